@@ -1,0 +1,977 @@
+#!/usr/bin/env python3
+"""A small Standin client, written from PROTOCOL.md alone. Python 3.8, nothing else.
+
+    python3 docs/client.py --seeds 127.0.0.1:7401 --keyspace 1 selftest
+    python3 docs/client.py --seeds 127.0.0.1:7401 --keyspace 1 get user:1
+    python3 docs/client.py --seeds 127.0.0.1:7401 map
+    python3 docs/client.py vectors docs/vectors.json
+
+It shows how the document is meant: one request at a time, blocking, no datagrams.
+With a cluster secret it needs the `blake3` package; `xxhash` is used if it is there.
+"""
+
+import argparse
+import collections
+import ipaddress
+import json
+import os
+import random
+import socket
+import struct
+import sys
+import time
+
+try:
+    import blake3 as _blake3
+except ImportError:
+    _blake3 = None
+try:
+    import xxhash as _xxhash
+except ImportError:
+    _xxhash = None
+
+VERSION = 1
+VALUE_BYTES_MAX = 16 << 20
+NO_SERVER = 0xFFFF
+ANY_SHARD = 0xFFFF
+MASK = (1 << 64) - 1
+
+OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS"]
+STATUSES = [
+    "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
+    "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
+    "UNKNOWN_OPCODE", "TOO_LARGE", "MALFORMED", "UNSUPPORTED_VERSION", "AUTH_REQUIRED",
+    "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD",
+]
+KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING"]
+FORWARDED_REQUEST, TTL_MINUTES, RETRY = 1, 2, 4
+HIT, FILLED, STAND_IN, PROVISIONAL, FORWARDED, CACHED = 1, 2, 4, 8, 16, 32
+FLAG_NAMES = ["HIT", "FILLED", "STAND_IN", "PROVISIONAL", "FORWARDED", "CACHED"]
+ONLINE, OFFLINE, RETURNING, LEAVING = 0, 1, 2, 3
+STATE_NAMES = ["online", "offline", "returning", "leaving"]
+
+
+class ProtocolError(Exception):
+    """What arrived is not this protocol, or not this version of it."""
+
+
+class Refused(Exception):
+    """The cluster answered with a status that is not the answer hoped for."""
+
+    def __init__(self, response):
+        text = response.value.decode("utf-8", "replace") if response.value else ""
+        super().__init__(f"{response.name} {text}".strip())
+        self.response = response
+
+
+class Unreachable(Exception):
+    """No server that may serve the request answers."""
+
+
+# --- XXH3-64 (appendix) ---------------------------------------------------------------
+
+SECRET = bytes.fromhex(
+    "b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f"
+    "cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c"
+    "3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8"
+    "a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364"
+    "eac5ac8334d3ebc3c581a0fffa1363eb170ddd51b7f0da49d316552629d4689e"
+    "2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e"
+)
+P32_1, P32_2, P32_3 = 0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D
+P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
+P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+
+
+def _r32(data, at):
+    return int.from_bytes(data[at:at + 4], "little")
+
+
+def _r64(data, at):
+    return int.from_bytes(data[at:at + 8], "little")
+
+
+def _swap(number, size):
+    return int.from_bytes(number.to_bytes(size, "little"), "big")
+
+
+def _fold(a, b):
+    product = a * b
+    return (product & MASK) ^ (product >> 64)
+
+
+def _rotl(number, by):
+    return ((number << by) | (number >> (64 - by))) & MASK
+
+
+def _avalanche(h):
+    h &= MASK
+    h ^= h >> 37
+    h = h * 0x165667919E3779F9 & MASK
+    return h ^ h >> 32
+
+
+def _avalanche64(h):
+    h &= MASK
+    h ^= h >> 33
+    h = h * P2 & MASK
+    h ^= h >> 29
+    h = h * P3 & MASK
+    return h ^ h >> 32
+
+
+def xxh3_64_pure(data, seed=0):
+    """XXH3-64 with a seed, in plain Python."""
+    s, n = SECRET, len(data)
+
+    def mix16(p, q):
+        low = _r64(data, p) ^ ((_r64(s, q) + seed) & MASK)
+        high = _r64(data, p + 8) ^ ((_r64(s, q + 8) - seed) & MASK)
+        return _fold(low, high)
+
+    if n == 0:
+        return _avalanche64(seed ^ _r64(s, 56) ^ _r64(s, 64))
+    if n <= 3:
+        c = data[0] << 16 | data[n >> 1] << 24 | data[n - 1] | n << 8
+        return _avalanche64(c ^ (((_r32(s, 0) ^ _r32(s, 4)) + seed) & MASK))
+    if n <= 8:
+        seed ^= _swap(seed & 0xFFFFFFFF, 4) << 32
+        h = _r32(data, n - 4) + (_r32(data, 0) << 32)
+        h ^= ((_r64(s, 8) ^ _r64(s, 16)) - seed) & MASK
+        h ^= _rotl(h, 49) ^ _rotl(h, 24)
+        h = h * 0x9FB21C651E98DF25 & MASK
+        h ^= (h >> 35) + n
+        h = h * 0x9FB21C651E98DF25 & MASK
+        return h ^ h >> 28
+    if n <= 16:
+        low = _r64(data, 0) ^ (((_r64(s, 24) ^ _r64(s, 32)) + seed) & MASK)
+        high = _r64(data, n - 8) ^ (((_r64(s, 40) ^ _r64(s, 48)) - seed) & MASK)
+        return _avalanche(n + _swap(low, 8) + high + _fold(low, high))
+    a = n * P1
+    if n <= 128:
+        for i in range((n - 1) // 32, -1, -1):
+            a += mix16(16 * i, 32 * i) + mix16(n - 16 * (i + 1), 32 * i + 16)
+        return _avalanche(a)
+    if n <= 240:
+        a = _avalanche(a + sum(mix16(16 * i, 16 * i) for i in range(8)))
+        a += sum(mix16(16 * i, 16 * (i - 8) + 3) for i in range(8, n // 16))
+        return _avalanche(a + mix16(n - 16, 119))
+
+    k = b"".join(
+        struct.pack("<QQ", (_r64(s, i) + seed) & MASK, (_r64(s, i + 8) - seed) & MASK)
+        for i in range(0, 192, 16)
+    )
+    acc = [P32_3, P1, P2, P3, P4, P32_2, P5, P32_1]
+
+    def stripe(p, q):
+        for i in range(8):
+            v = _r64(data, p + 8 * i)
+            x = v ^ _r64(k, q + 8 * i)
+            acc[i ^ 1] = (acc[i ^ 1] + v) & MASK
+            acc[i] = (acc[i] + (x & 0xFFFFFFFF) * (x >> 32)) & MASK
+
+    blocks = (n - 1) // 1024
+    for b in range(blocks):
+        for i in range(16):
+            stripe(1024 * b + 64 * i, 8 * i)
+        for i in range(8):
+            acc[i] = (acc[i] ^ acc[i] >> 47 ^ _r64(k, 128 + 8 * i)) * P32_1 & MASK
+    for i in range((n - 1 - 1024 * blocks) // 64):
+        stripe(1024 * blocks + 64 * i, 8 * i)
+    stripe(n - 64, 121)
+    h = n * P1
+    for i in range(4):
+        h += _fold(acc[2 * i] ^ _r64(k, 11 + 16 * i), acc[2 * i + 1] ^ _r64(k, 19 + 16 * i))
+    return _avalanche(h)
+
+
+def xxh3_64(data, seed=0):
+    if _xxhash is not None:
+        return _xxhash.xxh3_64_intdigest(data, seed)
+    return xxh3_64_pure(data, seed)
+
+
+# --- Placement (section 7) ------------------------------------------------------------
+
+
+def score(partition, name, weight):
+    return max(xxh3_64(name, partition * 64 + draw) for draw in range(weight))
+
+
+def rank(partition, servers):
+    """Ids in order; `servers` is a list of (name bytes, group, weight)."""
+    scores = [score(partition, name, weight) for name, _, weight in servers]
+    order = sorted(range(len(servers)), key=lambda i: (-scores[i], i))
+    group = servers[order[0]][1]
+    return [i for i in order if servers[i][1] == group]
+
+
+# --- Frames (section 2) ---------------------------------------------------------------
+
+REQUEST = struct.Struct("<BBBBBBHIIIHHQ")
+RESPONSE = struct.Struct("<BBBBBBHIIIIQ")
+
+
+def request_frame(opcode, request_id, keyspace=0, key=b"", value=b"", *, flags=0, map_tag=0,
+                  deadline_ms=0, ttl=0, cas_version=0):
+    head = REQUEST.pack(0x53, VERSION, OPCODES.index(opcode), flags, keyspace, 0, len(key),
+                        len(value), request_id, map_tag, deadline_ms, ttl, cas_version)
+    return head + key + value
+
+
+def ttl_field(seconds):
+    """The `ttl` field and the flags for a lifetime in seconds."""
+    if seconds <= 0xFFFF:
+        return seconds, 0
+    return min((seconds + 59) // 60, 0xFFFF), TTL_MINUTES
+
+
+class Response(collections.namedtuple(
+        "Response", "status flags opcode retry_after_ms request_id map_tag ttl_s cas_version value")):
+    @property
+    def name(self):
+        return STATUSES[self.status]
+
+    def flag_names(self):
+        return "+".join(n for i, n in enumerate(FLAG_NAMES) if self.flags >> i & 1) or "-"
+
+
+def response_head(head):
+    """(fields without the value, value_len) of 32 bytes."""
+    (magic, version, status, flags, opcode, _reserved, retry_after_ms, value_len, request_id,
+     map_tag, ttl_s, cas_version) = RESPONSE.unpack(head)
+    if magic != 0x73:
+        raise ProtocolError(f"first byte {magic:#04x}: is this a Standin port?")
+    if version != VERSION:
+        raise ProtocolError(f"the server speaks version {version}, this client {VERSION}")
+    if status >= len(STATUSES):
+        raise ProtocolError(f"status {status} is not in version {VERSION}")
+    if value_len > VALUE_BYTES_MAX:
+        raise ProtocolError(f"a value of {value_len} bytes")
+    fields = (status, flags, opcode, retry_after_ms, request_id, map_tag, ttl_s, cas_version)
+    return fields, value_len
+
+
+# --- HELLO (section 3) ----------------------------------------------------------------
+
+HELLO = struct.Struct("<QQHB13x")
+HELLO_REPLY = struct.Struct("<QHHHH")
+
+
+def keyed_code(secret, purpose, data):
+    if _blake3 is None:
+        raise SystemExit("the cluster has a secret: this client needs the blake3 package for it")
+    return _blake3.blake3(bytes([purpose]) + data, key=secret).digest()[:16]
+
+
+# --- Archives (section 8) -------------------------------------------------------------
+
+
+class Archive:
+    """Reads an rkyv archive; every range is checked."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def root(self, size):
+        if len(self.data) < size:
+            raise ProtocolError(f"an archive of {len(self.data)} bytes has no root of {size}")
+        return len(self.data) - size
+
+    def unpack(self, layout, at):
+        if at < 0 or at + struct.calcsize(layout) > len(self.data):
+            raise ProtocolError("an archive points out of itself")
+        return struct.unpack_from(layout, self.data, at)
+
+    def list(self, at, size):
+        """Positions of the elements of a list whose 8 bytes are at `at`."""
+        offset, count = self.unpack("<iI", at)
+        if count == 0:
+            return range(0)
+        start = at + offset
+        if start < 0 or start + count * size > at:
+            raise ProtocolError("a list lies outside of its archive")
+        return range(start, start + count * size, size)
+
+    def bytes(self, at):
+        positions = self.list(at, 1)
+        return bytes(self.data[positions.start:positions.stop])
+
+    def string(self, at):
+        (raw,) = self.unpack("8s", at)
+        if raw[0] & 0xC0 != 0x80:
+            return raw.split(b"\xff", 1)[0].decode()
+        stored, offset = struct.unpack("<Ii", raw)
+        length = (stored & 0x3F) | ((stored >> 8) << 6)
+        start = at + offset
+        if start < 0 or start + length > at:
+            raise ProtocolError("a string lies outside of its archive")
+        return bytes(self.data[start:start + length]).decode()
+
+
+# --- The map (section 9) --------------------------------------------------------------
+
+Server = collections.namedtuple(
+    "Server", "name ip port group weight shards since boot_id state")
+Owner = collections.namedtuple("Owner", "epoch home owner stand_in")
+
+
+def _ip(raw):
+    address = ipaddress.IPv6Address(raw)
+    return str(address.ipv4_mapped or address)
+
+
+def _shown(ip, port):
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+class Map:
+    def __init__(self, data):
+        archive = Archive(data)
+        at = archive.root(62)
+        self.epoch, self.topology_id, self.partitions = archive.unpack("<QQI", at)
+        self.servers = []
+        for server in archive.list(at + 20, 49):
+            name = archive.bytes(server)
+            raw, port, group, weight, shards, since, boot_id, state = archive.unpack(
+                "<16sHHHHQQB", server + 8)
+            self.servers.append(
+                Server(name, _ip(raw), port, group, weight, shards, since, boot_id, state))
+        self.owners = [Owner(*archive.unpack("<QHHH", p)) for p in archive.list(at + 28, 16)]
+        self.name = archive.bytes(at + 36)
+        raw, self.master_port = archive.unpack("<16sH", at + 44)
+        self.master_ip = _ip(raw)
+        if not self.servers or not 1 <= self.partitions == len(self.owners) <= 65536:
+            raise ProtocolError("the map contradicts itself")
+        if any(s.state > 3 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
+            raise ProtocolError("a server in the map is out of range")
+
+    @property
+    def tag(self):
+        return epoch_tag(self.epoch)
+
+    def partition(self, keyspace, key):
+        return xxh3_64(key, keyspace) % self.partitions
+
+    def rank(self, partition):
+        return rank(partition, [(s.name, s.group, s.weight) for s in self.servers])
+
+    def candidates(self, partition):
+        order = self.rank(partition)
+        up = [i for i in order if self.servers[i].state != OFFLINE]
+        return up + [i for i in order if i not in up]
+
+    def derived_owner(self, partition):
+        """What section 9.2 says that `owners` must hold."""
+        order = self.rank(partition)
+        up = [i for i in order if self.servers[i].state != OFFLINE]
+        owner = up[0] if up and self.servers[up[0]].state == ONLINE else NO_SERVER
+        stand_in = up[1] if len(up) > 1 else NO_SERVER
+        counted = order[:order.index(up[0]) + 1] if up else order
+        return Owner(max(self.servers[i].since for i in counted), order[0], owner, stand_in)
+
+    def derived_topology_id(self):
+        lines = [self.name.decode(), _shown(self.master_ip, self.master_port), str(self.partitions)]
+        for s in self.servers:
+            lines.append(f"{s.name.decode()} {s.group} {s.weight} {s.shards} {_shown(s.ip, s.port)}")
+        return xxh3_64("".join(line + "\n" for line in lines).encode())
+
+
+def epoch_tag(epoch):
+    return (epoch >> 32 & 0xFF) << 24 | epoch & 0xFFFFFF
+
+
+def tag_is_newer(a, b):
+    return 0 < (a - b) % 2**32 < 2**31
+
+
+def ping_reply(data):
+    names = "boot_id map_epoch loop_lag_us in_flight server shard origin_up"
+    (at,) = (Archive(data).root(32),)
+    return dict(zip(names.split(), Archive(data).unpack("<QQIIHHB", at)))
+
+
+def stats_reply(data):
+    archive = Archive(data)
+    at = archive.root(40)
+    boot_id, uptime_ms, map_epoch = archive.unpack("<QQQ", at + 8)
+    counters = [(archive.string(p), archive.unpack("<Q", p + 8)[0])
+                for p in archive.list(at + 32, 16)]
+    return {"server": archive.string(at), "boot_id": boot_id, "uptime_ms": uptime_ms,
+            "map_epoch": map_epoch, "counters": counters}
+
+
+# --- Datagrams (section 12) -----------------------------------------------------------
+
+DATAGRAM = struct.Struct("<BBBBHHQQQQQII")
+NO_SECRET = b"standin cluster without a secret"
+
+
+def datagram_fields(data):
+    """Fields of a datagram; the code is not looked at."""
+    if not 72 <= len(data) <= 32768:
+        raise ProtocolError("not a datagram")
+    (magic, version, kind, reserved, sender, subject, topology_id, boot_id, sequence, epoch, nonce,
+     arg, reserved2) = DATAGRAM.unpack_from(data)
+    if magic != 0x44 or version != VERSION or reserved or reserved2 or not 1 <= kind <= 8:
+        raise ProtocolError("not a datagram of this version")
+    states = []
+    if KINDS[kind - 1] in ("VERDICT", "ANNOUNCE"):
+        archive = Archive(data[56:-16])
+        states = [archive.unpack("<QQB", p) for p in archive.list(archive.root(8), 17)]
+    elif len(data) != 72:
+        raise ProtocolError("a body that the kind does not have")
+    return {"kind": kind, "sender": sender, "subject": subject, "topology_id": topology_id,
+            "boot_id": boot_id, "sequence": sequence, "epoch": epoch, "nonce": nonce, "arg": arg,
+            "states": states}
+
+
+class ReplayWindow:
+    def __init__(self):
+        self.highest, self.seen = 0, set()
+
+    def accept(self, sequence):
+        if sequence == 0 or self.highest - sequence >= 64 or sequence in self.seen:
+            return False
+        self.highest = max(self.highest, sequence)
+        self.seen = {n for n in self.seen | {sequence} if self.highest - n < 64}
+        return True
+
+
+# --- Connections and routing (sections 3, 6, 11) --------------------------------------
+
+
+class Connection:
+    """One connection to one shard; one request at a time."""
+
+    def __init__(self, client, address, shard):
+        self.address = address
+        self.socket = socket.create_connection(address, timeout=client.attempt_timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.say_hello(client, shard)
+        except BaseException:
+            self.close()
+            raise
+
+    def say_hello(self, client, shard):
+        body = HELLO.pack(client.client_id, 0, shard, 0)
+        reply = self.ask(client.next_id(), "HELLO", value=body)
+        if reply.name == "AUTH_REQUIRED":
+            if client.secret is None:
+                raise ProtocolError("the cluster has a secret: give --secret")
+            proof = keyed_code(client.secret, 2, reply.value + body)
+            reply = self.ask(client.next_id(), "HELLO", value=body + proof)
+        if reply.name != "OK":
+            raise Refused(reply)
+        if len(reply.value) != HELLO_REPLY.size:
+            raise ProtocolError("a hello reply of another size")
+        self.cluster_id, self.server, self.shards, self.shard, _ = HELLO_REPLY.unpack(reply.value)
+
+    def ask(self, request_id, opcode, **fields):
+        self.socket.sendall(request_frame(opcode, request_id, **fields))
+        while True:
+            head, value_len = response_head(self.read(32))
+            response = Response(*head, self.read(value_len))
+            if response.request_id == request_id:
+                return response
+
+    def read(self, size):
+        parts = bytearray()
+        while len(parts) < size:
+            part = self.socket.recv(size - len(parts))
+            if not part:
+                raise ConnectionError("the connection was closed")
+            parts += part
+        return bytes(parts)
+
+    def close(self):
+        self.socket.close()
+
+
+class Client:
+    def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=1.0, hold_s=2.0):
+        self.seeds, self.secret = seeds, secret
+        self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
+        self.client_id = random.SystemRandom().getrandbits(64)
+        self.request_id = 0
+        self.map = None
+        self.asked_for_tag = 0
+        self.connections = {}
+        self.failover_until = {}
+
+    def next_id(self):
+        self.request_id = (self.request_id + 1) % 2**32
+        return self.request_id
+
+    def hello(self):
+        """Connects to the first seed that answers."""
+        said = []
+        for address in self.seeds:
+            try:
+                return Connection(self, address, ANY_SHARD)
+            except (OSError, Refused, ProtocolError) as error:
+                said.append(f"{address[0]}:{address[1]}: {error}")
+        raise Unreachable("; ".join(said) or "no seeds")
+
+    def fetch_map(self, connection=None):
+        """Takes over the map of whoever is asked, if it is newer."""
+        own = connection or self.hello()
+        try:
+            response = own.ask(self.next_id(), "MAP")
+        finally:
+            if connection is None:
+                own.close()
+        if response.name != "OK":
+            raise Refused(response)
+        newer = Map(response.value)
+        if self.map is None or newer.epoch > self.map.epoch:
+            if self.map is not None:
+                for i, server in enumerate(newer.servers):
+                    if server.state == ONLINE and server.since > self.map.epoch:
+                        self.failover_until.pop(i, None)
+            self.map = newer
+        return self.map
+
+    def request(self, opcode, keyspace, key, value=b"", ttl_s=0, cas_version=0):
+        """The answer of the first candidate that gives one, and which that was."""
+        if self.map is None:
+            self.fetch_map()
+        request_id, retry, said = self.next_id(), 0, []
+        ttl, flags = ttl_field(ttl_s)
+        partition = self.map.partition(keyspace, key)
+        order = self.map.candidates(partition)
+        now = time.monotonic()
+        # Servers in failover mode only if nobody else is left.
+        order.sort(key=lambda i: self.failover_until.get(i, 0) > now)
+        for server in order:
+            failures = overloads = 0
+            while failures < self.attempts:
+                try:
+                    connection = self.connect(server, partition)
+                    response = connection.ask(
+                        request_id, opcode, keyspace=keyspace, key=key, value=value,
+                        flags=flags | retry, map_tag=self.map.tag, ttl=ttl, cas_version=cas_version,
+                        deadline_ms=min(int(self.attempt_timeout_s * 1000), 0xFFFF))
+                except (OSError, ProtocolError) as error:
+                    # A late reply must not be taken for another's: start afresh.
+                    self.disconnect(server, partition)
+                    failures, retry = failures + 1, RETRY
+                    said.append(f"server {server}: {error}")
+                    continue
+                self.failover_until.pop(server, None)
+                self.heed_tag(connection, response.map_tag)
+                if response.name == "OVERLOADED" and overloads < self.attempts:
+                    overloads += 1
+                    time.sleep(response.retry_after_ms / 1000 * random.uniform(1, 1.5))
+                    continue
+                if response.name in ("SHUTTING_DOWN", "UNAVAILABLE", "NOT_OWNER"):
+                    said.append(f"server {server}: {response.name}")
+                    break
+                return response, server
+            else:
+                hold = self.hold_s * random.uniform(0.75, 1.25)
+                self.failover_until[server] = time.monotonic() + hold
+        raise Unreachable("; ".join(said))
+
+    def heed_tag(self, connection, tag):
+        """Fetches the map from a server that has a newer one, once per tag."""
+        if not tag_is_newer(tag, self.map.tag) or tag == self.asked_for_tag:
+            return
+        self.asked_for_tag = tag
+        try:
+            self.fetch_map(connection)
+        except (OSError, ProtocolError, Refused):
+            pass  # The old map goes on working: servers send requests on.
+
+    def connect(self, server, partition):
+        info = self.map.servers[server]
+        where = (server, partition % info.shards)
+        if where not in self.connections:
+            self.connections[where] = Connection(self, (info.ip, info.port), where[1])
+        return self.connections[where]
+
+    def disconnect(self, server, partition):
+        where = (server, partition % self.map.servers[server].shards)
+        connection = self.connections.pop(where, None)
+        if connection is not None:
+            connection.close()
+
+    def close(self):
+        for connection in self.connections.values():
+            connection.close()
+        self.connections.clear()
+
+    def get(self, keyspace, key):
+        """(value, version); the value is None if there is no row."""
+        response, _ = self.request("GET", keyspace, key)
+        if response.name == "NOT_FOUND":
+            return None, response.cas_version
+        if response.name != "OK":
+            raise Refused(response)
+        return response.value, response.cas_version
+
+    def put(self, keyspace, key, value, ttl_s=0):
+        """The new version; 0 if the value was not kept in the cache."""
+        response, _ = self.request("PUT", keyspace, key, value, ttl_s)
+        if response.name != "OK":
+            raise Refused(response)
+        return response.cas_version
+
+    def cas(self, keyspace, key, value, version, ttl_s=0):
+        """(written?, current version)."""
+        response, _ = self.request("CAS", keyspace, key, value, ttl_s, version)
+        if response.name not in ("OK", "VERSION_MISMATCH"):
+            raise Refused(response)
+        return response.name == "OK", response.cas_version
+
+    def delete(self, keyspace, key):
+        """Whether there was a row."""
+        response, _ = self.request("DELETE", keyspace, key)
+        if response.name not in ("OK", "NOT_FOUND"):
+            raise Refused(response)
+        return response.name == "OK"
+
+
+# --- selftest -------------------------------------------------------------------------
+
+
+def check(condition, what):
+    if not condition:
+        raise AssertionError(what)
+
+
+def selftest(client, keyspace, key, count):
+    """HELLO, MAP, PUT, GET, CAS, DELETE against a live cluster."""
+    connection = client.hello()
+    who = "the master" if connection.server == 0xFFFF else f"server {connection.server}"
+    print(f"hello: {who} at {connection.address[0]}:{connection.address[1]}, "
+          f"{connection.shards} shards, this is shard {connection.shard}")
+    the_map = client.fetch_map(connection)
+    ping = connection.ask(client.next_id(), "PING")
+    stats = connection.ask(client.next_id(), "STATS")
+    connection.close()
+
+    check(connection.cluster_id == xxh3_64(the_map.name), "cluster_id is not that of the name")
+    check(the_map.topology_id == the_map.derived_topology_id(), "topology_id does not follow")
+    for partition in range(0, the_map.partitions, max(1, the_map.partitions // 64)):
+        check(the_map.owners[partition] == the_map.derived_owner(partition),
+              f"the owner of partition {partition} does not follow from the states")
+    print(f"map: {the_map.name.decode()}, epoch {the_map.epoch >> 32}.{the_map.epoch & 0xFFFFFFFF}, "
+          f"{the_map.partitions} partitions; owners are as computed here")
+    for i, s in enumerate(the_map.servers):
+        owned = sum(o.owner == i for o in the_map.owners)
+        print(f"  {i} {s.name.decode()} {_shown(s.ip, s.port)} group {s.group} weight {s.weight} "
+              f"shards {s.shards} {STATE_NAMES[s.state]}, owns {owned}")
+    check(ping.name == "OK", f"PING says {ping.name}")
+    print(f"ping: {ping_reply(ping.value)}")
+    check(stats.name == "OK", f"STATS says {stats.name}")
+    print(f"stats: {len(stats_reply(stats.value)['counters'])} counters")
+
+    keys = [key if i == 0 else key + str(i).encode() for i in range(count)]
+    for k in keys:
+        roundtrip(client, keyspace, k, the_map, k == keys[0])
+    print(f"{len(keys)} keys written, read, compared-and-set and deleted; all answers right")
+
+
+def roundtrip(client, keyspace, key, the_map, talk):
+    def ask(opcode, expected, *rest, **more):
+        response, server = client.request(opcode, keyspace, key, *rest, **more)
+        if talk:
+            print(f"  {opcode:6} → server {server}: {response.name} {response.value[:40]!r} "
+                  f"version {response.cas_version:#x} ttl {response.ttl_s} s {response.flag_names()}")
+        check(response.name == expected, f"{opcode} of {key!r}: {response.name}, not {expected}; "
+                                         f"{response.value.decode('utf-8', 'replace')}")
+        calm = client.map.epoch == the_map.epoch and not client.failover_until
+        check(not calm or not response.flags & FORWARDED, f"{opcode} of {key!r} went to the wrong server")
+        return response
+
+    partition = the_map.partition(keyspace, key)
+    if talk:
+        owner = the_map.owners[partition]
+        print(f"key {key.decode()}: partition {partition}, home {owner.home}, owner {owner.owner}, "
+              f"ask {the_map.candidates(partition)}")
+    ask("PUT", "OK", b"one", ttl_s=60)
+    read = ask("GET", "OK")
+    check(read.value == b"one", f"GET of {key!r} after PUT: {read.value!r}")
+    check(read.flags & (HIT | FILLED), f"GET of {key!r} says neither HIT nor FILLED")
+    check(read.cas_version != 0, f"GET of {key!r} has no version: is the cluster in the middle of a change?")
+    written = ask("CAS", "OK", b"two", cas_version=read.cas_version)
+    check(written.cas_version != read.cas_version, "CAS did not change the version")
+    check(ask("GET", "OK").value == b"two", f"GET of {key!r} after CAS")
+    ask("CAS", "VERSION_MISMATCH", b"three", cas_version=read.cas_version)
+    check(ask("GET", "OK").value == b"two", f"GET of {key!r} after a CAS that had to fail")
+    ask("DELETE", "OK")
+    ask("GET", "NOT_FOUND")
+
+
+# --- vectors --------------------------------------------------------------------------
+
+
+def number(text):
+    return int(text, 16)
+
+
+def check_vectors(path):
+    with open(path, encoding="utf-8") as file:
+        vectors = json.load(file)
+    check(vectors["protocol_version"] == VERSION, "vectors of another version")
+    checked = []
+    for section, check_section in SECTIONS.items():
+        count = check_section(vectors[section])
+        checked.append(f"{section} {count}")
+    unknown = set(vectors) - set(SECTIONS) - {"about", "protocol_version"}
+    check(not unknown, f"sections that this client does not know: {unknown}")
+    print("vectors agree: " + ", ".join(checked))
+    if _blake3 is None:
+        print("not checked: proofs and codes, for want of the blake3 package")
+
+
+def vectors_hash(items):
+    count = 0
+    for item in items:
+        key = bytes.fromhex(item["key"])
+        check(len(key) == item["key_bytes"], "key_bytes")
+        for h in item["hashes"]:
+            wanted = number(h["hash"])
+            check(xxh3_64_pure(key, h["keyspace"]) == wanted, f"hash of {len(key)} bytes")
+            check(xxh3_64(key, h["keyspace"]) == wanted, f"xxhash of {len(key)} bytes")
+            check(wanted % 1024 == h["partition_of_1024"], "partition")
+            check(wanted % 1000 == h["partition_of_1000"], "partition")
+            check(wanted % 1024 % 3 == h["shard_of_3"], "shard")
+            count += 1
+    return count
+
+
+def vectors_cluster_id(items):
+    for item in items:
+        check(xxh3_64(item["name"].encode()) == number(item["cluster_id"]), item["name"])
+    return len(items)
+
+
+def vectors_placement(items):
+    servers = [(s["name"].encode(), s["group"], s["weight"]) for s in items[0]["servers"]]
+    for item in items[1:]:
+        p = item["partition"]
+        check([score(p, n, w) for n, _, w in servers] == [number(s) for s in item["scores"]],
+              f"scores of partition {p}")
+        check(rank(p, servers) == item["rank"], f"rank of partition {p}")
+    return len(items) - 1
+
+
+def vectors_epoch_tag(items):
+    for item in items:
+        epoch = item["term"] << 32 | item["counter"]
+        check(epoch == number(item["epoch"]) and epoch_tag(epoch) == item["tag"], str(item))
+    return len(items)
+
+
+def vectors_tag_is_newer(items):
+    for item in items:
+        check(tag_is_newer(item["a"], item["b"]) == item["a_is_newer"], str(item))
+    return len(items)
+
+
+def vectors_ttl(items):
+    for item in items:
+        ttl, flags = ttl_field(item["asked_s"])
+        check((ttl, flags == TTL_MINUTES) == (item["ttl"], item["minutes"]), str(item))
+        check(ttl * (60 if flags else 1) == item["means_s"], str(item))
+    return len(items)
+
+
+def vectors_request(items):
+    for v in items:
+        check(OPCODES[v["opcode"]] == v["name"], v["name"])
+        frame = request_frame(
+            v["name"], v["request_id"], v["keyspace"], bytes.fromhex(v["key"]),
+            bytes.fromhex(v["value"]), flags=v["flags"], map_tag=v["map_epoch"],
+            deadline_ms=v["deadline_ms"], ttl=v["ttl"], cas_version=number(v["cas_version"]))
+        check(frame.hex() == v["hex"], f"request {v['name']}")
+    return len(items)
+
+
+def check_response(v):
+    frame = bytes.fromhex(v["hex"])
+    head, value_len = response_head(frame[:32])
+    response = Response(*head, frame[32:])
+    check(value_len == len(response.value), "value_len")
+    wanted = Response(v["status"], v["flags"], v["opcode"], v["retry_after_ms"], v["request_id"],
+                      v["map_epoch"], v["ttl_s"], number(v["cas_version"]), bytes.fromhex(v["value"]))
+    check(response == wanted and response.name == v["name"], f"response {v['name']}")
+    return response
+
+
+def vectors_response(items):
+    for v in items:
+        check_response(v)
+    return len(items)
+
+
+def vectors_hello(items):
+    for v in items:
+        if "client_id" in v:
+            body = HELLO.pack(number(v["client_id"]), number(v["cluster_id"]), v["shard"], v["role"])
+            check(body.hex() == v["body"], "hello body")
+        elif "reply" in v:
+            wanted = (number(v["reply_cluster_id"]), v["server"], v["shards"], v["shard"], 0)
+            check(HELLO_REPLY.unpack(bytes.fromhex(v["reply"])) == wanted, "hello reply")
+        else:
+            nonce, body = bytes.fromhex(v["nonce"]), bytes.fromhex(v["body"])
+            check(check_response(v["challenge"]).value == nonce, "challenge")
+            check(v["value_of_second_hello"] == v["body"] + v["proof"], "second hello")
+            vectors_request([v["second_hello"]])
+            if _blake3 is not None:
+                proof = keyed_code(bytes.fromhex(v["secret"]), 2, nonce + body)
+                check(proof.hex() == v["proof"], "proof")
+    return len(items)
+
+
+def vectors_ping_reply(items):
+    for v in items:
+        wanted = {k: number(w) if isinstance(w, str) else w for k, w in v.items() if k != "hex"}
+        check(ping_reply(bytes.fromhex(v["hex"])) == wanted, "ping reply")
+    return len(items)
+
+
+def vectors_stats_reply(items):
+    for v in items:
+        wanted = {"server": v["server"], "boot_id": number(v["boot_id"]),
+                  "uptime_ms": number(v["uptime_ms"]), "map_epoch": number(v["map_epoch"]),
+                  "counters": [(c["name"], number(c["value"])) for c in v["counters"]]}
+        check(stats_reply(bytes.fromhex(v["hex"])) == wanted, "stats reply")
+    return len(items)
+
+
+def vectors_map(items):
+    for v in items:
+        m = Map(bytes.fromhex(v["hex"]))
+        check((m.epoch, m.topology_id, m.partitions, m.name.decode(), m.master_ip, m.master_port)
+              == (number(v["epoch"]), number(v["topology_id"]), v["partitions"], v["name"],
+                  v["master_ip"], v["master_port"]), "map root")
+        check(m.derived_topology_id() == m.topology_id, "topology_id")
+        wanted = [Server(s["name"].encode(), s["ip"], s["port"], s["group"], s["weight"], s["shards"],
+                         number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["servers"]]
+        check(m.servers == wanted, "map servers")
+        for p, o in enumerate(v["owners"]):
+            wanted = Owner(number(o["epoch"]), o["home"], o["owner"], o["stand_in"])
+            check(m.owners[p] == wanted == m.derived_owner(p), f"owner of partition {p}")
+            check(m.candidates(p) == o["ask_in_this_order"], f"candidates of partition {p}")
+    return len(items)
+
+
+def vectors_datagram(items):
+    for v in items:
+        for field, secret in (("hex_without_secret", NO_SECRET), ("hex_with_secret", bytes.fromhex(v["secret"]))):
+            data = bytes.fromhex(v[field])
+            wanted = {name: v[name] for name in ("kind", "sender", "subject", "sequence", "arg")}
+            wanted.update({n: number(v[n]) for n in ("topology_id", "boot_id", "epoch", "nonce")})
+            wanted["states"] = [(number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["statuses"]]
+            check(datagram_fields(data) == wanted, f"datagram {v['name']}")
+            check(KINDS[v["kind"] - 1] == v["name"], "kind")
+            if _blake3 is not None:
+                check(keyed_code(secret, 1, data[:-16]) == data[-16:], f"code of {v['name']}")
+    return len(items)
+
+
+def vectors_replay_window(items):
+    for v in items:
+        window = ReplayWindow()
+        for step in v["steps"]:
+            check(window.accept(number(step["sequence"])) == step["accepted"], str(v))
+    return len(items)
+
+
+SECTIONS = {
+    "hash": vectors_hash, "cluster_id": vectors_cluster_id, "placement": vectors_placement,
+    "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
+    "request": vectors_request, "response": vectors_response, "hello": vectors_hello,
+    "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply, "map": vectors_map,
+    "datagram": vectors_datagram, "replay_window": vectors_replay_window,
+}
+
+
+# --- Command line ---------------------------------------------------------------------
+
+
+def parse_address(text):
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as 127.0.0.1:7401")
+    return host.strip("[]"), int(port)
+
+
+def parse_secret(text):
+    """Hexadecimal digits, or the name of a file that holds them."""
+    if os.path.exists(text):
+        with open(text, encoding="ascii") as file:
+            text = file.read().strip()
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != 32:
+        raise argparse.ArgumentTypeError("a secret is 64 hexadecimal digits, or a file with them")
+    return secret
+
+
+def seeds(text):
+    return [parse_address(part) for part in text.split(",") if part]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="A small Standin client.")
+    parser.add_argument("--seeds", type=seeds, default=[], help="addresses, separated by commas")
+    parser.add_argument("--keyspace", type=int, default=1, help="id of the keyspace")
+    parser.add_argument("--secret", type=parse_secret, help="64 hex digits, or a file with them")
+    parser.add_argument("--timeout", type=float, default=1.0, help="seconds of one attempt")
+    commands = parser.add_subparsers(dest="command", required=True)
+    test = commands.add_parser("selftest", help="try everything against a live cluster")
+    test.add_argument("--key", default=f"python-selftest-{os.getpid()}-", help="first key; deleted in the end")
+    test.add_argument("--count", type=int, default=32, help="number of keys")
+    commands.add_parser("map", help="print the map")
+    commands.add_parser("vectors", help="check this client").add_argument("file")
+    for name, fields in (("get", ["key"]), ("put", ["key", "value"]), ("delete", ["key"])):
+        command = commands.add_parser(name)
+        for field in fields:
+            command.add_argument(field)
+    options = parser.parse_args()
+    try:
+        return run(options)
+    except (AssertionError, OSError, ProtocolError, Refused, Unreachable) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+
+
+def run(options):
+    if options.command == "vectors":
+        check_vectors(options.file)
+        return 0
+    if not options.seeds:
+        print("failed: give --seeds", file=sys.stderr)
+        return 1
+    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout)
+    try:
+        if options.command == "selftest":
+            selftest(client, options.keyspace, options.key.encode(), options.count)
+        elif options.command == "map":
+            for i, s in enumerate(client.fetch_map().servers):
+                print(i, s.name.decode(), _shown(s.ip, s.port), STATE_NAMES[s.state])
+        elif options.command == "get":
+            value, version = client.get(options.keyspace, options.key.encode())
+            if value is None:
+                print("no such row", file=sys.stderr)
+                return 1
+            sys.stdout.buffer.write(value + b"\n")
+            print(f"version {version:#x}", file=sys.stderr)
+        elif options.command == "put":
+            client.put(options.keyspace, options.key.encode(), options.value.encode())
+        elif options.command == "delete":
+            print("deleted" if client.delete(options.keyspace, options.key.encode()) else "no such row")
+    finally:
+        client.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+//! Streams of TCP frames, and the bodies in them.
+
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::frame::{
+    FrameError, FrameLimits, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader,
+};
+use standin_protocol::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply};
+
+/// A stream of requests: a frame is exactly its bytes, a part of a frame is waited for,
+/// and an error does not depend on what follows the header.
+pub fn request_frame(data: &[u8]) {
+    for limits in [FrameLimits::default(), FrameLimits { key_bytes: 32, value_bytes: 64 }] {
+        let mut rest = data;
+        loop {
+            match Request::parse(rest, limits) {
+                Ok(Some(request)) => rest = one_request(&request, rest, limits),
+                Ok(None) => {
+                    let header = RequestHeader::read(rest);
+                    assert!(header.is_none_or(|header| header.frame_bytes() > rest.len()));
+                    break;
+                }
+                Err(error) => {
+                    request_error(error, rest, limits);
+                    break;
+                }
+            }
+        }
+    }
+    hello(data);
+}
+
+fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) -> &'a [u8] {
+    let (frame, rest) = bytes.split_at(request.header.frame_bytes());
+    assert_eq!(request.key.len(), usize::from(request.header.key_len));
+    assert_eq!(request.value.len(), request.header.value_len as usize);
+    assert!(request.key.len() <= usize::from(limits.key_bytes));
+    assert!(request.value.len() <= limits.value_bytes as usize);
+    let mut again = Vec::new();
+    Request::write(request.header, request.key, request.value, &mut again);
+    assert_eq!(again, frame, "written again, a request is the same bytes");
+    for cut in [0, 1, HEADER_BYTES - 1, HEADER_BYTES, frame.len() - 1] {
+        if cut < frame.len() {
+            assert_eq!(Request::parse(&frame[..cut], limits), Ok(None));
+        }
+    }
+    assert!(request.header.ttl_s() <= 65_535 * 60);
+    let mut header = request.header;
+    header.set_ttl_s(request.header.ttl_s());
+    assert_eq!(header.ttl_s(), request.header.ttl_s(), "a lifetime that was sent can be sent");
+    rest
+}
+
+fn request_error(error: FrameError, bytes: &[u8], limits: FrameLimits) {
+    assert!(!error.to_string().is_empty());
+    match bytes.get(..HEADER_BYTES) {
+        Some(header) => assert_eq!(Request::parse(header, limits), Err(error)),
+        None => assert!(matches!(error, FrameError::BadMagic(_))),
+    }
+}
+
+fn hello(value: &[u8]) {
+    const NONCE: [u8; 16] = [9; 16];
+    let key = ClusterKey::new([7; 32]);
+    let own_cluster_id = 5;
+    if let Ok((body, role)) = HelloBody::accept(value, None, None, own_cluster_id) {
+        assert_eq!(body.role, role as u8);
+        assert_eq!(body.to_bytes(), value[..HELLO_BYTES]);
+        assert!(body.cluster_id == 0 || body.cluster_id == own_cluster_id);
+        let proven = body.with_proof(&key, &NONCE);
+        let accepted = HelloBody::accept(&proven, Some(&key), Some(&NONCE), own_cluster_id);
+        assert_eq!(accepted, Ok((body, role)));
+    }
+    let refused = HelloBody::accept(value, Some(&key), Some(&NONCE), own_cluster_id);
+    assert!(matches!(
+        refused,
+        Err(HelloError::BadLength(_) | HelloError::ProofMissing | HelloError::ProofWrong)
+    ));
+}
+
+/// A stream of responses, and the values of those that carry archives.
+pub fn response_frame(data: &[u8]) {
+    let mut rest = data;
+    loop {
+        match Response::parse(rest) {
+            Ok(Some(response)) => {
+                let (frame, after) = rest.split_at(response.header.frame_bytes());
+                assert_eq!(response.value.len(), response.header.value_len as usize);
+                assert_eq!(response.status as u8, response.header.status);
+                let mut again = Vec::new();
+                Response::write(response.header, response.value, &mut again);
+                assert_eq!(again, frame, "written again, a response is the same bytes");
+                for cut in [0, 1, HEADER_BYTES - 1, frame.len() - 1] {
+                    assert_eq!(Response::parse(&frame[..cut]), Ok(None));
+                }
+                body(response.header.opcode, response.value);
+                rest = after;
+            }
+            Ok(None) => {
+                let header = ResponseHeader::read(rest);
+                assert!(header.is_none_or(|header| header.frame_bytes() > rest.len()));
+                break;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                if let Some(header) = rest.get(..HEADER_BYTES) {
+                    assert_eq!(Response::parse(header), Err(error));
+                }
+                break;
+            }
+        }
+    }
+}
+
+fn body(opcode: u8, value: &[u8]) {
+    match Opcode::from_wire(opcode) {
+        Some(Opcode::Hello) => {
+            let reply = HelloReply::read(value);
+            assert!(reply.is_none_or(|reply| reply.to_bytes() == value));
+        }
+        Some(Opcode::Ping) => {
+            if let Ok(ping) = PingReply::from_bytes(value) {
+                assert!(value.ends_with(&ping.to_bytes()), "the root is at the end");
+            }
+        }
+        Some(Opcode::Stats) => {
+            if let Ok(stats) = StatsReply::from_bytes(value) {
+                assert_eq!(StatsReply::from_bytes(&stats.to_bytes()), Ok(stats));
+            }
+        }
+        Some(Opcode::Map) => crate::map(value),
+        _ => {}
+    }
+}

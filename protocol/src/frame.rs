@@ -1,0 +1,519 @@
+//! TCP frames: a 32-byte header, then the key's bytes, then the value's bytes.
+//!
+//! The header is an rkyv archive of integers only (little-endian, unaligned), read
+//! in place. A reply carries the request's id; replies may come out of order.
+
+use rkyv::rancor::{Failure, Panic};
+use rkyv::ser::writer::Buffer;
+use rkyv::{Archive, Serialize};
+
+use crate::VERSION;
+
+/// Bytes of a request or response header.
+pub const HEADER_BYTES: usize = 32;
+/// First byte of a request: `S`.
+pub const REQUEST_MAGIC: u8 = 0x53;
+/// First byte of a response: `s`.
+pub const RESPONSE_MAGIC: u8 = 0x73;
+/// No frame may carry a larger value, whatever the configuration says.
+pub const VALUE_BYTES_MAX: u32 = 16 << 20;
+
+/// Header of a request, as it lies on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
+pub struct RequestHeader {
+    /// [`REQUEST_MAGIC`].
+    pub magic: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// An [`Opcode`].
+    pub opcode: u8,
+    /// Bits of [`request_flags`].
+    pub flags: u8,
+    /// Keyspace id.
+    pub keyspace: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Bytes of the key.
+    pub key_len: u16,
+    /// Bytes of the value.
+    pub value_len: u32,
+    /// Chosen by the client; a repeated send keeps it.
+    pub request_id: u32,
+    /// The sender's map epoch, shortened: see [`crate::map::MapEpoch::tag`].
+    pub map_epoch: u32,
+    /// Milliseconds that the sender will still wait; 0: no deadline.
+    pub deadline_ms: u16,
+    /// Lifetime in seconds (minutes with [`request_flags::TTL_MINUTES`]); 0: the keyspace's.
+    pub ttl: u16,
+    /// CAS: the version that must be current. Otherwise zero.
+    pub cas_version: u64,
+}
+
+/// Header of a response, as it lies on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
+pub struct ResponseHeader {
+    /// [`RESPONSE_MAGIC`].
+    pub magic: u8,
+    /// [`VERSION`].
+    pub version: u8,
+    /// A [`Status`].
+    pub status: u8,
+    /// Bits of [`response_flags`].
+    pub flags: u8,
+    /// The request's opcode.
+    pub opcode: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// With `OVERLOADED`: wait this long before another try. Otherwise zero.
+    pub retry_after_ms: u16,
+    /// Bytes of the value.
+    pub value_len: u32,
+    /// The request's id.
+    pub request_id: u32,
+    /// The server's map epoch, shortened: see [`crate::map::MapEpoch::tag`].
+    pub map_epoch: u32,
+    /// Seconds for which the value may still be cached, rounded up; 0: not cached.
+    pub ttl_s: u32,
+    /// Version of the value for a later CAS; with `NOT_OWNER` the server's full map epoch.
+    pub cas_version: u64,
+}
+
+const _: () = assert!(size_of::<ArchivedRequestHeader>() == HEADER_BYTES);
+const _: () = assert!(size_of::<ArchivedResponseHeader>() == HEADER_BYTES);
+const _: () = assert!(align_of::<ArchivedRequestHeader>() == 1);
+
+/// Bits of [`RequestHeader::flags`].
+pub mod request_flags {
+    /// Sent on by a server: the receiver must not send it on again (one hop).
+    pub const FORWARDED: u8 = 0x01;
+    /// `ttl` counts minutes.
+    pub const TTL_MINUTES: u8 = 0x02;
+    /// This (client, request id) was sent before.
+    pub const RETRY: u8 = 0x04;
+}
+
+/// Bits of [`ResponseHeader::flags`].
+pub mod response_flags {
+    /// Answered from the cache.
+    pub const HIT: u8 = 0x01;
+    /// Answered from the origin.
+    pub const FILLED: u8 = 0x02;
+    /// Answered by a server other than the partition's home.
+    pub const STAND_IN: u8 = 0x04;
+    /// The server stood in before the master's verdict.
+    pub const PROVISIONAL: u8 = 0x08;
+    /// The answer was fetched from the owner by the server asked.
+    pub const FORWARDED: u8 = 0x10;
+    /// The value has been kept in the cache, or was in it.
+    pub const CACHED: u8 = 0x20;
+}
+
+macro_rules! wire_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal, $text:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant = $value,)+ }
+
+        impl $name {
+            /// Every value, in order of its number.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The value with this number on the wire.
+            #[inline]
+            #[must_use]
+            pub fn from_wire(byte: u8) -> Option<Self> {
+                match byte { $($value => Some(Self::$variant),)+ _ => None }
+            }
+
+            /// The name used in documents and messages.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+pub(crate) use wire_enum;
+
+wire_enum! {
+    /// What a request asks for.
+    Opcode {
+        /// First request of a connection: who, which shard, authentication.
+        Hello = 0, "HELLO";
+        /// Read a value, through the cache.
+        Get = 1, "GET";
+        /// Write a value, through to the origin.
+        Put = 2, "PUT";
+        /// Delete a row, through to the origin.
+        Delete = 3, "DELETE";
+        /// Write if the version is still current.
+        Cas = 4, "CAS";
+        /// Give a cached value a new lifetime.
+        Touch = 5, "TOUCH";
+        /// Drop the cached value; the origin is left alone.
+        Invalidate = 6, "INVALIDATE";
+        /// Deep health check of the shard and its way to the origin.
+        Ping = 7, "PING";
+        /// The cluster map.
+        Map = 8, "MAP";
+        /// Counters of the server.
+        Stats = 9, "STATS";
+    }
+}
+
+wire_enum! {
+    /// How a request ended.
+    Status {
+        /// Done.
+        Ok = 0, "OK";
+        /// No such row.
+        NotFound = 1, "NOT_FOUND";
+        /// CAS: another version is current; it is in `cas_version` (0: unknown).
+        VersionMismatch = 2, "VERSION_MISMATCH";
+        /// A forwarded request reached a server that is not the owner; `cas_version` is its map epoch.
+        NotOwner = 3, "NOT_OWNER";
+        /// Too much work; try again after `retry_after_ms`.
+        Overloaded = 4, "OVERLOADED";
+        /// The database can't be reached; nothing was done.
+        OriginUnavailable = 5, "ORIGIN_UNAVAILABLE";
+        /// The database refused; the value is its message. Nothing was done.
+        OriginRejected = 6, "ORIGIN_REJECTED";
+        /// A write was sent to the database and no answer came: it may or may not have happened.
+        OutcomeUnknown = 7, "OUTCOME_UNKNOWN";
+        /// The request's deadline passed before it was begun; nothing was done.
+        DeadlineExceeded = 8, "DEADLINE_EXCEEDED";
+        /// This server can't serve the partition now; try another of the group.
+        Unavailable = 9, "UNAVAILABLE";
+        /// No keyspace of this id is configured.
+        UnknownKeyspace = 10, "UNKNOWN_KEYSPACE";
+        /// No such opcode.
+        UnknownOpcode = 11, "UNKNOWN_OPCODE";
+        /// Key or value over the limit; the value of the reply says which limit.
+        TooLarge = 12, "TOO_LARGE";
+        /// The frame can't be understood; the connection is closed after this reply.
+        Malformed = 13, "MALFORMED";
+        /// Another protocol version; the connection is closed after this reply.
+        UnsupportedVersion = 14, "UNSUPPORTED_VERSION";
+        /// A secret is set: the value is a nonce to answer in a second HELLO.
+        AuthRequired = 15, "AUTH_REQUIRED";
+        /// The proof was wrong; the connection is closed after this reply.
+        AuthFailed = 16, "AUTH_FAILED";
+        /// The server is stopping: go to a stand-in.
+        ShuttingDown = 17, "SHUTTING_DOWN";
+        /// The keyspace has no statement for this operation.
+        NotSupported = 18, "NOT_SUPPORTED";
+        /// HELLO asked for a shard that this server does not have.
+        NoSuchShard = 19, "NO_SUCH_SHARD";
+    }
+}
+
+/// Why the bytes at the head of a stream are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The first byte is not the magic: the stream can't be trusted any more.
+    #[error("the first byte is {0:#04x}, not the magic of this direction; is this a Standin port?")]
+    BadMagic(u8),
+    /// A version that this build does not speak.
+    #[error("protocol version {0} is not spoken here (this is version {VERSION})")]
+    BadVersion(u8),
+    /// The key is over the limit. The frame's length is known, so it can be skipped.
+    #[error("key of {len} bytes is over the limit of {limit}")]
+    KeyTooLarge {
+        /// Bytes announced.
+        len: u32,
+        /// Bytes allowed.
+        limit: u32,
+    },
+    /// The value is over the limit. The frame's length is known, so it can be skipped.
+    #[error("value of {len} bytes is over the limit of {limit}")]
+    ValueTooLarge {
+        /// Bytes announced.
+        len: u32,
+        /// Bytes allowed.
+        limit: u32,
+    },
+    /// A status byte that this build does not know.
+    #[error("status {0} is not known to this build")]
+    UnknownStatus(u8),
+    /// A reserved byte is not zero.
+    #[error("reserved byte is {0:#04x}, must be zero")]
+    Reserved(u8),
+}
+
+/// Bounds on a frame's parts, from the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Bytes of a key.
+    pub key_bytes: u16,
+    /// Bytes of a value.
+    pub value_bytes: u32,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX }
+    }
+}
+
+/// A request in the receive buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The header, in native integers.
+    pub header: RequestHeader,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+/// A response in the receive buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response<'a> {
+    /// The header, in native integers.
+    pub header: ResponseHeader,
+    /// [`ResponseHeader::status`], known to be valid.
+    pub status: Status,
+    /// The value.
+    pub value: &'a [u8],
+}
+
+impl RequestHeader {
+    /// Reads the first [`HEADER_BYTES`] of `bytes`; `None` if there are fewer.
+    #[inline]
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let slice = bytes.get(..HEADER_BYTES)?;
+        let h = rkyv::access::<ArchivedRequestHeader, Failure>(slice).ok()?;
+        Some(Self {
+            magic: h.magic,
+            version: h.version,
+            opcode: h.opcode,
+            flags: h.flags,
+            keyspace: h.keyspace,
+            reserved: h.reserved,
+            key_len: h.key_len.to_native(),
+            value_len: h.value_len.to_native(),
+            request_id: h.request_id.to_native(),
+            map_epoch: h.map_epoch.to_native(),
+            deadline_ms: h.deadline_ms.to_native(),
+            ttl: h.ttl.to_native(),
+            cas_version: h.cas_version.to_native(),
+        })
+    }
+
+    /// The header's bytes.
+    #[inline]
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        // A header of integers has a fixed size and needs no allocation: this can't fail.
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut Buffer::from(&mut bytes));
+        bytes
+    }
+
+    /// A header for this opcode, keyspace and request id; everything else zero.
+    #[must_use]
+    pub fn new(opcode: Opcode, keyspace: u8, request_id: u32) -> Self {
+        Self {
+            magic: REQUEST_MAGIC,
+            version: VERSION,
+            opcode: opcode as u8,
+            keyspace,
+            request_id,
+            ..Self::default()
+        }
+    }
+
+    /// Whole frame in bytes.
+    #[inline]
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + usize::from(self.key_len) + self.value_len as usize
+    }
+
+    /// The lifetime asked for, in seconds; 0: the keyspace's default.
+    #[must_use]
+    pub fn ttl_s(&self) -> u32 {
+        let unit = if self.flags & request_flags::TTL_MINUTES == 0 { 1 } else { 60 };
+        u32::from(self.ttl) * unit
+    }
+
+    /// Sets the lifetime, to the second up to 18 hours and rounded up to minutes beyond
+    /// (at most 45 days).
+    pub fn set_ttl_s(&mut self, ttl_s: u32) {
+        if let Ok(seconds) = u16::try_from(ttl_s) {
+            self.ttl = seconds;
+            self.flags &= !request_flags::TTL_MINUTES;
+        } else {
+            self.ttl = u16::try_from(ttl_s.div_ceil(60)).unwrap_or(u16::MAX);
+            self.flags |= request_flags::TTL_MINUTES;
+        }
+    }
+
+    /// Checks what must hold before the rest of the frame may be waited for.
+    ///
+    /// # Errors
+    /// [`FrameError`]; after `BadMagic`, `BadVersion` and `Reserved` the stream's
+    /// framing can't be trusted, after the others the frame can be skipped.
+    #[inline]
+    pub fn check(&self, limits: FrameLimits) -> Result<(), FrameError> {
+        if self.magic != REQUEST_MAGIC {
+            return Err(FrameError::BadMagic(self.magic));
+        }
+        if self.version != VERSION {
+            return Err(FrameError::BadVersion(self.version));
+        }
+        if self.reserved != 0 {
+            return Err(FrameError::Reserved(self.reserved));
+        }
+        if self.key_len > limits.key_bytes {
+            let (len, limit) = (u32::from(self.key_len), u32::from(limits.key_bytes));
+            return Err(FrameError::KeyTooLarge { len, limit });
+        }
+        if self.value_len > limits.value_bytes {
+            let (len, limit) = (self.value_len, limits.value_bytes);
+            return Err(FrameError::ValueTooLarge { len, limit });
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The request at the head of `bytes`; `Ok(None)` if it isn't all there yet.
+    ///
+    /// # Errors
+    /// See [`RequestHeader::check`].
+    #[inline]
+    pub fn parse(bytes: &'a [u8], limits: FrameLimits) -> Result<Option<Self>, FrameError> {
+        let Some(header) = RequestHeader::read(bytes) else {
+            return match bytes.first() {
+                Some(&magic) if magic != REQUEST_MAGIC => Err(FrameError::BadMagic(magic)),
+                _ => Ok(None),
+            };
+        };
+        header.check(limits)?;
+        let key_end = HEADER_BYTES + usize::from(header.key_len);
+        let Some(value) = bytes.get(key_end..header.frame_bytes()) else { return Ok(None) };
+        Ok(Some(Self { header, key: &bytes[HEADER_BYTES..key_end], value }))
+    }
+
+    /// Appends a frame; the header's lengths are taken from `key` and `value`.
+    ///
+    /// # Panics
+    /// If the key is longer than 65,535 bytes or the value than [`VALUE_BYTES_MAX`];
+    /// callers check the limits first.
+    pub fn write(mut header: RequestHeader, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        header.key_len = u16::try_from(key.len()).expect("key length checked by the caller");
+        header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
+        assert!(header.value_len <= VALUE_BYTES_MAX, "value length checked by the caller");
+        out.reserve(header.frame_bytes());
+        out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(key);
+        out.extend_from_slice(value);
+    }
+}
+
+impl ResponseHeader {
+    /// Reads the first [`HEADER_BYTES`] of `bytes`; `None` if there are fewer.
+    #[inline]
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let slice = bytes.get(..HEADER_BYTES)?;
+        let h = rkyv::access::<ArchivedResponseHeader, Failure>(slice).ok()?;
+        Some(Self {
+            magic: h.magic,
+            version: h.version,
+            status: h.status,
+            flags: h.flags,
+            opcode: h.opcode,
+            reserved: h.reserved,
+            retry_after_ms: h.retry_after_ms.to_native(),
+            value_len: h.value_len.to_native(),
+            request_id: h.request_id.to_native(),
+            map_epoch: h.map_epoch.to_native(),
+            ttl_s: h.ttl_s.to_native(),
+            cas_version: h.cas_version.to_native(),
+        })
+    }
+
+    /// The header's bytes.
+    #[inline]
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        // A header of integers has a fixed size and needs no allocation: this can't fail.
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut Buffer::from(&mut bytes));
+        bytes
+    }
+
+    /// The head of a reply to `request`; everything else zero.
+    #[inline]
+    #[must_use]
+    pub fn reply_to(request: &RequestHeader, status: Status) -> Self {
+        Self {
+            magic: RESPONSE_MAGIC,
+            version: VERSION,
+            status: status as u8,
+            opcode: request.opcode,
+            request_id: request.request_id,
+            ..Self::default()
+        }
+    }
+
+    /// Whole frame in bytes.
+    #[inline]
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        HEADER_BYTES + self.value_len as usize
+    }
+}
+
+impl<'a> Response<'a> {
+    /// The response at the head of `bytes`; `Ok(None)` if it isn't all there yet.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the stream can't be trusted any more.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, FrameError> {
+        let Some(header) = ResponseHeader::read(bytes) else {
+            return match bytes.first() {
+                Some(&magic) if magic != RESPONSE_MAGIC => Err(FrameError::BadMagic(magic)),
+                _ => Ok(None),
+            };
+        };
+        if header.magic != RESPONSE_MAGIC {
+            return Err(FrameError::BadMagic(header.magic));
+        }
+        if header.version != VERSION {
+            return Err(FrameError::BadVersion(header.version));
+        }
+        if header.value_len > VALUE_BYTES_MAX {
+            let (len, limit) = (header.value_len, VALUE_BYTES_MAX);
+            return Err(FrameError::ValueTooLarge { len, limit });
+        }
+        let status =
+            Status::from_wire(header.status).ok_or(FrameError::UnknownStatus(header.status))?;
+        let Some(value) = bytes.get(HEADER_BYTES..header.frame_bytes()) else { return Ok(None) };
+        Ok(Some(Self { header, status, value }))
+    }
+
+    /// Appends a frame; the header's length is taken from `value`.
+    ///
+    /// # Panics
+    /// If the value is longer than [`VALUE_BYTES_MAX`]; nothing longer gets into the cache.
+    #[inline]
+    pub fn write(mut header: ResponseHeader, value: &[u8], out: &mut Vec<u8>) {
+        header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
+        assert!(header.value_len <= VALUE_BYTES_MAX, "value length checked by the caller");
+        out.reserve(header.frame_bytes());
+        out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(value);
+    }
+}

@@ -1,0 +1,56 @@
+//! From a key to its partition and shard. Every client, in any language, computes
+//! the same: XXH3-64 with the keyspace id as seed, then two remainders.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed = keyspace)`.
+#[inline]
+#[must_use]
+pub fn key_hash(keyspace: u8, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, u64::from(keyspace))
+}
+
+/// Partition of a hash: `hash mod partitions`.
+///
+/// # Panics
+/// If `partitions` is zero, which no valid configuration or map contains.
+#[inline]
+#[must_use]
+pub fn partition_of(hash: u64, partitions: u32) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u32 divisor fits")]
+    let partition = (hash % u64::from(partitions)) as u32;
+    partition
+}
+
+/// Shard of a partition within a server: `partition mod shards`.
+///
+/// # Panics
+/// If `shards` is zero, which no valid configuration or map contains.
+#[inline]
+#[must_use]
+pub fn shard_of(partition: u32, shards: u16) -> u16 {
+    #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u16 divisor fits")]
+    let shard = (partition % u32::from(shards)) as u16;
+    shard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values of the reference implementation: the library must be that hash and no other.
+    #[test]
+    fn the_hash_is_xxh3() {
+        assert_eq!(key_hash(0, b""), 0x2D06_8005_38D3_94C2);
+        assert_eq!(key_hash(0, b"a"), 0xE6C6_32B6_1E96_4E1F);
+        assert_ne!(key_hash(1, b"a"), key_hash(0, b"a"));
+    }
+
+    #[test]
+    fn partitions_and_shards_are_remainders() {
+        assert_eq!(partition_of(u64::MAX, 1_024), 1_023);
+        assert_eq!(partition_of(u64::MAX, 1_000), 615);
+        assert_eq!(shard_of(1_023, 4), 3);
+        assert_eq!(shard_of(1_023, 1), 0);
+    }
+}

@@ -1,0 +1,198 @@
+//! The first exchange on a TCP connection.
+//!
+//! ```text
+//! → HELLO  value = HelloBody (32 bytes)
+//! ← OK     value = HelloReply (16 bytes)              …or, with a cluster secret:
+//! ← AUTH_REQUIRED  value = nonce (16 bytes)
+//! → HELLO  value = HelloBody ‖ mac(Hello, nonce ‖ HelloBody)
+//! ← OK / AUTH_FAILED
+//! ```
+//! After OK the connection belongs to the shard that it asked for.
+
+use rkyv::rancor::{Failure, Panic};
+use rkyv::ser::writer::Buffer;
+use rkyv::{Archive, Serialize};
+
+use crate::auth::{ClusterKey, MAC_BYTES, Purpose};
+
+/// Bytes of a [`HelloBody`].
+pub const HELLO_BYTES: usize = 32;
+/// Bytes of a [`HelloReply`].
+pub const HELLO_REPLY_BYTES: usize = 16;
+/// Bytes of a challenge.
+pub const NONCE_BYTES: usize = 16;
+/// `shard` of a caller that takes any.
+pub const ANY_SHARD: u16 = u16::MAX;
+
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// A client.
+    Client = 0,
+    /// A server of the cluster, which may send FORWARDED requests.
+    Peer = 1,
+    /// The master, probing.
+    Master = 2,
+}
+
+impl Role {
+    /// The role with this number.
+    #[must_use]
+    pub fn from_wire(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Client),
+            1 => Some(Self::Peer),
+            2 => Some(Self::Master),
+            _ => None,
+        }
+    }
+}
+
+/// Value of a HELLO request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
+pub struct HelloBody {
+    /// The caller's identity, random per process; with a request id it names a request
+    /// over all its sends.
+    pub client_id: u64,
+    /// [`cluster_id`] of the cluster that the caller means; 0: whichever.
+    pub cluster_id: u64,
+    /// The shard wanted, or [`ANY_SHARD`].
+    pub shard: u16,
+    /// A [`Role`].
+    pub role: u8,
+    /// Zero.
+    pub reserved: [u8; 13],
+}
+
+/// Value of the OK to a HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
+pub struct HelloReply {
+    /// [`cluster_id`] of the server.
+    pub cluster_id: u64,
+    /// The server's id in the map; 0xFFFF: a master.
+    pub server: u16,
+    /// Shards of this server.
+    pub shards: u16,
+    /// The shard that this connection belongs to now.
+    pub shard: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<ArchivedHelloBody>() == HELLO_BYTES);
+const _: () = assert!(size_of::<ArchivedHelloReply>() == HELLO_REPLY_BYTES);
+
+/// Why a hello was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HelloError {
+    /// Neither 32 nor 48 bytes.
+    #[error("a HELLO's value has 32 bytes, or 48 with a proof; this one has {0}")]
+    BadLength(usize),
+    /// A role that this build does not know, or a reserved byte that is not zero.
+    #[error("a HELLO's role must be 0 to 2 and its reserved bytes zero")]
+    BadBody,
+    /// The proof is missing: challenge the caller.
+    #[error("this cluster has a secret and the HELLO carries no proof")]
+    ProofMissing,
+    /// The proof is wrong.
+    #[error("the HELLO's proof is wrong: is the cluster secret the same on both sides?")]
+    ProofWrong,
+    /// The caller means another cluster.
+    #[error("the caller means a cluster with another name")]
+    OtherCluster,
+}
+
+/// Identity of a cluster: XXH3-64 of its name.
+#[must_use]
+pub fn cluster_id(name: &str) -> u64 {
+    crate::hash::key_hash(0, name.as_bytes())
+}
+
+impl HelloBody {
+    /// The body's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HELLO_BYTES] {
+        let mut bytes = [0; HELLO_BYTES];
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut Buffer::from(&mut bytes));
+        bytes
+    }
+
+    /// The body with the proof that answers `nonce`.
+    #[must_use]
+    pub fn with_proof(&self, key: &ClusterKey, nonce: &[u8]) -> Vec<u8> {
+        let body = self.to_bytes();
+        let mac = key.mac(Purpose::Hello, &[nonce, &body]);
+        [&body[..], &mac[..]].concat()
+    }
+
+    /// Reads a HELLO's value and checks the proof if the cluster has a key. `nonce` is the
+    /// challenge of this connection, if one was sent. The cluster's identity is compared too.
+    ///
+    /// # Errors
+    /// [`HelloError`]; `ProofMissing` asks for a challenge, the others refuse.
+    pub fn accept(
+        value: &[u8],
+        key: Option<&ClusterKey>,
+        nonce: Option<&[u8; NONCE_BYTES]>,
+        own_cluster_id: u64,
+    ) -> Result<(Self, Role), HelloError> {
+        if value.len() != HELLO_BYTES && value.len() != HELLO_BYTES + MAC_BYTES {
+            return Err(HelloError::BadLength(value.len()));
+        }
+        let (body, proof) = value.split_at(HELLO_BYTES);
+        if let Some(key) = key {
+            match nonce {
+                Some(nonce) if !proof.is_empty() => {
+                    if !key.verify(Purpose::Hello, &[nonce, body], proof) {
+                        return Err(HelloError::ProofWrong);
+                    }
+                }
+                _ => return Err(HelloError::ProofMissing),
+            }
+        }
+        let archived = rkyv::access::<ArchivedHelloBody, Failure>(body)
+            .map_err(|_| HelloError::BadLength(body.len()))?;
+        let hello = Self {
+            client_id: archived.client_id.to_native(),
+            cluster_id: archived.cluster_id.to_native(),
+            shard: archived.shard.to_native(),
+            role: archived.role,
+            reserved: archived.reserved,
+        };
+        let role = Role::from_wire(hello.role).ok_or(HelloError::BadBody)?;
+        if hello.reserved != [0; 13] {
+            return Err(HelloError::BadBody);
+        }
+        if hello.cluster_id != 0 && hello.cluster_id != own_cluster_id {
+            return Err(HelloError::OtherCluster);
+        }
+        Ok((hello, role))
+    }
+}
+
+impl HelloReply {
+    /// The reply's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HELLO_REPLY_BYTES] {
+        let mut bytes = [0; HELLO_REPLY_BYTES];
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut Buffer::from(&mut bytes));
+        bytes
+    }
+
+    /// Reads the value of the OK to a HELLO; `None` if its length is wrong.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        if value.len() != HELLO_REPLY_BYTES {
+            return None;
+        }
+        let archived = rkyv::access::<ArchivedHelloReply, Failure>(value).ok()?;
+        Some(Self {
+            cluster_id: archived.cluster_id.to_native(),
+            server: archived.server.to_native(),
+            shards: archived.shards.to_native(),
+            shard: archived.shard.to_native(),
+            reserved: archived.reserved.to_native(),
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! The bytes that Standin's parties exchange, and the pure functions on which all
+//! of them must agree: which partition a key is in, which server owns a partition.
+//!
+//! No sockets and no threads. `docs/PROTOCOL.md` is the same in prose, with byte
+//! diagrams; `docs/vectors.json` holds its test vectors, checked by the tests here.
+//!
+//! ```text
+//! hash.rs        key → 64-bit hash → partition → shard
+//! placement.rs   partition → servers in order of rank
+//! map.rs         ranks + server states → owner of each partition; the map as sent
+//! frame.rs       TCP: 32-byte request and response headers, key, value
+//! hello.rs       TCP: first exchange on a connection, authentication
+//! body.rs        TCP: values of PING and STATS
+//! control.rs     UDP: notices, renewals, announcements
+//! auth.rs        keyed BLAKE3 for hello and control
+//! ```
+
+pub mod auth;
+pub mod body;
+pub mod control;
+pub mod frame;
+pub mod hash;
+pub mod hello;
+pub mod map;
+pub mod placement;
+pub mod time;
+
+/// Protocol version in every header. A party answers another version with
+/// [`frame::Status::UnsupportedVersion`] (TCP) or drops it (UDP).
+pub const VERSION: u8 = 1;

@@ -1,0 +1,508 @@
+//! The cluster map: who is there, who is online, who owns which partition.
+//!
+//! The owner of a partition follows from its rank ([`crate::placement`]) and the
+//! servers' states alone, so an announcement need only carry the states.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use rkyv::rancor::Failure;
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::frame::wire_enum;
+use crate::hash::{key_hash, partition_of, shard_of};
+use crate::placement::{Candidate, WEIGHT_MAX, rank};
+
+/// No server: the owner of a partition that is being handed back.
+pub const NO_SERVER: u16 = u16::MAX;
+/// Most servers in a cluster.
+pub const SERVERS_MAX: usize = 1_024;
+/// Most partitions in a cluster.
+pub const PARTITIONS_MAX: u32 = 65_536;
+
+/// Version of a map: the master's term, then a counter within the term. Ordered;
+/// whoever holds a map drops everything that is not newer (scenarios 9–11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MapEpoch {
+    /// Rises with every start of a master.
+    pub term: u32,
+    /// Rises with every change within a term.
+    pub counter: u32,
+}
+
+impl MapEpoch {
+    /// `term << 32 | counter`.
+    #[must_use]
+    pub fn to_u64(self) -> u64 {
+        u64::from(self.term) << 32 | u64::from(self.counter)
+    }
+
+    /// Inverse of [`Self::to_u64`].
+    #[must_use]
+    pub fn from_u64(value: u64) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+        let (term, counter) = ((value >> 32) as u32, value as u32);
+        Self { term, counter }
+    }
+
+    /// The short form in frame headers: low 8 bits of the term, low 24 of the counter.
+    #[must_use]
+    pub fn tag(self) -> u32 {
+        (self.term & 0xFF) << 24 | (self.counter & 0x00FF_FFFF)
+    }
+
+    /// Whether tag `a` is newer than tag `b`, by serial number arithmetic (RFC 1982).
+    #[must_use]
+    pub fn tag_is_newer(a: u32, b: u32) -> bool {
+        let distance = a.wrapping_sub(b);
+        distance != 0 && distance < 1 << 31
+    }
+
+    /// The next epoch of this term.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self { term: self.term, counter: self.counter + 1 }
+    }
+}
+
+impl std::fmt::Display for MapEpoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.term, self.counter)
+    }
+}
+
+wire_enum! {
+    /// What the master says of a server.
+    ServerState {
+        /// Processes the partitions of its own type.
+        Online = 0, "online";
+        /// Verified as offline: others of its group process its partitions.
+        Offline = 1, "offline";
+        /// Reachable again; owns nothing until its stand-ins have drained. Nobody may
+        /// cache the partitions that are going back to it.
+        Returning = 2, "returning";
+        /// Stopping: owns nothing any more, and its stand-ins own nothing of it until what
+        /// it had begun has ended. Nobody may cache its partitions.
+        Leaving = 3, "leaving";
+    }
+}
+
+/// A server as the configuration describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Unique name.
+    pub name: String,
+    /// Failover group.
+    pub group: u16,
+    /// Share of the partitions, 1..=64.
+    pub weight: u16,
+    /// Shards; a partition is in shard `partition mod shards`.
+    pub shards: u16,
+    /// TCP (data) and UDP (control) address.
+    pub address: SocketAddr,
+}
+
+/// What does not change while a cluster lives, and the ranks that follow from it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// Name of the cluster.
+    pub name: String,
+    /// UDP and TCP address of the master.
+    pub master: SocketAddr,
+    /// Servers; a server's index is its id.
+    pub servers: Vec<ServerInfo>,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Fingerprint of all of the above; parties with another one refuse each other.
+    pub id: u64,
+    /// For each partition the servers that may serve it, home first, back to back.
+    ranks: Vec<u16>,
+    /// Where each partition's ranks begin in `ranks`; one more entry at the end.
+    rank_starts: Vec<u32>,
+}
+
+/// Why there can't be such a map.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// Not a valid archive.
+    #[error("the bytes are no valid map archive")]
+    Archive,
+    /// A number is out of its range.
+    #[error("the map is not sound: {0}")]
+    Unsound(&'static str),
+}
+
+impl Topology {
+    /// Checks the parts and computes all ranks.
+    ///
+    /// # Errors
+    /// [`MapError::Unsound`] names what is out of range.
+    pub fn new(
+        name: String,
+        master: SocketAddr,
+        servers: Vec<ServerInfo>,
+        partitions: u32,
+    ) -> Result<Self, MapError> {
+        if servers.is_empty() || servers.len() > SERVERS_MAX {
+            return Err(MapError::Unsound("there must be 1 to 1024 servers"));
+        }
+        if partitions == 0 || partitions > PARTITIONS_MAX {
+            return Err(MapError::Unsound("there must be 1 to 65536 partitions"));
+        }
+        if servers.iter().any(|s| s.shards == 0 || s.weight == 0 || s.weight > WEIGHT_MAX) {
+            return Err(MapError::Unsound("a server has at least 1 shard and a weight of 1 to 64"));
+        }
+        // As they would come back from the wire, so that the id does not depend on the
+        // way by which an address got here.
+        let master = canonical(master);
+        let servers: Vec<ServerInfo> = servers
+            .into_iter()
+            .map(|s| ServerInfo { address: canonical(s.address), ..s })
+            .collect();
+        let candidates: Vec<Candidate<'_>> = servers
+            .iter()
+            .map(|s| Candidate { name: &s.name, group: s.group, weight: s.weight })
+            .collect();
+        let mut ranks = Vec::new();
+        let mut rank_starts = vec![0];
+        for partition in 0..partitions {
+            ranks.extend(rank(partition, &candidates));
+            let end = u32::try_from(ranks.len())
+                .map_err(|_| MapError::Unsound("too many servers times partitions"))?;
+            rank_starts.push(end);
+        }
+        let id = fingerprint(&name, master, &servers, partitions);
+        Ok(Self { name, master, servers, partitions, id, ranks, rank_starts })
+    }
+
+    /// The servers that may serve `partition`, home first.
+    ///
+    /// # Panics
+    /// If there is no such partition.
+    #[must_use]
+    pub fn rank(&self, partition: u32) -> &[u16] {
+        let at = partition as usize;
+        &self.ranks[self.rank_starts[at] as usize..self.rank_starts[at + 1] as usize]
+    }
+
+    /// The server that usually processes `partition`.
+    #[must_use]
+    pub fn home(&self, partition: u32) -> u16 {
+        self.rank(partition)[0]
+    }
+
+    /// Partition of a key.
+    #[must_use]
+    pub fn partition(&self, keyspace: u8, key: &[u8]) -> u32 {
+        partition_of(key_hash(keyspace, key), self.partitions)
+    }
+
+    /// Shard of a partition at a server.
+    #[must_use]
+    pub fn shard(&self, server: u16, partition: u32) -> u16 {
+        shard_of(partition, self.servers[usize::from(server)].shards)
+    }
+
+    /// The other members of the server's group.
+    pub fn group_peers(&self, server: u16) -> impl Iterator<Item = u16> + '_ {
+        let group = self.servers[usize::from(server)].group;
+        (0u16..)
+            .zip(&self.servers)
+            .filter_map(move |(id, s)| (id != server && s.group == group).then_some(id))
+    }
+
+    /// Id of the server of that name.
+    #[must_use]
+    pub fn server_id(&self, name: &str) -> Option<u16> {
+        (0u16..).zip(&self.servers).find_map(|(id, s)| (s.name == name).then_some(id))
+    }
+}
+
+fn fingerprint(name: &str, master: SocketAddr, servers: &[ServerInfo], partitions: u32) -> u64 {
+    use std::fmt::Write as _;
+    let mut text = format!("{name}\n{master}\n{partitions}\n");
+    for s in servers {
+        // Writing to a String can't fail.
+        let _ = writeln!(text, "{} {} {} {} {}", s.name, s.group, s.weight, s.shards, s.address);
+    }
+    key_hash(0, text.as_bytes())
+}
+
+/// What the master says of one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Online, offline, or in between.
+    pub state: ServerState,
+    /// The map epoch at which `state` last changed.
+    pub since: MapEpoch,
+    /// The incarnation that the master knows; 0: none yet.
+    pub boot_id: u64,
+}
+
+impl Default for ServerStatus {
+    fn default() -> Self {
+        Self { state: ServerState::Online, since: MapEpoch::default(), boot_id: 0 }
+    }
+}
+
+/// Who may cache a partition, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    /// The server that usually processes it.
+    pub home: u16,
+    /// The one server that may cache it, or [`NO_SERVER`].
+    pub owner: u16,
+    /// Where a client goes if the owner does not answer, or [`NO_SERVER`].
+    pub stand_in: u16,
+    /// Changes whenever the owner has changed, however often and to whomever.
+    pub epoch: MapEpoch,
+}
+
+/// A topology, the servers' states at one epoch, and the owners that follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterMap {
+    /// What does not change.
+    pub topology: Arc<Topology>,
+    /// Version of the states.
+    pub epoch: MapEpoch,
+    statuses: Vec<ServerStatus>,
+    owners: Vec<Ownership>,
+}
+
+impl ClusterMap {
+    /// Derives the owners. Missing statuses count as [`ServerStatus::default`].
+    #[must_use]
+    pub fn new(topology: Arc<Topology>, epoch: MapEpoch, mut statuses: Vec<ServerStatus>) -> Self {
+        statuses.resize(topology.servers.len(), ServerStatus::default());
+        let owners = (0..topology.partitions)
+            .map(|partition| ownership(topology.rank(partition), &statuses))
+            .collect();
+        Self { topology, epoch, statuses, owners }
+    }
+
+    /// The states of all servers, by id.
+    #[must_use]
+    pub fn statuses(&self) -> &[ServerStatus] {
+        &self.statuses
+    }
+
+    /// The state of one server.
+    #[must_use]
+    pub fn state(&self, server: u16) -> ServerState {
+        self.statuses[usize::from(server)].state
+    }
+
+    /// Who may cache a partition.
+    #[inline]
+    #[must_use]
+    pub fn ownership(&self, partition: u32) -> Ownership {
+        self.owners[partition as usize]
+    }
+
+    /// The servers to ask for `partition`, best first: the owner (or, while nobody owns it,
+    /// the one that is returning), then the others of its rank that are not offline, then
+    /// the offline ones.
+    pub fn candidates(&self, partition: u32) -> impl Iterator<Item = u16> + '_ {
+        let rank = self.topology.rank(partition);
+        let is_up = move |id: &&u16| self.state(**id) != ServerState::Offline;
+        rank.iter().filter(is_up).chain(rank.iter().filter(move |id| !is_up(id))).copied()
+    }
+
+    /// The map as sent: an rkyv archive of [`WireMap`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let wire = WireMap::from(self);
+        let Ok(bytes) = rkyv::to_bytes::<Failure>(&wire) else {
+            // Serialising owned vectors into memory has no way to fail.
+            unreachable!("a map is always serialisable")
+        };
+        bytes.into_vec()
+    }
+
+    /// Reads a map as sent, and derives ranks and owners afresh.
+    ///
+    /// # Errors
+    /// [`MapError`] if the archive is damaged, its numbers are out of range, its topology id
+    /// is not that of its servers, or the owners that it lists are not those that follow
+    /// from its states.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MapError> {
+        let wire = rkyv::from_bytes::<WireMap, Failure>(bytes).map_err(|_| MapError::Archive)?;
+        let utf8 = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|_| MapError::Unsound("a name is not UTF-8"))
+        };
+        let mut servers = Vec::with_capacity(wire.servers.len());
+        let mut statuses = Vec::with_capacity(wire.servers.len());
+        for server in wire.servers {
+            servers.push(ServerInfo {
+                name: utf8(server.name)?,
+                group: server.group,
+                weight: server.weight,
+                shards: server.shards,
+                address: address_from_wire(server.ip, server.port),
+            });
+            statuses.push(server.status.read()?);
+        }
+        let master = address_from_wire(wire.master_ip, wire.master_port);
+        let name = utf8(wire.name)?;
+        // Both before the ranks are computed: a damaged map costs no more than its bytes.
+        if wire.owners.len() != wire.partitions as usize {
+            return Err(MapError::Unsound("there must be one owner entry per partition"));
+        }
+        if wire.topology_id != fingerprint(&name, master, &servers, wire.partitions) {
+            return Err(MapError::Unsound("the topology id is not that of the servers listed"));
+        }
+        let topology = Topology::new(name, master, servers, wire.partitions)?;
+        let map = Self::new(Arc::new(topology), MapEpoch::from_u64(wire.epoch), statuses);
+        let same = map.owners.iter().zip(&wire.owners).all(|(a, b)| WirePartition::from(a) == *b);
+        if !same {
+            return Err(MapError::Unsound("the owners do not follow from the states"));
+        }
+        Ok(map)
+    }
+}
+
+fn ownership(rank: &[u16], statuses: &[ServerStatus]) -> Ownership {
+    let status = |id: u16| statuses[usize::from(id)];
+    let mut epoch = MapEpoch::default();
+    let mut owner = NO_SERVER;
+    let mut up = rank.iter().filter(|id| status(**id).state != ServerState::Offline);
+    for &id in rank {
+        epoch = epoch.max(status(id).since);
+        match status(id).state {
+            ServerState::Offline => continue,
+            ServerState::Online => owner = id,
+            ServerState::Returning | ServerState::Leaving => {}
+        }
+        break;
+    }
+    up.next();
+    let stand_in = up.next().copied().unwrap_or(NO_SERVER);
+    Ownership { home: rank[0], owner, stand_in, epoch }
+}
+
+/// The map as it lies on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireMap {
+    /// [`MapEpoch::to_u64`].
+    pub epoch: u64,
+    /// [`Topology::id`].
+    pub topology_id: u64,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Servers, by id.
+    pub servers: Vec<WireServer>,
+    /// Owners, by partition.
+    pub owners: Vec<WirePartition>,
+    /// Name of the cluster, UTF-8.
+    pub name: Vec<u8>,
+    /// IPv6 address of the master (IPv4 mapped).
+    pub master_ip: [u8; 16],
+    /// UDP and TCP port of the master.
+    pub master_port: u16,
+}
+
+/// A server within [`WireMap`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireServer {
+    /// Name, UTF-8.
+    pub name: Vec<u8>,
+    /// IPv6 address (IPv4 mapped).
+    pub ip: [u8; 16],
+    /// Port.
+    pub port: u16,
+    /// Failover group.
+    pub group: u16,
+    /// Weight.
+    pub weight: u16,
+    /// Shards.
+    pub shards: u16,
+    /// State.
+    pub status: WireStatus,
+}
+
+/// [`ServerStatus`] as it lies on the wire, in maps and announcements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireStatus {
+    /// [`MapEpoch::to_u64`] of `since`.
+    pub since: u64,
+    /// Incarnation.
+    pub boot_id: u64,
+    /// A [`ServerState`].
+    pub state: u8,
+}
+
+/// [`Ownership`] as it lies on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WirePartition {
+    /// [`MapEpoch::to_u64`].
+    pub epoch: u64,
+    /// Home.
+    pub home: u16,
+    /// Owner, or [`NO_SERVER`].
+    pub owner: u16,
+    /// Stand-in, or [`NO_SERVER`].
+    pub stand_in: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+impl WireStatus {
+    pub(crate) fn read(self) -> Result<ServerStatus, MapError> {
+        let state = ServerState::from_wire(self.state)
+            .ok_or(MapError::Unsound("a server's state must be 0 to 3"))?;
+        Ok(ServerStatus { state, since: MapEpoch::from_u64(self.since), boot_id: self.boot_id })
+    }
+}
+
+impl From<&ServerStatus> for WireStatus {
+    fn from(status: &ServerStatus) -> Self {
+        Self { since: status.since.to_u64(), boot_id: status.boot_id, state: status.state as u8 }
+    }
+}
+
+impl From<&Ownership> for WirePartition {
+    fn from(o: &Ownership) -> Self {
+        let (home, owner, stand_in) = (o.home, o.owner, o.stand_in);
+        Self { epoch: o.epoch.to_u64(), home, owner, stand_in, reserved: 0 }
+    }
+}
+
+impl From<&ClusterMap> for WireMap {
+    fn from(map: &ClusterMap) -> Self {
+        let topology = &map.topology;
+        let servers = topology.servers.iter().zip(&map.statuses).map(|(info, status)| WireServer {
+            name: info.name.clone().into_bytes(),
+            ip: ip_to_wire(info.address.ip()),
+            port: info.address.port(),
+            group: info.group,
+            weight: info.weight,
+            shards: info.shards,
+            status: status.into(),
+        });
+        Self {
+            epoch: map.epoch.to_u64(),
+            topology_id: topology.id,
+            partitions: topology.partitions,
+            servers: servers.collect(),
+            owners: map.owners.iter().map(WirePartition::from).collect(),
+            name: topology.name.clone().into_bytes(),
+            master_ip: ip_to_wire(topology.master.ip()),
+            master_port: topology.master.port(),
+        }
+    }
+}
+
+fn ip_to_wire(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    address_from_wire(ip_to_wire(address.ip()), address.port())
+}
+
+fn address_from_wire(ip: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port)
+}

@@ -1,0 +1,78 @@
+//! UDP: one datagram of each kind, with and without a secret.
+
+use serde_json::{Value, json};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::control::{Datagram, Kind, ReplayWindow, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::map::ServerState;
+
+use super::wide;
+use crate::support::{epoch, hex, map_with_trouble};
+
+pub(super) fn datagrams() -> Vec<Value> {
+    let secret: [u8; 32] = std::array::from_fn(|i| u8::try_from(i).expect("below 32"));
+    let map = map_with_trouble(16);
+    Kind::ALL
+        .iter()
+        .map(|&kind| {
+            let sender = match kind {
+                Kind::ReportFailed | Kind::ReportOk => SENDER_CLIENT,
+                Kind::Verdict | Kind::Grant | Kind::Announce => SENDER_MASTER,
+                Kind::Renew | Kind::Ack | Kind::Leaving => 1,
+            };
+            let mut datagram = Datagram::new(kind, sender, map.topology.id, 0x0102_0304_0506_0708);
+            datagram.sequence = 40 + u64::from(kind as u8);
+            datagram.epoch = epoch(3, 8);
+            datagram.nonce = 0xA0A1_A2A3_A4A5_A6A7;
+            match kind {
+                Kind::ReportFailed => datagram.arg = 2,
+                Kind::Grant => datagram.arg = 2_000,
+                Kind::Verdict => datagram.arg = ServerState::Offline as u32,
+                Kind::Announce => {
+                    datagram.subject = 3;
+                    datagram.arg = ServerState::Returning as u32;
+                }
+                Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+            }
+            if matches!(kind, Kind::Verdict | Kind::Announce) {
+                datagram.statuses = map.statuses().to_vec();
+            }
+            let statuses: Value = datagram
+                .statuses
+                .iter()
+                .map(|s| {
+                    json!({
+                        "since": wide(s.since.to_u64()), "boot_id": wide(s.boot_id),
+                        "state": s.state as u8,
+                    })
+                })
+                .collect();
+            json!({
+                "name": kind.name(), "kind": kind as u8, "sender": sender,
+                "subject": datagram.subject, "topology_id": wide(datagram.topology_id),
+                "boot_id": wide(datagram.boot_id), "sequence": datagram.sequence,
+                "epoch": wide(datagram.epoch.to_u64()), "nonce": wide(datagram.nonce),
+                "arg": datagram.arg, "statuses": statuses, "secret": hex(&secret),
+                "hex_without_secret": hex(&datagram.to_bytes(None)),
+                "hex_with_secret": hex(&datagram.to_bytes(Some(&ClusterKey::new(secret)))),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn replay_windows() -> Vec<Value> {
+    let runs: [&[u64]; 3] = [
+        &[1, 1, 2, 5, 3, 3, 0],
+        &[100, 37, 36, 99, 99, 163, 100, 101, 1_000, 936, 937],
+        &[u64::MAX, u64::MAX, u64::MAX - 63, u64::MAX - 64],
+    ];
+    runs.iter()
+        .map(|run| {
+            let mut window = ReplayWindow::default();
+            let steps: Value = run
+                .iter()
+                .map(|n| json!({ "sequence": wide(*n), "accepted": window.accept(*n) }))
+                .collect();
+            json!({ "steps": steps })
+        })
+        .collect()
+}

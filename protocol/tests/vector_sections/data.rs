@@ -1,0 +1,224 @@
+//! TCP: requests, responses, and the bodies that some of them carry.
+
+use serde_json::{Value, json};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::body::{Counter, PingReply, StatsReply};
+use standin_protocol::frame::{
+    Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
+};
+use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
+
+use super::wide;
+use crate::support::{epoch, hex, map_with_trouble};
+
+pub(super) fn ttls() -> Vec<Value> {
+    [0, 1, 3_600, 65_535, 65_536, 65_580, 86_400, 3_932_100, 3_932_101, u32::MAX]
+        .map(|ttl_s| {
+            let mut header = RequestHeader::new(Opcode::Put, 1, 1);
+            header.set_ttl_s(ttl_s);
+            json!({
+                "asked_s": ttl_s, "ttl": header.ttl,
+                "minutes": header.flags & request_flags::TTL_MINUTES != 0,
+                "means_s": header.ttl_s(),
+            })
+        })
+        .to_vec()
+}
+
+fn hello() -> HelloBody {
+    HelloBody {
+        client_id: 0x0123_4567_89AB_CDEF,
+        cluster_id: cluster_id("example"),
+        shard: 2,
+        role: Role::Client as u8,
+        reserved: [0; 13],
+    }
+}
+
+fn request_json(header: RequestHeader, key: &[u8], value: &[u8]) -> Value {
+    let mut bytes = Vec::new();
+    Request::write(header, key, value, &mut bytes);
+    let opcode = Opcode::from_wire(header.opcode).expect("a known one");
+    json!({
+        "name": opcode.name(), "opcode": header.opcode, "flags": header.flags,
+        "keyspace": header.keyspace, "request_id": header.request_id,
+        "map_epoch": header.map_epoch, "deadline_ms": header.deadline_ms, "ttl": header.ttl,
+        "cas_version": wide(header.cas_version),
+        "key": hex(key), "value": hex(value), "hex": hex(&bytes),
+    })
+}
+
+pub(super) fn requests() -> Vec<Value> {
+    let header = |opcode, request_id| RequestHeader {
+        map_epoch: epoch(3, 8).tag(),
+        deadline_ms: 100,
+        ..RequestHeader::new(opcode, 1, request_id)
+    };
+    let whole_server = |opcode, request_id| RequestHeader::new(opcode, 0, request_id);
+    let mut week = header(Opcode::Put, 4);
+    week.set_ttl_s(7 * 86_400);
+    let retry = RequestHeader { flags: request_flags::RETRY, ttl: 300, ..header(Opcode::Put, 3) };
+    let cas = RequestHeader { cas_version: 0x0001_0203_0405_0607, ..header(Opcode::Cas, 6) };
+    let forwarded = RequestHeader { flags: request_flags::FORWARDED, ..header(Opcode::Get, 7) };
+    vec![
+        request_json(whole_server(Opcode::Hello, 1), b"", &hello().to_bytes()),
+        request_json(header(Opcode::Get, 2), b"user:1", b""),
+        request_json(header(Opcode::Put, 3), b"user:1", b"Ada"),
+        request_json(retry, b"user:1", b"Ada"),
+        request_json(week, b"user:1", b""),
+        request_json(header(Opcode::Delete, 5), b"user:1", b""),
+        request_json(cas, b"user:1", b"Grace"),
+        request_json(forwarded, b"user:1", b""),
+        request_json(RequestHeader { ttl: 60, ..header(Opcode::Touch, 8) }, b"user:1", b""),
+        request_json(header(Opcode::Invalidate, 9), b"user:1", b""),
+        request_json(whole_server(Opcode::Ping, 10), b"", b""),
+        request_json(whole_server(Opcode::Map, 11), b"", b""),
+        request_json(whole_server(Opcode::Stats, 0xFFFF_FFFF), b"", b""),
+    ]
+}
+
+fn response_json(header: ResponseHeader, value: &[u8]) -> Value {
+    let mut bytes = Vec::new();
+    Response::write(header, value, &mut bytes);
+    let status = Status::from_wire(header.status).expect("a known one");
+    json!({
+        "name": status.name(), "status": header.status, "flags": header.flags,
+        "opcode": header.opcode, "retry_after_ms": header.retry_after_ms,
+        "request_id": header.request_id, "map_epoch": header.map_epoch, "ttl_s": header.ttl_s,
+        "cas_version": wide(header.cas_version), "value": hex(value), "hex": hex(&bytes),
+    })
+}
+
+pub(super) fn responses() -> Vec<Value> {
+    use response_flags::{CACHED, FILLED, FORWARDED, HIT, PROVISIONAL, STAND_IN};
+    let version = 0x0001_0203_0405_0607;
+    let header = |opcode, status, flags| ResponseHeader {
+        map_epoch: epoch(3, 8).tag(),
+        flags,
+        ..ResponseHeader::reply_to(&RequestHeader::new(opcode, 1, 2), status)
+    };
+    let hit = ResponseHeader {
+        ttl_s: 287,
+        cas_version: version,
+        ..header(Opcode::Get, Status::Ok, HIT | CACHED)
+    };
+    let stand_in = FILLED | STAND_IN | PROVISIONAL | CACHED;
+    let filled = ResponseHeader {
+        ttl_s: 2,
+        cas_version: version,
+        ..header(Opcode::Get, Status::Ok, stand_in)
+    };
+    let written =
+        ResponseHeader { cas_version: version, ..header(Opcode::Put, Status::Ok, FORWARDED) };
+    let mismatch =
+        ResponseHeader { cas_version: version, ..header(Opcode::Cas, Status::VersionMismatch, 0) };
+    let not_owner = ResponseHeader {
+        cas_version: epoch(3, 8).to_u64(),
+        ..header(Opcode::Get, Status::NotOwner, 0)
+    };
+    let overloaded =
+        ResponseHeader { retry_after_ms: 20, ..header(Opcode::Get, Status::Overloaded, 0) };
+    let mut all = vec![
+        response_json(hit, b"Ada"),
+        response_json(filled, b"Ada"),
+        response_json(written, b""),
+        response_json(mismatch, b""),
+        response_json(not_owner, b""),
+        response_json(overloaded, b""),
+        response_json(header(Opcode::Get, Status::OriginRejected, 0), b"no such table: users"),
+        response_json(header(Opcode::Map, Status::Ok, 0), &map_with_trouble(2).to_bytes()),
+    ];
+    all.extend(Status::ALL.iter().map(|s| response_json(header(Opcode::Get, *s, 0), b"")));
+    all
+}
+
+pub(super) fn hellos() -> Vec<Value> {
+    let secret: [u8; 32] = std::array::from_fn(|i| u8::try_from(i).expect("below 32"));
+    let nonce: [u8; 16] = std::array::from_fn(|i| 0xF0 + u8::try_from(i).expect("below 16"));
+    let body = hello();
+    let challenge = request_header_1();
+    let answer = RequestHeader { request_id: 2, ..challenge };
+    let reply = HelloReply {
+        cluster_id: cluster_id("example"),
+        server: 3,
+        shards: 4,
+        shard: 2,
+        reserved: 0,
+    };
+    let proven = body.with_proof(&ClusterKey::new(secret), &nonce);
+    let any = HelloBody { cluster_id: 0, shard: ANY_SHARD, ..body };
+    vec![
+        json!({
+            "client_id": wide(body.client_id), "cluster_id": wide(body.cluster_id),
+            "shard": body.shard, "role": body.role, "body": hex(&body.to_bytes()),
+        }),
+        json!({
+            "client_id": wide(any.client_id), "cluster_id": wide(0),
+            "shard": any.shard, "role": any.role, "body": hex(&any.to_bytes()),
+        }),
+        json!({
+            "secret": hex(&secret), "nonce": hex(&nonce), "body": hex(&body.to_bytes()),
+            "proof": hex(&proven[32..]), "value_of_second_hello": hex(&proven),
+            "challenge": response_json(
+                ResponseHeader::reply_to(&challenge, Status::AuthRequired), &nonce),
+            "second_hello": request_json(answer, b"", &proven),
+        }),
+        json!({
+            "reply_cluster_id": wide(reply.cluster_id), "server": reply.server,
+            "shards": reply.shards, "shard": reply.shard, "reply": hex(&reply.to_bytes()),
+        }),
+    ]
+}
+
+fn request_header_1() -> RequestHeader {
+    RequestHeader::new(Opcode::Hello, 0, 1)
+}
+
+pub(super) fn pings() -> Vec<Value> {
+    let ping = PingReply {
+        boot_id: 0x1122_3344_5566_7788,
+        map_epoch: epoch(3, 8).to_u64(),
+        loop_lag_us: 450,
+        in_flight: 12,
+        server: 3,
+        shard: 2,
+        origin_up: 1,
+        reserved: [0; 3],
+    };
+    vec![json!({
+        "boot_id": wide(ping.boot_id), "map_epoch": wide(ping.map_epoch),
+        "loop_lag_us": ping.loop_lag_us, "in_flight": ping.in_flight, "server": ping.server,
+        "shard": ping.shard, "origin_up": ping.origin_up, "hex": hex(&ping.to_bytes()),
+    })]
+}
+
+pub(super) fn stats() -> Vec<Value> {
+    let counter = |name: &str, value| Counter { name: name.to_owned(), value };
+    let empty = StatsReply::default();
+    let full = StatsReply {
+        server: "a1".to_owned(),
+        boot_id: 0x1122_3344_5566_7788,
+        uptime_ms: 86_400_000,
+        map_epoch: epoch(3, 8).to_u64(),
+        counters: vec![
+            counter("hits", 7),
+            counter("requests", u64::MAX),
+            counter("origin_reads", 3),
+            counter(&format!("{}_bytes", "long_".repeat(14)), 1),
+        ],
+    };
+    [empty, full]
+        .map(|stats| {
+            let counters: Value = stats
+                .counters
+                .iter()
+                .map(|c| json!({ "name": c.name, "value": wide(c.value) }))
+                .collect();
+            json!({
+                "server": stats.server, "boot_id": wide(stats.boot_id),
+                "uptime_ms": wide(stats.uptime_ms), "map_epoch": wide(stats.map_epoch),
+                "counters": counters, "hex": hex(&stats.to_bytes()),
+            })
+        })
+        .to_vec()
+}

@@ -1,0 +1,126 @@
+//! Hashes, ranks, epochs and whole maps.
+
+use serde_json::{Value, json};
+use standin_protocol::hash::{key_hash, partition_of, shard_of};
+use standin_protocol::hello::cluster_id;
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo};
+use standin_protocol::placement::{Candidate, rank, score};
+
+use super::wide;
+use crate::support::{epoch, five_servers, hex, map_with_trouble, pattern, topology};
+
+/// Lengths on both sides of every branch of XXH3-64.
+const KEY_LENGTHS: [usize; 24] = [
+    0, 1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 64, 96, 97, 128, 129, 144, 240, 241, 1_000, 1_024,
+    1_025, 2_049,
+];
+
+pub(super) fn hashes() -> Vec<Value> {
+    let names: [&[u8]; 2] = [b"user:1", b"user:2"];
+    let keys = KEY_LENGTHS.into_iter().map(pattern).chain(names.map(<[u8]>::to_vec));
+    keys.map(|key| {
+        let hashes = [0, 1, 7, 255].map(|keyspace| {
+            let hash = key_hash(keyspace, &key);
+            let partition = partition_of(hash, 1_024);
+            json!({
+                "keyspace": keyspace, "hash": wide(hash),
+                "partition_of_1024": partition, "shard_of_3": shard_of(partition, 3),
+                "partition_of_1000": partition_of(hash, 1_000),
+            })
+        });
+        json!({ "key": hex(&key), "key_bytes": key.len(), "hashes": hashes })
+    })
+    .collect()
+}
+
+pub(super) fn cluster_ids() -> Vec<Value> {
+    ["", "example", "Zürich"]
+        .map(|name| json!({ "name": name, "cluster_id": wide(cluster_id(name)) }))
+        .to_vec()
+}
+
+fn servers_json(servers: &[ServerInfo]) -> Value {
+    servers
+        .iter()
+        .map(|s| json!({ "name": s.name, "group": s.group, "weight": s.weight }))
+        .collect()
+}
+
+pub(super) fn ranks() -> Vec<Value> {
+    let servers = five_servers();
+    let candidates: Vec<Candidate<'_>> = servers
+        .iter()
+        .map(|s| Candidate { name: &s.name, group: s.group, weight: s.weight })
+        .collect();
+    let partitions = (0..24).chain([1_023, 4_096, 65_535]);
+    let ranks = partitions.map(|partition| {
+        let scores: Vec<String> =
+            servers.iter().map(|s| wide(score(partition, &s.name, s.weight))).collect();
+        json!({ "partition": partition, "scores": scores, "rank": rank(partition, &candidates) })
+    });
+    [json!({ "servers": servers_json(&servers) })].into_iter().chain(ranks).collect()
+}
+
+pub(super) fn epoch_tags() -> Vec<Value> {
+    [epoch(0, 0), epoch(1, 0), epoch(3, 7), epoch(0x1FF, 0x0100_0002), epoch(u32::MAX, u32::MAX)]
+        .map(|epoch| {
+            json!({
+                "term": epoch.term, "counter": epoch.counter,
+                "epoch": wide(epoch.to_u64()), "tag": epoch.tag(),
+            })
+        })
+        .to_vec()
+}
+
+pub(super) fn tag_order() -> Vec<Value> {
+    let pairs = [
+        (1, 0),
+        (0, 1),
+        (5, 5),
+        (0x0200_0000, 0x01FF_FFFF),
+        (0x0000_0001, 0xFF00_0005),
+        (0xFF00_0005, 0x0000_0001),
+        (0x7FFF_FFFF, 0),
+        (0x8000_0000, 0),
+        (0, 0x8000_0000),
+    ];
+    pairs
+        .map(|(a, b)| json!({ "a": a, "b": b, "a_is_newer": MapEpoch::tag_is_newer(a, b) }))
+        .to_vec()
+}
+
+pub(super) fn maps() -> Vec<Value> {
+    let calm = ClusterMap::new(topology(16), epoch(1, 0), Vec::new());
+    [calm, map_with_trouble(16)].iter().map(map_json).collect()
+}
+
+fn map_json(map: &ClusterMap) -> Value {
+    let topology = &map.topology;
+    let servers = topology.servers.iter().zip(map.statuses()).map(|(info, status)| {
+        json!({
+            "name": info.name, "ip": info.address.ip(), "port": info.address.port(),
+            "group": info.group, "weight": info.weight, "shards": info.shards,
+            "state": status.state as u8, "since": wide(status.since.to_u64()),
+            "boot_id": wide(status.boot_id),
+        })
+    });
+    let owners = (0..topology.partitions).map(|partition| {
+        let o = map.ownership(partition);
+        let candidates: Vec<u16> = map.candidates(partition).collect();
+        json!({
+            "epoch": wide(o.epoch.to_u64()), "home": o.home, "owner": o.owner,
+            "stand_in": o.stand_in, "ask_in_this_order": candidates,
+        })
+    });
+    json!({
+        "hex": hex(&map.to_bytes()),
+        "epoch": wide(map.epoch.to_u64()),
+        "topology_id": wide(topology.id),
+        "partitions": topology.partitions,
+        "name": topology.name,
+        "master_ip": topology.master.ip(),
+        "master_port": topology.master.port(),
+        "servers": servers.collect::<Value>(),
+        "owners": owners.collect::<Value>(),
+    })
+}
