@@ -1,0 +1,133 @@
+//! What holds when the file does not say, and values made in code instead of read
+//! from a file (by the demo, the tests and the load tool) with the same defaults.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, OriginConfig,
+    OriginKind, Security, ServerConfig, Timings,
+};
+
+pub(crate) const CLUSTER_NAME: &str = "standin";
+pub(crate) const PARTITIONS: u32 = 1_024;
+pub(crate) const MASTER_ADDRESS: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7_100);
+pub(crate) const MASTER_STATE_FILE: &str = "master.state";
+
+pub(crate) const SHARDS: u16 = 1;
+pub(crate) const WEIGHT: u16 = 1;
+pub(crate) const MEMORY_BYTES: u64 = 256 << 20;
+pub(crate) const HUGE_PAGES: bool = true;
+pub(crate) const IO: IoKind = IoKind::Auto;
+
+pub(crate) const ORIGIN_CONCURRENCY: u32 = 16;
+pub(crate) const ORIGIN_QUEUE: u32 = 4_096;
+pub(crate) const ORIGIN_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const POSTGRES_CONNECTIONS: u32 = 4;
+
+pub(crate) const KEY_TYPE: ColumnType = ColumnType::Text;
+pub(crate) const VALUE_TYPE: ColumnType = ColumnType::Bytes;
+pub(crate) const TTL: Duration = Duration::from_secs(3_600);
+pub(crate) const NEGATIVE_TTL: Duration = Duration::from_secs(1);
+pub(crate) const TTL_JITTER_PERCENT: u8 = 10;
+
+impl ClusterConfig {
+    /// A cluster with defaults and without servers or keyspaces: add at least one group
+    /// by [`Self::with_group`], and keyspaces sorted by id.
+    #[must_use]
+    pub fn new(name: &str, master_address: SocketAddr, origin: OriginConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            partitions: PARTITIONS,
+            master: MasterConfig {
+                address: master_address,
+                state_file: PathBuf::from(MASTER_STATE_FILE),
+                offline_servers_max: None,
+            },
+            servers: Vec::new(),
+            groups: Vec::new(),
+            origin,
+            keyspaces: Vec::new(),
+            timings: Timings::default(),
+            limits: Limits::default(),
+            security: Security::default(),
+        }
+    }
+
+    /// Adds a group of servers, given as (name, address), with default sizes; two or
+    /// more, or nobody can stand in.
+    ///
+    /// # Panics
+    /// On more than 65,536 groups.
+    #[must_use]
+    pub fn with_group<'n>(
+        mut self,
+        name: &str,
+        servers: impl IntoIterator<Item = (&'n str, SocketAddr)>,
+    ) -> Self {
+        let group = u16::try_from(self.groups.len()).expect("a cluster has at most 65,536 groups");
+        self.groups.push(name.to_owned());
+        self.servers.extend(
+            servers.into_iter().map(|(name, address)| ServerConfig::new(name, group, address)),
+        );
+        self
+    }
+}
+
+impl ServerConfig {
+    /// A server with one shard and default sizes.
+    #[must_use]
+    pub fn new(name: &str, group: u16, address: SocketAddr) -> Self {
+        Self {
+            name: name.to_owned(),
+            group,
+            address,
+            shards: SHARDS,
+            cores: Vec::new(),
+            weight: WEIGHT,
+            memory_bytes: MEMORY_BYTES,
+            huge_pages: HUGE_PAGES,
+            io: IO,
+        }
+    }
+}
+
+impl OriginConfig {
+    /// An SQLite file with default bounds.
+    #[must_use]
+    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self::of(OriginKind::Sqlite { path: path.into(), init: None })
+    }
+
+    /// A PostgreSQL database with default bounds.
+    #[must_use]
+    pub fn postgres(url: &str) -> Self {
+        let connections = POSTGRES_CONNECTIONS;
+        Self::of(OriginKind::Postgres { url: url.to_owned(), connections, init: None })
+    }
+
+    fn of(kind: OriginKind) -> Self {
+        Self { kind, concurrency: ORIGIN_CONCURRENCY, queue: ORIGIN_QUEUE, timeout: ORIGIN_TIMEOUT }
+    }
+}
+
+impl KeyspaceConfig {
+    /// A read-only keyspace of text keys and byte values, with default lifetimes.
+    #[must_use]
+    pub fn new(id: u8, name: &str, get: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            get: get.to_owned(),
+            put: None,
+            delete: None,
+            key_type: KEY_TYPE,
+            value_type: VALUE_TYPE,
+            ttl: TTL,
+            negative_ttl: NEGATIVE_TTL,
+            ttl_jitter_percent: TTL_JITTER_PERCENT,
+        }
+    }
+}

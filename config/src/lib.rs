@@ -1,0 +1,28 @@
+//! `cluster.toml`: read, checked as a whole, and handed on as plain values.
+//!
+//! Not here: what the values mean at run time; that is in the role that uses them.
+//!
+//! ```text
+//! text ─► toml_edit (with spans) ─► section ─► read/* ─► model      every mistake, with its place,
+//!                                      └──────────┴────► mistake    goes to one Report on the way
+//! model ─► write ─► text
+//! ```
+//!
+//! [`sql`] turns the `:key` and `:value` of a keyspace's statements into what the
+//! database's driver wants; the same code checks them here.
+
+mod defaults;
+mod mistake;
+mod model;
+mod read;
+mod section;
+pub mod sql;
+mod suggest;
+mod topology;
+mod units;
+mod write;
+
+pub use mistake::{ConfigErrors, Mistake, Place};
+pub use model::*;
+pub use read::Checked;
+pub use write::{CONFIG_FILE, SECRET_FILE, WriteError};

@@ -1,0 +1,285 @@
+//! What a valid `cluster.toml` says, as plain values. Every default is already
+//! filled in and every rule of `validate` already holds; the roles only read.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole cluster: one file describes every role, so that all parties agree.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClusterConfig {
+    /// Name of the cluster; parties with different names refuse each other.
+    pub name: String,
+    /// Number of partitions, 1..=65_536. Fixed for the life of a cluster.
+    pub partitions: u32,
+    /// The master's UDP and TCP address.
+    pub master: MasterConfig,
+    /// All servers in file order; a server's index here is its id on the wire.
+    pub servers: Vec<ServerConfig>,
+    /// Names of the failover groups in file order; [`ServerConfig::group`] indexes it.
+    pub groups: Vec<String>,
+    /// The database.
+    pub origin: OriginConfig,
+    /// Keyspaces, sorted by id.
+    pub keyspaces: Vec<KeyspaceConfig>,
+    /// Timings of every role.
+    pub timings: Timings,
+    /// Bounds on what a peer may ask of a server.
+    pub limits: Limits,
+    /// Who may talk to the cluster.
+    pub security: Security,
+}
+
+/// `[master]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MasterConfig {
+    /// UDP (notices, announcements) and TCP (map) address.
+    pub address: SocketAddr,
+    /// Where the master keeps its term and what it last announced.
+    pub state_file: PathBuf,
+    /// Most servers that may be offline by verdict at once; beyond it the master
+    /// suspects itself and takes nobody else offline. `None`: half of all, rounded up.
+    pub offline_servers_max: Option<u32>,
+}
+
+/// `[[group.server]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// Unique name, as given to `standin server --name`.
+    pub name: String,
+    /// Index into [`ClusterConfig::groups`].
+    pub group: u16,
+    /// TCP (data) and UDP (control) address.
+    pub address: SocketAddr,
+    /// Number of shards: threads, rings and arenas.
+    pub shards: u16,
+    /// Cores to pin the shards to, one per shard; empty: not pinned.
+    pub cores: Vec<usize>,
+    /// Share of the partitions relative to the other servers, 1..=64.
+    pub weight: u16,
+    /// Cache memory over all shards, in bytes.
+    pub memory_bytes: u64,
+    /// Ask for huge pages for the arena.
+    pub huge_pages: bool,
+    /// Which event loop a shard runs on.
+    pub io: IoKind,
+}
+
+/// Which event loop a shard runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoKind {
+    /// io_uring if the kernel allows it, epoll otherwise.
+    #[default]
+    Auto,
+    /// io_uring, or refuse to start.
+    Uring,
+    /// The portable loop.
+    Epoll,
+}
+
+/// `[origin]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OriginConfig {
+    /// Which database.
+    pub kind: OriginKind,
+    /// Concurrent calls of one server: SQLite reader threads, or PostgreSQL
+    /// statements in flight.
+    pub concurrency: u32,
+    /// Calls that may wait; one more is answered `OVERLOADED`.
+    pub queue: u32,
+    /// A call that takes longer has failed (a write's outcome is then unknown).
+    pub timeout: Duration,
+}
+
+/// Which database, and where. Its `Debug` leaves out the URL, which may hold a password.
+#[derive(Clone, PartialEq)]
+pub enum OriginKind {
+    /// An SQLite file, opened in WAL mode; made if it is not there.
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// Statements run once at start, such as `CREATE TABLE IF NOT EXISTS …`.
+        init: Option<String>,
+    },
+    /// PostgreSQL, or what speaks its wire protocol.
+    Postgres {
+        /// Connection string, handed to the driver as it is.
+        url: String,
+        /// Connections per server.
+        connections: u32,
+        /// Statements run once at start.
+        init: Option<String>,
+    },
+}
+
+/// `[[keyspace]]`: one table (or view, or function) of the user's database.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyspaceConfig {
+    /// Id on the wire.
+    pub id: u8,
+    /// Name, as the command line takes it.
+    pub name: String,
+    /// `SELECT` with `:key`; the first column of the first row is the value.
+    pub get: String,
+    /// Statement with `:key` and `:value`; without it the keyspace is read-only.
+    pub put: Option<String>,
+    /// Statement with `:key`.
+    pub delete: Option<String>,
+    /// SQL type of the key.
+    pub key_type: ColumnType,
+    /// SQL type of the value (`Integer` is not allowed).
+    pub value_type: ColumnType,
+    /// How long a value may be cached.
+    pub ttl: Duration,
+    /// How long "no such row" may be cached; zero: not at all.
+    pub negative_ttl: Duration,
+    /// Each lifetime is shortened by a random part of up to this many percent.
+    pub ttl_jitter_percent: u8,
+}
+
+/// How bytes on the wire become a column, and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text.
+    Text,
+    /// BLOB or BYTEA.
+    Bytes,
+    /// 64-bit integer, written in decimal on the wire.
+    Integer,
+}
+
+/// `[timings]`. See docs/ARCHITECTURE.md for who uses which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timings {
+    /// Client: how long a connection may be silent while an answer is due, before the send
+    /// counts as failed. Half of it silent, the server is pinged: slow is not dead.
+    pub attempt_timeout: Duration,
+    /// Client: unsuccessful sends before failover mode (claim 12).
+    pub attempts: u32,
+    /// Client: time in failover mode before the server is tried again (claim 13).
+    pub failover_hold: Duration,
+    /// Client: bound on one operation over all its attempts.
+    pub operation_timeout: Duration,
+    /// All: bound on a TCP connect.
+    pub connect_timeout: Duration,
+    /// Server: how long a peer may be silent while a forwarded request is due from it,
+    /// before it counts as unreachable (claim 15). Pinged at half of it, like a server by a
+    /// client.
+    pub forward_timeout: Duration,
+    /// Server: between two renewals to the master.
+    pub renew_interval: Duration,
+    /// Master: bound on one probe of one shard (claim 19).
+    pub probe_timeout: Duration,
+    /// Master: unsuccessful probes before a server is marked offline.
+    pub probe_attempts: u32,
+    /// Master: between two checks of an offline server (claim 20).
+    pub recheck_interval: Duration,
+    /// Master: silence of a server before the master probes it unasked.
+    pub lease: Duration,
+    /// Master: before an unacknowledged announcement is sent again.
+    pub announce_resend: Duration,
+    /// Server: longest wait for in-flight writes when it gives partitions back,
+    /// and for in-flight requests when it shuts down.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            attempt_timeout: ms(100),
+            attempts: 2,
+            failover_hold: ms(2_000),
+            operation_timeout: ms(2_000),
+            connect_timeout: ms(100),
+            forward_timeout: ms(100),
+            renew_interval: ms(500),
+            probe_timeout: ms(100),
+            probe_attempts: 2,
+            recheck_interval: ms(250),
+            lease: ms(2_000),
+            announce_resend: ms(50),
+            drain_timeout: ms(1_000),
+        }
+    }
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Client connections of one server.
+    pub connections: u32,
+    /// Bytes of a key, at most 65_535.
+    pub key_bytes: u16,
+    /// Bytes of a value, at most 16 MiB.
+    pub value_bytes: u32,
+    /// Requests of one connection that wait for the origin or a peer.
+    pub in_flight_per_connection: u32,
+    /// Requests of one shard that wait for the origin or a peer.
+    pub in_flight_per_shard: u32,
+    /// Unsent reply bytes of one connection before it is read no further.
+    pub output_bytes_per_connection: u32,
+    /// A connection must say a valid hello, and finish a frame it began, within this time.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            key_bytes: 1_024,
+            value_bytes: 1 << 20,
+            in_flight_per_connection: 1_024,
+            in_flight_per_shard: 65_536,
+            output_bytes_per_connection: 4 << 20,
+            handshake_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// `[security]`. Its `Debug` leaves out the secret, so that no log can hold it.
+#[derive(Clone, PartialEq, Default)]
+pub struct Security {
+    /// Shared secret; without it every address must be a loopback address.
+    pub secret: Option<[u8; 32]>,
+}
+
+impl fmt::Debug for OriginKind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite { path, init } => {
+                out.debug_struct("Sqlite").field("path", path).field("init", init).finish()
+            }
+            Self::Postgres { url: _, connections, init } => out
+                .debug_struct("Postgres")
+                .field("connections", connections)
+                .field("init", init)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl fmt::Debug for Security {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Security")
+            .field("has_secret", &self.secret.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClusterConfig {
+    /// Id (index) of the server of that name.
+    #[must_use]
+    pub fn server_id(&self, name: &str) -> Option<u16> {
+        let index = self.servers.iter().position(|server| server.name == name)?;
+        u16::try_from(index).ok()
+    }
+
+    /// The keyspace of that name, or of that number.
+    #[must_use]
+    pub fn keyspace(&self, name_or_id: &str) -> Option<&KeyspaceConfig> {
+        let id = name_or_id.parse::<u8>().ok();
+        self.keyspaces.iter().find(|k| k.name == name_or_id || Some(k.id) == id)
+    }
+}

@@ -1,0 +1,126 @@
+//! `[cluster]` and `[master]`, and what a name may be.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::defaults;
+use crate::mistake::Report;
+use crate::model::MasterConfig;
+use crate::section::{At, Found, Section};
+use standin_protocol::map::PARTITIONS_MAX;
+
+/// Longest name of a cluster, group, server or keyspace, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// `[cluster]`, as far as it is right.
+pub(super) struct Cluster {
+    pub(super) name: Option<String>,
+    pub(super) partitions: Option<At<u32>>,
+}
+
+/// `[master]`, as far as it is right.
+pub(super) struct Master {
+    pub(super) address: Option<At<SocketAddr>>,
+    pub(super) is_address_default: bool,
+    state_file: Option<PathBuf>,
+    pub(super) offline_servers_max: Option<Option<At<u32>>>,
+}
+
+impl Master {
+    pub(super) fn complete(self) -> Option<MasterConfig> {
+        Some(MasterConfig {
+            address: self.address?.value,
+            state_file: self.state_file?,
+            offline_servers_max: self.offline_servers_max?.map(|most| most.value),
+        })
+    }
+}
+
+pub(super) fn read(mut section: Section<'_>, report: &mut Report<'_>) -> Cluster {
+    let name = section.text("name", defaults::CLUSTER_NAME, report);
+    let name = name.and_then(|name| check_name(name, &section.key("name"), report));
+    let cluster = Cluster {
+        name: name.or(defaults::CLUSTER_NAME, section.at()).map(|name| name.value.to_owned()),
+        partitions: section.whole(
+            "partitions",
+            1..=u64::from(PARTITIONS_MAX),
+            defaults::PARTITIONS,
+            report,
+        ),
+    };
+    section.finish(report);
+    cluster
+}
+
+pub(super) fn read_master(
+    mut section: Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Master {
+    let example = defaults::MASTER_ADDRESS.to_string();
+    let address = section.text("address", &example, report);
+    let address =
+        address.and_then(|text| read_address(text, &section.key("address"), &example, report));
+    let is_address_default = matches!(address, Found::Absent);
+    let state_file = section.text("state_file", defaults::MASTER_STATE_FILE, report);
+    let master = Master {
+        address: address.or(defaults::MASTER_ADDRESS, section.at()),
+        is_address_default,
+        state_file: state_file
+            .or(defaults::MASTER_STATE_FILE, section.at())
+            .map(|file| base_dir.join(file.value)),
+        offline_servers_max: section
+            .whole_or_absent("offline_servers_max", 1..=65_535, "1", report)
+            .optional(),
+    };
+    section.finish(report);
+    master
+}
+
+/// An IP address with a port, as in `127.0.0.1:7100` or `[::1]:7100`.
+pub(super) fn read_address(
+    text: At<&str>,
+    key: &str,
+    example: &str,
+    report: &mut Report<'_>,
+) -> Option<At<SocketAddr>> {
+    match text.value.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 => {
+            report.mistake(text.at, key, format!("port 0 is no port to connect to; write a port from 1 to 65535, such as `{example}`"));
+            None
+        }
+        Ok(value) => Some(At { value, at: text.at }),
+        Err(_) => {
+            let text_shown = text.value;
+            report.mistake(
+                text.at,
+                key,
+                format!("{text_shown:?} is not an IP address with a port; write one such as `{example}` (no host names)"),
+            );
+            None
+        }
+    }
+}
+
+/// A name that can be typed on a command line and seen in a log.
+pub(super) fn check_name<'d>(
+    name: At<&'d str>,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Option<At<&'d str>> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let begins_well = name.value.starts_with(|c: char| c.is_ascii_alphabetic());
+    if begins_well && name.value.chars().all(is_plain) && name.value.len() <= NAME_BYTES_MAX {
+        return Some(name);
+    }
+    let shown: String = name.value.chars().take(NAME_BYTES_MAX).collect();
+    report.mistake(
+        name.at,
+        key,
+        format!(
+            "{shown:?} cannot be a name; write a letter followed by at most {} letters, digits, `.`, `_` or `-`",
+            NAME_BYTES_MAX - 1
+        ),
+    );
+    None
+}

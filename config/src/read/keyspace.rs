@@ -1,0 +1,178 @@
+//! `[[keyspace]]`: names, lifetimes, and the parameters of the statements.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::cluster::check_name;
+use super::servers::unique;
+use crate::defaults;
+use crate::mistake::Report;
+use crate::model::{ColumnType, KeyspaceConfig};
+use crate::section::{At, Section};
+use crate::sql::{Dialect, Parameter, Translated, translate};
+
+/// Longest lifetime.
+const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
+
+const TYPES: [(&str, ColumnType); 3] =
+    [("text", ColumnType::Text), ("bytes", ColumnType::Bytes), ("integer", ColumnType::Integer)];
+
+/// The keyspaces, sorted by id.
+pub(super) fn read_all(
+    sections: Vec<Section<'_>>,
+    dialects: &[Dialect],
+    report: &mut Report<'_>,
+) -> Option<Vec<KeyspaceConfig>> {
+    if sections.is_empty() {
+        let wanted =
+            "there is no keyspace; write `[[keyspace]]` with an id, a name and a get statement";
+        report.mistake(0, "keyspace", wanted);
+    }
+    let mut id_places = HashMap::new();
+    let mut name_places = HashMap::new();
+    let read = |section| read_one(section, dialects, &mut id_places, &mut name_places, report);
+    // All are read before one that is wrong is given up.
+    let keyspaces: Vec<Option<KeyspaceConfig>> = sections.into_iter().map(read).collect();
+    let mut keyspaces: Vec<KeyspaceConfig> = keyspaces.into_iter().collect::<Option<_>>()?;
+    keyspaces.sort_by_key(|keyspace| keyspace.id);
+    Some(keyspaces)
+}
+
+fn read_one(
+    mut section: Section<'_>,
+    dialects: &[Dialect],
+    id_places: &mut HashMap<u8, usize>,
+    name_places: &mut HashMap<String, usize>,
+    report: &mut Report<'_>,
+) -> Option<KeyspaceConfig> {
+    let id = read_id(&mut section, id_places, report);
+    let name = section.required_text("name", "items", report);
+    let name = name.and_then(|name| check_name(name, &section.key("name"), report));
+    if let Some(name) = name {
+        unique(name, "keyspace", &section.key("name"), name_places, report);
+    }
+
+    let get = section.required_text("get", "SELECT value FROM items WHERE id = :key", report);
+    let get = get.and_then(|sql| {
+        check_statement(sql, Statement::Get, &section.key("get"), dialects, report)
+    });
+    let put = section.text("put", "UPDATE items SET value = :value WHERE id = :key", report);
+    let put = put.and_then(|sql| {
+        check_statement(sql, Statement::Put, &section.key("put"), dialects, report)
+    });
+    let delete = section.text("delete", "DELETE FROM items WHERE id = :key", report);
+    let delete = delete.and_then(|sql| {
+        check_statement(sql, Statement::Delete, &section.key("delete"), dialects, report)
+    });
+
+    let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
+    let value_type = section.choice("value", &TYPES, report).and_then(|found| {
+        let fits = found.value != ColumnType::Integer;
+        if !fits {
+            let wrong = "a value cannot be an integer; write `value = \"text\"`, and cast to text in the statements";
+            report.mistake(found.at, &section.key("value"), wrong);
+        }
+        fits.then_some(found)
+    });
+    let value_type = value_type.or(defaults::VALUE_TYPE, section.at());
+
+    let ttl = section.duration("ttl", Duration::from_millis(1)..=TTL_MAX, defaults::TTL, report);
+    let negative_ttl =
+        section.duration("negative_ttl", Duration::ZERO..=TTL_MAX, defaults::NEGATIVE_TTL, report);
+    if let (Some(ttl), Some(negative)) = (ttl, negative_ttl)
+        && negative.value > ttl.value
+    {
+        report.warning(
+            negative.at,
+            &section.key("negative_ttl"),
+            "\"no such row\" is cached for longer than a value; write a duration shorter than the ttl",
+        );
+    }
+    let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
+    section.finish(report);
+
+    Some(KeyspaceConfig {
+        id: id?,
+        name: name?.value.to_owned(),
+        get: get?.value.to_owned(),
+        put: put.optional()?.map(|sql| sql.value.to_owned()),
+        delete: delete.optional()?.map(|sql| sql.value.to_owned()),
+        key_type: key_type?.value,
+        value_type: value_type?.value,
+        ttl: ttl?.value,
+        negative_ttl: negative_ttl?.value,
+        ttl_jitter_percent: jitter?.value,
+    })
+}
+
+fn read_id(
+    section: &mut Section<'_>,
+    places: &mut HashMap<u8, usize>,
+    report: &mut Report<'_>,
+) -> Option<u8> {
+    let Some(id) = section.whole_or_absent::<u8>("id", 0..=255, "1", report).optional()? else {
+        section.missing("id", "1", report);
+        return None;
+    };
+    if let Some(first) = places.get(&id.value) {
+        let line = report.line(*first);
+        let free = (1..=u8::MAX).find(|id| !places.contains_key(id)).unwrap_or_default();
+        report.mistake(
+            id.at,
+            &section.key("id"),
+            format!("{} is already the id of the keyspace in line {line}; write another, such as `id = {free}`", id.value),
+        );
+    } else {
+        places.insert(id.value, id.at);
+    }
+    Some(id.value)
+}
+
+/// Which statement of a keyspace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Statement {
+    Get,
+    Put,
+    Delete,
+}
+
+/// Reports what is wrong with the parameters of a statement.
+fn check_statement<'d>(
+    sql: At<&'d str>,
+    statement: Statement,
+    key: &str,
+    dialects: &[Dialect],
+    report: &mut Report<'_>,
+) -> Option<At<&'d str>> {
+    let mut wrong = None;
+    for dialect in dialects {
+        let translated = translate(sql.value, *dialect).map_err(|error| error.to_string());
+        match translated.and_then(|translated| check_parameters(&translated, statement)) {
+            Ok(()) => return Some(sql),
+            Err(error) => wrong = wrong.or(Some(error)),
+        }
+    }
+    report.mistake(sql.at, key, wrong?);
+    None
+}
+
+fn check_parameters(translated: &Translated, statement: Statement) -> Result<(), String> {
+    let has = |parameter| translated.parameters.contains(&parameter);
+    let wants_value = statement == Statement::Put;
+    let missing = match (has(Parameter::Key), has(Parameter::Value) || !wants_value) {
+        (true, true) => "",
+        (true, false) => "`:value`",
+        (false, true) => "`:key`",
+        (false, false) => "`:key` and no `:value`",
+    };
+    if !missing.is_empty() {
+        return Err(format!(
+            "the statement has no {missing}; write `:key` for the key{}, outside of quotes and comments",
+            if wants_value { " and `:value` for the value" } else { "" }
+        ));
+    }
+    if has(Parameter::Value) && !wants_value {
+        return Err("there is no value here that `:value` could stand for; write a statement with `:key` alone".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! From a file to a [`ClusterConfig`]: the order of the sections, and the entry points.
+//!
+//! Each file here reads its sections key by key and then checks what holds between
+//! them. Nothing stops at a mistake; whoever lacks a value leaves out the checks that
+//! need it, so that one mistake is not told twice.
+
+mod cluster;
+mod keyspace;
+mod network;
+mod origin;
+mod secret;
+mod servers;
+mod tuning;
+
+use std::path::Path;
+
+use toml_edit::Document;
+
+use crate::mistake::{ConfigErrors, Mistake, Report};
+use crate::model::ClusterConfig;
+use crate::section::Section;
+use secret::Secret;
+use servers::Server;
+
+/// What a file holds and what is to be said about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    /// The values, or all mistakes.
+    pub config: Result<ClusterConfig, ConfigErrors>,
+    /// What works but most likely not as meant; also there when there are mistakes.
+    pub warnings: Vec<Mistake>,
+}
+
+impl ClusterConfig {
+    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// All mistakes of the file at once.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        Self::check_file(path).config
+    }
+
+    /// Reads and checks a text. `source_name` is what messages call it; relative paths
+    /// are relative to `base_dir`. Touches no file but the `secret_file`, if one is named.
+    ///
+    /// # Errors
+    /// All mistakes of the text at once.
+    pub fn parse(text: &str, source_name: &str, base_dir: &Path) -> Result<Self, ConfigErrors> {
+        Self::check(text, source_name, base_dir).config
+    }
+
+    /// As [`Self::load`], with warnings.
+    #[must_use]
+    pub fn check_file(path: &Path) -> Checked {
+        let name = path.display().to_string();
+        let unreadable = |text: String| {
+            let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
+            Checked { config: Err(ConfigErrors { mistakes: vec![mistake] }), warnings: Vec::new() }
+        };
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                return unreadable(format!(
+                    "cannot be read ({error}); name a file that can, such as a copy of cluster.example.toml"
+                ));
+            }
+        };
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::check(text, &name, path.parent().unwrap_or(Path::new(""))),
+            Err(error) => unreadable(format!(
+                "byte {} is not UTF-8; save the file as UTF-8",
+                error.valid_up_to()
+            )),
+        }
+    }
+
+    /// As [`Self::parse`], with warnings.
+    #[must_use]
+    pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
+        let mut report = Report::new(source_name, text);
+        let config = match Document::parse(text) {
+            Ok(document) => read_root(Section::root(document.as_table()), base_dir, &mut report),
+            Err(error) => {
+                let at = error.span().map_or(text.len(), |span| span.start);
+                let (wrong, instead) = (error.message(), syntax_hint(error.message()));
+                report.mistake(at, "TOML", format!("{wrong}; {instead}"));
+                None
+            }
+        };
+        let (mistakes, warnings) = report.finish();
+        debug_assert!(
+            config.is_some() || !mistakes.is_empty(),
+            "a value is missing and nothing was reported"
+        );
+        let config = config.filter(|_| mistakes.is_empty()).ok_or(ConfigErrors { mistakes });
+        Checked { config, warnings }
+    }
+}
+
+/// What most likely helps, by what the TOML parser says.
+fn syntax_hint(message: &str) -> &'static str {
+    if message.contains("duplicate key") {
+        "write each key and each section once"
+    } else if message.contains("string") {
+        "close the string with the quotes it began with"
+    } else {
+        "write `key = value`, with text and addresses in quotes"
+    }
+}
+
+fn read_root(
+    mut root: Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<ClusterConfig> {
+    let cluster = root.section("cluster", report).map(|section| cluster::read(section, report));
+    let master = root
+        .section("master", report)
+        .map(|section| cluster::read_master(section, base_dir, report));
+    let server_defaults =
+        root.section("defaults", report).map(|section| servers::read_defaults(section, report));
+    let groups = root.sections("group", report);
+    let groups =
+        groups.map(|sections| servers::read_groups(sections, server_defaults.as_ref(), report));
+    let origin =
+        root.section("origin", report).map(|section| origin::read(section, base_dir, report));
+    let keyspaces = root.sections("keyspace", report);
+    let dialects = origin.as_ref().map_or(origin::ANY_DIALECT, |origin| origin.dialects);
+    let keyspaces = keyspaces.map(|sections| keyspace::read_all(sections, dialects, report));
+    let timings =
+        root.section("timings", report).map(|section| tuning::read_timings(section, report));
+    let limits = root.section("limits", report).map(|section| tuning::read_limits(section, report));
+    let secret =
+        root.section("security", report).map(|section| secret::read(section, base_dir, report));
+    root.finish(report);
+
+    let servers = groups.as_ref().map_or(&[][..], |groups| &groups.servers);
+    let secret_missing = matches!(secret, Some(Secret::Absent));
+    network::check(master.as_ref(), servers, secret_missing, report);
+    servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
+    origin::check(origin.as_ref(), servers, timings.as_ref(), report);
+
+    let cluster = cluster?;
+    let groups = groups?;
+    Some(ClusterConfig {
+        name: cluster.name?,
+        partitions: cluster.partitions?.value,
+        master: master?.complete()?,
+        servers: groups.servers.iter().map(Server::complete).collect::<Option<_>>()?,
+        groups: groups.names,
+        origin: origin?.config?,
+        keyspaces: keyspaces??,
+        timings: timings?.complete?,
+        limits: limits?.complete?,
+        security: secret?.security()?,
+    })
+}

@@ -1,0 +1,103 @@
+//! Who listens where: no address twice, and none beyond loopback without a secret.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+
+use super::cluster::Master;
+use super::servers::Server;
+use crate::mistake::Report;
+use crate::section::At;
+
+/// How to make a secret, word for word.
+pub(super) const MAKE_SECRET: &str = "make one by `head -c 32 /dev/urandom | xxd -p -c 64 > cluster.secret && chmod 600 \
+                                      cluster.secret` and write `[security]` with `secret_file = \"cluster.secret\"`";
+
+pub(super) fn check(
+    master: Option<&Master>,
+    servers: &[Server],
+    secret_missing: bool,
+    report: &mut Report<'_>,
+) {
+    let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
+    endpoints.extend(master.and_then(Endpoint::of_master));
+    // Of two equal addresses the later one in the file is the mistake.
+    endpoints.sort_by_key(|endpoint| endpoint.address.at);
+
+    let mut first_uses: HashMap<SocketAddr, &Endpoint> = HashMap::new();
+    for endpoint in &endpoints {
+        let Endpoint { key, address, .. } = endpoint;
+        check_reachable(key, *address, report);
+        let wire = canonical(address.value);
+        if secret_missing && !wire.ip().is_loopback() {
+            report.mistake(
+                address.at,
+                key,
+                format!(
+                    "{} is not a loopback address, and there is no cluster secret; {MAKE_SECRET}",
+                    address.value
+                ),
+            );
+        }
+        if let Some(first) = first_uses.get(&wire) {
+            let place = if first.is_default {
+                "by default".to_owned()
+            } else {
+                format!("in line {}", report.line(first.address.at))
+            };
+            report.mistake(
+                address.at,
+                key,
+                format!(
+                    "{} is already the address of {} {place}; write another port",
+                    address.value, first.owner
+                ),
+            );
+        } else {
+            first_uses.insert(wire, endpoint);
+        }
+    }
+}
+
+/// An address that somebody listens at.
+struct Endpoint {
+    key: &'static str,
+    owner: String,
+    address: At<SocketAddr>,
+    is_default: bool,
+}
+
+impl Endpoint {
+    fn of_master(master: &Master) -> Option<Self> {
+        let owner = "the master".to_owned();
+        let is_default = master.is_address_default;
+        Some(Self { key: "master.address", owner, address: master.address?, is_default })
+    }
+
+    fn of_server(server: &Server) -> Option<Self> {
+        let (key, owner) = ("group.server.address", server.shown());
+        Some(Self { key, owner, address: server.address?, is_default: false })
+    }
+}
+
+/// Others connect to this address, so it must name one machine.
+fn check_reachable(key: &str, address: At<SocketAddr>, report: &mut Report<'_>) {
+    let ip = canonical(address.value).ip();
+    let nobody = ip.is_unspecified()
+        || ip.is_multicast()
+        || matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    if nobody {
+        report.mistake(
+            address.at,
+            key,
+            format!(
+                "the others cannot connect to {}; write this machine's own address",
+                address.value.ip()
+            ),
+        );
+    }
+}
+
+/// One spelling for `127.0.0.1` and `::ffff:127.0.0.1`.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,175 @@
+//! `[origin]`: which database, where, and how hard it may be asked.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::servers::Server;
+use super::tuning::TimingsRead;
+use crate::defaults;
+use crate::mistake::Report;
+use crate::model::{OriginConfig, OriginKind};
+use crate::section::{At, Section};
+use crate::sql::Dialect;
+
+/// While the kind of database is unknown, a statement that any of these takes is right.
+pub(super) const ANY_DIALECT: &[Dialect] = &[Dialect::Sqlite, Dialect::Postgres];
+
+const URL_EXAMPLE: &str = "postgres://user:password@127.0.0.1:5432/database";
+
+const SQLITE: &[Dialect] = &[Dialect::Sqlite];
+const POSTGRES: &[Dialect] = &[Dialect::Postgres];
+
+/// `[origin]`, as far as it is right.
+pub(super) struct OriginRead {
+    pub(super) config: Option<OriginConfig>,
+    pub(super) dialects: &'static [Dialect],
+    timeout: Option<At<Duration>>,
+    connections: Option<At<u32>>,
+    concurrency: Option<At<u32>>,
+    at: usize,
+}
+
+pub(super) fn read(
+    mut section: Section<'_>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> OriginRead {
+    let kinds = [("sqlite", SQLITE), ("postgres", POSTGRES)];
+    let mut dialects = ANY_DIALECT;
+    if section.is_present() {
+        match section.choice("kind", &kinds, report).optional() {
+            Some(Some(found)) => dialects = found.value,
+            Some(None) => section.missing("kind", "\"sqlite\"` or `kind = \"postgres\"", report),
+            None => {}
+        }
+    } else {
+        let wanted = "there is no database; write `[origin]` with `kind = \"sqlite\"` and `path = \"origin.sqlite\"`";
+        report.mistake(section.at(), "origin", wanted);
+    }
+
+    let init = section.text("init", "CREATE TABLE IF NOT EXISTS …", report).optional();
+    let init = init.map(|init| init.map(|init| init.value.to_owned()));
+    let concurrency = section.whole("concurrency", 1..=1_024, defaults::ORIGIN_CONCURRENCY, report);
+    let queue = section.whole("queue", 1..=1_000_000, defaults::ORIGIN_QUEUE, report);
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(600);
+    let timeout = section.duration("timeout", bounds, defaults::ORIGIN_TIMEOUT, report);
+
+    let mut connections = None;
+    let kind = match dialects {
+        [Dialect::Sqlite] => read_sqlite(&mut section, init, base_dir, report),
+        [Dialect::Postgres] => {
+            connections =
+                section.whole("connections", 1..=1_000, defaults::POSTGRES_CONNECTIONS, report);
+            read_postgres(&mut section, init, connections, report)
+        }
+        // Of an unknown kind every key is known, and still may be wrong.
+        _ => {
+            connections =
+                section.whole("connections", 1..=1_000, defaults::POSTGRES_CONNECTIONS, report);
+            let _ = (
+                section.text("path", "origin.sqlite", report),
+                section.text("url", URL_EXAMPLE, report),
+            );
+            None
+        }
+    };
+    let at = section.at();
+    section.finish(report);
+    let config = kind.zip(concurrency).zip(queue).zip(timeout).map(
+        |(((kind, concurrency), queue), timeout)| OriginConfig {
+            kind,
+            concurrency: concurrency.value,
+            queue: queue.value,
+            timeout: timeout.value,
+        },
+    );
+    OriginRead { config, dialects, timeout, connections, concurrency, at }
+}
+
+fn read_sqlite(
+    section: &mut Section<'_>,
+    init: Option<Option<String>>,
+    base_dir: &Path,
+    report: &mut Report<'_>,
+) -> Option<OriginKind> {
+    let path = section.required_text("path", "origin.sqlite", report);
+    for key in ["url", "connections"] {
+        section.misplaced(
+            key,
+            "belongs to `kind = \"postgres\"`; remove it, or change the kind",
+            report,
+        );
+    }
+    let path = path?;
+    if path.value == ":memory:" {
+        let wrong =
+            "every server would have a database of its own in memory; write the name of a file";
+        report.mistake(path.at, &section.key("path"), wrong);
+        return None;
+    }
+    Some(OriginKind::Sqlite { path: base_dir.join(path.value), init: init? })
+}
+
+fn read_postgres(
+    section: &mut Section<'_>,
+    init: Option<Option<String>>,
+    connections: Option<At<u32>>,
+    report: &mut Report<'_>,
+) -> Option<OriginKind> {
+    let url = section.required_text("url", URL_EXAMPLE, report);
+    section.misplaced(
+        "path",
+        "belongs to `kind = \"sqlite\"`; remove it, or change the kind",
+        report,
+    );
+    Some(OriginKind::Postgres {
+        url: url?.value.to_owned(),
+        connections: connections?.value,
+        init: init?,
+    })
+}
+
+/// What holds between the origin and the rest of the file.
+pub(super) fn check(
+    origin: Option<&OriginRead>,
+    servers: &[Server],
+    timings: Option<&TimingsRead>,
+    report: &mut Report<'_>,
+) {
+    let Some(origin) = origin else { return };
+    if let (Some(timeout), Some(operation)) =
+        (origin.timeout, timings.and_then(|timings| timings.operation_timeout))
+        && timeout.value > operation.value
+    {
+        // A default stands where its section does; what was written is the place to look.
+        let at = if timeout.at == origin.at { operation.at } else { timeout.at };
+        report.warning(
+            at,
+            "origin.timeout",
+            "longer than timings.operation_timeout, so a client gives up before the database has; write a shorter one",
+        );
+    }
+    if let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency)
+        && connections.value > concurrency.value
+    {
+        report.warning(
+            connections.at,
+            "origin.connections",
+            format!(
+                "more connections than statements in flight; write {} or fewer",
+                concurrency.value
+            ),
+        );
+    }
+    let addresses = servers.iter().filter_map(|server| Some(server.address?.value.ip()));
+    let machines: HashSet<_> = addresses.filter(|ip| !ip.to_canonical().is_loopback()).collect();
+    if origin.dialects == SQLITE && machines.len() > 1 {
+        report.warning(
+            origin.at,
+            "origin.kind",
+            "an SQLite file is for the servers of one machine, and they have several addresses; \
+             write `kind = \"postgres\"` unless all are on one machine",
+        );
+    }
+}

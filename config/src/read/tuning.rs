@@ -1,0 +1,197 @@
+//! `[timings]` and `[limits]`, and the timings that would defeat each other.
+
+use std::time::Duration;
+
+use standin_protocol::frame::VALUE_BYTES_MAX;
+
+use crate::mistake::Report;
+use crate::model::{Limits, Timings};
+use crate::section::{At, Section};
+use crate::units::format_duration;
+
+/// No timing may be outside of this: below it every machine is late, above it nobody waits.
+const TIMING_RANGE: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(3_600);
+
+/// `[timings]`, as far as it is right.
+pub(super) struct TimingsRead {
+    pub(super) complete: Option<Timings>,
+    pub(super) operation_timeout: Option<At<Duration>>,
+}
+
+/// `[limits]`, as far as it is right.
+pub(super) struct LimitsRead {
+    pub(super) complete: Option<Limits>,
+    pub(super) value_bytes: Option<At<u32>>,
+}
+
+pub(super) fn read_timings(mut section: Section<'_>, report: &mut Report<'_>) -> TimingsRead {
+    let default = Timings::default();
+    let mut duration = |key, default, report: &mut Report<'_>| {
+        section.duration(key, TIMING_RANGE, default, report)
+    };
+    let attempt_timeout = duration("attempt_timeout", default.attempt_timeout, report);
+    let failover_hold = duration("failover_hold", default.failover_hold, report);
+    let operation_timeout = duration("operation_timeout", default.operation_timeout, report);
+    let connect_timeout = duration("connect_timeout", default.connect_timeout, report);
+    let forward_timeout = duration("forward_timeout", default.forward_timeout, report);
+    let renew_interval = duration("renew_interval", default.renew_interval, report);
+    let probe_timeout = duration("probe_timeout", default.probe_timeout, report);
+    let recheck_interval = duration("recheck_interval", default.recheck_interval, report);
+    let lease = duration("lease", default.lease, report);
+    let announce_resend = duration("announce_resend", default.announce_resend, report);
+    let drain_timeout = duration("drain_timeout", default.drain_timeout, report);
+    let attempts = section.whole("attempts", 1..=100, default.attempts, report);
+    let probe_attempts = section.whole("probe_attempts", 1..=100, default.probe_attempts, report);
+
+    let place = Place { section_at: section.at() };
+    if let (Some(attempts), Some(attempt), Some(operation)) =
+        (attempts, attempt_timeout, operation_timeout)
+    {
+        check_attempts(attempts, attempt, operation, place, report);
+    }
+    if let (Some(renew), Some(lease)) = (renew_interval, lease) {
+        check_lease(renew, lease, place, report);
+    }
+    if let (Some(forward), Some(attempt)) = (forward_timeout, attempt_timeout)
+        && forward.value > attempt.value
+    {
+        report.warning(
+            place.first_given(&[forward.at, attempt.at]),
+            "timings.forward_timeout",
+            "longer than attempt_timeout, so a client gives up before the server that forwards for it; write a shorter one",
+        );
+    }
+    section.finish(report);
+
+    let complete = || {
+        Some(Timings {
+            attempt_timeout: attempt_timeout?.value,
+            attempts: attempts?.value,
+            failover_hold: failover_hold?.value,
+            operation_timeout: operation_timeout?.value,
+            connect_timeout: connect_timeout?.value,
+            forward_timeout: forward_timeout?.value,
+            renew_interval: renew_interval?.value,
+            probe_timeout: probe_timeout?.value,
+            probe_attempts: probe_attempts?.value,
+            recheck_interval: recheck_interval?.value,
+            lease: lease?.value,
+            announce_resend: announce_resend?.value,
+            drain_timeout: drain_timeout?.value,
+        })
+    };
+    TimingsRead { complete: complete(), operation_timeout }
+}
+
+/// Picks the place to report a relation at: defaults stand where the section begins,
+/// and the reader looks for what he wrote.
+#[derive(Clone, Copy)]
+struct Place {
+    section_at: usize,
+}
+
+impl Place {
+    fn first_given(self, places: &[usize]) -> usize {
+        places.iter().copied().find(|at| *at != self.section_at).unwrap_or(self.section_at)
+    }
+}
+
+/// Claims 12 and 10: all attempts, and then the stand-in, must fit into one operation.
+fn check_attempts(
+    attempts: At<u32>,
+    attempt: At<Duration>,
+    operation: At<Duration>,
+    place: Place,
+    report: &mut Report<'_>,
+) {
+    let at = place.first_given(&[operation.at, attempt.at, attempts.at]);
+    let key = "timings.operation_timeout";
+    let all = attempt.value * attempts.value;
+    let with_stand_in = all + attempt.value;
+    let (count, each, bound) =
+        (attempts.value, format_duration(attempt.value), format_duration(operation.value));
+    let wanted = format!(
+        "write \"{}\" or more, or fewer or shorter attempts",
+        format_duration(with_stand_in)
+    );
+    if all > operation.value {
+        let wrong = format!(
+            "{bound} ends before {count} attempts of {each} do, so no stand-in is ever asked"
+        );
+        report.mistake(at, key, format!("{wrong}; {wanted}"));
+    } else if with_stand_in > operation.value {
+        let wrong = format!("{bound} leaves no attempt for a stand-in after {count} of {each}");
+        report.warning(at, key, format!("{wrong}; {wanted}"));
+    }
+}
+
+fn check_lease(renew: At<Duration>, lease: At<Duration>, place: Place, report: &mut Report<'_>) {
+    let at = place.first_given(&[lease.at, renew.at]);
+    let key = "timings.lease";
+    let (each, bound) = (format_duration(renew.value), format_duration(lease.value));
+    let wanted =
+        format!("write \"{}\", or a shorter renew_interval", format_duration(renew.value * 4));
+    if renew.value >= lease.value {
+        report.mistake(
+            at,
+            key,
+            format!("{bound} ends before the next renewal after {each}; {wanted}"),
+        );
+    } else if renew.value * 3 > lease.value {
+        let wrong = format!(
+            "{bound} is short of 3 renewals of {each}, so few lost datagrams start a verification"
+        );
+        report.warning(at, key, format!("{wrong}; {wanted}"));
+    }
+}
+
+pub(super) fn read_limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsRead {
+    let default = Limits::default();
+    let connections = section.whole("connections", 1..=1_000_000, default.connections, report);
+    let key_bytes = section.size("key_bytes", 1..=65_535, default.key_bytes, report);
+    let value_bytes =
+        section.size("value_bytes", 1..=u64::from(VALUE_BYTES_MAX), default.value_bytes, report);
+    let per_connection = section.whole(
+        "in_flight_per_connection",
+        1..=1 << 20,
+        default.in_flight_per_connection,
+        report,
+    );
+    let per_shard =
+        section.whole("in_flight_per_shard", 1..=1 << 24, default.in_flight_per_shard, report);
+    let output = section.size(
+        "output_bytes_per_connection",
+        1 << 12..=1 << 30,
+        default.output_bytes_per_connection,
+        report,
+    );
+    let handshake_timeout =
+        section.duration("handshake_timeout", TIMING_RANGE, default.handshake_timeout, report);
+    if let (Some(one), Some(all)) = (per_connection, per_shard)
+        && one.value > all.value
+    {
+        report.warning(
+            Place { section_at: section.at() }.first_given(&[one.at, all.at]),
+            "limits.in_flight_per_connection",
+            format!(
+                "more than in_flight_per_shard, so it limits nothing; write {} or less",
+                all.value
+            ),
+        );
+    }
+    section.finish(report);
+
+    let complete = || {
+        Some(Limits {
+            connections: connections?.value,
+            key_bytes: key_bytes?.value,
+            value_bytes: value_bytes?.value,
+            in_flight_per_connection: per_connection?.value,
+            in_flight_per_shard: per_shard?.value,
+            output_bytes_per_connection: output?.value,
+            handshake_timeout: handshake_timeout?.value,
+        })
+    };
+    LimitsRead { complete: complete(), value_bytes }
+}

@@ -1,0 +1,121 @@
+//! `:key` and `:value` in a user's statement become what the database's driver wants:
+//! `?1` and `?2` for SQLite, `$1` and `$2` for PostgreSQL.
+//!
+//! A `:key` inside a string, a quoted identifier or a comment is text, not a parameter,
+//! and `::` is a cast. All else passes unchanged: this is no SQL parser, and whether a
+//! statement means something only the database can tell.
+
+mod scan;
+
+use scan::{Piece, Scanner};
+
+/// Whose SQL it is; quoting and parameters differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL (with `standard_conforming_strings` on, the default since 9.1).
+    Postgres,
+}
+
+/// What a statement may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameter {
+    /// `:key`.
+    Key,
+    /// `:value`.
+    Value,
+}
+
+/// A statement as the driver takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    /// The statement with numbered parameters.
+    pub text: String,
+    /// What to bind: the parameter numbered `n` is `parameters[n - 1]`. Each occurs once,
+    /// the key before the value, whatever their order in the statement; numbers have
+    /// no gap, so a statement with `:value` alone binds the value as number 1.
+    pub parameters: Vec<Parameter>,
+}
+
+/// Why a statement cannot be translated. The texts say what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// A parameter other than `:key` and `:value`.
+    #[error("`{0}` is not a parameter; write `:key` or `:value`")]
+    UnknownParameter(String),
+    /// A numbered or bare parameter of the driver's own form, or a lone `$`.
+    #[error("`{0}` is the driver's own way to write a parameter; write `:key` or `:value`")]
+    DriverParameter(String),
+    /// A string, identifier or comment without its end.
+    #[error("the {what} that begins with `{start}` has no end; close it with `{end}`")]
+    Unclosed {
+        /// What is open.
+        what: &'static str,
+        /// Its first characters.
+        start: String,
+        /// What would close it.
+        end: String,
+    },
+    /// More than one statement.
+    #[error("there is a second statement after `;`; write one statement")]
+    SecondStatement,
+    /// No statement.
+    #[error("there is no statement; write one")]
+    Empty,
+    /// A NUL character, where both databases stop reading.
+    #[error("there is a NUL character in it; remove it")]
+    Nul,
+}
+
+/// Translates one statement.
+///
+/// # Errors
+/// If it is not exactly one statement, if something in it is not closed, or if it has
+/// parameters other than `:key` and `:value`.
+pub fn translate(sql: &str, dialect: Dialect) -> Result<Translated, SqlError> {
+    if sql.contains('\0') {
+        return Err(SqlError::Nul);
+    }
+    let pieces = Scanner::new(sql, dialect).collect::<Result<Vec<_>, _>>()?;
+    one_statement(&pieces)?;
+
+    let has = |parameter| {
+        pieces.iter().any(|piece| matches!(piece, Piece::Parameter(p) if *p == parameter))
+    };
+    let mut parameters = vec![Parameter::Key, Parameter::Value];
+    parameters.retain(|parameter| has(*parameter));
+
+    let sigil = match dialect {
+        Dialect::Sqlite => '?',
+        Dialect::Postgres => '$',
+    };
+    let mut text = String::with_capacity(sql.len() + 8);
+    for piece in &pieces {
+        match piece {
+            Piece::Parameter(parameter) => {
+                // `limit:key` must not become the identifier `limit$1`.
+                if text.ends_with(scan::is_word) {
+                    text.push(' ');
+                }
+                let index = parameters.iter().position(|p| p == parameter).unwrap_or(0);
+                text.push(sigil);
+                text.push_str(&(index + 1).to_string());
+            }
+            Piece::Blank(verbatim) | Piece::Code(verbatim) => text.push_str(verbatim),
+            Piece::Semicolon => text.push(';'),
+        }
+    }
+    Ok(Translated { text, parameters })
+}
+
+/// Drivers prepare the first statement of several and pass over the rest, or refuse.
+fn one_statement(pieces: &[Piece<'_>]) -> Result<(), SqlError> {
+    let mut parts = pieces.split(|piece| matches!(piece, Piece::Semicolon));
+    let says_something =
+        |part: &[Piece<'_>]| part.iter().any(|piece| !matches!(piece, Piece::Blank(_)));
+    if !parts.next().is_some_and(says_something) {
+        return Err(SqlError::Empty);
+    }
+    if parts.any(says_something) { Err(SqlError::SecondStatement) } else { Ok(()) }
+}

@@ -1,0 +1,30 @@
+//! From a cluster file to the topology that all parties must agree on.
+
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::map::{MapError, ServerInfo, Topology};
+
+use crate::ClusterConfig;
+
+impl ClusterConfig {
+    /// The static part of the cluster map. Computing the ranks takes a few milliseconds;
+    /// do it once.
+    ///
+    /// # Errors
+    /// [`MapError`]; not for a configuration that has been validated.
+    pub fn topology(&self) -> Result<Topology, MapError> {
+        let servers = self.servers.iter().map(|s| ServerInfo {
+            name: s.name.clone(),
+            group: s.group,
+            weight: s.weight,
+            shards: s.shards,
+            address: s.address,
+        });
+        Topology::new(self.name.clone(), self.master.address, servers.collect(), self.partitions)
+    }
+
+    /// The cluster's key, if it has a secret.
+    #[must_use]
+    pub fn cluster_key(&self) -> Option<ClusterKey> {
+        self.security.secret.map(ClusterKey::new)
+    }
+}

@@ -1,0 +1,278 @@
+//! From a [`ClusterConfig`] to a file that reads back as the same values.
+
+use std::fmt::Write;
+use std::fs::{OpenOptions, write};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::mistake::ConfigErrors;
+use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, OriginKind, ServerConfig};
+use crate::units::{format_duration, format_size};
+
+/// Name of the file that [`ClusterConfig::write_into`] makes.
+pub const CONFIG_FILE: &str = "cluster.toml";
+
+/// Name of the secret's file, beside [`CONFIG_FILE`].
+pub const SECRET_FILE: &str = "cluster.secret";
+
+/// Why a configuration made in code was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The folder or a file in it cannot be written.
+    #[error("{path}: {error}; name a folder that can be written")]
+    Io {
+        /// What was to be written.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The values break a rule of the file.
+    #[error(transparent)]
+    Rules(#[from] ConfigErrors),
+    /// The values would read back as others. Servers must be sorted by group and keyspaces
+    /// by id, paths UTF-8, and durations whole microseconds.
+    #[error(
+        "{0} would not read back the same; sort servers by group and keyspaces by id, and use UTF-8 paths and \
+         durations of whole microseconds"
+    )]
+    Changed(&'static str),
+}
+
+impl ClusterConfig {
+    /// The text of a file with these values, all of them written out.
+    ///
+    /// Parsed again it gives equal values if servers are sorted by group, keyspaces by id,
+    /// paths are UTF-8 (others are written with replacement characters), and durations are
+    /// whole microseconds. A secret is not in the text: it names [`SECRET_FILE`], which
+    /// [`Self::write_into`] writes.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut out = Toml::default();
+        out.section("[cluster]");
+        out.text("name", &self.name);
+        out.plain("partitions", self.partitions);
+
+        out.section("[master]");
+        out.text("address", &self.master.address.to_string());
+        out.text("state_file", &self.master.state_file.to_string_lossy());
+        if let Some(most) = self.master.offline_servers_max {
+            out.plain("offline_servers_max", most);
+        }
+
+        for (index, name) in self.groups.iter().enumerate() {
+            out.section("[[group]]");
+            out.text("name", name);
+            self.servers
+                .iter()
+                .filter(|server| usize::from(server.group) == index)
+                .for_each(|server| out.server(server));
+        }
+        self.write_origin(&mut out);
+        self.keyspaces.iter().for_each(|keyspace| out.keyspace(keyspace));
+        self.write_timings(&mut out);
+        self.write_limits(&mut out);
+        if self.security.secret.is_some() {
+            out.section("[security]");
+            out.text("secret_file", SECRET_FILE);
+        }
+        out.0
+    }
+
+    /// Writes [`CONFIG_FILE`] and, with a secret, [`SECRET_FILE`] (readable by this user
+    /// alone) into a folder; gives the path of the former. A configuration that the roles
+    /// would refuse is not written.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, a rule is broken, or the file would not read back
+    /// as these values (relative paths aside, which become relative to the folder).
+    pub fn write_into(&self, folder: &Path) -> Result<PathBuf, WriteError> {
+        if let Some(secret) = &self.security.secret {
+            write_secret(&folder.join(SECRET_FILE), secret)?;
+        }
+        let path = folder.join(CONFIG_FILE);
+        let text = self.to_toml();
+        let read = Self::parse(&text, &path.display().to_string(), folder)?;
+        self.compare(read, folder)?;
+        write(&path, text).map_err(|error| WriteError::Io { path: path.clone(), error })?;
+        Ok(path)
+    }
+
+    fn compare(&self, read: Self, folder: &Path) -> Result<(), WriteError> {
+        let mut wanted = self.clone();
+        wanted.master.state_file = folder.join(&self.master.state_file);
+        if let OriginKind::Sqlite { path, .. } = &mut wanted.origin.kind {
+            *path = folder.join(&*path);
+        }
+        let parts = [
+            ("the servers", wanted.servers == read.servers && wanted.groups == read.groups),
+            ("the keyspaces", wanted.keyspaces == read.keyspaces),
+            ("the origin", wanted.origin == read.origin),
+        ];
+        if let Some((what, _)) = parts.iter().find(|(_, same)| !same) {
+            return Err(WriteError::Changed(what));
+        }
+        if wanted == read { Ok(()) } else { Err(WriteError::Changed("a path or a duration")) }
+    }
+
+    fn write_origin(&self, out: &mut Toml) {
+        out.section("[origin]");
+        let init = match &self.origin.kind {
+            OriginKind::Sqlite { path, init } => {
+                out.text("kind", "sqlite");
+                out.text("path", &path.to_string_lossy());
+                init
+            }
+            OriginKind::Postgres { url, connections, init } => {
+                out.text("kind", "postgres");
+                out.text("url", url);
+                out.plain("connections", connections);
+                init
+            }
+        };
+        out.optional_text("init", init.as_deref());
+        out.plain("concurrency", self.origin.concurrency);
+        out.plain("queue", self.origin.queue);
+        out.duration("timeout", self.origin.timeout);
+    }
+
+    fn write_timings(&self, out: &mut Toml) {
+        let timings = &self.timings;
+        out.section("[timings]");
+        out.duration("attempt_timeout", timings.attempt_timeout);
+        out.plain("attempts", timings.attempts);
+        out.duration("failover_hold", timings.failover_hold);
+        out.duration("operation_timeout", timings.operation_timeout);
+        out.duration("connect_timeout", timings.connect_timeout);
+        out.duration("forward_timeout", timings.forward_timeout);
+        out.duration("renew_interval", timings.renew_interval);
+        out.duration("probe_timeout", timings.probe_timeout);
+        out.plain("probe_attempts", timings.probe_attempts);
+        out.duration("recheck_interval", timings.recheck_interval);
+        out.duration("lease", timings.lease);
+        out.duration("announce_resend", timings.announce_resend);
+        out.duration("drain_timeout", timings.drain_timeout);
+    }
+
+    fn write_limits(&self, out: &mut Toml) {
+        let limits = &self.limits;
+        out.section("[limits]");
+        out.plain("connections", limits.connections);
+        out.size("key_bytes", limits.key_bytes.into());
+        out.size("value_bytes", limits.value_bytes.into());
+        out.plain("in_flight_per_connection", limits.in_flight_per_connection);
+        out.plain("in_flight_per_shard", limits.in_flight_per_shard);
+        out.size("output_bytes_per_connection", limits.output_bytes_per_connection.into());
+        out.duration("handshake_timeout", limits.handshake_timeout);
+    }
+}
+
+/// Made anew with its mode, so that it is at no moment open to others.
+fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), WriteError> {
+    let failed = |error| WriteError::Io { path: path.to_owned(), error };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    writeln!(file, "{digits}").map_err(failed)
+}
+
+/// The growing text.
+#[derive(Default)]
+struct Toml(String);
+
+impl Toml {
+    fn section(&mut self, header: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        self.line(format_args!("{gap}{header}"));
+    }
+
+    fn plain(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.line(format_args!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        self.line(format_args!("{key} = {}", quoted(value)));
+    }
+
+    fn optional_text(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(key, value);
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: Duration) {
+        self.text(key, &format_duration(value));
+    }
+
+    fn size(&mut self, key: &str, bytes: u64) {
+        self.text(key, &format_size(bytes));
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn server(&mut self, server: &ServerConfig) {
+        self.section("[[group.server]]");
+        self.text("name", &server.name);
+        self.text("address", &server.address.to_string());
+        self.plain("shards", server.shards);
+        if !server.cores.is_empty() {
+            self.plain("cores", format_args!("{:?}", server.cores));
+        }
+        self.plain("weight", server.weight);
+        self.size("memory", server.memory_bytes);
+        self.plain("huge_pages", server.huge_pages);
+        let io = match server.io {
+            IoKind::Auto => "auto",
+            IoKind::Uring => "uring",
+            IoKind::Epoll => "epoll",
+        };
+        self.text("io", io);
+    }
+
+    fn keyspace(&mut self, keyspace: &KeyspaceConfig) {
+        let type_word = |column| match column {
+            ColumnType::Text => "text",
+            ColumnType::Bytes => "bytes",
+            ColumnType::Integer => "integer",
+        };
+        self.section("[[keyspace]]");
+        self.plain("id", keyspace.id);
+        self.text("name", &keyspace.name);
+        self.text("get", &keyspace.get);
+        self.optional_text("put", keyspace.put.as_deref());
+        self.optional_text("delete", keyspace.delete.as_deref());
+        self.text("key", type_word(keyspace.key_type));
+        self.text("value", type_word(keyspace.value_type));
+        self.duration("ttl", keyspace.ttl);
+        self.duration("negative_ttl", keyspace.negative_ttl);
+        self.plain("ttl_jitter_percent", keyspace.ttl_jitter_percent);
+    }
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,117 @@
+//! `cluster.example.toml` is the manual: it must parse, and what it says must hold.
+
+use std::path::{Path, PathBuf};
+
+use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, OriginKind};
+
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster.example.toml");
+    std::fs::read_to_string(path).expect("the example is beside the workspace's manifest")
+}
+
+/// `#key = value` becomes `key = value`; prose has a space after its `#`.
+fn uncommented(line: &str) -> &str {
+    line.strip_prefix('#')
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
+        .unwrap_or(line)
+}
+
+fn parse(text: &str) -> ClusterConfig {
+    let checked = ClusterConfig::check(text, "cluster.example.toml", Path::new("/etc/standin"));
+    assert_eq!(checked.warnings, []);
+    checked.config.unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn expected() -> ClusterConfig {
+    let address = |port: u16| ([127, 0, 0, 1], port).into();
+    let mut config = ClusterConfig::new(
+        "example",
+        address(7100),
+        OriginConfig::sqlite("/etc/standin/origin.sqlite"),
+    )
+    .with_group("a", [("a1", address(7101)), ("a2", address(7102))])
+    .with_group("b", [("b1", address(7103)), ("b2", address(7104))]);
+    config.master.state_file = PathBuf::from("/etc/standin/master.state");
+    if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
+        *init = Some(
+            "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID".to_owned(),
+        );
+    }
+    let mut items = KeyspaceConfig::new(1, "items", "SELECT value FROM items WHERE id = :key");
+    items.put = Some(
+        "INSERT INTO items (id, value) VALUES (:key, :value) ON CONFLICT (id) DO UPDATE SET value = excluded.value"
+            .to_owned(),
+    );
+    items.delete = Some("DELETE FROM items WHERE id = :key".to_owned());
+    config.keyspaces.push(items);
+    config
+}
+
+#[test]
+fn the_example_says_what_it_says() {
+    assert_eq!(parse(&example()), expected());
+}
+
+/// Each commented default, taken at its word, changes nothing.
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let without_postgres = example().replace(&postgres_section(), "");
+    let text: String = without_postgres
+        .lines()
+        .filter(|line| !line.starts_with("#secret_file"))
+        .flat_map(|line| [uncommented(line), "\n"])
+        .collect();
+    assert!(
+        text.lines().filter(|line| !line.starts_with('#') && line.contains(" = ")).count() > 50,
+        "{text}"
+    );
+    let mut wanted = expected();
+    wanted.master.offline_servers_max = Some(2);
+    assert_eq!(parse(&text), wanted);
+}
+
+/// A key that the manual leaves out would be in a full file and not in the example.
+#[test]
+fn every_key_is_in_the_manual() {
+    let mut full = expected();
+    full.security.secret = Some([7; 32]);
+    full.master.offline_servers_max = Some(2);
+    full.servers[0].cores = vec![0];
+    let mut postgres = full.clone();
+    postgres.origin = OriginConfig::postgres("postgres://127.0.0.1/app");
+    let example = example();
+    let documented: Vec<&str> =
+        example.lines().filter_map(|line| Some(uncommented(line).split_once(" = ")?.0)).collect();
+    for text in [full.to_toml(), postgres.to_toml()] {
+        for key in text.lines().filter_map(|line| Some(line.split_once(" = ")?.0)) {
+            assert!(documented.contains(&key), "{key} is not in the manual");
+        }
+    }
+}
+
+#[test]
+fn the_postgres_variant_parses_in_place_of_sqlite() {
+    let example = example();
+    let section = postgres_section();
+    let sqlite_from = example.find("[origin]\n").expect("the example has an origin");
+    let sqlite_to =
+        example.find("# PostgreSQL, or what").expect("the example has a PostgreSQL variant");
+    let variant: String = section.lines().flat_map(|line| [uncommented(line), "\n"]).collect();
+    let text = example.replace(&section, "").replace(&example[sqlite_from..sqlite_to], &variant);
+    let config = parse(&text);
+    let mut wanted = OriginConfig::postgres("postgres://standin:password@127.0.0.1:5432/app");
+    if let OriginKind::Postgres { init, .. } = &mut wanted.kind {
+        *init = Some(
+            "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA NOT NULL)"
+                .to_owned(),
+        );
+    }
+    assert_eq!(config.origin, wanted);
+}
+
+fn postgres_section() -> String {
+    let example = example();
+    let from = example.find("#[origin]\n").expect("the example has a PostgreSQL variant");
+    let length = example[from..].find("\n\n").expect("a blank line ends it");
+    example[from..from + length + 1].to_owned()
+}

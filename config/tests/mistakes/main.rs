@@ -1,0 +1,232 @@
+//! What a wrong file is told: a table of mistakes, each with its exact message.
+//!
+//! `table.txt` and `warnings.txt` hold cases: `#` names one, `@` gives the line of the
+//! right file that is replaced by the text which follows, and each `>` is a message that
+//! must come, in this order, and no other.
+
+use std::fs::{Permissions, set_permissions, write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use standin_config::{ClusterConfig, Mistake, OriginKind};
+
+/// A right file; each case replaces one of its lines, counted from one.
+const RIGHT: &str = r#"[master]
+address = "127.0.0.1:7100"
+[[group]]
+name = "a"
+[[group.server]]
+name = "a1"
+address = "127.0.0.1:7101"
+[[group.server]]
+name = "a2"
+address = "127.0.0.1:7102"
+[origin]
+kind = "sqlite"
+path = "db.sqlite"
+[[keyspace]]
+id = 1
+name = "items"
+get = "SELECT v FROM t WHERE k = :key"
+put = "UPDATE t SET v = :value WHERE k = :key"
+delete = "DELETE FROM t WHERE k = :key"
+"#;
+
+/// One case of a table.
+#[derive(Default)]
+struct Case<'t> {
+    name: &'t str,
+    line: usize,
+    text: Vec<&'t str>,
+    wanted: Vec<&'t str>,
+}
+
+impl Case<'_> {
+    fn file(&self) -> String {
+        with_line(self.line, &self.text.join("\n"))
+    }
+}
+
+fn cases(table: &str) -> Vec<Case<'_>> {
+    let mut cases: Vec<Case<'_>> = Vec::new();
+    for row in table.lines().filter(|row| !row.is_empty()) {
+        if let Some(name) = row.strip_prefix("# ") {
+            cases.push(Case { name, ..Case::default() });
+            continue;
+        }
+        let case = cases.last_mut().expect("a table begins with a name");
+        if let Some(line) = row.strip_prefix('@') {
+            case.line = line.parse().expect("a line of the right file");
+        } else if let Some(message) = row.strip_prefix("> ") {
+            case.wanted.push(message);
+        } else {
+            case.text.push(row);
+        }
+    }
+    cases
+}
+
+fn with_line(line: usize, text: &str) -> String {
+    let lines = RIGHT.lines().enumerate();
+    lines.flat_map(|(index, old)| [if index + 1 == line { text } else { old }, "\n"]).collect()
+}
+
+fn folder_of_secrets() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let digits = "0123456789abcdef".repeat(4);
+    let secrets = [
+        ("good.secret", format!("{digits}\n"), 0o600),
+        ("open.secret", digits.clone(), 0o644),
+        ("short.secret", "0123".to_owned(), 0o600),
+        ("strange.secret", digits.replace('f', "g"), 0o600),
+    ];
+    for (name, text, mode) in secrets {
+        let path = folder.path().join(name);
+        write(&path, text).expect("the folder is ours");
+        set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
+    }
+    folder
+}
+
+/// Messages without the file's name.
+fn shown(mistakes: &[Mistake]) -> Vec<String> {
+    mistakes.iter().map(|mistake| mistake.to_string().replacen("f:", "", 1)).collect()
+}
+
+fn said(text: &str, folder: &Path) -> Vec<String> {
+    ClusterConfig::parse(text, "f", folder)
+        .map_or_else(|errors| shown(&errors.mistakes), |_| Vec::new())
+}
+
+#[test]
+fn the_right_file_is_right() {
+    let folder = folder_of_secrets();
+    let checked = ClusterConfig::check(RIGHT, "f", folder.path());
+    assert_eq!(checked.warnings, []);
+    assert!(checked.config.is_ok(), "{:?}", checked.config);
+}
+
+#[test]
+fn each_mistake_has_its_message() {
+    let folder = folder_of_secrets();
+    let cases = cases(include_str!("table.txt"));
+    assert!(cases.len() >= 30);
+    for case in cases {
+        assert!(!case.wanted.is_empty(), "{}", case.name);
+        assert_eq!(said(&case.file(), folder.path()), case.wanted, "{}", case.name);
+    }
+}
+
+#[test]
+fn each_warning_has_its_message() {
+    let folder = folder_of_secrets();
+    for case in cases(include_str!("warnings.txt")) {
+        let checked = ClusterConfig::check(&case.file(), "f", folder.path());
+        assert!(checked.config.is_ok(), "{}: {:?}", case.name, checked.config);
+        assert_eq!(shown(&checked.warnings), case.wanted, "{}", case.name);
+    }
+}
+
+/// The connections of a pool are a rule of PostgreSQL alone, which the right file has not.
+#[test]
+fn more_connections_than_statements_are_warned_of() {
+    let postgres = "kind = \"postgres\"\nurl = \"postgres://\"\nconnections = 17";
+    let text = with_line(12, postgres).replace("path = \"db.sqlite\"\n", "");
+    let checked = ClusterConfig::check(&text, "f", Path::new(""));
+    assert_eq!(
+        shown(&checked.warnings),
+        [
+            "14:15: origin.connections: more connections than statements in flight; write 16 or fewer"
+        ]
+    );
+    let config = checked.config.expect("a warning is no mistake");
+    assert!(!format!("{config:?}").contains("postgres://"), "a password is not for logs");
+}
+
+#[test]
+fn many_mistakes_are_told_at_once_in_the_order_of_the_file() {
+    let folder = folder_of_secrets();
+    let wanted: Vec<&str> = include_str!("many.txt").lines().collect();
+    assert_eq!(said(include_str!("many.toml"), folder.path()), wanted);
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_needs() {
+    assert_eq!(
+        said("", Path::new("")),
+        [
+            "1:1: group: there is no group; write `[[group]]` with a name, and two or more `[[group.server]]` under it",
+            "1:1: origin: there is no database; write `[origin]` with `kind = \"sqlite\"` and `path = \"origin.sqlite\"`",
+            "1:1: keyspace: there is no keyspace; write `[[keyspace]]` with an id, a name and a get statement",
+        ]
+    );
+}
+
+#[test]
+fn the_errors_are_shown_one_per_line_with_the_file() {
+    let folder = folder_of_secrets();
+    let path = folder.path().join("cluster.toml");
+    write(&path, with_line(15, "id = 256\nid2 = 1")).expect("the folder is ours");
+    let shown = ClusterConfig::load(&path).expect_err("the id is wrong").to_string();
+    let name = path.display();
+    let wanted = [
+        format!(
+            "{name}:15:6: keyspace.id: 256 is out of range; write a whole number from 0 to 255"
+        ),
+        format!("{name}:16:1: keyspace.id2: unknown key; write `id`"),
+    ];
+    assert_eq!(shown, wanted.join("\n"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let folder = folder_of_secrets();
+    let path = folder.path().join("cluster.toml");
+    let shown = || ClusterConfig::load(&path).expect_err("there is no file").to_string();
+    let name = path.display();
+    assert_eq!(
+        shown(),
+        format!(
+            "{name}: cannot be read (No such file or directory (os error 2)); \
+             name a file that can, such as a copy of cluster.example.toml"
+        )
+    );
+    write(&path, b"[cluster]\nname = \"\xff\"").expect("the folder is ours");
+    assert_eq!(shown(), format!("{name}: byte 18 is not UTF-8; save the file as UTF-8"));
+}
+
+/// With a secret other addresses are right, but still not one that nobody can reach.
+#[test]
+fn a_secret_opens_the_cluster() {
+    let folder = folder_of_secrets();
+    let beyond = |address: &str| {
+        let text = with_line(10, &format!("address = \"{address}\""));
+        format!("[security]\nsecret_file = \"good.secret\"\n{text}")
+    };
+    assert_eq!(said(&beyond("10.0.0.2:7102"), folder.path()), [""; 0]);
+    assert_eq!(
+        said(&beyond("0.0.0.0:7102"), folder.path()),
+        [
+            "12:11: group.server.address: the others cannot connect to 0.0.0.0; write this machine's own address"
+        ]
+    );
+    let config =
+        ClusterConfig::parse(&beyond("10.0.0.2:7102"), "f", folder.path()).expect("it is right");
+    let mut secret = [0; 32];
+    secret
+        .chunks_exact_mut(8)
+        .for_each(|part| part.copy_from_slice(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]));
+    assert_eq!(config.security.secret, Some(secret));
+    assert!(!format!("{config:?}").contains("35, 69"), "a secret is not for logs");
+}
+
+#[test]
+fn relative_paths_are_relative_to_the_file() {
+    let folder = folder_of_secrets();
+    let path = folder.path().join("cluster.toml");
+    write(&path, RIGHT).expect("the folder is ours");
+    let config = ClusterConfig::load(&path).expect("it is right");
+    assert_eq!(config.master.state_file, folder.path().join("master.state"));
+    let OriginKind::Sqlite { path, .. } = config.origin.kind else { panic!("it is SQLite") };
+    assert_eq!(path, folder.path().join("db.sqlite"));
+}

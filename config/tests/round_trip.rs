@@ -1,0 +1,240 @@
+//! What is written is read back as the same values.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use standin_config::*;
+
+/// A duration that the file can say and every range allows.
+fn duration() -> impl Strategy<Value = Duration> {
+    (1_000u64..600_000_000).prop_map(Duration::from_micros)
+}
+
+/// Any text that is not blank, quotes and control characters included.
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,12}[a-z\"'\\\\#=\\[\n\r\t\u{7f}\u{1}ü\u{85}]{1,12}x"
+}
+
+fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
+    let io = prop_oneof![Just(IoKind::Auto), Just(IoKind::Uring), Just(IoKind::Epoll)];
+    let sizes = (1u16..=256, 1u16..=64, (1u64 << 20)..(1 << 44), any::<bool>(), io, any::<bool>());
+    sizes.prop_map(move |(shards, weight, memory_bytes, huge_pages, io, pinned)| ServerConfig {
+        name: format!("s{index}-{weight}.x_"),
+        group,
+        address: SocketAddr::new(
+            IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)),
+            10_000 + u16::try_from(index).expect("few"),
+        ),
+        shards,
+        cores: if pinned { (0..usize::from(shards)).collect() } else { Vec::new() },
+        weight,
+        memory_bytes,
+        huge_pages,
+        io,
+    })
+}
+
+fn origin() -> impl Strategy<Value = OriginConfig> {
+    let path = "[^\\pC:]{1,20}x".prop_map(PathBuf::from);
+    let kind = prop_oneof![
+        (path, option::of(text())).prop_map(|(path, init)| OriginKind::Sqlite { path, init }),
+        (text(), 1u32..=1_000, option::of(text()))
+            .prop_map(|(url, connections, init)| OriginKind::Postgres { url, connections, init }),
+    ];
+    (kind, 1u32..=1_024, 1u32..=1_000_000, duration()).prop_map(
+        |(kind, concurrency, queue, timeout)| OriginConfig { kind, concurrency, queue, timeout },
+    )
+}
+
+fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
+    let statement = |sql: &'static str| {
+        // Between double quotes is any text in both databases.
+        text().prop_map(move |text| format!("{sql} AS \"{}\"", text.replace('"', "\"\"")))
+    };
+    let key_type =
+        prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes), Just(ColumnType::Integer)];
+    let value_type = prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes)];
+    let keyspace = (
+        statement("SELECT :key"),
+        option::of(statement("SELECT :value, :key")),
+        option::of(statement("SELECT :key")),
+        (key_type, value_type),
+        (duration(), prop_oneof![Just(Duration::ZERO), duration()], 0u8..=90),
+    )
+        .prop_map(
+            |(
+                get,
+                put,
+                delete,
+                (key_type, value_type),
+                (ttl, negative_ttl, ttl_jitter_percent),
+            )| {
+                let rest = KeyspaceConfig::new(0, "", &get);
+                KeyspaceConfig {
+                    put,
+                    delete,
+                    key_type,
+                    value_type,
+                    ttl,
+                    negative_ttl,
+                    ttl_jitter_percent,
+                    ..rest
+                }
+            },
+        );
+    (vec(keyspace, 1..4), 0u8..250).prop_map(|(mut keyspaces, first)| {
+        for (keyspace, id) in keyspaces.iter_mut().zip(first..) {
+            keyspace.id = id;
+            keyspace.name = format!("k{id}");
+        }
+        keyspaces
+    })
+}
+
+fn timings() -> impl Strategy<Value = Timings> {
+    let all = (vec(duration(), 9), 1u32..=100, 1u32..=100, duration(), duration());
+    all.prop_map(|(some, attempts, probe_attempts, attempt_timeout, renew_interval)| Timings {
+        attempt_timeout: attempt_timeout / 100,
+        attempts,
+        failover_hold: some[0],
+        operation_timeout: some[1],
+        connect_timeout: some[2],
+        forward_timeout: some[3],
+        renew_interval,
+        probe_timeout: some[4],
+        probe_attempts,
+        recheck_interval: some[5],
+        lease: some[6],
+        announce_resend: some[7],
+        drain_timeout: some[8],
+    })
+    .prop_map(|timings| Timings {
+        // Whole microseconds, within the ranges, and not defeating each other.
+        attempt_timeout: Duration::from_millis(1) + whole_micros(timings.attempt_timeout),
+        operation_timeout: Duration::from_secs(700) + timings.operation_timeout,
+        lease: timings.lease + timings.renew_interval,
+        ..timings
+    })
+}
+
+fn whole_micros(duration: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(duration.as_micros()).expect("small"))
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let bytes = (1u16.., 1u32..=16 << 20, 4_096u32..=1 << 30);
+    let counts = (1u32..=1_000_000, 1u32..=1 << 20, 1u32..=1 << 24);
+    (bytes, counts, duration()).prop_map(|(bytes, counts, handshake_timeout)| Limits {
+        connections: counts.0,
+        key_bytes: bytes.0,
+        value_bytes: bytes.1,
+        in_flight_per_connection: counts.1,
+        in_flight_per_shard: counts.2,
+        output_bytes_per_connection: bytes.2,
+        handshake_timeout,
+    })
+}
+
+fn config() -> impl Strategy<Value = ClusterConfig> {
+    let servers = vec(2u16..4, 1..4).prop_flat_map(|sizes| {
+        let groups: Vec<String> = (0..sizes.len()).map(|group| format!("g{group}")).collect();
+        let of_group =
+            (0u16..).zip(&sizes).flat_map(|(group, size)| (0..*size).map(move |_| group));
+        let servers: Vec<_> =
+            of_group.enumerate().map(|(index, group)| server(index, group)).collect();
+        (Just(groups), servers)
+    });
+    let cluster =
+        ("[a-zA-Z][a-zA-Z0-9._-]{0,63}", 1u32..=65_536, option::of(1u32..=2), "[^\\pC]{1,20}x");
+    (cluster, servers, origin(), keyspaces(), timings(), limits()).prop_map(
+        |(
+            (name, partitions, offline_servers_max, state_file),
+            (groups, servers),
+            origin,
+            keyspaces,
+            timings,
+            limits,
+        )| {
+            ClusterConfig {
+                name,
+                partitions,
+                master: MasterConfig {
+                    address: ([127, 0, 0, 1], 7100).into(),
+                    state_file: PathBuf::from(state_file),
+                    offline_servers_max,
+                },
+                servers,
+                groups,
+                origin,
+                keyspaces,
+                timings,
+                limits,
+                security: Security::default(),
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn parsing_what_was_written_gives_equal_values(config in config()) {
+        let text = config.to_toml();
+        match ClusterConfig::parse(&text, "written", Path::new("")) {
+            Ok(read) => prop_assert_eq!(read, config),
+            Err(errors) => prop_assert!(false, "{}\n{}", errors, text),
+        }
+    }
+}
+
+fn small() -> ClusterConfig {
+    let address = |port: u16| ([127, 0, 0, 1], port).into();
+    let mut config =
+        ClusterConfig::new("small", address(7100), OriginConfig::sqlite("/tmp/origin.sqlite"))
+            .with_group("a", [("a1", address(7101)), ("a2", address(7102))]);
+    config.master.state_file = PathBuf::from("/tmp/master.state");
+    config.keyspaces.push(KeyspaceConfig::new(1, "items", "SELECT v FROM t WHERE k = :key"));
+    config
+}
+
+#[test]
+fn a_secret_goes_into_a_file_of_its_own_that_nobody_else_reads() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = small();
+    config.security.secret =
+        Some(std::array::from_fn(|index| u8::try_from(index * 8).expect("small")));
+    for _ in 0..2 {
+        let path = config.write_into(folder.path()).expect("the folder is ours");
+        assert_eq!(ClusterConfig::load(&path), Ok(config.clone()));
+    }
+    let secret = folder.path().join(SECRET_FILE).metadata().expect("it was written");
+    assert_eq!(secret.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_the_roles_would_refuse_is_not_written() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let written = |config: &ClusterConfig| {
+        config.write_into(folder.path()).map_err(|error| error.to_string())
+    };
+
+    let mut one_server = small();
+    one_server.servers.pop();
+    let error = written(&one_server).expect_err("nobody can stand in");
+    assert!(error.contains("group \"a\" has one server"), "{error}");
+
+    let address = |port: u16| ([127, 0, 0, 1], port).into();
+    let mut mixed = small().with_group("b", [("b1", address(7103)), ("b2", address(7104))]);
+    mixed.servers.swap(0, 2);
+    let error = written(&mixed).expect_err("the servers are not sorted by group");
+    assert!(error.starts_with("the servers would not read back the same"), "{error}");
+
+    let mut unsorted = small();
+    unsorted.keyspaces.insert(0, KeyspaceConfig::new(2, "more", "SELECT :key"));
+    assert!(written(&unsorted).is_err());
+    assert!(!folder.path().join(CONFIG_FILE).exists());
+}
