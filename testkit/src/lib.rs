@@ -1,0 +1,25 @@
+//! What the tests of several crates need: a scratch directory, ports that are
+//! free, processes that die with the test, a real PostgreSQL, and waiting for a
+//! condition with a deadline (never a fixed sleep).
+//!
+//! ```text
+//! wait.rs       wait_until: poll a condition, panic with a useful message
+//! scratch.rs    a directory of its own for each test, gone afterwards
+//! ports.rs      ports free for TCP and UDP, not handed out twice in parallel
+//! child.rs      a process, its output, its signals, its end
+//! postgres/     a PostgreSQL server of its own
+//! ```
+//!
+//! Everything here panics rather than returning errors: its only callers are tests.
+
+pub mod child;
+pub mod ports;
+pub mod postgres;
+pub mod scratch;
+pub mod wait;
+
+pub use child::Child;
+pub use ports::free_ports;
+pub use postgres::Postgres;
+pub use scratch::Scratch;
+pub use wait::wait_until;

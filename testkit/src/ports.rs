@@ -1,0 +1,104 @@
+//! Ports that are free, for servers whose address must be known before they start.
+//!
+//! Binding port 0 and closing again is not enough: another test, in another
+//! process, can be given the same port in between. So a port is claimed by a lock
+//! on a file named after it, which the kernel frees when the process ends, and
+//! ports are taken from below the range from which the kernel serves port 0 and
+//! outgoing connections.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Locks of all ports this process has been given, held until it ends.
+static CLAIMED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// `count` different ports of 127.0.0.1, each free for both TCP and UDP, and this
+/// process's until it ends.
+///
+/// # Panics
+/// When there are not that many.
+#[must_use]
+pub fn free_ports(count: usize) -> Vec<u16> {
+    let directory = lock_directory();
+    let (first, last) = candidates();
+    let span = u32::from(last - first) + 1;
+    let start =
+        u32::try_from(RandomState::new().build_hasher().finish() % u64::from(span)).unwrap_or(0);
+    let mut claimed = CLAIMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut ports = Vec::with_capacity(count);
+    for step in 0..span {
+        if ports.len() == count {
+            break;
+        }
+        let offset = u16::try_from((start + step) % span).unwrap_or(0);
+        let port = first + offset;
+        if let Some(lock) = claim(&directory, port) {
+            claimed.push(lock);
+            ports.push(port);
+        }
+    }
+    assert!(ports.len() == count, "fewer than {count} free ports in {first}..={last}");
+    ports
+}
+
+/// Takes the port's lock if nobody has it and nobody listens on the port.
+fn claim(directory: &Path, port: u16) -> Option<File> {
+    let path = directory.join(format!("{port}.lock"));
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).ok()?;
+    // Another user's tests may use the same directory; failing only means it is their file.
+    let _ = lock.set_permissions(Permissions::from_mode(0o666));
+    lock.try_lock().ok()?;
+    let address = (Ipv4Addr::LOCALHOST, port);
+    let _tcp = TcpListener::bind(address).ok()?;
+    let _udp = UdpSocket::bind(address).ok()?;
+    Some(lock)
+}
+
+fn lock_directory() -> PathBuf {
+    let path = std::env::temp_dir().join("standin-test-ports");
+    if let Err(error) = std::fs::create_dir(&path)
+        && !path.is_dir()
+    {
+        panic!("cannot make {}: {error}", path.display());
+    }
+    let _ = std::fs::set_permissions(&path, Permissions::from_mode(0o1777));
+    path
+}
+
+/// First and last port to hand out: below the kernel's own range where there is room.
+fn candidates() -> (u16, u16) {
+    let range =
+        std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let low =
+        range.split_whitespace().next().and_then(|low| low.parse::<u16>().ok()).unwrap_or(32_768);
+    if low > 12_000 { (10_000, low - 1) } else { (10_000, 65_000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ports_differ_and_can_be_bound_for_tcp_and_udp() {
+        let ports: Vec<u16> = [free_ports(20), free_ports(20)].concat();
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), 40);
+        for port in ports {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_claimed_port_is_not_given_to_another_process() {
+        let port = free_ports(1)[0];
+        // A second open of the lock file stands for the other process: such locks
+        // belong to the open file, not to the process.
+        assert!(claim(&lock_directory(), port).is_none());
+    }
+}
