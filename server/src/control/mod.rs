@@ -1,0 +1,167 @@
+//! The control thread: UDP to and from the master, word to and from the shards.
+
+pub mod agent;
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::SegQueue;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram};
+use standin_protocol::map::{MapEpoch, Topology};
+use standin_protocol::time::Micros;
+use tracing::{debug, info};
+
+use self::agent::{Agent, AgentConfig, Input, Output};
+use crate::shard::mailbox::{Mailboxes, Message};
+
+#[derive(Debug)]
+struct Inbox {
+    queue: SegQueue<Input>,
+    wake: OwnedFd,
+    has_left: AtomicBool,
+    ends: AtomicBool,
+}
+
+/// How other threads reach the control thread. What they leave is rare: a report per
+/// unreachable server, a line per map.
+#[derive(Debug, Clone)]
+pub struct ControlHandle {
+    inbox: Arc<Inbox>,
+}
+
+impl ControlHandle {
+    /// An inbox that nobody reads yet.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) })
+    }
+
+    /// A shard could not reach a server (claim 15).
+    pub fn report(&self, server: u16) {
+        self.post(Input::Report(server));
+    }
+
+    /// A shard has applied a map and finished what was begun before it.
+    pub fn drained(&self, shard: u16, epoch: MapEpoch) {
+        self.post(Input::Drained { shard, epoch });
+    }
+
+    /// Asks the master to take this server out.
+    pub fn leave(&self) {
+        self.post(Input::Leave);
+    }
+
+    /// Whether the master has done so and the shards have let go.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.inbox.has_left.load(Ordering::Acquire)
+    }
+
+    /// Ends the control thread.
+    pub fn end(&self) {
+        self.inbox.ends.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn post(&self, input: Input) {
+        self.inbox.queue.push(input);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // The counter can't overflow before the thread has read it.
+        let _ = rustix::io::write(&self.inbox.wake, &1u64.to_ne_bytes());
+    }
+}
+
+/// What the control thread needs.
+pub(crate) struct ControlOptions {
+    pub(crate) socket: UdpSocket,
+    pub(crate) master: SocketAddr,
+    pub(crate) key: Option<ClusterKey>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) agent: AgentConfig,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) handle: ControlHandle,
+}
+
+/// Runs on the calling thread until [`ControlHandle::end`].
+///
+/// # Errors
+/// The socket can't be waited for.
+pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
+    let ControlOptions { socket, master, key, topology, agent, mailboxes, handle } = options;
+    socket.set_nonblocking(true)?;
+    let mut agent = Agent::new(agent, Arc::clone(&topology), Micros::boottime());
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let now = Micros::boottime();
+        agent.handle(now, Input::Tick);
+        // Bounded per turn, so that a flood of datagrams can't keep the rest waiting.
+        for _ in 0..64 {
+            match socket.recv_from(&mut buffer) {
+                Ok((length, from)) => {
+                    match Datagram::parse(&buffer[..length], key.as_ref(), Some(topology.id)) {
+                        Ok(datagram) => agent.handle(now, Input::Datagram(datagram)),
+                        Err(error) => debug!(%from, %error, "datagram dropped"),
+                    }
+                }
+                // An earlier datagram found no master: that is what renewals are for.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                Err(_) => break,
+            }
+        }
+        let _ = rustix::io::read(&handle.inbox.wake, &mut [0; 8]);
+        while let Some(input) = handle.inbox.queue.pop() {
+            agent.handle(now, input);
+        }
+        while let Some(output) = agent.poll() {
+            match output {
+                Output::Send(datagram) => {
+                    // Lost like any datagram; everything is sent again.
+                    let _ = socket.send_to(&datagram.to_bytes(key.as_ref()), master);
+                }
+                Output::Map(map) => {
+                    info!(epoch = %map.epoch, states = %states(&map), "map applied");
+                    for mailbox in &*mailboxes.0 {
+                        mailbox.post(Message::Map(Arc::clone(&map)));
+                    }
+                }
+                Output::Verdict { server, state } => {
+                    info!(server = %topology.servers[usize::from(server)].name, %state, "verdict");
+                    for mailbox in &*mailboxes.0 {
+                        mailbox.post(Message::Verdict { server, state });
+                    }
+                }
+                Output::Left => handle.inbox.has_left.store(true, Ordering::Release),
+            }
+        }
+        if handle.inbox.ends.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let wait = agent.next_deadline().since(Micros::boottime());
+        let wait = wait.min(std::time::Duration::from_millis(500));
+        let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let mut waited_for =
+            [PollFd::new(&socket, PollFlags::IN), PollFd::new(&handle.inbox.wake, PollFlags::IN)];
+        match poll(&mut waited_for, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn states(map: &standin_protocol::map::ClusterMap) -> String {
+    let servers = map.topology.servers.iter().zip(map.statuses());
+    let states = servers.map(|(info, status)| format!("{} {}", info.name, status.state));
+    states.collect::<Vec<_>>().join(", ")
+}

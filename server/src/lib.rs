@@ -1,0 +1,25 @@
+//! A Standin server: shards, one per core, that serve requests from their cache or the
+//! origin, send on what another server owns, and stand in for it when it is offline.
+//!
+//! ```text
+//!            TCP                                UDP
+//!  clients, peers, master                     master
+//!        │                                       │
+//!   shard/ (one thread each) ◄── mailboxes ──► control/ (one thread)
+//!     ring or epoll loop                       leases, reports, maps
+//!     connections, links to peers
+//!     node/   what a request gets (pure)
+//!     store/  arena, index, eviction
+//!        │ calls, answers
+//!   origin/ (driver threads) ── database
+//! ```
+
+pub mod control;
+pub mod node;
+pub mod origin;
+mod server;
+pub mod shard;
+pub mod stats;
+pub mod store;
+
+pub use server::{Server, ServerError};

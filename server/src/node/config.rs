@@ -1,0 +1,80 @@
+//! What a shard's logic needs to know of the cluster file.
+
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, KeyspaceConfig};
+use standin_protocol::time::Micros;
+
+use crate::store::StoreConfig;
+
+/// The shard's share of the configuration.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// This server's id.
+    pub server: u16,
+    /// This shard.
+    pub shard: u16,
+    /// This server's incarnation.
+    pub boot_id: u64,
+    /// A number that no other shard of the cluster has.
+    pub version_salt: u64,
+    /// Keyspaces.
+    pub keyspaces: Vec<KeyspaceConfig>,
+    /// How long an unreachable peer is not tried again without word from the master.
+    pub unreachable_hold: Duration,
+    /// Longest life of a provisional entry.
+    pub lease: Duration,
+    /// Longest that writes wait for a partition to get an owner.
+    pub park_max: Duration,
+    /// The time now.
+    pub started: Micros,
+    /// How long a write of unknown outcome may still land at the origin.
+    pub ambiguity: Duration,
+    /// Requests that may wait for the origin or a peer.
+    pub in_flight_max: usize,
+    /// Seed of TTL jitter.
+    pub seed: u64,
+    /// Fixed seeds of in-process hashing (simulator), or random ones.
+    pub hash_seeds: Option<[u64; 4]>,
+    /// The arena.
+    pub store: StoreConfig,
+}
+
+impl NodeConfig {
+    /// The shard's share of a cluster file.
+    #[must_use]
+    pub fn new(
+        cluster: &ClusterConfig,
+        server: u16,
+        shard: u16,
+        boot_id: u64,
+        started: Micros,
+    ) -> Self {
+        let own = &cluster.servers[usize::from(server)];
+        let salt: u64 =
+            cluster.servers[..usize::from(server)].iter().map(|s| u64::from(s.shards)).sum();
+        let limits = &cluster.limits;
+        let arena = own.memory_bytes / u64::from(own.shards);
+        Self {
+            server,
+            shard,
+            boot_id,
+            version_salt: salt + u64::from(shard),
+            keyspaces: cluster.keyspaces.clone(),
+            unreachable_hold: cluster.timings.failover_hold,
+            lease: cluster.timings.lease,
+            park_max: cluster.timings.drain_timeout,
+            started,
+            ambiguity: cluster.origin.timeout * 2,
+            in_flight_max: limits.in_flight_per_shard as usize,
+            seed: boot_id ^ u64::from(shard),
+            hash_seeds: None,
+            store: StoreConfig {
+                arena_bytes: usize::try_from(arena).unwrap_or(usize::MAX),
+                huge_pages: own.huge_pages,
+                item_bytes_max: usize::from(limits.key_bytes) + limits.value_bytes as usize,
+                hash_seeds: None,
+            },
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What a shard counts. Plain integers; the shell copies them to where STATS sums them.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Counters and gauges of one shard since its start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)+ }
+
+        impl Counters {
+            /// Names, in the order of [`Self::values`].
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),+];
+
+            /// Values, in the order of [`Self::NAMES`].
+            #[must_use]
+            pub fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$(self.$name),+]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests received, of every kind.
+    requests,
+    /// Reads answered from the cache.
+    hits,
+    /// Reads that found nothing in the cache.
+    misses,
+    /// Reads that shared another read's fetch.
+    coalesced,
+    /// Fetches sent to the origin.
+    origin_reads,
+    /// Writes and deletes sent to the origin.
+    origin_writes,
+    /// Calls that the origin failed or refused.
+    origin_failures,
+    /// Writes whose outcome is unknown.
+    outcomes_unknown,
+    /// Results not kept because something changed meanwhile.
+    fills_refused,
+    /// Requests sent on to the partition's owner.
+    forwarded,
+    /// Forwards that failed.
+    forwards_failed,
+    /// Requests processed for another server by the master's verdict.
+    stand_in_requests,
+    /// Requests processed for another server before the verdict.
+    provisional_requests,
+    /// Requests of partitions that nobody may cache now.
+    through_requests,
+    /// Times that a write began to wait for its partition to get an owner.
+    parked,
+    /// Marked requests that this server does not own.
+    not_owner,
+    /// Partitions dropped because their owner changed.
+    partitions_dropped,
+    /// Requests refused for lack of room.
+    overloaded,
+    /// Requests whose deadline had passed.
+    deadlines_passed,
+    /// Requests for another shard of this server.
+    strayed,
+    /// Reports to the master.
+    reports,
+    /// Maps applied.
+    maps_applied,
+    /// Open connections.
+    connections,
+    /// Connections accepted.
+    connections_accepted,
+    /// Connections refused at the limit.
+    connections_refused,
+    /// Connections closed for what they sent or failed to send.
+    connections_dropped,
+    /// Items in the cache.
+    items,
+    /// Bytes of the items in the cache.
+    items_bytes,
+    /// Items evicted.
+    evicted,
+    /// Requests that wait for the origin or a peer.
+    in_flight,
+    /// Longest turn of the shard's loop in the last second, in microseconds.
+    loop_lag_us,
+}

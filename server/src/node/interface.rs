@@ -1,0 +1,77 @@
+//! What a shard's logic and its shell exchange.
+
+use standin_protocol::map::MapEpoch;
+use standin_protocol::time::Micros;
+
+use super::LateReply;
+use crate::origin::Call;
+use crate::store::Probe;
+
+/// A connection, as the shell names it. The node only hands it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// The shard that holds the connection.
+    pub shard: u16,
+    /// Its name there.
+    pub conn: u64,
+}
+
+/// The time of a wake-up.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Monotonic: deadlines and lifetimes.
+    pub mono: Micros,
+    /// Microseconds since 1970: versions only.
+    pub wall_us: u64,
+}
+
+/// Where a request's key belongs; computed for a whole wake-up before any is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Stable hash of keyspace and key.
+    pub hash: u64,
+    /// Partition.
+    pub partition: u32,
+    pub(super) probe: Probe,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Append the reply to the connection's output, if it is still there.
+    Reply {
+        /// To whom.
+        conn: ConnId,
+        /// The reply.
+        reply: LateReply,
+    },
+    /// Submit to the origin; its [`crate::origin::Done`] comes back by [`Node::origin_done`].
+    Origin(Call),
+    /// Send to that shard of the peer; the answer comes back by [`Node::forward_done`].
+    Forward {
+        /// Server id.
+        peer: u16,
+        /// Shard of the peer.
+        shard: u16,
+        /// Names this forward; also the frame's request id.
+        token: u64,
+        /// A whole frame; its request id is the shell's to set.
+        frame: Vec<u8>,
+    },
+    /// Tell the master that sending to this server failed (claim 15).
+    Report {
+        /// Server id.
+        server: u16,
+    },
+    /// Everything begun under older ownerships has ended.
+    Drained(MapEpoch),
+}
+
+/// How a forward ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardFailure {
+    /// The peer can't be connected to, closed the connection, or says nothing at all.
+    Unreachable,
+    /// The peer answers others, but this request took too long.
+    TimedOut,
+}

@@ -1,0 +1,490 @@
+//! A shard's logic: what a request gets, given the map, the cache and the origin.
+//!
+//! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), serves
+//! them ([`Node::serve`]), and carries out what [`Node::poll`] asks for. A cache hit is
+//! written straight into the connection's output buffer; everything else is an [`Output`].
+//!
+//! ```text
+//! place ─► serve ─┬─ hit ──────────────────────────────► reply in the output buffer
+//!                 ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
+//!                 ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
+//!                 └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
+//! serving.rs  the table        ownership.rs  maps, peers' reachability, draining
+//! keep.rs      what is kept, how long   parking.rs    writes that wait for an owner
+//! tokens.rs   what may be kept  versions.rs  versions of values
+//! ```
+
+mod config;
+pub mod counters;
+mod interface;
+mod keep;
+mod ownership;
+mod parking;
+mod read;
+mod reply;
+mod route;
+pub mod serving;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod versions;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+use standin_config::KeyspaceConfig;
+use standin_protocol::body::PingReply;
+use standin_protocol::frame::{
+    Opcode, Request, RequestHeader, Status, request_flags, response_flags,
+};
+use standin_protocol::hash::{key_hash, partition_of};
+use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::time::Micros;
+
+use crate::origin::{Call, Operation, Outcome};
+use crate::store::{Store, StoreConfig, StoreError};
+pub use config::NodeConfig;
+use counters::Counters;
+pub use interface::{ConnId, ForwardFailure, Now, Output, Place};
+pub use reply::LateReply;
+pub(crate) use reply::RETRY_AFTER_MS;
+use reply::{Answer, Reply, seconds_left};
+use serving::Serving;
+use tokens::{FillToken, FillTokens};
+use versions::Versions;
+
+new_key_type! {
+    struct PendingKey;
+    struct CallKey;
+}
+
+/// A request that waits for the origin or a peer.
+#[derive(Debug)]
+struct Pending {
+    conn: ConnId,
+    header: RequestHeader,
+    opcode: Opcode,
+    hash: u64,
+    partition: u32,
+    key: Box<[u8]>,
+    value: Bytes,
+    deadline: Micros,
+    /// It is processed here, whoever owns its partition: sending it on has failed, or it
+    /// has waited long enough for an owner.
+    here: bool,
+    /// Since when the partition's owner, as this server knows it, does not accept it.
+    refused_since: Option<Micros>,
+}
+
+/// What an origin call is for.
+#[derive(Debug)]
+enum CallState {
+    Fetch { name: Name, token: FillToken, generation: u32 },
+    Write { pending: PendingKey, token: FillToken, generation: u32, outdated: bool },
+}
+
+/// Keyspace and key in one: the name under which fetches and writes are found.
+type Name = Box<[u8]>;
+type Names<V> = HashMap<Name, V, ahash::RandomState>;
+
+/// What the shard keeps per partition; a request reads one of these.
+#[derive(Debug, Clone, Copy)]
+struct PartitionState {
+    serving: Serving,
+    /// `STAND_IN` and `PROVISIONAL` of replies.
+    flags: u8,
+    /// Rises when cached values of the partition were dropped.
+    generation: u32,
+    /// Values of a lower version are not there any more.
+    version_floor: u64,
+    /// Since when it is served as it is.
+    since: Micros,
+}
+
+/// One shard's logic and state.
+pub struct Node {
+    config: NodeConfig,
+    topology: Arc<Topology>,
+    map: Option<Arc<ClusterMap>>,
+    map_tag: u32,
+    map_bytes: Bytes,
+    partitions: Vec<PartitionState>,
+    store: Store,
+    versions: Versions,
+    keyspaces: Vec<Option<KeyspaceConfig>>,
+    tokens: FillTokens,
+    pending: SlotMap<PendingKey, Pending>,
+    calls: SlotMap<CallKey, CallState>,
+    fetches: Names<read::Fetch>,
+    writes: Names<VecDeque<PendingKey>>,
+    parked: VecDeque<parking::Parked>,
+    peers: Vec<ownership::Peer>,
+    drain: ownership::Drain,
+    outputs: VecDeque<Output>,
+    jitter: u64,
+    origin_up: bool,
+    stopping: bool,
+    /// What the shard counts; the shell adds what only it knows.
+    pub counters: Counters,
+}
+
+impl Node {
+    /// A shard with an empty cache and no map.
+    ///
+    /// # Errors
+    /// The arena can't be mapped, or is too small.
+    pub fn new(config: NodeConfig, topology: Arc<Topology>) -> Result<Self, StoreError> {
+        let mut keyspaces = vec![None; 256];
+        for keyspace in &config.keyspaces {
+            keyspaces[usize::from(keyspace.id)] = Some(keyspace.clone());
+        }
+        let store =
+            Store::new(&StoreConfig { hash_seeds: config.hash_seeds, ..config.store.clone() })?;
+        let hashing = match config.hash_seeds {
+            Some([a, b, c, d]) => ahash::RandomState::with_seeds(a, b, c, d),
+            None => ahash::RandomState::new(),
+        };
+        let partition = PartitionState {
+            serving: Serving::Unowned,
+            flags: 0,
+            generation: 0,
+            version_floor: 0,
+            since: config.started,
+        };
+        Ok(Self {
+            store,
+            map: None,
+            map_tag: 0,
+            map_bytes: Bytes::new(),
+            partitions: vec![partition; topology.partitions as usize],
+            versions: Versions::new(config.version_salt),
+            keyspaces,
+            tokens: FillTokens::default(),
+            pending: SlotMap::with_key(),
+            calls: SlotMap::with_key(),
+            fetches: HashMap::with_hasher(hashing.clone()),
+            writes: HashMap::with_hasher(hashing),
+            parked: VecDeque::new(),
+            peers: vec![ownership::Peer::default(); topology.servers.len()],
+            drain: ownership::Drain::default(),
+            outputs: VecDeque::new(),
+            jitter: config.seed | 1,
+            origin_up: true,
+            stopping: false,
+            counters: Counters::default(),
+            topology,
+            config,
+        })
+    }
+
+    /// First pass over a wake-up's requests: finds the key's place and has the processor
+    /// fetch the memory that [`Self::serve`] will read.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, keyspace: u8, key: &[u8]) -> Place {
+        let hash = key_hash(keyspace, key);
+        let partition = partition_of(hash, self.topology.partitions);
+        Place { hash, partition, probe: self.store.probe(keyspace, key) }
+    }
+
+    /// Second pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
+    /// it answered at once. With `may_wait` false (the connection has too many requests
+    /// waiting) a request that would have to wait is refused.
+    #[inline]
+    pub fn serve(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request<'_>,
+        place: Place,
+        may_wait: bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        self.counters.requests += 1;
+        let header = &request.header;
+        if header.opcode == Opcode::Get as u8 && !self.stopping {
+            let state = self.partitions[place.partition as usize];
+            if matches!(state.serving, Serving::Cached | Serving::Provisional(_)) {
+                let now_ms = now.mono.as_millis();
+                let found = self.store.get(
+                    place.probe,
+                    header.keyspace,
+                    request.key,
+                    state.version_floor,
+                    now_ms,
+                );
+                if let Some(item) = found {
+                    self.counters.hits += 1;
+                    let status = if item.negative { Status::NotFound } else { Status::Ok };
+                    let reply = Reply {
+                        status,
+                        flags: response_flags::HIT | response_flags::CACHED | state.flags,
+                        value: item.value,
+                        version: item.version,
+                        ttl_s: seconds_left(item.expires_at_ms, now_ms),
+                        retry_after_ms: 0,
+                    };
+                    reply.write(header, self.map_tag, out);
+                    return true;
+                }
+            }
+        }
+        match self.serve_other(now, conn, request, place, may_wait) {
+            Some(reply) => {
+                reply.as_reply().write(header, self.map_tag, out);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Everything but a hit. An answer, or `None` if it comes later.
+    fn serve_other(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request<'_>,
+        place: Place,
+        may_wait: bool,
+    ) -> Option<Answer> {
+        let header = request.header;
+        let Some(opcode) = Opcode::from_wire(header.opcode) else {
+            return Some(Answer::status(Status::UnknownOpcode));
+        };
+        match opcode {
+            Opcode::Ping => return Some(self.ping()),
+            Opcode::Map if self.map.is_none() => return Some(Answer::status(Status::Unavailable)),
+            Opcode::Map => return Some(Answer::value(self.map_bytes.clone())),
+            // The shell answers these: it knows the connection and the other shards.
+            Opcode::Hello | Opcode::Stats => {
+                return Some(Answer::text(Status::Malformed, "not expected here"));
+            }
+            _ => {}
+        }
+        if self.stopping {
+            return Some(Answer::status(Status::ShuttingDown));
+        }
+        let Some(keyspace) = &self.keyspaces[usize::from(header.keyspace)] else {
+            return Some(Answer::status(Status::UnknownKeyspace));
+        };
+        let supported = match opcode {
+            Opcode::Put | Opcode::Cas => keyspace.put.is_some(),
+            Opcode::Delete => keyspace.delete.is_some(),
+            _ => true,
+        };
+        if !supported {
+            let text = "the cluster file has no statement for this operation in this keyspace";
+            return Some(Answer::text(Status::NotSupported, text));
+        }
+        let forwarded = header.flags & request_flags::FORWARDED != 0;
+        let serving = self.partitions[place.partition as usize].serving;
+        if forwarded && matches!(serving, Serving::Forward(_) | Serving::Provisional(_)) {
+            self.counters.not_owner += 1;
+            let epoch = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
+            return Some(Answer { version: epoch, ..Answer::status(Status::NotOwner) });
+        }
+        if !matches!(serving, Serving::Forward(_)) {
+            match opcode {
+                Opcode::Touch => {
+                    if let Some(answer) = self.touch(now, request, place) {
+                        return Some(answer);
+                    }
+                }
+                Opcode::Invalidate => return Some(self.invalidate(request, place)),
+                _ => {}
+            }
+        }
+        if !may_wait || self.pending.len() >= self.config.in_flight_max {
+            self.counters.overloaded += 1;
+            return Some(Answer::overloaded());
+        }
+        let deadline = match header.deadline_ms {
+            0 => Micros::NEVER,
+            ms => now.mono + Duration::from_millis(u64::from(ms)),
+        };
+        let pending = self.pending.insert(Pending {
+            conn,
+            header,
+            opcode,
+            hash: place.hash,
+            partition: place.partition,
+            key: request.key.into(),
+            value: Bytes::copy_from_slice(request.value),
+            deadline,
+            here: false,
+            refused_since: None,
+        });
+        match serving {
+            Serving::Forward(peer) => self.forward(now, pending, peer),
+            _ => self.process(now, pending),
+        }
+        None
+    }
+
+    /// Processes a waiting request here, whoever usually does.
+    fn process(&mut self, now: Now, key: PendingKey) {
+        let Some(pending) = self.pending.get(key) else { return };
+        match self.partitions[pending.partition as usize].serving {
+            Serving::Cached => {
+                let stand_in = self.topology.home(pending.partition) != self.config.server;
+                self.counters.stand_in_requests += u64::from(stand_in);
+            }
+            Serving::Unowned => self.counters.through_requests += 1,
+            Serving::Forward(_) | Serving::Provisional(_) => {
+                self.counters.provisional_requests += 1
+            }
+        }
+        match pending.opcode {
+            Opcode::Put | Opcode::Delete | Opcode::Cas => self.write(now, key),
+            _ => self.read(now, key),
+        }
+    }
+
+    /// The origin has answered (or refused) the call with this token.
+    pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
+        let Some(state) = self.calls.remove(CallKey::from(KeyData::from_ffi(token))) else {
+            debug_assert!(false, "each call ends once");
+            return;
+        };
+        if matches!(outcome, Outcome::Failed(_)) {
+            self.counters.origin_failures += 1;
+        }
+        match state {
+            CallState::Fetch { name, token, generation } => {
+                self.fetch_done(now, name, token, generation, outcome);
+            }
+            CallState::Write { pending, token, generation, outdated } => {
+                self.write_done(now, pending, token, generation, outcome);
+                if outdated {
+                    self.drain.ended();
+                    self.announce_drained();
+                }
+            }
+        }
+    }
+
+    /// What the shell has to do next; `None` when there is nothing more.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Lets time pass: peers that could not be reached are tried again, and writes that
+    /// wait for an owner look again.
+    pub fn tick(&mut self, now: Now) {
+        self.expire_unreachable(now);
+        self.unpark_due(now);
+    }
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Micros> {
+        let peers = self.peers.iter().filter_map(ownership::Peer::retry_at);
+        peers.chain(self.parked.iter().map(parking::Parked::retry_at)).min()
+    }
+
+    /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Requests that wait for the origin or a peer.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// The map that the shard has applied.
+    #[must_use]
+    pub fn map(&self) -> Option<&Arc<ClusterMap>> {
+        self.map.as_ref()
+    }
+
+    /// [`MapEpoch::tag`] of that map; 0: none.
+    #[must_use]
+    pub fn map_tag(&self) -> u32 {
+        self.map_tag
+    }
+
+    /// What the shard treats this partition as.
+    #[must_use]
+    pub fn serving(&self, partition: u32) -> Serving {
+        self.partitions[partition as usize].serving
+    }
+
+    /// Whether the origin answers, as the shell has last seen; for PING.
+    pub fn set_origin_up(&mut self, up: bool) {
+        self.origin_up = up;
+    }
+
+    /// Copies the store's figures to [`Self::counters`]. Walks the index's tables: for once a
+    /// second, not for every turn.
+    pub fn refresh_counters(&mut self) {
+        let store = self.store.stats();
+        self.counters.items = store.items;
+        self.counters.items_bytes = store.live_bytes;
+        self.counters.evicted = store.evicted;
+    }
+
+    fn ping(&self) -> Answer {
+        let reply = PingReply {
+            boot_id: self.config.boot_id,
+            map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),
+            loop_lag_us: u32::try_from(self.counters.loop_lag_us).unwrap_or(u32::MAX),
+            in_flight: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
+            server: self.config.server,
+            shard: self.config.shard,
+            origin_up: u8::from(self.origin_up),
+            reserved: [0; 3],
+        };
+        Answer::value(reply.to_bytes().into())
+    }
+
+    fn name(keyspace: u8, key: &[u8]) -> Name {
+        let mut name = Vec::with_capacity(key.len() + 1);
+        name.push(keyspace);
+        name.extend_from_slice(key);
+        name.into_boxed_slice()
+    }
+
+    /// Answers a waiting request and forgets it.
+    fn reply(&mut self, key: PendingKey, reply: Reply<'_>) {
+        self.reply_shared(key, reply, Bytes::copy_from_slice(reply.value));
+    }
+
+    /// The same with a value that others wait for too.
+    fn reply_shared(&mut self, key: PendingKey, reply: Reply<'_>, value: Bytes) {
+        let Some(pending) = self.pending.remove(key) else { return };
+        let state = self.partitions[pending.partition as usize];
+        // Processed here although it was to be sent on; meanwhile the owner may count as
+        // reachable again, but it is not the owner that answers.
+        let flags = match (pending.here, state.serving) {
+            (true, Serving::Forward(_)) => response_flags::STAND_IN | response_flags::PROVISIONAL,
+            _ => state.flags,
+        };
+        let reply = Reply { flags: reply.flags | flags, ..reply };
+        let reply = LateReply { header: reply.header(&pending.header, self.map_tag), value };
+        self.outputs.push_back(Output::Reply { conn: pending.conn, reply });
+    }
+
+    fn submit(
+        &mut self,
+        state: CallState,
+        keyspace: u8,
+        operation: Operation,
+        key: Box<[u8]>,
+        deadline: Micros,
+    ) {
+        match operation {
+            Operation::Get => self.counters.origin_reads += 1,
+            _ => self.counters.origin_writes += 1,
+        }
+        let token = self.calls.insert(state).data().as_ffi();
+        let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
+        self.outputs.push_back(Output::Origin(call));
+    }
+}

@@ -1,0 +1,207 @@
+//! Reads that the cache does not answer: one fetch for all who wait (scenario 6), kept
+//! only if nothing changed meanwhile (scenario 5).
+//!
+//! At most one fetch per key runs. A read joins only a fetch that starts after it; those
+//! that come while one runs wait for its end. If its result could be kept, they find it
+//! in the cache like any later read; if not, one more fetch serves them all.
+
+use bytes::Bytes;
+use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
+
+use super::keep::Kept;
+use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
+use super::serving::Serving;
+use super::tokens::FillToken;
+use super::{CallState, Name, Node, Now, PendingKey, Place};
+use crate::origin::{Failure, Operation, Outcome};
+
+/// The fetch that runs for a key, and the reads that came too late for it.
+#[derive(Debug, Default)]
+pub(super) struct Fetch {
+    running: Vec<PendingKey>,
+    waiting: Vec<PendingKey>,
+}
+
+impl Node {
+    /// A read or touch that missed, or a CAS that has to learn the version.
+    pub(super) fn read(&mut self, now: Now, key: PendingKey) {
+        let Some(pending) = self.pending.get(key) else { return };
+        if now.mono > pending.deadline {
+            self.counters.deadlines_passed += 1;
+            return self.reply(key, Reply::status(Status::DeadlineExceeded));
+        }
+        self.counters.misses += 1;
+        let name = Self::name(pending.header.keyspace, &pending.key);
+        if let Some(fetch) = self.fetches.get_mut(&name) {
+            self.counters.coalesced += 1;
+            fetch.waiting.push(key);
+            return;
+        }
+        self.start_fetch(name, vec![key]);
+    }
+
+    fn start_fetch(&mut self, name: Name, running: Vec<PendingKey>) {
+        let waiters = running.iter().filter_map(|key| self.pending.get(*key));
+        let Some(deadline) = waiters.map(|waiter| waiter.deadline).max() else { return };
+        let Some(first) = running.first().and_then(|key| self.pending.get(*key)) else { return };
+        let (hash, partition) = (first.hash, first.partition);
+        let (keyspace, key) = (first.header.keyspace, first.key.clone());
+        let token = self.tokens.fetch(hash);
+        let generation = self.partitions[partition as usize].generation;
+        self.fetches.insert(name.clone(), Fetch { running, waiting: Vec::new() });
+        let state = CallState::Fetch { name, token, generation };
+        self.submit(state, keyspace, Operation::Get, key, deadline);
+    }
+
+    pub(super) fn fetch_done(
+        &mut self,
+        now: Now,
+        name: Name,
+        token: FillToken,
+        generation: u32,
+        outcome: Outcome,
+    ) {
+        let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { return };
+        let value = match outcome {
+            Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX as usize => {
+                let text = format!("the row's value is larger than {VALUE_BYTES_MAX} bytes");
+                let failure = Failure::Rejected(text);
+                for key in running.into_iter().chain(waiting) {
+                    self.reply(key, failure_reply(&failure, false));
+                }
+                return;
+            }
+            Outcome::Value(value) => value,
+            Outcome::Failed(failure) => {
+                for key in running.into_iter().chain(waiting) {
+                    self.reply(key, failure_reply(&failure, false));
+                }
+                return;
+            }
+            Outcome::Written { .. } => {
+                debug_assert!(false, "a fetch is answered by a value");
+                return;
+            }
+        };
+        let bytes = value.as_ref();
+        let kept = self.keep_fetched(now, &running, token, generation, value.as_deref());
+        for key in running {
+            self.reply_read(now, key, bytes, kept, response_flags::FILLED);
+        }
+        if kept.is_some() {
+            for key in waiting {
+                self.reply_read(now, key, bytes, kept, response_flags::HIT);
+            }
+            return;
+        }
+        // Nothing was kept, perhaps because the partition is another server's by now.
+        let Some(first) = waiting.first().and_then(|key| self.pending.get(*key)) else { return };
+        if let Serving::Forward(peer) = self.partitions[first.partition as usize].serving {
+            let here = |key: &PendingKey| self.pending.get(*key).is_some_and(|p| p.here);
+            let (here, elsewhere): (Vec<_>, Vec<_>) = waiting.into_iter().partition(here);
+            for key in elsewhere {
+                self.forward(now, key, peer);
+            }
+            return self.start_fetch(name, here);
+        }
+        self.start_fetch(name, waiting);
+    }
+
+    fn keep_fetched(
+        &mut self,
+        now: Now,
+        running: &[PendingKey],
+        token: FillToken,
+        generation: u32,
+        value: Option<&[u8]>,
+    ) -> Option<Kept> {
+        // A TOUCH among the waiters brings the lifetime; a GET has none of its own.
+        let waiters = || running.iter().filter_map(|key| self.pending.get(*key));
+        let asks = waiters().find(|w| w.opcode == Opcode::Touch).or_else(|| waiters().next())?;
+        let (header, key) = (asks.header, asks.key.clone());
+        let state = self.partitions[asks.partition as usize];
+        let cacheable = matches!(state.serving, Serving::Cached | Serving::Provisional(_));
+        if !cacheable {
+            return None;
+        }
+        if state.generation != generation || !self.tokens.may_keep(token, now.mono) {
+            self.counters.fills_refused += 1;
+            return None;
+        }
+        self.keep(now, &header, &key, value, state.serving)
+    }
+
+    fn reply_read(
+        &mut self,
+        now: Now,
+        key: PendingKey,
+        value: Option<&Bytes>,
+        kept: Option<Kept>,
+        source: u8,
+    ) {
+        let Some(pending) = self.pending.get(key) else { return };
+        let cached = if kept.is_some() { response_flags::CACHED } else { 0 };
+        let version = kept.map_or(0, |kept| kept.version);
+        let ttl_s = kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now.mono.as_millis()));
+        let (status, value) = match (pending.opcode, value) {
+            (Opcode::Cas, Some(_)) if version == 0 => (Status::Unavailable, Bytes::new()),
+            (Opcode::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
+            (_, None) => (Status::NotFound, Bytes::new()),
+            (Opcode::Touch, Some(_)) => (Status::Ok, Bytes::new()),
+            (_, Some(value)) => (Status::Ok, value.clone()),
+        };
+        let reply = Reply { flags: source | cached, version, ttl_s, ..Reply::status(status) };
+        self.reply_shared(key, reply, value);
+    }
+
+    /// A new lifetime for a cached value; `None` if it has to be fetched first.
+    pub(super) fn touch(
+        &mut self,
+        now: Now,
+        request: &Request<'_>,
+        place: Place,
+    ) -> Option<Answer> {
+        let state = self.partitions[place.partition as usize];
+        if state.serving == Serving::Unowned {
+            return None;
+        }
+        let header = &request.header;
+        let now_ms = now.mono.as_millis();
+        let floor = state.version_floor;
+        let item = self.store.get(place.probe, header.keyspace, request.key, floor, now_ms)?;
+        if item.negative {
+            return Some(Answer { flags: response_flags::HIT, ..Answer::status(Status::NotFound) });
+        }
+        let expires_at_ms = self.expires_at_ms(header, state.serving, false, now);
+        let version =
+            self.store.touch(header.keyspace, request.key, floor, expires_at_ms, now_ms)?;
+        self.counters.hits += 1;
+        Some(Answer {
+            flags: response_flags::HIT | response_flags::CACHED | state.flags,
+            version,
+            ttl_s: seconds_left(expires_at_ms, now_ms),
+            ..Answer::status(Status::Ok)
+        })
+    }
+
+    /// Drops a cached value, and what fetches under way may bring of it.
+    pub(super) fn invalidate(&mut self, request: &Request<'_>, place: Place) -> Answer {
+        self.tokens.disturb(place.hash);
+        self.store.remove(request.header.keyspace, request.key);
+        Answer::status(Status::Ok)
+    }
+}
+
+/// The status that tells the caller what a failure of the origin means for it.
+pub(super) fn failure_reply(failure: &Failure, is_write: bool) -> Reply<'_> {
+    match failure {
+        Failure::OutcomeUnknown if is_write => Reply::status(Status::OutcomeUnknown),
+        Failure::Unavailable | Failure::Timeout | Failure::OutcomeUnknown => {
+            Reply::status(Status::OriginUnavailable)
+        }
+        Failure::Overloaded => {
+            Reply { retry_after_ms: RETRY_AFTER_MS, ..Reply::status(Status::Overloaded) }
+        }
+        Failure::Rejected(message) => Reply::with_text(Status::OriginRejected, message),
+    }
+}

@@ -1,0 +1,83 @@
+//! Requests of partitions that another server owns: sent on once, and processed here if
+//! that fails (claim 15).
+
+use slotmap::{Key as _, KeyData};
+use standin_protocol::frame::{Opcode, Request, Response, Status, request_flags, response_flags};
+
+use super::reply::Reply;
+use super::{ForwardFailure, Node, Now, Output, PendingKey};
+
+impl Node {
+    /// Sends a waiting request on to the partition's owner.
+    pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
+        let Some(pending) = self.pending.get(key) else { return };
+        let mut header = pending.header;
+        header.flags |= request_flags::FORWARDED;
+        header.map_epoch = self.map_tag;
+        if header.deadline_ms != 0 {
+            // The time that the request has already spent here is gone.
+            let left_ms = pending.deadline.since(now.mono).as_millis().max(1);
+            header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX);
+        }
+        let mut frame = Vec::new();
+        Request::write(header, &pending.key, &pending.value, &mut frame);
+        let shard = self.topology.shard(peer, pending.partition);
+        let token = key.data().as_ffi();
+        self.counters.forwarded += 1;
+        self.outputs.push_back(Output::Forward { peer, shard, token, frame });
+    }
+
+    /// The peer has answered a forward, or there is no answer to be had.
+    pub fn forward_done(
+        &mut self,
+        now: Now,
+        peer: u16,
+        token: u64,
+        answer: Result<Response<'_>, ForwardFailure>,
+    ) {
+        let key = PendingKey::from(KeyData::from_ffi(token));
+        let response = match answer {
+            Ok(response) => response,
+            Err(failure) => {
+                self.counters.forwards_failed += 1;
+                if failure == ForwardFailure::Unreachable {
+                    self.mark_unreachable(now, peer);
+                }
+                return self.process_here(now, key);
+            }
+        };
+        match response.status {
+            // The two servers hold different maps, or the owner is on its way out of them.
+            // One hop is all a request gets (scenario 18): a read is processed here, and
+            // nothing is kept while this server thinks that another is the owner; a write
+            // waits until the two agree.
+            Status::NotOwner | Status::ShuttingDown | Status::Unavailable => {
+                let opcode = self.pending.get(key).map(|pending| pending.opcode);
+                match opcode {
+                    Some(Opcode::Put | Opcode::Delete | Opcode::Cas) => {
+                        self.park_for_retry(now, key);
+                    }
+                    _ => self.process_here(now, key),
+                }
+            }
+            status => {
+                let reply = Reply {
+                    status,
+                    flags: response.header.flags | response_flags::FORWARDED,
+                    value: response.value,
+                    version: response.header.cas_version,
+                    ttl_s: response.header.ttl_s,
+                    retry_after_ms: response.header.retry_after_ms,
+                };
+                self.reply(key, reply);
+            }
+        }
+    }
+
+    fn process_here(&mut self, now: Now, key: PendingKey) {
+        if let Some(pending) = self.pending.get_mut(key) {
+            pending.here = true;
+            self.process(now, key);
+        }
+    }
+}

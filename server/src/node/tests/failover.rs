@@ -1,0 +1,279 @@
+//! Forwarding, standing in, maps, draining.
+
+use super::*;
+
+#[test]
+fn c15_forward_then_process_and_report() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    assert_eq!(s.get(&key), None);
+    let (peer, token, header) = s.forward();
+    assert_eq!((peer, header.flags), (PEER, request_flags::FORWARDED));
+    assert!(s.calls().is_empty(), "not processed while the peer may answer");
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    assert_eq!(s.reports(), 1, "the master is told");
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    let reply = s.reply();
+    let stand_in = response_flags::STAND_IN | response_flags::PROVISIONAL;
+    assert_eq!(reply.flags & stand_in, stand_in);
+    assert!(reply.ttl_s <= 2, "cached for a lease at most before the verdict");
+    assert_eq!(s.get(&key).unwrap().value, b"v", "and not forwarded again");
+    assert_eq!(s.reports(), 1);
+}
+
+#[test]
+fn a_forward_brings_the_owners_answer() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    let (_, token, header) = s.forward();
+    let mut frame = Vec::new();
+    let reply = ResponseHeader {
+        flags: response_flags::HIT,
+        ..ResponseHeader::reply_to(&header, Status::Ok)
+    };
+    Response::write(reply, b"v", &mut frame);
+    let response = Response::parse(&frame).unwrap().unwrap();
+    s.node.forward_done(s.now, PEER, token, Ok(response));
+    s.collect();
+    let got = s.reply();
+    assert_eq!(got.flags, response_flags::HIT | response_flags::FORWARDED);
+    assert_eq!(got.value, b"v");
+    assert_eq!(s.get(&key), None, "nothing is kept of it: forwarded again");
+}
+
+#[test]
+fn one_late_answer_does_not_make_a_peer_unreachable() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::TimedOut);
+    assert_eq!(s.reports(), 0);
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0, "the peer is still the owner");
+    s.get(&key);
+    s.forward();
+}
+
+#[test]
+fn c16_an_online_verdict_ends_the_standing_in() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    s.replies();
+    s.node.verdict(s.now, PEER, ServerState::Online);
+    assert_eq!(s.get(&key), None, "what was cached provisionally is gone");
+    assert_eq!(s.forward().0, PEER);
+}
+
+#[test]
+fn c17_an_offline_owner_is_not_asked() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.announce([ServerState::Online, ServerState::Offline]);
+    assert_eq!(s.get(&key), None);
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    assert_eq!(s.reply().ttl_s, 60, "owner now: cached like its own");
+    let hit = s.get(&key).unwrap();
+    let expected = response_flags::HIT | response_flags::CACHED | response_flags::STAND_IN;
+    assert_eq!(hit.flags, expected);
+}
+
+#[test]
+fn c03_scenario_08_stand_in_data_is_gone_after_the_return() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.announce([ServerState::Online, ServerState::Offline]);
+    s.fill(&key, b"v0");
+    s.announce([ServerState::Online, ServerState::Returning]);
+    assert_eq!(s.get(&key), None, "nobody caches it while it is handed back");
+    let fetch = s.call();
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    s.announce([ServerState::Online, ServerState::Online]);
+    s.get(&key);
+    assert_eq!(s.forward().0, PEER);
+    s.announce([ServerState::Online, ServerState::Offline]);
+    assert_eq!(s.get(&key), None, "a second failover finds nothing of the first");
+}
+
+#[test]
+fn own_data_survives_what_happens_to_others() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v");
+    s.announce([ServerState::Online, ServerState::Offline]);
+    s.announce([ServerState::Online, ServerState::Returning]);
+    s.announce([ServerState::Online, ServerState::Online]);
+    assert_eq!(s.get(&key).unwrap().value, b"v");
+}
+
+#[test]
+fn a_partition_that_went_and_came_back_unnoticed_is_dropped() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v");
+    // Both announcements of its own absence were lost; the last one tells by its epochs.
+    let epoch = MapEpoch { term: 1, counter: 9 };
+    let own = ServerStatus { state: ServerState::Online, since: epoch, boot_id: BOOT };
+    let peer = s.node.map().unwrap().statuses()[1];
+    let map = ClusterMap::new(Arc::clone(&s.topology), epoch, vec![own, peer]);
+    s.node.apply_map(s.now, Arc::new(map));
+    assert_eq!(s.get(&key), None);
+}
+
+#[test]
+fn scenario_09_an_older_map_is_dropped() {
+    let mut s = Script::new();
+    s.announce([ServerState::Online, ServerState::Offline]);
+    let held = s.node.map().unwrap().epoch;
+    let old =
+        ClusterMap::new(Arc::clone(&s.topology), MapEpoch { term: 1, counter: 1 }, Vec::new());
+    s.node.apply_map(s.now, Arc::new(old));
+    assert_eq!(s.node.map().unwrap().epoch, held);
+}
+
+#[test]
+fn scenario_18_a_marked_request_is_not_sent_on() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    let mut header = RequestHeader::new(Opcode::Get, 1, 5);
+    header.flags = request_flags::FORWARDED;
+    let got = s.send(header, &key, &[]).unwrap();
+    let epoch = s.node.map().unwrap().epoch.to_u64();
+    assert_eq!((got.status, got.version), (Status::NotOwner, epoch));
+}
+
+#[test]
+fn a_write_waits_while_its_partition_changes_hands() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.announce([ServerState::Returning, ServerState::Online]);
+    assert_eq!(s.put(&key, b"v1"), None);
+    assert!(s.calls().is_empty(), "nobody begins a write");
+    s.get(&key);
+    let fetch = s.call();
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().value, b"v0", "reads go through");
+    s.announce([ServerState::Online, ServerState::Online]);
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key).unwrap().value, b"v1");
+}
+
+#[test]
+fn a_write_does_not_wait_for_an_owner_for_ever() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.announce([ServerState::Returning, ServerState::Online]);
+    s.put(&key, b"v1");
+    s.advance(Duration::from_millis(999));
+    assert!(s.calls().is_empty());
+    assert_eq!(s.node.next_deadline(), Some(s.now.mono + Duration::from_millis(1)));
+    s.advance(Duration::from_millis(1));
+    s.collect();
+    let write = s.call();
+    s.written(&write);
+    let reply = s.reply();
+    assert_eq!((reply.status, reply.flags & response_flags::CACHED), (Status::Ok, 0));
+    s.put(&key, b"v2");
+    assert_eq!(s.calls().len(), 1, "later ones do not wait again");
+}
+
+#[test]
+fn a_write_that_the_owner_does_not_accept_is_sent_again_not_processed() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let mut times = 0;
+    let last = loop {
+        let (_, token, header) = s.forward();
+        let mut frame = Vec::new();
+        Response::write(ResponseHeader::reply_to(&header, Status::NotOwner), &[], &mut frame);
+        let response = Response::parse(&frame).unwrap().unwrap();
+        s.node.forward_done(s.now, PEER, token, Ok(response));
+        s.collect();
+        let mut replies = s.replies();
+        if let Some(reply) = replies.pop() {
+            break reply;
+        }
+        times += 1;
+        s.advance(Duration::from_millis(5));
+        s.collect();
+    };
+    assert_eq!(last.status, Status::Unavailable);
+    assert_eq!(times, 200, "every 5 ms for a second");
+    assert!(s.calls().is_empty());
+}
+
+#[test]
+fn a_new_incarnation_keeps_nothing_until_the_master_knows_it() {
+    let mut s = Script::with(|config| config.boot_id = 99);
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.get(&key), None);
+}
+
+#[test]
+fn a_map_is_drained_when_the_writes_begun_under_the_last_one_have_ended() {
+    let mut s = Script::new();
+    assert_eq!(s.drained(), [1]);
+    let theirs = s.key_of(PEER);
+    let own = s.key_of(OWN);
+    s.announce([ServerState::Online, ServerState::Offline]);
+    s.put(&theirs, b"v1");
+    s.put(&own, b"v1");
+    let calls = s.calls();
+    s.announce([ServerState::Online, ServerState::Returning]);
+    assert_eq!(s.drained(), [1, 2], "a write of the partition is under way");
+    s.announce([ServerState::Online, ServerState::Online]);
+    s.written(&calls[0]);
+    assert_eq!(s.drained(), [1, 2, 4], "the own partition's write does not matter");
+    s.written(&calls[1]);
+    assert_eq!(s.replies().len(), 2, "both are answered");
+    assert_eq!(s.get(&own).unwrap().value, b"v1");
+}
+
+#[test]
+fn a_write_that_waits_goes_to_the_new_owner() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.announce([ServerState::Online, ServerState::Offline]);
+    s.put(&key, b"v1");
+    s.put(&key, b"v2");
+    let first = s.call();
+    s.announce([ServerState::Online, ServerState::Returning]);
+    s.announce([ServerState::Online, ServerState::Online]);
+    s.written(&first);
+    assert_eq!(s.forward().0, PEER);
+    assert!(s.calls().is_empty());
+    assert!(s.node.writes.is_empty());
+}
+
+#[test]
+fn an_unreachable_peer_is_tried_again_after_the_hold() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.calls();
+    assert_eq!(s.node.next_deadline(), Some(s.now.mono + Duration::from_secs(2)));
+    s.advance(Duration::from_secs(2));
+    s.get(b"another key of whoever");
+    s.collect();
+    let partition = s.topology.partition(1, &key);
+    assert_eq!(s.node.serving(partition), Serving::Forward(PEER));
+}

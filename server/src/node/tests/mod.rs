@@ -1,0 +1,265 @@
+//! A shard's logic as scripts: serve, let the origin or a peer answer, look at the replies.
+//! Scenario numbers are those of docs/FAILOVER.md.
+
+mod failover;
+mod reads;
+mod writes;
+
+use standin_config::{ColumnType, KeyspaceConfig};
+use standin_protocol::frame::{Response, ResponseHeader, response_flags};
+use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
+
+use super::*;
+use crate::origin::Failure;
+
+const BOOT: u64 = 7;
+const CONN: ConnId = ConnId { shard: 0, conn: 1 };
+const OWN: u16 = 0;
+const PEER: u16 = 1;
+
+fn keyspace(id: u8) -> KeyspaceConfig {
+    KeyspaceConfig {
+        id,
+        name: format!("k{id}"),
+        get: String::new(),
+        put: Some(String::new()),
+        delete: Some(String::new()),
+        key_type: ColumnType::Text,
+        value_type: ColumnType::Bytes,
+        ttl: Duration::from_secs(60),
+        negative_ttl: Duration::from_secs(1),
+        ttl_jitter_percent: 0,
+    }
+}
+
+fn topology() -> Arc<Topology> {
+    let server = |name: &str, port: u16| ServerInfo {
+        name: name.to_owned(),
+        group: 0,
+        weight: 1,
+        shards: 1,
+        address: ([127, 0, 0, 1], port).into(),
+    };
+    let servers = vec![server("a1", 1), server("a2", 2)];
+    Arc::new(Topology::new("t".to_owned(), ([127, 0, 0, 1], 9).into(), servers, 64).unwrap())
+}
+
+/// An answer as the connection gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Got {
+    status: Status,
+    value: Vec<u8>,
+    flags: u8,
+    version: u64,
+    ttl_s: u32,
+}
+
+struct Script {
+    node: Node,
+    topology: Arc<Topology>,
+    now: Now,
+    counter: u32,
+    outputs: VecDeque<Output>,
+}
+
+impl Script {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
+        let mut read_only = keyspace(2);
+        read_only.put = None;
+        read_only.delete = None;
+        let mut config = NodeConfig {
+            server: OWN,
+            shard: 0,
+            boot_id: BOOT,
+            version_salt: 1,
+            keyspaces: vec![keyspace(1), read_only],
+            unreachable_hold: Duration::from_secs(2),
+            lease: Duration::from_secs(2),
+            park_max: Duration::from_secs(1),
+            started: Micros(0),
+            ambiguity: Duration::from_secs(3),
+            in_flight_max: 100,
+            seed: 1,
+            hash_seeds: Some([1, 2, 3, 4]),
+            store: StoreConfig {
+                arena_bytes: 1 << 20,
+                huge_pages: false,
+                item_bytes_max: 1 << 14,
+                hash_seeds: None,
+            },
+        };
+        change(&mut config);
+        let topology = topology();
+        let node = Node::new(config, Arc::clone(&topology)).unwrap();
+        let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
+        let outputs = VecDeque::new();
+        let mut script = Self { node, topology, now, counter: 0, outputs };
+        script.announce([ServerState::Online, ServerState::Online]);
+        script
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        self.now.mono = self.now.mono + duration;
+        self.now.wall_us += u64::try_from(duration.as_micros()).unwrap();
+        self.node.tick(self.now);
+    }
+
+    fn announce(&mut self, states: [ServerState; 2]) {
+        self.counter += 1;
+        let epoch = MapEpoch { term: 1, counter: self.counter };
+        let old = self.node.map().cloned();
+        let status = |id: u16| {
+            let state = states[usize::from(id)];
+            let was = old.as_ref().map(|map| map.statuses()[usize::from(id)]);
+            let since = was.filter(|s| s.state == state).map_or(epoch, |s| s.since);
+            ServerStatus { state, since, boot_id: BOOT + u64::from(id) }
+        };
+        let statuses = vec![status(OWN), status(PEER)];
+        let map = ClusterMap::new(Arc::clone(&self.topology), epoch, statuses);
+        self.node.apply_map(self.now, Arc::new(map));
+        self.collect();
+    }
+
+    /// A key whose home is this server.
+    fn key_of(&self, home: u16) -> Vec<u8> {
+        let keys = (0..).map(|i| format!("key{i}").into_bytes());
+        keys.into_iter()
+            .find(|key| self.topology.home(self.topology.partition(1, key)) == home)
+            .unwrap()
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.node.poll() {
+            self.outputs.push_back(output);
+        }
+    }
+
+    fn send(&mut self, header: RequestHeader, key: &[u8], value: &[u8]) -> Option<Got> {
+        let mut frame = Vec::new();
+        Request::write(header, key, value, &mut frame);
+        let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
+        let place = self.node.place(request.header.keyspace, request.key);
+        let mut out = Vec::new();
+        let done = self.node.serve(self.now, CONN, &request, place, true, &mut out);
+        self.collect();
+        assert_eq!(done, !out.is_empty());
+        done.then(|| read(&out))
+    }
+
+    fn op(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> Option<Got> {
+        self.send(RequestHeader::new(opcode, 1, 5), key, value)
+    }
+
+    fn get(&mut self, key: &[u8]) -> Option<Got> {
+        self.op(Opcode::Get, key, &[])
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Option<Got> {
+        self.op(Opcode::Put, key, value)
+    }
+
+    fn calls(&mut self) -> Vec<Call> {
+        let outputs = std::mem::take(&mut self.outputs);
+        let (calls, rest) = outputs.into_iter().partition(|o| matches!(o, Output::Origin(_)));
+        self.outputs = rest;
+        let into_call = |output| match output {
+            Output::Origin(call) => call,
+            _ => unreachable!(),
+        };
+        VecDeque::into_iter(calls).map(into_call).collect()
+    }
+
+    fn call(&mut self) -> Call {
+        let mut calls = self.calls();
+        assert_eq!(calls.len(), 1, "one call to the origin: {calls:?}");
+        calls.remove(0)
+    }
+
+    fn replies(&mut self) -> Vec<Got> {
+        let outputs = std::mem::take(&mut self.outputs);
+        let (replies, rest) = outputs.into_iter().partition(|o| matches!(o, Output::Reply { .. }));
+        self.outputs = rest;
+        let into_got = |output| match output {
+            Output::Reply { conn: CONN, reply } => {
+                let mut frame = Vec::new();
+                reply.write(&mut frame);
+                read(&frame)
+            }
+            other => panic!("not for this connection: {other:?}"),
+        };
+        VecDeque::into_iter(replies).map(into_got).collect()
+    }
+
+    fn reply(&mut self) -> Got {
+        let mut replies = self.replies();
+        assert_eq!(replies.len(), 1, "one reply: {replies:?}");
+        replies.remove(0)
+    }
+
+    fn answer(&mut self, call: &Call, outcome: Outcome) {
+        self.node.origin_done(self.now, call.token, outcome);
+        self.collect();
+    }
+
+    fn found(&mut self, call: &Call, value: &[u8]) {
+        assert!(matches!(call.operation, Operation::Get));
+        self.answer(call, Outcome::Value(Some(Bytes::copy_from_slice(value))));
+    }
+
+    fn written(&mut self, call: &Call) {
+        assert!(!matches!(call.operation, Operation::Get));
+        self.answer(call, Outcome::Written { rows: 1 });
+    }
+
+    /// Puts a value in the cache by reading it.
+    fn fill(&mut self, key: &[u8], value: &[u8]) {
+        assert_eq!(self.get(key), None);
+        let call = self.call();
+        self.found(&call, value);
+        assert_eq!(self.reply().value, value);
+    }
+
+    fn forward(&mut self) -> (u16, u64, RequestHeader) {
+        let at = self.outputs.iter().position(|o| matches!(o, Output::Forward { .. })).unwrap();
+        match self.outputs.remove(at) {
+            Some(Output::Forward { peer, token, frame, .. }) => {
+                (peer, token, RequestHeader::read(&frame).unwrap())
+            }
+            _ => unreachable!(),
+        }
+    }
+
+    fn forward_fails(&mut self, token: u64, failure: ForwardFailure) {
+        self.node.forward_done(self.now, PEER, token, Err(failure));
+        self.collect();
+    }
+
+    fn reports(&self) -> usize {
+        self.outputs.iter().filter(|o| matches!(o, Output::Report { server: PEER })).count()
+    }
+
+    fn drained(&self) -> Vec<u32> {
+        let epochs = self.outputs.iter().filter_map(|output| match output {
+            Output::Drained(epoch) => Some(epoch.counter),
+            _ => None,
+        });
+        epochs.collect()
+    }
+}
+
+fn read(frame: &[u8]) -> Got {
+    let response = Response::parse(frame).unwrap().unwrap();
+    let header: ResponseHeader = response.header;
+    assert_eq!(header.request_id, 5);
+    Got {
+        status: response.status,
+        value: response.value.to_vec(),
+        flags: header.flags,
+        version: header.cas_version,
+        ttl_s: header.ttl_s,
+    }
+}

@@ -1,0 +1,169 @@
+//! Reads, lifetimes, touch, invalidate, refusals.
+
+use super::*;
+
+#[test]
+fn a_miss_is_fetched_and_then_hit() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    assert_eq!(s.get(&key), None);
+    let call = s.call();
+    assert_eq!((&call.key[..], call.keyspace), (&key[..], 1));
+    s.found(&call, b"v");
+    let filled = s.reply();
+    assert_eq!((filled.status, &filled.value[..]), (Status::Ok, &b"v"[..]));
+    assert_eq!(filled.flags, response_flags::FILLED | response_flags::CACHED);
+    let hit = s.get(&key).unwrap();
+    assert_eq!(hit.flags, response_flags::HIT | response_flags::CACHED);
+    assert_eq!((hit.value, hit.version, hit.ttl_s), (b"v".to_vec(), filled.version, 60));
+    assert!(s.calls().is_empty());
+}
+
+#[test]
+fn absence_is_cached_for_its_own_time() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let call = s.call();
+    s.answer(&call, Outcome::Value(None));
+    assert_eq!(s.reply().status, Status::NotFound);
+    assert_eq!(s.get(&key).unwrap().status, Status::NotFound);
+    s.advance(Duration::from_millis(1_001));
+    assert_eq!(s.get(&key), None, "asked again after negative_ttl");
+}
+
+#[test]
+fn a_value_lives_as_long_as_asked() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    let mut put = RequestHeader::new(Opcode::Put, 1, 5);
+    put.set_ttl_s(3);
+    assert_eq!(s.send(put, &key, b"v"), None);
+    let call = s.call();
+    s.written(&call);
+    assert_eq!(s.reply().ttl_s, 3);
+    s.advance(Duration::from_millis(2_900));
+    assert_eq!(s.get(&key).unwrap().ttl_s, 1);
+    s.advance(Duration::from_millis(200));
+    assert_eq!(s.get(&key), None);
+}
+
+#[test]
+fn lifetimes_are_jittered_downwards() {
+    let mut s = Script::with(|config| config.keyspaces[0].ttl_jitter_percent = 50);
+    let ttls: Vec<u32> = (0..20)
+        .map(|i| {
+            let key = format!("jitter{i}");
+            s.put(key.as_bytes(), b"v");
+            let calls = s.calls();
+            for call in calls {
+                s.written(&call);
+            }
+            s.replies().pop().map_or(60, |reply| reply.ttl_s)
+        })
+        .collect();
+    assert!(ttls.iter().all(|ttl| (30..=60).contains(ttl)), "{ttls:?}");
+    assert!(ttls.iter().collect::<std::collections::BTreeSet<_>>().len() > 3, "{ttls:?}");
+}
+
+#[test]
+fn scenario_05_a_fill_that_a_write_overtook_is_not_kept() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let fetch = s.call();
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().value, b"v0", "the read began before the write");
+    assert_eq!(s.get(&key).unwrap().value, b"v1", "what the write left is still there");
+    assert_eq!(s.node.counters.fills_refused, 1);
+}
+
+#[test]
+fn scenario_06_a_read_shares_only_a_fetch_that_starts_after_it() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let first = s.call();
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.written(&write);
+    s.replies();
+    s.node.store.remove(1, &key);
+    s.get(&key);
+    s.get(&key);
+    assert!(s.calls().is_empty(), "at most one fetch runs");
+    s.found(&first, b"v0");
+    assert_eq!(s.reply().value, b"v0", "only the read that began before the write");
+    let second = s.call();
+    s.found(&second, b"v1");
+    let late = s.replies();
+    assert_eq!(late.len(), 2, "one fetch for both");
+    assert!(late.iter().all(|reply| reply.value == b"v1"));
+}
+
+#[test]
+fn waiting_reads_are_answered_from_what_the_first_fetch_left() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    for _ in 0..10 {
+        s.get(&key);
+    }
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    assert_eq!(s.replies().len(), 10);
+    assert!(s.calls().is_empty());
+    assert_eq!((s.node.counters.origin_reads, s.node.counters.coalesced), (1, 9));
+}
+
+#[test]
+fn touch_and_invalidate() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    let mut touch = RequestHeader::new(Opcode::Touch, 1, 5);
+    touch.set_ttl_s(7);
+    assert_eq!(s.send(touch, &key, &[]), None, "not cached: fetched first");
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    let touched = s.reply();
+    assert_eq!((touched.status, touched.ttl_s, touched.value.len()), (Status::Ok, 7, 0));
+    touch.set_ttl_s(9);
+    assert_eq!(s.send(touch, &key, &[]).unwrap().ttl_s, 9);
+    assert_eq!(s.op(Opcode::Invalidate, &key, &[]).unwrap().status, Status::Ok);
+    assert_eq!(s.get(&key), None);
+}
+
+#[test]
+fn invalidate_disowns_the_fetch_under_way() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let fetch = s.call();
+    s.op(Opcode::Invalidate, &key, &[]);
+    s.found(&fetch, b"old");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+}
+
+#[test]
+fn refusals_name_their_reason() {
+    let mut s = Script::with(|config| config.in_flight_max = 1);
+    let status = |s: &mut Script, opcode, keyspace| {
+        s.send(RequestHeader::new(opcode, keyspace, 5), b"k", b"").map(|got| got.status)
+    };
+    assert_eq!(status(&mut s, Opcode::Get, 9), Some(Status::UnknownKeyspace));
+    assert_eq!(status(&mut s, Opcode::Put, 2), Some(Status::NotSupported));
+    let unknown = RequestHeader { opcode: 77, ..RequestHeader::new(Opcode::Get, 1, 5) };
+    assert_eq!(s.send(unknown, b"k", b"").unwrap().status, Status::UnknownOpcode);
+    let key = s.key_of(OWN);
+    assert_eq!(s.get(&key), None);
+    assert_eq!(s.get(b"another").unwrap().status, Status::Overloaded);
+    let fetch = s.call();
+    s.answer(&fetch, Outcome::Failed(Failure::Unavailable));
+    assert_eq!(s.reply().status, Status::OriginUnavailable);
+    s.node.stop();
+    assert_eq!(s.get(&key).unwrap().status, Status::ShuttingDown);
+    assert_eq!(status(&mut s, Opcode::Ping, 0), Some(Status::Ok));
+}

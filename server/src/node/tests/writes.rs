@@ -1,0 +1,111 @@
+//! Writes, deletes, compare-and-swap.
+
+use super::*;
+
+#[test]
+fn scenario_07_a_write_of_unknown_outcome_keeps_its_key_out_of_the_cache() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.answer(&write, Outcome::Failed(Failure::OutcomeUnknown));
+    assert_eq!(s.reply().status, Status::OutcomeUnknown);
+    s.get(&key);
+    let fetch = s.call();
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    s.advance(Duration::from_secs(3));
+    s.fill(&key, b"v1");
+    assert_eq!(s.get(&key).unwrap().value, b"v1");
+}
+
+#[test]
+fn scenario_15_writes_of_a_key_go_one_after_the_other() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.put(&key, b"v1");
+    s.put(&key, b"v2");
+    s.op(Opcode::Delete, &key, &[]);
+    s.put(&key, b"v3");
+    let mut values = Vec::new();
+    for _ in 0..4 {
+        let call = s.call();
+        if let Operation::Put { value } = &call.operation {
+            values.push(value.to_vec());
+        }
+        s.written(&call);
+        assert_eq!(s.reply().status, Status::Ok);
+    }
+    assert_eq!(values, [b"v1", b"v2", b"v3"]);
+    assert_eq!(s.get(&key).unwrap().value, b"v3");
+    assert!(s.node.writes.is_empty(), "the queue goes with the last write");
+}
+
+#[test]
+fn a_write_takes_the_old_value_out_before_the_origin_knows() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    s.put(&key, b"v1");
+    let write = s.call();
+    assert_eq!(s.get(&key), None, "no hit while the write is under way");
+    let fetch = s.call();
+    s.answer(&write, Outcome::Failed(Failure::Rejected("check".to_owned())));
+    let refused = s.reply();
+    assert_eq!((refused.status, &refused.value[..]), (Status::OriginRejected, &b"check"[..]));
+    s.found(&fetch, b"v0");
+    s.replies();
+}
+
+#[test]
+fn cas_writes_only_over_the_version_it_names() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    let version = s.get(&key).unwrap().version;
+    let cas =
+        |version| RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    assert_eq!(s.send(cas(version + 1), &key, b"no"), None);
+    let mismatch = s.reply();
+    assert_eq!((mismatch.status, mismatch.version), (Status::VersionMismatch, version));
+    s.send(cas(version), &key, b"v1");
+    // A second one of the same version waits for the first and then loses.
+    s.send(cas(version), &key, b"v2");
+    let write = s.call();
+    s.written(&write);
+    let replies = s.replies();
+    assert_eq!(replies[0].status, Status::Ok);
+    assert_eq!(
+        (replies[1].status, replies[1].version),
+        (Status::VersionMismatch, replies[0].version)
+    );
+    assert_eq!(s.get(&key).unwrap().value, b"v1");
+}
+
+#[test]
+fn cas_of_an_uncached_key_learns_the_version() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    let cas = RequestHeader { cas_version: 9, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    s.send(cas, &key, b"v1");
+    let fetch = s.call();
+    s.found(&fetch, b"v0");
+    let reply = s.reply();
+    assert_eq!((reply.status, reply.value.len()), (Status::VersionMismatch, 0));
+    assert_eq!(s.get(&key).unwrap().version, reply.version);
+}
+
+#[test]
+fn a_deadline_that_passed_in_the_queue_is_not_begun() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.put(&key, b"v1");
+    let first = s.call();
+    let second = RequestHeader { deadline_ms: 50, ..RequestHeader::new(Opcode::Put, 1, 5) };
+    s.send(second, &key, b"v2");
+    s.advance(Duration::from_millis(60));
+    s.written(&first);
+    let statuses: Vec<Status> = s.replies().iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [Status::Ok, Status::DeadlineExceeded]);
+    assert!(s.calls().is_empty());
+}

@@ -1,0 +1,150 @@
+//! Writes: through to the origin first, then the cache; one at a time per key, so that
+//! what the cache keeps is what the origin holds (scenario 15).
+
+use standin_protocol::frame::{Opcode, Status, response_flags};
+
+use super::read::failure_reply;
+use super::reply::{Reply, seconds_left};
+use super::serving::Serving;
+use super::tokens::FillToken;
+use super::{CallState, Node, Now, Pending, PendingKey};
+use crate::origin::{Failure, Operation, Outcome};
+
+impl Node {
+    /// A write arrives: it starts, or waits for the key's earlier ones.
+    pub(super) fn write(&mut self, now: Now, key: PendingKey) {
+        let Some(pending) = self.pending.get(key) else { return };
+        let name = Self::name(pending.header.keyspace, &pending.key);
+        if let Some(queue) = self.writes.get_mut(&name) {
+            queue.push_back(key);
+            return;
+        }
+        if self.start_write(now, key) {
+            self.writes.insert(name, std::collections::VecDeque::new());
+        }
+    }
+
+    /// Sends the write to the origin. False if it ended (or went elsewhere) without that.
+    fn start_write(&mut self, now: Now, key: PendingKey) -> bool {
+        let Some(pending) = self.pending.get(key) else { return false };
+        if now.mono > pending.deadline {
+            self.counters.deadlines_passed += 1;
+            self.reply(key, Reply::status(Status::DeadlineExceeded));
+            return false;
+        }
+        let (partition, opcode) = (pending.partition as usize, pending.opcode);
+        // The partition may have changed hands while the write waited for its turn.
+        let serving = self.partitions[partition].serving;
+        match serving {
+            Serving::Forward(peer) if !pending.here => {
+                self.forward(now, key, peer);
+                return false;
+            }
+            Serving::Unowned if !pending.here && self.park(now, key) => return false,
+            _ => {}
+        }
+        if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
+            return false;
+        }
+        let Some(pending) = self.pending.get(key) else { return false };
+        let Pending { header, hash, deadline, .. } = *pending;
+        let (row, value) = (pending.key.clone(), pending.value.clone());
+        let operation = match pending.opcode {
+            Opcode::Delete => Operation::Delete,
+            _ => Operation::Put { value },
+        };
+        let token = self.tokens.begin_write(hash);
+        self.store.remove(header.keyspace, &row);
+        let generation = self.partitions[partition].generation;
+        let state = CallState::Write { pending: key, token, generation, outdated: false };
+        self.submit(state, header.keyspace, operation, row, deadline);
+        true
+    }
+
+    /// Whether a CAS names the version in the cache. If not, it has been answered, or waits
+    /// for the fetch that will tell its caller the version.
+    fn cas_is_current(&mut self, now: Now, key: PendingKey) -> bool {
+        let Some(pending) = self.pending.get(key) else { return false };
+        let state = self.partitions[pending.partition as usize];
+        let probe = self.store.probe(pending.header.keyspace, &pending.key);
+        let now_ms = now.mono.as_millis();
+        let (keyspace, floor) = (pending.header.keyspace, state.version_floor);
+        let wanted = pending.header.cas_version;
+        let found = match state.serving {
+            Serving::Unowned => None,
+            _ => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
+        };
+        match found.map(|item| (item.version, item.negative)) {
+            Some((version, _)) if version == wanted => true,
+            Some((version, negative)) => {
+                let status = if negative { Status::NotFound } else { Status::VersionMismatch };
+                self.reply(key, Reply { version, ..Reply::status(status) });
+                false
+            }
+            None => {
+                self.read(now, key);
+                false
+            }
+        }
+    }
+
+    pub(super) fn write_done(
+        &mut self,
+        now: Now,
+        key: PendingKey,
+        token: FillToken,
+        generation: u32,
+        outcome: Outcome,
+    ) {
+        let unknown = matches!(outcome, Outcome::Failed(Failure::OutcomeUnknown));
+        let closed_until = unknown.then(|| now.mono + self.config.ambiguity);
+        let may_keep = self.tokens.end_write(token, now.mono, closed_until);
+        self.counters.outcomes_unknown += u64::from(unknown);
+        let Some(pending) = self.pending.get(key) else { return };
+        let (header, opcode, row) = (pending.header, pending.opcode, pending.key.clone());
+        let (partition, value) = (pending.partition as usize, pending.value.clone());
+        let name = Self::name(header.keyspace, &row);
+        match outcome {
+            Outcome::Written { rows: 0 } if opcode == Opcode::Delete => {
+                self.reply(key, Reply::status(Status::NotFound));
+            }
+            Outcome::Written { .. } if opcode == Opcode::Delete => {
+                self.reply(key, Reply::status(Status::Ok));
+            }
+            Outcome::Written { .. } => {
+                let state = self.partitions[partition];
+                let cacheable = matches!(state.serving, Serving::Cached | Serving::Provisional(_));
+                let kept = match cacheable && may_keep && state.generation == generation {
+                    true => self.keep(now, &header, &row, Some(&value), state.serving),
+                    false => None,
+                };
+                self.counters.fills_refused += u64::from(cacheable && kept.is_none());
+                let now_ms = now.mono.as_millis();
+                let reply = Reply {
+                    flags: if kept.is_some() { response_flags::CACHED } else { 0 },
+                    version: kept.map_or(0, |kept| kept.version),
+                    ttl_s: kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now_ms)),
+                    ..Reply::status(Status::Ok)
+                };
+                self.reply(key, reply);
+            }
+            Outcome::Failed(failure) => self.reply(key, failure_reply(&failure, true)),
+            Outcome::Value(_) => debug_assert!(false, "a write is not answered by a value"),
+        }
+        self.start_next_write(now, &name);
+    }
+
+    /// The key's next write that really goes to the origin; the queue goes with the last.
+    fn start_next_write(&mut self, now: Now, name: &[u8]) {
+        loop {
+            let Some(queue) = self.writes.get_mut(name) else { return };
+            let Some(next) = queue.pop_front() else {
+                self.writes.remove(name);
+                return;
+            };
+            if self.start_write(now, next) {
+                return;
+            }
+        }
+    }
+}

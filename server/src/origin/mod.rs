@@ -1,0 +1,301 @@
+//! The origin: the user's database, behind bounded queues and on threads of its own.
+//! A shard hands over a [`Call`] and never waits; the answer, exactly one for each
+//! call, comes to its mailbox as a [`Done`].
+//!
+//! ```text
+//! shard ──submit──► waiting (bounded) ──► driver threads ──► database
+//!   ▲      │                                  │
+//!   │      └─ a ticket per call ──► overdue   │ finish
+//!   └────────── deliver(Done) ◄─────┴─────────┘ whoever is first
+//! ```
+//!
+//! ```text
+//! ticket.rs      a call's claim to exactly one answer
+//! overdue.rs     the thread that answers for a database which does not
+//! queue.rs       how many calls may wait; handing them to the threads
+//! health.rs      up or down
+//! threads.rs     driver threads: started again after a panic, joined within a bound
+//! statements.rs  SQL of each keyspace in the driver's dialect
+//! value.rs       bytes on the wire ↔ columns
+//! sqlite/        reader threads and one writer thread with batches
+//! postgres/      connections of one thread, pipelined
+//! ```
+//!
+//! Calls are not ordered among each other: the node has at most one write of a key
+//! under way. A write whose outcome is unknown may still happen after its answer;
+//! each driver says how it keeps that from overtaking a later write of this server.
+
+mod health;
+mod overdue;
+mod postgres;
+mod queue;
+mod sqlite;
+mod statements;
+mod threads;
+mod ticket;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use standin_config::{KeyspaceConfig, OriginConfig, OriginKind};
+use standin_protocol::time::Micros;
+
+pub use health::Health;
+use health::HealthCell;
+use overdue::Overdue;
+use queue::{Job, Queues};
+use statements::Statements;
+use threads::Threads;
+use ticket::Ticket;
+
+/// How much longer than a call's `timeout` a shutdown waits for the driver threads.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// What a shard asks of the database.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The shard that gets the answer.
+    pub shard: u16,
+    /// Comes back in [`Done::token`]; the shard's own affair.
+    pub token: u64,
+    /// Id of the keyspace.
+    pub keyspace: u8,
+    /// What to do.
+    pub operation: Operation,
+    /// The key as on the wire.
+    pub key: Box<[u8]>,
+    /// Nobody waits for the answer after this; [`Micros::NEVER`] for none. The
+    /// configured `timeout` holds as well, from [`Origin::submit`] on.
+    pub deadline: Micros,
+}
+
+/// What to do with the key.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// The keyspace's `get`.
+    Get,
+    /// The keyspace's `put`.
+    Put {
+        /// The value as on the wire.
+        value: Bytes,
+    },
+    /// The keyspace's `delete`.
+    Delete,
+}
+
+impl Operation {
+    fn is_write(&self) -> bool {
+        !matches!(self, Self::Get)
+    }
+}
+
+/// The answer to one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// [`Call::token`].
+    pub token: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// To a get: the value; `None` when there is no row, or its first column is NULL.
+    Value(Option<Bytes>),
+    /// To a put or delete: it is committed.
+    Written {
+        /// Rows the statement changed, as the database counts them.
+        rows: u64,
+    },
+    /// It failed.
+    Failed(Failure),
+}
+
+/// Why a call failed, by what the caller may conclude from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The database is out of reach, locked, full, or gave up. Certainly not executed.
+    Unavailable,
+    /// A write that may or may not have happened, or may still happen.
+    OutcomeUnknown,
+    /// A read that took too long.
+    Timeout,
+    /// Too many calls wait already: what the caller makes of a call that
+    /// [`Origin::submit`] gave back. Certainly not executed.
+    Overloaded,
+    /// The database, or the keyspace's definition, said no; the text says why.
+    /// Certainly not executed, and it would fail again.
+    Rejected(String),
+}
+
+/// Where answers go: the shards' mailboxes.
+pub trait Completions: Send + Sync {
+    /// Takes an answer. Called from driver threads, and also by [`Origin::submit`] on
+    /// the submitting thread; it must neither block nor call the origin.
+    fn deliver(&self, shard: u16, done: Done);
+}
+
+/// Why an origin cannot be started. A database that is merely out of reach is no
+/// such reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginStartError {
+    /// A keyspace's statement.
+    #[error("keyspace {keyspace}: the database does not accept `{statement}`: {message}")]
+    Statement {
+        /// Name of the keyspace.
+        keyspace: String,
+        /// `get`, `put` or `delete`.
+        statement: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The statements to run at start.
+    #[error("[origin] init failed: {0}")]
+    Init(String),
+    /// The connection string.
+    #[error("[origin] url: {0}")]
+    Url(String),
+    /// The system refused a thread.
+    #[error("cannot start a thread for the origin: {0}; raise the limit of processes (ulimit -u)")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Handle to the origin; clones share it.
+#[derive(Clone)]
+pub struct Origin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    completions: Arc<dyn Completions>,
+    timeout: Duration,
+    queues: Queues,
+    health: Arc<HealthCell>,
+    overdue: Arc<Overdue>,
+    closing: AtomicBool,
+    /// Taken by the first shutdown.
+    threads: Mutex<Option<Threads>>,
+}
+
+impl Origin {
+    /// Starts the driver threads. Waits for PostgreSQL's first connection attempt
+    /// (a few seconds at most) so that the first calls after the start find it up.
+    ///
+    /// # Errors
+    /// When the configuration cannot work: see [`OriginStartError`]. A database that
+    /// is out of reach is not an error; it is looked for until it is there.
+    pub fn start(
+        config: &OriginConfig,
+        keyspaces: &[KeyspaceConfig],
+        completions: Arc<dyn Completions>,
+    ) -> Result<Self, OriginStartError> {
+        let statements = Arc::new(Statements::translate(&config.kind, keyspaces)?);
+        let health = Arc::new(HealthCell::default());
+        let mut threads = Threads::default();
+        let overdue = Arc::new(Overdue::default());
+        let watched = Arc::clone(&overdue);
+        threads.spawn("origin-overdue", move || watched.run())?;
+        let started = match &config.kind {
+            OriginKind::Sqlite { path, init } => {
+                let file = sqlite::Setup { path: path.clone(), init: init.clone(), statements };
+                sqlite::start(config, file, &health, &mut threads)
+            }
+            OriginKind::Postgres { url, connections, init } => {
+                let server = postgres::Setup {
+                    url,
+                    connections: *connections,
+                    init: init.clone(),
+                    statements,
+                };
+                postgres::start(config, server, &health, &mut threads)
+            }
+        };
+        let queues = match started {
+            Ok(queues) => queues,
+            Err(error) => {
+                overdue.close();
+                threads.join(config.timeout + SHUTDOWN_GRACE);
+                return Err(error);
+            }
+        };
+        let threads = Mutex::new(Some(threads));
+        let (timeout, closing) = (config.timeout, AtomicBool::new(false));
+        let inner = Inner { completions, timeout, queues, health, overdue, closing, threads };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Hands over a call. Its answer is delivered later, or before this returns when
+    /// it is already known (deadline passed, PostgreSQL known to be down, shutdown).
+    ///
+    /// # Errors
+    /// The call itself, with no answer to come, when as many wait as may: tell the
+    /// client that the origin is overloaded.
+    pub fn submit(&self, call: Call) -> Result<(), Call> {
+        let inner = &*self.inner;
+        let now = Micros::boottime();
+        let due = call.deadline.min(now + inner.timeout);
+        let ticket = Ticket::new(&call, due, &inner.completions);
+        if due <= now {
+            ticket.expire();
+            return Ok(());
+        }
+        if inner.closing.load(Ordering::Acquire)
+            || (inner.queues.fails_fast() && inner.health.is_down())
+        {
+            ticket.finish(Outcome::Failed(Failure::Unavailable));
+            return Ok(());
+        }
+        let watch = ticket.watch();
+        match inner.queues.push(Job { call, ticket }) {
+            Ok(()) => {
+                inner.overdue.add(watch);
+                Ok(())
+            }
+            Err(Job { call, ticket }) => {
+                ticket.withdraw();
+                Err(call)
+            }
+        }
+    }
+
+    /// Whether the database was in reach when it was last tried.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.health.get()
+    }
+
+    /// Takes no more calls, lets those that were submitted finish (each has at most
+    /// its `timeout`), answers those that have not, and ends the threads. A thread
+    /// that hangs in the database longer than that is left behind.
+    pub fn shutdown(self) {
+        self.inner.stop();
+        let threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            self.inner.overdue.close_when_idle(self.inner.timeout + SHUTDOWN_GRACE);
+            threads.join(self.inner.timeout + SHUTDOWN_GRACE * 2);
+        }
+    }
+}
+
+impl Inner {
+    /// After this, driver threads end once they have worked off what waits.
+    fn stop(&self) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            self.queues.stop();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+        self.overdue.close();
+    }
+}

@@ -1,0 +1,109 @@
+//! The thread that answers calls whose time is up, because a driver that hangs in
+//! the database cannot.
+//!
+//! It looks at all open calls every few milliseconds while there are any, rather
+//! than at each one's time: calls finish much faster than they expire, so that most
+//! are gone at the first look. What it holds is bounded by the calls that may be
+//! open plus those of one pause.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use super::ticket::Watch;
+
+/// Between two looks; a call is answered this much late at most.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The open calls.
+#[derive(Default)]
+pub(super) struct Overdue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    open: Vec<Watch>,
+    /// At this time everything still open is answered; nothing is added after it.
+    closes: Option<Micros>,
+    /// The thread has ended.
+    closed: bool,
+    /// The thread waits for a first call, without a time to wake up at.
+    idle: bool,
+}
+
+impl Overdue {
+    /// Watches a call until it is answered.
+    pub(super) fn add(&self, watch: Watch) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            watch.abandon();
+            return;
+        }
+        state.open.push(watch);
+        if state.idle {
+            state.idle = false;
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Ends when nothing is open, after `within` at the latest.
+    pub(super) fn close_when_idle(&self, within: Duration) {
+        self.close_at(Micros::boottime() + within);
+    }
+
+    /// Answers everything open, and ends.
+    pub(super) fn close(&self) {
+        self.close_at(Micros(0));
+    }
+
+    fn close_at(&self, at: Micros) {
+        let mut state = self.lock();
+        state.closes = Some(state.closes.map_or(at, |earlier| earlier.min(at)));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The thread's body.
+    pub(super) fn run(&self) {
+        let mut looked_at: Vec<Watch> = Vec::new();
+        loop {
+            let mut state = self.lock();
+            // What survived the last look was kept here: answering takes no lock.
+            state.open.append(&mut looked_at);
+            while state.open.is_empty() && state.closes.is_none() {
+                state.idle = true;
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            let now = Micros::boottime();
+            let closing = state.closes.is_some_and(|at| at <= now || state.open.is_empty());
+            if closing {
+                state.closed = true;
+            }
+            std::mem::swap(&mut state.open, &mut looked_at);
+            drop(state);
+            if closing {
+                looked_at.iter().for_each(Watch::abandon);
+                return;
+            }
+            looked_at.retain(|watch| {
+                if watch.due() <= now {
+                    watch.expire();
+                }
+                !watch.is_answered()
+            });
+            let state = self.lock();
+            if state.closes.is_none_or(|at| at > now) {
+                drop(self.changed.wait_timeout(state, PAUSE));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,92 @@
+//! Parameters and columns in PostgreSQL's binary format.
+
+use std::error::Error;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tokio_postgres::Row;
+use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+
+use crate::origin::Failure;
+use crate::origin::value::Param;
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Self::Text(text) => out.put_slice(text.as_bytes()),
+            Self::Bytes(bytes) => out.put_slice(bytes),
+            Self::Integer(number) => out.put_i64(*number),
+        }
+        Ok(IsNull::No)
+    }
+
+    /// The types are those with which the statement was prepared, and they were taken
+    /// from the configuration as the parameters were.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A column's bytes as they came.
+struct Raw<'r>(&'r [u8]);
+
+impl<'r> FromSql<'r> for Raw<'r> {
+    fn from_sql(_: &Type, raw: &'r [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// The first column of a row; `None` for NULL.
+pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
+    let Some(column) = row.columns().first() else {
+        return Err(Failure::Rejected("`get` returns no column; select the value".to_owned()));
+    };
+    match row.try_get::<_, Option<Raw<'_>>>(0) {
+        Ok(Some(raw)) => to_wire(column.type_(), raw.0).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(Failure::Rejected(error.to_string())),
+    }
+}
+
+fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
+    match *column {
+        Type::BYTEA
+        | Type::TEXT
+        | Type::VARCHAR
+        | Type::BPCHAR
+        | Type::NAME
+        | Type::JSON
+        | Type::XML
+        | Type::UNKNOWN => return Ok(Bytes::copy_from_slice(raw)),
+        Type::INT2 => return integer(raw, i16::from_be_bytes),
+        Type::INT4 => return integer(raw, i32::from_be_bytes),
+        Type::INT8 => return integer(raw, i64::from_be_bytes),
+        // A version number, 1 so far, comes first.
+        Type::JSONB if raw.first() == Some(&1) => return Ok(Bytes::copy_from_slice(&raw[1..])),
+        _ => {}
+    }
+    match column.kind() {
+        Kind::Domain(base) => to_wire(base, raw),
+        Kind::Enum(_) => Ok(Bytes::copy_from_slice(raw)),
+        // The extension's type has no fixed number.
+        Kind::Simple if column.name() == "citext" => Ok(Bytes::copy_from_slice(raw)),
+        _ => Err(Failure::Rejected(format!(
+            "`get` returns a column of type {column}, which has more than one form; write CAST(… AS text)"
+        ))),
+    }
+}
+
+fn integer<const N: usize, T: ToString>(
+    raw: &[u8],
+    decode: impl Fn([u8; N]) -> T,
+) -> Result<Bytes, Failure> {
+    let bytes = raw
+        .try_into()
+        .map_err(|_| Failure::Rejected("an integer of the wrong length".to_owned()))?;
+    Ok(Bytes::from(decode(bytes).to_string()))
+}

@@ -1,0 +1,234 @@
+//! One connection to the file: opened, checked, and with a bound on how long any
+//! statement may take.
+#![expect(clippy::disallowed_methods, reason = "shell: waiting for another process's lock")]
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rusqlite::OpenFlags;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use standin_config::sql::Translated;
+use standin_protocol::time::Micros;
+
+use super::failure::{Kind, Trouble};
+use crate::origin::OriginStartError;
+use crate::origin::statements::{Statements, Verb};
+use crate::origin::value::Param;
+
+/// How long opening, including `init`, waits for other processes that do the same.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// Between two tries to get a lock. It does not grow: whoever backed off would only
+/// be overtaken more often by the writers of other processes.
+const LOCK_PAUSE: Duration = Duration::from_micros(100);
+/// A statement is asked this often, in steps of SQLite's virtual machine, whether
+/// its time is up; some milliseconds' worth.
+const STEPS_BETWEEN_CHECKS: i32 = 100_000;
+/// Page cache of a connection.
+const CACHE_KIBIBYTES: i64 = 8_192;
+/// What the WAL file shrinks to after a checkpoint.
+const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("cannot use the SQLite file: {0}")]
+    File(Trouble),
+    #[error("cannot see the SQLite file: {0}")]
+    Missing(std::io::Error),
+    #[error("init failed: {0}")]
+    Init(String),
+    #[error("the SQLite file has not been opened for writing yet")]
+    NotInitialised,
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    pub(super) sql: rusqlite::Connection,
+    /// Until when a statement may take, in µs; read by the handlers inside SQLite.
+    until: Arc<AtomicU64>,
+    identity: Identity,
+}
+
+/// Which file a path led to. A file that is deleted or replaced lives on unseen for
+/// those who have it open, and takes their writes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Connection {
+    pub(super) fn open(path: &Path, access: Access, create: bool) -> Result<Self, OpenError> {
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
+        let sql = rusqlite::Connection::open_with_flags(path, flags).map_err(file_error)?;
+        let identity = Identity::of(path).map_err(OpenError::Missing)?;
+        let mut connection = Self { sql, until: Arc::new(AtomicU64::new(0)), identity };
+        connection.set_deadline(Micros::boottime() + OPEN_WITHIN);
+        connection.configure(access).map_err(file_error)?;
+        Ok(connection)
+    }
+
+    fn configure(&mut self, access: Access) -> rusqlite::Result<()> {
+        let until = Arc::clone(&self.until);
+        self.sql.busy_handler(Some(move |_tries| wait_for_lock(&until)))?;
+        let until = Arc::clone(&self.until);
+        let is_late = move || Micros::boottime().0 >= until.load(Ordering::Relaxed);
+        self.sql.progress_handler(STEPS_BETWEEN_CHECKS, Some(is_late))?;
+        let mode = self.enter_wal_mode()?;
+        if !mode.eq_ignore_ascii_case("wal") {
+            tracing::warn!(
+                "the SQLite file stays in journal mode {mode}: readers and writers block each other"
+            );
+        }
+        self.sql.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
+        self.sql.set_prepared_statement_cache_capacity(3 * 256);
+        match access {
+            Access::Read => self.sql.pragma_update(None, "query_only", true),
+            Access::Write => {
+                self.sql.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
+                self.sql.pragma_update(None, "synchronous", "FULL")
+            }
+        }
+    }
+
+    /// Changing the mode needs the file alone, and SQLite does not call the busy
+    /// handler for it: two processes that start at once would fail each other.
+    fn enter_wal_mode(&self) -> rusqlite::Result<String> {
+        self.retry_while_busy(|sql| sql.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)))
+    }
+
+    fn retry_while_busy<T>(
+        &self,
+        run: impl Fn(&rusqlite::Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        loop {
+            match run(&self.sql) {
+                Err(error) if is_busy(&error) && wait_for_lock(&self.until) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs the configured statements.
+    pub(super) fn initialise(&self, init: &str) -> Result<(), OpenError> {
+        let run = |sql: &rusqlite::Connection| {
+            let result = sql.execute_batch(init);
+            if !sql.is_autocommit() {
+                // A transaction of their own, left open by the failure.
+                sql.execute_batch("ROLLBACK")?;
+            }
+            result
+        };
+        self.retry_while_busy(run).map_err(|error| {
+            let trouble = Trouble::from(error);
+            match trouble.kind {
+                Kind::Constraint | Kind::Statement => OpenError::Init(trouble.to_string()),
+                _ => OpenError::File(trouble),
+            }
+        })
+    }
+
+    /// Has SQLite compile every statement. What it says about the file and not about
+    /// a statement will be met again in use.
+    pub(super) fn check(&self, statements: &Statements) -> Result<(), OriginStartError> {
+        for (_, keyspace, verb, statement) in statements.all() {
+            let wrong = |message| OriginStartError::Statement {
+                keyspace: keyspace.name.clone(),
+                statement: verb.name(),
+                message,
+            };
+            match self.sql.prepare(&statement.text) {
+                Ok(prepared)
+                    if verb == Verb::Get
+                        && (!prepared.readonly() || prepared.column_count() == 0) =>
+                {
+                    return Err(wrong("it must be a SELECT".to_owned()));
+                }
+                Ok(prepared) if verb != Verb::Get && prepared.readonly() => {
+                    return Err(wrong(
+                        "it changes nothing; it must be an INSERT, UPDATE or DELETE".to_owned(),
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let trouble = Trouble::from(error);
+                    if trouble.kind == Kind::Statement {
+                        return Err(wrong(trouble.to_string()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on statements, and waits for locks, end at this time.
+    pub(super) fn set_deadline(&self, until: Micros) {
+        self.until.store(until.0, Ordering::Relaxed);
+    }
+
+    /// Whether the path still leads to the file that is open here.
+    pub(super) fn is_current(&self, path: &Path) -> bool {
+        Identity::of(path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// The statement, ready to be stepped.
+    pub(super) fn bind(
+        &self,
+        statement: &Translated,
+        params: &[Param<'_>],
+    ) -> Result<rusqlite::CachedStatement<'_>, Trouble> {
+        let mut prepared = self.sql.prepare_cached(&statement.text)?;
+        for (number, param) in (1..).zip(params) {
+            prepared.raw_bind_parameter::<usize, _>(number, param)?;
+        }
+        Ok(prepared)
+    }
+}
+
+impl ToSql for Param<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+            Self::Integer(number) => ValueRef::Integer(*number),
+        }))
+    }
+}
+
+fn file_error(error: rusqlite::Error) -> OpenError {
+    OpenError::File(Trouble::from(error))
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};
+    matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
+}
+
+/// Pauses before the next try; false when time is up. SQLite's own handler pauses up
+/// to 100 ms, which is many transactions of the other writers.
+fn wait_for_lock(until: &AtomicU64) -> bool {
+    let left = Micros(until.load(Ordering::Relaxed)).since(Micros::boottime());
+    if left.is_zero() {
+        return false;
+    }
+    std::thread::sleep(LOCK_PAUSE.min(left));
+    true
+}

@@ -1,0 +1,159 @@
+//! SQLite: `concurrency` reader threads, and one writer thread that commits what
+//! waits as one transaction. Several processes may use one file at once.
+//!
+//! ```text
+//! reads  ──► reader 0..n   each its own connection, read-only, prepared statements
+//! writes ──► writer        BEGIN IMMEDIATE, up to 256 writes, COMMIT, then the answers
+//! ```
+//!
+//! ```text
+//! connection.rs   opening, checking and preparing the file
+//! failure.rs      SQLite's errors → what a caller may conclude
+//! reader.rs       one read after the other
+//! writer.rs       batches
+//! ```
+//!
+//! **Durability.** The file is in WAL mode with `synchronous=FULL`: an acknowledged
+//! write survives the death of the process and, as far as the disk keeps its word,
+//! of the machine. `PRAGMA synchronous=NORMAL` in `init` gives up the latter for
+//! speed, until the file is opened anew.
+//!
+//! **Order.** The writer takes writes in the order of their submission, so a write
+//! whose outcome was unknown is over, one way or the other, before the next begins.
+
+mod connection;
+mod failure;
+mod reader;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use standin_config::OriginConfig;
+
+use super::OriginStartError;
+use super::health::HealthCell;
+use super::queue::{Lanes, Queues, Waiting};
+use super::statements::Statements;
+use super::threads::Threads;
+use connection::{Access, Connection, OpenError};
+
+/// A thread without a connection looks this often whether the file is back, even
+/// when nobody asks, so that [`super::Health`] is true without calls.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What the threads need to open and use the file.
+pub(super) struct Setup {
+    pub(super) path: PathBuf,
+    pub(super) init: Option<String>,
+    pub(super) statements: Arc<Statements>,
+}
+
+/// What the threads share.
+struct Shared {
+    setup: Setup,
+    health: Arc<HealthCell>,
+    waiting: Arc<Waiting>,
+    /// `init` has run, which only the writer's connection does. The file is created
+    /// until then; afterwards a missing file is a failure, not a reason to make an
+    /// empty one.
+    initialised: AtomicBool,
+}
+
+/// Opens the file, checks the statements and starts the threads.
+///
+/// # Errors
+/// When `init` or a statement is wrong, as far as the file can be opened.
+pub(super) fn start(
+    config: &OriginConfig,
+    setup: Setup,
+    health: &Arc<HealthCell>,
+    threads: &mut Threads,
+) -> Result<Queues, OriginStartError> {
+    let waiting = Waiting::new(config.queue);
+    let shared = Arc::new(Shared {
+        setup,
+        health: Arc::clone(health),
+        waiting: Arc::clone(&waiting),
+        initialised: AtomicBool::new(false),
+    });
+    // The connection that ran `init` becomes the writer's, with the settings made there.
+    let first = Mutex::new(shared.first_connection()?);
+    let (reads, read_messages) = crossbeam::channel::unbounded();
+    let (writes, write_messages) = crossbeam::channel::unbounded();
+    let readers = usize::try_from(config.concurrency).unwrap_or(1).max(1);
+    let queues = Queues::new(waiting, Lanes::Sqlite { reads, readers, writes });
+    let spawned = (|| {
+        let writer = Arc::clone(&shared);
+        threads.spawn("origin-writer", move || {
+            let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            writer::run(&writer, first, &write_messages);
+        })?;
+        for index in 0..readers {
+            let (reader, messages) = (Arc::clone(&shared), read_messages.clone());
+            threads
+                .spawn(&format!("origin-read-{index}"), move || reader::run(&reader, &messages))?;
+        }
+        Ok(())
+    })();
+    match spawned {
+        Ok(()) => Ok(queues),
+        Err(error) => {
+            queues.stop();
+            Err(error)
+        }
+    }
+}
+
+impl Shared {
+    /// `None` when the file cannot be used now.
+    fn first_connection(&self) -> Result<Option<Connection>, OriginStartError> {
+        match self.open(Access::Write) {
+            Ok(connection) => {
+                connection.check(&self.setup.statements)?;
+                Ok(Some(connection))
+            }
+            Err(OpenError::Init(message)) => Err(OriginStartError::Init(message)),
+            Err(error) => {
+                self.health.mark_down(&error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Opens the file; the first time for writing, runs `init`.
+    fn open(&self, access: Access) -> Result<Connection, OpenError> {
+        let initialised = self.initialised.load(Ordering::Acquire);
+        if !initialised && access == Access::Read {
+            return Err(OpenError::NotInitialised);
+        }
+        let connection = Connection::open(&self.setup.path, access, !initialised)?;
+        if !initialised {
+            if let Some(init) = &self.setup.init {
+                connection.initialise(init)?;
+            }
+            self.initialised.store(true, Ordering::Release);
+        }
+        self.health.mark_up();
+        Ok(connection)
+    }
+
+    /// [`Self::open`] for a thread that has to go on without: the failure is noted.
+    fn try_open(&self, access: Access) -> Option<Connection> {
+        match self.open(access) {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                if let OpenError::Init(message) = &error {
+                    // Too late to refuse the start, and trying again and again would not
+                    // help: from here on each statement says for itself what is wrong.
+                    tracing::error!("[origin] init failed: {message}");
+                    self.initialised.store(true, Ordering::Release);
+                }
+                self.health.mark_down(&error);
+                None
+            }
+        }
+    }
+}

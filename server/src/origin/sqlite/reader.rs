@@ -1,0 +1,144 @@
+//! A reader thread: one read after the other, each seeing all that was committed
+//! before it began.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use rusqlite::types::ValueRef;
+use standin_protocol::time::Micros;
+
+use super::connection::{Access, Connection};
+use super::failure::{Kind, Trouble};
+use super::{LOOK_AGAIN, Shared};
+use crate::origin::queue::{Job, Message};
+use crate::origin::{Call, Failure, Outcome};
+
+/// How long a check that the file is still the same one may be relied upon. It costs
+/// a system call, of which a read has few.
+const CHECK_EVERY: Duration = Duration::from_millis(10);
+
+/// The thread's body: takes reads until told to stop.
+pub(super) fn run(shared: &Shared, messages: &Receiver<Message>) {
+    let mut reader = Reader { shared, connection: None, checked: Micros(0) };
+    loop {
+        let message = match &reader.connection {
+            Some(_) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => messages.recv_timeout(LOOK_AGAIN),
+        };
+        match message {
+            Ok(Message::Job(job)) => {
+                shared.waiting.leave();
+                reader.serve(job);
+            }
+            Err(RecvTimeoutError::Timeout) => reader.connection = shared.try_open(Access::Read),
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+struct Reader<'s> {
+    shared: &'s Shared,
+    connection: Option<Connection>,
+    /// When the connection was last seen to be the file of the path.
+    checked: Micros,
+}
+
+impl Reader<'_> {
+    fn serve(&mut self, job: Job) {
+        if !job.ticket.start() {
+            return;
+        }
+        let shared = self.shared;
+        let outcome = match self.connection() {
+            None => Err(Failure::Unavailable),
+            Some(connection) => {
+                connection.set_deadline(job.ticket.due());
+                match read(connection, shared, &job.call) {
+                    Ok(value) => Ok(value),
+                    Err(ReadError::Call(failure)) => Err(failure),
+                    Err(ReadError::Sqlite(trouble)) => Err(self.fail(&trouble)),
+                }
+            }
+        };
+        job.ticket.finish(match outcome {
+            Ok(value) => Outcome::Value(value),
+            Err(failure) => Outcome::Failed(failure),
+        });
+    }
+
+    fn connection(&mut self) -> Option<&Connection> {
+        let now = Micros::boottime();
+        if now.since(self.checked) >= CHECK_EVERY {
+            self.checked = now;
+            if self
+                .connection
+                .as_ref()
+                .is_some_and(|open| !open.is_current(&self.shared.setup.path))
+            {
+                self.connection = None;
+            }
+        }
+        if self.connection.is_none() {
+            self.connection = self.shared.try_open(Access::Read);
+        }
+        self.connection.as_ref()
+    }
+
+    fn fail(&mut self, trouble: &Trouble) -> Failure {
+        match trouble.kind {
+            Kind::Interrupted => Failure::Timeout,
+            Kind::Broken => {
+                self.shared.health.mark_down(trouble);
+                self.connection = None;
+                trouble.failure()
+            }
+            _ => trouble.failure(),
+        }
+    }
+}
+
+enum ReadError {
+    Call(Failure),
+    Sqlite(Trouble),
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        Self::Call(failure)
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
+/// The first column of the first row.
+fn read(connection: &Connection, shared: &Shared, call: &Call) -> Result<Option<Bytes>, ReadError> {
+    let (keyspace, statement) = shared.setup.statements.of(call)?;
+    let mut params = Vec::with_capacity(1);
+    for parameter in &statement.parameters {
+        params.push(keyspace.param(*parameter, call)?);
+    }
+    let mut prepared = connection.bind(statement, &params).map_err(ReadError::Sqlite)?;
+    let mut rows = prepared.raw_query();
+    let value = match rows.next()? {
+        None => None,
+        Some(row) => to_wire(row.get_ref(0)?)?,
+    };
+    Ok(value)
+}
+
+/// SQLite's columns hold values of any type, whatever they were declared as.
+fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
+    match column {
+        ValueRef::Null => Ok(None),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),
+        ValueRef::Integer(number) => Ok(Some(Bytes::from(number.to_string()))),
+        ValueRef::Real(_) => Err(Failure::Rejected(
+            "the value is a floating point number, which has no one form; write CAST(… AS TEXT) in `get`".to_owned(),
+        )),
+    }
+}

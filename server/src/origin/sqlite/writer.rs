@@ -1,0 +1,272 @@
+//! The writer thread: all writes that wait go into one transaction, and are
+//! answered once it is committed.
+//!
+//! ```text
+//! take ≤ 256 ─► BEGIN IMMEDIATE ─► each write, its own result ─► COMMIT ─► answers
+//!                    │ locked                │ transaction gone      │ constraint
+//!                    ▼                       ▼                       ▼
+//!               Unavailable            each in a transaction of its own
+//! ```
+//!
+//! A statement that fails undoes its own changes and leaves the transaction as it
+//! was, so one write's constraint is no other's concern. The exceptions (conflict
+//! clause ROLLBACK, interruption, constraints deferred to COMMIT) are done over, one
+//! by one; nothing has been answered by then.
+
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use standin_protocol::time::Micros;
+
+use super::connection::{Access, Connection};
+use super::failure::{Kind, Trouble};
+use super::{LOOK_AGAIN, Shared};
+use crate::origin::queue::{Job, Message};
+use crate::origin::ticket::Ticket;
+use crate::origin::{Failure, Operation, Outcome};
+
+/// Bounds of a batch: the first write in it waits for the last.
+const BATCH_WRITES: usize = 256;
+const BATCH_BYTES: usize = 4 << 20;
+
+/// The thread's body: takes writes until told to stop.
+pub(super) fn run(shared: &Shared, first: Option<Connection>, messages: &Receiver<Message>) {
+    let mut writer = Writer { shared, connection: first };
+    loop {
+        let message = match &writer.connection {
+            Some(_) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            None => messages.recv_timeout(LOOK_AGAIN),
+        };
+        match message {
+            Ok(Message::Job(job)) => {
+                shared.waiting.leave();
+                let (batch, stop) = fill_batch(shared, job, messages);
+                writer.write(batch);
+                if stop {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => writer.connection = shared.try_open(Access::Write),
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// What waits already joins the first; nobody is waited for. True: stop afterwards.
+fn fill_batch(shared: &Shared, first: Job, messages: &Receiver<Message>) -> (Vec<Job>, bool) {
+    let mut bytes = size_bytes(&first);
+    let mut batch = vec![first];
+    while batch.len() < BATCH_WRITES && bytes < BATCH_BYTES {
+        match messages.try_recv() {
+            Ok(Message::Job(job)) => {
+                shared.waiting.leave();
+                bytes += size_bytes(&job);
+                batch.push(job);
+            }
+            Ok(Message::Stop) => return (batch, true),
+            Err(_) => break,
+        }
+    }
+    (batch, false)
+}
+
+fn size_bytes(job: &Job) -> usize {
+    job.call.key.len()
+        + match &job.call.operation {
+            Operation::Put { value } => value.len(),
+            _ => 0,
+        }
+}
+
+struct Writer<'s> {
+    shared: &'s Shared,
+    connection: Option<Connection>,
+}
+
+/// What became of a transaction.
+enum Committed {
+    /// Each write has its result.
+    Yes(Vec<(Ticket, Result<u64, Failure>)>),
+    /// Nothing happened, and it is not clear because of which write.
+    Redo(Vec<Job>),
+}
+
+impl Writer<'_> {
+    fn write(&mut self, batch: Vec<Job>) {
+        match self.transaction(batch) {
+            Committed::Yes(results) => answer(results),
+            Committed::Redo(batch) => {
+                for job in batch {
+                    // Alone, a write is its own culprit.
+                    if let Committed::Yes(results) = self.transaction(vec![job]) {
+                        answer(results);
+                    }
+                }
+            }
+        }
+    }
+
+    fn transaction(&mut self, batch: Vec<Job>) -> Committed {
+        let path = &self.shared.setup.path;
+        if self.connection.as_ref().is_none_or(|open| !open.is_current(path)) {
+            self.connection = None;
+            self.connection = self.shared.try_open(Access::Write);
+        }
+        let Some(connection) = &self.connection else {
+            return Committed::Yes(fail_all(batch, &Failure::Unavailable));
+        };
+        let latest = batch.iter().map(|job| job.ticket.due()).max().unwrap_or(Micros(0));
+        connection.set_deadline(latest);
+        let (committed, trouble) = match connection.sql.execute_batch("BEGIN IMMEDIATE") {
+            Ok(()) => execute(connection, self.shared, batch),
+            Err(error) => {
+                let trouble = Trouble::from(error);
+                // Without the lock nothing has started, whatever the reason.
+                (Committed::Yes(fail_all(batch, &Failure::Unavailable)), Some(trouble))
+            }
+        };
+        match trouble {
+            Some(trouble) if trouble.kind == Kind::Broken => {
+                self.shared.health.mark_down(&trouble);
+                self.connection = None;
+            }
+            // Reads go on: no reason to be down.
+            Some(trouble) => tracing::warn!("the origin takes no writes: {trouble}"),
+            None => {}
+        }
+        committed
+    }
+}
+
+/// The writes of a transaction that has begun, and its end. The trouble, if any, is
+/// that of the connection.
+fn execute(
+    connection: &Connection,
+    shared: &Shared,
+    batch: Vec<Job>,
+) -> (Committed, Option<Trouble>) {
+    let mut results: Vec<(Job, Result<u64, Failure>)> = Vec::with_capacity(batch.len());
+    let alone = batch.len() == 1;
+    let mut rest = batch.into_iter();
+    while let Some(job) = rest.next() {
+        if !job.ticket.start() {
+            continue;
+        }
+        let trouble = match write_one(connection, shared, &job) {
+            Ok(result) => {
+                results.push((job, result));
+                continue;
+            }
+            Err(trouble) => trouble,
+        };
+        let failure = trouble.failure();
+        results.push((job, Err(failure)));
+        if trouble.kind == Kind::Broken || trouble.kind == Kind::Full {
+            roll_back(connection);
+            let jobs = results.into_iter().map(|(job, _)| job).chain(rest).collect();
+            return (Committed::Yes(fail_all(jobs, &Failure::Unavailable)), Some(trouble));
+        }
+        if connection.sql.is_autocommit() {
+            // The failure took the transaction with it.
+            if alone {
+                return (Committed::Yes(tickets(results)), None);
+            }
+            return (
+                Committed::Redo(results.into_iter().map(|(job, _)| job).chain(rest).collect()),
+                None,
+            );
+        }
+    }
+    // The deadline is not for COMMIT: to interrupt it would only make it unclear
+    // whether it happened. The overdue thread answers meanwhile.
+    connection.set_deadline(Micros::NEVER);
+    match connection.sql.execute_batch("COMMIT") {
+        Ok(()) if connection.is_current(&shared.setup.path) => {
+            (Committed::Yes(tickets(results)), None)
+        }
+        // Committed into a file that has been deleted or replaced meanwhile.
+        Ok(()) => (Committed::Yes(unknown(results)), None),
+        Err(error) => {
+            let trouble = Trouble::from(error);
+            roll_back(connection);
+            match trouble.kind {
+                Kind::Constraint | Kind::Statement if alone => {
+                    let failure = trouble.failure();
+                    let jobs = results.into_iter().map(|(job, _)| job).collect();
+                    (Committed::Yes(fail_all(jobs, &failure)), None)
+                }
+                Kind::Constraint | Kind::Statement => {
+                    (Committed::Redo(results.into_iter().map(|(job, _)| job).collect()), None)
+                }
+                // Rolled back before the last page, with the mark that commits them
+                // all, was in the log.
+                Kind::Busy | Kind::Full | Kind::Interrupted => {
+                    let jobs = results.into_iter().map(|(job, _)| job).collect();
+                    (Committed::Yes(fail_all(jobs, &Failure::Unavailable)), Some(trouble))
+                }
+                // The log may hold that page although it could not be synced.
+                Kind::Broken => (Committed::Yes(unknown(results)), Some(trouble)),
+            }
+        }
+    }
+}
+
+/// The outer error is SQLite's; the inner is known before it is asked.
+fn write_one(
+    connection: &Connection,
+    shared: &Shared,
+    job: &Job,
+) -> Result<Result<u64, Failure>, Trouble> {
+    let (keyspace, statement) = match shared.setup.statements.of(&job.call) {
+        Ok(found) => found,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let mut params = Vec::with_capacity(2);
+    for parameter in &statement.parameters {
+        match keyspace.param(*parameter, &job.call) {
+            Ok(param) => params.push(param),
+            Err(failure) => return Ok(Err(failure)),
+        }
+    }
+    connection.set_deadline(job.ticket.due());
+    let mut prepared = connection.bind(statement, &params)?;
+    // Not `execute`, which refuses statements that return rows (RETURNING).
+    let mut rows = prepared.raw_query();
+    while rows.next()?.is_some() {}
+    drop(rows);
+    Ok(Ok(connection.sql.changes()))
+}
+
+fn roll_back(connection: &Connection) {
+    if !connection.sql.is_autocommit() {
+        connection.set_deadline(Micros::boottime() + Duration::from_secs(1));
+        if let Err(error) = connection.sql.execute_batch("ROLLBACK") {
+            tracing::warn!("rolling back: {error}");
+        }
+    }
+}
+
+fn tickets(results: Vec<(Job, Result<u64, Failure>)>) -> Vec<(Ticket, Result<u64, Failure>)> {
+    results.into_iter().map(|(job, result)| (job.ticket, result)).collect()
+}
+
+/// What succeeded may or may not last.
+fn unknown(results: Vec<(Job, Result<u64, Failure>)>) -> Vec<(Ticket, Result<u64, Failure>)> {
+    let doubt = |(job, result): (Job, Result<u64, Failure>)| {
+        (job.ticket, result.and(Err(Failure::OutcomeUnknown)))
+    };
+    results.into_iter().map(doubt).collect()
+}
+
+fn fail_all(batch: Vec<Job>, failure: &Failure) -> Vec<(Ticket, Result<u64, Failure>)> {
+    batch.into_iter().map(|job| (job.ticket, Err(failure.clone()))).collect()
+}
+
+fn answer(results: Vec<(Ticket, Result<u64, Failure>)>) {
+    for (ticket, result) in results {
+        ticket.finish(match result {
+            Ok(rows) => Outcome::Written { rows },
+            Err(failure) => Outcome::Failed(failure),
+        });
+    }
+}

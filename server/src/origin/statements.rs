@@ -1,0 +1,154 @@
+//! The SQL of each keyspace in the driver's dialect.
+
+use standin_config::sql::{Dialect, Parameter, Translated, translate};
+use standin_config::{ColumnType, KeyspaceConfig, OriginKind};
+
+use super::value::Param;
+use super::{Call, Failure, Operation, OriginStartError};
+
+/// Statements of all keyspaces, found by the keyspace's id.
+#[derive(Debug)]
+pub(super) struct Statements {
+    keyspaces: Vec<Option<Keyspace>>,
+}
+
+/// Statements and column types of one keyspace.
+#[derive(Debug)]
+pub(super) struct Keyspace {
+    pub(super) name: String,
+    pub(super) key_type: ColumnType,
+    pub(super) value_type: ColumnType,
+    get: Translated,
+    put: Option<Translated>,
+    delete: Option<Translated>,
+}
+
+/// Which of a keyspace's statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Verb {
+    Get,
+    Put,
+    Delete,
+}
+
+impl Verb {
+    pub(super) const ALL: [Self; 3] = [Self::Get, Self::Put, Self::Delete];
+
+    /// The key in the configuration.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Put => "put",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl From<&Operation> for Verb {
+    fn from(operation: &Operation) -> Self {
+        match operation {
+            Operation::Get => Self::Get,
+            Operation::Put { .. } => Self::Put,
+            Operation::Delete => Self::Delete,
+        }
+    }
+}
+
+impl Statements {
+    pub(super) fn translate(
+        kind: &OriginKind,
+        keyspaces: &[KeyspaceConfig],
+    ) -> Result<Self, OriginStartError> {
+        let dialect = match kind {
+            OriginKind::Sqlite { .. } => Dialect::Sqlite,
+            OriginKind::Postgres { .. } => Dialect::Postgres,
+        };
+        let mut table: Vec<Option<Keyspace>> = Vec::new();
+        for config in keyspaces {
+            let one = |verb: Verb, sql: &str| {
+                translate(sql, dialect).map_err(|error| OriginStartError::Statement {
+                    keyspace: config.name.clone(),
+                    statement: verb.name(),
+                    message: error.to_string(),
+                })
+            };
+            let keyspace = Keyspace {
+                name: config.name.clone(),
+                key_type: config.key_type,
+                value_type: config.value_type,
+                get: one(Verb::Get, &config.get)?,
+                put: config.put.as_deref().map(|sql| one(Verb::Put, sql)).transpose()?,
+                delete: config.delete.as_deref().map(|sql| one(Verb::Delete, sql)).transpose()?,
+            };
+            let index = usize::from(config.id);
+            if table.len() <= index {
+                table.resize_with(index + 1, || None);
+            }
+            table[index] = Some(keyspace);
+        }
+        Ok(Self { keyspaces: table })
+    }
+
+    /// The keyspace and statement of a call.
+    pub(super) fn of(&self, call: &Call) -> Result<(&Keyspace, &Translated), Failure> {
+        let Some(Some(keyspace)) = self.keyspaces.get(usize::from(call.keyspace)) else {
+            return Err(Failure::Rejected(format!("there is no keyspace {}", call.keyspace)));
+        };
+        let verb = Verb::from(&call.operation);
+        match keyspace.statement(verb) {
+            Some(statement) => Ok((keyspace, statement)),
+            None => Err(Failure::Rejected(format!(
+                "keyspace {} has no `{}` statement in the configuration",
+                keyspace.name,
+                verb.name()
+            ))),
+        }
+    }
+
+    /// Every statement there is, with the id of its keyspace.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u8, &Keyspace, Verb, &Translated)> {
+        let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);
+        keyspaces.filter_map(|(id, keyspace)| Some((id, keyspace.as_ref()?))).flat_map(
+            |(id, keyspace)| {
+                Verb::ALL
+                    .into_iter()
+                    .filter_map(move |verb| Some((id, keyspace, verb, keyspace.statement(verb)?)))
+            },
+        )
+    }
+}
+
+impl Keyspace {
+    pub(super) fn statement(&self, verb: Verb) -> Option<&Translated> {
+        match verb {
+            Verb::Get => Some(&self.get),
+            Verb::Put => self.put.as_ref(),
+            Verb::Delete => self.delete.as_ref(),
+        }
+    }
+
+    /// The type a parameter has in SQL.
+    pub(super) fn type_of(&self, parameter: Parameter) -> ColumnType {
+        match parameter {
+            Parameter::Key => self.key_type,
+            Parameter::Value => self.value_type,
+        }
+    }
+
+    /// A call's value for a parameter.
+    pub(super) fn param<'c>(
+        &self,
+        parameter: Parameter,
+        call: &'c Call,
+    ) -> Result<Param<'c>, Failure> {
+        match (parameter, &call.operation) {
+            (Parameter::Key, _) => Param::from_wire("key", self.key_type, &call.key),
+            (Parameter::Value, Operation::Put { value }) => {
+                Param::from_wire("value", self.value_type, value)
+            }
+            (Parameter::Value, _) => {
+                Err(Failure::Rejected("only a `put` statement can have `:value`".to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A call's claim to exactly one answer, whoever gives it: the driver that did the
+//! work, the overdue thread when time is up, or `Drop` when a driver panics or its
+//! queue goes away.
+//!
+//! ```text
+//! Queued ──start──► Started ──finish──► Answered
+//!    └──────────expire, drop──────────────┘
+//! ```
+//!
+//! What is answered for the driver depends on the phase: a write that has not
+//! started certainly did not happen, and now never will, because `start` fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use standin_protocol::time::Micros;
+
+use super::{Call, Completions, Done, Failure, Outcome};
+
+const QUEUED: u8 = 0;
+const STARTED: u8 = 1;
+const ANSWERED: u8 = 2;
+
+/// Held by whoever works on the call.
+pub(super) struct Ticket(Arc<Slip>);
+
+/// The overdue thread's view of a ticket.
+pub(super) struct Watch(Arc<Slip>);
+
+struct Slip {
+    shard: u16,
+    token: u64,
+    is_write: bool,
+    due: Micros,
+    phase: AtomicU8,
+    completions: Arc<dyn Completions>,
+}
+
+impl Ticket {
+    pub(super) fn new(call: &Call, due: Micros, completions: &Arc<dyn Completions>) -> Self {
+        Self(Arc::new(Slip {
+            shard: call.shard,
+            token: call.token,
+            is_write: call.operation.is_write(),
+            due,
+            phase: AtomicU8::new(QUEUED),
+            completions: Arc::clone(completions),
+        }))
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.0))
+    }
+
+    /// When the call is answered at the latest.
+    pub(super) fn due(&self) -> Micros {
+        self.0.due
+    }
+
+    /// To be called right before the database could execute the call; again before
+    /// doing it again. False when it has been answered: then it must not be executed.
+    #[must_use]
+    pub(super) fn start(&self) -> bool {
+        let swap =
+            self.0.phase.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire);
+        swap.unwrap_or_else(|phase| phase) != ANSWERED
+    }
+
+    /// Answers, unless somebody has.
+    pub(super) fn finish(self, outcome: Outcome) {
+        self.0.answer(|_| outcome);
+    }
+
+    /// Answers that time is up.
+    pub(super) fn expire(self) {
+        self.0.expire();
+    }
+
+    /// Gives up the claim: there will be no answer.
+    pub(super) fn withdraw(self) {
+        self.0.phase.store(ANSWERED, Ordering::Release);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Watch {
+    pub(super) fn is_answered(&self) -> bool {
+        self.0.phase.load(Ordering::Acquire) == ANSWERED
+    }
+
+    pub(super) fn due(&self) -> Micros {
+        self.0.due
+    }
+
+    pub(super) fn expire(&self) {
+        self.0.expire();
+    }
+
+    /// Answers that nobody works on it any more.
+    pub(super) fn abandon(&self) {
+        self.0.abandon();
+    }
+}
+
+impl Slip {
+    fn expire(&self) {
+        self.answer(|phase| {
+            Outcome::Failed(match (self.is_write, phase) {
+                (false, _) => Failure::Timeout,
+                (true, STARTED) => Failure::OutcomeUnknown,
+                (true, _) => Failure::Unavailable,
+            })
+        });
+    }
+
+    fn abandon(&self) {
+        self.answer(|phase| {
+            Outcome::Failed(match phase {
+                STARTED if self.is_write => Failure::OutcomeUnknown,
+                _ => Failure::Unavailable,
+            })
+        });
+    }
+
+    fn answer(&self, outcome: impl FnOnce(u8) -> Outcome) {
+        let phase = self.phase.swap(ANSWERED, Ordering::AcqRel);
+        if phase == ANSWERED {
+            return;
+        }
+        let done = Done { token: self.token, outcome: outcome(phase) };
+        // A panic of the receiver is its own loss; the drivers serve others too.
+        let delivered =
+            catch_unwind(AssertUnwindSafe(|| self.completions.deliver(self.shard, done)));
+        if delivered.is_err() {
+            tracing::error!(shard = self.shard, "a shard's mailbox panicked; its answer is lost");
+        }
+    }
+}

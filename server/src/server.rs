@@ -1,0 +1,306 @@
+//! Starting and stopping a server: sockets first, then the origin, the control thread and
+//! a thread per shard.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use standin_config::ClusterConfig;
+use standin_protocol::hello::{HelloBody, cluster_id};
+use standin_protocol::map::MapError;
+use standin_protocol::time::Micros;
+use tracing::{error, info, warn};
+
+use crate::control::agent::AgentConfig;
+use crate::control::{self, ControlHandle, ControlOptions};
+use crate::node::{Node, NodeConfig};
+use crate::origin::{Origin, OriginStartError};
+use crate::shard::link::LinkConfig;
+use crate::shard::mailbox::{Mailboxes, Message};
+use crate::shard::{self, LoopError, ShardContext};
+use crate::stats::StatsHub;
+use crate::store::StoreError;
+
+/// Why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The cluster file has no such server.
+    #[error("the cluster file has no server {name:?}; its servers are: {known}")]
+    UnknownServer {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An address is taken or not this machine's.
+    #[error("{what} {address}: {error}")]
+    Bind {
+        /// Which socket.
+        what: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// How it failed.
+        error: io::Error,
+    },
+    /// The topology is not sound.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The origin can't work as configured.
+    #[error(transparent)]
+    Origin(#[from] OriginStartError),
+    /// The cache can't be mapped.
+    #[error("the cache of shard {shard}: {error}")]
+    Store {
+        /// Shard.
+        shard: u16,
+        /// How it failed.
+        error: StoreError,
+    },
+    /// No thread, descriptor or randomness to be had.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// How it failed.
+        error: io::Error,
+    },
+}
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    boot_id: u64,
+    drain_timeout: Duration,
+    mailboxes: Mailboxes,
+    control: ControlHandle,
+    origin: Origin,
+    shards: Vec<JoinHandle<Result<(), LoopError>>>,
+    control_thread: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Starts the server of that name. When this returns, its sockets accept connections.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left running then.
+    pub fn start(cluster: Arc<ClusterConfig>, name: &str) -> Result<Self, ServerError> {
+        let Some(server) = cluster.server_id(name) else {
+            let known: Vec<&str> = cluster.servers.iter().map(|s| s.name.as_str()).collect();
+            let known = known.join(", ");
+            return Err(ServerError::UnknownServer { name: name.to_owned(), known });
+        };
+        let system = |what| move |error| ServerError::System { what, error };
+        let own = &cluster.servers[usize::from(server)];
+        let topology = Arc::new(cluster.topology()?);
+        let boot_id = random()?;
+        let listener = listen(own.address).map_err(|error| ServerError::Bind {
+            what: "TCP",
+            address: own.address,
+            error,
+        })?;
+        let udp = UdpSocket::bind(own.address).map_err(|error| ServerError::Bind {
+            what: "UDP",
+            address: own.address,
+            error,
+        })?;
+        raise_descriptor_limit();
+
+        let mut nodes = Vec::new();
+        for shard in 0..own.shards {
+            let config = NodeConfig::new(&cluster, server, shard, boot_id, Micros::boottime());
+            let node = Node::new(config, Arc::clone(&topology))
+                .map_err(|error| ServerError::Store { shard, error })?;
+            nodes.push(node);
+        }
+        let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
+        let control = ControlHandle::new().map_err(system("the control thread's inbox"))?;
+        let origin =
+            Origin::start(&cluster.origin, &cluster.keyspaces, Arc::new(mailboxes.clone()))?;
+        let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
+        let timings = &cluster.timings;
+        let hello = HelloBody {
+            client_id: boot_id,
+            cluster_id: cluster_id(&cluster.name),
+            ..HelloBody::default()
+        };
+        let context = ShardContext {
+            shard: 0,
+            shards: own.shards,
+            server,
+            topology: Arc::clone(&topology),
+            key: cluster.cluster_key(),
+            connections: Arc::default(),
+            mailboxes: mailboxes.clone(),
+            hub: Arc::new(hub),
+            origin: origin.clone(),
+            control: control.clone(),
+            link: LinkConfig {
+                connect_timeout: timings.connect_timeout,
+                silence_max: timings.forward_timeout,
+                answer_max: cluster.origin.timeout + timings.forward_timeout,
+                hello,
+                key: cluster.cluster_key(),
+            },
+            cluster: Arc::clone(&cluster),
+        };
+        let agent = AgentConfig {
+            server,
+            shards: own.shards,
+            boot_id,
+            renew_interval: timings.renew_interval,
+            resend: timings.announce_resend,
+            nonce: random()?,
+        };
+        let options = ControlOptions {
+            socket: udp,
+            master: cluster.master.address,
+            key: cluster.cluster_key(),
+            topology,
+            agent,
+            mailboxes: mailboxes.clone(),
+            handle: control.clone(),
+        };
+        let control_thread =
+            spawn("control", move || control::run(options)).map_err(system("control thread"))?;
+        let mut listener = Some(listener);
+        let mut shards = Vec::new();
+        for (shard, node) in (0..own.shards).zip(nodes) {
+            let context = ShardContext { shard, ..context.clone() };
+            let core = own.cores.get(usize::from(shard)).copied();
+            let (listener, io) = (listener.take(), own.io);
+            let thread = spawn(&format!("shard-{shard}"), move || {
+                pin(shard, core);
+                shard::run(node, context, listener, io)
+            });
+            shards.push(thread.map_err(system("shard thread"))?);
+        }
+        info!(name, address = %own.address, shards = own.shards, boot_id, "server started");
+        Ok(Self {
+            address: own.address,
+            boot_id,
+            drain_timeout: timings.drain_timeout,
+            mailboxes,
+            control,
+            origin,
+            shards,
+            control_thread,
+        })
+    }
+
+    /// TCP and UDP address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// This incarnation.
+    #[must_use]
+    pub fn boot_id(&self) -> u64 {
+        self.boot_id
+    }
+
+    /// Whether a shard has ended, which none does unasked.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shards.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Leaves the cluster and stops: asks the master to take this server out, serves on
+    /// until that has happened (or for `drain_timeout`), finishes what is in flight (again
+    /// within `drain_timeout`), and ends all threads.
+    ///
+    /// # Errors
+    /// The first error that a thread ended with.
+    pub fn stop(self) -> Result<(), LoopError> {
+        info!("leaving");
+        self.control.leave();
+        let deadline = Micros::boottime() + self.drain_timeout;
+        while !self.control.has_left() && !self.has_failed() {
+            if Micros::boottime() >= deadline {
+                warn!("the master has not confirmed; stopping all the same");
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        for mailbox in &*self.mailboxes.0 {
+            mailbox.post(Message::Stop);
+        }
+        let mut result = Ok(());
+        for thread in self.shards {
+            let ended = thread.join().unwrap_or_else(|_| {
+                error!("a shard panicked");
+                Ok(())
+            });
+            result = result.and(ended);
+        }
+        self.origin.shutdown();
+        self.control.end();
+        match self.control_thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the control thread"),
+            Err(_) => error!("the control thread panicked"),
+        }
+        info!("stopped");
+        result
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body)
+}
+
+fn random() -> Result<u64, ServerError> {
+    getrandom::u64().map_err(|error| ServerError::System {
+        what: "no randomness",
+        error: io::Error::other(error.to_string()),
+    })
+}
+
+/// The kernel takes a killed process's ring down after the process has ended, and the ring
+/// holds its listener: a server that is restarted at once finds its own address taken.
+const TAKEN_BY_THE_LAST_LIFE: Duration = Duration::from_secs(1);
+
+/// Without `SO_REUSEPORT`: a second server on the same address must fail, not share it.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Micros::boottime() + TAKEN_BY_THE_LAST_LIFE;
+    loop {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        match socket.bind(&address.into()) {
+            Ok(()) => {
+                socket.listen(4_096)?;
+                return Ok(socket.into());
+            }
+            Err(error) => {
+                let is_taken = error.kind() == io::ErrorKind::AddrInUse;
+                if !is_taken || Micros::boottime() >= deadline {
+                    return Err(error);
+                }
+            }
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn pin(shard: u16, core: Option<usize>) {
+    let Some(core) = core else { return };
+    if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+        warn!(shard, core, "pinning failed: is there such a core, and may this process use it?");
+    }
+}
+
+/// A connection is a descriptor: asks for as many as the hard limit allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        warn!(%error, "the limit of descriptors could not be raised (ulimit -n)");
+    }
+}

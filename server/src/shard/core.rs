@@ -1,0 +1,489 @@
+//! A shard without its sockets: connections, the node, links to peers. The ring loop and
+//! the epoll loop move bytes in and out of it; the simulator can too.
+//!
+//! ```text
+//! received, serve_staged  bytes ─► requests ─► replies: see core/intake.rs
+//! mail, run               messages, node outputs ─► origin, peers, mailboxes, connections
+//! io                      what the loop has to do: flush, close, connect, …
+//! ```
+
+mod intake;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slotmap::{KeyData, SlotMap, new_key_type};
+use standin_protocol::frame::{FrameLimits, Request};
+use standin_protocol::time::Micros;
+
+use self::intake::Staged;
+pub(super) use self::intake::unreadable;
+use super::handshake::Greeting;
+use super::link::Link;
+use super::mailbox::Message;
+use super::{ShardContext, peers::Links};
+use crate::node::{ConnId, LateReply, Node, Now, Output};
+use crate::origin::{Failure, Health, Outcome};
+
+new_key_type! {
+    /// Names a connection within its shard.
+    pub struct ConnKey;
+}
+
+/// Where the bytes of a staged request lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In the loop's receive buffer of this number, which stays as it is until
+    /// [`Core::serve_staged`] returns.
+    Buffer(u16),
+    /// In the connection's own input: the request came in pieces.
+    Input,
+}
+
+/// The loop's receive buffers.
+pub trait Buffers {
+    /// The bytes received into a buffer.
+    fn bytes(&self, buffer: u16) -> &[u8];
+}
+
+/// What the loop has to do.
+#[derive(Debug)]
+pub enum Io {
+    /// Send the connection's output ([`Core::take_output`]) unless a send is under way.
+    Flush(ConnKey),
+    /// Send what is left, then close.
+    Close(ConnKey),
+    /// Make a TCP connection and say how it went ([`Core::connected`]).
+    Connect(ConnKey, SocketAddr),
+    /// Receive no more for now.
+    Pause(ConnKey),
+    /// Receive again.
+    Resume(ConnKey),
+    /// The connection is another shard's: hand it over with its socket.
+    HandOver(ConnKey, u16),
+}
+
+/// How a loop may receive from a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReceiveMode {
+    /// Not at all: it is closing, or on its way to another shard.
+    None,
+    /// Once: after the hello it may belong to another shard.
+    Single,
+    /// For as long as it lives.
+    Multi,
+}
+
+/// A connection on its way to another shard.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// What has been agreed.
+    pub greeting: Greeting,
+    /// Bytes received after the hello.
+    pub input: Vec<u8>,
+    /// The reply to the hello, which the new shard sends.
+    pub output: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Somebody connected to this server.
+    Accepted(Greeting),
+    /// This shard connected to a peer.
+    Link(Box<Link>),
+}
+
+#[derive(Debug)]
+struct Conn {
+    kind: Kind,
+    input: Vec<u8>,
+    /// How much of `input` is staged; drained after serving.
+    staged_to: usize,
+    /// Requests that were staged but not served because the output was full: they go
+    /// before `input`.
+    held: Vec<u8>,
+    /// Bytes of a refused frame that are still to come.
+    skip: u64,
+    output: Vec<u8>,
+    /// In the loop's list of connections to flush.
+    dirty: bool,
+    in_flight: u32,
+    /// Since when an unfinished frame (or hello) is waited for.
+    unfinished_since: Option<Micros>,
+    /// Its output is full: nothing more is served, or read, until the loop takes it.
+    paused: bool,
+    /// Nothing more is read: the other side has ended, or has sent what can't be
+    /// understood. Closed when everything before that is answered.
+    ended: bool,
+    closing: bool,
+}
+
+/// One shard's state.
+pub struct Core {
+    /// What requests get.
+    pub node: Node,
+    pub(super) context: ShardContext,
+    conns: SlotMap<ConnKey, Conn>,
+    accepted: u32,
+    staged: Vec<Staged>,
+    inputs_staged: Vec<ConnKey>,
+    ended: Vec<ConnKey>,
+    pub(super) links: Links,
+    pub(super) io: VecDeque<Io>,
+    limits: FrameLimits,
+    output_bytes_max: usize,
+    stopping: bool,
+    swept: Micros,
+    refreshed: Micros,
+}
+
+/// How often connections are checked for stalled handshakes and the store is counted.
+const SWEEP: std::time::Duration = std::time::Duration::from_millis(500);
+/// How often counters are published.
+const REFRESH: std::time::Duration = std::time::Duration::from_millis(100);
+
+impl Core {
+    /// A shard without connections.
+    #[must_use]
+    pub fn new(node: Node, context: ShardContext, now: Micros) -> Self {
+        let limits = &context.cluster.limits;
+        let output_bytes_max = limits.output_bytes_per_connection as usize;
+        let limits = FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes };
+        Self {
+            node,
+            conns: SlotMap::with_key(),
+            accepted: 0,
+            staged: Vec::new(),
+            inputs_staged: Vec::new(),
+            ended: Vec::new(),
+            links: Links::default(),
+            io: VecDeque::new(),
+            limits,
+            output_bytes_max,
+            stopping: false,
+            swept: now,
+            refreshed: now,
+            context,
+        }
+    }
+
+    /// A connection has been accepted; `None` if there are too many.
+    pub fn accept(&mut self, now: Micros) -> Option<ConnKey> {
+        // Only one shard accepts, so nobody else adds between these lines.
+        let open = self.context.connections.load(Ordering::Relaxed);
+        if open >= self.context.cluster.limits.connections || self.stopping {
+            self.node.counters.connections_refused += 1;
+            return None;
+        }
+        self.context.connections.fetch_add(1, Ordering::Relaxed);
+        self.node.counters.connections_accepted += 1;
+        Some(self.insert(Kind::Accepted(Greeting::default()), now))
+    }
+
+    /// A connection comes from another shard.
+    pub fn adopt(&mut self, now: Now, connection: HandedOver) -> ConnKey {
+        let key = self.insert(Kind::Accepted(connection.greeting), now.mono);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.unfinished_since = None;
+            conn.input = connection.input;
+            conn.output = connection.output;
+        }
+        self.flush(key);
+        self.read_input(now, key);
+        key
+    }
+
+    /// Takes a connection out for another shard.
+    pub fn hand_over(&mut self, key: ConnKey) -> Option<HandedOver> {
+        let conn = self.conns.remove(key)?;
+        let Kind::Accepted(greeting) = conn.kind else { return None };
+        self.accepted -= 1;
+        Some(HandedOver { greeting, input: conn.input, output: conn.output })
+    }
+
+    fn insert(&mut self, kind: Kind, now: Micros) -> ConnKey {
+        self.accepted += u32::from(matches!(kind, Kind::Accepted(_)));
+        self.conns.insert(Conn {
+            kind,
+            input: Vec::new(),
+            staged_to: 0,
+            held: Vec::new(),
+            skip: 0,
+            output: Vec::new(),
+            dirty: false,
+            in_flight: 0,
+            unfinished_since: Some(now),
+            paused: false,
+            ended: false,
+            closing: false,
+        })
+    }
+
+    /// A message from another thread (all but `Adopt`, which has a socket in it).
+    pub fn mail(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
+            Message::Stray { shard, conn, frame } => {
+                let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
+                let place = self.node.place(request.header.keyspace, request.key);
+                let mut reply = Vec::new();
+                let id = ConnId { shard, conn };
+                if self.node.serve(now, id, &request, place, true, &mut reply)
+                    && let Some(reply) = LateReply::from_frame(reply)
+                {
+                    self.deliver(id, reply);
+                }
+            }
+            Message::StrayReply { conn, reply } => {
+                self.deliver(ConnId { shard: self.context.shard, conn }, reply);
+            }
+            Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
+            Message::Map(map) => {
+                self.node.apply_map(now, Arc::clone(&map));
+            }
+            Message::Verdict { server, state } => self.node.verdict(now, server, state),
+            Message::Stop => {
+                self.stopping = true;
+                self.node.stop();
+            }
+        }
+    }
+
+    /// Carries out what the node asks for.
+    pub fn run(&mut self, now: Now) {
+        while let Some(output) = self.node.poll() {
+            match output {
+                Output::Reply { conn, reply } => self.deliver(conn, reply),
+                Output::Origin(call) => {
+                    if let Err(call) = self.context.origin.submit(call) {
+                        let outcome = Outcome::Failed(Failure::Overloaded);
+                        self.node.origin_done(now, call.token, outcome);
+                    }
+                }
+                Output::Forward { peer, shard, token, frame } => {
+                    self.forward(now.mono, peer, shard, token, frame);
+                }
+                Output::Report { server } => self.context.control.report(server),
+                Output::Drained(epoch) => self.context.control.drained(self.context.shard, epoch),
+            }
+        }
+        self.close_the_ended();
+    }
+
+    /// A late reply to a connection of this shard or another.
+    fn deliver(&mut self, id: ConnId, mut reply: LateReply) {
+        if id.shard != self.context.shard {
+            let message = Message::StrayReply { conn: id.conn, reply };
+            return self.context.mailboxes.post(id.shard, message);
+        }
+        let key = ConnKey::from(KeyData::from_ffi(id.conn));
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.in_flight = conn.in_flight.saturating_sub(1);
+        // What was already in flight when the output was full must not grow it for ever.
+        if conn.output.len() > self.output_bytes_max * 2 && reply.is_read() {
+            self.node.counters.overloaded += 1;
+            reply.overload();
+        }
+        reply.write(&mut conn.output);
+        if conn.ended {
+            self.ended.push(key);
+        }
+        self.flush(key);
+        self.pause_if_full(key);
+    }
+
+    /// The other side will send no more; it may still wait for answers.
+    pub fn end_of_input(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.ended = true;
+        match conn.kind {
+            Kind::Link(_) => self.close_link(now, key),
+            // What came with the end is staged and counts as waiting once it is served.
+            Kind::Accepted(_) => self.ended.push(key),
+        }
+    }
+
+    /// Closes the connections that have ended and whose last request is answered. Called
+    /// when nothing is staged.
+    fn close_the_ended(&mut self) {
+        for key in std::mem::take(&mut self.ended) {
+            if self.conns.get(key).is_some_and(|conn| conn.in_flight == 0 && !conn.paused) {
+                self.close(key);
+            }
+        }
+    }
+
+    /// The connection is gone: closed by the other side, broken, or closed by the loop
+    /// as asked.
+    pub fn closed(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.remove(key) else { return };
+        match conn.kind {
+            Kind::Accepted(_) => {
+                self.accepted -= 1;
+                self.context.connections.fetch_sub(1, Ordering::Relaxed);
+            }
+            Kind::Link(link) => self.link_closed(now, key, *link),
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Now) {
+        self.node.tick(now);
+        self.tick_links(now);
+        if now.mono >= self.refreshed + REFRESH {
+            self.refreshed = now.mono;
+            self.node.set_origin_up(self.context.origin.health() == Health::Up);
+            self.node.counters.connections = u64::from(self.accepted);
+            self.node.counters.in_flight = self.node.in_flight() as u64;
+            self.context.hub.publish(self.context.shard, &self.node.counters);
+        }
+        if now.mono >= self.swept + SWEEP {
+            self.swept = now.mono;
+            self.node.refresh_counters();
+            self.sweep(now.mono);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Micros {
+        let housekeeping = (self.refreshed + REFRESH).min(self.swept + SWEEP);
+        let node = self.node.next_deadline().unwrap_or(Micros::NEVER);
+        let links = self.links_deadline().unwrap_or(Micros::NEVER);
+        housekeeping.min(node).min(links)
+    }
+
+    /// Closes connections that began a hello or a frame and do not finish it.
+    fn sweep(&mut self, now: Micros) {
+        let bound = self.context.cluster.limits.handshake_timeout;
+        let is_late = |conn: &Conn| conn.unfinished_since.is_some_and(|since| now >= since + bound);
+        let is_accepted = |conn: &Conn| matches!(conn.kind, Kind::Accepted(_));
+        let late: Vec<ConnKey> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| is_accepted(conn) && is_late(conn))
+            // While a connection is paused it is this side that lets it wait.
+            .filter(|(_, conn)| !conn.paused && !conn.closing)
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            self.node.counters.connections_dropped += 1;
+            self.close(key);
+        }
+    }
+
+    /// What the loop has to do next.
+    pub fn io(&mut self) -> Option<Io> {
+        loop {
+            match self.io.pop_front()? {
+                // Its output has been taken since this was asked for.
+                Io::Pause(key) if !self.conns.get(key).is_some_and(|conn| conn.paused) => {}
+                io => return Some(io),
+            }
+        }
+    }
+
+    /// Whether there is something to do that no event will announce.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.staged.is_empty() || !self.ended.is_empty() || !self.io.is_empty()
+    }
+
+    /// Swaps the connection's output with the (empty) buffer that the loop sends from.
+    /// A connection that was paused because of it may be read again.
+    pub fn take_output(&mut self, now: Now, key: ConnKey, sending: &mut Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.dirty = false;
+        debug_assert!(sending.is_empty(), "the last send is done");
+        std::mem::swap(&mut conn.output, sending);
+        if conn.paused && !conn.closing {
+            conn.paused = false;
+            // The time for an unfinished frame begins anew: it could not be read.
+            conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
+            if conn.ended {
+                self.ended.push(key);
+            }
+            self.io.push_back(Io::Resume(key));
+            self.read_input(now, key);
+        }
+    }
+
+    /// Whether there is output to send.
+    #[must_use]
+    pub fn has_output(&self, key: ConnKey) -> bool {
+        self.conns.get(key).is_some_and(|conn| !conn.output.is_empty())
+    }
+
+    /// How the loop may receive from a connection.
+    #[must_use]
+    pub fn receive_mode(&self, key: ConnKey) -> ReceiveMode {
+        let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
+        match &conn.kind {
+            _ if conn.closing || conn.ended => ReceiveMode::None,
+            Kind::Accepted(greeting) if !greeting.is_done() => ReceiveMode::Single,
+            Kind::Accepted(greeting) if greeting.shard() != Some(self.context.shard) => {
+                ReceiveMode::None
+            }
+            _ => ReceiveMode::Multi,
+        }
+    }
+
+    /// Whether the shard was told to stop and nothing waits any more.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.stopping
+            && self.node.in_flight() == 0
+            && self.conns.values().all(|conn| conn.output.is_empty() && conn.in_flight == 0)
+    }
+
+    pub(super) fn flush(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.dirty {
+            conn.dirty = true;
+            self.io.push_back(Io::Flush(key));
+        }
+    }
+
+    pub(super) fn close(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.closing {
+            conn.closing = true;
+            self.io.push_back(Io::Close(key));
+        }
+    }
+
+    pub(super) fn insert_link(&mut self, link: Link, now: Micros) -> ConnKey {
+        self.insert(Kind::Link(Box::new(link)), now)
+    }
+
+    pub(super) fn link(&self, key: ConnKey) -> Option<&Link> {
+        match &self.conns.get(key)?.kind {
+            Kind::Link(link) => Some(link),
+            Kind::Accepted(_) => None,
+        }
+    }
+
+    /// A link with its input and output.
+    pub(super) fn link_parts(
+        &mut self,
+        key: ConnKey,
+    ) -> Option<(&mut Link, &mut Vec<u8>, &mut Vec<u8>)> {
+        let conn = self.conns.get_mut(key)?;
+        match &mut conn.kind {
+            Kind::Link(link) if !conn.closing => Some((link, &mut conn.input, &mut conn.output)),
+            _ => None,
+        }
+    }
+}
+
+/// Capacity that an empty buffer of a connection may keep.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// Empties a buffer; one that has grown large gives its memory back, or thousands of
+/// connections would keep what each has needed once.
+pub(super) fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(KEPT_BYTES);
+}

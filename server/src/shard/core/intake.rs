@@ -1,0 +1,321 @@
+//! From received bytes to replies, in two passes over a wake-up's requests.
+//!
+//! ```text
+//! received      chunk ─► frame ─► check ─► place ─► staged       no item is touched
+//! serve_staged  staged ─► node.serve ─► output buffer            memory is there by now
+//!                  └─ output full ─► held ─► staged again when the loop has taken it
+//! ```
+//! A frame that can't be understood ends the connection, but not what came before it:
+//! replies do not depend on the pieces in which the bytes came.
+
+use slotmap::Key as _;
+use standin_protocol::frame::{
+    FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+};
+use standin_protocol::time::Micros;
+
+use super::{Buffers, ConnKey, Core, Io, Kind, Source, empty};
+use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
+use crate::shard::handshake::Step;
+use crate::shard::mailbox::Message;
+
+/// A whole request that waits for the second pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Staged {
+    conn: ConnKey,
+    source: Source,
+    at: usize,
+    header: RequestHeader,
+    place: Place,
+}
+
+impl Staged {
+    fn bytes<'a>(&self, buffers: &'a impl Buffers, input: &'a [u8]) -> &'a [u8] {
+        let source = match self.source {
+            Source::Buffer(buffer) => buffers.bytes(buffer),
+            Source::Input => input,
+        };
+        &source[self.at..self.at + self.header.frame_bytes()]
+    }
+}
+
+impl Core {
+    /// Bytes have come into a buffer of the loop's. Complete requests are staged where they
+    /// lie; the rest is kept with the connection.
+    pub fn received(&mut self, now: Now, key: ConnKey, buffer: u16, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.closing || conn.ended {
+            return;
+        }
+        let skipped = usize::try_from(conn.skip).unwrap_or(usize::MAX).min(bytes.len());
+        conn.skip -= skipped as u64;
+        let bytes = &bytes[skipped..];
+        let settled = matches!(&conn.kind, Kind::Accepted(greeting) if greeting.is_done());
+        if settled && !conn.paused && conn.input.is_empty() {
+            let source = Source::Buffer(buffer);
+            let staged = self.stage(now.mono, key, source, bytes, skipped);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.input.extend_from_slice(&bytes[staged..]);
+            }
+            return;
+        }
+        conn.input.extend_from_slice(bytes);
+        self.read_input(now, key);
+    }
+
+    /// Goes on with what lies in the connection's own input.
+    pub(super) fn read_input(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.get(key) else { return };
+        match &conn.kind {
+            Kind::Link(_) => self.link_received(now, key),
+            Kind::Accepted(_) if conn.paused || conn.closing => {}
+            Kind::Accepted(greeting) if greeting.is_done() => self.stage_input(now.mono, key),
+            Kind::Accepted(_) => self.greet(now, key),
+        }
+    }
+
+    /// Stages what has come to lie in the connection's own input.
+    fn stage_input(&mut self, now: Micros, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let input = std::mem::take(&mut conn.input);
+        let from = conn.staged_to;
+        let staged = self.stage(now, key, Source::Input, &input[from..], from);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if from == 0 && staged > 0 {
+            self.inputs_staged.push(key);
+        }
+        conn.input = input;
+        conn.staged_to = from + staged;
+    }
+
+    /// First pass: the complete requests in `bytes`, which begin at `base` of their
+    /// source. Says how many bytes they (and what was refused) took up.
+    fn stage(
+        &mut self,
+        now: Micros,
+        key: ConnKey,
+        source: Source,
+        bytes: &[u8],
+        base: usize,
+    ) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match Request::parse(rest, self.limits) {
+                Ok(Some(request)) if request.header.opcode == Opcode::Hello as u8 => {
+                    let text = "a connection has one HELLO, its first request";
+                    self.refuse(key, &request.header, Status::Malformed, text);
+                    at = bytes.len();
+                }
+                Ok(Some(request)) => {
+                    let header = request.header;
+                    let place = self.node.place(header.keyspace, request.key);
+                    self.staged.push(Staged { conn: key, source, at: base + at, header, place });
+                    at += header.frame_bytes();
+                }
+                Ok(None) => break,
+                Err(
+                    error @ (FrameError::KeyTooLarge { .. } | FrameError::ValueTooLarge { .. }),
+                ) => {
+                    at += self.skip(key, rest, &error.to_string());
+                }
+                Err(error) => {
+                    let (header, status) = unreadable(rest, error);
+                    self.refuse(key, &header, status, &error.to_string());
+                    at = bytes.len();
+                }
+            }
+        }
+        if let Some(conn) = self.conns.get_mut(key) {
+            let unfinished = at < bytes.len() || conn.skip > 0;
+            conn.unfinished_since = match (unfinished, conn.unfinished_since) {
+                (false, _) => None,
+                // A frame that was begun earlier and is still the one waited for.
+                (true, Some(since)) if at == 0 => Some(since),
+                (true, _) => Some(now),
+            };
+        }
+        at
+    }
+
+    /// Answers a frame over the limits, which begins `rest`, and skips it; says how many
+    /// bytes of it there are already.
+    fn skip(&mut self, key: ConnKey, rest: &[u8], text: &str) -> usize {
+        let Some(conn) = self.conns.get_mut(key) else { return rest.len() };
+        let header = RequestHeader::read(rest).unwrap_or_default();
+        let reply = ResponseHeader {
+            map_epoch: self.node.map_tag(),
+            ..ResponseHeader::reply_to(&header, Status::TooLarge)
+        };
+        Response::write(reply, text.as_bytes(), &mut conn.output);
+        let frame_bytes = header.frame_bytes();
+        let here = frame_bytes.min(rest.len());
+        conn.skip = (frame_bytes - here) as u64;
+        self.flush(key);
+        self.pause_if_full(key);
+        here
+    }
+
+    /// Answers what can't be accepted. Nothing behind it is read; the connection closes
+    /// when everything before it is answered.
+    fn refuse(&mut self, key: ConnKey, header: &RequestHeader, status: Status, text: &str) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let reply = ResponseHeader {
+            map_epoch: self.node.map_tag(),
+            ..ResponseHeader::reply_to(header, status)
+        };
+        Response::write(reply, text.as_bytes(), &mut conn.output);
+        conn.ended = true;
+        self.ended.push(key);
+        self.node.counters.connections_dropped += 1;
+        self.flush(key);
+    }
+
+    /// The handshake of an accepted connection.
+    fn greet(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Kind::Accepted(greeting) = &mut conn.kind else { return };
+        match greeting.step(&self.context, &conn.input, &mut conn.output) {
+            Step::Wait => {}
+            Step::More { used } => {
+                conn.input.drain(..used);
+                self.flush(key);
+                self.greet(now, key);
+            }
+            Step::Refuse => {
+                self.node.counters.connections_dropped += 1;
+                self.close(key);
+            }
+            Step::Done { used, shard } => {
+                conn.input.drain(..used);
+                conn.unfinished_since = None;
+                if shard == self.context.shard {
+                    self.flush(key);
+                    self.read_input(now, key);
+                } else {
+                    self.io.push_back(Io::HandOver(key, shard));
+                }
+            }
+        }
+    }
+
+    /// Second pass: serves everything staged since the last call.
+    pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
+        let mut staged = std::mem::take(&mut self.staged);
+        let mut held = Vec::new();
+        for request in staged.drain(..) {
+            let key = request.conn;
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            if conn.closing {
+                continue;
+            }
+            if conn.paused {
+                if conn.held.is_empty() {
+                    held.push(key);
+                }
+                conn.held.extend_from_slice(request.bytes(buffers, &conn.input));
+                continue;
+            }
+            self.serve(now, &request, buffers);
+            self.pause_if_full(key);
+        }
+        self.staged = staged;
+        for key in std::mem::take(&mut self.inputs_staged) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.input.drain(..conn.staged_to);
+                conn.staged_to = 0;
+                if conn.input.is_empty() {
+                    empty(&mut conn.input);
+                }
+            }
+        }
+        for key in held {
+            if let Some(conn) = self.conns.get_mut(key) {
+                let mut input = std::mem::take(&mut conn.held);
+                input.append(&mut conn.input);
+                conn.input = input;
+            }
+        }
+        self.close_the_ended();
+    }
+
+    #[inline]
+    fn serve(&mut self, now: Now, staged: &Staged, buffers: &impl Buffers) {
+        let Staged { conn: key, header, place, .. } = *staged;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let bytes = staged.bytes(buffers, &conn.input);
+        let (key_bytes, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
+        let request = Request { header, key: key_bytes, value };
+        if !conn.dirty {
+            conn.dirty = true;
+            self.io.push_back(Io::Flush(key));
+        }
+        if header.opcode == Opcode::Stats as u8 {
+            let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
+            let value = self.context.hub.reply(epoch, now.mono).to_bytes();
+            let reply = ResponseHeader {
+                map_epoch: self.node.map_tag(),
+                ..ResponseHeader::reply_to(&header, Status::Ok)
+            };
+            return Response::write(reply, &value, &mut conn.output);
+        }
+        let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
+        let may_wait = conn.in_flight < self.context.cluster.limits.in_flight_per_connection;
+        let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
+        // A shard that stops answers at once: the other one may be gone already.
+        if shard == self.context.shard || !has_key(header.opcode) || self.stopping {
+            let done = self.node.serve(now, id, &request, place, may_wait, &mut conn.output);
+            conn.in_flight += u32::from(!done);
+            return;
+        }
+        self.node.counters.strayed += 1;
+        if may_wait {
+            conn.in_flight += 1;
+            let message = Message::Stray { shard: id.shard, conn: id.conn, frame: bytes.to_vec() };
+            self.context.mailboxes.post(shard, message);
+        } else {
+            self.node.counters.overloaded += 1;
+            let reply = ResponseHeader {
+                map_epoch: self.node.map_tag(),
+                retry_after_ms: RETRY_AFTER_MS,
+                ..ResponseHeader::reply_to(&header, Status::Overloaded)
+            };
+            Response::write(reply, &[], &mut conn.output);
+        }
+    }
+
+    /// A connection that does not take its replies is served, and read, no further.
+    #[inline]
+    pub(super) fn pause_if_full(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.output.len() > self.output_bytes_max && !conn.paused {
+            conn.paused = true;
+            self.io.push_back(Io::Pause(key));
+        }
+    }
+}
+
+/// How bytes that are no frame of this version are answered: if they are no frame at all,
+/// there is nothing in them to repeat.
+pub(in crate::shard) fn unreadable(bytes: &[u8], error: FrameError) -> (RequestHeader, Status) {
+    let header = RequestHeader::read(bytes).unwrap_or_default();
+    match error {
+        FrameError::BadMagic(_) => (RequestHeader::default(), Status::Malformed),
+        FrameError::BadVersion(_) => (header, Status::UnsupportedVersion),
+        _ => (header, Status::Malformed),
+    }
+}
+
+fn has_key(opcode: u8) -> bool {
+    matches!(
+        Opcode::from_wire(opcode),
+        Some(
+            Opcode::Get
+                | Opcode::Put
+                | Opcode::Delete
+                | Opcode::Cas
+                | Opcode::Touch
+                | Opcode::Invalidate
+        )
+    )
+}

@@ -1,0 +1,387 @@
+//! The portable loop, for kernels and containers without io_uring: the same core over
+//! epoll and plain reads and writes.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use slotmap::{Key as _, KeyData, SecondaryMap};
+use standin_protocol::time::Micros;
+use tracing::warn;
+
+use super::core::{Buffers, ConnKey, Core, Io, empty};
+use super::mailbox::Message;
+use super::{LoopError, LoopLag, now, sockets};
+use crate::node::Now;
+
+/// Events of one wake-up; each has a receive buffer of its own.
+const EVENTS: usize = 256;
+const BUFFER_BYTES: usize = 16 * 1_024;
+/// Event data of what is no connection; a connection's key is never that high.
+const LISTENER: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX - 1;
+
+struct Pool {
+    memory: Vec<u8>,
+    received_bytes: Vec<usize>,
+}
+
+impl Buffers for Pool {
+    fn bytes(&self, buffer: u16) -> &[u8] {
+        let at = usize::from(buffer);
+        &self.memory[at * BUFFER_BYTES..][..self.received_bytes[at]]
+    }
+}
+
+struct Connection {
+    fd: OwnedFd,
+    is_connecting: bool,
+    paused: bool,
+    /// Nothing more comes in; epoll would report that for ever.
+    ended: bool,
+    sending: Vec<u8>,
+    sent: usize,
+    interest: EventFlags,
+    close_by: Option<Micros>,
+}
+
+struct Loop {
+    epoll: OwnedFd,
+    core: Core,
+    pool: Pool,
+    listener: Option<TcpListener>,
+    listener_watched: bool,
+    connections: SecondaryMap<ConnKey, Connection>,
+    /// Connections that close when their output is sent.
+    closing: HashSet<ConnKey>,
+    stop_by: Option<Micros>,
+}
+
+/// Runs the shard until it is told to stop and has finished what was in flight.
+pub(super) fn run(core: Core, listener: Option<TcpListener>) -> Result<(), LoopError> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC)
+        .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
+    let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
+    let (connections, closing) = (SecondaryMap::new(), HashSet::new());
+    let listener_watched = listener.is_some();
+    Loop { epoll, core, pool, listener, listener_watched, connections, closing, stop_by: None }
+        .run()
+}
+
+impl Loop {
+    fn run(mut self) -> Result<(), LoopError> {
+        let failed = |what| move |error: rustix::io::Errno| LoopError::system(what)(error.into());
+        let mailboxes = self.core.context.mailboxes.clone();
+        let mailbox = &mailboxes.0[usize::from(self.core.context.shard)];
+        epoll::add(&self.epoll, mailbox.wake_fd(), EventData::new_u64(WAKE), EventFlags::IN)
+            .map_err(failed("epoll_ctl failed"))?;
+        if let Some(listener) = &self.listener {
+            listener.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+            epoll::add(&self.epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)
+                .map_err(failed("epoll_ctl failed"))?;
+        }
+        let mut events = Vec::with_capacity(EVENTS);
+        let mut lag = LoopLag::default();
+        loop {
+            let wait = match !self.core.has_work() && mailbox.may_sleep() {
+                true => self.core.next_deadline().since(Micros::boottime()),
+                false => std::time::Duration::ZERO,
+            };
+            let wait = wait.min(std::time::Duration::from_millis(500));
+            let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+            events.clear();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                Some(&timeout),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed("epoll_wait failed")(error)),
+            }
+            let turn = now();
+            mailbox.awake();
+            for (index, event) in events.iter().enumerate() {
+                self.handle(turn, index, event);
+            }
+            while let Some(message) = mailbox.take() {
+                self.take(turn, message);
+            }
+            self.core.serve_staged(turn, &self.pool);
+            if turn.mono >= self.core.next_deadline() {
+                self.core.tick(turn);
+                self.close_overdue(turn);
+                self.watch_listener(true);
+            }
+            self.core.run(turn);
+            while let Some(io) = self.core.io() {
+                self.perform(turn, io);
+            }
+            if self.is_finished(turn) {
+                return Ok(());
+            }
+            self.core.node.counters.loop_lag_us = lag.turn(turn.mono, Micros::boottime());
+        }
+    }
+
+    fn handle(&mut self, now: Now, buffer: usize, event: &Event) {
+        match event.data.u64() {
+            LISTENER => self.accept(now),
+            WAKE => {
+                let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
+                // Only resets the counter; the mail is read at every turn.
+                let _ = rustix::io::read(mailbox.wake_fd(), &mut [0; 8]);
+            }
+            data => {
+                let key = ConnKey::from(KeyData::from_ffi(data));
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                if connection.is_connecting {
+                    return self.finish_connect(now, key);
+                }
+                let flags = event.flags;
+                let is_dead = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+                if is_dead && connection.ended {
+                    // Nobody is left to answer; epoll would report that for ever.
+                    return self.drop_connection(now, key);
+                }
+                if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+                    self.receive(now, key, buffer);
+                }
+                if flags.contains(EventFlags::OUT) {
+                    self.flush(now, key);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now) {
+        // Bounded per wake-up: established connections have their turn too.
+        for _ in 0..64 {
+            let Some(listener) = &self.listener else { return };
+            match rustix::net::accept_with(
+                listener,
+                rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
+            ) {
+                Ok(fd) => {
+                    sockets::prepare(&fd);
+                    if let Some(key) = self.core.accept(now.mono) {
+                        self.insert(now, key, fd, false);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(error) => {
+                    // Out of descriptors, for example. It would be reported without end;
+                    // tried again at the next tick.
+                    warn!(%error, "accepting a connection failed");
+                    return self.watch_listener(false);
+                }
+            }
+        }
+    }
+
+    fn watch_listener(&mut self, watched: bool) {
+        let Some(listener) = &self.listener else { return };
+        if self.listener_watched == watched {
+            return;
+        }
+        let interest = if watched { EventFlags::IN } else { EventFlags::empty() };
+        match epoll::modify(&self.epoll, listener, EventData::new_u64(LISTENER), interest) {
+            Ok(()) => self.listener_watched = watched,
+            Err(error) => warn!(%error, "the listener can't be watched"),
+        }
+    }
+
+    fn receive(&mut self, now: Now, key: ConnKey, buffer: usize) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        if connection.ended {
+            return;
+        }
+        let memory = &mut self.pool.memory[buffer * BUFFER_BYTES..][..BUFFER_BYTES];
+        match rustix::io::read(&connection.fd, &mut *memory) {
+            Ok(0) => {
+                connection.ended = true;
+                self.core.end_of_input(now, key);
+                self.update_interest(key);
+            }
+            Ok(bytes) => {
+                self.pool.received_bytes[buffer] = bytes;
+                let id = u16::try_from(buffer).unwrap_or(u16::MAX);
+                self.core.received(now, key, id, &memory[..bytes]);
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            Err(_) => self.drop_connection(now, key),
+        }
+    }
+
+    fn take(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Adopt { socket, connection } => {
+                let key = self.core.adopt(now, connection);
+                // It may come from a loop on io_uring, which uses blocking sockets.
+                let _ = rustix::io::ioctl_fionbio(&socket, true);
+                self.insert(now, key, socket, false);
+            }
+            Message::Stop => {
+                self.stop_by = Some(now.mono + self.core.context.cluster.timings.drain_timeout);
+                self.core.mail(now, Message::Stop);
+            }
+            message => self.core.mail(now, message),
+        }
+    }
+
+    fn perform(&mut self, now: Now, io: Io) {
+        match io {
+            Io::Flush(key) => self.flush(now, key),
+            Io::Close(key) => {
+                self.flush(now, key);
+                let bound = self.core.context.cluster.limits.handshake_timeout;
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                if connection.sending.is_empty() {
+                    self.drop_connection(now, key);
+                } else {
+                    connection.close_by = Some(now.mono + bound);
+                    connection.ended = true;
+                    self.closing.insert(key);
+                    self.update_interest(key);
+                }
+            }
+            Io::Connect(key, address) => self.connect(now, key, address),
+            Io::Pause(key) => self.set_paused(key, true),
+            Io::Resume(key) => self.set_paused(key, false),
+            Io::HandOver(key, shard) => {
+                let Some(connection) = self.core.hand_over(key) else { return };
+                let Some(Connection { fd, .. }) = self.connections.remove(key) else { return };
+                let _ = epoll::delete(&self.epoll, &fd);
+                let _ = rustix::io::ioctl_fionbio(&fd, false);
+                let message = Message::Adopt { socket: fd, connection };
+                self.core.context.mailboxes.post(shard, message);
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Now, key: ConnKey) {
+        loop {
+            let Some(connection) = self.connections.get_mut(key) else { return };
+            if connection.is_connecting {
+                return;
+            }
+            if connection.sending.is_empty() {
+                self.core.take_output(now, key, &mut connection.sending);
+                if connection.sending.is_empty() {
+                    if connection.close_by.is_some() {
+                        return self.drop_connection(now, key);
+                    }
+                    return self.update_interest(key);
+                }
+            }
+            let rest = &connection.sending[connection.sent..];
+            match rustix::net::send(&connection.fd, rest, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(bytes) => {
+                    connection.sent += bytes;
+                    if connection.sent == connection.sending.len() {
+                        empty(&mut connection.sending);
+                        connection.sent = 0;
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return self.update_interest(key),
+                Err(_) => return self.drop_connection(now, key),
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Now, key: ConnKey, address: SocketAddr) {
+        let connected = sockets::tcp(address).and_then(|fd| {
+            rustix::io::ioctl_fionbio(&fd, true)?;
+            match rustix::net::connect(&fd, &address) {
+                Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(fd),
+                Err(error) => Err(io::Error::from(error)),
+            }
+        });
+        match connected {
+            Ok(fd) => self.insert(now, key, fd, true),
+            Err(_) => self.core.closed(now, key),
+        }
+    }
+
+    fn finish_connect(&mut self, now: Now, key: ConnKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match rustix::net::sockopt::socket_error(&connection.fd) {
+            Ok(Ok(())) => {
+                connection.is_connecting = false;
+                sockets::prepare(&connection.fd);
+                self.core.connected(key);
+                // A flush that was asked for while connecting could not be done then.
+                self.flush(now, key);
+            }
+            _ => self.drop_connection(now, key),
+        }
+    }
+
+    fn insert(&mut self, now: Now, key: ConnKey, fd: OwnedFd, is_connecting: bool) {
+        let interest = if is_connecting { EventFlags::OUT } else { EventFlags::IN };
+        let data = EventData::new_u64(key.data().as_ffi());
+        if let Err(error) = epoll::add(&self.epoll, fd.as_fd(), data, interest) {
+            warn!(%error, "a connection can't be watched");
+            return self.core.closed(now, key);
+        }
+        let connection = Connection {
+            fd,
+            is_connecting,
+            paused: false,
+            ended: false,
+            sending: Vec::new(),
+            sent: 0,
+            interest,
+            close_by: None,
+        };
+        self.connections.insert(key, connection);
+    }
+
+    fn set_paused(&mut self, key: ConnKey, paused: bool) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.paused = paused;
+            self.update_interest(key);
+        }
+    }
+
+    fn update_interest(&mut self, key: ConnKey) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let mut interest = EventFlags::empty();
+        interest.set(EventFlags::IN, !connection.paused && !connection.ended);
+        interest.set(EventFlags::OUT, !connection.sending.is_empty());
+        if interest != connection.interest {
+            connection.interest = interest;
+            let data = EventData::new_u64(key.data().as_ffi());
+            // The descriptor is open and was added: nothing to fail but memory.
+            if let Err(error) = epoll::modify(&self.epoll, &connection.fd, data, interest) {
+                warn!(%error, "a connection can't be watched");
+            }
+        }
+    }
+
+    fn close_overdue(&mut self, now: Now) {
+        let is_late = |connections: &SecondaryMap<ConnKey, Connection>, key: &ConnKey| {
+            connections.get(*key).is_none_or(|c| c.close_by.is_some_and(|by| now.mono >= by))
+        };
+        let late: Vec<ConnKey> =
+            self.closing.iter().filter(|key| is_late(&self.connections, key)).copied().collect();
+        for key in late {
+            self.drop_connection(now, key);
+        }
+    }
+
+    fn is_finished(&self, now: Now) -> bool {
+        let Some(stop_by) = self.stop_by else { return false };
+        let sending = self.connections.values().any(|c| !c.sending.is_empty());
+        now.mono >= stop_by || (self.core.is_drained() && !sending)
+    }
+
+    fn drop_connection(&mut self, now: Now, key: ConnKey) {
+        self.core.closed(now, key);
+        self.connections.remove(key);
+        self.closing.remove(&key);
+    }
+}

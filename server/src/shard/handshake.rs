@@ -1,0 +1,120 @@
+//! The server's side of the hello: who calls, which shard, and the proof if the cluster
+//! has a secret. Pure but for the nonce.
+
+use standin_protocol::frame::{
+    FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+};
+use standin_protocol::hello::{
+    ANY_SHARD, HelloBody, HelloError, HelloReply, NONCE_BYTES, Role, cluster_id,
+};
+
+use super::ShardContext;
+use super::core::unreadable;
+
+/// Larger than any hello.
+const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
+
+/// Where the handshake of a connection stands.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    nonce: Option<[u8; NONCE_BYTES]>,
+    accepted: Option<(Role, u16)>,
+}
+
+/// What came of the bytes so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Not a whole hello yet.
+    Wait,
+    /// Challenged: another hello has to come.
+    More {
+        /// Bytes of the input that are done with.
+        used: usize,
+    },
+    /// Not acceptable: close after the reply.
+    Refuse,
+    /// Accepted.
+    Done {
+        /// Bytes of the input that are done with.
+        used: usize,
+        /// The shard that the connection belongs to.
+        shard: u16,
+    },
+}
+
+impl Greeting {
+    /// Whether the hello has been accepted.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.accepted.is_some()
+    }
+
+    /// The shard that the connection belongs to, once the hello has been accepted.
+    #[must_use]
+    pub fn shard(&self) -> Option<u16> {
+        self.accepted.map(|(_, shard)| shard)
+    }
+
+    /// Looks at the input so far; replies go to `output`.
+    pub fn step(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
+        let request = match Request::parse(input, HELLO_LIMITS) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Step::Wait,
+            Err(error) => {
+                let (header, status) = unreadable(input, error);
+                return refuse(&header, status, &error.to_string(), output);
+            }
+        };
+        let header = request.header;
+        if header.opcode != Opcode::Hello as u8 {
+            let text = "the first request of a connection must be HELLO";
+            return refuse(&header, Status::Malformed, text, output);
+        }
+        let own_id = cluster_id(&context.cluster.name);
+        let key = context.key.as_ref();
+        match HelloBody::accept(request.value, key, self.nonce.as_ref(), own_id) {
+            Ok((hello, role)) => {
+                let shard = match hello.shard {
+                    ANY_SHARD => context.shard,
+                    shard if shard < context.shards => shard,
+                    _ => {
+                        let text = format!("this server has {} shards", context.shards);
+                        return refuse(&header, Status::NoSuchShard, &text, output);
+                    }
+                };
+                self.accepted = Some((role, shard));
+                let (server, shards) = (context.server, context.shards);
+                let reply = HelloReply {
+                    cluster_id: own_id,
+                    server,
+                    shards,
+                    shard,
+                    ..HelloReply::default()
+                };
+                let status = ResponseHeader::reply_to(&header, Status::Ok);
+                Response::write(status, &reply.to_bytes(), output);
+                Step::Done { used: header.frame_bytes(), shard }
+            }
+            // A second hello without proof has had its chance.
+            Err(HelloError::ProofMissing) if self.nonce.is_none() => {
+                let mut nonce = [0; NONCE_BYTES];
+                if getrandom::fill(&mut nonce).is_err() {
+                    return refuse(&header, Status::Unavailable, "no randomness", output);
+                }
+                self.nonce = Some(nonce);
+                let status = ResponseHeader::reply_to(&header, Status::AuthRequired);
+                Response::write(status, &nonce, output);
+                Step::More { used: header.frame_bytes() }
+            }
+            Err(error @ (HelloError::ProofMissing | HelloError::ProofWrong)) => {
+                refuse(&header, Status::AuthFailed, &error.to_string(), output)
+            }
+            Err(error) => refuse(&header, Status::Malformed, &error.to_string(), output),
+        }
+    }
+}
+
+fn refuse(header: &RequestHeader, status: Status, text: &str, output: &mut Vec<u8>) -> Step {
+    Response::write(ResponseHeader::reply_to(header, status), text.as_bytes(), output);
+    Step::Refuse
+}

@@ -1,0 +1,322 @@
+//! A shard's connection to a shard of another server, for forwarded requests: framing,
+//! hello, and whether the other side is alive. Pure; the core moves its bytes.
+//!
+//! A slow origin makes single answers late, a dead or stopped server makes all of them
+//! late. So a link that has been silent for half its timeout is pinged, and only silence
+//! after that counts as unreachable; a single late answer ends that request alone.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::frame::{FrameError, Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::{HelloBody, Role};
+use standin_protocol::time::Micros;
+
+/// What a link needs to know.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// Bound on the TCP connect, hello included.
+    pub connect_timeout: Duration,
+    /// Silence, ping included, that counts as unreachable.
+    pub silence_max: Duration,
+    /// Bound on a single answer while the peer answers others.
+    pub answer_max: Duration,
+    /// Identity of the caller.
+    pub hello: HelloBody,
+    /// The cluster's key, if it has one.
+    pub key: Option<ClusterKey>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Greeting,
+    Ready,
+}
+
+/// How a link has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFailure {
+    /// No connection within the bound.
+    #[error("no connection within the bound")]
+    ConnectTimeout,
+    /// The peer has fallen silent.
+    #[error("the peer says nothing")]
+    Silent,
+    /// The peer does not accept the hello.
+    #[error("the peer does not accept this server's hello: {0}")]
+    Refused(Status),
+    /// What came is no response.
+    #[error("what came is no response: {0}")]
+    Frame(#[from] FrameError),
+}
+
+/// One link.
+#[derive(Debug)]
+pub struct Link {
+    /// Server id of the other side.
+    pub peer: u16,
+    /// Shard of the other side.
+    pub shard: u16,
+    config: LinkConfig,
+    state: State,
+    opened: Micros,
+    /// Frames that wait for the hello to be accepted.
+    held: Vec<u8>,
+    /// Token of each forward under way, by its id on this link.
+    waiting: HashMap<u32, u64, ahash::RandomState>,
+    /// Ids in the order they were sent, answered ones included until they reach the front.
+    sent: VecDeque<(Micros, u32)>,
+    last_id: u32,
+    heard: Micros,
+    pinged: Option<Micros>,
+}
+
+/// A response to a forward, or to nothing that is still waited for.
+pub type Answered<'a> = (Option<u64>, Response<'a>);
+
+impl Link {
+    /// A link whose connection is being made.
+    #[must_use]
+    pub fn new(peer: u16, shard: u16, config: LinkConfig, now: Micros) -> Self {
+        let config = LinkConfig {
+            hello: HelloBody { shard, role: Role::Peer as u8, ..config.hello },
+            ..config
+        };
+        Self {
+            peer,
+            shard,
+            config,
+            state: State::Connecting,
+            opened: now,
+            held: Vec::new(),
+            waiting: HashMap::default(),
+            sent: VecDeque::new(),
+            last_id: 0,
+            heard: now,
+            pinged: None,
+        }
+    }
+
+    /// The connection is made: the hello goes out.
+    pub fn connected(&mut self, out: &mut Vec<u8>) {
+        self.state = State::Greeting;
+        let header = RequestHeader::new(Opcode::Hello, 0, 0);
+        Request::write(header, &[], &self.config.hello.to_bytes(), out);
+    }
+
+    /// Sends a frame under an id of this link; until the hello is accepted it is held.
+    pub fn send(&mut self, token: u64, mut frame: Vec<u8>, now: Micros, out: &mut Vec<u8>) {
+        let id = self.next_id();
+        if let Some(mut header) = RequestHeader::read(&frame) {
+            header.request_id = id;
+            frame[..standin_protocol::frame::HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        }
+        if self.waiting.is_empty() {
+            // Silence counts from when there was something to answer.
+            self.heard = now;
+        }
+        self.waiting.insert(id, token);
+        self.sent.push_back((now, id));
+        match self.state {
+            State::Ready => out.extend_from_slice(&frame),
+            State::Connecting | State::Greeting => self.held.extend_from_slice(&frame),
+        }
+    }
+
+    fn next_id(&mut self) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if self.last_id != 0 && !self.waiting.contains_key(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+
+    /// Takes the response at the head of `bytes`, if it is all there: how many bytes it
+    /// had, and what it answers. Handshake replies are dealt with here.
+    ///
+    /// # Errors
+    /// [`LinkFailure`]: close the link.
+    pub fn received<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        now: Micros,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<(usize, Option<Answered<'a>>)>, LinkFailure> {
+        let Some(response) = Response::parse(bytes)? else { return Ok(None) };
+        self.heard = now;
+        self.pinged = None;
+        let length = response.header.frame_bytes();
+        if self.state == State::Greeting {
+            match (response.status, &self.config.key) {
+                (Status::Ok, _) => {
+                    self.state = State::Ready;
+                    out.append(&mut self.held);
+                }
+                (Status::AuthRequired, Some(key)) => {
+                    let value = self.config.hello.with_proof(key, response.value);
+                    Request::write(RequestHeader::new(Opcode::Hello, 0, 0), &[], &value, out);
+                }
+                (status, _) => return Err(LinkFailure::Refused(status)),
+            }
+            return Ok(Some((length, None)));
+        }
+        let token = self.waiting.remove(&response.header.request_id);
+        while self.sent.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
+            self.sent.pop_front();
+        }
+        Ok(Some((length, Some((token, response)))))
+    }
+
+    /// Lets time pass: pings a silent peer, and returns the forwards that took too long.
+    ///
+    /// # Errors
+    /// [`LinkFailure`]: close the link.
+    pub fn tick(&mut self, now: Micros, out: &mut Vec<u8>) -> Result<Vec<u64>, LinkFailure> {
+        if self.state != State::Ready {
+            let late = now >= self.opened + self.config.connect_timeout;
+            return if late { Err(LinkFailure::ConnectTimeout) } else { Ok(Vec::new()) };
+        }
+        let mut tokens = Vec::new();
+        while let Some(&(since, id)) = self.sent.front() {
+            if now < since + self.config.answer_max && self.waiting.contains_key(&id) {
+                break;
+            }
+            tokens.extend(self.waiting.remove(&id));
+            self.sent.pop_front();
+        }
+        if self.waiting.is_empty() {
+            self.pinged = None;
+            return Ok(tokens);
+        }
+        match self.pinged {
+            None if now >= self.heard + self.config.silence_max / 2 => {
+                self.pinged = Some(now);
+                // Id 0 belongs to no forward.
+                Request::write(RequestHeader::new(Opcode::Ping, 0, 0), &[], &[], out);
+            }
+            Some(pinged) if now >= pinged + self.config.silence_max / 2 => {
+                return Err(LinkFailure::Silent);
+            }
+            _ => {}
+        }
+        Ok(tokens)
+    }
+
+    /// When [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Micros> {
+        if self.state != State::Ready {
+            return Some(self.opened + self.config.connect_timeout);
+        }
+        let (first, _) = *self.sent.front()?;
+        let silence = self.pinged.unwrap_or(self.heard) + self.config.silence_max / 2;
+        Some(silence.min(first + self.config.answer_max))
+    }
+
+    /// The forwards that will not be answered now that the link is closed.
+    #[must_use]
+    pub fn take_waiting(&mut self) -> Vec<u64> {
+        self.sent.clear();
+        self.waiting.drain().map(|(_, token)| token).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::frame::{HEADER_BYTES, ResponseHeader};
+
+    use super::*;
+
+    const MS: u64 = 1_000;
+
+    fn link() -> Link {
+        let config = LinkConfig {
+            connect_timeout: Duration::from_millis(100),
+            silence_max: Duration::from_millis(100),
+            answer_max: Duration::from_millis(1_000),
+            hello: HelloBody::default(),
+            key: None,
+        };
+        Link::new(1, 0, config, Micros(0))
+    }
+
+    fn response(request: &[u8], status: Status) -> Vec<u8> {
+        let header = RequestHeader::read(request).unwrap();
+        let mut bytes = Vec::new();
+        Response::write(ResponseHeader::reply_to(&header, status), &[], &mut bytes);
+        bytes
+    }
+
+    fn ready() -> Link {
+        let mut link = link();
+        let mut out = Vec::new();
+        link.connected(&mut out);
+        let accepted = response(&out, Status::Ok);
+        let (length, answered) =
+            link.received(&accepted, Micros(0), &mut Vec::new()).unwrap().unwrap();
+        assert_eq!((length, answered), (HEADER_BYTES, None));
+        link
+    }
+
+    fn get() -> Vec<u8> {
+        let mut frame = Vec::new();
+        Request::write(RequestHeader::new(Opcode::Get, 1, 77), b"k", &[], &mut frame);
+        frame
+    }
+
+    #[test]
+    fn frames_wait_for_the_hello() {
+        let mut link = link();
+        let mut out = Vec::new();
+        link.send(9, get(), Micros(0), &mut out);
+        link.connected(&mut out);
+        assert_eq!(RequestHeader::read(&out).unwrap().opcode, Opcode::Hello as u8);
+        let mut held = Vec::new();
+        link.received(&response(&out, Status::Ok), Micros(1), &mut held).unwrap();
+        assert_eq!(RequestHeader::read(&held).unwrap().opcode, Opcode::Get as u8);
+        let reply = response(&held, Status::NotFound);
+        let (_, answered) = link.received(&reply, Micros(2), &mut out).unwrap().unwrap();
+        assert_eq!(answered.unwrap().0, Some(9), "the answer finds its forward");
+    }
+
+    #[test]
+    fn silence_is_pinged_before_it_counts() {
+        let mut link = ready();
+        let mut out = Vec::new();
+        link.send(9, get(), Micros(0), &mut out);
+        out.clear();
+        assert_eq!(link.next_deadline(), Some(Micros(50 * MS)));
+        assert_eq!(link.tick(Micros(50 * MS), &mut out), Ok(vec![]));
+        assert_eq!(RequestHeader::read(&out).unwrap().opcode, Opcode::Ping as u8);
+        assert_eq!(link.tick(Micros(100 * MS), &mut out), Err(LinkFailure::Silent));
+        assert_eq!(link.take_waiting(), vec![9]);
+    }
+
+    #[test]
+    fn a_peer_that_answers_pings_is_slow_not_gone() {
+        let mut link = ready();
+        let mut out = Vec::new();
+        link.send(9, get(), Micros(0), &mut out);
+        for at_ms in (50..1_000).step_by(50) {
+            let mut ping = Vec::new();
+            assert_eq!(link.tick(Micros(at_ms * MS), &mut ping), Ok(vec![]));
+            if !ping.is_empty() {
+                let pong = response(&ping, Status::Ok);
+                link.received(&pong, Micros(at_ms * MS + 1), &mut out).unwrap();
+            }
+        }
+        assert_eq!(link.tick(Micros(1_000 * MS), &mut out), Ok(vec![9]), "only that request ends");
+    }
+
+    #[test]
+    fn no_connection_within_the_bound() {
+        let mut link = link();
+        assert_eq!(link.tick(Micros(99 * MS), &mut Vec::new()), Ok(vec![]));
+        let failure = link.tick(Micros(100 * MS), &mut Vec::new());
+        assert_eq!(failure, Err(LinkFailure::ConnectTimeout));
+    }
+}

@@ -1,0 +1,137 @@
+//! Messages to a shard from other threads: a lock-free queue, and an eventfd that is
+//! written only if the shard sleeps.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::SegQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use standin_protocol::map::{ClusterMap, ServerState};
+
+use super::core::HandedOver;
+use crate::node::LateReply;
+use crate::origin::{Completions, Done};
+
+/// What a shard is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A connection whose HELLO asked for this shard.
+    Adopt {
+        /// The socket.
+        socket: OwnedFd,
+        /// What has been read and agreed on it.
+        connection: HandedOver,
+    },
+    /// A request for this shard that reached another one.
+    Stray {
+        /// The shard that holds the connection.
+        shard: u16,
+        /// The connection's name there.
+        conn: u64,
+        /// The whole request frame.
+        frame: Vec<u8>,
+    },
+    /// The answer to a request that strayed.
+    StrayReply {
+        /// The connection.
+        conn: u64,
+        /// The response.
+        reply: LateReply,
+    },
+    /// The origin's answer to a call.
+    Origin(Done),
+    /// A newer map.
+    Map(Arc<ClusterMap>),
+    /// The master's answer to a report.
+    Verdict {
+        /// Server id.
+        server: u16,
+        /// What the master holds of it.
+        state: ServerState,
+    },
+    /// Finish what is in flight, then end.
+    Stop,
+}
+
+/// One shard's mailbox. The queue is unbounded, but what may be in it is not: origin
+/// answers and stray requests are bounded by the in-flight limits, the rest is rare.
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: SegQueue<Message>,
+    asleep: AtomicBool,
+    wake: OwnedFd,
+}
+
+impl Mailbox {
+    /// An empty mailbox.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn new() -> std::io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
+    }
+
+    /// Leaves a message and wakes the shard if it sleeps.
+    pub fn post(&self, message: Message) {
+        self.queue.push(message);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            // The counter can't overflow: it is written once per sleep.
+            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// The next message.
+    pub fn take(&self) -> Option<Message> {
+        self.queue.pop()
+    }
+
+    /// Says that the shard is about to sleep; false if there is mail and it must not.
+    pub fn may_sleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+        false
+    }
+
+    /// The shard is awake: nobody needs to write the eventfd.
+    pub fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// The descriptor that becomes readable when mail comes to a sleeping shard.
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
+
+/// The mailboxes of all shards, by shard.
+#[derive(Debug, Clone)]
+pub struct Mailboxes(pub Arc<[Mailbox]>);
+
+impl Mailboxes {
+    /// A mailbox for each shard.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn new(shards: u16) -> std::io::Result<Self> {
+        Ok(Self((0..shards).map(|_| Mailbox::new()).collect::<Result<_, _>>()?))
+    }
+
+    /// Posts to one shard.
+    pub fn post(&self, shard: u16, message: Message) {
+        if let Some(mailbox) = self.0.get(usize::from(shard)) {
+            mailbox.post(message);
+        }
+    }
+}
+
+impl Completions for Mailboxes {
+    fn deliver(&self, shard: u16, done: Done) {
+        self.post(shard, Message::Origin(done));
+    }
+}

@@ -1,0 +1,132 @@
+//! A shard's links to the shards of other servers: opened when first needed, closed when
+//! they fail, which the node learns for every forward on them.
+
+use hashbrown::HashMap;
+use standin_protocol::time::Micros;
+use tracing::debug;
+
+use super::core::{ConnKey, Core, Io};
+use super::link::Link;
+use crate::node::{ForwardFailure, Now};
+
+/// Links by server and shard.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    open: HashMap<(u16, u16), ConnKey, ahash::RandomState>,
+}
+
+impl Core {
+    pub(super) fn forward(
+        &mut self,
+        now: Micros,
+        peer: u16,
+        shard: u16,
+        token: u64,
+        frame: Vec<u8>,
+    ) {
+        let key = match self.links.open.get(&(peer, shard)) {
+            Some(key) => *key,
+            None => {
+                let link = Link::new(peer, shard, self.context.link.clone(), now);
+                let address = self.context.topology.servers[usize::from(peer)].address;
+                let key = self.insert_link(link, now);
+                self.links.open.insert((peer, shard), key);
+                self.io.push_back(Io::Connect(key, address));
+                key
+            }
+        };
+        if let Some((link, _, output)) = self.link_parts(key) {
+            link.send(token, frame, now, output);
+            self.flush(key);
+        }
+    }
+
+    /// The loop has made the connection that [`Io::Connect`] asked for.
+    pub fn connected(&mut self, key: ConnKey) {
+        if let Some((link, _, output)) = self.link_parts(key) {
+            link.connected(output);
+            self.flush(key);
+        }
+    }
+
+    pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
+        let Some((_, input, _)) = self.link_parts(key) else { return };
+        let input = std::mem::take(input);
+        let mut at = 0;
+        loop {
+            // The node is not part of a connection: both can be held at once.
+            let Some((link, _, output)) = self.link_parts(key) else { return };
+            let peer = link.peer;
+            match link.received(&input[at..], now.mono, output) {
+                Ok(None) => break,
+                Ok(Some((length, answered))) => {
+                    at += length;
+                    if let Some((token, response)) = answered {
+                        self.node.peer_answered(now, peer);
+                        if let Some(token) = token {
+                            self.node.forward_done(now, peer, token, Ok(response));
+                        }
+                    } else {
+                        self.flush(key);
+                    }
+                }
+                Err(failure) => {
+                    debug!(peer, %failure, "link closed");
+                    return self.close_link(now, key);
+                }
+            }
+        }
+        if let Some((_, left, _)) = self.link_parts(key) {
+            *left = input;
+            left.drain(..at);
+        }
+    }
+
+    pub(super) fn tick_links(&mut self, now: Now) {
+        let keys: Vec<ConnKey> = self.links.open.values().copied().collect();
+        for key in keys {
+            let Some((link, _, output)) = self.link_parts(key) else { continue };
+            let peer = link.peer;
+            match link.tick(now.mono, output) {
+                Ok(late) => {
+                    if !output.is_empty() {
+                        self.flush(key);
+                    }
+                    for token in late {
+                        let failure = Err(ForwardFailure::TimedOut);
+                        self.node.forward_done(now, peer, token, failure);
+                    }
+                }
+                Err(failure) => {
+                    debug!(peer, %failure, "link closed");
+                    self.close_link(now, key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn links_deadline(&self) -> Option<Micros> {
+        self.links.open.values().filter_map(|key| self.link(*key)?.next_deadline()).min()
+    }
+
+    /// Has the loop close a link. Those who wait on it need not wait for that; but its name
+    /// stays taken until then, because the loop knows the socket by it.
+    pub(super) fn close_link(&mut self, now: Now, key: ConnKey) {
+        let Some((link, _, _)) = self.link_parts(key) else { return };
+        let (peer, waiting) = (link.peer, link.take_waiting());
+        self.close(key);
+        self.link_ended(now, key, peer, waiting);
+    }
+
+    /// The socket of a link is gone.
+    pub(super) fn link_closed(&mut self, now: Now, key: ConnKey, mut link: Link) {
+        self.link_ended(now, key, link.peer, link.take_waiting());
+    }
+
+    fn link_ended(&mut self, now: Now, key: ConnKey, peer: u16, waiting: Vec<u64>) {
+        self.links.open.retain(|_, open| *open != key);
+        for token in waiting {
+            self.node.forward_done(now, peer, token, Err(ForwardFailure::Unreachable));
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The ghost: which keys were lately evicted without a single use. If one comes back it was evicted
+//! too early, and goes to the main queue at once.
+//!
+//! Two bytes a key: a fingerprint in one of many small first-in-first-out buckets. One wrong answer in
+//! some 8,000 costs an item a place it has not earned, nothing else.
+
+const LANES: usize = 8;
+
+/// See the file's head.
+#[derive(Default)]
+pub(super) struct Ghost {
+    buckets: Vec<[u16; LANES]>,
+}
+
+impl Ghost {
+    /// Follows the number of items that the cache holds: it remembers about as many. What it
+    /// remembered is lost when the size changes, which is when items have become half or one and a
+    /// half times as many.
+    pub(super) fn fit(&mut self, items: usize) {
+        let lanes = self.buckets.len() * LANES;
+        if items > lanes + lanes / 2 || items < lanes / 2 {
+            self.buckets = vec![[0; LANES]; items.div_ceil(LANES)];
+        }
+    }
+
+    pub(super) fn add(&mut self, hash: u64) {
+        if let Some(bucket) = self.bucket(hash) {
+            let lanes = &mut self.buckets[bucket];
+            lanes.copy_within(..LANES - 1, 1);
+            lanes[0] = fingerprint(hash);
+        }
+    }
+
+    pub(super) fn contains(&self, hash: u64) -> bool {
+        let fingerprint = fingerprint(hash);
+        self.bucket(hash).is_some_and(|bucket| self.buckets[bucket].contains(&fingerprint))
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.buckets.as_slice())
+    }
+
+    fn bucket(&self, hash: u64) -> Option<usize> {
+        let bucket = ((hash >> 32) * self.buckets.len() as u64) >> 32;
+        (!self.buckets.is_empty()).then_some(bucket as usize)
+    }
+}
+
+/// Never 0, which is an empty lane.
+fn fingerprint(hash: u64) -> u16 {
+    (hash as u16).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_about_as_many_as_asked_and_forgets_the_oldest() {
+        let mut ghost = Ghost::default();
+        assert!(!ghost.contains(5));
+        ghost.add(5);
+        assert!(!ghost.contains(5), "it has no room yet");
+        ghost.fit(800);
+        let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        for n in 0..10_000 {
+            ghost.add(hash(n));
+        }
+        let known =
+            |range: std::ops::Range<u64>| range.filter(|&n| ghost.contains(hash(n))).count();
+        assert!(known(9_900..10_000) > 90);
+        assert!(known(0..8_000) < 80);
+        assert_eq!(ghost.bytes(), 1_600);
+    }
+
+    #[test]
+    fn keeps_its_memory_while_the_size_is_about_right() {
+        let mut ghost = Ghost::default();
+        ghost.fit(800);
+        ghost.add(5);
+        ghost.fit(1_200);
+        ghost.fit(400);
+        assert!(ghost.contains(5));
+        ghost.fit(1_300);
+        assert!(!ghost.contains(5));
+    }
+}

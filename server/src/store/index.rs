@@ -1,0 +1,183 @@
+//! The index: from a key's hash to item offsets, 5 bytes a slot. It holds no keys and no hashes; who
+//! calls it looks into the arena.
+//!
+//! It is many small tables, so that the growth of one never stalls the shard. The tables' shares of the
+//! hash space differ by up to two, evenly spread: they double one after the other, not all at once,
+//! and memory per item stays the same at every size.
+
+use hashbrown::HashTable;
+
+/// Arena bytes for which there is one table: some 256 items of 128 bytes.
+const ARENA_BYTES_PER_TABLE: usize = 32 << 10;
+
+/// See the file's head.
+pub(super) struct Index {
+    tables: Box<[HashTable<u32>]>,
+    items: usize,
+    /// For rebuilding a table without allocating.
+    scratch: Vec<(u64, u32)>,
+}
+
+impl Index {
+    pub(super) fn new(arena_bytes: usize) -> Self {
+        let tables = (arena_bytes / ARENA_BYTES_PER_TABLE).clamp(1, u32::MAX as usize);
+        let tables = (0..tables).map(|_| HashTable::new()).collect();
+        Self { tables, items: 0, scratch: Vec::new() }
+    }
+
+    pub(super) fn items(&self) -> usize {
+        self.items
+    }
+
+    /// Heap bytes of the index.
+    pub(super) fn bytes(&self) -> usize {
+        let slots: usize = self.tables.iter().map(HashTable::allocation_size).sum();
+        slots + size_of_val(&*self.tables) + self.scratch.capacity() * size_of::<(u64, u32)>()
+    }
+
+    /// The table of a hash. hashbrown takes the top 7 bits and the lowest for itself, so this takes
+    /// those between. With x in 0..1, x·(4 − x)/3 has a slope that falls from 4/3 to 2/3: the last
+    /// table's share is twice the first's.
+    #[inline]
+    fn table(&self, hash: u64) -> usize {
+        let x = (hash >> 24) & 0x7fff_ffff;
+        let skewed = (x * ((4 << 31) - x) / 3) >> 31;
+        ((skewed * self.tables.len() as u64) >> 31) as usize
+    }
+
+    /// The first offset that may be the hash's, without asking the arena. In some 14 of 15 lookups it
+    /// is the one.
+    #[inline]
+    pub(super) fn first(&self, hash: u64) -> Option<u32> {
+        self.tables[self.table(hash)].find(hash, |_| true).copied()
+    }
+
+    /// The offset under this hash that `is` accepts.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.tables[self.table(hash)].find(hash, |&offset| is(offset)).copied()
+    }
+
+    /// Adds an offset that is not there yet. `hash_of` is the hash of the key at an offset.
+    pub(super) fn insert(&mut self, hash: u64, offset: u32, hash_of: impl Fn(u32) -> u64) {
+        let index = self.table(hash);
+        let table = &mut self.tables[index];
+        if table.len() == table.capacity() {
+            rebuild(table, &mut self.scratch, &hash_of);
+        }
+        table.insert_unique(hash, offset, |&offset| hash_of(offset));
+        self.items += 1;
+    }
+
+    /// Replaces an offset by another of the same key.
+    pub(super) fn replace(&mut self, hash: u64, from: u32, to: u32) -> bool {
+        let index = self.table(hash);
+        match self.tables[index].find_mut(hash, |&offset| offset == from) {
+            Some(slot) => {
+                *slot = to;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes an offset.
+    pub(super) fn remove(&mut self, hash: u64, offset: u32) -> bool {
+        let index = self.table(hash);
+        match self.tables[index].find_entry(hash, |&other| other == offset) {
+            Ok(entry) => {
+                entry.remove();
+                self.items -= 1;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// All offsets, in no order.
+    #[cfg(test)]
+    pub(super) fn offsets(&self) -> impl Iterator<Item = u32> {
+        self.tables.iter().flat_map(HashTable::iter).copied()
+    }
+}
+
+/// Makes room in a table that has none. Left to itself hashbrown doubles a table that is more than
+/// half full even if only its tombstones are in the way; under steady eviction every table would end
+/// up less than half full. So: double only if more than 7/8 of what it can hold is live.
+fn rebuild(
+    table: &mut HashTable<u32>,
+    scratch: &mut Vec<(u64, u32)>,
+    hash_of: &impl Fn(u32) -> u64,
+) {
+    let holds = table.num_buckets() / 8 * 7;
+    scratch.clear();
+    scratch.extend(table.iter().map(|&offset| (hash_of(offset), offset)));
+    if table.len() > holds / 8 * 7 {
+        *table = HashTable::with_capacity(holds.max(table.len()) + 1);
+    } else {
+        table.clear();
+    }
+    for &(hash, offset) in &*scratch {
+        table.insert_unique(hash, offset, |&offset| hash_of(offset));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spreads an offset over 64 bits, as a hash would.
+    fn hash_of(offset: u32) -> u64 {
+        let x = (u64::from(offset) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(17)
+    }
+
+    #[test]
+    fn shares_differ_by_two_and_cover_every_table() {
+        let index = Index::new(64 * ARENA_BYTES_PER_TABLE);
+        let mut hits = [0_u32; 64];
+        for offset in 0..640_000 {
+            hits[index.table(hash_of(offset))] += 1;
+        }
+        let ratio = f64::from(hits[63]) / f64::from(hits[0]);
+        assert!((1.8..2.2).contains(&ratio), "{ratio} {hits:?}");
+        assert_eq!(index.table(u64::MAX), 63);
+        assert_eq!(index.table(0), 0);
+    }
+
+    #[test]
+    fn steady_churn_neither_grows_nor_loses() {
+        let mut index = Index::new(16 * ARENA_BYTES_PER_TABLE);
+        let live = 4_000;
+        for offset in 0..live {
+            index.insert(hash_of(offset), offset, hash_of);
+        }
+        let churn = |index: &mut Index, range: std::ops::Range<u32>| {
+            for offset in range {
+                assert!(index.remove(hash_of(offset - live), offset - live));
+                index.insert(hash_of(offset), offset, hash_of);
+            }
+        };
+        churn(&mut index, live..100_000);
+        let bytes = index.bytes();
+        churn(&mut index, 100_000..400_000);
+        assert_eq!(index.items(), live as usize);
+        assert!(index.bytes() <= bytes * 5 / 4, "{} from {bytes}", index.bytes());
+        for offset in 0..400_000 {
+            let found = index.find(hash_of(offset), |other| other == offset);
+            assert_eq!(found.is_some(), offset >= 400_000 - live);
+        }
+    }
+
+    #[test]
+    fn replace_and_remove_answer_whether_they_found() {
+        let mut index = Index::new(0);
+        index.insert(7, 1, |_| 7);
+        assert!(index.replace(7, 1, 2));
+        assert!(!index.replace(7, 1, 3));
+        assert_eq!(index.first(7), Some(2));
+        assert!(!index.remove(7, 1));
+        assert!(index.remove(7, 2));
+        assert_eq!((index.items(), index.first(7)), (0, None));
+    }
+}

@@ -1,0 +1,328 @@
+//! The store: one shard's cached items, in memory of a fixed size. It knows keys, values, versions and
+//! expiry times; nothing of partitions, origins or requests. It reads no clock.
+//!
+//! ```text
+//!  key ──hash──► index ──offset──► arena ── segments of items (header, key, value)
+//!                                    ▲
+//!                  policy: which segment is written, which is evicted next; ghost: what was evicted
+//! ```
+//!
+//! | file | |
+//! |---|---|
+//! | `types` | what callers give and get |
+//! | `item` | the bytes of one item |
+//! | `arena` | the memory map, its segments, reads bounded by what was written |
+//! | `index` | hash to offset: many small hash tables |
+//! | `policy` | S3-FIFO over segments: queues, the victim, moving and evicting |
+//! | `ghost` | fingerprints of what was evicted unused |
+//!
+//! Look up sets of keys, not one: [`Store::probe`] all of them, which starts the loads, then
+//! [`Store::get`] each. Half of a lookup's cost is memory latency, and this hides it.
+
+mod arena;
+mod ghost;
+mod index;
+mod item;
+mod policy;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::hash::{BuildHasher, Hasher};
+
+use ahash::RandomState;
+
+use arena::Arena;
+use index::Index;
+use item::{FREQUENCY_MAX, HEADER_BYTES_MAX, Header, KEY_BYTES_MAX};
+use policy::Policy;
+pub use types::{Item, NewItem, StoreConfig, StoreError, StoreStats};
+
+/// An arena is cut into about this many segments, so that evicting one is a small step.
+const SEGMENTS_AIM: usize = 256;
+/// Large items may make segments larger, but not fewer than this.
+const SEGMENTS_MIN: usize = 16;
+const SEGMENT_BYTES_MIN: usize = 4 << 10;
+const SEGMENT_BYTES_AIM_MIN: usize = 16 << 10;
+const SEGMENT_BYTES_AIM_MAX: usize = 1 << 20;
+/// Offsets are 32 bits in units of at most this.
+const ARENA_BYTES_MAX: usize = 64 << 30;
+/// Bytes of an item to prefetch at most; the processor's own prefetcher follows long ones.
+const PREFETCH_BYTES_MAX: usize = 256;
+/// `Probe::candidate` if there is none.
+const NO_CANDIDATE: u32 = u32::MAX;
+
+/// A key's place in the index, from [`Store::probe`]. Good for the same key in the same store; may be
+/// used after other calls changed the store, and is then merely slower.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    hash: u64,
+    candidate: u32,
+    generation: u32,
+}
+
+/// See the module's head.
+pub struct Store {
+    arena: Arena,
+    index: Index,
+    policy: Policy,
+    hasher: RandomState,
+    /// Changes whenever an item leaves its offset. Probes from before do not trust their candidate:
+    /// its bytes may be anything by now.
+    generation: u32,
+    item_bytes_max: usize,
+    live_bytes: u64,
+    prefetch_bytes: usize,
+    evicted: u64,
+    kept: u64,
+    expired: u64,
+}
+
+impl Store {
+    /// Maps the arena. Errors: `ArenaSize`, `Map`.
+    pub fn new(config: &StoreConfig) -> Result<Self, StoreError> {
+        let StoreConfig { arena_bytes, huge_pages, item_bytes_max, hash_seeds } = *config;
+        let min_bytes = SEGMENTS_MIN * SEGMENT_BYTES_MIN;
+        if !(min_bytes..=ARENA_BYTES_MAX).contains(&arena_bytes) {
+            let max_bytes = ARENA_BYTES_MAX;
+            return Err(StoreError::ArenaSize { arena_bytes, min_bytes, max_bytes });
+        }
+        let largest = 1 << (arena_bytes / SEGMENTS_MIN).ilog2();
+        let aim = (arena_bytes / SEGMENTS_AIM).next_power_of_two();
+        let one_item = item_bytes_max.saturating_add(HEADER_BYTES_MAX).min(largest);
+        let segment_bytes: usize = aim
+            .clamp(SEGMENT_BYTES_AIM_MIN, SEGMENT_BYTES_AIM_MAX)
+            .max(one_item.next_power_of_two())
+            .min(largest);
+        let segments = arena_bytes / segment_bytes;
+        let hasher = match hash_seeds {
+            Some([a, b, c, d]) => RandomState::with_seeds(a, b, c, d),
+            None => RandomState::new(),
+        };
+        Ok(Self {
+            arena: Arena::new(segments, segment_bytes.ilog2(), huge_pages)?,
+            index: Index::new(arena_bytes),
+            policy: Policy::new(segments),
+            hasher,
+            generation: 0,
+            item_bytes_max: item_bytes_max.min(segment_bytes - HEADER_BYTES_MAX),
+            live_bytes: 0,
+            prefetch_bytes: 128,
+            evicted: 0,
+            kept: 0,
+            expired: 0,
+        })
+    }
+
+    /// First pass over a batch: hashes the key, finds the first candidate in the index and starts
+    /// loading its cache lines. Touches no item.
+    #[inline]
+    pub fn probe(&self, keyspace: u8, key: &[u8]) -> Probe {
+        let hash = self.hash(keyspace, key);
+        let candidate = match self.index.first(hash) {
+            Some(offset) => {
+                self.arena.prefetch(offset, self.prefetch_bytes);
+                offset
+            }
+            None => NO_CANDIDATE,
+        };
+        Probe { hash, candidate, generation: self.generation }
+    }
+
+    /// Second pass: the item under the key that was probed. An item whose version is below
+    /// `version_floor`, or that has expired, is a miss, and is removed.
+    ///
+    /// Raising the floor that one passes for a set of keys so drops all of them at no cost.
+    #[inline]
+    pub fn get(
+        &mut self,
+        probe: Probe,
+        keyspace: u8,
+        key: &[u8],
+        version_floor: u64,
+        now_ms: u64,
+    ) -> Option<Item<'_>> {
+        let trusted = probe.generation == self.generation
+            && probe.candidate != NO_CANDIDATE
+            && self.arena.has_key(probe.candidate, keyspace, key);
+        let offset = if trusted { probe.candidate } else { self.find(probe.hash, keyspace, key)? };
+        let header = self.arena.view(offset)?.header;
+        if header.version < version_floor || header.expired(now_ms) {
+            self.expired += 1;
+            self.unlink(probe.hash, offset);
+            return None;
+        }
+        self.arena.count_use(offset);
+        let Header { version, expires_at_ms, negative, .. } = header;
+        Some(Item { value: self.arena.view(offset)?.value, version, expires_at_ms, negative })
+    }
+
+    /// Stores an item, in place of what the key had. Evicts others where there is no room; the work
+    /// for that is bounded by the item's size, not by the arena's.
+    ///
+    /// Error: `TooLarge`; what the key had is gone then too, as it is no longer the last write.
+    pub fn insert(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        item: NewItem<'_>,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let bytes = key.len().saturating_add(item.value.len());
+        if bytes > self.item_bytes_max || key.len() > KEY_BYTES_MAX {
+            self.remove(keyspace, key);
+            return Err(StoreError::TooLarge { bytes, max_bytes: self.item_bytes_max });
+        }
+        if item.expires_at_ms <= now_ms {
+            self.remove(keyspace, key);
+            return Ok(());
+        }
+        self.make_room(bytes, now_ms);
+        let hash = self.hash(keyspace, key);
+        let mut header = Header {
+            keyspace,
+            negative: item.negative,
+            frequency: 0,
+            key_bytes: key.len(),
+            value_bytes: item.value.len(),
+            version: item.version,
+            expires_at_ms: item.expires_at_ms,
+        };
+        let old = self.find(hash, keyspace, key);
+        let main = match old {
+            Some(offset) => {
+                let frequency = self.arena.view(offset).map_or(0, |old| old.header.frequency);
+                header.frequency = (frequency + 1).min(FREQUENCY_MAX);
+                if self.arena.overwrite(offset, &header, Some(item.value)) {
+                    return Ok(());
+                }
+                self.arena.segments[self.arena.segment_of(offset)].main
+            }
+            None => self.policy.was_evicted_unused(hash),
+        };
+        let segment = self.open_segment(main, bytes, now_ms);
+        let offset = self.arena.append(segment, &header, key, item.value);
+        self.link(hash, old, offset);
+        Ok(())
+    }
+
+    /// Removes a key; whether there was one.
+    pub fn remove(&mut self, keyspace: u8, key: &[u8]) -> bool {
+        let hash = self.hash(keyspace, key);
+        self.find(hash, keyspace, key).is_some_and(|offset| self.unlink(hash, offset))
+    }
+
+    /// Gives an item a new expiry time and returns its version; `None` under the conditions of
+    /// [`get`](Self::get).
+    pub fn touch(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        version_floor: u64,
+        expires_at_ms: u64,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let probe = self.probe(keyspace, key);
+        let value_bytes = self.get(probe, keyspace, key, version_floor, now_ms)?.value.len();
+        let bytes = key.len() + value_bytes;
+        // May evict the very item; so look again.
+        self.make_room(bytes, now_ms);
+        let offset = self.find(probe.hash, keyspace, key)?;
+        let mut header = self.arena.view(offset)?.header;
+        header.expires_at_ms = expires_at_ms;
+        if header.expired(now_ms) {
+            self.unlink(probe.hash, offset);
+        } else if !self.arena.overwrite(offset, &header, None) {
+            let main = self.arena.segments[self.arena.segment_of(offset)].main;
+            let segment = self.open_segment(main, bytes, now_ms);
+            let copy = self.arena.append_copy(segment, &header, offset);
+            self.link(probe.hash, Some(offset), copy);
+        }
+        Some(header.version)
+    }
+
+    /// Counters and sizes. Walks the index's tables: for scrapes, not for requests.
+    pub fn stats(&self) -> StoreStats {
+        let segments = &self.arena.segments;
+        StoreStats {
+            items: self.index.items() as u64,
+            live_bytes: self.live_bytes,
+            used_bytes: segments.iter().map(|segment| u64::from(segment.written_bytes)).sum(),
+            arena_bytes: (segments.len() * self.arena.segment_bytes()) as u64,
+            index_bytes: self.index.bytes() as u64,
+            policy_bytes: (self.policy.bytes() + size_of_val(segments.as_slice())) as u64,
+            segments: segments.len() as u64,
+            segments_free: self.policy.free_segments() as u64,
+            segment_bytes: self.arena.segment_bytes() as u64,
+            item_bytes_max: self.item_bytes_max as u64,
+            evicted: self.evicted,
+            kept: self.kept,
+            expired: self.expired,
+        }
+    }
+
+    #[inline]
+    fn hash(&self, keyspace: u8, key: &[u8]) -> u64 {
+        hash(&self.hasher, keyspace, key)
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, keyspace: u8, key: &[u8]) -> Option<u32> {
+        self.index.find(hash, |offset| self.arena.has_key(offset, keyspace, key))
+    }
+
+    /// Lets the index name a new item, in place of `old` where there was one.
+    fn link(&mut self, hash: u64, old: Option<u32>, offset: u32) {
+        let Self { arena, index, hasher, .. } = self;
+        match old {
+            Some(old) => {
+                let replaced = index.replace(hash, old, offset);
+                assert!(replaced, "the index names the item that was just found");
+                self.forget(old);
+            }
+            None => index.insert(hash, offset, |offset| {
+                arena.view(offset).map_or(0, |item| hash_of(hasher, &item))
+            }),
+        }
+        self.live_bytes +=
+            self.arena.view(offset).map_or(0, |i| self.arena.footprint_bytes(&i)) as u64;
+    }
+
+    /// Takes an item out of the index; whether it was there.
+    fn unlink(&mut self, hash: u64, offset: u32) -> bool {
+        let removed = self.index.remove(hash, offset);
+        if removed {
+            self.forget(offset);
+        }
+        removed
+    }
+
+    /// The index no longer names this offset: books it out of its segment.
+    fn forget(&mut self, offset: u32) {
+        self.generation = self.generation.wrapping_add(1);
+        let Some(item) = self.arena.view(offset) else { return };
+        let footprint_bytes = self.arena.footprint_bytes(&item);
+        self.live_bytes -= footprint_bytes as u64;
+        let segment = self.arena.segment_of(offset);
+        let segment = &mut self.arena.segments[segment];
+        segment.live_bytes -= footprint_bytes as u32;
+        if segment.live_bytes == 0 {
+            segment.expires_last_ms = 0;
+            if segment.sealed {
+                self.policy.look_for_expired();
+            }
+        }
+    }
+}
+
+#[inline]
+fn hash(hasher: &RandomState, keyspace: u8, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(key);
+    hasher.write_u8(keyspace);
+    hasher.finish()
+}
+
+fn hash_of(hasher: &RandomState, item: &arena::View<'_>) -> u64 {
+    hash(hasher, item.header.keyspace, item.key)
+}

@@ -1,0 +1,234 @@
+//! Which segment is written and which is freed next: S3-FIFO (Yang et al., SOSP 2023) over segments.
+//!
+//! ```text
+//!              unused: evicted, remembered by the ghost
+//!                 ▲                                      ▲ unused: evicted
+//!  insert ──► small queue ──used──► main queue ──────────┤
+//!                                     ▲  ▲               └used──┐
+//!  insert, the ghost knows the key ───┘  └──────────────────────┘
+//! ```
+//!
+//! A queue is a list of sealed segments, oldest first, and an open one. The oldest becomes the
+//! *victim*: its items are moved or evicted one by one, a few with each insert, so that no insert pays
+//! for a whole segment. Before the queues' turn come segments in which everything has expired.
+
+use std::collections::VecDeque;
+
+use super::ghost::Ghost;
+use super::item::HEADER_BYTES_MAX;
+use super::{PREFETCH_BYTES_MAX, Store, hash_of};
+
+/// The small queue's share of the segments.
+const SMALL_SHARE: usize = 10;
+/// Eviction begins while this many segments are still free: one for each queue to open.
+const FREE_AIM: usize = 2;
+/// Bytes of a victim to go through for each byte inserted. Above 5, eviction keeps ahead of inserts
+/// even if it keeps everything it may.
+const EVICT_AHEAD: usize = 8;
+
+const SMALL: usize = 0;
+const MAIN: usize = 1;
+
+/// The segment being evicted.
+#[derive(Clone, Copy)]
+struct Victim {
+    segment: usize,
+    /// The next item to look at.
+    next: u32,
+    /// Bytes that may still be kept. From the main queue at most three quarters of a segment are, so
+    /// that each eviction frees something.
+    keep_bytes: usize,
+}
+
+/// Queues over segments; see the file's head. It moves no items: [`Store::evict`] does.
+pub(super) struct Policy {
+    free: Vec<usize>,
+    open: [Option<usize>; 2],
+    sealed: [VecDeque<usize>; 2],
+    victim: Option<Victim>,
+    ghost: Ghost,
+    small_segments: usize,
+    /// No sealed segment has expired as a whole before this time.
+    expired_from_ms: u64,
+}
+
+impl Policy {
+    pub(super) fn new(segments: usize) -> Self {
+        Self {
+            free: (0..segments).rev().collect(),
+            open: [None; 2],
+            sealed: [VecDeque::with_capacity(segments), VecDeque::with_capacity(segments)],
+            victim: None,
+            ghost: Ghost::default(),
+            small_segments: (segments / SMALL_SHARE).max(1),
+            expired_from_ms: u64::MAX,
+        }
+    }
+
+    pub(super) fn free_segments(&self) -> usize {
+        self.free.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let queues =
+            self.free.capacity() + self.sealed.iter().map(VecDeque::capacity).sum::<usize>();
+        self.ghost.bytes() + queues * size_of::<usize>()
+    }
+
+    pub(super) fn was_evicted_unused(&self, hash: u64) -> bool {
+        self.ghost.contains(hash)
+    }
+
+    /// A segment may have expired as a whole.
+    pub(super) fn look_for_expired(&mut self) {
+        self.expired_from_ms = 0;
+    }
+}
+
+impl Store {
+    /// Evicts ahead of an insert of `bytes`, such that [`open_segment`](Self::open_segment) finds room.
+    pub(super) fn make_room(&mut self, bytes: usize, now_ms: u64) {
+        if self.policy.free.len() < FREE_AIM {
+            self.evict((bytes + HEADER_BYTES_MAX) * EVICT_AHEAD, now_ms);
+        }
+        while self.policy.free.is_empty() {
+            // Ends after one victim: while nothing is free none is opened, and the victim comes free.
+            self.evict(usize::MAX, now_ms);
+        }
+    }
+
+    /// The open segment of a queue, with room for `bytes` of key and value. A free one is there:
+    /// see [`make_room`](Self::make_room).
+    pub(super) fn open_segment(&mut self, main: bool, bytes: usize, now_ms: u64) -> usize {
+        self.try_open_segment(main, bytes, now_ms).expect("make_room left a segment free")
+    }
+
+    fn try_open_segment(&mut self, main: bool, bytes: usize, now_ms: u64) -> Option<usize> {
+        let queue = usize::from(main);
+        if let Some(segment) = self.policy.open[queue]
+            && self.arena.has_room(segment, bytes)
+        {
+            return Some(segment);
+        }
+        let fresh = self.policy.free.pop()?;
+        if let Some(full) = self.policy.open[queue].replace(fresh) {
+            let sealed = &mut self.arena.segments[full];
+            sealed.sealed = true;
+            self.policy.expired_from_ms = self.policy.expired_from_ms.min(sealed.expires_last_ms);
+            self.policy.sealed[queue].push_back(full);
+        }
+        self.arena.reset(fresh, main, now_ms);
+        let mean_bytes = self.live_bytes as usize / self.index.items().max(1);
+        self.prefetch_bytes = mean_bytes.clamp(HEADER_BYTES_MAX, PREFETCH_BYTES_MAX);
+        Some(fresh)
+    }
+
+    /// Goes through at least `budget_bytes` of a victim's items, or to its end.
+    fn evict(&mut self, budget_bytes: usize, now_ms: u64) {
+        let Some(mut victim) = self.policy.victim.take().or_else(|| self.choose_victim(now_ms))
+        else {
+            return;
+        };
+        let (_, end) = self.arena.span(victim.segment);
+        let mut done_bytes = 0;
+        while victim.next < end && done_bytes < budget_bytes {
+            let Some(item) = self.arena.view(victim.next) else {
+                debug_assert!(false, "a segment is items from front to end");
+                victim.next = end;
+                break;
+            };
+            let footprint_bytes = self.arena.footprint_bytes(&item);
+            let hash = hash_of(&self.hasher, &item);
+            let offset = victim.next;
+            victim.next = self.arena.behind(offset, footprint_bytes);
+            done_bytes += footprint_bytes;
+            if self.index.find(hash, |other| other == offset).is_some() {
+                self.keep_or_drop(&mut victim, hash, offset, footprint_bytes, now_ms);
+            }
+        }
+        if victim.next < end {
+            self.policy.victim = Some(victim);
+        } else {
+            let main = self.arena.segments[victim.segment].main;
+            self.arena.reset(victim.segment, main, now_ms);
+            self.policy.free.push(victim.segment);
+        }
+    }
+
+    /// Moves a live item of the victim to the main queue if it was used, or drops it.
+    fn keep_or_drop(
+        &mut self,
+        victim: &mut Victim,
+        hash: u64,
+        offset: u32,
+        footprint_bytes: usize,
+        now_ms: u64,
+    ) {
+        let Some(item) = self.arena.view(offset) else { return };
+        let (mut header, bytes) = (item.header, item.key.len() + item.value.len());
+        if header.expired(now_ms) {
+            self.unlink(hash, offset);
+            self.expired += 1;
+            return;
+        }
+        let from_main = self.arena.segments[victim.segment].main;
+        let used = header.frequency > 0;
+        if used
+            && footprint_bytes <= victim.keep_bytes
+            && let Some(segment) = self.try_open_segment(true, bytes, now_ms)
+        {
+            // Out of the small queue it has to show itself anew; in the main queue each round
+            // costs it one use.
+            header.frequency = if from_main { header.frequency - 1 } else { 0 };
+            let copy = self.arena.append_copy(segment, &header, offset);
+            self.link(hash, Some(offset), copy);
+            victim.keep_bytes -= footprint_bytes;
+            self.kept += 1;
+            return;
+        }
+        if !from_main && !used {
+            self.policy.ghost.add(hash);
+        }
+        self.unlink(hash, offset);
+        self.evicted += 1;
+    }
+
+    /// The next segment to evict, taken out of its queue.
+    fn choose_victim(&mut self, now_ms: u64) -> Option<Victim> {
+        self.policy.ghost.fit(self.index.items());
+        let segment = self.take_expired(now_ms).or_else(|| {
+            let [small, main] = &mut self.policy.sealed;
+            if small.len() >= self.policy.small_segments {
+                small.pop_front()
+            } else {
+                main.pop_front().or_else(|| small.pop_front())
+            }
+        })?;
+        let (next, _) = self.arena.span(segment);
+        let segment_bytes = self.arena.segment_bytes();
+        self.arena.segments[segment].sealed = false;
+        let main = self.arena.segments[segment].main;
+        let keep_bytes = if main { segment_bytes / 4 * 3 } else { segment_bytes };
+        Some(Victim { segment, next, keep_bytes })
+    }
+
+    /// A sealed segment in which every item has expired or was replaced.
+    fn take_expired(&mut self, now_ms: u64) -> Option<usize> {
+        if now_ms < self.policy.expired_from_ms {
+            return None;
+        }
+        let mut next_ms = u64::MAX;
+        for queue in [SMALL, MAIN] {
+            let sealed = &mut self.policy.sealed[queue];
+            for place in 0..sealed.len() {
+                let expires_last_ms = self.arena.segments[sealed[place]].expires_last_ms;
+                if expires_last_ms <= now_ms {
+                    return sealed.remove(place);
+                }
+                next_ms = next_ms.min(expires_last_ms);
+            }
+        }
+        self.policy.expired_from_ms = next_ms;
+        None
+    }
+}
