@@ -1,0 +1,371 @@
+//! The client for plain threads: the command line, and programs without an event loop. One
+//! `poll(2)` loop inside each call; between calls nothing runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::control::DATAGRAM_BYTES_MAX;
+use standin_protocol::map::ClusterMap;
+use standin_protocol::time::Micros;
+
+use crate::config::{Bootstrap, ClientConfig};
+use crate::engine::{ConnId, Engine, Input, Output};
+use crate::event::ClientEvent;
+use crate::facade::{self, CasOutcome};
+use crate::ids::Map;
+use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
+use crate::socket;
+
+const READ_BYTES: usize = 64 << 10;
+/// Events that nobody has taken, at most; the oldest go first.
+const EVENTS_MAX: usize = 1_024;
+
+/// A client of a cluster, for one thread.
+pub struct Client {
+    engine: Engine,
+    connections: BTreeMap<ConnId, Connection>,
+    notice_socket: Option<UdpSocket>,
+    last_op: u64,
+    ended: Map<u64, Result<Answer, ClientError>>,
+    events: VecDeque<(Micros, ClientEvent)>,
+    buffer: Vec<u8>,
+}
+
+struct Connection {
+    stream: TcpStream,
+    is_connected: bool,
+    outbound: Vec<u8>,
+    written: usize,
+}
+
+impl Client {
+    /// A client; connections are opened when they are needed.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    pub fn new(config: ClientConfig, bootstrap: Bootstrap) -> io::Result<Self> {
+        let (client_id, seed) = socket::identity()?;
+        Ok(Self {
+            engine: Engine::new(config, bootstrap, client_id, seed),
+            connections: BTreeMap::new(),
+            notice_socket: None,
+            last_op: 0,
+            ended: Map::default(),
+            events: VecDeque::new(),
+            buffer: vec![0; READ_BYTES.max(DATAGRAM_BYTES_MAX)],
+        })
+    }
+
+    /// What has happened since the last call, oldest first (the last 1,024 events).
+    pub fn take_events(&mut self) -> Vec<(Micros, ClientEvent)> {
+        self.events.drain(..).collect()
+    }
+
+    /// Any operation, with all that is known of how it ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn run(&mut self, operation: Operation) -> Result<Answer, ClientError> {
+        let op_id = self.submit(operation);
+        self.wait(op_id)
+    }
+
+    /// Reads a value; `None`: no such row.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn get(&mut self, keyspace: u8, key: &[u8]) -> Result<Option<Value>, ClientError> {
+        facade::value(self.run(facade::operation(keyspace, key, Action::Get)))
+    }
+
+    /// Reads many values at once: one write per shard, answers as they come. The results are
+    /// in the order of the keys.
+    pub fn get_many<K: AsRef<[u8]>>(
+        &mut self,
+        keyspace: u8,
+        keys: &[K],
+    ) -> Vec<Result<Option<Value>, ClientError>> {
+        let get = |key: &K| self.submit(facade::operation(keyspace, key.as_ref(), Action::Get));
+        let op_ids: Vec<u64> = keys.iter().map(get).collect();
+        op_ids.into_iter().map(|op_id| facade::value(self.wait(op_id))).collect()
+    }
+
+    /// Writes a value through to the origin; returns its version. `ttl_s` 0: the keyspace's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    pub fn put(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        value: Vec<u8>,
+        ttl_s: u32,
+    ) -> Result<u64, ClientError> {
+        let put = facade::operation(keyspace, key, Action::Put { value, ttl_s });
+        facade::written(self.run(put))
+    }
+
+    /// Deletes a row; false: there was none.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
+    pub fn delete(&mut self, keyspace: u8, key: &[u8]) -> Result<bool, ClientError> {
+        facade::deleted(self.run(facade::operation(keyspace, key, Action::Delete)))
+    }
+
+    /// Writes a value if `version` is still current.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    pub fn cas(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        version: u64,
+        value: Vec<u8>,
+        ttl_s: u32,
+    ) -> Result<CasOutcome, ClientError> {
+        let cas = facade::operation(keyspace, key, Action::Cas { version, value, ttl_s });
+        facade::swapped(self.run(cas))
+    }
+
+    /// Gives a cached value a new lifetime and returns it; `None`: no such row.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn touch(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        ttl_s: u32,
+    ) -> Result<Option<u32>, ClientError> {
+        facade::touched(self.run(facade::operation(keyspace, key, Action::Touch { ttl_s })))
+    }
+
+    /// Drops the cached value; the origin is left alone.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn invalidate(&mut self, keyspace: u8, key: &[u8]) -> Result<(), ClientError> {
+        facade::invalidated(self.run(facade::operation(keyspace, key, Action::Invalidate)))
+    }
+
+    /// How a shard is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn ping(&mut self, target: Target, shard: u16) -> Result<PingReply, ClientError> {
+        facade::ping(self.ask(target, Question::Ping { shard }))
+    }
+
+    /// A party's counters.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn stats(&mut self, target: Target) -> Result<StatsReply, ClientError> {
+        facade::stats(self.ask(target, Question::Stats))
+    }
+
+    /// The map that a party holds. See [`Self::map_in_force`] for this client's.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn map(&mut self, target: Target) -> Result<Arc<ClusterMap>, ClientError> {
+        facade::map(self.ask(target, Question::Map))
+    }
+
+    /// The map by which this client routes, once it has one.
+    #[must_use]
+    pub fn map_in_force(&self) -> Option<Arc<ClusterMap>> {
+        self.engine.map().cloned()
+    }
+
+    fn submit(&mut self, operation: Operation) -> u64 {
+        self.begin(|op_id| Input::Submit { op_id, operation })
+    }
+
+    fn ask(&mut self, target: Target, question: Question) -> Result<Answer, ClientError> {
+        let op_id = self.begin(|op_id| Input::Ask { op_id, target, question });
+        self.wait(op_id)
+    }
+
+    fn begin<'i>(&mut self, input: impl FnOnce(u64) -> Input<'i>) -> u64 {
+        // Connections may have been closed since the last call.
+        if self.engine.open_operations() == 0 {
+            self.turn(Some(Duration::ZERO));
+        }
+        self.last_op += 1;
+        self.engine.handle(Micros::boottime(), input(self.last_op));
+        self.last_op
+    }
+
+    fn wait(&mut self, op_id: u64) -> Result<Answer, ClientError> {
+        loop {
+            self.carry_out();
+            if let Some(result) = self.ended.remove(&op_id) {
+                return result;
+            }
+            self.turn(None);
+        }
+    }
+
+    /// Waits until something happens, or the engine's deadline, or for `limit`.
+    fn turn(&mut self, limit: Option<Duration>) {
+        let now = Micros::boottime();
+        let due = self.engine.next_deadline().map(|due| due.since(now));
+        let timeout = limit.into_iter().chain(due).min();
+        for (ready, flags) in self.poll_sockets(timeout) {
+            match ready {
+                Some(conn) => self.serve(conn, flags),
+                None => self.receive_notices(),
+            }
+        }
+        // After what has come: a late tick must not outrun it.
+        let now = Micros::boottime();
+        if self.engine.next_deadline().is_some_and(|due| due <= now) {
+            self.engine.handle(now, Input::Tick);
+        }
+        self.carry_out();
+    }
+
+    fn poll_sockets(&self, timeout: Option<Duration>) -> Vec<(Option<ConnId>, PollFlags)> {
+        let mut names = Vec::new();
+        let mut polled = Vec::new();
+        for (conn, connection) in &self.connections {
+            let is_writing = !connection.is_connected || !connection.outbound.is_empty();
+            let flags = if is_writing { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+            names.push(Some(*conn));
+            polled.push(PollFd::new(&connection.stream, flags));
+        }
+        if let Some(socket) = &self.notice_socket {
+            names.push(None);
+            polled.push(PollFd::new(socket, PollFlags::IN));
+        }
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        // Interrupted or out of memory: nothing is ready, and the caller comes again.
+        if poll(&mut polled, timeout.as_ref()).is_err() {
+            return Vec::new();
+        }
+        let flags = polled.iter().map(PollFd::revents);
+        names.into_iter().zip(flags).filter(|(_, flags)| !flags.is_empty()).collect()
+    }
+
+    fn serve(&mut self, conn: ConnId, flags: PollFlags) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if !connection.is_connected {
+            return match socket::connect_result(connection.stream.as_fd()) {
+                Ok(()) => {
+                    connection.is_connected = true;
+                    self.engine.handle(Micros::boottime(), Input::Connected(conn));
+                }
+                Err(_) => {
+                    self.connections.remove(&conn);
+                    self.engine.handle(Micros::boottime(), Input::ConnectFailed(conn));
+                }
+            };
+        }
+        let result = if flags == PollFlags::OUT {
+            connection.write()
+        } else {
+            match connection.stream.read(&mut self.buffer) {
+                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    let input = Input::Received(conn, &self.buffer[..count]);
+                    self.engine.handle(Micros::boottime(), input);
+                    connection.write()
+                }
+                Err(error) if is_temporary(&error) => connection.write(),
+                Err(error) => Err(error),
+            }
+        };
+        if result.is_err() {
+            self.connections.remove(&conn);
+            self.engine.handle(Micros::boottime(), Input::Closed(conn));
+        }
+    }
+
+    fn receive_notices(&mut self) {
+        // One per turn: an error (nobody listens at the master's port) is consumed too.
+        if let Some(Ok(count)) = self.notice_socket.as_ref().map(|s| s.recv(&mut self.buffer)) {
+            self.engine.handle(Micros::boottime(), Input::Datagram(&self.buffer[..count]));
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(output) = self.engine.poll() {
+            match output {
+                Output::Connect { conn, addr, .. } => match socket::start_connect(addr) {
+                    Ok(socket) => {
+                        let connection = Connection {
+                            stream: socket.into(),
+                            is_connected: false,
+                            outbound: Vec::new(),
+                            written: 0,
+                        };
+                        self.connections.insert(conn, connection);
+                    }
+                    Err(_) => self.engine.handle(Micros::boottime(), Input::ConnectFailed(conn)),
+                },
+                Output::Send { conn, bytes } => {
+                    let Some(connection) = self.connections.get_mut(&conn) else { continue };
+                    connection.outbound.extend_from_slice(&bytes);
+                    if connection.write().is_err() {
+                        self.connections.remove(&conn);
+                        self.engine.handle(Micros::boottime(), Input::Closed(conn));
+                    }
+                }
+                Output::Close { conn } => drop(self.connections.remove(&conn)),
+                Output::Datagram { to, bytes } => self.send_notice(to, &bytes),
+                Output::Completed { op_id, result } => drop(self.ended.insert(op_id, result)),
+                Output::Event(event) => {
+                    if self.events.len() == EVENTS_MAX {
+                        self.events.pop_front();
+                    }
+                    self.events.push_back((Micros::boottime(), event));
+                }
+            }
+        }
+    }
+
+    fn send_notice(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if self.notice_socket.is_none() {
+            let socket = socket::notice_socket(to);
+            let socket = socket.and_then(|s| s.set_nonblocking(true).map(|()| s));
+            match socket {
+                Ok(socket) => self.notice_socket = Some(socket),
+                Err(error) => tracing::warn!(%error, %to, "no socket for notices"),
+            }
+        }
+        if let Some(socket) = &self.notice_socket {
+            // Lost or not: what matters is the verdict.
+            let _ = socket.send(bytes);
+        }
+    }
+}
+
+impl Connection {
+    /// Writes as much as the socket takes.
+    fn write(&mut self) -> io::Result<()> {
+        while self.written < self.outbound.len() {
+            match self.stream.write(&self.outbound[self.written..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if is_temporary(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.outbound.clear();
+        self.written = 0;
+        Ok(())
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}

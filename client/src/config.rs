@@ -1,0 +1,95 @@
+//! What a client must know: its timings and bounds, and where to find the cluster.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, Timings};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
+use standin_protocol::map::Topology;
+
+/// How a client learns who is in the cluster.
+#[derive(Debug, Clone)]
+pub enum Bootstrap {
+    /// From the cluster file.
+    Config(Arc<Topology>),
+    /// From any server that answers at one of these addresses.
+    Seeds(Vec<SocketAddr>),
+}
+
+/// Timings and bounds of one client.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// How long a connection may be silent while an answer is due, before it is given up
+    /// and the send counts as failed.
+    pub attempt_timeout: Duration,
+    /// Unsuccessful sends to one server before failover mode (claim 12's number).
+    pub attempts: u32,
+    /// Time in failover mode before the server is tried again (claim 13's length of time),
+    /// jittered by ±25 %.
+    pub failover_hold: Duration,
+    /// Bound on one operation over all its sends.
+    pub operation_timeout: Duration,
+    /// Bound on a TCP connect.
+    pub connect_timeout: Duration,
+    /// Shortest time between two fetches of the map.
+    pub map_fetch_interval: Duration,
+    /// Before a notice to the master without a verdict is sent again (doubling).
+    pub notice_resend: Duration,
+    /// Sends of one notice, at most.
+    pub notice_sends_max: u32,
+    /// Connections to each shard of each server.
+    pub connections_per_shard: u16,
+    /// Unanswered requests of one connection; more wait in the client.
+    pub in_flight_per_connection: usize,
+    /// Operations that may be open at once; one more gets
+    /// [`Overloaded`](crate::ClientError::Overloaded).
+    pub operations_max: usize,
+    /// Bytes of keys and values of all open operations; beyond it
+    /// [`Overloaded`](crate::ClientError::Overloaded).
+    pub operation_bytes_max: usize,
+    /// Largest key and value, checked before anything is sent.
+    pub limits: FrameLimits,
+    /// The cluster's key, if it has a secret.
+    pub key: Option<ClusterKey>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        let timings = Timings::default();
+        Self {
+            attempt_timeout: timings.attempt_timeout,
+            attempts: timings.attempts,
+            failover_hold: timings.failover_hold,
+            operation_timeout: timings.operation_timeout,
+            connect_timeout: timings.connect_timeout,
+            map_fetch_interval: Duration::from_millis(100),
+            notice_resend: Duration::from_millis(100),
+            notice_sends_max: 6,
+            connections_per_shard: 1,
+            in_flight_per_connection: 1_024,
+            operations_max: 65_536,
+            operation_bytes_max: 256 << 20,
+            limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
+            key: None,
+        }
+    }
+}
+
+impl From<&ClusterConfig> for ClientConfig {
+    fn from(cluster: &ClusterConfig) -> Self {
+        let timings = &cluster.timings;
+        let limits = &cluster.limits;
+        Self {
+            attempt_timeout: timings.attempt_timeout,
+            attempts: timings.attempts,
+            failover_hold: timings.failover_hold,
+            operation_timeout: timings.operation_timeout,
+            connect_timeout: timings.connect_timeout,
+            limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
+            key: cluster.cluster_key(),
+            ..Self::default()
+        }
+    }
+}

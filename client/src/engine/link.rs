@@ -1,0 +1,187 @@
+//! One connection of the engine: where it leads, what waits for it, how long it is silent.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use crate::config::ClientConfig;
+use crate::session::Session;
+
+/// Pending bytes beyond this prolong the patience with a silent connection: a large value
+/// takes its time on the wire before it can be answered.
+const PENDING_BYTES_FREE: usize = 64 << 10;
+/// A slow but living network, in bytes per microsecond (20 MB/s).
+const BYTES_PER_US: u64 = 20;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// A shard of a server.
+    Server { server: u16, shard: u16 },
+    /// The master.
+    Master,
+    /// Whoever answers at the seed address with this index.
+    Seed(usize),
+}
+
+#[derive(Debug)]
+enum Stage {
+    Connecting { since: Micros },
+    Open(Session),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) place: Place,
+    /// Request ids that are to be sent when the connection is ready and has room.
+    pub(super) waiting: VecDeque<u32>,
+    /// Whether it is in the engine's list of links with bytes to send.
+    pub(super) in_unsent: bool,
+    stage: Stage,
+    /// Since when an answer is due and nothing has come; `None`: nothing is due.
+    silent_since: Option<Micros>,
+    /// A PING has been sent in this silence.
+    is_probed: bool,
+    /// This silence has been prolonged because the tick came late.
+    is_graced: bool,
+}
+
+/// What to do about a link at a tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Fine,
+    /// Silent for half the timeout: ask whether anybody is there.
+    Probe,
+    /// Silent for the whole timeout: the server is gone.
+    Dead,
+}
+
+impl Link {
+    pub(super) fn new(place: Place, now: Micros) -> Self {
+        Self {
+            place,
+            waiting: VecDeque::new(),
+            in_unsent: false,
+            stage: Stage::Connecting { since: now },
+            silent_since: None,
+            is_probed: false,
+            is_graced: false,
+        }
+    }
+
+    /// TCP has connected.
+    pub(super) fn open(&mut self, now: Micros, session: Session) {
+        self.stage = Stage::Open(session);
+        self.heard(now);
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting { .. })
+    }
+
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.stage {
+            Stage::Connecting { .. } => None,
+            Stage::Open(session) => Some(session),
+        }
+    }
+
+    /// Whether another request may be sent now.
+    pub(super) fn has_room(&self, config: &ClientConfig) -> bool {
+        match &self.stage {
+            Stage::Connecting { .. } => false,
+            Stage::Open(session) => {
+                session.is_ready() && session.pending() < config.in_flight_per_connection.max(1)
+            }
+        }
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        matches!(&self.stage, Stage::Open(session) if session.has_output())
+    }
+
+    pub(super) fn take_output(&mut self) -> Vec<u8> {
+        self.session().map(Session::take_output).unwrap_or_default()
+    }
+
+    /// Bytes have come: whoever is there, is alive.
+    pub(super) fn heard(&mut self, now: Micros) {
+        self.silent_since = self.is_answer_due().then_some(now);
+        (self.is_probed, self.is_graced) = (false, false);
+    }
+
+    /// A request has been sent.
+    pub(super) fn asked(&mut self, now: Micros) {
+        self.silent_since.get_or_insert(now);
+    }
+
+    /// A request is no longer waited for.
+    pub(super) fn forget(&mut self, id: u32) {
+        if let Some(session) = self.session() {
+            session.forget(id);
+        }
+        if !self.is_answer_due() {
+            self.silent_since = None;
+        }
+    }
+
+    pub(super) fn health(&mut self, now: Micros, config: &ClientConfig) -> Health {
+        let Some(dead_at) = self.dead_at(config) else { return Health::Fine };
+        if now < dead_at {
+            let is_due = self.probe_at(config).is_some_and(|due| due <= now);
+            return if is_due { Health::Probe } else { Health::Fine };
+        }
+        // The tick is far too late: it was this process that slept. What the other side has
+        // said meanwhile is still to be read.
+        if now.since(dead_at) > config.attempt_timeout / 2 && !self.is_graced {
+            self.is_graced = true;
+            match &mut self.stage {
+                Stage::Connecting { since } => *since = now,
+                Stage::Open(_) => self.silent_since = Some(now),
+            }
+            return Health::Fine;
+        }
+        Health::Dead
+    }
+
+    /// The PING is under way, or there is no need for one.
+    pub(super) fn probed(&mut self) {
+        self.is_probed = true;
+    }
+
+    pub(super) fn next_deadline(&self, config: &ClientConfig) -> Option<Micros> {
+        self.probe_at(config).or_else(|| self.dead_at(config))
+    }
+
+    /// All request ids that this connection was to carry: sent ones, then waiting ones.
+    pub(super) fn into_requests(self) -> (Vec<u32>, VecDeque<u32>) {
+        let sent = match self.stage {
+            Stage::Connecting { .. } => Vec::new(),
+            Stage::Open(session) => session.into_pending(),
+        };
+        (sent, self.waiting)
+    }
+
+    fn is_answer_due(&self) -> bool {
+        matches!(&self.stage, Stage::Open(session) if session.is_waiting())
+    }
+
+    fn dead_at(&self, config: &ClientConfig) -> Option<Micros> {
+        match &self.stage {
+            Stage::Connecting { since } => Some(*since + config.connect_timeout),
+            Stage::Open(session) => {
+                let slow_bytes = session.pending_bytes().saturating_sub(PENDING_BYTES_FREE);
+                let on_the_wire = Duration::from_micros(slow_bytes as u64 / BYTES_PER_US);
+                Some(self.silent_since? + config.attempt_timeout + on_the_wire)
+            }
+        }
+    }
+
+    fn probe_at(&self, config: &ClientConfig) -> Option<Micros> {
+        let is_ready = matches!(&self.stage, Stage::Open(session) if session.is_ready());
+        let silent_since = self.silent_since.filter(|_| is_ready && !self.is_probed)?;
+        Some(silent_since + config.attempt_timeout / 2)
+    }
+}

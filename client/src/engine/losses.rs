@@ -1,0 +1,178 @@
+//! Sends that failed: lost and silent connections, exhausted patience, and what the server's
+//! failover machine makes of it (claims 10, 12, 14).
+
+use standin_protocol::control::Kind;
+use standin_protocol::time::Micros;
+
+use super::link::{Health, Place};
+use super::operations::{Current, Work, no_answer};
+use super::{ConnId, Engine, Output};
+use crate::event::ClientEvent;
+use crate::failover::{Remedy, State};
+use crate::operation::{ClientError, Target};
+
+impl Engine {
+    /// A connection has ended: everything that it was to carry goes elsewhere, or fails with
+    /// `terminal` if another server could not do better.
+    pub(super) fn lose(
+        &mut self,
+        now: Micros,
+        conn: ConnId,
+        terminal: Option<ClientError>,
+        must_close: bool,
+    ) {
+        let Some(link) = self.links.remove(&conn) else { return };
+        self.by_place.retain(|_, other| *other != conn);
+        if must_close {
+            self.outputs.push_back(Output::Close { conn });
+        }
+        let (sent, waiting) = link.into_requests();
+        for &id in &sent {
+            if let Some(open) = self.open.get_mut(&id) {
+                open.sent_on.retain(|other| *other != conn);
+                open.is_outcome_open |= open.is_write();
+            }
+        }
+        for id in sent.into_iter().chain(waiting) {
+            let current = self.open.get(&id).and_then(|open| open.current);
+            if current.is_none_or(|current| current.conn != conn) {
+                continue;
+            }
+            match &terminal {
+                None => self.send_failed(now, id),
+                Some(error) => self.finish(now, id, Err(error.clone())),
+            }
+        }
+    }
+
+    /// Looks after silent connections.
+    pub(super) fn check_links(&mut self, now: Micros) {
+        let conns: Vec<ConnId> = self.links.keys().copied().collect();
+        for conn in conns {
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            let place = link.place;
+            match link.health(now, &self.config) {
+                Health::Fine => {}
+                Health::Dead => self.lose(now, conn, None, true),
+                Health::Probe => {
+                    link.probed();
+                    let id = self.insert(now, Work::Probe);
+                    if let Some(open) = self.open.get_mut(&id) {
+                        open.current = Some(Current { conn, place, trial: false });
+                    }
+                    self.transmit(now, conn, id);
+                    self.mark_unsent(conn);
+                }
+            }
+        }
+    }
+
+    /// The server lives, but has left this send unanswered for half the operation timeout.
+    pub(super) fn lose_patience(&mut self, now: Micros, id: u32, sends: u32) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        if open.sends == sends && open.current.is_some() {
+            open.is_outcome_open |= open.is_write();
+            self.send_failed(now, id);
+        }
+    }
+
+    /// The current send of a request has failed.
+    pub(super) fn send_failed(&mut self, now: Micros, id: u32) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let Some(Current { place, trial, .. }) = open.current.take() else { return };
+        open.failures += 1;
+        let failures = open.failures;
+        match (&open.work, place) {
+            (Work::Operation { .. }, Place::Server { server, .. }) => {
+                match self.failed(now, server, failures, trial) {
+                    Remedy::Resend => self.place(now, id, place, false),
+                    Remedy::NotifyAndStandIn | Remedy::StandIn => self.pass_over(now, id, server),
+                }
+            }
+            (Work::Question { .. }, _) if failures < self.config.attempts => {
+                self.place(now, id, place, false);
+            }
+            (Work::Question { target: Target::Any, .. }, Place::Server { server, .. }) => {
+                self.pass_over(now, id, server);
+            }
+            (Work::Question { target, .. }, _) => {
+                let error = no_answer(*target);
+                self.finish(now, id, Err(error));
+            }
+            (Work::MapFetch, place) => {
+                self.retire(now, id);
+                if matches!(place, Place::Seed(_)) {
+                    self.next_seed(now);
+                }
+            }
+            (Work::Probe, _) => self.retire(now, id),
+            (Work::Operation { .. }, Place::Master | Place::Seed(_)) => {
+                unreachable!("operations go to servers")
+            }
+        }
+    }
+
+    /// This server does not serve the request: on to the next candidate.
+    pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.current = None;
+        open.tried.push(server);
+        if !open.tried_ever.contains(&server) {
+            open.tried_ever.push(server);
+        }
+        self.dispatch(now, id);
+    }
+
+    /// Tells a server's machine of a failed send, and the master if failover mode begins.
+    pub(super) fn failed(
+        &mut self,
+        now: Micros,
+        server: u16,
+        failures: u32,
+        trial: bool,
+    ) -> Remedy {
+        let Some(router) = &mut self.router else { return Remedy::StandIn };
+        let machine = router.machine(server);
+        let was_trial = machine.state() == State::Trial;
+        let remedy = machine.failure(now, failures, trial);
+        if remedy == Remedy::NotifyAndStandIn {
+            self.event(ClientEvent::EnteredFailover { server, attempts: failures });
+            self.notify(now, Kind::ReportFailed, server, failures);
+        } else if was_trial && trial {
+            self.event(ClientEvent::TrialFailed { server });
+        }
+        remedy
+    }
+
+    /// The request that was a server's trial ended without the server's answer.
+    pub(super) fn trial_failed(&mut self, now: Micros, server: u16) {
+        self.failed(now, server, 0, true);
+    }
+
+    /// The server says that it is stopping.
+    pub(super) fn leaving(&mut self, now: Micros, server: u16) {
+        let Some(router) = &mut self.router else { return };
+        let machine = router.machine(server);
+        let before = machine.state();
+        machine.leaving(now);
+        match before {
+            State::Home => self.event(ClientEvent::EnteredFailover { server, attempts: 0 }),
+            State::Trial => self.event(ClientEvent::TrialFailed { server }),
+            State::Failover { .. } => {}
+        }
+    }
+
+    /// The server has answered; claim 14 if it was on trial.
+    pub(super) fn succeeded(&mut self, now: Micros, server: u16, trial: bool) {
+        let left = self.router.as_mut().is_some_and(|r| r.machine(server).success(trial));
+        if left {
+            self.event(ClientEvent::LeftFailover { server, by_map: false });
+            self.notify(now, Kind::ReportOk, server, 0);
+        }
+    }
+
+    fn notify(&mut self, now: Micros, kind: Kind, server: u16, attempts: u32) {
+        let nonce = self.notices.open(now, kind, server, attempts);
+        self.event(ClientEvent::Reported { kind, server, nonce });
+    }
+}

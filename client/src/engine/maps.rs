@@ -1,0 +1,177 @@
+//! Where the map comes from: the seeds, servers that know a newer one, the master's verdicts.
+
+use std::net::SocketAddr;
+
+use standin_protocol::control::{Datagram, Kind};
+use standin_protocol::frame::Status;
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_protocol::time::Micros;
+
+use super::link::Place;
+use super::operations::{Current, Work};
+use super::{ConnId, Engine, Output, Timer};
+use crate::event::ClientEvent;
+use crate::session::Reply;
+
+/// Addresses at which a server may answer, asked one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Seeds {
+    pub(super) addresses: Vec<SocketAddr>,
+    next: usize,
+    is_pausing: bool,
+}
+
+impl Engine {
+    /// Asks a seed for the map if operations wait for one and nobody is being asked.
+    pub(super) fn ask_a_seed(&mut self, now: Micros) {
+        if self.seeds.is_pausing {
+            return;
+        }
+        if self.router.is_some() || self.map_fetch.is_some() || self.unrouted.is_empty() {
+            return;
+        }
+        if self.seeds.next >= self.seeds.addresses.len() {
+            self.seeds.is_pausing = true;
+            self.seeds.next = 0;
+            self.set_timer(now + self.config.attempt_timeout / 2, Timer::Seed);
+            return;
+        }
+        let id = self.insert(now, Work::MapFetch);
+        self.map_fetch = Some(id);
+        self.place(now, id, Place::Seed(self.seeds.next), false);
+    }
+
+    /// The pause after a fruitless round is over.
+    pub(super) fn ask_seeds_again(&mut self, now: Micros) {
+        self.seeds.is_pausing = false;
+        self.ask_a_seed(now);
+    }
+
+    /// The seed that was asked is of no use.
+    pub(super) fn next_seed(&mut self, now: Micros) {
+        self.seeds.next += 1;
+        self.ask_a_seed(now);
+    }
+
+    /// A reply's tag tells that its sender may have a newer map: fetch it, but one at a time
+    /// and not in a storm.
+    pub(super) fn see_tag(&mut self, now: Micros, conn: ConnId, tag: u32) {
+        let Some(router) = &self.router else { return };
+        let is_newer = tag != 0 && MapEpoch::tag_is_newer(tag, router.map().epoch.tag());
+        if is_newer {
+            self.fetch_map(now, conn);
+        }
+    }
+
+    /// Asks for the map on a connection that is known to live.
+    pub(super) fn fetch_map(&mut self, now: Micros, conn: ConnId) {
+        if self.map_fetch.is_some() || now < self.map_fetch_not_before {
+            return;
+        }
+        let Some(place) = self.links.get(&conn).map(|link| link.place) else { return };
+        self.map_fetch_not_before = now + self.config.map_fetch_interval;
+        let id = self.insert(now, Work::MapFetch);
+        self.map_fetch = Some(id);
+        if let Some(open) = self.open.get_mut(&id) {
+            open.current = Some(Current { conn, place, trial: false });
+        }
+        self.transmit(now, conn, id);
+    }
+
+    /// The answer to the engine's own MAP.
+    pub(super) fn map_fetched(&mut self, now: Micros, conn: ConnId, id: u32, reply: &Reply) {
+        self.retire(now, id);
+        let map = match reply.status {
+            Status::Ok => ClusterMap::from_bytes(&reply.value).map_err(|error| error.to_string()),
+            status => Err(format!("the request for the map was answered {status}")),
+        };
+        match map {
+            Ok(map) if self.router.is_some() => self.apply(now, map),
+            Ok(map) => {
+                let epoch = map.epoch;
+                self.adopt(map);
+                self.event(ClientEvent::MapApplied { epoch });
+                // From now on connections are the servers', not the seeds'.
+                self.lose(now, conn, None, true);
+                for id in std::mem::take(&mut self.unrouted) {
+                    self.dispatch(now, id);
+                }
+            }
+            Err(reason) => {
+                self.event(ClientEvent::MapRefused { reason });
+                if self.router.is_none() {
+                    self.next_seed(now);
+                }
+            }
+        }
+    }
+
+    /// Obeys a map if it is newer, at once: also for what is under way to a server that it
+    /// says is offline.
+    pub(super) fn apply(&mut self, now: Micros, map: ClusterMap) {
+        let Some(router) = &mut self.router else { return };
+        if map.topology.id != router.map().topology.id {
+            let reason = "it is of another cluster, or the cluster file has changed".to_owned();
+            return self.event(ClientEvent::MapRefused { reason });
+        }
+        let epoch = map.epoch;
+        let Some(left) = router.apply(map) else { return };
+        let map = router.map().clone();
+        for server in left {
+            self.event(ClientEvent::LeftFailover { server, by_map: true });
+        }
+        self.event(ClientEvent::MapApplied { epoch });
+        let is_moved = |current: Current| match current.place {
+            Place::Server { server, .. } => map.state(server) == ServerState::Offline,
+            Place::Master | Place::Seed(_) => false,
+        };
+        let mut moved: Vec<(u32, Current)> = self
+            .open
+            .iter()
+            .filter(|(_, open)| matches!(open.work, Work::Operation { .. }))
+            .filter_map(|(id, open)| Some((*id, open.current.filter(|c| is_moved(*c))?)))
+            .collect();
+        moved.sort_unstable_by_key(|(id, _)| *id);
+        for (id, Current { place, trial, .. }) in moved {
+            let Place::Server { server, .. } = place else { continue };
+            if trial {
+                self.trial_failed(now, server);
+            }
+            if let Some(open) = self.open.get_mut(&id) {
+                open.is_outcome_open |= open.is_write() && !open.sent_on.is_empty();
+            }
+            self.pass_over(now, id, server);
+        }
+    }
+
+    /// A datagram came: only a verdict on an open notice means anything to a client. It
+    /// carries all states, which saves a fetch.
+    pub(super) fn datagram(&mut self, now: Micros, bytes: &[u8]) {
+        let Some(router) = &self.router else { return };
+        let topology = router.map().topology.clone();
+        let key = self.config.key.as_ref();
+        let Ok(verdict) = Datagram::parse(bytes, key, Some(topology.id)) else { return };
+        if verdict.kind != Kind::Verdict || !self.notices.close(verdict.subject, verdict.nonce) {
+            return;
+        }
+        let Datagram { subject: server, epoch, statuses, .. } = verdict;
+        let state = statuses.get(usize::from(server)).map(|status| status.state);
+        if let Some(state) = state {
+            self.event(ClientEvent::Verdict { server, state, epoch });
+        }
+        if statuses.len() == topology.servers.len() {
+            self.apply(now, ClusterMap::new(topology, epoch, statuses));
+        }
+    }
+
+    /// Sends the notices that are due.
+    pub(super) fn send_notices(&mut self, now: Micros) {
+        let Some(router) = &self.router else { return };
+        let map = router.map();
+        let to = map.topology.master;
+        while let Some(datagram) = self.notices.due(now, map.topology.id, map.epoch) {
+            let bytes = datagram.to_bytes(self.config.key.as_ref());
+            self.outputs.push_back(Output::Datagram { to, bytes });
+        }
+    }
+}

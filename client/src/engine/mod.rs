@@ -1,0 +1,351 @@
+//! The whole client as one machine without IO: operations in, bytes and results out.
+//!
+//! ```text
+//! Submit ─► operations.rs ─► router (map, failover) ─► link.rs ─► session ─► Send{conn}
+//! Received{conn} ─► session ─► replies.rs ─► Completed, or another server
+//!                        └──► maps.rs (newer map: fetch, apply)
+//! silence, close ─► losses.rs ─► failover ─► notices ─► Datagram to the master
+//! ```
+//! A send has failed when its connection is lost, or stays silent for the attempt timeout
+//! while an answer is due. Half-way a PING asks whether the server is there at all: one that
+//! answers it is slow, not dead, and sending elsewhere would only double the load. Replies on
+//! one connection are never held up by another: each server's links are its own.
+//!
+//! No clock, no randomness, no sockets: `now` and the seed are arguments. The same inputs
+//! give the same outputs.
+
+mod link;
+mod losses;
+mod maps;
+mod operations;
+mod replies;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::hello::cluster_id;
+use standin_protocol::map::{ClusterMap, MapEpoch};
+use standin_protocol::time::Micros;
+
+use crate::config::{Bootstrap, ClientConfig};
+use crate::event::ClientEvent;
+use crate::ids::IdMap;
+use crate::notices::Notices;
+use crate::operation::{Answer, ClientError, Operation, Question, Target};
+use crate::random::Random;
+use crate::router::Router;
+
+use link::{Link, Place};
+use maps::Seeds;
+use operations::Open;
+
+/// Names a connection; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// What happens to a client.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The caller wants something; [`Output::Completed`] will name this `op_id` exactly once,
+    /// at the latest when the operation timeout has passed.
+    Submit {
+        /// Chosen by the caller.
+        op_id: u64,
+        /// What is wanted.
+        operation: Operation,
+    },
+    /// The caller asks one party something; completed like an operation.
+    Ask {
+        /// Chosen by the caller.
+        op_id: u64,
+        /// Who is asked.
+        target: Target,
+        /// What is asked.
+        question: Question,
+    },
+    /// A connection asked for by [`Output::Connect`] is there.
+    Connected(ConnId),
+    /// A connection asked for could not be made.
+    ConnectFailed(ConnId),
+    /// Bytes came.
+    Received(ConnId, &'a [u8]),
+    /// The other side has closed, or reading or writing failed.
+    Closed(ConnId),
+    /// A datagram came from the master's address.
+    Datagram(&'a [u8]),
+    /// Time has passed; see [`Engine::next_deadline`].
+    Tick,
+}
+
+/// What a client wants done.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Open a TCP connection; report [`Input::Connected`] or [`Input::ConnectFailed`].
+    Connect {
+        /// Its name from now on.
+        conn: ConnId,
+        /// Where to.
+        addr: SocketAddr,
+        /// After this long the engine gives up by itself, with [`Output::Close`].
+        timeout: Duration,
+    },
+    /// Send these bytes, after those of earlier outputs.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Close the connection, or give up opening it. No input names it any more.
+    Close {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Send a datagram to the master.
+    Datagram {
+        /// The master's address.
+        to: SocketAddr,
+        /// The datagram.
+        bytes: Vec<u8>,
+    },
+    /// An operation or question has ended.
+    Completed {
+        /// The caller's name for it.
+        op_id: u64,
+        /// How it ended.
+        result: Result<Answer, ClientError>,
+    },
+    /// For observers.
+    Event(ClientEvent),
+}
+
+/// What wakes the engine besides operations' deadlines and silent links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// Route this operation again.
+    Dispatch(u32),
+    /// Try the seeds again.
+    Seed,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Engine {
+    config: ClientConfig,
+    client_id: u64,
+    /// 0 until the cluster's name is known.
+    cluster_id: u64,
+    random: Random,
+    router: Option<Router>,
+    seeds: Seeds,
+    notices: Notices,
+
+    links: BTreeMap<ConnId, Link>,
+    by_place: BTreeMap<(Place, u16), ConnId>,
+    last_conn: u64,
+
+    open: IdMap<Open>,
+    open_bytes: usize,
+    callers_open: usize,
+    last_id: u32,
+    /// Operations that wait for the first map, oldest (and so first to end) in front.
+    unrouted: VecDeque<u32>,
+    /// Request id of the map fetch under way.
+    map_fetch: Option<u32>,
+    map_fetch_not_before: Micros,
+
+    /// Both in order of time, because the timeouts are the same for all. May name ended
+    /// operations, but never at the front.
+    deadlines: VecDeque<(Micros, u32)>,
+    /// (due, request id, its number of sends then)
+    patience: VecDeque<(Micros, u32, u32)>,
+    timers: BinaryHeap<Reverse<(Micros, Timer)>>,
+
+    /// Links with bytes to send.
+    unsent: VecDeque<ConnId>,
+    outputs: VecDeque<Output>,
+}
+
+impl Engine {
+    /// A client that has done nothing yet. `client_id` and `seed` must be random: the first
+    /// names this client's requests over all its connections, the second spreads clients'
+    /// hold-downs.
+    #[must_use]
+    pub fn new(config: ClientConfig, bootstrap: Bootstrap, client_id: u64, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let notices =
+            Notices::new(client_id, config.notice_resend, config.notice_sends_max, random.next());
+        let mut engine = Self {
+            config,
+            client_id,
+            cluster_id: 0,
+            random,
+            router: None,
+            seeds: Seeds::default(),
+            notices,
+            links: BTreeMap::new(),
+            by_place: BTreeMap::new(),
+            last_conn: 0,
+            open: IdMap::default(),
+            open_bytes: 0,
+            callers_open: 0,
+            last_id: 0,
+            unrouted: VecDeque::new(),
+            map_fetch: None,
+            map_fetch_not_before: Micros::default(),
+            deadlines: VecDeque::new(),
+            patience: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            unsent: VecDeque::new(),
+            outputs: VecDeque::new(),
+        };
+        match bootstrap {
+            Bootstrap::Config(topology) => {
+                engine.adopt(ClusterMap::new(topology, MapEpoch::default(), Vec::new()));
+            }
+            Bootstrap::Seeds(addresses) => engine.seeds.addresses = addresses,
+        }
+        engine
+    }
+
+    /// Takes in what has happened. Then [`Self::poll`] until it is empty.
+    pub fn handle(&mut self, now: Micros, input: Input<'_>) {
+        match input {
+            Input::Submit { op_id, operation } => self.submit(now, op_id, operation),
+            Input::Ask { op_id, target, question } => self.ask(now, op_id, target, question),
+            Input::Connected(conn) => self.connected(now, conn),
+            Input::ConnectFailed(conn) | Input::Closed(conn) => self.lose(now, conn, None, false),
+            Input::Received(conn, bytes) => self.received(now, conn, bytes),
+            Input::Datagram(bytes) => self.datagram(now, bytes),
+            Input::Tick => self.tick(now),
+        }
+        self.send_notices(now);
+        self.forget_ended();
+    }
+
+    /// The next thing to do. Bytes come last, so that one call per wake-up and connection
+    /// sends all that there is.
+    pub fn poll(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        while let Some(conn) = self.unsent.pop_front() {
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            link.in_unsent = false;
+            let bytes = link.take_output();
+            if !bytes.is_empty() {
+                return Some(Output::Send { conn, bytes });
+            }
+        }
+        None
+    }
+
+    /// When [`Input::Tick`] is due; `None`: not until something else happens. May be earlier
+    /// than needed.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Micros> {
+        let links = self.links.values().filter_map(|link| link.next_deadline(&self.config)).min();
+        [
+            self.deadlines.front().map(|(due, _)| *due),
+            self.patience.front().map(|(due, ..)| *due),
+            self.timers.peek().map(|Reverse((due, _))| *due),
+            self.notices.next_deadline(),
+            links,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The map in force, once there is one.
+    #[must_use]
+    pub fn map(&self) -> Option<&Arc<ClusterMap>> {
+        self.router.as_ref().map(Router::map)
+    }
+
+    /// Operations and questions of callers that have not ended.
+    #[must_use]
+    pub fn open_operations(&self) -> usize {
+        self.callers_open
+    }
+
+    fn tick(&mut self, now: Micros) {
+        while let Some(&(due, id)) = self.deadlines.front() {
+            if due > now {
+                break;
+            }
+            self.deadlines.pop_front();
+            self.expire(now, id);
+        }
+        self.check_links(now);
+        while let Some(&(due, id, sends)) = self.patience.front() {
+            if due > now {
+                break;
+            }
+            self.patience.pop_front();
+            self.lose_patience(now, id, sends);
+        }
+        while let Some(&Reverse((due, timer))) = self.timers.peek() {
+            if due > now {
+                break;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Dispatch(id) => self.dispatch(now, id),
+                Timer::Seed => self.ask_seeds_again(now),
+            }
+        }
+    }
+
+    fn adopt(&mut self, map: ClusterMap) {
+        self.cluster_id = cluster_id(&map.topology.name);
+        self.router = Some(Router::new(map, &self.config, self.random.next()));
+    }
+
+    fn event(&mut self, event: ClientEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn set_timer(&mut self, due: Micros, timer: Timer) {
+        self.timers.push(Reverse((due, timer)));
+    }
+
+    fn mark_unsent(&mut self, conn: ConnId) {
+        if let Some(link) = self.links.get_mut(&conn)
+            && !link.in_unsent
+            && link.has_output()
+        {
+            link.in_unsent = true;
+            self.unsent.push_back(conn);
+        }
+    }
+
+    /// Keeps the fronts of the queues open operations, and the queues' lengths in proportion to
+    /// the number of those.
+    fn forget_ended(&mut self) {
+        let open = &self.open;
+        while self.deadlines.front().is_some_and(|(_, id)| !open.contains_key(id)) {
+            self.deadlines.pop_front();
+        }
+        while self.unrouted.front().is_some_and(|id| !open.contains_key(id)) {
+            self.unrouted.pop_front();
+        }
+        let is_current =
+            |(_, id, sends): &(Micros, u32, u32)| open.get(id).is_some_and(|o| o.sends == *sends);
+        while self.patience.front().is_some_and(|entry| !is_current(entry)) {
+            self.patience.pop_front();
+        }
+        let length_max = 2 * open.len() + 1_024;
+        if self.deadlines.len() > length_max {
+            self.deadlines.retain(|(_, id)| open.contains_key(id));
+        }
+        if self.patience.len() > length_max {
+            self.patience.retain(is_current);
+        }
+    }
+}

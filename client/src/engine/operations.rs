@@ -1,0 +1,413 @@
+//! The way of one operation: checked, routed, sent, ended exactly once.
+
+use standin_protocol::frame::{RequestHeader, request_flags};
+use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
+use standin_protocol::time::Micros;
+
+use super::link::{Link, Place};
+use super::{ConnId, Engine, Output, Timer};
+use crate::event::ClientEvent;
+use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target};
+use crate::session::Session;
+
+/// What an open request is for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A caller's operation.
+    Operation { op_id: u64, operation: Operation, partition: Option<u32> },
+    /// A caller's question.
+    Question { op_id: u64, target: Target, question: Question },
+    /// The engine's own PING on a silent connection.
+    Probe,
+    /// The engine's own MAP.
+    MapFetch,
+}
+
+/// Where an operation is at the moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Current {
+    pub(super) conn: ConnId,
+    pub(super) place: Place,
+    /// The server's failover machine waits for this send's fate.
+    pub(super) trial: bool,
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) work: Work,
+    pub(super) deadline: Micros,
+    /// The send that decides; `None` while it waits for a map or a timer.
+    pub(super) current: Option<Current>,
+    /// Unsuccessful sends to the current server.
+    pub(super) failures: u32,
+    /// Servers that have not served it, in this round.
+    pub(super) tried: Vec<u16>,
+    /// All servers that have not served it.
+    pub(super) tried_ever: Vec<u16>,
+    /// Connections on which an answer may still come.
+    pub(super) sent_on: Vec<ConnId>,
+    pub(super) sends: u32,
+    /// A send may have taken effect, but its connection was lost or given up.
+    pub(super) is_outcome_open: bool,
+    pub(super) overloads: u32,
+}
+
+impl Open {
+    pub(super) fn new(work: Work, deadline: Micros) -> Self {
+        Self {
+            work,
+            deadline,
+            current: None,
+            failures: 0,
+            tried: Vec::new(),
+            tried_ever: Vec::new(),
+            sent_on: Vec::new(),
+            sends: 0,
+            is_outcome_open: false,
+            overloads: 0,
+        }
+    }
+
+    /// Bytes that count against the client's bound.
+    fn bytes(&self) -> usize {
+        match &self.work {
+            Work::Operation { operation, .. } => {
+                operation.key.len() + operation.action.value().len()
+            }
+            Work::Question { .. } | Work::Probe | Work::MapFetch => 0,
+        }
+    }
+
+    pub(super) fn is_write(&self) -> bool {
+        matches!(&self.work, Work::Operation { operation, .. } if operation.action.is_write())
+    }
+
+    fn denies_the_write(&self, result: &Result<Answer, ClientError>) -> bool {
+        let is_mismatch = |answer: &Answer| matches!(answer.outcome, Outcome::Mismatch { .. });
+        self.is_write() && result.as_ref().map_or(true, is_mismatch)
+    }
+
+    fn op_id(&self) -> Option<u64> {
+        match self.work {
+            Work::Operation { op_id, .. } | Work::Question { op_id, .. } => Some(op_id),
+            Work::Probe | Work::MapFetch => None,
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn submit(&mut self, now: Micros, op_id: u64, operation: Operation) {
+        let bytes = operation.key.len() + operation.action.value().len();
+        if let Err(error) = self.admit(&operation, bytes) {
+            self.outputs.push_back(Output::Completed { op_id, result: Err(error) });
+            return;
+        }
+        self.open_bytes += bytes;
+        let id = self.insert(now, Work::Operation { op_id, operation, partition: None });
+        self.dispatch(now, id);
+    }
+
+    pub(super) fn ask(&mut self, now: Micros, op_id: u64, target: Target, question: Question) {
+        if self.callers_open >= self.config.operations_max {
+            let result = Err(self.overloaded());
+            self.outputs.push_back(Output::Completed { op_id, result });
+            return;
+        }
+        let id = self.insert(now, Work::Question { op_id, target, question });
+        self.dispatch(now, id);
+    }
+
+    /// Registers a request under an id that no open one has.
+    pub(super) fn insert(&mut self, now: Micros, work: Work) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            // Zero is HELLO's.
+            if self.last_id != 0 && !self.open.contains_key(&self.last_id) {
+                break;
+            }
+        }
+        let deadline = now + self.config.operation_timeout;
+        let open = Open::new(work, deadline);
+        self.callers_open += usize::from(open.op_id().is_some());
+        self.open.insert(self.last_id, open);
+        self.deadlines.push_back((deadline, self.last_id));
+        self.last_id
+    }
+
+    /// Sends a request on its way; it has no current send.
+    pub(super) fn dispatch(&mut self, now: Micros, id: u32) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        debug_assert!(open.current.is_none(), "dispatched while under way");
+        let Some(router) = &mut self.router else {
+            self.unrouted.push_back(id);
+            self.ask_a_seed(now);
+            return;
+        };
+        open.failures = 0;
+        match &mut open.work {
+            Work::Operation { operation, partition, .. } => {
+                let partition = *partition.get_or_insert_with(|| {
+                    router.map().topology.partition(operation.keyspace, &operation.key)
+                });
+                let Some(route) = router.route(now, partition, &open.tried) else {
+                    return self.another_round(now, id);
+                };
+                if route.trial {
+                    self.event(ClientEvent::Trial { server: route.server });
+                }
+                let place = Place::Server { server: route.server, shard: route.shard };
+                self.place(now, id, place, route.trial);
+            }
+            Work::Question { target, question, .. } => {
+                let (target, question) = (*target, *question);
+                match self.place_of(target, question, id) {
+                    Ok(place) => self.place(now, id, place, false),
+                    Err(error) => self.finish(now, id, Err(error)),
+                }
+            }
+            Work::Probe | Work::MapFetch => {}
+        }
+    }
+
+    /// Puts a request on the connection to a place, which is opened if need be.
+    pub(super) fn place(&mut self, now: Micros, id: u32, place: Place, trial: bool) {
+        let lanes = match place {
+            Place::Server { .. } => self.config.connections_per_shard.max(1),
+            Place::Master | Place::Seed(_) => 1,
+        };
+        let lane = u16::try_from(id % u32::from(lanes)).unwrap_or(0);
+        let conn = match self.by_place.get(&(place, lane)) {
+            Some(conn) => *conn,
+            None => self.connect(now, place, lane),
+        };
+        if let Some(open) = self.open.get_mut(&id) {
+            open.current = Some(Current { conn, place, trial });
+        }
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.waiting.push_back(id);
+        }
+        self.transmit_waiting(now, conn);
+    }
+
+    /// Sends what waits for a connection, as far as there is room.
+    pub(super) fn transmit_waiting(&mut self, now: Micros, conn: ConnId) {
+        while let Some(link) = self.links.get_mut(&conn) {
+            if !link.has_room(&self.config) {
+                break;
+            }
+            let Some(id) = link.waiting.pop_front() else { break };
+            let is_here = |open: &Open| open.current.is_some_and(|current| current.conn == conn);
+            if self.open.get(&id).is_some_and(is_here) {
+                self.transmit(now, conn, id);
+            }
+        }
+        self.mark_unsent(conn);
+    }
+
+    pub(super) fn transmit(&mut self, now: Micros, conn: ConnId, id: u32) {
+        let (Some(link), Some(open)) = (self.links.get_mut(&conn), self.open.get_mut(&id)) else {
+            return;
+        };
+        let (opcode, keyspace, key, value) = match &open.work {
+            Work::Operation { operation: o, .. } => {
+                (o.action.opcode(), o.keyspace, &o.key[..], o.action.value())
+            }
+            Work::Question { question, .. } => (question.opcode(), 0, &[][..], &[][..]),
+            Work::Probe => (Question::Ping { shard: 0 }.opcode(), 0, &[][..], &[][..]),
+            Work::MapFetch => (Question::Map.opcode(), 0, &[][..], &[][..]),
+        };
+        let mut header = RequestHeader::new(opcode, keyspace, id);
+        if let Work::Operation { operation, .. } = &open.work {
+            header.set_ttl_s(operation.action.ttl_s());
+            if let Action::Cas { version, .. } = operation.action {
+                header.cas_version = version;
+            }
+        }
+        if open.sends > 0 {
+            header.flags |= request_flags::RETRY;
+        }
+        let left_ms = open.deadline.since(now).as_millis();
+        header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX).max(1);
+        header.map_epoch = self.router.as_ref().map_or(0, |router| router.map().epoch.tag());
+        let Some(session) = link.session() else { return };
+        session.send(header, opcode, key, value);
+        link.asked(now);
+        open.sends += 1;
+        if !open.sent_on.contains(&conn) {
+            open.sent_on.push(conn);
+        }
+        let patience = now + self.config.operation_timeout / 2;
+        self.patience.push_back((patience, id, open.sends));
+    }
+
+    /// Ends a caller's request, exactly once.
+    pub(super) fn finish(&mut self, now: Micros, id: u32, result: Result<Answer, ClientError>) {
+        let Some(open) = self.open.get(&id) else { return };
+        // What the last send says of itself says nothing of an earlier one without an answer.
+        let is_unknown = open.is_outcome_open && open.denies_the_write(&result);
+        let result = if is_unknown { Err(ClientError::OutcomeUnknown) } else { result };
+        if let Some(op_id) = open.op_id() {
+            self.callers_open -= 1;
+            self.outputs.push_back(Output::Completed { op_id, result });
+        }
+        self.retire(now, id);
+    }
+
+    /// Nobody waits for this request any more.
+    pub(super) fn retire(&mut self, now: Micros, id: u32) {
+        let Some(open) = self.open.remove(&id) else { return };
+        self.open_bytes -= open.bytes();
+        for conn in &open.sent_on {
+            if let Some(link) = self.links.get_mut(conn) {
+                link.forget(id);
+            }
+        }
+        if self.map_fetch == Some(id) {
+            self.map_fetch = None;
+        }
+        // Its end was not its trial's success: failover mode goes on.
+        if let Some(Current { place: Place::Server { server, .. }, trial: true, .. }) = open.current
+        {
+            self.trial_failed(now, server);
+        }
+        for conn in open.sent_on {
+            self.transmit_waiting(now, conn);
+        }
+    }
+
+    /// The operation timeout has passed.
+    pub(super) fn expire(&mut self, now: Micros, id: u32) {
+        let Some(open) = self.open.get(&id) else { return };
+        let was_sent = open.is_outcome_open || !open.sent_on.is_empty();
+        let error = match &open.work {
+            _ if open.is_write() && was_sent => ClientError::OutcomeUnknown,
+            Work::Question { target, .. } if self.router.is_some() => no_answer(*target),
+            _ if self.router.is_none() => ClientError::NoMap,
+            _ if open.overloads > 0 && open.current.is_none() => self.overloaded(),
+            _ if !was_sent || !open.tried_ever.is_empty() => {
+                ClientError::Unavailable { tried: open.tried_ever.clone() }
+            }
+            _ => ClientError::DeadlineExceeded,
+        };
+        // A server that left it unanswered to the end has failed it.
+        if let Some(Current { place: Place::Server { server, .. }, trial, .. }) = open.current
+            && matches!(open.work, Work::Operation { .. })
+        {
+            let failures = open.failures + 1;
+            if let Some(open) = self.open.get_mut(&id) {
+                open.current = None;
+            }
+            self.failed(now, server, failures, trial);
+        }
+        self.finish(now, id, Err(error));
+    }
+
+    pub(super) fn overloaded(&self) -> ClientError {
+        ClientError::Overloaded { retry_after: self.config.attempt_timeout }
+    }
+
+    /// Everybody who may serve it has been tried: begin anew after a pause, until the
+    /// deadline ends it.
+    fn another_round(&mut self, now: Micros, id: u32) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.tried.clear();
+            self.set_timer(now + self.config.attempt_timeout / 2, Timer::Dispatch(id));
+        }
+    }
+
+    fn admit(&self, operation: &Operation, bytes: usize) -> Result<(), ClientError> {
+        let limits = self.config.limits;
+        let (key, value) = (operation.key.len(), operation.action.value().len());
+        if key > usize::from(limits.key_bytes) {
+            let text = format!("the key has {key} bytes, the limit is {}", limits.key_bytes);
+            return Err(ClientError::TooLarge(text));
+        }
+        if value > limits.value_bytes as usize {
+            let text = format!("the value has {value} bytes, the limit is {}", limits.value_bytes);
+            return Err(ClientError::TooLarge(text));
+        }
+        if self.callers_open >= self.config.operations_max
+            || self.open_bytes + bytes > self.config.operation_bytes_max.max(bytes)
+        {
+            return Err(self.overloaded());
+        }
+        Ok(())
+    }
+
+    fn place_of(&self, target: Target, question: Question, id: u32) -> Result<Place, ClientError> {
+        let Some(router) = &self.router else { return Err(ClientError::NoMap) };
+        let servers = &router.map().topology.servers;
+        let shard = match question {
+            Question::Ping { shard } => shard,
+            Question::Stats | Question::Map => 0,
+        };
+        let server = match target {
+            Target::Master => return Ok(Place::Master),
+            Target::Server(server) => server,
+            Target::Any => {
+                let tried = self.open.get(&id).map_or(&[][..], |open| &open.tried);
+                let ids = 0..u16::try_from(servers.len()).unwrap_or(u16::MAX);
+                let untried = ids.into_iter().find(|server| !tried.contains(server));
+                untried.ok_or_else(|| no_answer(target))?
+            }
+        };
+        match servers.get(usize::from(server)) {
+            None => Err(ClientError::NoSuchTarget(format!("server of id {server}"))),
+            Some(info) if shard >= info.shards => {
+                Err(ClientError::NoSuchTarget(format!("shard {shard} at {}", info.name)))
+            }
+            Some(_) => Ok(Place::Server { server, shard }),
+        }
+    }
+
+    fn connect(&mut self, now: Micros, place: Place, lane: u16) -> ConnId {
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        self.links.insert(conn, Link::new(place, now));
+        self.by_place.insert((place, lane), conn);
+        let topology = self.router.as_ref().map(|router| &router.map().topology);
+        let addr = match (place, topology) {
+            (Place::Server { server, .. }, Some(topology)) => {
+                topology.servers.get(usize::from(server)).map(|info| info.address)
+            }
+            (Place::Master, Some(topology)) => Some(topology.master),
+            (Place::Seed(index), _) => self.seeds.addresses.get(index).copied(),
+            (Place::Server { .. } | Place::Master, None) => None,
+        };
+        let timeout = self.config.connect_timeout;
+        // Only places that the map or the list of seeds names are ever asked for.
+        if let Some(addr) = addr {
+            self.outputs.push_back(Output::Connect { conn, addr, timeout });
+        }
+        conn
+    }
+
+    pub(super) fn connected(&mut self, now: Micros, conn: ConnId) {
+        let Some(link) = self.links.get_mut(&conn) else { return };
+        if !link.is_connecting() {
+            return;
+        }
+        let shard = match link.place {
+            Place::Server { shard, .. } => shard,
+            Place::Master | Place::Seed(_) => ANY_SHARD,
+        };
+        let hello = HelloBody {
+            client_id: self.client_id,
+            cluster_id: self.cluster_id,
+            shard,
+            role: Role::Client as u8,
+            ..HelloBody::default()
+        };
+        link.open(now, Session::new(hello, self.config.key.clone()));
+        self.mark_unsent(conn);
+    }
+}
+
+pub(super) fn no_answer(target: Target) -> ClientError {
+    ClientError::NoAnswer(match target {
+        Target::Server(id) => format!("the server of id {id}"),
+        Target::Master => "the master".to_owned(),
+        Target::Any => "any server".to_owned(),
+    })
+}

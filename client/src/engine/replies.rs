@@ -1,0 +1,203 @@
+//! What the servers say: bytes to replies, replies to results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::frame::{FrameError, Status};
+use standin_protocol::hello::HelloReply;
+use standin_protocol::map::ClusterMap;
+use standin_protocol::time::Micros;
+
+use super::link::Place;
+use super::operations::Work;
+use super::{ConnId, Engine, Timer};
+use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Value};
+use crate::session::{Incoming, Reply, SessionError};
+
+/// `served_by` of the master, and `server` of its hello.
+const MASTER: u16 = 0xFFFF;
+
+impl Engine {
+    pub(super) fn received(&mut self, now: Micros, conn: ConnId, bytes: &[u8]) {
+        let Some(session) = self.links.get_mut(&conn).and_then(|link| link.session()) else {
+            return;
+        };
+        session.receive(bytes);
+        // The link may be closed by what it says.
+        while let Some(link) = self.links.get_mut(&conn) {
+            let place = link.place;
+            match link.session().map(|session| session.poll()) {
+                Some(Ok(Some(Incoming::Ready(hello)))) => self.greeted(now, conn, place, hello),
+                Some(Ok(Some(Incoming::Reply(reply)))) => self.replied(now, conn, place, reply),
+                Some(Err(error)) => return self.broken(now, conn, place, &error),
+                Some(Ok(None)) | None => break,
+            }
+        }
+        if let Some(link) = self.links.get_mut(&conn) {
+            link.heard(now);
+            self.transmit_waiting(now, conn);
+        }
+    }
+
+    fn greeted(&mut self, now: Micros, conn: ConnId, place: Place, hello: HelloReply) {
+        let is_expected = match place {
+            Place::Server { server, .. } => hello.server == server,
+            Place::Master => hello.server == MASTER,
+            Place::Seed(_) => true,
+        };
+        if self.cluster_id != 0 && hello.cluster_id != self.cluster_id || !is_expected {
+            // Somebody else has the address: as good as nobody there.
+            self.lose(now, conn, None, true);
+        }
+    }
+
+    fn broken(&mut self, now: Micros, conn: ConnId, place: Place, error: &SessionError) {
+        let terminal = match error {
+            SessionError::AuthFailed => Some(ClientError::AuthFailed),
+            SessionError::Refused(Status::NoSuchShard | Status::UnsupportedVersion)
+            | SessionError::Frame(FrameError::BadVersion(_)) => {
+                Some(ClientError::Protocol(error.to_string()))
+            }
+            SessionError::Refused(Status::ShuttingDown) => {
+                if let Place::Server { server, .. } = place {
+                    self.leaving(now, server);
+                }
+                None
+            }
+            _ => None,
+        };
+        tracing::debug!(?place, %error, "connection given up");
+        self.lose(now, conn, terminal, true);
+    }
+
+    fn replied(&mut self, now: Micros, conn: ConnId, place: Place, reply: Reply) {
+        let id = reply.header.request_id;
+        let tag = reply.header.map_epoch;
+        let Some(open) = self.open.get_mut(&id) else { return };
+        open.sent_on.retain(|other| *other != conn);
+        let is_current = open.current.is_some_and(|current| current.conn == conn);
+        let server = match place {
+            Place::Server { server, .. } => server,
+            Place::Master | Place::Seed(_) => MASTER,
+        };
+        match &open.work {
+            Work::Probe => self.retire(now, id),
+            Work::MapFetch => return self.map_fetched(now, conn, id, &reply),
+            Work::Question { question, .. } => {
+                let outcome = answer_to_question(*question, &reply);
+                let result = answer(outcome, server, reply.header.flags, open.sends);
+                self.finish(now, id, result);
+            }
+            Work::Operation { .. } if is_current => {
+                self.operation_replied(now, conn, id, server, reply);
+            }
+            // A late answer from a server that was given up. Both sends carried the same
+            // identity and value, so if it says "done", then it is.
+            Work::Operation { operation, .. } => {
+                if matches!(reply.status, Status::Ok | Status::NotFound) {
+                    let (flags, sends) = (reply.header.flags, open.sends);
+                    let result = answer(result_of(operation, reply), server, flags, sends);
+                    self.finish(now, id, result);
+                }
+            }
+        }
+        self.see_tag(now, conn, tag);
+    }
+
+    fn operation_replied(&mut self, now: Micros, conn: ConnId, id: u32, server: u16, reply: Reply) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        // Its fate is decided here, whatever else becomes of the operation.
+        let trial = open.current.as_mut().is_some_and(|c| std::mem::take(&mut c.trial));
+        if reply.status == Status::ShuttingDown {
+            self.leaving(now, server);
+            return self.pass_over(now, id, server);
+        }
+        self.succeeded(now, server, trial);
+        let Some(open) = self.open.get_mut(&id) else { return };
+        match reply.status {
+            Status::Unavailable => self.pass_over(now, id, server),
+            Status::NotOwner => {
+                self.fetch_map(now, conn);
+                self.pass_over(now, id, server);
+            }
+            Status::Overloaded => {
+                let retry_after = Duration::from_millis(reply.header.retry_after_ms.max(1).into());
+                if open.overloads == 0 && now + retry_after < open.deadline {
+                    open.overloads = 1;
+                    open.current = None;
+                    self.set_timer(now + retry_after, Timer::Dispatch(id));
+                } else {
+                    self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
+                }
+            }
+            _ => {
+                let Work::Operation { operation, .. } = &open.work else { return };
+                let (flags, sends) = (reply.header.flags, open.sends);
+                let result = answer(result_of(operation, reply), server, flags, sends);
+                self.finish(now, id, result);
+            }
+        }
+    }
+}
+
+fn answer(
+    outcome: Result<Outcome, ClientError>,
+    served_by: u16,
+    flags: u8,
+    sends: u32,
+) -> Result<Answer, ClientError> {
+    Ok(Answer { outcome: outcome?, served_by, flags, sends })
+}
+
+fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError> {
+    let version = reply.header.cas_version;
+    let ttl_s = reply.header.ttl_s;
+    Ok(match (reply.status, &operation.action) {
+        (Status::Ok, Action::Get) => Outcome::Value(Value { bytes: reply.value, version, ttl_s }),
+        (Status::Ok, Action::Put { .. } | Action::Cas { .. }) => Outcome::Written { version },
+        (Status::Ok, Action::Delete) => Outcome::Deleted,
+        (Status::Ok, Action::Touch { .. }) => Outcome::Touched { ttl_s },
+        // Nothing cached is as good as dropped.
+        (Status::Ok | Status::NotFound, Action::Invalidate) => Outcome::Invalidated,
+        (Status::NotFound, _) => Outcome::NotFound,
+        (Status::VersionMismatch, _) => Outcome::Mismatch { version },
+        (Status::OriginUnavailable, _) => return Err(ClientError::OriginUnavailable),
+        (Status::OriginRejected, _) => return Err(ClientError::OriginRejected(text(&reply))),
+        (Status::OutcomeUnknown, _) => return Err(ClientError::OutcomeUnknown),
+        (Status::DeadlineExceeded, _) => return Err(ClientError::DeadlineExceeded),
+        (Status::UnknownKeyspace, _) => {
+            return Err(ClientError::UnknownKeyspace(operation.keyspace));
+        }
+        (Status::TooLarge, _) => return Err(ClientError::TooLarge(text(&reply))),
+        (Status::NotSupported, action) => {
+            let (keyspace, opcode) = (operation.keyspace, action.opcode());
+            return Err(ClientError::NotSupported { keyspace, opcode });
+        }
+        (Status::AuthRequired | Status::AuthFailed, _) => return Err(ClientError::AuthFailed),
+        (status, _) => return Err(ClientError::Protocol(format!("the server answered {status}"))),
+    })
+}
+
+fn text(reply: &Reply) -> String {
+    String::from_utf8_lossy(&reply.value).into_owned()
+}
+
+fn answer_to_question(question: Question, reply: &Reply) -> Result<Outcome, ClientError> {
+    if reply.status != Status::Ok {
+        let text = format!("{} was answered {}", question.opcode(), reply.status);
+        return Err(ClientError::Protocol(text));
+    }
+    let unreadable = |error: &dyn std::fmt::Display| ClientError::Protocol(error.to_string());
+    match question {
+        Question::Ping { .. } => {
+            PingReply::from_bytes(&reply.value).map(Outcome::Ping).map_err(|e| unreadable(&e))
+        }
+        Question::Stats => {
+            StatsReply::from_bytes(&reply.value).map(Outcome::Stats).map_err(|e| unreadable(&e))
+        }
+        Question::Map => ClusterMap::from_bytes(&reply.value)
+            .map(|map| Outcome::Map(Arc::new(map)))
+            .map_err(|e| unreadable(&e)),
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine against made-up servers, in virtual time.
+
+mod claims;
+mod properties;
+mod rules;
+mod world;

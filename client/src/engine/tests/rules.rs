@@ -1,0 +1,302 @@
+//! What the claims leave open: statuses, maps, bounds, slow servers.
+
+use std::time::Duration;
+
+use standin_protocol::frame::{FrameLimits, Opcode, Status};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
+
+use super::world::{Mode, World};
+use crate::engine::Input;
+use crate::event::ClientEvent as E;
+use crate::operation::{Action, ClientError, Outcome, Question, Target};
+use crate::testing::topology;
+use crate::{Bootstrap, ClientConfig};
+
+const EPOCH: MapEpoch = MapEpoch { term: 3, counter: 1 };
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn put() -> Action {
+    Action::Put { value: b"v".to_vec(), ttl_s: 0 }
+}
+
+fn cas() -> Action {
+    Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 }
+}
+
+fn offline(world: &World, server: usize) -> ClusterMap {
+    let mut statuses = vec![ServerStatus::default(); world.servers.len()];
+    statuses[server].state = ServerState::Offline;
+    statuses[server].since = EPOCH;
+    ClusterMap::new(world.topology.clone(), EPOCH, statuses)
+}
+
+#[test]
+fn each_status_has_its_result() {
+    let table: [(Status, ClientError); 7] = [
+        (Status::OriginUnavailable, ClientError::OriginUnavailable),
+        (Status::OriginRejected, ClientError::OriginRejected("value".to_owned())),
+        (Status::OutcomeUnknown, ClientError::OutcomeUnknown),
+        (Status::DeadlineExceeded, ClientError::DeadlineExceeded),
+        (Status::UnknownKeyspace, ClientError::UnknownKeyspace(1)),
+        (Status::TooLarge, ClientError::TooLarge("value".to_owned())),
+        (Status::NotSupported, ClientError::NotSupported { keyspace: 1, opcode: Opcode::Put }),
+    ];
+    for (status, error) in table {
+        let mut world = World::new(&[0, 0]);
+        let (_, home, _) = world.key();
+        world.servers[home].mode = Mode::Says(status);
+        assert_eq!(world.run(put()), Err(error), "{status}");
+        assert!(world.events.is_empty(), "{status}: the server has answered");
+    }
+}
+
+#[test]
+fn each_operation_has_its_outcome() {
+    let mut world = World::new(&[0, 0]);
+    let table = [
+        (put(), Outcome::Written { version: 9 }),
+        (cas(), Outcome::Written { version: 9 }),
+        (Action::Delete, Outcome::Deleted),
+        (Action::Touch { ttl_s: 5 }, Outcome::Touched { ttl_s: 0 }),
+        (Action::Invalidate, Outcome::Invalidated),
+    ];
+    for (action, outcome) in table {
+        assert_eq!(world.run(action).unwrap().outcome, outcome);
+    }
+    let (_, home, _) = world.key();
+    world.servers[home].mode = Mode::Says(Status::VersionMismatch);
+    assert_eq!(world.run(cas()).unwrap().outcome, Outcome::Mismatch { version: 9 });
+    world.servers[home].mode = Mode::Says(Status::NotFound);
+    assert_eq!(world.get().unwrap().outcome, Outcome::NotFound);
+}
+
+#[test]
+fn overloaded_is_tried_once_more_after_the_time_it_names() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, _) = world.key();
+    world.servers[home].mode = Mode::Says(Status::Overloaded);
+    let began = world.now;
+    let error = world.get().unwrap_err();
+    assert_eq!(error, ClientError::Overloaded { retry_after: ms(20) });
+    assert!(world.now.since(began) >= ms(20));
+    assert_eq!(world.servers[home].requests.len(), 2);
+    let op = world.submit(Action::Get);
+    world.run_for(ms(10));
+    world.servers[home].mode = Mode::Up;
+    assert!(world.result(op).is_ok());
+}
+
+#[test]
+fn a_server_that_stops_or_can_not_serve_is_passed_over() {
+    for status in [Status::ShuttingDown, Status::Unavailable, Status::NotOwner] {
+        let mut world = World::new(&[0, 0]);
+        let (_, home, stand_in) = world.key();
+        world.servers[home].mode = Mode::Says(status);
+        assert_eq!(usize::from(world.get().unwrap().served_by), stand_in, "{status}");
+        assert!(world.notices.is_empty());
+        let entered = world.events.iter().any(|e| matches!(e, E::EnteredFailover { .. }));
+        assert_eq!(entered, status == Status::ShuttingDown, "{status}");
+    }
+}
+
+#[test]
+fn a_newer_tag_fetches_the_map_once_and_it_is_obeyed() {
+    let mut world = World::new(&[0, 0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].map = offline(&world, home);
+    let ops: Vec<u64> = (0..5).map(|_| world.submit(Action::Get)).collect();
+    for op in ops {
+        world.result(op).unwrap();
+    }
+    world.run_for(ms(50));
+    let maps = world.servers[home].requests.iter().filter(|r| r.opcode == Opcode::Map as u8);
+    assert_eq!(maps.count(), 1);
+    assert_eq!(world.take_events(), [E::MapApplied { epoch: EPOCH }]);
+    assert_eq!(usize::from(world.get().unwrap().served_by), stand_in);
+}
+
+#[test]
+fn a_map_moves_what_is_under_way() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].mode = Mode::Stuck;
+    let op = world.submit(Action::Get);
+    world.run_for(ms(30));
+    let map = offline(&world, home);
+    let now = world.now;
+    world.engine.apply(now, map);
+    world.handle(Input::Tick);
+    assert_eq!(usize::from(world.result(op).unwrap().served_by), stand_in);
+    assert!(world.now.since(now) < ms(5));
+}
+
+#[test]
+fn seeds_are_asked_until_one_knows_the_map() {
+    let groups = [0, 0, 0];
+    let addresses = topology(&groups).servers.iter().map(|s| s.address).collect();
+    let mut world = World::with(&groups, ClientConfig::default(), Bootstrap::Seeds(addresses));
+    world.servers[0].mode = Mode::Refuse;
+    world.servers[1].mode = Mode::Silent;
+    assert!(world.get().is_ok());
+    assert!(matches!(world.events[0], E::MapApplied { .. }));
+    assert!(world.engine.map().is_some());
+}
+
+#[test]
+fn without_any_seed_operations_end_in_time() {
+    let addresses = topology(&[0, 0]).servers.iter().map(|s| s.address).collect();
+    let mut world = World::with(&[0, 0], ClientConfig::default(), Bootstrap::Seeds(addresses));
+    world.kill(0);
+    world.kill(1);
+    let began = world.now;
+    assert_eq!(world.get(), Err(ClientError::NoMap));
+    assert_eq!(world.now.since(began), ClientConfig::default().operation_timeout);
+    assert!(world.connects < 150, "{} connects", world.connects);
+    world.servers[1].mode = Mode::Up;
+    assert!(world.get().is_ok());
+}
+
+#[test]
+fn a_slow_answer_is_waited_for_without_failover() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, _) = world.key();
+    world.servers[home].data_delay = ms(700);
+    let answer = world.get().unwrap();
+    assert_eq!((usize::from(answer.served_by), answer.sends), (home, 1));
+    assert!(world.servers[home].pings >= 10, "it was asked whether it is there");
+    assert!(world.events.is_empty() && world.connects == 1);
+}
+
+#[test]
+fn a_late_answer_still_counts() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, _) = world.key();
+    world.servers[home].data_delay = ms(1_300);
+    let answer = world.run(put()).unwrap();
+    assert_eq!((usize::from(answer.served_by), answer.sends), (home, 2), "repeated at 1 s");
+    assert_eq!(world.connects, 1, "on the same connection");
+}
+
+#[test]
+fn a_server_that_never_answers_is_left_in_the_end() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].mode = Mode::Stuck;
+    assert_eq!(world.get(), Err(ClientError::DeadlineExceeded));
+    assert_eq!(world.run(put()).map(|a| usize::from(a.served_by)), Ok(stand_in));
+}
+
+#[test]
+fn a_dead_server_does_not_hold_up_the_others() {
+    let mut world = World::new(&[0, 0, 1, 1]);
+    let (_, home, _) = world.key();
+    world.servers[home].mode = Mode::Silent;
+    let stuck = world.submit(Action::Get);
+    let other = (0..100u8)
+        .map(|n| vec![n])
+        .find(|key| usize::from(world.topology.home(world.topology.partition(1, key))) != home)
+        .unwrap();
+    let began = world.now;
+    let operation = crate::Operation { keyspace: 1, key: other, action: Action::Get };
+    world.handle(Input::Submit { op_id: 1_000, operation });
+    assert!(world.result(1_000).is_ok());
+    assert!(world.now.since(began) < ms(2));
+    assert!(world.result(stuck).is_ok());
+}
+
+#[test]
+fn a_write_without_an_answer_is_not_called_failed_or_mismatched() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.get().unwrap();
+    world.servers[home].mode = Mode::Silent;
+    world.servers[stand_in].mode = Mode::Says(Status::VersionMismatch);
+    assert_eq!(world.run(cas()), Err(ClientError::OutcomeUnknown));
+    world.servers[stand_in].mode = Mode::Up;
+    assert!(world.run(cas()).is_ok(), "now in failover mode, sent only once");
+
+    let mut world = World::new(&[0, 0]);
+    world.get().unwrap();
+    world.servers[home].mode = Mode::Silent;
+    world.servers[stand_in].mode = Mode::Silent;
+    assert_eq!(world.run(put()), Err(ClientError::OutcomeUnknown));
+}
+
+#[test]
+fn with_nobody_there_it_is_tried_until_the_deadline() {
+    let mut world = World::new(&[0, 0]);
+    world.kill(0);
+    world.kill(1);
+    let error = world.run(put()).unwrap_err();
+    let ClientError::Unavailable { mut tried } = error else { panic!("{error}") };
+    tried.sort_unstable();
+    assert_eq!(tried, [0, 1]);
+    let op = world.submit(Action::Get);
+    world.run_for(ms(500));
+    world.servers[1].mode = Mode::Up;
+    assert!(world.result(op).is_ok(), "somebody came back in time");
+}
+
+#[test]
+fn bounds_are_kept_locally() {
+    let config = ClientConfig {
+        operations_max: 10,
+        limits: FrameLimits { key_bytes: 10, value_bytes: 20 },
+        in_flight_per_connection: 3,
+        ..ClientConfig::default()
+    };
+    let bootstrap = Bootstrap::Config(topology(&[0, 0]));
+    let mut world = World::with(&[0, 0], config, bootstrap);
+    let (_, home, _) = world.key();
+    let long = Action::Put { value: vec![0; 21], ttl_s: 0 };
+    assert!(matches!(world.run(long), Err(ClientError::TooLarge(_))));
+    world.servers[home].data_delay = ms(10);
+    let ops: Vec<u64> = (0..11).map(|_| world.submit(Action::Get)).collect();
+    world.run_for(ms(5));
+    assert_eq!(world.servers[home].requests.len(), 3, "the others wait in the client");
+    for op in &ops[..10] {
+        assert!(world.result(*op).is_ok());
+    }
+    assert!(matches!(world.result(ops[10]), Err(ClientError::Overloaded { .. })));
+    assert_eq!(world.engine.open_operations(), 0);
+    assert_eq!((world.engine.open.len(), world.engine.open_bytes), (0, 0));
+    assert!(world.engine.deadlines.is_empty() && world.engine.patience.is_empty());
+}
+
+#[test]
+fn questions_go_to_one_party_and_do_not_touch_failover() {
+    let mut world = World::new(&[0, 0]);
+    world.kill(1);
+    let ask = |world: &mut World, target, question| {
+        let op_id = 500 + world.completed.len() as u64;
+        world.handle(Input::Ask { op_id, target, question });
+        world.result(op_id).map(|answer| answer.outcome)
+    };
+    let ping = Question::Ping { shard: 1 };
+    assert!(matches!(ask(&mut world, Target::Server(0), ping), Ok(Outcome::Ping(_))));
+    assert!(matches!(ask(&mut world, Target::Server(0), Question::Map), Ok(Outcome::Map(_))));
+    assert!(matches!(ask(&mut world, Target::Server(1), ping), Err(ClientError::NoAnswer(_))));
+    let far = Question::Ping { shard: 2 };
+    assert!(matches!(ask(&mut world, Target::Server(0), far), Err(ClientError::NoSuchTarget(_))));
+    assert!(matches!(ask(&mut world, Target::Server(9), ping), Err(ClientError::NoSuchTarget(_))));
+    world.servers[0].mode = Mode::Refuse;
+    world.close_connections(0);
+    world.servers[1].mode = Mode::Up;
+    assert!(matches!(ask(&mut world, Target::Any, Question::Map), Ok(Outcome::Map(_))));
+    assert!(world.events.is_empty());
+}
+
+#[test]
+fn a_client_that_slept_reads_before_it_judges() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, _) = world.key();
+    let op = world.submit(Action::Get);
+    world.run_for(Duration::from_micros(350));
+    // The answer lies in the socket, but this process does not run for a second.
+    world.engine.handle(world.now + ms(1_000), Input::Tick);
+    assert_eq!(usize::from(world.result(op).unwrap().served_by), home);
+    assert!(world.events.is_empty());
+}

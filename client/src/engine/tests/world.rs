@@ -1,0 +1,312 @@
+//! Made-up servers, a network with a fixed delay, and a clock that jumps.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::body::PingReply;
+use standin_protocol::control::Datagram;
+use standin_protocol::frame::{
+    FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+};
+use standin_protocol::hello::{HelloReply, cluster_id};
+use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::time::Micros;
+
+use crate::engine::{ConnId, Engine, Input, Output};
+use crate::event::ClientEvent;
+use crate::operation::{Action, Answer, ClientError, Operation};
+use crate::testing::topology;
+use crate::{Bootstrap, ClientConfig};
+
+pub(super) const DELAY: Duration = Duration::from_micros(100);
+
+/// What a server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Answers everything.
+    Up,
+    /// Refuses connections: killed.
+    Refuse,
+    /// Takes connections and bytes, says nothing: stopped.
+    Silent,
+    /// Answers HELLO and PING, and nothing else.
+    Stuck,
+    /// Answers HELLO, and all else with this status.
+    Says(Status),
+}
+
+pub(super) struct Server {
+    pub(super) mode: Mode,
+    /// Answers that come later than everything else, by this much.
+    pub(super) data_delay: Duration,
+    /// The map that it holds.
+    pub(super) map: ClusterMap,
+    /// Data requests and MAPs that have reached it.
+    pub(super) requests: Vec<RequestHeader>,
+    pub(super) pings: usize,
+}
+
+enum Happening {
+    Connected,
+    Refused,
+    Bytes(Vec<u8>),
+    Closed,
+}
+
+/// One client and its cluster.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) now: Micros,
+    pub(super) topology: Arc<Topology>,
+    pub(super) servers: Vec<Server>,
+    pub(super) completed: Vec<(u64, Result<Answer, ClientError>)>,
+    pub(super) events: Vec<ClientEvent>,
+    pub(super) notices: Vec<Datagram>,
+    pub(super) connects: usize,
+    conns: BTreeMap<ConnId, (usize, Vec<u8>)>,
+    queue: BTreeMap<(Micros, u64), (ConnId, Happening)>,
+    order: u64,
+    last_op: u64,
+}
+
+impl World {
+    /// Servers in one group each of `groups`, all up, the client on its defaults.
+    pub(super) fn new(groups: &[u16]) -> Self {
+        let topology = topology(groups);
+        Self::with(groups, ClientConfig::default(), Bootstrap::Config(topology))
+    }
+
+    pub(super) fn with(groups: &[u16], config: ClientConfig, bootstrap: Bootstrap) -> Self {
+        let topology = topology(groups);
+        let map = ClusterMap::new(Arc::clone(&topology), Default::default(), Vec::new());
+        let server = |_| Server {
+            mode: Mode::Up,
+            data_delay: Duration::ZERO,
+            map: map.clone(),
+            requests: Vec::new(),
+            pings: 0,
+        };
+        Self {
+            engine: Engine::new(config, bootstrap, 77, 5),
+            now: Micros(1_000_000),
+            servers: (0..groups.len()).map(server).collect(),
+            topology,
+            completed: Vec::new(),
+            events: Vec::new(),
+            notices: Vec::new(),
+            connects: 0,
+            conns: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            order: 0,
+            last_op: 0,
+        }
+    }
+
+    /// Key, home and first stand-in of some partition.
+    pub(super) fn key(&self) -> (Vec<u8>, usize, usize) {
+        let key = b"key".to_vec();
+        let rank = self.topology.rank(self.topology.partition(1, &key));
+        (key, usize::from(rank[0]), usize::from(rank[1]))
+    }
+
+    pub(super) fn submit(&mut self, action: Action) -> u64 {
+        let (key, ..) = self.key();
+        self.last_op += 1;
+        let operation = Operation { keyspace: 1, key, action };
+        self.handle(Input::Submit { op_id: self.last_op, operation });
+        self.last_op
+    }
+
+    /// Submits a GET and waits for its end.
+    pub(super) fn get(&mut self) -> Result<Answer, ClientError> {
+        self.run(Action::Get)
+    }
+
+    /// Submits an operation and waits for its end.
+    pub(super) fn run(&mut self, action: Action) -> Result<Answer, ClientError> {
+        let op_id = self.submit(action);
+        self.result(op_id)
+    }
+
+    /// Waits for an operation's end.
+    pub(super) fn result(&mut self, op_id: u64) -> Result<Answer, ClientError> {
+        loop {
+            if let Some((_, result)) = self.completed.iter().find(|(id, _)| *id == op_id) {
+                return result.clone();
+            }
+            assert!(self.step(Micros::NEVER), "nothing more happens");
+        }
+    }
+
+    pub(super) fn run_for(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.step(end) {}
+        self.now = end;
+    }
+
+    pub(super) fn handle(&mut self, input: Input<'_>) {
+        self.engine.handle(self.now, input);
+        self.carry_out();
+    }
+
+    /// A server closes all its connections.
+    pub(super) fn close_connections(&mut self, server: usize) {
+        let of_server =
+            |(conn, (at, _)): (&ConnId, &(usize, Vec<u8>))| (*at == server).then_some(*conn);
+        for conn in self.conns.iter().filter_map(of_server).collect::<Vec<_>>() {
+            self.later(Duration::ZERO, conn, Happening::Closed);
+        }
+    }
+
+    /// The killing of a server's process.
+    pub(super) fn kill(&mut self, server: usize) {
+        self.servers[server].mode = Mode::Refuse;
+        self.close_connections(server);
+    }
+
+    /// Kinds of the events so far; they are taken.
+    pub(super) fn take_events(&mut self) -> Vec<ClientEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn step(&mut self, end: Micros) -> bool {
+        let queued = self.queue.first_key_value().map(|(key, _)| *key);
+        let due = self.engine.next_deadline().map(|due| due.max(self.now));
+        match (queued, due) {
+            (Some(key), due) if key.0 <= due.unwrap_or(Micros::NEVER) && key.0 <= end => {
+                self.now = key.0;
+                let Some((conn, happening)) = self.queue.remove(&key) else { return false };
+                self.happen(conn, happening);
+                true
+            }
+            (_, Some(due)) if due <= end => {
+                self.now = due;
+                self.handle(Input::Tick);
+                assert!(
+                    self.engine.next_deadline() > Some(self.now)
+                        || self.engine.next_deadline().is_none(),
+                    "a tick that changes nothing"
+                );
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn happen(&mut self, conn: ConnId, happening: Happening) {
+        if !self.conns.contains_key(&conn) {
+            return;
+        }
+        match happening {
+            Happening::Connected => self.handle(Input::Connected(conn)),
+            Happening::Bytes(bytes) => self.handle(Input::Received(conn, &bytes)),
+            Happening::Refused => {
+                self.conns.remove(&conn);
+                self.handle(Input::ConnectFailed(conn));
+            }
+            Happening::Closed => {
+                self.conns.remove(&conn);
+                self.handle(Input::Closed(conn));
+            }
+        }
+    }
+
+    fn later(&mut self, delay: Duration, conn: ConnId, happening: Happening) {
+        self.order += 1;
+        self.queue.insert((self.now + delay, self.order), (conn, happening));
+    }
+
+    fn carry_out(&mut self) {
+        let mut outputs = VecDeque::new();
+        while let Some(output) = self.engine.poll() {
+            outputs.push_back(output);
+        }
+        for output in outputs {
+            match output {
+                Output::Connect { conn, addr, .. } => {
+                    self.connects += 1;
+                    let server = self.server_at(addr);
+                    self.conns.insert(conn, (server, Vec::new()));
+                    let refuses = self.servers[server].mode == Mode::Refuse;
+                    let happening = if refuses { Happening::Refused } else { Happening::Connected };
+                    self.later(DELAY, conn, happening);
+                }
+                Output::Send { conn, bytes } => self.sent(conn, &bytes),
+                Output::Close { conn } => drop(self.conns.remove(&conn)),
+                Output::Datagram { to, bytes } => {
+                    assert_eq!(to, self.topology.master);
+                    let id = Some(self.topology.id);
+                    self.notices.push(Datagram::parse(&bytes, None, id).unwrap());
+                }
+                Output::Completed { op_id, result } => self.completed.push((op_id, result)),
+                Output::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    fn server_at(&self, addr: SocketAddr) -> usize {
+        self.topology.servers.iter().position(|server| server.address == addr).unwrap()
+    }
+
+    fn sent(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some((at, inbound)) = self.conns.get_mut(&conn) else { return };
+        let at = *at;
+        inbound.extend_from_slice(bytes);
+        let mut replies = Vec::new();
+        while let Some(request) = Request::parse(inbound, FrameLimits::default()).unwrap() {
+            let reply = self.servers[at].reply(&request, at, &self.topology);
+            let frame_bytes = request.header.frame_bytes();
+            inbound.drain(..frame_bytes);
+            replies.extend(reply);
+        }
+        for (delay, reply) in replies {
+            self.later(DELAY + delay, conn, Happening::Bytes(reply));
+        }
+    }
+}
+
+impl Server {
+    fn reply(
+        &mut self,
+        request: &Request<'_>,
+        id: usize,
+        topology: &Topology,
+    ) -> Option<(Duration, Vec<u8>)> {
+        let opcode = Opcode::from_wire(request.header.opcode).unwrap();
+        match opcode {
+            Opcode::Hello => {}
+            Opcode::Ping => self.pings += 1,
+            _ => self.requests.push(request.header),
+        }
+        let is_data = !matches!(opcode, Opcode::Hello | Opcode::Ping);
+        let status = match self.mode {
+            Mode::Refuse | Mode::Silent => return None,
+            Mode::Stuck if is_data => return None,
+            Mode::Says(status) if opcode != Opcode::Hello && opcode != Opcode::Map => status,
+            Mode::Up | Mode::Stuck | Mode::Says(_) => Status::Ok,
+        };
+        let value = match opcode {
+            Opcode::Hello => HelloReply {
+                cluster_id: cluster_id(&topology.name),
+                server: u16::try_from(id).unwrap(),
+                ..HelloReply::default()
+            }
+            .to_bytes()
+            .to_vec(),
+            Opcode::Ping => PingReply::default().to_bytes(),
+            Opcode::Map => self.map.to_bytes(),
+            _ => b"value".to_vec(),
+        };
+        let mut header = ResponseHeader::reply_to(&request.header, status);
+        header.map_epoch = self.map.epoch.tag();
+        header.cas_version = 9;
+        if status == Status::Overloaded {
+            header.retry_after_ms = 20;
+        }
+        let mut bytes = Vec::new();
+        Response::write(header, &value, &mut bytes);
+        Some((if is_data { self.data_delay } else { Duration::ZERO }, bytes))
+    }
+}

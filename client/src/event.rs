@@ -1,0 +1,62 @@
+//! What a client tells its observers: the demo's event lines, the conformance tests.
+
+use standin_protocol::control::Kind;
+use standin_protocol::map::{MapEpoch, ServerState};
+
+/// Something that happened in a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// Failover mode was entered for a server (claim 10).
+    EnteredFailover {
+        /// The server.
+        server: u16,
+        /// Unsuccessful sends of the request that decided it; 0: the server itself said that
+        /// it is stopping.
+        attempts: u32,
+    },
+    /// The hold-down has passed and one request tries the server (claim 14).
+    Trial {
+        /// The server.
+        server: u16,
+    },
+    /// The trial failed; failover mode goes on (claim 14).
+    TrialFailed {
+        /// The server.
+        server: u16,
+    },
+    /// Failover mode was left (claim 14), or ended by the master's announcement.
+    LeftFailover {
+        /// The server.
+        server: u16,
+        /// True: a newer map said so. False: a trial succeeded.
+        by_map: bool,
+    },
+    /// A notice was sent to the master for the first time.
+    Reported {
+        /// REPORT_FAILED or REPORT_OK.
+        kind: Kind,
+        /// The server in question.
+        server: u16,
+        /// Repeated by the verdict.
+        nonce: u64,
+    },
+    /// The master answered a notice.
+    Verdict {
+        /// The server in question.
+        server: u16,
+        /// What the master holds of it.
+        state: ServerState,
+        /// The master's map.
+        epoch: MapEpoch,
+    },
+    /// A newer map is obeyed from now on.
+    MapApplied {
+        /// Its version.
+        epoch: MapEpoch,
+    },
+    /// Somebody sent a map that can't be used; the old one is kept.
+    MapRefused {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,68 @@
+//! The client of a Standin cluster: routes by the map, and when a server fails, goes on with
+//! its stand-in and tells the master (claims 10 to 14).
+//!
+//! ```text
+//! monoio.rs, blocking.rs      shells: sockets, timers, callers
+//!       └─► engine/           everything else, without IO: operations in, bytes out
+//!             ├─ router.rs    partition → server, by the map and the failover machines
+//!             │    └─ failover.rs   one server: Home, Failover, Trial
+//!             ├─ session.rs   one connection: hello, frames, request ids
+//!             └─ notices.rs   to the master, until its verdict comes
+//! runtime.rs                  the monoio runtime as Standin uses it
+//! ```
+//!
+//! ```no_run
+//! use standin_client::{Bootstrap, ClientConfig, blocking::Client};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seeds = vec!["127.0.0.1:7101".parse()?, "127.0.0.1:7102".parse()?];
+//! let mut client = Client::new(ClientConfig::default(), Bootstrap::Seeds(seeds))?;
+//! let version = client.put(1, b"user:7", b"Ada".to_vec(), 0)?;
+//! let value = client.get(1, b"user:7")?.ok_or("deleted meanwhile")?;
+//! assert_eq!(value.bytes, b"Ada");
+//! client.cas(1, b"user:7", version, b"Ada Lovelace".to_vec(), 0)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On monoio, many operations at once:
+//!
+//! ```no_run
+//! use standin_client::runtime::{Driver, runtime};
+//! use standin_client::{Bootstrap, ClientConfig, monoio::Client};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seeds = Bootstrap::Seeds(vec!["127.0.0.1:7101".parse()?]);
+//! runtime(Driver::Auto)?.block_on(async {
+//!     let client = Client::new(ClientConfig::default(), seeds)?;
+//!     client.observe(|at, event| println!("{at:?} {event:?}"));
+//!     for value in client.get_many(1, &["user:7", "user:8"]).await {
+//!         println!("{:?}", value?);
+//!     }
+//!     Ok(())
+//! })
+//! # }
+//! ```
+
+pub mod blocking;
+mod config;
+pub mod engine;
+mod event;
+mod facade;
+pub mod failover;
+mod ids;
+pub mod monoio;
+mod notices;
+mod operation;
+mod random;
+pub mod router;
+pub mod runtime;
+pub mod session;
+mod socket;
+#[cfg(test)]
+mod testing;
+
+pub use config::{Bootstrap, ClientConfig};
+pub use event::ClientEvent;
+pub use facade::CasOutcome;
+pub use operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};

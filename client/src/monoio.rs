@@ -1,0 +1,388 @@
+//! The client on monoio, for one thread: the load generator, and programs that embed it.
+//!
+//! ```text
+//! caller ─ submit ─► engine ◄─ Tick ─ driver task ── outputs ─► connection: writer task ─► TCP
+//!   ▲                  ▲                                                                  │
+//!   └─ Completed ──────┴───────── Received ────── connection: reader task ◄───────────────┘
+//! ```
+//! The driver task runs after the callers of one wake-up have submitted, so that each
+//! connection gets all their requests in one write. It needs a runtime with timers, which tick
+//! in milliseconds: see [`crate::runtime::runtime`].
+
+mod connection;
+mod notices;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use monoio::time::{Instant, Sleep, sleep};
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::map::ClusterMap;
+use standin_protocol::time::Micros;
+
+use crate::config::{Bootstrap, ClientConfig};
+use crate::engine::{ConnId, Engine, Input, Output};
+use crate::event::ClientEvent;
+use crate::facade::{self, CasOutcome};
+use crate::ids::Map;
+use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
+use crate::socket;
+
+use connection::Outlet;
+use notices::NoticeSocket;
+
+/// The driver task looks this often whether its client still exists.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Timers tick in milliseconds; a shorter pause would only spin.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+type Observer = Rc<dyn Fn(Micros, &ClientEvent)>;
+
+/// A client of a cluster. Clones share connections and state; all stay on one thread.
+/// Connections close when the last clone is dropped.
+#[derive(Clone)]
+pub struct Client {
+    inner: Rc<Inner>,
+}
+
+enum Waiter {
+    Waiting(Option<Waker>),
+    Ended(Result<Answer, ClientError>),
+}
+
+struct Inner {
+    engine: RefCell<Engine>,
+    waiters: RefCell<Map<u64, Waiter>>,
+    last_op: Cell<u64>,
+    outlets: RefCell<BTreeMap<ConnId, Rc<Outlet>>>,
+    notice_socket: RefCell<Option<NoticeSocket>>,
+    observer: RefCell<Option<Observer>>,
+    driver: RefCell<Option<Waker>>,
+}
+
+impl Client {
+    /// A client on the current runtime; connections are opened when they are needed.
+    ///
+    /// # Errors
+    /// If the system has no random numbers.
+    ///
+    /// # Panics
+    /// Outside of a monoio runtime with timers.
+    pub fn new(config: ClientConfig, bootstrap: Bootstrap) -> io::Result<Self> {
+        let (client_id, seed) = socket::identity()?;
+        let inner = Rc::new(Inner {
+            engine: RefCell::new(Engine::new(config, bootstrap, client_id, seed)),
+            waiters: RefCell::default(),
+            last_op: Cell::new(0),
+            outlets: RefCell::default(),
+            notice_socket: RefCell::default(),
+            observer: RefCell::default(),
+            driver: RefCell::default(),
+        });
+        let driver = DriverTask {
+            inner: Rc::downgrade(&inner),
+            sleep: Box::pin(sleep(PAUSE_MIN)),
+            armed: None,
+        };
+        monoio::spawn(driver);
+        Ok(Self { inner })
+    }
+
+    /// Calls this function on every event from now on.
+    pub fn observe(&self, observer: impl Fn(Micros, &ClientEvent) + 'static) {
+        *self.inner.observer.borrow_mut() = Some(Rc::new(observer));
+    }
+
+    /// Any operation, with all that is known of how it ended.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn run(&self, operation: Operation) -> Result<Answer, ClientError> {
+        self.submit(operation).await
+    }
+
+    /// Reads a value; `None`: no such row.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get(&self, keyspace: u8, key: &[u8]) -> Result<Option<Value>, ClientError> {
+        facade::value(self.submit(facade::operation(keyspace, key, Action::Get)).await)
+    }
+
+    /// Reads many values at once: one write per shard, answers as they come. The results are
+    /// in the order of the keys.
+    pub async fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keyspace: u8,
+        keys: &[K],
+    ) -> Vec<Result<Option<Value>, ClientError>> {
+        let get = |key: &K| self.submit(facade::operation(keyspace, key.as_ref(), Action::Get));
+        let pending: Vec<Pending> = keys.iter().map(get).collect();
+        let mut values = Vec::with_capacity(pending.len());
+        for get in pending {
+            values.push(facade::value(get.await));
+        }
+        values
+    }
+
+    /// Writes a value through to the origin; returns its version. `ttl_s` 0: the keyspace's.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    pub async fn put(
+        &self,
+        keyspace: u8,
+        key: &[u8],
+        value: Vec<u8>,
+        ttl_s: u32,
+    ) -> Result<u64, ClientError> {
+        let put = facade::operation(keyspace, key, Action::Put { value, ttl_s });
+        facade::written(self.submit(put).await)
+    }
+
+    /// Deletes a row; false: there was none.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
+    pub async fn delete(&self, keyspace: u8, key: &[u8]) -> Result<bool, ClientError> {
+        facade::deleted(self.submit(facade::operation(keyspace, key, Action::Delete)).await)
+    }
+
+    /// Writes a value if `version` is still current.
+    ///
+    /// # Errors
+    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    pub async fn cas(
+        &self,
+        keyspace: u8,
+        key: &[u8],
+        version: u64,
+        value: Vec<u8>,
+        ttl_s: u32,
+    ) -> Result<CasOutcome, ClientError> {
+        let cas = facade::operation(keyspace, key, Action::Cas { version, value, ttl_s });
+        facade::swapped(self.submit(cas).await)
+    }
+
+    /// Gives a cached value a new lifetime and returns it; `None`: no such row.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn touch(
+        &self,
+        keyspace: u8,
+        key: &[u8],
+        ttl_s: u32,
+    ) -> Result<Option<u32>, ClientError> {
+        let touch = facade::operation(keyspace, key, Action::Touch { ttl_s });
+        facade::touched(self.submit(touch).await)
+    }
+
+    /// Drops the cached value; the origin is left alone.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn invalidate(&self, keyspace: u8, key: &[u8]) -> Result<(), ClientError> {
+        facade::invalidated(self.submit(facade::operation(keyspace, key, Action::Invalidate)).await)
+    }
+
+    /// How a shard is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn ping(&self, target: Target, shard: u16) -> Result<PingReply, ClientError> {
+        facade::ping(self.ask(target, Question::Ping { shard }).await)
+    }
+
+    /// A party's counters.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stats(&self, target: Target) -> Result<StatsReply, ClientError> {
+        facade::stats(self.ask(target, Question::Stats).await)
+    }
+
+    /// The map that a party holds. See [`Self::map_in_force`] for this client's.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn map(&self, target: Target) -> Result<Arc<ClusterMap>, ClientError> {
+        facade::map(self.ask(target, Question::Map).await)
+    }
+
+    /// The map by which this client routes, once it has one.
+    #[must_use]
+    pub fn map_in_force(&self) -> Option<Arc<ClusterMap>> {
+        self.inner.engine.borrow().map().cloned()
+    }
+
+    /// Operations that have not ended.
+    #[must_use]
+    pub fn open_operations(&self) -> usize {
+        self.inner.engine.borrow().open_operations()
+    }
+
+    fn submit(&self, operation: Operation) -> Pending {
+        self.begin(|op_id| Input::Submit { op_id, operation })
+    }
+
+    fn ask(&self, target: Target, question: Question) -> Pending {
+        self.begin(|op_id| Input::Ask { op_id, target, question })
+    }
+
+    fn begin<'i>(&self, input: impl FnOnce(u64) -> Input<'i>) -> Pending {
+        let inner = &self.inner;
+        let op_id = inner.last_op.get() + 1;
+        inner.last_op.set(op_id);
+        inner.waiters.borrow_mut().insert(op_id, Waiter::Waiting(None));
+        inner.engine.borrow_mut().handle(Micros::boottime(), input(op_id));
+        inner.wake_driver();
+        Pending { inner: Rc::clone(inner), op_id }
+    }
+}
+
+/// An operation under way. Dropping it does not take the operation back.
+struct Pending {
+    inner: Rc<Inner>,
+    op_id: u64,
+}
+
+impl Future for Pending {
+    type Output = Result<Answer, ClientError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut waiters = self.inner.waiters.borrow_mut();
+        let Entry::Occupied(mut entry) = waiters.entry(self.op_id) else {
+            unreachable!("a pending operation has its waiter until it is dropped")
+        };
+        match entry.get_mut() {
+            Waiter::Waiting(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            Waiter::Ended(_) => match entry.insert(Waiter::Waiting(None)) {
+                Waiter::Ended(result) => Poll::Ready(result),
+                Waiter::Waiting(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.inner.waiters.borrow_mut().remove(&self.op_id);
+    }
+}
+
+/// Carries out what the engine wants, and wakes it when it wants to be woken.
+struct DriverTask {
+    inner: Weak<Inner>,
+    sleep: Pin<Box<Sleep>>,
+    /// When `sleep` ends, if it is being waited for.
+    armed: Option<Micros>,
+}
+
+impl Future for DriverTask {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
+        *inner.driver.borrow_mut() = Some(cx.waker().clone());
+        let now = Micros::boottime();
+        if inner.engine.borrow().next_deadline().is_some_and(|due| due <= now) {
+            inner.engine.borrow_mut().handle(now, Input::Tick);
+        }
+        Inner::carry_out(&inner);
+        if self.armed.is_some() && self.sleep.as_mut().poll(cx).is_ready() {
+            self.armed = None;
+        }
+        let due = inner.engine.borrow().next_deadline().unwrap_or(Micros::NEVER);
+        if self.armed.is_none_or(|armed| due < armed) {
+            let pause = due.since(now).clamp(PAUSE_MIN, PAUSE_MAX);
+            self.sleep.as_mut().reset(Instant::now() + pause);
+            self.armed = Some(now + pause);
+            if self.sleep.as_mut().poll(cx).is_ready() {
+                self.armed = None;
+                cx.waker().wake_by_ref();
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Inner {
+    /// Something from a socket.
+    fn feed(this: &Rc<Self>, input: Input<'_>) {
+        this.engine.borrow_mut().handle(Micros::boottime(), input);
+        this.wake_driver();
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = &*self.driver.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn carry_out(this: &Rc<Self>) {
+        loop {
+            // Not held while an output is carried out: an observer may use the client.
+            let Some(output) = this.engine.borrow_mut().poll() else { break };
+            match output {
+                Output::Connect { conn, addr, .. } => {
+                    let outlet = Rc::new(Outlet::default());
+                    this.outlets.borrow_mut().insert(conn, Rc::clone(&outlet));
+                    monoio::spawn(connection::run(Rc::downgrade(this), conn, addr, outlet));
+                }
+                Output::Send { conn, bytes } => {
+                    if let Some(outlet) = this.outlets.borrow().get(&conn) {
+                        outlet.send(bytes);
+                    }
+                }
+                Output::Close { conn } => {
+                    if let Some(outlet) = this.outlets.borrow_mut().remove(&conn) {
+                        outlet.end();
+                    }
+                }
+                Output::Datagram { to, bytes } => notices::send(this, to, bytes),
+                Output::Completed { op_id, result } => this.complete(op_id, result),
+                Output::Event(event) => {
+                    let observer = this.observer.borrow().clone();
+                    if let Some(observer) = observer {
+                        observer(Micros::boottime(), &event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn complete(&self, op_id: u64, result: Result<Answer, ClientError>) {
+        let mut waiters = self.waiters.borrow_mut();
+        if let Some(waiter) = waiters.get_mut(&op_id) {
+            let before = std::mem::replace(waiter, Waiter::Ended(result));
+            if let Waiter::Waiting(Some(waker)) = before {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    /// Wakes no task: outside of its runtime, where a client may well be dropped, monoio
+    /// panics at that. The sockets wake theirs, and the driver task looks up by itself.
+    fn drop(&mut self) {
+        for outlet in self.outlets.borrow().values() {
+            outlet.shut();
+        }
+        if let Some(socket) = &*self.notice_socket.borrow() {
+            socket.end();
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What a caller asks for, and what comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::frame::{Opcode, response_flags};
+use standin_protocol::map::ClusterMap;
+
+/// A request to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// Keyspace id.
+    pub keyspace: u8,
+    /// Key, up to 65,535 bytes.
+    pub key: Vec<u8>,
+    /// What to do with it.
+    pub action: Action,
+}
+
+/// What to do with a key. A lifetime of zero seconds means the keyspace's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the value, through the cache.
+    Get,
+    /// Write the value, through to the origin.
+    Put {
+        /// New value, up to 16 MiB.
+        value: Vec<u8>,
+        /// Lifetime in the cache, in seconds.
+        ttl_s: u32,
+    },
+    /// Delete the row, through to the origin.
+    Delete,
+    /// Write the value if `version` is still current.
+    Cas {
+        /// A version from [`Value::version`] or [`Outcome::Written`].
+        version: u64,
+        /// New value, up to 16 MiB.
+        value: Vec<u8>,
+        /// Lifetime in the cache, in seconds.
+        ttl_s: u32,
+    },
+    /// Give the cached value a new lifetime.
+    Touch {
+        /// Lifetime in the cache, in seconds.
+        ttl_s: u32,
+    },
+    /// Drop the cached value; the origin is left alone.
+    Invalidate,
+}
+
+/// Whom a [`Question`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// The server of this id.
+    Server(u16),
+    /// The master.
+    Master,
+    /// Any server that answers.
+    Any,
+}
+
+/// A question to one party, outside of routing and failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// How is this shard?
+    Ping {
+        /// The shard asked; the master has only shard 0.
+        shard: u16,
+    },
+    /// What are the counters?
+    Stats,
+    /// What is the cluster map?
+    Map,
+}
+
+/// A value and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// The value.
+    pub bytes: Vec<u8>,
+    /// Its version, for a later [`Action::Cas`].
+    pub version: u64,
+    /// Seconds for which it may still be cached, rounded up; 0: not cached.
+    pub ttl_s: u32,
+}
+
+/// How an operation ended, if it ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// GET: the value.
+    Value(Value),
+    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may
+    /// find only what it did itself.
+    NotFound,
+    /// PUT, CAS: written.
+    Written {
+        /// The new version.
+        version: u64,
+    },
+    /// DELETE: deleted.
+    Deleted,
+    /// CAS: not written, another version is current.
+    Mismatch {
+        /// The current version; 0: unknown.
+        version: u64,
+    },
+    /// TOUCH: done.
+    Touched {
+        /// The new lifetime in seconds.
+        ttl_s: u32,
+    },
+    /// INVALIDATE: done.
+    Invalidated,
+    /// How the shard is.
+    Ping(PingReply),
+    /// Counters.
+    Stats(StatsReply),
+    /// The map of whoever was asked.
+    Map(Arc<ClusterMap>),
+}
+
+/// An [`Outcome`] and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Id of the server that answered; 0xFFFF: the master.
+    pub served_by: u16,
+    /// Bits of [`response_flags`].
+    pub flags: u8,
+    /// How often the request was sent, to all servers together.
+    pub sends: u32,
+}
+
+impl Answer {
+    /// Whether it came from the cache.
+    #[must_use]
+    pub fn is_hit(&self) -> bool {
+        self.flags & response_flags::HIT != 0
+    }
+
+    /// Whether a server other than the key's home answered.
+    #[must_use]
+    pub fn is_stand_in(&self) -> bool {
+        self.flags & response_flags::STAND_IN != 0
+    }
+}
+
+/// Why an operation failed, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Too much work is under way, here or at the server. Nothing was done.
+    #[error("overloaded: nothing was done; send less, or try again after {retry_after:?}")]
+    Overloaded {
+        /// When another try makes sense.
+        retry_after: Duration,
+    },
+    /// The database can't be reached. Nothing was done.
+    #[error("the database can't be reached and nothing was done; try again when it is back")]
+    OriginUnavailable,
+    /// The database refused. Nothing was done.
+    #[error("the database refused: {0}; correct the request or the keyspace's statement")]
+    OriginRejected(String),
+    /// A write may or may not have happened.
+    #[error("the write may or may not have happened; read the key before writing it again")]
+    OutcomeUnknown,
+    /// The time was up. A read, or a write that was not begun.
+    #[error(
+        "no answer within the operation timeout, and nothing was written; try again, or raise operation_timeout"
+    )]
+    DeadlineExceeded,
+    /// No server that may serve the key could be reached. Nothing was done.
+    #[error(
+        "none of the key's servers answers (tried ids {tried:?}); are they running, and reachable from here?"
+    )]
+    Unavailable {
+        /// Ids of the servers that were tried.
+        tried: Vec<u16>,
+    },
+    /// The cluster is not known yet, and no server at the given addresses answers.
+    #[error("no server answers at the addresses given; is the cluster running there?")]
+    NoMap,
+    /// Key or value over the limit. Nothing was done.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// No keyspace of this id. Nothing was done.
+    #[error("keyspace {0} is not in the servers' cluster file; use the same file everywhere")]
+    UnknownKeyspace(u8),
+    /// The keyspace has no statement for it. Nothing was done.
+    #[error("keyspace {keyspace} has no statement for {opcode}; add one to the cluster file")]
+    NotSupported {
+        /// The keyspace.
+        keyspace: u8,
+        /// What was asked.
+        opcode: Opcode,
+    },
+    /// The cluster has a secret, and this client has another one, or none.
+    #[error("the cluster refused this client; give it the cluster's secret")]
+    AuthFailed,
+    /// The party that was asked does not answer.
+    #[error("{0} does not answer; is it running, and reachable from here?")]
+    NoAnswer(String),
+    /// There is no such server or shard.
+    #[error("the cluster has no {0}; see `standin status`")]
+    NoSuchTarget(String),
+    /// The other side does not speak this protocol as this build does.
+    #[error("{0}; do both sides run the same version of Standin, on the same cluster file?")]
+    Protocol(String),
+}
+
+impl Action {
+    pub(crate) fn opcode(&self) -> Opcode {
+        match self {
+            Self::Get => Opcode::Get,
+            Self::Put { .. } => Opcode::Put,
+            Self::Delete => Opcode::Delete,
+            Self::Cas { .. } => Opcode::Cas,
+            Self::Touch { .. } => Opcode::Touch,
+            Self::Invalidate => Opcode::Invalidate,
+        }
+    }
+
+    pub(crate) fn value(&self) -> &[u8] {
+        match self {
+            Self::Put { value, .. } | Self::Cas { value, .. } => value,
+            Self::Get | Self::Delete | Self::Touch { .. } | Self::Invalidate => &[],
+        }
+    }
+
+    pub(crate) fn ttl_s(&self) -> u32 {
+        match self {
+            Self::Put { ttl_s, .. } | Self::Cas { ttl_s, .. } | Self::Touch { ttl_s } => *ttl_s,
+            Self::Get | Self::Delete | Self::Invalidate => 0,
+        }
+    }
+
+    /// Whether it changes the database.
+    pub(crate) fn is_write(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::Delete | Self::Cas { .. })
+    }
+}
+
+impl Question {
+    pub(crate) fn opcode(self) -> Opcode {
+        match self {
+            Self::Ping { .. } => Opcode::Ping,
+            Self::Stats => Opcode::Stats,
+            Self::Map => Opcode::Map,
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! One connection's bytes: the first exchange, then requests out and replies in, matched by
+//! request id in whatever order they come.
+//!
+//! No socket and no clock. Which request goes where, and what silence means, is
+//! [`crate::engine`]'s. Bounded: a receive buffer never holds more than one largest frame and
+//! what came with it; the number of pending requests is the engine's to bound.
+
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::frame::{
+    FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+};
+use standin_protocol::hello::{HelloBody, HelloReply};
+
+use crate::ids::IdMap;
+
+/// Request id of HELLO; requests begin at 1.
+const HELLO_ID: u32 = 0;
+/// Receive buffers that have grown beyond this are given back when they are empty.
+const INBOUND_KEPT_BYTES: usize = 256 << 10;
+
+/// A reply to a pending request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The header; `request_id` was pending until now.
+    pub header: ResponseHeader,
+    /// How the request ended.
+    pub status: Status,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// What the bytes mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// The other side has accepted the hello: requests may be sent.
+    Ready(HelloReply),
+    /// An answer.
+    Reply(Reply),
+}
+
+/// Why a connection must be closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The cluster has another secret, or one at all.
+    #[error("the cluster refused the hello")]
+    AuthFailed,
+    /// There is no such shard, the server is stopping or full, …
+    #[error("the hello was answered {0}")]
+    Refused(Status),
+    /// Not our protocol, or another version.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// A well-formed frame that makes no sense here.
+    #[error("a reply of opcode {opcode} came for request {id}, which had another")]
+    Unexpected {
+        /// Its opcode.
+        opcode: u8,
+        /// Its request id.
+        id: u32,
+    },
+    /// HELLO's OK carries no [`HelloReply`].
+    #[error("the reply to the hello can't be read")]
+    BadHello,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Greeting,
+    Proving,
+    Ready,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    opcode: Opcode,
+    frame_bytes: usize,
+}
+
+/// One connection after TCP has connected.
+#[derive(Debug)]
+pub struct Session {
+    stage: Stage,
+    hello: HelloBody,
+    key: Option<ClusterKey>,
+    pending: IdMap<Pending>,
+    pending_bytes: usize,
+    inbound: Vec<u8>,
+    read: usize,
+    outbound: Vec<u8>,
+}
+
+impl Session {
+    /// A new connection; the HELLO is ready to be sent.
+    #[must_use]
+    pub fn new(hello: HelloBody, key: Option<ClusterKey>) -> Self {
+        let mut outbound = Vec::new();
+        let header = RequestHeader::new(Opcode::Hello, 0, HELLO_ID);
+        Request::write(header, &[], &hello.to_bytes(), &mut outbound);
+        Self {
+            stage: Stage::Greeting,
+            hello,
+            key,
+            pending: IdMap::default(),
+            pending_bytes: 0,
+            inbound: Vec::new(),
+            read: 0,
+            outbound,
+        }
+    }
+
+    /// Whether requests may be sent.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    /// Whether an answer is due.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.is_ready() || !self.pending.is_empty()
+    }
+
+    /// Number of unanswered requests.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Bytes of the unanswered requests' frames.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Queues a request. The same id may be sent again; it is then answered once.
+    ///
+    /// # Panics
+    /// If key or value are over the frame's limits, or the session is not ready.
+    pub fn send(&mut self, header: RequestHeader, opcode: Opcode, key: &[u8], value: &[u8]) {
+        assert!(self.is_ready(), "requests come after the hello");
+        let frame_bytes = HEADER_BYTES + key.len() + value.len();
+        let pending = Pending { opcode, frame_bytes };
+        self.pending_bytes += frame_bytes;
+        if let Some(before) = self.pending.insert(header.request_id, pending) {
+            self.pending_bytes -= before.frame_bytes;
+        }
+        Request::write(header, key, value, &mut self.outbound);
+    }
+
+    /// The answer to this request is no longer wanted; it will be skipped when it comes.
+    pub fn forget(&mut self, id: u32) {
+        if let Some(pending) = self.pending.remove(&id) {
+            self.pending_bytes -= pending.frame_bytes;
+        }
+    }
+
+    /// All unanswered requests, in order of their ids; the connection is lost.
+    #[must_use]
+    pub fn into_pending(self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.pending.into_keys().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Whether there are bytes to send.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outbound.is_empty()
+    }
+
+    /// The bytes to send, all at once.
+    #[must_use]
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.outbound)
+    }
+
+    /// Takes received bytes in; then call [`Self::poll`] until it has nothing more.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+    }
+
+    /// What the received bytes mean, one thing at a time.
+    ///
+    /// # Errors
+    /// [`SessionError`]: close the connection.
+    pub fn poll(&mut self) -> Result<Option<Incoming>, SessionError> {
+        while let Some(response) = Response::parse(&self.inbound[self.read..])? {
+            let header = response.header;
+            let frame_bytes = header.frame_bytes();
+            let status = response.status;
+            if header.request_id == HELLO_ID {
+                let value = response.value.to_vec();
+                self.read += frame_bytes;
+                match self.greeted(&header, status, &value)? {
+                    Some(hello) => return Ok(Some(Incoming::Ready(hello))),
+                    None => continue,
+                }
+            }
+            let value = match self.pending.get(&header.request_id) {
+                // The answer to a request that is no longer waited for.
+                None if self.is_ready() => {
+                    self.read += frame_bytes;
+                    continue;
+                }
+                Some(pending) if pending.opcode as u8 == header.opcode => response.value.to_vec(),
+                _ => {
+                    let (opcode, id) = (header.opcode, header.request_id);
+                    return Err(SessionError::Unexpected { opcode, id });
+                }
+            };
+            self.read += frame_bytes;
+            self.forget(header.request_id);
+            return Ok(Some(Incoming::Reply(Reply { header, status, value })));
+        }
+        self.compact();
+        Ok(None)
+    }
+
+    fn greeted(
+        &mut self,
+        header: &ResponseHeader,
+        status: Status,
+        value: &[u8],
+    ) -> Result<Option<HelloReply>, SessionError> {
+        match (status, self.stage) {
+            (Status::Ok, Stage::Greeting | Stage::Proving) => {
+                self.stage = Stage::Ready;
+                HelloReply::read(value).ok_or(SessionError::BadHello).map(Some)
+            }
+            (Status::AuthRequired, Stage::Greeting) => {
+                let key = self.key.as_ref().ok_or(SessionError::AuthFailed)?;
+                let proof = self.hello.with_proof(key, value);
+                let header = RequestHeader::new(Opcode::Hello, 0, HELLO_ID);
+                Request::write(header, &[], &proof, &mut self.outbound);
+                self.stage = Stage::Proving;
+                Ok(None)
+            }
+            (Status::AuthRequired | Status::AuthFailed, _) => Err(SessionError::AuthFailed),
+            // Not about the hello: what the server says before it closes the connection.
+            (status, _) if header.opcode != Opcode::Hello as u8 || status != Status::Ok => {
+                Err(SessionError::Refused(status))
+            }
+            _ => Err(SessionError::BadHello),
+        }
+    }
+
+    fn compact(&mut self) {
+        self.inbound.drain(..self.read);
+        self.read = 0;
+        if self.inbound.is_empty() && self.inbound.capacity() > INBOUND_KEPT_BYTES {
+            self.inbound = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use standin_protocol::auth::Purpose;
+    use standin_protocol::frame::FrameLimits;
+
+    use super::*;
+
+    fn hello_ok() -> Vec<u8> {
+        let reply = HelloReply { server: 3, shards: 2, shard: 1, ..HelloReply::default() };
+        response(Opcode::Hello, HELLO_ID, Status::Ok, &reply.to_bytes())
+    }
+
+    fn response(opcode: Opcode, id: u32, status: Status, value: &[u8]) -> Vec<u8> {
+        let header = ResponseHeader::reply_to(&RequestHeader::new(opcode, 0, id), status);
+        let mut bytes = Vec::new();
+        Response::write(header, value, &mut bytes);
+        bytes
+    }
+
+    fn ready() -> Session {
+        let mut session = Session::new(HelloBody::default(), None);
+        session.receive(&hello_ok());
+        assert!(matches!(session.poll(), Ok(Some(Incoming::Ready(hello))) if hello.server == 3));
+        let _ = session.take_output();
+        session
+    }
+
+    fn get(session: &mut Session, id: u32) {
+        session.send(RequestHeader::new(Opcode::Get, 1, id), Opcode::Get, b"key", &[]);
+    }
+
+    fn next_id(session: &mut Session) -> Option<u32> {
+        match session.poll().unwrap() {
+            Some(Incoming::Reply(reply)) => Some(reply.header.request_id),
+            Some(Incoming::Ready(_)) => panic!("a second hello"),
+            None => None,
+        }
+    }
+
+    #[test]
+    fn says_hello_first() {
+        let hello = HelloBody { client_id: 9, shard: 1, ..HelloBody::default() };
+        let mut session = Session::new(hello, None);
+        assert!(!session.is_ready() && session.is_waiting());
+        let bytes = session.take_output();
+        let request = Request::parse(&bytes, FrameLimits::default()).unwrap().unwrap();
+        assert_eq!(request.value, hello.to_bytes());
+        assert!(!session.has_output());
+    }
+
+    #[test]
+    fn answers_a_challenge_once() {
+        let key = ClusterKey::new([5; 32]);
+        let mut session = Session::new(HelloBody::default(), Some(key.clone()));
+        let _ = session.take_output();
+        session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
+        assert_eq!(session.poll(), Ok(None));
+        let bytes = session.take_output();
+        let request = Request::parse(&bytes, FrameLimits::default()).unwrap().unwrap();
+        let (body, proof) = request.value.split_at(32);
+        assert!(key.verify(Purpose::Hello, &[&[7; 16], body], proof));
+        session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
+        assert_eq!(session.poll(), Err(SessionError::AuthFailed));
+    }
+
+    #[test]
+    fn a_secret_that_is_not_known_ends_it() {
+        let mut session = Session::new(HelloBody::default(), None);
+        session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
+        assert_eq!(session.poll(), Err(SessionError::AuthFailed));
+        let mut session = Session::new(HelloBody::default(), None);
+        session.receive(&response(Opcode::Hello, 0, Status::NoSuchShard, &[]));
+        assert_eq!(session.poll(), Err(SessionError::Refused(Status::NoSuchShard)));
+    }
+
+    #[test]
+    fn replies_are_matched_in_any_order_and_once() {
+        let mut session = ready();
+        for id in 1..=3 {
+            get(&mut session, id);
+        }
+        for id in [3, 1, 1, 99, 2] {
+            session.receive(&response(Opcode::Get, id, Status::Ok, b"value"));
+        }
+        assert_eq!(next_id(&mut session), Some(3));
+        assert_eq!(next_id(&mut session), Some(1));
+        assert_eq!(next_id(&mut session), Some(2), "a repeated and an unknown id are skipped");
+        assert_eq!(next_id(&mut session), None);
+        assert_eq!((session.pending(), session.pending_bytes()), (0, 0));
+        assert!(!session.is_waiting());
+    }
+
+    #[test]
+    fn a_forgotten_request_may_still_be_answered() {
+        let mut session = ready();
+        get(&mut session, 1);
+        get(&mut session, 1);
+        assert_eq!(session.pending(), 1);
+        session.forget(1);
+        session.receive(&response(Opcode::Get, 1, Status::Ok, b"late"));
+        assert_eq!(next_id(&mut session), None);
+        assert_eq!(session.pending_bytes(), 0);
+    }
+
+    #[test]
+    fn a_reply_of_another_opcode_ends_it() {
+        let mut session = ready();
+        get(&mut session, 1);
+        session.receive(&response(Opcode::Put, 1, Status::Ok, &[]));
+        assert!(matches!(session.poll(), Err(SessionError::Unexpected { id: 1, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_of_the_stream_gives_the_same(cuts in prop::collection::vec(1usize..40, 1..60)) {
+            let mut session = ready();
+            let mut stream = Vec::new();
+            for id in 1..=20u8 {
+                get(&mut session, u32::from(id));
+                let value = vec![id; usize::from(id) * 3];
+                stream.extend(response(Opcode::Get, u32::from(id), Status::Ok, &value));
+            }
+            let (mut rest, mut seen) = (&stream[..], 0u8);
+            for cut in cuts.iter().cycle() {
+                let (head, tail) = rest.split_at((*cut).min(rest.len()));
+                session.receive(head);
+                while let Some(Incoming::Reply(reply)) = session.poll().unwrap() {
+                    seen += 1;
+                    prop_assert_eq!(reply.value, vec![seen; usize::from(seen) * 3]);
+                }
+                rest = tail;
+                if rest.is_empty() { break }
+            }
+            prop_assert_eq!(seen, 20);
+        }
+
+        #[test]
+        fn garbage_ends_it_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut session = Session::new(HelloBody::default(), None);
+            session.receive(&bytes);
+            while let Ok(Some(_)) = session.poll() {}
+        }
+    }
+}

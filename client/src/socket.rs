@@ -1,0 +1,49 @@
+//! What both shells do with sockets before a loop takes them over.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::BorrowedFd;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Begins to connect, without waiting. When the socket becomes writable, ask
+/// [`connect_result`].
+pub(crate) fn start_connect(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&addr.into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(socket),
+    }
+}
+
+const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+
+/// How a connect has ended.
+pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&fd).take_error()?.map_or(Ok(()), Err)
+}
+
+/// Ends a connection in both directions: whoever waits for it wakes up.
+pub(crate) fn shutdown(fd: BorrowedFd<'_>) {
+    // It may have ended already, which is just as well.
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+}
+
+/// A socket that hears only the master.
+pub(crate) fn notice_socket(master: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match master {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(master)?;
+    Ok(socket)
+}
+
+/// Numbers that no other client has: its id and its seed.
+pub(crate) fn identity() -> io::Result<(u64, u64)> {
+    let random = || getrandom::u64().map_err(|error| io::Error::other(error.to_string()));
+    Ok((random()?, random()?))
+}

@@ -1,0 +1,151 @@
+//! The monoio shell against real sockets, on io_uring (where allowed) and on epoll.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use standin_client::monoio::Client;
+use standin_client::runtime::{Driver, runtime};
+use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEvent, Target};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::control::Kind;
+use standin_protocol::map::ServerState;
+use support::Cluster;
+
+const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
+
+fn secret() -> ClientConfig {
+    ClientConfig { key: Some(ClusterKey::new([3; 32])), ..ClientConfig::default() }
+}
+
+async fn all_operations(client: Client) {
+    assert_eq!(client.get(1, b"k").await, Ok(None));
+    let version = client.put(1, b"k", b"one".to_vec(), 0).await.unwrap();
+    let value = client.get(1, b"k").await.unwrap().unwrap();
+    assert_eq!((value.bytes, value.version), (b"one".to_vec(), version));
+    let two = client.cas(1, b"k", version, b"two".to_vec(), 0).await.unwrap();
+    assert_eq!(two, CasOutcome::Written { version: version + 1 });
+    let three = client.cas(1, b"k", version, b"three".to_vec(), 0).await.unwrap();
+    assert_eq!(three, CasOutcome::Mismatch { version: version + 1 });
+    assert_eq!(client.cas(1, b"none", 1, vec![], 0).await, Ok(CasOutcome::NotFound));
+    assert_eq!(client.touch(1, b"k", 77).await, Ok(Some(77)));
+    assert_eq!(client.invalidate(1, b"k").await, Ok(()));
+    assert_eq!(client.delete(1, b"k").await, Ok(true));
+    assert_eq!(client.delete(1, b"k").await, Ok(false));
+    assert_eq!(client.ping(Target::Server(1), 0).await.unwrap().server, 1);
+    assert_eq!(client.stats(Target::Any).await.unwrap().counter("rows"), 0);
+    let map = client.map(Target::Server(0)).await.unwrap();
+    assert_eq!(map.topology.id, client.map_in_force().unwrap().topology.id);
+}
+
+#[test]
+fn all_operations_on_both_drivers_and_with_a_secret() {
+    for driver in DRIVERS {
+        for config in [ClientConfig::default(), secret()] {
+            let cluster = Cluster::start(2, config.key.clone());
+            runtime(driver).unwrap().block_on(async {
+                let seeds = Bootstrap::Seeds(cluster.addresses());
+                all_operations(Client::new(config, seeds).unwrap()).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn a_wrong_secret_is_told_at_once() {
+    let cluster = Cluster::start(2, Some(ClusterKey::new([4; 32])));
+    for config in [ClientConfig::default(), secret()] {
+        runtime(Driver::Auto).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let client = Client::new(config, bootstrap).unwrap();
+            assert_eq!(client.get(1, b"k").await, Err(ClientError::AuthFailed));
+        });
+    }
+}
+
+#[test]
+fn many_keys_and_the_largest_value() {
+    for driver in DRIVERS {
+        let cluster = Cluster::start(3, None);
+        runtime(driver).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
+            let keys: Vec<String> = (0..5_000).map(|n| format!("key {n}")).collect();
+            for key in keys.iter().step_by(2) {
+                client.put(1, key.as_bytes(), key.clone().into_bytes(), 0).await.unwrap();
+            }
+            let values = client.get_many(1, &keys).await;
+            for (n, (key, value)) in keys.iter().zip(values).enumerate() {
+                let expected = (n % 2 == 0).then(|| key.clone().into_bytes());
+                assert_eq!(value.unwrap().map(|v| v.bytes), expected);
+            }
+            assert!(cluster.servers.iter().all(|server| server.accepted() <= 2), "one per shard");
+            let large = vec![9; 16 << 20];
+            client.put(1, b"large", large.clone(), 0).await.unwrap();
+            assert!(client.get(1, b"large").await.unwrap().unwrap().bytes == large);
+            let key = vec![1; 65_535];
+            client.put(1, &key, vec![1], 0).await.unwrap();
+            assert_eq!(client.get(1, &key).await.unwrap().unwrap().bytes, [1]);
+            assert_eq!(client.open_operations(), 0);
+        });
+    }
+}
+
+#[test]
+fn c10_c14_a_stopped_or_frozen_server_costs_no_request() {
+    for driver in DRIVERS {
+        for is_frozen in [false, true] {
+            let cluster = Cluster::start(2, None);
+            let home = cluster.home(b"k").clone();
+            let seen: Rc<RefCell<Vec<ClientEvent>>> = Rc::default();
+            runtime(driver).unwrap().block_on(async {
+                let bootstrap = Bootstrap::Config(cluster.topology.clone());
+                let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
+                let events = Rc::clone(&seen);
+                client.observe(move |_, event| events.borrow_mut().push(event.clone()));
+                client.put(1, b"k", b"v".to_vec(), 0).await.unwrap();
+                if is_frozen {
+                    home.freeze()
+                } else {
+                    home.stop()
+                }
+                let value = client.get(1, b"k").await.unwrap().unwrap();
+                assert_eq!(value.bytes, b"v");
+                // The verdict comes over UDP, while other requests go on.
+                let has_map = |e: &ClientEvent| matches!(e, ClientEvent::MapApplied { .. });
+                while !seen.borrow().iter().any(has_map) {
+                    client.get(1, b"k").await.unwrap();
+                }
+                let map = client.map_in_force().unwrap();
+                assert_eq!(map.state(home.id()), ServerState::Offline);
+            });
+            let seen = seen.borrow();
+            let server = home.id();
+            assert_eq!(seen[0], ClientEvent::EnteredFailover { server, attempts: 2 });
+            assert!(matches!(seen[1], ClientEvent::Reported { kind: Kind::ReportFailed, .. }));
+            assert!(matches!(seen[2], ClientEvent::Verdict { .. }));
+            assert_eq!(cluster.notices.lock().unwrap()[0].subject, server);
+        }
+    }
+}
+
+#[test]
+fn an_idle_client_rests() {
+    for driver in DRIVERS {
+        let cluster = Cluster::start(2, None);
+        runtime(driver).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
+            client.get(1, b"k").await.unwrap();
+            let cpu = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).tv_nsec;
+            let before = cpu();
+            monoio::time::sleep(Duration::from_millis(300)).await;
+            let used = Duration::from_nanos(cpu().wrapping_sub(before).unsigned_abs());
+            assert!(used < Duration::from_millis(30), "{used:?} of CPU in 300 ms of rest");
+        });
+    }
+}
