@@ -1,0 +1,325 @@
+//! What happens in the master, for logs, the demo and the conformance tests.
+
+use std::time::Duration;
+
+use standin_protocol::map::{MapEpoch, ServerState, Topology};
+
+use crate::machine::ProbeFailure;
+
+/// Something that an operator may want to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MasterEvent {
+    /// The master has a term of its own and begins to work.
+    Started {
+        /// Term and counter with which it starts.
+        epoch: MapEpoch,
+        /// It has a state file.
+        has_history: bool,
+    },
+    /// It has listened to the servers for long enough to speak.
+    Learned,
+    /// A server knew states that this master did not; they hold now, under a higher term.
+    Adopted {
+        /// The server that had them.
+        server: u16,
+        /// The epoch that it had.
+        epoch: MapEpoch,
+    },
+    /// A server's first datagram of this incarnation, in a cluster that starts.
+    Heard {
+        /// The server.
+        server: u16,
+        /// Its incarnation.
+        boot_id: u64,
+    },
+    /// Somebody could not reach a server (claims 10, 15, 19).
+    Reported {
+        /// The server.
+        server: u16,
+        /// Who says so.
+        by: Reporter,
+    },
+    /// A client reached a server again (claim 14).
+    ReportedOk {
+        /// The server.
+        server: u16,
+        /// Who says so.
+        by: Reporter,
+    },
+    /// A server has not renewed for a lease; it is verified unasked.
+    Silent {
+        /// The server.
+        server: u16,
+    },
+    /// The master contacts every shard of a server (claims 19, 20).
+    Probing {
+        /// The server.
+        server: u16,
+        /// 1 for the first probe of a verification; 0: a periodic check.
+        attempt: u32,
+    },
+    /// Every shard answered.
+    ProbeOk {
+        /// The server.
+        server: u16,
+        /// The incarnation that answered.
+        boot_id: u64,
+        /// The longest turn of any shard's loop.
+        loop_lag_us: u32,
+    },
+    /// A shard did not answer.
+    ProbeFailed {
+        /// The server.
+        server: u16,
+        /// As in [`Self::Probing`].
+        attempt: u32,
+        /// The first shard that did not.
+        shard: u16,
+        /// What happened.
+        failure: ProbeFailure,
+    },
+    /// More servers would be offline than allowed: the master suspects itself.
+    CapReached {
+        /// Servers offline by verdict.
+        offline: usize,
+        /// Servers that may be.
+        max: usize,
+    },
+    /// A server does not answer, and its state is kept for now.
+    Frozen {
+        /// The server.
+        server: u16,
+    },
+    /// A server stops; nobody owns its partitions from this epoch on.
+    Leaving {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+    },
+    /// A server is offline from this epoch on (claim 19).
+    MarkedOffline {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// A server that has flapped answers, and must go on answering.
+    HeldDown {
+        /// The server.
+        server: u16,
+        /// For so long.
+        hold_down: Duration,
+    },
+    /// A server is back, and its stand-ins drain.
+    Returning {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// Its incarnation.
+        boot_id: u64,
+    },
+    /// A stand-in does not acknowledge a return; it is verified.
+    DrainOverdue {
+        /// The returning server.
+        server: u16,
+        /// The stand-in.
+        peer: u16,
+    },
+    /// A server is online from this epoch on (claim 21).
+    Online {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+    },
+    /// The first sending of an epoch to all who need to know.
+    Announced {
+        /// The server whose state has changed last.
+        server: u16,
+        /// Its state.
+        state: ServerState,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// How many servers are told.
+        told: usize,
+    },
+    /// A server has applied an epoch and drained.
+    Acked {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+    },
+    /// The state file could not be written; the master goes on without.
+    NotSaved {
+        /// The epoch that is not in the file.
+        epoch: MapEpoch,
+    },
+}
+
+/// Who told the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reporter {
+    /// A client, by its id.
+    Client(u64),
+    /// A server.
+    Server(u16),
+}
+
+/// Why a server is offline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfflineReason {
+    /// It did not answer the master's probes.
+    Verdict,
+    /// It restarts again and again.
+    Flapping,
+    /// It said that it stops.
+    Leaving,
+}
+
+impl MasterEvent {
+    /// Short name, as logs and reports have it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Learned => "learned",
+            Self::Adopted { .. } => "adopted",
+            Self::Heard { .. } => "heard",
+            Self::Reported { .. } => "reported",
+            Self::ReportedOk { .. } => "reported_ok",
+            Self::Silent { .. } => "silent",
+            Self::Probing { .. } => "probing",
+            Self::ProbeOk { .. } => "probe_ok",
+            Self::ProbeFailed { .. } => "probe_failed",
+            Self::CapReached { .. } => "cap_reached",
+            Self::Frozen { .. } => "frozen",
+            Self::Leaving { .. } => "leaving",
+            Self::MarkedOffline { .. } => "offline",
+            Self::HeldDown { .. } => "held_down",
+            Self::Returning { .. } => "returning",
+            Self::DrainOverdue { .. } => "drain_overdue",
+            Self::Online { .. } => "online",
+            Self::Announced { .. } => "announced",
+            Self::Acked { .. } => "acked",
+            Self::NotSaved { .. } => "not_saved",
+        }
+    }
+
+    /// Whether this goes on happening while nothing changes: logs show it only on demand.
+    #[must_use]
+    pub fn is_routine(&self) -> bool {
+        match self {
+            Self::Probing { attempt, .. } | Self::ProbeFailed { attempt, .. } => *attempt == 0,
+            Self::Acked { .. } | Self::DrainOverdue { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// The server in question.
+    #[must_use]
+    pub fn server(&self) -> Option<u16> {
+        match *self {
+            Self::Started { .. } | Self::Learned => None,
+            Self::CapReached { .. } | Self::NotSaved { .. } => None,
+            Self::Adopted { server, .. }
+            | Self::Heard { server, .. }
+            | Self::Reported { server, .. }
+            | Self::ReportedOk { server, .. }
+            | Self::Silent { server }
+            | Self::Probing { server, .. }
+            | Self::ProbeOk { server, .. }
+            | Self::ProbeFailed { server, .. }
+            | Self::Frozen { server }
+            | Self::Leaving { server, .. }
+            | Self::MarkedOffline { server, .. }
+            | Self::HeldDown { server, .. }
+            | Self::Returning { server, .. }
+            | Self::DrainOverdue { server, .. }
+            | Self::Online { server, .. }
+            | Self::Announced { server, .. }
+            | Self::Acked { server, .. } => Some(server),
+        }
+    }
+
+    /// One line in words, with the servers' names.
+    #[must_use]
+    pub fn describe(&self, topology: &Topology) -> String {
+        let name = |id: u16| topology.servers.get(usize::from(id)).map_or("?", |s| s.name.as_str());
+        let who = |by: Reporter| match by {
+            Reporter::Client(id) => format!("client {id:016x}"),
+            Reporter::Server(id) => format!("server {}", name(id)),
+        };
+        match *self {
+            Self::Started { epoch, has_history: true } => {
+                format!("started at epoch {epoch}: listens to the servers first")
+            }
+            Self::Started { epoch, has_history: false } => {
+                format!(
+                    "started at epoch {epoch} without a state file: listens to all servers first"
+                )
+            }
+            Self::Learned => "has heard enough to speak".to_owned(),
+            Self::Adopted { server, epoch } => {
+                format!("{} knew epoch {epoch}, which is newer: adopted", name(server))
+            }
+            Self::Heard { server, boot_id } => format!("{} is up as {boot_id:016x}", name(server)),
+            Self::Reported { server, by } => format!("{} can't reach {}", who(by), name(server)),
+            Self::ReportedOk { server, by } => {
+                format!("{} reaches {} again", who(by), name(server))
+            }
+            Self::Silent { server } => format!("{} has not renewed for a lease", name(server)),
+            Self::Probing { server, attempt: 0 } => format!("checks {} again", name(server)),
+            Self::Probing { server, attempt } => {
+                format!("contacts every shard of {}, attempt {attempt}", name(server))
+            }
+            Self::ProbeOk { server, loop_lag_us, .. } => {
+                format!("every shard of {} answers, loop lag {loop_lag_us} µs", name(server))
+            }
+            Self::ProbeFailed { server, shard, failure, .. } => {
+                format!("shard {shard} of {}: {failure}", name(server))
+            }
+            Self::CapReached { offline, max } => format!(
+                "{offline} servers are offline by verdict and {max} may be: is this master cut \
+                 off? The others keep their state (see master.offline_servers_max)"
+            ),
+            Self::Frozen { server } => {
+                format!("{} does not answer, but its state is kept for now", name(server))
+            }
+            Self::Leaving { server, epoch } => {
+                format!("{} stops: leaving as of epoch {epoch}", name(server))
+            }
+            Self::MarkedOffline { server, epoch, reason } => {
+                let why = match reason {
+                    OfflineReason::Verdict => "does not answer",
+                    OfflineReason::Flapping => "restarts again and again",
+                    OfflineReason::Leaving => "has left",
+                };
+                format!("{} {why}: offline as of epoch {epoch}", name(server))
+            }
+            Self::HeldDown { server, hold_down } => {
+                format!("{} answers, but must do so for {hold_down:?} first", name(server))
+            }
+            Self::Returning { server, epoch, .. } => {
+                format!("{} is back: returning as of epoch {epoch}", name(server))
+            }
+            Self::DrainOverdue { server, peer } => {
+                format!("{} has not acknowledged the return of {}", name(peer), name(server))
+            }
+            Self::Online { server, epoch } => {
+                format!("{} is online as of epoch {epoch}", name(server))
+            }
+            Self::Announced { server, state, epoch, told } => {
+                format!("announces epoch {epoch} to {told} servers: {} is {state}", name(server))
+            }
+            Self::Acked { server, epoch } => format!("{} has applied epoch {epoch}", name(server)),
+            Self::NotSaved { epoch } => {
+                format!("epoch {epoch} could not be saved; goes on, and tries again")
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The master: hears who may be offline, verifies it, and tells everybody else (claims 1,
+//! 7, 19–21).
+//!
+//! Not here: any data of clients. A master that is down costs detection, not requests.
+//!
+//! ```text
+//!             notices, renewals, acks (UDP)          probe results (TCP)      saved
+//!                          │                                │                  │
+//! shell/  udp.rs ──────────┴──────── probe.rs ──────────────┴──── saver.rs ────┘   sockets, time
+//!                          ▼ Input                                             ▲
+//! machine.rs   one sans-IO machine ── Output: Send, Probe, Persist, FetchMap ──┘
+//!   ├ machine/notices.rs   a datagram of each kind
+//!   ├ machine/probes.rs    a probe's result
+//!   ├ machine/restart.rs   what a master may say before it knows
+//!   ├ verify.rs            one server: the table Online → Verifying → Offline → Returning
+//!   ├ registry.rs          all states → epochs, announcements, acknowledgements
+//!   ├ senders.rs           incarnations and replay windows
+//!   └ state.rs             what survives a restart
+//! ```
+//! Everything above the line `shell/` owns no socket, thread or clock.
+
+mod counters;
+mod event;
+mod machine;
+mod registry;
+mod rules;
+mod senders;
+mod shell;
+mod state;
+mod verify;
+
+pub use counters::Counters;
+pub use event::{MasterEvent, OfflineReason, Reporter};
+pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
+pub use registry::Registry;
+pub use rules::Rules;
+pub use senders::{Senders, Standing};
+pub use shell::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
+pub use state::{SavedServer, State, StateError};
+pub use verify::{Mark, Phase, Seen, Step, Verify};

@@ -1,0 +1,173 @@
+//! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements,
+//! departures.
+//!
+//! Everything for a server goes to the address in the cluster file, never to where a
+//! datagram seems to come from. Only a reporter that is a client is answered there.
+
+use std::net::SocketAddr;
+
+use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::map::{MapEpoch, ServerState};
+use standin_protocol::time::Micros;
+
+use crate::event::{MasterEvent, Reporter};
+use crate::machine::{Machine, Waiter};
+use crate::senders::Standing;
+use crate::verify::{Phase, Seen};
+
+impl Machine {
+    pub(super) fn on_datagram(&mut self, now: Micros, from: SocketAddr, datagram: &Datagram) {
+        self.counters.datagrams_received += 1;
+        let is_taken = match datagram.sender {
+            SENDER_CLIENT => self.on_client(now, from, datagram),
+            id if usize::from(id) < self.servers.len() => self.on_server(now, id, datagram),
+            _ => false,
+        };
+        if !is_taken {
+            self.counters.datagrams_dropped += 1;
+        }
+    }
+
+    fn on_client(&mut self, now: Micros, from: SocketAddr, datagram: &Datagram) -> bool {
+        if !self.senders.accept_client(datagram.boot_id, datagram.sequence) {
+            return false;
+        }
+        let by = Reporter::Client(datagram.boot_id);
+        let waiter = Waiter { to: from, nonce: datagram.nonce };
+        match datagram.kind {
+            Kind::ReportFailed => self.on_report(now, datagram.subject, by, waiter),
+            Kind::ReportOk => self.on_report_ok(now, datagram.subject, by, waiter),
+            _ => false,
+        }
+    }
+
+    fn on_server(&mut self, now: Micros, id: u16, datagram: &Datagram) -> bool {
+        let known = self.registry.decided()[usize::from(id)].boot_id;
+        let last_probe_id = self.servers[usize::from(id)].verify.last_probe_id();
+        let (boot_id, sequence) = (datagram.boot_id, datagram.sequence);
+        // A server that has never been heard, in a cluster that starts, is simply there; if
+        // it is held for offline a probe decides, as for any other.
+        let is_first = known == 0 && !self.servers[usize::from(id)].verify.is_offline();
+        let expected = if is_first { boot_id } else { known };
+        let standing = self.senders.judge(id, boot_id, sequence, expected, last_probe_id);
+        if standing == Standing::Stale {
+            return false;
+        }
+        let has_left = self.servers[usize::from(id)].left_boot_id == boot_id;
+        if has_left && !matches!(datagram.kind, Kind::Leaving | Kind::Ack) {
+            return false;
+        }
+        self.server(id).is_heard = true;
+        if is_first {
+            self.registry.set_boot_id(id, boot_id);
+            self.event(MasterEvent::Heard { server: id, boot_id });
+        }
+        match standing {
+            Standing::Known => self.see(now, id, Seen::Renewed),
+            _ => self.see(now, id, Seen::OtherIncarnation),
+        }
+        let is_known = standing == Standing::Known;
+        let address = self.topology.servers[usize::from(id)].address;
+        let waiter = Waiter { to: address, nonce: datagram.nonce };
+        let by = Reporter::Server(id);
+        match datagram.kind {
+            Kind::ReportFailed if datagram.subject != id => {
+                self.on_report(now, datagram.subject, by, waiter)
+            }
+            Kind::ReportOk if datagram.subject != id => {
+                self.on_report_ok(now, datagram.subject, by, waiter)
+            }
+            Kind::Renew => {
+                self.on_renew(now, id, datagram, is_known);
+                true
+            }
+            Kind::Ack if is_known => {
+                if self.registry.acked(id, datagram.epoch) {
+                    self.counters.acks += 1;
+                    self.event(MasterEvent::Acked { server: id, epoch: datagram.epoch });
+                }
+                self.check_all_drains(now);
+                true
+            }
+            Kind::Leaving => {
+                self.on_leaving(now, id, boot_id, waiter, is_known);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Claim 19: a notification that a server may be offline leads to contacting it.
+    fn on_report(&mut self, now: Micros, subject: u16, by: Reporter, waiter: Waiter) -> bool {
+        if usize::from(subject) >= self.servers.len() {
+            return false;
+        }
+        self.counters.reports += 1;
+        self.event(MasterEvent::Reported { server: subject, by });
+        self.server(subject).wait(waiter);
+        self.see(now, subject, Seen::Reported);
+        true
+    }
+
+    /// Claim 14's notice. Whoever is online stays so; who is not is probed at once.
+    fn on_report_ok(&mut self, now: Micros, subject: u16, by: Reporter, waiter: Waiter) -> bool {
+        if usize::from(subject) >= self.servers.len() {
+            return false;
+        }
+        self.event(MasterEvent::ReportedOk { server: subject, by });
+        self.see(now, subject, Seen::ReportedOk);
+        if self.map().is_some() {
+            self.send_verdict(subject, waiter);
+        }
+        true
+    }
+
+    fn on_renew(&mut self, now: Micros, id: u16, datagram: &Datagram, is_known: bool) {
+        self.learn_of(now, id, datagram.epoch);
+        if self.registry.published_epoch() == MapEpoch::default() {
+            return;
+        }
+        // No lease for a server that is offline, nor for an incarnation that only claims to
+        // be the server: zero says that it was heard, and no more.
+        let is_offline = self.registry.decided()[usize::from(id)].state == ServerState::Offline;
+        let lease_ms = match is_known && !is_offline {
+            true => u32::try_from(self.rules.lease.as_millis()).unwrap_or(u32::MAX),
+            false => 0,
+        };
+        // While the master learns it has no states to say, and so no epoch.
+        let is_announcing = self.registry.is_announcing();
+        let newest = match is_announcing {
+            true => self.registry.published_epoch(),
+            false => MapEpoch::default(),
+        };
+        let mut grant = self.datagram(Kind::Grant);
+        grant.subject = id;
+        grant.epoch = newest;
+        grant.nonce = datagram.nonce;
+        grant.arg = lease_ms;
+        let address = self.topology.servers[usize::from(id)].address;
+        self.send(address, grant);
+        if is_announcing && datagram.epoch < newest {
+            self.announce(id);
+        }
+    }
+
+    /// A server that says that it stops is believed, whatever the cap.
+    fn on_leaving(&mut self, now: Micros, id: u16, boot_id: u64, waiter: Waiter, is_known: bool) {
+        self.server(id).wait(waiter);
+        if !is_known {
+            // The probe that its datagram has caused will tell.
+            return;
+        }
+        self.server(id).left_boot_id = boot_id;
+        self.see(now, id, Seen::Left);
+    }
+
+    pub(super) fn check_all_drains(&mut self, now: Micros) {
+        for id in self.ids() {
+            if matches!(self.phase(id), Phase::Returning { .. } | Phase::Leaving { .. }) {
+                self.check_drain(now, id);
+            }
+        }
+    }
+}

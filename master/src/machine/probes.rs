@@ -1,0 +1,125 @@
+//! The result of contacting every shard of a server (claims 19–21).
+
+use standin_protocol::body::PingReply;
+use standin_protocol::map::MapEpoch;
+use standin_protocol::time::Micros;
+
+use crate::event::MasterEvent;
+use crate::machine::{Machine, ProbeFailure};
+use crate::verify::Seen;
+
+impl Machine {
+    pub(super) fn on_probed(
+        &mut self,
+        now: Micros,
+        id: u16,
+        probe_id: u64,
+        shards: &[Result<PingReply, ProbeFailure>],
+    ) {
+        let Some(server) = self.servers.get(usize::from(id)) else { return };
+        let Some(under_way) = server.verify.probe_under_way() else { return };
+        if under_way.probe_id != probe_id {
+            return;
+        }
+        match self.judge_shards(id, shards) {
+            Ok(answer) => self.on_answered(now, id, probe_id, answer),
+            Err((shard, failure)) => {
+                self.counters.probes_failed += 1;
+                let attempt = under_way.attempt;
+                self.event(MasterEvent::ProbeFailed { server: id, attempt, shard, failure });
+                let seen = if failure.is_evidence() { Seen::Unanswered } else { Seen::Busy };
+                self.see(now, id, seen);
+            }
+        }
+    }
+
+    fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
+        let Answer { boot_id, loop_lag_us, map_epoch } = answer;
+        self.event(MasterEvent::ProbeOk { server: id, boot_id, loop_lag_us });
+        let known = self.registry.decided()[usize::from(id)].boot_id;
+        let same = known == 0 || known == boot_id;
+        let mut needs_another = false;
+        if known == boot_id {
+            needs_another = self.senders.refute(id, probe_id);
+        } else {
+            self.senders.confirm(id, boot_id, known);
+            self.registry.set_boot_id(id, boot_id);
+        }
+        self.see(now, id, Seen::Answered { same });
+        if needs_another {
+            self.see(now, id, Seen::OtherIncarnation);
+        }
+        self.ack_by_probe(now, id, map_epoch);
+    }
+
+    /// Whose acknowledgements are lost, but who answers, on every shard, with a map that
+    /// has the return in it, and has had twice the time to drain, has drained. Who answers
+    /// with an older map has not heard of the return, may still act as the owner, and the
+    /// return waits for it.
+    fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch) {
+        let overdue = self.rules.drain_overdue();
+        let is_overdue = |returning: u16| {
+            let at = self.servers[usize::from(returning)].returning_at;
+            self.registry.undrained(returning).is_some_and(|peers| peers.contains(&id))
+                && at + overdue <= now
+        };
+        if self.topology.group_peers(id).any(is_overdue) {
+            let epoch = map_epoch.min(self.registry.published_epoch());
+            self.registry.acked(id, epoch);
+            self.check_all_drains(now);
+        }
+    }
+
+    /// What all shards say together, or the first that speaks against the server; what is
+    /// no evidence comes last.
+    fn judge_shards(
+        &self,
+        id: u16,
+        shards: &[Result<PingReply, ProbeFailure>],
+    ) -> Result<Answer, (u16, ProbeFailure)> {
+        let expected = self.topology.servers[usize::from(id)].shards;
+        let mut excuse = None;
+        let mut answer: Option<Answer> = None;
+        for (shard, result) in (0u16..).zip(shards) {
+            let reply = match result {
+                Ok(reply) => reply,
+                Err(failure) if failure.is_evidence() => return Err((shard, *failure)),
+                Err(failure) => {
+                    excuse.get_or_insert((shard, *failure));
+                    continue;
+                }
+            };
+            let has_left = reply.boot_id == self.servers[usize::from(id)].left_boot_id;
+            let is_other = answer.is_some_and(|a| a.boot_id != reply.boot_id);
+            // Another incarnation on each shard: it restarts just now.
+            if reply.server != id || reply.shard != shard || reply.boot_id == 0 || is_other {
+                return Err((shard, ProbeFailure::Nonsense));
+            }
+            if has_left {
+                return Err((shard, ProbeFailure::Closed));
+            }
+            let map_epoch = MapEpoch::from_u64(reply.map_epoch);
+            let so_far = answer.get_or_insert(Answer {
+                boot_id: reply.boot_id,
+                loop_lag_us: reply.loop_lag_us,
+                map_epoch,
+            });
+            so_far.loop_lag_us = so_far.loop_lag_us.max(reply.loop_lag_us);
+            so_far.map_epoch = so_far.map_epoch.min(map_epoch);
+        }
+        match (excuse, answer) {
+            (Some(excuse), _) => Err(excuse),
+            (None, Some(answer)) if shards.len() == usize::from(expected) => Ok(answer),
+            _ => Err((0, ProbeFailure::Nonsense)),
+        }
+    }
+}
+
+/// What all shards say together.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    boot_id: u64,
+    loop_lag_us: u32,
+    /// The oldest map of any shard.
+    map_epoch: MapEpoch,
+}

@@ -1,0 +1,261 @@
+//! What a master may say before it knows (scenario 10: a restarted master forgets that a
+//! server was offline, and nobody is ever told that it is back).
+//!
+//! A master that starts takes the next term, saves it, and *learns* before it speaks: it
+//! grants, collects renewals and verifies reports, but changes no owner, answers no report
+//! and shows no map. This lasts L(1+ρ) at most. Within that time every server that is alive
+//! has renewed, and a renewal carries the newest epoch that its sender has heard. If that is
+//! one that the master does not know, it fetches that server's map, adopts its states, and
+//! goes on under a term above both. Then it announces the full states.
+//!
+//! How much it must hear depends on what it has:
+//!
+//! * **A state file.** Every state is saved before it is said, so the file contains all that
+//!   was ever said, unless it was restored from a backup or could not be written any more.
+//!   An out-of-date file must be noticed *before* the first announcement, because afterwards
+//!   the servers hold our newer epoch, and nothing shows what they knew before. Any server
+//!   that is alive would give it away; so it is enough to have heard the greater part of
+//!   those that the file holds for online. That takes less than a renewal interval. Only
+//!   then may a verdict move an owner: the price is a fraction of a second, when a server
+//!   dies just after the master did.
+//! * **No file.** All servers seem online, and saying so could hand partitions back to a
+//!   server that holds stale data. All servers must be heard, or the time run out. A new
+//!   cluster does not wait: its servers all start.
+//!
+//! Later the same rule covers a second master that has used a higher term: whoever hears of
+//! the other's epoch adopts its states, except of servers that it has itself decided about,
+//! and goes above it. If nobody can give the newer states in time, the master goes above
+//! their term with its own. What no rule can mend: the file lost *and* every server started anew;
+//! then nobody knows that this was not a new cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::time::Micros;
+
+use crate::event::MasterEvent;
+use crate::machine::{Machine, Output, phase_of};
+use crate::rules::Rules;
+use crate::state::{SavedServer, State};
+
+/// Maps of terms beyond this one are refused: terms must not run out.
+const TERM_MAX: u32 = 1 << 31;
+
+/// Progress of a start.
+#[derive(Debug)]
+pub(super) struct Restart {
+    /// While this is set the master learns; until then at the latest, but for a fetch.
+    learning_until: Option<Micros>,
+    /// There was a state file.
+    has_history: bool,
+    /// Every epoch up to this one, of a term below `first_term`, is known here.
+    inherited: MapEpoch,
+    /// The first term that is this master's own.
+    first_term: u32,
+    /// The newest epoch that a server has and this master has not.
+    wanted: Option<(u16, MapEpoch)>,
+    /// That server could not give its map: any other that has as much will do.
+    has_failed: bool,
+    /// A fetch under way: from whom, and when it counts as lost.
+    fetching: Option<(u16, Micros)>,
+    /// No further fetch before.
+    fetch_again_at: Micros,
+}
+
+impl Restart {
+    pub(super) fn is_learning(&self) -> bool {
+        self.learning_until.is_some()
+    }
+
+    pub(super) fn has_history(&self) -> bool {
+        self.has_history
+    }
+
+    /// See [`State::known`], for states saved at `epoch`.
+    pub(super) fn known(&self, epoch: MapEpoch) -> MapEpoch {
+        if self.is_learning() { self.inherited } else { epoch }
+    }
+
+    pub(super) fn next_deadline(&self) -> Micros {
+        let until = self.learning_until.unwrap_or(Micros::NEVER);
+        match (self.fetching, self.wanted) {
+            (Some((_, lost_at)), _) => lost_at.min(until),
+            (None, Some(_)) => self.fetch_again_at.min(until),
+            (None, None) => until,
+        }
+    }
+}
+
+/// What a master starts with: how far it may speak, its first epoch, and the servers.
+pub(super) fn begin(
+    now: Micros,
+    rules: &Rules,
+    topology: &Arc<Topology>,
+    saved: Option<&State>,
+) -> (Restart, MapEpoch, Vec<SavedServer>) {
+    let inherited = saved.map_or(MapEpoch::default(), |state| state.known);
+    let term = saved.map_or(0, |state| state.epoch.term).saturating_add(1);
+    let has_history = inherited > MapEpoch::default();
+    let history = saved.filter(|_| has_history);
+    let servers = topology.servers.iter().map(|info| {
+        let known = history.and_then(|state| state.server(&info.name)).cloned();
+        known.unwrap_or_else(|| SavedServer {
+            name: info.name.clone(),
+            status: ServerStatus::default(),
+            by_verdict: false,
+        })
+    });
+    let restart = Restart {
+        learning_until: Some(now + rules.learning_time()),
+        has_history,
+        inherited,
+        first_term: term,
+        wanted: None,
+        has_failed: false,
+        fetching: None,
+        fetch_again_at: Micros(0),
+    };
+    (restart, MapEpoch { term, counter: 1 }, servers.collect())
+}
+
+impl Machine {
+    /// A server has this epoch. If it is one that this master has not said and does not
+    /// know, somebody else's states are newer than ours.
+    pub(super) fn learn_of(&mut self, now: Micros, server: u16, epoch: MapEpoch) {
+        let restart = &mut self.restart;
+        let is_ours = epoch.term >= restart.first_term && epoch <= self.registry.published_epoch();
+        if is_ours || epoch <= restart.inherited || epoch.term > TERM_MAX {
+            return;
+        }
+        let has_failed = restart.has_failed;
+        let is_better = |(from, wanted): (u16, MapEpoch)| {
+            epoch > wanted || (has_failed && epoch == wanted && from != server)
+        };
+        if restart.wanted.is_none_or(is_better) {
+            restart.wanted = Some((server, epoch));
+            restart.has_failed = false;
+        }
+        self.fetch_if_due(now);
+    }
+
+    fn fetch_if_due(&mut self, now: Micros) {
+        let restart = &mut self.restart;
+        let Some((server, _)) = restart.wanted else { return };
+        if restart.fetching.is_some() || now < restart.fetch_again_at {
+            return;
+        }
+        restart.fetching = Some((server, now + self.rules.lease));
+        let address = self.topology.servers[usize::from(server)].address;
+        self.outputs.push_back(Output::FetchMap { server, address });
+    }
+
+    pub(super) fn on_fetched(&mut self, now: Micros, server: u16, map: Option<Box<ClusterMap>>) {
+        if self.restart.fetching.is_none_or(|(from, _)| from != server) {
+            return;
+        }
+        self.end_fetch(now, server, map.is_some());
+        let Some(map) = map else { return };
+        let is_news = map.epoch > self.restart.inherited
+            && (map.epoch.term < self.restart.first_term || map.epoch > self.registry.epoch());
+        if map.topology.id != self.topology.id || !is_news || map.epoch.term > TERM_MAX {
+            return;
+        }
+        let term = self.registry.epoch().term.max(map.epoch.term) + 1;
+        self.adopt(now, term, &map);
+        self.counters.adoptions += 1;
+        self.event(MasterEvent::Adopted { server, epoch: map.epoch });
+    }
+
+    /// While learning, what failed is tried again until the time is over. Later, two masters
+    /// would adopt from each other for ever: let them at least be slow.
+    fn end_fetch(&mut self, now: Micros, server: u16, ok: bool) {
+        let is_learning = self.restart.is_learning();
+        self.restart.fetching = None;
+        if self.restart.wanted.is_some_and(|(from, _)| from == server) {
+            self.restart.has_failed = !ok;
+            if ok || !is_learning {
+                self.restart.wanted = None;
+            }
+        }
+        let pause = match (is_learning, ok) {
+            (true, true) => Duration::ZERO,
+            (true, false) => self.rules.announce_resend,
+            (false, _) => self.rules.lease,
+        };
+        self.restart.fetch_again_at = now + pause;
+    }
+
+    fn adopt(&mut self, now: Micros, term: u32, map: &ClusterMap) {
+        let mut statuses = self.registry.decided().to_vec();
+        for (id, status) in (0u16..).zip(&mut statuses) {
+            let theirs = map.statuses()[usize::from(id)];
+            // What this master has seen itself since its start is newer; but it must not seem
+            // older than what it replaces.
+            if self.servers[usize::from(id)].is_decided_here {
+                if status.state != theirs.state {
+                    status.since = MapEpoch { term, counter: 1 };
+                }
+                continue;
+            }
+            let heard_boot_id = status.boot_id;
+            *status = theirs;
+            if theirs.boot_id == 0 {
+                status.boot_id = heard_boot_id;
+            } else if theirs.boot_id != heard_boot_id {
+                self.senders.replace(id, theirs.boot_id);
+            }
+            let drain_check_at = now + self.rules.drain_overdue();
+            let server = self.server(id);
+            server.verify.reset(now, phase_of(now, theirs.state));
+            server.by_verdict = theirs.state == ServerState::Offline;
+            server.left_boot_id = 0;
+            server.returning_at = now;
+            server.drain_check_at = drain_check_at;
+        }
+        self.restart.inherited = map.epoch;
+        self.restart.has_history = true;
+        self.restart.first_term = term;
+        self.registry.adopt(term, statuses);
+    }
+
+    pub(super) fn restart_on_time(&mut self, now: Micros) {
+        if let Some((server, lost_at)) = self.restart.fetching
+            && lost_at <= now
+        {
+            self.end_fetch(now, server, false);
+        }
+        self.fetch_if_due(now);
+        let Some(until) = self.restart.learning_until else { return };
+        let is_saved = self.registry.published_epoch() > MapEpoch::default();
+        let is_behind = self.restart.wanted.is_some();
+        if !is_saved || (now < until && (is_behind || !self.has_heard_enough())) {
+            return;
+        }
+        self.restart.learning_until = None;
+        self.event(MasterEvent::Learned);
+        if let Some((_, epoch)) = self.restart.wanted.take() {
+            // There were newer states and nobody could give them. What the master has to say
+            // must at least not be taken for something older.
+            let term = self.registry.epoch().term.max(epoch.term) + 1;
+            self.restart.inherited = epoch;
+            self.restart.first_term = term;
+            self.registry.adopt(term, self.registry.decided().to_vec());
+        }
+        // An epoch of its own, so that the file says that the master has learned.
+        self.registry.bump();
+        self.registry.start_announcing();
+        for server in &mut self.servers {
+            server.verify.thaw(now);
+        }
+    }
+
+    fn has_heard_enough(&self) -> bool {
+        if !self.restart.has_history {
+            return self.servers.iter().all(|server| server.is_heard);
+        }
+        let online = || self.servers.iter().filter(|server| !server.verify.is_offline());
+        let heard = online().filter(|server| server.is_heard).count();
+        heard * 2 > online().count()
+    }
+}

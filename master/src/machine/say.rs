@@ -1,0 +1,123 @@
+//! Saving what was decided, and saying it: announcements (claims 19, 21) and verdicts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
+use standin_protocol::time::Micros;
+
+use crate::event::MasterEvent;
+use crate::machine::{Machine, Output, Waiter};
+use crate::state::{SavedServer, State};
+
+/// Before another try to write the state file.
+const SAVE_RETRY: Duration = Duration::from_secs(1);
+
+impl Machine {
+    /// Saves what was decided, and says what is due.
+    pub(super) fn settle(&mut self, now: Micros) {
+        // After a failure the next try waits its time.
+        let may_save = self.save_again_at == Micros::NEVER;
+        if may_save && let Some((epoch, statuses)) = self.registry.take_unsaved() {
+            let statuses = statuses.to_vec();
+            self.save(epoch, statuses);
+        }
+        if !self.registry.is_announcing() {
+            return;
+        }
+        for id in self.registry.take_due(now, &self.rules) {
+            self.announce(id);
+        }
+        let published = self.registry.published_epoch();
+        for id in self.ids() {
+            let server = &mut self.servers[usize::from(id)];
+            if server.verdict_at.is_none_or(|epoch| epoch > published) {
+                continue;
+            }
+            server.verdict_at = None;
+            for waiter in std::mem::take(&mut server.waiters) {
+                self.send_verdict(id, waiter);
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self, epoch: MapEpoch, statuses: Vec<ServerStatus>) {
+        let named = self.topology.servers.iter().zip(statuses).zip(&self.servers);
+        let servers = named.map(|((info, status), server)| SavedServer {
+            name: info.name.clone(),
+            status,
+            by_verdict: server.by_verdict && status.state == ServerState::Offline,
+        });
+        let state = State {
+            cluster: self.topology.name.clone(),
+            epoch,
+            known: self.restart.known(epoch),
+            servers: servers.collect(),
+        };
+        self.outputs.push_back(Output::Persist(state));
+    }
+
+    /// A state that can't be saved is said all the same, if its term was saved before: the
+    /// term keeps epochs unique, and a successor whose file is behind learns the rest from
+    /// the servers' renewals. A full disk must not end failover.
+    pub(super) fn on_persisted(&mut self, now: Micros, epoch: MapEpoch, ok: bool) {
+        if ok {
+            self.saved_term = self.saved_term.max(epoch.term);
+        } else {
+            self.counters.saves_failed += 1;
+            self.event(MasterEvent::NotSaved { epoch });
+            self.save_again_at = now + SAVE_RETRY;
+            if epoch.term > self.saved_term {
+                self.registry.not_saved();
+                return;
+            }
+        }
+        let before = self.registry.published_epoch();
+        let publication = self.registry.saved(now, epoch);
+        if self.registry.published_epoch() > before {
+            self.counters.epochs += 1;
+        }
+        if let Some(publication) = publication {
+            self.event(MasterEvent::Announced {
+                server: publication.subject,
+                state: publication.state,
+                epoch: publication.epoch,
+                told: publication.told,
+            });
+        }
+    }
+
+    pub(super) fn datagram(&mut self, kind: Kind) -> Datagram {
+        self.sequence += 1;
+        let term = u64::from(self.term());
+        let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology.id, term);
+        datagram.sequence = self.sequence;
+        datagram
+    }
+
+    pub(super) fn announce(&mut self, to: u16) {
+        let (subject, state) = self.registry.subject();
+        let mut datagram = self.datagram(Kind::Announce);
+        datagram.subject = subject;
+        datagram.arg = state as u32;
+        datagram.epoch = self.registry.published_epoch();
+        datagram.statuses = self.registry.published().to_vec();
+        self.counters.announcements += 1;
+        self.send(self.topology.servers[usize::from(to)].address, datagram);
+    }
+
+    pub(super) fn send_verdict(&mut self, subject: u16, waiter: Waiter) {
+        let mut datagram = self.datagram(Kind::Verdict);
+        datagram.subject = subject;
+        datagram.arg = self.registry.published()[usize::from(subject)].state as u32;
+        datagram.epoch = self.registry.published_epoch();
+        datagram.nonce = waiter.nonce;
+        datagram.statuses = self.registry.published().to_vec();
+        self.send(waiter.to, datagram);
+    }
+
+    pub(super) fn send(&mut self, to: SocketAddr, datagram: Datagram) {
+        self.outputs.push_back(Output::Send { to, datagram });
+    }
+}

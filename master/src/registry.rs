@@ -1,0 +1,303 @@
+//! What the master says of all servers: states, the epoch that they belong to, and who has
+//! acknowledged which epoch.
+//!
+//! ```text
+//! change() ─► decided ──take_unsaved()──► being saved ──saved()──► published ─► announced
+//! ```
+//! Only what has been saved is said, so a restarted master never takes back an epoch. What
+//! is decided while a save runs goes into the next one: epochs that were never published
+//! are skipped, and two different states never carry the same epoch.
+
+use std::sync::Arc;
+
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::time::Micros;
+
+use crate::rules::Rules;
+
+/// States of all servers and the announcing of them.
+#[derive(Debug)]
+pub struct Registry {
+    topology: Arc<Topology>,
+    epoch: MapEpoch,
+    decided: Vec<ServerStatus>,
+    /// The server whose change was decided last; names the announcement.
+    last_changed: u16,
+    saving: Option<Snapshot>,
+    published: Snapshot,
+    /// The published states as sent over TCP.
+    map: Arc<ClusterMap>,
+    tellings: Vec<Telling>,
+    /// What is published from this epoch on is announced.
+    announce_from: Option<MapEpoch>,
+}
+
+#[derive(Debug, Clone)]
+struct Snapshot {
+    epoch: MapEpoch,
+    statuses: Vec<ServerStatus>,
+    last_changed: u16,
+}
+
+/// What one server has been told.
+#[derive(Debug, Clone, Copy)]
+struct Telling {
+    acked: MapEpoch,
+    next_send: Micros,
+    sends: u32,
+}
+
+/// A publication, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publication {
+    /// Its epoch.
+    pub epoch: MapEpoch,
+    /// The server that it is about.
+    pub subject: u16,
+    /// That server's state.
+    pub state: ServerState,
+    /// How many servers are told.
+    pub told: usize,
+}
+
+impl Registry {
+    /// States as a master starts with them. Nothing is said until the first [`Self::saved`].
+    #[must_use]
+    pub fn new(topology: Arc<Topology>, epoch: MapEpoch, mut statuses: Vec<ServerStatus>) -> Self {
+        statuses.resize(topology.servers.len(), ServerStatus::default());
+        let nothing = Snapshot {
+            epoch: MapEpoch::default(),
+            statuses: vec![ServerStatus::default(); statuses.len()],
+            last_changed: 0,
+        };
+        let map = ClusterMap::new(topology.clone(), nothing.epoch, nothing.statuses.clone());
+        let telling = Telling { acked: MapEpoch::default(), next_send: Micros::NEVER, sends: 0 };
+        Self {
+            tellings: vec![telling; statuses.len()],
+            topology,
+            epoch,
+            decided: statuses,
+            last_changed: 0,
+            saving: None,
+            published: nothing,
+            map: Arc::new(map),
+            announce_from: None,
+        }
+    }
+
+    /// The newest epoch decided; it may not have been said yet.
+    #[must_use]
+    pub fn epoch(&self) -> MapEpoch {
+        self.epoch
+    }
+
+    /// The newest epoch said; zero before the first.
+    #[must_use]
+    pub fn published_epoch(&self) -> MapEpoch {
+        self.published.epoch
+    }
+
+    /// The states of the newest epoch said.
+    #[must_use]
+    pub fn published(&self) -> &[ServerStatus] {
+        &self.published.statuses
+    }
+
+    /// The map of the newest epoch said.
+    #[must_use]
+    pub fn map(&self) -> &Arc<ClusterMap> {
+        &self.map
+    }
+
+    /// The states decided.
+    #[must_use]
+    pub fn decided(&self) -> &[ServerStatus] {
+        &self.decided
+    }
+
+    /// Decides a server's state, as of a new epoch.
+    pub fn change(&mut self, server: u16, state: ServerState) -> MapEpoch {
+        self.bump();
+        let status = &mut self.decided[usize::from(server)];
+        status.state = state;
+        status.since = self.epoch;
+        self.last_changed = server;
+        self.epoch
+    }
+
+    /// Notes a server's incarnation. No owner changes by that alone, so `since` stays.
+    pub fn set_boot_id(&mut self, server: u16, boot_id: u64) {
+        if self.decided[usize::from(server)].boot_id == boot_id {
+            return;
+        }
+        self.bump();
+        self.decided[usize::from(server)].boot_id = boot_id;
+        self.last_changed = server;
+        // Whatever was acknowledged, this incarnation has not seen.
+        self.tellings[usize::from(server)].acked = MapEpoch::default();
+    }
+
+    /// Takes over states that were published by an earlier term, under a new one.
+    pub fn adopt(&mut self, term: u32, statuses: Vec<ServerStatus>) {
+        assert!(term > self.epoch.term, "an adopted state needs a term of its own");
+        assert_eq!(statuses.len(), self.decided.len(), "a state for each server");
+        self.epoch = MapEpoch { term, counter: 1 };
+        self.decided = statuses;
+    }
+
+    /// Announces what is decided now, and all that follows, once it is saved. What was
+    /// decided and saved before is never said.
+    pub fn start_announcing(&mut self) {
+        self.announce_from = Some(self.epoch);
+    }
+
+    /// Whether the published states are for everybody to know.
+    #[must_use]
+    pub fn is_announcing(&self) -> bool {
+        self.announce_from.is_some_and(|from| self.published.epoch >= from)
+    }
+
+    /// The states to be saved now, if there are any and no save is under way.
+    pub fn take_unsaved(&mut self) -> Option<(MapEpoch, &[ServerStatus])> {
+        if self.saving.is_some() || self.epoch == self.published.epoch {
+            return None;
+        }
+        let snapshot = Snapshot {
+            epoch: self.epoch,
+            statuses: self.decided.clone(),
+            last_changed: self.last_changed,
+        };
+        let saving = self.saving.insert(snapshot);
+        Some((saving.epoch, &saving.statuses))
+    }
+
+    /// What was taken by [`Self::take_unsaved`] is not safe; it is to be taken again.
+    pub fn not_saved(&mut self) {
+        self.saving = None;
+    }
+
+    /// What was taken by [`Self::take_unsaved`] is safe: it becomes public.
+    pub fn saved(&mut self, now: Micros, epoch: MapEpoch) -> Option<Publication> {
+        let snapshot = self.saving.take_if(|saving| saving.epoch == epoch)?;
+        assert!(snapshot.epoch > self.published.epoch, "epochs never go back");
+        let before = std::mem::replace(&mut self.published, snapshot);
+        let map = ClusterMap::new(self.topology.clone(), epoch, self.published.statuses.clone());
+        self.map = Arc::new(map);
+        if !self.is_announcing() {
+            return None;
+        }
+        self.tell_all(now);
+        // Claim 19: the servers *other than* the one that is offline. It hears of it from
+        // the answer to its next renewal.
+        for (telling, status) in self.tellings.iter_mut().zip(&self.published.statuses) {
+            if status.state == ServerState::Offline && status.since > before.epoch {
+                telling.next_send = Micros::NEVER;
+            }
+        }
+        let subject = self.published.last_changed;
+        Some(Publication {
+            epoch,
+            subject,
+            state: self.published.statuses[usize::from(subject)].state,
+            told: self.tellings.iter().filter(|t| t.next_send != Micros::NEVER).count(),
+        })
+    }
+
+    /// The servers to which the announcement is due, and when it is due to each again.
+    pub fn take_due(&mut self, now: Micros, rules: &Rules) -> Vec<u16> {
+        let mut due = Vec::new();
+        for id in 0u16.. {
+            let Some(telling) = self.tellings.get_mut(usize::from(id)) else { break };
+            if telling.next_send > now {
+                continue;
+            }
+            // A server that answers does so within a resend or drains for a while; one that
+            // is offline may be so for days.
+            let is_offline = self.published.statuses[usize::from(id)].state == ServerState::Offline;
+            let doublings = if is_offline {
+                telling.sends.min(6)
+            } else {
+                telling.sends.saturating_sub(3).min(3)
+            };
+            telling.next_send = now + rules.announce_resend * (1 << doublings);
+            telling.sends = telling.sends.saturating_add(1);
+            due.push(id);
+        }
+        due
+    }
+
+    /// Subject and state that the announcement names.
+    #[must_use]
+    pub fn subject(&self) -> (u16, ServerState) {
+        let subject = self.published.last_changed;
+        (subject, self.published.statuses[usize::from(subject)].state)
+    }
+
+    /// A server has applied `epoch` and drained. Returns whether that is news.
+    pub fn acked(&mut self, server: u16, epoch: MapEpoch) -> bool {
+        if epoch > self.published.epoch {
+            return false;
+        }
+        let published = self.published.epoch;
+        let telling = &mut self.tellings[usize::from(server)];
+        let is_news = epoch > telling.acked;
+        telling.acked = telling.acked.max(epoch);
+        if telling.acked == published {
+            telling.next_send = Micros::NEVER;
+        }
+        is_news
+    }
+
+    /// The newest epoch that a server has acknowledged.
+    #[must_use]
+    pub fn acked_epoch(&self, server: u16) -> MapEpoch {
+        self.tellings[usize::from(server)].acked
+    }
+
+    /// Who has not acknowledged yet that a server returns, or leaves: the online members of
+    /// its group, and itself if it leaves. `None` while that has not been published.
+    pub fn undrained(&self, server: u16) -> Option<Vec<u16>> {
+        let status = self.published.statuses[usize::from(server)];
+        let is_leaving = status.state == ServerState::Leaving;
+        let is_between = is_leaving || status.state == ServerState::Returning;
+        if !is_between || status != self.decided[usize::from(server)] {
+            return None;
+        }
+        // Whom the master has decided to be offline need not answer any more, but until
+        // that is public it could still act as an owner.
+        let may_own = |peer: &u16| {
+            let peer = usize::from(*peer);
+            self.published.statuses[peer].state == ServerState::Online
+        };
+        let has_not = |peer: &u16| self.tellings[usize::from(*peer)].acked < status.since;
+        let itself = is_leaving.then_some(server);
+        let peers = self.topology.group_peers(server).filter(may_own);
+        Some(peers.chain(itself).filter(has_not).collect())
+    }
+
+    /// When [`Self::take_due`] will return something.
+    #[must_use]
+    pub fn next_deadline(&self) -> Micros {
+        self.tellings.iter().map(|t| t.next_send).min().unwrap_or(Micros::NEVER)
+    }
+
+    /// The next epoch: of the next term if the counter is used up.
+    pub fn bump(&mut self) {
+        self.epoch = match self.epoch.counter.checked_add(1) {
+            Some(counter) => MapEpoch { term: self.epoch.term, counter },
+            None => MapEpoch { term: self.epoch.term.saturating_add(1), counter: 0 },
+        };
+    }
+
+    fn tell_all(&mut self, now: Micros) {
+        for telling in &mut self.tellings {
+            let is_behind = telling.acked < self.published.epoch;
+            telling.next_send = if is_behind { now } else { Micros::NEVER };
+            telling.sends = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use standin_protocol::map::ServerInfo;
+
+use super::*;
+
+fn topology() -> Arc<Topology> {
+    let server = |name: &str, group, port| ServerInfo {
+        name: name.to_owned(),
+        group,
+        weight: 1,
+        shards: 1,
+        address: ([127, 0, 0, 1], port).into(),
+    };
+    let servers =
+        vec![server("a1", 0, 1), server("a2", 0, 2), server("a3", 0, 3), server("b1", 1, 4)];
+    let master = ([127, 0, 0, 1], 9).into();
+    Arc::new(Topology::new("test".to_owned(), master, servers, 16).expect("sound"))
+}
+
+fn rules() -> Rules {
+    let ms = Duration::from_millis;
+    Rules {
+        probe_timeout: ms(100),
+        probe_attempts: 2,
+        recheck_interval: ms(250),
+        lease: ms(2_000),
+        announce_resend: ms(50),
+        drain_timeout: ms(1_000),
+        offline_servers_max: 2,
+    }
+}
+
+const NOW: Micros = Micros(1_000_000);
+
+/// A registry that has announced epoch 1.1 and been acknowledged by all.
+fn registry() -> Registry {
+    let mut registry = Registry::new(topology(), MapEpoch { term: 1, counter: 1 }, Vec::new());
+    registry.start_announcing();
+    save(&mut registry);
+    for id in 0..4 {
+        assert!(registry.acked(id, registry.published_epoch()));
+    }
+    registry
+}
+
+fn save(registry: &mut Registry) -> Option<Publication> {
+    let (epoch, _) = registry.take_unsaved().expect("something to save");
+    registry.saved(NOW, epoch)
+}
+
+#[test]
+fn nothing_is_said_before_it_is_saved() {
+    let mut registry = registry();
+    let before = registry.published_epoch();
+    let epoch = registry.change(0, ServerState::Offline);
+    assert_eq!(registry.published_epoch(), before);
+    assert_eq!(registry.published()[0].state, ServerState::Online);
+    assert!(registry.take_due(NOW, &rules()).is_empty());
+    assert_eq!(save(&mut registry).map(|p| p.epoch), Some(epoch));
+    assert_eq!(registry.map().state(0), ServerState::Offline);
+}
+
+#[test]
+fn what_is_decided_during_a_save_goes_into_the_next_one() {
+    let mut registry = registry();
+    let first = registry.change(0, ServerState::Offline);
+    let (epoch, _) = registry.take_unsaved().expect("something to save");
+    assert_eq!(epoch, first);
+    registry.change(3, ServerState::Offline);
+    let last = registry.change(3, ServerState::Returning);
+    assert!(registry.take_unsaved().is_none(), "one save at a time");
+    registry.saved(NOW, first);
+    assert_eq!(registry.published()[3].state, ServerState::Online);
+    assert_eq!(save(&mut registry).map(|p| p.epoch), Some(last));
+    assert_eq!(registry.published()[3].state, ServerState::Returning);
+}
+
+#[test]
+fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
+    let mut registry = registry();
+    let epoch = registry.change(1, ServerState::Offline);
+    let publication = save(&mut registry).expect("announced");
+    assert_eq!((publication.subject, publication.told), (1, 3));
+    assert_eq!(registry.take_due(NOW, &rules()), [0, 2, 3]);
+    assert!(registry.take_due(NOW, &rules()).is_empty());
+    assert!(registry.acked(0, epoch));
+    assert!(!registry.acked(0, epoch), "the second time is no news");
+    let later = NOW + Duration::from_millis(50);
+    assert_eq!(registry.next_deadline(), later);
+    assert_eq!(registry.take_due(later, &rules()), [2, 3]);
+    registry.acked(2, epoch);
+    registry.acked(3, epoch);
+    assert_eq!(registry.next_deadline(), Micros::NEVER);
+}
+
+#[test]
+fn a_server_that_is_offline_hears_of_others_ever_more_rarely() {
+    let mut registry = registry();
+    registry.change(1, ServerState::Offline);
+    save(&mut registry);
+    registry.change(3, ServerState::Offline);
+    save(&mut registry);
+    let mut now = NOW;
+    let mut sends = 0;
+    for _ in 0..1_000 {
+        now = now + Duration::from_millis(10);
+        sends += registry.take_due(now, &rules()).iter().filter(|id| **id == 1).count();
+    }
+    assert!((6..=10).contains(&sends), "{sends} in ten seconds");
+}
+
+#[test]
+fn an_acknowledgement_of_an_epoch_that_was_not_said_counts_for_nothing() {
+    let mut registry = registry();
+    let epoch = registry.change(1, ServerState::Offline);
+    assert!(!registry.acked(0, epoch));
+    save(&mut registry);
+    assert!(registry.acked(0, epoch));
+}
+
+#[test]
+fn a_return_waits_for_the_online_members_of_its_group() {
+    let mut registry = registry();
+    registry.change(0, ServerState::Offline);
+    registry.change(2, ServerState::Offline);
+    save(&mut registry);
+    let epoch = registry.change(0, ServerState::Returning);
+    assert_eq!(registry.undrained(0), None, "not said yet");
+    save(&mut registry);
+    assert_eq!(registry.undrained(0), Some(vec![1]), "2 is offline, 3 of another group");
+    registry.acked(3, epoch);
+    assert_eq!(registry.undrained(0), Some(vec![1]));
+    registry.acked(1, epoch);
+    assert_eq!(registry.undrained(0), Some(Vec::new()));
+}
+
+#[test]
+fn a_new_incarnation_has_acknowledged_nothing() {
+    let mut registry = registry();
+    let since = registry.decided()[1].since;
+    registry.set_boot_id(1, 77);
+    save(&mut registry);
+    assert_eq!(registry.acked_epoch(1), MapEpoch::default());
+    assert_eq!(registry.published()[1].since, since, "no owner has changed");
+    assert_eq!(registry.published()[1].boot_id, 77);
+}
+
+#[test]
+fn a_used_up_counter_goes_into_the_next_term() {
+    let mut registry = registry();
+    registry.epoch.counter = u32::MAX;
+    let epoch = registry.change(0, ServerState::Offline);
+    assert_eq!(epoch, MapEpoch { term: 2, counter: 0 });
+}

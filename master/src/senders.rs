@@ -1,0 +1,184 @@
+//! Who sends datagrams: incarnations of servers, clients, and what of theirs was seen
+//! before (scenario 12).
+//!
+//! A server's datagram counts only if it comes from the incarnation that the master knows.
+//! Another one is a *candidate*: it is believed when a probe answers as it, and retired
+//! when a probe that began after it was heard answers as the known one: then it was an old
+//! datagram, sent again. Memory is bounded: per server one candidate and a few retired
+//! incarnations, and a few thousand clients.
+
+use std::collections::BTreeMap;
+
+use standin_protocol::control::ReplayWindow;
+
+const RETIRED_MAX: usize = 8;
+/// Clients remembered in each of two halves; the older half is forgotten as a whole.
+const CLIENTS_MAX: usize = 2_048;
+
+/// What a datagram of a server is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// New, from the known incarnation.
+    Known,
+    /// New, from an incarnation that is not known.
+    Candidate,
+    /// Seen before, or from an incarnation that has ended.
+    Stale,
+}
+
+/// All senders of a cluster.
+#[derive(Debug)]
+pub struct Senders {
+    servers: Vec<Incarnations>,
+    clients: BTreeMap<u64, ReplayWindow>,
+    older_clients: BTreeMap<u64, ReplayWindow>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Incarnations {
+    window: ReplayWindow,
+    candidate: Option<Candidate>,
+    retired: [u64; RETIRED_MAX],
+    retired_count: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    boot_id: u64,
+    window: ReplayWindow,
+    /// The last probe sent before the candidate was heard: it says nothing of it.
+    heard_after_probe: u64,
+}
+
+impl Senders {
+    /// Nobody has been heard yet.
+    #[must_use]
+    pub fn new(servers: usize) -> Self {
+        Self {
+            servers: vec![Incarnations::default(); servers],
+            clients: BTreeMap::new(),
+            older_clients: BTreeMap::new(),
+        }
+    }
+
+    /// Judges a datagram of a server whose known incarnation is `known` (0: none yet).
+    pub fn judge(
+        &mut self,
+        server: u16,
+        boot_id: u64,
+        sequence: u64,
+        known: u64,
+        last_probe_id: u64,
+    ) -> Standing {
+        let entry = &mut self.servers[usize::from(server)];
+        if boot_id == 0 || entry.retired.contains(&boot_id) {
+            return Standing::Stale;
+        }
+        let (window, standing) = if boot_id == known {
+            (&mut entry.window, Standing::Known)
+        } else {
+            if entry.candidate.is_none_or(|c| c.boot_id != boot_id) {
+                let window = ReplayWindow::default();
+                let heard_after_probe = last_probe_id;
+                entry.candidate = Some(Candidate { boot_id, window, heard_after_probe });
+            }
+            let Some(candidate) = &mut entry.candidate else { return Standing::Stale };
+            (&mut candidate.window, Standing::Candidate)
+        };
+        if window.accept(sequence) { standing } else { Standing::Stale }
+    }
+
+    /// Whether a datagram of a client is new.
+    pub fn accept_client(&mut self, client_id: u64, sequence: u64) -> bool {
+        if !self.clients.contains_key(&client_id) {
+            if self.clients.len() >= CLIENTS_MAX {
+                self.older_clients = std::mem::take(&mut self.clients);
+            }
+            let window = self.older_clients.remove(&client_id).unwrap_or_default();
+            self.clients.insert(client_id, window);
+        }
+        self.clients.get_mut(&client_id).is_some_and(|window| window.accept(sequence))
+    }
+
+    /// A probe has answered as `boot_id`, which is not `known`: that has ended.
+    pub fn confirm(&mut self, server: u16, boot_id: u64, known: u64) {
+        self.replace(server, boot_id);
+        self.servers[usize::from(server)].retire(known);
+    }
+
+    /// `boot_id` is the known incarnation from now on; the one before it may still live.
+    pub fn replace(&mut self, server: u16, boot_id: u64) {
+        let entry = &mut self.servers[usize::from(server)];
+        let candidate = entry.candidate.take_if(|c| c.boot_id == boot_id);
+        entry.window = candidate.map(|c| c.window).unwrap_or_default();
+        // It is alive, whatever was thought of it.
+        for retired in &mut entry.retired {
+            if *retired == boot_id {
+                *retired = 0;
+            }
+        }
+    }
+
+    /// A probe has answered as the known incarnation. Returns whether a candidate remains
+    /// that this probe says nothing of: then another one is needed.
+    pub fn refute(&mut self, server: u16, probe_id: u64) -> bool {
+        let entry = &mut self.servers[usize::from(server)];
+        let Some(candidate) = entry.candidate else { return false };
+        if candidate.heard_after_probe >= probe_id {
+            return true;
+        }
+        entry.candidate = None;
+        entry.retire(candidate.boot_id);
+        false
+    }
+}
+
+impl Incarnations {
+    fn retire(&mut self, boot_id: u64) {
+        if boot_id != 0 && !self.retired.contains(&boot_id) {
+            self.retired[self.retired_count % RETIRED_MAX] = boot_id;
+            self.retired_count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_and_other_incarnations() {
+        let mut senders = Senders::new(1);
+        assert_eq!(senders.judge(0, 7, 1, 7, 0), Standing::Known);
+        assert_eq!(senders.judge(0, 7, 1, 7, 0), Standing::Stale, "seen before");
+        assert_eq!(senders.judge(0, 7, 2, 7, 0), Standing::Known);
+        assert_eq!(senders.judge(0, 0, 3, 7, 0), Standing::Stale, "0 is nobody's");
+        assert_eq!(senders.judge(0, 9, 1, 7, 4), Standing::Candidate);
+        assert_eq!(senders.judge(0, 9, 1, 7, 4), Standing::Stale);
+        senders.confirm(0, 9, 7);
+        assert_eq!(senders.judge(0, 7, 3, 9, 5), Standing::Stale, "it has ended");
+        assert_eq!(senders.judge(0, 9, 1, 9, 5), Standing::Stale, "the window goes on");
+        assert_eq!(senders.judge(0, 9, 2, 9, 5), Standing::Known);
+    }
+
+    #[test]
+    fn a_replayed_incarnation_is_retired_only_by_a_later_probe() {
+        let mut senders = Senders::new(1);
+        assert_eq!(senders.judge(0, 7, 1, 7, 0), Standing::Known);
+        assert_eq!(senders.judge(0, 5, 900, 7, 3), Standing::Candidate);
+        assert!(senders.refute(0, 3), "probe 3 was sent before it was heard");
+        assert!(!senders.refute(0, 4));
+        assert_eq!(senders.judge(0, 5, 901, 7, 4), Standing::Stale);
+        assert_eq!(senders.judge(0, 7, 2, 7, 4), Standing::Known, "the true one goes on");
+    }
+
+    #[test]
+    fn clients_are_remembered_within_bounds() {
+        let mut senders = Senders::new(1);
+        for client in 1..=3 * CLIENTS_MAX as u64 {
+            assert!(senders.accept_client(client, 1));
+            assert!(!senders.accept_client(client, 1));
+        }
+        assert!(senders.clients.len() + senders.older_clients.len() <= 2 * CLIENTS_MAX);
+    }
+}

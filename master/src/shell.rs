@@ -1,0 +1,193 @@
+//! The master's sockets, clock and disk around its machine.
+//!
+//! ```text
+//! ┌──────────── master thread: one monoio loop ─────────────┐      ┌── saver thread ──┐
+//! │ udp.rs: datagrams   tcp.rs: connections   timer         │      │ write, fsync,    │
+//! │        └──────────────┬──────┴──────────────┘           │ ───► │ rename, fsync    │
+//! │                  Shell::feed ─► Machine ─► outputs      │ ◄─── │                  │
+//! │ probe.rs: one task per shard                            │ wake └──────────────────┘
+//! └─────────────────────────────────────────────────────────┘
+//! ```
+//! monoio gives tasks, timers and *readiness*; reading and writing are plain non-blocking
+//! calls (see `ready.rs`), so that a wait that is given up loses and leaks nothing. A slow
+//! disk holds up announcements of new epochs, but neither renewals nor probes.
+
+mod dial;
+mod probe;
+mod ready;
+mod saver;
+mod start;
+mod stream;
+mod tcp;
+mod udp;
+
+use std::cell::{Cell, RefCell};
+use std::io::Read as _;
+use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use monoio::time::timeout;
+use socket2::SockRef;
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::map::Topology;
+use standin_protocol::time::Micros;
+use tracing::{debug, info, warn};
+
+use crate::event::MasterEvent;
+use crate::machine::{Input, Machine, Output};
+use ready::{Notify, Permits, Ready};
+use saver::Saver;
+pub use start::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
+use stream::Streams;
+
+/// Longest wait for tasks to end, or for a disk that hangs, when the master stops.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// What the tasks of the master's thread share.
+pub(crate) struct Shell {
+    machine: RefCell<Machine>,
+    topology: Arc<Topology>,
+    key: Option<ClusterKey>,
+    cluster_id: u64,
+    udp: UdpSocket,
+    saver: Saver,
+    probe_permits: Rc<Permits>,
+    events: Box<dyn Fn(MasterEvent)>,
+    /// For the hello of a caller, a frame that has begun, and an answer to be taken.
+    handshake_timeout: Duration,
+    fetch_timeout: Duration,
+    started_at: Micros,
+    /// What the timer waits for, and how it hears that there is something earlier.
+    timer_at: Cell<Micros>,
+    timer: Notify,
+    streams: Rc<Streams>,
+    /// Tasks under way, and who waits for the last one to end.
+    tasks: Cell<usize>,
+    task_ended: Notify,
+    is_stopping: Cell<bool>,
+}
+
+impl Shell {
+    /// Gives the machine an input, and does what it says.
+    pub(crate) fn feed(self: &Rc<Self>, input: Input) {
+        self.machine.borrow_mut().handle(Micros::boottime(), input);
+        self.drain();
+        if self.machine.borrow().next_deadline() < self.timer_at.get() {
+            self.timer.notify();
+        }
+    }
+
+    fn drain(self: &Rc<Self>) {
+        loop {
+            // Not in the loop's head: the borrow would last over the body.
+            let Some(output) = self.machine.borrow_mut().poll() else { return };
+            match output {
+                Output::Send { to, datagram } => udp::send(self, to, &datagram),
+                Output::Probe(order) => {
+                    self.spawn(probe::probe(self.clone(), order));
+                }
+                Output::FetchMap { server, address } => {
+                    self.spawn(probe::fetch_map(self.clone(), server, address));
+                }
+                Output::Persist(state) => {
+                    let epoch = state.epoch;
+                    if !self.saver.save(state) {
+                        // The saving thread has died: go on without it.
+                        let input = Input::Persisted { epoch, ok: false };
+                        self.machine.borrow_mut().handle(Micros::boottime(), input);
+                    }
+                }
+                Output::Event(event) => {
+                    let server =
+                        event.server().map(|id| &*self.topology.servers[usize::from(id)].name);
+                    let (kind, text) = (event.kind(), event.describe(&self.topology));
+                    match event.is_routine() {
+                        true => debug!(event = kind, server, "{text}"),
+                        false => info!(event = kind, server, "{text}"),
+                    }
+                    (self.events)(event);
+                }
+            }
+        }
+    }
+
+    /// A task that [`Self::stop`] waits for.
+    fn spawn<T: 'static>(
+        self: &Rc<Self>,
+        task: impl Future<Output = T> + 'static,
+    ) -> monoio::task::JoinHandle<T> {
+        self.tasks.set(self.tasks.get() + 1);
+        let shell = self.clone();
+        monoio::spawn(async move {
+            let result = task.await;
+            shell.tasks.set(shell.tasks.get() - 1);
+            shell.task_ended.notify();
+            result
+        })
+    }
+
+    /// Runs until it is stopped.
+    async fn run(
+        self: &Rc<Self>,
+        listener: TcpListener,
+        mut wake: UnixStream,
+        stopper: &Stopper,
+    ) -> std::io::Result<()> {
+        let udp_ready = Ready::of(&self.udp)?;
+        let tcp_ready = Ready::of(&listener)?;
+        let wake_ready = Ready::of(&wake)?;
+        let listener = Rc::new(listener);
+        self.drain();
+        self.spawn(udp::receive(self.clone(), udp_ready));
+        self.spawn(tcp::accept(self.clone(), listener.clone(), tcp_ready));
+        self.spawn(self.clone().keep_time());
+        let mut bytes = [0; 64];
+        while !stopper.is_stopped() {
+            while let Some((epoch, ok)) = self.saver.result() {
+                self.feed(Input::Persisted { epoch, ok });
+            }
+            wake_ready.readable().await?;
+            // Only the waking counts, not what is read; nothing there is no error.
+            while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}
+        }
+        self.stop(&listener).await;
+        Ok(())
+    }
+
+    /// Ends every task: each wakes up because what it waits for is shut down.
+    async fn stop(&self, listener: &TcpListener) {
+        self.is_stopping.set(true);
+        // On a socket without a peer this is an error by name, and wakes who waits for it.
+        let _ = SockRef::from(&self.udp).shutdown(Shutdown::Both);
+        let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+        self.streams.close();
+        self.timer.notify();
+        let all = async {
+            while self.tasks.get() > 0 {
+                self.task_ended.wait().await;
+            }
+        };
+        if timeout(STOP_WAIT, all).await.is_err() {
+            warn!(tasks = self.tasks.get(), "stops while tasks are still under way");
+        }
+    }
+
+    async fn keep_time(self: Rc<Self>) {
+        while !self.is_stopping.get() {
+            let now = Micros::boottime();
+            let deadline = self.machine.borrow().next_deadline();
+            if deadline <= now {
+                self.feed(Input::Tick);
+                ready::yield_now().await;
+                continue;
+            }
+            self.timer_at.set(deadline);
+            // The loop's timers tick in milliseconds, and its clock stops with the host.
+            let wait = deadline.since(now).min(Duration::from_secs(1)) + Duration::from_millis(1);
+            let _ = timeout(wait, self.timer.wait()).await;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A TCP connection to a server: HELLO, then one request at a time.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::{HelloBody, HelloReply, NONCE_BYTES};
+
+use crate::machine::ProbeFailure;
+use crate::shell::stream::{Stream, Streams};
+
+/// A connection to a server.
+pub(crate) struct Dial {
+    stream: Stream,
+    input: Vec<u8>,
+    last_request_id: u32,
+}
+
+impl Dial {
+    /// Connects; the caller bounds the time.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        all: &Rc<Streams>,
+    ) -> Result<Self, ProbeFailure> {
+        let not_tried = |_| ProbeFailure::NotTried;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(not_tried)?;
+        socket.set_nonblocking(true).map_err(not_tried)?;
+        // A small exchange must not wait for more bytes; if this fails it only takes longer.
+        let _ = socket.set_tcp_nodelay(true);
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            Err(error) => return Err(failure_of(&error)),
+        }
+        let stream = Stream::new(TcpStream::from(socket), all).map_err(not_tried)?;
+        stream.connected().await.map_err(|error| failure_of(&error))?;
+        Ok(Self { stream, input: Vec::new(), last_request_id: 0 })
+    }
+
+    /// Says who calls, with proof if it is asked for.
+    pub(crate) async fn hello(
+        &mut self,
+        body: HelloBody,
+        key: Option<&ClusterKey>,
+    ) -> Result<HelloReply, ProbeFailure> {
+        let (mut status, mut value) = self.exchange(Opcode::Hello, &body.to_bytes()).await?;
+        if status == Status::AuthRequired {
+            let Some(key) = key else { return Err(ProbeFailure::AuthFailed) };
+            if value.len() != NONCE_BYTES {
+                return Err(ProbeFailure::Nonsense);
+            }
+            let proof = body.with_proof(key, &value);
+            (status, value) = self.exchange(Opcode::Hello, &proof).await?;
+        }
+        match status {
+            Status::Ok => HelloReply::read(&value).ok_or(ProbeFailure::Nonsense),
+            Status::AuthFailed | Status::AuthRequired => Err(ProbeFailure::AuthFailed),
+            other => Err(ProbeFailure::Refusing(other)),
+        }
+    }
+
+    /// Sends a request without a key, and waits for its answer.
+    pub(crate) async fn exchange(
+        &mut self,
+        opcode: Opcode,
+        value: &[u8],
+    ) -> Result<(Status, Vec<u8>), ProbeFailure> {
+        self.last_request_id += 1;
+        let header = RequestHeader::new(opcode, 0, self.last_request_id);
+        let mut bytes = Vec::new();
+        Request::write(header, &[], value, &mut bytes);
+        self.stream.write_all(&bytes).await.map_err(|error| failure_of(&error))?;
+        loop {
+            if let Some(response) =
+                Response::parse(&self.input).map_err(|_| ProbeFailure::Nonsense)?
+            {
+                if response.header.request_id != self.last_request_id {
+                    return Err(ProbeFailure::Nonsense);
+                }
+                let answer = (response.status, response.value.to_vec());
+                let used = response.header.frame_bytes();
+                self.input.drain(..used);
+                return Ok(answer);
+            }
+            let read = self.stream.read_into(&mut self.input).await;
+            read.map_err(|error| failure_of(&error))?;
+        }
+    }
+}
+
+fn failure_of(error: &io::Error) -> ProbeFailure {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::ConnectionRefused => ProbeFailure::Refused,
+        Kind::TimedOut => ProbeFailure::Timeout,
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
+            ProbeFailure::Unreachable
+        }
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::NotConnected => {
+            ProbeFailure::Closed
+        }
+        // Descriptors, ports, memory, permissions: matters of this machine.
+        _ => ProbeFailure::NotTried,
+    }
+}

@@ -1,0 +1,89 @@
+//! Contacting servers: every shard over TCP (claim 19), or for their map.
+//!
+//! The shards of a server are probed side by side, and servers independently of each other.
+//! All probes share a bound on open connections; one that does not get its turn in time
+//! counts as not tried, which is no evidence against the server.
+
+use std::rc::Rc;
+
+use monoio::time::timeout;
+use standin_protocol::body::PingReply;
+use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
+use standin_protocol::map::ClusterMap;
+
+use crate::machine::{Input, ProbeFailure, ProbeOrder};
+use crate::shell::Shell;
+use crate::shell::dial::Dial;
+
+/// Connections of all probes at once; each takes two descriptors.
+pub(crate) const CONNECTIONS_MAX: usize = 256;
+
+/// Probes every shard, then tells the machine.
+pub(crate) async fn probe(shell: Rc<Shell>, order: ProbeOrder) {
+    let tasks: Vec<_> = (0..order.shards)
+        .map(|shard| shell.spawn(probe_in_turn(shell.clone(), order, shard)))
+        .collect();
+    let mut shards = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        shards.push(task.await);
+    }
+    let ProbeOrder { server, probe_id, .. } = order;
+    shell.feed(Input::Probed { server, probe_id, shards });
+}
+
+async fn probe_in_turn(
+    shell: Rc<Shell>,
+    order: ProbeOrder,
+    shard: u16,
+) -> Result<PingReply, ProbeFailure> {
+    let turn = timeout(order.timeout, shell.probe_permits.acquire()).await;
+    let Ok(_permit) = turn else { return Err(ProbeFailure::NotTried) };
+    let probe = timeout(order.timeout, probe_shard(&shell, order, shard));
+    probe.await.unwrap_or(Err(ProbeFailure::Timeout))
+}
+
+async fn probe_shard(
+    shell: &Shell,
+    order: ProbeOrder,
+    shard: u16,
+) -> Result<PingReply, ProbeFailure> {
+    let mut dial = Dial::connect(order.address, &shell.streams).await?;
+    let reply = dial.hello(shell.hello(shard), shell.key.as_ref()).await?;
+    if reply.server != order.server || reply.shard != shard {
+        return Err(ProbeFailure::Nonsense);
+    }
+    match dial.exchange(Opcode::Ping, &[]).await? {
+        (Status::Ok, value) => PingReply::from_bytes(&value).map_err(|_| ProbeFailure::Nonsense),
+        (status, _) => Err(ProbeFailure::Refusing(status)),
+    }
+}
+
+/// Fetches a server's map, then tells the machine.
+pub(crate) async fn fetch_map(shell: Rc<Shell>, server: u16, address: std::net::SocketAddr) {
+    let fetched = timeout(shell.fetch_timeout, read_map(&shell, address)).await;
+    let map = fetched.ok().flatten().map(Box::new);
+    shell.feed(Input::Fetched { server, map });
+}
+
+async fn read_map(shell: &Shell, address: std::net::SocketAddr) -> Option<ClusterMap> {
+    let mut dial = Dial::connect(address, &shell.streams).await.ok()?;
+    dial.hello(shell.hello(ANY_SHARD), shell.key.as_ref()).await.ok()?;
+    let (status, value) = dial.exchange(Opcode::Map, &[]).await.ok()?;
+    if status != Status::Ok {
+        return None;
+    }
+    ClusterMap::from_bytes(&value).ok()
+}
+
+impl Shell {
+    fn hello(&self, shard: u16) -> HelloBody {
+        HelloBody {
+            client_id: u64::from(self.machine.borrow().term()),
+            cluster_id: self.cluster_id,
+            shard,
+            role: Role::Master as u8,
+            ..HelloBody::default()
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The master's TCP port: HELLO, MAP, PING and STATS, for whoever is behind (claim 7: the
+//! map) and for `standin status`.
+//!
+//! Bounded on every side: connections, bytes of a frame, time for the hello, for a frame
+//! that has begun, for an answer to be taken, and for silence.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::time::{sleep, timeout};
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::frame::{
+    FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+};
+use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES};
+use standin_protocol::map::NO_SERVER;
+use standin_protocol::time::Micros;
+use tracing::warn;
+
+use crate::shell::Shell;
+use crate::shell::ready::{Permits, Ready, yield_now};
+use crate::shell::stream::Stream;
+
+/// Connections at once; one more is closed.
+pub(crate) const CONNECTIONS_MAX: usize = 1_024;
+/// No request to a master carries more.
+const LIMITS: FrameLimits = FrameLimits { key_bytes: 256, value_bytes: 1_024 };
+/// A connection that asks nothing for so long is closed.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Accepts connections until the master stops.
+pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: Ready) {
+    let permits = Permits::new(CONNECTIONS_MAX);
+    while !shell.is_stopping.get() {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                let Some(permit) = permits.try_acquire() else { continue };
+                let connection = shell.clone();
+                shell.spawn(async move {
+                    let _permit = permit;
+                    // An error is the other side's: it has gone, or is too slow.
+                    let _ = serve(&connection, stream).await;
+                });
+                yield_now().await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if ready.readable().await.is_err() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) if shell.is_stopping.get() => return,
+            Err(error) => {
+                // Out of descriptors, most likely: those who wait are served later.
+                warn!(%error, "connection not accepted");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve(shell: &Shell, stream: TcpStream) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let connection = Stream::new(stream, &shell.streams)?;
+    let mut session = Session::default();
+    let mut input = Vec::new();
+    let mut output = Vec::new();
+    let mut deadline = Micros::boottime() + shell.handshake_timeout;
+    loop {
+        let was_greeted = session.is_greeted;
+        let used = session.take(shell, &input, &mut output);
+        input.drain(..used);
+        let write = connection.write_all(&output);
+        timeout(shell.handshake_timeout, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        output.clear();
+        if session.is_over {
+            return Ok(());
+        }
+        // A frame that has begun, and the hello, must come whole within their time.
+        let now = Micros::boottime();
+        let is_idle = session.is_greeted && input.is_empty();
+        if is_idle {
+            deadline = now + IDLE;
+        } else if used > 0 && was_greeted {
+            deadline = now + shell.handshake_timeout;
+        }
+        let read = connection.read_into(&mut input);
+        timeout(deadline.since(now), read).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        if is_idle {
+            deadline = Micros::boottime() + shell.handshake_timeout;
+        }
+    }
+}
+
+/// What has been said on a connection.
+#[derive(Default)]
+struct Session {
+    is_greeted: bool,
+    nonce: Option<[u8; NONCE_BYTES]>,
+    is_over: bool,
+}
+
+/// Bytes of answers after which the rest of the input waits: a map may be large.
+const OUTPUT_BYTES_MAX: usize = 4 << 20;
+
+impl Session {
+    /// Answers the requests at the head of `input`; returns the bytes that are done with.
+    fn take(&mut self, shell: &Shell, input: &[u8], output: &mut Vec<u8>) -> usize {
+        let mut used = 0;
+        while !self.is_over && output.len() < OUTPUT_BYTES_MAX {
+            let rest = &input[used..];
+            match Request::parse(rest, LIMITS) {
+                Ok(None) => break,
+                Ok(Some(request)) => {
+                    self.answer(shell, &request, output);
+                    used += request.header.frame_bytes();
+                }
+                Err(error) => {
+                    let header = RequestHeader::read(rest).unwrap_or_default();
+                    let status = match error {
+                        FrameError::BadVersion(_) => Status::UnsupportedVersion,
+                        FrameError::KeyTooLarge { .. } | FrameError::ValueTooLarge { .. } => {
+                            Status::TooLarge
+                        }
+                        _ => Status::Malformed,
+                    };
+                    self.reply(shell, &header, status, error.to_string().as_bytes(), output);
+                    self.is_over = true;
+                }
+            }
+        }
+        used
+    }
+
+    fn answer(&mut self, shell: &Shell, request: &Request<'_>, output: &mut Vec<u8>) {
+        let header = &request.header;
+        let Some(opcode) = Opcode::from_wire(header.opcode) else {
+            return self.reply(shell, header, Status::UnknownOpcode, &[], output);
+        };
+        if opcode == Opcode::Hello {
+            return self.greet(shell, request, output);
+        }
+        if !self.is_greeted {
+            let why = b"the first request must be a HELLO";
+            self.is_over = true;
+            return self.reply(shell, header, Status::Malformed, why, output);
+        }
+        let machine = shell.machine.borrow();
+        let epoch = machine.registry().published_epoch().to_u64();
+        match opcode {
+            // A master that learns has no map to give; the servers have theirs.
+            Opcode::Map => match machine.map() {
+                Some(map) => self.reply(shell, header, Status::Ok, &map.to_bytes(), output),
+                None => self.reply(shell, header, Status::Unavailable, &[], output),
+            },
+            Opcode::Ping => {
+                let boot_id = u64::from(machine.term());
+                let reply = PingReply {
+                    boot_id,
+                    map_epoch: epoch,
+                    server: NO_SERVER,
+                    origin_up: 1,
+                    ..PingReply::default()
+                };
+                self.reply(shell, header, Status::Ok, &reply.to_bytes(), output);
+            }
+            Opcode::Stats => {
+                let uptime = Micros::boottime().since(shell.started_at);
+                let stats = StatsReply {
+                    server: "master".to_owned(),
+                    boot_id: u64::from(machine.term()),
+                    uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+                    map_epoch: epoch,
+                    counters: machine.counters().list(),
+                };
+                self.reply(shell, header, Status::Ok, &stats.to_bytes(), output);
+            }
+            _ => {
+                let why = b"this is the master: send requests for data to the servers";
+                self.reply(shell, header, Status::NotSupported, why, output);
+            }
+        }
+    }
+
+    fn greet(&mut self, shell: &Shell, request: &Request<'_>, output: &mut Vec<u8>) {
+        let header = &request.header;
+        // A nonce serves for one try.
+        let nonce = self.nonce.take();
+        let key = shell.key.as_ref();
+        match HelloBody::accept(request.value, key, nonce.as_ref(), shell.cluster_id) {
+            Ok(_) => {
+                self.is_greeted = true;
+                let reply = HelloReply {
+                    cluster_id: shell.cluster_id,
+                    server: NO_SERVER,
+                    shards: 1,
+                    ..HelloReply::default()
+                };
+                self.reply(shell, header, Status::Ok, &reply.to_bytes(), output);
+            }
+            Err(HelloError::ProofMissing) => {
+                let mut fresh = [0; NONCE_BYTES];
+                if getrandom::fill(&mut fresh).is_err() {
+                    self.is_over = true;
+                    return self.reply(shell, header, Status::Unavailable, &[], output);
+                }
+                self.nonce = Some(fresh);
+                self.reply(shell, header, Status::AuthRequired, &fresh, output);
+            }
+            Err(error) => {
+                let status = match error {
+                    HelloError::ProofWrong => Status::AuthFailed,
+                    _ => Status::Malformed,
+                };
+                self.is_over = true;
+                self.reply(shell, header, status, error.to_string().as_bytes(), output);
+            }
+        }
+    }
+
+    fn reply(
+        &self,
+        shell: &Shell,
+        request: &RequestHeader,
+        status: Status,
+        value: &[u8],
+        output: &mut Vec<u8>,
+    ) {
+        let mut header = ResponseHeader::reply_to(request, status);
+        let machine = shell.machine.borrow();
+        header.map_epoch = machine.map().map_or(0, |map| map.epoch.tag());
+        Response::write(header, value, output);
+    }
+}

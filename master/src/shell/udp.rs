@@ -1,0 +1,79 @@
+//! Control datagrams in and out.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram};
+use standin_protocol::time::Micros;
+use tracing::{debug, warn};
+
+use crate::machine::Input;
+use crate::shell::Shell;
+use crate::shell::ready::{Ready, yield_now};
+
+/// Datagrams taken in before other tasks have their turn.
+const BURST: usize = 64;
+/// Complaints about datagrams that can't be read come no more often.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Takes datagrams in until the master stops.
+pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
+    let mut complaints = Complaints::default();
+    while !shell.is_stopping.get() {
+        for _ in 0..BURST {
+            match shell.udp.recv_from(&mut buffer) {
+                Ok((len, from)) => {
+                    let key = shell.key.as_ref();
+                    match Datagram::parse(&buffer[..len], key, Some(shell.topology.id)) {
+                        Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
+                        Err(error) => complaints.add(&format_args!("from {from}: {error}")),
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(error) = ready.readable().await {
+                        // Without datagrams a master is deaf; try on, but don't spin.
+                        complaints.add(&error);
+                        monoio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    break;
+                }
+                Err(error) => {
+                    complaints.add(&error);
+                    break;
+                }
+            }
+        }
+        yield_now().await;
+    }
+}
+
+/// Sends a datagram. One that does not fit into the socket's buffer now is dropped: all
+/// that matters is sent again.
+pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram) {
+    let bytes = datagram.to_bytes(shell.key.as_ref());
+    if let Err(error) = shell.udp.send_to(&bytes, to) {
+        debug!(%to, kind = %datagram.kind, %error, "datagram not sent");
+    }
+}
+
+/// Counts what can't be read, and says so now and then: a flood must not fill the log.
+#[derive(Default)]
+struct Complaints {
+    count: u64,
+    last_at: Option<Micros>,
+}
+
+impl Complaints {
+    fn add(&mut self, what: &dyn std::fmt::Display) {
+        self.count += 1;
+        let now = Micros::boottime();
+        if self.last_at.is_some_and(|at| now.since(at) < COMPLAINT_INTERVAL) {
+            return;
+        }
+        warn!(dropped = self.count, "datagram dropped {what}");
+        self.last_at = Some(now);
+        self.count = 0;
+    }
+}

@@ -1,0 +1,141 @@
+//! What a master remembers over a restart, as text with a checksum.
+//!
+//! ```text
+//! standin master state 1
+//! cluster demo
+//! epoch 3.17
+//! known 3.17
+//! server online 3.2 0123456789abcdef - a1
+//! server offline 3.17 fedcba9876543210 verdict a2
+//! checksum 0123456789abcdef
+//! ```
+//! Servers are kept by name: the cluster file may have been edited meanwhile. Reading and
+//! writing the file is [`crate::shell`]'s.
+
+use standin_protocol::hash::key_hash;
+use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
+
+const FIRST_LINE: &str = "standin master state 1";
+
+/// What is saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// The epoch of these states; its term is the highest that a master has used.
+    pub epoch: MapEpoch,
+    /// What servers may have heard up to this epoch is contained in these states; zero: they
+    /// come from the cluster file alone. Older than `epoch` if the master stopped before it
+    /// had said anything.
+    pub known: MapEpoch,
+    /// All servers.
+    pub servers: Vec<SavedServer>,
+}
+
+/// One server in the state file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedServer {
+    /// Its name.
+    pub name: String,
+    /// What was last said of it.
+    pub status: ServerStatus,
+    /// Offline by verdict (or flapping), and not because it left.
+    pub by_verdict: bool,
+}
+
+/// Why the bytes are no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Not text, or not of this kind.
+    #[error("this is not the state of a Standin master")]
+    NotOurs,
+    /// The checksum does not fit.
+    #[error("the checksum does not fit: the file is cut off or was edited")]
+    Checksum,
+    /// A line can't be understood.
+    #[error("line {0} can't be understood")]
+    Line(usize),
+}
+
+impl State {
+    /// The file's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        use std::fmt::Write as _;
+        let Self { cluster, epoch, known, .. } = self;
+        let mut text = format!("{FIRST_LINE}\ncluster {cluster}\nepoch {epoch}\nknown {known}\n");
+        for SavedServer { name, status, by_verdict } in &self.servers {
+            let ServerStatus { state, since, boot_id } = status;
+            let why = if *by_verdict { "verdict" } else { "-" };
+            // Writing to a String can't fail.
+            let _ = writeln!(text, "server {state} {since} {boot_id:016x} {why} {name}");
+        }
+        let _ = writeln!(text, "checksum {:016x}", key_hash(0, text.as_bytes()));
+        text
+    }
+
+    /// Reads the file's bytes.
+    ///
+    /// # Errors
+    /// [`StateError`]: the state must not be used in part.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| StateError::NotOurs)?;
+        if text.lines().next() != Some(FIRST_LINE) {
+            return Err(StateError::NotOurs);
+        }
+        let body_len = text.rfind("checksum ").ok_or(StateError::Checksum)?;
+        let (body, last) = text.split_at(body_len);
+        if last != format!("checksum {:016x}\n", key_hash(0, body.as_bytes())) {
+            return Err(StateError::Checksum);
+        }
+        let mut lines = (1..).zip(body.lines()).skip(1);
+        let mut field = |name: &str| {
+            let (number, line) = lines.next().ok_or(StateError::NotOurs)?;
+            let rest = line.strip_prefix(name).and_then(|rest| rest.strip_prefix(' '));
+            Ok((number, rest.ok_or(StateError::Line(number))?))
+        };
+        let (_, cluster) = field("cluster")?;
+        let (number, epoch) = field("epoch")?;
+        let epoch = read_epoch(epoch).ok_or(StateError::Line(number))?;
+        let (number, known) = field("known")?;
+        let known = read_epoch(known).ok_or(StateError::Line(number))?;
+        let servers = lines
+            .map(|(number, line)| read_server(line).ok_or(StateError::Line(number)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { cluster: cluster.to_owned(), epoch, known, servers })
+    }
+
+    /// What the state says of the server of that name.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&SavedServer> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+}
+
+fn read_epoch(text: &str) -> Option<MapEpoch> {
+    let (term, counter) = text.split_once('.')?;
+    Some(MapEpoch { term: term.parse().ok()?, counter: counter.parse().ok()? })
+}
+
+fn read_server(line: &str) -> Option<SavedServer> {
+    // The name comes last: it may have spaces.
+    let mut parts = line.splitn(6, ' ');
+    let ("server", state, since, boot_id, why, name) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?)
+    else {
+        return None;
+    };
+    let state = ServerState::ALL.iter().find(|s| s.name() == state)?;
+    let by_verdict = match why {
+        "verdict" => true,
+        "-" => false,
+        _ => return None,
+    };
+    let boot_id = u64::from_str_radix(boot_id, 16).ok()?;
+    let status = ServerStatus { state: *state, since: read_epoch(since)?, boot_id };
+    Some(SavedServer { name: name.to_owned(), status, by_verdict })
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,334 @@
+//! The table in the head of `verify.rs`, row by row.
+
+use super::*;
+
+const MS: u64 = 1_000;
+
+fn rules() -> Rules {
+    let ms = Duration::from_millis;
+    Rules {
+        probe_timeout: ms(100),
+        probe_attempts: 2,
+        recheck_interval: ms(250),
+        lease: ms(2_000),
+        announce_resend: ms(50),
+        drain_timeout: ms(1_000),
+        offline_servers_max: 1,
+    }
+}
+
+fn at(ms: u64) -> Micros {
+    Micros(1_000_000 * MS + ms * MS)
+}
+
+/// A server with a clock: `see(ms, …)` feeds it and shows what it does.
+struct Case {
+    server: Verify,
+    may_mark: bool,
+}
+
+impl Case {
+    fn new(phase: Phase) -> Self {
+        Self { server: Verify::new(at(0), phase), may_mark: true }
+    }
+
+    fn online() -> Self {
+        Self::new(Phase::Online { verify_at: None })
+    }
+
+    fn offline() -> Self {
+        Self::new(Phase::Offline { next_probe: at(0) })
+    }
+
+    fn see(&mut self, ms: u64, seen: Seen) -> Step {
+        self.server.handle(at(ms), seen, self.may_mark, &rules())
+    }
+
+    fn phase(&self) -> Phase {
+        self.server.phase()
+    }
+
+    /// Through verification to offline and, for the first time, back to returning.
+    fn fail(&mut self, ms: u64) {
+        assert!(self.see(ms, Seen::Reported).probe.is_some());
+        assert!(self.see(ms, Seen::Unanswered).probe.is_some());
+        assert_eq!(self.see(ms, Seen::Unanswered).mark, Some(Mark::Offline));
+    }
+
+    fn come_back(&mut self, ms: u64) {
+        assert!(self.see(ms, Seen::Tick).probe.is_some());
+        assert_eq!(self.see(ms, ANSWERED).mark, Some(Mark::Returning));
+        assert_eq!(self.see(ms, Seen::Drained).mark, Some(Mark::Online));
+    }
+}
+
+const ANSWERED: Seen = Seen::Answered { same: true };
+const ANSWERED_BY_ANOTHER: Seen = Seen::Answered { same: false };
+
+fn attempt_of(step: Step) -> Option<u32> {
+    step.probe.map(|probe| probe.attempt)
+}
+
+#[test]
+fn c19_online_and_reported_is_contacted() {
+    let mut case = Case::online();
+    let step = case.see(1, Seen::Reported);
+    assert_eq!(attempt_of(step), Some(1));
+    assert_eq!(step.mark, None, "a report alone marks nobody offline");
+    assert_eq!(case.phase(), Phase::Verifying { attempt: 1 });
+}
+
+#[test]
+fn online_and_another_incarnation_is_contacted() {
+    let mut case = Case::online();
+    assert_eq!(attempt_of(case.see(1, Seen::OtherIncarnation)), Some(1));
+}
+
+#[test]
+fn online_and_silent_for_a_lease_is_contacted_unasked() {
+    let mut case = Case::online();
+    assert_eq!(case.see(500, Seen::Renewed), Step::default());
+    assert_eq!(case.server.next_deadline(&rules()), at(2_500));
+    assert_eq!(case.see(2_499, Seen::Tick), Step::default());
+    let step = case.see(2_500, Seen::Tick);
+    assert_eq!((attempt_of(step), step.silent), (Some(1), true));
+}
+
+#[test]
+fn c19_verifying_and_answered_stays_online_with_a_verdict() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    let step = case.see(2, ANSWERED);
+    assert_eq!((step.mark, step.verdict), (None, true));
+    assert_eq!(case.phase(), Phase::Online { verify_at: None });
+}
+
+#[test]
+fn verifying_and_busy_stays_online() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    assert!(case.see(2, Seen::Busy).verdict);
+    assert_eq!(case.phase(), Phase::Online { verify_at: None });
+}
+
+#[test]
+fn verifying_and_unanswered_is_tried_again_at_once() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    assert_eq!(attempt_of(case.see(2, Seen::Unanswered)), Some(2));
+    assert_eq!(case.phase(), Phase::Verifying { attempt: 2 });
+}
+
+#[test]
+fn c19_verifying_and_unanswered_for_all_attempts_is_marked_offline() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    case.see(2, Seen::Unanswered);
+    let step = case.see(3, Seen::Unanswered);
+    assert_eq!((step.mark, step.verdict), (Some(Mark::Offline), true));
+    assert_eq!(case.phase(), Phase::Offline { next_probe: at(253) });
+}
+
+#[test]
+fn verifying_is_not_ended_by_a_renewal() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    assert_eq!(case.see(2, Seen::Renewed), Step::default());
+    assert_eq!(case.phase(), Phase::Verifying { attempt: 1 });
+}
+
+#[test]
+fn verifying_and_unanswered_is_frozen_when_marking_is_not_allowed() {
+    let mut case = Case::online();
+    case.may_mark = false;
+    case.see(1, Seen::Reported);
+    case.see(2, Seen::Unanswered);
+    let step = case.see(3, Seen::Unanswered);
+    assert_eq!((step.mark, step.verdict, step.frozen), (None, true, true));
+    assert_eq!(case.phase(), Phase::Frozen { next_probe: at(253) });
+}
+
+#[test]
+fn frozen_is_probed_until_it_answers_or_may_be_marked() {
+    let mut case = Case::new(Phase::Frozen { next_probe: at(10) });
+    case.may_mark = false;
+    assert_eq!(attempt_of(case.see(9, Seen::Tick)), None);
+    assert_eq!(attempt_of(case.see(10, Seen::Tick)), Some(0));
+    assert_eq!(case.see(11, Seen::Unanswered).mark, None);
+    assert_eq!(attempt_of(case.see(261, Seen::Tick)), Some(0));
+    let mut other = Case { server: case.server.clone(), may_mark: true };
+    assert_eq!(other.see(262, Seen::Unanswered).mark, Some(Mark::Offline));
+    assert_eq!(case.see(262, ANSWERED), Step::default());
+    assert_eq!(case.phase(), Phase::Online { verify_at: None });
+}
+
+#[test]
+fn c20_offline_is_checked_periodically() {
+    let mut case = Case::offline();
+    assert_eq!(attempt_of(case.see(0, Seen::Tick)), Some(0));
+    assert_eq!(attempt_of(case.see(1, Seen::Tick)), None, "one probe at a time");
+    assert_eq!(case.see(100, Seen::Unanswered), Step::default());
+    assert_eq!(case.server.next_deadline(&rules()), at(350));
+    assert_eq!(attempt_of(case.see(349, Seen::Tick)), None);
+    assert_eq!(attempt_of(case.see(350, Seen::Tick)), Some(0));
+}
+
+#[test]
+fn offline_is_probed_at_once_when_it_is_said_to_be_back() {
+    for seen in [Seen::ReportedOk, Seen::OtherIncarnation] {
+        let mut case = Case::offline();
+        case.see(0, Seen::Tick);
+        case.see(1, Seen::Unanswered);
+        assert_eq!(attempt_of(case.see(150, seen)), Some(0), "{seen:?}");
+    }
+}
+
+#[test]
+fn c21_offline_and_answered_returns_and_is_online_when_drained() {
+    let mut case = Case::offline();
+    case.see(0, Seen::Tick);
+    assert_eq!(case.see(1, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
+    assert_eq!(case.see(2, Seen::Drained).mark, Some(Mark::Online));
+    assert_eq!(case.phase(), Phase::Online { verify_at: None });
+}
+
+#[test]
+fn offline_and_busy_does_not_return() {
+    let mut case = Case::offline();
+    case.see(0, Seen::Tick);
+    assert_eq!(case.see(1, Seen::Busy).mark, None);
+    assert!(case.server.is_offline());
+}
+
+#[test]
+fn the_hold_down_doubles_with_each_flap_and_is_forgiven() {
+    let mut case = Case::online();
+    case.fail(1);
+    case.come_back(300);
+    case.fail(1_000);
+    assert!(case.see(1_250, Seen::Tick).probe.is_some());
+    assert_eq!(case.see(1_250, ANSWERED).hold_down, Some(Duration::from_millis(250)));
+    assert!(case.see(1_499, Seen::Tick).probe.is_none());
+    assert!(case.see(1_500, Seen::Tick).probe.is_some());
+    assert_eq!(case.see(1_500, ANSWERED).mark, Some(Mark::Returning));
+    case.see(1_501, Seen::Drained);
+    case.fail(2_000);
+    assert!(case.see(2_250, Seen::Tick).probe.is_some());
+    assert_eq!(case.see(2_250, ANSWERED).hold_down, Some(Duration::from_millis(500)));
+    for ms in [2_500, 2_750] {
+        assert!(case.see(ms, Seen::Tick).probe.is_some());
+        case.see(ms, ANSWERED);
+    }
+    assert_eq!(case.phase(), Phase::Returning { attempt: 0, verify_at: None });
+    case.see(2_751, Seen::Drained);
+    // Two leases of ten, twenty seconds each, forgive both.
+    case.fail(50_000);
+    case.come_back(50_300);
+}
+
+#[test]
+fn probation_and_unanswered_is_offline_with_a_doubled_hold_down() {
+    let mut case = Case::online();
+    case.fail(1);
+    case.come_back(300);
+    case.fail(1_000);
+    case.see(1_250, Seen::Tick);
+    case.see(1_250, ANSWERED);
+    case.see(1_500, Seen::Tick);
+    assert_eq!(case.see(1_500, Seen::Unanswered), Step::default());
+    case.see(1_750, Seen::Tick);
+    assert_eq!(case.see(1_750, ANSWERED).hold_down, Some(Duration::from_millis(500)));
+}
+
+#[test]
+fn returning_is_verified_like_online_and_fails_without_asking_the_cap() {
+    let mut case = Case::new(Phase::Returning { attempt: 0, verify_at: None });
+    case.may_mark = false;
+    assert_eq!(attempt_of(case.see(1, Seen::Reported)), Some(1));
+    assert_eq!(attempt_of(case.see(2, Seen::Unanswered)), Some(2));
+    assert_eq!(case.see(3, Seen::Unanswered).mark, Some(Mark::Offline));
+
+    let mut case = Case::new(Phase::Returning { attempt: 0, verify_at: None });
+    assert_eq!(attempt_of(case.see(2_000, Seen::Tick)), Some(1));
+    assert!(case.see(2_001, ANSWERED).verdict);
+    assert_eq!(case.see(2_002, Seen::Drained).mark, Some(Mark::Online));
+}
+
+#[test]
+fn a_restart_that_nobody_noticed_is_a_return() {
+    for phase in [
+        Phase::Verifying { attempt: 1 },
+        Phase::Frozen { next_probe: at(0) },
+        Phase::Returning { attempt: 1, verify_at: None },
+    ] {
+        let mut case = Case::new(phase);
+        let step = case.see(1, ANSWERED_BY_ANOTHER);
+        assert_eq!((step.mark, step.verdict), (Some(Mark::Returning), true), "{phase:?}");
+    }
+}
+
+#[test]
+fn one_that_restarts_again_and_again_is_taken_out() {
+    let mut case = Case::online();
+    case.see(1, Seen::OtherIncarnation);
+    assert_eq!(case.see(2, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
+    case.see(3, Seen::Drained);
+    case.see(500, Seen::OtherIncarnation);
+    let step = case.see(501, ANSWERED_BY_ANOTHER);
+    assert_eq!(step.mark, Some(Mark::Offline));
+    assert_eq!(step.hold_down, Some(Duration::from_millis(250)));
+}
+
+#[test]
+fn leaving_is_offline_when_drained_from_anywhere_and_is_no_flap() {
+    for phase in [
+        Phase::Online { verify_at: None },
+        Phase::Verifying { attempt: 2 },
+        Phase::Frozen { next_probe: at(0) },
+        Phase::Returning { attempt: 0, verify_at: None },
+    ] {
+        let mut case = Case::new(phase);
+        case.may_mark = false;
+        let step = case.see(1, Seen::Left);
+        assert_eq!((step.mark, step.verdict), (Some(Mark::Leaving), false), "{phase:?}");
+        assert_eq!(case.see(1, Seen::Left), Step::default(), "answered when it has left");
+        assert_eq!(case.see(1, Seen::Reported), Step::default(), "it stops anyway");
+        let step = case.see(1, Seen::Drained);
+        assert_eq!((step.mark, step.verdict), (Some(Mark::Offline), true), "{phase:?}");
+        assert_eq!(case.phase(), Phase::Offline { next_probe: at(251) });
+        case.come_back(251);
+        case.see(300, Seen::Left);
+        case.see(301, Seen::Drained);
+        case.come_back(600);
+    }
+    let mut case = Case::offline();
+    let step = case.see(1, Seen::Left);
+    assert_eq!((step.mark, step.verdict), (None, true), "said again, answered again");
+}
+
+#[test]
+fn leaving_is_not_waited_for_for_ever() {
+    let mut case = Case::online();
+    case.see(1, Seen::Left);
+    let Phase::Leaving { until } = case.phase() else { panic!("leaving") };
+    let wait_ms = until.since(at(0)).as_millis();
+    let wait_ms = u64::try_from(wait_ms).unwrap();
+    assert_eq!(case.see(wait_ms - 1, Seen::Tick), Step::default());
+    assert_eq!(case.see(wait_ms, Seen::Tick).mark, Some(Mark::Offline));
+}
+
+#[test]
+fn reports_do_not_amplify() {
+    let mut case = Case::online();
+    let mut probes = 0;
+    for ms in 0..1_000 {
+        for _ in 0..50 {
+            probes += u32::from(case.see(ms, Seen::Reported).probe.is_some());
+        }
+        probes += u32::from(case.see(ms, Seen::Tick).probe.is_some());
+        if case.server.probe_under_way().is_some() {
+            case.see(ms, ANSWERED);
+        }
+    }
+    assert_eq!(probes, 10, "one each cool-down of 100 ms");
+}

@@ -1,0 +1,479 @@
+//! A cluster of model servers around the real machine, in virtual time. Checked at every
+//! step: epochs never go back, no epoch ever has two states, nothing is said that was not
+//! saved first, and the machine never asks for a time that has passed.
+
+#![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_master::{
+    Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrder, Rules, SavedServer, State,
+};
+use standin_protocol::body::PingReply;
+use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::map::{
+    ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
+};
+use standin_protocol::time::Micros;
+
+pub const CLIENT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 99)), 9_999);
+
+/// How a model server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Answers and renews.
+    Up,
+    /// Connections are refused; says nothing.
+    Dead,
+    /// Accepts and says nothing (SIGSTOP).
+    Paused,
+    /// Renews, but a shard does not answer.
+    Gray,
+    /// Answers probes, but no datagram gets to it.
+    Deaf,
+}
+
+pub struct Model {
+    pub health: Health,
+    pub boot_id: u64,
+    pub epoch: MapEpoch,
+    pub statuses: Vec<ServerStatus>,
+    pub grants: Vec<Datagram>,
+    sequence: u64,
+}
+
+pub struct World {
+    pub now: Micros,
+    pub machine: Machine,
+    pub topology: Arc<Topology>,
+    pub servers: Vec<Model>,
+    pub events: Vec<(Micros, MasterEvent)>,
+    pub verdicts: Vec<Datagram>,
+    pub announced_to: Vec<(u16, Datagram)>,
+    pub saved: Option<State>,
+    pub disk_ok: bool,
+    /// Of a hundred datagrams, so many are lost.
+    pub loss_percent: u64,
+    pub rules: Rules,
+    queue: BTreeMap<(Micros, u64), Action>,
+    queued: u64,
+    random: u64,
+    client_sequence: u64,
+    persisted: BTreeMap<MapEpoch, Vec<ServerStatus>>,
+    said: BTreeMap<MapEpoch, Vec<ServerStatus>>,
+    newest_said: MapEpoch,
+}
+
+enum Action {
+    Master(Input),
+    ToServer(u16, Datagram),
+    Renew(u16, u64),
+    Probe(ProbeOrder),
+}
+
+pub fn rules() -> Rules {
+    let ms = Duration::from_millis;
+    Rules {
+        probe_timeout: ms(100),
+        probe_attempts: 2,
+        recheck_interval: ms(250),
+        lease: ms(2_000),
+        announce_resend: ms(50),
+        drain_timeout: ms(1_000),
+        offline_servers_max: 2,
+    }
+}
+
+/// Groups of that many servers: a1 a2 …, b1 b2 …
+pub fn topology(groups: &[u16]) -> Arc<Topology> {
+    let mut servers = Vec::new();
+    for (group, size) in (0u16..).zip(groups) {
+        for member in 1..=*size {
+            let letter = char::from(b'a' + u8::try_from(group).expect("few groups"));
+            let port = 1_000 + 100 * group + member;
+            servers.push(ServerInfo {
+                name: format!("{letter}{member}"),
+                group,
+                weight: 1,
+                shards: 2,
+                address: ([127, 0, 0, 1], port).into(),
+            });
+        }
+    }
+    let master = ([127, 0, 0, 1], 999).into();
+    Arc::new(Topology::new("world".to_owned(), master, servers, 16).expect("sound"))
+}
+
+impl World {
+    /// A new cluster, settled: all servers have renewed and acknowledged.
+    pub fn settled(groups: &[u16]) -> Self {
+        let mut world = Self::cold(groups);
+        world.run_ms(1_000);
+        assert!(world.is_converged(), "a healthy cluster settles at once: {:?}", world.events);
+        world.forget();
+        world
+    }
+
+    /// A new cluster; everything starts now.
+    pub fn cold(groups: &[u16]) -> Self {
+        let topology = topology(groups);
+        let now = Micros(1_000_000_000);
+        let servers = (0..topology.servers.len()).map(|_| Model {
+            health: Health::Up,
+            boot_id: 0,
+            epoch: MapEpoch::default(),
+            statuses: Vec::new(),
+            grants: Vec::new(),
+            sequence: 0,
+        });
+        let mut world = Self {
+            now,
+            machine: Machine::new(now, rules(), topology.clone(), None),
+            servers: servers.collect(),
+            topology,
+            events: Vec::new(),
+            verdicts: Vec::new(),
+            announced_to: Vec::new(),
+            saved: None,
+            disk_ok: true,
+            loss_percent: 0,
+            rules: rules(),
+            queue: BTreeMap::new(),
+            queued: 0,
+            random: 0x9E37_79B9_7F4A_7C15,
+            client_sequence: 0,
+            persisted: BTreeMap::new(),
+            said: BTreeMap::new(),
+            newest_said: MapEpoch::default(),
+        };
+        for id in world.ids() {
+            world.start(id);
+        }
+        world.drain();
+        world
+    }
+
+    pub fn ids(&self) -> std::ops::Range<u16> {
+        0..u16::try_from(self.servers.len()).expect("few servers")
+    }
+
+    pub fn seed(&mut self, seed: u64) {
+        self.random = seed | 1;
+    }
+
+    /// The server's process starts, as a new incarnation with an empty memory.
+    pub fn start(&mut self, id: u16) {
+        let boot_id = self.random() | 1;
+        let model = self.model(id);
+        model.boot_id = boot_id;
+        model.epoch = MapEpoch::default();
+        model.statuses.clear();
+        model.sequence = 0;
+        model.health = Health::Up;
+        self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
+    }
+
+    pub fn set(&mut self, id: u16, health: Health) {
+        self.model(id).health = health;
+    }
+
+    /// The master's process starts again with this state file. A master that can't save its
+    /// term does not start, so that one save always succeeds.
+    pub fn restart_master(&mut self, saved: Option<&State>) {
+        self.queue.retain(|_, action| !matches!(action, Action::Master(_) | Action::Probe(_)));
+        self.machine = Machine::new(self.now, self.rules.clone(), self.topology.clone(), saved);
+        let disk_ok = std::mem::replace(&mut self.disk_ok, true);
+        self.drain();
+        self.disk_ok = disk_ok;
+    }
+
+    pub fn report_by_client(&mut self, subject: u16) {
+        self.notice(Kind::ReportFailed, subject);
+    }
+
+    pub fn report_ok_by_client(&mut self, subject: u16) {
+        self.notice(Kind::ReportOk, subject);
+    }
+
+    pub fn report_by_server(&mut self, by: u16, subject: u16) {
+        let mut datagram = self.server_says(by, Kind::ReportFailed);
+        datagram.subject = subject;
+        self.reach_master(by, datagram);
+    }
+
+    pub fn leave(&mut self, id: u16) {
+        let datagram = self.server_says(id, Kind::Leaving);
+        self.reach_master(id, datagram);
+    }
+
+    /// A datagram as that server would send it now.
+    pub fn server_says(&mut self, id: u16, kind: Kind) -> Datagram {
+        let topology_id = self.topology.id;
+        let model = self.model(id);
+        model.sequence += 1;
+        let mut datagram = Datagram::new(kind, id, topology_id, model.boot_id);
+        datagram.sequence = model.sequence;
+        datagram.epoch = model.epoch;
+        datagram
+    }
+
+    /// The datagram reaches the master, unless it is lost.
+    pub fn reach_master(&mut self, from: u16, datagram: Datagram) {
+        let from = self.topology.servers[usize::from(from)].address;
+        if !self.is_lost() {
+            self.push(LATENCY, Action::Master(Input::Datagram { from, datagram }));
+        }
+    }
+
+    pub fn run_ms(&mut self, ms: u64) {
+        let until = self.now + Duration::from_millis(ms);
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Runs until the condition holds, for a minute at most.
+    pub fn run_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let until = self.now + Duration::from_secs(60);
+        while !holds(self) {
+            assert!(self.step(until), "{what} does not come about; {:?}", self.events);
+        }
+    }
+
+    pub fn state(&self, id: u16) -> ServerState {
+        self.machine.registry().published()[usize::from(id)].state
+    }
+
+    pub fn kinds(&self, server: u16) -> Vec<&'static str> {
+        let of_server = self.events.iter().filter(|(_, event)| event.server() == Some(server));
+        of_server.map(|(_, event)| event.kind()).collect()
+    }
+
+    pub fn has(&self, kind: &str, server: u16) -> bool {
+        self.kinds(server).contains(&kind)
+    }
+
+    pub fn time_of(&self, kind: &str, server: u16) -> Micros {
+        let found =
+            self.events.iter().find(|(_, e)| e.kind() == kind && e.server() == Some(server));
+        found.unwrap_or_else(|| panic!("no {kind} of {server} in {:?}", self.events)).0
+    }
+
+    pub fn forget(&mut self) {
+        self.events.clear();
+        self.verdicts.clear();
+        self.announced_to.clear();
+        self.servers.iter_mut().for_each(|model| model.grants.clear());
+    }
+
+    /// Every server that is up is online, every one that can hear knows the newest states,
+    /// and has acknowledged them.
+    pub fn is_converged(&self) -> bool {
+        let registry = self.machine.registry();
+        let epoch = registry.published_epoch();
+        registry.epoch() == epoch
+            && self.ids().zip(&self.servers).all(|(id, model)| match model.health {
+                Health::Up => {
+                    self.state(id) == ServerState::Online
+                        && registry.published()[usize::from(id)].boot_id == model.boot_id
+                        && model.epoch == epoch
+                        && registry.acked_epoch(id) == epoch
+                }
+                Health::Deaf => true,
+                _ => self.state(id) == ServerState::Offline,
+            })
+    }
+
+    /// Gives the master an input out of nowhere.
+    pub fn inject(&mut self, input: Input) {
+        self.machine.handle(self.now, input);
+        self.drain();
+    }
+
+    fn step(&mut self, until: Micros) -> bool {
+        let deadline = self.machine.next_deadline();
+        let next = self.queue.first_key_value().map_or(Micros::NEVER, |((at, _), _)| *at);
+        let at = next.min(deadline);
+        if at > until {
+            return false;
+        }
+        self.now = self.now.max(at);
+        let mut is_tick = true;
+        if next <= deadline
+            && let Some((_, action)) = self.queue.pop_first()
+        {
+            is_tick = false;
+            self.act(action);
+        } else {
+            self.machine.handle(self.now, Input::Tick);
+        }
+        self.drain();
+        let deadline = self.machine.next_deadline();
+        assert!(!is_tick || deadline > self.now, "a tick leaves nothing due, or a shell spins");
+        true
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Master(input) => self.machine.handle(self.now, input),
+            Action::ToServer(id, datagram) => self.on_server(id, datagram),
+            Action::Renew(id, boot_id) => {
+                let model = self.model(id);
+                if model.boot_id != boot_id {
+                    return;
+                }
+                if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
+                    let datagram = self.server_says(id, Kind::Renew);
+                    self.reach_master(id, datagram);
+                }
+                self.push(Duration::from_millis(500), Action::Renew(id, boot_id));
+            }
+            Action::Probe(order) => {
+                let input = self.probe(order);
+                self.machine.handle(self.now, input);
+            }
+        }
+    }
+
+    fn on_server(&mut self, id: u16, datagram: Datagram) {
+        let model = self.model(id);
+        if !matches!(model.health, Health::Up | Health::Gray) {
+            return;
+        }
+        match datagram.kind {
+            Kind::Announce => {
+                if datagram.epoch > model.epoch {
+                    model.epoch = datagram.epoch;
+                    model.statuses = datagram.statuses;
+                }
+                let ack = self.server_says(id, Kind::Ack);
+                self.reach_master(id, ack);
+            }
+            Kind::Grant => model.grants.push(datagram),
+            _ => self.verdicts.push(datagram),
+        }
+    }
+
+    fn probe(&self, order: ProbeOrder) -> Input {
+        let model = &self.servers[usize::from(order.server)];
+        let shards = (0..order.shards).map(|shard| match model.health {
+            Health::Dead => Err(ProbeFailure::Refused),
+            Health::Paused => Err(ProbeFailure::Timeout),
+            Health::Gray if shard == 1 => Err(ProbeFailure::Timeout),
+            _ => Ok(PingReply {
+                boot_id: model.boot_id,
+                map_epoch: model.epoch.to_u64(),
+                server: order.server,
+                shard,
+                origin_up: 1,
+                ..PingReply::default()
+            }),
+        });
+        let (server, probe_id) = (order.server, order.probe_id);
+        Input::Probed { server, probe_id, shards: shards.collect() }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll() {
+            match output {
+                Output::Send { to, datagram } => {
+                    self.check(&datagram);
+                    let id = self.topology.servers.iter().position(|s| s.address == to);
+                    let Some(id) = id.and_then(|id| u16::try_from(id).ok()) else {
+                        assert_eq!(to, CLIENT);
+                        self.verdicts.push(datagram);
+                        continue;
+                    };
+                    if datagram.kind == Kind::Announce {
+                        self.announced_to.push((id, datagram.clone()));
+                    }
+                    if !self.is_lost() {
+                        self.push(LATENCY, Action::ToServer(id, datagram));
+                    }
+                }
+                Output::Probe(order) => {
+                    let health = self.servers[usize::from(order.server)].health;
+                    let takes = match health {
+                        Health::Paused | Health::Gray => order.timeout,
+                        _ => LATENCY,
+                    };
+                    self.push(takes, Action::Probe(order));
+                }
+                Output::Persist(state) => {
+                    assert_eq!(State::from_bytes(state.to_text().as_bytes()), Ok(state.clone()));
+                    let (epoch, ok) = (state.epoch, self.disk_ok);
+                    self.persisted.insert(epoch, statuses_of(&state));
+                    if ok {
+                        self.saved = Some(state);
+                    }
+                    let saved = Action::Master(Input::Persisted { epoch, ok });
+                    self.push(Duration::from_millis(1), saved);
+                }
+                Output::FetchMap { server, .. } => {
+                    let model = &self.servers[usize::from(server)];
+                    let statuses = model.statuses.clone();
+                    let map = ClusterMap::new(self.topology.clone(), model.epoch, statuses);
+                    let map = (model.health == Health::Up).then(|| Box::new(map));
+                    let fetched = Action::Master(Input::Fetched { server, map });
+                    self.push(Duration::from_millis(1), fetched);
+                }
+                Output::Event(event) => self.events.push((self.now, event)),
+            }
+        }
+    }
+
+    fn check(&mut self, datagram: &Datagram) {
+        if datagram.kind == Kind::Grant && datagram.epoch == MapEpoch::default() {
+            return;
+        }
+        assert!(datagram.epoch >= self.newest_said, "epochs never go back: {datagram:?}");
+        self.newest_said = datagram.epoch;
+        let persisted = &self.persisted;
+        let saved = persisted.get(&datagram.epoch).expect("what is said was saved before");
+        let said = self.said.entry(datagram.epoch).or_insert_with(|| saved.clone());
+        assert_eq!(said, saved, "two states in one epoch");
+        if datagram.kind != Kind::Grant {
+            assert_eq!(*said, datagram.statuses, "two states in one epoch");
+        }
+    }
+
+    fn notice(&mut self, kind: Kind, subject: u16) {
+        self.client_sequence += 1;
+        let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
+        datagram.sequence = self.client_sequence;
+        datagram.nonce = self.client_sequence;
+        datagram.subject = subject;
+        if !self.is_lost() {
+            self.push(LATENCY, Action::Master(Input::Datagram { from: CLIENT, datagram }));
+        }
+    }
+
+    pub fn model(&mut self, id: u16) -> &mut Model {
+        &mut self.servers[usize::from(id)]
+    }
+
+    fn push(&mut self, after: Duration, action: Action) {
+        self.queued += 1;
+        self.queue.insert((self.now + after, self.queued), action);
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.loss_percent > 0 && self.random() % 100 < self.loss_percent
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+}
+
+const LATENCY: Duration = Duration::from_micros(200);
+
+fn statuses_of(state: &State) -> Vec<ServerStatus> {
+    state.servers.iter().map(|SavedServer { status, .. }| *status).collect()
+}
