@@ -1,0 +1,243 @@
+//! The report's files: HTML, JSON, HDR log.
+
+use std::fmt;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::outcome::DemoReport;
+use super::script::Played;
+use super::{DemoArgs, DemoError, folder};
+use crate::recorder::{TimelinePoint, wall_time, write_hdr_log};
+use crate::report::html::Page;
+use crate::report::plots::{Line, over_time, percentiles};
+use crate::report::table::{millis, thousands};
+use crate::report::{Figures, Mark};
+
+/// Where the report is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReportFiles {
+    /// For people.
+    pub html: PathBuf,
+    /// For programs.
+    pub json: PathBuf,
+    /// For HdrHistogram's tools.
+    pub hdr_log: PathBuf,
+}
+
+impl fmt::Display for ReportFiles {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        write!(
+            out,
+            "{} (beside it {}, {})",
+            self.html.display(),
+            name(&self.json),
+            name(&self.hdr_log)
+        )
+    }
+}
+
+/// Writes all files, and notes in the report where.
+pub(super) fn write(
+    report: &mut DemoReport,
+    played: &Played,
+    args: &DemoArgs,
+) -> Result<(), DemoError> {
+    let folder = folder::for_report(args.report.as_ref())
+        .map_err(DemoError::system("the folder for the report"))?;
+    report.files = ReportFiles {
+        html: folder.join("report.html"),
+        json: folder.join("report.json"),
+        hdr_log: folder.join("latency.hlog"),
+    };
+    let files = &report.files;
+    let log = File::create(&files.hdr_log).map_err(DemoError::system(shown(&files.hdr_log)))?;
+    let comment = format!("[standin demo, seed {}]", report.parameters.seed);
+    let started = wall_time(played.recording.start);
+    write_hdr_log(&played.recording, started, &comment, BufWriter::new(log))?;
+    save(&files.html, &page(report)?)?;
+    let json = serde_json::to_string_pretty(&*report)
+        .map_err(|error| DemoError::system("the JSON")(error.into()))?;
+    save(&files.json, &json)?;
+    if let Some(path) = &args.json {
+        save(path, &json)?;
+    }
+    Ok(())
+}
+
+fn save(path: &Path, text: &str) -> Result<(), DemoError> {
+    std::fs::write(path, text).map_err(DemoError::system(shown(path)))
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn page(report: &DemoReport) -> Result<String, DemoError> {
+    let mut page = Page::new("Standin demo: a cluster that loses a server");
+    page.paragraph(&report.verdict(), Some(report.is_good()));
+    report.problems.iter().for_each(|problem| page.paragraph(problem, Some(false)));
+    phase_table(&mut page, report);
+    event_table(&mut page, report);
+
+    page.heading("Over time");
+    let marks = marks(report);
+    let line = |name: &str, value: fn(&TimelinePoint) -> f64| Line {
+        name: name.to_owned(),
+        points: report
+            .timeline
+            .iter()
+            .map(|point| (point.t_ms as f64 / 1_000.0, value(point)))
+            .collect(),
+    };
+    let requests = [
+        line("answers/s", |point| point.throughput_per_s),
+        line("failed in the slot", |point| point.failed as f64),
+    ];
+    page.drawing(&over_time("Answers and failures", "per second", &requests, &marks, false)?);
+    let latencies = [
+        line("max", |point| point.max_us as f64 / 1_000.0),
+        line("p99", |point| point.p99_us as f64 / 1_000.0),
+        line("p50", |point| point.p50_us as f64 / 1_000.0),
+    ];
+    page.drawing(&over_time("Latency from the time due", "ms", &latencies, &marks, true)?);
+    let origin = Line {
+        name: "reads/s".to_owned(),
+        points: report
+            .origin_timeline
+            .iter()
+            .map(|point| (point.t_ms / 1_000.0, point.reads_per_s))
+            .collect(),
+    };
+    page.drawing(&over_time("Load of the database", "per second", &[origin], &marks, false)?);
+
+    page.heading("Percentiles by phase");
+    let curves: Vec<_> =
+        report.phases.iter().map(|phase| (phase.name, phase.percentiles.as_slice())).collect();
+    page.drawing(&percentiles("Latency from the time due", &curves)?);
+    facts(&mut page, report);
+    Ok(page.finish())
+}
+
+fn marks(report: &DemoReport) -> Vec<Mark> {
+    let events = report.events.iter();
+    events.map(|e| Mark { t_s: e.t_ms / 1_000.0, label: e.kind.words().to_owned() }).collect()
+}
+
+fn phase_table(page: &mut Page, report: &DemoReport) {
+    page.heading("Phases");
+    let head = [
+        "phase",
+        "requests",
+        "failed",
+        "stale",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "hits %",
+        "origin reads",
+        "by stand-ins",
+        "sent again",
+    ];
+    let row = |name: &str, figures: &Figures| {
+        let latency = &figures.latency_us;
+        vec![
+            name.to_owned(),
+            thousands(figures.requests),
+            thousands(figures.failed),
+            thousands(figures.stale + figures.wrong),
+            thousands(figures.throughput_per_s.round() as u64),
+            millis(latency.p50),
+            millis(latency.p99),
+            millis(latency.p999),
+            millis(latency.max),
+            format!("{:.1}", figures.hit_ratio * 100.0),
+            figures.origin_reads.map_or_else(|| "–".to_owned(), thousands),
+            thousands(figures.counts.stand_in),
+            thousands(figures.counts.resent),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> =
+        report.phases.iter().map(|phase| row(phase.name, &phase.figures)).collect();
+    rows.push(row("all", &report.total));
+    page.table(&head, &rows, false);
+    report.quotes.iter().for_each(|quote| page.paragraph(quote, Some(false)));
+}
+
+fn event_table(page: &mut Page, report: &DemoReport) {
+    page.heading("Events");
+    let rows: Vec<Vec<String>> = report
+        .events
+        .iter()
+        .map(|event| {
+            let seconds = format!("{:.3} s", event.t_ms / 1_000.0);
+            let words = event.kind.words().to_owned();
+            vec![seconds, words, event.server.clone(), event.text.clone()]
+        })
+        .collect();
+    page.table(&["time", "event", "server", ""], &rows, true);
+    let ms = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.1} ms"));
+    let rows = [
+        ("kill → verified offline by the master", report.detect_ms),
+        ("kill → first answer of a stand-in", report.stand_in_ms),
+        ("kill → acknowledged by all other servers", report.announce_ms),
+        ("restart → announced online", report.return_ms),
+    ];
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|(what, time)| vec![(*what).to_owned(), ms(*time)]).collect();
+    page.table(&["from → to", "took"], &rows, true);
+}
+
+fn facts(page: &mut Page, report: &DemoReport) {
+    page.heading("How it was measured");
+    let (parameters, machine) = (&report.parameters, &report.machine);
+    let rows = [
+        (
+            "load",
+            format!(
+                "{} requests/s for {} s on a fixed schedule, {} load threads",
+                thousands(parameters.rate_per_s.into()),
+                parameters.seconds,
+                parameters.workers
+            ),
+        ),
+        (
+            "workload",
+            format!(
+                "{} % reads, Zipf {} over {} keys, {}-byte values",
+                parameters.reads_percent,
+                parameters.zipf_exponent,
+                thousands(parameters.rows.into()),
+                parameters.value_bytes
+            ),
+        ),
+        ("seed", parameters.seed.to_string()),
+        ("database", parameters.origin.to_owned()),
+        ("cluster", format!("{} failover groups of 2 servers, 1 shard each", parameters.groups)),
+        (
+            "machine",
+            format!(
+                "{} cores, {}, {} MiB, Linux {}",
+                machine.cores,
+                machine.processor,
+                thousands(machine.memory_mib),
+                machine.kernel
+            ),
+        ),
+        ("latency", "from the time a request was due to its answer or final failure".to_owned()),
+        ("sent late by the generator", format!("{} ms at p99", millis(report.lateness_p99_us))),
+        ("stale", "older than a write of the key acknowledged before the read was sent".to_owned()),
+        (
+            "hit ratio after the warm-up",
+            format!("{:.1} % over all of it", report.warm_up.hit_ratio * 100.0),
+        ),
+    ];
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+    page.table(&["", ""], &rows, true);
+}

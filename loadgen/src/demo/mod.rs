@@ -1,0 +1,225 @@
+//! `standin demo`: a whole cluster that loses a server and, it is hoped, no request.
+//!
+//! ```text
+//! options.rs ─► run ─┬ folder, origin.rs      a temporary folder, 200,000 rows
+//!                    ├ cluster.rs             master and servers, as processes
+//!                    ├ warm.rs                reads until the hit ratio is steady
+//!                    ├ script.rs ─ story.rs   load; kill, restart; who said what when
+//!                    └ outcome.rs ─ files.rs  figures, table, HTML, JSON, HDR log
+//! ```
+//! Everything it starts and makes is gone afterwards, also when it is interrupted, except
+//! for the report and what `--keep` keeps.
+
+mod cluster;
+mod files;
+mod folder;
+mod options;
+mod origin;
+mod outcome;
+mod script;
+mod story;
+mod warm;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_client::ClientConfig;
+
+pub use cluster::ClusterError;
+pub use files::ReportFiles;
+pub use options::DemoArgs;
+pub use origin::DemoOriginError;
+pub use outcome::{DemoReport, EventReport, Parameters};
+pub use story::{Story, StoryEvent, StoryKind};
+
+use crate::checker::{Checker, Initial};
+use crate::console::Console;
+use crate::drive::{DriveError, Plan};
+use crate::interrupt::Interrupt;
+use crate::report::plots::PlotError;
+use crate::report::table::thousands;
+use crate::rng::Random;
+use crate::schedule::Arrivals;
+use crate::workload::{Keys, Mix, ValueSizes};
+use cluster::{DemoCluster, KEYSPACE};
+use folder::RunFolder;
+use origin::{DemoOrigin, Rows};
+
+/// Rows of the demo's table.
+const ROWS: u32 = 200_000;
+/// Bytes of a value.
+const VALUE_BYTES: u32 = 100;
+const ZIPF_EXPONENT: f64 = 0.99;
+const READS_PERCENT: f64 = 95.0;
+/// Step of the timeline.
+const SLOT: Duration = Duration::from_millis(250);
+
+/// Why there was no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The folder, the program's path, a signal handler, the report.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        error: std::io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Origin(#[from] DemoOriginError),
+    /// The cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The load.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// A plot.
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    /// The HDR log.
+    #[error(transparent)]
+    HdrLog(#[from] crate::recorder::HdrLogError),
+    /// The user has interrupted it; nothing is left of it.
+    #[error("interrupted; the cluster is stopped and its folder removed")]
+    Interrupted,
+}
+
+impl DemoError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error }
+    }
+}
+
+/// The whole of `standin demo`: runs it, and chooses the exit code (0: nothing failed, and
+/// no read was stale or wrong).
+///
+/// # Errors
+/// [`DemoError`].
+pub fn main(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let report = run(args)?;
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the demo, and prints what happens and what came of it.
+///
+/// # Errors
+/// [`DemoError`].
+pub fn run(args: &DemoArgs) -> Result<DemoReport, DemoError> {
+    let mut console = Console::new();
+    let interrupt = Interrupt::listen().map_err(DemoError::system("signal handlers"))?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().map_err(DemoError::system("the path of this program"))?,
+    };
+    let seed = match args.seed {
+        Some(seed) => seed,
+        // Small enough to be typed again.
+        None => u64::from(getrandom::u32().unwrap_or(1)),
+    };
+    let folder = RunFolder::make(args.keep.as_ref()).map_err(DemoError::system("the folder"))?;
+    let result = run_in(args, seed, &program, &folder, &interrupt, &mut console);
+    console.end_progress();
+    if let Some(path) = folder.kept() {
+        console.line(&format!("Kept: {} (cluster file, logs, events)", path.display()));
+    }
+    match result {
+        Err(DemoError::Cluster(ClusterError::Interrupted)) => Err(DemoError::Interrupted),
+        result => result,
+    }
+}
+
+fn run_in(
+    args: &DemoArgs,
+    seed: u64,
+    program: &Path,
+    folder: &RunFolder,
+    interrupt: &Interrupt,
+    console: &mut Console,
+) -> Result<DemoReport, DemoError> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let groups = if cores >= 2 { 2 } else { 1 };
+    let mut random = Random::stream(seed, 0xDE30);
+    let run = u32::try_from(random.below(u64::from(u32::MAX))).unwrap_or(0);
+    console.line(&format!("Standin demo, seed {seed}"));
+
+    let rows = Rows { count: ROWS, run, value_bytes: VALUE_BYTES };
+    let origin = DemoOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?;
+    console.line(&format!("  origin    {} with {} rows", origin.name(), thousands(ROWS.into())));
+    let mut cluster =
+        DemoCluster::start(program, folder.path(), groups, &origin, &mut random, interrupt)?;
+    console.line(&format!(
+        "  cluster   a master and {groups} failover groups of 2 servers, on ports {}",
+        ports(&cluster)
+    ));
+
+    let plan = Plan {
+        topology: Arc::clone(&cluster.topology),
+        client: ClientConfig::from(&cluster.config),
+        keyspace: KEYSPACE,
+        keys: Keys::Numbered,
+        pacing: script::pacing(args.rate, Arrivals::Constant),
+        duration: Some(Duration::from_secs(args.seconds.into())),
+        seed,
+        run,
+        checker: Some(Arc::new(Checker::new(ROWS, run, Initial::Filled))),
+        phases: script::PHASES.len(),
+        slot: SLOT,
+    };
+    let mix = Mix {
+        keys: ROWS,
+        zipf_exponent: ZIPF_EXPONENT,
+        reads_percent: READS_PERCENT,
+        sizes: ValueSizes::fixed(VALUE_BYTES),
+    };
+    let workers = u32::try_from(cores.clamp(1, 2)).unwrap_or(1);
+    let warm_up = warm::run(&plan, mix, workers, interrupt, console)?;
+    console.line(&format!(
+        "  warm-up   {} requests, hit ratio {:.1} %",
+        thousands(warm_up.counts().requests),
+        warm_up.final_hit_ratio * 100.0
+    ));
+    console.line(&format!(
+        "  load      {} requests/s for {} s, {READS_PERCENT} % reads, Zipf {ZIPF_EXPONENT}; \
+         latency from the time due",
+        thousands(args.rate.into()),
+        args.seconds
+    ));
+    let played = script::play(&plan, mix, workers, &mut cluster, interrupt, console)?;
+    console.end_progress();
+    let mut problems = cluster.unexpected_ends();
+    drop(cluster);
+    let origin_name = origin.name();
+    origin.remove()?;
+
+    let parameters = Parameters {
+        seconds: args.seconds,
+        rate_per_s: args.rate,
+        seed,
+        rows: ROWS,
+        value_bytes: VALUE_BYTES,
+        zipf_exponent: ZIPF_EXPONENT,
+        reads_percent: READS_PERCENT,
+        origin: origin_name,
+        groups,
+        workers,
+    };
+    problems.extend(played.problems());
+    let mut report = DemoReport::new(parameters, &played, &warm_up.recording, problems);
+    files::write(&mut report, &played, args)?;
+    console.line(&report.to_text());
+    Ok(report)
+}
+
+fn ports(cluster: &DemoCluster) -> String {
+    let mut ports: Vec<u16> =
+        cluster.topology.servers.iter().map(|server| server.address.port()).collect();
+    ports.push(cluster.topology.master.port());
+    ports.sort_unstable();
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    ports.join(", ")
+}

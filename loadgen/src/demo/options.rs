@@ -1,0 +1,79 @@
+//! What the demo can be told.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Shortest run in which the three phases can be told apart.
+pub(super) const SECONDS_MIN: u32 = 6;
+
+/// `standin demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// Seconds of load, in three phases: before, failover, after the return.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(i64::from(SECONDS_MIN)..=86_400))]
+    pub seconds: u32,
+    /// Requests per second, on a fixed schedule.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Seed of keys, sizes and ports; by default another one each time.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Also write the results as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Keep the run's folder (cluster file, logs, events, database); optionally name it.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
+    pub keep: Option<Option<PathBuf>>,
+    /// A PostgreSQL database instead of SQLite; the demo makes and drops a table in it.
+    #[arg(long, value_name = "postgres://…")]
+    pub origin: Option<String>,
+    /// Folder for the report, instead of a new one among the temporary files.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// The program that is started as master and servers; by default this one.
+    #[arg(skip)]
+    pub program: Option<PathBuf>,
+}
+
+impl Default for DemoArgs {
+    fn default() -> Self {
+        Self {
+            seconds: 24,
+            rate: 5_000,
+            seed: None,
+            json: None,
+            keep: None,
+            origin: None,
+            report: None,
+            program: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        demo: DemoArgs,
+    }
+
+    #[test]
+    fn the_command_line_is_read() {
+        let Cli { demo } = Cli::try_parse_from(["demo"]).unwrap();
+        let defaults = DemoArgs::default();
+        assert_eq!((demo.seconds, demo.rate, demo.keep), (defaults.seconds, defaults.rate, None));
+        let Cli { demo } =
+            Cli::try_parse_from(["demo", "--keep", "--seconds", "9", "--seed", "4"]).unwrap();
+        assert_eq!((demo.keep, demo.seconds, demo.seed), (Some(None), 9, Some(4)));
+        let Cli { demo } = Cli::try_parse_from(["demo", "--keep", "here"]).unwrap();
+        assert_eq!(demo.keep, Some(Some(PathBuf::from("here"))));
+        assert!(Cli::try_parse_from(["demo", "--seconds", "2"]).is_err(), "too short");
+        assert!(Cli::try_parse_from(["demo", "--rate", "0"]).is_err());
+    }
+}

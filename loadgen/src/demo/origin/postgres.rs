@@ -1,0 +1,114 @@
+//! The demo's table in a PostgreSQL database of the user's: made, marked, and dropped.
+
+use tokio::runtime::Runtime;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Connection, NoTls, Socket};
+
+use super::{DemoOriginError, Rows, TABLE, TABLE_COMMENT};
+
+/// Advisory lock that a running demo holds: `standin` in ASCII.
+const LOCK: i64 = 0x0073_7461_6E64_696E;
+/// Rows of one INSERT.
+const BATCH_ROWS: usize = 10_000;
+
+/// A connection that is held until the demo ends. The table goes when this is dropped.
+pub(in crate::demo) struct Session {
+    runtime: Runtime,
+    client: Client,
+    has_table: bool,
+}
+
+impl Session {
+    /// Connects, and makes sure that no other demo and no table of the user's is in the way.
+    pub(super) fn open(url: &str) -> Result<Self, DemoOriginError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| DemoOriginError::Postgres(error.to_string()))?;
+        let (client, connection) =
+            runtime.block_on(tokio_postgres::connect(url, NoTls)).map_err(failed)?;
+        // It ends with the runtime.
+        drop(runtime.spawn(carry(connection)));
+        let mut session = Self { runtime, client, has_table: false };
+        session.make_table()?;
+        Ok(session)
+    }
+
+    fn make_table(&mut self) -> Result<(), DemoOriginError> {
+        let client = &self.client;
+        self.runtime.block_on(async {
+            let lock = "SELECT pg_try_advisory_lock($1)";
+            if !client.query_one(lock, &[&LOCK]).await.map_err(failed)?.get::<_, bool>(0) {
+                return Err(DemoOriginError::InUse);
+            }
+            let there = "SELECT to_regclass($1::text) IS NOT NULL, \
+                         obj_description(to_regclass($1::text), 'pg_class')";
+            let row = client.query_one(there, &[&TABLE]).await.map_err(failed)?;
+            let (is_there, comment): (bool, Option<String>) = (row.get(0), row.get(1));
+            if is_there && comment.as_deref() != Some(TABLE_COMMENT) {
+                return Err(DemoOriginError::NotOurs);
+            }
+            let make = format!(
+                "DROP TABLE IF EXISTS {TABLE};
+                 CREATE TABLE {TABLE} (id text PRIMARY KEY, value bytea NOT NULL);
+                 COMMENT ON TABLE {TABLE} IS '{TABLE_COMMENT}'"
+            );
+            client.batch_execute(&make).await.map_err(failed)
+        })?;
+        self.has_table = true;
+        Ok(())
+    }
+
+    /// Writes all rows, in one transaction.
+    pub(super) fn fill(&self, rows: Rows) -> Result<(), DemoOriginError> {
+        let client = &self.client;
+        let fill = async {
+            client.batch_execute("BEGIN").await?;
+            let sql = format!(
+                "INSERT INTO {TABLE} (id, value) SELECT * FROM unnest($1::text[], $2::bytea[])"
+            );
+            let insert = client.prepare(&sql).await?;
+            let mut rows = rows.iter();
+            loop {
+                let (keys, values): (Vec<String>, Vec<Vec<u8>>) =
+                    rows.by_ref().take(BATCH_ROWS).unzip();
+                if keys.is_empty() {
+                    break;
+                }
+                client.execute(&insert, &[&keys, &values]).await?;
+            }
+            client.batch_execute("COMMIT").await?;
+            client.batch_execute(&format!("ANALYZE {TABLE}")).await
+        };
+        self.runtime.block_on(fill).map_err(failed)
+    }
+
+    /// Drops the table.
+    pub(super) fn drop_table(&mut self) -> Result<(), DemoOriginError> {
+        if !std::mem::take(&mut self.has_table) {
+            return Ok(());
+        }
+        let sql = format!("DROP TABLE IF EXISTS {TABLE}");
+        self.runtime.block_on(self.client.batch_execute(&sql)).map_err(failed)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = self.drop_table() {
+            tracing::warn!(%error, "the table {TABLE} stays; the next demo will replace it");
+        }
+    }
+}
+
+async fn carry(connection: Connection<Socket, NoTlsStream>) {
+    if let Err(error) = connection.await {
+        tracing::warn!(%error, "the demo's connection to PostgreSQL");
+    }
+}
+
+fn failed(error: tokio_postgres::Error) -> DemoOriginError {
+    // The driver's own text names only the kind of error.
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+    DemoOriginError::Postgres(format!("{error}{}", cause.unwrap_or_default()))
+}

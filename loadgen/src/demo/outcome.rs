@@ -1,0 +1,223 @@
+//! What the demo came to, as figures and as text.
+
+use serde::Serialize;
+use standin_protocol::time::Micros;
+
+use super::files::ReportFiles;
+use super::script::{PHASES, Played};
+use super::story::StoryKind;
+use crate::observer::StatsReading;
+use crate::recorder::{FailureKind, Recording, TimelinePoint};
+use crate::report::{Figures, Machine, PhaseFigures, table};
+
+/// With what the demo ran.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Parameters {
+    /// Seconds of load.
+    pub seconds: u32,
+    /// Requests per second.
+    pub rate_per_s: u32,
+    /// Seed; the same one gives the same requests.
+    pub seed: u64,
+    /// Rows in the table.
+    pub rows: u32,
+    /// Bytes of a value.
+    pub value_bytes: u32,
+    /// Exponent of the keys' distribution.
+    pub zipf_exponent: f64,
+    /// Share of reads, 0 to 100.
+    pub reads_percent: f64,
+    /// Database.
+    pub origin: &'static str,
+    /// Failover groups, of two servers each.
+    pub groups: u16,
+    /// Load threads, each with a client of its own.
+    pub workers: u32,
+}
+
+/// An event, relative to the start of the load.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventReport {
+    /// Milliseconds since the start.
+    pub t_ms: f64,
+    /// What.
+    pub kind: StoryKind,
+    /// Which server.
+    pub server: String,
+    /// In words.
+    pub text: String,
+}
+
+/// Fetches from the database at a moment, by the servers' own count.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct OriginPoint {
+    /// Milliseconds since the start.
+    pub t_ms: f64,
+    /// Fetches per second since the point before.
+    pub reads_per_s: f64,
+}
+
+/// All of it; the JSON has these names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DemoReport {
+    /// The three phases together.
+    #[serde(flatten)]
+    pub total: Figures,
+    /// Before, failover, after return.
+    pub phases: Vec<PhaseFigures>,
+    /// What happened when.
+    pub events: Vec<EventReport>,
+    /// From the kill to the master's verdict.
+    pub detect_ms: Option<f64>,
+    /// From the kill to the first answer of a stand-in.
+    pub stand_in_ms: Option<f64>,
+    /// From the kill to the last other server's acknowledgement.
+    pub announce_ms: Option<f64>,
+    /// From the start of the new process to the announcement that it is online.
+    pub return_ms: Option<f64>,
+    /// The warm-up; it counts for the exit code, and for nothing else.
+    pub warm_up: Figures,
+    /// What should have happened and has not, and processes that ended unasked.
+    pub problems: Vec<String>,
+    /// The first failures and bad reads.
+    pub quotes: Vec<String>,
+    /// How late requests were sent, in microseconds: at the 99th percentile.
+    pub lateness_p99_us: u64,
+    /// Latencies and throughput over time.
+    pub timeline: Vec<TimelinePoint>,
+    /// Load of the database over time.
+    pub origin_timeline: Vec<OriginPoint>,
+    /// With what the demo ran.
+    pub parameters: Parameters,
+    /// On what.
+    pub machine: Machine,
+    /// Where the report is.
+    pub files: ReportFiles,
+}
+
+impl DemoReport {
+    pub(super) fn new(
+        parameters: Parameters,
+        played: &Played,
+        warm_up: &Recording,
+        problems: Vec<String>,
+    ) -> Self {
+        let Played { recording, story, bounds, origin, readings } = played;
+        let start = recording.start;
+        let t_ms = |at: Micros| (at.0 as f64 - start.0 as f64) / 1_000.0;
+        // A phase that was never reached has no end of its own.
+        let end = bounds.last().copied().unwrap_or(start);
+        let bound = |index: usize| bounds.get(index).copied().unwrap_or(end);
+        let phases: Vec<PhaseFigures> = PHASES
+            .iter()
+            .zip(&recording.phases)
+            .enumerate()
+            .map(|(index, (name, record))| {
+                let seconds = bound(index + 1).since(bound(index)).as_secs_f64();
+                let reads = reads_between(origin.get(index), origin.get(index + 1));
+                PhaseFigures::new(name, record, seconds, reads)
+            })
+            .collect();
+        let total_reads = reads_between(origin.first(), origin.last());
+        let seconds = end.since(start).as_secs_f64();
+        let total = Figures::new(recording.counts(), &recording.latency(), seconds, total_reads);
+        let events = story.events().into_iter().map(|event| EventReport {
+            t_ms: t_ms(event.at),
+            kind: event.kind,
+            server: event.server,
+            text: event.text,
+        });
+        let warm_seconds = warm_up.timeline().len() as f64 * warm_up.slot().as_secs_f64();
+        Self {
+            total,
+            phases,
+            events: events.collect(),
+            detect_ms: story.between_ms(StoryKind::Killed, StoryKind::VerifiedOffline),
+            stand_in_ms: story.between_ms(StoryKind::Killed, StoryKind::StandingIn),
+            announce_ms: story.between_ms(StoryKind::Killed, StoryKind::Acknowledged),
+            return_ms: story.between_ms(StoryKind::Restarted, StoryKind::Online),
+            warm_up: Figures::new(warm_up.counts(), &warm_up.latency(), warm_seconds, None),
+            problems,
+            quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
+            lateness_p99_us: recording.lateness.value_at_quantile(0.99),
+            timeline: recording.timeline(),
+            origin_timeline: origin_timeline(readings, &t_ms),
+            parameters,
+            machine: Machine::here(),
+            files: ReportFiles::default(),
+        }
+    }
+
+    /// No request failed, no read was stale or wrong, and all happened that should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        let clean = |f: &Figures| f.failed == 0 && f.stale == 0 && f.wrong == 0;
+        clean(&self.total) && clean(&self.warm_up) && self.problems.is_empty()
+    }
+
+    /// The end of the demo's output.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("\n{}", table::phases(&self.phases, &self.total));
+        let ms = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0} ms"));
+        text += &format!(
+            "\n  detected {} after the kill, stood in for after {}, announced to all after {};\n  \
+             online {} after the restart\n",
+            ms(self.detect_ms),
+            ms(self.stand_in_ms),
+            ms(self.announce_ms),
+            ms(self.return_ms)
+        );
+        for problem in &self.problems {
+            text += &format!("  PROBLEM: {problem}\n");
+        }
+        let failures = self.failures();
+        if !failures.is_empty() {
+            text += &format!("  failures: {failures}\n");
+        }
+        for quote in &self.quotes {
+            text += &format!("  {quote}\n");
+        }
+        text += &format!("  {}\n", self.verdict());
+        text + &format!("\nReport: {}", self.files)
+    }
+
+    /// One sentence.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let sum = |of: fn(&Figures) -> u64| of(&self.total) + of(&self.warm_up);
+        let (failed, stale) = (sum(|f| f.failed), sum(|f| f.stale));
+        match sum(|f| f.wrong) {
+            0 => format!("failed {failed}, stale {stale}"),
+            wrong => format!("failed {failed}, stale {stale}, wrong {wrong}"),
+        }
+    }
+
+    fn failures(&self) -> String {
+        let mut sum = self.total.counts.clone();
+        sum.merge(&self.warm_up.counts);
+        let kinds = sum
+            .failures_by_kind()
+            .map(|(kind, n): (FailureKind, u64)| format!("{n} {}", kind.name()));
+        kinds.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn reads_between(
+    from: Option<&Option<StatsReading>>,
+    to: Option<&Option<StatsReading>>,
+) -> Option<u64> {
+    let (from, to) = ((*from?)?, (*to?)?);
+    Some(to.origin_reads.saturating_sub(from.origin_reads))
+}
+
+fn origin_timeline(readings: &[StatsReading], t_ms: &impl Fn(Micros) -> f64) -> Vec<OriginPoint> {
+    let steps = readings.windows(2).filter_map(|pair| {
+        let seconds = pair[1].at.since(pair[0].at).as_secs_f64();
+        // Readings on demand follow each other closely; a rate over so little is noise.
+        let reads = pair[1].origin_reads.saturating_sub(pair[0].origin_reads) as f64;
+        (seconds >= 0.1)
+            .then(|| OriginPoint { t_ms: t_ms(pair[1].at), reads_per_s: reads / seconds })
+    });
+    steps.filter(|point| point.t_ms >= 0.0).collect()
+}

@@ -1,0 +1,129 @@
+//! Warming up: the most wanted rows once each, then the workload itself until the hit ratio
+//! has settled. What fails here counts, but its latencies are not measured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use super::{DemoError, script};
+use crate::console::Console;
+use crate::drive::{self, Pacing, Plan};
+use crate::interrupt::Interrupt;
+use crate::live::{Live, Progress};
+use crate::recorder::{Counts, Recording};
+use crate::schedule::Arrivals;
+use crate::workload::{Mix, Supply, SweepDeed};
+
+/// Rows that are read once each at first.
+const PRELOAD_SHARE: u32 = 4;
+const PRELOAD_WITHIN: Duration = Duration::from_secs(4);
+const SETTLE_WITHIN: Duration = Duration::from_secs(4);
+/// The hit ratios of two windows this long are compared.
+const WINDOW: Duration = Duration::from_millis(500);
+/// It is steady when they differ by less.
+const STEADY: f64 = 0.01;
+const PAUSE: Duration = Duration::from_millis(20);
+const RATE_PER_S: u32 = 5_000;
+
+/// What the warm-up came to.
+pub(super) struct WarmUp {
+    pub(super) recording: Recording,
+    pub(super) final_hit_ratio: f64,
+}
+
+impl WarmUp {
+    pub(super) fn counts(&self) -> Counts {
+        self.recording.counts()
+    }
+}
+
+/// Warms the cluster up.
+pub(super) fn run(
+    plan: &Plan,
+    mix: Mix,
+    workers: u32,
+    interrupt: &Interrupt,
+    console: &mut Console,
+) -> Result<WarmUp, DemoError> {
+    let preload = Plan {
+        pacing: Pacing::Closed { clients: workers, depth: 32 },
+        duration: Some(PRELOAD_WITHIN),
+        phases: 1,
+        ..plan.clone()
+    };
+    let end = mix.keys / PRELOAD_SHARE;
+    let sweep = |worker| Supply::Sweep { next: worker, end, step: workers, deed: SweepDeed::Read };
+    let supplies = (0..workers).map(sweep).collect();
+    let (mut recording, _) = watch(&preload, supplies, interrupt, |progress, _| {
+        console.progress(progress.ended, end.into(), "warming up: reading rows");
+        false
+    })?;
+
+    let settle = Plan {
+        pacing: script::pacing(RATE_PER_S, Arrivals::Constant),
+        duration: Some(SETTLE_WITHIN),
+        // Other requests than those to come.
+        seed: plan.seed ^ 0x3A3A,
+        ..preload
+    };
+    let supplies = (0..workers).map(|worker| Supply::mixed(mix, settle.seed, worker)).collect();
+    let mut windows: Vec<(Duration, Progress)> = vec![(Duration::ZERO, Progress::default())];
+    let (settled, final_hit_ratio) = watch(&settle, supplies, interrupt, |progress, elapsed| {
+        console.progress(
+            elapsed.as_millis() as u64,
+            SETTLE_WITHIN.as_millis() as u64,
+            &format!("warming up: hit ratio {:.1} %", ratio_of_last(&windows) * 100.0),
+        );
+        let is_window = windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
+        if is_window {
+            windows.push((elapsed, progress));
+        }
+        is_window && is_steady(&windows)
+    })
+    .map(|(recording, _)| (recording, ratio_of_last(&windows)))?;
+    recording.merge(settled);
+    console.end_progress();
+    Ok(WarmUp { recording, final_hit_ratio })
+}
+
+fn ratio_of_last(windows: &[(Duration, Progress)]) -> f64 {
+    match windows {
+        [.., (_, before), (_, last)] => last.since(*before).hit_ratio(),
+        _ => 0.0,
+    }
+}
+
+/// Three windows in a row must agree: two may do so by chance.
+fn is_steady(windows: &[(Duration, Progress)]) -> bool {
+    let [.., a, b, c, d] = windows else { return false };
+    let ratios = [b.1.since(a.1), c.1.since(b.1), d.1.since(c.1)].map(Progress::hit_ratio);
+    let (low, high) = ratios
+        .iter()
+        .fold((1.0, 0.0), |(low, high), ratio| (f64::min(low, *ratio), f64::max(high, *ratio)));
+    high - low < STEADY
+}
+
+/// Runs a plan to its end, or until `look` says that it is enough.
+fn watch(
+    plan: &Plan,
+    supplies: Vec<Supply>,
+    interrupt: &Interrupt,
+    mut look: impl FnMut(Progress, Duration) -> bool,
+) -> Result<(Recording, Micros), DemoError> {
+    let live = Arc::new(Live::new(u32::try_from(supplies.len()).unwrap_or(1)));
+    let running = drive::start(plan, supplies, &live)?;
+    let start = running.start;
+    while !running.is_finished() {
+        let is_enough = look(live.progress(), Micros::boottime().since(start));
+        if is_enough || interrupt.is_set() {
+            live.stop();
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    let recording = running.join()?;
+    if interrupt.is_set() {
+        return Err(DemoError::Interrupted);
+    }
+    Ok((recording, start))
+}

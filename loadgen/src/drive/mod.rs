@@ -1,0 +1,200 @@
+//! Drives requests into a cluster with the real client, from several threads.
+//!
+//! ```text
+//! caller ── start(Plan) ──► worker threads ── each: one monoio loop ───────────────┐
+//!   │                        supply ─► pacer (timerfd) ─► request ─► Client ─► TCP │
+//!   │                                                       │                      │
+//!   │ ◄─ Notable (channel) ◄── events of the client, first answers of a server     │
+//!   │ ◄─ Live (atomics)    ◄── counts so far          Recorder (the worker's own) ─┘
+//!   └── join ◄── Recording of all workers, merged
+//! ```
+//! Not here: which server is killed when. That is the demo's script, or a test's.
+
+mod pacer;
+mod request;
+mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use standin_client::{ClientConfig, ClientEvent};
+use standin_protocol::map::Topology;
+use standin_protocol::time::Micros;
+
+use crate::checker::Checker;
+use crate::live::Live;
+use crate::recorder::Recording;
+use crate::schedule::Arrivals;
+use crate::workload::{Keys, Supply};
+
+/// Between "all workers are connected" and the first request.
+const LEAD: Duration = Duration::from_millis(2);
+
+/// When the next request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pacing {
+    /// At times fixed beforehand, whatever the cluster does.
+    Open {
+        /// Requests per second of all workers together.
+        rate_per_s: u32,
+        /// How they are spread.
+        arrivals: Arrivals,
+    },
+    /// When an earlier one is answered: finds the highest throughput, and hides every stall.
+    Closed {
+        /// Clients, each with one connection to each shard.
+        clients: u32,
+        /// Requests that each has under way.
+        depth: u32,
+    },
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The cluster.
+    pub topology: Arc<Topology>,
+    /// Timings, bounds and the secret of the clients.
+    pub client: ClientConfig,
+    /// Keyspace of all requests.
+    pub keyspace: u8,
+    /// Names of the keys.
+    pub keys: Keys,
+    /// When requests are sent.
+    pub pacing: Pacing,
+    /// Longest time for which requests are sent; `None`: until the supply ends.
+    pub duration: Option<Duration>,
+    /// Seed of arrivals.
+    pub seed: u64,
+    /// What values of this run carry, so that those of another run are told apart.
+    pub run: u32,
+    /// Judges the reads; without it every value carries sequence 0.
+    pub checker: Option<Arc<Checker>>,
+    /// Number of phases.
+    pub phases: usize,
+    /// Step of the timeline.
+    pub slot: Duration,
+}
+
+/// Something that a watcher of the run wants to know when it happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notable {
+    /// A client's event.
+    Client {
+        /// When.
+        at: Micros,
+        /// Which worker's client.
+        worker: u32,
+        /// What.
+        event: ClientEvent,
+    },
+    /// The first answer of this kind that a worker has had from a server in a phase.
+    FirstAnswer {
+        /// When.
+        at: Micros,
+        /// Which phase.
+        phase: usize,
+        /// Who answered.
+        server: u16,
+        /// Whether it answered for another server.
+        is_stand_in: bool,
+    },
+}
+
+/// Why a run could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// A worker could not set up its loop, timer or client.
+    #[error("a load thread can't start: {0}; is the limit of open files or locked memory reached?")]
+    Setup(#[from] io::Error),
+    /// A worker has panicked.
+    #[error("a load thread has stopped by a fault of its own; please report it")]
+    Panicked,
+}
+
+/// A run under way. Dropping it lets the run end by itself.
+#[derive(Debug)]
+pub struct Running {
+    /// When the first request was due.
+    pub start: Micros,
+    /// What happens, as it happens. Closed when all workers have ended.
+    pub notables: Receiver<Notable>,
+    workers: Vec<JoinHandle<io::Result<Recording>>>,
+}
+
+/// Starts a run with one worker per supply.
+///
+/// # Errors
+/// [`DriveError::Setup`].
+pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Running, DriveError> {
+    let (notables, received) = mpsc::channel();
+    let (ready, all_ready) = mpsc::channel();
+    let count = u32::try_from(supplies.len()).unwrap_or(u32::MAX);
+    let mut workers = Vec::new();
+    let mut starts: Vec<Sender<Micros>> = Vec::new();
+    for (number, supply) in (0..count).zip(supplies) {
+        let (start, started) = mpsc::channel();
+        let seat = worker::Seat {
+            plan: plan.clone(),
+            number,
+            count,
+            live: Arc::clone(live),
+            notables: notables.clone(),
+            ready: ready.clone(),
+            started,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("load-{number}"))
+            .spawn(move || worker::run(seat, supply))?;
+        workers.push(thread);
+        starts.push(start);
+    }
+    drop((notables, ready));
+    for _ in 0..count {
+        // A worker that fails drops its end without a word; the others then find theirs closed.
+        if all_ready.recv().is_err() {
+            break;
+        }
+    }
+    if let Some(failed) = workers.iter().position(JoinHandle::is_finished) {
+        drop(starts);
+        let error = match workers.swap_remove(failed).join() {
+            Ok(Err(error)) => DriveError::Setup(error),
+            Ok(Ok(_)) | Err(_) => DriveError::Panicked,
+        };
+        return Err(error);
+    }
+    let start = Micros::boottime() + LEAD;
+    for sender in &starts {
+        // Only a worker that has panicked since is not there; `join` will say so.
+        let _ = sender.send(start);
+    }
+    Ok(Running { start, notables: received, workers })
+}
+
+impl Running {
+    /// Whether all workers have ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for all workers and puts their measurements together.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub fn join(self) -> Result<Recording, DriveError> {
+        let mut whole: Option<Recording> = None;
+        for worker in self.workers {
+            let part = worker.join().map_err(|_| DriveError::Panicked)??;
+            match &mut whole {
+                Some(whole) => whole.merge(part),
+                None => whole = Some(part),
+            }
+        }
+        whole.ok_or(DriveError::Panicked)
+    }
+}

@@ -1,0 +1,167 @@
+//! One request, from being due to being recorded.
+
+use standin_client::monoio::Client;
+use standin_client::{Action, Answer, ClientError, Operation, Outcome};
+use standin_protocol::frame::response_flags;
+use standin_protocol::time::Micros;
+
+use super::Notable;
+use super::worker::Desk;
+use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
+use crate::live::Step;
+use crate::recorder::{Ending, FailureKind, OpKind, Sample};
+use crate::workload::{Deed, Wanted};
+
+/// How often another key is drawn for a write whose key is being written.
+const REDRAWS_MAX: u32 = 8;
+
+/// A request with its place in the checker's order.
+pub(super) struct Ticket {
+    key: u32,
+    kind: Kind,
+}
+
+enum Kind {
+    Read,
+    Write { value: Vec<u8>, ttl_s: u32, write: Option<Write> },
+    Delete { write: Option<Write> },
+}
+
+/// Gives a request its place. A write of a key that is being written gets another key, or,
+/// where keys are given, becomes a read: one write of a key is under way at a time.
+pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
+    let Wanted { key, deed } = wanted;
+    let (kind, value_bytes, ttl_s) = match deed {
+        Deed::Read => return Ticket { key, kind: Kind::Read },
+        Deed::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
+        Deed::Delete => (WriteKind::Delete, 0, 0),
+    };
+    let Some(checker) = &desk.plan.checker else {
+        let kind = match kind {
+            WriteKind::Put => Kind::Write {
+                value: Checker::first_value(desk.plan.run, key, value_bytes),
+                ttl_s,
+                write: None,
+            },
+            WriteKind::Delete => Kind::Delete { write: None },
+        };
+        return Ticket { key, kind };
+    };
+    let mut key = key;
+    for _ in 0..=REDRAWS_MAX {
+        if let Some(write) = checker.begin_write(key, kind) {
+            let kind = match kind {
+                WriteKind::Put => {
+                    let value = checker.value(&write, value_bytes);
+                    Kind::Write { value, ttl_s, write: Some(write) }
+                }
+                WriteKind::Delete => Kind::Delete { write: Some(write) },
+            };
+            return Ticket { key, kind };
+        }
+        match desk.supply.borrow_mut().other_key() {
+            Some(other) => key = other,
+            None => break,
+        }
+    }
+    Ticket { key, kind: Kind::Read }
+}
+
+/// Sends a request, waits for its end, judges and records it.
+pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: Option<Micros>) {
+    let phase_sent = desk.live.phase();
+    let key = ticket.key;
+    let checker = desk.plan.checker.as_deref();
+    let (action, op, write) = match ticket.kind {
+        Kind::Read => (Action::Get, OpKind::Read, None),
+        Kind::Write { value, ttl_s, write } => (Action::Put { value, ttl_s }, OpKind::Write, write),
+        Kind::Delete { write } => (Action::Delete, OpKind::Write, write),
+    };
+    let operation =
+        Operation { keyspace: desk.plan.keyspace, key: desk.plan.keys.name(key), action };
+    let sent = Micros::boottime();
+    // After the clock: a write acknowledged in between only makes the check milder.
+    let floor = checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key));
+    let result = client.run(operation).await;
+    let ended = Micros::boottime();
+    if let (Some(checker), Some(write)) = (checker, write) {
+        checker.end_write(write, result.is_ok());
+    }
+    let verdict = judge(checker, key, floor, &result);
+    let phase = phase_of(phase_sent, desk.live.phase());
+    let due = due.unwrap_or(sent);
+    report(desk, phase, ended, &result);
+    let (ending, sends) = match &result {
+        Ok(answer) => {
+            let is_absent = answer.outcome == Outcome::NotFound;
+            (Ending::Answered { flags: answer.flags, is_absent, verdict }, answer.sends)
+        }
+        Err(error) => (Ending::Failed(FailureKind::from(error)), 1),
+    };
+    let sample = Sample { op, phase, due, sent, ended, sends, ending };
+    let mut recorder = desk.recorder.borrow_mut();
+    recorder.record(&sample);
+    if let Some(what) = complaint(&result, verdict) {
+        let at_ms = sent.since(desk.start).as_millis();
+        recorder.quote(|| format!("{at_ms} ms, {} of key {key}: {what}", op.name()));
+    }
+    drop(recorder);
+    desk.live.add(desk.number, step(&sample));
+}
+
+/// A request belongs to the phase in which it was sent; but what is under way when the first
+/// phase ends has to do with what ended it.
+fn phase_of(sent: usize, ended: usize) -> usize {
+    if sent == 0 && ended > 0 { 1 } else { sent }
+}
+
+fn judge(
+    checker: Option<&Checker>,
+    key: u32,
+    floor: Option<Floor>,
+    result: &Result<Answer, ClientError>,
+) -> Option<Verdict> {
+    let (checker, floor) = (checker?, floor?);
+    let seen = match &result.as_ref().ok()?.outcome {
+        Outcome::Value(value) => Seen::Value(&value.bytes),
+        _ => Seen::Absent,
+    };
+    Some(checker.after_read(key, floor, seen))
+}
+
+fn complaint(result: &Result<Answer, ClientError>, verdict: Option<Verdict>) -> Option<String> {
+    match (result, verdict) {
+        (Err(error), _) => Some(error.to_string()),
+        (Ok(answer), Some(Verdict::Stale { behind })) => Some(format!(
+            "stale by {behind} writes, from server {} with flags {:#04x}",
+            answer.served_by, answer.flags
+        )),
+        (Ok(answer), Some(Verdict::Wrong(wrong))) => {
+            Some(format!("wrong value ({wrong:?}) from server {}", answer.served_by))
+        }
+        (Ok(_), _) => None,
+    }
+}
+
+fn report(desk: &Desk, phase: usize, at: Micros, result: &Result<Answer, ClientError>) {
+    let Ok(answer) = result else { return };
+    let is_stand_in = answer.is_stand_in();
+    if desk.is_first(phase, answer.served_by, is_stand_in) {
+        let server = answer.served_by;
+        // Nobody listens any more: the run goes on.
+        let _ = desk.notables.send(Notable::FirstAnswer { at, phase, server, is_stand_in });
+    }
+}
+
+fn step(sample: &Sample) -> Step {
+    let is_read = sample.op == OpKind::Read;
+    match sample.ending {
+        Ending::Failed(_) => Step { is_failed: true, ..Step::default() },
+        Ending::Answered { flags, verdict, .. } => Step {
+            is_failed: false,
+            is_read_answer: is_read,
+            is_hit: is_read && flags & response_flags::HIT != 0,
+            is_bad: matches!(verdict, Some(Verdict::Stale { .. } | Verdict::Wrong(_))),
+        },
+    }
+}

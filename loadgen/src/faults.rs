@@ -1,0 +1,241 @@
+//! Processes that a run starts, hurts and restarts.
+//!
+//! They do not outlive the load generator (`PR_SET_PDEATHSIG`), are in process groups of
+//! their own (an interrupt at the terminal reaches only the load generator, which then ends
+//! them itself), and write their output into a file each.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use standin_protocol::time::Micros;
+
+/// Between two looks whether a process has ended.
+const PAUSE: Duration = Duration::from_millis(2);
+/// Lines of a log that a message quotes.
+const QUOTED_LINES: usize = 12;
+
+/// A process that can't be started.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} can't be started ({program}): {error}")]
+pub struct SpawnError {
+    name: String,
+    program: PathBuf,
+    error: io::Error,
+}
+
+/// A child process. Dropping it kills it and waits for its end.
+///
+/// The kernel ends it when the *thread* that started it ends, so start it on a thread that
+/// lives as long as the run.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    log: PathBuf,
+    child: Child,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `program`; its output goes to `<folder>/<name>.log`.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn start(
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self, SpawnError> {
+        let log = folder.join(format!("{name}.log"));
+        let child = spawn(program, &arguments, &log).map_err(|error| {
+            let (name, program) = (name.to_owned(), program.to_owned());
+            SpawnError { name, program, error }
+        })?;
+        let (name, program) = (name.to_owned(), program.to_owned());
+        Ok(Self { name, program, arguments, log, child, ended: None })
+    }
+
+    /// The name it was started under.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().unwrap_or(None);
+        }
+        self.ended
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub fn kill(&mut self) {
+        if self.exit_status().is_none() {
+            // It fails only for a process that has ended, and then `wait` says so.
+            let _ = self.child.kill();
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// SIGSTOP: it hangs, with its connections open.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// SIGTERM, and waits for its end; kills it if that takes longer than `within`.
+    pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        let deadline = Micros::boottime() + within;
+        while self.exit_status().is_none() {
+            if Micros::boottime() >= deadline {
+                self.kill();
+                break;
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        self.ended
+    }
+
+    /// Kills it if it still runs, and starts it again as it was started.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn restart(&mut self) -> Result<(), SpawnError> {
+        self.kill();
+        self.child = spawn(&self.program, &self.arguments, &self.log).map_err(|error| {
+            SpawnError { name: self.name.clone(), program: self.program.clone(), error }
+        })?;
+        self.ended = None;
+        Ok(())
+    }
+
+    /// The last lines that it has printed.
+    #[must_use]
+    pub fn last_output(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
+    }
+
+    /// Sends a signal; nothing happens when it has ended.
+    fn signal(&mut self, signal: Signal) {
+        if self.exit_status().is_some() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(program: &Path, arguments: &[OsString], log: &Path) -> io::Result<Child> {
+    // Appending: a restart keeps the story.
+    let log = File::options().create(true).append(true).open(log)?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.process_group(0);
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only prctl and getppid are called, both of which are
+    // async-signal-safe, and nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        });
+    }
+    command.spawn()
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_testkit::{Scratch, wait_until};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn shell(scratch: &Scratch, script: &str) -> Process {
+        let arguments = vec!["-c".into(), script.into()];
+        Process::start("child", Path::new("/bin/sh"), arguments, scratch.path()).unwrap()
+    }
+
+    fn state(process: &Process) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    }
+
+    #[test]
+    fn output_is_kept_over_a_restart() {
+        let scratch = Scratch::new("faults");
+        let mut process = shell(&scratch, "echo hello; echo oops >&2; exec sleep 600");
+        wait_until(SOON, "both lines", || process.last_output().lines().count() == 2);
+        let first = process.pid();
+        process.restart().unwrap();
+        assert_ne!(process.pid(), first);
+        wait_until(SOON, "four lines", || process.last_output().lines().count() == 4);
+        process.kill();
+        assert!(process.exit_status().is_some());
+    }
+
+    #[test]
+    fn pausing_and_resuming() {
+        let scratch = Scratch::new("faults");
+        let mut process = shell(&scratch, "exec sleep 600");
+        process.pause();
+        wait_until(SOON, "it to stop", || state(&process) == Some('T'));
+        process.resume();
+        wait_until(SOON, "it to go on", || state(&process) != Some('T'));
+    }
+
+    #[test]
+    fn terminating_waits_and_then_insists() {
+        let scratch = Scratch::new("faults");
+        let mut polite =
+            shell(&scratch, "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done");
+        wait_until(SOON, "the trap", || polite.last_output().contains("up"));
+        assert_eq!(polite.terminate(SOON).and_then(|status| status.code()), Some(3));
+        let mut deaf = shell(&scratch, "trap '' TERM; echo deaf; while :; do sleep 0.01; done");
+        wait_until(SOON, "the trap", || deaf.last_output().contains("deaf"));
+        let status = deaf.terminate(Duration::from_millis(20)).unwrap();
+        assert_eq!(status.code(), None, "killed");
+    }
+
+    #[test]
+    fn says_what_can_not_be_started() {
+        let scratch = Scratch::new("faults");
+        let nowhere = Path::new("/nowhere/standin");
+        let error = Process::start("a1", nowhere, Vec::new(), scratch.path()).unwrap_err();
+        assert!(error.to_string().contains("a1 can't be started (/nowhere/standin)"), "{error}");
+    }
+}

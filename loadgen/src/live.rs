@@ -1,0 +1,154 @@
+//! A run while it runs: what it has done so far, which phase it is in, and how to end it.
+//!
+//! Read by progress displays and by tests that wait for a number of answers. Each worker
+//! writes its own cache line.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Cell {
+    ended: AtomicU64,
+    failed: AtomicU64,
+    reads: AtomicU64,
+    hits: AtomicU64,
+    bad: AtomicU64,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Live {
+    cells: Box<[Cell]>,
+    phase: AtomicUsize,
+    is_stopped: AtomicBool,
+}
+
+/// Sums over the workers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Requests that have ended, well or not.
+    pub ended: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Reads that were answered.
+    pub reads: u64,
+    /// Of these, from a cache.
+    pub hits: u64,
+    /// Reads that were stale or wrong.
+    pub bad: u64,
+}
+
+/// What one request adds.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Step {
+    pub(crate) is_failed: bool,
+    pub(crate) is_read_answer: bool,
+    pub(crate) is_hit: bool,
+    pub(crate) is_bad: bool,
+}
+
+impl Live {
+    /// For a run of at most so many workers.
+    #[must_use]
+    pub fn new(workers: u32) -> Self {
+        Self {
+            cells: (0..workers.max(1)).map(|_| Cell::default()).collect(),
+            phase: AtomicUsize::new(0),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let sum = |of: fn(&Cell) -> &AtomicU64| {
+            self.cells.iter().map(|cell| of(cell).load(Ordering::Relaxed)).sum()
+        };
+        Progress {
+            ended: sum(|cell| &cell.ended),
+            failed: sum(|cell| &cell.failed),
+            reads: sum(|cell| &cell.reads),
+            hits: sum(|cell| &cell.hits),
+            bad: sum(|cell| &cell.bad),
+        }
+    }
+
+    /// Ends the run: nothing more is sent, and what is under way is waited for.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Release);
+    }
+
+    /// Whether the run is to end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// The phase of the requests that are sent now.
+    #[must_use]
+    pub fn phase(&self) -> usize {
+        self.phase.load(Ordering::Acquire)
+    }
+
+    /// Begins another phase.
+    pub fn set_phase(&self, phase: usize) {
+        self.phase.store(phase, Ordering::Release);
+    }
+
+    pub(crate) fn add(&self, worker: u32, step: Step) {
+        let Some(cell) = self.cells.get(worker as usize) else { return };
+        let add = |counter: &AtomicU64, one: bool| {
+            if one {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        add(&cell.ended, true);
+        add(&cell.failed, step.is_failed);
+        add(&cell.reads, step.is_read_answer);
+        add(&cell.hits, step.is_hit);
+        add(&cell.bad, step.is_bad);
+    }
+}
+
+impl Progress {
+    /// What was added since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            ended: self.ended.saturating_sub(earlier.ended),
+            failed: self.failed.saturating_sub(earlier.failed),
+            reads: self.reads.saturating_sub(earlier.reads),
+            hits: self.hits.saturating_sub(earlier.hits),
+            bad: self.bad.saturating_sub(earlier.bad),
+        }
+    }
+
+    /// Share of hits among the answered reads, 0 to 1; 0 without reads.
+    #[must_use]
+    pub fn hit_ratio(self) -> f64 {
+        if self.reads == 0 { 0.0 } else { self.hits as f64 / self.reads as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_add_up() {
+        let live = Live::new(2);
+        let step = Step { is_read_answer: true, is_hit: true, ..Step::default() };
+        live.add(0, step);
+        live.add(1, Step { is_hit: false, ..step });
+        let earlier = live.progress();
+        live.add(1, Step { is_failed: true, ..Step::default() });
+        live.add(9, step);
+        let progress = live.progress();
+        assert_eq!(progress, Progress { ended: 3, failed: 1, reads: 2, hits: 1, bad: 0 });
+        assert_eq!(
+            progress.since(earlier),
+            Progress { ended: 1, failed: 1, ..Progress::default() }
+        );
+        assert!((progress.hit_ratio() - 0.5).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,375 @@
+//! `standin load`: load on a running cluster, open or closed loop, made up or replayed.
+//!
+//! ```text
+//! options.rs ─► run ─┬ trace file, if any
+//!                    ├ --fill: every key written once (a closed loop)
+//!                    ├ the run: drive, recorder, checker (with --check)
+//!                    └ outcome.rs: table, JSON, HDR log, what the generator itself held up
+//! ```
+
+mod options;
+mod outcome;
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_client::ClientConfig;
+use standin_config::{ClusterConfig, ConfigErrors};
+use standin_protocol::map::MapError;
+use standin_protocol::time::Micros;
+
+pub use options::{Closed, LoadArgs};
+pub use outcome::{Lateness, LoadReport, OperationFigures};
+
+use crate::checker::{Checker, Initial};
+use crate::console::Console;
+use crate::drive::{self, DriveError, Pacing, Plan, Running};
+use crate::interrupt::Interrupt;
+use crate::live::Live;
+use crate::observer::StatsWatch;
+use crate::recorder::{HdrLogError, Recording, wall_time, write_hdr_log};
+use crate::report::table::thousands;
+use crate::rng::Random;
+use crate::trace::{SizeBounds, Trace, TraceError, TraceFormat};
+use crate::value::VALUE_BYTES_MIN;
+use crate::workload::{Keys, Mix, Supply, SweepDeed};
+
+const SECONDS: u32 = 10;
+const READS_PERCENT: f64 = 95.0;
+/// A fill is a closed loop of this shape per worker.
+const FILL_DEPTH: u32 = 64;
+const PAUSE: Duration = Duration::from_millis(20);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+const STATS_WITHIN: Duration = Duration::from_millis(500);
+
+/// Why there was no load, or no report of it.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The cluster file.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The topology.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The trace.
+    #[error("{path}: {error}")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: TraceError,
+    },
+    /// No such keyspace.
+    #[error("the cluster file has no keyspace {name:?}; it has: {known}")]
+    Keyspace {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// The options contradict the cluster file.
+    #[error("{0}")]
+    Options(String),
+    /// Not every key could be written.
+    #[error("{failed} of {keys} keys could not be filled: {first}")]
+    Fill {
+        /// How many.
+        failed: u64,
+        /// Of how many.
+        keys: u32,
+        /// The first failure.
+        first: String,
+    },
+    /// The load.
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    /// The HDR log.
+    #[error(transparent)]
+    HdrLog(#[from] HdrLogError),
+    /// A file or a thread.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        error: std::io::Error,
+    },
+}
+
+impl LoadError {
+    fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |error| Self::System { what, error }
+    }
+}
+
+/// The whole of `standin load`: runs it, prints the result, and chooses the exit code (0: no
+/// request failed, and no read was stale or wrong).
+///
+/// # Errors
+/// [`LoadError`].
+pub fn main(args: &LoadArgs) -> Result<ExitCode, Box<dyn Error>> {
+    let interrupt = Interrupt::listen()?;
+    let live = Arc::new(Live::new(args.workers()));
+    let mut console = Console::new();
+    let report = run_shown(args, &live, Some(&interrupt), &mut console)?;
+    console.line(&report.to_text());
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the load without a word. `live`, made for [`LoadArgs::workers`], tells how far it is,
+/// and can end it.
+///
+/// # Errors
+/// [`LoadError`].
+pub fn run(args: &LoadArgs, live: &Arc<Live>) -> Result<LoadReport, LoadError> {
+    run_shown(args, live, None, &mut Console::silent())
+}
+
+fn run_shown(
+    args: &LoadArgs,
+    live: &Arc<Live>,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<LoadReport, LoadError> {
+    let cluster = ClusterConfig::load(&args.config)?;
+    let trace = args.trace.as_ref().map(|path| read_trace(path, args.format)).transpose()?;
+    let trace = trace.map(Arc::new);
+    let plan = plan(args, &cluster, trace.as_deref())?;
+    let workers = args.workers();
+    if args.fill {
+        fill(args, &plan, trace.as_ref(), workers, interrupt, console)?;
+    }
+    let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
+    let checker = args.check.then(|| Arc::new(Checker::new(keys, plan.run, Initial::Filled)));
+    let plan = Plan { checker, ..plan };
+
+    let stats = StatsWatch::start(Arc::clone(&plan.topology), &plan.client)
+        .map_err(LoadError::system("asking for statistics"))?;
+    let before = stats.read_now(STATS_WITHIN);
+    let supplies = (0..workers).map(|w| supply(args, trace.as_ref(), w, workers)).collect();
+    let cpu_before = cpu_time();
+    let running = drive::start(&plan, supplies, live)?;
+    let what = Watched { live, plan: &plan, whole: whole(&plan, trace.as_deref()) };
+    let recording = what.until_end(running, interrupt, console)?;
+    let cpu = cpu_time().saturating_sub(cpu_before);
+    let seconds = Micros::boottime().since(recording.start);
+    let origin = before.zip(stats.read_now(STATS_WITHIN));
+    let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
+    drop(stats);
+    let report = LoadReport::new(args, &plan, &recording, seconds, cpu, origin_reads);
+    write_files(args, &report, &recording)?;
+    Ok(report)
+}
+
+fn plan(
+    args: &LoadArgs,
+    cluster: &ClusterConfig,
+    trace: Option<&Trace>,
+) -> Result<Plan, LoadError> {
+    let known = || cluster.keyspaces.iter().map(|k| k.name.as_str()).collect::<Vec<_>>().join(", ");
+    let keyspace = match &args.keyspace {
+        Some(name) => cluster.keyspace(name),
+        None => cluster.keyspaces.first(),
+    };
+    let keyspace = keyspace.ok_or_else(|| {
+        let name = args.keyspace.clone().unwrap_or_default();
+        LoadError::Keyspace { name, known: known() }
+    })?;
+    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.value_bytes);
+    let writes = args.fill || (trace.is_none() && reads < 100.0);
+    if writes && keyspace.put.is_none() {
+        let name = &keyspace.name;
+        return Err(LoadError::Options(format!(
+            "keyspace {name} has no `put` statement: use --reads 100 and no --fill, or add one"
+        )));
+    }
+    if sizes.max_bytes > cluster.limits.value_bytes {
+        return Err(LoadError::Options(format!(
+            "--value-bytes {} is over the cluster's limits.value_bytes of {}",
+            sizes.max_bytes, cluster.limits.value_bytes
+        )));
+    }
+    if args.check && sizes.min_bytes < VALUE_BYTES_MIN {
+        let text = format!("--check needs values of {VALUE_BYTES_MIN} bytes or more");
+        return Err(LoadError::Options(text));
+    }
+    let pacing = match args.closed {
+        Some(Closed { clients, depth }) => Pacing::Closed { clients, depth },
+        None => Pacing::Open { rate_per_s: args.rate, arrivals: args.arrivals },
+    };
+    let seconds = args.seconds.or(trace.is_none().then_some(SECONDS));
+    Ok(Plan {
+        topology: Arc::new(cluster.topology()?),
+        client: ClientConfig::from(cluster),
+        keyspace: keyspace.id,
+        keys: trace.map_or(Keys::Numbered, |trace| Keys::Listed(Arc::clone(&trace.keys))),
+        pacing,
+        duration: seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        seed: args.seed,
+        // Not from the seed: the values of an earlier run with the same seed are not ours.
+        run: getrandom::u32().unwrap_or(1),
+        checker: None,
+        phases: 1,
+        slot: Duration::from_secs(1),
+    })
+}
+
+fn read_trace(path: &PathBuf, format: Option<TraceFormat>) -> Result<Trace, LoadError> {
+    let failed = |error| LoadError::Trace { path: path.clone(), error };
+    let bounds = SizeBounds::default();
+    match format.unwrap_or(TraceFormat::Oracle) {
+        TraceFormat::Oracle => {
+            let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
+            Trace::oracle(&bytes, bounds).map_err(failed)
+        }
+        TraceFormat::Twitter => {
+            let file = File::open(path).map_err(|error| failed(error.into()))?;
+            Trace::twitter(BufReader::new(file), bounds).map_err(failed)
+        }
+    }
+}
+
+fn supply(args: &LoadArgs, trace: Option<&Arc<Trace>>, worker: u32, workers: u32) -> Supply {
+    match trace {
+        Some(trace) => Supply::Replay {
+            trace: Arc::clone(trace),
+            next: worker as usize,
+            step: workers as usize,
+            reads_percent: args.reads.unwrap_or(100.0),
+            random: Random::stream(args.seed, worker.into()),
+        },
+        None => {
+            let mix = Mix {
+                keys: args.keys,
+                zipf_exponent: args.zipf,
+                reads_percent: args.reads.unwrap_or(READS_PERCENT),
+                sizes: args.value_bytes,
+            };
+            Supply::mixed(mix, args.seed, worker)
+        }
+    }
+}
+
+/// Writes every key once, with sequence 0.
+fn fill(
+    args: &LoadArgs,
+    plan: &Plan,
+    trace: Option<&Arc<Trace>>,
+    workers: u32,
+    interrupt: Option<&Interrupt>,
+    console: &mut Console,
+) -> Result<(), LoadError> {
+    let (keys, deed) = match trace {
+        Some(trace) => (trace.keys.len() as u32, SweepDeed::FillAs(Arc::clone(trace))),
+        None => (args.keys, SweepDeed::Fill(args.value_bytes.min_bytes)),
+    };
+    let pacing = Pacing::Closed { clients: workers, depth: FILL_DEPTH };
+    let plan = Plan { pacing, duration: None, ..plan.clone() };
+    let sweep = |next| Supply::Sweep { next, end: keys, step: workers, deed: deed.clone() };
+    let live = Arc::new(Live::new(workers));
+    let running = drive::start(&plan, (0..workers).map(sweep).collect(), &live)?;
+    let what = Watched { live: &live, plan: &plan, whole: u64::from(keys) };
+    let recording = what.until_end(running, interrupt, console)?;
+    let counts = recording.counts();
+    let missing = u64::from(keys).saturating_sub(counts.requests - counts.failed);
+    if missing > 0 {
+        let first = recording.quotes.first().cloned().unwrap_or_else(|| "interrupted".to_owned());
+        return Err(LoadError::Fill { failed: missing, keys, first });
+    }
+    console.line(&format!("filled {} keys", thousands(keys.into())));
+    Ok(())
+}
+
+/// How many requests there will be.
+fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
+    let by_time = match (plan.pacing, plan.duration) {
+        (Pacing::Open { rate_per_s, .. }, Some(duration)) => {
+            Some(duration.as_secs().saturating_mul(rate_per_s.into()))
+        }
+        _ => None,
+    };
+    let by_trace = trace.map(|trace| trace.entries.len() as u64);
+    by_time.into_iter().chain(by_trace).min().unwrap_or(0)
+}
+
+struct Watched<'r> {
+    live: &'r Live,
+    plan: &'r Plan,
+    /// Number of requests, if it is known; 0: it ends by time.
+    whole: u64,
+}
+
+impl Watched<'_> {
+    fn until_end(
+        &self,
+        running: Running,
+        interrupt: Option<&Interrupt>,
+        console: &mut Console,
+    ) -> Result<Recording, LoadError> {
+        let mut shown = (running.start, self.live.progress());
+        while !running.is_finished() {
+            std::thread::park_timeout(PAUSE);
+            // Nobody is told, but the channel must not grow.
+            running.notables.try_iter().for_each(drop);
+            if interrupt.is_some_and(Interrupt::is_set) {
+                self.live.stop();
+            }
+            let now = Micros::boottime();
+            let passed = now.since(shown.0);
+            if passed < PROGRESS_INTERVAL {
+                continue;
+            }
+            let progress = self.live.progress();
+            let recent = progress.since(shown.1);
+            shown = (now, progress);
+            let elapsed = now.since(running.start);
+            let text = format!(
+                "{:>5.1} s  {:>9}/s  hits {:>5.1} %  failed {}  stale {}",
+                elapsed.as_secs_f64(),
+                thousands((recent.ended as f64 / passed.as_secs_f64()) as u64),
+                recent.hit_ratio() * 100.0,
+                progress.failed,
+                progress.bad,
+            );
+            match (self.whole, self.plan.duration) {
+                (0, Some(duration)) => {
+                    let whole_ms = duration.as_millis() as u64;
+                    console.progress(elapsed.as_millis() as u64, whole_ms, &text);
+                }
+                (whole, _) => console.progress(progress.ended, whole, &text),
+            }
+        }
+        console.end_progress();
+        Ok(running.join()?)
+    }
+}
+
+fn write_files(
+    args: &LoadArgs,
+    report: &LoadReport,
+    recording: &Recording,
+) -> Result<(), LoadError> {
+    if let Some(path) = &args.json {
+        let failed = LoadError::system(path.display().to_string());
+        let json = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
+        json.and_then(|json| std::fs::write(path, json)).map_err(failed)?;
+    }
+    if let Some(path) = &args.hdr {
+        let file = File::create(path).map_err(LoadError::system(path.display().to_string()))?;
+        let started = wall_time(recording.start);
+        write_hdr_log(recording, started, "[standin load]", BufWriter::new(file))?;
+    }
+    Ok(())
+}
+
+/// Time that this process has computed, over all threads.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}

@@ -1,0 +1,231 @@
+//! What a load came to, and whether the generator itself was in the way.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::LoadArgs;
+use crate::drive::{Pacing, Plan};
+use crate::recorder::{OpKind, PhaseRecord, Recording, TimelinePoint};
+use crate::report::table::{millis, operations, thousands};
+use crate::report::{CurvePoint, Figures, LatencyUs, Machine, figures::curve};
+
+/// A generator that sends later than this at the 99th percentile measures itself.
+const LATE_US: u64 = 1_000;
+/// Share of its threads' time at which a generator is the bottleneck.
+const BUSY: f64 = 0.9;
+/// Share of the asked rate below which the rate was not reached.
+const REACHED: f64 = 0.98;
+
+/// How late requests were sent, in microseconds: part of the latencies, but not the
+/// cluster's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lateness {
+    /// Median.
+    pub p50_us: u64,
+    /// 99th percentile.
+    pub p99_us: u64,
+    /// Longest.
+    pub max_us: u64,
+}
+
+/// One kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OperationFigures {
+    /// Read or write.
+    pub name: &'static str,
+    /// Requests.
+    pub requests: u64,
+    /// Latencies.
+    pub latency_us: LatencyUs,
+}
+
+/// All of it; the JSON has these names.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoadReport {
+    /// All requests together.
+    #[serde(flatten)]
+    pub total: Figures,
+    /// Reads and writes apart.
+    pub operations: Vec<OperationFigures>,
+    /// Requests per second asked for; `None`: a closed loop.
+    pub asked_per_s: Option<u32>,
+    /// Whether reads were judged.
+    pub is_checked: bool,
+    /// How late requests were sent.
+    pub lateness: Lateness,
+    /// Share of its threads' time that the generator has computed, 0 to 1.
+    pub generator_busy: f64,
+    /// What about the generator distorts the result.
+    pub warnings: Vec<String>,
+    /// The first failures and bad reads.
+    pub quotes: Vec<String>,
+    /// How latencies are distributed.
+    pub percentiles: Vec<CurvePoint>,
+    /// Latencies and throughput over time.
+    pub timeline: Vec<TimelinePoint>,
+    /// Seed.
+    pub seed: u64,
+    /// Load threads.
+    pub workers: u32,
+    /// On what.
+    pub machine: Machine,
+}
+
+impl LoadReport {
+    pub(super) fn new(
+        args: &LoadArgs,
+        plan: &Plan,
+        recording: &Recording,
+        ran_for: Duration,
+        cpu: Duration,
+        origin_reads: Option<u64>,
+    ) -> Self {
+        let latency = recording.latency();
+        // An open loop waits for its last answers; its rate is over the time of sending.
+        let seconds = match (plan.pacing, plan.duration) {
+            (Pacing::Open { .. }, Some(duration)) => duration.min(ran_for).as_secs_f64(),
+            _ => ran_for.as_secs_f64(),
+        };
+        let total = Figures::new(recording.counts(), &latency, seconds, origin_reads);
+        let asked_per_s = match plan.pacing {
+            Pacing::Open { rate_per_s, .. } => Some(rate_per_s),
+            Pacing::Closed { .. } => None,
+        };
+        let late = &recording.lateness;
+        let lateness = Lateness {
+            p50_us: late.value_at_quantile(0.5),
+            p99_us: late.value_at_quantile(0.99),
+            max_us: late.max(),
+        };
+        let workers = args.workers();
+        let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
+        let all = recording.phases.first();
+        Self {
+            operations: OpKind::ALL.map(|op| operation(op, all)).to_vec(),
+            warnings: warnings(asked_per_s, &total, lateness, busy),
+            total,
+            asked_per_s,
+            is_checked: plan.checker.is_some(),
+            lateness,
+            generator_busy: busy,
+            quotes: recording.quotes.clone(),
+            percentiles: curve(&latency),
+            timeline: recording.timeline(),
+            seed: args.seed,
+            workers,
+            machine: Machine::here(),
+        }
+    }
+
+    /// No request failed, and no read was stale or wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.total.failed == 0 && self.total.stale == 0 && self.total.wrong == 0
+    }
+
+    /// For the terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let total = &self.total;
+        let mut rows: Vec<_> =
+            self.operations.iter().map(|op| (op.name, op.requests, op.latency_us)).collect();
+        rows.retain(|(_, requests, _)| *requests > 0);
+        rows.push(("all", total.requests, total.latency_us));
+        let mut text = format!("\n{}\n", operations(&rows));
+        text += &format!(
+            "  {} answers/s over {:.1} s, hit ratio {:.1} %, origin reads {}\n",
+            thousands(total.throughput_per_s.round() as u64),
+            total.seconds,
+            total.hit_ratio * 100.0,
+            total.origin_reads.map_or_else(|| "unknown".to_owned(), thousands),
+        );
+        let counts = &total.counts;
+        text += &format!("  failed {}", thousands(total.failed));
+        for (kind, count) in counts.failures_by_kind() {
+            text += &format!(", {} {}", thousands(count), kind.name());
+        }
+        if self.is_checked {
+            text += &format!(
+                "; of {} checked reads stale {}, wrong {}",
+                thousands(counts.checked),
+                total.stale,
+                total.wrong
+            );
+        }
+        text += &format!(
+            "\n  by stand-ins {}, forwarded {}, sent again {}, no such row {}\n",
+            thousands(counts.stand_in),
+            thousands(counts.forwarded),
+            thousands(counts.resent),
+            thousands(counts.absent)
+        );
+        if self.asked_per_s.is_some() {
+            text += &format!(
+                "  sent late by {} ms at p50, {} at p99, {} at most (part of the latencies)\n",
+                millis(self.lateness.p50_us),
+                millis(self.lateness.p99_us),
+                millis(self.lateness.max_us)
+            );
+        }
+        self.quotes.iter().for_each(|quote| text += &format!("  {quote}\n"));
+        self.warnings.iter().for_each(|warning| text += &format!("  WARNING: {warning}\n"));
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+fn operation(op: OpKind, all: Option<&PhaseRecord>) -> OperationFigures {
+    let empty = crate::recorder::histogram();
+    let latency = all.map_or(&empty, |record| &record.latency[op as usize]);
+    let latency_us = LatencyUs::of(latency);
+    OperationFigures { name: op.name(), requests: latency.len(), latency_us }
+}
+
+fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if busy > BUSY {
+        warnings.push(format!(
+            "the load threads were busy {:.0} % of the time: they, not the cluster, may be the limit; use \
+             more --workers or a machine of its own",
+            busy * 100.0
+        ));
+    }
+    let Some(asked) = asked else { return warnings };
+    if lateness.p99_us > LATE_US {
+        warnings.push(format!(
+            "requests were sent {} ms late at p99: the latencies are partly the generator's own; lower \
+             --rate, or use a machine of its own",
+            millis(lateness.p99_us)
+        ));
+    }
+    let reached = total.requests as f64 / total.seconds.max(1e-9);
+    if total.seconds >= 1.0 && reached < f64::from(asked) * REACHED {
+        warnings.push(format!(
+            "only {} of {} requests/s were sent; a trace or an interrupt may have ended it early",
+            thousands(reached as u64),
+            thousands(asked.into())
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::{Counts, histogram};
+
+    #[test]
+    fn the_generator_accuses_itself() {
+        let figures = |requests| {
+            let counts = Counts { requests, ..Counts::default() };
+            Figures::new(counts, &histogram(), 10.0, None)
+        };
+        let on_time = Lateness { p50_us: 20, p99_us: 300, max_us: 9_000 };
+        assert!(warnings(Some(1_000), &figures(10_000), on_time, 0.3).is_empty());
+        let late = Lateness { p99_us: 5_000, ..on_time };
+        assert_eq!(warnings(Some(1_000), &figures(10_000), late, 0.3).len(), 1);
+        assert_eq!(warnings(Some(1_000), &figures(9_000), on_time, 0.3).len(), 1);
+        assert_eq!(warnings(None, &figures(9_000), late, 0.99).len(), 1);
+    }
+}

@@ -1,0 +1,194 @@
+//! What is counted of requests, and why they fail.
+
+use serde::Serialize;
+use standin_client::ClientError;
+use standin_protocol::frame::response_flags;
+
+use super::{Ending, OpKind, Sample};
+use crate::checker::Verdict;
+
+macro_rules! failure_kinds {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
+        /// Why a request failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FailureKind { $($(#[$doc])* $variant,)+ }
+
+        impl FailureKind {
+            /// Every kind, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// As reports have it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+failure_kinds! {
+    /// Refused for lack of room, here or at a server.
+    Overloaded = "overloaded",
+    /// The database was unreachable.
+    OriginUnavailable = "origin_unavailable",
+    /// The database refused.
+    OriginRejected = "origin_rejected",
+    /// A write may or may not have happened.
+    OutcomeUnknown = "outcome_unknown",
+    /// No answer in time.
+    DeadlineExceeded = "deadline_exceeded",
+    /// No server of the group answered.
+    Unavailable = "unavailable",
+    /// Refused for what it was: size, keyspace, secret.
+    Refused = "refused",
+    /// Answered with what this build does not understand.
+    Protocol = "protocol",
+}
+
+/// Number of [`FailureKind`]s.
+pub const FAILURE_KINDS: usize = FailureKind::ALL.len();
+
+impl From<&ClientError> for FailureKind {
+    fn from(error: &ClientError) -> Self {
+        match error {
+            ClientError::Overloaded { .. } => Self::Overloaded,
+            ClientError::OriginUnavailable => Self::OriginUnavailable,
+            ClientError::OriginRejected(_) => Self::OriginRejected,
+            ClientError::OutcomeUnknown => Self::OutcomeUnknown,
+            ClientError::DeadlineExceeded => Self::DeadlineExceeded,
+            ClientError::Unavailable { .. } | ClientError::NoMap | ClientError::NoAnswer(_) => {
+                Self::Unavailable
+            }
+            ClientError::TooLarge(_)
+            | ClientError::UnknownKeyspace(_)
+            | ClientError::NotSupported { .. }
+            | ClientError::AuthFailed
+            | ClientError::NoSuchTarget(_) => Self::Refused,
+            ClientError::Protocol(_) => Self::Protocol,
+        }
+    }
+}
+
+/// Counts of requests. Flags are those of the answers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Requests that have ended, well or not.
+    pub requests: u64,
+    /// Of these, failed for good.
+    pub failed: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Writes and deletes.
+    pub writes: u64,
+    /// Reads that were answered.
+    pub reads_answered: u64,
+    /// Reads answered "no such row".
+    pub absent: u64,
+    /// Reads that the checker has judged.
+    pub checked: u64,
+    /// Reads older than a write acknowledged before.
+    pub stale: u64,
+    /// Reads of what nobody had written there.
+    pub wrong: u64,
+    /// Reads that showed a failed write which had taken effect late.
+    pub late_writes: u64,
+    /// Reads answered from a cache.
+    pub hits: u64,
+    /// Reads answered from the database.
+    pub filled: u64,
+    /// Answers of a server other than the key's home.
+    pub stand_in: u64,
+    /// Answers of a server that stood in before the master's verdict.
+    pub provisional: u64,
+    /// Answers fetched from the owner by the server asked.
+    pub forwarded: u64,
+    /// Requests that had to be sent more than once.
+    pub resent: u64,
+    /// Failures, by [`FailureKind`].
+    #[serde(serialize_with = "by_name")]
+    pub failures: [u64; FAILURE_KINDS],
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, sample: &Sample) {
+        self.requests += 1;
+        self.resent += u64::from(sample.sends > 1);
+        match sample.op {
+            OpKind::Read => self.reads += 1,
+            OpKind::Write => self.writes += 1,
+        }
+        let (flags, is_absent, verdict) = match sample.ending {
+            Ending::Failed(kind) => {
+                self.failed += 1;
+                self.failures[kind as usize] += 1;
+                return;
+            }
+            Ending::Answered { flags, is_absent, verdict } => (flags, is_absent, verdict),
+        };
+        let has = |flag: u8| u64::from(flags & flag != 0);
+        self.stand_in += has(response_flags::STAND_IN);
+        self.provisional += has(response_flags::PROVISIONAL);
+        self.forwarded += has(response_flags::FORWARDED);
+        if sample.op == OpKind::Read {
+            self.reads_answered += 1;
+            self.absent += u64::from(is_absent);
+            self.hits += has(response_flags::HIT);
+            self.filled += has(response_flags::FILLED);
+        }
+        let Some(verdict) = verdict else { return };
+        self.checked += 1;
+        match verdict {
+            Verdict::Fresh => {}
+            Verdict::Late => self.late_writes += 1,
+            Verdict::Stale { .. } => self.stale += 1,
+            Verdict::Wrong(_) => self.wrong += 1,
+        }
+    }
+
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.requests, other.requests),
+            (&mut self.failed, other.failed),
+            (&mut self.reads, other.reads),
+            (&mut self.writes, other.writes),
+            (&mut self.reads_answered, other.reads_answered),
+            (&mut self.absent, other.absent),
+            (&mut self.checked, other.checked),
+            (&mut self.stale, other.stale),
+            (&mut self.wrong, other.wrong),
+            (&mut self.late_writes, other.late_writes),
+            (&mut self.hits, other.hits),
+            (&mut self.filled, other.filled),
+            (&mut self.stand_in, other.stand_in),
+            (&mut self.provisional, other.provisional),
+            (&mut self.forwarded, other.forwarded),
+            (&mut self.resent, other.resent),
+        ];
+        for (sum, part) in pairs {
+            *sum += part;
+        }
+        for (sum, part) in self.failures.iter_mut().zip(other.failures) {
+            *sum += part;
+        }
+    }
+
+    /// Share of the answered reads that came from a cache, 0 to 1; 0 without reads.
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        if self.reads_answered == 0 { 0.0 } else { self.hits as f64 / self.reads_answered as f64 }
+    }
+
+    /// The kinds of failure that there were, with their numbers.
+    pub fn failures_by_kind(&self) -> impl Iterator<Item = (FailureKind, u64)> + '_ {
+        FailureKind::ALL.iter().copied().zip(self.failures).filter(|(_, count)| *count > 0)
+    }
+}
+
+fn by_name<S: serde::Serializer>(
+    failures: &[u64; FAILURE_KINDS],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let there = FailureKind::ALL.iter().zip(failures).filter(|(_, count)| **count > 0);
+    serializer.collect_map(there.map(|(kind, count)| (kind.name(), count)))
+}

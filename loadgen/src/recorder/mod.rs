@@ -1,0 +1,256 @@
+//! What a run measured: histograms per phase and operation, a timeline, counts, failures.
+//!
+//! ```text
+//! worker: Recorder ─ record(Sample) ─► phases: histograms, counts
+//!    │                              └► slots.rs: the timeline, closed slots as bytes
+//!    └ finish ─► Recording ─ merge ─► Recording of all workers ─► report/, hdr_log.rs
+//! ```
+//! A worker's recorder is its own: recording takes no lock. Latencies are in microseconds
+//! from the moment a request was due, 1 µs to 60 s, to three significant digits.
+
+mod counts;
+mod hdr_log;
+mod slots;
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use standin_protocol::time::Micros;
+
+pub use counts::{Counts, FAILURE_KINDS, FailureKind};
+pub use hdr_log::{HdrLogError, wall_time, write_hdr_log};
+pub use slots::{Slot, TimelinePoint};
+
+use crate::checker::Verdict;
+use slots::{OpenSlots, SlotStore};
+
+/// Longest latency that is told apart.
+pub const LATENCY_US_MAX: u64 = 60_000_000;
+/// Significant decimal digits of a latency.
+const DIGITS: u8 = 3;
+/// Failures and bad reads that a recording quotes.
+const QUOTES_MAX: usize = 8;
+
+/// Reads and writes are measured apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpKind {
+    /// GET.
+    Read = 0,
+    /// PUT and DELETE.
+    Write = 1,
+}
+
+impl OpKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Read, Self::Write];
+
+    /// As reports have it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was answered.
+    Answered {
+        /// Bits of [`standin_protocol::frame::response_flags`].
+        flags: u8,
+        /// Whether the answer was "no such row".
+        is_absent: bool,
+        /// What the checker says of a read; `None`: not checked.
+        verdict: Option<Verdict>,
+    },
+    /// It failed for good.
+    Failed(FailureKind),
+}
+
+/// One request, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Read or write.
+    pub op: OpKind,
+    /// Index of the phase to which it belongs.
+    pub phase: usize,
+    /// When it was due.
+    pub due: Micros,
+    /// When it was sent.
+    pub sent: Micros,
+    /// When it ended.
+    pub ended: Micros,
+    /// How often it was sent, to all servers together.
+    pub sends: u32,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// What one phase measured.
+#[derive(Debug, Clone)]
+pub struct PhaseRecord {
+    /// Latencies by [`OpKind`].
+    pub latency: [Histogram<u64>; 2],
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// One worker's measurements.
+#[derive(Debug)]
+pub struct Recorder {
+    start: Micros,
+    phases: Vec<PhaseRecord>,
+    slots: OpenSlots,
+    lateness: Histogram<u64>,
+    quotes: Vec<String>,
+}
+
+/// The measurements of one or more workers, complete.
+#[derive(Debug, Clone)]
+pub struct Recording {
+    /// When the run started.
+    pub start: Micros,
+    /// By phase.
+    pub phases: Vec<PhaseRecord>,
+    /// How late requests were sent, in microseconds.
+    pub lateness: Histogram<u64>,
+    /// The first failures and bad reads, in words.
+    pub quotes: Vec<String>,
+    slots: SlotStore,
+}
+
+impl PhaseRecord {
+    fn new() -> Self {
+        Self { latency: [histogram(), histogram()], counts: Counts::default() }
+    }
+
+    /// Latencies of reads and writes together.
+    #[must_use]
+    pub fn all(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        for latency in &self.latency {
+            add(&mut all, latency);
+        }
+        all
+    }
+}
+
+impl Recorder {
+    /// An empty recorder for a run that starts at `start`, with so many phases and a timeline
+    /// in steps of `slot`.
+    #[must_use]
+    pub fn new(start: Micros, phases: usize, slot: Duration) -> Self {
+        Self {
+            start,
+            phases: (0..phases.max(1)).map(|_| PhaseRecord::new()).collect(),
+            slots: OpenSlots::new(slot),
+            lateness: histogram(),
+            quotes: Vec::new(),
+        }
+    }
+
+    /// Takes in a request that has ended.
+    pub fn record(&mut self, sample: &Sample) {
+        let latency_us = micros(sample.ended.since(sample.due));
+        let phase = sample.phase.min(self.phases.len() - 1);
+        let record = &mut self.phases[phase];
+        record.counts.add(sample);
+        record.latency[sample.op as usize].saturating_record(latency_us);
+        self.lateness.saturating_record(micros(sample.sent.since(sample.due)));
+        let (due, ended) = (sample.due.since(self.start), sample.ended.since(self.start));
+        self.slots.record(due, ended, latency_us, sample);
+    }
+
+    /// Keeps the text of a failure or bad read, if it is one of the first.
+    pub fn quote(&mut self, text: impl FnOnce() -> String) {
+        if self.quotes.len() < QUOTES_MAX {
+            self.quotes.push(text());
+        }
+    }
+
+    /// What was recorded.
+    #[must_use]
+    pub fn finish(self) -> Recording {
+        let Self { start, phases, slots, lateness, quotes } = self;
+        Recording { start, phases, lateness, quotes, slots: slots.finish() }
+    }
+}
+
+impl Recording {
+    /// Adds what another worker of the same run has recorded.
+    ///
+    /// # Panics
+    /// If it has another number of phases, or other slots.
+    pub fn merge(&mut self, other: Self) {
+        assert_eq!(self.phases.len(), other.phases.len(), "recordings of one run");
+        for (phase, theirs) in self.phases.iter_mut().zip(&other.phases) {
+            for (latency, their_latency) in phase.latency.iter_mut().zip(&theirs.latency) {
+                add(latency, their_latency);
+            }
+            phase.counts.merge(&theirs.counts);
+        }
+        add(&mut self.lateness, &other.lateness);
+        self.quotes.extend(other.quotes);
+        self.quotes.truncate(QUOTES_MAX);
+        self.slots.merge(other.slots);
+    }
+
+    /// What all phases counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        self.phases.iter().for_each(|phase| counts.merge(&phase.counts));
+        counts
+    }
+
+    /// Latencies of all phases and operations.
+    #[must_use]
+    pub fn latency(&self) -> Histogram<u64> {
+        let mut all = histogram();
+        self.phases.iter().for_each(|phase| add(&mut all, &phase.all()));
+        all
+    }
+
+    /// Length of a slot of the timeline.
+    #[must_use]
+    pub fn slot(&self) -> Duration {
+        self.slots.slot()
+    }
+
+    /// The slots in order of time; those without a request are left out.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.slots.iter()
+    }
+
+    /// The timeline.
+    #[must_use]
+    pub fn timeline(&self) -> Vec<TimelinePoint> {
+        let slot = self.slot();
+        self.slots().map(|s| s.point(slot)).collect()
+    }
+}
+
+pub(crate) fn histogram() -> Histogram<u64> {
+    match Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS) {
+        Ok(histogram) => histogram,
+        // The bounds are constants that it accepts.
+        Err(error) => unreachable!("histogram bounds: {error}"),
+    }
+}
+
+/// Both have the same bounds, so nothing can be out of range.
+fn add(sum: &mut Histogram<u64>, part: &Histogram<u64>) {
+    if let Err(error) = sum.add(part) {
+        unreachable!("histograms of the same bounds: {error}")
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

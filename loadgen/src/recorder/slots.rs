@@ -1,0 +1,236 @@
+//! The timeline: equal slots of time with a histogram each.
+//!
+//! A slot's requests are those that were *due* in it; its answers are those that *came* in
+//! it. Histograms are large and mostly empty, so a slot that is over is kept as the bytes of
+//! HdrHistogram's V2 encoding: a long run costs kilobytes per second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
+use serde::Serialize;
+use standin_protocol::frame::response_flags;
+
+use super::{Ending, OpKind, Sample, add, histogram};
+
+/// A slot is closed when a request is recorded this long after it. Later ones (there are
+/// none while operations have a shorter bound) count into the oldest open slot.
+const OPEN_FOR: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct SlotCounts {
+    requests: u64,
+    failed: u64,
+    ended: u64,
+    reads: u64,
+    hits: u64,
+    stand_in: u64,
+}
+
+#[derive(Debug)]
+struct OpenSlot {
+    latency: [Histogram<u64>; 2],
+    counts: SlotCounts,
+}
+
+/// The slots of a recorder.
+#[derive(Debug)]
+pub(super) struct OpenSlots {
+    open: BTreeMap<u64, OpenSlot>,
+    newest: u64,
+    store: SlotStore,
+}
+
+#[derive(Debug, Clone, Default)]
+struct StoredSlot {
+    /// One encoding per worker that had a request in the slot.
+    latency: [Vec<Box<[u8]>>; 2],
+    counts: SlotCounts,
+}
+
+/// Slots that are over.
+#[derive(Debug, Clone)]
+pub(super) struct SlotStore {
+    slot: Duration,
+    slots: BTreeMap<u64, StoredSlot>,
+}
+
+/// One slot of the timeline, over all workers.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Its beginning, since the start of the run.
+    pub begin: Duration,
+    /// Latencies of the requests that were due in it, by [`OpKind`].
+    pub latency: [Histogram<u64>; 2],
+    counts: SlotCounts,
+}
+
+/// What plots show of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TimelinePoint {
+    /// The slot's beginning, in milliseconds since the start of the run.
+    pub t_ms: u64,
+    /// Requests that were due in it.
+    pub requests: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Answers that came in it, per second.
+    pub throughput_per_s: f64,
+    /// Median latency of the requests due in it.
+    pub p50_us: u64,
+    /// 99th percentile.
+    pub p99_us: u64,
+    /// Longest.
+    pub max_us: u64,
+    /// Share of hits among its reads, 0 to 1.
+    pub hit_ratio: f64,
+    /// Requests that a stand-in answered.
+    pub stand_in: u64,
+}
+
+impl OpenSlots {
+    pub(super) fn new(slot: Duration) -> Self {
+        let slot = slot.max(Duration::from_millis(1));
+        let store = SlotStore { slot, slots: BTreeMap::new() };
+        Self { open: BTreeMap::new(), newest: 0, store }
+    }
+
+    pub(super) fn record(
+        &mut self,
+        due: Duration,
+        ended: Duration,
+        latency_us: u64,
+        sample: &Sample,
+    ) {
+        let (due, ended) = (self.index(due), self.index(ended));
+        let slot = self.slot(due);
+        slot.latency[sample.op as usize].saturating_record(latency_us);
+        let counts = &mut slot.counts;
+        counts.requests += 1;
+        match sample.ending {
+            Ending::Failed(_) => {
+                counts.failed += 1;
+                return;
+            }
+            Ending::Answered { flags, .. } => {
+                counts.stand_in += u64::from(flags & response_flags::STAND_IN != 0);
+                if sample.op == OpKind::Read {
+                    counts.reads += 1;
+                    counts.hits += u64::from(flags & response_flags::HIT != 0);
+                }
+            }
+        }
+        self.slot(ended).counts.ended += 1;
+    }
+
+    pub(super) fn finish(mut self) -> SlotStore {
+        while self.close_oldest() {}
+        self.store
+    }
+
+    fn index(&self, since_start: Duration) -> u64 {
+        let index = since_start.as_micros() / self.store.slot.as_micros();
+        u64::try_from(index).unwrap_or(u64::MAX)
+    }
+
+    fn slot(&mut self, index: u64) -> &mut OpenSlot {
+        self.newest = self.newest.max(index);
+        let keep = self.index(OPEN_FOR).max(1);
+        let oldest_kept = self.newest.saturating_sub(keep);
+        while self.open.first_key_value().is_some_and(|(oldest, _)| *oldest < oldest_kept) {
+            self.close_oldest();
+        }
+        self.open.entry(index.max(oldest_kept)).or_insert_with(|| OpenSlot {
+            latency: [histogram(), histogram()],
+            counts: SlotCounts::default(),
+        })
+    }
+
+    fn close_oldest(&mut self) -> bool {
+        let Some((index, slot)) = self.open.pop_first() else { return false };
+        let stored = self.store.slots.entry(index).or_default();
+        for (encodings, latency) in stored.latency.iter_mut().zip(&slot.latency) {
+            if latency.is_empty() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            match V2Serializer::new().serialize(latency, &mut bytes) {
+                Ok(_) => encodings.push(bytes.into()),
+                // Writing a histogram of counts below 2^63 into memory has no way to fail.
+                Err(error) => unreachable!("encoding a histogram: {error}"),
+            }
+        }
+        stored.counts.merge(&slot.counts);
+        true
+    }
+}
+
+impl SlotStore {
+    pub(super) fn slot(&self) -> Duration {
+        self.slot
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        assert_eq!(self.slot, other.slot, "recordings of one run");
+        for (index, theirs) in other.slots {
+            let ours = self.slots.entry(index).or_default();
+            for (encodings, their_encodings) in ours.latency.iter_mut().zip(theirs.latency) {
+                encodings.extend(their_encodings);
+            }
+            ours.counts.merge(&theirs.counts);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
+        let mut deserializer = Deserializer::new();
+        self.slots.iter().map(move |(index, stored)| {
+            let mut latency = [histogram(), histogram()];
+            for (sum, encodings) in latency.iter_mut().zip(&stored.latency) {
+                for bytes in encodings {
+                    match deserializer.deserialize::<u64, _>(&mut &bytes[..]) {
+                        Ok(part) => add(sum, &part),
+                        // They are the bytes that `close_oldest` has made.
+                        Err(error) => unreachable!("reading our own histogram: {error}"),
+                    }
+                }
+            }
+            let begin = self.slot.saturating_mul(u32::try_from(*index).unwrap_or(u32::MAX));
+            Slot { begin, latency, counts: stored.counts }
+        })
+    }
+}
+
+impl SlotCounts {
+    fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.ended += other.ended;
+        self.reads += other.reads;
+        self.hits += other.hits;
+        self.stand_in += other.stand_in;
+    }
+}
+
+impl Slot {
+    pub(super) fn point(&self, slot: Duration) -> TimelinePoint {
+        let counts = &self.counts;
+        let mut all = histogram();
+        self.latency.iter().for_each(|latency| add(&mut all, latency));
+        TimelinePoint {
+            t_ms: u64::try_from(self.begin.as_millis()).unwrap_or(u64::MAX),
+            requests: counts.requests,
+            failed: counts.failed,
+            throughput_per_s: counts.ended as f64 / slot.as_secs_f64(),
+            p50_us: all.value_at_quantile(0.5),
+            p99_us: all.value_at_quantile(0.99),
+            max_us: all.max(),
+            hit_ratio: if counts.reads == 0 {
+                0.0
+            } else {
+                counts.hits as f64 / counts.reads as f64
+            },
+            stand_in: counts.stand_in,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::serialization::Deserializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+use proptest::prelude::*;
+use standin_protocol::frame::response_flags::{FILLED, HIT, STAND_IN};
+
+use super::*;
+
+const START: Micros = Micros(1_000_000_000);
+const SLOT: Duration = Duration::from_millis(250);
+
+fn sample(due_ms: u64, latency_us: u64, op: OpKind) -> Sample {
+    let due = START + Duration::from_millis(due_ms);
+    Sample {
+        op,
+        phase: usize::from(due_ms >= 1_000),
+        due,
+        sent: due + Duration::from_micros(3),
+        ended: due + Duration::from_micros(latency_us),
+        sends: 1,
+        ending: Ending::Answered { flags: HIT, is_absent: false, verdict: Some(Verdict::Fresh) },
+    }
+}
+
+fn recording(samples: &[Sample]) -> Recording {
+    let mut recorder = Recorder::new(START, 2, SLOT);
+    samples.iter().for_each(|sample| recorder.record(sample));
+    recorder.finish()
+}
+
+#[test]
+fn counts_follow_the_flags() {
+    let answered = |flags, is_absent| Ending::Answered { flags, is_absent, verdict: None };
+    let read = sample(0, 10, OpKind::Read);
+    let stale = Some(Verdict::Stale { behind: 1 });
+    let recording = recording(&[
+        Sample { ending: answered(HIT, false), ..read },
+        Sample { ending: answered(FILLED, true), sends: 2, ..read },
+        Sample { ending: answered(HIT | STAND_IN, false), ..read },
+        Sample {
+            ending: Ending::Answered { flags: HIT, is_absent: false, verdict: stale },
+            ..read
+        },
+        Sample { ending: Ending::Failed(FailureKind::Overloaded), ..read },
+        Sample { op: OpKind::Write, ending: answered(0, false), ..read },
+    ]);
+    let counts = recording.counts();
+    assert_eq!((counts.requests, counts.failed, counts.reads, counts.writes), (6, 1, 5, 1));
+    assert_eq!((counts.hits, counts.filled, counts.absent, counts.stand_in), (3, 1, 1, 1));
+    assert_eq!((counts.checked, counts.stale, counts.resent), (1, 1, 1));
+    assert!((counts.hit_ratio() - 0.75).abs() < 1e-9);
+    let failures: Vec<_> = counts.failures_by_kind().collect();
+    assert_eq!(failures, [(FailureKind::Overloaded, 1)]);
+    let json = serde_json::to_value(&counts).unwrap();
+    assert_eq!(json["failures"], serde_json::json!({ "overloaded": 1 }));
+}
+
+#[test]
+fn an_answer_counts_where_it_came_and_its_latency_where_it_was_due() {
+    let recording = recording(&[sample(100, 600_000, OpKind::Read), sample(260, 50, OpKind::Read)]);
+    let timeline = recording.timeline();
+    let shown: Vec<_> =
+        timeline.iter().map(|p| (p.t_ms, p.requests, p.throughput_per_s as u64)).collect();
+    assert_eq!(shown, [(0, 1, 0), (250, 1, 4), (500, 0, 4)]);
+    assert!((599_000..=601_000).contains(&timeline[0].max_us), "{}", timeline[0].max_us);
+}
+
+#[test]
+fn a_late_sample_of_a_closed_slot_is_not_lost() {
+    let recording = recording(&[sample(60_000, 10, OpKind::Read), sample(0, 10, OpKind::Read)]);
+    let requests: u64 = recording.timeline().iter().map(|point| point.requests).sum();
+    assert_eq!(requests, 2);
+}
+
+#[test]
+fn the_log_reads_back() {
+    let recording = recording(&[
+        sample(0, 100, OpKind::Read),
+        sample(10, 200, OpKind::Write),
+        sample(300, 400_000, OpKind::Read),
+    ]);
+    let mut log = Vec::new();
+    write_hdr_log(&recording, SystemTime::UNIX_EPOCH, "a comment", &mut log).unwrap();
+    let mut found = Vec::new();
+    for entry in IntervalLogIterator::new(&log) {
+        if let LogEntry::Interval(interval) = entry.unwrap() {
+            let bytes = hdrhistogram_base64(interval.encoded_histogram());
+            let histogram: Histogram<u64> =
+                Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            let tag = interval.tag().unwrap().as_str();
+            found.push((interval.start_timestamp().as_millis(), tag, histogram.len()));
+        }
+    }
+    assert_eq!(found, [(0, "read", 1), (0, "write", 1), (250, "read", 1)]);
+}
+
+/// Decodes standard base64; the log's crate does not offer its own.
+fn hdrhistogram_base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut bits, mut count) = (0u32, 0);
+    for byte in text.bytes().filter(|byte| *byte != b'=') {
+        let digit = ALPHABET.iter().position(|letter| *letter == byte).unwrap();
+        bits = bits << 6 | u32::try_from(digit).unwrap();
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push(u8::try_from(bits >> count & 0xFF).unwrap());
+        }
+    }
+    bytes
+}
+
+proptest! {
+    // A histogram is large: a few dozen cases take a second without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn workers_together_record_what_one_would(
+        samples in prop::collection::vec((0u64..2_000, 1u64..3_000_000, any::<bool>(), 0usize..3), 1..200)
+    ) {
+        let all: Vec<(usize, Sample)> = samples
+            .into_iter()
+            .map(|(due_ms, latency_us, is_read, worker)| {
+                let op = if is_read { OpKind::Read } else { OpKind::Write };
+                (worker, sample(due_ms, latency_us, op))
+            })
+            .collect();
+        let one = recording(&all.iter().map(|(_, sample)| *sample).collect::<Vec<_>>());
+        let mut parts = (0..3).map(|worker| {
+            let own = all.iter().filter(|(w, _)| *w == worker).map(|(_, s)| *s);
+            recording(&own.collect::<Vec<_>>())
+        });
+        let mut merged = parts.next().unwrap();
+        parts.for_each(|part| merged.merge(part));
+
+        prop_assert_eq!(merged.counts(), one.counts());
+        prop_assert_eq!(merged.latency(), one.latency());
+        prop_assert_eq!(merged.timeline(), one.timeline());
+        // Three digits: the histogram's value is within a thousandth of the true one.
+        let longest = all.iter().map(|(_, s)| micros(s.ended.since(s.due))).max().unwrap();
+        let shown = merged.latency().max();
+        prop_assert!(shown >= longest && shown - longest <= longest / 1_000 + 1);
+    }
+}

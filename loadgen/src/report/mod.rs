@@ -1,0 +1,15 @@
+//! From measurements to what people and programs read: figures, tables, plots, files.
+//!
+//! ```text
+//! Recording ─► figures.rs ─► table.rs  (terminal)
+//!                        └─► plots.rs ─► html.rs   (one file, nothing loaded from elsewhere)
+//! ```
+
+pub mod figures;
+pub mod html;
+pub mod machine;
+pub mod plots;
+pub mod table;
+
+pub use figures::{CurvePoint, Figures, LatencyUs, Mark, PhaseFigures};
+pub use machine::Machine;

@@ -1,0 +1,225 @@
+//! The report's plots as SVG text.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::{CurvePoint, Mark};
+
+const SIZE: (u32, u32) = (920, 300);
+const FONT: &str = "sans-serif";
+/// Lines that can be told apart, also without colours by their order in the legend.
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(148, 103, 189)];
+const MARK_COLOUR: RGBColor = RGBColor(120, 120, 120);
+/// Rows in which the marks' labels take turns, so that neighbours stay readable.
+const LABEL_ROWS: i32 = 6;
+
+/// A line in a plot.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// Its name in the legend.
+    pub name: String,
+    /// Its points, by rising x.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A plot that can't be drawn, which is a fault of this program.
+#[derive(Debug, thiserror::Error)]
+#[error("a plot can't be drawn: {0}")]
+pub struct PlotError(String);
+
+type Area<'s> = DrawingArea<SVGBackend<'s>, Shift>;
+
+/// Lines over time with marks. With `is_log` the y axis is logarithmic.
+///
+/// # Errors
+/// [`PlotError`].
+pub fn over_time(
+    title: &str,
+    unit: &str,
+    lines: &[Line],
+    marks: &[Mark],
+    is_log: bool,
+) -> Result<String, PlotError> {
+    let end = last_x(lines);
+    let top = highest_y(lines);
+    draw(|area| {
+        let mut builder = ChartBuilder::on(area);
+        builder.caption(title, (FONT, 15)).margin(8).x_label_area_size(32).y_label_area_size(64);
+        if is_log {
+            let low = lowest_y(lines);
+            let mut chart = builder.build_cartesian_2d(0.0..end, (low..top * 2.0).log_scale())?;
+            chart.configure_mesh().x_desc("seconds").y_desc(unit).light_line_style(WHITE).draw()?;
+            for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+                let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
+                let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
+                drawn.label(&line.name).legend(move |at| legend(at, *colour));
+            }
+            for mark in marks {
+                let line = [(mark.t_s, low), (mark.t_s, top * 2.0)];
+                chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
+            }
+            labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
+            legend_box(chart.configure_series_labels())?;
+        } else {
+            let mut chart = builder.build_cartesian_2d(0.0..end, 0.0..top * 1.25)?;
+            chart.configure_mesh().x_desc("seconds").y_desc(unit).light_line_style(WHITE).draw()?;
+            for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+                let points = line.points.iter().copied();
+                let drawn = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+                drawn.label(&line.name).legend(move |at| legend(at, *colour));
+            }
+            for mark in marks {
+                let line = [(mark.t_s, 0.0), (mark.t_s, top * 1.25)];
+                chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
+            }
+            labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
+            legend_box(chart.configure_series_labels())?;
+        }
+        Ok(())
+    })
+}
+
+/// Percentile curves; x counts nines: 50 %, 90 %, 99 %, 99.9 %, …
+///
+/// # Errors
+/// [`PlotError`].
+pub fn percentiles(title: &str, curves: &[(&str, &[CurvePoint])]) -> Result<String, PlotError> {
+    let lines: Vec<Line> = curves
+        .iter()
+        .map(|(name, points)| Line {
+            name: (*name).to_owned(),
+            points: points
+                .iter()
+                .map(|point| (-(1.0 - point.quantile).log10(), point.us as f64 / 1_000.0))
+                .collect(),
+        })
+        .collect();
+    let (low, top, end) = (lowest_y(&lines), highest_y(&lines), last_x(&lines));
+    draw(|area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(title, (FONT, 15))
+            .margin(8)
+            .x_label_area_size(32)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..end, (low..top * 2.0).log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("percentile")
+            .y_desc("ms")
+            .x_labels(6)
+            .x_label_formatter(&|nines| percent(*nines))
+            .light_line_style(WHITE)
+            .draw()?;
+        for (line, colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+            let floored = line.points.iter().map(|(x, y)| (*x, y.max(low)));
+            let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
+            drawn.label(&line.name).legend(move |at| legend(at, *colour));
+        }
+        legend_box(chart.configure_series_labels())
+    })
+}
+
+type DrawResult = Result<(), Box<dyn std::error::Error>>;
+
+fn draw(body: impl FnOnce(&Area<'_>) -> DrawResult) -> Result<String, PlotError> {
+    let mut svg = String::new();
+    let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let drawn = area
+        .fill(&WHITE)
+        .map_err(Into::into)
+        .and_then(|()| body(&area))
+        .and_then(|()| area.present().map_err(Into::into));
+    drop(area);
+    drawn.map(|()| svg).map_err(|error| PlotError(error.to_string()))
+}
+
+fn legend(at: (i32, i32), colour: RGBColor) -> PathElement<(i32, i32)> {
+    PathElement::new([at, (at.0 + 18, at.1)], colour.stroke_width(2))
+}
+
+fn legend_box<'a, 'b, C: CoordTranslate>(
+    mut style: plotters::chart::SeriesLabelStyle<'a, 'b, SVGBackend<'a>, C>,
+) -> DrawResult
+where
+    'a: 'b,
+{
+    style
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(MARK_COLOUR)
+        .label_font((FONT, 12))
+        .draw()?;
+    Ok(())
+}
+
+fn labels(area: &Area<'_>, marks: &[Mark], end: f64) -> DrawResult {
+    let (width, _) = area.dim_in_pixel();
+    let style = (FONT, 11).into_font().color(&BLACK);
+    for (row, mark) in (0..).zip(marks) {
+        let x = (mark.t_s / end * f64::from(width)) as i32 + 3;
+        let y = 2 + row % LABEL_ROWS * 12;
+        area.draw(&Text::new(mark.label.clone(), (x, y), style.clone()))?;
+    }
+    Ok(())
+}
+
+fn percent(nines: f64) -> String {
+    let percent = (1.0 - 10f64.powf(-nines)) * 100.0;
+    let digits = (nines - 2.0).ceil().max(0.0) as usize;
+    format!("{percent:.digits$} %")
+}
+
+fn last_x(lines: &[Line]) -> f64 {
+    let last = lines.iter().filter_map(|line| line.points.last()).map(|(x, _)| *x);
+    last.fold(1.0, f64::max)
+}
+
+fn highest_y(lines: &[Line]) -> f64 {
+    all_y(lines).fold(1.0, f64::max)
+}
+
+/// Where a logarithmic axis begins: at the lowest value above zero.
+fn lowest_y(lines: &[Line]) -> f64 {
+    all_y(lines).filter(|y| *y > 0.0).fold(1.0, f64::min) * 0.8
+}
+
+fn all_y(lines: &[Line]) -> impl Iterator<Item = f64> + '_ {
+    lines.iter().flat_map(|line| line.points.iter().map(|(_, y)| *y))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        Line { name: "p99 <of> all".to_owned(), points: vec![(0.0, 0.0), (1.0, 250.5), (2.0, 3.0)] }
+    }
+
+    #[test]
+    fn plots_are_svg_with_their_names() {
+        let mark = Mark { t_s: 0.5, label: "killed".to_owned() };
+        for is_log in [false, true] {
+            let svg =
+                over_time("a & b", "ms", &[line()], std::slice::from_ref(&mark), is_log).unwrap();
+            assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+            assert!(svg.contains("killed") && svg.contains("seconds"));
+            assert!(!svg.contains("<of>"), "text is escaped");
+        }
+        let points = [CurvePoint { quantile: 0.0, us: 10 }, CurvePoint { quantile: 0.99, us: 900 }];
+        let svg = percentiles("percentiles", &[("before", &points)]).unwrap();
+        assert!(svg.contains("before"));
+    }
+
+    #[test]
+    fn nothing_to_draw_is_no_error() {
+        assert!(over_time("t", "u", &[], &[], true).is_ok());
+        assert!(percentiles("t", &[("x", &[])]).is_ok());
+    }
+
+    #[test]
+    fn nines_are_percentiles() {
+        let shown: Vec<String> = [0.0, 1.0, 2.0, 3.0, 4.0].map(percent).to_vec();
+        assert_eq!(shown, ["0 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+    }
+}

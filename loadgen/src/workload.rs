@@ -1,0 +1,290 @@
+//! What is asked for: which key, read or write, how large. Knows no clock and no socket.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::rng::Random;
+use crate::trace::Trace;
+use crate::zipf::Zipf;
+
+/// A request to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Index of the key, see [`Keys`].
+    pub key: u32,
+    /// What to do.
+    pub deed: Deed,
+}
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// GET.
+    Read,
+    /// PUT of a value of this size and lifetime (0: the keyspace's own).
+    Write {
+        /// Bytes of the value.
+        value_bytes: u32,
+        /// Lifetime in the cache.
+        ttl_s: u32,
+    },
+    /// DELETE.
+    Delete,
+}
+
+/// From a key's index to its bytes.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// `key-00000042`.
+    Numbered,
+    /// The keys of a trace.
+    Listed(Arc<[Box<[u8]>]>),
+}
+
+impl Keys {
+    /// The key's bytes.
+    ///
+    /// # Panics
+    /// If a listed key's index is beyond the list.
+    #[must_use]
+    pub fn name(&self, index: u32) -> Vec<u8> {
+        match self {
+            Self::Numbered => format!("key-{index:08}").into_bytes(),
+            Self::Listed(keys) => keys[index as usize].to_vec(),
+        }
+    }
+}
+
+/// How large values are, in bytes: all alike, or evenly between two bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValueSizes {
+    /// Smallest.
+    pub min_bytes: u32,
+    /// Largest.
+    pub max_bytes: u32,
+}
+
+impl ValueSizes {
+    /// All of one size.
+    #[must_use]
+    pub fn fixed(bytes: u32) -> Self {
+        Self { min_bytes: bytes, max_bytes: bytes }
+    }
+
+    fn draw(self, random: &mut Random) -> u32 {
+        let span = u64::from(self.max_bytes.saturating_sub(self.min_bytes)) + 1;
+        let above = u32::try_from(random.below(span)).unwrap_or(0);
+        self.min_bytes.saturating_add(above)
+    }
+}
+
+impl FromStr for ValueSizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (min, max) = text.split_once('-').unwrap_or((text, text));
+        match (min.trim().parse(), max.trim().parse()) {
+            (Ok(min_bytes), Ok(max_bytes)) if min_bytes <= max_bytes => {
+                Ok(Self { min_bytes, max_bytes })
+            }
+            _ => {
+                Err("write a number of bytes, such as 100, or a range, such as 64-4096".to_owned())
+            }
+        }
+    }
+}
+
+/// The shape of a made-up workload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mix {
+    /// Number of keys.
+    pub keys: u32,
+    /// Zipf exponent; 0: all keys alike.
+    pub zipf_exponent: f64,
+    /// Share of reads, 0 to 100; the rest are writes.
+    pub reads_percent: f64,
+    /// Sizes of the values written.
+    pub sizes: ValueSizes,
+}
+
+/// One worker's source of requests.
+#[derive(Debug)]
+pub enum Supply {
+    /// Random requests of a [`Mix`]; endless.
+    Mixed {
+        /// The mix.
+        mix: Mix,
+        /// Its keys' distribution.
+        zipf: Zipf,
+        /// This worker's random numbers.
+        random: Random,
+    },
+    /// Every key of a range once, in order.
+    Sweep {
+        /// The next key.
+        next: u32,
+        /// The end of the range.
+        end: u32,
+        /// Distance between two keys of this worker.
+        step: u32,
+        /// What to do with each; the size of a write comes from `sizes`.
+        deed: SweepDeed,
+    },
+    /// A recorded trace, in its order.
+    Replay {
+        /// The trace.
+        trace: Arc<Trace>,
+        /// The next entry.
+        next: usize,
+        /// Distance between two entries of this worker.
+        step: usize,
+        /// Share of the trace's reads that stay reads, 0 to 100.
+        reads_percent: f64,
+        /// This worker's random numbers.
+        random: Random,
+    },
+}
+
+/// What a sweep does with each key.
+#[derive(Debug, Clone)]
+pub enum SweepDeed {
+    /// Reads it.
+    Read,
+    /// Writes a first value of this size.
+    Fill(u32),
+    /// Writes a first value of the size that the trace has for the key.
+    FillAs(Arc<Trace>),
+}
+
+impl Supply {
+    /// Worker `worker`'s share of a mix.
+    #[must_use]
+    pub fn mixed(mix: Mix, seed: u64, worker: u32) -> Self {
+        let zipf = Zipf::new(mix.keys, mix.zipf_exponent);
+        Self::Mixed { mix, zipf, random: Random::stream(seed, u64::from(worker)) }
+    }
+
+    /// Another key for a request whose key can't be written just now; `None` where the keys
+    /// are given.
+    pub fn other_key(&mut self) -> Option<u32> {
+        match self {
+            Self::Mixed { zipf, random, .. } => Some(zipf.draw(random)),
+            Self::Sweep { .. } | Self::Replay { .. } => None,
+        }
+    }
+}
+
+impl Iterator for Supply {
+    type Item = Wanted;
+
+    fn next(&mut self) -> Option<Wanted> {
+        match self {
+            Self::Mixed { mix, zipf, random } => {
+                let key = zipf.draw(random);
+                let deed = if random.unit() * 100.0 < mix.reads_percent {
+                    Deed::Read
+                } else {
+                    Deed::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 }
+                };
+                Some(Wanted { key, deed })
+            }
+            Self::Sweep { next, end, step, deed } => {
+                let key = *next;
+                if key >= *end {
+                    return None;
+                }
+                *next = key.saturating_add(*step);
+                let deed = match deed {
+                    SweepDeed::Read => Deed::Read,
+                    SweepDeed::Fill(value_bytes) => {
+                        Deed::Write { value_bytes: *value_bytes, ttl_s: 0 }
+                    }
+                    SweepDeed::FillAs(trace) => {
+                        Deed::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
+                    }
+                };
+                Some(Wanted { key, deed })
+            }
+            Self::Replay { trace, next, step, reads_percent, random } => {
+                let entry = trace.entries.get(*next)?;
+                *next += *step;
+                let becomes_write = entry.deed == Deed::Read
+                    && *reads_percent < 100.0
+                    && random.unit() * 100.0 >= *reads_percent;
+                let deed = if becomes_write {
+                    Deed::Write { value_bytes: entry.value_bytes, ttl_s: 0 }
+                } else {
+                    entry.deed
+                };
+                Some(Wanted { key: entry.key, deed })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIX: Mix = Mix {
+        keys: 100,
+        zipf_exponent: 0.99,
+        reads_percent: 95.0,
+        sizes: ValueSizes { min_bytes: 40, max_bytes: 60 },
+    };
+
+    #[test]
+    fn the_mix_has_its_shares_and_sizes() {
+        let all: Vec<Wanted> = Supply::mixed(MIX, 1, 0).take(100_000).collect();
+        let writes: Vec<u32> = all
+            .iter()
+            .filter_map(|wanted| match wanted.deed {
+                Deed::Write { value_bytes, .. } => Some(value_bytes),
+                Deed::Read | Deed::Delete => None,
+            })
+            .collect();
+        assert!((4_700..5_300).contains(&writes.len()), "{}", writes.len());
+        assert_eq!(writes.iter().min(), Some(&40));
+        assert_eq!(writes.iter().max(), Some(&60));
+        assert!(all.iter().all(|wanted| wanted.key < 100));
+    }
+
+    #[test]
+    fn only_reads_and_only_writes() {
+        for (reads_percent, is_read) in [(100.0, true), (0.0, false)] {
+            let supply = Supply::mixed(Mix { reads_percent, ..MIX }, 1, 0);
+            assert!(supply.take(10_000).all(|wanted| (wanted.deed == Deed::Read) == is_read));
+        }
+    }
+
+    #[test]
+    fn workers_differ_and_seeds_repeat() {
+        let take = |seed, worker| Supply::mixed(MIX, seed, worker).take(20).collect::<Vec<_>>();
+        assert_eq!(take(1, 0), take(1, 0));
+        assert_ne!(take(1, 0), take(1, 1));
+        assert_ne!(take(1, 0), take(2, 0));
+    }
+
+    #[test]
+    fn a_sweep_of_two_workers_touches_each_key_once() {
+        let sweep = |next| Supply::Sweep { next, end: 7, step: 2, deed: SweepDeed::Fill(50) };
+        let mut keys: Vec<u32> = sweep(0).chain(sweep(1)).map(|wanted| wanted.key).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!("100".parse(), Ok(ValueSizes::fixed(100)));
+        assert_eq!("64-4096".parse(), Ok(ValueSizes { min_bytes: 64, max_bytes: 4_096 }));
+        assert!("9-3".parse::<ValueSizes>().is_err());
+        assert!("many".parse::<ValueSizes>().is_err());
+    }
+
+    #[test]
+    fn keys_have_names() {
+        assert_eq!(Keys::Numbered.name(42), b"key-00000042");
+        let listed = Keys::Listed(vec![b"x".to_vec().into(), b"y".to_vec().into()].into());
+        assert_eq!(listed.name(1), b"y");
+    }
+}
