@@ -1,0 +1,123 @@
+//! `standin get`, `put` and `delete`: one operation with the real client. Exit code 0:
+//! done; 1: no such row; 2: failed.
+
+use std::error::Error;
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use standin_client::blocking::Client;
+use standin_client::{Bootstrap, ClientConfig};
+
+use crate::{ConfigArg, Ended};
+
+/// Which row.
+#[derive(Debug, Args)]
+struct RowArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Keyspace, by name or number.
+    keyspace: String,
+    /// Key.
+    key: String,
+}
+
+/// `standin get`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    row: RowArgs,
+    /// Say on standard error where the value came from.
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// `standin put`.
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    row: RowArgs,
+    /// Value; without it, it is read from standard input.
+    value: Option<String>,
+    /// Lifetime in the cache, in seconds; 0: the keyspace's.
+    #[arg(long, default_value_t = 0)]
+    ttl: u32,
+}
+
+/// `standin delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    row: RowArgs,
+}
+
+impl RowArgs {
+    fn open(&self) -> Result<(Client, u8), Box<dyn Error>> {
+        let cluster = self.config.load()?;
+        let Some(keyspace) = cluster.keyspace(&self.keyspace) else {
+            let known: Vec<&str> = cluster.keyspaces.iter().map(|k| k.name.as_str()).collect();
+            let known = known.join(", ");
+            return Err(format!(
+                "no keyspace {:?} in {}; there are: {known}",
+                self.keyspace,
+                self.config.config.display()
+            )
+            .into());
+        };
+        let keyspace = keyspace.id;
+        let topology = Arc::new(cluster.topology()?);
+        let client = Client::new(ClientConfig::from(&cluster), Bootstrap::Config(topology))?;
+        Ok((client, keyspace))
+    }
+}
+
+pub(crate) fn get(args: &GetArgs) -> Ended {
+    use standin_client::{Action, Operation, Outcome};
+    let (mut client, keyspace) = args.row.open()?;
+    let key = args.row.key.clone().into_bytes();
+    let answer = client.run(Operation { keyspace, key, action: Action::Get })?;
+    if args.verbose {
+        let map = client.map_in_force();
+        let server =
+            map.as_ref().and_then(|m| m.topology.servers.get(usize::from(answer.served_by)));
+        let source = if answer.is_hit() { "cache" } else { "origin" };
+        eprintln!("from the {source} of {}", server.map_or("?", |s| s.name.as_str()));
+    }
+    match answer.outcome {
+        Outcome::Value(value) => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&value.bytes)?;
+            out.write_all(b"\n")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => not_found(&args.row),
+    }
+}
+
+pub(crate) fn put(args: &PutArgs) -> Ended {
+    let (mut client, keyspace) = args.row.open()?;
+    let value = match &args.value {
+        Some(value) => value.clone().into_bytes(),
+        None => {
+            let mut value = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut value)?;
+            value
+        }
+    };
+    client.put(keyspace, args.row.key.as_bytes(), value, args.ttl)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn delete(args: &DeleteArgs) -> Ended {
+    let (mut client, keyspace) = args.row.open()?;
+    match client.delete(keyspace, args.row.key.as_bytes())? {
+        true => Ok(ExitCode::SUCCESS),
+        false => not_found(&args.row),
+    }
+}
+
+fn not_found(row: &RowArgs) -> Ended {
+    eprintln!("no row {:?} in {}", row.key, row.keyspace);
+    Ok(ExitCode::FAILURE)
+}

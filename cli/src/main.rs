@@ -1,0 +1,85 @@
+//! The `standin` program: reads the command line and calls the role's library.
+//!
+//! ```text
+//! server, master      run until SIGTERM or SIGINT         roles.rs
+//! get, put, …         one operation with the client       data.rs
+//! status              map and counters of a cluster       status.rs
+//! check-config        the cluster file, without starting  check_config.rs
+//! demo, load          the load generator's library
+//! ```
+
+mod check_config;
+mod data;
+mod events;
+mod roles;
+mod status;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use standin_config::ClusterConfig;
+
+/// A partitioned read-through, write-through cache tier whose servers stand in for each
+/// other.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a server of the cluster until SIGTERM.
+    Server(roles::ServerArgs),
+    /// Run the master of the cluster until SIGTERM.
+    Master(roles::MasterArgs),
+    /// Show a cluster that loses a server and does not lose a request.
+    Demo(standin_loadgen::demo::DemoArgs),
+    /// Read a value.
+    Get(data::GetArgs),
+    /// Write a value.
+    Put(data::PutArgs),
+    /// Delete a row.
+    Delete(data::DeleteArgs),
+    /// Show the map of a running cluster and what its servers count.
+    Status(status::StatusArgs),
+    /// Check a cluster file: all mistakes at once, each with its place.
+    CheckConfig(check_config::CheckConfigArgs),
+}
+
+/// Where the cluster file is.
+#[derive(Debug, Clone, Args)]
+struct ConfigArg {
+    /// The cluster file, the same for every role.
+    #[arg(long, short, default_value = "cluster.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl ConfigArg {
+    fn load(&self) -> Result<ClusterConfig, Box<dyn Error>> {
+        Ok(ClusterConfig::load(&self.config)?)
+    }
+}
+
+/// What a command came to: its exit code, or why it could not be carried out.
+type Ended = Result<ExitCode, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Server(args) => roles::server(&args),
+        Command::Master(args) => roles::master(&args),
+        Command::Demo(args) => standin_loadgen::demo::main(&args),
+        Command::Get(args) => data::get(&args),
+        Command::Put(args) => data::put(&args),
+        Command::Delete(args) => data::delete(&args),
+        Command::Status(args) => status::status(&args),
+        Command::CheckConfig(args) => check_config::check_config(&args),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("standin: {error}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,125 @@
+//! `standin status`: the map in force and what each server counts.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use standin_client::blocking::Client;
+use standin_client::{Bootstrap, ClientConfig, Target};
+use standin_protocol::body::StatsReply;
+use standin_protocol::map::{ClusterMap, NO_SERVER};
+
+use crate::{ConfigArg, Ended};
+
+/// `standin status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit code 0: the master and all servers answer and are online; 1: not so; 2: no map.
+pub(crate) fn status(args: &StatusArgs) -> Ended {
+    let cluster = args.config.load()?;
+    let topology = Arc::new(cluster.topology()?);
+    let config = ClientConfig { attempts: 1, ..ClientConfig::from(&cluster) };
+    let mut client = Client::new(config, Bootstrap::Config(Arc::clone(&topology)))?;
+    let from_master = client.map(Target::Master);
+    let is_master_up = from_master.is_ok();
+    let map = from_master.or_else(|_| client.map(Target::Any))?;
+    let stats: Vec<Option<StatsReply>> = (0u16..)
+        .zip(&topology.servers)
+        .map(|(id, _)| client.stats(Target::Server(id)).ok())
+        .collect();
+    let states = map.statuses();
+    let all_up = is_master_up
+        && stats.iter().all(Option::is_some)
+        && states.iter().all(|s| s.state == standin_protocol::map::ServerState::Online);
+    if args.json {
+        println!("{:#}", as_json(&map, is_master_up, &stats));
+    } else {
+        print_table(&map, is_master_up, &stats);
+    }
+    Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn owned(map: &ClusterMap, server: u16) -> usize {
+    let partitions = 0..map.topology.partitions;
+    partitions.filter(|p| map.ownership(*p).owner == server).count()
+}
+
+fn print_table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) {
+    let topology = &map.topology;
+    let master = if is_master_up { "answers" } else { "DOES NOT ANSWER" };
+    println!(
+        "cluster {}   map epoch {}   master {} {master}",
+        topology.name, map.epoch, topology.master
+    );
+    println!(
+        "{:<12} {:<22} {:<10} {:>6} {:>9} {:>12} {:>7} {:>10} {:>8}",
+        "server", "address", "state", "owns", "items", "requests", "hit %", "orig.reads", "waiting"
+    );
+    for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(stats) {
+        let state = map.state(id).name();
+        let head = format!(
+            "{:<12} {:<22} {state:<10} {:>6}",
+            info.name,
+            info.address.to_string(),
+            owned(map, id)
+        );
+        let Some(stats) = stats else {
+            println!("{head}   does not answer");
+            continue;
+        };
+        let (hits, misses) = (stats.counter("hits"), stats.counter("misses"));
+        println!(
+            "{head} {:>9} {:>12} {:>7.1} {:>10} {:>8}",
+            stats.counter("items"),
+            stats.counter("requests"),
+            percent(hits, hits + misses),
+            stats.counter("origin_reads"),
+            stats.counter("in_flight"),
+        );
+    }
+    let unowned = owned(map, NO_SERVER);
+    if unowned > 0 {
+        println!("{unowned} partitions are being handed back: nobody caches them now");
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage of counters, for reading")]
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+fn as_json(
+    map: &ClusterMap,
+    is_master_up: bool,
+    stats: &[Option<StatsReply>],
+) -> serde_json::Value {
+    let servers = (0u16..).zip(&map.topology.servers).zip(stats).map(|((id, info), stats)| {
+        let counters = stats.as_ref().map(|stats| {
+            let pairs = stats.counters.iter().map(|c| (c.name.clone(), json!(c.value)));
+            serde_json::Value::Object(pairs.collect())
+        });
+        json!({
+            "name": info.name,
+            "address": info.address.to_string(),
+            "state": map.state(id).name(),
+            "owned_partitions": owned(map, id),
+            "answers": stats.is_some(),
+            "uptime_ms": stats.as_ref().map(|s| s.uptime_ms),
+            "counters": counters,
+        })
+    });
+    json!({
+        "cluster": map.topology.name,
+        "epoch": map.epoch.to_string(),
+        "master": { "address": map.topology.master.to_string(), "answers": is_master_up },
+        "servers": servers.collect::<Vec<_>>(),
+    })
+}
