@@ -1,0 +1,330 @@
+//! The engine that drives every target: connections on one ring, each with one batch of
+//! `depth` requests under way; the next batch follows when all replies are in and right.
+//!
+//! It is a closed loop, for comparing costs at the same load per wake-up. Its latencies are
+//! those of a batch under full load; they say nothing about a server at a given rate.
+#![expect(clippy::disallowed_methods, reason = "a driver measures time")]
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::{HelloBody, Role};
+
+use crate::exchange::Exchange;
+use crate::ring::{Event, Ring};
+
+/// Nothing at all for this long: the target hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// Which keys are asked for, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub enum Keys {
+    /// Uniformly random below `count`.
+    Random {
+        /// How many there are.
+        count: u32,
+        /// State of the generator; not zero.
+        state: u64,
+    },
+    /// Each once, in order.
+    InOrder {
+        /// The next.
+        next: u32,
+        /// Behind the last.
+        end: u32,
+    },
+}
+
+impl Keys {
+    #[inline]
+    fn next(&mut self) -> Option<u32> {
+        match self {
+            Self::Random { count, state } => {
+                // xorshift64* of Vigna; the upper half is scaled to the range.
+                *state ^= *state >> 12;
+                *state ^= *state << 25;
+                *state ^= *state >> 27;
+                let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+                u32::try_from((random * u64::from(*count)) >> 32).ok()
+            }
+            Self::InOrder { next, end } => {
+                let index = *next;
+                *next += u32::from(index < *end);
+                (index < *end).then_some(index)
+            }
+        }
+    }
+}
+
+/// Why a run can't be counted.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// A system call failed, or the target closed a connection.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// How it failed.
+        error: io::Error,
+    },
+    /// Not the reply to what was asked.
+    #[error("a wrong reply after {right} right ones: {text:?}")]
+    WrongReply {
+        /// Right replies of the run before it.
+        right: u64,
+        /// How it begins.
+        text: String,
+    },
+    /// No reply for [`SILENCE_MAX`].
+    #[error("no reply for {SILENCE_MAX:?} with {waiting} connections waiting")]
+    Silence {
+        /// Connections that wait.
+        waiting: usize,
+    },
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> DriveError {
+    move |error| DriveError::Io { what, error }
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct Run {
+    /// Right replies; there were no others.
+    pub replies: u64,
+    /// From the first request to the last reply.
+    pub elapsed: Duration,
+    /// Nanoseconds from the making of a batch to each of its replies.
+    pub latency_ns: Histogram<u64>,
+}
+
+struct Conn {
+    stream: TcpStream,
+    keys: Vec<u32>,
+    output: Vec<u8>,
+    sent: usize,
+    is_sending: bool,
+    replies: usize,
+    /// The head of a reply whose rest is still to come.
+    partial: Vec<u8>,
+    began: Instant,
+    is_receiving: bool,
+}
+
+/// See the head of the file.
+pub struct Driver {
+    // Dropped first, so that the kernel has let go of the buffers below.
+    ring: Ring,
+    conns: Vec<Conn>,
+}
+
+impl Driver {
+    /// Opens the connections; with `hello` each begins with Standin's handshake.
+    ///
+    /// # Errors
+    /// The target does not accept them, or this kernel has no usable io_uring.
+    pub fn connect(address: SocketAddr, count: usize, hello: bool) -> Result<Self, DriveError> {
+        let ring = Ring::new().map_err(io_error("the driver needs io_uring"))?;
+        let mut conns = Vec::new();
+        for _ in 0..count {
+            let stream = TcpStream::connect(address).map_err(io_error("connecting"))?;
+            stream.set_nodelay(true).map_err(io_error("TCP_NODELAY"))?;
+            if hello {
+                greet(&stream).map_err(io_error("the hello"))?;
+            }
+            conns.push(Conn {
+                stream,
+                keys: Vec::new(),
+                output: Vec::new(),
+                sent: 0,
+                is_sending: false,
+                replies: 0,
+                partial: Vec::new(),
+                began: Instant::now(),
+                is_receiving: false,
+            });
+        }
+        Ok(Self { ring, conns })
+    }
+
+    /// Drives until `duration` is over or the keys are, and all replies are in.
+    ///
+    /// # Errors
+    /// [`DriveError`]; the driver can't be used any more then.
+    pub fn run<E: Exchange>(
+        &mut self,
+        mut keys: Keys,
+        depth: usize,
+        duration: Duration,
+    ) -> Result<Run, DriveError> {
+        let start = Instant::now();
+        let until = start + duration;
+        let mut latency_ns = new_histogram();
+        let mut total = 0;
+        let mut waiting = 0;
+        let Self { ring, conns } = self;
+        for (index, conn) in conns.iter_mut().enumerate() {
+            if !conn.is_receiving {
+                conn.is_receiving = true;
+                ring.receive(&conn.stream, index);
+            }
+            waiting += usize::from(conn.begin::<E>(ring, index, &mut keys, depth, start));
+        }
+        let mut now = start;
+        while waiting > 0 {
+            if !ring.turn(SILENCE_MAX).map_err(io_error("waiting"))? {
+                return Err(DriveError::Silence { waiting });
+            }
+            now = Instant::now();
+            let mut number = 0;
+            while let Some(event) = ring.event(number) {
+                number += 1;
+                let (Event::Received { index, .. } | Event::Sent { index, .. }) = event else {
+                    continue;
+                };
+                let conn = &mut conns[index];
+                match event {
+                    Event::Received { result, buffer: Some(buffer), .. } if result > 0 => {
+                        let bytes = ring.bytes(buffer, result.unsigned_abs() as usize);
+                        let replies = conn.take::<E>(bytes, total)?;
+                        let nanos = now.duration_since(conn.began).as_nanos();
+                        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+                        latency_ns.saturating_record_n(nanos, replies);
+                        total += replies;
+                    }
+                    // No buffer was free: armed again below.
+                    Event::Received { result, .. } if -result == libc::ENOBUFS => {}
+                    Event::Received { result, .. } => {
+                        let error = match result {
+                            0 => io::ErrorKind::ConnectionReset.into(),
+                            error => io::Error::from_raw_os_error(-error),
+                        };
+                        return Err(DriveError::Io { what: "receiving", error });
+                    }
+                    Event::Sent { result, .. } => conn.sent(ring, index, result)?,
+                    Event::Accepted(_) => {}
+                }
+                if matches!(event, Event::Received { more: false, .. }) {
+                    ring.receive(&conn.stream, index);
+                }
+                if conn.is_sending || conn.replies < conn.keys.len() || conn.keys.is_empty() {
+                    continue;
+                }
+                conn.keys.clear();
+                let goes_on = now < until && conn.begin::<E>(ring, index, &mut keys, depth, now);
+                waiting -= usize::from(!goes_on);
+            }
+        }
+        Ok(Run { replies: total, elapsed: now - start, latency_ns })
+    }
+}
+
+impl Conn {
+    /// Makes and sends the next batch; false if there are no keys left.
+    fn begin<E: Exchange>(
+        &mut self,
+        ring: &mut Ring,
+        index: usize,
+        keys: &mut Keys,
+        depth: usize,
+        now: Instant,
+    ) -> bool {
+        self.keys.clear();
+        self.output.clear();
+        for slot in 0..u32::try_from(depth).unwrap_or(u32::MAX) {
+            let Some(key) = keys.next() else { break };
+            self.keys.push(key);
+            E::request(slot, key, &mut self.output);
+        }
+        if self.keys.is_empty() {
+            return false;
+        }
+        (self.replies, self.sent, self.began) = (0, 0, now);
+        self.send(ring, index);
+        true
+    }
+
+    fn send(&mut self, ring: &mut Ring, index: usize) {
+        self.is_sending = true;
+        // SAFETY: `output` is changed only by `begin`, and a batch begins only after the
+        // last one's sends have ended.
+        unsafe { ring.send(&self.stream, &self.output[self.sent..], index) };
+    }
+
+    fn sent(&mut self, ring: &mut Ring, index: usize, result: i32) -> Result<(), DriveError> {
+        let Ok(bytes) = usize::try_from(result) else {
+            let error = io::Error::from_raw_os_error(-result);
+            return Err(DriveError::Io { what: "sending", error });
+        };
+        self.is_sending = false;
+        self.sent += bytes;
+        if self.sent < self.output.len() {
+            self.send(ring, index);
+        }
+        Ok(())
+    }
+
+    /// Checks the replies in these bytes; says how many there were.
+    fn take<E: Exchange>(&mut self, mut bytes: &[u8], before: u64) -> Result<u64, DriveError> {
+        let first = self.replies;
+        if !self.partial.is_empty() {
+            let missing = (E::REPLY_BYTES - self.partial.len()).min(bytes.len());
+            self.partial.extend_from_slice(&bytes[..missing]);
+            bytes = &bytes[missing..];
+            if self.partial.len() == E::REPLY_BYTES {
+                let reply = std::mem::take(&mut self.partial);
+                self.check::<E>(&reply, before)?;
+                self.partial = reply;
+                self.partial.clear();
+            }
+        }
+        let mut replies = bytes.chunks_exact(E::REPLY_BYTES);
+        for reply in &mut replies {
+            self.check::<E>(reply, before)?;
+        }
+        self.partial.extend_from_slice(replies.remainder());
+        Ok((self.replies - first) as u64)
+    }
+
+    #[inline]
+    fn check<E: Exchange>(&mut self, reply: &[u8], before: u64) -> Result<(), DriveError> {
+        if self.replies < self.keys.len() && E::is_right(reply, &self.keys, self.replies) {
+            self.replies += 1;
+            return Ok(());
+        }
+        let text = reply[..reply.len().min(64)].escape_ascii().to_string();
+        Err(DriveError::WrongReply { right: before + self.replies as u64, text })
+    }
+}
+
+/// A histogram of nanoseconds up to a minute.
+#[must_use]
+pub fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants")
+}
+
+fn greet(mut stream: &TcpStream) -> io::Result<()> {
+    let body =
+        HelloBody { client_id: 1, shard: 0, role: Role::Client as u8, ..HelloBody::default() };
+    let mut request = Vec::new();
+    let header = RequestHeader::new(Opcode::Hello, 0, 0);
+    Request::write(header, &[], &body.to_bytes(), &mut request);
+    stream.write_all(&request)?;
+    let mut reply = Vec::new();
+    loop {
+        match Response::parse(&reply).map_err(io::Error::other)? {
+            Some(Response { status: Status::Ok, .. }) => return Ok(()),
+            Some(other) => return Err(io::Error::other(format!("answered {}", other.status))),
+            None => {
+                let mut chunk = [0; 512];
+                match stream.read(&mut chunk)? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    length => reply.extend_from_slice(&chunk[..length]),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A Standin server without a cluster: one server, one shard, and in place of a master a
+//! few lines that tell it that it is online, so that it caches. Its origin is SQLite, which
+//! computes each value from the key, so that filling needs no table.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_config::{
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, OriginConfig,
+    OriginKind, Security, ServerConfig, Timings,
+};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
+use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
+use standin_server::Server;
+use standin_testkit::free_ports;
+
+use crate::exchange::{KEYSPACE, VALUE_SQL};
+
+/// The line that says that the server caches from now on; its address follows.
+pub const READY: &str = "ready ";
+
+const NAME: &str = "bench";
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A cluster of one server of one shard.
+#[must_use]
+pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> ClusterConfig {
+    let ports = free_ports(2);
+    let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    ClusterConfig {
+        name: NAME.to_owned(),
+        partitions: 1_024,
+        master: MasterConfig {
+            address: address(ports[0]),
+            state_file: directory.join("master.state"),
+            offline_servers_max: None,
+        },
+        servers: vec![ServerConfig {
+            name: NAME.to_owned(),
+            group: 0,
+            address: address(ports[1]),
+            shards: 1,
+            cores: vec![core],
+            weight: 1,
+            memory_bytes,
+            huge_pages: true,
+            io,
+        }],
+        groups: vec![NAME.to_owned()],
+        origin: OriginConfig {
+            kind: OriginKind::Sqlite { path: directory.join("origin.sqlite"), init: None },
+            concurrency: 4,
+            queue: 65_536,
+            timeout: Duration::from_secs(30),
+        },
+        keyspaces: vec![KeyspaceConfig {
+            id: KEYSPACE,
+            name: NAME.to_owned(),
+            get: VALUE_SQL.to_owned(),
+            put: None,
+            delete: None,
+            key_type: ColumnType::Text,
+            value_type: ColumnType::Bytes,
+            ttl: 24 * HOUR,
+            negative_ttl: Duration::ZERO,
+            ttl_jitter_percent: 0,
+        }],
+        timings: Timings::default(),
+        limits: Limits::default(),
+        security: Security::default(),
+    }
+}
+
+/// Runs the server until the process ends.
+///
+/// # Errors
+/// It can't start, or a shard has ended.
+pub fn serve(
+    directory: &Path,
+    io: IoKind,
+    memory_bytes: u64,
+    core: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let cluster = Arc::new(cluster(directory, io, memory_bytes, core));
+    let master = UdpSocket::bind(cluster.master.address)?;
+    master.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let topology_id = cluster.topology()?.id;
+    let server = Server::start(cluster, NAME)?;
+    let epoch = MapEpoch { term: 1, counter: 1 };
+    let mut is_ready = false;
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    while !server.has_failed() {
+        let (length, from) = match master.recv_from(&mut buffer) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let heard = Datagram::parse(&buffer[..length], None, Some(topology_id))?;
+        match heard.kind {
+            Kind::Renew if heard.epoch < epoch => {
+                let status = ServerStatus {
+                    state: ServerState::Online,
+                    since: epoch,
+                    boot_id: heard.boot_id,
+                };
+                let announcement = Datagram {
+                    sequence: 1,
+                    epoch,
+                    arg: ServerState::Online as u32,
+                    statuses: vec![status],
+                    ..Datagram::new(Kind::Announce, SENDER_MASTER, topology_id, 1)
+                };
+                master.send_to(&announcement.to_bytes(None), from)?;
+            }
+            Kind::Ack if !is_ready => {
+                is_ready = true;
+                println!("{READY}{}", server.address());
+            }
+            _ => {}
+        }
+    }
+    Err("the shard has ended".into())
+}

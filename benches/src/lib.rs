@@ -1,0 +1,27 @@
+//! Benchmarks: what a shard costs beside its limit and its peers, and what the store costs.
+//! All are commands with a bounded run time; none is a timed test.
+//!
+//! ```text
+//! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
+//! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
+//!
+//! ring.rs            a small io_uring loop, shared by the driver and the echo
+//! driver.rs          the one engine that drives every target
+//! exchange.rs        requests of each protocol, and what a right reply is
+//! echo.rs            the limit: a ring loop that answers without looking
+//! fixture.rs         a Standin server with a master of a few lines
+//! targets.rs         the processes under test
+//! cpu.rs             CPU time of threads, pinning
+//! report.rs          medians, table, JSON
+//! store/             measurements of the store alone
+//! ```
+
+pub mod cpu;
+pub mod driver;
+pub mod echo;
+pub mod exchange;
+pub mod fixture;
+pub mod report;
+pub mod ring;
+pub mod store;
+pub mod targets;
