@@ -1,0 +1,139 @@
+//! Dependencies, held against what was decided about them.
+//!
+//! ```text
+//! table.rs     our crates: who may depend on whom
+//! foreign.rs   others' crates: licence, source, and whether they are used at all
+//! ```
+
+mod foreign;
+mod table;
+
+use serde_json::Value;
+
+use crate::report::{Failed, Outcome, Passed};
+use crate::workspace::{Workspace, items, text};
+use table::{ALLOWED, Row};
+
+/// The step: the arrows between our crates, and the rules for those of others.
+pub(crate) fn check(workspace: &Workspace) -> Outcome {
+    let metadata = read(workspace).map_err(|message| {
+        Failed::new(message, "cargo metadata must work: if Cargo.lock is behind, `cargo check`")
+    })?;
+    let packages = items(&metadata["packages"]);
+    let (ours, others): (Vec<&Value>, Vec<&Value>) =
+        packages.iter().partition(|package| package["source"].is_null());
+    let mut mistakes = arrows(&ours, ALLOWED);
+    mistakes.extend(foreign::licences(&others));
+    mistakes.extend(foreign::sources(&others));
+    mistakes.extend(foreign::unused(&ours));
+    if mistakes.is_empty() {
+        let note = format!("{} crates of ours, {} of others", ours.len(), others.len());
+        return Ok(Passed::with_note(note));
+    }
+    Err(Failed::new(
+        mistakes.join("\n"),
+        "what a crate may depend on is decided in xtask/src/architecture/: change the code, or \
+         the decision and docs/ARCHITECTURE.md with it",
+    ))
+}
+
+/// What is built on this kind of machine, with the versions of Cargo.lock.
+fn read(workspace: &Workspace) -> Result<Value, String> {
+    let host = host(workspace)?;
+    workspace.metadata(&["--locked", "--filter-platform", &host])
+}
+
+fn host(workspace: &Workspace) -> Result<String, String> {
+    let output = workspace
+        .cargo(&["--version", "--verbose"])
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .ok_or_else(|| "`cargo --version --verbose` names no host".to_owned())
+}
+
+/// What is wrong with the dependencies among our crates.
+fn arrows(ours: &[&Value], allowed: &[Row]) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    for package in ours {
+        let Ok(name) = text(&package["name"]) else { continue };
+        let Some(row) = allowed.iter().find(|row| row.package == name) else {
+            mistakes.push(format!("{name} has no row in the table"));
+            continue;
+        };
+        for dependency in items(&package["dependencies"]) {
+            let Ok(used) = text(&dependency["name"]) else { continue };
+            // Only ours have a path. Those that the table does not know are found above.
+            if dependency["path"].is_null() || used == name {
+                continue;
+            }
+            let for_tests = dependency["kind"] == "dev";
+            let fine =
+                row.may_use.contains(&used) || (for_tests && row.tests_may_use.contains(&used));
+            if !fine {
+                let what = if for_tests { "its tests may not use" } else { "may not use" };
+                mistakes.push(format!("{name} {what} {used}"));
+            }
+        }
+    }
+    for row in allowed {
+        if !ours.iter().any(|package| package["name"] == row.package) {
+            mistakes.push(format!("{} is in the table and not in the workspace", row.package));
+        }
+    }
+    mistakes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const TABLE: &[Row] = &[
+        Row { package: "low", may_use: &[], tests_may_use: &["kit"] },
+        Row { package: "high", may_use: &["low"], tests_may_use: &[] },
+    ];
+
+    fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
+        let dependencies: Vec<Value> = dependencies
+            .iter()
+            .map(|(name, kind)| json!({"name": name, "kind": kind, "path": "/somewhere"}))
+            .collect();
+        json!({"name": name, "dependencies": dependencies})
+    }
+
+    #[test]
+    fn arrows_that_point_down_are_fine() {
+        let low = package("low", &[("kit", Some("dev"))]);
+        let high = package("high", &[("low", None)]);
+        assert_eq!(arrows(&[&low, &high], TABLE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_arrow_that_points_up_is_found() {
+        let low = package("low", &[("high", None)]);
+        let high = package("high", &[("kit", Some("dev"))]);
+        let expected = ["low may not use high", "high its tests may not use kit"];
+        assert_eq!(arrows(&[&low, &high], TABLE), expected);
+    }
+
+    #[test]
+    fn a_test_helper_is_not_for_what_is_shipped() {
+        let low = package("low", &[("kit", None)]);
+        let high = package("high", &[]);
+        assert_eq!(arrows(&[&low, &high], TABLE), ["low may not use kit"]);
+    }
+
+    #[test]
+    fn table_and_workspace_have_the_same_crates() {
+        let low = package("low", &[]);
+        let new = package("new", &[]);
+        let expected =
+            ["new has no row in the table", "high is in the table and not in the workspace"];
+        assert_eq!(arrows(&[&low, &new], TABLE), expected);
+    }
+}

@@ -1,0 +1,103 @@
+//! `cargo xtask`: the project's own checks and longer runs, in one place.
+//!
+//! ```text
+//! test.rs             the list of steps of `cargo xtask test`: read this first
+//! report.rs           runs steps, one line each; the summary
+//! process.rs          one command with a log file and a time limit
+//! counts.rs           what the test runners printed, counted
+//! prerequisites/      programs that the tests need, found or installed
+//! architecture/       who may depend on whom; licences; dependencies nobody uses
+//! tidy/               rules for source files and documents
+//! demo.rs, seeds.rs   the demo and its report; ten of them in a row
+//! bench.rs, fuzz.rs   the benches and the fuzz targets
+//! ```
+//!
+//! Nothing here is shipped, and nothing that is shipped depends on it.
+
+mod architecture;
+mod bench;
+mod counts;
+mod demo;
+mod fuzz;
+mod options;
+mod prerequisites;
+mod process;
+mod report;
+mod seeds;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use options::Options;
+use workspace::Workspace;
+
+const HELP: &str = "\
+The project's checks and longer runs.
+
+  cargo xtask test                   every check; the last line is `N passed, M failed`
+      --fast                         leaves out documentation, real processes and demos
+  cargo xtask tidy                   only those checks that compile nothing: seconds
+  cargo xtask bench [NAME] [ARGS]    the benchmarks of benches/, or one of them
+  cargo xtask fuzz [TARGET]          the fuzz targets, or one of them (nightly, cargo-fuzz)
+      --seconds N                    for each target; default 60
+  cargo xtask demo-seeds [N]         the demo with seeds 1 to N in a row; default 10
+      --seconds N                    length of each; default 12
+      --origin sqlite|postgres       default sqlite; postgres is started for the purpose
+  cargo xtask help                   this
+";
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("cargo xtask: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all went well; `Err` when it could not be tried.
+fn run(mut arguments: Vec<String>) -> Result<bool, String> {
+    if arguments.is_empty() {
+        arguments.push("help".to_owned());
+    }
+    let command = arguments.remove(0);
+    match command.as_str() {
+        "test" => {
+            let mut options = Options::new(arguments);
+            let fast = options.flag("--fast");
+            options.end()?;
+            test::run(&Workspace::find()?, fast)
+        }
+        "tidy" => {
+            Options::new(arguments).end()?;
+            Ok(test::run_tidy(&Workspace::find()?))
+        }
+        "bench" => bench::run(&Workspace::find()?, arguments),
+        "fuzz" => {
+            let mut options = Options::new(arguments);
+            let seconds = options.number("--seconds")?.unwrap_or(60);
+            let target = options.word();
+            options.end()?;
+            fuzz::run(&Workspace::find()?, target.as_deref(), seconds)
+        }
+        "demo-seeds" => {
+            let mut options = Options::new(arguments);
+            let seconds = options.number("--seconds")?.unwrap_or(12);
+            let origin = options.value("--origin")?.unwrap_or_else(|| "sqlite".to_owned());
+            let count = options.word().map_or(Ok(10), |word| {
+                word.parse().map_err(|_| format!("demo-seeds takes a number, not {word:?}"))
+            })?;
+            options.end()?;
+            seeds::run(&Workspace::find()?, count, seconds, &origin)
+        }
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => Err(format!("there is no {other:?}; `cargo xtask help` lists the commands")),
+    }
+}

@@ -1,0 +1,152 @@
+//! Programs that the checks need beyond cargo and a C compiler: found, or, as root on
+//! Debian and its children, installed; otherwise the message says what to install.
+//!
+//! ```text
+//! apt.rs   installing by apt-get, without leaving a database running
+//! ```
+
+mod apt;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use standin_testkit::Postgres;
+
+use crate::report::{Failed, Outcome, Passed};
+use crate::workspace::Workspace;
+
+/// One program, or what comes as one package.
+#[derive(Debug)]
+struct Need {
+    name: &'static str,
+    what_for: &'static str,
+    is_there: fn() -> bool,
+    /// Debian's packages.
+    packages: &'static [&'static str],
+}
+
+const FOR_TESTS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the tests of that origin, on servers of their own",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "python3",
+        what_for: "docs/client.py, the protocol document's example",
+        is_there: || runs("python3", &["--version"]),
+        packages: &["python3"],
+    },
+];
+
+const FOR_BENCHES: &[Need] = &[Need {
+    name: "memcached",
+    what_for: "the figures beside Standin's",
+    is_there: || runs("memcached", &["-V"]),
+    packages: &["memcached"],
+}];
+
+/// What `cargo xtask test` needs.
+pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
+    let installed = components(workspace)?;
+    ensure(workspace, FOR_TESTS, installed)
+}
+
+/// What `cargo xtask bench` needs.
+pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_BENCHES, Vec::new())
+}
+
+fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
+    if !missing.is_empty() {
+        let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
+        if !(is_root() && Path::new("/usr/bin/apt-get").is_file()) {
+            return Err(Failed::new(list(&missing), remedy(&packages)));
+        }
+        apt::install(&packages, &workspace.logs())?;
+        let still: Vec<&Need> = missing.into_iter().filter(|need| !(need.is_there)()).collect();
+        if !still.is_empty() {
+            return Err(Failed::new(
+                list(&still),
+                format!(
+                    "apt-get installed {} and yet they are not found; look at the logs in {}",
+                    packages.join(" "),
+                    workspace.logs().display()
+                ),
+            ));
+        }
+        installed.extend(packages.iter().map(|&package| package.to_owned()));
+    }
+    Ok(Passed::with_note(if installed.is_empty() {
+        String::new()
+    } else {
+        format!("installed {}", installed.join(", "))
+    }))
+}
+
+/// rustfmt and clippy: rustup's minimal profile leaves them out, and can add them.
+fn components(workspace: &Workspace) -> Result<Vec<String>, Failed> {
+    let missing: Vec<&str> = [("fmt", "rustfmt"), ("clippy", "clippy")]
+        .into_iter()
+        .filter(|(command, _)| !quietly(&mut workspace.cargo(&[command, "--version"])))
+        .map(|(_, component)| component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rustup = Command::new("rustup");
+    if quietly(rustup.args(["component", "add"]).args(&missing)) {
+        return Ok(missing.into_iter().map(str::to_owned).collect());
+    }
+    Err(Failed::new(
+        format!("missing: {}", missing.join(", ")),
+        format!(
+            "rustup component add {}\nor, without rustup, install them with your Rust",
+            missing.join(" ")
+        ),
+    ))
+}
+
+fn list(missing: &[&Need]) -> String {
+    let lines = missing.iter().map(|need| format!("missing: {}, for {}", need.name, need.what_for));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn remedy(packages: &[&str]) -> String {
+    format!(
+        "on Debian and Ubuntu: sudo apt-get install -y {}\n\
+         elsewhere the packages of these names; PostgreSQL's `initdb` and `postgres` must be on \
+         the PATH\n\
+         (as root on Debian this step installs them itself)",
+        packages.join(" ")
+    )
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // This process's own entry belongs to its effective user.
+    std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    quietly(Command::new(program).args(arguments))
+}
+
+fn quietly(command: &mut Command) -> bool {
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_its_package() {
+        let need = &FOR_TESTS[0];
+        assert!(list(&[need]).contains("PostgreSQL server"));
+        assert!(remedy(need.packages).contains("apt-get install -y postgresql\n"));
+    }
+}

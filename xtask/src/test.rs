@@ -1,0 +1,176 @@
+//! `cargo xtask test`: every check there is, cheap ones first.
+//!
+//! Steps that do not build on each other all run, so that one run shows all there is
+//! to mend. The output of each is kept in `target/xtask/`.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::counts;
+use crate::demo::{self, Demo};
+use crate::process;
+use crate::report::{Failed, Outcome, Passed, Report};
+use crate::tidy::{self, claims};
+use crate::workspace::Workspace;
+use crate::{architecture, prerequisites};
+
+/// Against what hangs, not against what is slow: a cold build on a busy, small machine
+/// must not come near them.
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+const TESTS_LIMIT: Duration = Duration::from_secs(1_200);
+/// A workspace of its own, so that nothing of it is built with the rest.
+const FUZZ: &str = "fuzz/Cargo.toml";
+/// Length of a demo run.
+const DEMO_SECONDS: u32 = 12;
+
+/// Runs them; whether all went well.
+pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
+    let mut report = Report::new();
+    let mut conformance = BTreeMap::new();
+
+    report.step("prerequisites", &[], || prerequisites::for_tests(workspace));
+    without_building(workspace, &mut report);
+    report.step("clippy", &[], || {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        simple(workspace, workspace.cargo(&arguments), "clippy", "mend what it names")
+    });
+    if !fast {
+        report.step("documentation", &[], || {
+            let mut command = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
+            command.env("RUSTDOCFLAGS", "-D warnings");
+            simple(workspace, command, "documentation", "mend what it names")
+        });
+    }
+
+    let selection: &[&str] =
+        if fast { &["--workspace", "--exclude", "standin"] } else { &["--workspace"] };
+    report.step("build of the tests", &[], || {
+        let arguments = [&["test", "--no-run"], selection].concat();
+        simple(workspace, workspace.cargo(&arguments), "build", "it must compile")
+    });
+    report.step("tests", &["prerequisites", "build of the tests"], || {
+        // One failing binary must not hide what the next would say.
+        let arguments = [&["test", "--no-fail-fast"], selection].concat();
+        let mut command = workspace.cargo(&arguments);
+        command.env("STANDIN_REQUIRE_POSTGRES", "1");
+        let (outcome, output) = tests(workspace, command, "tests");
+        conformance = claims_in(workspace, &output);
+        outcome
+    });
+    report.step("fuzz targets on their seeds", &[], || {
+        let command = workspace.cargo(&["test", "--manifest-path", FUZZ]);
+        tests(workspace, command, "fuzz-seeds").0
+    });
+
+    if !fast {
+        report.step("release build", &[], || {
+            let command = workspace.cargo(&["build", "--release"]);
+            simple(workspace, command, "release-build", "it must compile")
+        });
+        report.step("demo on SQLite", &["release build"], || {
+            demo_step(workspace, &Demo { seconds: DEMO_SECONDS, ..Demo::new("demo-sqlite") })
+        });
+        report.step("demo on PostgreSQL", &["prerequisites", "release build"], || {
+            let postgres = standin_testkit::Postgres::start();
+            let origin = Some(postgres.url());
+            let demo = Demo { seconds: DEMO_SECONDS, origin, ..Demo::new("demo-postgres") };
+            demo_step(workspace, &demo)
+        });
+    }
+
+    if !conformance.is_empty() {
+        println!("\nclaims, shown with real processes:");
+        for (name, passed) in &conformance {
+            println!("  {} {name}", if *passed { "ok    " } else { "FAILED" });
+        }
+    }
+    Ok(report.finish(&workspace.logs()))
+}
+
+/// `cargo xtask tidy`: the steps that compile nothing; whether all went well.
+pub(crate) fn run_tidy(workspace: &Workspace) -> bool {
+    let mut report = Report::new();
+    without_building(workspace, &mut report);
+    report.finish(&workspace.logs())
+}
+
+fn without_building(workspace: &Workspace, report: &mut Report) {
+    report.step("formatting", &[], || {
+        let command = workspace.cargo(&["fmt", "--all", "--check", "--", "-l"]);
+        simple(workspace, command, "formatting", "cargo fmt --all")
+    });
+    report.step("formatting of fuzz", &[], || {
+        // Without --all, which would go through to the crates that it uses.
+        let command = workspace.cargo(&["fmt", "--manifest-path", FUZZ, "--check", "--", "-l"]);
+        simple(workspace, command, "formatting-fuzz", "cargo fmt --manifest-path fuzz/Cargo.toml")
+    });
+    report.step("architecture", &[], || architecture::check(workspace));
+    report.step("tidiness", &[], || tidy::check(workspace.root()));
+}
+
+/// A command whose exit code says it all.
+fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) -> Outcome {
+    let log = workspace.logs().join(format!("{log}.log"));
+    match process::run(&mut command, &log, BUILD_LIMIT) {
+        Ok(finished) if finished.success => Ok(Passed::default()),
+        Ok(finished) => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),
+        Err(error) => Err(Failed::new(format!("{command:?}: {error}"), "cargo must be runnable")),
+    }
+}
+
+/// A command that runs tests; its outcome and all its output.
+fn tests(workspace: &Workspace, mut command: Command, name: &str) -> (Outcome, String) {
+    let log = workspace.logs().join(format!("{name}.log"));
+    let finished = match process::run(&mut command, &log, TESTS_LIMIT) {
+        Ok(finished) => finished,
+        Err(error) => {
+            let message = format!("{command:?}: {error}");
+            return (Err(Failed::new(message, "cargo must be runnable")), String::new());
+        }
+    };
+    let counts = counts::sum(&finished.output);
+    let outcome = if finished.success && counts.passed > 0 {
+        Ok(Passed { note: counts.to_string(), counts })
+    } else {
+        let failed = counts::tests(&finished.output).into_iter().filter(|(_, passed)| !passed);
+        let names: Vec<&str> = failed.map(|(name, _)| name).collect();
+        let remedy = match names.first() {
+            None => "no test says what failed: see the output above".to_owned(),
+            Some(first) => format!(
+                "failed: {}\none of them alone: cargo test --workspace {first} -- --nocapture",
+                names.join(", ")
+            ),
+        };
+        let output = counts::without_the_good(&finished.output);
+        Err(Failed { counts, ..Failed::new(output, remedy) })
+    };
+    (outcome, finished.output)
+}
+
+/// How each conformance test ended, by name.
+fn claims_in(workspace: &Workspace, output: &str) -> BTreeMap<String, bool> {
+    let named = claims::names(&tidy::files::sources_under(workspace.root()));
+    let ended = counts::tests(output).into_iter().filter_map(|(path, passed)| {
+        let name = path.rsplit("::").next()?;
+        named.contains(name).then(|| (name.to_owned(), passed))
+    });
+    ended.collect()
+}
+
+fn demo_step(workspace: &Workspace, demo: &Demo) -> Outcome {
+    let run = demo::run(workspace, demo)?;
+    match run.figures {
+        Ok(figures) if run.success && figures.is_clean() => {
+            Ok(Passed::with_note(figures.to_string()))
+        }
+        Ok(figures) => Err(Failed::new(
+            format!("{}\nexit code {:?}: {figures}", run.output, run.code),
+            "the demo must exit with 0, no request failed and no read stale",
+        )),
+        Err(message) => Err(Failed::new(
+            format!("{}\nexit code {:?}: {message}", run.output, run.code),
+            "the demo must exit with 0 and write its report",
+        )),
+    }
+}

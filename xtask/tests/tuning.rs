@@ -1,0 +1,226 @@
+//! The scripts in tuning/, against a tree that stands for /proc, /sys and /run: what
+//! they show, what they change, and that they change nothing unasked.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use standin_testkit::Scratch;
+
+/// A machine of 8 cores whose card `eth9` has four queues.
+struct Machine {
+    scratch: Scratch,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let machine = Self { scratch: Scratch::new("tuning") };
+        machine.put("sys/devices/system/cpu/online", "0-7\n");
+        for core in 0..8 {
+            let siblings = format!("{},{}\n", core % 4, core % 4 + 4);
+            let topology = format!("sys/devices/system/cpu/cpu{core}/topology");
+            machine.put(&format!("{topology}/thread_siblings_list"), &siblings);
+        }
+        machine.put("sys/class/net/eth9/device/local_cpulist", "0-3\n");
+        machine.put("sys/class/net/eth9/device/numa_node", "0\n");
+        machine.put("sys/class/net/br0/address", "x\n");
+        let mut interrupts = "            CPU0       CPU1\n".to_owned();
+        for (irq, name) in [
+            (31, "eth9-TxRx-0"),
+            (32, "eth9-TxRx-1"),
+            (33, "eth9-TxRx-2"),
+            (34, "eth9-TxRx-3"),
+            (35, "eth9"),
+        ] {
+            interrupts.push_str(&format!(" {irq}:   5   6   PCI-MSI 12-edge   {name}\n"));
+            machine.put(&format!("sys/class/net/eth9/device/msi_irqs/{irq}"), "msix\n");
+            machine.put(&format!("proc/irq/{irq}/smp_affinity_list"), "0-7\n");
+        }
+        for queue in 0..4 {
+            machine.put(&format!("sys/class/net/eth9/queues/rx-{queue}/rps_cpus"), "00\n");
+        }
+        machine.put("proc/interrupts", &interrupts);
+        machine.put("proc/net/route", "Iface\tDestination\neth9\t00000000\t0\n");
+        machine.put("proc/sys/kernel/osrelease", "6.1.0-28-amd64\n");
+        machine.put("proc/sys/kernel/io_uring_disabled", "0\n");
+        machine.put("proc/sys/net/core/somaxconn", "4096\n");
+        machine.put("proc/sys/net/ipv4/tcp_max_syn_backlog", "4096\n");
+        machine.put("proc/sys/vm/overcommit_memory", "0\n");
+        machine.put("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
+        std::fs::create_dir_all(machine.path("run")).expect("a folder");
+        machine
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.file(name)
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("not the root")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    fn run(&self, script: &str, arguments: &str) -> Output {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tuning");
+        let mut command = Command::new(folder.join(script));
+        command.args(arguments.split_whitespace());
+        command.env("STANDIN_SYSROOT", self.scratch.path()).output().expect("a script that starts")
+    }
+
+    /// Cores of the card's five interrupts.
+    fn affinities(&self) -> Vec<String> {
+        let of = |irq| {
+            let path = self.path(&format!("proc/irq/{irq}/smp_affinity_list"));
+            std::fs::read_to_string(path).expect("a file").trim().to_owned()
+        };
+        (31..=35).map(of).collect()
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[track_caller]
+fn assert_ends(output: &Output, code: i32, with: &str) {
+    assert_eq!(output.status.code(), Some(code), "{}", text(output));
+    assert!(text(output).contains(with), "no {with:?} in:\n{}", text(output));
+}
+
+#[test]
+fn interrupts_are_only_shown_unless_asked_to_apply() {
+    let machine = Machine::new();
+    let shown = machine.run("irq-affinity.sh", "eth9");
+    assert_ends(&shown, 0, "with --apply 4 of them would be");
+    assert_eq!(machine.affinities(), ["0-7"; 5]);
+}
+
+#[test]
+fn interrupts_of_queues_are_spread_and_put_back() {
+    let machine = Machine::new();
+    assert_ends(&machine.run("irq-affinity.sh", "--apply eth9"), 0, "--restore eth9");
+    assert_eq!(machine.affinities(), ["0", "1", "2", "3", "0-7"]);
+    assert_ends(&machine.run("irq-affinity.sh", "eth9"), 0, "all are where they should be");
+    // A second change does not overwrite what was there before the first.
+    let second = machine.run("irq-affinity.sh", "--cores 5,7 --apply eth9");
+    assert_ends(&second, 0, "more queues than cores");
+    assert_eq!(machine.affinities(), ["5", "7", "5", "7", "0-7"]);
+    assert_ends(&machine.run("irq-affinity.sh", "--restore eth9"), 0, "back to cores 0-7");
+    assert_eq!(machine.affinities(), ["0-7"; 5]);
+    assert_ends(&machine.run("irq-affinity.sh", "--restore eth9"), 2, "nothing to restore");
+}
+
+#[test]
+fn a_paravirtual_card_has_its_interrupts_one_level_up() {
+    let machine = Machine::new();
+    let pci = machine.path("sys/devices/pci0/0000:00:04.0");
+    std::fs::create_dir_all(pci.join("virtio1")).unwrap();
+    std::fs::create_dir_all(machine.path("sys/class/net/eth8")).unwrap();
+    std::os::unix::fs::symlink(pci.join("virtio1"), machine.path("sys/class/net/eth8/device"))
+        .unwrap();
+    let mut interrupts = String::new();
+    for (irq, name) in [(40, "virtio1-config"), (41, "virtio1-input.0"), (42, "virtio1-output.0")] {
+        machine.put(&format!("sys/devices/pci0/0000:00:04.0/msi_irqs/{irq}"), "msix\n");
+        machine.put(&format!("proc/irq/{irq}/smp_affinity_list"), "0-7\n");
+        interrupts.push_str(&format!(" {irq}:   5   PCI-MSIX-0000:00:04.0 1-edge   {name}\n"));
+    }
+    machine.put("proc/interrupts", &interrupts);
+    assert_ends(&machine.run("irq-affinity.sh", "--cores 6 eth8"), 0, "1 queues, 2 interrupts");
+}
+
+#[test]
+fn a_wrong_call_changes_nothing_and_says_what_is_wrong() {
+    let machine = Machine::new();
+    for (arguments, message) in [
+        ("--apply eth7", "there is no network card 'eth7'"),
+        ("--apply br0", "no hardware"),
+        ("--apply --cores 9 eth9", "core 9 is not online"),
+        ("--apply --cores 3-1 eth9", "no range of cores"),
+        ("--apply --cores x eth9", "no list of cores"),
+        ("--aply eth9", "not understood"),
+        ("--apply ../net/eth9", "there is no network card"),
+        ("", "usage:"),
+    ] {
+        assert_ends(&machine.run("irq-affinity.sh", arguments), 2, message);
+    }
+    assert_eq!(machine.affinities(), ["0-7"; 5]);
+}
+
+#[test]
+fn a_machine_as_in_the_guides_needs_no_change() {
+    let machine = Machine::new();
+    let report = machine.run("check.sh", "--cores 0-3 --connections 0");
+    // The limit of descriptors is that of whoever runs the test.
+    assert!(text(&report).contains("eth9: receive queues"), "{}", text(&report));
+    let wrong: Vec<String> = text(&report)
+        .lines()
+        .filter(|line| line.starts_with("CHANGE") && !line.contains("descriptors"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn each_setting_that_differs_is_reported() {
+    let machine = Machine::new();
+    for (file, wrong, reported) in [
+        ("proc/sys/kernel/osrelease", "5.10.0", "kernel for the io_uring loop"),
+        ("proc/sys/kernel/io_uring_disabled", "2", "io_uring_disabled"),
+        ("proc/sys/net/core/somaxconn", "128", "somaxconn"),
+        ("proc/sys/net/ipv4/tcp_max_syn_backlog", "512", "tcp_max_syn_backlog"),
+        ("proc/sys/vm/overcommit_memory", "2", "overcommit_memory"),
+        ("sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]", "huge pages"),
+        ("sys/class/net/eth9/queues/rx-1/rps_cpus", "0f", "RPS"),
+        ("sys/class/net/eth9/device/local_cpulist", "4-7", "NUMA node"),
+        ("proc/4711/comm", "irqbalance", "irqbalance"),
+        ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave", "governor"),
+    ] {
+        let path = machine.path(file);
+        let before = std::fs::read_to_string(&path).ok();
+        machine.put(file, &format!("{wrong}\n"));
+        let report = machine.run("check.sh", "--cores 0-3 --connections 0");
+        assert_eq!(report.status.code(), Some(1), "{file}:\n{}", text(&report));
+        let found =
+            text(&report).lines().any(|line| line.starts_with("CHANGE") && line.contains(reported));
+        assert!(found, "{file} = {wrong} is not reported:\n{}", text(&report));
+        match before {
+            Some(before) => std::fs::write(&path, before).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn two_shards_on_one_physical_core_are_reported() {
+    let machine = Machine::new();
+    assert_ends(&machine.run("check.sh", "--cores 0,4"), 1, "two threads of one core");
+}
+
+#[test]
+fn a_machine_that_shows_nothing_is_judged_all_the_same() {
+    let empty = Scratch::new("tuning-empty");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tuning/check.sh");
+    let mut command = Command::new(script);
+    command.args(["--connections", "0"]).env("STANDIN_SYSROOT", empty.path());
+    let report = command.output().unwrap();
+    assert!(matches!(report.status.code(), Some(0 | 1)), "{}", text(&report));
+    assert!(text(&report).contains("not judged"), "{}", text(&report));
+}
+
+#[test]
+fn the_check_refuses_what_it_does_not_know() {
+    let machine = Machine::new();
+    for (arguments, message) in [
+        ("--nic eth7", "no network card 'eth7'"),
+        ("--cores", "needs a value"),
+        ("--cores 1..2", "takes a list"),
+        ("--connections many", "takes a number"),
+        ("--nics eth9", "not understood"),
+    ] {
+        assert_ends(&machine.run("check.sh", arguments), 2, message);
+    }
+}
