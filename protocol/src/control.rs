@@ -13,8 +13,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::VERSION;
 use crate::auth::{ClusterKey, MAC_BYTES, Purpose};
-use crate::frame::wire_enum;
-use crate::map::{MapEpoch, SERVERS_MAX, ServerStatus, WireStatus};
+use crate::codes::wire_enum;
+use crate::map::{MapEpoch, SERVERS_MAX, ServerStatus};
+use crate::wire_map::WireStatus;
 
 /// First byte of a datagram: `D`.
 pub const DATAGRAM_MAGIC: u8 = 0x44;

@@ -8,6 +8,7 @@ use rkyv::ser::writer::Buffer;
 use rkyv::{Archive, Serialize};
 
 use crate::VERSION;
+pub use crate::codes::{Opcode, Status};
 
 /// Bytes of a request or response header.
 pub const HEADER_BYTES: usize = 32;
@@ -106,112 +107,6 @@ pub mod response_flags {
     pub const FORWARDED: u8 = 0x10;
     /// The value has been kept in the cache, or was in it.
     pub const CACHED: u8 = 0x20;
-}
-
-macro_rules! wire_enum {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal, $text:literal;)+ }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$doc])* $variant = $value,)+ }
-
-        impl $name {
-            /// Every value, in order of its number.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The value with this number on the wire.
-            #[inline]
-            #[must_use]
-            pub fn from_wire(byte: u8) -> Option<Self> {
-                match byte { $($value => Some(Self::$variant),)+ _ => None }
-            }
-
-            /// The name used in documents and messages.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-    };
-}
-pub(crate) use wire_enum;
-
-wire_enum! {
-    /// What a request asks for.
-    Opcode {
-        /// First request of a connection: who, which shard, authentication.
-        Hello = 0, "HELLO";
-        /// Read a value, through the cache.
-        Get = 1, "GET";
-        /// Write a value, through to the origin.
-        Put = 2, "PUT";
-        /// Delete a row, through to the origin.
-        Delete = 3, "DELETE";
-        /// Write if the version is still current.
-        Cas = 4, "CAS";
-        /// Give a cached value a new lifetime.
-        Touch = 5, "TOUCH";
-        /// Drop the cached value; the origin is left alone.
-        Invalidate = 6, "INVALIDATE";
-        /// Deep health check of the shard and its way to the origin.
-        Ping = 7, "PING";
-        /// The cluster map.
-        Map = 8, "MAP";
-        /// Counters of the server.
-        Stats = 9, "STATS";
-    }
-}
-
-wire_enum! {
-    /// How a request ended.
-    Status {
-        /// Done.
-        Ok = 0, "OK";
-        /// No such row.
-        NotFound = 1, "NOT_FOUND";
-        /// CAS: another version is current; it is in `cas_version` (0: unknown).
-        VersionMismatch = 2, "VERSION_MISMATCH";
-        /// A forwarded request reached a server that is not the owner; `cas_version` is its map epoch.
-        NotOwner = 3, "NOT_OWNER";
-        /// Too much work; try again after `retry_after_ms`.
-        Overloaded = 4, "OVERLOADED";
-        /// The database can't be reached; nothing was done.
-        OriginUnavailable = 5, "ORIGIN_UNAVAILABLE";
-        /// The database refused; the value is its message. Nothing was done.
-        OriginRejected = 6, "ORIGIN_REJECTED";
-        /// A write was sent to the database and no answer came: it may or may not have happened.
-        OutcomeUnknown = 7, "OUTCOME_UNKNOWN";
-        /// The request's deadline passed before it was begun; nothing was done.
-        DeadlineExceeded = 8, "DEADLINE_EXCEEDED";
-        /// This server can't serve the partition now; try another of the group.
-        Unavailable = 9, "UNAVAILABLE";
-        /// No keyspace of this id is configured.
-        UnknownKeyspace = 10, "UNKNOWN_KEYSPACE";
-        /// No such opcode.
-        UnknownOpcode = 11, "UNKNOWN_OPCODE";
-        /// Key or value over the limit; the value of the reply says which limit.
-        TooLarge = 12, "TOO_LARGE";
-        /// The frame can't be understood; the connection is closed after this reply.
-        Malformed = 13, "MALFORMED";
-        /// Another protocol version; the connection is closed after this reply.
-        UnsupportedVersion = 14, "UNSUPPORTED_VERSION";
-        /// A secret is set: the value is a nonce to answer in a second HELLO.
-        AuthRequired = 15, "AUTH_REQUIRED";
-        /// The proof was wrong; the connection is closed after this reply.
-        AuthFailed = 16, "AUTH_FAILED";
-        /// The server is stopping: go to a stand-in.
-        ShuttingDown = 17, "SHUTTING_DOWN";
-        /// The keyspace has no statement for this operation.
-        NotSupported = 18, "NOT_SUPPORTED";
-        /// HELLO asked for a shard that this server does not have.
-        NoSuchShard = 19, "NO_SUCH_SHARD";
-    }
 }
 
 /// Why the bytes at the head of a stream are no frame.

@@ -7,7 +7,9 @@
 //! ```text
 //! hash.rs        key → 64-bit hash → partition → shard
 //! placement.rs   partition → servers in order of rank
-//! map.rs         ranks + server states → owner of each partition; the map as sent
+//! map.rs         ranks + server states → owner of each partition; the map
+//! wire_map.rs    the map as an archive
+//! codes.rs       opcodes and statuses
 //! frame.rs       TCP: 32-byte request and response headers, key, value
 //! hello.rs       TCP: first exchange on a connection, authentication
 //! body.rs        TCP: values of PING and STATS
@@ -17,6 +19,7 @@
 
 pub mod auth;
 pub mod body;
+mod codes;
 pub mod control;
 pub mod frame;
 pub mod hash;
@@ -24,6 +27,7 @@ pub mod hello;
 pub mod map;
 pub mod placement;
 pub mod time;
+pub mod wire_map;
 
 /// Protocol version in every header. A party answers another version with
 /// [`frame::Status::UnsupportedVersion`] (TCP) or drops it (UDP).

@@ -1,0 +1,191 @@
+//! The map as it lies on the wire: an rkyv archive of [`WireMap`], and the way to and from
+//! [`ClusterMap`].
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use rkyv::rancor::Failure;
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::map::{
+    ClusterMap, MapEpoch, MapError, Ownership, ServerInfo, ServerState, ServerStatus, Topology,
+    fingerprint,
+};
+
+impl ClusterMap {
+    /// The map as sent: an rkyv archive of [`WireMap`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let wire = WireMap::from(self);
+        let Ok(bytes) = rkyv::to_bytes::<Failure>(&wire) else {
+            // Serialising owned vectors into memory has no way to fail.
+            unreachable!("a map is always serialisable")
+        };
+        bytes.into_vec()
+    }
+
+    /// Reads a map as sent, and derives ranks and owners afresh.
+    ///
+    /// # Errors
+    /// [`MapError`] if the archive is damaged, its numbers are out of range, its topology id
+    /// is not that of its servers, or the owners that it lists are not those that follow
+    /// from its states.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MapError> {
+        let wire = rkyv::from_bytes::<WireMap, Failure>(bytes).map_err(|_| MapError::Archive)?;
+        let utf8 = |bytes: Vec<u8>| {
+            String::from_utf8(bytes).map_err(|_| MapError::Unsound("a name is not UTF-8"))
+        };
+        let mut servers = Vec::with_capacity(wire.servers.len());
+        let mut statuses = Vec::with_capacity(wire.servers.len());
+        for server in wire.servers {
+            servers.push(ServerInfo {
+                name: utf8(server.name)?,
+                group: server.group,
+                weight: server.weight,
+                shards: server.shards,
+                address: address_from_wire(server.ip, server.port),
+            });
+            statuses.push(server.status.read()?);
+        }
+        let master = address_from_wire(wire.master_ip, wire.master_port);
+        let name = utf8(wire.name)?;
+        // Both before the ranks are computed: a damaged map costs no more than its bytes.
+        if wire.owners.len() != wire.partitions as usize {
+            return Err(MapError::Unsound("there must be one owner entry per partition"));
+        }
+        if wire.topology_id != fingerprint(&name, master, &servers, wire.partitions) {
+            return Err(MapError::Unsound("the topology id is not that of the servers listed"));
+        }
+        let topology = Topology::new(name, master, servers, wire.partitions)?;
+        let map = Self::new(Arc::new(topology), MapEpoch::from_u64(wire.epoch), statuses);
+        let same = map.owners.iter().zip(&wire.owners).all(|(a, b)| WirePartition::from(a) == *b);
+        if !same {
+            return Err(MapError::Unsound("the owners do not follow from the states"));
+        }
+        Ok(map)
+    }
+}
+
+/// The map as it lies on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireMap {
+    /// [`MapEpoch::to_u64`].
+    pub epoch: u64,
+    /// [`Topology::id`].
+    pub topology_id: u64,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// Servers, by id.
+    pub servers: Vec<WireServer>,
+    /// Owners, by partition.
+    pub owners: Vec<WirePartition>,
+    /// Name of the cluster, UTF-8.
+    pub name: Vec<u8>,
+    /// IPv6 address of the master (IPv4 mapped).
+    pub master_ip: [u8; 16],
+    /// UDP and TCP port of the master.
+    pub master_port: u16,
+}
+
+/// A server within [`WireMap`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireServer {
+    /// Name, UTF-8.
+    pub name: Vec<u8>,
+    /// IPv6 address (IPv4 mapped).
+    pub ip: [u8; 16],
+    /// Port.
+    pub port: u16,
+    /// Failover group.
+    pub group: u16,
+    /// Weight.
+    pub weight: u16,
+    /// Shards.
+    pub shards: u16,
+    /// State.
+    pub status: WireStatus,
+}
+
+/// [`ServerStatus`] as it lies on the wire, in maps and announcements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireStatus {
+    /// [`MapEpoch::to_u64`] of `since`.
+    pub since: u64,
+    /// Incarnation.
+    pub boot_id: u64,
+    /// A [`ServerState`].
+    pub state: u8,
+}
+
+/// [`Ownership`] as it lies on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WirePartition {
+    /// [`MapEpoch::to_u64`].
+    pub epoch: u64,
+    /// Home.
+    pub home: u16,
+    /// Owner, or [`NO_SERVER`].
+    pub owner: u16,
+    /// Stand-in, or [`NO_SERVER`].
+    pub stand_in: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+impl WireStatus {
+    pub(crate) fn read(self) -> Result<ServerStatus, MapError> {
+        let state = ServerState::from_wire(self.state)
+            .ok_or(MapError::Unsound("a server's state must be 0 to 3"))?;
+        Ok(ServerStatus { state, since: MapEpoch::from_u64(self.since), boot_id: self.boot_id })
+    }
+}
+
+impl From<&ServerStatus> for WireStatus {
+    fn from(status: &ServerStatus) -> Self {
+        Self { since: status.since.to_u64(), boot_id: status.boot_id, state: status.state as u8 }
+    }
+}
+
+impl From<&Ownership> for WirePartition {
+    fn from(o: &Ownership) -> Self {
+        let (home, owner, stand_in) = (o.home, o.owner, o.stand_in);
+        Self { epoch: o.epoch.to_u64(), home, owner, stand_in, reserved: 0 }
+    }
+}
+
+impl From<&ClusterMap> for WireMap {
+    fn from(map: &ClusterMap) -> Self {
+        let topology = &map.topology;
+        let servers =
+            topology.servers.iter().zip(map.statuses()).map(|(info, status)| WireServer {
+                name: info.name.clone().into_bytes(),
+                ip: ip_to_wire(info.address.ip()),
+                port: info.address.port(),
+                group: info.group,
+                weight: info.weight,
+                shards: info.shards,
+                status: status.into(),
+            });
+        Self {
+            epoch: map.epoch.to_u64(),
+            topology_id: topology.id,
+            partitions: topology.partitions,
+            servers: servers.collect(),
+            owners: map.owners.iter().map(WirePartition::from).collect(),
+            name: topology.name.clone().into_bytes(),
+            master_ip: ip_to_wire(topology.master.ip()),
+            master_port: topology.master.port(),
+        }
+    }
+}
+
+fn ip_to_wire(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn address_from_wire(ip: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port)
+}
