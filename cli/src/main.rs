@@ -38,6 +38,8 @@ enum Command {
     Master(roles::MasterArgs),
     /// Show a cluster that loses a server and does not lose a request.
     Demo(standin_loadgen::demo::DemoArgs),
+    /// Drive load against a running cluster and measure it.
+    Load(standin_loadgen::load::LoadArgs),
     /// Read a value.
     Get(data::GetArgs),
     /// Write a value.
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Command::Server(args) => roles::server(&args),
         Command::Master(args) => roles::master(&args),
         Command::Demo(args) => standin_loadgen::demo::main(&args),
+        Command::Load(args) => standin_loadgen::load::main(&args),
         Command::Get(args) => data::get(&args),
         Command::Put(args) => data::put(&args),
         Command::Delete(args) => data::delete(&args),

@@ -1,13 +1,19 @@
-//! SIGINT, SIGTERM and SIGHUP ask a run to end; a second one ends the program at once (its
-//! children die with it).
+//! SIGINT, SIGTERM and SIGHUP ask a run to end. One that comes more than two seconds later
+//! ends the program at once (its children die with it): a run that hangs can still be ended,
+//! and a signal that is sent twice, as `timeout` does, leaves nothing behind.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
+
+/// Between two looks at the flag, and how many of them make the two seconds.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 20;
 
 /// Notes interrupts while it lives.
 #[derive(Debug)]
@@ -20,16 +26,21 @@ impl Interrupt {
     /// Begins to listen.
     ///
     /// # Errors
-    /// The system refuses a handler.
+    /// The system refuses a handler or a thread.
     pub fn listen() -> io::Result<Self> {
         let is_set = Arc::new(AtomicBool::new(false));
-        let mut registered = Vec::new();
+        let is_urgent = Arc::new(AtomicBool::new(false));
+        let mut interrupt = Self { is_set, registered: Vec::new() };
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // The order matters: the second signal finds the flag set.
-            registered.push(flag::register_conditional_default(signal, Arc::clone(&is_set))?);
-            registered.push(flag::register(signal, Arc::clone(&is_set))?);
+            let id = flag::register_conditional_default(signal, Arc::clone(&is_urgent))?;
+            interrupt.registered.push(id);
+            let id = flag::register(signal, Arc::clone(&interrupt.is_set))?;
+            interrupt.registered.push(id);
         }
-        Ok(Self { is_set, registered })
+        let is_set = Arc::downgrade(&interrupt.is_set);
+        let thread = std::thread::Builder::new().name("interrupt".to_owned());
+        thread.spawn(move || grow_urgent(&is_set, &is_urgent))?;
+        Ok(interrupt)
     }
 
     /// Whether the run is to end.
@@ -44,5 +55,18 @@ impl Drop for Interrupt {
         for id in self.registered.drain(..) {
             signal_hook::low_level::unregister(id);
         }
+    }
+}
+
+fn grow_urgent(is_set: &Weak<AtomicBool>, is_urgent: &AtomicBool) {
+    let mut looks = 0;
+    while let Some(flag) = is_set.upgrade() {
+        looks += u32::from(flag.load(Ordering::Acquire));
+        drop(flag);
+        if looks > LOOKS {
+            is_urgent.store(true, Ordering::Release);
+            return;
+        }
+        std::thread::park_timeout(LOOK);
     }
 }

@@ -83,8 +83,8 @@ pub enum DemoError {
     /// The HDR log.
     #[error(transparent)]
     HdrLog(#[from] crate::recorder::HdrLogError),
-    /// The user has interrupted it; nothing is left of it.
-    #[error("interrupted; the cluster is stopped and its folder removed")]
+    /// The user has interrupted it; its processes have ended, and its folder is gone unless kept.
+    #[error("interrupted; the cluster is stopped")]
     Interrupted,
 }
 

@@ -8,6 +8,7 @@ use super::script::{PHASES, Played};
 use super::story::StoryKind;
 use crate::observer::StatsReading;
 use crate::recorder::{FailureKind, Recording, TimelinePoint};
+use crate::report::figures::LATE_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
 
 /// With what the demo ran.
@@ -53,7 +54,7 @@ pub struct EventReport {
 pub struct OriginPoint {
     /// Milliseconds since the start.
     pub t_ms: f64,
-    /// Fetches per second since the point before.
+    /// Fetches per second over the last readings before it.
     pub reads_per_s: f64,
 }
 
@@ -178,6 +179,13 @@ impl DemoReport {
         for quote in &self.quotes {
             text += &format!("  {quote}\n");
         }
+        if self.lateness_p99_us > LATE_US_MAX {
+            text += &format!(
+                "  This machine was busy: requests were sent {} ms late at p99, which is part of the\n  \
+                 latencies above.\n",
+                table::millis(self.lateness_p99_us)
+            );
+        }
         text += &format!("  {}\n", self.verdict());
         text + &format!("\nReport: {}", self.files)
     }
@@ -212,12 +220,14 @@ fn reads_between(
 }
 
 fn origin_timeline(readings: &[StatsReading], t_ms: &impl Fn(Micros) -> f64) -> Vec<OriginPoint> {
-    let steps = readings.windows(2).filter_map(|pair| {
-        let seconds = pair[1].at.since(pair[0].at).as_secs_f64();
+    // Servers publish their counters a few times a second: over a single step of ours they
+    // would seem to swing.
+    let steps = readings.windows(4).filter_map(|window| {
+        let seconds = window[3].at.since(window[0].at).as_secs_f64();
         // Readings on demand follow each other closely; a rate over so little is noise.
-        let reads = pair[1].origin_reads.saturating_sub(pair[0].origin_reads) as f64;
-        (seconds >= 0.1)
-            .then(|| OriginPoint { t_ms: t_ms(pair[1].at), reads_per_s: reads / seconds })
+        let reads = window[3].origin_reads.saturating_sub(window[0].origin_reads) as f64;
+        (seconds >= 0.3)
+            .then(|| OriginPoint { t_ms: t_ms(window[3].at), reads_per_s: reads / seconds })
     });
     steps.filter(|point| point.t_ms >= 0.0).collect()
 }

@@ -24,7 +24,7 @@ use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 
 pub use options::{Closed, LoadArgs};
-pub use outcome::{Lateness, LoadReport, OperationFigures};
+pub use outcome::{Lateness, LoadReport};
 
 use crate::checker::{Checker, Initial};
 use crate::console::Console;

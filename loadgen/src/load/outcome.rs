@@ -6,12 +6,11 @@ use serde::Serialize;
 
 use super::LoadArgs;
 use crate::drive::{Pacing, Plan};
-use crate::recorder::{OpKind, PhaseRecord, Recording, TimelinePoint};
+use crate::recorder::{Recording, TimelinePoint};
+use crate::report::figures::LATE_US_MAX;
 use crate::report::table::{millis, operations, thousands};
-use crate::report::{CurvePoint, Figures, LatencyUs, Machine, figures::curve};
+use crate::report::{CurvePoint, Figures, Machine, OperationFigures, figures::curve};
 
-/// A generator that sends later than this at the 99th percentile measures itself.
-const LATE_US: u64 = 1_000;
 /// Share of its threads' time at which a generator is the bottleneck.
 const BUSY: f64 = 0.9;
 /// Share of the asked rate below which the rate was not reached.
@@ -27,17 +26,6 @@ pub struct Lateness {
     pub p99_us: u64,
     /// Longest.
     pub max_us: u64,
-}
-
-/// One kind of operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct OperationFigures {
-    /// Read or write.
-    pub name: &'static str,
-    /// Requests.
-    pub requests: u64,
-    /// Latencies.
-    pub latency_us: LatencyUs,
 }
 
 /// All of it; the JSON has these names.
@@ -100,9 +88,8 @@ impl LoadReport {
         };
         let workers = args.workers();
         let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
-        let all = recording.phases.first();
         Self {
-            operations: OpKind::ALL.map(|op| operation(op, all)).to_vec(),
+            operations: recording.phases.first().map(OperationFigures::of).unwrap_or_default(),
             warnings: warnings(asked_per_s, &total, lateness, busy),
             total,
             asked_per_s,
@@ -175,13 +162,6 @@ impl LoadReport {
     }
 }
 
-fn operation(op: OpKind, all: Option<&PhaseRecord>) -> OperationFigures {
-    let empty = crate::recorder::histogram();
-    let latency = all.map_or(&empty, |record| &record.latency[op as usize]);
-    let latency_us = LatencyUs::of(latency);
-    OperationFigures { name: op.name(), requests: latency.len(), latency_us }
-}
-
 fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) -> Vec<String> {
     let mut warnings = Vec::new();
     if busy > BUSY {
@@ -192,7 +172,7 @@ fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) 
         ));
     }
     let Some(asked) = asked else { return warnings };
-    if lateness.p99_us > LATE_US {
+    if lateness.p99_us > LATE_US_MAX {
         warnings.push(format!(
             "requests were sent {} ms late at p99: the latencies are partly the generator's own; lower \
              --rate, or use a machine of its own",

@@ -3,7 +3,10 @@
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::recorder::{Counts, PhaseRecord};
+use crate::recorder::{Counts, OpKind, PhaseRecord};
+
+/// A generator that sends later than this at the 99th percentile measures itself.
+pub const LATE_US_MAX: u64 = 1_000;
 
 /// Latencies in microseconds, from the time a request was due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -45,6 +48,17 @@ pub struct Figures {
     pub counts: Counts,
 }
 
+/// One kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct OperationFigures {
+    /// Read or write.
+    pub name: &'static str,
+    /// Requests.
+    pub requests: u64,
+    /// Latencies.
+    pub latency_us: LatencyUs,
+}
+
 /// [`Figures`] of a phase.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PhaseFigures {
@@ -53,6 +67,8 @@ pub struct PhaseFigures {
     /// Its figures.
     #[serde(flatten)]
     pub figures: Figures,
+    /// Reads and writes apart.
+    pub operations: Vec<OperationFigures>,
     /// How its latencies are distributed.
     pub percentiles: Vec<CurvePoint>,
 }
@@ -81,6 +97,19 @@ impl LatencyUs {
     pub fn of(latency: &Histogram<u64>) -> Self {
         let at = |quantile| latency.value_at_quantile(quantile);
         Self { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999), max: latency.max() }
+    }
+}
+
+impl OperationFigures {
+    /// Reads, then writes.
+    #[must_use]
+    pub fn of(record: &PhaseRecord) -> Vec<Self> {
+        let figures = |op: OpKind| {
+            let latency = &record.latency[op as usize];
+            let latency_us = LatencyUs::of(latency);
+            Self { name: op.name(), requests: latency.len(), latency_us }
+        };
+        OpKind::ALL.map(figures).to_vec()
     }
 }
 
@@ -120,7 +149,8 @@ impl PhaseFigures {
     ) -> Self {
         let latency = record.all();
         let figures = Figures::new(record.counts.clone(), &latency, seconds, origin_reads);
-        Self { name, figures, percentiles: curve(&latency) }
+        let operations = OperationFigures::of(record);
+        Self { name, figures, operations, percentiles: curve(&latency) }
     }
 }
 

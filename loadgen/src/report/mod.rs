@@ -11,5 +11,5 @@ pub mod machine;
 pub mod plots;
 pub mod table;
 
-pub use figures::{CurvePoint, Figures, LatencyUs, Mark, PhaseFigures};
+pub use figures::{CurvePoint, Figures, LatencyUs, Mark, OperationFigures, PhaseFigures};
 pub use machine::Machine;

@@ -12,7 +12,9 @@ const COLOURS: [RGBColor; 4] =
     [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(148, 103, 189)];
 const MARK_COLOUR: RGBColor = RGBColor(120, 120, 120);
 /// Rows in which the marks' labels take turns, so that neighbours stay readable.
-const LABEL_ROWS: i32 = 6;
+const LABEL_ROWS: i32 = 9;
+/// A mark this share of the plot behind the one before begins again at the top.
+const LABEL_SHARE: f64 = 0.12;
 
 /// A line in a plot.
 #[derive(Debug, Clone)]
@@ -60,7 +62,7 @@ pub fn over_time(
                 chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
             }
             labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels())?;
+            legend_box(chart.configure_series_labels(), SeriesLabelPosition::UpperRight)?;
         } else {
             let mut chart = builder.build_cartesian_2d(0.0..end, 0.0..top * 1.25)?;
             chart.configure_mesh().x_desc("seconds").y_desc(unit).light_line_style(WHITE).draw()?;
@@ -74,7 +76,7 @@ pub fn over_time(
                 chart.draw_series([PathElement::new(line, MARK_COLOUR.stroke_width(1))])?;
             }
             labels(&chart.plotting_area().strip_coord_spec(), marks, end)?;
-            legend_box(chart.configure_series_labels())?;
+            legend_box(chart.configure_series_labels(), SeriesLabelPosition::UpperRight)?;
         }
         Ok(())
     })
@@ -116,7 +118,7 @@ pub fn percentiles(title: &str, curves: &[(&str, &[CurvePoint])]) -> Result<Stri
             let drawn = chart.draw_series(LineSeries::new(floored, colour.stroke_width(2)))?;
             drawn.label(&line.name).legend(move |at| legend(at, *colour));
         }
-        legend_box(chart.configure_series_labels())
+        legend_box(chart.configure_series_labels(), SeriesLabelPosition::UpperLeft)
     })
 }
 
@@ -140,12 +142,13 @@ fn legend(at: (i32, i32), colour: RGBColor) -> PathElement<(i32, i32)> {
 
 fn legend_box<'a, 'b, C: CoordTranslate>(
     mut style: plotters::chart::SeriesLabelStyle<'a, 'b, SVGBackend<'a>, C>,
+    position: SeriesLabelPosition,
 ) -> DrawResult
 where
     'a: 'b,
 {
     style
-        .position(SeriesLabelPosition::UpperRight)
+        .position(position)
         .background_style(WHITE.mix(0.85))
         .border_style(MARK_COLOUR)
         .label_font((FONT, 12))
@@ -156,10 +159,13 @@ where
 fn labels(area: &Area<'_>, marks: &[Mark], end: f64) -> DrawResult {
     let (width, _) = area.dim_in_pixel();
     let style = (FONT, 11).into_font().color(&BLACK);
-    for (row, mark) in (0..).zip(marks) {
-        let x = (mark.t_s / end * f64::from(width)) as i32 + 3;
-        let y = 2 + row % LABEL_ROWS * 12;
-        area.draw(&Text::new(mark.label.clone(), (x, y), style.clone()))?;
+    let mut row = 0;
+    let mut before_s = f64::MIN;
+    for mark in marks {
+        row = if mark.t_s - before_s > end * LABEL_SHARE { 0 } else { (row + 1) % LABEL_ROWS };
+        before_s = mark.t_s;
+        let at = ((mark.t_s / end * f64::from(width)) as i32 + 3, 2 + row * 12);
+        area.draw(&Text::new(mark.label.clone(), at, style.clone()))?;
     }
     Ok(())
 }

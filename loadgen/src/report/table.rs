@@ -107,6 +107,7 @@ mod tests {
         let phase = PhaseFigures {
             name: "after return",
             figures: figures.clone(),
+            operations: Vec::new(),
             percentiles: Vec::new(),
         };
         let table = phases(&[phase], &figures);
