@@ -5,7 +5,7 @@ use standin_protocol::time::Micros;
 
 use super::LateReply;
 use crate::origin::Call;
-use crate::store::Probe;
+use crate::store::{Located, Probe};
 
 /// A connection, as the shell names it. The node only hands it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,9 +25,20 @@ pub struct Now {
     pub wall_us: u64,
 }
 
-/// Where a request's key belongs; computed for a whole wake-up before any is served.
+/// Where a request's key belongs; found for a whole wake-up before any is aimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
+    /// Stable hash of keyspace and key.
+    pub hash: u64,
+    /// Partition.
+    pub partition: u32,
+    pub(super) located: Located,
+}
+
+/// A place with the first candidate of the index; aimed for a whole wake-up before any request
+/// is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Aimed {
     /// Stable hash of keyspace and key.
     pub hash: u64,
     /// Partition.

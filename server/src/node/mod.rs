@@ -1,14 +1,14 @@
 //! A shard's logic: what a request gets, given the map, the cache and the origin.
 //!
-//! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), serves
-//! them ([`Node::serve`]), and carries out what [`Node::poll`] asks for. A cache hit is
+//! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims
+//! them ([`Node::aim`]), serves them ([`Node::serve`]), and carries out what [`Node::poll`] asks for. A cache hit is
 //! written straight into the connection's output buffer; everything else is an [`Output`].
 //!
 //! ```text
-//! place ─► serve ─┬─ hit ──────────────────────────────► reply in the output buffer
-//!                 ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
-//!                 ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
-//!                 └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
+//! place ─► aim ─► serve ─┬─ hit ───────────────────────► reply in the output buffer
+//!                        ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
+//!                        ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
+//!                        └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
 //! serving.rs  the table        ownership.rs  maps, peers' reachability, draining
 //! keep.rs      what is kept, how long   parking.rs    writes that wait for an owner
 //! tokens.rs   what may be kept  versions.rs  versions of values
@@ -50,7 +50,7 @@ use crate::origin::{Call, Operation, Outcome};
 use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
 use counters::Counters;
-pub use interface::{ConnId, ForwardFailure, Now, Output, Place};
+pub use interface::{Aimed, ConnId, ForwardFailure, Now, Output, Place};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
@@ -182,17 +182,26 @@ impl Node {
         })
     }
 
-    /// First pass over a wake-up's requests: finds the key's place and has the processor
-    /// fetch the memory that [`Self::serve`] will read.
+    /// First pass over a wake-up's requests: where each belongs. Starts loading the key's
+    /// part of the index.
     #[inline]
     #[must_use]
     pub fn place(&self, keyspace: u8, key: &[u8]) -> Place {
         let hash = key_hash(keyspace, key);
         let partition = partition_of(hash, self.topology.partitions);
-        Place { hash, partition, probe: self.store.probe(keyspace, key) }
+        Place { hash, partition, located: self.store.locate(keyspace, key) }
     }
 
-    /// Second pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
+    /// Second pass: finds the first candidate for each, and starts loading the memory that
+    /// [`Self::serve`] will read.
+    #[inline]
+    #[must_use]
+    pub fn aim(&self, place: Place) -> Aimed {
+        let Place { hash, partition, located } = place;
+        Aimed { hash, partition, probe: self.store.aim(located) }
+    }
+
+    /// Third pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
     /// it answered at once. With `may_wait` false (the connection has too many requests
     /// waiting) a request that would have to wait is refused.
     #[inline]
@@ -201,7 +210,7 @@ impl Node {
         now: Now,
         conn: ConnId,
         request: &Request<'_>,
-        place: Place,
+        place: Aimed,
         may_wait: bool,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -249,7 +258,7 @@ impl Node {
         now: Now,
         conn: ConnId,
         request: &Request<'_>,
-        place: Place,
+        place: Aimed,
         may_wait: bool,
     ) -> Option<Answer> {
         let header = request.header;
@@ -421,13 +430,12 @@ impl Node {
         self.origin_up = up;
     }
 
-    /// Copies the store's figures to [`Self::counters`]. Walks the index's tables: for once a
-    /// second, not for every turn.
+    /// Copies the store's figures to [`Self::counters`].
     pub fn refresh_counters(&mut self) {
-        let store = self.store.stats();
-        self.counters.items = store.items;
-        self.counters.items_bytes = store.live_bytes;
-        self.counters.evicted = store.evicted;
+        let (items, items_bytes, evicted) = self.store.counts();
+        self.counters.items = items;
+        self.counters.items_bytes = items_bytes;
+        self.counters.evicted = evicted;
     }
 
     fn ping(&self) -> Answer {

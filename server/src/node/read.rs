@@ -12,7 +12,7 @@ use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
 use super::tokens::FillToken;
-use super::{CallState, Name, Node, Now, PendingKey, Place};
+use super::{Aimed, CallState, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
 
 /// The fetch that runs for a key, and the reads that came too late for it.
@@ -159,7 +159,7 @@ impl Node {
         &mut self,
         now: Now,
         request: &Request<'_>,
-        place: Place,
+        place: Aimed,
     ) -> Option<Answer> {
         let state = self.partitions[place.partition as usize];
         if state.serving == Serving::Unowned {
@@ -185,7 +185,7 @@ impl Node {
     }
 
     /// Drops a cached value, and what fetches under way may bring of it.
-    pub(super) fn invalidate(&mut self, request: &Request<'_>, place: Place) -> Answer {
+    pub(super) fn invalidate(&mut self, request: &Request<'_>, place: Aimed) -> Answer {
         self.tokens.disturb(place.hash);
         self.store.remove(request.header.keyspace, request.key);
         Answer::status(Status::Ok)

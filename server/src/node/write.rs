@@ -1,5 +1,9 @@
 //! Writes: through to the origin first, then the cache; one at a time per key, so that
 //! what the cache keeps is what the origin holds (scenario 15).
+//!
+//! Until a write is done the cache answers with the value before it: nobody has been told of
+//! the new one yet. When it is done, that value is replaced or goes, unless the origin has
+//! certainly not executed the write.
 
 use standin_protocol::frame::{Opcode, Status, response_flags};
 
@@ -54,7 +58,6 @@ impl Node {
             _ => Operation::Put { value },
         };
         let token = self.tokens.begin_write(hash);
-        self.store.remove(header.keyspace, &row);
         let generation = self.partitions[partition].generation;
         let state = CallState::Write { pending: key, token, generation, outdated: false };
         self.submit(state, header.keyspace, operation, row, deadline);
@@ -104,6 +107,11 @@ impl Node {
         let (header, opcode, row) = (pending.header, pending.opcode, pending.key.clone());
         let (partition, value) = (pending.partition as usize, pending.value.clone());
         let name = Self::name(header.keyspace, &row);
+        let mut is_replaced = false;
+        let is_executed = match &outcome {
+            Outcome::Failed(failure) => *failure == Failure::OutcomeUnknown,
+            _ => true,
+        };
         match outcome {
             Outcome::Written { rows: 0 } if opcode == Opcode::Delete => {
                 self.reply(key, Reply::status(Status::NotFound));
@@ -118,6 +126,7 @@ impl Node {
                     true => self.keep(now, &header, &row, Some(&value), state.serving),
                     false => None,
                 };
+                is_replaced = kept.is_some();
                 self.counters.fills_refused += u64::from(cacheable && kept.is_none());
                 let now_ms = now.mono.as_millis();
                 let reply = Reply {
@@ -130,6 +139,9 @@ impl Node {
             }
             Outcome::Failed(failure) => self.reply(key, failure_reply(&failure, true)),
             Outcome::Value(_) => debug_assert!(false, "a write is not answered by a value"),
+        }
+        if is_executed && !is_replaced {
+            self.store.remove(header.keyspace, &row);
         }
         self.start_next_write(now, &name);
     }

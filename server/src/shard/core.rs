@@ -24,7 +24,7 @@ use super::handshake::Greeting;
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
-use crate::node::{ConnId, LateReply, Node, Now, Output};
+use crate::node::{Aimed, ConnId, LateReply, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
 
 new_key_type! {
@@ -107,6 +107,10 @@ struct Conn {
     /// Bytes of a refused frame that are still to come.
     skip: u64,
     output: Vec<u8>,
+    /// Bytes that the loop is sending.
+    sending_bytes: usize,
+    /// Of both, as last counted in [`Core::unsent_bytes`].
+    unsent_bytes: usize,
     /// In the loop's list of connections to flush.
     dirty: bool,
     in_flight: u32,
@@ -128,17 +132,22 @@ pub struct Core {
     conns: SlotMap<ConnKey, Conn>,
     accepted: u32,
     staged: Vec<Staged>,
+    aimed: Vec<Aimed>,
     inputs_staged: Vec<ConnKey>,
     ended: Vec<ConnKey>,
     pub(super) links: Links,
     pub(super) io: VecDeque<Io>,
     limits: FrameLimits,
     output_bytes_max: usize,
+    /// Replies that connections have not taken yet, where there are many.
+    unsent_bytes: usize,
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
 }
 
+/// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
+const FULL_OUTPUTS: usize = 64;
 /// How often connections are checked for stalled handshakes and the store is counted.
 const SWEEP: std::time::Duration = std::time::Duration::from_millis(500);
 /// How often counters are published.
@@ -156,12 +165,14 @@ impl Core {
             conns: SlotMap::with_key(),
             accepted: 0,
             staged: Vec::new(),
+            aimed: Vec::new(),
             inputs_staged: Vec::new(),
             ended: Vec::new(),
             links: Links::default(),
             io: VecDeque::new(),
             limits,
             output_bytes_max,
+            unsent_bytes: 0,
             stopping: false,
             swept: now,
             refreshed: now,
@@ -200,6 +211,7 @@ impl Core {
         let conn = self.conns.remove(key)?;
         let Kind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
+        self.unsent_bytes -= conn.unsent_bytes;
         Some(HandedOver { greeting, input: conn.input, output: conn.output })
     }
 
@@ -212,6 +224,8 @@ impl Core {
             held: Vec::new(),
             skip: 0,
             output: Vec::new(),
+            sending_bytes: 0,
+            unsent_bytes: 0,
             dirty: false,
             in_flight: 0,
             unfinished_since: Some(now),
@@ -230,6 +244,7 @@ impl Core {
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };
+                let place = self.node.aim(place);
                 if self.node.serve(now, id, &request, place, true, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
                 {
@@ -281,8 +296,10 @@ impl Core {
         let key = ConnKey::from(KeyData::from_ffi(id.conn));
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);
-        // What was already in flight when the output was full must not grow it for ever.
-        if conn.output.len() > self.output_bytes_max * 2 && reply.is_read() {
+        // What was in flight already when the output became full may still come, but not
+        // from everybody at once.
+        let is_full = conn.output.len() > self.output_bytes_max * 2;
+        if is_full && self.unsent_bytes > self.output_bytes_max * FULL_OUTPUTS && reply.is_read() {
             self.node.counters.overloaded += 1;
             reply.overload();
         }
@@ -319,6 +336,7 @@ impl Core {
     /// as asked.
     pub fn closed(&mut self, now: Now, key: ConnKey) {
         let Some(conn) = self.conns.remove(key) else { return };
+        self.unsent_bytes -= conn.unsent_bytes;
         match conn.kind {
             Kind::Accepted(_) => {
                 self.accepted -= 1;
@@ -398,6 +416,8 @@ impl Core {
         conn.dirty = false;
         debug_assert!(sending.is_empty(), "the last send is done");
         std::mem::swap(&mut conn.output, sending);
+        conn.sending_bytes = sending.len();
+        let was_counted = conn.unsent_bytes > 0;
         if conn.paused && !conn.closing {
             conn.paused = false;
             // The time for an unfinished frame begins anew: it could not be read.
@@ -407,6 +427,9 @@ impl Core {
             }
             self.io.push_back(Io::Resume(key));
             self.read_input(now, key);
+        }
+        if was_counted {
+            self.pause_if_full(key);
         }
     }
 

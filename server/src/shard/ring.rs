@@ -1,79 +1,28 @@
 //! The io_uring loop: one ring, multishot accept and receive into the ring's buffers, one
 //! send per connection and wake-up, everything of a wake-up before the next wait.
 
+mod operations;
+
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::net::TcpListener;
+use std::os::fd::{FromRawFd, OwnedFd};
 
-use io_uring::squeue::Flags;
-use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, squeue};
 use slotmap::SecondaryMap;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::buffers::{BufferRing, GROUP};
-use super::core::{Buffers as _, ConnKey, Core, Io, ReceiveMode, empty};
+use self::operations::{Op, Socket};
+use super::buffers::BufferRing;
+use super::core::{Buffers as _, ConnKey, Core, Io, empty};
 use super::mailbox::Message;
 use super::{LoopError, LoopLag, now, sockets};
 use crate::node::Now;
 
 const SUBMISSIONS: u32 = 1_024;
 const COMPLETIONS: u32 = 8_192;
-
-/// What a completion belongs to: the upper half of its user data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-enum Op {
-    Accept = 0,
-    Wake = 1,
-    Receive = 2,
-    Send = 3,
-    Connect = 4,
-    Cancel = 5,
-}
-
-impl Op {
-    fn with(self, index: u32) -> u64 {
-        u64::from(self as u32) << 32 | u64::from(index)
-    }
-
-    fn from_user_data(data: u64) -> (Option<Self>, u32) {
-        let op = match data >> 32 {
-            0 => Some(Self::Accept),
-            1 => Some(Self::Wake),
-            2 => Some(Self::Receive),
-            3 => Some(Self::Send),
-            4 => Some(Self::Connect),
-            5 => Some(Self::Cancel),
-            _ => None,
-        };
-        #[expect(clippy::cast_possible_truncation, reason = "the lower half is the index")]
-        let index = data as u32;
-        (op, index)
-    }
-}
-
-/// A socket and the kernel's operations on it. Its slot is used again only when none is
-/// left, so an index in a completion always means this socket.
-struct Socket {
-    fd: OwnedFd,
-    key: ConnKey,
-    operations: u32,
-    receiving: bool,
-    paused: bool,
-    sending: Vec<u8>,
-    sent: usize,
-    is_sending: bool,
-    /// Close when the output is sent, at the latest at this time.
-    close_by: Option<Micros>,
-    is_shut: bool,
-    /// Where it is being connected to.
-    address: Option<Box<socket2::SockAddr>>,
-    /// The shard it moves to as soon as no operation is under way.
-    moves_to: Option<u16>,
-}
 
 /// An io_uring instance set up as the loop needs it, with its buffers.
 pub(super) struct Ring {
@@ -148,7 +97,7 @@ impl Loop {
             self.core.context.mailboxes.0[usize::from(self.core.context.shard)].awake();
             completions.extend(self.ring.completion());
             for entry in completions.drain(..) {
-                self.complete(turn, &entry)?;
+                self.complete(turn, &entry);
             }
             self.read_mail(turn);
             self.core.serve_staged(turn, &self.buffers);
@@ -197,9 +146,16 @@ impl Loop {
         }
     }
 
-    fn complete(&mut self, now: Now, entry: &cqueue::Entry) -> Result<(), LoopError> {
+    fn complete(&mut self, now: Now, entry: &cqueue::Entry) {
         let more = cqueue::more(entry.flags());
         let (op, index) = Op::from_user_data(entry.user_data());
+        let is_on_socket = !matches!(op, Some(Op::Accept | Op::Wake) | None);
+        if is_on_socket
+            && !more
+            && let Some(socket) = self.sockets[index as usize].as_mut()
+        {
+            socket.operations -= 1;
+        }
         match op {
             Some(Op::Accept) => {
                 self.accepting = more;
@@ -208,14 +164,13 @@ impl Loop {
             Some(Op::Wake) => self.arm_wake(),
             Some(Op::Receive) => self.received(now, index, entry, more),
             Some(Op::Send) => self.sent(now, index, entry.result()),
-            Some(Op::Connect) => {
-                self.operation_ended(now, index);
-                self.connected(now, index, entry.result());
-            }
-            Some(Op::Cancel) => self.operation_ended(now, index),
+            Some(Op::Connect) => self.connected(now, index, entry.result()),
+            Some(Op::Cancel) => {}
             None => debug_assert!(false, "user data is ours"),
         }
-        Ok(())
+        if is_on_socket && !more {
+            self.operation_ended(now, index);
+        }
     }
 
     fn accepted(&mut self, now: Now, result: i32) {
@@ -264,17 +219,17 @@ impl Loop {
                 }
             },
         }
-        if !more {
-            self.operation_ended(now, index);
-            if result != 0 {
-                self.arm_receive(index);
-            }
+        if !more && result != 0 {
+            self.arm_receive(index);
         }
     }
 
     fn sent(&mut self, now: Now, index: u32, result: i32) {
         let Some(socket) = self.sockets[index as usize].as_mut() else { return };
         socket.is_sending = false;
+        if socket.is_shut {
+            return;
+        }
         let key = socket.key;
         match usize::try_from(result) {
             Ok(bytes) => {
@@ -296,7 +251,6 @@ impl Loop {
                 self.shut(index);
             }
         }
-        self.operation_ended(now, index);
     }
 
     fn connected(&mut self, now: Now, index: u32, result: i32) {
@@ -312,7 +266,6 @@ impl Loop {
         } else {
             self.core.closed(now, key);
             self.shut(index);
-            self.release(now, index);
         }
     }
 
@@ -371,19 +324,6 @@ impl Loop {
         }
     }
 
-    fn push_send(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        let rest = &socket.sending[socket.sent..];
-        let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        let entry = opcode::Send::new(Fd(socket.fd.as_raw_fd()), rest.as_ptr(), length)
-            .flags(libc::MSG_NOSIGNAL)
-            .build()
-            .user_data(Op::Send.with(index));
-        socket.is_sending = true;
-        socket.operations += 1;
-        self.push(entry);
-    }
-
     /// Sends what is left, then shuts the socket down; the other side gets a bound for
     /// taking it.
     fn close(&mut self, now: Now, key: ConnKey) {
@@ -411,59 +351,6 @@ impl Loop {
         }
     }
 
-    /// Ends the kernel's operations on a socket; its slot is freed with the last of them.
-    fn shut(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        if socket.is_shut {
-            return;
-        }
-        socket.is_shut = true;
-        // A socket that is not connected (any more) has nothing to shut down.
-        let _ = rustix::net::shutdown(&socket.fd, rustix::net::Shutdown::Both);
-        if socket.operations > 0 {
-            let entry =
-                opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(socket.fd.as_raw_fd())).all())
-                    .build()
-                    .user_data(Op::Cancel.with(index));
-            socket.operations += 1;
-            self.push(entry);
-        }
-    }
-
-    fn operation_ended(&mut self, now: Now, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        socket.operations -= 1;
-        if let (0, false, Some(shard)) = (socket.operations, socket.is_shut, socket.moves_to) {
-            let key = socket.key;
-            return self.hand_over(key, shard);
-        }
-        self.release(now, index);
-    }
-
-    /// Frees a socket that is shut and has no operation left.
-    fn release(&mut self, now: Now, index: u32) {
-        let Some(socket) = &self.sockets[index as usize] else { return };
-        if socket.is_shut && socket.operations == 0 {
-            let key = socket.key;
-            self.core.closed(now, key);
-            self.by_key.remove(key);
-            self.sockets[index as usize] = None;
-            self.free.push(index);
-        }
-    }
-
-    fn pause(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        socket.paused = true;
-        if socket.receiving {
-            socket.operations += 1;
-            let entry = opcode::AsyncCancel::new(Op::Receive.with(index))
-                .build()
-                .user_data(Op::Cancel.with(index));
-            self.push(entry);
-        }
-    }
-
     /// Hands a connection over once the kernel has nothing to do with its socket here:
     /// before the hello is done receives are single, and only a challenge may be on its way
     /// out.
@@ -480,106 +367,6 @@ impl Loop {
         let Some(socket) = self.sockets[index as usize].take() else { return };
         let message = Message::Adopt { socket: socket.fd, connection };
         self.core.context.mailboxes.post(shard, message);
-    }
-
-    fn connect(&mut self, now: Now, key: ConnKey, address: SocketAddr) {
-        let fd = match sockets::tcp(address) {
-            Ok(fd) => fd,
-            Err(error) => {
-                warn!(%error, "no socket for a link");
-                self.core.closed(now, key);
-                return;
-            }
-        };
-        let index = self.insert(fd, key);
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        let address = socket.address.insert(Box::new(address.into()));
-        let entry =
-            opcode::Connect::new(Fd(socket.fd.as_raw_fd()), address.as_ptr().cast(), address.len())
-                .build()
-                .user_data(Op::Connect.with(index));
-        socket.operations += 1;
-        self.push(entry);
-    }
-
-    fn insert(&mut self, fd: OwnedFd, key: ConnKey) -> u32 {
-        let socket = Socket {
-            fd,
-            key,
-            operations: 0,
-            receiving: false,
-            paused: false,
-            sending: Vec::new(),
-            sent: 0,
-            is_sending: false,
-            close_by: None,
-            is_shut: false,
-            address: None,
-            moves_to: None,
-        };
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.sockets.push(None);
-            u32::try_from(self.sockets.len() - 1).unwrap_or(u32::MAX)
-        });
-        self.sockets[index as usize] = Some(socket);
-        self.by_key.insert(key, index);
-        index
-    }
-
-    fn index(&self, key: ConnKey) -> Option<u32> {
-        self.by_key.get(key).copied()
-    }
-
-    /// Multishot for settled connections; single before, so that the socket can move.
-    fn arm_receive(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
-        if socket.receiving || socket.paused || socket.is_shut {
-            return;
-        }
-        let fd = Fd(socket.fd.as_raw_fd());
-        let entry = match self.core.receive_mode(socket.key) {
-            ReceiveMode::None => return,
-            ReceiveMode::Multi => opcode::RecvMulti::new(fd, GROUP).build(),
-            ReceiveMode::Single => opcode::Recv::new(fd, std::ptr::null_mut(), 0)
-                .buf_group(GROUP)
-                .build()
-                .flags(Flags::BUFFER_SELECT),
-        };
-        socket.receiving = true;
-        socket.operations += 1;
-        self.push(entry.user_data(Op::Receive.with(index)));
-    }
-
-    fn arm_accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        if self.accepting || self.stop_by.is_some() {
-            return;
-        }
-        self.accepting = true;
-        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(Op::Accept.with(0));
-        self.push(entry);
-    }
-
-    fn arm_wake(&mut self) {
-        let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
-        let fd: RawFd = mailbox.wake_fd().as_raw_fd();
-        let entry = opcode::Read::new(Fd(fd), std::ptr::from_mut(&mut *self.wake_count).cast(), 8)
-            .build()
-            .user_data(Op::Wake.with(0));
-        self.push(entry);
-    }
-
-    fn push(&mut self, entry: squeue::Entry) {
-        // SAFETY: what an entry points to (a socket's `sending`, `address` or descriptor, the
-        // wake counter, the registered buffers) stays in place until its completion: sockets
-        // are freed with their last operation, and `drop` ends all operations first.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        if pushed.is_err() {
-            self.backlog.push_back(entry);
-        }
     }
 
     fn is_finished(&self, now: Now) -> bool {

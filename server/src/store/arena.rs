@@ -10,10 +10,13 @@
 //! by the write position of the offset's segment, so a wrong offset reads nothing outside what was
 //! written. Which items are live, and which segments may be written, is decided elsewhere.
 
+use std::ops::Range;
+
 use memmap2::{Advice, MmapMut};
 
 use super::StoreError;
 use super::item::{Bases, HEADER_BYTES_MAX, Header, count_use};
+use super::prefetch::prefetch;
 
 /// One segment's book-keeping.
 #[derive(Clone, Copy, Default)]
@@ -33,10 +36,21 @@ pub(super) struct Segment {
 
 /// An item in the arena.
 pub(super) struct View<'a> {
+    /// Where it begins in the arena.
+    at: usize,
     pub header: Header,
     pub header_bytes: usize,
     pub key: &'a [u8],
     pub value: &'a [u8],
+}
+
+impl View<'_> {
+    /// Where the value lies in the arena.
+    #[inline]
+    pub(super) fn value_range(&self) -> Range<usize> {
+        let start = self.at + self.header_bytes + self.header.key_bytes;
+        start..start + self.header.value_bytes
+    }
 }
 
 /// See the file's head.
@@ -84,7 +98,13 @@ impl Arena {
         let bytes = self.map.get(at..end)?;
         let (header, header_bytes) = Header::decode(bytes, &segment.bases)?;
         let (key, rest) = bytes.get(header_bytes..)?.split_at_checked(header.key_bytes)?;
-        Some(View { header, header_bytes, key, value: rest.get(..header.value_bytes)? })
+        Some(View { at, header, header_bytes, key, value: rest.get(..header.value_bytes)? })
+    }
+
+    /// What lies there; empty where nothing can.
+    #[inline]
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.map.get(range).unwrap_or_default()
     }
 
     /// Whether the item at `offset` has this key.
@@ -208,20 +228,11 @@ impl Arena {
     /// Starts loading the cache lines of an item of about `bytes`.
     #[inline]
     pub(super) fn prefetch(&self, offset: u32, bytes: usize) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let at = (offset as usize) << self.unit_log2;
-            // The map is page-aligned, so lines of the map are lines of memory.
-            for line in (at & !63..at + bytes).step_by(64) {
-                let line = self.map.as_ptr().wrapping_add(line).cast::<i8>();
-                // SAFETY: a prefetch is a hint: it reads nothing into the program and faults on no
-                // address, mapped or not; SSE is part of x86_64.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(line) };
-            }
+        let at = (offset as usize) << self.unit_log2;
+        // The map is page-aligned, so lines of the map are lines of memory.
+        for line in (at & !63..at + bytes).step_by(64) {
+            prefetch(self.map.as_ptr().wrapping_add(line));
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (offset, bytes);
     }
 }
 

@@ -7,6 +7,8 @@
 
 use hashbrown::HashTable;
 
+use super::prefetch::prefetch;
+
 /// Arena bytes for which there is one table: some 256 items of 128 bytes.
 const ARENA_BYTES_PER_TABLE: usize = 32 << 10;
 
@@ -43,6 +45,13 @@ impl Index {
         let x = (hash >> 24) & 0x7fff_ffff;
         let skewed = (x * ((4 << 31) - x) / 3) >> 31;
         ((skewed * self.tables.len() as u64) >> 31) as usize
+    }
+
+    /// Starts loading the head of the hash's table.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let table: *const HashTable<u32> = &self.tables[self.table(hash)];
+        prefetch(table.cast());
     }
 
     /// The first offset that may be the hash's, without asking the arena. In some 14 of 15 lookups it

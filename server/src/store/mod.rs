@@ -16,14 +16,16 @@
 //! | `policy` | S3-FIFO over segments: queues, the victim, moving and evicting |
 //! | `ghost` | fingerprints of what was evicted unused |
 //!
-//! Look up sets of keys, not one: [`Store::probe`] all of them, which starts the loads, then
-//! [`Store::get`] each. Half of a lookup's cost is memory latency, and this hides it.
+//! Look up sets of keys, not one: [`Store::locate`] all of them, then [`Store::aim`] all of them,
+//! each of which starts loads, then [`Store::get`] each. Half of a lookup's cost is memory latency,
+//! and this hides it.
 
 mod arena;
 mod ghost;
 mod index;
 mod item;
 mod policy;
+mod prefetch;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -52,7 +54,13 @@ const PREFETCH_BYTES_MAX: usize = 256;
 /// `Probe::candidate` if there is none.
 const NO_CANDIDATE: u32 = u32::MAX;
 
-/// A key's place in the index, from [`Store::probe`]. Good for the same key in the same store; may be
+/// A key's part of the index, from [`Store::locate`].
+#[derive(Clone, Copy, Debug)]
+pub struct Located {
+    hash: u64,
+}
+
+/// A key's place in the index, from [`Store::aim`]. Good for the same key in the same store; may be
 /// used after other calls changed the store, and is then merely slower.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
@@ -114,11 +122,19 @@ impl Store {
         })
     }
 
-    /// First pass over a batch: hashes the key, finds the first candidate in the index and starts
-    /// loading its cache lines. Touches no item.
+    /// First pass over a batch: hashes the key and starts loading its part of the index.
     #[inline]
-    pub fn probe(&self, keyspace: u8, key: &[u8]) -> Probe {
+    pub fn locate(&self, keyspace: u8, key: &[u8]) -> Located {
         let hash = self.hash(keyspace, key);
+        self.index.prefetch(hash);
+        Located { hash }
+    }
+
+    /// Second pass: finds the first candidate in the index and starts loading its cache lines.
+    /// Touches no item.
+    #[inline]
+    pub fn aim(&self, located: Located) -> Probe {
+        let hash = located.hash;
         let candidate = match self.index.first(hash) {
             Some(offset) => {
                 self.arena.prefetch(offset, self.prefetch_bytes);
@@ -129,7 +145,13 @@ impl Store {
         Probe { hash, candidate, generation: self.generation }
     }
 
-    /// Second pass: the item under the key that was probed. An item whose version is below
+    /// Both passes at once, for a single key.
+    #[inline]
+    pub fn probe(&self, keyspace: u8, key: &[u8]) -> Probe {
+        self.aim(self.locate(keyspace, key))
+    }
+
+    /// Third pass: the item under the key that was probed. An item whose version is below
     /// `version_floor`, or that has expired, is a miss, and is removed.
     ///
     /// Raising the floor that one passes for a set of keys so drops all of them at no cost.
@@ -142,11 +164,19 @@ impl Store {
         version_floor: u64,
         now_ms: u64,
     ) -> Option<Item<'_>> {
-        let trusted = probe.generation == self.generation
-            && probe.candidate != NO_CANDIDATE
-            && self.arena.has_key(probe.candidate, keyspace, key);
-        let offset = if trusted { probe.candidate } else { self.find(probe.hash, keyspace, key)? };
-        let header = self.arena.view(offset)?.header;
+        // Decoded once: this is what a hit costs.
+        let is_current = probe.generation == self.generation && probe.candidate != NO_CANDIDATE;
+        let candidate = if is_current { self.arena.view(probe.candidate) } else { None };
+        let (offset, item) = match candidate {
+            Some(item) if item.header.keyspace == keyspace && item.key == key => {
+                (probe.candidate, item)
+            }
+            _ => {
+                let offset = self.find(probe.hash, keyspace, key)?;
+                (offset, self.arena.view(offset)?)
+            }
+        };
+        let (header, value) = (item.header, item.value_range());
         if header.version < version_floor || header.expired(now_ms) {
             self.expired += 1;
             self.unlink(probe.hash, offset);
@@ -154,7 +184,7 @@ impl Store {
         }
         self.arena.count_use(offset);
         let Header { version, expires_at_ms, negative, .. } = header;
-        Some(Item { value: self.arena.view(offset)?.value, version, expires_at_ms, negative })
+        Some(Item { value: self.arena.bytes(value), version, expires_at_ms, negative })
     }
 
     /// Stores an item, in place of what the key had. Evicts others where there is no room; the work
@@ -239,6 +269,11 @@ impl Store {
             self.link(probe.hash, Some(offset), copy);
         }
         Some(header.version)
+    }
+
+    /// Live items, their bytes, and how many were evicted so far; costs nothing.
+    pub fn counts(&self) -> (u64, u64, u64) {
+        (self.index.items() as u64, self.live_bytes, self.evicted)
     }
 
     /// Counters and sizes. Walks the index's tables: for scrapes, not for requests.

@@ -42,19 +42,47 @@ fn scenario_15_writes_of_a_key_go_one_after_the_other() {
 }
 
 #[test]
-fn a_write_takes_the_old_value_out_before_the_origin_knows() {
+fn until_a_write_is_done_the_cache_answers_with_the_value_before_it() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
     s.put(&key, b"v1");
     let write = s.call();
-    assert_eq!(s.get(&key), None, "no hit while the write is under way");
-    let fetch = s.call();
-    s.answer(&write, Outcome::Failed(Failure::Rejected("check".to_owned())));
-    let refused = s.reply();
-    assert_eq!((refused.status, &refused.value[..]), (Status::OriginRejected, &b"check"[..]));
-    s.found(&fetch, b"v0");
-    s.replies();
+    assert_eq!(s.get(&key).unwrap().value, b"v0", "nobody has been told of v1");
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key).unwrap().value, b"v1");
+}
+
+#[test]
+fn what_a_failed_write_leaves_in_the_cache() {
+    let refused = Failure::Rejected("check".to_owned());
+    for (failure, status, is_kept) in [
+        (refused, Status::OriginRejected, true),
+        (Failure::Unavailable, Status::OriginUnavailable, true),
+        (Failure::OutcomeUnknown, Status::OutcomeUnknown, false),
+    ] {
+        let mut s = Script::new();
+        let key = s.key_of(OWN);
+        s.fill(&key, b"v0");
+        s.put(&key, b"v1");
+        let write = s.call();
+        s.answer(&write, Outcome::Failed(failure));
+        assert_eq!(s.reply().status, status);
+        assert_eq!(s.get(&key).is_some(), is_kept, "{status}");
+    }
+}
+
+#[test]
+fn a_deleted_value_is_gone_when_the_delete_is_done() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    s.op(Opcode::Delete, &key, &[]);
+    let delete = s.call();
+    s.written(&delete);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key), None);
 }
 
 #[test]

@@ -199,27 +199,52 @@ impl Core {
         }
     }
 
-    /// Second pass: serves everything staged since the last call.
+    /// Second and third pass: aims everything staged since the last call, then serves it.
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         let mut staged = std::mem::take(&mut self.staged);
         let mut held = Vec::new();
-        for request in staged.drain(..) {
-            let key = request.conn;
+        let own = self.context.shard;
+        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
+        let mut aimed = std::mem::take(&mut self.aimed);
+        aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
+        for (request, place) in staged.drain(..).zip(aimed.drain(..)) {
+            let Staged { conn: key, header, .. } = request;
             let Some(conn) = self.conns.get_mut(key) else { continue };
             if conn.closing {
                 continue;
             }
+            let bytes = request.bytes(buffers, &conn.input);
             if conn.paused {
                 if conn.held.is_empty() {
                     held.push(key);
                 }
-                conn.held.extend_from_slice(request.bytes(buffers, &conn.input));
+                conn.held.extend_from_slice(bytes);
                 continue;
             }
-            self.serve(now, &request, buffers);
-            self.pause_if_full(key);
+            if !conn.dirty {
+                conn.dirty = true;
+                self.io.push_back(Io::Flush(key));
+            }
+            let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
+            // A shard that stops answers at once: the other one may be gone already.
+            let strays = shard != own && has_key(header.opcode) && !self.stopping;
+            if strays || header.opcode == Opcode::Stats as u8 {
+                let frame = bytes.to_vec();
+                self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
+                continue;
+            }
+            let (name, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
+            let frame = Request { header, key: name, value };
+            let id = ConnId { shard: own, conn: key.data().as_ffi() };
+            let may_wait = conn.in_flight < in_flight_max;
+            let done = self.node.serve(now, id, &frame, place, may_wait, &mut conn.output);
+            conn.in_flight += u32::from(!done);
+            if conn.output.len() > self.output_bytes_max {
+                self.pause_if_full(key);
+            }
         }
         self.staged = staged;
+        self.aimed = aimed;
         for key in std::mem::take(&mut self.inputs_staged) {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input.drain(..conn.staged_to);
@@ -239,55 +264,53 @@ impl Core {
         self.close_the_ended();
     }
 
-    #[inline]
-    fn serve(&mut self, now: Now, staged: &Staged, buffers: &impl Buffers) {
-        let Staged { conn: key, header, place, .. } = *staged;
+    /// What this shard's node does not answer: the server's counters, and a request for
+    /// another shard.
+    fn serve_elsewhere(
+        &mut self,
+        now: Now,
+        key: ConnKey,
+        request: &RequestHeader,
+        shard: Option<u16>,
+        frame: Vec<u8>,
+    ) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let bytes = staged.bytes(buffers, &conn.input);
-        let (key_bytes, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
-        let request = Request { header, key: key_bytes, value };
-        if !conn.dirty {
-            conn.dirty = true;
-            self.io.push_back(Io::Flush(key));
+        let reply = |status| ResponseHeader {
+            map_epoch: self.node.map_tag(),
+            ..ResponseHeader::reply_to(request, status)
+        };
+        match shard {
+            None => {
+                let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
+                let value = self.context.hub.reply(epoch, now.mono).to_bytes();
+                Response::write(reply(Status::Ok), &value, &mut conn.output);
+            }
+            Some(shard)
+                if conn.in_flight < self.context.cluster.limits.in_flight_per_connection =>
+            {
+                self.node.counters.strayed += 1;
+                conn.in_flight += 1;
+                let (from, conn) = (self.context.shard, key.data().as_ffi());
+                let message = Message::Stray { shard: from, conn, frame };
+                self.context.mailboxes.post(shard, message);
+            }
+            Some(_) => {
+                let header =
+                    ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..reply(Status::Overloaded) };
+                self.node.counters.overloaded += 1;
+                Response::write(header, &[], &mut conn.output);
+            }
         }
-        if header.opcode == Opcode::Stats as u8 {
-            let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
-            let value = self.context.hub.reply(epoch, now.mono).to_bytes();
-            let reply = ResponseHeader {
-                map_epoch: self.node.map_tag(),
-                ..ResponseHeader::reply_to(&header, Status::Ok)
-            };
-            return Response::write(reply, &value, &mut conn.output);
-        }
-        let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
-        let may_wait = conn.in_flight < self.context.cluster.limits.in_flight_per_connection;
-        let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
-        // A shard that stops answers at once: the other one may be gone already.
-        if shard == self.context.shard || !has_key(header.opcode) || self.stopping {
-            let done = self.node.serve(now, id, &request, place, may_wait, &mut conn.output);
-            conn.in_flight += u32::from(!done);
-            return;
-        }
-        self.node.counters.strayed += 1;
-        if may_wait {
-            conn.in_flight += 1;
-            let message = Message::Stray { shard: id.shard, conn: id.conn, frame: bytes.to_vec() };
-            self.context.mailboxes.post(shard, message);
-        } else {
-            self.node.counters.overloaded += 1;
-            let reply = ResponseHeader {
-                map_epoch: self.node.map_tag(),
-                retry_after_ms: RETRY_AFTER_MS,
-                ..ResponseHeader::reply_to(&header, Status::Overloaded)
-            };
-            Response::write(reply, &[], &mut conn.output);
-        }
+        self.pause_if_full(key);
     }
 
-    /// A connection that does not take its replies is served, and read, no further.
-    #[inline]
+    /// Counts a connection's unsent replies. If it does not take them, it is served, and
+    /// read, no further.
     pub(super) fn pause_if_full(&mut self, key: ConnKey) {
         let Some(conn) = self.conns.get_mut(key) else { return };
+        let unsent = conn.output.len() + conn.sending_bytes;
+        self.unsent_bytes = self.unsent_bytes - conn.unsent_bytes + unsent;
+        conn.unsent_bytes = unsent;
         if conn.output.len() > self.output_bytes_max && !conn.paused {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
