@@ -12,7 +12,7 @@
 //!   ├ machine/notices.rs   a datagram of each kind
 //!   ├ machine/probes.rs    a probe's result
 //!   ├ machine/restart.rs   what a master may say before it knows
-//!   ├ verify.rs            one server: the table Online → Verifying → Offline → Returning
+//!   ├ verify.rs, phase.rs  one server: the table Online → Verifying → Offline → Returning
 //!   ├ registry.rs          all states → epochs, announcements, acknowledgements
 //!   ├ senders.rs           incarnations and replay windows
 //!   └ state.rs             what survives a restart
@@ -22,6 +22,7 @@
 mod counters;
 mod event;
 mod machine;
+mod phase;
 mod registry;
 mod rules;
 mod senders;
@@ -32,9 +33,10 @@ mod verify;
 pub use counters::Counters;
 pub use event::{MasterEvent, OfflineReason, Reporter};
 pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
+pub use phase::{Attempt, Mark, Phase, Seen, Step};
 pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
 pub use shell::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
 pub use state::{SavedServer, State, StateError};
-pub use verify::{Mark, Phase, Seen, Step, Verify};
+pub use verify::Verify;

@@ -19,11 +19,12 @@ use standin_protocol::time::Micros;
 
 use crate::counters::Counters;
 use crate::event::{MasterEvent, OfflineReason};
+use crate::phase::{Mark, Phase, Seen, Step};
 use crate::registry::Registry;
 use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
-use crate::verify::{Mark, Phase, Seen, Step, Verify};
+use crate::verify::Verify;
 pub use orders::{Input, Output, ProbeFailure, ProbeOrder};
 use restart::Restart;
 

@@ -1,3 +1,5 @@
+//! Epochs, announcements and acknowledgements as scripts.
+
 use std::time::Duration;
 
 use standin_protocol::map::ServerInfo;

@@ -1,3 +1,5 @@
+//! The state file: round trips, damage, arbitrary bytes.
+
 use proptest::prelude::*;
 
 use super::*;

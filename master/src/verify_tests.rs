@@ -1,5 +1,7 @@
 //! The table in the head of `verify.rs`, row by row.
 
+use std::time::Duration;
+
 use super::*;
 
 const MS: u64 = 1_000;

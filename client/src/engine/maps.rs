@@ -8,7 +8,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use super::link::Place;
-use super::operations::{Current, Work};
+use super::operations::{Current, Open, Work};
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
 use crate::session::Reply;
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// Obeys a map if it is newer, at once: also for what is under way to a server that it
-    /// says is offline.
+    /// says is offline, but for writes that have been sent.
     pub(super) fn apply(&mut self, now: Micros, map: ClusterMap) {
         let Some(router) = &mut self.router else { return };
         if map.topology.id != router.map().topology.id {
@@ -121,15 +121,21 @@ impl Engine {
             self.event(ClientEvent::LeftFailover { server, by_map: true });
         }
         self.event(ClientEvent::MapApplied { epoch });
-        let is_moved = |current: Current| match current.place {
-            Place::Server { server, .. } => map.state(server) == ServerState::Offline,
+        // A server that leaves finishes what it has been sent. A write sent once more meanwhile
+        // would be done twice, and the late one over a newer write (scenario 14): it moves
+        // only when its connection has failed.
+        let is_moved = |open: &Open, current: Current| match current.place {
+            Place::Server { server, .. } => {
+                let is_sent = open.sent_on.contains(&current.conn);
+                map.state(server) == ServerState::Offline && !(open.is_write() && is_sent)
+            }
             Place::Master | Place::Seed(_) => false,
         };
         let mut moved: Vec<(u32, Current)> = self
             .open
             .iter()
             .filter(|(_, open)| matches!(open.work, Work::Operation { .. }))
-            .filter_map(|(id, open)| Some((*id, open.current.filter(|c| is_moved(*c))?)))
+            .filter_map(|(id, open)| Some((*id, open.current.filter(|c| is_moved(open, *c))?)))
             .collect();
         moved.sort_unstable_by_key(|(id, _)| *id);
         for (id, Current { place, trial, .. }) in moved {

@@ -1,3 +1,5 @@
+//! The recorder against what was recorded; its log against the histogram library's reader.
+
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::serialization::Deserializer;

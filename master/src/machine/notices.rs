@@ -12,8 +12,8 @@ use standin_protocol::time::Micros;
 
 use crate::event::{MasterEvent, Reporter};
 use crate::machine::{Machine, Waiter};
+use crate::phase::{Phase, Seen};
 use crate::senders::Standing;
-use crate::verify::{Phase, Seen};
 
 impl Machine {
     pub(super) fn on_datagram(&mut self, now: Micros, from: SocketAddr, datagram: &Datagram) {

@@ -6,7 +6,7 @@ use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
 use crate::machine::{Machine, ProbeFailure};
-use crate::verify::Seen;
+use crate::phase::Seen;
 
 impl Machine {
     pub(super) fn on_probed(

@@ -32,7 +32,7 @@ pub struct AgentConfig {
 /// What happens to the agent.
 #[derive(Debug)]
 pub enum Input {
-    /// A verified datagram from the master's address.
+    /// A datagram whose code is right; who sent it, it says itself.
     Datagram(Datagram),
     /// A shard could not reach a server (claim 15).
     Report(u16),

@@ -40,7 +40,18 @@ pub struct NodeConfig {
     pub store: StoreConfig,
 }
 
+/// Requests that wait take this much memory each, beside key and value.
+pub(super) const PENDING_BYTES: usize = 256;
+/// What all that wait may take, unless not even a few of the largest would fit.
+const PENDING_BYTES_MAX: usize = 64 << 20;
+
 impl NodeConfig {
+    /// Bytes that the requests of a shard may take while they wait: slow writes of large
+    /// values would take all memory there is.
+    pub(super) fn pending_bytes_max(&self) -> usize {
+        PENDING_BYTES_MAX.max(16 * self.store.item_bytes_max)
+    }
+
     /// The shard's share of a cluster file.
     #[must_use]
     pub fn new(

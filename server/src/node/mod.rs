@@ -24,6 +24,7 @@ mod read;
 mod reply;
 mod route;
 pub mod serving;
+mod state;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -36,12 +37,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+use slotmap::{Key as _, KeyData, SlotMap};
 use standin_config::KeyspaceConfig;
 use standin_protocol::body::PingReply;
-use standin_protocol::frame::{
-    Opcode, Request, RequestHeader, Status, request_flags, response_flags,
-};
+use standin_protocol::frame::{Opcode, Request, Status, request_flags, response_flags};
 use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
@@ -49,62 +48,16 @@ use standin_protocol::time::Micros;
 use crate::origin::{Call, Operation, Outcome};
 use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
+use config::PENDING_BYTES;
 use counters::Counters;
 pub use interface::{Aimed, ConnId, ForwardFailure, Now, Output, Place};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
 use serving::Serving;
-use tokens::{FillToken, FillTokens};
+use state::{CallKey, CallState, Name, Names, PartitionState, Pending, PendingKey};
+use tokens::FillTokens;
 use versions::Versions;
-
-new_key_type! {
-    struct PendingKey;
-    struct CallKey;
-}
-
-/// A request that waits for the origin or a peer.
-#[derive(Debug)]
-struct Pending {
-    conn: ConnId,
-    header: RequestHeader,
-    opcode: Opcode,
-    hash: u64,
-    partition: u32,
-    key: Box<[u8]>,
-    value: Bytes,
-    deadline: Micros,
-    /// It is processed here, whoever owns its partition: sending it on has failed, or it
-    /// has waited long enough for an owner.
-    here: bool,
-    /// Since when the partition's owner, as this server knows it, does not accept it.
-    refused_since: Option<Micros>,
-}
-
-/// What an origin call is for.
-#[derive(Debug)]
-enum CallState {
-    Fetch { name: Name, token: FillToken, generation: u32 },
-    Write { pending: PendingKey, token: FillToken, generation: u32, outdated: bool },
-}
-
-/// Keyspace and key in one: the name under which fetches and writes are found.
-type Name = Box<[u8]>;
-type Names<V> = HashMap<Name, V, ahash::RandomState>;
-
-/// What the shard keeps per partition; a request reads one of these.
-#[derive(Debug, Clone, Copy)]
-struct PartitionState {
-    serving: Serving,
-    /// `STAND_IN` and `PROVISIONAL` of replies.
-    flags: u8,
-    /// Rises when cached values of the partition were dropped.
-    generation: u32,
-    /// Values of a lower version are not there any more.
-    version_floor: u64,
-    /// Since when it is served as it is.
-    since: Micros,
-}
 
 /// One shard's logic and state.
 pub struct Node {
@@ -119,6 +72,8 @@ pub struct Node {
     keyspaces: Vec<Option<KeyspaceConfig>>,
     tokens: FillTokens,
     pending: SlotMap<PendingKey, Pending>,
+    /// What they take in memory, about.
+    pending_bytes: usize,
     calls: SlotMap<CallKey, CallState>,
     fetches: Names<read::Fetch>,
     writes: Names<VecDeque<PendingKey>>,
@@ -166,6 +121,7 @@ impl Node {
             keyspaces,
             tokens: FillTokens::default(),
             pending: SlotMap::with_key(),
+            pending_bytes: 0,
             calls: SlotMap::with_key(),
             fetches: HashMap::with_hasher(hashing.clone()),
             writes: HashMap::with_hasher(hashing),
@@ -308,7 +264,11 @@ impl Node {
                 _ => {}
             }
         }
-        if !may_wait || self.pending.len() >= self.config.in_flight_max {
+        let bytes = PENDING_BYTES + request.key.len() + request.value.len();
+        let bytes_max = self.config.pending_bytes_max();
+        let is_full = self.pending.len() >= self.config.in_flight_max
+            || self.pending_bytes + bytes > bytes_max;
+        if !may_wait || is_full {
             self.counters.overloaded += 1;
             return Some(Answer::overloaded());
         }
@@ -316,6 +276,7 @@ impl Node {
             0 => Micros::NEVER,
             ms => now.mono + Duration::from_millis(u64::from(ms)),
         };
+        self.pending_bytes += bytes;
         let pending = self.pending.insert(Pending {
             conn,
             header,
@@ -467,6 +428,7 @@ impl Node {
     /// The same with a value that others wait for too.
     fn reply_shared(&mut self, key: PendingKey, reply: Reply<'_>, value: Bytes) {
         let Some(pending) = self.pending.remove(key) else { return };
+        self.pending_bytes -= PENDING_BYTES + pending.key.len() + pending.value.len();
         let state = self.partitions[pending.partition as usize];
         // Processed here although it was to be sent on; meanwhile the owner may count as
         // reachable again, but it is not the owner that answers.

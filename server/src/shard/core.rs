@@ -8,9 +8,9 @@
 //! ```
 
 mod intake;
+mod interface;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +20,7 @@ use standin_protocol::time::Micros;
 
 use self::intake::Staged;
 pub(super) use self::intake::unreadable;
+pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
 use super::handshake::Greeting;
 use super::link::Link;
 use super::mailbox::Message;
@@ -30,61 +31,6 @@ use crate::origin::{Failure, Health, Outcome};
 new_key_type! {
     /// Names a connection within its shard.
     pub struct ConnKey;
-}
-
-/// Where the bytes of a staged request lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// In the loop's receive buffer of this number, which stays as it is until
-    /// [`Core::serve_staged`] returns.
-    Buffer(u16),
-    /// In the connection's own input: the request came in pieces.
-    Input,
-}
-
-/// The loop's receive buffers.
-pub trait Buffers {
-    /// The bytes received into a buffer.
-    fn bytes(&self, buffer: u16) -> &[u8];
-}
-
-/// What the loop has to do.
-#[derive(Debug)]
-pub enum Io {
-    /// Send the connection's output ([`Core::take_output`]) unless a send is under way.
-    Flush(ConnKey),
-    /// Send what is left, then close.
-    Close(ConnKey),
-    /// Make a TCP connection and say how it went ([`Core::connected`]).
-    Connect(ConnKey, SocketAddr),
-    /// Receive no more for now.
-    Pause(ConnKey),
-    /// Receive again.
-    Resume(ConnKey),
-    /// The connection is another shard's: hand it over with its socket.
-    HandOver(ConnKey, u16),
-}
-
-/// How a loop may receive from a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReceiveMode {
-    /// Not at all: it is closing, or on its way to another shard.
-    None,
-    /// Once: after the hello it may belong to another shard.
-    Single,
-    /// For as long as it lives.
-    Multi,
-}
-
-/// A connection on its way to another shard.
-#[derive(Debug)]
-pub struct HandedOver {
-    /// What has been agreed.
-    pub greeting: Greeting,
-    /// Bytes received after the hello.
-    pub input: Vec<u8>,
-    /// The reply to the hello, which the new shard sends.
-    pub output: Vec<u8>,
 }
 
 #[derive(Debug)]

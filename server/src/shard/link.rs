@@ -313,6 +313,20 @@ mod tests {
     }
 
     #[test]
+    fn answered_forwards_behind_a_late_one_ask_for_nothing() {
+        let mut link = ready();
+        let mut out = Vec::new();
+        link.send(9, get(), Micros(0), &mut out);
+        out.clear();
+        link.send(10, get(), Micros(990 * MS), &mut out);
+        let reply = response(&out, Status::Ok);
+        let answered = link.received(&reply, Micros(995 * MS), &mut Vec::new()).unwrap();
+        assert_eq!(answered.unwrap().1.unwrap().0, Some(10));
+        assert_eq!(link.tick(Micros(1_000 * MS), &mut out), Ok(vec![9]));
+        assert_eq!(link.next_deadline(), None, "a deadline in the past is a loop that spins");
+    }
+
+    #[test]
     fn no_connection_within_the_bound() {
         let mut link = link();
         assert_eq!(link.tick(Micros(99 * MS), &mut Vec::new()), Ok(vec![]));

@@ -13,9 +13,15 @@ const FOREIGN: &[(&str, &str)] = &[
     ("/Us", "ers/"),
 ];
 
+/// A test may read what lies beside the repository, says so and goes on without it.
+const READS_BESIDE: &[&str] = &["cli/tests/replay.rs"];
+
 /// Lines of one file that name such a path.
 pub(super) fn mistakes(file: &Source) -> Vec<String> {
     let mut mistakes = Vec::new();
+    if READS_BESIDE.iter().any(|path| file.path == std::path::Path::new(path)) {
+        return mistakes;
+    }
     for (index, line) in file.text.lines().enumerate() {
         for (first, second) in FOREIGN {
             let path = [*first, *second].concat();

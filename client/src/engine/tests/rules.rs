@@ -133,6 +133,24 @@ fn a_map_moves_what_is_under_way() {
     assert!(world.now.since(now) < ms(5));
 }
 
+/// Scenario 14: done twice, the late one would overwrite what was written in between.
+#[test]
+fn a_map_does_not_move_a_write_that_a_live_server_has_been_sent() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].data_delay = ms(30);
+    let op = world.submit(put());
+    world.run_for(ms(10));
+    let map = offline(&world, home);
+    let now = world.now;
+    world.engine.apply(now, map);
+    world.handle(Input::Tick);
+    let answer = world.result(op).unwrap();
+    assert_eq!((usize::from(answer.served_by), answer.sends), (home, 1));
+    assert!(world.servers[stand_in].requests.iter().all(|r| r.opcode != Opcode::Put as u8));
+    assert_eq!(usize::from(world.run(put()).unwrap().served_by), stand_in, "the next one moves");
+}
+
 #[test]
 fn seeds_are_asked_until_one_knows_the_map() {
     let groups = [0, 0, 0];

@@ -6,7 +6,7 @@ mod reads;
 mod writes;
 
 use standin_config::{ColumnType, KeyspaceConfig};
-use standin_protocol::frame::{Response, ResponseHeader, response_flags};
+use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
 use super::*;
