@@ -22,8 +22,6 @@ pub struct NodeConfig {
     pub keyspaces: Vec<KeyspaceConfig>,
     /// How long an unreachable peer is not tried again without word from the master.
     pub unreachable_hold: Duration,
-    /// Longest life of a provisional entry.
-    pub lease: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
     /// The time now.
@@ -73,7 +71,6 @@ impl NodeConfig {
             version_salt: salt + u64::from(shard),
             keyspaces: cluster.keyspaces.clone(),
             unreachable_hold: cluster.timings.failover_hold,
-            lease: cluster.timings.lease,
             park_max: cluster.timings.drain_timeout,
             started,
             ambiguity: cluster.origin.timeout * 2,

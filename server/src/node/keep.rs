@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use standin_protocol::frame::RequestHeader;
 
-use super::serving::Serving;
 use super::{Node, Now};
 use crate::store::NewItem;
 
@@ -23,10 +22,9 @@ impl Node {
         header: &RequestHeader,
         key: &[u8],
         value: Option<&[u8]>,
-        serving: Serving,
     ) -> Option<Kept> {
         let negative = value.is_none();
-        let expires_at_ms = self.expires_at_ms(header, serving, negative, now);
+        let expires_at_ms = self.expires_at_ms(header, negative, now);
         let now_ms = now.mono.as_millis();
         if expires_at_ms <= now_ms {
             return None;
@@ -43,7 +41,6 @@ impl Node {
     pub(super) fn expires_at_ms(
         &mut self,
         header: &RequestHeader,
-        serving: Serving,
         negative: bool,
         now: Now,
     ) -> u64 {
@@ -60,10 +57,7 @@ impl Node {
         self.jitter ^= self.jitter >> 7;
         self.jitter ^= self.jitter << 17;
         let jitter_max_ms = (ttl_ms / 100).saturating_mul(u64::from(keyspace.ttl_jitter_percent));
-        let mut ttl_ms = ttl_ms - self.jitter % (jitter_max_ms + 1);
-        if matches!(serving, Serving::Provisional(_)) {
-            ttl_ms = ttl_ms.min(u64::try_from(self.config.lease.as_millis()).unwrap_or(u64::MAX));
-        }
+        let ttl_ms = ttl_ms - self.jitter % (jitter_max_ms + 1);
         now.mono.as_millis().saturating_add(ttl_ms)
     }
 }

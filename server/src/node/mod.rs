@@ -174,7 +174,7 @@ impl Node {
         let header = &request.header;
         if header.opcode == Opcode::Get as u8 && !self.stopping {
             let state = self.partitions[place.partition as usize];
-            if matches!(state.serving, Serving::Cached | Serving::Provisional(_)) {
+            if state.serving == Serving::Cached {
                 let now_ms = now.mono.as_millis();
                 let found = self.store.get(
                     place.probe,

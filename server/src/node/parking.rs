@@ -1,9 +1,11 @@
-//! Writes that have to wait for a partition to get an owner.
+//! Writes that have to wait until it is clear who owns their partition.
 //!
 //! While a partition changes hands nobody may begin a write to it: one that ended after
-//! the next owner has begun to cache would leave an old value there. So writes wait for
-//! the next map. It takes milliseconds; if none comes within the bound the master is away,
-//! and writes go through to the origin all the same (lifetimes bound what that costs).
+//! the next owner has begun to cache would leave an old value there. While its owner can't
+//! be reached, that one may still answer others from its cache. So writes wait for the next
+//! map, or the master's verdict. It takes milliseconds; if none comes within the bound the
+//! master is away, and writes go through to the origin all the same (lifetimes bound what
+//! that costs).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,11 +35,12 @@ impl Parked {
 }
 
 impl Node {
-    /// Whether a write of a partition that nobody owns has been put off until the next map.
-    /// If none has come for too long, it has not, and goes through.
+    /// Whether a write has been put off until the next map or verdict. If none has come for
+    /// too long, it has not, and goes through.
     pub(super) fn park(&mut self, now: Now, key: PendingKey) -> bool {
         let Some(pending) = self.pending.get_mut(key) else { return true };
         let since = self.partitions[pending.partition as usize].since;
+        let since = pending.refused_since.map_or(since, |refused| refused.min(since));
         let retry_at = since + self.config.park_max;
         if now.mono >= retry_at {
             pending.here = true;

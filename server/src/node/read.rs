@@ -120,15 +120,14 @@ impl Node {
         let asks = waiters().find(|w| w.opcode == Opcode::Touch).or_else(|| waiters().next())?;
         let (header, key) = (asks.header, asks.key.clone());
         let state = self.partitions[asks.partition as usize];
-        let cacheable = matches!(state.serving, Serving::Cached | Serving::Provisional(_));
-        if !cacheable {
+        if state.serving != Serving::Cached {
             return None;
         }
         if state.generation != generation || !self.tokens.may_keep(token, now.mono) {
             self.counters.fills_refused += 1;
             return None;
         }
-        self.keep(now, &header, &key, value, state.serving)
+        self.keep(now, &header, &key, value)
     }
 
     fn reply_read(
@@ -162,7 +161,7 @@ impl Node {
         place: Aimed,
     ) -> Option<Answer> {
         let state = self.partitions[place.partition as usize];
-        if state.serving == Serving::Unowned {
+        if state.serving != Serving::Cached {
             return None;
         }
         let header = &request.header;
@@ -172,7 +171,7 @@ impl Node {
         if item.negative {
             return Some(Answer { flags: response_flags::HIT, ..Answer::status(Status::NotFound) });
         }
-        let expires_at_ms = self.expires_at_ms(header, state.serving, false, now);
+        let expires_at_ms = self.expires_at_ms(header, false, now);
         let version =
             self.store.touch(header.keyspace, request.key, floor, expires_at_ms, now_ms)?;
         self.counters.hits += 1;

@@ -2,9 +2,10 @@
 //! that fails (claim 15).
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::frame::{Opcode, Request, Response, Status, request_flags, response_flags};
+use standin_protocol::frame::{Request, Response, Status, request_flags, response_flags};
 
 use super::reply::Reply;
+use super::state::Pending;
 use super::{ForwardFailure, Node, Now, Output, PendingKey};
 
 impl Node {
@@ -40,10 +41,7 @@ impl Node {
             Ok(response) => response,
             Err(failure) => {
                 self.counters.forwards_failed += 1;
-                if failure == ForwardFailure::Unreachable {
-                    self.mark_unreachable(now, peer);
-                }
-                return self.process_here(now, key);
+                return self.forward_failed(now, peer, key, failure);
             }
         };
         match response.status {
@@ -52,12 +50,9 @@ impl Node {
             // nothing is kept while this server thinks that another is the owner; a write
             // waits until the two agree.
             Status::NotOwner | Status::ShuttingDown | Status::Unavailable => {
-                let opcode = self.pending.get(key).map(|pending| pending.opcode);
-                match opcode {
-                    Some(Opcode::Put | Opcode::Delete | Opcode::Cas) => {
-                        self.park_for_retry(now, key);
-                    }
-                    _ => self.process_here(now, key),
+                match self.pending.get(key).is_some_and(Pending::is_write) {
+                    true => self.park_for_retry(now, key),
+                    false => self.process_here(now, key),
                 }
             }
             status => {
@@ -70,6 +65,29 @@ impl Node {
                     retry_after_ms: response.header.retry_after_ms,
                 };
                 self.reply(key, reply);
+            }
+        }
+    }
+
+    /// Claim 15: sending was unsuccessful, so the request is processed here: a read at once, a
+    /// write as soon as the master has said who owns its partition.
+    fn forward_failed(&mut self, now: Now, peer: u16, key: PendingKey, failure: ForwardFailure) {
+        let is_write = self.pending.get(key).is_some_and(Pending::is_write);
+        match failure {
+            // The peer is alive and may yet carry it out: a second time would be one too many.
+            ForwardFailure::TimedOut if is_write => {
+                self.reply(key, Reply::status(Status::OutcomeUnknown));
+            }
+            ForwardFailure::TimedOut => self.process_here(now, key),
+            ForwardFailure::Unreachable => {
+                if let Some(pending) = self.pending.get_mut(key) {
+                    pending.refused_since.get_or_insert(now.mono);
+                }
+                self.mark_unreachable(now, peer);
+                match is_write {
+                    true => self.process(now, key),
+                    false => self.process_here(now, key),
+                }
             }
         }
     }

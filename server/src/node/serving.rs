@@ -14,8 +14,9 @@ pub enum Serving {
     Unowned,
     /// Another server owns it and is not known to be unreachable: send it on (claim 15).
     Forward(u16),
-    /// The owner can't be reached and the master has not decided yet: process, and cache
-    /// for at most the lease (claim 15).
+    /// The owner can't be reached and the master has not decided yet (claim 15). It may well
+    /// be alive and caching, so nothing is kept here: reads go through to the origin, writes
+    /// wait for the verdict.
     Provisional(u16),
 }
 

@@ -33,6 +33,12 @@ pub(super) struct Pending {
     pub(super) refused_since: Option<Micros>,
 }
 
+impl Pending {
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self.opcode, Opcode::Put | Opcode::Delete | Opcode::Cas)
+    }
+}
+
 /// What an origin call is for.
 #[derive(Debug)]
 pub(super) enum CallState {

@@ -36,15 +36,17 @@ impl Node {
             self.reply(key, Reply::status(Status::DeadlineExceeded));
             return false;
         }
-        let (partition, opcode) = (pending.partition as usize, pending.opcode);
+        let (partition, opcode, here) = (pending.partition as usize, pending.opcode, pending.here);
         // The partition may have changed hands while the write waited for its turn.
         let serving = self.partitions[partition].serving;
         match serving {
-            Serving::Forward(peer) if !pending.here => {
+            Serving::Forward(peer) if !here => {
                 self.forward(now, key, peer);
                 return false;
             }
-            Serving::Unowned if !pending.here && self.park(now, key) => return false,
+            Serving::Unowned | Serving::Provisional(_) if !here && self.park(now, key) => {
+                return false;
+            }
             _ => {}
         }
         if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
@@ -74,7 +76,7 @@ impl Node {
         let (keyspace, floor) = (pending.header.keyspace, state.version_floor);
         let wanted = pending.header.cas_version;
         let found = match state.serving {
-            Serving::Unowned => None,
+            Serving::Unowned | Serving::Provisional(_) => None,
             _ => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
         };
         match found.map(|item| (item.version, item.negative)) {
@@ -121,9 +123,9 @@ impl Node {
             }
             Outcome::Written { .. } => {
                 let state = self.partitions[partition];
-                let cacheable = matches!(state.serving, Serving::Cached | Serving::Provisional(_));
+                let cacheable = state.serving == Serving::Cached;
                 let kept = match cacheable && may_keep && state.generation == generation {
-                    true => self.keep(now, &header, &row, Some(&value), state.serving),
+                    true => self.keep(now, &header, &row, Some(&value)),
                     false => None,
                 };
                 is_replaced = kept.is_some();

@@ -15,11 +15,76 @@ fn c15_forward_then_process_and_report() {
     let fetch = s.call();
     s.found(&fetch, b"v");
     let reply = s.reply();
+    assert_eq!(reply.value, b"v");
     let stand_in = response_flags::STAND_IN | response_flags::PROVISIONAL;
     assert_eq!(reply.flags & stand_in, stand_in);
-    assert!(reply.ttl_s <= 2, "cached for a lease at most before the verdict");
-    assert_eq!(s.get(&key).unwrap().value, b"v", "and not forwarded again");
+    assert_eq!(reply.flags & response_flags::CACHED, 0, "the peer may still be the owner");
+    assert_eq!(s.get(&key), None);
+    assert_eq!(s.calls().len(), 1, "processed here, and not forwarded again");
     assert_eq!(s.reports(), 1);
+}
+
+#[test]
+fn c15_a_write_is_processed_when_the_verdict_is_in() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    assert_eq!(s.reports(), 1);
+    assert!(s.calls().is_empty(), "the peer may still answer others from its cache");
+    s.announce([ServerState::Online, ServerState::Offline]);
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key).unwrap().value, b"v1");
+}
+
+#[test]
+fn c16_a_write_goes_to_the_peer_after_all_if_the_verdict_is_online() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.node.verdict(s.now, PEER, ServerState::Online);
+    s.collect();
+    assert_eq!(s.forward().0, PEER);
+    assert!(s.calls().is_empty());
+}
+
+#[test]
+fn c15_without_a_verdict_a_write_is_processed_after_its_wait() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.advance(Duration::from_millis(600));
+    // The master says that the peer is online, but there is still no way to it: the wait goes on
+    // from when it began.
+    s.node.verdict(s.now, PEER, ServerState::Online);
+    s.collect();
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    assert!(s.calls().is_empty());
+    s.advance(Duration::from_millis(400));
+    s.collect();
+    let write = s.call();
+    s.written(&write);
+    let reply = s.reply();
+    assert_eq!((reply.status, reply.flags & response_flags::CACHED), (Status::Ok, 0));
+}
+
+#[test]
+fn a_late_answer_to_a_write_leaves_its_outcome_unknown() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::TimedOut);
+    assert_eq!(s.reply().status, Status::OutcomeUnknown);
+    assert!(s.calls().is_empty(), "the peer may yet carry it out");
 }
 
 #[test]
@@ -69,7 +134,7 @@ fn c16_an_online_verdict_ends_the_standing_in() {
     s.found(&fetch, b"v");
     s.replies();
     s.node.verdict(s.now, PEER, ServerState::Online);
-    assert_eq!(s.get(&key), None, "what was cached provisionally is gone");
+    assert_eq!(s.get(&key), None);
     assert_eq!(s.forward().0, PEER);
 }
 

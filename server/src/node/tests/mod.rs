@@ -78,7 +78,6 @@ impl Script {
             version_salt: 1,
             keyspaces: vec![keyspace(1), read_only],
             unreachable_hold: Duration::from_secs(2),
-            lease: Duration::from_secs(2),
             park_max: Duration::from_secs(1),
             started: Micros(0),
             ambiguity: Duration::from_secs(3),
