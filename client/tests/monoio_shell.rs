@@ -73,7 +73,14 @@ fn many_keys_and_the_largest_value() {
         let cluster = Cluster::start(3, None);
         runtime(driver).unwrap().block_on(async {
             let bootstrap = Bootstrap::Config(cluster.topology.clone());
-            let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
+            // A busy machine must not look like a silent server.
+            let patient = Duration::from_secs(20);
+            let config = ClientConfig {
+                attempt_timeout: patient,
+                operation_timeout: patient * 3,
+                ..ClientConfig::default()
+            };
+            let client = Client::new(config, bootstrap).unwrap();
             let keys: Vec<String> = (0..5_000).map(|n| format!("key {n}")).collect();
             for key in keys.iter().step_by(2) {
                 client.put(1, key.as_bytes(), key.clone().into_bytes(), 0).await.unwrap();

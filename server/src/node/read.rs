@@ -143,7 +143,6 @@ impl Node {
         let version = kept.map_or(0, |kept| kept.version);
         let ttl_s = kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now.mono.as_millis()));
         let (status, value) = match (pending.opcode, value) {
-            (Opcode::Cas, Some(_)) if version == 0 => (Status::Unavailable, Bytes::new()),
             (Opcode::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
             (_, None) => (Status::NotFound, Bytes::new()),
             (Opcode::Touch, Some(_)) => (Status::Ok, Bytes::new()),

@@ -253,10 +253,8 @@ fn calls_are_pipelined_on_a_connection() {
 #[test]
 fn connections_work_side_by_side_up_to_the_concurrency() {
     let Some(postgres) = Postgres::start_or_skip("connections_work_side_by_side") else { return };
-    let sleep = KeyspaceConfig {
-        get: "SELECT :key FROM pg_sleep(0.05)".to_owned(),
-        ..keyspace(2, "sleep")
-    };
+    let sleep =
+        KeyspaceConfig { get: "SELECT :key FROM pg_sleep(0.2)".to_owned(), ..keyspace(2, "sleep") };
     let time = |concurrency| {
         let config = OriginConfig { concurrency, ..postgres_config(&postgres.url(), POSTGRES_KV) };
         let bench = Bench::start(&config, &[sleep.clone(), sessions_keyspace()]).unwrap();
@@ -266,7 +264,7 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
             || matches!(sessions(&bench), Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 4),
         );
         let begin = Micros::boottime();
-        let tokens: Vec<u64> = (0..20).map(|_| bench.send(2, b"z", Operation::Get)).collect();
+        let tokens: Vec<u64> = (0..8).map(|_| bench.send(2, b"z", Operation::Get)).collect();
         for token in tokens {
             assert_eq!(bench.wait(token), value("z"));
         }
@@ -279,11 +277,9 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
         });
         took
     };
-    // 20 × 50 ms one after the other, and over four connections.
+    // 8 × 200 ms one after the other, and over four connections; a busy machine adds to both.
     let (alone, together) = (time(1), time(20));
-    assert!(alone >= Duration::from_millis(1_000), "{alone:?}");
-    assert!(
-        together >= Duration::from_millis(250) && together < Duration::from_millis(700),
-        "{together:?}"
-    );
+    assert!(alone >= Duration::from_millis(1_600), "{alone:?}");
+    assert!(together >= Duration::from_millis(400), "{together:?}");
+    assert!(together < Duration::from_millis(1_500), "{together:?}");
 }

@@ -1,0 +1,134 @@
+//! Datagrams that do not come from the master, or not as it sent them.
+
+use std::net::UdpSocket;
+
+use standin_config::{ClusterConfig, IoKind};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::frame::Opcode;
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_testkit::wait::wait_until;
+
+use crate::fixture::{Cluster, PATIENCE};
+use crate::wire::request;
+
+fn secret(config: &mut ClusterConfig) {
+    config.security.secret = Some([9; 32]);
+}
+
+fn epoch(cluster: &Cluster) -> MapEpoch {
+    let reply = cluster.wire().ask(&request(Opcode::Map, 0, 1, b"", b""));
+    ClusterMap::from_bytes(&reply.value).unwrap().epoch
+}
+
+/// An announcement that would take every server out, if it were believed.
+fn harmful(cluster: &Cluster) -> Datagram {
+    let mut datagram = cluster.master.announcement();
+    datagram.epoch = MapEpoch { term: 1_000, counter: 1 };
+    datagram.statuses.iter_mut().for_each(|status| status.state = ServerState::Offline);
+    datagram
+}
+
+/// What must not be believed, each under its name.
+fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
+    let key = cluster.config.cluster_key();
+    let good = harmful(cluster);
+    let bytes = good.to_bytes(key.as_ref());
+    let changed = |change: &dyn Fn(&mut Datagram)| {
+        let mut datagram = good.clone();
+        change(&mut datagram);
+        datagram.to_bytes(key.as_ref())
+    };
+    let flipped = |at: usize| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    vec![
+        ("nothing", Vec::new()),
+        ("one byte", vec![0x44]),
+        ("garbage", (0..=255).cycle().take(1_000).collect()),
+        ("zeros", vec![0; DATAGRAM_BYTES_MAX]),
+        ("too long", vec![0x44; 60_000]),
+        ("no secret", good.to_bytes(None)),
+        ("another secret", good.to_bytes(Some(&ClusterKey::new([1; 32])))),
+        ("the version", flipped(1)),
+        ("the kind", flipped(2)),
+        ("the epoch", flipped(32)),
+        ("the body", flipped(60)),
+        ("the code", flipped(bytes.len() - 1)),
+        ("a byte less", bytes[..bytes.len() - 1].to_vec()),
+        ("a byte more", [&bytes[..], &[0]].concat()),
+        ("half", bytes[..bytes.len() / 2].to_vec()),
+        ("another topology", changed(&|d| d.topology_id ^= 1)),
+        ("a client as sender", changed(&|d| d.sender = SENDER_CLIENT)),
+        ("a server as sender", changed(&|d| d.sender = 0)),
+        ("too few states", changed(&|d| d.statuses.truncate(1))),
+        ("no states", changed(&|d| d.statuses.clear())),
+        ("too many states", changed(&|d| d.statuses.push(d.statuses[0]))),
+        ("an old epoch", changed(&|d| d.epoch = MapEpoch { term: 0, counter: 9 })),
+        (
+            "a verdict that nobody asked for",
+            changed(&|d| {
+                (d.kind, d.subject, d.arg) = (Kind::Verdict, 60_000, 77);
+                d.epoch = MapEpoch::default();
+            }),
+        ),
+    ]
+}
+
+fn still_hears_its_master(cluster: &Cluster) {
+    let before = epoch(cluster);
+    cluster.master.say_online(1);
+    wait_until(PATIENCE, "the master's word", || epoch(cluster) > before);
+    cluster.master.say_offline(1);
+    let before = cluster.master.announcement().epoch;
+    wait_until(PATIENCE, "the master's word", || epoch(cluster) == before);
+}
+
+fn start(io: IoKind) -> (Cluster, UdpSocket) {
+    let cluster = Cluster::one(io, secret);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(cluster.address()).unwrap();
+    (cluster, socket)
+}
+
+on_both_loops! {
+    fn forged_datagrams_change_nothing(io) {
+        let (cluster, socket) = start(io);
+        let before = epoch(&cluster);
+        for (what, bytes) in forgeries(&cluster) {
+            socket.send(&bytes).unwrap();
+            assert_eq!(epoch(&cluster), before, "{what}");
+        }
+        // All of them have been looked at when the master's next word is heard.
+        still_hears_its_master(&cluster);
+        assert!(epoch(&cluster).term < 1_000, "one of them was believed");
+        cluster.assert_healthy();
+    }
+
+    fn a_flood_of_datagrams_drowns_nothing(io) {
+        let (cluster, socket) = start(io);
+        let good = cluster.master.announcement().to_bytes(cluster.config.cluster_key().as_ref());
+        let forged = forgeries(&cluster);
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(std::sync::atomic::Ordering::Relaxed) {
+                    for (_, bytes) in &forged {
+                        let _ = socket.send(bytes);
+                        let _ = socket.send(&good);
+                    }
+                }
+            });
+            let mut wire = cluster.wire();
+            for _ in 0..500 {
+                wire.assert_open();
+            }
+            // The master is heard in the end: it repeats itself, and the flood is finite.
+            ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        still_hears_its_master(&cluster);
+        cluster.assert_healthy();
+    }
+}

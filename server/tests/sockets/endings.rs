@@ -1,0 +1,122 @@
+//! Clients that stop sending, or stop reading.
+
+use standin_protocol::frame::{Opcode, Status};
+
+use crate::fixture::{Cluster, ITEMS};
+use crate::wire::{Wire, by_status, hello, request};
+
+fn get(id: u32, key: &str) -> Vec<u8> {
+    request(Opcode::Get, ITEMS, id, key.as_bytes(), b"")
+}
+
+/// Hits, misses and writes, `count` of each.
+fn mixed(count: u32) -> Vec<u8> {
+    let trio = |n: u32| {
+        let key = format!("key {n}");
+        let write = request(Opcode::Put, ITEMS, 3 * n + 1, key.as_bytes(), b"new");
+        [get(3 * n, "hot"), write, get(3 * n + 2, &format!("none {n}"))].concat()
+    };
+    (0..count).flat_map(trio).collect()
+}
+
+on_both_loops! {
+    fn who_stops_sending_still_gets_every_reply(io) {
+        let cluster = Cluster::one(io, |_| {});
+        cluster.seed("hot", b"hot");
+        let mut wire = cluster.wire();
+        wire.send(&mixed(300));
+        wire.end();
+        let got = wire.rest();
+        let counts = by_status(&got);
+        assert_eq!(counts.into_iter().collect::<Vec<_>>(), [("NOT_FOUND", 300), ("OK", 600)]);
+        cluster.assert_healthy();
+    }
+
+    fn a_whole_conversation_may_come_in_one_packet_with_its_end(io) {
+        let cluster = Cluster::one(io, |_| {});
+        cluster.seed("hot", b"hot");
+        for _ in 0..50 {
+            let mut wire = Wire::connect(cluster.address());
+            wire.send(&[hello(0), mixed(5)].concat());
+            wire.end();
+            assert_eq!(wire.rest().len(), 16);
+        }
+        cluster.assert_healthy();
+    }
+
+    fn an_end_within_a_frame_ends_the_connection_after_the_replies(io) {
+        let cluster = Cluster::one(io, |_| {});
+        let whole = mixed(2);
+        for cut in [1, 31, 32, 34] {
+            let mut wire = cluster.wire();
+            wire.send(&[&whole[..], &get(9, "hot")[..cut]].concat());
+            wire.end();
+            assert_eq!(wire.rest().len(), 6, "cut at {cut}");
+        }
+        // Likewise within the hello.
+        for cut in [0, 1, 63] {
+            let mut wire = Wire::connect(cluster.address());
+            wire.send(&hello(0)[..cut]);
+            wire.end();
+            assert_eq!(wire.next(), None, "cut at {cut}");
+        }
+        cluster.assert_healthy();
+    }
+
+    fn who_reads_late_gets_everything(io) {
+        let cluster = Cluster::one(io, |config| {
+            config.limits.output_bytes_per_connection = 256 << 10;
+            // Waiting for a slow reader is not the reader's unfinished frame.
+            config.limits.handshake_timeout = std::time::Duration::from_millis(300);
+        });
+        let value = vec![7; 64 << 10];
+        cluster.seed("large", &value);
+        for half_closes in [false, true] {
+            let mut wire = cluster.wire();
+            assert_eq!(wire.ask(&get(0, "large")).value, value);
+            // 128 MiB of replies, far over what the sockets and the limit hold.
+            let requests: Vec<u8> = (1..=2_000).flat_map(|id| get(id, "large")).collect();
+            wire.send(&requests);
+            wire.send(&get(2_001, "large")[..20]);
+            if half_closes {
+                wire.end();
+            }
+            // Meanwhile others are served, for longer than a frame may take.
+            let start = standin_protocol::time::Micros::boottime();
+            let mut other = cluster.wire();
+            while standin_protocol::time::Micros::boottime().since(start).as_millis() < 900 {
+                other.assert_open();
+            }
+            let got = wire.take(2_000);
+            let in_order = got.iter().zip(1..).all(|(r, id)| r.header.request_id == id);
+            assert!(in_order && got.iter().all(|reply| reply.value == value));
+            if half_closes {
+                assert_eq!(wire.next(), None);
+            } else {
+                wire.send(&get(2_001, "large")[20..]);
+                assert_eq!(wire.next().expect("the last").value, value);
+                wire.assert_open();
+            }
+        }
+        cluster.assert_healthy();
+    }
+
+    fn who_never_reads_loses_nobody_else_anything(io) {
+        let cluster = Cluster::one(io, |config| {
+            config.limits.output_bytes_per_connection = 64 << 10;
+        });
+        cluster.seed("large", &vec![7; 64 << 10]);
+        let mut deaf: Vec<Wire> = (0..20).map(|_| cluster.wire()).collect();
+        for wire in &mut deaf {
+            let requests: Vec<u8> = (0..1_500).flat_map(|id| get(id, "large")).collect();
+            wire.send(&requests);
+        }
+        let mut wire = cluster.wire();
+        for id in 0..200 {
+            let write = request(Opcode::Put, ITEMS, id, format!("k{id}").as_bytes(), b"v");
+            assert_eq!(wire.ask(&write).status, Status::Ok);
+        }
+        drop((deaf, wire));
+        cluster.assert_healthy();
+    }
+}

@@ -1,0 +1,341 @@
+//! A server (or two) of a cluster whose master is a socket of the test's: it announces
+//! what the test wants and takes whoever leaves out at once.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, IoKind, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::body::StatsReply;
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
+use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
+use standin_server::Server;
+use standin_testkit::ports::free_ports;
+use standin_testkit::scratch::Scratch;
+use standin_testkit::wait::wait_until;
+
+use crate::wire::{Wire, request};
+
+/// Long enough for anything that is going to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Read and written.
+pub(crate) const ITEMS: u8 = 1;
+/// Read only, on the same rows.
+pub(crate) const VIEW: u8 = 2;
+
+/// One test per event loop from one body.
+macro_rules! on_both_loops {
+    ($($(#[$attribute:meta])* fn $name:ident($io:ident) $body:block)+) => { $(
+        mod $name {
+            #[allow(unused_imports, clippy::allow_attributes, reason = "not every body needs all")]
+            use super::*;
+
+            $(#[$attribute])*
+            fn run($io: standin_config::IoKind) $body
+
+            #[test]
+            fn uring() {
+                if $crate::fixture::has_uring() {
+                    run(standin_config::IoKind::Uring);
+                }
+            }
+
+            #[test]
+            fn epoll() {
+                run(standin_config::IoKind::Epoll);
+            }
+        }
+    )+ };
+}
+
+/// Whether this kernel lets the ring loop run; without it its half of the tests is void.
+pub(crate) fn has_uring() -> bool {
+    let ring: std::io::Result<io_uring::IoUring> =
+        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
+    if let Err(error) = &ring {
+        eprintln!("no io_uring here ({error}): nothing is tested");
+    }
+    ring.is_ok()
+}
+
+/// Servers, their master and their database.
+pub(crate) struct Cluster {
+    pub(crate) config: Arc<ClusterConfig>,
+    pub(crate) master: FakeMaster,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) database: rusqlite::Connection,
+    _scratch: Scratch,
+}
+
+impl Cluster {
+    /// One running server of a group of two.
+    pub(crate) fn one(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Self {
+        Self::start(io, 1, change)
+    }
+
+    /// `running` servers of a group of two.
+    pub(crate) fn start(
+        io: IoKind,
+        running: usize,
+        change: impl FnOnce(&mut ClusterConfig),
+    ) -> Self {
+        let scratch = Scratch::new("sockets");
+        let ports = free_ports(3);
+        let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut origin = OriginConfig::sqlite(scratch.file("origin.sqlite"));
+        if let OriginKind::Sqlite { init, .. } = &mut origin.kind {
+            let table = "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BLOB)";
+            *init = Some(table.to_owned());
+        }
+        let mut config = ClusterConfig::new("sockets", address(ports[0]), origin)
+            .with_group("a", [("a1", address(ports[1])), ("a2", address(ports[2]))]);
+        let get = "SELECT value FROM items WHERE id = :key";
+        let mut items = KeyspaceConfig::new(ITEMS, "items", get);
+        items.put = Some(
+            "INSERT INTO items VALUES (:key, :value) \
+             ON CONFLICT (id) DO UPDATE SET value = excluded.value"
+                .to_owned(),
+        );
+        items.delete = Some("DELETE FROM items WHERE id = :key".to_owned());
+        config.keyspaces = vec![items, KeyspaceConfig::new(VIEW, "view", get)];
+        for server in &mut config.servers {
+            (server.io, server.memory_bytes, server.huge_pages) = (io, 32 << 20, false);
+        }
+        // A busy machine is no reason for another answer.
+        config.origin.timeout = PATIENCE;
+        change(&mut config);
+        let config = Arc::new(config);
+        let master = FakeMaster::start(&config);
+        let names = config.servers.iter().take(running);
+        let servers: Vec<Server> = names
+            .map(|own| Server::start(Arc::clone(&config), &own.name).expect("the server starts"))
+            .collect();
+        let database = rusqlite::Connection::open(scratch.file("origin.sqlite")).unwrap();
+        database.busy_timeout(PATIENCE).unwrap();
+        let cluster = Self { config, master, servers, database, _scratch: scratch };
+        cluster.wait_for_map();
+        cluster
+    }
+
+    /// Waits until every shard of every running server holds a map in which all of them
+    /// are online.
+    fn wait_for_map(&self) {
+        let boots: Vec<u64> = self.servers.iter().map(Server::boot_id).collect();
+        for (index, server) in self.config.servers.iter().enumerate().take(boots.len()) {
+            for shard in 0..server.shards {
+                wait_until(PATIENCE, "the map", || {
+                    let mut wire = self.wire_to(index, shard);
+                    let reply = wire.ask(&request(Opcode::Map, 0, 1, b"", b""));
+                    let map = (reply.status == Status::Ok)
+                        .then(|| ClusterMap::from_bytes(&reply.value).unwrap());
+                    map.is_some_and(|map| {
+                        map.statuses().iter().zip(&boots).all(|(held, boot)| held.boot_id == *boot)
+                    })
+                });
+            }
+        }
+    }
+
+    /// Address of the first server.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.config.servers[0].address
+    }
+
+    /// A connection to the first server's shard 0.
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire_to(0, 0)
+    }
+
+    /// A connection, hello done.
+    pub(crate) fn wire_to(&self, server: usize, shard: u16) -> Wire {
+        let mut wire = Wire::connect(self.config.servers[server].address);
+        wire.hello(shard, self.config.cluster_key().as_ref());
+        wire
+    }
+
+    /// A row in the database, behind the server's back.
+    pub(crate) fn seed(&self, key: &str, value: &[u8]) {
+        let statement = "INSERT OR REPLACE INTO items VALUES (?1, ?2)";
+        self.database.execute(statement, (key, value)).unwrap();
+    }
+
+    /// A counter of the first server as a new connection learns it.
+    pub(crate) fn counter(&self, name: &str) -> u64 {
+        let reply = self.wire().ask(&request(Opcode::Stats, 0, 1, b"", b""));
+        let stats = StatsReply::from_bytes(&reply.value).unwrap();
+        stats.counters.iter().find(|counter| counter.name == name).expect("a counter").value
+    }
+
+    /// The server serves on: a miss, a hit, a write, and a pipeline on every shard, and
+    /// only the connection that asks is open in the end.
+    pub(crate) fn assert_healthy(&self) {
+        assert!(!self.servers.iter().any(Server::has_failed), "a shard has ended");
+        for shard in 0..self.config.servers[0].shards {
+            let mut wire = self.wire_to(0, shard);
+            let write = request(Opcode::Put, ITEMS, 1, b"healthy", b"yes");
+            assert_eq!(wire.ask(&write).status, Status::Ok);
+            let read = request(Opcode::Get, ITEMS, 2, b"healthy", b"");
+            assert_eq!(wire.ask(&read).value, b"yes");
+            // As many at once as may wait, should they be another shard's.
+            let at_once = self.config.limits.in_flight_per_connection.min(1_000) as usize;
+            for _ in 0..1_000 / at_once {
+                wire.send(&read.repeat(at_once));
+                assert!(wire.take(at_once).iter().all(|reply| reply.value == b"yes"));
+            }
+        }
+        if self.servers.len() == 1 {
+            self.wait_for_no_connection();
+        }
+    }
+
+    /// Waits until only the connection that asks is open. Another server's links would count.
+    pub(crate) fn wait_for_no_connection(&self) {
+        wait_until(PATIENCE, "the connections to be gone", || self.counter("connections") <= 1);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for server in self.servers.drain(..) {
+            let failed = server.has_failed();
+            let stopped = server.stop();
+            if !std::thread::panicking() {
+                assert!(!failed, "a shard has ended unasked");
+                stopped.expect("the server stops");
+            }
+        }
+    }
+}
+
+/// What the master holds, and the socket that it says it on.
+struct Held {
+    socket: UdpSocket,
+    key: Option<ClusterKey>,
+    topology_id: u64,
+    sequence: u64,
+    epoch: MapEpoch,
+    statuses: Vec<ServerStatus>,
+    addresses: Vec<SocketAddr>,
+    reports: Vec<u16>,
+}
+
+impl Held {
+    fn say(&mut self, to: usize, kind: Kind, question: Option<&Datagram>) {
+        self.sequence += 1;
+        let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology_id, 1);
+        (datagram.epoch, datagram.sequence) = (self.epoch, self.sequence);
+        datagram.statuses = self.statuses.clone();
+        if let Some(question) = question {
+            (datagram.subject, datagram.nonce) = (question.subject, question.nonce);
+            datagram.arg = self.statuses[usize::from(question.subject)].state as u32;
+        }
+        let bytes = datagram.to_bytes(self.key.as_ref());
+        self.socket.send_to(&bytes, self.addresses[to]).unwrap();
+    }
+
+    fn change(&mut self, server: usize, state: ServerState, boot_id: u64) {
+        self.epoch = self.epoch.next();
+        self.statuses[server] = ServerStatus { state, since: self.epoch, boot_id };
+        (0..self.addresses.len()).for_each(|to| self.say(to, Kind::Announce, None));
+    }
+
+    fn hear(&mut self, datagram: &Datagram) {
+        let sender = usize::from(datagram.sender);
+        match datagram.kind {
+            Kind::Renew if self.statuses[sender].boot_id != datagram.boot_id => {
+                self.change(sender, ServerState::Online, datagram.boot_id);
+            }
+            Kind::Renew if datagram.epoch < self.epoch => self.say(sender, Kind::Announce, None),
+            Kind::Leaving => {
+                if self.statuses[sender].state != ServerState::Offline {
+                    self.change(sender, ServerState::Offline, datagram.boot_id);
+                }
+                self.say(sender, Kind::Verdict, Some(datagram));
+            }
+            Kind::ReportFailed => {
+                self.reports.push(datagram.subject);
+                self.say(sender, Kind::Verdict, Some(datagram));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The master's thread.
+pub(crate) struct FakeMaster {
+    held: Arc<Mutex<Held>>,
+    ends: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl FakeMaster {
+    fn start(config: &ClusterConfig) -> Self {
+        let socket = UdpSocket::bind(config.master.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let topology = config.topology().unwrap();
+        let (key, topology_id) = (config.cluster_key(), topology.id);
+        let epoch = MapEpoch { term: 1, counter: 1 };
+        let offline = ServerStatus { state: ServerState::Offline, since: epoch, boot_id: 0 };
+        let held = Arc::new(Mutex::new(Held {
+            socket: socket.try_clone().unwrap(),
+            key: key.clone(),
+            topology_id,
+            sequence: 0,
+            epoch,
+            statuses: vec![offline; config.servers.len()],
+            addresses: config.servers.iter().map(|server| server.address).collect(),
+            reports: Vec::new(),
+        }));
+        let ends = Arc::new(AtomicBool::new(false));
+        let (shared, end) = (Arc::clone(&held), Arc::clone(&ends));
+        let thread = std::thread::spawn(move || {
+            let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+            while !end.load(Ordering::Relaxed) {
+                let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
+                let read = Datagram::parse(&buffer[..length], key.as_ref(), Some(topology_id));
+                if let Ok(datagram) = read {
+                    lock(&shared).hear(&datagram);
+                }
+            }
+        });
+        Self { held, ends, thread: Some(thread) }
+    }
+
+    /// Servers that were reported.
+    pub(crate) fn reports(&self) -> Vec<u16> {
+        lock(&self.held).reports.clone()
+    }
+
+    /// Says to all that a server is online, whether it is or not.
+    pub(crate) fn say_online(&self, server: usize) {
+        lock(&self.held).change(server, ServerState::Online, 1);
+    }
+
+    /// Says to all that a server is offline.
+    pub(crate) fn say_offline(&self, server: usize) {
+        lock(&self.held).change(server, ServerState::Offline, 1);
+    }
+
+    /// An announcement of what is the case, as the master would send it.
+    pub(crate) fn announcement(&self) -> Datagram {
+        let held = lock(&self.held);
+        let mut datagram = Datagram::new(Kind::Announce, SENDER_MASTER, held.topology_id, 1);
+        (datagram.epoch, datagram.sequence) = (held.epoch, held.sequence + 1);
+        datagram.statuses = held.statuses.clone();
+        datagram
+    }
+}
+
+impl Drop for FakeMaster {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,254 @@
+//! Bounds: time for a hello or a frame, connections, requests in flight, the secret.
+
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, IoKind};
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::frame::{Opcode, RequestHeader, Status};
+use standin_protocol::hello::HelloBody;
+use standin_protocol::time::Micros;
+use standin_testkit::wait::wait_until;
+
+use crate::fixture::{Cluster, ITEMS, PATIENCE};
+use crate::wire::{Reply, Wire, by_status, forged, hello, request};
+
+const BOUND: Duration = Duration::from_millis(300);
+
+fn short(config: &mut ClusterConfig) {
+    config.limits.handshake_timeout = BOUND;
+}
+
+/// The connection is cut, not before the bound and not long after it.
+fn assert_cut(mut wire: Wire, since: Micros, what: &str) {
+    assert_eq!(wire.next(), None, "{what}");
+    let took = Micros::boottime().since(since);
+    assert!(took >= BOUND && took < BOUND * 10, "{what}: cut after {took:?}");
+}
+
+fn put(id: u32, key: &str) -> Vec<u8> {
+    request(Opcode::Put, ITEMS, id, key.as_bytes(), b"value")
+}
+
+/// A cluster whose writes hang until the transaction that this begins is over.
+fn with_stuck_writes(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
+    let cluster = Cluster::one(io, change);
+    cluster.database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    cluster
+}
+
+fn assert_statuses(got: &[Reply], expected: &[(&str, usize)]) {
+    let expected: Vec<_> = expected.to_vec();
+    assert_eq!(by_status(got).into_iter().collect::<Vec<_>>(), expected);
+}
+
+on_both_loops! {
+    fn a_hello_or_a_frame_that_does_not_end_is_cut(io) {
+        let cluster = Cluster::one(io, short);
+        let mut idle = cluster.wire();
+        let start = Micros::boottime();
+        let silent = Wire::connect(cluster.address());
+        let mut half_hello = Wire::connect(cluster.address());
+        half_hello.send(&hello(0)[..40]);
+        let mut half_frame = cluster.wire();
+        half_frame.send(&put(1, "k")[..33]);
+        let mut one_byte = cluster.wire();
+        one_byte.send(b"S");
+        assert_cut(silent, start, "nothing at all");
+        assert_cut(half_hello, start, "half a hello");
+        assert_cut(half_frame, start, "half a frame");
+        assert_cut(one_byte, start, "one byte");
+        idle.assert_open();
+        drop(idle);
+        cluster.assert_healthy();
+    }
+
+    fn a_frame_that_drips_is_cut_all_the_same(io) {
+        let cluster = Cluster::one(io, short);
+        let mut turn = cluster.wire();
+        let mut wire = cluster.wire();
+        let frame = request(Opcode::Put, ITEMS, 1, b"drip", &[b'x'; 100_000]);
+        let start = Micros::boottime();
+        let mut sent = 0;
+        while sent < frame.len() && wire.try_send(&frame[sent..=sent]) {
+            sent += 1;
+            turn.assert_open();
+        }
+        assert!(sent < frame.len(), "it was never cut");
+        let took = Micros::boottime().since(start);
+        assert!(took >= BOUND && took < BOUND * 10, "cut after {took:?}");
+        drop((wire, turn));
+        cluster.assert_healthy();
+    }
+
+    fn four_gibibytes_are_announced(io) {
+        let cluster = Cluster::one(io, short);
+        let start = Micros::boottime();
+        let mut wire = cluster.wire();
+        let header = RequestHeader::new(Opcode::Put, ITEMS, 7);
+        let huge = RequestHeader { key_len: 9, value_len: u32::MAX, ..header };
+        let reply = wire.ask(&forged(huge, b"some of it"));
+        assert_eq!((reply.header.request_id, reply.status), (7, Status::TooLarge));
+        wire.send(&vec![0; 100_000]);
+        assert_cut(wire, start, "the rest never comes");
+        cluster.assert_healthy();
+    }
+
+    fn connections_over_the_limit_are_refused_and_later_accepted(io) {
+        for shards in [1, 2] {
+            let cluster = Cluster::one(io, |config| {
+                config.limits.connections = 20;
+                config.servers[0].shards = shards;
+            });
+            cluster.wait_for_no_connection();
+            wait_until(PATIENCE, "no connection", || {
+                let mut wires: Vec<Wire> = Vec::new();
+                let refused = (0..21_u16).find(|n| {
+                    let mut wire = Wire::connect(cluster.address());
+                    let is_in = wire.try_send(&hello(n % shards)) && wire.next().is_some();
+                    wires.push(wire);
+                    !is_in
+                });
+                refused == Some(20)
+            });
+            // Those of the last round are gone, and there is room again.
+            wait_until(PATIENCE, "room", || {
+                let mut wire = Wire::connect(cluster.address());
+                wire.try_send(&hello(0)) && wire.next().is_some()
+            });
+            wait_until(PATIENCE, "the count", || cluster.counter("connections_refused") >= 1);
+            cluster.assert_healthy();
+        }
+    }
+
+    fn requests_in_flight_are_bounded_by_connection(io) {
+        let cluster = with_stuck_writes(io, |config| config.limits.in_flight_per_connection = 8);
+        let mut wire = cluster.wire();
+        wire.send(&(0..100).flat_map(|id| put(id, &format!("k{id}"))).collect::<Vec<_>>());
+        let refused = wire.take(92);
+        assert_statuses(&refused, &[("OVERLOADED", 92)]);
+        assert!(refused.iter().all(|reply| reply.header.retry_after_ms > 0), "a hint");
+        // What need not wait is answered meanwhile, on this connection too.
+        wire.assert_open();
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_statuses(&wire.take(8), &[("OK", 8)]);
+        wire.send(&(0..8).flat_map(|id| put(id, &format!("k{id}"))).collect::<Vec<_>>());
+        assert_statuses(&wire.take(8), &[("OK", 8)]);
+        drop(wire);
+        cluster.assert_healthy();
+    }
+
+    fn strays_in_flight_are_bounded_too(io) {
+        let cluster = with_stuck_writes(io, |config| {
+            config.limits.in_flight_per_connection = 8;
+            config.servers[0].shards = 2;
+        });
+        let topology = cluster.config.topology().unwrap();
+        let strays = (0..).map(|n| format!("k{n}"));
+        let strays = strays.filter(|key| {
+            topology.shard(0, topology.partition(ITEMS, key.as_bytes())) == 1
+        });
+        let mut wire = cluster.wire_to(0, 0);
+        let writes = strays.take(100).zip(0..).flat_map(|(key, id)| put(id, &key));
+        wire.send(&writes.collect::<Vec<_>>());
+        let refused = wire.take(92);
+        assert_statuses(&refused, &[("OVERLOADED", 92)]);
+        assert!(refused.iter().all(|reply| reply.header.retry_after_ms > 0), "a hint");
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_statuses(&wire.take(8), &[("OK", 8)]);
+        drop(wire);
+        cluster.assert_healthy();
+    }
+
+    fn bytes_in_flight_are_bounded_by_shard(io) {
+        let cluster = with_stuck_writes(io, |_| {});
+        let mut wire = cluster.wire();
+        let write = |id| request(Opcode::Put, ITEMS, id, b"one key", &[1; 1 << 20]);
+        (0..80).for_each(|id| wire.send(&write(id)));
+        // 64 MiB, less what keys and headers are reckoned at.
+        let refused = wire.take(80 - 63);
+        assert_statuses(&refused, &[("OVERLOADED", 80 - 63)]);
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_statuses(&wire.take(63), &[("OK", 63)]);
+        assert_eq!(wire.ask(&write(0)).status, Status::Ok);
+        drop(wire);
+        cluster.assert_healthy();
+    }
+
+    fn requests_in_flight_are_bounded_by_shard(io) {
+        let cluster = with_stuck_writes(io, |config| config.limits.in_flight_per_shard = 10);
+        let mut wires: Vec<Wire> = (0..5).map(|_| cluster.wire()).collect();
+        let writes: Vec<u8> = (0..10).flat_map(|id| put(id, &format!("k{id}"))).collect();
+        wires[0].send(&writes);
+        wait_until(PATIENCE, "ten in flight", || cluster.counter("in_flight") == 10);
+        for wire in &mut wires[1..] {
+            wire.send(&writes);
+            assert_statuses(&wire.take(10), &[("OVERLOADED", 10)]);
+        }
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_statuses(&wires[0].take(10), &[("OK", 10)]);
+        drop(wires);
+        cluster.assert_healthy();
+    }
+
+    fn who_leaves_with_requests_in_flight_leaves_nothing_behind(io) {
+        let cluster = with_stuck_writes(io, |_| {});
+        let wires: Vec<Wire> = (0..50).map(|number| {
+            let mut wire = cluster.wire();
+            wire.send(&(0..4).flat_map(|id| put(id, &format!("{number}-{id}"))).collect::<Vec<_>>());
+            wire
+        }).collect();
+        wait_until(PATIENCE, "all to be in flight", || cluster.counter("in_flight") == 200);
+        // Half of them say goodbye and might still read, half of them are gone for good.
+        for (number, wire) in wires.into_iter().enumerate() {
+            if number % 2 == 0 {
+                wire.reset();
+            }
+        }
+        wait_until(PATIENCE, "the reset ones to be gone", || cluster.counter("connections") <= 26);
+        cluster.database.execute_batch("COMMIT").unwrap();
+        wait_until(PATIENCE, "the writes to end", || cluster.counter("in_flight") == 0);
+        cluster.assert_healthy();
+    }
+
+    fn the_secret_is_asked_for(io) {
+        let cluster = Cluster::one(io, |config| {
+            short(config);
+            config.security.secret = Some([9; 32]);
+        });
+        let refused = |bytes: &dyn Fn(&[u8]) -> Vec<u8>, status: Status| {
+            let mut wire = Wire::connect(cluster.address());
+            let challenge = wire.ask(&hello(0));
+            assert_eq!(challenge.status, Status::AuthRequired);
+            wire.try_send(&bytes(&challenge.value));
+            assert_eq!(wire.next().map(|reply| reply.status), Some(status));
+            assert_eq!(wire.next(), None, "it ends there");
+        };
+        let body = HelloBody::default();
+        let with = |value: &[u8]| request(Opcode::Hello, 0, 0, b"", value);
+        let wrong = ClusterKey::new([8; 32]);
+        let right = cluster.config.cluster_key().unwrap();
+        refused(&|_| hello(0), Status::AuthFailed);
+        refused(&|nonce| with(&body.with_proof(&wrong, nonce)), Status::AuthFailed);
+        refused(&|_| with(&body.with_proof(&right, &[0; 16])), Status::AuthFailed);
+        refused(&|_| with(&[&body.to_bytes()[..], &[0; 16]].concat()), Status::AuthFailed);
+        refused(&|_| request(Opcode::Get, ITEMS, 1, b"one", b""), Status::Malformed);
+        refused(&|_| request(Opcode::Map, 0, 1, b"", b""), Status::Malformed);
+        refused(&|_| b"garbage".to_vec(), Status::Malformed);
+        // The proof is over the body: another shard than the one proven is refused.
+        refused(&|nonce| {
+            let mut value = body.with_proof(&right, nonce);
+            value[16] ^= 1;
+            with(&value)
+        }, Status::AuthFailed);
+        // A proof without a challenge proves nothing.
+        let mut wire = Wire::connect(cluster.address());
+        let reply = wire.ask(&with(&body.with_proof(&right, &[0; 16])));
+        assert_eq!(reply.status, Status::AuthRequired);
+        let start = Micros::boottime();
+        let mut unanswered = Wire::connect(cluster.address());
+        assert_eq!(unanswered.ask(&hello(0)).status, Status::AuthRequired);
+        assert_cut(unanswered, start, "the challenge is never answered");
+        drop(wire);
+        cluster.assert_healthy();
+    }
+}

@@ -1,0 +1,22 @@
+//! The server over real sockets, on both event loops: what clients may send, in whatever
+//! pieces, and what they may do to it.
+//!
+//! ```text
+//! fixture.rs   a master that always says what the test wants, servers, a database
+//! wire.rs      a client that sends any bytes
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[macro_use]
+mod fixture;
+mod wire;
+
+mod big;
+mod churn;
+mod control;
+mod endings;
+mod limits;
+mod model;
+mod shards;
+mod table;
