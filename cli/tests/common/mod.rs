@@ -1,0 +1,44 @@
+//! What the tests of the binary share: clusters of real processes, parties that play a
+//! role and record what they see, and load that checks every answer.
+//!
+//! ```text
+//! cluster.rs      a cluster file, its processes, their signals, the database behind them
+//! wire.rs         one connection that speaks the protocol frame by frame
+//! events.rs       the master's event file
+//! fake_server.rs  a server that records every frame and answers only whom it is told to
+//! fake_master.rs  a master whose announcements the test makes by hand
+//! load.rs         clients in threads, each of which knows what it has written last
+//! ```
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part"
+)]
+
+pub mod cluster;
+pub mod events;
+pub mod fake_master;
+pub mod fake_server;
+pub mod load;
+pub mod wire;
+
+use std::time::Duration;
+
+pub use cluster::Cluster;
+pub use fake_master::FakeMaster;
+pub use fake_server::FakeServer;
+pub use load::Load;
+
+/// Longest wait for what takes milliseconds on an idle machine.
+pub const WITHIN: Duration = Duration::from_secs(20);
+
+/// The keyspace of all tests.
+pub const KEYSPACE: u8 = 1;
+
+/// One group of two servers.
+pub const PAIR: &[(&str, &[&str])] = &[("a", &["a1", "a2"])];
+
+/// Two groups of two servers.
+pub const TWO_PAIRS: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];

@@ -1,0 +1,181 @@
+//! One connection that speaks the protocol frame by frame: what a reply says of itself
+//! (its flags, its version) is what the claims are about.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use standin_protocol::frame::{
+    Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
+};
+use standin_protocol::hello::{HelloBody, HelloReply, Role, cluster_id};
+use standin_protocol::map::Topology;
+
+use super::{KEYSPACE, WITHIN};
+
+/// A greeted connection.
+pub struct Wire {
+    stream: TcpStream,
+    inbound: Vec<u8>,
+    last_id: u32,
+    /// What the other side said of itself.
+    pub hello: HelloReply,
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    pub status: Status,
+    pub header: ResponseHeader,
+    pub value: Vec<u8>,
+}
+
+impl Wire {
+    /// Greets a shard of a server.
+    pub fn connect(topology: &Topology, server: u16, shard: u16, role: Role) -> io::Result<Self> {
+        let address = topology.servers[usize::from(server)].address;
+        Self::connect_to(address, topology, shard, role)
+    }
+
+    /// Greets whoever listens there.
+    pub fn connect_to(
+        address: SocketAddr,
+        topology: &Topology,
+        shard: u16,
+        role: Role,
+    ) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, WITHIN)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(WITHIN))?;
+        let hello = HelloReply::default();
+        let mut wire = Self { stream, inbound: Vec::new(), last_id: 0, hello };
+        let body = HelloBody {
+            client_id: 77,
+            cluster_id: cluster_id(&topology.name),
+            shard,
+            role: role as u8,
+            reserved: [0; 13],
+        };
+        let reply = wire.try_ask(Opcode::Hello, b"", &body.to_bytes())?;
+        wire.hello = HelloReply::read(&reply.value)
+            .filter(|_| reply.status == Status::Ok)
+            .ok_or_else(|| io::Error::other(format!("HELLO was answered {}", reply.status)))?;
+        Ok(wire)
+    }
+
+    /// Sends a request and waits for its reply.
+    #[track_caller]
+    pub fn ask(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> Reply {
+        self.try_ask(opcode, key, value).unwrap_or_else(|error| panic!("{opcode}: {error}"))
+    }
+
+    /// GET.
+    #[track_caller]
+    pub fn get(&mut self, key: &[u8]) -> Reply {
+        self.ask(Opcode::Get, key, b"")
+    }
+
+    /// PUT.
+    #[track_caller]
+    pub fn put(&mut self, key: &[u8], value: &[u8]) -> Reply {
+        self.ask(Opcode::Put, key, value)
+    }
+
+    /// GET as a server would send it on.
+    #[track_caller]
+    pub fn get_forwarded(&mut self, key: &[u8]) -> Reply {
+        let mut header = RequestHeader::new(Opcode::Get, KEYSPACE, 0);
+        header.flags = request_flags::FORWARDED;
+        self.exchange(header, key, b"").expect("a reply")
+    }
+
+    /// Sends the same frame many times at once, and shows every reply.
+    #[track_caller]
+    pub fn pipeline(&mut self, frame: &[u8], count: usize, mut seen: impl FnMut(&Reply)) {
+        self.stream.write_all(&frame.repeat(count)).expect("the server reads");
+        for _ in 0..count {
+            seen(&self.receive().expect("a reply to each"));
+        }
+    }
+
+    /// The same as [`Self::ask`] for an end that may be no reply.
+    pub fn try_ask(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> io::Result<Reply> {
+        let keyspace = if key.is_empty() { 0 } else { KEYSPACE };
+        self.exchange(RequestHeader::new(opcode, keyspace, 0), key, value)
+    }
+
+    fn exchange(
+        &mut self,
+        mut header: RequestHeader,
+        key: &[u8],
+        value: &[u8],
+    ) -> io::Result<Reply> {
+        self.last_id += 1;
+        header.request_id = self.last_id;
+        let mut frame = Vec::new();
+        Request::write(header, key, value, &mut frame);
+        self.stream.write_all(&frame)?;
+        let reply = self.receive()?;
+        assert_eq!(reply.header.request_id, self.last_id, "one request at a time");
+        Ok(reply)
+    }
+
+    fn receive(&mut self) -> io::Result<Reply> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            let parsed = Response::parse(&self.inbound).map_err(io::Error::other)?;
+            if let Some(Response { header, status, value }) = parsed {
+                let reply = Reply { status, header, value: value.to_vec() };
+                self.inbound.drain(..header.frame_bytes());
+                return Ok(reply);
+            }
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.inbound.extend_from_slice(&chunk[..count]),
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// Whether all these flags are set.
+    pub fn has(&self, flags: u8) -> bool {
+        self.header.flags & flags == flags
+    }
+
+    /// From the cache.
+    pub fn is_hit(&self) -> bool {
+        self.has(response_flags::HIT)
+    }
+
+    /// From the database.
+    pub fn is_filled(&self) -> bool {
+        self.has(response_flags::FILLED)
+    }
+
+    /// By another server than the home.
+    pub fn is_stand_in(&self) -> bool {
+        self.has(response_flags::STAND_IN)
+    }
+
+    /// Before the master's verdict.
+    pub fn is_provisional(&self) -> bool {
+        self.has(response_flags::PROVISIONAL)
+    }
+
+    /// Fetched from the owner by the server that was asked.
+    pub fn is_forwarded(&self) -> bool {
+        self.has(response_flags::FORWARDED)
+    }
+
+    /// Kept in the cache.
+    pub fn is_cached(&self) -> bool {
+        self.has(response_flags::CACHED)
+    }
+
+    /// The value of an OK.
+    #[track_caller]
+    pub fn value(&self) -> &[u8] {
+        assert_eq!(self.status, Status::Ok, "{self:?}");
+        &self.value
+    }
+}

@@ -1,0 +1,14 @@
+//! A server process and clients that mean it ill: afterwards it serves on, and has its
+//! descriptors and its memory back. What single connections may do is tested at the
+//! server's own sockets (server/tests/sockets).
+//!
+//! ```text
+//! crowd.rs    thousands of connections, and readers that never read
+//! process.rs  what /proc says of a process
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod crowd;
+mod process;

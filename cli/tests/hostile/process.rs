@@ -1,0 +1,51 @@
+//! What the kernel says of a process.
+
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+use standin_testkit::wait_until;
+
+use crate::common::WITHIN;
+
+/// Open descriptors.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+}
+
+/// Resident memory in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
+}
+
+/// Processor time so far, of all threads.
+fn busy(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields = stat.rsplit_once(") ").expect("a stat line").1.split(' ');
+    let ticks: u64 = fields.skip(11).take(2).map(|f| f.parse::<u64>().expect("a number")).sum();
+    // The kernel's USER_HZ, which is 100 wherever Linux runs.
+    Duration::from_millis(ticks * 10)
+}
+
+/// Processor time that the process takes within the next second.
+pub(crate) fn busy_within_a_second(pid: u32) -> Duration {
+    let (start, before) = (Micros::boottime(), busy(pid));
+    wait_until(WITHIN, "a second to pass", || {
+        Micros::boottime().since(start) >= Duration::from_secs(1)
+    });
+    busy(pid) - before
+}
+
+/// This process opens thousands of connections too.
+pub(crate) fn raise_descriptor_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take a pointer to a whole rlimit that outlives them.
+    let raised = unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit)
+    };
+    assert_eq!(raised, 0, "the limit of descriptors can be raised");
+}

@@ -1,0 +1,163 @@
+//! What the commands print and how they end: 0 done, 1 "no" (no such row, not all is well),
+//! 2 could not be carried out.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use standin_protocol::map::ServerState::Offline;
+use standin_testkit::{Child, Scratch};
+
+use crate::common::cluster::PROGRAM;
+use crate::common::{Cluster, PAIR, WITHIN};
+
+fn code(output: &Output) -> Option<i32> {
+    output.status.code()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
+    let mut cluster = Cluster::new("data-commands", PAIR);
+    cluster.start();
+    let get = cluster.run(&["get", "items", "k"]);
+    assert_eq!((code(&get), stdout(&get)), (Some(1), String::new()), "no such row");
+    assert!(stderr(&get).contains("no row"), "{get:?}");
+    let put = cluster.run(&["put", "items", "k", "a value"]);
+    assert_eq!(code(&put), Some(0), "{put:?}");
+    // A keyspace goes by its number, too.
+    let get = cluster.run(&["get", "1", "k", "--verbose"]);
+    assert_eq!((code(&get), stdout(&get)), (Some(0), "a value\n".to_owned()));
+    assert!(stderr(&get).contains("from the cache of a"), "{get:?}");
+    let delete = cluster.run(&["delete", "items", "k"]);
+    assert_eq!(code(&delete), Some(0), "{delete:?}");
+    let delete = cluster.run(&["delete", "items", "k"]);
+    assert_eq!(code(&delete), Some(1), "{delete:?}");
+    let unknown = cluster.run(&["get", "things", "k"]);
+    assert_eq!(code(&unknown), Some(2), "no such keyspace");
+    assert!(stderr(&unknown).contains("there are: items"), "{unknown:?}");
+}
+
+#[test]
+fn without_a_cluster_the_commands_fail_and_say_so() {
+    let cluster = Cluster::with("nobody", PAIR, |config| {
+        config.timings.attempt_timeout = Duration::from_millis(200);
+        config.timings.forward_timeout = Duration::from_millis(200);
+        config.timings.operation_timeout = Duration::from_millis(700);
+    });
+    for command in [&["get", "items", "k"][..], &["put", "items", "k", "v"], &["status"]] {
+        let output = cluster.run(command);
+        assert_eq!(code(&output), Some(2), "{command:?}: {output:?}");
+        assert!(stderr(&output).contains("standin: "), "{command:?}: {output:?}");
+        assert!(stderr(&output).contains("answers") || stderr(&output).contains("answer"));
+    }
+}
+
+#[test]
+fn status_shows_the_map_and_whether_all_is_well() {
+    let mut cluster = Cluster::new("status", PAIR);
+    cluster.start();
+    let well = cluster.run(&["status"]);
+    assert_eq!(code(&well), Some(0), "{well:?}");
+    let text = stdout(&well);
+    assert!(text.contains("cluster status") && text.contains("answers"), "{text}");
+    for server in ["a1", "a2"] {
+        let line = text.lines().find(|line| line.starts_with(server)).expect("a line each");
+        assert!(line.contains("online"), "{line}");
+    }
+
+    cluster.kill("a1");
+    cluster.connect("a2").get(&cluster.key_of("a1"));
+    cluster.wait_states(&[("a1", Offline)]);
+    cluster.wait_counter("a2", "forwards_failed", 1);
+    let output = cluster.run(&["status", "--json"]);
+    assert_eq!(code(&output), Some(1), "not all is well");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["cluster"], "status");
+    assert_eq!(json["master"]["answers"], true);
+    let servers = json["servers"].as_array().expect("a list");
+    let of = |at: usize, key: &str| servers[at][key].clone();
+    assert_eq!(
+        (of(0, "name"), of(0, "state"), of(0, "answers")),
+        ("a1".into(), "offline".into(), false.into())
+    );
+    assert_eq!(
+        (of(1, "name"), of(1, "state"), of(1, "answers")),
+        ("a2".into(), "online".into(), true.into())
+    );
+    assert_eq!((of(0, "owned_partitions"), of(1, "owned_partitions")), (0.into(), 64.into()));
+    assert_eq!(of(1, "counters")["forwards_failed"].as_u64(), Some(1));
+
+    cluster.kill("master");
+    let output = cluster.run(&["status"]);
+    assert_eq!(code(&output), Some(1));
+    assert!(stdout(&output).contains("DOES NOT ANSWER"), "{output:?}");
+}
+
+#[test]
+fn check_config_says_whether_a_file_would_do() {
+    let cluster = Cluster::new("check-config", PAIR);
+    let good = cluster.run(&["check-config"]);
+    assert_eq!(code(&good), Some(0), "{good:?}");
+    assert!(stdout(&good).contains("2 servers in 1 groups"), "{good:?}");
+
+    let text = std::fs::read_to_string(&cluster.config_path).expect("the file");
+    let bad = text.replace("name = \"a2\"", "name = \"a1\"").replace("[limits]", "[limitz]");
+    std::fs::write(&cluster.config_path, bad).expect("written");
+    let bad = cluster.run(&["check-config"]);
+    assert_eq!(code(&bad), Some(1), "{bad:?}");
+    assert!(stderr(&bad).contains("limitz") && stderr(&bad).contains("a1"), "all at once: {bad:?}");
+    let server = cluster.run(&["server", "--name", "a1"]);
+    assert_eq!(code(&server), Some(2), "and nothing starts with it: {server:?}");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why() {
+    let mut cluster = Cluster::new("cannot-start", PAIR);
+    let unknown = cluster.run(&["server", "--name", "a9"]);
+    assert_eq!(code(&unknown), Some(2), "{unknown:?}");
+    assert!(stderr(&unknown).contains("\"a9\""), "{unknown:?}");
+    assert!(stderr(&unknown).contains("a1, a2"), "which there are: {unknown:?}");
+
+    cluster.start();
+    let taken = cluster.run(&["server", "--name", "a1"]);
+    assert_eq!(code(&taken), Some(2), "{taken:?}");
+    let address = cluster.address("a1").to_string();
+    assert!(stderr(&taken).contains(&address) && stderr(&taken).contains("in use"), "{taken:?}");
+    let taken = cluster.run(&["master"]);
+    assert_eq!(code(&taken), Some(2), "{taken:?}");
+    let address = cluster.topology.master.to_string();
+    assert!(stderr(&taken).contains(&address) && stderr(&taken).contains("taken"), "{taken:?}");
+}
+
+#[test]
+fn without_a_cluster_file_every_command_fails_and_names_it() {
+    let scratch = Scratch::new("no-config");
+    for command in ["server --name a1", "master", "get items k", "status", "check-config"] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let mut run = Command::new(PROGRAM);
+        run.args(&words).args(["--config", "not-there.toml"]).current_dir(scratch.path());
+        let output = run.output().expect("the program can be run");
+        let wanted = if command == "check-config" { 1 } else { 2 };
+        assert_eq!(code(&output), Some(wanted), "{command}: {output:?}");
+        assert!(stderr(&output).contains("not-there.toml"), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn a_master_ends_when_it_is_told_to() {
+    let mut cluster = Cluster::new("master-stops", PAIR);
+    cluster.start();
+    assert_eq!(cluster.terminate("master", WITHIN).code(), Some(0));
+    // Without a master to confirm, a server stops within its bound all the same.
+    assert_eq!(cluster.terminate("a1", WITHIN).code(), Some(0));
+    cluster.process("a2").signal(libc::SIGINT);
+    let process: &mut Child = cluster.process("a2");
+    assert_eq!(process.exit_status(WITHIN).code(), Some(0), "SIGINT is as good");
+}

@@ -1,0 +1,63 @@
+//! The same cluster life on each event loop, with two shards per server.
+
+use standin_config::{ClusterConfig, IoKind};
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_testkit::wait_until;
+
+use crate::common::{Cluster, Load, PAIR, TWO_PAIRS, WITHIN};
+
+fn use_loop(io: IoKind) -> impl FnOnce(&mut ClusterConfig) {
+    move |config| {
+        for server in &mut config.servers {
+            server.io = io;
+            server.shards = 2;
+        }
+    }
+}
+
+/// Forwards, fails over under load, returns, and stops in peace.
+fn live(test: &str, io: IoKind, says: &str) {
+    let mut cluster = Cluster::with(test, TWO_PAIRS, use_loop(io));
+    cluster.start();
+    let a1 = cluster.process("a1");
+    wait_until(WITHIN, "both shards to say so", || {
+        a1.lines().iter().filter(|line| line.contains(says)).count() == 2
+    });
+    let key = cluster.key_of("b1");
+    cluster.set_row(&key, b"v");
+    assert!(cluster.connect("a1").get(&key).is_forwarded());
+    let large = vec![7; 300_000];
+    assert!(cluster.connect("a2").put(&key, &large).is_forwarded(), "in many pieces");
+    assert_eq!(cluster.connect("a1").get(&key).value(), large);
+
+    let load = Load::start(&cluster, 4);
+    load.wait_for(300);
+    cluster.kill("b1");
+    cluster.wait_states(&[("b1", Offline)]);
+    load.wait_for(300);
+    cluster.start_server("b1");
+    cluster.wait_all(Online);
+    load.wait_for(300);
+    assert_eq!(cluster.terminate("a2", WITHIN).code(), Some(0));
+    load.wait_for(300);
+    load.finish().assert_clean();
+}
+
+/// io_uring, where the kernel allows it.
+#[test]
+fn a_cluster_lives_on_io_uring() {
+    let mut probe = Cluster::with("uring-probe", PAIR, use_loop(IoKind::Auto));
+    probe.start();
+    if probe.process("a1").lines().iter().any(|line| line.contains("epoll")) {
+        eprintln!("SKIPPED a_cluster_lives_on_io_uring: this kernel does not allow it");
+        return;
+    }
+    drop(probe);
+    live("uring", IoKind::Uring, "runs on io_uring");
+}
+
+/// The portable loop.
+#[test]
+fn a_cluster_lives_on_epoll() {
+    live("epoll", IoKind::Epoll, "runs on epoll");
+}

@@ -1,0 +1,17 @@
+//! Real processes through their lives: started, stopped, killed, restarted, with and without
+//! their master and their database, while clients go on asking.
+//!
+//! ```text
+//! restarts.rs      servers and the master end and start again under load
+//! origins.rs       the database is stopped, locked, and comes back
+//! command_line.rs  what the commands print, and their exit codes
+//! loops.rs         the same on io_uring and on epoll
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod command_line;
+mod loops;
+mod origins;
+mod restarts;

@@ -1,0 +1,198 @@
+//! Servers and the master end and start again, while every answer is checked.
+
+use std::time::Duration;
+
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_protocol::time::Micros;
+
+use crate::common::{Cluster, FakeMaster, KEYSPACE, Load, PAIR, TWO_PAIRS, WITHIN, load};
+
+/// SIGTERM: the server leaves the cluster before it stops, so that nobody notices.
+#[test]
+fn a_server_that_is_told_to_stop_leaves_without_a_failed_request() {
+    let mut cluster = Cluster::new("sigterm", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    load.wait_for(400);
+    let (events, mark) = (cluster.events(), cluster.events().mark());
+    let begin = Micros::boottime();
+    let status = cluster.terminate("a1", WITHIN);
+    let took = Micros::boottime().since(begin);
+    assert_eq!(status.code(), Some(0));
+    // Once for the master to confirm, once for the requests under way.
+    let bound = cluster.config.timings.drain_timeout * 2;
+    assert!(took < bound, "within {bound:?}, and not {took:?}");
+    load.wait_for(400);
+    load.finish().assert_clean();
+    let seen = events.wait_in_order(mark, &[("offline", "a1"), ("announced", "a1")]);
+    assert!(seen[0].text.contains("has left"), "it said so itself: {seen:?}");
+}
+
+/// Every server in turn, as an operator does it for a new version.
+#[test]
+fn a_rolling_restart_of_every_server_fails_no_request() {
+    let mut cluster = Cluster::new("rolling", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    for server in ["a1", "a2", "b1", "b2"] {
+        load.wait_for(200);
+        assert_eq!(cluster.terminate(server, WITHIN).code(), Some(0), "{server}");
+        load.wait_for(200);
+        cluster.start_server(server);
+        cluster.wait_all(Online);
+    }
+    load.wait_for(200);
+    load.finish().assert_clean();
+}
+
+/// SIGKILL and return, under load.
+#[test]
+fn a_server_that_is_killed_and_comes_back_fails_no_request() {
+    let mut cluster = Cluster::new("kill", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    load.wait_for(400);
+    cluster.kill("b1");
+    cluster.wait_states(&[("b1", Offline)]);
+    load.wait_for(400);
+    cluster.start_server("b1");
+    cluster.wait_all(Online);
+    load.wait_for(400);
+    load.finish().assert_clean();
+}
+
+/// A stopped (not dead) server that goes on later has kept all that it held. In the moment
+/// before it hears of its outage it may still serve that; afterwards never again.
+#[test]
+fn a_server_that_was_stopped_and_goes_on_serves_nothing_stale_once_it_has_returned() {
+    let mut cluster = Cluster::new("pause", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    load.wait_for(400);
+    cluster.freeze("b1");
+    cluster.wait_states(&[("b1", Offline)]);
+    load.wait_for(400);
+    cluster.thaw("b1");
+    cluster.wait_all(Online);
+    load.wait_for(400);
+    let report = load.finish();
+    assert_eq!(report.failures, [""; 0]);
+    assert_nothing_stale_is_cached(&cluster);
+}
+
+/// The master's state file outlives it.
+#[test]
+fn a_master_that_is_killed_and_started_again_remembers_who_is_offline() {
+    let mut cluster = Cluster::new("master-again", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 2);
+    cluster.kill("a1");
+    cluster.wait_states(&[("a1", Offline)]);
+    let before = cluster.map_at("master").expect("a map").epoch;
+    cluster.kill("master");
+    load.wait_for(200);
+    cluster.start_master();
+    cluster.wait_states(&[("a1", Offline), ("a2", Online), ("b1", Online), ("b2", Online)]);
+    let after = cluster.map_at("master").expect("a map").epoch;
+    assert!(after.term > before.term, "{before} then {after}");
+    cluster.start_server("a1");
+    cluster.wait_all(Online);
+    load.wait_for(200);
+    load.finish().assert_clean();
+}
+
+/// What the master misses while it is away, it finds out when it is back.
+#[test]
+fn a_server_that_dies_while_the_master_is_away_is_found_out_afterwards() {
+    let mut cluster = Cluster::new("master-away", TWO_PAIRS);
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    load.wait_for(400);
+    cluster.kill("master");
+    load.wait_for(200);
+    cluster.kill("a1");
+    load.wait_for(400);
+    cluster.start_master();
+    cluster.wait_states(&[("a1", Offline), ("a2", Online), ("b1", Online), ("b2", Online)]);
+    load.wait_for(200);
+    cluster.start_server("a1");
+    cluster.wait_all(Online);
+    load.wait_for(200);
+    load.finish().assert_clean();
+}
+
+/// Nobody may notice an outage, but the cache behind the address is another. Until all agree
+/// on what has happened, a read may be as old as the lease, and no older.
+#[test]
+fn a_server_restarted_faster_than_anybody_notices_serves_nothing_older_than_the_lease() {
+    let lease = Duration::from_millis(400);
+    let mut cluster = Cluster::with("fast-restart", TWO_PAIRS, |config| {
+        config.timings.lease = lease;
+    });
+    cluster.start();
+    let load = Load::start(&cluster, 4);
+    for _ in 0..3 {
+        load.wait_for(300);
+        let before = boot_id(&cluster, "a2");
+        cluster.kill("a2");
+        cluster.start_server("a2");
+        cluster.wait_all(Online);
+        assert_ne!(boot_id(&cluster, "a2"), before, "the master knows the new incarnation");
+    }
+    load.wait_for(300);
+    load.finish().assert_within(lease);
+    assert_nothing_stale_is_cached(&cluster);
+}
+
+/// A new incarnation may keep nothing before the master has told everybody about it: its
+/// stand-in may still think that it owns what it owned.
+#[test]
+fn a_new_incarnation_caches_nothing_until_it_is_known() {
+    let mut cluster = Cluster::new("unknown", PAIR);
+    let master = FakeMaster::start(&cluster.topology);
+    for server in ["a1", "a2"] {
+        cluster.start_server(server);
+        master.wait_heard(cluster.id(server), 0);
+    }
+    let (a1, key) = (cluster.id("a1"), cluster.key_of("a1"));
+    cluster.set_row(&key, b"v");
+    let epoch = master.announce(a1, Online);
+    master.wait_acked(a1, epoch);
+    assert!(cluster.connect("a1").get(&key).is_cached());
+    let old_boot_id = master.wait_heard(a1, 0);
+
+    cluster.kill("a1");
+    cluster.start_server("a1");
+    // It is told the states as they were, with its last incarnation in them.
+    master.wait_heard(a1, old_boot_id);
+    standin_testkit::wait_until(WITHIN, "the old states to arrive", || {
+        cluster.map_at("a1").is_some_and(|map| map.epoch == epoch)
+    });
+    let mut wire = cluster.connect("a1");
+    for _ in 0..3 {
+        let reply = wire.get(&key);
+        assert_eq!(reply.value(), b"v", "served all the same");
+        assert!(reply.is_filled() && !reply.is_cached(), "and not kept: {reply:?}");
+    }
+    assert!(!wire.put(&key, b"w").is_cached(), "nor what is written");
+
+    let epoch = master.announce(a1, Online);
+    master.wait_acked(a1, epoch);
+    assert!(wire.get(&key).is_cached());
+    let reply = wire.get(&key);
+    assert!(reply.is_hit() && reply.value() == b"w", "{reply:?}");
+}
+
+/// All are online and nobody writes: what the servers answer is what the database holds.
+fn assert_nothing_stale_is_cached(cluster: &Cluster) {
+    let mut client = cluster.client();
+    for key in (0..4).flat_map(load::keys) {
+        let value = client.get(KEYSPACE, &key).expect("answered").map(|value| value.bytes);
+        assert_eq!(value, cluster.row(&key), "{}", String::from_utf8_lossy(&key));
+    }
+}
+
+fn boot_id(cluster: &Cluster, server: &str) -> u64 {
+    let map = cluster.map_at("master").expect("a map");
+    map.statuses()[usize::from(cluster.id(server))].boot_id
+}
