@@ -78,7 +78,7 @@ pub enum DriveError {
         /// How it begins.
         text: String,
     },
-    /// No reply for [`SILENCE_MAX`].
+    /// No reply for `SILENCE_MAX`.
     #[error("no reply for {SILENCE_MAX:?} with {waiting} connections waiting")]
     Silence {
         /// Connections that wait.

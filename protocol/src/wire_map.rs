@@ -124,9 +124,9 @@ pub struct WirePartition {
     pub epoch: u64,
     /// Home.
     pub home: u16,
-    /// Owner, or [`NO_SERVER`].
+    /// Owner, or [`crate::map::NO_SERVER`].
     pub owner: u16,
-    /// Stand-in, or [`NO_SERVER`].
+    /// Stand-in, or [`crate::map::NO_SERVER`].
     pub stand_in: u16,
     /// Zero.
     pub reserved: u16,

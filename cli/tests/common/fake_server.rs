@@ -169,6 +169,7 @@ impl Shared {
         let mut inbound = Vec::new();
         let mut chunk = vec![0; 16 << 10];
         let (mut role, mut shard) = (Role::Client, 0);
+        let mut is_mute = false;
         loop {
             let mut out = Vec::new();
             let mut read = 0;
@@ -177,7 +178,7 @@ impl Shared {
                 if request.header.opcode == Opcode::Hello as u8 {
                     (role, shard) = self.greet(&request, &mut out);
                 } else {
-                    self.reply(role, shard, &request, &mut out);
+                    is_mute = self.reply(role, shard, is_mute, &request, &mut out);
                 }
             }
             inbound.drain(..read);
@@ -202,7 +203,16 @@ impl Shared {
         (role, shard)
     }
 
-    fn reply(&self, role: Role, shard: u16, request: &Request<'_>, out: &mut Vec<u8>) {
+    /// Says whether this connection is mute from now on: who leaves a request unanswered
+    /// answers nothing that comes after it either, and does not seem merely slow.
+    fn reply(
+        &self,
+        role: Role,
+        shard: u16,
+        is_mute: bool,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let opcode = Opcode::from_wire(request.header.opcode).expect("an opcode");
         lock(&self.frames).push(Frame {
             at: Micros::boottime(),
@@ -214,21 +224,22 @@ impl Shared {
         let mut behaviour = lock(&self.behaviour);
         let value = match (role, opcode) {
             (Role::Master, _) => behaviour.to_master.then(Vec::new),
+            _ if is_mute => None,
             (Role::Client, Opcode::Get) if behaviour.unanswered_first > 0 => {
                 behaviour.unanswered_first -= 1;
                 None
             }
-            (Role::Client, _) if behaviour.unanswered_first > 0 => None,
             (Role::Client, _) => behaviour.to_clients.clone(),
             (Role::Peer, _) => behaviour.to_peers.clone(),
         };
         drop(behaviour);
-        let Some(value) = value else { return };
+        let Some(value) = value else { return role != Role::Master };
         let header = ResponseHeader::reply_to(&request.header, Status::Ok);
         match opcode {
             Opcode::Ping => Response::write(header, &self.ping(shard).to_bytes(), out),
             _ => Response::write(header, &value, out),
         }
+        false
     }
 
     fn boot_id(&self) -> u64 {

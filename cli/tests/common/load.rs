@@ -30,6 +30,8 @@ pub struct Report {
     pub requests: u64,
     pub failures: Vec<String>,
     pub stale: Vec<Stale>,
+    /// The longest time that a request took, and which.
+    pub slowest: (Duration, String),
 }
 
 /// A read that did not return what was written last.
@@ -72,6 +74,7 @@ impl Load {
             sum.requests += report.requests;
             sum.failures.extend(report.failures);
             sum.stale.extend(report.stale);
+            sum.slowest = sum.slowest.max(report.slowest);
         }
         sum
     }
@@ -112,6 +115,7 @@ fn run(number: usize, mut client: Client, is_over: &AtomicBool, requests: &Atomi
     while !is_over.load(Ordering::Relaxed) {
         let turn = usize::try_from(report.requests).unwrap_or(0);
         let (key, known) = (&keys[turn % KEYS], &mut known[turn % KEYS]);
+        let begin = Micros::boottime();
         // One round of writes to three of reads.
         if (turn / KEYS).is_multiple_of(4) {
             let value = format!("{} at {turn}", text(key)).into_bytes();
@@ -132,6 +136,10 @@ fn run(number: usize, mut client: Client, is_over: &AtomicBool, requests: &Atomi
                 Ok(answer) => report.stale.extend(judge(&answer, known)),
                 Err(error) => report.failures.push(format!("GET {}: {error}", text(key))),
             }
+        }
+        let took = Micros::boottime().since(begin);
+        if took > report.slowest.0 {
+            report.slowest = (took, format!("{} in turn {turn}", text(key)));
         }
         report.requests += 1;
         requests.fetch_add(1, Ordering::Relaxed);

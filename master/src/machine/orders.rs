@@ -44,7 +44,7 @@ pub enum Input {
         /// Its map; `None` if it could not be had.
         map: Option<Box<ClusterMap>>,
     },
-    /// Time has passed: at the latest at [`Machine::next_deadline`].
+    /// Time has passed: at the latest at [`super::Machine::next_deadline`].
     Tick,
 }
 

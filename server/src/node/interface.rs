@@ -56,9 +56,9 @@ pub enum Output {
         /// The reply.
         reply: LateReply,
     },
-    /// Submit to the origin; its [`crate::origin::Done`] comes back by [`Node::origin_done`].
+    /// Submit to the origin; its [`crate::origin::Done`] comes back by [`super::Node::origin_done`].
     Origin(Call),
-    /// Send to that shard of the peer; the answer comes back by [`Node::forward_done`].
+    /// Send to that shard of the peer; the answer comes back by [`super::Node::forward_done`].
     Forward {
         /// Server id.
         peer: u16,

@@ -374,7 +374,7 @@ impl Node {
         self.map.as_ref()
     }
 
-    /// [`MapEpoch::tag`] of that map; 0: none.
+    /// `MapEpoch::tag` of that map; 0: none.
     #[must_use]
     pub fn map_tag(&self) -> u32 {
         self.map_tag
