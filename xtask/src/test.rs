@@ -53,7 +53,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         // One failing binary must not hide what the next would say.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
-        command.env("STANDIN_REQUIRE_POSTGRES", "1");
+        command.env("STANDIN_REQUIRE_POSTGRES", "1").env("STANDIN_REQUIRE_PYTHON", "1");
         let (outcome, output) = tests(workspace, command, "tests");
         conformance = claims_in(workspace, &output);
         outcome

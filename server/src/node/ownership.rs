@@ -15,11 +15,17 @@ use super::{CallState, Node, Now, Output};
 pub(super) struct Peer {
     /// Sending failed; not tried again before this time unless something contradicts it.
     unreachable_until: Option<Micros>,
+    /// Since when nothing has contradicted that, however often it was tried again.
+    failing_since: Option<Micros>,
 }
 
 impl Peer {
     pub(super) fn retry_at(&self) -> Option<Micros> {
         self.unreachable_until
+    }
+
+    pub(super) fn failing_since(&self) -> Option<Micros> {
+        self.failing_since
     }
 }
 
@@ -69,6 +75,7 @@ impl Node {
     /// Bytes came from a peer: it can be reached after all.
     pub fn peer_answered(&mut self, now: Now, server: u16) {
         let Some(peer) = self.peers.get_mut(usize::from(server)) else { return };
+        peer.failing_since = None;
         if peer.unreachable_until.take().is_some() {
             self.refresh_serving(now, self.map.clone().as_deref());
         }
@@ -78,6 +85,7 @@ impl Node {
     pub(super) fn mark_unreachable(&mut self, now: Now, server: u16) {
         let until = now.mono + self.config.unreachable_hold;
         let Some(peer) = self.peers.get_mut(usize::from(server)) else { return };
+        peer.failing_since.get_or_insert(now.mono);
         if peer.unreachable_until.replace(until).is_none() {
             self.counters.reports += 1;
             self.outputs.push_back(Output::Report { server });
@@ -89,7 +97,7 @@ impl Node {
         let mut changed = false;
         for peer in &mut self.peers {
             if peer.unreachable_until.is_some_and(|until| until <= now.mono) {
-                *peer = Peer::default();
+                peer.unreachable_until = None;
                 changed = true;
             }
         }

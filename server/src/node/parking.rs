@@ -39,7 +39,13 @@ impl Node {
     /// too long, it has not, and goes through.
     pub(super) fn park(&mut self, now: Now, key: PendingKey) -> bool {
         let Some(pending) = self.pending.get_mut(key) else { return true };
-        let since = self.partitions[pending.partition as usize].since;
+        let state = self.partitions[pending.partition as usize];
+        let since = match state.serving {
+            // Later writes do not wait again each time the peer was tried in vain.
+            Serving::Provisional(peer) => self.peers[usize::from(peer)].failing_since(),
+            _ => None,
+        };
+        let since = since.unwrap_or(state.since);
         let since = pending.refused_since.map_or(since, |refused| refused.min(since));
         let retry_at = since + self.config.park_max;
         if now.mono >= retry_at {

@@ -77,6 +77,26 @@ fn c15_without_a_verdict_a_write_is_processed_after_its_wait() {
 }
 
 #[test]
+fn while_the_master_is_away_only_the_first_writes_wait() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.advance(Duration::from_secs(1));
+    s.collect();
+    let write = s.call();
+    s.written(&write);
+    s.replies();
+    // The hold is over: the peer is tried again, in vain.
+    s.advance(Duration::from_secs(2));
+    s.put(&key, b"v2");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    assert_eq!(s.calls().len(), 1, "no second wait");
+}
+
+#[test]
 fn a_late_answer_to_a_write_leaves_its_outcome_unknown() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
