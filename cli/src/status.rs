@@ -1,5 +1,6 @@
 //! `standin status`: the map in force and what each server counts.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -40,9 +41,9 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
         && stats.iter().all(Option::is_some)
         && states.iter().all(|s| s.state == standin_protocol::map::ServerState::Online);
     if args.json {
-        println!("{:#}", as_json(&map, is_master_up, &stats));
+        writeln!(std::io::stdout(), "{:#}", as_json(&map, is_master_up, &stats))?;
     } else {
-        print_table(&map, is_master_up, &stats);
+        writeln!(std::io::stdout(), "{}", table(&map, is_master_up, &stats))?;
     }
     Ok(if all_up { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -52,17 +53,18 @@ fn owned(map: &ClusterMap, server: u16) -> usize {
     partitions.filter(|p| map.ownership(*p).owner == server).count()
 }
 
-fn print_table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) {
+fn table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) -> String {
+    let mut lines = Vec::new();
     let topology = &map.topology;
     let master = if is_master_up { "answers" } else { "DOES NOT ANSWER" };
-    println!(
+    lines.push(format!(
         "cluster {}   map epoch {}   master {} {master}",
         topology.name, map.epoch, topology.master
-    );
-    println!(
+    ));
+    lines.push(format!(
         "{:<12} {:<22} {:<10} {:>6} {:>9} {:>12} {:>7} {:>10} {:>8}",
         "server", "address", "state", "owns", "items", "requests", "hit %", "orig.reads", "waiting"
-    );
+    ));
     for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(stats) {
         let state = map.state(id).name();
         let head = format!(
@@ -72,23 +74,24 @@ fn print_table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>
             owned(map, id)
         );
         let Some(stats) = stats else {
-            println!("{head}   does not answer");
+            lines.push(format!("{head}   does not answer"));
             continue;
         };
         let (hits, misses) = (stats.counter("hits"), stats.counter("misses"));
-        println!(
+        lines.push(format!(
             "{head} {:>9} {:>12} {:>7.1} {:>10} {:>8}",
             stats.counter("items"),
             stats.counter("requests"),
             percent(hits, hits + misses),
             stats.counter("origin_reads"),
             stats.counter("in_flight"),
-        );
+        ));
     }
     let unowned = owned(map, NO_SERVER);
     if unowned > 0 {
-        println!("{unowned} partitions are being handed back: nobody caches them now");
+        lines.push(format!("{unowned} partitions are being handed back: nobody caches them now"));
     }
+    lines.join("\n")
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage of counters, for reading")]

@@ -36,7 +36,9 @@ pub struct LoadArgs {
     /// Zipf exponent of the keys' distribution; 0: all alike.
     #[arg(long, default_value_t = 0.99, value_name = "EXPONENT", value_parser = exponent)]
     pub zipf: f64,
-    /// Percent of reads; the rest are writes. With --trace: of the trace's reads.
+    /// Percent of reads, by default 95; the rest are writes, and with --fill all keys are
+    /// written first: rows named after the keys, which stay in the keyspace's table. With
+    /// --trace: of the trace's reads.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub reads: Option<f64>,
     /// Bytes of the values written, one number or a range such as 64-4096.

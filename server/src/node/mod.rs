@@ -260,7 +260,10 @@ impl Node {
                         return Some(answer);
                     }
                 }
-                Opcode::Invalidate => return Some(self.invalidate(request, place)),
+                // Only its owner can drop what is cached of a key; else it waits, like a write.
+                Opcode::Invalidate if serving == Serving::Cached => {
+                    return Some(self.invalidate(header.keyspace, request.key, place.hash));
+                }
                 _ => {}
             }
         }
@@ -310,7 +313,7 @@ impl Node {
             }
         }
         match pending.opcode {
-            Opcode::Put | Opcode::Delete | Opcode::Cas => self.write(now, key),
+            _ if pending.is_write() => self.write(now, key),
             _ => self.read(now, key),
         }
     }

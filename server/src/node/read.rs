@@ -183,9 +183,9 @@ impl Node {
     }
 
     /// Drops a cached value, and what fetches under way may bring of it.
-    pub(super) fn invalidate(&mut self, request: &Request<'_>, place: Aimed) -> Answer {
-        self.tokens.disturb(place.hash);
-        self.store.remove(request.header.keyspace, request.key);
+    pub(super) fn invalidate(&mut self, keyspace: u8, key: &[u8], hash: u64) -> Answer {
+        self.tokens.disturb(hash);
+        self.store.remove(keyspace, key);
         Answer::status(Status::Ok)
     }
 }

@@ -13,6 +13,12 @@ impl Node {
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
         let Some(pending) = self.pending.get(key) else { return };
         let mut header = pending.header;
+        if header.flags & request_flags::FORWARDED != 0 {
+            // It was sent on to this server, and has had its hop while it waited here.
+            self.counters.not_owner += 1;
+            let version = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
+            return self.reply(key, Reply { version, ..Reply::status(Status::NotOwner) });
+        }
         header.flags |= request_flags::FORWARDED;
         header.map_epoch = self.map_tag;
         if header.deadline_ms != 0 {

@@ -34,8 +34,9 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether it must be carried out by the partition's owner.
     pub(super) fn is_write(&self) -> bool {
-        matches!(self.opcode, Opcode::Put | Opcode::Delete | Opcode::Cas)
+        matches!(self.opcode, Opcode::Put | Opcode::Delete | Opcode::Cas | Opcode::Invalidate)
     }
 }
 

@@ -49,6 +49,14 @@ impl Node {
             }
             _ => {}
         }
+        if opcode == Opcode::Invalidate {
+            let Some(pending) = self.pending.get(key) else { return false };
+            let (keyspace, name, hash) =
+                (pending.header.keyspace, pending.key.clone(), pending.hash);
+            self.invalidate(keyspace, &name, hash);
+            self.reply(key, Reply::status(Status::Ok));
+            return false;
+        }
         if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
             return false;
         }

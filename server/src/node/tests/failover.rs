@@ -97,6 +97,32 @@ fn while_the_master_is_away_only_the_first_writes_wait() {
 }
 
 #[test]
+fn scenario_18_a_marked_write_that_waited_is_not_sent_on_either() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.announce([ServerState::Online, ServerState::Returning]);
+    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
+    header.flags = request_flags::FORWARDED;
+    assert_eq!(s.send(header, &key, b"v1"), None);
+    s.announce([ServerState::Online, ServerState::Online]);
+    assert_eq!(s.reply().status, Status::NotOwner);
+    assert!(s.calls().is_empty());
+}
+
+#[test]
+fn an_invalidate_reaches_the_owner_or_waits_for_one() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    assert_eq!(s.op(Opcode::Invalidate, &key, &[]), None);
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::Unreachable);
+    assert!(s.replies().is_empty(), "the peer may still have the value");
+    s.announce([ServerState::Online, ServerState::Offline]);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert!(s.calls().is_empty(), "the database is left alone");
+}
+
+#[test]
 fn a_late_answer_to_a_write_leaves_its_outcome_unknown() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
