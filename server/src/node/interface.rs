@@ -25,6 +25,32 @@ pub struct Now {
     pub wall_us: u64,
 }
 
+/// How long this server may act as an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lease {
+    /// Until then, whoever gave it.
+    pub until: Micros,
+    /// Not the master gave it, but the group: nobody in it hears the master. It too ends at
+    /// `until`.
+    pub orphan: bool,
+}
+
+/// What came of contacting every shard of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerProbe {
+    /// Some shard gave no answer in time.
+    Silent,
+    /// Nobody listens there.
+    Refused,
+    /// Every shard has answered.
+    Answered {
+        /// Its incarnation.
+        boot_id: u64,
+        /// The oldest map of its shards.
+        map_epoch: MapEpoch,
+    },
+}
+
 /// Where a request's key belongs; found for a whole wake-up before any is aimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -76,11 +102,22 @@ pub enum Output {
     },
     /// Everything begun under older ownerships has ended.
     Drained(MapEpoch),
+    /// What came of [`super::Node::ask_probe`].
+    Probed {
+        /// Its nonce.
+        nonce: u64,
+        /// The server.
+        server: u16,
+        /// How it ended.
+        outcome: PeerProbe,
+    },
 }
 
 /// How a forward ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardFailure {
+    /// Nobody listens at the peer's address: the incarnation that did is dead.
+    Refused,
     /// The peer can't be connected to, closed the connection, or says nothing at all.
     Unreachable,
     /// The peer answers others, but this request took too long.

@@ -50,7 +50,7 @@ use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
-pub use interface::{Aimed, ConnId, ForwardFailure, Now, Output, Place};
+pub use interface::{Aimed, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
@@ -161,6 +161,7 @@ impl Node {
     /// it answered at once. With `may_wait` false (the connection has too many requests
     /// waiting) a request that would have to wait is refused.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "called once per request: a struct costs")]
     pub fn serve(
         &mut self,
         now: Now,
@@ -168,6 +169,7 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
+        _is_peer: bool,
         out: &mut Vec<u8>,
     ) -> bool {
         self.counters.requests += 1;
@@ -339,6 +341,17 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// How long this server may act as an owner, from now on.
+    pub fn lease(&mut self, _now: Now, _lease: Lease) {}
+
+    /// A wake-up in which everything that came has been taken in.
+    pub fn begin(&mut self, _now: Now) {}
+
+    /// Contacts every shard of a peer; answered by [`Output::Probed`].
+    pub fn ask_probe(&mut self, nonce: u64, server: u16) {
+        self.outputs.push_back(Output::Probed { nonce, server, outcome: PeerProbe::Silent });
     }
 
     /// What the shell has to do next; `None` when there is nothing more.

@@ -85,7 +85,7 @@ impl Node {
                 self.reply(key, Reply::status(Status::OutcomeUnknown));
             }
             ForwardFailure::TimedOut => self.process_here(now, key),
-            ForwardFailure::Unreachable => {
+            ForwardFailure::Unreachable | ForwardFailure::Refused => {
                 if let Some(pending) = self.pending.get_mut(key) {
                     pending.refused_since.get_or_insert(now.mono);
                 }

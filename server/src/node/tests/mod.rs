@@ -143,7 +143,8 @@ impl Script {
         let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
         let place = self.node.place(request.header.keyspace, request.key);
         let mut out = Vec::new();
-        let done = self.node.serve(self.now, CONN, &request, self.node.aim(place), true, &mut out);
+        let done =
+            self.node.serve(self.now, CONN, &request, self.node.aim(place), true, false, &mut out);
         self.collect();
         assert_eq!(done, !out.is_empty());
         done.then(|| read(&out))

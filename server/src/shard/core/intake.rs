@@ -11,6 +11,7 @@
 use slotmap::Key as _;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+    request_flags,
 };
 use standin_protocol::time::Micros;
 
@@ -200,7 +201,12 @@ impl Core {
     }
 
     /// Second and third pass: aims everything staged since the last call, then serves it.
+    ///
+    /// The clock is to be read after the last byte of what is served was received: a process
+    /// that was stopped in between would take requests of afterwards for ones of before, when
+    /// its lease still held (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
+        self.node.begin(now);
         let mut staged = std::mem::take(&mut self.staged);
         let mut held = Vec::new();
         let own = self.context.shard;
@@ -208,7 +214,7 @@ impl Core {
         let mut aimed = std::mem::take(&mut self.aimed);
         aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
         for (request, place) in staged.drain(..).zip(aimed.drain(..)) {
-            let Staged { conn: key, header, .. } = request;
+            let Staged { conn: key, mut header, .. } = request;
             let Some(conn) = self.conns.get_mut(key) else { continue };
             if conn.closing {
                 continue;
@@ -225,6 +231,7 @@ impl Core {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
+            let is_peer = conn.is_peer();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
             let strays = shard != own && has_key(header.opcode) && !self.stopping;
@@ -233,11 +240,13 @@ impl Core {
                 self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
                 continue;
             }
+            header.flags &= known_flags(is_peer);
             let (name, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
             let frame = Request { header, key: name, value };
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             let may_wait = conn.in_flight < in_flight_max;
-            let done = self.node.serve(now, id, &frame, place, may_wait, &mut conn.output);
+            let output = &mut conn.output;
+            let done = self.node.serve(now, id, &frame, place, may_wait, is_peer, output);
             conn.in_flight += u32::from(!done);
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
@@ -290,8 +299,8 @@ impl Core {
             {
                 self.node.counters.strayed += 1;
                 conn.in_flight += 1;
-                let (from, conn) = (self.context.shard, key.data().as_ffi());
-                let message = Message::Stray { shard: from, conn, frame };
+                let (is_peer, conn) = (conn.is_peer(), key.data().as_ffi());
+                let message = Message::Stray { shard: self.context.shard, conn, is_peer, frame };
                 self.context.mailboxes.post(shard, message);
             }
             Some(_) => {
@@ -315,6 +324,15 @@ impl Core {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
         }
+    }
+}
+
+/// The flags that count for something: those of requests between servers do not if somebody
+/// else sets them, like all that nobody knows. FORWARDED only keeps a request here.
+pub(super) fn known_flags(is_peer: bool) -> u8 {
+    match is_peer {
+        true => u8::MAX,
+        false => !(request_flags::RELAY | request_flags::IDENTITY),
     }
 }
 
