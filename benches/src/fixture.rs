@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, OriginConfig,
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
     OriginKind, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
@@ -33,6 +33,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
     ClusterConfig {
         name: NAME.to_owned(),
         partitions: 1_024,
+        mode: Mode::default(),
         master: MasterConfig {
             address: address(ports[0]),
             state_file: directory.join("master.state"),
