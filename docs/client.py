@@ -867,7 +867,7 @@ def vectors_datagram(items):
     for v in items:
         for field, secret in (("hex_without_secret", NO_SECRET), ("hex_with_secret", bytes.fromhex(v["secret"]))):
             data = bytes.fromhex(v[field])
-            wanted = {name: v[name] for name in ("kind", "sender", "subject", "sequence", "arg")}
+            wanted = {name: v[name] for name in ("kind", "sender", "recipient", "subject", "sequence", "arg")}
             wanted.update({n: number(v[n]) for n in ("topology_id", "boot_id", "epoch", "nonce")})
             wanted["states"] = [(number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["statuses"]]
             check(datagram_fields(data) == wanted, f"datagram {v['name']}")
