@@ -77,11 +77,11 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let (op, verdict) = match write {
             Some(write) => {
                 store.put(key, &checker.value(&write, 40));
-                checker.end_write(write, true);
+                checker.end_write(write, Some(Micros::boottime()));
                 (OpKind::Write, None)
             }
             None => {
-                let floor = checker.before_read(key);
+                let floor = checker.before_read(key, sent);
                 let value = store.get(key);
                 let seen = value.as_deref().map_or(Seen::Absent, Seen::Value);
                 (OpKind::Read, Some(checker.after_read(key, floor, seen)))
@@ -132,7 +132,7 @@ fn a_copy_that_missed_writes_is_caught() {
 #[test]
 fn a_value_under_the_wrong_key_is_caught() {
     let checker = Checker::new(2, RUN, Initial::Filled);
-    let floor = checker.before_read(0);
+    let floor = checker.before_read(0, Micros::boottime());
     let other = Checker::first_value(RUN, 1, 40);
     assert!(matches!(checker.after_read(0, floor, Seen::Value(&other)), Verdict::Wrong(_)));
 }

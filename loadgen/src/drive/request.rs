@@ -81,11 +81,11 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         Operation { keyspace: desk.plan.keyspace, key: desk.plan.keys.name(key), action };
     let sent = Micros::boottime();
     // After the clock: a write acknowledged in between only makes the check milder.
-    let floor = checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key));
+    let floor = checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key, sent));
     let result = client.run(operation).await;
     let ended = Micros::boottime();
     if let (Some(checker), Some(write)) = (checker, write) {
-        checker.end_write(write, result.is_ok());
+        checker.end_write(write, result.is_ok().then_some(ended));
     }
     let verdict = judge(checker, key, floor, &result);
     let phase = phase_of(phase_sent, desk.live.phase());
@@ -132,8 +132,8 @@ fn judge(
 fn complaint(result: &Result<Answer, ClientError>, verdict: Option<Verdict>) -> Option<String> {
     match (result, verdict) {
         (Err(error), _) => Some(error.to_string()),
-        (Ok(answer), Some(Verdict::Stale { behind })) => Some(format!(
-            "stale by {behind} writes, from server {} with flags {:#04x}",
+        (Ok(answer), Some(Verdict::Stale { behind, age, .. })) => Some(format!(
+            "stale by {behind} writes and {age:?}, from server {} with flags {:#04x}",
             answer.served_by, answer.flags
         )),
         (Ok(answer), Some(Verdict::Wrong(wrong))) => {
