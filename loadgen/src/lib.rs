@@ -10,6 +10,7 @@
 //! zipf, trace        │
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page
+//!   └ outage   what a fault was to those who asked
 //! faults     processes to kill      observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
@@ -23,6 +24,7 @@ pub mod interrupt;
 pub mod live;
 pub mod load;
 pub mod observer;
+pub mod outage;
 pub mod ports;
 pub mod recorder;
 pub mod report;

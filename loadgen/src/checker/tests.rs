@@ -106,7 +106,8 @@ fn the_age_counts_from_the_next_acknowledged_write_to_the_question() {
     };
     ends(10_000);
     ends(14_000);
-    let aged = |ms, is_beyond| Verdict::Stale { behind: 2, age: Duration::from_millis(ms), is_beyond };
+    let aged =
+        |ms, is_beyond| Verdict::Stale { behind: 2, age: Duration::from_millis(ms), is_beyond };
     assert_eq!(read_at(15_000), aged(5, false), "within the bound");
     assert_eq!(read_at(16_000), aged(6, true));
     assert_eq!(read_at(9_000), aged(0, false), "clocks that were read in another order");

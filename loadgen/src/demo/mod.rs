@@ -169,6 +169,7 @@ fn run_in(
         checker: Some(Arc::new(Checker::new(ROWS, run, Initial::Filled))),
         phases: script::PHASES.len(),
         slot: SLOT,
+        is_logged: false,
     };
     let mix = Mix {
         keys: ROWS,

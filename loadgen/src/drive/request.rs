@@ -9,7 +9,7 @@ use super::Notable;
 use super::worker::Desk;
 use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
-use crate::recorder::{Ending, FailureKind, OpKind, Sample};
+use crate::recorder::{Ending, FailureKind, Logged, OpKind, Sample};
 use crate::workload::{Deed, Wanted};
 
 /// How often another key is drawn for a write whose key is being written.
@@ -81,7 +81,8 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         Operation { keyspace: desk.plan.keyspace, key: desk.plan.keys.name(key), action };
     let sent = Micros::boottime();
     // After the clock: a write acknowledged in between only makes the check milder.
-    let floor = checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key, sent));
+    let floor =
+        checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key, sent));
     let result = client.run(operation).await;
     let ended = Micros::boottime();
     if let (Some(checker), Some(write)) = (checker, write) {
@@ -101,6 +102,10 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
     let sample = Sample { op, phase, due, sent, ended, sends, ending };
     let mut recorder = desk.recorder.borrow_mut();
     recorder.record(&sample);
+    if desk.plan.is_logged {
+        let served_by = result.as_ref().ok().map(|answer| answer.served_by);
+        recorder.log(Logged { worker: desk.number, key, served_by, sample });
+    }
     if let Some(what) = complaint(&result, verdict) {
         let at_ms = sent.since(desk.start).as_millis();
         recorder.quote(|| format!("{at_ms} ms, {} of key {key}: {what}", op.name()));

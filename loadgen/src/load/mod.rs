@@ -217,6 +217,7 @@ fn plan(
         checker: None,
         phases: 1,
         slot: Duration::from_secs(1),
+        is_logged: false,
     })
 }
 

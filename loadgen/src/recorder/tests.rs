@@ -35,11 +35,7 @@ fn recording(samples: &[Sample]) -> Recording {
 fn counts_follow_the_flags() {
     let answered = |flags, is_absent| Ending::Answered { flags, is_absent, verdict: None };
     let read = sample(0, 10, OpKind::Read);
-    let stale = Some(Verdict::Stale {
-        behind: 1,
-        age: Duration::from_micros(70),
-        is_beyond: true,
-    });
+    let stale = Some(Verdict::Stale { behind: 1, age: Duration::from_micros(70), is_beyond: true });
     let recording = recording(&[
         Sample { ending: answered(HIT, false), ..read },
         Sample { ending: answered(FILLED, true), sends: 2, ..read },
