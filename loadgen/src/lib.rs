@@ -11,7 +11,8 @@
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page
 //!   └ outage   what a fault was to those who asked
-//! faults     processes to kill      observer/  the master's events, the servers' counters
+//! faults     processes to kill      proxy/   a database that is slow, or gone
+//!                                   observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
@@ -26,6 +27,7 @@ pub mod load;
 pub mod observer;
 pub mod outage;
 pub mod ports;
+pub mod proxy;
 pub mod recorder;
 pub mod report;
 pub mod rng;
