@@ -25,6 +25,7 @@ pub mod interrupt;
 pub mod live;
 pub mod load;
 pub mod observer;
+pub mod origin;
 pub mod outage;
 pub mod ports;
 pub mod proxy;
