@@ -12,7 +12,7 @@ use std::time::Duration;
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, WriteKind};
 use standin_loadgen::recorder::{Counts, Ending, OpKind, Recorder, Recording, Sample};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Deed, Mix, Supply, ValueSizes};
+use standin_loadgen::workload::{Cold, Deed, Mix, Supply, ValueSizes};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 
@@ -24,6 +24,7 @@ const MIX: Mix = Mix {
     zipf_exponent: 0.99,
     reads_percent: 80.0,
     sizes: ValueSizes { min_bytes: 32, max_bytes: 64 },
+    cold: Cold { keys: 0, percent: 0.0 },
 };
 
 /// A store of two copies. Reads come from the second one while `use_second` says so.

@@ -42,7 +42,7 @@ use crate::report::plots::PlotError;
 use crate::report::table::thousands;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
-use crate::workload::{Keys, Mix, ValueSizes};
+use crate::workload::{Cold, Keys, Mix, ValueSizes};
 use cluster::{DemoCluster, KEYSPACE};
 use folder::RunFolder;
 
@@ -174,6 +174,7 @@ fn run_in(
         zipf_exponent: ZIPF_EXPONENT,
         reads_percent: READS_PERCENT,
         sizes: ValueSizes::fixed(VALUE_BYTES),
+        cold: Cold::default(),
     };
     let workers = u32::try_from(cores.clamp(1, 2)).unwrap_or(1);
     let warm_up = warm::run(&plan, mix, workers, interrupt, console)?;
