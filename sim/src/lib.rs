@@ -19,5 +19,6 @@ mod many;
 mod origin;
 mod plan;
 mod random;
+mod scenarios;
 mod shrink;
 mod world;

@@ -240,7 +240,11 @@ impl World {
                 }
                 None => self.close_end(socket, 1, Segment::Reset),
             },
-            Came::Connected { key } => shard.core.connected(key),
+            Came::Connected { key } => {
+                shard.core.connected(key);
+                // A flush that was asked for while connecting could not be done then.
+                self.flush(shard, server, now, key);
+            }
             Came::Bytes { key, bytes } => {
                 received.0 = bytes;
                 shard.core.received(now, key, 0, &received.0);
@@ -288,9 +292,9 @@ impl World {
     fn perform(&mut self, process: &mut Process, server: usize, index: usize, now: Now, io: Io) {
         let shard = &mut process.shards[index];
         match io {
-            Io::Flush(key) => self.flush(shard, now, key),
+            Io::Flush(key) => self.flush(shard, server, now, key),
             Io::Close(key) => {
-                self.flush(shard, now, key);
+                self.flush(shard, server, now, key);
                 if let Some(socket) = shard.sockets.remove(key) {
                     let end = self.end_of(socket, Host::Server(server), key);
                     self.close_end(socket, end, Segment::End);
@@ -326,14 +330,11 @@ impl World {
         usize::from(!is_it(&self.net.sockets[socket].ends[0]))
     }
 
-    fn flush(&mut self, shard: &mut Shard, now: Now, key: ConnKey) {
+    fn flush(&mut self, shard: &mut Shard, server: usize, now: Now, key: ConnKey) {
         let Some(&socket) = shard.sockets.get(key) else { return };
-        let ends = &self.net.sockets[socket].ends;
-        let is_it =
-            |name: Name| matches!(name, Name::Core { key: k, .. } if k == key.data().as_ffi());
-        let end = usize::from(!(is_it(ends[0].name)));
+        let end = self.end_of(socket, Host::Server(server), key);
         // A connection that is being made has output that has to wait.
-        if end == 0 && !ends[1].is_open {
+        if end == 0 && !self.net.sockets[socket].is_made {
             return;
         }
         let mut bytes = Vec::new();
@@ -461,7 +462,10 @@ impl World {
             _ => return,
         };
         let came = match segment {
-            Segment::Opened => Came::Connected { key },
+            Segment::Opened => {
+                self.net.sockets[socket].is_made = true;
+                Came::Connected { key }
+            }
             Segment::Data(bytes) => Came::Bytes { key, bytes },
             Segment::End => Came::End { key },
             Segment::Reset | Segment::Refused => {
