@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, OriginConfig,
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
     OriginKind, Security, ServerConfig, Timings,
 };
 
@@ -41,6 +41,7 @@ impl ClusterConfig {
         Self {
             name: name.to_owned(),
             partitions: PARTITIONS,
+            mode: Mode::default(),
             master: MasterConfig {
                 address: master_address,
                 state_file: PathBuf::from(MASTER_STATE_FILE),

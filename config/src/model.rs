@@ -13,6 +13,8 @@ pub struct ClusterConfig {
     pub name: String,
     /// Number of partitions, 1..=65_536. Fixed for the life of a cluster.
     pub partitions: u32,
+    /// What goes first when servers or the master can't be reached.
+    pub mode: Mode,
     /// The master's UDP and TCP address.
     pub master: MasterConfig,
     /// All servers in file order; a server's index here is its id on the wire.
@@ -29,6 +31,18 @@ pub struct ClusterConfig {
     pub limits: Limits,
     /// Who may talk to the cluster.
     pub security: Security,
+}
+
+/// What goes first when servers or the master can't be reached. See docs/FAILOVER.md for
+/// what each guarantees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// Requests are answered; what is read may have been overwritten within about a lease.
+    #[default]
+    Available,
+    /// Reads are never older than the last acknowledged write; writes wait for an owner with
+    /// a lease.
+    Strict,
 }
 
 /// `[master]`.

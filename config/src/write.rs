@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::mistake::ConfigErrors;
-use crate::model::{ClusterConfig, ColumnType, IoKind, KeyspaceConfig, OriginKind, ServerConfig};
+use crate::model::{
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Mode, OriginKind, ServerConfig,
+};
 use crate::units::{format_duration, format_size};
 
 /// Name of the file that [`ClusterConfig::write_into`] makes.
@@ -53,6 +55,11 @@ impl ClusterConfig {
         out.section("[cluster]");
         out.text("name", &self.name);
         out.plain("partitions", self.partitions);
+        let mode = match self.mode {
+            Mode::Available => "available",
+            Mode::Strict => "strict",
+        };
+        out.text("mode", mode);
 
         out.section("[master]");
         out.text("address", &self.master.address.to_string());

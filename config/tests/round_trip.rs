@@ -151,9 +151,10 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
     });
     let cluster =
         ("[a-zA-Z][a-zA-Z0-9._-]{0,63}", 1u32..=65_536, option::of(1u32..=2), "[^\\pC]{1,20}x");
+    let cluster = (cluster, prop::sample::select(vec![Mode::Available, Mode::Strict]));
     (cluster, servers, origin(), keyspaces(), timings(), limits()).prop_map(
         |(
-            (name, partitions, offline_servers_max, state_file),
+            ((name, partitions, offline_servers_max, state_file), mode),
             (groups, servers),
             origin,
             keyspaces,
@@ -163,6 +164,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
             ClusterConfig {
                 name,
                 partitions,
+                mode,
                 master: MasterConfig {
                     address: ([127, 0, 0, 1], 7100).into(),
                     state_file: PathBuf::from(state_file),

@@ -378,6 +378,7 @@ fn phase_of(now: Micros, state: ServerState) -> Phase {
         ServerState::Online => Phase::Online { verify_at: None },
         ServerState::Offline => Phase::Offline { next_probe: now },
         ServerState::Returning => Phase::Returning { attempt: 0, verify_at: None },
+        ServerState::Waiting => Phase::Offline { next_probe: now },
         // It may have finished while there was no master: its time is up at once.
         ServerState::Leaving => Phase::Leaving { until: now },
     }

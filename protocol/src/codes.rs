@@ -58,6 +58,12 @@ wire_enum! {
         Map = 8, "MAP";
         /// Counters of the server.
         Stats = 9, "STATS";
+        /// Server → server: drop these keys, they were written elsewhere. Value: entries of
+        /// [`crate::handback::Keys`].
+        Settle = 10, "SETTLE";
+        /// Server → a member of its group that returns: all keys of its partitions that were
+        /// written here meanwhile have been settled. Value: a [`crate::handback::Handback`].
+        Handback = 11, "HANDBACK";
     }
 }
 

@@ -1,7 +1,7 @@
 //! UDP control datagrams: notices, renewals, announcements.
 //!
 //! ```text
-//! 56-byte header │ body (ANNOUNCE, VERDICT: states of all servers) │ 16-byte code
+//! 56-byte header │ body (ANNOUNCE, VERDICT, GOSSIP: states of all servers) │ 16-byte code
 //! ```
 //! The code is keyed BLAKE3 over everything before it, under the cluster's secret
 //! (without one, under a key that everybody knows: it then only tells garbage apart).
@@ -37,9 +37,12 @@ wire_enum! {
         ReportOk = 2, "REPORT_OK";
         /// Master → reporter: what it holds of `subject` now. `arg`: its state. Body: all states.
         Verdict = 3, "VERDICT";
-        /// Server → master: alive. `epoch`: the map it has applied.
+        /// Server → master: alive. `epoch`: the map it has applied. `arg`: bits of
+        /// [`renew_flags`]. `nonce`: names this renewal.
         Renew = 4, "RENEW";
-        /// Master → server: heard. `arg`: lease in milliseconds. `epoch`: the newest map.
+        /// Master → server: the renewal `nonce` was heard. `arg`: lease in milliseconds, counted
+        /// from when that renewal was sent; 0: none. `epoch`: the newest map, without which
+        /// the lease is not to be used.
         Grant = 5, "GRANT";
         /// Master → server: states of all servers; `subject` has changed to state `arg`
         /// (claims 16, 17, 19, 21).
@@ -49,6 +52,40 @@ wire_enum! {
         Ack = 7, "ACK";
         /// Server → master: stopping; take it offline without verification.
         Leaving = 8, "LEAVING";
+        /// Server → member of its group: the map that it holds. `arg`: bits of
+        /// [`gossip_flags`]. Body: all states. Answered by the same if the receiver's map is
+        /// newer.
+        Gossip = 9, "GOSSIP";
+        /// Master → server: contact every shard of `subject` (of the same group) for me.
+        /// `nonce`: names the probe.
+        AskProbe = 10, "ASK_PROBE";
+        /// Server → master: what came of it. `arg`: a [`ProbeOutcome`]. Body: one status, of
+        /// `subject` as it answered: its incarnation, and the oldest map of its shards as `since`.
+        ProbeResult = 11, "PROBE_RESULT";
+    }
+}
+
+/// Bits of `arg` of a [`Kind::Gossip`].
+pub mod gossip_flags {
+    /// The sender has heard nothing from the master for half a lease.
+    pub const MASTER_LOST: u32 = 0x01;
+}
+
+/// Bits of `arg` of a [`Kind::Renew`].
+pub mod renew_flags {
+    /// The sender's way to the origin is dead.
+    pub const ORIGIN_DOWN: u32 = 0x01;
+}
+
+wire_enum! {
+    /// `arg` of a [`Kind::ProbeResult`].
+    ProbeOutcome {
+        /// Some shard gave no answer in time.
+        Silent = 0, "silent";
+        /// Every shard has answered.
+        Answered = 1, "answered";
+        /// Nobody listens there: that incarnation is dead.
+        Refused = 2, "refused";
     }
 }
 
@@ -67,12 +104,13 @@ struct DatagramHeader {
     epoch: u64,
     nonce: u64,
     arg: u32,
-    reserved2: u32,
+    recipient: u16,
+    reserved2: u16,
 }
 
 const _: () = assert!(size_of::<ArchivedDatagramHeader>() == DATAGRAM_HEADER_BYTES);
 
-/// Body of ANNOUNCE and VERDICT, an rkyv archive.
+/// Body of ANNOUNCE, VERDICT, GOSSIP and PROBE_RESULT, an rkyv archive.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 struct WireStates {
     statuses: Vec<WireStatus>,
@@ -85,6 +123,9 @@ pub struct Datagram {
     pub kind: Kind,
     /// Server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`].
     pub sender: u16,
+    /// Server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`]: whom it is for. A server that gets
+    /// what is for the master, or for a member of its group, passes the bytes on, once.
+    pub recipient: u16,
     /// The server in question; zero where none is.
     pub subject: u16,
     /// [`crate::map::Topology::id`] of the sender.
@@ -99,7 +140,8 @@ pub struct Datagram {
     pub nonce: u64,
     /// See [`Kind`].
     pub arg: u32,
-    /// ANNOUNCE and VERDICT: states of all servers, by id. Otherwise empty.
+    /// ANNOUNCE, VERDICT and GOSSIP: states of all servers, by id. PROBE_RESULT: one.
+    /// Otherwise empty.
     pub statuses: Vec<ServerStatus>,
 }
 
@@ -124,12 +166,13 @@ pub enum DatagramError {
 }
 
 impl Datagram {
-    /// A datagram with everything but its kind and sender zero.
+    /// A datagram for the master, with everything but its kind and sender zero.
     #[must_use]
     pub fn new(kind: Kind, sender: u16, topology_id: u64, boot_id: u64) -> Self {
         Self {
             kind,
             sender,
+            recipient: SENDER_MASTER,
             subject: 0,
             topology_id,
             boot_id,
@@ -157,6 +200,7 @@ impl Datagram {
             epoch: self.epoch.to_u64(),
             nonce: self.nonce,
             arg: self.arg,
+            recipient: self.recipient,
             reserved2: 0,
         };
         let mut bytes = vec![0; DATAGRAM_HEADER_BYTES];
@@ -213,6 +257,7 @@ impl Datagram {
         Ok(Self {
             kind,
             sender: h.sender.to_native(),
+            recipient: h.recipient.to_native(),
             subject: h.subject.to_native(),
             topology_id: h.topology_id.to_native(),
             boot_id: h.boot_id.to_native(),
@@ -226,7 +271,7 @@ impl Datagram {
 }
 
 fn has_body(kind: Kind) -> bool {
-    matches!(kind, Kind::Announce | Kind::Verdict)
+    matches!(kind, Kind::Announce | Kind::Verdict | Kind::Gossip | Kind::ProbeResult)
 }
 
 fn read_statuses(body: &[u8]) -> Option<Vec<ServerStatus>> {

@@ -16,6 +16,9 @@ pub const HEADER_BYTES: usize = 32;
 pub const REQUEST_MAGIC: u8 = 0x53;
 /// First byte of a response: `s`.
 pub const RESPONSE_MAGIC: u8 = 0x73;
+/// Bytes before the value of a request with [`request_flags::IDENTITY`]: the client's id
+/// (8 bytes, little-endian) and its request id (4 bytes).
+pub const IDENTITY_BYTES: usize = 12;
 /// No frame may carry a larger value, whatever the configuration says.
 pub const VALUE_BYTES_MAX: u32 = 16 << 20;
 
@@ -91,6 +94,11 @@ pub mod request_flags {
     pub const TTL_MINUTES: u8 = 0x02;
     /// This (client, request id) was sent before.
     pub const RETRY: u8 = 0x04;
+    /// Server → server: not yours, but you may reach the owner: send it on, as FORWARDED.
+    pub const RELAY: u8 = 0x08;
+    /// Server → server: the value begins with the identity of the client's request,
+    /// [`IDENTITY_BYTES`] of it.
+    pub const IDENTITY: u8 = 0x10;
 }
 
 /// Bits of [`ResponseHeader::flags`].

@@ -13,6 +13,9 @@
 //! frame.rs       TCP: 32-byte request and response headers, key, value
 //! hello.rs       TCP: first exchange on a connection, authentication
 //! body.rs        TCP: values of PING and STATS
+//! handback.rs    TCP: keys written elsewhere than at their owner
+//! lease.rs       how long a lease holds, for its holder and for its grantor
+//! mutant.rs      rules that tests can switch off
 //! control.rs     UDP: notices, renewals, announcements
 //! auth.rs        keyed BLAKE3 for hello and control
 //! ```
@@ -22,9 +25,12 @@ pub mod body;
 mod codes;
 pub mod control;
 pub mod frame;
+pub mod handback;
 pub mod hash;
 pub mod hello;
+pub mod lease;
 pub mod map;
+pub mod mutant;
 pub mod placement;
 pub mod time;
 pub mod wire_map;

@@ -83,6 +83,17 @@ wire_enum! {
         /// Stopping: owns nothing any more, and its stand-ins own nothing of it until what
         /// it had begun has ended. Nobody may cache its partitions.
         Leaving = 3, "leaving";
+        /// Verified as not answering, but it may still hold a lease: it owns nothing any more,
+        /// nor do its stand-ins until the lease has run out.
+        Waiting = 4, "waiting";
+    }
+}
+
+impl ServerState {
+    /// Whether the master holds that a server in this state answers.
+    #[must_use]
+    pub fn answers(self) -> bool {
+        !matches!(self, Self::Offline | Self::Waiting)
     }
 }
 
@@ -304,11 +315,11 @@ impl ClusterMap {
     }
 
     /// The servers to ask for `partition`, best first: the owner (or, while nobody owns it,
-    /// the one that is returning), then the others of its rank that are not offline, then
-    /// the offline ones.
+    /// the one that is returning), then the others of its rank that answer, then those that
+    /// are offline or waiting.
     pub fn candidates(&self, partition: u32) -> impl Iterator<Item = u16> + '_ {
         let rank = self.topology.rank(partition);
-        let is_up = move |id: &&u16| self.state(**id) != ServerState::Offline;
+        let is_up = move |id: &&u16| self.state(**id).answers();
         rank.iter().filter(is_up).chain(rank.iter().filter(move |id| !is_up(id))).copied()
     }
 }
@@ -317,13 +328,13 @@ fn ownership(rank: &[u16], statuses: &[ServerStatus]) -> Ownership {
     let status = |id: u16| statuses[usize::from(id)];
     let mut epoch = MapEpoch::default();
     let mut owner = NO_SERVER;
-    let mut up = rank.iter().filter(|id| status(**id).state != ServerState::Offline);
+    let mut up = rank.iter().filter(|id| status(**id).state.answers());
     for &id in rank {
         epoch = epoch.max(status(id).since);
         match status(id).state {
             ServerState::Offline => continue,
             ServerState::Online => owner = id,
-            ServerState::Returning | ServerState::Leaving => {}
+            ServerState::Returning | ServerState::Leaving | ServerState::Waiting => {}
         }
         break;
     }

@@ -47,13 +47,14 @@ prop_compose! {
 
 prop_compose! {
     fn datagram()(
-        kind in prop::sample::select(Kind::ALL), sender: u16, subject: u16, topology_id: u64,
+        kind in prop::sample::select(Kind::ALL), sender: u16, recipient: u16, subject: u16, topology_id: u64,
         boot_id: u64, sequence: u64, epoch: u64, nonce: u64, arg: u32,
         statuses in prop::collection::vec(server_status(), 0..20),
     ) -> Datagram {
-        let has_body = matches!(kind, Kind::Announce | Kind::Verdict);
+        use Kind::{Announce, Gossip, ProbeResult, Verdict};
+        let has_body = matches!(kind, Announce | Verdict | Gossip | ProbeResult);
         Datagram {
-            kind, sender, subject, topology_id, boot_id, sequence,
+            kind, sender, recipient, subject, topology_id, boot_id, sequence,
             epoch: MapEpoch::from_u64(epoch), nonce, arg,
             statuses: if has_body { statuses } else { Vec::new() },
         }
@@ -65,6 +66,7 @@ fn every_header_field_lies_where_the_document_says() {
     let datagram = Datagram {
         kind: Kind::Renew,
         sender: 0x0504,
+        recipient: 0x3534,
         subject: 0x0706,
         topology_id: 0x0F0E_0D0C_0B0A_0908,
         boot_id: 0x1716_1514_1312_1110,
@@ -76,7 +78,7 @@ fn every_header_field_lies_where_the_document_says() {
     };
     let mut counting: Vec<u8> = (0..56).collect();
     counting[..4].copy_from_slice(&[0x44, 1, 4, 0]);
-    counting[52..].copy_from_slice(&[0; 4]);
+    counting[54..].copy_from_slice(&[0; 2]);
     let bytes = datagram.to_bytes(Some(&key()));
     assert_eq!(hex(&bytes[..DATAGRAM_HEADER_BYTES]), hex(&counting));
     assert_eq!(bytes.len(), DATAGRAM_HEADER_BYTES + MAC_BYTES);
@@ -126,7 +128,7 @@ fn bad_datagrams_get_the_error_they_deserve() {
         sealed(bytes)
     };
     let with = |bytes: &[u8], more: &[u8]| sealed([bytes, more].concat());
-    let unknown_state = changed(&announce, DATAGRAM_HEADER_BYTES + 16, 4);
+    let unknown_state = changed(&announce, DATAGRAM_HEADER_BYTES + 16, 5);
     let too_many = {
         let mut body = vec![0; (SERVERS_MAX + 1) * STATUS_BYTES];
         let offset = -i32::try_from(body.len()).expect("small");
@@ -144,7 +146,7 @@ fn bad_datagrams_get_the_error_they_deserve() {
         ("version 0", changed(&plain, 1, 0), Version(0)),
         ("version 2", changed(&plain, 1, 2), Version(2)),
         ("kind 0", changed(&plain, 2, 0), Body(0)),
-        ("kind 9", changed(&plain, 2, 9), Body(9)),
+        ("kind 12", changed(&plain, 2, 12), Body(12)),
         ("reserved", changed(&plain, 3, 1), NotOurs),
         ("reserved at the end", changed(&plain, 55, 1), NotOurs),
         ("other cluster", changed(&plain, 8, 78), Topology),

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::MasterConfig;
+use crate::model::{MasterConfig, Mode};
 use crate::section::{At, Found, Section};
 use standin_protocol::map::PARTITIONS_MAX;
 
 /// Longest name of a cluster, group, server or keyspace, in bytes.
 const NAME_BYTES_MAX: usize = 64;
+const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// `[cluster]`, as far as it is right.
 pub(super) struct Cluster {
     pub(super) name: Option<String>,
     pub(super) partitions: Option<At<u32>>,
+    pub(super) mode: Option<Mode>,
 }
 
 /// `[master]`, as far as it is right.
@@ -47,6 +49,10 @@ pub(super) fn read(mut section: Section<'_>, report: &mut Report<'_>) -> Cluster
             defaults::PARTITIONS,
             report,
         ),
+        mode: section
+            .choice("mode", &MODES, report)
+            .or(Mode::Available, section.at())
+            .map(|mode| mode.value),
     };
     section.finish(report);
     cluster

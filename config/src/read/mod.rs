@@ -145,6 +145,7 @@ fn read_root(
     Some(ClusterConfig {
         name: cluster.name?,
         partitions: cluster.partitions?.value,
+        mode: cluster.mode?,
         master: master?.complete()?,
         servers: groups.servers.iter().map(Server::complete).collect::<Option<_>>()?,
         groups: groups.names,

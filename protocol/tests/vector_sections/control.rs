@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::control::{Datagram, Kind, ReplayWindow, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::control::{
+    Datagram, Kind, ProbeOutcome, ReplayWindow, SENDER_CLIENT, SENDER_MASTER, gossip_flags,
+};
 use standin_protocol::map::ServerState;
 
 use super::wide;
@@ -16,8 +18,8 @@ pub(super) fn datagrams() -> Vec<Value> {
         .map(|&kind| {
             let sender = match kind {
                 Kind::ReportFailed | Kind::ReportOk => SENDER_CLIENT,
-                Kind::Verdict | Kind::Grant | Kind::Announce => SENDER_MASTER,
-                Kind::Renew | Kind::Ack | Kind::Leaving => 1,
+                Kind::Verdict | Kind::Grant | Kind::Announce | Kind::AskProbe => SENDER_MASTER,
+                Kind::Renew | Kind::Ack | Kind::Leaving | Kind::Gossip | Kind::ProbeResult => 1,
             };
             let mut datagram = Datagram::new(kind, sender, map.topology.id, 0x0102_0304_0506_0708);
             datagram.sequence = 40 + u64::from(kind as u8);
@@ -31,9 +33,21 @@ pub(super) fn datagrams() -> Vec<Value> {
                     datagram.subject = 3;
                     datagram.arg = ServerState::Returning as u32;
                 }
+                Kind::Gossip => datagram.arg = gossip_flags::MASTER_LOST,
+                Kind::ProbeResult => {
+                    datagram.arg = ProbeOutcome::Answered as u32;
+                    datagram.subject = 2;
+                    datagram.statuses = map.statuses()[2..3].to_vec();
+                }
+                Kind::AskProbe => datagram.subject = 2,
                 Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
             }
-            if matches!(kind, Kind::Verdict | Kind::Announce) {
+            datagram.recipient = match sender {
+                SENDER_MASTER => 1,
+                _ if kind == Kind::Gossip => 2,
+                _ => SENDER_MASTER,
+            };
+            if matches!(kind, Kind::Verdict | Kind::Announce | Kind::Gossip) {
                 datagram.statuses = map.statuses().to_vec();
             }
             let statuses: Value = datagram
@@ -48,6 +62,7 @@ pub(super) fn datagrams() -> Vec<Value> {
                 .collect();
             json!({
                 "name": kind.name(), "kind": kind as u8, "sender": sender,
+                "recipient": datagram.recipient,
                 "subject": datagram.subject, "topology_id": wide(datagram.topology_id),
                 "boot_id": wide(datagram.boot_id), "sequence": datagram.sequence,
                 "epoch": wide(datagram.epoch.to_u64()), "nonce": wide(datagram.nonce),

@@ -187,6 +187,7 @@ impl Agent {
             // The lease is granted, but nothing depends on it yet but the master's patience.
             Kind::Grant => {}
             Kind::ReportFailed | Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+            Kind::Gossip | Kind::AskProbe | Kind::ProbeResult => {}
         }
     }
 

@@ -1,0 +1,85 @@
+//! Rules that can be switched off, to see that the tests notice (docs/FAILOVER.md). Only in
+//! builds with the feature `mutants`; in all others [`is`] is the constant `false`.
+
+use crate::codes::wire_enum;
+
+wire_enum! {
+    /// A rule that is missing.
+    Mutant {
+        /// Fills ignore writes that began or ended meanwhile (scenarios 5, 15).
+        NoFillToken = 0, "no-fill-token";
+        /// A read joins a fetch that already runs (6).
+        JoinRunningFetch = 1, "join-running-fetch";
+        /// A write of unknown outcome does not close its key (7).
+        NoQuarantine = 2, "no-quarantine";
+        /// A server's lease never runs out (3, 16).
+        NoLease = 3, "no-lease";
+        /// Owners move without waiting for the lease of the last one (3).
+        NoWaiting = 4, "no-waiting";
+        /// A stand-in's entries survive the release of the partition (8).
+        KeepStandInEntries = 5, "keep-stand-in-entries";
+        /// Maps that are not newer are applied (9, 11).
+        NoEpochCheck = 6, "no-epoch-check";
+        /// A master that starts holds all servers for online, and speaks at once (10).
+        ForgetOffline = 7, "forget-offline";
+        /// A home keeps its cache whatever was written meanwhile (1).
+        NoHandback = 8, "no-handback";
+        /// Keys written elsewhere are not told to an owner that is online (2).
+        NoOwed = 9, "no-owed";
+        /// A write is acknowledged by a server that is no owner any more (4).
+        NoSettle = 10, "no-settle";
+        /// What was sent on is sent on again (18).
+        ForwardTwice = 11, "forward-twice";
+        /// Datagrams that were seen before are taken again (12).
+        NoReplayWindow = 12, "no-replay-window";
+        /// One shard that answers is enough for a probe (13).
+        ProbeOneShard = 13, "probe-one-shard";
+        /// Two writes of a key run at once, and both may be kept (15).
+        WritesRace = 14, "writes-race";
+        /// Values are kept before the master's verdict (2).
+        ProvisionalCaches = 15, "provisional-caches";
+        /// Maps are acknowledged before what was begun under older ones has ended (4, 14).
+        NoDrain = 16, "no-drain";
+        /// The owner does not remember requests (14).
+        NoIdentity = 17, "no-identity";
+        /// Misses after a takeover or a return are not held back (17, 19).
+        NoSurgeLimit = 18, "no-surge-limit";
+        /// Announcements are sent once (9).
+        NoResend = 19, "no-resend";
+        /// Writes to a server that only this one can't reach are made here (2).
+        VerdictIgnored = 20, "verdict-ignored";
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Removes a rule for this thread, or puts them all back.
+    pub fn set(mutant: Option<Mutant>) {
+        MUTANT.set(mutant);
+    }
+
+    /// Whether this rule is missing.
+    #[must_use]
+    pub fn is(mutant: Mutant) -> bool {
+        MUTANT.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use switch::{is, set};
+
+/// Whether this rule is missing: never.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+#[must_use]
+pub const fn is(_: Mutant) -> bool {
+    false
+}
