@@ -22,7 +22,8 @@ use crate::shard::mailbox::{Mailboxes, Message};
 #[derive(Debug)]
 struct Inbox {
     queue: SegQueue<Input>,
-    wake: OwnedFd,
+    /// `None`: no thread sleeps on it.
+    wake: Option<OwnedFd>,
     has_left: AtomicBool,
     ends: AtomicBool,
 }
@@ -41,8 +42,25 @@ impl ControlHandle {
     /// No more descriptors.
     pub fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self::with(Some(wake)))
+    }
+
+    /// The same without a descriptor: no thread waits for it, somebody looks into it by
+    /// [`Self::take`] (the simulator).
+    #[must_use]
+    pub fn unwaited() -> Self {
+        Self::with(None)
+    }
+
+    fn with(wake: Option<OwnedFd>) -> Self {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) })
+        Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) }
+    }
+
+    /// What the shards have left for the agent, oldest first.
+    #[must_use]
+    pub fn take(&self) -> Option<Input> {
+        self.inbox.queue.pop()
     }
 
     /// A shard could not reach a server (claim 15).
@@ -78,8 +96,10 @@ impl ControlHandle {
     }
 
     fn wake(&self) {
-        // The counter can't overflow before the thread has read it.
-        let _ = rustix::io::write(&self.inbox.wake, &1u64.to_ne_bytes());
+        if let Some(wake) = &self.inbox.wake {
+            // The counter can't overflow before the thread has read it.
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
     }
 }
 
@@ -101,6 +121,7 @@ pub(crate) struct ControlOptions {
 pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     let ControlOptions { socket, master, key, topology, agent, mailboxes, handle } = options;
     socket.set_nonblocking(true)?;
+    let wake = handle.inbox.wake.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
     let mut agent = Agent::new(agent, Arc::clone(&topology), Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
@@ -120,8 +141,8 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 Err(_) => break,
             }
         }
-        let _ = rustix::io::read(&handle.inbox.wake, &mut [0; 8]);
-        while let Some(input) = handle.inbox.queue.pop() {
+        let _ = rustix::io::read(wake, &mut [0; 8]);
+        while let Some(input) = handle.take() {
             agent.handle(now, input);
         }
         while let Some(output) = agent.poll() {
@@ -152,7 +173,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
         let wait = wait.min(std::time::Duration::from_millis(500));
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let mut waited_for =
-            [PollFd::new(&socket, PollFlags::IN), PollFd::new(&handle.inbox.wake, PollFlags::IN)];
+            [PollFd::new(&socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         match poll(&mut waited_for, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

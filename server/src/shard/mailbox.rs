@@ -60,7 +60,8 @@ pub enum Message {
 pub struct Mailbox {
     queue: SegQueue<Message>,
     asleep: AtomicBool,
-    wake: OwnedFd,
+    /// `None`: nobody sleeps on it.
+    wake: Option<OwnedFd>,
 }
 
 impl Mailbox {
@@ -69,16 +70,30 @@ impl Mailbox {
     /// # Errors
     /// No more descriptors.
     pub fn new() -> std::io::Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
+    }
+
+    /// An empty mailbox for a shard that never sleeps on it: the simulator's.
+    #[must_use]
+    pub fn unwaited() -> Self {
+        Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake: None }
+    }
+
+    /// Whether there is no mail.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Leaves a message and wakes the shard if it sleeps.
     pub fn post(&self, message: Message) {
         self.queue.push(message);
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if let Some(wake) = &self.wake
+            && self.asleep.swap(false, Ordering::SeqCst)
+        {
             // The counter can't overflow: it is written once per sleep.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
         }
     }
 
@@ -103,9 +118,12 @@ impl Mailbox {
     }
 
     /// The descriptor that becomes readable when mail comes to a sleeping shard.
+    ///
+    /// # Panics
+    /// If the mailbox is [`Self::unwaited`].
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.wake.as_ref().expect("a loop's mailbox can be waited for").as_fd()
     }
 }
 
@@ -120,6 +138,12 @@ impl Mailboxes {
     /// No more descriptors.
     pub fn new(shards: u16) -> std::io::Result<Self> {
         Ok(Self((0..shards).map(|_| Mailbox::new()).collect::<Result<_, _>>()?))
+    }
+
+    /// The same without descriptors, for shards that are looked after by one thread.
+    #[must_use]
+    pub fn unwaited(shards: u16) -> Self {
+        Self((0..shards).map(|_| Mailbox::unwaited()).collect())
     }
 
     /// Posts to one shard.

@@ -1,7 +1,8 @@
 //! A shard's links to the shards of other servers: opened when first needed, closed when
 //! they fail, which the node learns for every forward on them.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
 use standin_protocol::time::Micros;
 use tracing::debug;
 
@@ -12,7 +13,8 @@ use crate::node::{ForwardFailure, Now};
 /// Links by server and shard.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    open: HashMap<(u16, u16), ConnKey, ahash::RandomState>,
+    /// In an order that is the same in every run.
+    open: BTreeMap<(u16, u16), ConnKey>,
 }
 
 impl Core {
