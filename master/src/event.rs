@@ -97,6 +97,21 @@ pub enum MasterEvent {
         /// The epoch.
         epoch: MapEpoch,
     },
+    /// A server does not answer, but may still hold a lease: nobody owns its partitions from
+    /// this epoch on (claim 19).
+    MarkedWaiting {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// It is offline after so long, if not before.
+        at_most: Duration,
+    },
+    /// The lease of a server that is waited for has run out.
+    LeaseOver {
+        /// The server.
+        server: u16,
+    },
     /// A server is offline from this epoch on (claim 19).
     MarkedOffline {
         /// The server.
@@ -199,6 +214,8 @@ impl MasterEvent {
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
+            Self::MarkedWaiting { .. } => "waiting",
+            Self::LeaseOver { .. } => "lease_over",
             Self::MarkedOffline { .. } => "offline",
             Self::HeldDown { .. } => "held_down",
             Self::Returning { .. } => "returning",
@@ -236,6 +253,8 @@ impl MasterEvent {
             | Self::ProbeFailed { server, .. }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
+            | Self::MarkedWaiting { server, .. }
+            | Self::LeaseOver { server }
             | Self::MarkedOffline { server, .. }
             | Self::HeldDown { server, .. }
             | Self::Returning { server, .. }
@@ -293,6 +312,11 @@ impl MasterEvent {
             Self::Leaving { server, epoch } => {
                 format!("{} stops: leaving as of epoch {epoch}", name(server))
             }
+            Self::MarkedWaiting { server, epoch, at_most } => format!(
+                "{} does not answer: waiting as of epoch {epoch}, for its lease {at_most:?} at most",
+                name(server)
+            ),
+            Self::LeaseOver { server } => format!("the lease of {} is over", name(server)),
             Self::MarkedOffline { server, epoch, reason } => {
                 let why = match reason {
                     OfflineReason::Verdict => "does not answer",

@@ -1,23 +1,29 @@
 //! A cluster of model servers around the real machine, in virtual time. Checked at every
 //! step: epochs never go back, no epoch ever has two states, nothing is said that was not
-//! saved first, and the machine never asks for a time that has passed.
+//! saved first, the machine never asks for a time that has passed, and at no time do two
+//! servers hold a lease under maps in which they own the same partition.
 
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+mod owners;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use standin_config::Mode;
 use standin_master::{
     Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrder, Rules, SavedServer, State,
 };
 use standin_protocol::body::PingReply;
 use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
-use standin_protocol::map::{
-    ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
-};
+use standin_protocol::lease::held_until;
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
+
+pub use setup::{rules, topology};
 
 pub const CLIENT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 99)), 9_999);
@@ -43,7 +49,16 @@ pub struct Model {
     pub epoch: MapEpoch,
     pub statuses: Vec<ServerStatus>,
     pub grants: Vec<Datagram>,
+    /// When each renewal was sent, and the leases that came of it.
+    renewals: BTreeMap<u64, Micros>,
+    leases: Vec<Lease>,
     sequence: u64,
+}
+
+/// A lease as its holder sees it, in true time: its clock may be slow.
+struct Lease {
+    needs: MapEpoch,
+    until: Micros,
 }
 
 pub struct World {
@@ -66,6 +81,7 @@ pub struct World {
     persisted: BTreeMap<MapEpoch, Vec<ServerStatus>>,
     said: BTreeMap<MapEpoch, Vec<ServerStatus>>,
     newest_said: MapEpoch,
+    owners_checked: Vec<(MapEpoch, usize, u64)>,
 }
 
 enum Action {
@@ -75,43 +91,14 @@ enum Action {
     Probe(ProbeOrder),
 }
 
-pub fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 2,
-    }
-}
-
-/// Groups of that many servers: a1 a2 …, b1 b2 …
-pub fn topology(groups: &[u16]) -> Arc<Topology> {
-    let mut servers = Vec::new();
-    for (group, size) in (0u16..).zip(groups) {
-        for member in 1..=*size {
-            let letter = char::from(b'a' + u8::try_from(group).expect("few groups"));
-            let port = 1_000 + 100 * group + member;
-            servers.push(ServerInfo {
-                name: format!("{letter}{member}"),
-                group,
-                weight: 1,
-                shards: 2,
-                address: ([127, 0, 0, 1], port).into(),
-            });
-        }
-    }
-    let master = ([127, 0, 0, 1], 999).into();
-    Arc::new(Topology::new("world".to_owned(), master, servers, 16).expect("sound"))
-}
-
 impl World {
     /// A new cluster, settled: all servers have renewed and acknowledged.
     pub fn settled(groups: &[u16]) -> Self {
-        let mut world = Self::cold(groups);
+        Self::settled_in(Mode::Available, groups)
+    }
+
+    pub fn settled_in(mode: Mode, groups: &[u16]) -> Self {
+        let mut world = Self::cold_in(mode, groups);
         world.run_ms(1_000);
         assert!(world.is_converged(), "a healthy cluster settles at once: {:?}", world.events);
         world.forget();
@@ -120,6 +107,11 @@ impl World {
 
     /// A new cluster; everything starts now.
     pub fn cold(groups: &[u16]) -> Self {
+        Self::cold_in(Mode::Available, groups)
+    }
+
+    fn cold_in(mode: Mode, groups: &[u16]) -> Self {
+        let rules = Rules { mode, ..rules() };
         let topology = topology(groups);
         let now = Micros(1_000_000_000);
         let servers = (0..topology.servers.len()).map(|_| Model {
@@ -128,11 +120,13 @@ impl World {
             epoch: MapEpoch::default(),
             statuses: Vec::new(),
             grants: Vec::new(),
+            renewals: BTreeMap::new(),
+            leases: Vec::new(),
             sequence: 0,
         });
         let mut world = Self {
             now,
-            machine: Machine::new(now, rules(), topology.clone(), None),
+            machine: Machine::new(now, rules.clone(), topology.clone(), None),
             servers: servers.collect(),
             topology,
             events: Vec::new(),
@@ -141,7 +135,7 @@ impl World {
             saved: None,
             disk_ok: true,
             loss_percent: 0,
-            rules: rules(),
+            rules,
             queue: BTreeMap::new(),
             queued: 0,
             random: 0x9E37_79B9_7F4A_7C15,
@@ -149,6 +143,7 @@ impl World {
             persisted: BTreeMap::new(),
             said: BTreeMap::new(),
             newest_said: MapEpoch::default(),
+            owners_checked: Vec::new(),
         };
         for id in world.ids() {
             world.start(id);
@@ -173,6 +168,8 @@ impl World {
         model.epoch = MapEpoch::default();
         model.statuses.clear();
         model.sequence = 0;
+        model.renewals.clear();
+        model.leases.clear();
         model.health = Health::Up;
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
@@ -311,6 +308,7 @@ impl World {
             self.machine.handle(self.now, Input::Tick);
         }
         self.drain();
+        self.check_owners();
         let deadline = self.machine.next_deadline();
         assert!(!is_tick || deadline > self.now, "a tick leaves nothing due, or a shell spins");
         true
@@ -326,7 +324,14 @@ impl World {
                     return;
                 }
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
-                    let datagram = self.server_says(id, Kind::Renew);
+                    let mut datagram = self.server_says(id, Kind::Renew);
+                    datagram.nonce = datagram.sequence;
+                    let now = self.now;
+                    let renewals = &mut self.model(id).renewals;
+                    renewals.insert(datagram.nonce, now);
+                    while renewals.len() > 8 {
+                        renewals.pop_first();
+                    }
                     self.reach_master(id, datagram);
                 }
                 self.push(Duration::from_millis(500), Action::Renew(id, boot_id));
@@ -352,7 +357,16 @@ impl World {
                 let ack = self.server_says(id, Kind::Ack);
                 self.reach_master(id, ack);
             }
-            Kind::Grant => model.grants.push(datagram),
+            Kind::Grant => {
+                let lease = Duration::from_millis(datagram.arg.into());
+                if let Some(sent) = model.renewals.remove(&datagram.nonce) {
+                    // Its clock is as slow as it may be, within a hair.
+                    let until = held_until(sent, lease).0 - sent.0;
+                    let until = Micros(sent.0 + until * 12 / 10);
+                    model.leases.push(Lease { needs: datagram.epoch, until });
+                }
+                model.grants.push(datagram);
+            }
             _ => self.verdicts.push(datagram),
         }
     }
@@ -383,7 +397,7 @@ impl World {
                     self.check(&datagram);
                     let id = self.topology.servers.iter().position(|s| s.address == to);
                     let Some(id) = id.and_then(|id| u16::try_from(id).ok()) else {
-                        assert_eq!(to, CLIENT);
+                        assert_eq!((to, datagram.recipient), (CLIENT, SENDER_CLIENT));
                         self.verdicts.push(datagram);
                         continue;
                     };
