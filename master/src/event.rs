@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_protocol::control::ProbeOutcome;
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 
 use crate::machine::ProbeFailure;
@@ -77,6 +78,22 @@ pub enum MasterEvent {
         shard: u16,
         /// What happened.
         failure: ProbeFailure,
+    },
+    /// Others of its group are asked to contact a server too.
+    ProbeAsked {
+        /// The server.
+        server: u16,
+        /// How many are asked.
+        peers: usize,
+    },
+    /// One that was asked says what came of it.
+    ProbeTold {
+        /// The server.
+        server: u16,
+        /// Who was asked.
+        by: u16,
+        /// What came of it.
+        outcome: ProbeOutcome,
     },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
@@ -211,6 +228,8 @@ impl MasterEvent {
             Self::Probing { .. } => "probing",
             Self::ProbeOk { .. } => "probe_ok",
             Self::ProbeFailed { .. } => "probe_failed",
+            Self::ProbeAsked { .. } => "probe_asked",
+            Self::ProbeTold { .. } => "probe_told",
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
@@ -232,6 +251,7 @@ impl MasterEvent {
     pub fn is_routine(&self) -> bool {
         match self {
             Self::Probing { attempt, .. } | Self::ProbeFailed { attempt, .. } => *attempt == 0,
+            Self::ProbeAsked { .. } | Self::ProbeTold { .. } => true,
             Self::Acked { .. } | Self::DrainOverdue { .. } => true,
             _ => false,
         }
@@ -251,6 +271,8 @@ impl MasterEvent {
             | Self::Probing { server, .. }
             | Self::ProbeOk { server, .. }
             | Self::ProbeFailed { server, .. }
+            | Self::ProbeAsked { server, .. }
+            | Self::ProbeTold { server, .. }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
             | Self::MarkedWaiting { server, .. }
@@ -301,6 +323,12 @@ impl MasterEvent {
             }
             Self::ProbeFailed { server, shard, failure, .. } => {
                 format!("shard {shard} of {}: {failure}", name(server))
+            }
+            Self::ProbeAsked { server, peers } => {
+                format!("asks {peers} others of its group to contact {}", name(server))
+            }
+            Self::ProbeTold { server, by, outcome } => {
+                format!("{} to {}: {outcome}", name(server), name(by))
             }
             Self::CapReached { offline, max } => format!(
                 "{offline} servers are offline by verdict and {max} may be: is this master cut \

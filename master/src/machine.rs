@@ -8,6 +8,7 @@ mod marks;
 mod notices;
 mod orders;
 mod probes;
+mod relayed;
 mod restart;
 mod say;
 mod server;
@@ -197,6 +198,7 @@ impl Machine {
         if let Some(attempt) = step.probe {
             self.event(MasterEvent::Probing { server: id, attempt: attempt.attempt });
             self.counters.probes += 1;
+            self.ask_peers(now, id, attempt);
             self.server(id).probed_boot_id = self.registry.decided()[usize::from(id)].boot_id;
             let info = &self.topology.servers[usize::from(id)];
             self.outputs.push_back(Output::Probe(ProbeOrder {
@@ -220,6 +222,9 @@ impl Machine {
                 && verify.is_probe_lost(now)
             {
                 self.on_probed(now, id, lost.probe_id, &[Err(ProbeFailure::NotTried)]);
+            }
+            if self.servers[usize::from(id)].asked_until() <= now {
+                self.end_asking(now, id);
             }
             self.see(now, id, Seen::Tick);
             self.check_drain(now, id);

@@ -51,7 +51,7 @@ fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
     world.report_by_server(1, 0);
     world.run_until("waiting", |w| w.has("announced", 0));
     let took = world.time_of("announced", 0).since(world.time_of("reported", 0));
-    assert!((200..250).contains(&took.as_millis()), "{took:?}");
+    assert!((200..310).contains(&took.as_millis()), "{took:?}");
 }
 
 #[test]

@@ -84,15 +84,17 @@ impl Machine {
             _ => return,
         }
         let is_overdue = server.drain_check_at <= now;
+        if server.predecessor_over_at <= now {
+            self.server(id).predecessor_over_at = Micros(0);
+        }
         if is_overdue {
             let again = now + self.rules.drain_overdue();
             self.server(id).drain_check_at = again;
         }
         let Some(undrained) = self.registry.undrained(id) else { return };
+        let waits_for_itself = self.servers[usize::from(id)].predecessor_over_at > Micros(0);
         if undrained.is_empty() {
-            let server = self.server(id);
-            if server.predecessor_over_at <= now {
-                server.predecessor_over_at = Micros(0);
+            if !waits_for_itself {
                 self.see(now, id, Seen::Drained);
             }
         } else if is_overdue {

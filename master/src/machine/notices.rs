@@ -72,7 +72,7 @@ impl Machine {
             _ => self.see(now, id, Seen::OtherIncarnation),
         }
         let is_known = standing == Standing::Known;
-        let to = self.answer_address(now, from, id, is_known);
+        let to = self.answer_address(now, from, id);
         let waiter = Waiter { to, recipient: id, nonce: datagram.nonce };
         let by = Reporter::Server(id);
         match datagram.kind {
@@ -94,6 +94,7 @@ impl Machine {
                 self.check_all_drains(now);
                 true
             }
+            Kind::ProbeResult if is_known => self.on_probe_result(now, id, datagram),
             Kind::Leaving => {
                 self.on_leaving(now, boot_id, waiter, is_known);
                 true
@@ -128,18 +129,12 @@ impl Machine {
     }
 
     /// Where to answer a server; see the head of this file.
-    fn answer_address(
-        &mut self,
-        now: Micros,
-        from: SocketAddr,
-        id: u16,
-        is_known: bool,
-    ) -> SocketAddr {
+    fn answer_address(&mut self, now: Micros, from: SocketAddr, id: u16) -> SocketAddr {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let own = self.topology.servers[usize::from(id)].address;
         let address = |peer: u16| self.topology.servers[usize::from(peer)].address;
         let is_peers = self.topology.group_peers(id).any(|peer| address(peer) == from);
-        if !is_known || !is_peers || from == own {
+        if !is_peers || from == own {
             return own;
         }
         self.server(id).relay = Some((from, now));

@@ -28,17 +28,25 @@ impl Machine {
                 self.counters.probes_failed += 1;
                 let attempt = under_way.attempt;
                 self.event(MasterEvent::ProbeFailed { server: id, attempt, shard, failure });
-                let seen = match failure.is_evidence() {
-                    true => Seen::Unanswered { is_dead: self.is_dead(id, failure) },
-                    false => Seen::Busy,
-                };
-                self.see(now, id, seen);
+                if !self.waits_for_peers(now, id, failure) {
+                    self.on_unanswered(now, id, failure);
+                }
             }
         }
     }
 
-    fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
+    pub(super) fn on_unanswered(&mut self, now: Micros, id: u16, failure: ProbeFailure) {
+        self.server(id).was_refused = failure == ProbeFailure::Refused;
+        let seen = match failure.is_evidence() {
+            true => Seen::Unanswered { is_dead: self.is_dead(id, failure) },
+            false => Seen::Busy,
+        };
+        self.see(now, id, seen);
+    }
+
+    pub(super) fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
         let Answer { boot_id, loop_lag_us, map_epoch } = answer;
+        self.server(id).was_refused = false;
         self.event(MasterEvent::ProbeOk { server: id, boot_id, loop_lag_us });
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let same = known == 0 || known == boot_id;
@@ -62,7 +70,7 @@ impl Machine {
 
     /// Whether that failure shows that the known incarnation is dead. If another one has
     /// become known since the probe began, the refusal was the other's.
-    fn is_dead(&self, id: u16, failure: ProbeFailure) -> bool {
+    pub(super) fn is_dead(&self, id: u16, failure: ProbeFailure) -> bool {
         let boot_id = self.registry.decided()[usize::from(id)].boot_id;
         failure == ProbeFailure::Refused
             && self.rules.refusal_is_death()
@@ -147,9 +155,9 @@ impl Machine {
 
 /// What all shards say together.
 #[derive(Debug, Clone, Copy)]
-struct Answer {
-    boot_id: u64,
-    loop_lag_us: u32,
+pub(super) struct Answer {
+    pub(super) boot_id: u64,
+    pub(super) loop_lag_us: u32,
     /// The oldest map of any shard.
-    map_epoch: MapEpoch,
+    pub(super) map_epoch: MapEpoch,
 }

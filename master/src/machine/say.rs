@@ -100,11 +100,16 @@ impl Machine {
         datagram
     }
 
+    /// A server's own address, and that of who passes on what it sends.
+    pub(super) fn ways_to(&self, now: Micros, id: u16) -> impl Iterator<Item = SocketAddr> + use<> {
+        let direct = self.topology.servers[usize::from(id)].address;
+        let relay = self.servers[usize::from(id)].relay_at(now, &self.rules);
+        std::iter::once(direct).chain(relay)
+    }
+
     /// To the server itself, and by the way that its own datagrams have taken lately.
     pub(super) fn announce(&mut self, now: Micros, to: u16) {
-        let direct = self.topology.servers[usize::from(to)].address;
-        let relay = self.servers[usize::from(to)].relay_at(now, &self.rules);
-        for address in std::iter::once(direct).chain(relay) {
+        for address in self.ways_to(now, to) {
             let (subject, state) = self.registry.subject();
             let mut datagram = self.datagram(Kind::Announce, to);
             datagram.subject = subject;

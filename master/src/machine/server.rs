@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
+use crate::machine::ProbeFailure;
 use crate::phase::Phase;
 use crate::rules::Rules;
 use crate::state::SavedServer;
@@ -36,8 +37,22 @@ pub(super) struct Server {
     pub(super) predecessor_over_at: Micros,
     /// The incarnation that was known when the probe under way began.
     pub(super) probed_boot_id: u64,
+    /// The last failure of a probe was that nobody listens.
+    pub(super) was_refused: bool,
+    /// Others of its group that contact it too, for the probe under way.
+    pub(super) asked: Option<Asked>,
     /// Where its last relayed datagram came from, and when.
     pub(super) relay: Option<(SocketAddr, Micros)>,
+}
+
+/// A probe that others of the group make too.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) probe_id: u64,
+    /// Who has not said yet what came of it.
+    pub(super) waits_for: Vec<u16>,
+    /// How the master's own probe has failed, and how long the others are then waited for.
+    pub(super) failed: Option<(ProbeFailure, Micros)>,
 }
 
 /// Somebody who waits for a verdict.
@@ -68,6 +83,8 @@ impl Server {
             drain_check_at: now,
             predecessor_over_at: Micros(0),
             probed_boot_id: 0,
+            was_refused: false,
+            asked: None,
             relay: None,
         }
     }
@@ -85,6 +102,19 @@ impl Server {
     /// The address of who passes its datagrams on, if that has happened within a lease.
     pub(super) fn relay_at(&self, now: Micros, rules: &Rules) -> Option<SocketAddr> {
         self.relay.and_then(|(address, at)| (now < at + rules.lease).then_some(address))
+    }
+
+    /// What others are asked about the probe under way.
+    pub(super) fn asked(&mut self) -> Option<&mut Asked> {
+        let probe_id = self.verify.probe_under_way()?.probe_id;
+        self.asked.as_mut().filter(|asked| asked.probe_id == probe_id)
+    }
+
+    /// Until when others are waited for, once the master's own probe has failed.
+    pub(super) fn asked_until(&self) -> Micros {
+        let under_way = self.verify.probe_under_way().map(|probe| probe.probe_id);
+        let asked = self.asked.as_ref().filter(|asked| under_way == Some(asked.probe_id));
+        asked.and_then(|asked| asked.failed).map_or(Micros::NEVER, |(_, until)| until)
     }
 
     /// When its return is to be looked at.

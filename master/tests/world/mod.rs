@@ -5,6 +5,7 @@
 
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+mod links;
 mod owners;
 mod setup;
 
@@ -14,10 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::Mode;
-use standin_master::{
-    Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrder, Rules, SavedServer, State,
-};
-use standin_protocol::body::PingReply;
+use standin_master::{Input, Machine, MasterEvent, Output, ProbeOrder, Rules, SavedServer, State};
 use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
 use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
@@ -45,6 +43,8 @@ pub enum Health {
 
 pub struct Model {
     pub health: Health,
+    /// Nothing gets from it to the master or back, but for what others pass on.
+    pub is_cut: bool,
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub statuses: Vec<ServerStatus>,
@@ -116,6 +116,7 @@ impl World {
         let now = Micros(1_000_000_000);
         let servers = (0..topology.servers.len()).map(|_| Model {
             health: Health::Up,
+            is_cut: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
             statuses: Vec::new(),
@@ -218,14 +219,6 @@ impl World {
         datagram
     }
 
-    /// The datagram reaches the master, unless it is lost.
-    pub fn reach_master(&mut self, from: u16, datagram: Datagram) {
-        let from = self.topology.servers[usize::from(from)].address;
-        if !self.is_lost() {
-            self.push(LATENCY, Action::Master(Input::Datagram { from, datagram }));
-        }
-    }
-
     pub fn run_ms(&mut self, ms: u64) {
         let until = self.now + Duration::from_millis(ms);
         while self.step(until) {}
@@ -288,6 +281,20 @@ impl World {
     pub fn inject(&mut self, input: Input) {
         self.machine.handle(self.now, input);
         self.drain();
+    }
+
+    /// Gives the master an input, and shows what it sends.
+    pub fn hear(&mut self, input: Input) -> Vec<(SocketAddr, Datagram)> {
+        self.machine.handle(self.now, input);
+        let outputs: Vec<_> = std::iter::from_fn(|| self.machine.poll()).collect();
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::Send { to, datagram } => Some((*to, datagram.clone())),
+            _ => None,
+        });
+        let sent = sent.collect();
+        self.machine.put_back(outputs);
+        self.drain();
+        sent
     }
 
     fn step(&mut self, until: Micros) -> bool {
@@ -357,6 +364,7 @@ impl World {
                 let ack = self.server_says(id, Kind::Ack);
                 self.reach_master(id, ack);
             }
+            Kind::AskProbe => self.ask(id, &datagram),
             Kind::Grant => {
                 let lease = Duration::from_millis(datagram.arg.into());
                 if let Some(sent) = model.renewals.remove(&datagram.nonce) {
@@ -369,25 +377,6 @@ impl World {
             }
             _ => self.verdicts.push(datagram),
         }
-    }
-
-    fn probe(&self, order: ProbeOrder) -> Input {
-        let model = &self.servers[usize::from(order.server)];
-        let shards = (0..order.shards).map(|shard| match model.health {
-            Health::Dead => Err(ProbeFailure::Refused),
-            Health::Paused => Err(ProbeFailure::Timeout),
-            Health::Gray if shard == 1 => Err(ProbeFailure::Timeout),
-            _ => Ok(PingReply {
-                boot_id: model.boot_id,
-                map_epoch: model.epoch.to_u64(),
-                server: order.server,
-                shard,
-                origin_up: 1,
-                ..PingReply::default()
-            }),
-        });
-        let (server, probe_id) = (order.server, order.probe_id);
-        Input::Probed { server, probe_id, shards: shards.collect() }
     }
 
     fn drain(&mut self) {
@@ -404,14 +393,19 @@ impl World {
                     if datagram.kind == Kind::Announce {
                         self.announced_to.push((id, datagram.clone()));
                     }
-                    if !self.is_lost() {
-                        self.push(LATENCY, Action::ToServer(id, datagram));
+                    let passes = self.servers[usize::from(id)].health == Health::Up;
+                    let is_passed_on = datagram.recipient != id && passes;
+                    let arrives = !self.servers[usize::from(id)].is_cut
+                        && (datagram.recipient == id || is_passed_on);
+                    if arrives && !self.is_lost() {
+                        self.push(LATENCY, Action::ToServer(datagram.recipient, datagram));
                     }
                 }
                 Output::Probe(order) => {
                     let health = self.servers[usize::from(order.server)].health;
                     let takes = match health {
                         Health::Paused | Health::Gray => order.timeout,
+                        _ if self.servers[usize::from(order.server)].is_cut => order.timeout,
                         _ => LATENCY,
                     };
                     self.push(takes, Action::Probe(order));
@@ -430,7 +424,7 @@ impl World {
                     let model = &self.servers[usize::from(server)];
                     let statuses = model.statuses.clone();
                     let map = ClusterMap::new(self.topology.clone(), model.epoch, statuses);
-                    let map = (model.health == Health::Up).then(|| Box::new(map));
+                    let map = (model.health == Health::Up && !model.is_cut).then(|| Box::new(map));
                     let fetched = Action::Master(Input::Fetched { server, map });
                     self.push(Duration::from_millis(1), fetched);
                 }
@@ -440,7 +434,8 @@ impl World {
     }
 
     fn check(&mut self, datagram: &Datagram) {
-        if datagram.kind == Kind::Grant && datagram.epoch == MapEpoch::default() {
+        let says_nothing = matches!(datagram.kind, Kind::Grant | Kind::AskProbe);
+        if says_nothing && datagram.epoch == MapEpoch::default() {
             return;
         }
         assert!(datagram.epoch >= self.newest_said, "epochs never go back: {datagram:?}");
