@@ -70,6 +70,9 @@ pub(crate) struct Setup {
     pub(crate) log_keys_max: u32,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
+    /// Monotonic clocks stand still while a host is paused, as `CLOCK_MONOTONIC` does while
+    /// one sleeps: what the rules forbid (scenario 16).
+    pub(crate) clock_stops: bool,
     /// Until then things may go wrong; then all must come to rest.
     pub(crate) quiet_at: Time,
 }
@@ -171,8 +174,9 @@ pub(crate) enum What {
         host: Host,
         by_us: i64,
     },
-    /// Calls of the origin take so much longer.
+    /// Calls of the origin take so much longer; those of one server, or all.
     OriginSlow {
+        server: Option<usize>,
         by: Time,
         lasts: Time,
     },
