@@ -10,13 +10,11 @@
 //! ```
 
 mod generate;
-#[cfg(test)]
 mod script;
 pub(crate) mod words;
 
 use crate::clock::{MS, S, Time};
 pub(crate) use generate::generate;
-#[cfg(test)]
 pub(crate) use script::{Script, script};
 pub(crate) use words::letter;
 

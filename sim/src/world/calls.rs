@@ -13,6 +13,9 @@ impl World {
             return self.violation("a call for a key that nobody has asked for".to_owned());
         };
         let is_write = !matches!(call.operation, Operation::Get);
+        if self.is_told && !is_write {
+            self.fetches.push(self.time);
+        }
         let life = self.servers[server].life;
         let same = |open: &&Open| {
             (open.server, open.life, open.key, open.is_answered) == (server, life, key, false)

@@ -70,6 +70,7 @@ pub(crate) struct World {
     pub(crate) is_told: bool,
     lines: Vec<String>,
     answers: Vec<Answered>,
+    fetches: Vec<Time>,
     violation: Option<String>,
 }
 
@@ -85,6 +86,8 @@ pub(crate) struct Outcome {
     pub(crate) lines: Vec<String>,
     /// If it is told: how operations ended, in order.
     pub(crate) answers: Vec<Answered>,
+    /// If it is told: when reads were handed to the origin.
+    pub(crate) fetches: Vec<Time>,
 }
 
 /// How an operation ended.
@@ -161,6 +164,7 @@ impl World {
             is_told,
             lines: Vec::new(),
             answers: Vec::new(),
+            fetches: Vec::new(),
             violation: None,
             cluster,
             setup,
@@ -424,6 +428,7 @@ impl World {
             counted: self.counted,
             lines: self.lines,
             answers: self.answers,
+            fetches: self.fetches,
         }
     }
 
