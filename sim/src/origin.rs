@@ -31,6 +31,8 @@ pub(crate) struct Commit {
     pub(crate) at: Time,
     pub(crate) writer: Value,
     pub(crate) is_delete: bool,
+    /// Its server had died by then: nobody can tell anybody of it.
+    pub(crate) is_orphan: bool,
 }
 
 /// What a server's shards hand over, until the simulator takes it.
@@ -94,6 +96,8 @@ pub(crate) struct Open {
     pub(crate) life: u32,
     pub(crate) call: Call,
     pub(crate) key: usize,
+    /// How long its answer takes.
+    pub(crate) back: Time,
     /// Its server has been told something already; this only happens.
     pub(crate) is_answered: bool,
 }
@@ -103,6 +107,8 @@ pub(crate) struct Open {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
     pub(crate) runs_at: Option<Time>,
+    /// From then until the server hears.
+    pub(crate) back: Time,
     pub(crate) gives_up: Option<(Time, GivesUp)>,
 }
 
@@ -120,7 +126,8 @@ pub(crate) struct Origin {
     /// When the key's last write under way by each server is carried out: a server's
     /// later writes come after it.
     busy_until: Vec<Vec<Time>>,
-    pub(crate) slow_by: Vec<Time>,
+    /// (of which server, by how much)
+    pub(crate) slow_by: Vec<(Option<usize>, Time)>,
     pub(crate) down: u8,
     pub(crate) paths: Vec<Path>,
     /// (percent, longest delay)
@@ -131,7 +138,7 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn new(seed: u64, keys: usize, servers: usize) -> Self {
-        let first = Commit { at: 0, writer: 0, is_delete: false };
+        let first = Commit { at: 0, writer: 0, is_delete: false, is_orphan: false };
         Self {
             seed,
             history: vec![vec![first]; keys],
@@ -152,16 +159,21 @@ impl Origin {
         let path = self.paths[server];
         if self.down > 0 || path.refuses > 0 {
             let gives_up = Some((now + there, GivesUp::Unavailable));
-            return Fate { runs_at: None, gives_up };
+            return Fate { runs_at: None, back: 0, gives_up };
         }
         let overdue = Some((now + TIMEOUT, GivesUp::Overdue));
         if path.hangs > 0 {
             // What was sent may have got through before the way was lost.
             let runs_at = (is_write && (hash >> 20) % 4 == 0).then_some(now + there);
-            return Fate { runs_at, gives_up: overdue };
+            return Fate { runs_at, back: 0, gives_up: overdue };
         }
-        let slow_by: Time = self.slow_by.iter().sum();
-        let mut runs_at = now + there + slow_by / 2 + (hash >> 8) % (slow_by / 2 + 1);
+        let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
+        let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
+        let takes = slow_by / 2 + (hash >> 8) % (slow_by / 2 + 1);
+        // It may wait before it is carried out, or its answer may.
+        let before = takes * ((hash >> 24) % 101) / 100;
+        let mut runs_at = now + there + before;
+        let back = 50 + (hash >> 40) % 300 + takes - before;
         if is_write {
             for (percent, by_max) in self.late.clone() {
                 if (hash >> 32) % 100 >= u64::from(percent) {
@@ -174,6 +186,7 @@ impl Origin {
                 self.late_commits += u64::from(!never);
                 return Fate {
                     runs_at: (!never).then_some(told_at + late_by),
+                    back: 0,
                     gives_up: Some((told_at, GivesUp::Overdue)),
                 };
             }
@@ -181,14 +194,12 @@ impl Origin {
             runs_at = runs_at.max(*busy_until + 1);
             if runs_at > now + TIMEOUT + LATE_MAX {
                 // It is cancelled before.
-                return Fate { runs_at: None, gives_up: overdue };
+                return Fate { runs_at: None, back: 0, gives_up: overdue };
             }
             *busy_until = runs_at;
         }
-        Fate {
-            runs_at: Some(runs_at),
-            gives_up: if runs_at >= now + TIMEOUT { overdue } else { None },
-        }
+        let is_overdue = runs_at + back >= now + TIMEOUT;
+        Fate { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
     }
 
     /// Remembers a call until it is over.
@@ -207,7 +218,13 @@ impl Origin {
     }
 
     /// Carries out a call.
-    pub(crate) fn run(&mut self, now: Time, key: usize, operation: &Operation) -> Outcome {
+    pub(crate) fn run(
+        &mut self,
+        at: Time,
+        key: usize,
+        operation: &Operation,
+        is_orphan: bool,
+    ) -> Outcome {
         let history = &mut self.history[key];
         let exists = history.last().is_some_and(|last| !last.is_delete);
         match operation {
@@ -217,13 +234,13 @@ impl Origin {
             }
             Operation::Put { value } => {
                 let writer = value_of(value).unwrap_or(0);
-                history.push(Commit { at: now, writer, is_delete: false });
+                history.push(Commit { at, writer, is_delete: false, is_orphan });
                 Outcome::Written { rows: 1 }
             }
             Operation::Delete => {
                 // Who deletes is not in the call; the checker takes any delete for any other.
                 if exists {
-                    history.push(Commit { at: now, writer: 0, is_delete: true });
+                    history.push(Commit { at, writer: 0, is_delete: true, is_orphan });
                 }
                 Outcome::Written { rows: u64::from(exists) }
             }

@@ -34,7 +34,6 @@ pub(crate) struct Asked {
     pub(crate) key: usize,
     pub(crate) at: Time,
     pub(crate) is_write: bool,
-    pub(crate) is_delete: bool,
     pub(crate) is_get: bool,
 }
 
@@ -66,6 +65,8 @@ pub(crate) struct Counts {
     pub(crate) unknown: u64,
     pub(crate) stand_in_hits: u64,
     pub(crate) stale_within_bound: u64,
+    /// Writes that were carried out (again) after they had been acknowledged.
+    pub(crate) executed_after_ack: u64,
 }
 
 impl Checker {
@@ -162,10 +163,18 @@ impl Checker {
         let Some(position) = position else {
             return Err(format!("{who} {from}, which the origin has never held"));
         };
-        if is_last && position + 1 != history.len() {
+        // What a dead server's write has done, nobody could tell the caches.
+        let is_known = |commit: &crate::origin::Commit| !commit.is_orphan;
+        if is_last && history[position + 1..].iter().any(is_known) {
             return Err(format!("{who} {from} although all is well, and it is not current"));
         }
         self.fresh(asked, position, &format!("{who} {from}"))
+    }
+
+    /// The origin has carried out a write.
+    pub(crate) fn executed(&mut self, key: usize, id: Value) {
+        let was_acknowledged = self.acknowledged[key].iter().any(|(.., writer)| *writer == id);
+        self.counts.executed_after_ack += u64::from(was_acknowledged);
     }
 
     /// Whether what was read is not older than it may be.

@@ -36,6 +36,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         origin_concurrency: 4 + random.index(5),
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         ttl_s: if random.percent(30) { 3 } else { 60 },
+        clock_stops: false,
         quiet_at: BEGINS + length,
     }
 }
@@ -47,7 +48,7 @@ fn clocks(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     }
     for host in hosts(setup) {
         if random.percent(50) {
-            let rate_ppm = random.between(955_000, 1_045_000);
+            let rate_ppm = random.between(905_000, 1_095_000);
             entries.push(Entry { at: 0, what: What::ClockRate { host, rate_ppm } });
         }
     }
@@ -129,7 +130,11 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             let by_us = i64::try_from(by).unwrap_or(0) - 10_000_000;
             What::WallStep { host, by_us }
         }
-        24 => What::OriginSlow { by: random.between(5, 2_000) * MS, lasts },
+        24 => What::OriginSlow {
+            server: random.percent(50).then_some(server),
+            by: random.between(5, 2_000) * MS,
+            lasts,
+        },
         25 => What::OriginDown { lasts },
         26 => What::OriginPath { server, hangs: random.percent(50), lasts },
         27 => What::OriginLate {

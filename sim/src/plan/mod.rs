@@ -10,13 +10,11 @@
 //! ```
 
 mod generate;
-#[cfg(test)]
 mod script;
 pub(crate) mod words;
 
 use crate::clock::{MS, S, Time};
 pub(crate) use generate::generate;
-#[cfg(test)]
 pub(crate) use script::{Script, script};
 pub(crate) use words::letter;
 
@@ -70,6 +68,9 @@ pub(crate) struct Setup {
     pub(crate) log_keys_max: u32,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
+    /// Monotonic clocks stand still while a host is paused, as `CLOCK_MONOTONIC` does while
+    /// one sleeps: what the rules forbid (scenario 16).
+    pub(crate) clock_stops: bool,
     /// Until then things may go wrong; then all must come to rest.
     pub(crate) quiet_at: Time,
 }
@@ -171,8 +172,9 @@ pub(crate) enum What {
         host: Host,
         by_us: i64,
     },
-    /// Calls of the origin take so much longer.
+    /// Calls of the origin take so much longer; those of one server, or all.
     OriginSlow {
+        server: Option<usize>,
         by: Time,
         lasts: Time,
     },

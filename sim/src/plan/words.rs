@@ -96,7 +96,13 @@ impl fmt::Display for What {
             Self::WallStep { host, by_us } => {
                 write!(out, "the wall clock of {host} is set by {} ms", by_us / 1_000)
             }
-            Self::OriginSlow { by, .. } => write!(out, "the origin is slower by {}", Seconds(by)),
+            Self::OriginSlow { server, by, .. } => {
+                write!(out, "the origin is slower by {}", Seconds(by))?;
+                match server {
+                    Some(server) => write!(out, " for server {}", letter(server)),
+                    None => Ok(()),
+                }
+            }
             Self::OriginDown { .. } => write!(out, "the origin is down"),
             Self::OriginPath { server, hangs, .. } => write!(
                 out,

@@ -5,7 +5,6 @@ use standin_server::origin::{Call, Done, Operation};
 use super::World;
 use super::events::Event;
 use crate::origin::{Open, failure};
-use crate::random::mix;
 
 impl World {
     /// A shard hands over a call.
@@ -14,6 +13,9 @@ impl World {
             return self.violation("a call for a key that nobody has asked for".to_owned());
         };
         let is_write = !matches!(call.operation, Operation::Get);
+        if self.is_told && !is_write {
+            self.fetches.push(self.time);
+        }
         let life = self.servers[server].life;
         let same = |open: &&Open| {
             (open.server, open.life, open.key, open.is_answered) == (server, life, key, false)
@@ -26,7 +28,8 @@ impl World {
         }
         let fate = self.origin.fate(self.time, server, key, is_write);
         let (shard, token) = (call.shard, call.token);
-        let open = Open { server, life, call, key, is_answered: fate.gives_up.is_some() };
+        let back = fate.back;
+        let open = Open { server, life, call, key, back, is_answered: fate.gives_up.is_some() };
         let gives_up = fate.gives_up;
         if let Some(at) = fate.runs_at {
             let slot = self.origin.insert(open);
@@ -41,7 +44,12 @@ impl World {
     /// The origin carries out a call.
     pub(crate) fn call_runs(&mut self, slot: usize) {
         let Some(open) = self.origin.calls[slot].take() else { return };
-        let outcome = self.origin.run(self.time, open.key, &open.call.operation);
+        let is_orphan = self.servers[open.server].life != open.life
+            || self.servers[open.server].process.is_none();
+        let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
+        if let Operation::Put { value } = &open.call.operation {
+            self.checker.executed(open.key, crate::origin::value_of(value).unwrap_or(0));
+        }
         if self.is_told && !matches!(open.call.operation, Operation::Get) {
             let writer = self.origin.history[open.key].last().map_or(0, |last| last.writer);
             let late = if open.is_answered { ", late" } else { "" };
@@ -55,9 +63,8 @@ impl World {
         if open.is_answered {
             return;
         }
-        let back = 50 + mix(self.seed ^ self.time, open.key as u64) % 300;
         let done = Done { token: open.call.token, outcome };
         let (server, life, shard) = (open.server, open.life, open.call.shard);
-        self.queue.push(self.time + back, Event::Answer { server, life, shard, done });
+        self.queue.push(self.time + open.back, Event::Answer { server, life, shard, done });
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use standin_client::engine::{ConnId, Engine, Input, Output};
 use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Operation};
 
-use super::World;
 use super::cluster::{Cluster, KEYSPACE, address, host_at};
 use super::events::{Actor, Pace, Segment};
 use super::net::Name;
+use super::{Answered, World};
 use crate::check::Asked;
 use crate::clock::Clock;
 use crate::origin::{Value, bytes_of};
@@ -74,9 +74,8 @@ impl World {
             Act::Invalidate => Action::Invalidate,
         };
         let is_write = matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
-        let is_delete = action == Action::Delete;
         let is_get = action == Action::Get;
-        let asked = Asked { client, key, at: self.time, is_write, is_delete, is_get };
+        let asked = Asked { client, key, at: self.time, is_write, is_get };
         self.checker.asked(id, asked);
         let operation =
             Operation { keyspace: KEYSPACE, key: self.cluster.keys[key].clone(), action };
@@ -156,6 +155,9 @@ impl World {
             format!("server {}", crate::plan::letter(by.into()))
         };
         if self.is_told {
+            let by = result.as_ref().ok().map(|answer| usize::from(answer.served_by));
+            let (asked_at, ended) = (asked.at, self.time);
+            self.answers.push(Answered { key: asked.key, asked: asked_at, ended, by });
             let what = match &result {
                 Ok(answer) => {
                     let outcome = describe(&answer.outcome, id);

@@ -57,6 +57,10 @@ impl World {
             What::StallShard { server, shard, lasts } if begins => {
                 self.pause(Actor::Shard(server, shard.into()), lasts);
             }
+            What::Pause { host, lasts } if self.setup.clock_stops => {
+                let time = self.time;
+                self.clock(host).stood_still(time, lasts);
+            }
             What::Pause { .. } | What::StallShard { .. } => {}
             What::Crash { server, silent, .. } => match begins {
                 true => {
@@ -85,9 +89,9 @@ impl World {
                 self.clock(host).set_rate(time, rate_ppm);
             }
             What::WallStep { host, by_us } => self.clock(host).set_wall(by_us),
-            What::OriginSlow { by, .. } => match begins {
-                true => self.origin.slow_by.push(by),
-                false => remove(&mut self.origin.slow_by, by),
+            What::OriginSlow { server, by, .. } => match begins {
+                true => self.origin.slow_by.push((server, by)),
+                false => remove(&mut self.origin.slow_by, (server, by)),
             },
             What::OriginDown { .. } => {
                 count(&mut self.origin.down, begins);

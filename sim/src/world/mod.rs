@@ -69,6 +69,8 @@ pub(crate) struct World {
     /// Lines are wanted.
     pub(crate) is_told: bool,
     lines: Vec<String>,
+    answers: Vec<Answered>,
+    fetches: Vec<Time>,
     violation: Option<String>,
 }
 
@@ -82,6 +84,20 @@ pub(crate) struct Outcome {
     pub(crate) events: u64,
     pub(crate) counted: BTreeMap<String, u64>,
     pub(crate) lines: Vec<String>,
+    /// If it is told: how operations ended, in order.
+    pub(crate) answers: Vec<Answered>,
+    /// If it is told: when reads were handed to the origin.
+    pub(crate) fetches: Vec<Time>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) key: usize,
+    pub(crate) asked: Time,
+    pub(crate) ended: Time,
+    /// The server that answered; `None`: it failed.
+    pub(crate) by: Option<usize>,
 }
 
 /// Carries out a plan. With `is_told` the outcome has a line for whatever is worth one.
@@ -147,6 +163,8 @@ impl World {
             hash: seed,
             is_told,
             lines: Vec::new(),
+            answers: Vec::new(),
+            fetches: Vec::new(),
             violation: None,
             cluster,
             setup,
@@ -409,6 +427,8 @@ impl World {
             events: self.queue.count(),
             counted: self.counted,
             lines: self.lines,
+            answers: self.answers,
+            fetches: self.fetches,
         }
     }
 
@@ -441,6 +461,7 @@ impl World {
         add("sim failed", counts.failed);
         add("sim unknown", counts.unknown);
         add("sim stale_within_bound", counts.stale_within_bound);
+        add("sim executed_after_ack", counts.executed_after_ack);
         add("sim datagrams_lost", self.net.lost);
         add("sim late_commits", self.origin.late_commits);
     }
