@@ -29,6 +29,14 @@ counters! {
     probes,
     /// Probes that a shard left unanswered.
     probes_failed,
+    /// Servers that were asked to probe another.
+    probes_asked,
+    /// Probes that only others of the group got an answer to.
+    probes_relayed,
+    /// Servers that did not answer and might still hold a lease.
+    waitings,
+    /// Leases of such servers that ran out.
+    leases_over,
     /// Servers marked offline by verdict.
     verdicts_offline,
     /// Verdicts that the cap, or a lack of history, held back.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_protocol::control::ProbeOutcome;
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 
 use crate::machine::ProbeFailure;
@@ -78,6 +79,22 @@ pub enum MasterEvent {
         /// What happened.
         failure: ProbeFailure,
     },
+    /// Others of its group are asked to contact a server too.
+    ProbeAsked {
+        /// The server.
+        server: u16,
+        /// How many are asked.
+        peers: usize,
+    },
+    /// One that was asked says what came of it.
+    ProbeTold {
+        /// The server.
+        server: u16,
+        /// Who was asked.
+        by: u16,
+        /// What came of it.
+        outcome: ProbeOutcome,
+    },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
         /// Servers offline by verdict.
@@ -96,6 +113,21 @@ pub enum MasterEvent {
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
+    },
+    /// A server does not answer, but may still hold a lease: nobody owns its partitions from
+    /// this epoch on (claim 19).
+    MarkedWaiting {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// It is offline after so long, if not before.
+        at_most: Duration,
+    },
+    /// The lease of a server that is waited for has run out.
+    LeaseOver {
+        /// The server.
+        server: u16,
     },
     /// A server is offline from this epoch on (claim 19).
     MarkedOffline {
@@ -196,9 +228,13 @@ impl MasterEvent {
             Self::Probing { .. } => "probing",
             Self::ProbeOk { .. } => "probe_ok",
             Self::ProbeFailed { .. } => "probe_failed",
+            Self::ProbeAsked { .. } => "probe_asked",
+            Self::ProbeTold { .. } => "probe_told",
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
+            Self::MarkedWaiting { .. } => "waiting",
+            Self::LeaseOver { .. } => "lease_over",
             Self::MarkedOffline { .. } => "offline",
             Self::HeldDown { .. } => "held_down",
             Self::Returning { .. } => "returning",
@@ -215,6 +251,7 @@ impl MasterEvent {
     pub fn is_routine(&self) -> bool {
         match self {
             Self::Probing { attempt, .. } | Self::ProbeFailed { attempt, .. } => *attempt == 0,
+            Self::ProbeAsked { .. } | Self::ProbeTold { .. } => true,
             Self::Acked { .. } | Self::DrainOverdue { .. } => true,
             _ => false,
         }
@@ -234,8 +271,12 @@ impl MasterEvent {
             | Self::Probing { server, .. }
             | Self::ProbeOk { server, .. }
             | Self::ProbeFailed { server, .. }
+            | Self::ProbeAsked { server, .. }
+            | Self::ProbeTold { server, .. }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
+            | Self::MarkedWaiting { server, .. }
+            | Self::LeaseOver { server }
             | Self::MarkedOffline { server, .. }
             | Self::HeldDown { server, .. }
             | Self::Returning { server, .. }
@@ -283,6 +324,12 @@ impl MasterEvent {
             Self::ProbeFailed { server, shard, failure, .. } => {
                 format!("shard {shard} of {}: {failure}", name(server))
             }
+            Self::ProbeAsked { server, peers } => {
+                format!("asks {peers} others of its group to contact {}", name(server))
+            }
+            Self::ProbeTold { server, by, outcome } => {
+                format!("{} to {}: {outcome}", name(server), name(by))
+            }
             Self::CapReached { offline, max } => format!(
                 "{offline} servers are offline by verdict and {max} may be: is this master cut \
                  off? The others keep their state (see master.offline_servers_max)"
@@ -293,6 +340,11 @@ impl MasterEvent {
             Self::Leaving { server, epoch } => {
                 format!("{} stops: leaving as of epoch {epoch}", name(server))
             }
+            Self::MarkedWaiting { server, epoch, at_most } => format!(
+                "{} does not answer: waiting as of epoch {epoch}, for its lease {at_most:?} at most",
+                name(server)
+            ),
+            Self::LeaseOver { server } => format!("the lease of {} is over", name(server)),
             Self::MarkedOffline { server, epoch, reason } => {
                 let why = match reason {
                     OfflineReason::Verdict => "does not answer",

@@ -33,7 +33,7 @@ mod verify;
 pub use counters::Counters;
 pub use event::{MasterEvent, OfflineReason, Reporter};
 pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
-pub use phase::{Attempt, Mark, Phase, Seen, Step};
+pub use phase::{Attempt, Facts, Mark, Phase, Seen, Step};
 pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
