@@ -56,6 +56,8 @@ struct Probe {
 /// A report is repeated this often before the agent gives up; a shard that still can't
 /// reach the server reports it again.
 const REPORT_TRIES: u32 = 10;
+/// What a server begins with, and what is left of a lease that was given back.
+const NO_LEASE: Lease = Lease { until: Micros(0), orphan: false };
 /// Members through which the master is told what it may not hear directly.
 const DETOURS: usize = 2;
 /// Probes under way; of more, the oldest is forgotten, and asked for again.
@@ -114,7 +116,7 @@ impl Agent {
             heard_at: now,
             is_master_lost: false,
             is_origin_down: false,
-            told: Lease::default(),
+            told: NO_LEASE,
             renew_at: now,
             gossip_at: if group.members.is_empty() { Micros::NEVER } else { now },
             group,
@@ -299,7 +301,7 @@ impl Agent {
             false => Lease { until, orphan: false },
         };
         if lease != self.told {
-            self.counters.orphaned += u64::from(lease.orphan && !self.told.orphan);
+            self.counters.orphan_spells += u64::from(lease.orphan && !self.told.orphan);
             self.counters.is_orphan = lease.orphan.into();
             self.told = lease;
             self.outputs.push_back(Output::Lease(lease));

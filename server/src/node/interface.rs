@@ -25,32 +25,6 @@ pub struct Now {
     pub wall_us: u64,
 }
 
-/// How long this server may act as an owner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lease {
-    /// Until then, whoever gave it.
-    pub until: Micros,
-    /// Not the master gave it, but the group: nobody in it hears the master. It too ends at
-    /// `until`.
-    pub orphan: bool,
-}
-
-/// What came of contacting every shard of a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerProbe {
-    /// Some shard gave no answer in time.
-    Silent,
-    /// Nobody listens there.
-    Refused,
-    /// Every shard has answered.
-    Answered {
-        /// Its incarnation.
-        boot_id: u64,
-        /// The oldest map of its shards.
-        map_epoch: MapEpoch,
-    },
-}
-
 /// Where a request's key belongs; found for a whole wake-up before any is aimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
@@ -70,6 +44,31 @@ pub struct Aimed {
     /// Partition.
     pub partition: u32,
     pub(super) probe: Probe,
+}
+
+/// Whether this server may act as the owner of what the map says is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Until when, whatever else happens.
+    pub until: Micros,
+    /// Nobody in the group hears the master: it goes on without, where the mode allows it.
+    pub orphan: bool,
+}
+
+/// What came of pinging every shard of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerProbe {
+    /// Some shard gave no answer in time, or they are not of one incarnation.
+    Silent,
+    /// Nobody listens there.
+    Refused,
+    /// All shards have answered.
+    Answered {
+        /// The server's incarnation.
+        boot_id: u64,
+        /// The oldest map that one of them has applied.
+        map_epoch: MapEpoch,
+    },
 }
 
 /// What the shell has to do.
@@ -100,15 +99,16 @@ pub enum Output {
         /// Server id.
         server: u16,
     },
-    /// Everything begun under older ownerships has ended.
+    /// Everything begun under older ownerships has ended, and servers that return have been
+    /// told what was written here.
     Drained(MapEpoch),
-    /// What came of [`super::Node::ask_probe`].
+    /// The answer to [`super::Node::ask_probe`].
     Probed {
-        /// Its nonce.
+        /// Names the probe.
         nonce: u64,
-        /// The server.
+        /// Server id.
         server: u16,
-        /// How it ended.
+        /// What came of it.
         outcome: PeerProbe,
     },
 }
@@ -116,10 +116,10 @@ pub enum Output {
 /// How a forward ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardFailure {
-    /// Nobody listens at the peer's address: the incarnation that did is dead.
-    Refused,
     /// The peer can't be connected to, closed the connection, or says nothing at all.
     Unreachable,
+    /// The peer's host refused the connection: nobody listens there.
+    Refused,
     /// The peer answers others, but this request took too long.
     TimedOut,
 }

@@ -14,13 +14,21 @@
 //! tokens.rs   what may be kept  versions.rs  versions of values
 //! ```
 
+mod ack;
 mod config;
 pub mod counters;
+mod handback;
+mod handover;
 mod interface;
 mod keep;
+mod lease;
+mod owed;
 mod ownership;
 mod parking;
+mod probe;
 mod read;
+mod reconcile;
+mod relay;
 mod reply;
 mod route;
 pub mod serving;
@@ -42,7 +50,8 @@ use standin_config::KeyspaceConfig;
 use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Opcode, Request, Status, request_flags, response_flags};
 use standin_protocol::hash::{key_hash, partition_of};
-use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::origin::{Call, Operation, Outcome};
@@ -54,8 +63,11 @@ pub use interface::{Aimed, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
+use route::Forwarded;
 use serving::Serving;
-use state::{CallKey, CallState, Name, Names, PartitionState, Pending, PendingKey};
+use state::{
+    CallKey, CallState, ForwardKey, Identity, Name, Names, PartitionState, Pending, PendingKey,
+};
 use tokens::FillTokens;
 use versions::Versions;
 
@@ -78,8 +90,22 @@ pub struct Node {
     fetches: Names<read::Fetch>,
     writes: Names<VecDeque<PendingKey>>,
     parked: VecDeque<parking::Parked>,
+    unacked: VecDeque<ack::Unacked>,
+    forwards: SlotMap<ForwardKey, Forwarded>,
     peers: Vec<ownership::Peer>,
     drain: ownership::Drain,
+    held: lease::Held,
+    /// Ownership epoch of each partition when this server last owned it.
+    owned: Vec<Option<MapEpoch>>,
+    /// The first map that knows of this incarnation: what it wrote since, it remembers.
+    known_since: MapEpoch,
+    unsettled: handback::Unsettled,
+    handovers: Vec<handover::Handover>,
+    owed: Vec<owed::Owed>,
+    home: reconcile::Home,
+    probes: Vec<probe::Probe>,
+    /// Who sends the requests that are served next.
+    client_id: u64,
     outputs: VecDeque<Output>,
     jitter: u64,
     origin_up: bool,
@@ -124,10 +150,26 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             fetches: HashMap::with_hasher(hashing.clone()),
+            unsettled: handback::Unsettled::new(
+                config.log_keys_max,
+                config.log_bytes_max,
+                config.value_bytes_max / 2,
+                hashing.clone(),
+            ),
             writes: HashMap::with_hasher(hashing),
             parked: VecDeque::new(),
+            unacked: VecDeque::new(),
+            forwards: SlotMap::with_key(),
             peers: vec![ownership::Peer::default(); topology.servers.len()],
             drain: ownership::Drain::default(),
+            held: lease::Held::default(),
+            owned: vec![None; topology.partitions as usize],
+            known_since: MapEpoch::default(),
+            handovers: Vec::new(),
+            owed: vec![owed::Owed::default(); topology.servers.len()],
+            home: reconcile::Home::default(),
+            probes: Vec::new(),
+            client_id: 0,
             outputs: VecDeque::new(),
             jitter: config.seed | 1,
             origin_up: true,
@@ -159,9 +201,10 @@ impl Node {
 
     /// Third pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
     /// it answered at once. With `may_wait` false (the connection has too many requests
-    /// waiting) a request that would have to wait is refused.
+    /// waiting) a request that would have to wait is refused. `is_peer`: a server asks. Values
+    /// are served by the lease as [`Self::begin`] last found it.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "called once per request: a struct costs")]
+    #[expect(clippy::too_many_arguments, reason = "the hit path takes what the shell has at hand")]
     pub fn serve(
         &mut self,
         now: Now,
@@ -169,7 +212,7 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
-        _is_peer: bool,
+        is_peer: bool,
         out: &mut Vec<u8>,
     ) -> bool {
         self.counters.requests += 1;
@@ -201,7 +244,7 @@ impl Node {
                 }
             }
         }
-        match self.serve_other(now, conn, request, place, may_wait) {
+        match self.serve_other(now, conn, request, place, may_wait, is_peer) {
             Some(reply) => {
                 reply.as_reply().write(header, self.map_tag, out);
                 true
@@ -218,8 +261,22 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
+        is_peer: bool,
     ) -> Option<Answer> {
-        let header = request.header;
+        let mut header = request.header;
+        let mut value = request.value;
+        let mut identity = None;
+        if !is_peer {
+            header.flags &= !(request_flags::RELAY | request_flags::IDENTITY);
+        } else if header.flags & request_flags::IDENTITY != 0 {
+            let Some((of_client, rest)) = Identity::split(value) else {
+                return Some(Answer::text(Status::Malformed, "no room for the identity"));
+            };
+            (identity, value) = (Some(of_client), rest);
+        } else if self.client_id != 0 {
+            let (client_id, request_id) = (self.client_id, header.request_id);
+            identity = Some(Identity { client_id, request_id });
+        }
         let Some(opcode) = Opcode::from_wire(header.opcode) else {
             return Some(Answer::status(Status::UnknownOpcode));
         };
@@ -227,6 +284,11 @@ impl Node {
             Opcode::Ping => return Some(self.ping()),
             Opcode::Map if self.map.is_none() => return Some(Answer::status(Status::Unavailable)),
             Opcode::Map => return Some(Answer::value(self.map_bytes.clone())),
+            Opcode::Settle | Opcode::Handback if !is_peer => {
+                return Some(Answer::text(Status::NotSupported, "for servers only"));
+            }
+            Opcode::Handback => return Some(self.hear_handback(request)),
+            Opcode::Settle => return self.serve_settle(now, conn, request, place),
             // The shell answers these: it knows the connection and the other shards.
             Opcode::Hello | Opcode::Stats => {
                 return Some(Answer::text(Status::Malformed, "not expected here"));
@@ -250,55 +312,84 @@ impl Node {
         }
         let forwarded = header.flags & request_flags::FORWARDED != 0;
         let serving = self.partitions[place.partition as usize].serving;
-        if forwarded && matches!(serving, Serving::Forward(_) | Serving::Provisional(_)) {
+        if forwarded && !serving.is_own() && !mutant::is(Mutant::ForwardTwice) {
             self.counters.not_owner += 1;
             let epoch = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
             return Some(Answer { version: epoch, ..Answer::status(Status::NotOwner) });
         }
-        if !matches!(serving, Serving::Forward(_)) {
-            match opcode {
-                Opcode::Touch => {
-                    if let Some(answer) = self.touch(now, request, place) {
-                        return Some(answer);
-                    }
-                }
-                // Only its owner can drop what is cached of a key; else it waits, like a write.
-                Opcode::Invalidate if serving == Serving::Cached => {
-                    return Some(self.invalidate(header.keyspace, request.key, place.hash));
-                }
-                _ => {}
-            }
+        let relay = header.flags & request_flags::RELAY != 0;
+        if relay && !serving.is_own() && !matches!(serving, Serving::Forward(_)) {
+            return Some(Answer::status(Status::Unavailable));
         }
-        let bytes = PENDING_BYTES + request.key.len() + request.value.len();
+        match opcode {
+            Opcode::Touch => {
+                if let Some(answer) = self.touch(now, request, place) {
+                    return Some(answer);
+                }
+            }
+            // Only its owner can drop what is cached of a key; else it waits, like a write. So
+            // does one whose home has to be told of it.
+            Opcode::Invalidate
+                if serving == Serving::Cached
+                    && self.topology.home(place.partition) == self.config.server =>
+            {
+                return Some(self.invalidate(header.keyspace, request.key, place.hash));
+            }
+            _ => {}
+        }
+        let request = Request { header, ..*request };
+        if !may_wait {
+            return Some(self.refuse_full());
+        }
+        let Some(pending) = self.insert_pending(now, conn, &request, place, identity, value) else {
+            return Some(self.refuse_full());
+        };
+        self.dispatch(now, pending);
+        None
+    }
+
+    fn refuse_full(&mut self) -> Answer {
+        self.counters.overloaded += 1;
+        Answer::overloaded()
+    }
+
+    /// Makes a request wait; `None`: there is no room.
+    fn insert_pending(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request<'_>,
+        place: Aimed,
+        identity: Option<Identity>,
+        value: &[u8],
+    ) -> Option<PendingKey> {
+        let header = request.header;
+        let opcode = Opcode::from_wire(header.opcode)?;
+        let bytes = PENDING_BYTES + request.key.len() + value.len();
         let bytes_max = self.config.pending_bytes_max();
-        let is_full = self.pending.len() >= self.config.in_flight_max
-            || self.pending_bytes + bytes > bytes_max;
-        if !may_wait || is_full {
-            self.counters.overloaded += 1;
-            return Some(Answer::overloaded());
+        if self.pending.len() >= self.config.in_flight_max || self.pending_bytes + bytes > bytes_max
+        {
+            return None;
         }
         let deadline = match header.deadline_ms {
             0 => Micros::NEVER,
             ms => now.mono + Duration::from_millis(u64::from(ms)),
         };
         self.pending_bytes += bytes;
-        let pending = self.pending.insert(Pending {
+        Some(self.pending.insert(Pending {
             conn,
             header,
             opcode,
             hash: place.hash,
             partition: place.partition,
             key: request.key.into(),
-            value: Bytes::copy_from_slice(request.value),
+            value: Bytes::copy_from_slice(value),
             deadline,
             here: false,
             refused_since: None,
-        });
-        match serving {
-            Serving::Forward(peer) => self.forward(now, pending, peer),
-            _ => self.process(now, pending),
-        }
-        None
+            relays_tried: 0,
+            identity,
+        }))
     }
 
     /// Processes a waiting request here, whoever usually does.
@@ -309,9 +400,11 @@ impl Node {
                 let stand_in = self.topology.home(pending.partition) != self.config.server;
                 self.counters.stand_in_requests += u64::from(stand_in);
             }
-            Serving::Unowned => self.counters.through_requests += 1,
-            Serving::Forward(_) | Serving::Provisional(_) => {
-                self.counters.provisional_requests += 1
+            Serving::Through | Serving::Waiting | Serving::Unowned => {
+                self.counters.through_requests += 1;
+            }
+            Serving::Forward(_) | Serving::Relay(_) | Serving::Provisional(_) => {
+                self.counters.provisional_requests += 1;
             }
         }
         match pending.opcode {
@@ -322,6 +415,7 @@ impl Node {
 
     /// The origin has answered (or refused) the call with this token.
     pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
+        self.begin(now);
         let Some(state) = self.calls.remove(CallKey::from(KeyData::from_ffi(token))) else {
             debug_assert!(false, "each call ends once");
             return;
@@ -333,25 +427,14 @@ impl Node {
             CallState::Fetch { name, token, generation } => {
                 self.fetch_done(now, name, token, generation, outcome);
             }
-            CallState::Write { pending, token, generation, outdated } => {
-                self.write_done(now, pending, token, generation, outcome);
+            CallState::Write { pending, token, generation, begun, outdated } => {
+                self.write_done(now, pending, token, generation, begun, outcome);
                 if outdated {
                     self.drain.ended();
-                    self.announce_drained();
+                    self.announce_drained(now);
                 }
             }
         }
-    }
-
-    /// How long this server may act as an owner, from now on.
-    pub fn lease(&mut self, _now: Now, _lease: Lease) {}
-
-    /// A wake-up in which everything that came has been taken in.
-    pub fn begin(&mut self, _now: Now) {}
-
-    /// Contacts every shard of a peer; answered by [`Output::Probed`].
-    pub fn ask_probe(&mut self, nonce: u64, server: u16) {
-        self.outputs.push_back(Output::Probed { nonce, server, outcome: PeerProbe::Silent });
     }
 
     /// What the shell has to do next; `None` when there is nothing more.
@@ -359,18 +442,24 @@ impl Node {
         self.outputs.pop_front()
     }
 
-    /// Lets time pass: peers that could not be reached are tried again, and writes that
-    /// wait for an owner look again.
+    /// Lets time pass: peers that could not be reached are tried again, writes that wait for
+    /// an owner look again, and owners are told what they do not know yet.
     pub fn tick(&mut self, now: Now) {
+        self.begin(now);
         self.expire_unreachable(now);
         self.unpark_due(now);
+        self.give_up_unacked(now);
+        self.tell_owed(now);
     }
 
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let peers = self.peers.iter().filter_map(ownership::Peer::retry_at);
-        peers.chain(self.parked.iter().map(parking::Parked::retry_at)).min()
+        let parked = self.parked.iter().map(parking::Parked::retry_at);
+        let unacked = self.unacked.iter().map(ack::Unacked::until);
+        let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
+        peers.chain(parked).chain(unacked).chain(owed).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.
@@ -429,6 +518,11 @@ impl Node {
         Answer::value(reply.to_bytes().into())
     }
 
+    /// The client whose requests are served next, by its HELLO; 0: it can't be told apart.
+    pub fn identify(&mut self, client_id: u64) {
+        self.client_id = client_id;
+    }
+
     fn name(keyspace: u8, key: &[u8]) -> Name {
         let mut name = Vec::with_capacity(key.len() + 1);
         name.push(keyspace);
@@ -449,7 +543,9 @@ impl Node {
         // Processed here although it was to be sent on; meanwhile the owner may count as
         // reachable again, but it is not the owner that answers.
         let flags = match (pending.here, state.serving) {
-            (true, Serving::Forward(_)) => response_flags::STAND_IN | response_flags::PROVISIONAL,
+            (true, Serving::Forward(_) | Serving::Relay(_)) => {
+                response_flags::STAND_IN | response_flags::PROVISIONAL
+            }
             _ => state.flags,
         };
         let reply = Reply { flags: reply.flags | flags, ..reply };

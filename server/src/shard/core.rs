@@ -17,8 +17,8 @@ use slotmap::{KeyData, SlotMap, new_key_type};
 use standin_protocol::frame::{FrameLimits, Request};
 use standin_protocol::time::Micros;
 
+use self::intake::Staged;
 pub(super) use self::intake::unreadable;
-use self::intake::{Staged, known_flags};
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
 use super::handshake::Greeting;
 use super::link::Link;
@@ -194,8 +194,7 @@ impl Core {
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
             Message::Stray { shard, conn, is_peer, frame } => {
-                let Ok(Some(mut request)) = Request::parse(&frame, self.limits) else { return };
-                request.header.flags &= known_flags(is_peer);
+                let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };

@@ -10,7 +10,7 @@ pub struct AgentCounters {
     /// Times that the master was lost: nothing heard for half a lease.
     pub masters_lost: u64,
     /// Times that this server became an orphan: the whole group without the master.
-    pub orphaned: u64,
+    pub orphan_spells: u64,
     /// 1 while it is one.
     pub is_orphan: u64,
     /// Gossip sent.
@@ -40,7 +40,7 @@ impl AgentCounters {
             ("leases_granted", self.leases_granted),
             ("leases_expired", self.leases_expired),
             ("masters_lost", self.masters_lost),
-            ("orphaned", self.orphaned),
+            ("orphan_spells", self.orphan_spells),
             ("is_orphan", self.is_orphan),
             ("gossip_sent", self.gossip_sent),
             ("gossip_received", self.gossip_received),

@@ -5,7 +5,7 @@ mod failover;
 mod reads;
 mod writes;
 
-use standin_config::{ColumnType, KeyspaceConfig};
+use standin_config::{ColumnType, KeyspaceConfig, Mode};
 use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
@@ -16,6 +16,7 @@ const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
 const OWN: u16 = 0;
 const PEER: u16 = 1;
+const FROM_PEERS: u8 = request_flags::FORWARDED | request_flags::RELAY | request_flags::IDENTITY;
 
 fn keyspace(id: u8) -> KeyspaceConfig {
     KeyspaceConfig {
@@ -78,7 +79,12 @@ impl Script {
             version_salt: 1,
             keyspaces: vec![keyspace(1), read_only],
             unreachable_hold: Duration::from_secs(2),
+            mode: Mode::Available,
             park_max: Duration::from_secs(1),
+            park_sent_on_max: Duration::from_millis(50),
+            log_keys_max: 100,
+            log_bytes_max: 1 << 20,
+            value_bytes_max: 1 << 20,
             started: Micros(0),
             ambiguity: Duration::from_secs(3),
             in_flight_max: 100,
@@ -97,6 +103,7 @@ impl Script {
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
         let outputs = VecDeque::new();
         let mut script = Self { node, topology, now, counter: 0, outputs };
+        script.node.lease(now, Lease { until: Micros::NEVER, orphan: false });
         script.announce([ServerState::Online, ServerState::Online]);
         script
     }
@@ -143,8 +150,10 @@ impl Script {
         let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
         let place = self.node.place(request.header.keyspace, request.key);
         let mut out = Vec::new();
-        let done =
-            self.node.serve(self.now, CONN, &request, self.node.aim(place), true, false, &mut out);
+        let place = self.node.aim(place);
+        let is_peer = header.flags & FROM_PEERS != 0;
+        self.node.begin(self.now);
+        let done = self.node.serve(self.now, CONN, &request, place, true, is_peer, &mut out);
         self.collect();
         assert_eq!(done, !out.is_empty());
         done.then(|| read(&out))
@@ -233,8 +242,33 @@ impl Script {
         }
     }
 
+    /// The next frame of this kind; those before it go unanswered.
+    fn forward_of(&mut self, opcode: Opcode) -> (u16, u64, RequestHeader) {
+        loop {
+            let forward = self.forward();
+            if forward.2.opcode == opcode as u8 {
+                return forward;
+            }
+        }
+    }
+
     fn forward_fails(&mut self, token: u64, failure: ForwardFailure) {
         self.node.forward_done(self.now, PEER, token, Err(failure));
+        self.collect();
+    }
+
+    /// The peer answers a forward.
+    fn forward_answered(&mut self, forward: (u16, u64, RequestHeader), status: Status) {
+        let (peer, token, header) = forward;
+        let mut frame = Vec::new();
+        Response::write(ResponseHeader::reply_to(&header, status), &[], &mut frame);
+        let response = Response::parse(&frame).unwrap().unwrap();
+        self.node.forward_done(self.now, peer, token, Ok(response));
+        self.collect();
+    }
+
+    fn lease(&mut self, until: Micros, orphan: bool) {
+        self.node.lease(self.now, Lease { until, orphan });
         self.collect();
     }
 

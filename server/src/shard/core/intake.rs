@@ -11,7 +11,6 @@
 use slotmap::Key as _;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
-    request_flags,
 };
 use standin_protocol::time::Micros;
 
@@ -214,7 +213,7 @@ impl Core {
         let mut aimed = std::mem::take(&mut self.aimed);
         aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
         for (request, place) in staged.drain(..).zip(aimed.drain(..)) {
-            let Staged { conn: key, mut header, .. } = request;
+            let Staged { conn: key, header, .. } = request;
             let Some(conn) = self.conns.get_mut(key) else { continue };
             if conn.closing {
                 continue;
@@ -240,7 +239,6 @@ impl Core {
                 self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
                 continue;
             }
-            header.flags &= known_flags(is_peer);
             let (name, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
             let frame = Request { header, key: name, value };
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
@@ -324,15 +322,6 @@ impl Core {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
         }
-    }
-}
-
-/// The flags that count for something: those of requests between servers do not if somebody
-/// else sets them, like all that nobody knows. FORWARDED only keeps a request here.
-pub(super) fn known_flags(is_peer: bool) -> u8 {
-    match is_peer {
-        true => u8::MAX,
-        false => !(request_flags::RELAY | request_flags::IDENTITY),
     }
 }
 

@@ -37,7 +37,7 @@ fn without_the_master_the_group_goes_on_and_nothing_stops_in_between() {
         assert!((0..members).all(|id| world.acts(id) == (true, false)));
         // Alone in its group it is one before its first lease already.
         let times = if members == 1 { 2 } else { 1 };
-        assert_eq!(world.node(0).agent.counters.orphaned, times);
+        assert_eq!(world.node(0).agent.counters.orphan_spells, times);
     }
 }
 

@@ -86,7 +86,7 @@ fn a_server_that_is_taken_out_gives_its_lease_back() {
         hear(&mut agent, at(1), grant(2, nonce, 3));
         outputs(&mut agent);
         hear(&mut agent, at(2), from_master(Kind::Announce, 3, 4, [state, ServerState::Online]));
-        assert_eq!(leases(&mut agent), vec![Lease::default()]);
+        assert_eq!(leases(&mut agent), vec![super::super::NO_LEASE]);
         hear(&mut agent, at(3), grant(4, nonce, 3));
         assert_eq!(leases(&mut agent), vec![], "that was granted before");
     }

@@ -79,7 +79,7 @@ impl World {
     fn start(&self, config: AgentConfig) -> Node {
         let boot_id = config.boot_id;
         let agent = Agent::new(config, Arc::clone(&self.topology), self.now);
-        Node { agent, lease: Lease::default(), epoch: MapEpoch::default(), boot_id }
+        Node { agent, lease: super::super::NO_LEASE, epoch: MapEpoch::default(), boot_id }
     }
 
     /// Another incarnation, of which the master knows nothing.
