@@ -15,7 +15,6 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 
 use super::reply::Answer;
-use super::serving::Serving;
 use super::{Aimed, ConnId, Node, Now};
 
 /// One shard's word that it has told all it wrote.
@@ -117,7 +116,8 @@ impl Node {
         if header.flags & request_flags::RELAY == 0 || serving.is_own() {
             return Some(self.settle(now, request.value));
         }
-        let Serving::Forward(owner) = serving else {
+        // Tried even if the owner could not be reached a moment ago: somebody waits for it.
+        let Some(owner) = serving.other() else {
             return Some(Answer::status(Status::Unavailable));
         };
         let Some(key) = self.insert_pending(now, conn, request, place, None, request.value) else {

@@ -2,12 +2,20 @@
 //! Scenario numbers are those of docs/FAILOVER.md.
 
 mod failover;
+mod handback;
+mod lease;
+mod net;
 mod reads;
+mod relay;
 mod writes;
 
 use standin_config::{ColumnType, KeyspaceConfig, Mode};
 use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
+
+use std::time::Duration;
+
+use standin_protocol::frame::request_flags;
 
 use super::*;
 use crate::origin::Failure;
@@ -45,6 +53,38 @@ fn topology() -> Arc<Topology> {
     Arc::new(Topology::new("t".to_owned(), ([127, 0, 0, 1], 9).into(), servers, 64).unwrap())
 }
 
+/// What the scripts' nodes have in common.
+fn node_config(server: u16, boot_id: u64) -> NodeConfig {
+    let mut read_only = keyspace(2);
+    read_only.put = None;
+    read_only.delete = None;
+    NodeConfig {
+        server,
+        shard: 0,
+        boot_id,
+        version_salt: u64::from(server),
+        keyspaces: vec![keyspace(1), read_only],
+        unreachable_hold: Duration::from_secs(2),
+        mode: Mode::Available,
+        park_max: Duration::from_secs(1),
+        park_sent_on_max: Duration::from_millis(50),
+        log_keys_max: 100,
+        log_bytes_max: 1 << 20,
+        value_bytes_max: 1 << 20,
+        started: Micros(0),
+        ambiguity: Duration::from_secs(3),
+        in_flight_max: 100,
+        seed: 1,
+        hash_seeds: Some([1, 2, 3, 4]),
+        store: StoreConfig {
+            arena_bytes: 1 << 20,
+            huge_pages: false,
+            item_bytes_max: 1 << 14,
+            hash_seeds: None,
+        },
+    }
+}
+
 /// An answer as the connection gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Got {
@@ -69,34 +109,7 @@ impl Script {
     }
 
     fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
-        let mut read_only = keyspace(2);
-        read_only.put = None;
-        read_only.delete = None;
-        let mut config = NodeConfig {
-            server: OWN,
-            shard: 0,
-            boot_id: BOOT,
-            version_salt: 1,
-            keyspaces: vec![keyspace(1), read_only],
-            unreachable_hold: Duration::from_secs(2),
-            mode: Mode::Available,
-            park_max: Duration::from_secs(1),
-            park_sent_on_max: Duration::from_millis(50),
-            log_keys_max: 100,
-            log_bytes_max: 1 << 20,
-            value_bytes_max: 1 << 20,
-            started: Micros(0),
-            ambiguity: Duration::from_secs(3),
-            in_flight_max: 100,
-            seed: 1,
-            hash_seeds: Some([1, 2, 3, 4]),
-            store: StoreConfig {
-                arena_bytes: 1 << 20,
-                huge_pages: false,
-                item_bytes_max: 1 << 14,
-                hash_seeds: None,
-            },
-        };
+        let mut config = node_config(OWN, BOOT);
         change(&mut config);
         let topology = topology();
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
