@@ -6,6 +6,7 @@ use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use crate::machine::ProbeFailure;
+use crate::machine::origin::Origin;
 use crate::phase::Phase;
 use crate::rules::Rules;
 use crate::state::SavedServer;
@@ -25,7 +26,7 @@ pub(super) struct Server {
     pub(super) left_boot_id: u64,
     /// Offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
-    /// Heard since the master started.
+    /// Has renewed since the master started.
     pub(super) is_heard: bool,
     /// This master, and not one before it, has decided its state.
     pub(super) is_decided_here: bool,
@@ -37,8 +38,10 @@ pub(super) struct Server {
     pub(super) predecessor_over_at: Micros,
     /// The incarnation that was known when the probe under way began.
     pub(super) probed_boot_id: u64,
-    /// The last failure of a probe was that nobody listens.
-    pub(super) was_refused: bool,
+    /// How the last probe has failed, if it has.
+    pub(super) last_failure: Option<ProbeFailure>,
+    /// Its way to the database.
+    pub(super) origin: Origin,
     /// Others of its group that contact it too, for the probe under way.
     pub(super) asked: Option<Asked>,
     /// Where its last relayed datagram came from, and when.
@@ -83,7 +86,8 @@ impl Server {
             drain_check_at: now,
             predecessor_over_at: Micros(0),
             probed_boot_id: 0,
-            was_refused: false,
+            last_failure: None,
+            origin: Origin::default(),
             asked: None,
             relay: None,
         }

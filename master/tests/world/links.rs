@@ -65,7 +65,7 @@ impl World {
                 map_epoch: model.epoch.to_u64(),
                 server: order.server,
                 shard,
-                origin_up: 1,
+                origin_up: u8::from(!model.origin_down),
                 ..PingReply::default()
             }),
         });

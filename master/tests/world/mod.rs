@@ -45,6 +45,8 @@ pub struct Model {
     pub health: Health,
     /// Nothing gets from it to the master or back, but for what others pass on.
     pub is_cut: bool,
+    /// It can't reach the database.
+    pub origin_down: bool,
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub statuses: Vec<ServerStatus>,
@@ -117,6 +119,7 @@ impl World {
         let servers = (0..topology.servers.len()).map(|_| Model {
             health: Health::Up,
             is_cut: false,
+            origin_down: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
             statuses: Vec::new(),
@@ -175,7 +178,11 @@ impl World {
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
 
+    /// The dead come back only as another incarnation.
     pub fn set(&mut self, id: u16, health: Health) {
+        if self.model(id).health == Health::Dead && health != Health::Dead {
+            self.start(id);
+        }
         self.model(id).health = health;
     }
 
@@ -333,6 +340,7 @@ impl World {
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
                     let mut datagram = self.server_says(id, Kind::Renew);
                     datagram.nonce = datagram.sequence;
+                    datagram.arg = u32::from(self.model(id).origin_down);
                     let now = self.now;
                     let renewals = &mut self.model(id).renewals;
                     renewals.insert(datagram.nonce, now);
