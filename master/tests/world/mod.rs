@@ -339,7 +339,7 @@ impl World {
                 }
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
                     let mut datagram = self.server_says(id, Kind::Renew);
-                    datagram.nonce = datagram.sequence;
+                    datagram.nonce = datagram.sequence ^ boot_id;
                     datagram.arg = u32::from(self.model(id).origin_down);
                     let now = self.now;
                     let renewals = &mut self.model(id).renewals;
@@ -360,8 +360,14 @@ impl World {
 
     fn on_server(&mut self, id: u16, datagram: Datagram) {
         let model = self.model(id);
-        if !matches!(model.health, Health::Up | Health::Gray) {
-            return;
+        match model.health {
+            Health::Up | Health::Gray => {}
+            // It lies in the socket's buffer until the server goes on.
+            Health::Paused => {
+                let later = Duration::from_millis(20);
+                return self.push(later, Action::ToServer(id, datagram));
+            }
+            Health::Dead | Health::Deaf => return,
         }
         match datagram.kind {
             Kind::Announce => {
@@ -454,17 +460,6 @@ impl World {
         assert_eq!(said, saved, "two states in one epoch");
         if datagram.kind != Kind::Grant {
             assert_eq!(*said, datagram.statuses, "two states in one epoch");
-        }
-    }
-
-    fn notice(&mut self, kind: Kind, subject: u16) {
-        self.client_sequence += 1;
-        let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
-        datagram.sequence = self.client_sequence;
-        datagram.nonce = self.client_sequence;
-        datagram.subject = subject;
-        if !self.is_lost() {
-            self.push(LATENCY, Action::Master(Input::Datagram { from: CLIENT, datagram }));
         }
     }
 
