@@ -80,7 +80,7 @@ fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     }
 }
 
-const KINDS: u64 = 30;
+const KINDS: u64 = 32;
 
 fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
     let lasts = length(random);
@@ -142,6 +142,10 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             by_max: random.between(1, 1_200) * MS,
             lasts,
         },
+        30 | 31 => {
+            let (from, to) = pair(random, &hosts);
+            What::Mute { from, to, lasts }
+        }
         28 => What::Pause { host: any(random), lasts },
         _ => What::Replay { from: any(random), lasts },
     }

@@ -123,6 +123,12 @@ pub(crate) enum What {
         to: Host,
         lasts: Time,
     },
+    /// Datagrams from one to the other are lost; TCP is not held up.
+    Mute {
+        from: Host,
+        to: Host,
+        lasts: Time,
+    },
     /// Of a hundred messages so many are lost (TCP: late), so many come twice, and all are
     /// late by up to so much.
     Noise {
@@ -229,6 +235,7 @@ impl What {
             Self::Cut { lasts, .. }
             | Self::Isolate { lasts, .. }
             | Self::Stall { lasts, .. }
+            | Self::Mute { lasts, .. }
             | Self::Noise { lasts, .. }
             | Self::Pause { lasts, .. }
             | Self::StallShard { lasts, .. }

@@ -87,3 +87,19 @@ scenarios! {
     s18_forwarding_loop
     s19_node_loss_stampede
 }
+
+#[test]
+fn look() {
+    let name = std::env::var("LOOK").unwrap_or_default();
+    let rule: Option<u8> = std::env::var("MUTANT").ok().and_then(|m| m.parse().ok());
+    let seed: u64 = std::env::var("SEED").ok().and_then(|m| m.parse().ok()).unwrap_or(1);
+    let Some(scenario) = ALL.iter().find(|scenario| scenario.name == name) else { return };
+    let plan = Plan { seed, ..(scenario.plan)() };
+    mutant::set(rule.and_then(mutant::Mutant::from_wire));
+    let outcome = run(&plan, true);
+    mutant::set(None);
+    for line in &outcome.lines {
+        println!("{line}");
+    }
+    println!("{:?} {:?}", outcome.violation, (scenario.expect)(&outcome));
+}

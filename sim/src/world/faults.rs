@@ -44,6 +44,7 @@ impl World {
                 }
             }
             What::Break { a, b } => self.net.reset_between(&mut self.queue, self.time, a, b),
+            What::Mute { from, to, .. } => self.net.mute(from, to, begins),
             What::Stall { from, to, .. } => self.net.stall(from, to, begins),
             What::Noise { loss, twice, late_max, .. } => match begins {
                 true => self.net.add_noise(loss, twice, late_max),

@@ -340,6 +340,17 @@ impl World {
         let mut bytes = Vec::new();
         shard.core.take_output(now, key, &mut bytes);
         if !bytes.is_empty() {
+            let hops = &mut self.checker.hops;
+            let sent = match end {
+                0 => hops.sent(server, &bytes),
+                _ => {
+                    hops.answered(socket, &bytes);
+                    Ok(())
+                }
+            };
+            if let Err(wrong) = sent {
+                self.violation(wrong);
+            }
             self.net.send(&mut self.queue, self.time, socket, end, Segment::Data(bytes));
         }
     }
@@ -466,7 +477,12 @@ impl World {
                 self.net.sockets[socket].is_made = true;
                 Came::Connected { key }
             }
-            Segment::Data(bytes) => Came::Bytes { key, bytes },
+            Segment::Data(bytes) => {
+                if end == 1 {
+                    self.checker.hops.received(server, socket, &bytes);
+                }
+                Came::Bytes { key, bytes }
+            }
             Segment::End => Came::End { key },
             Segment::Reset | Segment::Refused => {
                 it.is_open = false;
