@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
+use standin_protocol::mutant::{self, Mutant};
 
 use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
@@ -34,7 +35,10 @@ impl Node {
         let name = Self::name(pending.header.keyspace, &pending.key);
         if let Some(fetch) = self.fetches.get_mut(&name) {
             self.counters.coalesced += 1;
-            fetch.waiting.push(key);
+            match mutant::is(Mutant::JoinRunningFetch) {
+                true => fetch.running.push(key),
+                false => fetch.waiting.push(key),
+            }
             return;
         }
         self.start_fetch(name, vec![key]);
@@ -96,13 +100,17 @@ impl Node {
         }
         // Nothing was kept, perhaps because the partition is another server's by now.
         let Some(first) = waiting.first().and_then(|key| self.pending.get(*key)) else { return };
-        if let Serving::Forward(peer) = self.partitions[first.partition as usize].serving {
+        let serving = self.partitions[first.partition as usize].serving;
+        if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) {
             let here = |key: &PendingKey| self.pending.get(*key).is_some_and(|p| p.here);
             let (here, elsewhere): (Vec<_>, Vec<_>) = waiting.into_iter().partition(here);
-            for key in elsewhere {
-                self.forward(now, key, peer);
+            if !here.is_empty() {
+                self.start_fetch(name, here);
             }
-            return self.start_fetch(name, here);
+            for key in elsewhere {
+                self.dispatch(now, key);
+            }
+            return;
         }
         self.start_fetch(name, waiting);
     }

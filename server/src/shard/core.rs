@@ -191,7 +191,7 @@ impl Core {
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };
                 let place = self.node.aim(place);
-                if self.node.serve(now, id, &request, place, true, &mut reply)
+                if self.node.serve(now, id, &request, place, true, false, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
                 {
                     self.deliver(id, reply);
@@ -228,6 +228,7 @@ impl Core {
                 }
                 Output::Report { server } => self.context.control.report(server),
                 Output::Drained(epoch) => self.context.control.drained(self.context.shard, epoch),
+                Output::Probed { .. } => {}
             }
         }
         self.close_the_ended();

@@ -237,7 +237,7 @@ impl Core {
             let frame = Request { header, key: name, value };
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             let may_wait = conn.in_flight < in_flight_max;
-            let done = self.node.serve(now, id, &frame, place, may_wait, &mut conn.output);
+            let done = self.node.serve(now, id, &frame, place, may_wait, false, &mut conn.output);
             conn.in_flight += u32::from(!done);
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
