@@ -32,10 +32,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
-use crate::machine::{Machine, Output, phase_of};
+use crate::machine::server::phase_of;
+use crate::machine::{Machine, Output};
 use crate::rules::Rules;
 use crate::state::{SavedServer, State};
 
@@ -97,7 +99,8 @@ pub(super) fn begin(
     let inherited = saved.map_or(MapEpoch::default(), |state| state.known);
     let term = saved.map_or(0, |state| state.epoch.term).saturating_add(1);
     let has_history = inherited > MapEpoch::default();
-    let history = saved.filter(|_| has_history);
+    let is_forgetful = mutant::is(Mutant::ForgetOffline);
+    let history = saved.filter(|_| has_history && !is_forgetful);
     let servers = topology.servers.iter().map(|info| {
         let known = history.and_then(|state| state.server(&info.name)).cloned();
         known.unwrap_or_else(|| SavedServer {
@@ -107,7 +110,7 @@ pub(super) fn begin(
         })
     });
     let restart = Restart {
-        learning_until: Some(now + rules.learning_time()),
+        learning_until: Some(if is_forgetful { now } else { now + rules.learning_time() }),
         has_history,
         inherited,
         first_term: term,
@@ -206,9 +209,10 @@ impl Machine {
                 self.senders.replace(id, theirs.boot_id);
             }
             let drain_check_at = now + self.rules.drain_overdue();
-            let server = self.server(id);
-            server.verify.reset(now, phase_of(now, theirs.state));
-            server.by_verdict = theirs.state == ServerState::Offline;
+            let phase = phase_of(now, theirs.state, &self.rules);
+            let server = &mut self.servers[usize::from(id)];
+            server.verify.reset(now, phase, &self.rules);
+            server.by_verdict = matches!(theirs.state, ServerState::Offline | ServerState::Waiting);
             server.left_boot_id = 0;
             server.returning_at = now;
             server.drain_check_at = drain_check_at;
@@ -254,7 +258,7 @@ impl Machine {
         if !self.restart.has_history {
             return self.servers.iter().all(|server| server.is_heard);
         }
-        let online = || self.servers.iter().filter(|server| !server.verify.is_offline());
+        let online = || self.servers.iter().filter(|server| !server.verify.is_out());
         let heard = online().filter(|server| server.is_heard).count();
         heard * 2 > online().count()
     }
