@@ -36,7 +36,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         origin_concurrency: 4 + random.index(5),
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         ttl_s: if random.percent(30) { 3 } else { 60 },
-        clock_stops: false,
+        missing: None,
         quiet_at: BEGINS + length,
     }
 }
@@ -80,7 +80,7 @@ fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     }
 }
 
-const KINDS: u64 = 32;
+const KINDS: u64 = 33;
 
 fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
     let lasts = length(random);
@@ -146,6 +146,7 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             let (from, to) = pair(random, &hosts);
             What::Mute { from, to, lasts }
         }
+        32 => What::OtherMaster { host: any(random), lasts },
         28 => What::Pause { host: any(random), lasts },
         _ => What::Replay { from: any(random), lasts },
     }

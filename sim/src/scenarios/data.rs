@@ -2,9 +2,9 @@
 
 use standin_protocol::mutant::Mutant;
 
-use super::{Rule, Scenario, nothing_else};
+use super::{Scenario, nothing_else};
 use crate::clock::{MS, S};
-use crate::plan::{Act, Host, Mode, Plan, Script, What, script};
+use crate::plan::{Act, Host, Mode, Plan, Rule, Script, What, script};
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);

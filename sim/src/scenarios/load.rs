@@ -2,9 +2,9 @@
 
 use standin_protocol::mutant::Mutant;
 
-use super::{Rule, Scenario, nothing_else};
+use super::{Scenario, nothing_else};
 use crate::clock::{MS, S, Time};
-use crate::plan::{BEGINS, Host, Plan, Script, What, script};
+use crate::plan::{BEGINS, Host, Plan, Rule, Script, What, script};
 use crate::world::Outcome;
 
 const A: Host = Host::Server(0);

@@ -129,6 +129,7 @@ impl Process {
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
             node.hash_seeds = Some([boot_id, 1, 2, shard.into()]);
+            node.log_keys_max = setup.log_keys_max;
             let node = Node::new(node, Arc::clone(&cluster.topology)).expect("a small arena");
             Shard {
                 core: Core::new(node, ShardContext { shard, ..context.clone() }, now.mono),
