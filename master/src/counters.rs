@@ -25,6 +25,8 @@ counters! {
     datagrams_dropped,
     /// Notices that a server may be offline.
     reports,
+    /// Those of reporters that accuse most of a group, about servers contacted just before.
+    reports_discounted,
     /// Probes of all shards of a server.
     probes,
     /// Probes that a shard left unanswered.

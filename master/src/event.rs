@@ -40,6 +40,13 @@ pub enum MasterEvent {
         /// Who says so.
         by: Reporter,
     },
+    /// One who accuses most of a group accuses a server that was contacted just before.
+    Discounted {
+        /// The server.
+        server: u16,
+        /// Who says so.
+        by: Reporter,
+    },
     /// A client reached a server again (claim 14).
     ReportedOk {
         /// The server.
@@ -95,6 +102,11 @@ pub enum MasterEvent {
         /// What came of it.
         outcome: ProbeOutcome,
     },
+    /// A server says that it can't reach the database, which others of its group can.
+    OriginDown {
+        /// The server.
+        server: u16,
+    },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
         /// Servers offline by verdict.
@@ -123,6 +135,8 @@ pub enum MasterEvent {
         epoch: MapEpoch,
         /// It is offline after so long, if not before.
         at_most: Duration,
+        /// Why.
+        reason: OfflineReason,
     },
     /// The lease of a server that is waited for has run out.
     LeaseOver {
@@ -209,8 +223,21 @@ pub enum OfflineReason {
     Verdict,
     /// It restarts again and again.
     Flapping,
+    /// It has lost its way to the database, and others of its group have not.
+    Origin,
     /// It said that it stops.
     Leaving,
+}
+
+impl std::fmt::Display for OfflineReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Verdict => "does not answer",
+            Self::Flapping => "restarts again and again",
+            Self::Origin => "can't reach the database, which others can",
+            Self::Leaving => "has left",
+        })
+    }
 }
 
 impl MasterEvent {
@@ -223,6 +250,7 @@ impl MasterEvent {
             Self::Adopted { .. } => "adopted",
             Self::Heard { .. } => "heard",
             Self::Reported { .. } => "reported",
+            Self::Discounted { .. } => "discounted",
             Self::ReportedOk { .. } => "reported_ok",
             Self::Silent { .. } => "silent",
             Self::Probing { .. } => "probing",
@@ -230,6 +258,7 @@ impl MasterEvent {
             Self::ProbeFailed { .. } => "probe_failed",
             Self::ProbeAsked { .. } => "probe_asked",
             Self::ProbeTold { .. } => "probe_told",
+            Self::OriginDown { .. } => "origin_down",
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
@@ -251,7 +280,7 @@ impl MasterEvent {
     pub fn is_routine(&self) -> bool {
         match self {
             Self::Probing { attempt, .. } | Self::ProbeFailed { attempt, .. } => *attempt == 0,
-            Self::ProbeAsked { .. } | Self::ProbeTold { .. } => true,
+            Self::ProbeAsked { .. } | Self::ProbeTold { .. } | Self::Discounted { .. } => true,
             Self::Acked { .. } | Self::DrainOverdue { .. } => true,
             _ => false,
         }
@@ -266,6 +295,7 @@ impl MasterEvent {
             Self::Adopted { server, .. }
             | Self::Heard { server, .. }
             | Self::Reported { server, .. }
+            | Self::Discounted { server, .. }
             | Self::ReportedOk { server, .. }
             | Self::Silent { server }
             | Self::Probing { server, .. }
@@ -273,6 +303,7 @@ impl MasterEvent {
             | Self::ProbeFailed { server, .. }
             | Self::ProbeAsked { server, .. }
             | Self::ProbeTold { server, .. }
+            | Self::OriginDown { server }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
             | Self::MarkedWaiting { server, .. }
@@ -310,6 +341,9 @@ impl MasterEvent {
             }
             Self::Heard { server, boot_id } => format!("{} is up as {boot_id:016x}", name(server)),
             Self::Reported { server, by } => format!("{} can't reach {}", who(by), name(server)),
+            Self::Discounted { server, by } => {
+                format!("{} accuses most of the group of {}", who(by), name(server))
+            }
             Self::ReportedOk { server, by } => {
                 format!("{} reaches {} again", who(by), name(server))
             }
@@ -330,6 +364,9 @@ impl MasterEvent {
             Self::ProbeTold { server, by, outcome } => {
                 format!("{} to {}: {outcome}", name(server), name(by))
             }
+            Self::OriginDown { server } => {
+                format!("{} says that it can't reach the database", name(server))
+            }
             Self::CapReached { offline, max } => format!(
                 "{offline} servers are offline by verdict and {max} may be: is this master cut \
                  off? The others keep their state (see master.offline_servers_max)"
@@ -340,18 +377,13 @@ impl MasterEvent {
             Self::Leaving { server, epoch } => {
                 format!("{} stops: leaving as of epoch {epoch}", name(server))
             }
-            Self::MarkedWaiting { server, epoch, at_most } => format!(
-                "{} does not answer: waiting as of epoch {epoch}, for its lease {at_most:?} at most",
+            Self::MarkedWaiting { server, epoch, at_most, reason } => format!(
+                "{} {reason}: waiting as of epoch {epoch}, for {at_most:?} at most",
                 name(server)
             ),
             Self::LeaseOver { server } => format!("the lease of {} is over", name(server)),
             Self::MarkedOffline { server, epoch, reason } => {
-                let why = match reason {
-                    OfflineReason::Verdict => "does not answer",
-                    OfflineReason::Flapping => "restarts again and again",
-                    OfflineReason::Leaving => "has left",
-                };
-                format!("{} {why}: offline as of epoch {epoch}", name(server))
+                format!("{} {reason}: offline as of epoch {epoch}", name(server))
             }
             Self::HeldDown { server, hold_down } => {
                 format!("{} answers, but must do so for {hold_down:?} first", name(server))

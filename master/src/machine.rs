@@ -7,6 +7,7 @@
 mod marks;
 mod notices;
 mod orders;
+mod origin;
 mod probes;
 mod relayed;
 mod restart;
@@ -23,6 +24,7 @@ use crate::counters::Counters;
 use crate::event::MasterEvent;
 use crate::phase::{Facts, Phase, Seen, Step};
 use crate::registry::Registry;
+use crate::reporters::Reporters;
 use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
@@ -37,6 +39,7 @@ pub struct Machine {
     topology: Arc<Topology>,
     registry: Registry,
     senders: Senders,
+    reporters: Reporters,
     servers: Vec<Server>,
     restart: Restart,
     outputs: VecDeque<Output>,
@@ -62,6 +65,7 @@ impl Machine {
         let mut machine = Self {
             servers: servers.collect(),
             senders: Senders::new(statuses.len()),
+            reporters: Reporters::default(),
             registry: Registry::new(topology.clone(), epoch, statuses),
             rules,
             topology,
@@ -108,10 +112,10 @@ impl Machine {
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
-        let servers = self
-            .servers
-            .iter()
-            .map(|server| server.verify.next_deadline(&self.rules).min(server.next_drain_check()));
+        let servers = self.servers.iter().map(|server| {
+            let verify = server.verify.next_deadline(&self.rules);
+            verify.min(server.next_drain_check()).min(server.asked_until())
+        });
         let resend = match self.registry.is_announcing() {
             true => self.registry.next_deadline(),
             false => Micros::NEVER,

@@ -61,6 +61,8 @@ pub enum Phase {
 pub enum Seen {
     /// A client or a server says that sending to it failed.
     Reported,
+    /// The same of a server that was contacted just before, from one who accuses most of a group.
+    Discounted,
     /// A client says that sending to it succeeded again.
     ReportedOk,
     /// A datagram of the known incarnation.

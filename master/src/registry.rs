@@ -204,6 +204,11 @@ impl Registry {
         })
     }
 
+    /// Announces the published states to a server that would otherwise not be told.
+    pub fn tell(&mut self, server: u16, now: Micros) {
+        self.tellings[usize::from(server)].next_send = now;
+    }
+
     /// The servers to which the announcement is due, and when it is due to each again.
     pub fn take_due(&mut self, now: Micros, rules: &Rules) -> Vec<u16> {
         let mut due = Vec::new();

@@ -54,6 +54,12 @@ impl Rules {
         self.probe_timeout
     }
 
+    /// The same, for the sake of one who accuses most of a group; see `reporters.rs`.
+    #[must_use]
+    pub fn discounted_cool_down(&self) -> Duration {
+        self.lease / 2
+    }
+
     /// A failure within this time after a return is a flap; each such time spent online
     /// forgives one.
     #[must_use]

@@ -3,6 +3,7 @@
 //! | phase | seen | next | does |
 //! |---|---|---|---|
 //! | Online | reported, or another incarnation | Verifying | probe every shard (after the cool-down) |
+//! | Online | reported by one who accuses most of a group, just after a probe | Online | verdict; verifies after a longer cool-down |
 //! | Online | silent for a lease | Verifying | probe every shard |
 //! | Online | deaf: has acknowledged nothing for long, under the cap | Waiting | as below |
 //! | Verifying | answered | Online | verdict |
@@ -211,15 +212,23 @@ impl Verify {
             }
 
             (Phase::Online { verify_at }, Seen::Reported | Seen::OtherIncarnation) => {
-                let verify_at = Some(verify_at.unwrap_or(self.cooled_at(now, rules)));
+                let soon = self.cooled_at(now, rules.cool_down());
+                let verify_at = Some(verify_at.map_or(soon, |at| at.min(soon)));
                 self.phase = Phase::Online { verify_at };
                 self.verify_if_due(now, rules, &mut step);
             }
+            (Phase::Online { verify_at: None }, Seen::Discounted) => {
+                let later = self.cooled_at(now, rules.discounted_cool_down());
+                self.phase = Phase::Online { verify_at: Some(later) };
+                step.verdict = true;
+            }
+            (Phase::Online { .. }, Seen::Discounted) => step.verdict = true,
             (
                 Phase::Returning { attempt: 0, verify_at },
                 Seen::Reported | Seen::OtherIncarnation,
             ) => {
-                let verify_at = Some(verify_at.unwrap_or(self.cooled_at(now, rules)));
+                let soon = self.cooled_at(now, rules.cool_down());
+                let verify_at = Some(verify_at.unwrap_or(soon));
                 self.phase = Phase::Returning { attempt: 0, verify_at };
                 self.verify_if_due(now, rules, &mut step);
             }
@@ -301,7 +310,7 @@ impl Verify {
                 Seen::ReportedOk | Seen::OtherIncarnation,
             )
             | (Phase::Waiting { next_probe, .. }, Seen::Renewed) => {
-                let soon = next_probe.min(self.cooled_at(now, rules));
+                let soon = next_probe.min(self.cooled_at(now, rules.cool_down()));
                 self.set_next_probe(soon);
                 self.recheck_if_due(now, rules, &mut step);
             }
@@ -345,7 +354,7 @@ impl Verify {
             ) => {}
             (_, Seen::Renewed | Seen::ReportedOk | Seen::Drained | Seen::Deaf) => {}
             // Verification is under way, or about to be.
-            (_, Seen::Reported | Seen::OtherIncarnation | Seen::Tick) => {}
+            (_, Seen::Reported | Seen::Discounted | Seen::OtherIncarnation | Seen::Tick) => {}
         }
         step
     }

@@ -457,6 +457,23 @@ fn leaving_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_discounted_report_is_answered_at_once_and_looked_into_later() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    case.see(2, ANSWERED);
+    for _ in 0..2 {
+        let step = case.see(50, Seen::Discounted);
+        assert_eq!((step.probe, step.verdict), (None, true));
+    }
+    assert_eq!(case.server.next_deadline(&rules()), at(1_002));
+    let mut other = Case::online();
+    other.server = case.server.clone();
+    assert_eq!(attempt_of(case.see(1_002, Seen::Tick)), Some(1));
+    assert_eq!(attempt_of(other.see(60, Seen::Reported)), None);
+    assert_eq!(attempt_of(other.see(102, Seen::Tick)), Some(1), "another's counts as ever");
+}
+
+#[test]
 fn reports_do_not_amplify() {
     let mut case = Case::online();
     let mut probes = 0;

@@ -45,6 +45,25 @@ fn c19_an_online_server_that_is_reported_is_contacted_and_stays_online() {
 }
 
 #[test]
+fn a_reporter_that_accuses_everybody_causes_fewer_probes_but_is_answered() {
+    let mut world = World::settled(&[2, 2]);
+    for _ in 0..40 {
+        for id in world.ids() {
+            world.report_by_client(id);
+        }
+        world.run_ms(100);
+    }
+    let probes = world.events.iter().filter(|(_, e)| e.kind() == "probing").count();
+    assert!(probes < 4 * 10, "{probes} in four seconds");
+    assert!(world.verdicts.len() > 4 * 30, "{}", world.verdicts.len());
+    assert!(world.machine.counters().reports_discounted > 100);
+    world.set(0, Health::Dead);
+    world.run_ms(1_000);
+    world.report_by_client(0);
+    world.run_until("marked all the same", |w| w.has("offline", 0));
+}
+
+#[test]
 fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
     let mut world = World::settled(&[2, 2]);
     world.set(0, Health::Paused);

@@ -4,10 +4,12 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use standin_protocol::mutant::Mutant;
 
 use crate::clock::{S, Time};
 use crate::many::{Options, guarded, plan_of, run_many};
-use crate::plan::{DISTURBED, Entry, Mode, What};
+use crate::plan::{DISTURBED, Entry, Mode, Rule, What};
+use crate::scenarios;
 use crate::shrink::shrink;
 
 /// Simulates whole clusters from seeds, and looks for what must not happen.
@@ -29,6 +31,12 @@ struct Arguments {
     /// Simulated seconds in which things go wrong.
     #[arg(long)]
     seconds: Option<u64>,
+    /// One of the schedules of docs/FAILOVER.md, by its name; --seed gives the latencies.
+    #[arg(long, conflicts_with = "seeds")]
+    scenario: Option<String>,
+    /// Leaves out a rule, by its name, to see that it is missed.
+    #[arg(long, value_parser = rule)]
+    mutant: Option<Rule>,
     /// Says everything that happens (with --seed).
     #[arg(long)]
     trace: bool,
@@ -46,6 +54,18 @@ enum ModeName {
     Strict,
 }
 
+fn rule(text: &str) -> Result<Rule, String> {
+    let named = |mutant: &&Mutant| mutant.name() == text;
+    match Mutant::ALL.iter().find(named) {
+        Some(mutant) => Ok(Rule::Code(*mutant)),
+        None if text == "boot-clock" => Ok(Rule::BootClock),
+        None => {
+            let names: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+            Err(format!("there are boot-clock, {}", names.join(", ")))
+        }
+    }
+}
+
 fn range(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("a range is written as 0..1000")?;
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
@@ -60,10 +80,37 @@ pub fn main() -> ExitCode {
         ModeName::Strict => Mode::Strict,
     };
     let length: Time = arguments.seconds.map_or(DISTURBED, |seconds| seconds * S);
-    let options = Options { mode, length };
+    let options = Options { mode, length, missing: arguments.mutant };
+    if let Some(name) = &arguments.scenario {
+        return scenario(name, &arguments);
+    }
     match (&arguments.seeds, arguments.seed) {
         (Some(seeds), _) => many(seeds.clone(), &arguments, &options),
         (None, seed) => one(seed.unwrap_or(1), &arguments, &options),
+    }
+}
+
+fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
+    let Some(scenario) = scenarios::named(name) else {
+        println!("there is no {name}; there are:");
+        for scenario in scenarios::ALL {
+            println!("  {}, which needs {:?}", scenario.name, scenario.fails_without);
+        }
+        return ExitCode::FAILURE;
+    };
+    let (outcome, result) = scenario.run(arguments.seed.unwrap_or(1), arguments.mutant);
+    if arguments.trace {
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+    }
+    match result {
+        Ok(()) => {
+            println!("{name} goes well");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            println!("{name}: {text}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -122,7 +169,13 @@ fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode
 fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) {
     println!("violation: {violation}");
     let seconds = options.length / S;
-    println!("repeat: cargo sim --seed {seed} --mode {} --seconds {seconds} --trace", options.mode);
+    let missing = match options.missing {
+        None => String::new(),
+        Some(Rule::BootClock) => " --mutant boot-clock".to_owned(),
+        Some(Rule::Code(mutant)) => format!(" --mutant {}", mutant.name()),
+    };
+    let mode = options.mode;
+    println!("repeat: cargo sim --seed {seed} --mode {mode} --seconds {seconds}{missing} --trace");
     println!("commit: {}", commit());
     if arguments.no_shrink {
         return;

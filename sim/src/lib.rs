@@ -21,4 +21,6 @@ mod plan;
 mod random;
 mod scenarios;
 mod shrink;
+#[cfg(test)]
+mod tests;
 mod world;

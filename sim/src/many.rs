@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::Time;
-use crate::plan::{Mode, Plan, generate};
+use crate::plan::{Mode, Plan, Rule, generate};
 use crate::world::{Outcome, run};
 
 /// What is run.
@@ -14,6 +14,8 @@ use crate::world::{Outcome, run};
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) length: Time,
+    /// A rule that is left out.
+    pub(crate) missing: Option<Rule>,
 }
 
 /// What came of it.
@@ -30,7 +32,9 @@ pub(crate) struct Sum {
 
 /// The plan of a seed.
 pub(crate) fn plan_of(seed: u64, options: &Options) -> Plan {
-    generate(seed, options.mode, options.length)
+    let mut plan = generate(seed, options.mode, options.length);
+    plan.setup.missing = options.missing;
+    plan
 }
 
 /// Carries out a plan; a panic is a violation.

@@ -171,7 +171,11 @@ impl Origin {
         let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
         let takes = slow_by / 2 + (hash >> 8) % (slow_by / 2 + 1);
         // It may wait before it is carried out, or its answer may.
-        let before = takes * ((hash >> 24) % 101) / 100;
+        let before = match (hash >> 24) % 3 {
+            0 => 0,
+            1 => takes,
+            _ => takes * ((hash >> 26) % 101) / 100,
+        };
         let mut runs_at = now + there + before;
         let back = 50 + (hash >> 40) % 300 + takes - before;
         if is_write {

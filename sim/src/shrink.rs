@@ -73,6 +73,7 @@ fn lasting(what: What, time: u64) -> What {
         What::Cut { lasts, .. }
         | What::Isolate { lasts, .. }
         | What::Stall { lasts, .. }
+        | What::Mute { lasts, .. }
         | What::Noise { lasts, .. }
         | What::Pause { lasts, .. }
         | What::StallShard { lasts, .. }

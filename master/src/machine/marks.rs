@@ -5,7 +5,7 @@ use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
 
 use crate::event::{MasterEvent, OfflineReason};
-use crate::machine::Machine;
+use crate::machine::{Machine, ProbeFailure};
 use crate::phase::{Mark, Phase, Seen};
 
 impl Machine {
@@ -27,6 +27,7 @@ impl Machine {
                 let reason = match seen {
                     _ if was == ServerState::Leaving => OfflineReason::Leaving,
                     Seen::Answered { .. } => OfflineReason::Flapping,
+                    _ if self.is_out_by_origin(id) => OfflineReason::Origin,
                     _ => OfflineReason::Verdict,
                 };
                 let by_verdict = reason != OfflineReason::Leaving;
@@ -39,12 +40,16 @@ impl Machine {
                 self.event(MasterEvent::MarkedOffline { server: id, epoch, reason });
             }
             Mark::Waiting => {
+                let reason = match self.is_out_by_origin(id) {
+                    true => OfflineReason::Origin,
+                    false => OfflineReason::Verdict,
+                };
                 self.server(id).by_verdict = true;
                 self.counters.waitings += 1;
                 let until = self.servers[usize::from(id)].verify.lease_over_at();
                 let epoch = self.registry.change(id, ServerState::Waiting);
                 let at_most = until.since(now);
-                self.event(MasterEvent::MarkedWaiting { server: id, epoch, at_most });
+                self.event(MasterEvent::MarkedWaiting { server: id, epoch, at_most, reason });
             }
             Mark::Leaving => {
                 let epoch = self.registry.change(id, ServerState::Leaving);
@@ -54,6 +59,7 @@ impl Machine {
                 let drain_check_at = now + self.rules.drain_overdue();
                 let server = self.server(id);
                 server.by_verdict = false;
+                server.origin.is_out = false;
                 server.left_boot_id = 0;
                 server.returning_at = now;
                 server.drain_check_at = drain_check_at;
@@ -67,6 +73,13 @@ impl Machine {
                 self.event(MasterEvent::Online { server: id, epoch });
             }
         }
+    }
+
+    /// Whether it is taken out, or was, since it has no way to the database.
+    fn is_out_by_origin(&mut self, id: u16) -> bool {
+        let server = self.server(id);
+        server.origin.is_out |= server.last_failure == Some(ProbeFailure::OriginDown);
+        server.origin.is_out
     }
 
     /// Online once it and its group have acknowledged the return and drained; those that do

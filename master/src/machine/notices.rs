@@ -62,7 +62,11 @@ impl Machine {
         if has_left && !matches!(datagram.kind, Kind::Leaving | Kind::Ack) {
             return false;
         }
-        self.server(id).is_heard = true;
+        // Only a renewal says which epoch its sender has heard; see `restart.rs`.
+        if datagram.kind == Kind::Renew {
+            self.server(id).is_heard = true;
+            self.server(id).has_map |= datagram.epoch > MapEpoch::default();
+        }
         if is_first {
             self.registry.set_boot_id(id, boot_id);
             self.event(MasterEvent::Heard { server: id, boot_id });
@@ -83,6 +87,9 @@ impl Machine {
                 self.on_report_ok(now, datagram.subject, by, waiter)
             }
             Kind::Renew => {
+                if is_known {
+                    self.on_origin_flag(now, id, datagram.arg);
+                }
                 self.on_renew(now, waiter, datagram, is_known);
                 true
             }
@@ -111,7 +118,18 @@ impl Machine {
         self.counters.reports += 1;
         self.event(MasterEvent::Reported { server: subject, by });
         self.server(subject).wait(waiter);
-        self.see(now, subject, Seen::Reported);
+        let lease = self.rules.lease;
+        let is_discounted = self.reporters.accuse(now, by, subject, &self.topology, lease);
+        let server = &self.servers[usize::from(subject)];
+        let is_online = matches!(server.verify.phase(), Phase::Online { .. });
+        let cool_down = self.rules.discounted_cool_down();
+        if is_discounted && is_online && server.verify.was_probed_within(now, cool_down) {
+            self.counters.reports_discounted += 1;
+            self.event(MasterEvent::Discounted { server: subject, by });
+            self.see(now, subject, Seen::Discounted);
+        } else {
+            self.see(now, subject, Seen::Reported);
+        }
         true
     }
 

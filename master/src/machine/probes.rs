@@ -22,7 +22,14 @@ impl Machine {
         if under_way.probe_id != probe_id {
             return;
         }
-        match self.judge_shards(id, shards) {
+        let judged = self.judge_shards(id, shards).and_then(|answer| {
+            self.server(id).origin.is_found(now, answer.origin_down.is_none());
+            match answer.origin_down {
+                Some(shard) if self.needs_origin(now, id) => Err((shard, ProbeFailure::OriginDown)),
+                _ => Ok(answer),
+            }
+        });
+        match judged {
             Ok(answer) => self.on_answered(now, id, probe_id, answer),
             Err((shard, failure)) => {
                 self.counters.probes_failed += 1;
@@ -36,7 +43,7 @@ impl Machine {
     }
 
     pub(super) fn on_unanswered(&mut self, now: Micros, id: u16, failure: ProbeFailure) {
-        self.server(id).was_refused = failure == ProbeFailure::Refused;
+        self.server(id).last_failure = Some(failure);
         let seen = match failure.is_evidence() {
             true => Seen::Unanswered { is_dead: self.is_dead(id, failure) },
             false => Seen::Busy,
@@ -45,8 +52,8 @@ impl Machine {
     }
 
     pub(super) fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
-        let Answer { boot_id, loop_lag_us, map_epoch } = answer;
-        self.server(id).was_refused = false;
+        let Answer { boot_id, loop_lag_us, map_epoch, .. } = answer;
+        self.server(id).last_failure = None;
         self.event(MasterEvent::ProbeOk { server: id, boot_id, loop_lag_us });
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let same = known == 0 || known == boot_id;
@@ -141,7 +148,11 @@ impl Machine {
                 boot_id: reply.boot_id,
                 loop_lag_us: reply.loop_lag_us,
                 map_epoch,
+                origin_down: None,
             });
+            if reply.origin_up == 0 {
+                so_far.origin_down.get_or_insert(shard);
+            }
             so_far.loop_lag_us = so_far.loop_lag_us.max(reply.loop_lag_us);
             so_far.map_epoch = so_far.map_epoch.min(map_epoch);
         }
@@ -160,4 +171,6 @@ pub(super) struct Answer {
     pub(super) loop_lag_us: u32,
     /// The oldest map of any shard.
     pub(super) map_epoch: MapEpoch,
+    /// A shard that has no way to the database.
+    pub(super) origin_down: Option<u16>,
 }

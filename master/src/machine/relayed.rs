@@ -28,7 +28,8 @@ impl Machine {
     pub(super) fn ask_peers(&mut self, now: Micros, id: u16, attempt: Attempt) {
         let server = &self.servers[usize::from(id)];
         let is_repeated = attempt.attempt >= self.rules.probe_attempts.min(2);
-        let is_known_dead = server.was_refused && self.rules.refusal_is_death();
+        let was_refused = server.last_failure == Some(ProbeFailure::Refused);
+        let is_known_dead = was_refused && self.rules.refusal_is_death();
         let is_relayed = server.relay_at(now, &self.rules).is_some();
         self.server(id).asked = None;
         if !is_relayed && (!is_repeated || attempt.attempt == 0 || is_known_dead) {
@@ -92,10 +93,15 @@ impl Machine {
         let left = self.servers[usize::from(id)].left_boot_id;
         let status = datagram.statuses.first().filter(|s| s.boot_id != 0 && s.boot_id != left);
         match (outcome, status) {
-            (ProbeOutcome::Answered, Some(status)) => {
+            // Whether it has a way to the database, a peer can't say.
+            (ProbeOutcome::Answered, Some(status)) if !self.needs_origin(now, id) => {
                 self.counters.probes_relayed += 1;
-                let answer =
-                    Answer { boot_id: status.boot_id, loop_lag_us: 0, map_epoch: status.since };
+                let answer = Answer {
+                    boot_id: status.boot_id,
+                    loop_lag_us: 0,
+                    map_epoch: status.since,
+                    origin_down: None,
+                };
                 self.on_answered(now, id, probe_id, answer);
             }
             (ProbeOutcome::Refused, _) if self.is_dead(id, ProbeFailure::Refused) => {

@@ -80,6 +80,15 @@ impl Machine {
         if self.registry.published_epoch() > before {
             self.counters.epochs += 1;
         }
+        // One that has no way to the database lives: it is told too that it owns nothing, and
+        // its acknowledgement ends the wait for its lease.
+        for id in self.ids() {
+            let status = self.registry.published()[usize::from(id)];
+            let is_news = status.state == ServerState::Waiting && status.since > before;
+            if is_news && self.servers[usize::from(id)].origin.is_out {
+                self.registry.tell(id, now);
+            }
+        }
         if let Some(publication) = publication {
             self.event(MasterEvent::Announced {
                 server: publication.subject,

@@ -6,6 +6,7 @@ use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use crate::machine::ProbeFailure;
+use crate::machine::origin::Origin;
 use crate::phase::Phase;
 use crate::rules::Rules;
 use crate::state::SavedServer;
@@ -25,8 +26,10 @@ pub(super) struct Server {
     pub(super) left_boot_id: u64,
     /// Offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
-    /// Heard since the master started.
+    /// Has renewed since the master started.
     pub(super) is_heard: bool,
+    /// One of these renewals came from a server that has a map.
+    pub(super) has_map: bool,
     /// This master, and not one before it, has decided its state.
     pub(super) is_decided_here: bool,
     /// Returning: when it began, and when to look again for who has not drained.
@@ -37,8 +40,10 @@ pub(super) struct Server {
     pub(super) predecessor_over_at: Micros,
     /// The incarnation that was known when the probe under way began.
     pub(super) probed_boot_id: u64,
-    /// The last failure of a probe was that nobody listens.
-    pub(super) was_refused: bool,
+    /// How the last probe has failed, if it has.
+    pub(super) last_failure: Option<ProbeFailure>,
+    /// Its way to the database.
+    pub(super) origin: Origin,
     /// Others of its group that contact it too, for the probe under way.
     pub(super) asked: Option<Asked>,
     /// Where its last relayed datagram came from, and when.
@@ -78,12 +83,14 @@ impl Server {
             left_boot_id: if has_left { status.boot_id } else { 0 },
             by_verdict: known.by_verdict,
             is_heard: false,
+            has_map: false,
             is_decided_here: false,
             returning_at: now,
             drain_check_at: now,
             predecessor_over_at: Micros(0),
             probed_boot_id: 0,
-            was_refused: false,
+            last_failure: None,
+            origin: Origin::default(),
             asked: None,
             relay: None,
         }

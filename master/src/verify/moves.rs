@@ -1,5 +1,7 @@
 //! The steps of [`super`]'s table: when a probe is due, and how a phase is left.
 
+use std::time::Duration;
+
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -155,7 +157,7 @@ impl Verify {
         };
     }
 
-    pub(super) fn cooled_at(&self, now: Micros, rules: &Rules) -> Micros {
-        self.probed_at.map_or(now, |at| (at + rules.cool_down()).max(now))
+    pub(super) fn cooled_at(&self, now: Micros, cool_down: Duration) -> Micros {
+        self.probed_at.map_or(now, |at| (at + cool_down).max(now))
     }
 }

@@ -45,6 +45,8 @@ pub struct Model {
     pub health: Health,
     /// Nothing gets from it to the master or back, but for what others pass on.
     pub is_cut: bool,
+    /// It can't reach the database.
+    pub origin_down: bool,
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub statuses: Vec<ServerStatus>,
@@ -117,6 +119,7 @@ impl World {
         let servers = (0..topology.servers.len()).map(|_| Model {
             health: Health::Up,
             is_cut: false,
+            origin_down: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
             statuses: Vec::new(),
@@ -175,7 +178,11 @@ impl World {
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
 
+    /// The dead come back only as another incarnation.
     pub fn set(&mut self, id: u16, health: Health) {
+        if self.model(id).health == Health::Dead && health != Health::Dead {
+            self.start(id);
+        }
         self.model(id).health = health;
     }
 
@@ -332,7 +339,8 @@ impl World {
                 }
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
                     let mut datagram = self.server_says(id, Kind::Renew);
-                    datagram.nonce = datagram.sequence;
+                    datagram.nonce = datagram.sequence ^ boot_id;
+                    datagram.arg = u32::from(self.model(id).origin_down);
                     let now = self.now;
                     let renewals = &mut self.model(id).renewals;
                     renewals.insert(datagram.nonce, now);
@@ -352,8 +360,14 @@ impl World {
 
     fn on_server(&mut self, id: u16, datagram: Datagram) {
         let model = self.model(id);
-        if !matches!(model.health, Health::Up | Health::Gray) {
-            return;
+        match model.health {
+            Health::Up | Health::Gray => {}
+            // It lies in the socket's buffer until the server goes on.
+            Health::Paused => {
+                let later = Duration::from_millis(20);
+                return self.push(later, Action::ToServer(id, datagram));
+            }
+            Health::Dead | Health::Deaf => return,
         }
         match datagram.kind {
             Kind::Announce => {
@@ -446,17 +460,6 @@ impl World {
         assert_eq!(said, saved, "two states in one epoch");
         if datagram.kind != Kind::Grant {
             assert_eq!(*said, datagram.statuses, "two states in one epoch");
-        }
-    }
-
-    fn notice(&mut self, kind: Kind, subject: u16) {
-        self.client_sequence += 1;
-        let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
-        datagram.sequence = self.client_sequence;
-        datagram.nonce = self.client_sequence;
-        datagram.subject = subject;
-        if !self.is_lost() {
-            self.push(LATENCY, Action::Master(Input::Datagram { from: CLIENT, datagram }));
         }
     }
 

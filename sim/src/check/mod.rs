@@ -9,6 +9,7 @@
 //! ```
 
 mod bounds;
+mod hops;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use crate::origin::{Origin, Value, value_of};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
+use hops::Hops;
 
 /// The lease, as configured by default.
 const LEASE: Time = 2_000 * MS;
@@ -49,6 +51,7 @@ pub(crate) struct Checker {
     current_from: Value,
     group_of: Vec<usize>,
     lost: Lost,
+    pub(crate) hops: Hops,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
     master_maps: BTreeMap<usize, MapEpoch>,
@@ -83,6 +86,7 @@ impl Checker {
             current_from: Value::MAX,
             group_of,
             lost: Lost::new(setup.groups.len()),
+            hops: Hops::default(),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
             master_maps: BTreeMap::new(),
@@ -268,6 +272,7 @@ impl Checker {
     /// A new process knows no map.
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.shard_maps.retain(|(id, _), _| *id != server);
+        self.hops.server_ended(server);
     }
 
     pub(crate) fn client_map(

@@ -36,7 +36,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         origin_concurrency: 4 + random.index(5),
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         ttl_s: if random.percent(30) { 3 } else { 60 },
-        clock_stops: false,
+        missing: None,
         quiet_at: BEGINS + length,
     }
 }
@@ -80,7 +80,7 @@ fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     }
 }
 
-const KINDS: u64 = 30;
+const KINDS: u64 = 33;
 
 fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
     let lasts = length(random);
@@ -142,6 +142,11 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             by_max: random.between(1, 1_200) * MS,
             lasts,
         },
+        30 | 31 => {
+            let (from, to) = pair(random, &hosts);
+            What::Mute { from, to, lasts }
+        }
+        32 => What::OtherMaster { host: any(random), lasts },
         28 => What::Pause { host: any(random), lasts },
         _ => What::Replay { from: any(random), lasts },
     }

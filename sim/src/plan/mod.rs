@@ -13,6 +13,8 @@ mod generate;
 mod script;
 pub(crate) mod words;
 
+use standin_protocol::mutant::Mutant;
+
 use crate::clock::{MS, S, Time};
 pub(crate) use generate::generate;
 pub(crate) use script::{Script, script};
@@ -52,6 +54,15 @@ pub(crate) enum Mode {
     Strict,
 }
 
+/// What may be missing, to see that it is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// In the shipped code.
+    Code(Mutant),
+    /// The clock that runs while a host sleeps (scenario 16).
+    BootClock,
+}
+
 /// The cluster.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -65,12 +76,11 @@ pub(crate) struct Setup {
     /// Origin calls of one server at once.
     pub(crate) origin_concurrency: usize,
     /// Keys that a partition's handback log may hold.
-    pub(crate) log_keys_max: u32,
+    pub(crate) log_keys_max: usize,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
-    /// Monotonic clocks stand still while a host is paused, as `CLOCK_MONOTONIC` does while
-    /// one sleeps: what the rules forbid (scenario 16).
-    pub(crate) clock_stops: bool,
+    /// A rule that is left out.
+    pub(crate) missing: Option<Rule>,
     /// Until then things may go wrong; then all must come to rest.
     pub(crate) quiet_at: Time,
 }
@@ -119,6 +129,12 @@ pub(crate) enum What {
     },
     /// TCP from one to the other is held up; datagrams are not.
     Stall {
+        from: Host,
+        to: Host,
+        lasts: Time,
+    },
+    /// Datagrams from one to the other are lost; TCP is not held up.
+    Mute {
         from: Host,
         to: Host,
         lasts: Time,
@@ -229,6 +245,7 @@ impl What {
             Self::Cut { lasts, .. }
             | Self::Isolate { lasts, .. }
             | Self::Stall { lasts, .. }
+            | Self::Mute { lasts, .. }
             | Self::Noise { lasts, .. }
             | Self::Pause { lasts, .. }
             | Self::StallShard { lasts, .. }

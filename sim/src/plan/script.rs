@@ -21,7 +21,7 @@ pub(crate) fn script(servers: usize) -> Script {
         origin_concurrency: 8,
         log_keys_max: 64,
         ttl_s: 60,
-        clock_stops: false,
+        missing: None,
         quiet_at: BEGINS,
     };
     Script { plan: Plan { seed: 1, setup, entries: Vec::new() }, at: BEGINS }

@@ -64,6 +64,7 @@ impl fmt::Display for What {
             Self::Isolate { host, .. } => write!(out, "{host} is cut off from everybody"),
             Self::Break { a, b } => write!(out, "connections between {a} and {b} are reset"),
             Self::Stall { from, to, .. } => write!(out, "TCP from {from} to {to} is held up"),
+            Self::Mute { from, to, .. } => write!(out, "datagrams from {from} to {to} are lost"),
             Self::Noise { loss, twice, late_max, .. } => write!(
                 out,
                 "{loss} % of all messages are lost, {twice} % come twice, all are late by up to {}",

@@ -2,9 +2,9 @@
 
 use standin_protocol::mutant::Mutant;
 
-use super::{Rule, Scenario, count, nothing_else};
+use super::{Scenario, count, nothing_else};
 use crate::clock::{MS, S};
-use crate::plan::{BEGINS, Host, What, script};
+use crate::plan::{BEGINS, Host, Rule, What, script};
 use crate::world::Outcome;
 
 const A: Host = Host::Server(0);

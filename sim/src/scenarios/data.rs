@@ -2,9 +2,9 @@
 
 use standin_protocol::mutant::Mutant;
 
-use super::{Rule, Scenario, nothing_else};
+use super::{Scenario, nothing_else};
 use crate::clock::{MS, S};
-use crate::plan::{Act, Host, Mode, Plan, Script, What, script};
+use crate::plan::{Act, Host, Mode, Plan, Rule, Script, What, script};
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
@@ -134,7 +134,20 @@ pub(super) const FILL_AFTER_INVALIDATE: Scenario = Scenario {
 
 pub(super) const COALESCED_STALE_READ: Scenario = Scenario {
     name: "s06_coalesced_stale_read",
-    plan: || slow_rounds([(0, 0, Act::Get), (300, 1, Act::Put), (9 * MS, 1, Act::Get)]),
+    plan: || {
+        let mut script = strict(script(2));
+        for round in 0..30 {
+            let slow = What::OriginSlow { server: None, by: 90 * MS, lasts: 2 * MS };
+            script = script.at(round * 150 * MS);
+            script = script.fault(What::Act { client: 0, key: 0, act: Act::Invalidate }).then(MS);
+            // Only the first read takes its time; the write that comes after it does not.
+            script = script.fault(slow).get(0, 0).then(3 * MS).put(1, 0).then(3 * MS);
+            // The write has left its value in the cache.
+            script = script.fault(What::Act { client: 1, key: 0, act: Act::Invalidate });
+            script = script.then(2 * MS).get(1, 0);
+        }
+        script.plan()
+    },
     expect: nothing_else,
     fails_without: &[Rule::Code(Mutant::JoinRunningFetch)],
 };

@@ -14,10 +14,8 @@ mod load;
 #[cfg(test)]
 mod tests;
 
-use standin_protocol::mutant::Mutant;
-
-use crate::plan::Plan;
-use crate::world::Outcome;
+use crate::plan::{Plan, Rule};
+use crate::world::{Outcome, run};
 
 /// A schedule and what is expected of it.
 pub(crate) struct Scenario {
@@ -28,15 +26,6 @@ pub(crate) struct Scenario {
     pub(crate) expect: fn(&Outcome) -> Result<(), String>,
     /// Without one of these rules it must fail.
     pub(crate) fails_without: &'static [Rule],
-}
-
-/// What may be missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// In the shipped code.
-    Code(Mutant),
-    /// The clock that runs while a host sleeps.
-    BootClock,
 }
 
 /// All of them.
@@ -63,6 +52,26 @@ pub(crate) const ALL: &[Scenario] = &[
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
 ];
+
+/// The schedule of that name.
+pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// Runs it with these latencies, and says what is wrong.
+    pub(crate) fn run(&self, seed: u64, missing: Option<Rule>) -> (Outcome, Result<(), String>) {
+        let mut plan = (self.plan)();
+        plan.seed = seed;
+        plan.setup.missing = missing;
+        let outcome = run(&plan, true);
+        let result = match &outcome.violation {
+            Some(violation) => Err(violation.clone()),
+            None => (self.expect)(&outcome),
+        };
+        (outcome, result)
+    }
+}
 
 /// Nothing besides the invariants.
 fn nothing_else(_: &Outcome) -> Result<(), String> {

@@ -1,49 +1,24 @@
 //! Each schedule goes well, under a few sets of latencies, and goes wrong without its rule
 //! under at least one.
 
-use standin_protocol::mutant;
-
-use super::{ALL, Rule, Scenario};
-use crate::plan::Plan;
-use crate::world::run;
+use super::named;
 
 /// Sets of latencies.
 const SEEDS: u64 = 6;
 
-fn scenario(name: &str) -> &'static Scenario {
-    ALL.iter().find(|scenario| scenario.name == name).expect("a scenario of that name")
-}
-
-/// How it ends with these latencies; `missing` is the rule that is left out.
-fn ends(scenario: &Scenario, seed: u64, missing: Option<Rule>) -> Result<(), String> {
-    let mut plan = Plan { seed, ..(scenario.plan)() };
-    match missing {
-        Some(Rule::BootClock) => plan.setup.clock_stops = true,
-        Some(Rule::Code(rule)) => mutant::set(Some(rule)),
-        None => {}
-    }
-    let outcome = run(&plan, true);
-    mutant::set(None);
-    let result = match &outcome.violation {
-        Some(violation) => Err(violation.clone()),
-        None => (scenario.expect)(&outcome),
-    };
-    result.map_err(|text| format!("{text}\n{}", outcome.lines.join("\n")))
-}
-
 fn goes_well(name: &str) {
-    let scenario = scenario(name);
+    let scenario = named(name).expect("a schedule of that name");
     for seed in 1..=SEEDS {
-        if let Err(text) = ends(scenario, seed, None) {
-            panic!("{name} with latencies {seed}: {text}");
+        if let (outcome, Err(text)) = scenario.run(seed, None) {
+            panic!("{name} with latencies {seed}: {text}\n{}", outcome.lines.join("\n"));
         }
     }
 }
 
 fn needs_its_rules(name: &str) {
-    let scenario = scenario(name);
+    let scenario = named(name).expect("a schedule of that name");
     for rule in scenario.fails_without {
-        let noticed = (1..=SEEDS).any(|seed| ends(scenario, seed, Some(*rule)).is_err());
+        let noticed = (1..=SEEDS).any(|seed| scenario.run(seed, Some(*rule)).1.is_err());
         assert!(noticed, "{name} goes well without {rule:?}");
     }
 }

@@ -156,8 +156,7 @@ impl World {
         };
         if self.is_told {
             let by = result.as_ref().ok().map(|answer| usize::from(answer.served_by));
-            let (asked_at, ended) = (asked.at, self.time);
-            self.answers.push(Answered { key: asked.key, asked: asked_at, ended, by });
+            self.answers.push(Answered { key: asked.key, asked: asked.at, by });
             let what = match &result {
                 Ok(answer) => {
                     let outcome = describe(&answer.outcome, id);

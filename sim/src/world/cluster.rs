@@ -7,7 +7,7 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
 use standin_protocol::map::Topology;
 
-use crate::plan::{Host, Setup};
+use crate::plan::{Host, Mode, Setup};
 
 /// The only keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
@@ -37,6 +37,10 @@ impl Cluster {
             config = config.with_group(&format!("g{group}"), servers);
             id += size;
         }
+        config.mode = match setup.mode {
+            Mode::Available => standin_config::Mode::Available,
+            Mode::Strict => standin_config::Mode::Strict,
+        };
         config.partitions = PARTITIONS;
         for server in &mut config.servers {
             server.shards = setup.shards;

@@ -3,7 +3,7 @@
 use super::World;
 use super::events::{Actor, Event};
 use crate::clock::{NEVER, Time};
-use crate::plan::{Host, What};
+use crate::plan::{Host, Rule, What};
 use crate::random::mix;
 
 impl World {
@@ -44,6 +44,7 @@ impl World {
                 }
             }
             What::Break { a, b } => self.net.reset_between(&mut self.queue, self.time, a, b),
+            What::Mute { from, to, .. } => self.net.mute(from, to, begins),
             What::Stall { from, to, .. } => self.net.stall(from, to, begins),
             What::Noise { loss, twice, late_max, .. } => match begins {
                 true => self.net.add_noise(loss, twice, late_max),
@@ -57,7 +58,8 @@ impl World {
             What::StallShard { server, shard, lasts } if begins => {
                 self.pause(Actor::Shard(server, shard.into()), lasts);
             }
-            What::Pause { host, lasts } if self.setup.clock_stops => {
+            // A host that sleeps, and whose clock does not run meanwhile.
+            What::Pause { host, lasts } if self.setup.missing == Some(Rule::BootClock) => {
                 let time = self.time;
                 self.clock(host).stood_still(time, lasts);
             }

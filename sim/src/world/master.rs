@@ -6,7 +6,7 @@ use standin_protocol::body::PingReply;
 use standin_protocol::control::Datagram;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
-use standin_protocol::map::{ClusterMap, MapEpoch};
+use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
 use super::World;
@@ -25,7 +25,6 @@ pub(crate) struct MasterHost {
     /// The state file.
     pub(crate) disk: Option<State>,
     pub(crate) disk_full: u8,
-    pub(crate) epoch_max: MapEpoch,
 }
 
 pub(crate) struct MasterProcess {

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use standin_client::engine::Input as ClientInput;
 use standin_master::Input as MasterInput;
 use standin_protocol::control::Datagram;
-use standin_protocol::map::MapEpoch;
+use standin_protocol::mutant;
 
 use self::client::ClientHost;
 use self::cluster::Cluster;
@@ -37,7 +37,7 @@ use crate::check::Checker;
 use crate::clock::{Clock, NEVER, Time};
 use crate::origin::Origin;
 use crate::plan::words::Seconds;
-use crate::plan::{Host, MASTERS_MAX, Plan, Setup, What};
+use crate::plan::{Host, MASTERS_MAX, Plan, Rule, Setup, What};
 use crate::random::mix;
 
 /// More events than any sound run has: something spins.
@@ -95,13 +95,18 @@ pub(crate) struct Outcome {
 pub(crate) struct Answered {
     pub(crate) key: usize,
     pub(crate) asked: Time,
-    pub(crate) ended: Time,
     /// The server that answered; `None`: it failed.
     pub(crate) by: Option<usize>,
 }
 
 /// Carries out a plan. With `is_told` the outcome has a line for whatever is worth one.
 pub(crate) fn run(plan: &Plan, is_told: bool) -> Outcome {
+    let missing = match plan.setup.missing {
+        Some(Rule::Code(mutant)) => Some(mutant),
+        _ => None,
+    };
+    // For this thread, until its next run.
+    mutant::set(missing);
     let mut world = World::new(plan, is_told);
     world.begin();
     while world.violation.is_none() && world.phase != Phase::Over {
@@ -141,7 +146,6 @@ impl World {
             life: 0,
             disk: None,
             disk_full: 0,
-            epoch_max: MapEpoch::default(),
         });
         let records = plan.entries.iter().any(|e| matches!(e.what, What::Replay { .. }));
         Self {

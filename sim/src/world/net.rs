@@ -68,6 +68,7 @@ pub(crate) struct Net {
     seed: u64,
     cuts: [[u8; HOSTS]; HOSTS],
     stalls: [[u8; HOSTS]; HOSTS],
+    mutes: [[u8; HOSTS]; HOSTS],
     noises: Vec<Noise>,
     pub(crate) sockets: Vec<Socket>,
     /// Datagrams that somebody has recorded, by sender.
@@ -83,6 +84,7 @@ impl Net {
             seed,
             cuts: [[0; HOSTS]; HOSTS],
             stalls: [[0; HOSTS]; HOSTS],
+            mutes: [[0; HOSTS]; HOSTS],
             noises: Vec::new(),
             sockets: Vec::new(),
             recorded: vec![VecDeque::new(); HOSTS],
@@ -118,6 +120,10 @@ impl Net {
         count(&mut self.stalls[from.index()][to.index()], begins);
     }
 
+    pub(crate) fn mute(&mut self, from: Host, to: Host, begins: bool) {
+        count(&mut self.mutes[from.index()][to.index()], begins);
+    }
+
     pub(crate) fn replay(&mut self, from: Host, begins: bool) {
         count(&mut self.replays[from.index()], begins);
     }
@@ -143,6 +149,10 @@ impl Net {
         bytes: Vec<u8>,
     ) {
         let (latency, hash) = self.latency(now, sender, to, bytes.len());
+        if self.is_cut(sender, to) || self.mutes[sender.index()][to.index()] > 0 {
+            self.lost += 1;
+            return;
+        }
         if self.records {
             let replays = self.replays[sender.index()] > 0;
             let recorded = &mut self.recorded[sender.index()];

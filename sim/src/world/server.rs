@@ -129,6 +129,7 @@ impl Process {
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
             node.hash_seeds = Some([boot_id, 1, 2, shard.into()]);
+            node.log_keys_max = setup.log_keys_max;
             let node = Node::new(node, Arc::clone(&cluster.topology)).expect("a small arena");
             Shard {
                 core: Core::new(node, ShardContext { shard, ..context.clone() }, now.mono),
@@ -340,6 +341,17 @@ impl World {
         let mut bytes = Vec::new();
         shard.core.take_output(now, key, &mut bytes);
         if !bytes.is_empty() {
+            let hops = &mut self.checker.hops;
+            let sent = match end {
+                0 => hops.sent(server, &bytes),
+                _ => {
+                    hops.answered(socket, &bytes);
+                    Ok(())
+                }
+            };
+            if let Err(wrong) = sent {
+                self.violation(wrong);
+            }
             self.net.send(&mut self.queue, self.time, socket, end, Segment::Data(bytes));
         }
     }
@@ -466,7 +478,12 @@ impl World {
                 self.net.sockets[socket].is_made = true;
                 Came::Connected { key }
             }
-            Segment::Data(bytes) => Came::Bytes { key, bytes },
+            Segment::Data(bytes) => {
+                if end == 1 {
+                    self.checker.hops.received(server, socket, &bytes);
+                }
+                Came::Bytes { key, bytes }
+            }
             Segment::End => Came::End { key },
             Segment::Reset | Segment::Refused => {
                 it.is_open = false;
