@@ -38,7 +38,7 @@ pub(super) const ALLOWED: &[Row] = &[
     row(LOADGEN,           &[PROTOCOL, CONFIG, CLIENT],                         &[TESTKIT]),
     row("standin",         &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER, LOADGEN], &[TESTKIT]),
     row("standin-chaos",   &[PROTOCOL, CONFIG, CLIENT, LOADGEN, TESTKIT],       &[]),
-    row("standin-benches", &[PROTOCOL, CONFIG, SERVER, TESTKIT],                &[]),
+    row("standin-benches", &[PROTOCOL, CONFIG, CLIENT, SERVER, LOADGEN, TESTKIT], &[]),
     row(TESTKIT,           &[],                                                 &[]),
     row("xtask",           &[TESTKIT],                                          &[]),
 ];
