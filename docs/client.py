@@ -36,19 +36,21 @@ NO_SERVER = 0xFFFF
 ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
-OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS"]
+OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
+           "SETTLE", "HANDBACK"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
     "UNKNOWN_OPCODE", "TOO_LARGE", "MALFORMED", "UNSUPPORTED_VERSION", "AUTH_REQUIRED",
     "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD",
 ]
-KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING"]
+KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING",
+         "GOSSIP", "ASK_PROBE", "PROBE_RESULT"]
 FORWARDED_REQUEST, TTL_MINUTES, RETRY = 1, 2, 4
 HIT, FILLED, STAND_IN, PROVISIONAL, FORWARDED, CACHED = 1, 2, 4, 8, 16, 32
 FLAG_NAMES = ["HIT", "FILLED", "STAND_IN", "PROVISIONAL", "FORWARDED", "CACHED"]
-ONLINE, OFFLINE, RETURNING, LEAVING = 0, 1, 2, 3
-STATE_NAMES = ["online", "offline", "returning", "leaving"]
+ONLINE, OFFLINE, RETURNING, LEAVING, WAITING = 0, 1, 2, 3, 4
+STATE_NAMES = ["online", "offline", "returning", "leaving", "waiting"]
 
 
 class ProtocolError(Exception):
@@ -343,7 +345,7 @@ class Map:
         self.master_ip = _ip(raw)
         if not self.servers or not 1 <= self.partitions == len(self.owners) <= 65536:
             raise ProtocolError("the map contradicts itself")
-        if any(s.state > 3 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
+        if any(s.state > 4 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
             raise ProtocolError("a server in the map is out of range")
 
     @property
@@ -358,15 +360,16 @@ class Map:
 
     def candidates(self, partition):
         order = self.rank(partition)
-        up = [i for i in order if self.servers[i].state != OFFLINE]
-        return up + [i for i in order if i not in up]
+        answering = [i for i in order if self.servers[i].state not in (OFFLINE, WAITING)]
+        return answering + [i for i in order if i not in answering]
 
     def derived_owner(self, partition):
         """What section 9.2 says that `owners` must hold."""
         order = self.rank(partition)
         up = [i for i in order if self.servers[i].state != OFFLINE]
         owner = up[0] if up and self.servers[up[0]].state == ONLINE else NO_SERVER
-        stand_in = up[1] if len(up) > 1 else NO_SERVER
+        answering = [i for i in up if self.servers[i].state != WAITING]
+        stand_in = answering[1] if len(answering) > 1 else NO_SERVER
         counted = order[:order.index(up[0]) + 1] if up else order
         return Owner(max(self.servers[i].since for i in counted), order[0], owner, stand_in)
 
@@ -403,7 +406,7 @@ def stats_reply(data):
 
 # --- Datagrams (section 12) -----------------------------------------------------------
 
-DATAGRAM = struct.Struct("<BBBBHHQQQQQII")
+DATAGRAM = struct.Struct("<BBBBHHQQQQQIHH")
 NO_SECRET = b"standin cluster without a secret"
 
 
@@ -412,16 +415,16 @@ def datagram_fields(data):
     if not 72 <= len(data) <= 32768:
         raise ProtocolError("not a datagram")
     (magic, version, kind, reserved, sender, subject, topology_id, boot_id, sequence, epoch, nonce,
-     arg, reserved2) = DATAGRAM.unpack_from(data)
-    if magic != 0x44 or version != VERSION or reserved or reserved2 or not 1 <= kind <= 8:
+     arg, recipient, reserved2) = DATAGRAM.unpack_from(data)
+    if magic != 0x44 or version != VERSION or reserved or reserved2 or not 1 <= kind <= 11:
         raise ProtocolError("not a datagram of this version")
     states = []
-    if KINDS[kind - 1] in ("VERDICT", "ANNOUNCE"):
+    if KINDS[kind - 1] in ("VERDICT", "ANNOUNCE", "GOSSIP", "PROBE_RESULT"):
         archive = Archive(data[56:-16])
         states = [archive.unpack("<QQB", p) for p in archive.list(archive.root(8), 17)]
     elif len(data) != 72:
         raise ProtocolError("a body that the kind does not have")
-    return {"kind": kind, "sender": sender, "subject": subject, "topology_id": topology_id,
+    return {"kind": kind, "sender": sender, "recipient": recipient, "subject": subject, "topology_id": topology_id,
             "boot_id": boot_id, "sequence": sequence, "epoch": epoch, "nonce": nonce, "arg": arg,
             "states": states}
 
@@ -864,7 +867,7 @@ def vectors_datagram(items):
     for v in items:
         for field, secret in (("hex_without_secret", NO_SECRET), ("hex_with_secret", bytes.fromhex(v["secret"]))):
             data = bytes.fromhex(v[field])
-            wanted = {name: v[name] for name in ("kind", "sender", "subject", "sequence", "arg")}
+            wanted = {name: v[name] for name in ("kind", "sender", "recipient", "subject", "sequence", "arg")}
             wanted.update({n: number(v[n]) for n in ("topology_id", "boot_id", "epoch", "nonce")})
             wanted["states"] = [(number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["statuses"]]
             check(datagram_fields(data) == wanted, f"datagram {v['name']}")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, OriginConfig,
+    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
     OriginKind, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
@@ -22,6 +22,8 @@ use crate::exchange::{KEYSPACE, VALUE_SQL};
 /// The line that says that the server caches from now on; its address follows.
 pub const READY: &str = "ready ";
 
+/// What every renewal is granted, in milliseconds.
+const LEASE_MS: u32 = 2_000;
 const NAME: &str = "bench";
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -33,6 +35,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
     ClusterConfig {
         name: NAME.to_owned(),
         partitions: 1_024,
+        mode: Mode::default(),
         master: MasterConfig {
             address: address(ports[0]),
             state_file: directory.join("master.state"),
@@ -91,6 +94,7 @@ pub fn serve(
     let server = Server::start(cluster, NAME)?;
     let epoch = MapEpoch { term: 1, counter: 1 };
     let mut is_ready = false;
+    let mut sequence = 1;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while !server.has_failed() {
         let (length, from) = match master.recv_from(&mut buffer) {
@@ -99,6 +103,18 @@ pub fn serve(
             Err(error) => return Err(error.into()),
         };
         let heard = Datagram::parse(&buffer[..length], None, Some(topology_id))?;
+        if heard.kind == Kind::Renew {
+            sequence += 1;
+            let grant = Datagram {
+                recipient: 0,
+                sequence,
+                epoch,
+                nonce: heard.nonce,
+                arg: LEASE_MS,
+                ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
+            };
+            master.send_to(&grant.to_bytes(None), from)?;
+        }
         match heard.kind {
             Kind::Renew if heard.epoch < epoch => {
                 let status = ServerStatus {
@@ -107,6 +123,7 @@ pub fn serve(
                     boot_id: heard.boot_id,
                 };
                 let announcement = Datagram {
+                    recipient: 0,
                     sequence: 1,
                     epoch,
                     arg: ServerState::Online as u32,

@@ -271,6 +271,7 @@ impl Shared {
                 (Status::Ok, 0, map.to_bytes())
             }
             (Opcode::Invalidate, _) => (Status::Ok, 0, Vec::new()),
+            (Opcode::Settle | Opcode::Handback, _) => (Status::NotSupported, 0, Vec::new()),
             (_, None) => (Status::NotFound, 0, Vec::new()),
             (Opcode::Get, Some((version, value))) => (Status::Ok, version, value),
             (Opcode::Touch, Some((version, _))) => (Status::Ok, version, Vec::new()),

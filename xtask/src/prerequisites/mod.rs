@@ -47,6 +47,27 @@ const FOR_BENCHES: &[Need] = &[Need {
     packages: &["memcached"],
 }];
 
+const FOR_CHAOS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the database behind the proxy",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "ip",
+        what_for: "network namespaces",
+        is_there: || runs("ip", &["-V"]),
+        packages: &["iproute2"],
+    },
+    Need {
+        name: "nft",
+        what_for: "cutting links and losing datagrams",
+        is_there: || runs("nft", &["--version"]),
+        packages: &["nftables"],
+    },
+];
+
 /// What `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
@@ -56,6 +77,11 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
 /// What `cargo xtask bench` needs.
 pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_BENCHES, Vec::new())
+}
+
+/// What `cargo xtask chaos` needs.
+pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_CHAOS, Vec::new())
 }
 
 fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {
