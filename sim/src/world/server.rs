@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::control::Datagram;
+use standin_protocol::control::{Datagram, SENDER_MASTER};
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
@@ -17,6 +17,7 @@ use standin_server::node::{Node, NodeConfig, Now};
 use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
+use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
 use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::stats::StatsHub;
@@ -75,6 +76,7 @@ pub(crate) enum Came {
     Bytes { key: ConnKey, bytes: Vec<u8> },
     End { key: ConnKey },
     Closed { key: ConnKey },
+    Refused { key: ConnKey },
     Answer(Done),
 }
 
@@ -118,6 +120,7 @@ impl Process {
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
             origin: Origin::embedded(gate.clone()),
             control: control.clone(),
+            challenges: Challenges::new([0; 32]),
             link: LinkConfig {
                 connect_timeout: timings.connect_timeout,
                 silence_max: timings.forward_timeout,
@@ -138,14 +141,7 @@ impl Process {
                 adoptions: VecDeque::new(),
             }
         });
-        let agent = AgentConfig {
-            server: id,
-            shards: setup.shards,
-            boot_id,
-            renew_interval: timings.renew_interval,
-            resend: timings.announce_resend,
-            nonce: mix(boot_id, 3),
-        };
+        let agent = AgentConfig::new(config, id, boot_id, mix(boot_id, 3));
         Self {
             boot_id,
             shards: shards.collect(),
@@ -159,6 +155,10 @@ impl Process {
             leaves_by: None,
             ends_by: None,
         }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        self.mailboxes.0.iter().for_each(|mailbox| mailbox.post(message()));
     }
 
     /// Whether nothing is under way.
@@ -254,6 +254,10 @@ impl World {
             Came::Closed { key } => {
                 shard.sockets.remove(key);
                 shard.core.closed(now, key);
+            }
+            Came::Refused { key } => {
+                shard.sockets.remove(key);
+                shard.core.refused(now, key);
             }
             Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
         }
@@ -396,22 +400,22 @@ impl World {
         }
         while let Some(output) = process.agent.poll() {
             match output {
-                Output::Send(datagram) => {
-                    let to = self.master_seen_by(Host::Server(server));
+                Output::Send { to, datagram } => {
+                    let to = match to {
+                        SENDER_MASTER => self.master_seen_by(Host::Server(server)),
+                        other => Host::Server(usize::from(other)),
+                    };
                     let from = (Host::Server(server), address(Host::Server(server)));
                     let bytes = datagram.to_bytes(None);
                     self.net.datagram(&mut self.queue, self.time, from, to, bytes);
                 }
-                Output::Map(map) => {
-                    let post = |mailbox: &standin_server::shard::mailbox::Mailbox| {
-                        mailbox.post(Message::Map(Arc::clone(&map)));
-                    };
-                    process.mailboxes.0.iter().for_each(post);
-                }
+                Output::Map(map) => process.tell_all(|| Message::Map(Arc::clone(&map))),
+                Output::Lease(lease) => process.tell_all(|| Message::Lease(lease)),
                 Output::Verdict { server, state } => {
-                    for mailbox in &*process.mailboxes.0 {
-                        mailbox.post(Message::Verdict { server, state });
-                    }
+                    process.tell_all(|| Message::Verdict { server, state });
+                }
+                Output::AskProbe { nonce, server } => {
+                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
                 }
                 Output::Left => self.stop_shards(&mut process),
             }
@@ -485,9 +489,13 @@ impl World {
                 Came::Bytes { key, bytes }
             }
             Segment::End => Came::End { key },
-            Segment::Reset | Segment::Refused => {
+            Segment::Reset => {
                 it.is_open = false;
                 Came::Closed { key }
+            }
+            Segment::Refused => {
+                it.is_open = false;
+                Came::Refused { key }
             }
             Segment::Open => return,
         };
