@@ -63,7 +63,10 @@ impl Machine {
             return false;
         }
         // Only a renewal says which epoch its sender has heard; see `restart.rs`.
-        self.server(id).is_heard |= datagram.kind == Kind::Renew;
+        if datagram.kind == Kind::Renew {
+            self.server(id).is_heard = true;
+            self.server(id).has_map |= datagram.epoch > MapEpoch::default();
+        }
         if is_first {
             self.registry.set_boot_id(id, boot_id);
             self.event(MasterEvent::Heard { server: id, boot_id });

@@ -2,11 +2,14 @@
 //! server was offline, and nobody is ever told that it is back).
 //!
 //! A master that starts takes the next term, saves it, and *learns* before it speaks: it
-//! grants, collects renewals and verifies reports, but changes no owner, answers no report
-//! and shows no map. This lasts L(1+ρ) at most. Within that time every server that is alive
-//! has renewed, and a renewal carries the newest epoch that its sender has heard. If that is
-//! one that the master does not know, it fetches that server's map, adopts its states, and
+//! collects renewals and verifies reports, but grants no lease, changes no owner, answers no
+//! report and shows no map. This lasts L(1+ρ) at most. Within that time every server that is
+//! alive has renewed, and a renewal carries the newest epoch that its sender has heard. If that
+//! is one that the master does not know, it fetches that server's map, adopts its states, and
 //! goes on under a term above both. Then it announces the full states.
+//!
+//! What its predecessor has granted it can't know: until L(1+ρ) after its start every server
+//! counts as holding a lease.
 //!
 //! How much it must hear depends on what it has:
 //!
@@ -14,9 +17,9 @@
 //!   was ever said, unless it was restored from a backup or could not be written any more.
 //!   An out-of-date file must be noticed *before* the first announcement, because afterwards
 //!   the servers hold our newer epoch, and nothing shows what they knew before. Any server
-//!   that is alive would give it away; so it is enough to have heard the greater part of
-//!   those that the file holds for online. That takes less than a renewal interval. Only
-//!   then may a verdict move an owner: the price is a fraction of a second, when a server
+//!   that is alive would give it away, unless it has just restarted and has no map yet. So it
+//!   is enough to have heard the greater part of those that the file holds for online, with a
+//!   map, or all. That takes less than a renewal interval. Only then may a verdict move an owner: the price is a fraction of a second, when a server
 //!   dies just after the master did.
 //! * **No file.** All servers seem online, and saying so could hand partitions back to a
 //!   server that holds stale data. All servers must be heard, or the time run out. A new
@@ -259,7 +262,7 @@ impl Machine {
             return self.servers.iter().all(|server| server.is_heard);
         }
         let online = || self.servers.iter().filter(|server| !server.verify.is_out());
-        let heard = online().filter(|server| server.is_heard).count();
-        heard * 2 > online().count()
+        let (count, informed) = (online().count(), online().filter(|s| s.has_map).count());
+        informed * 2 > count || (count > 0 && online().all(|server| server.is_heard))
     }
 }

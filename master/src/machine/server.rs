@@ -28,6 +28,8 @@ pub(super) struct Server {
     pub(super) by_verdict: bool,
     /// Has renewed since the master started.
     pub(super) is_heard: bool,
+    /// One of these renewals came from a server that has a map.
+    pub(super) has_map: bool,
     /// This master, and not one before it, has decided its state.
     pub(super) is_decided_here: bool,
     /// Returning: when it began, and when to look again for who has not drained.
@@ -81,6 +83,7 @@ impl Server {
             left_boot_id: if has_left { status.boot_id } else { 0 },
             by_verdict: known.by_verdict,
             is_heard: false,
+            has_map: false,
             is_decided_here: false,
             returning_at: now,
             drain_check_at: now,

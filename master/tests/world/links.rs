@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use standin_master::{Input, ProbeFailure, ProbeOrder};
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, Kind, ProbeOutcome};
+use standin_protocol::control::{Datagram, Kind, ProbeOutcome, SENDER_CLIENT};
 use standin_protocol::map::ServerStatus;
 
-use super::{Action, Health, LATENCY, World};
+use super::{Action, CLIENT, Health, LATENCY, World};
 
 impl World {
     /// The datagram reaches the master, unless it is lost.
@@ -71,5 +71,17 @@ impl World {
         });
         let (server, probe_id) = (order.server, order.probe_id);
         Input::Probed { server, probe_id, shards: shards.collect() }
+    }
+
+    /// What a client says.
+    pub(super) fn notice(&mut self, kind: Kind, subject: u16) {
+        self.client_sequence += 1;
+        let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
+        datagram.sequence = self.client_sequence;
+        datagram.nonce = self.client_sequence;
+        datagram.subject = subject;
+        if !self.is_lost() {
+            self.push(LATENCY, Action::Master(Input::Datagram { from: CLIENT, datagram }));
+        }
     }
 }

@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub log_keys_max: usize,
     /// Bytes that all such keys of the shard may take.
     pub log_bytes_max: usize,
+    /// How long the misses of a partition that has become this server's are held back.
+    pub warm: Duration,
     /// Bytes of the largest value that peers accept.
     pub value_bytes_max: usize,
     /// The time now.
@@ -54,6 +56,8 @@ pub(super) const PENDING_BYTES: usize = 256;
 /// What all that wait may take, unless not even a few of the largest would fit.
 const PENDING_BYTES_MAX: usize = 64 << 20;
 
+/// By then what is read often is cached.
+const WARM: Duration = Duration::from_secs(30);
 const LOG_KEYS_MAX: usize = 65_536;
 const LOG_BYTES_MAX: usize = 8 << 20;
 
@@ -88,6 +92,7 @@ impl NodeConfig {
             mode: cluster.mode,
             park_max: cluster.timings.drain_timeout,
             park_sent_on_max: cluster.timings.forward_timeout / 2,
+            warm: WARM,
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,

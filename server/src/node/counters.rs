@@ -71,6 +71,14 @@ counters! {
     handed_back,
     /// Returns of a server that could not be told all that was written here.
     handbacks_failed,
+    /// Repeated writes answered from memory.
+    retries_answered,
+    /// Repeated writes that joined one under way.
+    retries_joined,
+    /// Fetches held back after a change of owner.
+    surge_held,
+    /// Reads refused because too many fetches were held back, or for too long.
+    surge_refused,
     /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
     writes_unacknowledged,
     /// Marked requests that this server does not own.

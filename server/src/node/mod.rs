@@ -17,6 +17,7 @@
 //! ack.rs       when a write is done       relay.rs      owners that only this server can't reach
 //! handback.rs  keys others have to drop   handover.rs   telling a home that returns; reconcile.rs, being told
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
+//! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! ```
 
 mod ack;
@@ -32,6 +33,7 @@ mod ownership;
 mod parking;
 mod probe;
 mod read;
+mod recent;
 mod reconcile;
 mod relay;
 mod reply;
@@ -39,6 +41,7 @@ mod request;
 mod route;
 pub mod serving;
 mod state;
+mod surge;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -105,6 +108,8 @@ pub struct Node {
     handovers: Vec<handover::Handover>,
     owed: Vec<owed::Owed>,
     home: reconcile::Home,
+    recent: recent::Recent,
+    surge: surge::Surge,
     probes: Vec<probe::Probe>,
     /// Who sends the requests that are served next.
     client_id: u64,
@@ -151,6 +156,8 @@ impl Node {
             pending: SlotMap::with_key(),
             pending_bytes: 0,
             calls: SlotMap::with_key(),
+            recent: recent::Recent::new(&hashing),
+            surge: surge::Surge::new(topology.partitions, config.warm, config.started),
             fetches: HashMap::with_hasher(hashing.clone()),
             unsettled: handback::Unsettled::new(
                 config.log_keys_max,
@@ -291,6 +298,7 @@ impl Node {
         self.expire_unreachable(now);
         self.unpark_due(now);
         self.give_up_unacked(now);
+        self.release_held(now);
         self.tell_owed(now);
     }
 
@@ -301,7 +309,8 @@ impl Node {
         let parked = self.parked.iter().map(parking::Parked::retry_at);
         let unacked = self.unacked.iter().map(ack::Unacked::until);
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
-        peers.chain(parked).chain(unacked).chain(owed).min()
+        let others = peers.chain(parked).chain(unacked).chain(owed);
+        others.chain(self.surge.next_deadline()).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.
@@ -390,9 +399,29 @@ impl Node {
             }
             _ => state.flags,
         };
+        let joined = self.end_of_write(key, &pending, reply);
+        for key in joined {
+            self.reply_shared(key, reply, value.clone());
+        }
         let reply = Reply { flags: reply.flags | flags, ..reply };
         let reply = LateReply { header: reply.header(&pending.header, self.map_tag), value };
         self.outputs.push_back(Output::Reply { conn: pending.conn, reply });
+    }
+
+    /// Remembers how a write has ended, if it was carried out here. Gives back its repetitions.
+    fn end_of_write(
+        &mut self,
+        key: PendingKey,
+        pending: &Pending,
+        reply: Reply<'_>,
+    ) -> Vec<PendingKey> {
+        let Some(identity) = pending.identity.filter(|_| pending.is_write()) else {
+            return Vec::new();
+        };
+        let Reply { status, flags, version, ttl_s, .. } = reply;
+        let is_final = matches!(status, Status::Ok | Status::NotFound | Status::OutcomeUnknown);
+        let ending = recent::Ending { status, flags, version, ttl_s };
+        self.recent.end(identity, key, (is_final && pending.is_begun).then_some(ending))
     }
 
     fn submit(

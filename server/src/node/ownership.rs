@@ -207,6 +207,9 @@ impl Node {
             state.serving = serving;
             state.since = now.mono;
             state.generation = state.generation.wrapping_add(1);
+            if serving == Serving::Cached && is_dropped {
+                self.surge.took_over(now.mono, partition);
+            }
             if is_dropped {
                 state.version_floor = floor;
                 self.counters.partitions_dropped += u64::from(was_owned);

@@ -9,9 +9,10 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::config::PENDING_BYTES;
-use super::reply::Answer;
+use super::recent::{self, Ending, Known};
+use super::reply::{Answer, Reply};
 use super::serving::Serving;
-use super::state::{Identity, Pending, PendingKey};
+use super::state::{Identity, Pending, PendingKey, is_write};
 use super::{Aimed, ConnId, Node, Now};
 
 impl Node {
@@ -30,14 +31,13 @@ impl Node {
         let mut identity = None;
         if !is_peer {
             header.flags &= !(request_flags::RELAY | request_flags::IDENTITY);
+            let (client_id, request_id) = (self.client_id, header.request_id);
+            identity = (client_id != 0).then_some(Identity { client_id, request_id });
         } else if header.flags & request_flags::IDENTITY != 0 {
             let Some((of_client, rest)) = Identity::split(value) else {
                 return Some(Answer::text(Status::Malformed, "no room for the identity"));
             };
             (identity, value) = (Some(of_client), rest);
-        } else if self.client_id != 0 {
-            let (client_id, request_id) = (self.client_id, header.request_id);
-            identity = Some(Identity { client_id, request_id });
         }
         let Some(opcode) = Opcode::from_wire(header.opcode) else {
             return Some(Answer::status(Status::UnknownOpcode));
@@ -106,7 +106,20 @@ impl Node {
         let Some(pending) = self.insert_pending(now, conn, &request, place, identity, value) else {
             return Some(self.refuse_full());
         };
-        self.dispatch(now, pending);
+        let Some(identity) = identity.filter(|_| is_write(opcode)) else {
+            self.dispatch(now, pending);
+            return None;
+        };
+        let named = recent::Request { identity, opcode, hash: place.hash };
+        let is_retry = header.flags & request_flags::RETRY != 0;
+        match self.recent.arrive(named, pending, is_retry && !mutant::is(Mutant::NoIdentity)) {
+            Known::No => self.dispatch(now, pending),
+            Known::Joined => self.counters.retries_joined += 1,
+            Known::Ended(Ending { status, flags, version, ttl_s }) => {
+                self.counters.retries_answered += 1;
+                self.reply(pending, Reply { flags, version, ttl_s, ..Reply::status(status) });
+            }
+        }
         None
     }
 
@@ -150,6 +163,7 @@ impl Node {
             here: false,
             refused_since: None,
             relays_tried: 0,
+            is_begun: false,
             identity,
         }))
     }

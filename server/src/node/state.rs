@@ -35,6 +35,8 @@ pub(super) struct Pending {
     pub(super) refused_since: Option<Micros>,
     /// Members of the group that were asked in vain to pass it on.
     pub(super) relays_tried: usize,
+    /// A write that has begun here: its end is worth remembering.
+    pub(super) is_begun: bool,
     /// The client's name for it.
     pub(super) identity: Option<Identity>,
 }
@@ -66,10 +68,7 @@ impl Identity {
 impl Pending {
     /// Whether it must be carried out by the partition's owner.
     pub(super) fn is_write(&self) -> bool {
-        matches!(
-            self.opcode,
-            Opcode::Put | Opcode::Delete | Opcode::Cas | Opcode::Invalidate | Opcode::Settle
-        )
+        is_write(self.opcode)
     }
 
     /// Whether a server has sent it on to this one: it is not sent on again, and not processed
@@ -107,6 +106,12 @@ impl Pending {
         }
         frame
     }
+}
+
+/// Whether a request must be carried out by the partition's owner.
+pub(super) fn is_write(opcode: Opcode) -> bool {
+    use Opcode::{Cas, Delete, Invalidate, Put, Settle};
+    matches!(opcode, Put | Delete | Cas | Invalidate | Settle)
 }
 
 /// What an origin call is for.

@@ -90,7 +90,8 @@ impl Node {
         if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
             return false;
         }
-        let Some(pending) = self.pending.get(key) else { return false };
+        let Some(pending) = self.pending.get_mut(key) else { return false };
+        pending.is_begun = true;
         let Pending { header, hash, deadline, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match pending.opcode {

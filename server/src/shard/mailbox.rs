@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
 
 use super::core::HandedOver;
-use crate::node::LateReply;
+use crate::node::{LateReply, Lease};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -29,6 +29,8 @@ pub enum Message {
         shard: u16,
         /// The connection's name there.
         conn: u64,
+        /// Whether the caller is another server.
+        is_peer: bool,
         /// The whole request frame.
         frame: Vec<u8>,
     },
@@ -49,6 +51,15 @@ pub enum Message {
         server: u16,
         /// What the master holds of it.
         state: ServerState,
+    },
+    /// How long this server may act as an owner, under the map given last.
+    Lease(Lease),
+    /// Contact every shard of a peer (shard 0 only).
+    AskProbe {
+        /// Names the probe.
+        nonce: u64,
+        /// Server id.
+        server: u16,
     },
     /// Finish what is in flight, then end.
     Stop,

@@ -7,6 +7,7 @@ mod lease;
 mod net;
 mod reads;
 mod relay;
+mod retry;
 mod writes;
 
 use standin_config::{ColumnType, KeyspaceConfig, Mode};
@@ -68,6 +69,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         mode: Mode::Available,
         park_max: Duration::from_secs(1),
         park_sent_on_max: Duration::from_millis(50),
+        warm: Duration::from_secs(30),
         log_keys_max: 100,
         log_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,
