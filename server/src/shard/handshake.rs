@@ -1,6 +1,10 @@
 //! The server's side of the hello: who calls, which shard, and the proof if the cluster
-//! has a secret. Pure but for the nonce.
+//! has a secret. Pure: challenges follow from a secret that is given.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -13,6 +17,26 @@ use super::core::unreadable;
 
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
+
+/// Nonces that nobody can foretell, and none twice.
+#[derive(Debug, Clone)]
+pub struct Challenges {
+    secret: ClusterKey,
+    count: Arc<AtomicU64>,
+}
+
+impl Challenges {
+    /// Challenges of a secret that is drawn anew at each start.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret: ClusterKey::new(secret), count: Arc::default() }
+    }
+
+    fn next(&self) -> [u8; NONCE_BYTES] {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        self.secret.mac(Purpose::Hello, &[&number.to_le_bytes()])
+    }
+}
 
 /// Where the handshake of a connection stands.
 #[derive(Debug, Default)]
@@ -53,6 +77,12 @@ impl Greeting {
     #[must_use]
     pub fn shard(&self) -> Option<u16> {
         self.accepted.map(|(_, shard)| shard)
+    }
+
+    /// Whether another server of the cluster calls.
+    #[must_use]
+    pub fn is_peer(&self) -> bool {
+        self.accepted.is_some_and(|(role, _)| role == Role::Peer)
     }
 
     /// Looks at the input so far; replies go to `output`.
@@ -97,10 +127,7 @@ impl Greeting {
             }
             // A second hello without proof has had its chance.
             Err(HelloError::ProofMissing) if self.nonce.is_none() => {
-                let mut nonce = [0; NONCE_BYTES];
-                if getrandom::fill(&mut nonce).is_err() {
-                    return refuse(&header, Status::Unavailable, "no randomness", output);
-                }
+                let nonce = context.challenges.next();
                 self.nonce = Some(nonce);
                 let status = ResponseHeader::reply_to(&header, Status::AuthRequired);
                 Response::write(status, &nonce, output);

@@ -227,10 +227,14 @@ impl Held {
         self.sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (self.epoch, self.sequence);
+        datagram.recipient = u16::try_from(to).unwrap();
         datagram.statuses = self.statuses.clone();
         if let Some(question) = question {
             (datagram.subject, datagram.nonce) = (question.subject, question.nonce);
             datagram.arg = self.statuses[usize::from(question.subject)].state as u32;
+        }
+        if kind == Kind::Grant {
+            datagram.arg = u32::try_from(PATIENCE.as_millis()).unwrap();
         }
         let bytes = datagram.to_bytes(self.key.as_ref());
         self.socket.send_to(&bytes, self.addresses[to]).unwrap();
@@ -245,10 +249,14 @@ impl Held {
     fn hear(&mut self, datagram: &Datagram) {
         let sender = usize::from(datagram.sender);
         match datagram.kind {
-            Kind::Renew if self.statuses[sender].boot_id != datagram.boot_id => {
-                self.change(sender, ServerState::Online, datagram.boot_id);
+            Kind::Renew => {
+                if self.statuses[sender].boot_id != datagram.boot_id {
+                    self.change(sender, ServerState::Online, datagram.boot_id);
+                } else if datagram.epoch < self.epoch {
+                    self.say(sender, Kind::Announce, None);
+                }
+                self.say(sender, Kind::Grant, Some(datagram));
             }
-            Kind::Renew if datagram.epoch < self.epoch => self.say(sender, Kind::Announce, None),
             Kind::Leaving => {
                 if self.statuses[sender].state != ServerState::Offline {
                     self.change(sender, ServerState::Offline, datagram.boot_id);
@@ -319,11 +327,12 @@ impl FakeMaster {
         lock(&self.held).change(server, ServerState::Offline, 1);
     }
 
-    /// An announcement of what is the case, as the master would send it.
+    /// An announcement of what is the case, as the master would send it to the first server.
     pub(crate) fn announcement(&self) -> Datagram {
         let held = lock(&self.held);
         let mut datagram = Datagram::new(Kind::Announce, SENDER_MASTER, held.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (held.epoch, held.sequence + 1);
+        datagram.recipient = 0;
         datagram.statuses = held.statuses.clone();
         datagram
     }
