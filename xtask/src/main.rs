@@ -10,7 +10,7 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
-//! chaos.rs            faults on a real cluster: the program of chaos/
+//! chaos.rs            faults on a real cluster, and on its peers: programs of chaos/, benches/
 //! ```
 //!
 //! Nothing here is shipped, and nothing that is shipped depends on it.
@@ -49,6 +49,8 @@ The project's checks and longer runs.
       --origin sqlite|postgres       default sqlite; postgres is started for the purpose
   cargo xtask chaos [OPTIONS]        faults on a real cluster under load, one table; as root
                                      with cut links too; --help for its options
+  cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
+                                     memcached under the same load; --help for its options
   cargo xtask help                   this
 ";
 
@@ -89,6 +91,7 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             fuzz::run(&Workspace::find()?, target.as_deref(), seconds)
         }
         "chaos" => chaos::run(&Workspace::find()?, arguments),
+        "peers" => chaos::run_peers(&Workspace::find()?, arguments),
         "demo-seeds" => {
             let mut options = Options::new(arguments);
             let seconds = options.number("--seconds")?.unwrap_or(12);

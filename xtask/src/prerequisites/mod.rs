@@ -68,6 +68,33 @@ const FOR_CHAOS: &[Need] = &[
     },
 ];
 
+const FOR_PEERS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the database behind all of them",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "redis-server and redis-cli",
+        what_for: "Redis Cluster",
+        is_there: || runs("redis-server", &["--version"]) && runs("redis-cli", &["--version"]),
+        packages: &["redis-server", "redis-tools"],
+    },
+    Need {
+        name: "memcached",
+        what_for: "memcached",
+        is_there: || runs("memcached", &["-V"]),
+        packages: &["memcached"],
+    },
+    Need {
+        name: "nutcracker",
+        what_for: "twemproxy",
+        is_there: || Command::new("nutcracker").arg("--version").output().is_ok(),
+        packages: &["nutcracker"],
+    },
+];
+
 /// What `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
@@ -82,6 +109,11 @@ pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
 /// What `cargo xtask chaos` needs.
 pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_CHAOS, Vec::new())
+}
+
+/// What `cargo xtask peers` needs.
+pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_PEERS, Vec::new())
 }
 
 fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {
