@@ -8,17 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::control::Datagram;
+use standin_protocol::control::{Datagram, SENDER_MASTER};
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
-use standin_server::origin::{Done, Origin};
+use standin_server::origin::{Done, Embedded as _, Health, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
+use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
-use standin_server::shard::mailbox::{Mailboxes, Message};
+use standin_server::shard::mailbox::{Mailbox, Mailboxes, Message};
 use standin_server::stats::StatsHub;
 
 use super::World;
@@ -75,6 +76,7 @@ pub(crate) enum Came {
     Bytes { key: ConnKey, bytes: Vec<u8> },
     End { key: ConnKey },
     Closed { key: ConnKey },
+    Refused { key: ConnKey },
     Answer(Done),
 }
 
@@ -113,6 +115,7 @@ impl Process {
             cluster: Arc::clone(config),
             topology: Arc::clone(&cluster.topology),
             key: None,
+            challenges: Challenges::new([7; 32]),
             connections: Arc::default(),
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
@@ -138,14 +141,7 @@ impl Process {
                 adoptions: VecDeque::new(),
             }
         });
-        let agent = AgentConfig {
-            server: id,
-            shards: setup.shards,
-            boot_id,
-            renew_interval: timings.renew_interval,
-            resend: timings.announce_resend,
-            nonce: mix(boot_id, 3),
-        };
+        let agent = AgentConfig::new(config, id, boot_id, mix(boot_id, 3));
         Self {
             boot_id,
             shards: shards.collect(),
@@ -194,6 +190,9 @@ impl World {
 
     /// Adds what a process has counted to the server's sum.
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
+        for (name, value) in process.agent.counters.named() {
+            *self.counted.entry(format!("agent {name}")).or_default() += value;
+        }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
             for (sum, value) in counted.iter_mut().zip(shard.core.node.counters.values()) {
@@ -254,6 +253,10 @@ impl World {
             Came::Closed { key } => {
                 shard.sockets.remove(key);
                 shard.core.closed(now, key);
+            }
+            Came::Refused { key } => {
+                shard.sockets.remove(key);
+                shard.core.refused(now, key);
             }
             Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
         }
@@ -387,7 +390,8 @@ impl World {
     pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         let now = self.servers[server].clock.local(self.time);
-        process.agent.handle(now, Input::Tick);
+        let is_down = process.gate.health() != Health::Up;
+        process.agent.handle(now, Input::OriginDown(is_down));
         if let Some(datagram) = datagram {
             process.agent.handle(now, Input::Datagram(datagram));
         }
@@ -396,14 +400,24 @@ impl World {
         }
         while let Some(output) = process.agent.poll() {
             match output {
-                Output::Send(datagram) => {
-                    let to = self.master_seen_by(Host::Server(server));
+                Output::Send { to, datagram } => {
+                    let to = match to {
+                        SENDER_MASTER => self.master_seen_by(Host::Server(server)),
+                        other => Host::Server(other.into()),
+                    };
                     let from = (Host::Server(server), address(Host::Server(server)));
                     let bytes = datagram.to_bytes(None);
                     self.net.datagram(&mut self.queue, self.time, from, to, bytes);
                 }
+                Output::Lease(lease) => {
+                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::AskProbe { nonce, server } => {
+                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
+                }
                 Output::Map(map) => {
-                    let post = |mailbox: &standin_server::shard::mailbox::Mailbox| {
+                    let post = |mailbox: &Mailbox| {
                         mailbox.post(Message::Map(Arc::clone(&map)));
                     };
                     process.mailboxes.0.iter().for_each(post);
@@ -485,9 +499,13 @@ impl World {
                 Came::Bytes { key, bytes }
             }
             Segment::End => Came::End { key },
-            Segment::Reset | Segment::Refused => {
+            Segment::Reset => {
                 it.is_open = false;
                 Came::Closed { key }
+            }
+            Segment::Refused => {
+                it.is_open = false;
+                Came::Refused { key }
             }
             Segment::Open => return,
         };
