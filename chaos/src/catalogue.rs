@@ -304,13 +304,12 @@ impl Fault {
     pub(crate) fn targets(self, attempt: Duration) -> Targets {
         let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
         match self {
-            Self::Kill => Targets {
+            Self::Kill | Self::Restart => Targets {
                 first_good: soon,
                 announced: told,
                 origin_peak: Some(2),
                 ..Targets::default()
             },
-            Self::Restart => Targets { first_good: soon, announced: told, ..Targets::default() },
             Self::Pause(_) => Targets { first_good: Some(attempt * 3), ..Targets::default() },
             Self::MasterThenServer => {
                 Targets { failures: Failures::Reported, ..Targets::default() }

@@ -46,7 +46,7 @@ const WARM_DEPTH: u32 = 8;
 const SETTLE: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_secs(5);
 /// Load after the fault.
-const AFTERMATH: Duration = Duration::from_secs(8);
+const AFTERMATH: Duration = Duration::from_secs(10);
 /// A server that has not come online by then is waited for no longer.
 const ONLINE_WITHIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(5);

@@ -60,13 +60,18 @@ impl<'d> Memcacheds<'d> {
 
     fn connect(&self, ports: &[u16]) -> Result<MemcacheCache, Failure> {
         let seconds = CLIENT_TIMEOUT.as_secs_f64();
-        let url = |port: &u16| {
-            format!(
-                "memcache://127.0.0.1:{port}?protocol=ascii&timeout={seconds}&connect_timeout={seconds}"
-            )
-        };
+        let url =
+            |port: &u16| format!("memcache://127.0.0.1:{port}?protocol=ascii&timeout={seconds}");
         let urls: Vec<String> = ports.iter().map(url).collect();
-        Ok(MemcacheCache(Client::connect(urls)?))
+        // The first connection takes its timeouts from here, later ones from the URL.
+        let client = Client::builder()
+            .add_server(urls)?
+            .with_max_pool_size(1)
+            .with_connection_timeout(CLIENT_TIMEOUT)
+            .with_read_timeout(CLIENT_TIMEOUT)
+            .with_write_timeout(CLIENT_TIMEOUT)
+            .build()?;
+        Ok(MemcacheCache(client))
     }
 }
 

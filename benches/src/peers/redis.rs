@@ -1,15 +1,18 @@
-//! Redis Cluster: three masters with a replica each, and the `redis` crate's cluster client.
+//! Redis Cluster: three masters with a replica each, and the `redis` crate's cluster client,
+//! the asynchronous one: the other never asks again who is master, but for a redirection.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ::redis::Commands as _;
-use ::redis::cluster::{ClusterClient, ClusterConnection};
+use ::redis::AsyncCommands as _;
+use ::redis::cluster::ClusterClient;
+use ::redis::cluster_async::ClusterConnection;
 use standin_loadgen::faults::Process;
 use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
+use tokio::runtime::{Handle, Runtime};
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
@@ -24,6 +27,8 @@ pub struct RedisCluster<'d> {
     database: &'d Database,
     ports: Vec<u16>,
     nodes: Vec<Process>,
+    /// The clients' background tasks run here, also while nobody asks for anything.
+    runtime: Runtime,
 }
 
 impl<'d> RedisCluster<'d> {
@@ -58,7 +63,9 @@ impl<'d> RedisCluster<'d> {
                 folder,
             )?);
         }
-        let cluster = Self { database, ports: ports.to_vec(), nodes };
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let cluster = Self { database, ports: ports.to_vec(), nodes, runtime };
         let is_up = |port: &u16| cli(*port, &["ping"]).is_ok_and(|said| said.contains("PONG"));
         poll_for(UP_WITHIN, || cluster.ports.iter().all(is_up).then_some(()))
             .ok_or("a redis-server does not answer")?;
@@ -91,8 +98,11 @@ impl Cluster for RedisCluster<'_> {
         let client = ClusterClient::builder(urls)
             .connection_timeout(CLIENT_TIMEOUT)
             .response_timeout(CLIENT_TIMEOUT)
+            // Of one attempt: the library's own retries come on top.
+            .overall_response_timeout(None)
             .build()?;
-        let cache = RedisCache(client.get_connection()?);
+        let connection = self.runtime.block_on(client.get_async_connection())?;
+        let cache = RedisCache { handle: self.runtime.handle().clone(), connection };
         Ok(Box::new(Aside::new(cache, self.database.connect()?)))
     }
 
@@ -107,19 +117,22 @@ impl Cluster for RedisCluster<'_> {
     }
 }
 
-struct RedisCache(ClusterConnection);
+struct RedisCache {
+    handle: Handle,
+    connection: ClusterConnection,
+}
 
 impl Cache for RedisCache {
     fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.0.get(key)?)
+        Ok(self.handle.block_on(self.connection.get(key))?)
     }
 
     fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
-        Ok(self.0.set::<_, _, ()>(key, value)?)
+        Ok(self.handle.block_on(self.connection.set::<_, _, ()>(key, value))?)
     }
 
     fn delete(&mut self, key: &str) -> Result<(), Failure> {
-        Ok(self.0.del::<_, ()>(key)?)
+        Ok(self.handle.block_on(self.connection.del::<_, ()>(key))?)
     }
 }
 

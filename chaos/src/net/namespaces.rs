@@ -14,7 +14,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use standin_loadgen::faults::{Network, enter};
@@ -29,6 +29,9 @@ const NFT: Tool = Tool { program: "nft", package: "nftables" };
 pub(crate) struct Namespaces {
     bridge: Network,
     nodes: BTreeMap<Node, Network>,
+    /// What each namespace was told last (`None`: the bridge's): telling takes time, in which a
+    /// fault would come about bit by bit.
+    told: Mutex<BTreeMap<Option<Node>, String>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +82,7 @@ impl Namespaces {
                 format!("addr add {address}/24 dev eth0\nlink set lo up\nlink set eth0 up\n");
             run(IP, &["-batch", "-"], network, &text)?;
         }
-        Ok(Self { bridge, nodes })
+        Ok(Self { bridge, nodes, told: Mutex::default() })
     }
 
     /// That of a node.
@@ -89,10 +92,19 @@ impl Namespaces {
 
     /// Replaces all rules by those of these impairments.
     pub(super) fn impair(&self, impairments: &[Impairment]) -> Result<(), NetError> {
-        for (node, network) in &self.nodes {
-            run(NFT, &["-f", "-"], network, &rules::of_node(*node, impairments))?;
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|(node, network)| (Some(*node), network, rules::of_node(*node, impairments)));
+        let bridge = (None, &self.bridge, rules::of_bridge(impairments));
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (whom, network, text) in nodes.chain([bridge]) {
+            if told.get(&whom) != Some(&text) {
+                run(NFT, &["-f", "-"], network, &text)?;
+                told.insert(whom, text);
+            }
         }
-        run(NFT, &["-f", "-"], &self.bridge, &rules::of_bridge(impairments))
+        Ok(())
     }
 }
 

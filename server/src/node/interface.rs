@@ -51,7 +51,8 @@ pub struct Aimed {
 pub struct Lease {
     /// Until when, whatever else happens.
     pub until: Micros,
-    /// Nobody in the group hears the master: it goes on without, where the mode allows it.
+    /// Nobody in the group hears the master: it goes on without, where the mode allows it, and
+    /// also until then: the others' word of it is good for as long as a lease would be.
     pub orphan: bool,
 }
 

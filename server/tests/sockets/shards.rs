@@ -143,7 +143,10 @@ on_both_loops! {
     }
 
     fn a_peer_that_talks_nonsense_is_hung_up_on(io) {
-        let cluster = Cluster::one(io, |_| {});
+        let cluster = Cluster::one(io, |config| {
+            // A peer that the master holds for online is tried again after this.
+            config.timings.failover_hold = std::time::Duration::from_millis(20);
+        });
         seed_rows(&cluster, 40);
         let peer = TcpListener::bind(cluster.config.servers[1].address).unwrap();
         let (links, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

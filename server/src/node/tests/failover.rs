@@ -75,7 +75,7 @@ fn c15_without_a_verdict_a_write_waits_and_is_then_refused() {
 #[test]
 fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     let mut s = Script::new();
-    s.lease(Micros(0), true);
+    s.lease(Micros::NEVER, true);
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();

@@ -80,7 +80,7 @@ fn an_orphan_goes_on_only_where_the_mode_allows_it() {
         let mut s = Script::with(|config| config.mode = mode);
         let key = s.key_of(OWN);
         s.fill(&key, b"v0");
-        s.lease(Micros(0), true);
+        s.lease(Micros::NEVER, true);
         assert_eq!(s.get(&key).is_some(), goes_on, "{mode:?}");
     }
 }
@@ -254,7 +254,7 @@ fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
     net.origin.insert(k.clone(), b"v0".to_vec());
     net.get(0, &k);
     for server in 0..3 {
-        net.lease(server, Micros(0), true);
+        net.lease(server, Micros::NEVER, true);
     }
     net.cut(0, 1);
     net.cut(0, 2);
@@ -274,7 +274,7 @@ fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
 fn what_can_not_be_written_down_for_an_owner_is_not_written() {
     let mut net = Net::new(2, |config| config.log_keys_max = 0);
     let k = net.key(0, 0);
-    net.lease(1, Micros(0), true);
+    net.lease(1, Micros::NEVER, true);
     net.cut(0, 1);
     let write = net.put(1, &k, b"v1");
     net.advance(SECOND);
