@@ -16,6 +16,15 @@ pub struct ConnId {
     pub conn: u64,
 }
 
+/// Who sends a request, by its HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// Another server of the cluster.
+    pub is_peer: bool,
+    /// Together with the request's id it names a request; 0: it can't be told apart.
+    pub client_id: u64,
+}
+
 /// The time of a wake-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {

@@ -230,7 +230,7 @@ impl Core {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
-            let is_peer = conn.is_peer();
+            let caller = conn.caller();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
             let strays = shard != own && has_key(header.opcode) && !self.stopping;
@@ -244,7 +244,7 @@ impl Core {
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             let may_wait = conn.in_flight < in_flight_max;
             let output = &mut conn.output;
-            let done = self.node.serve(now, id, &frame, place, may_wait, is_peer, output);
+            let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
@@ -297,8 +297,8 @@ impl Core {
             {
                 self.node.counters.strayed += 1;
                 conn.in_flight += 1;
-                let (is_peer, conn) = (conn.is_peer(), key.data().as_ffi());
-                let message = Message::Stray { shard: self.context.shard, conn, is_peer, frame };
+                let (caller, conn) = (conn.caller(), key.data().as_ffi());
+                let message = Message::Stray { shard: self.context.shard, conn, caller, frame };
                 self.context.mailboxes.post(shard, message);
             }
             Some(_) => {
