@@ -14,12 +14,12 @@ use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
-use standin_server::origin::{Done, Origin};
+use standin_server::origin::{Done, Embedded as _, Health, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
 use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
-use standin_server::shard::mailbox::{Mailboxes, Message};
+use standin_server::shard::mailbox::{Mailbox, Mailboxes, Message};
 use standin_server::stats::StatsHub;
 
 use super::World;
@@ -115,12 +115,12 @@ impl Process {
             cluster: Arc::clone(config),
             topology: Arc::clone(&cluster.topology),
             key: None,
+            challenges: Challenges::new([7; 32]),
             connections: Arc::default(),
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
             origin: Origin::embedded(gate.clone()),
             control: control.clone(),
-            challenges: Challenges::new([0; 32]),
             link: LinkConfig {
                 connect_timeout: timings.connect_timeout,
                 silence_max: timings.forward_timeout,
@@ -157,10 +157,6 @@ impl Process {
         }
     }
 
-    fn tell_all(&self, message: impl Fn() -> Message) {
-        self.mailboxes.0.iter().for_each(|mailbox| mailbox.post(message()));
-    }
-
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.shards.iter().all(|shard| shard.core.node.in_flight() == 0)
@@ -194,6 +190,9 @@ impl World {
 
     /// Adds what a process has counted to the server's sum.
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
+        for (name, value) in process.agent.counters.named() {
+            *self.counted.entry(format!("agent {name}")).or_default() += value;
+        }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
             for (sum, value) in counted.iter_mut().zip(shard.core.node.counters.values()) {
@@ -391,7 +390,8 @@ impl World {
     pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         let now = self.servers[server].clock.local(self.time);
-        process.agent.handle(now, Input::Tick);
+        let is_down = process.gate.health() != Health::Up;
+        process.agent.handle(now, Input::OriginDown(is_down));
         if let Some(datagram) = datagram {
             process.agent.handle(now, Input::Datagram(datagram));
         }
@@ -403,19 +403,29 @@ impl World {
                 Output::Send { to, datagram } => {
                     let to = match to {
                         SENDER_MASTER => self.master_seen_by(Host::Server(server)),
-                        other => Host::Server(usize::from(other)),
+                        other => Host::Server(other.into()),
                     };
                     let from = (Host::Server(server), address(Host::Server(server)));
                     let bytes = datagram.to_bytes(None);
                     self.net.datagram(&mut self.queue, self.time, from, to, bytes);
                 }
-                Output::Map(map) => process.tell_all(|| Message::Map(Arc::clone(&map))),
-                Output::Lease(lease) => process.tell_all(|| Message::Lease(lease)),
-                Output::Verdict { server, state } => {
-                    process.tell_all(|| Message::Verdict { server, state });
+                Output::Lease(lease) => {
+                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
+                    process.mailboxes.0.iter().for_each(post);
                 }
                 Output::AskProbe { nonce, server } => {
                     process.mailboxes.post(0, Message::AskProbe { nonce, server });
+                }
+                Output::Map(map) => {
+                    let post = |mailbox: &Mailbox| {
+                        mailbox.post(Message::Map(Arc::clone(&map)));
+                    };
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::Verdict { server, state } => {
+                    for mailbox in &*process.mailboxes.0 {
+                        mailbox.post(Message::Verdict { server, state });
+                    }
                 }
                 Output::Left => self.stop_shards(&mut process),
             }
