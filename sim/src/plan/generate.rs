@@ -77,6 +77,30 @@ fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
         };
         let what = fault(random, setup, kind);
         entries.push(Entry { at, what });
+        if random.percent(60) {
+            around_its_end(random, setup, Entry { at, what }, entries);
+        }
+    }
+}
+
+/// What is wrong when a fault ends is often right again a moment later: a key is written
+/// while it lasts, and read when it ends.
+fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mut Vec<Entry>) {
+    let Some(lasts) = fault.what.lasts() else { return };
+    let end = (fault.at + lasts).min(setup.quiet_at);
+    let key = random.index(setup.keys);
+    let mut act = |random: &mut Random, act, at: Time| {
+        let client = random.index(setup.clients);
+        let at = at.clamp(BEGINS, setup.quiet_at - 1);
+        entries.push(Entry { at, what: What::Act { client, key, act } });
+    };
+    let early = fault.at.saturating_sub(random.below(50 * MS));
+    act(random, Act::Get, early);
+    let before = random.between(MS, lasts.max(2 * MS));
+    act(random, Act::Put, end.saturating_sub(before));
+    for _ in 0..random.between(3, 10) {
+        let at = end + random.below(24 * MS);
+        act(random, Act::Get, at.saturating_sub(12 * MS));
     }
 }
 
