@@ -35,6 +35,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         keys,
         origin_concurrency: 4 + random.index(5),
         log_keys_max: if random.percent(30) { 1 } else { 64 },
+        lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },
         missing: None,
         quiet_at: BEGINS + length,
@@ -186,8 +187,8 @@ fn pair(random: &mut Random, hosts: &[Host]) -> (Host, Host) {
 fn length(random: &mut Random) -> Time {
     match random.below(10) {
         0..=2 => random.between(1, 150) * MS,
-        3..=6 => random.between(100, 1_500) * MS,
-        7 | 8 => random.between(1_000, 3_500) * MS,
+        3..=5 => random.between(100, 1_500) * MS,
+        6..=8 => random.between(1_000, 3_500) * MS,
         _ => random.between(3_000, 6_000) * MS,
     }
 }
