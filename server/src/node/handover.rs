@@ -102,12 +102,17 @@ impl Node {
     fn close_handover(&mut self, at: usize) {
         let Handover { server, epoch, .. } = self.handovers[at];
         let shards = self.topology.servers[usize::from(server)].shards;
+        // An incarnation that no map knows yet does not know what the one before it wrote.
+        let known_since = match self.known_since == MapEpoch::default() {
+            true => epoch,
+            false => self.known_since,
+        };
         let overflowed = self.unsettled.overflowed(server);
         for shard in 0..shards {
             let of_shard = |partition: &u32| self.topology.shard(server, *partition) == shard;
             let handback = Handback {
                 epoch: epoch.to_u64(),
-                complete_since: self.known_since.to_u64(),
+                complete_since: known_since.to_u64(),
                 overflowed: overflowed.iter().copied().filter(of_shard).collect(),
             };
             let header = RequestHeader {

@@ -23,12 +23,6 @@ use crate::plan::{Mode, Setup};
 use bounds::Lost;
 use hops::Hops;
 
-/// The lease, as configured by default.
-const LEASE: Time = 2_000 * MS;
-/// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a change
-/// takes.
-pub(crate) const BOUND: Time = LEASE * 121 / 100 + 100 * MS;
-
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked {
@@ -43,6 +37,9 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Checker {
     mode: Mode,
+    /// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a
+    /// change takes.
+    bound: Time,
     ttl: Time,
     asked: BTreeMap<Value, Asked>,
     /// By key: at which time the highest acknowledged position rose, to what, by whom.
@@ -80,6 +77,7 @@ impl Checker {
         }
         Self {
             mode: setup.mode,
+            bound: setup.lease * 121 / 100 + 100 * MS,
             ttl: setup.ttl_s * 1_000_000,
             asked: BTreeMap::new(),
             acknowledged: vec![Vec::new(); setup.keys],
@@ -192,8 +190,9 @@ impl Checker {
             // A key's group is that of its home.
             Mode::Available => {
                 let group = self.group_of[asked.key % self.group_of.len()];
-                let lost = self.lost.overlaps(group, asked.at.saturating_sub(2 * BOUND), asked.at);
-                if lost { self.ttl + 2 * BOUND } else { BOUND }
+                let lost =
+                    self.lost.overlaps(group, asked.at.saturating_sub(2 * self.bound), asked.at);
+                if lost { self.ttl + 2 * self.bound } else { self.bound }
             }
         };
         let Some((at, needed, writer)) = self.needed(asked.key, asked.at.saturating_sub(bound))

@@ -77,6 +77,8 @@ pub(crate) struct Setup {
     pub(crate) origin_concurrency: usize,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
+    /// Length of leases; what follows from it follows.
+    pub(crate) lease: Time,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
     /// A rule that is left out.

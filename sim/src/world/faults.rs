@@ -80,6 +80,7 @@ impl World {
                     self.end_master(0);
                     if forgets {
                         self.masters[0].disk = None;
+                        self.has_forgotten = true;
                     }
                 }
                 false if self.masters[0].process.is_none() => self.start_master(0),

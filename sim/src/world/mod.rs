@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) masters: Vec<MasterHost>,
     pub(crate) checker: Checker,
     phase: Phase,
+    /// The master's state file was lost.
+    has_forgotten: bool,
     /// Servers whose machine has no power.
     dark: Vec<bool>,
     /// Hosts that take the second master for the master, and how often they were told to.
@@ -160,6 +162,7 @@ impl World {
             origin: Origin::new(seed, setup.keys, setup.servers()),
             checker: Checker::new(&setup, plan.entries.len()),
             phase: Phase::Disturbed,
+            has_forgotten: false,
             dark: vec![false; setup.servers()],
             other_master: [0; crate::plan::HOSTS],
             next_id: u32::try_from(plan.entries.len()).unwrap_or(0) + 1,
