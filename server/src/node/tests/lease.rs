@@ -2,7 +2,7 @@
 
 use super::net::Net;
 use super::*;
-use ServerState::{Leaving, Offline, Online, Returning, Waiting};
+use ServerState::{Leaving, Offline, Returning, Waiting};
 
 fn strict(config: &mut NodeConfig) {
     config.mode = Mode::Strict;
