@@ -41,6 +41,7 @@ pub(crate) const ALL: &[Scenario] = &[
     data::UNKNOWN_OUTCOME,
     data::SECOND_FAILOVER,
     control::LOST_ANNOUNCEMENT,
+    control::REORDERED_ANNOUNCEMENT,
     control::MASTER_RESTART,
     control::TWO_MASTERS,
     control::REPLAY,

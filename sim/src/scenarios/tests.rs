@@ -51,6 +51,7 @@ scenarios! {
     s07_unknown_outcome
     s08_second_failover
     s09_lost_announcement
+    s09_reordered_announcement
     s10_master_restart
     s11_two_masters
     s12_replay

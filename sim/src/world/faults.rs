@@ -110,6 +110,8 @@ impl World {
                 false => remove(&mut self.origin.late, (percent, by_max)),
             },
             What::OtherMaster { host, .. } => {
+                // A client may keep the word of a master that is gone.
+                self.has_forgotten = true;
                 if begins && self.masters[1].process.is_none() {
                     self.masters[1].disk = self.masters[0].disk.clone();
                     self.start_master(1);
