@@ -236,6 +236,13 @@ impl Fault {
         }
     }
 
+    /// Load before the steady state is measured. Where the database's load is judged, servers
+    /// must have had time to learn what theirs is, and to forget the warm-up.
+    pub(crate) fn settles(self) -> Duration {
+        let is_judged = self.targets(Duration::ZERO).origin_peak.is_some();
+        Duration::from_secs(if is_judged { 18 } else { 3 })
+    }
+
     /// What is done. `lasts`: the length of faults that have none of their own.
     pub(crate) fn script(self, lasts: Option<Duration>) -> Script {
         use Step::{Do, UntilOnline, Wait};

@@ -53,7 +53,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t = ModeArg::Available)]
     mode: ModeArg,
     /// Requests per second, on a fixed schedule, 95 % reads.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Seed of keys and ports.
     #[arg(long, default_value_t = 1)]

@@ -42,8 +42,7 @@ const VALUE_BYTES: u32 = 100;
 pub(crate) const WORKERS: u32 = 8;
 const WARM_DEPTH: u32 = 8;
 
-/// Load before the steady state is measured, and while it is.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Load while the steady state is measured.
 const STEADY: Duration = Duration::from_secs(5);
 /// Load after the fault.
 const AFTERMATH: Duration = Duration::from_secs(10);
@@ -173,7 +172,7 @@ pub(crate) fn play(
         problems: Vec::new(),
         down: Vec::new(),
     };
-    stage.wait(SETTLE)?;
+    stage.wait(fault.settles())?;
     let steady = Micros::boottime();
     stage.wait(STEADY)?;
     let script = fault.script(settings.lasts);

@@ -185,7 +185,11 @@ impl Node {
         let Batch { shard, keys } = batch;
         let Some(first) = keys.first() else { return };
         let (peer, shard, header, key) = match via {
-            None => (server, shard, RequestHeader::new(Opcode::Settle, 0, 0), &[][..]),
+            None => {
+                let mut header = RequestHeader::new(Opcode::Settle, 0, 0);
+                header.cas_version = handover.map_or(0, MapEpoch::to_u64);
+                (server, shard, header, &[][..])
+            }
             // Whoever passes it on finds the owner by one of the keys.
             Some(via) => {
                 let (keyspace, key) = first.name.split_first().unwrap_or((&0, &[]));

@@ -10,11 +10,12 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 use standin_protocol::frame::{Request, Status, request_flags};
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys};
-use standin_protocol::hash::key_hash;
+use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 
 use super::reply::Answer;
+use super::serving::Serving;
 use super::{Aimed, ConnId, Node, Now};
 
 /// One shard's word that it has told all it wrote.
@@ -83,14 +84,17 @@ pub(super) fn sender(server: u16, shard: u16) -> u64 {
 
 impl Node {
     /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
-    /// them. Whoever owns their partitions by now.
-    pub(super) fn settle(&mut self, now: Now, value: &[u8]) -> Answer {
+    /// them. Whoever owns their partitions by now; but only who owns them under a lease can say
+    /// that they are settled, unless it is a return for which they are handed over: the owner
+    /// may have changed, and another may have filled its cache with what was there before.
+    pub(super) fn settle(&mut self, now: Now, value: &[u8], is_handover: bool) -> Answer {
         let Ok(Keys { keys }) = Keys::from_bytes(value) else {
             return Answer::text(Status::Malformed, "not the keys of a SETTLE");
         };
         if keys.len() > KEYS_MAX {
             return Answer::text(Status::Malformed, "too many keys in one SETTLE");
         }
+        let mut is_owner = true;
         for written in keys {
             let hash = key_hash(written.keyspace, &written.key);
             match written.is_open {
@@ -99,8 +103,13 @@ impl Node {
             }
             self.store.remove(written.keyspace, &written.key);
             self.counters.keys_settled += 1;
+            let partition = partition_of(hash, self.topology.partitions);
+            is_owner &= self.partitions[partition as usize].serving == Serving::Cached;
         }
-        Answer::status(Status::Ok)
+        match is_owner || is_handover {
+            true => Answer::status(Status::Ok),
+            false => Answer::status(Status::NotOwner),
+        }
     }
 
     /// A SETTLE for this server, or to be passed on to the owner of its key (RELAY).
@@ -114,7 +123,7 @@ impl Node {
         let header = request.header;
         let serving = self.partitions[place.partition as usize].serving;
         if header.flags & request_flags::RELAY == 0 || serving.is_own() {
-            return Some(self.settle(now, request.value));
+            return Some(self.settle(now, request.value, header.cas_version != 0));
         }
         // Tried even if the owner could not be reached a moment ago: somebody waits for it.
         let Some(owner) = serving.other() else {

@@ -118,7 +118,9 @@ impl Node {
             Serving::Cached => Permission::Begin,
             Serving::Through => Permission::Wait,
             Serving::Waiting if may_log => Permission::Begin,
-            Serving::Unowned if may_log && self.has_waited(now, key) => Permission::Begin,
+            Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
+                Permission::Begin
+            }
             Serving::Waiting | Serving::Unowned => Permission::Wait,
             Serving::Forward(_) => Permission::Elsewhere,
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
