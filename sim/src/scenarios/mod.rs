@@ -4,12 +4,14 @@
 //! ```text
 //! data.rs      a stale value, or a lost one: the checker sees it
 //! control.rs   who is online, and who says so
+//! found.rs     what random runs have found
 //! load.rs      too much work: too many hops, too many calls to the origin
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
 
 mod control;
 mod data;
+mod found;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ pub(crate) const ALL: &[Scenario] = &[
     load::RETURN_STAMPEDE,
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
+    found::NEW_INCARNATION,
 ];
 
 /// The schedule of that name.

@@ -62,4 +62,5 @@ scenarios! {
     s17_return_stampede
     s18_forwarding_loop
     s19_node_loss_stampede
+    f01_new_incarnation_remembers_nothing
 }

@@ -219,7 +219,9 @@ impl World {
             first += size;
             let reaches = |server: usize| {
                 let host = Host::Server(server);
-                !self.net.is_cut(host, master) && !self.net.is_cut(master, host)
+                self.servers[server].process.is_some()
+                    && !self.net.is_cut(host, master)
+                    && !self.net.is_cut(master, host)
             };
             is_down || !members.into_iter().any(reaches)
         };

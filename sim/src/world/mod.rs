@@ -10,6 +10,7 @@
 
 mod calls;
 mod client;
+mod control;
 pub(crate) use client::flags;
 pub(crate) mod cluster;
 mod events;
