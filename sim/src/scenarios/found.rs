@@ -6,10 +6,11 @@ use crate::plan::{Act, Entry, Host, Plan, What, script};
 
 const B: Host = Host::Server(1);
 
-fn plan(servers: usize, keys: usize, entries: &[(Time, What)]) -> Plan {
+fn plan(seed: u64, servers: usize, keys: usize, entries: &[(Time, What)]) -> Plan {
     let mut plan = script(servers).with(|setup| setup.keys = keys).plan();
     plan.entries = entries.iter().map(|(at, what)| Entry { at: *at, what: *what }).collect();
     plan.setup.quiet_at = 9_400_000;
+    plan.seed = seed;
     plan
 }
 
@@ -26,6 +27,7 @@ pub(super) const NEW_INCARNATION: Scenario = Scenario {
         let noise = What::Noise { loss: 40, twice: 5, late_max: 55_000, lasts: 3_390_000 };
         let rate = |server, rate_ppm| What::ClockRate { host: Host::Server(server), rate_ppm };
         plan(
+            1_024,
             3,
             5,
             &[
