@@ -100,7 +100,7 @@ fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
     };
     let (outcome, result) = scenario.run(arguments.seed.unwrap_or(1), arguments.mutant);
     if arguments.trace {
-        outcome.lines.iter().for_each(|line| println!("{line}"));
+        print(&outcome.lines);
     }
     match result {
         Ok(()) => {
@@ -117,9 +117,7 @@ fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
 fn one(seed: u64, arguments: &Arguments, options: &Options) -> ExitCode {
     let plan = plan_of(seed, options);
     let outcome = guarded(&plan, arguments.trace);
-    for line in &outcome.lines {
-        println!("{line}");
-    }
+    print(&outcome.lines);
     let seconds = outcome.time as f64 / S as f64;
     println!(
         "seed {seed}: {seconds:.1} s simulated, {} events, hash {:016x}",
@@ -202,6 +200,17 @@ fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) 
     println!("what happened:");
     for line in &outcome.lines {
         println!("  {line}");
+    }
+}
+
+/// Whoever reads may have seen enough.
+fn print(lines: &[String]) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    for line in lines {
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 mod bounds;
 mod hops;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
@@ -48,6 +48,7 @@ pub(crate) struct Checker {
     current_from: Value,
     group_of: Vec<usize>,
     lost: Lost,
+    executed: BTreeSet<Value>,
     pub(crate) hops: Hops,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
@@ -67,6 +68,8 @@ pub(crate) struct Counts {
     pub(crate) stale_within_bound: u64,
     /// Writes that were carried out (again) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
+    /// Writes that were carried out more than once, each time.
+    pub(crate) executed_twice: u64,
 }
 
 impl Checker {
@@ -84,6 +87,7 @@ impl Checker {
             current_from: Value::MAX,
             group_of,
             lost: Lost::new(setup.groups.len()),
+            executed: BTreeSet::new(),
             hops: Hops::default(),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
@@ -177,6 +181,7 @@ impl Checker {
     pub(crate) fn executed(&mut self, key: usize, id: Value) {
         let was_acknowledged = self.acknowledged[key].iter().any(|(.., writer)| *writer == id);
         self.counts.executed_after_ack += u64::from(was_acknowledged);
+        self.counts.executed_twice += u64::from(!self.executed.insert(id));
     }
 
     /// Whether what was read is not older than it may be.

@@ -37,6 +37,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },
+        reads_at_the_end: true,
         missing: None,
         quiet_at: BEGINS + length,
     }
@@ -105,7 +106,8 @@ fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mu
     }
 }
 
-const KINDS: u64 = 33;
+/// Two masters at once are not among them: what one grants the other can't wait for.
+const KINDS: u64 = 32;
 
 fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
     let lasts = length(random);
@@ -171,7 +173,6 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             let (from, to) = pair(random, &hosts);
             What::Mute { from, to, lasts }
         }
-        32 => What::OtherMaster { host: any(random), lasts },
         28 => What::Pause { host: any(random), lasts },
         _ => What::Replay { from: any(random), lasts },
     }

@@ -81,6 +81,8 @@ pub(crate) struct Setup {
     pub(crate) lease: Time,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
+    /// When all is at rest every client reads every key.
+    pub(crate) reads_at_the_end: bool,
     /// A rule that is left out.
     pub(crate) missing: Option<Rule>,
     /// Until then things may go wrong; then all must come to rest.

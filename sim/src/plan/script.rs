@@ -22,6 +22,7 @@ pub(crate) fn script(servers: usize) -> Script {
         log_keys_max: 64,
         lease: 2 * S,
         ttl_s: 60,
+        reads_at_the_end: true,
         missing: None,
         quiet_at: BEGINS,
     };

@@ -110,6 +110,8 @@ impl World {
                 false => remove(&mut self.origin.late, (percent, by_max)),
             },
             What::OtherMaster { host, .. } => {
+                // A client may keep the word of a master that is gone.
+                self.has_forgotten = true;
                 if begins && self.masters[1].process.is_none() {
                     self.masters[1].disk = self.masters[0].disk.clone();
                     self.start_master(1);
@@ -217,7 +219,9 @@ impl World {
             first += size;
             let reaches = |server: usize| {
                 let host = Host::Server(server);
-                !self.net.is_cut(host, master) && !self.net.is_cut(master, host)
+                self.servers[server].process.is_some()
+                    && !self.net.is_cut(host, master)
+                    && !self.net.is_cut(master, host)
             };
             is_down || !members.into_iter().any(reaches)
         };

@@ -10,6 +10,7 @@
 
 mod calls;
 mod client;
+mod control;
 pub(crate) use client::flags;
 pub(crate) mod cluster;
 mod events;
@@ -58,7 +59,7 @@ pub(crate) struct World {
     pub(crate) masters: Vec<MasterHost>,
     pub(crate) checker: Checker,
     phase: Phase,
-    /// The master's state file was lost.
+    /// The master's state file was lost, or there was a second master.
     has_forgotten: bool,
     /// Servers whose machine has no power.
     dark: Vec<bool>,
@@ -469,6 +470,7 @@ impl World {
         add("sim unknown", counts.unknown);
         add("sim stale_within_bound", counts.stale_within_bound);
         add("sim executed_after_ack", counts.executed_after_ack);
+        add("sim executed_twice", counts.executed_twice);
         add("sim datagrams_lost", self.net.lost);
         add("sim late_commits", self.origin.late_commits);
     }

@@ -53,6 +53,10 @@ impl World {
                     STEP
                 }
             },
+            Phase::Resting if !self.setup.reads_at_the_end => {
+                self.phase = Phase::Over;
+                return;
+            }
             Phase::Resting => self.read_all(1),
             Phase::Reading { round: 1 } => self.read_all(2),
             Phase::Reading { .. } => {

@@ -8,22 +8,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::control::{Datagram, SENDER_MASTER};
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_server::control::ControlHandle;
-use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
+use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
-use standin_server::origin::{Done, Embedded as _, Health, Origin};
+use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
 use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
-use standin_server::shard::mailbox::{Mailbox, Mailboxes, Message};
+use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::stats::StatsHub;
 
 use super::World;
-use super::cluster::{Cluster, address, host_at};
+use super::cluster::{Cluster, host_at};
 use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
 use crate::clock::{Clock, Time};
@@ -48,12 +47,12 @@ pub(crate) struct Process {
     pub(crate) agent: Agent,
     pub(crate) control: ControlHandle,
     pub(crate) control_pace: Pace,
-    control_inbox: VecDeque<Input>,
+    pub(super) control_inbox: VecDeque<Input>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) gate: Arc<Gate>,
     /// It was asked to stop.
     pub(crate) is_leaving: bool,
-    leaves_by: Option<Time>,
+    pub(super) leaves_by: Option<Time>,
     /// The shards were told to end: not later than then.
     pub(crate) ends_by: Option<Time>,
 }
@@ -360,7 +359,7 @@ impl World {
     }
 
     /// What a turn has left for others: calls to the origin, mail, word for the agent.
-    fn after_turn(&mut self, process: &mut Process, server: usize) {
+    pub(super) fn after_turn(&mut self, process: &mut Process, server: usize) {
         for call in process.gate.take() {
             self.call_origin(server, call);
         }
@@ -383,87 +382,6 @@ impl World {
             pace.has_mail = true;
             let soon = 2 + mix(self.seed ^ self.time, actor.index()) % 30;
             self.queue.push(self.time + soon, Event::Mail(actor));
-        }
-    }
-
-    /// The control thread's turn.
-    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
-        let Some(mut process) = self.servers[server].process.take() else { return };
-        let now = self.servers[server].clock.local(self.time);
-        let is_down = process.gate.health() != Health::Up;
-        process.agent.handle(now, Input::OriginDown(is_down));
-        if let Some(datagram) = datagram {
-            process.agent.handle(now, Input::Datagram(datagram));
-        }
-        while let Some(input) = process.control_inbox.pop_front() {
-            process.agent.handle(now, input);
-        }
-        while let Some(output) = process.agent.poll() {
-            match output {
-                Output::Send { to, datagram } => {
-                    let to = match to {
-                        SENDER_MASTER => self.master_seen_by(Host::Server(server)),
-                        other => Host::Server(other.into()),
-                    };
-                    let from = (Host::Server(server), address(Host::Server(server)));
-                    let bytes = datagram.to_bytes(None);
-                    self.net.datagram(&mut self.queue, self.time, from, to, bytes);
-                }
-                Output::Lease(lease) => {
-                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
-                    process.mailboxes.0.iter().for_each(post);
-                }
-                Output::AskProbe { nonce, server } => {
-                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
-                }
-                Output::Map(map) => {
-                    let post = |mailbox: &Mailbox| {
-                        mailbox.post(Message::Map(Arc::clone(&map)));
-                    };
-                    process.mailboxes.0.iter().for_each(post);
-                }
-                Output::Verdict { server, state } => {
-                    for mailbox in &*process.mailboxes.0 {
-                        mailbox.post(Message::Verdict { server, state });
-                    }
-                }
-                Output::Left => self.stop_shards(&mut process),
-            }
-        }
-        // As the shell does if the master does not confirm.
-        if process.leaves_by.is_some_and(|by| self.time >= by) {
-            self.stop_shards(&mut process);
-        }
-        self.after_turn(&mut process, server);
-        let due = self.servers[server].clock.when(process.agent.next_deadline());
-        self.servers[server].process = Some(process);
-        self.wake(Actor::Control(server), due);
-    }
-
-    /// A server is asked to stop.
-    pub(crate) fn leave_server(&mut self, server: usize) {
-        let Some(mut process) = self.servers[server].process.take() else { return };
-        if !std::mem::replace(&mut process.is_leaving, true) {
-            process.control.leave();
-            process.leaves_by = Some(self.time + self.drain_us());
-            self.after_turn(&mut process, server);
-        }
-        self.servers[server].process = Some(process);
-    }
-
-    fn drain_us(&self) -> Time {
-        let drain = self.cluster.config.timings.drain_timeout;
-        u64::try_from(drain.as_micros()).unwrap_or(0)
-    }
-
-    /// Finish what is in flight, then end.
-    pub(crate) fn stop_shards(&mut self, process: &mut Process) {
-        if process.ends_by.is_some() {
-            return;
-        }
-        process.ends_by = Some(self.time + self.drain_us());
-        for mailbox in &*process.mailboxes.0 {
-            mailbox.post(Message::Stop);
         }
     }
 
