@@ -170,7 +170,10 @@ impl Node {
         if state.serving != Serving::Cached {
             return None;
         }
-        if state.generation != generation || !self.tokens.may_keep(token, now.mono) {
+        if state.generation != generation
+            || !self.tokens.may_keep(token, now.mono)
+            || self.home.is_closed(asks.partition, now.mono)
+        {
             self.counters.fills_refused += 1;
             return None;
         }

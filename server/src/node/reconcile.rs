@@ -5,7 +5,7 @@
 //! this was all (HANDBACK, one from each shard, for this very return, by an incarnation that
 //! was there before this server was gone, and not overflowed). Otherwise it drops the partition.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use standin_protocol::frame::{Request, Status, request_flags};
@@ -13,6 +13,7 @@ use standin_protocol::handback::{Handback, KEYS_MAX, Keys};
 use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
 
 use super::reply::Answer;
 use super::serving::Serving;
@@ -36,6 +37,9 @@ pub(super) struct Home {
     words: HashMap<(u16, u16), Word, ahash::RandomState>,
     /// Partitions of which some member could not remember all, since they were last owned.
     overflowed: BTreeSet<u32>,
+    /// Of these, which of the forgotten writes may still land is not known either: nothing is
+    /// kept until then.
+    closed: BTreeMap<u32, Micros>,
 }
 
 impl Home {
@@ -69,6 +73,11 @@ impl Home {
                 })
             })
         })
+    }
+
+    /// Whether a write that nobody remembers may still land in this partition.
+    pub(super) fn is_closed(&self, partition: u32, now: Micros) -> bool {
+        self.closed.get(&partition).is_some_and(|until| now < *until)
     }
 
     /// Whether a member could not remember all that it wrote in this partition.
@@ -137,7 +146,7 @@ impl Node {
     }
 
     /// HANDBACK: a member's shard has told of all keys that it wrote.
-    pub(super) fn hear_handback(&mut self, request: &Request<'_>) -> Answer {
+    pub(super) fn hear_handback(&mut self, now: Now, request: &Request<'_>) -> Answer {
         let Ok(handback) = Handback::from_bytes(request.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");
         };
@@ -148,8 +157,13 @@ impl Node {
         if sender >> 32 != 0 || shard >= shards {
             return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
         }
-        let known = handback.overflowed.into_iter().filter(|p| *p < self.topology.partitions);
-        self.home.overflowed.extend(known);
+        for partition in handback.overflowed {
+            if partition < self.topology.partitions {
+                self.home.overflowed.insert(partition);
+                let until = now.mono + self.config.ambiguity;
+                self.home.closed.insert(partition, until);
+            }
+        }
         let Handback { epoch, complete_since, .. } = handback;
         self.home.words.insert((server, shard), Word { epoch, complete_since });
         Answer::status(Status::Ok)

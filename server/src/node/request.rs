@@ -49,7 +49,7 @@ impl Node {
             Opcode::Settle | Opcode::Handback if !caller.is_peer => {
                 return Some(Answer::text(Status::NotSupported, "for servers only"));
             }
-            Opcode::Handback => return Some(self.hear_handback(request)),
+            Opcode::Handback => return Some(self.hear_handback(now, request)),
             Opcode::Settle => return self.serve_settle(now, conn, request, place),
             // The shell answers these: it knows the connection and the other shards.
             Opcode::Hello | Opcode::Stats => {
