@@ -30,7 +30,7 @@ impl Failover {
         let (Some(by_owner), Some(map)) = (self.may_begin(state, id), state.map_at(id)) else {
             return;
         };
-        let epoch = self.ownerships.epoch(map);
+        let epoch = if by_owner { self.ownerships.epoch(map) } else { state.servers[id].map };
         let by_orphan = self.is_orphan(state, id);
         if !by_owner {
             self.tally.note(Event::BegunUnowned);
@@ -76,10 +76,10 @@ impl Failover {
         let Write::Running(write) = state.writes[which] else { return };
         let serving = self.serving(state, write.server);
         let epoch = state.map_at(write.server).map(|map| self.ownerships.epoch(map));
-        let is_same = epoch == Some(write.epoch) && !write.is_disturbed;
+        let is_same = write.right == Right::Owner && epoch == Some(write.epoch);
         let commits = state.commits;
         if self.rules.has(Rule::FillTokens) {
-            let keeps = serving.is_cached() && is_same;
+            let keeps = serving.is_cached() && is_same && !write.is_disturbed;
             let value = if keeps { write.place } else { commits };
             state.servers[write.server].value = value;
         }

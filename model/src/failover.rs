@@ -56,7 +56,13 @@ impl Failover {
             Action::MasterCrash => state.master.is_down = true,
             Action::LateGrant(id) => self.late_grant(state, id),
             Action::Resume => self.resume(state),
-            Action::Learn(id, epoch) => self.learn(state, id, epoch),
+            Action::Learn(id, epoch) => {
+                self.learn(state, id, epoch);
+                // Others have older ones too; what is new comes from the master.
+                if epoch == state.published {
+                    self.hear(state, id);
+                }
+            }
             Action::Ack(id) => self.ack(state, id),
             Action::HandBack(id, epoch) => self.hand_back(state, id, epoch),
             Action::Crash(id) => self.crash(state, id),
@@ -75,17 +81,15 @@ impl Failover {
             Action::Abandon(write) => self.abandon(state, write),
             Action::Pay(id, owner) => self.pay(state, id, owner),
             Action::Gossip(from, to) => self.gossip(state, from, to),
-            Action::Heard(id) => state.servers[id].is_lost = false,
+            Action::Heard(id) => self.hear(state, id),
         }
         self.grant_all(state);
         self.normalise(state);
     }
 
     fn step(&self, state: &mut State) {
-        // Nobody hears the master: then only the lifetime bounds how old a value may be.
-        let is_heard = self.is_heard(state);
-        if self.rules.is_available() && is_heard {
-            for age in (1..state.acknowledged.len()).rev() {
+        if self.rules.is_available() {
+            for age in (1..=self.scope.stale_steps()).rev() {
                 state.acknowledged[age] = state.acknowledged[age].max(state.acknowledged[age - 1]);
             }
         }

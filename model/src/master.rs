@@ -44,8 +44,7 @@ impl Failover {
         let (server, status) = (&state.servers[id], state.newest().statuses[id]);
         let is_in = match status.state {
             ServerState::Online | ServerState::Returning | ServerState::Leaving => true,
-            ServerState::Waiting => !self.rules.has(Rule::NoGrantsWhileWaiting),
-            ServerState::Offline => false,
+            ServerState::Waiting | ServerState::Offline => false,
         };
         !state.master.is_down
             && server.is_up
@@ -60,11 +59,9 @@ impl Failover {
     pub(crate) fn grant_all(&self, state: &mut State) {
         for id in self.ids() {
             if self.may_grant(state, id) {
-                if state.newest().statuses[id].state != ServerState::Waiting {
-                    state.master.lease_ages[id] = 0;
-                }
+                state.master.lease_ages[id] = 0;
                 self.granted(state, id);
-                state.servers[id].is_lost = false;
+                self.hear(state, id);
             }
         }
     }

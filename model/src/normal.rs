@@ -45,6 +45,9 @@ impl Failover {
         ) {
             server.is_silent = false;
         }
+        if server.heard <= server.map {
+            server.heard = 0;
+        }
         if id == HOME {
             server.complete_since = 0;
         } else if server.complete_since != 0 && server.complete_since <= left {
@@ -121,7 +124,9 @@ impl Failover {
 /// Calls `visit` with every epoch in a state.
 fn each_epoch(state: &mut State, mut visit: impl FnMut(&mut u8)) {
     for server in &mut state.servers {
-        for epoch in [&mut server.map, &mut server.complete_since, &mut server.left] {
+        for epoch in
+            [&mut server.map, &mut server.heard, &mut server.complete_since, &mut server.left]
+        {
             visit(epoch);
         }
         visit(&mut server.returned);

@@ -4,7 +4,7 @@ use stateright::Property;
 
 use crate::failover::Failover;
 use crate::serving::Serving;
-use crate::state::{STALE_STEPS_MAX, State};
+use crate::state::State;
 
 /// No server answers with a value that is older than the mode allows.
 pub const FRESH: &str = "no read is older than the mode allows";
@@ -31,18 +31,30 @@ pub(crate) fn all(heals: bool) -> Vec<Property<Failover>> {
 /// The place that every read must have reached.
 fn floor(model: &Failover, state: &State) -> u8 {
     match model.rules.is_available() {
-        true => state.acknowledged[STALE_STEPS_MAX + 1],
+        true => state.acknowledged[model.scope.stale_steps()],
         false => state.acknowledged[0],
     }
 }
 
 fn is_fresh(model: &Failover, state: &State) -> bool {
-    let is_heard = model.is_heard(state);
     let floor = floor(model, state);
-    !is_heard
-        || model
-            .ids()
-            .all(|id| state.servers[id].value >= floor || !model.answers_from_cache(state, id))
+    model.ids().all(|id| {
+        state.servers[id].value >= floor
+            || !model.answers_from_cache(state, id)
+            || is_excused(model, state, id)
+    })
+}
+
+/// Whether only the lifetime of values bounds how old they may be: nobody hears the master, for
+/// all that this server can know.
+fn is_excused(model: &Failover, state: &State, id: usize) -> bool {
+    let server = &state.servers[id];
+    let mut others = model.others(id).filter(|other| state.servers[*other].is_up);
+    model.serving(state, id) == Serving::Orphan
+        && server.is_lost
+        && server.heard <= server.map
+        && !server.is_misled
+        && others.all(|other| server.lost_too[other] > 0)
 }
 
 fn has_one_owner(model: &Failover, state: &State) -> bool {

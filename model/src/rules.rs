@@ -38,8 +38,6 @@ rules! {
     LeaseCountsFromAsking = "lease-from-answer";
     /// A lease may be used only under a map as new as the one it was granted under.
     LeaseNeedsMap = "lease-without-map";
-    /// A server that does not answer gets no more leases.
-    NoGrantsWhileWaiting = "grants-while-waiting";
     /// An owner that does not answer is *waiting* until its lease is over.
     WaitForLease = "no-waiting";
     /// Nobody owns what a waiting server owned.
@@ -94,12 +92,14 @@ rules! {
     NextOwnerWrites = "any-member-writes";
     /// `available`: nobody begins a write while a server returns or leaves.
     NoWritesDuringReturn = "writes-during-return";
+    /// `available`: what was begun without an owner holds up the next map's acknowledgement.
+    UnownedWritesDrain = "unowned-writes-not-drained";
     /// `available`: what was begun without an owner is acknowledged only under a lease.
     UnownedAckUnderLease = "unowned-without-lease";
     /// `available`: an owner without a lease goes on only if all others have lost the master.
     OrphanNeedsOthers = "orphan-alone";
-    /// `available`: and only if it has lost the master itself.
-    OrphanHearsNobody = "orphan-hears-master";
+    /// `available`: and neither it nor those others know of a map newer than its own.
+    OrphanKnowsNothingNewer = "orphan-under-an-older-map";
     /// `available`: only a server whose port refuses connections needs no waiting for.
     KnownDeadRefuses = "silent-is-dead";
 }

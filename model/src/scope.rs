@@ -28,3 +28,11 @@ pub struct Scope {
     /// Whether the group gossips about the master (`available`): orphans.
     pub orphans: bool,
 }
+
+impl Scope {
+    /// Steps after which an acknowledged write must be seen in mode `available`: a lease.
+    #[must_use]
+    pub fn stale_steps(&self) -> usize {
+        usize::from(self.lease_steps)
+    }
+}

@@ -14,9 +14,6 @@ use crate::serving::Serving;
 use crate::state::{HOME, Map, NEVER, Right, Running, Server, State};
 use crate::tally::Event;
 
-/// Steps for which "I have lost the master" counts: two and a half renewal intervals.
-const LOST_TOO_STEPS: u8 = 2;
-
 impl Failover {
     /// A map reaches a server, by whatever way. It may be any that was ever published: a copy
     /// that was delayed, one from another server, or the newest.
@@ -59,7 +56,6 @@ impl Failover {
         let server = &mut state.servers[id];
         server.map = epoch;
         server.lost_too = Default::default();
-        server.is_lost = false;
         let is_named = new.statuses[id].boot == server.boot;
         if server.complete_since == 0 && (is_named || !self.rules.has(Rule::LogSinceNamed)) {
             server.complete_since = epoch;
@@ -96,12 +92,19 @@ impl Failover {
     }
 
     /// Whether nothing is left at this server that was begun under another owner than the one
-    /// in its map.
+    /// in its map, or, without an owner, under another map.
     pub(crate) fn is_drained(&self, state: &State, id: usize) -> bool {
         let Some(map) = state.map_at(id) else { return false };
-        let epoch = self.ownerships.epoch(map);
-        let is_outdated = |write: &Running| write.server == id && write.epoch != epoch;
-        !self.rules.has(Rule::Drain) || !state.running().any(is_outdated)
+        let owner_epoch = self.ownerships.epoch(map);
+        let is_outdated = |write: &Running| match write.right {
+            Right::Owner => write.epoch != owner_epoch,
+            Right::Released | Right::Lapsed => true,
+            Right::Unowned => {
+                write.epoch != state.servers[id].map && self.rules.has(Rule::UnownedWritesDrain)
+            }
+        };
+        let any = state.running().any(|write| write.server == id && is_outdated(write));
+        !any || !self.rules.has(Rule::Drain)
     }
 
     /// The return of the home that a member of its group may hand its log over for.
@@ -159,6 +162,7 @@ impl Failover {
         let server = &mut state.servers[id];
         server.is_up = true;
         server.boot += 1;
+        server.is_lost = self.rules.is_available();
     }
 
     /// A lease is granted now. The server *may* hold it from now on: that GRANT takes long, or
@@ -177,16 +181,28 @@ impl Failover {
         server.has_late_grant = false;
     }
 
-    /// A member says how it stands with the master; the map goes along.
+    /// Something of the master's arrives: it lives, and has published so much.
+    pub(crate) fn hear(&self, state: &mut State, id: usize) {
+        let newest = state.published;
+        let server = &mut state.servers[id];
+        server.is_lost = false;
+        if self.rules.is_available() {
+            server.heard = newest;
+        }
+    }
+
+    /// A member says how it stands with the master; the map goes along. Its word counts for two
+    /// and a half renewal intervals, less than a lease.
     pub(crate) fn gossip(&self, state: &mut State, from: usize, to: usize) {
         let (theirs, ours) = (state.servers[from].map, state.servers[to].map);
         if theirs > ours {
-            let is_lost = state.servers[to].is_lost;
             self.learn(state, to, theirs);
-            state.servers[to].is_lost = is_lost;
         }
-        let says_lost = state.servers[from].is_lost && theirs >= ours;
-        state.servers[to].lost_too[from] = if says_lost { LOST_TOO_STEPS } else { 0 };
+        let knows_newer = state.servers[from].heard > state.servers[to].map;
+        let is_believed = !knows_newer || !self.rules.has(Rule::OrphanKnowsNothingNewer);
+        let says_lost = state.servers[from].is_lost && theirs >= ours && is_believed;
+        state.servers[to].is_misled = says_lost && knows_newer;
+        state.servers[to].lost_too[from] = if says_lost { self.scope.lease_steps } else { 0 };
     }
 
     /// One step of time at a server.

@@ -74,14 +74,6 @@ impl Failover {
         left.is_some_and(|left| self.ownerships.epoch(left) == self.ownerships.epoch(map))
     }
 
-    /// Whether the master is heard by anybody.
-    pub(crate) fn is_heard(&self, state: &State) -> bool {
-        self.ids().any(|id| {
-            let server = &state.servers[id];
-            server.is_up && (!server.is_lost || self.has_lease(state, id))
-        })
-    }
-
     /// Whether a server without a lease may go on, because the others of its group are dead
     /// or have lost the master as well.
     #[must_use]
@@ -90,7 +82,7 @@ impl Failover {
         if !self.rules.is_available() || !server.is_up || self.has_lease(state, id) {
             return false;
         }
-        if !server.is_lost && self.rules.has(Rule::OrphanHearsNobody) {
+        if server.heard > server.map && self.rules.has(Rule::OrphanKnowsNothingNewer) {
             return false;
         }
         let needs_others = self.rules.has(Rule::OrphanNeedsOthers);

@@ -18,7 +18,7 @@ pub const LEASE_STEPS_MAX: usize = 3;
 pub const NEVER: u8 = 15;
 /// Writes in all.
 pub const WRITES_MAX: usize = 2;
-/// Steps after which an acknowledged write must be seen even in mode `available`.
+/// Steps after which an acknowledged write must be seen even in mode `available`, at most.
 pub const STALE_STEPS_MAX: usize = 2;
 /// The server that the key is usually processed by.
 pub const HOME: usize = 0;
@@ -87,6 +87,10 @@ pub struct Server {
     pub is_logged: bool,
     /// The master was not heard for half a lease.
     pub is_lost: bool,
+    /// The newest epoch that it has heard of, if its map is older.
+    pub heard: u8,
+    /// Mutant: it believed a member that knows of a newer map.
+    pub is_misled: bool,
     /// By member: steps for which its word that it has lost the master too still counts.
     pub lost_too: [u8; SERVERS_MAX],
 }
@@ -121,7 +125,7 @@ pub enum Right {
 pub struct Running {
     /// The server.
     pub server: usize,
-    /// The ownership epoch under which it was begun.
+    /// The ownership epoch under which it was begun; without an owner, the map's.
     pub epoch: u8,
     /// In what right it was begun, and what is left of it.
     pub right: Right,
@@ -162,7 +166,7 @@ pub struct State {
     /// The writes.
     pub writes: [Write; WRITES_MAX],
     /// By age in steps: the newest place of those acknowledged at least so long ago.
-    pub acknowledged: [u8; STALE_STEPS_MAX + 2],
+    pub acknowledged: [u8; STALE_STEPS_MAX + 1],
     /// What may still go wrong.
     pub budget: Budget,
 }
@@ -281,6 +285,8 @@ impl Server {
         }
         packer.put(u8::from(self.is_logged), 1);
         packer.put(u8::from(self.is_lost), 1);
+        packer.put(u8::from(self.is_misled), 1);
+        packer.put(self.heard, 4);
         for steps in self.lost_too {
             packer.put(steps, 2);
         }

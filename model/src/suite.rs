@@ -34,39 +34,70 @@ const THREE: Scope = Scope { servers: 3, ..TWO };
 
 /// Ends in seconds: for every change.
 pub const SMALL: &[Exploration] = &[
-    Exploration { name: "two failovers", scope: Scope { silences: 2, ..TWO } },
+    Exploration { name: "two failovers", scope: Scope { silences: 2, writes: 1, ..TWO } },
     Exploration {
-        name: "a failover, a crash, one write",
+        name: "a failover, a crash",
         scope: Scope { silences: 1, crashes: 1, writes: 1, ..TWO },
     },
     Exploration {
-        name: "a failover, the master restarts",
+        name: "a failover, M restarts",
         scope: Scope { silences: 1, master_restarts: 1, ..TWO },
     },
     Exploration {
-        name: "a failover, a server stops, one write",
+        name: "a failover, a server stops",
         scope: Scope { silences: 1, leaves: 1, writes: 1, ..TWO },
+    },
+    Exploration { name: "a failover, three servers", scope: Scope { silences: 1, ..THREE } },
+    Exploration {
+        name: "a failover, gossip, M restarts",
+        scope: Scope { silences: 1, master_restarts: 1, writes: 1, orphans: true, ..TWO },
     },
 ];
 
 /// Ends in minutes.
 pub const FULL: &[Exploration] = &[
-    Exploration { name: "three servers, a failover", scope: Scope { silences: 1, ..THREE } },
+    Exploration { name: "two failovers", scope: Scope { silences: 2, ..TWO } },
+    Exploration { name: "a failover, a crash", scope: Scope { silences: 1, crashes: 1, ..TWO } },
     Exploration {
-        name: "three servers, two failovers",
-        scope: Scope { silences: 2, writes: 1, ..THREE },
+        name: "a failover, a crash, M restarts",
+        scope: Scope { silences: 1, crashes: 1, master_restarts: 1, writes: 1, ..TWO },
     },
     Exploration {
-        name: "three servers, a failover and a crash",
+        name: "two failovers, M restarts",
+        scope: Scope { silences: 2, master_restarts: 1, writes: 1, ..TWO },
+    },
+    Exploration {
+        name: "two failovers, a server stops",
+        scope: Scope { silences: 2, leaves: 1, writes: 1, ..TWO },
+    },
+    Exploration {
+        name: "a failover, late announcements",
+        scope: Scope { silences: 1, delays: true, maps_max: 7, ..TWO },
+    },
+    Exploration {
+        name: "two failovers, leases of two steps",
+        scope: Scope { lease_steps: 2, silences: 2, ..TWO },
+    },
+    Exploration {
+        name: "a failover, a crash, gossip",
+        scope: Scope { silences: 1, crashes: 1, writes: 1, orphans: true, ..TWO },
+    },
+    Exploration {
+        name: "two failovers, gossip",
+        scope: Scope { silences: 2, writes: 1, orphans: true, ..TWO },
+    },
+    Exploration { name: "a failover, three servers", scope: Scope { silences: 1, ..THREE } },
+    Exploration {
+        name: "a failover, M restarts, three servers",
+        scope: Scope { silences: 1, master_restarts: 1, ..THREE },
+    },
+    Exploration {
+        name: "a failover, a crash, three servers",
         scope: Scope { silences: 1, crashes: 1, writes: 1, ..THREE },
     },
     Exploration {
-        name: "a failover, a crash, the master restarts",
-        scope: Scope { silences: 1, crashes: 1, master_restarts: 1, ..TWO },
-    },
-    Exploration {
-        name: "leases of two steps, two failovers",
-        scope: Scope { lease_steps: 2, silences: 2, ..TWO },
+        name: "two failovers, three servers",
+        scope: Scope { silences: 2, writes: 1, ..THREE },
     },
 ];
 
@@ -83,7 +114,6 @@ pub fn hunt(rule: Rule) -> (Mode, Scope) {
         | Rule::DriftMargin
         | Rule::LeaseCountsFromAsking
         | Rule::LeaseNeedsMap
-        | Rule::NoGrantsWhileWaiting
         | Rule::WaitForLease
         | Rule::UnownedWhileWaiting
         | Rule::ReturnNeedsAcks
@@ -109,8 +139,8 @@ pub fn hunt(rule: Rule) -> (Mode, Scope) {
         Rule::SettleAtLeasedOwner => (Strict, Scope { silences: 3, writes: 1, ..THREE }),
         Rule::NextOwnerWrites => (Available, Scope { silences: 1, writes: 1, ..THREE }),
         Rule::NoWritesDuringReturn | Rule::KnownDeadRefuses => (Available, one),
-        Rule::UnownedAckUnderLease => (Available, two),
+        Rule::UnownedAckUnderLease | Rule::UnownedWritesDrain => (Available, two),
         Rule::OrphanNeedsOthers => (Available, orphans),
-        Rule::OrphanHearsNobody => (Available, Scope { crashes: 1, ..orphans }),
+        Rule::OrphanKnowsNothingNewer => (Available, Scope { crashes: 1, ..orphans }),
     }
 }
