@@ -22,6 +22,8 @@ use crate::exchange::{KEYSPACE, VALUE_SQL};
 /// The line that says that the server caches from now on; its address follows.
 pub const READY: &str = "ready ";
 
+/// What every renewal is granted, in milliseconds.
+const LEASE_MS: u32 = 2_000;
 const NAME: &str = "bench";
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -92,6 +94,7 @@ pub fn serve(
     let server = Server::start(cluster, NAME)?;
     let epoch = MapEpoch { term: 1, counter: 1 };
     let mut is_ready = false;
+    let mut sequence = 1;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while !server.has_failed() {
         let (length, from) = match master.recv_from(&mut buffer) {
@@ -100,6 +103,18 @@ pub fn serve(
             Err(error) => return Err(error.into()),
         };
         let heard = Datagram::parse(&buffer[..length], None, Some(topology_id))?;
+        if heard.kind == Kind::Renew {
+            sequence += 1;
+            let grant = Datagram {
+                recipient: 0,
+                sequence,
+                epoch,
+                nonce: heard.nonce,
+                arg: LEASE_MS,
+                ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
+            };
+            master.send_to(&grant.to_bytes(None), from)?;
+        }
         match heard.kind {
             Kind::Renew if heard.epoch < epoch => {
                 let status = ServerStatus {
@@ -108,6 +123,7 @@ pub fn serve(
                     boot_id: heard.boot_id,
                 };
                 let announcement = Datagram {
+                    recipient: 0,
                     sequence: 1,
                     epoch,
                     arg: ServerState::Online as u32,

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
+//! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
 //!
 //! ring.rs            a small io_uring loop, shared by the driver and the echo
@@ -14,6 +15,7 @@
 //! cpu.rs             CPU time of threads, pinning
 //! report.rs          medians, table, JSON
 //! store/             measurements of the store alone
+//! peers/             clusters of peers and their clients, and what a node's death is to them
 //! ```
 
 pub mod cpu;
@@ -21,6 +23,7 @@ pub mod driver;
 pub mod echo;
 pub mod exchange;
 pub mod fixture;
+pub mod peers;
 pub mod report;
 pub mod ring;
 pub mod store;

@@ -11,7 +11,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use crate::config::ClientConfig;
-use crate::failover::{Choice, Failover};
+use crate::failover::{Choice, Failover, State};
 use crate::random::Random;
 
 /// Where a request goes.
@@ -46,6 +46,12 @@ impl Router {
     #[must_use]
     pub fn map(&self) -> &Arc<ClusterMap> {
         &self.map
+    }
+
+    /// Where a server's machine stands; `None`: the map has no such server.
+    #[must_use]
+    pub fn state(&self, server: u16) -> Option<State> {
+        self.machines.get(usize::from(server)).map(Failover::state)
     }
 
     /// The machine of a server.
@@ -106,7 +112,6 @@ mod tests {
     use standin_protocol::map::ServerStatus;
 
     use super::*;
-    use crate::failover::State;
     use crate::testing::topology;
 
     const NOW: Micros = Micros(5_000_000);

@@ -5,6 +5,7 @@ use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{
     FrameError, FrameLimits, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader,
 };
+use standin_protocol::handback::{Handback, Keys};
 use standin_protocol::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply};
 
 /// A stream of requests: a frame is exactly its bytes, a part of a frame is waited for,
@@ -44,11 +45,29 @@ fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) 
             assert_eq!(Request::parse(&frame[..cut], limits), Ok(None));
         }
     }
+    handback(request.header.opcode, request.value);
     assert!(request.header.ttl_s() <= 65_535 * 60);
     let mut header = request.header;
     header.set_ttl_s(request.header.ttl_s());
     assert_eq!(header.ttl_s(), request.header.ttl_s(), "a lifetime that was sent can be sent");
     rest
+}
+
+/// What servers tell each other of keys written elsewhere.
+fn handback(opcode: u8, value: &[u8]) {
+    match Opcode::from_wire(opcode) {
+        Some(Opcode::Settle) => {
+            if let Ok(keys) = Keys::from_bytes(value) {
+                assert_eq!(Keys::from_bytes(&keys.to_bytes()), Ok(keys));
+            }
+        }
+        Some(Opcode::Handback) => {
+            if let Ok(handback) = Handback::from_bytes(value) {
+                assert_eq!(Handback::from_bytes(&handback.to_bytes()), Ok(handback));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn request_error(error: FrameError, bytes: &[u8], limits: FrameLimits) {

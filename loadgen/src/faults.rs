@@ -7,12 +7,15 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use standin_protocol::time::Micros;
 
 /// Between two looks whether a process has ended.
@@ -29,6 +32,19 @@ pub struct SpawnError {
     error: io::Error,
 }
 
+/// A network namespace, as an open file. It is gone when nobody has it open and nobody is in it.
+pub type Network = Arc<OwnedFd>;
+
+/// Moves the calling thread into a network namespace: the sockets that it opens from now on,
+/// and the threads and processes that it starts, belong there.
+///
+/// # Errors
+/// Only root may.
+pub fn enter(network: &Network) -> io::Result<()> {
+    let kind = Some(LinkNameSpaceType::Network);
+    Ok(move_into_link_name_space(network.as_fd(), kind)?)
+}
+
 /// A child process. Dropping it kills it and waits for its end.
 ///
 /// The kernel ends it when the *thread* that started it ends, so start it on a thread that
@@ -39,6 +55,7 @@ pub struct Process {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
+    network: Option<Network>,
     child: Child,
     ended: Option<ExitStatus>,
 }
@@ -54,13 +71,27 @@ impl Process {
         arguments: Vec<OsString>,
         folder: &Path,
     ) -> Result<Self, SpawnError> {
+        Self::start_in(None, name, program, arguments, folder)
+    }
+
+    /// The same in a network namespace of its own, from which it sees nothing else.
+    ///
+    /// # Errors
+    /// [`SpawnError`].
+    pub fn start_in(
+        network: Option<Network>,
+        name: &str,
+        program: &Path,
+        arguments: Vec<OsString>,
+        folder: &Path,
+    ) -> Result<Self, SpawnError> {
         let log = folder.join(format!("{name}.log"));
-        let child = spawn(program, &arguments, &log).map_err(|error| {
+        let child = spawn(program, &arguments, &log, network.as_ref()).map_err(|error| {
             let (name, program) = (name.to_owned(), program.to_owned());
             SpawnError { name, program, error }
         })?;
         let (name, program) = (name.to_owned(), program.to_owned());
-        Ok(Self { name, program, arguments, log, child, ended: None })
+        Ok(Self { name, program, arguments, log, network, child, ended: None })
     }
 
     /// The name it was started under.
@@ -122,9 +153,12 @@ impl Process {
     /// [`SpawnError`].
     pub fn restart(&mut self) -> Result<(), SpawnError> {
         self.kill();
-        self.child = spawn(&self.program, &self.arguments, &self.log).map_err(|error| {
-            SpawnError { name: self.name.clone(), program: self.program.clone(), error }
-        })?;
+        self.child = spawn(&self.program, &self.arguments, &self.log, self.network.as_ref())
+            .map_err(|error| SpawnError {
+                name: self.name.clone(),
+                program: self.program.clone(),
+                error,
+            })?;
         self.ended = None;
         Ok(())
     }
@@ -155,17 +189,26 @@ impl Drop for Process {
     }
 }
 
-fn spawn(program: &Path, arguments: &[OsString], log: &Path) -> io::Result<Child> {
+fn spawn(
+    program: &Path,
+    arguments: &[OsString],
+    log: &Path,
+    network: Option<&Network>,
+) -> io::Result<Child> {
     // Appending: a restart keeps the story.
     let log = File::options().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.process_group(0);
     let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only prctl and getppid are called, both of which are
-    // async-signal-safe, and nothing is allocated.
+    let network = network.cloned();
+    // SAFETY: between fork and exec only setns, prctl and getppid are called, all of which
+    // are async-signal-safe, and nothing is allocated.
     unsafe {
         command.pre_exec(move || {
+            if let Some(network) = &network {
+                enter(network)?;
+            }
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the line above.
             if rustix::process::getppid() != Some(parent) {

@@ -10,7 +10,9 @@
 //! zipf, trace        │
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page
-//! faults     processes to kill      observer/  the master's events, the servers' counters
+//!   └ outage   what a fault was to those who asked
+//! faults     processes to kill      proxy/   a database that is slow, or gone
+//!                                   observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
@@ -23,7 +25,10 @@ pub mod interrupt;
 pub mod live;
 pub mod load;
 pub mod observer;
+pub mod origin;
+pub mod outage;
 pub mod ports;
+pub mod proxy;
 pub mod recorder;
 pub mod report;
 pub mod rng;

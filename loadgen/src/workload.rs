@@ -105,6 +105,18 @@ pub struct Mix {
     pub reads_percent: f64,
     /// Sizes of the values written.
     pub sizes: ValueSizes,
+    /// Reads that a cache can't be expected to answer.
+    pub cold: Cold,
+}
+
+/// Reads spread evenly over many keys behind those of the mix: nearly every one is a miss, so
+/// that a hit ratio stays what it is however long a run lasts and however large a cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cold {
+    /// Number of such keys; they follow those of the mix.
+    pub keys: u32,
+    /// Share of the reads that go to them, 0 to 100.
+    pub percent: f64,
 }
 
 /// One worker's source of requests.
@@ -181,12 +193,16 @@ impl Iterator for Supply {
         match self {
             Self::Mixed { mix, zipf, random } => {
                 let key = zipf.draw(random);
-                let deed = if random.unit() * 100.0 < mix.reads_percent {
-                    Deed::Read
-                } else {
-                    Deed::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 }
-                };
-                Some(Wanted { key, deed })
+                if random.unit() * 100.0 >= mix.reads_percent {
+                    let deed = Deed::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 };
+                    return Some(Wanted { key, deed });
+                }
+                let Cold { keys, percent } = mix.cold;
+                if keys == 0 || random.unit() * 100.0 >= percent {
+                    return Some(Wanted { key, deed: Deed::Read });
+                }
+                let cold = u32::try_from(random.below(keys.into())).unwrap_or(0);
+                Some(Wanted { key: mix.keys + cold, deed: Deed::Read })
             }
             Self::Sweep { next, end, step, deed } => {
                 let key = *next;
@@ -231,6 +247,7 @@ mod tests {
         zipf_exponent: 0.99,
         reads_percent: 95.0,
         sizes: ValueSizes { min_bytes: 40, max_bytes: 60 },
+        cold: Cold { keys: 0, percent: 0.0 },
     };
 
     #[test]
@@ -255,6 +272,15 @@ mod tests {
             let supply = Supply::mixed(Mix { reads_percent, ..MIX }, 1, 0);
             assert!(supply.take(10_000).all(|wanted| (wanted.deed == Deed::Read) == is_read));
         }
+    }
+
+    #[test]
+    fn cold_keys_are_only_read() {
+        let cold = Cold { keys: 1_000, percent: 10.0 };
+        let all: Vec<Wanted> = Supply::mixed(Mix { cold, ..MIX }, 1, 0).take(100_000).collect();
+        let cold: Vec<&Wanted> = all.iter().filter(|wanted| wanted.key >= 100).collect();
+        assert!((9_000..10_000).contains(&cold.len()), "{}", cold.len());
+        assert!(cold.iter().all(|wanted| wanted.deed == Deed::Read && wanted.key < 1_100));
     }
 
     #[test]

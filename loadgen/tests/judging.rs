@@ -12,7 +12,7 @@ use std::time::Duration;
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, WriteKind};
 use standin_loadgen::recorder::{Counts, Ending, OpKind, Recorder, Recording, Sample};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Deed, Mix, Supply, ValueSizes};
+use standin_loadgen::workload::{Cold, Deed, Mix, Supply, ValueSizes};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 
@@ -24,6 +24,7 @@ const MIX: Mix = Mix {
     zipf_exponent: 0.99,
     reads_percent: 80.0,
     sizes: ValueSizes { min_bytes: 32, max_bytes: 64 },
+    cold: Cold { keys: 0, percent: 0.0 },
 };
 
 /// A store of two copies. Reads come from the second one while `use_second` says so.
@@ -77,11 +78,11 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let (op, verdict) = match write {
             Some(write) => {
                 store.put(key, &checker.value(&write, 40));
-                checker.end_write(write, true);
+                checker.end_write(write, Some(Micros::boottime()));
                 (OpKind::Write, None)
             }
             None => {
-                let floor = checker.before_read(key);
+                let floor = checker.before_read(key, sent);
                 let value = store.get(key);
                 let seen = value.as_deref().map_or(Seen::Absent, Seen::Value);
                 (OpKind::Read, Some(checker.after_read(key, floor, seen)))
@@ -132,7 +133,7 @@ fn a_copy_that_missed_writes_is_caught() {
 #[test]
 fn a_value_under_the_wrong_key_is_caught() {
     let checker = Checker::new(2, RUN, Initial::Filled);
-    let floor = checker.before_read(0);
+    let floor = checker.before_read(0, Micros::boottime());
     let other = Checker::first_value(RUN, 1, 40);
     assert!(matches!(checker.after_read(0, floor, Seen::Value(&other)), Verdict::Wrong(_)));
 }

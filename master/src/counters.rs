@@ -25,10 +25,20 @@ counters! {
     datagrams_dropped,
     /// Notices that a server may be offline.
     reports,
+    /// Those of reporters that accuse most of a group, about servers contacted just before.
+    reports_discounted,
     /// Probes of all shards of a server.
     probes,
     /// Probes that a shard left unanswered.
     probes_failed,
+    /// Servers that were asked to probe another.
+    probes_asked,
+    /// Probes that only others of the group got an answer to.
+    probes_relayed,
+    /// Servers that did not answer and might still hold a lease.
+    waitings,
+    /// Leases of such servers that ran out.
+    leases_over,
     /// Servers marked offline by verdict.
     verdicts_offline,
     /// Verdicts that the cap, or a lack of history, held back.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_protocol::control::ProbeOutcome;
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 
 use crate::machine::ProbeFailure;
@@ -34,6 +35,13 @@ pub enum MasterEvent {
     },
     /// Somebody could not reach a server (claims 10, 15, 19).
     Reported {
+        /// The server.
+        server: u16,
+        /// Who says so.
+        by: Reporter,
+    },
+    /// One who accuses most of a group accuses a server that was contacted just before.
+    Discounted {
         /// The server.
         server: u16,
         /// Who says so.
@@ -78,6 +86,27 @@ pub enum MasterEvent {
         /// What happened.
         failure: ProbeFailure,
     },
+    /// Others of its group are asked to contact a server too.
+    ProbeAsked {
+        /// The server.
+        server: u16,
+        /// How many are asked.
+        peers: usize,
+    },
+    /// One that was asked says what came of it.
+    ProbeTold {
+        /// The server.
+        server: u16,
+        /// Who was asked.
+        by: u16,
+        /// What came of it.
+        outcome: ProbeOutcome,
+    },
+    /// A server says that it can't reach the database, which others of its group can.
+    OriginDown {
+        /// The server.
+        server: u16,
+    },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
         /// Servers offline by verdict.
@@ -96,6 +125,23 @@ pub enum MasterEvent {
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
+    },
+    /// A server does not answer, but may still hold a lease: nobody owns its partitions from
+    /// this epoch on (claim 19).
+    MarkedWaiting {
+        /// The server.
+        server: u16,
+        /// The epoch.
+        epoch: MapEpoch,
+        /// It is offline after so long, if not before.
+        at_most: Duration,
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// The lease of a server that is waited for has run out.
+    LeaseOver {
+        /// The server.
+        server: u16,
     },
     /// A server is offline from this epoch on (claim 19).
     MarkedOffline {
@@ -177,8 +223,21 @@ pub enum OfflineReason {
     Verdict,
     /// It restarts again and again.
     Flapping,
+    /// It has lost its way to the database, and others of its group have not.
+    Origin,
     /// It said that it stops.
     Leaving,
+}
+
+impl std::fmt::Display for OfflineReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Verdict => "does not answer",
+            Self::Flapping => "restarts again and again",
+            Self::Origin => "can't reach the database, which others can",
+            Self::Leaving => "has left",
+        })
+    }
 }
 
 impl MasterEvent {
@@ -191,14 +250,20 @@ impl MasterEvent {
             Self::Adopted { .. } => "adopted",
             Self::Heard { .. } => "heard",
             Self::Reported { .. } => "reported",
+            Self::Discounted { .. } => "discounted",
             Self::ReportedOk { .. } => "reported_ok",
             Self::Silent { .. } => "silent",
             Self::Probing { .. } => "probing",
             Self::ProbeOk { .. } => "probe_ok",
             Self::ProbeFailed { .. } => "probe_failed",
+            Self::ProbeAsked { .. } => "probe_asked",
+            Self::ProbeTold { .. } => "probe_told",
+            Self::OriginDown { .. } => "origin_down",
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
+            Self::MarkedWaiting { .. } => "waiting",
+            Self::LeaseOver { .. } => "lease_over",
             Self::MarkedOffline { .. } => "offline",
             Self::HeldDown { .. } => "held_down",
             Self::Returning { .. } => "returning",
@@ -215,6 +280,7 @@ impl MasterEvent {
     pub fn is_routine(&self) -> bool {
         match self {
             Self::Probing { attempt, .. } | Self::ProbeFailed { attempt, .. } => *attempt == 0,
+            Self::ProbeAsked { .. } | Self::ProbeTold { .. } | Self::Discounted { .. } => true,
             Self::Acked { .. } | Self::DrainOverdue { .. } => true,
             _ => false,
         }
@@ -229,13 +295,19 @@ impl MasterEvent {
             Self::Adopted { server, .. }
             | Self::Heard { server, .. }
             | Self::Reported { server, .. }
+            | Self::Discounted { server, .. }
             | Self::ReportedOk { server, .. }
             | Self::Silent { server }
             | Self::Probing { server, .. }
             | Self::ProbeOk { server, .. }
             | Self::ProbeFailed { server, .. }
+            | Self::ProbeAsked { server, .. }
+            | Self::ProbeTold { server, .. }
+            | Self::OriginDown { server }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
+            | Self::MarkedWaiting { server, .. }
+            | Self::LeaseOver { server }
             | Self::MarkedOffline { server, .. }
             | Self::HeldDown { server, .. }
             | Self::Returning { server, .. }
@@ -269,6 +341,9 @@ impl MasterEvent {
             }
             Self::Heard { server, boot_id } => format!("{} is up as {boot_id:016x}", name(server)),
             Self::Reported { server, by } => format!("{} can't reach {}", who(by), name(server)),
+            Self::Discounted { server, by } => {
+                format!("{} accuses most of the group of {}", who(by), name(server))
+            }
             Self::ReportedOk { server, by } => {
                 format!("{} reaches {} again", who(by), name(server))
             }
@@ -283,6 +358,15 @@ impl MasterEvent {
             Self::ProbeFailed { server, shard, failure, .. } => {
                 format!("shard {shard} of {}: {failure}", name(server))
             }
+            Self::ProbeAsked { server, peers } => {
+                format!("asks {peers} others of its group to contact {}", name(server))
+            }
+            Self::ProbeTold { server, by, outcome } => {
+                format!("{} to {}: {outcome}", name(server), name(by))
+            }
+            Self::OriginDown { server } => {
+                format!("{} says that it can't reach the database", name(server))
+            }
             Self::CapReached { offline, max } => format!(
                 "{offline} servers are offline by verdict and {max} may be: is this master cut \
                  off? The others keep their state (see master.offline_servers_max)"
@@ -293,13 +377,13 @@ impl MasterEvent {
             Self::Leaving { server, epoch } => {
                 format!("{} stops: leaving as of epoch {epoch}", name(server))
             }
+            Self::MarkedWaiting { server, epoch, at_most, reason } => format!(
+                "{} {reason}: waiting as of epoch {epoch}, for {at_most:?} at most",
+                name(server)
+            ),
+            Self::LeaseOver { server } => format!("the lease of {} is over", name(server)),
             Self::MarkedOffline { server, epoch, reason } => {
-                let why = match reason {
-                    OfflineReason::Verdict => "does not answer",
-                    OfflineReason::Flapping => "restarts again and again",
-                    OfflineReason::Leaving => "has left",
-                };
-                format!("{} {why}: offline as of epoch {epoch}", name(server))
+                format!("{} {reason}: offline as of epoch {epoch}", name(server))
             }
             Self::HeldDown { server, hold_down } => {
                 format!("{} answers, but must do so for {hold_down:?} first", name(server))

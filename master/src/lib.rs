@@ -9,12 +9,16 @@
 //! shell/  udp.rs ──────────┴──────── probe.rs ──────────────┴──── saver.rs ────┘   sockets, time
 //!                          ▼ Input                                             ▲
 //! machine.rs   one sans-IO machine ── Output: Send, Probe, Persist, FetchMap ──┘
-//!   ├ machine/notices.rs   a datagram of each kind
+//!   ├ machine/notices.rs   a datagram of each kind, and leases
 //!   ├ machine/probes.rs    a probe's result
+//!   ├ machine/relayed.rs   the same through others of the group
+//!   ├ machine/origin.rs    who alone has lost its way to the database
+//!   ├ machine/marks.rs     what follows from a decision, and the end of a return
 //!   ├ machine/restart.rs   what a master may say before it knows
-//!   ├ verify.rs, phase.rs  one server: the table Online → Verifying → Offline → Returning
+//!   ├ verify.rs, phase.rs  one server: the table Online → Verifying → Waiting → Offline → …
 //!   ├ registry.rs          all states → epochs, announcements, acknowledgements
 //!   ├ senders.rs           incarnations and replay windows
+//!   ├ reporters.rs         who accuses whom
 //!   └ state.rs             what survives a restart
 //! ```
 //! Everything above the line `shell/` owns no socket, thread or clock.
@@ -24,6 +28,7 @@ mod event;
 mod machine;
 mod phase;
 mod registry;
+mod reporters;
 mod rules;
 mod senders;
 mod shell;
@@ -33,7 +38,7 @@ mod verify;
 pub use counters::Counters;
 pub use event::{MasterEvent, OfflineReason, Reporter};
 pub use machine::{Input, Machine, Output, ProbeFailure, ProbeOrder};
-pub use phase::{Attempt, Mark, Phase, Seen, Step};
+pub use phase::{Attempt, Facts, Mark, Phase, Seen, Step};
 pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};

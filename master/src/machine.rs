@@ -4,32 +4,33 @@
 //! Invariant: nothing of a new epoch is sent before [`Output::Persist`] of it has come back
 //! as [`Input::Persisted`].
 
+mod marks;
 mod notices;
 mod orders;
+mod origin;
 mod probes;
+mod relayed;
 mod restart;
 mod say;
+mod server;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
+use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
 
 use crate::counters::Counters;
-use crate::event::{MasterEvent, OfflineReason};
-use crate::phase::{Mark, Phase, Seen, Step};
+use crate::event::MasterEvent;
+use crate::phase::{Facts, Phase, Seen, Step};
 use crate::registry::Registry;
+use crate::reporters::Reporters;
 use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
-use crate::verify::Verify;
 pub use orders::{Input, Output, ProbeFailure, ProbeOrder};
 use restart::Restart;
-
-/// Reporters of one server that wait for a verdict; the next ones hear it from the map.
-const WAITERS_MAX: usize = 64;
+use server::Server;
 
 /// The master.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub struct Machine {
     topology: Arc<Topology>,
     registry: Registry,
     senders: Senders,
+    reporters: Reporters,
     servers: Vec<Server>,
     restart: Restart,
     outputs: VecDeque<Output>,
@@ -47,33 +49,6 @@ pub struct Machine {
     save_again_at: Micros,
     /// The highest term that is safely in the state file.
     saved_term: u32,
-}
-
-/// What the master knows of one server beyond what it says.
-#[derive(Debug)]
-struct Server {
-    verify: Verify,
-    /// Reporters that wait for a verdict.
-    waiters: Vec<Waiter>,
-    /// The waiters are answered as soon as this epoch is published.
-    verdict_at: Option<MapEpoch>,
-    /// The incarnation that said that it stops; it never returns. 0: none.
-    left_boot_id: u64,
-    /// Offline by verdict, so that it counts towards the cap.
-    by_verdict: bool,
-    /// Heard since the master started.
-    is_heard: bool,
-    /// This master, and not one before it, has decided its state.
-    is_decided_here: bool,
-    /// Returning: when it began, and when to look again for who has not drained.
-    returning_at: Micros,
-    drain_check_at: Micros,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Waiter {
-    to: SocketAddr,
-    nonce: u64,
 }
 
 impl Machine {
@@ -86,12 +61,11 @@ impl Machine {
     pub fn new(now: Micros, rules: Rules, topology: Arc<Topology>, saved: Option<&State>) -> Self {
         let (restart, epoch, known) = restart::begin(now, &rules, &topology, saved);
         let statuses: Vec<_> = known.iter().map(|k| k.status).collect();
-        let servers = known.iter().map(|known| {
-            Server::new(now, known.status.state, known.by_verdict, known.status.boot_id)
-        });
+        let servers = known.iter().map(|known| Server::new(now, known, &rules));
         let mut machine = Self {
             servers: servers.collect(),
             senders: Senders::new(statuses.len()),
+            reporters: Reporters::default(),
             registry: Registry::new(topology.clone(), epoch, statuses),
             rules,
             topology,
@@ -139,11 +113,8 @@ impl Machine {
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let servers = self.servers.iter().map(|server| {
-            let drain_check_at = match server.verify.phase() {
-                Phase::Returning { attempt: 0, .. } => server.drain_check_at,
-                _ => Micros::NEVER,
-            };
-            server.verify.next_deadline(&self.rules).min(drain_check_at)
+            let verify = server.verify.next_deadline(&self.rules);
+            verify.min(server.next_drain_check()).min(server.asked_until())
         });
         let resend = match self.registry.is_announcing() {
             true => self.registry.next_deadline(),
@@ -199,20 +170,10 @@ impl Machine {
         0..u16::try_from(self.servers.len()).unwrap_or(u16::MAX)
     }
 
-    /// Whether one more server may be marked offline by verdict. Without history the
-    /// master changes no owner; beyond the cap it suspects itself.
-    fn may_mark(&self) -> bool {
-        !self.restart.is_learning() && self.offline_by_verdict() < self.rules.offline_servers_max
-    }
-
-    fn offline_by_verdict(&self) -> usize {
-        self.servers.iter().filter(|s| s.verify.is_offline() && s.by_verdict).count()
-    }
-
     /// Feeds one server's machine and does what it says.
     fn see(&mut self, now: Micros, id: u16, seen: Seen) {
-        let may_mark = self.may_mark();
-        let step = self.servers[usize::from(id)].verify.handle(now, seen, may_mark, &self.rules);
+        let facts = Facts { may_mark: self.may_mark(), is_released: self.registry.is_released(id) };
+        let step = self.servers[usize::from(id)].verify.handle(now, seen, facts, &self.rules);
         self.apply(now, id, seen, step);
     }
 
@@ -220,10 +181,14 @@ impl Machine {
         if step.silent {
             self.event(MasterEvent::Silent { server: id });
         }
+        if step.lease_over {
+            self.counters.leases_over += 1;
+            self.event(MasterEvent::LeaseOver { server: id });
+        }
         if step.frozen {
             self.counters.verdicts_withheld += 1;
             if !self.restart.is_learning() {
-                let (offline, max) = (self.offline_by_verdict(), self.rules.offline_servers_max);
+                let (offline, max) = (self.out_by_verdict(), self.rules.offline_servers_max);
                 self.event(MasterEvent::CapReached { offline, max });
             }
             self.event(MasterEvent::Frozen { server: id });
@@ -237,6 +202,8 @@ impl Machine {
         if let Some(attempt) = step.probe {
             self.event(MasterEvent::Probing { server: id, attempt: attempt.attempt });
             self.counters.probes += 1;
+            self.ask_peers(now, id, attempt);
+            self.server(id).probed_boot_id = self.registry.decided()[usize::from(id)].boot_id;
             let info = &self.topology.servers[usize::from(id)];
             self.outputs.push_back(Output::Probe(ProbeOrder {
                 server: id,
@@ -251,48 +218,6 @@ impl Machine {
         }
     }
 
-    fn mark(&mut self, now: Micros, id: u16, mark: Mark, seen: Seen) {
-        self.server(id).is_decided_here = true;
-        match mark {
-            Mark::Offline => {
-                let was = self.registry.decided()[usize::from(id)].state;
-                let reason = match seen {
-                    _ if was == ServerState::Leaving => OfflineReason::Leaving,
-                    Seen::Answered { .. } => OfflineReason::Flapping,
-                    _ => OfflineReason::Verdict,
-                };
-                let by_verdict = reason != OfflineReason::Leaving;
-                self.server(id).by_verdict = by_verdict;
-                match by_verdict {
-                    true => self.counters.verdicts_offline += 1,
-                    false => self.counters.leavings += 1,
-                }
-                let epoch = self.registry.change(id, ServerState::Offline);
-                self.event(MasterEvent::MarkedOffline { server: id, epoch, reason });
-            }
-            Mark::Leaving => {
-                let epoch = self.registry.change(id, ServerState::Leaving);
-                self.event(MasterEvent::Leaving { server: id, epoch });
-            }
-            Mark::Returning => {
-                let drain_check_at = now + self.rules.drain_overdue();
-                let server = self.server(id);
-                server.by_verdict = false;
-                server.left_boot_id = 0;
-                server.returning_at = now;
-                server.drain_check_at = drain_check_at;
-                self.counters.returns += 1;
-                let epoch = self.registry.change(id, ServerState::Returning);
-                let boot_id = self.registry.decided()[usize::from(id)].boot_id;
-                self.event(MasterEvent::Returning { server: id, epoch, boot_id });
-            }
-            Mark::Online => {
-                let epoch = self.registry.change(id, ServerState::Online);
-                self.event(MasterEvent::Online { server: id, epoch });
-            }
-        }
-    }
-
     fn on_time(&mut self, now: Micros) {
         self.restart_on_time(now);
         for id in self.ids() {
@@ -301,6 +226,9 @@ impl Machine {
                 && verify.is_probe_lost(now)
             {
                 self.on_probed(now, id, lost.probe_id, &[Err(ProbeFailure::NotTried)]);
+            }
+            if self.servers[usize::from(id)].asked_until() <= now {
+                self.end_asking(now, id);
             }
             self.see(now, id, Seen::Tick);
             self.check_drain(now, id);
@@ -313,73 +241,5 @@ impl Machine {
                 self.save(epoch, self.registry.published().to_vec());
             }
         }
-    }
-
-    /// Online once all stand-ins have drained; those that do not say so are verified.
-    fn check_drain(&mut self, now: Micros, id: u16) {
-        let server = &self.servers[usize::from(id)];
-        match server.verify.phase() {
-            Phase::Returning { attempt: 0, .. } => {}
-            Phase::Leaving { .. } => {
-                if self.registry.undrained(id).is_some_and(|peers| peers.is_empty()) {
-                    self.see(now, id, Seen::Drained);
-                }
-                return;
-            }
-            _ => return,
-        }
-        let is_overdue = server.drain_check_at <= now;
-        match self.registry.undrained(id) {
-            Some(peers) if peers.is_empty() => self.see(now, id, Seen::Drained),
-            Some(peers) if is_overdue => {
-                for peer in peers {
-                    self.event(MasterEvent::DrainOverdue { server: id, peer });
-                    self.see(now, peer, Seen::Reported);
-                }
-            }
-            _ => {}
-        }
-        if is_overdue {
-            let again = now + self.rules.drain_overdue();
-            self.server(id).drain_check_at = again;
-        }
-    }
-}
-
-impl Server {
-    fn new(now: Micros, state: ServerState, by_verdict: bool, boot_id: u64) -> Self {
-        let has_left = state == ServerState::Offline && !by_verdict;
-        Self {
-            verify: Verify::new(now, phase_of(now, state)),
-            waiters: Vec::new(),
-            verdict_at: None,
-            left_boot_id: if has_left { boot_id } else { 0 },
-            by_verdict,
-            is_heard: false,
-            is_decided_here: false,
-            returning_at: now,
-            drain_check_at: now,
-        }
-    }
-
-    /// Remembers who is to hear the verdict.
-    fn wait(&mut self, waiter: Waiter) {
-        if let Some(same) = self.waiters.iter_mut().find(|w| w.to == waiter.to) {
-            *same = waiter;
-        } else if self.waiters.len() < WAITERS_MAX {
-            self.waiters.push(waiter);
-        }
-    }
-}
-
-/// The phase of a server that the world holds for `state`.
-fn phase_of(now: Micros, state: ServerState) -> Phase {
-    match state {
-        ServerState::Online => Phase::Online { verify_at: None },
-        ServerState::Offline => Phase::Offline { next_probe: now },
-        ServerState::Returning => Phase::Returning { attempt: 0, verify_at: None },
-        ServerState::Waiting => Phase::Offline { next_probe: now },
-        // It may have finished while there was no master: its time is up at once.
-        ServerState::Leaving => Phase::Leaving { until: now },
     }
 }

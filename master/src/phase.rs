@@ -25,8 +25,15 @@ pub enum Phase {
     },
     /// Stops, and finishes what it has begun; nobody owns its partitions.
     Leaving {
-        /// Not waited for any longer.
+        /// Not waited for any longer, if its lease is over.
         until: Micros,
+    },
+    /// Does not answer, but may still hold a lease; nobody owns its partitions.
+    Waiting {
+        /// When the lease has certainly run out.
+        until: Micros,
+        /// Next probe.
+        next_probe: Micros,
     },
     /// Marked offline.
     Offline {
@@ -54,6 +61,8 @@ pub enum Phase {
 pub enum Seen {
     /// A client or a server says that sending to it failed.
     Reported,
+    /// The same of a server that was contacted just before, from one who accuses most of a group.
+    Discounted,
     /// A client says that sending to it succeeded again.
     ReportedOk,
     /// A datagram of the known incarnation.
@@ -71,7 +80,12 @@ pub enum Seen {
     /// Nothing speaks against the server, but not every shard has said how it is.
     Busy,
     /// At least one shard has not answered the probe.
-    Unanswered,
+    Unanswered {
+        /// Nobody listens there, and the mode takes that for the end of the incarnation.
+        is_dead: bool,
+    },
+    /// It answers probes, but hears no announcements.
+    Deaf,
     /// All who have to have acknowledged its return, or that it leaves.
     Drained,
     /// Time has passed.
@@ -81,6 +95,8 @@ pub enum Seen {
 /// What the world is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
+    /// The server does not answer; nobody owns its partitions while it may hold a lease.
+    Waiting,
     /// The server stops; its partitions are being handed over.
     Leaving,
     /// The server is offline.
@@ -89,6 +105,16 @@ pub enum Mark {
     Returning,
     /// The server is online.
     Online,
+}
+
+/// What the rest of the master knows when something is seen of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// The cap, and the master's own knowledge, allow one more server to be marked.
+    pub may_mark: bool,
+    /// The server itself has acknowledged a map in which it owns nothing, and nothing newer
+    /// makes it an owner.
+    pub is_released: bool,
 }
 
 /// A probe to be sent.
@@ -111,8 +137,10 @@ pub struct Step {
     pub verdict: bool,
     /// The verification was not asked for: the server has been silent for a lease.
     pub silent: bool,
-    /// The server does not answer and may not be marked offline.
+    /// The server does not answer and may not be marked.
     pub frozen: bool,
+    /// The server's lease has run out.
+    pub lease_over: bool,
     /// The server answers but has flapped: it must go on answering for so long.
     pub hold_down: Option<Duration>,
 }

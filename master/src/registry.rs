@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::rules::Rules;
@@ -187,10 +188,10 @@ impl Registry {
             return None;
         }
         self.tell_all(now);
-        // Claim 19: the servers *other than* the one that is offline. It hears of it from
-        // the answer to its next renewal.
+        // Claim 19: the servers *other than* the one that is offline, or waiting. It hears of
+        // it from the answer to its next renewal.
         for (telling, status) in self.tellings.iter_mut().zip(&self.published.statuses) {
-            if status.state == ServerState::Offline && status.since > before.epoch {
+            if !status.state.answers() && status.since > before.epoch {
                 telling.next_send = Micros::NEVER;
             }
         }
@@ -203,6 +204,11 @@ impl Registry {
         })
     }
 
+    /// Announces the published states to a server that would otherwise not be told.
+    pub fn tell(&mut self, server: u16, now: Micros) {
+        self.tellings[usize::from(server)].next_send = now;
+    }
+
     /// The servers to which the announcement is due, and when it is due to each again.
     pub fn take_due(&mut self, now: Micros, rules: &Rules) -> Vec<u16> {
         let mut due = Vec::new();
@@ -213,13 +219,13 @@ impl Registry {
             }
             // A server that answers does so within a resend or drains for a while; one that
             // is offline may be so for days.
-            let is_offline = self.published.statuses[usize::from(id)].state == ServerState::Offline;
-            let doublings = if is_offline {
-                telling.sends.min(6)
-            } else {
-                telling.sends.saturating_sub(3).min(3)
-            };
+            let is_out = !self.published.statuses[usize::from(id)].state.answers();
+            let doublings =
+                if is_out { telling.sends.min(6) } else { telling.sends.saturating_sub(3).min(3) };
             telling.next_send = now + rules.announce_resend * (1 << doublings);
+            if mutant::is(Mutant::NoResend) {
+                telling.next_send = Micros::NEVER;
+            }
             telling.sends = telling.sends.saturating_add(1);
             due.push(id);
         }
@@ -254,8 +260,9 @@ impl Registry {
         self.tellings[usize::from(server)].acked
     }
 
-    /// Who has not acknowledged yet that a server returns, or leaves: the online members of
-    /// its group, and itself if it leaves. `None` while that has not been published.
+    /// Who has not acknowledged yet that a server returns, or leaves: itself, and of its group
+    /// whoever may have acted as an owner of what is being handed over. `None` while that has
+    /// not been published.
     pub fn undrained(&self, server: u16) -> Option<Vec<u16>> {
         let status = self.published.statuses[usize::from(server)];
         let is_leaving = status.state == ServerState::Leaving;
@@ -263,16 +270,27 @@ impl Registry {
         if !is_between || status != self.decided[usize::from(server)] {
             return None;
         }
-        // Whom the master has decided to be offline need not answer any more, but until
-        // that is public it could still act as an owner.
-        let may_own = |peer: &u16| {
-            let peer = usize::from(*peer);
-            self.published.statuses[peer].state == ServerState::Online
+        // Whom the master has decided to be offline need not answer any more, but until that
+        // is public it could still act as an owner; who is waiting, returning or leaving could
+        // do so until its lease is over, and then it is offline. The stand-ins of a server
+        // that leaves are only to know of it.
+        let may_own = |peer: &u16| match self.published.statuses[usize::from(*peer)].state {
+            ServerState::Online => true,
+            ServerState::Offline => false,
+            ServerState::Waiting | ServerState::Returning | ServerState::Leaving => !is_leaving,
         };
         let has_not = |peer: &u16| self.tellings[usize::from(*peer)].acked < status.since;
-        let itself = is_leaving.then_some(server);
         let peers = self.topology.group_peers(server).filter(may_own);
-        Some(peers.chain(itself).filter(has_not).collect())
+        Some(peers.chain(std::iter::once(server)).filter(has_not).collect())
+    }
+
+    /// Whether a server has acknowledged itself that it owns nothing, as is decided of it now.
+    #[must_use]
+    pub fn is_released(&self, server: u16) -> bool {
+        let at = usize::from(server);
+        let status = self.published.statuses[at];
+        let owns_nothing = !matches!(status.state, ServerState::Online | ServerState::Offline);
+        owns_nothing && status == self.decided[at] && self.tellings[at].acked >= status.since
     }
 
     /// When [`Self::take_due`] will return something.

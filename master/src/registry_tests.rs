@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_config::Mode;
 use standin_protocol::map::ServerInfo;
 
 use super::*;
@@ -30,6 +31,7 @@ fn rules() -> Rules {
         announce_resend: ms(50),
         drain_timeout: ms(1_000),
         offline_servers_max: 2,
+        mode: Mode::Available,
     }
 }
 
@@ -130,11 +132,54 @@ fn a_return_waits_for_the_online_members_of_its_group() {
     let epoch = registry.change(0, ServerState::Returning);
     assert_eq!(registry.undrained(0), None, "not said yet");
     save(&mut registry);
-    assert_eq!(registry.undrained(0), Some(vec![1]), "2 is offline, 3 of another group");
+    assert_eq!(registry.undrained(0), Some(vec![1, 0]), "2 is offline, 3 of another group");
     registry.acked(3, epoch);
-    assert_eq!(registry.undrained(0), Some(vec![1]));
+    assert_eq!(registry.undrained(0), Some(vec![1, 0]));
     registry.acked(1, epoch);
+    assert_eq!(registry.undrained(0), Some(vec![0]), "itself too");
+    assert!(!registry.is_released(0));
+    registry.acked(0, epoch);
     assert_eq!(registry.undrained(0), Some(Vec::new()));
+    assert!(registry.is_released(0));
+}
+
+#[test]
+fn a_return_waits_for_all_who_may_still_act_as_an_owner() {
+    use ServerState::{Leaving, Offline, Returning, Waiting};
+    for (state, counts) in [(Waiting, true), (Returning, true), (Leaving, true), (Offline, false)] {
+        let mut registry = registry();
+        registry.change(1, state);
+        save(&mut registry);
+        let epoch = registry.change(0, Returning);
+        save(&mut registry);
+        for id in [0, 2] {
+            registry.acked(id, epoch);
+        }
+        let awaited = if counts { vec![1] } else { Vec::new() };
+        assert_eq!(registry.undrained(0), Some(awaited), "{state}");
+    }
+}
+
+#[test]
+fn one_is_released_by_its_own_acknowledgement_of_what_is_decided_of_it_now() {
+    let mut registry = registry();
+    let epoch = registry.change(0, ServerState::Waiting);
+    assert!(!registry.is_released(0));
+    save(&mut registry);
+    registry.acked(1, epoch);
+    assert!(!registry.is_released(0), "that was another");
+    registry.acked(0, epoch);
+    assert!(registry.is_released(0));
+    registry.change(0, ServerState::Online);
+    assert!(!registry.is_released(0), "it may be an owner soon");
+}
+
+#[test]
+fn one_that_is_waiting_hears_of_it_only_when_it_renews() {
+    let mut registry = registry();
+    registry.change(1, ServerState::Waiting);
+    assert_eq!(save(&mut registry).map(|p| p.told), Some(3));
+    assert_eq!(registry.take_due(NOW, &rules()), [0, 2, 3]);
 }
 
 #[test]

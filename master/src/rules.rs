@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, Mode};
+use standin_protocol::lease;
+use standin_protocol::time::Micros;
 
 /// Timings and bounds of the pure parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,14 +15,16 @@ pub struct Rules {
     pub probe_attempts: u32,
     /// Between two checks of a server that is offline (claim 20).
     pub recheck_interval: Duration,
-    /// Silence of a server before it is probed unasked; also what a GRANT grants.
+    /// Silence of a server before it is probed unasked; also what a GRANT grants (L).
     pub lease: Duration,
     /// Before an unacknowledged announcement is sent again.
     pub announce_resend: Duration,
     /// How long a server may take to drain.
     pub drain_timeout: Duration,
-    /// Most servers that may be offline by verdict at once.
+    /// Most servers that may be offline or waiting by verdict at once.
     pub offline_servers_max: usize,
+    /// What goes first: answering, or never answering with anything old.
+    pub mode: Mode,
 }
 
 impl Rules {
@@ -38,6 +42,7 @@ impl Rules {
             announce_resend: t.announce_resend,
             drain_timeout: t.drain_timeout,
             offline_servers_max: max.map_or(half, |max| usize::try_from(max).unwrap_or(half)),
+            mode: cluster.mode,
         }
     }
 
@@ -47,6 +52,12 @@ impl Rules {
     #[must_use]
     pub fn cool_down(&self) -> Duration {
         self.probe_timeout
+    }
+
+    /// The same, for the sake of one who accuses most of a group; see `reporters.rs`.
+    #[must_use]
+    pub fn discounted_cool_down(&self) -> Duration {
+        self.lease / 2
     }
 
     /// A failure within this time after a return is a flap; each such time spent online
@@ -69,11 +80,25 @@ impl Rules {
         }
     }
 
-    /// How long a master without history listens before it changes an owner: L(1+ρ),
-    /// with a drift bound ρ of a tenth.
+    /// How long a master without history listens before it changes an owner: L(1+ρ), so that
+    /// all that its predecessor has granted is over.
     #[must_use]
     pub fn learning_time(&self) -> Duration {
-        self.lease + self.lease / 10
+        self.lease_over_at(Micros(0)).since(Micros(0))
+    }
+
+    /// When a lease that is granted now has certainly run out.
+    #[must_use]
+    pub fn lease_over_at(&self, granted: Micros) -> Micros {
+        lease::over_at(granted, self.lease)
+    }
+
+    /// Whether an incarnation whose port refuses connections, or is another's now, counts as
+    /// dead, so that its lease need not be waited for. In `strict` it does not: something in
+    /// between may refuse for it, and what it has begun may still end.
+    #[must_use]
+    pub fn refusal_is_death(&self) -> bool {
+        self.mode == Mode::Available
     }
 
     /// Silence of a stand-in towards the announcement of a return before it is probed.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use standin_protocol::control::ReplayWindow;
+use standin_protocol::mutant::{self, Mutant};
 
 const RETIRED_MAX: usize = 8;
 /// Clients remembered in each of two halves; the older half is forgotten as a whole.
@@ -85,7 +86,8 @@ impl Senders {
             let Some(candidate) = &mut entry.candidate else { return Standing::Stale };
             (&mut candidate.window, Standing::Candidate)
         };
-        if window.accept(sequence) { standing } else { Standing::Stale }
+        let is_new = window.accept(sequence) || mutant::is(Mutant::NoReplayWindow);
+        if is_new { standing } else { Standing::Stale }
     }
 
     /// Whether a datagram of a client is new.
@@ -97,7 +99,8 @@ impl Senders {
             let window = self.older_clients.remove(&client_id).unwrap_or_default();
             self.clients.insert(client_id, window);
         }
-        self.clients.get_mut(&client_id).is_some_and(|window| window.accept(sequence))
+        let window = self.clients.get_mut(&client_id);
+        window.is_some_and(|window| window.accept(sequence)) || mutant::is(Mutant::NoReplayWindow)
     }
 
     /// A probe has answered as `boot_id`, which is not `known`: that has ended.

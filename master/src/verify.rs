@@ -3,14 +3,22 @@
 //! | phase | seen | next | does |
 //! |---|---|---|---|
 //! | Online | reported, or another incarnation | Verifying | probe every shard (after the cool-down) |
+//! | Online | reported by one who accuses most of a group, just after a probe | Online | verdict; verifies after a longer cool-down |
 //! | Online | silent for a lease | Verifying | probe every shard |
+//! | Online | deaf: has acknowledged nothing for long, under the cap | Waiting | as below |
 //! | Verifying | answered | Online | verdict |
 //! | Verifying | unanswered, attempts left | Verifying | probe again, at once |
-//! | Verifying | unanswered, under the cap | Offline | mark offline; verdict |
+//! | Verifying, Frozen | unanswered, under the cap, lease over or known dead | Offline | mark offline; verdict |
+//! | Verifying, Frozen | unanswered, under the cap, otherwise | Waiting | mark waiting; verdict |
 //! | Verifying | unanswered, not allowed to mark | Frozen | verdict |
+//! | Frozen, Waiting, Offline, Probation | reported | the same | verdict |
 //! | Frozen | recheck due | Frozen | probe |
 //! | Frozen | answered | Online | – |
-//! | Frozen | unanswered, under the cap | Offline | mark offline |
+//! | Waiting | sign of life, reported online, or recheck due | Waiting | probe |
+//! | Waiting | answered, no hold-down | Returning | mark returning |
+//! | Waiting | lease over | Offline | mark offline; verdict |
+//! | Waiting | unanswered, known dead or released | Offline | mark offline; verdict |
+//! | Waiting | answered, hold-down, released or another incarnation | Probation | mark offline |
 //! | Offline | recheck due, or reported online, or another incarnation | Offline | probe |
 //! | Offline | answered, no hold-down | Returning | mark returning |
 //! | Offline | answered, hold-down | Probation | – |
@@ -18,20 +26,27 @@
 //! | Probation | answered, held long enough | Returning | mark returning |
 //! | Returning | drained | Online | mark online |
 //! | Returning | reported, silent, or another incarnation | Returning | probe |
-//! | Returning | unanswered for all attempts | Offline | mark offline; flap |
+//! | Returning | unanswered for all attempts, or deaf: lease over, known dead or released | Offline | mark offline; flap |
+//! | Returning | the same, otherwise | Waiting | mark waiting; flap |
 //! | Online, Verifying, Frozen, Returning | answered by another incarnation | Returning | mark returning; flap |
-//! | Online, Verifying, Frozen, Returning | leaving | Leaving | mark leaving |
-//! | Leaving | drained, or its time is up | Offline | mark offline, unverified; verdict |
+//! | Online, Verifying, Frozen, Returning, Waiting | leaving | Leaving | mark leaving |
+//! | Leaving | drained, or its time is up and its lease is over or it is released | Offline | mark offline, unverified; verdict |
 //! | Offline, Probation | leaving | Offline | verdict |
+//!
+//! *Known dead*: nobody listens at its port; only mode `available` believes that. *Released*:
+//! it has acknowledged itself that it owns nothing.
 //!
 //! A renewal never ends a verification: a server whose control thread lives while a shard
 //! is stuck is a gray home (scenario 13), and only the data path counts.
 //! There is at most one probe under way per server. The caller owns what the world says of
-//! the server (its state, incarnation, epoch); this owns only how it came to be believed.
+//! the server (its state, incarnation, epoch); this owns only how it came to be believed,
+//! and until when the server may act on the leases that it was given.
+
+mod moves;
 
 use standin_protocol::time::Micros;
 
-use crate::phase::{Attempt, Mark, Phase, Seen, Step};
+use crate::phase::{Attempt, Facts, Mark, Phase, Seen, Step};
 use crate::rules::Rules;
 
 #[derive(Debug, Clone, Copy)]
@@ -53,14 +68,18 @@ pub struct Verify {
     last_probe_id: u64,
     flaps: u32,
     returned_at: Option<Micros>,
+    /// When all leases that it was given have run out.
+    lease_over_at: Micros,
 }
 
 impl Verify {
-    /// A server that is in this phase when the master starts.
+    /// A server that is in this phase when the master starts, and holds a lease of its
+    /// predecessor until then.
     #[must_use]
-    pub fn new(now: Micros, phase: Phase) -> Self {
+    pub fn new(now: Micros, phase: Phase, lease_over_at: Micros) -> Self {
         Self {
             phase,
+            lease_over_at,
             heard_at: now,
             probed_at: None,
             under_way: None,
@@ -100,9 +119,34 @@ impl Verify {
         matches!(self.phase, Phase::Offline { .. } | Phase::Probation { .. })
     }
 
+    /// Whether the world holds that the server does not answer.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.is_offline() || matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    /// The server is given a lease now.
+    pub fn granted(&mut self, now: Micros, rules: &Rules) {
+        self.lease_over_at = self.lease_over_at.max(rules.lease_over_at(now));
+    }
+
+    /// When the server can't hold a lease any more, if it is given no further one.
+    #[must_use]
+    pub fn lease_over_at(&self) -> Micros {
+        self.lease_over_at
+    }
+
+    /// Whether every shard was found to answer, or one not to, this short a time ago.
+    #[must_use]
+    pub fn was_probed_within(&self, now: Micros, time: std::time::Duration) -> bool {
+        self.probed_at.is_some_and(|at| now < at + time)
+    }
+
     /// Starts afresh in another phase, when the master has learned that its own view was
-    /// out of date. A result that is still to come counts for nothing.
-    pub fn reset(&mut self, now: Micros, phase: Phase) {
+    /// out of date. A result that is still to come counts for nothing; another master may have
+    /// given it a lease just now.
+    pub fn reset(&mut self, now: Micros, phase: Phase, rules: &Rules) {
+        self.granted(now, rules);
         self.phase = phase;
         self.heard_at = now;
         self.under_way = None;
@@ -126,6 +170,8 @@ impl Verify {
             }
             Phase::Verifying { .. } | Phase::Returning { .. } => Micros::NEVER,
             Phase::Leaving { until } => until,
+            Phase::Waiting { until, .. } if self.under_way.is_some() => until,
+            Phase::Waiting { until, next_probe } => until.min(next_probe),
             _ if self.under_way.is_some() => Micros::NEVER,
             Phase::Frozen { next_probe }
             | Phase::Offline { next_probe }
@@ -134,11 +180,10 @@ impl Verify {
         due.min(give_up_at)
     }
 
-    /// Takes in what was seen. `may_mark`: the cap, and the master's own knowledge, allow
-    /// one more server to be marked offline by verdict.
-    pub fn handle(&mut self, now: Micros, seen: Seen, may_mark: bool, rules: &Rules) -> Step {
+    /// Takes in what was seen.
+    pub fn handle(&mut self, now: Micros, seen: Seen, facts: Facts, rules: &Rules) -> Step {
         let mut step = Step::default();
-        if matches!(seen, Seen::Answered { .. } | Seen::Busy | Seen::Unanswered) {
+        if matches!(seen, Seen::Answered { .. } | Seen::Busy | Seen::Unanswered { .. }) {
             self.under_way = None;
             self.probed_at = Some(now);
         }
@@ -153,10 +198,11 @@ impl Verify {
             }
             // It stops, whatever is said of it meanwhile; it is answered when it has left.
             (Phase::Leaving { until }, _) => {
-                if seen == Seen::Drained || until <= now {
-                    self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
-                    step.mark = Some(Mark::Offline);
-                    step.verdict = true;
+                let may_go = facts.is_released || self.lease_over_at <= now;
+                if seen == Seen::Drained || (until <= now && may_go) {
+                    self.set_offline(now, rules, &mut step);
+                } else if until <= now {
+                    self.phase = Phase::Leaving { until: self.lease_over_at };
                 }
             }
             (_, Seen::Left) => {
@@ -167,44 +213,79 @@ impl Verify {
             }
 
             (Phase::Online { verify_at }, Seen::Reported | Seen::OtherIncarnation) => {
-                let verify_at = Some(verify_at.unwrap_or(self.cooled_at(now, rules)));
+                let soon = self.cooled_at(now, rules.cool_down());
+                let verify_at = Some(verify_at.map_or(soon, |at| at.min(soon)));
                 self.phase = Phase::Online { verify_at };
                 self.verify_if_due(now, rules, &mut step);
             }
+            (Phase::Online { verify_at: None }, Seen::Discounted) => {
+                let later = self.cooled_at(now, rules.discounted_cool_down());
+                self.phase = Phase::Online { verify_at: Some(later) };
+                step.verdict = true;
+            }
+            (Phase::Online { .. }, Seen::Discounted) => step.verdict = true,
             (
                 Phase::Returning { attempt: 0, verify_at },
                 Seen::Reported | Seen::OtherIncarnation,
             ) => {
-                let verify_at = Some(verify_at.unwrap_or(self.cooled_at(now, rules)));
+                let soon = self.cooled_at(now, rules.cool_down());
+                let verify_at = Some(verify_at.unwrap_or(soon));
                 self.phase = Phase::Returning { attempt: 0, verify_at };
                 self.verify_if_due(now, rules, &mut step);
             }
             (Phase::Online { .. } | Phase::Returning { attempt: 0, .. }, Seen::Tick) => {
                 self.verify_if_due(now, rules, &mut step);
             }
+            (Phase::Online { .. }, Seen::Deaf) if facts.may_mark => {
+                self.take_out(now, false, facts, rules, &mut step);
+            }
 
             (Phase::Verifying { .. }, Seen::Answered { same: true } | Seen::Busy) => {
                 self.phase = Phase::Online { verify_at: None };
                 step.verdict = true;
             }
-            (Phase::Verifying { attempt }, Seen::Unanswered) => {
+            (Phase::Verifying { attempt }, Seen::Unanswered { is_dead }) => {
                 if attempt < rules.probe_attempts {
                     self.phase = Phase::Verifying { attempt: attempt + 1 };
                     self.probe(now, attempt + 1, rules, &mut step);
                 } else {
-                    self.give_up(now, may_mark, rules, &mut step);
+                    self.give_up(now, is_dead, facts, rules, &mut step);
                 }
             }
             (Phase::Frozen { .. }, Seen::Answered { same: true } | Seen::Busy) => {
                 self.phase = Phase::Online { verify_at: None };
             }
-            (Phase::Frozen { .. }, Seen::Unanswered) => {
-                self.give_up(now, may_mark, rules, &mut step);
+            (Phase::Frozen { .. }, Seen::Unanswered { is_dead }) => {
+                self.give_up(now, is_dead, facts, rules, &mut step);
             }
-            (Phase::Frozen { .. }, Seen::Reported) => step.verdict = true,
+            (Phase::Frozen { .. } | Phase::Waiting { .. }, Seen::Reported) => step.verdict = true,
+
+            (Phase::Waiting { until, .. }, Seen::Tick) if until <= now => {
+                step.lease_over = true;
+                self.set_offline(now, rules, &mut step);
+            }
+            (Phase::Waiting { .. }, Seen::Answered { same }) => {
+                let has_ended = !same && rules.refusal_is_death();
+                if rules.hold_down(self.flaps).is_zero() {
+                    self.mark_returning(now, &mut step);
+                } else if facts.is_released || has_ended {
+                    self.set_offline(now, rules, &mut step);
+                    self.come_back(now, rules, &mut step);
+                } else {
+                    self.set_next_probe(now + rules.recheck_interval);
+                }
+            }
+            (Phase::Waiting { .. }, Seen::Unanswered { is_dead })
+                if is_dead || facts.is_released =>
+            {
+                self.set_offline(now, rules, &mut step);
+            }
+            (Phase::Waiting { .. }, Seen::Unanswered { .. } | Seen::Busy) => {
+                self.set_next_probe(now + rules.recheck_interval);
+            }
 
             (Phase::Offline { .. }, Seen::Answered { .. }) => self.come_back(now, rules, &mut step),
-            (Phase::Offline { .. }, Seen::Unanswered | Seen::Busy) => {
+            (Phase::Offline { .. }, Seen::Unanswered { .. } | Seen::Busy) => {
                 self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
             }
             (Phase::Probation { until, .. }, Seen::Answered { .. } | Seen::Busy) => {
@@ -216,7 +297,7 @@ impl Verify {
                     self.phase = Phase::Probation { until, next_probe };
                 }
             }
-            (Phase::Probation { .. }, Seen::Unanswered) => {
+            (Phase::Probation { .. }, Seen::Unanswered { .. }) => {
                 self.flaps = self.flaps.saturating_add(1);
                 self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
             }
@@ -224,15 +305,21 @@ impl Verify {
                 step.verdict = true
             }
             (
-                Phase::Offline { next_probe } | Phase::Probation { next_probe, .. },
+                Phase::Offline { next_probe }
+                | Phase::Probation { next_probe, .. }
+                | Phase::Waiting { next_probe, .. },
                 Seen::ReportedOk | Seen::OtherIncarnation,
-            ) => {
-                let soon = next_probe.min(self.cooled_at(now, rules));
+            )
+            | (Phase::Waiting { next_probe, .. }, Seen::Renewed) => {
+                let soon = next_probe.min(self.cooled_at(now, rules.cool_down()));
                 self.set_next_probe(soon);
                 self.recheck_if_due(now, rules, &mut step);
             }
             (
-                Phase::Offline { .. } | Phase::Probation { .. } | Phase::Frozen { .. },
+                Phase::Offline { .. }
+                | Phase::Probation { .. }
+                | Phase::Frozen { .. }
+                | Phase::Waiting { .. },
                 Seen::Tick,
             ) => self.recheck_if_due(now, rules, &mut step),
 
@@ -244,145 +331,33 @@ impl Verify {
                 self.phase = Phase::Returning { attempt: 0, verify_at: None };
                 step.verdict = true;
             }
-            (Phase::Returning { attempt, .. }, Seen::Unanswered) => {
+            (Phase::Returning { attempt, .. }, Seen::Unanswered { is_dead }) => {
                 if attempt < rules.probe_attempts {
                     self.phase = Phase::Returning { attempt: attempt + 1, verify_at: None };
                     self.probe(now, attempt + 1, rules, &mut step);
                 } else {
                     // It owns nothing now, so no cap stands in the way of saying so.
-                    self.go_offline(now, rules, &mut step);
+                    self.take_out(now, is_dead, facts, rules, &mut step);
                 }
+            }
+            (Phase::Returning { .. }, Seen::Deaf) => {
+                self.take_out(now, false, facts, rules, &mut step);
             }
 
             (
                 Phase::Verifying { .. } | Phase::Frozen { .. } | Phase::Returning { .. },
                 Seen::Answered { same: false },
-            ) => self.come_back_as_another(now, may_mark, rules, &mut step),
+            ) => self.come_back_as_another(now, facts, rules, &mut step),
             // A result that nobody waits for any more.
-            (Phase::Online { .. }, Seen::Answered { .. } | Seen::Busy | Seen::Unanswered) => {}
-            (_, Seen::Renewed | Seen::ReportedOk | Seen::Drained) => {}
+            (
+                Phase::Online { .. },
+                Seen::Answered { .. } | Seen::Busy | Seen::Unanswered { .. },
+            ) => {}
+            (_, Seen::Renewed | Seen::ReportedOk | Seen::Drained | Seen::Deaf) => {}
             // Verification is under way, or about to be.
-            (_, Seen::Reported | Seen::OtherIncarnation | Seen::Tick) => {}
+            (_, Seen::Reported | Seen::Discounted | Seen::OtherIncarnation | Seen::Tick) => {}
         }
         step
-    }
-
-    fn verify_if_due(&mut self, now: Micros, rules: &Rules, step: &mut Step) {
-        let (Phase::Online { verify_at } | Phase::Returning { attempt: 0, verify_at }) = self.phase
-        else {
-            return;
-        };
-        let is_asked = verify_at.is_some_and(|at| at <= now);
-        let is_silent = self.heard_at + rules.lease <= now;
-        if !is_asked && !is_silent {
-            return;
-        }
-        step.silent = is_silent && !is_asked;
-        self.phase = match self.phase {
-            Phase::Online { .. } => Phase::Verifying { attempt: 1 },
-            _ => Phase::Returning { attempt: 1, verify_at: None },
-        };
-        self.probe(now, 1, rules, step);
-    }
-
-    fn recheck_if_due(&mut self, now: Micros, rules: &Rules, step: &mut Step) {
-        let due = match self.phase {
-            Phase::Offline { next_probe }
-            | Phase::Probation { next_probe, .. }
-            | Phase::Frozen { next_probe } => next_probe <= now,
-            _ => false,
-        };
-        if due {
-            self.probe(now, 0, rules, step);
-        }
-    }
-
-    fn set_next_probe(&mut self, at: Micros) {
-        if let Phase::Offline { next_probe } | Phase::Probation { next_probe, .. } = &mut self.phase
-        {
-            *next_probe = at;
-        }
-    }
-
-    fn probe(&mut self, now: Micros, attempt: u32, rules: &Rules, step: &mut Step) {
-        if self.under_way.is_some() {
-            return;
-        }
-        self.last_probe_id += 1;
-        // The shell answers within twice the timeout (a wait for its turn included); more is
-        // only against its mistakes.
-        let attempt = Attempt { probe_id: self.last_probe_id, attempt };
-        self.under_way = Some(UnderWay { attempt, give_up_at: now + rules.probe_timeout * 4 });
-        step.probe = Some(attempt);
-    }
-
-    fn give_up(&mut self, now: Micros, may_mark: bool, rules: &Rules, step: &mut Step) {
-        if may_mark {
-            self.go_offline(now, rules, step);
-        } else {
-            step.frozen = !matches!(self.phase, Phase::Frozen { .. });
-            step.verdict = true;
-            self.phase = Phase::Frozen { next_probe: now + rules.recheck_interval };
-        }
-    }
-
-    fn go_offline(&mut self, now: Micros, rules: &Rules, step: &mut Step) {
-        self.flap(now, rules);
-        self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
-        step.mark = Some(Mark::Offline);
-        step.verdict = true;
-    }
-
-    fn come_back(&mut self, now: Micros, rules: &Rules, step: &mut Step) {
-        let hold_down = rules.hold_down(self.flaps);
-        if hold_down.is_zero() {
-            self.mark_returning(now, step);
-            return;
-        }
-        let until = now + hold_down;
-        self.phase =
-            Phase::Probation { until, next_probe: (now + rules.recheck_interval).min(until) };
-        step.hold_down = Some(hold_down);
-    }
-
-    /// It restarted faster than anybody noticed. The first time it returns at once; one
-    /// that keeps doing so is taken out for its hold-down.
-    fn come_back_as_another(
-        &mut self,
-        now: Micros,
-        may_mark: bool,
-        rules: &Rules,
-        step: &mut Step,
-    ) {
-        self.flap(now, rules);
-        step.verdict = true;
-        if may_mark && self.flaps > 0 {
-            step.mark = Some(Mark::Offline);
-            self.come_back(now, rules, step);
-        } else {
-            self.mark_returning(now, step);
-        }
-    }
-
-    fn mark_returning(&mut self, now: Micros, step: &mut Step) {
-        self.phase = Phase::Returning { attempt: 0, verify_at: None };
-        self.heard_at = now;
-        self.returned_at = Some(now);
-        step.mark = Some(Mark::Returning);
-    }
-
-    fn flap(&mut self, now: Micros, rules: &Rules) {
-        let Some(returned_at) = self.returned_at.take() else { return };
-        let calm_us = rules.calm().as_micros().max(1);
-        let forgiven = u32::try_from(now.since(returned_at).as_micros() / calm_us);
-        self.flaps = match forgiven.unwrap_or(u32::MAX) {
-            0 => self.flaps.saturating_add(1),
-            forgiven => self.flaps.saturating_sub(forgiven),
-        };
-    }
-
-    fn cooled_at(&self, now: Micros, rules: &Rules) -> Micros {
-        self.probed_at.map_or(now, |at| (at + rules.cool_down()).max(now))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use standin_config::Mode;
+
 use super::*;
 
 const MS: u64 = 1_000;
@@ -16,6 +18,7 @@ fn rules() -> Rules {
         announce_resend: ms(50),
         drain_timeout: ms(1_000),
         offline_servers_max: 1,
+        mode: Mode::Available,
     }
 }
 
@@ -27,11 +30,27 @@ fn at(ms: u64) -> Micros {
 struct Case {
     server: Verify,
     may_mark: bool,
+    is_released: bool,
+    mode: Mode,
 }
 
 impl Case {
+    /// A server that holds no lease.
     fn new(phase: Phase) -> Self {
-        Self { server: Verify::new(at(0), phase), may_mark: true }
+        Self::with_lease(phase, 0)
+    }
+
+    fn with_lease(phase: Phase, over_at_ms: u64) -> Self {
+        let server = Verify::new(at(0), phase, at(over_at_ms));
+        Self { server, may_mark: true, is_released: false, mode: Mode::Available }
+    }
+
+    /// Waiting as of 3 ms, for a lease that is over at 2,000 ms.
+    fn waiting() -> Self {
+        let mut case = Self::with_lease(Phase::Verifying { attempt: 2 }, 2_000);
+        let step = case.see(3, UNANSWERED);
+        assert_eq!((step.mark, step.verdict), (Some(Mark::Waiting), true));
+        case
     }
 
     fn online() -> Self {
@@ -43,7 +62,8 @@ impl Case {
     }
 
     fn see(&mut self, ms: u64, seen: Seen) -> Step {
-        self.server.handle(at(ms), seen, self.may_mark, &rules())
+        let facts = Facts { may_mark: self.may_mark, is_released: self.is_released };
+        self.server.handle(at(ms), seen, facts, &Rules { mode: self.mode, ..rules() })
     }
 
     fn phase(&self) -> Phase {
@@ -53,8 +73,8 @@ impl Case {
     /// Through verification to offline and, for the first time, back to returning.
     fn fail(&mut self, ms: u64) {
         assert!(self.see(ms, Seen::Reported).probe.is_some());
-        assert!(self.see(ms, Seen::Unanswered).probe.is_some());
-        assert_eq!(self.see(ms, Seen::Unanswered).mark, Some(Mark::Offline));
+        assert!(self.see(ms, UNANSWERED).probe.is_some());
+        assert_eq!(self.see(ms, UNANSWERED).mark, Some(Mark::Offline));
     }
 
     fn come_back(&mut self, ms: u64) {
@@ -64,6 +84,8 @@ impl Case {
     }
 }
 
+const UNANSWERED: Seen = Seen::Unanswered { is_dead: false };
+const REFUSED: Seen = Seen::Unanswered { is_dead: true };
 const ANSWERED: Seen = Seen::Answered { same: true };
 const ANSWERED_BY_ANOTHER: Seen = Seen::Answered { same: false };
 
@@ -117,7 +139,7 @@ fn verifying_and_busy_stays_online() {
 fn verifying_and_unanswered_is_tried_again_at_once() {
     let mut case = Case::online();
     case.see(1, Seen::Reported);
-    assert_eq!(attempt_of(case.see(2, Seen::Unanswered)), Some(2));
+    assert_eq!(attempt_of(case.see(2, UNANSWERED)), Some(2));
     assert_eq!(case.phase(), Phase::Verifying { attempt: 2 });
 }
 
@@ -125,8 +147,8 @@ fn verifying_and_unanswered_is_tried_again_at_once() {
 fn c19_verifying_and_unanswered_for_all_attempts_is_marked_offline() {
     let mut case = Case::online();
     case.see(1, Seen::Reported);
-    case.see(2, Seen::Unanswered);
-    let step = case.see(3, Seen::Unanswered);
+    case.see(2, UNANSWERED);
+    let step = case.see(3, UNANSWERED);
     assert_eq!((step.mark, step.verdict), (Some(Mark::Offline), true));
     assert_eq!(case.phase(), Phase::Offline { next_probe: at(253) });
 }
@@ -144,8 +166,8 @@ fn verifying_and_unanswered_is_frozen_when_marking_is_not_allowed() {
     let mut case = Case::online();
     case.may_mark = false;
     case.see(1, Seen::Reported);
-    case.see(2, Seen::Unanswered);
-    let step = case.see(3, Seen::Unanswered);
+    case.see(2, UNANSWERED);
+    let step = case.see(3, UNANSWERED);
     assert_eq!((step.mark, step.verdict, step.frozen), (None, true, true));
     assert_eq!(case.phase(), Phase::Frozen { next_probe: at(253) });
 }
@@ -156,12 +178,97 @@ fn frozen_is_probed_until_it_answers_or_may_be_marked() {
     case.may_mark = false;
     assert_eq!(attempt_of(case.see(9, Seen::Tick)), None);
     assert_eq!(attempt_of(case.see(10, Seen::Tick)), Some(0));
-    assert_eq!(case.see(11, Seen::Unanswered).mark, None);
+    assert_eq!(case.see(11, UNANSWERED).mark, None);
     assert_eq!(attempt_of(case.see(261, Seen::Tick)), Some(0));
-    let mut other = Case { server: case.server.clone(), may_mark: true };
-    assert_eq!(other.see(262, Seen::Unanswered).mark, Some(Mark::Offline));
+    let mut other = Case::offline();
+    other.server = case.server.clone();
+    assert_eq!(other.see(262, UNANSWERED).mark, Some(Mark::Offline));
     assert_eq!(case.see(262, ANSWERED), Step::default());
     assert_eq!(case.phase(), Phase::Online { verify_at: None });
+}
+
+#[test]
+fn verifying_and_unanswered_waits_for_the_lease_unless_it_is_known_dead() {
+    let case = Case::waiting();
+    assert_eq!(case.phase(), Phase::Waiting { until: at(2_000), next_probe: at(253) });
+    for phase in [Phase::Verifying { attempt: 2 }, Phase::Frozen { next_probe: at(0) }] {
+        let mut case = Case::with_lease(phase, 2_000);
+        assert_eq!(case.see(3, REFUSED).mark, Some(Mark::Offline), "{phase:?}");
+        let mut case = Case::with_lease(phase, 2_000);
+        assert_eq!(case.see(3, UNANSWERED).mark, Some(Mark::Waiting), "{phase:?}");
+        let mut case = Case::with_lease(phase, 2_000);
+        case.may_mark = false;
+        assert!(case.see(3, REFUSED).mark.is_none(), "the cap is above all");
+    }
+}
+
+#[test]
+fn waiting_is_offline_when_the_lease_is_over() {
+    let mut case = Case::waiting();
+    assert_eq!(case.see(1_999, Seen::Tick).mark, None);
+    assert_eq!(case.see(1_999, UNANSWERED).mark, None);
+    assert_eq!(case.server.next_deadline(&rules()), at(2_000));
+    let step = case.see(2_000, Seen::Tick);
+    assert_eq!((step.mark, step.lease_over), (Some(Mark::Offline), true));
+    assert!(case.server.is_offline());
+}
+
+#[test]
+fn waiting_is_offline_when_it_is_known_dead_or_has_acknowledged_that_it_owns_nothing() {
+    let mut case = Case::waiting();
+    assert_eq!(case.see(253, Seen::Tick).probe.map(|p| p.attempt), Some(0));
+    assert_eq!(case.see(254, REFUSED).mark, Some(Mark::Offline));
+    let mut case = Case::waiting();
+    case.is_released = true;
+    assert_eq!(case.see(253, Seen::Tick).mark, None, "a probe decides");
+    assert_eq!(case.see(254, UNANSWERED).mark, Some(Mark::Offline));
+}
+
+#[test]
+fn waiting_is_probed_at_a_sign_of_life_and_returns_when_it_answers() {
+    for seen in [Seen::Renewed, Seen::ReportedOk, Seen::OtherIncarnation] {
+        let mut case = Case::waiting();
+        assert_eq!(attempt_of(case.see(50, seen)), None, "{seen:?}: not before the cool-down");
+        assert_eq!(attempt_of(case.see(103, Seen::Tick)), Some(0), "{seen:?}");
+        assert!(matches!(case.phase(), Phase::Waiting { .. }), "that alone ends nothing");
+        let mut other = Case::offline();
+        other.server = case.server.clone();
+        assert_eq!(case.see(104, ANSWERED).mark, Some(Mark::Returning));
+        assert_eq!(other.see(104, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
+    }
+    let mut case = Case::waiting();
+    assert!(case.see(4, Seen::Reported).verdict, "who asks is told what is held");
+    case.see(253, Seen::Tick);
+    assert_eq!(case.see(254, Seen::Busy), Step::default(), "busy is not back");
+}
+
+#[test]
+fn waiting_and_answered_by_one_that_flaps_is_held_down_once_it_is_released() {
+    let mut case = Case::waiting();
+    case.see(253, Seen::Tick);
+    case.see(254, ANSWERED);
+    case.see(255, Seen::Drained);
+    case.see(400, Seen::Reported);
+    case.see(401, UNANSWERED);
+    assert_eq!(case.see(402, UNANSWERED).mark, Some(Mark::Waiting));
+    case.see(652, Seen::Tick);
+    assert_eq!(case.see(653, ANSWERED).mark, None, "it has flapped");
+    case.is_released = true;
+    case.see(903, Seen::Tick);
+    let step = case.see(904, ANSWERED);
+    assert_eq!(step.mark, Some(Mark::Offline));
+    assert_eq!(step.hold_down, Some(Duration::from_millis(250)));
+}
+
+#[test]
+fn one_that_answers_but_hears_nothing_is_taken_out() {
+    let mut case = Case::with_lease(Phase::Online { verify_at: None }, 2_000);
+    case.may_mark = false;
+    assert_eq!(case.see(1, Seen::Deaf), Step::default(), "within the cap");
+    case.may_mark = true;
+    assert_eq!(case.see(1, Seen::Deaf).mark, Some(Mark::Waiting));
+    let returning = Phase::Returning { attempt: 0, verify_at: None };
+    assert_eq!(Case::new(returning).see(1, Seen::Deaf).mark, Some(Mark::Offline));
 }
 
 #[test]
@@ -169,7 +276,7 @@ fn c20_offline_is_checked_periodically() {
     let mut case = Case::offline();
     assert_eq!(attempt_of(case.see(0, Seen::Tick)), Some(0));
     assert_eq!(attempt_of(case.see(1, Seen::Tick)), None, "one probe at a time");
-    assert_eq!(case.see(100, Seen::Unanswered), Step::default());
+    assert_eq!(case.see(100, UNANSWERED), Step::default());
     assert_eq!(case.server.next_deadline(&rules()), at(350));
     assert_eq!(attempt_of(case.see(349, Seen::Tick)), None);
     assert_eq!(attempt_of(case.see(350, Seen::Tick)), Some(0));
@@ -180,7 +287,7 @@ fn offline_is_probed_at_once_when_it_is_said_to_be_back() {
     for seen in [Seen::ReportedOk, Seen::OtherIncarnation] {
         let mut case = Case::offline();
         case.see(0, Seen::Tick);
-        case.see(1, Seen::Unanswered);
+        case.see(1, UNANSWERED);
         assert_eq!(attempt_of(case.see(150, seen)), Some(0), "{seen:?}");
     }
 }
@@ -237,7 +344,7 @@ fn probation_and_unanswered_is_offline_with_a_doubled_hold_down() {
     case.see(1_250, Seen::Tick);
     case.see(1_250, ANSWERED);
     case.see(1_500, Seen::Tick);
-    assert_eq!(case.see(1_500, Seen::Unanswered), Step::default());
+    assert_eq!(case.see(1_500, UNANSWERED), Step::default());
     case.see(1_750, Seen::Tick);
     assert_eq!(case.see(1_750, ANSWERED).hold_down, Some(Duration::from_millis(500)));
 }
@@ -247,8 +354,19 @@ fn returning_is_verified_like_online_and_fails_without_asking_the_cap() {
     let mut case = Case::new(Phase::Returning { attempt: 0, verify_at: None });
     case.may_mark = false;
     assert_eq!(attempt_of(case.see(1, Seen::Reported)), Some(1));
-    assert_eq!(attempt_of(case.see(2, Seen::Unanswered)), Some(2));
-    assert_eq!(case.see(3, Seen::Unanswered).mark, Some(Mark::Offline));
+    assert_eq!(attempt_of(case.see(2, UNANSWERED)), Some(2));
+    assert_eq!(case.see(3, UNANSWERED).mark, Some(Mark::Offline));
+
+    for (seen, is_released, mark) in [
+        (UNANSWERED, false, Mark::Waiting),
+        (UNANSWERED, true, Mark::Offline),
+        (REFUSED, false, Mark::Offline),
+    ] {
+        let phase = Phase::Returning { attempt: 2, verify_at: None };
+        let mut case = Case::with_lease(phase, 2_000);
+        (case.may_mark, case.is_released) = (false, is_released);
+        assert_eq!(case.see(3, seen).mark, Some(mark), "{seen:?} {is_released}");
+    }
 
     let mut case = Case::new(Phase::Returning { attempt: 0, verify_at: None });
     assert_eq!(attempt_of(case.see(2_000, Seen::Tick)), Some(1));
@@ -279,6 +397,17 @@ fn one_that_restarts_again_and_again_is_taken_out() {
     let step = case.see(501, ANSWERED_BY_ANOTHER);
     assert_eq!(step.mark, Some(Mark::Offline));
     assert_eq!(step.hold_down, Some(Duration::from_millis(250)));
+}
+
+#[test]
+fn in_strict_the_lease_of_an_incarnation_that_has_ended_is_waited_for() {
+    let mut case = Case::with_lease(Phase::Online { verify_at: None }, 2_000);
+    case.mode = Mode::Strict;
+    case.see(1, Seen::OtherIncarnation);
+    assert_eq!(case.see(2, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
+    case.see(3, Seen::Drained);
+    case.see(500, Seen::OtherIncarnation);
+    assert_eq!(case.see(501, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning), "not offline");
 }
 
 #[test]
@@ -317,6 +446,31 @@ fn leaving_is_not_waited_for_for_ever() {
     let wait_ms = u64::try_from(wait_ms).unwrap();
     assert_eq!(case.see(wait_ms - 1, Seen::Tick), Step::default());
     assert_eq!(case.see(wait_ms, Seen::Tick).mark, Some(Mark::Offline));
+
+    let mut case = Case::with_lease(Phase::Leaving { until: at(0) }, 500);
+    assert_eq!(case.see(1, Seen::Tick).mark, None, "its lease is not over");
+    assert_eq!(case.server.next_deadline(&rules()), at(500));
+    let mut other = Case::with_lease(Phase::Leaving { until: at(0) }, 500);
+    other.is_released = true;
+    assert_eq!(other.see(1, Seen::Tick).mark, Some(Mark::Offline));
+    assert_eq!(case.see(500, Seen::Tick).mark, Some(Mark::Offline));
+}
+
+#[test]
+fn a_discounted_report_is_answered_at_once_and_looked_into_later() {
+    let mut case = Case::online();
+    case.see(1, Seen::Reported);
+    case.see(2, ANSWERED);
+    for _ in 0..2 {
+        let step = case.see(50, Seen::Discounted);
+        assert_eq!((step.probe, step.verdict), (None, true));
+    }
+    assert_eq!(case.server.next_deadline(&rules()), at(1_002));
+    let mut other = Case::online();
+    other.server = case.server.clone();
+    assert_eq!(attempt_of(case.see(1_002, Seen::Tick)), Some(1));
+    assert_eq!(attempt_of(other.see(60, Seen::Reported)), None);
+    assert_eq!(attempt_of(other.see(102, Seen::Tick)), Some(1), "another's counts as ever");
 }
 
 #[test]

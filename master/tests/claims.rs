@@ -45,13 +45,32 @@ fn c19_an_online_server_that_is_reported_is_contacted_and_stays_online() {
 }
 
 #[test]
+fn a_reporter_that_accuses_everybody_causes_fewer_probes_but_is_answered() {
+    let mut world = World::settled(&[2, 2]);
+    for _ in 0..40 {
+        for id in world.ids() {
+            world.report_by_client(id);
+        }
+        world.run_ms(100);
+    }
+    let probes = world.events.iter().filter(|(_, e)| e.kind() == "probing").count();
+    assert!(probes < 4 * 10, "{probes} in four seconds");
+    assert!(world.verdicts.len() > 4 * 30, "{}", world.verdicts.len());
+    assert!(world.machine.counters().reports_discounted > 100);
+    world.set(0, Health::Dead);
+    world.run_ms(1_000);
+    world.report_by_client(0);
+    world.run_until("marked all the same", |w| w.has("offline", 0));
+}
+
+#[test]
 fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
     let mut world = World::settled(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_server(1, 0);
-    world.run_until("offline", |w| w.has("announced", 0));
+    world.run_until("waiting", |w| w.has("announced", 0));
     let took = world.time_of("announced", 0).since(world.time_of("reported", 0));
-    assert!((200..250).contains(&took.as_millis()), "{took:?}");
+    assert!((200..310).contains(&took.as_millis()), "{took:?}");
 }
 
 #[test]
@@ -202,21 +221,6 @@ fn a_whole_group_may_go_and_come_back() {
         world.start(id);
     }
     world.run_until("both online", World::is_converged);
-}
-
-#[test]
-fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_but_a_dead_one_does_not() {
-    let mut world = World::settled(&[2, 2]);
-    world.set(0, Health::Dead);
-    world.report_by_client(0);
-    world.run_until("offline everywhere", World::is_converged);
-    world.set(1, Health::Deaf);
-    world.start(0);
-    world.run_ms(10_000);
-    assert_eq!(world.state(0), ServerState::Returning, "1 may still act as the owner");
-    assert!(world.has("drain_overdue", 0) && world.has("probe_ok", 1));
-    world.set(1, Health::Dead);
-    world.run_until("the other returns", World::is_converged);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod world;
 
 use proptest::prelude::*;
+use standin_config::Mode;
 use standin_master::{Input, Phase, ProbeFailure};
 use standin_protocol::body::PingReply;
 use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
@@ -12,6 +13,7 @@ use world::{CLIENT, Health, World};
 #[derive(Debug, Clone)]
 enum Fault {
     Set(u16, Health),
+    Cut(u16, bool),
     Start(u16),
     Report(u16),
     ReportByServer(u16, u16),
@@ -33,6 +35,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     ];
     prop_oneof![
         3 => (id.clone(), health).prop_map(|(id, health)| Fault::Set(id, health)),
+        2 => (id.clone(), any::<bool>()).prop_map(|(id, is_cut)| Fault::Cut(id, is_cut)),
         2 => id.clone().prop_map(Fault::Start),
         3 => id.clone().prop_map(Fault::Report),
         2 => (id.clone(), id.clone()).prop_map(|(by, of)| Fault::ReportByServer(by, of)),
@@ -53,6 +56,7 @@ fn is_out(world: &World, id: u16) -> bool {
 fn apply(world: &mut World, fault: &Fault) {
     match *fault {
         Fault::Set(id, health) => world.set(id, health),
+        Fault::Cut(id, is_cut) => world.model(id).is_cut = is_cut,
         Fault::Start(id) => world.start(id),
         Fault::Report(id) => world.report_by_client(id),
         Fault::ReportByServer(by, of) => world.report_by_server(by, of),
@@ -80,10 +84,8 @@ fn apply(world: &mut World, fault: &Fault) {
 }
 
 fn status() -> impl Strategy<Value = ServerStatus> {
-    (0usize..3, any::<u64>(), any::<u64>()).prop_map(|(state, since, boot_id)| ServerStatus {
-        state: ServerState::ALL[state],
-        since: MapEpoch::from_u64(since),
-        boot_id,
+    (0..ServerState::ALL.len(), any::<u64>(), any::<u64>()).prop_map(|(state, since, boot_id)| {
+        ServerStatus { state: ServerState::ALL[state], since: MapEpoch::from_u64(since), boot_id }
     })
 }
 
@@ -141,14 +143,18 @@ enum InputPlan {
 }
 
 proptest! {
-    /// The world checks the epochs; when the faults stop, everything converges.
+    /// The world checks the epochs, and that no owner moves while the last one may act as such;
+    /// when the faults stop, everything converges.
     #[test]
-    fn epochs_are_sound_and_healing_converges(
+    fn epochs_and_owners_are_sound_and_healing_converges(
         faults in prop::collection::vec(fault(), 1..40),
+        groups in prop_oneof![Just(&[2, 2][..]), Just(&[4][..]), Just(&[3, 1][..])],
+        is_strict: bool,
         loss_percent in prop_oneof![Just(0u64), Just(10u64), Just(40u64)],
         seed: u64,
     ) {
-        let mut world = World::settled(&[2, 2]);
+        let mode = if is_strict { Mode::Strict } else { Mode::Available };
+        let mut world = World::settled_in(mode, groups);
         world.seed(seed);
         world.loss_percent = loss_percent;
         for fault in &faults {
@@ -157,6 +163,7 @@ proptest! {
         world.loss_percent = 0;
         world.disk_ok = true;
         for id in world.ids() {
+            world.model(id).is_cut = false;
             match world.servers[usize::from(id)].health {
                 // One that has left does not come back to life, but starts anew.
                 Health::Dead => world.start(id),
@@ -172,6 +179,26 @@ proptest! {
             }
         }
         world.run_until("the cluster heals", World::is_converged);
+    }
+
+    /// The same for a server that only its peers reach, while one of them is there.
+    #[test]
+    fn c19_no_number_of_reports_marks_a_server_that_answers_its_peers(
+        reports in prop::collection::vec((0u16..3, 0u16..4, 0u64..400), 1..60),
+    ) {
+        let mut world = World::settled(&[3]);
+        world.model(0).is_cut = true;
+        for (subject, by, pause_ms) in reports {
+            match by {
+                by if by < 3 && by != subject => world.report_by_server(by, subject),
+                _ => world.report_by_client(subject),
+            }
+            world.run_ms(pause_ms);
+        }
+        world.run_ms(5_000);
+        for id in world.ids() {
+            prop_assert!(!world.has("waiting", id) && !world.has("offline", id));
+        }
     }
 
     /// Claim 19: whoever answers every probe is never marked offline, whatever is reported
@@ -194,7 +221,8 @@ proptest! {
         }
         world.run_ms(5_000);
         for id in world.ids() {
-            prop_assert!(!world.has("offline", id), "{:?}", world.events);
+            let is_marked = world.has("offline", id) || world.has("waiting", id);
+            prop_assert!(!is_marked, "{:?}", world.events);
             let is_frozen = matches!(world.machine.phase(id), Phase::Frozen { .. });
             prop_assert!(!is_frozen);
         }
@@ -204,6 +232,7 @@ proptest! {
     #[test]
     fn any_input_is_survived(inputs in prop::collection::vec(input(), 1..60)) {
         let mut world = World::settled(&[2, 2]);
+        world.checks_owners = false;
         for plan in inputs {
             let input = match plan {
                 InputPlan::Datagram { kind, sender, subject, boot_id, sequence, epoch } => {
@@ -211,6 +240,13 @@ proptest! {
                     datagram.subject = subject;
                     datagram.sequence = sequence;
                     datagram.epoch = MapEpoch::from_u64(epoch);
+                    datagram.arg = u32::from(subject) % 4;
+                    datagram.nonce = 1 << 32 | sequence;
+                    if kind == Kind::ProbeResult {
+                        let since = datagram.epoch;
+                        let state = ServerState::Online;
+                        datagram.statuses = vec![ServerStatus { state, since, boot_id: epoch }];
+                    }
                     Input::Datagram { from: CLIENT, datagram }
                 }
                 InputPlan::Probed { server, probe_id, shards } => {

@@ -46,7 +46,9 @@ pub struct Outcome {
 #[must_use]
 pub fn explore(rules: Rules, scope: Scope, options: Options) -> Outcome {
     let mut model = Failover::new(rules, scope, Rates::WORST);
-    model.heals = options.heals;
+    if options.heals {
+        model.healer = Some(Box::new(Failover::new(rules, scope, Rates::WORST)));
+    }
     let builder: CheckerBuilder<Failover> =
         model.checker().threads(options.threads).finish_when(HasDiscoveries::AnyFailures);
     match options.is_shortest {

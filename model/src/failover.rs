@@ -18,8 +18,9 @@ pub struct Failover {
     pub rules: Rules,
     /// How much is explored.
     pub scope: Scope,
-    /// Whether every state is checked for a way home, which takes long.
-    pub heals: bool,
+    /// Looks for a way home from every state, if that is to be checked; it takes its time. Another
+    /// one, so that its steps do not count.
+    pub healer: Option<Box<Self>>,
     /// What was met on the way.
     pub tally: Tally,
     pub(crate) clock: Clock,
@@ -33,7 +34,7 @@ impl Failover {
         Self {
             rules,
             scope,
-            heals: false,
+            healer: None,
             tally: Tally::default(),
             clock: Clock::new(rates, scope.lease_steps, &rules),
             ownerships: Ownerships::new(scope.servers, &rules),
@@ -267,6 +268,6 @@ impl Model for Failover {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::all(self.heals)
+        properties::all(self.healer.is_some())
     }
 }

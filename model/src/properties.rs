@@ -23,7 +23,7 @@ pub(crate) fn all(heals: bool) -> Vec<Property<Failover>> {
         Property::always(DURABLE, is_durable),
     ];
     if heals {
-        all.push(Property::always(HEALS, |model: &Failover, state| model.heals_from(state)));
+        all.push(Property::always(HEALS, heals_everywhere));
     }
     all
 }
@@ -59,6 +59,10 @@ fn is_excused(model: &Failover, state: &State, id: usize) -> bool {
 
 fn has_one_owner(model: &Failover, state: &State) -> bool {
     model.ids().filter(|id| model.serving(state, *id) == Serving::Cached).count() <= 1
+}
+
+fn heals_everywhere(model: &Failover, state: &State) -> bool {
+    model.healer.as_ref().is_none_or(|healer| healer.heals_from(state))
 }
 
 fn is_durable(_: &Failover, state: &State) -> bool {

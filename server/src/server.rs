@@ -18,6 +18,7 @@ use crate::control::agent::AgentConfig;
 use crate::control::{self, ControlHandle, ControlOptions};
 use crate::node::{Node, NodeConfig};
 use crate::origin::{Origin, OriginStartError};
+use crate::shard::handshake::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::{self, LoopError, ShardContext};
@@ -79,6 +80,8 @@ pub struct Server {
     origin: Origin,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
+    /// Held until nothing of this server can reach the origin any more.
+    port: TcpListener,
 }
 
 impl Server {
@@ -120,6 +123,7 @@ impl Server {
         let origin =
             Origin::start(&cluster.origin, &cluster.keyspaces, Arc::new(mailboxes.clone()))?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
+        let hub = Arc::new(hub);
         let timings = &cluster.timings;
         let hello = HelloBody {
             client_id: boot_id,
@@ -134,9 +138,10 @@ impl Server {
             key: cluster.cluster_key(),
             connections: Arc::default(),
             mailboxes: mailboxes.clone(),
-            hub: Arc::new(hub),
+            hub: Arc::clone(&hub),
             origin: origin.clone(),
             control: control.clone(),
+            challenges: Challenges::new(challenge_secret()?),
             link: LinkConfig {
                 connect_timeout: timings.connect_timeout,
                 silence_max: timings.forward_timeout,
@@ -146,14 +151,7 @@ impl Server {
             },
             cluster: Arc::clone(&cluster),
         };
-        let agent = AgentConfig {
-            server,
-            shards: own.shards,
-            boot_id,
-            renew_interval: timings.renew_interval,
-            resend: timings.announce_resend,
-            nonce: random()?,
-        };
+        let agent = AgentConfig::new(&cluster, server, boot_id, random()?);
         let options = ControlOptions {
             socket: udp,
             master: cluster.master.address,
@@ -161,10 +159,15 @@ impl Server {
             topology,
             agent,
             mailboxes: mailboxes.clone(),
+            origin: origin.clone(),
+            hub,
             handle: control.clone(),
         };
         let control_thread =
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
+        // A port that refuses connections says that all of this incarnation is dead, so it
+        // must not before the last shard has ended.
+        let port = listener.try_clone().map_err(system("the listener"))?;
         let mut listener = Some(listener);
         let mut shards = Vec::new();
         for (shard, node) in (0..own.shards).zip(nodes) {
@@ -187,6 +190,7 @@ impl Server {
             origin,
             shards,
             control_thread,
+            port,
         })
     }
 
@@ -237,6 +241,7 @@ impl Server {
             result = result.and(ended);
         }
         self.origin.shutdown();
+        drop(self.port);
         self.control.end();
         match self.control_thread.join() {
             Ok(Ok(())) => {}
@@ -260,6 +265,14 @@ fn random() -> Result<u64, ServerError> {
         what: "no randomness",
         error: io::Error::other(error.to_string()),
     })
+}
+
+fn challenge_secret() -> Result<[u8; 32], ServerError> {
+    let mut secret = [0; 32];
+    for part in secret.chunks_exact_mut(8) {
+        part.copy_from_slice(&random()?.to_ne_bytes());
+    }
+    Ok(secret)
 }
 
 /// The kernel takes a killed process's ring down after the process has ended, and the ring

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
+use crate::control::agent::AgentCounters;
 use crate::node::counters::Counters;
 
 /// Where each shard leaves its counters, a few times a second. A shard writes only its
@@ -16,6 +17,7 @@ pub struct StatsHub {
     boot_id: u64,
     started: Micros,
     shards: Vec<Arc<[AtomicU64]>>,
+    agent: [AtomicU64; AgentCounters::COUNT],
 }
 
 impl StatsHub {
@@ -23,7 +25,8 @@ impl StatsHub {
     #[must_use]
     pub fn new(server: String, boot_id: u64, shards: u16, started: Micros) -> Self {
         let block = || Counters::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { server, boot_id, started, shards: (0..shards).map(|_| block()).collect() }
+        let shards = (0..shards).map(|_| block()).collect();
+        Self { server, boot_id, started, shards, agent: Default::default() }
     }
 
     /// Leaves a shard's counters.
@@ -34,7 +37,15 @@ impl StatsHub {
         }
     }
 
-    /// The sum over the shards (of `loop_lag_us` the highest).
+    /// Leaves the control thread's counters.
+    pub fn publish_agent(&self, counters: &AgentCounters) {
+        for (slot, (_, value)) in self.agent.iter().zip(counters.named()) {
+            slot.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The sum over the shards (of `loop_lag_us` the highest), and what the control thread
+    /// counts.
     #[must_use]
     pub fn reply(&self, map_epoch: u64, now: Micros) -> StatsReply {
         let values = |index: usize| {
@@ -47,12 +58,17 @@ impl StatsHub {
             };
             Counter { name: (*name).to_owned(), value }
         });
+        let agent = AgentCounters::default().named();
+        let agent = self.agent.iter().zip(agent).map(|(slot, (name, _))| {
+            let value = slot.load(Ordering::Relaxed);
+            Counter { name: name.to_owned(), value }
+        });
         StatsReply {
             server: self.server.clone(),
             boot_id: self.boot_id,
             uptime_ms: u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX),
             map_epoch,
-            counters: counters.collect(),
+            counters: counters.chain(agent).collect(),
         }
     }
 }

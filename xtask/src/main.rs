@@ -10,12 +10,14 @@
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
+//! chaos.rs            faults on a real cluster, and on its peers: programs of chaos/, benches/
 //! ```
 //!
 //! Nothing here is shipped, and nothing that is shipped depends on it.
 
 mod architecture;
 mod bench;
+mod chaos;
 mod counts;
 mod demo;
 mod fuzz;
@@ -45,6 +47,10 @@ The project's checks and longer runs.
   cargo xtask demo-seeds [N]         the demo with seeds 1 to N in a row; default 10
       --seconds N                    length of each; default 12
       --origin sqlite|postgres       default sqlite; postgres is started for the purpose
+  cargo xtask chaos [OPTIONS]        faults on a real cluster under load, one table; as root
+                                     with cut links too; --help for its options
+  cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
+                                     memcached under the same load; --help for its options
   cargo xtask help                   this
 ";
 
@@ -84,6 +90,8 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             options.end()?;
             fuzz::run(&Workspace::find()?, target.as_deref(), seconds)
         }
+        "chaos" => chaos::run(&Workspace::find()?, arguments),
+        "peers" => chaos::run_peers(&Workspace::find()?, arguments),
         "demo-seeds" => {
             let mut options = Options::new(arguments);
             let seconds = options.number("--seconds")?.unwrap_or(12);

@@ -42,6 +42,11 @@ impl Workspace {
         self.target.join("xtask")
     }
 
+    /// Where release builds put programs.
+    pub(crate) fn release(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
     /// A cargo command in the root.
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.cargo);

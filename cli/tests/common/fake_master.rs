@@ -1,16 +1,19 @@
 //! A master that the test plays: it records every notice, and announces what the test says,
-//! when the test says it, and nothing of its own.
+//! when the test says it, and nothing of its own. Every renewal is granted a lease.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
-use standin_protocol::map::{MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 use standin_testkit::wait_until;
 
 use super::WITHIN;
+
+/// What every renewal is granted.
+const LEASE_MS: u32 = 2_000;
 
 struct State {
     epoch: MapEpoch,
@@ -131,8 +134,13 @@ fn listen(topology: &Topology, socket: &UdpSocket, state: &Mutex<State>) {
         }
         held.seen.push((Micros::boottime(), datagram));
         match kind {
-            Kind::Renew if is_behind => {
-                send(topology, socket, &mut held, Kind::Announce, from, None);
+            Kind::Renew => {
+                if is_behind {
+                    send(topology, socket, &mut held, Kind::Announce, from, None);
+                }
+                if held.epoch.counter > 0 {
+                    send(topology, socket, &mut held, Kind::Grant, from, Some((subject, nonce)));
+                }
             }
             Kind::ReportFailed | Kind::ReportOk if held.epoch.counter > 0 => {
                 send(topology, socket, &mut held, Kind::Verdict, from, Some((subject, nonce)));
@@ -156,9 +164,16 @@ fn send(
     datagram.sequence = held.sequence;
     datagram.subject = subject;
     datagram.nonce = nonce;
-    datagram.arg = held.statuses[usize::from(subject)].state as u32;
+    let is_recipient = |info: &ServerInfo| info.address == to;
+    let recipient = topology.servers.iter().position(is_recipient);
+    datagram.recipient = recipient.and_then(|id| u16::try_from(id).ok()).unwrap_or(SENDER_CLIENT);
     datagram.epoch = held.epoch;
-    datagram.statuses = held.statuses.clone();
+    if kind == Kind::Grant {
+        datagram.arg = LEASE_MS;
+    } else {
+        datagram.arg = held.statuses[usize::from(subject)].state as u32;
+        datagram.statuses = held.statuses.clone();
+    }
     // To a port that nobody listens at: as good as lost.
     let _ = socket.send_to(&datagram.to_bytes(None), to);
 }

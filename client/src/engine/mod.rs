@@ -34,6 +34,7 @@ use standin_protocol::time::Micros;
 
 use crate::config::{Bootstrap, ClientConfig};
 use crate::event::ClientEvent;
+use crate::failover::State;
 use crate::ids::IdMap;
 use crate::notices::Notices;
 use crate::operation::{Answer, ClientError, Operation, Question, Target};
@@ -266,6 +267,12 @@ impl Engine {
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.router.as_ref().map(Router::map)
+    }
+
+    /// How this client sees a server, once it has a map.
+    #[must_use]
+    pub fn failover_state(&self, server: u16) -> Option<State> {
+        self.router.as_ref().and_then(|router| router.state(server))
     }
 
     /// Operations and questions of callers that have not ended.

@@ -12,9 +12,9 @@ use standin_config::{CONFIG_FILE, ClusterConfig, WriteError};
 use standin_protocol::map::{MapError, Topology};
 use standin_protocol::time::Micros;
 
-use super::origin::DemoOrigin;
 use crate::faults::{Process, SpawnError};
 use crate::interrupt::Interrupt;
+use crate::origin::RunOrigin;
 use crate::ports::free_addresses;
 use crate::rng::Random;
 
@@ -86,7 +86,7 @@ impl DemoCluster {
         program: &Path,
         folder: &Path,
         groups: u16,
-        origin: &DemoOrigin,
+        origin: &RunOrigin,
         random: &mut Random,
         interrupt: &Interrupt,
     ) -> Result<Self, ClusterError> {
@@ -177,7 +177,7 @@ fn cluster_config(
     folder: &Path,
     names: &[String],
     addresses: &[SocketAddr],
-    origin: &DemoOrigin,
+    origin: &RunOrigin,
 ) -> ClusterConfig {
     let mut config = ClusterConfig::new("demo", addresses[0], origin.config());
     for (pair, at) in names.chunks(2).zip(addresses[1..].chunks(2)) {
@@ -190,7 +190,7 @@ fn cluster_config(
     }
     config.limits.value_bytes = VALUE_BYTES_MAX;
     config.master.state_file = folder.join("master.state");
-    config.keyspaces.push(DemoOrigin::keyspace(KEYSPACE));
+    config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
     config
 }
 
@@ -206,7 +206,7 @@ mod tests {
         let names = server_names(2);
         assert_eq!(names, ["a1", "a2", "b1", "b2"]);
         let addresses = free_addresses(5, &mut Random::new(1)).unwrap();
-        let origin = DemoOrigin::Sqlite { path: scratch.file("origin.sqlite") };
+        let origin = RunOrigin::Sqlite { path: scratch.file("origin.sqlite") };
         let config = cluster_config(scratch.path(), &names, &addresses, &origin);
         config.write_into(scratch.path()).unwrap();
         assert_eq!(ClusterConfig::load(&scratch.file(CONFIG_FILE)).unwrap(), config);

@@ -1,7 +1,7 @@
 //! `standin demo`: a whole cluster that loses a server and, it is hoped, no request.
 //!
 //! ```text
-//! options.rs ─► run ─┬ folder, origin.rs      a temporary folder, 200,000 rows
+//! options.rs ─► run ─┬ folder, ../origin/     a temporary folder, 200,000 rows
 //!                    ├ cluster.rs             master and servers, as processes
 //!                    ├ warm.rs                reads until the hit ratio is steady
 //!                    ├ script.rs ─ story.rs   load; kill, restart; who said what when
@@ -14,7 +14,6 @@ mod cluster;
 mod files;
 mod folder;
 mod options;
-mod origin;
 mod outcome;
 mod script;
 mod story;
@@ -31,22 +30,21 @@ use standin_client::ClientConfig;
 pub use cluster::ClusterError;
 pub use files::ReportFiles;
 pub use options::DemoArgs;
-pub use origin::DemoOriginError;
-pub use outcome::{DemoReport, EventReport, Parameters};
+pub use outcome::{DemoReport, EventReport, Parameters, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial};
 use crate::console::Console;
 use crate::drive::{DriveError, Plan};
 use crate::interrupt::Interrupt;
+use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::report::plots::PlotError;
 use crate::report::table::thousands;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
-use crate::workload::{Keys, Mix, ValueSizes};
+use crate::workload::{Cold, Keys, Mix, ValueSizes};
 use cluster::{DemoCluster, KEYSPACE};
 use folder::RunFolder;
-use origin::{DemoOrigin, Rows};
 
 /// Rows of the demo's table.
 const ROWS: u32 = 200_000;
@@ -70,7 +68,7 @@ pub enum DemoError {
     },
     /// The database.
     #[error(transparent)]
-    Origin(#[from] DemoOriginError),
+    Origin(#[from] OriginError),
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -148,7 +146,7 @@ fn run_in(
     console.line(&format!("Standin demo, seed {seed}"));
 
     let rows = Rows { count: ROWS, run, value_bytes: VALUE_BYTES };
-    let origin = DemoOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?;
+    let origin = RunOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?;
     console.line(&format!("  origin    {} with {} rows", origin.name(), thousands(ROWS.into())));
     let mut cluster =
         DemoCluster::start(program, folder.path(), groups, &origin, &mut random, interrupt)?;
@@ -169,12 +167,14 @@ fn run_in(
         checker: Some(Arc::new(Checker::new(ROWS, run, Initial::Filled))),
         phases: script::PHASES.len(),
         slot: SLOT,
+        is_logged: false,
     };
     let mix = Mix {
         keys: ROWS,
         zipf_exponent: ZIPF_EXPONENT,
         reads_percent: READS_PERCENT,
         sizes: ValueSizes::fixed(VALUE_BYTES),
+        cold: Cold::default(),
     };
     let workers = u32::try_from(cores.clamp(1, 2)).unwrap_or(1);
     let warm_up = warm::run(&plan, mix, workers, interrupt, console)?;

@@ -117,7 +117,7 @@ impl Story {
             "reported" if is_victim && is_down => {
                 self.tell(at, StoryKind::Reported, self.victim, line.text.clone());
             }
-            "offline" | "verified_offline" if is_victim && is_down => {
+            "waiting" | "offline" if is_victim && is_down => {
                 let text = "the master's probes went unanswered".to_owned();
                 self.tell(at, StoryKind::VerifiedOffline, self.victim, text);
             }

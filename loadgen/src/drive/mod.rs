@@ -77,6 +77,8 @@ pub struct Plan {
     pub phases: usize,
     /// Step of the timeline.
     pub slot: Duration,
+    /// Whether every request is kept in [`Recording::log`].
+    pub is_logged: bool,
 }
 
 /// Something that a watcher of the run wants to know when it happens.

@@ -9,7 +9,7 @@ use super::Notable;
 use super::worker::Desk;
 use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
-use crate::recorder::{Ending, FailureKind, OpKind, Sample};
+use crate::recorder::{Ending, FailureKind, Logged, OpKind, Sample};
 use crate::workload::{Deed, Wanted};
 
 /// How often another key is drawn for a write whose key is being written.
@@ -81,11 +81,12 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         Operation { keyspace: desk.plan.keyspace, key: desk.plan.keys.name(key), action };
     let sent = Micros::boottime();
     // After the clock: a write acknowledged in between only makes the check milder.
-    let floor = checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key));
+    let floor =
+        checker.filter(|_| op == OpKind::Read).map(|checker| checker.before_read(key, sent));
     let result = client.run(operation).await;
     let ended = Micros::boottime();
     if let (Some(checker), Some(write)) = (checker, write) {
-        checker.end_write(write, result.is_ok());
+        checker.end_write(write, result.is_ok().then_some(ended));
     }
     let verdict = judge(checker, key, floor, &result);
     let phase = phase_of(phase_sent, desk.live.phase());
@@ -101,6 +102,10 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
     let sample = Sample { op, phase, due, sent, ended, sends, ending };
     let mut recorder = desk.recorder.borrow_mut();
     recorder.record(&sample);
+    if desk.plan.is_logged {
+        let served_by = result.as_ref().ok().map(|answer| answer.served_by);
+        recorder.log(Logged { worker: desk.number, key, served_by, sample });
+    }
     if let Some(what) = complaint(&result, verdict) {
         let at_ms = sent.since(desk.start).as_millis();
         recorder.quote(|| format!("{at_ms} ms, {} of key {key}: {what}", op.name()));
@@ -132,8 +137,8 @@ fn judge(
 fn complaint(result: &Result<Answer, ClientError>, verdict: Option<Verdict>) -> Option<String> {
     match (result, verdict) {
         (Err(error), _) => Some(error.to_string()),
-        (Ok(answer), Some(Verdict::Stale { behind })) => Some(format!(
-            "stale by {behind} writes, from server {} with flags {:#04x}",
+        (Ok(answer), Some(Verdict::Stale { behind, age, .. })) => Some(format!(
+            "stale by {behind} writes and {age:?}, from server {} with flags {:#04x}",
             answer.served_by, answer.flags
         )),
         (Ok(answer), Some(Verdict::Wrong(wrong))) => {

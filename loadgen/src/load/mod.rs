@@ -37,7 +37,7 @@ use crate::report::table::thousands;
 use crate::rng::Random;
 use crate::trace::{SizeBounds, Trace, TraceError, TraceFormat};
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::{Keys, Mix, Supply, SweepDeed};
+use crate::workload::{Cold, Keys, Mix, Supply, SweepDeed};
 
 const SECONDS: u32 = 10;
 const READS_PERCENT: f64 = 95.0;
@@ -217,6 +217,7 @@ fn plan(
         checker: None,
         phases: 1,
         slot: Duration::from_secs(1),
+        is_logged: false,
     })
 }
 
@@ -250,6 +251,7 @@ fn supply(args: &LoadArgs, trace: Option<&Arc<Trace>>, worker: u32, workers: u32
                 zipf_exponent: args.zipf,
                 reads_percent: args.reads.unwrap_or(READS_PERCENT),
                 sizes: args.value_bytes,
+                cold: Cold::default(),
             };
             Supply::mixed(mix, args.seed, worker)
         }

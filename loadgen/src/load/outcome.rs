@@ -139,6 +139,13 @@ impl LoadReport {
                 total.stale,
                 total.wrong
             );
+            if total.stale > 0 {
+                text += &format!(
+                    " (beyond the bound {}, the oldest by {} ms)",
+                    counts.stale_beyond,
+                    millis(counts.stale_age_us_max)
+                );
+            }
         }
         text += &format!(
             "\n  by stand-ins {}, forwarded {}, sent again {}, no such row {}\n",

@@ -4,7 +4,7 @@ use serde::Serialize;
 use standin_client::ClientError;
 use standin_protocol::frame::response_flags;
 
-use super::{Ending, OpKind, Sample};
+use super::{Ending, OpKind, Sample, micros};
 use crate::checker::Verdict;
 
 macro_rules! failure_kinds {
@@ -88,6 +88,10 @@ pub struct Counts {
     pub checked: u64,
     /// Reads older than a write acknowledged before.
     pub stale: u64,
+    /// Of these, older than the checker's bound allows.
+    pub stale_beyond: u64,
+    /// Age of the oldest of them, in microseconds.
+    pub stale_age_us_max: u64,
     /// Reads of what nobody had written there.
     pub wrong: u64,
     /// Reads that showed a failed write which had taken effect late.
@@ -140,7 +144,11 @@ impl Counts {
         match verdict {
             Verdict::Fresh => {}
             Verdict::Late => self.late_writes += 1,
-            Verdict::Stale { .. } => self.stale += 1,
+            Verdict::Stale { age, is_beyond, .. } => {
+                self.stale += 1;
+                self.stale_beyond += u64::from(is_beyond);
+                self.stale_age_us_max = self.stale_age_us_max.max(micros(age));
+            }
             Verdict::Wrong(_) => self.wrong += 1,
         }
     }
@@ -156,6 +164,7 @@ impl Counts {
             (&mut self.absent, other.absent),
             (&mut self.checked, other.checked),
             (&mut self.stale, other.stale),
+            (&mut self.stale_beyond, other.stale_beyond),
             (&mut self.wrong, other.wrong),
             (&mut self.late_writes, other.late_writes),
             (&mut self.hits, other.hits),
@@ -168,6 +177,7 @@ impl Counts {
         for (sum, part) in pairs {
             *sum += part;
         }
+        self.stale_age_us_max = self.stale_age_us_max.max(other.stale_age_us_max);
         for (sum, part) in self.failures.iter_mut().zip(other.failures) {
             *sum += part;
         }

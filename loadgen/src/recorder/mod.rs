@@ -89,6 +89,19 @@ pub struct Sample {
     pub ending: Ending,
 }
 
+/// One request of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logged {
+    /// Which worker, and so which client, sent it.
+    pub worker: u32,
+    /// Index of its key.
+    pub key: u32,
+    /// Who answered; `None`: it failed.
+    pub served_by: Option<u16>,
+    /// Everything else.
+    pub sample: Sample,
+}
+
 /// What one phase measured.
 #[derive(Debug, Clone)]
 pub struct PhaseRecord {
@@ -106,6 +119,7 @@ pub struct Recorder {
     slots: OpenSlots,
     lateness: Histogram<u64>,
     quotes: Vec<String>,
+    log: Vec<Logged>,
 }
 
 /// The measurements of one or more workers, complete.
@@ -119,6 +133,8 @@ pub struct Recording {
     pub lateness: Histogram<u64>,
     /// The first failures and bad reads, in words.
     pub quotes: Vec<String>,
+    /// Every request, if the run was to log them; in order of their ends, worker by worker.
+    pub log: Vec<Logged>,
     slots: SlotStore,
 }
 
@@ -149,6 +165,7 @@ impl Recorder {
             slots: OpenSlots::new(slot),
             lateness: histogram(),
             quotes: Vec::new(),
+            log: Vec::new(),
         }
     }
 
@@ -171,11 +188,16 @@ impl Recorder {
         }
     }
 
+    /// Keeps a request as it was. A log grows for as long as the run lasts.
+    pub fn log(&mut self, request: Logged) {
+        self.log.push(request);
+    }
+
     /// What was recorded.
     #[must_use]
     pub fn finish(self) -> Recording {
-        let Self { start, phases, slots, lateness, quotes } = self;
-        Recording { start, phases, lateness, quotes, slots: slots.finish() }
+        let Self { start, phases, slots, lateness, quotes, log } = self;
+        Recording { start, phases, lateness, quotes, log, slots: slots.finish() }
     }
 }
 
@@ -193,6 +215,7 @@ impl Recording {
             phase.counts.merge(&theirs.counts);
         }
         add(&mut self.lateness, &other.lateness);
+        self.log.extend(other.log);
         self.quotes.extend(other.quotes);
         self.quotes.truncate(QUOTES_MAX);
         self.slots.merge(other.slots);

@@ -35,7 +35,7 @@ fn recording(samples: &[Sample]) -> Recording {
 fn counts_follow_the_flags() {
     let answered = |flags, is_absent| Ending::Answered { flags, is_absent, verdict: None };
     let read = sample(0, 10, OpKind::Read);
-    let stale = Some(Verdict::Stale { behind: 1 });
+    let stale = Some(Verdict::Stale { behind: 1, age: Duration::from_micros(70), is_beyond: true });
     let recording = recording(&[
         Sample { ending: answered(HIT, false), ..read },
         Sample { ending: answered(FILLED, true), sends: 2, ..read },
@@ -51,6 +51,7 @@ fn counts_follow_the_flags() {
     assert_eq!((counts.requests, counts.failed, counts.reads, counts.writes), (6, 1, 5, 1));
     assert_eq!((counts.hits, counts.filled, counts.absent, counts.stand_in), (3, 1, 1, 1));
     assert_eq!((counts.checked, counts.stale, counts.resent), (1, 1, 1));
+    assert_eq!((counts.stale_beyond, counts.stale_age_us_max), (1, 70));
     assert!((counts.hit_ratio() - 0.75).abs() < 1e-9);
     let failures: Vec<_> = counts.failures_by_kind().collect();
     assert_eq!(failures, [(FailureKind::Overloaded, 1)]);

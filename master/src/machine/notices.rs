@@ -1,17 +1,21 @@
 //! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements,
 //! departures.
 //!
-//! Everything for a server goes to the address in the cluster file, never to where a
-//! datagram seems to come from. Only a reporter that is a client is answered there.
+//! Everything for a server goes to the address in the cluster file. An answer also goes to
+//! where the datagram came from if that is the address of a member of the same group, who
+//! has passed it on since the direct way is cut; never to any other address: that could be
+//! forged. Only a reporter that is a client is answered wherever it is.
 
 use std::net::SocketAddr;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::{MasterEvent, Reporter};
-use crate::machine::{Machine, Waiter};
+use crate::machine::Machine;
+use crate::machine::server::Waiter;
 use crate::phase::{Phase, Seen};
 use crate::senders::Standing;
 
@@ -19,8 +23,9 @@ impl Machine {
     pub(super) fn on_datagram(&mut self, now: Micros, from: SocketAddr, datagram: &Datagram) {
         self.counters.datagrams_received += 1;
         let is_taken = match datagram.sender {
+            _ if datagram.recipient != SENDER_MASTER => false,
             SENDER_CLIENT => self.on_client(now, from, datagram),
-            id if usize::from(id) < self.servers.len() => self.on_server(now, id, datagram),
+            id if usize::from(id) < self.servers.len() => self.on_server(now, from, id, datagram),
             _ => false,
         };
         if !is_taken {
@@ -33,7 +38,7 @@ impl Machine {
             return false;
         }
         let by = Reporter::Client(datagram.boot_id);
-        let waiter = Waiter { to: from, nonce: datagram.nonce };
+        let waiter = Waiter { to: from, recipient: SENDER_CLIENT, nonce: datagram.nonce };
         match datagram.kind {
             Kind::ReportFailed => self.on_report(now, datagram.subject, by, waiter),
             Kind::ReportOk => self.on_report_ok(now, datagram.subject, by, waiter),
@@ -41,13 +46,13 @@ impl Machine {
         }
     }
 
-    fn on_server(&mut self, now: Micros, id: u16, datagram: &Datagram) -> bool {
+    fn on_server(&mut self, now: Micros, from: SocketAddr, id: u16, datagram: &Datagram) -> bool {
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let last_probe_id = self.servers[usize::from(id)].verify.last_probe_id();
         let (boot_id, sequence) = (datagram.boot_id, datagram.sequence);
         // A server that has never been heard, in a cluster that starts, is simply there; if
         // it is held for offline a probe decides, as for any other.
-        let is_first = known == 0 && !self.servers[usize::from(id)].verify.is_offline();
+        let is_first = known == 0 && !self.servers[usize::from(id)].verify.is_out();
         let expected = if is_first { boot_id } else { known };
         let standing = self.senders.judge(id, boot_id, sequence, expected, last_probe_id);
         if standing == Standing::Stale {
@@ -57,7 +62,11 @@ impl Machine {
         if has_left && !matches!(datagram.kind, Kind::Leaving | Kind::Ack) {
             return false;
         }
-        self.server(id).is_heard = true;
+        // Only a renewal says which epoch its sender has heard; see `restart.rs`.
+        if datagram.kind == Kind::Renew {
+            self.server(id).is_heard = true;
+            self.server(id).has_map |= datagram.epoch > MapEpoch::default();
+        }
         if is_first {
             self.registry.set_boot_id(id, boot_id);
             self.event(MasterEvent::Heard { server: id, boot_id });
@@ -67,8 +76,8 @@ impl Machine {
             _ => self.see(now, id, Seen::OtherIncarnation),
         }
         let is_known = standing == Standing::Known;
-        let address = self.topology.servers[usize::from(id)].address;
-        let waiter = Waiter { to: address, nonce: datagram.nonce };
+        let to = self.answer_address(now, from, id);
+        let waiter = Waiter { to, recipient: id, nonce: datagram.nonce };
         let by = Reporter::Server(id);
         match datagram.kind {
             Kind::ReportFailed if datagram.subject != id => {
@@ -78,7 +87,10 @@ impl Machine {
                 self.on_report_ok(now, datagram.subject, by, waiter)
             }
             Kind::Renew => {
-                self.on_renew(now, id, datagram, is_known);
+                if is_known {
+                    self.on_origin_flag(now, id, datagram.arg);
+                }
+                self.on_renew(now, waiter, datagram, is_known);
                 true
             }
             Kind::Ack if is_known => {
@@ -89,8 +101,9 @@ impl Machine {
                 self.check_all_drains(now);
                 true
             }
+            Kind::ProbeResult if is_known => self.on_probe_result(now, id, datagram),
             Kind::Leaving => {
-                self.on_leaving(now, id, boot_id, waiter, is_known);
+                self.on_leaving(now, boot_id, waiter, is_known);
                 true
             }
             _ => false,
@@ -105,7 +118,18 @@ impl Machine {
         self.counters.reports += 1;
         self.event(MasterEvent::Reported { server: subject, by });
         self.server(subject).wait(waiter);
-        self.see(now, subject, Seen::Reported);
+        let lease = self.rules.lease;
+        let is_discounted = self.reporters.accuse(now, by, subject, &self.topology, lease);
+        let server = &self.servers[usize::from(subject)];
+        let is_online = matches!(server.verify.phase(), Phase::Online { .. });
+        let cool_down = self.rules.discounted_cool_down();
+        if is_discounted && is_online && server.verify.was_probed_within(now, cool_down) {
+            self.counters.reports_discounted += 1;
+            self.event(MasterEvent::Discounted { server: subject, by });
+            self.see(now, subject, Seen::Discounted);
+        } else {
+            self.see(now, subject, Seen::Reported);
+        }
         true
     }
 
@@ -122,38 +146,52 @@ impl Machine {
         true
     }
 
-    fn on_renew(&mut self, now: Micros, id: u16, datagram: &Datagram, is_known: bool) {
+    /// Where to answer a server; see the head of this file.
+    fn answer_address(&mut self, now: Micros, from: SocketAddr, id: u16) -> SocketAddr {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        let own = self.topology.servers[usize::from(id)].address;
+        let address = |peer: u16| self.topology.servers[usize::from(peer)].address;
+        let is_peers = self.topology.group_peers(id).any(|peer| address(peer) == from);
+        if !is_peers || from == own {
+            return own;
+        }
+        self.server(id).relay = Some((from, now));
+        from
+    }
+
+    fn on_renew(&mut self, now: Micros, waiter: Waiter, datagram: &Datagram, is_known: bool) {
+        let id = waiter.recipient;
         self.learn_of(now, id, datagram.epoch);
         if self.registry.published_epoch() == MapEpoch::default() {
             return;
         }
-        // No lease for a server that is offline, nor for an incarnation that only claims to
-        // be the server: zero says that it was heard, and no more.
-        let is_offline = self.registry.decided()[usize::from(id)].state == ServerState::Offline;
-        let lease_ms = match is_known && !is_offline {
-            true => u32::try_from(self.rules.lease.as_millis()).unwrap_or(u32::MAX),
-            false => 0,
-        };
-        // While the master learns it has no states to say, and so no epoch.
+        // While the master learns it has no states to say, and so no epoch and no leases.
         let is_announcing = self.registry.is_announcing();
         let newest = match is_announcing {
             true => self.registry.published_epoch(),
             false => MapEpoch::default(),
         };
-        let mut grant = self.datagram(Kind::Grant);
+        // Nor is there a lease for a server that may not use one any more, or for an incarnation
+        // that only claims to be the server: zero says that it was heard, and no more.
+        let state = self.registry.decided()[usize::from(id)].state;
+        let may_own = matches!(state, ServerState::Online | ServerState::Returning);
+        let mut grant = self.datagram(Kind::Grant, id);
         grant.subject = id;
         grant.epoch = newest;
         grant.nonce = datagram.nonce;
-        grant.arg = lease_ms;
-        let address = self.topology.servers[usize::from(id)].address;
-        self.send(address, grant);
-        if is_announcing && datagram.epoch < newest {
-            self.announce(id);
+        if is_announcing && is_known && may_own {
+            grant.arg = u32::try_from(self.rules.lease.as_millis()).unwrap_or(u32::MAX);
+            self.servers[usize::from(id)].verify.granted(now, &self.rules);
+        }
+        self.send(waiter.to, grant);
+        if is_announcing && datagram.epoch < newest && !mutant::is(Mutant::NoResend) {
+            self.announce(now, id);
         }
     }
 
     /// A server that says that it stops is believed, whatever the cap.
-    fn on_leaving(&mut self, now: Micros, id: u16, boot_id: u64, waiter: Waiter, is_known: bool) {
+    fn on_leaving(&mut self, now: Micros, boot_id: u64, waiter: Waiter, is_known: bool) {
+        let id = waiter.recipient;
         self.server(id).wait(waiter);
         if !is_known {
             // The probe that its datagram has caused will tell.

@@ -112,6 +112,9 @@ pub enum ProbeFailure {
     /// Not the protocol, another cluster, or another server than expected.
     #[error("answers what no server of this cluster would; is the address right?")]
     Nonsense,
+    /// It answers, but has lost its way to the database, which others of its group have.
+    #[error("can't reach the database, which others of its group can")]
+    OriginDown,
     /// The master itself could not try (descriptors, ports, memory).
     #[error("could not be tried: this master is out of descriptors, ports or memory")]
     NotTried,

@@ -2,6 +2,7 @@
 
 use standin_protocol::body::PingReply;
 use standin_protocol::map::MapEpoch;
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
@@ -21,20 +22,38 @@ impl Machine {
         if under_way.probe_id != probe_id {
             return;
         }
-        match self.judge_shards(id, shards) {
+        let judged = self.judge_shards(id, shards).and_then(|answer| {
+            self.server(id).origin.is_found(now, answer.origin_down.is_none());
+            match answer.origin_down {
+                Some(shard) if self.needs_origin(now, id) => Err((shard, ProbeFailure::OriginDown)),
+                _ => Ok(answer),
+            }
+        });
+        match judged {
             Ok(answer) => self.on_answered(now, id, probe_id, answer),
             Err((shard, failure)) => {
                 self.counters.probes_failed += 1;
                 let attempt = under_way.attempt;
                 self.event(MasterEvent::ProbeFailed { server: id, attempt, shard, failure });
-                let seen = if failure.is_evidence() { Seen::Unanswered } else { Seen::Busy };
-                self.see(now, id, seen);
+                if !self.waits_for_peers(now, id, failure) {
+                    self.on_unanswered(now, id, failure);
+                }
             }
         }
     }
 
-    fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
-        let Answer { boot_id, loop_lag_us, map_epoch } = answer;
+    pub(super) fn on_unanswered(&mut self, now: Micros, id: u16, failure: ProbeFailure) {
+        self.server(id).last_failure = Some(failure);
+        let seen = match failure.is_evidence() {
+            true => Seen::Unanswered { is_dead: self.is_dead(id, failure) },
+            false => Seen::Busy,
+        };
+        self.see(now, id, seen);
+    }
+
+    pub(super) fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
+        let Answer { boot_id, loop_lag_us, map_epoch, .. } = answer;
+        self.server(id).last_failure = None;
         self.event(MasterEvent::ProbeOk { server: id, boot_id, loop_lag_us });
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let same = known == 0 || known == boot_id;
@@ -44,6 +63,10 @@ impl Machine {
         } else {
             self.senders.confirm(id, boot_id, known);
             self.registry.set_boot_id(id, boot_id);
+            let may_outlive = known != 0 && !self.rules.refusal_is_death();
+            let server = self.server(id);
+            let over_at = server.verify.lease_over_at();
+            server.predecessor_over_at = if may_outlive { over_at } else { Micros(0) };
         }
         self.see(now, id, Seen::Answered { same });
         if needs_another {
@@ -52,22 +75,40 @@ impl Machine {
         self.ack_by_probe(now, id, map_epoch);
     }
 
+    /// Whether that failure shows that the known incarnation is dead. If another one has
+    /// become known since the probe began, the refusal was the other's.
+    pub(super) fn is_dead(&self, id: u16, failure: ProbeFailure) -> bool {
+        let boot_id = self.registry.decided()[usize::from(id)].boot_id;
+        failure == ProbeFailure::Refused
+            && self.rules.refusal_is_death()
+            && self.servers[usize::from(id)].probed_boot_id == boot_id
+    }
+
     /// Whose acknowledgements are lost, but who answers, on every shard, with a map that
     /// has the return in it, and has had twice the time to drain, has drained. Who answers
-    /// with an older map has not heard of the return, may still act as the owner, and the
-    /// return waits for it.
+    /// with an older map has not heard of the return in all that time, though it was told again
+    /// and again: it is deaf, has no lease or won't have one for long, and is taken out, so
+    /// that the return need not wait for it for ever.
     fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch) {
         let overdue = self.rules.drain_overdue();
-        let is_overdue = |returning: u16| {
-            let at = self.servers[usize::from(returning)].returning_at;
-            self.registry.undrained(returning).is_some_and(|peers| peers.contains(&id))
+        let awaited = |returning: &u16| {
+            let at = self.servers[usize::from(*returning)].returning_at;
+            self.registry.undrained(*returning).is_some_and(|peers| peers.contains(&id))
                 && at + overdue <= now
         };
-        if self.topology.group_peers(id).any(is_overdue) {
-            let epoch = map_epoch.min(self.registry.published_epoch());
-            self.registry.acked(id, epoch);
-            self.check_all_drains(now);
+        let since = |returning: u16| self.registry.published()[usize::from(returning)].since;
+        let group = self.topology.group_peers(id).chain(std::iter::once(id));
+        let Some(newest) = group.filter(awaited).map(since).max() else { return };
+        if map_epoch < newest {
+            // One that has come back only now has yet to hear of it.
+            if self.servers[usize::from(id)].returning_at + overdue <= now {
+                self.see(now, id, Seen::Deaf);
+            }
+            return;
         }
+        let epoch = map_epoch.min(self.registry.published_epoch());
+        self.registry.acked(id, epoch);
+        self.check_all_drains(now);
     }
 
     /// What all shards say together, or the first that speaks against the server; what is
@@ -77,7 +118,11 @@ impl Machine {
         id: u16,
         shards: &[Result<PingReply, ProbeFailure>],
     ) -> Result<Answer, (u16, ProbeFailure)> {
-        let expected = self.topology.servers[usize::from(id)].shards;
+        let mut expected = self.topology.servers[usize::from(id)].shards;
+        let mut shards = shards;
+        if mutant::is(Mutant::ProbeOneShard) {
+            (shards, expected) = (&shards[..shards.len().min(1)], 1);
+        }
         let mut excuse = None;
         let mut answer: Option<Answer> = None;
         for (shard, result) in (0u16..).zip(shards) {
@@ -103,7 +148,11 @@ impl Machine {
                 boot_id: reply.boot_id,
                 loop_lag_us: reply.loop_lag_us,
                 map_epoch,
+                origin_down: None,
             });
+            if reply.origin_up == 0 {
+                so_far.origin_down.get_or_insert(shard);
+            }
             so_far.loop_lag_us = so_far.loop_lag_us.max(reply.loop_lag_us);
             so_far.map_epoch = so_far.map_epoch.min(map_epoch);
         }
@@ -117,9 +166,11 @@ impl Machine {
 
 /// What all shards say together.
 #[derive(Debug, Clone, Copy)]
-struct Answer {
-    boot_id: u64,
-    loop_lag_us: u32,
+pub(super) struct Answer {
+    pub(super) boot_id: u64,
+    pub(super) loop_lag_us: u32,
     /// The oldest map of any shard.
-    map_epoch: MapEpoch,
+    pub(super) map_epoch: MapEpoch,
+    /// A shard that has no way to the database.
+    pub(super) origin_down: Option<u16>,
 }

@@ -2,11 +2,14 @@
 //! server was offline, and nobody is ever told that it is back).
 //!
 //! A master that starts takes the next term, saves it, and *learns* before it speaks: it
-//! grants, collects renewals and verifies reports, but changes no owner, answers no report
-//! and shows no map. This lasts L(1+ρ) at most. Within that time every server that is alive
-//! has renewed, and a renewal carries the newest epoch that its sender has heard. If that is
-//! one that the master does not know, it fetches that server's map, adopts its states, and
+//! collects renewals and verifies reports, but grants no lease, changes no owner, answers no
+//! report and shows no map. This lasts L(1+ρ) at most. Within that time every server that is
+//! alive has renewed, and a renewal carries the newest epoch that its sender has heard. If that
+//! is one that the master does not know, it fetches that server's map, adopts its states, and
 //! goes on under a term above both. Then it announces the full states.
+//!
+//! What its predecessor has granted it can't know: until L(1+ρ) after its start every server
+//! counts as holding a lease.
 //!
 //! How much it must hear depends on what it has:
 //!
@@ -14,9 +17,9 @@
 //!   was ever said, unless it was restored from a backup or could not be written any more.
 //!   An out-of-date file must be noticed *before* the first announcement, because afterwards
 //!   the servers hold our newer epoch, and nothing shows what they knew before. Any server
-//!   that is alive would give it away; so it is enough to have heard the greater part of
-//!   those that the file holds for online. That takes less than a renewal interval. Only
-//!   then may a verdict move an owner: the price is a fraction of a second, when a server
+//!   that is alive would give it away, unless it has just restarted and has no map yet. So it
+//!   is enough to have heard the greater part of those that the file holds for online, with a
+//!   map, or all. That takes less than a renewal interval. Only then may a verdict move an owner: the price is a fraction of a second, when a server
 //!   dies just after the master did.
 //! * **No file.** All servers seem online, and saying so could hand partitions back to a
 //!   server that holds stale data. All servers must be heard, or the time run out. A new
@@ -32,10 +35,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
-use crate::machine::{Machine, Output, phase_of};
+use crate::machine::server::phase_of;
+use crate::machine::{Machine, Output};
 use crate::rules::Rules;
 use crate::state::{SavedServer, State};
 
@@ -97,7 +102,8 @@ pub(super) fn begin(
     let inherited = saved.map_or(MapEpoch::default(), |state| state.known);
     let term = saved.map_or(0, |state| state.epoch.term).saturating_add(1);
     let has_history = inherited > MapEpoch::default();
-    let history = saved.filter(|_| has_history);
+    let is_forgetful = mutant::is(Mutant::ForgetOffline);
+    let history = saved.filter(|_| has_history && !is_forgetful);
     let servers = topology.servers.iter().map(|info| {
         let known = history.and_then(|state| state.server(&info.name)).cloned();
         known.unwrap_or_else(|| SavedServer {
@@ -107,7 +113,7 @@ pub(super) fn begin(
         })
     });
     let restart = Restart {
-        learning_until: Some(now + rules.learning_time()),
+        learning_until: Some(if is_forgetful { now } else { now + rules.learning_time() }),
         has_history,
         inherited,
         first_term: term,
@@ -206,9 +212,10 @@ impl Machine {
                 self.senders.replace(id, theirs.boot_id);
             }
             let drain_check_at = now + self.rules.drain_overdue();
-            let server = self.server(id);
-            server.verify.reset(now, phase_of(now, theirs.state));
-            server.by_verdict = theirs.state == ServerState::Offline;
+            let phase = phase_of(now, theirs.state, &self.rules);
+            let server = &mut self.servers[usize::from(id)];
+            server.verify.reset(now, phase, &self.rules);
+            server.by_verdict = matches!(theirs.state, ServerState::Offline | ServerState::Waiting);
             server.left_boot_id = 0;
             server.returning_at = now;
             server.drain_check_at = drain_check_at;
@@ -254,8 +261,8 @@ impl Machine {
         if !self.restart.has_history {
             return self.servers.iter().all(|server| server.is_heard);
         }
-        let online = || self.servers.iter().filter(|server| !server.verify.is_offline());
-        let heard = online().filter(|server| server.is_heard).count();
-        heard * 2 > online().count()
+        let online = || self.servers.iter().filter(|server| !server.verify.is_out());
+        let (count, informed) = (online().count(), online().filter(|s| s.has_map).count());
+        informed * 2 > count || (count > 0 && online().all(|server| server.is_heard))
     }
 }

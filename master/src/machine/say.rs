@@ -8,7 +8,8 @@ use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
-use crate::machine::{Machine, Output, Waiter};
+use crate::machine::server::Waiter;
+use crate::machine::{Machine, Output};
 use crate::state::{SavedServer, State};
 
 /// Before another try to write the state file.
@@ -27,7 +28,7 @@ impl Machine {
             return;
         }
         for id in self.registry.take_due(now, &self.rules) {
-            self.announce(id);
+            self.announce(now, id);
         }
         let published = self.registry.published_epoch();
         for id in self.ids() {
@@ -47,7 +48,8 @@ impl Machine {
         let servers = named.map(|((info, status), server)| SavedServer {
             name: info.name.clone(),
             status,
-            by_verdict: server.by_verdict && status.state == ServerState::Offline,
+            by_verdict: server.by_verdict
+                && matches!(status.state, ServerState::Offline | ServerState::Waiting),
         });
         let state = State {
             cluster: self.topology.name.clone(),
@@ -78,6 +80,15 @@ impl Machine {
         if self.registry.published_epoch() > before {
             self.counters.epochs += 1;
         }
+        // One that has no way to the database lives: it is told too that it owns nothing, and
+        // its acknowledgement ends the wait for its lease.
+        for id in self.ids() {
+            let status = self.registry.published()[usize::from(id)];
+            let is_news = status.state == ServerState::Waiting && status.since > before;
+            if is_news && self.servers[usize::from(id)].origin.is_out {
+                self.registry.tell(id, now);
+            }
+        }
         if let Some(publication) = publication {
             self.event(MasterEvent::Announced {
                 server: publication.subject,
@@ -88,27 +99,39 @@ impl Machine {
         }
     }
 
-    pub(super) fn datagram(&mut self, kind: Kind) -> Datagram {
+    /// A datagram for a server, or for a client.
+    pub(super) fn datagram(&mut self, kind: Kind, recipient: u16) -> Datagram {
         self.sequence += 1;
         let term = u64::from(self.term());
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology.id, term);
+        datagram.recipient = recipient;
         datagram.sequence = self.sequence;
         datagram
     }
 
-    pub(super) fn announce(&mut self, to: u16) {
-        let (subject, state) = self.registry.subject();
-        let mut datagram = self.datagram(Kind::Announce);
-        datagram.subject = subject;
-        datagram.arg = state as u32;
-        datagram.epoch = self.registry.published_epoch();
-        datagram.statuses = self.registry.published().to_vec();
-        self.counters.announcements += 1;
-        self.send(self.topology.servers[usize::from(to)].address, datagram);
+    /// A server's own address, and that of who passes on what it sends.
+    pub(super) fn ways_to(&self, now: Micros, id: u16) -> impl Iterator<Item = SocketAddr> + use<> {
+        let direct = self.topology.servers[usize::from(id)].address;
+        let relay = self.servers[usize::from(id)].relay_at(now, &self.rules);
+        std::iter::once(direct).chain(relay)
+    }
+
+    /// To the server itself, and by the way that its own datagrams have taken lately.
+    pub(super) fn announce(&mut self, now: Micros, to: u16) {
+        for address in self.ways_to(now, to) {
+            let (subject, state) = self.registry.subject();
+            let mut datagram = self.datagram(Kind::Announce, to);
+            datagram.subject = subject;
+            datagram.arg = state as u32;
+            datagram.epoch = self.registry.published_epoch();
+            datagram.statuses = self.registry.published().to_vec();
+            self.counters.announcements += 1;
+            self.send(address, datagram);
+        }
     }
 
     pub(super) fn send_verdict(&mut self, subject: u16, waiter: Waiter) {
-        let mut datagram = self.datagram(Kind::Verdict);
+        let mut datagram = self.datagram(Kind::Verdict, waiter.recipient);
         datagram.subject = subject;
         datagram.arg = self.registry.published()[usize::from(subject)].state as u32;
         datagram.epoch = self.registry.published_epoch();

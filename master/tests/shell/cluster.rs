@@ -267,8 +267,14 @@ pub(crate) fn run_data(
                 }
                 Some(Opcode::Ping) => {
                     let map_epoch = announced.load(Ordering::SeqCst);
-                    let ping =
-                        PingReply { boot_id, map_epoch, server: id, shard, ..PingReply::default() };
+                    let ping = PingReply {
+                        boot_id,
+                        map_epoch,
+                        server: id,
+                        shard,
+                        origin_up: 1,
+                        ..PingReply::default()
+                    };
                     reply(Status::Ok, &ping.to_bytes());
                 }
                 other => panic!("the master asks a server for {other:?}"),

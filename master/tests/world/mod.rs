@@ -1,23 +1,27 @@
 //! A cluster of model servers around the real machine, in virtual time. Checked at every
 //! step: epochs never go back, no epoch ever has two states, nothing is said that was not
-//! saved first, and the machine never asks for a time that has passed.
+//! saved first, the machine never asks for a time that has passed, and at no time do two
+//! servers hold a lease under maps in which they own the same partition.
 
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+mod links;
+mod owners;
+mod setup;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_master::{
-    Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrder, Rules, SavedServer, State,
-};
-use standin_protocol::body::PingReply;
+use standin_config::Mode;
+use standin_master::{Input, Machine, MasterEvent, Output, ProbeOrder, Rules, SavedServer, State};
 use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
-use standin_protocol::map::{
-    ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
-};
+use standin_protocol::lease::held_until;
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
+
+pub use setup::{rules, topology};
 
 pub const CLIENT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 99)), 9_999);
@@ -39,11 +43,26 @@ pub enum Health {
 
 pub struct Model {
     pub health: Health,
+    /// Nothing gets from it to the master or back, but for what others pass on.
+    pub is_cut: bool,
+    /// It can't reach the database.
+    pub origin_down: bool,
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub statuses: Vec<ServerStatus>,
     pub grants: Vec<Datagram>,
+    /// When each renewal was sent, and the leases that came of it.
+    renewals: BTreeMap<u64, Micros>,
+    leases: Vec<Lease>,
+    /// What has come while it was stopped.
+    held: Vec<Datagram>,
     sequence: u64,
+}
+
+/// A lease as its holder sees it, in true time: its clock may be slow.
+struct Lease {
+    needs: MapEpoch,
+    until: Micros,
 }
 
 pub struct World {
@@ -59,6 +78,8 @@ pub struct World {
     /// Of a hundred datagrams, so many are lost.
     pub loss_percent: u64,
     pub rules: Rules,
+    /// Only while nobody lies to the master: states that are made up have made-up owners.
+    pub checks_owners: bool,
     queue: BTreeMap<(Micros, u64), Action>,
     queued: u64,
     random: u64,
@@ -66,6 +87,7 @@ pub struct World {
     persisted: BTreeMap<MapEpoch, Vec<ServerStatus>>,
     said: BTreeMap<MapEpoch, Vec<ServerStatus>>,
     newest_said: MapEpoch,
+    owners_checked: Vec<(MapEpoch, usize, u64)>,
 }
 
 enum Action {
@@ -75,43 +97,14 @@ enum Action {
     Probe(ProbeOrder),
 }
 
-pub fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 2,
-    }
-}
-
-/// Groups of that many servers: a1 a2 …, b1 b2 …
-pub fn topology(groups: &[u16]) -> Arc<Topology> {
-    let mut servers = Vec::new();
-    for (group, size) in (0u16..).zip(groups) {
-        for member in 1..=*size {
-            let letter = char::from(b'a' + u8::try_from(group).expect("few groups"));
-            let port = 1_000 + 100 * group + member;
-            servers.push(ServerInfo {
-                name: format!("{letter}{member}"),
-                group,
-                weight: 1,
-                shards: 2,
-                address: ([127, 0, 0, 1], port).into(),
-            });
-        }
-    }
-    let master = ([127, 0, 0, 1], 999).into();
-    Arc::new(Topology::new("world".to_owned(), master, servers, 16).expect("sound"))
-}
-
 impl World {
     /// A new cluster, settled: all servers have renewed and acknowledged.
     pub fn settled(groups: &[u16]) -> Self {
-        let mut world = Self::cold(groups);
+        Self::settled_in(Mode::Available, groups)
+    }
+
+    pub fn settled_in(mode: Mode, groups: &[u16]) -> Self {
+        let mut world = Self::cold_in(mode, groups);
         world.run_ms(1_000);
         assert!(world.is_converged(), "a healthy cluster settles at once: {:?}", world.events);
         world.forget();
@@ -120,19 +113,29 @@ impl World {
 
     /// A new cluster; everything starts now.
     pub fn cold(groups: &[u16]) -> Self {
+        Self::cold_in(Mode::Available, groups)
+    }
+
+    fn cold_in(mode: Mode, groups: &[u16]) -> Self {
+        let rules = Rules { mode, ..rules() };
         let topology = topology(groups);
         let now = Micros(1_000_000_000);
         let servers = (0..topology.servers.len()).map(|_| Model {
             health: Health::Up,
+            is_cut: false,
+            origin_down: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
             statuses: Vec::new(),
             grants: Vec::new(),
+            renewals: BTreeMap::new(),
+            leases: Vec::new(),
+            held: Vec::new(),
             sequence: 0,
         });
         let mut world = Self {
             now,
-            machine: Machine::new(now, rules(), topology.clone(), None),
+            machine: Machine::new(now, rules.clone(), topology.clone(), None),
             servers: servers.collect(),
             topology,
             events: Vec::new(),
@@ -141,7 +144,8 @@ impl World {
             saved: None,
             disk_ok: true,
             loss_percent: 0,
-            rules: rules(),
+            rules,
+            checks_owners: true,
             queue: BTreeMap::new(),
             queued: 0,
             random: 0x9E37_79B9_7F4A_7C15,
@@ -149,6 +153,7 @@ impl World {
             persisted: BTreeMap::new(),
             said: BTreeMap::new(),
             newest_said: MapEpoch::default(),
+            owners_checked: Vec::new(),
         };
         for id in world.ids() {
             world.start(id);
@@ -173,12 +178,22 @@ impl World {
         model.epoch = MapEpoch::default();
         model.statuses.clear();
         model.sequence = 0;
+        model.renewals.clear();
+        model.leases.clear();
+        model.held.clear();
         model.health = Health::Up;
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
 
+    /// The dead come back only as another incarnation.
     pub fn set(&mut self, id: u16, health: Health) {
+        if self.model(id).health == Health::Dead && health != Health::Dead {
+            self.start(id);
+        }
         self.model(id).health = health;
+        for datagram in std::mem::take(&mut self.model(id).held) {
+            self.push(LATENCY, Action::ToServer(id, datagram));
+        }
     }
 
     /// The master's process starts again with this state file. A master that can't save its
@@ -219,14 +234,6 @@ impl World {
         datagram.sequence = model.sequence;
         datagram.epoch = model.epoch;
         datagram
-    }
-
-    /// The datagram reaches the master, unless it is lost.
-    pub fn reach_master(&mut self, from: u16, datagram: Datagram) {
-        let from = self.topology.servers[usize::from(from)].address;
-        if !self.is_lost() {
-            self.push(LATENCY, Action::Master(Input::Datagram { from, datagram }));
-        }
     }
 
     pub fn run_ms(&mut self, ms: u64) {
@@ -293,6 +300,20 @@ impl World {
         self.drain();
     }
 
+    /// Gives the master an input, and shows what it sends.
+    pub fn hear(&mut self, input: Input) -> Vec<(SocketAddr, Datagram)> {
+        self.machine.handle(self.now, input);
+        let outputs: Vec<_> = std::iter::from_fn(|| self.machine.poll()).collect();
+        let sent = outputs.iter().filter_map(|output| match output {
+            Output::Send { to, datagram } => Some((*to, datagram.clone())),
+            _ => None,
+        });
+        let sent = sent.collect();
+        self.machine.put_back(outputs);
+        self.drain();
+        sent
+    }
+
     fn step(&mut self, until: Micros) -> bool {
         let deadline = self.machine.next_deadline();
         let next = self.queue.first_key_value().map_or(Micros::NEVER, |((at, _), _)| *at);
@@ -311,6 +332,7 @@ impl World {
             self.machine.handle(self.now, Input::Tick);
         }
         self.drain();
+        self.check_owners();
         let deadline = self.machine.next_deadline();
         assert!(!is_tick || deadline > self.now, "a tick leaves nothing due, or a shell spins");
         true
@@ -326,7 +348,15 @@ impl World {
                     return;
                 }
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
-                    let datagram = self.server_says(id, Kind::Renew);
+                    let mut datagram = self.server_says(id, Kind::Renew);
+                    datagram.nonce = datagram.sequence ^ boot_id;
+                    datagram.arg = u32::from(self.model(id).origin_down);
+                    let now = self.now;
+                    let renewals = &mut self.model(id).renewals;
+                    renewals.insert(datagram.nonce, now);
+                    while renewals.len() > 8 {
+                        renewals.pop_first();
+                    }
                     self.reach_master(id, datagram);
                 }
                 self.push(Duration::from_millis(500), Action::Renew(id, boot_id));
@@ -340,8 +370,11 @@ impl World {
 
     fn on_server(&mut self, id: u16, datagram: Datagram) {
         let model = self.model(id);
-        if !matches!(model.health, Health::Up | Health::Gray) {
-            return;
+        match model.health {
+            Health::Up | Health::Gray => {}
+            // It lies in the socket's buffer until the server goes on.
+            Health::Paused => return model.held.push(datagram),
+            Health::Dead | Health::Deaf => return,
         }
         match datagram.kind {
             Kind::Announce => {
@@ -352,28 +385,19 @@ impl World {
                 let ack = self.server_says(id, Kind::Ack);
                 self.reach_master(id, ack);
             }
-            Kind::Grant => model.grants.push(datagram),
+            Kind::AskProbe => self.ask(id, &datagram),
+            Kind::Grant => {
+                let lease = Duration::from_millis(datagram.arg.into());
+                if let Some(sent) = model.renewals.remove(&datagram.nonce) {
+                    // Its clock is as slow as it may be, within a hair.
+                    let until = held_until(sent, lease).0 - sent.0;
+                    let until = Micros(sent.0 + until * 12 / 10);
+                    model.leases.push(Lease { needs: datagram.epoch, until });
+                }
+                model.grants.push(datagram);
+            }
             _ => self.verdicts.push(datagram),
         }
-    }
-
-    fn probe(&self, order: ProbeOrder) -> Input {
-        let model = &self.servers[usize::from(order.server)];
-        let shards = (0..order.shards).map(|shard| match model.health {
-            Health::Dead => Err(ProbeFailure::Refused),
-            Health::Paused => Err(ProbeFailure::Timeout),
-            Health::Gray if shard == 1 => Err(ProbeFailure::Timeout),
-            _ => Ok(PingReply {
-                boot_id: model.boot_id,
-                map_epoch: model.epoch.to_u64(),
-                server: order.server,
-                shard,
-                origin_up: 1,
-                ..PingReply::default()
-            }),
-        });
-        let (server, probe_id) = (order.server, order.probe_id);
-        Input::Probed { server, probe_id, shards: shards.collect() }
     }
 
     fn drain(&mut self) {
@@ -383,21 +407,26 @@ impl World {
                     self.check(&datagram);
                     let id = self.topology.servers.iter().position(|s| s.address == to);
                     let Some(id) = id.and_then(|id| u16::try_from(id).ok()) else {
-                        assert_eq!(to, CLIENT);
+                        assert_eq!((to, datagram.recipient), (CLIENT, SENDER_CLIENT));
                         self.verdicts.push(datagram);
                         continue;
                     };
                     if datagram.kind == Kind::Announce {
                         self.announced_to.push((id, datagram.clone()));
                     }
-                    if !self.is_lost() {
-                        self.push(LATENCY, Action::ToServer(id, datagram));
+                    let passes = self.servers[usize::from(id)].health == Health::Up;
+                    let is_passed_on = datagram.recipient != id && passes;
+                    let arrives = !self.servers[usize::from(id)].is_cut
+                        && (datagram.recipient == id || is_passed_on);
+                    if arrives && !self.is_lost() {
+                        self.push(LATENCY, Action::ToServer(datagram.recipient, datagram));
                     }
                 }
                 Output::Probe(order) => {
                     let health = self.servers[usize::from(order.server)].health;
                     let takes = match health {
                         Health::Paused | Health::Gray => order.timeout,
+                        _ if self.servers[usize::from(order.server)].is_cut => order.timeout,
                         _ => LATENCY,
                     };
                     self.push(takes, Action::Probe(order));
@@ -416,7 +445,7 @@ impl World {
                     let model = &self.servers[usize::from(server)];
                     let statuses = model.statuses.clone();
                     let map = ClusterMap::new(self.topology.clone(), model.epoch, statuses);
-                    let map = (model.health == Health::Up).then(|| Box::new(map));
+                    let map = (model.health == Health::Up && !model.is_cut).then(|| Box::new(map));
                     let fetched = Action::Master(Input::Fetched { server, map });
                     self.push(Duration::from_millis(1), fetched);
                 }
@@ -426,7 +455,8 @@ impl World {
     }
 
     fn check(&mut self, datagram: &Datagram) {
-        if datagram.kind == Kind::Grant && datagram.epoch == MapEpoch::default() {
+        let says_nothing = matches!(datagram.kind, Kind::Grant | Kind::AskProbe);
+        if says_nothing && datagram.epoch == MapEpoch::default() {
             return;
         }
         assert!(datagram.epoch >= self.newest_said, "epochs never go back: {datagram:?}");
@@ -437,17 +467,6 @@ impl World {
         assert_eq!(said, saved, "two states in one epoch");
         if datagram.kind != Kind::Grant {
             assert_eq!(*said, datagram.statuses, "two states in one epoch");
-        }
-    }
-
-    fn notice(&mut self, kind: Kind, subject: u16) {
-        self.client_sequence += 1;
-        let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
-        datagram.sequence = self.client_sequence;
-        datagram.nonce = self.client_sequence;
-        datagram.subject = subject;
-        if !self.is_lost() {
-            self.push(LATENCY, Action::Master(Input::Datagram { from: CLIENT, datagram }));
         }
     }
 

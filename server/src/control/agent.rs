@@ -1,71 +1,41 @@
-//! The server's side of the control protocol: renewals, reports, announcements, leaving.
-//! Pure: the thread in `mod.rs` moves the datagrams.
+//! The server's side of the control protocol: renewals and leases, reports, announcements,
+//! gossip within the group, leaving. Pure: the thread in `mod.rs` moves the datagrams.
 //!
 //! Whatever the master has to hear is repeated until it is answered; whatever the master
-//! says is full state and is dropped unless it is newer than what is held.
+//! says is full state and is dropped unless it is newer than what is held. What the master
+//! does not hear directly is sent through members of the group as well.
+//!
+//! ```text
+//! hearing.rs   datagrams that come      leases.rs    what the master grants
+//! group.rs     the group's other members: who hears the master, who is dead
+//! senders.rs   what was seen before     counters.rs  for STATS
+//! ```
+
+mod counters;
+mod group;
+mod hearing;
+mod interface;
+mod leases;
+mod senders;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
+use standin_config::Mode;
+use standin_protocol::control::{
+    Datagram, Kind, ProbeOutcome, SENDER_MASTER, gossip_flags, renew_flags,
+};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 
-/// What the agent needs to know.
-#[derive(Debug, Clone)]
-pub struct AgentConfig {
-    /// This server's id.
-    pub server: u16,
-    /// Its shards: all of them have to have drained before a map is acknowledged.
-    pub shards: u16,
-    /// This incarnation.
-    pub boot_id: u64,
-    /// Between two renewals.
-    pub renew_interval: Duration,
-    /// Before a report or leave without an answer is sent again.
-    pub resend: Duration,
-    /// First value of the nonces: random.
-    pub nonce: u64,
-}
-
-/// What happens to the agent.
-#[derive(Debug)]
-pub enum Input {
-    /// A datagram whose code is right; who sent it, it says itself.
-    Datagram(Datagram),
-    /// A shard could not reach a server (claim 15).
-    Report(u16),
-    /// A shard has applied this map and finished what was begun before it.
-    Drained {
-        /// The shard.
-        shard: u16,
-        /// The map.
-        epoch: MapEpoch,
-    },
-    /// The server is asked to stop.
-    Leave,
-    /// Time has passed.
-    Tick,
-}
-
-/// What the thread has to do.
-#[derive(Debug)]
-pub enum Output {
-    /// Send to the master.
-    Send(Datagram),
-    /// Give all shards a newer map.
-    Map(Arc<ClusterMap>),
-    /// Tell all shards what the master holds of a server that one of them reported.
-    Verdict {
-        /// Server id.
-        server: u16,
-        /// Its state.
-        state: ServerState,
-    },
-    /// The master has taken this server out, and every shard has let go.
-    Left,
-}
+pub use self::counters::AgentCounters;
+use self::group::Group;
+pub use self::interface::{AgentConfig, Input, Output};
+use self::leases::Leases;
+use self::senders::Senders;
+use crate::node::{Lease, PeerProbe};
 
 #[derive(Debug)]
 struct Question {
@@ -74,9 +44,24 @@ struct Question {
     tries: u32,
 }
 
+/// A probe of a member of the group that is under way.
+#[derive(Debug)]
+struct Probe {
+    nonce: u64,
+    asked: Micros,
+    /// The nonce of the master's question, if it is the master that asks.
+    for_master: Option<u64>,
+}
+
 /// A report is repeated this often before the agent gives up; a shard that still can't
 /// reach the server reports it again.
 const REPORT_TRIES: u32 = 10;
+/// What a server begins with, and what is left of a lease that was given back.
+const NO_LEASE: Lease = Lease { until: Micros(0), orphan: false };
+/// Members through which the master is told what it may not hear directly.
+const DETOURS: usize = 2;
+/// Probes under way; of more, the oldest is forgotten, and asked for again.
+const PROBES: usize = 64;
 
 /// The agent.
 #[derive(Debug)]
@@ -89,36 +74,63 @@ pub struct Agent {
     reports: BTreeMap<u16, Question>,
     leaving: Option<Question>,
     has_left: bool,
+    leases: Leases,
+    /// The lease had not run out when last looked at.
+    is_leased: bool,
+    group: Group,
+    senders: Senders,
+    probes: VecDeque<Probe>,
+    /// When the master was last heard, on whatever way.
+    heard_at: Micros,
+    is_master_lost: bool,
+    is_origin_down: bool,
+    /// What the shards hold.
+    told: Lease,
     renew_at: Micros,
+    gossip_at: Micros,
     sequence: u64,
     nonce: u64,
     outputs: VecDeque<Output>,
+    /// What the agent counts.
+    pub counters: AgentCounters,
 }
 
 impl Agent {
     /// An agent that renews at once.
     #[must_use]
     pub fn new(config: AgentConfig, topology: Arc<Topology>, now: Micros) -> Self {
+        let group = Group::new(&topology, &config);
         Self {
             drained: vec![MapEpoch::default(); usize::from(config.shards)],
             nonce: config.nonce,
-            config,
             topology,
             map: None,
             acknowledged: MapEpoch::default(),
             reports: BTreeMap::new(),
             leaving: None,
             has_left: false,
+            leases: Leases::default(),
+            is_leased: false,
+            senders: Senders::default(),
+            probes: VecDeque::new(),
+            heard_at: now,
+            is_master_lost: false,
+            is_origin_down: false,
+            told: NO_LEASE,
             renew_at: now,
+            gossip_at: if group.members.is_empty() { Micros::NEVER } else { now },
+            group,
+            config,
             sequence: 0,
             outputs: VecDeque::new(),
+            counters: AgentCounters::default(),
         }
     }
 
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
-            Input::Datagram(datagram) => self.heard(datagram),
+            Input::Datagram(datagram) => self.heard(now, datagram),
             Input::Report(server) => {
                 if !self.reports.contains_key(&server) {
                     let question = self.question(now);
@@ -129,9 +141,11 @@ impl Agent {
                 if let Some(drained) = self.drained.get_mut(usize::from(shard)) {
                     *drained = epoch.max(*drained);
                 }
-                self.acknowledge();
+                self.acknowledge(now);
                 self.leave_if_taken_out();
             }
+            Input::Probed { nonce, server, outcome } => self.probed(now, nonce, server, outcome),
+            Input::OriginDown(is_down) => self.is_origin_down = is_down,
             Input::Leave => {
                 if self.leaving.is_none() {
                     self.leaving = Some(self.question(now));
@@ -151,63 +165,52 @@ impl Agent {
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let questions = self.reports.values().chain(&self.leaving);
-        questions.map(|question| question.resend_at).fold(self.renew_at, Micros::min)
+        let due = questions.map(|question| question.resend_at).fold(self.renew_at, Micros::min);
+        let master = match self.is_master_lost {
+            false => self.heard_at + self.config.lease / 2,
+            true if self.may_be_orphan() => self.group.probe_deadline(),
+            true => Micros::NEVER,
+        };
+        let lease = if self.is_leased { self.leases.until() } else { Micros::NEVER };
+        let orphan = if self.told.orphan { self.told.until } else { Micros::NEVER };
+        due.min(self.gossip_at).min(master).min(lease).min(orphan)
+    }
+
+    /// The map that is held.
+    #[must_use]
+    pub fn map(&self) -> Option<&Arc<ClusterMap>> {
+        self.map.as_ref()
+    }
+
+    /// What the shards were told last of how long this server may act as an owner.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.told
+    }
+
+    fn epoch(&self) -> MapEpoch {
+        self.map.as_ref().map_or(MapEpoch::default(), |map| map.epoch)
+    }
+
+    fn may_be_orphan(&self) -> bool {
+        self.config.mode == Mode::Available
+    }
+
+    fn next_nonce(&mut self) -> u64 {
+        self.nonce = self.nonce.wrapping_add(1);
+        self.nonce
     }
 
     fn question(&mut self, now: Micros) -> Question {
-        self.nonce = self.nonce.wrapping_add(1);
-        Question { nonce: self.nonce, resend_at: now, tries: 0 }
+        Question { nonce: self.next_nonce(), resend_at: now, tries: 0 }
     }
 
-    fn heard(&mut self, datagram: Datagram) {
-        if datagram.sender != SENDER_MASTER {
-            return;
-        }
-        let Datagram { kind, subject, epoch, nonce, statuses, arg, .. } = datagram;
-        match kind {
-            Kind::Announce | Kind::Verdict => {
-                if statuses.len() == self.topology.servers.len() {
-                    let held = self.map.as_ref().map(|map| map.epoch);
-                    if held.is_none_or(|held| held < epoch) {
-                        let map = ClusterMap::new(Arc::clone(&self.topology), epoch, statuses);
-                        let map = Arc::new(map);
-                        self.map = Some(Arc::clone(&map));
-                        self.outputs.push_back(Output::Map(map));
-                    }
-                }
-                if kind == Kind::Verdict {
-                    self.answered(subject, nonce, arg);
-                }
-                // A repeated announcement means that the acknowledgement was lost.
-                if held_is(&self.map, epoch) && self.acknowledged == epoch {
-                    self.send(Kind::Ack, 0, epoch, 0, 0);
-                }
-                self.leave_if_taken_out();
-            }
-            // The lease is granted, but nothing depends on it yet but the master's patience.
-            Kind::Grant => {}
-            Kind::ReportFailed | Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
-            Kind::Gossip | Kind::AskProbe | Kind::ProbeResult => {}
-        }
-    }
-
-    fn answered(&mut self, subject: u16, nonce: u64, arg: u32) {
-        if self.reports.get(&subject).is_none_or(|question| question.nonce != nonce) {
-            return;
-        }
-        let state = u8::try_from(arg).ok().and_then(ServerState::from_wire);
-        if let Some(state) = state {
-            self.reports.remove(&subject);
-            self.outputs.push_back(Output::Verdict { server: subject, state });
-        }
-    }
-
-    fn acknowledge(&mut self) {
+    fn acknowledge(&mut self, now: Micros) {
         let Some(map) = &self.map else { return };
         let epoch = map.epoch;
         if self.acknowledged < epoch && self.drained.iter().all(|drained| *drained >= epoch) {
             self.acknowledged = epoch;
-            self.send(Kind::Ack, 0, epoch, 0, 0);
+            self.tell_master(now, Kind::Ack, 0, 0, 0);
         }
     }
 
@@ -222,11 +225,38 @@ impl Agent {
     }
 
     fn tick(&mut self, now: Micros) {
-        let epoch = self.map.as_ref().map_or(MapEpoch::default(), |map| map.epoch);
+        let is_lost = now >= self.heard_at + self.config.lease / 2;
+        if is_lost != self.is_master_lost {
+            self.is_master_lost = is_lost;
+            self.counters.masters_lost += u64::from(is_lost);
+            // The others wait for this word before they go on without the master, and must
+            // stop as soon as it does not hold any more.
+            if !self.group.members.is_empty() {
+                self.gossip_at = now;
+            }
+        }
         if now >= self.renew_at && self.leaving.is_none() {
             self.renew_at = now + self.config.renew_interval;
-            self.send(Kind::Renew, 0, epoch, 0, 0);
+            let nonce = self.next_nonce();
+            self.leases.renewed(nonce, now);
+            let flags = if self.is_origin_down { renew_flags::ORIGIN_DOWN } else { 0 };
+            self.tell_master(now, Kind::Renew, 0, nonce, flags);
         }
+        if now >= self.gossip_at {
+            self.gossip_at = now + self.config.renew_interval;
+            let members: Vec<u16> = self.group.members.iter().map(|m| m.server).collect();
+            members.into_iter().for_each(|member| self.gossip_to(now, member));
+        }
+        self.repeat_questions(now);
+        if is_lost && self.may_be_orphan() {
+            for server in self.group.due_probes(now) {
+                self.ask_probe(now, server, None);
+            }
+        }
+        self.tell_lease(now);
+    }
+
+    fn repeat_questions(&mut self, now: Micros) {
         let mut due = Vec::new();
         self.reports.retain(|server, question| {
             if now >= question.resend_at {
@@ -245,143 +275,107 @@ impl Agent {
             due.push((Kind::Leaving, self.config.server, question.nonce, question.tries));
         }
         for (kind, subject, nonce, tries) in due {
-            self.send(kind, subject, epoch, nonce, tries);
+            self.tell_master(now, kind, subject, nonce, tries);
         }
     }
 
-    fn send(&mut self, kind: Kind, subject: u16, epoch: MapEpoch, nonce: u64, arg: u32) {
+    /// Tells the shards how long this server may act as an owner, if that has changed.
+    fn tell_lease(&mut self, now: Micros) {
+        let until = self.leases.until();
+        let is_leased = now < until;
+        self.counters.leases_expired += u64::from(self.is_leased && !is_leased);
+        self.is_leased = is_leased;
+        // Alone in its group a server has nobody to give way to: it need not lose the master.
+        let is_single = self.group.members.is_empty();
+        let alone = match &self.map {
+            Some(map)
+                if self.may_be_orphan() && (self.is_master_lost || is_single && !is_leased) =>
+            {
+                self.group.alone_until(map.epoch)
+            }
+            _ => Micros(0),
+        };
+        // Before the lease has run out, so that nothing stops in between.
+        let lease = match alone > until && alone > now {
+            true => Lease { until: alone, orphan: true },
+            false => Lease { until, orphan: false },
+        };
+        if lease != self.told {
+            self.counters.orphan_spells += u64::from(lease.orphan && !self.told.orphan);
+            self.counters.is_orphan = lease.orphan.into();
+            self.told = lease;
+            self.outputs.push_back(Output::Lease(lease));
+        }
+    }
+
+    fn ask_probe(&mut self, now: Micros, server: u16, for_master: Option<u64>) {
+        if self.probes.len() == PROBES {
+            self.probes.pop_front();
+        }
+        let nonce = self.next_nonce();
+        self.probes.push_back(Probe { nonce, asked: now, for_master });
+        self.counters.peer_probes += 1;
+        self.outputs.push_back(Output::AskProbe { nonce, server });
+    }
+
+    fn probed(&mut self, now: Micros, nonce: u64, server: u16, outcome: PeerProbe) {
+        let Some(at) = self.probes.iter().position(|probe| probe.nonce == nonce) else { return };
+        let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else { return };
+        if let Some(member) = self.group.member(server) {
+            member.probed(asked, outcome);
+        }
+        let Some(nonce) = for_master else { return };
+        let (outcome, statuses) = match outcome {
+            PeerProbe::Silent => (ProbeOutcome::Silent, Vec::new()),
+            PeerProbe::Refused => (ProbeOutcome::Refused, Vec::new()),
+            PeerProbe::Answered { boot_id, map_epoch } => {
+                let status = ServerStatus { since: map_epoch, boot_id, ..ServerStatus::default() };
+                (ProbeOutcome::Answered, vec![status])
+            }
+        };
+        let datagram = self.datagram(Kind::ProbeResult, server, nonce, outcome as u32);
+        self.send_to_master(now, &Datagram { statuses, ..datagram });
+    }
+
+    fn gossip_to(&mut self, now: Micros, server: u16) {
+        let flags = if self.is_master_lost { gossip_flags::MASTER_LOST } else { 0 };
         self.sequence += 1;
-        let datagram =
-            Datagram::new(kind, self.config.server, self.topology.id, self.config.boot_id);
         let sequence = self.sequence;
-        let datagram = Datagram { subject, epoch, nonce, arg, sequence, ..datagram };
-        self.outputs.push_back(Output::Send(datagram));
-    }
-}
-
-fn held_is(map: &Option<Arc<ClusterMap>>, epoch: MapEpoch) -> bool {
-    map.as_ref().is_some_and(|map| map.epoch == epoch)
-}
-
-#[cfg(test)]
-mod tests {
-    use standin_protocol::map::{ServerInfo, ServerStatus};
-
-    use super::*;
-
-    const MS: u64 = 1_000;
-
-    fn topology() -> Arc<Topology> {
-        let server = |name: &str, port: u16| ServerInfo {
-            name: name.to_owned(),
-            group: 0,
-            weight: 1,
-            shards: 2,
-            address: ([127, 0, 0, 1], port).into(),
-        };
-        let servers = vec![server("a1", 1), server("a2", 2)];
-        let master = ([127, 0, 0, 1], 9).into();
-        Arc::new(Topology::new("t".to_owned(), master, servers, 16).unwrap())
+        let Some(member) = self.group.member(server) else { return };
+        let nonce = member.gossiped(sequence, now);
+        let statuses = self.map.as_ref().map_or(Vec::new(), |map| map.statuses().to_vec());
+        let datagram = self.datagram(Kind::Gossip, 0, nonce, flags);
+        let datagram = Datagram { recipient: server, sequence, statuses, ..datagram };
+        self.counters.gossip_sent += 1;
+        self.outputs.push_back(Output::Send { to: server, datagram });
     }
 
-    fn agent() -> Agent {
-        let config = AgentConfig {
-            server: 0,
-            shards: 2,
-            boot_id: 7,
-            renew_interval: Duration::from_millis(500),
-            resend: Duration::from_millis(50),
-            nonce: 100,
-        };
-        Agent::new(config, topology(), Micros(0))
+    fn datagram(&self, kind: Kind, subject: u16, nonce: u64, arg: u32) -> Datagram {
+        let AgentConfig { server, boot_id, .. } = self.config;
+        let datagram = Datagram::new(kind, server, self.topology.id, boot_id);
+        Datagram { subject, epoch: self.epoch(), nonce, arg, ..datagram }
     }
 
-    fn outputs(agent: &mut Agent) -> Vec<Output> {
-        std::iter::from_fn(|| agent.poll()).collect()
+    fn tell_master(&mut self, now: Micros, kind: Kind, subject: u16, nonce: u64, arg: u32) {
+        let datagram = self.datagram(kind, subject, nonce, arg);
+        self.send_to_master(now, &datagram);
     }
 
-    fn sent(agent: &mut Agent) -> Vec<(Kind, u16, u64)> {
-        let sends = outputs(agent).into_iter().filter_map(|output| match output {
-            Output::Send(d) => Some((d.kind, d.subject, d.nonce)),
-            _ => None,
-        });
-        sends.collect()
-    }
-
-    fn from_master(kind: Kind, counter: u32, states: [ServerState; 2]) -> Datagram {
-        let epoch = MapEpoch { term: 1, counter };
-        let status = |state| ServerStatus { state, since: epoch, boot_id: 0 };
-        Datagram {
-            epoch,
-            statuses: states.map(status).to_vec(),
-            ..Datagram::new(kind, SENDER_MASTER, topology().id, 1)
+    /// Directly, and if nothing was heard from there for a while, through the group too.
+    fn send_to_master(&mut self, now: Micros, datagram: &Datagram) {
+        self.send(SENDER_MASTER, datagram.clone());
+        if now >= self.heard_at + self.config.renew_interval * 3 / 2 {
+            for member in self.group.detours(now, DETOURS) {
+                self.counters.datagrams_detoured += 1;
+                self.send(member, datagram.clone());
+            }
         }
     }
 
-    #[test]
-    fn it_renews_at_once_and_then_by_interval() {
-        let mut agent = agent();
-        agent.handle(Micros(0), Input::Tick);
-        assert_eq!(sent(&mut agent), vec![(Kind::Renew, 0, 0)]);
-        agent.handle(Micros(499 * MS), Input::Tick);
-        assert_eq!(sent(&mut agent), vec![]);
-        assert_eq!(agent.next_deadline(), Micros(500 * MS));
-    }
-
-    #[test]
-    fn a_report_is_repeated_until_the_verdict_with_its_nonce() {
-        let mut agent = agent();
-        agent.handle(Micros(0), Input::Report(1));
-        assert!(sent(&mut agent).contains(&(Kind::ReportFailed, 1, 101)));
-        agent.handle(Micros(50 * MS), Input::Tick);
-        assert_eq!(sent(&mut agent), vec![(Kind::ReportFailed, 1, 101)]);
-        let both = [ServerState::Online; 2];
-        let other = Datagram { subject: 1, nonce: 55, ..from_master(Kind::Verdict, 1, both) };
-        agent.handle(Micros(60 * MS), Input::Datagram(other));
-        agent.handle(Micros(100 * MS), Input::Tick);
-        assert_eq!(sent(&mut agent), vec![(Kind::ReportFailed, 1, 101)], "not the answer");
-        let answer = Datagram { subject: 1, nonce: 101, ..from_master(Kind::Verdict, 1, both) };
-        agent.handle(Micros(110 * MS), Input::Datagram(answer));
-        let is_verdict =
-            |o: &Output| matches!(o, Output::Verdict { server: 1, state: ServerState::Online });
-        assert!(outputs(&mut agent).iter().any(is_verdict));
-        agent.handle(Micros(200 * MS), Input::Tick);
-        assert_eq!(sent(&mut agent), vec![]);
-    }
-
-    #[test]
-    fn a_map_is_acknowledged_when_every_shard_has_drained_and_again_if_asked() {
-        let mut agent = agent();
-        agent.handle(Micros(0), Input::Tick);
-        outputs(&mut agent);
-        let announce = || from_master(Kind::Announce, 3, [ServerState::Online; 2]);
-        agent.handle(Micros(1), Input::Datagram(announce()));
-        let out = outputs(&mut agent);
-        assert!(matches!(&out[..], [Output::Map(map)] if map.epoch.counter == 3));
-        let epoch = MapEpoch { term: 1, counter: 3 };
-        agent.handle(Micros(2), Input::Drained { shard: 0, epoch });
-        assert_eq!(sent(&mut agent), vec![], "one shard is not enough");
-        agent.handle(Micros(3), Input::Drained { shard: 1, epoch });
-        assert_eq!(sent(&mut agent), vec![(Kind::Ack, 0, 0)]);
-        agent.handle(Micros(4), Input::Datagram(announce()));
-        assert_eq!(sent(&mut agent), vec![(Kind::Ack, 0, 0)], "the first one was lost");
-        let older = from_master(Kind::Announce, 2, [ServerState::Offline; 2]);
-        agent.handle(Micros(5), Input::Datagram(older));
-        assert!(outputs(&mut agent).is_empty(), "not newer: dropped");
-    }
-
-    #[test]
-    fn leaving_ends_when_the_map_says_so_and_all_is_drained() {
-        let mut agent = agent();
-        agent.handle(Micros(0), Input::Leave);
-        assert!(sent(&mut agent).iter().any(|(kind, _, _)| *kind == Kind::Leaving));
-        let states = [ServerState::Offline, ServerState::Online];
-        agent.handle(Micros(1), Input::Datagram(from_master(Kind::Verdict, 4, states)));
-        assert!(!outputs(&mut agent).iter().any(|o| matches!(o, Output::Left)));
-        let epoch = MapEpoch { term: 1, counter: 4 };
-        for shard in 0..2 {
-            agent.handle(Micros(2), Input::Drained { shard, epoch });
-        }
-        assert!(outputs(&mut agent).iter().any(|o| matches!(o, Output::Left)));
+    /// Each copy has a number of its own, or the second one would count as replayed.
+    fn send(&mut self, to: u16, datagram: Datagram) {
+        self.sequence += 1;
+        let datagram = Datagram { sequence: self.sequence, ..datagram };
+        self.outputs.push_back(Output::Send { to, datagram });
     }
 }

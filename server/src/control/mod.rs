@@ -1,4 +1,4 @@
-//! The control thread: UDP to and from the master, word to and from the shards.
+//! The control thread: UDP to and from the master and the group, word to and from the shards.
 
 pub mod agent;
 
@@ -11,18 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, Topology};
 use standin_protocol::time::Micros;
 use tracing::{debug, info};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
+use crate::node::PeerProbe;
+use crate::origin::{Health, Origin};
 use crate::shard::mailbox::{Mailboxes, Message};
+use crate::stats::StatsHub;
 
 #[derive(Debug)]
 struct Inbox {
     queue: SegQueue<Input>,
-    wake: OwnedFd,
+    /// `None`: no thread sleeps on it.
+    wake: Option<OwnedFd>,
     has_left: AtomicBool,
     ends: AtomicBool,
 }
@@ -41,8 +45,25 @@ impl ControlHandle {
     /// No more descriptors.
     pub fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self::with(Some(wake)))
+    }
+
+    /// The same without a descriptor: no thread waits for it, somebody looks into it by
+    /// [`Self::take`] (the simulator).
+    #[must_use]
+    pub fn unwaited() -> Self {
+        Self::with(None)
+    }
+
+    fn with(wake: Option<OwnedFd>) -> Self {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) })
+        Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) }
+    }
+
+    /// What the shards have left for the agent, oldest first.
+    #[must_use]
+    pub fn take(&self) -> Option<Input> {
+        self.inbox.queue.pop()
     }
 
     /// A shard could not reach a server (claim 15).
@@ -53,6 +74,11 @@ impl ControlHandle {
     /// A shard has applied a map and finished what was begun before it.
     pub fn drained(&self, shard: u16, epoch: MapEpoch) {
         self.post(Input::Drained { shard, epoch });
+    }
+
+    /// What came of contacting every shard of a peer.
+    pub fn probed(&self, nonce: u64, server: u16, outcome: PeerProbe) {
+        self.post(Input::Probed { nonce, server, outcome });
     }
 
     /// Asks the master to take this server out.
@@ -78,8 +104,10 @@ impl ControlHandle {
     }
 
     fn wake(&self) {
-        // The counter can't overflow before the thread has read it.
-        let _ = rustix::io::write(&self.inbox.wake, &1u64.to_ne_bytes());
+        if let Some(wake) = &self.inbox.wake {
+            // The counter can't overflow before the thread has read it.
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
     }
 }
 
@@ -91,6 +119,8 @@ pub(crate) struct ControlOptions {
     pub(crate) topology: Arc<Topology>,
     pub(crate) agent: AgentConfig,
     pub(crate) mailboxes: Mailboxes,
+    pub(crate) origin: Origin,
+    pub(crate) hub: Arc<StatsHub>,
     pub(crate) handle: ControlHandle,
 }
 
@@ -99,13 +129,16 @@ pub(crate) struct ControlOptions {
 /// # Errors
 /// The socket can't be waited for.
 pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
-    let ControlOptions { socket, master, key, topology, agent, mailboxes, handle } = options;
+    let ControlOptions { socket, master, key, topology, agent, mailboxes, origin, hub, handle } =
+        options;
     socket.set_nonblocking(true)?;
+    let wake = handle.inbox.wake.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
     let mut agent = Agent::new(agent, Arc::clone(&topology), Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     loop {
+        // Read before what it is said to be the time of: leases and the like count from then.
         let now = Micros::boottime();
-        agent.handle(now, Input::Tick);
+        agent.handle(now, Input::OriginDown(origin.health() != Health::Up));
         // Bounded per turn, so that a flood of datagrams can't keep the rest waiting.
         for _ in 0..64 {
             match socket.recv_from(&mut buffer) {
@@ -120,44 +153,57 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 Err(_) => break,
             }
         }
-        let _ = rustix::io::read(&handle.inbox.wake, &mut [0; 8]);
-        while let Some(input) = handle.inbox.queue.pop() {
+        let _ = rustix::io::read(wake, &mut [0; 8]);
+        while let Some(input) = handle.take() {
             agent.handle(now, input);
         }
         while let Some(output) = agent.poll() {
             match output {
-                Output::Send(datagram) => {
+                Output::Send { to, datagram } => {
+                    let address = match to {
+                        SENDER_MASTER => master,
+                        server => topology.servers[usize::from(server)].address,
+                    };
                     // Lost like any datagram; everything is sent again.
-                    let _ = socket.send_to(&datagram.to_bytes(key.as_ref()), master);
+                    let _ = socket.send_to(&datagram.to_bytes(key.as_ref()), address);
                 }
                 Output::Map(map) => {
                     info!(epoch = %map.epoch, states = %states(&map), "map applied");
-                    for mailbox in &*mailboxes.0 {
-                        mailbox.post(Message::Map(Arc::clone(&map)));
-                    }
+                    tell_all(&mailboxes, || Message::Map(Arc::clone(&map)));
+                }
+                Output::Lease(lease) => {
+                    debug!(?lease, "lease");
+                    tell_all(&mailboxes, || Message::Lease(lease));
                 }
                 Output::Verdict { server, state } => {
                     info!(server = %topology.servers[usize::from(server)].name, %state, "verdict");
-                    for mailbox in &*mailboxes.0 {
-                        mailbox.post(Message::Verdict { server, state });
-                    }
+                    tell_all(&mailboxes, || Message::Verdict { server, state });
+                }
+                Output::AskProbe { nonce, server } => {
+                    mailboxes.post(0, Message::AskProbe { nonce, server });
                 }
                 Output::Left => handle.inbox.has_left.store(true, Ordering::Release),
             }
         }
+        hub.publish_agent(&agent.counters);
         if handle.inbox.ends.load(Ordering::Acquire) {
             return Ok(());
         }
         let wait = agent.next_deadline().since(Micros::boottime());
         let wait = wait.min(std::time::Duration::from_millis(500));
+        // Nanoseconds: what is due is due in time, not in the next millisecond.
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let mut waited_for =
-            [PollFd::new(&socket, PollFlags::IN), PollFd::new(&handle.inbox.wake, PollFlags::IN)];
+            [PollFd::new(&socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         match poll(&mut waited_for, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn tell_all(mailboxes: &Mailboxes, message: impl Fn() -> Message) {
+    mailboxes.0.iter().for_each(|mailbox| mailbox.post(message()));
 }
 
 fn states(map: &standin_protocol::map::ClusterMap) -> String {

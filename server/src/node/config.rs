@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, KeyspaceConfig};
+use standin_config::{ClusterConfig, KeyspaceConfig, Mode};
 use standin_protocol::time::Micros;
 
 use crate::store::StoreConfig;
@@ -20,10 +20,23 @@ pub struct NodeConfig {
     pub version_salt: u64,
     /// Keyspaces.
     pub keyspaces: Vec<KeyspaceConfig>,
+    /// What goes first when servers or the master can't be reached.
+    pub mode: Mode,
     /// How long an unreachable peer is not tried again without word from the master.
     pub unreachable_hold: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
+    /// The same for writes that another server has sent on to this one: it must have its answer
+    /// before it stops waiting for it.
+    pub park_sent_on_max: Duration,
+    /// Keys of one partition that are remembered for one server that has to be told of them.
+    pub log_keys_max: usize,
+    /// Bytes that all such keys of the shard may take.
+    pub log_bytes_max: usize,
+    /// How long the misses of a partition that has become this server's are held back.
+    pub warm: Duration,
+    /// Bytes of the largest value that peers accept.
+    pub value_bytes_max: usize,
     /// The time now.
     pub started: Micros,
     /// How long a write of unknown outcome may still land at the origin.
@@ -42,6 +55,11 @@ pub struct NodeConfig {
 pub(super) const PENDING_BYTES: usize = 256;
 /// What all that wait may take, unless not even a few of the largest would fit.
 const PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// By then what is read often is cached.
+const WARM: Duration = Duration::from_secs(30);
+const LOG_KEYS_MAX: usize = 65_536;
+const LOG_BYTES_MAX: usize = 8 << 20;
 
 impl NodeConfig {
     /// Bytes that the requests of a shard may take while they wait: slow writes of large
@@ -71,7 +89,13 @@ impl NodeConfig {
             version_salt: salt + u64::from(shard),
             keyspaces: cluster.keyspaces.clone(),
             unreachable_hold: cluster.timings.failover_hold,
+            mode: cluster.mode,
             park_max: cluster.timings.drain_timeout,
+            park_sent_on_max: cluster.timings.forward_timeout / 2,
+            warm: WARM,
+            log_keys_max: LOG_KEYS_MAX,
+            log_bytes_max: LOG_BYTES_MAX,
+            value_bytes_max: limits.value_bytes as usize,
             started,
             ambiguity: cluster.origin.timeout * 2,
             in_flight_max: limits.in_flight_per_shard as usize,

@@ -50,10 +50,43 @@ counters! {
     through_requests,
     /// Times that a write began to wait for its partition to get an owner.
     parked,
+    /// Times that the right to act as an owner ended for want of a lease.
+    leases_lost,
+    /// Times that this shard went on without a master that nobody in its group heard.
+    orphaned,
+    /// Requests sent on through a member of the group because only this server can't reach the
+    /// owner.
+    relayed,
+    /// Keys written here that were written down for a server that has to drop them.
+    keys_logged,
+    /// Keys for which there was no room to write them down.
+    keys_not_logged,
+    /// Times that a key was written down for an owner that is online.
+    keys_owed,
+    /// SETTLEs sent.
+    settles_sent,
+    /// Keys dropped because another server wrote them (SETTLE).
+    keys_settled,
+    /// Returns of a server that was told all that was written here.
+    handed_back,
+    /// Returns of a server that could not be told all that was written here.
+    handbacks_failed,
+    /// Repeated writes answered from memory.
+    retries_answered,
+    /// Repeated writes that joined one under way.
+    retries_joined,
+    /// Fetches held back after a change of owner.
+    surge_held,
+    /// Reads refused because too many fetches were held back, or for too long.
+    surge_refused,
+    /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
+    writes_unacknowledged,
     /// Marked requests that this server does not own.
     not_owner,
     /// Partitions dropped because their owner changed.
     partitions_dropped,
+    /// Partitions that came back to this server and whose cached values were kept.
+    partitions_kept,
     /// Requests refused for lack of room.
     overloaded,
     /// Requests whose deadline had passed.

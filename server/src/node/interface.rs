@@ -16,6 +16,15 @@ pub struct ConnId {
     pub conn: u64,
 }
 
+/// Who sends a request, by its HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// Another server of the cluster.
+    pub is_peer: bool,
+    /// Together with the request's id it names a request; 0: it can't be told apart.
+    pub client_id: u64,
+}
+
 /// The time of a wake-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -46,6 +55,32 @@ pub struct Aimed {
     pub(super) probe: Probe,
 }
 
+/// Whether this server may act as the owner of what the map says is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Until when, whatever else happens.
+    pub until: Micros,
+    /// Nobody in the group hears the master: it goes on without, where the mode allows it, and
+    /// also until then: the others' word of it is good for as long as a lease would be.
+    pub orphan: bool,
+}
+
+/// What came of pinging every shard of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerProbe {
+    /// Some shard gave no answer in time, or they are not of one incarnation.
+    Silent,
+    /// Nobody listens there.
+    Refused,
+    /// All shards have answered.
+    Answered {
+        /// The server's incarnation.
+        boot_id: u64,
+        /// The oldest map that one of them has applied.
+        map_epoch: MapEpoch,
+    },
+}
+
 /// What the shell has to do.
 #[derive(Debug)]
 pub enum Output {
@@ -74,8 +109,18 @@ pub enum Output {
         /// Server id.
         server: u16,
     },
-    /// Everything begun under older ownerships has ended.
+    /// Everything begun under older ownerships has ended, and servers that return have been
+    /// told what was written here.
     Drained(MapEpoch),
+    /// The answer to [`super::Node::ask_probe`].
+    Probed {
+        /// Names the probe.
+        nonce: u64,
+        /// Server id.
+        server: u16,
+        /// What came of it.
+        outcome: PeerProbe,
+    },
 }
 
 /// How a forward ended without an answer.
@@ -83,6 +128,8 @@ pub enum Output {
 pub enum ForwardFailure {
     /// The peer can't be connected to, closed the connection, or says nothing at all.
     Unreachable,
+    /// The peer's host refused the connection: nobody listens there.
+    Refused,
     /// The peer answers others, but this request took too long.
     TimedOut,
 }

@@ -1,30 +1,47 @@
 //! A shard's logic: what a request gets, given the map, the cache and the origin.
 //!
 //! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims
-//! them ([`Node::aim`]), serves them ([`Node::serve`]), and carries out what [`Node::poll`] asks for. A cache hit is
-//! written straight into the connection's output buffer; everything else is an [`Output`].
+//! them ([`Node::aim`]), serves them ([`Node::serve`]), and carries out what [`Node::poll`]
+//! asks for. A cache hit is written straight into the connection's output buffer; everything
+//! else is an [`Output`].
 //!
 //! ```text
 //! place ─► aim ─► serve ─┬─ hit ───────────────────────► reply in the output buffer
 //!                        ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
 //!                        ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
 //!                        └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
-//! serving.rs  the table        ownership.rs  maps, peers' reachability, draining
-//! keep.rs      what is kept, how long   parking.rs    writes that wait for an owner
-//! tokens.rs   what may be kept  versions.rs  versions of values
+//! request.rs   what is no hit             serving.rs    the table: what a partition is to this server
+//! keep.rs      what is kept, how long     ownership.rs  maps, peers' reachability, draining
+//! tokens.rs    what may be kept           lease.rs      whether this server may own anything
+//! versions.rs  versions of values         parking.rs    writes that wait for an owner
+//! ack.rs       when a write is done       relay.rs      owners that only this server can't reach
+//! handback.rs  keys others have to drop   handover.rs   telling a home that returns; reconcile.rs, being told
+//! probe.rs     pings for the master       owed.rs       telling an owner that is online
+//! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! ```
 
+mod ack;
 mod config;
 pub mod counters;
+mod handback;
+mod handover;
 mod interface;
 mod keep;
+mod lease;
+mod owed;
 mod ownership;
 mod parking;
+mod probe;
 mod read;
+mod recent;
+mod reconcile;
+mod relay;
 mod reply;
+mod request;
 mod route;
 pub mod serving;
 mod state;
+mod surge;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -33,16 +50,15 @@ mod write;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slotmap::{Key as _, KeyData, SlotMap};
 use standin_config::KeyspaceConfig;
 use standin_protocol::body::PingReply;
-use standin_protocol::frame::{Opcode, Request, Status, request_flags, response_flags};
+use standin_protocol::frame::{Opcode, Request, Status, response_flags};
 use standin_protocol::hash::{key_hash, partition_of};
-use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
 use standin_protocol::time::Micros;
 
 use crate::origin::{Call, Operation, Outcome};
@@ -50,12 +66,13 @@ use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
-pub use interface::{Aimed, ConnId, ForwardFailure, Now, Output, Place};
+pub use interface::{Aimed, Caller, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
+use route::Forwarded;
 use serving::Serving;
-use state::{CallKey, CallState, Name, Names, PartitionState, Pending, PendingKey};
+use state::{CallKey, CallState, ForwardKey, Name, Names, PartitionState, Pending, PendingKey};
 use tokens::FillTokens;
 use versions::Versions;
 
@@ -78,8 +95,22 @@ pub struct Node {
     fetches: Names<read::Fetch>,
     writes: Names<VecDeque<PendingKey>>,
     parked: VecDeque<parking::Parked>,
+    unacked: VecDeque<ack::Unacked>,
+    forwards: SlotMap<ForwardKey, Forwarded>,
     peers: Vec<ownership::Peer>,
     drain: ownership::Drain,
+    held: lease::Held,
+    /// Ownership epoch of each partition when this server last owned it.
+    owned: Vec<Option<MapEpoch>>,
+    /// The first map that knows of this incarnation: what it wrote since, it remembers.
+    known_since: MapEpoch,
+    unsettled: handback::Unsettled,
+    handovers: Vec<handover::Handover>,
+    owed: Vec<owed::Owed>,
+    home: reconcile::Home,
+    recent: recent::Recent,
+    surge: surge::Surge,
+    probes: Vec<probe::Probe>,
     outputs: VecDeque<Output>,
     jitter: u64,
     origin_up: bool,
@@ -123,11 +154,28 @@ impl Node {
             pending: SlotMap::with_key(),
             pending_bytes: 0,
             calls: SlotMap::with_key(),
+            recent: recent::Recent::new(&hashing),
+            surge: surge::Surge::new(topology.partitions, config.warm, config.started),
             fetches: HashMap::with_hasher(hashing.clone()),
+            unsettled: handback::Unsettled::new(
+                config.log_keys_max,
+                config.log_bytes_max,
+                config.value_bytes_max / 2,
+                hashing.clone(),
+            ),
             writes: HashMap::with_hasher(hashing),
             parked: VecDeque::new(),
+            unacked: VecDeque::new(),
+            forwards: SlotMap::with_key(),
             peers: vec![ownership::Peer::default(); topology.servers.len()],
             drain: ownership::Drain::default(),
+            held: lease::Held::default(),
+            owned: vec![None; topology.partitions as usize],
+            known_since: MapEpoch::default(),
+            handovers: Vec::new(),
+            owed: vec![owed::Owed::default(); topology.servers.len()],
+            home: reconcile::Home::default(),
+            probes: Vec::new(),
             outputs: VecDeque::new(),
             jitter: config.seed | 1,
             origin_up: true,
@@ -159,8 +207,10 @@ impl Node {
 
     /// Third pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
     /// it answered at once. With `may_wait` false (the connection has too many requests
-    /// waiting) a request that would have to wait is refused.
+    /// waiting) a request that would have to wait is refused. Values
+    /// are served by the lease as [`Self::begin`] last found it.
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the hit path takes what the shell has at hand")]
     pub fn serve(
         &mut self,
         now: Now,
@@ -168,6 +218,7 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
+        caller: Caller,
         out: &mut Vec<u8>,
     ) -> bool {
         self.counters.requests += 1;
@@ -199,7 +250,7 @@ impl Node {
                 }
             }
         }
-        match self.serve_other(now, conn, request, place, may_wait) {
+        match self.serve_other(now, conn, request, place, may_wait, caller) {
             Some(reply) => {
                 reply.as_reply().write(header, self.map_tag, out);
                 true
@@ -208,118 +259,9 @@ impl Node {
         }
     }
 
-    /// Everything but a hit. An answer, or `None` if it comes later.
-    fn serve_other(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        request: &Request<'_>,
-        place: Aimed,
-        may_wait: bool,
-    ) -> Option<Answer> {
-        let header = request.header;
-        let Some(opcode) = Opcode::from_wire(header.opcode) else {
-            return Some(Answer::status(Status::UnknownOpcode));
-        };
-        match opcode {
-            Opcode::Ping => return Some(self.ping()),
-            Opcode::Map if self.map.is_none() => return Some(Answer::status(Status::Unavailable)),
-            Opcode::Map => return Some(Answer::value(self.map_bytes.clone())),
-            // The shell answers these: it knows the connection and the other shards.
-            Opcode::Hello | Opcode::Stats => {
-                return Some(Answer::text(Status::Malformed, "not expected here"));
-            }
-            _ => {}
-        }
-        if self.stopping {
-            return Some(Answer::status(Status::ShuttingDown));
-        }
-        let Some(keyspace) = &self.keyspaces[usize::from(header.keyspace)] else {
-            return Some(Answer::status(Status::UnknownKeyspace));
-        };
-        let supported = match opcode {
-            Opcode::Put | Opcode::Cas => keyspace.put.is_some(),
-            Opcode::Delete => keyspace.delete.is_some(),
-            _ => true,
-        };
-        if !supported {
-            let text = "the cluster file has no statement for this operation in this keyspace";
-            return Some(Answer::text(Status::NotSupported, text));
-        }
-        let forwarded = header.flags & request_flags::FORWARDED != 0;
-        let serving = self.partitions[place.partition as usize].serving;
-        if forwarded && matches!(serving, Serving::Forward(_) | Serving::Provisional(_)) {
-            self.counters.not_owner += 1;
-            let epoch = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
-            return Some(Answer { version: epoch, ..Answer::status(Status::NotOwner) });
-        }
-        if !matches!(serving, Serving::Forward(_)) {
-            match opcode {
-                Opcode::Touch => {
-                    if let Some(answer) = self.touch(now, request, place) {
-                        return Some(answer);
-                    }
-                }
-                // Only its owner can drop what is cached of a key; else it waits, like a write.
-                Opcode::Invalidate if serving == Serving::Cached => {
-                    return Some(self.invalidate(header.keyspace, request.key, place.hash));
-                }
-                _ => {}
-            }
-        }
-        let bytes = PENDING_BYTES + request.key.len() + request.value.len();
-        let bytes_max = self.config.pending_bytes_max();
-        let is_full = self.pending.len() >= self.config.in_flight_max
-            || self.pending_bytes + bytes > bytes_max;
-        if !may_wait || is_full {
-            self.counters.overloaded += 1;
-            return Some(Answer::overloaded());
-        }
-        let deadline = match header.deadline_ms {
-            0 => Micros::NEVER,
-            ms => now.mono + Duration::from_millis(u64::from(ms)),
-        };
-        self.pending_bytes += bytes;
-        let pending = self.pending.insert(Pending {
-            conn,
-            header,
-            opcode,
-            hash: place.hash,
-            partition: place.partition,
-            key: request.key.into(),
-            value: Bytes::copy_from_slice(request.value),
-            deadline,
-            here: false,
-            refused_since: None,
-        });
-        match serving {
-            Serving::Forward(peer) => self.forward(now, pending, peer),
-            _ => self.process(now, pending),
-        }
-        None
-    }
-
-    /// Processes a waiting request here, whoever usually does.
-    fn process(&mut self, now: Now, key: PendingKey) {
-        let Some(pending) = self.pending.get(key) else { return };
-        match self.partitions[pending.partition as usize].serving {
-            Serving::Cached => {
-                let stand_in = self.topology.home(pending.partition) != self.config.server;
-                self.counters.stand_in_requests += u64::from(stand_in);
-            }
-            Serving::Unowned => self.counters.through_requests += 1,
-            Serving::Forward(_) | Serving::Provisional(_) => {
-                self.counters.provisional_requests += 1
-            }
-        }
-        match pending.opcode {
-            _ if pending.is_write() => self.write(now, key),
-            _ => self.read(now, key),
-        }
-    }
-
     /// The origin has answered (or refused) the call with this token.
     pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
+        self.begin(now);
         let Some(state) = self.calls.remove(CallKey::from(KeyData::from_ffi(token))) else {
             debug_assert!(false, "each call ends once");
             return;
@@ -331,11 +273,11 @@ impl Node {
             CallState::Fetch { name, token, generation } => {
                 self.fetch_done(now, name, token, generation, outcome);
             }
-            CallState::Write { pending, token, generation, outdated } => {
-                self.write_done(now, pending, token, generation, outcome);
+            CallState::Write { pending, token, generation, begun, outdated } => {
+                self.write_done(now, pending, token, generation, begun, outcome);
                 if outdated {
                     self.drain.ended();
-                    self.announce_drained();
+                    self.announce_drained(now);
                 }
             }
         }
@@ -346,18 +288,26 @@ impl Node {
         self.outputs.pop_front()
     }
 
-    /// Lets time pass: peers that could not be reached are tried again, and writes that
-    /// wait for an owner look again.
+    /// Lets time pass: peers that could not be reached are tried again, writes that wait for
+    /// an owner look again, and owners are told what they do not know yet.
     pub fn tick(&mut self, now: Now) {
+        self.begin(now);
         self.expire_unreachable(now);
         self.unpark_due(now);
+        self.give_up_unacked(now);
+        self.release_held(now);
+        self.tell_owed(now);
     }
 
     /// When [`Self::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let peers = self.peers.iter().filter_map(ownership::Peer::retry_at);
-        peers.chain(self.parked.iter().map(parking::Parked::retry_at)).min()
+        let parked = self.parked.iter().map(parking::Parked::retry_at);
+        let unacked = self.unacked.iter().map(ack::Unacked::until);
+        let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
+        let others = peers.chain(parked).chain(unacked).chain(owed);
+        others.chain(self.surge.next_deadline()).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.
@@ -436,12 +386,34 @@ impl Node {
         // Processed here although it was to be sent on; meanwhile the owner may count as
         // reachable again, but it is not the owner that answers.
         let flags = match (pending.here, state.serving) {
-            (true, Serving::Forward(_)) => response_flags::STAND_IN | response_flags::PROVISIONAL,
+            (true, Serving::Forward(_) | Serving::Relay(_)) => {
+                response_flags::STAND_IN | response_flags::PROVISIONAL
+            }
             _ => state.flags,
         };
+        let joined = self.end_of_write(key, &pending, reply);
+        for key in joined {
+            self.reply_shared(key, reply, value.clone());
+        }
         let reply = Reply { flags: reply.flags | flags, ..reply };
         let reply = LateReply { header: reply.header(&pending.header, self.map_tag), value };
         self.outputs.push_back(Output::Reply { conn: pending.conn, reply });
+    }
+
+    /// Remembers how a write has ended, if it was carried out here. Gives back its repetitions.
+    fn end_of_write(
+        &mut self,
+        key: PendingKey,
+        pending: &Pending,
+        reply: Reply<'_>,
+    ) -> Vec<PendingKey> {
+        let Some(identity) = pending.identity.filter(|_| pending.is_write()) else {
+            return Vec::new();
+        };
+        let Reply { status, flags, version, ttl_s, .. } = reply;
+        let is_final = matches!(status, Status::Ok | Status::NotFound | Status::OutcomeUnknown);
+        let ending = recent::Ending { status, flags, version, ttl_s };
+        self.recent.end(identity, key, (is_final && pending.is_begun).then_some(ending))
     }
 
     fn submit(

@@ -3,9 +3,8 @@
 //! While a partition changes hands nobody may begin a write to it: one that ended after
 //! the next owner has begun to cache would leave an old value there. While its owner can't
 //! be reached, that one may still answer others from its cache. So writes wait for the next
-//! map, or the master's verdict. It takes milliseconds; if none comes within the bound the
-//! master is away, and writes go through to the origin all the same (lifetimes bound what
-//! that costs).
+//! lease, map, or the master's verdict. It takes milliseconds; what happens if none comes
+//! within the bound is written in serving.rs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +20,9 @@ use super::{Node, Now, PendingKey};
 /// servers is about to get a newer map.
 const RETRY: Duration = Duration::from_millis(5);
 
+/// A deadline has passed this much after it.
+const AFTER: Duration = Duration::from_micros(1);
+
 /// A write that waits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parked {
@@ -35,10 +37,9 @@ impl Parked {
 }
 
 impl Node {
-    /// Whether a write has been put off until the next map or verdict. If none has come for
-    /// too long, it has not, and goes through.
-    pub(super) fn park(&mut self, now: Now, key: PendingKey) -> bool {
-        let Some(pending) = self.pending.get_mut(key) else { return true };
+    /// Until when a write waits for the next lease, map or verdict.
+    fn waits_until(&self, key: PendingKey) -> Micros {
+        let Some(pending) = self.pending.get(key) else { return Micros(0) };
         let state = self.partitions[pending.partition as usize];
         let since = match state.serving {
             // Later writes do not wait again each time the peer was tried in vain.
@@ -47,11 +48,27 @@ impl Node {
         };
         let since = since.unwrap_or(state.since);
         let since = pending.refused_since.map_or(since, |refused| refused.min(since));
-        let retry_at = since + self.config.park_max;
-        if now.mono >= retry_at {
-            pending.here = true;
+        let wait_max = match pending.is_sent_on() {
+            true => self.config.park_sent_on_max,
+            false => self.config.park_max,
+        };
+        since + wait_max
+    }
+
+    /// Whether a write has waited for as long as it may.
+    pub(super) fn has_waited(&self, now: Now, key: PendingKey) -> bool {
+        now.mono >= self.waits_until(key)
+    }
+
+    /// Whether a write has been put off until the next lease, map or verdict. If none has come
+    /// for too long, it has not.
+    pub(super) fn park(&mut self, now: Now, key: PendingKey) -> bool {
+        let until = self.waits_until(key);
+        if now.mono >= until {
             return false;
         }
+        let Some(pending) = self.pending.get(key) else { return true };
+        let retry_at = until.min(pending.deadline + AFTER);
         self.counters.parked += 1;
         self.parked.push_back(Parked { key, retry_at });
         true
@@ -64,8 +81,9 @@ impl Node {
         if now.mono >= since + self.config.park_max {
             return self.reply(key, Reply::status(Status::Unavailable));
         }
+        let retry_at = (now.mono + RETRY).min(pending.deadline + AFTER);
         self.counters.parked += 1;
-        self.parked.push_back(Parked { key, retry_at: now.mono + RETRY });
+        self.parked.push_back(Parked { key, retry_at });
     }
 
     /// Partitions have changed hands: every waiting write looks again.
@@ -87,9 +105,10 @@ impl Node {
 
     fn unpark(&mut self, now: Now, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
-        match self.partitions[pending.partition as usize].serving {
-            Serving::Forward(peer) => self.forward(now, key, peer),
-            _ => self.process(now, key),
+        if now.mono > pending.deadline {
+            self.counters.deadlines_passed += 1;
+            return self.reply(key, Reply::status(Status::DeadlineExceeded));
         }
+        self.dispatch(now, key);
     }
 }

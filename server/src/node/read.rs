@@ -7,10 +7,12 @@
 
 use bytes::Bytes;
 use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
+use standin_protocol::mutant::{self, Mutant};
 
 use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
+use super::surge::Entry;
 use super::tokens::FillToken;
 use super::{Aimed, CallState, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
@@ -34,10 +36,67 @@ impl Node {
         let name = Self::name(pending.header.keyspace, &pending.key);
         if let Some(fetch) = self.fetches.get_mut(&name) {
             self.counters.coalesced += 1;
-            fetch.waiting.push(key);
+            match mutant::is(Mutant::JoinRunningFetch) {
+                true => fetch.running.push(key),
+                false => fetch.waiting.push(key),
+            }
             return;
         }
-        self.start_fetch(name, vec![key]);
+        let partition = pending.partition;
+        let is_cached = self.partitions[partition as usize].serving == Serving::Cached;
+        let entry = match is_cached {
+            true => self.surge.enter(now.mono, partition, &name),
+            false => Entry::Begin,
+        };
+        match entry {
+            Entry::Begin => self.start_fetch(name, vec![key]),
+            Entry::Wait => {
+                self.counters.surge_held += 1;
+                self.fetches.insert(name, Fetch { running: Vec::new(), waiting: vec![key] });
+            }
+            Entry::Refused => self.refuse_for_surge(key),
+        }
+    }
+
+    /// Fetches that were held back begin, or have waited too long.
+    pub(super) fn release_held(&mut self, now: Now) {
+        while let Some((name, may_begin)) = self.surge.release(now.mono) {
+            let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
+            let waiting: Vec<_> = running.into_iter().chain(waiting).collect();
+            match may_begin {
+                true => self.fetch_again(now, name, waiting),
+                false => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
+            }
+        }
+    }
+
+    fn refuse_for_surge(&mut self, key: PendingKey) {
+        self.counters.surge_refused += 1;
+        let retry_after_ms = RETRY_AFTER_MS;
+        self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
+    }
+
+    /// One more fetch for those who wait, unless the partition is another server's by now.
+    fn fetch_again(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
+        let mut here = Vec::new();
+        for key in waiting {
+            let Some(pending) = self.pending.get(key) else { continue };
+            let serving = self.partitions[pending.partition as usize].serving;
+            if now.mono > pending.deadline {
+                self.counters.deadlines_passed += 1;
+                self.reply(key, Reply::status(Status::DeadlineExceeded));
+            } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) && !pending.here {
+                self.dispatch(now, key);
+            } else {
+                here.push(key);
+            }
+        }
+        match self.fetches.get_mut(&name) {
+            // Sending one of them on has failed at once, and it is processed here.
+            Some(fetch) => fetch.waiting.append(&mut here),
+            None if here.is_empty() => {}
+            None => self.start_fetch(name, here),
+        }
     }
 
     fn start_fetch(&mut self, name: Name, running: Vec<PendingKey>) {
@@ -95,16 +154,7 @@ impl Node {
             return;
         }
         // Nothing was kept, perhaps because the partition is another server's by now.
-        let Some(first) = waiting.first().and_then(|key| self.pending.get(*key)) else { return };
-        if let Serving::Forward(peer) = self.partitions[first.partition as usize].serving {
-            let here = |key: &PendingKey| self.pending.get(*key).is_some_and(|p| p.here);
-            let (here, elsewhere): (Vec<_>, Vec<_>) = waiting.into_iter().partition(here);
-            for key in elsewhere {
-                self.forward(now, key, peer);
-            }
-            return self.start_fetch(name, here);
-        }
-        self.start_fetch(name, waiting);
+        self.fetch_again(now, name, waiting);
     }
 
     fn keep_fetched(

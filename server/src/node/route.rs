@@ -1,35 +1,54 @@
-//! Requests of partitions that another server owns: sent on once, and processed here if
-//! that fails (claim 15).
+//! Requests of partitions that another server owns: sent on once; if that fails a read is
+//! processed here, and a write waits until it is clear who owns its partition (claim 15).
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::frame::{Request, Response, Status, request_flags, response_flags};
+use standin_protocol::frame::{Response, Status, request_flags, response_flags};
+use standin_protocol::map::MapEpoch;
+use standin_protocol::mutant::{self, Mutant};
 
+use super::handback::Told;
 use super::reply::Reply;
-use super::state::Pending;
-use super::{ForwardFailure, Node, Now, Output, PendingKey};
+use super::serving::Serving;
+use super::{ForwardFailure, ForwardKey, Node, Now, Output, PendingKey};
+
+/// What was sent to a peer.
+#[derive(Debug)]
+pub(super) enum Forwarded {
+    /// A request, to the owner or to a member that passes it on.
+    Request(PendingKey),
+    /// Whether the peer can be reached again.
+    Ping { server: u16 },
+    /// One shard of a probe for the master.
+    Probe { nonce: u64, server: u16 },
+    /// Keys for this server, perhaps through another; of a handover, or owed.
+    Settle { server: u16, via: Option<u16>, keys: Vec<Told>, handover: Option<MapEpoch> },
+    /// The end of a handover.
+    Handback { server: u16, epoch: MapEpoch },
+}
 
 impl Node {
+    /// A waiting request goes where its partition's state says.
+    pub(super) fn dispatch(&mut self, now: Now, key: PendingKey) {
+        let Some(pending) = self.pending.get(key) else { return };
+        match self.partitions[pending.partition as usize].serving {
+            Serving::Forward(peer) if !pending.here => self.forward(now, key, peer),
+            Serving::Relay(owner) if !pending.here => self.relay(now, key, owner),
+            _ => self.process(now, key),
+        }
+    }
+
     /// Sends a waiting request on to the partition's owner.
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
         let Some(pending) = self.pending.get(key) else { return };
-        let mut header = pending.header;
-        if header.flags & request_flags::FORWARDED != 0 {
+        let is_forwarded = pending.header.flags & request_flags::FORWARDED != 0;
+        if is_forwarded && !mutant::is(Mutant::ForwardTwice) {
             // It was sent on to this server, and has had its hop while it waited here.
-            self.counters.not_owner += 1;
-            let version = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
-            return self.reply(key, Reply { version, ..Reply::status(Status::NotOwner) });
+            return self.refuse_sent_on(key);
         }
-        header.flags |= request_flags::FORWARDED;
-        header.map_epoch = self.map_tag;
-        if header.deadline_ms != 0 {
-            // The time that the request has already spent here is gone.
-            let left_ms = pending.deadline.since(now.mono).as_millis().max(1);
-            header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX);
-        }
-        let mut frame = Vec::new();
-        Request::write(header, &pending.key, &pending.value, &mut frame);
+        let flags = request_flags::FORWARDED;
+        let frame = pending.frame(now, flags, self.map_tag, self.config.value_bytes_max);
         let shard = self.topology.shard(peer, pending.partition);
-        let token = key.data().as_ffi();
+        let token = self.forwards.insert(Forwarded::Request(key)).data().as_ffi();
         self.counters.forwarded += 1;
         self.outputs.push_back(Output::Forward { peer, shard, token, frame });
     }
@@ -42,7 +61,36 @@ impl Node {
         token: u64,
         answer: Result<Response<'_>, ForwardFailure>,
     ) {
-        let key = PendingKey::from(KeyData::from_ffi(token));
+        self.begin(now);
+        let Some(forwarded) = self.forwards.remove(ForwardKey::from(KeyData::from_ffi(token)))
+        else {
+            debug_assert!(false, "each forward ends once");
+            return;
+        };
+        let is_ok = matches!(&answer, Ok(response) if response.status == Status::Ok);
+        match forwarded {
+            Forwarded::Request(key) => self.request_done(now, peer, key, answer),
+            Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
+            Forwarded::Probe { nonce, server } => self.probe_done(nonce, server, answer),
+            Forwarded::Settle { server, via, keys, handover } => {
+                if via.is_none() && unreachable(&answer) {
+                    self.mark_unreachable(now, peer);
+                }
+                self.settle_done(now, server, &keys, handover, is_ok);
+            }
+            Forwarded::Handback { server, epoch } => {
+                self.handback_done(now, server, epoch, is_ok);
+            }
+        }
+    }
+
+    fn request_done(
+        &mut self,
+        now: Now,
+        peer: u16,
+        key: PendingKey,
+        answer: Result<Response<'_>, ForwardFailure>,
+    ) {
         let response = match answer {
             Ok(response) => response,
             Err(failure) => {
@@ -52,14 +100,8 @@ impl Node {
         };
         match response.status {
             // The two servers hold different maps, or the owner is on its way out of them.
-            // One hop is all a request gets (scenario 18): a read is processed here, and
-            // nothing is kept while this server thinks that another is the owner; a write
-            // waits until the two agree.
             Status::NotOwner | Status::ShuttingDown | Status::Unavailable => {
-                match self.pending.get(key).is_some_and(Pending::is_write) {
-                    true => self.park_for_retry(now, key),
-                    false => self.process_here(now, key),
-                }
+                self.not_accepted(now, key);
             }
             status => {
                 let reply = Reply {
@@ -75,33 +117,58 @@ impl Node {
         }
     }
 
+    /// One hop is all a request gets (scenario 18): a read is processed here, and nothing is
+    /// kept while this server thinks that another is the owner; a write waits until the two
+    /// agree.
+    fn not_accepted(&mut self, now: Now, key: PendingKey) {
+        let Some(pending) = self.pending.get(key) else { return };
+        let serving = self.partitions[pending.partition as usize].serving;
+        match serving {
+            _ if pending.is_sent_on() => self.refuse_sent_on(key),
+            Serving::Relay(owner) if pending.relays_tried > 0 => self.relay(now, key, owner),
+            _ if pending.is_write() => self.park_for_retry(now, key),
+            _ => self.process_here(now, key),
+        }
+    }
+
     /// Claim 15: sending was unsuccessful, so the request is processed here: a read at once, a
     /// write as soon as the master has said who owns its partition.
     fn forward_failed(&mut self, now: Now, peer: u16, key: PendingKey, failure: ForwardFailure) {
-        let is_write = self.pending.get(key).is_some_and(Pending::is_write);
+        let pending = self.pending.get(key);
+        let is_write = pending.is_some_and(super::Pending::is_write);
+        let is_sent_on = pending.is_some_and(super::Pending::is_sent_on);
         match failure {
             // The peer is alive and may yet carry it out: a second time would be one too many.
             ForwardFailure::TimedOut if is_write => {
                 self.reply(key, Reply::status(Status::OutcomeUnknown));
             }
+            ForwardFailure::TimedOut if is_sent_on => self.refuse_sent_on(key),
             ForwardFailure::TimedOut => self.process_here(now, key),
-            ForwardFailure::Unreachable => {
+            ForwardFailure::Unreachable | ForwardFailure::Refused => {
                 if let Some(pending) = self.pending.get_mut(key) {
                     pending.refused_since.get_or_insert(now.mono);
                 }
                 self.mark_unreachable(now, peer);
-                match is_write {
-                    true => self.process(now, key),
-                    false => self.process_here(now, key),
+                let Some(pending) = self.pending.get(key) else { return };
+                let serving = self.partitions[pending.partition as usize].serving;
+                match serving {
+                    _ if is_sent_on => self.refuse_sent_on(key),
+                    Serving::Relay(owner) => self.relay(now, key, owner),
+                    _ if is_write => self.dispatch(now, key),
+                    _ => self.process_here(now, key),
                 }
             }
         }
     }
 
-    fn process_here(&mut self, now: Now, key: PendingKey) {
+    pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
         if let Some(pending) = self.pending.get_mut(key) {
             pending.here = true;
             self.process(now, key);
         }
     }
+}
+
+fn unreachable(answer: &Result<Response<'_>, ForwardFailure>) -> bool {
+    matches!(answer, Err(ForwardFailure::Unreachable | ForwardFailure::Refused))
 }

@@ -1,23 +1,75 @@
 //! What a shard does with requests of a partition: the table of docs/FAILOVER.md as one
-//! pure function, evaluated when the map or a peer's reachability changes, so that a
+//! pure function, evaluated when the map, the lease or a peer's reachability changes, so that a
 //! request only reads the answer.
+//!
+//! | owner by the map | and | [`Serving`] | reads | writes |
+//! |---|---|---|---|---|
+//! | this server | this incarnation is known, and it has a lease (or is orphan) | `Cached` | cache, filled from the origin | origin, then cache |
+//! | this server | otherwise | `Through` | origin | wait for a lease, then UNAVAILABLE |
+//! | nobody: it is silent and may still have a lease | this server comes next | `Waiting` | origin | available: origin, logged; strict: wait, then UNAVAILABLE |
+//! | nobody otherwise (one comes back, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; else UNAVAILABLE |
+//! | another | it can be reached, as far as is known | `Forward` | sent on | sent on |
+//! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
+//! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
+//!
+//! Only `Cached` keeps anything. A request that was sent on (FORWARDED) gets NOT_OWNER unless
+//! the owner by the map is this server. *Wait* is bounded by `park_max`; servers outside the
+//! partition's group never write for it.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
+use standin_protocol::mutant::{self, Mutant};
 
 /// How a shard treats requests of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
     /// This server owns the partition: reads fill the cache, writes go through it.
     Cached,
-    /// Nobody may cache the partition now: it is changing hands, or this server does not
-    /// know yet. Reads go through to the origin, writes wait for the next map.
+    /// This server owns the partition, but has no lease: another may own it by now.
+    Through,
+    /// The owner is silent and may still have a lease; nobody owns the partition until that
+    /// has run out. Then it is this server's: whatever it writes meanwhile, it will not have
+    /// an older value in its cache afterwards.
+    Waiting,
+    /// Nobody may cache the partition now: it is changing hands, or will be another's, or this
+    /// server does not know yet.
     Unowned,
     /// Another server owns it and is not known to be unreachable: send it on (claim 15).
     Forward(u16),
+    /// The owner can't be reached from here, but the master can reach it: it goes on as the
+    /// owner, and is reached through a member of its group.
+    Relay(u16),
     /// The owner can't be reached and the master has not decided yet (claim 15). It may well
-    /// be alive and caching, so nothing is kept here: reads go through to the origin, writes
-    /// wait for the verdict.
+    /// be alive and caching, so nothing is kept here.
     Provisional(u16),
+}
+
+impl Serving {
+    /// The other server that owns the partition.
+    #[must_use]
+    pub fn other(self) -> Option<u16> {
+        match self {
+            Self::Forward(owner) | Self::Relay(owner) | Self::Provisional(owner) => Some(owner),
+            Self::Cached | Self::Through | Self::Waiting | Self::Unowned => None,
+        }
+    }
+
+    /// Whether the map says that this server owns the partition.
+    #[must_use]
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Cached | Self::Through)
+    }
+}
+
+/// Whether a peer can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// As far as is known.
+    #[default]
+    Direct,
+    /// Sending to it failed and nothing has contradicted that since.
+    None,
+    /// The same, and the master has contradicted it: this server alone can't reach it.
+    Split,
 }
 
 /// What the table depends on besides the map.
@@ -27,8 +79,10 @@ pub struct View<'a> {
     pub server: u16,
     /// Its incarnation.
     pub boot_id: u64,
-    /// By server id: whether sending to it failed and nothing has contradicted that since.
-    pub unreachable: &'a [bool],
+    /// Whether it has a lease, or is orphan where that counts as much.
+    pub may_own: bool,
+    /// By server id.
+    pub reach: &'a [Reach],
 }
 
 /// First line that fits (docs/FAILOVER.md, "What a server does with a request").
@@ -38,18 +92,25 @@ pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Servi
     let Some(map) = map else { return Serving::Unowned };
     let owner = map.ownership(partition).owner;
     if owner == NO_SERVER {
-        return Serving::Unowned;
+        let is_silent =
+            |id: &&u16| matches!(map.state(**id), ServerState::Offline | ServerState::Waiting);
+        let next = map.topology.rank(partition).iter().find(|id| !is_silent(id)).copied();
+        let is_known = map.statuses()[usize::from(view.server)].boot_id == view.boot_id;
+        let is_next = next == Some(view.server) && map.state(view.server) == ServerState::Online;
+        return if is_next && is_known { Serving::Waiting } else { Serving::Unowned };
     }
     if owner == view.server {
         // The map may still speak of this server's last life; the master has to learn of
         // the new one, and the stand-ins have to let go, before anything may be cached.
-        let known = map.statuses()[usize::from(owner)].boot_id == view.boot_id;
-        return if known { Serving::Cached } else { Serving::Unowned };
+        let is_known = map.statuses()[usize::from(owner)].boot_id == view.boot_id;
+        return if is_known && view.may_own { Serving::Cached } else { Serving::Through };
     }
-    if map.state(owner) == ServerState::Online && !view.unreachable[usize::from(owner)] {
-        return Serving::Forward(owner);
+    match view.reach[usize::from(owner)] {
+        Reach::Direct => Serving::Forward(owner),
+        _ if mutant::is(Mutant::ProvisionalCaches) => Serving::Cached,
+        Reach::Split => Serving::Relay(owner),
+        Reach::None => Serving::Provisional(owner),
     }
-    Serving::Provisional(owner)
 }
 
 #[cfg(test)]
@@ -77,26 +138,39 @@ mod tests {
         ClusterMap::new(Arc::new(topology), epoch, vec![status(0), status(1)])
     }
 
-    fn decide_at(server: u16, home: u16, map: &ClusterMap, unreachable: [bool; 2]) -> Serving {
+    /// Server 0's view of a partition with this home.
+    fn decided(home: u16, map: &ClusterMap, may_own: bool, reach: Reach) -> Serving {
         let partition = (0..16).find(|p| map.topology.home(*p) == home).unwrap();
-        let view = View { server, boot_id: 7, unreachable: &unreachable };
-        decide(Some(map), partition, view)
+        let reach = [Reach::Direct, reach];
+        decide(Some(map), partition, View { server: 0, boot_id: 7, may_own, reach: &reach })
     }
 
     #[test]
     fn each_line_of_the_table() {
-        use ServerState::{Offline, Online, Returning};
+        use Reach::{Direct, None as Unreachable, Split};
+        use ServerState::{Leaving, Offline, Online, Returning, Waiting};
         let both = map([Online, Online], [7, 8]);
-        let view = View { server: 0, boot_id: 7, unreachable: &[false, false] };
+        let view = View { server: 0, boot_id: 7, may_own: true, reach: &[Direct, Direct] };
         assert_eq!(decide(None, 0, view), Serving::Unowned, "no map yet");
-        assert_eq!(decide_at(0, 0, &both, [false; 2]), Serving::Cached, "own type");
-        assert_eq!(decide_at(0, 1, &both, [false; 2]), Serving::Forward(1), "other type");
-        assert_eq!(decide_at(0, 1, &both, [false, true]), Serving::Provisional(1), "no way there");
+        assert_eq!(decided(0, &both, true, Direct), Serving::Cached, "own, with a lease");
+        assert_eq!(decided(0, &both, false, Direct), Serving::Through, "own, without");
         let reborn = map([Online, Online], [6, 8]);
-        assert_eq!(decide_at(0, 0, &reborn, [false; 2]), Serving::Unowned, "new incarnation");
-        let alone = map([Online, Offline], [7, 8]);
-        assert_eq!(decide_at(0, 1, &alone, [false; 2]), Serving::Cached, "stand-in");
+        assert_eq!(decided(0, &reborn, true, Direct), Serving::Through, "new incarnation");
+        let silent = map([Online, Waiting], [7, 8]);
+        assert_eq!(decided(1, &silent, true, Direct), Serving::Waiting, "its lease may last");
+        let reborn = map([Online, Waiting], [6, 8]);
+        assert_eq!(decided(1, &reborn, true, Direct), Serving::Unowned, "not known yet");
+        let own = map([Waiting, Online], [7, 8]);
+        assert_eq!(decided(0, &own, true, Direct), Serving::Unowned, "given up, not known why");
         let back = map([Online, Returning], [7, 8]);
-        assert_eq!(decide_at(0, 1, &back, [false; 2]), Serving::Unowned, "being handed back");
+        assert_eq!(decided(1, &back, true, Direct), Serving::Unowned, "being handed back");
+        let leaving = map([Online, Leaving], [7, 8]);
+        assert_eq!(decided(1, &leaving, true, Direct), Serving::Unowned, "being given up");
+        assert_eq!(decided(1, &both, true, Direct), Serving::Forward(1), "other type");
+        assert_eq!(decided(1, &both, true, Split), Serving::Relay(1), "no way there from here");
+        assert_eq!(decided(1, &both, true, Unreachable), Serving::Provisional(1), "no way there");
+        let alone = map([Online, Offline], [7, 8]);
+        assert_eq!(decided(1, &alone, true, Unreachable), Serving::Cached, "stand-in");
+        assert_eq!(decided(1, &alone, false, Unreachable), Serving::Through, "without a lease");
     }
 }

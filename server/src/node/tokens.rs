@@ -6,6 +6,7 @@
 //! A write whose outcome is unknown closes its counter for a while (scenario 7).
 //! Keys that share a counter only cost each other a refused fill.
 
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 const SLOTS: usize = 4_096;
@@ -69,10 +70,12 @@ impl FillTokens {
         entry.writers = entry.writers.saturating_sub(1);
         entry.changes = entry.changes.wrapping_add(1);
         if let Some(until) = closed_until {
-            entry.closed_until = entry.closed_until.max(until);
+            if !mutant::is(Mutant::NoQuarantine) {
+                entry.closed_until = entry.closed_until.max(until);
+            }
             return false;
         }
-        alone && open
+        alone && open || mutant::is(Mutant::WritesRace)
     }
 
     /// Something other than a write made cached values of this key doubtful.
@@ -81,9 +84,21 @@ impl FillTokens {
         entry.changes = entry.changes.wrapping_add(1);
     }
 
+    /// The same, for something that may still come until then.
+    pub(super) fn close(&mut self, hash: u64, until: Micros) {
+        let entry = &mut self.slots[usize::from(slot_of(hash))];
+        entry.changes = entry.changes.wrapping_add(1);
+        if !mutant::is(Mutant::NoQuarantine) {
+            entry.closed_until = entry.closed_until.max(until);
+        }
+    }
+
     /// Whether the result of a fetch that started with this token may be kept.
     #[must_use]
     pub(super) fn may_keep(&self, token: FillToken, now: Micros) -> bool {
+        if mutant::is(Mutant::NoFillToken) {
+            return true;
+        }
         let entry = &self.slots[usize::from(token.slot)];
         entry.writers == 0 && entry.changes == token.changes && now >= entry.closed_until
     }

@@ -3,10 +3,14 @@
 //!
 //! Until a write is done the cache answers with the value before it: nobody has been told of
 //! the new one yet. When it is done, that value is replaced or goes, unless the origin has
-//! certainly not executed the write.
+//! certainly not executed the write. When it may be called done: ack.rs.
 
+use standin_config::Mode;
 use standin_protocol::frame::{Opcode, Status, response_flags};
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
 
+use super::ack::{Ack, Begun};
 use super::read::failure_reply;
 use super::reply::{Reply, seconds_left};
 use super::serving::Serving;
@@ -14,12 +18,26 @@ use super::tokens::FillToken;
 use super::{CallState, Node, Now, Pending, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
 
+/// What a write may do.
+enum Permission {
+    /// Go to the origin.
+    Begin,
+    /// Go where its partition's state says.
+    Elsewhere,
+    /// Wait, for as long as writes may.
+    Wait,
+    /// Back to the server that sent it here.
+    Return,
+}
+
 impl Node {
     /// A write arrives: it starts, or waits for the key's earlier ones.
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
         let name = Self::name(pending.header.keyspace, &pending.key);
-        if let Some(queue) = self.writes.get_mut(&name) {
+        if let Some(queue) = self.writes.get_mut(&name)
+            && !mutant::is(Mutant::WritesRace)
+        {
             queue.push_back(key);
             return;
         }
@@ -36,31 +54,44 @@ impl Node {
             self.reply(key, Reply::status(Status::DeadlineExceeded));
             return false;
         }
-        let (partition, opcode, here) = (pending.partition as usize, pending.opcode, pending.here);
+        let (partition, opcode) = (pending.partition as usize, pending.opcode);
         // The partition may have changed hands while the write waited for its turn.
         let serving = self.partitions[partition].serving;
-        match serving {
-            Serving::Forward(peer) if !here => {
-                self.forward(now, key, peer);
+        match self.permission(now, key, serving) {
+            Permission::Begin => {}
+            Permission::Elsewhere => {
+                self.dispatch(now, key);
                 return false;
             }
-            Serving::Unowned | Serving::Provisional(_) if !here && self.park(now, key) => {
+            Permission::Return => {
+                self.refuse_sent_on(key);
                 return false;
             }
-            _ => {}
+            Permission::Wait if self.park(now, key) => return false,
+            Permission::Wait => {
+                self.reply(key, Reply::status(Status::Unavailable));
+                return false;
+            }
         }
+        let is_remembered = self.remember(now, key, Micros(0));
+        if !is_remembered {
+            self.reply(key, Reply::status(Status::Unavailable));
+            return false;
+        }
+        let begun = Begun { as_owner: serving == Serving::Cached, losses: self.held.losses() };
         if opcode == Opcode::Invalidate {
             let Some(pending) = self.pending.get(key) else { return false };
             let (keyspace, name, hash) =
                 (pending.header.keyspace, pending.key.clone(), pending.hash);
             self.invalidate(keyspace, &name, hash);
-            self.reply(key, Reply::status(Status::Ok));
+            self.acknowledge(now, key, begun, Ack::status(Status::Ok));
             return false;
         }
         if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
             return false;
         }
-        let Some(pending) = self.pending.get(key) else { return false };
+        let Some(pending) = self.pending.get_mut(key) else { return false };
+        pending.is_begun = true;
         let Pending { header, hash, deadline, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match pending.opcode {
@@ -69,9 +100,36 @@ impl Node {
         };
         let token = self.tokens.begin_write(hash);
         let generation = self.partitions[partition].generation;
-        let state = CallState::Write { pending: key, token, generation, outdated: false };
+        let state = CallState::Write { pending: key, token, generation, begun, outdated: false };
         self.submit(state, header.keyspace, operation, row, deadline);
         true
+    }
+
+    /// Whether a write may begin here now: the column *writes* of the table in serving.rs.
+    fn permission(&self, now: Now, key: PendingKey, serving: Serving) -> Permission {
+        let Some(pending) = self.pending.get(key) else { return Permission::Return };
+        if pending.is_sent_on() && !serving.is_own() && !matches!(serving, Serving::Forward(_)) {
+            return Permission::Return;
+        }
+        let may_log = self.config.mode == Mode::Available
+            && self.held.may_own()
+            && self.is_member(pending.partition);
+        match serving {
+            Serving::Cached => Permission::Begin,
+            Serving::Through => Permission::Wait,
+            Serving::Waiting if may_log => Permission::Begin,
+            Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
+                Permission::Begin
+            }
+            Serving::Waiting | Serving::Unowned => Permission::Wait,
+            Serving::Forward(_) => Permission::Elsewhere,
+            Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
+            Serving::Relay(_) => Permission::Elsewhere,
+            Serving::Provisional(_) if may_log && self.is_orphan() && self.has_waited(now, key) => {
+                Permission::Begin
+            }
+            Serving::Provisional(_) => Permission::Wait,
+        }
     }
 
     /// Whether a CAS names the version in the cache. If not, it has been answered, or waits
@@ -84,8 +142,8 @@ impl Node {
         let (keyspace, floor) = (pending.header.keyspace, state.version_floor);
         let wanted = pending.header.cas_version;
         let found = match state.serving {
-            Serving::Unowned | Serving::Provisional(_) => None,
-            _ => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
+            Serving::Cached => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
+            _ => None,
         };
         match found.map(|item| (item.version, item.negative)) {
             Some((version, _)) if version == wanted => true,
@@ -107,6 +165,7 @@ impl Node {
         key: PendingKey,
         token: FillToken,
         generation: u32,
+        begun: Begun,
         outcome: Outcome,
     ) {
         let unknown = matches!(outcome, Outcome::Failed(Failure::OutcomeUnknown));
@@ -122,12 +181,17 @@ impl Node {
             Outcome::Failed(failure) => *failure == Failure::OutcomeUnknown,
             _ => true,
         };
+        if is_executed {
+            // Those who had been told while it was under way have to be told again. What does
+            // not fit was counted, and is given up or not acknowledged.
+            self.remember(now, key, closed_until.unwrap_or_default());
+        }
         match outcome {
             Outcome::Written { rows: 0 } if opcode == Opcode::Delete => {
-                self.reply(key, Reply::status(Status::NotFound));
+                self.acknowledge(now, key, begun, Ack::status(Status::NotFound));
             }
             Outcome::Written { .. } if opcode == Opcode::Delete => {
-                self.reply(key, Reply::status(Status::Ok));
+                self.acknowledge(now, key, begun, Ack::status(Status::Ok));
             }
             Outcome::Written { .. } => {
                 let state = self.partitions[partition];
@@ -139,13 +203,13 @@ impl Node {
                 is_replaced = kept.is_some();
                 self.counters.fills_refused += u64::from(cacheable && kept.is_none());
                 let now_ms = now.mono.as_millis();
-                let reply = Reply {
+                let ack = Ack {
                     flags: if kept.is_some() { response_flags::CACHED } else { 0 },
                     version: kept.map_or(0, |kept| kept.version),
                     ttl_s: kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now_ms)),
-                    ..Reply::status(Status::Ok)
+                    ..Ack::status(Status::Ok)
                 };
-                self.reply(key, reply);
+                self.acknowledge(now, key, begun, ack);
             }
             Outcome::Failed(failure) => self.reply(key, failure_reply(&failure, true)),
             Outcome::Value(_) => debug_assert!(false, "a write is not answered by a value"),

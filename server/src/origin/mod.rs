@@ -167,10 +167,29 @@ pub enum OriginStartError {
     Thread(#[from] std::io::Error),
 }
 
+/// A database without threads of this module: who embeds shards (the simulator, a test)
+/// takes their calls and owes each that was taken one [`Done`].
+pub trait Embedded: Send + Sync {
+    /// See [`Origin::submit`].
+    ///
+    /// # Errors
+    /// The call itself, with no answer to come, when as many wait as may.
+    fn submit(&self, call: Call) -> Result<(), Call>;
+
+    /// See [`Origin::health`].
+    fn health(&self) -> Health;
+}
+
 /// Handle to the origin; clones share it.
 #[derive(Clone)]
 pub struct Origin {
-    inner: Arc<Inner>,
+    inner: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Threads(Arc<Inner>),
+    Embedded(Arc<dyn Embedded>),
 }
 
 struct Inner {
@@ -228,7 +247,13 @@ impl Origin {
         let threads = Mutex::new(Some(threads));
         let (timeout, closing) = (config.timeout, AtomicBool::new(false));
         let inner = Inner { completions, timeout, queues, health, overdue, closing, threads };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Kind::Threads(Arc::new(inner)) })
+    }
+
+    /// An origin without threads.
+    #[must_use]
+    pub fn embedded(origin: Arc<dyn Embedded>) -> Self {
+        Self { inner: Kind::Embedded(origin) }
     }
 
     /// Hands over a call. Its answer is delivered later, or before this returns when
@@ -238,24 +263,54 @@ impl Origin {
     /// The call itself, with no answer to come, when as many wait as may: tell the
     /// client that the origin is overloaded.
     pub fn submit(&self, call: Call) -> Result<(), Call> {
-        let inner = &*self.inner;
+        match &self.inner {
+            Kind::Threads(inner) => inner.submit(call),
+            Kind::Embedded(origin) => origin.submit(call),
+        }
+    }
+
+    /// Whether the database was in reach when it was last tried.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        match &self.inner {
+            Kind::Threads(inner) => inner.health.get(),
+            Kind::Embedded(origin) => origin.health(),
+        }
+    }
+
+    /// Takes no more calls, lets those that were submitted finish (each has at most
+    /// its `timeout`), answers those that have not, and ends the threads. A thread
+    /// that hangs in the database longer than that is left behind.
+    pub fn shutdown(self) {
+        let Kind::Threads(inner) = self.inner else { return };
+        inner.stop();
+        let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(threads) = threads {
+            inner.overdue.close_when_idle(inner.timeout + SHUTDOWN_GRACE);
+            threads.join(inner.timeout + SHUTDOWN_GRACE * 2);
+        }
+    }
+}
+
+impl Inner {
+    fn submit(&self, call: Call) -> Result<(), Call> {
         let now = Micros::boottime();
-        let due = call.deadline.min(now + inner.timeout);
-        let ticket = Ticket::new(&call, due, &inner.completions);
+        let due = call.deadline.min(now + self.timeout);
+        let ticket = Ticket::new(&call, due, &self.completions);
         if due <= now {
             ticket.expire();
             return Ok(());
         }
-        if inner.closing.load(Ordering::Acquire)
-            || (inner.queues.fails_fast() && inner.health.is_down())
+        if self.closing.load(Ordering::Acquire)
+            || (self.queues.fails_fast() && self.health.is_down())
         {
             ticket.finish(Outcome::Failed(Failure::Unavailable));
             return Ok(());
         }
         let watch = ticket.watch();
-        match inner.queues.push(Job { call, ticket }) {
+        match self.queues.push(Job { call, ticket }) {
             Ok(()) => {
-                inner.overdue.add(watch);
+                self.overdue.add(watch);
                 Ok(())
             }
             Err(Job { call, ticket }) => {
@@ -265,26 +320,6 @@ impl Origin {
         }
     }
 
-    /// Whether the database was in reach when it was last tried.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.inner.health.get()
-    }
-
-    /// Takes no more calls, lets those that were submitted finish (each has at most
-    /// its `timeout`), answers those that have not, and ends the threads. A thread
-    /// that hangs in the database longer than that is left behind.
-    pub fn shutdown(self) {
-        self.inner.stop();
-        let threads = self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(threads) = threads {
-            self.inner.overdue.close_when_idle(self.inner.timeout + SHUTDOWN_GRACE);
-            threads.join(self.inner.timeout + SHUTDOWN_GRACE * 2);
-        }
-    }
-}
-
-impl Inner {
     /// After this, driver threads end once they have worked off what waits.
     fn stop(&self) {
         if !self.closing.swap(true, Ordering::AcqRel) {

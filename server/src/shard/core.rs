@@ -11,7 +11,6 @@ mod intake;
 mod interface;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slotmap::{KeyData, SlotMap, new_key_type};
@@ -25,7 +24,7 @@ use super::handshake::Greeting;
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
-use crate::node::{Aimed, ConnId, LateReply, Node, Now, Output};
+use crate::node::{Aimed, Caller, ConnId, ForwardFailure, LateReply, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
 
 new_key_type! {
@@ -68,6 +67,16 @@ struct Conn {
     /// understood. Closed when everything before that is answered.
     ended: bool,
     closing: bool,
+}
+
+impl Conn {
+    /// Who sends its requests.
+    fn caller(&self) -> Caller {
+        match &self.kind {
+            Kind::Accepted(greeting) => greeting.caller(),
+            Kind::Link(_) => Caller::default(),
+        }
+    }
 }
 
 /// One shard's state.
@@ -181,17 +190,19 @@ impl Core {
         })
     }
 
-    /// A message from another thread (all but `Adopt`, which has a socket in it).
+    /// A message from another thread (all but `Adopt`, which has a socket in it). The clock
+    /// is to be read after the message was taken out, see [`Self::serve_staged`].
     pub fn mail(&mut self, now: Now, message: Message) {
+        self.node.begin(now);
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
-            Message::Stray { shard, conn, frame } => {
+            Message::Stray { shard, conn, caller, frame } => {
                 let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };
                 let place = self.node.aim(place);
-                if self.node.serve(now, id, &request, place, true, &mut reply)
+                if self.node.serve(now, id, &request, place, true, caller, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
                 {
                     self.deliver(id, reply);
@@ -202,8 +213,11 @@ impl Core {
             }
             Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
             Message::Map(map) => {
-                self.node.apply_map(now, Arc::clone(&map));
+                self.drop_outlived_links(now, &map);
+                self.node.apply_map(now, map);
             }
+            Message::Lease(lease) => self.node.lease(now, lease),
+            Message::AskProbe { nonce, server } => self.node.ask_probe(nonce, server),
             Message::Verdict { server, state } => self.node.verdict(now, server, state),
             Message::Stop => {
                 self.stopping = true;
@@ -226,10 +240,15 @@ impl Core {
                 Output::Forward { peer, shard, token, frame } => {
                     self.forward(now.mono, peer, shard, token, frame);
                 }
+                Output::Report { server } if self.links.are_outlived(server) => {}
                 Output::Report { server } => self.context.control.report(server),
+                Output::Probed { nonce, server, outcome } => {
+                    self.context.control.probed(nonce, server, outcome);
+                }
                 Output::Drained(epoch) => self.context.control.drained(self.context.shard, epoch),
             }
         }
+        self.links.forget_outlived();
         self.close_the_ended();
     }
 
@@ -288,12 +307,22 @@ impl Core {
                 self.accepted -= 1;
                 self.context.connections.fetch_sub(1, Ordering::Relaxed);
             }
-            Kind::Link(link) => self.link_closed(now, key, *link),
+            Kind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
+        }
+    }
+
+    /// The connection that [`Io::Connect`] asked for was refused: nobody listens there.
+    pub fn refused(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.remove(key) else { return };
+        self.unsent_bytes -= conn.unsent_bytes;
+        if let Kind::Link(link) = conn.kind {
+            self.link_closed(now, key, *link, ForwardFailure::Refused);
         }
     }
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
+        self.node.begin(now);
         self.node.tick(now);
         self.tick_links(now);
         if now.mono >= self.refreshed + REFRESH {

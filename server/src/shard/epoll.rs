@@ -84,6 +84,7 @@ impl Loop {
                 .map_err(failed("epoll_ctl failed"))?;
         }
         let mut events = Vec::with_capacity(EVENTS);
+        let mut mail = Vec::new();
         let mut lag = LoopLag::default();
         loop {
             let wait = match !self.core.has_work() && mailbox.may_sleep() {
@@ -101,12 +102,15 @@ impl Loop {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(failed("epoll_wait failed")(error)),
             }
-            let turn = now();
+            let woken = now();
             mailbox.awake();
             for (index, event) in events.iter().enumerate() {
-                self.handle(turn, index, event);
+                self.handle(woken, index, event);
             }
-            while let Some(message) = mailbox.take() {
+            mail.extend(std::iter::from_fn(|| mailbox.take()));
+            // Read again now that the bytes of all requests are here: see `serve_staged`.
+            let turn = now();
+            for message in mail.drain(..) {
                 self.take(turn, message);
             }
             self.core.serve_staged(turn, &self.pool);
@@ -122,7 +126,7 @@ impl Loop {
             if self.is_finished(turn) {
                 return Ok(());
             }
-            self.core.node.counters.loop_lag_us = lag.turn(turn.mono, Micros::boottime());
+            self.core.node.counters.loop_lag_us = lag.turn(woken.mono, Micros::boottime());
         }
     }
 
@@ -302,6 +306,9 @@ impl Loop {
         });
         match connected {
             Ok(fd) => self.insert(now, key, fd, true),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                self.core.refused(now, key);
+            }
             Err(_) => self.core.closed(now, key),
         }
     }
@@ -315,6 +322,10 @@ impl Loop {
                 self.core.connected(key);
                 // A flush that was asked for while connecting could not be done then.
                 self.flush(now, key);
+            }
+            Ok(Err(rustix::io::Errno::CONNREFUSED)) => {
+                self.core.refused(now, key);
+                self.drop_connection(now, key);
             }
             _ => self.drop_connection(now, key),
         }

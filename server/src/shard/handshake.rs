@@ -1,6 +1,10 @@
 //! The server's side of the hello: who calls, which shard, and the proof if the cluster
-//! has a secret. Pure but for the nonce.
+//! has a secret. Pure: challenges follow from a secret that is given.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -10,15 +14,36 @@ use standin_protocol::hello::{
 
 use super::ShardContext;
 use super::core::unreadable;
+use crate::node::Caller;
 
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
+
+/// Nonces that nobody can foretell, and none twice.
+#[derive(Debug, Clone)]
+pub struct Challenges {
+    secret: ClusterKey,
+    count: Arc<AtomicU64>,
+}
+
+impl Challenges {
+    /// Challenges of a secret that is drawn anew at each start.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        Self { secret: ClusterKey::new(secret), count: Arc::default() }
+    }
+
+    fn next(&self) -> [u8; NONCE_BYTES] {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        self.secret.mac(Purpose::Hello, &[&number.to_le_bytes()])
+    }
+}
 
 /// Where the handshake of a connection stands.
 #[derive(Debug, Default)]
 pub struct Greeting {
     nonce: Option<[u8; NONCE_BYTES]>,
-    accepted: Option<(Role, u16)>,
+    accepted: Option<(Caller, u16)>,
 }
 
 /// What came of the bytes so far.
@@ -55,6 +80,12 @@ impl Greeting {
         self.accepted.map(|(_, shard)| shard)
     }
 
+    /// Who calls.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        self.accepted.map_or_else(Caller::default, |(caller, _)| caller)
+    }
+
     /// Looks at the input so far; replies go to `output`.
     pub fn step(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
         let request = match Request::parse(input, HELLO_LIMITS) {
@@ -82,7 +113,8 @@ impl Greeting {
                         return refuse(&header, Status::NoSuchShard, &text, output);
                     }
                 };
-                self.accepted = Some((role, shard));
+                let is_peer = role == Role::Peer;
+                self.accepted = Some((Caller { is_peer, client_id: hello.client_id }, shard));
                 let (server, shards) = (context.server, context.shards);
                 let reply = HelloReply {
                     cluster_id: own_id,
@@ -97,10 +129,7 @@ impl Greeting {
             }
             // A second hello without proof has had its chance.
             Err(HelloError::ProofMissing) if self.nonce.is_none() => {
-                let mut nonce = [0; NONCE_BYTES];
-                if getrandom::fill(&mut nonce).is_err() {
-                    return refuse(&header, Status::Unavailable, "no randomness", output);
-                }
+                let nonce = context.challenges.next();
                 self.nonce = Some(nonce);
                 let status = ResponseHeader::reply_to(&header, Status::AuthRequired);
                 Response::write(status, &nonce, output);

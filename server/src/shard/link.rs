@@ -220,8 +220,8 @@ impl Link {
     /// The forwards that will not be answered now that the link is closed.
     #[must_use]
     pub fn take_waiting(&mut self) -> Vec<u64> {
-        self.sent.clear();
-        self.waiting.drain().map(|(_, token)| token).collect()
+        // In the order they were sent, not in that of a hash map.
+        self.sent.drain(..).filter_map(|(_, id)| self.waiting.remove(&id)).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
 
 use super::core::HandedOver;
-use crate::node::LateReply;
+use crate::node::{Caller, LateReply, Lease};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -29,6 +29,8 @@ pub enum Message {
         shard: u16,
         /// The connection's name there.
         conn: u64,
+        /// Who sent it.
+        caller: Caller,
         /// The whole request frame.
         frame: Vec<u8>,
     },
@@ -50,6 +52,15 @@ pub enum Message {
         /// What the master holds of it.
         state: ServerState,
     },
+    /// How long this server may act as an owner, under the map given last.
+    Lease(Lease),
+    /// Contact every shard of a peer (shard 0 only).
+    AskProbe {
+        /// Names the probe.
+        nonce: u64,
+        /// Server id.
+        server: u16,
+    },
     /// Finish what is in flight, then end.
     Stop,
 }
@@ -60,7 +71,8 @@ pub enum Message {
 pub struct Mailbox {
     queue: SegQueue<Message>,
     asleep: AtomicBool,
-    wake: OwnedFd,
+    /// `None`: nobody sleeps on it.
+    wake: Option<OwnedFd>,
 }
 
 impl Mailbox {
@@ -69,16 +81,30 @@ impl Mailbox {
     /// # Errors
     /// No more descriptors.
     pub fn new() -> std::io::Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wake = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
+    }
+
+    /// An empty mailbox for a shard that never sleeps on it: the simulator's.
+    #[must_use]
+    pub fn unwaited() -> Self {
+        Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake: None }
+    }
+
+    /// Whether there is no mail.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     /// Leaves a message and wakes the shard if it sleeps.
     pub fn post(&self, message: Message) {
         self.queue.push(message);
-        if self.asleep.swap(false, Ordering::SeqCst) {
+        if let Some(wake) = &self.wake
+            && self.asleep.swap(false, Ordering::SeqCst)
+        {
             // The counter can't overflow: it is written once per sleep.
-            let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
         }
     }
 
@@ -103,9 +129,12 @@ impl Mailbox {
     }
 
     /// The descriptor that becomes readable when mail comes to a sleeping shard.
+    ///
+    /// # Panics
+    /// If the mailbox is [`Self::unwaited`].
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_fd()
+        self.wake.as_ref().expect("a loop's mailbox can be waited for").as_fd()
     }
 }
 
@@ -120,6 +149,12 @@ impl Mailboxes {
     /// No more descriptors.
     pub fn new(shards: u16) -> std::io::Result<Self> {
         Ok(Self((0..shards).map(|_| Mailbox::new()).collect::<Result<_, _>>()?))
+    }
+
+    /// The same without descriptors, for shards that are looked after by one thread.
+    #[must_use]
+    pub fn unwaited(shards: u16) -> Self {
+        Self((0..shards).map(|_| Mailbox::unwaited()).collect())
     }
 
     /// Posts to one shard.

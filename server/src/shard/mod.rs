@@ -29,6 +29,7 @@ use standin_protocol::time::Micros;
 use tracing::{info, warn};
 
 use self::core::Core;
+use self::handshake::Challenges;
 use self::link::LinkConfig;
 use self::mailbox::Mailboxes;
 use crate::control::ControlHandle;
@@ -61,6 +62,8 @@ pub struct ShardContext {
     pub origin: Origin,
     /// The control thread.
     pub control: ControlHandle,
+    /// What callers have to answer if the cluster has a secret.
+    pub challenges: Challenges,
     /// Settings of links to peers.
     pub link: LinkConfig,
 }
@@ -126,7 +129,7 @@ pub fn run(
     }
 }
 
-/// The clocks, read once per wake-up.
+/// The clocks, read once or twice per wake-up.
 #[expect(clippy::disallowed_methods, reason = "the loops are the shell that reads the clock")]
 fn now() -> Now {
     let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -1,7 +1,9 @@
 //! A shard's links to the shards of other servers: opened when first needed, closed when
 //! they fail, which the node learns for every forward on them.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
+
+use standin_protocol::map::{ClusterMap, ServerState, ServerStatus};
 use standin_protocol::time::Micros;
 use tracing::debug;
 
@@ -12,7 +14,35 @@ use crate::node::{ForwardFailure, Now};
 /// Links by server and shard.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    open: HashMap<(u16, u16), ConnKey, ahash::RandomState>,
+    /// In an order that is the same in every run.
+    open: BTreeMap<(u16, u16), ConnKey>,
+    /// Peers whose links were closed because of a newer map, in this wake-up.
+    outlived: Vec<u16>,
+}
+
+impl Links {
+    /// Whether a failure to reach this peer says nothing about it: it was a link from before
+    /// it came back.
+    pub(super) fn are_outlived(&self, peer: u16) -> bool {
+        self.outlived.contains(&peer)
+    }
+
+    pub(super) fn forget_outlived(&mut self) {
+        self.outlived.clear();
+    }
+}
+
+/// Whether a peer is another one, or has been away, since links to it were opened. They could
+/// be silent for long (a connection that was cut off probes ever more rarely), and would
+/// accuse the one that is there now.
+fn has_come_back(old: &ServerStatus, new: &ServerStatus) -> bool {
+    use ServerState::{Leaving, Online, Returning};
+    let is_another = old.boot_id != 0 && old.boot_id != new.boot_id;
+    let was_away = match (old.state, new.state) {
+        (_, Leaving) | (Returning, Online) => false,
+        (_, state) => state.answers() && old.since < new.since,
+    };
+    is_another || was_away
 }
 
 impl Core {
@@ -50,6 +80,7 @@ impl Core {
     }
 
     pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
+        self.node.begin(now);
         let Some((_, input, _)) = self.link_parts(key) else { return };
         let input = std::mem::take(input);
         let mut at = 0;
@@ -115,18 +146,49 @@ impl Core {
         let Some((link, _, _)) = self.link_parts(key) else { return };
         let (peer, waiting) = (link.peer, link.take_waiting());
         self.close(key);
-        self.link_ended(now, key, peer, waiting);
+        self.link_ended(now, key, peer, waiting, ForwardFailure::Unreachable);
     }
 
     /// The socket of a link is gone.
-    pub(super) fn link_closed(&mut self, now: Now, key: ConnKey, mut link: Link) {
-        self.link_ended(now, key, link.peer, link.take_waiting());
+    pub(super) fn link_closed(
+        &mut self,
+        now: Now,
+        key: ConnKey,
+        mut link: Link,
+        failure: ForwardFailure,
+    ) {
+        self.link_ended(now, key, link.peer, link.take_waiting(), failure);
     }
 
-    fn link_ended(&mut self, now: Now, key: ConnKey, peer: u16, waiting: Vec<u64>) {
+    /// Closes the links to peers that have come back by this map, which is the next to be
+    /// applied. What waits on them looks again under it.
+    pub(super) fn drop_outlived_links(&mut self, now: Now, map: &ClusterMap) {
+        let Some(held) = self.node.map().cloned() else { return };
+        if held.epoch >= map.epoch {
+            return;
+        }
+        let pairs = held.statuses().iter().zip(map.statuses());
+        let back: Vec<bool> = pairs.map(|(old, new)| has_come_back(old, new)).collect();
+        let is_back = |peer: u16| back.get(usize::from(peer)).copied().unwrap_or(false);
+        let open = self.links.open.iter().filter(|((peer, _), _)| is_back(*peer));
+        let keys: Vec<(u16, ConnKey)> = open.map(|((peer, _), key)| (*peer, *key)).collect();
+        for (peer, key) in keys {
+            self.links.outlived.push(peer);
+            self.close_link(now, key);
+        }
+    }
+
+    fn link_ended(
+        &mut self,
+        now: Now,
+        key: ConnKey,
+        peer: u16,
+        waiting: Vec<u64>,
+        failure: ForwardFailure,
+    ) {
         self.links.open.retain(|_, open| *open != key);
         for token in waiting {
-            self.node.forward_done(now, peer, token, Err(ForwardFailure::Unreachable));
+            self.node.forward_done(now, peer, token, Err(failure));
         }
     }
 }

@@ -91,15 +91,21 @@ impl Loop {
         self.arm_wake();
         self.arm_accept();
         let mut completions: Vec<cqueue::Entry> = Vec::with_capacity(COMPLETIONS as usize);
+        let mut mail = Vec::new();
         loop {
             self.wait()?;
-            let turn = now();
-            self.core.context.mailboxes.0[usize::from(self.core.context.shard)].awake();
+            let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
+            mailbox.awake();
             completions.extend(self.ring.completion());
+            mail.extend(std::iter::from_fn(|| mailbox.take()));
+            // The bytes of all requests of this turn are here by now: see `serve_staged`.
+            let turn = now();
             for entry in completions.drain(..) {
                 self.complete(turn, &entry);
             }
-            self.read_mail(turn);
+            for message in mail.drain(..) {
+                self.read(turn, message);
+            }
             self.core.serve_staged(turn, &self.buffers);
             for buffer in self.used_buffers.drain(..) {
                 self.buffers.put(buffer);
@@ -264,27 +270,26 @@ impl Loop {
             // A flush that was asked for while connecting could not be done then.
             self.flush(now, key);
         } else {
-            self.core.closed(now, key);
+            match -result {
+                libc::ECONNREFUSED => self.core.refused(now, key),
+                _ => self.core.closed(now, key),
+            }
             self.shut(index);
         }
     }
 
-    fn read_mail(&mut self, now: Now) {
-        let mailboxes = self.core.context.mailboxes.clone();
-        let mailbox = &mailboxes.0[usize::from(self.core.context.shard)];
-        while let Some(message) = mailbox.take() {
-            match message {
-                Message::Adopt { socket, connection } => {
-                    let key = self.core.adopt(now, connection);
-                    let index = self.insert(socket, key);
-                    self.arm_receive(index);
-                }
-                Message::Stop => {
-                    self.stop_by = Some(now.mono + self.core.context.cluster.timings.drain_timeout);
-                    self.core.mail(now, Message::Stop);
-                }
-                message => self.core.mail(now, message),
+    fn read(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Adopt { socket, connection } => {
+                let key = self.core.adopt(now, connection);
+                let index = self.insert(socket, key);
+                self.arm_receive(index);
             }
+            Message::Stop => {
+                self.stop_by = Some(now.mono + self.core.context.cluster.timings.drain_timeout);
+                self.core.mail(now, Message::Stop);
+            }
+            message => self.core.mail(now, message),
         }
     }
 

@@ -220,6 +220,7 @@ struct Held {
     statuses: Vec<ServerStatus>,
     addresses: Vec<SocketAddr>,
     reports: Vec<u16>,
+    probes: Vec<Datagram>,
 }
 
 impl Held {
@@ -227,10 +228,14 @@ impl Held {
         self.sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (self.epoch, self.sequence);
+        datagram.recipient = u16::try_from(to).unwrap();
         datagram.statuses = self.statuses.clone();
         if let Some(question) = question {
             (datagram.subject, datagram.nonce) = (question.subject, question.nonce);
             datagram.arg = self.statuses[usize::from(question.subject)].state as u32;
+        }
+        if kind == Kind::Grant {
+            datagram.arg = u32::try_from(PATIENCE.as_millis()).unwrap();
         }
         let bytes = datagram.to_bytes(self.key.as_ref());
         self.socket.send_to(&bytes, self.addresses[to]).unwrap();
@@ -245,16 +250,21 @@ impl Held {
     fn hear(&mut self, datagram: &Datagram) {
         let sender = usize::from(datagram.sender);
         match datagram.kind {
-            Kind::Renew if self.statuses[sender].boot_id != datagram.boot_id => {
-                self.change(sender, ServerState::Online, datagram.boot_id);
+            Kind::Renew => {
+                if self.statuses[sender].boot_id != datagram.boot_id {
+                    self.change(sender, ServerState::Online, datagram.boot_id);
+                } else if datagram.epoch < self.epoch {
+                    self.say(sender, Kind::Announce, None);
+                }
+                self.say(sender, Kind::Grant, Some(datagram));
             }
-            Kind::Renew if datagram.epoch < self.epoch => self.say(sender, Kind::Announce, None),
             Kind::Leaving => {
                 if self.statuses[sender].state != ServerState::Offline {
                     self.change(sender, ServerState::Offline, datagram.boot_id);
                 }
                 self.say(sender, Kind::Verdict, Some(datagram));
             }
+            Kind::ProbeResult => self.probes.push(datagram.clone()),
             Kind::ReportFailed => {
                 self.reports.push(datagram.subject);
                 self.say(sender, Kind::Verdict, Some(datagram));
@@ -288,6 +298,7 @@ impl FakeMaster {
             statuses: vec![offline; config.servers.len()],
             addresses: config.servers.iter().map(|server| server.address).collect(),
             reports: Vec::new(),
+            probes: Vec::new(),
         }));
         let ends = Arc::new(AtomicBool::new(false));
         let (shared, end) = (Arc::clone(&held), Arc::clone(&ends));
@@ -309,6 +320,18 @@ impl FakeMaster {
         lock(&self.held).reports.clone()
     }
 
+    /// Has the first server contact another one; what it says of it.
+    pub(crate) fn ask_probe(&self, subject: u16) -> Datagram {
+        let nonce = lock(&self.held).sequence + 1_000;
+        let question = Datagram { subject, nonce, ..self.announcement() };
+        let found = || lock(&self.held).probes.iter().find(|d| d.nonce == nonce).cloned();
+        wait_until(PATIENCE, "the outcome of a probe", || {
+            lock(&self.held).say(0, Kind::AskProbe, Some(&question));
+            found().is_some()
+        });
+        found().expect("seen a moment ago")
+    }
+
     /// Says to all that a server is online, whether it is or not.
     pub(crate) fn say_online(&self, server: usize) {
         lock(&self.held).change(server, ServerState::Online, 1);
@@ -319,11 +342,12 @@ impl FakeMaster {
         lock(&self.held).change(server, ServerState::Offline, 1);
     }
 
-    /// An announcement of what is the case, as the master would send it.
+    /// An announcement of what is the case, as the master would send it to the first server.
     pub(crate) fn announcement(&self) -> Datagram {
         let held = lock(&self.held);
         let mut datagram = Datagram::new(Kind::Announce, SENDER_MASTER, held.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (held.epoch, held.sequence + 1);
+        datagram.recipient = 0;
         datagram.statuses = held.statuses.clone();
         datagram
     }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The roles (client, server, master) do not know each other. The helpers of the tests are
-//! for tests; programs that are not shipped (benches, xtask) may use them too.
+//! for tests; programs that are not shipped (benches, chaos, sim, model, xtask) may use them too.
 
 /// One of our crates and those of ours that it may depend on.
 #[derive(Debug)]
@@ -37,7 +37,9 @@ pub(super) const ALLOWED: &[Row] = &[
     row(MASTER,            &[PROTOCOL, CONFIG],                                 &[TESTKIT]),
     row(LOADGEN,           &[PROTOCOL, CONFIG, CLIENT],                         &[TESTKIT]),
     row("standin",         &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER, LOADGEN], &[TESTKIT]),
-    row("standin-benches", &[PROTOCOL, CONFIG, SERVER, TESTKIT],                &[]),
+    row("standin-chaos",   &[PROTOCOL, CONFIG, CLIENT, LOADGEN, TESTKIT],       &[]),
+    row("standin-sim",     &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER],         &[]),
+    row("standin-benches", &[PROTOCOL, CONFIG, CLIENT, SERVER, LOADGEN, TESTKIT], &[]),
     row(TESTKIT,           &[],                                                 &[]),
     row("xtask",           &[TESTKIT],                                          &[]),
 ];

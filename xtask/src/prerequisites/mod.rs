@@ -47,6 +47,54 @@ const FOR_BENCHES: &[Need] = &[Need {
     packages: &["memcached"],
 }];
 
+const FOR_CHAOS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the database behind the proxy",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "ip",
+        what_for: "network namespaces",
+        is_there: || runs("ip", &["-V"]),
+        packages: &["iproute2"],
+    },
+    Need {
+        name: "nft",
+        what_for: "cutting links and losing datagrams",
+        is_there: || runs("nft", &["--version"]),
+        packages: &["nftables"],
+    },
+];
+
+const FOR_PEERS: &[Need] = &[
+    Need {
+        name: "PostgreSQL server",
+        what_for: "the database behind all of them",
+        is_there: || Postgres::available().is_ok(),
+        packages: &["postgresql"],
+    },
+    Need {
+        name: "redis-server and redis-cli",
+        what_for: "Redis Cluster",
+        is_there: || runs("redis-server", &["--version"]) && runs("redis-cli", &["--version"]),
+        packages: &["redis-server", "redis-tools"],
+    },
+    Need {
+        name: "memcached",
+        what_for: "memcached",
+        is_there: || runs("memcached", &["-V"]),
+        packages: &["memcached"],
+    },
+    Need {
+        name: "nutcracker",
+        what_for: "twemproxy",
+        is_there: || Command::new("nutcracker").arg("--version").output().is_ok(),
+        packages: &["nutcracker"],
+    },
+];
+
 /// What `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
@@ -56,6 +104,16 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
 /// What `cargo xtask bench` needs.
 pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_BENCHES, Vec::new())
+}
+
+/// What `cargo xtask chaos` needs.
+pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_CHAOS, Vec::new())
+}
+
+/// What `cargo xtask peers` needs.
+pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
+    ensure(workspace, FOR_PEERS, Vec::new())
 }
 
 fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {

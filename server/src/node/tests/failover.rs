@@ -49,36 +49,33 @@ fn c16_a_write_goes_to_the_peer_after_all_if_the_verdict_is_online() {
     s.forward_fails(token, ForwardFailure::Unreachable);
     s.node.verdict(s.now, PEER, ServerState::Online);
     s.collect();
-    assert_eq!(s.forward().0, PEER);
+    let ping = s.forward();
+    assert_eq!(ping.2.opcode, Opcode::Ping as u8);
+    s.forward_answered(ping, Status::Ok);
+    assert_eq!(s.forward().2.opcode, Opcode::Put as u8);
     assert!(s.calls().is_empty());
 }
 
 #[test]
-fn c15_without_a_verdict_a_write_is_processed_after_its_wait() {
+fn c15_without_a_verdict_a_write_waits_and_is_then_refused() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();
     s.forward_fails(token, ForwardFailure::Unreachable);
-    s.advance(Duration::from_millis(600));
-    // The master says that the peer is online, but there is still no way to it: the wait goes on
-    // from when it began.
-    s.node.verdict(s.now, PEER, ServerState::Online);
+    s.advance(Duration::from_millis(999));
     s.collect();
-    let (_, token, _) = s.forward();
-    s.forward_fails(token, ForwardFailure::Unreachable);
-    assert!(s.calls().is_empty());
-    s.advance(Duration::from_millis(400));
+    assert!(s.replies().is_empty());
+    s.advance(Duration::from_millis(1));
     s.collect();
-    let write = s.call();
-    s.written(&write);
-    let reply = s.reply();
-    assert_eq!((reply.status, reply.flags & response_flags::CACHED), (Status::Ok, 0));
+    assert_eq!(s.reply().status, Status::Unavailable);
+    assert!(s.calls().is_empty(), "the peer may be alive, and answer others from its cache");
 }
 
 #[test]
-fn while_the_master_is_away_only_the_first_writes_wait() {
+fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     let mut s = Script::new();
+    s.lease(Micros::NEVER, true);
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();
@@ -91,7 +88,7 @@ fn while_the_master_is_away_only_the_first_writes_wait() {
     // The hold is over: the peer is tried again, in vain.
     s.advance(Duration::from_secs(2));
     s.put(&key, b"v2");
-    let (_, token, _) = s.forward();
+    let (_, token, _) = s.forward_of(Opcode::Put);
     s.forward_fails(token, ForwardFailure::Unreachable);
     assert_eq!(s.calls().len(), 1, "no second wait");
 }
@@ -99,12 +96,13 @@ fn while_the_master_is_away_only_the_first_writes_wait() {
 #[test]
 fn scenario_18_a_marked_write_that_waited_is_not_sent_on_either() {
     let mut s = Script::new();
-    let key = s.key_of(PEER);
-    s.announce([ServerState::Online, ServerState::Returning]);
+    let key = s.key_of(OWN);
+    s.lease(Micros(0), false);
+    s.advance(Duration::from_millis(20));
     let mut header = RequestHeader::new(Opcode::Put, 1, 5);
     header.flags = request_flags::FORWARDED;
     assert_eq!(s.send(header, &key, b"v1"), None);
-    s.announce([ServerState::Online, ServerState::Online]);
+    s.announce([ServerState::Offline, ServerState::Online]);
     assert_eq!(s.reply().status, Status::NotOwner);
     assert!(s.calls().is_empty());
 }
@@ -180,8 +178,11 @@ fn c16_an_online_verdict_ends_the_standing_in() {
     s.found(&fetch, b"v");
     s.replies();
     s.node.verdict(s.now, PEER, ServerState::Online);
+    s.collect();
+    let ping = s.forward();
+    s.forward_answered(ping, Status::Ok);
     assert_eq!(s.get(&key), None);
-    assert_eq!(s.forward().0, PEER);
+    assert_eq!(s.forward().2.opcode, Opcode::Get as u8);
 }
 
 #[test]
@@ -292,12 +293,10 @@ fn a_write_does_not_wait_for_an_owner_for_ever() {
     assert_eq!(s.node.next_deadline(), Some(s.now.mono + Duration::from_millis(1)));
     s.advance(Duration::from_millis(1));
     s.collect();
-    let write = s.call();
-    s.written(&write);
-    let reply = s.reply();
-    assert_eq!((reply.status, reply.flags & response_flags::CACHED), (Status::Ok, 0));
-    s.put(&key, b"v2");
-    assert_eq!(s.calls().len(), 1, "later ones do not wait again");
+    assert_eq!(s.reply().status, Status::Unavailable, "the next owner would not wait for it");
+    let later = s.put(&key, b"v2").map_or_else(|| s.reply().status, |got| got.status);
+    assert_eq!(later, Status::Unavailable, "later ones do not wait again");
+    assert!(s.calls().is_empty());
 }
 
 #[test]
@@ -352,6 +351,12 @@ fn a_map_is_drained_when_the_writes_begun_under_the_last_one_have_ended() {
     s.announce([ServerState::Online, ServerState::Online]);
     s.written(&calls[0]);
     assert_eq!(s.drained(), [1, 2, 4], "the own partition's write does not matter");
+    for _ in 0..2 {
+        // The new owner drops what it has: told when the write was under way, and at its end.
+        let settle = s.forward_of(Opcode::Settle);
+        assert!(s.replies().is_empty());
+        s.forward_answered(settle, Status::Ok);
+    }
     s.written(&calls[1]);
     assert_eq!(s.replies().len(), 2, "both are answered");
     assert_eq!(s.get(&own).unwrap().value, b"v1");

@@ -2,12 +2,21 @@
 //! Scenario numbers are those of docs/FAILOVER.md.
 
 mod failover;
+mod handback;
+mod lease;
+mod net;
 mod reads;
+mod relay;
+mod retry;
 mod writes;
 
-use standin_config::{ColumnType, KeyspaceConfig};
+use standin_config::{ColumnType, KeyspaceConfig, Mode};
 use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
+
+use std::time::Duration;
+
+use standin_protocol::frame::request_flags;
 
 use super::*;
 use crate::origin::Failure;
@@ -16,6 +25,7 @@ const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
 const OWN: u16 = 0;
 const PEER: u16 = 1;
+const FROM_PEERS: u8 = request_flags::FORWARDED | request_flags::RELAY | request_flags::IDENTITY;
 
 fn keyspace(id: u8) -> KeyspaceConfig {
     KeyspaceConfig {
@@ -44,6 +54,39 @@ fn topology() -> Arc<Topology> {
     Arc::new(Topology::new("t".to_owned(), ([127, 0, 0, 1], 9).into(), servers, 64).unwrap())
 }
 
+/// What the scripts' nodes have in common.
+fn node_config(server: u16, boot_id: u64) -> NodeConfig {
+    let mut read_only = keyspace(2);
+    read_only.put = None;
+    read_only.delete = None;
+    NodeConfig {
+        server,
+        shard: 0,
+        boot_id,
+        version_salt: u64::from(server),
+        keyspaces: vec![keyspace(1), read_only],
+        unreachable_hold: Duration::from_secs(2),
+        mode: Mode::Available,
+        park_max: Duration::from_secs(1),
+        park_sent_on_max: Duration::from_millis(50),
+        warm: Duration::from_secs(30),
+        log_keys_max: 100,
+        log_bytes_max: 1 << 20,
+        value_bytes_max: 1 << 20,
+        started: Micros(0),
+        ambiguity: Duration::from_secs(3),
+        in_flight_max: 100,
+        seed: 1,
+        hash_seeds: Some([1, 2, 3, 4]),
+        store: StoreConfig {
+            arena_bytes: 1 << 20,
+            huge_pages: false,
+            item_bytes_max: 1 << 14,
+            hash_seeds: None,
+        },
+    }
+}
+
 /// An answer as the connection gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Got {
@@ -68,35 +111,14 @@ impl Script {
     }
 
     fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
-        let mut read_only = keyspace(2);
-        read_only.put = None;
-        read_only.delete = None;
-        let mut config = NodeConfig {
-            server: OWN,
-            shard: 0,
-            boot_id: BOOT,
-            version_salt: 1,
-            keyspaces: vec![keyspace(1), read_only],
-            unreachable_hold: Duration::from_secs(2),
-            park_max: Duration::from_secs(1),
-            started: Micros(0),
-            ambiguity: Duration::from_secs(3),
-            in_flight_max: 100,
-            seed: 1,
-            hash_seeds: Some([1, 2, 3, 4]),
-            store: StoreConfig {
-                arena_bytes: 1 << 20,
-                huge_pages: false,
-                item_bytes_max: 1 << 14,
-                hash_seeds: None,
-            },
-        };
+        let mut config = node_config(OWN, BOOT);
         change(&mut config);
         let topology = topology();
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
         let outputs = VecDeque::new();
         let mut script = Self { node, topology, now, counter: 0, outputs };
+        script.node.lease(now, Lease { until: Micros::NEVER, orphan: false });
         script.announce([ServerState::Online, ServerState::Online]);
         script
     }
@@ -143,7 +165,10 @@ impl Script {
         let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
         let place = self.node.place(request.header.keyspace, request.key);
         let mut out = Vec::new();
-        let done = self.node.serve(self.now, CONN, &request, self.node.aim(place), true, &mut out);
+        let place = self.node.aim(place);
+        let caller = Caller { is_peer: header.flags & FROM_PEERS != 0, client_id: 0 };
+        self.node.begin(self.now);
+        let done = self.node.serve(self.now, CONN, &request, place, true, caller, &mut out);
         self.collect();
         assert_eq!(done, !out.is_empty());
         done.then(|| read(&out))
@@ -232,8 +257,33 @@ impl Script {
         }
     }
 
+    /// The next frame of this kind; those before it go unanswered.
+    fn forward_of(&mut self, opcode: Opcode) -> (u16, u64, RequestHeader) {
+        loop {
+            let forward = self.forward();
+            if forward.2.opcode == opcode as u8 {
+                return forward;
+            }
+        }
+    }
+
     fn forward_fails(&mut self, token: u64, failure: ForwardFailure) {
         self.node.forward_done(self.now, PEER, token, Err(failure));
+        self.collect();
+    }
+
+    /// The peer answers a forward.
+    fn forward_answered(&mut self, forward: (u16, u64, RequestHeader), status: Status) {
+        let (peer, token, header) = forward;
+        let mut frame = Vec::new();
+        Response::write(ResponseHeader::reply_to(&header, status), &[], &mut frame);
+        let response = Response::parse(&frame).unwrap().unwrap();
+        self.node.forward_done(self.now, peer, token, Ok(response));
+        self.collect();
+    }
+
+    fn lease(&mut self, until: Micros, orphan: bool) {
+        self.node.lease(self.now, Lease { until, orphan });
         self.collect();
     }
 

@@ -200,7 +200,12 @@ impl Core {
     }
 
     /// Second and third pass: aims everything staged since the last call, then serves it.
+    ///
+    /// The clock is to be read after the last byte of what is served was received: a process
+    /// that was stopped in between would take requests of afterwards for ones of before, when
+    /// its lease still held (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
+        self.node.begin(now);
         let mut staged = std::mem::take(&mut self.staged);
         let mut held = Vec::new();
         let own = self.context.shard;
@@ -225,6 +230,7 @@ impl Core {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
+            let caller = conn.caller();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
             let strays = shard != own && has_key(header.opcode) && !self.stopping;
@@ -237,7 +243,8 @@ impl Core {
             let frame = Request { header, key: name, value };
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             let may_wait = conn.in_flight < in_flight_max;
-            let done = self.node.serve(now, id, &frame, place, may_wait, &mut conn.output);
+            let output = &mut conn.output;
+            let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
@@ -290,8 +297,8 @@ impl Core {
             {
                 self.node.counters.strayed += 1;
                 conn.in_flight += 1;
-                let (from, conn) = (self.context.shard, key.data().as_ffi());
-                let message = Message::Stray { shard: from, conn, frame };
+                let (caller, conn) = (conn.caller(), key.data().as_ffi());
+                let message = Message::Stray { shard: self.context.shard, conn, caller, frame };
                 self.context.mailboxes.post(shard, message);
             }
             Some(_) => {

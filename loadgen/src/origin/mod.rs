@@ -1,8 +1,9 @@
-//! The demo's database: one table of 200,000 rows, filled before the cluster starts.
+//! A table for a run: made and filled before the cluster starts, read at the end, dropped.
 
 mod postgres;
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use standin_config::{KeyspaceConfig, OriginConfig};
@@ -10,16 +11,16 @@ use standin_config::{KeyspaceConfig, OriginConfig};
 use crate::checker::Checker;
 use crate::workload::Keys;
 
-/// The demo's table. In PostgreSQL it carries [`TABLE_COMMENT`], so that no table of the
+/// The run's table. In PostgreSQL it carries [`TABLE_COMMENT`], so that no table of the
 /// user's is ever dropped.
 const TABLE: &str = "standin_demo";
 const TABLE_COMMENT: &str = "made by `standin demo`, and dropped at its end";
 
-/// Why there is no database for the demo.
+/// Why there is no database for the run.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoOriginError {
+pub enum OriginError {
     /// SQLite.
-    #[error("the demo's SQLite file {path} can't be filled: {error}; is there room on the disk?")]
+    #[error("the run's SQLite file {path} can't be used: {error}; is there room on the disk?")]
     Sqlite {
         /// The file.
         path: PathBuf,
@@ -31,24 +32,27 @@ pub enum DemoOriginError {
     Postgres(String),
     /// A table of that name is somebody's.
     #[error(
-        "the database has a table standin_demo that the demo has not made; name another database, \
+        "the database has a table standin_demo that no run has made; name another database, \
          or rename the table"
     )]
     NotOurs,
     /// Another demo uses the same database.
-    #[error("another demo is using this database; wait for its end, or name another database")]
+    #[error("another run is using this database; wait for its end, or name another database")]
     InUse,
     /// Not a database that Standin knows.
     #[error("--origin {0}: only postgres:// and postgresql:// are known here")]
     UnknownScheme(String),
 }
 
-/// The rows of the demo.
+/// The rows before the first write.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rows {
-    pub(super) count: u32,
-    pub(super) run: u32,
-    pub(super) value_bytes: u32,
+pub struct Rows {
+    /// How many; they are named as [`Keys::Numbered`] does.
+    pub count: u32,
+    /// The run that their values are of.
+    pub run: u32,
+    /// Bytes of each value.
+    pub value_bytes: u32,
 }
 
 impl Rows {
@@ -62,24 +66,34 @@ impl Rows {
 }
 
 /// A database that is ready. It is removed after the servers have ended.
-pub(super) enum DemoOrigin {
-    Sqlite { path: PathBuf },
-    Postgres { url: String, session: Box<postgres::Session> },
+#[derive(Debug)]
+pub enum RunOrigin {
+    /// A file.
+    Sqlite {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A table in a database of somebody's.
+    Postgres {
+        /// Where that is.
+        url: String,
+        /// The connection by which the table was made.
+        session: Box<postgres::Session>,
+    },
 }
 
-impl DemoOrigin {
+impl RunOrigin {
     /// Makes and fills the table: in a file of `folder`, or where `url` says.
-    pub(super) fn prepare(
-        url: Option<&str>,
-        folder: &Path,
-        rows: Rows,
-    ) -> Result<Self, DemoOriginError> {
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub fn prepare(url: Option<&str>, folder: &Path, rows: Rows) -> Result<Self, OriginError> {
         match url {
             None => {
                 let path = folder.join("origin.sqlite");
                 match sqlite::fill(&path, rows) {
                     Ok(()) => Ok(Self::Sqlite { path }),
-                    Err(error) => Err(DemoOriginError::Sqlite { path, error }),
+                    Err(error) => Err(OriginError::Sqlite { path, error }),
                 }
             }
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
@@ -90,27 +104,32 @@ impl DemoOrigin {
             Some(url) => {
                 // What follows the scheme may hold a password.
                 let scheme = url.split(':').next().unwrap_or_default();
-                Err(DemoOriginError::UnknownScheme(format!("{scheme}:…")))
+                Err(OriginError::UnknownScheme(format!("{scheme}:…")))
             }
         }
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// As reports have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Sqlite { .. } => "SQLite",
             Self::Postgres { .. } => "PostgreSQL",
         }
     }
 
-    pub(super) fn config(&self) -> OriginConfig {
+    /// The `[origin]` of a cluster on it.
+    #[must_use]
+    pub fn config(&self) -> OriginConfig {
         match self {
             Self::Sqlite { path } => OriginConfig::sqlite(path),
             Self::Postgres { url, .. } => OriginConfig::postgres(url),
         }
     }
 
-    /// The demo's only keyspace. The statements are the same SQL in both databases.
-    pub(super) fn keyspace(id: u8) -> KeyspaceConfig {
+    /// The run's only keyspace. The statements are the same SQL in both databases.
+    #[must_use]
+    pub fn keyspace(id: u8) -> KeyspaceConfig {
         let mut keyspace =
             KeyspaceConfig::new(id, "demo", &format!("SELECT value FROM {TABLE} WHERE id = :key"));
         keyspace.put = Some(format!(
@@ -121,9 +140,24 @@ impl DemoOrigin {
         keyspace
     }
 
+    /// Every row as it is now.
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
+        match self {
+            Self::Sqlite { path } => sqlite::read_all(path)
+                .map_err(|error| OriginError::Sqlite { path: path.clone(), error }),
+            Self::Postgres { session, .. } => session.read_all(),
+        }
+    }
+
     /// Drops a table in somebody's database; a file goes with its folder. Dropping the origin
     /// does the same, without a word about errors.
-    pub(super) fn remove(self) -> Result<(), DemoOriginError> {
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub fn remove(self) -> Result<(), OriginError> {
         match self {
             Self::Sqlite { .. } => Ok(()),
             Self::Postgres { mut session, .. } => session.drop_table(),

@@ -1,10 +1,12 @@
-//! The demo's table in a PostgreSQL database of the user's: made, marked, and dropped.
+//! The run's table in a PostgreSQL database of the user's: made, marked, and dropped.
+
+use std::collections::BTreeMap;
 
 use tokio::runtime::Runtime;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
 
-use super::{DemoOriginError, Rows, TABLE, TABLE_COMMENT};
+use super::{OriginError, Rows, TABLE, TABLE_COMMENT};
 
 /// Advisory lock that a running demo holds: `standin` in ASCII.
 const LOCK: i64 = 0x0073_7461_6E64_696E;
@@ -12,7 +14,8 @@ const LOCK: i64 = 0x0073_7461_6E64_696E;
 const BATCH_ROWS: usize = 10_000;
 
 /// A connection that is held until the demo ends. The table goes when this is dropped.
-pub(in crate::demo) struct Session {
+#[derive(Debug)]
+pub struct Session {
     runtime: Runtime,
     client: Client,
     has_table: bool,
@@ -20,11 +23,11 @@ pub(in crate::demo) struct Session {
 
 impl Session {
     /// Connects, and makes sure that no other demo and no table of the user's is in the way.
-    pub(super) fn open(url: &str) -> Result<Self, DemoOriginError> {
+    pub(super) fn open(url: &str) -> Result<Self, OriginError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| DemoOriginError::Postgres(error.to_string()))?;
+            .map_err(|error| OriginError::Postgres(error.to_string()))?;
         let (client, connection) =
             runtime.block_on(tokio_postgres::connect(url, NoTls)).map_err(failed)?;
         // It ends with the runtime.
@@ -34,19 +37,19 @@ impl Session {
         Ok(session)
     }
 
-    fn make_table(&mut self) -> Result<(), DemoOriginError> {
+    fn make_table(&mut self) -> Result<(), OriginError> {
         let client = &self.client;
         self.runtime.block_on(async {
             let lock = "SELECT pg_try_advisory_lock($1)";
             if !client.query_one(lock, &[&LOCK]).await.map_err(failed)?.get::<_, bool>(0) {
-                return Err(DemoOriginError::InUse);
+                return Err(OriginError::InUse);
             }
             let there = "SELECT to_regclass($1::text) IS NOT NULL, \
                          obj_description(to_regclass($1::text), 'pg_class')";
             let row = client.query_one(there, &[&TABLE]).await.map_err(failed)?;
             let (is_there, comment): (bool, Option<String>) = (row.get(0), row.get(1));
             if is_there && comment.as_deref() != Some(TABLE_COMMENT) {
-                return Err(DemoOriginError::NotOurs);
+                return Err(OriginError::NotOurs);
             }
             let make = format!(
                 "DROP TABLE IF EXISTS {TABLE};
@@ -60,7 +63,7 @@ impl Session {
     }
 
     /// Writes all rows, in one transaction.
-    pub(super) fn fill(&self, rows: Rows) -> Result<(), DemoOriginError> {
+    pub(super) fn fill(&self, rows: Rows) -> Result<(), OriginError> {
         let client = &self.client;
         let fill = async {
             client.batch_execute("BEGIN").await?;
@@ -83,8 +86,15 @@ impl Session {
         self.runtime.block_on(fill).map_err(failed)
     }
 
+    /// Every row as it is now.
+    pub(super) fn read_all(&self) -> Result<BTreeMap<String, Vec<u8>>, OriginError> {
+        let sql = format!("SELECT id, value FROM {TABLE}");
+        let rows = self.runtime.block_on(self.client.query(&sql, &[])).map_err(failed)?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
     /// Drops the table.
-    pub(super) fn drop_table(&mut self) -> Result<(), DemoOriginError> {
+    pub(super) fn drop_table(&mut self) -> Result<(), OriginError> {
         if !std::mem::take(&mut self.has_table) {
             return Ok(());
         }
@@ -107,8 +117,8 @@ async fn carry(connection: Connection<Socket, NoTlsStream>) {
     }
 }
 
-fn failed(error: tokio_postgres::Error) -> DemoOriginError {
+fn failed(error: tokio_postgres::Error) -> OriginError {
     // The driver's own text names only the kind of error.
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-    DemoOriginError::Postgres(format!("{error}{}", cause.unwrap_or_default()))
+    OriginError::Postgres(format!("{error}{}", cause.unwrap_or_default()))
 }

@@ -1,5 +1,6 @@
-//! The demo's table in a SQLite file of its own.
+//! The run's table in a SQLite file of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, Result, params};
@@ -27,6 +28,14 @@ pub(super) fn fill(path: &Path, rows: Rows) -> Result<()> {
     connection.pragma_update(None, "wal_checkpoint", "TRUNCATE")
 }
 
+/// Every row as it is now.
+pub(super) fn read_all(path: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
+    let connection = Connection::open(path)?;
+    let mut select = connection.prepare(&format!("SELECT id, value FROM {TABLE}"))?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use standin_testkit::Scratch;
@@ -48,5 +57,7 @@ mod tests {
         let value: Vec<u8> = connection.query_row(sql, [], |row| row.get(0)).unwrap();
         assert_eq!(value.len(), 100);
         assert_eq!(Stamp::of(&value), Ok(Stamp { run: 5, key: 999, sequence: 0 }));
+        let rows = read_all(&path).unwrap();
+        assert_eq!((rows.len(), rows.get("key-00000999")), (1_000, Some(&value)));
     }
 }

@@ -1,0 +1,60 @@
+//! Cache-aside: a read that misses asks the database and sets the cache; a write goes to the
+//! database and deletes from the cache.
+
+use super::database::Connection;
+use super::{Failure, Read, Subject};
+
+/// A cache that knows nothing of the database.
+pub trait Cache: Send {
+    /// Looks up.
+    ///
+    /// # Errors
+    /// The node does not answer, or refuses.
+    fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure>;
+
+    /// Puts in.
+    ///
+    /// # Errors
+    /// As above.
+    fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Failure>;
+
+    /// Takes out.
+    ///
+    /// # Errors
+    /// As above.
+    fn delete(&mut self, key: &str) -> Result<(), Failure>;
+}
+
+/// Both together.
+pub struct Aside<C> {
+    cache: C,
+    database: Connection,
+}
+
+impl<C> Aside<C> {
+    /// A cache and the database behind it.
+    pub fn new(cache: C, database: Connection) -> Self {
+        Self { cache, database }
+    }
+}
+
+impl<C: Cache> Subject for Aside<C> {
+    fn get(&mut self, key: &[u8]) -> Result<Read, Failure> {
+        let key = std::str::from_utf8(key)?;
+        if let Some(value) = self.cache.get(key)? {
+            return Ok(Read { value: Some(value), is_hit: true });
+        }
+        let value = self.database.get(key)?;
+        if let Some(value) = &value {
+            // The answer is there: that it could not be kept is no failure of the request.
+            let _ = self.cache.set(key, value);
+        }
+        Ok(Read { value, is_hit: false })
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        let key = std::str::from_utf8(key)?;
+        self.database.put(key, value)?;
+        self.cache.delete(key)
+    }
+}

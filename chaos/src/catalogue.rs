@@ -1,0 +1,395 @@
+//! The faults: what is done to whom when, and what is expected then. Pure.
+
+use std::time::Duration;
+
+use standin_loadgen::proxy::Conduct;
+
+use crate::net::{Impairment, Node};
+
+const A1: Node = Node::Server(0);
+const A2: Node = Node::Server(1);
+const B1: Node = Node::Server(2);
+/// The server that most faults strike, and whose keys are watched.
+pub(crate) const VICTIM: u16 = 0;
+
+/// How long a fault without a length of its own lasts by default.
+const LASTS: Duration = Duration::from_secs(8);
+/// Datagram loss must last, or it proves nothing; `--seconds 600` is the full proof.
+const LOSS_LASTS: Duration = Duration::from_secs(30);
+const ORIGIN_DOWN: Duration = Duration::from_secs(10);
+const ORIGIN_DELAY: Duration = Duration::from_millis(200);
+/// Between a death and the process that replaces it.
+const DEAD_FOR: Duration = Duration::from_secs(2);
+/// Between two servers of a rolling restart.
+const BETWEEN: Duration = Duration::from_millis(500);
+/// A datagram in so many is lost, or repeated.
+const DATAGRAMS_PERCENT: u8 = 10;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// kill -9 of a server, which stays dead.
+    Kill,
+    /// SIGSTOP of a server, and SIGCONT.
+    Pause(Duration),
+    /// kill -9 of a server, and a new process.
+    Restart,
+    /// SIGTERM and a new process, one server after the other.
+    RollingRestart,
+    /// kill -9 of the master, and a new process.
+    MasterRestart,
+    /// kill -9 of the master, of a server while it is away, then a new master.
+    MasterThenServer,
+    /// Nothing passes between two nodes, in one direction or in both.
+    Cut {
+        /// The sender.
+        from: Node,
+        /// The receiver.
+        to: Node,
+        /// The other direction too.
+        is_two_way: bool,
+    },
+    /// One datagram in ten is lost, everywhere.
+    DatagramLoss,
+    /// One datagram in ten arrives twice, everywhere.
+    DatagramDuplication,
+    /// Each call to the database takes 200 ms longer.
+    OriginSlow,
+    /// The database refuses connections, and has reset those it had.
+    OriginDown,
+}
+
+/// Something done to the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// SIGKILL.
+    Kill(Node),
+    /// SIGTERM, and waits for the end.
+    Stop(Node),
+    /// A new process.
+    Start(Node),
+    /// SIGSTOP.
+    Pause(Node),
+    /// SIGCONT.
+    Continue(Node),
+    /// From now on exactly this is wrong with the network.
+    Impair(Vec<Impairment>),
+    /// The proxy's conduct.
+    Origin(Conduct),
+}
+
+/// A step of a fault's script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Does it.
+    Do(Deed),
+    /// Lets the load go on.
+    Wait(Duration),
+    /// Waits until the master has announced that a server is online, but not for ever.
+    UntilOnline(Node),
+}
+
+/// What is done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Script {
+    /// Brings the fault about.
+    pub(crate) strike: Vec<Step>,
+    /// Ends it; empty for a fault that does not end.
+    pub(crate) heal: Vec<Step>,
+}
+
+/// What a fault's row is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Targets {
+    /// Failures that are no miss of the target.
+    pub(crate) failures: Failures,
+    /// First good answer for the struck server's keys, for 99 % of the clients.
+    pub(crate) first_good: Option<Duration>,
+    /// Announced to all others.
+    pub(crate) announced: Option<Duration>,
+    /// Most origin reads, in multiples of the steady ones.
+    pub(crate) origin_peak: Option<u32>,
+}
+
+/// Which failed requests are no miss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Failures {
+    /// None may fail.
+    #[default]
+    None,
+    /// Those that need the database while it is away, and are told so.
+    OriginAway,
+    /// Two faults at once: reported, not judged.
+    Reported,
+}
+
+impl Fault {
+    /// What `cargo xtask chaos` runs.
+    pub(crate) fn defaults() -> Vec<Self> {
+        let mut faults = vec![
+            Self::Kill,
+            Self::Pause(Duration::from_millis(500)),
+            Self::Pause(Duration::from_secs(2)),
+            Self::Pause(Duration::from_secs(30)),
+            Self::Restart,
+            Self::RollingRestart,
+            Self::MasterRestart,
+            Self::MasterThenServer,
+        ];
+        for (a, b) in [
+            (Node::Client, A1),
+            (A2, A1),
+            (B1, A1),
+            (Node::Master, A1),
+            (Node::Client, Node::Master),
+        ] {
+            faults.push(Self::Cut { from: a, to: b, is_two_way: true });
+            faults.push(Self::Cut { from: a, to: b, is_two_way: false });
+            faults.push(Self::Cut { from: b, to: a, is_two_way: false });
+        }
+        faults.extend([
+            Self::DatagramLoss,
+            Self::DatagramDuplication,
+            Self::OriginSlow,
+            Self::OriginDown,
+        ]);
+        faults
+    }
+
+    /// As the command line and the table have it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Kill => "kill".to_owned(),
+            Self::Pause(length) => format!("pause-{}", length.as_secs_f64()),
+            Self::Restart => "restart".to_owned(),
+            Self::RollingRestart => "rolling-restart".to_owned(),
+            Self::MasterRestart => "master-restart".to_owned(),
+            Self::MasterThenServer => "master-then-server".to_owned(),
+            Self::Cut { from, to, is_two_way } => {
+                let way = if is_two_way { "and" } else { "to" };
+                format!("cut-{}-{way}-{}", from.name(), to.name())
+            }
+            Self::DatagramLoss => "datagram-loss".to_owned(),
+            Self::DatagramDuplication => "datagram-duplication".to_owned(),
+            Self::OriginSlow => "origin-slow".to_owned(),
+            Self::OriginDown => "origin-down".to_owned(),
+        }
+    }
+
+    /// The fault of that name: also cuts between other pairs than the default ones, and pauses
+    /// of other lengths.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        if let Some(found) = Self::defaults().into_iter().find(|fault| fault.name() == name) {
+            return Some(found);
+        }
+        if let Some(seconds) = name.strip_prefix("pause-") {
+            let length = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
+            return Some(Self::Pause(length));
+        }
+        let parts: Vec<&str> = name.strip_prefix("cut-")?.split('-').collect();
+        let [from, way, to] = parts[..] else { return None };
+        let (from, to) = (Node::of_name(from)?, Node::of_name(to)?);
+        let is_two_way = match way {
+            "and" => true,
+            "to" => false,
+            _ => return None,
+        };
+        // The way to the database is the proxy's, which is nobody's link.
+        let is_link = from != to && from != Node::Origin && to != Node::Origin;
+        is_link.then_some(Self::Cut { from, to, is_two_way })
+    }
+
+    /// Faults of a name, or those of the default ones whose names begin with it and a dash.
+    pub(crate) fn chosen(name: &str) -> Vec<Self> {
+        let family = format!("{name}-");
+        match Self::of_name(name) {
+            Some(fault) => vec![fault],
+            None => {
+                Self::defaults().into_iter().filter(|f| f.name().starts_with(&family)).collect()
+            }
+        }
+    }
+
+    /// Whether it needs links that can be cut.
+    pub(crate) fn needs_namespaces(self) -> bool {
+        matches!(self, Self::Cut { .. } | Self::DatagramLoss | Self::DatagramDuplication)
+    }
+
+    /// The servers whose keys are watched from the moment in which each is struck.
+    pub(crate) fn struck(self) -> Vec<u16> {
+        match self {
+            Self::Kill | Self::Pause(_) | Self::Restart | Self::MasterThenServer => vec![VICTIM],
+            Self::RollingRestart => (0..4).collect(),
+            Self::Cut { from, to, .. } => match (to, from) {
+                (Node::Server(id), _) | (_, Node::Server(id)) => vec![id],
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    /// Servers that the master does right to take offline: they do not answer anybody.
+    pub(crate) fn rightly_offline(self) -> Vec<u16> {
+        match self {
+            Self::Cut { .. } => Vec::new(),
+            other => other.struck(),
+        }
+    }
+
+    /// Load before the steady state is measured. Where the database's load is judged, servers
+    /// must have had time to learn what theirs is, and to forget the warm-up.
+    pub(crate) fn settles(self) -> Duration {
+        let is_judged = self.targets(Duration::ZERO).origin_peak.is_some();
+        Duration::from_secs(if is_judged { 18 } else { 3 })
+    }
+
+    /// What is done. `lasts`: the length of faults that have none of their own.
+    pub(crate) fn script(self, lasts: Option<Duration>) -> Script {
+        use Step::{Do, UntilOnline, Wait};
+        let for_as_long = Wait(lasts.unwrap_or(LASTS));
+        let (strike, heal) = match self {
+            Self::Kill => (vec![Do(Deed::Kill(A1))], vec![]),
+            Self::Pause(length) => {
+                (vec![Do(Deed::Pause(A1)), Wait(length)], vec![Do(Deed::Continue(A1))])
+            }
+            Self::Restart => {
+                let strike = vec![Do(Deed::Kill(A1)), Wait(DEAD_FOR)];
+                (strike, vec![Do(Deed::Start(A1)), UntilOnline(A1)])
+            }
+            Self::RollingRestart => {
+                let each = (0..4).map(Node::Server).flat_map(|server| {
+                    [
+                        Do(Deed::Stop(server)),
+                        Do(Deed::Start(server)),
+                        UntilOnline(server),
+                        Wait(BETWEEN),
+                    ]
+                });
+                (each.collect(), vec![])
+            }
+            Self::MasterRestart => {
+                let strike = vec![Do(Deed::Kill(Node::Master)), Wait(lasts.unwrap_or(DEAD_FOR))];
+                (strike, vec![Do(Deed::Start(Node::Master))])
+            }
+            Self::MasterThenServer => {
+                let strike = vec![
+                    Do(Deed::Kill(Node::Master)),
+                    Wait(DEAD_FOR),
+                    Do(Deed::Kill(A1)),
+                    Wait(lasts.unwrap_or(LASTS)),
+                ];
+                (strike, vec![Do(Deed::Start(Node::Master))])
+            }
+            Self::Cut { from, to, is_two_way } => {
+                let mut cuts = vec![Impairment::Cut { from, to }];
+                if is_two_way {
+                    cuts.push(Impairment::Cut { from: to, to: from });
+                }
+                impaired(cuts, for_as_long)
+            }
+            Self::DatagramLoss => {
+                let lasts = Wait(lasts.unwrap_or(LOSS_LASTS));
+                impaired(vec![Impairment::Loss(DATAGRAMS_PERCENT)], lasts)
+            }
+            Self::DatagramDuplication => {
+                impaired(vec![Impairment::Duplication(DATAGRAMS_PERCENT)], for_as_long)
+            }
+            Self::OriginSlow => {
+                let strike = vec![Do(Deed::Origin(Conduct::Delay(ORIGIN_DELAY))), for_as_long];
+                (strike, vec![Do(Deed::Origin(Conduct::Pass))])
+            }
+            Self::OriginDown => {
+                let lasts = Wait(lasts.unwrap_or(ORIGIN_DOWN));
+                let strike = vec![Do(Deed::Origin(Conduct::Refuse)), lasts];
+                (strike, vec![Do(Deed::Origin(Conduct::Pass))])
+            }
+        };
+        Script { strike, heal }
+    }
+
+    /// What it is held against. `attempt`: the clients' try timeout.
+    pub(crate) fn targets(self, attempt: Duration) -> Targets {
+        let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
+        match self {
+            Self::Kill | Self::Restart => Targets {
+                first_good: soon,
+                announced: told,
+                origin_peak: Some(2),
+                ..Targets::default()
+            },
+            Self::Pause(_) => Targets { first_good: Some(attempt * 3), ..Targets::default() },
+            Self::MasterThenServer => {
+                Targets { failures: Failures::Reported, ..Targets::default() }
+            }
+            Self::OriginDown => Targets { failures: Failures::OriginAway, ..Targets::default() },
+            _ => Targets::default(),
+        }
+    }
+}
+
+fn impaired(impairments: Vec<Impairment>, lasts: Step) -> (Vec<Step>, Vec<Step>) {
+    let strike = vec![Step::Do(Deed::Impair(impairments)), lasts];
+    (strike, vec![Step::Do(Deed::Impair(Vec::new()))])
+}
+
+impl Deed {
+    /// The server that this strikes, so that its keys are watched from now on.
+    pub(crate) fn strikes(&self) -> bool {
+        match self {
+            Self::Kill(_) | Self::Stop(_) | Self::Pause(_) => true,
+            Self::Impair(impairments) => !impairments.is_empty(),
+            Self::Origin(conduct) => *conduct != Conduct::Pass,
+            Self::Start(_) | Self::Continue(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_has_a_name_of_its_own_that_finds_it() {
+        let faults = Fault::defaults();
+        for fault in &faults {
+            assert_eq!(Fault::of_name(&fault.name()), Some(*fault));
+            assert_eq!(faults.iter().filter(|f| f.name() == fault.name()).count(), 1);
+        }
+        assert_eq!(Fault::of_name("pause-0.5"), Some(Fault::Pause(Duration::from_millis(500))));
+        assert!(Fault::of_name("cut-b2-to-master").is_some(), "also of other pairs");
+        for nonsense in ["", "cut-a1-to-a1", "cut-a1-to-origin", "cut-a1", "pause-x", "pause--1"] {
+            assert_eq!(Fault::of_name(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(Fault::chosen("pause").len(), 3);
+        assert_eq!(Fault::chosen("cut").len(), 15);
+        assert_eq!(Fault::chosen("kill"), [Fault::Kill]);
+        assert!(Fault::chosen("flood").is_empty());
+    }
+
+    #[test]
+    fn what_is_struck_is_healed_unless_it_is_dead() {
+        for fault in Fault::defaults() {
+            let Script { strike, heal } = fault.script(None);
+            let does = |steps: &[Step], is_striking: bool| {
+                steps.iter().any(|s| matches!(s, Step::Do(deed) if deed.strikes() == is_striking))
+            };
+            assert!(does(&strike, true), "{}", fault.name());
+            assert!(!does(&heal, true), "{}", fault.name());
+            let ends = !matches!(fault, Fault::Kill | Fault::RollingRestart);
+            assert_eq!(does(&heal, false), ends, "{}", fault.name());
+        }
+    }
+
+    #[test]
+    fn a_length_can_be_chosen_where_a_fault_has_none() {
+        let lasts = Some(Duration::from_secs(600));
+        for fault in Fault::defaults() {
+            let waits = fault.script(lasts).strike.contains(&Step::Wait(Duration::from_secs(600)));
+            let has_own = matches!(
+                fault,
+                Fault::Kill | Fault::Pause(_) | Fault::Restart | Fault::RollingRestart
+            );
+            assert_eq!(waits, !has_own, "{}", fault.name());
+        }
+    }
+}

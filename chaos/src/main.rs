@@ -1,0 +1,210 @@
+//! Faults on a real cluster under load, one after the other, and what each came to. Run by
+//! `cargo xtask chaos`; not shipped.
+//!
+//! ```text
+//! options ─► main ─► catalogue.rs   the faults: scripts and targets      pure
+//!              │     net/           namespaces, cuts, loss; or loopback
+//!              ├──── play.rs        one fault: cluster.rs, load, script, samples.rs
+//!              ├──── row.rs         what it came to, against its targets  pure
+//!              └──── table.rs       text, Markdown                        pure
+//! ```
+//! Everything it starts is a child that dies with it; its namespaces are open files of it.
+//! Nothing is left behind, however it ends.
+
+mod catalogue;
+mod cluster;
+mod net;
+mod play;
+mod row;
+mod samples;
+mod table;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use standin_config::Mode;
+use standin_loadgen::interrupt::Interrupt;
+use standin_loadgen::rng::Random;
+use standin_testkit::Postgres;
+
+use catalogue::Fault;
+use net::{Namespaces, Net};
+use play::{PlayError, Settings};
+use row::Row;
+
+/// Faults on a real cluster under load: kill, stop, cut, lose, slow down; one table of what it
+/// came to, each row against its targets. The exit code is 0 if all targets were reached.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask chaos", max_term_width = 100)]
+struct Args {
+    /// Only this fault, or all whose names begin with this and a dash (pause, cut); can be
+    /// given several times. Also understood: pause-SECONDS, cut-X-and-Y, cut-X-to-Y with nodes
+    /// client, master, a1, a2, b1, b2. See --list.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Length of each fault that has none of its own (cuts, loss, a slow or absent database, an
+    /// absent master).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: Option<u32>,
+    /// The cluster's mode.
+    #[arg(long, value_enum, default_value_t = ModeArg::Available)]
+    mode: ModeArg,
+    /// Requests per second, on a fixed schedule, 95 % reads.
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Seed of keys and ports.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Keep everything in this folder: the table, its figures as JSON, and of each fault the
+    /// cluster file, logs, events and every request that was not plainly good.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Run on loopback even as root; leaves out what needs links that can be cut.
+    #[arg(long)]
+    loopback: bool,
+    /// List the faults.
+    #[arg(long)]
+    list: bool,
+    /// The `standin` program.
+    #[arg(long, value_name = "FILE", default_value = "standin")]
+    program: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeArg {
+    Available,
+    Strict,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("chaos: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all targets were reached.
+fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
+    let faults = faults(&args.only)?;
+    if args.list {
+        faults.iter().for_each(|fault| println!("{}", fault.name()));
+        return Ok(true);
+    }
+    let interrupt = Interrupt::listen()?;
+    Postgres::available()?;
+    let mut random = Random::new(args.seed);
+    let namespaces = if args.loopback {
+        Err("--loopback was given".to_owned())
+    } else {
+        Namespaces::available()
+    };
+    let net = match &namespaces {
+        Ok(()) => Net::Namespaces(Namespaces::make()?),
+        Err(_) => Net::loopback(&mut random)?,
+    };
+    let folder = folder(args.report.as_deref())?;
+    let postgres = Postgres::start();
+    let settings = Settings {
+        program: args.program.clone(),
+        mode: match args.mode {
+            ModeArg::Available => Mode::Available,
+            ModeArg::Strict => Mode::Strict,
+        },
+        rate_per_s: args.rate,
+        seed: args.seed,
+        lasts: args.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        database: ([127, 0, 0, 1], postgres.port()).into(),
+        database_url: postgres.url(),
+    };
+    println!(
+        "a master and 4 servers in 2 groups, mode {:?}, {} requests/s from {} clients, on {}",
+        settings.mode,
+        settings.rate_per_s,
+        play::WORKERS,
+        match net {
+            Net::Loopback(_) => "loopback",
+            Net::Namespaces(_) => "a network namespace per node",
+        }
+    );
+    println!("{}", table::head());
+    let mut rows = Vec::new();
+    for fault in faults {
+        if let (true, Err(why)) = (fault.needs_namespaces(), &namespaces) {
+            println!("{:<26} left out: {why}", fault.name());
+            continue;
+        }
+        let own = folder.path().join(fault.name());
+        std::fs::create_dir_all(&own)?;
+        let played = match play::play(fault, &settings, &net, &own, &interrupt) {
+            Ok(played) => played,
+            Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
+            Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
+        };
+        let row = Row::of(&played);
+        println!("{}", table::line(&row));
+        table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
+        if folder.is_kept() {
+            std::fs::write(own.join("requests.csv"), row::requests(&played))?;
+        }
+        rows.push(row);
+    }
+    if folder.is_kept() {
+        std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
+        std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
+    }
+    let missed = rows.iter().filter(|row| !row.is_good()).count();
+    println!("{} faults, {missed} of them with a missed target", rows.len());
+    Ok(missed == 0)
+}
+
+fn faults(only: &[String]) -> Result<Vec<Fault>, String> {
+    if only.is_empty() {
+        return Ok(Fault::defaults());
+    }
+    let mut faults = Vec::new();
+    for name in only {
+        let chosen = Fault::chosen(name);
+        if chosen.is_empty() {
+            let known: Vec<String> = Fault::defaults().into_iter().map(Fault::name).collect();
+            return Err(format!("there is no fault {name:?}; there are: {}", known.join(", ")));
+        }
+        faults.extend(chosen);
+    }
+    Ok(faults)
+}
+
+enum Folder {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+fn folder(report: Option<&Path>) -> std::io::Result<Folder> {
+    match report {
+        None => Ok(Folder::Temporary(tempfile::Builder::new().prefix("standin-chaos-").tempdir()?)),
+        Some(path) => {
+            std::fs::create_dir_all(path)?;
+            Ok(Folder::Kept(path.canonicalize()?))
+        }
+    }
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(folder) => folder.path(),
+            Self::Kept(path) => path,
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}

@@ -1,0 +1,191 @@
+//! A namespace per node, joined by a bridge in a namespace of its own.
+//!
+//! ```text
+//!  client ns   origin ns   master ns   a1 ns  …      each: lo, eth0 10.211.0.x/24
+//!     │eth0       │eth0        │eth0     │eth0
+//!     └port1──────┴port2───────┴port3────┴port10 …   bridge ns: br0
+//! ```
+//! The namespaces have no names: they are open files of this process, and end with it however
+//! it ends, with all that is in them. `ip` and `nft` run inside as child processes.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use standin_loadgen::faults::{Network, enter};
+
+use super::{Impairment, NetError, Node, rules};
+
+const IP: Tool = Tool { program: "ip", package: "iproute2" };
+const NFT: Tool = Tool { program: "nft", package: "nftables" };
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    bridge: Network,
+    nodes: BTreeMap<Node, Network>,
+    /// What each namespace was told last (`None`: the bridge's): telling takes time, in which a
+    /// fault would come about bit by bit.
+    told: Mutex<BTreeMap<Option<Node>, String>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+impl Namespaces {
+    /// Whether this user may, and the programs are there; otherwise what to do.
+    pub(crate) fn available() -> Result<(), String> {
+        if !rustix::process::geteuid().is_root() {
+            return Err("network namespaces need root: run this as root, or with --loopback \
+                        (which leaves out cuts and datagram loss)"
+                .to_owned());
+        }
+        for (tool, argument) in [(IP, "-V"), (NFT, "--version")] {
+            let mut command = Command::new(tool.program);
+            let quiet = command.arg(argument).stdout(Stdio::null()).stderr(Stdio::null());
+            if let Err(error) = quiet.status() {
+                let Tool { program, package } = tool;
+                return Err(NetError::Missing { program, package, error }.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes them.
+    pub(crate) fn make() -> Result<Self, NetError> {
+        let bridge = new_network()?;
+        let mut text = "link add br0 type bridge\nlink set br0 up\n".to_owned();
+        let mut nodes = BTreeMap::new();
+        for node in Node::all() {
+            let network = new_network()?;
+            let (port, file) = (rules::port_name(node), network.as_raw_fd());
+            // `ip` runs as a child: our files are below our number, not below its own.
+            let namespace = format!("/proc/{}/fd/{file}", std::process::id());
+            text += &format!(
+                "link add {port} type veth peer name eth0 netns {namespace}\n\
+                 link set {port} master br0 up\n"
+            );
+            nodes.insert(node, network);
+        }
+        run(IP, &["-batch", "-"], &bridge, &text)?;
+        for (node, network) in &nodes {
+            let address = rules::address(*node);
+            let text =
+                format!("addr add {address}/24 dev eth0\nlink set lo up\nlink set eth0 up\n");
+            run(IP, &["-batch", "-"], network, &text)?;
+        }
+        Ok(Self { bridge, nodes, told: Mutex::default() })
+    }
+
+    /// That of a node.
+    pub(super) fn network(&self, node: Node) -> Network {
+        Arc::clone(&self.nodes[&node])
+    }
+
+    /// Replaces all rules by those of these impairments.
+    pub(super) fn impair(&self, impairments: &[Impairment]) -> Result<(), NetError> {
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|(node, network)| (Some(*node), network, rules::of_node(*node, impairments)));
+        let bridge = (None, &self.bridge, rules::of_bridge(impairments));
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (whom, network, text) in nodes.chain([bridge]) {
+            if told.get(&whom) != Some(&text) {
+                run(NFT, &["-f", "-"], network, &text)?;
+                told.insert(whom, text);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A new namespace, made by a thread that then ends.
+fn new_network() -> Result<Network, NetError> {
+    let make = || -> io::Result<OwnedFd> {
+        // SAFETY: only this thread's network changes; files and memory stay shared.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
+        Ok(File::open("/proc/thread-self/ns/net")?.into())
+    };
+    let made = std::thread::scope(|scope| scope.spawn(make).join());
+    let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    made.map(Arc::new)
+        .map_err(|error| NetError::System { what: "making a network namespace", error })
+}
+
+/// Runs a program in a namespace with this text as its input.
+fn run(tool: Tool, arguments: &[&str], network: &Network, input: &str) -> Result<(), NetError> {
+    let Tool { program, package } = tool;
+    let failed = |error| NetError::Missing { program, package, error };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let network = Arc::clone(network);
+    // SAFETY: between fork and exec only setns is called, which is async-signal-safe.
+    unsafe { command.pre_exec(move || enter(&network)) };
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that has ended already says why below.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let output = String::from_utf8_lossy(&said).into_owned();
+    Err(NetError::Refused { program, output })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::super::Net;
+    use super::*;
+
+    /// Datagrams that arrive of so many sent.
+    fn sent(net: &Net, from: Node, to: Node, count: u32) -> u32 {
+        let at = net.address(to);
+        let receiver = net.within(to, || UdpSocket::bind(at).unwrap()).unwrap();
+        let sender = net.within(from, || UdpSocket::bind((net.address(from).ip(), 0)).unwrap());
+        let sender = sender.unwrap();
+        for _ in 0..count {
+            sender.send_to(b"x", at).unwrap();
+        }
+        // What is not there by then was dropped: the way is a function call of the kernel.
+        receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        std::iter::from_fn(|| receiver.recv(&mut [0; 8]).ok()).count() as u32
+    }
+
+    #[test]
+    fn links_are_cut_one_way_lose_and_repeat() {
+        if let Err(message) = Namespaces::available() {
+            eprintln!("SKIPPED: {message}");
+            return;
+        }
+        let net = Net::Namespaces(Namespaces::make().unwrap());
+        let (a1, master) = (Node::Server(0), Node::Master);
+        assert_eq!(sent(&net, a1, master, 20), 20);
+        net.impair(&[Impairment::Cut { from: a1, to: master }]).unwrap();
+        assert_eq!(sent(&net, a1, master, 20), 0);
+        assert_eq!(sent(&net, master, a1, 20), 20, "the other way is open");
+        assert_eq!(sent(&net, Node::Server(1), master, 20), 20, "others are not concerned");
+        net.impair(&[Impairment::Loss(50)]).unwrap();
+        let arrived = sent(&net, a1, master, 200);
+        assert!((50..150).contains(&arrived), "{arrived} of 200");
+        net.impair(&[Impairment::Duplication(50)]).unwrap();
+        let arrived = sent(&net, a1, master, 200);
+        assert!((250..350).contains(&arrived), "{arrived} of 200");
+        net.impair(&[]).unwrap();
+        assert_eq!(sent(&net, a1, master, 20), 20);
+    }
+}

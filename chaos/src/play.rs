@@ -1,0 +1,347 @@
+//! One fault, played: cluster, warm-up, load, the fault's script, and everything that was seen
+//! meanwhile, for `row.rs` to judge.
+//!
+//! ```text
+//!  start ─ fill ─ warm-up ─┬─ settle ─┬─ steady ─┬─ strike ─ … ─┬─ heal ─ … ─┬─ aftermath ─┐ end
+//!                          └ load, 8 clients, every request logged ─────────────────────────┘
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_client::ClientConfig;
+use standin_config::Mode;
+use standin_loadgen::checker::{Checker, Initial, Seen, Verdict};
+use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
+use standin_loadgen::interrupt::Interrupt;
+use standin_loadgen::live::Live;
+use standin_loadgen::observer::{EventTail, MasterLine};
+use standin_loadgen::origin::{OriginError, Rows, RunOrigin};
+use standin_loadgen::proxy::Call;
+use standin_loadgen::recorder::Recording;
+use standin_loadgen::schedule::Arrivals;
+use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepDeed, ValueSizes};
+use standin_protocol::time::Micros;
+
+use crate::catalogue::{Deed, Fault, Step};
+use crate::cluster::{Cluster, ClusterError, KEYSPACE};
+use crate::net::{Net, Node};
+use crate::samples::{Sample, Sampler};
+
+/// Keys that the caches hold, and keys that are read once at most: see [`Cold`].
+const HOT_KEYS: u32 = 10_000;
+const COLD_KEYS: u32 = 60_000;
+/// Of the reads: the hit ratio is 95 %.
+const COLD_PERCENT: f64 = 5.0;
+const READS_PERCENT: f64 = 95.0;
+const ZIPF_EXPONENT: f64 = 0.99;
+const VALUE_BYTES: u32 = 100;
+/// Each has a client of its own.
+pub(crate) const WORKERS: u32 = 8;
+const WARM_DEPTH: u32 = 8;
+
+/// Load while the steady state is measured.
+const STEADY: Duration = Duration::from_secs(5);
+/// Load after the fault.
+const AFTERMATH: Duration = Duration::from_secs(10);
+/// A server that has not come online by then is waited for no longer.
+const ONLINE_WITHIN: Duration = Duration::from_secs(10);
+const TICK: Duration = Duration::from_millis(5);
+const SLOT: Duration = Duration::from_millis(500);
+
+/// How to play.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) program: PathBuf,
+    pub(crate) mode: Mode,
+    pub(crate) rate_per_s: u32,
+    pub(crate) seed: u64,
+    pub(crate) lasts: Option<Duration>,
+    /// The database, at its own address.
+    pub(crate) database: SocketAddr,
+    pub(crate) database_url: String,
+}
+
+/// Everything that was seen.
+pub(crate) struct Played {
+    pub(crate) fault: Fault,
+    pub(crate) recording: Recording,
+    /// When the steady state began to be measured.
+    pub(crate) steady: Micros,
+    /// When each node was struck, in order.
+    pub(crate) strikes: Vec<(Option<Node>, Micros)>,
+    pub(crate) healed: Option<Micros>,
+    pub(crate) end: Micros,
+    pub(crate) origin_reads: Vec<Micros>,
+    pub(crate) events: Vec<MasterLine>,
+    pub(crate) samples: Vec<Sample>,
+    /// Home of every key.
+    pub(crate) homes: Vec<u16>,
+    /// Acknowledged writes that the database does not have.
+    pub(crate) lost_writes: Vec<String>,
+    /// What else should not have happened.
+    pub(crate) problems: Vec<String>,
+    pub(crate) bound: Duration,
+    pub(crate) attempt_timeout: Duration,
+}
+
+/// Why it could not be played.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlayError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Drive(#[from] DriveError),
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    #[error("interrupted; everything that was started has ended")]
+    Interrupted,
+}
+
+impl From<crate::net::NetError> for PlayError {
+    fn from(error: crate::net::NetError) -> Self {
+        ClusterError::from(error).into()
+    }
+}
+
+/// What runs while the script does.
+struct Stage<'a> {
+    net: &'a Net,
+    cluster: &'a mut Cluster,
+    interrupt: &'a Interrupt,
+    running: Running,
+    tail: EventTail,
+    events: Vec<MasterLine>,
+    strikes: Vec<(Option<Node>, Micros)>,
+    problems: Vec<String>,
+    /// Processes that the script has ended.
+    down: Vec<&'static str>,
+}
+
+/// Plays one fault in a folder of its own. Call it on the main thread.
+pub(crate) fn play(
+    fault: Fault,
+    settings: &Settings,
+    net: &Net,
+    folder: &Path,
+    interrupt: &Interrupt,
+) -> Result<Played, PlayError> {
+    net.impair(&[])?;
+    let run = u32::try_from(settings.seed & 0xFFFF_FFFF).unwrap_or(1) ^ 0x00C4_A050;
+    let rows = Rows { count: HOT_KEYS + COLD_KEYS, run, value_bytes: VALUE_BYTES };
+    let origin = RunOrigin::prepare(Some(&settings.database_url), folder, rows)?;
+    let Settings { program, mode, database, .. } = settings;
+    let mut cluster = Cluster::start(program, folder, net, *mode, *database, interrupt)?;
+
+    let bound = bound(&cluster, *mode);
+    let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
+    let checker = Arc::new(checker);
+    let plan = Plan {
+        topology: Arc::clone(&cluster.topology),
+        client: ClientConfig::from(&cluster.config),
+        keyspace: KEYSPACE,
+        keys: Keys::Numbered,
+        pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
+        duration: None,
+        seed: settings.seed,
+        run,
+        checker: Some(Arc::clone(&checker)),
+        phases: 1,
+        slot: SLOT,
+        is_logged: true,
+    };
+    warm_up(&plan, net, interrupt)?;
+
+    let sampler = net
+        .within(Node::Client, || Sampler::start(&plan.topology, &plan.client))?
+        .map_err(ClusterError::system("asking for statistics"))?;
+    let live = Arc::new(Live::new(WORKERS));
+    let supplies = (0..WORKERS).map(|worker| Supply::mixed(mix(), settings.seed, worker)).collect();
+    let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
+    let tail = EventTail::new(&cluster.event_file);
+    let mut stage = Stage {
+        net,
+        cluster: &mut cluster,
+        interrupt,
+        running,
+        tail,
+        events: Vec::new(),
+        strikes: Vec::new(),
+        problems: Vec::new(),
+        down: Vec::new(),
+    };
+    stage.wait(fault.settles())?;
+    let steady = Micros::boottime();
+    stage.wait(STEADY)?;
+    let script = fault.script(settings.lasts);
+    stage.run(&script.strike)?;
+    let healed = (!script.heal.is_empty()).then(Micros::boottime);
+    stage.run(&script.heal)?;
+    stage.wait(AFTERMATH)?;
+    let end = Micros::boottime();
+    live.stop();
+    while !stage.running.is_finished() {
+        stage.wait(TICK)?;
+    }
+    let Stage { running, mut events, mut tail, strikes, problems, .. } = stage;
+    events.extend(tail.take());
+    let recording = running.join()?;
+    let samples = sampler.taken();
+    drop(sampler);
+    let origin_reads = cluster.proxy.calls(Call::Read);
+    let attempt_timeout = cluster.config.timings.attempt_timeout;
+    let homes = (0..rows.count).map(|key| home(&cluster, key)).collect();
+    drop(cluster);
+    let lost_writes = lost_writes(&origin, &checker)?;
+    origin.remove()?;
+    Ok(Played {
+        fault,
+        recording,
+        steady,
+        strikes,
+        healed,
+        end,
+        origin_reads,
+        events,
+        samples,
+        homes,
+        lost_writes,
+        problems,
+        bound,
+        attempt_timeout,
+    })
+}
+
+/// What the mode allows: in `available`, as long as a server may go on without the master, or
+/// as long as a fetch may be under way.
+fn bound(cluster: &Cluster, mode: Mode) -> Duration {
+    match mode {
+        Mode::Available => cluster.config.timings.lease.max(cluster.config.origin.timeout),
+        Mode::Strict => Duration::ZERO,
+    }
+}
+
+fn mix() -> Mix {
+    Mix {
+        keys: HOT_KEYS,
+        zipf_exponent: ZIPF_EXPONENT,
+        reads_percent: READS_PERCENT,
+        sizes: ValueSizes::fixed(VALUE_BYTES),
+        cold: Cold { keys: COLD_KEYS, percent: COLD_PERCENT },
+    }
+}
+
+fn home(cluster: &Cluster, key: u32) -> u16 {
+    let topology = &cluster.topology;
+    topology.home(topology.partition(KEYSPACE, &Keys::Numbered.name(key)))
+}
+
+/// Reads every hot key once.
+fn warm_up(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<(), PlayError> {
+    let pacing = Pacing::Closed { clients: WORKERS, depth: WARM_DEPTH };
+    let plan = Plan { pacing, is_logged: false, ..plan.clone() };
+    let live = Arc::new(Live::new(WORKERS));
+    let sweep = |next| Supply::Sweep { next, end: HOT_KEYS, step: WORKERS, deed: SweepDeed::Read };
+    let supplies = (0..WORKERS).map(sweep).collect();
+    let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
+    while !running.is_finished() {
+        running.notables.try_iter().for_each(drop);
+        if interrupt.is_set() {
+            live.stop();
+            return Err(PlayError::Interrupted);
+        }
+        std::thread::park_timeout(TICK);
+    }
+    running.join()?;
+    Ok(())
+}
+
+/// Rows of the database that are older than a write that was acknowledged.
+fn lost_writes(origin: &RunOrigin, checker: &Checker) -> Result<Vec<String>, PlayError> {
+    let rows = origin.read_all()?;
+    let now = Micros::boottime();
+    let lost = (0..checker.keys()).filter_map(|key| {
+        let name = String::from_utf8_lossy(&Keys::Numbered.name(key)).into_owned();
+        let seen = rows.get(&name).map_or(Seen::Absent, |value| Seen::Value(value));
+        match checker.after_read(key, checker.before_read(key, now), seen) {
+            Verdict::Fresh | Verdict::Late => None,
+            Verdict::Stale { behind, .. } => Some(format!("{name}: {behind} acknowledged writes")),
+            Verdict::Wrong(wrong) => Some(format!("{name}: {wrong:?}")),
+        }
+    });
+    Ok(lost.collect())
+}
+
+impl Stage<'_> {
+    fn run(&mut self, steps: &[Step]) -> Result<(), PlayError> {
+        for step in steps {
+            match step {
+                Step::Do(deed) => self.act(deed)?,
+                Step::Wait(length) => self.wait(*length)?,
+                Step::UntilOnline(node) => self.wait_until_online(*node)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, deed: &Deed) -> Result<(), PlayError> {
+        match deed {
+            Deed::Kill(node) | Deed::Stop(node) => self.down.push(node.name()),
+            Deed::Start(node) => self.down.retain(|name| *name != node.name()),
+            _ => {}
+        }
+        if deed.strikes() {
+            let node = match deed {
+                Deed::Kill(node) | Deed::Stop(node) | Deed::Pause(node) => Some(*node),
+                _ => None,
+            };
+            self.strikes.push((node, Micros::boottime()));
+        }
+        self.cluster.apply(deed, self.net)?;
+        Ok(())
+    }
+
+    fn wait_until_online(&mut self, node: Node) -> Result<(), PlayError> {
+        let (from, deadline) = (Micros::boottime(), Micros::boottime() + ONLINE_WITHIN);
+        let is_it = |line: &MasterLine| {
+            line.at() >= from
+                && line.kind == "online"
+                && line.server.as_deref() == Some(node.name())
+        };
+        while !self.events.iter().any(is_it) {
+            if Micros::boottime() >= deadline {
+                let text = format!("{} was not online after {ONLINE_WITHIN:?}", node.name());
+                self.problems.push(text);
+                break;
+            }
+            self.wait(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the load go on, and notes what happens.
+    fn wait(&mut self, length: Duration) -> Result<(), PlayError> {
+        let until = Micros::boottime() + length;
+        loop {
+            self.running.notables.try_iter().for_each(drop);
+            self.events.extend(self.tail.take());
+            for (name, output) in self.cluster.ended() {
+                if !self.down.iter().any(|down| *down == name) {
+                    self.problems
+                        .push(format!("{name} has ended unasked; it said last:\n{output}"));
+                    self.down.extend(Node::all().map(Node::name).find(|known| *known == name));
+                }
+            }
+            if self.interrupt.is_set() {
+                return Err(PlayError::Interrupted);
+            }
+            let left = until.since(Micros::boottime());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::park_timeout(left.min(TICK));
+        }
+    }
+}

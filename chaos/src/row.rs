@@ -1,0 +1,436 @@
+//! What a played fault came to: one row of the table, held against its targets.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Serialize;
+use standin_loadgen::checker::Verdict;
+use standin_loadgen::observer::MasterLine;
+use standin_loadgen::outage;
+use standin_loadgen::recorder::{Counts, Ending, FailureKind, Logged, OpKind};
+use standin_loadgen::report::table::millis;
+use standin_protocol::frame::response_flags;
+use standin_protocol::time::Micros;
+
+use crate::catalogue::{Failures, Fault, Targets};
+use crate::net::{Node, SERVERS};
+use crate::play::Played;
+
+/// How long a server that came back is watched.
+const RETURN_WINDOW: Duration = Duration::from_secs(3);
+/// Share of the clients whose first good answer counts.
+const CLIENTS_SHARE: f64 = 0.99;
+/// Kinds of the master's events by which it takes a server out of service.
+const OFFLINE_KINDS: [&str; 2] = ["offline", "waiting"];
+
+/// One row; the JSON has these names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Row {
+    pub(crate) fault: String,
+    pub(crate) counts: Counts,
+    /// Beyond the bound, or of what nobody has written.
+    pub(crate) stale_beyond: u64,
+    pub(crate) lost_writes: u64,
+    /// For the struck servers' keys, since the strike, for 99 % of the clients.
+    pub(crate) first_good_ms: Option<f64>,
+    /// Whether any client asked for a struck key and had no good answer to the end.
+    pub(crate) clients_without: usize,
+    /// Longest time without a good answer to anybody for these keys.
+    pub(crate) silence_ms: Option<f64>,
+    /// From the strike to the first announcement that the server is out of service.
+    pub(crate) announced_ms: Option<f64>,
+    pub(crate) origin_reads_steady_per_s: f64,
+    pub(crate) origin_reads_peak_per_s: f64,
+    pub(crate) hit_ratio_steady: f64,
+    pub(crate) hit_ratio_lowest: f64,
+    /// Since the strike.
+    pub(crate) normal_ms: Option<f64>,
+    /// From the strike to the beginning of its end.
+    pub(crate) healed_ms: Option<f64>,
+    /// Servers taken offline though they answered somebody, with when.
+    pub(crate) false_offlines: Vec<String>,
+    pub(crate) returned: Option<Returned>,
+    /// What missed its target.
+    pub(crate) misses: Vec<String>,
+    /// What else there is to know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A server that was away and came back as the same process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Returned {
+    pub(crate) items_before: u64,
+    pub(crate) items_at_return: u64,
+    /// Partitions that it dropped because of its absence.
+    pub(crate) partitions_dropped: u64,
+    /// Keys of its own that were written meanwhile.
+    pub(crate) keys_written: u64,
+    /// Hit ratio of its own answers, before and in the first seconds after its return.
+    pub(crate) hit_ratio_before: f64,
+    pub(crate) hit_ratio_after: f64,
+    /// Reads of the database by it in these seconds, per second, and before.
+    pub(crate) origin_reads_before_per_s: f64,
+    pub(crate) origin_reads_after_per_s: f64,
+}
+
+impl Row {
+    /// Judges what was seen.
+    pub(crate) fn of(played: &Played) -> Self {
+        let fault = played.fault;
+        let log = &played.recording.log;
+        let strike = played.strikes.first().map_or(played.end, |(_, at)| *at);
+        let steady = outage::level(log, played.steady, strike);
+        let counts = played.recording.counts();
+        let mut row = Self {
+            fault: fault.name(),
+            stale_beyond: counts.stale_beyond + counts.wrong,
+            counts,
+            lost_writes: played.lost_writes.len() as u64,
+            origin_reads_steady_per_s: outage::rate_per_s(
+                &played.origin_reads,
+                played.steady,
+                strike,
+            ),
+            origin_reads_peak_per_s: outage::peak_per_s(&played.origin_reads, strike, played.end),
+            hit_ratio_steady: steady.map_or(0.0, |level| level.hit_ratio),
+            hit_ratio_lowest: outage::lowest_hit_ratio(log, strike, played.end).unwrap_or(0.0),
+            healed_ms: played.healed.map(|at| ms(at.since(strike))),
+            false_offlines: false_offlines(played, strike),
+            ..Self::default()
+        };
+        if let Some(level) = steady {
+            let normal = outage::normal_again(log, level, strike, played.end);
+            row.normal_ms = normal.map(|at| ms(at.since(strike)));
+        }
+        row.watch_struck(played, strike);
+        row.returned = returned(played, strike);
+        row.misses = row.misses_of(played.fault.targets(played.attempt_timeout));
+        row.misses.extend(played.problems.iter().cloned());
+        row.notes = row.notes_of(played);
+        row
+    }
+
+    /// Whether every target was reached.
+    pub(crate) fn is_good(&self) -> bool {
+        self.misses.is_empty()
+    }
+
+    fn watch_struck(&mut self, played: &Played, strike: Micros) {
+        let log = &played.recording.log;
+        let worse = |seen: Option<f64>, now: f64| Some(seen.map_or(now, |seen| seen.max(now)));
+        for server in played.fault.struck() {
+            let own = played.strikes.iter().find(|(node, _)| *node == Some(Node::Server(server)));
+            let at = own.map_or(strike, |(_, at)| *at);
+            let is_struck = |key: u32| played.homes.get(key as usize) == Some(&server);
+            let first = outage::first_good(log, is_struck, at);
+            self.clients_without += first.without;
+            if let Some(since) = first.quantile(CLIENTS_SHARE) {
+                self.first_good_ms = worse(self.first_good_ms, ms(since));
+            }
+            let silence = outage::longest_silence(log, is_struck, at, played.end);
+            self.silence_ms = worse(self.silence_ms, ms(silence));
+            if let Some(told) = announced(&played.events, server, at) {
+                self.announced_ms = worse(self.announced_ms, ms(told.since(at)));
+            }
+        }
+    }
+
+    fn misses_of(&self, targets: Targets) -> Vec<String> {
+        let mut misses = Vec::new();
+        let mut miss = |is_missed: bool, text: String| {
+            if is_missed {
+                misses.push(text);
+            }
+        };
+        let failed = match targets.failures {
+            Failures::None => self.counts.failed,
+            Failures::OriginAway => {
+                self.counts.failed - self.counts.failures[FailureKind::OriginUnavailable as usize]
+            }
+            Failures::Reported => 0,
+        };
+        miss(failed > 0, format!("{failed} requests failed"));
+        miss(self.stale_beyond > 0, format!("{} reads beyond the bound", self.stale_beyond));
+        miss(self.lost_writes > 0, format!("{} acknowledged writes lost", self.lost_writes));
+        miss(
+            !self.false_offlines.is_empty(),
+            format!("taken offline though it answered: {}", self.false_offlines.join(", ")),
+        );
+        if let Some(bound) = targets.first_good {
+            let is_late = self.first_good_ms.is_none_or(|took| took > ms(bound));
+            miss(
+                is_late || self.clients_without > 0,
+                format!("first good answer after more than {bound:?}"),
+            );
+        }
+        if let Some(bound) = targets.announced {
+            let is_late = self.announced_ms.is_none_or(|took| took > ms(bound));
+            miss(is_late, format!("announced after more than {bound:?}, or not at all"));
+        }
+        if let Some(times) = targets.origin_peak {
+            let limit = self.origin_reads_steady_per_s * f64::from(times);
+            let is_over = self.origin_reads_peak_per_s > limit;
+            miss(is_over, format!("origin reads at their peak over {times} times the steady ones"));
+        }
+        misses
+    }
+
+    fn notes_of(&self, played: &Played) -> Vec<String> {
+        let mut notes = Vec::new();
+        let counts = &self.counts;
+        if counts.failed > 0 {
+            let kinds: Vec<String> =
+                counts.failures_by_kind().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
+            notes.push(format!("failed: {}", kinds.join(", ")));
+        }
+        if counts.stale + counts.wrong > 0 {
+            notes.push(format!(
+                "stale: {} ({} beyond the bound of {:?}), the oldest by {} ms; wrong: {}",
+                counts.stale,
+                counts.stale_beyond,
+                played.bound,
+                millis(counts.stale_age_us_max),
+                counts.wrong
+            ));
+        }
+        if counts.late_writes > 0 {
+            notes.push(format!(
+                "{} reads showed a write of unknown outcome after a later one",
+                counts.late_writes
+            ));
+        }
+        if self.clients_without > 0 {
+            notes.push(format!("{} clients had no good answer to the end", self.clients_without));
+        }
+        if let Some(silence) = self.silence_ms.filter(|silence| *silence > 100.0) {
+            notes.push(format!(
+                "nobody had a good answer for the struck server's keys for {silence:.0} ms"
+            ));
+        }
+        notes.extend(self.returned.map(|returned| returned.to_text()));
+        let quoted = |what: &[String]| what.iter().take(4).cloned().collect::<Vec<_>>();
+        notes.extend(quoted(&played.lost_writes));
+        if counts.failed + self.stale_beyond > 0 {
+            notes.extend(quoted(&played.recording.quotes));
+        }
+        notes
+    }
+}
+
+impl Returned {
+    fn to_text(self) -> String {
+        format!(
+            "came back with {} of {} items and {} partitions dropped ({} of its keys were written \
+             meanwhile); its hit ratio {:.1} → {:.1} %, its origin reads {:.0} → {:.0}/s",
+            self.items_at_return,
+            self.items_before,
+            self.partitions_dropped,
+            self.keys_written,
+            self.hit_ratio_before * 100.0,
+            self.hit_ratio_after * 100.0,
+            self.origin_reads_before_per_s,
+            self.origin_reads_after_per_s,
+        )
+    }
+}
+
+/// The first announcement since `at` that takes the server out of service.
+fn announced(events: &[MasterLine], server: u16, at: Micros) -> Option<Micros> {
+    let name = SERVERS.get(usize::from(server))?;
+    let is_return =
+        |line: &&MasterLine| ["online", "returning"].iter().any(|state| line.text.ends_with(state));
+    events
+        .iter()
+        .filter(|line| line.at() >= at && line.kind == "announced")
+        .filter(|line| line.server.as_deref() == Some(name))
+        .find(|line| !is_return(line))
+        .map(MasterLine::at)
+}
+
+fn false_offlines(played: &Played, strike: Micros) -> Vec<String> {
+    let rightly: Vec<&str> = played
+        .fault
+        .rightly_offline()
+        .into_iter()
+        .filter_map(|server| SERVERS.get(usize::from(server)).copied())
+        .collect();
+    let taken = played
+        .events
+        .iter()
+        .filter(|line| line.at() >= played.steady && OFFLINE_KINDS.contains(&&*line.kind));
+    let falsely = taken.filter_map(|line| {
+        let name = line.server.as_deref()?;
+        let after_s = line.at().since(strike).as_secs_f64();
+        (!rightly.contains(&name)).then(|| format!("{name} after {after_s:.1} s"))
+    });
+    falsely.collect()
+}
+
+/// How the first struck server was before and after, if it is still the same process.
+fn returned(played: &Played, strike: Micros) -> Option<Returned> {
+    let healed = played.healed?;
+    let [server] = played.fault.struck()[..] else { return None };
+    if !matches!(played.fault, Fault::Pause(_) | Fault::Cut { .. }) {
+        return None;
+    }
+    let own = || played.samples.iter().filter(|sample| sample.server == server);
+    let before = own().rfind(|sample| sample.at < strike)?;
+    let first = own().find(|sample| sample.at >= played.steady)?;
+    let back = own().find(|sample| sample.at >= healed)?;
+    let later = own().find(|sample| sample.at >= back.at + RETURN_WINDOW)?;
+    if before.stats.boot_id != later.stats.boot_id {
+        return None;
+    }
+    let reads_per_s = |from: &crate::samples::Sample, to: &crate::samples::Sample| {
+        let reads =
+            to.stats.counter("origin_reads").saturating_sub(from.stats.counter("origin_reads"));
+        reads as f64 / to.at.since(from.at).as_secs_f64().max(1e-3)
+    };
+    let log = &played.recording.log;
+    // From its first own answer: before that its stand-ins may still have its keys.
+    let answers = |r: &&Logged| r.served_by == Some(server) && !has(r, response_flags::FORWARDED);
+    let first_own = log
+        .iter()
+        .filter(|r| r.sample.sent >= healed)
+        .filter(answers)
+        .map(|r| r.sample.ended)
+        .min()
+        .unwrap_or(healed);
+    let written: BTreeSet<u32> = log
+        .iter()
+        .filter(|r| r.sample.op == OpKind::Write && r.served_by.is_some())
+        .filter(|r| (strike..healed).contains(&r.sample.ended))
+        .map(|r| r.key)
+        .filter(|key| played.homes.get(*key as usize) == Some(&server))
+        .collect();
+    let hit_ratio = |from: Micros, until: Micros| {
+        let reads = || {
+            let due = log.iter().filter(|r| (from..until).contains(&r.sample.due));
+            due.filter(answers).filter(|r| r.sample.op == OpKind::Read)
+        };
+        let hits = reads().filter(|r| has(r, response_flags::HIT)).count();
+        hits as f64 / reads().count().max(1) as f64
+    };
+    let dropped = |sample: &crate::samples::Sample| sample.stats.counter("partitions_dropped");
+    Some(Returned {
+        items_before: before.stats.counter("items"),
+        items_at_return: back.stats.counter("items"),
+        partitions_dropped: dropped(later).saturating_sub(dropped(before)),
+        keys_written: written.len() as u64,
+        hit_ratio_before: hit_ratio(played.steady, strike),
+        hit_ratio_after: hit_ratio(first_own, first_own + RETURN_WINDOW),
+        origin_reads_before_per_s: reads_per_s(first, before),
+        origin_reads_after_per_s: reads_per_s(back, later),
+    })
+}
+
+fn has(request: &Logged, flag: u8) -> bool {
+    matches!(request.sample.ending, Ending::Answered { flags, .. } if flags & flag != 0)
+}
+
+/// Every request that failed, was slow, or was anything but fresh, as CSV: for whoever looks
+/// for the reason.
+pub(crate) fn requests(played: &Played) -> String {
+    const SLOW: Duration = Duration::from_millis(100);
+    let strike = played.strikes.first().map_or(played.end, |(_, at)| *at);
+    let after_ms = |at: Micros| (at.0 as f64 - strike.0 as f64) / 1_000.0;
+    let mut text = "due_ms,ended_ms,client,key,home,served_by,operation,sends,ending\n".to_owned();
+    let is_plain = |r: &Logged| {
+        let is_fresh = matches!(
+            r.sample.ending,
+            Ending::Answered { verdict: None | Some(Verdict::Fresh), .. }
+        );
+        is_fresh && r.sample.ended.since(r.sample.due) < SLOW
+    };
+    for request in played.recording.log.iter().filter(|request| !is_plain(request)) {
+        let Logged { worker, key, served_by, sample } = request;
+        let name = |id: u16| SERVERS.get(usize::from(id)).copied().unwrap_or("?");
+        let home = played.homes.get(*key as usize).map_or("?", |id| name(*id));
+        let ending = match sample.ending {
+            Ending::Failed(kind) => kind.name().to_owned(),
+            Ending::Answered { flags, verdict, .. } => format!("{verdict:?} flags {flags:#04x}"),
+        };
+        text += &format!(
+            "{:.1},{:.1},{worker},{key},{home},{},{},{},\"{ending}\"\n",
+            after_ms(sample.due),
+            after_ms(sample.ended),
+            served_by.map_or("-", name),
+            sample.op.name(),
+            sample.sends,
+        );
+    }
+    text
+}
+
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean() -> Row {
+        Row {
+            first_good_ms: Some(40.0),
+            announced_ms: Some(60.0),
+            origin_reads_steady_per_s: 100.0,
+            origin_reads_peak_per_s: 190.0,
+            ..Row::default()
+        }
+    }
+
+    fn misses(row: &Row, fault: Fault) -> usize {
+        row.misses_of(fault.targets(Duration::from_millis(100))).len()
+    }
+
+    #[test]
+    fn a_kill_is_held_against_all_its_targets() {
+        assert_eq!(misses(&clean(), Fault::Kill), 0);
+        let failed = Counts { failed: 1, ..Counts::default() };
+        for (row, expected) in [
+            (Row { counts: failed, ..clean() }, 1),
+            (Row { stale_beyond: 1, ..clean() }, 1),
+            (Row { lost_writes: 1, ..clean() }, 1),
+            (Row { first_good_ms: Some(251.0), ..clean() }, 1),
+            (Row { first_good_ms: None, announced_ms: None, ..clean() }, 2),
+            (Row { clients_without: 1, ..clean() }, 1),
+            (Row { announced_ms: Some(1_001.0), ..clean() }, 1),
+            (Row { origin_reads_peak_per_s: 201.0, ..clean() }, 1),
+            (Row { false_offlines: vec!["b1".to_owned()], ..clean() }, 1),
+        ] {
+            assert_eq!(misses(&row, Fault::Kill), expected, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn what_needs_an_absent_database_may_fail_and_say_so() {
+        let failed = |kind: FailureKind| {
+            let mut counts = Counts { failed: 1, ..Counts::default() };
+            counts.failures[kind as usize] = 1;
+            Row { counts, ..clean() }
+        };
+        assert_eq!(misses(&failed(FailureKind::OriginUnavailable), Fault::OriginDown), 0);
+        assert_eq!(misses(&failed(FailureKind::DeadlineExceeded), Fault::OriginDown), 1);
+        assert_eq!(misses(&failed(FailureKind::OriginUnavailable), Fault::OriginSlow), 1);
+        assert_eq!(misses(&failed(FailureKind::DeadlineExceeded), Fault::MasterThenServer), 0);
+    }
+
+    #[test]
+    fn an_announcement_is_of_the_server_and_after_the_strike() {
+        let line = |t_us: u64, server: &str, text: &str| MasterLine {
+            t_us,
+            kind: "announced".to_owned(),
+            server: Some(server.to_owned()),
+            text: text.to_owned(),
+        };
+        let events = [
+            line(5, "a1", "a1 is offline"),
+            line(20, "b1", "b1 is offline"),
+            line(30, "a1", "a1 is online"),
+            line(40, "a1", "a1 is waiting"),
+        ];
+        assert_eq!(announced(&events, 0, Micros(10)), Some(Micros(40)));
+        assert_eq!(announced(&events, 1, Micros(10)), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! When each write was acknowledged, so that the age of a stale value can be told.
+//!
+//! Kept by key, under locks that several keys share: only the end of a write and a stale
+//! read come here.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use standin_protocol::time::Micros;
+
+const LOCKS: usize = 64;
+/// Writes remembered per key. When older ones are forgotten, the age of a value as old as
+/// they are is told too low: from the oldest write that is remembered.
+const WRITES_MAX: usize = 8_192;
+
+type Writes = HashMap<u32, VecDeque<(u32, Micros)>>;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct History {
+    parts: Box<[Mutex<Writes>]>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { parts: (0..LOCKS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl History {
+    /// Write `sequence` of the key was acknowledged; sequences rise.
+    pub(super) fn add(&self, key: u32, sequence: u32, at: Micros) {
+        let mut part = self.part(key);
+        let writes = part.entry(key).or_default();
+        if writes.len() == WRITES_MAX {
+            writes.pop_front();
+        }
+        writes.push_back((sequence, at));
+    }
+
+    /// When the first acknowledged write after `sequence` was acknowledged.
+    pub(super) fn first_after(&self, key: u32, sequence: u32) -> Option<Micros> {
+        let part = self.part(key);
+        let writes = part.get(&key)?;
+        let next = writes.partition_point(|(number, _)| *number <= sequence);
+        writes.get(next).map(|(_, at)| *at)
+    }
+
+    fn part(&self, key: u32) -> MutexGuard<'_, Writes> {
+        self.parts[key as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_write_is_found_over_gaps() {
+        let history = History::default();
+        history.add(5, 1, Micros(10));
+        history.add(5, 4, Micros(40));
+        history.add(5 + LOCKS as u32, 2, Micros(99));
+        assert_eq!(history.first_after(5, 0), Some(Micros(10)));
+        assert_eq!(history.first_after(5, 1), Some(Micros(40)), "2 and 3 were not acknowledged");
+        assert_eq!(history.first_after(5, 3), Some(Micros(40)));
+        assert_eq!(history.first_after(5, 4), None);
+        assert_eq!(history.first_after(6, 0), None);
+    }
+
+    #[test]
+    fn a_key_has_a_bounded_history() {
+        let history = History::default();
+        for sequence in 1..=u32::try_from(WRITES_MAX).unwrap() + 10 {
+            history.add(1, sequence, Micros(sequence.into()));
+        }
+        assert_eq!(history.first_after(1, 0), Some(Micros(11)), "the oldest that is remembered");
+    }
+}

@@ -1,0 +1,274 @@
+//! Judges what reads return: fresh, stale (and since when) or wrong.
+//!
+//! Every value carries the number of its write ([`crate::value`]). A read is *stale* if its
+//! number is lower than that of a write of the key that was acknowledged before the read
+//! was sent. Its *age* is how long, when the read was asked for, the next write of the key
+//! had been acknowledged; a mode of the cluster allows ages up to a bound, and what is older
+//! is *beyond* it. A read is *wrong* if nobody can have written it under this key. A write that failed
+//! or whose outcome is unknown may take effect at any later time, so its value is never
+//! stale. One write of a key is under way at a time: numbers and effects have one order.
+//!
+//! Shared by all workers. The paths that every request takes are a few atomic operations;
+//! a lock is taken at the end of a write, and for a read that looks stale.
+
+mod history;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use self::history::History;
+use crate::value::{BadValue, Stamp};
+
+/// What the database holds before the first write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Initial {
+    /// Every key, in a value with sequence 0.
+    Filled,
+    /// No key.
+    Empty,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteKind {
+    /// A new value.
+    Put,
+    /// The row goes.
+    Delete,
+}
+
+/// A write under way; give it back to [`Checker::end_write`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "until the write is ended, the key can't be written again"]
+pub struct Write {
+    /// Index of the key.
+    pub key: u32,
+    /// Its number.
+    pub sequence: u32,
+    kind: WriteKind,
+}
+
+/// The highest write of a key that was acknowledged before a read was sent, and when it was
+/// asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    sequence: u32,
+    asked: Micros,
+}
+
+/// What a read returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// A value.
+    Value(&'a [u8]),
+    /// No such row.
+    Absent,
+}
+
+/// What a read is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As new as it must be.
+    Fresh,
+    /// Older than an acknowledged write, but of a write that failed or whose outcome is
+    /// unknown, and which may have taken effect late.
+    Late,
+    /// Older than an acknowledged write.
+    Stale {
+        /// How many writes older; for an absent row all of them.
+        behind: u32,
+        /// For how long at least the next write had been acknowledged when the read was
+        /// asked for. [`Duration::MAX`]: nobody had ever deleted the row that was absent.
+        age: Duration,
+        /// Older than the bound allows.
+        is_beyond: bool,
+    },
+    /// Nobody can have written this here.
+    Wrong(Wrong),
+}
+
+/// Why a value is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// Not a value of the load generator.
+    NotOurs,
+    /// Its checksum or length does not fit.
+    Damaged,
+    /// Of another run, which wrote the same database.
+    OtherRun,
+    /// Of another key.
+    OtherKey,
+    /// With a number that no write has had.
+    NeverWritten,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Highest number given to a write.
+    issued: AtomicU32,
+    /// Highest number acknowledged.
+    acknowledged: AtomicU32,
+    /// Highest number given to a delete.
+    deleted: AtomicU32,
+    is_busy: AtomicBool,
+}
+
+/// Writes without an acknowledgement, by key.
+type Unsettled = HashMap<u32, Vec<(u32, WriteKind)>>;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Checker {
+    run: u32,
+    initial: Initial,
+    bound: Duration,
+    slots: Box<[Slot]>,
+    unsettled: Mutex<Unsettled>,
+    history: History,
+}
+
+impl Checker {
+    /// A checker for keys `0..keys`, written by run `run`.
+    #[must_use]
+    pub fn new(keys: u32, run: u32, initial: Initial) -> Self {
+        let slots = (0..keys).map(|_| Slot::default()).collect();
+        let (unsettled, history) = (Mutex::default(), History::default());
+        Self { run, initial, bound: Duration::ZERO, slots, unsettled, history }
+    }
+
+    /// The same, with the age that a stale value may have; zero (the default): none.
+    #[must_use]
+    pub fn with_bound(self, bound: Duration) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn keys(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The value that is in the database before the first write.
+    #[must_use]
+    pub fn first_value(run: u32, key: u32, value_bytes: u32) -> Vec<u8> {
+        Stamp { run, key, sequence: 0 }.to_value(value_bytes)
+    }
+
+    /// Begins a write; `None` while another one of the key is under way.
+    ///
+    /// # Panics
+    /// If there is no such key.
+    pub fn begin_write(&self, key: u32, kind: WriteKind) -> Option<Write> {
+        let slot = &self.slots[key as usize];
+        if slot.is_busy.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let sequence = slot.issued.load(Ordering::Relaxed) + 1;
+        slot.issued.store(sequence, Ordering::Release);
+        if kind == WriteKind::Delete {
+            slot.deleted.store(sequence, Ordering::Release);
+        }
+        Some(Write { key, sequence, kind })
+    }
+
+    /// The value that a write carries.
+    #[must_use]
+    pub fn value(&self, write: &Write, value_bytes: u32) -> Vec<u8> {
+        let Write { key, sequence, .. } = *write;
+        Stamp { run: self.run, key, sequence }.to_value(value_bytes)
+    }
+
+    /// Ends a write. Without an acknowledgement it may take effect at any time, or never.
+    pub fn end_write(&self, write: Write, acknowledged: Option<Micros>) {
+        let slot = &self.slots[write.key as usize];
+        if let Some(at) = acknowledged {
+            // Before the floor rises: whoever sees the floor finds when it rose.
+            self.history.add(write.key, write.sequence, at);
+            slot.acknowledged.store(write.sequence, Ordering::Release);
+        } else {
+            self.unsettled().entry(write.key).or_default().push((write.sequence, write.kind));
+        }
+        slot.is_busy.store(false, Ordering::Release);
+    }
+
+    /// Call it right before a read is sent, with the time.
+    #[must_use]
+    pub fn before_read(&self, key: u32, asked: Micros) -> Floor {
+        Floor { sequence: self.slots[key as usize].acknowledged.load(Ordering::Acquire), asked }
+    }
+
+    /// Judges what a read has returned.
+    #[must_use]
+    pub fn after_read(&self, key: u32, floor: Floor, seen: Seen<'_>) -> Verdict {
+        match seen {
+            Seen::Value(bytes) => self.judge_value(key, floor, bytes),
+            Seen::Absent => self.judge_absence(key, floor),
+        }
+    }
+
+    fn judge_value(&self, key: u32, floor: Floor, bytes: &[u8]) -> Verdict {
+        let stamp = match Stamp::of(bytes) {
+            Ok(stamp) => stamp,
+            Err(BadValue::NotOurs) => return Verdict::Wrong(Wrong::NotOurs),
+            Err(BadValue::Damaged) => return Verdict::Wrong(Wrong::Damaged),
+        };
+        let sequence = stamp.sequence;
+        if stamp.run != self.run {
+            return Verdict::Wrong(Wrong::OtherRun);
+        }
+        if stamp.key != key {
+            return Verdict::Wrong(Wrong::OtherKey);
+        }
+        let issued = self.slots[key as usize].issued.load(Ordering::Acquire);
+        if sequence > issued || (sequence == 0 && self.initial == Initial::Empty) {
+            return Verdict::Wrong(Wrong::NeverWritten);
+        }
+        if sequence >= floor.sequence {
+            return Verdict::Fresh;
+        }
+        if self.is_unsettled(key, |number, kind| number == sequence && kind == WriteKind::Put) {
+            return Verdict::Late;
+        }
+        self.stale(key, floor, sequence, floor.sequence - sequence)
+    }
+
+    fn judge_absence(&self, key: u32, floor: Floor) -> Verdict {
+        let deleted = self.slots[key as usize].deleted.load(Ordering::Acquire);
+        let was_deleted = deleted > 0 && deleted >= floor.sequence;
+        if was_deleted || (floor.sequence == 0 && self.initial == Initial::Empty) {
+            return Verdict::Fresh;
+        }
+        if self.is_unsettled(key, |_, kind| kind == WriteKind::Delete) {
+            return Verdict::Late;
+        }
+        let behind = floor.sequence.max(1);
+        if deleted == 0 && self.initial == Initial::Filled {
+            return Verdict::Stale { behind, age: Duration::MAX, is_beyond: true };
+        }
+        self.stale(key, floor, deleted, behind)
+    }
+
+    /// The verdict on what write `sequence` has left, and a later one has replaced.
+    fn stale(&self, key: u32, floor: Floor, sequence: u32, behind: u32) -> Verdict {
+        let replaced = self.history.first_after(key, sequence);
+        let age = replaced.map_or(Duration::MAX, |at| floor.asked.since(at));
+        // A bound of zero allows nothing, however short the clock says it was.
+        Verdict::Stale { behind, age, is_beyond: age > self.bound || self.bound.is_zero() }
+    }
+
+    fn is_unsettled(&self, key: u32, is_meant: impl Fn(u32, WriteKind) -> bool) -> bool {
+        let unsettled = self.unsettled();
+        unsettled.get(&key).is_some_and(|writes| writes.iter().any(|w| is_meant(w.0, w.1)))
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

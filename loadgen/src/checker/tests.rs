@@ -1,0 +1,248 @@
+//! The checker against its definition.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const RUN: u32 = 77;
+/// When writes are acknowledged, and when reads are asked for, where it does not matter.
+const T1: Micros = Micros(1_000);
+const T2: Micros = Micros(3_000);
+/// Of the search through the history: some of its ages are within it.
+const BOUND: Duration = Duration::from_micros(10);
+
+/// Stale, with the age that follows from those times; without a bound all is beyond it.
+fn stale(behind: u32) -> Verdict {
+    Verdict::Stale { behind, age: Duration::from_millis(2), is_beyond: true }
+}
+
+fn lost(behind: u32) -> Verdict {
+    Verdict::Stale { behind, age: Duration::MAX, is_beyond: true }
+}
+
+fn filled() -> Checker {
+    Checker::new(4, RUN, Initial::Filled)
+}
+
+fn put(checker: &Checker, key: u32, is_acknowledged: bool) -> Vec<u8> {
+    let write = checker.begin_write(key, WriteKind::Put).unwrap();
+    let value = checker.value(&write, 50);
+    checker.end_write(write, is_acknowledged.then_some(T1));
+    value
+}
+
+fn read(checker: &Checker, key: u32, value: &[u8]) -> Verdict {
+    checker.after_read(key, checker.before_read(key, T2), Seen::Value(value))
+}
+
+#[test]
+fn an_old_value_is_stale_once_a_newer_one_is_acknowledged() {
+    let checker = filled();
+    let old = Checker::first_value(RUN, 2, 50);
+    assert_eq!(read(&checker, 2, &old), Verdict::Fresh);
+    let before = checker.before_read(2, T2);
+    let new = put(&checker, 2, true);
+    assert_eq!(read(&checker, 2, &new), Verdict::Fresh);
+    assert_eq!(read(&checker, 2, &old), stale(1));
+    let sent_before = checker.after_read(2, before, Seen::Value(&old));
+    assert_eq!(sent_before, Verdict::Fresh, "it was sent before the acknowledgement");
+}
+
+#[test]
+fn a_write_under_way_may_be_seen_and_need_not() {
+    let checker = filled();
+    let write = checker.begin_write(0, WriteKind::Put).unwrap();
+    let value = checker.value(&write, 50);
+    assert_eq!(checker.begin_write(0, WriteKind::Put), None, "one at a time");
+    assert_eq!(read(&checker, 0, &value), Verdict::Fresh);
+    assert_eq!(read(&checker, 0, &Checker::first_value(RUN, 0, 50)), Verdict::Fresh);
+    checker.end_write(write, Some(T1));
+    assert!(checker.begin_write(0, WriteKind::Put).is_some());
+}
+
+#[test]
+fn a_failed_write_may_take_effect_late() {
+    let checker = filled();
+    let lost = put(&checker, 1, false);
+    assert_eq!(read(&checker, 1, &lost), Verdict::Fresh);
+    assert_eq!(read(&checker, 1, &Checker::first_value(RUN, 1, 50)), Verdict::Fresh);
+    put(&checker, 1, true);
+    assert_eq!(read(&checker, 1, &lost), Verdict::Late);
+    let first = Checker::first_value(RUN, 1, 50);
+    assert_eq!(read(&checker, 1, &first), stale(2));
+}
+
+#[test]
+fn what_nobody_wrote_is_wrong() {
+    let checker = filled();
+    let wrong = |bytes: &[u8]| match read(&checker, 1, bytes) {
+        Verdict::Wrong(wrong) => wrong,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wrong(b"hello"), Wrong::NotOurs);
+    assert_eq!(wrong(&Checker::first_value(RUN, 2, 50)), Wrong::OtherKey);
+    assert_eq!(wrong(&Checker::first_value(RUN + 1, 1, 50)), Wrong::OtherRun);
+    let invented = Stamp { run: RUN, key: 1, sequence: 1 }.to_value(50);
+    assert_eq!(wrong(&invented), Wrong::NeverWritten);
+    let mut damaged = Checker::first_value(RUN, 1, 50);
+    damaged[40] ^= 1;
+    assert_eq!(wrong(&damaged), Wrong::Damaged);
+    let empty = Checker::new(2, RUN, Initial::Empty);
+    let never = read(&empty, 1, &Checker::first_value(RUN, 1, 50));
+    assert_eq!(never, Verdict::Wrong(Wrong::NeverWritten));
+}
+
+#[test]
+fn the_age_counts_from_the_next_acknowledged_write_to_the_question() {
+    let checker = filled().with_bound(Duration::from_millis(5));
+    let first = Checker::first_value(RUN, 3, 50);
+    let ends = |at: u64| {
+        let write = checker.begin_write(3, WriteKind::Put).unwrap();
+        checker.end_write(write, Some(Micros(at)));
+    };
+    let read_at = |asked: u64| {
+        let floor = checker.before_read(3, Micros(asked));
+        checker.after_read(3, floor, Seen::Value(&first))
+    };
+    ends(10_000);
+    ends(14_000);
+    let aged =
+        |ms, is_beyond| Verdict::Stale { behind: 2, age: Duration::from_millis(ms), is_beyond };
+    assert_eq!(read_at(15_000), aged(5, false), "within the bound");
+    assert_eq!(read_at(16_000), aged(6, true));
+    assert_eq!(read_at(9_000), aged(0, false), "clocks that were read in another order");
+}
+
+#[test]
+fn absence_needs_a_delete() {
+    let absent =
+        |checker: &Checker| checker.after_read(0, checker.before_read(0, T2), Seen::Absent);
+    assert_eq!(absent(&filled()), lost(1));
+    let checker = Checker::new(1, RUN, Initial::Empty);
+    assert_eq!(absent(&checker), Verdict::Fresh);
+    put(&checker, 0, true);
+    assert_eq!(absent(&checker), stale(1));
+    let delete = checker.begin_write(0, WriteKind::Delete).unwrap();
+    assert_eq!(absent(&checker), Verdict::Fresh, "under way");
+    checker.end_write(delete, None);
+    let value = put(&checker, 0, true);
+    assert_eq!(absent(&checker), Verdict::Late);
+    assert_eq!(read(&checker, 0, &value), Verdict::Fresh);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Begin(u32, bool),
+    End(u32, bool),
+    Send(u32),
+    /// The answer to one of the reads under way shows one of the writes, or nothing.
+    Answer(prop::sample::Index, Option<prop::sample::Index>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = 0u32..2;
+    let step = prop_oneof![
+        (key.clone(), any::<bool>()).prop_map(|(key, is_put)| Step::Begin(key, is_put)),
+        (key.clone(), any::<bool>()).prop_map(|(key, ok)| Step::End(key, ok)),
+        key.prop_map(Step::Send),
+        any::<(prop::sample::Index, Option<prop::sample::Index>)>()
+            .prop_map(|(read, seen)| Step::Answer(read, seen)),
+    ];
+    prop::collection::vec(step, 0..60)
+}
+
+/// A write as the brute-force model remembers it.
+struct Past {
+    key: u32,
+    sequence: u32,
+    is_put: bool,
+    /// When it was acknowledged; `None`: not (yet).
+    acknowledged_at: Option<usize>,
+    has_failed: bool,
+}
+
+/// Straight from the definition: looks through the whole history.
+fn expected(
+    history: &[Past],
+    initial: Initial,
+    key: u32,
+    sent_at: usize,
+    seen: Option<&Past>,
+) -> Verdict {
+    let of_key = || history.iter().filter(|past| past.key == key);
+    let floor = of_key()
+        .filter(|past| past.acknowledged_at.is_some_and(|at| at < sent_at))
+        .map(|past| past.sequence)
+        .max()
+        .unwrap_or(0);
+    let too_old = |sequence, behind| {
+        let replaced = of_key().filter(|past| past.sequence > sequence);
+        let at = replaced.filter_map(|past| past.acknowledged_at).min().unwrap_or(sent_at);
+        let age = Duration::from_micros(sent_at.saturating_sub(at) as u64);
+        Verdict::Stale { behind, age, is_beyond: age > BOUND }
+    };
+    match seen {
+        Some(past) if past.sequence >= floor => Verdict::Fresh,
+        Some(past) if past.has_failed => Verdict::Late,
+        Some(past) => too_old(past.sequence, floor - past.sequence),
+        None if floor == 0 && initial == Initial::Empty => Verdict::Fresh,
+        None if of_key().any(|past| !past.is_put && past.sequence >= floor) => Verdict::Fresh,
+        None if of_key().any(|past| !past.is_put && past.has_failed) => Verdict::Late,
+        None => match of_key().filter(|past| !past.is_put).map(|past| past.sequence).max() {
+            None if initial == Initial::Filled => lost(floor.max(1)),
+            deleted => too_old(deleted.unwrap_or(0), floor.max(1)),
+        },
+    }
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_search_through_the_history(steps in steps(), is_filled: bool) {
+        let initial = if is_filled { Initial::Filled } else { Initial::Empty };
+        let checker = Checker::new(2, RUN, initial).with_bound(BOUND);
+        let mut history: Vec<Past> = Vec::new();
+        if is_filled {
+            let first = |key| Past {
+                key, sequence: 0, is_put: true, acknowledged_at: Some(0), has_failed: false,
+            };
+            history.extend([first(0), first(1)]);
+        }
+        let mut open: [Option<Write>; 2] = [None, None];
+        let mut reads: Vec<(u32, usize, Floor)> = Vec::new();
+        for (now, step) in (1..).zip(steps) {
+            match step {
+                Step::Begin(key, is_put) => {
+                    let kind = if is_put { WriteKind::Put } else { WriteKind::Delete };
+                    let write = checker.begin_write(key, kind);
+                    prop_assert_eq!(write.is_none(), open[key as usize].is_some());
+                    if let Some(write) = write {
+                        let (sequence, acknowledged_at) = (write.sequence, None);
+                        history.push(Past { key, sequence, is_put, acknowledged_at, has_failed: false });
+                        open[key as usize] = Some(write);
+                    }
+                }
+                Step::End(key, is_acknowledged) => {
+                    let Some(write) = open[key as usize].take() else { continue };
+                    let past = history.iter_mut().find(|p| p.key == key && p.sequence == write.sequence);
+                    let past = past.unwrap();
+                    past.acknowledged_at = is_acknowledged.then_some(now);
+                    past.has_failed = !is_acknowledged;
+                    checker.end_write(write, is_acknowledged.then_some(Micros(now as u64)));
+                }
+                Step::Send(key) => reads.push((key, now, checker.before_read(key, Micros(now as u64)))),
+                Step::Answer(read, seen) => {
+                    if reads.is_empty() { continue }
+                    let (key, sent_at, floor) = reads.swap_remove(read.index(reads.len()));
+                    let puts: Vec<&Past> = history.iter().filter(|p| p.key == key && p.is_put).collect();
+                    let seen = seen.filter(|_| !puts.is_empty()).map(|seen| puts[seen.index(puts.len())]);
+                    let value = seen.map(|p| Stamp { run: RUN, key, sequence: p.sequence }.to_value(40));
+                    let shown = value.as_deref().map_or(Seen::Absent, Seen::Value);
+                    prop_assert_eq!(
+                        checker.after_read(key, floor, shown),
+                        expected(&history, initial, key, sent_at, seen)
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the master knows of one server beyond what it says.
+
+use std::net::SocketAddr;
+
+use standin_protocol::map::{MapEpoch, ServerState};
+use standin_protocol::time::Micros;
+
+use crate::machine::ProbeFailure;
+use crate::machine::origin::Origin;
+use crate::phase::Phase;
+use crate::rules::Rules;
+use crate::state::SavedServer;
+use crate::verify::Verify;
+
+/// Reporters of one server that wait for a verdict; the next ones hear it from the map.
+const WAITERS_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) verify: Verify,
+    /// Reporters that wait for a verdict.
+    pub(super) waiters: Vec<Waiter>,
+    /// The waiters are answered as soon as this epoch is published.
+    pub(super) verdict_at: Option<MapEpoch>,
+    /// The incarnation that said that it stops; it never returns. 0: none.
+    pub(super) left_boot_id: u64,
+    /// Offline or waiting by verdict, so that it counts towards the cap.
+    pub(super) by_verdict: bool,
+    /// Has renewed since the master started.
+    pub(super) is_heard: bool,
+    /// One of these renewals came from a server that has a map.
+    pub(super) has_map: bool,
+    /// This master, and not one before it, has decided its state.
+    pub(super) is_decided_here: bool,
+    /// Returning: when it began, and when to look again for who has not drained.
+    pub(super) returning_at: Micros,
+    pub(super) drain_check_at: Micros,
+    /// Returning: until when the incarnation before it may hold a lease, where that counts;
+    /// otherwise zero.
+    pub(super) predecessor_over_at: Micros,
+    /// The incarnation that was known when the probe under way began.
+    pub(super) probed_boot_id: u64,
+    /// How the last probe has failed, if it has.
+    pub(super) last_failure: Option<ProbeFailure>,
+    /// Its way to the database.
+    pub(super) origin: Origin,
+    /// Others of its group that contact it too, for the probe under way.
+    pub(super) asked: Option<Asked>,
+    /// Where its last relayed datagram came from, and when.
+    pub(super) relay: Option<(SocketAddr, Micros)>,
+}
+
+/// A probe that others of the group make too.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) probe_id: u64,
+    /// Who has not said yet what came of it.
+    pub(super) waits_for: Vec<u16>,
+    /// How the master's own probe has failed, and how long the others are then waited for.
+    pub(super) failed: Option<(ProbeFailure, Micros)>,
+}
+
+/// Somebody who waits for a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiter {
+    /// Where the answer goes to.
+    pub(super) to: SocketAddr,
+    /// Whom it is for.
+    pub(super) recipient: u16,
+    pub(super) nonce: u64,
+}
+
+impl Server {
+    /// A server as the last master knew it; what that one has granted may still be held.
+    pub(super) fn new(now: Micros, known: &SavedServer, rules: &Rules) -> Self {
+        let status = known.status;
+        let has_left = status.state == ServerState::Offline && !known.by_verdict;
+        let lease_over_at = rules.lease_over_at(now);
+        Self {
+            verify: Verify::new(now, phase_of(now, status.state, rules), lease_over_at),
+            waiters: Vec::new(),
+            verdict_at: None,
+            left_boot_id: if has_left { status.boot_id } else { 0 },
+            by_verdict: known.by_verdict,
+            is_heard: false,
+            has_map: false,
+            is_decided_here: false,
+            returning_at: now,
+            drain_check_at: now,
+            predecessor_over_at: Micros(0),
+            probed_boot_id: 0,
+            last_failure: None,
+            origin: Origin::default(),
+            asked: None,
+            relay: None,
+        }
+    }
+
+    /// Remembers who is to hear the verdict.
+    pub(super) fn wait(&mut self, waiter: Waiter) {
+        let is_same = |w: &&mut Waiter| w.to == waiter.to && w.recipient == waiter.recipient;
+        if let Some(same) = self.waiters.iter_mut().find(is_same) {
+            *same = waiter;
+        } else if self.waiters.len() < WAITERS_MAX {
+            self.waiters.push(waiter);
+        }
+    }
+
+    /// The address of who passes its datagrams on, if that has happened within a lease.
+    pub(super) fn relay_at(&self, now: Micros, rules: &Rules) -> Option<SocketAddr> {
+        self.relay.and_then(|(address, at)| (now < at + rules.lease).then_some(address))
+    }
+
+    /// What others are asked about the probe under way.
+    pub(super) fn asked(&mut self) -> Option<&mut Asked> {
+        let probe_id = self.verify.probe_under_way()?.probe_id;
+        self.asked.as_mut().filter(|asked| asked.probe_id == probe_id)
+    }
+
+    /// Until when others are waited for, once the master's own probe has failed.
+    pub(super) fn asked_until(&self) -> Micros {
+        let under_way = self.verify.probe_under_way().map(|probe| probe.probe_id);
+        let asked = self.asked.as_ref().filter(|asked| under_way == Some(asked.probe_id));
+        asked.and_then(|asked| asked.failed).map_or(Micros::NEVER, |(_, until)| until)
+    }
+
+    /// When its return is to be looked at.
+    pub(super) fn next_drain_check(&self) -> Micros {
+        let Phase::Returning { attempt: 0, .. } = self.verify.phase() else {
+            return Micros::NEVER;
+        };
+        match self.predecessor_over_at {
+            Micros(0) => self.drain_check_at,
+            over_at => self.drain_check_at.min(over_at),
+        }
+    }
+}
+
+/// The phase of a server that the world holds for `state`.
+pub(super) fn phase_of(now: Micros, state: ServerState, rules: &Rules) -> Phase {
+    match state {
+        ServerState::Online => Phase::Online { verify_at: None },
+        ServerState::Offline => Phase::Offline { next_probe: now },
+        ServerState::Returning => Phase::Returning { attempt: 0, verify_at: None },
+        // It may have finished while there was no master: only its lease is waited for.
+        ServerState::Leaving => Phase::Leaving { until: now },
+        ServerState::Waiting => Phase::Waiting { until: rules.lease_over_at(now), next_probe: now },
+    }
+}

@@ -1,0 +1,124 @@
+//! Who accuses whom: a reporter that accuses most of a group within a lease probably can't
+//! reach anybody itself.
+//!
+//! There is no quorum: contacting decides (claim 19), and one reporter is as good as many to
+//! cause it. So what a bad reporter could do is to have servers probed that are well: at most
+//! one probe of each server in every cool-down, whoever reports. For one that is *discounted* the
+//! cool-down is longer, half a lease: it is answered at once from what is held, and the server
+//! is contacted when that time is over. No report is dropped: a whole group can die, and then its
+//! clients accuse all of it, rightly.
+//!
+//! Memory is bounded: a few thousand reporters, and of each a few accused servers; who accuses
+//! more is discounted for it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use standin_protocol::map::Topology;
+use standin_protocol::time::Micros;
+
+use crate::event::Reporter;
+
+/// Reporters remembered in each of two halves; the older half is forgotten as a whole.
+const REPORTERS_MAX: usize = 2_048;
+/// Accused servers remembered of a reporter.
+const ACCUSED_MAX: usize = 64;
+
+/// All who have reported lately.
+#[derive(Debug, Default)]
+pub(crate) struct Reporters {
+    newer: BTreeMap<Reporter, Accused>,
+    older: BTreeMap<Reporter, Accused>,
+}
+
+#[derive(Debug, Default)]
+struct Accused {
+    since: Micros,
+    servers: Vec<u16>,
+}
+
+impl Reporters {
+    /// Takes a report in. Returns whether it is discounted: its author has accused more than
+    /// one and more than half of that group within `lease`.
+    pub(crate) fn accuse(
+        &mut self,
+        now: Micros,
+        by: Reporter,
+        subject: u16,
+        topology: &Topology,
+        lease: Duration,
+    ) -> bool {
+        if !self.newer.contains_key(&by) {
+            if self.newer.len() >= REPORTERS_MAX {
+                self.older = std::mem::take(&mut self.newer);
+            }
+            let known = self.older.remove(&by);
+            self.newer.insert(by, known.unwrap_or(Accused { since: now, servers: Vec::new() }));
+        }
+        let Some(accused) = self.newer.get_mut(&by) else { return false };
+        if accused.since + lease <= now {
+            *accused = Accused { since: now, servers: Vec::new() };
+        }
+        if !accused.servers.contains(&subject) {
+            if accused.servers.len() >= ACCUSED_MAX {
+                return true;
+            }
+            accused.servers.push(subject);
+        }
+        let group = topology.servers[usize::from(subject)].group;
+        let is_of_group = |id: &&u16| topology.servers[usize::from(**id)].group == group;
+        let count = accused.servers.iter().filter(is_of_group).count();
+        let size = topology.servers.iter().filter(|server| server.group == group).count();
+        count > 1 && count * 2 > size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::map::ServerInfo;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(2);
+
+    fn topology() -> Topology {
+        let servers = (0..6u16).map(|id| ServerInfo {
+            name: format!("s{id}"),
+            group: id / 4,
+            weight: 1,
+            shards: 1,
+            address: ([127, 0, 0, 1], 100 + id).into(),
+        });
+        let master = ([127, 0, 0, 1], 9).into();
+        Topology::new("test".to_owned(), master, servers.collect(), 16).expect("sound")
+    }
+
+    #[test]
+    fn more_than_half_of_a_group_within_a_lease() {
+        let topology = topology();
+        let mut reporters = Reporters::default();
+        let mut accuse = |ms: u64, by: u64, subject: u16| {
+            let now = Micros(1_000_000 + ms * 1_000);
+            reporters.accuse(now, Reporter::Client(by), subject, &topology, LEASE)
+        };
+        // Groups of four and of two.
+        assert!(!accuse(0, 1, 0) && !accuse(1, 1, 0), "again and again the same");
+        assert!(!accuse(2, 1, 4) && !accuse(3, 1, 1));
+        assert!(accuse(4, 1, 2), "three of four");
+        assert!(accuse(5, 1, 0));
+        assert!(!accuse(6, 1, 4), "the other group's is half of it");
+        assert!(accuse(7, 1, 5));
+        assert!(!accuse(8, 2, 2), "another reporter");
+        assert!(!accuse(2_000, 1, 2), "a lease later");
+    }
+
+    #[test]
+    fn reporters_are_remembered_within_bounds() {
+        let topology = topology();
+        let mut reporters = Reporters::default();
+        for by in 0..3 * REPORTERS_MAX as u64 {
+            reporters.accuse(Micros(by), Reporter::Client(by), 0, &topology, LEASE);
+        }
+        assert!(reporters.newer.len() + reporters.older.len() <= 2 * REPORTERS_MAX);
+    }
+}

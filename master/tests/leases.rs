@@ -1,0 +1,192 @@
+//! Leases, and what waits for them, as scripts over a cluster in virtual time.
+
+mod world;
+
+use standin_config::Mode;
+use standin_protocol::control::Kind;
+use standin_protocol::map::{NO_SERVER, ServerState};
+use world::{Health, World};
+
+#[test]
+fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline everywhere", World::is_converged);
+    world.set(1, Health::Deaf);
+    world.start(0);
+    world.run_ms(2_000);
+    assert_eq!(world.state(0), ServerState::Returning, "1 may still act as the owner");
+    world.run_until("returned", |w| w.state(0) == ServerState::Online);
+    assert!(world.has("drain_overdue", 0) && world.has("probe_ok", 1));
+    assert!(world.has("waiting", 1), "it answers, but is of no use: {:?}", world.events);
+    world.set(1, Health::Up);
+    world.run_until("both are back", World::is_converged);
+}
+
+#[test]
+fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_it() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline everywhere", World::is_converged);
+    world.set(1, Health::Dead);
+    world.start(0);
+    world.run_until("the other returns", World::is_converged);
+}
+
+#[test]
+fn two_that_return_at_once_do_not_wait_for_each_other_for_ever() {
+    for second in [Health::Up, Health::Dead, Health::Paused, Health::Deaf, Health::Gray] {
+        let mut world = World::settled(&[3]);
+        for id in 0..2 {
+            world.set(id, Health::Dead);
+            world.report_by_client(id);
+        }
+        world.run_until("both offline", World::is_converged);
+        for id in 0..2 {
+            world.start(id);
+        }
+        world.run_until("returning", |w| w.has("returning", 1));
+        world.set(1, second);
+        world.run_until("the first is online", |w| w.state(0) == ServerState::Online);
+        world.report_by_client(1);
+        if second != Health::Deaf {
+            world.run_until("converged", World::is_converged);
+        }
+    }
+}
+
+#[test]
+fn a_paused_server_is_waited_for_until_its_lease_is_over() {
+    let mut world = World::settled(&[2, 2]);
+    world.run_until("a lease", |w| !w.servers[0].grants.is_empty());
+    let granted = world.now;
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+    let verdict = world.verdicts.last().expect("the reporter hears of it");
+    assert_eq!((verdict.subject, verdict.arg), (0, ServerState::Waiting as u32));
+    world.run_until("announced", |w| w.has("acked", 1) && w.has("acked", 3));
+    let told: Vec<u16> = world.announced_to.iter().map(|(to, _)| *to).collect();
+    assert_eq!(told, [1, 2, 3], "claim 19: the servers other than that one");
+    let map = world.machine.map().expect("a map").clone();
+    let nobodys = (0..16).filter(|p| map.ownership(*p).owner == NO_SERVER);
+    assert!(nobodys.clone().all(|p| map.ownership(p).home == 0) && nobodys.count() > 0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    let kinds: Vec<_> = world.kinds(0).into_iter().filter(|k| !k.starts_with("prob")).collect();
+    assert_eq!(kinds, ["reported", "waiting", "announced", "lease_over", "offline", "announced"]);
+    let waited = world.time_of("offline", 0).since(granted);
+    assert!((2_100..2_300).contains(&waited.as_millis()), "L(1+ρ) after the grant: {waited:?}");
+    let counters = world.machine.counters();
+    let counted = (counters.waitings, counters.leases_over, counters.verdicts_offline);
+    assert_eq!(counted, (1, 1, 1));
+}
+
+#[test]
+fn a_paused_server_that_goes_on_while_it_is_waited_for_returns_and_nobody_else_owned_anything() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+    world.set(0, Health::Up);
+    world.run_until("back", World::is_converged);
+    assert!(!world.has("offline", 0) && world.has("returning", 0), "{:?}", world.events);
+}
+
+#[test]
+fn a_refused_connection_ends_the_wait_but_not_in_strict() {
+    for (mode, is_waited_for) in [(Mode::Available, false), (Mode::Strict, true)] {
+        let mut world = World::settled_in(mode, &[2, 2]);
+        world.set(0, Health::Paused);
+        world.report_by_client(0);
+        world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+        let waiting_at = world.now;
+        world.set(0, Health::Dead);
+        world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+        let waited = world.now.since(waiting_at).as_millis();
+        assert_eq!(waited > 1_000, is_waited_for, "{mode:?}: {waited} ms");
+        assert_eq!(world.has("lease_over", 0), is_waited_for);
+    }
+}
+
+#[test]
+fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_last_life_is_over() {
+    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    world.start(0);
+    world.run_until("returning", |w| w.state(0) == ServerState::Returning);
+    let at = world.now;
+    world.run_until("online", World::is_converged);
+    let took = world.now.since(at).as_millis();
+    assert!((1_000..2_300).contains(&took), "{took} ms");
+}
+
+#[test]
+fn the_cap_counts_those_that_are_waited_for() {
+    let mut world = World::settled(&[2, 2]);
+    for id in 0..3 {
+        world.set(id, Health::Paused);
+        world.report_by_client(id);
+    }
+    world.run_ms(700);
+    let waiting = world.ids().filter(|id| world.state(*id) == ServerState::Waiting).count();
+    assert_eq!(waiting, 2);
+    assert!(world.has("frozen", 2), "{:?}", world.events);
+}
+
+#[test]
+fn a_master_that_restarts_while_a_server_is_waited_for_waits_on() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+    world.run_ms(1_000);
+    let saved = world.saved.clone();
+    let restarted = world.now;
+    world.restart_master(saved.as_ref());
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    let waited = world.now.since(restarted).as_millis();
+    assert!((2_200..2_300).contains(&waited), "it can't know when the last grant was: {waited}");
+}
+
+#[test]
+fn a_master_that_restarts_in_the_middle_of_a_return_or_a_departure_ends_it() {
+    for state in [ServerState::Returning, ServerState::Leaving] {
+        let mut world = World::settled(&[2, 2]);
+        match state {
+            ServerState::Returning => world.start(0),
+            _ => world.leave(0),
+        }
+        world.run_until("in between", |w| {
+            w.saved.as_ref().is_some_and(|saved| saved.servers[0].status.state == state)
+        });
+        let saved = world.saved.clone();
+        world.restart_master(saved.as_ref());
+        match state {
+            ServerState::Returning => world.run_until("online", World::is_converged),
+            _ => world.run_until("gone", |w| w.state(0) == ServerState::Offline),
+        }
+    }
+}
+
+#[test]
+fn a_master_that_learns_grants_nothing() {
+    let mut world = World::cold(&[2, 2]);
+    world.set(3, Health::Dead);
+    world.run_ms(1_900);
+    assert!(world.machine.map().is_none());
+    for model in &world.servers[..3] {
+        assert!(!model.grants.is_empty() && model.grants.iter().all(|grant| grant.arg == 0));
+    }
+}
+
+#[test]
+fn what_is_for_somebody_else_is_dropped() {
+    let mut world = World::settled(&[2, 2]);
+    let mut datagram = world.server_says(0, Kind::Leaving);
+    datagram.recipient = 1;
+    world.reach_master(0, datagram);
+    world.run_ms(10);
+    assert_eq!(world.state(0), ServerState::Online);
+    assert_eq!(world.machine.counters().datagrams_dropped, 1);
+}

@@ -1,0 +1,82 @@
+//! Servers that have lost their way to the database (scenario 13).
+
+mod world;
+
+use standin_protocol::map::ServerState;
+use world::{Health, World};
+
+#[test]
+fn one_that_alone_can_not_reach_the_database_is_taken_out_without_waiting_for_its_lease() {
+    let mut world = World::settled(&[2, 2]);
+    world.model(0).origin_down = true;
+    world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+    let took = world.now.since(world.time_of("origin_down", 0)).as_millis();
+    assert!(took < 10, "{took} ms");
+    assert!(world.now.0 > 1_003_000_000, "it has lasted for a lease: {}", world.now.0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    let took = world.now.since(world.time_of("waiting", 0)).as_millis();
+    assert!(took < 300, "it has acknowledged that it owns nothing: {took} ms");
+    assert!(!world.has("lease_over", 0));
+    assert!(world.events.iter().any(|(_, e)| e.describe(&world.topology).contains("database")));
+    world.run_ms(5_000);
+    assert_eq!(world.state(0), ServerState::Offline, "though it answers");
+    world.model(0).origin_down = false;
+    world.run_until("back", World::is_converged);
+}
+
+#[test]
+fn a_database_that_is_down_for_all_takes_nobody_out() {
+    let mut world = World::settled(&[2, 2]);
+    for id in world.ids() {
+        world.model(id).origin_down = true;
+        world.run_ms(130);
+    }
+    for _ in 0..50 {
+        world.report_by_client(0);
+        world.run_ms(200);
+    }
+    assert!(world.ids().all(|id| !world.has("waiting", id) && !world.has("offline", id)));
+    for id in world.ids() {
+        world.model(id).origin_down = false;
+        world.run_ms(130);
+    }
+    world.run_ms(1_000);
+    assert!(world.is_converged());
+}
+
+#[test]
+fn a_short_trouble_takes_nobody_out() {
+    let mut world = World::settled(&[2, 2]);
+    for _ in 0..5 {
+        world.model(0).origin_down = true;
+        world.report_by_client(0);
+        world.run_ms(1_900);
+        world.model(0).origin_down = false;
+        world.run_ms(600);
+    }
+    assert!(!world.has("waiting", 0), "{:?}", world.events);
+}
+
+#[test]
+fn one_that_says_nothing_more_is_waited_for() {
+    let mut world = World::settled(&[2, 2]);
+    world.model(0).origin_down = true;
+    world.run_until("marked", |w| w.has("waiting", 0));
+    world.set(0, Health::Paused);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    assert!(world.has("lease_over", 0));
+}
+
+#[test]
+fn the_last_of_a_group_is_kept() {
+    let mut world = World::settled(&[2]);
+    world.set(1, Health::Dead);
+    world.report_by_client(1);
+    world.run_until("offline", World::is_converged);
+    world.model(0).origin_down = true;
+    for _ in 0..20 {
+        world.report_by_client(0);
+        world.run_ms(300);
+    }
+    assert_eq!(world.state(0), ServerState::Online);
+}

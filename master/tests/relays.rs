@@ -1,0 +1,124 @@
+//! One bad link takes nobody offline: others of the group pass datagrams on, and contact whom
+//! the master can't.
+
+mod world;
+
+use std::net::SocketAddr;
+
+use standin_master::Input;
+use standin_protocol::control::{Datagram, Kind};
+use standin_protocol::map::ServerState;
+use world::{Health, World};
+
+fn address(world: &World, id: u16) -> SocketAddr {
+    world.topology.servers[usize::from(id)].address
+}
+
+/// A server that only its peers can reach, for so long.
+fn cut(group: &[u16], ms: u64) -> World {
+    let mut world = World::settled(group);
+    world.model(0).is_cut = true;
+    world.run_ms(ms);
+    world
+}
+
+#[test]
+fn a_server_that_only_its_peers_reach_keeps_its_lease_and_its_state() {
+    let mut world = World::settled(&[3]);
+    world.model(0).is_cut = true;
+    for _ in 0..40 {
+        world.report_by_client(0);
+        world.run_ms(250);
+    }
+    assert!(!world.has("waiting", 0) && !world.has("offline", 0), "{:?}", world.events);
+    assert!(world.has("probe_told", 0) && world.has("probe_ok", 0));
+    let grants = &world.servers[0].grants;
+    assert!(grants.len() >= 19 && grants.iter().all(|grant| grant.arg > 0));
+    assert!(world.verdicts.iter().all(|verdict| verdict.arg == ServerState::Online as u32));
+}
+
+#[test]
+fn announcements_reach_it_by_the_way_that_its_own_datagrams_take() {
+    let mut world = cut(&[3], 600);
+    world.set(2, Health::Dead);
+    world.report_by_client(2);
+    world.run_until("acknowledged by all who are there", World::is_converged);
+    assert!(world.now.since(world.time_of("announced", 2)).as_millis() < 60);
+}
+
+#[test]
+fn a_server_that_went_offline_comes_back_by_its_peers() {
+    let mut world = World::settled(&[3]);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline everywhere", World::is_converged);
+    world.model(0).is_cut = true;
+    world.start(0);
+    world.run_until("back as a new incarnation", World::is_converged);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
+    world.set(0, Health::Up);
+    world.run_until("back by its peers", World::is_converged);
+}
+
+#[test]
+fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_delays_little() {
+    let mut world = World::settled(&[3]);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("waiting", |w| w.has("waiting", 0));
+    assert_eq!(world.kinds(0).iter().filter(|kind| **kind == "probe_asked").count(), 1);
+    let took = world.now.since(world.time_of("reported", 0)).as_millis();
+    assert!((200..260).contains(&took), "{took} ms");
+    // Peers that don't even say so.
+    let mut world = World::settled(&[3]);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_ms(99);
+    world.loss_percent = 100;
+    world.run_until("waiting", |w| w.has("waiting", 0));
+    let took = world.now.since(world.time_of("reported", 0)).as_millis();
+    assert!((245..270).contains(&took), "{took} ms");
+}
+
+#[test]
+fn what_refuses_a_peer_is_known_to_be_dead() {
+    let mut world = cut(&[3], 600);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline", |w| w.has("offline", 0));
+    assert!(!world.has("waiting", 0), "{:?}", world.events);
+}
+
+#[test]
+fn a_result_that_nobody_asked_for_counts_for_nothing() {
+    let mut world = World::settled(&[3]);
+    world.set(0, Health::Paused);
+    world.report_by_client(0);
+    world.run_until("asked", |w| w.has("probe_asked", 0));
+    let asked = world.events.len();
+    let mut forged = world.server_says(1, Kind::ProbeResult);
+    (forged.subject, forged.arg, forged.nonce) = (0, 1, 12_345);
+    forged.statuses = vec![world.machine.registry().published()[0]];
+    world.reach_master(1, forged);
+    world.run_ms(5);
+    assert_eq!(world.events.len(), asked, "{:?}", world.events);
+    world.run_until("waiting", |w| w.has("waiting", 0));
+}
+
+#[test]
+fn answers_go_to_members_of_the_group_or_home_and_nowhere_else() {
+    let mut world = World::settled(&[2, 2]);
+    let elsewhere: SocketAddr = ([10, 9, 8, 7], 6_543).into();
+    let ways = [(address(&world, 0), 0), (address(&world, 1), 1), (address(&world, 2), 0)];
+    for (from, expected) in ways.into_iter().chain([(elsewhere, 0)]) {
+        let datagram = world.server_says(0, Kind::Renew);
+        let nonce = datagram.sequence;
+        let datagram = Datagram { nonce, ..datagram };
+        let sent = world.hear(Input::Datagram { from, datagram });
+        let grant = sent.iter().find(|(_, d)| d.kind == Kind::Grant).expect("a grant");
+        assert_eq!(grant.0, address(&world, expected), "from {from}");
+        assert_eq!((grant.1.recipient, grant.1.nonce), (0, nonce));
+    }
+}

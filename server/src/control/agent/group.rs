@@ -1,0 +1,222 @@
+//! What the agent knows of the other members of its group: what they say of the master, and
+//! whether one is dead.
+//!
+//! A server may go on without a lease (as an *orphan*) while nobody of its group can have
+//! become the owner in its place, because nobody hears the master. That another does not
+//! hear it is as good as its word is fresh: so gossip repeats the name of the last gossip
+//! that its sender has heard from its receiver, and the word counts from when the receiver
+//! sent that one, like a lease from its renewal. A datagram that was long on its way, or that
+//! waited in the socket of a stopped process, extends nothing.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use standin_protocol::control::{Datagram, gossip_flags};
+use standin_protocol::lease::held_until;
+use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
+use standin_protocol::time::Micros;
+
+use super::AgentConfig;
+use crate::node::PeerProbe;
+
+/// Gossip whose echo may still come.
+const GOSSIP: usize = 16;
+
+/// A member's last word of the master: that it has lost it.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    /// When this server sent the gossip that it answers.
+    asked: Micros,
+    /// The member's map.
+    epoch: MapEpoch,
+}
+
+/// Another member of the group.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its id.
+    pub(super) server: u16,
+    /// Sequence numbers of the gossip sent to it, the newest last.
+    sent: VecDeque<(u64, Micros)>,
+    /// Incarnation and sequence number of the newest gossip heard from it.
+    heard: Option<(u64, u64)>,
+    /// When its living incarnation was last heard.
+    heard_at: Option<Micros>,
+    /// Whether it said then that it hears the master.
+    hears_master: bool,
+    lost: Option<Lost>,
+    /// Its port refuses connections: when that was asked.
+    refused: Option<Micros>,
+    /// The incarnation that answers there, whatever the map says.
+    answers: Option<u64>,
+    /// Not probed again before.
+    probe_at: Micros,
+}
+
+/// Name of a gossip: the same sequence number of another incarnation is another one.
+fn name(boot_id: u64, sequence: u64) -> u64 {
+    boot_id.wrapping_add(sequence)
+}
+
+impl Member {
+    fn new(server: u16) -> Self {
+        Self {
+            server,
+            sent: VecDeque::new(),
+            heard: None,
+            heard_at: None,
+            hears_master: false,
+            lost: None,
+            refused: None,
+            answers: None,
+            probe_at: Micros(0),
+        }
+    }
+
+    /// What the gossip that goes out to it under this number repeats.
+    pub(super) fn gossiped(&mut self, sequence: u64, now: Micros) -> u64 {
+        if self.sent.len() == GOSSIP {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((sequence, now));
+        self.heard.map_or(0, |(boot_id, sequence)| name(boot_id, sequence))
+    }
+
+    /// Whether gossip of this incarnation is that of the living server. Another one than the
+    /// master knows may be long dead, unless a probe has met it.
+    fn is_alive(&self, boot_id: u64, map: Option<&ClusterMap>) -> bool {
+        let known = map.map_or(0, |map| map.statuses()[usize::from(self.server)].boot_id);
+        known == 0 || known == boot_id || self.answers == Some(boot_id)
+    }
+
+    /// Gossip has come, and its map, if newer, is `map` now. Says whether the member hears the
+    /// master again.
+    pub(super) fn gossip(
+        &mut self,
+        now: Micros,
+        gossip: &Datagram,
+        own_boot_id: u64,
+        map: Option<&ClusterMap>,
+    ) -> bool {
+        let (boot_id, sequence) = (gossip.boot_id, gossip.sequence);
+        if self.heard.is_some_and(|(boot, newest)| boot == boot_id && newest > sequence) {
+            return false;
+        }
+        self.heard = Some((boot_id, sequence));
+        self.refused = None;
+        if !self.is_alive(boot_id, map) {
+            return false;
+        }
+        self.heard_at = Some(now);
+        let did_hear = self.hears_master;
+        self.hears_master = gossip.arg & gossip_flags::MASTER_LOST == 0;
+        let is_echo = |(sent, _): &&(u64, Micros)| name(own_boot_id, *sent) == gossip.nonce;
+        self.lost = match self.sent.iter().find(is_echo) {
+            _ if self.hears_master => None,
+            Some((_, asked)) => Some(Lost { asked: *asked, epoch: gossip.epoch }),
+            None => self.lost,
+        };
+        self.hears_master && !did_hear
+    }
+
+    /// A probe of it, asked for at this time, has ended.
+    pub(super) fn probed(&mut self, asked: Micros, outcome: PeerProbe) {
+        self.refused = (outcome == PeerProbe::Refused).then_some(asked);
+        self.answers = match outcome {
+            PeerProbe::Answered { boot_id, .. } => Some(boot_id),
+            PeerProbe::Silent | PeerProbe::Refused => None,
+        };
+    }
+
+    /// Until when it has certainly not become an owner under a newer map.
+    fn bound(&self, epoch: MapEpoch, lease: Duration) -> Option<Micros> {
+        let lost = self.lost.filter(|lost| lost.epoch == epoch).map(|lost| lost.asked);
+        lost.max(self.refused).map(|asked| held_until(asked, lease))
+    }
+
+    fn is_silent(&self, now: Micros, silence: Duration) -> bool {
+        self.heard_at.is_none_or(|heard| now >= heard + silence)
+    }
+}
+
+/// The group but for this server.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) members: Vec<Member>,
+    /// Silence after which a member is not counted upon.
+    silence: Duration,
+    lease: Duration,
+    probe_interval: Duration,
+    /// Where the next detour begins.
+    rotation: usize,
+}
+
+impl Group {
+    pub(super) fn new(topology: &Topology, config: &AgentConfig) -> Self {
+        Self {
+            members: topology.group_peers(config.server).map(Member::new).collect(),
+            silence: config.renew_interval * 5 / 2,
+            lease: config.lease,
+            probe_interval: config.renew_interval,
+            rotation: 0,
+        }
+    }
+
+    pub(super) fn member(&mut self, server: u16) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.server == server)
+    }
+
+    /// What was found out under the last map says nothing about the next.
+    pub(super) fn map_changed(&mut self) {
+        for member in &mut self.members {
+            (member.lost, member.refused, member.answers) = (None, None, None);
+            member.probe_at = Micros(0);
+        }
+    }
+
+    /// The members that have said that they do not hear the master.
+    pub(super) fn without_master(&self) -> Vec<u16> {
+        let without = |m: &&Member| m.heard_at.is_some() && !m.hears_master;
+        self.members.iter().filter(without).map(|member| member.server).collect()
+    }
+
+    /// Until when nobody of the group hears the master, for all that is known.
+    pub(super) fn alone_until(&self, epoch: MapEpoch) -> Micros {
+        let bounds = self.members.iter().map(|member| member.bound(epoch, self.lease));
+        bounds.fold(Micros::NEVER, |all, bound| all.min(bound.unwrap_or_default()))
+    }
+
+    /// Up to `count` members that may reach the master, other ones each time.
+    pub(super) fn detours(&mut self, now: Micros, count: usize) -> Vec<u16> {
+        let hears = |m: &&Member| m.hears_master && !m.is_silent(now, self.silence);
+        let mut servers: Vec<u16> = self.members.iter().filter(hears).map(|m| m.server).collect();
+        if servers.is_empty() {
+            servers = self.members.iter().map(|m| m.server).collect();
+        }
+        if servers.is_empty() {
+            return servers;
+        }
+        let (from, count) = (self.rotation % servers.len(), count.min(servers.len()));
+        self.rotation = self.rotation.wrapping_add(count);
+        servers.rotate_left(from);
+        servers.truncate(count);
+        servers
+    }
+
+    /// The members that are to be probed now: nothing is heard from them.
+    pub(super) fn due_probes(&mut self, now: Micros) -> Vec<u16> {
+        let (silence, interval) = (self.silence, self.probe_interval);
+        let due = |m: &&mut Member| m.is_silent(now, silence) && now >= m.probe_at;
+        let due = self.members.iter_mut().filter(due).map(|member| {
+            member.probe_at = now + interval;
+            member.server
+        });
+        due.collect()
+    }
+
+    /// When [`Self::due_probes`] has somebody.
+    pub(super) fn probe_deadline(&self) -> Micros {
+        let due = |m: &Member| m.heard_at.map_or(m.probe_at, |h| m.probe_at.max(h + self.silence));
+        self.members.iter().map(due).min().unwrap_or(Micros::NEVER)
+    }
+}

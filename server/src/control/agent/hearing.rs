@@ -1,0 +1,156 @@
+//! Datagrams that come: from the master, from members of the group, and for others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+use super::{Agent, Output};
+
+impl Agent {
+    pub(super) fn heard(&mut self, now: Micros, datagram: Datagram) {
+        if datagram.recipient != self.config.server {
+            return self.pass_on(datagram);
+        }
+        let is_member = self.group.member(datagram.sender).is_some();
+        let is_expected = match datagram.kind {
+            Kind::Gossip => is_member,
+            _ => datagram.sender == SENDER_MASTER && !self.is_outdated(&datagram),
+        };
+        if !is_expected || !self.senders.accept(&datagram) {
+            self.counters.datagrams_dropped += 1;
+            return;
+        }
+        match datagram.kind {
+            Kind::Gossip => self.heard_gossip(now, datagram),
+            _ => self.heard_master(now, datagram),
+        }
+    }
+
+    /// What is for the master or from it passes through to members of the group, as it is.
+    /// It only ever goes to its recipient, so no further than this.
+    fn pass_on(&mut self, datagram: Datagram) {
+        let (sender, to) = (datagram.sender, datagram.recipient);
+        let for_whom = if sender == SENDER_MASTER { to } else { sender };
+        let with_master = (sender == SENDER_MASTER) != (to == SENDER_MASTER);
+        if with_master && self.group.member(for_whom).is_some() {
+            self.counters.datagrams_relayed += 1;
+            self.outputs.push_back(Output::Send { to, datagram });
+        } else {
+            self.counters.datagrams_dropped += 1;
+        }
+    }
+
+    /// Whether it comes from a master that has a successor (scenario 11): a lease of its is
+    /// none, the other does not wait for it. One that has only just started has no epoch yet.
+    fn is_outdated(&self, datagram: &Datagram) -> bool {
+        let epoch = datagram.epoch;
+        let is_older = epoch != MapEpoch::default() && epoch.term < self.epoch().term;
+        is_older && !mutant::is(Mutant::NoEpochCheck)
+    }
+
+    fn heard_master(&mut self, now: Micros, datagram: Datagram) {
+        if datagram.epoch != MapEpoch::default() {
+            // One that still learns grants nothing, but moves no owner either: it is as good
+            // as none, and the group goes on without it.
+            self.heard_at = now;
+        }
+        let Datagram { kind, subject, epoch, nonce, statuses, arg, .. } = datagram;
+        match kind {
+            Kind::Announce | Kind::Verdict => {
+                if self.take_map(now, epoch, statuses) {
+                    // Who does not hear the master has this map from nobody else.
+                    for member in self.group.without_master() {
+                        self.gossip_to(now, member);
+                    }
+                }
+                if kind == Kind::Verdict {
+                    self.answered(subject, nonce, arg);
+                }
+                // A repeated announcement means that the acknowledgement was lost.
+                if self.map.as_ref().is_some_and(|map| map.epoch == epoch)
+                    && self.acknowledged == epoch
+                {
+                    self.tell_master(now, Kind::Ack, 0, 0, 0);
+                }
+                self.leave_if_taken_out();
+            }
+            Kind::Grant => {
+                let lease = Duration::from_millis(arg.into());
+                let held = self.epoch();
+                if arg > 0 && self.leases.granted(nonce, lease, epoch, held) {
+                    self.counters.leases_granted += 1;
+                }
+            }
+            Kind::AskProbe => {
+                let asked = |probe: &super::Probe| probe.for_master == Some(nonce);
+                let is_under_way = self.probes.iter().any(asked);
+                if self.group.member(subject).is_some() && !is_under_way {
+                    self.ask_probe(now, subject, Some(nonce));
+                }
+            }
+            Kind::ReportFailed | Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+            Kind::Gossip | Kind::ProbeResult => {}
+        }
+    }
+
+    /// Full state, like everything that the master says: a newer map is taken over from
+    /// whoever has it.
+    fn heard_gossip(&mut self, now: Micros, mut gossip: Datagram) {
+        self.counters.gossip_received += 1;
+        let statuses = std::mem::take(&mut gossip.statuses);
+        let held = self.epoch();
+        let is_taken = self.take_map(now, gossip.epoch, statuses);
+        self.counters.maps_by_gossip += u64::from(is_taken);
+        let (own, map) = (self.config.boot_id, self.map.clone());
+        let member = self.group.member(gossip.sender);
+        let is_back = member.is_some_and(|m| m.gossip(now, &gossip, own, map.as_deref()));
+        if is_back && self.is_master_lost && self.leaving.is_none() {
+            // There is a master again, and a way to it.
+            self.renew_at = now;
+        }
+        // The sender lacks this map; or it waits for word of this server under its own.
+        if gossip.epoch < held || is_taken {
+            self.gossip_to(now, gossip.sender);
+        }
+    }
+
+    /// Takes over a map if it is newer (scenarios 9 to 11).
+    fn take_map(&mut self, now: Micros, epoch: MapEpoch, statuses: Vec<ServerStatus>) -> bool {
+        let is_newer =
+            |held: MapEpoch| held < epoch || (held != epoch && mutant::is(Mutant::NoEpochCheck));
+        let held = self.map.as_ref().map(|map| map.epoch);
+        if statuses.len() != self.topology.servers.len() || !held.is_none_or(is_newer) {
+            return false;
+        }
+        let map = Arc::new(ClusterMap::new(Arc::clone(&self.topology), epoch, statuses));
+        self.map = Some(Arc::clone(&map));
+        self.group.map_changed();
+        let is_out = !map.state(self.config.server).answers();
+        self.outputs.push_back(Output::Map(map));
+        if is_out {
+            // Taken out: acknowledging this map gives the lease back.
+            self.leases.revoke();
+        }
+        self.leases.applied(epoch);
+        if now >= self.leases.until() && self.leaving.is_none() {
+            // An owner without a lease: the next renewal is not waited for.
+            self.renew_at = now;
+        }
+        true
+    }
+
+    fn answered(&mut self, subject: u16, nonce: u64, arg: u32) {
+        if self.reports.get(&subject).is_none_or(|question| question.nonce != nonce) {
+            return;
+        }
+        let state = u8::try_from(arg).ok().and_then(ServerState::from_wire);
+        if let Some(state) = state {
+            self.reports.remove(&subject);
+            self.outputs.push_back(Output::Verdict { server: subject, state });
+        }
+    }
+}

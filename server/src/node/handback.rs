@@ -1,0 +1,311 @@
+//! Keys that were written through this shard and that another server has not been told of:
+//! the home that is away (the handback log), or an owner that could not be reached (owed).
+//!
+//! Bounded per partition and in bytes. What a log can't hold is given up for the partition as a
+//! whole (`overflowed`): its home then drops it. What is owed has no such way out, so a write
+//! that could not be remembered is not begun.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+use standin_protocol::handback::{KEYS_MAX, Keys, WrittenKey};
+use standin_protocol::time::Micros;
+
+use super::state::{Name, Names};
+
+/// Memory of a remembered key beside the key itself, about.
+const ENTRY_BYTES: usize = 64;
+/// Bytes of an archived key beside the key itself, rounded up.
+const ARCHIVED_BYTES: usize = 16;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Which insertion this is: a later one is not settled by an earlier one's answer.
+    stamp: u64,
+    /// The write may land until then.
+    open_until: Micros,
+}
+
+/// What one server is to be told of one partition.
+#[derive(Debug)]
+struct Written {
+    keys: Names<Entry>,
+    overflowed: bool,
+}
+
+/// A key that is being told of.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) partition: u32,
+    pub(super) name: Name,
+    pub(super) stamp: u64,
+    is_open: bool,
+}
+
+/// The keys of one SETTLE.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) shard: u16,
+    pub(super) keys: Vec<Told>,
+}
+
+impl Batch {
+    /// The SETTLE's value.
+    pub(super) fn value(&self) -> Vec<u8> {
+        let keys = self.keys.iter().map(|told| {
+            let (keyspace, key) = told.name.split_first().unwrap_or((&0, &[]));
+            WrittenKey { keyspace: *keyspace, is_open: u8::from(told.is_open), key: key.to_vec() }
+        });
+        Keys { keys: keys.collect() }.to_bytes()
+    }
+}
+
+/// All that is not settled, by server and partition.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    written: BTreeMap<(u16, u32), Written>,
+    hashing: ahash::RandomState,
+    bytes: usize,
+    stamp: u64,
+    keys_max: usize,
+    bytes_max: usize,
+    batch_bytes_max: usize,
+}
+
+impl Unsettled {
+    pub(super) fn new(
+        keys_max: usize,
+        bytes_max: usize,
+        batch_bytes_max: usize,
+        hashing: ahash::RandomState,
+    ) -> Self {
+        let written = BTreeMap::new();
+        Self { written, hashing, bytes: 0, stamp: 0, keys_max, bytes_max, batch_bytes_max }
+    }
+
+    /// Remembers a key that `server` is to be told of. `None`: there is no room; with
+    /// `may_overflow` the whole partition is given up then.
+    pub(super) fn insert(
+        &mut self,
+        server: u16,
+        partition: u32,
+        name: &[u8],
+        open_until: Micros,
+        may_overflow: bool,
+    ) -> Option<u64> {
+        self.stamp += 1;
+        let hashing = &self.hashing;
+        let written = self.written.entry((server, partition)).or_insert_with(|| Written {
+            keys: HashMap::with_hasher(hashing.clone()),
+            overflowed: false,
+        });
+        if let Some(entry) = written.keys.get_mut(name) {
+            entry.stamp = self.stamp;
+            entry.open_until = entry.open_until.max(open_until);
+            return Some(self.stamp);
+        }
+        if may_overflow && written.overflowed {
+            return None;
+        }
+        let bytes = ENTRY_BYTES + name.len();
+        if written.keys.len() >= self.keys_max || self.bytes + bytes > self.bytes_max {
+            if may_overflow {
+                written.overflowed = true;
+                self.bytes -= bytes_of(&written.keys);
+                written.keys = HashMap::with_hasher(self.hashing.clone());
+            }
+            return None;
+        }
+        self.bytes += bytes;
+        written.keys.insert(name.into(), Entry { stamp: self.stamp, open_until });
+        Some(self.stamp)
+    }
+
+    /// The server has been told: forgets the key unless it was written again meanwhile.
+    pub(super) fn settled(&mut self, server: u16, told: &Told) {
+        let Some(written) = self.written.get_mut(&(server, told.partition)) else { return };
+        if written.keys.get(&told.name).is_some_and(|entry| entry.stamp == told.stamp) {
+            written.keys.remove(&told.name);
+            self.bytes -= ENTRY_BYTES + told.name.len();
+        }
+        if written.keys.is_empty() && !written.overflowed {
+            self.written.remove(&(server, told.partition));
+        }
+    }
+
+    /// The server has a new, empty cache: only what may still land matters to it.
+    pub(super) fn restarted(&mut self, server: u16, now: Micros) {
+        self.retain(server, |_, written| {
+            written.overflowed = false;
+            written.keys.retain(|_, entry| entry.open_until > now);
+            !written.keys.is_empty()
+        });
+    }
+
+    /// The server has been told which partitions overflowed.
+    pub(super) fn told_overflows(&mut self, server: u16, partitions: &[u32]) {
+        self.retain(server, |partition, written| {
+            written.overflowed &= !partitions.contains(&partition);
+            written.overflowed || !written.keys.is_empty()
+        });
+    }
+
+    /// Forgets what is written down for these partitions.
+    pub(super) fn forget(&mut self, server: u16, is_gone: impl Fn(u32) -> bool) {
+        self.retain(server, |partition, _| !is_gone(partition));
+    }
+
+    fn retain(&mut self, server: u16, mut keep: impl FnMut(u32, &mut Written) -> bool) {
+        let bytes = &mut self.bytes;
+        self.written.retain(|(of, partition), written| {
+            if *of != server {
+                return true;
+            }
+            *bytes -= bytes_of(&written.keys);
+            let is_kept = keep(*partition, written);
+            if is_kept {
+                *bytes += bytes_of(&written.keys);
+            }
+            is_kept
+        });
+    }
+
+    /// Whether there is a key that the server is to be told of.
+    pub(super) fn is_owed(&self, server: u16) -> bool {
+        self.of(server).any(|(_, written)| !written.keys.is_empty())
+    }
+
+    /// Partitions of the server in which keys were given up.
+    pub(super) fn overflowed(&self, server: u16) -> Vec<u32> {
+        let given_up = self.of(server).filter(|(_, written)| written.overflowed);
+        given_up.map(|(partition, _)| partition).collect()
+    }
+
+    /// All that the server is to be told, in frames of bounded size.
+    pub(super) fn batches(
+        &self,
+        server: u16,
+        now: Micros,
+        shard_of: impl Fn(u32) -> u16,
+    ) -> Vec<Batch> {
+        let mut full = Vec::new();
+        let mut filling: BTreeMap<u16, (Vec<Told>, usize)> = BTreeMap::new();
+        for (partition, written) in self.of(server) {
+            let shard = shard_of(partition);
+            for (name, entry) in &written.keys {
+                let (keys, bytes) = filling.entry(shard).or_default();
+                let more = ARCHIVED_BYTES + name.len();
+                if keys.len() >= KEYS_MAX || *bytes + more > self.batch_bytes_max {
+                    full.push(Batch { shard, keys: std::mem::take(keys) });
+                    *bytes = 0;
+                }
+                *bytes += more;
+                keys.push(Told {
+                    partition,
+                    name: name.clone(),
+                    stamp: entry.stamp,
+                    is_open: entry.open_until > now,
+                });
+            }
+        }
+        let rest = filling.into_iter().map(|(shard, (keys, _))| Batch { shard, keys });
+        full.into_iter().chain(rest).filter(|batch| !batch.keys.is_empty()).collect()
+    }
+
+    fn of(&self, server: u16) -> impl Iterator<Item = (u32, &Written)> {
+        let range = self.written.range((server, 0)..=(server, u32::MAX));
+        range.map(|((_, partition), written)| (*partition, written))
+    }
+}
+
+fn bytes_of(keys: &Names<Entry>) -> usize {
+    keys.keys().map(|name| ENTRY_BYTES + name.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Micros = Micros(1_000);
+    const ENDED: Micros = Micros(0);
+
+    fn unsettled(keys_max: usize, bytes_max: usize) -> Unsettled {
+        let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        Unsettled::new(keys_max, bytes_max, 1 << 20, hashing)
+    }
+
+    fn names(unsettled: &Unsettled, server: u16) -> Vec<Name> {
+        let batches = unsettled.batches(server, NOW, |_| 0);
+        let mut names: Vec<Name> =
+            batches.into_iter().flat_map(|b| b.keys).map(|told| told.name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_key_written_again_while_it_is_told_of_stays() {
+        let mut log = unsettled(10, 10_000);
+        log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
+        let told = log.batches(1, NOW, |_| 0).remove(0).keys;
+        log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
+        log.settled(1, &told[0]);
+        assert!(log.is_owed(1));
+        let told = log.batches(1, NOW, |_| 0).remove(0).keys;
+        log.settled(1, &told[0]);
+        assert!(!log.is_owed(1) && log.bytes == 0);
+    }
+
+    #[test]
+    fn what_does_not_fit_gives_the_partition_up_or_is_refused() {
+        let mut log = unsettled(2, 10_000);
+        for name in [b"\x01a", b"\x01b"] {
+            assert!(log.insert(1, 7, name, ENDED, true).is_some());
+        }
+        assert_eq!(log.insert(1, 7, b"\x01c", ENDED, false), None);
+        assert_eq!((names(&log, 1).len(), log.overflowed(1)), (2, vec![]), "refused");
+        assert_eq!(log.insert(1, 7, b"\x01c", ENDED, true), None);
+        assert_eq!((names(&log, 1).len(), log.overflowed(1)), (0, vec![7]), "given up");
+        assert!(log.insert(1, 8, b"\x01c", ENDED, true).is_some(), "another partition");
+        assert!(log.insert(1, 7, b"\x01c", ENDED, false).is_some(), "owed after that");
+        log.told_overflows(1, &[7]);
+        assert_eq!((names(&log, 1).len(), log.overflowed(1)), (2, vec![]));
+    }
+
+    #[test]
+    fn the_bound_in_bytes_is_shared() {
+        let mut log = unsettled(100, 3 * (ENTRY_BYTES + 2));
+        for partition in 0..3 {
+            assert!(log.insert(1, partition, b"\x01a", ENDED, true).is_some());
+        }
+        assert_eq!(log.insert(1, 3, b"\x01a", ENDED, true), None);
+        log.forget(1, |partition| partition < 2);
+        assert!(log.insert(1, 4, b"\x01a", ENDED, true).is_some(), "there is room again");
+    }
+
+    #[test]
+    fn a_restarted_server_is_told_only_of_what_may_still_land() {
+        let mut log = unsettled(100, 10_000);
+        log.insert(1, 7, b"\x01a", ENDED, true);
+        log.insert(1, 7, b"\x01b", Micros(2_000), true);
+        log.insert(2, 7, b"\x01c", ENDED, true);
+        log.restarted(1, NOW);
+        assert_eq!(names(&log, 1), [b"\x01b".as_slice().into()]);
+        assert_eq!(names(&log, 2).len(), 1);
+    }
+
+    #[test]
+    fn batches_are_bounded_and_go_to_the_right_shard() {
+        let mut log = unsettled(100_000, 100_000_000);
+        for i in 0..9_000u32 {
+            log.insert(1, i % 2, &[&[1], &i.to_le_bytes()[..]].concat(), ENDED, true);
+        }
+        let batches = log.batches(1, NOW, |partition| partition as u16);
+        assert_eq!(batches.len(), 4);
+        for batch in &batches {
+            assert!(batch.keys.len() <= KEYS_MAX);
+            assert!(batch.keys.iter().all(|told| told.partition as u16 == batch.shard));
+            assert_eq!(Keys::from_bytes(&batch.value()).unwrap().keys.len(), batch.keys.len());
+        }
+        assert_eq!(batches.iter().map(|b| b.keys.len()).sum::<usize>(), 9_000);
+    }
+}

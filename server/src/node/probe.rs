@@ -1,0 +1,100 @@
+//! Contacting every shard of a server for the master, over this shard's own links.
+
+use standin_protocol::body::PingReply;
+use standin_protocol::frame::{Response, Status};
+use standin_protocol::map::MapEpoch;
+
+use super::{ForwardFailure, Forwarded, Node, Output, PeerProbe};
+
+/// Probes that run at once; more are answered as silent.
+const PROBES_MAX: usize = 64;
+
+/// A probe whose answers are coming in.
+#[derive(Debug)]
+pub(super) struct Probe {
+    nonce: u64,
+    server: u16,
+    unanswered: u16,
+    outcome: Option<PeerProbe>,
+}
+
+impl Node {
+    /// Pings every shard of that server; [`Output::Probed`] says what came of it.
+    pub fn ask_probe(&mut self, nonce: u64, server: u16) {
+        let Some(info) = self.topology.servers.get(usize::from(server)) else { return };
+        let shards = info.shards;
+        let is_asked = |probe: &Probe| (probe.nonce, probe.server) == (nonce, server);
+        if self.probes.iter().any(is_asked) {
+            return;
+        }
+        if self.probes.len() >= PROBES_MAX || server == self.config.server {
+            let outcome = PeerProbe::Silent;
+            return self.outputs.push_back(Output::Probed { nonce, server, outcome });
+        }
+        self.probes.push(Probe { nonce, server, unanswered: shards, outcome: None });
+        for shard in 0..shards {
+            self.send_ping(server, shard, Forwarded::Probe { nonce, server });
+        }
+    }
+
+    pub(super) fn probe_done(
+        &mut self,
+        nonce: u64,
+        server: u16,
+        answer: Result<Response<'_>, ForwardFailure>,
+    ) {
+        let is_it = |probe: &Probe| (probe.nonce, probe.server) == (nonce, server);
+        let Some(at) = self.probes.iter().position(is_it) else { return };
+        let probe = &mut self.probes[at];
+        let one = match answer {
+            Ok(response) => match PingReply::from_bytes(response.value) {
+                Ok(pong) if response.status == Status::Ok => PeerProbe::Answered {
+                    boot_id: pong.boot_id,
+                    map_epoch: MapEpoch::from_u64(pong.map_epoch),
+                },
+                _ => PeerProbe::Silent,
+            },
+            Err(ForwardFailure::Refused) => PeerProbe::Refused,
+            Err(ForwardFailure::Unreachable | ForwardFailure::TimedOut) => PeerProbe::Silent,
+        };
+        probe.outcome = Some(probe.outcome.map_or(one, |all| worse(all, one)));
+        probe.unanswered = probe.unanswered.saturating_sub(1);
+        if probe.unanswered == 0 {
+            let Probe { nonce, server, outcome, .. } = self.probes.swap_remove(at);
+            let outcome = outcome.unwrap_or(PeerProbe::Silent);
+            self.outputs.push_back(Output::Probed { nonce, server, outcome });
+        }
+    }
+}
+
+/// What two shards say together: one that refuses is proof that the server is gone, one that is
+/// silent is enough to doubt it, and all must be of one incarnation.
+fn worse(a: PeerProbe, b: PeerProbe) -> PeerProbe {
+    use PeerProbe::{Answered, Refused, Silent};
+    match (a, b) {
+        (Refused, _) | (_, Refused) => Refused,
+        (
+            Answered { boot_id, map_epoch },
+            Answered { boot_id: other_boot_id, map_epoch: other_epoch },
+        ) if boot_id == other_boot_id => {
+            Answered { boot_id, map_epoch: map_epoch.min(other_epoch) }
+        }
+        _ => Silent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_what_its_worst_shard_says() {
+        let epoch = |counter| MapEpoch { term: 1, counter };
+        let answered =
+            |boot_id, counter| PeerProbe::Answered { boot_id, map_epoch: epoch(counter) };
+        assert_eq!(worse(answered(7, 3), answered(7, 2)), answered(7, 2));
+        assert_eq!(worse(answered(7, 3), answered(8, 3)), PeerProbe::Silent);
+        assert_eq!(worse(answered(7, 3), PeerProbe::Silent), PeerProbe::Silent);
+        assert_eq!(worse(PeerProbe::Refused, PeerProbe::Silent), PeerProbe::Refused);
+    }
+}

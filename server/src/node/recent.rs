@@ -1,0 +1,157 @@
+//! Writes that a client repeats because it had no answer (scenario 14): one that is still under
+//! way is joined, one that was carried out here is answered from memory. Neither is carried out
+//! twice, nor can its second time overwrite what another client wrote between.
+//!
+//! A request is found by the client's id and its own; only those marked RETRY look.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use standin_protocol::frame::{Opcode, Status};
+
+use super::state::{Identity, PendingKey};
+
+/// Writes that are remembered after their end.
+const FINISHED_MAX: usize = 4_096;
+
+/// What is compared besides the identity: ids can be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Request {
+    pub(super) identity: Identity,
+    pub(super) opcode: Opcode,
+    pub(super) hash: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    request: Request,
+    first: PendingKey,
+    joined: Vec<PendingKey>,
+}
+
+/// How a write has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) status: Status,
+    pub(super) flags: u8,
+    pub(super) version: u64,
+    pub(super) ttl_s: u32,
+}
+
+/// What is known of a repeated request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Nothing: it is carried out.
+    No,
+    /// It is under way, and will be answered when that ends.
+    Joined,
+    Ended(Ending),
+}
+
+/// The writes of a shard by who asked for them.
+#[derive(Debug)]
+pub(super) struct Recent {
+    running: HashMap<Identity, Running, ahash::RandomState>,
+    finished: HashMap<Identity, (Request, Ending), ahash::RandomState>,
+    order: VecDeque<Identity>,
+}
+
+impl Recent {
+    pub(super) fn new(hashing: &ahash::RandomState) -> Self {
+        Self {
+            running: HashMap::with_hasher(hashing.clone()),
+            finished: HashMap::with_hasher(hashing.clone()),
+            order: VecDeque::new(),
+        }
+    }
+
+    /// A write has come. One that is not new joins, if it may.
+    pub(super) fn arrive(&mut self, request: Request, key: PendingKey, is_retry: bool) -> Known {
+        let running = self.running.get_mut(&request.identity);
+        match running {
+            Some(running) if is_retry && running.request == request => {
+                running.joined.push(key);
+                return Known::Joined;
+            }
+            Some(_) => return Known::No,
+            None => {}
+        }
+        if is_retry
+            && let Some((known, ending)) = self.finished.get(&request.identity)
+            && *known == request
+        {
+            return Known::Ended(*ending);
+        }
+        let running = Running { request, first: key, joined: Vec::new() };
+        self.running.insert(request.identity, running);
+        Known::No
+    }
+
+    /// A write has been answered, and is remembered if there is an ending. Gives back those that
+    /// have joined it.
+    pub(super) fn end(
+        &mut self,
+        identity: Identity,
+        key: PendingKey,
+        ending: Option<Ending>,
+    ) -> Vec<PendingKey> {
+        if self.running.get(&identity).is_none_or(|running| running.first != key) {
+            return Vec::new();
+        }
+        let Some(running) = self.running.remove(&identity) else { return Vec::new() };
+        if let Some(ending) = ending {
+            if self.finished.insert(identity, (running.request, ending)).is_none() {
+                self.order.push_back(identity);
+            }
+            if self.order.len() > FINISHED_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.finished.remove(&oldest);
+            }
+        }
+        running.joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    fn request(request_id: u32, hash: u64) -> Request {
+        let identity = Identity { client_id: 1, request_id };
+        Request { identity, opcode: Opcode::Put, hash }
+    }
+
+    const OK: Ending = Ending { status: Status::Ok, flags: 0, version: 3, ttl_s: 0 };
+
+    #[test]
+    fn a_repeated_write_joins_or_is_answered_from_memory() {
+        let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
+        let (first, second) = (keys.insert(()), keys.insert(()));
+        let mut recent = Recent::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!(recent.arrive(request(1, 7), first, false), Known::No);
+        assert_eq!(recent.arrive(request(1, 8), second, true), Known::No, "another request");
+        assert_eq!(recent.arrive(request(1, 7), second, true), Known::Joined);
+        let identity = request(1, 7).identity;
+        assert_eq!(recent.end(identity, second, Some(OK)), [], "not the one that runs");
+        assert_eq!(recent.end(identity, first, Some(OK)), [second]);
+        assert_eq!(recent.arrive(request(1, 7), second, true), Known::Ended(OK));
+        assert_eq!(recent.arrive(request(1, 7), second, false), Known::No, "not marked");
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
+        let key = keys.insert(());
+        let mut recent = Recent::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        for id in 0..=u32::try_from(FINISHED_MAX).unwrap() {
+            recent.arrive(request(id, 7), key, false);
+            recent.end(request(id, 7).identity, key, Some(OK));
+        }
+        assert_eq!(recent.finished.len(), FINISHED_MAX);
+        assert_eq!(recent.arrive(request(0, 7), key, true), Known::No);
+        assert_eq!(recent.arrive(request(1, 7), key, true), Known::Ended(OK));
+    }
+}

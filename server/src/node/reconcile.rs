@@ -1,0 +1,162 @@
+//! What a home may keep of its cache when it owns its partitions again (scenarios 1 and 3).
+//!
+//! It keeps a partition if it knows of every key that was written elsewhere meanwhile: each other
+//! member of its group was offline all the time, or has told it (SETTLE), and has said that
+//! this was all (HANDBACK, one from each shard, for this very return, by an incarnation that
+//! was there before this server was gone, and not overflowed). Otherwise it drops the partition.
+
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
+use standin_protocol::frame::{Request, Status, request_flags};
+use standin_protocol::handback::{Handback, KEYS_MAX, Keys};
+use standin_protocol::hash::{key_hash, partition_of};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_protocol::mutant::{self, Mutant};
+
+use super::reply::Answer;
+use super::serving::Serving;
+use super::{Aimed, ConnId, Node, Now};
+
+/// One shard's word that it has told all it wrote.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    epoch: u64,
+    complete_since: u64,
+}
+
+/// What this server knows of its own absence.
+#[derive(Debug, Default)]
+pub(super) struct Home {
+    /// The newest map that was applied while this server owned its partitions.
+    left: MapEpoch,
+    /// When the master last said that it returns.
+    returning: MapEpoch,
+    /// The last word of each shard of each other member.
+    words: HashMap<(u16, u16), Word, ahash::RandomState>,
+    /// Partitions of which some member could not remember all, since they were last owned.
+    overflowed: BTreeSet<u32>,
+}
+
+impl Home {
+    /// A map is about to be applied.
+    pub(super) fn on_map(&mut self, map: &ClusterMap, server: u16) {
+        let own = map.statuses()[usize::from(server)];
+        if own.state == ServerState::Returning {
+            self.returning = own.since;
+        }
+    }
+
+    /// This server owns its partitions under the map of this epoch; `anew`: it did not before.
+    pub(super) fn owns(&mut self, epoch: MapEpoch, anew: bool) {
+        self.left = epoch;
+        if anew {
+            self.overflowed.clear();
+        }
+    }
+
+    /// Whether all that the others wrote is known, but for partitions that overflowed.
+    pub(super) fn is_told_all(&self, map: &ClusterMap, server: u16) -> bool {
+        map.topology.group_peers(server).all(|member| {
+            let status = map.statuses()[usize::from(member)];
+            if status.state == ServerState::Offline && status.since <= self.left {
+                return true;
+            }
+            (0..map.topology.servers[usize::from(member)].shards).all(|shard| {
+                self.words.get(&(member, shard)).is_some_and(|word| {
+                    word.epoch == self.returning.to_u64()
+                        && word.complete_since <= self.left.to_u64()
+                })
+            })
+        })
+    }
+
+    /// Whether a member could not remember all that it wrote in this partition.
+    pub(super) fn is_overflowed(&self, partition: u32) -> bool {
+        self.overflowed.contains(&partition)
+    }
+}
+
+/// How the sender of a HANDBACK names itself, in the frame's `cas_version`.
+pub(super) fn sender(server: u16, shard: u16) -> u64 {
+    u64::from(server) << 16 | u64::from(shard)
+}
+
+impl Node {
+    /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
+    /// them. Whoever owns their partitions by now; but only who owns them under a lease can say
+    /// that they are settled, unless it is a return for which they are handed over: the owner
+    /// may have changed, and another may have filled its cache with what was there before.
+    pub(super) fn settle(&mut self, now: Now, value: &[u8], is_handover: bool) -> Answer {
+        let Ok(Keys { keys }) = Keys::from_bytes(value) else {
+            return Answer::text(Status::Malformed, "not the keys of a SETTLE");
+        };
+        if keys.len() > KEYS_MAX {
+            return Answer::text(Status::Malformed, "too many keys in one SETTLE");
+        }
+        let mut is_owner = true;
+        for written in keys {
+            let hash = key_hash(written.keyspace, &written.key);
+            match written.is_open {
+                0 => self.tokens.disturb(hash),
+                _ => self.tokens.close(hash, now.mono + self.config.ambiguity),
+            }
+            self.store.remove(written.keyspace, &written.key);
+            self.counters.keys_settled += 1;
+            let partition = partition_of(hash, self.topology.partitions);
+            is_owner &= self.partitions[partition as usize].serving == Serving::Cached;
+        }
+        match is_owner || is_handover {
+            true => Answer::status(Status::Ok),
+            false => Answer::status(Status::NotOwner),
+        }
+    }
+
+    /// A SETTLE for this server, or to be passed on to the owner of its key (RELAY).
+    pub(super) fn serve_settle(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        request: &Request<'_>,
+        place: Aimed,
+    ) -> Option<Answer> {
+        let header = request.header;
+        let serving = self.partitions[place.partition as usize].serving;
+        if header.flags & request_flags::RELAY == 0 || serving.is_own() {
+            return Some(self.settle(now, request.value, header.cas_version != 0));
+        }
+        // Tried even if the owner could not be reached a moment ago: somebody waits for it.
+        let Some(owner) = serving.other() else {
+            return Some(Answer::status(Status::Unavailable));
+        };
+        let Some(key) = self.insert_pending(now, conn, request, place, None, request.value) else {
+            return Some(self.refuse_full());
+        };
+        self.forward(now, key, owner);
+        None
+    }
+
+    /// HANDBACK: a member's shard has told of all keys that it wrote.
+    pub(super) fn hear_handback(&mut self, request: &Request<'_>) -> Answer {
+        let Ok(handback) = Handback::from_bytes(request.value) else {
+            return Answer::text(Status::Malformed, "not the value of a HANDBACK");
+        };
+        let sender = request.header.cas_version;
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+        let (server, shard) = ((sender >> 16) as u16, sender as u16);
+        let shards = self.topology.servers.get(usize::from(server)).map_or(0, |s| s.shards);
+        if sender >> 32 != 0 || shard >= shards {
+            return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
+        }
+        let known = handback.overflowed.into_iter().filter(|p| *p < self.topology.partitions);
+        self.home.overflowed.extend(known);
+        let Handback { epoch, complete_since, .. } = handback;
+        self.home.words.insert((server, shard), Word { epoch, complete_since });
+        Answer::status(Status::Ok)
+    }
+
+    /// Whether a home partition may keep what was cached before it was away.
+    pub(super) fn may_keep(&self, is_told_all: bool, partition: u32) -> bool {
+        mutant::is(Mutant::NoHandback) || is_told_all && !self.home.is_overflowed(partition)
+    }
+}

@@ -1,0 +1,231 @@
+//! A home that was away: what it keeps, what it drops, and who tells it (scenarios 1, 3, 8).
+
+use super::net::{Net, boot};
+use super::*;
+use ServerState::{Offline, Online, Returning, Waiting};
+
+/// Three servers; `k` and `other` are server 0's, and cached there.
+fn cached() -> (Net, Vec<u8>, Vec<u8>) {
+    cached_with(|_| {})
+}
+
+fn cached_with(change: impl Fn(&mut NodeConfig)) -> (Net, Vec<u8>, Vec<u8>) {
+    let mut net = Net::new(3, change);
+    let (k, other) = (net.key(0, 0), net.key(0, 1));
+    for key in [&k, &other] {
+        net.origin.insert(key.clone(), b"v0".to_vec());
+        net.get(0, key);
+        assert!(net.hits(0, key));
+    }
+    (net, k, other)
+}
+
+/// Server 0 hears nothing from now on, and loses its lease.
+fn pause(net: &mut Net) {
+    net.lease(0, Micros(0), false);
+    net.say(0, Waiting, &[0]);
+    net.say(0, Offline, &[0]);
+}
+
+fn resume(net: &mut Net) {
+    net.say(0, Returning, &[]);
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+}
+
+#[test]
+fn scenarios_01_and_03_a_paused_home_keeps_all_but_what_was_written_elsewhere() {
+    let (mut net, k, other) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    let write = net.put(stand_in, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    let before = net.drained.len();
+    net.say(0, Returning, &[]);
+    assert_eq!(net.drained.len(), before + 3, "all have let go");
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    assert!(!net.hits(0, &k));
+    assert_eq!(net.get(0, &k).value, b"v1");
+    assert!(net.hits(0, &other), "nobody has written it");
+    assert!(net.counters(0).partitions_kept > 0);
+    assert_eq!(net.counters(0).partitions_dropped, 0);
+    assert_eq!(net.counters(stand_in).handed_back, 1);
+}
+
+#[test]
+fn a_home_that_missed_a_members_word_drops_all() {
+    let (mut net, k, other) = cached();
+    pause(&mut net);
+    net.cut(0, 1);
+    net.drained.clear();
+    net.say(0, Returning, &[]);
+    assert_eq!(net.drained.len(), 3, "who can't tell lets go all the same");
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    assert!(!net.hits(0, &k) && !net.hits(0, &other));
+    assert_eq!(net.counters(1).handbacks_failed, 1);
+    assert!(net.counters(0).partitions_dropped > 0);
+}
+
+#[test]
+fn a_member_that_was_offline_all_the_time_need_not_say_anything() {
+    let (mut net, k, _) = cached();
+    net.say(1, Offline, &[]);
+    pause(&mut net);
+    net.cut(0, 1);
+    resume(&mut net);
+    assert!(net.hits(0, &k));
+}
+
+#[test]
+fn a_member_that_went_offline_meanwhile_may_have_written() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    net.put(stand_in, &k, b"v1");
+    net.cut(0, stand_in);
+    net.say(stand_in, Offline, &[]);
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+}
+
+#[test]
+fn a_member_that_restarted_meanwhile_has_forgotten() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    net.put(stand_in, &k, b"v1");
+    net.say(stand_in, Offline, &[]);
+    net.restart(stand_in, 1_000);
+    net.say(stand_in, Returning, &[0]);
+    net.say(stand_in, Online, &[0]);
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+    assert!(net.counters(stand_in).handed_back > 0, "it has said all that it knows");
+}
+
+#[test]
+fn a_partition_whose_log_overflowed_is_dropped_and_no_other() {
+    let (mut net, k, other) = cached_with(|config| config.log_keys_max = 2);
+    pause(&mut net);
+    let (stand_in, partition) = (net.stand_in(&k), net.topology.partition(1, &k));
+    let same = (0..).map(|i| format!("more{i}").into_bytes());
+    let same = same.into_iter().filter(|key| net.topology.partition(1, key) == partition);
+    for key in same.take(3).collect::<Vec<_>>() {
+        net.put(stand_in, &key, b"v1");
+    }
+    assert!(net.counters(stand_in).keys_not_logged > 0);
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+    assert_ne!(net.topology.partition(1, &other), partition);
+    assert!(net.hits(0, &other));
+}
+
+#[test]
+fn a_home_that_flaps_before_it_owned_anything_again_is_told_of_both_absences() {
+    let (mut net, k, other) = cached_with(|config| config.log_keys_max = 2);
+    pause(&mut net);
+    let (stand_in, partition) = (net.stand_in(&k), net.topology.partition(1, &k));
+    let same = (0..).map(|i| format!("more{i}").into_bytes());
+    let same = same.into_iter().filter(|key| net.topology.partition(1, key) == partition);
+    for key in same.take(3).collect::<Vec<_>>() {
+        net.put(stand_in, &key, b"v1");
+    }
+    // It comes back, is told, and is gone before it has a lease.
+    net.say(0, Returning, &[]);
+    net.say(0, Online, &[]);
+    net.say(0, Offline, &[]);
+    let write = net.put(net.stand_in(&other), &other, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    resume(&mut net);
+    assert!(!net.hits(0, &k), "overflowed the first time");
+    assert!(!net.hits(0, &other), "written the second time");
+}
+
+#[test]
+fn a_restarted_home_is_told_nothing() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    net.put(stand_in, &k, b"v1");
+    net.restart(0, 1_000);
+    resume(&mut net);
+    assert_eq!(net.counters(stand_in).settles_sent, 0);
+    assert_eq!(net.get(0, &k).value, b"v1");
+    assert_ne!(boot(0), 1_000);
+}
+
+#[test]
+fn a_write_of_unknown_outcome_is_told_as_such() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    net.held.insert(stand_in);
+    let write = net.put(stand_in, &k, b"v1");
+    net.end_held_write(stand_in, Some(Failure::OutcomeUnknown));
+    assert_eq!(net.status(write), Some(Status::OutcomeUnknown));
+    resume(&mut net);
+    assert_eq!(net.get(0, &k).flags & response_flags::CACHED, 0, "it may still land");
+    net.advance(Duration::from_secs(4));
+    net.get(0, &k);
+    assert!(net.hits(0, &k));
+}
+
+#[test]
+fn the_handback_waits_for_writes_under_way() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    net.held.insert(stand_in);
+    let write = net.put(stand_in, &k, b"v1");
+    net.drained.clear();
+    net.say(0, Returning, &[]);
+    assert!(!net.drained.iter().any(|(server, _)| *server == stand_in));
+    assert_eq!(net.counters(stand_in).settles_sent, 0);
+    net.end_held_write(stand_in, None);
+    assert_eq!(net.status(write), Some(Status::Ok), "nobody owns it before this one lets go");
+    assert!(net.drained.iter().any(|(server, _)| *server == stand_in));
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    assert_eq!(net.get(0, &k).value, b"v1");
+}
+
+#[test]
+fn an_invalidate_at_the_stand_in_reaches_the_home_when_it_returns() {
+    let (mut net, k, other) = cached();
+    pause(&mut net);
+    let stand_in = net.stand_in(&k);
+    let header = RequestHeader::new(Opcode::Invalidate, 1, 5);
+    let tag = net.ask(stand_in, header, &k, &[]);
+    assert_eq!(net.status(tag), Some(Status::Ok));
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+    assert!(net.hits(0, &other));
+}
+
+#[test]
+fn what_is_written_after_the_word_is_owed() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    net.say(0, Returning, &[]);
+    // The return takes too long and the master is lost: writes go on, and the home has had this
+    // one's word already.
+    let stand_in = net.stand_in(&k);
+    net.lease(stand_in, Micros::NEVER, true);
+    net.advance(Duration::from_secs(1));
+    let write = net.put(stand_in, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    assert_eq!(net.get(0, &k).value, b"v1");
+}
+
+#[test]
+fn settle_and_handback_are_for_servers_only() {
+    let mut net = Net::new(2, |_| {});
+    for opcode in [Opcode::Settle, Opcode::Handback] {
+        let tag = net.ask(0, RequestHeader::new(opcode, 0, 5), &[], &[]);
+        assert_eq!(net.status(tag), Some(Status::NotSupported));
+    }
+}

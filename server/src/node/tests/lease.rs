@@ -1,0 +1,284 @@
+//! Leases, orphans, the modes, and when a write is called done (docs/FAILOVER.md).
+
+use super::net::Net;
+use super::*;
+use ServerState::{Leaving, Offline, Returning, Waiting};
+
+fn strict(config: &mut NodeConfig) {
+    config.mode = Mode::Strict;
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn without_a_lease_reads_go_through_and_writes_wait() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    let until = s.now.mono + SECOND;
+    s.lease(until, false);
+    s.advance(SECOND - Duration::from_micros(1));
+    assert!(s.get(&key).is_some(), "until the last moment");
+    s.now.mono = until;
+    assert_eq!(s.get(&key), None, "no tick has come between");
+    assert!(!s.node.caches(s.now.mono, s.topology.partition(1, &key)));
+    let fetch = s.call();
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.put(&key, b"v1"), None);
+    assert!(s.calls().is_empty());
+    s.lease(Micros::NEVER, false);
+    let write = s.call();
+    assert_eq!(s.get(&key).unwrap().value, b"v0", "nobody else has owned it: kept");
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.node.counters.leases_lost, 1);
+}
+
+#[test]
+fn a_write_that_waits_for_a_lease_in_vain_is_refused() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.lease(Micros(0), false);
+    s.put(&key, b"v1");
+    s.advance(SECOND);
+    s.collect();
+    assert_eq!(s.reply().status, Status::Unavailable);
+    s.put(&key, b"v2");
+    assert_eq!(s.reply().status, Status::Unavailable, "later ones do not wait again");
+    assert!(s.calls().is_empty());
+}
+
+#[test]
+fn a_deadline_ends_a_wait() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.lease(Micros(0), false);
+    let header = RequestHeader { deadline_ms: 50, ..RequestHeader::new(Opcode::Put, 1, 5) };
+    s.send(header, &key, b"v1");
+    s.advance(Duration::from_millis(51));
+    s.collect();
+    assert_eq!(s.reply().status, Status::DeadlineExceeded);
+}
+
+#[test]
+fn a_write_that_was_sent_on_does_not_wait_for_long() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.lease(Micros(0), false);
+    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
+    header.flags = request_flags::FORWARDED;
+    s.send(header, &key, b"v1");
+    s.advance(Duration::from_millis(50));
+    s.collect();
+    assert_eq!(s.reply().status, Status::Unavailable);
+}
+
+#[test]
+fn an_orphan_goes_on_only_where_the_mode_allows_it() {
+    for (mode, goes_on) in [(Mode::Available, true), (Mode::Strict, false)] {
+        let mut s = Script::with(|config| config.mode = mode);
+        let key = s.key_of(OWN);
+        s.fill(&key, b"v0");
+        s.lease(Micros::NEVER, true);
+        assert_eq!(s.get(&key).is_some(), goes_on, "{mode:?}");
+    }
+}
+
+#[test]
+fn a_fetch_begun_before_the_lease_was_lost_is_not_kept() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let fetch = s.call();
+    s.lease(Micros(0), false);
+    s.lease(Micros::NEVER, false);
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+}
+
+#[test]
+fn a_write_that_ends_without_a_lease_waits_for_one() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.lease(Micros(0), false);
+    s.written(&write);
+    assert!(s.replies().is_empty(), "another may own it by now");
+    s.lease(Micros::NEVER, false);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key), None, "what was there before is gone");
+}
+
+#[test]
+fn a_write_that_nobody_can_vouch_for_has_an_unknown_outcome() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.lease(Micros(0), false);
+    s.written(&write);
+    assert_eq!(s.node.next_deadline(), Some(s.now.mono + SECOND));
+    s.advance(SECOND);
+    s.collect();
+    assert_eq!(s.reply().status, Status::OutcomeUnknown);
+    assert_eq!(s.node.counters.writes_unacknowledged, 1);
+}
+
+#[test]
+fn scenario_04_a_write_that_ends_after_a_takeover_is_settled_at_the_new_owner() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.origin.insert(k.clone(), b"v0".to_vec());
+    net.held.insert(0);
+    let write = net.put(0, &k, b"v1");
+    net.lease(0, Micros(0), false);
+    net.say(0, Offline, &[0]);
+    net.get(1, &k);
+    assert!(net.hits(1, &k), "the new owner has read v0");
+    net.end_held_write(0, None);
+    assert_eq!(net.status(write), None, "not before that one has dropped it");
+    net.tell(0);
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert_eq!(net.get(1, &k).value, b"v1");
+    assert_eq!(net.counters(1).keys_settled, 1);
+}
+
+#[test]
+fn a_write_that_can_not_be_settled_in_time_is_unknown_and_still_owed() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.origin.insert(k.clone(), b"v0".to_vec());
+    net.held.insert(0);
+    let write = net.put(0, &k, b"v1");
+    net.cut(0, 1);
+    net.say(0, Offline, &[]);
+    net.get(1, &k);
+    net.end_held_write(0, None);
+    net.advance(SECOND);
+    assert_eq!(net.status(write), Some(Status::OutcomeUnknown));
+    assert_eq!(net.get(1, &k).value, b"v0", "not told yet");
+    net.cut.clear();
+    net.advance(Duration::from_millis(100));
+    assert_eq!(net.get(1, &k).value, b"v1");
+}
+
+#[test]
+fn while_the_owner_may_still_have_a_lease() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.say(0, Waiting, &[0]);
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok), "available: at once");
+    assert_eq!(net.get(1, &k).flags & response_flags::CACHED, 0);
+
+    let mut net = Net::new(2, strict);
+    net.say(0, Waiting, &[0]);
+    let first = net.put(1, &k, b"v1");
+    assert_eq!(net.status(first), None);
+    net.say(0, Offline, &[0]);
+    assert_eq!(net.status(first), Some(Status::Ok), "the owner has moved");
+
+    let mut net = Net::new(2, strict);
+    net.say(0, Waiting, &[0]);
+    let second = net.put(1, &k, b"v1");
+    net.advance(SECOND);
+    assert_eq!(net.status(second), Some(Status::Unavailable));
+}
+
+#[test]
+fn while_nobody_owns_it_writes_wait_and_only_orphans_go_on() {
+    for state in [Returning, Leaving] {
+        let mut net = Net::new(2, |_| {});
+        let k = net.key(0, 0);
+        net.say(0, state, &[]);
+        let write = net.put(1, &k, b"v1");
+        assert_eq!(net.status(write), None);
+        net.advance(SECOND);
+        assert_eq!(net.status(write), Some(Status::Unavailable), "its end would not be waited for");
+
+        let modes = [(Mode::Available, Status::Ok), (Mode::Strict, Status::Unavailable)];
+        for (mode, expected) in modes {
+            let mut net = Net::new(2, |config| config.mode = mode);
+            net.lease(1, Micros::NEVER, true);
+            net.say(0, state, &[]);
+            let write = net.put(1, &k, b"v1");
+            net.advance(SECOND);
+            assert_eq!(net.status(write), Some(expected), "without a master");
+        }
+    }
+}
+
+#[test]
+fn in_strict_a_drained_write_counts_only_if_the_lease_never_ended() {
+    for (gap, expected) in [(false, Some(Status::Ok)), (true, None)] {
+        let mut net = Net::new(2, strict);
+        let k = net.key(0, 0);
+        net.held.insert(0);
+        let write = net.put(0, &k, b"v1");
+        if gap {
+            // Another may have owned it, and cached what was there before.
+            net.lease(0, Micros(0), false);
+            net.lease(0, Micros::NEVER, false);
+        }
+        net.say(0, Leaving, &[]);
+        net.end_held_write(0, None);
+        assert_eq!(net.status(write), expected);
+    }
+}
+
+#[test]
+fn a_cas_is_decided_by_a_lease_holder_only() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.fill(&key, b"v0");
+    let version = s.get(&key).unwrap().version;
+    s.lease(Micros(0), false);
+    let cas = RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    s.send(cas, &key, b"v1");
+    s.advance(SECOND);
+    s.collect();
+    assert_eq!(s.reply().status, Status::Unavailable);
+    s.lease(Micros::NEVER, false);
+    assert!(s.send(cas, &key, b"v1").is_none(), "decided by what it had cached before");
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+}
+
+#[test]
+fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
+    let mut net = Net::new(3, |_| {});
+    let k = net.key(0, 0);
+    net.origin.insert(k.clone(), b"v0".to_vec());
+    net.get(0, &k);
+    for server in 0..3 {
+        net.lease(server, Micros::NEVER, true);
+    }
+    net.cut(0, 1);
+    net.cut(0, 2);
+    let write = net.put(1, &k, b"v1");
+    net.advance(SECOND);
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert!(net.hits(0, &k), "it can't know");
+    net.cut.remove(&(0, 2));
+    net.cut.remove(&(2, 0));
+    for _ in 0..5 {
+        net.advance(Duration::from_millis(100));
+    }
+    assert_eq!(net.get(0, &k).value, b"v1", "told through another member");
+}
+
+#[test]
+fn what_can_not_be_written_down_for_an_owner_is_not_written() {
+    let mut net = Net::new(2, |config| config.log_keys_max = 0);
+    let k = net.key(0, 0);
+    net.lease(1, Micros::NEVER, true);
+    net.cut(0, 1);
+    let write = net.put(1, &k, b"v1");
+    net.advance(SECOND);
+    assert_eq!(net.status(write), Some(Status::Unavailable));
+    assert!(net.origin.is_empty());
+}

@@ -1,0 +1,296 @@
+//! A few nodes, an origin, and the ways between them, driven by hand: a master that says what
+//! the test says, links that can be cut, origin calls that can be held.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// A request's answer, if it has come.
+pub(super) type Tag = u32;
+
+/// The servers, the database, and what connects them.
+pub(super) struct Net {
+    pub(super) topology: Arc<Topology>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) origin: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Ways that lose everything: from, to.
+    pub(super) cut: BTreeSet<(u16, u16)>,
+    /// Calls of these servers wait.
+    pub(super) held: BTreeSet<u16>,
+    calls: VecDeque<(u16, Call)>,
+    /// Connection names of forwarded requests: who waits for them, under which token.
+    relayed: BTreeMap<u64, (u16, u16, u64)>,
+    pub(super) answers: BTreeMap<Tag, Got>,
+    pub(super) drained: Vec<(u16, u32)>,
+    pub(super) reported: Vec<(u16, u16)>,
+    pub(super) probed: Vec<PeerProbe>,
+    statuses: Vec<ServerStatus>,
+    epoch: MapEpoch,
+    pub(super) now: Now,
+    tag: Tag,
+    next_conn: u64,
+}
+
+pub(super) fn boot(server: u16) -> u64 {
+    BOOT + u64::from(server)
+}
+
+impl Net {
+    /// All online, with leases for ever.
+    pub(super) fn new(servers: u16, change: impl Fn(&mut NodeConfig)) -> Self {
+        let info = |id: u16| ServerInfo {
+            name: format!("a{id}"),
+            group: 0,
+            weight: 1,
+            shards: 1,
+            address: ([127, 0, 0, 1], id + 1).into(),
+        };
+        let infos = (0..servers).map(info).collect();
+        let topology =
+            Arc::new(Topology::new("t".into(), ([127, 0, 0, 1], 99).into(), infos, 64).unwrap());
+        let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
+        let node = |id| {
+            let mut config = node_config(id, boot(id));
+            change(&mut config);
+            let mut node = Node::new(config, Arc::clone(&topology)).unwrap();
+            node.lease(now, Lease { until: Micros::NEVER, orphan: false });
+            node
+        };
+        let status = |id| ServerStatus { boot_id: boot(id), ..ServerStatus::default() };
+        let mut net = Self {
+            nodes: (0..servers).map(node).collect(),
+            topology,
+            origin: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            calls: VecDeque::new(),
+            relayed: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            drained: Vec::new(),
+            reported: Vec::new(),
+            probed: Vec::new(),
+            statuses: (0..servers).map(status).collect(),
+            epoch: MapEpoch { term: 1, counter: 0 },
+            now,
+            tag: 0,
+            next_conn: 1 << 32,
+        };
+        net.say(0, ServerState::Online, &[]);
+        net
+    }
+
+    /// The master announces a state to all but the deaf.
+    pub(super) fn say(&mut self, server: u16, state: ServerState, deaf: &[u16]) {
+        self.epoch = self.epoch.next();
+        let status = &mut self.statuses[usize::from(server)];
+        if status.state != state {
+            (status.state, status.since) = (state, self.epoch);
+        }
+        for id in (0u16..).take(self.nodes.len()).filter(|id| !deaf.contains(id)) {
+            self.tell(id);
+        }
+        self.run();
+    }
+
+    /// A server hears the newest map.
+    pub(super) fn tell(&mut self, server: u16) {
+        let map = ClusterMap::new(Arc::clone(&self.topology), self.epoch, self.statuses.clone());
+        self.nodes[usize::from(server)].apply_map(self.now, Arc::new(map));
+        self.run();
+    }
+
+    /// A server starts again: another incarnation, an empty cache.
+    pub(super) fn restart(&mut self, server: u16, boot_id: u64) {
+        let config = node_config(server, boot_id);
+        let mut node = Node::new(config, Arc::clone(&self.topology)).unwrap();
+        node.lease(self.now, Lease { until: Micros::NEVER, orphan: false });
+        self.nodes[usize::from(server)] = node;
+        self.statuses[usize::from(server)].boot_id = boot_id;
+    }
+
+    pub(super) fn lease(&mut self, server: u16, until: Micros, orphan: bool) {
+        self.nodes[usize::from(server)].lease(self.now, Lease { until, orphan });
+        self.run();
+    }
+
+    pub(super) fn cut(&mut self, a: u16, b: u16) {
+        self.cut.extend([(a, b), (b, a)]);
+    }
+
+    pub(super) fn advance(&mut self, duration: Duration) {
+        self.now.mono = self.now.mono + duration;
+        self.now.wall_us += u64::try_from(duration.as_micros()).unwrap();
+        for node in &mut self.nodes {
+            node.tick(self.now);
+        }
+        self.run();
+    }
+
+    /// The `nth` key whose home is this server.
+    pub(super) fn key(&self, home: u16, nth: usize) -> Vec<u8> {
+        let keys = (0..).map(|i| format!("key{i}").into_bytes());
+        keys.into_iter()
+            .filter(|key| self.topology.home(self.topology.partition(1, key)) == home)
+            .nth(nth)
+            .unwrap()
+    }
+
+    /// The server that stands in first for this key.
+    pub(super) fn stand_in(&self, key: &[u8]) -> u16 {
+        self.topology.rank(self.topology.partition(1, key))[1]
+    }
+
+    pub(super) fn ask(
+        &mut self,
+        server: u16,
+        header: RequestHeader,
+        key: &[u8],
+        value: &[u8],
+    ) -> Tag {
+        self.tag += 1;
+        let tag = self.tag;
+        let conn = ConnId { shard: 0, conn: u64::from(tag) };
+        self.serve(server, conn, header, key, value, false);
+        self.run();
+        tag
+    }
+
+    fn serve(
+        &mut self,
+        server: u16,
+        conn: ConnId,
+        header: RequestHeader,
+        key: &[u8],
+        value: &[u8],
+        is_peer: bool,
+    ) {
+        let node = &mut self.nodes[usize::from(server)];
+        let mut frame = Vec::new();
+        Request::write(header, key, value, &mut frame);
+        let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
+        let place = node.aim(node.place(request.header.keyspace, request.key));
+        let mut out = Vec::new();
+        let caller = Caller { is_peer, client_id: 77 };
+        node.begin(self.now);
+        if node.serve(self.now, conn, &request, place, true, caller, &mut out) {
+            let reply = LateReply::from_frame(out).unwrap();
+            self.deliver(conn, &reply);
+        }
+    }
+
+    fn deliver(&mut self, conn: ConnId, reply: &LateReply) {
+        let mut frame = Vec::new();
+        reply.write(&mut frame);
+        let Some((from, to, token)) = self.relayed.remove(&conn.conn) else {
+            let tag = u32::try_from(conn.conn).unwrap();
+            assert!(self.answers.insert(tag, read(&frame)).is_none(), "answered twice");
+            return;
+        };
+        let response = Response::parse(&frame).unwrap().unwrap();
+        let node = &mut self.nodes[usize::from(from)];
+        match self.cut.contains(&(to, from)) {
+            true => node.forward_done(self.now, to, token, Err(ForwardFailure::TimedOut)),
+            false => {
+                node.peer_answered(self.now, to);
+                node.forward_done(self.now, to, token, Ok(response));
+            }
+        }
+    }
+
+    /// Lets everything happen that can.
+    pub(super) fn run(&mut self) {
+        let mut is_busy = true;
+        while is_busy {
+            is_busy = false;
+            for server in (0u16..).take(self.nodes.len()) {
+                while let Some(output) = self.nodes[usize::from(server)].poll() {
+                    is_busy = true;
+                    self.carry_out(server, output);
+                }
+            }
+            if let Some(at) = self.calls.iter().position(|(of, _)| !self.held.contains(of)) {
+                is_busy = true;
+                let (server, call) = self.calls.remove(at).unwrap();
+                self.execute(server, &call);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, server: u16, output: Output) {
+        match output {
+            Output::Reply { conn, reply } => self.deliver(conn, &reply),
+            Output::Origin(call) => self.calls.push_back((server, call)),
+            Output::Forward { peer, token, frame, .. } => {
+                if self.cut.contains(&(server, peer)) {
+                    let failure = Err(ForwardFailure::Unreachable);
+                    let node = &mut self.nodes[usize::from(server)];
+                    return node.forward_done(self.now, peer, token, failure);
+                }
+                self.next_conn += 1;
+                self.relayed.insert(self.next_conn, (server, peer, token));
+                let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
+                let conn = ConnId { shard: 0, conn: self.next_conn };
+                let header = RequestHeader { request_id: 5, ..request.header };
+                self.serve(peer, conn, header, request.key, request.value, true);
+            }
+            Output::Report { server: subject } => self.reported.push((server, subject)),
+            Output::Drained(epoch) => self.drained.push((server, epoch.counter)),
+            Output::Probed { outcome, .. } => self.probed.push(outcome),
+        }
+    }
+
+    fn execute(&mut self, server: u16, call: &Call) {
+        let outcome = match &call.operation {
+            Operation::Get => {
+                let value = self.origin.get(&*call.key);
+                Outcome::Value(value.map(|value| Bytes::copy_from_slice(value)))
+            }
+            Operation::Put { value } => {
+                self.origin.insert(call.key.to_vec(), value.to_vec());
+                Outcome::Written { rows: 1 }
+            }
+            Operation::Delete => {
+                Outcome::Written { rows: u64::from(self.origin.remove(&*call.key).is_some()) }
+            }
+        };
+        self.nodes[usize::from(server)].origin_done(self.now, call.token, outcome);
+    }
+
+    /// Lets one held write of a server end as the test says, after it was carried out or not.
+    pub(super) fn end_held_write(&mut self, server: u16, outcome: Option<Failure>) {
+        let is_write =
+            |(of, call): &(u16, Call)| *of == server && !matches!(call.operation, Operation::Get);
+        let at = self.calls.iter().position(is_write).expect("a held write");
+        let (_, call) = self.calls.remove(at).unwrap();
+        match outcome {
+            None => self.execute(server, &call),
+            Some(failure) => {
+                let outcome = Outcome::Failed(failure);
+                self.nodes[usize::from(server)].origin_done(self.now, call.token, outcome);
+            }
+        }
+        self.run();
+    }
+
+    pub(super) fn put(&mut self, server: u16, key: &[u8], value: &[u8]) -> Tag {
+        self.ask(server, RequestHeader::new(Opcode::Put, 1, 5), key, value)
+    }
+
+    pub(super) fn get(&mut self, server: u16, key: &[u8]) -> Got {
+        let tag = self.ask(server, RequestHeader::new(Opcode::Get, 1, 5), key, &[]);
+        self.answers.remove(&tag).expect("a read is answered")
+    }
+
+    pub(super) fn status(&self, tag: Tag) -> Option<Status> {
+        self.answers.get(&tag).map(|got| got.status)
+    }
+
+    /// Whether the server answers from its cache.
+    pub(super) fn hits(&mut self, server: u16, key: &[u8]) -> bool {
+        self.get(server, key).flags & response_flags::HIT != 0
+    }
+
+    pub(super) fn counters(&self, server: u16) -> &Counters {
+        &self.nodes[usize::from(server)].counters
+    }
+}

@@ -1,0 +1,110 @@
+//! An owner that only one server can't reach (scenario 2), and probes for the master.
+
+use super::net::{Net, boot};
+use super::*;
+use ServerState::{Offline, Online};
+
+/// Server 1 can't reach server 0, and the master says that it is online.
+fn split(servers: u16) -> (Net, Vec<u8>) {
+    let mut net = Net::new(servers, |_| {});
+    let k = net.key(0, 0);
+    net.origin.insert(k.clone(), b"v0".to_vec());
+    net.get(0, &k);
+    net.cut(0, 1);
+    let first = net.get(1, &k);
+    assert_eq!(first.flags & response_flags::CACHED, 0);
+    assert_eq!(net.reported, [(1, 0)]);
+    let now = net.now;
+    net.nodes[1].verdict(now, 0, Online);
+    net.run();
+    (net, k)
+}
+
+#[test]
+fn requests_go_through_a_member_that_reaches_the_owner() {
+    let (mut net, k) = split(3);
+    assert_eq!(net.nodes[1].serving(net.topology.partition(1, &k)), Serving::Relay(0));
+    assert!(net.hits(1, &k), "the owner's answer");
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert_eq!(net.get(0, &k).value, b"v1");
+    assert!(net.hits(0, &k));
+    assert_eq!((net.counters(1).relayed, net.counters(2).forwarded), (2, 2));
+    assert_eq!(net.counters(0).origin_writes, 1);
+}
+
+#[test]
+fn without_such_a_member_reads_go_to_the_origin_and_writes_nowhere() {
+    let (mut net, k) = split(2);
+    assert_eq!(net.get(1, &k).value, b"v0");
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Unavailable));
+    assert_eq!(net.origin[&k], b"v0");
+}
+
+#[test]
+fn a_member_that_does_not_reach_it_either_refuses_and_does_not_stand_in() {
+    let (mut net, k) = split(3);
+    net.cut(0, 2);
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Unavailable));
+    assert_eq!(net.origin[&k], b"v0");
+    assert_eq!(net.get(1, &k).value, b"v0");
+    assert_eq!(net.counters(2).provisional_requests, 0);
+}
+
+#[test]
+fn it_ends_when_the_owner_answers_and_when_the_hold_is_over() {
+    let (mut net, k) = split(3);
+    let partition = net.topology.partition(1, &k);
+    net.cut.clear();
+    let now = net.now;
+    net.nodes[1].verdict(now, 0, Online);
+    net.run();
+    assert_eq!(net.nodes[1].serving(partition), Serving::Forward(0), "it has answered a ping");
+    let (mut net, _) = split(3);
+    net.advance(Duration::from_secs(2));
+    assert_eq!(net.nodes[1].serving(partition), Serving::Forward(0), "it is tried again");
+    let (mut net, _) = split(3);
+    net.say(0, Offline, &[0]);
+    assert_eq!(net.nodes[1].serving(partition).other(), (net.stand_in(&k) == 2).then_some(2));
+}
+
+#[test]
+fn a_clients_marks_are_not_a_servers() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(1, 0);
+    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
+    header.flags = request_flags::RELAY | request_flags::IDENTITY;
+    let write = net.ask(0, header, &k, b"v");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert_eq!(net.origin[&k], b"v", "sent on like any other, whole");
+}
+
+#[test]
+fn a_value_with_no_room_for_the_identity_goes_without() {
+    let mut net = Net::new(2, |config| config.value_bytes_max = 20);
+    let k = net.key(1, 0);
+    for value in [&[7; 8][..], &[7; 9]] {
+        let write = net.put(0, &k, value);
+        assert_eq!(net.status(write), Some(Status::Ok));
+        assert_eq!(net.origin[&k], value);
+    }
+}
+
+#[test]
+fn a_probe_says_what_all_shards_say() {
+    let mut net = Net::new(2, |_| {});
+    net.nodes[1].ask_probe(9, 0);
+    net.run();
+    let map_epoch = net.nodes[0].map().unwrap().epoch;
+    assert_eq!(net.probed, [PeerProbe::Answered { boot_id: boot(0), map_epoch }]);
+    net.cut(0, 1);
+    net.nodes[1].ask_probe(10, 0);
+    net.run();
+    assert_eq!(net.probed[1..], [PeerProbe::Silent]);
+    assert_eq!(
+        net.nodes[1].serving(net.topology.partition(1, &net.key(0, 0))),
+        Serving::Forward(0)
+    );
+}

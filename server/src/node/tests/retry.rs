@@ -1,0 +1,127 @@
+//! Writes that are repeated (scenario 14), and misses after a change of owner (17, 19).
+
+use super::net::Net;
+use super::*;
+use ServerState::{Offline, Online, Returning};
+
+fn again() -> RequestHeader {
+    RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Put, 1, 5) }
+}
+
+#[test]
+fn scenario_14_a_repeated_write_is_carried_out_once() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    let first = net.put(0, &k, b"v1");
+    let second = net.ask(0, again(), &k, b"v1");
+    assert_eq!(net.status(first), Some(Status::Ok));
+    assert_eq!(net.answers[&first], net.answers[&second], "the same answer");
+    assert_eq!(net.counters(0).origin_writes, 1);
+    assert_eq!(net.counters(0).retries_answered, 1);
+}
+
+#[test]
+fn a_repetition_through_another_server_is_the_same_request() {
+    let mut net = Net::new(3, |_| {});
+    let k = net.key(0, 0);
+    net.put(0, &k, b"v1");
+    let second = net.ask(1, again(), &k, b"v1");
+    assert_eq!(net.status(second), Some(Status::Ok));
+    assert_eq!(net.counters(0).origin_writes, 1);
+    net.held.insert(0);
+    let k = net.key(0, 1);
+    let third = net.put(1, &k, b"v2");
+    let fourth = net.ask(2, again(), &k, b"v2");
+    assert_eq!(net.counters(0).retries_joined, 1);
+    net.end_held_write(0, None);
+    assert_eq!((net.status(third), net.status(fourth)), (Some(Status::Ok), Some(Status::Ok)));
+    assert_eq!(net.counters(0).origin_writes, 2);
+}
+
+#[test]
+fn what_was_certainly_not_carried_out_is_tried_again() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.held.insert(0);
+    let first = net.put(0, &k, b"v1");
+    net.end_held_write(0, Some(Failure::Unavailable));
+    assert_eq!(net.status(first), Some(Status::OriginUnavailable));
+    net.held.clear();
+    let second = net.ask(0, again(), &k, b"v1");
+    assert_eq!(net.status(second), Some(Status::Ok));
+    assert_eq!(net.origin[&k], b"v1");
+}
+
+#[test]
+fn an_unknown_outcome_stays_unknown() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.held.insert(0);
+    net.put(0, &k, b"v1");
+    net.end_held_write(0, Some(Failure::OutcomeUnknown));
+    let second = net.ask(0, again(), &k, b"v1");
+    assert_eq!(net.status(second), Some(Status::OutcomeUnknown));
+    assert_eq!(net.counters(0).origin_writes, 1);
+}
+
+/// Server 1 reads its own keys at this rate for a while.
+fn steady(net: &mut Net, seconds: u64, reads_per_s: usize) {
+    for i in 0..seconds {
+        for nth in 0..reads_per_s {
+            let key = (0..)
+                .map(|j| format!("own{i}-{nth}-{j}").into_bytes())
+                .find(|key| net.topology.home(net.topology.partition(1, key)) == 1);
+            net.get(1, &key.unwrap());
+        }
+        net.advance(Duration::from_secs(1));
+    }
+}
+
+fn theirs(net: &Net, count: usize) -> Vec<Vec<u8>> {
+    let keys = (0..).map(|j| format!("theirs{j}").into_bytes());
+    let of_other = |key: &Vec<u8>| net.topology.home(net.topology.partition(1, key)) == 0;
+    keys.filter(of_other).take(count).collect()
+}
+
+#[test]
+fn scenario_19_after_a_takeover_the_misses_pass_at_the_rate_from_before() {
+    let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
+    steady(&mut net, 12, 150);
+    net.say(0, Offline, &[0]);
+    let before = net.counters(1).origin_reads;
+    let keys = theirs(&net, 1_000);
+    let get = RequestHeader::new(Opcode::Get, 1, 5);
+    let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
+    // Whoever asks for the same key does not take another place.
+    let twice = net.ask(1, get, &keys[0], &[]);
+    assert!(net.counters(1).surge_held > 900);
+    for _ in 0..400 {
+        net.advance(Duration::from_millis(1));
+    }
+    let fetched = net.counters(1).origin_reads - before;
+    assert!((50..=80).contains(&fetched), "{fetched} in 400 ms, 150 a second before");
+    assert_eq!(net.status(twice), Some(Status::NotFound));
+    let write = net.put(1, &keys[999], b"v");
+    assert_eq!(net.status(write), Some(Status::Ok), "writes are not held");
+    net.advance(Duration::from_millis(200));
+    let statuses = |status| tags.iter().filter(|tag| net.status(**tag) == Some(status)).count();
+    assert_eq!(statuses(Status::Overloaded) + statuses(Status::NotFound), 1_000, "none is lost");
+    assert_eq!(net.nodes[1].in_flight(), 0);
+}
+
+#[test]
+fn a_home_that_keeps_its_cache_is_not_held_back() {
+    let mut net = Net::new(2, |_| {});
+    let k = theirs(&net, 1).remove(0);
+    for _ in 0..12 {
+        net.get(0, &k);
+        net.advance(Duration::from_secs(1));
+    }
+    net.say(0, Offline, &[0]);
+    net.say(0, Returning, &[]);
+    net.say(0, Online, &[]);
+    for key in theirs(&net, 500) {
+        net.get(0, &key);
+    }
+    assert_eq!(net.counters(0).surge_held, 0);
+}

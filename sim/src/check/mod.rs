@@ -1,0 +1,307 @@
+//! What must hold, whatever happens. The checker knows the origin's history and what each
+//! client asked and heard; of the servers it sees only maps and calls.
+//!
+//! ```text
+//! position of a value   its place in the origin's history of the key
+//! strict                a read asked at t has a position of at least that of every write
+//!                       acknowledged before t
+//! available             … acknowledged before t − B
+//! ```
+
+mod bounds;
+mod hops;
+
+use std::collections::BTreeMap;
+
+use standin_client::{Answer, ClientError, Outcome};
+use standin_protocol::map::MapEpoch;
+
+use crate::clock::{MS, Time};
+use crate::origin::{Origin, Value, value_of};
+use crate::plan::words::{Seconds, letter};
+use crate::plan::{Mode, Setup};
+use bounds::Lost;
+use hops::Hops;
+
+/// An operation that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) client: usize,
+    pub(crate) key: usize,
+    pub(crate) at: Time,
+    pub(crate) is_write: bool,
+    pub(crate) is_get: bool,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    mode: Mode,
+    /// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a
+    /// change takes.
+    bound: Time,
+    ttl: Time,
+    asked: BTreeMap<Value, Asked>,
+    /// By key: at which time the highest acknowledged position rose, to what, by whom.
+    acknowledged: Vec<Vec<(Time, usize, Value)>>,
+    /// Reads from this id on must give what is current, and succeed.
+    current_from: Value,
+    group_of: Vec<usize>,
+    lost: Lost,
+    pub(crate) hops: Hops,
+    shard_maps: BTreeMap<(usize, usize), MapEpoch>,
+    client_maps: BTreeMap<usize, MapEpoch>,
+    master_maps: BTreeMap<usize, MapEpoch>,
+    pub(crate) counts: Counts,
+}
+
+/// What clients got.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) reads: u64,
+    pub(crate) hits: u64,
+    pub(crate) writes: u64,
+    pub(crate) failed: u64,
+    pub(crate) unknown: u64,
+    pub(crate) stand_in_hits: u64,
+    pub(crate) stale_within_bound: u64,
+    /// Writes that were carried out (again) after they had been acknowledged.
+    pub(crate) executed_after_ack: u64,
+}
+
+impl Checker {
+    pub(crate) fn new(setup: &Setup, _operations: usize) -> Self {
+        let mut group_of = Vec::new();
+        for (group, size) in setup.groups.iter().enumerate() {
+            group_of.extend(std::iter::repeat_n(group, *size));
+        }
+        Self {
+            mode: setup.mode,
+            bound: setup.lease * 121 / 100 + 100 * MS,
+            ttl: setup.ttl_s * 1_000_000,
+            asked: BTreeMap::new(),
+            acknowledged: vec![Vec::new(); setup.keys],
+            current_from: Value::MAX,
+            group_of,
+            lost: Lost::new(setup.groups.len()),
+            hops: Hops::default(),
+            shard_maps: BTreeMap::new(),
+            client_maps: BTreeMap::new(),
+            master_maps: BTreeMap::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub(crate) fn asked(&mut self, id: Value, asked: Asked) {
+        self.asked.insert(id, asked);
+    }
+
+    pub(crate) fn take_asked(&mut self, id: Value) -> Option<Asked> {
+        self.asked.remove(&id)
+    }
+
+    /// From this operation on nothing may fail, nor be older than what the origin has.
+    pub(crate) fn must_be_current(&mut self, id: Value) {
+        self.current_from = self.current_from.min(id);
+    }
+
+    /// By group: whether no member can have the master's word.
+    pub(crate) fn faults(&mut self, now: Time, master_lost: &[bool]) {
+        self.lost.update(now, master_lost);
+    }
+
+    pub(crate) fn completed(
+        &mut self,
+        now: Time,
+        id: Value,
+        asked: Asked,
+        result: &Result<Answer, ClientError>,
+        origin: &Origin,
+    ) -> Result<(), String> {
+        let is_last = id >= self.current_from;
+        let answer = match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.counts.failed += 1;
+                self.counts.unknown += u64::from(*error == ClientError::OutcomeUnknown);
+                let client = asked.client;
+                return match is_last {
+                    true => Err(format!(
+                        "client {client} could not read k{} although all is well: {error:?}",
+                        asked.key
+                    )),
+                    false => Ok(()),
+                };
+            }
+        };
+        if asked.is_write {
+            self.counts.writes += 1;
+            return self.written(now, id, asked, answer, origin);
+        }
+        if !asked.is_get {
+            return Ok(());
+        }
+        self.counts.reads += 1;
+        self.counts.hits += u64::from(answer.is_hit());
+        self.counts.stand_in_hits += u64::from(answer.is_hit() && answer.is_stand_in());
+        let history = &origin.history[asked.key];
+        let (position, what) = match &answer.outcome {
+            Outcome::Value(value) => {
+                let value = value_of(&value.bytes);
+                let is_it = |commit: &crate::origin::Commit| {
+                    !commit.is_delete && Some(commit.writer) == value
+                };
+                let what = value.map_or("nonsense".to_owned(), |value| format!("v{value}"));
+                (history.iter().rposition(is_it), what)
+            }
+            _ => (history.iter().rposition(|commit| commit.is_delete), "no row".to_owned()),
+        };
+        let who = format!("client {} read {what} of k{}", asked.client, asked.key);
+        let from = format!(
+            "from server {}{}",
+            letter(answer.served_by.into()),
+            crate::world::flags(answer.flags)
+        );
+        let Some(position) = position else {
+            return Err(format!("{who} {from}, which the origin has never held"));
+        };
+        // What a dead server's write has done, nobody could tell the caches.
+        let is_known = |commit: &crate::origin::Commit| !commit.is_orphan;
+        if is_last && history[position + 1..].iter().any(is_known) {
+            return Err(format!("{who} {from} although all is well, and it is not current"));
+        }
+        self.fresh(asked, position, &format!("{who} {from}"))
+    }
+
+    /// The origin has carried out a write.
+    pub(crate) fn executed(&mut self, key: usize, id: Value) {
+        let was_acknowledged = self.acknowledged[key].iter().any(|(.., writer)| *writer == id);
+        self.counts.executed_after_ack += u64::from(was_acknowledged);
+    }
+
+    /// Whether what was read is not older than it may be.
+    fn fresh(&mut self, asked: Asked, position: usize, who: &str) -> Result<(), String> {
+        let strictly = self.needed(asked.key, asked.at);
+        if strictly.is_none_or(|(_, needed, _)| position >= needed) {
+            return Ok(());
+        }
+        let bound = match self.mode {
+            Mode::Strict => 0,
+            // A key's group is that of its home.
+            Mode::Available => {
+                let group = self.group_of[asked.key % self.group_of.len()];
+                let lost =
+                    self.lost.overlaps(group, asked.at.saturating_sub(2 * self.bound), asked.at);
+                if lost { self.ttl + 2 * self.bound } else { self.bound }
+            }
+        };
+        let Some((at, needed, writer)) = self.needed(asked.key, asked.at.saturating_sub(bound))
+        else {
+            self.counts.stale_within_bound += 1;
+            return Ok(());
+        };
+        if position >= needed {
+            self.counts.stale_within_bound += 1;
+            return Ok(());
+        }
+        let before = Seconds(asked.at - at);
+        Err(format!("{who}; v{writer} was acknowledged {before} before it asked"))
+    }
+
+    /// The highest position acknowledged before a time, and since when.
+    fn needed(&self, key: usize, before: Time) -> Option<(Time, usize, Value)> {
+        let risen = &self.acknowledged[key];
+        let count = risen.partition_point(|(at, ..)| *at < before);
+        risen[..count].last().copied()
+    }
+
+    fn written(
+        &mut self,
+        now: Time,
+        id: Value,
+        asked: Asked,
+        answer: &Answer,
+        origin: &Origin,
+    ) -> Result<(), String> {
+        let history = &origin.history[asked.key];
+        let position = match &answer.outcome {
+            Outcome::Written { .. } => history.iter().position(|commit| commit.writer == id),
+            Outcome::Deleted => {
+                // Which of the deletes it was is not known; one of them it must have been.
+                let is_it = |commit: &crate::origin::Commit| {
+                    commit.is_delete && (asked.at..=now).contains(&commit.at)
+                };
+                history.iter().position(is_it)
+            }
+            // Nothing was written.
+            _ => return Ok(()),
+        };
+        let Some(position) = position else {
+            let (client, key) = (asked.client, asked.key);
+            return Err(format!(
+                "client {client} was told that v{id} of k{key} is written; the origin has not got it"
+            ));
+        };
+        let risen = &mut self.acknowledged[asked.key];
+        if risen.last().is_none_or(|(_, highest, _)| *highest < position) {
+            risen.push((now, position, id));
+        }
+        Ok(())
+    }
+
+    /// Whether a server may have one more call for a key under way besides `others`.
+    pub(crate) fn may_call(&self, is_write: bool, others: usize) -> Result<(), String> {
+        match (is_write, others) {
+            (true, 1..) => Err("writes twice at once".to_owned()),
+            (false, 2..) => Err(format!("fetches {} times at once", others + 1)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn shard_map(
+        &mut self,
+        server: usize,
+        shard: usize,
+        epoch: Option<MapEpoch>,
+    ) -> Result<(), String> {
+        rises(&mut self.shard_maps, (server, shard), epoch)
+            .map_err(|text| format!("shard {shard} of server {}: {text}", letter(server)))
+    }
+
+    /// A new process knows no map.
+    pub(crate) fn server_ended(&mut self, server: usize) {
+        self.shard_maps.retain(|(id, _), _| *id != server);
+        self.hops.server_ended(server);
+    }
+
+    pub(crate) fn client_map(
+        &mut self,
+        client: usize,
+        epoch: Option<MapEpoch>,
+    ) -> Result<(), String> {
+        rises(&mut self.client_maps, client, epoch)
+            .map_err(|text| format!("client {client}: {text}"))
+    }
+
+    pub(crate) fn master_map(&mut self, master: usize, epoch: MapEpoch) -> Result<(), String> {
+        rises(&mut self.master_maps, master, Some(epoch))
+            .map_err(|text| format!("master {master}: {text}"))
+    }
+
+    pub(crate) fn master_started(&mut self, master: usize) {
+        self.master_maps.remove(&master);
+    }
+}
+
+/// Epochs never go back.
+fn rises<K: Ord + Copy>(
+    maps: &mut BTreeMap<K, MapEpoch>,
+    who: K,
+    epoch: Option<MapEpoch>,
+) -> Result<(), String> {
+    let Some(epoch) = epoch else { return Ok(()) };
+    match maps.insert(who, epoch) {
+        Some(held) if held > epoch => Err(format!("its map went back from {held} to {epoch}")),
+        _ => Ok(()),
+    }
+}

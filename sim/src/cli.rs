@@ -1,0 +1,212 @@
+//! The command line: one seed, many seeds, and reports of what failed.
+
+use std::ops::Range;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use standin_protocol::mutant::Mutant;
+
+use crate::clock::{S, Time};
+use crate::many::{Options, guarded, plan_of, run_many};
+use crate::plan::{DISTURBED, Entry, Mode, Rule, What};
+use crate::scenarios;
+use crate::shrink::shrink;
+
+/// Simulates whole clusters from seeds, and looks for what must not happen.
+#[derive(Debug, Parser)]
+#[command(name = "sim")]
+struct Arguments {
+    /// One seed.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Many seeds: from..to.
+    #[arg(long, value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// Threads for many seeds.
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Which guarantee.
+    #[arg(long, value_enum, default_value_t = ModeName::Available)]
+    mode: ModeName,
+    /// Simulated seconds in which things go wrong.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// One of the schedules of docs/FAILOVER.md, by its name; --seed gives the latencies.
+    #[arg(long, conflicts_with = "seeds")]
+    scenario: Option<String>,
+    /// Leaves out a rule, by its name, to see that it is missed.
+    #[arg(long, value_parser = rule)]
+    mutant: Option<Rule>,
+    /// Says everything that happens (with --seed).
+    #[arg(long)]
+    trace: bool,
+    /// Leaves a failing plan as long as it is.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Goes on after a failure, and counts.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModeName {
+    Available,
+    Strict,
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    let named = |mutant: &&Mutant| mutant.name() == text;
+    match Mutant::ALL.iter().find(named) {
+        Some(mutant) => Ok(Rule::Code(*mutant)),
+        None if text == "boot-clock" => Ok(Rule::BootClock),
+        None => {
+            let names: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+            Err(format!("there are boot-clock, {}", names.join(", ")))
+        }
+    }
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("a range is written as 0..1000")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    Ok(number(from)?..number(to)?)
+}
+
+/// Runs the command; the exit code is 1 if something must not have happened.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let mode = match arguments.mode {
+        ModeName::Available => Mode::Available,
+        ModeName::Strict => Mode::Strict,
+    };
+    let length: Time = arguments.seconds.map_or(DISTURBED, |seconds| seconds * S);
+    let options = Options { mode, length, missing: arguments.mutant };
+    if let Some(name) = &arguments.scenario {
+        return scenario(name, &arguments);
+    }
+    match (&arguments.seeds, arguments.seed) {
+        (Some(seeds), _) => many(seeds.clone(), &arguments, &options),
+        (None, seed) => one(seed.unwrap_or(1), &arguments, &options),
+    }
+}
+
+fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
+    let Some(scenario) = scenarios::named(name) else {
+        println!("there is no {name}; there are:");
+        for scenario in scenarios::ALL {
+            println!("  {}, which needs {:?}", scenario.name, scenario.fails_without);
+        }
+        return ExitCode::FAILURE;
+    };
+    let (outcome, result) = scenario.run(arguments.seed.unwrap_or(1), arguments.mutant);
+    if arguments.trace {
+        outcome.lines.iter().for_each(|line| println!("{line}"));
+    }
+    match result {
+        Ok(()) => {
+            println!("{name} goes well");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            println!("{name}: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn one(seed: u64, arguments: &Arguments, options: &Options) -> ExitCode {
+    let plan = plan_of(seed, options);
+    let outcome = guarded(&plan, arguments.trace);
+    for line in &outcome.lines {
+        println!("{line}");
+    }
+    let seconds = outcome.time as f64 / S as f64;
+    println!(
+        "seed {seed}: {seconds:.1} s simulated, {} events, hash {:016x}",
+        outcome.events, outcome.hash
+    );
+    match outcome.violation {
+        None => ExitCode::SUCCESS,
+        Some(violation) => {
+            report(seed, &violation, arguments, options);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it took is for people, not for the runs")]
+fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode {
+    let started = std::time::Instant::now();
+    let sum = run_many(seeds, arguments.jobs, options, arguments.keep_going);
+    let took = started.elapsed().as_secs_f64().max(0.001);
+    println!(
+        "{} seeds in {took:.1} s: {:.0} seeds/s, {:.0} events/s, {:.1} h simulated, mode {}",
+        sum.seeds,
+        sum.seeds as f64 / took,
+        sum.events as f64 / took,
+        sum.time as f64 / S as f64 / 3_600.0,
+        options.mode
+    );
+    for (name, count) in &sum.counted {
+        println!("  {name:<28} {count:>12}");
+    }
+    for (name, _) in sum.counted.iter().filter(|(_, count)| **count == 0) {
+        println!("warning: {name} has never happened: the faults are too weak for it");
+    }
+    match sum.failed {
+        None => ExitCode::SUCCESS,
+        Some(seed) => {
+            println!("{} of {} seeds failed; the first:", sum.failures, sum.seeds);
+            let plan = plan_of(seed, options);
+            let violation = guarded(&plan, false).violation.unwrap_or_default();
+            report(seed, &violation, arguments, options);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What failed, so that it can be repeated, and as short as it gets.
+fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) {
+    println!("violation: {violation}");
+    let seconds = options.length / S;
+    let missing = match options.missing {
+        None => String::new(),
+        Some(Rule::BootClock) => " --mutant boot-clock".to_owned(),
+        Some(Rule::Code(mutant)) => format!(" --mutant {}", mutant.name()),
+    };
+    let mode = options.mode;
+    println!("repeat: cargo sim --seed {seed} --mode {mode} --seconds {seconds}{missing} --trace");
+    println!("commit: {}", commit());
+    if arguments.no_shrink {
+        return;
+    }
+    std::panic::set_hook(Box::new(|_| {}));
+    let (plan, outcome) = shrink(&plan_of(seed, options));
+    let setup = &plan.setup;
+    println!(
+        "shrunk to {} entries (groups {:?}, {} shards, {} keys, mode {}):",
+        plan.entries.len(),
+        setup.groups,
+        setup.shards,
+        setup.keys,
+        setup.mode
+    );
+    for (id, Entry { at, what }) in (1..).zip(&plan.entries) {
+        let entry = Entry { at: *at, what: *what };
+        let name = match what {
+            What::Act { .. } => format!(" (o{id})"),
+            _ => String::new(),
+        };
+        println!("  {entry}{name}");
+    }
+    println!("what happened:");
+    for line in &outcome.lines {
+        println!("  {line}");
+    }
+}
+
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let text = output.ok().filter(|o| o.status.success()).map(|o| o.stdout);
+    text.map_or("unknown".to_owned(), |t| String::from_utf8_lossy(&t).trim().to_owned())
+}

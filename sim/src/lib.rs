@@ -1,0 +1,26 @@
+//! A deterministic simulator of whole clusters, after TigerBeetle's VOPR and FoundationDB's
+//! simulation: the shipped parts of clients, servers and master in one queue of events, with
+//! a virtual clock, a made-up network and a made-up origin. Same seed, same run.
+//!
+//! ```text
+//! plan/     what happens in a run: from a seed, or by hand
+//! world/    the parties, the network and the faults; carries a plan out
+//! origin.rs the model of a database
+//! check/    what must hold
+//! shrink.rs from a plan that fails to a short one
+//! many.rs   many seeds side by side
+//! cli.rs    `cargo sim`
+//! ```
+
+mod check;
+pub mod cli;
+mod clock;
+mod many;
+mod origin;
+mod plan;
+mod random;
+mod scenarios;
+mod shrink;
+#[cfg(test)]
+mod tests;
+mod world;

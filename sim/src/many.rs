@@ -1,0 +1,105 @@
+//! Many seeds: side by side on a few threads, each seed on one of them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::clock::Time;
+use crate::plan::{Mode, Plan, Rule, generate};
+use crate::world::{Outcome, run};
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) mode: Mode,
+    pub(crate) length: Time,
+    /// A rule that is left out.
+    pub(crate) missing: Option<Rule>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) seeds: u64,
+    pub(crate) time: Time,
+    pub(crate) events: u64,
+    pub(crate) counted: BTreeMap<String, u64>,
+    /// The lowest seed that failed.
+    pub(crate) failed: Option<u64>,
+    pub(crate) failures: u64,
+}
+
+/// The plan of a seed.
+pub(crate) fn plan_of(seed: u64, options: &Options) -> Plan {
+    let mut plan = generate(seed, options.mode, options.length);
+    plan.setup.missing = options.missing;
+    plan
+}
+
+/// Carries out a plan; a panic is a violation.
+pub(crate) fn guarded(plan: &Plan, is_told: bool) -> Outcome {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(plan, is_told)));
+    caught.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
+        Outcome { violation: Some(format!("panic: {text}")), ..Outcome::default() }
+    })
+}
+
+/// Runs all seeds of a range, until one fails (or all of them with `goes_on`).
+pub(crate) fn run_many(seeds: Range<u64>, jobs: usize, options: &Options, goes_on: bool) -> Sum {
+    let next = AtomicU64::new(seeds.start);
+    let ends = AtomicBool::new(false);
+    let sum = Mutex::new(Sum::default());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                let mut own = Sum::default();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || ends.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let outcome = guarded(&plan_of(seed, options), false);
+                    own.add(seed, outcome);
+                    if own.failed.is_some() && !goes_on {
+                        ends.store(true, Ordering::Relaxed);
+                    }
+                }
+                if let Ok(mut sum) = sum.lock() {
+                    sum.merge(own);
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap_or_default()
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.seeds += 1;
+        self.time += outcome.time;
+        self.events += outcome.events;
+        if outcome.violation.is_some() {
+            self.failed = Some(self.failed.map_or(seed, |failed| failed.min(seed)));
+            self.failures += 1;
+        }
+        self.count(outcome.counted);
+    }
+
+    fn count(&mut self, counted: BTreeMap<String, u64>) {
+        for (name, count) in counted {
+            *self.counted.entry(name).or_default() += count;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.time += other.time;
+        self.events += other.events;
+        self.failures += other.failures;
+        self.failed = self.failed.into_iter().chain(other.failed).min();
+        self.count(other.counted);
+    }
+}

@@ -1,0 +1,273 @@
+//! The model origin: for each key all values that were ever committed, in order, and when.
+//! Its calls take time, and it can be slow, down, out of one server's reach, or commit what
+//! it has reported as unknown.
+//!
+//! What it promises is what the origin adapters of the server promise: an answer to each call
+//! within the timeout, `OutcomeUnknown` for a write that may still happen, and that such a
+//! write happens within the adapter's ambiguity bound, if at all.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use standin_protocol::time::Micros;
+use standin_server::origin::{Call, Embedded, Failure, Health, Operation, Outcome};
+
+use crate::clock::{MS, S, Time};
+use crate::random::mix;
+
+/// A value's name: the operation that wrote it. 0: what was there in the beginning.
+pub(crate) type Value = u32;
+
+/// How long a server waits for a call.
+pub(crate) const TIMEOUT: Time = S;
+/// A write that was reported as unknown commits within this time after the report; the
+/// servers reckon with twice the timeout by clocks that may be a tenth fast.
+pub(crate) const LATE_MAX: Time = S + 500 * MS;
+
+/// A committed change: `None` is a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Commit {
+    pub(crate) at: Time,
+    pub(crate) writer: Value,
+    pub(crate) is_delete: bool,
+    /// Its server had died by then: nobody can tell anybody of it.
+    pub(crate) is_orphan: bool,
+}
+
+/// What a server's shards hand over, until the simulator takes it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    calls: Mutex<Vec<Call>>,
+    open: AtomicUsize,
+    open_max: usize,
+    is_down: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn new(open_max: usize) -> Self {
+        let (calls, open) = (Mutex::default(), AtomicUsize::new(0));
+        Self { calls, open, open_max, is_down: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn take(&self) -> Vec<Call> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A call of the server has been answered: there is room for another.
+    pub(crate) fn answered(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        self.is_down.store(down, Ordering::Relaxed);
+    }
+}
+
+impl Embedded for Gate {
+    fn submit(&self, call: Call) -> Result<(), Call> {
+        if self.open.load(Ordering::Relaxed) >= self.open_max {
+            return Err(call);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        Ok(())
+    }
+
+    fn health(&self) -> Health {
+        match self.is_down.load(Ordering::Relaxed) {
+            true => Health::Down { since: Micros(1) },
+            false => Health::Up,
+        }
+    }
+}
+
+/// What is the matter with the way from one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Path {
+    pub(crate) refuses: u8,
+    pub(crate) hangs: u8,
+}
+
+/// A call that has been handed over.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) server: usize,
+    pub(crate) life: u32,
+    pub(crate) call: Call,
+    pub(crate) key: usize,
+    /// How long its answer takes.
+    pub(crate) back: Time,
+    /// Its server has been told something already; this only happens.
+    pub(crate) is_answered: bool,
+}
+
+/// What becomes of a call that is handed over now: when it is carried out, if at all, and
+/// when and what its server hears if that is before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) runs_at: Option<Time>,
+    /// From then until the server hears.
+    pub(crate) back: Time,
+    pub(crate) gives_up: Option<(Time, GivesUp)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GivesUp {
+    Unavailable,
+    Overdue,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    seed: u64,
+    pub(crate) history: Vec<Vec<Commit>>,
+    /// When the key's last write under way by each server is carried out: a server's
+    /// later writes come after it.
+    busy_until: Vec<Vec<Time>>,
+    /// (of which server, by how much)
+    pub(crate) slow_by: Vec<(Option<usize>, Time)>,
+    pub(crate) down: u8,
+    pub(crate) paths: Vec<Path>,
+    /// (percent, longest delay)
+    pub(crate) late: Vec<(u8, Time)>,
+    pub(crate) calls: Vec<Option<Open>>,
+    pub(crate) late_commits: u64,
+}
+
+impl Origin {
+    pub(crate) fn new(seed: u64, keys: usize, servers: usize) -> Self {
+        let first = Commit { at: 0, writer: 0, is_delete: false, is_orphan: false };
+        Self {
+            seed,
+            history: vec![vec![first]; keys],
+            busy_until: vec![vec![0; keys]; servers],
+            slow_by: Vec::new(),
+            down: 0,
+            paths: vec![Path::default(); servers],
+            late: Vec::new(),
+            calls: Vec::new(),
+            late_commits: 0,
+        }
+    }
+
+    /// Decides what becomes of a call.
+    pub(crate) fn fate(&mut self, now: Time, server: usize, key: usize, is_write: bool) -> Fate {
+        let hash = mix(self.seed ^ now, (server * 64 + key * 2 + usize::from(is_write)) as u64);
+        let there = 50 + hash % 300;
+        let path = self.paths[server];
+        if self.down > 0 || path.refuses > 0 {
+            let gives_up = Some((now + there, GivesUp::Unavailable));
+            return Fate { runs_at: None, back: 0, gives_up };
+        }
+        let overdue = Some((now + TIMEOUT, GivesUp::Overdue));
+        if path.hangs > 0 {
+            // What was sent may have got through before the way was lost.
+            let runs_at = (is_write && (hash >> 20) % 4 == 0).then_some(now + there);
+            return Fate { runs_at, back: 0, gives_up: overdue };
+        }
+        let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
+        let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
+        let takes = slow_by / 2 + (hash >> 8) % (slow_by / 2 + 1);
+        // It may wait before it is carried out, or its answer may.
+        let before = match (hash >> 24) % 3 {
+            0 => 0,
+            1 => takes,
+            _ => takes * ((hash >> 26) % 101) / 100,
+        };
+        let mut runs_at = now + there + before;
+        let back = 50 + (hash >> 40) % 300 + takes - before;
+        if is_write {
+            for (percent, by_max) in self.late.clone() {
+                if (hash >> 32) % 100 >= u64::from(percent) {
+                    continue;
+                }
+                // The connection is lost; the server still holds what was sent, or not.
+                let told_at = now + (hash >> 40) % (20 * MS);
+                let never = (hash >> 50) % 4 == 0;
+                let late_by = mix(hash, 1) % (by_max.min(LATE_MAX) + 1);
+                self.late_commits += u64::from(!never);
+                return Fate {
+                    runs_at: (!never).then_some(told_at + late_by),
+                    back: 0,
+                    gives_up: Some((told_at, GivesUp::Overdue)),
+                };
+            }
+            let busy_until = &mut self.busy_until[server][key];
+            runs_at = runs_at.max(*busy_until + 1);
+            if runs_at > now + TIMEOUT + LATE_MAX {
+                // It is cancelled before.
+                return Fate { runs_at: None, back: 0, gives_up: overdue };
+            }
+            *busy_until = runs_at;
+        }
+        let is_overdue = runs_at + back >= now + TIMEOUT;
+        Fate { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
+    }
+
+    /// Remembers a call until it is over.
+    pub(crate) fn insert(&mut self, open: Open) -> usize {
+        let free = self.calls.iter().position(Option::is_none);
+        match free {
+            Some(at) => {
+                self.calls[at] = Some(open);
+                at
+            }
+            None => {
+                self.calls.push(Some(open));
+                self.calls.len() - 1
+            }
+        }
+    }
+
+    /// Carries out a call.
+    pub(crate) fn run(
+        &mut self,
+        at: Time,
+        key: usize,
+        operation: &Operation,
+        is_orphan: bool,
+    ) -> Outcome {
+        let history = &mut self.history[key];
+        let exists = history.last().is_some_and(|last| !last.is_delete);
+        match operation {
+            Operation::Get => {
+                let last = history.last().filter(|last| !last.is_delete);
+                Outcome::Value(last.map(|last| Bytes::copy_from_slice(&bytes_of(last.writer))))
+            }
+            Operation::Put { value } => {
+                let writer = value_of(value).unwrap_or(0);
+                history.push(Commit { at, writer, is_delete: false, is_orphan });
+                Outcome::Written { rows: 1 }
+            }
+            Operation::Delete => {
+                // Who deletes is not in the call; the checker takes any delete for any other.
+                if exists {
+                    history.push(Commit { at, writer: 0, is_delete: true, is_orphan });
+                }
+                Outcome::Written { rows: u64::from(exists) }
+            }
+        }
+    }
+}
+
+/// What a server hears of a call that was not answered.
+pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
+    Outcome::Failed(match gives_up {
+        GivesUp::Unavailable => Failure::Unavailable,
+        GivesUp::Overdue if is_write => Failure::OutcomeUnknown,
+        GivesUp::Overdue => Failure::Timeout,
+    })
+}
+
+/// A value's bytes.
+pub(crate) fn bytes_of(value: Value) -> [u8; 8] {
+    (u64::from(value) ^ 0x5AA5_0000_0000_0000).to_le_bytes()
+}
+
+/// The value whose bytes these are.
+pub(crate) fn value_of(bytes: &[u8]) -> Option<Value> {
+    let bytes: [u8; 8] = bytes.try_into().ok()?;
+    u32::try_from(u64::from_le_bytes(bytes) ^ 0x5AA5_0000_0000_0000).ok()
+}

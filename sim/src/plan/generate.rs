@@ -1,0 +1,223 @@
+//! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a
+//! few faults that overlap.
+
+use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What};
+use crate::clock::{MS, S, Time};
+use crate::random::Random;
+
+/// The plan of a seed. `length`: of the disturbed phase.
+pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
+    let mut random = Random::new(seed);
+    let setup = setup(&mut random, mode, length);
+    let mut entries = Vec::new();
+    clocks(&mut random, &setup, &mut entries);
+    faults(&mut random, &setup, &mut entries);
+    acts(&mut random, &setup, &mut entries);
+    // Stable: entries of the same time keep their order.
+    entries.sort_by_key(|entry| entry.at);
+    Plan { seed, setup, entries }
+}
+
+fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
+    let groups = match random.below(10) {
+        0..=3 => vec![2],
+        4..=7 => vec![3],
+        8 => vec![2, 1],
+        _ => vec![2, 2],
+    };
+    // Every server is to be the home of some key, or nobody would notice that it is back.
+    let keys = groups.iter().sum::<usize>() + random.index(4);
+    Setup {
+        mode,
+        groups,
+        shards: if random.percent(30) { 2 } else { 1 },
+        clients: 2 + usize::from(random.percent(20)),
+        keys,
+        origin_concurrency: 4 + random.index(5),
+        log_keys_max: if random.percent(30) { 1 } else { 64 },
+        lease: if random.percent(60) { 700 * MS } else { 2 * S },
+        ttl_s: if random.percent(30) { 3 } else { 60 },
+        missing: None,
+        quiet_at: BEGINS + length,
+    }
+}
+
+/// Rates within the drift bound of a tenth.
+fn clocks(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
+    if random.percent(40) {
+        return;
+    }
+    for host in hosts(setup) {
+        if random.percent(50) {
+            let rate_ppm = random.between(905_000, 1_095_000);
+            entries.push(Entry { at: 0, what: What::ClockRate { host, rate_ppm } });
+        }
+    }
+}
+
+fn hosts(setup: &Setup) -> Vec<Host> {
+    let servers = (0..setup.servers()).map(Host::Server);
+    let clients = (0..setup.clients.min(CLIENTS_MAX)).map(Host::Client);
+    servers.chain(clients).chain([Host::Master(0)]).collect()
+}
+
+fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
+    let count = match random.below(20) {
+        0 => 0,
+        1..=6 => 1 + random.below(2),
+        7..=16 => 3 + random.below(4),
+        _ => 7 + random.below(7),
+    };
+    // Some runs see one kind of trouble again and again.
+    let favourite = random.percent(30).then(|| random.below(KINDS));
+    for _ in 0..count {
+        let at = BEGINS + random.below(setup.quiet_at - BEGINS);
+        let kind = match favourite {
+            Some(kind) if random.percent(60) => kind,
+            _ => random.below(KINDS),
+        };
+        let what = fault(random, setup, kind);
+        entries.push(Entry { at, what });
+        if random.percent(60) {
+            around_its_end(random, setup, Entry { at, what }, entries);
+        }
+    }
+}
+
+/// What is wrong when a fault ends is often right again a moment later: a key is written
+/// while it lasts, and read when it ends.
+fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mut Vec<Entry>) {
+    let Some(lasts) = fault.what.lasts() else { return };
+    let end = (fault.at + lasts).min(setup.quiet_at);
+    let key = random.index(setup.keys);
+    let mut act = |random: &mut Random, act, at: Time| {
+        let client = random.index(setup.clients);
+        let at = at.clamp(BEGINS, setup.quiet_at - 1);
+        entries.push(Entry { at, what: What::Act { client, key, act } });
+    };
+    let early = fault.at.saturating_sub(random.below(50 * MS));
+    act(random, Act::Get, early);
+    let before = random.between(MS, lasts.max(2 * MS));
+    act(random, Act::Put, end.saturating_sub(before));
+    for _ in 0..random.between(3, 10) {
+        let at = end + random.below(24 * MS);
+        act(random, Act::Get, at.saturating_sub(12 * MS));
+    }
+}
+
+const KINDS: u64 = 33;
+
+fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
+    let lasts = length(random);
+    let hosts = hosts(setup);
+    let any = |random: &mut Random| hosts[random.index(hosts.len())];
+    let server = random.index(setup.servers());
+    let host = Host::Server(server);
+    match kind {
+        0..=3 => What::Pause { host, lasts },
+        4..=6 => What::Crash { server, down: length(random), silent: random.percent(30) },
+        7..=9 => {
+            let (from, to) = pair(random, &hosts);
+            What::Cut { from, to, lasts }
+        }
+        10 | 11 => {
+            let to = any(random);
+            match to == host {
+                true => What::Isolate { host, lasts },
+                false => What::Cut { from: host, to, lasts },
+            }
+        }
+        12 => What::Isolate { host, lasts },
+        13 => What::Isolate { host: any(random), lasts },
+        14 | 15 => {
+            let (a, b) = pair(random, &hosts);
+            What::Break { a, b }
+        }
+        16 => {
+            let (from, to) = pair(random, &hosts);
+            What::Stall { from, to, lasts }
+        }
+        17 => What::Noise {
+            loss: u8::try_from(random.between(2, 40)).unwrap_or(9),
+            twice: u8::try_from(random.below(20)).unwrap_or(9),
+            late_max: random.between(1, 80) * MS,
+            lasts,
+        },
+        18 => {
+            let shard = u16::try_from(random.below(setup.shards.into())).unwrap_or(0);
+            What::StallShard { server, shard, lasts }
+        }
+        19 => What::Leave { server, down: length(random) },
+        20 | 21 => What::CrashMaster { down: length(random), forgets: random.percent(30) },
+        22 => What::DiskFull { lasts },
+        23 => {
+            let by = random.between(1, 20_000_000);
+            let by_us = i64::try_from(by).unwrap_or(0) - 10_000_000;
+            What::WallStep { host, by_us }
+        }
+        24 => What::OriginSlow {
+            server: random.percent(50).then_some(server),
+            by: random.between(5, 2_000) * MS,
+            lasts,
+        },
+        25 => What::OriginDown { lasts },
+        26 => What::OriginPath { server, hangs: random.percent(50), lasts },
+        27 => What::OriginLate {
+            percent: u8::try_from(random.between(5, 60)).unwrap_or(9),
+            by_max: random.between(1, 1_200) * MS,
+            lasts,
+        },
+        30 | 31 => {
+            let (from, to) = pair(random, &hosts);
+            What::Mute { from, to, lasts }
+        }
+        32 => What::OtherMaster { host: any(random), lasts },
+        28 => What::Pause { host: any(random), lasts },
+        _ => What::Replay { from: any(random), lasts },
+    }
+}
+
+fn pair(random: &mut Random, hosts: &[Host]) -> (Host, Host) {
+    let a = random.index(hosts.len());
+    let b = (a + 1 + random.index(hosts.len() - 1)) % hosts.len();
+    (hosts[a], hosts[b])
+}
+
+/// Mostly a while, sometimes a moment, sometimes longer than every timeout.
+fn length(random: &mut Random) -> Time {
+    match random.below(10) {
+        0..=2 => random.between(1, 150) * MS,
+        3..=5 => random.between(100, 1_500) * MS,
+        6..=8 => random.between(1_000, 3_500) * MS,
+        _ => random.between(3_000, 6_000) * MS,
+    }
+}
+
+fn acts(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
+    let pause_ms = random.between(12, 60);
+    let write_percent = random.between(5, 50);
+    let mut at = BEGINS;
+    while at < setup.quiet_at {
+        // Small gaps between two that belong together, longer ones between such groups.
+        at += match random.below(4) {
+            0 => random.between(1, 2 * MS),
+            _ => random.between(MS, 2 * pause_ms * MS),
+        };
+        let client = random.index(setup.clients);
+        let key = random.index(setup.keys);
+        let act = match random.percent(write_percent) {
+            true => match random.below(12) {
+                0 => Act::Delete,
+                1 | 2 => Act::Cas,
+                _ => Act::Put,
+            },
+            false => match random.below(40) {
+                0 => Act::Touch,
+                1 => Act::Invalidate,
+                _ => Act::Get,
+            },
+        };
+        entries.push(Entry { at, what: What::Act { client, key, act } });
+    }
+    debug_assert!(at < 3_600 * S, "plans are short");
+}

@@ -1,0 +1,275 @@
+//! A plan: everything that a run decides by itself, as a list. A cluster, what clients do and
+//! what goes wrong, each with its time. Same plan, same run.
+//!
+//! Removing entries of the list is how a failing run is shrunk, so each entry stands for
+//! itself: a fault that lasts is one entry with its length.
+//!
+//! ```text
+//! generate.rs   from a seed          script.rs   by hand: the scenarios
+//! words.rs      for people
+//! ```
+
+mod generate;
+mod script;
+pub(crate) mod words;
+
+use standin_protocol::mutant::Mutant;
+
+use crate::clock::{MS, S, Time};
+pub(crate) use generate::generate;
+pub(crate) use script::{Script, script};
+pub(crate) use words::letter;
+
+/// Servers, clients and masters that a world can have.
+pub(crate) const SERVERS_MAX: usize = 6;
+pub(crate) const CLIENTS_MAX: usize = 4;
+pub(crate) const MASTERS_MAX: usize = 2;
+/// Of all parties together.
+pub(crate) const HOSTS: usize = SERVERS_MAX + CLIENTS_MAX + MASTERS_MAX;
+
+/// A party: a process on a machine of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Host {
+    Server(usize),
+    Client(usize),
+    /// 0: the master. 1: another process that believes to be it (scenario 11).
+    Master(usize),
+}
+
+impl Host {
+    /// A number below [`HOSTS`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Server(id) => id,
+            Self::Client(id) => SERVERS_MAX + id,
+            Self::Master(id) => SERVERS_MAX + CLIENTS_MAX + id,
+        }
+    }
+}
+
+/// What a guarantee is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Available,
+    Strict,
+}
+
+/// What may be missing, to see that it is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// In the shipped code.
+    Code(Mutant),
+    /// The clock that runs while a host sleeps (scenario 16).
+    BootClock,
+}
+
+/// The cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) mode: Mode,
+    /// Servers of each group.
+    pub(crate) groups: Vec<usize>,
+    pub(crate) shards: u16,
+    pub(crate) clients: usize,
+    /// Key k's home is server k modulo servers.
+    pub(crate) keys: usize,
+    /// Origin calls of one server at once.
+    pub(crate) origin_concurrency: usize,
+    /// Keys that a partition's handback log may hold.
+    pub(crate) log_keys_max: usize,
+    /// Length of leases; what follows from it follows.
+    pub(crate) lease: Time,
+    /// Lifetime of cached values.
+    pub(crate) ttl_s: u64,
+    /// A rule that is left out.
+    pub(crate) missing: Option<Rule>,
+    /// Until then things may go wrong; then all must come to rest.
+    pub(crate) quiet_at: Time,
+}
+
+impl Setup {
+    pub(crate) fn servers(&self) -> usize {
+        self.groups.iter().sum()
+    }
+}
+
+/// What a client does with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    Get,
+    Put,
+    Delete,
+    /// With the version that this client has last seen.
+    Cas,
+    Touch,
+    Invalidate,
+}
+
+/// What happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Act {
+        client: usize,
+        key: usize,
+        act: Act,
+    },
+    /// Nothing gets from one host to the other.
+    Cut {
+        from: Host,
+        to: Host,
+        lasts: Time,
+    },
+    /// Nothing gets to or from a host.
+    Isolate {
+        host: Host,
+        lasts: Time,
+    },
+    /// TCP connections between the two are reset.
+    Break {
+        a: Host,
+        b: Host,
+    },
+    /// TCP from one to the other is held up; datagrams are not.
+    Stall {
+        from: Host,
+        to: Host,
+        lasts: Time,
+    },
+    /// Datagrams from one to the other are lost; TCP is not held up.
+    Mute {
+        from: Host,
+        to: Host,
+        lasts: Time,
+    },
+    /// Of a hundred messages so many are lost (TCP: late), so many come twice, and all are
+    /// late by up to so much.
+    Noise {
+        loss: u8,
+        twice: u8,
+        late_max: Time,
+        lasts: Time,
+    },
+    /// SIGSTOP, then SIGCONT; or a machine that sleeps.
+    Pause {
+        host: Host,
+        lasts: Time,
+    },
+    /// One thread of a server does not get on.
+    StallShard {
+        server: usize,
+        shard: u16,
+        lasts: Time,
+    },
+    /// kill -9 and a new start; `silent`: the machine is gone and says nothing.
+    Crash {
+        server: usize,
+        down: Time,
+        silent: bool,
+    },
+    /// SIGTERM and a new start.
+    Leave {
+        server: usize,
+        down: Time,
+    },
+    /// The master's kill -9 and new start, with its state file or without.
+    CrashMaster {
+        down: Time,
+        forgets: bool,
+    },
+    /// The master can't write its state file.
+    DiskFull {
+        lasts: Time,
+    },
+    /// From then on a host's clock runs at another rate.
+    ClockRate {
+        host: Host,
+        rate_ppm: u64,
+    },
+    /// Somebody sets a host's wall clock.
+    WallStep {
+        host: Host,
+        by_us: i64,
+    },
+    /// Calls of the origin take so much longer; those of one server, or all.
+    OriginSlow {
+        server: Option<usize>,
+        by: Time,
+        lasts: Time,
+    },
+    /// Nobody reaches the origin.
+    OriginDown {
+        lasts: Time,
+    },
+    /// One server does not: it is refused, or hears nothing.
+    OriginPath {
+        server: usize,
+        hangs: bool,
+        lasts: Time,
+    },
+    /// Of a hundred writes so many are reported as unknown, and commit later or never.
+    OriginLate {
+        percent: u8,
+        by_max: Time,
+        lasts: Time,
+    },
+    /// A host takes another process for the master (scenario 11).
+    OtherMaster {
+        host: Host,
+        lasts: Time,
+    },
+    /// Datagrams that somebody has recorded are sent again (scenario 12).
+    Replay {
+        from: Host,
+        lasts: Time,
+    },
+}
+
+/// An entry of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) at: Time,
+    pub(crate) what: What,
+}
+
+/// See the file's head.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Latencies, identities and other small things come from this.
+    pub(crate) seed: u64,
+    pub(crate) setup: Setup,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl What {
+    /// How long it lasts, if it does.
+    pub(crate) fn lasts(self) -> Option<Time> {
+        match self {
+            Self::Cut { lasts, .. }
+            | Self::Isolate { lasts, .. }
+            | Self::Stall { lasts, .. }
+            | Self::Mute { lasts, .. }
+            | Self::Noise { lasts, .. }
+            | Self::Pause { lasts, .. }
+            | Self::StallShard { lasts, .. }
+            | Self::DiskFull { lasts }
+            | Self::OriginSlow { lasts, .. }
+            | Self::OriginDown { lasts }
+            | Self::OriginPath { lasts, .. }
+            | Self::OriginLate { lasts, .. }
+            | Self::OtherMaster { lasts, .. }
+            | Self::Replay { lasts, .. } => Some(lasts),
+            Self::Crash { down, .. }
+            | Self::Leave { down, .. }
+            | Self::CrashMaster { down, .. } => Some(down),
+            Self::Act { .. }
+            | Self::Break { .. }
+            | Self::ClockRate { .. }
+            | Self::WallStep { .. } => None,
+        }
+    }
+}
+
+/// Length of a run's disturbed phase, if nothing else is asked for.
+pub(crate) const DISTURBED: Time = 9 * S;
+/// Nothing goes wrong before the cluster has come up.
+pub(crate) const BEGINS: Time = 400 * MS;

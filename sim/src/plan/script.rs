@@ -1,0 +1,93 @@
+//! Plans by hand, in the order of a story.
+
+use super::{Act, BEGINS, Entry, Host, Mode, Plan, Setup, What};
+use crate::clock::{S, Time};
+
+/// A plan that is being written; times are those since the cluster is up.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    plan: Plan,
+    at: Time,
+}
+
+/// One group of so many servers, two clients, and a key for each server.
+pub(crate) fn script(servers: usize) -> Script {
+    let setup = Setup {
+        mode: Mode::Available,
+        groups: vec![servers],
+        shards: 1,
+        clients: 2,
+        keys: servers,
+        origin_concurrency: 8,
+        log_keys_max: 64,
+        lease: 2 * S,
+        ttl_s: 60,
+        missing: None,
+        quiet_at: BEGINS,
+    };
+    Script { plan: Plan { seed: 1, setup, entries: Vec::new() }, at: BEGINS }
+}
+
+impl Script {
+    /// Changes the cluster.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Setup)) -> Self {
+        change(&mut self.plan.setup);
+        self
+    }
+
+    /// What follows is at this time.
+    pub(crate) fn at(mut self, time: Time) -> Self {
+        self.at = BEGINS + time;
+        self
+    }
+
+    /// What follows is so much later.
+    pub(crate) fn then(mut self, later: Time) -> Self {
+        self.at += later;
+        self
+    }
+
+    /// Something happens.
+    pub(crate) fn fault(mut self, what: What) -> Self {
+        self.plan.entries.push(Entry { at: self.at, what });
+        self
+    }
+
+    pub(crate) fn get(self, client: usize, key: usize) -> Self {
+        self.fault(What::Act { client, key, act: Act::Get })
+    }
+
+    pub(crate) fn put(self, client: usize, key: usize) -> Self {
+        self.fault(What::Act { client, key, act: Act::Put })
+    }
+
+    /// The same client reads the key again and again, until `lasts` later; time does not
+    /// move on.
+    pub(crate) fn gets(mut self, client: usize, key: usize, every: Time, lasts: Time) -> Self {
+        let mut at = self.at;
+        while at < self.at + lasts {
+            let what = What::Act { client, key, act: Act::Get };
+            self.plan.entries.push(Entry { at, what });
+            at += every;
+        }
+        self
+    }
+
+    /// Two hosts can't reach each other.
+    pub(crate) fn part(self, a: Host, b: Host, lasts: Time) -> Self {
+        self.fault(What::Cut { from: a, to: b, lasts }).fault(What::Cut { from: b, to: a, lasts })
+    }
+
+    pub(crate) fn pause(self, host: Host, lasts: Time) -> Self {
+        self.fault(What::Pause { host, lasts })
+    }
+
+    /// The plan; nothing goes wrong any more `S` after its last entry.
+    pub(crate) fn plan(mut self) -> Plan {
+        let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
+        let last = self.plan.entries.iter().map(ends).max().unwrap_or(BEGINS);
+        self.plan.setup.quiet_at = self.plan.setup.quiet_at.max(last + S);
+        self.plan.entries.sort_by_key(|entry| entry.at);
+        self.plan
+    }
+}

@@ -1,0 +1,55 @@
+//! Randomness that a seed gives: a generator for plans, a hash for whatever happens while a
+//! plan is carried out.
+//!
+//! The hash takes what a message *is* (when, from where, to where) and not how many came
+//! before it, so that deleting an entry of a plan leaves the rest of the run nearly as it was.
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Debug, Clone)]
+pub(crate) struct Random {
+    state: u64,
+}
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { state: mix(seed, 0x5157_11A6) }
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        scramble(self.state)
+    }
+
+    /// A number from zero up to, and without, `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    /// A number from `low` up to, and with, `high`.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    /// True that often.
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// A small index, as they are used for hosts.
+    pub(crate) fn index(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).unwrap_or(0)
+    }
+}
+
+/// A hash of two numbers.
+pub(crate) fn mix(a: u64, b: u64) -> u64 {
+    scramble(
+        a.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ scramble(b.wrapping_add(0x2545_F491_4F6C_DD1D)),
+    )
+}
+
+fn scramble(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,136 @@
+//! Schedules in which somebody is held for what he is not.
+
+use standin_protocol::mutant::Mutant;
+
+use super::{Scenario, count, nothing_else};
+use crate::clock::{MS, S};
+use crate::plan::{BEGINS, Host, Rule, What, script};
+use crate::world::Outcome;
+
+const A: Host = Host::Server(0);
+const B: Host = Host::Server(1);
+const MASTER: Host = Host::Master(0);
+
+pub(super) const LOST_ANNOUNCEMENT: Scenario = Scenario {
+    name: "s09_lost_announcement",
+    plan: || {
+        let noise = What::Noise { loss: 60, twice: 60, late_max: 200 * MS, lasts: 2 * S };
+        script(2)
+            .at(0)
+            .get(0, 0)
+            .at(100 * MS)
+            .fault(What::Crash { server: 0, down: 2_500 * MS, silent: false })
+            .at(2_400 * MS)
+            .gets(0, 0, 20 * MS, 200 * MS)
+            .at(2_500 * MS)
+            .fault(noise)
+            .at(4 * S)
+            .put(0, 0)
+            .at(4_600 * MS)
+            .gets(1, 0, 50 * MS, 3 * S)
+            .gets(0, 0, 50 * MS, 3 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoEpochCheck), Rule::Code(Mutant::NoResend)],
+};
+
+pub(super) const MASTER_RESTART: Scenario = Scenario {
+    name: "s10_master_restart",
+    plan: || {
+        script(2)
+            .at(0)
+            .get(0, 0)
+            .get(1, 0)
+            .at(100 * MS)
+            .fault(What::Isolate { host: A, lasts: 6 * S })
+            .at(3 * S)
+            .put(0, 0)
+            .at(3_500 * MS)
+            .fault(What::CrashMaster { down: 300 * MS, forgets: false })
+            .at(5_500 * MS)
+            .put(0, 0)
+            .at(6_050 * MS)
+            .gets(1, 0, 20 * MS, 4 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::ForgetOffline)],
+};
+
+pub(super) const TWO_MASTERS: Scenario = Scenario {
+    name: "s11_two_masters",
+    plan: || {
+        // The first one can't reach a, the second one can; b hears both.
+        let other = |host, lasts| What::OtherMaster { host, lasts };
+        let mut script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).part(A, MASTER, 6 * S);
+        script = script.at(200 * MS).fault(other(A, 6 * S));
+        for round in 0..6 {
+            script = script.at(S + round * 800 * MS).fault(other(B, 400 * MS));
+            script = script.put(0, 0).then(300 * MS).put(1, 0).then(50 * MS);
+        }
+        script.at(S).gets(0, 0, 35 * MS, 8 * S).gets(1, 0, 35 * MS, 8 * S).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoEpochCheck)],
+};
+
+pub(super) const REPLAY: Scenario = Scenario {
+    name: "s12_replay",
+    plan: || {
+        let mut script = script(2).at(0).get(0, 0).get(1, 0);
+        // A short pause makes client 0 tell the master; then all that is repeated.
+        script = script.at(100 * MS).pause(A, 250 * MS).then(MS).get(0, 0).get(1, 0);
+        script = script.at(2 * S).gets(0, 0, 50 * MS, 5 * S);
+        for host in [Host::Client(0), Host::Client(1), A, B] {
+            script = script.at(2 * S).fault(What::Replay { from: host, lasts: 5 * S });
+        }
+        // Something has to be said for something to be repeated.
+        script = script.at(2_500 * MS).part(Host::Client(0), A, 3 * S);
+        script.plan()
+    },
+    expect: |outcome| match count(outcome, "event_reported") {
+        0..=12 => Ok(()),
+        times => Err(format!("the master took {times} reports from what were a few")),
+    },
+    fails_without: &[Rule::Code(Mutant::NoReplayWindow)],
+};
+
+pub(super) const GRAY_HOME: Scenario = Scenario {
+    name: "s13_gray_home",
+    plan: || {
+        script(2)
+            .with(|setup| {
+                setup.shards = 2;
+                setup.keys = 12;
+            })
+            .at(0)
+            .fault(What::StallShard { server: 0, shard: 1, lasts: 6 * S })
+            .at(10 * MS)
+            .gets(0, 0, 50 * MS, 5 * S)
+            .gets(0, 2, 50 * MS, 5 * S)
+            .gets(0, 4, 50 * MS, 5 * S)
+            .gets(1, 6, 50 * MS, 5 * S)
+            .gets(1, 8, 50 * MS, 5 * S)
+            .gets(1, 10, 50 * MS, 5 * S)
+            .at(4 * S)
+            .put(0, 0)
+            .put(0, 2)
+            .put(0, 4)
+            .put(1, 6)
+            .put(1, 8)
+            .put(1, 10)
+            .plan()
+    },
+    expect: served_in_time,
+    fails_without: &[Rule::Code(Mutant::ProbeOneShard)],
+};
+
+/// From four seconds on, whoever asks is answered.
+fn served_in_time(outcome: &Outcome) -> Result<(), String> {
+    let late = |asked: u64| asked >= BEGINS + 4 * S;
+    match outcome.answers.iter().find(|answer| late(answer.asked) && answer.by.is_none()) {
+        None => Ok(()),
+        Some(failed) => Err(format!("k{} is not served although there is a stand-in", failed.key)),
+    }
+}

@@ -1,0 +1,224 @@
+//! Schedules in which somebody reads an old value.
+
+use standin_protocol::mutant::Mutant;
+
+use super::{Scenario, nothing_else};
+use crate::clock::{MS, S};
+use crate::plan::{Act, Host, Mode, Plan, Rule, Script, What, script};
+
+const A: Host = Host::Server(0);
+const B: Host = Host::Server(1);
+const C: Host = Host::Server(2);
+const C0: Host = Host::Client(0);
+const MASTER: Host = Host::Master(0);
+
+fn strict(script: Script) -> Script {
+    script.with(|setup| setup.mode = Mode::Strict)
+}
+
+pub(super) const RETURNED_HOME: Scenario = Scenario {
+    name: "s01_returned_home",
+    plan: || {
+        script(2)
+            .at(0)
+            .get(0, 0)
+            .at(100 * MS)
+            .fault(What::Isolate { host: A, lasts: 4 * S })
+            .at(3_500 * MS)
+            .put(0, 0)
+            .at(4_500 * MS)
+            .gets(1, 0, 20 * MS, 4 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoHandback)],
+};
+
+pub(super) const SPLIT_SERVING: Scenario = Scenario {
+    name: "s02_split_serving",
+    plan: || split().at(S).put(0, 0).gets(1, 0, 20 * MS, 5 * S).plan(),
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::VerdictIgnored)],
+};
+
+pub(super) const SPLIT_SERVING_MIRRORED: Scenario = Scenario {
+    name: "s02_split_serving_mirrored",
+    plan: || {
+        let script = split().at(600 * MS).gets(0, 0, 20 * MS, 6 * S);
+        script.at(1_500 * MS).put(1, 0).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::ProvisionalCaches)],
+};
+
+/// Client 0 and server b can't reach a; client 1 and c can.
+fn split() -> Script {
+    let script = script(3).at(0).get(0, 0).get(1, 0).at(100 * MS);
+    script.part(C0, A, 7 * S).part(B, A, 7 * S).part(C, C0, 7 * S)
+}
+
+pub(super) const PAUSED_HOME: Scenario = Scenario {
+    name: "s03_paused_home",
+    plan: || strict(paused(4 * S, 3 * S)).plan(),
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoLease)],
+};
+
+pub(super) const PAUSED_HOME_SHORTLY: Scenario = Scenario {
+    name: "s03_paused_home_shortly",
+    plan: || strict(paused(1_200 * MS, 800 * MS)).plan(),
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoWaiting)],
+};
+
+/// A is paused while it has k0 cached; k0 is written meanwhile, and read when a goes on.
+fn paused(lasts: u64, write_at: u64) -> Script {
+    let mut script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, lasts);
+    script = script.at(200 * MS).get(0, 0).at(write_at).put(0, 0);
+    let resumes = 100 * MS + lasts;
+    script.at(resumes - 20 * MS).gets(1, 0, 500, 40 * MS)
+}
+
+pub(super) const CLOCK: Scenario = Scenario {
+    name: "s16_clock",
+    plan: || strict(paused(4 * S, 3 * S)).plan(),
+    expect: nothing_else,
+    fails_without: &[Rule::BootClock],
+};
+
+pub(super) const DELAYED_WRITE: Scenario = Scenario {
+    name: "s04_delayed_write",
+    plan: || {
+        let mut script = strict(script(2)).at(0).get(0, 0).get(1, 1);
+        // A loses its lease while its writes are under way; b then owns k0.
+        script = script.at(100 * MS).part(A, MASTER, 4 * S).part(A, B, 4 * S);
+        script = script.at(500 * MS).fault(What::OriginSlow {
+            server: Some(0),
+            by: 990 * MS,
+            lasts: 4 * S,
+        });
+        script = script.at(1_500 * MS);
+        for _ in 0..12 {
+            script = script.put(0, 0).then(40 * MS);
+        }
+        // Client 1 asks b, by the newest map.
+        script.at(2_200 * MS).gets(1, 1, 10 * MS, 2 * S).gets(1, 0, 10 * MS, 2 * S).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoSettle)],
+};
+
+/// The origin's answers are late, in no order; three operations on one key, again and again.
+fn slow_rounds(acts: [(u64, usize, Act); 3]) -> Plan {
+    let mut script = strict(script(2)).at(0);
+    script = script.fault(What::OriginSlow { server: None, by: 40 * MS, lasts: 4 * S });
+    for round in 0..30 {
+        script = script.at(100 * MS + round * 120 * MS);
+        script = script.fault(What::Act { client: 0, key: 0, act: Act::Invalidate });
+        let begin = 100 * MS + round * 120 * MS + MS;
+        for (after, client, act) in acts {
+            let what = What::Act { client, key: 0, act };
+            script = script.at(begin + after * (1 + round % 3)).fault(what);
+        }
+        script = script.at(begin + 100 * MS).get(1, 0);
+    }
+    script.plan()
+}
+
+pub(super) const FILL_AFTER_INVALIDATE: Scenario = Scenario {
+    name: "s05_fill_after_invalidate",
+    plan: || slow_rounds([(0, 0, Act::Get), (200, 1, Act::Put), (90 * MS / 3, 0, Act::Get)]),
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoFillToken)],
+};
+
+pub(super) const COALESCED_STALE_READ: Scenario = Scenario {
+    name: "s06_coalesced_stale_read",
+    plan: || {
+        let mut script = strict(script(2));
+        for round in 0..30 {
+            let slow = What::OriginSlow { server: None, by: 90 * MS, lasts: 2 * MS };
+            script = script.at(round * 150 * MS);
+            script = script.fault(What::Act { client: 0, key: 0, act: Act::Invalidate }).then(MS);
+            // Only the first read takes its time; the write that comes after it does not.
+            script = script.fault(slow).get(0, 0).then(3 * MS).put(1, 0).then(3 * MS);
+            // The write has left its value in the cache.
+            script = script.fault(What::Act { client: 1, key: 0, act: Act::Invalidate });
+            script = script.then(2 * MS).get(1, 0);
+        }
+        script.plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::JoinRunningFetch)],
+};
+
+pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
+    name: "s07_unknown_outcome",
+    plan: || {
+        script(2)
+            .at(0)
+            .fault(What::OriginLate { percent: 100, by_max: 1_400 * MS, lasts: 400 * MS })
+            .then(MS)
+            .put(0, 0)
+            .put(0, 1)
+            .then(100 * MS)
+            .put(1, 0)
+            .put(1, 1)
+            .then(50 * MS)
+            .gets(1, 0, 20 * MS, 500 * MS)
+            .gets(1, 1, 20 * MS, 500 * MS)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoQuarantine)],
+};
+
+pub(super) const SECOND_FAILOVER: Scenario = Scenario {
+    name: "s08_second_failover",
+    plan: || {
+        let down = What::Crash { server: 0, down: 3_500 * MS, silent: false };
+        script(2)
+            .at(0)
+            .get(0, 0)
+            .at(100 * MS)
+            .fault(down)
+            // The stand-in caches it.
+            .at(3 * S)
+            .gets(0, 0, 50 * MS, 400 * MS)
+            .at(5 * S)
+            .put(0, 0)
+            .at(5_500 * MS)
+            .fault(down)
+            .at(7_700 * MS)
+            .gets(1, 0, 20 * MS, 1_200 * MS)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::KeepStandInEntries)],
+};
+
+pub(super) const ZOMBIE_RETRY: Scenario = Scenario {
+    name: "s14_zombie_retry",
+    plan: || {
+        let mut script = script(2).at(0).get(0, 0).get(1, 0);
+        for round in 0..8 {
+            let at = 200 * MS + round * 900 * MS;
+            // The write lies in a's socket; it is sent again through b, and a goes on.
+            script = script.at(at).pause(A, 180 * MS + round * 20 * MS).then(MS).put(0, 0);
+            script = script.at(at + 182 * MS + round * 20 * MS).put(1, 0).then(3 * MS).put(1, 0);
+        }
+        script.plan()
+    },
+    expect: |outcome| match super::count(outcome, "sim executed_after_ack") {
+        0 => Ok(()),
+        times => Err(format!("{times} writes were carried out again after their acknowledgement")),
+    },
+    fails_without: &[Rule::Code(Mutant::NoIdentity)],
+};
+
+pub(super) const WRITE_RACE: Scenario = Scenario {
+    name: "s15_write_race",
+    plan: || slow_rounds([(0, 0, Act::Put), (100, 1, Act::Put), (9 * MS, 0, Act::Get)]),
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::WritesRace)],
+};

@@ -1,0 +1,83 @@
+//! The nineteen schedules of docs/FAILOVER.md, by hand: what went wrong before there was a
+//! rule against it. Each must go well, and go wrong when its rule is missing.
+//!
+//! ```text
+//! data.rs      a stale value, or a lost one: the checker sees it
+//! control.rs   who is online, and who says so
+//! load.rs      too much work: too many hops, too many calls to the origin
+//! ```
+//! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
+
+mod control;
+mod data;
+mod load;
+#[cfg(test)]
+mod tests;
+
+use crate::plan::{Plan, Rule};
+use crate::world::{Outcome, run};
+
+/// A schedule and what is expected of it.
+pub(crate) struct Scenario {
+    /// The table's number and name.
+    pub(crate) name: &'static str,
+    pub(crate) plan: fn() -> Plan,
+    /// Besides the invariants of all runs.
+    pub(crate) expect: fn(&Outcome) -> Result<(), String>,
+    /// Without one of these rules it must fail.
+    pub(crate) fails_without: &'static [Rule],
+}
+
+/// All of them.
+pub(crate) const ALL: &[Scenario] = &[
+    data::RETURNED_HOME,
+    data::SPLIT_SERVING,
+    data::SPLIT_SERVING_MIRRORED,
+    data::PAUSED_HOME,
+    data::PAUSED_HOME_SHORTLY,
+    data::DELAYED_WRITE,
+    data::FILL_AFTER_INVALIDATE,
+    data::COALESCED_STALE_READ,
+    data::UNKNOWN_OUTCOME,
+    data::SECOND_FAILOVER,
+    control::LOST_ANNOUNCEMENT,
+    control::MASTER_RESTART,
+    control::TWO_MASTERS,
+    control::REPLAY,
+    control::GRAY_HOME,
+    data::ZOMBIE_RETRY,
+    data::WRITE_RACE,
+    data::CLOCK,
+    load::RETURN_STAMPEDE,
+    load::FORWARDING_LOOP,
+    load::NODE_LOSS_STAMPEDE,
+];
+
+/// The schedule of that name.
+pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// Runs it with these latencies, and says what is wrong.
+    pub(crate) fn run(&self, seed: u64, missing: Option<Rule>) -> (Outcome, Result<(), String>) {
+        let mut plan = (self.plan)();
+        plan.seed = seed;
+        plan.setup.missing = missing;
+        let outcome = run(&plan, true);
+        let result = match &outcome.violation {
+            Some(violation) => Err(violation.clone()),
+            None => (self.expect)(&outcome),
+        };
+        (outcome, result)
+    }
+}
+
+/// Nothing besides the invariants.
+fn nothing_else(_: &Outcome) -> Result<(), String> {
+    Ok(())
+}
+
+fn count(outcome: &Outcome, name: &str) -> u64 {
+    outcome.counted.get(name).copied().unwrap_or(0)
+}

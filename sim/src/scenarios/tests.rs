@@ -1,0 +1,64 @@
+//! Each schedule goes well, under a few sets of latencies, and goes wrong without its rule
+//! under at least one.
+
+use super::named;
+
+/// Sets of latencies.
+const SEEDS: u64 = 6;
+
+fn goes_well(name: &str) {
+    let scenario = named(name).expect("a schedule of that name");
+    for seed in 1..=SEEDS {
+        if let (outcome, Err(text)) = scenario.run(seed, None) {
+            panic!("{name} with latencies {seed}: {text}\n{}", outcome.lines.join("\n"));
+        }
+    }
+}
+
+fn needs_its_rules(name: &str) {
+    let scenario = named(name).expect("a schedule of that name");
+    for rule in scenario.fails_without {
+        let noticed = (1..=SEEDS).any(|seed| scenario.run(seed, Some(*rule)).1.is_err());
+        assert!(noticed, "{name} goes well without {rule:?}");
+    }
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test]
+            fn goes_well() {
+                super::goes_well(stringify!($name));
+            }
+
+            #[test]
+            fn needs_its_rules() {
+                super::needs_its_rules(stringify!($name));
+            }
+        }
+    )*};
+}
+
+scenarios! {
+    s01_returned_home
+    s02_split_serving
+    s02_split_serving_mirrored
+    s03_paused_home
+    s03_paused_home_shortly
+    s04_delayed_write
+    s05_fill_after_invalidate
+    s06_coalesced_stale_read
+    s07_unknown_outcome
+    s08_second_failover
+    s09_lost_announcement
+    s10_master_restart
+    s11_two_masters
+    s12_replay
+    s13_gray_home
+    s14_zombie_retry
+    s15_write_race
+    s16_clock
+    s17_return_stampede
+    s18_forwarding_loop
+    s19_node_loss_stampede
+}

@@ -1,0 +1,46 @@
+//! What `cargo test` checks besides the schedules: runs repeat, and some hundred seeds go well.
+
+use crate::many::{Options, guarded, plan_of, run_many};
+use crate::plan::{DISTURBED, Mode, Rule};
+
+const MODES: [Mode; 2] = [Mode::Available, Mode::Strict];
+/// Of each mode.
+const SEEDS: u64 = 200;
+
+fn options(mode: Mode, missing: Option<Rule>) -> Options {
+    Options { mode, length: DISTURBED, missing }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let mut hashes = std::collections::BTreeSet::new();
+    for mode in MODES {
+        for seed in 1..=12 {
+            let plan = plan_of(seed, &options(mode, None));
+            let (first, second) = (guarded(&plan, false), guarded(&plan, true));
+            let name = |o: &crate::world::Outcome| (o.hash, o.time, o.events, o.counted.clone());
+            assert_eq!(name(&first), name(&second), "seed {seed}, mode {mode}");
+            // A run without faults may be the same in both modes.
+            hashes.insert(first.hash);
+        }
+    }
+    assert!(hashes.len() >= 12, "different seeds give different runs");
+}
+
+#[test]
+fn seeds_of_mode_available_go_well() {
+    go_well(Mode::Available);
+}
+
+#[test]
+fn seeds_of_mode_strict_go_well() {
+    go_well(Mode::Strict);
+}
+
+fn go_well(mode: Mode) {
+    let sum = run_many(0..SEEDS, 1, &options(mode, None), false);
+    if let Some(seed) = sum.failed {
+        let violation = guarded(&plan_of(seed, &options(mode, None)), false).violation;
+        panic!("cargo sim --seed {seed} --mode {mode}: {}", violation.unwrap_or_default());
+    }
+}

@@ -1,0 +1,243 @@
+//! A client's process: the shipped engine, and a caller that does what the plan says.
+
+use std::collections::BTreeMap;
+
+use standin_client::engine::{ConnId, Engine, Input, Output};
+use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Operation};
+
+use super::cluster::{Cluster, KEYSPACE, address, host_at};
+use super::events::{Actor, Pace, Segment};
+use super::net::Name;
+use super::{Answered, World};
+use crate::check::Asked;
+use crate::clock::Clock;
+use crate::origin::{Value, bytes_of};
+use crate::plan::{Act, Host};
+use crate::random::mix;
+
+/// A machine with a client on it.
+pub(crate) struct ClientHost {
+    pub(crate) clock: Clock,
+    pub(crate) engine: Engine,
+    pub(crate) pace: Pace,
+    sockets: BTreeMap<ConnId, usize>,
+    /// The version last seen of each key, for CAS.
+    versions: Vec<u64>,
+    pub(crate) events: Events,
+}
+
+/// How often things happened in a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Events {
+    pub(crate) failovers: u64,
+    pub(crate) trials: u64,
+    pub(crate) trials_failed: u64,
+    pub(crate) left_by_trial: u64,
+    pub(crate) left_by_map: u64,
+    pub(crate) verdicts_online: u64,
+    pub(crate) verdicts_offline: u64,
+    pub(crate) maps: u64,
+}
+
+impl ClientHost {
+    pub(crate) fn new(cluster: &Cluster, seed: u64, client: usize, clock: Clock) -> Self {
+        let identity = mix(seed, 0xC11E + client as u64);
+        let servers = cluster.topology.servers.iter();
+        let bootstrap = match mix(identity, 1) % 3 {
+            0 => Bootstrap::Seeds(servers.map(|server| server.address).collect()),
+            _ => Bootstrap::Config(cluster.topology.clone()),
+        };
+        let config = ClientConfig::from(&*cluster.config);
+        Self {
+            clock,
+            engine: Engine::new(config, bootstrap, identity, mix(identity, 2)),
+            pace: Pace::default(),
+            sockets: BTreeMap::new(),
+            versions: vec![0; cluster.keys.len()],
+            events: Events::default(),
+        }
+    }
+}
+
+impl World {
+    /// A caller wants something.
+    pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
+        let value = bytes_of(id).to_vec();
+        let version = self.clients[client].versions[key];
+        let action = match act {
+            Act::Get => Action::Get,
+            Act::Put => Action::Put { value, ttl_s: 0 },
+            Act::Delete => Action::Delete,
+            Act::Cas if version == 0 => Action::Get,
+            Act::Cas => Action::Cas { version, value, ttl_s: 0 },
+            Act::Touch => Action::Touch { ttl_s: 0 },
+            Act::Invalidate => Action::Invalidate,
+        };
+        let is_write = matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
+        let is_get = action == Action::Get;
+        let asked = Asked { client, key, at: self.time, is_write, is_get };
+        self.checker.asked(id, asked);
+        let operation =
+            Operation { keyspace: KEYSPACE, key: self.cluster.keys[key].clone(), action };
+        self.client_turn(client, Input::Submit { op_id: u64::from(id), operation });
+    }
+
+    pub(crate) fn client_turn(&mut self, client: usize, input: Input<'_>) {
+        let now = self.clients[client].clock.local(self.time);
+        self.clients[client].engine.handle(now, input);
+        while let Some(output) = self.clients[client].engine.poll() {
+            self.client_wants(client, output);
+        }
+        let host = &self.clients[client];
+        let epoch = host.engine.map().map(|map| map.epoch);
+        if let Some(due) = host.engine.next_deadline() {
+            let due = host.clock.when(due);
+            self.wake(Actor::Client(client), due);
+        }
+        if let Err(wrong) = self.checker.client_map(client, epoch) {
+            self.violation(wrong);
+        }
+    }
+
+    fn client_wants(&mut self, client: usize, output: Output) {
+        match output {
+            Output::Connect { conn, addr, .. } => {
+                let Some(to) = host_at(addr) else { return };
+                let to = self.redirected(Host::Client(client), to);
+                let from = (Host::Client(client), 0, Name::Engine(conn.0));
+                let socket = self.net.open(&mut self.queue, self.time, from, to);
+                self.clients[client].sockets.insert(conn, socket);
+            }
+            Output::Send { conn, bytes } => {
+                let Some(&socket) = self.clients[client].sockets.get(&conn) else { return };
+                self.net.send(&mut self.queue, self.time, socket, 0, Segment::Data(bytes));
+            }
+            Output::Close { conn } => {
+                if let Some(socket) = self.clients[client].sockets.remove(&conn) {
+                    self.close_end(socket, 0, Segment::End);
+                }
+            }
+            Output::Datagram { to, bytes } => {
+                let Some(to) = host_at(to) else { return };
+                let to = self.redirected(Host::Client(client), to);
+                let host = Host::Client(client);
+                let from = (host, address(host));
+                self.net.datagram(&mut self.queue, self.time, from, to, bytes);
+            }
+            Output::Completed { op_id, result } => {
+                let id = Value::try_from(op_id).unwrap_or(0);
+                self.completed(client, id, result);
+            }
+            Output::Event(event) => self.client_event(client, &event),
+        }
+    }
+
+    fn completed(
+        &mut self,
+        client: usize,
+        id: Value,
+        result: Result<standin_client::Answer, standin_client::ClientError>,
+    ) {
+        use standin_client::Outcome;
+        let Some(asked) = self.checker.take_asked(id) else {
+            return self.violation(format!("operation {id} of client {client} ended twice"));
+        };
+        let version = match result.as_ref().map(|answer| &answer.outcome) {
+            Ok(Outcome::Value(value)) => value.version,
+            Ok(Outcome::Written { version } | Outcome::Mismatch { version }) => *version,
+            _ => 0,
+        };
+        if version != 0 {
+            self.clients[client].versions[asked.key] = version;
+        }
+        let from = |answer: &standin_client::Answer| {
+            let by = answer.served_by;
+            format!("server {}", crate::plan::letter(by.into()))
+        };
+        if self.is_told {
+            let by = result.as_ref().ok().map(|answer| usize::from(answer.served_by));
+            self.answers.push(Answered { key: asked.key, asked: asked.at, by });
+            let what = match &result {
+                Ok(answer) => {
+                    let outcome = describe(&answer.outcome, id);
+                    format!("{outcome} ({}{})", from(answer), flags(answer.flags))
+                }
+                Err(error) => format!("failed: {error:?}"),
+            };
+            let text = format!(
+                "client {client}: o{id} of k{}, asked {} ms ago: {what}",
+                asked.key,
+                (self.time - asked.at) / 1_000
+            );
+            self.note(|| text);
+        }
+        if let Err(wrong) = self.checker.completed(self.time, id, asked, &result, &self.origin) {
+            self.violation(wrong);
+        }
+    }
+
+    fn client_event(&mut self, client: usize, event: &ClientEvent) {
+        let events = &mut self.clients[client].events;
+        match event {
+            ClientEvent::EnteredFailover { .. } => events.failovers += 1,
+            ClientEvent::Trial { .. } => events.trials += 1,
+            ClientEvent::TrialFailed { .. } => events.trials_failed += 1,
+            ClientEvent::LeftFailover { by_map: false, .. } => events.left_by_trial += 1,
+            ClientEvent::LeftFailover { by_map: true, .. } => events.left_by_map += 1,
+            ClientEvent::MapApplied { .. } => events.maps += 1,
+            ClientEvent::Verdict { state, .. } => match state {
+                standin_protocol::map::ServerState::Online => events.verdicts_online += 1,
+                _ => events.verdicts_offline += 1,
+            },
+            ClientEvent::Reported { .. } | ClientEvent::MapRefused { .. } => {}
+        }
+        self.note(|| format!("client {client}: {event:?}"));
+    }
+
+    /// A segment is read by a client.
+    pub(crate) fn client_read(&mut self, client: usize, socket: usize, segment: Segment) {
+        let Name::Engine(conn) = self.net.sockets[socket].ends[0].name else { return };
+        let conn = ConnId(conn);
+        match segment {
+            Segment::Opened => self.client_turn(client, Input::Connected(conn)),
+            Segment::Refused => {
+                self.clients[client].sockets.remove(&conn);
+                self.client_turn(client, Input::ConnectFailed(conn));
+            }
+            Segment::Data(bytes) => self.client_turn(client, Input::Received(conn, &bytes)),
+            Segment::End | Segment::Reset => {
+                self.clients[client].sockets.remove(&conn);
+                self.close_end(socket, 0, Segment::End);
+                self.client_turn(client, Input::Closed(conn));
+            }
+            Segment::Open => {}
+        }
+    }
+}
+
+fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
+    use standin_client::Outcome;
+    match outcome {
+        Outcome::Value(value) => match crate::origin::value_of(&value.bytes) {
+            Some(value) => format!("read v{value}"),
+            None => "read nonsense".to_owned(),
+        },
+        Outcome::Written { .. } => format!("wrote v{id}"),
+        Outcome::NotFound => "found nothing".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The flags of an answer, in words.
+pub(crate) fn flags(flags: u8) -> String {
+    use standin_protocol::frame::response_flags as bits;
+    let names = [
+        (bits::HIT, "HIT"),
+        (bits::FILLED, "FILLED"),
+        (bits::STAND_IN, "STAND_IN"),
+        (bits::PROVISIONAL, "PROVISIONAL"),
+        (bits::FORWARDED, "FORWARDED"),
+        (bits::CACHED, "CACHED"),
+    ];
+    names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| format!(", {name}")).collect()
+}

@@ -1,0 +1,108 @@
+//! The cluster file and the topology of a setup, and keys with known homes.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use standin_protocol::map::Topology;
+
+use crate::plan::{Host, Mode, Setup};
+
+/// The only keyspace.
+pub(crate) const KEYSPACE: u8 = 1;
+/// Few, so that keys share them.
+const PARTITIONS: u32 = 12;
+/// The store's least.
+const ARENA_BYTES: u64 = 64 << 10;
+
+/// What all parties are told.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) config: Arc<ClusterConfig>,
+    pub(crate) topology: Arc<Topology>,
+    /// Names of the keys.
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl Cluster {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let mut config =
+            ClusterConfig::new("sim", address(Host::Master(0)), OriginConfig::sqlite("none"));
+        let mut id = 0;
+        for (group, size) in setup.groups.iter().enumerate() {
+            let names: Vec<String> = (id..id + size).map(|id| format!("s{id}")).collect();
+            let servers = names.iter().enumerate();
+            let servers = servers.map(|(i, name)| (&**name, address(Host::Server(id + i))));
+            config = config.with_group(&format!("g{group}"), servers);
+            id += size;
+        }
+        config.mode = match setup.mode {
+            Mode::Available => standin_config::Mode::Available,
+            Mode::Strict => standin_config::Mode::Strict,
+        };
+        config.partitions = PARTITIONS;
+        for server in &mut config.servers {
+            server.shards = setup.shards;
+            server.memory_bytes = ARENA_BYTES * u64::from(setup.shards);
+            server.huge_pages = false;
+        }
+        config.limits.key_bytes = 32;
+        config.limits.value_bytes = 64;
+        let lease = Duration::from_micros(setup.lease);
+        config.timings.renew_interval = lease / 4;
+        config.timings.failover_hold = lease;
+        config.timings.drain_timeout = lease / 2;
+        config.timings.lease = lease;
+        config.origin.timeout = Duration::from_secs(1);
+        config.keyspaces = vec![KeyspaceConfig {
+            put: Some(String::new()),
+            delete: Some(String::new()),
+            ttl: Duration::from_secs(setup.ttl_s),
+            negative_ttl: Duration::from_secs(1),
+            ..KeyspaceConfig::new(KEYSPACE, "keys", "")
+        }];
+        let topology = config.topology().expect("every setup is a sound cluster");
+        let topology = Arc::new(topology);
+        let keys = keys(&topology, setup);
+        Self { config: Arc::new(config), topology, keys }
+    }
+}
+
+/// Key k's home is server k modulo servers.
+fn keys(topology: &Topology, setup: &Setup) -> Vec<Vec<u8>> {
+    let key = |index: usize| {
+        let names = (0u32..10_000).map(|n| format!("k{index}.{n}").into_bytes());
+        let is_at_home = |name: &Vec<u8>| {
+            let home = topology.home(topology.partition(KEYSPACE, name));
+            usize::from(home) == index % setup.servers()
+        };
+        // A server without any partition has no keys; the index then says less.
+        names.into_iter().find(is_at_home).unwrap_or_else(|| format!("k{index}").into_bytes())
+    };
+    (0..setup.keys).map(key).collect()
+}
+
+/// Where a host is; both masters claim the same address.
+pub(crate) fn address(host: Host) -> SocketAddr {
+    let (net, id, port) = match host {
+        Host::Server(id) => (0, id + 1, 7_000),
+        Host::Master(_) => (1, 1, 7_100),
+        Host::Client(id) => (2, id + 1, 9_000),
+    };
+    let last = u8::try_from(id).unwrap_or(u8::MAX);
+    SocketAddr::new(Ipv4Addr::new(10, 0, net, last).into(), port)
+}
+
+/// Whose address it is.
+pub(crate) fn host_at(address: SocketAddr) -> Option<Host> {
+    let SocketAddr::V4(v4) = address else { return None };
+    let [10, 0, net, last] = v4.ip().octets() else { return None };
+    let id = usize::from(last).checked_sub(1)?;
+    match net {
+        0 => Some(Host::Server(id)),
+        1 => Some(Host::Master(id)),
+        2 => Some(Host::Client(id)),
+        _ => None,
+    }
+}

@@ -1,0 +1,152 @@
+//! What is going to happen, in order of time; of what happens at the same time, what was
+//! said first happens first.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+
+use standin_master::State;
+use standin_server::origin::Done;
+
+use crate::clock::{NEVER, Time};
+use crate::plan::Host;
+
+/// A thread of a process: it does one thing after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Actor {
+    Shard(usize, usize),
+    Control(usize),
+    Client(usize),
+    Master(usize),
+}
+
+impl Actor {
+    pub(crate) fn host(self) -> Host {
+        match self {
+            Self::Shard(server, _) | Self::Control(server) => Host::Server(server),
+            Self::Client(id) => Host::Client(id),
+            Self::Master(id) => Host::Master(id),
+        }
+    }
+
+    pub(crate) fn index(self) -> u64 {
+        match self {
+            Self::Shard(server, shard) => (self.host().index() + server * 64 + shard * 16) as u64,
+            Self::Control(_) => self.host().index() as u64 + 0x1000,
+            _ => self.host().index() as u64,
+        }
+    }
+}
+
+/// What goes over a TCP connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Segment {
+    Open,
+    Opened,
+    Refused,
+    Data(Vec<u8>),
+    /// No more will come.
+    End,
+    Reset,
+}
+
+/// Something that happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// An entry of the plan begins, or ends.
+    Begin(usize),
+    End(usize),
+    /// An actor's deadline.
+    Wake(Actor),
+    /// A paused actor may go on.
+    Resume(Actor),
+    /// Another thread of the process has left something.
+    Mail(Actor),
+    Datagram {
+        to: Host,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// Comes to a host.
+    Segment {
+        socket: usize,
+        end: usize,
+        segment: Segment,
+    },
+    /// Is read by a process.
+    Arrived {
+        socket: usize,
+        end: usize,
+        segment: Segment,
+    },
+    /// The origin carries out a call.
+    Call(usize),
+    /// A server hears from the origin.
+    Answer {
+        server: usize,
+        life: u32,
+        shard: u16,
+        done: Done,
+    },
+    Saved {
+        master: usize,
+        life: u32,
+        state: Box<State>,
+    },
+    /// The phase after the disturbed one goes on.
+    Quiet,
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
+    count: u64,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, at: Time, event: Event) {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.slots[slot] = Some(event);
+                slot
+            }
+            None => {
+                self.slots.push(Some(event));
+                self.slots.len() - 1
+            }
+        };
+        self.count += 1;
+        self.heap.push(Reverse((at, self.count, slot)));
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<(Time, Event)> {
+        let Reverse((at, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        Some((at, self.slots[slot].take()?))
+    }
+
+    /// How many events there have been.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// An actor's own pace: paused or not, and when it wakes up by itself.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    pub(crate) paused_until: Time,
+    pub(crate) inbox: VecDeque<Event>,
+    /// The earliest [`Event::Wake`] under way.
+    pub(crate) wake_at: Time,
+    /// A [`Event::Mail`] is under way.
+    pub(crate) has_mail: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { paused_until: 0, inbox: VecDeque::new(), wake_at: NEVER, has_mail: false }
+    }
+}

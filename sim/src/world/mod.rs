@@ -1,0 +1,475 @@
+//! The world: all parties, the network, the origin and the clock, in one queue of events.
+//!
+//! ```text
+//! plan ─► faults.rs ─┐                          ┌─ client.rs   the shipped engine
+//!                    ├─► events.rs ─► dispatch ─┼─ server.rs   shipped cores and agent
+//! net.rs, origin.rs ─┘        ▲                 └─ master.rs   the shipped machine
+//!                             └── what they want done ──┘
+//! ```
+//! Nothing here reads a clock or asks for randomness, and nothing runs beside it.
+
+mod calls;
+mod client;
+pub(crate) use client::flags;
+pub(crate) mod cluster;
+mod events;
+mod faults;
+mod master;
+mod net;
+mod quiet;
+mod server;
+
+use std::collections::BTreeMap;
+
+use standin_client::engine::Input as ClientInput;
+use standin_master::Input as MasterInput;
+use standin_protocol::control::Datagram;
+use standin_protocol::mutant;
+
+use self::client::ClientHost;
+use self::cluster::Cluster;
+use self::events::{Actor, Event, Pace, Queue, Segment};
+use self::master::MasterHost;
+use self::net::Net;
+use self::quiet::Phase;
+use self::server::{Came, Process, ServerHost};
+use crate::check::Checker;
+use crate::clock::{Clock, NEVER, Time};
+use crate::origin::Origin;
+use crate::plan::words::Seconds;
+use crate::plan::{Host, MASTERS_MAX, Plan, Rule, Setup, What};
+use crate::random::mix;
+
+/// More events than any sound run has: something spins.
+const EVENTS_MAX: u64 = 3_000_000;
+
+/// See the file's head.
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) setup: Setup,
+    pub(crate) cluster: Cluster,
+    plan: Vec<crate::plan::Entry>,
+    pub(crate) time: Time,
+    pub(crate) queue: Queue,
+    pub(crate) net: Net,
+    pub(crate) origin: Origin,
+    pub(crate) servers: Vec<ServerHost>,
+    pub(crate) clients: Vec<ClientHost>,
+    pub(crate) masters: Vec<MasterHost>,
+    pub(crate) checker: Checker,
+    phase: Phase,
+    /// The master's state file was lost.
+    has_forgotten: bool,
+    /// Servers whose machine has no power.
+    dark: Vec<bool>,
+    /// Hosts that take the second master for the master, and how often they were told to.
+    other_master: [u8; crate::plan::HOSTS],
+    /// The next operation that is not in the plan.
+    next_id: u32,
+    pub(crate) counted: BTreeMap<String, u64>,
+    hash: u64,
+    /// Lines are wanted.
+    pub(crate) is_told: bool,
+    lines: Vec<String>,
+    answers: Vec<Answered>,
+    fetches: Vec<Time>,
+    violation: Option<String>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) violation: Option<String>,
+    /// Of everything that happened, in order.
+    pub(crate) hash: u64,
+    pub(crate) time: Time,
+    pub(crate) events: u64,
+    pub(crate) counted: BTreeMap<String, u64>,
+    pub(crate) lines: Vec<String>,
+    /// If it is told: how operations ended, in order.
+    pub(crate) answers: Vec<Answered>,
+    /// If it is told: when reads were handed to the origin.
+    pub(crate) fetches: Vec<Time>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answered {
+    pub(crate) key: usize,
+    pub(crate) asked: Time,
+    /// The server that answered; `None`: it failed.
+    pub(crate) by: Option<usize>,
+}
+
+/// Carries out a plan. With `is_told` the outcome has a line for whatever is worth one.
+pub(crate) fn run(plan: &Plan, is_told: bool) -> Outcome {
+    let missing = match plan.setup.missing {
+        Some(Rule::Code(mutant)) => Some(mutant),
+        _ => None,
+    };
+    // For this thread, until its next run.
+    mutant::set(missing);
+    let mut world = World::new(plan, is_told);
+    world.begin();
+    while world.violation.is_none() && world.phase != Phase::Over {
+        let Some((at, event)) = world.queue.pop() else {
+            world.violation("nothing is going to happen any more".to_owned());
+            break;
+        };
+        world.time = at;
+        world.dispatch(event);
+        if world.queue.count() > EVENTS_MAX {
+            world.violation("somebody spins: far too many events".to_owned());
+        }
+    }
+    world.finish()
+}
+
+impl World {
+    fn new(plan: &Plan, is_told: bool) -> Self {
+        let (seed, setup) = (plan.seed, plan.setup.clone());
+        let cluster = Cluster::new(&setup);
+        let clock = |host: Host| {
+            let zero_us = 1_000_000_000 + mix(seed, 0xC10C + host.index() as u64) % 1_000_000_000;
+            Clock::new(zero_us, 1_000_000)
+        };
+        let servers = (0..setup.servers()).map(|id| ServerHost {
+            clock: clock(Host::Server(id)),
+            process: None,
+            life: 0,
+            counted: [0; standin_server::node::counters::Counters::NAMES.len()],
+        });
+        let clients = (0..setup.clients)
+            .map(|id| ClientHost::new(&cluster, seed, id, clock(Host::Client(id))))
+            .collect();
+        let masters = (0..MASTERS_MAX).map(|id| MasterHost {
+            clock: clock(Host::Master(id)),
+            process: None,
+            life: 0,
+            disk: None,
+            disk_full: 0,
+        });
+        let records = plan.entries.iter().any(|e| matches!(e.what, What::Replay { .. }));
+        Self {
+            seed,
+            servers: servers.collect(),
+            clients,
+            masters: masters.collect(),
+            plan: plan.entries.clone(),
+            time: 0,
+            queue: Queue::default(),
+            net: Net::new(seed, records),
+            origin: Origin::new(seed, setup.keys, setup.servers()),
+            checker: Checker::new(&setup, plan.entries.len()),
+            phase: Phase::Disturbed,
+            has_forgotten: false,
+            dark: vec![false; setup.servers()],
+            other_master: [0; crate::plan::HOSTS],
+            next_id: u32::try_from(plan.entries.len()).unwrap_or(0) + 1,
+            counted: BTreeMap::new(),
+            hash: seed,
+            is_told,
+            lines: Vec::new(),
+            answers: Vec::new(),
+            fetches: Vec::new(),
+            violation: None,
+            cluster,
+            setup,
+        }
+    }
+
+    fn begin(&mut self) {
+        for (index, entry) in self.plan.iter().enumerate() {
+            self.queue.push(entry.at, Event::Begin(index));
+        }
+        self.queue.push(self.setup.quiet_at, Event::Quiet);
+        self.start_master(0);
+        for server in 0..self.servers.len() {
+            self.start_server(server);
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        self.fold(&event);
+        let Some(actor) = self.reader_of(&event) else { return self.happen(event) };
+        let time = self.time;
+        let Some(pace) = self.pace(actor) else { return };
+        match &event {
+            Event::Wake(_) if pace.wake_at <= time => pace.wake_at = NEVER,
+            Event::Mail(_) => pace.has_mail = false,
+            _ => {}
+        }
+        if pace.paused_until > time {
+            if !matches!(event, Event::Wake(_)) {
+                pace.inbox.push_back(event);
+            }
+            return;
+        }
+        self.happen(event);
+    }
+
+    /// The actor that reads it, if one does: a paused one reads it later.
+    fn reader_of(&self, event: &Event) -> Option<Actor> {
+        match event {
+            Event::Wake(actor) | Event::Mail(actor) => Some(*actor),
+            Event::Datagram { to, .. } => Some(match *to {
+                Host::Server(server) => Actor::Control(server),
+                Host::Client(client) => Actor::Client(client),
+                Host::Master(master) => Actor::Master(master),
+            }),
+            Event::Arrived { socket, end, .. } => {
+                let end = &self.net.sockets[*socket].ends[*end];
+                Some(match (end.host, end.name) {
+                    (Host::Server(server), net::Name::Core { shard, .. }) => {
+                        Actor::Shard(server, shard)
+                    }
+                    (Host::Server(server), _) => Actor::Shard(server, 0),
+                    (Host::Client(client), _) => Actor::Client(client),
+                    (Host::Master(master), _) => Actor::Master(master),
+                })
+            }
+            Event::Answer { server, shard, .. } => Some(Actor::Shard(*server, (*shard).into())),
+            Event::Saved { master, .. } => Some(Actor::Master(*master)),
+            Event::Begin(_)
+            | Event::End(_)
+            | Event::Resume(_)
+            | Event::Segment { .. }
+            | Event::Call(_)
+            | Event::Quiet => None,
+        }
+    }
+
+    /// `None` if there is no such process now.
+    fn pace(&mut self, actor: Actor) -> Option<&mut Pace> {
+        match actor {
+            Actor::Shard(server, shard) => {
+                let process = self.servers[server].process.as_mut()?;
+                Some(&mut process.shards[shard].pace)
+            }
+            Actor::Control(server) => {
+                Some(&mut self.servers[server].process.as_mut()?.control_pace)
+            }
+            Actor::Client(client) => Some(&mut self.clients[client].pace),
+            Actor::Master(master) => Some(&mut self.masters[master].process.as_mut()?.pace),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Begin(index) => self.begin_entry(index),
+            Event::End(index) => self.end_entry(index),
+            Event::Resume(actor) => self.resume(actor),
+            Event::Wake(actor) | Event::Mail(actor) => match actor {
+                Actor::Shard(server, shard) => self.shard_turn(server, shard, Came::Nothing),
+                Actor::Control(server) => self.control_turn(server, None),
+                Actor::Client(client) => self.client_turn(client, ClientInput::Tick),
+                Actor::Master(master) => self.master_turn(master, MasterInput::Tick),
+            },
+            Event::Datagram { to, from, bytes } => self.heard(to, from, &bytes),
+            Event::Segment { socket, end, segment } => self.arrives(socket, end, segment),
+            Event::Arrived { socket, end, segment } => self.read(socket, end, segment),
+            Event::Call(call) => self.call_runs(call),
+            Event::Answer { server, life, shard, done } => {
+                if self.servers[server].life == life {
+                    if let Some(process) = self.servers[server].process.as_ref() {
+                        process.gate.answered();
+                    }
+                    self.shard_turn(server, shard.into(), Came::Answer(done));
+                }
+            }
+            Event::Saved { master, life, state } => self.saved(master, life, *state),
+            Event::Quiet => self.quiet(),
+        }
+    }
+
+    fn heard(&mut self, to: Host, from: std::net::SocketAddr, bytes: &[u8]) {
+        match to {
+            Host::Master(master) => self.master_heard(master, from, bytes),
+            Host::Client(client) => self.client_turn(client, ClientInput::Datagram(bytes)),
+            Host::Server(server) => {
+                let topology_id = self.cluster.topology.id;
+                match Datagram::parse(bytes, None, Some(topology_id)) {
+                    Ok(datagram) => self.control_turn(server, Some(datagram)),
+                    Err(error) => self.violation(format!("a server got a bad datagram: {error}")),
+                }
+            }
+        }
+    }
+
+    /// A segment comes to a host: its kernel deals with it, whatever the process does.
+    fn arrives(&mut self, socket: usize, end: usize, segment: Segment) {
+        let Some(segment) = self.net.arrive(socket, end, segment) else { return };
+        let host = self.net.sockets[socket].ends[end].host;
+        let life = match host {
+            Host::Server(server) => {
+                self.servers[server].process.as_ref().map(|_| self.servers[server].life)
+            }
+            Host::Master(master) => {
+                self.masters[master].process.as_ref().map(|_| self.masters[master].life)
+            }
+            Host::Client(_) => Some(0),
+        };
+        let is_dark = self.is_dark(host);
+        let it = &mut self.net.sockets[socket].ends[end];
+        if segment == Segment::Open {
+            let answer = match life {
+                Some(life) => {
+                    (it.is_open, it.life) = (true, life);
+                    Segment::Opened
+                }
+                None if is_dark => return,
+                None => Segment::Refused,
+            };
+            self.net.send(&mut self.queue, self.time, socket, end, answer.clone());
+            if answer == Segment::Refused {
+                return;
+            }
+        } else if !it.is_open || life != Some(it.life) {
+            let answers = matches!(segment, Segment::Data(_)) && !is_dark;
+            if answers && !it.is_ghost {
+                self.net.send(&mut self.queue, self.time, socket, end, Segment::Reset);
+            }
+            return;
+        }
+        self.dispatch(Event::Arrived { socket, end, segment });
+    }
+
+    fn read(&mut self, socket: usize, end: usize, segment: Segment) {
+        match self.net.sockets[socket].ends[end].host {
+            Host::Server(server) => self.server_read(server, socket, end, segment),
+            Host::Client(client) => self.client_read(client, socket, segment),
+            Host::Master(master) => self.master_read(master, socket, segment),
+        }
+    }
+
+    /// A process closes its end.
+    fn close_end(&mut self, socket: usize, end: usize, last: Segment) {
+        let it = &mut self.net.sockets[socket].ends[end];
+        if std::mem::replace(&mut it.is_open, false) {
+            it.name = net::Name::None;
+            self.net.send(&mut self.queue, self.time, socket, end, last);
+        }
+    }
+
+    /// Has an actor wake up, unless it does so earlier anyway.
+    fn wake(&mut self, actor: Actor, due: Time) {
+        let time = self.time;
+        let Some(pace) = self.pace(actor) else { return };
+        let due = due.max(time + 1);
+        if due < pace.wake_at {
+            pace.wake_at = due;
+            self.queue.push(due, Event::Wake(actor));
+        }
+    }
+
+    /// Everything that happens goes into the run's hash.
+    fn fold(&mut self, event: &Event) {
+        let (tag, a) = match event {
+            Event::Begin(index) => (1, *index as u64),
+            Event::End(index) => (2, *index as u64),
+            Event::Wake(actor) => (3, actor.index()),
+            Event::Resume(actor) => (4, actor.index()),
+            Event::Mail(actor) => (5, actor.index()),
+            Event::Datagram { to, bytes, .. } => {
+                (6, to.index() as u64 ^ standin_protocol::hash::key_hash(0, bytes))
+            }
+            Event::Segment { socket, end, segment } | Event::Arrived { socket, end, segment } => {
+                let bytes = match segment {
+                    Segment::Data(bytes) => standin_protocol::hash::key_hash(0, bytes),
+                    _ => 0,
+                };
+                (7, (socket * 2 + end) as u64 ^ bytes)
+            }
+            Event::Call(call) => (8, *call as u64),
+            Event::Answer { done, .. } => (9, done.token),
+            Event::Saved { state, .. } => (10, state.epoch.to_u64()),
+            Event::Quiet => (11, 0),
+        };
+        self.hash = mix(self.hash ^ tag << 56, self.time.wrapping_mul(31) ^ a);
+    }
+
+    /// A line of the story, if somebody wants it.
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.is_told {
+            self.lines.push(format!("t={}: {}", Seconds(self.time), text()));
+        }
+    }
+
+    /// Something is not as it must be. The first is the one that counts.
+    pub(crate) fn violation(&mut self, text: String) {
+        if self.violation.is_none() {
+            self.note(|| format!("violation: {text}"));
+            self.violation = Some(text);
+        }
+    }
+
+    fn check_process(&mut self, process: &Process, server: usize) {
+        for (index, shard) in process.shards.iter().enumerate() {
+            let epoch = shard.core.node.map().map(|map| map.epoch);
+            if let Err(wrong) = self.checker.shard_map(server, index, epoch) {
+                self.violation(wrong);
+            }
+        }
+    }
+}
+
+impl World {
+    /// The run is over.
+    fn finish(mut self) -> Outcome {
+        for server in 0..self.servers.len() {
+            if let Some(process) = self.servers[server].process.take() {
+                self.count_server(server, &process);
+            }
+        }
+        for master in 0..MASTERS_MAX {
+            if let Some(process) = self.masters[master].process.take() {
+                self.count_master(&process);
+            }
+        }
+        self.sum_up();
+        Outcome {
+            violation: self.violation,
+            hash: self.hash,
+            time: self.time,
+            events: self.queue.count(),
+            counted: self.counted,
+            lines: self.lines,
+            answers: self.answers,
+            fetches: self.fetches,
+        }
+    }
+
+    fn sum_up(&mut self) {
+        let names = standin_server::node::counters::Counters::NAMES;
+        for host in &self.servers {
+            for (name, value) in names.iter().zip(host.counted) {
+                *self.counted.entry(format!("server {name}")).or_default() += value;
+            }
+        }
+        let mut add = |name: &str, value: u64| {
+            *self.counted.entry(name.to_owned()).or_default() += value;
+        };
+        for client in &self.clients {
+            let events = client.events;
+            add("client failovers", events.failovers);
+            add("client trials", events.trials);
+            add("client trials_failed", events.trials_failed);
+            add("client left_by_trial", events.left_by_trial);
+            add("client left_by_map", events.left_by_map);
+            add("client verdicts_online", events.verdicts_online);
+            add("client verdicts_offline", events.verdicts_offline);
+            add("client maps", events.maps);
+        }
+        let counts = self.checker.counts;
+        add("sim reads", counts.reads);
+        add("sim hits", counts.hits);
+        add("sim stand_in_hits", counts.stand_in_hits);
+        add("sim writes", counts.writes);
+        add("sim failed", counts.failed);
+        add("sim unknown", counts.unknown);
+        add("sim stale_within_bound", counts.stale_within_bound);
+        add("sim executed_after_ack", counts.executed_after_ack);
+        add("sim datagrams_lost", self.net.lost);
+        add("sim late_commits", self.origin.late_commits);
+    }
+}

@@ -1,0 +1,152 @@
+//! After the disturbances: everything must come to rest, and then every read must be right.
+//!
+//! ```text
+//! Disturbed ─► Settling: reads and a few writes, until all agree ─► Resting: longer than any
+//!   bound on staleness ─► Reading: every client reads every key, twice ─► Over
+//! ```
+
+use standin_protocol::map::ServerState;
+
+use super::World;
+use super::events::Event;
+use crate::clock::{MS, S, Time};
+use crate::plan::{Act, Host};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Disturbed,
+    Settling { step: u32 },
+    Resting,
+    Reading { round: u32 },
+    Over,
+}
+
+/// Between two steps.
+const STEP: Time = 100 * MS;
+/// To agree takes no longer than this; a server that has flapped is held down for a while.
+const SETTLES_WITHIN: Time = 40 * S;
+/// Longer than a lease with its drift, and than any late commit.
+const RESTS: Time = 2_800 * MS;
+/// An operation takes no longer than this when nothing is wrong.
+const READS: Time = 300 * MS;
+
+impl World {
+    pub(crate) fn quiet(&mut self) {
+        let pause = match self.phase {
+            Phase::Disturbed => {
+                self.note(|| "nothing is wrong any more ─────".to_owned());
+                self.phase = Phase::Settling { step: 0 };
+                0
+            }
+            Phase::Settling { step } => match self.unsettled() {
+                None => {
+                    self.note(|| "all agree".to_owned());
+                    self.phase = Phase::Resting;
+                    RESTS
+                }
+                Some(why) if self.time > self.setup.quiet_at + SETTLES_WITHIN => {
+                    return self.violation(format!("does not come to rest: {why}"));
+                }
+                Some(_) => {
+                    self.phase = Phase::Settling { step: step + 1 };
+                    self.traffic(step as usize);
+                    STEP
+                }
+            },
+            Phase::Resting => self.read_all(1),
+            Phase::Reading { round: 1 } => self.read_all(2),
+            Phase::Reading { .. } => {
+                self.last_look();
+                self.phase = Phase::Over;
+                return;
+            }
+            Phase::Over => return,
+        };
+        self.queue.push(self.time + pause, Event::Quiet);
+    }
+
+    /// Every client does something with some key; each key has its turn.
+    fn traffic(&mut self, step: usize) {
+        for client in 0..self.clients.len() {
+            let key = (step + client) % self.setup.keys;
+            let act = if step % 5 == 4 { Act::Put } else { Act::Get };
+            self.act_now(client, key, act);
+        }
+    }
+
+    fn act_now(&mut self, client: usize, key: usize, act: Act) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.act(client, key, act, id);
+    }
+
+    fn read_all(&mut self, round: u32) -> Time {
+        self.phase = Phase::Reading { round };
+        self.checker.must_be_current(self.next_id);
+        for client in 0..self.clients.len() {
+            for key in 0..self.setup.keys {
+                self.act_now(client, key, Act::Get);
+            }
+        }
+        READS
+    }
+
+    /// What keeps the cluster from having come to rest.
+    fn unsettled(&self) -> Option<String> {
+        let Some(master) = &self.masters[0].process else { return Some("no master".to_owned()) };
+        let registry = master.machine.registry();
+        let epoch = registry.published_epoch();
+        if registry.epoch() != epoch || master.machine.map().is_none() {
+            return Some("the master has something to say".to_owned());
+        }
+        for (id, host) in self.servers.iter().enumerate() {
+            let name = Host::Server(id);
+            let Some(process) = &host.process else { return Some(format!("{name} is down")) };
+            let status = registry.published()[id];
+            if status.state != ServerState::Online || status.boot_id != process.boot_id {
+                return Some(format!("{name} is held for {}", status.state));
+            }
+            for shard in &process.shards {
+                let held = shard.core.node.map().map(|map| map.epoch);
+                if held != Some(epoch) {
+                    return Some(format!("{name} has map {held:?}, the master {epoch}"));
+                }
+            }
+            if !process.is_idle() {
+                return Some(format!("{name} has requests that wait"));
+            }
+        }
+        for (id, client) in self.clients.iter().enumerate() {
+            let name = Host::Client(id);
+            if client.engine.open_operations() > 0 {
+                return Some(format!("{name} has open operations"));
+            }
+            let held = client.engine.map().map(|map| map.epoch);
+            if self.has_forgotten && held > Some(epoch) {
+                // The file was lost and every server is another: nobody but a client knows that
+                // this is not a new cluster, which no rule can mend.
+                continue;
+            }
+            if held != Some(epoch) {
+                return Some(format!("{name} has map {held:?}, the master {epoch}"));
+            }
+            for server in 0..self.servers.len() {
+                let state = client.engine.failover_state(u16::try_from(server).unwrap_or(0));
+                if state != Some(standin_client::failover::State::Home) {
+                    return Some(format!("{name} has {} as {state:?}", Host::Server(server)));
+                }
+            }
+        }
+        None
+    }
+
+    /// The last reads have been answered, each by the key's home.
+    fn last_look(&mut self) {
+        if let Some(why) = self.unsettled() {
+            return self.violation(format!("it was at rest, and is not any more: {why}"));
+        }
+        if self.origin.calls.iter().any(Option::is_some) {
+            self.violation("the origin has open calls while nobody asks".to_owned());
+        }
+    }
+}

@@ -1,0 +1,514 @@
+//! A server's process around the shipped parts: its shards' cores, its control agent, and
+//! the queues between them, without threads and sockets.
+//!
+//! A shard's turn is that of the shipped loops (`server/src/shard/epoll.rs`): what came, the
+//! mail, serving, time, outputs, IO.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slotmap::{Key as _, KeyData};
+use standin_protocol::control::{Datagram, SENDER_MASTER};
+use standin_protocol::hello::{HelloBody, cluster_id};
+use standin_server::control::ControlHandle;
+use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
+use standin_server::node::counters::Counters;
+use standin_server::node::{Node, NodeConfig, Now};
+use standin_server::origin::{Done, Embedded as _, Health, Origin};
+use standin_server::shard::ShardContext;
+use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
+use standin_server::shard::handshake::Challenges;
+use standin_server::shard::link::LinkConfig;
+use standin_server::shard::mailbox::{Mailbox, Mailboxes, Message};
+use standin_server::stats::StatsHub;
+
+use super::World;
+use super::cluster::{Cluster, address, host_at};
+use super::events::{Actor, Event, Pace, Segment};
+use super::net::Name;
+use crate::clock::{Clock, Time};
+use crate::origin::Gate;
+use crate::plan::{Host, Setup};
+use crate::random::mix;
+
+/// A machine with a server on it, or without for now.
+pub(crate) struct ServerHost {
+    pub(crate) clock: Clock,
+    pub(crate) process: Option<Box<Process>>,
+    /// How many processes there have been.
+    pub(crate) life: u32,
+    /// What those before have counted.
+    pub(crate) counted: [u64; Counters::NAMES.len()],
+}
+
+/// A running server.
+pub(crate) struct Process {
+    pub(crate) boot_id: u64,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) agent: Agent,
+    pub(crate) control: ControlHandle,
+    pub(crate) control_pace: Pace,
+    control_inbox: VecDeque<Input>,
+    pub(crate) mailboxes: Mailboxes,
+    pub(crate) gate: Arc<Gate>,
+    /// It was asked to stop.
+    pub(crate) is_leaving: bool,
+    leaves_by: Option<Time>,
+    /// The shards were told to end: not later than then.
+    pub(crate) ends_by: Option<Time>,
+}
+
+pub(crate) struct Shard {
+    pub(crate) core: Core,
+    pub(crate) pace: Pace,
+    /// The sockets of its connections.
+    sockets: slotmap::SecondaryMap<ConnKey, usize>,
+    /// Connections on their way to this shard.
+    adoptions: VecDeque<(HandedOver, usize)>,
+}
+
+/// What a shard's turn begins with.
+#[derive(Debug)]
+pub(crate) enum Came {
+    Nothing,
+    Accepted { socket: usize },
+    Connected { key: ConnKey },
+    Bytes { key: ConnKey, bytes: Vec<u8> },
+    End { key: ConnKey },
+    Closed { key: ConnKey },
+    Refused { key: ConnKey },
+    Answer(Done),
+}
+
+/// The one buffer of a turn.
+struct Received(Vec<u8>);
+
+impl Buffers for Received {
+    fn bytes(&self, _buffer: u16) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Process {
+    pub(crate) fn new(
+        cluster: &Cluster,
+        setup: &Setup,
+        server: usize,
+        boot_id: u64,
+        now: Now,
+    ) -> Self {
+        let config = &cluster.config;
+        let id = u16::try_from(server).unwrap_or(0);
+        let (mailboxes, control) = (Mailboxes::unwaited(setup.shards), ControlHandle::unwaited());
+        let gate = Arc::new(Gate::new(setup.origin_concurrency));
+        let timings = &config.timings;
+        let hello = HelloBody {
+            client_id: boot_id,
+            cluster_id: cluster_id(&config.name),
+            ..HelloBody::default()
+        };
+        let name = config.servers[server].name.clone();
+        let context = ShardContext {
+            shard: 0,
+            shards: setup.shards,
+            server: id,
+            cluster: Arc::clone(config),
+            topology: Arc::clone(&cluster.topology),
+            key: None,
+            challenges: Challenges::new([7; 32]),
+            connections: Arc::default(),
+            mailboxes: mailboxes.clone(),
+            hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
+            origin: Origin::embedded(gate.clone()),
+            control: control.clone(),
+            link: LinkConfig {
+                connect_timeout: timings.connect_timeout,
+                silence_max: timings.forward_timeout,
+                answer_max: config.origin.timeout + timings.forward_timeout,
+                hello,
+                key: None,
+            },
+        };
+        let shards = (0..setup.shards).map(|shard| {
+            let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
+            node.hash_seeds = Some([boot_id, 1, 2, shard.into()]);
+            node.log_keys_max = setup.log_keys_max;
+            let node = Node::new(node, Arc::clone(&cluster.topology)).expect("a small arena");
+            Shard {
+                core: Core::new(node, ShardContext { shard, ..context.clone() }, now.mono),
+                pace: Pace::default(),
+                sockets: slotmap::SecondaryMap::new(),
+                adoptions: VecDeque::new(),
+            }
+        });
+        let agent = AgentConfig::new(config, id, boot_id, mix(boot_id, 3));
+        Self {
+            boot_id,
+            shards: shards.collect(),
+            agent: Agent::new(agent, Arc::clone(&cluster.topology), now.mono),
+            control,
+            control_pace: Pace::default(),
+            control_inbox: VecDeque::new(),
+            mailboxes,
+            gate,
+            is_leaving: false,
+            leaves_by: None,
+            ends_by: None,
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shards.iter().all(|shard| shard.core.node.in_flight() == 0)
+    }
+}
+
+impl World {
+    /// A process starts.
+    pub(crate) fn start_server(&mut self, server: usize) {
+        let host = &mut self.servers[server];
+        host.life += 1;
+        let boot_id = mix(self.seed, (server as u64) << 32 | u64::from(host.life)) | 1;
+        let now = host.clock.now(self.time);
+        let process = Process::new(&self.cluster, &self.setup, server, boot_id, now);
+        host.process = Some(Box::new(process));
+        self.net.host_is_back(&mut self.queue, self.time, Host::Server(server));
+        self.note(|| format!("server {} starts", crate::plan::letter(server)));
+        self.queue.push(self.time, Event::Wake(Actor::Control(server)));
+        for shard in 0..usize::from(self.setup.shards) {
+            self.queue.push(self.time, Event::Wake(Actor::Shard(server, shard)));
+        }
+    }
+
+    /// A process ends, at once.
+    pub(crate) fn end_server(&mut self, server: usize, silent: bool) {
+        let Some(process) = self.servers[server].process.take() else { return };
+        self.count_server(server, &process);
+        self.net.host_died(&mut self.queue, self.time, Host::Server(server), silent);
+        self.checker.server_ended(server);
+    }
+
+    /// Adds what a process has counted to the server's sum.
+    pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
+        for (name, value) in process.agent.counters.named() {
+            *self.counted.entry(format!("agent {name}")).or_default() += value;
+        }
+        for shard in &process.shards {
+            let counted = &mut self.servers[server].counted;
+            for (sum, value) in counted.iter_mut().zip(shard.core.node.counters.values()) {
+                *sum += value;
+            }
+        }
+    }
+
+    /// Something happens to a shard: its loop makes a turn.
+    pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, came: Came) {
+        let Some(mut process) = self.servers[server].process.take() else { return };
+        self.turn(&mut process, server, shard, came);
+        self.after_turn(&mut process, server);
+        self.check_process(&process, server);
+        let deadline = process.shards[shard].core.next_deadline();
+        let due = self.servers[server].clock.when(deadline);
+        let is_over = self.is_over(&process);
+        self.servers[server].process = Some(process);
+        self.wake(Actor::Shard(server, shard), due);
+        if is_over {
+            self.end_server(server, false);
+        }
+    }
+
+    /// Whether a server that was asked to stop has done so.
+    fn is_over(&self, process: &Process) -> bool {
+        process.ends_by.is_some_and(|by| {
+            self.time >= by || process.shards.iter().all(|shard| shard.core.is_drained())
+        })
+    }
+
+    fn turn(&mut self, process: &mut Process, server: usize, index: usize, came: Came) {
+        let now = self.servers[server].clock.now(self.time);
+        let mailboxes = process.mailboxes.clone();
+        let mailbox = &mailboxes.0[index];
+        let shard = &mut process.shards[index];
+        let mut received = Received(Vec::new());
+        match came {
+            Came::Nothing => {}
+            Came::Accepted { socket } => match shard.core.accept(now.mono) {
+                Some(key) => {
+                    shard.sockets.insert(key, socket);
+                    let key = key.data().as_ffi();
+                    self.net.sockets[socket].ends[1].name = Name::Core { shard: index, key };
+                }
+                None => self.close_end(socket, 1, Segment::Reset),
+            },
+            Came::Connected { key } => {
+                shard.core.connected(key);
+                // A flush that was asked for while connecting could not be done then.
+                self.flush(shard, server, now, key);
+            }
+            Came::Bytes { key, bytes } => {
+                received.0 = bytes;
+                shard.core.received(now, key, 0, &received.0);
+            }
+            Came::End { key } => shard.core.end_of_input(now, key),
+            Came::Closed { key } => {
+                shard.sockets.remove(key);
+                shard.core.closed(now, key);
+            }
+            Came::Refused { key } => {
+                shard.sockets.remove(key);
+                shard.core.refused(now, key);
+            }
+            Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
+        }
+        loop {
+            while let Some(message) = mailbox.take() {
+                process.shards[index].core.mail(now, message);
+            }
+            self.adopt(&mut process.shards[index], now, index);
+            let core = &mut process.shards[index].core;
+            core.serve_staged(now, &received);
+            received.0.clear();
+            if now.mono >= core.next_deadline() {
+                core.tick(now);
+            }
+            core.run(now);
+            while let Some(io) = process.shards[index].core.io() {
+                self.perform(process, server, index, now, io);
+            }
+            if !process.shards[index].core.has_work() && mailbox.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn adopt(&mut self, shard: &mut Shard, now: Now, index: usize) {
+        while let Some((connection, socket)) = shard.adoptions.pop_front() {
+            let key = shard.core.adopt(now, connection);
+            shard.sockets.insert(key, socket);
+            let end = &mut self.net.sockets[socket].ends[1];
+            end.name = Name::Core { shard: index, key: key.data().as_ffi() };
+            for segment in std::mem::take(&mut end.early) {
+                self.queue.push(self.time, Event::Arrived { socket, end: 1, segment });
+            }
+        }
+    }
+
+    fn perform(&mut self, process: &mut Process, server: usize, index: usize, now: Now, io: Io) {
+        let shard = &mut process.shards[index];
+        match io {
+            Io::Flush(key) => self.flush(shard, server, now, key),
+            Io::Close(key) => {
+                self.flush(shard, server, now, key);
+                if let Some(socket) = shard.sockets.remove(key) {
+                    let end = self.end_of(socket, Host::Server(server), key);
+                    self.close_end(socket, end, Segment::End);
+                }
+                shard.core.closed(now, key);
+            }
+            Io::Connect(key, address) => {
+                let name = Name::Core { shard: index, key: key.data().as_ffi() };
+                let from = (Host::Server(server), self.servers[server].life, name);
+                let Some(to) = host_at(address) else { return };
+                let socket = self.net.open(&mut self.queue, self.time, from, to);
+                shard.sockets.insert(key, socket);
+            }
+            // Outputs are small here: none is ever full.
+            Io::Pause(_) | Io::Resume(_) => {}
+            Io::HandOver(key, to) => {
+                let Some(connection) = shard.core.hand_over(key) else { return };
+                let Some(socket) = shard.sockets.remove(key) else { return };
+                self.net.sockets[socket].ends[1].name = Name::Handed;
+                let to = usize::from(to);
+                process.shards[to].adoptions.push_back((connection, socket));
+                self.mail(&mut process.shards[to].pace, Actor::Shard(server, to));
+            }
+        }
+    }
+
+    /// Which end of the socket a shard has under this key: a server may call itself.
+    fn end_of(&self, socket: usize, host: Host, key: ConnKey) -> usize {
+        let is_it = |end: &super::net::End| {
+            end.host == host
+                && matches!(end.name, Name::Core { key: k, .. } if k == key.data().as_ffi())
+        };
+        usize::from(!is_it(&self.net.sockets[socket].ends[0]))
+    }
+
+    fn flush(&mut self, shard: &mut Shard, server: usize, now: Now, key: ConnKey) {
+        let Some(&socket) = shard.sockets.get(key) else { return };
+        let end = self.end_of(socket, Host::Server(server), key);
+        // A connection that is being made has output that has to wait.
+        if end == 0 && !self.net.sockets[socket].is_made {
+            return;
+        }
+        let mut bytes = Vec::new();
+        shard.core.take_output(now, key, &mut bytes);
+        if !bytes.is_empty() {
+            let hops = &mut self.checker.hops;
+            let sent = match end {
+                0 => hops.sent(server, &bytes),
+                _ => {
+                    hops.answered(socket, &bytes);
+                    Ok(())
+                }
+            };
+            if let Err(wrong) = sent {
+                self.violation(wrong);
+            }
+            self.net.send(&mut self.queue, self.time, socket, end, Segment::Data(bytes));
+        }
+    }
+
+    /// What a turn has left for others: calls to the origin, mail, word for the agent.
+    fn after_turn(&mut self, process: &mut Process, server: usize) {
+        for call in process.gate.take() {
+            self.call_origin(server, call);
+        }
+        for index in 0..process.shards.len() {
+            if !process.mailboxes.0[index].is_empty() {
+                self.mail(&mut process.shards[index].pace, Actor::Shard(server, index));
+            }
+        }
+        while let Some(input) = process.control.take() {
+            process.control_inbox.push_back(input);
+        }
+        if !process.control_inbox.is_empty() {
+            self.mail(&mut process.control_pace, Actor::Control(server));
+        }
+    }
+
+    /// Has an actor look into what was left for it, soon.
+    fn mail(&mut self, pace: &mut Pace, actor: Actor) {
+        if !pace.has_mail {
+            pace.has_mail = true;
+            let soon = 2 + mix(self.seed ^ self.time, actor.index()) % 30;
+            self.queue.push(self.time + soon, Event::Mail(actor));
+        }
+    }
+
+    /// The control thread's turn.
+    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
+        let Some(mut process) = self.servers[server].process.take() else { return };
+        let now = self.servers[server].clock.local(self.time);
+        let is_down = process.gate.health() != Health::Up;
+        process.agent.handle(now, Input::OriginDown(is_down));
+        if let Some(datagram) = datagram {
+            process.agent.handle(now, Input::Datagram(datagram));
+        }
+        while let Some(input) = process.control_inbox.pop_front() {
+            process.agent.handle(now, input);
+        }
+        while let Some(output) = process.agent.poll() {
+            match output {
+                Output::Send { to, datagram } => {
+                    let to = match to {
+                        SENDER_MASTER => self.master_seen_by(Host::Server(server)),
+                        other => Host::Server(other.into()),
+                    };
+                    let from = (Host::Server(server), address(Host::Server(server)));
+                    let bytes = datagram.to_bytes(None);
+                    self.net.datagram(&mut self.queue, self.time, from, to, bytes);
+                }
+                Output::Lease(lease) => {
+                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::AskProbe { nonce, server } => {
+                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
+                }
+                Output::Map(map) => {
+                    let post = |mailbox: &Mailbox| {
+                        mailbox.post(Message::Map(Arc::clone(&map)));
+                    };
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::Verdict { server, state } => {
+                    for mailbox in &*process.mailboxes.0 {
+                        mailbox.post(Message::Verdict { server, state });
+                    }
+                }
+                Output::Left => self.stop_shards(&mut process),
+            }
+        }
+        // As the shell does if the master does not confirm.
+        if process.leaves_by.is_some_and(|by| self.time >= by) {
+            self.stop_shards(&mut process);
+        }
+        self.after_turn(&mut process, server);
+        let due = self.servers[server].clock.when(process.agent.next_deadline());
+        self.servers[server].process = Some(process);
+        self.wake(Actor::Control(server), due);
+    }
+
+    /// A server is asked to stop.
+    pub(crate) fn leave_server(&mut self, server: usize) {
+        let Some(mut process) = self.servers[server].process.take() else { return };
+        if !std::mem::replace(&mut process.is_leaving, true) {
+            process.control.leave();
+            process.leaves_by = Some(self.time + self.drain_us());
+            self.after_turn(&mut process, server);
+        }
+        self.servers[server].process = Some(process);
+    }
+
+    fn drain_us(&self) -> Time {
+        let drain = self.cluster.config.timings.drain_timeout;
+        u64::try_from(drain.as_micros()).unwrap_or(0)
+    }
+
+    /// Finish what is in flight, then end.
+    pub(crate) fn stop_shards(&mut self, process: &mut Process) {
+        if process.ends_by.is_some() {
+            return;
+        }
+        process.ends_by = Some(self.time + self.drain_us());
+        for mailbox in &*process.mailboxes.0 {
+            mailbox.post(Message::Stop);
+        }
+    }
+
+    /// A segment is read by the shard that has the connection.
+    pub(crate) fn server_read(
+        &mut self,
+        server: usize,
+        socket: usize,
+        end: usize,
+        segment: Segment,
+    ) {
+        let it = &mut self.net.sockets[socket].ends[end];
+        let (shard, key) = match it.name {
+            Name::Core { shard, key } => (shard, ConnKey::from(KeyData::from_ffi(key))),
+            Name::Handed => {
+                it.early.push(segment);
+                return;
+            }
+            _ if segment == Segment::Open => {
+                return self.shard_turn(server, 0, Came::Accepted { socket });
+            }
+            _ => return,
+        };
+        let came = match segment {
+            Segment::Opened => {
+                self.net.sockets[socket].is_made = true;
+                Came::Connected { key }
+            }
+            Segment::Data(bytes) => {
+                if end == 1 {
+                    self.checker.hops.received(server, socket, &bytes);
+                }
+                Came::Bytes { key, bytes }
+            }
+            Segment::End => Came::End { key },
+            Segment::Reset => {
+                it.is_open = false;
+                Came::Closed { key }
+            }
+            Segment::Refused => {
+                it.is_open = false;
+                Came::Refused { key }
+            }
+            Segment::Open => return,
+        };
+        self.shard_turn(server, shard, came);
+    }
+}

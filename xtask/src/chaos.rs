@@ -1,0 +1,50 @@
+//! `cargo xtask chaos` and `cargo xtask peers`: build the `standin` program and the one that
+//! hurts it, and become the latter, so that an interrupt finds only it.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::prerequisites;
+use crate::process;
+use crate::report::Outcome;
+use crate::workspace::Workspace;
+
+const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
+
+/// Faults on a cluster. Does not come back unless something is missing.
+pub(crate) fn run(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
+    become_program(workspace, prerequisites::for_chaos, "standin-chaos", "standin-chaos", arguments)
+}
+
+/// The same faults for the peers. Does not come back unless something is missing.
+pub(crate) fn run_peers(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
+    become_program(workspace, prerequisites::for_peers, "standin-benches", "peers", arguments)
+}
+
+fn become_program(
+    workspace: &Workspace,
+    prerequisites: fn(&Workspace) -> Outcome,
+    package: &str,
+    program: &str,
+    arguments: Vec<String>,
+) -> Result<bool, String> {
+    // What is missing is left out by the program, which says so.
+    if let Err(failed) = prerequisites(workspace) {
+        println!("{}\n{}", failed.output, failed.remedy);
+    }
+    build(workspace, &["-p", "standin", "-p", package])?;
+    let mut command = Command::new(workspace.release().join(program));
+    command.arg("--program").arg(workspace.release().join("standin")).args(arguments);
+    Err(format!("{command:?}: {}", command.exec()))
+}
+
+/// A release build of these packages.
+fn build(workspace: &Workspace, packages: &[&str]) -> Result<(), String> {
+    let mut command = workspace.cargo(&["build", "--release"]);
+    command.args(packages);
+    let log = workspace.logs().join("release-build.log");
+    let built = process::run(&mut command, &log, BUILD_LIMIT)
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if built.success { Ok(()) } else { Err(format!("the release build failed:\n{}", built.output)) }
+}
