@@ -2,10 +2,10 @@
 
 use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model};
 
-use crate::action::Action;
 use crate::clock::Rates;
 use crate::failover::Failover;
 use crate::rules::Rules;
+use crate::schedule::tell;
 use crate::scope::Scope;
 use crate::tally::Event;
 
@@ -26,7 +26,7 @@ pub struct Violation {
     /// The property.
     pub property: &'static str,
     /// The steps to the state in which it does not hold.
-    pub schedule: Vec<Action>,
+    pub schedule: Vec<String>,
 }
 
 /// The result.
@@ -61,7 +61,7 @@ fn outcome(checker: &impl Checker<Failover>) -> Outcome {
     let violations = checker
         .discoveries()
         .into_iter()
-        .map(|(property, path)| Violation { property, schedule: path.into_actions() });
+        .map(|(property, path)| Violation { property, schedule: tell(path.into_vec()) });
     let tally = &checker.model().tally;
     Outcome {
         states: checker.unique_state_count(),

@@ -11,6 +11,7 @@
 //! rules.rs       the rules, each with a switch    suite.rs       scopes, and where mutants are found
 //! normal.rs      states that are the same         explore.rs     one exploration
 //! ownership.rs   the shipped map, as a table      tally.rs       what the exploration met
+//! scope.rs       how large a world is             schedule.rs    a path in words
 //! ```
 //!
 //! # Scope
@@ -66,4 +67,5 @@ mod healing;
 mod master;
 mod normal;
 mod origin;
+mod schedule;
 mod server;

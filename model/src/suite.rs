@@ -75,6 +75,14 @@ pub const FULL: &[Exploration] = &[
         scope: Scope { silences: 1, delays: true, maps_max: 7, ..TWO },
     },
     Exploration {
+        name: "two failovers, late announcements",
+        scope: Scope { silences: 2, writes: 1, delays: true, maps_max: 9, ..TWO },
+    },
+    Exploration {
+        name: "a failover, a crash, late announcements",
+        scope: Scope { silences: 1, crashes: 1, writes: 1, delays: true, maps_max: 9, ..TWO },
+    },
+    Exploration {
         name: "two failovers, leases of two steps",
         scope: Scope { lease_steps: 2, silences: 2, ..TWO },
     },

@@ -7,7 +7,7 @@ use standin_model::suite::{SMALL, hunt};
 fn words(outcome: &Outcome) -> String {
     let violation = outcome.violations.first();
     let steps = violation.iter().flat_map(|violation| &violation.schedule);
-    steps.map(|action| format!("{action}\n")).collect()
+    steps.map(|step| format!("{step}\n")).collect()
 }
 
 fn holds(mode: Mode) {
