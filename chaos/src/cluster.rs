@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 const MEMORY_BYTES: u64 = 16 << 20;
 const VALUE_BYTES_MAX: u32 = 4_096;
 
+/// Enough for the whole load of the database when each call takes 200 ms longer.
+const ORIGIN_CONCURRENCY: u32 = 64;
+
 /// Why the cluster is not up, or can't be hurt.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
@@ -194,6 +197,7 @@ fn cluster_config(folder: &Path, net: &Net, mode: Mode) -> Result<ClusterConfig,
         server.huge_pages = false;
     }
     config.limits.value_bytes = VALUE_BYTES_MAX;
+    config.origin.concurrency = ORIGIN_CONCURRENCY;
     config.master.state_file = folder.join("master.state");
     config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
     let mut secret = [0; 32];

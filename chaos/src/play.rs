@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::Mode;
-use standin_loadgen::checker::{Checker, Initial, Seen, Verdict};
+use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed};
 use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
@@ -135,7 +135,7 @@ pub(crate) fn play(
     let Settings { program, mode, database, .. } = settings;
     let mut cluster = Cluster::start(program, folder, net, *mode, *database, interrupt)?;
 
-    let bound = bound(&cluster, *mode);
+    let bound = age_allowed(&cluster.config);
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
     let checker = Arc::new(checker);
     let plan = Plan {
@@ -212,15 +212,6 @@ pub(crate) fn play(
         bound,
         attempt_timeout,
     })
-}
-
-/// What the mode allows: in `available`, as long as a server may go on without the master, or
-/// as long as a fetch may be under way.
-fn bound(cluster: &Cluster, mode: Mode) -> Duration {
-    match mode {
-        Mode::Available => cluster.config.timings.lease.max(cluster.config.origin.timeout),
-        Mode::Strict => Duration::ZERO,
-    }
 }
 
 fn mix() -> Mix {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use standin_config::{ClusterConfig, Mode};
 use standin_protocol::time::Micros;
 
 use self::history::History;
@@ -89,6 +90,16 @@ pub enum Verdict {
     },
     /// Nobody can have written this here.
     Wrong(Wrong),
+}
+
+/// The age that a cluster's mode allows a stale value: none in `strict`; in `available` as long
+/// as a server may go on without the master, or as long as a fetch may be under way.
+#[must_use]
+pub fn age_allowed(cluster: &ClusterConfig) -> Duration {
+    match cluster.mode {
+        Mode::Available => cluster.timings.lease.max(cluster.origin.timeout),
+        Mode::Strict => Duration::ZERO,
+    }
 }
 
 /// Why a value is wrong.

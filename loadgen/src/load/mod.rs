@@ -26,7 +26,7 @@ use standin_protocol::time::Micros;
 pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
 
-use crate::checker::{Checker, Initial};
+use crate::checker::{Checker, Initial, age_allowed};
 use crate::console::Console;
 use crate::drive::{self, DriveError, Pacing, Plan, Running};
 use crate::interrupt::Interrupt;
@@ -146,7 +146,10 @@ fn run_shown(
         fill(args, &plan, trace.as_ref(), workers, interrupt, console)?;
     }
     let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
-    let checker = args.check.then(|| Arc::new(Checker::new(keys, plan.run, Initial::Filled)));
+    let checker = args.check.then(|| {
+        let checker = Checker::new(keys, plan.run, Initial::Filled);
+        Arc::new(checker.with_bound(age_allowed(&cluster)))
+    });
     let plan = Plan { checker, ..plan };
 
     let stats = StatsWatch::start(Arc::clone(&plan.topology), &plan.client)

@@ -155,7 +155,12 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             recent: recent::Recent::new(&hashing),
-            surge: surge::Surge::new(topology.partitions, config.warm, config.started),
+            surge: surge::Surge::new(
+                topology.partitions,
+                surge_factor(&topology, config.server),
+                config.warm,
+                config.started,
+            ),
             fetches: HashMap::with_hasher(hashing.clone()),
             unsettled: handback::Unsettled::new(
                 config.log_keys_max,
@@ -432,4 +437,10 @@ impl Node {
         let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
         self.outputs.push_back(Output::Origin(call));
     }
+}
+
+/// See surge.rs.
+fn surge_factor(topology: &Topology, server: u16) -> u64 {
+    let others = topology.group_peers(server).count().max(1);
+    ((topology.servers.len() + 1) / others) as u64
 }

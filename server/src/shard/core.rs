@@ -99,6 +99,8 @@ pub struct Core {
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
+    /// The wake-up at which it was seen last that the process had been stopped.
+    woken: Micros,
 }
 
 /// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
@@ -131,6 +133,7 @@ impl Core {
             stopping: false,
             swept: now,
             refreshed: now,
+            woken: Micros(0),
             context,
         }
     }
@@ -198,6 +201,9 @@ impl Core {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
             Message::Stray { shard, conn, caller, frame } => {
                 let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
+                if self.look_at_clock(now) {
+                    return;
+                }
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };

@@ -58,6 +58,7 @@ impl Agent {
             // as none, and the group goes on without it.
             self.heard_at = now;
         }
+        self.heard_epoch = self.heard_epoch.max(datagram.epoch);
         let Datagram { kind, subject, epoch, nonce, statuses, arg, .. } = datagram;
         match kind {
             Kind::Announce | Kind::Verdict => {
