@@ -33,7 +33,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         shards: if random.percent(30) { 2 } else { 1 },
         clients: 2 + usize::from(random.percent(20)),
         keys,
-        origin_concurrency: 4 + random.index(5),
+        origin_concurrency: 8 + random.index(8),
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
+use standin_protocol::hash::shard_of;
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input};
@@ -27,7 +28,7 @@ use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
 use crate::clock::{Clock, Time};
 use crate::origin::Gate;
-use crate::plan::{Host, Setup};
+use crate::plan::{Host, Mode, Setup};
 use crate::random::mix;
 
 /// A machine with a server on it, or without for now.
@@ -202,6 +203,8 @@ impl World {
 
     /// Something happens to a shard: its loop makes a turn.
     pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, came: Came) {
+        // Maps and leases come as mail.
+        let may_own_more = matches!(came, Came::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
         self.turn(&mut process, server, shard, came);
         self.after_turn(&mut process, server);
@@ -213,6 +216,26 @@ impl World {
         self.wake(Actor::Shard(server, shard), due);
         if is_over {
             self.end_server(server, false);
+        }
+        if may_own_more && self.setup.mode == Mode::Strict {
+            self.check_owners();
+        }
+    }
+
+    /// At any instant at most one server caches a partition. (In mode available one that the
+    /// whole group has been cut off with goes on without a lease.)
+    fn check_owners(&mut self) {
+        for partition in 0..self.cluster.topology.partitions {
+            let caches = |host: &ServerHost| {
+                let process = host.process.as_ref()?;
+                let shard = shard_of(partition, self.setup.shards);
+                let node = &process.shards[usize::from(shard)].core.node;
+                Some(node.caches(host.clock.local(self.time), partition))
+            };
+            let caching = |host: &&ServerHost| caches(host) == Some(true);
+            if self.servers.iter().filter(caching).count() > 1 {
+                return self.violation(format!("two servers cache partition {partition} at once"));
+            }
         }
     }
 
