@@ -30,6 +30,8 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// Of all clients.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bound on an operation over all its attempts, where a client has attempts.
+pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nodes that keys are spread over.
 pub const NODES: usize = 3;
 

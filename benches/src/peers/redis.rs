@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Subject};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, OPERATION_TIMEOUT, Subject};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// A replica of each.
@@ -98,8 +98,9 @@ impl Cluster for RedisCluster<'_> {
         let client = ClusterClient::builder(urls)
             .connection_timeout(CLIENT_TIMEOUT)
             .response_timeout(CLIENT_TIMEOUT)
-            // Of one attempt: the library's own retries come on top.
-            .overall_response_timeout(None)
+            // The former is of one attempt; the library's own retries come on top, for as long
+            // as Standin's client tries. Without any bound, requests are lost in it for ever.
+            .overall_response_timeout(Some(OPERATION_TIMEOUT))
             .build()?;
         let connection = self.runtime.block_on(client.get_async_connection())?;
         let cache = RedisCache { handle: self.runtime.handle().clone(), connection };
