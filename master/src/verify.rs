@@ -11,6 +11,7 @@
 //! | Verifying, Frozen | unanswered, under the cap, lease over or known dead | Offline | mark offline; verdict |
 //! | Verifying, Frozen | unanswered, under the cap, otherwise | Waiting | mark waiting; verdict |
 //! | Verifying | unanswered, not allowed to mark | Frozen | verdict |
+//! | Frozen, Waiting, Offline, Probation | reported | the same | verdict |
 //! | Frozen | recheck due | Frozen | probe |
 //! | Frozen | answered | Online | – |
 //! | Waiting | sign of life, reported online, or recheck due | Waiting | probe |

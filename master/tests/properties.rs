@@ -232,6 +232,7 @@ proptest! {
     #[test]
     fn any_input_is_survived(inputs in prop::collection::vec(input(), 1..60)) {
         let mut world = World::settled(&[2, 2]);
+        world.checks_owners = false;
         for plan in inputs {
             let input = match plan {
                 InputPlan::Datagram { kind, sender, subject, boot_id, sequence, epoch } => {
@@ -239,6 +240,13 @@ proptest! {
                     datagram.subject = subject;
                     datagram.sequence = sequence;
                     datagram.epoch = MapEpoch::from_u64(epoch);
+                    datagram.arg = u32::from(subject) % 4;
+                    datagram.nonce = 1 << 32 | sequence;
+                    if kind == Kind::ProbeResult {
+                        let since = datagram.epoch;
+                        let state = ServerState::Online;
+                        datagram.statuses = vec![ServerStatus { state, since, boot_id: epoch }];
+                    }
                     Input::Datagram { from: CLIENT, datagram }
                 }
                 InputPlan::Probed { server, probe_id, shards } => {

@@ -54,7 +54,8 @@ wire_enum! {
         Leaving = 8, "LEAVING";
         /// Server → member of its group: the map that it holds. `arg`: bits of
         /// [`gossip_flags`]. Body: all states. Answered by the same if the receiver's map is
-        /// newer.
+        /// newer. `nonce`: incarnation plus sequence number of the newest gossip that the
+        /// sender has heard from the receiver, 0: none; it tells how fresh the word is.
         Gossip = 9, "GOSSIP";
         /// Master → server: contact every shard of `subject` (of the same group) for me.
         /// `nonce`: names the probe.

@@ -164,7 +164,7 @@ impl Origin {
         let overdue = Some((now + TIMEOUT, GivesUp::Overdue));
         if path.hangs > 0 {
             // What was sent may have got through before the way was lost.
-            let runs_at = (is_write && (hash >> 20) % 4 == 0).then_some(now + there);
+            let runs_at = (is_write && (hash >> 20).is_multiple_of(4)).then_some(now + there);
             return Fate { runs_at, back: 0, gives_up: overdue };
         }
         let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
@@ -185,7 +185,7 @@ impl Origin {
                 }
                 // The connection is lost; the server still holds what was sent, or not.
                 let told_at = now + (hash >> 40) % (20 * MS);
-                let never = (hash >> 50) % 4 == 0;
+                let never = (hash >> 50).is_multiple_of(4);
                 let late_by = mix(hash, 1) % (by_max.min(LATE_MAX) + 1);
                 self.late_commits += u64::from(!never);
                 return Fate {

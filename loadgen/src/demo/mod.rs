@@ -30,7 +30,7 @@ use standin_client::ClientConfig;
 pub use cluster::ClusterError;
 pub use files::ReportFiles;
 pub use options::DemoArgs;
-pub use outcome::{DemoReport, EventReport, Parameters};
+pub use outcome::{DemoReport, EventReport, Parameters, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial};

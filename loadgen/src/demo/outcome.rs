@@ -58,6 +58,16 @@ pub struct OriginPoint {
     pub reads_per_s: f64,
 }
 
+/// The stand-ins' work, from the kill to the return.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct StoodIn {
+    /// Requests that missed their caches or wrote: fetches and writes for the server's partitions.
+    pub requests: u64,
+    /// Keys that they wrote down for it, to be handed back; a server that returns with its
+    /// cache drops them, one that was started anew has nothing to drop.
+    pub keys_logged: u64,
+}
+
 /// All of it; the JSON has these names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DemoReport {
@@ -76,6 +86,8 @@ pub struct DemoReport {
     pub announce_ms: Option<f64>,
     /// From the start of the new process to the announcement that it is online.
     pub return_ms: Option<f64>,
+    /// What the stand-ins did meanwhile, by the servers' own count.
+    pub stood_in: Option<StoodIn>,
     /// The warm-up; it counts for the exit code, and for nothing else.
     pub warm_up: Figures,
     /// What should have happened and has not, and processes that ended unasked.
@@ -137,6 +149,7 @@ impl DemoReport {
             stand_in_ms: story.between_ms(StoryKind::Killed, StoryKind::StandingIn),
             announce_ms: story.between_ms(StoryKind::Killed, StoryKind::Acknowledged),
             return_ms: story.between_ms(StoryKind::Restarted, StoryKind::Online),
+            stood_in: stood_in(origin.get(1), origin.get(2)),
             warm_up: Figures::new(warm_up.counts(), &warm_up.latency(), warm_seconds, None),
             problems,
             quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
@@ -169,6 +182,12 @@ impl DemoReport {
             ms(self.announce_ms),
             ms(self.return_ms)
         );
+        if let Some(StoodIn { requests, keys_logged }) = self.stood_in {
+            text += &format!(
+                "  meanwhile its stand-ins made {requests} fetches and writes for it, and wrote down \
+                 {keys_logged} keys to\n  hand back; as a new process it had nothing to drop of them\n"
+            );
+        }
         for problem in &self.problems {
             text += &format!("  PROBLEM: {problem}\n");
         }
@@ -209,6 +228,17 @@ impl DemoReport {
             .map(|(kind, n): (FailureKind, u64)| format!("{n} {}", kind.name()));
         kinds.collect::<Vec<_>>().join(", ")
     }
+}
+
+fn stood_in(
+    from: Option<&Option<StatsReading>>,
+    to: Option<&Option<StatsReading>>,
+) -> Option<StoodIn> {
+    let (from, to) = ((*from?)?, (*to?)?);
+    Some(StoodIn {
+        requests: to.stand_in_requests.saturating_sub(from.stand_in_requests),
+        keys_logged: to.keys_logged.saturating_sub(from.keys_logged),
+    })
 }
 
 fn reads_between(

@@ -28,13 +28,20 @@ pub struct StatsReading {
     pub origin_reads: u64,
     /// Writes to the database since the first reading.
     pub origin_writes: u64,
+    /// Requests that stand-ins have processed as owners since the first reading.
+    pub stand_in_requests: u64,
+    /// Keys that stand-ins have written down for the servers they stood in for.
+    pub keys_logged: u64,
 }
+
+/// The counters that are summed, in the order of [`StatsReading`]'s fields.
+const SUMMED: [&str; 4] = ["origin_reads", "origin_writes", "stand_in_requests", "keys_logged"];
 
 #[derive(Debug, Default)]
 struct Totals {
-    origin_reads: u64,
-    origin_writes: u64,
-    last: BTreeMap<u16, (u64, u64, u64)>,
+    sums: [u64; SUMMED.len()],
+    /// Incarnation and counters of each server, as last heard.
+    last: BTreeMap<u16, (u64, [u64; SUMMED.len()])>,
     readings: Vec<StatsReading>,
     is_stopped: bool,
 }
@@ -130,25 +137,24 @@ impl Shared {
 
 impl Totals {
     fn take(&mut self, server: u16, reply: &StatsReply) {
-        let (reads, writes) = (reply.counter("origin_reads"), reply.counter("origin_writes"));
+        let counted = SUMMED.map(|name| reply.counter(name));
         let is_first_round = self.readings.is_empty();
-        match self.last.insert(server, (reply.boot_id, reads, writes)) {
-            Some((boot_id, reads_before, writes_before)) if boot_id == reply.boot_id => {
-                self.origin_reads += reads.saturating_sub(reads_before);
-                self.origin_writes += writes.saturating_sub(writes_before);
-            }
+        let before = match self.last.insert(server, (reply.boot_id, counted)) {
+            Some((boot_id, before)) if boot_id == reply.boot_id => before,
             // What a server counted before anybody watched does not matter.
-            None if is_first_round => {}
-            Some(_) | None => {
-                self.origin_reads += reads;
-                self.origin_writes += writes;
-            }
+            None if is_first_round => counted,
+            Some(_) | None => [0; SUMMED.len()],
+        };
+        for (sum, (counted, before)) in self.sums.iter_mut().zip(counted.iter().zip(before)) {
+            *sum += counted.saturating_sub(before);
         }
     }
 
     fn end_round(&mut self, at: Micros) {
-        let (origin_reads, origin_writes) = (self.origin_reads, self.origin_writes);
-        self.readings.push(StatsReading { at, origin_reads, origin_writes });
+        let [origin_reads, origin_writes, stand_in_requests, keys_logged] = self.sums;
+        let reading =
+            StatsReading { at, origin_reads, origin_writes, stand_in_requests, keys_logged };
+        self.readings.push(reading);
     }
 }
 

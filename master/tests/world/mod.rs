@@ -54,6 +54,8 @@ pub struct Model {
     /// When each renewal was sent, and the leases that came of it.
     renewals: BTreeMap<u64, Micros>,
     leases: Vec<Lease>,
+    /// What has come while it was stopped.
+    held: Vec<Datagram>,
     sequence: u64,
 }
 
@@ -76,6 +78,8 @@ pub struct World {
     /// Of a hundred datagrams, so many are lost.
     pub loss_percent: u64,
     pub rules: Rules,
+    /// Only while nobody lies to the master: states that are made up have made-up owners.
+    pub checks_owners: bool,
     queue: BTreeMap<(Micros, u64), Action>,
     queued: u64,
     random: u64,
@@ -126,6 +130,7 @@ impl World {
             grants: Vec::new(),
             renewals: BTreeMap::new(),
             leases: Vec::new(),
+            held: Vec::new(),
             sequence: 0,
         });
         let mut world = Self {
@@ -140,6 +145,7 @@ impl World {
             disk_ok: true,
             loss_percent: 0,
             rules,
+            checks_owners: true,
             queue: BTreeMap::new(),
             queued: 0,
             random: 0x9E37_79B9_7F4A_7C15,
@@ -174,6 +180,7 @@ impl World {
         model.sequence = 0;
         model.renewals.clear();
         model.leases.clear();
+        model.held.clear();
         model.health = Health::Up;
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
@@ -184,6 +191,9 @@ impl World {
             self.start(id);
         }
         self.model(id).health = health;
+        for datagram in std::mem::take(&mut self.model(id).held) {
+            self.push(LATENCY, Action::ToServer(id, datagram));
+        }
     }
 
     /// The master's process starts again with this state file. A master that can't save its
@@ -363,10 +373,7 @@ impl World {
         match model.health {
             Health::Up | Health::Gray => {}
             // It lies in the socket's buffer until the server goes on.
-            Health::Paused => {
-                let later = Duration::from_millis(20);
-                return self.push(later, Action::ToServer(id, datagram));
-            }
+            Health::Paused => return model.held.push(datagram),
             Health::Dead | Health::Deaf => return,
         }
         match datagram.kind {

@@ -26,7 +26,7 @@ impl World {
         // Only what changes maps or leases can change this; the steps between are skipped.
         let marks = |model: &Model| (model.epoch, model.leases.len(), model.boot_id);
         let marks: Vec<_> = self.servers.iter().map(marks).collect();
-        if marks == self.owners_checked {
+        if !self.checks_owners || marks == self.owners_checked {
             return;
         }
         self.owners_checked = marks;

@@ -83,6 +83,8 @@ pub struct Agent {
     /// When the master was last heard, on whatever way.
     heard_at: Micros,
     is_master_lost: bool,
+    /// The newest epoch that the master has been heard to speak of.
+    heard_epoch: MapEpoch,
     is_origin_down: bool,
     /// What the shards hold.
     told: Lease,
@@ -115,6 +117,7 @@ impl Agent {
             probes: VecDeque::new(),
             heard_at: now,
             is_master_lost: false,
+            heard_epoch: MapEpoch::default(),
             is_origin_down: false,
             told: NO_LEASE,
             renew_at: now,
@@ -289,7 +292,9 @@ impl Agent {
         let is_single = self.group.members.is_empty();
         let alone = match &self.map {
             Some(map)
-                if self.may_be_orphan() && (self.is_master_lost || is_single && !is_leased) =>
+                if self.may_be_orphan()
+                    && !self.is_behind()
+                    && (self.is_master_lost || is_single && !is_leased) =>
             {
                 self.group.alone_until(map.epoch)
             }
@@ -337,8 +342,15 @@ impl Agent {
         self.send_to_master(now, &Datagram { statuses, ..datagram });
     }
 
+    /// There is a newer map than this server's: the master has said so, or granted by it. Until
+    /// it is here nobody goes on without the master on this server's word, nor this server.
+    fn is_behind(&self) -> bool {
+        self.heard_epoch > self.epoch()
+    }
+
     fn gossip_to(&mut self, now: Micros, server: u16) {
-        let flags = if self.is_master_lost { gossip_flags::MASTER_LOST } else { 0 };
+        let is_lost = self.is_master_lost && !self.is_behind();
+        let flags = if is_lost { gossip_flags::MASTER_LOST } else { 0 };
         self.sequence += 1;
         let sequence = self.sequence;
         let Some(member) = self.group.member(server) else { return };

@@ -102,12 +102,17 @@ impl Node {
     fn close_handover(&mut self, at: usize) {
         let Handover { server, epoch, .. } = self.handovers[at];
         let shards = self.topology.servers[usize::from(server)].shards;
+        // An incarnation that no map knows yet does not know what the one before it wrote.
+        let known_since = match self.known_since == MapEpoch::default() {
+            true => epoch,
+            false => self.known_since,
+        };
         let overflowed = self.unsettled.overflowed(server);
         for shard in 0..shards {
             let of_shard = |partition: &u32| self.topology.shard(server, *partition) == shard;
             let handback = Handback {
                 epoch: epoch.to_u64(),
-                complete_since: self.known_since.to_u64(),
+                complete_since: known_since.to_u64(),
                 overflowed: overflowed.iter().copied().filter(of_shard).collect(),
             };
             let header = RequestHeader {
@@ -180,7 +185,11 @@ impl Node {
         let Batch { shard, keys } = batch;
         let Some(first) = keys.first() else { return };
         let (peer, shard, header, key) = match via {
-            None => (server, shard, RequestHeader::new(Opcode::Settle, 0, 0), &[][..]),
+            None => {
+                let mut header = RequestHeader::new(Opcode::Settle, 0, 0);
+                header.cas_version = handover.map_or(0, MapEpoch::to_u64);
+                (server, shard, header, &[][..])
+            }
             // Whoever passes it on finds the owner by one of the keys.
             Some(via) => {
                 let (keyspace, key) = first.name.split_first().unwrap_or((&0, &[]));

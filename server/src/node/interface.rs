@@ -16,6 +16,15 @@ pub struct ConnId {
     pub conn: u64,
 }
 
+/// Who sends a request, by its HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Caller {
+    /// Another server of the cluster.
+    pub is_peer: bool,
+    /// Together with the request's id it names a request; 0: it can't be told apart.
+    pub client_id: u64,
+}
+
 /// The time of a wake-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -51,7 +60,8 @@ pub struct Aimed {
 pub struct Lease {
     /// Until when, whatever else happens.
     pub until: Micros,
-    /// Nobody in the group hears the master: it goes on without, where the mode allows it.
+    /// Nobody in the group hears the master: it goes on without, where the mode allows it, and
+    /// also until then: the others' word of it is good for as long as a lease would be.
     pub orphan: bool,
 }
 

@@ -48,6 +48,7 @@ impl Node {
         self.held.lease = lease;
         self.look_at_lease(now);
         if was_orphan != self.is_orphan() {
+            self.counters.orphaned += u64::from(!was_orphan);
             self.unpark_all(now);
         }
     }
@@ -68,16 +69,18 @@ impl Node {
         serving == super::Serving::Cached && now < self.held.ends
     }
 
-    /// Whether this server goes on without a master that nobody in its group hears.
+    /// Whether this server goes on without a master that nobody in its group hears. The
+    /// group's word is good for as long as a lease would be, and no longer: a process that
+    /// was stopped meanwhile must not go by it.
     pub(super) fn is_orphan(&self) -> bool {
-        self.held.lease.orphan && self.config.mode == Mode::Available
+        self.held.lease.orphan && self.held.may_own
     }
 
     fn look_at_lease(&mut self, now: Now) {
         let until = self.held.lease.until;
-        let is_orphan = self.is_orphan();
-        let never_ends = is_orphan || (mutant::is(Mutant::NoLease) && until > Micros(0));
-        let may_own = never_ends || now.mono < until;
+        let never_ends = mutant::is(Mutant::NoLease) && until > Micros(0);
+        let is_allowed = !self.held.lease.orphan || self.config.mode == Mode::Available;
+        let may_own = is_allowed && (never_ends || now.mono < until);
         self.held.ends = match may_own && !never_ends {
             true => until,
             false => Micros::NEVER,
@@ -90,7 +93,6 @@ impl Node {
             self.held.losses = self.held.losses.wrapping_add(1);
             self.counters.leases_lost += 1;
         }
-        self.counters.orphaned += u64::from(may_own && is_orphan && now.mono >= until);
         self.refresh_serving(now, self.map.clone().as_deref());
         self.announce_drained(now);
     }

@@ -66,7 +66,7 @@ use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
-pub use interface::{Aimed, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place};
+pub use interface::{Aimed, Caller, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
@@ -111,8 +111,6 @@ pub struct Node {
     recent: recent::Recent,
     surge: surge::Surge,
     probes: Vec<probe::Probe>,
-    /// Who sends the requests that are served next.
-    client_id: u64,
     outputs: VecDeque<Output>,
     jitter: u64,
     origin_up: bool,
@@ -157,7 +155,12 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             recent: recent::Recent::new(&hashing),
-            surge: surge::Surge::new(topology.partitions, config.warm, config.started),
+            surge: surge::Surge::new(
+                topology.partitions,
+                surge_factor(&topology, config.server),
+                config.warm,
+                config.started,
+            ),
             fetches: HashMap::with_hasher(hashing.clone()),
             unsettled: handback::Unsettled::new(
                 config.log_keys_max,
@@ -178,7 +181,6 @@ impl Node {
             owed: vec![owed::Owed::default(); topology.servers.len()],
             home: reconcile::Home::default(),
             probes: Vec::new(),
-            client_id: 0,
             outputs: VecDeque::new(),
             jitter: config.seed | 1,
             origin_up: true,
@@ -210,7 +212,7 @@ impl Node {
 
     /// Third pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
     /// it answered at once. With `may_wait` false (the connection has too many requests
-    /// waiting) a request that would have to wait is refused. `is_peer`: a server asks. Values
+    /// waiting) a request that would have to wait is refused. Values
     /// are served by the lease as [`Self::begin`] last found it.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "the hit path takes what the shell has at hand")]
@@ -221,7 +223,7 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
-        is_peer: bool,
+        caller: Caller,
         out: &mut Vec<u8>,
     ) -> bool {
         self.counters.requests += 1;
@@ -253,7 +255,7 @@ impl Node {
                 }
             }
         }
-        match self.serve_other(now, conn, request, place, may_wait, is_peer) {
+        match self.serve_other(now, conn, request, place, may_wait, caller) {
             Some(reply) => {
                 reply.as_reply().write(header, self.map_tag, out);
                 true
@@ -369,11 +371,6 @@ impl Node {
         Answer::value(reply.to_bytes().into())
     }
 
-    /// The client whose requests are served next, by its HELLO; 0: it can't be told apart.
-    pub fn identify(&mut self, client_id: u64) {
-        self.client_id = client_id;
-    }
-
     fn name(keyspace: u8, key: &[u8]) -> Name {
         let mut name = Vec::with_capacity(key.len() + 1);
         name.push(keyspace);
@@ -440,4 +437,10 @@ impl Node {
         let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
         self.outputs.push_back(Output::Origin(call));
     }
+}
+
+/// See surge.rs.
+fn surge_factor(topology: &Topology, server: u16) -> u64 {
+    let others = topology.group_peers(server).count().max(1);
+    ((topology.servers.len() + 1) / others) as u64
 }

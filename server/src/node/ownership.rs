@@ -231,10 +231,14 @@ impl Node {
 
     fn mark_outdated_writes(&mut self) {
         for call in self.calls.values_mut() {
-            let CallState::Write { pending, generation, outdated, .. } = call else { continue };
+            let CallState::Write { pending, generation, outdated, begun, .. } = call else {
+                continue;
+            };
             let Some(pending) = self.pending.get(*pending) else { continue };
             let current = self.partitions[pending.partition as usize].generation;
-            if !*outdated && current != *generation {
+            // What was begun without owning the partition belongs to no ownership: it may be the
+            // same one before and after this map, and yet this server can be passed over next.
+            if !*outdated && (current != *generation || !begun.as_owner) {
                 *outdated = true;
                 self.drain.outdated += 1;
             }

@@ -60,13 +60,10 @@ impl Node {
 
     /// Fetches that were held back begin, or have waited too long.
     pub(super) fn release_held(&mut self, now: Now) {
-        while let Some((name, may_begin)) = self.surge.release(now.mono) {
+        while let Some(name) = self.surge.release(now.mono) {
             let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
             let waiting: Vec<_> = running.into_iter().chain(waiting).collect();
-            match may_begin {
-                true => self.fetch_again(now, name, waiting),
-                false => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
-            }
+            self.fetch_again(now, name, waiting);
         }
     }
 
@@ -173,7 +170,10 @@ impl Node {
         if state.serving != Serving::Cached {
             return None;
         }
-        if state.generation != generation || !self.tokens.may_keep(token, now.mono) {
+        if state.generation != generation
+            || !self.tokens.may_keep(token, now.mono)
+            || self.home.is_closed(asks.partition, now.mono)
+        {
             self.counters.fills_refused += 1;
             return None;
         }

@@ -5,16 +5,18 @@
 //! this was all (HANDBACK, one from each shard, for this very return, by an incarnation that
 //! was there before this server was gone, and not overflowed). Otherwise it drops the partition.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use standin_protocol::frame::{Request, Status, request_flags};
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys};
-use standin_protocol::hash::key_hash;
+use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
 
 use super::reply::Answer;
+use super::serving::Serving;
 use super::{Aimed, ConnId, Node, Now};
 
 /// One shard's word that it has told all it wrote.
@@ -35,6 +37,9 @@ pub(super) struct Home {
     words: HashMap<(u16, u16), Word, ahash::RandomState>,
     /// Partitions of which some member could not remember all, since they were last owned.
     overflowed: BTreeSet<u32>,
+    /// Of these, which of the forgotten writes may still land is not known either: nothing is
+    /// kept until then.
+    closed: BTreeMap<u32, Micros>,
 }
 
 impl Home {
@@ -70,6 +75,11 @@ impl Home {
         })
     }
 
+    /// Whether a write that nobody remembers may still land in this partition.
+    pub(super) fn is_closed(&self, partition: u32, now: Micros) -> bool {
+        self.closed.get(&partition).is_some_and(|until| now < *until)
+    }
+
     /// Whether a member could not remember all that it wrote in this partition.
     pub(super) fn is_overflowed(&self, partition: u32) -> bool {
         self.overflowed.contains(&partition)
@@ -83,14 +93,17 @@ pub(super) fn sender(server: u16, shard: u16) -> u64 {
 
 impl Node {
     /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
-    /// them. Whoever owns their partitions by now.
-    pub(super) fn settle(&mut self, now: Now, value: &[u8]) -> Answer {
+    /// them. Whoever owns their partitions by now; but only who owns them under a lease can say
+    /// that they are settled, unless it is a return for which they are handed over: the owner
+    /// may have changed, and another may have filled its cache with what was there before.
+    pub(super) fn settle(&mut self, now: Now, value: &[u8], is_handover: bool) -> Answer {
         let Ok(Keys { keys }) = Keys::from_bytes(value) else {
             return Answer::text(Status::Malformed, "not the keys of a SETTLE");
         };
         if keys.len() > KEYS_MAX {
             return Answer::text(Status::Malformed, "too many keys in one SETTLE");
         }
+        let mut is_owner = true;
         for written in keys {
             let hash = key_hash(written.keyspace, &written.key);
             match written.is_open {
@@ -99,8 +112,13 @@ impl Node {
             }
             self.store.remove(written.keyspace, &written.key);
             self.counters.keys_settled += 1;
+            let partition = partition_of(hash, self.topology.partitions);
+            is_owner &= self.partitions[partition as usize].serving == Serving::Cached;
         }
-        Answer::status(Status::Ok)
+        match is_owner || is_handover {
+            true => Answer::status(Status::Ok),
+            false => Answer::status(Status::NotOwner),
+        }
     }
 
     /// A SETTLE for this server, or to be passed on to the owner of its key (RELAY).
@@ -114,7 +132,7 @@ impl Node {
         let header = request.header;
         let serving = self.partitions[place.partition as usize].serving;
         if header.flags & request_flags::RELAY == 0 || serving.is_own() {
-            return Some(self.settle(now, request.value));
+            return Some(self.settle(now, request.value, header.cas_version != 0));
         }
         // Tried even if the owner could not be reached a moment ago: somebody waits for it.
         let Some(owner) = serving.other() else {
@@ -128,7 +146,7 @@ impl Node {
     }
 
     /// HANDBACK: a member's shard has told of all keys that it wrote.
-    pub(super) fn hear_handback(&mut self, request: &Request<'_>) -> Answer {
+    pub(super) fn hear_handback(&mut self, now: Now, request: &Request<'_>) -> Answer {
         let Ok(handback) = Handback::from_bytes(request.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");
         };
@@ -139,8 +157,13 @@ impl Node {
         if sender >> 32 != 0 || shard >= shards {
             return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
         }
-        let known = handback.overflowed.into_iter().filter(|p| *p < self.topology.partitions);
-        self.home.overflowed.extend(known);
+        for partition in handback.overflowed {
+            if partition < self.topology.partitions {
+                self.home.overflowed.insert(partition);
+                let until = now.mono + self.config.ambiguity;
+                self.home.closed.insert(partition, until);
+            }
+        }
         let Handback { epoch, complete_since, .. } = handback;
         self.home.words.insert((server, shard), Word { epoch, complete_since });
         Answer::status(Status::Ok)

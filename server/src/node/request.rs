@@ -13,7 +13,7 @@ use super::recent::{self, Ending, Known};
 use super::reply::{Answer, Reply};
 use super::serving::Serving;
 use super::state::{Identity, Pending, PendingKey, is_write};
-use super::{Aimed, ConnId, Node, Now};
+use super::{Aimed, Caller, ConnId, Node, Now};
 
 impl Node {
     /// Everything but a hit. An answer, or `None` if it comes later.
@@ -24,14 +24,14 @@ impl Node {
         request: &Request<'_>,
         place: Aimed,
         may_wait: bool,
-        is_peer: bool,
+        caller: Caller,
     ) -> Option<Answer> {
         let mut header = request.header;
         let mut value = request.value;
         let mut identity = None;
-        if !is_peer {
+        if !caller.is_peer {
             header.flags &= !(request_flags::RELAY | request_flags::IDENTITY);
-            let (client_id, request_id) = (self.client_id, header.request_id);
+            let (client_id, request_id) = (caller.client_id, header.request_id);
             identity = (client_id != 0).then_some(Identity { client_id, request_id });
         } else if header.flags & request_flags::IDENTITY != 0 {
             let Some((of_client, rest)) = Identity::split(value) else {
@@ -46,10 +46,10 @@ impl Node {
             Opcode::Ping => return Some(self.ping()),
             Opcode::Map if self.map.is_none() => return Some(Answer::status(Status::Unavailable)),
             Opcode::Map => return Some(Answer::value(self.map_bytes.clone())),
-            Opcode::Settle | Opcode::Handback if !is_peer => {
+            Opcode::Settle | Opcode::Handback if !caller.is_peer => {
                 return Some(Answer::text(Status::NotSupported, "for servers only"));
             }
-            Opcode::Handback => return Some(self.hear_handback(request)),
+            Opcode::Handback => return Some(self.hear_handback(now, request)),
             Opcode::Settle => return self.serve_settle(now, conn, request, place),
             // The shell answers these: it knows the connection and the other shards.
             Opcode::Hello | Opcode::Stats => {

@@ -6,8 +6,8 @@
 //! |---|---|---|---|---|
 //! | this server | this incarnation is known, and it has a lease (or is orphan) | `Cached` | cache, filled from the origin | origin, then cache |
 //! | this server | otherwise | `Through` | origin | wait for a lease, then UNAVAILABLE |
-//! | nobody: it is silent and may still have a lease | | `Waiting` | origin | available: origin, logged; strict: wait, then UNAVAILABLE |
-//! | nobody: it comes back or leaves; or no map | | `Unowned` | origin | wait; then as above |
+//! | nobody: it is silent and may still have a lease | this server comes next | `Waiting` | origin | available: origin, logged; strict: wait, then UNAVAILABLE |
+//! | nobody otherwise (one comes back, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; else UNAVAILABLE |
 //! | another | it can be reached, as far as is known | `Forward` | sent on | sent on |
 //! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
 //! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
@@ -27,10 +27,11 @@ pub enum Serving {
     /// This server owns the partition, but has no lease: another may own it by now.
     Through,
     /// The owner is silent and may still have a lease; nobody owns the partition until that
-    /// has run out.
+    /// has run out. Then it is this server's: whatever it writes meanwhile, it will not have
+    /// an older value in its cache afterwards.
     Waiting,
-    /// Nobody may cache the partition now: it is changing hands, or this server does not
-    /// know yet.
+    /// Nobody may cache the partition now: it is changing hands, or will be another's, or this
+    /// server does not know yet.
     Unowned,
     /// Another server owns it and is not known to be unreachable: send it on (claim 15).
     Forward(u16),
@@ -91,10 +92,12 @@ pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Servi
     let Some(map) = map else { return Serving::Unowned };
     let owner = map.ownership(partition).owner;
     if owner == NO_SERVER {
-        let mut rank = map.topology.rank(partition).iter();
-        let first = rank.find(|id| map.state(**id) != ServerState::Offline);
-        let is_waiting = first.is_some_and(|id| map.state(*id) == ServerState::Waiting);
-        return if is_waiting { Serving::Waiting } else { Serving::Unowned };
+        let is_silent =
+            |id: &&u16| matches!(map.state(**id), ServerState::Offline | ServerState::Waiting);
+        let next = map.topology.rank(partition).iter().find(|id| !is_silent(id)).copied();
+        let is_known = map.statuses()[usize::from(view.server)].boot_id == view.boot_id;
+        let is_next = next == Some(view.server) && map.state(view.server) == ServerState::Online;
+        return if is_next && is_known { Serving::Waiting } else { Serving::Unowned };
     }
     if owner == view.server {
         // The map may still speak of this server's last life; the master has to learn of
@@ -155,6 +158,10 @@ mod tests {
         assert_eq!(decided(0, &reborn, true, Direct), Serving::Through, "new incarnation");
         let silent = map([Online, Waiting], [7, 8]);
         assert_eq!(decided(1, &silent, true, Direct), Serving::Waiting, "its lease may last");
+        let reborn = map([Online, Waiting], [6, 8]);
+        assert_eq!(decided(1, &reborn, true, Direct), Serving::Unowned, "not known yet");
+        let own = map([Waiting, Online], [7, 8]);
+        assert_eq!(decided(0, &own, true, Direct), Serving::Unowned, "given up, not known why");
         let back = map([Online, Returning], [7, 8]);
         assert_eq!(decided(1, &back, true, Direct), Serving::Unowned, "being handed back");
         let leaving = map([Online, Leaving], [7, 8]);

@@ -1,8 +1,12 @@
 //! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all
 //! its reads would reach the origin at once. So fetches of partitions that became this server's
-//! a moment ago pass at the rate at which the shard has fetched before (so that the sum stays
-//! below twice that); the rest wait, in order and for a bounded time, or are refused with a hint.
-//! Writes are never held. A shard that has not served for a while has no measure, and no limit.
+//! a moment ago pass at a rate of their own; the rest wait, in order, for a bounded time, and go
+//! on then: nobody fails for it but those who find no room to wait. Writes are never held. A
+//! shard that has not served for a while has no measure, and no limit.
+//!
+//! The rate is such that the database is asked for twice as much as before by all together, if
+//! its N servers are alike and one of a group of n is gone: each of the n−1 others may add
+//! (N+1)/(n−1) times what it fetches itself.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,8 +26,8 @@ const NEWEST: u64 = 5;
 const RATE_MIN: u64 = 100;
 /// Fetches that may wait; one more is refused.
 const HELD_MAX: usize = 4_096;
-/// How long one may wait.
-const HELD_FOR_MAX: Duration = Duration::from_millis(500);
+/// How long one may wait: less than clients are patient.
+const HELD_FOR_MAX: Duration = Duration::from_millis(800);
 /// Tokens are counted in millionths.
 const TOKEN: u64 = 1_000_000;
 
@@ -39,6 +43,8 @@ pub(super) enum Entry {
 #[derive(Debug)]
 pub(super) struct Surge {
     warm: Duration,
+    /// Times the steady rate that may be added.
+    factor: u64,
     /// Until when a partition's misses count as extra; zero for most.
     cold_until: Vec<Micros>,
     /// The latest of these.
@@ -54,9 +60,10 @@ pub(super) struct Surge {
 }
 
 impl Surge {
-    pub(super) fn new(partitions: u32, warm: Duration, now: Micros) -> Self {
+    pub(super) fn new(partitions: u32, factor: u64, warm: Duration, now: Micros) -> Self {
         Self {
             warm,
+            factor,
             cold_until: vec![Micros(0); partitions as usize],
             any_cold_until: Micros(0),
             window_began: now,
@@ -102,15 +109,14 @@ impl Surge {
         Entry::Wait
     }
 
-    /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
-    pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
+    /// The next fetch that has waited and may begin.
+    pub(super) fn release(&mut self, now: Micros) -> Option<Name> {
         let (since, _) = self.held.front()?;
         let is_late = now >= *since + HELD_FOR_MAX;
-        if is_late || self.take_token(now) {
-            let (_, name) = self.held.pop_front()?;
-            return Some((name, !is_late));
+        match is_late || self.take_token(now) {
+            true => self.held.pop_front().map(|(_, name)| name),
+            false => None,
         }
-        None
     }
 
     /// When [`Self::release`] has something to give.
@@ -122,7 +128,7 @@ impl Surge {
     }
 
     fn rate(&self) -> u64 {
-        self.steady.max(RATE_MIN)
+        (self.steady * self.factor).max(RATE_MIN)
     }
 
     fn take_token(&mut self, now: Micros) -> bool {
@@ -168,7 +174,7 @@ mod tests {
 
     /// A shard that has fetched 1,000 times a second for a while.
     fn measured() -> (Surge, Micros) {
-        let mut surge = Surge::new(4, Duration::from_secs(30), Micros(0));
+        let mut surge = Surge::new(4, 1, Duration::from_secs(30), Micros(0));
         let mut now = Micros(0);
         for _ in 0..20_000 {
             assert_eq!(surge.enter(now, 0, &name()), Entry::Begin);
@@ -182,12 +188,12 @@ mod tests {
         let (mut surge, start) = measured();
         surge.took_over(start, 1);
         let mut begun = 0;
-        for step in 0..10_000 {
-            let now = Micros(start.0 + step * 100);
+        for step in 0..1_500 {
+            let now = Micros(start.0 + step * SECOND_US / 1_500);
             assert_eq!(surge.enter(now, 0, &name()), Entry::Begin, "those of others do not wait");
             begun += u64::from(surge.enter(now, 1, &name()) == Entry::Begin);
-            while let Some((_, may_begin)) = surge.release(now) {
-                begun += u64::from(may_begin);
+            while surge.release(now).is_some() {
+                begun += 1;
             }
         }
         assert!((900..=1_100).contains(&begun), "{begun} in a second");
@@ -203,7 +209,8 @@ mod tests {
         assert_eq!(entries[HELD_MAX], Entry::Refused);
         assert!(surge.next_deadline().unwrap() <= start + Duration::from_millis(2));
         let late = start + HELD_FOR_MAX;
-        assert_eq!(surge.release(late), Some((name(), false)));
+        let released = std::iter::from_fn(|| surge.release(late)).count();
+        assert_eq!(released, HELD_MAX, "then they go on");
     }
 
     #[test]
@@ -218,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_shard_without_a_measure_has_no_limit() {
-        let mut surge = Surge::new(4, Duration::from_secs(30), Micros(0));
+        let mut surge = Surge::new(4, 1, Duration::from_secs(30), Micros(0));
         surge.took_over(Micros(SECOND_US), 1);
         for _ in 0..10_000 {
             assert_eq!(surge.enter(Micros(SECOND_US), 1, &name()), Entry::Begin);

@@ -118,7 +118,9 @@ impl Node {
             Serving::Cached => Permission::Begin,
             Serving::Through => Permission::Wait,
             Serving::Waiting if may_log => Permission::Begin,
-            Serving::Unowned if may_log && self.has_waited(now, key) => Permission::Begin,
+            Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
+                Permission::Begin
+            }
             Serving::Waiting | Serving::Unowned => Permission::Wait,
             Serving::Forward(_) => Permission::Elsewhere,
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
@@ -194,6 +196,9 @@ impl Node {
             Outcome::Written { .. } => {
                 let state = self.partitions[partition];
                 let cacheable = state.serving == Serving::Cached;
+                let is_closed =
+                    self.home.is_closed(u32::try_from(partition).unwrap_or(0), now.mono);
+                let may_keep = may_keep && !is_closed;
                 let kept = match cacheable && may_keep && state.generation == generation {
                     true => self.keep(now, &header, &row, Some(&value)),
                     false => None,

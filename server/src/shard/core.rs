@@ -24,7 +24,7 @@ use super::handshake::Greeting;
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
-use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Node, Now, Output};
+use crate::node::{Aimed, Caller, ConnId, ForwardFailure, LateReply, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
 
 new_key_type! {
@@ -70,9 +70,12 @@ struct Conn {
 }
 
 impl Conn {
-    /// Whether the other side is a server of the cluster that sends requests.
-    fn is_peer(&self) -> bool {
-        matches!(&self.kind, Kind::Accepted(greeting) if greeting.is_peer())
+    /// Who sends its requests.
+    fn caller(&self) -> Caller {
+        match &self.kind {
+            Kind::Accepted(greeting) => greeting.caller(),
+            Kind::Link(_) => Caller::default(),
+        }
     }
 }
 
@@ -96,6 +99,8 @@ pub struct Core {
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
+    /// The wake-up at which it was seen last that the process had been stopped.
+    woken: Micros,
 }
 
 /// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
@@ -128,6 +133,7 @@ impl Core {
             stopping: false,
             swept: now,
             refreshed: now,
+            woken: Micros(0),
             context,
         }
     }
@@ -193,13 +199,16 @@ impl Core {
         self.node.begin(now);
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
-            Message::Stray { shard, conn, is_peer, frame } => {
+            Message::Stray { shard, conn, caller, frame } => {
                 let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
+                if self.look_at_clock(now) {
+                    return;
+                }
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
                 let id = ConnId { shard, conn };
                 let place = self.node.aim(place);
-                if self.node.serve(now, id, &request, place, true, is_peer, &mut reply)
+                if self.node.serve(now, id, &request, place, true, caller, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
                 {
                     self.deliver(id, reply);

@@ -14,6 +14,7 @@ use standin_protocol::hello::{
 
 use super::ShardContext;
 use super::core::unreadable;
+use crate::node::Caller;
 
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
@@ -42,7 +43,7 @@ impl Challenges {
 #[derive(Debug, Default)]
 pub struct Greeting {
     nonce: Option<[u8; NONCE_BYTES]>,
-    accepted: Option<(Role, u16)>,
+    accepted: Option<(Caller, u16)>,
 }
 
 /// What came of the bytes so far.
@@ -79,10 +80,10 @@ impl Greeting {
         self.accepted.map(|(_, shard)| shard)
     }
 
-    /// Whether another server of the cluster calls.
+    /// Who calls.
     #[must_use]
-    pub fn is_peer(&self) -> bool {
-        self.accepted.is_some_and(|(role, _)| role == Role::Peer)
+    pub fn caller(&self) -> Caller {
+        self.accepted.map_or_else(Caller::default, |(caller, _)| caller)
     }
 
     /// Looks at the input so far; replies go to `output`.
@@ -112,7 +113,8 @@ impl Greeting {
                         return refuse(&header, Status::NoSuchShard, &text, output);
                     }
                 };
-                self.accepted = Some((role, shard));
+                let is_peer = role == Role::Peer;
+                self.accepted = Some((Caller { is_peer, client_id: hello.client_id }, shard));
                 let (server, shards) = (context.server, context.shards);
                 let reply = HelloReply {
                     cluster_id: own_id,

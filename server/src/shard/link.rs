@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use hashbrown::HashMap;
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::frame::{FrameError, Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::frame::{
+    FrameError, Opcode, Request, RequestHeader, Response, Status, request_flags,
+};
 use standin_protocol::hello::{HelloBody, Role};
 use standin_protocol::time::Micros;
 
@@ -110,7 +112,9 @@ impl Link {
     /// Sends a frame under an id of this link; until the hello is accepted it is held.
     pub fn send(&mut self, token: u64, mut frame: Vec<u8>, now: Micros, out: &mut Vec<u8>) {
         let id = self.next_id();
+        let mut is_retry = false;
         if let Some(mut header) = RequestHeader::read(&frame) {
+            is_retry = header.flags & request_flags::RETRY != 0;
             header.request_id = id;
             frame[..standin_protocol::frame::HEADER_BYTES].copy_from_slice(&header.to_bytes());
         }
@@ -121,9 +125,21 @@ impl Link {
         self.waiting.insert(id, token);
         self.sent.push_back((now, id));
         match self.state {
-            State::Ready => out.extend_from_slice(&frame),
+            State::Ready => {
+                out.extend_from_slice(&frame);
+                if is_retry && self.pinged.is_none() {
+                    // Somebody has waited for this server in vain already.
+                    self.ping(now, out);
+                }
+            }
             State::Connecting | State::Greeting => self.held.extend_from_slice(&frame),
         }
+    }
+
+    fn ping(&mut self, now: Micros, out: &mut Vec<u8>) {
+        self.pinged = Some(now);
+        // Id 0 belongs to no forward.
+        Request::write(RequestHeader::new(Opcode::Ping, 0, 0), &[], &[], out);
     }
 
     fn next_id(&mut self) -> u32 {
@@ -194,9 +210,7 @@ impl Link {
         }
         match self.pinged {
             None if now >= self.heard + self.config.silence_max / 2 => {
-                self.pinged = Some(now);
-                // Id 0 belongs to no forward.
-                Request::write(RequestHeader::new(Opcode::Ping, 0, 0), &[], &[], out);
+                self.ping(now, out);
             }
             Some(pinged) if now >= pinged + self.config.silence_max / 2 => {
                 return Err(LinkFailure::Silent);

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
 
 use super::core::HandedOver;
-use crate::node::{LateReply, Lease};
+use crate::node::{Caller, LateReply, Lease};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -29,8 +29,8 @@ pub enum Message {
         shard: u16,
         /// The connection's name there.
         conn: u64,
-        /// Whether the caller is another server.
-        is_peer: bool,
+        /// Who sent it.
+        caller: Caller,
         /// The whole request frame.
         frame: Vec<u8>,
     },

@@ -1,10 +1,10 @@
 //! Datagrams that do not come from the master, or not as it sent them.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, ProbeOutcome, SENDER_CLIENT};
 use standin_protocol::frame::Opcode;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_testkit::wait::wait_until;
@@ -104,6 +104,30 @@ on_both_loops! {
         // All of them have been looked at when the master's next word is heard.
         still_hears_its_master(&cluster);
         assert!(epoch(&cluster).term < 1_000, "one of them was believed");
+        cluster.assert_healthy();
+    }
+
+    fn a_probe_for_the_master_tells_who_is_dead_from_who_is_silent(io) {
+        let cluster = Cluster::one(io, secret);
+        let refused = cluster.master.ask_probe(1);
+        assert_eq!((refused.subject, refused.arg), (1, ProbeOutcome::Refused as u32));
+        // Somebody listens, and says nothing.
+        let silent = TcpListener::bind(cluster.config.servers[1].address).unwrap();
+        assert_eq!(cluster.master.ask_probe(1).arg, ProbeOutcome::Silent as u32);
+        drop(silent);
+        drop(cluster);
+        let cluster = Cluster::start(io, 2, |config| {
+            secret(config);
+            config.servers[1].shards = 3;
+            // A busy machine is no reason for another answer.
+            config.timings.forward_timeout = PATIENCE;
+            config.timings.connect_timeout = PATIENCE;
+        });
+        let answered = cluster.master.ask_probe(1);
+        assert_eq!(answered.arg, ProbeOutcome::Answered as u32);
+        let boots: Vec<u64> = answered.statuses.iter().map(|status| status.boot_id).collect();
+        assert_eq!(boots, vec![cluster.servers[1].boot_id()]);
+        assert_eq!(answered.statuses[0].since, cluster.master.announcement().epoch);
         cluster.assert_healthy();
     }
 

@@ -220,6 +220,7 @@ struct Held {
     statuses: Vec<ServerStatus>,
     addresses: Vec<SocketAddr>,
     reports: Vec<u16>,
+    probes: Vec<Datagram>,
 }
 
 impl Held {
@@ -263,6 +264,7 @@ impl Held {
                 }
                 self.say(sender, Kind::Verdict, Some(datagram));
             }
+            Kind::ProbeResult => self.probes.push(datagram.clone()),
             Kind::ReportFailed => {
                 self.reports.push(datagram.subject);
                 self.say(sender, Kind::Verdict, Some(datagram));
@@ -296,6 +298,7 @@ impl FakeMaster {
             statuses: vec![offline; config.servers.len()],
             addresses: config.servers.iter().map(|server| server.address).collect(),
             reports: Vec::new(),
+            probes: Vec::new(),
         }));
         let ends = Arc::new(AtomicBool::new(false));
         let (shared, end) = (Arc::clone(&held), Arc::clone(&ends));
@@ -315,6 +318,18 @@ impl FakeMaster {
     /// Servers that were reported.
     pub(crate) fn reports(&self) -> Vec<u16> {
         lock(&self.held).reports.clone()
+    }
+
+    /// Has the first server contact another one; what it says of it.
+    pub(crate) fn ask_probe(&self, subject: u16) -> Datagram {
+        let nonce = lock(&self.held).sequence + 1_000;
+        let question = Datagram { subject, nonce, ..self.announcement() };
+        let found = || lock(&self.held).probes.iter().find(|d| d.nonce == nonce).cloned();
+        wait_until(PATIENCE, "the outcome of a probe", || {
+            lock(&self.held).say(0, Kind::AskProbe, Some(&question));
+            found().is_some()
+        });
+        found().expect("seen a moment ago")
     }
 
     /// Says to all that a server is online, whether it is or not.

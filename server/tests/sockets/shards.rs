@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use standin_protocol::frame::{Opcode, Response, ResponseHeader, Status, response_flags};
 use standin_protocol::hello::ANY_SHARD;
@@ -143,7 +144,10 @@ on_both_loops! {
     }
 
     fn a_peer_that_talks_nonsense_is_hung_up_on(io) {
-        let cluster = Cluster::one(io, |_| {});
+        // Tried again at once, although it can't be reached: many links in little time.
+        let cluster = Cluster::one(io, |config| {
+            config.timings.failover_hold = Duration::from_millis(5);
+        });
         seed_rows(&cluster, 40);
         let peer = TcpListener::bind(cluster.config.servers[1].address).unwrap();
         let (links, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

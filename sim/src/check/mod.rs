@@ -11,7 +11,7 @@
 mod bounds;
 mod hops;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
@@ -22,12 +22,6 @@ use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
 use hops::Hops;
-
-/// The lease, as configured by default.
-const LEASE: Time = 2_000 * MS;
-/// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a change
-/// takes.
-pub(crate) const BOUND: Time = LEASE * 121 / 100 + 100 * MS;
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +37,9 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Checker {
     mode: Mode,
+    /// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a
+    /// change takes.
+    bound: Time,
     ttl: Time,
     asked: BTreeMap<Value, Asked>,
     /// By key: at which time the highest acknowledged position rose, to what, by whom.
@@ -51,6 +48,7 @@ pub(crate) struct Checker {
     current_from: Value,
     group_of: Vec<usize>,
     lost: Lost,
+    executed: BTreeSet<Value>,
     pub(crate) hops: Hops,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
@@ -70,6 +68,8 @@ pub(crate) struct Counts {
     pub(crate) stale_within_bound: u64,
     /// Writes that were carried out (again) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
+    /// Writes that were carried out more than once, each time.
+    pub(crate) executed_twice: u64,
 }
 
 impl Checker {
@@ -80,12 +80,14 @@ impl Checker {
         }
         Self {
             mode: setup.mode,
+            bound: setup.lease * 121 / 100 + 100 * MS,
             ttl: setup.ttl_s * 1_000_000,
             asked: BTreeMap::new(),
             acknowledged: vec![Vec::new(); setup.keys],
             current_from: Value::MAX,
             group_of,
             lost: Lost::new(setup.groups.len()),
+            executed: BTreeSet::new(),
             hops: Hops::default(),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
@@ -179,6 +181,7 @@ impl Checker {
     pub(crate) fn executed(&mut self, key: usize, id: Value) {
         let was_acknowledged = self.acknowledged[key].iter().any(|(.., writer)| *writer == id);
         self.counts.executed_after_ack += u64::from(was_acknowledged);
+        self.counts.executed_twice += u64::from(!self.executed.insert(id));
     }
 
     /// Whether what was read is not older than it may be.
@@ -192,8 +195,9 @@ impl Checker {
             // A key's group is that of its home.
             Mode::Available => {
                 let group = self.group_of[asked.key % self.group_of.len()];
-                let lost = self.lost.overlaps(group, asked.at.saturating_sub(2 * BOUND), asked.at);
-                if lost { self.ttl + 2 * BOUND } else { BOUND }
+                let lost =
+                    self.lost.overlaps(group, asked.at.saturating_sub(2 * self.bound), asked.at);
+                if lost { self.ttl + 2 * self.bound } else { self.bound }
             }
         };
         let Some((at, needed, writer)) = self.needed(asked.key, asked.at.saturating_sub(bound))

@@ -77,8 +77,12 @@ pub(crate) struct Setup {
     pub(crate) origin_concurrency: usize,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
+    /// Length of leases; what follows from it follows.
+    pub(crate) lease: Time,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
+    /// When all is at rest every client reads every key.
+    pub(crate) reads_at_the_end: bool,
     /// A rule that is left out.
     pub(crate) missing: Option<Rule>,
     /// Until then things may go wrong; then all must come to rest.

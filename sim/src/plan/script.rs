@@ -20,7 +20,9 @@ pub(crate) fn script(servers: usize) -> Script {
         keys: servers,
         origin_concurrency: 8,
         log_keys_max: 64,
+        lease: 2 * S,
         ttl_s: 60,
+        reads_at_the_end: true,
         missing: None,
         quiet_at: BEGINS,
     };

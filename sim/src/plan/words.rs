@@ -11,7 +11,7 @@ pub(crate) struct Seconds(pub(crate) Time);
 impl fmt::Display for Seconds {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}.{:03}", self.0 / 1_000_000, self.0 / 1_000 % 1_000)?;
-        if self.0 % 1_000 != 0 {
+        if !self.0.is_multiple_of(1_000) {
             write!(out, "{:03}", self.0 % 1_000)?;
         }
         write!(out, " s")

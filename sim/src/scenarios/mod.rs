@@ -4,12 +4,14 @@
 //! ```text
 //! data.rs      a stale value, or a lost one: the checker sees it
 //! control.rs   who is online, and who says so
+//! found.rs     what random runs have found
 //! load.rs      too much work: too many hops, too many calls to the origin
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
 
 mod control;
 mod data;
+mod found;
 mod load;
 #[cfg(test)]
 mod tests;
@@ -41,6 +43,7 @@ pub(crate) const ALL: &[Scenario] = &[
     data::UNKNOWN_OUTCOME,
     data::SECOND_FAILOVER,
     control::LOST_ANNOUNCEMENT,
+    control::REORDERED_ANNOUNCEMENT,
     control::MASTER_RESTART,
     control::TWO_MASTERS,
     control::REPLAY,
@@ -51,6 +54,7 @@ pub(crate) const ALL: &[Scenario] = &[
     load::RETURN_STAMPEDE,
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
+    found::NEW_INCARNATION,
 ];
 
 /// The schedule of that name.
@@ -59,10 +63,10 @@ pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
 }
 
 impl Scenario {
-    /// Runs it with these latencies, and says what is wrong.
+    /// Runs it with these latencies (1: its own), and says what is wrong.
     pub(crate) fn run(&self, seed: u64, missing: Option<Rule>) -> (Outcome, Result<(), String>) {
         let mut plan = (self.plan)();
-        plan.seed = seed;
+        plan.seed += seed - 1;
         plan.setup.missing = missing;
         let outcome = run(&plan, true);
         let result = match &outcome.violation {

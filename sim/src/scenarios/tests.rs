@@ -51,6 +51,7 @@ scenarios! {
     s07_unknown_outcome
     s08_second_failover
     s09_lost_announcement
+    s09_reordered_announcement
     s10_master_restart
     s11_two_masters
     s12_replay
@@ -61,4 +62,5 @@ scenarios! {
     s17_return_stampede
     s18_forwarding_loop
     s19_node_loss_stampede
+    f01_new_incarnation_remembers_nothing
 }

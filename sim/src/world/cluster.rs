@@ -49,6 +49,11 @@ impl Cluster {
         }
         config.limits.key_bytes = 32;
         config.limits.value_bytes = 64;
+        let lease = Duration::from_micros(setup.lease);
+        config.timings.renew_interval = lease / 4;
+        config.timings.failover_hold = lease;
+        config.timings.drain_timeout = lease / 2;
+        config.timings.lease = lease;
         config.origin.timeout = Duration::from_secs(1);
         config.keyspaces = vec![KeyspaceConfig {
             put: Some(String::new()),

@@ -80,6 +80,7 @@ impl World {
                     self.end_master(0);
                     if forgets {
                         self.masters[0].disk = None;
+                        self.has_forgotten = true;
                     }
                 }
                 false if self.masters[0].process.is_none() => self.start_master(0),
@@ -109,6 +110,8 @@ impl World {
                 false => remove(&mut self.origin.late, (percent, by_max)),
             },
             What::OtherMaster { host, .. } => {
+                // A client may keep the word of a master that is gone.
+                self.has_forgotten = true;
                 if begins && self.masters[1].process.is_none() {
                     self.masters[1].disk = self.masters[0].disk.clone();
                     self.start_master(1);
@@ -216,7 +219,9 @@ impl World {
             first += size;
             let reaches = |server: usize| {
                 let host = Host::Server(server);
-                !self.net.is_cut(host, master) && !self.net.is_cut(master, host)
+                self.servers[server].process.is_some()
+                    && !self.net.is_cut(host, master)
+                    && !self.net.is_cut(master, host)
             };
             is_down || !members.into_iter().any(reaches)
         };

@@ -98,7 +98,7 @@ impl World {
         let Some(mut process) = self.masters[master].process.take() else { return };
         // What was on its way to the disk may have got there.
         if let Some(state) = process.saving.pop()
-            && mix(self.seed ^ self.time, 5) % 2 == 0
+            && mix(self.seed ^ self.time, 5).is_multiple_of(2)
         {
             self.masters[master].disk = Some(state);
         }

@@ -10,6 +10,7 @@
 
 mod calls;
 mod client;
+mod control;
 pub(crate) use client::flags;
 pub(crate) mod cluster;
 mod events;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     pub(crate) masters: Vec<MasterHost>,
     pub(crate) checker: Checker,
     phase: Phase,
+    /// The master's state file was lost, or there was a second master.
+    has_forgotten: bool,
     /// Servers whose machine has no power.
     dark: Vec<bool>,
     /// Hosts that take the second master for the master, and how often they were told to.
@@ -160,6 +163,7 @@ impl World {
             origin: Origin::new(seed, setup.keys, setup.servers()),
             checker: Checker::new(&setup, plan.entries.len()),
             phase: Phase::Disturbed,
+            has_forgotten: false,
             dark: vec![false; setup.servers()],
             other_master: [0; crate::plan::HOSTS],
             next_id: u32::try_from(plan.entries.len()).unwrap_or(0) + 1,
@@ -466,6 +470,7 @@ impl World {
         add("sim unknown", counts.unknown);
         add("sim stale_within_bound", counts.stale_within_bound);
         add("sim executed_after_ack", counts.executed_after_ack);
+        add("sim executed_twice", counts.executed_twice);
         add("sim datagrams_lost", self.net.lost);
         add("sim late_commits", self.origin.late_commits);
     }

@@ -99,7 +99,7 @@ impl Net {
         let pair = (from.index() * HOSTS + to.index()) as u64;
         let hash = mix(self.seed ^ now, pair << 32 | salt as u64);
         let mut latency = 30 + hash % 120;
-        if (hash >> 20) % 64 == 0 {
+        if (hash >> 20).is_multiple_of(64) {
             latency += (hash >> 26) % (3 * MS);
         }
         for noise in &self.noises {

@@ -8,26 +8,27 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
-use standin_protocol::control::Datagram;
+use standin_protocol::hash::shard_of;
 use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_server::control::ControlHandle;
-use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
+use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
 use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
+use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
 use standin_server::shard::mailbox::{Mailboxes, Message};
 use standin_server::stats::StatsHub;
 
 use super::World;
-use super::cluster::{Cluster, address, host_at};
+use super::cluster::{Cluster, host_at};
 use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
 use crate::clock::{Clock, Time};
 use crate::origin::Gate;
-use crate::plan::{Host, Setup};
+use crate::plan::{Host, Mode, Setup};
 use crate::random::mix;
 
 /// A machine with a server on it, or without for now.
@@ -47,12 +48,12 @@ pub(crate) struct Process {
     pub(crate) agent: Agent,
     pub(crate) control: ControlHandle,
     pub(crate) control_pace: Pace,
-    control_inbox: VecDeque<Input>,
+    pub(super) control_inbox: VecDeque<Input>,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) gate: Arc<Gate>,
     /// It was asked to stop.
     pub(crate) is_leaving: bool,
-    leaves_by: Option<Time>,
+    pub(super) leaves_by: Option<Time>,
     /// The shards were told to end: not later than then.
     pub(crate) ends_by: Option<Time>,
 }
@@ -75,6 +76,7 @@ pub(crate) enum Came {
     Bytes { key: ConnKey, bytes: Vec<u8> },
     End { key: ConnKey },
     Closed { key: ConnKey },
+    Refused { key: ConnKey },
     Answer(Done),
 }
 
@@ -113,6 +115,7 @@ impl Process {
             cluster: Arc::clone(config),
             topology: Arc::clone(&cluster.topology),
             key: None,
+            challenges: Challenges::new([7; 32]),
             connections: Arc::default(),
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
@@ -138,14 +141,7 @@ impl Process {
                 adoptions: VecDeque::new(),
             }
         });
-        let agent = AgentConfig {
-            server: id,
-            shards: setup.shards,
-            boot_id,
-            renew_interval: timings.renew_interval,
-            resend: timings.announce_resend,
-            nonce: mix(boot_id, 3),
-        };
+        let agent = AgentConfig::new(config, id, boot_id, mix(boot_id, 3));
         Self {
             boot_id,
             shards: shards.collect(),
@@ -194,6 +190,9 @@ impl World {
 
     /// Adds what a process has counted to the server's sum.
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
+        for (name, value) in process.agent.counters.named() {
+            *self.counted.entry(format!("agent {name}")).or_default() += value;
+        }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
             for (sum, value) in counted.iter_mut().zip(shard.core.node.counters.values()) {
@@ -204,6 +203,8 @@ impl World {
 
     /// Something happens to a shard: its loop makes a turn.
     pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, came: Came) {
+        // Maps and leases come as mail.
+        let may_own_more = matches!(came, Came::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
         self.turn(&mut process, server, shard, came);
         self.after_turn(&mut process, server);
@@ -215,6 +216,26 @@ impl World {
         self.wake(Actor::Shard(server, shard), due);
         if is_over {
             self.end_server(server, false);
+        }
+        if may_own_more && self.setup.mode == Mode::Strict {
+            self.check_owners();
+        }
+    }
+
+    /// At any instant at most one server caches a partition. (In mode available one that the
+    /// whole group has been cut off with goes on without a lease.)
+    fn check_owners(&mut self) {
+        for partition in 0..self.cluster.topology.partitions {
+            let caches = |host: &ServerHost| {
+                let process = host.process.as_ref()?;
+                let shard = shard_of(partition, self.setup.shards);
+                let node = &process.shards[usize::from(shard)].core.node;
+                Some(node.caches(host.clock.local(self.time), partition))
+            };
+            let caching = |host: &&ServerHost| caches(host) == Some(true);
+            if self.servers.iter().filter(caching).count() > 1 {
+                return self.violation(format!("two servers cache partition {partition} at once"));
+            }
         }
     }
 
@@ -254,6 +275,10 @@ impl World {
             Came::Closed { key } => {
                 shard.sockets.remove(key);
                 shard.core.closed(now, key);
+            }
+            Came::Refused { key } => {
+                shard.sockets.remove(key);
+                shard.core.refused(now, key);
             }
             Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
         }
@@ -357,7 +382,7 @@ impl World {
     }
 
     /// What a turn has left for others: calls to the origin, mail, word for the agent.
-    fn after_turn(&mut self, process: &mut Process, server: usize) {
+    pub(super) fn after_turn(&mut self, process: &mut Process, server: usize) {
         for call in process.gate.take() {
             self.call_origin(server, call);
         }
@@ -380,76 +405,6 @@ impl World {
             pace.has_mail = true;
             let soon = 2 + mix(self.seed ^ self.time, actor.index()) % 30;
             self.queue.push(self.time + soon, Event::Mail(actor));
-        }
-    }
-
-    /// The control thread's turn.
-    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
-        let Some(mut process) = self.servers[server].process.take() else { return };
-        let now = self.servers[server].clock.local(self.time);
-        process.agent.handle(now, Input::Tick);
-        if let Some(datagram) = datagram {
-            process.agent.handle(now, Input::Datagram(datagram));
-        }
-        while let Some(input) = process.control_inbox.pop_front() {
-            process.agent.handle(now, input);
-        }
-        while let Some(output) = process.agent.poll() {
-            match output {
-                Output::Send(datagram) => {
-                    let to = self.master_seen_by(Host::Server(server));
-                    let from = (Host::Server(server), address(Host::Server(server)));
-                    let bytes = datagram.to_bytes(None);
-                    self.net.datagram(&mut self.queue, self.time, from, to, bytes);
-                }
-                Output::Map(map) => {
-                    let post = |mailbox: &standin_server::shard::mailbox::Mailbox| {
-                        mailbox.post(Message::Map(Arc::clone(&map)));
-                    };
-                    process.mailboxes.0.iter().for_each(post);
-                }
-                Output::Verdict { server, state } => {
-                    for mailbox in &*process.mailboxes.0 {
-                        mailbox.post(Message::Verdict { server, state });
-                    }
-                }
-                Output::Left => self.stop_shards(&mut process),
-            }
-        }
-        // As the shell does if the master does not confirm.
-        if process.leaves_by.is_some_and(|by| self.time >= by) {
-            self.stop_shards(&mut process);
-        }
-        self.after_turn(&mut process, server);
-        let due = self.servers[server].clock.when(process.agent.next_deadline());
-        self.servers[server].process = Some(process);
-        self.wake(Actor::Control(server), due);
-    }
-
-    /// A server is asked to stop.
-    pub(crate) fn leave_server(&mut self, server: usize) {
-        let Some(mut process) = self.servers[server].process.take() else { return };
-        if !std::mem::replace(&mut process.is_leaving, true) {
-            process.control.leave();
-            process.leaves_by = Some(self.time + self.drain_us());
-            self.after_turn(&mut process, server);
-        }
-        self.servers[server].process = Some(process);
-    }
-
-    fn drain_us(&self) -> Time {
-        let drain = self.cluster.config.timings.drain_timeout;
-        u64::try_from(drain.as_micros()).unwrap_or(0)
-    }
-
-    /// Finish what is in flight, then end.
-    pub(crate) fn stop_shards(&mut self, process: &mut Process) {
-        if process.ends_by.is_some() {
-            return;
-        }
-        process.ends_by = Some(self.time + self.drain_us());
-        for mailbox in &*process.mailboxes.0 {
-            mailbox.post(Message::Stop);
         }
     }
 
@@ -485,9 +440,13 @@ impl World {
                 Came::Bytes { key, bytes }
             }
             Segment::End => Came::End { key },
-            Segment::Reset | Segment::Refused => {
+            Segment::Reset => {
                 it.is_open = false;
                 Came::Closed { key }
+            }
+            Segment::Refused => {
+                it.is_open = false;
+                Came::Refused { key }
             }
             Segment::Open => return,
         };

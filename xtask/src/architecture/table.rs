@@ -39,6 +39,7 @@ pub(super) const ALLOWED: &[Row] = &[
     row("standin",         &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER, LOADGEN], &[TESTKIT]),
     row("standin-chaos",   &[PROTOCOL, CONFIG, CLIENT, LOADGEN, TESTKIT],       &[]),
     row("standin-sim",     &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER],         &[]),
+    row("standin-model",   &[PROTOCOL],                                         &[SERVER]),
     row("standin-benches", &[PROTOCOL, CONFIG, CLIENT, SERVER, LOADGEN, TESTKIT], &[]),
     row(TESTKIT,           &[],                                                 &[]),
     row("xtask",           &[TESTKIT],                                          &[]),

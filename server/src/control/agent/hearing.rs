@@ -53,7 +53,12 @@ impl Agent {
     }
 
     fn heard_master(&mut self, now: Micros, datagram: Datagram) {
-        self.heard_at = now;
+        if datagram.epoch != MapEpoch::default() {
+            // One that still learns grants nothing, but moves no owner either: it is as good
+            // as none, and the group goes on without it.
+            self.heard_at = now;
+        }
+        self.heard_epoch = self.heard_epoch.max(datagram.epoch);
         let Datagram { kind, subject, epoch, nonce, statuses, arg, .. } = datagram;
         match kind {
             Kind::Announce | Kind::Verdict => {

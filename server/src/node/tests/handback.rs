@@ -209,9 +209,11 @@ fn what_is_written_after_the_word_is_owed() {
     let (mut net, k, _) = cached();
     pause(&mut net);
     net.say(0, Returning, &[]);
-    // The return takes too long: writes go on, and the home has had this one's word already.
-    net.advance(Duration::from_secs(1));
+    // The return takes too long and the master is lost: writes go on, and the home has had this
+    // one's word already.
     let stand_in = net.stand_in(&k);
+    net.lease(stand_in, Micros::NEVER, true);
+    net.advance(Duration::from_secs(1));
     let write = net.put(stand_in, &k, b"v1");
     assert_eq!(net.status(write), Some(Status::Ok));
     net.say(0, Online, &[]);

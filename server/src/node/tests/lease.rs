@@ -2,7 +2,7 @@
 
 use super::net::Net;
 use super::*;
-use ServerState::{Leaving, Offline, Online, Returning, Waiting};
+use ServerState::{Leaving, Offline, Returning, Waiting};
 
 fn strict(config: &mut NodeConfig) {
     config.mode = Mode::Strict;
@@ -80,7 +80,7 @@ fn an_orphan_goes_on_only_where_the_mode_allows_it() {
         let mut s = Script::with(|config| config.mode = mode);
         let key = s.key_of(OWN);
         s.fill(&key, b"v0");
-        s.lease(Micros(0), true);
+        s.lease(Micros::NEVER, true);
         assert_eq!(s.get(&key).is_some(), goes_on, "{mode:?}");
     }
 }
@@ -189,7 +189,7 @@ fn while_the_owner_may_still_have_a_lease() {
 }
 
 #[test]
-fn while_nobody_owns_it_writes_wait_and_then_the_mode_decides() {
+fn while_nobody_owns_it_writes_wait_and_only_orphans_go_on() {
     for state in [Returning, Leaving] {
         let mut net = Net::new(2, |_| {});
         let k = net.key(0, 0);
@@ -197,20 +197,17 @@ fn while_nobody_owns_it_writes_wait_and_then_the_mode_decides() {
         let write = net.put(1, &k, b"v1");
         assert_eq!(net.status(write), None);
         net.advance(SECOND);
-        assert_eq!(net.status(write), Some(Status::Ok));
+        assert_eq!(net.status(write), Some(Status::Unavailable), "its end would not be waited for");
 
-        let mut net = Net::new(2, strict);
-        net.say(0, state, &[]);
-        let write = net.put(1, &k, b"v1");
-        net.advance(SECOND);
-        assert_eq!(net.status(write), Some(Status::Unavailable));
-
-        let mut net = Net::new(2, |_| {});
-        net.lease(1, Micros(0), false);
-        net.say(0, state, &[]);
-        let write = net.put(1, &k, b"v1");
-        net.advance(SECOND);
-        assert_eq!(net.status(write), Some(Status::Unavailable), "no lease either");
+        let modes = [(Mode::Available, Status::Ok), (Mode::Strict, Status::Unavailable)];
+        for (mode, expected) in modes {
+            let mut net = Net::new(2, |config| config.mode = mode);
+            net.lease(1, Micros::NEVER, true);
+            net.say(0, state, &[]);
+            let write = net.put(1, &k, b"v1");
+            net.advance(SECOND);
+            assert_eq!(net.status(write), Some(expected), "without a master");
+        }
     }
 }
 
@@ -238,13 +235,17 @@ fn a_cas_is_decided_by_a_lease_holder_only() {
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
     let version = s.get(&key).unwrap().version;
-    s.announce([Waiting, Online]);
+    s.lease(Micros(0), false);
     let cas = RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
     s.send(cas, &key, b"v1");
-    let fetch = s.call();
-    s.found(&fetch, b"v0");
-    let reply = s.reply();
-    assert_eq!((reply.status, reply.version), (Status::VersionMismatch, 0));
+    s.advance(SECOND);
+    s.collect();
+    assert_eq!(s.reply().status, Status::Unavailable);
+    s.lease(Micros::NEVER, false);
+    assert!(s.send(cas, &key, b"v1").is_none(), "decided by what it had cached before");
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
     net.origin.insert(k.clone(), b"v0".to_vec());
     net.get(0, &k);
     for server in 0..3 {
-        net.lease(server, Micros(0), true);
+        net.lease(server, Micros::NEVER, true);
     }
     net.cut(0, 1);
     net.cut(0, 2);
@@ -274,7 +275,7 @@ fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
 fn what_can_not_be_written_down_for_an_owner_is_not_written() {
     let mut net = Net::new(2, |config| config.log_keys_max = 0);
     let k = net.key(0, 0);
-    net.lease(1, Micros(0), true);
+    net.lease(1, Micros::NEVER, true);
     net.cut(0, 1);
     let write = net.put(1, &k, b"v1");
     net.advance(SECOND);

@@ -166,9 +166,9 @@ impl Script {
         let place = self.node.place(request.header.keyspace, request.key);
         let mut out = Vec::new();
         let place = self.node.aim(place);
-        let is_peer = header.flags & FROM_PEERS != 0;
+        let caller = Caller { is_peer: header.flags & FROM_PEERS != 0, client_id: 0 };
         self.node.begin(self.now);
-        let done = self.node.serve(self.now, CONN, &request, place, true, is_peer, &mut out);
+        let done = self.node.serve(self.now, CONN, &request, place, true, caller, &mut out);
         self.collect();
         assert_eq!(done, !out.is_empty());
         done.then(|| read(&out))

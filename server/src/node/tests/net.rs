@@ -170,9 +170,9 @@ impl Net {
         let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
         let place = node.aim(node.place(request.header.keyspace, request.key));
         let mut out = Vec::new();
-        node.identify(if is_peer { 0 } else { 77 });
+        let caller = Caller { is_peer, client_id: 77 };
         node.begin(self.now);
-        if node.serve(self.now, conn, &request, place, true, is_peer, &mut out) {
+        if node.serve(self.now, conn, &request, place, true, caller, &mut out) {
             let reply = LateReply::from_frame(out).unwrap();
             self.deliver(conn, &reply);
         }

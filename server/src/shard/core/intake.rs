@@ -14,7 +14,7 @@ use standin_protocol::frame::{
 };
 use standin_protocol::time::Micros;
 
-use super::{Buffers, ConnKey, Core, Io, Kind, Source, empty};
+use super::{Buffers, ConnKey, Core, Io, Kind, REFRESH, Source, empty};
 use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
@@ -199,6 +199,23 @@ impl Core {
         }
     }
 
+    /// Whether this wake-up comes so late that the process, or its host, was stopped. Whatever
+    /// is in the sockets by then is of unknown age: whoever sent it may have given up, sent it
+    /// to another and had it done there, so that carrying it out now would undo what was written
+    /// since (scenario 14). Connections with their input go; they are made anew.
+    pub(super) fn look_at_clock(&mut self, now: Now) -> bool {
+        let patience = self.context.cluster.timings.attempt_timeout;
+        if now.mono > self.refreshed + REFRESH + patience {
+            (self.woken, self.refreshed) = (now.mono, now.mono);
+            let accepted = self.conns.iter().filter(|(_, c)| matches!(c.kind, Kind::Accepted(_)));
+            for key in accepted.map(|(key, _)| key).collect::<Vec<_>>() {
+                self.node.counters.connections_dropped += 1;
+                self.close(key);
+            }
+        }
+        self.woken == now.mono
+    }
+
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
     /// The clock is to be read after the last byte of what is served was received: a process
@@ -206,6 +223,7 @@ impl Core {
     /// its lease still held (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.node.begin(now);
+        self.look_at_clock(now);
         let mut staged = std::mem::take(&mut self.staged);
         let mut held = Vec::new();
         let own = self.context.shard;
@@ -230,7 +248,7 @@ impl Core {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
-            let is_peer = conn.is_peer();
+            let caller = conn.caller();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
             let strays = shard != own && has_key(header.opcode) && !self.stopping;
@@ -244,7 +262,7 @@ impl Core {
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             let may_wait = conn.in_flight < in_flight_max;
             let output = &mut conn.output;
-            let done = self.node.serve(now, id, &frame, place, may_wait, is_peer, output);
+            let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
@@ -297,8 +315,8 @@ impl Core {
             {
                 self.node.counters.strayed += 1;
                 conn.in_flight += 1;
-                let (is_peer, conn) = (conn.is_peer(), key.data().as_ffi());
-                let message = Message::Stray { shard: self.context.shard, conn, is_peer, frame };
+                let (caller, conn) = (conn.caller(), key.data().as_ffi());
+                let message = Message::Stray { shard: self.context.shard, conn, caller, frame };
                 self.context.mailboxes.post(shard, message);
             }
             Some(_) => {

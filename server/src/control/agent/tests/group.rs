@@ -42,6 +42,18 @@ fn without_the_master_the_group_goes_on_and_nothing_stops_in_between() {
 }
 
 #[test]
+fn a_master_that_still_learns_stops_nobody() {
+    let mut world = World::new(3, Mode::Available);
+    world.is_master_up = false;
+    world.run(s(1));
+    (world.is_master_up, world.is_learning) = (true, true);
+    world.run_and(s(5), |world| assert!((0..3).all(|id| world.acts(id).0)));
+    world.is_learning = false;
+    world.run(s(1));
+    assert!((0..3).all(|id| world.acts(id) == (true, false)));
+}
+
+#[test]
 fn strict_has_no_orphans() {
     for members in [1, 3] {
         let mut world = World::new(members, Mode::Strict);

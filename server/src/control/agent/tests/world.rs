@@ -24,6 +24,8 @@ pub(super) struct World {
     pub(super) statuses: Vec<ServerStatus>,
     pub(super) epoch: MapEpoch,
     pub(super) is_master_up: bool,
+    /// It has just started: it answers, and knows nothing yet.
+    pub(super) is_learning: bool,
     /// What the master heard, since somebody looked.
     pub(super) heard: Vec<Datagram>,
     /// From whom to whom nothing comes through.
@@ -59,6 +61,7 @@ impl World {
             statuses: (0..=members).map(status).collect(),
             epoch: since,
             is_master_up: true,
+            is_learning: false,
             heard: Vec::new(),
             cuts: BTreeSet::new(),
             loss: 0,
@@ -125,6 +128,9 @@ impl World {
             (to, datagram.nonce) = (by, question.nonce);
             datagram.arg = u32::try_from(LEASE.as_millis()).unwrap();
         }
+        if self.is_learning {
+            (datagram.epoch, datagram.arg) = (MapEpoch::default(), 0);
+        }
         self.send(SENDER_MASTER, to, datagram);
     }
 
@@ -188,7 +194,7 @@ impl World {
         let sender = datagram.sender;
         let is_known = self.statuses[usize::from(sender)].boot_id == datagram.boot_id;
         if datagram.kind == Kind::Renew && is_known {
-            if datagram.epoch < self.epoch {
+            if datagram.epoch < self.epoch && !self.is_learning {
                 self.say(Kind::Announce, sender, Some((by, &datagram)));
             }
             self.say(Kind::Grant, sender, Some((by, &datagram)));

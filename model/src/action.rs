@@ -1,0 +1,103 @@
+//! What can happen next, and how it is told in words.
+
+use std::fmt;
+
+/// One step of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// A step of time passes.
+    Time,
+    /// Renewals do not reach the master any more.
+    Silence(usize),
+    /// A GRANT arrives that was under way for long.
+    LateGrant(usize),
+    /// The home may serve from its cache again.
+    Resume,
+    /// A map reaches a server.
+    Learn(usize, u8),
+    /// The master receives the acknowledgement of the map that a server holds.
+    Ack(usize),
+    /// A member hands over its log to the returning home.
+    HandBack(usize, u8),
+    /// The process dies.
+    Crash(usize),
+    /// It starts again.
+    Restart(usize),
+    /// The master dies.
+    MasterCrash,
+    /// It starts again.
+    MasterRestart,
+    /// The master's verification of a server fails.
+    GiveUp(usize),
+    /// A waiting server's partitions move.
+    Over(usize),
+    /// A server that was out, or another incarnation, answers a probe.
+    Returns(usize),
+    /// A returning server is online again.
+    Online(usize),
+    /// A server is asked to stop.
+    Leave(usize),
+    /// It has stopped.
+    Left(usize),
+    /// A server sends a write to the origin.
+    Begin(usize, usize),
+    /// The origin commits it.
+    Commit(usize),
+    /// Its server acknowledges it.
+    Acknowledge(usize),
+    /// Its server settles the key at the owner, and acknowledges it then.
+    Settle(usize, usize),
+    /// Its outcome stays unknown.
+    Abandon(usize),
+    /// A server tells the owner of a key in its log.
+    Pay(usize, usize),
+    /// A member says how it stands with the master.
+    Gossip(usize, usize),
+    /// The master is heard, and has no lease to give.
+    Heard(usize),
+}
+
+/// A server's name in the words of a schedule.
+#[must_use]
+pub fn name(id: usize) -> &'static str {
+    ["H", "A", "B"].get(id).copied().unwrap_or("?")
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Time => write!(f, "a step of time passes"),
+            Self::Silence(id) => write!(f, "{} is paused, or M does not hear it", name(id)),
+            Self::LateGrant(id) => write!(f, "a GRANT of long ago reaches {}", name(id)),
+            Self::Resume => write!(f, "H serves from its cache again"),
+            Self::Learn(id, epoch) => write!(f, "{} applies map {epoch}", name(id)),
+            Self::Ack(id) => write!(f, "{} acknowledges its map to M", name(id)),
+            Self::HandBack(id, epoch) => {
+                write!(f, "{} hands its log over to H, for the return of map {epoch}", name(id))
+            }
+            Self::Crash(id) => write!(f, "{} crashes", name(id)),
+            Self::Restart(id) => write!(f, "{} starts again, empty", name(id)),
+            Self::MasterCrash => write!(f, "M crashes"),
+            Self::MasterRestart => write!(f, "M restarts with what it has saved"),
+            Self::GiveUp(id) => write!(f, "M gets no answer from {}", name(id)),
+            Self::Over(id) => write!(f, "M: {}'s lease is over, it is offline", name(id)),
+            Self::Returns(id) => write!(f, "{} answers M: it returns", name(id)),
+            Self::Online(id) => write!(f, "M: {} is online", name(id)),
+            Self::Leave(id) => write!(f, "{} is asked to stop: it leaves", name(id)),
+            Self::Left(id) => write!(f, "M: {} has left, it is offline", name(id)),
+            Self::Begin(write, id) => {
+                write!(f, "{} sends write {} to the origin", name(id), write + 1)
+            }
+            Self::Commit(write) => write!(f, "the origin commits write {}", write + 1),
+            Self::Acknowledge(write) => write!(f, "write {} is acknowledged", write + 1),
+            Self::Settle(write, owner) => {
+                let owner = name(owner);
+                write!(f, "write {}: {owner} drops the key; acknowledged", write + 1)
+            }
+            Self::Abandon(write) => write!(f, "the outcome of write {} stays unknown", write + 1),
+            Self::Pay(id, owner) => write!(f, "{} tells {} of its key", name(id), name(owner)),
+            Self::Gossip(from, to) => write!(f, "{} gossips to {}", name(from), name(to)),
+            Self::Heard(id) => write!(f, "{} hears M, without a lease", name(id)),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The clients: two writes of one key, sent to any server that takes them.
+//!
+//! A client may hold an old map, and servers forward and relay, so a request may reach any
+//! member of the group at any time; where it came from does not matter. An answer that is
+//! lost is a client that never learns, which demands less of everybody.
+//!
+//! Reads need no steps of their own. One that goes through to the origin sees every commit
+//! before it. One that is answered from a cache is checked in *every* state: whatever a
+//! server would answer at this instant, some client reads. That stands for any number of
+//! clients.
+
+use crate::failover::Failover;
+use crate::rules::Rule;
+use crate::serving::Serving;
+use crate::state::{HOME, Right, Running, State, Write};
+use crate::tally::Event;
+
+impl Failover {
+    /// The next write, if a server would begin it now. Writes are alike, so they are begun
+    /// in order; of one key a server runs one at a time.
+    pub(crate) fn next_write(&self, state: &State, id: usize) -> Option<usize> {
+        let is_alone = !state.running().any(|write| write.server == id);
+        let may = is_alone || !self.rules.has(Rule::FillTokens);
+        self.may_begin(state, id).filter(|_| may)?;
+        state.writes.iter().position(|write| *write == Write::Idle)
+    }
+
+    /// A server sends a write to the origin. From now on the key is in its log.
+    pub(crate) fn begin(&self, state: &mut State, which: usize, id: usize) {
+        let (Some(by_owner), Some(map)) = (self.may_begin(state, id), state.map_at(id)) else {
+            return;
+        };
+        let epoch = if by_owner { self.ownerships.epoch(map) } else { state.servers[id].map };
+        let by_orphan = self.is_orphan(state, id);
+        if !by_owner {
+            self.tally.note(Event::BegunUnowned);
+        }
+        if by_orphan {
+            self.tally.note(Event::BegunByOrphan);
+        }
+        state.servers[id].is_logged |= id != HOME;
+        state.writes[which] = Write::Running(Running {
+            server: id,
+            epoch,
+            right: if by_owner { Right::Owner } else { Right::Unowned },
+            by_orphan,
+            is_disturbed: false,
+            place: 0,
+        });
+    }
+
+    /// Whether the server of a committed write may acknowledge it now, by itself.
+    pub(crate) fn may_acknowledge(&self, state: &State, write: &Running) -> bool {
+        let id = write.server;
+        let has_lease = self.has_lease(state, id);
+        match self.serving(state, id) {
+            Serving::Cached | Serving::Orphan => true,
+            Serving::Unreconciled | Serving::Through | Serving::Unowned(None) => false,
+            Serving::Other(_) => {
+                let is_owed = write.by_orphan && self.is_orphan(state, id);
+                is_owed || !self.rules.has(Rule::Settle)
+            }
+            Serving::Unowned(Some(_)) => match write.right {
+                Right::Owner | Right::Lapsed => false,
+                Right::Released => has_lease || !self.rules.has(Rule::AckUnderLease),
+                Right::Unowned => {
+                    let may = has_lease || self.is_orphan(state, id);
+                    may || !self.rules.has(Rule::UnownedAckUnderLease)
+                }
+            },
+        }
+    }
+
+    /// The server acknowledges, and keeps the value if nothing has changed since it began.
+    pub(crate) fn acknowledge(&self, state: &mut State, which: usize) {
+        let Write::Running(write) = state.writes[which] else { return };
+        let serving = self.serving(state, write.server);
+        let epoch = state.map_at(write.server).map(|map| self.ownerships.epoch(map));
+        let is_same = write.right == Right::Owner && epoch == Some(write.epoch);
+        let commits = state.commits;
+        if self.rules.has(Rule::FillTokens) {
+            let keeps = serving.is_cached() && is_same && !write.is_disturbed;
+            let value = if keeps { write.place } else { commits };
+            state.servers[write.server].value = value;
+        }
+        if matches!(serving, Serving::Unowned(_)) {
+            let event = match write.right {
+                Right::Unowned => Event::AckedUnowned,
+                _ => Event::AckedWhileDraining,
+            };
+            self.tally.note(event);
+        }
+        let by_orphan = write.by_orphan || self.is_orphan(state, write.server);
+        self.acknowledged(state, which, by_orphan);
+    }
+
+    fn acknowledged(&self, state: &mut State, which: usize, by_orphan: bool) {
+        let Write::Running(write) = state.writes[which] else { return };
+        // What was written while nobody heard the master is bounded by the lifetime only.
+        if !by_orphan {
+            state.acknowledged[0] = state.acknowledged[0].max(write.place);
+        }
+        state.writes[which] = Write::Over;
+    }
+
+    /// The owner at which a server could settle the key of a write.
+    pub(crate) fn settles_at(&self, state: &State, id: usize) -> Option<usize> {
+        let Serving::Other(owner) = self.serving(state, id) else { return None };
+        let confirms = match self.rules.has(Rule::SettleAtLeasedOwner) {
+            true => self.serving(state, owner).is_cached(),
+            false => true,
+        };
+        (state.servers[id].is_up && state.servers[owner].is_up && confirms).then_some(owner)
+    }
+
+    /// SETTLE at the owner, its answer, and the acknowledgement.
+    pub(crate) fn settle(&self, state: &mut State, which: usize, owner: usize) {
+        let Write::Running(write) = state.writes[which] else { return };
+        self.tally.note(Event::AckedAfterSettle);
+        self.settle_at(state, owner);
+        state.servers[write.server].value = state.commits;
+        self.acknowledged(state, which, write.by_orphan);
+    }
+
+    /// Where a server could tell what it still owes.
+    pub(crate) fn owes(&self, state: &State, id: usize) -> Option<usize> {
+        let may = self.rules.is_available();
+        let is_idle = !state.running().any(|write| write.server == id);
+        if !may || !state.servers[id].is_logged || !is_idle {
+            return None;
+        }
+        self.settles_at(state, id).filter(|owner| *owner == HOME)
+    }
+
+    /// It tells.
+    pub(crate) fn pay(&self, state: &mut State, id: usize, owner: usize) {
+        self.tally.note(Event::OwedKeySettled);
+        self.settle_at(state, owner);
+        state.servers[id].is_logged = false;
+    }
+
+    /// The answer takes too long, or the client is gone: the outcome is unknown. The key is
+    /// not cached, and stays in the log.
+    pub(crate) fn abandon(&self, state: &mut State, which: usize) {
+        let Write::Running(write) = state.writes[which] else { return };
+        state.servers[write.server].value = state.commits;
+        state.writes[which] = Write::Over;
+    }
+
+    /// A server's writes end with it.
+    pub(crate) fn end_writes_of(&self, state: &mut State, id: usize) {
+        for write in &mut state.writes {
+            if matches!(write, Write::Running(running) if running.server == id) {
+                *write = Write::Over;
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Time: countdowns in units of each party's own clock, and one step of true time.
+//!
+//! ```text
+//! true time     0         1         2
+//! slow server   18 ─────── 9 ─────── 0      held_until(0, L) = 18 of its units
+//! fast master   22 ────── 11 ─────── 0      over_at(0, L)    = 22 of its units
+//! ```
+//! A lease lasts one or two steps, so the model has few ages, and yet it is tight: at the
+//! worst drift both countdowns end at the very same instant, and any less of a margin shows.
+//! Points in time are never kept, only what is left of them: states that differ by the date
+//! alone are one state, and the exploration covers unbounded time.
+//!
+//! Nothing in the model must happen by a certain time, so a master that is slower than this
+//! one, or a server that is faster, is one that acts later or loses its lease earlier; both
+//! are in the model anyway. [`Rates`] can be set to check that.
+
+use std::time::Duration;
+
+use standin_protocol::lease::{held_until, over_at};
+use standin_protocol::time::Micros;
+
+use crate::rules::{Rule, Rules};
+
+/// What an exact clock counts in a step; others count nine to eleven.
+const STEP: Duration = Duration::from_micros(10);
+
+/// How far clocks go in a step of true time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// The servers'.
+    pub server: u8,
+    /// The master's.
+    pub master: u8,
+}
+
+impl Rates {
+    /// Servers that think that less time has passed, and a master that thinks it was more.
+    pub const WORST: Self = Self { server: 9, master: 11 };
+}
+
+/// What the countdowns begin with, and how they go down.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// After so many steps a lease is over for the server that had asked for it.
+    pub held_steps: u8,
+    /// After so many steps a lease is over for the master that had granted it.
+    pub over_steps: u8,
+}
+
+impl Clock {
+    /// By the lengths of the shipped code, or without its margin.
+    #[must_use]
+    pub fn new(rates: Rates, lease_steps: u8, rules: &Rules) -> Self {
+        let lease = STEP * u32::from(lease_steps);
+        let (held, over) = match rules.has(Rule::DriftMargin) {
+            true => (held_until(Micros(0), lease), over_at(Micros(0), lease)),
+            false => (Micros(0) + lease, Micros(0) + lease),
+        };
+        // Who holds a lease until 10, at 9 a step, holds it for one step and the next.
+        let steps = |at: Micros, rate: u8| at.0.div_ceil(u64::from(rate));
+        let small = |steps: u64| u8::try_from(steps).unwrap_or(u8::MAX);
+        Self {
+            held_steps: small(steps(held, rates.server)),
+            over_steps: small(steps(over, rates.master)),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The master: who is online, who holds a lease, and when the one follows from the other.
+//!
+//! When it verifies a server, and what it concludes, is not modelled: pauses, cuts and losses
+//! can make any verification fail, so the model's master may give a server up at any time.
+//! That a server *answers* needs only that it runs. What is modelled is what it may publish
+//! after that.
+
+use standin_protocol::map::ServerState;
+
+use crate::failover::Failover;
+use crate::rules::Rule;
+use crate::state::{Map, State};
+use crate::tally::Event;
+
+impl Failover {
+    fn publish(&self, state: &mut State, map: Map) {
+        state.maps[usize::from(state.published)] = map;
+        state.published += 1;
+    }
+
+    /// Publishes a change of one server's state.
+    fn mark(&self, state: &mut State, id: usize, to: ServerState) {
+        let mut map = *state.newest();
+        map.statuses[id].state = to;
+        map.statuses[id].since = state.published + 1;
+        self.publish(state, map);
+    }
+
+    /// Whether the incarnation that the master knows is gone: its port refuses connections,
+    /// or another one listens there.
+    fn is_known_dead(&self, state: &State, id: usize) -> bool {
+        let server = &state.servers[id];
+        let is_dead = !server.is_up || server.boot != state.newest().statuses[id].boot;
+        self.rules.is_available() && (is_dead || !self.rules.has(Rule::KnownDeadRefuses))
+    }
+
+    /// Whether a server can't act as an owner any more, whatever it believes.
+    fn has_let_go(&self, state: &State, id: usize) -> bool {
+        state.master.lease_ages[id] >= self.clock.over_steps || self.is_known_dead(state, id)
+    }
+
+    /// A RENEW is answered with a lease.
+    pub(crate) fn may_grant(&self, state: &State, id: usize) -> bool {
+        let (server, status) = (&state.servers[id], state.newest().statuses[id]);
+        let is_in = match status.state {
+            ServerState::Online | ServerState::Returning | ServerState::Leaving => true,
+            ServerState::Waiting | ServerState::Offline => false,
+        };
+        !state.master.is_down
+            && server.is_up
+            && !server.is_silent
+            && server.boot == status.boot
+            && is_in
+    }
+
+    /// RENEW and GRANT, as often as there is a difference. The holder counts from when it sent
+    /// RENEW: a slow one only makes that earlier. Servers that are heard always hold a lease: to
+    /// hold none for a while is to do nothing for a while.
+    pub(crate) fn grant_all(&self, state: &mut State) {
+        for id in self.ids() {
+            if self.may_grant(state, id) {
+                state.master.lease_ages[id] = 0;
+                self.granted(state, id);
+                self.hear(state, id);
+            }
+        }
+    }
+
+    /// One step of time at the master.
+    pub(crate) fn master_step(&self, state: &mut State) {
+        for age in &mut state.master.lease_ages[..self.scope.servers] {
+            *age = self.clock.over_steps.min(*age + 1);
+        }
+    }
+
+    /// Whether a server may be found not to answer.
+    pub(crate) fn may_give_up(&self, state: &State, id: usize) -> bool {
+        let status = state.newest().statuses[id];
+        let server = &state.servers[id];
+        let is_quiet = server.is_silent || !server.is_up || server.boot != status.boot;
+        is_quiet && matches!(status.state, ServerState::Online | ServerState::Returning)
+    }
+
+    /// Verification has failed.
+    pub(crate) fn give_up(&self, state: &mut State, id: usize) {
+        let was = state.newest().statuses[id].state;
+        let is_aborted = was == ServerState::Returning && !self.rules.has(Rule::ReturnEndsByLease);
+        let at_once = is_aborted || !self.rules.has(Rule::WaitForLease);
+        let to = match at_once || self.has_let_go(state, id) {
+            true => ServerState::Offline,
+            false => ServerState::Waiting,
+        };
+        self.mark(state, id, to);
+    }
+
+    /// Whether a waiting server's partitions may move.
+    pub(crate) fn is_over(&self, state: &State, id: usize) -> bool {
+        let status = state.newest().statuses[id];
+        let has_revoked = state.master.acked[id] >= status.since;
+        status.state == ServerState::Waiting && (has_revoked || self.has_let_go(state, id))
+    }
+
+    /// They move.
+    pub(crate) fn over(&self, state: &mut State, id: usize) {
+        self.mark(state, id, ServerState::Offline);
+    }
+
+    /// Whether a probe can find a server that is not what it was thought to be.
+    pub(crate) fn may_return(&self, state: &State, id: usize) -> bool {
+        let (server, status) = (&state.servers[id], state.newest().statuses[id]);
+        let is_out = matches!(status.state, ServerState::Waiting | ServerState::Offline);
+        let is_another = server.boot != status.boot && status.state != ServerState::Leaving;
+        server.is_up && (is_out || is_another)
+    }
+
+    /// It answers: it returns.
+    pub(crate) fn returns(&self, state: &mut State, id: usize) {
+        let mut map = *state.newest();
+        let status = &mut map.statuses[id];
+        if status.boot != state.servers[id].boot {
+            status.boot = state.servers[id].boot;
+            state.master.acked[id] = 0;
+        }
+        state.servers[id].is_silent = false;
+        status.state = ServerState::Returning;
+        status.since = state.published + 1;
+        self.publish(state, map);
+    }
+
+    /// Whether all that could still act on a partition of this server's have acknowledged
+    /// its state.
+    fn has_all_acks(&self, state: &State, id: usize, by_itself: bool) -> bool {
+        let map = state.newest();
+        let since = map.statuses[id].since;
+        let has_acked = |member: usize| state.master.acked[member] >= since;
+        let counts = |member: &usize| match map.statuses[*member].state {
+            ServerState::Offline => false,
+            ServerState::Online => true,
+            _ => self.rules.has(Rule::AllMembersAck),
+        };
+        let others = self.others(id).filter(counts).all(has_acked);
+        (others || !self.rules.has(Rule::ReturnNeedsAcks)) && (!by_itself || has_acked(id))
+    }
+
+    /// Whether a returning server may own its partitions again.
+    pub(crate) fn may_go_online(&self, state: &State, id: usize) -> bool {
+        state.newest().statuses[id].state == ServerState::Returning
+            && self.has_all_acks(state, id, self.rules.has(Rule::ReturnAckedByItself))
+    }
+
+    /// It is back.
+    pub(crate) fn online(&self, state: &mut State, id: usize) {
+        self.mark(state, id, ServerState::Online);
+    }
+
+    /// Whether a server that is asked to stop would be believed.
+    pub(crate) fn may_leave(&self, state: &State, id: usize) -> bool {
+        let (server, status) = (&state.servers[id], state.newest().statuses[id]);
+        let is_in = matches!(status.state, ServerState::Online | ServerState::Returning);
+        server.is_up && server.boot == status.boot && is_in
+    }
+
+    /// It is asked to stop.
+    pub(crate) fn leave(&self, state: &mut State, id: usize) {
+        self.mark(state, id, ServerState::Leaving);
+    }
+
+    /// Whether one that stops has let go of everything.
+    pub(crate) fn has_left(&self, state: &State, id: usize) -> bool {
+        state.newest().statuses[id].state == ServerState::Leaving
+            && (self.has_all_acks(state, id, true) || self.has_let_go(state, id))
+    }
+
+    /// Its partitions move.
+    pub(crate) fn left(&self, state: &mut State, id: usize) {
+        self.mark(state, id, ServerState::Offline);
+    }
+
+    /// Whether an acknowledgement of the map that a server holds would be news.
+    pub(crate) fn may_ack(&self, state: &State, id: usize) -> bool {
+        let server = &state.servers[id];
+        server.is_up
+            && server.boot == state.newest().statuses[id].boot
+            && state.master.acked[id] < server.map
+            && self.is_drained(state, id)
+    }
+
+    /// The acknowledgement arrives.
+    pub(crate) fn ack(&self, state: &mut State, id: usize) {
+        state.master.acked[id] = state.servers[id].map;
+    }
+
+    /// A master that starts has the states, which were saved before they were said, and no
+    /// memory of leases and acknowledgements. It says the same under an epoch of its own.
+    pub(crate) fn master_restart(&self, state: &mut State) {
+        let map = *state.newest();
+        self.publish(state, map);
+        let assumed = match self.rules.has(Rule::RestartWaitsForLeases) {
+            true => 0,
+            false => self.clock.over_steps,
+        };
+        state.master.lease_ages[..self.scope.servers].fill(assumed);
+        state.master.acked = Default::default();
+        state.master.is_down = false;
+        self.tally.note(Event::MasterRestarted);
+    }
+}

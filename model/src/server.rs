@@ -1,0 +1,260 @@
+//! The servers: maps, leases, what they have cached, and logs of keys written elsewhere.
+//!
+//! Of the cache and of the fetches under way only one value is kept: the oldest that the
+//! server could answer with. A fetch may be arbitrarily slow, so at any time one may be under
+//! way that began right after the last event that ended all earlier ones (a write's end, a
+//! settled key, another owner), and a value once installed may stay for ever. So the oldest
+//! possible value is what the origin held at that event, and no choice is left to explore.
+
+use standin_protocol::map::ServerState;
+
+use crate::failover::Failover;
+use crate::rules::Rule;
+use crate::serving::Serving;
+use crate::state::{HOME, Map, NEVER, Right, Running, Server, State};
+use crate::tally::Event;
+
+impl Failover {
+    /// A map reaches a server, by whatever way. It may be any that was ever published: a copy
+    /// that was delayed, one from another server, or the newest.
+    pub(crate) fn learn(&self, state: &mut State, id: usize, epoch: u8) {
+        let (old, new) = (state.map_at(id).copied(), state.map(epoch).copied());
+        let Some(new) = new else { return };
+        let is_moved = old.is_none_or(|old| {
+            self.ownerships.epoch(&old) != self.ownerships.epoch(&new)
+                || self.ownerships.owner(&old) != self.ownerships.owner(&new)
+        });
+        if is_moved {
+            self.lose_rights(state, id, &new);
+        }
+        self.apply_map(state, id, epoch, is_moved);
+    }
+
+    /// The owner has changed. A server whose lease is valid at this moment knows that nobody
+    /// else has been the owner in between.
+    fn lose_rights(&self, state: &mut State, id: usize, new: &Map) {
+        let holds = self.has_lease(state, id) || self.is_orphan(state, id);
+        let released = self.ownerships.owner(new).is_none()
+            && matches!(
+                new.statuses[self.ownerships.blocker(new)].state,
+                ServerState::Returning | ServerState::Leaving
+            );
+        let was_last = holds || !self.rules.has(Rule::ReleasedByLastOwner);
+        for write in state.running_mut().filter(|write| write.server == id) {
+            write.right = match write.right {
+                Right::Owner if was_last && released => Right::Released,
+                Right::Unowned if was_last => Right::Unowned,
+                _ => Right::Lapsed,
+            };
+        }
+    }
+
+    fn apply_map(&self, state: &mut State, id: usize, epoch: u8, is_moved: bool) {
+        let Some(new) = state.map(epoch).copied() else { return };
+        let old = state.map_at(id).copied();
+        let commits = state.commits;
+        let server = &mut state.servers[id];
+        server.map = epoch;
+        server.lost_too = Default::default();
+        let is_named = new.statuses[id].boot == server.boot;
+        if server.complete_since == 0 && (is_named || !self.rules.has(Rule::LogSinceNamed)) {
+            server.complete_since = epoch;
+        }
+        let home = new.statuses[HOME];
+        if id == HOME {
+            if home.state == ServerState::Returning {
+                server.returned = home.since;
+            }
+            return;
+        }
+        // Stand-in entries die when the partition is released.
+        if is_moved && self.rules.has(Rule::StandInEntriesGo) {
+            server.value = commits;
+        }
+        let was_since = old.map_or(0, |old| old.statuses[HOME].since);
+        let is_back = home.state == ServerState::Online && home.since != was_since;
+        if is_back && !self.rules.has(Rule::LogsClearedByDelivery) {
+            server.is_logged = false;
+        }
+    }
+
+    /// The maps that may reach a server now.
+    pub(crate) fn learnable(&self, state: &State, id: usize) -> impl Iterator<Item = u8> {
+        let held = state.servers[id].map;
+        let oldest = if self.rules.has(Rule::OnlyNewerMaps) { held + 1 } else { 1 };
+        let others = state.servers;
+        let (delays, newest, ids) = (self.scope.delays, state.published, self.ids());
+        (oldest..=newest).filter(move |epoch| {
+            let is_held =
+                ids.clone().any(|other| others[other].is_up && others[other].map == *epoch);
+            *epoch != held && (delays || *epoch == newest || is_held)
+        })
+    }
+
+    /// Whether nothing is left at this server that was begun under another owner than the one
+    /// in its map, or, without an owner, under another map.
+    pub(crate) fn is_drained(&self, state: &State, id: usize) -> bool {
+        let Some(map) = state.map_at(id) else { return false };
+        let owner_epoch = self.ownerships.epoch(map);
+        let is_outdated = |write: &Running| match write.right {
+            Right::Owner => write.epoch != owner_epoch,
+            Right::Released | Right::Lapsed => true,
+            Right::Unowned => {
+                write.epoch != state.servers[id].map && self.rules.has(Rule::UnownedWritesDrain)
+            }
+        };
+        let any = state.running().any(|write| write.server == id && is_outdated(write));
+        !any || !self.rules.has(Rule::Drain)
+    }
+
+    /// The return of the home that a member of its group may hand its log over for.
+    pub(crate) fn handback_due(&self, state: &State, id: usize) -> Option<u8> {
+        let server = &state.servers[id];
+        let home = state.map_at(id)?.statuses[HOME];
+        let is_due = id != HOME
+            && server.is_up
+            && state.servers[HOME].is_up
+            && home.state == ServerState::Returning
+            && self.is_drained(state, id);
+        is_due.then_some(home.since)
+    }
+
+    /// SETTLE for every key in the log, then HANDBACK. That it fails and is given up is the
+    /// member's acknowledgement without it.
+    pub(crate) fn hand_back(&self, state: &mut State, id: usize, epoch: u8) {
+        if state.servers[id].is_logged && self.rules.has(Rule::LogsNameKeys) {
+            self.tally.note(Event::KeySettledOnReturn);
+            self.settle_at(state, HOME);
+        }
+        if self.rules.has(Rule::LogsClearedByDelivery) {
+            state.servers[id].is_logged = false;
+        }
+        let since = state.servers[id].complete_since;
+        let home = &mut state.servers[HOME];
+        let is_complete = since != 0 && since <= home.left;
+        if is_complete || !self.rules.has(Rule::LogIsComplete) {
+            home.handbacks[id] = epoch;
+        }
+    }
+
+    /// A server is told that the key was written elsewhere: its copy goes, and so does what
+    /// fetches and writes under way might bring.
+    pub(crate) fn settle_at(&self, state: &mut State, id: usize) {
+        if !self.rules.has(Rule::SettleEndsFills) {
+            return;
+        }
+        state.servers[id].value = state.commits;
+        for write in state.running_mut().filter(|write| write.server == id) {
+            write.is_disturbed = true;
+        }
+    }
+
+    /// The process is gone, and all that it knew. Its writes may still commit, but nobody
+    /// will ever be told.
+    pub(crate) fn crash(&self, state: &mut State, id: usize) {
+        let boot = state.servers[id].boot;
+        state.servers[id] = Server { boot, leases: [NEVER; _], ..Server::default() };
+        self.end_writes_of(state, id);
+    }
+
+    /// A new incarnation, which knows nothing.
+    pub(crate) fn restart(&self, state: &mut State, id: usize) {
+        let server = &mut state.servers[id];
+        server.is_up = true;
+        server.boot += 1;
+        server.is_lost = self.rules.is_available();
+    }
+
+    /// A lease is granted now. The server *may* hold it from now on: that GRANT takes long, or
+    /// is lost, is a server that does nothing for a while.
+    pub(crate) fn granted(&self, state: &mut State, id: usize) {
+        let epoch = state.published;
+        let server = &mut state.servers[id];
+        server.leases[0] = server.leases[0].min(epoch);
+        server.has_late_grant |= !self.rules.has(Rule::LeaseCountsFromAsking);
+    }
+
+    /// Mutant: its holder counts a lease from when it was answered.
+    pub(crate) fn late_grant(&self, state: &mut State, id: usize) {
+        let server = &mut state.servers[id];
+        server.leases[0] = server.leases[0].min(server.map);
+        server.has_late_grant = false;
+    }
+
+    /// Something of the master's arrives: it lives, and has published so much.
+    pub(crate) fn hear(&self, state: &mut State, id: usize) {
+        let newest = state.published;
+        let server = &mut state.servers[id];
+        server.is_lost = false;
+        if self.rules.is_available() {
+            server.heard = newest;
+        }
+    }
+
+    /// A member says how it stands with the master; the map goes along. Its word counts for two
+    /// and a half renewal intervals, less than a lease.
+    pub(crate) fn gossip(&self, state: &mut State, from: usize, to: usize) {
+        let (theirs, ours) = (state.servers[from].map, state.servers[to].map);
+        if theirs > ours {
+            self.learn(state, to, theirs);
+        }
+        let knows_newer = state.servers[from].heard > state.servers[to].map;
+        let is_believed = !knows_newer || !self.rules.has(Rule::OrphanKnowsNothingNewer);
+        let says_lost = state.servers[from].is_lost && theirs >= ours && is_believed;
+        state.servers[to].is_misled = says_lost && knows_newer;
+        state.servers[to].lost_too[from] = if says_lost { self.scope.lease_steps } else { 0 };
+    }
+
+    /// One step of time at a server.
+    pub(crate) fn server_step(&self, state: &mut State, id: usize) {
+        let server = &mut state.servers[id];
+        if self.rules.has(Rule::LeaseEnds) {
+            server.leases.rotate_right(1);
+            server.leases[0] = NEVER;
+            server.leases[usize::from(self.clock.held_steps)..].fill(NEVER);
+        }
+        server.is_lost = self.rules.is_available() && server.is_up;
+        for steps in &mut server.lost_too {
+            *steps = steps.saturating_sub(1);
+        }
+    }
+
+    /// Whether the home could serve from its cache again.
+    pub(crate) fn may_resume(&self, state: &State) -> bool {
+        self.serving(state, HOME) == Serving::Unreconciled
+    }
+
+    /// It does, and decides whether to keep what it had.
+    pub(crate) fn resume(&self, state: &mut State) {
+        if self.keeps(state) {
+            self.tally.note(Event::HomeKept);
+        } else {
+            self.tally.note(Event::HomeDropped);
+            state.servers[HOME].value = state.commits;
+        }
+        state.servers[HOME].left = state.servers[HOME].map;
+    }
+
+    /// Whether the home, which serves from its cache again, may keep what it had.
+    fn keeps(&self, state: &State) -> bool {
+        let home = &state.servers[HOME];
+        let (Some(old), Some(new)) = (state.map(home.left), state.map_at(HOME)) else {
+            return false;
+        };
+        if self.ownerships.epoch(old) == self.ownerships.epoch(new) {
+            return true;
+        }
+        !self.rules.has(Rule::HomeNeedsLogs)
+            || self.others(HOME).all(|member| self.has_not_written(state, new, member))
+    }
+
+    /// Whether a member has said all that it has written, or can't have written anything.
+    fn has_not_written(&self, state: &State, map: &Map, member: usize) -> bool {
+        let home = &state.servers[HOME];
+        let status = map.statuses[member];
+        let is_trusted = status.since <= home.left || !self.rules.has(Rule::OfflineSinceBefore);
+        let handback = home.handbacks[member];
+        let is_this = handback == home.returned || !self.rules.has(Rule::LogOfThisReturn);
+        (status.state == ServerState::Offline && is_trusted) || (handback != 0 && is_this)
+    }
+}

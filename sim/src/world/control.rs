@@ -1,0 +1,99 @@
+//! A server's control thread: the shipped agent, the datagrams it sends and takes, and the end
+//! of a server that was asked to stop.
+
+use std::sync::Arc;
+
+use standin_protocol::control::{Datagram, SENDER_MASTER};
+use standin_server::control::agent::{Input, Output};
+use standin_server::origin::{Embedded as _, Health};
+use standin_server::shard::mailbox::{Mailbox, Message};
+
+use super::World;
+use super::cluster::address;
+use super::events::Actor;
+use super::server::Process;
+use crate::clock::Time;
+use crate::plan::Host;
+
+impl World {
+    /// The control thread's turn.
+    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
+        let Some(mut process) = self.servers[server].process.take() else { return };
+        let now = self.servers[server].clock.local(self.time);
+        let is_down = process.gate.health() != Health::Up;
+        process.agent.handle(now, Input::OriginDown(is_down));
+        if let Some(datagram) = datagram {
+            process.agent.handle(now, Input::Datagram(datagram));
+        }
+        while let Some(input) = process.control_inbox.pop_front() {
+            process.agent.handle(now, input);
+        }
+        while let Some(output) = process.agent.poll() {
+            match output {
+                Output::Send { to, datagram } => {
+                    let to = match to {
+                        SENDER_MASTER => self.master_seen_by(Host::Server(server)),
+                        other => Host::Server(other.into()),
+                    };
+                    let from = (Host::Server(server), address(Host::Server(server)));
+                    let bytes = datagram.to_bytes(None);
+                    self.net.datagram(&mut self.queue, self.time, from, to, bytes);
+                }
+                Output::Lease(lease) => {
+                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::AskProbe { nonce, server } => {
+                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
+                }
+                Output::Map(map) => {
+                    let post = |mailbox: &Mailbox| {
+                        mailbox.post(Message::Map(Arc::clone(&map)));
+                    };
+                    process.mailboxes.0.iter().for_each(post);
+                }
+                Output::Verdict { server, state } => {
+                    for mailbox in &*process.mailboxes.0 {
+                        mailbox.post(Message::Verdict { server, state });
+                    }
+                }
+                Output::Left => self.stop_shards(&mut process),
+            }
+        }
+        // As the shell does if the master does not confirm.
+        if process.leaves_by.is_some_and(|by| self.time >= by) {
+            self.stop_shards(&mut process);
+        }
+        self.after_turn(&mut process, server);
+        let due = self.servers[server].clock.when(process.agent.next_deadline());
+        self.servers[server].process = Some(process);
+        self.wake(Actor::Control(server), due);
+    }
+
+    /// A server is asked to stop.
+    pub(crate) fn leave_server(&mut self, server: usize) {
+        let Some(mut process) = self.servers[server].process.take() else { return };
+        if !std::mem::replace(&mut process.is_leaving, true) {
+            process.control.leave();
+            process.leaves_by = Some(self.time + self.drain_us());
+            self.after_turn(&mut process, server);
+        }
+        self.servers[server].process = Some(process);
+    }
+
+    fn drain_us(&self) -> Time {
+        let drain = self.cluster.config.timings.drain_timeout;
+        u64::try_from(drain.as_micros()).unwrap_or(0)
+    }
+
+    /// Finish what is in flight, then end.
+    pub(crate) fn stop_shards(&mut self, process: &mut Process) {
+        if process.ends_by.is_some() {
+            return;
+        }
+        process.ends_by = Some(self.time + self.drain_us());
+        for mailbox in &*process.mailboxes.0 {
+            mailbox.post(Message::Stop);
+        }
+    }
+}
