@@ -41,6 +41,9 @@ const VALUE_BYTES: u32 = 100;
 /// Each has a client of its own.
 pub(crate) const WORKERS: u32 = 8;
 const WARM_DEPTH: u32 = 8;
+const SWEEPS_MAX: u32 = 5;
+/// Share of hits at which the caches are warm.
+const WARM: f64 = 0.99;
 
 /// Load while the steady state is measured.
 const STEADY: Duration = Duration::from_secs(5);
@@ -229,8 +232,19 @@ fn home(cluster: &Cluster, key: u32) -> u16 {
     topology.home(topology.partition(KEYSPACE, &Keys::Numbered.name(key)))
 }
 
-/// Reads every hot key once.
+/// Reads every hot key until nearly all are cached: a cluster that has just started may answer
+/// before it keeps anything.
 fn warm_up(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<(), PlayError> {
+    for _ in 0..SWEEPS_MAX {
+        if sweep(plan, net, interrupt)? >= WARM {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads every hot key once; the share that was in a cache.
+fn sweep(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<f64, PlayError> {
     let pacing = Pacing::Closed { clients: WORKERS, depth: WARM_DEPTH };
     let plan = Plan { pacing, is_logged: false, ..plan.clone() };
     let live = Arc::new(Live::new(WORKERS));
@@ -245,8 +259,7 @@ fn warm_up(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<(), PlayErro
         }
         std::thread::park_timeout(TICK);
     }
-    running.join()?;
-    Ok(())
+    Ok(running.join()?.counts().hit_ratio())
 }
 
 /// Rows of the database that are older than a write that was acknowledged.

@@ -209,6 +209,9 @@ impl Postgres {
             "max_connections=100",
             "shared_buffers=32MB",
             "autovacuum=off",
+            // No checkpoint while something is measured.
+            "checkpoint_timeout=1h",
+            "max_wal_size=8GB",
         ] {
             command.args(["-c", setting]);
         }
