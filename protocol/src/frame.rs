@@ -97,7 +97,7 @@ pub mod request_flags {
     /// Server → server: not yours, but you may reach the owner: send it on, as FORWARDED.
     pub const RELAY: u8 = 0x08;
     /// Server → server: the value begins with the identity of the client's request,
-    /// [`IDENTITY_BYTES`] of it.
+    /// [`super::IDENTITY_BYTES`] of it.
     pub const IDENTITY: u8 = 0x10;
 }
 
