@@ -60,10 +60,13 @@ impl Node {
 
     /// Fetches that were held back begin, or have waited too long.
     pub(super) fn release_held(&mut self, now: Now) {
-        while let Some(name) = self.surge.release(now.mono) {
+        while let Some((name, may_begin)) = self.surge.release(now.mono) {
             let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
             let waiting: Vec<_> = running.into_iter().chain(waiting).collect();
-            self.fetch_again(now, name, waiting);
+            match may_begin {
+                true => self.fetch_again(now, name, waiting),
+                false => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all
 //! its reads would reach the origin at once. So fetches of partitions that became this server's
-//! a moment ago pass at a rate of their own; the rest wait, in order, for a bounded time, and go
-//! on then: nobody fails for it but those who find no room to wait. Writes are never held. A
-//! shard that has not served for a while has no measure, and no limit.
+//! a moment ago pass at a rate of their own; the rest wait, in order. When they have waited for
+//! long, they pass twice as fast; when that is not enough either, they are refused with a hint.
+//! Writes are never held. A shard that has not served for a while has no measure, and no limit.
 //!
 //! The rate is such that the database is asked for twice as much as before by all together, if
 //! its N servers are alike and one of a group of n is gone: each of the n−1 others may add
@@ -26,8 +26,10 @@ const NEWEST: u64 = 5;
 const RATE_MIN: u64 = 100;
 /// Fetches that may wait; one more is refused.
 const HELD_MAX: usize = 4_096;
-/// How long one may wait: less than clients are patient.
-const HELD_FOR_MAX: Duration = Duration::from_millis(800);
+/// From here on those who wait pass twice as fast: clients are not patient for much longer.
+const HELD_LONG: Duration = Duration::from_millis(600);
+/// How long one may wait.
+const HELD_FOR_MAX: Duration = Duration::from_millis(1_600);
 /// Tokens are counted in millionths.
 const TOKEN: u64 = 1_000_000;
 
@@ -56,6 +58,8 @@ pub(super) struct Surge {
     steady: u64,
     tokens: u64,
     filled: Micros,
+    /// Those in front have waited for long.
+    is_hurried: bool,
     held: VecDeque<(Micros, Name)>,
 }
 
@@ -72,6 +76,7 @@ impl Surge {
             steady: 0,
             tokens: 0,
             filled: now,
+            is_hurried: false,
             held: VecDeque::new(),
         }
     }
@@ -109,14 +114,17 @@ impl Surge {
         Entry::Wait
     }
 
-    /// The next fetch that has waited and may begin.
-    pub(super) fn release(&mut self, now: Micros) -> Option<Name> {
+    /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
+    pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         let (since, _) = self.held.front()?;
-        let is_late = now >= *since + HELD_FOR_MAX;
-        match is_late || self.take_token(now) {
-            true => self.held.pop_front().map(|(_, name)| name),
-            false => None,
+        let since = *since;
+        let is_late = now >= since + HELD_FOR_MAX;
+        self.is_hurried = now >= since + HELD_LONG;
+        if is_late || self.take_token(now) {
+            let (_, name) = self.held.pop_front()?;
+            return Some((name, !is_late));
         }
+        None
     }
 
     /// When [`Self::release`] has something to give.
@@ -128,7 +136,7 @@ impl Surge {
     }
 
     fn rate(&self) -> u64 {
-        (self.steady * self.factor).max(RATE_MIN)
+        (self.steady * self.factor).max(RATE_MIN) << u32::from(self.is_hurried)
     }
 
     fn take_token(&mut self, now: Micros) -> bool {
@@ -192,8 +200,8 @@ mod tests {
             let now = Micros(start.0 + step * SECOND_US / 1_500);
             assert_eq!(surge.enter(now, 0, &name()), Entry::Begin, "those of others do not wait");
             begun += u64::from(surge.enter(now, 1, &name()) == Entry::Begin);
-            while surge.release(now).is_some() {
-                begun += 1;
+            while let Some((_, may_begin)) = surge.release(now) {
+                begun += u64::from(may_begin);
             }
         }
         assert!((900..=1_100).contains(&begun), "{begun} in a second");
@@ -209,8 +217,7 @@ mod tests {
         assert_eq!(entries[HELD_MAX], Entry::Refused);
         assert!(surge.next_deadline().unwrap() <= start + Duration::from_millis(2));
         let late = start + HELD_FOR_MAX;
-        let released = std::iter::from_fn(|| surge.release(late)).count();
-        assert_eq!(released, HELD_MAX, "then they go on");
+        assert_eq!(surge.release(late), Some((name(), false)));
     }
 
     #[test]

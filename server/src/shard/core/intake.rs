@@ -204,7 +204,8 @@ impl Core {
     /// to another and had it done there, so that carrying it out now would undo what was written
     /// since (scenario 14). Connections with their input go; they are made anew.
     pub(super) fn look_at_clock(&mut self, now: Now) -> bool {
-        let patience = self.context.cluster.timings.attempt_timeout;
+        // A turn that was only long does not take so much.
+        let patience = self.context.cluster.timings.lease / 2;
         if now.mono > self.refreshed + REFRESH + patience {
             (self.woken, self.refreshed) = (now.mono, now.mono);
             let accepted = self.conns.iter().filter(|(_, c)| matches!(c.kind, Kind::Accepted(_)));
