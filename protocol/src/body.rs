@@ -53,6 +53,7 @@ pub struct Counter {
 #[error("the reply's value can't be read: do both sides run the same version of Standin?")]
 pub struct BodyError;
 
+/// A value that is an rkyv archive: its bytes, and back.
 macro_rules! body {
     ($name:ident) => {
         impl $name {
@@ -76,6 +77,8 @@ macro_rules! body {
         }
     };
 }
+
+pub(crate) use body;
 
 body!(PingReply);
 body!(StatsReply);

@@ -35,6 +35,17 @@ macro_rules! wire_enum {
 }
 pub(crate) use wire_enum;
 
+impl Opcode {
+    /// Whether a request with this opcode byte is about a key, and so belongs to a partition.
+    #[inline]
+    #[must_use]
+    pub fn has_key(opcode: u8) -> bool {
+        use Opcode::{Cas, Delete, Get, Invalidate, Put, Touch};
+        let opcode = Self::from_wire(opcode);
+        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Invalidate))
+    }
+}
+
 wire_enum! {
     /// What a request asks for.
     Opcode {

@@ -6,7 +6,7 @@
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::body::BodyError;
+use crate::body::{BodyError, body};
 
 /// Keys of one SETTLE at most; more go into further frames.
 pub const KEYS_MAX: usize = 4_096;
@@ -40,30 +40,6 @@ pub struct Handback {
     pub complete_since: u64,
     /// Partitions in which more keys were written than could be remembered.
     pub overflowed: Vec<u32>,
-}
-
-macro_rules! body {
-    ($name:ident) => {
-        impl $name {
-            /// The archive's bytes.
-            #[must_use]
-            pub fn to_bytes(&self) -> Vec<u8> {
-                let Ok(bytes) = rkyv::to_bytes::<Failure>(self) else {
-                    // Serialising owned values into memory has no way to fail.
-                    unreachable!("a body is always serialisable")
-                };
-                bytes.into_vec()
-            }
-
-            /// Reads a validated archive.
-            ///
-            /// # Errors
-            /// [`BodyError`].
-            pub fn from_bytes(bytes: &[u8]) -> Result<Self, BodyError> {
-                rkyv::from_bytes::<Self, Failure>(bytes).map_err(|_| BodyError)
-            }
-        }
-    };
 }
 
 body!(Keys);

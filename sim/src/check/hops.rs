@@ -26,7 +26,7 @@ impl Hops {
         for request in requests(bytes) {
             let is_sent_on = request.header.flags & request_flags::FORWARDED != 0;
             let may_be_sent_on = !is_sent_on || request.header.flags & request_flags::RELAY != 0;
-            if !may_be_sent_on || !has_key(request.header.opcode) {
+            if !may_be_sent_on || !Opcode::has_key(request.header.opcode) {
                 continue;
             }
             let name = (server, key_hash(request.header.keyspace, request.key));
@@ -58,7 +58,7 @@ impl Hops {
         for request in requests(bytes) {
             let name = (server, key_hash(request.header.keyspace, request.key));
             let is_asked = self.asked.get(&name).is_some_and(|asked| *asked > 0);
-            if has_key(request.header.opcode) && !is_asked {
+            if Opcode::has_key(request.header.opcode) && !is_asked {
                 let key = String::from_utf8_lossy(request.key).into_owned();
                 let letter = letter(server);
                 return Err(format!("server {letter} sends a request for {key} on a second time"));
@@ -80,18 +80,4 @@ fn requests(mut bytes: &[u8]) -> impl Iterator<Item = Request<'_>> {
         bytes = &bytes[request.header.frame_bytes()..];
         Some(request)
     })
-}
-
-fn has_key(opcode: u8) -> bool {
-    matches!(
-        Opcode::from_wire(opcode),
-        Some(
-            Opcode::Get
-                | Opcode::Put
-                | Opcode::Delete
-                | Opcode::Cas
-                | Opcode::Touch
-                | Opcode::Invalidate
-        )
-    )
 }

@@ -252,7 +252,7 @@ impl Core {
             let caller = conn.caller();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
-            let strays = shard != own && has_key(header.opcode) && !self.stopping;
+            let strays = shard != own && Opcode::has_key(header.opcode) && !self.stopping;
             if strays || header.opcode == Opcode::Stats as u8 {
                 let frame = bytes.to_vec();
                 self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
@@ -353,18 +353,4 @@ pub(in crate::shard) fn unreadable(bytes: &[u8], error: FrameError) -> (RequestH
         FrameError::BadVersion(_) => (header, Status::UnsupportedVersion),
         _ => (header, Status::Malformed),
     }
-}
-
-fn has_key(opcode: u8) -> bool {
-    matches!(
-        Opcode::from_wire(opcode),
-        Some(
-            Opcode::Get
-                | Opcode::Put
-                | Opcode::Delete
-                | Opcode::Cas
-                | Opcode::Touch
-                | Opcode::Invalidate
-        )
-    )
 }
