@@ -105,20 +105,25 @@ fn a_member_that_restarted_meanwhile_has_forgotten() {
     assert!(net.counters(stand_in).handed_back > 0, "it has said all that it knows");
 }
 
+/// Three keys of the partition of `k` are written through its stand-in.
+fn write_three_beside(net: &mut Net, k: &[u8]) {
+    let (stand_in, partition) = (net.stand_in(k), net.topology.partition(1, k));
+    let keys = (0..).map(|i| format!("more{i}").into_bytes());
+    let same = keys.filter(|key| net.topology.partition(1, key) == partition);
+    for key in same.take(3).collect::<Vec<_>>() {
+        net.put(stand_in, &key, b"v1");
+    }
+}
+
 #[test]
 fn a_partition_whose_log_overflowed_is_dropped_and_no_other() {
     let (mut net, k, other) = cached_with(|config| config.log_keys_max = 2);
     pause(&mut net);
-    let (stand_in, partition) = (net.stand_in(&k), net.topology.partition(1, &k));
-    let same = (0..).map(|i| format!("more{i}").into_bytes());
-    let same = same.into_iter().filter(|key| net.topology.partition(1, key) == partition);
-    for key in same.take(3).collect::<Vec<_>>() {
-        net.put(stand_in, &key, b"v1");
-    }
-    assert!(net.counters(stand_in).keys_not_logged > 0);
+    write_three_beside(&mut net, &k);
+    assert!(net.counters(net.stand_in(&k)).keys_not_logged > 0);
     resume(&mut net);
     assert!(!net.hits(0, &k));
-    assert_ne!(net.topology.partition(1, &other), partition);
+    assert_ne!(net.topology.partition(1, &other), net.topology.partition(1, &k));
     assert!(net.hits(0, &other));
 }
 
@@ -126,12 +131,7 @@ fn a_partition_whose_log_overflowed_is_dropped_and_no_other() {
 fn a_home_that_flaps_before_it_owned_anything_again_is_told_of_both_absences() {
     let (mut net, k, other) = cached_with(|config| config.log_keys_max = 2);
     pause(&mut net);
-    let (stand_in, partition) = (net.stand_in(&k), net.topology.partition(1, &k));
-    let same = (0..).map(|i| format!("more{i}").into_bytes());
-    let same = same.into_iter().filter(|key| net.topology.partition(1, key) == partition);
-    for key in same.take(3).collect::<Vec<_>>() {
-        net.put(stand_in, &key, b"v1");
-    }
+    write_three_beside(&mut net, &k);
     // It comes back, is told, and is gone before it has a lease.
     net.say(0, Returning, &[]);
     net.say(0, Online, &[]);
