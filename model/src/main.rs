@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use standin_model::explore::{Options, Outcome, explore};
 use standin_model::rules::{Mode, Rule, Rules};
-use standin_model::suite::{Exploration, FULL, FULL_STRICT, SMALL, hunt};
+use standin_model::suite::{Exploration, FULL, SMALL, hunt};
 use standin_protocol::time::Micros;
 
 /// Checks the rules of failover in every state that a small cluster can get into.
@@ -71,9 +71,7 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
         if cli.mode.is_some_and(|only| only != name) {
             continue;
         }
-        let is_largest = cli.what == What::Full && name == ModeName::Strict;
-        let largest = if is_largest { FULL_STRICT } else { &[] };
-        for exploration in explorations.iter().chain(largest) {
+        for exploration in explorations {
             // Only in mode `available` is it of any use to know that others hear nothing.
             if exploration.scope.orphans && name == ModeName::Strict {
                 continue;

@@ -120,14 +120,15 @@ fn ping_fields_lie_where_the_document_says() {
     let ping = PingReply {
         boot_id: 0x0706_0504_0302_0100,
         map_epoch: 0x0F0E_0D0C_0B0A_0908,
-        loop_lag_us: 0x1312_1110,
-        in_flight: 0x1716_1514,
-        server: 0x1918,
-        shard: 0x1B1A,
-        origin_up: 0x1C,
-        reserved: [0x1D, 0x1E, 0x1F],
+        usual_fetches_per_s: 0x1716_1514_1312_1110,
+        loop_lag_us: 0x1B1A_1918,
+        in_flight: 0x1F1E_1D1C,
+        server: 0x2120,
+        shard: 0x2322,
+        origin_up: 0x24,
+        reserved: [0x25, 0x26, 0x27],
     };
-    assert_eq!(ping.to_bytes(), (0..32).collect::<Vec<u8>>());
+    assert_eq!(ping.to_bytes(), (0..40).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -177,8 +178,8 @@ proptest! {
     }
 
     #[test]
-    fn pings_come_back(boot_id: u64, map_epoch: u64, loop_lag_us: u32, in_flight: u32, server: u16, shard: u16, origin_up in 0u8..2) {
-        let ping = PingReply { boot_id, map_epoch, loop_lag_us, in_flight, server, shard, origin_up, reserved: [0; 3] };
+    fn pings_come_back(boot_id: u64, map_epoch: u64, usual_fetches_per_s: u64, loop_lag_us: u32, in_flight: u32, server: u16, shard: u16, origin_up in 0u8..2) {
+        let ping = PingReply { boot_id, map_epoch, usual_fetches_per_s, loop_lag_us, in_flight, server, shard, origin_up, reserved: [0; 3] };
         prop_assert_eq!(PingReply::from_bytes(&ping.to_bytes()), Ok(ping));
     }
 

@@ -157,8 +157,12 @@ impl Node {
             recent: recent::Recent::new(&hashing),
             surge: surge::Surge::new(
                 topology.partitions,
-                surge_factor(&topology, config.server),
+                surge::Sharing {
+                    servers: topology.servers.len() as u64,
+                    peers: topology.group_peers(config.server).count() as u64,
+                },
                 config.warm,
+                config.patience,
                 config.started,
             ),
             fetches: HashMap::with_hasher(hashing.clone()),
@@ -361,6 +365,7 @@ impl Node {
         let reply = PingReply {
             boot_id: self.config.boot_id,
             map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),
+            usual_fetches_per_s: self.surge.usual(),
             loop_lag_us: u32::try_from(self.counters.loop_lag_us).unwrap_or(u32::MAX),
             in_flight: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
             server: self.config.server,
@@ -437,10 +442,4 @@ impl Node {
         let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
         self.outputs.push_back(Output::Origin(call));
     }
-}
-
-/// See surge.rs.
-fn surge_factor(topology: &Topology, server: u16) -> u64 {
-    let others = topology.group_peers(server).count().max(1);
-    ((topology.servers.len() + 1) / others) as u64
 }

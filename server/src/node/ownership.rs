@@ -95,6 +95,9 @@ impl Node {
         self.plan_handovers(now, &map);
         self.plan_owed(now, &map);
         self.announce_drained(now);
+        if own.state == ServerState::Returning {
+            self.ask_measure();
+        }
     }
 
     /// The master says that a server which this shard could not reach is online (claim 16): it
@@ -208,7 +211,7 @@ impl Node {
             state.since = now.mono;
             state.generation = state.generation.wrapping_add(1);
             if serving == Serving::Cached && is_dropped {
-                self.surge.took_over(now.mono, partition);
+                self.surge.took_over(now.mono, partition, is_home);
             }
             if is_dropped {
                 state.version_floor = floor;

@@ -1,4 +1,5 @@
-//! Contacting every shard of a server for the master, over this shard's own links.
+//! Pings over this shard's own links: of every shard of a server for the master, and of members
+//! of the group for what they usually fetch.
 
 use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Response, Status};
@@ -64,6 +65,31 @@ impl Node {
             let outcome = outcome.unwrap_or(PeerProbe::Silent);
             self.outputs.push_back(Output::Probed { nonce, server, outcome });
         }
+    }
+
+    /// This server returns, and has measured nothing: the others know what is usual.
+    pub(super) fn ask_measure(&mut self) {
+        if !self.surge.needs_measure() {
+            return;
+        }
+        let members: Vec<u16> = self.topology.group_peers(self.config.server).collect();
+        for server in members {
+            let shard = self.config.shard % self.topology.servers[usize::from(server)].shards;
+            self.send_ping(server, shard, Forwarded::Measure { server });
+        }
+    }
+
+    pub(super) fn measure_done(
+        &mut self,
+        server: u16,
+        answer: Result<Response<'_>, ForwardFailure>,
+    ) {
+        let Ok(response) = answer else { return };
+        let Ok(pong) = PingReply::from_bytes(response.value) else { return };
+        let shards = |server: u16| u64::from(self.topology.servers[usize::from(server)].shards);
+        let (theirs, own) = (shards(server), shards(self.config.server));
+        // Of any size, if the peer says nonsense.
+        self.surge.told(pong.usual_fetches_per_s.min(u64::from(u32::MAX)) * theirs / own);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) enum Forwarded {
     Ping { server: u16 },
     /// One shard of a probe for the master.
     Probe { nonce: u64, server: u16 },
+    /// What a shard of it usually fetches.
+    Measure { server: u16 },
     /// Keys for this server, perhaps through another; of a handover, or owed.
     Settle { server: u16, via: Option<u16>, keys: Vec<Told>, handover: Option<MapEpoch> },
     /// The end of a handover.
@@ -72,6 +74,7 @@ impl Node {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
             Forwarded::Probe { nonce, server } => self.probe_done(nonce, server, answer),
+            Forwarded::Measure { server } => self.measure_done(server, answer),
             Forwarded::Settle { server, via, keys, handover } => {
                 if via.is_none() && unreachable(&answer) {
                     self.mark_unreachable(now, peer);

@@ -1,12 +1,17 @@
 //! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all
-//! its reads would reach the origin at once. So fetches of partitions that became this server's
-//! a moment ago pass at a rate of their own; the rest wait, in order. When they have waited for
-//! long, they pass twice as fast; when that is not enough either, they are refused with a hint.
-//! Writes are never held. A shard that has not served for a while has no measure, and no limit.
+//! its reads would reach the origin at once. So for a while all fetches of the shard together
+//! have a rate: those of partitions that it had before pass and count, those of partitions that
+//! have become its own wait for what is left, in order.
 //!
-//! The rate is such that the database is asked for twice as much as before by all together, if
-//! its N servers are alike and one of a group of n is gone: each of the n−1 others may add
-//! (N+1)/(n−1) times what it fetches itself.
+//! The rate is such that the database is asked for about twice as much as before by all N servers
+//! together. Of that the N−1 others need their usual N−1 shares, and the N+1 that are left are
+//! for the keys of the one: a home that returns has all of them, n−1 stand-ins divide them, each
+//! beside the share that it needs itself.
+//!
+//! When so many wait that the last one would wait longer than clients do, the rate rises, to twice
+//! itself; when that is not enough either, requests are refused with a hint. Writes are never
+//! held. A new process has no measure of its own and takes that of a member of its group; when
+//! there is none, there is no limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,18 +23,17 @@ use super::state::Name;
 
 /// Fetches are counted in windows of this length.
 const WINDOW: Duration = Duration::from_secs(1);
-/// So many windows have to be counted before there is a measure.
-const WINDOWS_MIN: u32 = 10;
-/// Share of the newest window in the measure: one part in this many.
-const NEWEST: u64 = 5;
+/// So many windows are remembered.
+const WINDOWS: usize = 20;
+/// So many have to be counted before there is a measure.
+const WINDOWS_MIN: usize = 10;
+/// What all may ask the database for, in hundredths of the usual; less than twice, because the
+/// usual reads come in bursts too.
+const SURGE_PERCENT: u64 = 175;
 /// Fetches per second of a shard that are always let through.
 const RATE_MIN: u64 = 100;
-/// Fetches that may wait; one more is refused.
-const HELD_MAX: usize = 4_096;
-/// From here on those who wait pass twice as fast: clients are not patient for much longer.
-const HELD_LONG: Duration = Duration::from_millis(600);
-/// How long one may wait.
-const HELD_FOR_MAX: Duration = Duration::from_millis(1_600);
+/// So much of a second's worth may be saved up, or owed by fetches that do not wait.
+const BURST: u64 = 20;
 /// Tokens are counted in millionths.
 const TOKEN: u64 = 1_000_000;
 
@@ -41,56 +45,99 @@ pub(super) enum Entry {
     Refused,
 }
 
+/// How many there are to share what the database may be asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sharing {
+    /// Servers of the cluster.
+    pub(super) servers: u64,
+    /// Other members of this server's group.
+    pub(super) peers: u64,
+}
+
+impl Sharing {
+    /// Hundredths of its usual rate that a shard may reach.
+    fn percent(self, is_home: bool) -> u64 {
+        let left = self.servers * (SURGE_PERCENT - 100) + 100;
+        if is_home { left } else { 100 + left / self.peers.max(1) }
+    }
+}
+
 /// One shard's measure and limit.
 #[derive(Debug)]
 pub(super) struct Surge {
+    sharing: Sharing,
     warm: Duration,
-    /// Times the steady rate that may be added.
-    factor: u64,
+    /// How long a fetch should wait at most.
+    patience: Duration,
     /// Until when a partition's misses count as extra; zero for most.
     cold_until: Vec<Micros>,
     /// The latest of these.
     any_cold_until: Micros,
-    window_began: Micros,
-    window_fetches: u64,
-    windows: u32,
-    /// Fetches per second while nothing was cold.
-    steady: u64,
-    tokens: u64,
+    measure: Measure,
+    /// What a member of the group measures; zero: not known.
+    told: u64,
+    /// Fetches per second, of the change that goes on.
+    rate: u64,
+    /// Negative: fetches that did not wait have taken more than there was.
+    tokens: i64,
     filled: Micros,
-    /// Those in front have waited for long.
-    is_hurried: bool,
     held: VecDeque<(Micros, Name)>,
 }
 
 impl Surge {
-    pub(super) fn new(partitions: u32, factor: u64, warm: Duration, now: Micros) -> Self {
+    /// `warm`: after so long a partition's misses are as usual. `patience`: how long a fetch
+    /// should wait at most; a quarter more and it is refused.
+    pub(super) fn new(
+        partitions: u32,
+        sharing: Sharing,
+        warm: Duration,
+        patience: Duration,
+        now: Micros,
+    ) -> Self {
         Self {
+            sharing,
             warm,
-            factor,
+            patience,
             cold_until: vec![Micros(0); partitions as usize],
             any_cold_until: Micros(0),
-            window_began: now,
-            window_fetches: 0,
-            windows: 0,
-            steady: 0,
+            measure: Measure::new(now),
+            told: 0,
+            rate: 0,
             tokens: 0,
             filled: now,
-            is_hurried: false,
             held: VecDeque::new(),
         }
     }
 
-    /// The partition is this server's, and nothing of it is cached.
-    pub(super) fn took_over(&mut self, now: Micros, partition: u32) {
-        if self.windows < WINDOWS_MIN {
+    /// Fetches per second while nothing is cold; zero: not known.
+    pub(super) fn usual(&self) -> u64 {
+        self.measure.usual().unwrap_or(self.told)
+    }
+
+    /// Whether somebody else has to be asked for a measure.
+    pub(super) fn needs_measure(&self) -> bool {
+        self.usual() == 0
+    }
+
+    /// What a shard like this one measures; zero: nothing yet.
+    pub(super) fn told(&mut self, usual: u64) {
+        self.told = self.told.max(usual);
+    }
+
+    /// The partition is this server's, and nothing of it is cached. `is_home`: the server is
+    /// back, and does not stand in for another.
+    pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool) {
+        let usual = self.usual();
+        if usual == 0 {
             return;
         }
-        let until = now + self.warm;
+        let rate = (usual * self.sharing.percent(is_home) / 100).max(usual + RATE_MIN);
         if now >= self.any_cold_until {
             // The first of a change: the bucket begins empty, the measure stands still.
-            (self.tokens, self.filled) = (0, now);
+            (self.tokens, self.filled, self.rate) = (0, now, rate);
         }
+        self.rate = self.rate.max(rate);
+        let until = now + self.warm;
         self.cold_until[partition as usize] = until;
         self.any_cold_until = self.any_cold_until.max(until);
     }
@@ -98,16 +145,19 @@ impl Surge {
     /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`].
     pub(super) fn enter(&mut self, now: Micros, partition: u32, name: &Name) -> Entry {
         if now >= self.any_cold_until {
-            self.measure(now);
+            self.measure.count(now, self.any_cold_until);
+            return Entry::Begin;
         }
-        if now >= self.cold_until[partition as usize] || mutant::is(Mutant::NoSurgeLimit) {
-            self.window_fetches += 1;
+        let is_cold = now < self.cold_until[partition as usize];
+        if !is_cold || mutant::is(Mutant::NoSurgeLimit) {
+            self.refill(now);
+            self.tokens = (self.tokens - TOKEN as i64).max(-self.tokens_max());
             return Entry::Begin;
         }
         if self.held.is_empty() && self.take_token(now) {
             return Entry::Begin;
         }
-        if self.held.len() >= HELD_MAX {
+        if self.held.len() as u64 >= 2 * self.rate * self.patience_ms() / 1_000 {
             return Entry::Refused;
         }
         self.held.push_back((now, name.clone()));
@@ -117,10 +167,8 @@ impl Surge {
     /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         let (since, _) = self.held.front()?;
-        let since = *since;
-        let is_late = now >= since + HELD_FOR_MAX;
-        self.is_hurried = now >= since + HELD_LONG;
-        if is_late || self.take_token(now) {
+        let is_late = now >= *since + self.held_max();
+        if is_late || now >= self.any_cold_until || self.take_token(now) {
             let (_, name) = self.held.pop_front()?;
             return Some((name, !is_late));
         }
@@ -130,43 +178,84 @@ impl Surge {
     /// When [`Self::release`] has something to give.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let (since, _) = self.held.front()?;
-        let missing = TOKEN.saturating_sub(self.tokens);
-        let wait = Duration::from_micros(missing.div_ceil(self.rate()));
-        Some((self.filled + wait).min(*since + HELD_FOR_MAX))
+        let missing = (TOKEN as i64 - self.tokens).max(0).unsigned_abs();
+        let wait = Duration::from_micros(missing.div_ceil(self.rate_now()));
+        Some((self.filled + wait).min(*since + self.held_max()).min(self.any_cold_until))
     }
 
-    fn rate(&self) -> u64 {
-        (self.steady * self.factor).max(RATE_MIN) << u32::from(self.is_hurried)
+    fn held_max(&self) -> Duration {
+        self.patience + self.patience / 4
+    }
+
+    fn patience_ms(&self) -> u64 {
+        u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// So many per second that the last of those who wait does not wait for too long.
+    fn rate_now(&self) -> u64 {
+        let needed = self.held.len() as u64 * 1_000 / self.patience_ms();
+        needed.clamp(self.rate, 2 * self.rate).max(1)
+    }
+
+    fn tokens_max(&self) -> i64 {
+        i64::try_from((self.rate * TOKEN / BURST).max(TOKEN)).unwrap_or(i64::MAX)
+    }
+
+    fn refill(&mut self, now: Micros) {
+        let passed_us = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
+        let more = i64::try_from(passed_us.saturating_mul(self.rate_now())).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_add(more).min(self.tokens_max());
+        self.filled = self.filled.max(now);
     }
 
     fn take_token(&mut self, now: Micros) -> bool {
-        // A tenth of a second's worth may gather.
-        let most = (self.rate() * TOKEN / 10).max(TOKEN);
-        let passed_us = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
-        self.tokens = self.tokens.saturating_add(passed_us.saturating_mul(self.rate())).min(most);
-        self.filled = self.filled.max(now);
-        let has_one = self.tokens >= TOKEN;
-        self.tokens -= if has_one { TOKEN } else { 0 };
+        self.refill(now);
+        let has_one = self.tokens >= TOKEN as i64;
+        self.tokens -= if has_one { TOKEN as i64 } else { 0 };
         has_one
     }
+}
 
-    fn measure(&mut self, now: Micros) {
-        if self.window_began < self.any_cold_until {
-            // What was counted while something was cold is no measure.
-            (self.window_began, self.window_fetches) = (now, 0);
+/// How many fetches per second are usual: the mean of the middle half of the last windows,
+/// so that a warm-up or a burst does not count.
+#[derive(Debug)]
+struct Measure {
+    began: Micros,
+    fetches: u64,
+    rates: VecDeque<u64>,
+}
+
+impl Measure {
+    fn new(now: Micros) -> Self {
+        Self { began: now, fetches: 0, rates: VecDeque::with_capacity(WINDOWS) }
+    }
+
+    /// One fetch, while nothing is cold. What was counted while something was is no measure.
+    fn count(&mut self, now: Micros, cold_until: Micros) {
+        if self.began < cold_until {
+            (self.began, self.fetches) = (now, 0);
         }
-        let passed = now.since(self.window_began);
-        if passed < WINDOW {
-            return;
+        let passed = now.since(self.began);
+        if passed >= WINDOW {
+            let passed_us = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            if self.rates.len() == WINDOWS {
+                self.rates.pop_front();
+            }
+            self.rates.push_back((self.fetches * 1_000_000).div_ceil(passed_us));
+            (self.began, self.fetches) = (now, 0);
         }
-        let passed_us = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
-        let rate = self.window_fetches.saturating_mul(1_000_000) / passed_us.max(1);
-        self.steady = match self.windows {
-            0 => rate,
-            _ => (self.steady * (NEWEST - 1) + rate).div_ceil(NEWEST),
-        };
-        self.windows = self.windows.saturating_add(1);
-        (self.window_began, self.window_fetches) = (now, 0);
+        self.fetches += 1;
+    }
+
+    fn usual(&self) -> Option<u64> {
+        if self.rates.len() < WINDOWS_MIN {
+            return None;
+        }
+        let mut rates: Vec<u64> = self.rates.iter().copied().collect();
+        rates.sort_unstable();
+        let quarter = rates.len() / 4;
+        let middle = &rates[quarter..rates.len() - quarter];
+        Some(middle.iter().sum::<u64>().div_ceil(middle.len() as u64).max(1))
     }
 }
 
@@ -175,67 +264,129 @@ mod tests {
     use super::*;
 
     const SECOND_US: u64 = 1_000_000;
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const WARM: Duration = Duration::from_secs(30);
+    /// Two of two: one stands in for the other.
+    const PAIR: Sharing = Sharing { servers: 2, peers: 1 };
 
     fn name() -> Name {
         b"\x01k".as_slice().into()
     }
 
-    /// A shard that has fetched 1,000 times a second for a while.
+    fn surge() -> Surge {
+        Surge::new(4, PAIR, WARM, PATIENCE, Micros(0))
+    }
+
+    /// A shard that has fetched 1,000 times a second for a while, after a warm-up.
     fn measured() -> (Surge, Micros) {
-        let mut surge = Surge::new(4, 1, Duration::from_secs(30), Micros(0));
+        let mut surge = surge();
         let mut now = Micros(0);
-        for _ in 0..20_000 {
-            assert_eq!(surge.enter(now, 0, &name()), Entry::Begin);
-            now.0 += SECOND_US / 1_000;
+        for second in 0..24 {
+            let rate = if second < 4 { 9_000 } else { 1_000 };
+            for _ in 0..rate {
+                assert_eq!(surge.enter(now, 0, &name()), Entry::Begin);
+                now.0 += SECOND_US / rate;
+            }
         }
         (surge, now)
     }
 
-    #[test]
-    fn misses_of_a_new_partition_pass_at_the_steady_rate() {
-        let (mut surge, start) = measured();
-        surge.took_over(start, 1);
-        let mut begun = 0;
-        for step in 0..1_500 {
-            let now = Micros(start.0 + step * SECOND_US / 1_500);
-            assert_eq!(surge.enter(now, 0, &name()), Entry::Begin, "those of others do not wait");
-            begun += u64::from(surge.enter(now, 1, &name()) == Entry::Begin);
+    /// Fetches begun in a second in which partition 0 has its usual 1,000 and partition 1
+    /// asks for so many.
+    fn begun_in_a_second(surge: &mut Surge, start: Micros, asked: u64) -> (u64, u64) {
+        let (mut usual, mut extra) = (0, 0);
+        for step in 0..asked {
+            let now = Micros(start.0 + step * SECOND_US / asked);
+            if step % (asked / 1_000) == 0 {
+                assert_eq!(surge.enter(now, 0, &name()), Entry::Begin, "others do not wait");
+                usual += 1;
+            }
+            extra += u64::from(surge.enter(now, 1, &name()) == Entry::Begin);
             while let Some((_, may_begin)) = surge.release(now) {
-                begun += u64::from(may_begin);
+                extra += u64::from(may_begin);
             }
         }
-        assert!((900..=1_100).contains(&begun), "{begun} in a second");
+        (usual, extra)
+    }
+
+    #[test]
+    fn all_together_ask_for_less_than_twice_the_usual() {
+        let (mut surge, start) = measured();
+        surge.took_over(start, 1, false);
+        // 1.75 times what two servers fetched, by the one that is left.
+        let (usual, extra) = begun_in_a_second(&mut surge, start, 5_000);
+        assert_eq!(usual, 1_000);
+        assert!((3_400..=3_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
+
+        let (mut home, start) = measured();
+        home.took_over(start, 1, true);
+        let (usual, extra) = begun_in_a_second(&mut home, start, 5_000);
+        // The other has its usual 1,000.
+        assert!((2_400..=2_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
+    }
+
+    #[test]
+    fn the_shares_of_the_text() {
+        let quad = Sharing { servers: 4, peers: 1 };
+        assert_eq!(quad.percent(false), 500, "with the two others' 200: 700 of 400");
+        assert_eq!(quad.percent(true), 400, "with the three others' 300: the same");
+        let three = Sharing { servers: 3, peers: 2 };
+        assert_eq!(2 * three.percent(false), 524, "two stand-ins divide what is left of 525");
+    }
+
+    #[test]
+    fn those_who_wait_for_long_raise_the_rate_up_to_twice() {
+        let (mut surge, start) = measured();
+        surge.took_over(start, 1, false);
+        let mut begun = Vec::new();
+        for second in 0..4 {
+            let at = Micros(start.0 + second * SECOND_US);
+            let (usual, extra) = begun_in_a_second(&mut surge, at, 20_000);
+            begun.push(usual + extra);
+        }
+        assert!(begun[0] < 7_000, "{begun:?}");
+        assert!((6_700..=7_100).contains(&begun[3]), "{begun:?}");
     }
 
     #[test]
     fn what_waits_is_bounded_in_number_and_time() {
         let (mut surge, start) = measured();
-        surge.took_over(start, 1);
+        surge.took_over(start, 1, false);
+        // What passes at twice the rate within the patience.
+        let held_max = 2 * 3_500 * 2;
         let entries: Vec<Entry> =
-            (0..HELD_MAX + 2).map(|_| surge.enter(start, 1, &name())).collect();
+            (0..held_max + 2).map(|_| surge.enter(start, 1, &name())).collect();
         assert_eq!(entries[0], Entry::Wait);
-        assert_eq!(entries[HELD_MAX], Entry::Refused);
+        assert_eq!(entries[held_max - 1], Entry::Wait);
+        assert_eq!(entries[held_max + 1], Entry::Refused);
         assert!(surge.next_deadline().unwrap() <= start + Duration::from_millis(2));
-        let late = start + HELD_FOR_MAX;
+        let late = start + PATIENCE + PATIENCE / 4;
         assert_eq!(surge.release(late), Some((name(), false)));
     }
 
     #[test]
     fn the_limit_ends_when_the_partition_is_warm() {
         let (mut surge, start) = measured();
-        surge.took_over(start, 1);
-        let warm = start + Duration::from_secs(30);
+        surge.took_over(start, 1, false);
+        assert_eq!(surge.enter(start, 1, &name()), Entry::Wait);
+        let warm = start + WARM;
+        assert!(surge.next_deadline().is_some_and(|at| at <= warm));
         for _ in 0..10_000 {
             assert_eq!(surge.enter(warm, 1, &name()), Entry::Begin);
         }
     }
 
     #[test]
-    fn a_shard_without_a_measure_has_no_limit() {
-        let mut surge = Surge::new(4, 1, Duration::from_secs(30), Micros(0));
-        surge.took_over(Micros(SECOND_US), 1);
+    fn a_shard_without_a_measure_has_no_limit_until_it_is_told_one() {
+        let mut surge = surge();
+        assert!(surge.needs_measure());
+        surge.took_over(Micros(SECOND_US), 1, true);
         for _ in 0..10_000 {
             assert_eq!(surge.enter(Micros(SECOND_US), 1, &name()), Entry::Begin);
         }
+        surge.told(1_000);
+        assert!(!surge.needs_measure());
+        surge.took_over(Micros(SECOND_US), 1, true);
+        assert_eq!(surge.enter(Micros(SECOND_US), 1, &name()), Entry::Wait);
     }
 }

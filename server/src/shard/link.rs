@@ -64,7 +64,8 @@ pub struct Link {
     pub shard: u16,
     config: LinkConfig,
     state: State,
-    opened: Micros,
+    /// The hello must be accepted by then.
+    ready_by: Micros,
     /// Frames that wait for the hello to be accepted.
     held: Vec<u8>,
     /// Token of each forward under way, by its id on this link.
@@ -87,12 +88,13 @@ impl Link {
             hello: HelloBody { shard, role: Role::Peer as u8, ..config.hello },
             ..config
         };
+        let ready_by = now + config.connect_timeout;
         Self {
             peer,
             shard,
             config,
             state: State::Connecting,
-            opened: now,
+            ready_by,
             held: Vec::new(),
             waiting: HashMap::default(),
             sent: VecDeque::new(),
@@ -132,7 +134,13 @@ impl Link {
                     self.ping(now, out);
                 }
             }
-            State::Connecting | State::Greeting => self.held.extend_from_slice(&frame),
+            State::Connecting | State::Greeting => {
+                self.held.extend_from_slice(&frame);
+                if is_retry {
+                    // The same: a process that is stopped accepts connections, and says nothing.
+                    self.ready_by = self.ready_by.min(now + self.config.silence_max / 2);
+                }
+            }
         }
     }
 
@@ -193,8 +201,7 @@ impl Link {
     /// [`LinkFailure`]: close the link.
     pub fn tick(&mut self, now: Micros, out: &mut Vec<u8>) -> Result<Vec<u64>, LinkFailure> {
         if self.state != State::Ready {
-            let late = now >= self.opened + self.config.connect_timeout;
-            return if late { Err(LinkFailure::ConnectTimeout) } else { Ok(Vec::new()) };
+            return if now >= self.ready_by { Err(LinkFailure::ConnectTimeout) } else { Ok(Vec::new()) };
         }
         let mut tokens = Vec::new();
         while let Some(&(since, id)) = self.sent.front() {
@@ -224,7 +231,7 @@ impl Link {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         if self.state != State::Ready {
-            return Some(self.opened + self.config.connect_timeout);
+            return Some(self.ready_by);
         }
         let (first, _) = *self.sent.front()?;
         let silence = self.pinged.unwrap_or(self.heard) + self.config.silence_max / 2;
@@ -345,6 +352,20 @@ mod tests {
         let mut link = link();
         assert_eq!(link.tick(Micros(99 * MS), &mut Vec::new()), Ok(vec![]));
         let failure = link.tick(Micros(100 * MS), &mut Vec::new());
+        assert_eq!(failure, Err(LinkFailure::ConnectTimeout));
+    }
+
+    #[test]
+    fn a_retry_does_not_wait_for_a_hello_as_long() {
+        let mut link = link();
+        link.connected(&mut Vec::new());
+        let mut frame = Vec::new();
+        let header = RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Get, 1, 7) };
+        Request::write(header, b"k", &[], &mut frame);
+        link.send(9, frame, Micros(10 * MS), &mut Vec::new());
+        assert_eq!(link.next_deadline(), Some(Micros(60 * MS)));
+        assert_eq!(link.tick(Micros(59 * MS), &mut Vec::new()), Ok(vec![]));
+        let failure = link.tick(Micros(60 * MS), &mut Vec::new());
         assert_eq!(failure, Err(LinkFailure::ConnectTimeout));
     }
 }
