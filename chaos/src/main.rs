@@ -153,6 +153,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
         if folder.is_kept() {
             std::fs::write(own.join("requests.csv"), row::requests(&played))?;
+            std::fs::write(own.join("counters.csv"), samples::csv(&played.samples, played.steady))?;
         }
         rows.push(row);
     }

@@ -25,6 +25,27 @@ pub(crate) struct Sample {
     pub(crate) stats: StatsReply,
 }
 
+/// Every counter of every server over time, as it rises: one line per answer.
+pub(crate) fn csv(samples: &[Sample], from: Micros) -> String {
+    let mut lines = String::from("at_ms,server");
+    let names = |sample: &Sample| -> Vec<String> {
+        sample.stats.counters.iter().map(|counter| counter.name.clone()).collect()
+    };
+    let columns = samples.first().map(names).unwrap_or_default();
+    for name in &columns {
+        lines.extend([",", name]);
+    }
+    for sample in samples.iter().filter(|sample| sample.at >= from) {
+        let at_ms = sample.at.since(from).as_millis();
+        lines.push_str(&format!("\n{at_ms},{}", sample.stats.server));
+        for name in &columns {
+            lines.push_str(&format!(",{}", sample.stats.counter(name)));
+        }
+    }
+    lines.push('\n');
+    lines
+}
+
 /// A thread per server that asks it. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Sampler {

@@ -145,7 +145,7 @@ impl Server {
             link: LinkConfig {
                 connect_timeout: timings.connect_timeout,
                 silence_max: timings.forward_timeout,
-                answer_max: cluster.origin.timeout + timings.forward_timeout,
+                answer_max: timings.operation_timeout,
                 hello,
                 key: cluster.cluster_key(),
             },

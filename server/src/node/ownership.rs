@@ -228,6 +228,7 @@ impl Node {
             self.home.owns(map.epoch, owns_anew);
         }
         self.mark_outdated_writes();
+        self.hand_on_held(now);
         self.acknowledge_again(now);
         self.unpark_all(now);
     }

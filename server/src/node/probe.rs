@@ -5,7 +5,7 @@ use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Response, Status};
 use standin_protocol::map::MapEpoch;
 
-use super::{ForwardFailure, Forwarded, Node, Output, PeerProbe};
+use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
 /// Probes that run at once; more are answered as silent.
 const PROBES_MAX: usize = 64;
@@ -81,6 +81,7 @@ impl Node {
 
     pub(super) fn measure_done(
         &mut self,
+        now: Now,
         server: u16,
         answer: Result<Response<'_>, ForwardFailure>,
     ) {
@@ -89,7 +90,7 @@ impl Node {
         let shards = |server: u16| u64::from(self.topology.servers[usize::from(server)].shards);
         let (theirs, own) = (shards(server), shards(self.config.server));
         // Of any size, if the peer says nonsense.
-        self.surge.told(pong.usual_fetches_per_s.min(u64::from(u32::MAX)) * theirs / own);
+        self.surge.told(now.mono, pong.usual_fetches_per_s.min(u64::from(u32::MAX)) * theirs / own);
     }
 }
 

@@ -45,7 +45,7 @@ impl Node {
         let partition = pending.partition;
         let is_cached = self.partitions[partition as usize].serving == Serving::Cached;
         let entry = match is_cached {
-            true => self.surge.enter(now.mono, partition, &name),
+            true => self.surge.enter(now.mono, partition, &name, pending.deadline),
             false => Entry::Begin,
         };
         match entry {
@@ -67,6 +67,16 @@ impl Node {
                 true => self.fetch_again(now, name, waiting),
                 false => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
             }
+        }
+    }
+
+    /// Fetches that are held back for partitions that are another server's by now.
+    pub(super) fn hand_on_held(&mut self, now: Now) {
+        let partitions = &self.partitions;
+        let is_left = |partition: u32| partitions[partition as usize].serving.other().is_some();
+        for name in self.surge.take(is_left) {
+            let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
+            self.fetch_again(now, name, running.into_iter().chain(waiting).collect());
         }
     }
 

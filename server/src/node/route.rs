@@ -74,7 +74,7 @@ impl Node {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
             Forwarded::Probe { nonce, server } => self.probe_done(nonce, server, answer),
-            Forwarded::Measure { server } => self.measure_done(server, answer),
+            Forwarded::Measure { server } => self.measure_done(now, server, answer),
             Forwarded::Settle { server, via, keys, handover } => {
                 if via.is_none() && unreachable(&answer) {
                     self.mark_unreachable(now, peer);

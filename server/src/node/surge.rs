@@ -1,7 +1,7 @@
 //! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all
 //! its reads would reach the origin at once. So for a while all fetches of the shard together
 //! have a rate: those of partitions that it had before pass and count, those of partitions that
-//! have become its own wait for what is left, in order.
+//! have become its own wait for what is left, first those whose clients give up first.
 //!
 //! The rate is such that the database is asked for about twice as much as before by all N servers
 //! together. Of that the N−1 others need their usual N−1 shares, and the N+1 that are left are
@@ -13,7 +13,8 @@
 //! held. A new process has no measure of its own and takes that of a member of its group; when
 //! there is none, there is no limit.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use standin_protocol::mutant::{self, Mutant};
@@ -62,6 +63,17 @@ impl Sharing {
     }
 }
 
+/// A fetch that waits. The derived order is the one in which they begin.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    /// From then on it is too late for its client.
+    until: Micros,
+    /// Counts up.
+    number: u64,
+    partition: u32,
+    name: Name,
+}
+
 /// One shard's measure and limit.
 #[derive(Debug)]
 pub(super) struct Surge {
@@ -76,17 +88,22 @@ pub(super) struct Surge {
     measure: Measure,
     /// What a member of the group measures; zero: not known.
     told: u64,
-    /// Fetches per second, of the change that goes on.
+    /// Hundredths of what is usual, in the change that goes on.
+    percent: u64,
+    /// Fetches per second in it; zero: nothing is held back, because nobody knows what is usual.
     rate: u64,
+    /// The same while so many wait that it has to be more.
+    raised: u64,
     /// Negative: fetches that did not wait have taken more than there was.
     tokens: i64,
     filled: Micros,
-    held: VecDeque<(Micros, Name)>,
+    held: BinaryHeap<Reverse<Held>>,
+    held_ever: u64,
 }
 
 impl Surge {
     /// `warm`: after so long a partition's misses are as usual. `patience`: how long a fetch
-    /// should wait at most; a quarter more and it is refused.
+    /// should wait at most.
     pub(super) fn new(
         partitions: u32,
         sharing: Sharing,
@@ -102,10 +119,13 @@ impl Surge {
             any_cold_until: Micros(0),
             measure: Measure::new(now),
             told: 0,
+            percent: 0,
             rate: 0,
+            raised: 0,
             tokens: 0,
             filled: now,
-            held: VecDeque::new(),
+            held: BinaryHeap::new(),
+            held_ever: 0,
         }
     }
 
@@ -120,32 +140,56 @@ impl Surge {
     }
 
     /// What a shard like this one measures; zero: nothing yet.
-    pub(super) fn told(&mut self, usual: u64) {
+    pub(super) fn told(&mut self, now: Micros, usual: u64) {
         self.told = self.told.max(usual);
+        if now < self.any_cold_until && self.rate == 0 {
+            self.set_rate(now);
+        }
     }
 
     /// The partition is this server's, and nothing of it is cached. `is_home`: the server is
     /// back, and does not stand in for another.
     pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool) {
-        let usual = self.usual();
-        if usual == 0 {
-            return;
+        if self.rate == 0 && self.usual() != 0 {
+            // What was cold was not held back, and what is usual has been measured since.
+            self.cold_until.fill(Micros(0));
+            self.any_cold_until = Micros(0);
         }
-        let rate = (usual * self.sharing.percent(is_home) / 100).max(usual + RATE_MIN);
-        if now >= self.any_cold_until {
-            // The first of a change: the bucket begins empty, the measure stands still.
-            (self.tokens, self.filled, self.rate) = (0, now, rate);
-        }
-        self.rate = self.rate.max(rate);
+        let is_first = now >= self.any_cold_until;
+        let percent = self.sharing.percent(is_home);
         let until = now + self.warm;
         self.cold_until[partition as usize] = until;
         self.any_cold_until = self.any_cold_until.max(until);
+        if is_first || percent > self.percent {
+            self.percent = percent;
+            self.set_rate(now);
+        }
     }
 
-    /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`].
-    pub(super) fn enter(&mut self, now: Micros, partition: u32, name: &Name) -> Entry {
+    /// A change begins with an empty bucket; the measure stands still until it is over.
+    fn set_rate(&mut self, now: Micros) {
+        (self.tokens, self.filled, self.raised) = (0, now, 0);
+        self.rate = match self.usual() {
+            0 => 0,
+            usual => (usual * self.percent / 100).max(usual + RATE_MIN),
+        };
+    }
+
+    /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`]
+    /// before four fifths of the time to its deadline are over.
+    pub(super) fn enter(
+        &mut self,
+        now: Micros,
+        partition: u32,
+        name: &Name,
+        deadline: Micros,
+    ) -> Entry {
         if now >= self.any_cold_until {
             self.measure.count(now, self.any_cold_until);
+            return Entry::Begin;
+        }
+        if self.rate == 0 {
+            self.measure.count(now, Micros(0));
             return Entry::Begin;
         }
         let is_cold = now < self.cold_until[partition as usize];
@@ -160,16 +204,25 @@ impl Surge {
         if self.held.len() as u64 >= 2 * self.rate * self.patience_ms() / 1_000 {
             return Entry::Refused;
         }
-        self.held.push_back((now, name.clone()));
+        self.refill(now);
+        let until = now + deadline.since(now) / 5 * 4;
+        let (number, name) = (self.held_ever, name.clone());
+        self.held.push(Reverse(Held { until, number, partition, name }));
+        self.held_ever += 1;
+        // So that the last one does not wait for too long; until it has passed.
+        let needed = self.held.len() as u64 * 1_000 / self.patience_ms();
+        self.raised = self.raised.max(needed).min(2 * self.rate);
         Entry::Wait
     }
 
     /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
-        let (since, _) = self.held.front()?;
-        let is_late = now >= *since + self.held_max();
+        let is_late = now >= self.held.peek()?.0.until;
         if is_late || now >= self.any_cold_until || self.take_token(now) {
-            let (_, name) = self.held.pop_front()?;
+            let Reverse(Held { name, .. }) = self.held.pop()?;
+            if self.held.is_empty() {
+                self.raised = 0;
+            }
             return Some((name, !is_late));
         }
         None
@@ -177,24 +230,31 @@ impl Surge {
 
     /// When [`Self::release`] has something to give.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        let (since, _) = self.held.front()?;
+        let until = self.held.peek()?.0.until;
         let missing = (TOKEN as i64 - self.tokens).max(0).unsigned_abs();
         let wait = Duration::from_micros(missing.div_ceil(self.rate_now()));
-        Some((self.filled + wait).min(*since + self.held_max()).min(self.any_cold_until))
+        Some((self.filled + wait).min(until).min(self.any_cold_until))
     }
 
-    fn held_max(&self) -> Duration {
-        self.patience + self.patience / 4
+    /// The fetches that wait for partitions of which this holds: they are to be had elsewhere.
+    pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
+        if !self.held.iter().any(|held| is_left(held.0.partition)) {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.held).into_sorted_vec();
+        let (left, stay): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|held| is_left(held.0.partition));
+        self.held = stay.into();
+        // Sorted the other way round.
+        left.into_iter().rev().map(|held| held.0.name).collect()
     }
 
     fn patience_ms(&self) -> u64 {
         u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    /// So many per second that the last of those who wait does not wait for too long.
     fn rate_now(&self) -> u64 {
-        let needed = self.held.len() as u64 * 1_000 / self.patience_ms();
-        needed.clamp(self.rate, 2 * self.rate).max(1)
+        self.rate.max(self.raised).max(1)
     }
 
     fn tokens_max(&self) -> i64 {
@@ -273,6 +333,11 @@ mod tests {
         b"\x01k".as_slice().into()
     }
 
+    /// By a client that waits for four seconds.
+    fn ask(surge: &mut Surge, now: Micros, partition: u32) -> Entry {
+        surge.enter(now, partition, &name(), now + Duration::from_secs(4))
+    }
+
     fn surge() -> Surge {
         Surge::new(4, PAIR, WARM, PATIENCE, Micros(0))
     }
@@ -284,7 +349,7 @@ mod tests {
         for second in 0..24 {
             let rate = if second < 4 { 9_000 } else { 1_000 };
             for _ in 0..rate {
-                assert_eq!(surge.enter(now, 0, &name()), Entry::Begin);
+                assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
                 now.0 += SECOND_US / rate;
             }
         }
@@ -298,10 +363,10 @@ mod tests {
         for step in 0..asked {
             let now = Micros(start.0 + step * SECOND_US / asked);
             if step % (asked / 1_000) == 0 {
-                assert_eq!(surge.enter(now, 0, &name()), Entry::Begin, "others do not wait");
+                assert_eq!(ask(surge, now, 0), Entry::Begin, "others do not wait");
                 usual += 1;
             }
-            extra += u64::from(surge.enter(now, 1, &name()) == Entry::Begin);
+            extra += u64::from(ask(surge, now, 1) == Entry::Begin);
             while let Some((_, may_begin)) = surge.release(now) {
                 extra += u64::from(may_begin);
             }
@@ -354,26 +419,59 @@ mod tests {
         surge.took_over(start, 1, false);
         // What passes at twice the rate within the patience.
         let held_max = 2 * 3_500 * 2;
-        let entries: Vec<Entry> =
-            (0..held_max + 2).map(|_| surge.enter(start, 1, &name())).collect();
+        let entries: Vec<Entry> = (0..held_max + 2).map(|_| ask(&mut surge, start, 1)).collect();
         assert_eq!(entries[0], Entry::Wait);
         assert_eq!(entries[held_max - 1], Entry::Wait);
         assert_eq!(entries[held_max + 1], Entry::Refused);
         assert!(surge.next_deadline().unwrap() <= start + Duration::from_millis(2));
-        let late = start + PATIENCE + PATIENCE / 4;
+        let late = start + Duration::from_millis(3_200);
         assert_eq!(surge.release(late), Some((name(), false)));
+    }
+
+    #[test]
+    fn whose_client_gives_up_first_goes_first() {
+        let (mut surge, start) = measured();
+        surge.took_over(start, 1, false);
+        let enter = |surge: &mut Surge, partition: u32, text: &[u8], wait_ms: u64| {
+            let deadline = start + Duration::from_millis(wait_ms);
+            assert_eq!(surge.enter(start, partition, &text.into(), deadline), Entry::Wait);
+        };
+        surge.took_over(start, 2, false);
+        enter(&mut surge, 1, b"c", 4_000);
+        enter(&mut surge, 1, b"a", 1_000);
+        enter(&mut surge, 2, b"b", 2_000);
+        assert_eq!(surge.take(|partition| partition == 2), [Name::from(b"b".as_slice())]);
+        assert_eq!(surge.take(|partition| partition == 3), [Name::default(); 0]);
+        let soon = start + Duration::from_millis(10);
+        assert_eq!(surge.release(soon), Some((b"a".as_slice().into(), true)));
+        assert_eq!(surge.release(soon), Some((b"c".as_slice().into(), true)));
+        assert_eq!(surge.release(soon), None);
     }
 
     #[test]
     fn the_limit_ends_when_the_partition_is_warm() {
         let (mut surge, start) = measured();
         surge.took_over(start, 1, false);
-        assert_eq!(surge.enter(start, 1, &name()), Entry::Wait);
+        assert_eq!(ask(&mut surge, start, 1), Entry::Wait);
         let warm = start + WARM;
         assert!(surge.next_deadline().is_some_and(|at| at <= warm));
         for _ in 0..10_000 {
-            assert_eq!(surge.enter(warm, 1, &name()), Entry::Begin);
+            assert_eq!(ask(&mut surge, warm, 1), Entry::Begin);
         }
+    }
+
+    #[test]
+    fn a_shard_measures_from_its_start_on() {
+        let mut surge = surge();
+        surge.took_over(Micros(0), 0, true);
+        let mut now = Micros(0);
+        for _ in 0..12_000 {
+            assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
+            now.0 += SECOND_US / 1_000;
+        }
+        surge.took_over(now, 1, false);
+        assert_eq!(ask(&mut surge, now, 0), Entry::Begin, "what it had is warm");
+        assert_eq!(ask(&mut surge, now, 1), Entry::Wait);
     }
 
     #[test]
@@ -382,11 +480,10 @@ mod tests {
         assert!(surge.needs_measure());
         surge.took_over(Micros(SECOND_US), 1, true);
         for _ in 0..10_000 {
-            assert_eq!(surge.enter(Micros(SECOND_US), 1, &name()), Entry::Begin);
+            assert_eq!(ask(&mut surge, Micros(SECOND_US), 1), Entry::Begin);
         }
-        surge.told(1_000);
+        surge.told(Micros(SECOND_US), 1_000);
         assert!(!surge.needs_measure());
-        surge.took_over(Micros(SECOND_US), 1, true);
-        assert_eq!(surge.enter(Micros(SECOND_US), 1, &name()), Entry::Wait);
+        assert_eq!(ask(&mut surge, Micros(SECOND_US), 1), Entry::Wait);
     }
 }

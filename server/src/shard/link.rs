@@ -23,7 +23,7 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// Silence, ping included, that counts as unreachable.
     pub silence_max: Duration,
-    /// Bound on a single answer while the peer answers others.
+    /// Bound on a single answer while the peer answers others: no client waits for longer.
     pub answer_max: Duration,
     /// Identity of the caller.
     pub hello: HelloBody,
@@ -201,7 +201,11 @@ impl Link {
     /// [`LinkFailure`]: close the link.
     pub fn tick(&mut self, now: Micros, out: &mut Vec<u8>) -> Result<Vec<u64>, LinkFailure> {
         if self.state != State::Ready {
-            return if now >= self.ready_by { Err(LinkFailure::ConnectTimeout) } else { Ok(Vec::new()) };
+            return if now >= self.ready_by {
+                Err(LinkFailure::ConnectTimeout)
+            } else {
+                Ok(Vec::new())
+            };
         }
         let mut tokens = Vec::new();
         while let Some(&(since, id)) = self.sent.front() {
@@ -360,7 +364,8 @@ mod tests {
         let mut link = link();
         link.connected(&mut Vec::new());
         let mut frame = Vec::new();
-        let header = RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Get, 1, 7) };
+        let header =
+            RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Get, 1, 7) };
         Request::write(header, b"k", &[], &mut frame);
         link.send(9, frame, Micros(10 * MS), &mut Vec::new());
         assert_eq!(link.next_deadline(), Some(Micros(60 * MS)));

@@ -124,7 +124,7 @@ impl Process {
             link: LinkConfig {
                 connect_timeout: timings.connect_timeout,
                 silence_max: timings.forward_timeout,
-                answer_max: config.origin.timeout + timings.forward_timeout,
+                answer_max: timings.operation_timeout,
                 hello,
                 key: None,
             },
