@@ -441,7 +441,7 @@ mod tests {
         enter(&mut surge, 1, b"a", 1_000);
         enter(&mut surge, 2, b"b", 2_000);
         assert_eq!(surge.take(|partition| partition == 2), [Name::from(b"b".as_slice())]);
-        assert_eq!(surge.take(|partition| partition == 3), [Name::default(); 0]);
+        assert!(surge.take(|partition| partition == 3).is_empty());
         let soon = start + Duration::from_millis(10);
         assert_eq!(surge.release(soon), Some((b"a".as_slice().into(), true)));
         assert_eq!(surge.release(soon), Some((b"c".as_slice().into(), true)));
