@@ -231,7 +231,10 @@ impl Agent {
         let is_lost = now >= self.heard_at + self.config.lease / 2;
         if is_lost != self.is_master_lost {
             self.is_master_lost = is_lost;
-            self.counters.masters_lost += u64::from(is_lost);
+            if is_lost {
+                self.counters.masters_lost += 1;
+                self.group.master_lost();
+            }
             // The others wait for this word before they go on without the master, and must
             // stop as soon as it does not hold any more.
             if !self.group.members.is_empty() {
@@ -326,8 +329,13 @@ impl Agent {
     fn probed(&mut self, now: Micros, nonce: u64, server: u16, outcome: PeerProbe) {
         let Some(at) = self.probes.iter().position(|probe| probe.nonce == nonce) else { return };
         let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else { return };
-        if let Some(member) = self.group.member(server) {
-            member.probed(asked, outcome);
+        if let Some(member) = self.group.member(server)
+            && member.probed(now, asked, outcome, self.config.resend)
+            && self.is_master_lost
+            && self.leaving.is_none()
+        {
+            // Something gets through: perhaps the master can be heard as well.
+            self.renew_at = now;
         }
         let Some(nonce) = for_master else { return };
         let (outcome, statuses) = match outcome {
