@@ -28,6 +28,7 @@ use standin_protocol::control::{
     Datagram, Kind, ProbeOutcome, SENDER_MASTER, gossip_flags, renew_flags,
 };
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 pub use self::counters::AgentCounters;
@@ -189,6 +190,18 @@ impl Agent {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.told
+    }
+
+    /// All that grows in the agent, between its turns.
+    pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        let servers = self.topology.servers.len();
+        let own = [
+            Queue::new("reports", self.reports.len(), servers),
+            Queue::new("agent's probes", self.probes.len(), PROBES),
+            Queue::new("agent's outputs", self.outputs.len(), 0),
+            self.senders.queue(self.group.members.len() + 1),
+        ];
+        own.into_iter().chain(self.leases.queues()).chain(self.group.queues())
     }
 
     fn epoch(&self) -> MapEpoch {

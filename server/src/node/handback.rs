@@ -170,6 +170,12 @@ impl Unsettled {
         });
     }
 
+    /// The most keys of one server and partition, and the bytes of all.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let most = self.written.values().map(|written| written.keys.len()).max();
+        (most.unwrap_or(0), self.bytes)
+    }
+
     /// Whether there is a key that the server is to be told of.
     pub(super) fn is_owed(&self, server: u16) -> bool {
         self.of(server).any(|(_, written)| !written.keys.is_empty())

@@ -34,7 +34,7 @@ use self::master::MasterHost;
 use self::net::Net;
 use self::quiet::Phase;
 use self::server::{Came, Process, ServerHost};
-use crate::check::Checker;
+use crate::check::{Checker, queues};
 use crate::clock::{Clock, NEVER, Time};
 use crate::origin::Origin;
 use crate::plan::words::Seconds;
@@ -407,7 +407,12 @@ impl World {
     fn check_process(&mut self, process: &Process, server: usize) {
         for (index, shard) in process.shards.iter().enumerate() {
             let epoch = shard.core.node.map().map(|map| map.epoch);
-            if let Err(wrong) = self.checker.shard_map(server, index, epoch) {
+            let mut result = self.checker.shard_map(server, index, epoch);
+            if result.is_ok() && queues::is_looked_at(self.queue.count()) {
+                result = queues::bounded(shard.core.queues());
+                result = result.map_err(|text| format!("{}: {text}", Host::Server(server)));
+            }
+            if let Err(wrong) = result {
                 self.violation(wrong);
             }
         }

@@ -117,7 +117,11 @@ impl World {
                 }
             }
             if !process.is_idle() {
-                return Some(format!("{name} has requests that wait"));
+                let queues = process.shards.iter().flat_map(|shard| shard.core.queues());
+                let filled = queues.filter(|queue| queue.length > 0 && queue.bound > 0);
+                let named = filled.map(|queue| format!("{}: {}", queue.name, queue.length));
+                let list = named.collect::<Vec<_>>().join(", ");
+                return Some(format!("{name} has requests that wait ({list})"));
             }
         }
         for (id, client) in self.clients.iter().enumerate() {

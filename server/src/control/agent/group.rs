@@ -14,6 +14,7 @@ use std::time::Duration;
 use standin_protocol::control::{Datagram, gossip_flags};
 use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use super::AgentConfig;
@@ -204,6 +205,11 @@ impl Group {
     /// The master is not heard any more: who was dead before may have been alive meanwhile.
     pub(super) fn master_lost(&mut self) {
         self.members.iter_mut().for_each(Member::forget_refusals);
+    }
+
+    /// What is remembered of the gossip with each member.
+    pub(super) fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        self.members.iter().map(|member| Queue::new("gossip", member.sent.len(), GOSSIP))
     }
 
     /// The members that have said that they do not hear the master.
