@@ -46,6 +46,10 @@ struct Arguments {
     /// Simulated seconds in which things go wrong.
     #[arg(long)]
     seconds: Option<u64>,
+    /// Entries of the plan (operations and faults) after which nothing more happens; without
+    /// --seconds the plan becomes as long as that takes.
+    #[arg(long)]
+    steps: Option<usize>,
     /// One of the schedules of docs/FAILOVER.md, by its name; --seed gives the latencies.
     #[arg(long, conflicts_with = "seeds")]
     scenario: Option<String>,
@@ -95,7 +99,7 @@ pub fn main() -> ExitCode {
         ModeName::Strict => Mode::Strict,
     };
     let length: Time = arguments.seconds.map_or(DISTURBED, |seconds| seconds * S);
-    let options = Options { mode, length, missing: arguments.mutant };
+    let options = Options { mode, length, steps: arguments.steps, missing: arguments.mutant };
     if let Some(name) = &arguments.scenario {
         return scenario(name, &arguments);
     }
@@ -124,6 +128,9 @@ fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
         }
         Err(text) => {
             println!("{name}: {text}");
+            let (seed, missing) = (arguments.seed.unwrap_or(1), missing(arguments.mutant));
+            println!("repeat: cargo sim --scenario {name} --seed {seed}{missing} --trace");
+            println!("commit: {}", commit());
             ExitCode::FAILURE
         }
     }
@@ -187,13 +194,14 @@ fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode
 fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) {
     println!("violation: {violation}");
     let seconds = options.length / S;
-    let missing = match options.missing {
-        None => String::new(),
-        Some(Rule::BootClock) => " --mutant boot-clock".to_owned(),
-        Some(Rule::Code(mutant)) => format!(" --mutant {}", mutant.name()),
+    let steps = options.steps.map(|steps| format!(" --steps {steps}")).unwrap_or_default();
+    // The length matters where --steps makes it grow: what was not given is not said.
+    let seconds = match (arguments.seconds, options.steps) {
+        (None, Some(_)) => String::new(),
+        _ => format!(" --seconds {seconds}"),
     };
-    let mode = options.mode;
-    println!("repeat: cargo sim --seed {seed} --mode {mode} --seconds {seconds}{missing} --trace");
+    let (mode, missing) = (options.mode, missing(options.missing));
+    println!("repeat: cargo sim --seed {seed} --mode {mode}{seconds}{steps}{missing} --trace");
     println!("commit: {}", commit());
     if arguments.no_shrink {
         return;
@@ -223,6 +231,15 @@ fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) 
     }
 }
 
+/// The rule that is left out, as an argument.
+fn missing(rule: Option<Rule>) -> String {
+    match rule {
+        None => String::new(),
+        Some(Rule::BootClock) => " --mutant boot-clock".to_owned(),
+        Some(Rule::Code(mutant)) => format!(" --mutant {}", mutant.name()),
+    }
+}
+
 /// Whoever reads may have seen enough.
 fn print(lines: &[String]) {
     use std::io::Write as _;
@@ -234,8 +251,11 @@ fn print(lines: &[String]) {
     }
 }
 
+/// What this was built from: `cargo sim` builds what lies there before it runs it.
 fn commit() -> String {
-    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let there = ["-C", env!("CARGO_MANIFEST_DIR")];
+    let asks = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    let output = std::process::Command::new("git").args(there).args(asks).output();
     let text = output.ok().filter(|o| o.status.success()).map(|o| o.stdout);
     text.map_or("unknown".to_owned(), |t| String::from_utf8_lossy(&t).trim().to_owned())
 }

@@ -242,6 +242,16 @@ pub(crate) struct Plan {
     pub(crate) entries: Vec<Entry>,
 }
 
+impl Plan {
+    /// Leaves out all entries but the first; what these have begun still ends in its time.
+    pub(crate) fn cut_after(&mut self, steps: usize) {
+        self.entries.truncate(steps);
+        let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
+        let last = self.entries.iter().map(ends).max().unwrap_or(BEGINS);
+        self.setup.quiet_at = self.setup.quiet_at.min(last.max(BEGINS) + S);
+    }
+}
+
 impl What {
     /// How long it lasts, if it does.
     pub(crate) fn lasts(self) -> Option<Time> {

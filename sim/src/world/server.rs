@@ -28,7 +28,7 @@ use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
 use crate::clock::{Clock, Time};
 use crate::origin::Gate;
-use crate::plan::{Host, Mode, Setup};
+use crate::plan::{Host, Setup};
 use crate::random::mix;
 
 /// A machine with a server on it, or without for now.
@@ -217,20 +217,21 @@ impl World {
         if is_over {
             self.end_server(server, false);
         }
-        if may_own_more && self.setup.mode == Mode::Strict {
+        if may_own_more {
             self.check_owners();
         }
     }
 
-    /// At any instant at most one server caches a partition. (In mode available one that the
-    /// whole group has been cut off with goes on without a lease.)
+    /// At any instant at most one server caches a partition by a lease. (In mode available one
+    /// goes on without, as an orphan, while for all that it knows nobody hears the master. It
+    /// may learn later than others that somebody does: the bound on staleness is for that.)
     fn check_owners(&mut self) {
         for partition in 0..self.cluster.topology.partitions {
             let caches = |host: &ServerHost| {
                 let process = host.process.as_ref()?;
                 let shard = shard_of(partition, self.setup.shards);
                 let node = &process.shards[usize::from(shard)].core.node;
-                Some(node.caches(host.clock.local(self.time), partition))
+                Some(node.caches_by_lease(host.clock.local(self.time), partition))
             };
             let caching = |host: &&ServerHost| caches(host) == Some(true);
             if self.servers.iter().filter(caching).count() > 1 {
