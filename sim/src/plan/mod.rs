@@ -6,10 +6,11 @@
 //!
 //! ```text
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
-//! words.rs      for people
+//! words.rs      for people           rare.rs     from a seed, now and then
 //! ```
 
 mod generate;
+mod rare;
 mod script;
 pub(crate) mod words;
 
@@ -75,6 +76,10 @@ pub(crate) struct Setup {
     pub(crate) keys: usize,
     /// Origin calls of one server at once.
     pub(crate) origin_concurrency: usize,
+    /// Requests that may wait in a shard.
+    pub(crate) in_flight_max: u32,
+    /// Of each value; with large ones the cache is too small for all keys.
+    pub(crate) value_bytes: usize,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
     /// Length of leases; what follows from it follows.
