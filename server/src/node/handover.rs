@@ -107,7 +107,10 @@ impl Node {
             true => epoch,
             false => self.known_since,
         };
-        let overflowed = self.unsettled.overflowed(server);
+        let overflowed = match mutant::is(Mutant::NoOverflow) {
+            true => Vec::new(),
+            false => self.unsettled.overflowed(server),
+        };
         for shard in 0..shards {
             let of_shard = |partition: &u32| self.topology.shard(server, *partition) == shard;
             let handback = Handback {

@@ -189,10 +189,14 @@ impl Link {
         while self.sent.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
             self.sent.pop_front();
         }
+        self.forget_answered();
+        Ok(Some((length, Some((token, response)))))
+    }
+
+    fn forget_answered(&mut self) {
         if self.sent.len() > 2 * self.waiting.len() + ANSWERED_MAX {
             self.sent.retain(|(_, id)| self.waiting.contains_key(id));
         }
-        Ok(Some((length, Some((token, response)))))
     }
 
     /// Lets time pass: pings a silent peer. The forwards that took too long are added to
@@ -219,6 +223,7 @@ impl Link {
             late.extend(self.waiting.remove(&id));
             self.sent.pop_front();
         }
+        self.forget_answered();
         if self.waiting.is_empty() {
             self.pinged = None;
             return Ok(());

@@ -33,11 +33,14 @@ pub(crate) struct Scenario {
 /// All of them.
 pub(crate) const ALL: &[Scenario] = &[
     data::RETURNED_HOME,
+    data::OVERFLOWED_LOG,
     data::SPLIT_SERVING,
+    data::OWED_KEY,
     data::SPLIT_SERVING_MIRRORED,
     data::PAUSED_HOME,
     data::PAUSED_HOME_SHORTLY,
     data::DELAYED_WRITE,
+    data::STOPPING_OWNER,
     data::FILL_AFTER_INVALIDATE,
     data::COALESCED_STALE_READ,
     data::UNKNOWN_OUTCOME,
@@ -49,6 +52,7 @@ pub(crate) const ALL: &[Scenario] = &[
     control::REPLAY,
     control::GRAY_HOME,
     data::ZOMBIE_RETRY,
+    data::STOPPED_SERVER,
     data::WRITE_RACE,
     data::CLOCK,
     load::RETURN_STAMPEDE,

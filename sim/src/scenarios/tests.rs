@@ -41,11 +41,14 @@ macro_rules! scenarios {
 
 scenarios! {
     s01_returned_home
+    s01_overflowed_log
     s02_split_serving
+    s02_owed_key
     s02_split_serving_mirrored
     s03_paused_home
     s03_paused_home_shortly
     s04_delayed_write
+    s04_stopping_owner
     s05_fill_after_invalidate
     s06_coalesced_stale_read
     s07_unknown_outcome
@@ -57,6 +60,7 @@ scenarios! {
     s12_replay
     s13_gray_home
     s14_zombie_retry
+    s14_stopped_server
     s15_write_race
     s16_clock
     s17_return_stampede
