@@ -190,6 +190,24 @@ pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
     fails_without: &[Rule::Code(Mutant::NoQuarantine)],
 };
 
+pub(super) const FORGOTTEN_UNKNOWN: Scenario = Scenario {
+    name: "s07_forgotten_unknown",
+    plan: || {
+        // B has forgotten which writes may still land when a is there again, with nothing cached.
+        let keys = || (0..16).map(|key| 2 * key);
+        let script = script(2).with(|setup| (setup.keys, setup.log_keys_max) = (32, 1));
+        let crash = What::Crash { server: 0, down: 900 * MS, silent: false };
+        let script = script.at(0).get(1, 1).at(100 * MS).fault(crash).then(MS).get(1, 0);
+        let late = What::OriginLate { percent: 100, by_max: 1_400 * MS, lasts: 400 * MS };
+        let script = script.at(600 * MS).fault(late).then(MS);
+        let script = keys().fold(script, |script, key| script.put(1, key).then(3 * MS));
+        let script = script.at(1_010 * MS);
+        keys().fold(script, |script, key| script.gets(0, key, 20 * MS, 200 * MS)).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoOverflow)],
+};
+
 pub(super) const SECOND_FAILOVER: Scenario = Scenario {
     name: "s08_second_failover",
     plan: || {

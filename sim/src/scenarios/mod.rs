@@ -44,6 +44,7 @@ pub(crate) const ALL: &[Scenario] = &[
     data::FILL_AFTER_INVALIDATE,
     data::COALESCED_STALE_READ,
     data::UNKNOWN_OUTCOME,
+    data::FORGOTTEN_UNKNOWN,
     data::SECOND_FAILOVER,
     control::LOST_ANNOUNCEMENT,
     control::REORDERED_ANNOUNCEMENT,

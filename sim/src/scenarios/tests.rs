@@ -1,7 +1,10 @@
 //! Each schedule goes well, under a few sets of latencies, and goes wrong without its rule
 //! under at least one.
 
-use super::named;
+use standin_protocol::mutant::Mutant;
+
+use super::{ALL, named};
+use crate::plan::Rule;
 
 /// Sets of latencies.
 const SEEDS: u64 = 6;
@@ -20,6 +23,14 @@ fn needs_its_rules(name: &str) {
     for rule in scenario.fails_without {
         let noticed = (1..=SEEDS).any(|seed| scenario.run(seed, Some(*rule)).1.is_err());
         assert!(noticed, "{name} goes well without {rule:?}");
+    }
+}
+
+#[test]
+fn every_mutant_has_a_schedule() {
+    let has_one = |mutant| ALL.iter().any(|it| it.fails_without.contains(&Rule::Code(mutant)));
+    for mutant in Mutant::ALL {
+        assert!(has_one(*mutant), "{} is missed by no schedule", mutant.name());
     }
 }
 
@@ -52,6 +63,7 @@ scenarios! {
     s05_fill_after_invalidate
     s06_coalesced_stale_read
     s07_unknown_outcome
+    s07_forgotten_unknown
     s08_second_failover
     s09_lost_announcement
     s09_reordered_announcement
