@@ -5,7 +5,7 @@ use standin_protocol::queue::Queue;
 
 /// Turns of a party of which one is looked at: looking at all of them would take a tenth of the
 /// time, and what grows without a bound is still too long a few turns later.
-const EVERY: u64 = 8;
+const EVERY: u64 = 16;
 
 /// Whether this turn is one of those that are looked at.
 pub(crate) fn is_looked_at(event: u64) -> bool {

@@ -14,11 +14,11 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     faults(&mut random, &setup, &mut entries);
     acts(&mut random, &setup, &mut entries);
     // A few runs have something more; last, so that the others are what they were without it.
-    match random.below(100) {
-        0..=2 => rare::too_many_keys(&mut random, &mut setup, &mut entries),
-        3..=5 => rare::too_many_requests(&mut random, &mut setup, &mut entries),
-        6..=8 => rare::half_cut_off(&mut random, &setup, &mut entries),
-        9 if random.percent(50) => rare::surge(&mut random, &mut setup, &mut entries),
+    match random.below(400) {
+        0..=5 => rare::too_many_keys(&mut random, &mut setup, &mut entries),
+        6..=13 => rare::too_many_requests(&mut random, &mut setup, &mut entries),
+        14..=23 => rare::half_cut_off(&mut random, &setup, &mut entries),
+        24 => rare::surge(&mut random, &mut setup, &mut entries),
         _ => {}
     }
     // Stable: entries of the same time keep their order.
