@@ -151,9 +151,7 @@ impl Machine {
         if restart.fetching.is_some() || now < restart.fetch_again_at {
             return;
         }
-        // Soon enough for others to be asked before the time to learn is over: this one may have
-        // fallen silent since, and be the one that others do not speak to any more.
-        restart.fetching = Some((server, now + self.rules.lease / 4));
+        restart.fetching = Some((server, now + self.rules.lease));
         let address = self.topology.servers[usize::from(server)].address;
         self.outputs.push_back(Output::FetchMap { server, address });
     }
