@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use crate::counters::Counters;
@@ -155,6 +156,14 @@ impl Machine {
     #[must_use]
     pub fn term(&self) -> u32 {
         self.registry.epoch().term
+    }
+
+    /// All that grows in the master, between its turns.
+    pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        let servers = self.servers.iter().flat_map(|server| server.queues(self.servers.len()));
+        let outputs = Queue::new("master's outputs", self.outputs.len(), 0);
+        let known = self.senders.queues().into_iter().chain(self.reporters.queues());
+        known.chain([outputs]).chain(servers)
     }
 
     fn event(&mut self, event: MasterEvent) {

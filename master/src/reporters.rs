@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use standin_protocol::map::Topology;
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use crate::event::Reporter;
@@ -38,6 +39,17 @@ struct Accused {
 }
 
 impl Reporters {
+    /// Those who are remembered, and the most that one of them has accused.
+    pub(crate) fn queues(&self) -> [Queue; 3] {
+        let all = self.newer.values().chain(self.older.values());
+        let most = all.map(|accused| accused.servers.len()).max().unwrap_or(0);
+        [
+            Queue::new("reporters", self.newer.len(), REPORTERS_MAX),
+            Queue::new("older reporters", self.older.len(), REPORTERS_MAX),
+            Queue::new("accused by one", most, ACCUSED_MAX),
+        ]
+    }
+
     /// Takes a report in. Returns whether it is discounted: its author has accused more than
     /// one and more than half of that group within `lease`.
     pub(crate) fn accuse(

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use standin_protocol::control::ReplayWindow;
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::queue::Queue;
 
 const RETIRED_MAX: usize = 8;
 /// Clients remembered in each of two halves; the older half is forgotten as a whole.
@@ -60,6 +61,12 @@ impl Senders {
             clients: BTreeMap::new(),
             older_clients: BTreeMap::new(),
         }
+    }
+
+    /// The clients that are remembered.
+    pub(crate) fn queues(&self) -> [Queue; 2] {
+        let queue = |name, clients: &BTreeMap<_, _>| Queue::new(name, clients.len(), CLIENTS_MAX);
+        [queue("clients", &self.clients), queue("older clients", &self.older_clients)]
     }
 
     /// Judges a datagram of a server whose known incarnation is `known` (0: none yet).

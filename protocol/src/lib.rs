@@ -32,6 +32,7 @@ pub mod lease;
 pub mod map;
 pub mod mutant;
 pub mod placement;
+pub mod queue;
 pub mod time;
 pub mod wire_map;
 

@@ -48,6 +48,10 @@ wire_enum! {
         NoResend = 19, "no-resend";
         /// Writes to a server that only this one can't reach are made here (2).
         VerdictIgnored = 20, "verdict-ignored";
+        /// A server that was stopped carries out what lies in its sockets (14).
+        KeepConnections = 21, "keep-connections";
+        /// Logs that have forgotten keys do not say so (1).
+        NoOverflow = 22, "no-overflow";
     }
 }
 

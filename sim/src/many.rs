@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::clock::Time;
+use crate::clock::{S, Time};
 use crate::plan::{Mode, Plan, Rule, generate};
 use crate::world::{Outcome, run};
 
@@ -14,9 +14,14 @@ use crate::world::{Outcome, run};
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) length: Time,
+    /// Of the plan only so many entries happen.
+    pub(crate) steps: Option<usize>,
     /// A rule that is left out.
     pub(crate) missing: Option<Rule>,
 }
+
+/// No plan is longer than an hour.
+const LENGTH_MAX: Time = 3_600 * S / 2;
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -32,7 +37,15 @@ pub(crate) struct Sum {
 
 /// The plan of a seed.
 pub(crate) fn plan_of(seed: u64, options: &Options) -> Plan {
-    let mut plan = generate(seed, options.mode, options.length);
+    let mut length = options.length;
+    let mut plan = generate(seed, options.mode, length);
+    if let Some(steps) = options.steps {
+        while plan.entries.len() < steps && length < LENGTH_MAX {
+            length *= 2;
+            plan = generate(seed, options.mode, length);
+        }
+        plan.cut_after(steps);
+    }
     plan.setup.missing = options.missing;
     plan
 }

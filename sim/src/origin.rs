@@ -9,7 +9,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
 use standin_protocol::time::Micros;
 use standin_server::origin::{Call, Embedded, Failure, Health, Operation, Outcome};
 
@@ -122,6 +121,7 @@ pub(crate) enum GivesUp {
 #[derive(Debug)]
 pub(crate) struct Origin {
     seed: u64,
+    value_bytes: usize,
     pub(crate) history: Vec<Vec<Commit>>,
     /// When the key's last write under way by each server is carried out: a server's
     /// later writes come after it.
@@ -137,10 +137,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new(seed: u64, keys: usize, servers: usize) -> Self {
+    pub(crate) fn new(seed: u64, keys: usize, servers: usize, value_bytes: usize) -> Self {
         let first = Commit { at: 0, writer: 0, is_delete: false, is_orphan: false };
         Self {
             seed,
+            value_bytes,
             history: vec![vec![first]; keys],
             busy_until: vec![vec![0; keys]; servers],
             slow_by: Vec::new(),
@@ -234,7 +235,7 @@ impl Origin {
         match operation {
             Operation::Get => {
                 let last = history.last().filter(|last| !last.is_delete);
-                Outcome::Value(last.map(|last| Bytes::copy_from_slice(&bytes_of(last.writer))))
+                Outcome::Value(last.map(|last| bytes_of(last.writer, self.value_bytes).into()))
             }
             Operation::Put { value } => {
                 let writer = value_of(value).unwrap_or(0);
@@ -261,13 +262,15 @@ pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
     })
 }
 
-/// A value's bytes.
-pub(crate) fn bytes_of(value: Value) -> [u8; 8] {
-    (u64::from(value) ^ 0x5AA5_0000_0000_0000).to_le_bytes()
+/// A value's bytes: its name, and as much more as makes it so long.
+pub(crate) fn bytes_of(value: Value, length: usize) -> Vec<u8> {
+    let mut bytes = (u64::from(value) ^ 0x5AA5_0000_0000_0000).to_le_bytes().to_vec();
+    bytes.resize(length.max(bytes.len()), 0);
+    bytes
 }
 
 /// The value whose bytes these are.
 pub(crate) fn value_of(bytes: &[u8]) -> Option<Value> {
-    let bytes: [u8; 8] = bytes.try_into().ok()?;
-    u32::try_from(u64::from_le_bytes(bytes) ^ 0x5AA5_0000_0000_0000).ok()
+    let (bytes, _) = bytes.split_first_chunk()?;
+    u32::try_from(u64::from_le_bytes(*bytes) ^ 0x5AA5_0000_0000_0000).ok()
 }

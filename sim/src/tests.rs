@@ -10,7 +10,7 @@ const MODES: [Mode; 2] = [Mode::Available, Mode::Strict];
 const SEEDS: u64 = 200;
 
 fn options(mode: Mode, missing: Option<Rule>) -> Options {
-    Options { mode, length: DISTURBED, missing }
+    Options { mode, length: DISTURBED, steps: None, missing }
 }
 
 #[test]
@@ -27,6 +27,15 @@ fn the_same_seed_gives_the_same_run() {
         }
     }
     assert!(hashes.len() >= 12, "different seeds give different runs");
+}
+
+#[test]
+fn a_plan_can_be_as_long_as_wanted() {
+    for steps in [0, 40, 1_500] {
+        let plan = plan_of(7, &Options { steps: Some(steps), ..options(Mode::Strict, None) });
+        assert_eq!(plan.entries.len(), steps);
+        assert!(guarded(&plan, false).violation.is_none());
+    }
 }
 
 #[test]

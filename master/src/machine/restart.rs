@@ -27,8 +27,12 @@
 //!
 //! Later the same rule covers a second master that has used a higher term: whoever hears of
 //! the other's epoch adopts its states, except of servers that it has itself decided about,
-//! and goes above it. If nobody can give the newer states in time, the master goes above
-//! their term with its own. What no rule can mend: the file lost *and* every server started anew;
+//! and goes above it.
+//!
+//! If the time runs out before enough were heard, or nobody could give the newer states that
+//! somebody has, what the master knows may be out of date. Then all servers that it holds for
+//! online *return*: nobody owns anything until the group has drained, and the homes have been
+//! told what was written elsewhere, or dropped what they have. What no rule can mend: the file lost *and* every server started anew;
 //! then nobody knows that this was not a new cluster.
 
 use std::sync::Arc;
@@ -241,13 +245,13 @@ impl Machine {
         }
         self.restart.learning_until = None;
         self.event(MasterEvent::Learned);
+        let is_unsure = !self.has_heard_enough();
         if let Some((_, epoch)) = self.restart.wanted.take() {
-            // There were newer states and nobody could give them. What the master has to say
-            // must at least not be taken for something older.
-            let term = self.registry.epoch().term.max(epoch.term) + 1;
+            // There were newer states and nobody could give them.
             self.restart.inherited = epoch;
-            self.restart.first_term = term;
-            self.registry.adopt(term, self.registry.decided().to_vec());
+            self.return_all(now, epoch.term);
+        } else if is_unsure {
+            self.return_all(now, 0);
         }
         // An epoch of its own, so that the file says that the master has learned.
         self.registry.bump();
@@ -255,6 +259,27 @@ impl Machine {
         for server in &mut self.servers {
             server.verify.thaw(now);
         }
+    }
+
+    /// What this master knows may be out of date: who seems online may have been given up, and
+    /// another may have written for it. So all of them return, as if they had been away, and
+    /// ask each other; under a term that is newer than whatever they hold.
+    fn return_all(&mut self, now: Micros, newest_term: u32) {
+        let term = self.registry.epoch().term.max(newest_term) + 1;
+        let mut statuses = self.registry.decided().to_vec();
+        for (status, server) in statuses.iter_mut().zip(&mut self.servers) {
+            if status.state != ServerState::Online || server.is_decided_here {
+                continue;
+            }
+            status.state = ServerState::Returning;
+            status.since = MapEpoch { term, counter: 1 };
+            let phase = phase_of(now, ServerState::Returning, &self.rules);
+            server.verify.reset(now, phase, &self.rules);
+            server.returning_at = now;
+            server.drain_check_at = now + self.rules.drain_overdue();
+        }
+        self.restart.first_term = term;
+        self.registry.adopt(term, statuses);
     }
 
     fn has_heard_enough(&self) -> bool {

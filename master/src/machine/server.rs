@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use standin_protocol::map::{MapEpoch, ServerState};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use crate::machine::ProbeFailure;
@@ -94,6 +95,15 @@ impl Server {
             asked: None,
             relay: None,
         }
+    }
+
+    /// Those who wait for a verdict, and those who are asked to contact it too.
+    pub(super) fn queues(&self, servers: usize) -> [Queue; 2] {
+        let asked = self.asked.as_ref().map_or(0, |asked| asked.waits_for.len());
+        [
+            Queue::new("waiters", self.waiters.len(), WAITERS_MAX),
+            Queue::new("servers asked to probe", asked, servers),
+        ]
     }
 
     /// Remembers who is to hear the verdict.

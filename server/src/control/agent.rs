@@ -28,6 +28,7 @@ use standin_protocol::control::{
     Datagram, Kind, ProbeOutcome, SENDER_MASTER, gossip_flags, renew_flags,
 };
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 pub use self::counters::AgentCounters;
@@ -191,6 +192,18 @@ impl Agent {
         self.told
     }
 
+    /// All that grows in the agent, between its turns.
+    pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        let servers = self.topology.servers.len();
+        let own = [
+            Queue::new("reports", self.reports.len(), servers),
+            Queue::new("agent's probes", self.probes.len(), PROBES),
+            Queue::new("agent's outputs", self.outputs.len(), 0),
+            self.senders.queue(self.group.members.len() + 1),
+        ];
+        own.into_iter().chain(self.leases.queues()).chain(self.group.queues())
+    }
+
     fn epoch(&self) -> MapEpoch {
         self.map.as_ref().map_or(MapEpoch::default(), |map| map.epoch)
     }
@@ -231,7 +244,10 @@ impl Agent {
         let is_lost = now >= self.heard_at + self.config.lease / 2;
         if is_lost != self.is_master_lost {
             self.is_master_lost = is_lost;
-            self.counters.masters_lost += u64::from(is_lost);
+            if is_lost {
+                self.counters.masters_lost += 1;
+                self.group.master_lost();
+            }
             // The others wait for this word before they go on without the master, and must
             // stop as soon as it does not hold any more.
             if !self.group.members.is_empty() {
@@ -326,8 +342,13 @@ impl Agent {
     fn probed(&mut self, now: Micros, nonce: u64, server: u16, outcome: PeerProbe) {
         let Some(at) = self.probes.iter().position(|probe| probe.nonce == nonce) else { return };
         let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else { return };
-        if let Some(member) = self.group.member(server) {
-            member.probed(asked, outcome);
+        if let Some(member) = self.group.member(server)
+            && member.probed(now, asked, outcome, self.config.resend)
+            && self.is_master_lost
+            && self.leaving.is_none()
+        {
+            // Something gets through: perhaps the master can be heard as well.
+            self.renew_at = now;
         }
         let Some(nonce) = for_master else { return };
         let (outcome, statuses) = match outcome {

@@ -31,6 +31,8 @@ struct Entry {
 struct Written {
     keys: Names<Entry>,
     overflowed: bool,
+    /// Writes of keys that were forgotten may land until then.
+    open_until: Micros,
 }
 
 /// A key that is being told of.
@@ -98,6 +100,7 @@ impl Unsettled {
         let written = self.written.entry((server, partition)).or_insert_with(|| Written {
             keys: HashMap::with_hasher(hashing.clone()),
             overflowed: false,
+            open_until: Micros(0),
         });
         if let Some(entry) = written.keys.get_mut(name) {
             entry.stamp = self.stamp;
@@ -105,12 +108,15 @@ impl Unsettled {
             return Some(self.stamp);
         }
         if may_overflow && written.overflowed {
+            written.open_until = written.open_until.max(open_until);
             return None;
         }
         let bytes = ENTRY_BYTES + name.len();
         if written.keys.len() >= self.keys_max || self.bytes + bytes > self.bytes_max {
             if may_overflow {
                 written.overflowed = true;
+                let open = written.keys.values().map(|entry| entry.open_until);
+                written.open_until = open.fold(open_until.max(written.open_until), Micros::max);
                 self.bytes -= bytes_of(&written.keys);
                 written.keys = HashMap::with_hasher(self.hashing.clone());
             }
@@ -136,9 +142,9 @@ impl Unsettled {
     /// The server has a new, empty cache: only what may still land matters to it.
     pub(super) fn restarted(&mut self, server: u16, now: Micros) {
         self.retain(server, |_, written| {
-            written.overflowed = false;
+            written.overflowed &= written.open_until > now;
             written.keys.retain(|_, entry| entry.open_until > now);
-            !written.keys.is_empty()
+            written.overflowed || !written.keys.is_empty()
         });
     }
 
@@ -168,6 +174,12 @@ impl Unsettled {
             }
             is_kept
         });
+    }
+
+    /// The most keys of one server and partition, and the bytes of all.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let most = self.written.values().map(|written| written.keys.len()).max();
+        (most.unwrap_or(0), self.bytes)
     }
 
     /// Whether there is a key that the server is to be told of.
@@ -291,6 +303,28 @@ mod tests {
         log.restarted(1, NOW);
         assert_eq!(names(&log, 1), [b"\x01b".as_slice().into()]);
         assert_eq!(names(&log, 2).len(), 1);
+    }
+
+    #[test]
+    fn a_restarted_server_is_told_of_a_log_that_forgot_what_may_still_land() {
+        let open = Micros(2_000);
+        for (first, second, third) in
+            [(open, ENDED, ENDED), (ENDED, open, ENDED), (ENDED, ENDED, open)]
+        {
+            let mut log = unsettled(1, 10_000);
+            log.insert(1, 7, b"\x01a", first, true);
+            log.insert(1, 7, b"\x01b", second, true);
+            log.insert(1, 7, b"\x01c", third, true);
+            log.restarted(1, NOW);
+            assert_eq!(log.overflowed(1), [7]);
+            log.restarted(1, open);
+            assert!(log.overflowed(1).is_empty());
+        }
+        let mut log = unsettled(1, 10_000);
+        log.insert(1, 7, b"\x01a", ENDED, true);
+        log.insert(1, 7, b"\x01b", ENDED, true);
+        log.restarted(1, NOW);
+        assert!(log.overflowed(1).is_empty(), "all of it has landed");
     }
 
     #[test]

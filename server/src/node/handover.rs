@@ -33,6 +33,9 @@ pub(super) struct Handover {
     server: u16,
     /// Which return.
     epoch: MapEpoch,
+    /// Of another incarnation: it has nothing that it could keep, and is only told of what may
+    /// still land.
+    is_new: bool,
     phase: Phase,
     /// Frames that are not answered yet.
     unanswered: usize,
@@ -56,7 +59,6 @@ impl Node {
             if status.state == ServerState::Online {
                 peer.online_boot_id = status.boot_id;
             }
-            // A new incarnation has nothing that it could keep.
             let is_new = peer.online_boot_id != 0 && peer.online_boot_id != status.boot_id;
             let is_planned = |h: &Handover| h.server == server && h.epoch == status.since;
             let returns = status.state == ServerState::Returning;
@@ -64,11 +66,12 @@ impl Node {
                 continue;
             }
             self.handovers.retain(|handover| handover.server != server);
-            if returns && !is_new && !mutant::is(Mutant::NoHandback) {
+            if returns && !mutant::is(Mutant::NoHandback) {
                 let phase = Phase::Draining;
                 let (unanswered, overflowed) = (0, Vec::new());
                 let epoch = status.since;
-                self.handovers.push(Handover { server, epoch, phase, unanswered, overflowed });
+                let handover = Handover { server, epoch, is_new, phase, unanswered, overflowed };
+                self.handovers.push(handover);
             }
         }
     }
@@ -77,11 +80,15 @@ impl Node {
     /// under older ownerships is left.
     pub(super) fn hand_over(&mut self, now: Now) -> bool {
         for at in 0..self.handovers.len() {
-            let Handover { server, epoch, phase, .. } = self.handovers[at];
+            let Handover { server, epoch, is_new, phase, .. } = self.handovers[at];
             if phase != Phase::Draining {
                 continue;
             }
             let batches = self.batches_for(now, server);
+            if is_new && batches.is_empty() && self.unsettled.overflowed(server).is_empty() {
+                self.handovers[at].phase = Phase::Done;
+                continue;
+            }
             self.handovers[at].phase = Phase::Telling;
             self.handovers[at].unanswered = batches.len();
             if batches.is_empty() {
@@ -107,7 +114,10 @@ impl Node {
             true => epoch,
             false => self.known_since,
         };
-        let overflowed = self.unsettled.overflowed(server);
+        let overflowed = match mutant::is(Mutant::NoOverflow) {
+            true => Vec::new(),
+            false => self.unsettled.overflowed(server),
+        };
         for shard in 0..shards {
             let of_shard = |partition: &u32| self.topology.shard(server, *partition) == shard;
             let handback = Handback {

@@ -69,6 +69,12 @@ impl Node {
         serving == super::Serving::Cached && now < self.held.ends
     }
 
+    /// The same, and by a lease: not as an orphan, which others may be too.
+    #[must_use]
+    pub fn caches_by_lease(&self, now: Micros, partition: u32) -> bool {
+        self.caches(now, partition) && !self.held.lease.orphan
+    }
+
     /// Whether this server goes on without a master that nobody in its group hears. The
     /// group's word is good for as long as a lease would be, and no longer: a process that
     /// was stopped meanwhile must not go by it.

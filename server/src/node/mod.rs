@@ -18,6 +18,7 @@
 //! handback.rs  keys others have to drop   handover.rs   telling a home that returns; reconcile.rs, being told
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
+//! queues.rs    how long all of it is
 //! ```
 
 mod ack;
@@ -32,6 +33,7 @@ mod owed;
 mod ownership;
 mod parking;
 mod probe;
+mod queues;
 mod read;
 mod recent;
 mod reconcile;

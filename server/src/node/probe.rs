@@ -8,7 +8,7 @@ use standin_protocol::map::MapEpoch;
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
 /// Probes that run at once; more are answered as silent.
-const PROBES_MAX: usize = 64;
+pub(super) const PROBES_MAX: usize = 64;
 
 /// A probe whose answers are coming in.
 #[derive(Debug)]

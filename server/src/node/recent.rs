@@ -12,7 +12,7 @@ use standin_protocol::frame::{Opcode, Status};
 use super::state::{Identity, PendingKey};
 
 /// Writes that are remembered after their end.
-const FINISHED_MAX: usize = 4_096;
+pub(super) const FINISHED_MAX: usize = 4_096;
 
 /// What is compared besides the identity: ids can be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,11 @@ impl Recent {
             finished: HashMap::with_hasher(hashing.clone()),
             order: VecDeque::new(),
         }
+    }
+
+    /// Writes under way, and those that are remembered.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.running.len(), self.finished.len().max(self.order.len()))
     }
 
     /// A write has come. One that is not new joins, if it may.

@@ -75,6 +75,11 @@ impl Home {
         })
     }
 
+    /// Words of members' shards, and partitions that others could not remember.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.words.len(), self.overflowed.len().max(self.closed.len()))
+    }
+
     /// Whether a write that nobody remembers may still land in this partition.
     pub(super) fn is_closed(&self, partition: u32, now: Micros) -> bool {
         self.closed.get(&partition).is_some_and(|until| now < *until)

@@ -14,6 +14,7 @@ use standin_protocol::frame::{
     FrameError, Opcode, Request, RequestHeader, Response, Status, request_flags,
 };
 use standin_protocol::hello::{HelloBody, Role};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 /// What a link needs to know.
@@ -55,6 +56,9 @@ pub enum LinkFailure {
     Frame(#[from] FrameError),
 }
 
+/// Answered forwards behind one that is late, besides as many as wait, that are not looked for.
+const ANSWERED_MAX: usize = 64;
+
 /// One link.
 #[derive(Debug)]
 pub struct Link {
@@ -70,7 +74,8 @@ pub struct Link {
     held: Vec<u8>,
     /// Token of each forward under way, by its id on this link.
     waiting: HashMap<u32, u64, ahash::RandomState>,
-    /// Ids in the order they were sent, answered ones included until they reach the front.
+    /// Ids in the order they were sent, answered ones included until they reach the front or
+    /// become many.
     sent: VecDeque<(Micros, u32)>,
     last_id: u32,
     heard: Micros,
@@ -192,32 +197,44 @@ impl Link {
         while self.sent.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
             self.sent.pop_front();
         }
+        self.forget_answered();
         Ok(Some((length, Some((token, response)))))
     }
 
-    /// Lets time pass: pings a silent peer, and returns the forwards that took too long.
+    fn forget_answered(&mut self) {
+        if self.sent.len() > 2 * self.waiting.len() + ANSWERED_MAX {
+            self.sent.retain(|(_, id)| self.waiting.contains_key(id));
+        }
+    }
+
+    /// Lets time pass: pings a silent peer. The forwards that took too long are added to
+    /// `late`, also if the link has to be closed.
     ///
     /// # Errors
     /// [`LinkFailure`]: close the link.
-    pub fn tick(&mut self, now: Micros, out: &mut Vec<u8>) -> Result<Vec<u64>, LinkFailure> {
+    pub fn tick(
+        &mut self,
+        now: Micros,
+        late: &mut Vec<u64>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), LinkFailure> {
         if self.state != State::Ready {
-            return if now >= self.ready_by {
-                Err(LinkFailure::ConnectTimeout)
-            } else {
-                Ok(Vec::new())
+            return match now >= self.ready_by {
+                true => Err(LinkFailure::ConnectTimeout),
+                false => Ok(()),
             };
         }
-        let mut tokens = Vec::new();
         while let Some(&(since, id)) = self.sent.front() {
             if now < since + self.config.answer_max && self.waiting.contains_key(&id) {
                 break;
             }
-            tokens.extend(self.waiting.remove(&id));
+            late.extend(self.waiting.remove(&id));
             self.sent.pop_front();
         }
+        self.forget_answered();
         if self.waiting.is_empty() {
             self.pinged = None;
-            return Ok(tokens);
+            return Ok(());
         }
         match self.pinged {
             None if now >= self.heard + self.config.silence_max / 2 => {
@@ -228,7 +245,7 @@ impl Link {
             }
             _ => {}
         }
-        Ok(tokens)
+        Ok(())
     }
 
     /// When [`Self::tick`] has something to do.
@@ -240,6 +257,13 @@ impl Link {
         let (first, _) = *self.sent.front()?;
         let silence = self.pinged.unwrap_or(self.heard) + self.config.silence_max / 2;
         Some(silence.min(first + self.config.answer_max))
+    }
+
+    /// Forwards that are not answered, and all that are remembered with them.
+    #[must_use]
+    pub fn queue(&self) -> (usize, Queue) {
+        let bound = 2 * self.waiting.len() + ANSWERED_MAX;
+        (self.waiting.len(), Queue::new("sent on a link", self.sent.len(), bound))
     }
 
     /// The forwards that will not be answered now that the link is closed.
@@ -287,6 +311,12 @@ mod tests {
         link
     }
 
+    /// The forwards that took too long, or why the link ends.
+    fn tick(link: &mut Link, now: Micros, out: &mut Vec<u8>) -> Result<Vec<u64>, LinkFailure> {
+        let mut late = Vec::new();
+        link.tick(now, &mut late, out).map(|()| late)
+    }
+
     fn get() -> Vec<u8> {
         let mut frame = Vec::new();
         Request::write(RequestHeader::new(Opcode::Get, 1, 77), b"k", &[], &mut frame);
@@ -315,9 +345,9 @@ mod tests {
         link.send(9, get(), Micros(0), &mut out);
         out.clear();
         assert_eq!(link.next_deadline(), Some(Micros(50 * MS)));
-        assert_eq!(link.tick(Micros(50 * MS), &mut out), Ok(vec![]));
+        assert_eq!(tick(&mut link, Micros(50 * MS), &mut out), Ok(vec![]));
         assert_eq!(RequestHeader::read(&out).unwrap().opcode, Opcode::Ping as u8);
-        assert_eq!(link.tick(Micros(100 * MS), &mut out), Err(LinkFailure::Silent));
+        assert_eq!(tick(&mut link, Micros(100 * MS), &mut out), Err(LinkFailure::Silent));
         assert_eq!(link.take_waiting(), vec![9]);
     }
 
@@ -328,13 +358,17 @@ mod tests {
         link.send(9, get(), Micros(0), &mut out);
         for at_ms in (50..1_000).step_by(50) {
             let mut ping = Vec::new();
-            assert_eq!(link.tick(Micros(at_ms * MS), &mut ping), Ok(vec![]));
+            assert_eq!(tick(&mut link, Micros(at_ms * MS), &mut ping), Ok(vec![]));
             if !ping.is_empty() {
                 let pong = response(&ping, Status::Ok);
                 link.received(&pong, Micros(at_ms * MS + 1), &mut out).unwrap();
             }
         }
-        assert_eq!(link.tick(Micros(1_000 * MS), &mut out), Ok(vec![9]), "only that request ends");
+        assert_eq!(
+            tick(&mut link, Micros(1_000 * MS), &mut out),
+            Ok(vec![9]),
+            "only that request ends"
+        );
     }
 
     #[test]
@@ -347,15 +381,29 @@ mod tests {
         let reply = response(&out, Status::Ok);
         let answered = link.received(&reply, Micros(995 * MS), &mut Vec::new()).unwrap();
         assert_eq!(answered.unwrap().1.unwrap().0, Some(10));
-        assert_eq!(link.tick(Micros(1_000 * MS), &mut out), Ok(vec![9]));
+        assert_eq!(tick(&mut link, Micros(1_000 * MS), &mut out), Ok(vec![9]));
         assert_eq!(link.next_deadline(), None, "a deadline in the past is a loop that spins");
+    }
+
+    #[test]
+    fn what_took_too_long_is_not_lost_when_the_link_ends() {
+        let mut link = ready();
+        let mut out = Vec::new();
+        link.send(9, get(), Micros(0), &mut out);
+        tick(&mut link, Micros(50 * MS), &mut out).unwrap();
+        // The process is stopped here, and wakes with one more request.
+        link.send(10, get(), Micros(1_100 * MS), &mut out);
+        let mut late = Vec::new();
+        let result = link.tick(Micros(1_100 * MS), &mut late, &mut out);
+        assert_eq!((result, late), (Err(LinkFailure::Silent), vec![9]));
+        assert_eq!(link.take_waiting(), vec![10]);
     }
 
     #[test]
     fn no_connection_within_the_bound() {
         let mut link = link();
-        assert_eq!(link.tick(Micros(99 * MS), &mut Vec::new()), Ok(vec![]));
-        let failure = link.tick(Micros(100 * MS), &mut Vec::new());
+        assert_eq!(tick(&mut link, Micros(99 * MS), &mut Vec::new()), Ok(vec![]));
+        let failure = tick(&mut link, Micros(100 * MS), &mut Vec::new());
         assert_eq!(failure, Err(LinkFailure::ConnectTimeout));
     }
 
@@ -369,8 +417,8 @@ mod tests {
         Request::write(header, b"k", &[], &mut frame);
         link.send(9, frame, Micros(10 * MS), &mut Vec::new());
         assert_eq!(link.next_deadline(), Some(Micros(60 * MS)));
-        assert_eq!(link.tick(Micros(59 * MS), &mut Vec::new()), Ok(vec![]));
-        let failure = link.tick(Micros(60 * MS), &mut Vec::new());
+        assert_eq!(tick(&mut link, Micros(59 * MS), &mut Vec::new()), Ok(vec![]));
+        let failure = tick(&mut link, Micros(60 * MS), &mut Vec::new());
         assert_eq!(failure, Err(LinkFailure::ConnectTimeout));
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use standin_protocol::map::{ClusterMap, ServerState, ServerStatus};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::debug;
 
@@ -117,23 +118,32 @@ impl Core {
         let keys: Vec<ConnKey> = self.links.open.values().copied().collect();
         for key in keys {
             let Some((link, _, output)) = self.link_parts(key) else { continue };
-            let peer = link.peer;
-            match link.tick(now.mono, output) {
-                Ok(late) => {
-                    if !output.is_empty() {
-                        self.flush(key);
-                    }
-                    for token in late {
-                        let failure = Err(ForwardFailure::TimedOut);
-                        self.node.forward_done(now, peer, token, failure);
-                    }
-                }
-                Err(failure) => {
-                    debug!(peer, %failure, "link closed");
-                    self.close_link(now, key);
-                }
+            let (peer, mut late) = (link.peer, Vec::new());
+            let result = link.tick(now.mono, &mut late, output);
+            if !output.is_empty() {
+                self.flush(key);
+            }
+            for token in late {
+                self.node.forward_done(now, peer, token, Err(ForwardFailure::TimedOut));
+            }
+            if let Err(failure) = result {
+                debug!(peer, %failure, "link closed");
+                self.close_link(now, key);
             }
         }
+    }
+
+    /// All that grows in this shard, between its turns.
+    pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        let links = || self.links.open.values().filter_map(|key| self.link(*key));
+        let waiting: usize = links().map(|link| link.queue().0).sum();
+        // All that the node has sent waits on a link: it ends with that, if not before.
+        let lost = self.node.forwards().abs_diff(waiting);
+        let shards = self.context.topology.servers.iter().map(|s| usize::from(s.shards)).sum();
+        let links_open = Queue::new("links", self.links.open.len(), shards);
+        let sent = links().map(|link| link.queue().1);
+        let own = [Queue::new("forwards on no link", lost, 0), links_open];
+        self.node.queues().chain(own).chain(sent)
     }
 
     pub(super) fn links_deadline(&self) -> Option<Micros> {

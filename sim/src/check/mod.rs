@@ -10,6 +10,7 @@
 
 mod bounds;
 mod hops;
+pub(crate) mod queues;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,18 +1,26 @@
 //! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a
 //! few faults that overlap.
 
-use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What};
+use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What, rare};
 use crate::clock::{MS, S, Time};
 use crate::random::Random;
 
 /// The plan of a seed. `length`: of the disturbed phase.
 pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     let mut random = Random::new(seed);
-    let setup = setup(&mut random, mode, length);
+    let mut setup = setup(&mut random, mode, length);
     let mut entries = Vec::new();
     clocks(&mut random, &setup, &mut entries);
     faults(&mut random, &setup, &mut entries);
     acts(&mut random, &setup, &mut entries);
+    // A few runs have something more; last, so that the others are what they were without it.
+    match random.below(400) {
+        0..=5 => rare::too_many_keys(&mut random, &mut setup, &mut entries),
+        6..=13 => rare::too_many_requests(&mut random, &mut setup, &mut entries),
+        14..=23 => rare::half_cut_off(&mut random, &setup, &mut entries),
+        24 => rare::surge(&mut random, &mut setup, &mut entries),
+        _ => {}
+    }
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
@@ -34,6 +42,8 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         clients: 2 + usize::from(random.percent(20)),
         keys,
         origin_concurrency: 8 + random.index(8),
+        in_flight_max: 65_536,
+        value_bytes: 8,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },

@@ -6,10 +6,11 @@
 //!
 //! ```text
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
-//! words.rs      for people
+//! words.rs      for people           rare.rs     from a seed, now and then
 //! ```
 
 mod generate;
+mod rare;
 mod script;
 pub(crate) mod words;
 
@@ -75,6 +76,10 @@ pub(crate) struct Setup {
     pub(crate) keys: usize,
     /// Origin calls of one server at once.
     pub(crate) origin_concurrency: usize,
+    /// Requests that may wait in a shard.
+    pub(crate) in_flight_max: u32,
+    /// Of each value; with large ones the cache is too small for all keys.
+    pub(crate) value_bytes: usize,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
     /// Length of leases; what follows from it follows.
@@ -240,6 +245,16 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) setup: Setup,
     pub(crate) entries: Vec<Entry>,
+}
+
+impl Plan {
+    /// Leaves out all entries but the first; what these have begun still ends in its time.
+    pub(crate) fn cut_after(&mut self, steps: usize) {
+        self.entries.truncate(steps);
+        let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
+        let last = self.entries.iter().map(ends).max().unwrap_or(BEGINS);
+        self.setup.quiet_at = self.setup.quiet_at.min(last.max(BEGINS) + S);
+    }
 }
 
 impl What {

@@ -19,6 +19,8 @@ pub(crate) fn script(servers: usize) -> Script {
         clients: 2,
         keys: servers,
         origin_concurrency: 8,
+        in_flight_max: 65_536,
+        value_bytes: 8,
         log_keys_max: 64,
         lease: 2 * S,
         ttl_s: 60,

@@ -5,6 +5,7 @@ use standin_protocol::mutant::Mutant;
 use super::{Scenario, nothing_else};
 use crate::clock::{MS, S};
 use crate::plan::{Act, Host, Mode, Plan, Rule, Script, What, script};
+use crate::world::Outcome;
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
@@ -189,6 +190,24 @@ pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
     fails_without: &[Rule::Code(Mutant::NoQuarantine)],
 };
 
+pub(super) const FORGOTTEN_UNKNOWN: Scenario = Scenario {
+    name: "s07_forgotten_unknown",
+    plan: || {
+        // B has forgotten which writes may still land when a is there again, with nothing cached.
+        let keys = || (0..16).map(|key| 2 * key);
+        let script = script(2).with(|setup| (setup.keys, setup.log_keys_max) = (32, 1));
+        let crash = What::Crash { server: 0, down: 900 * MS, silent: false };
+        let script = script.at(0).get(1, 1).at(100 * MS).fault(crash).then(MS).get(1, 0);
+        let late = What::OriginLate { percent: 100, by_max: 1_400 * MS, lasts: 400 * MS };
+        let script = script.at(600 * MS).fault(late).then(MS);
+        let script = keys().fold(script, |script, key| script.put(1, key).then(3 * MS));
+        let script = script.at(1_010 * MS);
+        keys().fold(script, |script, key| script.gets(0, key, 20 * MS, 200 * MS)).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoOverflow)],
+};
+
 pub(super) const SECOND_FAILOVER: Scenario = Scenario {
     name: "s08_second_failover",
     plan: || {
@@ -225,11 +244,81 @@ pub(super) const ZOMBIE_RETRY: Scenario = Scenario {
         }
         script.plan()
     },
-    expect: |outcome| match super::count(outcome, "sim executed_twice") {
+    expect: executed_once,
+    fails_without: &[Rule::Code(Mutant::NoIdentity)],
+};
+
+fn executed_once(outcome: &Outcome) -> Result<(), String> {
+    match super::count(outcome, "sim executed_twice") {
         0 => Ok(()),
         times => Err(format!("{times} writes were carried out a second time")),
+    }
+}
+
+pub(super) const STOPPED_SERVER: Scenario = Scenario {
+    name: "s14_stopped_server",
+    plan: || {
+        let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, 4 * S);
+        // The first write lies in a's socket, and is done by b; so is the second, later.
+        script.then(MS).put(0, 0).at(3_500 * MS).put(1, 0).at(4_200 * MS).get(1, 0).plan()
     },
-    fails_without: &[Rule::Code(Mutant::NoIdentity)],
+    expect: executed_once,
+    fails_without: &[Rule::Code(Mutant::KeepConnections)],
+};
+
+pub(super) const STOPPING_OWNER: Scenario = Scenario {
+    name: "s04_stopping_owner",
+    plan: || {
+        let script = strict(script(2).with(|setup| setup.keys = 12)).at(0).get(1, 1);
+        let script = script.at(100 * MS);
+        let slow = What::OriginSlow { server: Some(0), by: 400 * MS, lasts: 100 * MS };
+        // A is asked to stop while they are under way, and hears no more than that it
+        // is leaving.
+        let mute = |from| What::Mute { from, to: A, lasts: 900 * MS };
+        // Some of its writes wait before they are carried out, some after that.
+        let keys = || (0..6).map(|key| 2 * key);
+        let write = |script: Script, key| script.put(0, key).then(5 * MS);
+        let script = keys().fold(script.fault(slow), write).at(150 * MS);
+        let script = script.fault(What::Leave { server: 0, down: 4 * S });
+        let script = script.then(3_200).fault(mute(MASTER)).fault(mute(B));
+        let script = script.at(160 * MS).gets(1, 1, 5 * MS, 50 * MS);
+        keys().fold(script, |script, key| script.gets(1, key, 5 * MS, 900 * MS)).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoDrain)],
+};
+
+pub(super) const OWED_KEY: Scenario = Scenario {
+    name: "s02_owed_key",
+    plan: || {
+        // Nobody hears the master; b, which does not reach a by TCP, writes a's key.
+        let down = What::CrashMaster { down: 9 * S, forgets: false };
+        let stall = |from, to| What::Stall { from, to, lasts: 4 * S };
+        let script = script(2).at(0).get(0, 0).get(0, 1).at(100 * MS).fault(down);
+        let script = script.at(3 * S).gets(0, 0, 200 * MS, 6 * S);
+        let script = script.part(Host::Client(1), A, 4 * S).fault(stall(A, B)).fault(stall(B, A));
+        let script = script.then(10 * MS).put(1, 0);
+        // What b has sent on to a gets lost.
+        script.at(6_900 * MS).fault(What::Break { a: A, b: B }).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoOwed)],
+};
+
+pub(super) const OVERFLOWED_LOG: Scenario = Scenario {
+    name: "s01_overflowed_log",
+    plan: || {
+        let away = What::Isolate { host: A, lasts: 4 * S };
+        let keys = (0..16).map(|key| 2 * key);
+        let script = strict(script(2)).with(|setup| (setup.keys, setup.log_keys_max) = (32, 1));
+        let script = keys.clone().fold(script.at(0), |script, key| script.get(0, key));
+        let script = script.at(100 * MS).fault(away).at(3_300 * MS).get(0, 1).at(3_500 * MS);
+        let script = keys.clone().fold(script, |script, key| script.put(0, key).then(3 * MS));
+        let script = script.at(4_100 * MS);
+        keys.fold(script, |script, key| script.gets(1, key, 20 * MS, S)).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[Rule::Code(Mutant::NoOverflow)],
 };
 
 pub(super) const WRITE_RACE: Scenario = Scenario {

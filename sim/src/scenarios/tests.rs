@@ -1,7 +1,10 @@
 //! Each schedule goes well, under a few sets of latencies, and goes wrong without its rule
 //! under at least one.
 
-use super::named;
+use standin_protocol::mutant::Mutant;
+
+use super::{ALL, named};
+use crate::plan::Rule;
 
 /// Sets of latencies.
 const SEEDS: u64 = 6;
@@ -23,6 +26,14 @@ fn needs_its_rules(name: &str) {
     }
 }
 
+#[test]
+fn every_mutant_has_a_schedule() {
+    let has_one = |mutant| ALL.iter().any(|it| it.fails_without.contains(&Rule::Code(mutant)));
+    for mutant in Mutant::ALL {
+        assert!(has_one(*mutant), "{} is missed by no schedule", mutant.name());
+    }
+}
+
 macro_rules! scenarios {
     ($($name:ident)*) => {$(
         mod $name {
@@ -41,14 +52,18 @@ macro_rules! scenarios {
 
 scenarios! {
     s01_returned_home
+    s01_overflowed_log
     s02_split_serving
+    s02_owed_key
     s02_split_serving_mirrored
     s03_paused_home
     s03_paused_home_shortly
     s04_delayed_write
+    s04_stopping_owner
     s05_fill_after_invalidate
     s06_coalesced_stale_read
     s07_unknown_outcome
+    s07_forgotten_unknown
     s08_second_failover
     s09_lost_announcement
     s09_reordered_announcement
@@ -57,6 +72,7 @@ scenarios! {
     s12_replay
     s13_gray_home
     s14_zombie_retry
+    s14_stopped_server
     s15_write_race
     s16_clock
     s17_return_stampede

@@ -62,7 +62,7 @@ impl ClientHost {
 impl World {
     /// A caller wants something.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
-        let value = bytes_of(id).to_vec();
+        let value = bytes_of(id, self.setup.value_bytes);
         let version = self.clients[client].versions[key];
         let action = match act {
             Act::Get => Action::Get,

@@ -48,7 +48,8 @@ impl Cluster {
             server.huge_pages = false;
         }
         config.limits.key_bytes = 32;
-        config.limits.value_bytes = 64;
+        config.limits.value_bytes = u32::try_from(setup.value_bytes.max(64)).unwrap_or(64);
+        config.limits.in_flight_per_shard = setup.in_flight_max;
         let lease = Duration::from_micros(setup.lease);
         config.timings.renew_interval = lease / 4;
         config.timings.failover_hold = lease;

@@ -12,6 +12,7 @@ use super::World;
 use super::cluster::address;
 use super::events::Actor;
 use super::server::Process;
+use crate::check::queues;
 use crate::clock::Time;
 use crate::plan::Host;
 
@@ -59,6 +60,11 @@ impl World {
                 }
                 Output::Left => self.stop_shards(&mut process),
             }
+        }
+        if queues::is_looked_at(self.queue.count())
+            && let Err(text) = queues::bounded(process.agent.queues())
+        {
+            self.violation(format!("{}: {text}", Host::Server(server)));
         }
         // As the shell does if the master does not confirm.
         if process.leaves_by.is_some_and(|by| self.time >= by) {

@@ -13,6 +13,7 @@ use super::World;
 use super::cluster::{address, host_at};
 use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
+use crate::check::queues;
 use crate::clock::{Clock, MS};
 use crate::plan::Host;
 use crate::random::mix;
@@ -118,6 +119,11 @@ impl World {
         process.machine.handle(now, input);
         self.carry_out(&mut process, master, now);
         self.expire_tasks(&mut process, master, now);
+        if queues::is_looked_at(self.queue.count())
+            && let Err(text) = queues::bounded(process.machine.queues())
+        {
+            self.violation(format!("{}: {text}", Host::Master(master)));
+        }
         let tasks = process.tasks.iter().map(|task| task.deadline);
         let deadline = tasks.fold(process.machine.next_deadline(), Micros::min);
         let due = self.masters[master].clock.when(deadline);

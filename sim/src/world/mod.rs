@@ -34,7 +34,7 @@ use self::master::MasterHost;
 use self::net::Net;
 use self::quiet::Phase;
 use self::server::{Came, Process, ServerHost};
-use crate::check::Checker;
+use crate::check::{Checker, queues};
 use crate::clock::{Clock, NEVER, Time};
 use crate::origin::Origin;
 use crate::plan::words::Seconds;
@@ -139,6 +139,7 @@ impl World {
             process: None,
             life: 0,
             counted: [0; standin_server::node::counters::Counters::NAMES.len()],
+            was_orphan: false,
         });
         let clients = (0..setup.clients)
             .map(|id| ClientHost::new(&cluster, seed, id, clock(Host::Client(id))))
@@ -160,7 +161,7 @@ impl World {
             time: 0,
             queue: Queue::default(),
             net: Net::new(seed, records),
-            origin: Origin::new(seed, setup.keys, setup.servers()),
+            origin: Origin::new(seed, setup.keys, setup.servers(), setup.value_bytes),
             checker: Checker::new(&setup, plan.entries.len()),
             phase: Phase::Disturbed,
             has_forgotten: false,
@@ -405,9 +406,17 @@ impl World {
     }
 
     fn check_process(&mut self, process: &Process, server: usize) {
+        if queues::is_looked_at(self.queue.count()) {
+            self.look_at_gauges(server, process);
+        }
         for (index, shard) in process.shards.iter().enumerate() {
             let epoch = shard.core.node.map().map(|map| map.epoch);
-            if let Err(wrong) = self.checker.shard_map(server, index, epoch) {
+            let mut result = self.checker.shard_map(server, index, epoch);
+            if result.is_ok() && queues::is_looked_at(self.queue.count()) {
+                result = queues::bounded(shard.core.queues());
+                result = result.map_err(|text| format!("{}: {text}", Host::Server(server)));
+            }
+            if let Err(wrong) = result {
                 self.violation(wrong);
             }
         }
@@ -447,6 +456,7 @@ impl World {
                 *self.counted.entry(format!("server {name}")).or_default() += value;
             }
         }
+        let orphans = self.servers.iter().filter(|host| host.was_orphan).count();
         let mut add = |name: &str, value: u64| {
             *self.counted.entry(name.to_owned()).or_default() += value;
         };
@@ -461,6 +471,7 @@ impl World {
             add("client verdicts_offline", events.verdicts_offline);
             add("client maps", events.maps);
         }
+        add("agent is_orphan", orphans as u64);
         let counts = self.checker.counts;
         add("sim reads", counts.reads);
         add("sim hits", counts.hits);

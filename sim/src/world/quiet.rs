@@ -15,9 +15,14 @@ use crate::plan::{Act, Host};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Disturbed,
-    Settling { step: u32 },
+    Settling {
+        step: u32,
+    },
     Resting,
-    Reading { round: u32 },
+    /// Every client reads every key; so many of these reads have begun.
+    Reading {
+        begun: usize,
+    },
     Over,
 }
 
@@ -29,6 +34,9 @@ const SETTLES_WITHIN: Time = 40 * S;
 const RESTS: Time = 2_800 * MS;
 /// An operation takes no longer than this when nothing is wrong.
 const READS: Time = 300 * MS;
+/// Of these so many begin at once, if a shard has room for as many as all clients may ask for.
+const READ_AT_ONCE: usize = 16;
+const READS_NEED: u32 = 64;
 
 impl World {
     pub(crate) fn quiet(&mut self) {
@@ -57,8 +65,13 @@ impl World {
                 self.phase = Phase::Over;
                 return;
             }
-            Phase::Resting => self.read_all(1),
-            Phase::Reading { round: 1 } => self.read_all(2),
+            Phase::Resting => {
+                self.checker.must_be_current(self.next_id);
+                self.read_some(0)
+            }
+            Phase::Reading { begun } if begun < 2 * self.clients.len() * self.setup.keys => {
+                self.read_some(begun)
+            }
             Phase::Reading { .. } => {
                 self.last_look();
                 self.phase = Phase::Over;
@@ -84,15 +97,22 @@ impl World {
         self.act(client, key, act, id);
     }
 
-    fn read_all(&mut self, round: u32) -> Time {
-        self.phase = Phase::Reading { round };
-        self.checker.must_be_current(self.next_id);
-        for client in 0..self.clients.len() {
-            for key in 0..self.setup.keys {
-                self.act_now(client, key, Act::Get);
-            }
+    /// Each client in its turn reads a few keys, so many at once as there is room for; when it has
+    /// read all of them the next round begins only after their answers.
+    fn read_some(&mut self, begun: usize) -> Time {
+        let round = self.clients.len() * self.setup.keys;
+        let many = self.setup.keys.min(READ_AT_ONCE);
+        let many = if self.setup.in_flight_max < READS_NEED { 1 } else { many };
+        let end = (begun + many).min(begun / round * round + round);
+        for number in begun..end {
+            let (client, key) = (number / self.setup.keys, number % self.setup.keys);
+            self.act_now(client % self.clients.len(), key, Act::Get);
         }
-        READS
+        self.phase = Phase::Reading { begun: end };
+        match end.is_multiple_of(round) {
+            true => READS,
+            false => 2 * MS,
+        }
     }
 
     /// What keeps the cluster from having come to rest.
@@ -117,7 +137,11 @@ impl World {
                 }
             }
             if !process.is_idle() {
-                return Some(format!("{name} has requests that wait"));
+                let queues = process.shards.iter().flat_map(|shard| shard.core.queues());
+                let filled = queues.filter(|queue| queue.length > 0 && queue.bound > 0);
+                let named = filled.map(|queue| format!("{}: {}", queue.name, queue.length));
+                let list = named.collect::<Vec<_>>().join(", ");
+                return Some(format!("{name} has requests that wait ({list})"));
             }
         }
         for (id, client) in self.clients.iter().enumerate() {

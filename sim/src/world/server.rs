@@ -28,7 +28,7 @@ use super::events::{Actor, Event, Pace, Segment};
 use super::net::Name;
 use crate::clock::{Clock, Time};
 use crate::origin::Gate;
-use crate::plan::{Host, Mode, Setup};
+use crate::plan::{Host, Setup};
 use crate::random::mix;
 
 /// A machine with a server on it, or without for now.
@@ -37,8 +37,10 @@ pub(crate) struct ServerHost {
     pub(crate) process: Option<Box<Process>>,
     /// How many processes there have been.
     pub(crate) life: u32,
-    /// What those before have counted.
+    /// What those before have counted; of gauges the most that they showed.
     pub(crate) counted: [u64; Counters::NAMES.len()],
+    /// Whether it has gone on without a master.
+    pub(crate) was_orphan: bool,
 }
 
 /// A running server.
@@ -79,6 +81,9 @@ pub(crate) enum Came {
     Refused { key: ConnKey },
     Answer(Done),
 }
+
+/// Counters that also fall.
+const GAUGES: [&str; 4] = ["connections", "items", "items_bytes", "in_flight"];
 
 /// The one buffer of a turn.
 struct Received(Vec<u8>);
@@ -191,12 +196,31 @@ impl World {
     /// Adds what a process has counted to the server's sum.
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
         for (name, value) in process.agent.counters.named() {
+            let value = if name == "is_orphan" { 0 } else { value };
             *self.counted.entry(format!("agent {name}")).or_default() += value;
         }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
-            for (sum, value) in counted.iter_mut().zip(shard.core.node.counters.values()) {
-                *sum += value;
+            let values = Counters::NAMES.iter().zip(shard.core.node.counters.values());
+            for (sum, (name, value)) in counted.iter_mut().zip(values) {
+                *sum += if GAUGES.contains(name) { 0 } else { value };
+            }
+        }
+    }
+
+    /// What shows how it is, and not what has happened, counts by the most that it was.
+    pub(crate) fn look_at_gauges(&mut self, server: usize, process: &Process) {
+        let host = &mut self.servers[server];
+        host.was_orphan |= process.agent.counters.is_orphan > 0;
+        let now = |shard: &Shard| {
+            let counters = &shard.core.node.counters;
+            let in_flight = shard.core.node.in_flight() as u64;
+            [counters.connections, counters.items, counters.items_bytes, in_flight]
+        };
+        for (gauge, name) in GAUGES.iter().enumerate() {
+            let sum: u64 = process.shards.iter().map(|shard| now(shard)[gauge]).sum();
+            if let Some(at) = Counters::NAMES.iter().position(|other| other == name) {
+                host.counted[at] = host.counted[at].max(sum);
             }
         }
     }
@@ -217,20 +241,21 @@ impl World {
         if is_over {
             self.end_server(server, false);
         }
-        if may_own_more && self.setup.mode == Mode::Strict {
+        if may_own_more {
             self.check_owners();
         }
     }
 
-    /// At any instant at most one server caches a partition. (In mode available one that the
-    /// whole group has been cut off with goes on without a lease.)
+    /// At any instant at most one server caches a partition by a lease. (In mode available one
+    /// goes on without, as an orphan, while for all that it knows nobody hears the master. It
+    /// may learn later than others that somebody does: the bound on staleness is for that.)
     fn check_owners(&mut self) {
         for partition in 0..self.cluster.topology.partitions {
             let caches = |host: &ServerHost| {
                 let process = host.process.as_ref()?;
                 let shard = shard_of(partition, self.setup.shards);
                 let node = &process.shards[usize::from(shard)].core.node;
-                Some(node.caches(host.clock.local(self.time), partition))
+                Some(node.caches_by_lease(host.clock.local(self.time), partition))
             };
             let caching = |host: &&ServerHost| caches(host) == Some(true);
             if self.servers.iter().filter(caching).count() > 1 {

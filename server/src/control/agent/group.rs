@@ -14,6 +14,7 @@ use std::time::Duration;
 use standin_protocol::control::{Datagram, gossip_flags};
 use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use super::AgentConfig;
@@ -47,6 +48,8 @@ pub(super) struct Member {
     lost: Option<Lost>,
     /// Its port refuses connections: when that was asked.
     refused: Option<Micros>,
+    /// Since when it is known to, without a gap.
+    refuses_since: Option<Micros>,
     /// The incarnation that answers there, whatever the map says.
     answers: Option<u64>,
     /// Not probed again before.
@@ -68,6 +71,7 @@ impl Member {
             hears_master: false,
             lost: None,
             refused: None,
+            refuses_since: None,
             answers: None,
             probe_at: Micros(0),
         }
@@ -103,7 +107,7 @@ impl Member {
             return false;
         }
         self.heard = Some((boot_id, sequence));
-        self.refused = None;
+        self.forget_refusals();
         if !self.is_alive(boot_id, map) {
             return false;
         }
@@ -119,13 +123,36 @@ impl Member {
         self.hears_master && !did_hear
     }
 
-    /// A probe of it, asked for at this time, has ended.
-    pub(super) fn probed(&mut self, asked: Micros, outcome: PeerProbe) {
-        self.refused = (outcome == PeerProbe::Refused).then_some(asked);
+    /// A probe of it, asked for at this time, has ended. Says whether it was refused for the
+    /// first time. That may be the first word that gets through after this server was cut off,
+    /// and the next may be the master's, which has found another owner meanwhile: it counts only
+    /// when it is refused again `patience` later, and the master, asked in between, is silent.
+    pub(super) fn probed(
+        &mut self,
+        now: Micros,
+        asked: Micros,
+        outcome: PeerProbe,
+        patience: Duration,
+    ) -> bool {
         self.answers = match outcome {
             PeerProbe::Answered { boot_id, .. } => Some(boot_id),
             PeerProbe::Silent | PeerProbe::Refused => None,
         };
+        if outcome != PeerProbe::Refused {
+            self.forget_refusals();
+            return false;
+        }
+        let is_first = self.refuses_since.is_none();
+        let again_at = *self.refuses_since.get_or_insert(now) + patience;
+        match asked >= again_at {
+            true => self.refused = Some(asked),
+            false => self.probe_at = again_at,
+        }
+        is_first
+    }
+
+    fn forget_refusals(&mut self) {
+        (self.refused, self.refuses_since) = (None, None);
     }
 
     /// Until when it has certainly not become an owner under a newer map.
@@ -169,9 +196,20 @@ impl Group {
     /// What was found out under the last map says nothing about the next.
     pub(super) fn map_changed(&mut self) {
         for member in &mut self.members {
-            (member.lost, member.refused, member.answers) = (None, None, None);
+            (member.lost, member.answers) = (None, None);
+            member.forget_refusals();
             member.probe_at = Micros(0);
         }
+    }
+
+    /// The master is not heard any more: who was dead before may have been alive meanwhile.
+    pub(super) fn master_lost(&mut self) {
+        self.members.iter_mut().for_each(Member::forget_refusals);
+    }
+
+    /// What is remembered of the gossip with each member.
+    pub(super) fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
+        self.members.iter().map(|member| Queue::new("gossip", member.sent.len(), GOSSIP))
     }
 
     /// The members that have said that they do not hear the master.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use standin_protocol::lease::held_until;
 use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 /// Renewals whose grants may still come. More than a lease has, even if some were sent
@@ -68,6 +69,12 @@ impl Leases {
             }
             !is_usable
         });
+    }
+
+    /// What is remembered of renewals and grants.
+    pub(super) fn queues(&self) -> [Queue; 2] {
+        let sent = Queue::new("renewals", self.sent.len(), RENEWALS);
+        [sent, Queue::new("grants ahead", self.ahead.len(), RENEWALS)]
     }
 
     /// The master has taken this server out: nothing that it granted before holds, also if

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use standin_protocol::control::{Datagram, ReplayWindow};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::queue::Queue;
 
 /// Incarnations of a sender that are told apart; of more, the one that appeared first is
 /// forgotten.
@@ -16,6 +17,12 @@ pub(super) struct Senders {
 }
 
 impl Senders {
+    /// Windows of all senders, of whom there are so many.
+    pub(super) fn queue(&self, senders: usize) -> Queue {
+        let windows = self.windows.values().map(VecDeque::len).sum();
+        Queue::new("replay windows", windows, senders * INCARNATIONS)
+    }
+
     /// Whether this datagram has not been seen before; remembers it.
     pub(super) fn accept(&mut self, datagram: &Datagram) -> bool {
         let windows = self.windows.entry(datagram.sender).or_default();

@@ -12,6 +12,7 @@ use slotmap::Key as _;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::{Buffers, ConnKey, Core, Io, Kind, REFRESH, Source, empty};
@@ -206,7 +207,8 @@ impl Core {
     pub(super) fn look_at_clock(&mut self, now: Now) -> bool {
         // A turn that was only long does not take so much.
         let patience = self.context.cluster.timings.lease / 2;
-        if now.mono > self.refreshed + REFRESH + patience {
+        let was_stopped = now.mono > self.refreshed + REFRESH + patience;
+        if was_stopped && !mutant::is(Mutant::KeepConnections) {
             (self.woken, self.refreshed) = (now.mono, now.mono);
             let accepted = self.conns.iter().filter(|(_, c)| matches!(c.kind, Kind::Accepted(_)));
             for key in accepted.map(|(key, _)| key).collect::<Vec<_>>() {

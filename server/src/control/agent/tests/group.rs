@@ -96,6 +96,52 @@ fn a_member_that_is_dead_has_none() {
 }
 
 #[test]
+fn who_was_cut_off_asks_the_master_before_it_goes_by_a_dead_member() {
+    // Server 0 is cut off, server 1 is killed meanwhile, and the master is there all the time.
+    for cut_for_ms in (2_000..2_520).step_by(7) {
+        let mut world = World::new(2, Mode::Available);
+        world.cut(0, 1);
+        world.cut(0, SENDER_MASTER);
+        world.run(Duration::from_millis(cut_for_ms));
+        world.nodes[1] = None;
+        world.cuts.clear();
+        world.run_and(s(3), |world| assert!(!world.acts(0).1, "cut off for {cut_for_ms} ms"));
+        assert_eq!(world.acts(0), (true, false));
+        // When the master is away as well it goes on without it, and nothing stops in between.
+        world.is_master_up = false;
+        world.run_and(s(10), |world| assert!(world.acts(0).0, "cut off for {cut_for_ms} ms"));
+        assert_eq!(world.acts(0), (true, true));
+    }
+}
+
+#[test]
+fn whoever_knows_of_a_newer_map_is_no_orphan_and_makes_none() {
+    let mut world = World::new(2, Mode::Available);
+    world.is_master_up = false;
+    world.run(s(5));
+    assert!(world.acts(0).1 && world.acts(1).1);
+    // A grant without a lease tells server 0 of a newer map, which does not come.
+    let newer = world.epoch.next();
+    let topology_id = topology(2).id;
+    let grant = Datagram {
+        recipient: 0,
+        sequence: 1_000_000,
+        epoch: newer,
+        ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
+    };
+    world.send(SENDER_MASTER, 0, grant);
+    // Longer than the master counts as heard, and than its word to the other one is good for.
+    world.run(Duration::from_millis(100));
+    world.run_and(s(8), |world| assert!(!world.acts(0).1, "it knows of a newer map"));
+    assert!(world.node(0).epoch < newer);
+    assert_eq!(world.acts(1), (false, false), "and is not believed");
+    // The map is here: both have it, and neither hears the master.
+    world.change(1, ServerState::Online);
+    world.run(s(5));
+    assert!(world.acts(0).1 && world.acts(1).1);
+}
+
+#[test]
 fn whoever_hears_the_master_keeps_the_others_from_going_on() {
     let mut world = World::new(3, Mode::Available);
     world.is_master_up = false;
