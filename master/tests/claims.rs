@@ -375,6 +375,19 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
 }
 
 #[test]
+fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
+    let mut world = World::settled(&[2, 2]);
+    world.forget();
+    // All renew under the old master's epoch, and nobody's map can be had.
+    world.restart_master(None);
+    (0..4).for_each(|id| world.set(id, Health::Gray));
+    world.run_until("done learning", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
+    assert!((0..4).all(|id| world.has("returning", id)), "{:?}", world.events);
+    (0..4).for_each(|id| world.set(id, Health::Up));
+    world.run_until("as before", World::is_converged);
+}
+
+#[test]
 fn an_incarnation_that_the_file_does_not_know_is_not_taken_for_an_old_one() {
     let mut world = World::settled(&[2, 2]);
     world.disk_ok = false;

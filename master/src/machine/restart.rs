@@ -267,16 +267,25 @@ impl Machine {
     fn return_all(&mut self, now: Micros, newest_term: u32) {
         let term = self.registry.epoch().term.max(newest_term) + 1;
         let mut statuses = self.registry.decided().to_vec();
-        for (status, server) in statuses.iter_mut().zip(&mut self.servers) {
+        let epoch = MapEpoch { term, counter: 1 };
+        for (id, status) in (0u16..).zip(&mut statuses) {
+            let server = &mut self.servers[usize::from(id)];
             if status.state != ServerState::Online || server.is_decided_here {
                 continue;
             }
             status.state = ServerState::Returning;
-            status.since = MapEpoch { term, counter: 1 };
+            status.since = epoch;
             let phase = phase_of(now, ServerState::Returning, &self.rules);
             server.verify.reset(now, phase, &self.rules);
             server.returning_at = now;
             server.drain_check_at = now + self.rules.drain_overdue();
+            let boot_id = status.boot_id;
+            self.counters.returns += 1;
+            self.outputs.push_back(Output::Event(MasterEvent::Returning {
+                server: id,
+                epoch,
+                boot_id,
+            }));
         }
         self.restart.first_term = term;
         self.registry.adopt(term, statuses);

@@ -22,6 +22,7 @@ impl Node {
             // Each of these is one request's, or several requests share one.
             ("calls", self.calls.len(), pending),
             ("fetches", self.fetches.len(), pending),
+            ("held back", self.surge.held(), self.fetches.len()),
             ("writes", self.writes.len() + waiting, pending),
             ("parked", self.parked.len(), pending),
             ("unacked", self.unacked.len(), pending),

@@ -249,6 +249,11 @@ impl Surge {
         left.into_iter().rev().map(|held| held.0.name).collect()
     }
 
+    /// How many wait.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     fn patience_ms(&self) -> u64 {
         u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX).max(1)
     }
