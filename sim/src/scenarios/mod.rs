@@ -26,8 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) plan: fn() -> Plan,
     /// Besides the invariants of all runs.
     pub(crate) expect: fn(&Outcome) -> Result<(), String>,
-    /// Without one of these rules it must fail.
-    pub(crate) fails_without: &'static [Rule],
+    /// Without one of these rules it must fail, for a reason that says this.
+    pub(crate) fails_without: &'static [(Rule, &'static str)],
 }
 
 /// All of them.
