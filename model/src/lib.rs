@@ -46,8 +46,12 @@
 //! identity; the inner of a shard (tokens per key, coalescing, generations) beyond what it
 //! promises; overflow of logs (a hand-over that fails stands for it); the cap, hold-downs, gray
 //! homes (a server whose origin is down is one that is given up); a lost or restored state
-//! file; two masters; budgets of the origin; one-hop rule and relays, which only carry
-//! requests. The simulator runs the shipped code and covers those.
+//! file; budgets of the origin; one-hop rule and relays, which only carry requests. The simulator
+//! runs the shipped code and covers those.
+//!
+//! At most one master process may run at a time. The model assumes it, and so do the simulator's
+//! random plans; only its schedule s11 has a second one, which some servers hear in turn with the
+//! first.
 
 pub mod action;
 pub mod clock;

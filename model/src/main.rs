@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, ValueEnum};
 use standin_model::explore::{Options, Outcome, explore};
 use standin_model::rules::{Mode, Rule, Rules};
 use standin_model::suite::{Exploration, FULL, SMALL, hunt};
@@ -17,15 +18,47 @@ struct Cli {
     /// What to explore.
     #[arg(value_enum, default_value = "full")]
     what: What,
-    /// Only this mode.
+    /// Only this mode (not with `mutants`: each has its own).
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
     /// Only this mutant (with `mutants`).
-    #[arg(long)]
-    only: Option<String>,
+    #[arg(long, value_parser = rule)]
+    only: Option<Rule>,
     /// Threads.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = threads)]
     threads: usize,
+}
+
+const THREADS_MAX: usize = 1_024;
+/// Every scope has some thousand states; with fewer than this nothing was explored.
+const STATES_MIN: usize = 100;
+
+fn rule(text: &str) -> Result<Rule, String> {
+    Rule::ALL.iter().copied().find(|rule| rule.mutant() == text).ok_or_else(|| {
+        let names: Vec<&str> = Rule::ALL.iter().map(|rule| rule.mutant()).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=THREADS_MAX) => Ok(threads),
+        _ => Err(format!("give 1 to {THREADS_MAX}")),
+    }
+}
+
+/// Options that would be ignored are mistakes.
+fn checked(cli: Cli) -> Result<Cli, clap::Error> {
+    let text = match (cli.what, cli.only, cli.mode) {
+        (What::Small | What::Full, Some(_), _) => {
+            "--only is for mutants: leave it out, or say `mutants` in front of it"
+        }
+        (What::Mutants, _, Some(_)) => {
+            "each mutant is looked for in one mode: leave out --mode, or say `small` or `full`"
+        }
+        _ => return Ok(cli),
+    };
+    Err(Cli::command().error(ErrorKind::ArgumentConflict, text))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,7 +87,7 @@ impl ModeName {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = checked(Cli::parse()).unwrap_or_else(|error| error.exit());
     let is_well = match cli.what {
         What::Small => check(&cli, SMALL),
         What::Full => check(&cli, FULL),
@@ -90,6 +123,10 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
             println!("{mode:10} {scope:40} {states:>12} {depth:>6} {seconds:>8.1}");
             print_violations(&outcome);
             is_well &= outcome.violations.is_empty();
+            if states < STATES_MIN && outcome.violations.is_empty() {
+                println!("  {states} states are no exploration: the scope is too small");
+                is_well = false;
+            }
             for (event, count) in outcome.events {
                 *events.entry(event).or_default() += count;
             }
@@ -105,7 +142,7 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
 fn hunt_all(cli: &Cli) -> bool {
     let mut is_well = true;
     for &rule in Rule::ALL {
-        if cli.only.as_deref().is_some_and(|only| only != rule.mutant()) {
+        if cli.only.is_some_and(|only| only != rule) {
             continue;
         }
         let (mode, scope) = hunt(rule);
@@ -125,6 +162,26 @@ fn print_violations(outcome: &Outcome) {
         println!("  does not hold: {}", violation.property);
         for (number, action) in (1..).zip(&violation.schedule) {
             println!("  {number:4}. {action}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_refused() {
+        let cases = [
+            ("small --threads 0", "give 1 to 1024"),
+            ("mutants --only nope", "there are lease-never-ends, "),
+            ("small --only no-drain", "--only is for mutants"),
+            ("mutants --mode strict", "leave out --mode"),
+        ];
+        for (words, part) in cases {
+            let parsed = Cli::try_parse_from(format!("model {words}").split_whitespace());
+            let text = parsed.and_then(checked).expect_err(words).to_string();
+            assert!(text.contains(part), "{text}");
         }
     }
 }

@@ -70,8 +70,11 @@ pub(crate) fn run_many(seeds: Range<u64>, jobs: usize, options: &Options, goes_o
             scope.spawn(|| {
                 let mut own = Sum::default();
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || ends.load(Ordering::Relaxed) {
+                    // Not beyond the end: the last seed has none after it.
+                    let after = |seed| (seed < seeds.end).then(|| seed + 1);
+                    let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+                    let Ok(seed) = taken else { break };
+                    if ends.load(Ordering::Relaxed) {
                         break;
                     }
                     let outcome = guarded(&plan_of(seed, options), false);

@@ -18,7 +18,7 @@ use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
 
 use crate::clock::{MS, Time};
-use crate::origin::{Origin, Value, value_of};
+use crate::origin::{Commit, Origin, Value, value_of};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
@@ -69,6 +69,9 @@ pub(crate) struct Counts {
     pub(crate) stale_within_bound: u64,
     /// Writes that were carried out (again) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
+    /// Those of them that replaced a newer write that had been acknowledged too: what a copy
+    /// that comes too late can destroy. No violation: nobody can call it back.
+    pub(crate) overwrote_newer_ack: u64,
     /// Writes that were carried out more than once, each time.
     pub(crate) executed_twice: u64,
 }
@@ -178,10 +181,19 @@ impl Checker {
         self.fresh(asked, position, &format!("{who} {from}"))
     }
 
-    /// The origin has carried out a write.
-    pub(crate) fn executed(&mut self, key: usize, id: Value) {
-        let was_acknowledged = self.acknowledged[key].iter().any(|(.., writer)| *writer == id);
-        self.counts.executed_after_ack += u64::from(was_acknowledged);
+    /// The origin has carried out a write: its last commit.
+    pub(crate) fn executed(&mut self, key: usize, id: Value, history: &[Commit]) {
+        let acknowledged = &self.acknowledged[key];
+        let own = acknowledged.iter().find(|(.., writer)| *writer == id);
+        self.counts.executed_after_ack += u64::from(own.is_some());
+        let before = history.len().saturating_sub(2);
+        let overwrites = |(_, first, _): &(Time, usize, Value)| {
+            // What is replaced now was acknowledged, and came after this one's first copy.
+            acknowledged.iter().any(|(_, position, writer)| {
+                position > first && (*position == before || *writer == history[before].writer)
+            })
+        };
+        self.counts.overwrote_newer_ack += u64::from(own.is_some_and(overwrites));
         self.counts.executed_twice += u64::from(!self.executed.insert(id));
     }
 

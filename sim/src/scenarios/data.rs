@@ -38,7 +38,7 @@ pub(super) const RETURNED_HOME: Scenario = Scenario {
             .plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoHandback)],
+    fails_without: &[(Rule::Code(Mutant::NoHandback), "of k0 from server a, HIT")],
 };
 
 pub(super) const SPLIT_SERVING: Scenario = Scenario {
@@ -48,7 +48,7 @@ pub(super) const SPLIT_SERVING: Scenario = Scenario {
         script.at(1_290 * MS).gets(1, 0, 100, 40 * MS).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::VerdictIgnored)],
+    fails_without: &[(Rule::Code(Mutant::VerdictIgnored), "of k0 from server a, HIT")],
 };
 
 pub(super) const SPLIT_SERVING_MIRRORED: Scenario = Scenario {
@@ -61,7 +61,7 @@ pub(super) const SPLIT_SERVING_MIRRORED: Scenario = Scenario {
         script.at(1_500 * MS).put(1, 0).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::ProvisionalCaches)],
+    fails_without: &[(Rule::Code(Mutant::ProvisionalCaches), "two servers cache partition")],
 };
 
 /// Client 0 and server b can't reach a; client 1 and c can.
@@ -74,14 +74,14 @@ pub(super) const PAUSED_HOME: Scenario = Scenario {
     name: "s03_paused_home",
     plan: || strict(paused(4 * S, 3 * S)).plan(),
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoLease)],
+    fails_without: &[(Rule::Code(Mutant::NoLease), "two servers cache partition")],
 };
 
 pub(super) const PAUSED_HOME_SHORTLY: Scenario = Scenario {
     name: "s03_paused_home_shortly",
     plan: || strict(paused(1_200 * MS, 800 * MS)).plan(),
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoWaiting)],
+    fails_without: &[(Rule::Code(Mutant::NoWaiting), "two servers cache partition")],
 };
 
 /// A is paused while it has k0 cached; k0 is written meanwhile, and read when a goes on.
@@ -96,7 +96,7 @@ pub(super) const CLOCK: Scenario = Scenario {
     name: "s16_clock",
     plan: || strict(paused(4 * S, 3 * S)).plan(),
     expect: nothing_else,
-    fails_without: &[Rule::BootClock],
+    fails_without: &[(Rule::BootClock, "two servers cache partition")],
 };
 
 pub(super) const DELAYED_WRITE: Scenario = Scenario {
@@ -122,7 +122,7 @@ pub(super) const DELAYED_WRITE: Scenario = Scenario {
         script.plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoSettle)],
+    fails_without: &[(Rule::Code(Mutant::NoSettle), "from server b, HIT, STAND_IN")],
 };
 
 /// The origin's answers are late, in no order; three operations on one key, again and again.
@@ -146,7 +146,7 @@ pub(super) const FILL_AFTER_INVALIDATE: Scenario = Scenario {
     name: "s05_fill_after_invalidate",
     plan: || slow_rounds([(0, 0, Act::Get), (200, 1, Act::Put), (90 * MS / 3, 0, Act::Get)]),
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoFillToken)],
+    fails_without: &[(Rule::Code(Mutant::NoFillToken), "of k0 from server a, HIT")],
 };
 
 pub(super) const COALESCED_STALE_READ: Scenario = Scenario {
@@ -166,7 +166,7 @@ pub(super) const COALESCED_STALE_READ: Scenario = Scenario {
         script.plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::JoinRunningFetch)],
+    fails_without: &[(Rule::Code(Mutant::JoinRunningFetch), "of k0 from server a, FILLED; v")],
 };
 
 pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
@@ -187,7 +187,7 @@ pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
             .plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoQuarantine)],
+    fails_without: &[(Rule::Code(Mutant::NoQuarantine), "HIT, CACHED although all is well")],
 };
 
 pub(super) const FORGOTTEN_UNKNOWN: Scenario = Scenario {
@@ -205,7 +205,10 @@ pub(super) const FORGOTTEN_UNKNOWN: Scenario = Scenario {
         keys().fold(script, |script, key| script.gets(0, key, 20 * MS, 200 * MS)).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoOverflow)],
+    fails_without: &[(
+        Rule::Code(Mutant::NoOverflow),
+        "from server a, HIT, CACHED although all is well",
+    )],
 };
 
 pub(super) const SECOND_FAILOVER: Scenario = Scenario {
@@ -229,7 +232,7 @@ pub(super) const SECOND_FAILOVER: Scenario = Scenario {
             .plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::KeepStandInEntries)],
+    fails_without: &[(Rule::Code(Mutant::KeepStandInEntries), "from server b, HIT, STAND_IN")],
 };
 
 pub(super) const ZOMBIE_RETRY: Scenario = Scenario {
@@ -245,7 +248,7 @@ pub(super) const ZOMBIE_RETRY: Scenario = Scenario {
         script.plan()
     },
     expect: executed_once,
-    fails_without: &[Rule::Code(Mutant::NoIdentity)],
+    fails_without: &[(Rule::Code(Mutant::NoIdentity), "carried out a second time")],
 };
 
 fn executed_once(outcome: &Outcome) -> Result<(), String> {
@@ -263,7 +266,7 @@ pub(super) const STOPPED_SERVER: Scenario = Scenario {
         script.then(MS).put(0, 0).at(3_500 * MS).put(1, 0).at(4_200 * MS).get(1, 0).plan()
     },
     expect: executed_once,
-    fails_without: &[Rule::Code(Mutant::KeepConnections)],
+    fails_without: &[(Rule::Code(Mutant::KeepConnections), "carried out a second time")],
 };
 
 pub(super) const STOPPING_OWNER: Scenario = Scenario {
@@ -285,7 +288,7 @@ pub(super) const STOPPING_OWNER: Scenario = Scenario {
         keys().fold(script, |script, key| script.gets(1, key, 5 * MS, 900 * MS)).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoDrain)],
+    fails_without: &[(Rule::Code(Mutant::NoDrain), "from server b, HIT, STAND_IN")],
 };
 
 pub(super) const OWED_KEY: Scenario = Scenario {
@@ -302,7 +305,10 @@ pub(super) const OWED_KEY: Scenario = Scenario {
         script.at(6_900 * MS).fault(What::Break { a: A, b: B }).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoOwed)],
+    fails_without: &[(
+        Rule::Code(Mutant::NoOwed),
+        "of k0 from server a, HIT, CACHED although all is well",
+    )],
 };
 
 pub(super) const OVERFLOWED_LOG: Scenario = Scenario {
@@ -318,12 +324,12 @@ pub(super) const OVERFLOWED_LOG: Scenario = Scenario {
         keys.fold(script, |script, key| script.gets(1, key, 20 * MS, S)).plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::NoOverflow)],
+    fails_without: &[(Rule::Code(Mutant::NoOverflow), "from server b, HIT, FORWARDED")],
 };
 
 pub(super) const WRITE_RACE: Scenario = Scenario {
     name: "s15_write_race",
     plan: || slow_rounds([(0, 0, Act::Put), (100, 1, Act::Put), (9 * MS, 0, Act::Get)]),
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::WritesRace)],
+    fails_without: &[(Rule::Code(Mutant::WritesRace), "writes twice at once of k0")],
 };

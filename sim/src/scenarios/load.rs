@@ -32,7 +32,7 @@ pub(super) const FORWARDING_LOOP: Scenario = Scenario {
         script.plan()
     },
     expect: nothing_else,
-    fails_without: &[Rule::Code(Mutant::ForwardTwice)],
+    fails_without: &[(Rule::Code(Mutant::ForwardTwice), "on a second time")],
 };
 
 /// Keys of each server.
@@ -74,7 +74,7 @@ pub(super) const RETURN_STAMPEDE: Scenario = Scenario {
         plan
     },
     expect: load_is_bounded,
-    fails_without: &[Rule::Code(Mutant::NoSurgeLimit)],
+    fails_without: &[(Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second")],
 };
 
 pub(super) const NODE_LOSS_STAMPEDE: Scenario = Scenario {
@@ -84,7 +84,7 @@ pub(super) const NODE_LOSS_STAMPEDE: Scenario = Scenario {
         loaded(crash, 13 * S, 16 * S, 1)
     },
     expect: load_is_bounded,
-    fails_without: &[Rule::Code(Mutant::NoSurgeLimit)],
+    fails_without: &[(Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second")],
 };
 
 /// No second after the disturbance sees more than a shard lets through whatever it is used

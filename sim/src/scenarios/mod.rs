@@ -26,8 +26,8 @@ pub(crate) struct Scenario {
     pub(crate) plan: fn() -> Plan,
     /// Besides the invariants of all runs.
     pub(crate) expect: fn(&Outcome) -> Result<(), String>,
-    /// Without one of these rules it must fail.
-    pub(crate) fails_without: &'static [Rule],
+    /// Without one of these rules it must fail, for a reason that says this.
+    pub(crate) fails_without: &'static [(Rule, &'static str)],
 }
 
 /// All of them.
@@ -71,7 +71,7 @@ impl Scenario {
     /// Runs it with these latencies (1: its own), and says what is wrong.
     pub(crate) fn run(&self, seed: u64, missing: Option<Rule>) -> (Outcome, Result<(), String>) {
         let mut plan = (self.plan)();
-        plan.seed += seed - 1;
+        plan.seed = plan.seed.wrapping_add(seed).wrapping_sub(1);
         plan.setup.missing = missing;
         let outcome = run(&plan, true);
         let result = match &outcome.violation {

@@ -48,7 +48,8 @@ impl World {
             || self.servers[open.server].process.is_none();
         let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
         if let Operation::Put { value } = &open.call.operation {
-            self.checker.executed(open.key, crate::origin::value_of(value).unwrap_or(0));
+            let id = crate::origin::value_of(value).unwrap_or(0);
+            self.checker.executed(open.key, id, &self.origin.history[open.key]);
         }
         if self.is_told && !matches!(open.call.operation, Operation::Get) {
             let writer = self.origin.history[open.key].last().map_or(0, |last| last.writer);

@@ -156,7 +156,8 @@ impl World {
         };
         if self.is_told {
             let by = result.as_ref().ok().map(|answer| usize::from(answer.served_by));
-            self.answers.push(Answered { key: asked.key, asked: asked.at, by });
+            let (key, asked_at, ended) = (asked.key, asked.at, self.time);
+            self.answers.push(Answered { key, asked: asked_at, ended, by });
             let what = match &result {
                 Ok(answer) => {
                     let outcome = describe(&answer.outcome, id);

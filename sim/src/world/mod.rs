@@ -98,6 +98,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Answered {
     pub(crate) key: usize,
     pub(crate) asked: Time,
+    pub(crate) ended: Time,
     /// The server that answered; `None`: it failed.
     pub(crate) by: Option<usize>,
 }
@@ -481,6 +482,7 @@ impl World {
         add("sim unknown", counts.unknown);
         add("sim stale_within_bound", counts.stale_within_bound);
         add("sim executed_after_ack", counts.executed_after_ack);
+        add("sim overwrote_newer_ack", counts.overwrote_newer_ack);
         add("sim executed_twice", counts.executed_twice);
         add("sim datagrams_lost", self.net.lost);
         add("sim late_commits", self.origin.late_commits);
