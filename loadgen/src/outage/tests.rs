@@ -114,6 +114,12 @@ fn levels_and_slow_requests() {
         "{p99:?} {longest:?}"
     );
     assert_eq!(super::level(&log, ms(500), ms(600)), None);
+    let mut write = read(0, 1, 60, 960);
+    write.sample.op = OpKind::Write;
+    log.push(write);
+    let longest = |op| slow_of(&log, op, ms(0), ms(100)).1.as_millis();
+    assert!((499..600).contains(&longest(OpKind::Read)), "{}", longest(OpKind::Read));
+    assert!((899..1_000).contains(&longest(OpKind::Write)), "{}", longest(OpKind::Write));
 }
 
 #[test]
