@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::Mode;
-use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed};
+use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed, grace};
 use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
@@ -151,6 +151,7 @@ pub(crate) fn play(
 
     let bound = age_allowed(&cluster.config);
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
+    let checker = checker.with_grace(grace(&cluster.config));
     let checker = Arc::new(checker);
     let plan = Plan {
         topology: Arc::clone(&cluster.topology),

@@ -72,13 +72,13 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let key = wanted.key;
         let sent = Micros::boottime();
         let write = match wanted.deed {
-            Deed::Write { .. } => checker.begin_write(key, WriteKind::Put),
+            Deed::Write { .. } => checker.begin_write(key, WriteKind::Put, sent),
             Deed::Read | Deed::Delete => None,
         };
         let (op, verdict) = match write {
             Some(write) => {
                 store.put(key, &checker.value(&write, 40));
-                checker.end_write(write, Some(Micros::boottime()));
+                checker.end_write(write, Micros::boottime(), true);
                 (OpKind::Write, None)
             }
             None => {

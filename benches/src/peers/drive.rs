@@ -235,14 +235,14 @@ impl Worker<'_> {
         let name = Keys::Numbered.name(key);
         let sent = Micros::boottime();
         let write = match deed {
-            Deed::Write { .. } => self.checker.begin_write(key, WriteKind::Put),
+            Deed::Write { .. } => self.checker.begin_write(key, WriteKind::Put, sent),
             // A write of a key that is being written is a read instead.
             Deed::Read | Deed::Delete => None,
         };
         let (op, result) = if let Some(write) = write {
             let value = self.checker.value(&write, VALUE_BYTES);
             let result = self.client.put(&name, &value);
-            self.checker.end_write(write, result.is_ok().then(Micros::boottime));
+            self.checker.end_write(write, Micros::boottime(), result.is_ok());
             (OpKind::Write, result.map(|()| (0, None)))
         } else {
             let floor = self.checker.before_read(key, sent);

@@ -47,9 +47,9 @@ pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
         };
         return Ticket { key, kind };
     };
-    let mut key = key;
+    let (mut key, now) = (key, Micros::boottime());
     for _ in 0..=REDRAWS_MAX {
-        if let Some(write) = checker.begin_write(key, kind) {
+        if let Some(write) = checker.begin_write(key, kind, now) {
             let kind = match kind {
                 WriteKind::Put => {
                     let value = checker.value(&write, value_bytes);
@@ -86,7 +86,7 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
     let result = client.run(operation).await;
     let ended = Micros::boottime();
     if let (Some(checker), Some(write)) = (checker, write) {
-        checker.end_write(write, result.is_ok().then_some(ended));
+        checker.end_write(write, ended, result.is_ok());
     }
     let verdict = judge(checker, key, floor, &result);
     let phase = phase_of(phase_sent, desk.live.phase());
