@@ -44,6 +44,9 @@ pub(crate) struct Row {
     /// show in what is of all requests.
     pub(crate) first_good_write_ms: Option<f64>,
     pub(crate) write_silence_ms: Option<f64>,
+    /// As in [`Counts`], since the strike.
+    pub(crate) redraws: u64,
+    pub(crate) became_reads: u64,
     /// Whether any client asked for a struck key and had no good answer to the end.
     pub(crate) clients_without: usize,
     /// Longest time without a good answer to anybody for these keys.
@@ -121,6 +124,10 @@ impl Row {
         if let Some(level) = steady {
             let normal = outage::normal_again(log, level, strike, played.end);
             row.normal_ms = normal.map(|at| ms(at.since(strike)));
+        }
+        for displaced in log.iter().filter(|r| r.sample.due >= strike).map(|r| r.sample.displaced) {
+            row.redraws += u64::from(displaced.redraws);
+            row.became_reads += u64::from(displaced.became_read);
         }
         row.watch_struck(played, strike);
         row.returned = returned(played, strike);
@@ -253,6 +260,7 @@ impl Row {
             ));
         }
         notes.push(self.latency_text());
+        notes.extend(self.displaced_text());
         notes.extend(self.returned.map(|returned| returned.to_text()));
         let quoted = |what: &[String]| what.iter().take(4).cloned().collect::<Vec<_>>();
         notes.extend(quoted(&played.lost_writes));
@@ -260,6 +268,17 @@ impl Row {
             notes.extend(quoted(&played.recording.quotes));
         }
         notes
+    }
+
+    /// Writes that were not made where they should have been, so that their latencies miss.
+    fn displaced_text(&self) -> Option<String> {
+        let (redraws, became_reads) = (self.redraws, self.became_reads);
+        (redraws + became_reads > 0).then(|| {
+            format!(
+                "since the strike: for writes of keys that were being written, {redraws} other \
+                 keys were drawn; {became_reads} were made as reads"
+            )
+        })
     }
 
     /// What the strike was to reads and to writes.

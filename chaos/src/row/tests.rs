@@ -81,6 +81,13 @@ fn an_outage_of_writes_is_told() {
 }
 
 #[test]
+fn displaced_writes_are_told_if_there_were_any() {
+    assert_eq!(clean().displaced_text(), None);
+    let text = Row { redraws: 12, became_reads: 3, ..clean() }.displaced_text().unwrap();
+    assert!(text.contains("12 other keys were drawn; 3 were made as reads"), "{text}");
+}
+
+#[test]
 fn an_announcement_is_of_the_server_and_after_the_strike() {
     let line = |t_us: u64, server: &str, text: &str| MasterLine {
         t_us,

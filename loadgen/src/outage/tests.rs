@@ -4,7 +4,7 @@ use standin_protocol::frame::response_flags::HIT;
 
 use super::*;
 use crate::checker::Wrong;
-use crate::recorder::{FailureKind, Sample};
+use crate::recorder::{Displaced, FailureKind, Sample};
 
 const fn ms(ms: u64) -> Micros {
     Micros(ms * 1_000)
@@ -20,6 +20,7 @@ fn read(worker: u32, key: u32, due: u64, ended: u64) -> Logged {
         sent: ms(due),
         ended: ms(ended),
         sends: 1,
+        displaced: Displaced::default(),
         ending,
     };
     Logged { worker, key, served_by: Some(0), sample }
