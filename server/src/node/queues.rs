@@ -22,7 +22,9 @@ impl Node {
             // Each of these is one request's, or several requests share one.
             ("calls", self.calls.len(), pending),
             ("fetches", self.fetches.len(), pending),
-            ("held back", self.surge.held(), self.fetches.len()),
+            // A place for each fetch, and one more for each who was in more of a hurry; a few are
+            // those of requests that have ended.
+            ("held back", self.surge.held(), self.config.in_flight_max),
             ("writes", self.writes.len() + waiting, pending),
             ("parked", self.parked.len(), pending),
             ("unacked", self.unacked.len(), pending),
