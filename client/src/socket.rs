@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -12,6 +13,9 @@ pub(crate) fn start_connect(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
+    // What is given up must not arrive later: a write that the kernel still holds when the
+    // connection is closed would be delivered when a cut heals, and undo newer ones.
+    socket.set_linger(Some(Duration::ZERO))?;
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Ok(socket),

@@ -59,18 +59,34 @@ impl Machine {
     pub(super) fn is_gray(&self, now: Micros, id: u16) -> bool {
         let lease = self.rules.lease;
         let Some(since) = self.servers[usize::from(id)].origin.down_since else { return false };
+        since + lease <= now && self.a_peer_has_a_way(now, id, since + lease / 2)
+    }
+
+    /// Whether another of its group, one that serves, has said after that time, and lately, that
+    /// it has a way to the database.
+    fn a_peer_has_a_way(&self, now: Micros, id: u16, after: Micros) -> bool {
+        let lease = self.rules.lease;
         let has_way = |peer: u16| {
             let at = usize::from(peer);
             let up_at = self.servers[at].origin.up_at;
             self.registry.decided()[at].state == ServerState::Online
-                && up_at.is_some_and(|at| at > since + lease / 2 && now < at + lease)
+                && up_at.is_some_and(|at| at > after && now < at + lease)
         };
-        since + lease <= now && self.topology.group_peers(id).any(has_way)
+        self.topology.group_peers(id).any(has_way)
     }
 
-    /// Whether an answer without a way to the database counts for nothing.
+    /// Whether an answer without a way to the database counts for nothing. Who is out for any
+    /// reason, while another of the group does its work, comes back when it can do it itself.
     pub(super) fn needs_origin(&self, now: Micros, id: u16) -> bool {
         let server = &self.servers[usize::from(id)];
-        (server.origin.is_out && server.verify.is_out()) || self.is_gray(now, id)
+        let is_replaced = || self.a_peer_has_a_way(now, id, Micros(0));
+        let is_out = server.verify.is_out() && (server.origin.is_out || is_replaced());
+        is_out || self.is_gray(now, id)
+    }
+
+    /// The same where the answer does not say, but renewals may have.
+    pub(super) fn lacks_origin(&self, now: Micros, id: u16) -> bool {
+        let origin = &self.servers[usize::from(id)].origin;
+        self.needs_origin(now, id) && (origin.is_out || origin.down_since.is_some())
     }
 }

@@ -94,7 +94,7 @@ impl Machine {
         let status = datagram.statuses.first().filter(|s| s.boot_id != 0 && s.boot_id != left);
         match (outcome, status) {
             // Whether it has a way to the database, a peer can't say.
-            (ProbeOutcome::Answered, Some(status)) if !self.needs_origin(now, id) => {
+            (ProbeOutcome::Answered, Some(status)) if !self.lacks_origin(now, id) => {
                 self.counters.probes_relayed += 1;
                 let answer = Answer {
                     boot_id: status.boot_id,

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -13,5 +14,8 @@ pub(super) fn prepare(fd: &impl AsFd) {
 
 /// A TCP socket to connect with; blocking, because io_uring does not return `EAGAIN` then.
 pub(super) fn tcp(address: SocketAddr) -> io::Result<OwnedFd> {
-    Ok(Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?.into())
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // What was sent on and given up must not arrive later (see the client's `start_connect`).
+    socket.set_linger(Some(Duration::ZERO))?;
+    Ok(socket.into())
 }

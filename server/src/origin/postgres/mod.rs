@@ -80,7 +80,7 @@ pub(super) fn start(
     threads: &mut Threads,
 ) -> Result<Queues, OriginStartError> {
     let shared = Shared {
-        server: understand(setup.url)?,
+        server: understand(setup.url, config.timeout)?,
         connections: usize::try_from(setup.connections).unwrap_or(1).max(1),
         init: setup.init,
         statements: setup.statements,
@@ -109,7 +109,7 @@ pub(super) fn start(
     }
 }
 
-fn understand(url: &str) -> Result<tokio_postgres::Config, OriginStartError> {
+fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, OriginStartError> {
     let mut server: tokio_postgres::Config =
         url.parse().map_err(|error: tokio_postgres::Error| {
             let cause = std::error::Error::source(&error)
@@ -127,6 +127,9 @@ fn understand(url: &str) -> Result<tokio_postgres::Config, OriginStartError> {
     if server.get_application_name().is_none() {
         server.application_name("standin");
     }
+    // A statement that the network holds for longer than its call waits must not arrive at all,
+    // also not on a connection that has been given up since.
+    server.tcp_user_timeout(timeout);
     Ok(server)
 }
 
