@@ -57,6 +57,7 @@ pub(crate) const ALL: &[Scenario] = &[
     data::WRITE_RACE,
     data::CLOCK,
     load::RETURN_STAMPEDE,
+    load::NEW_PROCESS_STAMPEDE,
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
     found::NEW_INCARNATION,

@@ -84,6 +84,7 @@ scenarios! {
     s15_write_race
     s16_clock
     s17_return_stampede
+    s17_new_process_stampede
     s18_forwarding_loop
     s19_node_loss_stampede
     f01_new_incarnation_remembers_nothing
