@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_config::Mode;
 use standin_loadgen::proxy::Conduct;
 
 use crate::net::{Impairment, Node};
@@ -49,6 +50,12 @@ pub(crate) enum Fault {
         /// The other direction too.
         is_two_way: bool,
     },
+    /// Nothing passes between a server and the clients, nor its neighbour; the master and the
+    /// other group reach it.
+    CutFromGroup,
+    /// Nothing passes between a node and any other, and nobody is told: its power or its
+    /// network is gone.
+    Isolate(Node),
     /// One datagram in ten is lost, everywhere.
     DatagramLoss,
     /// One datagram in ten arrives twice, everywhere.
@@ -105,6 +112,10 @@ pub(crate) struct Targets {
     pub(crate) failures: Failures,
     /// First good answer for the struck server's keys, for 99 % of the clients.
     pub(crate) first_good: Option<Duration>,
+    /// Longest time without a good answer to anybody for the struck server's keys.
+    pub(crate) silence: Option<Duration>,
+    /// Most partitions that a server which was only away drops when it is back.
+    pub(crate) partitions_dropped: Option<u64>,
     /// Announced to all others.
     pub(crate) announced: Option<Duration>,
     /// Most origin reads, in multiples of the steady ones.
@@ -129,6 +140,8 @@ impl Fault {
         let mut faults = vec![
             Self::Kill,
             Self::Pause(Duration::from_millis(500)),
+            // It wakes while the others are deciding about it.
+            Self::Pause(Duration::from_millis(900)),
             Self::Pause(Duration::from_secs(2)),
             Self::Pause(Duration::from_secs(30)),
             Self::Restart,
@@ -148,6 +161,8 @@ impl Fault {
             faults.push(Self::Cut { from: b, to: a, is_two_way: false });
         }
         faults.extend([
+            Self::CutFromGroup,
+            Self::Isolate(A1),
             Self::DatagramLoss,
             Self::DatagramDuplication,
             Self::OriginSlow,
@@ -169,6 +184,8 @@ impl Fault {
                 let way = if is_two_way { "and" } else { "to" };
                 format!("cut-{}-{way}-{}", from.name(), to.name())
             }
+            Self::CutFromGroup => "cut-client+a2-and-a1".to_owned(),
+            Self::Isolate(node) => format!("isolate-{}", node.name()),
             Self::DatagramLoss => "datagram-loss".to_owned(),
             Self::DatagramDuplication => "datagram-duplication".to_owned(),
             Self::OriginSlow => "origin-slow".to_owned(),
@@ -176,8 +193,8 @@ impl Fault {
         }
     }
 
-    /// The fault of that name: also cuts between other pairs than the default ones, and pauses
-    /// of other lengths.
+    /// The fault of that name: also cuts between other pairs than the default ones, other
+    /// isolated servers, and pauses of other lengths.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(found) = Self::defaults().into_iter().find(|fault| fault.name() == name) {
             return Some(found);
@@ -185,6 +202,10 @@ impl Fault {
         if let Some(seconds) = name.strip_prefix("pause-") {
             let length = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
             return Some(Self::Pause(length));
+        }
+        if let Some(name) = name.strip_prefix("isolate-") {
+            let node = Node::of_name(name).filter(|node| matches!(node, Node::Server(_)))?;
+            return Some(Self::Isolate(node));
         }
         let parts: Vec<&str> = name.strip_prefix("cut-")?.split('-').collect();
         let [from, way, to] = parts[..] else { return None };
@@ -212,13 +233,25 @@ impl Fault {
 
     /// Whether it needs links that can be cut.
     pub(crate) fn needs_namespaces(self) -> bool {
-        matches!(self, Self::Cut { .. } | Self::DatagramLoss | Self::DatagramDuplication)
+        matches!(
+            self,
+            Self::Cut { .. }
+                | Self::CutFromGroup
+                | Self::Isolate(_)
+                | Self::DatagramLoss
+                | Self::DatagramDuplication
+        )
     }
 
     /// The servers whose keys are watched from the moment in which each is struck.
     pub(crate) fn struck(self) -> Vec<u16> {
         match self {
-            Self::Kill | Self::Pause(_) | Self::Restart | Self::MasterThenServer => vec![VICTIM],
+            Self::Kill
+            | Self::Pause(_)
+            | Self::Restart
+            | Self::MasterThenServer
+            | Self::CutFromGroup => vec![VICTIM],
+            Self::Isolate(Node::Server(id)) => vec![id],
             Self::RollingRestart => (0..4).collect(),
             Self::Cut { from, to, .. } => match (to, from) {
                 (Node::Server(id), _) | (_, Node::Server(id)) => vec![id],
@@ -228,18 +261,31 @@ impl Fault {
         }
     }
 
+    /// Whether a client that asks a struck server gets no answer from it. Where it does, the
+    /// time of the first good answer says nothing.
+    pub(crate) fn is_felt_by_clients(self) -> bool {
+        match self {
+            Self::Cut { from, to, .. } => from == Node::Client || to == Node::Client,
+            _ => true,
+        }
+    }
+
     /// Servers that the master does right to take offline: they do not answer anybody.
     pub(crate) fn rightly_offline(self) -> Vec<u16> {
         match self {
-            Self::Cut { .. } => Vec::new(),
+            Self::Cut { .. } | Self::CutFromGroup => Vec::new(),
             other => other.struck(),
         }
     }
 
-    /// Load before the steady state is measured. Where the database's load is judged, servers
-    /// must have had time to learn what theirs is, and to forget the warm-up.
+    /// Load before the steady state is measured. Where the database's load, or what a server
+    /// has kept, is judged, servers must have had time to learn what theirs is, and to forget
+    /// the warm-up.
     pub(crate) fn settles(self) -> Duration {
-        let is_judged = self.targets(Duration::ZERO).origin_peak.is_some();
+        let is_judged = matches!(
+            self,
+            Self::Kill | Self::Pause(_) | Self::Restart | Self::Isolate(_) | Self::CutFromGroup
+        );
         Duration::from_secs(if is_judged { 18 } else { 3 })
     }
 
@@ -281,11 +327,13 @@ impl Fault {
                 (strike, vec![Do(Deed::Start(Node::Master))])
             }
             Self::Cut { from, to, is_two_way } => {
-                let mut cuts = vec![Impairment::Cut { from, to }];
-                if is_two_way {
-                    cuts.push(Impairment::Cut { from: to, to: from });
-                }
-                impaired(cuts, for_as_long)
+                let one_way = vec![Impairment::Cut { from, to }];
+                impaired(if is_two_way { cut_from(from, &[to]) } else { one_way }, for_as_long)
+            }
+            Self::CutFromGroup => impaired(cut_from(A1, &[Node::Client, A2]), for_as_long),
+            Self::Isolate(node) => {
+                let others: Vec<Node> = Node::all().filter(|other| *other != node).collect();
+                impaired(cut_from(node, &others), for_as_long)
             }
             Self::DatagramLoss => {
                 let lasts = Wait(lasts.unwrap_or(LOSS_LASTS));
@@ -308,22 +356,61 @@ impl Fault {
     }
 
     /// What it is held against. `attempt`: the clients' try timeout.
-    pub(crate) fn targets(self, attempt: Duration) -> Targets {
+    pub(crate) fn targets(self, attempt: Duration, mode: Mode) -> Targets {
         let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
+        let targets =
+            Targets { silence: self.silence_allowed(attempt, mode), ..Targets::default() };
         match self {
-            Self::Kill | Self::Restart => Targets {
-                first_good: soon,
-                announced: told,
-                origin_peak: Some(2),
-                ..Targets::default()
-            },
-            Self::Pause(_) => Targets { first_good: Some(attempt * 3), ..Targets::default() },
-            Self::MasterThenServer => {
-                Targets { failures: Failures::Reported, ..Targets::default() }
+            Self::Kill | Self::Restart => {
+                Targets { first_good: soon, announced: told, origin_peak: Some(2), ..targets }
             }
-            Self::OriginDown => Targets { failures: Failures::OriginAway, ..Targets::default() },
-            _ => Targets::default(),
+            Self::Pause(_) => {
+                Targets { first_good: Some(attempt * 3), partitions_dropped: Some(0), ..targets }
+            }
+            Self::Isolate(_) => {
+                Targets { first_good: Some(attempt * 3), announced: told, ..targets }
+            }
+            Self::MasterThenServer => Targets { failures: Failures::Reported, ..targets },
+            Self::OriginDown => Targets { failures: Failures::OriginAway, ..targets },
+            _ => targets,
         }
+    }
+
+    /// An attempt that gets no answer, one more, and the answer of another server: longer than
+    /// that the struck keys are never silent. In `strict` another server answers only after the
+    /// lease, and of two faults at once nothing is promised.
+    fn silence_allowed(self, attempt: Duration, mode: Mode) -> Option<Duration> {
+        let is_judged = mode == Mode::Available
+            && matches!(
+                self,
+                Self::Kill
+                    | Self::Pause(_)
+                    | Self::Restart
+                    | Self::RollingRestart
+                    | Self::Cut { .. }
+                    | Self::CutFromGroup
+                    | Self::Isolate(_)
+            );
+        is_judged.then(|| attempt * 3)
+    }
+}
+
+/// Nothing passes between the node and these others, in both directions.
+fn cut_from(node: Node, others: &[Node]) -> Vec<Impairment> {
+    let both = |other: &Node| {
+        [Impairment::Cut { from: node, to: *other }, Impairment::Cut { from: *other, to: node }]
+    };
+    others.iter().flat_map(both).collect()
+}
+
+impl Script {
+    /// How long it waits; a server that comes online takes longer.
+    pub(crate) fn length(&self) -> Duration {
+        let waits = self.strike.iter().chain(&self.heal).map(|step| match step {
+            Step::Wait(length) => *length,
+            Step::Do(_) | Step::UntilOnline(_) => Duration::ZERO,
+        });
+        waits.sum()
     }
 }
 
@@ -345,51 +432,4 @@ impl Deed {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_fault_has_a_name_of_its_own_that_finds_it() {
-        let faults = Fault::defaults();
-        for fault in &faults {
-            assert_eq!(Fault::of_name(&fault.name()), Some(*fault));
-            assert_eq!(faults.iter().filter(|f| f.name() == fault.name()).count(), 1);
-        }
-        assert_eq!(Fault::of_name("pause-0.5"), Some(Fault::Pause(Duration::from_millis(500))));
-        assert!(Fault::of_name("cut-b2-to-master").is_some(), "also of other pairs");
-        for nonsense in ["", "cut-a1-to-a1", "cut-a1-to-origin", "cut-a1", "pause-x", "pause--1"] {
-            assert_eq!(Fault::of_name(nonsense), None, "{nonsense}");
-        }
-        assert_eq!(Fault::chosen("pause").len(), 3);
-        assert_eq!(Fault::chosen("cut").len(), 15);
-        assert_eq!(Fault::chosen("kill"), [Fault::Kill]);
-        assert!(Fault::chosen("flood").is_empty());
-    }
-
-    #[test]
-    fn what_is_struck_is_healed_unless_it_is_dead() {
-        for fault in Fault::defaults() {
-            let Script { strike, heal } = fault.script(None);
-            let does = |steps: &[Step], is_striking: bool| {
-                steps.iter().any(|s| matches!(s, Step::Do(deed) if deed.strikes() == is_striking))
-            };
-            assert!(does(&strike, true), "{}", fault.name());
-            assert!(!does(&heal, true), "{}", fault.name());
-            let ends = !matches!(fault, Fault::Kill | Fault::RollingRestart);
-            assert_eq!(does(&heal, false), ends, "{}", fault.name());
-        }
-    }
-
-    #[test]
-    fn a_length_can_be_chosen_where_a_fault_has_none() {
-        let lasts = Some(Duration::from_secs(600));
-        for fault in Fault::defaults() {
-            let waits = fault.script(lasts).strike.contains(&Step::Wait(Duration::from_secs(600)));
-            let has_own = matches!(
-                fault,
-                Fault::Kill | Fault::Pause(_) | Fault::Restart | Fault::RollingRestart
-            );
-            assert_eq!(waits, !has_own, "{}", fault.name());
-        }
-    }
-}
+mod tests;

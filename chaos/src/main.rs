@@ -41,7 +41,7 @@ use row::Row;
 #[command(name = "cargo xtask chaos", max_term_width = 100)]
 struct Args {
     /// Only this fault, or all whose names begin with this and a dash (pause, cut); can be
-    /// given several times. Also understood: pause-SECONDS, cut-X-and-Y, cut-X-to-Y with nodes
+    /// given several times. Also understood: pause-SECONDS, isolate-X, cut-X-and-Y, cut-X-to-Y with nodes
     /// client, master, a1, a2, b1, b2. See --list.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use standin_client::ClientConfig;
 use standin_config::Mode;
-use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed};
+use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed, grace};
 use standin_loadgen::drive::{self, DriveError, Pacing, Plan, Running};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
@@ -30,11 +30,18 @@ use crate::cluster::{Cluster, ClusterError, KEYSPACE};
 use crate::net::{Net, Node};
 use crate::samples::{Sample, Sampler};
 
-/// Keys that the caches hold, and keys that are read once at most: see [`Cold`].
+/// Keys that the caches hold.
 const HOT_KEYS: u32 = 10_000;
-const COLD_KEYS: u32 = 60_000;
+/// Keys that are rarely read a second time, see [`Cold`]: so many for each read of one that a
+/// run makes. They are drawn one like the other, and the caches have room for them; of the last
+/// reads of a run one in so many is therefore a hit, and of all of them half as many.
+const COLD_KEYS_PER_READ: f64 = 10.0;
+/// Of a run at a low rate.
+const COLD_KEYS_MIN: u32 = 20_000;
+/// What each costs is a row of the database.
+const COLD_KEYS_MAX: u32 = 4_000_000;
 /// Of the reads: the hit ratio is 95 %.
-const COLD_PERCENT: f64 = 5.0;
+pub(crate) const COLD_PERCENT: f64 = 5.0;
 const READS_PERCENT: f64 = 95.0;
 const ZIPF_EXPONENT: f64 = 0.99;
 const VALUE_BYTES: u32 = 100;
@@ -86,6 +93,7 @@ pub(crate) struct Played {
     pub(crate) lost_writes: Vec<String>,
     /// What else should not have happened.
     pub(crate) problems: Vec<String>,
+    pub(crate) mode: Mode,
     pub(crate) bound: Duration,
     pub(crate) attempt_timeout: Duration,
 }
@@ -133,13 +141,17 @@ pub(crate) fn play(
 ) -> Result<Played, PlayError> {
     net.impair(&[])?;
     let run = u32::try_from(settings.seed & 0xFFFF_FFFF).unwrap_or(1) ^ 0x00C4_A050;
-    let rows = Rows { count: HOT_KEYS + COLD_KEYS, run, value_bytes: VALUE_BYTES };
+    let script = fault.script(settings.lasts);
+    let cold =
+        cold_keys(fault.settles() + STEADY + script.length() + AFTERMATH, settings.rate_per_s);
+    let rows = Rows { count: HOT_KEYS + cold, run, value_bytes: VALUE_BYTES };
     let origin = RunOrigin::prepare(Some(&settings.database_url), folder, rows)?;
     let Settings { program, mode, database, .. } = settings;
     let mut cluster = Cluster::start(program, folder, net, *mode, *database, interrupt)?;
 
     let bound = age_allowed(&cluster.config);
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
+    let checker = checker.with_grace(grace(&cluster.config));
     let checker = Arc::new(checker);
     let plan = Plan {
         topology: Arc::clone(&cluster.topology),
@@ -161,7 +173,8 @@ pub(crate) fn play(
         .within(Node::Client, || Sampler::start(&plan.topology, &plan.client))?
         .map_err(ClusterError::system("asking for statistics"))?;
     let live = Arc::new(Live::new(WORKERS));
-    let supplies = (0..WORKERS).map(|worker| Supply::mixed(mix(), settings.seed, worker)).collect();
+    let supplies =
+        (0..WORKERS).map(|worker| Supply::mixed(mix(cold), settings.seed, worker)).collect();
     let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
     let tail = EventTail::new(&cluster.event_file);
     let mut stage = Stage {
@@ -178,7 +191,6 @@ pub(crate) fn play(
     stage.wait(fault.settles())?;
     let steady = Micros::boottime();
     stage.wait(STEADY)?;
-    let script = fault.script(settings.lasts);
     stage.run(&script.strike)?;
     let healed = (!script.heal.is_empty()).then(Micros::boottime);
     stage.run(&script.heal)?;
@@ -212,18 +224,26 @@ pub(crate) fn play(
         homes,
         lost_writes,
         problems,
+        mode: *mode,
         bound,
         attempt_timeout,
     })
 }
 
-fn mix() -> Mix {
+/// How many cold keys a run of this length needs.
+fn cold_keys(length: Duration, rate_per_s: u32) -> u32 {
+    let reads_per_s = f64::from(rate_per_s) * READS_PERCENT / 100.0 * COLD_PERCENT / 100.0;
+    let keys = reads_per_s * length.as_secs_f64() * COLD_KEYS_PER_READ;
+    (keys as u32).clamp(COLD_KEYS_MIN, COLD_KEYS_MAX)
+}
+
+fn mix(cold: u32) -> Mix {
     Mix {
         keys: HOT_KEYS,
         zipf_exponent: ZIPF_EXPONENT,
         reads_percent: READS_PERCENT,
         sizes: ValueSizes::fixed(VALUE_BYTES),
-        cold: Cold { keys: COLD_KEYS, percent: COLD_PERCENT },
+        cold: Cold { keys: cold, percent: COLD_PERCENT },
     }
 }
 
@@ -296,14 +316,18 @@ impl Stage<'_> {
             Deed::Start(node) => self.down.retain(|name| *name != node.name()),
             _ => {}
         }
-        if deed.strikes() {
-            let node = match deed {
-                Deed::Kill(node) | Deed::Stop(node) | Deed::Pause(node) => Some(*node),
-                _ => None,
-            };
-            self.strikes.push((node, Micros::boottime()));
-        }
+        let node = match deed {
+            Deed::Kill(node) | Deed::Stop(node) | Deed::Pause(node) => Some(*node),
+            _ => None,
+        };
+        let before = Micros::boottime();
         self.cluster.apply(deed, self.net)?;
+        // A signal takes effect at once. The network is changed by several processes, one after
+        // the other: until the last has ended, an answer proves nothing.
+        let at = if matches!(deed, Deed::Impair(_)) { Micros::boottime() } else { before };
+        if deed.strikes() {
+            self.strikes.push((node, at));
+        }
         Ok(())
     }
 
@@ -346,6 +370,22 @@ impl Stage<'_> {
                 return Ok(());
             }
             std::thread::park_timeout(left.min(TICK));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hit_ratio_stays_what_it_is_however_long_a_run_lasts() {
+        for (seconds, rate_per_s) in [(30, 4_000), (630, 4_000), (630, 1_000), (60, 10_000)] {
+            let keys = f64::from(cold_keys(Duration::from_secs(seconds), rate_per_s));
+            let reads = f64::from(rate_per_s) * seconds as f64 * 0.95 * COLD_PERCENT / 100.0;
+            // Of the last ones, those that have been read before.
+            let hits_percent = COLD_PERCENT * (1.0 - (-reads / keys).exp());
+            assert!(hits_percent < 0.5, "{seconds} s, {rate_per_s}/s: {hits_percent}");
         }
     }
 }

@@ -14,12 +14,15 @@ use standin_protocol::time::Micros;
 
 use crate::catalogue::{Failures, Fault, Targets};
 use crate::net::{Node, SERVERS};
-use crate::play::Played;
+use crate::play::{COLD_PERCENT, Played};
 
 /// How long a server that came back is watched.
 const RETURN_WINDOW: Duration = Duration::from_secs(3);
 /// Share of the clients whose first good answer counts.
 const CLIENTS_SHARE: f64 = 0.99;
+/// How far from what the load is made for the steady hit ratio may be, or the rest is compared
+/// with what is no steady state.
+const STEADY_SLACK_PERCENT: f64 = 1.0;
 /// Kinds of the master's events by which it takes a server out of service.
 const OFFLINE_KINDS: [&str; 2] = ["offline", "waiting"];
 
@@ -31,8 +34,19 @@ pub(crate) struct Row {
     /// Beyond the bound, or of what nobody has written.
     pub(crate) stale_beyond: u64,
     pub(crate) lost_writes: u64,
-    /// For the struck servers' keys, since the strike, for 99 % of the clients.
+    /// For the struck servers' keys, since the strike, for 99 % of the clients; none where
+    /// clients go on reaching the struck server.
     pub(crate) first_good_ms: Option<f64>,
+    /// Since the strike, of all keys.
+    pub(crate) reads: Latency,
+    pub(crate) writes: Latency,
+    /// As above, of writes alone: there are so few of them that an outage of writes does not
+    /// show in what is of all requests.
+    pub(crate) first_good_write_ms: Option<f64>,
+    pub(crate) write_silence_ms: Option<f64>,
+    /// As in [`Counts`], since the strike.
+    pub(crate) redraws: u64,
+    pub(crate) became_reads: u64,
     /// Whether any client asked for a struck key and had no good answer to the end.
     pub(crate) clients_without: usize,
     /// Longest time without a good answer to anybody for these keys.
@@ -54,6 +68,13 @@ pub(crate) struct Row {
     pub(crate) misses: Vec<String>,
     /// What else there is to know.
     pub(crate) notes: Vec<String>,
+}
+
+/// Of the requests due after the strike.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 /// A server that was away and came back as the same process.
@@ -96,15 +117,21 @@ impl Row {
             hit_ratio_lowest: outage::lowest_hit_ratio(log, strike, played.end).unwrap_or(0.0),
             healed_ms: played.healed.map(|at| ms(at.since(strike))),
             false_offlines: false_offlines(played, strike),
+            reads: Latency::of(log, OpKind::Read, strike, played.end),
+            writes: Latency::of(log, OpKind::Write, strike, played.end),
             ..Self::default()
         };
         if let Some(level) = steady {
             let normal = outage::normal_again(log, level, strike, played.end);
             row.normal_ms = normal.map(|at| ms(at.since(strike)));
         }
+        for displaced in log.iter().filter(|r| r.sample.due >= strike).map(|r| r.sample.displaced) {
+            row.redraws += u64::from(displaced.redraws);
+            row.became_reads += u64::from(displaced.became_read);
+        }
         row.watch_struck(played, strike);
         row.returned = returned(played, strike);
-        row.misses = row.misses_of(played.fault.targets(played.attempt_timeout));
+        row.misses = row.misses_of(fault.targets(played.attempt_timeout, played.mode));
         row.misses.extend(played.problems.iter().cloned());
         row.notes = row.notes_of(played);
         row
@@ -117,6 +144,9 @@ impl Row {
 
     fn watch_struck(&mut self, played: &Played, strike: Micros) {
         let log = &played.recording.log;
+        let writes: Vec<Logged> =
+            log.iter().filter(|r| r.sample.op == OpKind::Write).copied().collect();
+        let is_felt = played.fault.is_felt_by_clients();
         let worse = |seen: Option<f64>, now: f64| Some(seen.map_or(now, |seen| seen.max(now)));
         for server in played.fault.struck() {
             let own = played.strikes.iter().find(|(node, _)| *node == Some(Node::Server(server)));
@@ -124,11 +154,16 @@ impl Row {
             let is_struck = |key: u32| played.homes.get(key as usize) == Some(&server);
             let first = outage::first_good(log, is_struck, at);
             self.clients_without += first.without;
-            if let Some(since) = first.quantile(CLIENTS_SHARE) {
+            if let Some(since) = first.quantile(CLIENTS_SHARE).filter(|_| is_felt) {
                 self.first_good_ms = worse(self.first_good_ms, ms(since));
             }
-            let silence = outage::longest_silence(log, is_struck, at, played.end);
-            self.silence_ms = worse(self.silence_ms, ms(silence));
+            let first_write = outage::first_good(&writes, is_struck, at);
+            if let Some(since) = first_write.quantile(CLIENTS_SHARE).filter(|_| is_felt) {
+                self.first_good_write_ms = worse(self.first_good_write_ms, ms(since));
+            }
+            let silence = |log| ms(outage::longest_silence(log, is_struck, at, played.end));
+            self.silence_ms = worse(self.silence_ms, silence(log));
+            self.write_silence_ms = worse(self.write_silence_ms, silence(&writes));
             if let Some(told) = announced(&played.events, server, at) {
                 self.announced_ms = worse(self.announced_ms, ms(told.since(at)));
             }
@@ -163,6 +198,23 @@ impl Row {
                 format!("first good answer after more than {bound:?}"),
             );
         }
+        if let Some(bound) = targets.silence {
+            let is_long = self.silence_ms.is_some_and(|silence| silence > ms(bound));
+            miss(is_long, format!("nobody had a good answer for longer than {bound:?}"));
+        }
+        if let (Some(most), Some(returned)) = (targets.partitions_dropped, self.returned) {
+            let dropped = returned.partitions_dropped;
+            miss(
+                dropped > most,
+                format!("{dropped} partitions dropped, though it was only paused"),
+            );
+        }
+        let steady_percent = self.hit_ratio_steady * 100.0;
+        let is_off = (steady_percent - (100.0 - COLD_PERCENT)).abs() > STEADY_SLACK_PERCENT;
+        miss(
+            is_off,
+            format!("the steady state was none: hit ratio {steady_percent:.1} %, not 95 ± 1 %"),
+        );
         if let Some(bound) = targets.announced {
             let is_late = self.announced_ms.is_none_or(|took| took > ms(bound));
             miss(is_late, format!("announced after more than {bound:?}, or not at all"));
@@ -207,6 +259,8 @@ impl Row {
                 "nobody had a good answer for the struck server's keys for {silence:.0} ms"
             ));
         }
+        notes.push(self.latency_text());
+        notes.extend(self.displaced_text());
         notes.extend(self.returned.map(|returned| returned.to_text()));
         let quoted = |what: &[String]| what.iter().take(4).cloned().collect::<Vec<_>>();
         notes.extend(quoted(&played.lost_writes));
@@ -214,6 +268,39 @@ impl Row {
             notes.extend(quoted(&played.recording.quotes));
         }
         notes
+    }
+
+    /// Writes that were not made where they should have been, so that their latencies miss.
+    fn displaced_text(&self) -> Option<String> {
+        let (redraws, became_reads) = (self.redraws, self.became_reads);
+        (redraws + became_reads > 0).then(|| {
+            format!(
+                "since the strike: for writes of keys that were being written, {redraws} other \
+                 keys were drawn; {became_reads} were made as reads"
+            )
+        })
+    }
+
+    /// What the strike was to reads and to writes.
+    fn latency_text(&self) -> String {
+        let of =
+            |latency: Latency| format!("p99 {:.1} ms, max {:.0}", latency.p99_ms, latency.max_ms);
+        let mut text =
+            format!("since the strike: reads {}; writes {}", of(self.reads), of(self.writes));
+        if let Some(first) = self.first_good_write_ms {
+            text += &format!("; first good writes of the struck keys after {first:.0} ms");
+        }
+        if let Some(silence) = self.write_silence_ms {
+            text += &format!("; at most {silence:.0} ms without any");
+        }
+        text
+    }
+}
+
+impl Latency {
+    fn of(log: &[Logged], op: OpKind, from: Micros, until: Micros) -> Self {
+        let (p99, longest) = outage::slow_of(log, op, from, until);
+        Self { p99_ms: ms(p99), max_ms: ms(longest) }
     }
 }
 
@@ -270,7 +357,10 @@ fn false_offlines(played: &Played, strike: Micros) -> Vec<String> {
 fn returned(played: &Played, strike: Micros) -> Option<Returned> {
     let healed = played.healed?;
     let [server] = played.fault.struck()[..] else { return None };
-    if !matches!(played.fault, Fault::Pause(_) | Fault::Cut { .. }) {
+    if !matches!(
+        played.fault,
+        Fault::Pause(_) | Fault::Cut { .. } | Fault::CutFromGroup | Fault::Isolate(_)
+    ) {
         return None;
     }
     let own = || played.samples.iter().filter(|sample| sample.server == server);
@@ -367,70 +457,4 @@ fn ms(duration: Duration) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn clean() -> Row {
-        Row {
-            first_good_ms: Some(40.0),
-            announced_ms: Some(60.0),
-            origin_reads_steady_per_s: 100.0,
-            origin_reads_peak_per_s: 190.0,
-            ..Row::default()
-        }
-    }
-
-    fn misses(row: &Row, fault: Fault) -> usize {
-        row.misses_of(fault.targets(Duration::from_millis(100))).len()
-    }
-
-    #[test]
-    fn a_kill_is_held_against_all_its_targets() {
-        assert_eq!(misses(&clean(), Fault::Kill), 0);
-        let failed = Counts { failed: 1, ..Counts::default() };
-        for (row, expected) in [
-            (Row { counts: failed, ..clean() }, 1),
-            (Row { stale_beyond: 1, ..clean() }, 1),
-            (Row { lost_writes: 1, ..clean() }, 1),
-            (Row { first_good_ms: Some(251.0), ..clean() }, 1),
-            (Row { first_good_ms: None, announced_ms: None, ..clean() }, 2),
-            (Row { clients_without: 1, ..clean() }, 1),
-            (Row { announced_ms: Some(1_001.0), ..clean() }, 1),
-            (Row { origin_reads_peak_per_s: 201.0, ..clean() }, 1),
-            (Row { false_offlines: vec!["b1".to_owned()], ..clean() }, 1),
-        ] {
-            assert_eq!(misses(&row, Fault::Kill), expected, "{row:?}");
-        }
-    }
-
-    #[test]
-    fn what_needs_an_absent_database_may_fail_and_say_so() {
-        let failed = |kind: FailureKind| {
-            let mut counts = Counts { failed: 1, ..Counts::default() };
-            counts.failures[kind as usize] = 1;
-            Row { counts, ..clean() }
-        };
-        assert_eq!(misses(&failed(FailureKind::OriginUnavailable), Fault::OriginDown), 0);
-        assert_eq!(misses(&failed(FailureKind::DeadlineExceeded), Fault::OriginDown), 1);
-        assert_eq!(misses(&failed(FailureKind::OriginUnavailable), Fault::OriginSlow), 1);
-        assert_eq!(misses(&failed(FailureKind::DeadlineExceeded), Fault::MasterThenServer), 0);
-    }
-
-    #[test]
-    fn an_announcement_is_of_the_server_and_after_the_strike() {
-        let line = |t_us: u64, server: &str, text: &str| MasterLine {
-            t_us,
-            kind: "announced".to_owned(),
-            server: Some(server.to_owned()),
-            text: text.to_owned(),
-        };
-        let events = [
-            line(5, "a1", "a1 is offline"),
-            line(20, "b1", "b1 is offline"),
-            line(30, "a1", "a1 is online"),
-            line(40, "a1", "a1 is waiting"),
-        ];
-        assert_eq!(announced(&events, 0, Micros(10)), Some(Micros(40)));
-        assert_eq!(announced(&events, 1, Micros(10)), None);
-    }
-}
+mod tests;

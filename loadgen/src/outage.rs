@@ -119,8 +119,22 @@ pub fn level(log: &[Logged], from: Micros, until: Micros) -> Option<Level> {
 /// The 99th percentile, and the longest latency, of the requests due between two times.
 #[must_use]
 pub fn slow(log: &[Logged], from: Micros, until: Micros) -> (Duration, Duration) {
+    slowest(log.iter(), from, until)
+}
+
+/// The same of reads, or of writes, alone.
+#[must_use]
+pub fn slow_of(log: &[Logged], op: OpKind, from: Micros, until: Micros) -> (Duration, Duration) {
+    slowest(log.iter().filter(|request| request.sample.op == op), from, until)
+}
+
+fn slowest<'l>(
+    requests: impl Iterator<Item = &'l Logged>,
+    from: Micros,
+    until: Micros,
+) -> (Duration, Duration) {
     let mut latencies = histogram();
-    for request in log.iter().filter(|request| (from..until).contains(&request.sample.due)) {
+    for request in requests.filter(|request| (from..until).contains(&request.sample.due)) {
         latencies.saturating_record(latency_us(request));
     }
     let at = |us| Duration::from_micros(us);

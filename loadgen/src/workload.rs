@@ -109,8 +109,10 @@ pub struct Mix {
     pub cold: Cold,
 }
 
-/// Reads spread evenly over many keys behind those of the mix: nearly every one is a miss, so
-/// that a hit ratio stays what it is however long a run lasts and however large a cache is.
+/// Reads spread evenly over many keys behind those of the mix. They are drawn again and again:
+/// what a cache has room for becomes a hit in time. Nearly every read is a miss only while such
+/// reads are few beside such keys, so whoever wants a steady hit ratio makes the keys many
+/// times as many as a run's reads of them.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cold {
     /// Number of such keys; they follow those of the mix.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, WriteKind};
-use standin_loadgen::recorder::{Counts, Ending, OpKind, Recorder, Recording, Sample};
+use standin_loadgen::recorder::{Counts, Displaced, Ending, OpKind, Recorder, Recording, Sample};
 use standin_loadgen::schedule::{Arrivals, Schedule};
 use standin_loadgen::workload::{Cold, Deed, Mix, Supply, ValueSizes};
 use standin_protocol::frame::response_flags::HIT;
@@ -72,13 +72,13 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let key = wanted.key;
         let sent = Micros::boottime();
         let write = match wanted.deed {
-            Deed::Write { .. } => checker.begin_write(key, WriteKind::Put),
+            Deed::Write { .. } => checker.begin_write(key, WriteKind::Put, sent),
             Deed::Read | Deed::Delete => None,
         };
         let (op, verdict) = match write {
             Some(write) => {
                 store.put(key, &checker.value(&write, 40));
-                checker.end_write(write, Some(Micros::boottime()));
+                checker.end_write(write, Micros::boottime(), true);
                 (OpKind::Write, None)
             }
             None => {
@@ -90,7 +90,16 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         };
         let ending = Ending::Answered { flags: HIT, is_absent: false, verdict };
         let (due, ended) = ((start + offset).min(sent), Micros::boottime());
-        recorder.record(&Sample { op, phase: 0, due, sent, ended, sends: 1, ending });
+        recorder.record(&Sample {
+            op,
+            phase: 0,
+            due,
+            sent,
+            ended,
+            sends: 1,
+            displaced: Displaced::default(),
+            ending,
+        });
     }
     recorder.finish()
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use standin_config::ClusterConfig;
-use standin_protocol::hello::{HelloBody, cluster_id};
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 use tracing::{error, info, warn};
@@ -124,12 +123,6 @@ impl Server {
             Origin::start(&cluster.origin, &cluster.keyspaces, Arc::new(mailboxes.clone()))?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
         let hub = Arc::new(hub);
-        let timings = &cluster.timings;
-        let hello = HelloBody {
-            client_id: boot_id,
-            cluster_id: cluster_id(&cluster.name),
-            ..HelloBody::default()
-        };
         let context = ShardContext {
             shard: 0,
             shards: own.shards,
@@ -142,13 +135,7 @@ impl Server {
             origin: origin.clone(),
             control: control.clone(),
             challenges: Challenges::new(challenge_secret()?),
-            link: LinkConfig {
-                connect_timeout: timings.connect_timeout,
-                silence_max: timings.forward_timeout,
-                answer_max: timings.operation_timeout,
-                hello,
-                key: cluster.cluster_key(),
-            },
+            link: LinkConfig::new(&cluster, boot_id),
             cluster: Arc::clone(&cluster),
         };
         let agent = AgentConfig::new(&cluster, server, boot_id, random()?);
@@ -184,7 +171,7 @@ impl Server {
         Ok(Self {
             address: own.address,
             boot_id,
-            drain_timeout: timings.drain_timeout,
+            drain_timeout: cluster.timings.drain_timeout,
             mailboxes,
             control,
             origin,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use standin_loadgen::checker::{Checker, Initial, Seen, WriteKind};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::Rows;
-use standin_loadgen::recorder::{Ending, FailureKind, Logged, OpKind, Sample};
+use standin_loadgen::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
 use standin_loadgen::schedule::{Arrivals, Schedule};
 use standin_loadgen::workload::{Cold, Deed, Keys, Mix, Supply, ValueSizes, Wanted};
 use standin_protocol::frame::response_flags::HIT;
@@ -34,6 +34,7 @@ pub const READS_PERCENT: f64 = 90.0;
 /// Share of the reads that go to keys that no cache holds, so that there is a steady load of
 /// the database to compare with, for a write-through cache too.
 pub const COLD_PERCENT: f64 = 5.0;
+/// More than ten times the reads of them in a run: few are read a second time.
 const COLD_KEYS: u32 = 60_000;
 const VALUE_BYTES: u32 = 100;
 /// Between the start of the load and the fault: the first part is not counted.
@@ -235,14 +236,14 @@ impl Worker<'_> {
         let name = Keys::Numbered.name(key);
         let sent = Micros::boottime();
         let write = match deed {
-            Deed::Write { .. } => self.checker.begin_write(key, WriteKind::Put),
+            Deed::Write { .. } => self.checker.begin_write(key, WriteKind::Put, sent),
             // A write of a key that is being written is a read instead.
             Deed::Read | Deed::Delete => None,
         };
         let (op, result) = if let Some(write) = write {
             let value = self.checker.value(&write, VALUE_BYTES);
             let result = self.client.put(&name, &value);
-            self.checker.end_write(write, result.is_ok().then(Micros::boottime));
+            self.checker.end_write(write, Micros::boottime(), result.is_ok());
             (OpKind::Write, result.map(|()| (0, None)))
         } else {
             let floor = self.checker.before_read(key, sent);
@@ -254,13 +255,16 @@ impl Worker<'_> {
             (OpKind::Read, result)
         };
         let ended = Micros::boottime();
+        let is_write_wanted = matches!(deed, Deed::Write { .. });
+        let became_read = is_write_wanted && op == OpKind::Read;
+        let displaced = Displaced { redraws: 0, became_read };
         let (ending, served_by, error) = match result {
             Ok((flags, verdict)) => {
                 (Ending::Answered { flags, is_absent: false, verdict }, Some(0), None)
             }
             Err(error) => (Ending::Failed(FailureKind::Unavailable), None, Some(error.to_string())),
         };
-        let sample = Sample { op, phase: 0, due, sent, ended, sends: 1, ending };
+        let sample = Sample { op, phase: 0, due, sent, ended, sends: 1, displaced, ending };
         (Logged { worker: self.number, key, served_by, sample }, error)
     }
 }

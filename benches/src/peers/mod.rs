@@ -23,6 +23,7 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use standin_config::Timings;
 use standin_loadgen::faults::Process;
 
 /// Whatever goes wrong here is told to whoever runs the benchmark.
@@ -30,10 +31,15 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// Of all clients.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bound on an operation over all its attempts, where a client has attempts.
-pub const OPERATION_TIMEOUT: Duration = Duration::from_secs(2);
 /// Nodes that keys are spread over.
 pub const NODES: usize = 3;
+
+/// Bound on an operation over all its attempts, where a client has attempts: Standin's default,
+/// for Standin and for its peers.
+#[must_use]
+pub fn operation_timeout() -> Duration {
+    Timings::default().operation_timeout
+}
 
 /// What a read returned.
 #[derive(Debug, Clone, PartialEq, Eq)]

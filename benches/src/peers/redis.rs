@@ -16,7 +16,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::aside::{Aside, Cache};
 use super::database::Database;
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, OPERATION_TIMEOUT, Subject};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Subject, operation_timeout};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
 /// A replica of each.
@@ -100,7 +100,7 @@ impl Cluster for RedisCluster<'_> {
             .response_timeout(CLIENT_TIMEOUT)
             // The former is of one attempt; the library's own retries come on top, for as long
             // as Standin's client tries. Without any bound, requests are lost in it for ever.
-            .overall_response_timeout(Some(OPERATION_TIMEOUT))
+            .overall_response_timeout(Some(operation_timeout()))
             .build()?;
         let connection = self.runtime.block_on(client.get_async_connection())?;
         let cache = RedisCache { handle: self.runtime.handle().clone(), connection };

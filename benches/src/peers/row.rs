@@ -124,7 +124,7 @@ pub fn line(row: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
-    use standin_loadgen::recorder::{FailureKind, OpKind, Sample};
+    use standin_loadgen::recorder::{Displaced, FailureKind, OpKind, Sample};
     use standin_protocol::time::Micros;
 
     use super::*;
@@ -132,7 +132,16 @@ mod tests {
     fn request(key: u32, due_ms: u64, took_ms: u64, ending: Ending) -> Logged {
         let due = Micros(due_ms * 1_000);
         let ended = due + Duration::from_millis(took_ms);
-        let sample = Sample { op: OpKind::Read, phase: 0, due, sent: due, ended, sends: 1, ending };
+        let sample = Sample {
+            op: OpKind::Read,
+            phase: 0,
+            due,
+            sent: due,
+            ended,
+            sends: 1,
+            displaced: Displaced::default(),
+            ending,
+        };
         Logged { worker: 0, key, served_by: Some(0), sample }
     }
 

@@ -15,7 +15,7 @@ use standin_testkit::free_ports;
 use standin_testkit::wait::poll_for;
 
 use super::database::{Database, KEYSPACE};
-use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, OPERATION_TIMEOUT, Read, Subject};
+use super::{CLIENT_TIMEOUT, Cluster, Failure, NODES, Read, Subject};
 
 const UP_WITHIN: Duration = Duration::from_secs(15);
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -48,7 +48,6 @@ impl StandinCluster {
             server.huge_pages = false;
         }
         config.timings.attempt_timeout = CLIENT_TIMEOUT;
-        config.timings.operation_timeout = OPERATION_TIMEOUT;
         config.master.state_file = folder.join("master.state");
         config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
         let file = config.write_into(folder)?;

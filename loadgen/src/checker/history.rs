@@ -1,4 +1,4 @@
-//! When each write was acknowledged, so that the age of a stale value can be told.
+//! When each write began and was acknowledged, so that the age of a stale value can be told.
 //!
 //! Kept by key, under locks that several keys share: only the end of a write and a stale
 //! read come here.
@@ -13,7 +13,16 @@ const LOCKS: usize = 64;
 /// they are is told too low: from the oldest write that is remembered.
 const WRITES_MAX: usize = 8_192;
 
-type Writes = HashMap<u32, VecDeque<(u32, Micros)>>;
+type Writes = HashMap<u32, VecDeque<Acknowledged>>;
+
+/// A write that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acknowledged {
+    pub(super) sequence: u32,
+    pub(super) begun: Micros,
+    /// When it was acknowledged.
+    pub(super) at: Micros,
+}
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -28,22 +37,30 @@ impl Default for History {
 }
 
 impl History {
-    /// Write `sequence` of the key was acknowledged; sequences rise.
-    pub(super) fn add(&self, key: u32, sequence: u32, at: Micros) {
+    /// A write of the key was acknowledged; sequences and times rise.
+    pub(super) fn add(&self, key: u32, write: Acknowledged) {
         let mut part = self.part(key);
         let writes = part.entry(key).or_default();
         if writes.len() == WRITES_MAX {
             writes.pop_front();
         }
-        writes.push_back((sequence, at));
+        writes.push_back(write);
     }
 
     /// When the first acknowledged write after `sequence` was acknowledged.
     pub(super) fn first_after(&self, key: u32, sequence: u32) -> Option<Micros> {
         let part = self.part(key);
         let writes = part.get(&key)?;
-        let next = writes.partition_point(|(number, _)| *number <= sequence);
-        writes.get(next).map(|(_, at)| *at)
+        let next = writes.partition_point(|write| write.sequence <= sequence);
+        writes.get(next).map(|write| write.at)
+    }
+
+    /// The first acknowledged write that began after this time.
+    pub(super) fn first_begun_after(&self, key: u32, time: Micros) -> Option<Acknowledged> {
+        let part = self.part(key);
+        let writes = part.get(&key)?;
+        let next = writes.partition_point(|write| write.begun <= time);
+        writes.get(next).copied()
     }
 
     fn part(&self, key: u32) -> MutexGuard<'_, Writes> {
@@ -58,21 +75,27 @@ mod tests {
     #[test]
     fn the_next_write_is_found_over_gaps() {
         let history = History::default();
-        history.add(5, 1, Micros(10));
-        history.add(5, 4, Micros(40));
-        history.add(5 + LOCKS as u32, 2, Micros(99));
+        let write = |sequence, at| Acknowledged { sequence, begun: Micros(at - 5), at: Micros(at) };
+        history.add(5, write(1, 10));
+        history.add(5, write(4, 40));
+        history.add(5 + LOCKS as u32, write(2, 99));
         assert_eq!(history.first_after(5, 0), Some(Micros(10)));
         assert_eq!(history.first_after(5, 1), Some(Micros(40)), "2 and 3 were not acknowledged");
         assert_eq!(history.first_after(5, 3), Some(Micros(40)));
         assert_eq!(history.first_after(5, 4), None);
         assert_eq!(history.first_after(6, 0), None);
+        let begun_after = |time| history.first_begun_after(5, Micros(time));
+        assert_eq!(begun_after(4), Some(write(1, 10)));
+        assert_eq!(begun_after(5), Some(write(4, 40)), "not one that began then");
+        assert_eq!(begun_after(35), None);
     }
 
     #[test]
     fn a_key_has_a_bounded_history() {
         let history = History::default();
         for sequence in 1..=u32::try_from(WRITES_MAX).unwrap() + 10 {
-            history.add(1, sequence, Micros(sequence.into()));
+            let at = Micros(sequence.into());
+            history.add(1, Acknowledged { sequence, begun: at, at });
         }
         assert_eq!(history.first_after(1, 0), Some(Micros(11)), "the oldest that is remembered");
     }

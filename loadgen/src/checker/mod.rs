@@ -4,9 +4,17 @@
 //! number is lower than that of a write of the key that was acknowledged before the read
 //! was sent. Its *age* is how long, when the read was asked for, the next write of the key
 //! had been acknowledged; a mode of the cluster allows ages up to a bound, and what is older
-//! is *beyond* it. A read is *wrong* if nobody can have written it under this key. A write that failed
-//! or whose outcome is unknown may take effect at any later time, so its value is never
-//! stale. One write of a key is under way at a time: numbers and effects have one order.
+//! is *beyond* it. A read is *wrong* if nobody can have written it under this key. One write
+//! of a key is under way at a time: numbers and effects have one order.
+//!
+//! A write that failed or whose outcome is unknown may take effect *late*, but not for ever:
+//!
+//! ```text
+//! unknown write ─┤ ended ─── grace ───┤
+//!                   later writes: may  │ a later write begun here has the last word: once it is
+//!                   be replaced by it  │ acknowledged, the unknown one's value is stale
+//! ```
+//! Without a [grace](Checker::with_grace) it may take effect at any later time.
 //!
 //! Shared by all workers. The paths that every request takes are a few atomic operations;
 //! a lock is taken at the end of a write, and for a read that looks stale.
@@ -19,10 +27,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use standin_config::{ClusterConfig, Mode};
+use standin_protocol::lease::DRIFT_PARTS;
 use standin_protocol::time::Micros;
 
-use self::history::History;
+use self::history::{Acknowledged, History};
 use crate::value::{BadValue, Stamp};
+
+/// Between the end of a bound and the moment in which that is known everywhere.
+const DELIVERY: Duration = Duration::from_millis(100);
 
 /// What the database holds before the first write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +63,7 @@ pub struct Write {
     /// Its number.
     pub sequence: u32,
     kind: WriteKind,
+    begun: Micros,
 }
 
 /// The highest write of a key that was acknowledged before a read was sent, and when it was
@@ -76,7 +89,7 @@ pub enum Verdict {
     /// As new as it must be.
     Fresh,
     /// Older than an acknowledged write, but of a write that failed or whose outcome is
-    /// unknown, and which may have taken effect late.
+    /// unknown, and which may have taken effect after it.
     Late,
     /// Older than an acknowledged write.
     Stale {
@@ -92,14 +105,25 @@ pub enum Verdict {
     Wrong(Wrong),
 }
 
-/// The age that a cluster's mode allows a stale value: none in `strict`; in `available` as long
-/// as a server may go on without the master, or as long as a fetch may be under way.
+/// The age that a cluster's mode allows a stale value: none in `strict`. In `available`
+/// L(1+ρ)², and [`DELIVERY`]: the master waits for a lease L to be over for L(1+ρ) by its own
+/// clock (`standin_protocol::lease::over_at`), which may be slow by the fraction ρ. The
+/// simulator's checks allow the same (1.21 L + 100 ms).
 #[must_use]
 pub fn age_allowed(cluster: &ClusterConfig) -> Duration {
+    let longer = |duration: Duration| duration + duration / DRIFT_PARTS;
     match cluster.mode {
-        Mode::Available => cluster.timings.lease.max(cluster.origin.timeout),
+        Mode::Available => longer(longer(cluster.timings.lease)) + DELIVERY,
         Mode::Strict => Duration::ZERO,
     }
+}
+
+/// For how long after its end a write of unknown outcome may still take effect: a server may
+/// have handed it to the database just then, which may take the whole of its timeout, and
+/// after it as long again to notice that nobody waits.
+#[must_use]
+pub fn grace(cluster: &ClusterConfig) -> Duration {
+    cluster.origin.timeout * 2
 }
 
 /// Why a value is wrong.
@@ -117,6 +141,16 @@ pub enum Wrong {
     NeverWritten,
 }
 
+/// See [`Checker::last_word_after`].
+enum LastWord {
+    /// There is no such write.
+    NoUnknown,
+    /// It may still have taken effect after all that is acknowledged.
+    Nobody,
+    /// A write that was acknowledged then.
+    At(Micros),
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     /// Highest number given to a write.
@@ -128,8 +162,16 @@ struct Slot {
     is_busy: AtomicBool,
 }
 
-/// Writes without an acknowledgement, by key.
-type Unsettled = HashMap<u32, Vec<(u32, WriteKind)>>;
+/// A write without an acknowledgement.
+#[derive(Debug, Clone, Copy)]
+struct Unknown {
+    sequence: u32,
+    kind: WriteKind,
+    ended: Micros,
+}
+
+/// Those of each key.
+type Unsettled = HashMap<u32, Vec<Unknown>>;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -137,6 +179,7 @@ pub struct Checker {
     run: u32,
     initial: Initial,
     bound: Duration,
+    grace: Duration,
     slots: Box<[Slot]>,
     unsettled: Mutex<Unsettled>,
     history: History,
@@ -148,13 +191,21 @@ impl Checker {
     pub fn new(keys: u32, run: u32, initial: Initial) -> Self {
         let slots = (0..keys).map(|_| Slot::default()).collect();
         let (unsettled, history) = (Mutex::default(), History::default());
-        Self { run, initial, bound: Duration::ZERO, slots, unsettled, history }
+        let (bound, grace) = (Duration::ZERO, Duration::MAX);
+        Self { run, initial, bound, grace, slots, unsettled, history }
     }
 
     /// The same, with the age that a stale value may have; zero (the default): none.
     #[must_use]
     pub fn with_bound(self, bound: Duration) -> Self {
         Self { bound, ..self }
+    }
+
+    /// The same, with the time after its end in which a write of unknown outcome may take
+    /// effect; the default: for ever.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Number of keys.
@@ -169,11 +220,11 @@ impl Checker {
         Stamp { run, key, sequence: 0 }.to_value(value_bytes)
     }
 
-    /// Begins a write; `None` while another one of the key is under way.
+    /// Begins a write, now; `None` while another one of the key is under way.
     ///
     /// # Panics
     /// If there is no such key.
-    pub fn begin_write(&self, key: u32, kind: WriteKind) -> Option<Write> {
+    pub fn begin_write(&self, key: u32, kind: WriteKind, begun: Micros) -> Option<Write> {
         let slot = &self.slots[key as usize];
         if slot.is_busy.swap(true, Ordering::Acquire) {
             return None;
@@ -183,7 +234,7 @@ impl Checker {
         if kind == WriteKind::Delete {
             slot.deleted.store(sequence, Ordering::Release);
         }
-        Some(Write { key, sequence, kind })
+        Some(Write { key, sequence, kind, begun })
     }
 
     /// The value that a write carries.
@@ -193,15 +244,16 @@ impl Checker {
         Stamp { run: self.run, key, sequence }.to_value(value_bytes)
     }
 
-    /// Ends a write. Without an acknowledgement it may take effect at any time, or never.
-    pub fn end_write(&self, write: Write, acknowledged: Option<Micros>) {
-        let slot = &self.slots[write.key as usize];
-        if let Some(at) = acknowledged {
+    /// Ends a write. Without an acknowledgement it may still take effect, or never.
+    pub fn end_write(&self, write: Write, ended: Micros, is_acknowledged: bool) {
+        let Write { key, sequence, kind, begun } = write;
+        let slot = &self.slots[key as usize];
+        if is_acknowledged {
             // Before the floor rises: whoever sees the floor finds when it rose.
-            self.history.add(write.key, write.sequence, at);
-            slot.acknowledged.store(write.sequence, Ordering::Release);
+            self.history.add(key, Acknowledged { sequence, begun, at: ended });
+            slot.acknowledged.store(sequence, Ordering::Release);
         } else {
-            self.unsettled().entry(write.key).or_default().push((write.sequence, write.kind));
+            self.unsettled().entry(key).or_default().push(Unknown { sequence, kind, ended });
         }
         slot.is_busy.store(false, Ordering::Release);
     }
@@ -241,10 +293,13 @@ impl Checker {
         if sequence >= floor.sequence {
             return Verdict::Fresh;
         }
-        if self.is_unsettled(key, |number, kind| number == sequence && kind == WriteKind::Put) {
-            return Verdict::Late;
+        let behind = floor.sequence - sequence;
+        let is_meant = |w: &Unknown| w.sequence == sequence && w.kind == WriteKind::Put;
+        match self.last_word_after(key, floor, is_meant) {
+            LastWord::NoUnknown => self.stale(key, floor, sequence, behind),
+            LastWord::Nobody => Verdict::Late,
+            LastWord::At(replaced) => self.aged(floor, Some(replaced), behind),
         }
-        self.stale(key, floor, sequence, floor.sequence - sequence)
     }
 
     fn judge_absence(&self, key: u32, floor: Floor) -> Verdict {
@@ -253,10 +308,17 @@ impl Checker {
         if was_deleted || (floor.sequence == 0 && self.initial == Initial::Empty) {
             return Verdict::Fresh;
         }
-        if self.is_unsettled(key, |_, kind| kind == WriteKind::Delete) {
-            return Verdict::Late;
-        }
         let behind = floor.sequence.max(1);
+        match self.last_word_after(key, floor, |w| w.kind == WriteKind::Delete) {
+            LastWord::NoUnknown => {}
+            LastWord::Nobody => return Verdict::Late,
+            LastWord::At(replaced) => {
+                // An acknowledged delete may have been replaced later still.
+                let replaced =
+                    replaced.max(self.history.first_after(key, deleted).unwrap_or(replaced));
+                return self.aged(floor, Some(replaced), behind);
+            }
+        }
         if deleted == 0 && self.initial == Initial::Filled {
             return Verdict::Stale { behind, age: Duration::MAX, is_beyond: true };
         }
@@ -265,15 +327,32 @@ impl Checker {
 
     /// The verdict on what write `sequence` has left, and a later one has replaced.
     fn stale(&self, key: u32, floor: Floor, sequence: u32, behind: u32) -> Verdict {
-        let replaced = self.history.first_after(key, sequence);
+        self.aged(floor, self.history.first_after(key, sequence), behind)
+    }
+
+    fn aged(&self, floor: Floor, replaced: Option<Micros>, behind: u32) -> Verdict {
         let age = replaced.map_or(Duration::MAX, |at| floor.asked.since(at));
         // A bound of zero allows nothing, however short the clock says it was.
         Verdict::Stale { behind, age, is_beyond: age > self.bound || self.bound.is_zero() }
     }
 
-    fn is_unsettled(&self, key: u32, is_meant: impl Fn(u32, WriteKind) -> bool) -> bool {
+    /// Who has had the last word over the writes of unknown outcome that are meant: over each,
+    /// the first acknowledged write that began when it could no longer take effect. Over
+    /// several that is the last of them.
+    fn last_word_after(
+        &self,
+        key: u32,
+        floor: Floor,
+        is_meant: impl Fn(&Unknown) -> bool,
+    ) -> LastWord {
         let unsettled = self.unsettled();
-        unsettled.get(&key).is_some_and(|writes| writes.iter().any(|w| is_meant(w.0, w.1)))
+        let meant = unsettled.get(&key).into_iter().flatten().filter(|write| is_meant(write));
+        let Some(last) = meant.map(|write| write.ended).max() else { return LastWord::NoUnknown };
+        match self.history.first_begun_after(key, last + self.grace) {
+            // Later writes may have been acknowledged since the read was asked.
+            Some(write) if write.sequence <= floor.sequence => LastWord::At(write.at),
+            _ => LastWord::Nobody,
+        }
     }
 
     fn unsettled(&self) -> MutexGuard<'_, Unsettled> {

@@ -10,6 +10,8 @@ const T1: Micros = Micros(1_000);
 const T2: Micros = Micros(3_000);
 /// Of the search through the history: some of its ages are within it.
 const BOUND: Duration = Duration::from_micros(10);
+/// Of that search too.
+const GRACE: Duration = Duration::from_micros(6);
 
 /// Stale, with the age that follows from those times; without a bound all is beyond it.
 fn stale(behind: u32) -> Verdict {
@@ -25,9 +27,9 @@ fn filled() -> Checker {
 }
 
 fn put(checker: &Checker, key: u32, is_acknowledged: bool) -> Vec<u8> {
-    let write = checker.begin_write(key, WriteKind::Put).unwrap();
+    let write = checker.begin_write(key, WriteKind::Put, T1).unwrap();
     let value = checker.value(&write, 50);
-    checker.end_write(write, is_acknowledged.then_some(T1));
+    checker.end_write(write, T1, is_acknowledged);
     value
 }
 
@@ -51,13 +53,13 @@ fn an_old_value_is_stale_once_a_newer_one_is_acknowledged() {
 #[test]
 fn a_write_under_way_may_be_seen_and_need_not() {
     let checker = filled();
-    let write = checker.begin_write(0, WriteKind::Put).unwrap();
+    let write = checker.begin_write(0, WriteKind::Put, T1).unwrap();
     let value = checker.value(&write, 50);
-    assert_eq!(checker.begin_write(0, WriteKind::Put), None, "one at a time");
+    assert_eq!(checker.begin_write(0, WriteKind::Put, T1), None, "one at a time");
     assert_eq!(read(&checker, 0, &value), Verdict::Fresh);
     assert_eq!(read(&checker, 0, &Checker::first_value(RUN, 0, 50)), Verdict::Fresh);
-    checker.end_write(write, Some(T1));
-    assert!(checker.begin_write(0, WriteKind::Put).is_some());
+    checker.end_write(write, T1, true);
+    assert!(checker.begin_write(0, WriteKind::Put, T1).is_some());
 }
 
 #[test]
@@ -70,6 +72,56 @@ fn a_failed_write_may_take_effect_late() {
     assert_eq!(read(&checker, 1, &lost), Verdict::Late);
     let first = Checker::first_value(RUN, 1, 50);
     assert_eq!(read(&checker, 1, &first), stale(2));
+}
+
+#[test]
+fn a_failed_write_may_not_take_effect_for_ever() {
+    const S: u64 = 1_000_000;
+    let at = |s: u64| Micros(s * S);
+    let (bound, grace) = (Duration::from_secs(2), Duration::from_secs(4));
+    let checker = filled().with_bound(bound).with_grace(grace);
+    let write = |kind, begun, ended, is_acknowledged| {
+        let write = checker.begin_write(1, kind, at(begun)).unwrap();
+        let value = checker.value(&write, 50);
+        checker.end_write(write, at(ended), is_acknowledged);
+        value
+    };
+    let seen = |asked, seen| checker.after_read(1, checker.before_read(1, at(asked)), seen);
+    let unknown = write(WriteKind::Put, 0, 1, false);
+    write(WriteKind::Put, 4, 6, true);
+    // That one was acknowledged after the grace, but had begun before its end.
+    assert_eq!(seen(7, Seen::Value(&unknown)), Verdict::Late);
+    let asked_before = checker.before_read(1, at(8));
+    write(WriteKind::Put, 8, 9, true);
+    assert_eq!(checker.after_read(1, asked_before, Seen::Value(&unknown)), Verdict::Late);
+    let stale = |behind, s: u64, is_beyond| Verdict::Stale {
+        behind,
+        age: Duration::from_secs(s),
+        is_beyond,
+    };
+    // Its age counts from the write that had the last word, not from the first one.
+    assert_eq!(seen(10, Seen::Value(&unknown)), stale(2, 1, false));
+    assert_eq!(seen(12, Seen::Value(&unknown)), stale(2, 3, true));
+
+    write(WriteKind::Delete, 13, 14, false);
+    write(WriteKind::Put, 15, 16, true);
+    assert_eq!(seen(17, Seen::Absent), Verdict::Late);
+    write(WriteKind::Put, 19, 20, true);
+    assert_eq!(seen(23, Seen::Absent), stale(6, 3, true));
+}
+
+#[test]
+fn the_ages_that_a_mode_allows() {
+    let address = ([127, 0, 0, 1], 1).into();
+    let mut cluster =
+        ClusterConfig::new("x", address, standin_config::OriginConfig::postgres("postgres://x/y"));
+    cluster.timings.lease = Duration::from_secs(2);
+    cluster.origin.timeout = Duration::from_secs(60);
+    cluster.mode = Mode::Available;
+    assert_eq!(age_allowed(&cluster), Duration::from_millis(2_520));
+    cluster.mode = Mode::Strict;
+    assert_eq!(age_allowed(&cluster), Duration::ZERO);
+    assert_eq!(grace(&cluster), Duration::from_secs(120));
 }
 
 #[test]
@@ -97,8 +149,8 @@ fn the_age_counts_from_the_next_acknowledged_write_to_the_question() {
     let checker = filled().with_bound(Duration::from_millis(5));
     let first = Checker::first_value(RUN, 3, 50);
     let ends = |at: u64| {
-        let write = checker.begin_write(3, WriteKind::Put).unwrap();
-        checker.end_write(write, Some(Micros(at)));
+        let write = checker.begin_write(3, WriteKind::Put, Micros(at)).unwrap();
+        checker.end_write(write, Micros(at), true);
     };
     let read_at = |asked: u64| {
         let floor = checker.before_read(3, Micros(asked));
@@ -122,9 +174,9 @@ fn absence_needs_a_delete() {
     assert_eq!(absent(&checker), Verdict::Fresh);
     put(&checker, 0, true);
     assert_eq!(absent(&checker), stale(1));
-    let delete = checker.begin_write(0, WriteKind::Delete).unwrap();
+    let delete = checker.begin_write(0, WriteKind::Delete, T1).unwrap();
     assert_eq!(absent(&checker), Verdict::Fresh, "under way");
-    checker.end_write(delete, None);
+    checker.end_write(delete, T1, false);
     let value = put(&checker, 0, true);
     assert_eq!(absent(&checker), Verdict::Late);
     assert_eq!(read(&checker, 0, &value), Verdict::Fresh);
@@ -156,9 +208,11 @@ struct Past {
     key: u32,
     sequence: u32,
     is_put: bool,
+    begun_at: usize,
     /// When it was acknowledged; `None`: not (yet).
     acknowledged_at: Option<usize>,
-    has_failed: bool,
+    /// When it ended without that.
+    failed_at: Option<usize>,
 }
 
 /// Straight from the definition: looks through the whole history.
@@ -181,17 +235,41 @@ fn expected(
         let age = Duration::from_micros(sent_at.saturating_sub(at) as u64);
         Verdict::Stale { behind, age, is_beyond: age > BOUND }
     };
-    match seen {
-        Some(past) if past.sequence >= floor => Verdict::Fresh,
-        Some(past) if past.has_failed => Verdict::Late,
-        Some(past) => too_old(past.sequence, floor - past.sequence),
-        None if floor == 0 && initial == Initial::Empty => Verdict::Fresh,
-        None if of_key().any(|past| !past.is_put && past.sequence >= floor) => Verdict::Fresh,
-        None if of_key().any(|past| !past.is_put && past.has_failed) => Verdict::Late,
-        None => match of_key().filter(|past| !past.is_put).map(|past| past.sequence).max() {
-            None if initial == Initial::Filled => lost(floor.max(1)),
-            deleted => too_old(deleted.unwrap_or(0), floor.max(1)),
+    // When the first write that began too late for this one to replace it was acknowledged.
+    let last_word = |failed_at: usize| {
+        let began_later =
+            of_key().filter(|past| past.begun_at > failed_at + GRACE.as_micros() as usize);
+        let at = began_later.filter_map(|past| past.acknowledged_at).min();
+        at.filter(|at| *at < sent_at)
+    };
+    let aged = |at: usize, behind| {
+        let age = Duration::from_micros((sent_at - at) as u64);
+        Verdict::Stale { behind, age, is_beyond: age > BOUND }
+    };
+    let is_delete = |past: &&Past| !past.is_put;
+    let unknown_delete = of_key().filter(is_delete).filter_map(|past| past.failed_at).max();
+    let deleted = of_key().filter(is_delete).map(|past| past.sequence).max();
+    match (seen, unknown_delete) {
+        (Some(past), _) if past.sequence >= floor => Verdict::Fresh,
+        (Some(past), _) => match past.failed_at.map(last_word) {
+            None => too_old(past.sequence, floor - past.sequence),
+            Some(None) => Verdict::Late,
+            Some(Some(at)) => aged(at, floor - past.sequence),
         },
+        (None, _) if floor == 0 && initial == Initial::Empty => Verdict::Fresh,
+        (None, _) if deleted.is_some_and(|deleted| deleted >= floor) => Verdict::Fresh,
+        (None, Some(failed_at)) => match last_word(failed_at) {
+            None => Verdict::Late,
+            Some(at) => {
+                let later = of_key().filter(|past| past.sequence > deleted.unwrap_or(0));
+                aged(
+                    later.filter_map(|past| past.acknowledged_at).min().unwrap_or(at).max(at),
+                    floor.max(1),
+                )
+            }
+        },
+        (None, None) if deleted.is_none() && initial == Initial::Filled => lost(floor.max(1)),
+        (None, None) => too_old(deleted.unwrap_or(0), floor.max(1)),
     }
 }
 
@@ -199,11 +277,11 @@ proptest! {
     #[test]
     fn agrees_with_a_search_through_the_history(steps in steps(), is_filled: bool) {
         let initial = if is_filled { Initial::Filled } else { Initial::Empty };
-        let checker = Checker::new(2, RUN, initial).with_bound(BOUND);
+        let checker = Checker::new(2, RUN, initial).with_bound(BOUND).with_grace(GRACE);
         let mut history: Vec<Past> = Vec::new();
         if is_filled {
             let first = |key| Past {
-                key, sequence: 0, is_put: true, acknowledged_at: Some(0), has_failed: false,
+                key, sequence: 0, is_put: true, begun_at: 0, acknowledged_at: Some(0), failed_at: None,
             };
             history.extend([first(0), first(1)]);
         }
@@ -213,11 +291,13 @@ proptest! {
             match step {
                 Step::Begin(key, is_put) => {
                     let kind = if is_put { WriteKind::Put } else { WriteKind::Delete };
-                    let write = checker.begin_write(key, kind);
+                    let write = checker.begin_write(key, kind, Micros(now as u64));
                     prop_assert_eq!(write.is_none(), open[key as usize].is_some());
                     if let Some(write) = write {
                         let (sequence, acknowledged_at) = (write.sequence, None);
-                        history.push(Past { key, sequence, is_put, acknowledged_at, has_failed: false });
+                        history.push(Past {
+                            key, sequence, is_put, begun_at: now, acknowledged_at, failed_at: None,
+                        });
                         open[key as usize] = Some(write);
                     }
                 }
@@ -226,8 +306,8 @@ proptest! {
                     let past = history.iter_mut().find(|p| p.key == key && p.sequence == write.sequence);
                     let past = past.unwrap();
                     past.acknowledged_at = is_acknowledged.then_some(now);
-                    past.has_failed = !is_acknowledged;
-                    checker.end_write(write, is_acknowledged.then_some(Micros(now as u64)));
+                    past.failed_at = (!is_acknowledged).then_some(now);
+                    checker.end_write(write, Micros(now as u64), is_acknowledged);
                 }
                 Step::Send(key) => reads.push((key, now, checker.before_read(key, Micros(now as u64)))),
                 Step::Answer(read, seen) => {

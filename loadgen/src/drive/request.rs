@@ -9,16 +9,17 @@ use super::Notable;
 use super::worker::Desk;
 use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
-use crate::recorder::{Ending, FailureKind, Logged, OpKind, Sample};
+use crate::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
 use crate::workload::{Deed, Wanted};
 
 /// How often another key is drawn for a write whose key is being written.
-const REDRAWS_MAX: u32 = 8;
+const REDRAWS_MAX: u8 = 8;
 
 /// A request with its place in the checker's order.
 pub(super) struct Ticket {
     key: u32,
     kind: Kind,
+    displaced: Displaced,
 }
 
 enum Kind {
@@ -28,11 +29,13 @@ enum Kind {
 }
 
 /// Gives a request its place. A write of a key that is being written gets another key, or,
-/// where keys are given, becomes a read: one write of a key is under way at a time.
+/// where keys are given, becomes a read: one write of a key is under way at a time. Both are
+/// counted.
 pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
     let Wanted { key, deed } = wanted;
+    let mut displaced = Displaced::default();
     let (kind, value_bytes, ttl_s) = match deed {
-        Deed::Read => return Ticket { key, kind: Kind::Read },
+        Deed::Read => return Ticket { key, kind: Kind::Read, displaced },
         Deed::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
         Deed::Delete => (WriteKind::Delete, 0, 0),
     };
@@ -45,11 +48,11 @@ pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
             },
             WriteKind::Delete => Kind::Delete { write: None },
         };
-        return Ticket { key, kind };
+        return Ticket { key, kind, displaced };
     };
-    let mut key = key;
-    for _ in 0..=REDRAWS_MAX {
-        if let Some(write) = checker.begin_write(key, kind) {
+    let (mut key, now) = (key, Micros::boottime());
+    loop {
+        if let Some(write) = checker.begin_write(key, kind, now) {
             let kind = match kind {
                 WriteKind::Put => {
                     let value = checker.value(&write, value_bytes);
@@ -57,20 +60,23 @@ pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
                 }
                 WriteKind::Delete => Kind::Delete { write: Some(write) },
             };
-            return Ticket { key, kind };
+            return Ticket { key, kind, displaced };
         }
-        match desk.supply.borrow_mut().other_key() {
+        let other = desk.supply.borrow_mut().other_key();
+        match other.filter(|_| displaced.redraws < REDRAWS_MAX) {
             Some(other) => key = other,
             None => break,
         }
+        displaced.redraws += 1;
     }
-    Ticket { key, kind: Kind::Read }
+    displaced.became_read = true;
+    Ticket { key, kind: Kind::Read, displaced }
 }
 
 /// Sends a request, waits for its end, judges and records it.
 pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: Option<Micros>) {
     let phase_sent = desk.live.phase();
-    let key = ticket.key;
+    let (key, displaced) = (ticket.key, ticket.displaced);
     let checker = desk.plan.checker.as_deref();
     let (action, op, write) = match ticket.kind {
         Kind::Read => (Action::Get, OpKind::Read, None),
@@ -86,7 +92,7 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
     let result = client.run(operation).await;
     let ended = Micros::boottime();
     if let (Some(checker), Some(write)) = (checker, write) {
-        checker.end_write(write, result.is_ok().then_some(ended));
+        checker.end_write(write, ended, result.is_ok());
     }
     let verdict = judge(checker, key, floor, &result);
     let phase = phase_of(phase_sent, desk.live.phase());
@@ -99,7 +105,7 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         }
         Err(error) => (Ending::Failed(FailureKind::from(error)), 1),
     };
-    let sample = Sample { op, phase, due, sent, ended, sends, ending };
+    let sample = Sample { op, phase, due, sent, ended, sends, displaced, ending };
     let mut recorder = desk.recorder.borrow_mut();
     recorder.record(&sample);
     if desk.plan.is_logged {

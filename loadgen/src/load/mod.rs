@@ -26,7 +26,7 @@ use standin_protocol::time::Micros;
 pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
 
-use crate::checker::{Checker, Initial, age_allowed};
+use crate::checker::{Checker, Initial, age_allowed, grace};
 use crate::console::Console;
 use crate::drive::{self, DriveError, Pacing, Plan, Running};
 use crate::interrupt::Interrupt;
@@ -148,7 +148,7 @@ fn run_shown(
     let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
     let checker = args.check.then(|| {
         let checker = Checker::new(keys, plan.run, Initial::Filled);
-        Arc::new(checker.with_bound(age_allowed(&cluster)))
+        Arc::new(checker.with_bound(age_allowed(&cluster)).with_grace(grace(&cluster)))
     });
     let plan = Plan { checker, ..plan };
 

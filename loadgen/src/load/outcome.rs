@@ -154,6 +154,18 @@ impl LoadReport {
             thousands(counts.resent),
             thousands(counts.absent)
         );
+        if counts.redraws > 0 {
+            text += &format!(
+                "  of keys that were being written: {} other keys drawn for writes\n",
+                thousands(counts.redraws)
+            );
+        }
+        if counts.became_reads > 0 {
+            text += &format!(
+                "  {} writes were made as reads: no key was free\n",
+                thousands(counts.became_reads)
+            );
+        }
         if self.asked_per_s.is_some() {
             text += &format!(
                 "  sent late by {} ms at p50, {} at p99, {} at most (part of the latencies)\n",

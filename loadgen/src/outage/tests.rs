@@ -4,7 +4,7 @@ use standin_protocol::frame::response_flags::HIT;
 
 use super::*;
 use crate::checker::Wrong;
-use crate::recorder::{FailureKind, Sample};
+use crate::recorder::{Displaced, FailureKind, Sample};
 
 const fn ms(ms: u64) -> Micros {
     Micros(ms * 1_000)
@@ -20,6 +20,7 @@ fn read(worker: u32, key: u32, due: u64, ended: u64) -> Logged {
         sent: ms(due),
         ended: ms(ended),
         sends: 1,
+        displaced: Displaced::default(),
         ending,
     };
     Logged { worker, key, served_by: Some(0), sample }
@@ -114,6 +115,12 @@ fn levels_and_slow_requests() {
         "{p99:?} {longest:?}"
     );
     assert_eq!(super::level(&log, ms(500), ms(600)), None);
+    let mut write = read(0, 1, 60, 960);
+    write.sample.op = OpKind::Write;
+    log.push(write);
+    let longest = |op| slow_of(&log, op, ms(0), ms(100)).1.as_millis();
+    assert!((499..600).contains(&longest(OpKind::Read)), "{}", longest(OpKind::Read));
+    assert!((899..1_000).contains(&longest(OpKind::Write)), "{}", longest(OpKind::Write));
 }
 
 #[test]

@@ -108,6 +108,11 @@ pub struct Counts {
     pub forwarded: u64,
     /// Requests that had to be sent more than once.
     pub resent: u64,
+    /// Other keys drawn for writes whose key was being written, see
+    /// [`Displaced`](super::Displaced).
+    pub redraws: u64,
+    /// Writes made as reads, because no key was free.
+    pub became_reads: u64,
     /// Failures, by [`FailureKind`].
     #[serde(serialize_with = "by_name")]
     pub failures: [u64; FAILURE_KINDS],
@@ -117,6 +122,8 @@ impl Counts {
     pub(super) fn add(&mut self, sample: &Sample) {
         self.requests += 1;
         self.resent += u64::from(sample.sends > 1);
+        self.redraws += u64::from(sample.displaced.redraws);
+        self.became_reads += u64::from(sample.displaced.became_read);
         match sample.op {
             OpKind::Read => self.reads += 1,
             OpKind::Write => self.writes += 1,
@@ -173,6 +180,8 @@ impl Counts {
             (&mut self.provisional, other.provisional),
             (&mut self.forwarded, other.forwarded),
             (&mut self.resent, other.resent),
+            (&mut self.redraws, other.redraws),
+            (&mut self.became_reads, other.became_reads),
         ];
         for (sum, part) in pairs {
             *sum += part;

@@ -70,6 +70,16 @@ pub enum Ending {
     Failed(FailureKind),
 }
 
+/// What became of a write whose key was just being written. While a write hangs, those that
+/// would have hung behind it are made elsewhere, or not at all, and so miss from the latencies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Displaced {
+    /// So often another key was drawn.
+    pub redraws: u8,
+    /// No key was free: it was made as a read.
+    pub became_read: bool,
+}
+
 /// One request, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
@@ -85,6 +95,8 @@ pub struct Sample {
     pub ended: Micros,
     /// How often it was sent, to all servers together.
     pub sends: u32,
+    /// What it had wanted to be.
+    pub displaced: Displaced,
     /// How it ended.
     pub ending: Ending,
 }

@@ -21,6 +21,7 @@ fn sample(due_ms: u64, latency_us: u64, op: OpKind) -> Sample {
         sent: due + Duration::from_micros(3),
         ended: due + Duration::from_micros(latency_us),
         sends: 1,
+        displaced: Displaced::default(),
         ending: Ending::Answered { flags: HIT, is_absent: false, verdict: Some(Verdict::Fresh) },
     }
 }
@@ -45,14 +46,21 @@ fn counts_follow_the_flags() {
             ..read
         },
         Sample { ending: Ending::Failed(FailureKind::Overloaded), ..read },
-        Sample { op: OpKind::Write, ending: answered(0, false), ..read },
+        Sample {
+            op: OpKind::Write,
+            ending: answered(0, false),
+            displaced: Displaced { redraws: 3, became_read: false },
+            ..read
+        },
+        Sample { displaced: Displaced { redraws: 8, became_read: true }, ..read },
     ]);
     let counts = recording.counts();
-    assert_eq!((counts.requests, counts.failed, counts.reads, counts.writes), (6, 1, 5, 1));
-    assert_eq!((counts.hits, counts.filled, counts.absent, counts.stand_in), (3, 1, 1, 1));
-    assert_eq!((counts.checked, counts.stale, counts.resent), (1, 1, 1));
+    assert_eq!((counts.requests, counts.failed, counts.reads, counts.writes), (7, 1, 6, 1));
+    assert_eq!((counts.hits, counts.filled, counts.absent, counts.stand_in), (4, 1, 1, 1));
+    assert_eq!((counts.checked, counts.stale, counts.resent), (2, 1, 1));
+    assert_eq!((counts.redraws, counts.became_reads), (11, 1));
     assert_eq!((counts.stale_beyond, counts.stale_age_us_max), (1, 70));
-    assert!((counts.hit_ratio() - 0.75).abs() < 1e-9);
+    assert!((counts.hit_ratio() - 0.8).abs() < 1e-9);
     let failures: Vec<_> = counts.failures_by_kind().collect();
     assert_eq!(failures, [(FailureKind::Overloaded, 1)]);
     let json = serde_json::to_value(&counts).unwrap();

@@ -35,7 +35,8 @@ pub struct NodeConfig {
     pub log_bytes_max: usize,
     /// How long the misses of a partition that has become this server's are held back.
     pub warm: Duration,
-    /// How long a fetch that is held back should wait at most: less than clients do.
+    /// How long a fetch that is held back should wait at most. Clients send a read again after
+    /// half of the operation timeout: less than that.
     pub patience: Duration,
     /// Bytes of the largest value that peers accept.
     pub value_bytes_max: usize,
@@ -95,7 +96,7 @@ impl NodeConfig {
             park_max: cluster.timings.drain_timeout,
             park_sent_on_max: cluster.timings.forward_timeout / 2,
             warm: WARM,
-            patience: cluster.timings.operation_timeout * 2 / 3,
+            patience: cluster.timings.operation_timeout * 2 / 5,
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,

@@ -187,6 +187,12 @@ impl Unsettled {
         self.of(server).any(|(_, written)| !written.keys.is_empty())
     }
 
+    /// Until when a write that is not remembered any more may land in one of its partitions.
+    pub(super) fn forgotten_open_until(&self, server: u16) -> Micros {
+        let given_up = self.of(server).filter(|(_, written)| written.overflowed);
+        given_up.map(|(_, written)| written.open_until).max().unwrap_or_default()
+    }
+
     /// Partitions of the server in which keys were given up.
     pub(super) fn overflowed(&self, server: u16) -> Vec<u32> {
         let given_up = self.of(server).filter(|(_, written)| written.overflowed);

@@ -7,12 +7,15 @@
 //!                                                 └──── one failed: given up ──────────►┘
 //! ```
 //! Giving up costs the returning server its cache, nothing else: it has not had this one's word.
+//! But while a write that was forgotten may still land, nobody may fill a cache: until then this
+//! server has not let go.
 
 use slotmap::Key as _;
 use standin_protocol::frame::{Opcode, Request, RequestHeader};
 use standin_protocol::handback::Handback;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
 
 use super::handback::{Batch, Told};
 use super::reconcile::sender;
@@ -24,6 +27,8 @@ enum Phase {
     Draining,
     Telling,
     Closing,
+    /// Given up, but not let go before this time.
+    GivenUp(Micros),
     Done,
 }
 
@@ -145,7 +150,7 @@ impl Node {
     pub(super) fn handover_told(&mut self, now: Now, server: u16, epoch: MapEpoch, is_ok: bool) {
         let Some(at) = self.handover_at(server, epoch, Phase::Telling) else { return };
         if !is_ok {
-            self.give_up(at);
+            self.give_up(now, at);
         } else if self.is_last_answer(at) {
             self.close_handover(at);
         }
@@ -156,7 +161,7 @@ impl Node {
     pub(super) fn handback_done(&mut self, now: Now, server: u16, epoch: MapEpoch, is_ok: bool) {
         let Some(at) = self.handover_at(server, epoch, Phase::Closing) else { return };
         if !is_ok {
-            self.give_up(at);
+            self.give_up(now, at);
         } else if self.is_last_answer(at) {
             let handover = &mut self.handovers[at];
             handover.phase = Phase::Done;
@@ -178,9 +183,31 @@ impl Node {
         *unanswered == 0
     }
 
-    fn give_up(&mut self, at: usize) {
-        self.handovers[at].phase = Phase::Done;
+    fn give_up(&mut self, now: Now, at: usize) {
         self.counters.handbacks_failed += 1;
+        let handover = &mut self.handovers[at];
+        let open_until = self.unsettled.forgotten_open_until(handover.server);
+        handover.phase = match open_until > now.mono {
+            true => Phase::GivenUp(open_until),
+            false => Phase::Done,
+        };
+    }
+
+    /// Lets go where nothing can land any more.
+    pub(super) fn let_go(&mut self, now: Now) {
+        let is_over = |phase: Phase| matches!(phase, Phase::GivenUp(until) if now.mono >= until);
+        let over = self.handovers.iter_mut().filter(|handover| is_over(handover.phase));
+        if over.map(|handover| handover.phase = Phase::Done).count() > 0 {
+            self.announce_drained(now);
+        }
+    }
+
+    pub(super) fn next_let_go(&self) -> Option<Micros> {
+        let until = |handover: &Handover| match handover.phase {
+            Phase::GivenUp(until) => Some(until),
+            _ => None,
+        };
+        self.handovers.iter().filter_map(until).min()
     }
 
     /// Sends a SETTLE: to the server, or to a member that will pass it on.

@@ -18,6 +18,7 @@
 //! handback.rs  keys others have to drop   handover.rs   telling a home that returns; reconcile.rs, being told
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
+//! measure.rs   what a shard usually fetches
 //! queues.rs    how long all of it is
 //! ```
 
@@ -29,6 +30,7 @@ mod handover;
 mod interface;
 mod keep;
 mod lease;
+mod measure;
 mod owed;
 mod ownership;
 mod parking;
@@ -307,6 +309,7 @@ impl Node {
         self.unpark_due(now);
         self.give_up_unacked(now);
         self.release_held(now);
+        self.let_go(now);
         self.tell_owed(now);
     }
 
@@ -318,7 +321,7 @@ impl Node {
         let unacked = self.unacked.iter().map(ack::Unacked::until);
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
         let others = peers.chain(parked).chain(unacked).chain(owed);
-        others.chain(self.surge.next_deadline()).min()
+        others.chain(self.surge.next_deadline()).chain(self.next_let_go()).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.

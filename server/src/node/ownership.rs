@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use standin_protocol::frame::response_flags;
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -179,6 +179,7 @@ impl Node {
         let floor = self.versions.next(now.wall_us);
         let is_told_all = map.as_ref().is_some_and(|map| self.home.is_told_all(map, server));
         let (mut owns_home, mut owns_anew) = (false, false);
+        let (changed_home, changed_away) = (not_online(old), not_online(map.as_deref()));
         for partition in 0..self.topology.partitions {
             let serving = decide(map.as_deref(), partition, view);
             let is_home = self.topology.home(partition) == server;
@@ -211,7 +212,8 @@ impl Node {
             state.since = now.mono;
             state.generation = state.generation.wrapping_add(1);
             if serving == Serving::Cached && is_dropped {
-                self.surge.took_over(now.mono, partition, is_home);
+                let changed = if is_home { changed_home } else { changed_away };
+                self.surge.took_over(now.mono, partition, is_home, changed);
             }
             if is_dropped {
                 state.version_floor = floor;
@@ -259,4 +261,10 @@ impl Node {
             self.outputs.push_back(Output::Drained(epoch));
         }
     }
+}
+
+/// How many servers own nothing by this map.
+fn not_online(map: Option<&ClusterMap>) -> u64 {
+    let is_away = |status: &&ServerStatus| status.state != ServerState::Online;
+    map.map_or(1, |map| map.statuses().iter().filter(is_away).count() as u64)
 }

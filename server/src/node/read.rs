@@ -8,20 +8,23 @@
 use bytes::Bytes;
 use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
 use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
 
 use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
-use super::surge::Entry;
+use super::surge::{Ask, Entry};
 use super::tokens::FillToken;
 use super::{Aimed, CallState, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
 
 /// The fetch that runs for a key, and the reads that came too late for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fetch {
     running: Vec<PendingKey>,
     waiting: Vec<PendingKey>,
+    /// It does not run yet, but is held back, until then at the latest.
+    held_until: Option<Micros>,
 }
 
 impl Node {
@@ -34,7 +37,16 @@ impl Node {
         }
         self.counters.misses += 1;
         let name = Self::name(pending.header.keyspace, &pending.key);
+        let is_crowded = self.pending.len() > self.config.in_flight_max / 2;
         if let Some(fetch) = self.fetches.get_mut(&name) {
+            if let Some(until) = fetch.held_until {
+                if is_crowded {
+                    return self.refuse_for_surge(key);
+                }
+                let (partition, deadline) = (pending.partition, pending.deadline);
+                let until = self.surge.hurry(now.mono, partition, &name, deadline, until);
+                fetch.held_until = Some(until);
+            }
             self.counters.coalesced += 1;
             match mutant::is(Mutant::JoinRunningFetch) {
                 true => fetch.running.push(key),
@@ -44,30 +56,56 @@ impl Node {
         }
         let partition = pending.partition;
         let is_cached = self.partitions[partition as usize].serving == Serving::Cached;
-        let entry = match is_cached {
-            true => self.surge.enter(now.mono, partition, &name, pending.deadline),
-            false => Entry::Begin,
-        };
-        match entry {
-            Entry::Begin => self.start_fetch(name, vec![key]),
-            Entry::Wait => {
+        match is_cached {
+            true => self.begin_or_hold(now, name, partition, vec![key]),
+            false => self.start_fetch(name, vec![key]),
+        }
+    }
+
+    /// One fetch for all of them, as soon as it may begin.
+    fn begin_or_hold(&mut self, now: Now, name: Name, partition: u32, waiting: Vec<PendingKey>) {
+        let deadlines = waiting.iter().filter_map(|key| self.pending.get(*key));
+        let Some(deadline) = deadlines.map(|pending| pending.deadline).min() else { return };
+        let is_home = self.topology.home(partition) == self.config.server;
+        // Those who wait for a place leave room for writes.
+        let may_wait = self.pending.len() <= self.config.in_flight_max / 2;
+        match self.surge.enter(now.mono, &name, Ask { partition, is_home, deadline, may_wait }) {
+            Entry::Begin => self.start_fetch(name, waiting),
+            Entry::Wait(until) => {
                 self.counters.surge_held += 1;
-                self.fetches.insert(name, Fetch { running: Vec::new(), waiting: vec![key] });
+                let (running, held_until) = (Vec::new(), Some(until));
+                self.fetches.insert(name, Fetch { running, waiting, held_until });
             }
-            Entry::Refused => self.refuse_for_surge(key),
+            Entry::Refused => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
         }
     }
 
     /// Fetches that were held back begin, or have waited too long.
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some((name, may_begin)) = self.surge.release(now.mono) {
-            let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
-            let waiting: Vec<_> = running.into_iter().chain(waiting).collect();
-            match may_begin {
-                true => self.fetch_again(now, name, waiting),
-                false => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
+            let Some(waiting) = self.take_held(&name) else { continue };
+            if may_begin {
+                self.fetch_again(now, name, waiting);
+                continue;
+            }
+            // One was late; who joined it since may have time.
+            let until = now.mono + self.config.patience / 2;
+            let has_time = |key: &PendingKey| {
+                self.pending.get(*key).is_some_and(|pending| pending.deadline > until)
+            };
+            let (stay, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(has_time);
+            late.into_iter().for_each(|key| self.refuse_for_surge(key));
+            let first = stay.first().and_then(|key| self.pending.get(*key));
+            if let Some(partition) = first.map(|pending| pending.partition) {
+                self.begin_or_hold(now, name, partition, stay);
             }
         }
+    }
+
+    /// Who waits for a fetch that is held back; `None` if it is not any more.
+    fn take_held(&mut self, name: &Name) -> Option<Vec<PendingKey>> {
+        self.fetches.get(name)?.held_until?;
+        self.fetches.remove(name).map(|fetch| fetch.waiting)
     }
 
     /// Fetches that are held back for partitions that are another server's by now.
@@ -75,8 +113,9 @@ impl Node {
         let partitions = &self.partitions;
         let is_left = |partition: u32| partitions[partition as usize].serving.other().is_some();
         for name in self.surge.take(is_left) {
-            let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { continue };
-            self.fetch_again(now, name, running.into_iter().chain(waiting).collect());
+            if let Some(waiting) = self.take_held(&name) {
+                self.fetch_again(now, name, waiting);
+            }
         }
     }
 
@@ -117,7 +156,8 @@ impl Node {
         let (keyspace, key) = (first.header.keyspace, first.key.clone());
         let token = self.tokens.fetch(hash);
         let generation = self.partitions[partition as usize].generation;
-        self.fetches.insert(name.clone(), Fetch { running, waiting: Vec::new() });
+        let (waiting, held_until) = (Vec::new(), None);
+        self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
         let state = CallState::Fetch { name, token, generation };
         self.submit(state, keyspace, Operation::Get, key, deadline);
     }
@@ -130,7 +170,7 @@ impl Node {
         generation: u32,
         outcome: Outcome,
     ) {
-        let Some(Fetch { running, waiting }) = self.fetches.remove(&name) else { return };
+        let Some(Fetch { running, waiting, .. }) = self.fetches.remove(&name) else { return };
         let value = match outcome {
             Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX as usize => {
                 let text = format!("the row's value is larger than {VALUE_BYTES_MAX} bytes");

@@ -5,15 +5,17 @@
 //! late. So a link that has been silent for half its timeout is pinged, and only silence
 //! after that counts as unreachable; a single late answer ends that request alone.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use standin_config::ClusterConfig;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
     FrameError, Opcode, Request, RequestHeader, Response, Status, request_flags,
 };
-use standin_protocol::hello::{HelloBody, Role};
+use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
@@ -24,12 +26,32 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// Silence, ping included, that counts as unreachable.
     pub silence_max: Duration,
-    /// Bound on a single answer while the peer answers others: no client waits for longer.
+    /// Bound on a single answer while the peer answers others, for frames without a deadline of
+    /// their own. Those that have one are given up shortly before.
     pub answer_max: Duration,
     /// Identity of the caller.
     pub hello: HelloBody,
     /// The cluster's key, if it has one.
     pub key: Option<ClusterKey>,
+}
+
+impl LinkConfig {
+    /// By the cluster file, for this incarnation of a server.
+    #[must_use]
+    pub fn new(cluster: &ClusterConfig, boot_id: u64) -> Self {
+        let timings = &cluster.timings;
+        Self {
+            connect_timeout: timings.connect_timeout,
+            silence_max: timings.forward_timeout,
+            answer_max: cluster.origin.timeout + timings.forward_timeout,
+            hello: HelloBody {
+                client_id: boot_id,
+                cluster_id: cluster_id(&cluster.name),
+                ..HelloBody::default()
+            },
+            key: cluster.cluster_key(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +96,8 @@ pub struct Link {
     held: Vec<u8>,
     /// Token of each forward under way, by its id on this link.
     waiting: HashMap<u32, u64, ahash::RandomState>,
-    /// Ids in the order they were sent, answered ones included until they reach the front or
-    /// become many.
-    sent: VecDeque<(Micros, u32)>,
+    /// When each is given up, answered ones included until they reach the front or become many.
+    due: BinaryHeap<Reverse<(Micros, u32)>>,
     last_id: u32,
     heard: Micros,
     pinged: Option<Micros>,
@@ -102,7 +123,7 @@ impl Link {
             ready_by,
             held: Vec::new(),
             waiting: HashMap::default(),
-            sent: VecDeque::new(),
+            due: BinaryHeap::new(),
             last_id: 0,
             heard: now,
             pinged: None,
@@ -120,7 +141,12 @@ impl Link {
     pub fn send(&mut self, token: u64, mut frame: Vec<u8>, now: Micros, out: &mut Vec<u8>) {
         let id = self.next_id();
         let mut is_retry = false;
+        let mut answer_max = self.config.answer_max;
         if let Some(mut header) = RequestHeader::read(&frame) {
+            if header.deadline_ms != 0 {
+                // So that there is time to do something else, and the caller hears of it.
+                answer_max = Duration::from_millis(header.deadline_ms.into()) / 10 * 9;
+            }
             is_retry = header.flags & request_flags::RETRY != 0;
             header.request_id = id;
             frame[..standin_protocol::frame::HEADER_BYTES].copy_from_slice(&header.to_bytes());
@@ -130,7 +156,7 @@ impl Link {
             self.heard = now;
         }
         self.waiting.insert(id, token);
-        self.sent.push_back((now, id));
+        self.due.push(Reverse((now + answer_max, id)));
         match self.state {
             State::Ready => {
                 out.extend_from_slice(&frame);
@@ -194,16 +220,17 @@ impl Link {
             return Ok(Some((length, None)));
         }
         let token = self.waiting.remove(&response.header.request_id);
-        while self.sent.front().is_some_and(|(_, id)| !self.waiting.contains_key(id)) {
-            self.sent.pop_front();
-        }
         self.forget_answered();
         Ok(Some((length, Some((token, response)))))
     }
 
     fn forget_answered(&mut self) {
-        if self.sent.len() > 2 * self.waiting.len() + ANSWERED_MAX {
-            self.sent.retain(|(_, id)| self.waiting.contains_key(id));
+        let Self { due, waiting, .. } = self;
+        if due.len() > 2 * waiting.len() + ANSWERED_MAX {
+            due.retain(|Reverse((_, id))| waiting.contains_key(id));
+        }
+        while due.peek().is_some_and(|Reverse((_, id))| !waiting.contains_key(id)) {
+            due.pop();
         }
     }
 
@@ -224,12 +251,12 @@ impl Link {
                 false => Ok(()),
             };
         }
-        while let Some(&(since, id)) = self.sent.front() {
-            if now < since + self.config.answer_max && self.waiting.contains_key(&id) {
+        while let Some(&Reverse((due, id))) = self.due.peek() {
+            if now < due && self.waiting.contains_key(&id) {
                 break;
             }
             late.extend(self.waiting.remove(&id));
-            self.sent.pop_front();
+            self.due.pop();
         }
         self.forget_answered();
         if self.waiting.is_empty() {
@@ -254,23 +281,26 @@ impl Link {
         if self.state != State::Ready {
             return Some(self.ready_by);
         }
-        let (first, _) = *self.sent.front()?;
+        let Reverse((first, _)) = *self.due.peek()?;
         let silence = self.pinged.unwrap_or(self.heard) + self.config.silence_max / 2;
-        Some(silence.min(first + self.config.answer_max))
+        Some(silence.min(first))
     }
 
     /// Forwards that are not answered, and all that are remembered with them.
     #[must_use]
     pub fn queue(&self) -> (usize, Queue) {
         let bound = 2 * self.waiting.len() + ANSWERED_MAX;
-        (self.waiting.len(), Queue::new("sent on a link", self.sent.len(), bound))
+        (self.waiting.len(), Queue::new("sent on a link", self.due.len(), bound))
     }
 
     /// The forwards that will not be answered now that the link is closed.
     #[must_use]
     pub fn take_waiting(&mut self) -> Vec<u64> {
+        self.due.clear();
+        let mut all: Vec<(u32, u64)> = self.waiting.drain().collect();
         // In the order they were sent, not in that of a hash map.
-        self.sent.drain(..).filter_map(|(_, id)| self.waiting.remove(&id)).collect()
+        all.sort_unstable_by_key(|(id, _)| id.wrapping_sub(self.last_id).wrapping_sub(1));
+        all.into_iter().map(|(_, token)| token).collect()
     }
 }
 

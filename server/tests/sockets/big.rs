@@ -1,5 +1,7 @@
 //! Large values, many connections, long pipelines: more than any buffer holds at once.
 
+use std::time::Duration;
+
 use standin_protocol::frame::{Opcode, Status, VALUE_BYTES_MAX};
 
 use crate::fixture::{Cluster, ITEMS};
@@ -101,7 +103,11 @@ on_both_loops! {
     }
 
     fn many_who_wait_for_one_large_row(io) {
-        let cluster = Cluster::one(io, |config| config.limits.in_flight_per_connection = 4_096);
+        let cluster = Cluster::one(io, |config| {
+            config.limits.in_flight_per_connection = 4_096;
+            // A turn that copies for half a second is not to be taken for a stop.
+            config.timings.attempt_timeout = Duration::from_secs(1);
+        });
         let large = value(3, 1 << 20);
         cluster.seed("large", &large);
         let mut wires: Vec<Wire> = (0..8).map(|_| cluster.wire()).collect();

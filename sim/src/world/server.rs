@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use slotmap::{Key as _, KeyData};
 use standin_protocol::hash::shard_of;
-use standin_protocol::hello::{HelloBody, cluster_id};
+
 use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
@@ -106,12 +106,6 @@ impl Process {
         let id = u16::try_from(server).unwrap_or(0);
         let (mailboxes, control) = (Mailboxes::unwaited(setup.shards), ControlHandle::unwaited());
         let gate = Arc::new(Gate::new(setup.origin_concurrency));
-        let timings = &config.timings;
-        let hello = HelloBody {
-            client_id: boot_id,
-            cluster_id: cluster_id(&config.name),
-            ..HelloBody::default()
-        };
         let name = config.servers[server].name.clone();
         let context = ShardContext {
             shard: 0,
@@ -126,13 +120,7 @@ impl Process {
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
             origin: Origin::embedded(gate.clone()),
             control: control.clone(),
-            link: LinkConfig {
-                connect_timeout: timings.connect_timeout,
-                silence_max: timings.forward_timeout,
-                answer_max: timings.operation_timeout,
-                hello,
-                key: None,
-            },
+            link: LinkConfig::new(config, boot_id),
         };
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);

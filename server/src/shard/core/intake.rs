@@ -205,8 +205,11 @@ impl Core {
     /// to another and had it done there, so that carrying it out now would undo what was written
     /// since (scenario 14). Connections with their input go; they are made anew.
     pub(super) fn look_at_clock(&mut self, now: Now) -> bool {
-        // A turn that was only long does not take so much.
-        let patience = self.context.cluster.timings.lease / 2;
+        // Not before that can a client have given up, and the master taken this server for silent.
+        let timings = &self.context.cluster.timings;
+        let verdict = timings.attempt_timeout * timings.attempts
+            + timings.probe_timeout * timings.probe_attempts;
+        let patience = verdict.min(timings.lease / 2).saturating_sub(REFRESH);
         let was_stopped = now.mono > self.refreshed + REFRESH + patience;
         if was_stopped && !mutant::is(Mutant::KeepConnections) {
             (self.woken, self.refreshed) = (now.mono, now.mono);
@@ -263,7 +266,8 @@ impl Core {
             let (name, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
             let frame = Request { header, key: name, value };
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
-            let may_wait = conn.in_flight < in_flight_max;
+            // A server sends on what many clients wait for; the shard as a whole is bounded.
+            let may_wait = caller.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
             let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);

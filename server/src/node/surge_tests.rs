@@ -1,0 +1,220 @@
+//! The limit on misses after a change of owner.
+
+use super::*;
+
+const SECOND_US: u64 = 1_000_000;
+const PATIENCE: Duration = Duration::from_secs(2);
+const WARM: Duration = Duration::from_secs(30);
+/// Two of two: one stands in for the other.
+const PAIR: Sharing = Sharing { servers: 2, peers: 1 };
+
+fn name() -> Name {
+    b"\x01k".as_slice().into()
+}
+
+fn asked(partition: u32, deadline: Micros) -> Ask {
+    Ask { partition, is_home: partition == 0, deadline, may_wait: true }
+}
+
+/// By a client that waits for four seconds.
+fn ask(surge: &mut Surge, now: Micros, partition: u32) -> Entry {
+    surge.enter(now, &name(), asked(partition, now + Duration::from_secs(4)))
+}
+
+fn waits(entry: Entry) -> bool {
+    matches!(entry, Entry::Wait(_))
+}
+
+fn surge() -> Surge {
+    Surge::new(4, PAIR, WARM, PATIENCE, Micros(0))
+}
+
+/// A shard that has fetched 1,000 times a second for a while, after a warm-up.
+fn measured() -> (Surge, Micros) {
+    let mut surge = surge();
+    let mut now = Micros(0);
+    for second in 0..24 {
+        let rate = if second < 4 { 9_000 } else { 1_000 };
+        for _ in 0..rate {
+            assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
+            now.0 += SECOND_US / rate;
+        }
+    }
+    (surge, now)
+}
+
+/// Fetches begun in a second in which partition 0 has its usual 1,000 and partition 1
+/// asks for so many.
+fn begun_in_a_second(surge: &mut Surge, start: Micros, asked: u64) -> (u64, u64) {
+    let (mut usual, mut extra) = (0, 0);
+    for step in 0..asked {
+        let now = Micros(start.0 + step * SECOND_US / asked);
+        if step % (asked / 1_000) == 0 {
+            assert_eq!(ask(surge, now, 0), Entry::Begin, "others do not wait");
+            usual += 1;
+        }
+        extra += u64::from(ask(surge, now, 1) == Entry::Begin);
+        while let Some((_, may_begin)) = surge.release(now) {
+            extra += u64::from(may_begin);
+        }
+    }
+    (usual, extra)
+}
+
+#[test]
+fn all_together_ask_for_less_than_twice_the_usual() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    // 1.75 times what two servers fetched, by the one that is left.
+    let (usual, extra) = begun_in_a_second(&mut surge, start, 5_000);
+    assert_eq!(usual, 1_000);
+    assert!((3_400..=3_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
+
+    let (mut home, start) = measured();
+    home.took_over(start, 1, true, 1);
+    let (usual, extra) = begun_in_a_second(&mut home, start, 5_000);
+    // The other has its usual 1,000.
+    assert!((2_400..=2_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
+}
+
+#[test]
+fn the_shares_of_the_text() {
+    let quad = Sharing { servers: 4, peers: 1 };
+    assert_eq!(quad.percent(false, 1), 500, "with the two others' 200: 700 of 400");
+    assert_eq!(quad.percent(true, 1), 400, "with the three others' 300: the same");
+    let three = Sharing { servers: 3, peers: 2 };
+    assert_eq!(2 * three.percent(false, 1), 524, "two stand-ins divide what is left of 525");
+}
+
+#[test]
+fn those_who_wait_for_long_raise_the_rate_up_to_twice() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    let mut begun = Vec::new();
+    for second in 0..4 {
+        let at = Micros(start.0 + second * SECOND_US);
+        let (usual, extra) = begun_in_a_second(&mut surge, at, 20_000);
+        begun.push(usual + extra);
+    }
+    assert!(begun[0] < 7_000, "{begun:?}");
+    assert!((6_700..=7_100).contains(&begun[3]), "{begun:?}");
+}
+
+#[test]
+fn what_waits_is_bounded_in_number_and_time() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    // What passes at twice the rate within the patience.
+    let held_max = 2 * 3_500 * 2;
+    let entries: Vec<Entry> = (0..held_max + 2).map(|_| ask(&mut surge, start, 1)).collect();
+    assert!(waits(entries[0]));
+    assert!(waits(entries[held_max - 1]));
+    assert_eq!(entries[held_max + 1], Entry::Refused);
+    assert!(surge.next_deadline().unwrap() <= start + Duration::from_millis(2));
+    let late = start + Duration::from_millis(2_250);
+    assert_eq!(surge.release(late), Some((name(), false)));
+}
+
+#[test]
+fn whose_client_gives_up_first_goes_first() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    let enter = |surge: &mut Surge, partition: u32, text: &[u8], wait_ms: u64| {
+        let deadline = start + Duration::from_millis(wait_ms);
+        assert!(waits(surge.enter(start, &text.into(), asked(partition, deadline))));
+    };
+    surge.took_over(start, 2, false, 1);
+    enter(&mut surge, 1, b"c", 4_000);
+    enter(&mut surge, 1, b"a", 1_000);
+    enter(&mut surge, 2, b"b", 2_000);
+    assert_eq!(surge.take(|partition| partition == 2), [Name::from(b"b".as_slice())]);
+    assert!(surge.take(|partition| partition == 3).is_empty());
+    // The key of c is now asked for by one who waits for no longer than that.
+    let until = surge.hurry(
+        start,
+        1,
+        &b"c".as_slice().into(),
+        start + Duration::from_millis(500),
+        start + PATIENCE,
+    );
+    assert_eq!(until, start + Duration::from_millis(400));
+    let soon = start + Duration::from_millis(20);
+    assert_eq!(surge.release(soon), Some((b"c".as_slice().into(), true)));
+    assert_eq!(surge.release(soon), Some((b"a".as_slice().into(), true)));
+    assert_eq!(surge.release(soon), Some((b"c".as_slice().into(), true)));
+    assert_eq!(surge.release(soon), None);
+}
+
+#[test]
+fn those_who_need_no_place_do_not_take_the_last() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    let mut extra = 0;
+    for step in 0..10_000 {
+        let now = Micros(start.0 + step * SECOND_US / 10_000);
+        assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
+        extra += u64::from(ask(&mut surge, now, 1) == Entry::Begin);
+        while let Some((_, may_begin)) = surge.release(now) {
+            extra += u64::from(may_begin);
+        }
+    }
+    assert!((90..=110).contains(&extra), "{extra} beside ten times the usual");
+}
+
+#[test]
+fn several_at_once_divide_what_is_left() {
+    let ten = Sharing { servers: 10, peers: 1 };
+    // 8 others' 800 and these: 1,750 of 1,000.
+    assert_eq!(2 * ten.percent(true, 2), 950);
+    assert_eq!(ten.percent(true, 10), 175, "all of them");
+    assert_eq!(ten.percent(true, 99), 175);
+}
+
+#[test]
+fn what_is_fetched_for_others_is_not_the_usual() {
+    let (mut surge, start) = measured();
+    for nth in 0..50_000 {
+        let now = Micros(start.0 + nth * 1_000);
+        assert_eq!(ask(&mut surge, now, 1), Entry::Begin);
+        assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
+    }
+    assert!((990..=1_010).contains(&surge.usual()), "{}", surge.usual());
+}
+
+#[test]
+fn the_limit_ends_when_the_partition_is_warm() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    assert!(waits(ask(&mut surge, start, 1)));
+    let warm = start + WARM;
+    for _ in 0..10_000 {
+        assert_eq!(ask(&mut surge, warm, 1), Entry::Begin);
+    }
+}
+
+#[test]
+fn a_shard_measures_from_its_start_on() {
+    let mut surge = surge();
+    surge.took_over(Micros(0), 0, true, 1);
+    let mut now = Micros(0);
+    for _ in 0..12_000 {
+        assert_eq!(ask(&mut surge, now, 0), Entry::Begin);
+        now.0 += SECOND_US / 1_000;
+    }
+    surge.took_over(now, 1, false, 1);
+    assert_eq!(ask(&mut surge, now, 0), Entry::Begin, "what it had is warm");
+    assert!(waits(ask(&mut surge, now, 1)));
+}
+
+#[test]
+fn a_shard_without_a_measure_has_no_limit_until_it_is_told_one() {
+    let mut surge = surge();
+    assert!(surge.needs_measure());
+    surge.took_over(Micros(SECOND_US), 1, true, 1);
+    for _ in 0..10_000 {
+        assert_eq!(ask(&mut surge, Micros(SECOND_US), 1), Entry::Begin);
+    }
+    surge.told(Micros(SECOND_US), 1_000);
+    assert!(!surge.needs_measure());
+    assert!(waits(ask(&mut surge, Micros(SECOND_US), 1)));
+}
