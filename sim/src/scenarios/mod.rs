@@ -54,6 +54,7 @@ pub(crate) const ALL: &[Scenario] = &[
     control::GRAY_HOME,
     data::ZOMBIE_RETRY,
     data::STOPPED_SERVER,
+    data::STOPPED_SERVER_SHORTLY,
     data::WRITE_RACE,
     data::CLOCK,
     load::RETURN_STAMPEDE,

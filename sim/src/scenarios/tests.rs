@@ -81,6 +81,7 @@ scenarios! {
     s13_gray_home
     s14_zombie_retry
     s14_stopped_server
+    s14_stopped_server_shortly
     s15_write_race
     s16_clock
     s17_return_stampede
