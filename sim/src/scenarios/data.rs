@@ -260,14 +260,24 @@ fn executed_once(outcome: &Outcome) -> Result<(), String> {
 
 pub(super) const STOPPED_SERVER: Scenario = Scenario {
     name: "s14_stopped_server",
-    plan: || {
-        let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, 4 * S);
-        // The first write lies in a's socket, and is done by b; so is the second, later.
-        script.then(MS).put(0, 0).at(3_500 * MS).put(1, 0).at(4_200 * MS).get(1, 0).plan()
-    },
+    plan: || stopped(4 * S, 3_500 * MS),
     expect: executed_once,
     fails_without: &[(Rule::Code(Mutant::KeepConnections), "carried out a second time")],
 };
+
+pub(super) const STOPPED_SERVER_SHORTLY: Scenario = Scenario {
+    name: "s14_stopped_server_shortly",
+    plan: || stopped(900 * MS, 700 * MS),
+    expect: executed_once,
+    fails_without: &[(Rule::Code(Mutant::KeepConnections), "carried out a second time")],
+};
+
+/// The first write lies in a's socket, and is done by b; so is the second, later.
+fn stopped(lasts: u64, second: u64) -> Plan {
+    let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, lasts);
+    let script = script.then(MS).put(0, 0).at(second).put(1, 0);
+    script.at(lasts + 200 * MS).get(1, 0).plan()
+}
 
 pub(super) const STOPPING_OWNER: Scenario = Scenario {
     name: "s04_stopping_owner",

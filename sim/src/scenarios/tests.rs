@@ -81,9 +81,11 @@ scenarios! {
     s13_gray_home
     s14_zombie_retry
     s14_stopped_server
+    s14_stopped_server_shortly
     s15_write_race
     s16_clock
     s17_return_stampede
+    s17_new_process_stampede
     s18_forwarding_loop
     s19_node_loss_stampede
     f01_new_incarnation_remembers_nothing
