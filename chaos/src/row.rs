@@ -33,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) counts: Counts,
     /// Beyond the bound, or of what nobody has written.
     pub(crate) stale_beyond: u64,
+    /// Failed, though due before the strike: the machine's doing, or the warm-up's.
+    pub(crate) failed_before: u64,
     pub(crate) lost_writes: u64,
     /// For the struck servers' keys, since the strike, for 99 % of the clients; none where
     /// clients go on reaching the struck server.
@@ -125,6 +127,9 @@ impl Row {
             let normal = outage::normal_again(log, level, strike, played.end);
             row.normal_ms = normal.map(|at| ms(at.since(strike)));
         }
+        let has_failed = |r: &&Logged| matches!(r.sample.ending, Ending::Failed(_));
+        row.failed_before =
+            log.iter().filter(|r| r.sample.due < strike).filter(has_failed).count() as u64;
         for displaced in log.iter().filter(|r| r.sample.due >= strike).map(|r| r.sample.displaced) {
             row.redraws += u64::from(displaced.redraws);
             row.became_reads += u64::from(displaced.became_read);
@@ -233,7 +238,11 @@ impl Row {
         if counts.failed > 0 {
             let kinds: Vec<String> =
                 counts.failures_by_kind().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
-            notes.push(format!("failed: {}", kinds.join(", ")));
+            let mut text = format!("failed: {}", kinds.join(", "));
+            if self.failed_before > 0 {
+                text += &format!("; {} of them were due before the strike", self.failed_before);
+            }
+            notes.push(text);
         }
         if counts.stale + counts.wrong > 0 {
             notes.push(format!(

@@ -34,7 +34,7 @@ pub const READS_PERCENT: f64 = 90.0;
 /// Share of the reads that go to keys that no cache holds, so that there is a steady load of
 /// the database to compare with, for a write-through cache too.
 pub const COLD_PERCENT: f64 = 5.0;
-/// More than ten times the reads of them in a run: few are read a second time.
+/// Ten times the reads of them in a run of the default length: few are read a second time.
 const COLD_KEYS: u32 = 60_000;
 const VALUE_BYTES: u32 = 100;
 /// Between the start of the load and the fault: the first part is not counted.

@@ -33,7 +33,7 @@ pub use options::DemoArgs;
 pub use outcome::{DemoReport, EventReport, Parameters, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
 
-use crate::checker::{Checker, Initial};
+use crate::checker::{Checker, Initial, grace};
 use crate::console::Console;
 use crate::drive::{DriveError, Plan};
 use crate::interrupt::Interrupt;
@@ -164,7 +164,9 @@ fn run_in(
         duration: Some(Duration::from_secs(args.seconds.into())),
         seed,
         run,
-        checker: Some(Arc::new(Checker::new(ROWS, run, Initial::Filled))),
+        checker: Some(Arc::new(
+            Checker::new(ROWS, run, Initial::Filled).with_grace(grace(&cluster.config)),
+        )),
         phases: script::PHASES.len(),
         slot: SLOT,
         is_logged: false,
