@@ -52,6 +52,8 @@ wire_enum! {
         KeepConnections = 21, "keep-connections";
         /// Logs that have forgotten keys do not say so (1).
         NoOverflow = 22, "no-overflow";
+        /// A new process does not take the group's word for what is usual.
+        NoToldMeasure = 23, "no-told-measure";
     }
 }
 

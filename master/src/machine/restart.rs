@@ -245,7 +245,7 @@ impl Machine {
         }
         self.restart.learning_until = None;
         self.event(MasterEvent::Learned);
-        let is_unsure = !self.has_heard_enough();
+        let is_unsure = !self.has_heard_enough() && !mutant::is(Mutant::ForgetOffline);
         if let Some((_, epoch)) = self.restart.wanted.take() {
             // There were newer states and nobody could give them.
             self.restart.inherited = epoch;

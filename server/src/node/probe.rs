@@ -4,6 +4,7 @@
 use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Response, Status};
 use standin_protocol::map::MapEpoch;
+use standin_protocol::mutant::{self, Mutant};
 
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
@@ -86,6 +87,9 @@ impl Node {
         answer: Result<Response<'_>, ForwardFailure>,
     ) {
         let Ok(response) = answer else { return };
+        if mutant::is(Mutant::NoToldMeasure) {
+            return;
+        }
         let Ok(pong) = PingReply::from_bytes(response.value) else { return };
         let shards = |server: u16| u64::from(self.topology.servers[usize::from(server)].shards);
         let (theirs, own) = (shards(server), shards(self.config.server));

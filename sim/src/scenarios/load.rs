@@ -95,7 +95,10 @@ pub(super) const NEW_PROCESS_STAMPEDE: Scenario = Scenario {
         loaded(crash, 13 * S, 80 * S, 0)
     },
     expect: load_is_bounded,
-    fails_without: &[(Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second")],
+    fails_without: &[
+        (Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second"),
+        (Rule::Code(Mutant::NoToldMeasure), "reads of the origin in a second"),
+    ],
 };
 
 /// Before, all keys are read once in 12 s, by two servers: 50 a second each, 100 together. What
