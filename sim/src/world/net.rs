@@ -264,9 +264,16 @@ impl Net {
                 // TCP notices with the next retransmission.
                 let (latency, hash) = self.latency(now, from, to, socket);
                 let at = now + latency + hash % (20 * MS);
+                // Who connects ends his connections with a reset, which discards what is unsent.
+                let is_given_up = end == 1 && !ends[0].is_open;
                 let to = &mut self.sockets[socket].ends[end];
                 to.last_at = to.last_at.max(at);
                 for segment in std::mem::take(&mut to.held) {
+                    let segment = match segment {
+                        Segment::Data(_) if is_given_up => continue,
+                        Segment::End if is_given_up => Segment::Reset,
+                        other => other,
+                    };
                     queue.push(to.last_at, Event::Segment { socket, end, segment });
                 }
             }
