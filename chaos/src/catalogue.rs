@@ -370,7 +370,10 @@ impl Fault {
             Self::Isolate(_) => {
                 Targets { first_good: Some(attempt * 3), announced: told, ..targets }
             }
-            Self::MasterThenServer => Targets { failures: Failures::Reported, ..targets },
+            // Two faults at once: nobody can write for an owner that is alive and out of reach.
+            Self::MasterThenServer | Self::CutFromGroup => {
+                Targets { failures: Failures::Reported, ..targets }
+            }
             Self::OriginDown => Targets { failures: Failures::OriginAway, ..targets },
             _ => targets,
         }

@@ -205,7 +205,7 @@ impl Default for Timings {
             attempt_timeout: ms(100),
             attempts: 2,
             failover_hold: ms(2_000),
-            operation_timeout: ms(5_000),
+            operation_timeout: ms(6_000),
             connect_timeout: ms(100),
             forward_timeout: ms(100),
             renew_interval: ms(500),

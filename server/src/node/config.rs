@@ -96,7 +96,7 @@ impl NodeConfig {
             park_max: cluster.timings.drain_timeout,
             park_sent_on_max: cluster.timings.forward_timeout / 2,
             warm: WARM,
-            patience: cluster.timings.operation_timeout * 2 / 5,
+            patience: cluster.timings.operation_timeout * 9 / 20,
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,

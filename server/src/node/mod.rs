@@ -162,7 +162,7 @@ impl Node {
             surge: surge::Surge::new(
                 topology.partitions,
                 surge::Sharing {
-                    servers: topology.servers.len() as u64,
+                    whole_percent: whole_percent(&topology, config.server),
                     peers: topology.group_peers(config.server).count() as u64,
                 },
                 config.warm,
@@ -447,4 +447,10 @@ impl Node {
         let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
         self.outputs.push_back(Output::Origin(call));
     }
+}
+
+/// See surge.rs.
+fn whole_percent(topology: &Topology, server: u16) -> u64 {
+    let own = (0..topology.partitions).filter(|partition| topology.home(*partition) == server);
+    u64::from(topology.partitions) * 100 / (own.count() as u64).max(1)
 }

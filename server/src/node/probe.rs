@@ -91,10 +91,16 @@ impl Node {
             return;
         }
         let Ok(pong) = PingReply::from_bytes(response.value) else { return };
-        let shards = |server: u16| u64::from(self.topology.servers[usize::from(server)].shards);
-        let (theirs, own) = (shards(server), shards(self.config.server));
+        // By the partition: no two servers have equally many, and a shard has its server's part.
+        let partitions_per_shard = |server: u16| {
+            let is_home = |partition: &u32| self.topology.home(*partition) == server;
+            let partitions = (0..self.topology.partitions).filter(is_home).count() as u64;
+            partitions / u64::from(self.topology.servers[usize::from(server)].shards)
+        };
+        let theirs = partitions_per_shard(server).max(1);
         // Of any size, if the peer says nonsense.
-        self.surge.told(now.mono, pong.usual_fetches_per_s.min(u64::from(u32::MAX)) * theirs / own);
+        let fetches = pong.usual_fetches_per_s.min(u64::from(u32::MAX));
+        self.surge.told(now.mono, fetches * partitions_per_shard(self.config.server) / theirs);
     }
 }
 

@@ -61,8 +61,9 @@ pub(super) struct Ask {
 /// How many there are to share what the database may be asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sharing {
-    /// Servers of the cluster.
-    pub(super) servers: u64,
+    /// All partitions, in hundredths of those whose home is this server: N hundred, if all N
+    /// servers have equally many.
+    pub(super) whole_percent: u64,
     /// Other members of this server's group.
     pub(super) peers: u64,
 }
@@ -70,8 +71,7 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Hundredths of its usual rate that a shard may reach, if so many servers change at once.
     fn percent(self, is_home: bool, changed: u64) -> u64 {
-        let changed = changed.clamp(1, self.servers);
-        let left = self.servers * (SURGE_PERCENT - 100) / changed + 100;
+        let left = self.whole_percent * (SURGE_PERCENT - 100) / 100 / changed.max(1) + 100;
         if is_home { left } else { 100 + left / self.peers.max(1) }
     }
 }
@@ -286,7 +286,7 @@ impl Surge {
 
     /// Four fifths of the time that the client has left, and not much longer than it should be.
     fn until(&self, now: Micros, deadline: Micros) -> Micros {
-        now + (deadline.since(now) / 5 * 4).min(self.patience + self.patience / 8)
+        now + (deadline.since(now) / 5 * 4).min(self.patience + self.patience / 20)
     }
 
     fn hold(&mut self, now: Micros, partition: u32, name: &Name, deadline: Micros) -> Micros {

@@ -131,8 +131,9 @@ fn scenario_17_a_home_that_returns_empty_goes_by_what_the_group_measures() {
         net.advance(Duration::from_millis(1));
     }
     let fetched = net.counters(0).origin_reads - before;
-    // 1.75 times what both fetched, without the other's 150: 375 a second.
-    assert!((34..=42).contains(&fetched), "{fetched} in 100 ms");
+    // 1.75 times what both fetched, without the other's 150: 375 a second, and less if it is
+    // home to fewer partitions than the other.
+    assert!((28..=42).contains(&fetched), "{fetched} in 100 ms");
 }
 
 #[test]
