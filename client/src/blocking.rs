@@ -300,18 +300,22 @@ impl Client {
     fn carry_out(&mut self) {
         while let Some(output) = self.engine.poll() {
             match output {
-                Output::Connect { conn, addr, .. } => match socket::start_connect(addr) {
-                    Ok(socket) => {
-                        let connection = Connection {
-                            stream: socket.into(),
-                            is_connected: false,
-                            outbound: Vec::new(),
-                            written: 0,
-                        };
-                        self.connections.insert(conn, connection);
+                Output::Connect { conn, addr, .. } => {
+                    match socket::start_connect(addr, self.engine.unsent_max()) {
+                        Ok(socket) => {
+                            let connection = Connection {
+                                stream: socket.into(),
+                                is_connected: false,
+                                outbound: Vec::new(),
+                                written: 0,
+                            };
+                            self.connections.insert(conn, connection);
+                        }
+                        Err(_) => {
+                            self.engine.handle(Micros::boottime(), Input::ConnectFailed(conn))
+                        }
                     }
-                    Err(_) => self.engine.handle(Micros::boottime(), Input::ConnectFailed(conn)),
-                },
+                }
                 Output::Send { conn, bytes } => {
                     let Some(connection) = self.connections.get_mut(&conn) else { continue };
                     connection.outbound.extend_from_slice(&bytes);

@@ -9,13 +9,15 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Begins to connect, without waiting. When the socket becomes writable, ask
 /// [`connect_result`].
-pub(crate) fn start_connect(addr: SocketAddr) -> io::Result<Socket> {
+///
+/// What the network does not take for `unsent_max` is not sent at all, also after the connection is
+/// closed: a write that the kernel still held would be delivered when a cut heals, and undo newer
+/// ones.
+pub(crate) fn start_connect(addr: SocketAddr, unsent_max: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    // What is given up must not arrive later: a write that the kernel still holds when the
-    // connection is closed would be delivered when a cut heals, and undo newer ones.
-    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_user_timeout(Some(unsent_max))?;
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Ok(socket),

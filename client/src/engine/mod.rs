@@ -263,6 +263,13 @@ impl Engine {
         .min()
     }
 
+    /// How long bytes may wait for the network before their connection is over: about as long as
+    /// it takes until another server can have done in this one's place what they ask for.
+    #[must_use]
+    pub fn unsent_max(&self) -> Duration {
+        2 * self.config.attempts * self.config.attempt_timeout
+    }
+
     /// The map in force, once there is one.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
@@ -109,7 +110,9 @@ pub(super) async fn run(inner: Weak<Inner>, conn: ConnId, addr: SocketAddr, outl
             inner.outlets.borrow_mut().remove(&conn);
         }
     };
-    let Ok(stream) = connect(addr, &outlet).await else {
+    let unsent_max =
+        inner.upgrade().map_or(Duration::ZERO, |inner| inner.engine.borrow().unsent_max());
+    let Ok(stream) = connect(addr, unsent_max, &outlet).await else {
         forget();
         return feed(Input::ConnectFailed(conn));
     };
@@ -142,11 +145,15 @@ async fn write(outlet: Rc<Outlet>, mut writer: OwnedWriteHalf<TcpStream>) {
     outlet.end();
 }
 
-async fn connect(addr: SocketAddr, outlet: &Rc<Outlet>) -> io::Result<TcpStream> {
+async fn connect(
+    addr: SocketAddr,
+    unsent_max: Duration,
+    outlet: &Rc<Outlet>,
+) -> io::Result<TcpStream> {
     if outlet.has_ended.get() {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
-    let stream = TcpStream::from_std(socket::start_connect(addr)?.into())?;
+    let stream = TcpStream::from_std(socket::start_connect(addr, unsent_max)?.into())?;
     let fd = stream.as_raw_fd();
     let _holding = Holding::new(outlet, fd);
     let connected = stream.writable(false).await;

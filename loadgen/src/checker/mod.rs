@@ -106,7 +106,7 @@ pub enum Verdict {
 }
 
 /// The age that a cluster's mode allows a stale value: none in `strict`. In `available`
-/// L(1+ρ)², and [`DELIVERY`]: the master waits for a lease L to be over for L(1+ρ) by its own
+/// L(1+ρ)², and `DELIVERY`: the master waits for a lease L to be over for L(1+ρ) by its own
 /// clock (`standin_protocol::lease::over_at`), which may be slow by the fraction ρ. The
 /// simulator's checks allow the same (1.21 L + 100 ms).
 #[must_use]

@@ -264,7 +264,7 @@ impl Net {
                 // TCP notices with the next retransmission.
                 let (latency, hash) = self.latency(now, from, to, socket);
                 let at = now + latency + hash % (20 * MS);
-                // Who connects ends his connections with a reset, which discards what is unsent.
+                // Who connects has the kernel discard what could not be sent when he gives up.
                 let is_given_up = end == 1 && !ends[0].is_open;
                 let to = &mut self.sockets[socket].ends[end];
                 to.last_at = to.last_at.max(at);

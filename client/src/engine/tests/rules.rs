@@ -172,7 +172,7 @@ fn without_any_seed_operations_end_in_time() {
     let began = world.now;
     assert_eq!(world.get(), Err(ClientError::NoMap));
     assert_eq!(world.now.since(began), ClientConfig::default().operation_timeout);
-    assert!(world.connects < 150, "{} connects", world.connects);
+    assert!(world.connects < 450, "{} connects", world.connects);
     world.servers[1].mode = Mode::Up;
     assert!(world.get().is_ok());
 }
@@ -192,9 +192,10 @@ fn a_slow_answer_is_waited_for_without_failover() {
 fn a_late_answer_still_counts() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();
-    world.servers[home].data_delay = ms(1_300);
+    // Half of the operation timeout is 3 s.
+    world.servers[home].data_delay = ms(3_900);
     let answer = world.run(put()).unwrap();
-    assert_eq!((usize::from(answer.served_by), answer.sends), (home, 2), "repeated at 1 s");
+    assert_eq!((usize::from(answer.served_by), answer.sends), (home, 2), "repeated at 3 s");
     assert_eq!(world.connects, 1, "on the same connection");
 }
 
