@@ -194,6 +194,27 @@ fn a_leaving_server_is_offline_when_all_have_let_go_and_that_incarnation_never_r
 }
 
 #[test]
+fn a_server_that_left_and_flaps_returns_though_the_master_restarts() {
+    let mut world = World::settled(&[2, 2]);
+    for _ in 0..2 {
+        world.start(0);
+        world.run_until("back", |w| !w.is_converged());
+        world.run_until("back", World::is_converged);
+    }
+    world.leave(0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
+    world.forget();
+    world.start(0);
+    world.run_until("held down", |w| w.events.iter().any(|(_, e)| e.kind() == "held_down"));
+    assert_eq!(world.state(0), ServerState::Offline);
+    // What is saved by now names the new incarnation, which has not left.
+    world.run_ms(10);
+    let saved = world.saved.clone();
+    world.restart_master(saved.as_ref());
+    world.run_until("online everywhere", World::is_converged);
+}
+
+#[test]
 fn beyond_the_cap_the_master_freezes_and_goes_on_when_it_can() {
     let mut world = World::settled(&[2, 2]);
     for id in 0..3 {

@@ -65,6 +65,9 @@ impl Machine {
             self.registry.set_boot_id(id, boot_id);
             let may_outlive = known != 0 && !self.rules.refusal_is_death();
             let server = self.server(id);
+            // Whoever left was the one before it: a master that restarts now must not take this
+            // one for it.
+            server.by_verdict |= server.verify.is_out();
             let over_at = server.verify.lease_over_at();
             server.predecessor_over_at = if may_outlive { over_at } else { Micros(0) };
         }
