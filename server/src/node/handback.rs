@@ -24,6 +24,8 @@ struct Entry {
     stamp: u64,
     /// The write may land until then.
     open_until: Micros,
+    /// The server has been told. If it starts anew before that time it has to be told again.
+    is_told: bool,
 }
 
 /// What one server is to be told of one partition.
@@ -105,6 +107,7 @@ impl Unsettled {
         if let Some(entry) = written.keys.get_mut(name) {
             entry.stamp = self.stamp;
             entry.open_until = entry.open_until.max(open_until);
+            entry.is_told = false;
             return Some(self.stamp);
         }
         if may_overflow && written.overflowed {
@@ -112,6 +115,12 @@ impl Unsettled {
             return None;
         }
         let bytes = ENTRY_BYTES + name.len();
+        if written.keys.len() >= self.keys_max {
+            // Only a new incarnation would have to hear of these again.
+            let before = bytes_of(&written.keys);
+            written.keys.retain(|_, entry| !entry.is_told);
+            self.bytes -= before - bytes_of(&written.keys);
+        }
         if written.keys.len() >= self.keys_max || self.bytes + bytes > self.bytes_max {
             if may_overflow {
                 written.overflowed = true;
@@ -123,16 +132,22 @@ impl Unsettled {
             return None;
         }
         self.bytes += bytes;
-        written.keys.insert(name.into(), Entry { stamp: self.stamp, open_until });
+        written.keys.insert(name.into(), Entry { stamp: self.stamp, open_until, is_told: false });
         Some(self.stamp)
     }
 
-    /// The server has been told: forgets the key unless it was written again meanwhile.
-    pub(super) fn settled(&mut self, server: u16, told: &Told) {
+    /// The server has been told: forgets the key unless it was written again meanwhile, or the
+    /// write may still land.
+    pub(super) fn settled(&mut self, server: u16, told: &Told, now: Micros) {
         let Some(written) = self.written.get_mut(&(server, told.partition)) else { return };
-        if written.keys.get(&told.name).is_some_and(|entry| entry.stamp == told.stamp) {
-            written.keys.remove(&told.name);
-            self.bytes -= ENTRY_BYTES + told.name.len();
+        let entry = written.keys.get_mut(&told.name).filter(|entry| entry.stamp == told.stamp);
+        match entry {
+            Some(entry) if entry.open_until > now => entry.is_told = true,
+            Some(_) => {
+                written.keys.remove(&told.name);
+                self.bytes -= ENTRY_BYTES + told.name.len();
+            }
+            None => {}
         }
         if written.keys.is_empty() && !written.overflowed {
             self.written.remove(&(server, told.partition));
@@ -144,6 +159,7 @@ impl Unsettled {
         self.retain(server, |_, written| {
             written.overflowed &= written.open_until > now;
             written.keys.retain(|_, entry| entry.open_until > now);
+            written.keys.values_mut().for_each(|entry| entry.is_told = false);
             written.overflowed || !written.keys.is_empty()
         });
     }
@@ -184,7 +200,7 @@ impl Unsettled {
 
     /// Whether there is a key that the server is to be told of.
     pub(super) fn is_owed(&self, server: u16) -> bool {
-        self.of(server).any(|(_, written)| !written.keys.is_empty())
+        self.of(server).any(|(_, written)| written.keys.values().any(|entry| !entry.is_told))
     }
 
     /// Until when a write that is not remembered any more may land in one of its partitions.
@@ -210,7 +226,7 @@ impl Unsettled {
         let mut filling: BTreeMap<u16, (Vec<Told>, usize)> = BTreeMap::new();
         for (partition, written) in self.of(server) {
             let shard = shard_of(partition);
-            for (name, entry) in &written.keys {
+            for (name, entry) in written.keys.iter().filter(|(_, entry)| !entry.is_told) {
                 let (keys, bytes) = filling.entry(shard).or_default();
                 let more = ARCHIVED_BYTES + name.len();
                 if keys.len() >= KEYS_MAX || *bytes + more > self.batch_bytes_max {
@@ -266,10 +282,10 @@ mod tests {
         log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
         log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
-        log.settled(1, &told[0]);
+        log.settled(1, &told[0], Micros(0));
         assert!(log.is_owed(1));
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
-        log.settled(1, &told[0]);
+        log.settled(1, &told[0], Micros(0));
         assert!(!log.is_owed(1) && log.bytes == 0);
     }
 
@@ -347,5 +363,26 @@ mod tests {
             assert_eq!(Keys::from_bytes(&batch.value()).unwrap().keys.len(), batch.keys.len());
         }
         assert_eq!(batches.iter().map(|b| b.keys.len()).sum::<usize>(), 9_000);
+    }
+
+    #[test]
+    fn what_may_still_land_is_told_to_a_new_incarnation_again() {
+        let mut log = unsettled(10, 10_000);
+        log.insert(1, 7, b"open", Micros(100), true);
+        log.insert(1, 7, b"done", Micros(0), true);
+        let tell = |log: &Unsettled| {
+            let batches = log.batches(1, Micros(50), |_| 0);
+            batches.into_iter().flat_map(|batch| batch.keys).collect::<Vec<_>>()
+        };
+        let told = tell(&log);
+        assert_eq!(told.len(), 2);
+        told.iter().for_each(|told| log.settled(1, told, Micros(50)));
+        assert!(!log.is_owed(1) && tell(&log).is_empty());
+        log.restarted(1, Micros(60));
+        assert!(log.is_owed(1));
+        assert_eq!(&*tell(&log)[0].name, b"open");
+        log.restarted(1, Micros(200));
+        assert!(!log.is_owed(1), "it has landed or never will");
+        assert_eq!(log.sizes(), (0, 0));
     }
 }

@@ -254,7 +254,7 @@ impl Node {
     ) {
         if is_ok {
             for told in keys {
-                self.unsettled.settled(server, told);
+                self.unsettled.settled(server, told, now.mono);
             }
             self.acknowledge_settled(server, keys);
         }
