@@ -56,8 +56,10 @@ const TERM_MAX: u32 = 1 << 31;
 pub(super) struct Restart {
     /// While this is set the master learns; until then at the latest, but for a fetch.
     learning_until: Option<Micros>,
-    /// There was a state file.
+    /// There was a state file, or a server has given its states.
     has_history: bool,
+    /// There was a state file.
+    has_file: bool,
     /// Every epoch up to this one, of a term below `first_term`, is known here.
     inherited: MapEpoch,
     /// The first term that is this master's own.
@@ -119,6 +121,7 @@ pub(super) fn begin(
     let restart = Restart {
         learning_until: Some(if is_forgetful { now } else { now + rules.learning_time() }),
         has_history,
+        has_file: has_history,
         inherited,
         first_term: term,
         wanted: None,
@@ -270,11 +273,15 @@ impl Machine {
         let epoch = MapEpoch { term, counter: 1 };
         for (id, status) in (0u16..).zip(&mut statuses) {
             let server = &mut self.servers[usize::from(id)];
-            if status.state != ServerState::Online || server.is_decided_here {
+            if server.is_decided_here {
+                continue;
+            }
+            // Also of one that is offline it is not known any more since when.
+            status.since = epoch;
+            if status.state != ServerState::Online {
                 continue;
             }
             status.state = ServerState::Returning;
-            status.since = epoch;
             let phase = phase_of(now, ServerState::Returning, &self.rules);
             server.verify.reset(now, phase, &self.rules);
             server.returning_at = now;
@@ -292,7 +299,8 @@ impl Machine {
     }
 
     fn has_heard_enough(&self) -> bool {
-        if !self.restart.has_history {
+        // Without a file even what a server gives may be old: another can have owned since then.
+        if !self.restart.has_file {
             return self.servers.iter().all(|server| server.is_heard);
         }
         let online = || self.servers.iter().filter(|server| !server.verify.is_out());
