@@ -80,7 +80,8 @@ fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     assert!(verdict.epoch > before);
     let order = ["reported", "probing", "probe_failed", "offline", "announced"];
     events.wait_in_order(mark, &order.map(|kind| (kind, "a1")));
-    let attempts = events.of(mark, "probe_failed", "a1").len();
+    // The last attempt may end by the word of a member that contacted it too.
+    let attempts = events.of(mark, "probing", "a1").len();
     assert!(attempts >= 2, "contacted as often as configured: {attempts}");
 
     let announced = b2.wait_announced(cluster.id("a1"), Offline);
