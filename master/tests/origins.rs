@@ -45,6 +45,24 @@ fn a_database_that_is_down_for_all_takes_nobody_out() {
 }
 
 #[test]
+fn a_database_that_is_up_again_is_found_by_one_server_after_the_other() {
+    let mut world = World::settled(&[2, 2]);
+    for id in world.ids() {
+        world.model(id).origin_down = true;
+    }
+    world.run_ms(10_000);
+    world.model(0).origin_down = false;
+    world.model(2).origin_down = false;
+    world.run_ms(1_900);
+    assert!(world.ids().all(|id| !world.has("origin_down", id)), "{:?}", world.events);
+    // Server 1 finds it now; server 3 never does.
+    world.model(1).origin_down = false;
+    world.run_ms(3_000);
+    assert!(!world.has("origin_down", 1), "{:?}", world.events);
+    assert!(world.has("origin_down", 3));
+}
+
+#[test]
 fn a_short_trouble_takes_nobody_out() {
     let mut world = World::settled(&[2, 2]);
     for _ in 0..5 {

@@ -6,7 +6,10 @@
 //! without a way to the database then counts as unanswered. It does *not* while nobody else of
 //! its group is known to have a way: then it is the database that is down, and taking servers
 //! out would mend nothing. So what others have said before the trouble began, or just after,
-//! does not count: a database that goes down is noticed by one server before the other.
+//! does not count: a database that goes down is noticed by one server before the other. Nor does
+//! what they have said for a moment only: when it is up again, one finds it before the other.
+
+use std::time::Duration;
 
 use standin_protocol::control::renew_flags;
 use standin_protocol::map::ServerState;
@@ -16,13 +19,16 @@ use crate::event::MasterEvent;
 use crate::machine::Machine;
 use crate::phase::{Phase, Seen};
 
+/// A server tries at least this often whether a database that was down is up again.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
+
 /// What is known of a server's way to the database.
 #[derive(Debug, Default)]
 pub(super) struct Origin {
     /// Since when it is said to be dead.
     down_since: Option<Micros>,
-    /// When a renewal said last that it is not.
-    up_at: Option<Micros>,
+    /// Since when its renewals say that it is not, and when one said so last.
+    up: Option<(Micros, Micros)>,
     /// The server is out for this reason, and returns only with a way to the database.
     pub(super) is_out: bool,
 }
@@ -34,6 +40,7 @@ impl Origin {
             true => self.down_since = None,
             false => {
                 self.down_since.get_or_insert(now);
+                self.up = None;
             }
         }
     }
@@ -46,7 +53,7 @@ impl Machine {
         let origin = &mut self.server(id).origin;
         origin.is_found(now, is_up);
         if is_up {
-            origin.up_at = Some(now);
+            origin.up = Some((origin.up.map_or(now, |(since, _)| since), now));
         }
         let is_online = self.phase(id) == Phase::Online { verify_at: None };
         if is_online && self.is_gray(now, id) {
@@ -59,18 +66,25 @@ impl Machine {
     pub(super) fn is_gray(&self, now: Micros, id: u16) -> bool {
         let lease = self.rules.lease;
         let Some(since) = self.servers[usize::from(id)].origin.down_since else { return false };
-        since + lease <= now && self.a_peer_has_a_way(now, id, since + lease / 2)
+        since + lease <= now
+            && self.a_peer_has_a_way(now, id, |up_since, up_at| {
+                up_at > since + lease / 2 && up_since + lease.max(FOUND_WITHIN) <= now
+            })
     }
 
-    /// Whether another of its group, one that serves, has said after that time, and lately, that
-    /// it has a way to the database.
-    fn a_peer_has_a_way(&self, now: Micros, id: u16, after: Micros) -> bool {
-        let lease = self.rules.lease;
+    /// Whether another of its group, one that serves, has said lately that it has a way to the
+    /// database, since and until a time that will do.
+    fn a_peer_has_a_way(
+        &self,
+        now: Micros,
+        id: u16,
+        will_do: impl Fn(Micros, Micros) -> bool,
+    ) -> bool {
         let has_way = |peer: u16| {
             let at = usize::from(peer);
-            let up_at = self.servers[at].origin.up_at;
+            let up = self.servers[at].origin.up;
             self.registry.decided()[at].state == ServerState::Online
-                && up_at.is_some_and(|at| at > after && now < at + lease)
+                && up.is_some_and(|(since, at)| now < at + self.rules.lease && will_do(since, at))
         };
         self.topology.group_peers(id).any(has_way)
     }
@@ -79,7 +93,7 @@ impl Machine {
     /// reason, while another of the group does its work, comes back when it can do it itself.
     pub(super) fn needs_origin(&self, now: Micros, id: u16) -> bool {
         let server = &self.servers[usize::from(id)];
-        let is_replaced = || self.a_peer_has_a_way(now, id, Micros(0));
+        let is_replaced = || self.a_peer_has_a_way(now, id, |_, _| true);
         let is_out = server.verify.is_out() && (server.origin.is_out || is_replaced());
         is_out || self.is_gray(now, id)
     }

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::events::{Actor, Event};
+use super::master::MasterProcess;
 use crate::clock::{NEVER, Time};
 use crate::plan::{Host, Rule, What};
 use crate::random::mix;
@@ -209,10 +210,17 @@ impl World {
         }
     }
 
-    /// By group: whether no member can have the master's word now.
-    fn master_lost(&self) -> Vec<bool> {
+    /// By group: whether no member can have the master's word now. A master that can't save the
+    /// term under which it would speak says nothing.
+    pub(crate) fn master_lost(&self) -> Vec<bool> {
         let master = Host::Master(0);
-        let is_down = self.masters[0].process.is_none();
+        let host = &self.masters[0];
+        let saved_term = host.disk.as_ref().map_or(0, |state| state.epoch.term);
+        let is_silent = |process: &MasterProcess| {
+            let machine = &process.machine;
+            !machine.registry().is_announcing() && machine.term() > saved_term
+        };
+        let is_down = host.process.as_deref().is_none_or(is_silent);
         let mut first = 0;
         let lost = |size: &usize| {
             let members = first..first + size;

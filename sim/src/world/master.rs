@@ -185,6 +185,7 @@ impl World {
             host.disk = Some(state);
         }
         self.master_turn(master, Input::Persisted { epoch, ok });
+        self.checker.faults(self.time, &self.master_lost());
     }
 
     pub(crate) fn master_heard(&mut self, master: usize, from: std::net::SocketAddr, bytes: &[u8]) {
