@@ -389,9 +389,10 @@ def tag_is_newer(a, b):
 
 
 def ping_reply(data):
-    names = "boot_id map_epoch usual_fetches_per_s loop_lag_us in_flight server shard origin_up"
-    (at,) = (Archive(data).root(40),)
-    return dict(zip(names.split(), Archive(data).unpack("<QQQIIHHB", at)))
+    names = ("boot_id map_epoch drained_epoch usual_fetches_per_s loop_lag_us in_flight "
+             "server shard origin_up")
+    (at,) = (Archive(data).root(48),)
+    return dict(zip(names.split(), Archive(data).unpack("<QQQQIIHHB", at)))
 
 
 def stats_reply(data):

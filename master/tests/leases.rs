@@ -25,6 +25,22 @@ fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over
 }
 
 #[test]
+fn a_stand_in_that_answers_but_has_not_drained_holds_up_a_return_for_as_long_as_that_takes() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Dead);
+    world.report_by_client(0);
+    world.run_until("offline everywhere", World::is_converged);
+    world.model(1).is_busy = true;
+    world.start(0);
+    world.run_ms(10_000);
+    assert!(world.has("drain_overdue", 0) && world.has("probe_ok", 1), "{:?}", world.events);
+    assert_eq!(world.state(0), ServerState::Returning, "its write may yet be acknowledged");
+    assert_eq!(world.state(1), ServerState::Online);
+    world.model(1).is_busy = false;
+    world.run_until("returned", World::is_converged);
+}
+
+#[test]
 fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_it() {
     let mut world = World::settled(&[2, 2]);
     world.set(0, Health::Dead);

@@ -110,6 +110,7 @@ fn input() -> impl Strategy<Value = InputPlan> {
             |(boot_id, map_epoch, server, shard)| Ok(PingReply {
                 boot_id,
                 map_epoch,
+                drained_epoch: map_epoch,
                 server,
                 shard,
                 ..PingReply::default()

@@ -10,6 +10,8 @@ pub struct PingReply {
     pub boot_id: u64,
     /// [`crate::map::MapEpoch::to_u64`] of the map that the shard has applied; 0: none yet.
     pub map_epoch: u64,
+    /// The same of the newest map under which nothing of what was begun before is left; 0: none.
+    pub drained_epoch: u64,
     /// What the shard usually fetches from the origin in a second; 0: it has not measured yet.
     pub usual_fetches_per_s: u64,
     /// Longest turn of the shard's loop in the last second, in microseconds.

@@ -120,15 +120,16 @@ fn ping_fields_lie_where_the_document_says() {
     let ping = PingReply {
         boot_id: 0x0706_0504_0302_0100,
         map_epoch: 0x0F0E_0D0C_0B0A_0908,
-        usual_fetches_per_s: 0x1716_1514_1312_1110,
-        loop_lag_us: 0x1B1A_1918,
-        in_flight: 0x1F1E_1D1C,
-        server: 0x2120,
-        shard: 0x2322,
-        origin_up: 0x24,
-        reserved: [0x25, 0x26, 0x27],
+        drained_epoch: 0x1716_1514_1312_1110,
+        usual_fetches_per_s: 0x1F1E_1D1C_1B1A_1918,
+        loop_lag_us: 0x2322_2120,
+        in_flight: 0x2726_2524,
+        server: 0x2928,
+        shard: 0x2B2A,
+        origin_up: 0x2C,
+        reserved: [0x2D, 0x2E, 0x2F],
     };
-    assert_eq!(ping.to_bytes(), (0..40).collect::<Vec<u8>>());
+    assert_eq!(ping.to_bytes(), (0..48).collect::<Vec<u8>>());
 }
 
 #[test]
@@ -178,8 +179,8 @@ proptest! {
     }
 
     #[test]
-    fn pings_come_back(boot_id: u64, map_epoch: u64, usual_fetches_per_s: u64, loop_lag_us: u32, in_flight: u32, server: u16, shard: u16, origin_up in 0u8..2) {
-        let ping = PingReply { boot_id, map_epoch, usual_fetches_per_s, loop_lag_us, in_flight, server, shard, origin_up, reserved: [0; 3] };
+    fn pings_come_back(boot_id: u64, map_epoch: u64, drained_epoch: u64, usual_fetches_per_s: u64, loop_lag_us: u32, in_flight: u32, server: u16, shard: u16, origin_up in 0u8..2) {
+        let ping = PingReply { boot_id, map_epoch, drained_epoch, usual_fetches_per_s, loop_lag_us, in_flight, server, shard, origin_up, reserved: [0; 3] };
         prop_assert_eq!(PingReply::from_bytes(&ping.to_bytes()), Ok(ping));
     }
 

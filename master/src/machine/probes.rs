@@ -52,7 +52,7 @@ impl Machine {
     }
 
     pub(super) fn on_answered(&mut self, now: Micros, id: u16, probe_id: u64, answer: Answer) {
-        let Answer { boot_id, loop_lag_us, map_epoch, .. } = answer;
+        let Answer { boot_id, loop_lag_us, map_epoch, drained_epoch, .. } = answer;
         self.server(id).last_failure = None;
         self.event(MasterEvent::ProbeOk { server: id, boot_id, loop_lag_us });
         let known = self.registry.decided()[usize::from(id)].boot_id;
@@ -75,7 +75,7 @@ impl Machine {
         if needs_another {
             self.see(now, id, Seen::OtherIncarnation);
         }
-        self.ack_by_probe(now, id, map_epoch);
+        self.ack_by_probe(now, id, map_epoch, drained_epoch);
     }
 
     /// Whether that failure shows that the known incarnation is dead. If another one has
@@ -87,12 +87,11 @@ impl Machine {
             && self.servers[usize::from(id)].probed_boot_id == boot_id
     }
 
-    /// Whose acknowledgements are lost, but who answers, on every shard, with a map that
-    /// has the return in it, and has had twice the time to drain, has drained. Who answers
-    /// with an older map has not heard of the return in all that time, though it was told again
+    /// Whose acknowledgements are lost says with its answer what it has drained. Who answers,
+    /// after twice the time to drain, with a map from before the return, has not heard of the return in all that time, though it was told again
     /// and again: it is deaf, has no lease or won't have one for long, and is taken out, so
     /// that the return need not wait for it for ever.
-    fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch) {
+    fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch, drained_epoch: MapEpoch) {
         let overdue = self.rules.drain_overdue();
         let awaited = |returning: &u16| {
             let at = self.servers[usize::from(*returning)].returning_at;
@@ -109,7 +108,7 @@ impl Machine {
             }
             return;
         }
-        let epoch = map_epoch.min(self.registry.published_epoch());
+        let epoch = drained_epoch.min(self.registry.published_epoch());
         self.registry.acked(id, epoch);
         self.check_all_drains(now);
     }
@@ -147,10 +146,12 @@ impl Machine {
                 return Err((shard, ProbeFailure::Closed));
             }
             let map_epoch = MapEpoch::from_u64(reply.map_epoch);
+            let drained_epoch = MapEpoch::from_u64(reply.drained_epoch);
             let so_far = answer.get_or_insert(Answer {
                 boot_id: reply.boot_id,
                 loop_lag_us: reply.loop_lag_us,
                 map_epoch,
+                drained_epoch,
                 origin_down: None,
             });
             if reply.origin_up == 0 {
@@ -158,6 +159,7 @@ impl Machine {
             }
             so_far.loop_lag_us = so_far.loop_lag_us.max(reply.loop_lag_us);
             so_far.map_epoch = so_far.map_epoch.min(map_epoch);
+            so_far.drained_epoch = so_far.drained_epoch.min(drained_epoch);
         }
         match (excuse, answer) {
             (Some(excuse), _) => Err(excuse),
@@ -174,6 +176,8 @@ pub(super) struct Answer {
     pub(super) loop_lag_us: u32,
     /// The oldest map of any shard.
     pub(super) map_epoch: MapEpoch,
+    /// The oldest that is drained.
+    pub(super) drained_epoch: MapEpoch,
     /// A shard that has no way to the database.
     pub(super) origin_down: Option<u16>,
 }

@@ -11,7 +11,7 @@
 //! through a peer. Who is asked, and does not answer, delays nothing for long: half a timeout.
 
 use standin_protocol::control::{Datagram, Kind, ProbeOutcome};
-use standin_protocol::map::ServerState;
+use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
@@ -100,6 +100,8 @@ impl Machine {
                     boot_id: status.boot_id,
                     loop_lag_us: 0,
                     map_epoch: status.since,
+                    // Nor what it has drained.
+                    drained_epoch: MapEpoch::default(),
                     origin_down: None,
                 };
                 self.on_answered(now, id, probe_id, answer);

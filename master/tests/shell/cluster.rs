@@ -270,6 +270,7 @@ pub(crate) fn run_data(
                     let ping = PingReply {
                         boot_id,
                         map_epoch,
+                        drained_epoch: map_epoch,
                         server: id,
                         shard,
                         origin_up: 1,

@@ -63,6 +63,7 @@ impl World {
             _ => Ok(PingReply {
                 boot_id: model.boot_id,
                 map_epoch: model.epoch.to_u64(),
+                drained_epoch: model.drained.to_u64(),
                 server: order.server,
                 shard,
                 origin_up: u8::from(!model.origin_down),

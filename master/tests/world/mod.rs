@@ -47,8 +47,11 @@ pub struct Model {
     pub is_cut: bool,
     /// It can't reach the database.
     pub origin_down: bool,
+    /// Something that it has begun does not end.
+    pub is_busy: bool,
     pub boot_id: u64,
     pub epoch: MapEpoch,
+    pub drained: MapEpoch,
     pub statuses: Vec<ServerStatus>,
     pub grants: Vec<Datagram>,
     /// When each renewal was sent, and the leases that came of it.
@@ -124,8 +127,10 @@ impl World {
             health: Health::Up,
             is_cut: false,
             origin_down: false,
+            is_busy: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
+            drained: MapEpoch::default(),
             statuses: Vec::new(),
             grants: Vec::new(),
             renewals: BTreeMap::new(),
@@ -175,7 +180,7 @@ impl World {
         let boot_id = self.random() | 1;
         let model = self.model(id);
         model.boot_id = boot_id;
-        model.epoch = MapEpoch::default();
+        (model.epoch, model.drained) = (MapEpoch::default(), MapEpoch::default());
         model.statuses.clear();
         model.sequence = 0;
         model.renewals.clear();
@@ -382,6 +387,10 @@ impl World {
                     model.epoch = datagram.epoch;
                     model.statuses = datagram.statuses;
                 }
+                if model.is_busy {
+                    return;
+                }
+                model.drained = model.epoch;
                 let ack = self.server_says(id, Kind::Ack);
                 self.reach_master(id, ack);
             }

@@ -178,6 +178,7 @@ pub(super) fn pings() -> Vec<Value> {
     let ping = PingReply {
         boot_id: 0x1122_3344_5566_7788,
         map_epoch: epoch(3, 8).to_u64(),
+        drained_epoch: epoch(3, 7).to_u64(),
         usual_fetches_per_s: 44,
         loop_lag_us: 450,
         in_flight: 12,
@@ -188,6 +189,7 @@ pub(super) fn pings() -> Vec<Value> {
     };
     vec![json!({
         "boot_id": wide(ping.boot_id), "map_epoch": wide(ping.map_epoch),
+        "drained_epoch": wide(ping.drained_epoch),
         "usual_fetches_per_s": ping.usual_fetches_per_s,
         "loop_lag_us": ping.loop_lag_us, "in_flight": ping.in_flight, "server": ping.server,
         "shard": ping.shard, "origin_up": ping.origin_up, "hex": hex(&ping.to_bytes()),

@@ -154,6 +154,14 @@ impl Node {
         }
     }
 
+    /// A server has been told these keys for another reason: what waits for its word as the
+    /// owner asks again when it is.
+    pub(super) fn settle_anew(&mut self, owner: u16) {
+        for unacked in &mut self.unacked {
+            unacked.told = unacked.told.filter(|(server, _)| *server != owner);
+        }
+    }
+
     /// A lease or a map has come: some writes may be answered now.
     pub(super) fn acknowledge_again(&mut self, now: Now) {
         for unacked in std::mem::take(&mut self.unacked) {

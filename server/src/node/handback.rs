@@ -32,9 +32,17 @@ struct Entry {
 #[derive(Debug)]
 struct Written {
     keys: Names<Entry>,
+    /// There were more keys, and the server has not been told that yet.
     overflowed: bool,
-    /// Writes of keys that were forgotten may land until then.
+    /// Writes of keys that were forgotten may land until then, told or not.
     open_until: Micros,
+}
+
+impl Written {
+    /// Whether the server, or the next process of it, may have to be told something.
+    fn matters(&self, now: Micros) -> bool {
+        self.overflowed || !self.keys.is_empty() || self.open_until > now
+    }
 }
 
 /// A key that is being told of.
@@ -118,6 +126,9 @@ impl Unsettled {
         if written.keys.len() >= self.keys_max {
             // Only a new incarnation would have to hear of these again.
             let before = bytes_of(&written.keys);
+            let told = written.keys.values().filter(|entry| entry.is_told);
+            let open = told.map(|entry| entry.open_until);
+            written.open_until = open.fold(written.open_until, Micros::max);
             written.keys.retain(|_, entry| !entry.is_told);
             self.bytes -= before - bytes_of(&written.keys);
         }
@@ -149,7 +160,7 @@ impl Unsettled {
             }
             None => {}
         }
-        if written.keys.is_empty() && !written.overflowed {
+        if !written.matters(now) {
             self.written.remove(&(server, told.partition));
         }
     }
@@ -157,18 +168,18 @@ impl Unsettled {
     /// The server has a new, empty cache: only what may still land matters to it.
     pub(super) fn restarted(&mut self, server: u16, now: Micros) {
         self.retain(server, |_, written| {
-            written.overflowed &= written.open_until > now;
+            written.overflowed = written.open_until > now;
             written.keys.retain(|_, entry| entry.open_until > now);
             written.keys.values_mut().for_each(|entry| entry.is_told = false);
-            written.overflowed || !written.keys.is_empty()
+            written.matters(now)
         });
     }
 
     /// The server has been told which partitions overflowed.
-    pub(super) fn told_overflows(&mut self, server: u16, partitions: &[u32]) {
+    pub(super) fn told_overflows(&mut self, server: u16, partitions: &[u32], now: Micros) {
         self.retain(server, |partition, written| {
             written.overflowed &= !partitions.contains(&partition);
-            written.overflowed || !written.keys.is_empty()
+            written.matters(now)
         });
     }
 
@@ -301,7 +312,7 @@ mod tests {
         assert_eq!((names(&log, 1).len(), log.overflowed(1)), (0, vec![7]), "given up");
         assert!(log.insert(1, 8, b"\x01c", ENDED, true).is_some(), "another partition");
         assert!(log.insert(1, 7, b"\x01c", ENDED, false).is_some(), "owed after that");
-        log.told_overflows(1, &[7]);
+        log.told_overflows(1, &[7], NOW);
         assert_eq!((names(&log, 1).len(), log.overflowed(1)), (2, vec![]));
     }
 
@@ -347,6 +358,30 @@ mod tests {
         log.insert(1, 7, b"\x01b", ENDED, true);
         log.restarted(1, NOW);
         assert!(log.overflowed(1).is_empty(), "all of it has landed");
+    }
+
+    #[test]
+    fn a_log_that_forgot_what_may_still_land_tells_a_new_incarnation_again() {
+        let open = Micros(2_000);
+        let mut log = unsettled(1, 10_000);
+        log.insert(1, 7, b"\x01a", open, true);
+        log.insert(1, 7, b"\x01b", ENDED, true);
+        log.told_overflows(1, &[7], NOW);
+        assert!(log.overflowed(1).is_empty());
+        log.restarted(1, NOW);
+        assert_eq!(log.overflowed(1), [7]);
+        log.told_overflows(1, &[7], open);
+        assert!(log.written.is_empty(), "nothing can land any more");
+
+        // Told, and then forgotten for another.
+        let mut log = unsettled(1, 10_000);
+        log.insert(1, 7, b"\x01a", open, true);
+        let told = log.batches(1, NOW, |_| 0).remove(0).keys;
+        log.settled(1, &told[0], NOW);
+        assert!(log.insert(1, 7, b"\x01b", ENDED, true).is_some());
+        assert!(log.overflowed(1).is_empty());
+        log.restarted(1, NOW);
+        assert_eq!((names(&log, 1).len(), log.overflowed(1)), (0, vec![7]));
     }
 
     #[test]

@@ -166,7 +166,7 @@ impl Node {
             let handover = &mut self.handovers[at];
             handover.phase = Phase::Done;
             let overflowed = std::mem::take(&mut handover.overflowed);
-            self.unsettled.told_overflows(server, &overflowed);
+            self.unsettled.told_overflows(server, &overflowed, now.mono);
             self.counters.handed_back += 1;
         }
         self.announce_drained(now);
@@ -256,7 +256,11 @@ impl Node {
             for told in keys {
                 self.unsettled.settled(server, told, now.mono);
             }
-            self.acknowledge_settled(server, keys);
+            // Who returns drops the key, but is not the owner yet, and says nothing of who was.
+            match handover {
+                None => self.acknowledge_settled(server, keys),
+                Some(_) => self.settle_anew(server),
+            }
         }
         match handover {
             Some(epoch) => self.handover_told(now, server, epoch, is_ok),

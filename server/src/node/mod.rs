@@ -370,6 +370,7 @@ impl Node {
         let reply = PingReply {
             boot_id: self.config.boot_id,
             map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),
+            drained_epoch: self.drain.reported.to_u64(),
             usual_fetches_per_s: self.surge.usual(),
             loop_lag_us: u32::try_from(self.counters.loop_lag_us).unwrap_or(u32::MAX),
             in_flight: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),

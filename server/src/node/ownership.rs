@@ -58,7 +58,7 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(super) struct Drain {
     outdated: usize,
-    reported: MapEpoch,
+    pub(super) reported: MapEpoch,
 }
 
 impl Drain {

@@ -2,7 +2,7 @@
 
 use super::net::Net;
 use super::*;
-use ServerState::{Leaving, Offline, Returning, Waiting};
+use ServerState::{Leaving, Offline, Online, Returning, Waiting};
 
 fn strict(config: &mut NodeConfig) {
     config.mode = Mode::Strict;
@@ -163,6 +163,29 @@ fn a_write_that_can_not_be_settled_in_time_is_unknown_and_still_owed() {
     net.cut.clear();
     net.advance(Duration::from_millis(100));
     assert_eq!(net.get(1, &k).value, b"v1");
+}
+
+#[test]
+fn what_a_returning_server_is_told_settles_nothing_for_clients() {
+    let mut net = Net::new(3, strict);
+    let k = net.key(0, 0);
+    net.say(0, Offline, &[0]);
+    let a = net.stand_in(&k);
+    net.held.insert(a);
+    let write = net.put(a, &k, b"v1");
+    net.say(0, Online, &[]);
+    net.cut(0, a);
+    net.end_held_write(a, None);
+    assert_eq!(net.status(write), None, "the owner is not reached");
+    net.lease(a, Micros(0), false);
+    net.lease(a, Micros::NEVER, false);
+    net.cut.clear();
+    net.say(0, Returning, &[]);
+    assert!(net.counters(0).keys_settled > 0, "it has dropped the key");
+    assert_eq!(net.status(write), None, "but another may have owned it meanwhile");
+    net.say(0, Online, &[]);
+    net.advance(Duration::from_millis(200));
+    assert_eq!(net.status(write), Some(Status::Ok));
 }
 
 #[test]
