@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use standin_config::{
     ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
-    OriginKind, Security, ServerConfig, Timings,
+    Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -54,10 +54,10 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
         }],
         groups: vec![NAME.to_owned()],
         origin: OriginConfig {
-            kind: OriginKind::Sqlite { path: directory.join("origin.sqlite"), init: None },
             concurrency: 4,
             queue: 65_536,
             timeout: Duration::from_secs(30),
+            ..OriginConfig::sqlite(directory.join("origin.sqlite"))
         },
         keyspaces: vec![KeyspaceConfig {
             id: KEYSPACE,

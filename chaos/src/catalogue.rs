@@ -278,15 +278,20 @@ impl Fault {
         }
     }
 
-    /// Load before the steady state is measured. Where the database's load, or what a server
-    /// has kept, is judged, servers must have had time to learn what theirs is, and to forget
-    /// the warm-up.
+    /// Load before the steady state is measured. Where a server's keys change hands, servers
+    /// must have had time to learn what their load on the database is, and to forget the warm-up.
     pub(crate) fn settles(self) -> Duration {
-        let is_judged = matches!(
+        let moves_keys = matches!(
             self,
-            Self::Kill | Self::Pause(_) | Self::Restart | Self::Isolate(_) | Self::CutFromGroup
+            Self::Kill
+                | Self::Pause(_)
+                | Self::Restart
+                | Self::RollingRestart
+                | Self::MasterThenServer
+                | Self::Isolate(_)
+                | Self::CutFromGroup
         );
-        Duration::from_secs(if is_judged { 18 } else { 3 })
+        Duration::from_secs(if moves_keys { 18 } else { 3 })
     }
 
     /// What is done. `lasts`: the length of faults that have none of their own.
@@ -358,8 +363,15 @@ impl Fault {
     /// What it is held against. `attempt`: the clients' try timeout.
     pub(crate) fn targets(self, attempt: Duration, mode: Mode) -> Targets {
         let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
-        let targets =
-            Targets { silence: self.silence_allowed(attempt, mode), ..Targets::default() };
+        if mode == Mode::Strict {
+            // Nobody answers for an owner that may still have a lease: what fails is reported, and
+            // what was read is judged as everywhere.
+            let announced = matches!(self, Self::Kill | Self::Restart).then_some(told).flatten();
+            let partitions_dropped = matches!(self, Self::Pause(_)).then_some(0);
+            let failures = Failures::Reported;
+            return Targets { failures, announced, partitions_dropped, ..Targets::default() };
+        }
+        let targets = Targets { silence: self.silence_allowed(attempt), ..Targets::default() };
         match self {
             Self::Kill | Self::Restart => {
                 Targets { first_good: soon, announced: told, origin_peak: Some(2), ..targets }
@@ -380,20 +392,18 @@ impl Fault {
     }
 
     /// An attempt that gets no answer, one more, and the answer of another server: longer than
-    /// that the struck keys are never silent. In `strict` another server answers only after the
-    /// lease, and of two faults at once nothing is promised.
-    fn silence_allowed(self, attempt: Duration, mode: Mode) -> Option<Duration> {
-        let is_judged = mode == Mode::Available
-            && matches!(
-                self,
-                Self::Kill
-                    | Self::Pause(_)
-                    | Self::Restart
-                    | Self::RollingRestart
-                    | Self::Cut { .. }
-                    | Self::CutFromGroup
-                    | Self::Isolate(_)
-            );
+    /// that the struck keys are never silent. Of two faults at once nothing is promised.
+    fn silence_allowed(self, attempt: Duration) -> Option<Duration> {
+        let is_judged = matches!(
+            self,
+            Self::Kill
+                | Self::Pause(_)
+                | Self::Restart
+                | Self::RollingRestart
+                | Self::Cut { .. }
+                | Self::CutFromGroup
+                | Self::Isolate(_)
+        );
         is_judged.then(|| attempt * 3)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use standin_protocol::time::Micros;
 
 use crate::catalogue::Deed;
 use crate::net::{Net, NetError, Node, SERVERS};
+use crate::play::Settings;
 
 /// The run's keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
@@ -76,20 +77,19 @@ impl Cluster {
     /// Starts it in a folder, and waits until all of it answers. Call it on the thread that
     /// lives as long as the program: the processes die with it.
     pub(crate) fn start(
-        program: &Path,
+        settings: &Settings,
         folder: &Path,
         net: &Net,
-        mode: Mode,
-        database: SocketAddr,
         interrupt: &Interrupt,
     ) -> Result<Self, ClusterError> {
         let at = net.address(Node::Origin);
         let listener = net
             .within(Node::Origin, || TcpListener::bind(at))?
             .map_err(ClusterError::system("listening before the database"))?;
-        let proxy =
-            Proxy::start(listener, database).map_err(ClusterError::system("starting the proxy"))?;
-        let config = cluster_config(folder, net, mode)?;
+        let proxy = Proxy::start(listener, settings.database)
+            .map_err(ClusterError::system("starting the proxy"))?;
+        let mut config = cluster_config(folder, net, settings.mode)?;
+        config.origin.surge_reads = settings.surge_reads.unwrap_or(config.origin.surge_reads);
         config.write_into(folder)?;
         let topology = Arc::new(config.topology()?);
         let file: OsString = folder.join(CONFIG_FILE).into();
@@ -97,6 +97,7 @@ impl Cluster {
         let start = |node: Node, role: &str, more: [OsString; 2]| {
             let [flag, value] = more;
             let arguments = vec![role.into(), "--config".into(), file.clone(), flag, value];
+            let program = &settings.program;
             Process::start_in(net.network(node), node.name(), program, arguments, folder)
         };
         let events = ["--events".into(), event_file.clone().into()];

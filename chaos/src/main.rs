@@ -55,6 +55,10 @@ struct Args {
     /// Requests per second, on a fixed schedule, 95 % reads.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+    /// `surge_reads` of the cluster file: reads per second and shard that a change of owner may
+    /// always add to the database's.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    surge_reads: Option<u32>,
     /// Seed of keys and ports.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -121,6 +125,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         rate_per_s: args.rate,
         seed: args.seed,
         lasts: args.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        surge_reads: args.surge_reads,
         database: ([127, 0, 0, 1], postgres.port()).into(),
         database_url: postgres.url(),
     };

@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) rate_per_s: u32,
     pub(crate) seed: u64,
     pub(crate) lasts: Option<Duration>,
+    /// The cluster file's, if it shall have any.
+    pub(crate) surge_reads: Option<u32>,
     /// The database, at its own address.
     pub(crate) database: SocketAddr,
     pub(crate) database_url: String,
@@ -146,8 +148,7 @@ pub(crate) fn play(
         cold_keys(fault.settles() + STEADY + script.length() + AFTERMATH, settings.rate_per_s);
     let rows = Rows { count: HOT_KEYS + cold, run, value_bytes: VALUE_BYTES };
     let origin = RunOrigin::prepare(Some(&settings.database_url), folder, rows)?;
-    let Settings { program, mode, database, .. } = settings;
-    let mut cluster = Cluster::start(program, folder, net, *mode, *database, interrupt)?;
+    let mut cluster = Cluster::start(settings, folder, net, interrupt)?;
 
     let bound = age_allowed(&cluster.config);
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
@@ -224,7 +225,7 @@ pub(crate) fn play(
         homes,
         lost_writes,
         problems,
-        mode: *mode,
+        mode: settings.mode,
         bound,
         attempt_timeout,
     })

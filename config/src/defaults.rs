@@ -24,6 +24,7 @@ pub(crate) const IO: IoKind = IoKind::Auto;
 
 pub(crate) const ORIGIN_CONCURRENCY: u32 = 16;
 pub(crate) const ORIGIN_QUEUE: u32 = 4_096;
+pub(crate) const ORIGIN_SURGE_READS: u32 = 100;
 pub(crate) const ORIGIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const POSTGRES_CONNECTIONS: u32 = 4;
 
@@ -110,7 +111,13 @@ impl OriginConfig {
     }
 
     fn of(kind: OriginKind) -> Self {
-        Self { kind, concurrency: ORIGIN_CONCURRENCY, queue: ORIGIN_QUEUE, timeout: ORIGIN_TIMEOUT }
+        Self {
+            kind,
+            concurrency: ORIGIN_CONCURRENCY,
+            queue: ORIGIN_QUEUE,
+            timeout: ORIGIN_TIMEOUT,
+            surge_reads: ORIGIN_SURGE_READS,
+        }
     }
 }
 

@@ -104,6 +104,8 @@ pub struct OriginConfig {
     pub queue: u32,
     /// A call that takes longer has failed (a write's outcome is then unknown).
     pub timeout: Duration,
+    /// Reads per second of each shard that a change of owner may always add.
+    pub surge_reads: u32,
 }
 
 /// Which database, and where. Its `Debug` leaves out the URL, which may hold a password.

@@ -142,6 +142,7 @@ impl ClusterConfig {
         out.plain("concurrency", self.origin.concurrency);
         out.plain("queue", self.origin.queue);
         out.duration("timeout", self.origin.timeout);
+        out.plain("surge_reads", self.origin.surge_reads);
     }
 
     fn write_timings(&self, out: &mut Toml) {

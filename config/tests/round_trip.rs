@@ -46,8 +46,14 @@ fn origin() -> impl Strategy<Value = OriginConfig> {
         (text(), 1u32..=1_000, option::of(text()))
             .prop_map(|(url, connections, init)| OriginKind::Postgres { url, connections, init }),
     ];
-    (kind, 1u32..=1_024, 1u32..=1_000_000, duration()).prop_map(
-        |(kind, concurrency, queue, timeout)| OriginConfig { kind, concurrency, queue, timeout },
+    (kind, 1u32..=1_024, 1u32..=1_000_000, duration(), 1u32..=1_000_000).prop_map(
+        |(kind, concurrency, queue, timeout, surge_reads)| OriginConfig {
+            kind,
+            concurrency,
+            queue,
+            timeout,
+            surge_reads,
+        },
     )
 }
 

@@ -54,6 +54,8 @@ pub(super) fn read(
     let queue = section.whole("queue", 1..=1_000_000, defaults::ORIGIN_QUEUE, report);
     let bounds = Duration::from_millis(1)..=Duration::from_secs(600);
     let timeout = section.duration("timeout", bounds, defaults::ORIGIN_TIMEOUT, report);
+    let surge_reads =
+        section.whole("surge_reads", 1..=1_000_000, defaults::ORIGIN_SURGE_READS, report);
 
     let mut connections = None;
     let kind = match dialects {
@@ -76,15 +78,16 @@ pub(super) fn read(
     };
     let at = section.at();
     section.finish(report);
-    let config = kind.zip(concurrency).zip(queue).zip(timeout).map(
-        |(((kind, concurrency), queue), timeout)| OriginConfig {
-            kind,
-            concurrency: concurrency.value,
-            queue: queue.value,
-            timeout: timeout.value,
-        },
-    );
-    OriginRead { config, dialects, timeout, connections, concurrency, at }
+    let complete = || {
+        Some(OriginConfig {
+            kind: kind?,
+            concurrency: concurrency?.value,
+            queue: queue?.value,
+            timeout: timeout?.value,
+            surge_reads: surge_reads?.value,
+        })
+    };
+    OriginRead { config: complete(), dialects, timeout, connections, concurrency, at }
 }
 
 fn read_sqlite(

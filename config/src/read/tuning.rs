@@ -62,6 +62,15 @@ pub(super) fn read_timings(mut section: Section<'_>, report: &mut Report<'_>) ->
             "longer than attempt_timeout, so a client gives up before the server that forwards for it; write a shorter one",
         );
     }
+    if let (Some(drain), Some(operation)) = (drain_timeout, operation_timeout)
+        && drain.value >= operation.value
+    {
+        report.warning(
+            place.first_given(&[drain.at, operation.at]),
+            "timings.drain_timeout",
+            "as long as operation_timeout, so a client gives up while its write waits at a server; write a shorter one",
+        );
+    }
     section.finish(report);
 
     let complete = || {

@@ -38,6 +38,8 @@ pub struct NodeConfig {
     /// How long a fetch that is held back should wait at most. Clients send a read again after
     /// half of the operation timeout: less than that.
     pub patience: Duration,
+    /// Fetches per second that a change of owner may always add.
+    pub surge_reads: u64,
     /// Bytes of the largest value that peers accept.
     pub value_bytes_max: usize,
     /// The time now.
@@ -97,6 +99,7 @@ impl NodeConfig {
             park_sent_on_max: cluster.timings.forward_timeout / 2,
             warm: WARM,
             patience: cluster.timings.operation_timeout * 9 / 20,
+            surge_reads: u64::from(cluster.origin.surge_reads),
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,

@@ -164,6 +164,7 @@ impl Node {
                 surge::Sharing {
                     whole_percent: whole_percent(&topology, config.server),
                     peers: topology.group_peers(config.server).count() as u64,
+                    reserved: config.surge_reads,
                 },
                 config.warm,
                 config.patience,

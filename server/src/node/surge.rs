@@ -28,8 +28,6 @@ use super::state::Name;
 /// What all may ask the database for, in hundredths of the usual; less than twice, because the
 /// usual reads come in bursts too.
 const SURGE_PERCENT: u64 = 175;
-/// Fetches per second of a shard's new partitions that are always let through.
-const RATE_MIN: u64 = 100;
 /// No shard fetches more in a second: what a peer says beyond that is nonsense.
 const USUAL_MAX: u64 = 1_000_000;
 /// So much of a second's worth may be saved up, or owed by fetches that do not wait.
@@ -66,6 +64,8 @@ pub(super) struct Sharing {
     pub(super) whole_percent: u64,
     /// Other members of this server's group.
     pub(super) peers: u64,
+    /// Fetches per second of a shard's new partitions that are always let through.
+    pub(super) reserved: u64,
 }
 
 impl Sharing {
@@ -143,14 +143,14 @@ pub(super) struct Surge {
     percent: u64,
     /// Some of what is cold is another server's.
     stands_in: bool,
-    /// Fetches per second in it, beside [`RATE_MIN`]; zero: nothing is held back, because nobody
+    /// Fetches per second in it, beside [`Sharing::reserved`]; zero: nothing is held back, because nobody
     /// knows what is usual.
     rate: u64,
     /// The same while so many wait that it has to be more.
     raised: u64,
     /// What passes at that rate.
     shared: Bucket,
-    /// What passes of new partitions at [`RATE_MIN`], whatever the others need.
+    /// What passes of new partitions at [`Sharing::reserved`], whatever the others need.
     reserved: Bucket,
     held: BinaryHeap<Reverse<Held>>,
     held_ever: u64,
@@ -229,7 +229,7 @@ impl Surge {
         (self.shared, self.reserved, self.raised) = (empty(), empty(), 0);
         self.rate = match self.usual() {
             0 => 0,
-            usual => (usual * self.percent / 100).saturating_sub(RATE_MIN).max(usual),
+            usual => (usual * self.percent / 100).saturating_sub(self.sharing.reserved).max(usual),
         };
     }
 
@@ -253,7 +253,7 @@ impl Surge {
         if self.held.is_empty() && self.take_token() {
             return Entry::Begin;
         }
-        let most = 2 * (self.rate + RATE_MIN) * self.patience_ms() / 1_000;
+        let most = 2 * (self.rate + self.sharing.reserved) * self.patience_ms() / 1_000;
         if !may_wait || self.held.len() as u64 >= most {
             return Entry::Refused;
         }
@@ -262,7 +262,7 @@ impl Surge {
         let needed = self.held.len() as u64 * 1_000 / self.patience_ms();
         // What its own partitions need does not wait.
         let own = if self.stands_in { self.usual() } else { 0 };
-        let needed = (needed + own).saturating_sub(RATE_MIN);
+        let needed = (needed + own).saturating_sub(self.sharing.reserved);
         self.raised = self.raised.max(needed).min(2 * self.rate);
         Entry::Wait(until)
     }
@@ -312,7 +312,8 @@ impl Surge {
     /// When [`Self::release`] has something to give.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let until = self.held.peek()?.0.until;
-        let token = self.shared.next(self.rate_now()).min(self.reserved.next(RATE_MIN));
+        let token =
+            self.shared.next(self.rate_now()).min(self.reserved.next(self.sharing.reserved));
         Some(token.min(until))
     }
 
@@ -351,7 +352,7 @@ impl Surge {
 
     fn refill(&mut self, now: Micros) {
         self.shared.refill(now, self.rate_now());
-        self.reserved.refill(now, RATE_MIN);
+        self.reserved.refill(now, self.sharing.reserved);
     }
 
     fn take_token(&mut self) -> bool {

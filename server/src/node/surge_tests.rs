@@ -6,7 +6,7 @@ const SECOND_US: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 const WARM: Duration = Duration::from_secs(30);
 /// Two of two: one stands in for the other.
-const PAIR: Sharing = Sharing { whole_percent: 200, peers: 1 };
+const PAIR: Sharing = Sharing { whole_percent: 200, peers: 1, reserved: 100 };
 
 fn name() -> Name {
     b"\x01k".as_slice().into()
@@ -78,11 +78,21 @@ fn all_together_ask_for_less_than_twice_the_usual() {
 }
 
 #[test]
+fn what_is_reserved_comes_on_top_of_the_usual() {
+    let (mut surge, start) = measured();
+    surge.sharing.reserved = 4_000;
+    surge.took_over(start, 1, false, 1);
+    let (usual, extra) = begun_in_a_second(&mut surge, start, 10_000);
+    assert_eq!(usual, 1_000);
+    assert!((3_900..=4_300).contains(&extra), "{extra} of new partitions in a second");
+}
+
+#[test]
 fn the_shares_of_the_text() {
-    let quad = Sharing { whole_percent: 400, peers: 1 };
+    let quad = Sharing { whole_percent: 400, ..PAIR };
     assert_eq!(quad.percent(false, 1), 500, "with the two others' 200: 700 of 400");
     assert_eq!(quad.percent(true, 1), 400, "with the three others' 300: the same");
-    let three = Sharing { whole_percent: 300, peers: 2 };
+    let three = Sharing { whole_percent: 300, peers: 2, ..PAIR };
     assert_eq!(2 * three.percent(false, 1), 524, "two stand-ins divide what is left of 525");
 }
 
@@ -163,7 +173,7 @@ fn those_who_need_no_place_do_not_take_the_last() {
 
 #[test]
 fn several_at_once_divide_what_is_left() {
-    let ten = Sharing { whole_percent: 1000, peers: 1 };
+    let ten = Sharing { whole_percent: 1000, ..PAIR };
     // 8 others' 800 and these: 1,750 of 1,000.
     assert_eq!(2 * ten.percent(true, 2), 950);
     assert_eq!(ten.percent(true, 10), 175, "all of them");

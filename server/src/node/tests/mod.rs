@@ -71,6 +71,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         park_sent_on_max: Duration::from_millis(50),
         warm: Duration::from_secs(30),
         patience: Duration::from_secs(2),
+        surge_reads: 100,
         log_keys_max: 100,
         log_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,

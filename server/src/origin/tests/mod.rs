@@ -171,6 +171,7 @@ fn sqlite_config(path: &Path, init: &str) -> OriginConfig {
         concurrency: 2,
         queue: 10_000,
         timeout: Duration::from_secs(5),
+        surge_reads: 100,
     }
 }
 
@@ -184,6 +185,7 @@ fn postgres_config(url: &str, init: &str) -> OriginConfig {
         concurrency: 64,
         queue: 10_000,
         timeout: Duration::from_secs(5),
+        surge_reads: 100,
     }
 }
 
