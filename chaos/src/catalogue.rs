@@ -433,7 +433,7 @@ fn impaired(impairments: Vec<Impairment>, lasts: Step) -> (Vec<Step>, Vec<Step>)
 }
 
 impl Deed {
-    /// The server that this strikes, so that its keys are watched from now on.
+    /// Whether something is wrong from then on.
     pub(crate) fn strikes(&self) -> bool {
         match self {
             Self::Kill(_) | Self::Stop(_) | Self::Pause(_) => true,

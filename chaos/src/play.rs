@@ -82,6 +82,8 @@ pub(crate) struct Played {
     pub(crate) recording: Recording,
     /// When the steady state began to be measured.
     pub(crate) steady: Micros,
+    /// When the first strike began, and the steady state was over.
+    pub(crate) steady_end: Micros,
     /// When each node was struck, in order.
     pub(crate) strikes: Vec<(Option<Node>, Micros)>,
     pub(crate) healed: Option<Micros>,
@@ -128,6 +130,7 @@ struct Stage<'a> {
     tail: EventTail,
     events: Vec<MasterLine>,
     strikes: Vec<(Option<Node>, Micros)>,
+    steady_end: Option<Micros>,
     problems: Vec<String>,
     /// Processes that the script has ended.
     down: Vec<&'static str>,
@@ -186,6 +189,7 @@ pub(crate) fn play(
         tail,
         events: Vec::new(),
         strikes: Vec::new(),
+        steady_end: None,
         problems: Vec::new(),
         down: Vec::new(),
     };
@@ -201,7 +205,7 @@ pub(crate) fn play(
     while !stage.running.is_finished() {
         stage.wait(TICK)?;
     }
-    let Stage { running, mut events, mut tail, strikes, problems, .. } = stage;
+    let Stage { running, mut events, mut tail, strikes, steady_end, problems, .. } = stage;
     events.extend(tail.take());
     let recording = running.join()?;
     let samples = sampler.taken();
@@ -216,6 +220,7 @@ pub(crate) fn play(
         fault,
         recording,
         steady,
+        steady_end: steady_end.unwrap_or(end),
         strikes,
         healed,
         end,
@@ -327,6 +332,7 @@ impl Stage<'_> {
         // the other: until the last has ended, an answer proves nothing.
         let at = if matches!(deed, Deed::Impair(_)) { Micros::boottime() } else { before };
         if deed.strikes() {
+            self.steady_end.get_or_insert(before);
             self.strikes.push((node, at));
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Row {
         let fault = played.fault;
         let log = &played.recording.log;
         let strike = played.strikes.first().map_or(played.end, |(_, at)| *at);
-        let steady = outage::level(log, played.steady, strike);
+        let steady = outage::level(log, played.steady, played.steady_end);
         let counts = played.recording.counts();
         let mut row = Self {
             fault: fault.name(),
@@ -112,7 +112,7 @@ impl Row {
             origin_reads_steady_per_s: outage::rate_per_s(
                 &played.origin_reads,
                 played.steady,
-                strike,
+                played.steady_end,
             ),
             origin_reads_peak_per_s: outage::peak_per_s(&played.origin_reads, strike, played.end),
             hit_ratio_steady: steady.map_or(0.0, |level| level.hit_ratio),
@@ -185,7 +185,10 @@ impl Row {
         let failed = match targets.failures {
             Failures::None => self.counts.failed,
             Failures::OriginAway => {
-                self.counts.failed - self.counts.failures[FailureKind::OriginUnavailable as usize]
+                let of = |kind: FailureKind| self.counts.failures[kind as usize];
+                // Of a write that was on its way nobody knows what became of it.
+                let allowed = of(FailureKind::OriginUnavailable) + of(FailureKind::OutcomeUnknown);
+                self.counts.failed - allowed
             }
             Failures::Reported => 0,
         };

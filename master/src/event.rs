@@ -107,6 +107,13 @@ pub enum MasterEvent {
         /// The server.
         server: u16,
     },
+    /// A server runs in another mode than the master, and gets no lease.
+    OtherMode {
+        /// The server.
+        server: u16,
+        /// Its mode is `strict`.
+        is_strict: bool,
+    },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
         /// Servers offline by verdict.
@@ -259,6 +266,7 @@ impl MasterEvent {
             Self::ProbeAsked { .. } => "probe_asked",
             Self::ProbeTold { .. } => "probe_told",
             Self::OriginDown { .. } => "origin_down",
+            Self::OtherMode { .. } => "other_mode",
             Self::CapReached { .. } => "cap_reached",
             Self::Frozen { .. } => "frozen",
             Self::Leaving { .. } => "leaving",
@@ -304,6 +312,7 @@ impl MasterEvent {
             | Self::ProbeAsked { server, .. }
             | Self::ProbeTold { server, .. }
             | Self::OriginDown { server }
+            | Self::OtherMode { server, .. }
             | Self::Frozen { server }
             | Self::Leaving { server, .. }
             | Self::MarkedWaiting { server, .. }
@@ -367,6 +376,12 @@ impl MasterEvent {
             Self::OriginDown { server } => {
                 format!("{} says that it can't reach the database", name(server))
             }
+            Self::OtherMode { server, is_strict } => format!(
+                "{} runs in mode {} and this master does not: it gets no lease; stop all, and \
+                 start them with the same cluster file",
+                name(server),
+                if is_strict { "strict" } else { "available" }
+            ),
             Self::CapReached { offline, max } => format!(
                 "{offline} servers are offline by verdict and {max} may be: is this master cut \
                  off? The others keep their state (see master.offline_servers_max)"

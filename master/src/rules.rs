@@ -48,7 +48,8 @@ impl Rules {
 
     /// Least time between two verifications of one server: reports are collected
     /// meanwhile, so that they can't turn the master into a probe amplifier (scenario 12).
-    /// A server sees at most `probe_attempts / probe_timeout` probes of each shard a second.
+    /// A server sees at most `probe_attempts / probe_timeout` probes of each shard a second from the
+    /// master, and as many from each other member of its group that is asked.
     #[must_use]
     pub fn cool_down(&self) -> Duration {
         self.probe_timeout

@@ -28,7 +28,8 @@
 //! | Returning | reported, silent, or another incarnation | Returning | probe |
 //! | Returning | unanswered for all attempts, or deaf: lease over, known dead or released | Offline | mark offline; flap |
 //! | Returning | the same, otherwise | Waiting | mark waiting; flap |
-//! | Online, Verifying, Frozen, Returning | answered by another incarnation | Returning | mark returning; flap |
+//! | Verifying, Frozen, Returning | answered by another incarnation | Returning | mark returning; flap |
+//! | Verifying, Frozen, Returning | the same, hold-down, under the cap, lease over or known dead | Probation | mark offline; flap |
 //! | Online, Verifying, Frozen, Returning, Waiting | leaving | Leaving | mark leaving |
 //! | Leaving | drained, or its time is up and its lease is over or it is released | Offline | mark offline, unverified; verdict |
 //! | Offline, Probation | leaving | Offline | verdict |

@@ -74,6 +74,25 @@ fn two_that_return_at_once_do_not_wait_for_each_other_for_ever() {
 }
 
 #[test]
+fn a_server_of_another_mode_gets_no_lease() {
+    let mut world = World::settled(&[2]);
+    world.model(1).is_strict = true;
+    world.run_ms(1_000);
+    assert!(world.has("other_mode", 1) && !world.has("other_mode", 0));
+    world.forget();
+    let grants =
+        |world: &World, id: usize| world.servers[id].grants.iter().filter(|g| g.arg > 0).count();
+    let before = (grants(&world, 0), grants(&world, 1));
+    world.run_ms(5_000);
+    assert!(grants(&world, 0) > before.0);
+    assert_eq!(grants(&world, 1), before.1);
+    assert!(!world.has("other_mode", 1), "said once");
+    world.model(1).is_strict = false;
+    world.run_ms(1_000);
+    assert!(grants(&world, 1) > before.1);
+}
+
+#[test]
 fn a_paused_server_is_waited_for_until_its_lease_is_over() {
     let mut world = World::settled(&[2, 2]);
     world.run_until("a lease", |w| !w.servers[0].grants.is_empty());

@@ -76,6 +76,8 @@ pub mod gossip_flags {
 pub mod renew_flags {
     /// The sender's way to the origin is dead.
     pub const ORIGIN_DOWN: u32 = 0x01;
+    /// The sender runs in mode `strict`.
+    pub const STRICT: u32 = 0x02;
 }
 
 wire_enum! {

@@ -98,12 +98,21 @@ impl Namespaces {
             .map(|(node, network)| (Some(*node), network, rules::of_node(*node, impairments)));
         let bridge = (None, &self.bridge, rules::of_bridge(impairments));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for (whom, network, text) in nodes.chain([bridge]) {
-            if told.get(&whom) != Some(&text) {
-                run(NFT, &["-f", "-"], network, &text)?;
-                told.insert(whom, text);
-            }
-        }
+        let news = nodes.chain([bridge]).filter(|(whom, _, text)| told.get(whom) != Some(text));
+        let news: Vec<_> = news.collect();
+        // All at once: a network that is half cut is another fault.
+        std::thread::scope(|scope| {
+            let tell = |(_, network, text): &(_, &Network, String)| {
+                let (network, text) = (Arc::clone(network), text.clone());
+                scope.spawn(move || run(NFT, &["-f", "-"], &network, &text))
+            };
+            let told: Vec<_> = news.iter().map(tell).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, Result<(), NetError>>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            told.into_iter().try_for_each(join)
+        })?;
+        told.extend(news.into_iter().map(|(whom, _, text)| (whom, text)));
         Ok(())
     }
 }

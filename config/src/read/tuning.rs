@@ -62,6 +62,24 @@ pub(super) fn read_timings(mut section: Section<'_>, report: &mut Report<'_>) ->
             "longer than attempt_timeout, so a client gives up before the server that forwards for it; write a shorter one",
         );
     }
+    if let (Some(lease), Some(resend)) = (lease, announce_resend)
+        && resend.value * 4 > lease.value
+    {
+        report.warning(
+            place.first_given(&[resend.at, lease.at]),
+            "timings.announce_resend",
+            "more than a quarter of the lease, so a few lost datagrams leave servers without one; write a shorter one",
+        );
+    }
+    if let (Some(lease), Some(probe), Some(probes)) = (lease, probe_timeout, probe_attempts)
+        && probe.value.saturating_mul(probes.value) > lease.value
+    {
+        report.warning(
+            place.first_given(&[probe.at, probes.at, lease.at]),
+            "timings.probe_timeout",
+            "all probes together take longer than a lease lasts; write a shorter one",
+        );
+    }
     if let (Some(drain), Some(operation)) = (drain_timeout, operation_timeout)
         && drain.value >= operation.value
     {
@@ -147,9 +165,9 @@ fn check_lease(renew: At<Duration>, lease: At<Duration>, place: Place, report: &
             key,
             format!("{bound} ends before the next renewal after {each}; {wanted}"),
         );
-    } else if renew.value * 3 > lease.value {
+    } else if renew.value * 3 >= lease.value {
         let wrong = format!(
-            "{bound} is short of 3 renewals of {each}, so few lost datagrams start a verification"
+            "{bound} is no more than 3 renewals of {each}, so few lost datagrams start a verification"
         );
         report.warning(at, key, format!("{wrong}; {wanted}"));
     }

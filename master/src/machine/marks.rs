@@ -27,7 +27,7 @@ impl Machine {
                 let reason = match seen {
                     _ if was == ServerState::Leaving => OfflineReason::Leaving,
                     Seen::Answered { .. } => OfflineReason::Flapping,
-                    _ if self.is_out_by_origin(id) => OfflineReason::Origin,
+                    _ if self.note_origin(id) => OfflineReason::Origin,
                     _ => OfflineReason::Verdict,
                 };
                 let by_verdict = reason != OfflineReason::Leaving;
@@ -40,7 +40,7 @@ impl Machine {
                 self.event(MasterEvent::MarkedOffline { server: id, epoch, reason });
             }
             Mark::Waiting => {
-                let reason = match self.is_out_by_origin(id) {
+                let reason = match self.note_origin(id) {
                     true => OfflineReason::Origin,
                     false => OfflineReason::Verdict,
                 };
@@ -75,8 +75,8 @@ impl Machine {
         }
     }
 
-    /// Whether it is taken out, or was, since it has no way to the database.
-    fn is_out_by_origin(&mut self, id: u16) -> bool {
+    /// Remembers whether it is taken out since it has no way to the database, and says so.
+    fn note_origin(&mut self, id: u16) -> bool {
         let server = self.server(id);
         server.origin.is_out |= server.last_failure == Some(ProbeFailure::OriginDown);
         server.origin.is_out

@@ -8,7 +8,8 @@
 
 use std::net::SocketAddr;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
+use standin_config::Mode;
+use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER, renew_flags};
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -89,6 +90,7 @@ impl Machine {
             Kind::Renew => {
                 if is_known {
                     self.on_origin_flag(now, id, datagram.arg);
+                    self.on_mode_flag(id, datagram.arg);
                 }
                 self.on_renew(now, waiter, datagram, is_known);
                 true
@@ -171,21 +173,35 @@ impl Machine {
             true => self.registry.published_epoch(),
             false => MapEpoch::default(),
         };
-        // Nor is there a lease for a server that may not use one any more, or for an incarnation
-        // that only claims to be the server: zero says that it was heard, and no more.
+        // Nor is there a lease for a server that may not use one any more, that goes by the rules
+        // of another mode, or for an incarnation that only claims to be the server: zero says that
+        // it was heard, and no more.
         let state = self.registry.decided()[usize::from(id)].state;
         let may_own = matches!(state, ServerState::Online | ServerState::Returning);
         let mut grant = self.datagram(Kind::Grant, id);
         grant.subject = id;
         grant.epoch = newest;
         grant.nonce = datagram.nonce;
-        if is_announcing && is_known && may_own {
+        let has_other_mode = self.servers[usize::from(id)].has_other_mode;
+        if is_announcing && is_known && may_own && !has_other_mode {
             grant.arg = u32::try_from(self.rules.lease.as_millis()).unwrap_or(u32::MAX);
             self.servers[usize::from(id)].verify.granted(now, &self.rules);
         }
         self.send(waiter.to, grant);
         if is_announcing && datagram.epoch < newest && !mutant::is(Mutant::NoResend) {
             self.announce(now, id);
+        }
+    }
+
+    /// Two modes side by side would promise nothing.
+    fn on_mode_flag(&mut self, id: u16, flags: u32) {
+        let is_strict = flags & renew_flags::STRICT != 0;
+        let has_other_mode = is_strict != (self.rules.mode == Mode::Strict);
+        let server = self.server(id);
+        if std::mem::replace(&mut server.has_other_mode, has_other_mode) != has_other_mode
+            && has_other_mode
+        {
+            self.event(MasterEvent::OtherMode { server: id, is_strict });
         }
     }
 

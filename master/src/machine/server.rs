@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) probed_boot_id: u64,
     /// How the last probe has failed, if it has.
     pub(super) last_failure: Option<ProbeFailure>,
+    /// It runs in another mode than this master, and gets no lease.
+    pub(super) has_other_mode: bool,
     /// Its way to the database.
     pub(super) origin: Origin,
     /// Others of its group that contact it too, for the probe under way.
@@ -91,6 +93,7 @@ impl Server {
             predecessor_over_at: Micros(0),
             probed_boot_id: 0,
             last_failure: None,
+            has_other_mode: false,
             origin: Origin::default(),
             asked: None,
             relay: None,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use standin_config::Mode;
 use standin_master::{Input, Machine, MasterEvent, Output, ProbeOrder, Rules, SavedServer, State};
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, renew_flags};
 use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
@@ -47,6 +47,7 @@ pub struct Model {
     pub is_cut: bool,
     /// It can't reach the database.
     pub origin_down: bool,
+    pub is_strict: bool,
     /// Something that it has begun does not end.
     pub is_busy: bool,
     pub boot_id: u64,
@@ -127,6 +128,7 @@ impl World {
             health: Health::Up,
             is_cut: false,
             origin_down: false,
+            is_strict: mode == Mode::Strict,
             is_busy: false,
             boot_id: 0,
             epoch: MapEpoch::default(),
@@ -355,7 +357,9 @@ impl World {
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
                     let mut datagram = self.server_says(id, Kind::Renew);
                     datagram.nonce = datagram.sequence ^ boot_id;
-                    datagram.arg = u32::from(self.model(id).origin_down);
+                    let model = self.model(id);
+                    let mode = if model.is_strict { renew_flags::STRICT } else { 0 };
+                    datagram.arg = u32::from(model.origin_down) | mode;
                     let now = self.now;
                     let renewals = &mut self.model(id).renewals;
                     renewals.insert(datagram.nonce, now);

@@ -258,7 +258,9 @@ impl Agent {
             self.renew_at = now + self.config.renew_interval;
             let nonce = self.next_nonce();
             self.leases.renewed(nonce, now);
-            let flags = if self.is_origin_down { renew_flags::ORIGIN_DOWN } else { 0 };
+            let down = if self.is_origin_down { renew_flags::ORIGIN_DOWN } else { 0 };
+            let mode = if self.config.mode == Mode::Strict { renew_flags::STRICT } else { 0 };
+            let flags = down | mode;
             self.tell_master(now, Kind::Renew, 0, nonce, flags);
         }
         if now >= self.gossip_at {

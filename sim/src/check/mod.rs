@@ -77,7 +77,7 @@ pub(crate) struct Counts {
 }
 
 impl Checker {
-    pub(crate) fn new(setup: &Setup, _operations: usize) -> Self {
+    pub(crate) fn new(setup: &Setup) -> Self {
         let mut group_of = Vec::new();
         for (group, size) in setup.groups.iter().enumerate() {
             group_of.extend(std::iter::repeat_n(group, *size));

@@ -163,7 +163,7 @@ impl World {
             queue: Queue::default(),
             net: Net::new(seed, records),
             origin: Origin::new(seed, setup.keys, setup.servers(), setup.value_bytes),
-            checker: Checker::new(&setup, plan.entries.len()),
+            checker: Checker::new(&setup),
             phase: Phase::Disturbed,
             has_forgotten: false,
             dark: vec![false; setup.servers()],
