@@ -196,6 +196,7 @@ impl World {
             self.happen(event);
         }
         self.wake(actor, time);
+        self.checker.faults(time, &self.master_lost());
     }
 
     /// The master as the host sees it.
@@ -210,15 +211,16 @@ impl World {
         }
     }
 
-    /// By group: whether no member can have the master's word now. A master that can't save the
-    /// term under which it would speak says nothing.
+    /// By group: whether no member can have the master's word now. A master that is stopped, or
+    /// can't save the term under which it would speak, says nothing.
     pub(crate) fn master_lost(&self) -> Vec<bool> {
         let master = Host::Master(0);
         let host = &self.masters[0];
         let saved_term = host.disk.as_ref().map_or(0, |state| state.epoch.term);
         let is_silent = |process: &MasterProcess| {
             let machine = &process.machine;
-            !machine.registry().is_announcing() && machine.term() > saved_term
+            let is_mute = !machine.registry().is_announcing() && machine.term() > saved_term;
+            process.pace.paused_until > self.time || is_mute
         };
         let is_down = host.process.as_deref().is_none_or(is_silent);
         let mut first = 0;
