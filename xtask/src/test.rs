@@ -21,6 +21,9 @@ const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 const TESTS_LIMIT: Duration = Duration::from_secs(1_200);
 /// A workspace of its own, so that nothing of it is built with the rest.
 const FUZZ: &str = "fuzz/Cargo.toml";
+/// Simulated in each mode: as many as the simulator needs before it asks that every one of its
+/// coverage counters has risen.
+const SIMULATED: &str = "1..10001";
 /// Length of a demo run.
 const DEMO_SECONDS: u32 = 12;
 
@@ -68,6 +71,15 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
             let command = workspace.cargo(&["build", "--release"]);
             simple(workspace, command, "release-build", "it must compile")
         });
+        for mode in ["available", "strict"] {
+            report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
+                let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
+                let run = ["--seeds", SIMULATED, "--mode", mode];
+                let command = workspace.cargo(&[&sim[..], &run].concat());
+                let remedy = "`cargo sim` with what its line \"repeat\" says shows it again";
+                simple(workspace, command, &format!("simulation-{mode}"), remedy)
+            });
+        }
         report.step("demo on SQLite", &["release build"], || {
             demo_step(workspace, &Demo { seconds: DEMO_SECONDS, ..Demo::new("demo-sqlite") })
         });
