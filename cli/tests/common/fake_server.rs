@@ -252,6 +252,7 @@ impl Shared {
         PingReply {
             boot_id,
             map_epoch,
+            drained_epoch: map_epoch,
             server: self.id,
             shard,
             origin_up: 1,

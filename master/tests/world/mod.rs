@@ -6,6 +6,7 @@
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 mod links;
+mod model;
 mod owners;
 mod setup;
 
@@ -21,53 +22,12 @@ use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 
+use model::Lease;
+pub use model::{Health, Model};
 pub use setup::{rules, topology};
 
 pub const CLIENT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 99)), 9_999);
-
-/// How a model server behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// Answers and renews.
-    Up,
-    /// Connections are refused; says nothing.
-    Dead,
-    /// Accepts and says nothing (SIGSTOP).
-    Paused,
-    /// Renews, but a shard does not answer.
-    Gray,
-    /// Answers probes, but no datagram gets to it.
-    Deaf,
-}
-
-pub struct Model {
-    pub health: Health,
-    /// Nothing gets from it to the master or back, but for what others pass on.
-    pub is_cut: bool,
-    /// It can't reach the database.
-    pub origin_down: bool,
-    pub is_strict: bool,
-    /// Something that it has begun does not end.
-    pub is_busy: bool,
-    pub boot_id: u64,
-    pub epoch: MapEpoch,
-    pub drained: MapEpoch,
-    pub statuses: Vec<ServerStatus>,
-    pub grants: Vec<Datagram>,
-    /// When each renewal was sent, and the leases that came of it.
-    renewals: BTreeMap<u64, Micros>,
-    leases: Vec<Lease>,
-    /// What has come while it was stopped.
-    held: Vec<Datagram>,
-    sequence: u64,
-}
-
-/// A lease as its holder sees it, in true time: its clock may be slow.
-struct Lease {
-    needs: MapEpoch,
-    until: Micros,
-}
 
 pub struct World {
     pub now: Micros,
@@ -124,22 +84,7 @@ impl World {
         let rules = Rules { mode, ..rules() };
         let topology = topology(groups);
         let now = Micros(1_000_000_000);
-        let servers = (0..topology.servers.len()).map(|_| Model {
-            health: Health::Up,
-            is_cut: false,
-            origin_down: false,
-            is_strict: mode == Mode::Strict,
-            is_busy: false,
-            boot_id: 0,
-            epoch: MapEpoch::default(),
-            drained: MapEpoch::default(),
-            statuses: Vec::new(),
-            grants: Vec::new(),
-            renewals: BTreeMap::new(),
-            leases: Vec::new(),
-            held: Vec::new(),
-            sequence: 0,
-        });
+        let servers = (0..topology.servers.len()).map(|_| Model::new(mode));
         let mut world = Self {
             now,
             machine: Machine::new(now, rules.clone(), topology.clone(), None),
