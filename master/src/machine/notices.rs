@@ -65,8 +65,12 @@ impl Machine {
         }
         // Only a renewal says which epoch its sender has heard; see `restart.rs`.
         if datagram.kind == Kind::Renew {
-            self.server(id).is_heard = true;
-            self.server(id).has_map |= datagram.epoch > MapEpoch::default();
+            let server = self.server(id);
+            if !std::mem::replace(&mut server.is_heard, true) {
+                server.heard_boot_id = boot_id;
+            }
+            server.is_heard_anew |= server.heard_boot_id != boot_id;
+            server.has_map |= datagram.epoch > MapEpoch::default();
         }
         if is_first {
             self.registry.set_boot_id(id, boot_id);

@@ -22,8 +22,10 @@
 //!   map, or all. That takes less than a renewal interval. Only then may a verdict move an owner: the price is a fraction of a second, when a server
 //!   dies just after the master did.
 //! * **No file.** All servers seem online, and saying so could hand partitions back to a
-//!   server that holds stale data. All servers must be heard, or the time run out. A new
-//!   cluster does not wait: its servers all start.
+//!   server that holds stale data. All servers must be heard, or the time run out; and they must
+//!   be the same incarnations as in the newest states that any of them has: one that has started
+//!   anew since may have owned what it knows nothing of any more. A new cluster does not wait: its
+//!   servers all start.
 //!
 //! Later the same rule covers a second master that has used a higher term: whoever hears of
 //! the other's epoch adopts its states, except of servers that it has itself decided about,
@@ -43,7 +45,7 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
-use crate::machine::server::phase_of;
+use crate::machine::server::{Server, phase_of};
 use crate::machine::{Machine, Output};
 use crate::rules::Rules;
 use crate::state::{SavedServer, State};
@@ -60,6 +62,8 @@ pub(super) struct Restart {
     has_history: bool,
     /// There was a state file.
     has_file: bool,
+    /// The incarnations that the states given by a server name; empty: none has given any.
+    given_boot_ids: Vec<u64>,
     /// Every epoch up to this one, of a term below `first_term`, is known here.
     inherited: MapEpoch,
     /// The first term that is this master's own.
@@ -122,6 +126,7 @@ pub(super) fn begin(
         learning_until: Some(if is_forgetful { now } else { now + rules.learning_time() }),
         has_history,
         has_file: has_history,
+        given_boot_ids: Vec::new(),
         inherited,
         first_term: term,
         wanted: None,
@@ -228,6 +233,7 @@ impl Machine {
             server.drain_check_at = drain_check_at;
         }
         self.restart.inherited = map.epoch;
+        self.restart.given_boot_ids = map.statuses().iter().map(|status| status.boot_id).collect();
         self.restart.has_history = true;
         self.restart.first_term = term;
         self.registry.adopt(term, statuses);
@@ -300,8 +306,16 @@ impl Machine {
 
     fn has_heard_enough(&self) -> bool {
         // Without a file even what a server gives may be old: another can have owned since then.
+        // It would say so, unless it has started anew since.
         if !self.restart.has_file {
-            return self.servers.iter().all(|server| server.is_heard);
+            let given = &self.restart.given_boot_ids;
+            let knows_all = |server: &Server, given: u64| {
+                server.is_heard && !server.is_heard_anew && server.heard_boot_id == given
+            };
+            return match given.is_empty() {
+                true => self.servers.iter().all(|server| server.is_heard),
+                false => self.servers.iter().zip(given).all(|(server, id)| knows_all(server, *id)),
+            };
         }
         let online = || self.servers.iter().filter(|server| !server.verify.is_out());
         let (count, informed) = (online().count(), online().filter(|s| s.has_map).count());

@@ -29,6 +29,10 @@ pub(super) struct Server {
     pub(super) by_verdict: bool,
     /// Has renewed since the master started.
     pub(super) is_heard: bool,
+    /// The first incarnation that has.
+    pub(super) heard_boot_id: u64,
+    /// Another one has too.
+    pub(super) is_heard_anew: bool,
     /// One of these renewals came from a server that has a map.
     pub(super) has_map: bool,
     /// This master, and not one before it, has decided its state.
@@ -86,6 +90,8 @@ impl Server {
             left_boot_id: if has_left { status.boot_id } else { 0 },
             by_verdict: known.by_verdict,
             is_heard: false,
+            heard_boot_id: 0,
+            is_heard_anew: false,
             has_map: false,
             is_decided_here: false,
             returning_at: now,

@@ -2,7 +2,7 @@
 
 use super::{Scenario, nothing_else};
 use crate::clock::Time;
-use crate::plan::{Act, Entry, Host, Plan, What, script};
+use crate::plan::{Act, Entry, Host, Mode, Plan, What, script};
 
 const B: Host = Host::Server(1);
 
@@ -47,6 +47,34 @@ pub(super) const NEW_INCARNATION: Scenario = Scenario {
                 (4_371_040, What::Crash { server: 2, down: 1_109, silent: false }),
             ],
         )
+    },
+    expect: nothing_else,
+    fails_without: &[],
+};
+
+/// Seed 8004941 of mode strict: b stood in for a, which was cut off, and was killed and started
+/// again while the master lost its state file. All servers were there, but a's old map was the
+/// newest that anybody had, and by it a owned what b had written.
+pub(super) const FORGOTTEN_BY_ALL: Scenario = Scenario {
+    name: "f02_forgotten_by_all",
+    plan: || {
+        let part = |from, lasts| What::Cut { from, to: Host::Server(0), lasts };
+        let mut plan = plan(
+            8_004_941,
+            2,
+            4,
+            &[
+                (667_568, part(B, 4_000_000)),
+                (667_568, part(Host::Client(0), 2_000_000)),
+                (667_568, part(Host::Master(0), 4_000_000)),
+                (667_568, act(1, Act::Get, 0)),
+                (668_568, act(0, Act::Put, 0)),
+                (3_665_713, What::Crash { server: 1, down: 119_000, silent: false }),
+                (3_751_454, What::CrashMaster { down: 1_156, forgets: true }),
+            ],
+        );
+        plan.setup.mode = Mode::Strict;
+        plan
     },
     expect: nothing_else,
     fails_without: &[],

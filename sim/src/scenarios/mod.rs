@@ -62,6 +62,7 @@ pub(crate) const ALL: &[Scenario] = &[
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
     found::NEW_INCARNATION,
+    found::FORGOTTEN_BY_ALL,
 ];
 
 /// The schedule of that name.

@@ -89,4 +89,5 @@ scenarios! {
     s18_forwarding_loop
     s19_node_loss_stampede
     f01_new_incarnation_remembers_nothing
+    f02_forgotten_by_all
 }
