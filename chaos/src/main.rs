@@ -49,6 +49,9 @@ struct Args {
     /// absent master).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
+    /// Each fault so many times, each time with another seed, and how its figures are spread.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    repeat: u32,
     /// The cluster's mode.
     #[arg(long, value_enum, default_value_t = ModeArg::Available)]
     mode: ModeArg,
@@ -141,12 +144,17 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     );
     println!("{}", table::head());
     let mut rows = Vec::new();
-    for fault in faults {
+    for (fault, time) in faults.into_iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
         if let (true, Err(why)) = (fault.needs_namespaces(), &namespaces) {
             println!("{:<26} left out: {why}", fault.name());
             continue;
         }
-        let own = folder.path().join(fault.name());
+        let name = match time {
+            0 => fault.name(),
+            _ => format!("{}.{}", fault.name(), time + 1),
+        };
+        let own = folder.path().join(name);
+        let settings = Settings { seed: args.seed.wrapping_add(time.into()), ..settings.clone() };
         std::fs::create_dir_all(&own)?;
         let played = match play::play(fault, &settings, &net, &own, &interrupt) {
             Ok(played) => played,
@@ -166,6 +174,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
         std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
     }
+    table::spreads(&rows).iter().for_each(|spread| println!("{spread}"));
     let missed = rows.iter().filter(|row| !row.is_good()).count();
     println!("{} faults, {missed} of them with a missed target", rows.len());
     Ok(missed == 0)

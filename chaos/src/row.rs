@@ -142,6 +142,12 @@ impl Row {
         row
     }
 
+    /// Origin reads at their peak, in multiples of the steady ones.
+    pub(crate) fn origin_peak(&self) -> Option<f64> {
+        let steady = self.origin_reads_steady_per_s;
+        (steady > 0.0).then(|| self.origin_reads_peak_per_s / steady)
+    }
+
     /// Whether every target was reached.
     pub(crate) fn is_good(&self) -> bool {
         self.misses.is_empty()

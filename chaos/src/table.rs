@@ -47,13 +47,38 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     text
 }
 
-fn cells(row: &Row) -> [String; 10] {
-    let ratio = row.origin_reads_peak_per_s / row.origin_reads_steady_per_s.max(1e-9);
-    let times = if row.origin_reads_steady_per_s > 0.0 {
-        format!(" ({ratio:.1}×)")
-    } else {
-        String::new()
+/// Of each fault that was played more than once, how its figures are spread.
+pub(crate) fn spreads(rows: &[Row]) -> Vec<String> {
+    let played = rows.chunk_by(|row, next| row.fault == next.fault);
+    played.filter(|rows| rows.len() > 1).map(spread).collect()
+}
+
+fn spread(rows: &[Row]) -> String {
+    let of = |figure: fn(&Row) -> Option<f64>, digits: usize| {
+        let mut all: Vec<f64> = rows.iter().filter_map(figure).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        match (all.get(all.len() / 2), all.last()) {
+            (Some(median), Some(worst)) => format!("{median:.digits$} (worst {worst:.digits$})"),
+            _ => "–".to_owned(),
+        }
     };
+    let sum = |count: fn(&Row) -> u64| rows.iter().map(count).sum::<u64>();
+    format!(
+        "{}, {} times, medians: first good {} ms, announced {} ms, origin reads {}× at their peak, \
+         p99 of reads {} ms; in all {} failed, {} stale beyond the bound",
+        rows[0].fault,
+        rows.len(),
+        of(|row| row.first_good_ms, 0),
+        of(|row| row.announced_ms, 0),
+        of(Row::origin_peak, 1),
+        of(|row| Some(row.reads.p99_ms), 0),
+        sum(|row| row.counts.failed),
+        sum(|row| row.stale_beyond),
+    )
+}
+
+fn cells(row: &Row) -> [String; 10] {
+    let times = row.origin_peak().map_or_else(String::new, |times| format!(" ({times:.1}×)"));
     [
         row.fault.clone(),
         row.counts.requests.to_string(),
@@ -123,6 +148,17 @@ mod tests {
         assert!(line.contains("100 → 181 (1.8×)"), "{line}");
         assert!(line.contains("end + 1.5"), "{line}");
         assert!(line.ends_with("ok"), "{line}");
+    }
+
+    #[test]
+    fn the_spread_is_of_faults_that_were_repeated() {
+        let other = Row { fault: "kill".to_owned(), ..row() };
+        let slow = Row { first_good_ms: Some(100.2), origin_reads_peak_per_s: 220.0, ..row() };
+        let spreads = spreads(&[other, row(), slow]);
+        assert_eq!(spreads.len(), 1);
+        assert!(spreads[0].starts_with("cut-client-and-master, 2 times"), "{spreads:?}");
+        assert!(spreads[0].contains("first good 100 (worst 100) ms"), "{spreads:?}");
+        assert!(spreads[0].contains("2.2 (worst 2.2)×"), "{spreads:?}");
     }
 
     #[test]

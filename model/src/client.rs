@@ -77,11 +77,12 @@ impl Failover {
         let serving = self.serving(state, write.server);
         let epoch = state.map_at(write.server).map(|map| self.ownerships.epoch(map));
         let is_same = write.right == Right::Owner && epoch == Some(write.epoch);
-        let commits = state.commits;
         if self.rules.has(Rule::FillTokens) {
             let keeps = serving.is_cached() && is_same && !write.is_disturbed;
-            let value = if keeps { write.place } else { commits };
-            state.servers[write.server].value = value;
+            self.drop_value(state, write.server);
+            if keeps {
+                state.servers[write.server].value = write.place;
+            }
         }
         if matches!(serving, Serving::Unowned(_)) {
             let event = match write.right {
@@ -118,7 +119,7 @@ impl Failover {
         let Write::Running(write) = state.writes[which] else { return };
         self.tally.note(Event::AckedAfterSettle);
         self.settle_at(state, owner);
-        state.servers[write.server].value = state.commits;
+        self.drop_value(state, write.server);
         self.acknowledged(state, which, write.by_orphan);
     }
 
@@ -143,7 +144,7 @@ impl Failover {
     /// not cached, and stays in the log.
     pub(crate) fn abandon(&self, state: &mut State, which: usize) {
         let Write::Running(write) = state.writes[which] else { return };
-        state.servers[write.server].value = state.commits;
+        self.drop_value(state, write.server);
         state.writes[which] = Write::Over;
     }
 

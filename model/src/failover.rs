@@ -8,7 +8,9 @@ use crate::ownership::Ownerships;
 use crate::properties;
 use crate::rules::Rules;
 use crate::scope::Scope;
-use crate::state::{Budget, HOME, MAPS_MAX, Map, Master, NEVER, SERVERS_MAX, Server, State, Write};
+use crate::state::{
+    Budget, HOME, MAPS_MAX, Map, Master, NEVER, NOTHING, SERVERS_MAX, Server, State, Write,
+};
 use crate::tally::Tally;
 
 /// Rules, scope, and what follows from them.
@@ -213,6 +215,7 @@ impl Model for Failover {
             let server = &mut state.servers[id];
             (server.is_up, server.boot) = (true, 1);
             server.leases = [NEVER; _];
+            server.brief = [NOTHING; _];
             (server.map, server.complete_since) = (1, 1);
         }
         state.servers[HOME].left = 1;
@@ -263,7 +266,8 @@ impl Model for Failover {
     fn within_boundary(&self, state: &State) -> bool {
         let is_done = state.writes.iter().all(|write| *write == Write::Over);
         let newest = state.acknowledged[0];
-        let is_behind = self.ids().any(|id| state.servers[id].value < newest);
+        let oldest = |server: &Server| server.brief.iter().copied().fold(server.value, u8::min);
+        let is_behind = self.ids().any(|id| oldest(&state.servers[id]) < newest);
         self.scope.writes == 0 || !is_done || is_behind
     }
 

@@ -17,6 +17,7 @@ impl Failover {
             state.servers[HOME].left = state.servers[HOME].map;
         }
         for id in self.ids() {
+            self.keep_briefly(state, id);
             self.forget_at_server(state, id);
             self.forget_at_master(state, id);
         }

@@ -39,9 +39,11 @@ fn floor(model: &Failover, state: &State) -> u8 {
 fn is_fresh(model: &Failover, state: &State) -> bool {
     let floor = floor(model, state);
     model.ids().all(|id| {
-        state.servers[id].value >= floor
-            || !model.answers_from_cache(state, id)
-            || is_excused(model, state, id)
+        let server = &state.servers[id];
+        let is_read = model.answers_from_cache(state, id);
+        let is_old = is_read && server.value < floor && !is_excused(model, state, id);
+        // The age of what is kept briefly is bounded whatever this server can know.
+        !is_old && server.brief.iter().all(|value| *value >= floor)
     })
 }
 

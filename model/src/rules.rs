@@ -90,6 +90,8 @@ rules! {
     ProvisionalKeepsNothing = "provisional-caches";
     /// `available`: without an owner, only the server that will be the next one writes.
     NextOwnerWrites = "any-member-writes";
+    /// `available`: what that one reads before it is the owner it keeps for a lease at most.
+    BriefEntriesEnd = "brief-entries-stay";
     /// `available`: nobody begins a write while a server returns or leaves.
     NoWritesDuringReturn = "writes-during-return";
     /// `available`: what was begun without an owner holds up the next map's acknowledgement.

@@ -11,7 +11,7 @@ use standin_protocol::map::ServerState;
 use crate::failover::Failover;
 use crate::rules::Rule;
 use crate::serving::Serving;
-use crate::state::{HOME, Map, NEVER, Right, Running, Server, State};
+use crate::state::{HOME, Map, NEVER, NOTHING, Right, Running, Server, State};
 use crate::tally::Event;
 
 impl Failover {
@@ -143,9 +143,26 @@ impl Failover {
         if !self.rules.has(Rule::SettleEndsFills) {
             return;
         }
-        state.servers[id].value = state.commits;
+        self.drop_value(state, id);
         for write in state.running_mut().filter(|write| write.server == id) {
             write.is_disturbed = true;
+        }
+    }
+
+    /// What it has of the key goes.
+    pub(crate) fn drop_value(&self, state: &mut State, id: usize) {
+        state.servers[id].value = state.commits;
+        state.servers[id].brief = [NOTHING; _];
+    }
+
+    /// Somebody reads the key at one that comes next, at every instant; what it has goes when it
+    /// is another's.
+    pub(crate) fn keep_briefly(&self, state: &mut State, id: usize) {
+        if self.keeps_briefly(state, id) {
+            let oldest = &mut state.servers[id].brief[0];
+            *oldest = (*oldest).min(state.commits);
+        } else if !self.serving(state, id).is_cached() {
+            state.servers[id].brief = [NOTHING; _];
         }
     }
 
@@ -153,7 +170,8 @@ impl Failover {
     /// will ever be told.
     pub(crate) fn crash(&self, state: &mut State, id: usize) {
         let boot = state.servers[id].boot;
-        state.servers[id] = Server { boot, leases: [NEVER; _], ..Server::default() };
+        let (leases, brief) = ([NEVER; _], [NOTHING; _]);
+        state.servers[id] = Server { boot, leases, brief, ..Server::default() };
         self.end_writes_of(state, id);
     }
 
@@ -212,6 +230,11 @@ impl Failover {
             server.leases.rotate_right(1);
             server.leases[0] = NEVER;
             server.leases[usize::from(self.clock.held_steps)..].fill(NEVER);
+        }
+        if self.rules.has(Rule::BriefEntriesEnd) {
+            server.brief.rotate_right(1);
+            server.brief[0] = NOTHING;
+            server.brief[usize::from(self.clock.held_steps)..].fill(NOTHING);
         }
         server.is_lost = self.rules.is_available() && server.is_up;
         for steps in &mut server.lost_too {

@@ -100,6 +100,20 @@ impl Failover {
         }
     }
 
+    /// Whether it comes next, and keeps what it reads for a lease at most: while the owner is
+    /// waiting.
+    #[must_use]
+    pub fn keeps_briefly(&self, state: &State, id: usize) -> bool {
+        let Serving::Unowned(Some(blocker)) = self.serving(state, id) else { return false };
+        let may =
+            self.rules.is_available() && (self.has_lease(state, id) || self.is_orphan(state, id));
+        state.map_at(id).is_some_and(|map| {
+            may && map.statuses[id].boot == state.servers[id].boot
+                && map.statuses[blocker].state == ServerState::Waiting
+                && self.ownerships.next_owner(map) == Some(id)
+        })
+    }
+
     /// How a write would be begun by a server now: as the owner?
     #[must_use]
     pub fn may_begin(&self, state: &State, id: usize) -> Option<bool> {

@@ -18,6 +18,8 @@ pub const LEASE_STEPS_MAX: usize = 3;
 pub const NEVER: u8 = 15;
 /// Writes in all.
 pub const WRITES_MAX: usize = 2;
+/// Nothing kept: newer than every place.
+pub const NOTHING: u8 = 3;
 /// Steps after which an acknowledged write must be seen even in mode `available`, at most.
 pub const STALE_STEPS_MAX: usize = 2;
 /// The server that the key is usually processed by.
@@ -77,6 +79,9 @@ pub struct Server {
     pub has_late_grant: bool,
     /// The oldest value that it has cached, or that a fetch under way could still install.
     pub value: u8,
+    /// What it keeps for a lease at most, since before it owned the key: by the age in steps of the
+    /// fetches that may have brought it, the oldest value.
+    pub brief: [u8; LEASE_STEPS_MAX],
     /// Home: the newest epoch under which it served from its cache.
     pub left: u8,
     /// Home: the newest epoch of its own return that it has applied.
@@ -278,6 +283,9 @@ impl Server {
         packer.put(u8::from(self.is_silent), 1);
         packer.put(u8::from(self.has_late_grant), 1);
         packer.put(self.value, 2);
+        for value in self.brief {
+            packer.put(value, 2);
+        }
         packer.put(self.left, 4);
         packer.put(self.returned, 4);
         for epoch in self.handbacks {

@@ -150,7 +150,9 @@ pub fn hunt(rule: Rule) -> (Mode, Scope) {
         }
         Rule::SettleAtLeasedOwner => (Strict, Scope { silences: 3, writes: 1, ..THREE }),
         Rule::NextOwnerWrites => (Available, Scope { silences: 1, writes: 1, ..THREE }),
-        Rule::NoWritesDuringReturn | Rule::KnownDeadRefuses => (Available, one),
+        Rule::NoWritesDuringReturn | Rule::KnownDeadRefuses | Rule::BriefEntriesEnd => {
+            (Available, one)
+        }
         Rule::UnownedAckUnderLease | Rule::UnownedWritesDrain => (Available, two),
         Rule::OrphanNeedsOthers => (Available, orphans),
         Rule::OrphanKnowsNothingNewer => (Available, Scope { crashes: 1, ..orphans }),

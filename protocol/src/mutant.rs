@@ -54,6 +54,8 @@ wire_enum! {
         NoOverflow = 22, "no-overflow";
         /// A new process does not take the group's word for what is usual.
         NoToldMeasure = 23, "no-told-measure";
+        /// What was kept while the last owner's lease ran out does not end soon (2).
+        BriefStays = 24, "brief-stays";
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use standin_config::{ClusterConfig, KeyspaceConfig, Mode};
+use standin_protocol::lease::held_until;
 use standin_protocol::time::Micros;
 
 use crate::store::StoreConfig;
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub mode: Mode,
     /// How long an unreachable peer is not tried again without word from the master.
     pub unreachable_hold: Duration,
+    /// How long what a server reads before it is the owner is good for: no longer than a lease.
+    pub brief: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
     /// The same for writes that another server has sent on to this one: it must have its answer
@@ -95,6 +98,7 @@ impl NodeConfig {
             keyspaces: cluster.keyspaces.clone(),
             unreachable_hold: cluster.timings.failover_hold,
             mode: cluster.mode,
+            brief: held_until(Micros(0), cluster.timings.lease).since(Micros(0)),
             park_max: cluster.timings.drain_timeout,
             park_sent_on_max: cluster.timings.forward_timeout / 2,
             warm: WARM,

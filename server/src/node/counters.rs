@@ -36,6 +36,8 @@ counters! {
     origin_failures,
     /// Writes whose outcome is unknown.
     outcomes_unknown,
+    /// Values kept for no longer than a lease, before this server owned their partitions.
+    kept_briefly,
     /// Results not kept because something changed meanwhile.
     fills_refused,
     /// Requests sent on to the partition's owner.

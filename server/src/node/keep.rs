@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use standin_protocol::frame::RequestHeader;
+use standin_protocol::time::Micros;
 
 use super::{Node, Now};
 use crate::store::NewItem;
@@ -15,16 +16,18 @@ pub(super) struct Kept {
 }
 
 impl Node {
-    /// Puts a value (or its absence) in the cache, under a new version.
+    /// Puts a value (or its absence) in the cache, under a new version; not beyond `ends`.
     pub(super) fn keep(
         &mut self,
         now: Now,
         header: &RequestHeader,
         key: &[u8],
         value: Option<&[u8]>,
+        ends: Option<Micros>,
     ) -> Option<Kept> {
         let negative = value.is_none();
         let expires_at_ms = self.expires_at_ms(header, negative, now);
+        let expires_at_ms = ends.map_or(expires_at_ms, |ends| expires_at_ms.min(ends.as_millis()));
         let now_ms = now.mono.as_millis();
         if expires_at_ms <= now_ms {
             return None;

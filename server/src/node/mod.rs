@@ -144,6 +144,7 @@ impl Node {
             flags: 0,
             generation: 0,
             version_floor: 0,
+            owned_floor: 0,
             since: config.started,
         };
         Ok(Self {
@@ -239,7 +240,7 @@ impl Node {
         let header = &request.header;
         if header.opcode == Opcode::Get as u8 && !self.stopping {
             let state = self.partitions[place.partition as usize];
-            if state.serving == Serving::Cached {
+            if state.serving.keeps() {
                 let now_ms = now.mono.as_millis();
                 let found = self.store.get(
                     place.probe,
@@ -284,8 +285,8 @@ impl Node {
             self.counters.origin_failures += 1;
         }
         match state {
-            CallState::Fetch { name, token, generation } => {
-                self.fetch_done(now, name, token, generation, outcome);
+            CallState::Fetch { name, token, generation, begun } => {
+                self.fetch_done(now, name, (token, generation, begun), outcome);
             }
             CallState::Write { pending, token, generation, begun, outdated } => {
                 self.write_done(now, pending, token, generation, begun, outcome);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use standin_config::Mode;
 use standin_protocol::frame::response_flags;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
@@ -169,13 +170,15 @@ impl Node {
     /// Evaluates the table for every partition. Values of a partition that has become this
     /// server's are dropped in one step, its floor rises, unless nobody else can have changed
     /// them meanwhile: its ownership is the same as before, or its home knows of all that others
-    /// wrote. What a stand-in has of a partition goes when it is another's.
+    /// wrote. What a stand-in has of a partition goes when it is another's; what it has kept before
+    /// it is the owner ends by itself.
     pub(super) fn refresh_serving(&mut self, now: Now, old: Option<&ClusterMap>) {
         let reach: Vec<Reach> = self.peers.iter().map(Peer::reach).collect();
         let map = self.map.clone();
         let (server, boot_id) = (self.config.server, self.config.boot_id);
         let may_own = self.held.may_own();
-        let view = View { server, boot_id, may_own, reach: &reach };
+        let is_available = self.config.mode == Mode::Available;
+        let view = View { server, boot_id, is_available, may_own, reach: &reach };
         let floor = self.versions.next(now.wall_us);
         let is_told_all = map.as_ref().is_some_and(|map| self.home.is_told_all(map, server));
         let (mut owns_home, mut owns_anew) = (false, false);
@@ -194,11 +197,16 @@ impl Node {
             owns_anew |= is_home && serving == Serving::Cached;
             let is_same = self.owned[at].is_some() && self.owned[at] == epoch;
             let was_owned = self.owned[at].is_some();
+            let is_next = was == Serving::Waiting && serving == Serving::Cached;
             let is_dropped = if serving == Serving::Cached {
-                let is_kept = is_same || is_home && self.may_keep(is_told_all, partition);
+                let is_kept =
+                    is_same || is_next || is_home && self.may_keep(is_told_all, partition);
                 self.owned[at] = epoch;
                 self.counters.partitions_kept += u64::from(is_kept && was_owned && !is_same);
                 !is_kept && (is_home || !mutant::is(Mutant::KeepStandInEntries))
+            } else if serving == Serving::Waiting {
+                self.owned[at] = None;
+                true
             } else if is_home
                 || serving == Serving::Through
                 || mutant::is(Mutant::KeepStandInEntries)
@@ -211,10 +219,15 @@ impl Node {
             state.serving = serving;
             state.since = now.mono;
             state.generation = state.generation.wrapping_add(1);
-            if serving == Serving::Cached && is_dropped {
+            if serving.keeps() && (is_dropped || is_next) {
                 let changed = if is_home { changed_home } else { changed_away };
                 self.surge.took_over(now.mono, partition, is_home, changed);
             }
+            state.owned_floor = match serving {
+                Serving::Waiting => u64::MAX,
+                _ if is_dropped || is_next => floor,
+                _ => state.owned_floor,
+            };
             if is_dropped {
                 state.version_floor = floor;
                 self.counters.partitions_dropped += u64::from(was_owned);

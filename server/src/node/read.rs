@@ -55,10 +55,9 @@ impl Node {
             return;
         }
         let partition = pending.partition;
-        let is_cached = self.partitions[partition as usize].serving == Serving::Cached;
-        match is_cached {
+        match self.partitions[partition as usize].serving.keeps() {
             true => self.begin_or_hold(now, name, partition, vec![key]),
-            false => self.start_fetch(name, vec![key]),
+            false => self.start_fetch(now, name, vec![key]),
         }
     }
 
@@ -70,7 +69,7 @@ impl Node {
         // Those who wait for a place leave room for writes.
         let may_wait = self.pending.len() <= self.config.in_flight_max / 2;
         match self.surge.enter(now.mono, &name, Ask { partition, is_home, deadline, may_wait }) {
-            Entry::Begin => self.start_fetch(name, waiting),
+            Entry::Begin => self.start_fetch(now, name, waiting),
             Entry::Wait(until) => {
                 self.counters.surge_held += 1;
                 let (running, held_until) = (Vec::new(), Some(until));
@@ -144,11 +143,11 @@ impl Node {
             // Sending one of them on has failed at once, and it is processed here.
             Some(fetch) => fetch.waiting.append(&mut here),
             None if here.is_empty() => {}
-            None => self.start_fetch(name, here),
+            None => self.start_fetch(now, name, here),
         }
     }
 
-    fn start_fetch(&mut self, name: Name, running: Vec<PendingKey>) {
+    fn start_fetch(&mut self, now: Now, name: Name, running: Vec<PendingKey>) {
         let waiters = running.iter().filter_map(|key| self.pending.get(*key));
         let Some(deadline) = waiters.map(|waiter| waiter.deadline).max() else { return };
         let Some(first) = running.first().and_then(|key| self.pending.get(*key)) else { return };
@@ -158,7 +157,7 @@ impl Node {
         let generation = self.partitions[partition as usize].generation;
         let (waiting, held_until) = (Vec::new(), None);
         self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
-        let state = CallState::Fetch { name, token, generation };
+        let state = CallState::Fetch { name, token, generation, begun: now.mono };
         self.submit(state, keyspace, Operation::Get, key, deadline);
     }
 
@@ -166,8 +165,7 @@ impl Node {
         &mut self,
         now: Now,
         name: Name,
-        token: FillToken,
-        generation: u32,
+        begun: (FillToken, u32, Micros),
         outcome: Outcome,
     ) {
         let Some(Fetch { running, waiting, .. }) = self.fetches.remove(&name) else { return };
@@ -193,7 +191,7 @@ impl Node {
             }
         };
         let bytes = value.as_ref();
-        let kept = self.keep_fetched(now, &running, token, generation, value.as_deref());
+        let kept = self.keep_fetched(now, &running, begun, value.as_deref());
         for key in running {
             self.reply_read(now, key, bytes, kept, response_flags::FILLED);
         }
@@ -211,8 +209,7 @@ impl Node {
         &mut self,
         now: Now,
         running: &[PendingKey],
-        token: FillToken,
-        generation: u32,
+        (token, generation, begun): (FillToken, u32, Micros),
         value: Option<&[u8]>,
     ) -> Option<Kept> {
         // A TOUCH among the waiters brings the lifetime; a GET has none of its own.
@@ -220,7 +217,7 @@ impl Node {
         let asks = waiters().find(|w| w.opcode == Opcode::Touch).or_else(|| waiters().next())?;
         let (header, key) = (asks.header, asks.key.clone());
         let state = self.partitions[asks.partition as usize];
-        if state.serving != Serving::Cached {
+        if !state.serving.keeps() {
             return None;
         }
         if state.generation != generation
@@ -230,7 +227,11 @@ impl Node {
             self.counters.fills_refused += 1;
             return None;
         }
-        self.keep(now, &header, &key, value)
+        // The last owner may still write, and say nothing here: not for longer than it may.
+        let is_brief = state.serving == Serving::Waiting && !mutant::is(Mutant::BriefStays);
+        let ends = is_brief.then(|| begun + self.config.brief);
+        self.counters.kept_briefly += u64::from(is_brief);
+        self.keep(now, &header, &key, value, ends)
     }
 
     fn reply_read(
@@ -268,7 +269,7 @@ impl Node {
         }
         let header = &request.header;
         let now_ms = now.mono.as_millis();
-        let floor = state.version_floor;
+        let floor = state.owned_floor;
         let item = self.store.get(place.probe, header.keyspace, request.key, floor, now_ms)?;
         if item.negative {
             return Some(Answer { flags: response_flags::HIT, ..Answer::status(Status::NotFound) });

@@ -6,13 +6,14 @@
 //! |---|---|---|---|---|
 //! | this server | this incarnation is known, and it has a lease (or is orphan) | `Cached` | cache, filled from the origin | origin, then cache |
 //! | this server | otherwise | `Through` | origin | wait for a lease, then UNAVAILABLE |
-//! | nobody: it is silent and may still have a lease | this server comes next | `Waiting` | origin | available: origin, logged; strict: wait, then UNAVAILABLE |
+//! | nobody: it is silent and may still have a lease | `available`, this server comes next and has a lease (or is orphan) | `Waiting` | cache, filled from the origin for L(1−ρ) | origin, logged |
 //! | nobody otherwise (one comes back, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; else UNAVAILABLE |
 //! | another | it can be reached, as far as is known | `Forward` | sent on | sent on |
 //! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
 //! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
 //!
-//! Only `Cached` keeps anything. A request that was sent on (FORWARDED) gets NOT_OWNER unless
+//! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease, whoever
+//! writes meanwhile. A request that was sent on (FORWARDED) gets NOT_OWNER unless
 //! the owner by the map is this server. *Wait* is bounded by `park_max`; servers outside the
 //! partition's group never write for it.
 
@@ -27,8 +28,8 @@ pub enum Serving {
     /// This server owns the partition, but has no lease: another may own it by now.
     Through,
     /// The owner is silent and may still have a lease; nobody owns the partition until that
-    /// has run out. Then it is this server's: whatever it writes meanwhile, it will not have
-    /// an older value in its cache afterwards.
+    /// has run out. Then it is this server's, which may write until then (`available`): it will not
+    /// have an older value in its cache afterwards. What it reads it keeps for a lease at most.
     Waiting,
     /// Nobody may cache the partition now: it is changing hands, or will be another's, or this
     /// server does not know yet.
@@ -51,6 +52,12 @@ impl Serving {
             Self::Forward(owner) | Self::Relay(owner) | Self::Provisional(owner) => Some(owner),
             Self::Cached | Self::Through | Self::Waiting | Self::Unowned => None,
         }
+    }
+
+    /// Whether reads are answered from the cache, and leave something there.
+    #[must_use]
+    pub fn keeps(self) -> bool {
+        matches!(self, Self::Cached | Self::Waiting)
     }
 
     /// Whether the map says that this server owns the partition.
@@ -79,6 +86,8 @@ pub struct View<'a> {
     pub server: u16,
     /// Its incarnation.
     pub boot_id: u64,
+    /// Whether writes go on without an owner (mode `available`).
+    pub is_available: bool,
     /// Whether it has a lease, or is orphan where that counts as much.
     pub may_own: bool,
     /// By server id.
@@ -97,7 +106,8 @@ pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Servi
         let next = map.topology.rank(partition).iter().find(|id| !is_silent(id)).copied();
         let is_known = map.statuses()[usize::from(view.server)].boot_id == view.boot_id;
         let is_next = next == Some(view.server) && map.state(view.server) == ServerState::Online;
-        return if is_next && is_known { Serving::Waiting } else { Serving::Unowned };
+        let may_act = is_known && view.is_available && view.may_own;
+        return if is_next && may_act { Serving::Waiting } else { Serving::Unowned };
     }
     if owner == view.server {
         // The map may still speak of this server's last life; the master has to learn of
@@ -138,11 +148,19 @@ mod tests {
         ClusterMap::new(Arc::new(topology), epoch, vec![status(0), status(1)])
     }
 
+    const VIEW: View<'_> = View {
+        server: 0,
+        boot_id: 7,
+        is_available: true,
+        may_own: true,
+        reach: &[Reach::Direct; 2],
+    };
+
     /// Server 0's view of a partition with this home.
     fn decided(home: u16, map: &ClusterMap, may_own: bool, reach: Reach) -> Serving {
         let partition = (0..16).find(|p| map.topology.home(*p) == home).unwrap();
         let reach = [Reach::Direct, reach];
-        decide(Some(map), partition, View { server: 0, boot_id: 7, may_own, reach: &reach })
+        decide(Some(map), partition, View { may_own, reach: &reach, ..VIEW })
     }
 
     #[test]
@@ -150,14 +168,17 @@ mod tests {
         use Reach::{Direct, None as Unreachable, Split};
         use ServerState::{Leaving, Offline, Online, Returning, Waiting};
         let both = map([Online, Online], [7, 8]);
-        let view = View { server: 0, boot_id: 7, may_own: true, reach: &[Direct, Direct] };
-        assert_eq!(decide(None, 0, view), Serving::Unowned, "no map yet");
+        assert_eq!(decide(None, 0, VIEW), Serving::Unowned, "no map yet");
         assert_eq!(decided(0, &both, true, Direct), Serving::Cached, "own, with a lease");
         assert_eq!(decided(0, &both, false, Direct), Serving::Through, "own, without");
         let reborn = map([Online, Online], [6, 8]);
         assert_eq!(decided(0, &reborn, true, Direct), Serving::Through, "new incarnation");
         let silent = map([Online, Waiting], [7, 8]);
         assert_eq!(decided(1, &silent, true, Direct), Serving::Waiting, "its lease may last");
+        assert_eq!(decided(1, &silent, false, Direct), Serving::Unowned, "so may another's");
+        let theirs = (0..16).find(|p| silent.topology.home(*p) == 1).unwrap();
+        let strict = View { is_available: false, ..VIEW };
+        assert_eq!(decide(Some(&silent), theirs, strict), Serving::Unowned, "strict");
         let reborn = map([Online, Waiting], [6, 8]);
         assert_eq!(decided(1, &reborn, true, Direct), Serving::Unowned, "not known yet");
         let own = map([Waiting, Online], [7, 8]);

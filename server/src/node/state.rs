@@ -117,7 +117,7 @@ pub(super) fn is_write(opcode: Opcode) -> bool {
 /// What an origin call is for.
 #[derive(Debug)]
 pub(super) enum CallState {
-    Fetch { name: Name, token: FillToken, generation: u32 },
+    Fetch { name: Name, token: FillToken, generation: u32, begun: Micros },
     Write { pending: PendingKey, token: FillToken, generation: u32, begun: Begun, outdated: bool },
 }
 
@@ -135,6 +135,9 @@ pub(super) struct PartitionState {
     pub(super) generation: u32,
     /// Values of a lower version are not there any more.
     pub(super) version_floor: u64,
+    /// Values of a lower version were kept before this server owned the partition. They are good
+    /// for reads until they end, and for nothing else.
+    pub(super) owned_floor: u64,
     /// Since when it is served as it is.
     pub(super) since: Micros,
 }

@@ -115,13 +115,12 @@ impl Node {
             && self.held.may_own()
             && self.is_member(pending.partition);
         match serving {
-            Serving::Cached => Permission::Begin,
+            Serving::Cached | Serving::Waiting => Permission::Begin,
             Serving::Through => Permission::Wait,
-            Serving::Waiting if may_log => Permission::Begin,
             Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
                 Permission::Begin
             }
-            Serving::Waiting | Serving::Unowned => Permission::Wait,
+            Serving::Unowned => Permission::Wait,
             Serving::Forward(_) => Permission::Elsewhere,
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
             Serving::Relay(_) => Permission::Elsewhere,
@@ -139,7 +138,7 @@ impl Node {
         let state = self.partitions[pending.partition as usize];
         let probe = self.store.probe(pending.header.keyspace, &pending.key);
         let now_ms = now.mono.as_millis();
-        let (keyspace, floor) = (pending.header.keyspace, state.version_floor);
+        let (keyspace, floor) = (pending.header.keyspace, state.owned_floor);
         let wanted = pending.header.cas_version;
         let found = match state.serving {
             Serving::Cached => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
@@ -200,7 +199,7 @@ impl Node {
                     self.home.is_closed(u32::try_from(partition).unwrap_or(0), now.mono);
                 let may_keep = may_keep && !is_closed;
                 let kept = match cacheable && may_keep && state.generation == generation {
-                    true => self.keep(now, &header, &row, Some(&value)),
+                    true => self.keep(now, &header, &row, Some(&value), None),
                     false => None,
                 };
                 is_replaced = kept.is_some();

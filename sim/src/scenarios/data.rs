@@ -321,6 +321,20 @@ pub(super) const OWED_KEY: Scenario = Scenario {
     )],
 };
 
+pub(super) const KEPT_WHILE_WAITING: Scenario = Scenario {
+    name: "s02_kept_while_waiting",
+    plan: || {
+        // A is silent for all but client 1, and has a lease for a while; b comes next.
+        let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).part(C0, A, 7 * S);
+        let script = script.part(MASTER, A, 7 * S).part(B, A, 7 * S).then(10 * MS).get(0, 0);
+        // B reads it; client 1 writes through a, of which b does not hear.
+        let script = script.at(900 * MS).get(0, 0).at(1_200 * MS).put(1, 0);
+        script.at(3_800 * MS).gets(0, 0, 50 * MS, 2 * S).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::BriefStays), "of k0 from server b, HIT, STAND_IN")],
+};
+
 pub(super) const OVERFLOWED_LOG: Scenario = Scenario {
     name: "s01_overflowed_log",
     plan: || {

@@ -37,6 +37,7 @@ pub(crate) const ALL: &[Scenario] = &[
     data::SPLIT_SERVING,
     data::OWED_KEY,
     data::SPLIT_SERVING_MIRRORED,
+    data::KEPT_WHILE_WAITING,
     data::PAUSED_HOME,
     data::PAUSED_HOME_SHORTLY,
     data::DELAYED_WRITE,

@@ -64,6 +64,7 @@ scenarios! {
     s02_split_serving
     s02_owed_key
     s02_split_serving_mirrored
+    s02_kept_while_waiting
     s03_paused_home
     s03_paused_home_shortly
     s04_delayed_write

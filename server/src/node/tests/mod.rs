@@ -8,6 +8,7 @@ mod net;
 mod reads;
 mod relay;
 mod retry;
+mod waiting;
 mod writes;
 
 use standin_config::{ColumnType, KeyspaceConfig, Mode};
@@ -67,6 +68,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         keyspaces: vec![keyspace(1), read_only],
         unreachable_hold: Duration::from_secs(2),
         mode: Mode::Available,
+        brief: Duration::from_millis(1_800),
         park_max: Duration::from_secs(1),
         park_sent_on_max: Duration::from_millis(50),
         warm: Duration::from_secs(30),

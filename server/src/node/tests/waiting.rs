@@ -1,0 +1,121 @@
+//! While the last owner's lease runs out: what the next one keeps, and for how long.
+
+use ServerState::{Offline, Online, Returning, Waiting};
+
+use super::*;
+
+/// As in [`node_config`].
+const BRIEF: Duration = Duration::from_millis(1_800);
+const MS: Duration = Duration::from_millis(1);
+
+/// The peer is silent, and this server comes next. A key of the peer's.
+fn waiting() -> (Script, Vec<u8>) {
+    let mut s = Script::new();
+    s.announce([Online, Waiting]);
+    let key = s.key_of(PEER);
+    (s, key)
+}
+
+#[test]
+fn what_is_read_is_kept_for_a_lease_at_most() {
+    let (mut s, key) = waiting();
+    assert_eq!(s.get(&key), None);
+    let call = s.call();
+    s.advance(MS * 800);
+    s.found(&call, b"v0");
+    let got = s.reply();
+    assert_eq!(got.flags & response_flags::CACHED, response_flags::CACHED);
+    s.advance(MS * 999);
+    let got = s.get(&key).expect("a hit");
+    assert_eq!((got.value, got.flags & response_flags::HIT), (b"v0".to_vec(), response_flags::HIT));
+    s.advance(MS);
+    assert_eq!(s.get(&key), None, "it counts from when the database was asked");
+    assert_eq!(s.node.counters.kept_briefly, 1);
+}
+
+#[test]
+fn what_took_a_lease_to_read_is_not_kept() {
+    let (mut s, key) = waiting();
+    s.get(&key);
+    let call = s.call();
+    s.advance(BRIEF);
+    s.found(&call, b"v0");
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.get(&key), None);
+}
+
+#[test]
+fn a_write_of_its_own_ends_it() {
+    let (mut s, key) = waiting();
+    s.fill(&key, b"v0");
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.written(&write);
+    assert_eq!(s.reply().status, Status::Ok);
+    assert_eq!(s.get(&key), None, "and leaves nothing: the last owner may write as well");
+}
+
+#[test]
+fn after_the_takeover_it_is_good_for_reads_and_for_nothing_else() {
+    let (mut s, key) = waiting();
+    s.fill(&key, b"v0");
+    s.announce([Online, Offline]);
+    let old = s.get(&key).expect("still a hit");
+    assert_eq!(s.op(Opcode::Touch, &key, &[]), None, "its life is not prolonged");
+    let call = s.call();
+    s.found(&call, b"v1");
+    s.replies();
+    let mut header = RequestHeader::new(Opcode::Cas, 1, 5);
+    header.cas_version = old.version;
+    assert_eq!(s.send(header, &key, b"v2"), None);
+    assert!(s.calls().is_empty(), "it is known by now that this version is an old one");
+    assert_eq!(s.reply().status, Status::VersionMismatch);
+    s.advance(BRIEF);
+    assert_eq!(s.get(&key).expect("kept as its owner").value, b"v1");
+}
+
+#[test]
+fn a_cas_does_not_go_by_it() {
+    let (mut s, key) = waiting();
+    s.fill(&key, b"v0");
+    let version = s.get(&key).unwrap().version;
+    let mut header = RequestHeader::new(Opcode::Cas, 1, 5);
+    header.cas_version = version;
+    for states in [[Online, Waiting], [Online, Offline]] {
+        s.announce(states);
+        assert_eq!(s.send(header, &key, b"v2"), None);
+        let read = s.call();
+        assert!(matches!(read.operation, Operation::Get), "it has to learn the version");
+        s.found(&read, b"v1");
+        assert_eq!(s.reply().status, Status::VersionMismatch);
+    }
+}
+
+#[test]
+fn it_goes_when_the_last_owner_is_back() {
+    for states in [[Online, Returning], [Online, Online]] {
+        let (mut s, key) = waiting();
+        s.fill(&key, b"v0");
+        s.announce(states);
+        s.announce([Online, Waiting]);
+        s.fill(&key, b"v1");
+        s.announce(states);
+        s.announce([Online, Offline]);
+        s.fill(&key, b"v2");
+        assert_eq!(s.get(&key).expect("kept as its owner").value, b"v2");
+    }
+}
+
+#[test]
+fn nothing_is_kept_in_strict_nor_without_a_lease() {
+    let strict = || Script::with(|config| config.mode = Mode::Strict);
+    for (mut s, has_lease) in [(strict(), true), (Script::new(), false)] {
+        s.announce([Online, Waiting]);
+        if !has_lease {
+            s.lease(s.now.mono, false);
+        }
+        let key = s.key_of(PEER);
+        s.fill(&key, b"v0");
+        assert_eq!(s.get(&key), None);
+    }
+}
