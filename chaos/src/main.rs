@@ -144,11 +144,12 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     );
     println!("{}", table::head());
     let mut rows = Vec::new();
+    let (left_out, faults): (Vec<Fault>, Vec<Fault>) =
+        faults.into_iter().partition(|fault| fault.needs_namespaces() && namespaces.is_err());
+    for (fault, why) in left_out.iter().zip(namespaces.err().iter().cycle()) {
+        println!("{:<26} left out: {why}", fault.name());
+    }
     for (fault, time) in faults.into_iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
-        if let (true, Err(why)) = (fault.needs_namespaces(), &namespaces) {
-            println!("{:<26} left out: {why}", fault.name());
-            continue;
-        }
         let name = match time {
             0 => fault.name(),
             _ => format!("{}.{}", fault.name(), time + 1),
@@ -169,10 +170,10 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
             std::fs::write(own.join("counters.csv"), samples::csv(&played.samples, played.steady))?;
         }
         rows.push(row);
-    }
-    if folder.is_kept() {
-        std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
-        std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
+        if folder.is_kept() {
+            std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
+            std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
+        }
     }
     table::spreads(&rows).iter().for_each(|spread| println!("{spread}"));
     let missed = rows.iter().filter(|row| !row.is_good()).count();

@@ -79,6 +79,7 @@ pub(crate) struct Settings {
 /// Everything that was seen.
 pub(crate) struct Played {
     pub(crate) fault: Fault,
+    pub(crate) seed: u64,
     pub(crate) recording: Recording,
     /// When the steady state began to be measured.
     pub(crate) steady: Micros,
@@ -218,6 +219,7 @@ pub(crate) fn play(
     origin.remove()?;
     Ok(Played {
         fault,
+        seed: settings.seed,
         recording,
         steady,
         steady_end: steady_end.unwrap_or(end),

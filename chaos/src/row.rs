@@ -30,6 +30,8 @@ const OFFLINE_KINDS: [&str; 2] = ["offline", "waiting"];
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) fault: String,
+    /// Of keys and latencies.
+    pub(crate) seed: u64,
     pub(crate) counts: Counts,
     /// Beyond the bound, or of what nobody has written.
     pub(crate) stale_beyond: u64,
@@ -106,6 +108,7 @@ impl Row {
         let counts = played.recording.counts();
         let mut row = Self {
             fault: fault.name(),
+            seed: played.seed,
             stale_beyond: counts.stale_beyond + counts.wrong,
             counts,
             lost_writes: played.lost_writes.len() as u64,

@@ -57,8 +57,14 @@ fn spread(rows: &[Row]) -> String {
     let of = |figure: fn(&Row) -> Option<f64>, digits: usize| {
         let mut all: Vec<f64> = rows.iter().filter_map(figure).collect();
         all.sort_unstable_by(f64::total_cmp);
-        match (all.get(all.len() / 2), all.last()) {
-            (Some(median), Some(worst)) => format!("{median:.digits$} (worst {worst:.digits$})"),
+        let missing = match rows.len() - all.len() {
+            0 => String::new(),
+            missing => format!(", {missing} without"),
+        };
+        match (all.get(all.len().saturating_sub(1) / 2), all.last()) {
+            (Some(median), Some(worst)) => {
+                format!("{median:.digits$} (worst {worst:.digits$}{missing})")
+            }
             _ => "–".to_owned(),
         }
     };
@@ -154,11 +160,12 @@ mod tests {
     fn the_spread_is_of_faults_that_were_repeated() {
         let other = Row { fault: "kill".to_owned(), ..row() };
         let slow = Row { first_good_ms: Some(100.2), origin_reads_peak_per_s: 220.0, ..row() };
-        let spreads = spreads(&[other, row(), slow]);
+        let never = Row { first_good_ms: None, ..row() };
+        let spreads = spreads(&[other, row(), slow, never]);
         assert_eq!(spreads.len(), 1);
-        assert!(spreads[0].starts_with("cut-client-and-master, 2 times"), "{spreads:?}");
-        assert!(spreads[0].contains("first good 100 (worst 100) ms"), "{spreads:?}");
-        assert!(spreads[0].contains("2.2 (worst 2.2)×"), "{spreads:?}");
+        assert!(spreads[0].starts_with("cut-client-and-master, 3 times"), "{spreads:?}");
+        assert!(spreads[0].contains("first good 44 (worst 100, 1 without) ms"), "{spreads:?}");
+        assert!(spreads[0].contains("1.8 (worst 2.2)×"), "{spreads:?}");
     }
 
     #[test]

@@ -37,7 +37,8 @@
 //!   runs. Mode `available` gives up at once whom the network says is dead.
 //! - **Caches.** Of the cache and of all fetches under way only the oldest value is kept, which
 //!   is the worst that could be read (`server.rs`). Reads have no steps: in every state every
-//!   server that would answer from its cache is read (`client.rs`).
+//!   server that would answer from its cache is read (`client.rs`). What the next owner keeps
+//!   briefly is one value by step of age: it is read from the origin at every instant.
 //! - **Ownership** is asked of the shipped `ClusterMap` (`ownership.rs`).
 //! - **Symmetry.** Writes are alike and begin in order; epochs are renumbered (`normal.rs`).
 //!

@@ -4,7 +4,8 @@
 //! server could answer with. A fetch may be arbitrarily slow, so at any time one may be under
 //! way that began right after the last event that ended all earlier ones (a write's end, a
 //! settled key, another owner), and a value once installed may stay for ever. So the oldest
-//! possible value is what the origin held at that event, and no choice is left to explore.
+//! possible value is what the origin held at that event, and no choice is left to explore. What
+//! was read before the server owned the key ends by its age, and is kept beside it.
 
 use standin_protocol::map::ServerState;
 
@@ -155,14 +156,12 @@ impl Failover {
         state.servers[id].brief = [NOTHING; _];
     }
 
-    /// Somebody reads the key at one that comes next, at every instant; what it has goes when it
-    /// is another's.
+    /// Somebody reads the key at one that comes next, at every instant. That what is kept goes when
+    /// the key is another's is left out: only its age has to bound it.
     pub(crate) fn keep_briefly(&self, state: &mut State, id: usize) {
         if self.keeps_briefly(state, id) {
             let oldest = &mut state.servers[id].brief[0];
             *oldest = (*oldest).min(state.commits);
-        } else if !self.serving(state, id).is_cached() {
-            state.servers[id].brief = [NOTHING; _];
         }
     }
 

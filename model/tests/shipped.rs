@@ -40,7 +40,13 @@ fn topology() -> Arc<Topology> {
 }
 
 /// What the shipped server does, in the model's words. Servers are numbered by rank there.
-fn shipped(topology: &Arc<Topology>, statuses: &[Status], id: usize, may_own: bool) -> Shipped {
+fn shipped(
+    topology: &Arc<Topology>,
+    mode: Mode,
+    statuses: &[Status],
+    id: usize,
+    may_own: bool,
+) -> Shipped {
     let rank = topology.rank(0);
     let mut all = vec![ServerStatus::default(); SERVERS];
     for (&server, status) in rank.iter().zip(statuses) {
@@ -52,20 +58,23 @@ fn shipped(topology: &Arc<Topology>, statuses: &[Status], id: usize, may_own: bo
     }
     let map = ClusterMap::new(Arc::clone(topology), MapEpoch { term: 1, counter: 1 }, all);
     let reach = [Reach::Direct; SERVERS];
-    let view = View { server: rank[id], boot_id: u64::from(BOOT), may_own, reach: &reach };
+    let (server, boot_id) = (rank[id], u64::from(BOOT));
+    let is_available = mode == Mode::Available;
+    let view = View { server, boot_id, is_available, may_own, reach: &reach };
     decide(Some(&map), 0, view)
 }
 
 fn compare(model: &Failover, state: &State, topology: &Arc<Topology>, id: usize, may_own: bool) {
-    let theirs = shipped(topology, &state.maps[0].statuses, id, may_own);
+    let theirs = shipped(topology, model.rules.mode, &state.maps[0].statuses, id, may_own);
     let ours = model.serving(state, id);
     let fits = match (ours, theirs) {
         (Serving::Cached, Shipped::Cached) => may_own,
         (Serving::Through, Shipped::Through) => true,
         (Serving::Unowned(_), Shipped::Waiting | Shipped::Unowned) => {
-            // Under a lease only the next owner writes.
+            // Under a lease only the next owner writes, and keeps anything.
+            let is_next = theirs == Shipped::Waiting;
             let begins = model.may_begin(state, id).is_some();
-            begins == (may_own && theirs == Shipped::Waiting)
+            begins == is_next && model.keeps_briefly(state, id) == is_next
         }
         (Serving::Other(owner), Shipped::Forward(other)) => topology.rank(0)[owner] == other,
         _ => false,
@@ -87,13 +96,18 @@ fn the_models_table_is_that_of_the_shipped_servers() {
         leaves: 0,
         orphans: false,
     };
-    let model = Failover::new(Rules::all(Mode::Available), scope, Rates::WORST);
+    for mode in [Mode::Available, Mode::Strict] {
+        compare_all(&Failover::new(Rules::all(mode), scope, Rates::WORST));
+    }
+}
+
+fn compare_all(model: &Failover) {
     let topology = topology();
     let first = model.init_states()[0];
     for combination in 0..STATES.len().pow(3) {
         let mut state = first;
-        for (index, status) in state.maps[0].statuses.iter_mut().enumerate() {
-            let digit = combination / STATES.len().pow(u32::try_from(index).unwrap());
+        for (index, status) in (0..).zip(&mut state.maps[0].statuses) {
+            let digit = combination / STATES.len().pow(index);
             status.state = STATES[digit % STATES.len()];
         }
         for id in 0..SERVERS {
@@ -102,11 +116,11 @@ fn the_models_table_is_that_of_the_shipped_servers() {
                 if !may_own {
                     state.servers[id].leases = [NEVER; _];
                 }
-                compare(&model, &state, &topology, id, may_own);
+                compare(model, &state, &topology, id, may_own);
                 // Another incarnation; the master gives it no lease.
                 state.maps[0].statuses[id].boot = BOOT + 1;
                 state.servers[id].leases = [NEVER; _];
-                compare(&model, &state, &topology, id, false);
+                compare(model, &state, &topology, id, false);
             }
         }
     }

@@ -23,8 +23,13 @@ const NOT_HERE: &[&str] = &[
     "sim overwrote_newer_ack",
 ];
 /// What the mode strict forbids.
-const AVAILABLE_ONLY: &[&str] =
-    &["agent is_orphan", "agent orphan_spells", "server orphaned", "sim stale_within_bound"];
+const AVAILABLE_ONLY: &[&str] = &[
+    "agent is_orphan",
+    "agent orphan_spells",
+    "server kept_briefly",
+    "server orphaned",
+    "sim stale_within_bound",
+];
 /// Of so many seeds each of the other counters is above zero, or the faults are too weak.
 const SEEDS_FOR_ALL: u64 = 10_000;
 

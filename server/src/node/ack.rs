@@ -7,11 +7,13 @@
 //! | at the end of the write the partition is | then |
 //! |---|---|
 //! | `Cached` | done |
-//! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | done: the next owner waits for this server |
-//! | `Waiting`, `Unowned`, mode available, with a lease or orphan | done: the key is in the log, and nobody can have the value before it but the one that is given up |
+//! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | done: the next owner waits for this server (\*) |
+//! | `Waiting`, `Unowned`, mode available, with a lease or orphan | done: the key is in the log, and nobody can have the value before it but the one that is given up (\*) |
 //! | `Provisional`, orphan | done: the key is owed |
 //! | another's otherwise | SETTLE there, then done |
 //! | otherwise | waits for a lease or a map |
+//!
+//! (\*) In `available`, also one that came next, for less than a lease.
 
 use std::collections::BTreeMap;
 

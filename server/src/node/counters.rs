@@ -48,7 +48,7 @@ counters! {
     stand_in_requests,
     /// Requests processed for another server before the verdict.
     provisional_requests,
-    /// Requests of partitions that nobody may cache now.
+    /// Requests of partitions that nobody owns now.
     through_requests,
     /// Times that a write began to wait for its partition to get an owner.
     parked,

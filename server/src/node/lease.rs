@@ -62,7 +62,8 @@ impl Node {
         }
     }
 
-    /// Whether values of the partition may be served from the cache at this time.
+    /// Whether values of the partition may be served from the cache at this time, by its owner. What
+    /// the next owner keeps briefly does not count.
     #[must_use]
     pub fn caches(&self, now: Micros, partition: u32) -> bool {
         let serving = self.partitions[partition as usize].serving;

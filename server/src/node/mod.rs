@@ -256,7 +256,7 @@ impl Node {
                         status,
                         flags: response_flags::HIT | response_flags::CACHED | state.flags,
                         value: item.value,
-                        version: item.version,
+                        version: state.told_version(item.version),
                         ttl_s: seconds_left(item.expires_at_ms, now_ms),
                         retry_after_ms: 0,
                     };

@@ -83,7 +83,10 @@ impl Node {
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some((name, may_begin)) = self.surge.release(now.mono) {
             let Some(waiting) = self.take_held(&name) else { continue };
-            if may_begin {
+            let first = waiting.first().and_then(|key| self.pending.get(*key));
+            let Some(partition) = first.map(|pending| pending.partition) else { continue };
+            // Where nothing may be kept any more, nothing is refused.
+            if may_begin || !self.partitions[partition as usize].serving.keeps() {
                 self.fetch_again(now, name, waiting);
                 continue;
             }
@@ -94,10 +97,7 @@ impl Node {
             };
             let (stay, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(has_time);
             late.into_iter().for_each(|key| self.refuse_for_surge(key));
-            let first = stay.first().and_then(|key| self.pending.get(*key));
-            if let Some(partition) = first.map(|pending| pending.partition) {
-                self.begin_or_hold(now, name, partition, stay);
-            }
+            self.begin_or_hold(now, name, partition, stay);
         }
     }
 
@@ -107,7 +107,8 @@ impl Node {
         self.fetches.remove(name).map(|fetch| fetch.waiting)
     }
 
-    /// Fetches that are held back for partitions that are another server's by now.
+    /// Fetches that are held back for partitions that are another server's by now. Those that are
+    /// nobody's for a moment will be.
     pub(super) fn hand_on_held(&mut self, now: Now) {
         let partitions = &self.partitions;
         let is_left = |partition: u32| partitions[partition as usize].serving.other().is_some();
@@ -230,8 +231,9 @@ impl Node {
         // The last owner may still write, and say nothing here: not for longer than it may.
         let is_brief = state.serving == Serving::Waiting && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| begun + self.config.brief);
-        self.counters.kept_briefly += u64::from(is_brief);
-        self.keep(now, &header, &key, value, ends)
+        let kept = self.keep(now, &header, &key, value, ends);
+        self.counters.kept_briefly += u64::from(is_brief && kept.is_some());
+        kept
     }
 
     fn reply_read(
@@ -244,7 +246,8 @@ impl Node {
     ) {
         let Some(pending) = self.pending.get(key) else { return };
         let cached = if kept.is_some() { response_flags::CACHED } else { 0 };
-        let version = kept.map_or(0, |kept| kept.version);
+        let state = self.partitions[pending.partition as usize];
+        let version = kept.map_or(0, |kept| state.told_version(kept.version));
         let ttl_s = kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now.mono.as_millis()));
         let (status, value) = match (pending.opcode, value) {
             (Opcode::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),

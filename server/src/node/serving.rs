@@ -12,10 +12,10 @@
 //! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
 //! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
 //!
-//! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease, whoever
-//! writes meanwhile. A request that was sent on (FORWARDED) gets NOT_OWNER unless
-//! the owner by the map is this server. *Wait* is bounded by `park_max`; servers outside the
-//! partition's group never write for it.
+//! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease,
+//! whoever writes meanwhile. A request that was sent on (FORWARDED) gets NOT_OWNER unless the owner
+//! by the map is this server, or it is a read of what this one has. *Wait* is bounded by
+//! `park_max`; servers outside the partition's group never write for it.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
 use standin_protocol::mutant::{self, Mutant};

@@ -136,8 +136,16 @@ pub(super) struct PartitionState {
     /// Values of a lower version are not there any more.
     pub(super) version_floor: u64,
     /// Values of a lower version were kept before this server owned the partition. They are good
-    /// for reads until they end, and for nothing else.
+    /// for reads until they end, and for nothing else: no CAS nor TOUCH goes by them.
     pub(super) owned_floor: u64,
     /// Since when it is served as it is.
     pub(super) since: Micros,
+}
+
+impl PartitionState {
+    /// The version that a caller may name in a CAS; 0: none.
+    #[inline]
+    pub(super) fn told_version(&self, version: u64) -> u64 {
+        if version < self.owned_floor { 0 } else { version }
+    }
 }

@@ -87,6 +87,21 @@ pub(super) const NODE_LOSS_STAMPEDE: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second")],
 };
 
+pub(super) const SILENT_LOSS_STAMPEDE: Scenario = Scenario {
+    name: "s19_silent_loss_stampede",
+    plan: || {
+        // Somebody finds out at once; its lease runs for long yet.
+        let crash = What::Crash { server: 1, down: 5 * S, silent: true };
+        let mut plan = loaded(crash, 13 * S, 13_900 * MS, 1);
+        let what = What::Act { client: 0, key: 1, act: Act::Get };
+        plan.entries.push(Entry { at: BEGINS + 13_050 * MS, what });
+        plan.entries.sort_by_key(|entry| entry.at);
+        plan
+    },
+    expect: load_is_bounded,
+    fails_without: &[(Rule::Code(Mutant::NoSurgeLimit), "reads of the origin in a second")],
+};
+
 pub(super) const NEW_PROCESS_STAMPEDE: Scenario = Scenario {
     name: "s17_new_process_stampede",
     plan: || {

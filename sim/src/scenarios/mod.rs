@@ -62,6 +62,7 @@ pub(crate) const ALL: &[Scenario] = &[
     load::NEW_PROCESS_STAMPEDE,
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
+    load::SILENT_LOSS_STAMPEDE,
     found::NEW_INCARNATION,
     found::FORGOTTEN_BY_ALL,
 ];

@@ -89,6 +89,7 @@ scenarios! {
     s17_new_process_stampede
     s18_forwarding_loop
     s19_node_loss_stampede
+    s19_silent_loss_stampede
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
 }

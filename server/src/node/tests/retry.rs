@@ -2,7 +2,7 @@
 
 use super::net::Net;
 use super::*;
-use ServerState::{Offline, Online, Returning};
+use ServerState::{Offline, Online, Returning, Waiting};
 
 fn again() -> RequestHeader {
     RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Put, 1, 5) }
@@ -85,9 +85,18 @@ fn theirs(net: &Net, count: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn scenario_19_after_a_takeover_all_misses_have_a_rate() {
+    misses_have_a_rate(Offline);
+}
+
+#[test]
+fn scenario_19_and_so_they_have_while_the_last_lease_runs_out() {
+    misses_have_a_rate(Waiting);
+}
+
+fn misses_have_a_rate(becomes: ServerState) {
     let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
     steady(&mut net, 12, 150);
-    net.say(0, Offline, &[0]);
+    net.say(0, becomes, &[0]);
     let before = net.counters(1).origin_reads;
     let keys = theirs(&net, 1_000);
     let get = RequestHeader::new(Opcode::Get, 1, 5);
@@ -105,6 +114,7 @@ fn scenario_19_after_a_takeover_all_misses_have_a_rate() {
     assert_eq!(net.status(twice), Some(Status::NotFound));
     let write = net.put(1, &keys[999], b"v");
     assert_eq!(net.status(write), Some(Status::Ok), "writes are not held");
+    net.say(0, Offline, &[0]);
     for _ in 0..1_600 {
         net.advance(Duration::from_millis(1));
     }
@@ -112,6 +122,21 @@ fn scenario_19_after_a_takeover_all_misses_have_a_rate() {
     let is_answer = |tag: &u32| matches!(net.status(*tag), Some(Status::NotFound | Status::Ok));
     assert_eq!(tags.iter().filter(|tag| is_answer(tag)).count(), 1_000, "none is lost or late");
     assert_eq!(net.nodes[1].in_flight(), 0);
+}
+
+#[test]
+fn what_waits_is_not_refused_where_nothing_may_be_kept() {
+    let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
+    steady(&mut net, 12, 150);
+    net.say(0, Waiting, &[0]);
+    let get = RequestHeader::new(Opcode::Get, 1, 5);
+    let keys = theirs(&net, 1_000);
+    let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
+    net.lease(1, Micros(0), false);
+    // As when the process was stopped meanwhile.
+    net.advance(Duration::from_millis(2_200));
+    assert!(tags.iter().all(|tag| net.status(*tag) == Some(Status::NotFound)));
+    assert_eq!((net.counters(1).surge_refused, net.nodes[1].in_flight()), (0, 0));
 }
 
 #[test]
