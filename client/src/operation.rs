@@ -80,7 +80,7 @@ pub enum Question {
 pub struct Value {
     /// The value.
     pub bytes: Vec<u8>,
-    /// Its version, for a later [`Action::Cas`].
+    /// Its version, for a later [`Action::Cas`]; 0: none at the moment.
     pub version: u64,
     /// Seconds for which it may still be cached, rounded up; 0: not cached.
     pub ttl_s: u32,

@@ -70,7 +70,7 @@ impl Machine {
                 server.heard_boot_id = boot_id;
             }
             server.is_heard_anew |= server.heard_boot_id != boot_id;
-            server.has_map |= datagram.epoch > MapEpoch::default();
+            server.has_map |= boot_id == known && datagram.epoch > MapEpoch::default();
         }
         if is_first {
             self.registry.set_boot_id(id, boot_id);

@@ -18,9 +18,11 @@
 //!   An out-of-date file must be noticed *before* the first announcement, because afterwards
 //!   the servers hold our newer epoch, and nothing shows what they knew before. Any server
 //!   that is alive would give it away, unless it has just restarted and has no map yet. So it
-//!   is enough to have heard the greater part of those that the file holds for online, with a
-//!   map, or all. That takes less than a renewal interval. Only then may a verdict move an owner: the price is a fraction of a second, when a server
-//!   dies just after the master did.
+//!   is enough to have heard the greater part of those that the file holds for online, each the
+//!   incarnation that the file names and with a map; or all, if every one of them has started
+//!   anew and has nothing to lose. That takes less than a renewal interval. Only then may a verdict
+//!   move an owner: the price is a fraction of a second, when a server dies just after the
+//!   master did.
 //! * **No file.** All servers seem online, and saying so could hand partitions back to a
 //!   server that holds stale data. All servers must be heard, or the time run out; and they must
 //!   be the same incarnations as in the newest states that any of them has: one that has started
@@ -89,7 +91,12 @@ impl Restart {
 
     /// See [`State::known`], for states saved at `epoch`.
     pub(super) fn known(&self, epoch: MapEpoch) -> MapEpoch {
-        if self.is_learning() { self.inherited } else { epoch }
+        match (self.is_learning(), self.has_file) {
+            (false, _) => epoch,
+            (true, true) => self.inherited,
+            // What one server gave is not what all know: whoever starts next has no file either.
+            (true, false) => MapEpoch::default(),
+        }
     }
 
     pub(super) fn next_deadline(&self) -> Micros {
@@ -142,7 +149,10 @@ impl Machine {
     /// know, somebody else's states are newer than ours.
     pub(super) fn learn_of(&mut self, now: Micros, server: u16, epoch: MapEpoch) {
         let restart = &mut self.restart;
-        let is_ours = epoch.term >= restart.first_term && epoch <= self.registry.published_epoch();
+        // While it learns it says nothing, so that nothing is its own.
+        let is_ours = !restart.is_learning()
+            && epoch.term >= restart.first_term
+            && epoch <= self.registry.published_epoch();
         if is_ours || epoch <= restart.inherited || epoch.term > TERM_MAX {
             return;
         }
@@ -174,8 +184,10 @@ impl Machine {
         }
         self.end_fetch(now, server, map.is_some());
         let Some(map) = map else { return };
-        let is_news = map.epoch > self.restart.inherited
-            && (map.epoch.term < self.restart.first_term || map.epoch > self.registry.epoch());
+        let is_others = self.restart.is_learning()
+            || map.epoch.term < self.restart.first_term
+            || map.epoch > self.registry.epoch();
+        let is_news = map.epoch > self.restart.inherited && is_others;
         if map.topology.id != self.topology.id || !is_news || map.epoch.term > TERM_MAX {
             return;
         }
@@ -319,6 +331,7 @@ impl Machine {
         }
         let online = || self.servers.iter().filter(|server| !server.verify.is_out());
         let (count, informed) = (online().count(), online().filter(|s| s.has_map).count());
-        informed * 2 > count || (count > 0 && online().all(|server| server.is_heard))
+        let is_all_new = informed == 0 && online().all(|server| server.is_heard);
+        informed * 2 > count || (count > 0 && is_all_new)
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Server {
     pub(super) heard_boot_id: u64,
     /// Another one has too.
     pub(super) is_heard_anew: bool,
-    /// One of these renewals came from a server that has a map.
+    /// One of these renewals came from the incarnation that is known, and it has a map.
     pub(super) has_map: bool,
     /// This master, and not one before it, has decided its state.
     pub(super) is_decided_here: bool,

@@ -38,9 +38,10 @@ impl Node {
         self.counters.misses += 1;
         let name = Self::name(pending.header.keyspace, &pending.key);
         let is_crowded = self.pending.len() > self.config.in_flight_max / 2;
+        let keeps = self.partitions[pending.partition as usize].serving.keeps();
         if let Some(fetch) = self.fetches.get_mut(&name) {
             if let Some(until) = fetch.held_until {
-                if is_crowded {
+                if is_crowded && keeps {
                     return self.refuse_for_surge(key);
                 }
                 let (partition, deadline) = (pending.partition, pending.deadline);
@@ -55,7 +56,7 @@ impl Node {
             return;
         }
         let partition = pending.partition;
-        match self.partitions[partition as usize].serving.keeps() {
+        match keeps {
             true => self.begin_or_hold(now, name, partition, vec![key]),
             false => self.start_fetch(now, name, vec![key]),
         }
@@ -83,7 +84,7 @@ impl Node {
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some((name, may_begin)) = self.surge.release(now.mono) {
             let Some(waiting) = self.take_held(&name) else { continue };
-            let first = waiting.first().and_then(|key| self.pending.get(*key));
+            let first = waiting.iter().find_map(|key| self.pending.get(*key));
             let Some(partition) = first.map(|pending| pending.partition) else { continue };
             // Where nothing may be kept any more, nothing is refused.
             if may_begin || !self.partitions[partition as usize].serving.keeps() {

@@ -57,25 +57,32 @@ pub(super) const NEW_INCARNATION: Scenario = Scenario {
 /// newest that anybody had, and by it a owned what b had written.
 pub(super) const FORGOTTEN_BY_ALL: Scenario = Scenario {
     name: "f02_forgotten_by_all",
-    plan: || {
-        let part = |from, lasts| What::Cut { from, to: Host::Server(0), lasts };
-        let mut plan = plan(
-            8_004_941,
-            2,
-            4,
-            &[
-                (667_568, part(B, 4_000_000)),
-                (667_568, part(Host::Client(0), 2_000_000)),
-                (667_568, part(Host::Master(0), 4_000_000)),
-                (667_568, act(1, Act::Get, 0)),
-                (668_568, act(0, Act::Put, 0)),
-                (3_665_713, What::Crash { server: 1, down: 119_000, silent: false }),
-                (3_751_454, What::CrashMaster { down: 1_156, forgets: true }),
-            ],
-        );
-        plan.setup.mode = Mode::Strict;
-        plan
-    },
+    plan: || forgotten(&[]),
     expect: nothing_else,
     fails_without: &[],
 };
+
+/// The same (a reviewer's), and that master is killed while it learns: what it has saved by then is
+/// no more than a had.
+pub(super) const FORGOTTEN_TWICE: Scenario = Scenario {
+    name: "f03_forgotten_twice",
+    plan: || forgotten(&[(5_000_000, What::CrashMaster { down: 1_000, forgets: false })]),
+    expect: nothing_else,
+    fails_without: &[],
+};
+
+fn forgotten(more: &[(Time, What)]) -> Plan {
+    let part = |from, lasts| What::Cut { from, to: Host::Server(0), lasts };
+    let entries = [
+        (667_568, part(B, 4_000_000)),
+        (667_568, part(Host::Client(0), 2_000_000)),
+        (667_568, part(Host::Master(0), 4_000_000)),
+        (667_568, act(1, Act::Get, 0)),
+        (668_568, act(0, Act::Put, 0)),
+        (3_665_713, What::Crash { server: 1, down: 119_000, silent: false }),
+        (3_751_454, What::CrashMaster { down: 1_156, forgets: true }),
+    ];
+    let mut plan = plan(8_004_941, 2, 4, &[&entries, more].concat());
+    plan.setup.mode = Mode::Strict;
+    plan
+}

@@ -65,6 +65,7 @@ pub(crate) const ALL: &[Scenario] = &[
     load::SILENT_LOSS_STAMPEDE,
     found::NEW_INCARNATION,
     found::FORGOTTEN_BY_ALL,
+    found::FORGOTTEN_TWICE,
 ];
 
 /// The schedule of that name.

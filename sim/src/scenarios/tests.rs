@@ -92,4 +92,5 @@ scenarios! {
     s19_silent_loss_stampede
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
+    f03_forgotten_twice
 }
