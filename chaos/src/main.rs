@@ -100,7 +100,7 @@ fn main() -> ExitCode {
 
 /// Whether all targets were reached.
 fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
-    let faults = faults(&args.only)?;
+    let mut faults = faults(&args.only)?;
     if args.list {
         faults.iter().for_each(|fault| println!("{}", fault.name()));
         return Ok(true);
@@ -144,10 +144,10 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     );
     println!("{}", table::head());
     let mut rows = Vec::new();
-    let (left_out, faults): (Vec<Fault>, Vec<Fault>) =
-        faults.into_iter().partition(|fault| fault.needs_namespaces() && namespaces.is_err());
-    for (fault, why) in left_out.iter().zip(namespaces.err().iter().cycle()) {
-        println!("{:<26} left out: {why}", fault.name());
+    if let Err(why) = &namespaces {
+        for fault in faults.extract_if(.., |fault| fault.needs_namespaces()) {
+            println!("{:<26} left out: {why}", fault.name());
+        }
     }
     for (fault, time) in faults.into_iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
         let name = match time {

@@ -66,10 +66,7 @@ impl Machine {
         // Only a renewal says which epoch its sender has heard; see `restart.rs`.
         if datagram.kind == Kind::Renew {
             let server = self.server(id);
-            if !std::mem::replace(&mut server.is_heard, true) {
-                server.heard_boot_id = boot_id;
-            }
-            server.is_heard_anew |= server.heard_boot_id != boot_id;
+            server.heard.add(boot_id);
             server.has_map |= boot_id == known && datagram.epoch > MapEpoch::default();
         }
         if is_first {

@@ -58,7 +58,7 @@ impl Machine {
         let is_fit = |peer: &u16| {
             let at = usize::from(*peer);
             self.registry.decided()[at].state == ServerState::Online
-                && self.servers[at].is_heard
+                && self.servers[at].is_heard()
                 && matches!(self.servers[at].verify.phase(), Phase::Online { .. })
         };
         let mut peers: Vec<u16> = self.topology.group_peers(id).filter(is_fit).collect();

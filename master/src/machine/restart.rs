@@ -47,7 +47,7 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use crate::event::MasterEvent;
-use crate::machine::server::{Server, phase_of};
+use crate::machine::server::{Heard, Server, phase_of};
 use crate::machine::{Machine, Output};
 use crate::rules::Rules;
 use crate::state::{SavedServer, State};
@@ -321,17 +321,14 @@ impl Machine {
         // It would say so, unless it has started anew since.
         if !self.restart.has_file {
             let given = &self.restart.given_boot_ids;
-            let knows_all = |server: &Server, given: u64| {
-                server.is_heard && !server.is_heard_anew && server.heard_boot_id == given
-            };
             return match given.is_empty() {
-                true => self.servers.iter().all(|server| server.is_heard),
-                false => self.servers.iter().zip(given).all(|(server, id)| knows_all(server, *id)),
+                true => self.servers.iter().all(Server::is_heard),
+                false => self.servers.iter().zip(given).all(|(s, id)| s.heard == Heard::One(*id)),
             };
         }
         let online = || self.servers.iter().filter(|server| !server.verify.is_out());
         let (count, informed) = (online().count(), online().filter(|s| s.has_map).count());
-        let is_all_new = informed == 0 && online().all(|server| server.is_heard);
+        let is_all_new = informed == 0 && online().all(Server::is_heard);
         informed * 2 > count || (count > 0 && is_all_new)
     }
 }

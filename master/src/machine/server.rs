@@ -27,12 +27,8 @@ pub(super) struct Server {
     pub(super) left_boot_id: u64,
     /// Offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
-    /// Has renewed since the master started.
-    pub(super) is_heard: bool,
-    /// The first incarnation that has.
-    pub(super) heard_boot_id: u64,
-    /// Another one has too.
-    pub(super) is_heard_anew: bool,
+    /// Who has renewed since the master started.
+    pub(super) heard: Heard,
     /// One of these renewals came from the incarnation that is known, and it has a map.
     pub(super) has_map: bool,
     /// This master, and not one before it, has decided its state.
@@ -55,6 +51,28 @@ pub(super) struct Server {
     pub(super) asked: Option<Asked>,
     /// Where its last relayed datagram came from, and when.
     pub(super) relay: Option<(SocketAddr, Micros)>,
+}
+
+/// Incarnations of a server that have renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Heard {
+    #[default]
+    Nobody,
+    /// Only this one.
+    One(u64),
+    /// More than one: what an earlier one knew may be lost.
+    Several,
+}
+
+impl Heard {
+    /// It has renewed.
+    pub(super) fn add(&mut self, boot_id: u64) {
+        *self = match *self {
+            Self::Nobody => Self::One(boot_id),
+            Self::One(heard) if heard == boot_id => Self::One(boot_id),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
 }
 
 /// A probe that others of the group make too.
@@ -89,9 +107,7 @@ impl Server {
             verdict_at: None,
             left_boot_id: if has_left { status.boot_id } else { 0 },
             by_verdict: known.by_verdict,
-            is_heard: false,
-            heard_boot_id: 0,
-            is_heard_anew: false,
+            heard: Heard::default(),
             has_map: false,
             is_decided_here: false,
             returning_at: now,
@@ -113,6 +129,11 @@ impl Server {
             Queue::new("waiters", self.waiters.len(), WAITERS_MAX),
             Queue::new("servers asked to probe", asked, servers),
         ]
+    }
+
+    /// Whether it has renewed since the master started.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard != Heard::Nobody
     }
 
     /// Remembers who is to hear the verdict.

@@ -285,9 +285,7 @@ impl Node {
             self.counters.origin_failures += 1;
         }
         match state {
-            CallState::Fetch { name, token, generation, begun } => {
-                self.fetch_done(now, name, (token, generation, begun), outcome);
-            }
+            CallState::Fetch { name, started } => self.fetch_done(now, name, started, outcome),
             CallState::Write { pending, token, generation, begun, outdated } => {
                 self.write_done(now, pending, token, generation, begun, outcome);
                 if outdated {

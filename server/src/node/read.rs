@@ -13,8 +13,8 @@ use standin_protocol::time::Micros;
 use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
+use super::state::FetchStart;
 use super::surge::{Ask, Entry};
-use super::tokens::FillToken;
 use super::{Aimed, CallState, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
 
@@ -159,7 +159,8 @@ impl Node {
         let generation = self.partitions[partition as usize].generation;
         let (waiting, held_until) = (Vec::new(), None);
         self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
-        let state = CallState::Fetch { name, token, generation, begun: now.mono };
+        let started = FetchStart { token, generation, at: now.mono };
+        let state = CallState::Fetch { name, started };
         self.submit(state, keyspace, Operation::Get, key, deadline);
     }
 
@@ -167,7 +168,7 @@ impl Node {
         &mut self,
         now: Now,
         name: Name,
-        begun: (FillToken, u32, Micros),
+        started: FetchStart,
         outcome: Outcome,
     ) {
         let Some(Fetch { running, waiting, .. }) = self.fetches.remove(&name) else { return };
@@ -193,7 +194,7 @@ impl Node {
             }
         };
         let bytes = value.as_ref();
-        let kept = self.keep_fetched(now, &running, begun, value.as_deref());
+        let kept = self.keep_fetched(now, &running, started, value.as_deref());
         for key in running {
             self.reply_read(now, key, bytes, kept, response_flags::FILLED);
         }
@@ -211,7 +212,7 @@ impl Node {
         &mut self,
         now: Now,
         running: &[PendingKey],
-        (token, generation, begun): (FillToken, u32, Micros),
+        started: FetchStart,
         value: Option<&[u8]>,
     ) -> Option<Kept> {
         // A TOUCH among the waiters brings the lifetime; a GET has none of its own.
@@ -222,8 +223,8 @@ impl Node {
         if !state.serving.keeps() {
             return None;
         }
-        if state.generation != generation
-            || !self.tokens.may_keep(token, now.mono)
+        if state.generation != started.generation
+            || !self.tokens.may_keep(started.token, now.mono)
             || self.home.is_closed(asks.partition, now.mono)
         {
             self.counters.fills_refused += 1;
@@ -231,7 +232,7 @@ impl Node {
         }
         // The last owner may still write, and say nothing here: not for longer than it may.
         let is_brief = state.serving == Serving::Waiting && !mutant::is(Mutant::BriefStays);
-        let ends = is_brief.then(|| begun + self.config.brief);
+        let ends = is_brief.then(|| started.at + self.config.brief);
         let kept = self.keep(now, &header, &key, value, ends);
         self.counters.kept_briefly += u64::from(is_brief && kept.is_some());
         kept

@@ -114,10 +114,18 @@ pub(super) fn is_write(opcode: Opcode) -> bool {
     matches!(opcode, Put | Delete | Cas | Invalidate | Settle)
 }
 
+/// How things stood when a fetch was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FetchStart {
+    pub(super) token: FillToken,
+    pub(super) generation: u32,
+    pub(super) at: Micros,
+}
+
 /// What an origin call is for.
 #[derive(Debug)]
 pub(super) enum CallState {
-    Fetch { name: Name, token: FillToken, generation: u32, begun: Micros },
+    Fetch { name: Name, started: FetchStart },
     Write { pending: PendingKey, token: FillToken, generation: u32, begun: Begun, outdated: bool },
 }
 

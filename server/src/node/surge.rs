@@ -203,8 +203,9 @@ impl Surge {
         }
     }
 
-    /// The partition is this server's, or will be, and hardly anything of it is cached. `is_home`: the server is
-    /// back, and does not stand in for another. `changed`: servers that do at the same time.
+    /// The partition is this server's, or will be, and hardly anything of it is cached.
+    /// `is_home`: the server is back, and does not stand in for another. `changed`: servers that
+    /// do at the same time.
     pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool, changed: u64) {
         if self.rate == 0 && self.usual() != 0 {
             // What was cold was not held back, and what is usual has been measured since.
