@@ -42,7 +42,7 @@ STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
     "UNKNOWN_OPCODE", "TOO_LARGE", "MALFORMED", "UNSUPPORTED_VERSION", "AUTH_REQUIRED",
-    "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD",
+    "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD", "NOT_STORED",
 ]
 KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING",
          "GOSSIP", "ASK_PROBE", "PROBE_RESULT"]
@@ -616,7 +616,8 @@ class Client:
         return response.value, response.cas_version
 
     def put(self, keyspace, key, value, ttl_s=0):
-        """The new version; 0 if the value was not kept in the cache."""
+        """The new version; 0 if the value was not kept in the cache. Refused (NOT_STORED) if the
+        keyspace's statement changed no row."""
         response, _ = self.request("PUT", keyspace, key, value, ttl_s)
         if response.name != "OK":
             raise Refused(response)

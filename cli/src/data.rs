@@ -1,5 +1,5 @@
 //! `standin get`, `put` and `delete`: one operation with the real client. Exit code 0:
-//! done; 1: no such row; 2: failed.
+//! done; 1: no such row, or a `put` that changed no row; 2: failed.
 
 use std::error::Error;
 use std::io::{Read as _, Write as _};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use standin_client::blocking::Client;
-use standin_client::{Bootstrap, ClientConfig};
+use standin_client::{Bootstrap, ClientConfig, ClientError};
 
 use crate::{ConfigArg, Ended};
 
@@ -105,8 +105,14 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
             value
         }
     };
-    client.put(keyspace, args.row.key.as_bytes(), value, args.ttl)?;
-    Ok(ExitCode::SUCCESS)
+    match client.put(keyspace, args.row.key.as_bytes(), value, args.ttl) {
+        Ok(_version) => Ok(ExitCode::SUCCESS),
+        Err(error @ ClientError::NotStored { .. }) => {
+            eprintln!("key {:?} of {}: {error}", args.row.key, args.row.keyspace);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(crate) fn delete(args: &DeleteArgs) -> Ended {

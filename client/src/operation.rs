@@ -163,6 +163,14 @@ pub enum ClientError {
     /// The database refused. Nothing was done.
     #[error("the database refused: {0}; correct the request or the keyspace's statement")]
     OriginRejected(String),
+    /// The keyspace's `put` changed no row. Nothing was written.
+    #[error(
+        "nothing was stored: the statement `put` of keyspace {keyspace} changed no row; insert the row first, or make the statement an upsert"
+    )]
+    NotStored {
+        /// The keyspace.
+        keyspace: u8,
+    },
     /// A write may or may not have happened.
     #[error("the write may or may not have happened; read the key before writing it again")]
     OutcomeUnknown,

@@ -278,3 +278,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_word_that_a_statement_begins_with() {
+    use standin_config::sql::first_word;
+    for (sql, word) in [
+        ("call f(:key)", "CALL"),
+        ("-- CALL\n /* x */ Insert INTO t", "INSERT"),
+        ("callee(:key)", "CALLEE"),
+        ("(SELECT 1)", ""),
+        ("'CALL'", ""),
+        ("", ""),
+    ] {
+        assert_eq!(first_word(sql, Postgres), word, "{sql}");
+    }
+}

@@ -121,5 +121,7 @@ wire_enum! {
         NotSupported = 18, "NOT_SUPPORTED";
         /// HELLO asked for a shard that this server does not have.
         NoSuchShard = 19, "NO_SUCH_SHARD";
+        /// PUT, CAS: the keyspace's statement was carried out and changed no row.
+        NotStored = 20, "NOT_STORED";
     }
 }

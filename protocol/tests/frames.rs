@@ -91,7 +91,7 @@ fn numbers_on_the_wire_are_contiguous_and_closed() {
         assert_eq!((*status as u8, Status::from_wire(number)), (number, Some(*status)));
     }
     assert_eq!(Opcode::from_wire(12), None);
-    assert_eq!(Status::from_wire(20), None);
+    assert_eq!(Status::from_wire(21), None);
 }
 
 /// A header with one byte changed, as (offset, byte), and what must come of it.
@@ -134,10 +134,10 @@ fn bad_responses_get_the_error_they_deserve() {
     let table: &[(&[(usize, u8)], FrameError)] = &[
         (&[(0, b'S')], FrameError::BadMagic(b'S')),
         (&[(1, 3)], FrameError::BadVersion(3)),
-        (&[(2, 20)], FrameError::UnknownStatus(20)),
+        (&[(2, 21)], FrameError::UnknownStatus(21)),
         (&[(2, 0xFF)], FrameError::UnknownStatus(0xFF)),
         (&[(8, 1), (11, 1)], too_large),
-        (&[(2, 20), (8, 1), (11, 1)], too_large),
+        (&[(2, 21), (8, 1), (11, 1)], too_large),
     ];
     for (changes, expected) in table {
         let request = RequestHeader::new(Opcode::Get, 1, 1);

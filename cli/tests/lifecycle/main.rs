@@ -5,6 +5,7 @@
 //! restarts.rs      servers and the master end and start again under load
 //! origins.rs       the database is stopped, locked, and comes back
 //! command_line.rs  what the commands print, and their exit codes
+//! stored.rs       what is served is what the row holds
 //! loops.rs         the same on io_uring and on epoll
 //! ```
 
@@ -15,3 +16,4 @@ mod command_line;
 mod loops;
 mod origins;
 mod restarts;
+mod stored;

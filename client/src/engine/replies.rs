@@ -164,6 +164,9 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
         (Status::VersionMismatch, _) => Outcome::Mismatch { version },
         (Status::OriginUnavailable, _) => return Err(ClientError::OriginUnavailable),
         (Status::OriginRejected, _) => return Err(ClientError::OriginRejected(text(&reply))),
+        (Status::NotStored, _) => {
+            return Err(ClientError::NotStored { keyspace: operation.keyspace });
+        }
         (Status::OutcomeUnknown, _) => return Err(ClientError::OutcomeUnknown),
         (Status::DeadlineExceeded, _) => return Err(ClientError::DeadlineExceeded),
         (Status::UnknownKeyspace, _) => {

@@ -109,6 +109,18 @@ pub fn translate(sql: &str, dialect: Dialect) -> Result<Translated, SqlError> {
     Ok(Translated { text, parameters })
 }
 
+/// The word that a statement begins with, in capitals; empty if it begins with something else.
+#[must_use]
+pub fn first_word(sql: &str, dialect: Dialect) -> String {
+    let mut pieces = Scanner::new(sql, dialect).map_while(Result::ok);
+    match pieces.find(|piece| !matches!(piece, Piece::Blank(_))) {
+        Some(Piece::Code(code)) => {
+            code.chars().take_while(|c| scan::is_word(*c)).collect::<String>().to_ascii_uppercase()
+        }
+        _ => String::new(),
+    }
+}
+
 /// Drivers prepare the first statement of several and pass over the rest, or refuse.
 fn one_statement(pieces: &[Piece<'_>]) -> Result<(), SqlError> {
     let mut parts = pieces.split(|piece| matches!(piece, Piece::Semicolon));

@@ -33,6 +33,8 @@ failure_kinds! {
     OriginUnavailable = "origin_unavailable",
     /// The database refused.
     OriginRejected = "origin_rejected",
+    /// The keyspace's statement changed no row.
+    NotStored = "not_stored",
     /// A write may or may not have happened.
     OutcomeUnknown = "outcome_unknown",
     /// No answer in time.
@@ -54,6 +56,7 @@ impl From<&ClientError> for FailureKind {
             ClientError::Overloaded { .. } => Self::Overloaded,
             ClientError::OriginUnavailable => Self::OriginUnavailable,
             ClientError::OriginRejected(_) => Self::OriginRejected,
+            ClientError::NotStored { .. } => Self::NotStored,
             ClientError::OutcomeUnknown => Self::OutcomeUnknown,
             ClientError::DeadlineExceeded => Self::DeadlineExceeded,
             ClientError::Unavailable { .. } | ClientError::NoMap | ClientError::NoAnswer(_) => {

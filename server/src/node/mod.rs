@@ -427,7 +427,10 @@ impl Node {
             return Vec::new();
         };
         let Reply { status, flags, version, ttl_s, .. } = reply;
-        let is_final = matches!(status, Status::Ok | Status::NotFound | Status::OutcomeUnknown);
+        let is_final = matches!(
+            status,
+            Status::Ok | Status::NotFound | Status::NotStored | Status::OutcomeUnknown
+        );
         let ending = recent::Ending { status, flags, version, ttl_s };
         self.recent.end(identity, key, (is_final && pending.is_begun).then_some(ending))
     }

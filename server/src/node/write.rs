@@ -186,8 +186,12 @@ impl Node {
             self.remember(now, key, closed_until.unwrap_or_default());
         }
         match outcome {
-            Outcome::Written { rows: 0 } if opcode == Opcode::Delete => {
-                self.acknowledge(now, key, begun, Ack::status(Status::NotFound));
+            // The statement said so, but the row may be there and visible to `get`: nothing is
+            // known of it, and nothing is kept, not even its absence.
+            Outcome::Written { rows: 0 } => {
+                let is_delete = opcode == Opcode::Delete;
+                let status = if is_delete { Status::NotFound } else { Status::NotStored };
+                self.acknowledge(now, key, begun, Ack::status(status));
             }
             Outcome::Written { .. } if opcode == Opcode::Delete => {
                 self.acknowledge(now, key, begun, Ack::status(Status::Ok));

@@ -111,7 +111,8 @@ pub enum Outcome {
     Value(Option<Bytes>),
     /// To a put or delete: it is committed.
     Written {
-        /// Rows the statement changed, as the database counts them.
+        /// Rows that the statement changed, as the database counts them (docs/PROTOCOL.md says
+        /// which); 1 if it does not count.
         rows: u64,
     },
     /// It failed.

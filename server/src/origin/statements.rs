@@ -1,6 +1,6 @@
 //! The SQL of each keyspace in the driver's dialect.
 
-use standin_config::sql::{Dialect, Parameter, Translated, translate};
+use standin_config::sql::{Dialect, Parameter, Translated, first_word, translate};
 use standin_config::{ColumnType, KeyspaceConfig, OriginKind};
 
 use super::value::Param;
@@ -21,6 +21,8 @@ pub(super) struct Keyspace {
     get: Translated,
     put: Option<Translated>,
     delete: Option<Translated>,
+    /// `put` or `delete` is a CALL, whose rows the database does not count.
+    is_uncounted: [bool; 2],
 }
 
 /// Which of a keyspace's statements.
@@ -72,6 +74,9 @@ impl Statements {
                     message: error.to_string(),
                 })
             };
+            let is_call = |sql: &Option<String>| {
+                sql.as_deref().is_some_and(|sql| first_word(sql, dialect) == "CALL")
+            };
             let keyspace = Keyspace {
                 name: config.name.clone(),
                 key_type: config.key_type,
@@ -79,6 +84,7 @@ impl Statements {
                 get: one(Verb::Get, &config.get)?,
                 put: config.put.as_deref().map(|sql| one(Verb::Put, sql)).transpose()?,
                 delete: config.delete.as_deref().map(|sql| one(Verb::Delete, sql)).transpose()?,
+                is_uncounted: [&config.put, &config.delete].map(is_call),
             };
             let index = usize::from(config.id);
             if table.len() <= index {
@@ -124,6 +130,16 @@ impl Keyspace {
             Verb::Get => Some(&self.get),
             Verb::Put => self.put.as_ref(),
             Verb::Delete => self.delete.as_ref(),
+        }
+    }
+
+    /// Whether the database counts the rows that the statement changes.
+    pub(super) fn is_counted(&self, verb: Verb) -> bool {
+        let [put, delete] = self.is_uncounted;
+        match verb {
+            Verb::Get => true,
+            Verb::Put => !put,
+            Verb::Delete => !delete,
         }
     }
 

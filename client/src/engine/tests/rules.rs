@@ -35,13 +35,14 @@ fn offline(world: &World, server: usize) -> ClusterMap {
 
 #[test]
 fn each_status_has_its_result() {
-    let table: [(Status, ClientError); 7] = [
+    let table: [(Status, ClientError); 8] = [
         (Status::OriginUnavailable, ClientError::OriginUnavailable),
         (Status::OriginRejected, ClientError::OriginRejected("value".to_owned())),
         (Status::OutcomeUnknown, ClientError::OutcomeUnknown),
         (Status::DeadlineExceeded, ClientError::DeadlineExceeded),
         (Status::UnknownKeyspace, ClientError::UnknownKeyspace(1)),
         (Status::TooLarge, ClientError::TooLarge("value".to_owned())),
+        (Status::NotStored, ClientError::NotStored { keyspace: 1 }),
         (Status::NotSupported, ClientError::NotSupported { keyspace: 1, opcode: Opcode::Put }),
     ];
     for (status, error) in table {

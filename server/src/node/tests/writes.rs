@@ -86,6 +86,27 @@ fn a_deleted_value_is_gone_when_the_delete_is_done() {
 }
 
 #[test]
+fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
+    for opcode in [Opcode::Put, Opcode::Cas, Opcode::Delete] {
+        let mut s = Script::new();
+        let key = s.key_of(OWN);
+        s.fill(&key, b"v0");
+        let cas_version = s.get(&key).unwrap().version;
+        s.send(RequestHeader { cas_version, ..RequestHeader::new(opcode, 1, 5) }, &key, b"v1");
+        let write = s.call();
+        s.answer(&write, Outcome::Written { rows: 0 });
+        let reply = s.reply();
+        let status = if opcode == Opcode::Delete { Status::NotFound } else { Status::NotStored };
+        assert_eq!((reply.status, reply.flags, reply.version), (status, 0, 0));
+        // Neither v0, nor v1, nor that there is no row: only the origin knows.
+        assert_eq!(s.get(&key), None, "{opcode}");
+        let fetch = s.call();
+        s.found(&fetch, b"v2");
+        assert_eq!(s.reply().value, b"v2");
+    }
+}
+
+#[test]
 fn cas_writes_only_over_the_version_it_names() {
     let mut s = Script::new();
     let key = s.key_of(OWN);

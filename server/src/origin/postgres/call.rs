@@ -130,7 +130,8 @@ impl Request<'_> {
             self.params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();
         if self.is_write {
             let rows = link.client.execute(prepared, &params).await?;
-            return Ok(Outcome::Written { rows });
+            let is_counted = self.keyspace.is_counted(self.id.1);
+            return Ok(Outcome::Written { rows: if is_counted { rows } else { 1 } });
         }
         let rows = link.client.query(prepared, &params).await?;
         Ok(match rows.first().map_or(Ok(None), column::first_to_wire) {

@@ -14,6 +14,7 @@ use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::failure::{Kind, Trouble};
+use super::view::Views;
 use crate::origin::OriginStartError;
 use crate::origin::statements::{Statements, Verb};
 use crate::origin::value::Param;
@@ -57,6 +58,7 @@ pub(super) struct Connection {
     /// Until when a statement may take, in µs; read by the handlers inside SQLite.
     until: Arc<AtomicU64>,
     identity: Identity,
+    views: Views,
 }
 
 /// Which file a path led to. A file that is deleted or replaced lives on unseen for
@@ -78,9 +80,10 @@ impl Connection {
     pub(super) fn open(path: &Path, access: Access, create: bool) -> Result<Self, OpenError> {
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
-        let sql = rusqlite::Connection::open_with_flags(path, flags).map_err(file_error)?;
+        let mut sql = rusqlite::Connection::open_with_flags(path, flags).map_err(file_error)?;
         let identity = Identity::of(path).map_err(OpenError::Missing)?;
-        let mut connection = Self { sql, until: Arc::new(AtomicU64::new(0)), identity };
+        let views = Views::watch(&mut sql).map_err(file_error)?;
+        let mut connection = Self { sql, until: Arc::new(AtomicU64::new(0)), identity, views };
         connection.set_deadline(Micros::boottime() + OPEN_WITHIN);
         connection.configure(access).map_err(file_error)?;
         Ok(connection)
@@ -187,6 +190,15 @@ impl Connection {
     /// Whether the path still leads to the file that is open here.
     pub(super) fn is_current(&self, path: &Path) -> bool {
         Identity::of(path).is_ok_and(|identity| identity == self.identity)
+    }
+
+    /// The rows that a statement has changed which has just ended; `before` is the connection's
+    /// total before it.
+    pub(super) fn rows_changed(&self, statement: &Translated, before: u64) -> u64 {
+        match (self.sql.changes(), self.sql.total_changes() - before) {
+            (0, behind @ 1..) if self.views.is_written_by(&self.sql, &statement.text) => behind,
+            (rows, _) => rows,
+        }
     }
 
     /// The statement, ready to be stepped.

@@ -10,6 +10,7 @@
 //! connection.rs   opening, checking and preparing the file
 //! failure.rs      SQLite's errors → what a caller may conclude
 //! reader.rs       one read after the other
+//! view.rs         whether a statement writes to a view
 //! writer.rs       batches
 //! ```
 //!
@@ -24,6 +25,7 @@
 mod connection;
 mod failure;
 mod reader;
+mod view;
 mod writer;
 
 use std::path::PathBuf;

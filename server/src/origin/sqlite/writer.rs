@@ -230,11 +230,13 @@ fn write_one(
     }
     connection.set_deadline(job.ticket.due());
     let mut prepared = connection.bind(statement, &params)?;
+    let before = connection.sql.total_changes();
     // Not `execute`, which refuses statements that return rows (RETURNING).
     let mut rows = prepared.raw_query();
     while rows.next()?.is_some() {}
     drop(rows);
-    Ok(Ok(connection.sql.changes()))
+    drop(prepared);
+    Ok(Ok(connection.rows_changed(statement, before)))
 }
 
 fn roll_back(connection: &Connection) {

@@ -3,6 +3,7 @@
 mod answers;
 mod postgres;
 mod postgres_outage;
+mod rows;
 mod sqlite;
 mod sqlite_outage;
 mod sqlite_shared;
