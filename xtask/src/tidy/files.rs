@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Folders that hold nothing of ours.
+/// Names that hold nothing of ours. `.git` is a folder, or a file in a further work tree.
 pub(super) const SKIPPED: &[&str] =
     &["target", ".git", "corpus", "artifacts", "coverage", "__pycache__"];
 /// Kinds of files that are written by hand.
@@ -43,10 +43,11 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<Source>) {
         let name = entry.file_name();
         let path = folder.join(&name);
         let Ok(kind) = entry.file_type() else { continue };
+        if SKIPPED.iter().any(|&skipped| name == *skipped) {
+            continue;
+        }
         if kind.is_dir() {
-            if !SKIPPED.iter().any(|&skipped| name == *skipped) {
-                collect(root, &path, files);
-            }
+            collect(root, &path, files);
             continue;
         }
         let ending = path.extension().and_then(|ending| ending.to_str());
