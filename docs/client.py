@@ -225,7 +225,10 @@ def ttl_field(seconds):
     """The `ttl` field and the flags for a lifetime in seconds."""
     if seconds <= 0xFFFF:
         return seconds, 0
-    return min((seconds + 59) // 60, 0xFFFF), TTL_MINUTES
+    if seconds > 0xFFFF * 60:
+        raise ValueError("a lifetime of %d s is over the limit of %d s (45 days)"
+                         % (seconds, 0xFFFF * 60))
+    return (seconds + 59) // 60, TTL_MINUTES
 
 
 class Response(collections.namedtuple(

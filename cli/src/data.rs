@@ -20,6 +20,7 @@ struct RowArgs {
     /// Keyspace, by name or number.
     keyspace: String,
     /// Key.
+    #[arg(allow_negative_numbers = true)]
     key: String,
 }
 
@@ -38,9 +39,11 @@ pub(crate) struct GetArgs {
 pub(crate) struct PutArgs {
     #[command(flatten)]
     row: RowArgs,
-    /// Value; without it, it is read from standard input.
+    /// Value; without it, it is read from standard input. One that begins with a dash and is no
+    /// number follows `--`.
+    #[arg(allow_negative_numbers = true)]
     value: Option<String>,
-    /// Lifetime in the cache, in seconds; 0: the keyspace's.
+    /// Lifetime in the cache, in seconds, at most 45 days; 0: the keyspace's.
     #[arg(long, default_value_t = 0)]
     ttl: u32,
 }

@@ -190,7 +190,7 @@ pub enum ClientError {
     /// The cluster is not known yet, and no server at the given addresses answers.
     #[error("no server answers at the addresses given; is the cluster running there?")]
     NoMap,
-    /// Key or value over the limit. Nothing was done.
+    /// Key, value or lifetime over the limit. Nothing was done.
     #[error("too large: {0}")]
     TooLarge(String),
     /// No keyspace of this id. Nothing was done.

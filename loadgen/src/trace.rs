@@ -8,7 +8,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::Deed;
+use crate::workload::{Deed, ValueSizes};
 
 /// Bytes of an oracleGeneral record: `u32` time in seconds, `u64` object id, `u32` size in
 /// bytes, `i64` next access; packed, little-endian.
@@ -23,20 +23,13 @@ pub enum TraceFormat {
     Twitter,
 }
 
-/// Bounds to which sizes of values are clamped.
-#[derive(Debug, Clone, Copy)]
-pub struct SizeBounds {
-    /// Smallest.
-    pub min_bytes: u32,
-    /// Largest.
-    pub max_bytes: u32,
-}
-
-impl Default for SizeBounds {
-    /// From the smallest value that the checker can read to 4 KiB.
-    fn default() -> Self {
-        Self { min_bytes: VALUE_BYTES_MIN, max_bytes: 4_096 }
-    }
+/// How many values of a trace had another size than they are replayed with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Clamped {
+    /// Requests whose value was smaller than the lower bound.
+    pub enlarged: u64,
+    /// Requests whose value was larger than the upper bound.
+    pub reduced: u64,
 }
 
 /// A trace in memory.
@@ -46,6 +39,8 @@ pub struct Trace {
     pub keys: Arc<[Box<[u8]>]>,
     /// Requests, in order.
     pub entries: Vec<Entry>,
+    /// Sizes that were changed.
+    pub clamped: Clamped,
     first_bytes: Vec<u32>,
 }
 
@@ -56,7 +51,7 @@ pub struct Entry {
     pub key: u32,
     /// Time in the trace.
     pub time_s: u32,
-    /// Clamped size of the value, also for reads.
+    /// Size of the value, clamped to the bounds; also for reads.
     pub value_bytes: u32,
     /// What was done.
     pub deed: Deed,
@@ -100,12 +95,12 @@ impl Trace {
     ///
     /// # Errors
     /// [`TraceError`].
-    pub fn oracle(bytes: &[u8], bounds: SizeBounds) -> Result<Self, TraceError> {
+    pub fn oracle(bytes: &[u8], sizes: ValueSizes) -> Result<Self, TraceError> {
         let (records, rest) = bytes.as_chunks::<ORACLE_RECORD_BYTES>();
         if !rest.is_empty() {
             return Err(TraceError::Length { bytes: bytes.len() });
         }
-        let mut builder = Builder::new(bounds);
+        let mut builder = Builder::new(sizes);
         for record in records {
             let [t0, t1, t2, t3, id @ .., s0, s1, s2, s3, _, _, _, _, _, _, _, _] = *record;
             let time_s = u32::from_le_bytes([t0, t1, t2, t3]);
@@ -120,8 +115,8 @@ impl Trace {
     ///
     /// # Errors
     /// [`TraceError`].
-    pub fn twitter(lines: impl BufRead, bounds: SizeBounds) -> Result<Self, TraceError> {
-        let mut builder = Builder::new(bounds);
+    pub fn twitter(lines: impl BufRead, sizes: ValueSizes) -> Result<Self, TraceError> {
+        let mut builder = Builder::new(sizes);
         for (number, line) in (1..).zip(lines.split(b'\n')) {
             let line = line?;
             let line = line.strip_suffix(b"\r").unwrap_or(&line);
@@ -161,7 +156,8 @@ impl Trace {
 }
 
 struct Builder {
-    bounds: SizeBounds,
+    sizes: ValueSizes,
+    clamped: Clamped,
     numbers: HashMap<Box<[u8]>, u32>,
     keys: Vec<Box<[u8]>>,
     first_bytes: Vec<u32>,
@@ -169,9 +165,16 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(bounds: SizeBounds) -> Self {
+    fn new(sizes: ValueSizes) -> Self {
         let (numbers, keys) = (HashMap::new(), Vec::new());
-        Self { bounds, numbers, keys, first_bytes: Vec::new(), entries: Vec::new() }
+        Self {
+            sizes,
+            clamped: Clamped::default(),
+            numbers,
+            keys,
+            first_bytes: Vec::new(),
+            entries: Vec::new(),
+        }
     }
 
     fn push(
@@ -181,7 +184,9 @@ impl Builder {
         size_bytes: u32,
         deed: impl Fn(u32) -> Deed,
     ) -> Result<(), TraceError> {
-        let value_bytes = size_bytes.min(self.bounds.max_bytes).max(self.bounds.min_bytes);
+        let value_bytes = size_bytes.clamp(self.sizes.min_bytes, self.sizes.max_bytes);
+        self.clamped.enlarged += u64::from(value_bytes > size_bytes);
+        self.clamped.reduced += u64::from(value_bytes < size_bytes);
         let key = match self.numbers.get(key) {
             Some(number) => *number,
             None => {
@@ -201,7 +206,8 @@ impl Builder {
             return Err(TraceError::Empty);
         }
         let keys = self.keys.into();
-        Ok(Trace { keys, entries: self.entries, first_bytes: self.first_bytes })
+        let Self { entries, clamped, first_bytes, .. } = self;
+        Ok(Trace { keys, entries, clamped, first_bytes })
     }
 }
 
@@ -219,6 +225,8 @@ fn number_of(field: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
+    const SIZES: ValueSizes = ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: 4_096 };
+
     fn record(time_s: u32, id: u64, size_bytes: u32) -> Vec<u8> {
         let mut bytes = time_s.to_le_bytes().to_vec();
         bytes.extend(id.to_le_bytes());
@@ -230,7 +238,7 @@ mod tests {
     #[test]
     fn reads_oracle_general() {
         let bytes = [record(1, 900, 512), record(2, u64::MAX, 1 << 20), record(2, 900, 1)].concat();
-        let trace = Trace::oracle(&bytes, SizeBounds::default()).unwrap();
+        let trace = Trace::oracle(&bytes, SIZES).unwrap();
         assert_eq!(&*trace.keys[0], b"900");
         assert_eq!(&*trace.keys[1], b"18446744073709551615");
         let sizes: Vec<_> =
@@ -238,14 +246,15 @@ mod tests {
         assert_eq!(sizes, [(0, 1, 512), (1, 2, 4_096), (0, 2, VALUE_BYTES_MIN)]);
         assert!(trace.entries.iter().all(|entry| entry.deed == Deed::Read));
         assert_eq!((trace.first_bytes(0), trace.first_bytes(1)), (512, 4_096));
+        assert_eq!(trace.clamped, Clamped { enlarged: 1, reduced: 1 });
     }
 
     #[test]
     fn refuses_half_a_record_and_nothing() {
         let bytes = record(1, 2, 3);
-        let error = Trace::oracle(&bytes[..23], SizeBounds::default()).unwrap_err();
+        let error = Trace::oracle(&bytes[..23], SIZES).unwrap_err();
         assert!(matches!(error, TraceError::Length { bytes: 23 }), "{error}");
-        assert!(matches!(Trace::oracle(&[], SizeBounds::default()), Err(TraceError::Empty)));
+        assert!(matches!(Trace::oracle(&[], SIZES), Err(TraceError::Empty)));
     }
 
     #[test]
@@ -255,7 +264,7 @@ mod tests {
                     \n\
                     3,a,b,3,0,1,delete,0\n\
                     3,yDqF,4,99999,1,add,5\n";
-        let trace = Trace::twitter(text.as_bytes(), SizeBounds::default()).unwrap();
+        let trace = Trace::twitter(text.as_bytes(), SIZES).unwrap();
         assert_eq!(&*trace.keys[0], b"q:q:1:8WTfjZU14ee");
         assert_eq!(&*trace.keys[2], b"a,b", "a key may contain commas");
         let deeds: Vec<_> = trace.entries.iter().map(|e| (e.key, e.deed)).collect();
@@ -279,7 +288,7 @@ mod tests {
             ("1,k,1,1,1,get,0\n1,k,1,y,1,get,0", "value_size"),
             ("1,k,1,1,1,get,0\n1,k,1,1,1,sing,0", "operation"),
         ] {
-            let error = Trace::twitter(text.as_bytes(), SizeBounds::default()).unwrap_err();
+            let error = Trace::twitter(text.as_bytes(), SIZES).unwrap_err();
             let message = error.to_string();
             assert!(message.contains("line 2") && message.contains(what), "{message}");
         }

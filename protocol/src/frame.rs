@@ -21,6 +21,8 @@ pub const RESPONSE_MAGIC: u8 = 0x73;
 pub const IDENTITY_BYTES: usize = 12;
 /// No frame may carry a larger value, whatever the configuration says.
 pub const VALUE_BYTES_MAX: u32 = 16 << 20;
+/// The longest lifetime that a request can carry, in seconds: 65,535 minutes, 45 days.
+pub const TTL_S_MAX: u32 = 65_535 * 60;
 
 /// Header of a request, as it lies on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
@@ -248,8 +250,8 @@ impl RequestHeader {
         u32::from(self.ttl) * unit
     }
 
-    /// Sets the lifetime, to the second up to 18 hours and rounded up to minutes beyond
-    /// (at most 45 days).
+    /// Sets the lifetime, to the second up to 18 hours and rounded up to minutes beyond. One
+    /// over [`TTL_S_MAX`] can't be sent: it becomes the longest there is.
     pub fn set_ttl_s(&mut self, ttl_s: u32) {
         if let Ok(seconds) = u16::try_from(ttl_s) {
             self.ttl = seconds;

@@ -39,6 +39,16 @@ fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
     assert_eq!(code(&delete), Some(0), "{delete:?}");
     let delete = cluster.run(&["delete", "items", "k"]);
     assert_eq!(code(&delete), Some(1), "{delete:?}");
+    // Negative numbers are keys and values like others.
+    let put = cluster.run(&["put", "items", "-7", "-3"]);
+    assert_eq!(code(&put), Some(0), "{put:?}");
+    assert_eq!(stdout(&cluster.run(&["get", "items", "-7"])), "-3\n");
+    let put = cluster.run(&["put", "items", "k", "-3.5", "--ttl", "5"]);
+    assert_eq!(code(&put), Some(0), "{put:?}");
+    let put = cluster.run(&["put", "items", "k", "v", "--ttl", "3932101"]);
+    assert_eq!(code(&put), Some(2), "a lifetime that can't be sent: {put:?}");
+    assert!(stderr(&put).contains("the limit is 3932100 s"), "it says the cap: {put:?}");
+    assert_eq!(stdout(&cluster.run(&["get", "items", "k"])), "-3.5\n", "nothing was written");
     let unknown = cluster.run(&["get", "things", "k"]);
     assert_eq!(code(&unknown), Some(2), "no such keyspace");
     assert!(stderr(&unknown).contains("there are: items"), "{unknown:?}");

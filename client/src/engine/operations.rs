@@ -1,6 +1,6 @@
 //! The way of one operation: checked, routed, sent, ended exactly once.
 
-use standin_protocol::frame::{RequestHeader, request_flags};
+use standin_protocol::frame::{RequestHeader, TTL_S_MAX, request_flags};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
 use standin_protocol::time::Micros;
 
@@ -325,6 +325,13 @@ impl Engine {
         }
         if value > limits.value_bytes as usize {
             let text = format!("the value has {value} bytes, the limit is {}", limits.value_bytes);
+            return Err(ClientError::TooLarge(text));
+        }
+        let ttl_s = operation.action.ttl_s();
+        if ttl_s > TTL_S_MAX {
+            let text = format!(
+                "the lifetime is {ttl_s} s, the limit is {TTL_S_MAX} s (45 days); 0 asks for the keyspace's own"
+            );
             return Err(ClientError::TooLarge(text));
         }
         if self.callers_open >= self.config.operations_max

@@ -211,7 +211,7 @@ fn run_in(
         workers,
     };
     problems.extend(played.problems());
-    let mut report = DemoReport::new(parameters, &played, &warm_up.recording, problems);
+    let mut report = DemoReport::new(parameters, &played, &warm_up, problems);
     files::write(&mut report, &played, args)?;
     console.line(&report.to_text());
     Ok(report)

@@ -6,8 +6,9 @@ use standin_protocol::time::Micros;
 use super::files::ReportFiles;
 use super::script::{PHASES, Played};
 use super::story::StoryKind;
+use super::warm::WarmUp;
 use crate::observer::StatsReading;
-use crate::recorder::{FailureKind, Recording, TimelinePoint};
+use crate::recorder::{FailureKind, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
 
@@ -88,8 +89,11 @@ pub struct DemoReport {
     pub return_ms: Option<f64>,
     /// What the stand-ins did meanwhile, by the servers' own count.
     pub stood_in: Option<StoodIn>,
-    /// The warm-up; it counts for the exit code, and for nothing else.
+    /// The warm-up; it counts for the exit code, and for nothing else. Its hit ratio is over all of
+    /// it, first reads included.
     pub warm_up: Figures,
+    /// Hit ratio of the warm-up's last half second, 0 to 1: what the caches begin the load with.
+    pub warm_hit_ratio: f64,
     /// What should have happened and has not, and processes that ended unasked.
     pub problems: Vec<String>,
     /// The first failures and bad reads.
@@ -112,7 +116,7 @@ impl DemoReport {
     pub(super) fn new(
         parameters: Parameters,
         played: &Played,
-        warm_up: &Recording,
+        warm_up: &WarmUp,
         problems: Vec<String>,
     ) -> Self {
         let Played { recording, story, bounds, origin, readings } = played;
@@ -140,6 +144,8 @@ impl DemoReport {
             server: event.server,
             text: event.text,
         });
+        let warm_hit_ratio = warm_up.final_hit_ratio;
+        let warm_up = &warm_up.recording;
         let warm_seconds = warm_up.timeline().len() as f64 * warm_up.slot().as_secs_f64();
         Self {
             total,
@@ -151,6 +157,7 @@ impl DemoReport {
             return_ms: story.between_ms(StoryKind::Restarted, StoryKind::Online),
             stood_in: stood_in(origin.get(1), origin.get(2)),
             warm_up: Figures::new(warm_up.counts(), &warm_up.latency(), warm_seconds, None),
+            warm_hit_ratio,
             problems,
             quotes: warm_up.quotes.iter().chain(&recording.quotes).cloned().collect(),
             lateness_p99_us: recording.lateness.value_at_quantile(0.99),

@@ -35,9 +35,9 @@ use crate::observer::StatsWatch;
 use crate::recorder::{HdrLogError, Recording, wall_time, write_hdr_log};
 use crate::report::table::thousands;
 use crate::rng::Random;
-use crate::trace::{SizeBounds, Trace, TraceError, TraceFormat};
+use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::{Cold, Keys, Mix, Supply, SweepDeed};
+use crate::workload::{Cold, Keys, Mix, Supply, SweepDeed, ValueSizes};
 
 const SECONDS: u32 = 10;
 const READS_PERCENT: f64 = 95.0;
@@ -138,7 +138,10 @@ fn run_shown(
     console: &mut Console,
 ) -> Result<LoadReport, LoadError> {
     let cluster = ClusterConfig::load(&args.config)?;
-    let trace = args.trace.as_ref().map(|path| read_trace(path, args.format)).transpose()?;
+    let trace = args.trace.as_ref().map(|path| read_trace(path, args)).transpose()?;
+    if let Some(trace) = &trace {
+        clamped(trace, args.sizes()).iter().for_each(|line| console.line(line));
+    }
     let trace = trace.map(Arc::new);
     let plan = plan(args, &cluster, trace.as_deref())?;
     let workers = args.workers();
@@ -184,7 +187,7 @@ fn plan(
         let name = args.keyspace.clone().unwrap_or_default();
         LoadError::Keyspace { name, known: known() }
     })?;
-    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.value_bytes);
+    let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
     let writes = args.fill || (trace.is_none() && reads < 100.0);
     if writes && keyspace.put.is_none() {
         let name = &keyspace.name;
@@ -198,8 +201,11 @@ fn plan(
             sizes.max_bytes, cluster.limits.value_bytes
         )));
     }
-    if args.check && sizes.min_bytes < VALUE_BYTES_MIN {
-        let text = format!("--check needs values of {VALUE_BYTES_MIN} bytes or more");
+    if sizes.min_bytes < VALUE_BYTES_MIN {
+        let text = format!(
+            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that say who wrote it",
+            sizes.min_bytes
+        );
         return Err(LoadError::Options(text));
     }
     let pacing = match args.closed {
@@ -224,17 +230,33 @@ fn plan(
     })
 }
 
-fn read_trace(path: &PathBuf, format: Option<TraceFormat>) -> Result<Trace, LoadError> {
+/// What was changed of the sizes that the trace recorded, in words.
+fn clamped(trace: &Trace, sizes: ValueSizes) -> Option<String> {
+    let Clamped { enlarged, reduced } = trace.clamped;
+    (enlarged + reduced > 0).then(|| {
+        format!(
+            "sizes of the trace are clamped to {}-{} bytes (--value-bytes): of {} requests {} are \
+             enlarged, {} reduced",
+            sizes.min_bytes,
+            sizes.max_bytes,
+            thousands(trace.entries.len() as u64),
+            thousands(enlarged),
+            thousands(reduced)
+        )
+    })
+}
+
+fn read_trace(path: &PathBuf, args: &LoadArgs) -> Result<Trace, LoadError> {
     let failed = |error| LoadError::Trace { path: path.clone(), error };
-    let bounds = SizeBounds::default();
-    match format.unwrap_or(TraceFormat::Oracle) {
+    let sizes = args.sizes();
+    match args.format.unwrap_or(TraceFormat::Oracle) {
         TraceFormat::Oracle => {
             let bytes = std::fs::read(path).map_err(|error| failed(error.into()))?;
-            Trace::oracle(&bytes, bounds).map_err(failed)
+            Trace::oracle(&bytes, sizes).map_err(failed)
         }
         TraceFormat::Twitter => {
             let file = File::open(path).map_err(|error| failed(error.into()))?;
-            Trace::twitter(BufReader::new(file), bounds).map_err(failed)
+            Trace::twitter(BufReader::new(file), sizes).map_err(failed)
         }
     }
 }
@@ -253,7 +275,7 @@ fn supply(args: &LoadArgs, trace: Option<&Arc<Trace>>, worker: u32, workers: u32
                 keys: args.keys,
                 zipf_exponent: args.zipf,
                 reads_percent: args.reads.unwrap_or(READS_PERCENT),
-                sizes: args.value_bytes,
+                sizes: args.sizes(),
                 cold: Cold::default(),
             };
             Supply::mixed(mix, args.seed, worker)
@@ -272,7 +294,7 @@ fn fill(
 ) -> Result<(), LoadError> {
     let (keys, deed) = match trace {
         Some(trace) => (trace.keys.len() as u32, SweepDeed::FillAs(Arc::clone(trace))),
-        None => (args.keys, SweepDeed::Fill(args.value_bytes.min_bytes)),
+        None => (args.keys, SweepDeed::Fill(args.sizes().min_bytes)),
     };
     let pacing = Pacing::Closed { clients: workers, depth: FILL_DEPTH };
     let plan = Plan { pacing, duration: None, ..plan.clone() };

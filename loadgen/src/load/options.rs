@@ -7,7 +7,13 @@ use clap::Args;
 
 use crate::schedule::Arrivals;
 use crate::trace::TraceFormat;
+use crate::value::VALUE_BYTES_MIN;
 use crate::workload::ValueSizes;
+
+/// Bytes of the values written, unless the command line says otherwise.
+const VALUE_BYTES: u32 = 100;
+/// Largest value of a trace, unless the command line says otherwise.
+const TRACE_BYTES_MAX: u32 = 4_096;
 
 /// `standin load`.
 #[derive(Debug, Clone, Args)]
@@ -41,9 +47,10 @@ pub struct LoadArgs {
     /// --trace: of the trace's reads.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub reads: Option<f64>,
-    /// Bytes of the values written, one number or a range such as 64-4096.
-    #[arg(long, default_value = "100", value_name = "BYTES")]
-    pub value_bytes: ValueSizes,
+    /// Bytes of the values written, one number or a range such as 64-4096; by default 100. With
+    /// --trace the sizes of the trace are clamped to it, by default to 32-4096.
+    #[arg(long, value_name = "BYTES")]
+    pub value_bytes: Option<ValueSizes>,
     /// Load threads; by default as many as there are cores, at most 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub workers: Option<u32>,
@@ -84,7 +91,7 @@ impl LoadArgs {
             keys: 100_000,
             zipf: 0.99,
             reads: None,
-            value_bytes: ValueSizes::fixed(100),
+            value_bytes: None,
             workers: None,
             seed: 1,
             json: None,
@@ -94,6 +101,16 @@ impl LoadArgs {
             trace: None,
             format: None,
         }
+    }
+
+    /// Sizes of the values written, or the bounds of those of the trace.
+    #[must_use]
+    pub fn sizes(&self) -> ValueSizes {
+        let default = match self.trace {
+            Some(_) => ValueSizes { min_bytes: VALUE_BYTES_MIN, max_bytes: TRACE_BYTES_MAX },
+            None => ValueSizes::fixed(VALUE_BYTES),
+        };
+        self.value_bytes.unwrap_or(default)
     }
 
     /// Load threads.
@@ -161,9 +178,12 @@ mod tests {
         let load = parse(&["--closed", "8×16", "--fill", "--check", "--value-bytes", "64-99"]);
         let load = load.unwrap();
         assert_eq!(load.closed, Some(Closed { clients: 8, depth: 16 }));
-        assert_eq!(load.value_bytes, ValueSizes { min_bytes: 64, max_bytes: 99 });
+        assert_eq!(load.sizes(), ValueSizes { min_bytes: 64, max_bytes: 99 });
         let load = parse(&["--trace", "t", "--format", "oracle"]).unwrap();
         assert_eq!(load.format, Some(TraceFormat::Oracle));
+        assert_eq!(load.sizes(), ValueSizes { min_bytes: 32, max_bytes: 4_096 });
+        let load = parse(&["--trace", "t", "--format", "oracle", "--value-bytes", "50"]).unwrap();
+        assert_eq!(load.sizes(), ValueSizes::fixed(50), "a size that is asked for is honoured");
         let (load, same) = (parse(&[]).unwrap(), LoadArgs::new("cluster.toml"));
         assert_eq!(format!("{load:?}"), format!("{same:?}"), "one set of defaults");
     }

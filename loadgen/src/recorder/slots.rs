@@ -14,8 +14,8 @@ use standin_protocol::frame::response_flags;
 
 use super::{Ending, OpKind, Sample, add, histogram};
 
-/// A slot is closed when a request is recorded this long after it. Later ones (there are
-/// none while operations have a shorter bound) count into the oldest open slot.
+/// How much of the timeline is open at a time. What is recorded later than that opens its slot
+/// once more, and adds another encoding to it.
 const OPEN_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,13 +38,12 @@ struct OpenSlot {
 #[derive(Debug)]
 pub(super) struct OpenSlots {
     open: BTreeMap<u64, OpenSlot>,
-    newest: u64,
     store: SlotStore,
 }
 
 #[derive(Debug, Clone, Default)]
 struct StoredSlot {
-    /// One encoding per worker that had a request in the slot.
+    /// One encoding for each time that a worker closed the slot.
     latency: [Vec<Box<[u8]>>; 2],
     counts: SlotCounts,
 }
@@ -93,7 +92,7 @@ impl OpenSlots {
     pub(super) fn new(slot: Duration) -> Self {
         let slot = slot.max(Duration::from_millis(1));
         let store = SlotStore { slot, slots: BTreeMap::new() };
-        Self { open: BTreeMap::new(), newest: 0, store }
+        Self { open: BTreeMap::new(), store }
     }
 
     pub(super) fn record(
@@ -135,13 +134,12 @@ impl OpenSlots {
     }
 
     fn slot(&mut self, index: u64) -> &mut OpenSlot {
-        self.newest = self.newest.max(index);
-        let keep = self.index(OPEN_FOR).max(1);
-        let oldest_kept = self.newest.saturating_sub(keep);
-        while self.open.first_key_value().is_some_and(|(oldest, _)| *oldest < oldest_kept) {
+        // A request touches two slots, when it was due and when it ended, so two stay open.
+        let open_max = self.index(OPEN_FOR).max(2);
+        while !self.open.contains_key(&index) && self.open.len() as u64 >= open_max {
             self.close_oldest();
         }
-        self.open.entry(index.max(oldest_kept)).or_insert_with(|| OpenSlot {
+        self.open.entry(index).or_insert_with(|| OpenSlot {
             latency: [histogram(), histogram()],
             counts: SlotCounts::default(),
         })

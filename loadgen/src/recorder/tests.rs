@@ -85,6 +85,25 @@ fn a_late_sample_of_a_closed_slot_is_not_lost() {
 }
 
 #[test]
+fn a_stall_of_more_than_a_minute_is_recorded_as_it_was() {
+    // A request every 75 ms, all answered when the stall is over.
+    let stalled: Vec<Sample> =
+        (0..1_000).map(|n| sample(n * 75, (75_000 - n * 75) * 1_000, OpKind::Read)).collect();
+    let recording = recording(&stalled);
+    let latency = recording.latency();
+    let p99_ms = latency.value_at_quantile(0.99) / 1_000;
+    assert!((74_100..=74_400).contains(&p99_ms), "{p99_ms}");
+    assert!((75_000..=75_100).contains(&(latency.max() / 1_000)), "{}", latency.max());
+    // Also in the timeline, where each belongs to the time when it was due.
+    let timeline = recording.timeline();
+    let due = timeline.iter().filter(|point| point.requests > 0);
+    for point in due {
+        let (shown_ms, expected_ms) = (point.max_us / 1_000, 75_000 - point.t_ms);
+        assert!(shown_ms <= expected_ms + 100 && shown_ms + 300 >= expected_ms, "{point:?}");
+    }
+}
+
+#[test]
 fn the_log_reads_back() {
     let recording = recording(&[
         sample(0, 100, OpKind::Read),

@@ -11,10 +11,12 @@ const FONT: &str = "sans-serif";
 const COLOURS: [RGBColor; 4] =
     [RGBColor(31, 119, 180), RGBColor(214, 39, 40), RGBColor(44, 160, 44), RGBColor(148, 103, 189)];
 const MARK_COLOUR: RGBColor = RGBColor(120, 120, 120);
-/// Rows in which the marks' labels take turns, so that neighbours stay readable.
-const LABEL_ROWS: i32 = 9;
-/// A mark this share of the plot behind the one before begins again at the top.
-const LABEL_SHARE: f64 = 0.12;
+const LABEL_SIZE: i32 = 11;
+const LABEL_ROW_HEIGHT: i32 = LABEL_SIZE + 1;
+/// An upper bound on the width of a character of a label, in pixels: the browser chooses the font.
+const LABEL_CHARACTER_WIDTH: i32 = 7;
+/// Pixels between a mark's line and its label, and between two labels of a row.
+const LABEL_GAP: i32 = 3;
 
 /// A line in a plot.
 #[derive(Debug, Clone)]
@@ -158,16 +160,34 @@ where
 
 fn labels(area: &Area<'_>, marks: &[Mark], end: f64) -> DrawResult {
     let (width, _) = area.dim_in_pixel();
-    let style = (FONT, 11).into_font().color(&BLACK);
-    let mut row = 0;
-    let mut before_s = f64::MIN;
-    for mark in marks {
-        row = if mark.t_s - before_s > end * LABEL_SHARE { 0 } else { (row + 1) % LABEL_ROWS };
-        before_s = mark.t_s;
-        let at = ((mark.t_s / end * f64::from(width)) as i32 + 3, 2 + row * 12);
+    let style = (FONT, LABEL_SIZE).into_font().color(&BLACK);
+    for (mark, at) in marks.iter().zip(label_places(marks, end, width.cast_signed())) {
         area.draw(&Text::new(mark.label.clone(), at, style.clone()))?;
     }
     Ok(())
+}
+
+/// Where each label goes, in pixels: right of its mark, or left of it at the end of the plot, in
+/// the uppermost row in which it touches no other label.
+fn label_places(marks: &[Mark], end: f64, width: i32) -> Vec<(i32, i32)> {
+    let mut rows: Vec<Vec<(i32, i32)>> = Vec::new();
+    let mut places = Vec::new();
+    for mark in marks {
+        let line = (mark.t_s / end * f64::from(width)) as i32;
+        let long = i32::try_from(mark.label.chars().count()).unwrap_or(i32::MAX);
+        let long = long.saturating_mul(LABEL_CHARACTER_WIDTH).min(width);
+        let right = line + LABEL_GAP;
+        let left = if right + long > width { (line - LABEL_GAP - long).max(0) } else { right };
+        let span = (left - LABEL_GAP, left + long);
+        let is_free = |row: &[(i32, i32)]| row.iter().all(|(l, r)| span.1 < *l || *r < span.0);
+        let row = rows.iter().position(|row| is_free(row)).unwrap_or(rows.len());
+        if row == rows.len() {
+            rows.push(Vec::new());
+        }
+        rows[row].push(span);
+        places.push((left, 2 + i32::try_from(row).unwrap_or(0) * LABEL_ROW_HEIGHT));
+    }
+    places
 }
 
 fn percent(nines: f64) -> String {
@@ -215,6 +235,32 @@ mod tests {
         let points = [CurvePoint { quantile: 0.0, us: 10 }, CurvePoint { quantile: 0.99, us: 900 }];
         let svg = percentiles("percentiles", &[("before", &points)]).unwrap();
         assert!(svg.contains("before"));
+    }
+
+    #[test]
+    fn labels_do_not_overlap() {
+        let marks: Vec<Mark> = [4.0, 4.001, 4.01, 4.02, 5.2, 8.9, 9.0, 9.3, 9.99, 10.0]
+            .iter()
+            .map(|t_s| Mark { t_s: *t_s, label: format!("label of {t_s}") })
+            .collect();
+        let width = 840;
+        let places = label_places(&marks, 10.0, width);
+        let boxes: Vec<_> = marks
+            .iter()
+            .zip(&places)
+            .map(|(mark, (x, y))| {
+                let long = mark.label.len() as i32 * LABEL_CHARACTER_WIDTH;
+                (*x, x + long, *y, y + LABEL_SIZE)
+            })
+            .collect();
+        for (index, a) in boxes.iter().enumerate() {
+            assert!(a.0 >= 0 && a.1 <= width, "{a:?} is in the plot");
+            for b in &boxes[..index] {
+                let apart = a.1 <= b.0 || b.1 <= a.0 || a.3 <= b.2 || b.3 <= a.2;
+                assert!(apart, "{a:?} {b:?}");
+            }
+        }
+        assert_eq!(places[4].1, places[0].1, "a label far from the others is in the first row");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use standin_protocol::frame::{FrameLimits, Opcode, Status};
+use standin_protocol::frame::{FrameLimits, Opcode, Status, TTL_S_MAX};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 
 use super::world::{Mode, World};
@@ -284,6 +284,20 @@ fn bounds_are_kept_locally() {
     assert_eq!(world.engine.open_operations(), 0);
     assert_eq!((world.engine.open.len(), world.engine.open_bytes), (0, 0));
     assert!(world.engine.deadlines.is_empty() && world.engine.patience.is_empty());
+}
+
+#[test]
+fn a_lifetime_that_cannot_be_sent_is_refused_and_not_shortened() {
+    let mut world = World::new(&[0, 0]);
+    for action in [
+        Action::Put { value: vec![0; 8], ttl_s: TTL_S_MAX + 1 },
+        Action::Cas { version: 1, value: vec![0; 8], ttl_s: TTL_S_MAX + 1 },
+        Action::Touch { ttl_s: u32::MAX },
+    ] {
+        let Err(ClientError::TooLarge(text)) = world.run(action) else { panic!("refused") };
+        assert!(text.contains("3932100 s"), "it says what the limit is: {text}");
+    }
+    assert!(world.run(Action::Put { value: vec![0; 8], ttl_s: TTL_S_MAX }).is_ok());
 }
 
 #[test]
