@@ -24,6 +24,7 @@ pub(crate) const IO: IoKind = IoKind::Auto;
 
 pub(crate) const ORIGIN_CONCURRENCY: u32 = 16;
 pub(crate) const ORIGIN_QUEUE: u32 = 4_096;
+pub(crate) const ORIGIN_QUEUE_BYTES: u64 = 64 << 20;
 pub(crate) const ORIGIN_SURGE_READS: u32 = 100;
 pub(crate) const ORIGIN_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const POSTGRES_CONNECTIONS: u32 = 4;
@@ -115,6 +116,7 @@ impl OriginConfig {
             kind,
             concurrency: ORIGIN_CONCURRENCY,
             queue: ORIGIN_QUEUE,
+            queue_bytes: ORIGIN_QUEUE_BYTES,
             timeout: ORIGIN_TIMEOUT,
             surge_reads: ORIGIN_SURGE_READS,
         }

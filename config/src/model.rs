@@ -97,11 +97,13 @@ pub enum IoKind {
 pub struct OriginConfig {
     /// Which database.
     pub kind: OriginKind,
-    /// Concurrent calls of one server: SQLite reader threads, or PostgreSQL
-    /// statements in flight.
+    /// Concurrent reads of one server: SQLite reader threads, or PostgreSQL's over all
+    /// connections for reads.
     pub concurrency: u32,
-    /// Calls that may wait; one more is answered `OVERLOADED`.
+    /// Reads that may wait, and writes that may; one more is answered `OVERLOADED`.
     pub queue: u32,
+    /// Bytes of keys and values of the reads that wait, and of the writes.
+    pub queue_bytes: u64,
     /// A call that takes longer has failed (a write's outcome is then unknown).
     pub timeout: Duration,
     /// Reads per second of each shard that a change of owner may always add.
@@ -122,7 +124,7 @@ pub enum OriginKind {
     Postgres {
         /// Connection string, handed to the driver as it is.
         url: String,
-        /// Connections per server.
+        /// Connections per server for reads. There are as many for writes, and one more.
         connections: u32,
         /// Statements run once at start.
         init: Option<String>,

@@ -141,6 +141,7 @@ impl ClusterConfig {
         out.optional_text("init", init.as_deref());
         out.plain("concurrency", self.origin.concurrency);
         out.plain("queue", self.origin.queue);
+        out.size("queue_bytes", self.origin.queue_bytes);
         out.duration("timeout", self.origin.timeout);
         out.plain("surge_reads", self.origin.surge_reads);
     }

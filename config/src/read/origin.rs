@@ -52,6 +52,8 @@ pub(super) fn read(
     let init = init.map(|init| init.map(|init| init.value.to_owned()));
     let concurrency = section.whole("concurrency", 1..=1_024, defaults::ORIGIN_CONCURRENCY, report);
     let queue = section.whole("queue", 1..=1_000_000, defaults::ORIGIN_QUEUE, report);
+    let queue_bytes =
+        section.size("queue_bytes", 1..=1 << 40, defaults::ORIGIN_QUEUE_BYTES, report);
     let bounds = Duration::from_millis(1)..=Duration::from_secs(600);
     let timeout = section.duration("timeout", bounds, defaults::ORIGIN_TIMEOUT, report);
     let surge_reads =
@@ -83,6 +85,7 @@ pub(super) fn read(
             kind: kind?,
             concurrency: concurrency?.value,
             queue: queue?.value,
+            queue_bytes: queue_bytes?.value,
             timeout: timeout?.value,
             surge_reads: surge_reads?.value,
         })
@@ -160,7 +163,7 @@ pub(super) fn check(
             connections.at,
             "origin.connections",
             format!(
-                "more connections than statements in flight; write {} or fewer",
+                "more connections for reads than reads in flight; write {} or fewer",
                 concurrency.value
             ),
         );

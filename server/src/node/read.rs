@@ -309,6 +309,7 @@ pub(super) fn failure_reply(failure: &Failure, is_write: bool) -> Reply<'_> {
         Failure::Overloaded => {
             Reply { retry_after_ms: RETRY_AFTER_MS, ..Reply::status(Status::Overloaded) }
         }
+        Failure::Refused(message) => Reply::with_text(Status::OriginUnavailable, message),
         Failure::Rejected(message) => Reply::with_text(Status::OriginRejected, message),
     }
 }

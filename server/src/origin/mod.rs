@@ -3,7 +3,7 @@
 //! call, comes to its mailbox as a [`Done`].
 //!
 //! ```text
-//! shard ──submit──► waiting (bounded) ──► driver threads ──► database
+//! shard ──submit──► reads │ writes: by keyspace, in turn, bounded ──► driver threads ──► database
 //!   ▲      │                                  │
 //!   │      └─ a ticket per call ──► overdue   │ finish
 //!   └────────── deliver(Done) ◄─────┴─────────┘ whoever is first
@@ -12,7 +12,8 @@
 //! ```text
 //! ticket.rs      a call's claim to exactly one answer
 //! overdue.rs     the thread that answers for a database which does not
-//! queue.rs       how many calls may wait; handing them to the threads
+//! fair.rs        how many calls may wait, and whose turn it is
+//! queue.rs       handing them to the threads
 //! health.rs      up or down
 //! threads.rs     driver threads: started again after a panic, joined within a bound
 //! statements.rs  SQL of each keyspace in the driver's dialect
@@ -25,6 +26,7 @@
 //! under way. A write whose outcome is unknown may still happen after its answer;
 //! each driver says how it keeps that from overtaking a later write of this server.
 
+mod fair;
 mod health;
 mod overdue;
 mod postgres;
@@ -49,7 +51,7 @@ use standin_protocol::time::Micros;
 pub use health::Health;
 use health::HealthCell;
 use overdue::Overdue;
-use queue::{Job, Queues};
+use queue::{Job, NotTaken, Queues};
 use statements::Statements;
 use threads::Threads;
 use ticket::Ticket;
@@ -124,6 +126,8 @@ pub enum Outcome {
 pub enum Failure {
     /// The database is out of reach, locked, full, or gave up. Certainly not executed.
     Unavailable,
+    /// The same, and the text says why.
+    Refused(String),
     /// A write that may or may not have happened, or may still happen.
     OutcomeUnknown,
     /// A read that took too long.
@@ -195,6 +199,7 @@ enum Kind {
 
 struct Inner {
     completions: Arc<dyn Completions>,
+    statements: Arc<Statements>,
     timeout: Duration,
     queues: Queues,
     health: Arc<HealthCell>,
@@ -220,7 +225,7 @@ impl Origin {
         let health = Arc::new(HealthCell::default());
         let mut threads = Threads::default();
         let overdue = Arc::new(Overdue::default());
-        let watched = Arc::clone(&overdue);
+        let (watched, known) = (Arc::clone(&overdue), Arc::clone(&statements));
         threads.spawn("origin-overdue", move || watched.run())?;
         let started = match &config.kind {
             OriginKind::Sqlite { path, init } => {
@@ -247,7 +252,16 @@ impl Origin {
         };
         let threads = Mutex::new(Some(threads));
         let (timeout, closing) = (config.timeout, AtomicBool::new(false));
-        let inner = Inner { completions, timeout, queues, health, overdue, closing, threads };
+        let inner = Inner {
+            completions,
+            statements: known,
+            timeout,
+            queues,
+            health,
+            overdue,
+            closing,
+            threads,
+        };
         Ok(Self { inner: Kind::Threads(Arc::new(inner)) })
     }
 
@@ -302,19 +316,25 @@ impl Inner {
             ticket.expire();
             return Ok(());
         }
-        if self.closing.load(Ordering::Acquire)
-            || (self.queues.fails_fast() && self.health.is_down())
-        {
+        if self.closing.load(Ordering::Acquire) {
             ticket.finish(Outcome::Failed(Failure::Unavailable));
             return Ok(());
         }
+        if let Err(failure) = self.statements.of(&call) {
+            ticket.finish(Outcome::Failed(failure));
+            return Ok(());
+        }
         let watch = ticket.watch();
-        match self.queues.push(Job { call, ticket }) {
+        match self.queues.push(Job { call, ticket, tries: 0 }) {
             Ok(()) => {
                 self.overdue.add(watch);
                 Ok(())
             }
-            Err(Job { call, ticket }) => {
+            Err(NotTaken::Refused(job, reason)) => {
+                job.ticket.finish(Outcome::Failed(Failure::Refused(reason)));
+                Ok(())
+            }
+            Err(NotTaken::Full(Job { call, ticket, .. })) => {
                 ticket.withdraw();
                 Err(call)
             }

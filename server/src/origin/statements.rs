@@ -111,6 +111,15 @@ impl Statements {
         }
     }
 
+    /// Ids of the keyspaces that have writes, or of all: each has reads.
+    pub(super) fn ids(&self, with_writes: bool) -> impl Iterator<Item = u8> {
+        let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);
+        keyspaces.filter_map(move |(id, keyspace)| {
+            let keyspace = keyspace.as_ref()?;
+            (!with_writes || keyspace.put.is_some() || keyspace.delete.is_some()).then_some(id)
+        })
+    }
+
     /// Every statement there is, with the id of its keyspace.
     pub(super) fn all(&self) -> impl Iterator<Item = (u8, &Keyspace, Verb, &Translated)> {
         let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);

@@ -58,6 +58,11 @@ impl Ticket {
         self.0.due
     }
 
+    /// Somebody has answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.0.is_answered()
+    }
+
     /// To be called right before the database could execute the call; again before
     /// doing it again. False when it has been answered: then it must not be executed.
     #[must_use]
@@ -91,7 +96,7 @@ impl Drop for Ticket {
 
 impl Watch {
     pub(super) fn is_answered(&self) -> bool {
-        self.0.phase.load(Ordering::Acquire) == ANSWERED
+        self.0.is_answered()
     }
 
     pub(super) fn due(&self) -> Micros {
@@ -109,6 +114,10 @@ impl Watch {
 }
 
 impl Slip {
+    fn is_answered(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == ANSWERED
+    }
+
     fn expire(&self) {
         self.answer(|phase| {
             Outcome::Failed(match (self.is_write, phase) {

@@ -1,5 +1,8 @@
 //! One call: sent, repeated where that is safe, answered.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use standin_protocol::time::Micros;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -7,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use super::column;
 use super::failure::{Verdict, judge};
 use super::link::{Link, StatementId};
-use super::pool::Pool;
+use super::pool::{Kind, Pool};
 use crate::origin::queue::Job;
 use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
@@ -22,6 +25,9 @@ struct Request<'a> {
     statement: &'a Translated,
     params: &'a [Param<'a>],
     is_write: bool,
+    /// How long the server may take to answer. The call itself may be over before; until the
+    /// server has answered, or is given up, its connection is not free.
+    patience: Duration,
 }
 
 /// What came of one try.
@@ -35,17 +41,33 @@ enum Try {
     Lost,
 }
 
-/// Sees to a call until it is answered.
-pub(super) async fn serve(pool: &Pool, job: Job) {
-    match attempt(pool, &job).await {
-        Ok(Try::Answer(outcome)) => job.ticket.finish(outcome),
-        Ok(Try::Expired) => job.ticket.expire(),
-        Ok(Try::NotSent | Try::Lost) => job.ticket.finish(Outcome::Failed(Failure::Unavailable)),
-        Err(failure) => job.ticket.finish(Outcome::Failed(failure)),
+/// A read is sent this often at most: each time a connection was lost, perhaps because of it.
+const TRIES_MAX: u32 = 4;
+
+/// Sees to a call until it is answered, or is the next of its keyspace once more.
+pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, slot: usize, job: Job) {
+    let side = pool.side(kind);
+    let tried = match side.link(slot) {
+        Some(link) => attempt(&pool, &link, &job).await,
+        None => Ok(Try::NotSent),
+    };
+    pool.under_way.set(pool.under_way.get() - 1);
+    let Job { call, ticket, tries } = job;
+    let is_write = call.operation.is_write();
+    side.lane.done(slot, &call.key);
+    match tried {
+        Ok(Try::Answer(outcome)) => ticket.finish(outcome),
+        Ok(Try::Expired) => ticket.expire(),
+        Ok(Try::Lost) if is_write => ticket.finish(Outcome::Failed(Failure::OutcomeUnknown)),
+        Ok(Try::Lost | Try::NotSent) if tries < TRIES_MAX => {
+            side.lane.put_back(Job { call, ticket, tries: tries + 1 });
+        }
+        Ok(Try::Lost | Try::NotSent) => ticket.finish(Outcome::Failed(Failure::Unavailable)),
+        Err(failure) => ticket.finish(Outcome::Failed(failure)),
     }
 }
 
-async fn attempt(pool: &Pool, job: &Job) -> Result<Try, Failure> {
+async fn attempt(pool: &Pool, link: &Link, job: &Job) -> Result<Try, Failure> {
     let (call, ticket) = (&job.call, &job.ticket);
     let (keyspace, statement) = pool.shared.statements.of(call)?;
     let mut params = Vec::with_capacity(2);
@@ -53,19 +75,15 @@ async fn attempt(pool: &Pool, job: &Job) -> Result<Try, Failure> {
         params.push(keyspace.param(parameter, call)?);
     }
     let id = (call.keyspace, Verb::from(&call.operation));
-    let request =
-        Request { id, keyspace, statement, params: &params, is_write: call.operation.is_write() };
-    // Each try that fails is a connection gone, so there are no more tries than those.
-    for _ in 0..pool.connections() {
-        let Some(link) = pool.pick(call) else { break };
-        let _counted = link.enter();
-        match request.on(&link, ticket).await {
-            Try::Lost if request.is_write => return Err(Failure::OutcomeUnknown),
-            Try::Lost | Try::NotSent => {}
-            done => return Ok(done),
-        }
+    let is_write = call.operation.is_write();
+    let patience = pool.shared.timeout;
+    let request = Request { id, keyspace, statement, params: &params, is_write, patience };
+    if !is_write {
+        return Ok(request.on(link, ticket).await);
     }
-    Err(Failure::Unavailable)
+    // The limit is sent right before what it is for.
+    let limit = timeout(patience, link.limit(left(ticket)));
+    Ok(tokio::join!(biased; limit, request.on(link, ticket)).1)
 }
 
 impl Request<'_> {
@@ -75,7 +93,7 @@ impl Request<'_> {
         // prepared anew: once, for the table will not change every time.
         for last in [false, true] {
             let preparing = link.prepared(self.id, self.keyspace, self.statement);
-            let prepared = match timeout(left(ticket), preparing).await {
+            let prepared = match timeout(self.patience, preparing).await {
                 Ok(Ok(prepared)) => prepared,
                 Ok(Err(error)) => {
                     return match judge(&error, self.is_write) {
@@ -95,7 +113,7 @@ impl Request<'_> {
             if !ticket.start() {
                 return Try::Expired;
             }
-            let error = match timeout(left(ticket), self.execute(link, &prepared)).await {
+            let error = match timeout(self.patience, self.execute(link, &prepared)).await {
                 Ok(Ok(outcome)) => {
                     link.hear();
                     return Try::Answer(outcome);
@@ -141,6 +159,6 @@ impl Request<'_> {
     }
 }
 
-fn left(ticket: &Ticket) -> std::time::Duration {
+fn left(ticket: &Ticket) -> Duration {
     ticket.due().since(Micros::boottime())
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use standin_config::ColumnType;
 use standin_config::sql::Translated;
@@ -16,44 +17,70 @@ use crate::origin::statements::{Keyspace, Statements, Verb};
 /// Names a statement on a connection: keyspace and verb.
 pub(super) type StatementId = (u8, Verb);
 
+/// What `statement_timeout` may be: steps, so that it is changed for a call only when the call
+/// has much less time than others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    longest: Duration,
+}
+
+impl Limits {
+    const STEPS: u32 = 16;
+
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest }
+    }
+
+    /// In milliseconds, for a call that has so much time: a little less, so that the server says
+    /// what came of it before its time is up.
+    fn for_call(self, left: Duration) -> u128 {
+        let step_ms = (self.longest / Self::STEPS).as_millis().max(1);
+        let most_ms = left.min(self.longest).as_millis() * 9 / 10;
+        (most_ms / step_ms * step_ms).max(1)
+    }
+}
+
 /// A connection that is up.
 pub(super) struct Link {
     pub(super) client: Client,
     statements: RefCell<HashMap<StatementId, Rc<OnceCell<Statement>>>>,
-    under_way: Cell<usize>,
+    limits: Limits,
+    /// The session's `statement_timeout`, in milliseconds.
+    limit_ms: Cell<u128>,
     heard: Cell<Micros>,
     hang_up: Notify,
 }
 
-/// A call that is under way on a link.
-pub(super) struct UnderWay<'l>(&'l Link);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-    }
-}
-
 impl Link {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, limits: Limits) -> Self {
         Self {
             client,
             statements: RefCell::new(HashMap::new()),
-            under_way: Cell::new(0),
+            limits,
+            limit_ms: Cell::new(0),
             heard: Cell::new(Micros::boottime()),
             hang_up: Notify::new(),
         }
     }
 
-    /// Counts a call.
-    pub(super) fn enter(&self) -> UnderWay<'_> {
-        self.under_way.set(self.under_way.get() + 1);
-        UnderWay(self)
+    /// The session's statements may take as long as any call.
+    pub(super) async fn set_longest(&self) -> Result<(), Error> {
+        self.limit(self.limits.longest).await
     }
 
-    /// Calls under way.
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.get()
+    /// The statement that is sent next on this connection must be over within this time. Not for
+    /// connections that have several calls at once.
+    pub(super) async fn limit(&self, left: Duration) -> Result<(), Error> {
+        let limit_ms = self.limits.for_call(left);
+        if self.limit_ms.replace(limit_ms) == limit_ms {
+            return Ok(());
+        }
+        let set = format!("SET statement_timeout = {limit_ms}");
+        let result = self.client.batch_execute(&set).await;
+        if result.is_err() {
+            self.limit_ms.set(0);
+        }
+        result
     }
 
     /// The server has answered something.
@@ -61,12 +88,21 @@ impl Link {
         self.heard.set(Micros::boottime());
     }
 
+    pub(super) fn is_heard_since(&self, since: Micros) -> bool {
+        self.heard.get() > since
+    }
+
     /// A call has had no answer since then. If nobody else had, the server hangs or
     /// is gone without a word, and the connection is given up.
     pub(super) fn suspect(&self, since: Micros) {
-        if self.heard.get() <= since {
-            self.hang_up.notify_one();
+        if !self.is_heard_since(since) {
+            self.hang_up();
         }
+    }
+
+    /// The connection is to be given up.
+    pub(super) fn hang_up(&self) {
+        self.hang_up.notify_one();
     }
 
     /// Waits until the connection is to be given up.

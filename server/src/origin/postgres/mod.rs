@@ -1,32 +1,40 @@
 //! PostgreSQL, and what speaks its wire protocol: one thread, a few connections,
-//! statements prepared on each and pipelined.
+//! statements prepared on each.
 //!
 //! ```text
-//! calls ──► dispatch ──► a task per call (≤ concurrency) ──► link 0..n ──► server
-//!                                                              ▲
+//! reads  ──► dispatch ──► a task per call ──► link 0..n, reads pipelined ──► server
+//! writes ──► (fair.rs)                    ──► link 0..n, one write each  ──►
+//!                          watch ───────────► one link, empty queries    ──►
+//!                              ▲
 //!                              a task per connection: connect, prepare the session,
 //!                              wait for its end, connect again with growing pauses
 //! ```
 //!
 //! ```text
-//! pool.rs      the connections: opened, found, lost, opened again
+//! connect.rs   one connection: opened, its session set up
+//! pool.rs      the connections: used, lost, opened again; whether the server answers
 //! link.rs      one connection: its session and prepared statements
 //! call.rs      one call: sent, retried where that is safe, answered
 //! failure.rs   the server's errors → what a caller may conclude
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
 //!
-//! **Time.** The session's `statement_timeout` is a little shorter than a call's
-//! `timeout`, so that the server as a rule says what came of a slow write. A
-//! connection on which nothing at all was heard during a call's time is given up.
+//! **Locks.** A statement that waits for a lock is no outage. Reads have connections of
+//! their own, a connection has statements of one keyspace at a time, and no keyspace
+//! gets them all. Whether the server answers is asked on one more connection.
 //!
-//! **Order.** A key has its connection for writes, and a connection's statements are
-//! executed in order: a write that is late cannot overtake one that was submitted
-//! after it. Only while connections are lost and come back, and the server still
-//! holds what was sent on another one, can a write of unknown outcome come later.
+//! **Time.** The session's `statement_timeout` is a little shorter than what is left of
+//! a write's time, so that the server as a rule says what came of a slow one. A
+//! connection on which nothing at all was heard for a call's time is given up.
+//!
+//! **Order.** A write is sent when no other of its row is under way: one that is late
+//! cannot overtake one that was submitted after it. Only while connections are lost and
+//! come back, and the server still holds what was sent on another one, can a write of
+//! unknown outcome come later.
 
 mod call;
 mod column;
+mod connect;
 mod failure;
 mod link;
 mod pool;
@@ -37,17 +45,28 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use standin_config::OriginConfig;
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::LocalSet;
 use tokio_postgres::config::SslMode;
 
+use super::OriginStartError;
+use super::fair::Bounds;
 use super::health::HealthCell;
-use super::queue::{Job, Lanes, Message, Queues, Waiting};
+use super::queue::{End, Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
-use super::{Failure, OriginStartError, Outcome};
-use pool::{CONNECT_WITHIN, ConnectError, INIT_WITHIN, Pool};
+use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
+use link::Limits;
+use pool::{Kind, Pool};
+
+/// Bounds of how long the server may not answer before it is down: `timeout`, but at least so
+/// long, and at most.
+const PATIENCE_LEAST: Duration = Duration::from_millis(500);
+const PATIENCE_MOST: Duration = Duration::from_secs(2);
+/// Between two questions whether it answers.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+/// While the thread ends it looks this often whether all calls have been answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What is needed to use the server.
 pub(super) struct Setup<'c> {
@@ -61,12 +80,29 @@ pub(super) struct Setup<'c> {
 #[derive(Clone)]
 struct Shared {
     server: tokio_postgres::Config,
+    /// For reads; as many for writes.
     connections: usize,
     init: Option<String>,
+    /// `init` has run. Locked while it runs.
+    initialised: Arc<Mutex<bool>>,
     statements: Arc<Statements>,
     timeout: Duration,
-    concurrency: u32,
     health: Arc<HealthCell>,
+}
+
+impl Shared {
+    fn statement_limits(&self) -> Limits {
+        Limits::new(self.timeout)
+    }
+
+    /// How long the server may not answer before it is down.
+    fn patience(&self) -> Duration {
+        self.timeout.clamp(PATIENCE_LEAST, PATIENCE_MOST)
+    }
+
+    fn ask_every(&self) -> Duration {
+        ASK_EVERY.min(self.patience())
+    }
 }
 
 /// Starts the thread and waits for the first attempt to connect.
@@ -81,22 +117,33 @@ pub(super) fn start(
 ) -> Result<Queues, OriginStartError> {
     let shared = Shared {
         server: understand(setup.url, config.timeout)?,
-        connections: usize::try_from(setup.connections).unwrap_or(1).max(1),
+        connections: usize::try_from(setup.connections.min(config.concurrency)).unwrap_or(1).max(1),
         init: setup.init,
+        initialised: Arc::default(),
         statements: setup.statements,
         timeout: config.timeout,
-        concurrency: config.concurrency.max(1),
         health: Arc::clone(health),
     };
-    let waiting = Waiting::new(config.queue);
-    let (calls, mut messages) = tokio::sync::mpsc::unbounded_channel();
-    let queues = Queues::new(Arc::clone(&waiting), Lanes::Postgres(calls));
+    let wake = Arc::new(Notify::new());
+    let reads = usize::try_from(config.concurrency).unwrap_or(1).max(1);
+    let calls = usize::try_from(config.queue).unwrap_or(usize::MAX).max(1);
+    let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
+    let workers = shared.connections;
+    let lane = |is_write| {
+        // A write that waits behind another one's lock could not be told from one that is
+        // executed, and would not be over when its time is: one at a time.
+        let depth = if is_write { 1 } else { reads / workers };
+        let bounds = Bounds { calls, bytes, workers, depth, is_ordered: is_write };
+        Lane::new(bounds, shared.statements.ids(is_write), Arc::clone(&wake))
+    };
+    let queues = Queues { reads: lane(false), writes: lane(true) };
+    let lanes = queues.clone();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (report, first_attempt) = std::sync::mpsc::sync_channel(1);
     let mut report = Some(report);
     threads.spawn("origin-postgres", move || {
-        let body = dispatch(shared.clone(), &waiting, &mut messages, report.take());
+        let body = dispatch(shared.clone(), &lanes, &wake, report.take());
         LocalSet::new().block_on(&runtime, body);
     })?;
     match first_attempt.recv_timeout(CONNECT_WITHIN * 3 + INIT_WITHIN) {
@@ -136,38 +183,27 @@ fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, Or
 /// What the first attempt to connect came to.
 type FirstAttempt = SyncSender<Result<(), ConnectError>>;
 
-/// The thread's body: takes calls until told to stop, then waits for those under way.
-async fn dispatch(
-    shared: Shared,
-    waiting: &Waiting,
-    messages: &mut UnboundedReceiver<Message>,
-    report: Option<FirstAttempt>,
-) {
-    let concurrency = shared.concurrency;
-    let under_way = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
-    let pool = Rc::new(Pool::new(shared));
+/// The thread's body: hands out calls until told to stop, then waits for those under way.
+async fn dispatch(shared: Shared, queues: &Queues, wake: &Notify, report: Option<FirstAttempt>) {
+    let pool = Rc::new(Pool::new(shared, queues));
     let _connections = tokio::task::spawn_local(pool::maintain_all(Rc::clone(&pool), report));
-    // The permit first: a call stays among the waiting until there is one for it.
-    while let Ok(permit) = Arc::clone(&under_way).acquire_owned().await {
-        match messages.recv().await {
-            Some(Message::Job(job)) => {
-                waiting.leave();
-                if pool.is_empty() {
-                    refuse(job);
-                    continue;
-                }
-                let pool = Rc::clone(&pool);
-                tokio::task::spawn_local(async move {
-                    call::serve(&pool, job).await;
-                    drop(permit);
-                });
+    let mut is_stopping = false;
+    loop {
+        for kind in [Kind::Reads, Kind::Writes] {
+            for (slot, job) in pool.side(kind).lane.hand_out() {
+                pool.under_way.set(pool.under_way.get() + 1);
+                tokio::task::spawn_local(call::serve(Rc::clone(&pool), kind, slot, job));
             }
-            Some(Message::Stop) | None => break,
+        }
+        match queues.end() {
+            End::Reached if pool.under_way.get() == 0 => return,
+            End::NotAsked => {}
+            End::Reached | End::Asked => is_stopping = true,
+        }
+        match is_stopping {
+            // Calls may be answered by others, of which nobody tells.
+            true => drop(tokio::time::timeout(LOOK_AGAIN, wake.notified()).await),
+            false => wake.notified().await,
         }
     }
-    let _all = under_way.acquire_many(concurrency).await;
-}
-
-fn refuse(job: Job) {
-    job.ticket.finish(Outcome::Failed(Failure::Unavailable));
 }

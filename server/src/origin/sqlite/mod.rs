@@ -36,8 +36,9 @@ use std::time::Duration;
 use standin_config::OriginConfig;
 
 use super::OriginStartError;
+use super::fair::Bounds;
 use super::health::HealthCell;
-use super::queue::{Lanes, Queues, Waiting};
+use super::queue::{Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
 use connection::{Access, Connection, OpenError};
@@ -57,7 +58,6 @@ pub(super) struct Setup {
 struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
-    waiting: Arc<Waiting>,
     /// `init` has run, which only the writer's connection does. The file is created
     /// until then; afterwards a missing file is a failure, not a reason to make an
     /// empty one.
@@ -74,29 +74,30 @@ pub(super) fn start(
     health: &Arc<HealthCell>,
     threads: &mut Threads,
 ) -> Result<Queues, OriginStartError> {
-    let waiting = Waiting::new(config.queue);
-    let shared = Arc::new(Shared {
-        setup,
-        health: Arc::clone(health),
-        waiting: Arc::clone(&waiting),
-        initialised: AtomicBool::new(false),
-    });
+    let shared =
+        Arc::new(Shared { setup, health: Arc::clone(health), initialised: AtomicBool::new(false) });
     // The connection that ran `init` becomes the writer's, with the settings made there.
     let first = Mutex::new(shared.first_connection()?);
-    let (reads, read_messages) = crossbeam::channel::unbounded();
-    let (writes, write_messages) = crossbeam::channel::unbounded();
     let readers = usize::try_from(config.concurrency).unwrap_or(1).max(1);
-    let queues = Queues::new(waiting, Lanes::Sqlite { reads, readers, writes });
+    let calls = usize::try_from(config.queue).unwrap_or(usize::MAX).max(1);
+    let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
+    // One writer takes all writes in turn, and in their order: there is one lock for all of them.
+    let bounds = |workers| Bounds { calls, bytes, workers, depth: 1, is_ordered: false };
+    let lane = |is_write, workers| {
+        Lane::new(bounds(workers), shared.setup.statements.ids(is_write), Arc::default())
+    };
+    let queues = Queues { reads: lane(false, readers), writes: lane(true, 1) };
     let spawned = (|| {
-        let writer = Arc::clone(&shared);
+        let (writer, writes) = (Arc::clone(&shared), Arc::clone(&queues.writes));
         threads.spawn("origin-writer", move || {
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            writer::run(&writer, first, &write_messages);
+            writer::run(&writer, first, &writes);
         })?;
         for index in 0..readers {
-            let (reader, messages) = (Arc::clone(&shared), read_messages.clone());
-            threads
-                .spawn(&format!("origin-read-{index}"), move || reader::run(&reader, &messages))?;
+            let (reader, reads) = (Arc::clone(&shared), Arc::clone(&queues.reads));
+            threads.spawn(&format!("origin-read-{index}"), move || {
+                reader::run(&reader, index, &reads);
+            })?;
         }
         Ok(())
     })();

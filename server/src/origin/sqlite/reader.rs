@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, RecvTimeoutError};
 use rusqlite::types::ValueRef;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
 use super::failure::{Kind, Trouble};
 use super::{LOOK_AGAIN, Shared};
-use crate::origin::queue::{Job, Message};
+use crate::origin::queue::{Job, Lane, Next};
+use crate::origin::ticket::Ticket;
 use crate::origin::{Call, Failure, Outcome};
 
 /// How long a check that the file is still the same one may be relied upon. It costs
@@ -19,20 +19,19 @@ use crate::origin::{Call, Failure, Outcome};
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 
 /// The thread's body: takes reads until told to stop.
-pub(super) fn run(shared: &Shared, messages: &Receiver<Message>) {
+pub(super) fn run(shared: &Shared, index: usize, reads: &Lane) {
     let mut reader = Reader { shared, connection: None, checked: Micros(0) };
+    reads.reset(index);
     loop {
-        let message = match &reader.connection {
-            Some(_) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            None => messages.recv_timeout(LOOK_AGAIN),
-        };
-        match message {
-            Ok(Message::Job(job)) => {
-                shared.waiting.leave();
-                reader.serve(job);
+        let within = reader.connection.is_none().then_some(LOOK_AGAIN);
+        match reads.wait(index, within) {
+            Next::Job(job) => {
+                let Job { call, ticket, .. } = job;
+                reader.serve(&call, ticket);
+                reads.done(index, &call.key);
             }
-            Err(RecvTimeoutError::Timeout) => reader.connection = shared.try_open(Access::Read),
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            Next::Nothing => reader.connection = shared.try_open(Access::Read),
+            Next::Stop => return,
         }
     }
 }
@@ -45,23 +44,23 @@ struct Reader<'s> {
 }
 
 impl Reader<'_> {
-    fn serve(&mut self, job: Job) {
-        if !job.ticket.start() {
+    fn serve(&mut self, call: &Call, ticket: Ticket) {
+        if !ticket.start() {
             return;
         }
         let shared = self.shared;
         let outcome = match self.connection() {
             None => Err(Failure::Unavailable),
             Some(connection) => {
-                connection.set_deadline(job.ticket.due());
-                match read(connection, shared, &job.call) {
+                connection.set_deadline(ticket.due());
+                match read(connection, shared, call) {
                     Ok(value) => Ok(value),
                     Err(ReadError::Call(failure)) => Err(failure),
                     Err(ReadError::Sqlite(trouble)) => Err(self.fail(&trouble)),
                 }
             }
         };
-        job.ticket.finish(match outcome {
+        ticket.finish(match outcome {
             Ok(value) => Outcome::Value(value),
             Err(failure) => Outcome::Failed(failure),
         });

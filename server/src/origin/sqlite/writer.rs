@@ -15,71 +15,49 @@
 
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
 use super::failure::{Kind, Trouble};
 use super::{LOOK_AGAIN, Shared};
-use crate::origin::queue::{Job, Message};
+use crate::origin::queue::{Job, Lane, Next};
 use crate::origin::ticket::Ticket;
-use crate::origin::{Failure, Operation, Outcome};
+use crate::origin::{Failure, Outcome};
 
 /// Bounds of a batch: the first write in it waits for the last.
 const BATCH_WRITES: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
+/// A write that comes while a batch of slow ones runs does not wait for all of them.
+const BATCH_WITHIN: Duration = Duration::from_millis(20);
 
 /// The thread's body: takes writes until told to stop.
-pub(super) fn run(shared: &Shared, first: Option<Connection>, messages: &Receiver<Message>) {
-    let mut writer = Writer { shared, connection: first };
+pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
+    let mut writer = Writer { shared, writes, connection: first };
     loop {
-        let message = match &writer.connection {
-            Some(_) => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            None => messages.recv_timeout(LOOK_AGAIN),
-        };
-        match message {
-            Ok(Message::Job(job)) => {
-                shared.waiting.leave();
-                let (batch, stop) = fill_batch(shared, job, messages);
-                writer.write(batch);
-                if stop {
-                    return;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => writer.connection = shared.try_open(Access::Write),
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        let within = writer.connection.is_none().then_some(LOOK_AGAIN);
+        match writes.wait_in_turn(within) {
+            Next::Job(job) => writer.write(fill_batch(job, writes)),
+            Next::Nothing => writer.connection = shared.try_open(Access::Write),
+            Next::Stop => return,
         }
     }
 }
 
-/// What waits already joins the first; nobody is waited for. True: stop afterwards.
-fn fill_batch(shared: &Shared, first: Job, messages: &Receiver<Message>) -> (Vec<Job>, bool) {
-    let mut bytes = size_bytes(&first);
+/// What waits already joins the first; nobody is waited for.
+fn fill_batch(first: Job, writes: &Lane) -> Vec<Job> {
+    let mut bytes = first.size_bytes();
     let mut batch = vec![first];
     while batch.len() < BATCH_WRITES && bytes < BATCH_BYTES {
-        match messages.try_recv() {
-            Ok(Message::Job(job)) => {
-                shared.waiting.leave();
-                bytes += size_bytes(&job);
-                batch.push(job);
-            }
-            Ok(Message::Stop) => return (batch, true),
-            Err(_) => break,
-        }
+        let Some(job) = writes.take_in_turn() else { break };
+        bytes += job.size_bytes();
+        batch.push(job);
     }
-    (batch, false)
-}
-
-fn size_bytes(job: &Job) -> usize {
-    job.call.key.len()
-        + match &job.call.operation {
-            Operation::Put { value } => value.len(),
-            _ => 0,
-        }
+    batch
 }
 
 struct Writer<'s> {
     shared: &'s Shared,
+    writes: &'s Lane,
     connection: Option<Connection>,
 }
 
@@ -118,7 +96,7 @@ impl Writer<'_> {
         let latest = batch.iter().map(|job| job.ticket.due()).max().unwrap_or(Micros(0));
         connection.set_deadline(latest);
         let (committed, trouble) = match connection.sql.execute_batch("BEGIN IMMEDIATE") {
-            Ok(()) => execute(connection, self.shared, batch),
+            Ok(()) => execute(connection, self.shared, batch, self.writes),
             Err(error) => {
                 let trouble = Trouble::from(error);
                 // Without the lock nothing has started, whatever the reason.
@@ -144,11 +122,18 @@ fn execute(
     connection: &Connection,
     shared: &Shared,
     batch: Vec<Job>,
+    writes: &Lane,
 ) -> (Committed, Option<Trouble>) {
     let mut results: Vec<(Job, Result<u64, Failure>)> = Vec::with_capacity(batch.len());
     let alone = batch.len() == 1;
+    let until = Micros::boottime() + BATCH_WITHIN;
     let mut rest = batch.into_iter();
     while let Some(job) = rest.next() {
+        if !results.is_empty() && Micros::boottime() >= until {
+            // In front again, in their order.
+            rest.rev().chain([job]).for_each(|job| writes.put_back(job));
+            break;
+        }
         if !job.ticket.start() {
             continue;
         }

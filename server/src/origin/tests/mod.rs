@@ -2,6 +2,7 @@
 
 mod answers;
 mod postgres;
+mod postgres_locks;
 mod postgres_outage;
 mod rows;
 mod sqlite;
@@ -133,6 +134,15 @@ const NOTHING: Outcome = Outcome::Value(None);
 const ONE_ROW: Outcome = Outcome::Written { rows: 1 };
 const UNAVAILABLE: Outcome = Outcome::Failed(Failure::Unavailable);
 
+/// Certainly not executed, with or without a reason.
+#[track_caller]
+fn assert_unavailable(outcome: &Outcome) {
+    assert!(
+        matches!(outcome, Outcome::Failed(Failure::Unavailable | Failure::Refused(_))),
+        "{outcome:?}"
+    );
+}
+
 /// The keyspace of the table `kv`.
 const KV: u8 = 1;
 
@@ -171,6 +181,7 @@ fn sqlite_config(path: &Path, init: &str) -> OriginConfig {
         kind: OriginKind::Sqlite { path: path.to_owned(), init: Some(init.to_owned()) },
         concurrency: 2,
         queue: 10_000,
+        queue_bytes: 64 << 20,
         timeout: Duration::from_secs(5),
         surge_reads: 100,
     }
@@ -185,6 +196,7 @@ fn postgres_config(url: &str, init: &str) -> OriginConfig {
         },
         concurrency: 64,
         queue: 10_000,
+        queue_bytes: 64 << 20,
         timeout: Duration::from_secs(5),
         surge_reads: 100,
     }

@@ -121,8 +121,9 @@ fn a_rejected_statement_is_that_calls_own_affair() {
     let keyspaces =
         [keyspace(KV, "kv"), keyspace(2, "later"), keyspace(3, "make"), sessions_keyspace()];
     let bench = Bench::start(&postgres_config(&postgres.url(), &init), &keyspaces).unwrap();
-    let four = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 4);
-    standin_testkit::wait_until(SOON, "all connections", || four(&sessions(&bench)));
+    // Four for reads, four for writes, one that asks how the server is.
+    let all = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 9);
+    standin_testkit::wait_until(SOON, "all connections", || all(&sessions(&bench)));
     let before = sessions(&bench);
 
     let tokens: Vec<u64> = (0..100)
@@ -261,7 +262,7 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
         standin_testkit::wait_until(
             SOON,
             "all connections",
-            || matches!(sessions(&bench), Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 4),
+            || matches!(sessions(&bench), Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 2 * concurrency.min(4) as usize + 1),
         );
         let begin = Micros::boottime();
         let tokens: Vec<u64> = (0..8).map(|_| bench.send(2, b"z", Operation::Get)).collect();

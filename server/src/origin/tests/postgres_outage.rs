@@ -39,8 +39,8 @@ fn assert_fails_fast(bench: &Bench) {
     wait_until(SOON, "the origin to be known as down", || is_down(bench));
     let begin = Micros::boottime();
     for n in 0..100 {
-        assert_eq!(bench.get("a"), UNAVAILABLE);
-        assert_eq!(bench.put(&n.to_string(), "v"), UNAVAILABLE);
+        assert_unavailable(&bench.get("a"));
+        assert_unavailable(&bench.put(&n.to_string(), "v"));
     }
     let took = Micros::boottime().since(begin);
     assert!(took < Duration::from_millis(100), "200 calls took {took:?}");
@@ -67,15 +67,22 @@ fn a_killed_server() {
     let reads: Vec<u64> = (0..4).map(|_| bench.send(SLOW, b"a", Operation::Get)).collect();
     let writes: Vec<u64> =
         (0..4).map(|n| bench.send(SLOW, format!("w{n}").as_bytes(), put("10"))).collect();
-    // The first is executed; the others were sent right behind it on the same connection.
-    wait_until(SOON, "the calls to be under way", || watcher.get("%pg_sleep(%") == value("1"));
+    wait_until(SOON, "a read and a write to be under way", || {
+        watcher.get("%pg_sleep(%") == value("2")
+    });
     postgres.kill();
     for read in reads {
-        assert_eq!(bench.wait(read), UNAVAILABLE);
+        assert_unavailable(&bench.wait(read));
     }
+    let mut begun = 0;
     for write in writes {
-        assert_eq!(bench.wait(write), Outcome::Failed(Failure::OutcomeUnknown));
+        match bench.wait(write) {
+            Outcome::Failed(Failure::OutcomeUnknown) => begun += 1,
+            outcome => assert_unavailable(&outcome),
+        }
     }
+    // The others had not been sent: a connection has one write at a time.
+    assert_eq!(begun, 1);
     assert_fails_fast(&bench);
     postgres.restart();
     assert_comes_back(&bench, "1");
@@ -105,16 +112,15 @@ fn a_stopped_server_times_out_once_and_is_then_known_to_be_down() {
         let outcome = bench.wait(token);
         // One whose connection was given up because of another's silence is no
         // timeout; nor is a write that had not been sent.
-        assert!(
-            outcome == expected || outcome == UNAVAILABLE,
-            "{outcome:?}, expected {expected:?}"
-        );
+        if outcome != expected {
+            assert_unavailable(&outcome);
+        }
     }
     let took = Micros::boottime().since(begin);
     assert!(took < timeout * 4, "{took:?}");
     // A connection that had no call under way is found out by its first.
     wait_until(SOON, "every connection to be given up", || {
-        bench.get("a") == UNAVAILABLE && is_down(&bench)
+        matches!(bench.get("a"), Outcome::Failed(Failure::Refused(_))) && is_down(&bench)
     });
     assert_fails_fast(&bench);
     postgres.resume();
@@ -196,7 +202,12 @@ fn a_full_queue_gives_calls_back() {
         }
         false
     });
-    assert!((8..=10).contains(&accepted.len()), "{}", accepted.len());
+    // Two are the other keyspace's, and as many connections as may have taken one of these.
+    assert!((6..=9).contains(&accepted.len()), "{}", accepted.len());
+    assert_eq!(
+        bench.try_send(KV, b"other", put("v")).map(|token| bench.wait(token)),
+        Some(ONE_ROW)
+    );
     for token in accepted {
         assert_eq!(bench.wait(token), ONE_ROW);
     }

@@ -39,6 +39,92 @@ fn a_locked_file_fails_writes_in_time_and_reads_go_on() {
 }
 
 #[test]
+fn a_file_that_is_locked_for_long_serves_reads_as_usual() {
+    let scratch = Scratch::new("origin");
+    let file = scratch.file("db");
+    let init =
+        format!("{SQLITE_KV}; CREATE TABLE IF NOT EXISTS other (k TEXT PRIMARY KEY, v TEXT)");
+    let keyspaces = [keyspace(KV, "kv"), keyspace(2, "other")];
+    let bench = &Bench::start(&quick(&file, &init), &keyspaces).unwrap();
+    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    assert_eq!(bench.run(2, b"a", put("1")), ONE_ROW);
+    let lock = rusqlite::Connection::open(&file).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let until = Micros::boottime() + Duration::from_millis(1_500);
+    std::thread::scope(|scope| {
+        for writer in 0..40 {
+            scope.spawn(move || {
+                while Micros::boottime() < until {
+                    assert_eq!(bench.put(&format!("w{writer}"), "v"), UNAVAILABLE);
+                }
+            });
+        }
+        let mut took = Vec::new();
+        while Micros::boottime() < until {
+            let begin = Micros::boottime();
+            assert_eq!(bench.get("a"), value("1"));
+            assert_eq!(bench.run(2, b"a", Operation::Get), value("1"));
+            took.push(Micros::boottime().since(begin));
+            assert!(!is_down(bench));
+        }
+        took.sort_unstable();
+        let median = took[took.len() / 2];
+        assert!(median < Duration::from_millis(50), "{median:?} of {}", took.len());
+    });
+    lock.execute_batch("COMMIT").unwrap();
+    wait_until(SOON, "writes to succeed again", || bench.put("a", "2") == ONE_ROW);
+}
+
+#[test]
+fn slow_reads_of_one_keyspace_hold_up_no_other() {
+    let scratch = Scratch::new("origin");
+    let mut keyspaces = kv();
+    keyspaces
+        .push(KeyspaceConfig { get: format!("{ENDLESS} WHERE :key = :key"), ..keyspace(2, "kv") });
+    let config = OriginConfig {
+        timeout: Duration::from_secs(3),
+        ..sqlite_config(&scratch.file("db"), SQLITE_KV)
+    };
+    let bench = Bench::start(&config, &keyspaces).unwrap();
+    let slow: Vec<u64> = (0..50).map(|_| bench.send(2, b"k", Operation::Get)).collect();
+    let begin = Micros::boottime();
+    for _ in 0..20 {
+        assert_eq!(bench.get("a"), NOTHING);
+    }
+    let took = Micros::boottime().since(begin);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(bench.stray_answers(), 0, "a slow read was over, and proves nothing");
+    for token in slow {
+        assert_eq!(bench.wait(token), Outcome::Failed(Failure::Timeout));
+    }
+}
+
+/// One writer and one lock are for all keyspaces, but not one keyspace's queue.
+#[test]
+fn slow_writes_of_one_keyspace_hold_up_another_for_one_of_them() {
+    let scratch = Scratch::new("origin");
+    let mut keyspaces = kv();
+    let count = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) SELECT max(i) FROM n";
+    let slow = format!("INSERT INTO kv SELECT :key, ({count})");
+    keyspaces.push(KeyspaceConfig { put: Some(slow), ..keyspace(2, "kv") });
+    let config = OriginConfig {
+        timeout: Duration::from_secs(60),
+        ..sqlite_config(&scratch.file("db"), SQLITE_KV)
+    };
+    let bench = Bench::start(&config, &keyspaces).unwrap();
+    let slow: Vec<u64> =
+        (0..200).map(|n| bench.send(2, format!("s{n}").as_bytes(), put("0"))).collect();
+    for n in 0..3 {
+        assert_eq!(bench.put(&format!("k{n}"), "v"), ONE_ROW);
+    }
+    let over = bench.stray_answers();
+    assert!(over < 150, "{over} of 200 slow writes went before three of another keyspace");
+    for token in slow {
+        assert_eq!(bench.wait(token), ONE_ROW);
+    }
+}
+
+#[test]
 fn a_deadline_shorter_than_the_timeout_is_kept() {
     let scratch = Scratch::new("origin");
     let file = scratch.file("db");

@@ -1,0 +1,151 @@
+//! One connection to the server: opened, its session set up, and the task that moves its bytes.
+
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::NoTls;
+
+use super::Shared;
+use super::link::Link;
+
+/// Bounds one attempt to connect, and each step of setting up a session. A server
+/// that is stopped takes TCP connections and then says nothing.
+pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Bounds the configured `init`, which may fill tables.
+pub(super) const INIT_WITHIN: Duration = Duration::from_secs(30);
+/// Servers that start together race in `CREATE … IF NOT EXISTS`, which PostgreSQL
+/// does not guard: the loser gets an error and would succeed the next time.
+const INIT_TRIES: u32 = 3;
+/// First and longest pause before another attempt; each is shortened by up to half.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+const PAUSE_LONGEST: Duration = Duration::from_secs(2);
+
+/// Why there is no connection.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("cannot connect to PostgreSQL: {0}")]
+    Unreachable(String),
+    /// There is a server, and it does not let this connection in.
+    #[error("PostgreSQL refuses a connection: {0}")]
+    Refused(String),
+    #[error("PostgreSQL does not answer within {0:?}")]
+    Silent(Duration),
+    #[error("[origin] init failed: {0}")]
+    Init(String),
+}
+
+impl From<tokio_postgres::Error> for ConnectError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(_) => Self::Refused(with_cause(&error)),
+            None => Self::Unreachable(with_cause(&error)),
+        }
+    }
+}
+
+/// A connection that is up, with the task that moves its bytes.
+pub(super) struct Opened {
+    pub(super) link: Rc<Link>,
+    pub(super) wire: Wire,
+}
+
+/// Moves a connection's bytes; ends with it, and then says why, if it knows.
+pub(super) struct Wire(pub(super) JoinHandle<Option<String>>);
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Connects, runs `init` if nobody has, and sets up the session.
+pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
+    let (client, connection) = within(CONNECT_WITHIN, shared.server.connect(NoTls)).await??;
+    let moving = async move { connection.await.err().map(|error| with_cause(&error)) };
+    let wire = Wire(tokio::task::spawn_local(moving));
+    {
+        let mut initialised = shared.initialised.lock().await;
+        if !*initialised {
+            initialise(shared.init.as_deref(), &client).await?;
+            *initialised = true;
+        }
+    }
+    let link = Link::new(client, shared.statement_limits());
+    within(CONNECT_WITHIN, link.set_longest()).await??;
+    Ok(Opened { link: Rc::new(link), wire })
+}
+
+async fn initialise(
+    init: Option<&str>,
+    client: &tokio_postgres::Client,
+) -> Result<(), ConnectError> {
+    let Some(init) = init else { return Ok(()) };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match within(INIT_WITHIN, client.batch_execute(init)).await? {
+            Err(error) if error.as_db_error().is_none() => return Err(error.into()),
+            Err(error) if tries == INIT_TRIES => {
+                return Err(ConnectError::Init(with_cause(&error)));
+            }
+            Err(_) => tokio::time::sleep(PAUSE_FIRST).await,
+            Ok(()) => return Ok(()),
+        }
+    }
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, ConnectError> {
+    timeout(limit, work).await.map_err(|_| ConnectError::Silent(limit))
+}
+
+/// tokio-postgres says "db error" and leaves what the server said to the cause.
+pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// Pauses that double, each shortened at random, so that the connections of many
+/// servers do not come back all at once.
+pub(super) struct Backoff {
+    next: Duration,
+    random: RandomState,
+    step: u64,
+}
+
+impl Backoff {
+    pub(super) fn new() -> Self {
+        Self { next: PAUSE_FIRST, random: RandomState::new(), step: 0 }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let longest = self.next;
+        self.next = (self.next * 2).min(PAUSE_LONGEST);
+        self.step += 1;
+        let permille = u32::try_from(self.random.hash_one(self.step) % 501).unwrap_or(0);
+        longest - longest * permille / 1_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_differ() {
+        let mut backoff = Backoff::new();
+        let pauses: Vec<Duration> = (0..10).map(|_| backoff.next()).collect();
+        assert!(pauses[0] >= PAUSE_FIRST / 2 && pauses[0] <= PAUSE_FIRST);
+        assert!(
+            pauses
+                .iter()
+                .skip(6)
+                .all(|&pause| pause >= PAUSE_LONGEST / 2 && pause <= PAUSE_LONGEST)
+        );
+        assert!(pauses[7] != pauses[8] || pauses[8] != pauses[9]);
+    }
+}

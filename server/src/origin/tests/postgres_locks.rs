@@ -1,0 +1,159 @@
+//! PostgreSQL whose tables are locked: what waits is the statements that need the lock.
+
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::origin::Health;
+use standin_testkit::{Postgres, wait_until};
+
+/// The keyspace of another table.
+const OTHER: u8 = 2;
+/// Writers of the locked table.
+const WRITERS: usize = 60;
+/// What waits for the lock takes 875 ms at the least; a busy machine adds to what does not.
+const USUAL_MOST: Duration = Duration::from_millis(800);
+const USUAL_MEDIAN: Duration = Duration::from_millis(100);
+
+/// Somebody else's session, in which a transaction can be left open.
+struct Session {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Session {
+    fn open(postgres: &Postgres) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let url = postgres.url();
+        let connecting = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let (client, connection) = runtime.block_on(connecting).unwrap();
+        runtime.spawn(connection);
+        Self { runtime, client }
+    }
+
+    fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+}
+
+fn two_tables(timeout: Duration, postgres: &Postgres) -> Bench {
+    let init =
+        format!("{POSTGRES_KV}; CREATE TABLE IF NOT EXISTS other (k text PRIMARY KEY, v text)");
+    let config = OriginConfig { timeout, ..postgres_config(&postgres.url(), &init) };
+    Bench::start(&config, &[keyspace(KV, "kv"), keyspace(OTHER, "other")]).unwrap()
+}
+
+/// Runs calls one after the other until told to stop: all must take about as long as usual.
+fn goes_on(bench: &Bench, stop: &AtomicBool, call: impl Fn(&Bench) -> bool) {
+    let mut took = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let begin = Micros::boottime();
+        assert!(call(bench), "call {} failed", took.len());
+        assert_eq!(bench.origin.health(), Health::Up);
+        took.push(Micros::boottime().since(begin));
+    }
+    took.sort_unstable();
+    let (median, most) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("{} calls, median {median:?}, slowest {most:?}", took.len());
+    assert!(median < USUAL_MEDIAN && most < USUAL_MOST, "median {median:?}, slowest {most:?}");
+}
+
+/// Locks the table, has sixty clients write to it all the time, and meanwhile asks for other
+/// things.
+fn under_lock(lock: &str, held: Duration, calls: &[fn(&Bench) -> bool]) {
+    let Some(postgres) = Postgres::start_or_skip("locks") else { return };
+    let bench = &two_tables(Duration::from_secs(1), &postgres);
+    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    assert_eq!(bench.run(OTHER, b"a", put("1")), ONE_ROW);
+    let session = Session::open(&postgres);
+    session.run(&format!("BEGIN; LOCK TABLE kv IN {lock} MODE"));
+    let (stop, released) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (stop, released) = (&stop, &released);
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    match bench.put(&format!("w{writer}"), "v") {
+                        ONE_ROW => assert!(released.load(Ordering::Relaxed)),
+                        // Sent, and not answered in its time.
+                        Outcome::Failed(Failure::OutcomeUnknown) => {}
+                        outcome => assert_unavailable(&outcome),
+                    }
+                }
+            });
+        }
+        let others: Vec<_> =
+            calls.iter().map(|call| scope.spawn(move || goes_on(bench, stop, call))).collect();
+        let until = Micros::boottime() + held;
+        wait_until(SOON, "the lock to be held for long", || Micros::boottime() >= until);
+        stop.store(true, Ordering::Relaxed);
+        released.store(true, Ordering::Relaxed);
+        session.run("COMMIT");
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+    wait_until(SOON, "writes to go on", || bench.put("a", "2") == ONE_ROW);
+    assert_eq!(bench.get("a"), value("2"));
+}
+
+fn reads_the_table(bench: &Bench) -> bool {
+    bench.get("a") == value("1")
+}
+
+fn reads_another(bench: &Bench) -> bool {
+    bench.run(OTHER, b"a", Operation::Get) == value("1")
+}
+
+fn writes_another(bench: &Bench) -> bool {
+    bench.run(OTHER, b"a", put("1")) == ONE_ROW
+}
+
+#[test]
+fn writers_of_a_locked_table_hold_up_neither_its_reads_nor_other_tables() {
+    let held = Duration::from_secs(4);
+    under_lock("SHARE", held, &[reads_the_table, reads_another, writes_another]);
+}
+
+#[test]
+fn a_table_that_cannot_be_read_holds_up_no_other() {
+    let Some(postgres) = Postgres::start_or_skip("a_table_that_cannot_be_read") else { return };
+    let bench = &two_tables(Duration::from_secs(1), &postgres);
+    assert_eq!(bench.run(OTHER, b"a", put("1")), ONE_ROW);
+    let session = Session::open(&postgres);
+    session.run("BEGIN; LOCK TABLE kv IN ACCESS EXCLUSIVE MODE");
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(matches!(bench.get("a"), Outcome::Failed(_)));
+                }
+            });
+        }
+        let others: Vec<_> = [reads_another, writes_another]
+            .into_iter()
+            .map(|call| scope.spawn(move || goes_on(bench, stop, call)))
+            .collect();
+        let until = Micros::boottime() + Duration::from_secs(3);
+        wait_until(SOON, "the lock to be held for long", || Micros::boottime() >= until);
+        stop.store(true, Ordering::Relaxed);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+    session.run("COMMIT");
+    wait_until(SOON, "reads to go on", || bench.get("a") == NOTHING);
+}
+
+/// The server says what came of a write that waited for a lock, also when it had waited here for
+/// most of its time.
+#[test]
+fn a_write_that_waited_for_its_connection_still_has_a_definite_answer() {
+    let Some(postgres) = Postgres::start_or_skip("a_definite_answer") else { return };
+    let bench = two_tables(Duration::from_secs(2), &postgres);
+    let session = Session::open(&postgres);
+    session.run("BEGIN; LOCK TABLE kv IN SHARE MODE");
+    let begin = Micros::boottime();
+    let deadline = begin + Duration::from_millis(800);
+    let write = bench.send_by(KV, b"a", put("1"), deadline).unwrap();
+    assert_unavailable(&bench.wait(write));
+    assert!(Micros::boottime() < deadline, "nobody but the server can know so early");
+    session.run("COMMIT");
+    assert_eq!(bench.get("a"), NOTHING);
+}
