@@ -10,6 +10,7 @@
 
 mod check_config;
 mod data;
+mod descriptors;
 mod events;
 mod roles;
 mod status;
@@ -70,6 +71,7 @@ impl ConfigArg {
 type Ended = Result<ExitCode, Box<dyn Error>>;
 
 fn main() -> ExitCode {
+    descriptors::raise_limit();
     let ended = match Cli::parse().command {
         Command::Server(args) => roles::server(&args),
         Command::Master(args) => roles::master(&args),

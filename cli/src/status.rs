@@ -27,7 +27,7 @@ pub(crate) struct StatusArgs {
 pub(crate) fn status(args: &StatusArgs) -> Ended {
     let cluster = args.config.load()?;
     let topology = Arc::new(cluster.topology()?);
-    let config = ClientConfig { attempts: 1, ..ClientConfig::from(&cluster) };
+    let config = ClientConfig { attempts: 1, observer: true, ..ClientConfig::from(&cluster) };
     let mut client = Client::new(config, Bootstrap::Config(Arc::clone(&topology)))?;
     let from_master = client.map(Target::Master);
     let is_master_up = from_master.is_ok();

@@ -53,6 +53,9 @@ pub struct ClientConfig {
     pub limits: FrameLimits,
     /// The cluster's key, if it has a secret.
     pub key: Option<ClusterKey>,
+    /// It only asks for maps and counters, and gets a connection also where clients have taken
+    /// all of theirs.
+    pub observer: bool,
 }
 
 impl Default for ClientConfig {
@@ -73,6 +76,7 @@ impl Default for ClientConfig {
             operation_bytes_max: 256 << 20,
             limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
             key: None,
+            observer: false,
         }
     }
 }

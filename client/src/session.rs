@@ -44,7 +44,13 @@ pub enum SessionError {
     /// The cluster has another secret, or one at all.
     #[error("the cluster refused the hello")]
     AuthFailed,
-    /// There is no such shard, the server is stopping or full, …
+    /// The server has as many connections as it may. It lives.
+    #[error("the server has no room for another connection")]
+    NoRoom {
+        /// When to try again.
+        retry_after_ms: u16,
+    },
+    /// There is no such shard, the server is stopping, …
     #[error("the hello was answered {0}")]
     Refused(Status),
     /// Not our protocol, or another version.
@@ -236,6 +242,9 @@ impl Session {
                 Ok(None)
             }
             (Status::AuthRequired | Status::AuthFailed, _) => Err(SessionError::AuthFailed),
+            (Status::Overloaded, _) => {
+                Err(SessionError::NoRoom { retry_after_ms: header.retry_after_ms })
+            }
             // Not about the hello: what the server says before it closes the connection.
             (status, _) if header.opcode != Opcode::Hello as u8 || status != Status::Ok => {
                 Err(SessionError::Refused(status))
@@ -327,6 +336,9 @@ mod tests {
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Hello, 0, Status::NoSuchShard, &[]));
         assert_eq!(session.poll(), Err(SessionError::Refused(Status::NoSuchShard)));
+        let mut session = Session::new(HelloBody::default(), None);
+        session.receive(&response(Opcode::Hello, 0, Status::Overloaded, b"full"));
+        assert_eq!(session.poll(), Err(SessionError::NoRoom { retry_after_ms: 0 }));
     }
 
     #[test]

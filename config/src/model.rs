@@ -228,6 +228,8 @@ impl Default for Timings {
 pub struct Limits {
     /// Client connections of one server.
     pub connections: u32,
+    /// Connections of one server that have not said hello yet.
+    pub handshakes: u32,
     /// Bytes of a key, at most 65_535.
     pub key_bytes: u16,
     /// Bytes of a value, at most 16 MiB.
@@ -246,6 +248,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            handshakes: 1_024,
             key_bytes: 1_024,
             value_bytes: 1 << 20,
             in_flight_per_connection: 1_024,

@@ -168,6 +168,7 @@ impl ClusterConfig {
         let limits = &self.limits;
         out.section("[limits]");
         out.plain("connections", limits.connections);
+        out.plain("handshakes", limits.handshakes);
         out.size("key_bytes", limits.key_bytes.into());
         out.size("value_bytes", limits.value_bytes.into());
         out.plain("in_flight_per_connection", limits.in_flight_per_connection);

@@ -138,6 +138,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     let counts = (1u32..=1_000_000, 1u32..=1 << 20, 1u32..=1 << 24);
     (bytes, counts, duration()).prop_map(|(bytes, counts, handshake_timeout)| Limits {
         connections: counts.0,
+        handshakes: counts.0.min(65_536),
         key_bytes: bytes.0,
         value_bytes: bytes.1,
         in_flight_per_connection: counts.1,

@@ -42,6 +42,6 @@ pub use phase::{Attempt, Facts, Mark, Phase, Seen, Step};
 pub use registry::Registry;
 pub use rules::Rules;
 pub use senders::{Senders, Standing};
-pub use shell::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
+pub use shell::{Master, MasterError, MasterHandle, MasterOptions, Stopper, TooFewDescriptors};
 pub use state::{SavedServer, State, StateError};
 pub use verify::Verify;

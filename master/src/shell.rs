@@ -12,7 +12,9 @@
 //! calls (see `ready.rs`), so that a wait that is given up loses and leaks nothing. A slow
 //! disk holds up announcements of new epochs, but neither renewals nor probes.
 
+mod descriptors;
 mod dial;
+mod guests;
 mod probe;
 mod ready;
 mod saver;
@@ -38,6 +40,7 @@ use tracing::{debug, info, warn};
 
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
+pub use descriptors::TooFewDescriptors;
 use ready::{Notify, Permits, Ready};
 use saver::Saver;
 pub use start::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
@@ -55,6 +58,7 @@ pub(crate) struct Shell {
     udp: UdpSocket,
     saver: Saver,
     probe_permits: Rc<Permits>,
+    guests_max: usize,
     events: Box<dyn Fn(MasterEvent)>,
     /// For the hello of a caller, a frame that has begun, and an answer to be taken.
     handshake_timeout: Duration,

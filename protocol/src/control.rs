@@ -89,6 +89,8 @@ wire_enum! {
         Answered = 1, "answered";
         /// Nobody listens there: that incarnation is dead.
         Refused = 2, "refused";
+        /// It has no room for another connection: it lives, and is busy.
+        Busy = 3, "busy";
     }
 }
 

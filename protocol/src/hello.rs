@@ -34,9 +34,14 @@ pub enum Role {
     Peer = 1,
     /// The master, probing.
     Master = 2,
+    /// Somebody who asks for MAP, STATS and PING only, such as `standin status`.
+    Observer = 3,
 }
 
 impl Role {
+    /// Every role, in order of its number.
+    pub const ALL: &'static [Self] = &[Self::Client, Self::Peer, Self::Master, Self::Observer];
+
     /// The role with this number.
     #[must_use]
     pub fn from_wire(byte: u8) -> Option<Self> {
@@ -44,6 +49,7 @@ impl Role {
             0 => Some(Self::Client),
             1 => Some(Self::Peer),
             2 => Some(Self::Master),
+            3 => Some(Self::Observer),
             _ => None,
         }
     }
@@ -90,7 +96,7 @@ pub enum HelloError {
     #[error("a HELLO's value has 32 bytes, or 48 with a proof; this one has {0}")]
     BadLength(usize),
     /// A role that this build does not know, or a reserved byte that is not zero.
-    #[error("a HELLO's role must be 0 to 2 and its reserved bytes zero")]
+    #[error("a HELLO's role must be 0 to 3 and its reserved bytes zero")]
     BadBody,
     /// The proof is missing: challenge the caller.
     #[error("this cluster has a secret and the HELLO carries no proof")]

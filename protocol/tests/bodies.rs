@@ -71,7 +71,7 @@ fn hellos_are_let_in_or_told_why_not() {
         ("no bytes", Vec::new(), none, None, Err(HelloError::BadLength(0))),
         ("31 bytes", plain[..31].to_vec(), none, None, Err(HelloError::BadLength(31))),
         ("40 bytes", [&plain[..], &[0; 8]].concat(), some, nonce, Err(HelloError::BadLength(40))),
-        ("role 3", changed(18, 3), none, None, Err(HelloError::BadBody)),
+        ("role 4", changed(18, 4), none, None, Err(HelloError::BadBody)),
         ("reserved byte", changed(31, 1), none, None, Err(HelloError::BadBody)),
         ("another cluster", changed(8, !plain[8]), none, None, Err(HelloError::OtherCluster)),
         ("proof missing", plain.clone(), some, None, Err(HelloError::ProofMissing)),
@@ -159,7 +159,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn hellos_come_back(client_id: u64, shard: u16, role in 0u8..3, with_secret: bool) {
+    fn hellos_come_back(client_id: u64, shard: u16, role in 0u8..4, with_secret: bool) {
         let own = cluster_id("example");
         let body = HelloBody { client_id, cluster_id: own, shard, role, reserved: [0; 13] };
         let key = with_secret.then(key);

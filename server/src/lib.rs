@@ -15,6 +15,7 @@
 //! ```
 
 pub mod control;
+mod descriptors;
 pub mod node;
 pub mod origin;
 mod server;
@@ -22,4 +23,5 @@ pub mod shard;
 pub mod stats;
 pub mod store;
 
+pub use descriptors::TooFewDescriptors;
 pub use server::{Server, ServerError};

@@ -15,8 +15,10 @@ use tracing::{error, info, warn};
 
 use crate::control::agent::AgentConfig;
 use crate::control::{self, ControlHandle, ControlOptions};
+use crate::descriptors::{self, TooFewDescriptors};
 use crate::node::{Node, NodeConfig};
 use crate::origin::{Origin, OriginStartError};
+use crate::shard::admission::{Admission, Places};
 use crate::shard::handshake::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::mailbox::{Mailboxes, Message};
@@ -48,6 +50,9 @@ pub enum ServerError {
     /// The topology is not sound.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The system lets this process open too few files and sockets.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The origin can't work as configured.
     #[error(transparent)]
     Origin(#[from] OriginStartError),
@@ -98,6 +103,8 @@ impl Server {
         let own = &cluster.servers[usize::from(server)];
         let topology = Arc::new(cluster.topology()?);
         let boot_id = random()?;
+        let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
+        tell_places(places, Places::wanted(&cluster, server));
         let listener = listen(own.address).map_err(|error| ServerError::Bind {
             what: "TCP",
             address: own.address,
@@ -108,7 +115,6 @@ impl Server {
             address: own.address,
             error,
         })?;
-        raise_descriptor_limit();
 
         let mut nodes = Vec::new();
         for shard in 0..own.shards {
@@ -129,7 +135,7 @@ impl Server {
             server,
             topology: Arc::clone(&topology),
             key: cluster.cluster_key(),
-            connections: Arc::default(),
+            admission: Arc::new(Admission::new(places)),
             mailboxes: mailboxes.clone(),
             hub: Arc::clone(&hub),
             origin: origin.clone(),
@@ -295,12 +301,16 @@ fn pin(shard: u16, core: Option<usize>) {
     }
 }
 
-/// A connection is a descriptor: asks for as many as the hard limit allows.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "the limit of descriptors could not be raised (ulimit -n)");
+/// Says so where the system does not allow what the cluster file asks for.
+fn tell_places(places: Places, wanted: Places) {
+    if places != wanted {
+        warn!(
+            connections = places.clients,
+            handshakes = places.handshakes,
+            "the limit of open files (ulimit -n) leaves room for {} client connections, and \
+             limits.connections says {}: raise the limit, or lower limits.connections",
+            places.clients,
+            wanted.clients
+        );
     }
 }

@@ -229,7 +229,7 @@ impl Shared {
                 behaviour.unanswered_first -= 1;
                 None
             }
-            (Role::Client, _) => behaviour.to_clients.clone(),
+            (Role::Client | Role::Observer, _) => behaviour.to_clients.clone(),
             (Role::Peer, _) => behaviour.to_peers.clone(),
         };
         drop(behaviour);

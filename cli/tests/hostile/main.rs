@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! crowd.rs    thousands of connections, and readers that never read
+//! places.rs   nobody looks dead because others have taken all connections
 //! process.rs  what /proc says of a process
 //! ```
 
@@ -11,4 +12,5 @@
 mod common;
 
 mod crowd;
+mod places;
 mod process;

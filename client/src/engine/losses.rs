@@ -1,6 +1,8 @@
 //! Sends that failed: lost and silent connections, exhausted patience, and what the server's
 //! failover machine makes of it (claims 10, 12, 14).
 
+use std::time::Duration;
+
 use standin_protocol::control::Kind;
 use standin_protocol::time::Micros;
 
@@ -41,6 +43,41 @@ impl Engine {
             match &terminal {
                 None => self.send_failed(now, id),
                 Some(error) => self.finish(now, id, Err(error.clone())),
+            }
+        }
+    }
+
+    /// A server lives, but has no room for this connection: nothing that was to go on it has been
+    /// sent, and it is no reason to go to a stand-in.
+    pub(super) fn no_room(&mut self, now: Micros, conn: ConnId, retry_after: Duration) {
+        let Some(link) = self.links.remove(&conn) else { return };
+        self.by_place.retain(|_, other| *other != conn);
+        self.outputs.push_back(Output::Close { conn });
+        let place = link.place;
+        let (sent, waiting) = link.into_requests();
+        for id in sent.into_iter().chain(waiting) {
+            let Some(open) = self.open.get_mut(&id) else { continue };
+            let Some(Current { trial, .. }) = open.current.filter(|c| c.conn == conn) else {
+                continue;
+            };
+            match (&open.work, place) {
+                (Work::Operation { .. }, Place::Server { server, .. }) => {
+                    self.succeeded(now, server, trial);
+                    self.overloaded_by_server(now, id, retry_after);
+                }
+                (Work::Question { target: Target::Any, .. }, Place::Server { server, .. }) => {
+                    self.pass_over(now, id, server);
+                }
+                (Work::Question { .. } | Work::Operation { .. }, _) => {
+                    self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
+                }
+                (Work::MapFetch, place) => {
+                    self.retire(now, id);
+                    if matches!(place, Place::Seed(_)) {
+                        self.next_seed(now);
+                    }
+                }
+                (Work::Probe, _) => self.retire(now, id),
             }
         }
     }

@@ -399,11 +399,12 @@ impl Engine {
             Place::Server { shard, .. } => shard,
             Place::Master | Place::Seed(_) => ANY_SHARD,
         };
+        let role = if self.config.observer { Role::Observer } else { Role::Client };
         let hello = HelloBody {
             client_id: self.client_id,
             cluster_id: self.cluster_id,
             shard,
-            role: Role::Client as u8,
+            role: role as u8,
             ..HelloBody::default()
         };
         link.open(now, Session::new(hello, self.config.key.clone()));

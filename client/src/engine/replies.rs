@@ -53,6 +53,9 @@ impl Engine {
     }
 
     fn broken(&mut self, now: Micros, conn: ConnId, place: Place, error: &SessionError) {
+        if let SessionError::NoRoom { retry_after_ms } = error {
+            return self.no_room(now, conn, Duration::from_millis((*retry_after_ms).into()));
+        }
         let terminal = match error {
             SessionError::AuthFailed => Some(ClientError::AuthFailed),
             SessionError::Refused(Status::NoSuchShard | Status::UnsupportedVersion)
@@ -122,14 +125,11 @@ impl Engine {
                 self.pass_over(now, id, server);
             }
             Status::Overloaded => {
-                let retry_after = Duration::from_millis(reply.header.retry_after_ms.max(1).into());
-                if open.overloads == 0 && now + retry_after < open.deadline {
-                    open.overloads = 1;
-                    open.current = None;
-                    self.set_timer(now + retry_after, Timer::Dispatch(id));
-                } else {
-                    self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
-                }
+                self.overloaded_by_server(
+                    now,
+                    id,
+                    Duration::from_millis(reply.header.retry_after_ms.into()),
+                );
             }
             _ => {
                 let Work::Operation { operation, .. } = &open.work else { return };
@@ -137,6 +137,20 @@ impl Engine {
                 let result = answer(result_of(operation, reply), server, flags, sends);
                 self.finish(now, id, result);
             }
+        }
+    }
+
+    /// The server has no room for it now: once more, later, to the same server. Its load on a
+    /// stand-in would only crush that one.
+    pub(super) fn overloaded_by_server(&mut self, now: Micros, id: u32, retry_after: Duration) {
+        let retry_after = retry_after.max(Duration::from_millis(1));
+        let Some(open) = self.open.get_mut(&id) else { return };
+        if open.overloads == 0 && now + retry_after < open.deadline {
+            open.overloads = 1;
+            open.current = None;
+            self.set_timer(now + retry_after, Timer::Dispatch(id));
+        } else {
+            self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
         }
     }
 }

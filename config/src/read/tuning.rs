@@ -176,6 +176,7 @@ fn check_lease(renew: At<Duration>, lease: At<Duration>, place: Place, report: &
 pub(super) fn read_limits(mut section: Section<'_>, report: &mut Report<'_>) -> LimitsRead {
     let default = Limits::default();
     let connections = section.whole("connections", 1..=1_000_000, default.connections, report);
+    let handshakes = section.whole("handshakes", 1..=65_536, default.handshakes, report);
     let key_bytes = section.size("key_bytes", 1..=65_535, default.key_bytes, report);
     let value_bytes =
         section.size("value_bytes", 1..=u64::from(VALUE_BYTES_MAX), default.value_bytes, report);
@@ -212,6 +213,7 @@ pub(super) fn read_limits(mut section: Section<'_>, report: &mut Report<'_>) -> 
     let complete = || {
         Some(Limits {
             connections: connections?.value,
+            handshakes: handshakes?.value,
             key_bytes: key_bytes?.value,
             value_bytes: value_bytes?.value,
             in_flight_per_connection: per_connection?.value,

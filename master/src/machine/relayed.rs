@@ -11,6 +11,7 @@
 //! through a peer. Who is asked, and does not answer, delays nothing for long: half a timeout.
 
 use standin_protocol::control::{Datagram, Kind, ProbeOutcome};
+use standin_protocol::frame::Status;
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
@@ -108,6 +109,10 @@ impl Machine {
             }
             (ProbeOutcome::Refused, _) if self.is_dead(id, ProbeFailure::Refused) => {
                 self.on_unanswered(now, id, ProbeFailure::Refused);
+            }
+            // What has no room for another connection is alive.
+            (ProbeOutcome::Busy, _) => {
+                self.on_unanswered(now, id, ProbeFailure::Refusing(Status::Overloaded));
             }
             _ if is_last_word => self.end_asking(now, id),
             _ => {}

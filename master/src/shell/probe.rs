@@ -16,8 +16,9 @@ use crate::machine::{Input, ProbeFailure, ProbeOrder};
 use crate::shell::Shell;
 use crate::shell::dial::Dial;
 
-/// Connections of all probes at once; each takes two descriptors.
-pub(crate) const CONNECTIONS_MAX: usize = 256;
+/// Connections of all probes at once, where the system allows as many. They are in reserve:
+/// whoever connects to the master can't take them.
+pub(crate) const PROBES_MAX: usize = 256;
 
 /// Probes every shard, then tells the machine.
 pub(crate) async fn probe(shell: Rc<Shell>, order: ProbeOrder) {
@@ -61,7 +62,11 @@ async fn probe_shard(
 
 /// Fetches a server's map, then tells the machine.
 pub(crate) async fn fetch_map(shell: Rc<Shell>, server: u16, address: std::net::SocketAddr) {
-    let fetched = timeout(shell.fetch_timeout, read_map(&shell, address)).await;
+    let in_turn = async {
+        let _permit = shell.probe_permits.acquire().await;
+        read_map(&shell, address).await
+    };
+    let fetched = timeout(shell.fetch_timeout, in_turn).await;
     let map = fetched.ok().flatten().map(Box::new);
     shell.feed(Input::Fetched { server, map });
 }

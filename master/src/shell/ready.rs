@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
@@ -25,8 +25,16 @@ impl Ready {
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<Self> {
         let duplicate = socket.as_fd().try_clone_to_owned()?;
         // Only the readiness of the descriptor is used, which needs no TCP.
-        let watched = monoio::net::TcpStream::from_std(TcpStream::from(duplicate))?;
-        Ok(Self { watched })
+        Self::take(TcpStream::from(duplicate))
+    }
+
+    /// Watches the descriptor itself, and closes it when it is dropped: a connection costs one
+    /// descriptor and not two.
+    ///
+    /// # Errors
+    /// The loop can't watch it.
+    pub(crate) fn take(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self { watched: monoio::net::TcpStream::from_std(stream)? })
     }
 
     /// Waits until a read would not block.
@@ -37,6 +45,14 @@ impl Ready {
     /// Waits until a write would not block, or a connect has ended.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         self.watched.writable(false).await
+    }
+}
+
+impl AsFd for Ready {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `watched` owns the descriptor and closes it only when it is dropped, which
+        // the borrow of `self` rules out.
+        unsafe { BorrowedFd::borrow_raw(self.watched.as_raw_fd()) }
     }
 }
 

@@ -15,14 +15,16 @@ use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::hello::cluster_id;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 use crate::rules::Rules;
+use crate::shell::descriptors::{self, Bounds, TooFewDescriptors};
+use crate::shell::guests::GUESTS_MAX;
 use crate::shell::ready::{Notify, Permits};
 use crate::shell::saver::{self, Saver};
-use crate::shell::{STOP_WAIT, Shell, probe};
+use crate::shell::{STOP_WAIT, Shell};
 use crate::state::StateError;
 
 /// Renewals of all servers may arrive at once.
@@ -69,6 +71,9 @@ pub enum MasterError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system lets this process open too few files and sockets.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The state file is there, but can't be read.
     #[error("can't read the master's state file {path}: {source}")]
     StateRead {
@@ -124,6 +129,7 @@ pub enum MasterError {
 /// A master that is bound to its address and has its term, and will run.
 pub struct Master {
     options: MasterOptions,
+    bounds: Bounds,
     machine: Machine,
     tcp: TcpListener,
     udp: UdpSocket,
@@ -158,6 +164,14 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn bind(options: MasterOptions) -> Result<Self, MasterError> {
+        let bounds = descriptors::divide(descriptors::limit())?;
+        if bounds.guests < GUESTS_MAX {
+            warn!(
+                probes = bounds.probes,
+                connections = bounds.guests,
+                "the limit of open files (ulimit -n) leaves room for few connections: raise it"
+            );
+        }
         let address = options.topology.master;
         let tcp = patiently(|| TcpListener::bind(address))
             .map_err(|e| listen_error(address, "TCP", e))?;
@@ -180,7 +194,7 @@ impl Master {
         sender.set_nonblocking(true)?;
         let shared = Shared { is_stopped: AtomicBool::new(false), wake: sender };
         let stopper = Stopper { shared: Arc::new(shared) };
-        Ok(Self { options, machine, tcp, udp, wake, stopper })
+        Ok(Self { options, bounds, machine, tcp, udp, wake, stopper })
     }
 
     /// Ends the master.
@@ -239,7 +253,7 @@ impl Master {
     }
 
     async fn serve(self, events: Box<dyn Fn(MasterEvent)>) -> Result<(), MasterError> {
-        let Self { options, machine, tcp, udp, wake, stopper } = self;
+        let Self { options, bounds, machine, tcp, udp, wake, stopper } = self;
         let cluster = &options.cluster;
         let saver = Saver::start(cluster.master.state_file.clone(), stopper.clone())?;
         let shell = Rc::new(Shell {
@@ -249,7 +263,8 @@ impl Master {
             key: cluster.cluster_key(),
             udp,
             saver,
-            probe_permits: Permits::new(probe::CONNECTIONS_MAX),
+            probe_permits: Permits::new(bounds.probes),
+            guests_max: bounds.guests,
             events,
             handshake_timeout: cluster.limits.handshake_timeout,
             fetch_timeout: cluster.timings.lease,

@@ -2,9 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use socket2::SockRef;
 
 use crate::shell::ready::Ready;
 
@@ -13,7 +17,7 @@ use crate::shell::ready::Ready;
 /// come to their own end.
 #[derive(Default)]
 pub(crate) struct Streams {
-    open: RefCell<BTreeMap<u64, Rc<TcpStream>>>,
+    open: RefCell<BTreeMap<u64, Rc<Ready>>>,
     last_id: Cell<u64>,
     is_closed: Cell<bool>,
 }
@@ -24,15 +28,14 @@ impl Streams {
         self.is_closed.set(true);
         for stream in self.open.borrow().values() {
             // Whoever waits for it wakes up.
-            let _ = stream.shutdown(Shutdown::Both);
+            let _ = SockRef::from(&**stream).shutdown(Shutdown::Both);
         }
     }
 }
 
 /// A connection. Giving up a wait leaves it as it was; dropping it closes it.
 pub(crate) struct Stream {
-    stream: Rc<TcpStream>,
-    ready: Ready,
+    ready: Rc<Ready>,
     id: u64,
     all: Rc<Streams>,
 }
@@ -46,18 +49,27 @@ impl Stream {
         if all.is_closed.get() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let ready = Ready::of(&stream)?;
-        let stream = Rc::new(stream);
+        let ready = Rc::new(Ready::take(stream)?);
         let id = all.last_id.get() + 1;
         all.last_id.set(id);
-        all.open.borrow_mut().insert(id, stream.clone());
-        Ok(Self { stream, ready, id, all: all.clone() })
+        all.open.borrow_mut().insert(id, ready.clone());
+        Ok(Self { ready, id, all: all.clone() })
+    }
+
+    /// Ends the connection from elsewhere: whoever waits for it wakes up.
+    pub(crate) fn closer(&self) -> impl Fn() + use<> {
+        let ready = Rc::downgrade(&self.ready);
+        move || {
+            if let Some(ready) = ready.upgrade() {
+                let _ = SockRef::from(&*ready).shutdown(Shutdown::Both);
+            }
+        }
     }
 
     /// Waits for a connect to end.
     pub(crate) async fn connected(&self) -> io::Result<()> {
         self.ready.writable().await?;
-        self.stream.take_error()?.map_or(Ok(()), Err)
+        SockRef::from(&*self.ready).take_error()?.map_or(Ok(()), Err)
     }
 
     /// Appends what arrives next.
@@ -67,17 +79,15 @@ impl Stream {
     pub(crate) async fn read_into(&self, input: &mut Vec<u8>) -> io::Result<()> {
         let mut chunk = [0; 16 * 1_024];
         loop {
-            match (&*self.stream).read(&mut chunk) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(len) => {
+            match rustix::net::recv(&*self.ready, &mut chunk, RecvFlags::empty()) {
+                Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((len, _)) => {
                     input.extend_from_slice(&chunk[..len]);
                     return Ok(());
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.readable().await?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::AGAIN) => self.ready.readable().await?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -85,14 +95,12 @@ impl Stream {
     /// Writes everything.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            match (&*self.stream).write(bytes) {
+            match rustix::net::send(&*self.ready, bytes, SendFlags::NOSIGNAL) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.ready.writable().await?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(Errno::AGAIN) => self.ready.writable().await?,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -102,7 +110,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.all.open.borrow_mut().remove(&self.id);
-        // Wakes a wait that is still in the loop, so that its duplicate closes too.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        // Wakes a wait that is still in the loop, so that the descriptor closes.
+        let _ = SockRef::from(&*self.ready).shutdown(Shutdown::Both);
     }
 }

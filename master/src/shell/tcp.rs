@@ -17,14 +17,19 @@ use standin_protocol::frame::{
 use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES};
 use standin_protocol::map::NO_SERVER;
 use standin_protocol::time::Micros;
-use tracing::warn;
 
 use crate::shell::Shell;
-use crate::shell::ready::{Permits, Ready, yield_now};
+use crate::shell::guests::Guests;
+use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
+use crate::shell::udp::Complaints;
 
-/// Connections at once; one more is closed.
-pub(crate) const CONNECTIONS_MAX: usize = 1_024;
+/// Between two connections that others have to make room for.
+const PACE: Duration = Duration::from_millis(1);
+/// While nobody may come it is looked again after this, also if nobody has gone: the master may
+/// be stopping.
+const ROOM_WAIT: Duration = Duration::from_millis(200);
+
 /// No request to a master carries more.
 const LIMITS: FrameLimits = FrameLimits { key_bytes: 256, value_bytes: 1_024 };
 /// A connection that asks nothing for so long is closed.
@@ -32,18 +37,29 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Accepts connections until the master stops.
 pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: Ready) {
-    let permits = Permits::new(CONNECTIONS_MAX);
+    let guests = Guests::new(shell.guests_max);
+    let mut complaints = Complaints::default();
     while !shell.is_stopping.get() {
+        let now = Micros::boottime();
+        let room_at = guests.room_at().unwrap_or(Micros::NEVER);
+        if room_at > now {
+            let wait = room_at.since(now).min(ROOM_WAIT) + Duration::from_millis(1);
+            let _ = timeout(wait, guests.ended()).await;
+            continue;
+        }
         match listener.accept() {
             Ok((stream, _)) => {
-                let Some(permit) = permits.try_acquire() else { continue };
                 let connection = shell.clone();
+                let guests = guests.clone();
                 shell.spawn(async move {
-                    let _permit = permit;
                     // An error is the other side's: it has gone, or is too slow.
-                    let _ = serve(&connection, stream).await;
+                    let _ = serve(&connection, &guests, stream).await;
                 });
-                yield_now().await;
+                match room_at {
+                    Micros(0) => yield_now().await,
+                    // Another has to go for it. The loop closes its descriptor a little later.
+                    _ => sleep(PACE).await,
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if ready.readable().await.is_err() {
@@ -54,17 +70,18 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             Err(_) if shell.is_stopping.get() => return,
             Err(error) => {
                 // Out of descriptors, most likely: those who wait are served later.
-                warn!(%error, "connection not accepted");
+                complaints.add("connections not accepted", &error);
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn serve(shell: &Shell, stream: TcpStream) -> io::Result<()> {
+async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let connection = Stream::new(stream, &shell.streams)?;
+    let seat = guests.come(Micros::boottime(), connection.closer());
     let mut session = Session::default();
     let mut input = Vec::new();
     let mut output = Vec::new();
@@ -81,6 +98,9 @@ async fn serve(shell: &Shell, stream: TcpStream) -> io::Result<()> {
         }
         // A frame that has begun, and the hello, must come whole within their time.
         let now = Micros::boottime();
+        if used > 0 {
+            seat.asked(now);
+        }
         let is_idle = session.is_greeted && input.is_empty();
         if is_idle {
             deadline = now + IDLE;

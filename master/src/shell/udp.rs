@@ -14,7 +14,7 @@ use crate::shell::ready::{Ready, yield_now};
 
 /// Datagrams taken in before other tasks have their turn.
 const BURST: usize = 64;
-/// Complaints about datagrams that can't be read come no more often.
+/// Complaints of one kind come no more often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Takes datagrams in until the master stops.
@@ -28,19 +28,20 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
                     let key = shell.key.as_ref();
                     match Datagram::parse(&buffer[..len], key, Some(shell.topology.id)) {
                         Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
-                        Err(error) => complaints.add(&format_args!("from {from}: {error}")),
+                        Err(error) => complaints
+                            .add("datagrams dropped", &format_args!("from {from}: {error}")),
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready.readable().await {
                         // Without datagrams a master is deaf; try on, but don't spin.
-                        complaints.add(&error);
+                        complaints.add("datagrams dropped", &error);
                         monoio::time::sleep(Duration::from_millis(100)).await;
                     }
                     break;
                 }
                 Err(error) => {
-                    complaints.add(&error);
+                    complaints.add("datagrams dropped", &error);
                     break;
                 }
             }
@@ -58,21 +59,21 @@ pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram)
     }
 }
 
-/// Counts what can't be read, and says so now and then: a flood must not fill the log.
+/// Counts what goes wrong, and says so now and then: a flood must not fill the log.
 #[derive(Default)]
-struct Complaints {
+pub(crate) struct Complaints {
     count: u64,
     last_at: Option<Micros>,
 }
 
 impl Complaints {
-    fn add(&mut self, what: &dyn std::fmt::Display) {
+    pub(crate) fn add(&mut self, what: &str, why: &dyn std::fmt::Display) {
         self.count += 1;
         let now = Micros::boottime();
         if self.last_at.is_some_and(|at| now.since(at) < COMPLAINT_INTERVAL) {
             return;
         }
-        warn!(dropped = self.count, "datagram dropped {what}");
+        warn!(count = self.count, "{what}: {why}");
         self.last_at = Some(now);
         self.count = 0;
     }

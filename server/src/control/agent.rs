@@ -355,6 +355,7 @@ impl Agent {
         let Some(nonce) = for_master else { return };
         let (outcome, statuses) = match outcome {
             PeerProbe::Silent => (ProbeOutcome::Silent, Vec::new()),
+            PeerProbe::Busy => (ProbeOutcome::Busy, Vec::new()),
             PeerProbe::Refused => (ProbeOutcome::Refused, Vec::new()),
             PeerProbe::Answered { boot_id, map_epoch } => {
                 let status = ServerStatus { since: map_epoch, boot_id, ..ServerStatus::default() };

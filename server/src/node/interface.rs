@@ -70,6 +70,8 @@ pub struct Lease {
 pub enum PeerProbe {
     /// Some shard gave no answer in time, or they are not of one incarnation.
     Silent,
+    /// Some shard has no room for another connection: the server lives.
+    Busy,
     /// Nobody listens there.
     Refused,
     /// All shards have answered.
@@ -132,4 +134,6 @@ pub enum ForwardFailure {
     Refused,
     /// The peer answers others, but this request took too long.
     TimedOut,
+    /// The peer lives, but has no room for another connection. The request has not been sent.
+    NoRoom,
 }

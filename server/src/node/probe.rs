@@ -57,6 +57,7 @@ impl Node {
                 _ => PeerProbe::Silent,
             },
             Err(ForwardFailure::Refused) => PeerProbe::Refused,
+            Err(ForwardFailure::NoRoom) => PeerProbe::Busy,
             Err(ForwardFailure::Unreachable | ForwardFailure::TimedOut) => PeerProbe::Silent,
         };
         probe.outcome = Some(probe.outcome.map_or(one, |all| worse(all, one)));
@@ -107,9 +108,11 @@ impl Node {
 /// What two shards say together: one that refuses is proof that the server is gone, one that is
 /// silent is enough to doubt it, and all must be of one incarnation.
 fn worse(a: PeerProbe, b: PeerProbe) -> PeerProbe {
-    use PeerProbe::{Answered, Refused, Silent};
+    use PeerProbe::{Answered, Busy, Refused, Silent};
     match (a, b) {
         (Refused, _) | (_, Refused) => Refused,
+        (Silent, _) | (_, Silent) => Silent,
+        (Busy, _) | (_, Busy) => Busy,
         (
             Answered { boot_id, map_epoch },
             Answered { boot_id: other_boot_id, map_epoch: other_epoch },
@@ -133,5 +136,7 @@ mod tests {
         assert_eq!(worse(answered(7, 3), answered(8, 3)), PeerProbe::Silent);
         assert_eq!(worse(answered(7, 3), PeerProbe::Silent), PeerProbe::Silent);
         assert_eq!(worse(PeerProbe::Refused, PeerProbe::Silent), PeerProbe::Refused);
+        assert_eq!(worse(answered(7, 3), PeerProbe::Busy), PeerProbe::Busy);
+        assert_eq!(worse(PeerProbe::Busy, PeerProbe::Silent), PeerProbe::Silent);
     }
 }

@@ -7,7 +7,7 @@ use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::handback::Told;
-use super::reply::Reply;
+use super::reply::{RETRY_AFTER_MS, Reply};
 use super::serving::Serving;
 use super::{ForwardFailure, ForwardKey, Node, Now, Output, PendingKey};
 
@@ -145,8 +145,16 @@ impl Node {
             ForwardFailure::TimedOut if is_write => {
                 self.reply(key, Reply::status(Status::OutcomeUnknown));
             }
-            ForwardFailure::TimedOut if is_sent_on => self.refuse_sent_on(key),
-            ForwardFailure::TimedOut => self.process_here(now, key),
+            // It lives, and what it did not hear of can be asked again.
+            ForwardFailure::NoRoom if is_write => {
+                self.counters.overloaded += 1;
+                let retry_after_ms = RETRY_AFTER_MS;
+                self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
+            }
+            ForwardFailure::TimedOut | ForwardFailure::NoRoom if is_sent_on => {
+                self.refuse_sent_on(key)
+            }
+            ForwardFailure::TimedOut | ForwardFailure::NoRoom => self.process_here(now, key),
             ForwardFailure::Unreachable | ForwardFailure::Refused => {
                 if let Some(pending) = self.pending.get_mut(key) {
                     pending.refused_since.get_or_insert(now.mono);

@@ -7,77 +7,28 @@
 //! io                      what the loop has to do: flush, close, connect, …
 //! ```
 
+mod accepting;
+mod conn;
 mod intake;
 mod interface;
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 
-use slotmap::{KeyData, SlotMap, new_key_type};
+use slotmap::{KeyData, SlotMap};
 use standin_protocol::frame::{FrameLimits, Request};
 use standin_protocol::time::Micros;
 
+pub use self::conn::ConnKey;
+use self::conn::{Conn, Kind};
 use self::intake::Staged;
 pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
-use super::handshake::Greeting;
+use super::admission::{Handshakes, Refusals};
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
-use crate::node::{Aimed, Caller, ConnId, ForwardFailure, LateReply, Node, Now, Output};
+use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
-
-new_key_type! {
-    /// Names a connection within its shard.
-    pub struct ConnKey;
-}
-
-#[derive(Debug)]
-enum Kind {
-    /// Somebody connected to this server.
-    Accepted(Greeting),
-    /// This shard connected to a peer.
-    Link(Box<Link>),
-}
-
-#[derive(Debug)]
-struct Conn {
-    kind: Kind,
-    input: Vec<u8>,
-    /// How much of `input` is staged; drained after serving.
-    staged_to: usize,
-    /// Requests that were staged but not served because the output was full: they go
-    /// before `input`.
-    held: Vec<u8>,
-    /// Bytes of a refused frame that are still to come.
-    skip: u64,
-    output: Vec<u8>,
-    /// Bytes that the loop is sending.
-    sending_bytes: usize,
-    /// Of both, as last counted in [`Core::unsent_bytes`].
-    unsent_bytes: usize,
-    /// In the loop's list of connections to flush.
-    dirty: bool,
-    in_flight: u32,
-    /// Since when an unfinished frame (or hello) is waited for.
-    unfinished_since: Option<Micros>,
-    /// Its output is full: nothing more is served, or read, until the loop takes it.
-    paused: bool,
-    /// Nothing more is read: the other side has ended, or has sent what can't be
-    /// understood. Closed when everything before that is answered.
-    ended: bool,
-    closing: bool,
-}
-
-impl Conn {
-    /// Who sends its requests.
-    fn caller(&self) -> Caller {
-        match &self.kind {
-            Kind::Accepted(greeting) => greeting.caller(),
-            Kind::Link(_) => Caller::default(),
-        }
-    }
-}
 
 /// One shard's state.
 pub struct Core {
@@ -86,6 +37,8 @@ pub struct Core {
     pub(super) context: ShardContext,
     conns: SlotMap<ConnKey, Conn>,
     accepted: u32,
+    handshakes: Handshakes,
+    refusals: Refusals,
     staged: Vec<Staged>,
     aimed: Vec<Aimed>,
     inputs_staged: Vec<ConnKey>,
@@ -121,6 +74,8 @@ impl Core {
             node,
             conns: SlotMap::with_key(),
             accepted: 0,
+            handshakes: Handshakes::default(),
+            refusals: Refusals::default(),
             staged: Vec::new(),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
@@ -136,61 +91,6 @@ impl Core {
             woken: Micros(0),
             context,
         }
-    }
-
-    /// A connection has been accepted; `None` if there are too many.
-    pub fn accept(&mut self, now: Micros) -> Option<ConnKey> {
-        // Only one shard accepts, so nobody else adds between these lines.
-        let open = self.context.connections.load(Ordering::Relaxed);
-        if open >= self.context.cluster.limits.connections || self.stopping {
-            self.node.counters.connections_refused += 1;
-            return None;
-        }
-        self.context.connections.fetch_add(1, Ordering::Relaxed);
-        self.node.counters.connections_accepted += 1;
-        Some(self.insert(Kind::Accepted(Greeting::default()), now))
-    }
-
-    /// A connection comes from another shard.
-    pub fn adopt(&mut self, now: Now, connection: HandedOver) -> ConnKey {
-        let key = self.insert(Kind::Accepted(connection.greeting), now.mono);
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.unfinished_since = None;
-            conn.input = connection.input;
-            conn.output = connection.output;
-        }
-        self.flush(key);
-        self.read_input(now, key);
-        key
-    }
-
-    /// Takes a connection out for another shard.
-    pub fn hand_over(&mut self, key: ConnKey) -> Option<HandedOver> {
-        let conn = self.conns.remove(key)?;
-        let Kind::Accepted(greeting) = conn.kind else { return None };
-        self.accepted -= 1;
-        self.unsent_bytes -= conn.unsent_bytes;
-        Some(HandedOver { greeting, input: conn.input, output: conn.output })
-    }
-
-    fn insert(&mut self, kind: Kind, now: Micros) -> ConnKey {
-        self.accepted += u32::from(matches!(kind, Kind::Accepted(_)));
-        self.conns.insert(Conn {
-            kind,
-            input: Vec::new(),
-            staged_to: 0,
-            held: Vec::new(),
-            skip: 0,
-            output: Vec::new(),
-            sending_bytes: 0,
-            unsent_bytes: 0,
-            dirty: false,
-            in_flight: 0,
-            unfinished_since: Some(now),
-            paused: false,
-            ended: false,
-            closing: false,
-        })
     }
 
     /// A message from another thread (all but `Adopt`, which has a socket in it). The clock
@@ -309,10 +209,7 @@ impl Core {
         let Some(conn) = self.conns.remove(key) else { return };
         self.unsent_bytes -= conn.unsent_bytes;
         match conn.kind {
-            Kind::Accepted(_) => {
-                self.accepted -= 1;
-                self.context.connections.fetch_sub(1, Ordering::Relaxed);
-            }
+            Kind::Accepted(greeting) => self.leave_place(key, &greeting),
             Kind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
         }
     }
@@ -337,6 +234,7 @@ impl Core {
             self.node.counters.connections = u64::from(self.accepted);
             self.node.counters.in_flight = self.node.in_flight() as u64;
             self.context.hub.publish(self.context.shard, &self.node.counters);
+            self.tell_refusals(now.mono);
         }
         if now.mono >= self.swept + SWEEP {
             self.swept = now.mono;
@@ -454,6 +352,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.closing {
             conn.closing = true;
+            self.handshakes.heard(key);
             self.io.push_back(Io::Close(key));
         }
     }

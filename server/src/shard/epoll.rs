@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::core::{Buffers, ConnKey, Core, Io, empty};
 use super::mailbox::Message;
+use super::sockets::ACCEPT_PAUSE;
 use super::{LoopError, LoopLag, now, sockets};
 use crate::node::Now;
 
@@ -54,6 +55,8 @@ struct Loop {
     pool: Pool,
     listener: Option<TcpListener>,
     listener_watched: bool,
+    /// Accepting has failed: not again before then.
+    accept_after: Micros,
     connections: SecondaryMap<ConnKey, Connection>,
     /// Connections that close when their output is sent.
     closing: HashSet<ConnKey>,
@@ -67,8 +70,18 @@ pub(super) fn run(core: Core, listener: Option<TcpListener>) -> Result<(), LoopE
     let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
     let (connections, closing) = (SecondaryMap::new(), HashSet::new());
     let listener_watched = listener.is_some();
-    Loop { epoll, core, pool, listener, listener_watched, connections, closing, stop_by: None }
-        .run()
+    Loop {
+        epoll,
+        core,
+        pool,
+        listener,
+        listener_watched,
+        accept_after: Micros(0),
+        connections,
+        closing,
+        stop_by: None,
+    }
+    .run()
 }
 
 impl Loop {
@@ -88,7 +101,7 @@ impl Loop {
         let mut lag = LoopLag::default();
         loop {
             let wait = match !self.core.has_work() && mailbox.may_sleep() {
-                true => self.core.next_deadline().since(Micros::boottime()),
+                true => self.next_deadline().since(Micros::boottime()),
                 false => std::time::Duration::ZERO,
             };
             let wait = wait.min(std::time::Duration::from_millis(500));
@@ -117,12 +130,12 @@ impl Loop {
             if turn.mono >= self.core.next_deadline() {
                 self.core.tick(turn);
                 self.close_overdue(turn);
-                self.watch_listener(true);
             }
             self.core.run(turn);
             while let Some(io) = self.core.io() {
                 self.perform(turn, io);
             }
+            self.watch_listener(self.accepts_at() <= turn.mono);
             if self.is_finished(turn) {
                 return Ok(());
             }
@@ -163,26 +176,39 @@ impl Loop {
     fn accept(&mut self, now: Now) {
         // Bounded per wake-up: established connections have their turn too.
         for _ in 0..64 {
+            if self.accepts_at() > now.mono {
+                return;
+            }
             let Some(listener) = &self.listener else { return };
-            match rustix::net::accept_with(
-                listener,
-                rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK,
-            ) {
+            match sockets::accept(listener, rustix::net::SocketFlags::NONBLOCK) {
                 Ok(fd) => {
-                    sockets::prepare(&fd);
                     if let Some(key) = self.core.accept(now.mono) {
                         self.insert(now, key, fd, false);
                     }
                 }
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(error) if sockets::is_of_one(error) => {}
                 Err(error) => {
-                    // Out of descriptors, for example. It would be reported without end;
-                    // tried again at the next tick.
-                    warn!(%error, "accepting a connection failed");
-                    return self.watch_listener(false);
+                    // It would be reported without end.
+                    warn!(%error, "accepting a connection failed; trying again in {ACCEPT_PAUSE:?}");
+                    self.accept_after = now.mono + ACCEPT_PAUSE;
+                    return;
                 }
             }
         }
+    }
+
+    /// When another connection may be accepted.
+    fn accepts_at(&self) -> Micros {
+        self.core.accepts_at().max(self.accept_after)
+    }
+
+    fn next_deadline(&self) -> Micros {
+        let accepts_at = match &self.listener {
+            Some(_) if !self.listener_watched => self.accepts_at(),
+            _ => Micros::NEVER,
+        };
+        self.core.next_deadline().min(accepts_at)
     }
 
     fn watch_listener(&mut self, watched: bool) {

@@ -43,7 +43,14 @@ impl Challenges {
 #[derive(Debug, Default)]
 pub struct Greeting {
     nonce: Option<[u8; NONCE_BYTES]>,
-    accepted: Option<(Caller, u16)>,
+    accepted: Option<Accepted>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Accepted {
+    caller: Caller,
+    role: Role,
+    shard: u16,
 }
 
 /// What came of the bytes so far.
@@ -58,6 +65,8 @@ pub enum Step {
     },
     /// Not acceptable: close after the reply.
     Refuse,
+    /// There is no place for such a caller: close after the reply.
+    NoPlace,
     /// Accepted.
     Done {
         /// Bytes of the input that are done with.
@@ -77,13 +86,19 @@ impl Greeting {
     /// The shard that the connection belongs to, once the hello has been accepted.
     #[must_use]
     pub fn shard(&self) -> Option<u16> {
-        self.accepted.map(|(_, shard)| shard)
+        self.accepted.map(|accepted| accepted.shard)
     }
 
     /// Who calls.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        self.accepted.map_or_else(Caller::default, |(caller, _)| caller)
+        self.accepted.map_or_else(Caller::default, |accepted| accepted.caller)
+    }
+
+    /// The kind of place that it has, once the hello has been accepted.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.accepted.map(|accepted| accepted.role)
     }
 
     /// Looks at the input so far; replies go to `output`.
@@ -113,8 +128,11 @@ impl Greeting {
                         return refuse(&header, Status::NoSuchShard, &text, output);
                     }
                 };
-                let is_peer = role == Role::Peer;
-                self.accepted = Some((Caller { is_peer, client_id: hello.client_id }, shard));
+                if let Err(most) = context.admission.admit(role) {
+                    return no_place(&header, most, output);
+                }
+                let caller = Caller { is_peer: role == Role::Peer, client_id: hello.client_id };
+                self.accepted = Some(Accepted { caller, role, shard });
                 let (server, shards) = (context.server, context.shards);
                 let reply = HelloReply {
                     cluster_id: own_id,
@@ -141,6 +159,29 @@ impl Greeting {
             Err(error) => refuse(&header, Status::Malformed, &error.to_string(), output),
         }
     }
+}
+
+/// The hint that goes with a connection's OVERLOADED: a place is free when another caller goes.
+const PLACE_RETRY_AFTER_MS: u16 = 200;
+
+fn no_place(header: &RequestHeader, most: u32, output: &mut Vec<u8>) -> Step {
+    let text = format!("all {most} connections for such callers are taken");
+    let reply = ResponseHeader {
+        retry_after_ms: PLACE_RETRY_AFTER_MS,
+        ..ResponseHeader::reply_to(header, Status::Overloaded)
+    };
+    Response::write(reply, text.as_bytes(), output);
+    Step::NoPlace
+}
+
+/// What a caller is told that has to go before it has said hello, as if it had: others wait.
+pub(super) fn make_room(output: &mut Vec<u8>) {
+    let header = RequestHeader::new(Opcode::Hello, 0, 0);
+    let reply = ResponseHeader {
+        retry_after_ms: PLACE_RETRY_AFTER_MS,
+        ..ResponseHeader::reply_to(&header, Status::Overloaded)
+    };
+    Response::write(reply, b"too many connections that have not said HELLO", output);
 }
 
 fn refuse(header: &RequestHeader, status: Status, text: &str, output: &mut Vec<u8>) -> Step {

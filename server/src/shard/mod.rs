@@ -4,10 +4,12 @@
 //! ring.rs / epoll.rs   the loop: sockets and buffers            (shells)
 //! core.rs, core/       connections, staging, serving            (no sockets)
 //! handshake.rs         hello of accepted connections
+//! admission.rs         who may have a connection
 //! link.rs, peers.rs    connections to other servers' shards
 //! mailbox.rs           what other threads tell a shard
 //! ```
 
+pub mod admission;
 mod buffers;
 pub mod core;
 mod epoll;
@@ -20,7 +22,6 @@ mod sockets;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::auth::ClusterKey;
@@ -28,6 +29,7 @@ use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 use tracing::{info, warn};
 
+use self::admission::Admission;
 use self::core::Core;
 use self::handshake::Challenges;
 use self::link::LinkConfig;
@@ -53,7 +55,7 @@ pub struct ShardContext {
     /// The cluster's key, if it has one.
     pub key: Option<ClusterKey>,
     /// Accepted connections of all shards.
-    pub connections: Arc<AtomicU32>,
+    pub admission: Arc<Admission>,
     /// All shards' mailboxes.
     pub mailboxes: Mailboxes,
     /// Where counters are left.

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use standin_protocol::frame::Status;
 use standin_protocol::map::{ClusterMap, ServerState, ServerStatus};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::debug;
 
 use super::core::{ConnKey, Core, Io};
-use super::link::Link;
+use super::link::{Link, LinkFailure};
 use crate::node::{ForwardFailure, Now};
 
 /// Links by server and shard.
@@ -104,7 +105,11 @@ impl Core {
                 }
                 Err(failure) => {
                     debug!(peer, %failure, "link closed");
-                    return self.close_link(now, key);
+                    let ended = match failure {
+                        LinkFailure::Refused(Status::Overloaded) => ForwardFailure::NoRoom,
+                        _ => ForwardFailure::Unreachable,
+                    };
+                    return self.end_link(now, key, ended);
                 }
             }
         }
@@ -153,10 +158,14 @@ impl Core {
     /// Has the loop close a link. Those who wait on it need not wait for that; but its name
     /// stays taken until then, because the loop knows the socket by it.
     pub(super) fn close_link(&mut self, now: Now, key: ConnKey) {
+        self.end_link(now, key, ForwardFailure::Unreachable);
+    }
+
+    fn end_link(&mut self, now: Now, key: ConnKey, failure: ForwardFailure) {
         let Some((link, _, _)) = self.link_parts(key) else { return };
         let (peer, waiting) = (link.peer, link.take_waiting());
         self.close(key);
-        self.link_ended(now, key, peer, waiting, ForwardFailure::Unreachable);
+        self.link_ended(now, key, peer, waiting, failure);
     }
 
     /// The socket of a link is gone.

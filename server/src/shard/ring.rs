@@ -1,12 +1,10 @@
-//! The io_uring loop: one ring, multishot accept and receive into the ring's buffers, one
+//! The io_uring loop: one ring, multishot receive into the ring's buffers, one
 //! send per connection and wake-up, everything of a wake-up before the next wait.
 
 mod operations;
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::TcpListener;
-use std::os::fd::{FromRawFd, OwnedFd};
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
@@ -18,6 +16,7 @@ use self::operations::{Op, Socket};
 use super::buffers::BufferRing;
 use super::core::{Buffers as _, ConnKey, Core, Io, empty};
 use super::mailbox::Message;
+use super::sockets::ACCEPT_PAUSE;
 use super::{LoopError, LoopLag, now, sockets};
 use crate::node::Now;
 
@@ -60,6 +59,7 @@ impl Ring {
             backlog: VecDeque::new(),
             wake_count: Box::new(0),
             accepting: false,
+            accept_after: Micros(0),
             lag: LoopLag::default(),
             stop_by: None,
         };
@@ -81,15 +81,21 @@ struct Loop {
     backlog: VecDeque<squeue::Entry>,
     /// Where the kernel puts the eventfd's counter.
     wake_count: Box<u64>,
+    /// The kernel says when somebody waits at the listener.
     accepting: bool,
+    /// Accepting has failed: not again before then.
+    accept_after: Micros,
     lag: LoopLag,
     stop_by: Option<Micros>,
 }
 
 impl Loop {
     fn run(mut self) -> Result<(), LoopError> {
+        if let Some(listener) = &self.listener {
+            listener.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+        }
         self.arm_wake();
-        self.arm_accept();
+        self.arm_accept(now());
         let mut completions: Vec<cqueue::Entry> = Vec::with_capacity(COMPLETIONS as usize);
         let mut mail = Vec::new();
         loop {
@@ -114,10 +120,10 @@ impl Loop {
             if turn.mono >= self.core.next_deadline() {
                 self.core.tick(turn);
                 self.close_overdue(turn);
-                self.arm_accept();
             }
             self.core.run(turn);
             self.perform_io(turn);
+            self.arm_accept(turn);
             if self.is_finished(turn) {
                 return Ok(());
             }
@@ -138,7 +144,7 @@ impl Loop {
         let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
         let is_idle = self.backlog.is_empty() && !self.core.has_work();
         let want = usize::from(is_idle && mailbox.may_sleep());
-        let wait = self.core.next_deadline().since(Micros::boottime());
+        let wait = self.next_deadline().since(Micros::boottime());
         let timespec = Timespec::from(wait.min(std::time::Duration::from_millis(500)));
         let args = SubmitArgs::new().timespec(&timespec);
         match self.ring.submitter().submit_with_args(want, &args) {
@@ -164,8 +170,8 @@ impl Loop {
         }
         match op {
             Some(Op::Accept) => {
-                self.accepting = more;
-                self.accepted(now, entry.result());
+                self.accepting = false;
+                self.accept(now);
             }
             Some(Op::Wake) => self.arm_wake(),
             Some(Op::Receive) => self.received(now, index, entry, more),
@@ -179,24 +185,45 @@ impl Loop {
         }
     }
 
-    fn accepted(&mut self, now: Now, result: i32) {
-        if result < 0 {
-            let error = io::Error::from_raw_os_error(-result);
-            // Out of descriptors, for example: tried again at the next tick.
-            warn!(%error, "accepting a connection failed");
-            return;
+    /// Takes in who waits at the listener, one by one: the kernel by itself would take as many as
+    /// come, and with them the descriptors that others need.
+    fn accept(&mut self, now: Now) {
+        // Bounded per wake-up: established connections have their turn too.
+        for _ in 0..64 {
+            if self.accepts_at() > now.mono || self.stop_by.is_some() {
+                return;
+            }
+            let Some(listener) = &self.listener else { return };
+            match sockets::accept(listener, rustix::net::SocketFlags::empty()) {
+                Ok(fd) => {
+                    if let Some(key) = self.core.accept(now.mono) {
+                        let index = self.insert(fd, key);
+                        self.arm_receive(index);
+                    }
+                }
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(error) if sockets::is_of_one(error) => {}
+                Err(error) => {
+                    // It would be reported without end.
+                    warn!(%error, "accepting a connection failed; trying again in {ACCEPT_PAUSE:?}");
+                    self.accept_after = now.mono + ACCEPT_PAUSE;
+                    return;
+                }
+            }
         }
-        // SAFETY: the kernel has just given this process the descriptor, and nobody else
-        // knows of it.
-        let fd = unsafe { OwnedFd::from_raw_fd(result) };
-        sockets::prepare(&fd);
-        if let Some(key) = self.core.accept(now.mono) {
-            let index = self.insert(fd, key);
-            self.arm_receive(index);
-        }
-        if !self.accepting {
-            self.arm_accept();
-        }
+    }
+
+    /// When another connection may be accepted.
+    pub(super) fn accepts_at(&self) -> Micros {
+        self.core.accepts_at().max(self.accept_after)
+    }
+
+    fn next_deadline(&self) -> Micros {
+        let accepts_at = match &self.listener {
+            Some(_) if !self.accepting => self.accepts_at(),
+            _ => Micros::NEVER,
+        };
+        self.core.next_deadline().min(accepts_at)
     }
 
     fn received(&mut self, now: Now, index: u32, entry: &cqueue::Entry, more: bool) {

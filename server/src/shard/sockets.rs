@@ -1,15 +1,52 @@
 //! Sockets as both loops want them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// How long nothing is accepted after it has failed for want of memory or descriptors.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// A caller whose host is gone is noticed after two minutes, though nothing is asked or sent.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
 
 /// Options of a connected socket. Failing is harmless: it is an optimisation.
 pub(super) fn prepare(fd: &impl AsFd) {
     let _ = SockRef::from(fd).set_tcp_nodelay(true);
+}
+
+/// The next connection that waits at the listener, which does not block.
+pub(super) fn accept(listener: &TcpListener, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+    let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | flags)?;
+    prepare(&fd);
+    // Without it a connection from a host that is gone stays, which costs its place.
+    let _ = SockRef::from(&fd).set_tcp_keepalive(&KEEPALIVE);
+    Ok(fd)
+}
+
+/// Whether accepting failed because of that one connection (see accept(2)).
+pub(super) fn is_of_one(error: Errno) -> bool {
+    use Errno as E;
+    const OF_THE_NETWORK: [Errno; 9] = [
+        E::CONNABORTED,
+        E::PROTO,
+        E::NETDOWN,
+        E::NOPROTOOPT,
+        E::HOSTDOWN,
+        E::NONET,
+        E::HOSTUNREACH,
+        E::OPNOTSUPP,
+        E::NETUNREACH,
+    ];
+    error == E::INTR || OF_THE_NETWORK.contains(&error)
 }
 
 /// A TCP socket to connect with; blocking, because io_uring does not return `EAGAIN` then.

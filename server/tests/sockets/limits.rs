@@ -5,7 +5,7 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{Opcode, RequestHeader, Status};
-use standin_protocol::hello::HelloBody;
+use standin_protocol::hello::{HelloBody, Role};
 use standin_protocol::time::Micros;
 use standin_testkit::wait::wait_until;
 
@@ -93,31 +93,87 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn connections_over_the_limit_are_refused_and_later_accepted(io) {
+    fn connections_over_the_limit_are_told_so_and_later_accepted(io) {
         for shards in [1, 2] {
             let cluster = Cluster::one(io, |config| {
                 config.limits.connections = 20;
                 config.servers[0].shards = shards;
             });
             cluster.wait_for_no_connection();
-            wait_until(PATIENCE, "no connection", || {
-                let mut wires: Vec<Wire> = Vec::new();
-                let refused = (0..21_u16).find(|n| {
-                    let mut wire = Wire::connect(cluster.address());
-                    let is_in = wire.try_send(&hello(n % shards)) && wire.next().is_some();
-                    wires.push(wire);
-                    !is_in
-                });
+            let says = |shard: u16| {
+                let mut wire = Wire::connect(cluster.address());
+                let reply = wire.ask(&hello(shard));
+                (reply.status, reply.header.retry_after_ms, wire)
+            };
+            wait_until(PATIENCE, "exactly 20 places", || {
+                let answers: Vec<_> = (0..21_u16).map(|n| says(n % shards)).collect();
+                let refused = answers.iter().position(|(status, ..)| *status != Status::Ok);
+                if let Some(at) = refused {
+                    let (status, retry_after_ms, _) = &answers[at];
+                    assert_eq!((*status, *retry_after_ms > 0), (Status::Overloaded, true));
+                }
                 refused == Some(20)
             });
             // Those of the last round are gone, and there is room again.
-            wait_until(PATIENCE, "room", || {
-                let mut wire = Wire::connect(cluster.address());
-                wire.try_send(&hello(0)) && wire.next().is_some()
-            });
+            wait_until(PATIENCE, "room", || says(0).0 == Status::Ok);
             wait_until(PATIENCE, "the count", || cluster.counter("connections_refused") >= 1);
             cluster.assert_healthy();
         }
+    }
+
+    fn clients_take_no_place_of_the_master_nor_of_peers_nor_of_observers(io) {
+        let cluster = Cluster::one(io, |config| config.limits.connections = 5);
+        let says = |role: Role| {
+            let mut wire = Wire::connect(cluster.address());
+            let body = HelloBody { client_id: 1, role: role as u8, ..HelloBody::default() };
+            let reply = wire.ask(&request(Opcode::Hello, 0, 0, b"", &body.to_bytes()));
+            (reply.status, wire)
+        };
+        let mut clients = Vec::new();
+        wait_until(PATIENCE, "clients in all places", || {
+            clients.push(says(Role::Client));
+            clients.last().is_some_and(|(status, _)| *status == Status::Overloaded)
+        });
+        for role in [Role::Master, Role::Peer, Role::Observer] {
+            let mut taken = Vec::new();
+            while let (Status::Ok, wire) = says(role) {
+                taken.push(wire);
+                assert!(taken.len() < 100, "{role:?}: these places are counted too");
+            }
+            assert!(!taken.is_empty(), "{role:?}");
+            taken[0].assert_open();
+            // They come back.
+            drop(taken);
+            wait_until(PATIENCE, "a place", || says(role).0 == Status::Ok);
+        }
+        assert_eq!(says(Role::Client).0, Status::Overloaded);
+        drop(clients);
+        wait_until(PATIENCE, "room", || {
+            let two = [says(Role::Client), says(Role::Client)];
+            two.iter().all(|(status, _)| *status == Status::Ok)
+        });
+        cluster.assert_healthy();
+    }
+
+    fn callers_that_say_nothing_make_room_for_those_who_do(io) {
+        let cluster = Cluster::one(io, |config| {
+            config.limits.handshakes = 8;
+            config.limits.handshake_timeout = PATIENCE * 2;
+        });
+        let mut silent: Vec<Wire> = (0..60).map(|_| Wire::connect(cluster.address())).collect();
+        for _ in 0..20 {
+            let mut wire = Wire::connect(cluster.address());
+            assert_eq!(wire.ask(&hello(0)).status, Status::Ok);
+        }
+        // The first to come is the first to go, and hears why.
+        let told = silent[0].rest();
+        assert_eq!(by_status(&told), [("OVERLOADED", 1)].into());
+        // Who says hello in time is not asked how long it has taken.
+        let mut last = silent.pop().unwrap();
+        assert_eq!(last.ask(&hello(0)).status, Status::Ok);
+        drop(last);
+        drop(silent);
+        cluster.assert_healthy();
     }
 
     fn requests_in_flight_are_bounded_by_connection(io) {

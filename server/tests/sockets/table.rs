@@ -277,7 +277,7 @@ fn first_rows() -> Vec<Row> {
         row("a reserved byte in the header", &[head(|h| h.reserved = 1)], malformed(), Closed),
         row("version 0", &[head(|h| h.version = 0)], only(Status::UnsupportedVersion), Closed),
         row("a reserved byte", &[body(|b| b.reserved[12] = 1)], malformed(), Closed),
-        row("no such role", &[body(|b| b.role = 3)], malformed(), Closed),
+        row("no such role", &[body(|b| b.role = 4)], malformed(), Closed),
         row("another cluster", &[body(|b| b.cluster_id = 42)], malformed(), Closed),
         row("no such shard", &[body(|b| b.shard = 1)], only(Status::NoSuchShard), Closed),
         row(

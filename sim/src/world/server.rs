@@ -16,6 +16,7 @@ use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
 use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
+use standin_server::shard::admission::{Admission, Places};
 use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
 use standin_server::shard::handshake::Challenges;
 use standin_server::shard::link::LinkConfig;
@@ -115,7 +116,7 @@ impl Process {
             topology: Arc::clone(&cluster.topology),
             key: None,
             challenges: Challenges::new([7; 32]),
-            connections: Arc::default(),
+            admission: Arc::new(Admission::new(Places::wanted(config, id))),
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
             origin: Origin::embedded(gate.clone()),

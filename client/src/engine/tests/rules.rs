@@ -75,6 +75,32 @@ fn each_operation_has_its_outcome() {
 }
 
 #[test]
+fn a_server_without_room_for_a_connection_is_not_taken_for_dead() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].mode = Mode::Full;
+    let op_id = world.submit(Action::Get);
+    world.run_for(ms(15));
+    assert!(world.completed.is_empty(), "it is tried again after the time that the server names");
+    world.servers[home].mode = Mode::Up;
+    let answer = world.result(op_id).expect("there is room again");
+    assert_eq!(usize::from(answer.served_by), home);
+
+    let mut world = World::new(&[0, 0]);
+    world.servers[home].mode = Mode::Full;
+    for action in [Action::Get, put()] {
+        let retry_after = ms(20);
+        assert_eq!(world.run(action), Err(ClientError::Overloaded { retry_after }));
+    }
+    world.run_for(Duration::from_secs(1));
+    assert!(world.events.is_empty() && world.notices.is_empty(), "no failover, and no accusation");
+    assert_eq!(world.servers[stand_in].requests.len(), 0, "its load crushes nobody else");
+    let target = Target::Server(u16::try_from(home).unwrap());
+    world.handle(Input::Ask { op_id: 99, target, question: Question::Stats });
+    assert_eq!(world.result(99), Err(ClientError::Overloaded { retry_after: ms(20) }));
+}
+
+#[test]
 fn overloaded_is_tried_once_more_after_the_time_it_names() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();

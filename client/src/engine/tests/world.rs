@@ -35,6 +35,8 @@ pub(super) enum Mode {
     Stuck,
     /// Answers HELLO, and all else with this status.
     Says(Status),
+    /// Answers HELLO with OVERLOADED and closes the connection: no room for another one.
+    Full,
 }
 
 pub(super) struct Server {
@@ -283,6 +285,7 @@ impl Server {
         let is_data = !matches!(opcode, Opcode::Hello | Opcode::Ping);
         let status = match self.mode {
             Mode::Refuse | Mode::Silent => return None,
+            Mode::Full => Status::Overloaded,
             Mode::Stuck if is_data => return None,
             Mode::Says(status) if opcode != Opcode::Hello && opcode != Opcode::Map => status,
             Mode::Up | Mode::Stuck | Mode::Says(_) => Status::Ok,

@@ -136,7 +136,7 @@ impl Member {
     ) -> bool {
         self.answers = match outcome {
             PeerProbe::Answered { boot_id, .. } => Some(boot_id),
-            PeerProbe::Silent | PeerProbe::Refused => None,
+            PeerProbe::Silent | PeerProbe::Busy | PeerProbe::Refused => None,
         };
         if outcome != PeerProbe::Refused {
             self.forget_refusals();

@@ -25,6 +25,27 @@ fn c15_forward_then_process_and_report() {
 }
 
 #[test]
+fn a_peer_without_room_for_a_connection_is_not_reported() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::NoRoom);
+    let fetch = s.call();
+    s.found(&fetch, b"v");
+    let reply = s.reply();
+    assert_eq!((reply.status, &reply.value[..]), (Status::Ok, &b"v"[..]));
+    assert_eq!(reply.flags & response_flags::CACHED, 0, "the peer is the owner");
+    s.put(&key, b"v1");
+    let (_, token, _) = s.forward();
+    s.forward_fails(token, ForwardFailure::NoRoom);
+    assert_eq!(s.reply().status, Status::Overloaded, "the peer has not heard of it");
+    assert_eq!(s.reports(), 0, "the peer lives");
+    s.get(&key);
+    s.forward();
+}
+
+#[test]
 fn c15_a_write_is_processed_when_the_verdict_is_in() {
     let mut s = Script::new();
     let key = s.key_of(PEER);

@@ -15,7 +15,8 @@ use standin_protocol::frame::{
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::{Buffers, ConnKey, Core, Io, Kind, REFRESH, Source, empty};
+use super::conn::Kind;
+use super::{Buffers, ConnKey, Core, Io, REFRESH, Source, empty};
 use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
@@ -187,9 +188,11 @@ impl Core {
                 self.node.counters.connections_dropped += 1;
                 self.close(key);
             }
+            Step::NoPlace => self.refuse_place(key),
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
                 conn.unfinished_since = None;
+                self.handshakes.end(key);
                 if shard == self.context.shard {
                     self.flush(key);
                     self.read_input(now, key);

@@ -206,16 +206,15 @@ impl Loop {
         self.push(entry.user_data(Op::Receive.with(index)));
     }
 
-    pub(super) fn arm_accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        if self.accepting || self.stop_by.is_some() {
-            return;
-        }
-        self.accepting = true;
-        let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
+    /// Asks to be told when somebody waits at the listener, if there is room for another.
+    pub(super) fn arm_accept(&mut self, now: Now) {
+        let is_due = !self.accepting && self.stop_by.is_none() && self.accepts_at() <= now.mono;
+        let Some(listener) = self.listener.as_ref().filter(|_| is_due) else { return };
+        let readable = u32::from(libc::POLLIN.unsigned_abs());
+        let entry = opcode::PollAdd::new(Fd(listener.as_raw_fd()), readable)
             .build()
             .user_data(Op::Accept.with(0));
+        self.accepting = true;
         self.push(entry);
     }
 

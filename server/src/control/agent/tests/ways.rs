@@ -77,6 +77,7 @@ fn it_probes_members_for_the_master() {
     let outcomes = [
         (PeerProbe::Silent, ProbeOutcome::Silent, None),
         (PeerProbe::Refused, ProbeOutcome::Refused, None),
+        (PeerProbe::Busy, ProbeOutcome::Busy, None),
         (
             PeerProbe::Answered { boot_id: 71, map_epoch: epoch(3) },
             ProbeOutcome::Answered,

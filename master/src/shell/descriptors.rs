@@ -1,0 +1,65 @@
+//! The master's descriptors (`ulimit -n`), divided before it starts: whoever connects can't take
+//! those with which it looks after the servers.
+
+use crate::shell::guests::{CLOSING, GUESTS_MAX};
+use crate::shell::probe::PROBES_MAX;
+
+/// Standard streams, sockets, signals, the loop, state and event files, and a few to spare.
+const BASE: u64 = 32;
+/// With less for either side a master is of no use.
+const LEAST: u64 = 8;
+
+/// There are too few descriptors to start with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this process may open {limit} files and sockets, and a master needs {needed} at least: \
+     raise the limit (`ulimit -Hn 2048`, or LimitNOFILE= of its systemd unit)"
+)]
+pub struct TooFewDescriptors {
+    /// What the system allows.
+    pub limit: u64,
+    /// The least that is needed.
+    pub needed: u64,
+}
+
+/// Connections that may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// To servers, to look after them.
+    pub(crate) probes: usize,
+    /// From whoever asks for the map.
+    pub(crate) guests: usize,
+}
+
+/// What the limit has room for.
+pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
+    let reserved = BASE + CLOSING as u64;
+    let rest = limit.saturating_sub(reserved);
+    if rest < 2 * LEAST {
+        return Err(TooFewDescriptors { limit, needed: reserved + 2 * LEAST });
+    }
+    let rest = usize::try_from(rest).unwrap_or(usize::MAX);
+    let probes = PROBES_MAX.min(rest / 2);
+    Ok(Bounds { probes, guests: GUESTS_MAX.min(rest - probes) })
+}
+
+/// How many descriptors this process may have.
+pub(crate) fn limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_have_their_own_whatever_the_limit() {
+        assert_eq!(divide(55), Err(TooFewDescriptors { limit: 55, needed: 56 }));
+        for limit in 56..5_000 {
+            let Bounds { probes, guests } = divide(limit).unwrap();
+            assert!(probes >= 8 && guests >= 8);
+            assert!((probes + guests + CLOSING) as u64 + BASE <= limit, "{limit}");
+        }
+        assert_eq!(divide(u64::MAX), Ok(Bounds { probes: PROBES_MAX, guests: GUESTS_MAX }));
+    }
+}

@@ -1,0 +1,134 @@
+//! The connections that others make to the master. When there are as many as may be, the one
+//! that has been silent for longest goes: who asks now has a better use for its place.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use crate::shell::ready::Notify;
+
+/// Connections at once, where the system allows as many.
+pub(crate) const GUESTS_MAX: usize = 1_024;
+/// Connections that are being closed while others are accepted in their place.
+pub(crate) const CLOSING: usize = 8;
+/// Silence that a guest may afford even if all are silent.
+const GRACE: Duration = Duration::from_millis(2);
+
+/// All guests.
+pub(crate) struct Guests {
+    most: usize,
+    open: RefCell<BTreeMap<u64, Rc<Guest>>>,
+    last_id: Cell<u64>,
+    ended: Notify,
+}
+
+struct Guest {
+    /// Since when it has asked nothing.
+    silent_since: Cell<Micros>,
+    is_closing: Cell<bool>,
+    close: Box<dyn Fn()>,
+}
+
+/// A guest's place; dropping it gives it back.
+pub(crate) struct Seat {
+    all: Rc<Guests>,
+    id: u64,
+    guest: Rc<Guest>,
+}
+
+impl Guests {
+    pub(crate) fn new(most: usize) -> Rc<Self> {
+        let (open, last_id, ended) = Default::default();
+        Rc::new(Self { most, open, last_id, ended })
+    }
+
+    /// When one more may come; `None`: when one has gone ([`Self::ended`]).
+    pub(crate) fn room_at(&self) -> Option<Micros> {
+        let open = self.open.borrow();
+        if open.len() < self.most {
+            return Some(Micros(0));
+        }
+        let silent_longest = open.values().filter(|guest| !guest.is_closing.get());
+        let since = silent_longest.map(|guest| guest.silent_since.get()).min()?;
+        (open.len() < self.most + CLOSING).then_some(since + GRACE)
+    }
+
+    /// Waits until a guest has gone.
+    pub(crate) async fn ended(&self) {
+        self.ended.wait().await;
+    }
+
+    /// Takes one in. If there are too many, the one that is silent for longest goes.
+    pub(crate) fn come(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Seat {
+        self.make_room();
+        let id = self.last_id.get() + 1;
+        self.last_id.set(id);
+        let (silent_since, is_closing) = (Cell::new(now), Cell::new(false));
+        let guest = Rc::new(Guest { silent_since, is_closing, close: Box::new(close) });
+        self.open.borrow_mut().insert(id, guest.clone());
+        Seat { all: self.clone(), id, guest }
+    }
+
+    fn make_room(&self) {
+        let open = self.open.borrow();
+        let staying = || open.values().filter(|guest| !guest.is_closing.get());
+        if staying().count() < self.most {
+            return;
+        }
+        if let Some(guest) = staying().min_by_key(|guest| guest.silent_since.get()) {
+            guest.is_closing.set(true);
+            (guest.close)();
+        }
+    }
+}
+
+impl Seat {
+    /// It has asked something.
+    pub(crate) fn asked(&self, now: Micros) {
+        self.guest.silent_since.set(now);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.all.open.borrow_mut().remove(&self.id);
+        self.all.ended.notify();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_that_is_silent_for_longest_goes() {
+        let guests = Guests::new(2);
+        let closed = Rc::new(RefCell::new(Vec::new()));
+        let come = |at: u64| {
+            let closed = closed.clone();
+            guests.come(Micros(at), move || closed.borrow_mut().push(at))
+        };
+        let (first, second) = (come(1), come(2));
+        first.asked(Micros(3));
+        assert_eq!(guests.room_at(), Some(Micros(2) + GRACE));
+        let _third = come(60_000);
+        assert_eq!(*closed.borrow(), [2]);
+        drop(second);
+        assert_eq!(guests.room_at(), Some(Micros(3) + GRACE), "it is full again");
+        drop(first);
+        assert_eq!(guests.room_at(), Some(Micros(0)));
+    }
+
+    #[test]
+    fn while_many_are_being_closed_nobody_comes() {
+        let guests = Guests::new(2);
+        let mut seats = Vec::new();
+        while guests.room_at().is_some() {
+            seats.push(guests.come(Micros(0), || {}));
+        }
+        assert_eq!(seats.len(), 2 + CLOSING);
+    }
+}

@@ -1,0 +1,243 @@
+//! Who may have a connection. Clients have their places (`limits.connections`); the master,
+//! peers and `standin status` have places of their own, so that clients who take all of theirs
+//! can't make a healthy server look dead. Who has not said hello yet has no place: the oldest of
+//! them goes when there is one more than may wait.
+//!
+//! A caller says in its hello who it is. With a cluster secret that is proven; without one (on
+//! loopback) it is believed.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use standin_config::ClusterConfig;
+use standin_protocol::hello::Role;
+use standin_protocol::time::Micros;
+
+use super::core::ConnKey;
+
+/// Places for `standin status` and the like.
+const OBSERVERS: u32 = 4;
+/// The time that a caller has for its hello even if all who may wait do. Where connections have
+/// to wait to be accepted, the hello is there by then.
+const GRACE: Duration = Duration::from_millis(2);
+/// Connections that are being closed while others are accepted in their place.
+pub(crate) const CLOSING: u32 = 8;
+
+/// Connections that a server accepts, by who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    /// Clients.
+    pub clients: u32,
+    /// Shards of other servers.
+    pub peers: u32,
+    /// The master: a probe of each shard, and its successor's.
+    pub masters: u32,
+    /// Who only asks for maps and counters.
+    pub observers: u32,
+    /// Callers that have not said hello yet.
+    pub handshakes: u32,
+}
+
+impl Places {
+    /// What the cluster file wants for that server.
+    #[must_use]
+    pub fn wanted(cluster: &ClusterConfig, server: u16) -> Self {
+        let own = u32::from(cluster.servers[usize::from(server)].shards);
+        // Each of their shards has a link to each of this server's; some are being replaced.
+        let links = own.saturating_mul(peers_shards(cluster, server));
+        Self {
+            clients: cluster.limits.connections,
+            peers: links.saturating_add(links / 2 + 2),
+            masters: own * 2 + 2,
+            observers: OBSERVERS,
+            handshakes: cluster.limits.handshakes,
+        }
+    }
+
+    fn most(&self, role: Role) -> u32 {
+        match role {
+            Role::Client => self.clients,
+            Role::Peer => self.peers,
+            Role::Master => self.masters,
+            Role::Observer => self.observers,
+        }
+    }
+}
+
+/// Shards of all other servers.
+pub(crate) fn peers_shards(cluster: &ClusterConfig, server: u16) -> u32 {
+    let all: u32 = cluster.servers.iter().map(|other| u32::from(other.shards)).sum();
+    all - u32::from(cluster.servers[usize::from(server)].shards)
+}
+
+/// The places of a server and how many are taken, over all its shards. Written when a
+/// connection comes or goes, never by a request.
+#[derive(Debug)]
+pub struct Admission {
+    places: Places,
+    taken: [AtomicU32; Role::ALL.len()],
+}
+
+impl Admission {
+    /// All places free.
+    #[must_use]
+    pub fn new(places: Places) -> Self {
+        Self { places, taken: Default::default() }
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Takes a place. Only the shard that accepts does, so nobody else adds meanwhile.
+    ///
+    /// # Errors
+    /// The number of places for such callers: all are taken.
+    pub(super) fn admit(&self, role: Role) -> Result<(), u32> {
+        let (taken, most) = (&self.taken[role as usize], self.places.most(role));
+        if taken.load(Ordering::Relaxed) >= most {
+            return Err(most);
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives a place back.
+    pub(super) fn leave(&self, role: Role) {
+        self.taken[role as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connections of the accepting shard that have no place yet.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    /// Those whose hello is awaited, and since when; the oldest first.
+    waiting: VecDeque<(ConnKey, Micros)>,
+    /// Those, and the ones that are being closed.
+    open: u32,
+}
+
+impl Handshakes {
+    /// When one more may be accepted; `None`: when one of these has ended.
+    pub(super) fn room_at(&self, places: &Places) -> Option<Micros> {
+        let most = places.handshakes.max(1);
+        match self.waiting.front() {
+            _ if self.open >= most.saturating_add(CLOSING) => None,
+            Some((_, since)) if self.waiting.len() >= most as usize => Some(*since + GRACE),
+            _ => Some(Micros(0)),
+        }
+    }
+
+    /// One has been accepted; gives the one that has to go for it.
+    pub(super) fn begin(&mut self, key: ConnKey, now: Micros, places: &Places) -> Option<ConnKey> {
+        self.open += 1;
+        self.waiting.push_back((key, now));
+        let is_full = self.waiting.len() > places.handshakes.max(1) as usize;
+        is_full.then(|| self.waiting.pop_front().map(|(oldest, _)| oldest)).flatten()
+    }
+
+    /// It is not waited for any more: its hello has come, or it is being closed.
+    pub(super) fn heard(&mut self, key: ConnKey) {
+        if let Some(at) = self.waiting.iter().rposition(|(waiting, _)| *waiting == key) {
+            self.waiting.remove(at);
+        }
+    }
+
+    /// It has a place, or is closed.
+    pub(super) fn end(&mut self, key: ConnKey) {
+        self.heard(key);
+        self.open = self.open.saturating_sub(1);
+    }
+}
+
+/// Refused connections that the log has not been told of.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    count: u64,
+    told: Option<Micros>,
+}
+
+/// The log is told of refused connections no more often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+impl Refusals {
+    pub(super) fn add(&mut self) {
+        self.count += 1;
+    }
+
+    /// How many there were since the log was told last, if it is time to tell it.
+    pub(super) fn due(&mut self, now: Micros) -> Option<u64> {
+        if self.count == 0 || self.told.is_some_and(|told| now < told + TOLD_EVERY) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    const PLACES: Places = Places { clients: 2, peers: 1, masters: 1, observers: 1, handshakes: 2 };
+
+    #[test]
+    fn clients_take_nobody_elses_place() {
+        let admission = Admission::new(PLACES);
+        assert_eq!(admission.admit(Role::Client), Ok(()));
+        assert_eq!(admission.admit(Role::Client), Ok(()));
+        assert_eq!(admission.admit(Role::Client), Err(2));
+        for role in [Role::Peer, Role::Master, Role::Observer] {
+            assert_eq!(admission.admit(role), Ok(()));
+            assert_eq!(admission.admit(role), Err(1));
+        }
+        admission.leave(Role::Client);
+        assert_eq!(admission.admit(Role::Client), Ok(()));
+    }
+
+    #[test]
+    fn the_oldest_silent_caller_goes_and_a_new_one_has_its_time() {
+        let mut keys = SlotMap::<ConnKey, ()>::with_key();
+        let [a, b, c, d] = std::array::from_fn(|_| keys.insert(()));
+        let mut handshakes = Handshakes::default();
+        assert_eq!(handshakes.begin(a, Micros(1), &PLACES), None);
+        assert_eq!(handshakes.begin(b, Micros(2), &PLACES), None);
+        assert_eq!(handshakes.room_at(&PLACES), Some(Micros(1) + GRACE));
+        assert_eq!(handshakes.begin(c, Micros(60_000), &PLACES), Some(a));
+        // One says hello: there is room at once.
+        handshakes.end(b);
+        assert_eq!(handshakes.room_at(&PLACES), Some(Micros(0)));
+        assert_eq!(handshakes.begin(d, Micros(60_000), &PLACES), None);
+        assert_eq!(handshakes.open, 3, "one of them is being closed");
+        handshakes.end(a);
+        assert_eq!(handshakes.open, 2);
+    }
+
+    #[test]
+    fn while_too_many_are_being_closed_nobody_is_accepted() {
+        let mut keys = SlotMap::<ConnKey, ()>::with_key();
+        let mut handshakes = Handshakes::default();
+        let mut gone = Vec::new();
+        while handshakes.room_at(&PLACES).is_some() {
+            gone.extend(handshakes.begin(keys.insert(()), Micros(0), &PLACES));
+        }
+        assert_eq!(handshakes.open, PLACES.handshakes + CLOSING);
+        handshakes.end(gone[0]);
+        assert!(handshakes.room_at(&PLACES).is_some());
+    }
+
+    #[test]
+    fn the_log_is_told_with_a_count_and_not_too_often() {
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.due(Micros(0)), None);
+        refusals.add();
+        assert_eq!(refusals.due(Micros(0)), Some(1));
+        refusals.add();
+        refusals.add();
+        assert_eq!(refusals.due(Micros(9_999_999)), None);
+        assert_eq!(refusals.due(Micros(10_000_000)), Some(2));
+    }
+}

@@ -1,0 +1,94 @@
+//! Connections that others make to this server, from the accept to the place they get, and
+//! on to the shard that their hello asks for.
+
+use standin_protocol::time::Micros;
+use tracing::warn;
+
+use super::conn::{Conn, Kind};
+use super::{ConnKey, Core, HandedOver};
+use crate::node::Now;
+use crate::shard::handshake::{self, Greeting};
+
+impl Core {
+    /// When the loop may accept another connection; [`Micros::NEVER`]: when one has ended.
+    #[must_use]
+    pub fn accepts_at(&self) -> Micros {
+        self.handshakes.room_at(self.context.admission.places()).unwrap_or(Micros::NEVER)
+    }
+
+    /// A connection has been accepted; `None` if this server is about to end. If too many have
+    /// not said hello yet, the oldest of them goes.
+    pub fn accept(&mut self, now: Micros) -> Option<ConnKey> {
+        if self.stopping {
+            self.node.counters.connections_refused += 1;
+            return None;
+        }
+        self.node.counters.connections_accepted += 1;
+        let key = self.insert(Kind::Accepted(Greeting::default()), now);
+        let places = self.context.admission.places();
+        if let Some(oldest) = self.handshakes.begin(key, now, places) {
+            if let Some(conn) = self.conns.get_mut(oldest) {
+                handshake::make_room(&mut conn.output);
+            }
+            self.refuse_place(oldest);
+        }
+        Some(key)
+    }
+
+    /// There is no place for this connection.
+    pub(super) fn refuse_place(&mut self, key: ConnKey) {
+        self.node.counters.connections_refused += 1;
+        self.refusals.add();
+        self.close(key);
+    }
+
+    /// A connection comes from another shard.
+    pub fn adopt(&mut self, now: Now, connection: HandedOver) -> ConnKey {
+        let key = self.insert(Kind::Accepted(connection.greeting), now.mono);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.unfinished_since = None;
+            conn.input = connection.input;
+            conn.output = connection.output;
+        }
+        self.flush(key);
+        self.read_input(now, key);
+        key
+    }
+
+    /// Takes a connection out for another shard.
+    pub fn hand_over(&mut self, key: ConnKey) -> Option<HandedOver> {
+        let conn = self.conns.remove(key)?;
+        let Kind::Accepted(greeting) = conn.kind else { return None };
+        self.accepted -= 1;
+        self.unsent_bytes -= conn.unsent_bytes;
+        Some(HandedOver { greeting, input: conn.input, output: conn.output })
+    }
+
+    pub(super) fn insert(&mut self, kind: Kind, now: Micros) -> ConnKey {
+        self.accepted += u32::from(matches!(kind, Kind::Accepted(_)));
+        self.conns.insert(Conn::new(kind, now))
+    }
+
+    /// A connection that was accepted is gone, and with it its place.
+    pub(super) fn leave_place(&mut self, key: ConnKey, greeting: &Greeting) {
+        self.accepted -= 1;
+        match greeting.role() {
+            Some(role) => self.context.admission.leave(role),
+            None => self.handshakes.end(key),
+        }
+    }
+
+    /// Says in the log that connections were refused, now and then.
+    pub(super) fn tell_refusals(&mut self, now: Micros) {
+        if let Some(refused) = self.refusals.due(now) {
+            let places = self.context.admission.places();
+            warn!(
+                refused,
+                clients_max = places.clients,
+                handshakes_max = places.handshakes,
+                "connections refused, because as many are open as may be: raise \
+                 limits.connections (and `ulimit -n`), or look for clients that leave theirs open"
+            );
+        }
+    }
+}

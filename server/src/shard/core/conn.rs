@@ -1,0 +1,79 @@
+//! What a shard keeps of each connection.
+
+use slotmap::new_key_type;
+use standin_protocol::time::Micros;
+
+use crate::node::Caller;
+use crate::shard::handshake::Greeting;
+use crate::shard::link::Link;
+
+new_key_type! {
+    /// Names a connection within its shard.
+    pub struct ConnKey;
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Somebody connected to this server.
+    Accepted(Greeting),
+    /// This shard connected to a peer.
+    Link(Box<Link>),
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) kind: Kind,
+    pub(super) input: Vec<u8>,
+    /// How much of `input` is staged; drained after serving.
+    pub(super) staged_to: usize,
+    /// Requests that were staged but not served because the output was full: they go
+    /// before `input`.
+    pub(super) held: Vec<u8>,
+    /// Bytes of a refused frame that are still to come.
+    pub(super) skip: u64,
+    pub(super) output: Vec<u8>,
+    /// Bytes that the loop is sending.
+    pub(super) sending_bytes: usize,
+    /// Of both, as last counted in [`super::Core::unsent_bytes`].
+    pub(super) unsent_bytes: usize,
+    /// In the loop's list of connections to flush.
+    pub(super) dirty: bool,
+    pub(super) in_flight: u32,
+    /// Since when an unfinished frame (or hello) is waited for.
+    pub(super) unfinished_since: Option<Micros>,
+    /// Its output is full: nothing more is served, or read, until the loop takes it.
+    pub(super) paused: bool,
+    /// Nothing more is read: the other side has ended, or has sent what can't be
+    /// understood. Closed when everything before that is answered.
+    pub(super) ended: bool,
+    pub(super) closing: bool,
+}
+
+impl Conn {
+    pub(super) fn new(kind: Kind, now: Micros) -> Self {
+        Self {
+            kind,
+            input: Vec::new(),
+            staged_to: 0,
+            held: Vec::new(),
+            skip: 0,
+            output: Vec::new(),
+            sending_bytes: 0,
+            unsent_bytes: 0,
+            dirty: false,
+            in_flight: 0,
+            unfinished_since: Some(now),
+            paused: false,
+            ended: false,
+            closing: false,
+        }
+    }
+
+    /// Who sends its requests.
+    pub(super) fn caller(&self) -> Caller {
+        match &self.kind {
+            Kind::Accepted(greeting) => greeting.caller(),
+            Kind::Link(_) => Caller::default(),
+        }
+    }
+}
