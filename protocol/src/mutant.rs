@@ -56,6 +56,12 @@ wire_enum! {
         NoToldMeasure = 23, "no-told-measure";
         /// What was kept while the last owner's lease ran out does not end soon (2).
         BriefStays = 24, "brief-stays";
+        /// A map that names no incarnation of a server is taken for word of another one (10).
+        UnnamedIsAnother = 25, "unnamed-is-another";
+        /// What a home was told before it gave its word that it has lost the master counts after.
+        HandbackOutlivesWord = 26, "handback-outlives-word";
+        /// Who has given its word that it has lost the master owns partitions anew at once.
+        WordForgotten = 27, "word-forgotten";
     }
 }
 

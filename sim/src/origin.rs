@@ -3,8 +3,8 @@
 //! it has reported as unknown.
 //!
 //! What it promises is what the origin adapters of the server promise: an answer to each call
-//! within the timeout, `OutcomeUnknown` for a write that may still happen, and that such a
-//! write happens within the adapter's ambiguity bound, if at all.
+//! within the timeout, `OutcomeUnknown` for a write that may still happen, and that a statement
+//! which has not begun within the adapter's ambiguity bound never begins, read or write.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -195,13 +195,14 @@ impl Origin {
                     gives_up: Some((told_at, GivesUp::Overdue)),
                 };
             }
-            let busy_until = &mut self.busy_until[server][key];
-            runs_at = runs_at.max(*busy_until + 1);
-            if runs_at > now + TIMEOUT + LATE_MAX {
-                // It is cancelled before.
-                return Fate { runs_at: None, back: 0, gives_up: overdue };
-            }
-            *busy_until = runs_at;
+            runs_at = runs_at.max(self.busy_until[server][key] + 1);
+        }
+        if runs_at > now + TIMEOUT + LATE_MAX {
+            // It is cancelled before.
+            return Fate { runs_at: None, back: 0, gives_up: overdue };
+        }
+        if is_write {
+            self.busy_until[server][key] = runs_at;
         }
         let is_overdue = runs_at + back >= now + TIMEOUT;
         Fate { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
@@ -273,4 +274,26 @@ pub(crate) fn bytes_of(value: Value, length: usize) -> Vec<u8> {
 pub(crate) fn value_of(bytes: &[u8]) -> Option<Value> {
     let (bytes, _) = bytes.split_first_chunk()?;
     u32::try_from(u64::from_le_bytes(*bytes) ^ 0x5AA5_0000_0000_0000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_begins_long_after_it_was_given_up() {
+        let mut origin = Origin::new(1, 4, 1, 8);
+        origin.slow_by = vec![(None, 2 * S), (None, 2 * S), (None, 2 * S)];
+        let (mut late, mut never) = (0, 0);
+        for now in (0..20 * S).step_by(50_000) {
+            for is_write in [false, true] {
+                let fate = origin.fate(now, 0, (now / 50_000 % 4) as usize, is_write);
+                let is_given_up = matches!(fate.gives_up, Some((_, GivesUp::Overdue)));
+                assert!(fate.runs_at.is_none_or(|at| at <= now + TIMEOUT + LATE_MAX));
+                late += u32::from(is_given_up && fate.runs_at.is_some());
+                never += u32::from(is_given_up && fate.runs_at.is_none());
+            }
+        }
+        assert!(late > 0 && never > 0, "{late} late, {never} never");
+    }
 }

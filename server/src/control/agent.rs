@@ -27,6 +27,7 @@ use standin_config::Mode;
 use standin_protocol::control::{
     Datagram, Kind, ProbeOutcome, SENDER_MASTER, gossip_flags, renew_flags,
 };
+use standin_protocol::lease::over_at;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
@@ -36,7 +37,7 @@ use self::group::Group;
 pub use self::interface::{AgentConfig, Input, Output};
 use self::leases::Leases;
 use self::senders::Senders;
-use crate::node::{Lease, PeerProbe};
+use crate::node::{Lease, PeerProbe, Word};
 
 #[derive(Debug)]
 struct Question {
@@ -49,6 +50,7 @@ struct Question {
 #[derive(Debug)]
 struct Probe {
     nonce: u64,
+    server: u16,
     asked: Micros,
     /// The nonce of the master's question, if it is the master that asks.
     for_master: Option<u64>,
@@ -271,7 +273,11 @@ impl Agent {
         self.repeat_questions(now);
         if is_lost && self.may_be_orphan() {
             for server in self.group.due_probes(now) {
-                self.ask_probe(now, server, None);
+                // A shard that is stuck would find as many questions as there was time for.
+                let is_own = |p: &Probe| p.server == server && p.for_master.is_none();
+                if !self.probes.iter().any(is_own) {
+                    self.ask_probe(now, server, None);
+                }
             }
         }
         self.tell_lease(now);
@@ -336,7 +342,7 @@ impl Agent {
             self.probes.pop_front();
         }
         let nonce = self.next_nonce();
-        self.probes.push_back(Probe { nonce, asked: now, for_master });
+        self.probes.push_back(Probe { nonce, server, asked: now, for_master });
         self.counters.peer_probes += 1;
         self.outputs.push_back(Output::AskProbe { nonce, server });
     }
@@ -379,6 +385,10 @@ impl Agent {
         let sequence = self.sequence;
         let Some(member) = self.group.member(server) else { return };
         let nonce = member.gossiped(sequence, now);
+        if is_lost && self.may_be_orphan() {
+            let until = over_at(now, self.config.lease);
+            self.outputs.push_back(Output::Word(Word { epoch: self.epoch(), until }));
+        }
         let statuses = self.map.as_ref().map_or(Vec::new(), |map| map.statuses().to_vec());
         let datagram = self.datagram(Kind::Gossip, 0, nonce, flags);
         let datagram = Datagram { recipient: server, sequence, statuses, ..datagram };

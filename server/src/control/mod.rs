@@ -175,6 +175,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                     debug!(?lease, "lease");
                     tell_all(&mailboxes, || Message::Lease(lease));
                 }
+                Output::Word(word) => tell_all(&mailboxes, || Message::Word(word)),
                 Output::Verdict { server, state } => {
                     info!(server = %topology.servers[usize::from(server)].name, %state, "verdict");
                     tell_all(&mailboxes, || Message::Verdict { server, state });

@@ -6,7 +6,7 @@
 //!
 //! | at the end of the write the partition is | then |
 //! |---|---|
-//! | `Cached` | done |
+//! | `Cached`, `Early` | done |
 //! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | done: the next owner waits for this server (\*) |
 //! | `Waiting`, `Unowned`, mode available, with a lease or orphan | done: the key is in the log, and nobody can have the value before it but the one that is given up (\*) |
 //! | `Provisional`, orphan | done: the key is owed |
@@ -119,7 +119,7 @@ impl Node {
         let may_own = self.held.may_own();
         let is_available = self.config.mode == Mode::Available;
         match serving {
-            Serving::Cached => Right::Now,
+            Serving::Cached | Serving::Early => Right::Now,
             _ if mutant::is(Mutant::NoSettle) => Right::Now,
             Serving::Through => Right::Later,
             Serving::Waiting | Serving::Unowned => {

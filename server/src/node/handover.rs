@@ -55,16 +55,21 @@ impl Node {
         for server in members {
             let status = map.statuses()[usize::from(server)];
             let peer = &mut self.peers[usize::from(server)];
-            let has_restarted = peer.boot_id != 0 && peer.boot_id != status.boot_id;
-            peer.boot_id = status.boot_id;
+            // A master that has lost its file and not heard a server yet names no incarnation:
+            // that is no word of another one.
+            let is_named = status.boot_id != 0 || mutant::is(Mutant::UnnamedIsAnother);
+            let has_restarted = is_named && peer.boot_id != 0 && peer.boot_id != status.boot_id;
+            if is_named {
+                peer.boot_id = status.boot_id;
+            }
+            if is_named && status.state == ServerState::Online {
+                peer.online_boot_id = status.boot_id;
+            }
+            let is_new =
+                is_named && peer.online_boot_id != 0 && peer.online_boot_id != status.boot_id;
             if has_restarted {
                 self.unsettled.restarted(server, now.mono);
             }
-            let peer = &mut self.peers[usize::from(server)];
-            if status.state == ServerState::Online {
-                peer.online_boot_id = status.boot_id;
-            }
-            let is_new = peer.online_boot_id != 0 && peer.online_boot_id != status.boot_id;
             let is_planned = |h: &Handover| h.server == server && h.epoch == status.since;
             let returns = status.state == ServerState::Returning;
             if returns && self.handovers.iter().any(is_planned) {

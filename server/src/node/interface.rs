@@ -65,6 +65,15 @@ pub struct Lease {
     pub orphan: bool,
 }
 
+/// Word that this server gives a member of its group: that it has lost the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word {
+    /// The map under which it is given: members believe it under the same.
+    pub epoch: MapEpoch,
+    /// No member goes by it after that.
+    pub until: Micros,
+}
+
 /// What came of pinging every shard of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerProbe {

@@ -50,6 +50,7 @@ mod surge;
 mod tests;
 mod tokens;
 mod versions;
+mod word;
 mod write;
 
 use std::collections::VecDeque;
@@ -70,7 +71,9 @@ use crate::store::{Store, StoreConfig, StoreError};
 pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
-pub use interface::{Aimed, Caller, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place};
+pub use interface::{
+    Aimed, Caller, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place, Word,
+};
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
 use reply::{Answer, Reply, seconds_left};
@@ -104,6 +107,7 @@ pub struct Node {
     peers: Vec<ownership::Peer>,
     drain: ownership::Drain,
     held: lease::Held,
+    given: word::Given,
     /// Ownership epoch of each partition when this server last owned it.
     owned: Vec<Option<MapEpoch>>,
     /// The first map that knows of this incarnation: what it wrote since, it remembers.
@@ -185,6 +189,7 @@ impl Node {
             peers: vec![ownership::Peer::default(); topology.servers.len()],
             drain: ownership::Drain::default(),
             held: lease::Held::default(),
+            given: word::Given::default(),
             owned: vec![None; topology.partitions as usize],
             known_since: MapEpoch::default(),
             handovers: Vec::new(),
@@ -310,6 +315,7 @@ impl Node {
         self.give_up_unacked(now);
         self.release_held(now);
         self.let_go(now);
+        self.end_early(now);
         self.tell_owed(now);
     }
 
@@ -321,7 +327,8 @@ impl Node {
         let unacked = self.unacked.iter().map(ack::Unacked::until);
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
         let others = peers.chain(parked).chain(unacked).chain(owed);
-        others.chain(self.surge.next_deadline()).chain(self.next_let_go()).min()
+        let others = others.chain(self.surge.next_deadline()).chain(self.next_let_go());
+        others.chain(self.next_end_early()).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.

@@ -88,6 +88,7 @@ impl Node {
             self.known_since = map.epoch;
         }
         self.home.on_map(&map, self.config.server);
+        self.word_applied(map.epoch);
         let old = self.map.replace(Arc::clone(&map));
         self.map_tag = map.epoch.tag();
         self.map_bytes = map.to_bytes().into();
@@ -180,16 +181,20 @@ impl Node {
         let is_available = self.config.mode == Mode::Available;
         let view = View { server, boot_id, is_available, may_own, reach: &reach };
         let floor = self.versions.next(now.wall_us);
-        let is_told_all = map.as_ref().is_some_and(|map| self.home.is_told_all(map, server));
+        let is_told_all = map.as_ref().is_some_and(|map| self.is_told_all(map));
         let (mut owns_home, mut owns_anew) = (false, false);
         let (changed_home, changed_away) = (not_online(old), not_online(map.as_deref()));
         for partition in 0..self.topology.partitions {
-            let serving = decide(map.as_deref(), partition, view);
             let is_home = self.topology.home(partition) == server;
-            owns_home |= is_home && serving == Serving::Cached;
             let epoch_by = |map: &ClusterMap| map.ownership(partition).epoch;
             let epoch = map.as_deref().map(epoch_by);
             let at = partition as usize;
+            let may_keep = is_home && self.may_keep(is_told_all, partition);
+            let serving = match decide(map.as_deref(), partition, view) {
+                Serving::Cached if !may_keep && self.is_early(now, at, epoch) => Serving::Early,
+                serving => serving,
+            };
+            owns_home |= is_home && serving == Serving::Cached;
             let was = self.partitions[at].serving;
             if was == serving && old.map(epoch_by) == epoch {
                 continue;
@@ -197,16 +202,15 @@ impl Node {
             owns_anew |= is_home && serving == Serving::Cached;
             let is_same = self.owned[at].is_some() && self.owned[at] == epoch;
             let was_owned = self.owned[at].is_some();
-            let is_next = was == Serving::Waiting && serving == Serving::Cached;
+            let is_next = was.is_brief() && serving == Serving::Cached;
             let is_dropped = if serving == Serving::Cached {
-                let is_kept =
-                    is_same || is_next || is_home && self.may_keep(is_told_all, partition);
+                let is_kept = is_same || is_next || may_keep;
                 self.owned[at] = epoch;
                 self.counters.partitions_kept += u64::from(is_kept && was_owned && !is_same);
                 !is_kept && (is_home || !mutant::is(Mutant::KeepStandInEntries))
-            } else if serving == Serving::Waiting {
+            } else if serving.is_brief() {
                 self.owned[at] = None;
-                true
+                !(was == Serving::Waiting && serving == Serving::Early)
             } else if is_home
                 || serving == Serving::Through
                 || mutant::is(Mutant::KeepStandInEntries)
@@ -224,7 +228,7 @@ impl Node {
                 self.surge.took_over(now.mono, partition, is_home, changed);
             }
             state.owned_floor = match serving {
-                Serving::Waiting => u64::MAX,
+                Serving::Waiting | Serving::Early => u64::MAX,
                 _ if is_dropped || is_next => floor,
                 _ => state.owned_floor,
             };

@@ -8,14 +8,18 @@ use standin_protocol::mutant::{self, Mutant};
 
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
-/// Probes that run at once; more are answered as silent.
-pub(super) const PROBES_MAX: usize = 64;
+/// Questions about one server that are not answered; more are answered as silent.
+const QUESTIONS_MAX: usize = 64;
 
-/// A probe whose answers are coming in.
+/// The probe of one server whose answers are coming in. There is at most one: a shard that was
+/// stuck finds many questions in its mailbox, and must not send a ping for each.
 #[derive(Debug)]
 pub(super) struct Probe {
-    nonce: u64,
     server: u16,
+    /// The questions that it answers.
+    asked: Vec<u64>,
+    /// Those that came after it had begun: the next probe answers them all.
+    waiting: Vec<u64>,
     unanswered: u16,
     outcome: Option<PeerProbe>,
 }
@@ -23,29 +27,35 @@ pub(super) struct Probe {
 impl Node {
     /// Pings every shard of that server; [`Output::Probed`] says what came of it.
     pub fn ask_probe(&mut self, nonce: u64, server: u16) {
-        let Some(info) = self.topology.servers.get(usize::from(server)) else { return };
-        let shards = info.shards;
-        let is_asked = |probe: &Probe| (probe.nonce, probe.server) == (nonce, server);
-        if self.probes.iter().any(is_asked) {
+        if self.topology.servers.get(usize::from(server)).is_none() {
             return;
         }
-        if self.probes.len() >= PROBES_MAX || server == self.config.server {
-            let outcome = PeerProbe::Silent;
-            return self.outputs.push_back(Output::Probed { nonce, server, outcome });
+        let running = self.probes.iter_mut().find(|probe| probe.server == server);
+        if let Some(Probe { asked, waiting, .. }) = running {
+            if asked.contains(&nonce) || waiting.contains(&nonce) {
+                return;
+            }
+            if asked.len() + waiting.len() < QUESTIONS_MAX {
+                return waiting.push(nonce);
+            }
+        } else if server != self.config.server {
+            return self.begin_probe(server, vec![nonce]);
         }
-        self.probes.push(Probe { nonce, server, unanswered: shards, outcome: None });
+        let outcome = PeerProbe::Silent;
+        self.outputs.push_back(Output::Probed { nonce, server, outcome });
+    }
+
+    fn begin_probe(&mut self, server: u16, asked: Vec<u64>) {
+        let shards = self.topology.servers[usize::from(server)].shards;
+        let waiting = Vec::new();
+        self.probes.push(Probe { server, asked, waiting, unanswered: shards, outcome: None });
         for shard in 0..shards {
-            self.send_ping(server, shard, Forwarded::Probe { nonce, server });
+            self.send_ping(server, shard, Forwarded::Probe { server });
         }
     }
 
-    pub(super) fn probe_done(
-        &mut self,
-        nonce: u64,
-        server: u16,
-        answer: Result<Response<'_>, ForwardFailure>,
-    ) {
-        let is_it = |probe: &Probe| (probe.nonce, probe.server) == (nonce, server);
+    pub(super) fn probe_done(&mut self, server: u16, answer: Result<Response<'_>, ForwardFailure>) {
+        let is_it = |probe: &Probe| probe.server == server;
         let Some(at) = self.probes.iter().position(is_it) else { return };
         let probe = &mut self.probes[at];
         let one = match answer {
@@ -62,10 +72,16 @@ impl Node {
         };
         probe.outcome = Some(probe.outcome.map_or(one, |all| worse(all, one)));
         probe.unanswered = probe.unanswered.saturating_sub(1);
-        if probe.unanswered == 0 {
-            let Probe { nonce, server, outcome, .. } = self.probes.swap_remove(at);
-            let outcome = outcome.unwrap_or(PeerProbe::Silent);
+        if probe.unanswered > 0 {
+            return;
+        }
+        let Probe { asked, waiting, outcome, .. } = self.probes.swap_remove(at);
+        let outcome = outcome.unwrap_or(PeerProbe::Silent);
+        for nonce in asked {
             self.outputs.push_back(Output::Probed { nonce, server, outcome });
+        }
+        if !waiting.is_empty() {
+            self.begin_probe(server, waiting);
         }
     }
 

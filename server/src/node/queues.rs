@@ -39,7 +39,7 @@ impl Node {
             ("handovers", self.handovers.len(), servers),
             ("words of others", words, shards),
             ("overflowed partitions", overflowed, self.topology.partitions as usize),
-            ("probes", self.probes.len(), super::probe::PROBES_MAX),
+            ("probes", self.probes.len(), servers),
             ("outputs", self.outputs.len(), 0),
         ];
         queues.into_iter().map(|(name, length, bound)| Queue::new(name, length, bound))

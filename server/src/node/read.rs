@@ -230,8 +230,8 @@ impl Node {
             self.counters.fills_refused += 1;
             return None;
         }
-        // The last owner may still write, and say nothing here: not for longer than it may.
-        let is_brief = state.serving == Serving::Waiting && !mutant::is(Mutant::BriefStays);
+        // Another may still write, and say nothing here: not for longer than a lease.
+        let is_brief = state.serving.is_brief() && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| started.at + self.config.brief);
         let kept = self.keep(now, &header, &key, value, ends);
         self.counters.kept_briefly += u64::from(is_brief && kept.is_some());

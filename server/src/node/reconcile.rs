@@ -59,18 +59,11 @@ impl Home {
         }
     }
 
-    /// Whether all that the others wrote is known, but for partitions that overflowed.
-    pub(super) fn is_told_all(&self, map: &ClusterMap, server: u16) -> bool {
-        map.topology.group_peers(server).all(|member| {
-            let status = map.statuses()[usize::from(member)];
-            if status.state == ServerState::Offline && status.since <= self.left {
-                return true;
-            }
-            (0..map.topology.servers[usize::from(member)].shards).all(|shard| {
-                self.words.get(&(member, shard)).is_some_and(|word| {
-                    word.epoch == self.returning.to_u64()
-                        && word.complete_since <= self.left.to_u64()
-                })
+    /// Whether every shard of a member has said that it has told all, for this return.
+    fn has_handed_back(&self, map: &ClusterMap, member: u16) -> bool {
+        (0..map.topology.servers[usize::from(member)].shards).all(|shard| {
+            self.words.get(&(member, shard)).is_some_and(|word| {
+                word.epoch == self.returning.to_u64() && word.complete_since <= self.left.to_u64()
             })
         })
     }
@@ -118,7 +111,8 @@ impl Node {
             self.store.remove(written.keyspace, &written.key);
             self.counters.keys_settled += 1;
             let partition = partition_of(hash, self.topology.partitions);
-            is_owner &= self.partitions[partition as usize].serving == Serving::Cached;
+            let serving = self.partitions[partition as usize].serving;
+            is_owner &= matches!(serving, Serving::Cached | Serving::Early);
         }
         match is_owner || is_handover {
             true => Answer::status(Status::Ok),
@@ -172,6 +166,16 @@ impl Node {
         let Handback { epoch, complete_since, .. } = handback;
         self.home.words.insert((server, shard), Word { epoch, complete_since });
         Answer::status(Status::Ok)
+    }
+
+    /// Whether all that the others wrote is known, but for partitions that overflowed.
+    pub(super) fn is_told_all(&self, map: &ClusterMap) -> bool {
+        let is_word_new = self.doubts_since(self.home.returning);
+        map.topology.group_peers(self.config.server).all(|member| {
+            let status = map.statuses()[usize::from(member)];
+            let is_out = status.state == ServerState::Offline && status.since <= self.home.left;
+            is_out || !is_word_new && self.home.has_handed_back(map, member)
+        })
     }
 
     /// Whether a home partition may keep what was cached before it was away.

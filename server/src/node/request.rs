@@ -172,7 +172,7 @@ impl Node {
     pub(super) fn process(&mut self, now: Now, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
         match self.partitions[pending.partition as usize].serving {
-            Serving::Cached => {
+            Serving::Cached | Serving::Early => {
                 let stand_in = self.topology.home(pending.partition) != self.config.server;
                 self.counters.stand_in_requests += u64::from(stand_in);
             }

@@ -18,8 +18,8 @@ pub(super) enum Forwarded {
     Request(PendingKey),
     /// Whether the peer can be reached again.
     Ping { server: u16 },
-    /// One shard of a probe for the master.
-    Probe { nonce: u64, server: u16 },
+    /// One shard of a probe.
+    Probe { server: u16 },
     /// What a shard of it usually fetches.
     Measure { server: u16 },
     /// Keys for this server, perhaps through another; of a handover, or owed.
@@ -73,7 +73,7 @@ impl Node {
         match forwarded {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
-            Forwarded::Probe { nonce, server } => self.probe_done(nonce, server, answer),
+            Forwarded::Probe { server } => self.probe_done(server, answer),
             Forwarded::Measure { server } => self.measure_done(now, server, answer),
             Forwarded::Settle { server, via, keys, handover } => {
                 if via.is_none() && unreachable(&answer) {

@@ -13,7 +13,7 @@
 //! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
 //!
 //! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease,
-//! whoever writes meanwhile. A request that was sent on (FORWARDED) gets NOT_OWNER unless the owner
+//! whoever writes meanwhile. `Early` (word.rs) is `Cached` that keeps like `Waiting`. A request that was sent on (FORWARDED) gets NOT_OWNER unless the owner
 //! by the map is this server, or it is a read of what this one has. *Wait* is bounded by
 //! `park_max`; servers outside the partition's group never write for it.
 
@@ -25,6 +25,10 @@ use standin_protocol::mutant::{self, Mutant};
 pub enum Serving {
     /// This server owns the partition: reads fill the cache, writes go through it.
     Cached,
+    /// It has become this server's, which has told its group not long ago that it had lost the
+    /// master: a member may still write by that word (word.rs). What is read is kept for a lease
+    /// at most.
+    Early,
     /// This server owns the partition, but has no lease: another may own it by now.
     Through,
     /// The owner is silent and may still have a lease; nobody owns the partition until that
@@ -50,20 +54,26 @@ impl Serving {
     pub fn other(self) -> Option<u16> {
         match self {
             Self::Forward(owner) | Self::Relay(owner) | Self::Provisional(owner) => Some(owner),
-            Self::Cached | Self::Through | Self::Waiting | Self::Unowned => None,
+            Self::Cached | Self::Early | Self::Through | Self::Waiting | Self::Unowned => None,
         }
     }
 
     /// Whether reads are answered from the cache, and leave something there.
     #[must_use]
     pub fn keeps(self) -> bool {
-        matches!(self, Self::Cached | Self::Waiting)
+        matches!(self, Self::Cached | Self::Early | Self::Waiting)
+    }
+
+    /// Whether what it leaves there is good for a lease at most.
+    #[must_use]
+    pub fn is_brief(self) -> bool {
+        matches!(self, Self::Early | Self::Waiting)
     }
 
     /// Whether the map says that this server owns the partition.
     #[must_use]
     pub fn is_own(self) -> bool {
-        matches!(self, Self::Cached | Self::Through)
+        matches!(self, Self::Cached | Self::Early | Self::Through)
     }
 }
 

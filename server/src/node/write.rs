@@ -115,7 +115,7 @@ impl Node {
             && self.held.may_own()
             && self.is_member(pending.partition);
         match serving {
-            Serving::Cached | Serving::Waiting => Permission::Begin,
+            Serving::Cached | Serving::Early | Serving::Waiting => Permission::Begin,
             Serving::Through => Permission::Wait,
             Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
                 Permission::Begin

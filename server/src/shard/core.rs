@@ -123,6 +123,7 @@ impl Core {
                 self.node.apply_map(now, map);
             }
             Message::Lease(lease) => self.node.lease(now, lease),
+            Message::Word(word) => self.node.word(word),
             Message::AskProbe { nonce, server } => self.node.ask_probe(nonce, server),
             Message::Verdict { server, state } => self.node.verdict(now, server, state),
             Message::Stop => {

@@ -10,7 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
 
 use super::core::HandedOver;
-use crate::node::{Caller, LateReply, Lease};
+use crate::node::{Caller, LateReply, Lease, Word};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -54,6 +54,8 @@ pub enum Message {
     },
     /// How long this server may act as an owner, under the map given last.
     Lease(Lease),
+    /// A member of the group is told that this server has lost the master.
+    Word(Word),
     /// Contact every shard of a peer (shard 0 only).
     AskProbe {
         /// Names the probe.

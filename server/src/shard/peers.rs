@@ -39,7 +39,8 @@ impl Links {
 /// accuse the one that is there now.
 fn has_come_back(old: &ServerStatus, new: &ServerStatus) -> bool {
     use ServerState::{Leaving, Online, Returning};
-    let is_another = old.boot_id != 0 && old.boot_id != new.boot_id;
+    // Zero: nobody that the master has heard.
+    let is_another = old.boot_id != 0 && new.boot_id != 0 && old.boot_id != new.boot_id;
     let was_away = match (old.state, new.state) {
         (_, Leaving) | (Returning, Online) => false,
         (_, state) => state.answers() && old.since < new.since,

@@ -1,9 +1,12 @@
 //! What the simulator has found, as short as it got.
 
-use super::{Scenario, nothing_else};
-use crate::clock::Time;
-use crate::plan::{Act, Entry, Host, Mode, Plan, What, script};
+use standin_protocol::mutant::Mutant;
 
+use super::{Scenario, nothing_else};
+use crate::clock::{MS, S, Time};
+use crate::plan::{Act, Entry, Host, Mode, Plan, Rule, What, script};
+
+const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
 
 fn plan(seed: u64, servers: usize, keys: usize, entries: &[(Time, What)]) -> Plan {
@@ -86,3 +89,137 @@ fn forgotten(more: &[(Time, What)]) -> Plan {
     plan.setup.mode = Mode::Strict;
     plan
 }
+
+/// Seed 78314074 of mode strict: b stood in for a, which was paused, and wrote. The master lost its
+/// file, and heard neither a nor b's map: all return, and of a it could name no incarnation. B took
+/// that for word of another one, which has nothing to be told of, and forgot what it had written.
+pub(super) const UNNAMED: Scenario = Scenario {
+    name: "f04_unnamed_incarnation",
+    plan: || {
+        let mut plan = plan(
+            78_314_074,
+            2,
+            4,
+            &[
+                (1_049_355, act(1, Act::Put, 0)),
+                (1_057_797, What::Pause { host: A, lasts: 3_353_000 }),
+                (2_498_697, What::CrashMaster { down: 131_500, forgets: true }),
+                (2_521_543, act(0, Act::Put, 0)),
+                (2_674_137, act(0, Act::Get, 1)),
+                (2_680_287, What::StallShard { server: 1, shard: 0, lasts: 863_000 }),
+                (4_273_608, What::Isolate { host: Host::Master(0), lasts: 1_156 }),
+            ],
+        );
+        (plan.setup.mode, plan.setup.lease) = (Mode::Strict, 700 * MS);
+        (plan.setup.shards, plan.setup.log_keys_max) = (2, 1);
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::UnnamedIsAnother), "HIT")],
+};
+
+/// Seed 77029441: the master lost its file while a was paused, and had all return. B and c had
+/// handed over, a had just woken and done so, when the master was killed again: a wrote as an
+/// orphan, with c's word that it had lost the master. The next master went by what had been
+/// acknowledged, and c by what it had been told, before that.
+pub(super) const WRITTEN_AFTER_HANDING_OVER: Scenario = Scenario {
+    name: "f05_written_after_handing_over",
+    plan: || {
+        let mut plan = plan(
+            77_029_441,
+            3,
+            6,
+            &[
+                (4_932_491, What::CrashMaster { down: 401_000, forgets: true }),
+                (4_951_384, act(0, Act::Get, 5)),
+                (4_978_219, What::Pause { host: A, lasts: 1_932_000 }),
+                (4_990_921, act(0, Act::Get, 2)),
+                (5_001_360, act(1, Act::Get, 0)),
+                (6_292_496, act(1, Act::Put, 5)),
+                (6_840_804, act(0, Act::Cas, 2)),
+                (6_890_556, What::CrashMaster { down: 286_250, forgets: false }),
+            ],
+        );
+        plan.setup.lease = 700 * MS;
+        (plan.setup.shards, plan.setup.log_keys_max) = (2, 1);
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::HandbackOutlivesWord), "HIT")],
+};
+
+/// By reasoning on that one: nobody hears the master, and a is dead. The master reaches b again, and
+/// a's keys are b's, while c, cut off from both, still goes by b's word that it has lost the master.
+pub(super) const WORD_GIVEN_AWAY: Scenario = Scenario {
+    name: "f06_word_given_away",
+    plan: || {
+        let (next, other) = (B, Host::Server(2));
+        let mut story = script(3)
+            .with(|setup| setup.lease = 700 * MS)
+            .get(0, 0)
+            .part(Host::Client(1), next, 4 * S)
+            .fault(What::Isolate { host: Host::Master(0), lasts: 3 * S })
+            .at(S)
+            .fault(What::Crash { server: 0, down: 9 * S, silent: false })
+            .at(2 * S)
+            .put(1, 0)
+            .at(2_980 * MS);
+        for host in [next, Host::Master(0), Host::Client(0)] {
+            story = story.part(other, host, 2 * S);
+        }
+        story.gets(0, 0, 5 * MS, 300 * MS).at(3_050 * MS).put(1, 0).at(6 * S).get(0, 0).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::WordForgotten), "HIT")],
+};
+
+/// Seed 78579075: shard 0 of a was stuck while a did not hear the master, and was asked again and
+/// again whether the others are dead. When it went on it pinged them once for each time.
+pub(super) const MANY_QUESTIONS: Scenario = Scenario {
+    name: "f07_many_questions",
+    plan: || {
+        let mut plan = plan(
+            78_579_075,
+            3,
+            3,
+            &[
+                (997_111, What::CrashMaster { down: 4_688_000, forgets: false }),
+                (1_035_862, act(1, Act::Get, 2)),
+                (1_845_882, act(1, Act::Get, 2)),
+                (1_846_639, What::StallShard { server: 0, shard: 0, lasts: 5_916_000 }),
+                (1_917_206, What::Crash { server: 1, down: 2_229_000, silent: false }),
+                (3_198_776, What::Cut { from: Host::Server(2), to: A, lasts: 1_400_000 }),
+                (5_185_028, What::Isolate { host: A, lasts: 2_587_500 }),
+            ],
+        );
+        (plan.setup.lease, plan.setup.log_keys_max) = (700 * MS, 1);
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[],
+};
+
+/// Seed 78656408: the simulated origin was slow in three ways at once, and began a read long after
+/// the server had given it up, which no database does.
+pub(super) const READ_GIVEN_UP: Scenario = Scenario {
+    name: "f08_read_given_up",
+    plan: || {
+        let slow = |by, lasts| What::OriginSlow { server: None, by, lasts };
+        let mut plan = plan(
+            78_656_408,
+            4,
+            5,
+            &[
+                (8_280_198, slow(1_699_000, 1_121_000)),
+                (8_349_307, slow(1_442_000, 1_070_000)),
+                (8_661_176, slow(1_938_000, 1_148_000)),
+                (9_240_684, act(0, Act::Get, 1)),
+            ],
+        );
+        (plan.setup.groups, plan.setup.lease) = (vec![2, 2], 700 * MS);
+        plan.setup.origin_concurrency = 13;
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[],
+};

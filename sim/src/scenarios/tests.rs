@@ -93,4 +93,9 @@ scenarios! {
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice
+    f04_unnamed_incarnation
+    f05_written_after_handing_over
+    f06_word_given_away
+    f07_many_questions
+    f08_read_given_up
 }

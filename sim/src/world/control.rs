@@ -44,6 +44,10 @@ impl World {
                     let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
                     process.mailboxes.0.iter().for_each(post);
                 }
+                Output::Word(word) => {
+                    let post = |mailbox: &Mailbox| mailbox.post(Message::Word(word));
+                    process.mailboxes.0.iter().for_each(post);
+                }
                 Output::AskProbe { nonce, server } => {
                     process.mailboxes.post(0, Message::AskProbe { nonce, server });
                 }

@@ -7,7 +7,7 @@ use standin_config::{ClusterConfig, Mode};
 use standin_protocol::control::Datagram;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 
-use crate::node::{Lease, PeerProbe};
+use crate::node::{Lease, PeerProbe, Word};
 
 /// What the agent needs to know.
 #[derive(Debug, Clone)]
@@ -96,6 +96,9 @@ pub enum Output {
     Map(Arc<ClusterMap>),
     /// Tell all shards how long this server may act as an owner; under the map given last.
     Lease(Lease),
+    /// Tell all shards that a member of the group is about to be told, by the next
+    /// [`Output::Send`], that this server has lost the master.
+    Word(Word),
     /// Tell all shards what the master holds of a server that one of them reported.
     Verdict {
         /// Server id.

@@ -229,3 +229,24 @@ fn settle_and_handback_are_for_servers_only() {
         assert_eq!(net.status(tag), Some(Status::NotSupported));
     }
 }
+
+#[test]
+fn a_map_that_names_no_incarnation_of_the_home_is_no_word_of_another() {
+    let (mut net, k, other) = cached();
+    pause(&mut net);
+    let write = net.put(net.stand_in(&k), &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    // A master without its file, which has not heard the home, lets all return.
+    for member in [1, 2] {
+        net.cut(0, member);
+    }
+    net.name(0, 0);
+    net.say(0, Returning, &[0]);
+    net.name(0, boot(0));
+    net.say(0, Offline, &[0]);
+    net.cut.clear();
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+    assert_eq!(net.get(0, &k).value, b"v1");
+    assert!(net.hits(0, &other), "it was told all");
+}

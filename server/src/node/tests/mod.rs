@@ -9,6 +9,7 @@ mod reads;
 mod relay;
 mod retry;
 mod waiting;
+mod word;
 mod writes;
 
 use standin_config::{ColumnType, KeyspaceConfig, Mode};

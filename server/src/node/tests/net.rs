@@ -108,6 +108,11 @@ impl Net {
         self.statuses[usize::from(server)].boot_id = boot_id;
     }
 
+    /// By the next map that the master says this is the server's incarnation; zero: it knows none.
+    pub(super) fn name(&mut self, server: u16, boot_id: u64) {
+        self.statuses[usize::from(server)].boot_id = boot_id;
+    }
+
     pub(super) fn lease(&mut self, server: u16, until: Micros, orphan: bool) {
         self.nodes[usize::from(server)].lease(self.now, Lease { until, orphan });
         self.run();

@@ -108,3 +108,15 @@ fn a_probe_says_what_all_shards_say() {
         Serving::Forward(0)
     );
 }
+
+#[test]
+fn questions_that_come_while_a_probe_runs_share_the_next() {
+    let mut net = Net::new(2, |_| {});
+    for nonce in [9, 10, 11, 10] {
+        net.nodes[1].ask_probe(nonce, 0);
+    }
+    assert_eq!(net.nodes[1].forwards(), 1, "a shard that was stuck finds many in its mailbox");
+    net.run();
+    assert_eq!(net.probed.len(), 3, "each is answered once");
+    assert_eq!(net.nodes[1].forwards(), 0);
+}

@@ -1,6 +1,9 @@
 //! What an agent says to the master, and again until it is answered.
 
+use standin_protocol::lease::over_at;
+
 use super::*;
+use crate::node::{PeerProbe, Word};
 
 const BOTH: [ServerState; 2] = [ServerState::Online; 2];
 
@@ -112,5 +115,50 @@ fn what_is_not_for_this_server_is_dropped() {
         hear(&mut agent, at(1), datagram);
         assert!(outputs(&mut agent).is_empty(), "{what}");
         assert_eq!(agent.counters.datagrams_dropped, 1, "{what}");
+    }
+}
+
+#[test]
+fn a_member_is_asked_for_again_only_after_the_answer() {
+    let mut agent = agent();
+    hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+    outputs(&mut agent);
+    let asked = |agent: &mut Agent, from_ms: u64| {
+        (from_ms..from_ms + 10_000).step_by(100).for_each(|ms| agent.handle(at(ms), Input::Tick));
+        let nonces = outputs(agent).into_iter().filter_map(|output| match output {
+            Output::AskProbe { nonce, server: 1 } => Some(nonce),
+            _ => None,
+        });
+        nonces.collect::<Vec<_>>()
+    };
+    // Shard 0 is stuck.
+    let nonces = asked(&mut agent, 1_000);
+    assert_eq!(nonces.len(), 1);
+    let outcome = PeerProbe::Silent;
+    agent.handle(at(11_000), Input::Probed { nonce: nonces[0], server: 1, outcome });
+    assert_eq!(asked(&mut agent, 11_100).len(), 1);
+}
+
+#[test]
+fn its_shards_know_of_its_word_before_a_member_does() {
+    for mode in [Mode::Available, Mode::Strict] {
+        let mut agent = Agent::new(config(0, mode), topology(2), Micros(0));
+        hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+        let is_word = |output: &Output| matches!(output, Output::Word(_));
+        assert!(!outputs(&mut agent).iter().any(is_word), "it hears the master");
+        agent.handle(at(1_000), Input::Tick);
+        let out = outputs(&mut agent);
+        let gossip = out.iter().position(|output| match output {
+            Output::Send { datagram, .. } => datagram.kind == Kind::Gossip,
+            _ => false,
+        });
+        let before = out.get(gossip.unwrap().wrapping_sub(1));
+        let expected = Word { epoch: epoch(3), until: over_at(at(1_000), LEASE) };
+        match mode {
+            Mode::Available => {
+                assert!(matches!(before, Some(Output::Word(word)) if *word == expected));
+            }
+            Mode::Strict => assert!(!out.iter().any(is_word), "nobody goes on without it"),
+        }
     }
 }

@@ -224,6 +224,7 @@ impl World {
                     self.at(Duration::ZERO, Event::Input(id, boot_id, input));
                 }
             }
+            Output::Word(_) => {}
             Output::Lease(lease) => node.lease = lease,
             Output::AskProbe { nonce, server } => {
                 let is_cut = self.cuts.contains(&(id, server));

@@ -1,0 +1,91 @@
+//! What a server owns, and what it was told, when it has given its group its word that it has lost
+//! the master.
+
+use super::net::Net;
+use super::*;
+use ServerState::{Offline, Online, Returning};
+
+const L: Duration = Duration::from_millis(2_200);
+
+fn word(counter: u32, until: Micros) -> Word {
+    Word { epoch: MapEpoch { term: 1, counter }, until }
+}
+
+#[test]
+fn what_becomes_a_servers_own_while_its_word_is_open_is_kept_briefly() {
+    let mut s = Script::new();
+    let (own, other) = (s.key_of(OWN), s.key_of(PEER));
+    s.fill(&own, b"o");
+    s.node.word(word(1, s.now.mono + L));
+    s.announce([Online, Offline]);
+    let serving = |s: &Script, key: &[u8]| s.node.serving(s.topology.partition(1, key));
+    assert_eq!(serving(&s, &own), Serving::Cached, "it was its own before");
+    assert!(s.get(&own).is_some());
+    assert_eq!(serving(&s, &other), Serving::Early);
+    s.fill(&other, b"v0");
+    let hit = s.get(&other).unwrap();
+    assert_eq!((hit.value, hit.version), (b"v0".to_vec(), 0), "good for reads only");
+    // It writes at once, and keeps nothing of that.
+    assert_eq!(s.put(&other, b"v1"), None);
+    let call = s.call();
+    s.written(&call);
+    let written = s.reply();
+    assert_eq!((written.status, written.flags & response_flags::CACHED), (Status::Ok, 0));
+    s.fill(&other, b"v1");
+    s.advance(Duration::from_millis(1_900));
+    assert_eq!(s.get(&other), None, "older than a lease");
+    let call = s.call();
+    s.found(&call, b"v2");
+    s.reply();
+    assert_eq!(s.node.next_deadline(), Some(Micros(1_000_000) + L));
+    s.advance(Duration::from_millis(300));
+    assert_eq!(serving(&s, &other), Serving::Cached);
+    assert_eq!(s.get(&other).unwrap().value, b"v2", "what it has still ends by itself");
+    s.advance(Duration::from_millis(1_800));
+    s.fill(&other, b"v3");
+    assert_ne!(s.get(&other).unwrap().version, 0);
+}
+
+#[test]
+fn a_word_under_the_map_that_is_held_makes_nothing_early() {
+    let mut s = Script::new();
+    s.announce([Online, Offline]);
+    s.node.word(word(2, s.now.mono + L));
+    let other = s.topology.partition(1, &s.key_of(PEER));
+    s.node.begin(s.now);
+    assert_eq!(s.node.serving(other), Serving::Cached);
+    s.lease(Micros(0), false);
+    s.lease(Micros::NEVER, false);
+    assert_eq!(s.node.serving(other), Serving::Cached, "its lease was gone, no map has come");
+}
+
+/// Server 0 is cut off and returns; its word is given before or after the return was announced.
+fn home_keeps(word_before: bool) -> bool {
+    let mut net = Net::new(3, |_| {});
+    let k = net.key(0, 0);
+    net.origin.insert(k.clone(), b"v0".to_vec());
+    net.get(0, &k);
+    net.lease(0, Micros(0), false);
+    net.say(0, Offline, &[]);
+    let give = |net: &mut Net| {
+        let epoch = net.nodes[0].map().unwrap().epoch;
+        net.nodes[0].word(Word { epoch, until: net.now.mono + L });
+    };
+    if word_before {
+        give(&mut net);
+    }
+    net.say(0, Returning, &[]);
+    if !word_before {
+        give(&mut net);
+        net.advance(L);
+    }
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    net.hits(0, &k)
+}
+
+#[test]
+fn what_a_home_was_told_counts_only_if_it_has_given_no_word_since() {
+    assert!(home_keeps(true), "who hands over has this map, and goes by no older word");
+    assert!(!home_keeps(false), "a member may have written since it handed over");
+}
