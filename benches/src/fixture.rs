@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
-    Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
+    OriginConfig, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -65,6 +65,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             get: VALUE_SQL.to_owned(),
             put: None,
             delete: None,
+            after_put: AfterPut::Keep,
             key_type: ColumnType::Text,
             value_type: ColumnType::Bytes,
             ttl: 24 * HOUR,

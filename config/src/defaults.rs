@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode, OriginConfig,
-    OriginKind, Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
+    OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 
 pub(crate) const CLUSTER_NAME: &str = "standin";
@@ -133,6 +133,7 @@ impl KeyspaceConfig {
             get: get.to_owned(),
             put: None,
             delete: None,
+            after_put: AfterPut::default(),
             key_type: KEY_TYPE,
             value_type: VALUE_TYPE,
             ttl: TTL,

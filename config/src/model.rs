@@ -144,6 +144,8 @@ pub struct KeyspaceConfig {
     pub put: Option<String>,
     /// Statement with `:key`.
     pub delete: Option<String>,
+    /// What is kept in the cache of a row that `put` has changed.
+    pub after_put: AfterPut,
     /// SQL type of the key.
     pub key_type: ColumnType,
     /// SQL type of the value (`Integer` is not allowed).
@@ -154,6 +156,42 @@ pub struct KeyspaceConfig {
     pub negative_ttl: Duration,
     /// Each lifetime is shortened by a random part of up to this many percent.
     pub ttl_jitter_percent: u8,
+}
+
+/// What is kept in the cache of a row that `put` has changed: the database may store something
+/// else than what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterPut {
+    /// What the keyspace's `get` finds in the same transaction.
+    #[default]
+    Reread,
+    /// The first column that `put` returns.
+    Returning,
+    /// Nothing: the next read asks the database.
+    Drop,
+    /// What was sent: for columns that hold what is written to them, byte for byte.
+    Keep,
+}
+
+impl AfterPut {
+    /// Each with its word in the cluster file.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("reread", Self::Reread),
+        ("returning", Self::Returning),
+        ("drop", Self::Drop),
+        ("keep", Self::Keep),
+    ];
+
+    /// The word in the cluster file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reread => "reread",
+            Self::Returning => "returning",
+            Self::Drop => "drop",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 /// How bytes on the wire become a column, and back.

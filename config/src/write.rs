@@ -259,6 +259,7 @@ impl Toml {
         self.text("get", &keyspace.get);
         self.optional_text("put", keyspace.put.as_deref());
         self.optional_text("delete", keyspace.delete.as_deref());
+        self.text("after_put", keyspace.after_put.name());
         self.text("key", type_word(keyspace.key_type));
         self.text("value", type_word(keyspace.value_type));
         self.duration("ttl", keyspace.ttl);

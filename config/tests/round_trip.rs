@@ -70,7 +70,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
         statement("SELECT :key"),
         option::of(statement("SELECT :value, :key")),
         option::of(statement("SELECT :key")),
-        (key_type, value_type),
+        (key_type, value_type, prop::sample::select(AfterPut::ALL.map(|(_, how)| how).to_vec())),
         (duration(), prop_oneof![Just(Duration::ZERO), duration()], 0u8..=90),
     )
         .prop_map(
@@ -78,13 +78,14 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                 get,
                 put,
                 delete,
-                (key_type, value_type),
+                (key_type, value_type, after_put),
                 (ttl, negative_ttl, ttl_jitter_percent),
             )| {
                 let rest = KeyspaceConfig::new(0, "", &get);
                 KeyspaceConfig {
                     put,
                     delete,
+                    after_put,
                     key_type,
                     value_type,
                     ttl,

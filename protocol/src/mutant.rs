@@ -62,6 +62,10 @@ wire_enum! {
         HandbackOutlivesWord = 26, "handback-outlives-word";
         /// Who has given its word that it has lost the master owns partitions anew at once.
         WordForgotten = 27, "word-forgotten";
+        /// What was sent is kept, whatever the row holds (22).
+        KeepSent = 28, "keep-sent";
+        /// A write that changed no row is acknowledged (23).
+        AckNoRow = 29, "ack-no-row";
     }
 }
 

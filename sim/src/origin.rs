@@ -2,6 +2,9 @@
 //! Its calls take time, and it can be slow, down, out of one server's reach, or commit what
 //! it has reported as unknown.
 //!
+//! It stores something else than it is sent, as columns with a normal form, triggers and
+//! functions do: whoever reads what was sent has it from a cache that believed the caller.
+//!
 //! What it promises is what the origin adapters of the server promise: an answer to each call
 //! within the timeout, `OutcomeUnknown` for a write that may still happen, and that a statement
 //! which has not begun within the adapter's ambiguity bound never begins, read or write.
@@ -10,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use standin_protocol::time::Micros;
-use standin_server::origin::{Call, Embedded, Failure, Health, Operation, Outcome};
+use standin_server::origin::{Call, Embedded, Failure, Health, Operation, Outcome, Stored};
 
 use crate::clock::{MS, S, Time};
+use crate::plan::Setup;
 use crate::random::mix;
 
 /// A value's name: the operation that wrote it. 0: what was there in the beginning.
@@ -122,6 +126,8 @@ pub(crate) enum GivesUp {
 pub(crate) struct Origin {
     seed: u64,
     value_bytes: usize,
+    /// Some puts change no row.
+    is_fussy: bool,
     pub(crate) history: Vec<Vec<Commit>>,
     /// When the key's last write under way by each server is carried out: a server's
     /// later writes come after it.
@@ -137,11 +143,13 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    pub(crate) fn new(seed: u64, keys: usize, servers: usize, value_bytes: usize) -> Self {
+    pub(crate) fn new(seed: u64, setup: &Setup) -> Self {
+        let (keys, servers, value_bytes) = (setup.keys, setup.servers(), setup.value_bytes);
         let first = Commit { at: 0, writer: 0, is_delete: false, is_orphan: false };
         Self {
             seed,
             value_bytes,
+            is_fussy: setup.is_origin_fussy,
             history: vec![vec![first]; keys],
             busy_until: vec![vec![0; keys]; servers],
             slow_by: Vec::new(),
@@ -236,19 +244,23 @@ impl Origin {
         match operation {
             Operation::Get => {
                 let last = history.last().filter(|last| !last.is_delete);
-                Outcome::Value(last.map(|last| bytes_of(last.writer, self.value_bytes).into()))
+                Outcome::Value(last.map(|last| stored_bytes(last.writer, self.value_bytes).into()))
             }
             Operation::Put { value } => {
-                let writer = value_of(value).unwrap_or(0);
+                let writer = sent_value(value).unwrap_or(0);
+                if self.is_fussy && mix(self.seed ^ at, u64::from(writer)).is_multiple_of(8) {
+                    return Outcome::changed(0);
+                }
                 history.push(Commit { at, writer, is_delete: false, is_orphan });
-                Outcome::Written { rows: 1 }
+                let row = stored_bytes(writer, self.value_bytes).into();
+                Outcome::Written { rows: 1, stored: Stored::Row(Some(row)) }
             }
             Operation::Delete => {
                 // Who deletes is not in the call; the checker takes any delete for any other.
                 if exists {
                     history.push(Commit { at, writer: 0, is_delete: true, is_orphan });
                 }
-                Outcome::Written { rows: u64::from(exists) }
+                Outcome::changed(u64::from(exists))
             }
         }
     }
@@ -263,17 +275,38 @@ pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
     })
 }
 
-/// A value's bytes: its name, and as much more as makes it so long.
-pub(crate) fn bytes_of(value: Value, length: usize) -> Vec<u8> {
-    let mut bytes = (u64::from(value) ^ 0x5AA5_0000_0000_0000).to_le_bytes().to_vec();
+const SENT: u64 = 0x5AA5_0000_0000_0000;
+const STORED: u64 = 0xC33C_0000_0000_0000;
+
+/// A value as clients send it: its name, and as much more as makes it so long.
+pub(crate) fn sent_bytes(value: Value, length: usize) -> Vec<u8> {
+    bytes_of(value, SENT, length)
+}
+
+/// The same as the row holds it.
+fn stored_bytes(value: Value, length: usize) -> Vec<u8> {
+    bytes_of(value, STORED, length)
+}
+
+fn bytes_of(value: Value, form: u64, length: usize) -> Vec<u8> {
+    let mut bytes = (u64::from(value) ^ form).to_le_bytes().to_vec();
     bytes.resize(length.max(bytes.len()), 0);
     bytes
 }
 
-/// The value whose bytes these are.
-pub(crate) fn value_of(bytes: &[u8]) -> Option<Value> {
+/// The value that is sent by these bytes.
+pub(crate) fn sent_value(bytes: &[u8]) -> Option<Value> {
+    value_of(bytes, SENT)
+}
+
+/// The value that a row with these bytes holds.
+pub(crate) fn stored_value(bytes: &[u8]) -> Option<Value> {
+    value_of(bytes, STORED)
+}
+
+fn value_of(bytes: &[u8], form: u64) -> Option<Value> {
     let (bytes, _) = bytes.split_first_chunk()?;
-    u32::try_from(u64::from_le_bytes(*bytes) ^ 0x5AA5_0000_0000_0000).ok()
+    u32::try_from(u64::from_le_bytes(*bytes) ^ form).ok()
 }
 
 #[cfg(test)]
@@ -282,7 +315,8 @@ mod tests {
 
     #[test]
     fn nothing_begins_long_after_it_was_given_up() {
-        let mut origin = Origin::new(1, 4, 1, 8);
+        let setup = crate::plan::script(1).with(|setup| setup.keys = 4).plan().setup;
+        let mut origin = Origin::new(1, &setup);
         origin.slow_by = vec![(None, 2 * S), (None, 2 * S), (None, 2 * S)];
         let (mut late, mut never) = (0, 0);
         for now in (0..20 * S).step_by(50_000) {

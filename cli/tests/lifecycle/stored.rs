@@ -1,7 +1,8 @@
 //! What the cache serves is what the row holds, whatever the keyspace's statements do.
 
 use standin_client::{CasOutcome, ClientError};
-use standin_config::{KeyspaceConfig, OriginKind};
+use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_testkit::Postgres;
 
 use crate::common::{Cluster, PAIR};
 
@@ -48,4 +49,57 @@ fn a_write_that_changed_no_row_is_not_acknowledged_and_not_cached() {
     let swapped = client.cas(USERS, b"somebody", old.version, b"9".to_vec(), 0);
     assert!(!matches!(swapped, Ok(CasOutcome::Written { .. })), "{swapped:?}");
     assert_eq!(client.get(USERS, b"somebody"), Ok(None));
+}
+
+#[test]
+fn after_a_write_reads_return_what_the_row_holds() {
+    let Some(postgres) = Postgres::start_or_skip("what_the_row_holds") else { return };
+    let init = "CREATE TABLE users (id text PRIMARY KEY, doc jsonb, n numeric(18,4) DEFAULT 0)";
+    let upsert = "INSERT INTO users (id, doc) VALUES (:key, :value::jsonb)
+                  ON CONFLICT (id) DO UPDATE SET doc = excluded.doc";
+    let mut cluster = Cluster::with("row-holds", PAIR, |config| {
+        config.origin = OriginConfig::postgres(&postgres.url());
+        if let OriginKind::Postgres { init: all, .. } = &mut config.origin.kind {
+            *all = Some(init.replace("TABLE", "TABLE IF NOT EXISTS"));
+        }
+        let keyspace = |id, name: &str, get: &str, put: String, after_put| {
+            let value_type = standin_config::ColumnType::Text;
+            let put = Some(put);
+            KeyspaceConfig { put, after_put, value_type, ..KeyspaceConfig::new(id, name, get) }
+        };
+        let doc = "SELECT doc FROM users WHERE id = :key";
+        let add = "UPDATE users SET n = n + :value::numeric WHERE id = :key".to_owned();
+        let returning = format!("{upsert} RETURNING doc");
+        config.keyspaces = vec![
+            keyspace(1, "docs", doc, upsert.to_owned(), AfterPut::Reread),
+            keyspace(2, "told", doc, returning, AfterPut::Returning),
+            keyspace(3, "asked", doc, upsert.to_owned(), AfterPut::Drop),
+            keyspace(4, "sums", "SELECT n::text FROM users WHERE id = :key", add, AfterPut::Reread),
+        ];
+    });
+    cluster.start();
+    let mut client = cluster.client();
+    let sent = br#"{"b":1, "a":2,"a":3}"#;
+    for (keyspace, is_cached) in [(1, true), (2, true), (3, false)] {
+        client.put(keyspace, b"u", sent.to_vec(), 0).expect("written");
+        let action = standin_client::Action::Get;
+        let read = standin_client::Operation { keyspace, key: b"u".to_vec(), action };
+        for is_hit in [is_cached, true] {
+            let answer = client.run(read.clone()).expect("read");
+            assert_eq!(answer.is_hit(), is_hit, "keyspace {keyspace}");
+            match answer.outcome {
+                standin_client::Outcome::Value(value) => {
+                    assert_eq!(value.bytes, br#"{"a": 3, "b": 1}"#, "keyspace {keyspace}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    client.put(4, b"u", b"2.5".to_vec(), 0).expect("written");
+    let sum = client.get(4, b"u").expect("read").expect("there");
+    assert_eq!(sum.bytes, b"2.5000");
+    // The version is that of the sum, whatever was sent.
+    let swapped = client.cas(4, b"u", sum.version, b"-1".to_vec(), 0).expect("decided");
+    assert!(matches!(swapped, CasOutcome::Written { .. }), "{swapped:?}");
+    assert_eq!(client.get(4, b"u").expect("read").expect("there").bytes, b"1.5000");
 }

@@ -7,7 +7,7 @@ use super::cluster::check_name;
 use super::servers::unique;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{ColumnType, KeyspaceConfig};
+use crate::model::{AfterPut, ColumnType, KeyspaceConfig};
 use crate::section::{At, Section};
 use crate::sql::{Dialect, Parameter, Translated, translate};
 
@@ -65,6 +65,9 @@ fn read_one(
         check_statement(sql, Statement::Delete, &section.key("delete"), dialects, report)
     });
 
+    let after_put = section.choice("after_put", &AfterPut::ALL, report);
+    let after_put = after_put.or(AfterPut::default(), section.at());
+
     let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
     let value_type = section.choice("value", &TYPES, report).and_then(|found| {
         let fits = found.value != ColumnType::Integer;
@@ -97,6 +100,7 @@ fn read_one(
         get: get?.value.to_owned(),
         put: put.optional()?.map(|sql| sql.value.to_owned()),
         delete: delete.optional()?.map(|sql| sql.value.to_owned()),
+        after_put: after_put?.value,
         key_type: key_type?.value,
         value_type: value_type?.value,
         ttl: ttl?.value,

@@ -6,7 +6,7 @@ mod sqlite;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use standin_config::{KeyspaceConfig, OriginConfig};
+use standin_config::{AfterPut, KeyspaceConfig, OriginConfig};
 
 use crate::checker::Checker;
 use crate::workload::Keys;
@@ -137,6 +137,8 @@ impl RunOrigin {
              ON CONFLICT (id) DO UPDATE SET value = excluded.value"
         ));
         keyspace.delete = Some(format!("DELETE FROM {TABLE} WHERE id = :key"));
+        // The column holds what is written to it.
+        keyspace.after_put = AfterPut::Keep;
         keyspace
     }
 

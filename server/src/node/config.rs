@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, KeyspaceConfig, Mode};
+use standin_config::{AfterPut, ClusterConfig, KeyspaceConfig, Mode, OriginKind};
 use standin_protocol::lease::held_until;
 use standin_protocol::time::Micros;
 
@@ -108,7 +108,7 @@ impl NodeConfig {
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
             started,
-            ambiguity: cluster.origin.timeout * 2,
+            ambiguity: ambiguity(cluster),
             in_flight_max: limits.in_flight_per_shard as usize,
             seed: boot_id ^ u64::from(shard),
             hash_seeds: None,
@@ -120,4 +120,16 @@ impl NodeConfig {
             },
         }
     }
+}
+
+/// How long a write of unknown outcome may still land: the network may hold it for a timeout,
+/// and then it may take another. A row that PostgreSQL reads again before the COMMIT may take
+/// one more.
+fn ambiguity(cluster: &ClusterConfig) -> Duration {
+    let rereads = |keyspace: &KeyspaceConfig| {
+        keyspace.put.is_some() && keyspace.after_put == AfterPut::Reread
+    };
+    let is_longer = matches!(cluster.origin.kind, OriginKind::Postgres { .. })
+        && cluster.keyspaces.iter().any(rereads);
+    cluster.origin.timeout * if is_longer { 3 } else { 2 }
 }

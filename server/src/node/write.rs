@@ -6,7 +6,7 @@
 //! certainly not executed the write. When it may be called done: ack.rs.
 
 use standin_config::Mode;
-use standin_protocol::frame::{Opcode, Status, response_flags};
+use standin_protocol::frame::{Opcode, Status, VALUE_BYTES_MAX, response_flags};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -16,7 +16,7 @@ use super::reply::{Reply, seconds_left};
 use super::serving::Serving;
 use super::tokens::FillToken;
 use super::{CallState, Node, Now, Pending, PendingKey};
-use crate::origin::{Failure, Operation, Outcome};
+use crate::origin::{Failure, Operation, Outcome, Stored};
 
 /// What a write may do.
 enum Permission {
@@ -188,7 +188,7 @@ impl Node {
         match outcome {
             // The statement said so, but the row may be there and visible to `get`: nothing is
             // known of it, and nothing is kept, not even its absence.
-            Outcome::Written { rows: 0 } => {
+            Outcome::Written { rows: 0, .. } if !mutant::is(Mutant::AckNoRow) => {
                 let is_delete = opcode == Opcode::Delete;
                 let status = if is_delete { Status::NotFound } else { Status::NotStored };
                 self.acknowledge(now, key, begun, Ack::status(status));
@@ -196,18 +196,27 @@ impl Node {
             Outcome::Written { .. } if opcode == Opcode::Delete => {
                 self.acknowledge(now, key, begun, Ack::status(Status::Ok));
             }
-            Outcome::Written { .. } => {
+            Outcome::Written { stored, .. } => {
                 let state = self.partitions[partition];
                 let cacheable = state.serving == Serving::Cached;
                 let is_closed =
                     self.home.is_closed(u32::try_from(partition).unwrap_or(0), now.mono);
                 let may_keep = may_keep && !is_closed;
-                let kept = match cacheable && may_keep && state.generation == generation {
-                    true => self.keep(now, &header, &row, Some(&value), None),
-                    false => None,
+                // The row as the origin says that it is, never what was sent on the mere
+                // supposition that this is what it holds.
+                let value = match stored {
+                    Stored::Sent => Some(value),
+                    Stored::Row(_) if mutant::is(Mutant::KeepSent) => Some(value),
+                    Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX as usize),
+                    Stored::Unknown => None,
+                };
+                let kept = match (&value, cacheable && may_keep && state.generation == generation) {
+                    (Some(value), true) => self.keep(now, &header, &row, Some(value), None),
+                    _ => None,
                 };
                 is_replaced = kept.is_some();
-                self.counters.fills_refused += u64::from(cacheable && kept.is_none());
+                let is_refused = value.is_some() && cacheable && kept.is_none();
+                self.counters.fills_refused += u64::from(is_refused);
                 let now_ms = now.mono.as_millis();
                 let ack = Ack {
                     flags: if kept.is_some() { response_flags::CACHED } else { 0 },

@@ -116,9 +116,30 @@ pub enum Outcome {
         /// Rows that the statement changed, as the database counts them (docs/PROTOCOL.md says
         /// which); 1 if it does not count.
         rows: u64,
+        /// What the row holds after a put, by the keyspace's `after_put`.
+        stored: Stored,
     },
     /// It failed.
     Failed(Failure),
+}
+
+impl Outcome {
+    /// What a delete, or a put after which nothing is kept, comes to.
+    #[must_use]
+    pub fn changed(rows: u64) -> Self {
+        Self::Written { rows, stored: Stored::Unknown }
+    }
+}
+
+/// What is known of a row after a put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    /// Nothing: whoever wants to know reads it.
+    Unknown,
+    /// It holds what was sent.
+    Sent,
+    /// It holds this; `None`: `get` finds no row, or NULL.
+    Row(Option<Bytes>),
 }
 
 /// Why a call failed, by what the caller may conclude from it.

@@ -1,10 +1,10 @@
 //! The SQL of each keyspace in the driver's dialect.
 
 use standin_config::sql::{Dialect, Parameter, Translated, first_word, translate};
-use standin_config::{ColumnType, KeyspaceConfig, OriginKind};
+use standin_config::{AfterPut, ColumnType, KeyspaceConfig, OriginKind};
 
 use super::value::Param;
-use super::{Call, Failure, Operation, OriginStartError};
+use super::{Call, Failure, Operation, OriginStartError, Stored};
 
 /// Statements of all keyspaces, found by the keyspace's id.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(super) struct Keyspace {
     pub(super) name: String,
     pub(super) key_type: ColumnType,
     pub(super) value_type: ColumnType,
+    pub(super) after_put: AfterPut,
     get: Translated,
     put: Option<Translated>,
     delete: Option<Translated>,
@@ -81,6 +82,7 @@ impl Statements {
                 name: config.name.clone(),
                 key_type: config.key_type,
                 value_type: config.value_type,
+                after_put: config.after_put,
                 get: one(Verb::Get, &config.get)?,
                 put: config.put.as_deref().map(|sql| one(Verb::Put, sql)).transpose()?,
                 delete: config.delete.as_deref().map(|sql| one(Verb::Delete, sql)).transpose()?,
@@ -120,6 +122,12 @@ impl Statements {
         })
     }
 
+    /// Whether some keyspace reads a row again in the transaction that wrote it.
+    pub(super) fn any_reread(&self) -> bool {
+        let mut keyspaces = self.keyspaces.iter().flatten();
+        keyspaces.any(|keyspace| keyspace.put.is_some() && keyspace.reread(Verb::Put).is_some())
+    }
+
     /// Every statement there is, with the id of its keyspace.
     pub(super) fn all(&self) -> impl Iterator<Item = (u8, &Keyspace, Verb, &Translated)> {
         let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);
@@ -139,6 +147,24 @@ impl Keyspace {
             Verb::Get => Some(&self.get),
             Verb::Put => self.put.as_ref(),
             Verb::Delete => self.delete.as_ref(),
+        }
+    }
+
+    /// The statement that tells what a write has made of the row, if one has to be asked.
+    pub(super) fn reread(&self, verb: Verb) -> Option<&Translated> {
+        (verb == Verb::Put && self.after_put == AfterPut::Reread).then_some(&self.get)
+    }
+
+    /// Whether the write itself returns what it has made of the row.
+    pub(super) fn returns_row(&self, verb: Verb) -> bool {
+        verb == Verb::Put && self.after_put == AfterPut::Returning
+    }
+
+    /// What is known of the row after a write that nobody was asked about.
+    pub(super) fn untold(&self, verb: Verb) -> Stored {
+        match self.after_put {
+            AfterPut::Keep if verb == Verb::Put => Stored::Sent,
+            _ => Stored::Unknown,
         }
     }
 

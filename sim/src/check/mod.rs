@@ -18,7 +18,7 @@ use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
 
 use crate::clock::{MS, Time};
-use crate::origin::{Commit, Origin, Value, value_of};
+use crate::origin::{Commit, Origin, Value, stored_value};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
@@ -155,7 +155,7 @@ impl Checker {
         let history = &origin.history[asked.key];
         let (position, what) = match &answer.outcome {
             Outcome::Value(value) => {
-                let value = value_of(&value.bytes);
+                let value = stored_value(&value.bytes);
                 let is_it = |commit: &crate::origin::Commit| {
                     !commit.is_delete && Some(commit.writer) == value
                 };

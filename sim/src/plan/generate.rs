@@ -3,7 +3,7 @@
 
 use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What, rare};
 use crate::clock::{MS, S, Time};
-use crate::random::Random;
+use crate::random::{Random, mix};
 
 /// The plan of a seed. `length`: of the disturbed phase.
 pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
@@ -21,6 +21,7 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         24 => rare::surge(&mut random, &mut setup, &mut entries),
         _ => {}
     }
+    setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
@@ -44,6 +45,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         origin_concurrency: 8 + random.index(8),
         in_flight_max: 65_536,
         value_bytes: 8,
+        is_origin_fussy: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },

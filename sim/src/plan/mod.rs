@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) in_flight_max: u32,
     /// Of each value; with large ones the cache is too small for all keys.
     pub(crate) value_bytes: usize,
+    /// Some puts change no row of the origin.
+    pub(crate) is_origin_fussy: bool,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
     /// Length of leases; what follows from it follows.

@@ -21,6 +21,7 @@ pub(crate) fn script(servers: usize) -> Script {
         origin_concurrency: 8,
         in_flight_max: 65_536,
         value_bytes: 8,
+        is_origin_fussy: false,
         log_keys_max: 64,
         lease: 2 * S,
         ttl_s: 60,

@@ -13,6 +13,7 @@ mod control;
 mod data;
 mod found;
 mod load;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -63,6 +64,8 @@ pub(crate) const ALL: &[Scenario] = &[
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
     load::SILENT_LOSS_STAMPEDE,
+    stored::STORED_OTHERWISE,
+    stored::NOT_STORED,
     found::NEW_INCARNATION,
     found::FORGOTTEN_BY_ALL,
     found::FORGOTTEN_TWICE,

@@ -90,6 +90,8 @@ scenarios! {
     s18_forwarding_loop
     s19_node_loss_stampede
     s19_silent_loss_stampede
+    s22_stored_otherwise
+    s23_not_stored
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

@@ -1,6 +1,6 @@
 //! Calls of the servers to the origin: handed over, carried out, answered.
 
-use standin_server::origin::{Call, Done, Operation};
+use standin_server::origin::{Call, Done, Operation, Outcome};
 
 use super::World;
 use super::events::Event;
@@ -48,8 +48,10 @@ impl World {
             || self.servers[open.server].process.is_none();
         let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
         if let Operation::Put { value } = &open.call.operation {
-            let id = crate::origin::value_of(value).unwrap_or(0);
-            self.checker.executed(open.key, id, &self.origin.history[open.key]);
+            let id = crate::origin::sent_value(value).unwrap_or(0);
+            if outcome != Outcome::changed(0) {
+                self.checker.executed(open.key, id, &self.origin.history[open.key]);
+            }
         }
         if self.is_told && !matches!(open.call.operation, Operation::Get) {
             let writer = self.origin.history[open.key].last().map_or(0, |last| last.writer);

@@ -11,7 +11,7 @@ use super::net::Name;
 use super::{Answered, World};
 use crate::check::Asked;
 use crate::clock::Clock;
-use crate::origin::{Value, bytes_of};
+use crate::origin::{Value, sent_bytes};
 use crate::plan::{Act, Host};
 use crate::random::mix;
 
@@ -62,7 +62,7 @@ impl ClientHost {
 impl World {
     /// A caller wants something.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
-        let value = bytes_of(id, self.setup.value_bytes);
+        let value = sent_bytes(id, self.setup.value_bytes);
         let version = self.clients[client].versions[key];
         let action = match act {
             Act::Get => Action::Get,
@@ -219,7 +219,7 @@ impl World {
 fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
     use standin_client::Outcome;
     match outcome {
-        Outcome::Value(value) => match crate::origin::value_of(&value.bytes) {
+        Outcome::Value(value) => match crate::origin::stored_value(&value.bytes) {
             Some(value) => format!("read v{value}"),
             None => "read nonsense".to_owned(),
         },

@@ -162,7 +162,7 @@ impl World {
             time: 0,
             queue: Queue::default(),
             net: Net::new(seed, records),
-            origin: Origin::new(seed, setup.keys, setup.servers(), setup.value_bytes),
+            origin: Origin::new(seed, &setup),
             checker: Checker::new(&setup),
             phase: Phase::Disturbed,
             has_forgotten: false,

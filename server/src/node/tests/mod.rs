@@ -12,7 +12,7 @@ mod waiting;
 mod word;
 mod writes;
 
-use standin_config::{ColumnType, KeyspaceConfig, Mode};
+use standin_config::{AfterPut, ColumnType, KeyspaceConfig, Mode};
 use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
@@ -21,7 +21,7 @@ use std::time::Duration;
 use standin_protocol::frame::request_flags;
 
 use super::*;
-use crate::origin::Failure;
+use crate::origin::{Failure, Stored};
 
 const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
@@ -36,6 +36,7 @@ fn keyspace(id: u8) -> KeyspaceConfig {
         get: String::new(),
         put: Some(String::new()),
         delete: Some(String::new()),
+        after_put: AfterPut::Keep,
         key_type: ColumnType::Text,
         value_type: ColumnType::Bytes,
         ttl: Duration::from_secs(60),
@@ -241,7 +242,7 @@ impl Script {
 
     fn written(&mut self, call: &Call) {
         assert!(!matches!(call.operation, Operation::Get));
-        self.answer(call, Outcome::Written { rows: 1 });
+        self.answer(call, Outcome::Written { rows: 1, stored: Stored::Sent });
     }
 
     /// Puts a value in the cache by reading it.

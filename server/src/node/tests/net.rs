@@ -252,10 +252,10 @@ impl Net {
             }
             Operation::Put { value } => {
                 self.origin.insert(call.key.to_vec(), value.to_vec());
-                Outcome::Written { rows: 1 }
+                Outcome::Written { rows: 1, stored: Stored::Sent }
             }
             Operation::Delete => {
-                Outcome::Written { rows: u64::from(self.origin.remove(&*call.key).is_some()) }
+                Outcome::changed(u64::from(self.origin.remove(&*call.key).is_some()))
             }
         };
         self.nodes[usize::from(server)].origin_done(self.now, call.token, outcome);

@@ -1,6 +1,7 @@
 //! Writes, deletes, compare-and-swap.
 
 use super::*;
+use standin_protocol::frame::VALUE_BYTES_MAX;
 
 #[test]
 fn scenario_07_a_write_of_unknown_outcome_keeps_its_key_out_of_the_cache() {
@@ -94,7 +95,7 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
         let cas_version = s.get(&key).unwrap().version;
         s.send(RequestHeader { cas_version, ..RequestHeader::new(opcode, 1, 5) }, &key, b"v1");
         let write = s.call();
-        s.answer(&write, Outcome::Written { rows: 0 });
+        s.answer(&write, Outcome::changed(0));
         let reply = s.reply();
         let status = if opcode == Opcode::Delete { Status::NotFound } else { Status::NotStored };
         assert_eq!((reply.status, reply.flags, reply.version), (status, 0, 0));
@@ -103,6 +104,40 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
         let fetch = s.call();
         s.found(&fetch, b"v2");
         assert_eq!(s.reply().value, b"v2");
+    }
+}
+
+#[test]
+fn after_a_write_the_cache_holds_what_the_row_holds_or_nothing() {
+    let row = |text: &'static [u8]| Stored::Row(Some(Bytes::from_static(text)));
+    let huge = Stored::Row(Some(vec![0; VALUE_BYTES_MAX as usize + 1].into()));
+    let cases = [
+        (Stored::Sent, Some(&b"v1"[..])),
+        (row(b"V1"), Some(b"V1")),
+        (row(b""), Some(b"")),
+        (Stored::Row(None), None),
+        (Stored::Unknown, None),
+        (huge, None),
+    ];
+    for opcode in [Opcode::Put, Opcode::Cas] {
+        for (stored, cached) in &cases {
+            let mut s = Script::new();
+            let key = s.key_of(OWN);
+            s.fill(&key, b"v0");
+            let cas_version = s.get(&key).unwrap().version;
+            s.send(RequestHeader { cas_version, ..RequestHeader::new(opcode, 1, 5) }, &key, b"v1");
+            let write = s.call();
+            s.answer(&write, Outcome::Written { rows: 1, stored: stored.clone() });
+            let written = s.reply();
+            assert_eq!(written.status, Status::Ok);
+            let is_cached = written.flags & response_flags::CACHED != 0;
+            assert_eq!(is_cached, cached.is_some(), "{opcode}");
+            assert_eq!((written.version != 0, written.ttl_s != 0), (is_cached, is_cached));
+            let read = s.get(&key);
+            assert_eq!(read.as_ref().map(|got| &*got.value), *cached, "{opcode}");
+            // A CAS goes by the version that the write was answered with.
+            assert!(read.is_none_or(|got| got.version == written.version));
+        }
     }
 }
 

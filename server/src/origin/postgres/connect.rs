@@ -75,6 +75,9 @@ pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
     }
     let link = Link::new(client, shared.statement_limits());
     within(CONNECT_WITHIN, link.set_longest()).await??;
+    if shared.statements.any_reread() {
+        within(CONNECT_WITHIN, link.limit_transactions()).await??;
+    }
     Ok(Opened { link: Rc::new(link), wire })
 }
 

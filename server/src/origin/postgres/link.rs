@@ -68,6 +68,14 @@ impl Link {
         self.limit(self.limits.longest).await
     }
 
+    /// A transaction whose rest does not come is over after a while: a server that is stopped in
+    /// the middle of one must not hold its row.
+    pub(super) async fn limit_transactions(&self) -> Result<(), Error> {
+        let limit_ms = self.limits.for_call(self.limits.longest);
+        let set = format!("SET idle_in_transaction_session_timeout = {limit_ms}");
+        self.client.batch_execute(&set).await
+    }
+
     /// The statement that is sent next on this connection must be over within this time. Not for
     /// connections that have several calls at once.
     pub(super) async fn limit(&self, left: Duration) -> Result<(), Error> {

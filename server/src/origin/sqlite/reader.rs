@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
+use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
 use super::failure::{Kind, Trouble};
 use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
+use crate::origin::statements::Keyspace;
 use crate::origin::ticket::Ticket;
 use crate::origin::{Call, Failure, Outcome};
 
@@ -97,7 +99,7 @@ impl Reader<'_> {
     }
 }
 
-enum ReadError {
+pub(super) enum ReadError {
     Call(Failure),
     Sqlite(Trouble),
 }
@@ -114,14 +116,23 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-/// The first column of the first row.
 fn read(connection: &Connection, shared: &Shared, call: &Call) -> Result<Option<Bytes>, ReadError> {
     let (keyspace, statement) = shared.setup.statements.of(call)?;
+    read_row(connection, keyspace, statement, call)
+}
+
+/// The first column of the first row that a keyspace's `get` finds.
+pub(super) fn read_row(
+    connection: &Connection,
+    keyspace: &Keyspace,
+    get: &Translated,
+    call: &Call,
+) -> Result<Option<Bytes>, ReadError> {
     let mut params = Vec::with_capacity(1);
-    for parameter in &statement.parameters {
+    for parameter in &get.parameters {
         params.push(keyspace.param(*parameter, call)?);
     }
-    let mut prepared = connection.bind(statement, &params).map_err(ReadError::Sqlite)?;
+    let mut prepared = connection.bind(get, &params).map_err(ReadError::Sqlite)?;
     let mut rows = prepared.raw_query();
     let value = match rows.next()? {
         None => None,
@@ -131,7 +142,7 @@ fn read(connection: &Connection, shared: &Shared, call: &Call) -> Result<Option<
 }
 
 /// SQLite's columns hold values of any type, whatever they were declared as.
-fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
+pub(super) fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
     match column {
         ValueRef::Null => Ok(None),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),

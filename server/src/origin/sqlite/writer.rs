@@ -15,20 +15,26 @@
 
 use std::time::Duration;
 
+use rusqlite::types::ValueRef;
+use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
 use super::failure::{Kind, Trouble};
+use super::reader::{ReadError, read_row, to_wire};
 use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
+use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
-use crate::origin::{Failure, Outcome};
+use crate::origin::{Call, Failure, Outcome, Stored};
 
 /// Bounds of a batch: the first write in it waits for the last.
 const BATCH_WRITES: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 /// A write that comes while a batch of slow ones runs does not wait for all of them.
 const BATCH_WITHIN: Duration = Duration::from_millis(20);
+/// What may be kept of the rows that a batch has written and read again.
+const REREAD_BYTES: usize = 16 << 20;
 
 /// The thread's body: takes writes until told to stop.
 pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
@@ -55,6 +61,12 @@ fn fill_batch(first: Job, writes: &Lane) -> Vec<Job> {
     batch
 }
 
+/// What a write has changed, and what it has made of the row.
+struct Written {
+    rows: u64,
+    stored: Stored,
+}
+
 struct Writer<'s> {
     shared: &'s Shared,
     writes: &'s Lane,
@@ -64,7 +76,7 @@ struct Writer<'s> {
 /// What became of a transaction.
 enum Committed {
     /// Each write has its result.
-    Yes(Vec<(Ticket, Result<u64, Failure>)>),
+    Yes(Vec<(Ticket, Result<Written, Failure>)>),
     /// Nothing happened, and it is not clear because of which write.
     Redo(Vec<Job>),
 }
@@ -124,9 +136,10 @@ fn execute(
     batch: Vec<Job>,
     writes: &Lane,
 ) -> (Committed, Option<Trouble>) {
-    let mut results: Vec<(Job, Result<u64, Failure>)> = Vec::with_capacity(batch.len());
+    let mut results: Vec<(Job, Result<Written, Failure>)> = Vec::with_capacity(batch.len());
     let alone = batch.len() == 1;
     let until = Micros::boottime() + BATCH_WITHIN;
+    let mut reread_bytes = 0;
     let mut rest = batch.into_iter();
     while let Some(job) = rest.next() {
         if !results.is_empty() && Micros::boottime() >= until {
@@ -138,7 +151,10 @@ fn execute(
             continue;
         }
         let trouble = match write_one(connection, shared, &job) {
-            Ok(result) => {
+            Ok(mut result) => {
+                if let Ok(written) = &mut result {
+                    bound(written, &mut reread_bytes);
+                }
                 results.push((job, result));
                 continue;
             }
@@ -201,7 +217,7 @@ fn write_one(
     connection: &Connection,
     shared: &Shared,
     job: &Job,
-) -> Result<Result<u64, Failure>, Trouble> {
+) -> Result<Result<Written, Failure>, Trouble> {
     let (keyspace, statement) = match shared.setup.statements.of(&job.call) {
         Ok(found) => found,
         Err(failure) => return Ok(Err(failure)),
@@ -214,14 +230,59 @@ fn write_one(
         }
     }
     connection.set_deadline(job.ticket.due());
+    let verb = Verb::from(&job.call.operation);
     let mut prepared = connection.bind(statement, &params)?;
     let before = connection.sql.total_changes();
     // Not `execute`, which refuses statements that return rows (RETURNING).
-    let mut rows = prepared.raw_query();
-    while rows.next()?.is_some() {}
-    drop(rows);
+    let mut returned = prepared.raw_query();
+    let mut stored = keyspace.untold(verb);
+    let mut is_first = true;
+    while let Some(row) = returned.next()? {
+        if std::mem::take(&mut is_first) && keyspace.returns_row(verb) {
+            stored = row.get_ref(0).ok().map_or(Stored::Unknown, stored_as);
+        }
+    }
+    drop(returned);
     drop(prepared);
-    Ok(Ok(connection.rows_changed(statement, before)))
+    let rows = connection.rows_changed(statement, before);
+    if let Some(get) = keyspace.reread(verb)
+        && rows > 0
+    {
+        stored = reread(connection, keyspace, get, &job.call)?;
+    }
+    Ok(Ok(Written { rows, stored }))
+}
+
+/// What the transaction finds of the row that it has just written. That this fails is no reason
+/// to undo the write, as long as the transaction stands.
+fn reread(
+    connection: &Connection,
+    keyspace: &Keyspace,
+    get: &Translated,
+    call: &Call,
+) -> Result<Stored, Trouble> {
+    match read_row(connection, keyspace, get, call) {
+        Ok(value) => Ok(Stored::Row(value)),
+        Err(ReadError::Sqlite(trouble)) if matches!(trouble.kind, Kind::Broken | Kind::Full) => {
+            Err(trouble)
+        }
+        Err(_) => Ok(Stored::Unknown),
+    }
+}
+
+/// What can't be sent is not kept either: a read will say why.
+fn stored_as(column: ValueRef<'_>) -> Stored {
+    to_wire(column).map_or(Stored::Unknown, Stored::Row)
+}
+
+/// What a batch has read again waits for its COMMIT, in bounded memory.
+fn bound(written: &mut Written, reread_bytes: &mut usize) {
+    if let Stored::Row(Some(value)) = &written.stored {
+        match *reread_bytes + value.len() <= REREAD_BYTES {
+            true => *reread_bytes += value.len(),
+            false => written.stored = Stored::Unknown,
+        }
+    }
 }
 
 fn roll_back(connection: &Connection) {
@@ -233,26 +294,30 @@ fn roll_back(connection: &Connection) {
     }
 }
 
-fn tickets(results: Vec<(Job, Result<u64, Failure>)>) -> Vec<(Ticket, Result<u64, Failure>)> {
+fn tickets(
+    results: Vec<(Job, Result<Written, Failure>)>,
+) -> Vec<(Ticket, Result<Written, Failure>)> {
     results.into_iter().map(|(job, result)| (job.ticket, result)).collect()
 }
 
 /// What succeeded may or may not last.
-fn unknown(results: Vec<(Job, Result<u64, Failure>)>) -> Vec<(Ticket, Result<u64, Failure>)> {
-    let doubt = |(job, result): (Job, Result<u64, Failure>)| {
+fn unknown(
+    results: Vec<(Job, Result<Written, Failure>)>,
+) -> Vec<(Ticket, Result<Written, Failure>)> {
+    let doubt = |(job, result): (Job, Result<Written, Failure>)| {
         (job.ticket, result.and(Err(Failure::OutcomeUnknown)))
     };
     results.into_iter().map(doubt).collect()
 }
 
-fn fail_all(batch: Vec<Job>, failure: &Failure) -> Vec<(Ticket, Result<u64, Failure>)> {
+fn fail_all(batch: Vec<Job>, failure: &Failure) -> Vec<(Ticket, Result<Written, Failure>)> {
     batch.into_iter().map(|job| (job.ticket, Err(failure.clone()))).collect()
 }
 
-fn answer(results: Vec<(Ticket, Result<u64, Failure>)>) {
+fn answer(results: Vec<(Ticket, Result<Written, Failure>)>) {
     for (ticket, result) in results {
         ticket.finish(match result {
-            Ok(rows) => Outcome::Written { rows },
+            Ok(Written { rows, stored }) => Outcome::Written { rows, stored },
             Err(failure) => Outcome::Failed(failure),
         });
     }

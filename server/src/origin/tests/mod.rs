@@ -1,5 +1,6 @@
 //! The origin against real databases: SQLite files and a PostgreSQL server.
 
+mod after_put;
 mod answers;
 mod postgres;
 mod postgres_locks;
@@ -16,10 +17,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use standin_config::{ColumnType, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_config::{AfterPut, ColumnType, KeyspaceConfig, OriginConfig, OriginKind};
 use standin_protocol::time::Micros;
 
-use super::{Call, Completions, Done, Failure, Operation, Origin, OriginStartError, Outcome};
+use super::{
+    Call, Completions, Done, Failure, Operation, Origin, OriginStartError, Outcome, Stored,
+};
 
 /// Far longer than anything takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -122,6 +125,15 @@ impl Bench {
     }
 }
 
+impl Outcome {
+    fn rows(&self) -> Option<u64> {
+        match self {
+            Self::Written { rows, .. } => Some(*rows),
+            _ => None,
+        }
+    }
+}
+
 fn put(value: &str) -> Operation {
     Operation::Put { value: Bytes::copy_from_slice(value.as_bytes()) }
 }
@@ -131,7 +143,7 @@ fn value(text: &str) -> Outcome {
 }
 
 const NOTHING: Outcome = Outcome::Value(None);
-const ONE_ROW: Outcome = Outcome::Written { rows: 1 };
+const ONE_ROW: Outcome = Outcome::Written { rows: 1, stored: Stored::Sent };
 const UNAVAILABLE: Outcome = Outcome::Failed(Failure::Unavailable);
 
 /// Certainly not executed, with or without a reason.
@@ -164,6 +176,7 @@ fn keyspace(id: u8, name: &str) -> KeyspaceConfig {
             "INSERT INTO {name} (k, v) VALUES (:key, :value) ON CONFLICT (k) DO UPDATE SET v = excluded.v"
         )),
         delete: Some(format!("DELETE FROM {name} WHERE k = :key")),
+        after_put: AfterPut::Keep,
         key_type: ColumnType::Text,
         value_type: ColumnType::Text,
         ttl: Duration::from_secs(60),
