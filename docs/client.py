@@ -70,6 +70,24 @@ class Unreachable(Exception):
     """No server that may serve the request answers."""
 
 
+class OutcomeUnknown(Exception):
+    """A write was sent and not answered: it may or may not have happened. Read before deciding."""
+
+
+class Attempt:
+    """One operation, over all its sends."""
+
+    def __init__(self, opcode, request_id, flags, fields, deadline):
+        self.opcode, self.request_id, self.flags = opcode, request_id, flags
+        self.fields, self.deadline = fields, deadline
+        self.sends, self.said, self.may_have_happened = 0, [], False
+
+    def lost(self, server, error, was_sent):
+        """A send has failed without an answer."""
+        self.said.append(f"server {server}: {error}")
+        self.may_have_happened |= was_sent and self.opcode in ("PUT", "DELETE", "CAS")
+
+
 # --- XXH3-64 (appendix) ---------------------------------------------------------------
 
 SECRET = bytes.fromhex(
@@ -366,13 +384,25 @@ class Map:
         answering = [i for i in order if self.servers[i].state not in (OFFLINE, WAITING)]
         return answering + [i for i in order if i not in answering]
 
+    def candidates_without_ranks(self, partition):
+        """The order of section 9.3 for a client that does not compute ranks."""
+        info = self.owners[partition]
+        group = self.servers[info.home].group
+        members = [i for i, s in enumerate(self.servers) if s.group == group]
+        first = [info.owner]
+        if info.owner == NO_SERVER and self.servers[info.home].state in (RETURNING, LEAVING):
+            first = [info.home]
+        order = [i for i in first + [info.stand_in] if i != NO_SERVER]
+        answering = [i for i in members if self.servers[i].state not in (OFFLINE, WAITING)]
+        return list(dict.fromkeys(order + answering + members))
+
     def derived_owner(self, partition):
         """What section 9.2 says that `owners` must hold."""
         order = self.rank(partition)
         up = [i for i in order if self.servers[i].state != OFFLINE]
         owner = up[0] if up and self.servers[up[0]].state == ONLINE else NO_SERVER
-        answering = [i for i in up if self.servers[i].state != WAITING]
-        stand_in = answering[1] if len(answering) > 1 else NO_SERVER
+        others = [i for i in up[1:] if self.servers[i].state != WAITING]
+        stand_in = others[0] if others else NO_SERVER
         counted = order[:order.index(up[0]) + 1] if up else order
         return Owner(max(self.servers[i].since for i in counted), order[0], owner, stand_in)
 
@@ -449,17 +479,25 @@ class ReplayWindow:
 
 
 class Connection:
-    """One connection to one shard; one request at a time."""
+    """One connection to one shard; one request at a time.
+
+    A server holds requests on purpose, for a second and more. So what counts is not how long an
+    answer takes, but how long the connection is silent: after half the attempt timeout a PING is
+    sent, which a living shard answers at once, and after the whole of it the send has failed.
+    """
 
     def __init__(self, client, address, shard):
-        self.address = address
+        self.client, self.address = client, address
+        self.is_ready = self.is_probed = False
         self.socket = socket.create_connection(address, timeout=client.attempt_timeout_s)
+        self.socket.settimeout(client.attempt_timeout_s / 2)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.say_hello(client, shard)
         except BaseException:
             self.close()
             raise
+        self.is_ready = True
 
     def say_hello(self, client, shard):
         body = HELLO.pack(client.client_id, 0, shard, 0)
@@ -475,31 +513,56 @@ class Connection:
             raise ProtocolError("a hello reply of another size")
         self.cluster_id, self.server, self.shards, self.shard, _ = HELLO_REPLY.unpack(reply.value)
 
-    def ask(self, request_id, opcode, **fields):
+    def ask(self, request_id, opcode, patience_s=None, **fields):
+        """The answer. A living server that has none after `patience_s` has failed the send."""
+        patience_s = self.client.operation_timeout_s / 2 if patience_s is None else patience_s
+        until = time.monotonic() + patience_s
+        self.is_probed = False
         self.socket.sendall(request_frame(opcode, request_id, **fields))
         while True:
-            head, value_len = response_head(self.read(32))
-            response = Response(*head, self.read(value_len))
+            head, value_len = response_head(self.read(32, until))
+            response = Response(*head, self.read(value_len, until))
+            # What else arrives answers a PING, or a request that was given up.
             if response.request_id == request_id:
                 return response
 
-    def read(self, size):
+    def read(self, size, until):
         parts = bytearray()
         while len(parts) < size:
-            part = self.socket.recv(size - len(parts))
+            if time.monotonic() > until:
+                raise socket.timeout("alive, but it holds the request for too long")
+            try:
+                part = self.socket.recv(size - len(parts))
+            except socket.timeout:
+                self.was_silent()
+                continue
             if not part:
                 raise ConnectionError("the connection was closed")
+            self.is_probed = False
             parts += part
         return bytes(parts)
+
+    def was_silent(self):
+        """Half the attempt timeout has passed without a byte."""
+        if self.is_probed:
+            raise socket.timeout("silent")
+        self.is_probed = True
+        if self.is_ready:
+            self.client.tell(f"server {self.server} is silent: PING")
+            self.socket.sendall(request_frame("PING", self.client.next_id()))
 
     def close(self):
         self.socket.close()
 
 
 class Client:
-    def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=1.0, hold_s=2.0):
-        self.seeds, self.secret = seeds, secret
+    """Routes by the map, and goes round the candidates until an operation's time is over."""
+
+    def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
+                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None):
+        self.seeds, self.secret, self.tell = seeds, secret, tell
         self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
+        self.operation_timeout_s = operation_timeout_s
         self.client_id = random.SystemRandom().getrandbits(64)
         self.request_id = 0
         self.map = None
@@ -538,48 +601,95 @@ class Client:
                     if server.state == ONLINE and server.since > self.map.epoch:
                         self.failover_until.pop(i, None)
             self.map = newer
+            self.tell(f"map of epoch {newer.epoch >> 32}.{newer.epoch & 0xFFFFFFFF}")
         return self.map
 
     def request(self, opcode, keyspace, key, value=b"", ttl_s=0, cas_version=0):
-        """The answer of the first candidate that gives one, and which that was."""
+        """The answer of a candidate, and which one that was."""
+        deadline = time.monotonic() + self.operation_timeout_s
         if self.map is None:
             self.fetch_map()
-        request_id, retry, said = self.next_id(), 0, []
         ttl, flags = ttl_field(ttl_s)
-        partition = self.map.partition(keyspace, key)
-        order = self.map.candidates(partition)
-        now = time.monotonic()
-        # Servers in failover mode only if nobody else is left.
-        order.sort(key=lambda i: self.failover_until.get(i, 0) > now)
-        for server in order:
-            failures = overloads = 0
-            while failures < self.attempts:
-                try:
-                    connection = self.connect(server, partition)
-                    response = connection.ask(
-                        request_id, opcode, keyspace=keyspace, key=key, value=value,
-                        flags=flags | retry, map_tag=self.map.tag, ttl=ttl, cas_version=cas_version,
-                        deadline_ms=min(int(self.attempt_timeout_s * 1000), 0xFFFF))
-                except (OSError, ProtocolError) as error:
-                    # A late reply must not be taken for another's: start afresh.
-                    self.disconnect(server, partition)
-                    failures, retry = failures + 1, RETRY
-                    said.append(f"server {server}: {error}")
-                    continue
-                self.failover_until.pop(server, None)
-                self.heed_tag(connection, response.map_tag)
-                if response.name == "OVERLOADED" and overloads < self.attempts:
-                    overloads += 1
-                    time.sleep(response.retry_after_ms / 1000 * random.uniform(1, 1.5))
-                    continue
-                if response.name in ("SHUTTING_DOWN", "UNAVAILABLE", "NOT_OWNER"):
-                    said.append(f"server {server}: {response.name}")
-                    break
-                return response, server
-            else:
-                hold = self.hold_s * random.uniform(0.75, 1.25)
-                self.failover_until[server] = time.monotonic() + hold
-        raise Unreachable("; ".join(said))
+        fields = {"keyspace": keyspace, "key": key, "value": value, "ttl": ttl,
+                  "cas_version": cas_version}
+        attempt = Attempt(opcode, self.next_id(), flags, fields, deadline)
+        while time.monotonic() < deadline:
+            answer = self.go_round(attempt)
+            if answer is not None:
+                return answer
+            # Everybody who may serve it has been asked: once more, after a pause.
+            time.sleep(self.attempt_timeout_s / 2 * random.uniform(1, 1.5))
+        said = "; ".join(list(dict.fromkeys(attempt.said))[-4:])
+        if attempt.may_have_happened:
+            raise OutcomeUnknown(said)
+        raise Unreachable(said)
+
+    def go_round(self, attempt):
+        """Asks each candidate once; `None` if none of them has served it."""
+        tried = []
+        while True:
+            # Anew for each: a newer map may have come with an answer.
+            partition = self.map.partition(attempt.fields["keyspace"], attempt.fields["key"])
+            now = time.monotonic()
+            order = [i for i in self.map.candidates(partition) if i not in tried]
+            # Servers in failover mode come last. If nobody else is left, they are asked as well.
+            order.sort(key=lambda i: self.failover_until.get(i, 0) > now)
+            if not order or now >= attempt.deadline:
+                return None
+            tried.append(order[0])
+            response = self.ask_server(order[0], partition, attempt)
+            if response is not None:
+                return response, order[0]
+
+    def ask_server(self, server, partition, attempt):
+        """Its answer; `None`: the next candidate, please."""
+        failures = overloads = 0
+        while failures < self.attempts:
+            left_s = attempt.deadline - time.monotonic()
+            if left_s <= 0:
+                return None
+            was_sent = False
+            try:
+                connection = self.connect(server, partition)
+                attempt.sends, was_sent = attempt.sends + 1, True
+                response = connection.ask(
+                    attempt.request_id, attempt.opcode, min(left_s, self.operation_timeout_s / 2),
+                    flags=attempt.flags | (RETRY if attempt.sends > 1 else 0),
+                    map_tag=self.map.tag, deadline_ms=min(int(left_s * 1000) + 1, 0xFFFF),
+                    **attempt.fields)
+            except (OSError, ProtocolError) as error:
+                # A late answer must not be taken for another's: start afresh.
+                self.disconnect(server, partition)
+                failures += 1
+                attempt.lost(server, error, was_sent)
+                self.tell(f"server {server}, send {failures} of {self.attempts} failed: {error}")
+                if isinstance(error, ConnectionRefusedError):
+                    break  # Nobody is there: a second try would be refused as well.
+                continue
+            except Refused as error:
+                if error.response.name not in ("SHUTTING_DOWN", "UNAVAILABLE", "OVERLOADED"):
+                    raise
+                attempt.said.append(f"server {server}: {error}")
+                self.tell(f"server {server} answers HELLO with {error}")
+                return None
+            self.failover_until.pop(server, None)
+            self.heed_tag(connection, response.map_tag)
+            if response.name == "OVERLOADED" and overloads < self.attempts:
+                overloads += 1
+                time.sleep(response.retry_after_ms / 1000 * random.uniform(1, 1.5))
+                continue
+            if response.name in ("SHUTTING_DOWN", "UNAVAILABLE", "NOT_OWNER"):
+                attempt.said.append(f"server {server}: {response.name}")
+                self.tell(f"server {server} answers {response.name}")
+                return None
+            if attempt.may_have_happened and response.name not in ("OK", "NOT_FOUND"):
+                # It speaks of this send; an earlier one may have taken effect.
+                raise OutcomeUnknown(f"server {server}: {response.name}")
+            self.tell(f"server {server} answers {response.name}")
+            return response
+        self.failover_until[server] = time.monotonic() + self.hold_s * random.uniform(0.75, 1.25)
+        self.tell(f"failover mode for server {server}")
+        return None
 
     def heed_tag(self, connection, tag):
         """Fetches the map from a server that has a newer one, once per tag."""
@@ -864,7 +974,13 @@ def vectors_map(items):
         for p, o in enumerate(v["owners"]):
             wanted = Owner(number(o["epoch"]), o["home"], o["owner"], o["stand_in"])
             check(m.owners[p] == wanted == m.derived_owner(p), f"owner of partition {p}")
-            check(m.candidates(p) == o["ask_in_this_order"], f"candidates of partition {p}")
+            order, simple = m.candidates(p), m.candidates_without_ranks(p)
+            check(order == o["ask_in_this_order"], f"candidates of partition {p}")
+            check(sorted(simple) == sorted(order), f"candidates without ranks of partition {p}")
+            # Whoever may write, or lets a write wait, is asked first or second.
+            check(order[0] in simple[:2], f"candidates without ranks of partition {p}")
+            if m.servers[o["home"]].state == WAITING:
+                check(order[0] == simple[0], f"the one that may write of partition {p}")
     return len(items)
 
 
@@ -932,7 +1048,8 @@ def main():
     parser.add_argument("--seeds", type=seeds, default=[], help="addresses, separated by commas")
     parser.add_argument("--keyspace", type=int, default=1, help="id of the keyspace")
     parser.add_argument("--secret", type=parse_secret, help="64 hex digits, or a file with them")
-    parser.add_argument("--timeout", type=float, default=1.0, help="seconds of one attempt")
+    parser.add_argument("--timeout", type=float, default=0.25, help="seconds of silence after which a send has failed")
+    parser.add_argument("--trace", action="store_true", help="say what happens when, on standard error")
     commands = parser.add_subparsers(dest="command", required=True)
     test = commands.add_parser("selftest", help="try everything against a live cluster")
     test.add_argument("--key", default=f"python-selftest-{os.getpid()}-", help="first key; deleted in the end")
@@ -946,7 +1063,7 @@ def main():
     options = parser.parse_args()
     try:
         return run(options)
-    except (AssertionError, OSError, ProtocolError, Refused, Unreachable) as error:
+    except (AssertionError, OSError, OutcomeUnknown, ProtocolError, Refused, Unreachable) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
 
@@ -958,7 +1075,13 @@ def run(options):
     if not options.seeds:
         print("failed: give --seeds", file=sys.stderr)
         return 1
-    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout)
+    began = time.monotonic()
+
+    def tell(text):
+        if options.trace:
+            print(f"{(time.monotonic() - began) * 1000:8.1f} ms  {text}", file=sys.stderr)
+
+    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell)
     try:
         if options.command == "selftest":
             selftest(client, options.keyspace, options.key.encode(), options.count)

@@ -267,7 +267,8 @@ pub struct Ownership {
     pub home: u16,
     /// The one server that may cache it, or [`NO_SERVER`].
     pub owner: u16,
-    /// Where a client goes if the owner does not answer, or [`NO_SERVER`].
+    /// Where a client goes if the owner does not answer, or [`NO_SERVER`]: the next one that
+    /// answers. While the owner is *waiting*, it is the one that may write.
     pub stand_in: u16,
     /// Changes whenever the owner has changed, however often and to whomever.
     pub epoch: MapEpoch,
@@ -327,8 +328,7 @@ impl ClusterMap {
 fn ownership(rank: &[u16], statuses: &[ServerStatus]) -> Ownership {
     let status = |id: u16| statuses[usize::from(id)];
     let mut epoch = MapEpoch::default();
-    let mut owner = NO_SERVER;
-    let mut up = rank.iter().filter(|id| status(**id).state.answers());
+    let (mut owner, mut first_up) = (NO_SERVER, None);
     for &id in rank {
         epoch = epoch.max(status(id).since);
         match status(id).state {
@@ -336,10 +336,12 @@ fn ownership(rank: &[u16], statuses: &[ServerStatus]) -> Ownership {
             ServerState::Online => owner = id,
             ServerState::Returning | ServerState::Leaving | ServerState::Waiting => {}
         }
+        first_up = Some(id);
         break;
     }
-    up.next();
-    let stand_in = up.next().copied().unwrap_or(NO_SERVER);
+    let mut others =
+        rank.iter().filter(|id| status(**id).state.answers() && Some(**id) != first_up);
+    let stand_in = others.next().copied().unwrap_or(NO_SERVER);
     Ownership { home: rank[0], owner, stand_in, epoch }
 }
 

@@ -56,6 +56,18 @@ pub(crate) fn map_with_trouble(partitions: u32) -> ClusterMap {
     ClusterMap::new(topology(partitions), epoch(3, 8), statuses)
 }
 
+/// [`topology`] with a1 waiting and b2 leaving.
+pub(crate) fn map_with_waiting(partitions: u32) -> ClusterMap {
+    let statuses = vec![
+        status(ServerState::Waiting, epoch(3, 9), 0x1111),
+        status(ServerState::Online, epoch(3, 1), 0x2222),
+        status(ServerState::Online, epoch(2, 9), 0x3333),
+        status(ServerState::Online, epoch(1, 0), 0x4444),
+        status(ServerState::Leaving, epoch(3, 10), 0x5555),
+    ];
+    ClusterMap::new(topology(partitions), epoch(3, 10), statuses)
+}
+
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;

@@ -7,7 +7,9 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo};
 use standin_protocol::placement::{Candidate, rank, score};
 
 use super::wide;
-use crate::support::{epoch, five_servers, hex, map_with_trouble, pattern, topology};
+use crate::support::{
+    epoch, five_servers, hex, map_with_trouble, map_with_waiting, pattern, topology,
+};
 
 /// Lengths on both sides of every branch of XXH3-64.
 const KEY_LENGTHS: [usize; 24] = [
@@ -91,7 +93,7 @@ pub(super) fn tag_order() -> Vec<Value> {
 
 pub(super) fn maps() -> Vec<Value> {
     let calm = ClusterMap::new(topology(16), epoch(1, 0), Vec::new());
-    [calm, map_with_trouble(16)].iter().map(map_json).collect()
+    [calm, map_with_trouble(16), map_with_waiting(16)].iter().map(map_json).collect()
 }
 
 fn map_json(map: &ClusterMap) -> Value {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::frame::{
-    FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
+    FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::hello::{
     ANY_SHARD, HelloBody, HelloError, HelloReply, NONCE_BYTES, Role, cluster_id,
@@ -16,6 +16,7 @@ use super::ShardContext;
 use super::core::unreadable;
 use crate::node::Caller;
 
+const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
 
@@ -108,13 +109,18 @@ impl Greeting {
             Ok(None) => return Step::Wait,
             Err(error) => {
                 let (header, status) = unreadable(input, error);
+                // The limits are those of a hello: they say nothing of another request.
+                let is_readable =
+                    !matches!(error, FrameError::BadMagic(_) | FrameError::BadVersion(_));
+                if is_readable && header.opcode != Opcode::Hello as u8 {
+                    return refuse(&header, Status::Malformed, HELLO_FIRST, output);
+                }
                 return refuse(&header, status, &error.to_string(), output);
             }
         };
         let header = request.header;
         if header.opcode != Opcode::Hello as u8 {
-            let text = "the first request of a connection must be HELLO";
-            return refuse(&header, Status::Malformed, text, output);
+            return refuse(&header, Status::Malformed, HELLO_FIRST, output);
         }
         let own_id = cluster_id(&context.cluster.name);
         let key = context.key.as_ref();

@@ -257,7 +257,12 @@ fn first_rows() -> Vec<Row> {
             vec![(0, Status::Malformed, None), ok, answer],
             Closed,
         ),
-        row("a read first", &[get(1, b"one"), good()], malformed(), Closed),
+        row(
+            "a read first",
+            &[get(1, b"one"), good()],
+            vec![(1, Status::Malformed, Some(b"the first request of a connection must be HELLO"))],
+            Closed,
+        ),
         row("the map first", &[request(Opcode::Map, 0, 1, b"", b"")], malformed(), Closed),
         row(
             "another protocol",
