@@ -240,6 +240,18 @@ pub struct Timings {
     pub drain_timeout: Duration,
 }
 
+impl Timings {
+    /// The longest that a server may have been stopped and still carry out what it holds. No
+    /// other can have written in its place before that: first a client has to give it up, and the
+    /// master to find it silent.
+    #[must_use]
+    pub fn pause_max(&self) -> Duration {
+        let verdict =
+            self.attempt_timeout * self.attempts + self.probe_timeout * self.probe_attempts;
+        verdict.min(self.lease / 2).max(Duration::from_millis(100))
+    }
+}
+
 impl Default for Timings {
     fn default() -> Self {
         let ms = Duration::from_millis;

@@ -66,6 +66,14 @@ wire_enum! {
         KeepSent = 28, "keep-sent";
         /// A write that changed no row is acknowledged (23).
         AckNoRow = 29, "ack-no-row";
+        /// A server that was stopped goes on with the requests that wait in it (14).
+        KeepWaiting = 30, "keep-waiting";
+        /// A server that was stopped hands the database the writes that waited for that (14).
+        KeepQueued = 31, "keep-queued";
+        /// A write that waits for an owner is carried out though its client has left (14).
+        KeepAbandoned = 32, "keep-abandoned";
+        /// A map lets through writes that had waited for long enough when it came (14).
+        MapBeforeTime = 33, "map-before-time";
     }
 }
 

@@ -125,8 +125,12 @@ impl Server {
         }
         let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
         let control = ControlHandle::new().map_err(system("the control thread's inbox"))?;
-        let origin =
-            Origin::start(&cluster.origin, &cluster.keyspaces, Arc::new(mailboxes.clone()))?;
+        let origin = Origin::start(
+            &cluster.origin,
+            &cluster.keyspaces,
+            Arc::new(mailboxes.clone()),
+            cluster.timings.pause_max(),
+        )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
         let hub = Arc::new(hub);
         let context = ShardContext {

@@ -105,6 +105,15 @@ pub(crate) struct Open {
     pub(crate) is_answered: bool,
 }
 
+/// A call that waits in its server.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) server: usize,
+    pub(crate) life: u32,
+    pub(crate) call: Call,
+    pub(crate) key: usize,
+}
+
 /// What becomes of a call that is handed over now: when it is carried out, if at all, and
 /// when and what its server hears if that is before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +148,7 @@ pub(crate) struct Origin {
     /// (percent, longest delay)
     pub(crate) late: Vec<(u8, Time)>,
     pub(crate) calls: Vec<Option<Open>>,
+    pub(crate) queued: Vec<Option<Queued>>,
     pub(crate) late_commits: u64,
 }
 
@@ -157,8 +167,46 @@ impl Origin {
             paths: vec![Path::default(); servers],
             late: Vec::new(),
             calls: Vec::new(),
+            queued: Vec::new(),
             late_commits: 0,
         }
+    }
+
+    /// How long a call waits in its server, where calls are handed over one after the other
+    /// while the origin is slow.
+    pub(crate) fn waits(&self, now: Time, server: usize, key: usize, is_write: bool) -> Time {
+        let hash = mix(self.seed ^ now, (server * 64 + key * 2 + usize::from(is_write)) as u64);
+        let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
+        let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
+        let share = if (hash >> 4).is_multiple_of(3) { slow_by / 2 } else { 0 };
+        1 + hash % 30 + (hash >> 8) % (share + 1)
+    }
+
+    /// Calls of a server for a key that are not answered.
+    pub(crate) fn others(&self, name: (usize, u32, usize, bool)) -> usize {
+        let is_write = |call: &Call| !matches!(call.operation, Operation::Get);
+        let queued = self.queued.iter().flatten();
+        let queued = queued.filter(|q| (q.server, q.life, q.key, is_write(&q.call)) == name);
+        let open = self.calls.iter().flatten().filter(|open| !open.is_answered);
+        open.filter(|o| (o.server, o.life, o.key, is_write(&o.call)) == name).count()
+            + queued.count()
+    }
+
+    /// A call begins to wait.
+    pub(crate) fn enqueue(&mut self, queued: Queued) -> usize {
+        fill(&mut self.queued, queued)
+    }
+
+    /// What waits in a server goes with its process.
+    pub(crate) fn server_ended(&mut self, server: usize) {
+        for queued in &mut self.queued {
+            queued.take_if(|queued| queued.server == server);
+        }
+    }
+
+    /// It has waited.
+    pub(crate) fn dequeue(&mut self, slot: usize) -> Option<Queued> {
+        self.queued[slot].take()
     }
 
     /// Decides what becomes of a call.
@@ -218,17 +266,7 @@ impl Origin {
 
     /// Remembers a call until it is over.
     pub(crate) fn insert(&mut self, open: Open) -> usize {
-        let free = self.calls.iter().position(Option::is_none);
-        match free {
-            Some(at) => {
-                self.calls[at] = Some(open);
-                at
-            }
-            None => {
-                self.calls.push(Some(open));
-                self.calls.len() - 1
-            }
-        }
+        fill(&mut self.calls, open)
     }
 
     /// Carries out a call.
@@ -262,6 +300,20 @@ impl Origin {
                 }
                 Outcome::changed(u64::from(exists))
             }
+        }
+    }
+}
+
+/// Puts something into the first free place.
+fn fill<T>(places: &mut Vec<Option<T>>, it: T) -> usize {
+    match places.iter().position(Option::is_none) {
+        Some(at) => {
+            places[at] = Some(it);
+            at
+        }
+        None => {
+            places.push(Some(it));
+            places.len() - 1
         }
     }
 }

@@ -76,6 +76,7 @@ fn lasting(what: What, time: u64) -> What {
         | What::Mute { lasts, .. }
         | What::Noise { lasts, .. }
         | What::Pause { lasts, .. }
+        | What::PauseInside { lasts, .. }
         | What::StallShard { lasts, .. }
         | What::DiskFull { lasts }
         | What::OriginSlow { lasts, .. }
@@ -87,7 +88,11 @@ fn lasting(what: What, time: u64) -> What {
         What::Crash { down, .. } | What::Leave { down, .. } | What::CrashMaster { down, .. } => {
             *down = time;
         }
-        What::Act { .. } | What::Break { .. } | What::ClockRate { .. } | What::WallStep { .. } => {}
+        What::Act { .. }
+        | What::Ask { .. }
+        | What::Break { .. }
+        | What::ClockRate { .. }
+        | What::WallStep { .. } => {}
     }
     what
 }

@@ -101,11 +101,14 @@ fn keyspaces() -> Vec<KeyspaceConfig> {
     (1..).zip(AfterPut::ALL).map(keyspace).collect()
 }
 
+/// Nobody stops this process.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 fn measure(name: &str, config: &OriginConfig, cli: &Cli) -> Result<(), Box<dyn Error>> {
     let mailbox = Arc::new(Mailbox::default());
     let completions: Arc<dyn Completions> = Arc::<Mailbox>::clone(&mailbox);
     let keyspaces = keyspaces();
-    let origin = Origin::start(config, &keyspaces, completions)?;
+    let origin = Origin::start(config, &keyspaces, completions, PAUSE_MAX)?;
     println!(
         "{name}: writes per second, values of {} bytes, durable: {}",
         cli.value_bytes, cli.durable
@@ -153,6 +156,7 @@ fn round(
             keyspace,
             operation: Operation::Put { value },
             key: format!("key-{key:07}").into_bytes().into(),
+            made: Micros::boottime(),
             deadline: Micros::NEVER,
         };
         origin.submit(call).map_err(|_| "the queue of the origin is full")

@@ -201,6 +201,12 @@ impl Cluster {
         self.frozen.insert(name.to_owned());
     }
 
+    /// The same whatever it is doing.
+    pub fn freeze_anywhere(&mut self, name: &str) {
+        self.stop_process(name);
+        self.frozen.insert(name.to_owned());
+    }
+
     fn stop_process(&mut self, name: &str) {
         let process = self.process(name);
         process.signal(libc::SIGSTOP);

@@ -68,6 +68,16 @@ impl Wire {
         self.try_ask(opcode, key, value).unwrap_or_else(|error| panic!("{opcode}: {error}"))
     }
 
+    /// Sends a request without waiting for its reply.
+    pub fn send(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) {
+        self.last_id += 1;
+        let mut header = RequestHeader::new(opcode, KEYSPACE, 0);
+        header.request_id = self.last_id;
+        let mut frame = Vec::new();
+        Request::write(header, key, value, &mut frame);
+        self.stream.write_all(&frame).expect("the server reads");
+    }
+
     /// GET.
     #[track_caller]
     pub fn get(&mut self, key: &[u8]) -> Reply {

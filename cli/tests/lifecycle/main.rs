@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! restarts.rs      servers and the master end and start again under load
+//! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
 //! command_line.rs  what the commands print, and their exit codes
 //! stored.rs       what is served is what the row holds
@@ -15,5 +16,6 @@ mod common;
 mod command_line;
 mod loops;
 mod origins;
+mod pauses;
 mod restarts;
 mod stored;

@@ -83,6 +83,8 @@ counters! {
     surge_refused,
     /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
     writes_unacknowledged,
+    /// Writes that waited and were dropped: this server had been stopped, or their clients had left.
+    writes_dropped,
     /// Marked requests that this server does not own.
     not_owner,
     /// Partitions dropped because their owner changed.
@@ -115,6 +117,8 @@ counters! {
     evicted,
     /// Requests that wait for the origin or a peer.
     in_flight,
+    /// Times that this shard had been stopped, or starved, for so long that it dropped what it held.
+    pauses,
     /// Longest turn of the shard's loop in the last second, in microseconds.
     loop_lag_us,
 }

@@ -25,6 +25,15 @@ pub struct Caller {
     pub client_id: u64,
 }
 
+/// A connection whose other side sends no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Which one.
+    pub conn: ConnId,
+    /// It is closed: nobody hears an answer. Otherwise answers may still be waited for.
+    pub is_gone: bool,
+}
+
 /// The time of a wake-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -145,4 +154,7 @@ pub enum ForwardFailure {
     TimedOut,
     /// The peer lives, but has no room for another connection. The request has not been sent.
     NoRoom,
+    /// This server was stopped, and has closed the connection for that: it says nothing of the
+    /// peer.
+    Stopped,
 }

@@ -54,11 +54,15 @@ impl Node {
     }
 
     /// A wake-up's requests are about to be served, or something else is about to happen: ends
-    /// a lease whose time is up.
+    /// a lease whose time is up, then the waiting of writes that have waited for long enough.
+    /// What comes with the wake-up, a map for example, is too late for them.
     #[inline]
     pub fn begin(&mut self, now: Now) {
         if now.mono >= self.held.ends {
             self.look_at_lease(now);
+        }
+        if now.mono >= self.parked.first_ends() {
+            self.end_waiting(now);
         }
     }
 

@@ -18,7 +18,7 @@
 //! handback.rs  keys others have to drop   handover.rs   telling a home that returns; reconcile.rs, being told
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
-//! measure.rs   what a shard usually fetches
+//! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
 //! queues.rs    how long all of it is
 //! ```
 
@@ -45,6 +45,7 @@ mod request;
 mod route;
 pub mod serving;
 mod state;
+mod stopped;
 mod surge;
 #[cfg(test)]
 mod tests;
@@ -72,7 +73,7 @@ pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
 pub use interface::{
-    Aimed, Caller, ConnId, ForwardFailure, Lease, Now, Output, PeerProbe, Place, Word,
+    Aimed, Caller, ConnId, ForwardFailure, Lease, Left, Now, Output, PeerProbe, Place, Word,
 };
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
@@ -101,7 +102,7 @@ pub struct Node {
     calls: SlotMap<CallKey, CallState>,
     fetches: Names<read::Fetch>,
     writes: Names<VecDeque<PendingKey>>,
-    parked: VecDeque<parking::Parked>,
+    parked: parking::Parking,
     unacked: VecDeque<ack::Unacked>,
     forwards: SlotMap<ForwardKey, Forwarded>,
     peers: Vec<ownership::Peer>,
@@ -183,7 +184,7 @@ impl Node {
                 hashing.clone(),
             ),
             writes: HashMap::with_hasher(hashing),
-            parked: VecDeque::new(),
+            parked: parking::Parking::default(),
             unacked: VecDeque::new(),
             forwards: SlotMap::with_key(),
             peers: vec![ownership::Peer::default(); topology.servers.len()],
@@ -306,6 +307,12 @@ impl Node {
         self.outputs.pop_front()
     }
 
+    /// Whether [`Self::poll`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// Lets time pass: peers that could not be reached are tried again, writes that wait for
     /// an owner look again, and owners are told what they do not know yet.
     pub fn tick(&mut self, now: Now) {
@@ -323,7 +330,7 @@ impl Node {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let peers = self.peers.iter().filter_map(ownership::Peer::retry_at);
-        let parked = self.parked.iter().map(parking::Parked::retry_at);
+        let parked = self.parked.next_deadline();
         let unacked = self.unacked.iter().map(ack::Unacked::until);
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
         let others = peers.chain(parked).chain(unacked).chain(owed);
@@ -444,6 +451,7 @@ impl Node {
 
     fn submit(
         &mut self,
+        now: Now,
         state: CallState,
         keyspace: u8,
         operation: Operation,
@@ -455,7 +463,8 @@ impl Node {
             _ => self.counters.origin_writes += 1,
         }
         let token = self.calls.insert(state).data().as_ffi();
-        let call = Call { shard: self.config.shard, token, keyspace, operation, key, deadline };
+        let (shard, made) = (self.config.shard, now.mono);
+        let call = Call { shard, token, keyspace, operation, key, made, deadline };
         self.outputs.push_back(Output::Origin(call));
     }
 }

@@ -68,7 +68,9 @@ impl Node {
             },
             Err(ForwardFailure::Refused) => PeerProbe::Refused,
             Err(ForwardFailure::NoRoom) => PeerProbe::Busy,
-            Err(ForwardFailure::Unreachable | ForwardFailure::TimedOut) => PeerProbe::Silent,
+            Err(
+                ForwardFailure::Unreachable | ForwardFailure::TimedOut | ForwardFailure::Stopped,
+            ) => PeerProbe::Silent,
         };
         probe.outcome = Some(probe.outcome.map_or(one, |all| worse(all, one)));
         probe.unanswered = probe.unanswered.saturating_sub(1);

@@ -27,6 +27,13 @@ pub(super) struct Fetch {
     held_until: Option<Micros>,
 }
 
+impl Fetch {
+    /// All that wait for its end.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = PendingKey> + '_ {
+        self.running.iter().chain(&self.waiting).copied()
+    }
+}
+
 impl Node {
     /// A read or touch that missed, or a CAS that has to learn the version.
     pub(super) fn read(&mut self, now: Now, key: PendingKey) {
@@ -161,7 +168,7 @@ impl Node {
         self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
         let started = FetchStart { token, generation, at: now.mono };
         let state = CallState::Fetch { name, started };
-        self.submit(state, keyspace, Operation::Get, key, deadline);
+        self.submit(now, state, keyspace, Operation::Get, key, deadline);
     }
 
     pub(super) fn fetch_done(

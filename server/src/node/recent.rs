@@ -92,6 +92,14 @@ impl Recent {
         Known::No
     }
 
+    /// The repetitions that have joined a write under way.
+    pub(super) fn joined(&self, identity: Identity, key: PendingKey) -> &[PendingKey] {
+        match self.running.get(&identity) {
+            Some(running) if running.first == key => &running.joined,
+            _ => &[],
+        }
+    }
+
     /// A write has been answered, and is remembered if there is an ending. Gives back those that
     /// have joined it.
     pub(super) fn end(

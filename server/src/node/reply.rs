@@ -59,6 +59,12 @@ impl LateReply {
         Some(Self { header, value: Bytes::from(frame).split_off(HEADER_BYTES) })
     }
 
+    /// A status without a value, for a request that has not reached a shard's logic.
+    #[must_use]
+    pub fn status(request: &RequestHeader, status: Status) -> Self {
+        Self { header: ResponseHeader::reply_to(request, status), value: Bytes::new() }
+    }
+
     /// Whether it brings a value, which may be asked for again.
     #[must_use]
     pub fn is_read(&self) -> bool {

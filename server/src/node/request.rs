@@ -12,7 +12,7 @@ use super::config::PENDING_BYTES;
 use super::recent::{self, Ending, Known};
 use super::reply::{Answer, Reply};
 use super::serving::Serving;
-use super::state::{Identity, Pending, PendingKey, is_write};
+use super::state::{Identity, Pending, PendingKey, Presence, is_write};
 use super::{Aimed, Caller, ConnId, Node, Now};
 
 impl Node {
@@ -161,7 +161,8 @@ impl Node {
             value: Bytes::copy_from_slice(value),
             deadline,
             here: false,
-            refused_since: None,
+            waits_since: None,
+            caller: Presence::There,
             relays_tried: 0,
             is_begun: false,
             identity,

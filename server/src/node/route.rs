@@ -145,6 +145,8 @@ impl Node {
             ForwardFailure::TimedOut if is_write => {
                 self.reply(key, Reply::status(Status::OutcomeUnknown));
             }
+            // Who asked has been answered when this server woke.
+            ForwardFailure::Stopped => self.reply(key, Reply::status(Status::OutcomeUnknown)),
             // It lives, and what it did not hear of can be asked again.
             ForwardFailure::NoRoom if is_write => {
                 self.counters.overloaded += 1;
@@ -157,7 +159,7 @@ impl Node {
             ForwardFailure::TimedOut | ForwardFailure::NoRoom => self.process_here(now, key),
             ForwardFailure::Unreachable | ForwardFailure::Refused => {
                 if let Some(pending) = self.pending.get_mut(key) {
-                    pending.refused_since.get_or_insert(now.mono);
+                    pending.waits_since.get_or_insert(now.mono);
                 }
                 self.mark_unreachable(now, peer);
                 let Some(pending) = self.pending.get(key) else { return };

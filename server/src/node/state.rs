@@ -31,14 +31,27 @@ pub(super) struct Pending {
     /// It is processed here, whoever owns its partition: sending it on has failed, or it
     /// has waited long enough for an owner.
     pub(super) here: bool,
-    /// Since when the partition's owner, as this server knows it, does not accept it.
-    pub(super) refused_since: Option<Micros>,
+    /// Since when it has waited for an owner that accepts it.
+    pub(super) waits_since: Option<Micros>,
+    /// Whether anybody hears its answer.
+    pub(super) caller: Presence,
     /// Members of the group that were asked in vain to pass it on.
     pub(super) relays_tried: usize,
     /// A write that has begun here: its end is worth remembering.
     pub(super) is_begun: bool,
     /// The client's name for it.
     pub(super) identity: Option<Identity>,
+}
+
+/// What is known of the connection that a request came on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Presence {
+    /// Nothing contradicts that it is there.
+    There,
+    /// Its other side has ended: it may be gone, or only have sent all that it wanted.
+    Ended,
+    /// It is closed.
+    Gone,
 }
 
 /// A client's name for a request: the same for each time that it sends it.

@@ -14,6 +14,7 @@ use super::ack::{Ack, Begun};
 use super::read::failure_reply;
 use super::reply::{Reply, seconds_left};
 use super::serving::Serving;
+use super::state::Presence;
 use super::tokens::FillToken;
 use super::{CallState, Node, Now, Pending, PendingKey};
 use crate::origin::{Failure, Operation, Outcome, Stored};
@@ -55,6 +56,10 @@ impl Node {
             return false;
         }
         let (partition, opcode) = (pending.partition as usize, pending.opcode);
+        if self.is_abandoned(key, Presence::Gone) {
+            self.reply(key, Reply::status(Status::Unavailable));
+            return false;
+        }
         // The partition may have changed hands while the write waited for its turn.
         let serving = self.partitions[partition].serving;
         match self.permission(now, key, serving) {
@@ -101,7 +106,7 @@ impl Node {
         let token = self.tokens.begin_write(hash);
         let generation = self.partitions[partition].generation;
         let state = CallState::Write { pending: key, token, generation, begun, outdated: false };
-        self.submit(state, header.keyspace, operation, row, deadline);
+        self.submit(now, state, header.keyspace, operation, row, deadline);
         true
     }
 

@@ -13,6 +13,7 @@
 //! ticket.rs      a call's claim to exactly one answer
 //! overdue.rs     the thread that answers for a database which does not
 //! fair.rs        how many calls may wait, and whose turn it is
+//! pause.rs       writes that waited while this process was stopped
 //! queue.rs       handing them to the threads
 //! health.rs      up or down
 //! threads.rs     driver threads: started again after a panic, joined within a bound
@@ -29,6 +30,7 @@
 mod fair;
 mod health;
 mod overdue;
+pub mod pause;
 mod postgres;
 mod queue;
 mod sqlite;
@@ -51,6 +53,7 @@ use standin_protocol::time::Micros;
 pub use health::Health;
 use health::HealthCell;
 use overdue::Overdue;
+use pause::Pulse;
 use queue::{Job, NotTaken, Queues};
 use statements::Statements;
 use threads::Threads;
@@ -72,6 +75,9 @@ pub struct Call {
     pub operation: Operation,
     /// The key as on the wire.
     pub key: Box<[u8]>,
+    /// When the shard decided to make it. What it went by then (its lease, for a write) may be
+    /// over if this process has been stopped since.
+    pub made: Micros,
     /// Nobody waits for the answer after this; [`Micros::NEVER`] for none. The
     /// configured `timeout` holds as well, from [`Origin::submit`] on.
     pub deadline: Micros,
@@ -225,6 +231,7 @@ struct Inner {
     queues: Queues,
     health: Arc<HealthCell>,
     overdue: Arc<Overdue>,
+    pulse: Arc<Pulse>,
     closing: AtomicBool,
     /// Taken by the first shutdown.
     threads: Mutex<Option<Threads>>,
@@ -232,7 +239,8 @@ struct Inner {
 
 impl Origin {
     /// Starts the driver threads. Waits for PostgreSQL's first connection attempt
-    /// (a few seconds at most) so that the first calls after the start find it up.
+    /// (a few seconds at most) so that the first calls after the start find it up. A write that
+    /// has waited while this process was stopped for more than `pause_max` never begins.
     ///
     /// # Errors
     /// When the configuration cannot work: see [`OriginStartError`]. A database that
@@ -241,11 +249,13 @@ impl Origin {
         config: &OriginConfig,
         keyspaces: &[KeyspaceConfig],
         completions: Arc<dyn Completions>,
+        pause_max: Duration,
     ) -> Result<Self, OriginStartError> {
         let statements = Arc::new(Statements::translate(&config.kind, keyspaces)?);
         let health = Arc::new(HealthCell::default());
         let mut threads = Threads::default();
-        let overdue = Arc::new(Overdue::default());
+        let pulse = Arc::new(Pulse::new(pause_max));
+        let overdue = Arc::new(Overdue::new(Arc::clone(&pulse)));
         let (watched, known) = (Arc::clone(&overdue), Arc::clone(&statements));
         threads.spawn("origin-overdue", move || watched.run())?;
         let started = match &config.kind {
@@ -280,6 +290,7 @@ impl Origin {
             queues,
             health,
             overdue,
+            pulse,
             closing,
             threads,
         };
@@ -332,7 +343,7 @@ impl Inner {
     fn submit(&self, call: Call) -> Result<(), Call> {
         let now = Micros::boottime();
         let due = call.deadline.min(now + self.timeout);
-        let ticket = Ticket::new(&call, due, &self.completions);
+        let ticket = Ticket::new(&call, due, &self.completions, &self.pulse);
         if due <= now {
             ticket.expire();
             return Ok(());
@@ -355,7 +366,8 @@ impl Inner {
                 job.ticket.finish(Outcome::Failed(Failure::Refused(reason)));
                 Ok(())
             }
-            Err(NotTaken::Full(Job { call, ticket, .. })) => {
+            Err(NotTaken::Full(job)) => {
+                let Job { call, ticket, .. } = *job;
                 ticket.withdraw();
                 Err(call)
             }

@@ -5,22 +5,25 @@
 //! than at each one's time: calls finish much faster than they expire, so that most
 //! are gone at the first look. What it holds is bounded by the calls that may be
 //! open plus those of one pause.
+//!
+//! Because it looks so often, it also notices that the process was stopped: pause.rs.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
+use super::pause::Pulse;
 use super::ticket::Watch;
 
 /// Between two looks; a call is answered this much late at most.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The open calls.
-#[derive(Default)]
 pub(super) struct Overdue {
     state: Mutex<State>,
     changed: Condvar,
+    pulse: Arc<Pulse>,
 }
 
 #[derive(Default)]
@@ -35,6 +38,10 @@ struct State {
 }
 
 impl Overdue {
+    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), pulse }
+    }
+
     /// Watches a call until it is answered.
     pub(super) fn add(&self, watch: Watch) {
         let mut state = self.lock();
@@ -90,7 +97,10 @@ impl Overdue {
                 looked_at.iter().for_each(Watch::abandon);
                 return;
             }
+            // First, so that a write of before a pause can't begin any more.
+            self.pulse.beat(now);
             looked_at.retain(|watch| {
+                watch.expire_if_stopped(now);
                 if watch.due() <= now {
                     watch.expire();
                 }

@@ -64,9 +64,9 @@ pub(super) enum Next {
 /// Why a call was not taken.
 pub(super) enum NotTaken {
     /// As many wait as may.
-    Full(Job),
+    Full(Box<Job>),
     /// The database is known to be out of reach; for which reason.
-    Refused(Job, String),
+    Refused(Box<Job>, String),
 }
 
 /// Calls of one kind.
@@ -99,9 +99,9 @@ impl Lane {
     fn push(&self, job: Job) -> Result<(), NotTaken> {
         let mut state = self.lock();
         if let Some(reason) = &state.refusing {
-            return Err(NotTaken::Refused(job, reason.clone()));
+            return Err(NotTaken::Refused(Box::new(job), reason.clone()));
         }
-        state.fair.push(job).map_err(NotTaken::Full)?;
+        state.fair.push(job).map_err(|job| NotTaken::Full(Box::new(job)))?;
         drop(state);
         self.came.notify_one();
         self.wake.notify_one();

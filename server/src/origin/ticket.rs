@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use standin_protocol::time::Micros;
 
+use super::pause::Pulse;
 use super::{Call, Completions, Done, Failure, Outcome};
 
 const QUEUED: u8 = 0;
@@ -32,20 +33,29 @@ struct Slip {
     shard: u16,
     token: u64,
     is_write: bool,
+    made: Micros,
     due: Micros,
     phase: AtomicU8,
     completions: Arc<dyn Completions>,
+    pulse: Arc<Pulse>,
 }
 
 impl Ticket {
-    pub(super) fn new(call: &Call, due: Micros, completions: &Arc<dyn Completions>) -> Self {
+    pub(super) fn new(
+        call: &Call,
+        due: Micros,
+        completions: &Arc<dyn Completions>,
+        pulse: &Arc<Pulse>,
+    ) -> Self {
         Self(Arc::new(Slip {
             shard: call.shard,
             token: call.token,
             is_write: call.operation.is_write(),
+            made: call.made,
             due,
             phase: AtomicU8::new(QUEUED),
             completions: Arc::clone(completions),
+            pulse: Arc::clone(pulse),
         }))
     }
 
@@ -64,9 +74,15 @@ impl Ticket {
     }
 
     /// To be called right before the database could execute the call; again before
-    /// doing it again. False when it has been answered: then it must not be executed.
+    /// doing it again. False when it has been answered, which happens here when its time is up,
+    /// or this process was stopped while it waited: then it must not be executed.
     #[must_use]
     pub(super) fn start(&self) -> bool {
+        let now = Micros::boottime();
+        if now >= self.0.due || !self.0.may_begin(now) {
+            self.0.expire();
+            return false;
+        }
         let swap =
             self.0.phase.compare_exchange(QUEUED, STARTED, Ordering::AcqRel, Ordering::Acquire);
         swap.unwrap_or_else(|phase| phase) != ANSWERED
@@ -107,6 +123,13 @@ impl Watch {
         self.0.expire();
     }
 
+    /// Answers for a write that has not started and may not any more.
+    pub(super) fn expire_if_stopped(&self, now: Micros) {
+        if self.0.phase.load(Ordering::Acquire) == QUEUED && !self.0.may_begin(now) {
+            self.0.answer_if_queued();
+        }
+    }
+
     /// Answers that nobody works on it any more.
     pub(super) fn abandon(&self) {
         self.0.abandon();
@@ -116,6 +139,19 @@ impl Watch {
 impl Slip {
     fn is_answered(&self) -> bool {
         self.phase.load(Ordering::Acquire) == ANSWERED
+    }
+
+    fn may_begin(&self, now: Micros) -> bool {
+        !self.is_write || self.pulse.may_begin(now, self.made)
+    }
+
+    /// Answers that it was not executed, unless it has started since.
+    fn answer_if_queued(&self) {
+        let swap =
+            self.phase.compare_exchange(QUEUED, ANSWERED, Ordering::AcqRel, Ordering::Acquire);
+        if swap.is_ok() {
+            self.deliver(Outcome::Failed(Failure::Unavailable));
+        }
     }
 
     fn expire(&self) {
@@ -139,10 +175,13 @@ impl Slip {
 
     fn answer(&self, outcome: impl FnOnce(u8) -> Outcome) {
         let phase = self.phase.swap(ANSWERED, Ordering::AcqRel);
-        if phase == ANSWERED {
-            return;
+        if phase != ANSWERED {
+            self.deliver(outcome(phase));
         }
-        let done = Done { token: self.token, outcome: outcome(phase) };
+    }
+
+    fn deliver(&self, outcome: Outcome) {
+        let done = Done { token: self.token, outcome };
         // A panic of the receiver is its own loss; the drivers serve others too.
         let delivered =
             catch_unwind(AssertUnwindSafe(|| self.completions.deliver(self.shard, done)));

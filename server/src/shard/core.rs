@@ -5,17 +5,20 @@
 //! received, serve_staged  bytes ─► requests ─► replies: see core/intake.rs
 //! mail, run               messages, node outputs ─► origin, peers, mailboxes, connections
 //! io                      what the loop has to do: flush, close, connect, …
+//! look_at_clock           whether the process was stopped: see core/pause.rs
 //! ```
 
 mod accepting;
 mod conn;
 mod intake;
 mod interface;
+mod pause;
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use slotmap::{KeyData, SlotMap};
-use standin_protocol::frame::{FrameLimits, Request};
+use slotmap::{Key as _, KeyData, SlotMap};
+use standin_protocol::frame::{FrameLimits, Request, Status};
 use standin_protocol::time::Micros;
 
 pub use self::conn::ConnKey;
@@ -27,7 +30,7 @@ use super::admission::{Handshakes, Refusals};
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
-use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Node, Now, Output};
+use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Left, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
 
 /// One shard's state.
@@ -43,6 +46,8 @@ pub struct Core {
     aimed: Vec<Aimed>,
     inputs_staged: Vec<ConnKey>,
     ended: Vec<ConnKey>,
+    /// Connections with requests under way whose other sides have left; the node is told at once.
+    left: Vec<Left>,
     pub(super) links: Links,
     pub(super) io: VecDeque<Io>,
     limits: FrameLimits,
@@ -52,16 +57,18 @@ pub struct Core {
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
-    /// The wake-up at which it was seen last that the process had been stopped.
-    woken: Micros,
+    /// Longest pause of the process after which it goes on with what it holds.
+    pause_max: Duration,
+    /// Something for a peer was put into an output since the loop last looked at the clock.
+    pub(super) has_sent_on: bool,
 }
 
 /// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
 const FULL_OUTPUTS: usize = 64;
 /// How often connections are checked for stalled handshakes and the store is counted.
-const SWEEP: std::time::Duration = std::time::Duration::from_millis(500);
+const SWEEP: Duration = Duration::from_millis(500);
 /// How often counters are published.
-const REFRESH: std::time::Duration = std::time::Duration::from_millis(100);
+const REFRESH: Duration = Duration::from_millis(100);
 
 impl Core {
     /// A shard without connections.
@@ -80,6 +87,7 @@ impl Core {
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
             ended: Vec::new(),
+            left: Vec::new(),
             links: Links::default(),
             io: VecDeque::new(),
             limits,
@@ -88,7 +96,8 @@ impl Core {
             stopping: false,
             swept: now,
             refreshed: now,
-            woken: Micros(0),
+            pause_max: context.cluster.timings.pause_max(),
+            has_sent_on: false,
             context,
         }
     }
@@ -96,17 +105,18 @@ impl Core {
     /// A message from another thread (all but `Adopt`, which has a socket in it). The clock
     /// is to be read after the message was taken out, see [`Self::serve_staged`].
     pub fn mail(&mut self, now: Now, message: Message) {
-        self.node.begin(now);
+        self.begin(now);
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
-            Message::Stray { shard, conn, caller, frame } => {
+            Message::Stray { shard, conn, caller, frame, at } => {
                 let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
-                if self.look_at_clock(now) {
-                    return;
+                let id = ConnId { shard, conn };
+                if self.is_of_before(now, at) {
+                    let reply = LateReply::status(&request.header, Status::Unavailable);
+                    return self.deliver(id, reply);
                 }
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
-                let id = ConnId { shard, conn };
                 let place = self.node.aim(place);
                 if self.node.serve(now, id, &request, place, true, caller, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
@@ -117,6 +127,7 @@ impl Core {
             Message::StrayReply { conn, reply } => {
                 self.deliver(ConnId { shard: self.context.shard, conn }, reply);
             }
+            Message::Left(left) => self.left.push(left),
             Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
             Message::Map(map) => {
                 self.drop_outlived_links(now, &map);
@@ -135,6 +146,7 @@ impl Core {
 
     /// Carries out what the node asks for.
     pub fn run(&mut self, now: Now) {
+        self.tell_who_left();
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Reply { conn, reply } => self.deliver(conn, reply),
@@ -185,6 +197,7 @@ impl Core {
 
     /// The other side will send no more; it may still wait for answers.
     pub fn end_of_input(&mut self, now: Now, key: ConnKey) {
+        self.begin(now);
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.ended = true;
         match conn.kind {
@@ -198,15 +211,40 @@ impl Core {
     /// when nothing is staged.
     fn close_the_ended(&mut self) {
         for key in std::mem::take(&mut self.ended) {
-            if self.conns.get(key).is_some_and(|conn| conn.in_flight == 0 && !conn.paused) {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            if conn.in_flight > 0 && !std::mem::replace(&mut conn.is_end_told, true) {
+                self.note_left(key, false);
+            } else if conn.in_flight == 0 && !conn.paused {
                 self.close(key);
             }
+        }
+    }
+
+    /// Has the node told that nobody sends on a connection any more, or that it is gone.
+    fn note_left(&mut self, key: ConnKey, is_gone: bool) {
+        let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
+        let left = Left { conn, is_gone };
+        self.left.push(left);
+        if self.conns.get(key).is_some_and(|conn| conn.has_strayed) {
+            let others = (0..self.context.shards).filter(|shard| *shard != self.context.shard);
+            others.for_each(|shard| self.context.mailboxes.post(shard, Message::Left(left)));
+        }
+    }
+
+    fn tell_who_left(&mut self) {
+        if !self.left.is_empty() {
+            self.node.callers_left(&self.left);
+            self.left.clear();
         }
     }
 
     /// The connection is gone: closed by the other side, broken, or closed by the loop
     /// as asked.
     pub fn closed(&mut self, now: Now, key: ConnKey) {
+        self.begin(now);
+        if self.conns.get(key).is_some_and(|conn| conn.in_flight > 0) {
+            self.note_left(key, true);
+        }
         let Some(conn) = self.conns.remove(key) else { return };
         self.unsent_bytes -= conn.unsent_bytes;
         match conn.kind {
@@ -217,6 +255,7 @@ impl Core {
 
     /// The connection that [`Io::Connect`] asked for was refused: nobody listens there.
     pub fn refused(&mut self, now: Now, key: ConnKey) {
+        self.begin(now);
         let Some(conn) = self.conns.remove(key) else { return };
         self.unsent_bytes -= conn.unsent_bytes;
         if let Kind::Link(link) = conn.kind {
@@ -226,7 +265,7 @@ impl Core {
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
-        self.node.begin(now);
+        self.begin(now);
         self.node.tick(now);
         self.tick_links(now);
         if now.mono >= self.refreshed + REFRESH {
@@ -286,7 +325,8 @@ impl Core {
     /// Whether there is something to do that no event will announce.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.staged.is_empty() || !self.ended.is_empty() || !self.io.is_empty()
+        let has_io = !self.ended.is_empty() || !self.io.is_empty();
+        has_io || !self.staged.is_empty() || !self.left.is_empty() || self.node.has_output()
     }
 
     /// Swaps the connection's output with the (empty) buffer that the loop sends from.

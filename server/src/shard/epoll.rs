@@ -132,6 +132,9 @@ impl Loop {
                 self.close_overdue(turn);
             }
             self.core.run(turn);
+            if self.core.has_sent_on() {
+                self.core.look_at_clock(now());
+            }
             while let Some(io) = self.core.io() {
                 self.perform(turn, io);
             }
@@ -277,11 +280,12 @@ impl Loop {
                     self.update_interest(key);
                 }
             }
+            Io::Abort(key) => self.drop_connection(now, key),
             Io::Connect(key, address) => self.connect(now, key, address),
             Io::Pause(key) => self.set_paused(key, true),
             Io::Resume(key) => self.set_paused(key, false),
             Io::HandOver(key, shard) => {
-                let Some(connection) = self.core.hand_over(key) else { return };
+                let Some(connection) = self.core.hand_over(now, key) else { return };
                 let Some(Connection { fd, .. }) = self.connections.remove(key) else { return };
                 let _ = epoll::delete(&self.epoll, &fd);
                 let _ = rustix::io::ioctl_fionbio(&fd, false);

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
+use standin_protocol::time::Micros;
 
 use super::core::HandedOver;
-use crate::node::{Caller, LateReply, Lease, Word};
+use crate::node::{Caller, LateReply, Lease, Left, Word};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -33,7 +34,11 @@ pub enum Message {
         caller: Caller,
         /// The whole request frame.
         frame: Vec<u8>,
+        /// When it came.
+        at: Micros,
     },
+    /// The connection of requests that strayed here brings no more.
+    Left(Left),
     /// The answer to a request that strayed.
     StrayReply {
         /// The connection.

@@ -70,6 +70,7 @@ impl Core {
         };
         if let Some((link, _, output)) = self.link_parts(key) {
             link.send(token, frame, now, output);
+            self.has_sent_on = true;
             self.flush(key);
         }
     }
@@ -83,7 +84,7 @@ impl Core {
     }
 
     pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
-        self.node.begin(now);
+        self.begin(now);
         let Some((_, input, _)) = self.link_parts(key) else { return };
         let input = std::mem::take(input);
         let mut at = 0;
@@ -101,6 +102,7 @@ impl Core {
                             self.node.forward_done(now, peer, token, Ok(response));
                         }
                     } else {
+                        self.has_sent_on = true;
                         self.flush(key);
                     }
                 }
@@ -198,7 +200,7 @@ impl Core {
         }
     }
 
-    fn link_ended(
+    pub(super) fn link_ended(
         &mut self,
         now: Now,
         key: ConnKey,

@@ -122,6 +122,9 @@ impl Loop {
                 self.close_overdue(turn);
             }
             self.core.run(turn);
+            if self.core.has_sent_on() {
+                self.core.look_at_clock(now());
+            }
             self.perform_io(turn);
             self.arm_accept(turn);
             if self.is_finished(turn) {
@@ -325,6 +328,7 @@ impl Loop {
             match io {
                 Io::Flush(key) => self.flush(now, key),
                 Io::Close(key) => self.close(now, key),
+                Io::Abort(key) => self.abort(now, key),
                 Io::Connect(key, address) => self.connect(now, key, address),
                 Io::Pause(key) => {
                     if let Some(index) = self.index(key) {
@@ -339,7 +343,7 @@ impl Loop {
                         self.arm_receive(index);
                     }
                 }
-                Io::HandOver(key, shard) => self.hand_over(key, shard),
+                Io::HandOver(key, shard) => self.hand_over(now, key, shard),
             }
         }
     }
@@ -371,6 +375,14 @@ impl Loop {
         }
     }
 
+    /// Shuts a socket down with what is being sent on it.
+    fn abort(&mut self, now: Now, key: ConnKey) {
+        let Some(index) = self.index(key) else { return };
+        self.core.closed(now, key);
+        self.shut(index);
+        self.release(now, index);
+    }
+
     fn close_overdue(&mut self, now: Now) {
         for index in 0..self.sockets.len() {
             let Some(socket) = &self.sockets[index] else { continue };
@@ -386,14 +398,14 @@ impl Loop {
     /// Hands a connection over once the kernel has nothing to do with its socket here:
     /// before the hello is done receives are single, and only a challenge may be on its way
     /// out.
-    fn hand_over(&mut self, key: ConnKey, shard: u16) {
+    fn hand_over(&mut self, now: Now, key: ConnKey, shard: u16) {
         let Some(index) = self.index(key) else { return };
         let Some(socket) = self.sockets[index as usize].as_mut() else { return };
         if socket.operations > 0 {
             socket.moves_to = Some(shard);
             return;
         }
-        let Some(connection) = self.core.hand_over(key) else { return };
+        let Some(connection) = self.core.hand_over(now, key) else { return };
         self.by_key.remove(key);
         self.free.push(index);
         let Some(socket) = self.sockets[index as usize].take() else { return };

@@ -9,6 +9,7 @@
 //! ```
 
 mod bounds;
+mod held;
 mod hops;
 pub(crate) mod queues;
 
@@ -22,6 +23,7 @@ use crate::origin::{Commit, Origin, Value, stored_value};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
+use held::Held;
 use hops::Hops;
 
 /// An operation that has not ended.
@@ -51,6 +53,7 @@ pub(crate) struct Checker {
     lost: Lost,
     executed: BTreeSet<Value>,
     pub(crate) hops: Hops,
+    pub(crate) held: Held,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
     master_maps: BTreeMap<usize, MapEpoch>,
@@ -77,7 +80,8 @@ pub(crate) struct Counts {
 }
 
 impl Checker {
-    pub(crate) fn new(setup: &Setup) -> Self {
+    /// `pause_max`: see [`standin_config::Timings::pause_max`].
+    pub(crate) fn new(setup: &Setup, pause_max: Time) -> Self {
         let mut group_of = Vec::new();
         for (group, size) in setup.groups.iter().enumerate() {
             group_of.extend(std::iter::repeat_n(group, *size));
@@ -93,6 +97,8 @@ impl Checker {
             lost: Lost::new(setup.groups.len()),
             executed: BTreeSet::new(),
             hops: Hops::default(),
+            // By a clock that is a tenth slow.
+            held: Held::new(pause_max * 112 / 100),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
             master_maps: BTreeMap::new(),
@@ -290,6 +296,7 @@ impl Checker {
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.shard_maps.retain(|(id, _), _| *id != server);
         self.hops.server_ended(server);
+        self.held.server_ended(server);
     }
 
     pub(crate) fn client_map(

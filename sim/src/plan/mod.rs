@@ -122,6 +122,15 @@ pub(crate) enum What {
         key: usize,
         act: Act,
     },
+    /// The same by a client that others have written: it asks this server, without a deadline,
+    /// and closes its connection so long after it has asked.
+    Ask {
+        client: usize,
+        server: usize,
+        key: usize,
+        act: Act,
+        leaves: Option<Time>,
+    },
     /// Nothing gets from one host to the other.
     Cut {
         from: Host,
@@ -161,6 +170,12 @@ pub(crate) enum What {
     /// SIGSTOP, then SIGCONT; or a machine that sleeps.
     Pause {
         host: Host,
+        lasts: Time,
+    },
+    /// The same, in the middle of what the server's threads do next: they have decided, and do
+    /// it when they go on.
+    PauseInside {
+        server: usize,
         lasts: Time,
     },
     /// One thread of a server does not get on.
@@ -269,6 +284,7 @@ impl What {
             | Self::Mute { lasts, .. }
             | Self::Noise { lasts, .. }
             | Self::Pause { lasts, .. }
+            | Self::PauseInside { lasts, .. }
             | Self::StallShard { lasts, .. }
             | Self::DiskFull { lasts }
             | Self::OriginSlow { lasts, .. }
@@ -281,6 +297,7 @@ impl What {
             | Self::Leave { down, .. }
             | Self::CrashMaster { down, .. } => Some(down),
             Self::Act { .. }
+            | Self::Ask { .. }
             | Self::Break { .. }
             | Self::ClockRate { .. }
             | Self::WallStep { .. } => None,

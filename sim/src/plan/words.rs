@@ -60,6 +60,15 @@ impl fmt::Display for What {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Act { client, key, act } => write!(out, "client {client} {act} k{key}"),
+            Self::Ask { client, server, key, act, leaves } => {
+                let letter = letter(server);
+                write!(out, "client {client} {act} k{key} at server {letter}, without a deadline")?;
+                match leaves {
+                    Some(0) => write!(out, ", and leaves at once"),
+                    Some(later) => write!(out, ", and leaves after {}", Seconds(later)),
+                    None => Ok(()),
+                }
+            }
             Self::Cut { from, to, .. } => write!(out, "nothing gets from {from} to {to}"),
             Self::Isolate { host, .. } => write!(out, "{host} is cut off from everybody"),
             Self::Break { a, b } => write!(out, "connections between {a} and {b} are reset"),
@@ -71,6 +80,9 @@ impl fmt::Display for What {
                 Seconds(late_max)
             ),
             Self::Pause { host, .. } => write!(out, "{host} is paused"),
+            Self::PauseInside { server, .. } => {
+                write!(out, "server {} is paused in the middle of what it does", letter(server))
+            }
             Self::StallShard { server, shard, .. } => {
                 write!(out, "shard {shard} of server {} is stuck", letter(server))
             }

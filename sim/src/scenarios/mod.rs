@@ -5,6 +5,7 @@
 //! data.rs      a stale value, or a lost one: the checker sees it
 //! control.rs   who is online, and who says so
 //! found.rs     what random runs have found
+//! stopped.rs   a server that was stopped holds a write
 //! load.rs      too much work: too many hops, too many calls to the origin
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
@@ -13,6 +14,7 @@ mod control;
 mod data;
 mod found;
 mod load;
+mod stopped;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,12 @@ pub(crate) const ALL: &[Scenario] = &[
     data::ZOMBIE_RETRY,
     data::STOPPED_SERVER,
     data::STOPPED_SERVER_SHORTLY,
+    stopped::WAITS_FOR_AN_OWNER,
+    stopped::WAITS_FOR_AN_OWNER_AVAILABLE,
+    stopped::CLIENT_HAS_LEFT,
+    stopped::TIME_IS_UP,
+    stopped::WAITS_FOR_THE_ORIGIN,
+    stopped::STOPPED_INSIDE,
     data::WRITE_RACE,
     data::CLOCK,
     load::RETURN_STAMPEDE,

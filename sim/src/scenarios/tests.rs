@@ -83,6 +83,12 @@ scenarios! {
     s14_zombie_retry
     s14_stopped_server
     s14_stopped_server_shortly
+    s14_write_that_waits_for_an_owner
+    s14_write_that_waits_for_an_owner_available
+    s14_client_has_left
+    s14_time_is_up_and_a_map_is_there
+    s14_write_that_waits_for_the_origin
+    s14_stopped_in_the_middle
     s15_write_race
     s16_clock
     s17_return_stampede

@@ -1,33 +1,66 @@
-//! Calls of the servers to the origin: handed over, carried out, answered.
+//! Calls of the servers to the origin: they wait in the server, are handed over, carried out,
+//! answered.
 
+use standin_protocol::time::Micros;
 use standin_server::origin::{Call, Done, Operation, Outcome};
 
 use super::World;
 use super::events::Event;
-use crate::origin::{Open, failure};
+use crate::origin::{GivesUp, Open, Queued, TIMEOUT, failure, sent_value};
+use crate::random::mix;
 
 impl World {
-    /// A shard hands over a call.
+    /// A shard makes a call: it goes to the threads that talk to the origin.
     pub(crate) fn call_origin(&mut self, server: usize, call: Call) {
         let Some(key) = self.cluster.keys.iter().position(|key| **key == *call.key) else {
             return self.violation("a call for a key that nobody has asked for".to_owned());
         };
-        let is_write = !matches!(call.operation, Operation::Get);
+        let is_write = is_write(&call);
         if self.is_told && !is_write {
             self.fetches.push(self.time);
         }
         let life = self.servers[server].life;
-        let same = |open: &&Open| {
-            (open.server, open.life, open.key, open.is_answered) == (server, life, key, false)
-                && !matches!(open.call.operation, Operation::Get) == is_write
-        };
-        let others = self.origin.calls.iter().flatten().filter(same).count();
+        let others = self.origin.others((server, life, key, is_write));
         if let Err(wrong) = self.checker.may_call(is_write, others) {
             let letter = crate::plan::letter(server);
             self.violation(format!("server {letter}: {wrong} of k{key}"));
         }
-        let fate = self.origin.fate(self.time, server, key, is_write);
+        let slot = self.origin.enqueue(Queued { server, life, call, key });
+        let waits = self.origin.waits(self.time, server, key, is_write);
+        self.queue.push(self.time + waits, Event::Handed { server, life, slot });
+    }
+
+    /// A call has waited in its server, and is about to be handed to the origin.
+    pub(crate) fn call_is_handed(&mut self, server: usize, life: u32, slot: usize) {
+        let host = &mut self.servers[server];
+        if host.life != life {
+            return;
+        }
+        let Some(Queued { call, key, .. }) = self.origin.dequeue(slot) else { return };
+        let (now, is_write) = (host.clock.local(self.time), is_write(&call));
+        let Some(process) = host.process.as_mut() else { return };
+        // After a pause this thread may be the first that goes on, or not.
+        let looks = !process.was_stopped || mix(self.seed, self.time).is_multiple_of(2);
+        if looks {
+            process.pulse.beat(now);
+            process.was_stopped = false;
+        }
+        let may_begin = !is_write || process.pulse.may_begin(now, call.made);
+        let due = call.deadline.min(Micros(call.made.0 + TIMEOUT));
         let (shard, token) = (call.shard, call.token);
+        if !may_begin || now >= due {
+            self.refused_calls += u64::from(!may_begin);
+            let gives_up = if is_write { GivesUp::Unavailable } else { GivesUp::Overdue };
+            let done = Done { token, outcome: failure(gives_up, is_write) };
+            return self.queue.push(self.time, Event::Answer { server, life, shard, done });
+        }
+        if let Operation::Put { value } = &call.operation
+            && let Err(wrong) =
+                self.checker.held.goes(self.time, server, sent_value(value).unwrap_or(0))
+        {
+            self.violation(wrong);
+        }
+        let fate = self.origin.fate(self.time, server, key, is_write);
         let back = fate.back;
         let open = Open { server, life, call, key, back, is_answered: fate.gives_up.is_some() };
         let gives_up = fate.gives_up;
@@ -48,7 +81,7 @@ impl World {
             || self.servers[open.server].process.is_none();
         let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
         if let Operation::Put { value } = &open.call.operation {
-            let id = crate::origin::sent_value(value).unwrap_or(0);
+            let id = sent_value(value).unwrap_or(0);
             if outcome != Outcome::changed(0) {
                 self.checker.executed(open.key, id, &self.origin.history[open.key]);
             }
@@ -70,4 +103,8 @@ impl World {
         let (server, life, shard) = (open.server, open.life, open.call.shard);
         self.queue.push(self.time + open.back, Event::Answer { server, life, shard, done });
     }
+}
+
+fn is_write(call: &Call) -> bool {
+    !matches!(call.operation, Operation::Get)
 }

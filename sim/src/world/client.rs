@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    fn completed(
+    pub(super) fn completed(
         &mut self,
         client: usize,
         id: Value,
@@ -197,7 +197,11 @@ impl World {
 
     /// A segment is read by a client.
     pub(crate) fn client_read(&mut self, client: usize, socket: usize, segment: Segment) {
-        let Name::Engine(conn) = self.net.sockets[socket].ends[0].name else { return };
+        let name = self.net.sockets[socket].ends[0].name;
+        if let Name::Raw(index) = name {
+            return self.raw_read(index, segment);
+        }
+        let Name::Engine(conn) = name else { return };
         let conn = ConnId(conn);
         match segment {
             Segment::Opened => self.client_turn(client, Input::Connected(conn)),

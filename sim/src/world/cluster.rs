@@ -7,6 +7,7 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
 use standin_protocol::map::Topology;
 
+use crate::clock::Time;
 use crate::plan::{Host, Mode, Setup};
 
 /// The only keyspace.
@@ -67,6 +68,13 @@ impl Cluster {
         let topology = Arc::new(topology);
         let keys = keys(&topology, setup);
         Self { config: Arc::new(config), topology, keys }
+    }
+}
+
+impl Cluster {
+    /// The longest pause of a server after which it goes on with what it holds.
+    pub(crate) fn pause_max(&self) -> Time {
+        u64::try_from(self.config.timings.pause_max().as_micros()).unwrap_or(0)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::plan::Host;
 pub(crate) enum Actor {
     Shard(usize, usize),
     Control(usize),
+    /// The threads that talk to the origin.
+    Driver(usize),
     Client(usize),
     Master(usize),
 }
@@ -23,7 +25,9 @@ pub(crate) enum Actor {
 impl Actor {
     pub(crate) fn host(self) -> Host {
         match self {
-            Self::Shard(server, _) | Self::Control(server) => Host::Server(server),
+            Self::Shard(server, _) | Self::Control(server) | Self::Driver(server) => {
+                Host::Server(server)
+            }
             Self::Client(id) => Host::Client(id),
             Self::Master(id) => Host::Master(id),
         }
@@ -33,6 +37,7 @@ impl Actor {
         match self {
             Self::Shard(server, shard) => (self.host().index() + server * 64 + shard * 16) as u64,
             Self::Control(_) => self.host().index() as u64 + 0x1000,
+            Self::Driver(_) => self.host().index() as u64 + 0x2000,
             _ => self.host().index() as u64,
         }
     }
@@ -79,6 +84,12 @@ pub(crate) enum Event {
         end: usize,
         segment: Segment,
     },
+    /// A call that waits in a server is handed to the origin.
+    Handed {
+        server: usize,
+        life: u32,
+        slot: usize,
+    },
     /// The origin carries out a call.
     Call(usize),
     /// A server hears from the origin.
@@ -93,6 +104,8 @@ pub(crate) enum Event {
         life: u32,
         state: Box<State>,
     },
+    /// A client that others have written closes its connection.
+    RawLeaves(usize),
     /// The phase after the disturbed one goes on.
     Quiet,
 }
@@ -143,10 +156,18 @@ pub(crate) struct Pace {
     pub(crate) wake_at: Time,
     /// A [`Event::Mail`] is under way.
     pub(crate) has_mail: bool,
+    /// It is paused in the middle of what comes next.
+    pub(crate) begins_one: bool,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { paused_until: 0, inbox: VecDeque::new(), wake_at: NEVER, has_mail: false }
+        Self {
+            paused_until: 0,
+            inbox: VecDeque::new(),
+            wake_at: NEVER,
+            has_mail: false,
+            begins_one: false,
+        }
     }
 }

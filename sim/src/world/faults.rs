@@ -3,20 +3,22 @@
 use super::World;
 use super::events::{Actor, Event};
 use super::master::MasterProcess;
-use crate::clock::{NEVER, Time};
 use crate::plan::{Host, Rule, What};
-use crate::random::mix;
 
 impl World {
     pub(crate) fn begin_entry(&mut self, index: usize) {
         let entry = self.plan[index];
-        if self.is_told && !matches!(entry.what, What::Act { .. }) {
+        if self.is_told && !matches!(entry.what, What::Act { .. } | What::Ask { .. }) {
             let text = entry.to_string();
             self.lines.push(format!("{text} ─────"));
         }
         if let What::Act { client, key, act } = entry.what {
             let id = u32::try_from(index).unwrap_or(0) + 1;
             return self.act(client, key, act, id);
+        }
+        if let What::Ask { client, server, key, act, leaves } = entry.what {
+            let id = u32::try_from(index).unwrap_or(0) + 1;
+            return self.ask_raw(client, server, (key, act), leaves, id);
         }
         if let Some(lasts) = entry.what.lasts() {
             let ends = (self.time + lasts).min(self.setup.quiet_at).max(self.time);
@@ -34,7 +36,7 @@ impl World {
 
     fn apply(&mut self, what: What, begins: bool) {
         match what {
-            What::Act { .. } => {}
+            What::Act { .. } | What::Ask { .. } => {}
             What::Cut { from, to, .. } => self.net.cut(from, to, begins),
             What::Isolate { host, .. } => {
                 for other in self.hosts() {
@@ -51,10 +53,9 @@ impl World {
                 true => self.net.add_noise(loss, twice, late_max),
                 false => self.net.remove_noise(loss, twice, late_max),
             },
-            What::Pause { host, lasts } if begins => {
-                for actor in self.actors(host) {
-                    self.pause(actor, lasts);
-                }
+            What::Pause { host, lasts } if begins => self.pause_host(host, lasts, false),
+            What::PauseInside { server, lasts } if begins => {
+                self.pause_host(Host::Server(server), lasts, true);
             }
             What::StallShard { server, shard, lasts } if begins => {
                 self.pause(Actor::Shard(server, shard.into()), lasts);
@@ -64,7 +65,7 @@ impl World {
                 let time = self.time;
                 self.clock(host).stood_still(time, lasts);
             }
-            What::Pause { .. } | What::StallShard { .. } => {}
+            What::Pause { .. } | What::PauseInside { .. } | What::StallShard { .. } => {}
             What::Crash { server, silent, .. } => match begins {
                 true => {
                     self.dark[server] |= silent;
@@ -157,46 +158,16 @@ impl World {
         servers.chain(clients).chain([Host::Master(0), Host::Master(1)]).collect()
     }
 
-    fn actors(&self, host: Host) -> Vec<Actor> {
+    pub(super) fn actors(&self, host: Host) -> Vec<Actor> {
         match host {
             Host::Server(server) => {
                 let shards = 0..usize::from(self.setup.shards);
                 let shards = shards.map(|shard| Actor::Shard(server, shard));
-                shards.chain([Actor::Control(server)]).collect()
+                shards.chain([Actor::Control(server), Actor::Driver(server)]).collect()
             }
             Host::Client(client) => vec![Actor::Client(client)],
             Host::Master(master) => vec![Actor::Master(master)],
         }
-    }
-
-    /// An actor makes no progress for so long.
-    fn pause(&mut self, actor: Actor, lasts: Time) {
-        let (seed, time) = (self.seed, self.time);
-        let until = (time + lasts).min(self.setup.quiet_at).max(time);
-        let Some(pace) = self.pace(actor) else { return };
-        // Its threads do not go on in the same instant.
-        let until = until + 1 + mix(seed ^ until, actor.index()) % 150;
-        if until > pace.paused_until {
-            pace.paused_until = until;
-            self.queue.push(until, Event::Resume(actor));
-        }
-    }
-
-    /// A paused actor goes on: first with what has come meanwhile, then with what is due.
-    pub(crate) fn resume(&mut self, actor: Actor) {
-        let time = self.time;
-        let Some(pace) = self.pace(actor) else { return };
-        if pace.paused_until != time {
-            return;
-        }
-        pace.paused_until = 0;
-        pace.wake_at = NEVER;
-        let inbox = std::mem::take(&mut pace.inbox);
-        for event in inbox {
-            self.happen(event);
-        }
-        self.wake(actor, time);
-        self.checker.faults(time, &self.master_lost());
     }
 
     /// The master as the host sees it.

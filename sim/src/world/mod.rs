@@ -17,8 +17,11 @@ mod events;
 mod faults;
 mod master;
 mod net;
+mod pause;
 mod quiet;
+mod raw;
 mod server;
+mod sum;
 
 use std::collections::BTreeMap;
 
@@ -74,6 +77,9 @@ pub(crate) struct World {
     lines: Vec<String>,
     answers: Vec<Answered>,
     fetches: Vec<Time>,
+    raws: Vec<raw::Raw>,
+    /// Writes that waited for the origin in a server that was stopped, and did not begin.
+    refused_calls: u64,
     violation: Option<String>,
 }
 
@@ -163,7 +169,7 @@ impl World {
             queue: Queue::default(),
             net: Net::new(seed, records),
             origin: Origin::new(seed, &setup),
-            checker: Checker::new(&setup),
+            checker: Checker::new(&setup, cluster.pause_max()),
             phase: Phase::Disturbed,
             has_forgotten: false,
             dark: vec![false; setup.servers()],
@@ -175,6 +181,8 @@ impl World {
             lines: Vec::new(),
             answers: Vec::new(),
             fetches: Vec::new(),
+            raws: Vec::new(),
+            refused_calls: 0,
             violation: None,
             cluster,
             setup,
@@ -203,6 +211,9 @@ impl World {
             _ => {}
         }
         if pace.paused_until > time {
+            if !matches!(event, Event::Wake(_)) && std::mem::take(&mut pace.begins_one) {
+                return self.happen(event);
+            }
             if !matches!(event, Event::Wake(_)) {
                 pace.inbox.push_back(event);
             }
@@ -232,6 +243,8 @@ impl World {
                 })
             }
             Event::Answer { server, shard, .. } => Some(Actor::Shard(*server, (*shard).into())),
+            Event::Handed { server, .. } => Some(Actor::Driver(*server)),
+            Event::RawLeaves(raw) => Some(Actor::Client(self.raws[*raw].client())),
             Event::Saved { master, .. } => Some(Actor::Master(*master)),
             Event::Begin(_)
             | Event::End(_)
@@ -252,6 +265,7 @@ impl World {
             Actor::Control(server) => {
                 Some(&mut self.servers[server].process.as_mut()?.control_pace)
             }
+            Actor::Driver(server) => Some(&mut self.servers[server].process.as_mut()?.driver_pace),
             Actor::Client(client) => Some(&mut self.clients[client].pace),
             Actor::Master(master) => Some(&mut self.masters[master].process.as_mut()?.pace),
         }
@@ -265,13 +279,17 @@ impl World {
             Event::Wake(actor) | Event::Mail(actor) => match actor {
                 Actor::Shard(server, shard) => self.shard_turn(server, shard, Came::Nothing),
                 Actor::Control(server) => self.control_turn(server, None),
+                // It works off what has been handed to it, and has no deadline of its own.
+                Actor::Driver(_) => {}
                 Actor::Client(client) => self.client_turn(client, ClientInput::Tick),
                 Actor::Master(master) => self.master_turn(master, MasterInput::Tick),
             },
             Event::Datagram { to, from, bytes } => self.heard(to, from, &bytes),
             Event::Segment { socket, end, segment } => self.arrives(socket, end, segment),
             Event::Arrived { socket, end, segment } => self.read(socket, end, segment),
+            Event::Handed { server, life, slot } => self.call_is_handed(server, life, slot),
             Event::Call(call) => self.call_runs(call),
+            Event::RawLeaves(raw) => self.raw_leaves(raw),
             Event::Answer { server, life, shard, done } => {
                 if self.servers[server].life == life {
                     if let Some(process) = self.servers[server].process.as_ref() {
@@ -312,6 +330,9 @@ impl World {
             }
             Host::Client(_) => Some(0),
         };
+        if let (Host::Server(server), 1, Segment::Data(bytes)) = (host, end, &segment) {
+            self.checker.held.came(self.time, server, bytes);
+        }
         let is_dark = self.is_dark(host);
         let it = &mut self.net.sockets[socket].ends[end];
         if segment == Segment::Open {
@@ -387,6 +408,8 @@ impl World {
             Event::Answer { done, .. } => (9, done.token),
             Event::Saved { state, .. } => (10, state.epoch.to_u64()),
             Event::Quiet => (11, 0),
+            Event::Handed { slot, .. } => (12, *slot as u64),
+            Event::RawLeaves(raw) => (13, *raw as u64),
         };
         self.hash = mix(self.hash ^ tag << 56, self.time.wrapping_mul(31) ^ a);
     }
@@ -421,70 +444,5 @@ impl World {
                 self.violation(wrong);
             }
         }
-    }
-}
-
-impl World {
-    /// The run is over.
-    fn finish(mut self) -> Outcome {
-        for server in 0..self.servers.len() {
-            if let Some(process) = self.servers[server].process.take() {
-                self.count_server(server, &process);
-            }
-        }
-        for master in 0..MASTERS_MAX {
-            if let Some(process) = self.masters[master].process.take() {
-                self.count_master(&process);
-            }
-        }
-        self.sum_up();
-        Outcome {
-            violation: self.violation,
-            hash: self.hash,
-            time: self.time,
-            events: self.queue.count(),
-            counted: self.counted,
-            lines: self.lines,
-            answers: self.answers,
-            fetches: self.fetches,
-        }
-    }
-
-    fn sum_up(&mut self) {
-        let names = standin_server::node::counters::Counters::NAMES;
-        for host in &self.servers {
-            for (name, value) in names.iter().zip(host.counted) {
-                *self.counted.entry(format!("server {name}")).or_default() += value;
-            }
-        }
-        let orphans = self.servers.iter().filter(|host| host.was_orphan).count();
-        let mut add = |name: &str, value: u64| {
-            *self.counted.entry(name.to_owned()).or_default() += value;
-        };
-        for client in &self.clients {
-            let events = client.events;
-            add("client failovers", events.failovers);
-            add("client trials", events.trials);
-            add("client trials_failed", events.trials_failed);
-            add("client left_by_trial", events.left_by_trial);
-            add("client left_by_map", events.left_by_map);
-            add("client verdicts_online", events.verdicts_online);
-            add("client verdicts_offline", events.verdicts_offline);
-            add("client maps", events.maps);
-        }
-        add("agent is_orphan", orphans as u64);
-        let counts = self.checker.counts;
-        add("sim reads", counts.reads);
-        add("sim hits", counts.hits);
-        add("sim stand_in_hits", counts.stand_in_hits);
-        add("sim writes", counts.writes);
-        add("sim failed", counts.failed);
-        add("sim unknown", counts.unknown);
-        add("sim stale_within_bound", counts.stale_within_bound);
-        add("sim executed_after_ack", counts.executed_after_ack);
-        add("sim overwrote_newer_ack", counts.overwrote_newer_ack);
-        add("sim executed_twice", counts.executed_twice);
-        add("sim datagrams_lost", self.net.lost);
-        add("sim late_commits", self.origin.late_commits);
     }
 }

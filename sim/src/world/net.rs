@@ -26,6 +26,8 @@ pub(crate) enum Name {
     Handed,
     /// A client's engine's.
     Engine(u64),
+    /// Of a client that others have written.
+    Raw(usize),
     /// The master's probe, and the shard that it asks.
     Probe { task: u64, leg: usize },
 }

@@ -176,7 +176,8 @@ impl World {
         if let Some(why) = self.unsettled() {
             return self.violation(format!("it was at rest, and is not any more: {why}"));
         }
-        if self.origin.calls.iter().any(Option::is_some) {
+        let has_calls = self.origin.calls.iter().any(Option::is_some);
+        if has_calls || self.origin.queued.iter().any(Option::is_some) {
             self.violation("the origin has open calls while nobody asks".to_owned());
         }
     }

@@ -14,6 +14,7 @@ use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
+use standin_server::origin::pause::Pulse;
 use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::admission::{Admission, Places};
@@ -52,6 +53,11 @@ pub(crate) struct Process {
     pub(crate) control: ControlHandle,
     pub(crate) control_pace: Pace,
     pub(super) control_inbox: VecDeque<Input>,
+    /// Of the threads that talk to the origin.
+    pub(crate) driver_pace: Pace,
+    pub(super) pulse: Pulse,
+    /// It was stopped since its pulse has beaten.
+    pub(super) was_stopped: bool,
     pub(crate) mailboxes: Mailboxes,
     pub(crate) gate: Arc<Gate>,
     /// It was asked to stop.
@@ -68,6 +74,8 @@ pub(crate) struct Shard {
     sockets: slotmap::SecondaryMap<ConnKey, usize>,
     /// Connections on their way to this shard.
     adoptions: VecDeque<(HandedOver, usize)>,
+    /// It was stopped in the middle of a turn: what is to be done is decided, and not done.
+    pub(super) is_inside: bool,
 }
 
 /// What a shard's turn begins with.
@@ -82,9 +90,6 @@ pub(crate) enum Came {
     Refused { key: ConnKey },
     Answer(Done),
 }
-
-/// Counters that also fall.
-const GAUGES: [&str; 4] = ["connections", "items", "items_bytes", "in_flight"];
 
 /// The one buffer of a turn.
 struct Received(Vec<u8>);
@@ -133,6 +138,7 @@ impl Process {
                 pace: Pace::default(),
                 sockets: slotmap::SecondaryMap::new(),
                 adoptions: VecDeque::new(),
+                is_inside: false,
             }
         });
         let agent = AgentConfig::new(config, id, boot_id, mix(boot_id, 3));
@@ -143,6 +149,9 @@ impl Process {
             control,
             control_pace: Pace::default(),
             control_inbox: VecDeque::new(),
+            driver_pace: Pace::default(),
+            pulse: Pulse::new(config.timings.pause_max()),
+            was_stopped: false,
             mailboxes,
             gate,
             is_leaving: false,
@@ -180,38 +189,7 @@ impl World {
         self.count_server(server, &process);
         self.net.host_died(&mut self.queue, self.time, Host::Server(server), silent);
         self.checker.server_ended(server);
-    }
-
-    /// Adds what a process has counted to the server's sum.
-    pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
-        for (name, value) in process.agent.counters.named() {
-            let value = if name == "is_orphan" { 0 } else { value };
-            *self.counted.entry(format!("agent {name}")).or_default() += value;
-        }
-        for shard in &process.shards {
-            let counted = &mut self.servers[server].counted;
-            let values = Counters::NAMES.iter().zip(shard.core.node.counters.values());
-            for (sum, (name, value)) in counted.iter_mut().zip(values) {
-                *sum += if GAUGES.contains(name) { 0 } else { value };
-            }
-        }
-    }
-
-    /// What shows how it is, and not what has happened, counts by the most that it was.
-    pub(crate) fn look_at_gauges(&mut self, server: usize, process: &Process) {
-        let host = &mut self.servers[server];
-        host.was_orphan |= process.agent.counters.is_orphan > 0;
-        let now = |shard: &Shard| {
-            let counters = &shard.core.node.counters;
-            let in_flight = shard.core.node.in_flight() as u64;
-            [counters.connections, counters.items, counters.items_bytes, in_flight]
-        };
-        for (gauge, name) in GAUGES.iter().enumerate() {
-            let sum: u64 = process.shards.iter().map(|shard| now(shard)[gauge]).sum();
-            if let Some(at) = Counters::NAMES.iter().position(|other| other == name) {
-                host.counted[at] = host.counted[at].max(sum);
-            }
-        }
+        self.origin.server_ended(server);
     }
 
     /// Something happens to a shard: its loop makes a turn.
@@ -308,6 +286,10 @@ impl World {
                 core.tick(now);
             }
             core.run(now);
+            if process.shards[index].pace.paused_until > self.time {
+                process.shards[index].is_inside = true;
+                return;
+            }
             while let Some(io) = process.shards[index].core.io() {
                 self.perform(process, server, index, now, io);
             }
@@ -329,7 +311,14 @@ impl World {
         }
     }
 
-    fn perform(&mut self, process: &mut Process, server: usize, index: usize, now: Now, io: Io) {
+    pub(super) fn perform(
+        &mut self,
+        process: &mut Process,
+        server: usize,
+        index: usize,
+        now: Now,
+        io: Io,
+    ) {
         let shard = &mut process.shards[index];
         match io {
             Io::Flush(key) => self.flush(shard, server, now, key),
@@ -338,6 +327,13 @@ impl World {
                 if let Some(socket) = shard.sockets.remove(key) {
                     let end = self.end_of(socket, Host::Server(server), key);
                     self.close_end(socket, end, Segment::End);
+                }
+                shard.core.closed(now, key);
+            }
+            Io::Abort(key) => {
+                if let Some(socket) = shard.sockets.remove(key) {
+                    let end = self.end_of(socket, Host::Server(server), key);
+                    self.close_end(socket, end, Segment::Reset);
                 }
                 shard.core.closed(now, key);
             }
@@ -351,7 +347,7 @@ impl World {
             // Outputs are small here: none is ever full.
             Io::Pause(_) | Io::Resume(_) => {}
             Io::HandOver(key, to) => {
-                let Some(connection) = shard.core.hand_over(key) else { return };
+                let Some(connection) = shard.core.hand_over(now, key) else { return };
                 let Some(socket) = shard.sockets.remove(key) else { return };
                 self.net.sockets[socket].ends[1].name = Name::Handed;
                 let to = usize::from(to);
@@ -380,9 +376,9 @@ impl World {
         let mut bytes = Vec::new();
         shard.core.take_output(now, key, &mut bytes);
         if !bytes.is_empty() {
-            let hops = &mut self.checker.hops;
+            let (hops, held) = (&mut self.checker.hops, &self.checker.held);
             let sent = match end {
-                0 => hops.sent(server, &bytes),
+                0 => hops.sent(server, &bytes).and_then(|()| held.sent(self.time, server, &bytes)),
                 _ => {
                     hops.answered(socket, &bytes);
                     Ok(())
@@ -397,8 +393,10 @@ impl World {
 
     /// What a turn has left for others: calls to the origin, mail, word for the agent.
     pub(super) fn after_turn(&mut self, process: &mut Process, server: usize) {
-        for call in process.gate.take() {
-            self.call_origin(server, call);
+        if !process.shards.iter().any(|shard| shard.is_inside) {
+            for call in process.gate.take() {
+                self.call_origin(server, call);
+            }
         }
         for index in 0..process.shards.len() {
             if !process.mailboxes.0[index].is_empty() {
@@ -453,7 +451,10 @@ impl World {
                 }
                 Came::Bytes { key, bytes }
             }
-            Segment::End => Came::End { key },
+            Segment::End => {
+                self.notice_leaving(server, socket);
+                Came::End { key }
+            }
             Segment::Reset => {
                 it.is_open = false;
                 Came::Closed { key }

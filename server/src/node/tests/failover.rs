@@ -333,13 +333,12 @@ fn a_write_that_the_owner_does_not_accept_is_sent_again_not_processed() {
         let response = Response::parse(&frame).unwrap().unwrap();
         s.node.forward_done(s.now, PEER, token, Ok(response));
         s.collect();
-        let mut replies = s.replies();
-        if let Some(reply) = replies.pop() {
-            break reply;
-        }
         times += 1;
         s.advance(Duration::from_millis(5));
         s.collect();
+        if let Some(reply) = s.replies().pop() {
+            break reply;
+        }
     };
     assert_eq!(last.status, Status::Unavailable);
     assert_eq!(times, 200, "every 5 ms for a second");

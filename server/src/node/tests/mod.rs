@@ -8,6 +8,7 @@ mod net;
 mod reads;
 mod relay;
 mod retry;
+mod stopped;
 mod waiting;
 mod word;
 mod writes;

@@ -1,6 +1,7 @@
 //! Each call has exactly one answer, whoever gives it.
 
 use super::*;
+use crate::origin::pause::Pulse;
 use crate::origin::ticket::Ticket;
 use standin_testkit::Scratch;
 
@@ -12,9 +13,10 @@ fn ticket(mailbox: &Arc<Mailbox>, operation: Operation) -> Ticket {
         keyspace: KV,
         operation,
         key: Box::default(),
+        made: Micros::boottime(),
         deadline: Micros::NEVER,
     };
-    Ticket::new(&call, Micros::NEVER, &completions)
+    Ticket::new(&call, Micros::NEVER, &completions, &Arc::new(Pulse::new(PAUSE_MAX)))
 }
 
 fn answer_of(operation: Operation, started: bool, end: impl FnOnce(Ticket)) -> Option<Outcome> {
@@ -96,7 +98,7 @@ fn a_mailbox_that_panics_does_not_stop_the_drivers() {
     let config = sqlite_config(&scratch.file("db"), SQLITE_KV);
     let picky = Arc::new(Picky(Mailbox::default()));
     let completions: Arc<dyn Completions> = Arc::<Picky>::clone(&picky);
-    let origin = Origin::start(&config, &kv(), completions).unwrap();
+    let origin = Origin::start(&config, &kv(), completions, PAUSE_MAX).unwrap();
     for token in 10..20 {
         let operation = if token % 2 == 0 { Operation::Get } else { put("x") };
         let call = Call {
@@ -105,6 +107,7 @@ fn a_mailbox_that_panics_does_not_stop_the_drivers() {
             keyspace: KV,
             operation,
             key: Box::from(*b"k"),
+            made: Micros::boottime(),
             deadline: Micros::NEVER,
         };
         assert!(origin.submit(call).is_ok());

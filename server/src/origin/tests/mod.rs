@@ -48,6 +48,9 @@ impl Completions for Mailbox {
 
 const SHARD: u16 = 3;
 
+/// Longer than a busy machine keeps a thread waiting.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// An origin with its mailbox.
 struct Bench {
     origin: Origin,
@@ -62,7 +65,7 @@ impl Bench {
     ) -> Result<Self, OriginStartError> {
         let mailbox = Arc::new(Mailbox::default());
         let completions: Arc<dyn Completions> = Arc::<Mailbox>::clone(&mailbox);
-        let origin = Origin::start(config, keyspaces, completions)?;
+        let origin = Origin::start(config, keyspaces, completions, PAUSE_MAX)?;
         Ok(Self { origin, mailbox, next_token: AtomicU64::new(1) })
     }
 
@@ -83,7 +86,8 @@ impl Bench {
         deadline: Micros,
     ) -> Option<u64> {
         let token = self.next_token.fetch_add(1, Ordering::Relaxed);
-        let call = Call { shard: SHARD, token, keyspace, operation, key: key.into(), deadline };
+        let (key, made) = (key.into(), Micros::boottime());
+        let call = Call { shard: SHARD, token, keyspace, operation, key, made, deadline };
         self.origin.submit(call).ok().map(|()| token)
     }
 

@@ -44,7 +44,13 @@ impl Core {
 
     /// A connection comes from another shard.
     pub fn adopt(&mut self, now: Now, connection: HandedOver) -> ConnKey {
+        self.begin(now);
         let key = self.insert(Kind::Accepted(connection.greeting), now.mono);
+        if self.is_of_before(now, connection.at) {
+            self.node.counters.connections_dropped += 1;
+            self.close(key);
+            return key;
+        }
         if let Some(conn) = self.conns.get_mut(key) {
             conn.unfinished_since = None;
             conn.input = connection.input;
@@ -56,12 +62,12 @@ impl Core {
     }
 
     /// Takes a connection out for another shard.
-    pub fn hand_over(&mut self, key: ConnKey) -> Option<HandedOver> {
+    pub fn hand_over(&mut self, now: Now, key: ConnKey) -> Option<HandedOver> {
         let conn = self.conns.remove(key)?;
         let Kind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
         self.unsent_bytes -= conn.unsent_bytes;
-        Some(HandedOver { greeting, input: conn.input, output: conn.output })
+        Some(HandedOver { greeting, input: conn.input, output: conn.output, at: now.mono })
     }
 
     pub(super) fn insert(&mut self, kind: Kind, now: Micros) -> ConnKey {

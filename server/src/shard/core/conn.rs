@@ -39,6 +39,10 @@ pub(super) struct Conn {
     /// In the loop's list of connections to flush.
     pub(super) dirty: bool,
     pub(super) in_flight: u32,
+    /// Some of its requests went to other shards.
+    pub(super) has_strayed: bool,
+    /// The node knows that it has ended.
+    pub(super) is_end_told: bool,
     /// Since when an unfinished frame (or hello) is waited for.
     pub(super) unfinished_since: Option<Micros>,
     /// Its output is full: nothing more is served, or read, until the loop takes it.
@@ -62,6 +66,8 @@ impl Conn {
             unsent_bytes: 0,
             dirty: false,
             in_flight: 0,
+            has_strayed: false,
+            is_end_told: false,
             unfinished_since: Some(now),
             paused: false,
             ended: false,

@@ -12,11 +12,10 @@ use slotmap::Key as _;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::conn::Kind;
-use super::{Buffers, ConnKey, Core, Io, REFRESH, Source, empty};
+use super::{Buffers, ConnKey, Core, Io, Source, empty};
 use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
@@ -203,36 +202,13 @@ impl Core {
         }
     }
 
-    /// Whether this wake-up comes so late that the process, or its host, was stopped. Whatever
-    /// is in the sockets by then is of unknown age: whoever sent it may have given up, sent it
-    /// to another and had it done there, so that carrying it out now would undo what was written
-    /// since (scenario 14). Connections with their input go; they are made anew.
-    pub(super) fn look_at_clock(&mut self, now: Now) -> bool {
-        // Not before that can a client have given up, and the master taken this server for silent.
-        let timings = &self.context.cluster.timings;
-        let verdict = timings.attempt_timeout * timings.attempts
-            + timings.probe_timeout * timings.probe_attempts;
-        let patience = verdict.min(timings.lease / 2).saturating_sub(REFRESH);
-        let was_stopped = now.mono > self.refreshed + REFRESH + patience;
-        if was_stopped && !mutant::is(Mutant::KeepConnections) {
-            (self.woken, self.refreshed) = (now.mono, now.mono);
-            let accepted = self.conns.iter().filter(|(_, c)| matches!(c.kind, Kind::Accepted(_)));
-            for key in accepted.map(|(key, _)| key).collect::<Vec<_>>() {
-                self.node.counters.connections_dropped += 1;
-                self.close(key);
-            }
-        }
-        self.woken == now.mono
-    }
-
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
     /// The clock is to be read after the last byte of what is served was received: a process
     /// that was stopped in between would take requests of afterwards for ones of before, when
     /// its lease still held (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
-        self.node.begin(now);
-        self.look_at_clock(now);
+        self.begin(now);
         let mut staged = std::mem::take(&mut self.staged);
         let mut held = Vec::new();
         let own = self.context.shard;
@@ -274,6 +250,10 @@ impl Core {
             let output = &mut conn.output;
             let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
+            if conn.ended && !done {
+                conn.is_end_told = false;
+                self.ended.push(key);
+            }
             if conn.output.len() > self.output_bytes_max {
                 self.pause_if_full(key);
             }
@@ -325,8 +305,10 @@ impl Core {
             {
                 self.node.counters.strayed += 1;
                 conn.in_flight += 1;
+                conn.has_strayed = true;
                 let (caller, conn) = (conn.caller(), key.data().as_ffi());
-                let message = Message::Stray { shard: self.context.shard, conn, caller, frame };
+                let (own, at) = (self.context.shard, now.mono);
+                let message = Message::Stray { shard: own, conn, caller, frame, at };
                 self.context.mailboxes.post(shard, message);
             }
             Some(_) => {

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use standin_protocol::time::Micros;
+
 use super::ConnKey;
 use crate::shard::handshake::Greeting;
 
@@ -28,6 +30,8 @@ pub enum Io {
     Flush(ConnKey),
     /// Send what is left, then close.
     Close(ConnKey),
+    /// Close without sending anything more.
+    Abort(ConnKey),
     /// Make a TCP connection and say how it went ([`super::Core::connected`]).
     Connect(ConnKey, SocketAddr),
     /// Receive no more for now.
@@ -58,4 +62,6 @@ pub struct HandedOver {
     pub input: Vec<u8>,
     /// The reply to the hello, which the new shard sends.
     pub output: Vec<u8>,
+    /// When it was handed over.
+    pub at: Micros,
 }

@@ -109,7 +109,7 @@ impl Loop {
         let Some(socket) = self.sockets[index as usize].as_mut() else { return };
         if let (0, false, Some(shard)) = (socket.operations, socket.is_shut, socket.moves_to) {
             let key = socket.key;
-            return self.hand_over(key, shard);
+            return self.hand_over(now, key, shard);
         }
         self.release(now, index);
     }

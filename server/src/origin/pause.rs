@@ -1,0 +1,89 @@
+//! Whether a write that waited here may still begin, or this process was stopped meanwhile. Then
+//! others may have written, so that beginning it now would undo that (scenario 14): it ends
+//! as a write that was certainly not executed.
+//!
+//! A process that runs shows it by the overdue thread, which looks at all open calls every few
+//! milliseconds. A driver that is about to begin a write may be the first thread to wake: so it
+//! asks how long ago that thread has looked. If the other one was first, it has left word.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+/// When this process was last seen running, by a thread that looks often while calls wait.
+#[derive(Debug)]
+pub struct Pulse {
+    seen: AtomicU64,
+    /// A call that was made before this time has seen a pause.
+    paused_since: AtomicU64,
+    pause_max: Duration,
+}
+
+impl Pulse {
+    /// Pauses of up to `pause_max` do not count.
+    #[must_use]
+    pub fn new(pause_max: Duration) -> Self {
+        Self { seen: AtomicU64::new(0), paused_since: AtomicU64::new(0), pause_max }
+    }
+
+    /// The process runs now.
+    pub fn beat(&self, now: Micros) {
+        let seen = Micros(self.seen.load(Ordering::Acquire));
+        if now > seen + self.pause_max {
+            // Whether it ran in between is not known of anything older than this.
+            let pause_us = u64::try_from(self.pause_max.as_micros()).unwrap_or(u64::MAX);
+            self.paused_since.fetch_max(now.0.saturating_sub(pause_us), Ordering::AcqRel);
+        }
+        self.seen.fetch_max(now.0, Ordering::AcqRel);
+    }
+
+    /// Whether a write that has waited since `made` may begin now.
+    #[must_use]
+    pub fn may_begin(&self, now: Micros, made: Micros) -> bool {
+        // In this order: what is seen after a pause comes after the word of that pause.
+        let seen = Micros(self.seen.load(Ordering::Acquire));
+        let has_run = now <= made.max(seen) + self.pause_max;
+        let is_older = made.0 < self.paused_since.load(Ordering::Acquire);
+        has_run && !is_older || mutant::is(Mutant::KeepQueued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE_MAX: Duration = Duration::from_micros(400);
+
+    fn running(from: u64, to: u64) -> Pulse {
+        let pulse = Pulse::new(PAUSE_MAX);
+        (from..=to).step_by(5).for_each(|at| pulse.beat(Micros(at)));
+        pulse
+    }
+
+    #[test]
+    fn a_write_may_wait_for_long_in_a_process_that_runs() {
+        let pulse = running(1_000, 3_000);
+        assert!(pulse.may_begin(Micros(3_002), Micros(1_001)));
+    }
+
+    #[test]
+    fn a_write_may_begin_at_once_in_a_process_that_was_idle() {
+        let pulse = running(1_000, 1_100);
+        assert!(pulse.may_begin(Micros(9_001), Micros(9_000)), "before it is looked at");
+        pulse.beat(Micros(9_002));
+        assert!(pulse.may_begin(Micros(9_003), Micros(9_000)), "afterwards");
+    }
+
+    #[test]
+    fn a_write_from_before_a_pause_never_begins_whoever_wakes_first() {
+        let pulse = running(1_000, 1_100);
+        assert!(!pulse.may_begin(Micros(1_501), Micros(1_050)), "a driver");
+        assert!(pulse.may_begin(Micros(1_501), Micros(1_500)), "but what was made since");
+        pulse.beat(Micros(1_502));
+        pulse.beat(Micros(1_507));
+        assert!(!pulse.may_begin(Micros(1_508), Micros(1_050)), "the thread that looks");
+        assert!(pulse.may_begin(Micros(1_508), Micros(1_500)), "but what was made since");
+    }
+}

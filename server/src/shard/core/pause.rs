@@ -1,0 +1,83 @@
+//! Whether this process, or its host, was stopped, and what goes then.
+//!
+//! What a server holds is of unknown age when it was stopped for longer than
+//! [`standin_config::Timings::pause_max`]: whoever sent it may have given up, sent it to another
+//! and had it done there, so that carrying it out now would undo what was written since
+//! (scenario 14). So all of it goes, wherever it is:
+//!
+//! ```text
+//! in sockets, inputs, staged    connections are closed with their input     here
+//! on its way between shards     messages carry the time of their arrival    here
+//! waiting for an owner or turn  refused                                     node/stopped.rs
+//! on links                      links are closed, outputs thrown away       here
+//! waiting for the database      does not begin                              origin/pause.rs
+//! ```
+//!
+//! A process may be stopped anywhere, also in the middle of a turn, after the clock was read. So
+//! the clock is read again before anything goes out to a peer, and the origin compares its own
+//! with the time that a call bears.
+
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+use super::conn::Kind;
+use super::{ConnKey, Core, Io};
+use crate::node::{ForwardFailure, Now};
+
+impl Core {
+    /// Something is about to happen at this time.
+    #[inline]
+    pub(in crate::shard) fn begin(&mut self, now: Now) {
+        self.look_at_clock(now);
+        self.tell_who_left();
+        self.node.begin(now);
+    }
+
+    /// Drops what is held, if the process was stopped for too long.
+    #[inline]
+    pub fn look_at_clock(&mut self, now: Now) {
+        if now.mono > self.refreshed + self.pause_max {
+            self.was_stopped(now);
+        }
+    }
+
+    /// Whether the loop has to look at the clock once more before it sends.
+    pub fn has_sent_on(&mut self) -> bool {
+        std::mem::take(&mut self.has_sent_on)
+    }
+
+    /// Whether something of this time is too old to be carried out now.
+    pub(super) fn is_of_before(&self, now: Now, at: Micros) -> bool {
+        now.mono > at + self.pause_max && !mutant::is(Mutant::KeepWaiting)
+    }
+
+    #[cold]
+    fn was_stopped(&mut self, now: Now) {
+        self.refreshed = now.mono;
+        self.node.counters.pauses += 1;
+        self.node.drop_waiting();
+        let is_accepted = |key: &ConnKey| matches!(self.conns[*key].kind, Kind::Accepted(_));
+        let (accepted, links): (Vec<_>, Vec<_>) = self.conns.keys().partition(is_accepted);
+        if !mutant::is(Mutant::KeepConnections) {
+            for key in accepted {
+                self.node.counters.connections_dropped += 1;
+                self.close(key);
+            }
+        }
+        if !mutant::is(Mutant::KeepWaiting) {
+            links.into_iter().for_each(|key| self.abort_link(now, key));
+        }
+    }
+
+    /// Has the loop close a link without sending what waits for that.
+    fn abort_link(&mut self, now: Now, key: ConnKey) {
+        let Some((link, _, _)) = self.link_parts(key) else { return };
+        let (peer, waiting) = (link.peer, link.take_waiting());
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.output = Vec::new();
+            conn.closing = true;
+            self.io.push_back(Io::Abort(key));
+        }
+        self.link_ended(now, key, peer, waiting, ForwardFailure::Stopped);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a server that was stopped holds never goes anywhere afterwards: neither to the origin nor
+//! to another server. Nor does a write that waits for an owner and whose client has left
+//! (scenario 14).
+//!
+//! The checker knows when a write came to a server's host, when the host was stopped and for how
+//! long, and when the write goes on from there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use standin_protocol::frame::{FrameLimits, IDENTITY_BYTES, Opcode, Request, request_flags};
+
+use crate::clock::Time;
+use crate::origin::{Value, sent_value};
+use crate::plan::letter;
+use crate::plan::words::Seconds;
+
+/// A time for which a server was stopped.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    server: usize,
+    from: Time,
+    until: Time,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// When a write came to a server last.
+    came: BTreeMap<(usize, Value), Time>,
+    left: BTreeSet<(usize, Value)>,
+    pauses: Vec<Pause>,
+    /// What a server takes for a pause at the most, by whatever clock.
+    pause_max: Time,
+}
+
+impl Held {
+    pub(crate) fn new(pause_max: Time) -> Self {
+        Self { came: BTreeMap::new(), left: BTreeSet::new(), pauses: Vec::new(), pause_max }
+    }
+
+    /// Bytes have come to a server's host, whether or not anybody reads them.
+    pub(crate) fn came(&mut self, now: Time, server: usize, bytes: &[u8]) {
+        for value in writes(bytes) {
+            self.came.insert((server, value), now);
+            self.left.remove(&(server, value));
+        }
+    }
+
+    /// A server is stopped.
+    pub(crate) fn stopped(&mut self, server: usize, from: Time, until: Time) {
+        if until > from + self.pause_max {
+            self.pauses.push(Pause { server, from, until });
+        }
+    }
+
+    /// A server learns that the client of this write has closed its connection, while the write
+    /// waits for an owner.
+    pub(crate) fn left(&mut self, server: usize, value: Value) {
+        if self.came.contains_key(&(server, value)) {
+            self.left.insert((server, value));
+        }
+    }
+
+    /// A write goes from a server to the origin, or to another server.
+    pub(crate) fn goes(&self, now: Time, server: usize, value: Value) -> Result<(), String> {
+        let name = (server, value);
+        let Some(came) = self.came.get(&name) else { return Ok(()) };
+        let letter = letter(server);
+        let is_through =
+            |p: &&Pause| p.server == server && *came < p.until && p.until <= now && p.from < now;
+        if let Some(pause) = self.pauses.iter().find(is_through) {
+            let (lasted, ago) = (Seconds(pause.until - pause.from), Seconds(now - pause.until));
+            return Err(format!(
+                "server {letter} goes on with v{value}, which it had when it was stopped for \
+                 {lasted}, {ago} ago"
+            ));
+        }
+        match self.left.contains(&name) {
+            true => Err(format!("server {letter} goes on with v{value}, whose client has left")),
+            false => Ok(()),
+        }
+    }
+
+    /// The same for all writes in what a server sends to another.
+    pub(crate) fn sent(&self, now: Time, server: usize, bytes: &[u8]) -> Result<(), String> {
+        writes(bytes).try_for_each(|value| self.goes(now, server, value))
+    }
+
+    pub(crate) fn server_ended(&mut self, server: usize) {
+        self.came.retain(|(of, _), _| *of != server);
+        self.left.retain(|(of, _)| *of != server);
+    }
+}
+
+/// The values of the writes in some requests.
+fn writes(mut bytes: &[u8]) -> impl Iterator<Item = Value> + '_ {
+    std::iter::from_fn(move || {
+        loop {
+            let request = Request::parse(bytes, FrameLimits::default()).ok().flatten()?;
+            bytes = &bytes[request.header.frame_bytes()..];
+            let opcode = Opcode::from_wire(request.header.opcode);
+            if !matches!(opcode, Some(Opcode::Put | Opcode::Cas)) {
+                continue;
+            }
+            let value = match request.header.flags & request_flags::IDENTITY != 0 {
+                true => request.value.get(IDENTITY_BYTES..).unwrap_or_default(),
+                false => request.value,
+            };
+            if let Some(value) = sent_value(value) {
+                return Some(value);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::frame::RequestHeader;
+
+    use super::*;
+
+    fn put(value: Value) -> Vec<u8> {
+        let mut frame = Vec::new();
+        let header = RequestHeader::new(Opcode::Put, 1, 7);
+        Request::write(header, b"k", &crate::origin::sent_bytes(value, 8), &mut frame);
+        frame
+    }
+
+    #[test]
+    fn what_came_before_the_end_of_a_long_pause_may_go_nowhere() {
+        let mut held = Held::new(400);
+        held.came(1_000, 0, &put(5));
+        held.stopped(0, 1_100, 1_300);
+        assert_eq!(held.goes(1_400, 0, 5), Ok(()), "a short pause");
+        held.stopped(0, 2_000, 3_000);
+        assert_eq!(held.goes(1_999, 0, 5), Ok(()), "before it");
+        assert!(held.sent(3_000, 0, &put(5)).is_err());
+        assert_eq!(held.goes(3_000, 1, 5), Ok(()), "another server");
+        held.came(3_000, 0, &put(5));
+        assert_eq!(held.goes(3_001, 0, 5), Ok(()), "it has come once more");
+    }
+}

@@ -1,0 +1,161 @@
+//! Clients that others have written: they ask one server, set no deadline, wait as long as it
+//! takes, and some of them close the connection before they have an answer.
+
+use standin_client::{Answer, ClientError, Outcome, Value as Read};
+use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::{HelloBody, Role, cluster_id};
+
+use super::World;
+use super::cluster::KEYSPACE;
+use super::events::{Event, Segment};
+use super::net::Name;
+use crate::check::Asked;
+use crate::clock::Time;
+use crate::origin::{Value, sent_bytes};
+use crate::plan::{Act, Host};
+use crate::random::mix;
+
+/// One request of such a client.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    client: usize,
+    server: usize,
+    pub(crate) key: usize,
+    act: Act,
+    pub(crate) id: Value,
+    /// It closes its connection so long after it has asked.
+    leaves: Option<Time>,
+    pub(crate) socket: usize,
+    has_asked: bool,
+    is_over: bool,
+}
+
+impl Raw {
+    pub(crate) fn client(&self) -> usize {
+        self.client
+    }
+}
+
+impl World {
+    /// A client connects to a server, to ask it for something.
+    pub(crate) fn ask_raw(
+        &mut self,
+        client: usize,
+        server: usize,
+        (key, act): (usize, Act),
+        leaves: Option<Time>,
+        id: Value,
+    ) {
+        let name = Name::Raw(self.raws.len());
+        let from = (Host::Client(client), 0, name);
+        let socket = self.net.open(&mut self.queue, self.time, from, Host::Server(server));
+        let (has_asked, is_over) = (false, false);
+        self.raws.push(Raw { client, server, key, act, id, leaves, socket, has_asked, is_over });
+        let (is_write, is_get) = (act == Act::Put, act == Act::Get);
+        self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get });
+    }
+
+    /// A segment is read by such a client.
+    pub(crate) fn raw_read(&mut self, index: usize, segment: Segment) {
+        let Raw { client, server, key, act, id, leaves, socket, has_asked, is_over } =
+            self.raws[index];
+        if is_over {
+            return;
+        }
+        match segment {
+            Segment::Opened => {
+                let shard = self.cluster.topology.shard(
+                    u16::try_from(server).unwrap_or(0),
+                    self.cluster.topology.partition(KEYSPACE, &self.cluster.keys[key]),
+                );
+                let hello = HelloBody {
+                    client_id: mix(self.seed, 0x7A3 + u64::from(id)) | 1,
+                    cluster_id: cluster_id(&self.cluster.config.name),
+                    shard,
+                    role: Role::Client as u8,
+                    ..HelloBody::default()
+                };
+                let header = RequestHeader::new(Opcode::Hello, 0, 0);
+                self.raw_sends(socket, header, &[], &hello.to_bytes());
+            }
+            Segment::Data(bytes) if !has_asked => match Response::parse(&bytes) {
+                Ok(Some(response)) if response.status == Status::Ok => {
+                    self.raws[index].has_asked = true;
+                    let opcode = if act == Act::Put { Opcode::Put } else { Opcode::Get };
+                    let header = RequestHeader::new(opcode, KEYSPACE, 1);
+                    let value = match act {
+                        Act::Put => sent_bytes(id, self.setup.value_bytes),
+                        _ => Vec::new(),
+                    };
+                    let name = self.cluster.keys[key].clone();
+                    self.raw_sends(socket, header, &name, &value);
+                    match leaves {
+                        Some(0) => self.raw_leaves(index),
+                        Some(later) => self.queue.push(self.time + later, Event::RawLeaves(index)),
+                        None => {}
+                    }
+                }
+                _ => self.raw_leaves(index),
+            },
+            Segment::Data(bytes) => {
+                let Ok(Some(response)) = Response::parse(&bytes) else {
+                    return self.violation(format!("nonsense for client {client}"));
+                };
+                let version = response.header.cas_version;
+                let outcome = match (response.status, act) {
+                    (Status::Ok, Act::Put) => Ok(Outcome::Written { version }),
+                    (Status::Ok, _) => {
+                        let ttl_s = response.header.ttl_s;
+                        Ok(Outcome::Value(Read { bytes: response.value.to_vec(), version, ttl_s }))
+                    }
+                    (Status::NotFound, _) => Ok(Outcome::NotFound),
+                    (Status::OutcomeUnknown, _) => Err(ClientError::OutcomeUnknown),
+                    _ => Err(ClientError::DeadlineExceeded),
+                };
+                let result = outcome.map(|outcome| Answer {
+                    outcome,
+                    served_by: u16::try_from(server).unwrap_or(0),
+                    flags: response.header.flags,
+                    sends: 1,
+                });
+                self.raws[index].is_over = true;
+                self.close_end(socket, 0, Segment::End);
+                self.completed(client, id, result);
+            }
+            Segment::Refused | Segment::End | Segment::Reset => self.raw_leaves(index),
+            Segment::Open => {}
+        }
+    }
+
+    fn raw_sends(&mut self, socket: usize, header: RequestHeader, key: &[u8], value: &[u8]) {
+        let mut frame = Vec::new();
+        Request::write(header, key, value, &mut frame);
+        self.net.send(&mut self.queue, self.time, socket, 0, Segment::Data(frame));
+    }
+
+    /// Such a client closes its connection.
+    pub(crate) fn raw_leaves(&mut self, index: usize) {
+        if std::mem::replace(&mut self.raws[index].is_over, true) {
+            return;
+        }
+        let (id, client) = (self.raws[index].id, self.raws[index].client);
+        self.close_end(self.raws[index].socket, 0, Segment::End);
+        let _ = self.checker.take_asked(id);
+        self.note(|| format!("client {client}: o{id} ends without an answer"));
+    }
+
+    /// A server reads that a connection has ended: writes on it that wait for an owner have
+    /// nobody any more.
+    pub(super) fn notice_leaving(&mut self, server: usize, socket: usize) {
+        let Some(process) = &self.servers[server].process else { return };
+        let topology = &self.cluster.topology;
+        for raw in self.raws.iter().filter(|raw| raw.socket == socket) {
+            let partition = topology.partition(KEYSPACE, &self.cluster.keys[raw.key]);
+            let shard = standin_protocol::hash::shard_of(partition, self.setup.shards);
+            let node = &process.shards[usize::from(shard)].core.node;
+            if !node.serving(partition).keeps() {
+                self.checker.held.left(server, raw.id);
+            }
+        }
+    }
+}
