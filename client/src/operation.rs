@@ -157,9 +157,9 @@ pub enum ClientError {
         /// When another try makes sense.
         retry_after: Duration,
     },
-    /// The database can't be reached. Nothing was done.
-    #[error("the database can't be reached and nothing was done; try again when it is back")]
-    OriginUnavailable,
+    /// The database can't be reached, or can't do it now. Nothing was done.
+    #[error("the database can't do this now ({0}) and nothing was done; try again when it can")]
+    OriginUnavailable(String),
     /// The database refused. Nothing was done.
     #[error("the database refused: {0}; correct the request or the keyspace's statement")]
     OriginRejected(String),

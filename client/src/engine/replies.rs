@@ -176,7 +176,9 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
         (Status::Ok | Status::NotFound, Action::Invalidate) => Outcome::Invalidated,
         (Status::NotFound, _) => Outcome::NotFound,
         (Status::VersionMismatch, _) => Outcome::Mismatch { version },
-        (Status::OriginUnavailable, _) => return Err(ClientError::OriginUnavailable),
+        (Status::OriginUnavailable, _) => {
+            return Err(ClientError::OriginUnavailable(text(&reply)));
+        }
         (Status::OriginRejected, _) => return Err(ClientError::OriginRejected(text(&reply))),
         (Status::NotStored, _) => {
             return Err(ClientError::NotStored { keyspace: operation.keyspace });

@@ -54,7 +54,7 @@ impl From<&ClientError> for FailureKind {
     fn from(error: &ClientError) -> Self {
         match error {
             ClientError::Overloaded { .. } => Self::Overloaded,
-            ClientError::OriginUnavailable => Self::OriginUnavailable,
+            ClientError::OriginUnavailable(_) => Self::OriginUnavailable,
             ClientError::OriginRejected(_) => Self::OriginRejected,
             ClientError::NotStored { .. } => Self::NotStored,
             ClientError::OutcomeUnknown => Self::OutcomeUnknown,

@@ -309,14 +309,23 @@ impl Node {
 /// The status that tells the caller what a failure of the origin means for it.
 pub(super) fn failure_reply(failure: &Failure, is_write: bool) -> Reply<'_> {
     match failure {
-        Failure::OutcomeUnknown if is_write => Reply::status(Status::OutcomeUnknown),
-        Failure::Unavailable | Failure::Timeout | Failure::OutcomeUnknown => {
-            Reply::status(Status::OriginUnavailable)
+        Failure::OutcomeUnknown if is_write => {
+            Reply::with_text(Status::OutcomeUnknown, "the database has not answered in time")
         }
+        Failure::Doubtful(message) if is_write => Reply::with_text(Status::OutcomeUnknown, message),
+        Failure::Timeout | Failure::OutcomeUnknown => {
+            Reply::with_text(Status::OriginUnavailable, "the database has not answered in time")
+        }
+        Failure::Unavailable => Reply::with_text(
+            Status::OriginUnavailable,
+            "the database was not reached, or was not free in time",
+        ),
         Failure::Overloaded => {
             Reply { retry_after_ms: RETRY_AFTER_MS, ..Reply::status(Status::Overloaded) }
         }
-        Failure::Refused(message) => Reply::with_text(Status::OriginUnavailable, message),
+        Failure::Refused(message) | Failure::Doubtful(message) => {
+            Reply::with_text(Status::OriginUnavailable, message)
+        }
         Failure::Rejected(message) => Reply::with_text(Status::OriginRejected, message),
     }
 }

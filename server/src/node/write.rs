@@ -17,7 +17,7 @@ use super::serving::Serving;
 use super::state::Presence;
 use super::tokens::FillToken;
 use super::{CallState, Node, Now, Pending, PendingKey};
-use crate::origin::{Failure, Operation, Outcome, Stored};
+use crate::origin::{Operation, Outcome, Stored};
 
 /// What a write may do.
 enum Permission {
@@ -172,7 +172,7 @@ impl Node {
         begun: Begun,
         outcome: Outcome,
     ) {
-        let unknown = matches!(outcome, Outcome::Failed(Failure::OutcomeUnknown));
+        let unknown = matches!(&outcome, Outcome::Failed(failure) if failure.is_in_doubt());
         let closed_until = unknown.then(|| now.mono + self.config.ambiguity);
         let may_keep = self.tokens.end_write(token, now.mono, closed_until);
         self.counters.outcomes_unknown += u64::from(unknown);
@@ -182,7 +182,7 @@ impl Node {
         let name = Self::name(header.keyspace, &row);
         let mut is_replaced = false;
         let is_executed = match &outcome {
-            Outcome::Failed(failure) => *failure == Failure::OutcomeUnknown,
+            Outcome::Failed(failure) => failure.is_in_doubt(),
             _ => true,
         };
         if is_executed {

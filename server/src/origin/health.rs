@@ -1,9 +1,15 @@
 //! Whether the database was in reach when it was last tried: one atomic, because
-//! every deep ping reads it.
+//! every deep ping reads it, and for people the reason.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use standin_protocol::time::Micros;
+
+/// Between two lines about one outage.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of the database as seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,36 +25,103 @@ pub enum Health {
 
 /// The time since when it is down; 0 while it is up.
 #[derive(Debug, Default)]
-pub(super) struct HealthCell(AtomicU64);
+pub(super) struct HealthCell {
+    since: AtomicU64,
+    outage: Mutex<Outage>,
+}
+
+/// Why it is down.
+#[derive(Debug, Default)]
+struct Outage {
+    reason: String,
+    /// The reason in the log's last line, and when that was.
+    logged: (String, Micros),
+}
+
+/// What the log has to say.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Down,
+    StillDown,
+}
+
+impl Outage {
+    /// Notes the reason; what to log of it, if anything: an outage that begins, and then every
+    /// other reason, but not too many.
+    fn note(&mut self, now: Micros, is_first: bool, reason: String) -> Option<Line> {
+        let (logged, at) = &self.logged;
+        let line = match is_first {
+            true => Some(Line::Down),
+            false if *logged != reason && now.since(*at) >= PAUSE => Some(Line::StillDown),
+            false => None,
+        };
+        if line.is_some() {
+            self.logged = (reason.clone(), now);
+        }
+        self.reason = reason;
+        line
+    }
+}
 
 impl HealthCell {
     pub(super) fn get(&self) -> Health {
-        match self.0.load(Ordering::Acquire) {
+        match self.since.load(Ordering::Acquire) {
             0 => Health::Up,
             since => Health::Down { since: Micros(since) },
         }
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.get() != Health::Up
+    /// The newest reason for which it is down.
+    pub(super) fn reason(&self) -> Option<String> {
+        let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.get() != Health::Up).then(|| outage.reason.clone())
     }
 
-    /// Logs the change, once.
-    pub(super) fn mark_down(&self, reason: &dyn std::fmt::Display) {
-        let now = Micros::boottime().0.max(1);
-        if self.0.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            tracing::error!("the origin is down: {reason}");
+    /// Logs the change, and other reasons than the last one.
+    pub(super) fn mark_down(&self, reason: &dyn Display) {
+        let (now, reason) = (Micros::boottime(), reason.to_string());
+        let swap =
+            self.since.compare_exchange(0, now.0.max(1), Ordering::AcqRel, Ordering::Acquire);
+        let since = swap.err().map_or(now, Micros);
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = outage.note(now, swap.is_ok(), reason.clone());
+        drop(outage);
+        match line {
+            Some(Line::Down) => tracing::error!("the origin is down: {reason}"),
+            Some(Line::StillDown) => {
+                let down = now.since(since);
+                tracing::error!("the origin is still down, after {down:.1?}: {reason}");
+            }
+            None => {}
         }
     }
 
     /// Logs the change, once. Called after every success, so it only reads as a rule.
     pub(super) fn mark_up(&self) {
-        if self.is_down() {
-            let since = self.0.swap(0, Ordering::AcqRel);
+        if self.get() != Health::Up {
+            let since = self.since.swap(0, Ordering::AcqRel);
             if since != 0 {
                 let down = Micros::boottime().since(Micros(since));
                 tracing::info!("the origin is up again after {down:.1?}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_an_outage_is_brought_up_to_date() {
+        let mut outage = Outage::default();
+        let at = |ms| Micros(1) + Duration::from_millis(ms);
+        assert_eq!(outage.note(at(0), true, "closed".to_owned()), Some(Line::Down));
+        assert_eq!(outage.note(at(50), false, "refused".to_owned()), None);
+        assert_eq!(outage.reason, "refused");
+        assert_eq!(outage.note(at(1_000), false, "refused".to_owned()), Some(Line::StillDown));
+        assert_eq!(outage.note(at(5_000), false, "refused".to_owned()), None);
+        assert_eq!(outage.note(at(5_010), false, "no role".to_owned()), Some(Line::StillDown));
+        assert_eq!(outage.note(at(5_020), true, "no role".to_owned()), Some(Line::Down));
     }
 }

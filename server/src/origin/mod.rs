@@ -15,7 +15,8 @@
 //! fair.rs        how many calls may wait, and whose turn it is
 //! pause.rs       writes that waited while this process was stopped
 //! queue.rs       handing them to the threads
-//! health.rs      up or down
+//! complaints.rs  what the database complains of, in the log
+//! health.rs      up or down, and why
 //! threads.rs     driver threads: started again after a panic, joined within a bound
 //! statements.rs  SQL of each keyspace in the driver's dialect
 //! value.rs       bytes on the wire ↔ columns
@@ -27,6 +28,7 @@
 //! under way. A write whose outcome is unknown may still happen after its answer;
 //! each driver says how it keeps that from overtaking a later write of this server.
 
+mod complaints;
 mod fair;
 mod health;
 mod overdue;
@@ -61,6 +63,9 @@ use ticket::Ticket;
 
 /// How much longer than a call's `timeout` a shutdown waits for the driver threads.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
+
+/// Longest text of the database that is passed on.
+const TEXT_BYTES_MAX: usize = 1_000;
 
 /// What a shard asks of the database.
 #[derive(Debug, Clone)]
@@ -157,6 +162,8 @@ pub enum Failure {
     Refused(String),
     /// A write that may or may not have happened, or may still happen.
     OutcomeUnknown,
+    /// The same, and the text says why.
+    Doubtful(String),
     /// A read that took too long.
     Timeout,
     /// Too many calls wait already: what the caller makes of a call that
@@ -165,6 +172,32 @@ pub enum Failure {
     /// The database, or the keyspace's definition, said no; the text says why.
     /// Certainly not executed, and it would fail again.
     Rejected(String),
+}
+
+impl Failure {
+    /// Whether the write may have happened, or may still happen.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::Doubtful(_))
+    }
+
+    /// What the database said.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Refused(text) | Self::Doubtful(text) | Self::Rejected(text) => Some(text),
+            Self::Unavailable | Self::OutcomeUnknown | Self::Timeout | Self::Overloaded => None,
+        }
+    }
+}
+
+/// What the database said, but not all of a novel.
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text
 }
 
 /// Where answers go: the shards' mailboxes.
@@ -322,6 +355,15 @@ impl Origin {
         match &self.inner {
             Kind::Threads(inner) => inner.health.get(),
             Kind::Embedded(origin) => origin.health(),
+        }
+    }
+
+    /// Why the database is out of reach, if it is.
+    #[must_use]
+    pub fn outage(&self) -> Option<String> {
+        match &self.inner {
+            Kind::Threads(inner) => inner.health.reason(),
+            Kind::Embedded(_) => None,
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Postgres {
     server: Option<Child>,
     directory: Scratch,
     port: u16,
+    /// Locales were made for it.
+    has_locales: bool,
 }
 
 impl Postgres {
@@ -81,7 +83,8 @@ impl Postgres {
             user.give(directory.path());
         }
         let port = free_ports(1)[0];
-        let mut postgres = Self { installation, run_as, server: None, directory, port };
+        let mut postgres =
+            Self { installation, run_as, server: None, directory, port, has_locales: false };
         postgres.initialise();
         postgres.launch();
         postgres
@@ -91,6 +94,32 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Restarts it so that it can speak German; the connection string of sessions in which it does.
+    ///
+    /// # Errors
+    /// When the system has no sources to make the locale from: a message for the developer.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn speak_german(&mut self) -> Result<String, String> {
+        const LOCALE: &str = "de_DE.UTF-8";
+        let locales = self.locales();
+        std::fs::create_dir_all(&locales).expect("a directory for locales");
+        let mut command = Command::new("localedef");
+        command.args(["-i", "de_DE", "-f", "UTF-8"]).arg(locales.join(LOCALE));
+        match command.output() {
+            Ok(output) if output.status.success() => {}
+            _ => {
+                return Err("the sources of locales are missing; on Debian and Ubuntu: \
+                            apt-get install locales"
+                    .to_owned());
+            }
+        }
+        self.has_locales = true;
+        self.restart();
+        Ok(format!("{}?options=-c%20lc_messages%3D{LOCALE}", self.url()))
     }
 
     /// Its TCP port on 127.0.0.1.
@@ -228,10 +257,17 @@ impl Postgres {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.installation.program(program));
         command.current_dir(self.directory.path()).env("LC_ALL", "C");
+        if self.has_locales {
+            command.env("LOCPATH", self.locales());
+        }
         if let Some(user) = &self.run_as {
             user.apply(&mut command);
         }
         command
+    }
+
+    fn locales(&self) -> std::path::PathBuf {
+        self.directory.file("locales")
     }
 
     fn data(&self) -> std::path::PathBuf {

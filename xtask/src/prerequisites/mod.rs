@@ -33,6 +33,12 @@ const FOR_TESTS: &[Need] = &[
         packages: &["postgresql"],
     },
     Need {
+        name: "the sources of locales",
+        what_for: "a database that speaks German",
+        is_there: || std::path::Path::new("/usr/share/i18n/locales/de_DE").exists(),
+        packages: &["locales"],
+    },
+    Need {
         name: "python3",
         what_for: "docs/client.py, the protocol document's example",
         is_there: || runs("python3", &["--version"]),

@@ -36,7 +36,7 @@ fn offline(world: &World, server: usize) -> ClusterMap {
 #[test]
 fn each_status_has_its_result() {
     let table: [(Status, ClientError); 8] = [
-        (Status::OriginUnavailable, ClientError::OriginUnavailable),
+        (Status::OriginUnavailable, ClientError::OriginUnavailable("value".to_owned())),
         (Status::OriginRejected, ClientError::OriginRejected("value".to_owned())),
         (Status::OutcomeUnknown, ClientError::OutcomeUnknown),
         (Status::DeadlineExceeded, ClientError::DeadlineExceeded),

@@ -58,18 +58,26 @@ fn until_a_write_is_done_the_cache_answers_with_the_value_before_it() {
 #[test]
 fn what_a_failed_write_leaves_in_the_cache() {
     let refused = Failure::Rejected("check".to_owned());
+    let text = "what the database says".to_owned();
     for (failure, status, is_kept) in [
         (refused, Status::OriginRejected, true),
         (Failure::Unavailable, Status::OriginUnavailable, true),
+        (Failure::Refused(text.clone()), Status::OriginUnavailable, true),
         (Failure::OutcomeUnknown, Status::OutcomeUnknown, false),
+        (Failure::Doubtful(text), Status::OutcomeUnknown, false),
     ] {
         let mut s = Script::new();
         let key = s.key_of(OWN);
         s.fill(&key, b"v0");
         s.put(&key, b"v1");
         let write = s.call();
+        let said = failure.text().map(str::to_owned);
         s.answer(&write, Outcome::Failed(failure));
-        assert_eq!(s.reply().status, status);
+        let reply = s.reply();
+        assert_eq!(reply.status, status);
+        if let Some(said) = said {
+            assert_eq!(reply.value, said.as_bytes(), "it reaches the caller");
+        }
         assert_eq!(s.get(&key).is_some(), is_kept, "{status}");
     }
 }

@@ -1,5 +1,6 @@
 //! One call: sent, repeated where that is safe, answered.
 
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
 use super::column;
-use super::failure::{Verdict, judge};
-use super::link::{Link, StatementId};
+use super::failure::{Verdict, judge, state};
+use super::link::{Link, Slot, StatementId};
 use super::pool::{Kind, Pool};
+use crate::origin::complaints::Complaints;
 use crate::origin::queue::Job;
 use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
@@ -30,6 +32,7 @@ struct Request<'a> {
     /// How long the server may take to answer. The call itself may be over before; until the
     /// server has answered, or is given up, its connection is not free.
     patience: Duration,
+    complaints: &'a Complaints,
 }
 
 /// A statement with its parameters.
@@ -41,8 +44,8 @@ struct Bound<'a> {
 
 /// The statements of a request as prepared on a connection.
 struct Ready {
-    statement: Statement,
-    reread: Option<Statement>,
+    statement: (Statement, Slot),
+    reread: Option<(Statement, Slot)>,
 }
 
 /// What came of one try.
@@ -52,9 +55,21 @@ enum Try {
     Expired,
     /// The connection was lost before the call was sent.
     NotSent,
-    /// The connection was lost after the call was sent.
-    Lost,
+    /// The connection was lost after the call was sent; what the server said last, if anything.
+    Lost(Option<String>),
+    /// It was not executed, and is to be prepared anew.
+    Stale(Failure),
+    /// It was rolled back because of others.
+    Again(Failure),
 }
+
+/// A statement that was rolled back because of others is repeated so often, after pauses that
+/// begin with this one and double.
+const REPEATS: u32 = 3;
+const PAUSE_FIRST: Duration = Duration::from_millis(5);
+/// A connection whose server takes no writes is given up if it is older than this: perhaps it was
+/// the primary, and another one is by now.
+const READ_ONLY_AFTER: Duration = Duration::from_secs(2);
 
 /// A read is sent this often at most: each time a connection was lost, perhaps because of it.
 const TRIES_MAX: u32 = 4;
@@ -73,24 +88,26 @@ pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, slot: usize, job: Job) {
     match tried {
         Ok(Try::Answer(outcome)) => ticket.finish(outcome),
         Ok(Try::Expired) => ticket.expire(),
-        Ok(Try::Lost) if is_write => ticket.finish(Outcome::Failed(Failure::OutcomeUnknown)),
-        Ok(Try::Lost | Try::NotSent) if tries < TRIES_MAX => {
+        Ok(Try::Lost(text)) if is_write => {
+            ticket.finish(Outcome::Failed(text.map_or(Failure::OutcomeUnknown, Failure::Doubtful)));
+        }
+        Ok(Try::Lost(_) | Try::NotSent) if tries < TRIES_MAX => {
             side.lane.put_back(Job { call, ticket, tries: tries + 1 });
         }
-        Ok(Try::Lost | Try::NotSent) => ticket.finish(Outcome::Failed(Failure::Unavailable)),
-        Err(failure) => ticket.finish(Outcome::Failed(failure)),
+        Ok(Try::Lost(text)) => {
+            ticket.finish(Outcome::Failed(text.map_or(Failure::Unavailable, Failure::Refused)));
+        }
+        Ok(Try::NotSent) => ticket.finish(Outcome::Failed(Failure::Unavailable)),
+        Ok(Try::Stale(failure) | Try::Again(failure)) | Err(failure) => {
+            ticket.finish(Outcome::Failed(failure))
+        }
     }
 }
 
 async fn attempt(pool: &Pool, link: &Link, job: &Job) -> Result<Try, Failure> {
     let (call, ticket) = (&job.call, &job.ticket);
     let request = Request::new(pool, call)?;
-    if !request.is_write() {
-        return Ok(request.on(link, ticket).await);
-    }
-    // The limit is sent right before what it is for.
-    let limit = timeout(request.patience, link.limit(left(ticket)));
-    Ok(tokio::join!(biased; limit, request.on(link, ticket)).1)
+    Ok(request.on(link, ticket).await)
 }
 
 impl<'a> Request<'a> {
@@ -100,7 +117,8 @@ impl<'a> Request<'a> {
         let statement = Bound::new(keyspace, verb, sql, call)?;
         let reread = keyspace.reread(verb).map(|sql| Bound::new(keyspace, Verb::Get, sql, call));
         let reread = reread.transpose()?;
-        Ok(Self { keyspace, verb, statement, reread, patience: pool.shared.timeout })
+        let (patience, complaints) = (pool.shared.timeout, &*pool.shared.complaints);
+        Ok(Self { keyspace, verb, statement, reread, patience, complaints })
     }
 
     fn is_write(&self) -> bool {
@@ -108,53 +126,104 @@ impl<'a> Request<'a> {
     }
 
     async fn on(&self, link: &Link, ticket: &Ticket) -> Try {
-        let since = Micros::boottime();
-        // A statement whose plan has gone stale is refused unexecuted, and then
-        // prepared anew: once, for the table will not change every time.
-        for last in [false, true] {
-            let ready = match timeout(self.patience, self.prepare(link)).await {
-                Ok(Ok(ready)) => ready,
-                Ok(Err(error)) => {
-                    return match judge(&error, self.is_write()) {
-                        Verdict::Lost => Try::NotSent,
-                        Verdict::Stale => heard(link, Failure::Unavailable),
-                        Verdict::Failed(failure) => heard(link, failure),
-                    };
+        let (mut is_stale, mut repeats) = (false, 0);
+        loop {
+            match self.limited(link, ticket).await {
+                // Once: the table will not change every time.
+                Try::Stale(_) if !is_stale => is_stale = true,
+                Try::Again(failure) => {
+                    let pause = jittered(PAUSE_FIRST * 2u32.pow(repeats));
+                    if repeats == REPEATS || pause >= left(ticket) {
+                        return Try::Again(failure);
+                    }
+                    repeats += 1;
+                    tokio::time::sleep(pause).await;
                 }
-                Err(_) => {
-                    link.suspect(since);
-                    return Try::Expired;
-                }
-            };
-            if link.client.is_closed() {
-                return Try::NotSent;
-            }
-            if !ticket.start() {
-                return Try::Expired;
-            }
-            let error = match timeout(self.patience, self.execute(link, &ready)).await {
-                Ok(Ok(outcome)) => {
-                    link.hear();
-                    return Try::Answer(outcome);
-                }
-                Ok(Err(error)) => error,
-                Err(_) => {
-                    link.suspect(since);
-                    return Try::Expired;
-                }
-            };
-            match judge(&error, self.is_write()) {
-                Verdict::Lost => return Try::Lost,
-                Verdict::Stale if last => return heard(link, Failure::Unavailable),
-                // Which of them it was is not said.
-                Verdict::Stale => {
-                    link.forget(self.statement.id);
-                    self.reread.iter().for_each(|reread| link.forget(reread.id));
-                }
-                Verdict::Failed(failure) => return heard(link, failure),
+                tried => return tried,
             }
         }
-        Try::NotSent
+    }
+
+    async fn limited(&self, link: &Link, ticket: &Ticket) -> Try {
+        if !self.is_write() {
+            return self.once(link, ticket).await;
+        }
+        // The limit is sent right before what it is for.
+        let limit = timeout(self.patience, link.limit(left(ticket)));
+        tokio::join!(biased; limit, self.once(link, ticket)).1
+    }
+
+    async fn once(&self, link: &Link, ticket: &Ticket) -> Try {
+        let since = Micros::boottime();
+        let ready = match timeout(self.patience, self.prepare(link)).await {
+            Ok(Ok(ready)) => ready,
+            Ok(Err(error)) => {
+                return match self.failed(link, &error) {
+                    Try::Lost(_) => Try::NotSent,
+                    tried => tried,
+                };
+            }
+            Err(_) => {
+                link.suspect(since);
+                return Try::Expired;
+            }
+        };
+        if link.client.is_closed() {
+            return Try::NotSent;
+        }
+        if !ticket.start() {
+            return Try::Expired;
+        }
+        match timeout(self.patience, self.execute(link, &ready)).await {
+            Ok(Ok(outcome)) => {
+                link.hear();
+                Try::Answer(outcome)
+            }
+            Ok(Err(error)) => {
+                let tried = self.failed(link, &error);
+                if matches!(tried, Try::Stale(_)) {
+                    // Which of them it was is not said.
+                    link.forget(self.statement.id, &ready.statement.1);
+                    if let (Some(reread), Some((_, slot))) = (&self.reread, &ready.reread) {
+                        link.forget(reread.id, slot);
+                    }
+                }
+                tried
+            }
+            Err(_) => {
+                link.suspect(since);
+                Try::Expired
+            }
+        }
+    }
+
+    fn failed(&self, link: &Link, error: &Error) -> Try {
+        let verdict = judge(error, self.is_write());
+        let failure = match &verdict {
+            Verdict::Lost(_) => None,
+            Verdict::Stale(failure)
+            | Verdict::Again(failure)
+            | Verdict::ReadOnly(failure)
+            | Verdict::Failed(failure) => Some(failure),
+        };
+        if failure.is_some() {
+            link.hear();
+        }
+        if let (Some(state), Some(text)) = (state(error), failure.and_then(Failure::text)) {
+            self.complaints.log(&self.keyspace.name, state, &text);
+        }
+        match verdict {
+            Verdict::Lost(text) => Try::Lost(text),
+            Verdict::Stale(failure) => Try::Stale(failure),
+            Verdict::Again(failure) => Try::Again(failure),
+            Verdict::ReadOnly(failure) => {
+                if link.age() >= READ_ONLY_AFTER {
+                    link.hang_up();
+                }
+                Try::Answer(Outcome::Failed(failure))
+            }
+            Verdict::Failed(failure) => Try::Answer(Outcome::Failed(failure)),
+        }
     }
 
     async fn prepare(&self, link: &Link) -> Result<Ready, Error> {
@@ -166,31 +235,35 @@ impl<'a> Request<'a> {
         Ok(Ready { statement, reread })
     }
 
-    async fn prepare_one(&self, link: &Link, bound: &Bound<'_>) -> Result<Statement, Error> {
+    async fn prepare_one(
+        &self,
+        link: &Link,
+        bound: &Bound<'_>,
+    ) -> Result<(Statement, Slot), Error> {
         link.prepared(bound.id, self.keyspace, bound.sql).await
     }
 
     async fn execute(&self, link: &Link, ready: &Ready) -> Result<Outcome, Error> {
         let params = self.statement.borrowed();
         if self.verb == Verb::Get {
-            let rows = link.client.query(&ready.statement, &params).await?;
+            let rows = link.client.query(&ready.statement.0, &params).await?;
             return Ok(match first_value(&rows) {
                 Ok(value) => Outcome::Value(value),
                 Err(failure) => Outcome::Failed(failure),
             });
         }
         let (rows, stored) = match (&self.reread, &ready.reread) {
-            (Some(reread), Some(get)) => {
+            (Some(reread), Some((get, _))) => {
                 let get = (get, reread.borrowed());
-                let (rows, found) = in_one(link, (&ready.statement, params), get).await?;
+                let (rows, found) = in_one(link, (&ready.statement.0, params), get).await?;
                 (rows, row_of(&found))
             }
             _ if self.keyspace.returns_row(self.verb) => {
-                let returned = link.client.query(&ready.statement, &params).await?;
+                let returned = link.client.query(&ready.statement.0, &params).await?;
                 (u64::try_from(returned.len()).unwrap_or(u64::MAX), row_of(&returned))
             }
             _ => {
-                let rows = link.client.execute(&ready.statement, &params).await?;
+                let rows = link.client.execute(&ready.statement.0, &params).await?;
                 (rows, self.keyspace.untold(self.verb))
             }
         };
@@ -253,11 +326,12 @@ fn first_value(rows: &[Row]) -> Result<Option<Bytes>, Failure> {
     rows.first().map_or(Ok(None), column::first_to_wire)
 }
 
-fn heard(link: &Link, failure: Failure) -> Try {
-    link.hear();
-    Try::Answer(Outcome::Failed(failure))
-}
-
 fn left(ticket: &Ticket) -> Duration {
     ticket.due().since(Micros::boottime())
+}
+
+/// Between one and two of these, so that those who were in each other's way part.
+fn jittered(pause: Duration) -> Duration {
+    let permille = u32::try_from(RandomState::new().hash_one(0) % 1_001).unwrap_or(0);
+    pause + pause * permille / 1_000
 }

@@ -17,6 +17,9 @@ use crate::origin::statements::{Keyspace, Statements, Verb};
 /// Names a statement on a connection: keyspace and verb.
 pub(super) type StatementId = (u8, Verb);
 
+/// A statement that is prepared, or being prepared.
+pub(super) type Slot = Rc<OnceCell<Statement>>;
+
 /// What `statement_timeout` may be: steps, so that it is changed for a call only when the call
 /// has much less time than others.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +46,11 @@ impl Limits {
 /// A connection that is up.
 pub(super) struct Link {
     pub(super) client: Client,
-    statements: RefCell<HashMap<StatementId, Rc<OnceCell<Statement>>>>,
+    statements: RefCell<HashMap<StatementId, Slot>>,
     limits: Limits,
     /// The session's `statement_timeout`, in milliseconds.
     limit_ms: Cell<u128>,
+    opened: Micros,
     heard: Cell<Micros>,
     hang_up: Notify,
 }
@@ -58,6 +62,7 @@ impl Link {
             statements: RefCell::new(HashMap::new()),
             limits,
             limit_ms: Cell::new(0),
+            opened: Micros::boottime(),
             heard: Cell::new(Micros::boottime()),
             hang_up: Notify::new(),
         }
@@ -108,6 +113,11 @@ impl Link {
         }
     }
 
+    /// How long it has been up.
+    pub(super) fn age(&self) -> Duration {
+        Micros::boottime().since(self.opened)
+    }
+
     /// The connection is to be given up.
     pub(super) fn hang_up(&self) {
         self.hang_up.notify_one();
@@ -125,7 +135,7 @@ impl Link {
         id: StatementId,
         keyspace: &Keyspace,
         statement: &Translated,
-    ) -> Result<Statement, Error> {
+    ) -> Result<(Statement, Slot), Error> {
         let cell = Rc::clone(self.statements.borrow_mut().entry(id).or_default());
         let prepare = || async {
             let types: Vec<Type> = statement
@@ -135,12 +145,16 @@ impl Link {
                 .collect();
             self.client.prepare_typed(&statement.text, &types).await
         };
-        cell.get_or_try_init(prepare).await.cloned()
+        let prepared = cell.get_or_try_init(prepare).await?.clone();
+        Ok((prepared, cell))
     }
 
-    /// Has the statement prepared anew by the next call.
-    pub(super) fn forget(&self, id: StatementId) {
-        self.statements.borrow_mut().remove(&id);
+    /// Has the statement prepared anew by the next call, unless another call has seen to that.
+    pub(super) fn forget(&self, id: StatementId, stale: &Slot) {
+        let mut statements = self.statements.borrow_mut();
+        if statements.get(&id).is_some_and(|slot| Rc::ptr_eq(slot, stale)) {
+            statements.remove(&id);
+        }
     }
 
     /// Prepares every statement and logs what the server does not accept: no reason

@@ -50,6 +50,7 @@ use tokio::task::LocalSet;
 use tokio_postgres::config::SslMode;
 
 use super::OriginStartError;
+use super::complaints::Complaints;
 use super::fair::Bounds;
 use super::health::HealthCell;
 use super::queue::{End, Lane, Queues};
@@ -88,6 +89,7 @@ struct Shared {
     statements: Arc<Statements>,
     timeout: Duration,
     health: Arc<HealthCell>,
+    complaints: Arc<Complaints>,
 }
 
 impl Shared {
@@ -123,6 +125,7 @@ pub(super) fn start(
         statements: setup.statements,
         timeout: config.timeout,
         health: Arc::clone(health),
+        complaints: Arc::default(),
     };
     let wake = Arc::new(Notify::new());
     let reads = usize::try_from(config.concurrency).unwrap_or(1).max(1);

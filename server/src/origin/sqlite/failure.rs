@@ -2,12 +2,14 @@
 
 use rusqlite::ErrorCode;
 
-use crate::origin::Failure;
+use crate::origin::{Failure, shortened};
 
 /// An error of SQLite while the database was surely not changed by the statement.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) kind: Kind,
+    /// SQLite's extended result code, if it is SQLite that speaks.
+    code: Option<i32>,
     message: String,
 }
 
@@ -32,9 +34,21 @@ impl Trouble {
     /// The answer to a call whose statement met this.
     pub(super) fn failure(&self) -> Failure {
         match self.kind {
-            Kind::Busy | Kind::Interrupted | Kind::Full | Kind::Broken => Failure::Unavailable,
+            Kind::Busy | Kind::Interrupted | Kind::Full | Kind::Broken => {
+                Failure::Refused(self.message.clone())
+            }
             Kind::Constraint | Kind::Statement => Failure::Rejected(self.message.clone()),
         }
+    }
+
+    /// The answer to a write that may have been committed all the same.
+    pub(super) fn doubt(&self) -> Failure {
+        Failure::Doubtful(self.message.clone())
+    }
+
+    /// Errors of one code are the same to the log.
+    pub(super) fn code(&self) -> String {
+        format!("{:?}", self.code)
     }
 }
 
@@ -46,7 +60,8 @@ impl std::fmt::Display for Trouble {
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
-        Self { kind: kind_of(&error), message: error.to_string() }
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        Self { kind: kind_of(&error), code, message: shortened(error.to_string()) }
     }
 }
 

@@ -35,13 +35,15 @@ use std::time::Duration;
 
 use standin_config::OriginConfig;
 
-use super::OriginStartError;
+use super::complaints::Complaints;
 use super::fair::Bounds;
 use super::health::HealthCell;
 use super::queue::{Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
+use super::{Call, Failure, OriginStartError};
 use connection::{Access, Connection, OpenError};
+use failure::Trouble;
 
 /// A thread without a connection looks this often whether the file is back, even
 /// when nobody asks, so that [`super::Health`] is true without calls.
@@ -58,6 +60,7 @@ pub(super) struct Setup {
 struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
+    complaints: Complaints,
     /// `init` has run, which only the writer's connection does. The file is created
     /// until then; afterwards a missing file is a failure, not a reason to make an
     /// empty one.
@@ -74,8 +77,12 @@ pub(super) fn start(
     health: &Arc<HealthCell>,
     threads: &mut Threads,
 ) -> Result<Queues, OriginStartError> {
-    let shared =
-        Arc::new(Shared { setup, health: Arc::clone(health), initialised: AtomicBool::new(false) });
+    let shared = Arc::new(Shared {
+        setup,
+        health: Arc::clone(health),
+        complaints: Complaints::default(),
+        initialised: AtomicBool::new(false),
+    });
     // The connection that ran `init` becomes the writer's, with the settings made there.
     let first = Mutex::new(shared.first_connection()?);
     let readers = usize::try_from(config.concurrency).unwrap_or(1).max(1);
@@ -111,6 +118,20 @@ pub(super) fn start(
 }
 
 impl Shared {
+    /// The answer to a call for which there is no connection.
+    fn unavailable(&self) -> Failure {
+        match self.health.reason() {
+            Some(reason) => Failure::Refused(format!("the database is out of reach: {reason}")),
+            None => Failure::Unavailable,
+        }
+    }
+
+    fn complain(&self, call: &Call, trouble: &Trouble) {
+        if let Ok((keyspace, _)) = self.setup.statements.of(call) {
+            self.complaints.log(&keyspace.name, &trouble.code(), trouble);
+        }
+    }
+
     /// `None` when the file cannot be used now.
     fn first_connection(&self) -> Result<Option<Connection>, OriginStartError> {
         match self.open(Access::Write) {

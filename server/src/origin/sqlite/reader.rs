@@ -52,13 +52,16 @@ impl Reader<'_> {
         }
         let shared = self.shared;
         let outcome = match self.connection() {
-            None => Err(Failure::Unavailable),
+            None => Err(shared.unavailable()),
             Some(connection) => {
                 connection.set_deadline(ticket.due());
                 match read(connection, shared, call) {
                     Ok(value) => Ok(value),
                     Err(ReadError::Call(failure)) => Err(failure),
-                    Err(ReadError::Sqlite(trouble)) => Err(self.fail(&trouble)),
+                    Err(ReadError::Sqlite(trouble)) => {
+                        shared.complain(call, &trouble);
+                        Err(self.fail(&trouble))
+                    }
                 }
             }
         };

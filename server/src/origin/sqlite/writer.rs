@@ -103,7 +103,7 @@ impl Writer<'_> {
             self.connection = self.shared.try_open(Access::Write);
         }
         let Some(connection) = &self.connection else {
-            return Committed::Yes(fail_all(batch, &Failure::Unavailable));
+            return Committed::Yes(fail_all(batch, &self.shared.unavailable()));
         };
         let latest = batch.iter().map(|job| job.ticket.due()).max().unwrap_or(Micros(0));
         connection.set_deadline(latest);
@@ -112,7 +112,10 @@ impl Writer<'_> {
             Err(error) => {
                 let trouble = Trouble::from(error);
                 // Without the lock nothing has started, whatever the reason.
-                (Committed::Yes(fail_all(batch, &Failure::Unavailable)), Some(trouble))
+                if let Some(first) = batch.first() {
+                    self.shared.complain(&first.call, &trouble);
+                }
+                (Committed::Yes(fail_all(batch, &trouble.failure())), Some(trouble))
             }
         };
         match trouble {
@@ -121,8 +124,7 @@ impl Writer<'_> {
                 self.connection = None;
             }
             // Reads go on: no reason to be down.
-            Some(trouble) => tracing::warn!("the origin takes no writes: {trouble}"),
-            None => {}
+            Some(_) | None => {}
         }
         committed
     }
@@ -160,12 +162,13 @@ fn execute(
             }
             Err(trouble) => trouble,
         };
+        shared.complain(&job.call, &trouble);
         let failure = trouble.failure();
         results.push((job, Err(failure)));
         if trouble.kind == Kind::Broken || trouble.kind == Kind::Full {
             roll_back(connection);
             let jobs = results.into_iter().map(|(job, _)| job).chain(rest).collect();
-            return (Committed::Yes(fail_all(jobs, &Failure::Unavailable)), Some(trouble));
+            return (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble));
         }
         if connection.sql.is_autocommit() {
             // The failure took the transaction with it.
@@ -186,10 +189,13 @@ fn execute(
             (Committed::Yes(tickets(results)), None)
         }
         // Committed into a file that has been deleted or replaced meanwhile.
-        Ok(()) => (Committed::Yes(unknown(results)), None),
+        Ok(()) => (Committed::Yes(unknown(results, &Failure::OutcomeUnknown)), None),
         Err(error) => {
             let trouble = Trouble::from(error);
             roll_back(connection);
+            if let Some((job, _)) = results.first() {
+                shared.complain(&job.call, &trouble);
+            }
             match trouble.kind {
                 Kind::Constraint | Kind::Statement if alone => {
                     let failure = trouble.failure();
@@ -203,10 +209,10 @@ fn execute(
                 // all, was in the log.
                 Kind::Busy | Kind::Full | Kind::Interrupted => {
                     let jobs = results.into_iter().map(|(job, _)| job).collect();
-                    (Committed::Yes(fail_all(jobs, &Failure::Unavailable)), Some(trouble))
+                    (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble))
                 }
                 // The log may hold that page although it could not be synced.
-                Kind::Broken => (Committed::Yes(unknown(results)), Some(trouble)),
+                Kind::Broken => (Committed::Yes(unknown(results, &trouble.doubt())), Some(trouble)),
             }
         }
     }
@@ -303,11 +309,12 @@ fn tickets(
 /// What succeeded may or may not last.
 fn unknown(
     results: Vec<(Job, Result<Written, Failure>)>,
+    doubt: &Failure,
 ) -> Vec<(Ticket, Result<Written, Failure>)> {
-    let doubt = |(job, result): (Job, Result<Written, Failure>)| {
-        (job.ticket, result.and(Err(Failure::OutcomeUnknown)))
+    let doubted = |(job, result): (Job, Result<Written, Failure>)| {
+        (job.ticket, result.and(Err(doubt.clone())))
     };
-    results.into_iter().map(doubt).collect()
+    results.into_iter().map(doubted).collect()
 }
 
 fn fail_all(batch: Vec<Job>, failure: &Failure) -> Vec<(Ticket, Result<Written, Failure>)> {

@@ -3,9 +3,11 @@
 mod after_put;
 mod answers;
 mod postgres;
+mod postgres_errors;
 mod postgres_locks;
 mod postgres_outage;
 mod rows;
+mod session;
 mod sqlite;
 mod sqlite_outage;
 mod sqlite_shared;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::session::Session;
 use super::*;
 use crate::origin::Health;
 use standin_testkit::{Postgres, wait_until};
@@ -13,27 +14,6 @@ const WRITERS: usize = 60;
 /// What waits for the lock takes 875 ms at the least; a busy machine adds to what does not.
 const USUAL_MOST: Duration = Duration::from_millis(800);
 const USUAL_MEDIAN: Duration = Duration::from_millis(100);
-
-/// Somebody else's session, in which a transaction can be left open.
-struct Session {
-    runtime: tokio::runtime::Runtime,
-    client: tokio_postgres::Client,
-}
-
-impl Session {
-    fn open(postgres: &Postgres) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
-        let url = postgres.url();
-        let connecting = tokio_postgres::connect(&url, tokio_postgres::NoTls);
-        let (client, connection) = runtime.block_on(connecting).unwrap();
-        runtime.spawn(connection);
-        Self { runtime, client }
-    }
-
-    fn run(&self, sql: &str) {
-        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
-    }
-}
 
 fn two_tables(timeout: Duration, postgres: &Postgres) -> Bench {
     let init =

@@ -175,13 +175,15 @@ fn a_slow_statement_is_cancelled_and_its_outcome_known() {
     let begin = Micros::boottime();
     let read = bench.send(SLOW, b"a", Operation::Get);
     let write = bench.send(SLOW, b"w", put("10"));
-    assert_eq!(bench.wait(read), Outcome::Failed(Failure::Timeout));
+    let outcome = bench.wait(read);
+    let is_told =
+        matches!(&outcome, Outcome::Failed(Failure::Refused(text)) if text.contains("57014"));
+    assert!(is_told || outcome == Outcome::Failed(Failure::Timeout), "{outcome:?}");
     // The server said so in time, or this side gave up first on a busy machine.
     let outcome = bench.wait(write);
-    assert!(
-        [UNAVAILABLE, Outcome::Failed(Failure::OutcomeUnknown)].contains(&outcome),
-        "{outcome:?}"
-    );
+    if outcome != Outcome::Failed(Failure::OutcomeUnknown) {
+        assert_unavailable(&outcome);
+    }
     assert!(Micros::boottime().since(begin) < timeout * 4);
     assert_eq!(bench.get("w"), NOTHING);
     assert!(!is_down(&bench));

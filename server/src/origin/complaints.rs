@@ -1,0 +1,98 @@
+//! What the database complains of, in the log: one line for each kind at a time, with the number
+//! of those that were left out.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+/// Between two lines of one kind.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Kinds that are told apart; the rest is one more.
+const KINDS_MAX: usize = 64;
+
+/// Which lines are due. Pure.
+#[derive(Debug, Default)]
+struct Repeats {
+    kinds: HashMap<String, Kind>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    logged: Micros,
+    left_out: u64,
+}
+
+impl Repeats {
+    /// How many were left out since the last line, if there is to be one now.
+    fn count(&mut self, now: Micros, kind: &str) -> Option<u64> {
+        let is_known = self.kinds.contains_key(kind) || self.kinds.len() < KINDS_MAX;
+        let kind = if is_known { kind } else { "" };
+        match self.kinds.get_mut(kind) {
+            Some(entry) if now.since(entry.logged) < PAUSE => {
+                entry.left_out += 1;
+                None
+            }
+            Some(entry) => {
+                entry.logged = now;
+                Some(std::mem::take(&mut entry.left_out))
+            }
+            None => {
+                self.kinds.insert(kind.to_owned(), Kind { logged: now, left_out: 0 });
+                Some(0)
+            }
+        }
+    }
+}
+
+/// The log's lines about failed calls.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<Repeats>);
+
+impl Complaints {
+    /// A call has failed. `kind`: which failures are the same; an SQLSTATE.
+    pub(super) fn log(&self, keyspace: &str, kind: &str, text: &dyn Display) {
+        let mut repeats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = repeats.count(Micros::boottime(), kind) else { return };
+        drop(repeats);
+        let more = match left_out {
+            0 => String::new(),
+            count => format!(" ({count} more like it since the last such line)"),
+        };
+        // Data that does not fit is its sender's affair.
+        match kind.get(..2) {
+            Some("22" | "23") => {
+                tracing::info!("keyspace {keyspace}: the database says {text}{more}")
+            }
+            _ => tracing::warn!("keyspace {keyspace}: the database says {text}{more}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_has_one_line_at_a_time_and_then_a_count() {
+        let mut repeats = Repeats::default();
+        let at = |seconds| Micros(1) + Duration::from_secs(seconds);
+        assert_eq!(repeats.count(at(0), "53100"), Some(0));
+        for second in 1..10 {
+            assert_eq!(repeats.count(at(second), "53100"), None);
+        }
+        assert_eq!(repeats.count(at(5), "40001"), Some(0));
+        assert_eq!(repeats.count(at(10), "53100"), Some(9));
+        assert_eq!(repeats.count(at(25), "53100"), Some(0));
+    }
+
+    #[test]
+    fn kinds_without_end_take_no_memory_without_end() {
+        let mut repeats = Repeats::default();
+        let logged = (0..10_000).filter(|n| repeats.count(Micros(1), &n.to_string()).is_some());
+        assert_eq!(logged.count(), KINDS_MAX + 1);
+        assert_eq!(repeats.kinds.len(), KINDS_MAX + 1);
+    }
+}

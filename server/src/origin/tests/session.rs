@@ -1,0 +1,24 @@
+//! Somebody else at the same PostgreSQL.
+
+use standin_testkit::Postgres;
+
+/// Somebody else's session, in which a transaction can be left open.
+pub(super) struct Session {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Session {
+    pub(super) fn open(postgres: &Postgres) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let url = postgres.url();
+        let connecting = tokio_postgres::connect(&url, tokio_postgres::NoTls);
+        let (client, connection) = runtime.block_on(connecting).unwrap();
+        runtime.spawn(connection);
+        Self { runtime, client }
+    }
+
+    pub(super) fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap();
+    }
+}
