@@ -55,7 +55,7 @@ impl Waits for Job {
 /// What a driver thread finds when it looks for work.
 pub(super) enum Next {
     Job(Job),
-    /// Nothing has come in the time that it wanted to wait.
+    /// Nothing has come in the time that it wanted to wait, or all have been woken up.
     Nothing,
     /// The thread is to end: everything pushed before has been taken.
     Stop,
@@ -79,6 +79,8 @@ pub(super) struct Lane {
 
 struct State {
     fair: Fair<Job>,
+    /// Counts up whenever all threads are to look up.
+    wakes: u64,
     is_stopping: bool,
     /// While calls are refused at once: why.
     refusing: Option<String>,
@@ -92,7 +94,7 @@ impl Lane {
         wake: Arc<Notify>,
     ) -> Arc<Self> {
         let fair = Fair::new(bounds, ids);
-        let state = Mutex::new(State { fair, is_stopping: false, refusing: None });
+        let state = Mutex::new(State { fair, wakes: 0, is_stopping: false, refusing: None });
         Arc::new(Self { state, came: Condvar::new(), wake })
     }
 
@@ -110,18 +112,20 @@ impl Lane {
 
     /// Waits for the worker's next call, at most for so long. Without a limit, only a call or the
     /// end ends the wait.
-    pub(super) fn wait(&self, worker: usize, within: Option<Duration>) -> Next {
-        self.wait_for(within, |fair| fair.take(worker))
+    /// `wakes` is what the worker has heard of [`Self::wake_all`]; zero in the beginning.
+    pub(super) fn wait(&self, worker: usize, within: Option<Duration>, wakes: &mut u64) -> Next {
+        self.wait_for(within, wakes, |fair| fair.take(worker))
     }
 
     /// The same for the one worker that takes whatever there is.
-    pub(super) fn wait_in_turn(&self, within: Option<Duration>) -> Next {
-        self.wait_for(within, Fair::take_in_turn)
+    pub(super) fn wait_in_turn(&self, within: Option<Duration>, wakes: &mut u64) -> Next {
+        self.wait_for(within, wakes, Fair::take_in_turn)
     }
 
     fn wait_for(
         &self,
         within: Option<Duration>,
+        wakes: &mut u64,
         mut take: impl FnMut(&mut Fair<Job>) -> Option<Job>,
     ) -> Next {
         let mut state = self.lock();
@@ -133,7 +137,8 @@ impl Lane {
             if state.is_stopping && state.fair.is_empty() {
                 return Next::Stop;
             }
-            if is_late {
+            if is_late || state.wakes != *wakes {
+                *wakes = state.wakes;
                 return Next::Nothing;
             }
             state = match within {
@@ -218,8 +223,9 @@ impl Lane {
         state.fair.drain()
     }
 
-    /// Threads that wait look whether there is anything to do.
+    /// Threads that wait find [`Next::Nothing`], and look whether there is anything to do.
     pub(super) fn wake_all(&self) {
+        self.lock().wakes += 1;
         self.came.notify_all();
         self.wake.notify_one();
     }

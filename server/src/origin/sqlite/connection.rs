@@ -2,18 +2,20 @@
 //! statement may take.
 #![expect(clippy::disallowed_methods, reason = "shell: waiting for another process's lock")]
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::failure::{Kind, Trouble};
+use super::files::{Change, Files};
+use super::gate::{Gate, Pass};
 use super::view::Views;
 use crate::origin::OriginStartError;
 use crate::origin::statements::{Statements, Verb};
@@ -21,6 +23,8 @@ use crate::origin::value::Param;
 
 /// How long opening, including `init`, waits for other processes that do the same.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
+/// How long saving what a deleted log holds waits for statements under way.
+const RESCUE_WITHIN: Duration = Duration::from_secs(1);
 /// Between two tries to get a lock. It does not grow: whoever backed off would only
 /// be overtaken more often by the writers of other processes.
 const LOCK_PAUSE: Duration = Duration::from_micros(100);
@@ -44,8 +48,19 @@ pub(super) enum Access {
 pub(super) enum OpenError {
     #[error("cannot use the SQLite file: {0}")]
     File(Trouble),
-    #[error("cannot see the SQLite file: {0}")]
-    Missing(std::io::Error),
+    #[error("other threads of this server still have the SQLite file open as it was")]
+    StillOpen,
+    #[error(
+        "the SQLite file is empty and was not before; restore it, with its -wal file if there is one"
+    )]
+    Emptied,
+    #[error(
+        "the SQLite file has been replaced, and its -wal file belongs to the one before; \
+         delete the -wal and -shm files, or put that one back"
+    )]
+    LogLeftBehind,
+    #[error("the SQLite file cannot be used as it was opened: {0}")]
+    Changed(Change),
     #[error("init failed: {0}")]
     Init(String),
     #[error("the SQLite file has not been opened for writing yet")]
@@ -57,59 +72,82 @@ pub(super) struct Connection {
     pub(super) sql: rusqlite::Connection,
     /// Until when a statement may take, in µs; read by the handlers inside SQLite.
     until: Arc<AtomicU64>,
-    identity: Identity,
     views: Views,
-}
-
-/// Which file a path led to. A file that is deleted or replaced lives on unseen for
-/// those who have it open, and takes their writes with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        let metadata = std::fs::metadata(path)?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
-    }
+    gate: Arc<Gate>,
+    /// Dropped last.
+    _pass: Pass,
 }
 
 impl Connection {
-    pub(super) fn open(path: &Path, access: Access, create: bool) -> Result<Self, OpenError> {
+    /// Opens the file; `may_create`: it may be missing, or empty.
+    pub(super) fn open(
+        path: &Path,
+        access: Access,
+        may_create: bool,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, OpenError> {
+        // One at a time: between opening the files and looking which they were, no other thread
+        // makes the log anew.
+        let _opening = gate.opening();
+        let pass = loop {
+            let pass = gate.enter(OPEN_WITHIN).ok_or(OpenError::StillOpen)?;
+            // To open a file whose log has been deleted would make another log.
+            match gate.look(path) {
+                Change::None => break pass,
+                change => gate.condemn(change),
+            }
+        };
+        let before = Files::at(path);
+        if before.is_empty() && !may_create {
+            // SQLite would take it for a new one, and delete the log.
+            return Err(OpenError::Emptied);
+        }
+        if gate.is_log_left_behind(&before) {
+            return Err(OpenError::LogLeftBehind);
+        }
         let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
+        flags.set(OpenFlags::SQLITE_OPEN_CREATE, may_create);
         let mut sql = rusqlite::Connection::open_with_flags(path, flags).map_err(file_error)?;
-        let identity = Identity::of(path).map_err(OpenError::Missing)?;
         let views = Views::watch(&mut sql).map_err(file_error)?;
-        let mut connection = Self { sql, until: Arc::new(AtomicU64::new(0)), identity, views };
+        let until = Arc::new(AtomicU64::new(0));
+        let mut connection = Self { sql, until, views, gate: Arc::clone(gate), _pass: pass };
         connection.set_deadline(Micros::boottime() + OPEN_WITHIN);
-        connection.configure(access).map_err(file_error)?;
-        Ok(connection)
+        let has_log = connection.configure(access).map_err(file_error)?;
+        match gate.opened(Files::at(path), has_log) {
+            Change::None => Ok(connection),
+            change => {
+                gate.condemn(change);
+                Err(OpenError::Changed(change))
+            }
+        }
     }
 
-    fn configure(&mut self, access: Access) -> rusqlite::Result<()> {
+    /// Whether it has a log.
+    fn configure(&mut self, access: Access) -> rusqlite::Result<bool> {
         let until = Arc::clone(&self.until);
         self.sql.busy_handler(Some(move |_tries| wait_for_lock(&until)))?;
         let until = Arc::clone(&self.until);
         let is_late = move || Micros::boottime().0 >= until.load(Ordering::Relaxed);
         self.sql.progress_handler(STEPS_BETWEEN_CHECKS, Some(is_late))?;
         let mode = self.enter_wal_mode()?;
-        if !mode.eq_ignore_ascii_case("wal") {
+        let has_log = mode.eq_ignore_ascii_case("wal");
+        if !has_log {
             tracing::warn!(
                 "the SQLite file stays in journal mode {mode}: readers and writers block each other"
             );
         }
+        // The first read makes the log and its index, if they are not there.
+        self.sql.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         self.sql.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
         self.sql.set_prepared_statement_cache_capacity(3 * 256);
         match access {
-            Access::Read => self.sql.pragma_update(None, "query_only", true),
+            Access::Read => self.sql.pragma_update(None, "query_only", true)?,
             Access::Write => {
                 self.sql.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
-                self.sql.pragma_update(None, "synchronous", "FULL")
+                self.sql.pragma_update(None, "synchronous", "FULL")?;
             }
         }
+        Ok(has_log)
     }
 
     /// Changing the mode needs the file alone, and SQLite does not call the busy
@@ -187,9 +225,35 @@ impl Connection {
         self.until.store(until.0, Ordering::Relaxed);
     }
 
-    /// Whether the path still leads to the file that is open here.
+    /// Whether the files that are open here are still those of the path. If not, the connection,
+    /// like all others, is to be dropped, which brings what the log holds to safety if it can be.
     pub(super) fn is_current(&self, path: &Path) -> bool {
-        Identity::of(path).is_ok_and(|identity| identity == self.identity)
+        match self.gate.look(path) {
+            Change::None => !self.gate.is_condemned(),
+            change => {
+                self.gate.condemn(change);
+                false
+            }
+        }
+    }
+
+    /// Writes all that the log holds to the main file. The log is open although it is deleted.
+    fn rescue(&self) {
+        self.set_deadline(Micros::boottime() + RESCUE_WITHIN);
+        let checkpoint = self.sql.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        match checkpoint {
+            Ok((0, in_log, written)) if in_log == written => self.gate.rescued(),
+            Ok((_, in_log, written)) => tracing::error!(
+                "of {in_log} pages in the deleted log of the SQLite file {written} were written to it"
+            ),
+            Err(error) => {
+                tracing::error!(
+                    "the deleted log of the SQLite file cannot be written to it: {error}"
+                );
+            }
+        }
     }
 
     /// The rows that a statement has changed which has just ended; `before` is the connection's
@@ -212,6 +276,20 @@ impl Connection {
             prepared.raw_bind_parameter::<usize, _>(number, param)?;
         }
         Ok(prepared)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.gate.is_condemned() && !self.gate.keeps_log() {
+            self.rescue();
+        }
+        if self.gate.is_condemned() && self.gate.keeps_log() {
+            let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            if let Err(error) = self.sql.set_db_config(off, true) {
+                tracing::error!("closing the SQLite file: {error}");
+            }
+        }
     }
 }
 

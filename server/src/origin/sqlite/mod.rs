@@ -9,6 +9,8 @@
 //! ```text
 //! connection.rs   opening, checking and preparing the file
 //! failure.rs      SQLite's errors → what a caller may conclude
+//! files.rs        the file, its log and the log's index: what has become of them
+//! gate.rs         all connections are closed before one is opened anew
 //! reader.rs       one read after the other
 //! view.rs         whether a statement writes to a view
 //! writer.rs       batches
@@ -24,6 +26,8 @@
 
 mod connection;
 mod failure;
+mod files;
+mod gate;
 mod reader;
 mod view;
 mod writer;
@@ -44,6 +48,7 @@ use super::threads::Threads;
 use super::{Call, Failure, OriginStartError};
 use connection::{Access, Connection, OpenError};
 use failure::Trouble;
+use gate::Gate;
 
 /// A thread without a connection looks this often whether the file is back, even
 /// when nobody asks, so that [`super::Health`] is true without calls.
@@ -61,6 +66,7 @@ struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
     complaints: Complaints,
+    gate: Arc<Gate>,
     /// `init` has run, which only the writer's connection does. The file is created
     /// until then; afterwards a missing file is a failure, not a reason to make an
     /// empty one.
@@ -81,6 +87,7 @@ pub(super) fn start(
         setup,
         health: Arc::clone(health),
         complaints: Complaints::default(),
+        gate: Arc::default(),
         initialised: AtomicBool::new(false),
     });
     // The connection that ran `init` becomes the writer's, with the settings made there.
@@ -94,16 +101,17 @@ pub(super) fn start(
         Lane::new(bounds(workers), shared.setup.statements.ids(is_write), Arc::default())
     };
     let queues = Queues { reads: lane(false, readers), writes: lane(true, 1) };
+    shared.gate.wakes(queues.clone());
     let spawned = (|| {
-        let (writer, writes) = (Arc::clone(&shared), Arc::clone(&queues.writes));
+        let (writer, lanes) = (Arc::clone(&shared), queues.clone());
         threads.spawn("origin-writer", move || {
             let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
-            writer::run(&writer, first, &writes);
+            writer::run(&writer, first, &lanes.writes);
         })?;
         for index in 0..readers {
-            let (reader, reads) = (Arc::clone(&shared), Arc::clone(&queues.reads));
+            let (reader, lanes) = (Arc::clone(&shared), queues.clone());
             threads.spawn(&format!("origin-read-{index}"), move || {
-                reader::run(&reader, index, &reads);
+                reader::run(&reader, index, &lanes.reads);
             })?;
         }
         Ok(())
@@ -153,7 +161,7 @@ impl Shared {
         if !initialised && access == Access::Read {
             return Err(OpenError::NotInitialised);
         }
-        let connection = Connection::open(&self.setup.path, access, !initialised)?;
+        let connection = Connection::open(&self.setup.path, access, !initialised, &self.gate)?;
         if !initialised {
             if let Some(init) = &self.setup.init {
                 connection.initialise(init)?;

@@ -23,16 +23,17 @@ const CHECK_EVERY: Duration = Duration::from_millis(10);
 /// The thread's body: takes reads until told to stop.
 pub(super) fn run(shared: &Shared, index: usize, reads: &Lane) {
     let mut reader = Reader { shared, connection: None, checked: Micros(0) };
+    let mut wakes = 0;
     reads.reset(index);
     loop {
         let within = reader.connection.is_none().then_some(LOOK_AGAIN);
-        match reads.wait(index, within) {
+        match reads.wait(index, within, &mut wakes) {
             Next::Job(job) => {
                 let Job { call, ticket, .. } = job;
                 reader.serve(&call, ticket);
                 reads.done(index, &call.key);
             }
-            Next::Nothing => reader.connection = shared.try_open(Access::Read),
+            Next::Nothing => reader.look(),
             Next::Stop => return,
         }
     }
@@ -71,9 +72,20 @@ impl Reader<'_> {
         });
     }
 
+    /// Nobody asks for anything: the connection is closed if all must be, and opened if it is not.
+    fn look(&mut self) {
+        if self.shared.gate.is_condemned() {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            self.connection = self.shared.try_open(Access::Read);
+        }
+    }
+
     fn connection(&mut self) -> Option<&Connection> {
         let now = Micros::boottime();
-        if now.since(self.checked) >= CHECK_EVERY {
+        let is_due = now.since(self.checked) >= CHECK_EVERY;
+        if is_due || self.shared.gate.is_condemned() {
             self.checked = now;
             if self
                 .connection

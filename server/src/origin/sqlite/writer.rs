@@ -36,14 +36,19 @@ const BATCH_WITHIN: Duration = Duration::from_millis(20);
 /// What may be kept of the rows that a batch has written and read again.
 const REREAD_BYTES: usize = 16 << 20;
 
+/// What became of the file that a write was committed to.
+const NOT_OURS: &str = "committed, but the SQLite file or its -wal or -shm file has been moved, \
+                        replaced or deleted meanwhile";
+
 /// The thread's body: takes writes until told to stop.
 pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
     let mut writer = Writer { shared, writes, connection: first };
+    let mut wakes = 0;
     loop {
         let within = writer.connection.is_none().then_some(LOOK_AGAIN);
-        match writes.wait_in_turn(within) {
+        match writes.wait_in_turn(within, &mut wakes) {
             Next::Job(job) => writer.write(fill_batch(job, writes)),
-            Next::Nothing => writer.connection = shared.try_open(Access::Write),
+            Next::Nothing => writer.look(),
             Next::Stop => return,
         }
     }
@@ -98,8 +103,10 @@ impl Writer<'_> {
 
     fn transaction(&mut self, batch: Vec<Job>) -> Committed {
         let path = &self.shared.setup.path;
-        if self.connection.as_ref().is_none_or(|open| !open.is_current(path)) {
+        if self.connection.as_ref().is_some_and(|open| !open.is_current(path)) {
             self.connection = None;
+        }
+        if self.connection.is_none() {
             self.connection = self.shared.try_open(Access::Write);
         }
         let Some(connection) = &self.connection else {
@@ -126,7 +133,20 @@ impl Writer<'_> {
             // Reads go on: no reason to be down.
             Some(_) | None => {}
         }
+        if self.shared.gate.is_condemned() {
+            self.connection = None;
+        }
         committed
+    }
+
+    /// Nobody asks for anything: the connection is closed if all must be, and opened if it is not.
+    fn look(&mut self) {
+        if self.shared.gate.is_condemned() {
+            self.connection = None;
+        }
+        if self.connection.is_none() {
+            self.connection = self.shared.try_open(Access::Write);
+        }
     }
 }
 
@@ -189,7 +209,7 @@ fn execute(
             (Committed::Yes(tickets(results)), None)
         }
         // Committed into a file that has been deleted or replaced meanwhile.
-        Ok(()) => (Committed::Yes(unknown(results, &Failure::OutcomeUnknown)), None),
+        Ok(()) => (Committed::Yes(unknown(results, &Failure::Doubtful(NOT_OURS.to_owned()))), None),
         Err(error) => {
             let trouble = Trouble::from(error);
             roll_back(connection);

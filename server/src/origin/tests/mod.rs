@@ -9,6 +9,7 @@ mod postgres_outage;
 mod rows;
 mod session;
 mod sqlite;
+mod sqlite_files;
 mod sqlite_outage;
 mod sqlite_shared;
 

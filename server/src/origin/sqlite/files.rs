@@ -1,0 +1,158 @@
+//! The files of a database: itself, its log (`-wal`) and the log's index (`-shm`). Whoever has
+//! one open goes on with it when it is deleted or replaced, and takes the writes with it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Which file a path led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// The files that a path led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Files {
+    main: Option<Identity>,
+    main_bytes: u64,
+    log: Option<Identity>,
+    index: Option<Identity>,
+}
+
+/// What has become of files that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing: they are those of the path.
+    None,
+    /// The log or its index has been deleted. Nobody can have begun another, so what the log holds
+    /// can still be written to the main file.
+    LogGone,
+    /// The log or its index is another's. What this one holds must not get into the main file.
+    LogReplaced,
+    /// The main file is gone, or another.
+    Moved,
+    /// The main file has been cut off.
+    Cut,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "its files are as they were",
+            Self::LogGone => {
+                "its -wal or -shm file has been deleted; what it held is written to the main file"
+            }
+            Self::LogReplaced => {
+                "its -wal or -shm file has been replaced; what was committed since the last \
+                 checkpoint may be lost: never touch these files while a program has them open"
+            }
+            Self::Moved => "it has been moved, deleted or replaced",
+            Self::Cut => "it is shorter than it was",
+        })
+    }
+}
+
+impl Files {
+    pub(super) fn at(path: &Path) -> Self {
+        let look = |path: &Path| std::fs::metadata(path).ok();
+        let identity = |path: &Path| {
+            let metadata = look(path)?;
+            Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+        };
+        Self {
+            main: identity(path),
+            main_bytes: look(path).map_or(0, |metadata| metadata.len()),
+            log: identity(&beside(path, "-wal")),
+            index: identity(&beside(path, "-shm")),
+        }
+    }
+
+    /// The main file is there and empty.
+    pub(super) fn is_empty(&self) -> bool {
+        self.main.is_some() && self.main_bytes == 0
+    }
+
+    /// The log and its index are there.
+    pub(super) fn has_log(&self) -> bool {
+        self.log.is_some() && self.index.is_some()
+    }
+
+    /// What `now` means for those who have these open.
+    pub(super) fn change(&self, now: &Self) -> Change {
+        let same = |before: Option<Identity>, now: Option<Identity>| before == now;
+        // Without a log from the beginning there is none to look after.
+        let is_other = |before: Option<Identity>, now: Option<Identity>| {
+            before.is_some() && now.is_some() && before != now
+        };
+        let is_gone =
+            |before: Option<Identity>, now: Option<Identity>| before.is_some() && now.is_none();
+        if !same(self.main, now.main) {
+            Change::Moved
+        } else if now.main_bytes < self.main_bytes {
+            Change::Cut
+        } else if is_other(self.log, now.log) || is_other(self.index, now.index) {
+            Change::LogReplaced
+        } else if is_gone(self.log, now.log) || is_gone(self.index, now.index) {
+            Change::LogGone
+        } else {
+            Change::None
+        }
+    }
+
+    /// The main file only grows while somebody has it open, but for VACUUM.
+    pub(super) fn grow(&mut self, now: &Self) {
+        self.main_bytes = self.main_bytes.max(now.main_bytes);
+    }
+
+    /// Whether `now` is another main file with the log of this one, which would be taken for its own.
+    pub(super) fn is_log_left_behind(&self, now: &Self) -> bool {
+        self.main != now.main && self.log.is_some() && self.log == now.log
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn file(inode: u64) -> Option<Identity> {
+        Some(Identity { device: 1, inode })
+    }
+
+    const OPEN: Files = Files { main: file(1), main_bytes: 100, log: file(2), index: file(3) };
+
+    #[test]
+    fn what_has_become_of_the_files() {
+        let cases = [
+            (OPEN, Change::None),
+            (Files { main_bytes: 200, ..OPEN }, Change::None),
+            (Files { main_bytes: 99, ..OPEN }, Change::Cut),
+            (Files { main: file(9), ..OPEN }, Change::Moved),
+            (Files { main: None, main_bytes: 0, log: None, index: None }, Change::Moved),
+            (Files { log: None, ..OPEN }, Change::LogGone),
+            (Files { index: None, ..OPEN }, Change::LogGone),
+            (Files { log: None, index: None, ..OPEN }, Change::LogGone),
+            (Files { log: file(9), ..OPEN }, Change::LogReplaced),
+            (Files { log: None, index: file(9), ..OPEN }, Change::LogReplaced),
+        ];
+        for (now, change) in cases {
+            assert_eq!(OPEN.change(&now), change, "{now:?}");
+        }
+        let without_log = Files { log: None, index: None, ..OPEN };
+        assert_eq!(without_log.change(&OPEN), Change::None);
+    }
+
+    #[test]
+    fn a_log_that_was_left_behind_is_not_the_new_files() {
+        assert!(OPEN.is_log_left_behind(&Files { main: file(9), ..OPEN }));
+        assert!(!OPEN.is_log_left_behind(&Files { main: file(9), log: None, ..OPEN }));
+        assert!(!OPEN.is_log_left_behind(&Files { main: file(9), log: file(8), ..OPEN }));
+        assert!(!OPEN.is_log_left_behind(&OPEN));
+    }
+}
