@@ -27,6 +27,10 @@ pub enum Action {
     MasterCrash,
     /// It starts again.
     MasterRestart,
+    /// It starts again without its state file, and learns from this server, or from none.
+    MasterForgets(Option<usize>),
+    /// It hears a server of which it knew no incarnation.
+    Named(usize),
     /// The master's verification of a server fails.
     GiveUp(usize),
     /// A waiting server's partitions move.
@@ -79,6 +83,13 @@ impl fmt::Display for Action {
             Self::Restart(id) => write!(f, "{} starts again, empty", name(id)),
             Self::MasterCrash => write!(f, "M crashes"),
             Self::MasterRestart => write!(f, "M restarts with what it has saved"),
+            Self::MasterForgets(None) => {
+                write!(f, "M restarts without its file, and learns nothing")
+            }
+            Self::MasterForgets(Some(id)) => {
+                write!(f, "M restarts without its file, and learns from {}", name(id))
+            }
+            Self::Named(id) => write!(f, "M hears which incarnation of {} there is", name(id)),
             Self::GiveUp(id) => write!(f, "M gets no answer from {}", name(id)),
             Self::Over(id) => write!(f, "M: {}'s lease is over, it is offline", name(id)),
             Self::Returns(id) => write!(f, "{} answers M: it returns", name(id)),

@@ -71,6 +71,8 @@ impl Failover {
             Action::Crash(id) => self.crash(state, id),
             Action::Restart(id) => self.restart(state, id),
             Action::MasterRestart => self.master_restart(state),
+            Action::MasterForgets(given) => self.master_forgets(state, given),
+            Action::Named(id) => self.named(state, id),
             Action::GiveUp(id) => self.give_up(state, id),
             Action::Over(id) => self.over(state, id),
             Action::Returns(id) => self.returns(state, id),
@@ -106,6 +108,7 @@ impl Failover {
         match action {
             Action::Crash(_) => budget.crashes -= 1,
             Action::MasterCrash => budget.master_restarts -= 1,
+            Action::MasterForgets(_) => budget.file_losses -= 1,
             Action::Silence(_) => budget.silences -= 1,
             Action::Leave(_) => budget.leaves -= 1,
             _ => {}
@@ -127,6 +130,9 @@ impl Failover {
         }
         if self.may_give_up(state, id) {
             actions.push(Action::GiveUp(id));
+        }
+        if self.may_be_named(state, id) {
+            actions.push(Action::Named(id));
         }
         if state.budget.leaves > 0 && self.may_leave(state, id) {
             actions.push(Action::Leave(id));
@@ -205,6 +211,7 @@ impl Model for Failover {
             budget: Budget {
                 crashes: self.scope.crashes,
                 master_restarts: self.scope.master_restarts,
+                file_losses: self.scope.file_losses,
                 silences: self.scope.silences,
                 leaves: self.scope.leaves,
             },
@@ -234,6 +241,11 @@ impl Model for Failover {
         }
         if state.master.is_down {
             actions.push(Action::MasterRestart);
+            if state.budget.file_losses > 0 {
+                let givers = self.ids().map(Some).chain([None]);
+                let givers = givers.filter(|given| self.may_forget(state, *given));
+                actions.extend(givers.map(Action::MasterForgets));
+            }
         } else if state.budget.master_restarts > 0 {
             actions.push(Action::MasterCrash);
         }
@@ -252,6 +264,8 @@ impl Model for Failover {
         | Action::Online(_)
         | Action::Leave(_)
         | Action::Left(_)
+        | Action::Named(_)
+        | Action::MasterForgets(_)
         | Action::MasterRestart = action
             && state.published >= self.scope.maps_max
         {

@@ -54,6 +54,9 @@ impl Failover {
             self.apply(state, Action::Resume);
         }
         for id in self.ids() {
+            if self.may_be_named(state, id) {
+                self.apply(state, Action::Named(id));
+            }
             let action = if self.may_return(state, id) {
                 Action::Returns(id)
             } else if self.may_go_online(state, id) {

@@ -5,6 +5,7 @@
 //! failover.rs    the world as the checker sees it: first state, possible steps
 //! state.rs       what there is                    action.rs      what can happen, in words
 //! server.rs      maps, caches, logs               serving.rs     what a server does with a request
+//! forgetting.rs  a master that has lost its file
 //! master.rs      leases, states, who may own      client.rs      writes, and when they are acknowledged
 //! origin.rs      commits, late ones too           clock.rs       time and drift
 //! properties.rs  what must hold                   healing.rs     a way home from everywhere
@@ -18,7 +19,8 @@
 //! A home H, stand-ins A and B, one key, up to two writes, a master M, an origin. Time, the
 //! number of maps, renewals, delays, losses and the order of messages are unbounded. Faults
 //! have budgets, per exploration (`suite.rs`): servers that fall silent (paused, cut off from M,
-//! by one way or both), crashes and restarts, restarts of M, servers that are asked to stop.
+//! by one way or both), crashes and restarts, restarts of M with its state file or without, servers
+//! that are asked to stop.
 //!
 //! # Abstraction, and why it is sound
 //! - **Messages.** A server may at any time learn the newest map, or one that another holds:
@@ -46,8 +48,8 @@
 //! What a write that nobody waits for overwrites in the origin (fencing); retries and request
 //! identity; the inner of a shard (tokens per key, coalescing, generations) beyond what it
 //! promises; overflow of logs (a hand-over that fails stands for it); the cap, hold-downs, gray
-//! homes (a server whose origin is down is one that is given up); a lost or restored state
-//! file; budgets of the origin; one-hop rule and relays, which only carry requests. The simulator
+//! homes (a server whose origin is down is one that is given up); a state file that is restored from
+//! a backup, or is lost while a master learns; budgets of the origin; one-hop rule and relays, which only carry requests. The simulator
 //! runs the shipped code and covers those.
 //!
 //! At most one master process may run at a time. The model assumes it, and so do the simulator's
@@ -68,6 +70,7 @@ pub mod suite;
 pub mod tally;
 
 mod client;
+mod forgetting;
 mod healing;
 mod master;
 mod normal;

@@ -13,7 +13,7 @@ use crate::state::{Map, State};
 use crate::tally::Event;
 
 impl Failover {
-    fn publish(&self, state: &mut State, map: Map) {
+    pub(crate) fn publish(&self, state: &mut State, map: Map) {
         state.maps[usize::from(state.published)] = map;
         state.published += 1;
     }
@@ -30,7 +30,8 @@ impl Failover {
     /// or another one listens there.
     fn is_known_dead(&self, state: &State, id: usize) -> bool {
         let server = &state.servers[id];
-        let is_dead = !server.is_up || server.boot != state.newest().statuses[id].boot;
+        let known = state.newest().statuses[id].boot;
+        let is_dead = !server.is_up || known != 0 && server.boot != known;
         self.rules.is_available() && (is_dead || !self.rules.has(Rule::KnownDeadRefuses))
     }
 
@@ -109,7 +110,8 @@ impl Failover {
     pub(crate) fn may_return(&self, state: &State, id: usize) -> bool {
         let (server, status) = (&state.servers[id], state.newest().statuses[id]);
         let is_out = matches!(status.state, ServerState::Waiting | ServerState::Offline);
-        let is_another = server.boot != status.boot && status.state != ServerState::Leaving;
+        let is_another =
+            status.boot != 0 && server.boot != status.boot && status.state != ServerState::Leaving;
         server.is_up && (is_out || is_another)
     }
 
@@ -194,6 +196,12 @@ impl Failover {
     /// memory of leases and acknowledgements. It says the same under an epoch of its own.
     pub(crate) fn master_restart(&self, state: &mut State) {
         let map = *state.newest();
+        self.restarted(state, map);
+        self.tally.note(Event::MasterRestarted);
+    }
+
+    /// A master begins by saying this, under an epoch of its own.
+    pub(crate) fn restarted(&self, state: &mut State, map: Map) {
         self.publish(state, map);
         let assumed = match self.rules.has(Rule::RestartWaitsForLeases) {
             true => 0,
@@ -202,6 +210,5 @@ impl Failover {
         state.master.lease_ages[..self.scope.servers].fill(assumed);
         state.master.acked = Default::default();
         state.master.is_down = false;
-        self.tally.note(Event::MasterRestarted);
     }
 }

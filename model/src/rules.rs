@@ -38,6 +38,8 @@ rules! {
     LeaseCountsFromAsking = "lease-from-answer";
     /// A lease may be used only under a map as new as the one it was granted under.
     LeaseNeedsMap = "lease-without-map";
+    /// A map by which a server is out ends whatever it was granted before.
+    OutEndsLeases = "out-keeps-leases";
     /// An owner that does not answer is *waiting* until its lease is over.
     WaitForLease = "no-waiting";
     /// Nobody owns what a waiting server owned.
@@ -46,6 +48,11 @@ rules! {
     ReturnEndsByLease = "return-aborted-at-once";
     /// A master that starts assumes that every lease was granted just now.
     RestartWaitsForLeases = "restart-forgets-leases";
+    /// A master without its file believes a map only if all servers are heard, and are those that
+    /// it names.
+    NoFileNeedsAll = "no-file-believes-one";
+    /// A map that names no incarnation of a server is no word of another one.
+    UnnamedIsNoOther = "unnamed-is-another";
     /// A server may be *online* again only when those that may have owned its keys have
     /// acknowledged that it returns.
     ReturnNeedsAcks = "return-without-acks";

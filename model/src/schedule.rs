@@ -33,6 +33,8 @@ fn step(action: Action, after: &State) -> String {
         | Action::Online(_)
         | Action::Leave(_)
         | Action::Left(_)
+        | Action::Named(_)
+        | Action::MasterForgets(_)
         | Action::MasterRestart => format!("{action} [{}]", states(after.newest())),
         _ => action.to_string(),
     }

@@ -21,6 +21,8 @@ pub struct Scope {
     pub crashes: u8,
     /// Restarts of the master.
     pub master_restarts: u8,
+    /// How often the master restarts without its state file; counted as a restart, too.
+    pub file_losses: u8,
     /// Servers that fall silent: they are paused, or cut off from the master.
     pub silences: u8,
     /// Servers asked to stop.

@@ -57,6 +57,9 @@ impl Failover {
         let server = &mut state.servers[id];
         server.map = epoch;
         server.lost_too = Default::default();
+        if !new.statuses[id].state.answers() && self.rules.has(Rule::OutEndsLeases) {
+            server.leases = [NEVER; _];
+        }
         let is_named = new.statuses[id].boot == server.boot;
         if server.complete_since == 0 && (is_named || !self.rules.has(Rule::LogSinceNamed)) {
             server.complete_since = epoch;
@@ -71,6 +74,12 @@ impl Failover {
         // Stand-in entries die when the partition is released.
         if is_moved && self.rules.has(Rule::StandInEntriesGo) {
             server.value = commits;
+        }
+        // A new incarnation has nothing that it would have to drop.
+        let before = old.map_or(0, |old| old.statuses[HOME].boot);
+        let is_named = home.boot != 0 || !self.rules.has(Rule::UnnamedIsNoOther);
+        if is_named && before != 0 && home.boot != before {
+            server.is_logged = false;
         }
         let was_since = old.map_or(0, |old| old.statuses[HOME].since);
         let is_back = home.state == ServerState::Online && home.since != was_since;

@@ -32,7 +32,7 @@ pub struct Status {
     pub state: ServerState,
     /// Epoch of the last change of `state`.
     pub since: u8,
-    /// The incarnation that the master knows.
+    /// The incarnation that the master knows; 0: none.
     pub boot: u8,
 }
 
@@ -149,6 +149,8 @@ pub struct Budget {
     pub crashes: u8,
     /// Restarts of the master.
     pub master_restarts: u8,
+    /// Losses of its state file.
+    pub file_losses: u8,
     /// Servers that fall silent (pauses, cuts, losses).
     pub silences: u8,
     /// Servers asked to stop.
@@ -262,8 +264,8 @@ impl Hash for State {
         for place in self.acknowledged {
             packer.put(place, 2);
         }
-        let Budget { crashes, master_restarts, silences, leaves } = self.budget;
-        for left in [crashes, master_restarts, silences, leaves] {
+        let Budget { crashes, master_restarts, file_losses, silences, leaves } = self.budget;
+        for left in [crashes, master_restarts, file_losses, silences, leaves] {
             packer.put(left, 3);
         }
         packer.flush();

@@ -26,11 +26,15 @@ const TWO: Scope = Scope {
     silences: 0,
     crashes: 0,
     master_restarts: 0,
+    file_losses: 0,
     leaves: 0,
     orphans: false,
 };
 /// The same with a second stand-in.
 const THREE: Scope = Scope { servers: 3, ..TWO };
+
+/// The same, and the master restarts once without its file.
+const FILE_LOST: Scope = Scope { master_restarts: 1, file_losses: 1, ..TWO };
 
 /// Ends in seconds: for every change.
 pub const SMALL: &[Exploration] = &[
@@ -42,6 +46,10 @@ pub const SMALL: &[Exploration] = &[
     Exploration {
         name: "a failover, M restarts",
         scope: Scope { silences: 1, master_restarts: 1, ..TWO },
+    },
+    Exploration {
+        name: "a failover, M loses its file",
+        scope: Scope { silences: 1, writes: 1, ..FILE_LOST },
     },
     Exploration {
         name: "a failover, a server stops",
@@ -65,6 +73,15 @@ pub const FULL: &[Exploration] = &[
     Exploration {
         name: "two failovers, M restarts",
         scope: Scope { silences: 2, master_restarts: 1, writes: 1, ..TWO },
+    },
+    Exploration { name: "a failover, M loses its file", scope: Scope { silences: 1, ..FILE_LOST } },
+    Exploration {
+        name: "two failovers, M loses its file",
+        scope: Scope { silences: 2, writes: 1, ..FILE_LOST },
+    },
+    Exploration {
+        name: "a failover, M loses its file and restarts",
+        scope: Scope { silences: 1, master_restarts: 2, writes: 1, ..FILE_LOST },
     },
     Exploration {
         name: "two failovers, a server stops",
@@ -145,6 +162,9 @@ pub fn hunt(rule: Rule) -> (Mode, Scope) {
         | Rule::SettleEndsFills
         | Rule::AckUnderLease => (Strict, two),
         Rule::RestartWaitsForLeases => (Strict, Scope { master_restarts: 1, ..one }),
+        Rule::NoFileNeedsAll | Rule::UnnamedIsNoOther | Rule::OutEndsLeases => {
+            (Strict, Scope { silences: 2, writes: 1, ..FILE_LOST })
+        }
         Rule::LogIsComplete | Rule::LogSinceNamed => {
             (Strict, Scope { crashes: 1, writes: 1, ..one })
         }

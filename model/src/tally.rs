@@ -37,6 +37,8 @@ events! {
     OwedKeySettled = "owed key settled";
     /// The master restarted.
     MasterRestarted = "master restarted";
+    /// It restarted without its state file.
+    MasterForgot = "master restarted without its file";
 }
 
 /// The counts.

@@ -93,6 +93,7 @@ fn the_models_table_is_that_of_the_shipped_servers() {
         silences: 0,
         crashes: 0,
         master_restarts: 0,
+        file_losses: 0,
         leaves: 0,
         orphans: false,
     };
