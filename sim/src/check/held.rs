@@ -89,6 +89,8 @@ impl Held {
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.came.retain(|(of, _), _| *of != server);
         self.left.retain(|(of, _)| *of != server);
+        // The next process runs, whatever was meant for this one.
+        self.pauses.retain(|pause| pause.server != server);
     }
 }
 
@@ -138,5 +140,9 @@ mod tests {
         assert_eq!(held.goes(3_000, 1, 5), Ok(()), "another server");
         held.came(3_000, 0, &put(5));
         assert_eq!(held.goes(3_001, 0, 5), Ok(()), "it has come once more");
+        held.stopped(0, 4_000, 9_000);
+        held.server_ended(0);
+        held.came(5_000, 0, &put(5));
+        assert_eq!(held.goes(9_001, 0, 5), Ok(()), "the next process was never stopped");
     }
 }

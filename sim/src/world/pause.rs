@@ -15,7 +15,8 @@ impl World {
         if let Host::Server(server) = host {
             self.stop_process(server, inside);
             let until = (self.time + lasts).min(self.setup.quiet_at);
-            if self.setup.missing != Some(Rule::BootClock) {
+            let runs = self.servers[server].process.is_some();
+            if runs && self.setup.missing != Some(Rule::BootClock) {
                 self.checker.held.stopped(server, self.time, until);
             }
         }
