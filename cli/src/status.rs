@@ -9,7 +9,7 @@ use serde_json::json;
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
 use standin_protocol::body::StatsReply;
-use standin_protocol::map::{ClusterMap, NO_SERVER};
+use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER};
 
 use crate::{ConfigArg, Ended};
 
@@ -23,7 +23,8 @@ pub(crate) struct StatusArgs {
     json: bool,
 }
 
-/// Exit code 0: the master and all servers answer and are online; 1: not so; 2: no map.
+/// Exit code 0: the master and all servers answer, are online and have a map; 1: not so; 2: the
+/// cluster's map can't be had.
 pub(crate) fn status(args: &StatusArgs) -> Ended {
     let cluster = args.config.load()?;
     let topology = Arc::new(cluster.topology()?);
@@ -38,7 +39,8 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
         .collect();
     let states = map.statuses();
     let all_up = is_master_up
-        && stats.iter().all(Option::is_some)
+        && stats.iter().flatten().count() == states.len()
+        && stats.iter().flatten().all(|stats| stats.map_epoch != 0)
         && states.iter().all(|s| s.state == standin_protocol::map::ServerState::Online);
     if args.json {
         writeln!(std::io::stdout(), "{:#}", as_json(&map, is_master_up, &stats))?;
@@ -62,15 +64,16 @@ fn table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) -> 
         topology.name, map.epoch, topology.master
     ));
     lines.push(format!(
-        "{:<12} {:<22} {:<10} {:>6} {:>9} {:>12} {:>7} {:>10} {:>8}",
-        "server", "address", "state", "owns", "items", "requests", "hit %", "orig.reads", "waiting"
+        "{:<12} {:<22} {:<10} {:>8} {:>6} {:>9} {:>12} {:>7} {:>10} {:>8}",
+        "server", "address", "state", "epoch", "owns", "items", "requests", "hit %", "orig.reads", "waiting"
     ));
     for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(stats) {
         let state = map.state(id).name();
         let head = format!(
-            "{:<12} {:<22} {state:<10} {:>6}",
+            "{:<12} {:<22} {state:<10} {:>8} {:>6}",
             info.name,
             info.address.to_string(),
+            stats.as_ref().map_or_else(|| "?".to_owned(), epoch_applied),
             owned(map, id)
         );
         let Some(stats) = stats else {
@@ -94,6 +97,14 @@ fn table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) -> 
     lines.join("\n")
 }
 
+/// The epoch of the map that a server has applied.
+fn epoch_applied(stats: &StatsReply) -> String {
+    match MapEpoch::from_u64(stats.map_epoch) {
+        none if none == MapEpoch::default() => "no map".to_owned(),
+        epoch => epoch.to_string(),
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a percentage of counters, for reading")]
 fn percent(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
@@ -115,6 +126,7 @@ fn as_json(
             "state": map.state(id).name(),
             "owned_partitions": owned(map, id),
             "answers": stats.is_some(),
+            "epoch": stats.as_ref().map(|s| MapEpoch::from_u64(s.map_epoch).to_string()),
             "uptime_ms": stats.as_ref().map(|s| s.uptime_ms),
             "counters": counters,
         })

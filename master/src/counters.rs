@@ -51,6 +51,8 @@ counters! {
     epochs,
     /// Announcements sent, repeats included.
     announcements,
+    /// Complaints that announcements were not acknowledged.
+    announcements_overdue,
     /// Acknowledgements that were news.
     acks,
     /// States that were taken over from a server.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use standin_protocol::control::ProbeOutcome;
+use standin_protocol::control::{DATAGRAM_BYTES_SENT_MAX, ProbeOutcome};
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
 
 use crate::machine::ProbeFailure;
@@ -207,6 +207,17 @@ pub enum MasterEvent {
         /// The epoch.
         epoch: MapEpoch,
     },
+    /// A server that should answer has not acknowledged what it was told.
+    Unacknowledged {
+        /// The server.
+        server: u16,
+        /// How many others have not either.
+        others: usize,
+        /// The newest epoch.
+        epoch: MapEpoch,
+        /// For how long it has acknowledged nothing.
+        waited: Duration,
+    },
     /// The state file could not be written; the master goes on without.
     NotSaved {
         /// The epoch that is not in the file.
@@ -279,6 +290,7 @@ impl MasterEvent {
             Self::Online { .. } => "online",
             Self::Announced { .. } => "announced",
             Self::Acked { .. } => "acked",
+            Self::Unacknowledged { .. } => "unacknowledged",
             Self::NotSaved { .. } => "not_saved",
         }
     }
@@ -292,6 +304,12 @@ impl MasterEvent {
             Self::Acked { .. } | Self::DrainOverdue { .. } => true,
             _ => false,
         }
+    }
+
+    /// Whether an operator should know of it now.
+    #[must_use]
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::Unacknowledged { .. } | Self::NotSaved { .. })
     }
 
     /// The server in question.
@@ -323,6 +341,7 @@ impl MasterEvent {
             | Self::DrainOverdue { server, .. }
             | Self::Online { server, .. }
             | Self::Announced { server, .. }
+            | Self::Unacknowledged { server, .. }
             | Self::Acked { server, .. } => Some(server),
         }
     }
@@ -416,6 +435,20 @@ impl MasterEvent {
                 format!("announces epoch {epoch} to {told} servers: {} is {state}", name(server))
             }
             Self::Acked { server, epoch } => format!("{} has applied epoch {epoch}", name(server)),
+            Self::Unacknowledged { server, others, epoch, waited } => {
+                let rest = match others {
+                    0 => String::new(),
+                    1 => " and another server".to_owned(),
+                    _ => format!(" and {others} other servers"),
+                };
+                format!(
+                    "{}{rest} did not acknowledge epoch {epoch} for {:.1} s: check that UDP \
+                     datagrams of up to {DATAGRAM_BYTES_SENT_MAX} bytes pass between this master \
+                     and the servers, both ways",
+                    name(server),
+                    waited.as_secs_f64(),
+                )
+            }
             Self::NotSaved { epoch } => {
                 format!("epoch {epoch} could not be saved; goes on, and tries again")
             }

@@ -8,6 +8,7 @@ mod marks;
 mod notices;
 mod orders;
 mod origin;
+mod overdue;
 mod probes;
 mod relayed;
 mod restart;
@@ -30,6 +31,7 @@ use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
 pub use orders::{Input, Output, ProbeFailure, ProbeOrder};
+use overdue::Overdue;
 use restart::Restart;
 use server::Server;
 
@@ -43,6 +45,7 @@ pub struct Machine {
     reporters: Reporters,
     servers: Vec<Server>,
     restart: Restart,
+    overdue: Overdue,
     outputs: VecDeque<Output>,
     counters: Counters,
     sequence: u64,
@@ -71,6 +74,7 @@ impl Machine {
             rules,
             topology,
             restart,
+            overdue: Overdue::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             sequence: 0,
@@ -239,9 +243,13 @@ impl Machine {
             if self.servers[usize::from(id)].asked_until() <= now {
                 self.end_asking(now, id);
             }
-            self.see(now, id, Seen::Tick);
+            // Of a thousand servers hardly one has something due.
+            if self.servers[usize::from(id)].verify.next_deadline(&self.rules) <= now {
+                self.see(now, id, Seen::Tick);
+            }
             self.check_drain(now, id);
         }
+        self.complain_of_silence(now);
         if self.save_again_at <= now {
             self.save_again_at = Micros::NEVER;
             // A state that is still to be said is saved by settle().

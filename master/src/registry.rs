@@ -9,6 +9,7 @@
 //! are skipped, and two different states never carry the same epoch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::mutant::{self, Mutant};
@@ -46,6 +47,8 @@ struct Telling {
     acked: MapEpoch,
     next_send: Micros,
     sends: u32,
+    /// Since when it has acknowledged nothing although there is something to acknowledge.
+    silent_since: Micros,
 }
 
 /// A publication, for the log.
@@ -72,7 +75,12 @@ impl Registry {
             last_changed: 0,
         };
         let map = ClusterMap::new(topology.clone(), nothing.epoch, nothing.statuses.clone());
-        let telling = Telling { acked: MapEpoch::default(), next_send: Micros::NEVER, sends: 0 };
+        let telling = Telling {
+            acked: MapEpoch::default(),
+            next_send: Micros::NEVER,
+            sends: 0,
+            silent_since: Micros::NEVER,
+        };
         Self {
             tellings: vec![telling; statuses.len()],
             topology,
@@ -135,7 +143,8 @@ impl Registry {
         self.decided[usize::from(server)].boot_id = boot_id;
         self.last_changed = server;
         // Whatever was acknowledged, this incarnation has not seen.
-        self.tellings[usize::from(server)].acked = MapEpoch::default();
+        let telling = &mut self.tellings[usize::from(server)];
+        (telling.acked, telling.silent_since) = (MapEpoch::default(), Micros::NEVER);
     }
 
     /// Takes over states that were published by an earlier term, under a new one.
@@ -191,7 +200,11 @@ impl Registry {
         // Claim 19: the servers *other than* the one that is offline, or waiting. It hears of
         // it from the answer to its next renewal.
         for (telling, status) in self.tellings.iter_mut().zip(&self.published.statuses) {
-            if !status.state.answers() && status.since > before.epoch {
+            if status.state.answers() {
+                continue;
+            }
+            telling.silent_since = Micros::NEVER;
+            if status.since > before.epoch {
                 telling.next_send = Micros::NEVER;
             }
         }
@@ -240,7 +253,7 @@ impl Registry {
     }
 
     /// A server has applied `epoch` and drained. Returns whether that is news.
-    pub fn acked(&mut self, server: u16, epoch: MapEpoch) -> bool {
+    pub fn acked(&mut self, now: Micros, server: u16, epoch: MapEpoch) -> bool {
         if epoch > self.published.epoch {
             return false;
         }
@@ -249,9 +262,24 @@ impl Registry {
         let is_news = epoch > telling.acked;
         telling.acked = telling.acked.max(epoch);
         if telling.acked == published {
-            telling.next_send = Micros::NEVER;
+            (telling.next_send, telling.silent_since) = (Micros::NEVER, Micros::NEVER);
+        } else if is_news {
+            telling.silent_since = now;
         }
         is_news
+    }
+
+    /// The servers that should answer and have acknowledged nothing for `patience` or longer,
+    /// and for how long.
+    pub fn unacknowledged(
+        &self,
+        now: Micros,
+        patience: Duration,
+    ) -> impl Iterator<Item = (u16, Duration)> + '_ {
+        let all = (0u16..).zip(self.tellings.iter().zip(&self.published.statuses));
+        let late = all.filter(|(_, (_, status))| status.state.answers());
+        let late = late.filter(move |(_, (telling, _))| telling.silent_since + patience <= now);
+        late.map(move |(id, (telling, _))| (id, now.since(telling.silent_since)))
     }
 
     /// The newest epoch that a server has acknowledged.
@@ -310,6 +338,10 @@ impl Registry {
     fn tell_all(&mut self, now: Micros) {
         for telling in &mut self.tellings {
             let is_behind = telling.acked < self.published.epoch;
+            telling.silent_since = match is_behind {
+                true => telling.silent_since.min(now),
+                false => Micros::NEVER,
+            };
             telling.next_send = if is_behind { now } else { Micros::NEVER };
             telling.sends = 0;
         }

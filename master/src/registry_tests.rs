@@ -43,7 +43,7 @@ fn registry() -> Registry {
     registry.start_announcing();
     save(&mut registry);
     for id in 0..4 {
-        assert!(registry.acked(id, registry.published_epoch()));
+        assert!(registry.acked(NOW, id, registry.published_epoch()));
     }
     registry
 }
@@ -88,13 +88,13 @@ fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
     assert_eq!((publication.subject, publication.told), (1, 3));
     assert_eq!(registry.take_due(NOW, &rules()), [0, 2, 3]);
     assert!(registry.take_due(NOW, &rules()).is_empty());
-    assert!(registry.acked(0, epoch));
-    assert!(!registry.acked(0, epoch), "the second time is no news");
+    assert!(registry.acked(NOW, 0, epoch));
+    assert!(!registry.acked(NOW, 0, epoch), "the second time is no news");
     let later = NOW + Duration::from_millis(50);
     assert_eq!(registry.next_deadline(), later);
     assert_eq!(registry.take_due(later, &rules()), [2, 3]);
-    registry.acked(2, epoch);
-    registry.acked(3, epoch);
+    registry.acked(NOW, 2, epoch);
+    registry.acked(NOW, 3, epoch);
     assert_eq!(registry.next_deadline(), Micros::NEVER);
 }
 
@@ -118,9 +118,9 @@ fn a_server_that_is_offline_hears_of_others_ever_more_rarely() {
 fn an_acknowledgement_of_an_epoch_that_was_not_said_counts_for_nothing() {
     let mut registry = registry();
     let epoch = registry.change(1, ServerState::Offline);
-    assert!(!registry.acked(0, epoch));
+    assert!(!registry.acked(NOW, 0, epoch));
     save(&mut registry);
-    assert!(registry.acked(0, epoch));
+    assert!(registry.acked(NOW, 0, epoch));
 }
 
 #[test]
@@ -133,12 +133,12 @@ fn a_return_waits_for_the_online_members_of_its_group() {
     assert_eq!(registry.undrained(0), None, "not said yet");
     save(&mut registry);
     assert_eq!(registry.undrained(0), Some(vec![1, 0]), "2 is offline, 3 of another group");
-    registry.acked(3, epoch);
+    registry.acked(NOW, 3, epoch);
     assert_eq!(registry.undrained(0), Some(vec![1, 0]));
-    registry.acked(1, epoch);
+    registry.acked(NOW, 1, epoch);
     assert_eq!(registry.undrained(0), Some(vec![0]), "itself too");
     assert!(!registry.is_released(0));
-    registry.acked(0, epoch);
+    registry.acked(NOW, 0, epoch);
     assert_eq!(registry.undrained(0), Some(Vec::new()));
     assert!(registry.is_released(0));
 }
@@ -153,7 +153,7 @@ fn a_return_waits_for_all_who_may_still_act_as_an_owner() {
         let epoch = registry.change(0, Returning);
         save(&mut registry);
         for id in [0, 2] {
-            registry.acked(id, epoch);
+            registry.acked(NOW, id, epoch);
         }
         let awaited = if counts { vec![1] } else { Vec::new() };
         assert_eq!(registry.undrained(0), Some(awaited), "{state}");
@@ -166,9 +166,9 @@ fn one_is_released_by_its_own_acknowledgement_of_what_is_decided_of_it_now() {
     let epoch = registry.change(0, ServerState::Waiting);
     assert!(!registry.is_released(0));
     save(&mut registry);
-    registry.acked(1, epoch);
+    registry.acked(NOW, 1, epoch);
     assert!(!registry.is_released(0), "that was another");
-    registry.acked(0, epoch);
+    registry.acked(NOW, 0, epoch);
     assert!(registry.is_released(0));
     registry.change(0, ServerState::Online);
     assert!(!registry.is_released(0), "it may be an owner soon");
@@ -199,4 +199,29 @@ fn a_used_up_counter_goes_into_the_next_term() {
     registry.epoch.counter = u32::MAX;
     let epoch = registry.change(0, ServerState::Offline);
     assert_eq!(epoch, MapEpoch { term: 2, counter: 0 });
+}
+
+#[test]
+fn one_that_answers_and_acknowledges_nothing_is_named_and_one_that_is_out_is_not() {
+    let patience = Duration::from_secs(2);
+    let late = |registry: &Registry, at| -> Vec<(u16, Duration)> {
+        registry.unacknowledged(at, patience).collect()
+    };
+    let (mut registry, just) = (registry(), NOW + patience);
+    let soon = NOW + patience - Duration::from_micros(1);
+    assert!(late(&registry, just + patience).is_empty(), "all is acknowledged");
+    let first = registry.change(1, ServerState::Offline);
+    save(&mut registry);
+    assert!(late(&registry, soon).is_empty());
+    assert_eq!(late(&registry, just), [(0, patience), (2, patience), (3, patience)]);
+    registry.acked(NOW, 0, first);
+    // What is said meanwhile does not begin the wait anew, an acknowledgement does.
+    registry.change(3, ServerState::Returning);
+    let (epoch, _) = registry.take_unsaved().expect("something to save");
+    registry.saved(NOW + patience / 2, epoch);
+    assert_eq!(late(&registry, just), [(2, patience), (3, patience)]);
+    registry.acked(NOW + patience / 2, 2, first);
+    assert_eq!(late(&registry, just), [(3, patience)]);
+    registry.set_boot_id(3, 77);
+    assert_eq!(late(&registry, just), [], "another incarnation has its own time");
 }

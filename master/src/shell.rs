@@ -110,6 +110,7 @@ impl Shell {
                     let (kind, text) = (event.kind(), event.describe(&self.topology));
                     match event.is_routine() {
                         true => debug!(event = kind, server, "{text}"),
+                        false if event.is_warning() => warn!(event = kind, server, "{text}"),
                         false => info!(event = kind, server, "{text}"),
                     }
                     (self.events)(event);

@@ -5,7 +5,8 @@
 //! ```
 //! The code is keyed BLAKE3 over everything before it, under the cluster's secret
 //! (without one, under a key that everybody knows: it then only tells garbage apart).
-//! Every message is full state: losing one costs time, not truth.
+//! Every message is full state: losing one costs time, not truth. States that don't fit into
+//! [`DATAGRAM_BYTES_SENT_MAX`] are sent in parts, which [`crate::states::Assembly`] puts together.
 
 use rkyv::rancor::{Failure, Panic};
 use rkyv::ser::writer::Buffer;
@@ -21,8 +22,15 @@ use crate::wire_map::WireStatus;
 pub const DATAGRAM_MAGIC: u8 = 0x44;
 /// Bytes of the header.
 pub const DATAGRAM_HEADER_BYTES: usize = 56;
-/// Largest datagram: every server's state, header and code.
+/// Largest datagram that is read.
 pub const DATAGRAM_BYTES_MAX: usize = 32 * 1_024;
+/// Largest datagram that is sent. With the headers of IP and UDP it is smaller than the 576
+/// bytes that every IPv4 network carries, so it is never fragmented: a network that drops
+/// fragments would drop it each time it is sent again.
+pub const DATAGRAM_BYTES_SENT_MAX: usize = 512;
+/// The states that fit into one datagram; more are sent in several.
+pub const STATES_PER_DATAGRAM: usize =
+    (DATAGRAM_BYTES_SENT_MAX - DATAGRAM_HEADER_BYTES - MAC_BYTES - 8) / 17;
 /// `sender` of the master.
 pub const SENDER_MASTER: u16 = 0xFFFE;
 /// `sender` of a client; it is told apart by its `boot_id`.
@@ -35,7 +43,8 @@ wire_enum! {
         ReportFailed = 1, "REPORT_FAILED";
         /// Client → master: sending to `subject` succeeded again (claim 14).
         ReportOk = 2, "REPORT_OK";
-        /// Master → reporter: what it holds of `subject` now. `arg`: its state. Body: all states.
+        /// Master → reporter: what it holds of `subject` now. `arg`: its state. Body: all states,
+        /// or none if they don't fit.
         Verdict = 3, "VERDICT";
         /// Server → master: alive. `epoch`: the map it has applied. `arg`: bits of
         /// [`renew_flags`]. `nonce`: names this renewal.
@@ -53,8 +62,9 @@ wire_enum! {
         /// Server → master: stopping; take it offline without verification.
         Leaving = 8, "LEAVING";
         /// Server → member of its group: the map that it holds. `arg`: bits of
-        /// [`gossip_flags`]. Body: all states. Answered by the same if the receiver's map is
-        /// newer. `nonce`: incarnation plus sequence number of the newest gossip that the
+        /// [`gossip_flags`]. Body: all states; if they don't fit only where the receiver may lack
+        /// them. Answered by the same if the receiver's map is newer, or if it is older and
+        /// there were no states. `nonce`: incarnation plus sequence number of the newest gossip that the
         /// sender has heard from the receiver, 0: none; it tells how fresh the word is.
         Gossip = 9, "GOSSIP";
         /// Master → server: contact every shard of `subject` (of the same group) for me.
@@ -110,7 +120,7 @@ struct DatagramHeader {
     nonce: u64,
     arg: u32,
     recipient: u16,
-    reserved2: u16,
+    first: u16,
 }
 
 const _: () = assert!(size_of::<ArchivedDatagramHeader>() == DATAGRAM_HEADER_BYTES);
@@ -145,8 +155,11 @@ pub struct Datagram {
     pub nonce: u64,
     /// See [`Kind`].
     pub arg: u32,
-    /// ANNOUNCE, VERDICT and GOSSIP: states of all servers, by id. PROBE_RESULT: one.
-    /// Otherwise empty.
+    /// The server that the first of `statuses` is of; 0 but in later parts of an ANNOUNCE or
+    /// GOSSIP.
+    pub first: u16,
+    /// ANNOUNCE and GOSSIP: states of all servers, by id, or a part of them. VERDICT: all, or
+    /// none if they don't fit. PROBE_RESULT: one. Otherwise empty.
     pub statuses: Vec<ServerStatus>,
 }
 
@@ -185,8 +198,21 @@ impl Datagram {
             epoch: MapEpoch::default(),
             nonce: 0,
             arg: 0,
+            first: 0,
             statuses: Vec::new(),
         }
+    }
+
+    /// The datagrams that say this, each small enough to be sent: copies of this one, with a
+    /// part of the states each. Their sequence numbers remain to be set.
+    #[must_use]
+    pub fn parts(mut self) -> Vec<Self> {
+        if self.statuses.len() <= STATES_PER_DATAGRAM {
+            return vec![self];
+        }
+        let statuses = std::mem::take(&mut self.statuses);
+        let chunks = (0u16..).step_by(STATES_PER_DATAGRAM).zip(statuses.chunks(STATES_PER_DATAGRAM));
+        chunks.map(|(first, chunk)| Self { first, statuses: chunk.to_vec(), ..self.clone() }).collect()
     }
 
     /// The datagram's bytes, code included.
@@ -206,7 +232,7 @@ impl Datagram {
             nonce: self.nonce,
             arg: self.arg,
             recipient: self.recipient,
-            reserved2: 0,
+            first: self.first,
         };
         let mut bytes = vec![0; DATAGRAM_HEADER_BYTES];
         let Ok(_) =
@@ -247,15 +273,16 @@ impl Datagram {
         let (header, body) = signed.split_at(DATAGRAM_HEADER_BYTES);
         let h = rkyv::access::<ArchivedDatagramHeader, Failure>(header)
             .map_err(|_| DatagramError::NotOurs)?;
-        if h.reserved != 0 || h.reserved2.to_native() != 0 {
+        let (kind, first) = (Kind::from_wire(h.kind), h.first.to_native());
+        if h.reserved != 0 || (first != 0 && !kind.is_some_and(comes_in_parts)) {
             return Err(DatagramError::NotOurs);
         }
-        let kind = Kind::from_wire(h.kind).ok_or(DatagramError::Body(h.kind))?;
+        let kind = kind.ok_or(DatagramError::Body(h.kind))?;
         if topology_id.is_some_and(|own| own != h.topology_id.to_native()) {
             return Err(DatagramError::Topology);
         }
         let statuses = match has_body(kind) {
-            true => read_statuses(body).ok_or(DatagramError::Body(h.kind))?,
+            true => read_statuses(body, first).ok_or(DatagramError::Body(h.kind))?,
             false if body.is_empty() => Vec::new(),
             false => return Err(DatagramError::Body(h.kind)),
         };
@@ -270,6 +297,7 @@ impl Datagram {
             epoch: MapEpoch::from_u64(h.epoch.to_native()),
             nonce: h.nonce.to_native(),
             arg: h.arg.to_native(),
+            first,
             statuses,
         })
     }
@@ -279,9 +307,13 @@ fn has_body(kind: Kind) -> bool {
     matches!(kind, Kind::Announce | Kind::Verdict | Kind::Gossip | Kind::ProbeResult)
 }
 
-fn read_statuses(body: &[u8]) -> Option<Vec<ServerStatus>> {
+fn comes_in_parts(kind: Kind) -> bool {
+    matches!(kind, Kind::Announce | Kind::Gossip)
+}
+
+fn read_statuses(body: &[u8], first: u16) -> Option<Vec<ServerStatus>> {
     let wire = rkyv::from_bytes::<WireStates, Failure>(body).ok()?;
-    if wire.statuses.len() > SERVERS_MAX {
+    if usize::from(first) + wire.statuses.len() > SERVERS_MAX {
         return None;
     }
     wire.statuses.into_iter().map(|status| status.read().ok()).collect()

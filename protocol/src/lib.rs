@@ -17,6 +17,7 @@
 //! lease.rs       how long a lease holds, for its holder and for its grantor
 //! mutant.rs      rules that tests can switch off
 //! control.rs     UDP: notices, renewals, announcements
+//! states.rs      UDP: states that come in several datagrams
 //! auth.rs        keyed BLAKE3 for hello and control
 //! ```
 
@@ -33,6 +34,7 @@ pub mod map;
 pub mod mutant;
 pub mod placement;
 pub mod queue;
+pub mod states;
 pub mod time;
 pub mod wire_map;
 

@@ -10,7 +10,8 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::auth::MAC_BYTES;
 use standin_protocol::auth::Purpose;
 use standin_protocol::control::{
-    DATAGRAM_BYTES_MAX, DATAGRAM_HEADER_BYTES, Datagram, DatagramError, Kind, ReplayWindow,
+    DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_SENT_MAX, DATAGRAM_HEADER_BYTES, Datagram, DatagramError,
+    Kind, ReplayWindow,
 };
 use standin_protocol::map::{MapEpoch, SERVERS_MAX, ServerState, ServerStatus};
 use support::{epoch, hex, status};
@@ -49,11 +50,13 @@ prop_compose! {
     fn datagram()(
         kind in prop::sample::select(Kind::ALL), sender: u16, recipient: u16, subject: u16, topology_id: u64,
         boot_id: u64, sequence: u64, epoch: u64, nonce: u64, arg: u32,
-        statuses in prop::collection::vec(server_status(), 0..20),
+        statuses in prop::collection::vec(server_status(), 0..20), first in 0u16..1_000,
     ) -> Datagram {
         use Kind::{Announce, Gossip, ProbeResult, Verdict};
         let has_body = matches!(kind, Announce | Verdict | Gossip | ProbeResult);
+        let has_parts = matches!(kind, Announce | Gossip);
         Datagram {
+            first: if has_parts { first } else { 0 },
             kind, sender, recipient, subject, topology_id, boot_id, sequence,
             epoch: MapEpoch::from_u64(epoch), nonce, arg,
             statuses: if has_body { statuses } else { Vec::new() },
@@ -74,6 +77,7 @@ fn every_header_field_lies_where_the_document_says() {
         epoch: MapEpoch::from_u64(0x2726_2524_2322_2120),
         nonce: 0x2F2E_2D2C_2B2A_2928,
         arg: 0x3332_3130,
+        first: 0,
         statuses: Vec::new(),
     };
     let mut counting: Vec<u8> = (0..56).collect();
@@ -81,6 +85,8 @@ fn every_header_field_lies_where_the_document_says() {
     counting[54..].copy_from_slice(&[0; 2]);
     let bytes = datagram.to_bytes(Some(&key()));
     assert_eq!(hex(&bytes[..DATAGRAM_HEADER_BYTES]), hex(&counting));
+    let part = Datagram { kind: Kind::Gossip, first: 0x0137, ..datagram.clone() };
+    assert_eq!(part.to_bytes(None)[54..56], [0x37, 0x01]);
     assert_eq!(bytes.len(), DATAGRAM_HEADER_BYTES + MAC_BYTES);
     assert_eq!(bytes[56..], key().mac(Purpose::Datagram, &[&counting]));
 }
@@ -107,9 +113,23 @@ fn a_body_is_the_states_then_a_relative_pointer_and_a_count() {
 }
 
 #[test]
-fn the_largest_cluster_fits() {
+fn no_datagram_that_is_sent_is_larger_than_any_network_carries() {
     let mut datagram = Datagram::new(Kind::Announce, 0xFFFE, 1, 1);
     datagram.statuses = vec![ServerStatus::default(); SERVERS_MAX];
+    let parts = datagram.clone().parts();
+    let mut statuses = Vec::new();
+    for part in &parts {
+        let bytes = part.to_bytes(None);
+        assert!(bytes.len() <= DATAGRAM_BYTES_SENT_MAX, "{} bytes", bytes.len());
+        assert_eq!(Datagram::parse(&bytes, None, Some(1)).as_ref(), Ok(part));
+        assert_eq!(usize::from(part.first), statuses.len());
+        statuses.extend_from_slice(&part.statuses);
+    }
+    assert_eq!(statuses, datagram.statuses);
+    // One state more in each would be too many.
+    let one = Datagram { statuses: vec![ServerStatus::default(); 26], ..datagram.clone() };
+    assert!(one.to_bytes(None).len() > DATAGRAM_BYTES_SENT_MAX);
+    // What an older member sends is read all the same.
     let bytes = datagram.to_bytes(None);
     assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "{} bytes", bytes.len());
     assert_eq!(Datagram::parse(&bytes, None, Some(1)), Ok(datagram));
@@ -148,7 +168,8 @@ fn bad_datagrams_get_the_error_they_deserve() {
         ("kind 0", changed(&plain, 2, 0), Body(0)),
         ("kind 12", changed(&plain, 2, 12), Body(12)),
         ("reserved", changed(&plain, 3, 1), NotOurs),
-        ("reserved at the end", changed(&plain, 55, 1), NotOurs),
+        ("a part of what has none", changed(&plain, 54, 1), NotOurs),
+        ("states of servers that can't be", changed(&announce, 55, 4), Body(6)),
         ("other cluster", changed(&plain, 8, 78), Topology),
         ("a body where none belongs", with(&plain, &[0; 8]), Body(4)),
         ("no body where one belongs", sealed(announce[..56].to_vec()), Body(6)),

@@ -10,11 +10,14 @@
 //! shrink.rs from a plan that fails to a short one
 //! many.rs   many seeds side by side
 //! cli.rs    `cargo sim`
+//! full_size.rs  the largest cluster, control plane only (a test)
 //! ```
 
 mod check;
 pub mod cli;
 mod clock;
+#[cfg(test)]
+mod full_size;
 mod many;
 mod origin;
 mod plan;

@@ -7,12 +7,14 @@
 //! scratch.rs    a directory of its own for each test, gone afterwards
 //! ports.rs      ports free for TCP and UDP, not handed out twice in parallel
 //! child.rs      a process, its output, its signals, its end
+//! network.rs    a network of its own, which loses fragments
 //! postgres/     a PostgreSQL server of its own
 //! ```
 //!
 //! Everything here panics rather than returning errors: its only callers are tests.
 
 pub mod child;
+pub mod network;
 pub mod ports;
 pub mod postgres;
 pub mod scratch;

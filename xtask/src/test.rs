@@ -57,6 +57,10 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
         command.env("STANDIN_REQUIRE_POSTGRES", "1").env("STANDIN_REQUIRE_PYTHON", "1");
+        // Only root can have network namespaces; nobody else is asked to.
+        if prerequisites::is_root() {
+            command.env("STANDIN_REQUIRE_NAMESPACES", "1");
+        }
         let (outcome, output) = tests(workspace, command, "tests");
         conformance = claims_in(workspace, &output);
         outcome

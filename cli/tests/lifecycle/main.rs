@@ -8,6 +8,7 @@
 //! command_line.rs  what the commands print, and their exit codes
 //! stored.rs       what is served is what the row holds
 //! loops.rs         the same on io_uring and on epoll
+//! networks.rs      the same where packets are small and fragments are lost
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -15,6 +16,7 @@ mod common;
 
 mod command_line;
 mod loops;
+mod networks;
 mod origins;
 mod pauses;
 mod restarts;

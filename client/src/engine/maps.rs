@@ -151,7 +151,7 @@ impl Engine {
     }
 
     /// A datagram came: only a verdict on an open notice means anything to a client. It
-    /// carries all states, which saves a fetch.
+    /// carries all states where they fit, which saves a fetch.
     pub(super) fn datagram(&mut self, now: Micros, bytes: &[u8]) {
         let Some(router) = &self.router else { return };
         let topology = router.map().topology.clone();
@@ -160,8 +160,8 @@ impl Engine {
         if verdict.kind != Kind::Verdict || !self.notices.close(verdict.subject, verdict.nonce) {
             return;
         }
-        let Datagram { subject: server, epoch, statuses, .. } = verdict;
-        let state = statuses.get(usize::from(server)).map(|status| status.state);
+        let Datagram { subject: server, epoch, statuses, arg, .. } = verdict;
+        let state = u8::try_from(arg).ok().and_then(ServerState::from_wire);
         if let Some(state) = state {
             self.event(ClientEvent::Verdict { server, state, epoch });
         }

@@ -97,7 +97,7 @@ impl Machine {
                 true
             }
             Kind::Ack if is_known => {
-                if self.registry.acked(id, datagram.epoch) {
+                if self.registry.acked(now, id, datagram.epoch) {
                     self.counters.acks += 1;
                     self.event(MasterEvent::Acked { server: id, epoch: datagram.epoch });
                 }

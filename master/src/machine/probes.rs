@@ -109,7 +109,7 @@ impl Machine {
             return;
         }
         let epoch = drained_epoch.min(self.registry.published_epoch());
-        self.registry.acked(id, epoch);
+        self.registry.acked(now, id, epoch);
         self.check_all_drains(now);
     }
 

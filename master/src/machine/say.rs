@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, Kind, SENDER_MASTER, STATES_PER_DATAGRAM};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 use standin_protocol::time::Micros;
 
@@ -126,7 +126,10 @@ impl Machine {
             datagram.epoch = self.registry.published_epoch();
             datagram.statuses = self.registry.published().to_vec();
             self.counters.announcements += 1;
-            self.send(address, datagram);
+            for part in datagram.parts() {
+                self.sequence += 1;
+                self.send(address, Datagram { sequence: self.sequence, ..part });
+            }
         }
     }
 
@@ -136,7 +139,10 @@ impl Machine {
         datagram.arg = self.registry.published()[usize::from(subject)].state as u32;
         datagram.epoch = self.registry.published_epoch();
         datagram.nonce = waiter.nonce;
-        datagram.statuses = self.registry.published().to_vec();
+        // Servers are told the states anyway, and clients can fetch the map.
+        if self.servers.len() <= STATES_PER_DATAGRAM {
+            datagram.statuses = self.registry.published().to_vec();
+        }
         self.send(waiter.to, datagram);
     }
 

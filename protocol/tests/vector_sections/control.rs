@@ -8,12 +8,11 @@ use standin_protocol::control::{
 use standin_protocol::map::ServerState;
 
 use super::wide;
-use crate::support::{epoch, hex, map_with_trouble};
+use crate::support::{epoch, hex, map_with_trouble, status};
 
 pub(super) fn datagrams() -> Vec<Value> {
-    let secret: [u8; 32] = std::array::from_fn(|i| u8::try_from(i).expect("below 32"));
     let map = map_with_trouble(16);
-    Kind::ALL
+    let of_each_kind = Kind::ALL
         .iter()
         .map(|&kind| {
             let sender = match kind {
@@ -50,28 +49,41 @@ pub(super) fn datagrams() -> Vec<Value> {
             if matches!(kind, Kind::Verdict | Kind::Announce | Kind::Gossip) {
                 datagram.statuses = map.statuses().to_vec();
             }
-            let statuses: Value = datagram
-                .statuses
-                .iter()
-                .map(|s| {
-                    json!({
-                        "since": wide(s.since.to_u64()), "boot_id": wide(s.boot_id),
-                        "state": s.state as u8,
-                    })
-                })
-                .collect();
+            vector(kind.name(), &datagram)
+        });
+    let mut announcement = Datagram::new(Kind::Announce, SENDER_MASTER, map.topology.id, 3);
+    (announcement.recipient, announcement.epoch) = (1, epoch(3, 9));
+    announcement.statuses = vec![status(ServerState::Online, epoch(3, 1), 0x5555); 60];
+    let parts = announcement.parts().into_iter().enumerate().map(|(at, part)| {
+        let part = Datagram { sequence: 90 + at as u64, ..part };
+        vector(&format!("ANNOUNCE to a cluster of 60 servers, part {}", at + 1), &part)
+    });
+    of_each_kind.chain(parts).collect()
+}
+
+fn vector(name: &str, datagram: &Datagram) -> Value {
+    let secret: [u8; 32] = std::array::from_fn(|i| u8::try_from(i).expect("below 32"));
+    let statuses: Value = datagram
+        .statuses
+        .iter()
+        .map(|s| {
             json!({
-                "name": kind.name(), "kind": kind as u8, "sender": sender,
-                "recipient": datagram.recipient,
-                "subject": datagram.subject, "topology_id": wide(datagram.topology_id),
-                "boot_id": wide(datagram.boot_id), "sequence": datagram.sequence,
-                "epoch": wide(datagram.epoch.to_u64()), "nonce": wide(datagram.nonce),
-                "arg": datagram.arg, "statuses": statuses, "secret": hex(&secret),
-                "hex_without_secret": hex(&datagram.to_bytes(None)),
-                "hex_with_secret": hex(&datagram.to_bytes(Some(&ClusterKey::new(secret)))),
+                "since": wide(s.since.to_u64()), "boot_id": wide(s.boot_id),
+                "state": s.state as u8,
             })
         })
-        .collect()
+        .collect();
+    json!({
+        "name": name, "kind": datagram.kind as u8, "sender": datagram.sender,
+        "recipient": datagram.recipient,
+        "subject": datagram.subject, "topology_id": wide(datagram.topology_id),
+        "boot_id": wide(datagram.boot_id), "sequence": datagram.sequence,
+        "epoch": wide(datagram.epoch.to_u64()), "nonce": wide(datagram.nonce),
+        "arg": datagram.arg, "first": datagram.first, "statuses": statuses,
+        "secret": hex(&secret),
+        "hex_without_secret": hex(&datagram.to_bytes(None)),
+        "hex_with_secret": hex(&datagram.to_bytes(Some(&ClusterKey::new(secret)))),
+    })
 }
 
 pub(super) fn replay_windows() -> Vec<Value> {

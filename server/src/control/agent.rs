@@ -25,11 +25,12 @@ use std::sync::Arc;
 
 use standin_config::Mode;
 use standin_protocol::control::{
-    Datagram, Kind, ProbeOutcome, SENDER_MASTER, gossip_flags, renew_flags,
+    Datagram, Kind, ProbeOutcome, SENDER_MASTER, STATES_PER_DATAGRAM, gossip_flags, renew_flags,
 };
 use standin_protocol::lease::over_at;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::queue::Queue;
+use standin_protocol::states::Assembly;
 use standin_protocol::time::Micros;
 
 pub use self::counters::AgentCounters;
@@ -66,12 +67,23 @@ const DETOURS: usize = 2;
 /// Probes under way; of more, the oldest is forgotten, and asked for again.
 const PROBES: usize = 64;
 
+/// What gossip tells at least of the map that its sender holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    /// Its epoch.
+    Epoch,
+    /// All of it.
+    States,
+}
+
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
     config: AgentConfig,
     topology: Arc<Topology>,
     map: Option<Arc<ClusterMap>>,
+    /// States of a newer map, of which parts are here.
+    parts: Assembly,
     drained: Vec<MapEpoch>,
     acknowledged: MapEpoch,
     reports: BTreeMap<u16, Question>,
@@ -110,6 +122,7 @@ impl Agent {
             nonce: config.nonce,
             topology,
             map: None,
+            parts: Assembly::default(),
             acknowledged: MapEpoch::default(),
             reports: BTreeMap::new(),
             leaving: None,
@@ -268,7 +281,7 @@ impl Agent {
         if now >= self.gossip_at {
             self.gossip_at = now + self.config.renew_interval;
             let members: Vec<u16> = self.group.members.iter().map(|m| m.server).collect();
-            members.into_iter().for_each(|member| self.gossip_to(now, member));
+            members.into_iter().for_each(|member| self.gossip_to(now, member, Tell::Epoch));
         }
         self.repeat_questions(now);
         if is_lost && self.may_be_orphan() {
@@ -378,22 +391,28 @@ impl Agent {
         self.heard_epoch > self.epoch()
     }
 
-    fn gossip_to(&mut self, now: Micros, server: u16) {
+    fn gossip_to(&mut self, now: Micros, server: u16, tell: Tell) {
         let is_lost = self.is_master_lost && !self.is_behind();
         let flags = if is_lost { gossip_flags::MASTER_LOST } else { 0 };
-        self.sequence += 1;
-        let sequence = self.sequence;
+        // States that fit beside the epoch cost nothing.
+        let has_room = self.topology.servers.len() <= STATES_PER_DATAGRAM;
+        let told = self.map.as_ref().filter(|_| has_room || tell == Tell::States);
+        let statuses = told.map_or(Vec::new(), |map| map.statuses().to_vec());
+        let parts = statuses.len().div_ceil(STATES_PER_DATAGRAM).max(1) as u64;
+        // What the last part says is echoed: those before it are older.
+        let last = self.sequence + parts;
         let Some(member) = self.group.member(server) else { return };
-        let nonce = member.gossiped(sequence, now);
+        let nonce = member.gossiped(last, now);
         if is_lost && self.may_be_orphan() {
             let until = over_at(now, self.config.lease);
             self.outputs.push_back(Output::Word(Word { epoch: self.epoch(), until }));
         }
-        let statuses = self.map.as_ref().map_or(Vec::new(), |map| map.statuses().to_vec());
         let datagram = self.datagram(Kind::Gossip, 0, nonce, flags);
-        let datagram = Datagram { recipient: server, sequence, statuses, ..datagram };
+        let whole = Datagram { recipient: server, statuses, ..datagram };
         self.counters.gossip_sent += 1;
-        self.outputs.push_back(Output::Send { to: server, datagram });
+        for part in whole.parts() {
+            self.send(server, part);
+        }
     }
 
     fn datagram(&self, kind: Kind, subject: u16, nonce: u64, arg: u32) -> Datagram {

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use slotmap::{Key as _, KeyData, SlotMap};
-use standin_protocol::frame::{FrameLimits, Request, Status};
+use standin_protocol::frame::{Request, Status};
 use standin_protocol::time::Micros;
 
 pub use self::conn::ConnKey;
@@ -27,6 +27,7 @@ use self::intake::Staged;
 pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
 use super::admission::{Handshakes, Refusals};
+use super::limits::Frames;
 use super::link::Link;
 use super::mailbox::Message;
 use super::{ShardContext, peers::Links};
@@ -50,7 +51,7 @@ pub struct Core {
     left: Vec<Left>,
     pub(super) links: Links,
     pub(super) io: VecDeque<Io>,
-    limits: FrameLimits,
+    limits: Frames,
     output_bytes_max: usize,
     /// Replies that connections have not taken yet, where there are many.
     unsent_bytes: usize,
@@ -76,7 +77,7 @@ impl Core {
     pub fn new(node: Node, context: ShardContext, now: Micros) -> Self {
         let limits = &context.cluster.limits;
         let output_bytes_max = limits.output_bytes_per_connection as usize;
-        let limits = FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes };
+        let limits = Frames::new(limits, context.topology.partitions);
         Self {
             node,
             conns: SlotMap::with_key(),
@@ -109,7 +110,8 @@ impl Core {
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
             Message::Stray { shard, conn, caller, frame, at } => {
-                let Ok(Some(request)) = Request::parse(&frame, self.limits) else { return };
+                let limits = self.limits.of(caller.is_peer);
+                let Ok(Some(request)) = Request::parse(&frame, limits) else { return };
                 let id = ConnId { shard, conn };
                 if self.is_of_before(now, at) {
                     let reply = LateReply::status(&request.header, Status::Unavailable);

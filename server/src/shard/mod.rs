@@ -6,6 +6,7 @@
 //! handshake.rs         hello of accepted connections
 //! admission.rs         who may have a connection
 //! link.rs, peers.rs    connections to other servers' shards
+//! limits.rs            what a frame may carry, by who sends it
 //! mailbox.rs           what other threads tell a shard
 //! ```
 
@@ -14,6 +15,7 @@ mod buffers;
 pub mod core;
 mod epoll;
 pub mod handshake;
+mod limits;
 pub mod link;
 pub mod mailbox;
 mod peers;

@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use standin_protocol::control::DATAGRAM_BYTES_SENT_MAX;
+
 use super::events::{Event, Queue, Segment};
 use crate::clock::{MS, Time};
 use crate::plan::{HOSTS, Host};
@@ -150,6 +152,8 @@ impl Net {
         to: Host,
         bytes: Vec<u8>,
     ) {
+        // Larger ones would be fragmented somewhere.
+        assert!(bytes.len() <= DATAGRAM_BYTES_SENT_MAX, "a datagram of {} bytes", bytes.len());
         let (latency, hash) = self.latency(now, sender, to, bytes.len());
         if self.is_cut(sender, to) || self.mutes[sender.index()][to.index()] > 0 {
             self.lost += 1;

@@ -44,6 +44,12 @@ const FOR_TESTS: &[Need] = &[
         is_there: || runs("python3", &["--version"]),
         packages: &["python3"],
     },
+    Need {
+        name: "ip",
+        what_for: "network namespaces, which only root can have",
+        is_there: || !is_root() || runs("ip", &["-V"]),
+        packages: &["iproute2"],
+    },
 ];
 
 const FOR_BENCHES: &[Need] = &[Need {
@@ -188,7 +194,7 @@ fn remedy(packages: &[&str]) -> String {
     )
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     // This process's own entry belongs to its effective user.
     std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0)

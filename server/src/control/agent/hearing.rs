@@ -8,7 +8,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::{Agent, Output};
+use super::{Agent, Output, Tell};
 
 impl Agent {
     pub(super) fn heard(&mut self, now: Micros, datagram: Datagram) {
@@ -59,21 +59,24 @@ impl Agent {
             self.heard_at = now;
         }
         self.heard_epoch = self.heard_epoch.max(datagram.epoch);
-        let Datagram { kind, subject, epoch, nonce, statuses, arg, .. } = datagram;
+        let Datagram { kind, subject, epoch, nonce, first, statuses, arg, .. } = datagram;
         match kind {
             Kind::Announce | Kind::Verdict => {
-                if self.take_map(now, epoch, statuses) {
+                if self.take_states(now, epoch, first, statuses) {
                     // Who does not hear the master has this map from nobody else.
                     for member in self.group.without_master() {
-                        self.gossip_to(now, member);
+                        self.gossip_to(now, member, Tell::States);
                     }
                 }
-                if kind == Kind::Verdict {
+                // A verdict is for the map that it belongs to. Until that is here the report is
+                // repeated.
+                if kind == Kind::Verdict && self.epoch() >= epoch {
                     self.answered(subject, nonce, arg);
                 }
                 // A repeated announcement means that the acknowledgement was lost.
                 if self.map.as_ref().is_some_and(|map| map.epoch == epoch)
                     && self.acknowledged == epoch
+                    && first == 0
                 {
                     self.tell_master(now, Kind::Ack, 0, 0, 0);
                 }
@@ -103,8 +106,9 @@ impl Agent {
     fn heard_gossip(&mut self, now: Micros, mut gossip: Datagram) {
         self.counters.gossip_received += 1;
         let statuses = std::mem::take(&mut gossip.statuses);
+        let (is_bare, is_first) = (statuses.is_empty(), gossip.first == 0);
         let held = self.epoch();
-        let is_taken = self.take_map(now, gossip.epoch, statuses);
+        let is_taken = self.take_states(now, gossip.epoch, gossip.first, statuses);
         self.counters.maps_by_gossip += u64::from(is_taken);
         let (own, map) = (self.config.boot_id, self.map.clone());
         let member = self.group.member(gossip.sender);
@@ -113,20 +117,43 @@ impl Agent {
             // There is a master again, and a way to it.
             self.renew_at = now;
         }
-        // The sender lacks this map; or it waits for word of this server under its own.
-        if gossip.epoch < held || is_taken {
-            self.gossip_to(now, gossip.sender);
+        if gossip.epoch < held && is_first {
+            // The sender lacks this map.
+            self.gossip_to(now, gossip.sender, Tell::States);
+        } else if is_taken || (gossip.epoch > held && is_bare) {
+            // It waits for word of this server under its own map, or has to hear that this
+            // server lacks it.
+            self.gossip_to(now, gossip.sender, Tell::Epoch);
         }
     }
 
-    /// Takes over a map if it is newer (scenarios 9 to 11).
-    fn take_map(&mut self, now: Micros, epoch: MapEpoch, statuses: Vec<ServerStatus>) -> bool {
-        let is_newer =
-            |held: MapEpoch| held < epoch || (held != epoch && mutant::is(Mutant::NoEpochCheck));
-        let held = self.map.as_ref().map(|map| map.epoch);
-        if statuses.len() != self.topology.servers.len() || !held.is_none_or(is_newer) {
+    /// Takes over the states of a newer map as soon as all of them are here.
+    fn take_states(
+        &mut self,
+        now: Micros,
+        epoch: MapEpoch,
+        first: u16,
+        statuses: Vec<ServerStatus>,
+    ) -> bool {
+        if !self.is_newer(epoch) {
             return false;
         }
+        let (servers, patience) = (self.topology.servers.len(), self.config.lease);
+        let whole = self.parts.add(now, patience, servers, epoch, first, statuses);
+        let is_whole = whole.is_some();
+        if let Some(statuses) = whole {
+            self.take_map(now, epoch, statuses);
+        }
+        is_whole
+    }
+
+    /// Whether a map of this epoch is to be taken over (scenarios 9 to 11).
+    fn is_newer(&self, epoch: MapEpoch) -> bool {
+        let Some(held) = self.map.as_ref().map(|map| map.epoch) else { return true };
+        held < epoch || (held != epoch && mutant::is(Mutant::NoEpochCheck))
+    }
+
+    fn take_map(&mut self, now: Micros, epoch: MapEpoch, statuses: Vec<ServerStatus>) {
         let map = Arc::new(ClusterMap::new(Arc::clone(&self.topology), epoch, statuses));
         self.map = Some(Arc::clone(&map));
         self.group.map_changed();
@@ -141,7 +168,6 @@ impl Agent {
             // An owner without a lease: the next renewal is not waited for.
             self.renew_at = now;
         }
-        true
     }
 
     fn answered(&mut self, subject: u16, nonce: u64, arg: u32) {

@@ -99,10 +99,12 @@ impl Core {
         bytes: &[u8],
         base: usize,
     ) -> usize {
+        let is_peer = self.conns.get(key).is_some_and(|conn| conn.caller().is_peer);
+        let limits = self.limits.of(is_peer);
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            match Request::parse(rest, self.limits) {
+            match Request::parse(rest, limits) {
                 Ok(Some(request)) if request.header.opcode == Opcode::Hello as u8 => {
                     let text = "a connection has one HELLO, its first request";
                     self.refuse(key, &request.header, Status::Malformed, text);

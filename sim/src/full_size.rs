@@ -1,0 +1,323 @@
+//! The largest cluster: the shipped master and 1,024 shipped agents in virtual time, on a
+//! network that loses datagrams. Leases, maps, a dead server, a master that starts anew.
+//!
+//! The plans of the simulator have six servers at most, whose states fit into one datagram.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_config::Mode;
+use standin_master::{Input as MasterInput, Machine, Output as MasterOutput};
+use standin_master::{MasterEvent, ProbeFailure, Rules, State};
+use standin_protocol::body::PingReply;
+use standin_protocol::control::{Datagram, SENDER_MASTER, STATES_PER_DATAGRAM};
+use standin_protocol::map::{ServerInfo, ServerState, Topology};
+use standin_protocol::time::Micros;
+use standin_server::control::agent::{Agent, AgentConfig, Input, Output};
+use standin_server::node::PeerProbe;
+
+use crate::random::mix;
+
+const SERVERS: u16 = 1_024;
+const LEASE: Duration = Duration::from_secs(2);
+
+enum Event {
+    ToMaster(MasterInput),
+    ToAgent(u16, Input),
+    Wake(u16),
+    WakeMaster,
+}
+
+struct Crowd {
+    now: Micros,
+    topology: Arc<Topology>,
+    rules: Rules,
+    master: Machine,
+    saved: Option<State>,
+    agents: Vec<Option<Agent>>,
+    boot_ids: Vec<u64>,
+    queue: BTreeMap<(Micros, u64), Event>,
+    count: u64,
+    /// When each is going to be woken, and the master last.
+    wakes: Vec<Micros>,
+    loss_percent: u64,
+    /// What the master sends to this one is lost.
+    muted: Option<u16>,
+    warnings: usize,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let address = |id: u16| SocketAddr::from(([127, 0, 0, 1], 10_000 + id));
+        let server = |id: u16| ServerInfo {
+            name: format!("s{id}"),
+            group: id / 4,
+            weight: 1,
+            shards: 1,
+            address: address(id),
+        };
+        let servers = (0..SERVERS).map(server).collect();
+        let topology = Topology::new("crowd".to_owned(), address(SERVERS), servers, 16);
+        let topology = Arc::new(topology.expect("a sound cluster"));
+        let ms = Duration::from_millis;
+        let rules = Rules {
+            probe_timeout: ms(100),
+            probe_attempts: 2,
+            recheck_interval: ms(250),
+            lease: LEASE,
+            announce_resend: ms(50),
+            drain_timeout: ms(1_000),
+            offline_servers_max: usize::from(SERVERS) / 2,
+            mode: Mode::Available,
+        };
+        let now = Micros(1_000_000_000);
+        let mut crowd = Self {
+            now,
+            master: Machine::new(now, rules.clone(), topology.clone(), None),
+            topology,
+            rules,
+            saved: None,
+            agents: Vec::new(),
+            boot_ids: (0..u64::from(SERVERS)).map(|id| mix(7, id) | 1).collect(),
+            queue: BTreeMap::new(),
+            count: 0,
+            wakes: vec![Micros::NEVER; usize::from(SERVERS) + 1],
+            loss_percent: 2,
+            muted: None,
+            warnings: 0,
+        };
+        for server in 0..SERVERS {
+            let boot_id = crowd.boot_ids[usize::from(server)];
+            let config = AgentConfig {
+                server,
+                shards: 1,
+                boot_id,
+                mode: Mode::Available,
+                renew_interval: LEASE / 4,
+                lease: LEASE,
+                resend: ms(50),
+                nonce: mix(boot_id, 1),
+            };
+            let agent = Agent::new(config, crowd.topology.clone(), now);
+            crowd.agents.push(Some(agent));
+            // As they would be started: not all in the same microsecond.
+            let at = now + Duration::from_micros(mix(3, server.into()) % 500_000);
+            crowd.push(at, Event::Wake(server));
+        }
+        crowd.drain_master();
+        crowd
+    }
+
+    fn push(&mut self, at: Micros, event: Event) {
+        self.count += 1;
+        self.queue.insert((at, self.count), event);
+    }
+
+    /// After the time that a datagram takes, unless it is lost.
+    fn deliver(&mut self, event: Event) {
+        let random = mix(self.now.0, self.count);
+        self.count += 1;
+        if random % 100 >= self.loss_percent {
+            self.push(self.now + Duration::from_micros(50 + (random >> 8) % 200), event);
+        }
+    }
+
+    fn soon(&mut self, event: Event) {
+        self.push(self.now + Duration::from_millis(1), event);
+    }
+
+    fn step(&mut self) {
+        let ((at, _), event) = self.queue.pop_first().expect("somebody always renews");
+        self.now = at;
+        match event {
+            Event::ToMaster(input) => self.master_takes(input),
+            Event::ToAgent(id, input) => self.agent_takes(id, input),
+            Event::WakeMaster if self.wakes[usize::from(SERVERS)] <= at => {
+                self.wakes[usize::from(SERVERS)] = Micros::NEVER;
+                self.master_takes(MasterInput::Tick);
+            }
+            Event::Wake(id) if self.wakes[usize::from(id)] <= at || self.is_new(id) => {
+                self.wakes[usize::from(id)] = Micros::NEVER;
+                self.agent_takes(id, Input::Tick);
+            }
+            Event::Wake(_) | Event::WakeMaster => {}
+        }
+    }
+
+    fn is_new(&self, id: u16) -> bool {
+        self.wakes[usize::from(id)] == Micros::NEVER
+    }
+
+    fn wake(&mut self, index: u16, at: Micros) {
+        let at = at.max(self.now + Duration::from_micros(1));
+        if at < self.wakes[usize::from(index)] {
+            self.wakes[usize::from(index)] = at;
+            let event = if index == SERVERS { Event::WakeMaster } else { Event::Wake(index) };
+            self.push(at, event);
+        }
+    }
+
+    fn master_takes(&mut self, input: MasterInput) {
+        self.master.handle(self.now, input);
+        self.drain_master();
+    }
+
+    fn drain_master(&mut self) {
+        while let Some(output) = self.master.poll() {
+            match output {
+                MasterOutput::Send { to, datagram } => {
+                    let id = to.port() - 10_000;
+                    assert!(datagram.statuses.len() <= STATES_PER_DATAGRAM);
+                    if self.muted != Some(id) {
+                        self.deliver(Event::ToAgent(id, Input::Datagram(datagram)));
+                    }
+                }
+                MasterOutput::Probe(order) => {
+                    let shards = vec![self.ping(order.server)];
+                    let (server, probe_id) = (order.server, order.probe_id);
+                    let probed = MasterInput::Probed { server, probe_id, shards };
+                    self.soon(Event::ToMaster(probed));
+                }
+                MasterOutput::FetchMap { server, .. } => {
+                    let agent = self.agents[usize::from(server)].as_ref();
+                    let map = agent.and_then(|agent| agent.map()).map(|map| Box::new((**map).clone()));
+                    self.soon(Event::ToMaster(MasterInput::Fetched { server, map }));
+                }
+                MasterOutput::Persist(state) => {
+                    let epoch = state.epoch;
+                    self.saved = Some(state);
+                    self.soon(Event::ToMaster(MasterInput::Persisted { epoch, ok: true }));
+                }
+                MasterOutput::Event(event) => {
+                    self.warnings += usize::from(matches!(event, MasterEvent::Unacknowledged { .. }));
+                }
+            }
+        }
+        self.wake(SERVERS, self.master.next_deadline());
+    }
+
+    fn ping(&self, server: u16) -> Result<PingReply, ProbeFailure> {
+        let agent = self.agents[usize::from(server)].as_ref().ok_or(ProbeFailure::Refused)?;
+        let epoch = agent.map().map_or(0, |map| map.epoch.to_u64());
+        Ok(PingReply {
+            boot_id: self.boot_ids[usize::from(server)],
+            map_epoch: epoch,
+            drained_epoch: epoch,
+            server,
+            origin_up: 1,
+            ..PingReply::default()
+        })
+    }
+
+    fn agent_takes(&mut self, id: u16, input: Input) {
+        let Some(mut agent) = self.agents[usize::from(id)].take() else { return };
+        agent.handle(self.now, input);
+        while let Some(output) = agent.poll() {
+            match output {
+                Output::Send { to, datagram } => self.agent_sends(id, to, datagram),
+                Output::Map(map) => {
+                    self.soon(Event::ToAgent(id, Input::Drained { shard: 0, epoch: map.epoch }));
+                }
+                Output::AskProbe { nonce, server } => {
+                    let outcome = match self.ping(server) {
+                        Ok(reply) => PeerProbe::Answered {
+                            boot_id: reply.boot_id,
+                            map_epoch: standin_protocol::map::MapEpoch::from_u64(reply.map_epoch),
+                        },
+                        Err(_) => PeerProbe::Refused,
+                    };
+                    self.soon(Event::ToAgent(id, Input::Probed { nonce, server, outcome }));
+                }
+                Output::Lease(_) | Output::Verdict { .. } | Output::Left => {}
+            }
+        }
+        let deadline = agent.next_deadline();
+        self.agents[usize::from(id)] = Some(agent);
+        self.wake(id, deadline);
+    }
+
+    fn agent_sends(&mut self, id: u16, to: u16, datagram: Datagram) {
+        assert!(datagram.statuses.len() <= STATES_PER_DATAGRAM);
+        let from = self.topology.servers[usize::from(id)].address;
+        self.deliver(match to {
+            SENDER_MASTER => Event::ToMaster(MasterInput::Datagram { from, datagram }),
+            to => Event::ToAgent(to, Input::Datagram(datagram)),
+        });
+    }
+
+    /// Whether every agent holds the newest map, in which these and only these are offline, and
+    /// a lease.
+    fn is_settled(&self, offline: &[u16]) -> bool {
+        let published = self.master.registry().published_epoch();
+        let is_told = self.master.registry().is_announcing();
+        let knows = |agent: &Agent| {
+            agent.map().is_some_and(|map| {
+                let state = |id: u16| match offline.contains(&id) {
+                    true => ServerState::Offline,
+                    false => ServerState::Online,
+                };
+                map.epoch == published && (0..SERVERS).all(|id| map.state(id) == state(id))
+            }) && agent.lease().until > self.now
+        };
+        is_told && self.agents.iter().flatten().all(knows)
+    }
+
+    #[track_caller]
+    fn settles(&mut self, within: Duration, offline: &[u16]) {
+        let deadline = self.now + within;
+        let mut look_at = self.now;
+        loop {
+            if self.now >= look_at {
+                if self.is_settled(offline) {
+                    return;
+                }
+                look_at = self.now + Duration::from_millis(5);
+            }
+            assert!(self.now < deadline, "not settled within {within:?} of virtual time");
+            self.step();
+        }
+    }
+}
+
+#[test]
+fn a_thousand_servers_learn_every_map_in_datagrams_that_no_network_fragments() {
+    let mut crowd = Crowd::new();
+    crowd.settles(Duration::from_secs(6), &[]);
+
+    // A server dies; nobody but its silence says so.
+    crowd.agents[17] = None;
+    crowd.settles(LEASE * 3, &[17]);
+
+    // One that does not hear the master has the next map from its group.
+    crowd.muted = Some(40);
+    let deadline = crowd.now + LEASE;
+    while crowd.now < deadline {
+        crowd.step();
+    }
+    crowd.agents[18] = None;
+    let deadline = crowd.now + LEASE * 3;
+    let knows = |crowd: &Crowd| {
+        let map = crowd.agents[40].as_ref().and_then(|agent| agent.map());
+        map.is_some_and(|map| map.state(18) == ServerState::Offline)
+    };
+    while !knows(&crowd) {
+        assert!(crowd.now < deadline, "gossip carries the map");
+        crowd.step();
+    }
+    crowd.muted = None;
+    crowd.settles(LEASE * 3, &[17, 18]);
+
+    // The master starts anew, from its file.
+    let term = crowd.master.term();
+    crowd.queue.retain(|_, event| !matches!(event, Event::ToMaster(_) | Event::WakeMaster));
+    crowd.wakes[usize::from(SERVERS)] = Micros::NEVER;
+    let saved = crowd.saved.clone();
+    crowd.master =
+        Machine::new(crowd.now, crowd.rules.clone(), crowd.topology.clone(), saved.as_ref());
+    crowd.drain_master();
+    crowd.settles(LEASE * 3, &[17, 18]);
+    assert!(crowd.master.term() > term);
+    assert_eq!(crowd.warnings, 0, "all acknowledge in time");
+}
