@@ -65,7 +65,16 @@ fn table(map: &ClusterMap, is_master_up: bool, stats: &[Option<StatsReply>]) -> 
     ));
     lines.push(format!(
         "{:<12} {:<22} {:<10} {:>8} {:>6} {:>9} {:>12} {:>7} {:>10} {:>8}",
-        "server", "address", "state", "epoch", "owns", "items", "requests", "hit %", "orig.reads", "waiting"
+        "server",
+        "address",
+        "state",
+        "epoch",
+        "owns",
+        "items",
+        "requests",
+        "hit %",
+        "orig.reads",
+        "waiting"
     ));
     for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(stats) {
         let state = map.state(id).name();

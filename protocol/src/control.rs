@@ -211,8 +211,11 @@ impl Datagram {
             return vec![self];
         }
         let statuses = std::mem::take(&mut self.statuses);
-        let chunks = (0u16..).step_by(STATES_PER_DATAGRAM).zip(statuses.chunks(STATES_PER_DATAGRAM));
-        chunks.map(|(first, chunk)| Self { first, statuses: chunk.to_vec(), ..self.clone() }).collect()
+        let chunks =
+            (0u16..).step_by(STATES_PER_DATAGRAM).zip(statuses.chunks(STATES_PER_DATAGRAM));
+        chunks
+            .map(|(first, chunk)| Self { first, statuses: chunk.to_vec(), ..self.clone() })
+            .collect()
     }
 
     /// The datagram's bytes, code included.

@@ -182,7 +182,8 @@ impl Crowd {
                 }
                 MasterOutput::FetchMap { server, .. } => {
                     let agent = self.agents[usize::from(server)].as_ref();
-                    let map = agent.and_then(|agent| agent.map()).map(|map| Box::new((**map).clone()));
+                    let map =
+                        agent.and_then(|agent| agent.map()).map(|map| Box::new((**map).clone()));
                     self.soon(Event::ToMaster(MasterInput::Fetched { server, map }));
                 }
                 MasterOutput::Persist(state) => {
@@ -191,7 +192,8 @@ impl Crowd {
                     self.soon(Event::ToMaster(MasterInput::Persisted { epoch, ok: true }));
                 }
                 MasterOutput::Event(event) => {
-                    self.warnings += usize::from(matches!(event, MasterEvent::Unacknowledged { .. }));
+                    self.warnings +=
+                        usize::from(matches!(event, MasterEvent::Unacknowledged { .. }));
                 }
             }
         }

@@ -12,45 +12,43 @@ use crate::support::{epoch, hex, map_with_trouble, status};
 
 pub(super) fn datagrams() -> Vec<Value> {
     let map = map_with_trouble(16);
-    let of_each_kind = Kind::ALL
-        .iter()
-        .map(|&kind| {
-            let sender = match kind {
-                Kind::ReportFailed | Kind::ReportOk => SENDER_CLIENT,
-                Kind::Verdict | Kind::Grant | Kind::Announce | Kind::AskProbe => SENDER_MASTER,
-                Kind::Renew | Kind::Ack | Kind::Leaving | Kind::Gossip | Kind::ProbeResult => 1,
-            };
-            let mut datagram = Datagram::new(kind, sender, map.topology.id, 0x0102_0304_0506_0708);
-            datagram.sequence = 40 + u64::from(kind as u8);
-            datagram.epoch = epoch(3, 8);
-            datagram.nonce = 0xA0A1_A2A3_A4A5_A6A7;
-            match kind {
-                Kind::ReportFailed => datagram.arg = 2,
-                Kind::Grant => datagram.arg = 2_000,
-                Kind::Verdict => datagram.arg = ServerState::Offline as u32,
-                Kind::Announce => {
-                    datagram.subject = 3;
-                    datagram.arg = ServerState::Returning as u32;
-                }
-                Kind::Gossip => datagram.arg = gossip_flags::MASTER_LOST,
-                Kind::ProbeResult => {
-                    datagram.arg = ProbeOutcome::Answered as u32;
-                    datagram.subject = 2;
-                    datagram.statuses = map.statuses()[2..3].to_vec();
-                }
-                Kind::AskProbe => datagram.subject = 2,
-                Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+    let of_each_kind = Kind::ALL.iter().map(|&kind| {
+        let sender = match kind {
+            Kind::ReportFailed | Kind::ReportOk => SENDER_CLIENT,
+            Kind::Verdict | Kind::Grant | Kind::Announce | Kind::AskProbe => SENDER_MASTER,
+            Kind::Renew | Kind::Ack | Kind::Leaving | Kind::Gossip | Kind::ProbeResult => 1,
+        };
+        let mut datagram = Datagram::new(kind, sender, map.topology.id, 0x0102_0304_0506_0708);
+        datagram.sequence = 40 + u64::from(kind as u8);
+        datagram.epoch = epoch(3, 8);
+        datagram.nonce = 0xA0A1_A2A3_A4A5_A6A7;
+        match kind {
+            Kind::ReportFailed => datagram.arg = 2,
+            Kind::Grant => datagram.arg = 2_000,
+            Kind::Verdict => datagram.arg = ServerState::Offline as u32,
+            Kind::Announce => {
+                datagram.subject = 3;
+                datagram.arg = ServerState::Returning as u32;
             }
-            datagram.recipient = match sender {
-                SENDER_MASTER => 1,
-                _ if kind == Kind::Gossip => 2,
-                _ => SENDER_MASTER,
-            };
-            if matches!(kind, Kind::Verdict | Kind::Announce | Kind::Gossip) {
-                datagram.statuses = map.statuses().to_vec();
+            Kind::Gossip => datagram.arg = gossip_flags::MASTER_LOST,
+            Kind::ProbeResult => {
+                datagram.arg = ProbeOutcome::Answered as u32;
+                datagram.subject = 2;
+                datagram.statuses = map.statuses()[2..3].to_vec();
             }
-            vector(kind.name(), &datagram)
-        });
+            Kind::AskProbe => datagram.subject = 2,
+            Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+        }
+        datagram.recipient = match sender {
+            SENDER_MASTER => 1,
+            _ if kind == Kind::Gossip => 2,
+            _ => SENDER_MASTER,
+        };
+        if matches!(kind, Kind::Verdict | Kind::Announce | Kind::Gossip) {
+            datagram.statuses = map.statuses().to_vec();
+        }
+        vector(kind.name(), &datagram)
+    });
     let mut announcement = Datagram::new(Kind::Announce, SENDER_MASTER, map.topology.id, 3);
     (announcement.recipient, announcement.epoch) = (1, epoch(3, 9));
     announcement.statuses = vec![status(ServerState::Online, epoch(3, 1), 0x5555); 60];
