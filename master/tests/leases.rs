@@ -225,3 +225,29 @@ fn what_is_for_somebody_else_is_dropped() {
     assert_eq!(world.state(0), ServerState::Online);
     assert_eq!(world.machine.counters().datagrams_dropped, 1);
 }
+
+#[test]
+fn one_that_has_left_and_acknowledged_has_no_lease_that_its_successor_waits_for() {
+    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    let before = world.now;
+    world.leave(0);
+    world.run_until("it has left", |w| w.state(0) == ServerState::Offline);
+    world.start(0);
+    world.run_until("its successor is online", World::is_converged);
+    let took = world.now.since(before);
+    assert!(took < world.rules.lease / 2, "{took:?}, and nothing was to be waited for");
+}
+
+#[test]
+fn one_that_has_left_without_acknowledging_has_a_lease_that_its_successor_waits_for() {
+    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    // Its stand-in may know by then, but nobody knows that it has ended what it began.
+    world.set(0, Health::Deaf);
+    let before = world.now;
+    world.leave(0);
+    world.run_ms(100);
+    world.start(0);
+    world.run_until("its successor is online", World::is_converged);
+    let took = world.now.since(before);
+    assert!(took > world.rules.lease / 2, "{took:?}: it could have acted on its lease");
+}

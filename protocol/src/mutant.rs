@@ -74,6 +74,8 @@ wire_enum! {
         KeepAbandoned = 32, "keep-abandoned";
         /// A map lets through writes that had waited for long enough when it came (14).
         MapBeforeTime = 33, "map-before-time";
+        /// The lease of a server that has left and acknowledged is waited for (3).
+        ReleasedMayOwn = 34, "released-may-own";
     }
 }
 

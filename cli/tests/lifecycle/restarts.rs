@@ -203,3 +203,27 @@ fn boot_id(cluster: &Cluster, server: &str) -> u64 {
     let map = cluster.map_at("master").expect("a map");
     map.statuses()[usize::from(cluster.id(server))].boot_id
 }
+
+/// In `strict` a refused connection proves nothing, and the lease of a server that was killed
+/// is waited for. One that was asked to stop has said that it owns nothing.
+#[test]
+fn a_restart_in_strict_waits_for_no_lease() {
+    let lease = Duration::from_secs(30);
+    let mut cluster = Cluster::with("strict-restart", PAIR, |config| {
+        config.mode = Mode::Strict;
+        config.timings.lease = lease;
+        config.timings.operation_timeout = lease;
+        config.timings.drain_timeout = Duration::from_secs(5);
+    });
+    cluster.start();
+    let key = cluster.key_of("a1");
+    assert_eq!(cluster.connect("a1").put(&key, b"before").status, Status::Ok);
+    let begun = Micros::boottime();
+    assert_eq!(cluster.terminate("a1", WITHIN).code(), Some(0));
+    cluster.start_server("a1");
+    cluster.wait_all(Online);
+    let mut client = cluster.client();
+    client.put(KEYSPACE, &key, b"after").expect("a write");
+    let took = Micros::boottime().since(begun);
+    assert!(took < lease / 2, "{took:?} with a lease of {lease:?}");
+}

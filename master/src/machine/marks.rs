@@ -24,6 +24,10 @@ impl Machine {
         match mark {
             Mark::Offline => {
                 let was = self.registry.decided()[usize::from(id)].state;
+                if self.registry.is_released(id) {
+                    let boot_id = self.registry.decided()[usize::from(id)].boot_id;
+                    self.server(id).released_boot_id = boot_id;
+                }
                 let reason = match seen {
                     _ if was == ServerState::Leaving => OfflineReason::Leaving,
                     Seen::Answered { .. } => OfflineReason::Flapping,
@@ -61,6 +65,7 @@ impl Machine {
                 server.by_verdict = false;
                 server.origin.is_out = false;
                 server.left_boot_id = 0;
+                server.released_boot_id = 0;
                 server.returning_at = now;
                 server.drain_check_at = drain_check_at;
                 self.counters.returns += 1;

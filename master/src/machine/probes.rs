@@ -65,11 +65,15 @@ impl Machine {
             self.registry.set_boot_id(id, boot_id);
             let may_outlive = known != 0 && !self.rules.refusal_is_death();
             let server = self.server(id);
+            // Who has acknowledged that it owns nothing can't act on its lease any more.
+            let is_released =
+                server.released_boot_id == known && !mutant::is(Mutant::ReleasedMayOwn);
             // Whoever left was the one before it: a master that restarts now must not take this
             // one for it.
             server.by_verdict |= server.verify.is_out();
             let over_at = server.verify.lease_over_at();
-            server.predecessor_over_at = if may_outlive { over_at } else { Micros(0) };
+            server.predecessor_over_at =
+                if may_outlive && !is_released { over_at } else { Micros(0) };
         }
         self.see(now, id, Seen::Answered { same });
         if needs_another {

@@ -241,6 +241,7 @@ impl Machine {
             server.verify.reset(now, phase, &self.rules);
             server.by_verdict = matches!(theirs.state, ServerState::Offline | ServerState::Waiting);
             server.left_boot_id = 0;
+            server.released_boot_id = 0;
             server.returning_at = now;
             server.drain_check_at = drain_check_at;
         }

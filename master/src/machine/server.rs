@@ -25,6 +25,9 @@ pub(super) struct Server {
     pub(super) verdict_at: Option<MapEpoch>,
     /// The incarnation that said that it stops; it never returns. 0: none.
     pub(super) left_boot_id: u64,
+    /// The incarnation that has acknowledged, before it was marked offline, that it owns nothing
+    /// and that all that it had begun has ended: there is no lease of it to wait for. 0: none.
+    pub(super) released_boot_id: u64,
     /// Offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
     /// Who has renewed since the master started.
@@ -106,6 +109,7 @@ impl Server {
             waiters: Vec::new(),
             verdict_at: None,
             left_boot_id: if has_left { status.boot_id } else { 0 },
+            released_boot_id: 0,
             by_verdict: known.by_verdict,
             heard: Heard::default(),
             has_map: false,

@@ -5,7 +5,7 @@ use standin_protocol::mutant::Mutant;
 use super::{Scenario, count, nothing_else};
 use crate::clock::{MS, S};
 use crate::plan::{BEGINS, Host, Mode, Rule, What, script};
-use crate::world::Outcome;
+use crate::world::{Answered, Outcome};
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
@@ -136,3 +136,26 @@ fn served_in_time(outcome: &Outcome) -> Result<(), String> {
         Some(failed) => Err(format!("k{} is not served although there is a stand-in", failed.key)),
     }
 }
+
+/// A server is restarted faster than its lease runs out, in the mode in which a refused
+/// connection proves nothing: it has acknowledged that it owns nothing, and nothing is waited for.
+pub(super) const LEFT_AND_BACK: Scenario = Scenario {
+    name: "s03_left_and_back",
+    plan: || {
+        let mut script = script(2).with(|setup| setup.mode = Mode::Strict).at(0);
+        script = script.put(0, 0).put(1, 0).at(S);
+        script = script.fault(What::Leave { server: 0, down: 100 * MS });
+        for step in 0..40 {
+            script = script.at(900 * MS + step * 50 * MS).put(1, 0);
+        }
+        script.plan()
+    },
+    expect: |outcome| {
+        let stalled = |answer: &&Answered| answer.ended - answer.asked > 500 * MS;
+        match outcome.answers.iter().find(stalled) {
+            Some(answer) => Err(format!("a write stalled at a restart: {answer:?}")),
+            None => Ok(()),
+        }
+    },
+    fails_without: &[(Rule::Code(Mutant::ReleasedMayOwn), "a write stalled at a restart")],
+};

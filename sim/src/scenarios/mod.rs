@@ -56,6 +56,7 @@ pub(crate) const ALL: &[Scenario] = &[
     control::TWO_MASTERS,
     control::REPLAY,
     control::GRAY_HOME,
+    control::LEFT_AND_BACK,
     data::ZOMBIE_RETRY,
     data::STOPPED_SERVER,
     data::STOPPED_SERVER_SHORTLY,

@@ -67,6 +67,7 @@ scenarios! {
     s02_kept_while_waiting
     s03_paused_home
     s03_paused_home_shortly
+    s03_left_and_back
     s04_delayed_write
     s04_stopping_owner
     s05_fill_after_invalidate
