@@ -23,6 +23,8 @@ counters! {
     datagrams_received,
     /// Datagrams seen before, of ended incarnations, or about servers that don't exist.
     datagrams_dropped,
+    /// Of these, datagrams that did not come from the address of the server that they name.
+    datagrams_distrusted,
     /// Notices that a server may be offline.
     reports,
     /// Those of reporters that accuse most of a group, about servers contacted just before.

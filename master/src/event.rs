@@ -1,5 +1,6 @@
 //! What happens in the master, for logs, the demo and the conformance tests.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use standin_protocol::control::{DATAGRAM_BYTES_SENT_MAX, ProbeOutcome};
@@ -218,6 +219,13 @@ pub enum MasterEvent {
         /// For how long it has acknowledged nothing.
         waited: Duration,
     },
+    /// A datagram that names a server as its sender came from another address.
+    Distrusted {
+        /// The server.
+        server: u16,
+        /// Where it came from.
+        from: SocketAddr,
+    },
     /// The state file could not be written; the master goes on without.
     NotSaved {
         /// The epoch that is not in the file.
@@ -291,6 +299,7 @@ impl MasterEvent {
             Self::Announced { .. } => "announced",
             Self::Acked { .. } => "acked",
             Self::Unacknowledged { .. } => "unacknowledged",
+            Self::Distrusted { .. } => "distrusted",
             Self::NotSaved { .. } => "not_saved",
         }
     }
@@ -309,7 +318,10 @@ impl MasterEvent {
     /// Whether an operator should know of it now.
     #[must_use]
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::Unacknowledged { .. } | Self::NotSaved { .. })
+        matches!(
+            self,
+            Self::Unacknowledged { .. } | Self::Distrusted { .. } | Self::NotSaved { .. }
+        )
     }
 
     /// The server in question.
@@ -342,6 +354,7 @@ impl MasterEvent {
             | Self::Online { server, .. }
             | Self::Announced { server, .. }
             | Self::Unacknowledged { server, .. }
+            | Self::Distrusted { server, .. }
             | Self::Acked { server, .. } => Some(server),
         }
     }
@@ -449,6 +462,12 @@ impl MasterEvent {
                     waited.as_secs_f64(),
                 )
             }
+            Self::Distrusted { server, from } => format!(
+                "dropped a datagram from {from} that claims to be of {}: the cluster file has another \
+                 address for it; if this is no forgery, see that all use the same file and that no \
+                 address is translated between them",
+                name(server)
+            ),
             Self::NotSaved { epoch } => {
                 format!("epoch {epoch} could not be saved; goes on, and tries again")
             }

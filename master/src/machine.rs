@@ -4,11 +4,11 @@
 //! Invariant: nothing of a new epoch is sent before [`Output::Persist`] of it has come back
 //! as [`Input::Persisted`].
 
+mod complaints;
 mod marks;
 mod notices;
 mod orders;
 mod origin;
-mod overdue;
 mod probes;
 mod relayed;
 mod restart;
@@ -30,8 +30,8 @@ use crate::reporters::Reporters;
 use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
+use complaints::Complaints;
 pub use orders::{Input, Output, ProbeFailure, ProbeOrder};
-use overdue::Overdue;
 use restart::Restart;
 use server::Server;
 
@@ -45,7 +45,7 @@ pub struct Machine {
     reporters: Reporters,
     servers: Vec<Server>,
     restart: Restart,
-    overdue: Overdue,
+    complaints: Complaints,
     outputs: VecDeque<Output>,
     counters: Counters,
     sequence: u64,
@@ -74,7 +74,7 @@ impl Machine {
             rules,
             topology,
             restart,
-            overdue: Overdue::default(),
+            complaints: Complaints::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             sequence: 0,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codes::wire_enum;
+use crate::control::SENDER_MASTER;
 use crate::hash::{key_hash, partition_of, shard_of};
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
 
@@ -219,6 +220,20 @@ impl Topology {
         (0u16..)
             .zip(&self.servers)
             .filter_map(move |(id, s)| (id != server && s.group == group).then_some(id))
+    }
+
+    /// Whether a datagram that names this sender may come from that address: the sender's own,
+    /// as the cluster file has it, or that of another member of the group in question
+    /// (`relayed_for`), which may have passed it on.
+    #[must_use]
+    pub fn may_send(&self, sender: u16, from: SocketAddr, relayed_for: Option<u16>) -> bool {
+        let from = canonical(from);
+        let own = match sender {
+            SENDER_MASTER => Some(self.master),
+            id => self.servers.get(usize::from(id)).map(|server| server.address),
+        };
+        let passes_on = |id: u16| self.servers[usize::from(id)].address == from;
+        own == Some(from) || relayed_for.is_some_and(|id| self.group_peers(id).any(passes_on))
     }
 
     /// Id of the server of that name.

@@ -171,7 +171,8 @@ impl Crowd {
                     let id = to.port() - 10_000;
                     assert!(datagram.statuses.len() <= STATES_PER_DATAGRAM);
                     if self.muted != Some(id) {
-                        self.deliver(Event::ToAgent(id, Input::Datagram(datagram)));
+                        let from = self.topology.master;
+                        self.deliver(Event::ToAgent(id, Input::Datagram { from, datagram }));
                     }
                 }
                 MasterOutput::Probe(order) => {
@@ -232,7 +233,8 @@ impl Crowd {
                     };
                     self.soon(Event::ToAgent(id, Input::Probed { nonce, server, outcome }));
                 }
-                Output::Lease(_) | Output::Verdict { .. } | Output::Left => {}
+                Output::Distrust { .. } => panic!("all are who they say they are"),
+                Output::Lease(_) | Output::Word(_) | Output::Verdict { .. } | Output::Left => {}
             }
         }
         let deadline = agent.next_deadline();
@@ -245,7 +247,7 @@ impl Crowd {
         let from = self.topology.servers[usize::from(id)].address;
         self.deliver(match to {
             SENDER_MASTER => Event::ToMaster(MasterInput::Datagram { from, datagram }),
-            to => Event::ToAgent(to, Input::Datagram(datagram)),
+            to => Event::ToAgent(to, Input::Datagram { from, datagram }),
         });
     }
 

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! crowd.rs    thousands of connections, and readers that never read
+//! forged.rs   datagrams that somebody else makes
 //! places.rs   nobody looks dead because others have taken all connections
 //! process.rs  what /proc says of a process
 //! ```
@@ -12,5 +13,6 @@
 mod common;
 
 mod crowd;
+mod forged;
 mod places;
 mod process;

@@ -1,7 +1,9 @@
 //! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements,
 //! departures.
 //!
-//! Everything for a server goes to the address in the cluster file. An answer also goes to
+//! What names a server as its sender has to come from the address that the cluster file has for
+//! it, or for a member of its group, who may have passed it on: without a secret anybody can
+//! make a datagram. Everything for a server goes to the address in the cluster file. An answer also goes to
 //! where the datagram came from if that is the address of a member of the same group, who
 //! has passed it on since the direct way is cut; never to any other address: that could be
 //! forged. Only a reporter that is a client is answered wherever it is.
@@ -26,11 +28,30 @@ impl Machine {
         let is_taken = match datagram.sender {
             _ if datagram.recipient != SENDER_MASTER => false,
             SENDER_CLIENT => self.on_client(now, from, datagram),
+            id if !self.topology.may_send(id, from, self.id_of(id)) => {
+                self.distrust(now, id, from);
+                false
+            }
             id if usize::from(id) < self.servers.len() => self.on_server(now, from, id, datagram),
             _ => false,
         };
         if !is_taken {
             self.counters.datagrams_dropped += 1;
+        }
+    }
+
+    /// The id if there is such a server.
+    fn id_of(&self, id: u16) -> Option<u16> {
+        (usize::from(id) < self.servers.len()).then_some(id)
+    }
+
+    /// Somebody else uses a server's name, or the cluster file has another address for it.
+    fn distrust(&mut self, now: Micros, id: u16, from: SocketAddr) {
+        self.counters.datagrams_distrusted += 1;
+        if let Some(server) = self.id_of(id)
+            && self.complaints.may_complain_of_strangers(now)
+        {
+            self.event(MasterEvent::Distrusted { server, from });
         }
     }
 

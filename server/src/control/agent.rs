@@ -9,6 +9,7 @@
 //! hearing.rs   datagrams that come      leases.rs    what the master grants
 //! group.rs     the group's other members: who hears the master, who is dead
 //! senders.rs   what was seen before     counters.rs  for STATS
+//! trust.rs     what is not believed
 //! ```
 
 mod counters;
@@ -19,6 +20,7 @@ mod leases;
 mod senders;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use self::group::Group;
 pub use self::interface::{AgentConfig, Input, Output};
 use self::leases::Leases;
 use self::senders::Senders;
+use self::trust::Trust;
 use crate::node::{Lease, PeerProbe, Word};
 
 #[derive(Debug)]
@@ -100,6 +103,7 @@ pub struct Agent {
     is_master_lost: bool,
     /// The newest epoch that the master has been heard to speak of.
     heard_epoch: MapEpoch,
+    trust: Trust,
     is_origin_down: bool,
     /// What the shards hold.
     told: Lease,
@@ -134,6 +138,7 @@ impl Agent {
             heard_at: now,
             is_master_lost: false,
             heard_epoch: MapEpoch::default(),
+            trust: Trust::default(),
             is_origin_down: false,
             told: NO_LEASE,
             renew_at: now,
@@ -149,7 +154,7 @@ impl Agent {
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
-            Input::Datagram(datagram) => self.heard(now, datagram),
+            Input::Datagram { from, datagram } => self.heard(now, from, datagram),
             Input::Report(server) => {
                 if !self.reports.contains_key(&server) {
                     let question = self.question(now);

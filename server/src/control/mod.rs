@@ -14,7 +14,7 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, Topology};
 use standin_protocol::time::Micros;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
 use crate::node::PeerProbe;
@@ -144,7 +144,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
             match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => {
                     match Datagram::parse(&buffer[..length], key.as_ref(), Some(topology.id)) {
-                        Ok(datagram) => agent.handle(now, Input::Datagram(datagram)),
+                        Ok(datagram) => agent.handle(now, Input::Datagram { from, datagram }),
                         Err(error) => debug!(%from, %error, "datagram dropped"),
                     }
                 }
@@ -183,6 +183,13 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 Output::AskProbe { nonce, server } => {
                     mailboxes.post(0, Message::AskProbe { nonce, server });
                 }
+                Output::Distrust { from, sender, epoch } => warn!(
+                    %from, sender, %epoch,
+                    "a datagram was dropped: it does not come from the address that the cluster \
+                     file has for its sender, or its epoch is far beyond the cluster's; if it is no \
+                     forgery, see that all use the same cluster file, and that no address is \
+                     translated between them"
+                ),
                 Output::Left => handle.inbox.has_left.store(true, Ordering::Release),
             }
         }

@@ -50,6 +50,7 @@ fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
         ("garbage", (0..=255).cycle().take(1_000).collect()),
         ("zeros", vec![0; DATAGRAM_BYTES_MAX]),
         ("too long", vec![0x44; 60_000]),
+        ("another address", bytes.clone()),
         ("no secret", good.to_bytes(None)),
         ("another secret", good.to_bytes(Some(&ClusterKey::new([1; 32])))),
         ("the version", flipped(1)),

@@ -1,6 +1,7 @@
 //! A server's control thread: the shipped agent, the datagrams it sends and takes, and the end
 //! of a server that was asked to stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use standin_protocol::control::{Datagram, SENDER_MASTER};
@@ -18,13 +19,13 @@ use crate::plan::Host;
 
 impl World {
     /// The control thread's turn.
-    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<Datagram>) {
+    pub(crate) fn control_turn(&mut self, server: usize, datagram: Option<(SocketAddr, Datagram)>) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         let now = self.servers[server].clock.local(self.time);
         let is_down = process.gate.health() != Health::Up;
         process.agent.handle(now, Input::OriginDown(is_down));
-        if let Some(datagram) = datagram {
-            process.agent.handle(now, Input::Datagram(datagram));
+        if let Some((from, datagram)) = datagram {
+            process.agent.handle(now, Input::Datagram { from, datagram });
         }
         while let Some(input) = process.control_inbox.pop_front() {
             process.agent.handle(now, input);
@@ -62,6 +63,9 @@ impl World {
                         mailbox.post(Message::Verdict { server, state });
                     }
                 }
+                Output::Distrust { from, sender, epoch } => self.violation(format!(
+                    "a datagram of {sender} from {from}, epoch {epoch}, is not believed"
+                )),
                 Output::Left => self.stop_shards(&mut process),
             }
         }

@@ -310,7 +310,7 @@ impl World {
             Host::Server(server) => {
                 let topology_id = self.cluster.topology.id;
                 match Datagram::parse(bytes, None, Some(topology_id)) {
-                    Ok(datagram) => self.control_turn(server, Some(datagram)),
+                    Ok(datagram) => self.control_turn(server, Some((from, datagram))),
                     Err(error) => self.violation(format!("a server got a bad datagram: {error}")),
                 }
             }

@@ -25,13 +25,15 @@ pub struct AgentCounters {
     pub datagrams_detoured: u64,
     /// Datagrams dropped: replayed, outdated, or for somebody else.
     pub datagrams_dropped: u64,
+    /// Datagrams dropped that did not come from where their sender is, or whose epoch can't be.
+    pub datagrams_distrusted: u64,
     /// Probes of members of the group.
     pub peer_probes: u64,
 }
 
 impl AgentCounters {
     /// Number of [`Self::named`].
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
 
     /// Names and values.
     #[must_use]
@@ -48,6 +50,7 @@ impl AgentCounters {
             ("datagrams_relayed", self.datagrams_relayed),
             ("datagrams_detoured", self.datagrams_detoured),
             ("datagrams_dropped", self.datagrams_dropped),
+            ("datagrams_distrusted", self.datagrams_distrusted),
             ("peer_probes", self.peer_probes),
         ]
     }

@@ -1,5 +1,6 @@
 //! Datagrams that come: from the master, from members of the group, and for others.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,21 @@ use standin_protocol::time::Micros;
 use super::{Agent, Output, Tell};
 
 impl Agent {
-    pub(super) fn heard(&mut self, now: Micros, datagram: Datagram) {
-        if datagram.recipient != self.config.server {
+    pub(super) fn heard(&mut self, now: Micros, from: SocketAddr, datagram: Datagram) {
+        // The master's word may come through a member; all else comes from its sender.
+        let (sender, is_own) = (datagram.sender, datagram.recipient == self.config.server);
+        let relayed_for = (is_own && sender == SENDER_MASTER).then_some(self.config.server);
+        if !self.topology.may_send(sender, from, relayed_for) {
+            return self.distrust(now, from, sender, datagram.epoch);
+        }
+        if !is_own {
             return self.pass_on(datagram);
+        }
+        if datagram.kind == Kind::Grant && self.leases.has_asked(datagram.nonce) {
+            self.trust.confirm(datagram.epoch);
+        }
+        if !self.trust.is_plausible(self.epoch(), datagram.epoch) {
+            return self.distrust(now, from, sender, datagram.epoch);
         }
         let is_member = self.group.member(datagram.sender).is_some();
         let is_expected = match datagram.kind {

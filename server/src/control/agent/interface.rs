@@ -1,5 +1,6 @@
 //! What the agent and the thread around it say to each other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,12 @@ impl AgentConfig {
 #[derive(Debug)]
 pub enum Input {
     /// A datagram whose code is right; who sent it, and to whom, it says itself.
-    Datagram(Datagram),
+    Datagram {
+        /// Where it came from.
+        from: SocketAddr,
+        /// It.
+        datagram: Datagram,
+    },
     /// A shard could not reach a server (claim 15).
     Report(u16),
     /// A shard has applied this map and finished what was begun before it.
@@ -112,6 +118,16 @@ pub enum Output {
         nonce: u64,
         /// Server id.
         server: u16,
+    },
+    /// A datagram is dropped that does not come from where its sender is, or names an epoch that
+    /// can't be: somebody should know, now and then.
+    Distrust {
+        /// Where it came from.
+        from: SocketAddr,
+        /// Whom it names as its sender.
+        sender: u16,
+        /// Its epoch.
+        epoch: MapEpoch,
     },
     /// The master has taken this server out, and every shard has let go.
     Left,

@@ -39,6 +39,11 @@ impl Leases {
         self.sent.push_back((nonce, now));
     }
 
+    /// Whether a renewal of this name has gone out lately.
+    pub(super) fn has_asked(&self, nonce: u64) -> bool {
+        self.sent.iter().any(|(name, _)| *name == nonce)
+    }
+
     /// A renewal was answered, under this map; says whether it was one of this server's.
     pub(super) fn granted(
         &mut self,

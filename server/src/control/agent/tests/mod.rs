@@ -100,5 +100,12 @@ fn from_master(kind: Kind, sequence: u64, counter: u32, states: [ServerState; 2]
 }
 
 fn hear(agent: &mut Agent, now: Micros, datagram: Datagram) {
-    agent.handle(now, Input::Datagram(datagram));
+    let from = address(&topology(2), datagram.sender);
+    agent.handle(now, Input::Datagram { from, datagram });
+}
+
+/// Where a party sends from.
+fn address(topology: &Topology, id: u16) -> std::net::SocketAddr {
+    let server = topology.servers.get(usize::from(id)).map(|server| server.address);
+    server.unwrap_or(topology.master)
 }

@@ -183,7 +183,10 @@ impl World {
                 }
             }
             Event::Datagram(from, SENDER_MASTER, datagram) => self.master_hears(from, datagram),
-            Event::Datagram(_, to, datagram) => self.tell(to, Input::Datagram(datagram)),
+            Event::Datagram(from, to, datagram) => {
+                let from = super::address(&self.topology, from);
+                self.tell(to, Input::Datagram { from, datagram });
+            }
         }
     }
 
@@ -239,7 +242,7 @@ impl World {
                 let input = Input::Probed { nonce, server, outcome };
                 self.at(wait, Event::Input(id, boot_id, input));
             }
-            Output::Verdict { .. } | Output::Left => {}
+            Output::Verdict { .. } | Output::Distrust { .. } | Output::Left => {}
         }
     }
 }

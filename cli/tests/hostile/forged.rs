@@ -1,0 +1,91 @@
+//! A cluster without a secret, and somebody on the same machine who makes its datagrams.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::frame::Opcode;
+use standin_protocol::hello::Role;
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_protocol::map::{MapEpoch, ServerStatus};
+use standin_testkit::wait_until;
+
+use crate::common::wire::Wire;
+use crate::common::{Cluster, PAIR, WITHIN};
+
+/// An announcement of the highest epoch there is, in which nobody is online.
+fn last_announcement(cluster: &Cluster, to: &str) -> Datagram {
+    let offline = ServerStatus { state: Offline, since: MapEpoch::from_u64(u64::MAX), boot_id: 1 };
+    let master = Datagram::new(Kind::Announce, SENDER_MASTER, cluster.topology.id, 1);
+    Datagram {
+        recipient: cluster.id(to),
+        sequence: 1 << 40,
+        epoch: MapEpoch::from_u64(u64::MAX),
+        statuses: vec![offline; cluster.topology.servers.len()],
+        ..master
+    }
+}
+
+/// What a server would say that stops, in the incarnation that runs.
+fn leaving(cluster: &Cluster, server: &str) -> Datagram {
+    let reply = cluster.connect(server).ask(Opcode::Ping, b"", b"");
+    let boot_id = PingReply::from_bytes(&reply.value).expect("a reply").boot_id;
+    let id = cluster.id(server);
+    let leaving = Datagram::new(Kind::Leaving, id, cluster.topology.id, boot_id);
+    Datagram { subject: id, sequence: 1 << 40, nonce: 4_711, ..leaving }
+}
+
+fn distrusted_by_master(cluster: &Cluster) -> u64 {
+    let master = Wire::connect_to(cluster.topology.master, &cluster.topology, 0, Role::Client);
+    let reply = master.expect("the master").ask(Opcode::Stats, b"", b"");
+    StatsReply::from_bytes(&reply.value).expect("statistics").counter("datagrams_distrusted")
+}
+
+/// The cluster still follows its master.
+fn is_whole(cluster: &mut Cluster) {
+    cluster.wait_all(Online);
+    cluster.kill("a2");
+    cluster.wait_states(&[("a1", Online), ("a2", Offline)]);
+    cluster.start_server("a2");
+    cluster.wait_all(Online);
+}
+
+#[test]
+fn datagrams_from_another_address_than_their_senders_change_nothing() {
+    let mut cluster = Cluster::new("forged", PAIR);
+    cluster.start();
+    let mark = cluster.events().mark();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let send = |datagram: &Datagram, to: SocketAddr| {
+        socket.send_to(&datagram.to_bytes(None), to).expect("sent");
+    };
+    for server in ["a1", "a2"] {
+        send(&last_announcement(&cluster, server), cluster.address(server));
+        send(&leaving(&cluster, server), cluster.topology.master);
+    }
+    for server in ["a1", "a2"] {
+        cluster.wait_counter(server, "datagrams_distrusted", 1);
+    }
+    wait_until(WITHIN, "the master to drop both", || distrusted_by_master(&cluster) == 2);
+    for server in ["a1", "a2"] {
+        assert_eq!(cluster.events().of(mark, "leaving", server), []);
+    }
+    is_whole(&mut cluster);
+}
+
+#[test]
+fn the_highest_epoch_deafens_nobody_also_from_the_masters_own_address() {
+    let mut cluster = Cluster::new("highest-epoch", PAIR);
+    cluster.start();
+    cluster.kill("master");
+    {
+        let socket = UdpSocket::bind(cluster.topology.master).expect("the dead master's port");
+        for server in ["a1", "a2"] {
+            let bytes = last_announcement(&cluster, server).to_bytes(None);
+            socket.send_to(&bytes, cluster.address(server)).expect("sent");
+            cluster.wait_counter(server, "datagrams_distrusted", 1);
+        }
+    }
+    cluster.start_master();
+    is_whole(&mut cluster);
+}
