@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use standin_config::Mode;
 use standin_protocol::frame::Status;
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_protocol::time::Micros;
@@ -223,7 +224,7 @@ fn a_restart_in_strict_waits_for_no_lease() {
     cluster.start_server("a1");
     cluster.wait_all(Online);
     let mut client = cluster.client();
-    client.put(KEYSPACE, &key, b"after").expect("a write");
+    client.put(KEYSPACE, &key, b"after".to_vec(), 0).expect("a write");
     let took = Micros::boottime().since(begun);
     assert!(took < lease / 2, "{took:?} with a lease of {lease:?}");
 }
