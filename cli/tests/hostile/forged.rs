@@ -8,6 +8,7 @@ use standin_protocol::frame::Opcode;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_protocol::map::{MapEpoch, ServerStatus};
+use standin_testkit::wait::poll_for;
 use standin_testkit::wait_until;
 
 use crate::common::wire::Wire;
@@ -79,7 +80,9 @@ fn the_highest_epoch_deafens_nobody_also_from_the_masters_own_address() {
     cluster.start();
     cluster.kill("master");
     {
-        let socket = UdpSocket::bind(cluster.topology.master).expect("the dead master's port");
+        // The kernel takes a killed process's sockets down a moment after its end.
+        let bind = || UdpSocket::bind(cluster.topology.master).ok();
+        let socket = poll_for(WITHIN, bind).expect("the dead master's port");
         for server in ["a1", "a2"] {
             let bytes = last_announcement(&cluster, server).to_bytes(None);
             socket.send_to(&bytes, cluster.address(server)).expect("sent");
