@@ -6,7 +6,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -22,6 +23,11 @@ use crate::origin::{Health, Origin};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::stats::StatsHub;
 
+/// The longest wait of the control thread.
+const WAIT_MAX: Duration = Duration::from_millis(500);
+/// A control thread that has begun no turn for this long does not run.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
+
 #[derive(Debug)]
 struct Inbox {
     queue: SegQueue<Input>,
@@ -29,6 +35,8 @@ struct Inbox {
     wake: Option<OwnedFd>,
     has_left: AtomicBool,
     ends: AtomicBool,
+    /// When the thread began its last turn.
+    turned_at: AtomicU64,
 }
 
 /// How other threads reach the control thread. What they leave is rare: a report per
@@ -57,7 +65,16 @@ impl ControlHandle {
 
     fn with(wake: Option<OwnedFd>) -> Self {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends }) }
+        let turned_at = AtomicU64::new(Micros::boottime().0);
+        Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends, turned_at }) }
+    }
+
+    /// Whether the control thread takes its turns. A server without one has no leases and no
+    /// maps, whatever its shards answer.
+    #[must_use]
+    pub fn runs(&self, now: Micros) -> bool {
+        let turned_at = Micros(self.inbox.turned_at.load(Ordering::Relaxed));
+        self.inbox.wake.is_none() || now.since(turned_at) < STUCK_AFTER
     }
 
     /// What the shards have left for the agent, oldest first.
@@ -138,6 +155,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     loop {
         // Read before what it is said to be the time of: leases and the like count from then.
         let now = Micros::boottime();
+        handle.inbox.turned_at.store(now.0, Ordering::Relaxed);
         agent.handle(now, Input::OriginDown(origin.health() != Health::Up));
         // Bounded per turn, so that a flood of datagrams can't keep the rest waiting.
         for _ in 0..64 {
@@ -198,7 +216,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
             return Ok(());
         }
         let wait = agent.next_deadline().since(Micros::boottime());
-        let wait = wait.min(std::time::Duration::from_millis(500));
+        let wait = wait.min(WAIT_MAX);
         // Nanoseconds: what is due is due in time, not in the next millisecond.
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let mut waited_for =

@@ -123,6 +123,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     jitter: u64,
     origin_up: bool,
+    control_runs: bool,
     stopping: bool,
     /// What the shard counts; the shell adds what only it knows.
     pub counters: Counters,
@@ -200,6 +201,7 @@ impl Node {
             outputs: VecDeque::new(),
             jitter: config.seed | 1,
             origin_up: true,
+            control_runs: true,
             stopping: false,
             counters: Counters::default(),
             topology,
@@ -367,6 +369,11 @@ impl Node {
         self.partitions[partition as usize].serving
     }
 
+    /// Whether the server's control thread runs. If not, probes are told so.
+    pub fn set_control_runs(&mut self, runs: bool) {
+        self.control_runs = runs;
+    }
+
     /// Whether the origin answers, as the shell has last seen; for PING.
     pub fn set_origin_up(&mut self, up: bool) {
         self.origin_up = up;
@@ -381,6 +388,9 @@ impl Node {
     }
 
     fn ping(&self) -> Answer {
+        if !self.control_runs {
+            return Answer::text(Status::Unavailable, "the control thread of this server is stuck");
+        }
         let reply = PingReply {
             boot_id: self.config.boot_id,
             map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),

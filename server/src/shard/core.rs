@@ -10,6 +10,7 @@
 
 mod accepting;
 mod conn;
+mod control_watch;
 mod intake;
 mod interface;
 mod pause;
@@ -23,6 +24,7 @@ use standin_protocol::time::Micros;
 
 pub use self::conn::ConnKey;
 use self::conn::{Conn, Kind};
+use self::control_watch::ControlWatch;
 use self::intake::Staged;
 pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
@@ -62,6 +64,7 @@ pub struct Core {
     pause_max: Duration,
     /// Something for a peer was put into an output since the loop last looked at the clock.
     pub(super) has_sent_on: bool,
+    control_watch: ControlWatch,
 }
 
 /// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
@@ -99,6 +102,7 @@ impl Core {
             refreshed: now,
             pause_max: context.cluster.timings.pause_max(),
             has_sent_on: false,
+            control_watch: ControlWatch::default(),
             context,
         }
     }
@@ -273,6 +277,8 @@ impl Core {
         if now.mono >= self.refreshed + REFRESH {
             self.refreshed = now.mono;
             self.node.set_origin_up(self.context.origin.health() == Health::Up);
+            let runs = self.control_watch.look(self.context.control.runs(now.mono));
+            self.node.set_control_runs(runs);
             self.node.counters.connections = u64::from(self.accepted);
             self.node.counters.in_flight = self.node.in_flight() as u64;
             self.context.hub.publish(self.context.shard, &self.node.counters);

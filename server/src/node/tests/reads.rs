@@ -167,3 +167,13 @@ fn refusals_name_their_reason() {
     assert_eq!(s.get(&key).unwrap().status, Status::ShuttingDown);
     assert_eq!(status(&mut s, Opcode::Ping, 0), Some(Status::Ok));
 }
+
+#[test]
+fn a_server_whose_control_thread_is_stuck_is_not_healthy_to_a_probe() {
+    let mut s = Script::new();
+    let mut ping = |runs| {
+        s.node.set_control_runs(runs);
+        s.send(RequestHeader::new(Opcode::Ping, 0, 5), b"", b"").unwrap().status
+    };
+    assert_eq!([true, false, true].map(&mut ping), [Status::Ok, Status::Unavailable, Status::Ok]);
+}

@@ -1,0 +1,33 @@
+//! Whether the control thread runs, as a shard sees it.
+
+/// Looks in a row at which it has to be found stuck. A process that was stopped finds it behind for
+/// a moment when it goes on.
+const MISSES_MAX: u8 = 10;
+
+/// How often in a row it was found stuck.
+#[derive(Debug, Default)]
+pub(super) struct ControlWatch {
+    misses: u8,
+}
+
+impl ControlWatch {
+    /// Takes in a look; whether the thread is held to run.
+    pub(super) fn look(&mut self, runs: bool) -> bool {
+        self.misses = if runs { 0 } else { self.misses.saturating_add(1) };
+        self.misses < MISSES_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_stuck_when_it_stays_so() {
+        let mut watch = ControlWatch::default();
+        assert!((1..MISSES_MAX).all(|_| watch.look(false)), "it may only be behind");
+        assert!(!watch.look(false) && !watch.look(false));
+        assert!(watch.look(true), "it goes on");
+        assert!(watch.look(false));
+    }
+}
