@@ -12,6 +12,7 @@ use tokio_postgres::{Error, Row, Statement};
 
 use super::column;
 use super::failure::{Verdict, judge, state};
+use super::fit;
 use super::link::{Link, Slot, StatementId};
 use super::pool::{Kind, Pool};
 use crate::origin::complaints::Complaints;
@@ -168,6 +169,12 @@ impl<'a> Request<'a> {
                 return Try::Expired;
             }
         };
+        if let Some(wrong) = self.wrong_columns(&ready) {
+            // Not for ever: a column may get another type again.
+            self.forget(link, &ready);
+            link.hear();
+            return Try::Answer(Outcome::Failed(Failure::Rejected(wrong)));
+        }
         if link.client.is_closed() {
             return Try::NotSent;
         }
@@ -183,10 +190,7 @@ impl<'a> Request<'a> {
                 let tried = self.failed(link, &error);
                 if matches!(tried, Try::Stale(_)) {
                     // Which of them it was is not said.
-                    link.forget(self.statement.id, &ready.statement.1);
-                    if let (Some(reread), Some((_, slot))) = (&self.reread, &ready.reread) {
-                        link.forget(reread.id, slot);
-                    }
+                    self.forget(link, &ready);
                 }
                 tried
             }
@@ -223,6 +227,18 @@ impl<'a> Request<'a> {
                 Try::Answer(Outcome::Failed(failure))
             }
             Verdict::Failed(failure) => Try::Answer(Outcome::Failed(failure)),
+        }
+    }
+
+    /// What is wrong with what the statement, as it was prepared now, would return.
+    fn wrong_columns(&self, ready: &Ready) -> Option<String> {
+        fit::wrong_columns(self.keyspace, self.verb, &ready.statement.0)
+    }
+
+    fn forget(&self, link: &Link, ready: &Ready) {
+        link.forget(self.statement.id, &ready.statement.1);
+        if let (Some(reread), Some((_, slot))) = (&self.reread, &ready.reread) {
+            link.forget(reread.id, slot);
         }
     }
 

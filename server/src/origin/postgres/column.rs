@@ -53,6 +53,31 @@ pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
     }
 }
 
+/// Whether a column of this type has one form on the wire.
+pub(super) fn can_be_sent(column: &Type) -> bool {
+    match *column {
+        Type::BYTEA
+        | Type::TEXT
+        | Type::VARCHAR
+        | Type::BPCHAR
+        | Type::NAME
+        | Type::JSON
+        | Type::XML
+        | Type::UNKNOWN
+        | Type::INT2
+        | Type::INT4
+        | Type::INT8
+        | Type::JSONB => return true,
+        _ => {}
+    }
+    match column.kind() {
+        Kind::Domain(base) => can_be_sent(base),
+        Kind::Enum(_) => true,
+        Kind::Simple => column.name() == "citext",
+        _ => false,
+    }
+}
+
 fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
     match *column {
         Type::BYTEA

@@ -35,6 +35,8 @@ pub(super) enum ConnectError {
     Silent(Duration),
     #[error("[origin] init failed: {0}")]
     Init(String),
+    #[error("keyspace {keyspace}: `{statement}`: {message}")]
+    Statement { keyspace: String, statement: &'static str, message: String },
 }
 
 impl From<tokio_postgres::Error> for ConnectError {

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OnceCell};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
 
-use crate::origin::statements::{Keyspace, Statements, Verb};
+use crate::origin::statements::{Keyspace, Verb};
 
 /// Names a statement on a connection: keyspace and verb.
 pub(super) type StatementId = (u8, Verb);
@@ -154,22 +154,6 @@ impl Link {
         let mut statements = self.statements.borrow_mut();
         if statements.get(&id).is_some_and(|slot| Rc::ptr_eq(slot, stale)) {
             statements.remove(&id);
-        }
-    }
-
-    /// Prepares every statement and logs what the server does not accept: no reason
-    /// not to start, for the table may come later.
-    pub(super) async fn check(&self, statements: &Statements) {
-        for (id, keyspace, verb, statement) in statements.all() {
-            if let Err(error) = self.prepared((id, verb), keyspace, statement).await
-                && let Some(error) = error.as_db_error()
-            {
-                tracing::warn!(
-                    "keyspace {}: PostgreSQL does not accept `{}`: {error}",
-                    keyspace.name,
-                    verb.name()
-                );
-            }
         }
     }
 }

@@ -13,6 +13,7 @@
 //! ```text
 //! connect.rs   one connection: opened, its session set up
 //! pool.rs      the connections: used, lost, opened again; whether the server answers
+//! fit.rs       whether statements fit their keyspace
 //! link.rs      one connection: its session and prepared statements
 //! call.rs      one call: sent, retried where that is safe, answered
 //! failure.rs   the server's errors → what a caller may conclude
@@ -36,6 +37,7 @@ mod call;
 mod column;
 mod connect;
 mod failure;
+mod fit;
 mod link;
 mod pool;
 
@@ -153,6 +155,10 @@ pub(super) fn start(
         Ok(Err(ConnectError::Init(message))) => {
             queues.stop();
             Err(OriginStartError::Init(message))
+        }
+        Ok(Err(ConnectError::Statement { keyspace, statement, message })) => {
+            queues.stop();
+            Err(OriginStartError::Statement { keyspace, statement, message })
         }
         // Down, or too slow to tell: it is looked for until it is there.
         _ => Ok(queues),

@@ -164,10 +164,14 @@ impl Pool {
 pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
     let mut first = open(&pool.shared).await;
     if let Ok(opened) = &first {
-        let check = opened.link.check(&pool.shared.statements);
+        let check = super::fit::check(&opened.link, &pool.shared.statements);
         let within = super::connect::CONNECT_WITHIN;
-        if tokio::time::timeout(within, check).await.is_err() {
-            first = Err(ConnectError::Silent(within));
+        let wrong = match tokio::time::timeout(within, check).await {
+            Ok(checked) => checked.err(),
+            Err(_) => Some(ConnectError::Silent(within)),
+        };
+        if let Some(error) = wrong {
+            first = Err(error);
         }
     }
     // The calls that follow the report must find connections.

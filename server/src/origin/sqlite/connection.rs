@@ -15,10 +15,11 @@ use standin_protocol::time::Micros;
 
 use super::failure::{Kind, Trouble};
 use super::files::{Change, Files};
+use super::fit;
 use super::gate::{Gate, Pass};
 use super::view::Views;
 use crate::origin::OriginStartError;
-use crate::origin::statements::{Statements, Verb};
+use crate::origin::statements::Statements;
 use crate::origin::value::Param;
 
 /// How long opening, including `init`, waits for other processes that do the same.
@@ -197,18 +198,11 @@ impl Connection {
                 message,
             };
             match self.sql.prepare(&statement.text) {
-                Ok(prepared)
-                    if verb == Verb::Get
-                        && (!prepared.readonly() || prepared.column_count() == 0) =>
-                {
-                    return Err(wrong("it must be a SELECT".to_owned()));
+                Ok(prepared) => {
+                    if let Some(message) = fit::wrong(keyspace, verb, &prepared) {
+                        return Err(wrong(message));
+                    }
                 }
-                Ok(prepared) if verb != Verb::Get && prepared.readonly() => {
-                    return Err(wrong(
-                        "it changes nothing; it must be an INSERT, UPDATE or DELETE".to_owned(),
-                    ));
-                }
-                Ok(_) => {}
                 Err(error) => {
                     let trouble = Trouble::from(error);
                     if trouble.kind == Kind::Statement {

@@ -10,6 +10,7 @@
 //! connection.rs   opening, checking and preparing the file
 //! failure.rs      SQLite's errors → what a caller may conclude
 //! files.rs        the file, its log and the log's index: what has become of them
+//! fit.rs          whether statements fit their keyspace
 //! gate.rs         all connections are closed before one is opened anew
 //! reader.rs       one read after the other
 //! view.rs         whether a statement writes to a view
@@ -27,6 +28,7 @@
 mod connection;
 mod failure;
 mod files;
+mod fit;
 mod gate;
 mod reader;
 mod view;

@@ -2,6 +2,7 @@
 
 mod after_put;
 mod answers;
+mod fit;
 mod postgres;
 mod postgres_errors;
 mod postgres_locks;

@@ -1,0 +1,81 @@
+//! Whether a statement fits the keyspace: what it returns can be sent, and keys that it takes for
+//! equal are one key to the cache. Looked at when it is prepared, so that nobody's request has to
+//! find it out.
+
+use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
+
+use super::column;
+use super::connect::ConnectError;
+use super::link::Link;
+use crate::origin::statements::{Keyspace, Statements, Verb};
+
+/// What is wrong with what a prepared statement returns, and what to do.
+pub(super) fn wrong_columns(
+    keyspace: &Keyspace,
+    verb: Verb,
+    statement: &Statement,
+) -> Option<String> {
+    let columns = statement.columns();
+    let what = verb.name();
+    match (verb, columns) {
+        (Verb::Get, [_]) => {}
+        (Verb::Get, []) => return Some("`get` returns no column; select the value".to_owned()),
+        (Verb::Get, [first, ..]) => {
+            return Some(format!(
+                "`get` returns {} columns; select the one that is the value ({}?), or make one of them: \
+                 SELECT json_build_object(…)::text",
+                columns.len(),
+                first.name()
+            ));
+        }
+        (_, []) if keyspace.returns_row(verb) => {
+            return Some(
+                "after_put = \"returning\", and `put` returns no column; add RETURNING and the value, \
+                 or write after_put = \"reread\""
+                    .to_owned(),
+            );
+        }
+        _ if !keyspace.returns_row(verb) => return None,
+        _ => {}
+    }
+    let first = columns.first()?;
+    if column::can_be_sent(first.type_()) {
+        return None;
+    }
+    let (name, type_) = (first.name(), first.type_());
+    Some(format!(
+        "`{what}` returns the column {name} of type {type_}, which has more than one form; write {name}::text"
+    ))
+}
+
+/// Prepares every statement. What can never work is an error; what the server does not accept
+/// may come later (a table, a right), and is logged.
+pub(super) async fn check(link: &Link, statements: &Statements) -> Result<(), ConnectError> {
+    for (id, keyspace, verb, statement) in statements.all() {
+        let wrong = |message| ConnectError::Statement {
+            keyspace: keyspace.name.clone(),
+            statement: verb.name(),
+            message,
+        };
+        match link.prepared((id, verb), keyspace, statement).await {
+            Ok((prepared, _)) => {
+                if let Some(message) = wrong_columns(keyspace, verb, &prepared) {
+                    return Err(wrong(message));
+                }
+            }
+            Err(error) => {
+                let Some(error) = error.as_db_error() else { continue };
+                if [SqlState::SYNTAX_ERROR, SqlState::DATATYPE_MISMATCH].contains(error.code()) {
+                    return Err(wrong(error.to_string()));
+                }
+                tracing::warn!(
+                    "keyspace {}: PostgreSQL does not accept `{}`: {error}",
+                    keyspace.name,
+                    verb.name()
+                );
+            }
+        }
+    }
+    Ok(())
+}
