@@ -37,7 +37,7 @@ ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
 OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
-           "SETTLE", "HANDBACK"]
+           "SETTLE", "HANDBACK", "FLUSH"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
@@ -744,6 +744,19 @@ class Client:
         if response.name not in ("OK", "VERSION_MISMATCH"):
             raise Refused(response)
         return response.name == "OK", response.cas_version
+
+    def flush(self, keyspace):
+        """Drops all that is cached of a keyspace: one FLUSH for each partition."""
+        partitions = self.map.partitions
+        keys, number = {}, 0
+        while len(keys) < partitions:
+            key = str(number).encode()
+            keys.setdefault(self.map.partition(keyspace, key), key)
+            number += 1
+        for key in keys.values():
+            response, _ = self.request("FLUSH", keyspace, key)
+            if response.name != "OK":
+                raise Refused(response)
 
     def delete(self, keyspace, key):
         """Whether there was a row."""

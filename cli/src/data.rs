@@ -12,13 +12,20 @@ use standin_client::{Bootstrap, ClientConfig, ClientError};
 
 use crate::{ConfigArg, Ended};
 
+/// Which keyspace, of which cluster.
+#[derive(Debug, Args)]
+pub(crate) struct KeyspaceArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Keyspace, by name or number.
+    pub(crate) keyspace: String,
+}
+
 /// Which row.
 #[derive(Debug, Args)]
 struct RowArgs {
     #[command(flatten)]
-    config: ConfigArg,
-    /// Keyspace, by name or number.
-    keyspace: String,
+    of: KeyspaceArgs,
     /// Key.
     #[arg(allow_negative_numbers = true)]
     key: String,
@@ -55,8 +62,9 @@ pub(crate) struct DeleteArgs {
     row: RowArgs,
 }
 
-impl RowArgs {
-    fn open(&self) -> Result<(Client, u8), Box<dyn Error>> {
+impl KeyspaceArgs {
+    /// A client of the cluster, and the keyspace's number.
+    pub(crate) fn open(&self) -> Result<(Client, u8), Box<dyn Error>> {
         let cluster = self.config.load()?;
         let Some(keyspace) = cluster.keyspace(&self.keyspace) else {
             let known: Vec<&str> = cluster.keyspaces.iter().map(|k| k.name.as_str()).collect();
@@ -77,7 +85,7 @@ impl RowArgs {
 
 pub(crate) fn get(args: &GetArgs) -> Ended {
     use standin_client::{Action, Operation, Outcome};
-    let (mut client, keyspace) = args.row.open()?;
+    let (mut client, keyspace) = args.row.of.open()?;
     let key = args.row.key.clone().into_bytes();
     let answer = client.run(Operation { keyspace, key, action: Action::Get })?;
     if args.verbose {
@@ -99,7 +107,7 @@ pub(crate) fn get(args: &GetArgs) -> Ended {
 }
 
 pub(crate) fn put(args: &PutArgs) -> Ended {
-    let (mut client, keyspace) = args.row.open()?;
+    let (mut client, keyspace) = args.row.of.open()?;
     let value = match &args.value {
         Some(value) => value.clone().into_bytes(),
         None => {
@@ -111,7 +119,7 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
     match client.put(keyspace, args.row.key.as_bytes(), value, args.ttl) {
         Ok(_version) => Ok(ExitCode::SUCCESS),
         Err(error @ ClientError::NotStored { .. }) => {
-            eprintln!("key {:?} of {}: {error}", args.row.key, args.row.keyspace);
+            eprintln!("key {:?} of {}: {error}", args.row.key, args.row.of.keyspace);
             Ok(ExitCode::FAILURE)
         }
         Err(error) => Err(error.into()),
@@ -119,7 +127,7 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
 }
 
 pub(crate) fn delete(args: &DeleteArgs) -> Ended {
-    let (mut client, keyspace) = args.row.open()?;
+    let (mut client, keyspace) = args.row.of.open()?;
     match client.delete(keyspace, args.row.key.as_bytes())? {
         true => Ok(ExitCode::SUCCESS),
         false => not_found(&args.row),
@@ -127,6 +135,6 @@ pub(crate) fn delete(args: &DeleteArgs) -> Ended {
 }
 
 fn not_found(row: &RowArgs) -> Ended {
-    eprintln!("no row {:?} in {}", row.key, row.keyspace);
+    eprintln!("no row {:?} in {}", row.key, row.of.keyspace);
     Ok(ExitCode::FAILURE)
 }

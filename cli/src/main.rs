@@ -3,6 +3,7 @@
 //! ```text
 //! server, master      run until SIGTERM or SIGINT         roles.rs
 //! get, put, …         one operation with the client       data.rs
+//! invalidate, flush   what is cached goes                 drop.rs
 //! status              map and counters of a cluster       status.rs
 //! check-config        the cluster file, without starting  check_config.rs
 //! demo, load          the load generator's library
@@ -11,6 +12,7 @@
 mod check_config;
 mod data;
 mod descriptors;
+mod drop;
 mod events;
 mod roles;
 mod status;
@@ -47,6 +49,10 @@ enum Command {
     Put(data::PutArgs),
     /// Delete a row.
     Delete(data::DeleteArgs),
+    /// Drop what is cached of these keys, after the database was changed behind Standin's back.
+    Invalidate(drop::InvalidateArgs),
+    /// Drop all that is cached of a keyspace, in the whole cluster.
+    Flush(drop::FlushArgs),
     /// Show the map of a running cluster and what its servers count.
     Status(status::StatusArgs),
     /// Check a cluster file: all mistakes at once, each with its place.
@@ -80,6 +86,8 @@ fn main() -> ExitCode {
         Command::Get(args) => data::get(&args),
         Command::Put(args) => data::put(&args),
         Command::Delete(args) => data::delete(&args),
+        Command::Invalidate(args) => drop::invalidate(&args),
+        Command::Flush(args) => drop::flush(&args),
         Command::Status(args) => status::status(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
     };

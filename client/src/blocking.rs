@@ -17,7 +17,7 @@ use standin_protocol::time::Micros;
 use crate::config::{Bootstrap, ClientConfig};
 use crate::engine::{ConnId, Engine, Input, Output};
 use crate::event::ClientEvent;
-use crate::facade::{self, CasOutcome};
+use crate::facade::{self, CasOutcome, Flushed};
 use crate::ids::Map;
 use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
 use crate::socket;
@@ -154,6 +154,49 @@ impl Client {
     /// [`ClientError`].
     pub fn invalidate(&mut self, keyspace: u8, key: &[u8]) -> Result<(), ClientError> {
         facade::invalidated(self.run(facade::operation(keyspace, key, Action::Invalidate)))
+    }
+
+    /// Drops many cached values; the origin is left alone. The results are in the order of the
+    /// keys.
+    pub fn invalidate_many<K: AsRef<[u8]>>(
+        &mut self,
+        keyspace: u8,
+        keys: &[K],
+    ) -> Vec<Result<(), ClientError>> {
+        let operation = |key: &K| facade::operation(keyspace, key.as_ref(), Action::Invalidate);
+        let ended = self.run_many(keys.iter().map(operation).collect());
+        ended.into_iter().map(facade::invalidated).collect()
+    }
+
+    /// Drops all that is cached of a keyspace, in the whole cluster; the origin is left alone.
+    /// What is asked for after a complete flush was read from the database after the call began
+    /// (`available`: within its bound).
+    ///
+    /// # Errors
+    /// [`ClientError`] if the cluster's partitions are not known; else see [`Flushed`].
+    pub fn flush(&mut self, keyspace: u8) -> Result<Flushed, ClientError> {
+        let map = match self.map_in_force() {
+            Some(map) => map,
+            None => self.map(Target::Any)?,
+        };
+        let flushes = facade::flushes(keyspace, map.topology.partitions);
+        Ok(facade::flushed(self.run_many(flushes)))
+    }
+
+    /// Any number of operations, a bounded number at once; the results are in their order.
+    fn run_many(&mut self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
+        let mut under_way = VecDeque::new();
+        let mut ended = Vec::with_capacity(operations.len());
+        for operation in operations {
+            if under_way.len() == facade::WINDOW
+                && let Some(op_id) = under_way.pop_front()
+            {
+                ended.push(self.wait(op_id));
+            }
+            under_way.push_back(self.submit(operation));
+        }
+        ended.extend(under_way.into_iter().map(|op_id| self.wait(op_id)).collect::<Vec<_>>());
+        ended
     }
 
     /// How a shard is.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::ClusterMap;
 
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Value};
@@ -25,6 +26,42 @@ pub enum CasOutcome {
     },
     /// There is no such row.
     NotFound,
+}
+
+/// What a flush of a keyspace came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flushed {
+    /// Partitions of the cluster.
+    pub partitions: u32,
+    /// Those that could not be flushed, and why. To flush again is harmless.
+    pub failed: Vec<(u32, ClientError)>,
+}
+
+impl Flushed {
+    /// Whether nothing is cached any more of what was there before.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}
+
+/// Operations of one call that are under way at once.
+pub(crate) const WINDOW: usize = 256;
+
+/// The flush of a keyspace: one operation for each partition.
+pub(crate) fn flushes(keyspace: u8, partitions: u32) -> Vec<Operation> {
+    let keys = keys_of_partitions(keyspace, partitions).into_iter();
+    keys.map(|key| Operation { keyspace, key, action: Action::Flush }).collect()
+}
+
+pub(crate) fn flushed(ended: Vec<Ended>) -> Flushed {
+    let partitions = u32::try_from(ended.len()).unwrap_or(u32::MAX);
+    let failure = |(partition, ended): (u32, Ended)| match ended {
+        Ok(Answer { outcome: Outcome::Flushed, .. }) => None,
+        Ok(answer) => Some((partition, unexpected(&answer.outcome))),
+        Err(error) => Some((partition, error)),
+    };
+    Flushed { partitions, failed: (0..).zip(ended).filter_map(failure).collect() }
 }
 
 pub(crate) fn operation(keyspace: u8, key: &[u8], action: Action) -> Operation {

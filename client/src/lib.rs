@@ -64,5 +64,5 @@ mod testing;
 
 pub use config::{Bootstrap, ClientConfig};
 pub use event::ClientEvent;
-pub use facade::CasOutcome;
+pub use facade::{CasOutcome, Flushed};
 pub use operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};

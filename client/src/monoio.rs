@@ -13,8 +13,8 @@ mod connection;
 mod notices;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ use standin_protocol::time::Micros;
 use crate::config::{Bootstrap, ClientConfig};
 use crate::engine::{ConnId, Engine, Input, Output};
 use crate::event::ClientEvent;
-use crate::facade::{self, CasOutcome};
+use crate::facade::{self, CasOutcome, Flushed};
 use crate::ids::Map;
 use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
 use crate::socket;
@@ -192,6 +192,51 @@ impl Client {
     /// [`ClientError`].
     pub async fn invalidate(&self, keyspace: u8, key: &[u8]) -> Result<(), ClientError> {
         facade::invalidated(self.submit(facade::operation(keyspace, key, Action::Invalidate)).await)
+    }
+
+    /// Drops many cached values; the origin is left alone. The results are in the order of the
+    /// keys.
+    pub async fn invalidate_many<K: AsRef<[u8]>>(
+        &self,
+        keyspace: u8,
+        keys: &[K],
+    ) -> Vec<Result<(), ClientError>> {
+        let operation = |key: &K| facade::operation(keyspace, key.as_ref(), Action::Invalidate);
+        let ended = self.run_many(keys.iter().map(operation).collect()).await;
+        ended.into_iter().map(facade::invalidated).collect()
+    }
+
+    /// Drops all that is cached of a keyspace, in the whole cluster; the origin is left alone.
+    /// What is asked for after a complete flush was read from the database after the call began
+    /// (`available`: within its bound).
+    ///
+    /// # Errors
+    /// [`ClientError`] if the cluster's partitions are not known; else see [`Flushed`].
+    pub async fn flush(&self, keyspace: u8) -> Result<Flushed, ClientError> {
+        let map = match self.map_in_force() {
+            Some(map) => map,
+            None => self.map(Target::Any).await?,
+        };
+        let flushes = facade::flushes(keyspace, map.topology.partitions);
+        Ok(facade::flushed(self.run_many(flushes).await))
+    }
+
+    /// Any number of operations, a bounded number at once; the results are in their order.
+    async fn run_many(&self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
+        let mut under_way: VecDeque<Pending> = VecDeque::new();
+        let mut ended = Vec::with_capacity(operations.len());
+        for operation in operations {
+            if under_way.len() == facade::WINDOW
+                && let Some(pending) = under_way.pop_front()
+            {
+                ended.push(pending.await);
+            }
+            under_way.push_back(self.submit(operation));
+        }
+        for pending in under_way {
+            ended.push(pending.await);
+        }
+        ended
     }
 
     /// How a shard is.

@@ -48,6 +48,8 @@ pub enum Action {
     },
     /// Drop the cached value; the origin is left alone.
     Invalidate,
+    /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+    Flush,
 }
 
 /// Whom a [`Question`] is for.
@@ -113,6 +115,8 @@ pub enum Outcome {
     },
     /// INVALIDATE: done.
     Invalidated,
+    /// FLUSH: done.
+    Flushed,
     /// How the shard is.
     Ping(PingReply),
     /// Counters.
@@ -227,20 +231,21 @@ impl Action {
             Self::Cas { .. } => Opcode::Cas,
             Self::Touch { .. } => Opcode::Touch,
             Self::Invalidate => Opcode::Invalidate,
+            Self::Flush => Opcode::Flush,
         }
     }
 
     pub(crate) fn value(&self) -> &[u8] {
         match self {
             Self::Put { value, .. } | Self::Cas { value, .. } => value,
-            Self::Get | Self::Delete | Self::Touch { .. } | Self::Invalidate => &[],
+            Self::Get | Self::Delete | Self::Touch { .. } | Self::Invalidate | Self::Flush => &[],
         }
     }
 
     pub(crate) fn ttl_s(&self) -> u32 {
         match self {
             Self::Put { ttl_s, .. } | Self::Cas { ttl_s, .. } | Self::Touch { ttl_s } => *ttl_s,
-            Self::Get | Self::Delete | Self::Invalidate => 0,
+            Self::Get | Self::Delete | Self::Invalidate | Self::Flush => 0,
         }
     }
 

@@ -27,6 +27,11 @@ fn all_operations() {
     assert_eq!(written, Ok(CasOutcome::Written { version: version + 1 }));
     assert_eq!(client.touch(1, b"k", 100_000), Ok(Some(100_020)), "rounded up to minutes");
     assert_eq!(client.invalidate(1, b"k"), Ok(()));
+    let many: Vec<String> = (0..1_000).map(|n| format!("key {n}")).collect();
+    let ended = client.invalidate_many(1, &many);
+    assert!(ended.len() == 1_000 && ended.iter().all(Result::is_ok));
+    let flushed = client.flush(1).unwrap();
+    assert!(flushed.is_complete() && flushed.partitions == cluster.topology.partitions);
     assert_eq!(client.delete(1, b"k"), Ok(true));
     assert_eq!(client.ping(Target::Server(1), 1).unwrap().server, 1);
     assert_eq!(client.stats(Target::Server(0)).unwrap().counter("rows"), 0);

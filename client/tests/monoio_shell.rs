@@ -34,6 +34,11 @@ async fn all_operations(client: Client) {
     assert_eq!(client.cas(1, b"none", 1, vec![], 0).await, Ok(CasOutcome::NotFound));
     assert_eq!(client.touch(1, b"k", 77).await, Ok(Some(77)));
     assert_eq!(client.invalidate(1, b"k").await, Ok(()));
+    let many: Vec<String> = (0..1_000).map(|n| format!("key {n}")).collect();
+    let ended = client.invalidate_many(1, &many).await;
+    assert!(ended.len() == 1_000 && ended.iter().all(Result::is_ok));
+    let flushed = client.flush(1).await.unwrap();
+    assert!(flushed.is_complete() && flushed.partitions == 64);
     assert_eq!(client.delete(1, b"k").await, Ok(true));
     assert_eq!(client.delete(1, b"k").await, Ok(false));
     assert_eq!(client.ping(Target::Server(1), 0).await.unwrap().server, 1);

@@ -40,9 +40,9 @@ impl Opcode {
     #[inline]
     #[must_use]
     pub fn has_key(opcode: u8) -> bool {
-        use Opcode::{Cas, Delete, Get, Invalidate, Put, Touch};
+        use Opcode::{Cas, Delete, Flush, Get, Invalidate, Put, Touch};
         let opcode = Self::from_wire(opcode);
-        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Invalidate))
+        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Invalidate | Flush))
     }
 }
 
@@ -75,6 +75,8 @@ wire_enum! {
         /// Server → a member of its group that returns: all keys of its partitions that were
         /// written here meanwhile have been settled. Value: a [`crate::handback::Handback`].
         Handback = 11, "HANDBACK";
+        /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+        Flush = 12, "FLUSH";
     }
 }
 

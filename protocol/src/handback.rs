@@ -23,10 +23,18 @@ pub struct Keys {
 pub struct WrittenKey {
     /// Its keyspace.
     pub keyspace: u8,
-    /// 1: the write's outcome is not known, it may still land. 0: it has ended.
-    pub is_open: u8,
+    /// Bits of [`marks`].
+    pub marks: u8,
     /// The key.
     pub key: Vec<u8>,
+}
+
+/// Bits of [`WrittenKey::marks`].
+pub mod marks {
+    /// The write's outcome is not known, it may still land.
+    pub const OPEN: u8 = 0x01;
+    /// Not the key alone: all of its keyspace in its partition was flushed.
+    pub const FLUSH: u8 = 0x02;
 }
 
 /// Value of a HANDBACK: the sender's last word on the partitions of the receiver.
@@ -51,7 +59,7 @@ mod tests {
 
     #[test]
     fn both_survive_the_wire_and_garbage_does_not() {
-        let key = WrittenKey { keyspace: 1, is_open: 1, key: b"k".to_vec() };
+        let key = WrittenKey { keyspace: 1, marks: marks::OPEN, key: b"k".to_vec() };
         let keys = Keys { keys: vec![key; 3] };
         assert_eq!(Keys::from_bytes(&keys.to_bytes()), Ok(keys));
         let handback = Handback { epoch: 7, complete_since: 3, overflowed: vec![1, 63] };

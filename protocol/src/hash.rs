@@ -34,6 +34,28 @@ pub fn shard_of(partition: u32, shards: u16) -> u16 {
     shard
 }
 
+/// For each partition the first key of `0`, `1`, `2` … (in decimal) that belongs to it: what a
+/// FLUSH of the partition names. Takes about `partitions × ln(partitions)` hashes.
+///
+/// # Panics
+/// If `partitions` is zero, which no valid configuration or map contains.
+#[must_use]
+pub fn keys_of_partitions(keyspace: u8, partitions: u32) -> Vec<Vec<u8>> {
+    let mut keys = vec![Vec::new(); partitions as usize];
+    let mut missing = keys.len();
+    let mut number = 0u64;
+    while missing > 0 {
+        let key = number.to_string().into_bytes();
+        let place = &mut keys[partition_of(key_hash(keyspace, &key), partitions) as usize];
+        if place.is_empty() {
+            *place = key;
+            missing -= 1;
+        }
+        number += 1;
+    }
+    keys
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +74,16 @@ mod tests {
         assert_eq!(partition_of(u64::MAX, 1_000), 615);
         assert_eq!(shard_of(1_023, 4), 3);
         assert_eq!(shard_of(1_023, 1), 0);
+    }
+
+    #[test]
+    fn each_partition_has_a_key_for_its_flush() {
+        for (keyspace, partitions) in [(0, 1), (1, 64), (255, 1_024)] {
+            let keys = keys_of_partitions(keyspace, partitions);
+            for (partition, key) in (0..).zip(&keys) {
+                assert_eq!(partition_of(key_hash(keyspace, key), partitions), partition);
+            }
+            assert_eq!(keys.len(), partitions as usize);
+        }
     }
 }

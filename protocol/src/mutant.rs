@@ -76,6 +76,10 @@ wire_enum! {
         MapBeforeTime = 33, "map-before-time";
         /// The lease of a server that has left and acknowledged is waited for (3).
         ReleasedMayOwn = 34, "released-may-own";
+        /// A home that returns is told of a flush as of the write of one key (24).
+        FlushForgotten = 35, "flush-forgotten";
+        /// What was fetched before a flush is kept after it (24).
+        FlushKeepsFills = 36, "flush-keeps-fills";
     }
 }
 

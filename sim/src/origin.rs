@@ -269,6 +269,11 @@ impl Origin {
         fill(&mut self.calls, open)
     }
 
+    /// Somebody changes the row past the servers: nobody can tell their caches.
+    pub(crate) fn changed_behind(&mut self, at: Time, key: usize, writer: Value) {
+        self.history[key].push(Commit { at, writer, is_delete: false, is_orphan: true });
+    }
+
     /// Carries out a call.
     pub(crate) fn run(
         &mut self,

@@ -6,6 +6,7 @@
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
 //! command_line.rs  what the commands print, and their exit codes
+//! drops.rs        invalidate and flush, of processes that come and go
 //! stored.rs       what is served is what the row holds
 //! loops.rs         the same on io_uring and on epoll
 //! networks.rs      the same where packets are small and fragments are lost
@@ -15,6 +16,7 @@
 mod common;
 
 mod command_line;
+mod drops;
 mod loops;
 mod networks;
 mod origins;

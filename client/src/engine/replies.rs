@@ -174,6 +174,7 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
         (Status::Ok, Action::Touch { .. }) => Outcome::Touched { ttl_s },
         // Nothing cached is as good as dropped.
         (Status::Ok | Status::NotFound, Action::Invalidate) => Outcome::Invalidated,
+        (Status::Ok, Action::Flush) => Outcome::Flushed,
         (Status::NotFound, _) => Outcome::NotFound,
         (Status::VersionMismatch, _) => Outcome::Mismatch { version },
         (Status::OriginUnavailable, _) => {

@@ -270,7 +270,7 @@ impl Shared {
                 let map = ClusterMap::new(topology, MapEpoch::default(), Vec::new());
                 (Status::Ok, 0, map.to_bytes())
             }
-            (Opcode::Invalidate, _) => (Status::Ok, 0, Vec::new()),
+            (Opcode::Invalidate | Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
             (Opcode::Settle | Opcode::Handback, _) => (Status::NotSupported, 0, Vec::new()),
             (_, None) => (Status::NotFound, 0, Vec::new()),
             (Opcode::Get, Some((version, value))) => (Status::Ok, version, value),

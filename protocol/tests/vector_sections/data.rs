@@ -74,6 +74,7 @@ pub(super) fn requests() -> Vec<Value> {
         request_json(whole_server(Opcode::Ping, 10), b"", b""),
         request_json(whole_server(Opcode::Map, 11), b"", b""),
         request_json(whole_server(Opcode::Stats, 0xFFFF_FFFF), b"", b""),
+        request_json(header(Opcode::Flush, 13), b"17", b""),
     ]
 }
 

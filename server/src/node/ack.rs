@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 
 use standin_config::Mode;
-use standin_protocol::frame::Status;
+use standin_protocol::frame::{Opcode, Status};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -108,6 +108,9 @@ impl Node {
         let Some(stamp) = self.unsettled.insert(owner, partition, &name, Micros(0), false) else {
             return self.leave_unknown(key);
         };
+        if pending.opcode == Opcode::Flush {
+            self.unsettled.mark_flush(owner, partition, &name);
+        }
         let told = Some((owner, stamp));
         self.unacked.push_back(Unacked { key, begun, status, until, told });
         self.owe(now, owner);
@@ -208,7 +211,7 @@ impl Node {
     /// not begin then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
         let Some(pending) = self.pending.get(key) else { return false };
-        let partition = pending.partition;
+        let (partition, is_flush) = (pending.partition, pending.opcode == Opcode::Flush);
         let home = self.topology.home(partition);
         let owner = self.partitions[partition as usize].serving.other();
         let away = (home != self.config.server).then_some(home);
@@ -221,6 +224,9 @@ impl Node {
             let is_owed = owner == Some(server);
             let unsettled = &mut self.unsettled;
             let stamp = unsettled.insert(server, partition, &name, open_until, !is_owed);
+            if is_flush {
+                unsettled.mark_flush(server, partition, &name);
+            }
             self.counters.keys_logged += u64::from(stamp.is_some());
             self.counters.keys_not_logged += u64::from(stamp.is_none());
             if is_owed {

@@ -91,6 +91,8 @@ counters! {
     partitions_dropped,
     /// Partitions that came back to this server and whose cached values were kept.
     partitions_kept,
+    /// Flushes of a keyspace in one partition.
+    partitions_flushed,
     /// Requests refused for lack of room.
     overloaded,
     /// Requests whose deadline had passed.

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
-use standin_protocol::handback::{KEYS_MAX, Keys, WrittenKey};
+use standin_protocol::handback::{KEYS_MAX, Keys, WrittenKey, marks};
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::state::{Name, Names};
@@ -26,6 +27,16 @@ struct Entry {
     open_until: Micros,
     /// The server has been told. If it starts anew before that time it has to be told again.
     is_told: bool,
+    /// All of the key's keyspace in the partition was flushed.
+    is_flush: bool,
+}
+
+impl Entry {
+    fn marks(&self, now: Micros) -> u8 {
+        let open = if self.open_until > now { marks::OPEN } else { 0 };
+        let is_flush = self.is_flush && !mutant::is(Mutant::FlushForgotten);
+        open | if is_flush { marks::FLUSH } else { 0 }
+    }
 }
 
 /// What one server is to be told of one partition.
@@ -51,7 +62,7 @@ pub(super) struct Told {
     pub(super) partition: u32,
     pub(super) name: Name,
     pub(super) stamp: u64,
-    is_open: bool,
+    marks: u8,
 }
 
 /// The keys of one SETTLE.
@@ -66,7 +77,7 @@ impl Batch {
     pub(super) fn value(&self) -> Vec<u8> {
         let keys = self.keys.iter().map(|told| {
             let (keyspace, key) = told.name.split_first().unwrap_or((&0, &[]));
-            WrittenKey { keyspace: *keyspace, is_open: u8::from(told.is_open), key: key.to_vec() }
+            WrittenKey { keyspace: *keyspace, marks: told.marks, key: key.to_vec() }
         });
         Keys { keys: keys.collect() }.to_bytes()
     }
@@ -143,8 +154,18 @@ impl Unsettled {
             return None;
         }
         self.bytes += bytes;
-        written.keys.insert(name.into(), Entry { stamp: self.stamp, open_until, is_told: false });
+        let (stamp, is_told, is_flush) = (self.stamp, false, false);
+        written.keys.insert(name.into(), Entry { stamp, open_until, is_told, is_flush });
         Some(self.stamp)
+    }
+
+    /// What has just been inserted stands for all of its keyspace in the partition. It stays so
+    /// when the key itself is written, until the server has been told.
+    pub(super) fn mark_flush(&mut self, server: u16, partition: u32, name: &[u8]) {
+        let written = self.written.get_mut(&(server, partition));
+        if let Some(entry) = written.and_then(|written| written.keys.get_mut(name)) {
+            entry.is_flush = true;
+        }
     }
 
     /// The server has been told: forgets the key unless it was written again meanwhile, or the
@@ -249,7 +270,7 @@ impl Unsettled {
                     partition,
                     name: name.clone(),
                     stamp: entry.stamp,
-                    is_open: entry.open_until > now,
+                    marks: entry.marks(now),
                 });
             }
         }

@@ -19,12 +19,14 @@
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
+//! flush.rs     keyspaces that are dropped at once
 //! queues.rs    how long all of it is
 //! ```
 
 mod ack;
 mod config;
 pub mod counters;
+mod flush;
 mod handback;
 mod handover;
 mod interface;
@@ -96,6 +98,7 @@ pub struct Node {
     versions: Versions,
     keyspaces: Vec<Option<KeyspaceConfig>>,
     tokens: FillTokens,
+    flushes: flush::Flushes,
     pending: SlotMap<PendingKey, Pending>,
     /// What they take in memory, about.
     pending_bytes: usize,
@@ -151,6 +154,7 @@ impl Node {
             generation: 0,
             version_floor: 0,
             owned_floor: 0,
+            is_flushed: false,
             since: config.started,
         };
         Ok(Self {
@@ -162,6 +166,7 @@ impl Node {
             versions: Versions::new(config.version_salt),
             keyspaces,
             tokens: FillTokens::default(),
+            flushes: flush::Flushes::default(),
             pending: SlotMap::with_key(),
             pending_bytes: 0,
             calls: SlotMap::with_key(),
@@ -250,13 +255,14 @@ impl Node {
             let state = self.partitions[place.partition as usize];
             if state.serving.keeps() {
                 let now_ms = now.mono.as_millis();
-                let found = self.store.get(
-                    place.probe,
-                    header.keyspace,
-                    request.key,
+                let floor = self.flushes.raise(
                     state.version_floor,
-                    now_ms,
+                    state.is_flushed,
+                    header.keyspace,
+                    place.partition,
                 );
+                let found =
+                    self.store.get(place.probe, header.keyspace, request.key, floor, now_ms);
                 if let Some(item) = found {
                     self.counters.hits += 1;
                     let status = if item.negative { Status::NotFound } else { Status::Ok };

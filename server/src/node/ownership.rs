@@ -261,7 +261,7 @@ impl Node {
             let current = self.partitions[pending.partition as usize].generation;
             // What was begun without owning the partition belongs to no ownership: it may be the
             // same one before and after this map, and yet this server can be passed over next.
-            if !*outdated && (current != *generation || !begun.as_owner) {
+            if !*outdated && (current != generation.of_partition || !begun.as_owner) {
                 *outdated = true;
                 self.drain.outdated += 1;
             }

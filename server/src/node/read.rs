@@ -163,7 +163,7 @@ impl Node {
         let (hash, partition) = (first.hash, first.partition);
         let (keyspace, key) = (first.header.keyspace, first.key.clone());
         let token = self.tokens.fetch(hash);
-        let generation = self.partitions[partition as usize].generation;
+        let generation = self.generation(keyspace, partition);
         let (waiting, held_until) = (Vec::new(), None);
         self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
         let started = FetchStart { token, generation, at: now.mono };
@@ -230,7 +230,7 @@ impl Node {
         if !state.serving.keeps() {
             return None;
         }
-        if state.generation != started.generation
+        if self.generation(header.keyspace, asks.partition) != started.generation
             || !self.tokens.may_keep(started.token, now.mono)
             || self.home.is_closed(asks.partition, now.mono)
         {
@@ -281,7 +281,12 @@ impl Node {
         }
         let header = &request.header;
         let now_ms = now.mono.as_millis();
-        let floor = state.owned_floor;
+        let floor = self.flushes.raise(
+            state.owned_floor,
+            state.is_flushed,
+            header.keyspace,
+            place.partition,
+        );
         let item = self.store.get(place.probe, header.keyspace, request.key, floor, now_ms)?;
         if item.negative {
             return Some(Answer { flags: response_flags::HIT, ..Answer::status(Status::NotFound) });

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use standin_protocol::frame::{Request, Status, request_flags};
-use standin_protocol::handback::{Handback, KEYS_MAX, Keys};
+use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
 use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
@@ -104,9 +104,13 @@ impl Node {
         let mut is_owner = true;
         for written in keys {
             let hash = key_hash(written.keyspace, &written.key);
-            match written.is_open {
+            match written.marks & marks::OPEN {
                 0 => self.tokens.disturb(hash),
                 _ => self.tokens.close(hash, now.mono + self.config.ambiguity),
+            }
+            if written.marks & marks::FLUSH != 0 {
+                let partition = partition_of(hash, self.topology.partitions);
+                self.flush(now, written.keyspace, partition);
             }
             self.store.remove(written.keyspace, &written.key);
             self.counters.keys_settled += 1;

@@ -97,6 +97,13 @@ impl Node {
             {
                 return Some(self.invalidate(header.keyspace, request.key, place.hash));
             }
+            Opcode::Flush
+                if serving == Serving::Cached
+                    && self.topology.home(place.partition) == self.config.server =>
+            {
+                self.flush(now, header.keyspace, place.partition);
+                return Some(Answer::status(Status::Ok));
+            }
             _ => {}
         }
         let request = Request { header, ..*request };

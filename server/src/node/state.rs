@@ -7,6 +7,7 @@ use standin_protocol::frame::{IDENTITY_BYTES, Opcode, Request, RequestHeader, re
 use standin_protocol::time::Micros;
 
 use super::ack::Begun;
+use super::flush::Generation;
 use super::interface::{ConnId, Now};
 use super::serving::Serving;
 use super::tokens::FillToken;
@@ -123,15 +124,15 @@ impl Pending {
 
 /// Whether a request must be carried out by the partition's owner.
 pub(super) fn is_write(opcode: Opcode) -> bool {
-    use Opcode::{Cas, Delete, Invalidate, Put, Settle};
-    matches!(opcode, Put | Delete | Cas | Invalidate | Settle)
+    use Opcode::{Cas, Delete, Flush, Invalidate, Put, Settle};
+    matches!(opcode, Put | Delete | Cas | Invalidate | Flush | Settle)
 }
 
 /// How things stood when a fetch was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchStart {
     pub(super) token: FillToken,
-    pub(super) generation: u32,
+    pub(super) generation: Generation,
     pub(super) at: Micros,
 }
 
@@ -139,7 +140,13 @@ pub(super) struct FetchStart {
 #[derive(Debug)]
 pub(super) enum CallState {
     Fetch { name: Name, started: FetchStart },
-    Write { pending: PendingKey, token: FillToken, generation: u32, begun: Begun, outdated: bool },
+    Write {
+        pending: PendingKey,
+        token: FillToken,
+        generation: Generation,
+        begun: Begun,
+        outdated: bool,
+    },
 }
 
 /// Keyspace and key in one: the name under which fetches and writes are found.
@@ -159,6 +166,8 @@ pub(super) struct PartitionState {
     /// Values of a lower version were kept before this server owned the partition. They are good
     /// for reads until they end, and for nothing else: no CAS nor TOUCH goes by them.
     pub(super) owned_floor: u64,
+    /// Some keyspace was flushed here: it has a floor of its own (flush.rs).
+    pub(super) is_flushed: bool,
     /// Since when it is served as it is.
     pub(super) since: Micros,
 }

@@ -11,6 +11,7 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::ack::{Ack, Begun};
+use super::flush::Generation;
 use super::read::failure_reply;
 use super::reply::{Reply, seconds_left};
 use super::serving::Serving;
@@ -84,6 +85,12 @@ impl Node {
             return false;
         }
         let begun = Begun { as_owner: serving == Serving::Cached, losses: self.held.losses() };
+        if opcode == Opcode::Flush {
+            let Some(pending) = self.pending.get(key) else { return false };
+            self.flush(now, pending.header.keyspace, pending.partition);
+            self.acknowledge(now, key, begun, Ack::status(Status::Ok));
+            return false;
+        }
         if opcode == Opcode::Invalidate {
             let Some(pending) = self.pending.get(key) else { return false };
             let (keyspace, name, hash) =
@@ -97,14 +104,14 @@ impl Node {
         }
         let Some(pending) = self.pending.get_mut(key) else { return false };
         pending.is_begun = true;
-        let Pending { header, hash, deadline, .. } = *pending;
+        let Pending { header, hash, deadline, partition: pending_partition, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match pending.opcode {
             Opcode::Delete => Operation::Delete,
             _ => Operation::Put { value },
         };
         let token = self.tokens.begin_write(hash);
-        let generation = self.partitions[partition].generation;
+        let generation = self.generation(header.keyspace, pending_partition);
         let state = CallState::Write { pending: key, token, generation, begun, outdated: false };
         self.submit(now, state, header.keyspace, operation, row, deadline);
         true
@@ -143,7 +150,9 @@ impl Node {
         let state = self.partitions[pending.partition as usize];
         let probe = self.store.probe(pending.header.keyspace, &pending.key);
         let now_ms = now.mono.as_millis();
-        let (keyspace, floor) = (pending.header.keyspace, state.owned_floor);
+        let keyspace = pending.header.keyspace;
+        let (floor, is_flushed) = (state.owned_floor, state.is_flushed);
+        let floor = self.flushes.raise(floor, is_flushed, keyspace, pending.partition);
         let wanted = pending.header.cas_version;
         let found = match state.serving {
             Serving::Cached => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
@@ -168,7 +177,7 @@ impl Node {
         now: Now,
         key: PendingKey,
         token: FillToken,
-        generation: u32,
+        generation: Generation,
         begun: Begun,
         outcome: Outcome,
     ) {
@@ -178,6 +187,7 @@ impl Node {
         self.counters.outcomes_unknown += u64::from(unknown);
         let Some(pending) = self.pending.get(key) else { return };
         let (header, opcode, row) = (pending.header, pending.opcode, pending.key.clone());
+        let pending_partition = pending.partition;
         let (partition, value) = (pending.partition as usize, pending.value.clone());
         let name = Self::name(header.keyspace, &row);
         let mut is_replaced = false;
@@ -215,7 +225,8 @@ impl Node {
                     Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX as usize),
                     Stored::Unknown => None,
                 };
-                let kept = match (&value, cacheable && may_keep && state.generation == generation) {
+                let is_same = self.generation(header.keyspace, pending_partition) == generation;
+                let kept = match (&value, cacheable && may_keep && is_same) {
                     (Some(value), true) => self.keep(now, &header, &row, Some(value), None),
                     _ => None,
                 };

@@ -36,7 +36,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use standin_protocol::handback::{Handback, Keys, WrittenKey};
+    use standin_protocol::handback::{Handback, Keys, WrittenKey, marks};
     use standin_protocol::map::PARTITIONS_MAX;
 
     use super::*;
@@ -51,7 +51,7 @@ mod tests {
             let handback = Handback { epoch: 1, complete_since: 1, overflowed };
             assert!(handback.to_bytes().len() <= room, "{partitions} partitions");
             let key = vec![1; usize::from(limits.key_bytes)];
-            let keys = Keys { keys: vec![WrittenKey { keyspace: 1, is_open: 1, key }] };
+            let keys = Keys { keys: vec![WrittenKey { keyspace: 1, marks: marks::OPEN, key }] };
             assert!(keys.to_bytes().len() <= room);
             assert_eq!(frames.of(false).value_bytes, 1);
         }

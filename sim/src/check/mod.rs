@@ -34,6 +34,9 @@ pub(crate) struct Asked {
     pub(crate) at: Time,
     pub(crate) is_write: bool,
     pub(crate) is_get: bool,
+    /// Of an INVALIDATE or FLUSH: the position that the key had when it was asked for. Once it is
+    /// done, nobody may read an older one.
+    pub(crate) dropped: Option<usize>,
 }
 
 /// See the file's head.
@@ -66,6 +69,8 @@ pub(crate) struct Counts {
     pub(crate) reads: u64,
     pub(crate) hits: u64,
     pub(crate) writes: u64,
+    /// INVALIDATEs and FLUSHes that were done.
+    pub(crate) drops: u64,
     pub(crate) failed: u64,
     pub(crate) unknown: u64,
     pub(crate) stand_in_hits: u64,
@@ -151,6 +156,11 @@ impl Checker {
         if asked.is_write {
             self.counts.writes += 1;
             return self.written(now, id, asked, answer, origin);
+        }
+        if let Some(position) = asked.dropped {
+            self.counts.drops += 1;
+            let writer = origin.history[asked.key][position].writer;
+            self.acknowledge(now, asked.key, position, writer);
         }
         if !asked.is_get {
             return Ok(());
@@ -266,11 +276,16 @@ impl Checker {
                 "client {client} was told that v{id} of k{key} is written; the origin has not got it"
             ));
         };
-        let risen = &mut self.acknowledged[asked.key];
-        if risen.last().is_none_or(|(_, highest, _)| *highest < position) {
-            risen.push((now, position, id));
-        }
+        self.acknowledge(now, asked.key, position, id);
         Ok(())
+    }
+
+    /// From now on nobody may read an older position of the key.
+    fn acknowledge(&mut self, now: Time, key: usize, position: usize, writer: Value) {
+        let risen = &mut self.acknowledged[key];
+        if risen.last().is_none_or(|(_, highest, _)| *highest < position) {
+            risen.push((now, position, writer));
+        }
     }
 
     /// Whether a server may have one more call for a key under way besides `others`.

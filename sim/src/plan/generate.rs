@@ -111,7 +111,14 @@ fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mu
     let early = fault.at.saturating_sub(random.below(50 * MS));
     act(random, Act::Get, early);
     let before = random.between(MS, lasts.max(2 * MS));
-    act(random, Act::Put, end.saturating_sub(before));
+    let middle = end.saturating_sub(before);
+    if random.percent(20) {
+        act(random, Act::Behind, middle.saturating_sub(MS));
+        let drop = if random.percent(50) { Act::Flush } else { Act::Invalidate };
+        act(random, drop, middle);
+    } else {
+        act(random, Act::Put, middle);
+    }
     for _ in 0..random.between(3, 10) {
         let at = end + random.below(24 * MS);
         act(random, Act::Get, at.saturating_sub(12 * MS));
@@ -227,9 +234,14 @@ fn acts(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
             false => match random.below(40) {
                 0 => Act::Touch,
                 1 => Act::Invalidate,
+                2 => Act::Flush,
                 _ => Act::Get,
             },
         };
+        if matches!(act, Act::Invalidate | Act::Flush) {
+            let before = at.saturating_sub(random.below(20 * MS)).max(BEGINS);
+            entries.push(Entry { at: before, what: What::Act { client, key, act: Act::Behind } });
+        }
         entries.push(Entry { at, what: What::Act { client, key, act } });
     }
     debug_assert!(at < 3_600 * S, "plans are short");

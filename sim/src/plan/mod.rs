@@ -112,6 +112,11 @@ pub(crate) enum Act {
     Cas,
     Touch,
     Invalidate,
+    /// Of the key's partition.
+    Flush,
+    /// Not a client's: somebody changes the row in the database, past the servers. Only an
+    /// `Invalidate` or `Flush` after it makes it seen.
+    Behind,
 }
 
 /// What happens.

@@ -1,7 +1,7 @@
 //! Plans by hand, in the order of a story.
 
 use super::{Act, BEGINS, Entry, Host, Mode, Plan, Setup, What};
-use crate::clock::{S, Time};
+use crate::clock::{MS, S, Time};
 
 /// A plan that is being written; times are those since the cluster is up.
 #[derive(Debug, Clone)]
@@ -63,6 +63,12 @@ impl Script {
 
     pub(crate) fn put(self, client: usize, key: usize) -> Self {
         self.fault(What::Act { client, key, act: Act::Put })
+    }
+
+    /// Somebody changes the row in the database, and a client flushes its partition.
+    pub(crate) fn flush(self, client: usize, key: usize) -> Self {
+        let change = What::Act { client, key, act: Act::Behind };
+        self.fault(change).then(MS).fault(What::Act { client, key, act: Act::Flush })
     }
 
     /// The same client reads the key again and again, until `lasts` later; time does not

@@ -52,6 +52,8 @@ impl fmt::Display for Act {
             Self::Cas => "writes by CAS",
             Self::Touch => "touches",
             Self::Invalidate => "invalidates",
+            Self::Flush => "flushes the partition of",
+            Self::Behind => "changes in the database",
         })
     }
 }

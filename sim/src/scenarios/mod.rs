@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! data.rs      a stale value, or a lost one: the checker sees it
+//! drops.rs     a value of before a flush
 //! control.rs   who is online, and who says so
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
@@ -12,6 +13,7 @@
 
 mod control;
 mod data;
+mod drops;
 mod found;
 mod load;
 mod stopped;
@@ -68,6 +70,8 @@ pub(crate) const ALL: &[Scenario] = &[
     stopped::STOPPED_INSIDE,
     data::WRITE_RACE,
     data::CLOCK,
+    drops::FLUSHED_HOME,
+    drops::FILL_AFTER_FLUSH,
     load::RETURN_STAMPEDE,
     load::NEW_PROCESS_STAMPEDE,
     load::FORWARDING_LOOP,

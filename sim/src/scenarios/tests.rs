@@ -99,6 +99,8 @@ scenarios! {
     s19_silent_loss_stampede
     s22_stored_otherwise
     s23_not_stored
+    s24_flushed_home
+    s24_fill_after_flush
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

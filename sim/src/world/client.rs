@@ -62,6 +62,10 @@ impl ClientHost {
 impl World {
     /// A caller wants something.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
+        if act == Act::Behind {
+            self.origin.changed_behind(self.time, key, id);
+            return self.note(|| format!("the database: k{key} is v{id}"));
+        }
         let value = sent_bytes(id, self.setup.value_bytes);
         let version = self.clients[client].versions[key];
         let action = match act {
@@ -72,13 +76,20 @@ impl World {
             Act::Cas => Action::Cas { version, value, ttl_s: 0 },
             Act::Touch => Action::Touch { ttl_s: 0 },
             Act::Invalidate => Action::Invalidate,
+            Act::Flush | Act::Behind => Action::Flush,
         };
         let is_write = matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
         let is_get = action == Action::Get;
-        let asked = Asked { client, key, at: self.time, is_write, is_get };
+        let is_drop = matches!(action, Action::Invalidate | Action::Flush);
+        let dropped = is_drop.then(|| self.origin.history[key].len() - 1);
+        let asked = Asked { client, key, at: self.time, is_write, is_get, dropped };
         self.checker.asked(id, asked);
-        let operation =
-            Operation { keyspace: KEYSPACE, key: self.cluster.keys[key].clone(), action };
+        let name = &self.cluster.keys[key];
+        let key = match action {
+            Action::Flush => self.cluster.flush_key(name),
+            _ => name.clone(),
+        };
+        let operation = Operation { keyspace: KEYSPACE, key, action };
         self.client_turn(client, Input::Submit { op_id: u64::from(id), operation });
     }
 

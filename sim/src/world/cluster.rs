@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::Topology;
 
 use crate::clock::Time;
@@ -75,6 +76,13 @@ impl Cluster {
     /// The longest pause of a server after which it goes on with what it holds.
     pub(crate) fn pause_max(&self) -> Time {
         u64::try_from(self.config.timings.pause_max().as_micros()).unwrap_or(0)
+    }
+
+    /// What a flush of the key's partition names: another key of it.
+    pub(crate) fn flush_key(&self, name: &[u8]) -> Vec<u8> {
+        let partition = self.topology.partition(KEYSPACE, name);
+        let keys = keys_of_partitions(KEYSPACE, self.topology.partitions);
+        keys[partition as usize].clone()
     }
 }
 

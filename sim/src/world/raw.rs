@@ -51,8 +51,8 @@ impl World {
         let socket = self.net.open(&mut self.queue, self.time, from, Host::Server(server));
         let (has_asked, is_over) = (false, false);
         self.raws.push(Raw { client, server, key, act, id, leaves, socket, has_asked, is_over });
-        let (is_write, is_get) = (act == Act::Put, act == Act::Get);
-        self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get });
+        let (is_write, is_get, dropped) = (act == Act::Put, act == Act::Get, None);
+        self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get, dropped });
     }
 
     /// A segment is read by such a client.

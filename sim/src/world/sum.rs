@@ -63,6 +63,7 @@ impl World {
         add("sim hits", counts.hits);
         add("sim stand_in_hits", counts.stand_in_hits);
         add("sim writes", counts.writes);
+        add("sim drops", counts.drops);
         add("sim failed", counts.failed);
         add("sim unknown", counts.unknown);
         add("sim stale_within_bound", counts.stale_within_bound);

@@ -63,6 +63,7 @@ fn each_operation_has_its_outcome() {
         (Action::Delete, Outcome::Deleted),
         (Action::Touch { ttl_s: 5 }, Outcome::Touched { ttl_s: 0 }),
         (Action::Invalidate, Outcome::Invalidated),
+        (Action::Flush, Outcome::Flushed),
     ];
     for (action, outcome) in table {
         assert_eq!(world.run(action).unwrap().outcome, outcome);

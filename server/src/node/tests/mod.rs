@@ -2,6 +2,7 @@
 //! Scenario numbers are those of docs/FAILOVER.md.
 
 mod failover;
+mod flush;
 mod handback;
 mod lease;
 mod net;

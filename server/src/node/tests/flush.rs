@@ -1,0 +1,159 @@
+//! A keyspace that is flushed: nothing of before is served, by nobody (scenario 24).
+
+use super::net::Net;
+use super::*;
+use ServerState::{Offline, Online, Returning, Waiting};
+
+fn filled(s: &mut Script, keyspace: u8, key: &[u8], value: &[u8]) {
+    let get = RequestHeader::new(Opcode::Get, keyspace, 5);
+    assert_eq!(s.send(get, key, &[]), None);
+    let call = s.call();
+    s.found(&call, value);
+    assert_eq!(s.reply().value, value);
+}
+
+/// Two keys of one partition, for which this server is the home, and a third of another.
+fn keys(s: &Script) -> [Vec<u8>; 3] {
+    let first = s.key_of(OWN);
+    let partition = s.topology.partition(1, &first);
+    let others = || (0..).map(|n| format!("other{n}").into_bytes());
+    let is_here = |key: &Vec<u8>| s.topology.partition(1, key) == partition;
+    let is_own = |key: &Vec<u8>| s.topology.home(s.topology.partition(1, key)) == OWN;
+    let second = others().find(is_here).unwrap();
+    let third = others().find(|key| is_own(key) && !is_here(key)).unwrap();
+    [first, second, third]
+}
+
+#[test]
+fn a_flush_drops_its_keyspace_in_its_partition_and_nothing_else() {
+    let mut s = Script::new();
+    let [first, second, third] = keys(&s);
+    for key in [&first, &second, &third] {
+        s.fill(key, b"v0");
+    }
+    // A key of the other keyspace in the same partition.
+    let partition = s.topology.partition(1, &first);
+    let mut names = (0..).map(|n| format!("two{n}").into_bytes());
+    let other = names.find(|key| s.topology.partition(2, key) == partition).unwrap();
+    filled(&mut s, 2, &other, b"two");
+    assert_eq!(s.op(Opcode::Flush, &second, &[]).unwrap().status, Status::Ok);
+    assert_eq!(s.node.counters.partitions_flushed, 1);
+    assert!(s.get(&third).is_some(), "another partition");
+    assert!(s.send(RequestHeader::new(Opcode::Get, 2, 5), &other, &[]).is_some());
+    for key in [&first, &second] {
+        s.fill(key, b"v1");
+        assert_eq!(s.get(key).unwrap().value, b"v1", "what was read since is kept");
+    }
+}
+
+#[test]
+fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
+    let mut s = Script::new();
+    let [first, second, _] = keys(&s);
+    assert_eq!(s.get(&first), None);
+    let fetch = s.call();
+    assert_eq!(s.put(&second, b"w"), None);
+    let write = s.call();
+    assert_eq!(s.op(Opcode::Flush, &first, &[]).unwrap().status, Status::Ok);
+    // One that asks after the flush does not get what was read before it.
+    assert_eq!(s.get(&first), None);
+    assert!(s.calls().is_empty(), "it waits for the fetch that runs");
+    s.found(&fetch, b"v0");
+    assert_eq!(s.reply().value, b"v0", "it was asked for before");
+    let again = s.call();
+    s.found(&again, b"v1");
+    assert_eq!(s.reply().value, b"v1");
+    s.written(&write);
+    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.get(&second), None, "the row may have been changed after the write");
+}
+
+#[test]
+fn cas_and_touch_do_not_go_by_what_was_flushed() {
+    let mut s = Script::new();
+    let [first, ..] = keys(&s);
+    s.fill(&first, b"v0");
+    let version = s.get(&first).unwrap().version;
+    s.op(Opcode::Flush, &first, &[]);
+    let cas = RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    assert_eq!(s.send(cas, &first, b"v1"), None);
+    let call = s.call();
+    s.found(&call, b"v0");
+    assert_eq!(s.reply().status, Status::VersionMismatch);
+    s.op(Opcode::Flush, &first, &[]);
+    assert_eq!(s.op(Opcode::Touch, &first, &[]), None, "it is read anew");
+    assert!(matches!(s.call().operation, Operation::Get));
+}
+
+/// Of three servers, 0 is away with these keys of one partition cached.
+fn away() -> (Net, Vec<u8>, Vec<u8>) {
+    let mut net = Net::new(3, |_| {});
+    let key = net.key(0, 0);
+    let partition = net.topology.partition(1, &key);
+    let mut names = (0..).map(|n| format!("same{n}").into_bytes());
+    let other = names.find(|name| net.topology.partition(1, name) == partition).unwrap();
+    for key in [&key, &other] {
+        net.origin.insert(key.clone(), b"v0".to_vec());
+        net.get(0, key);
+        assert!(net.hits(0, key));
+    }
+    net.lease(0, Micros(0), false);
+    net.say(0, Waiting, &[0]);
+    net.say(0, Offline, &[0]);
+    (net, key, other)
+}
+
+fn flush(net: &mut Net, server: u16, key: &[u8]) -> Option<Status> {
+    let tag = net.ask(server, RequestHeader::new(Opcode::Flush, 1, 5), key, &[]);
+    net.status(tag)
+}
+
+fn back(net: &mut Net) {
+    net.say(0, Returning, &[]);
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+}
+
+#[test]
+fn a_home_that_returns_serves_nothing_of_a_partition_that_was_flushed_meanwhile() {
+    let (mut net, key, other) = away();
+    let stand_in = net.stand_in(&key);
+    net.get(stand_in, &other);
+    assert!(net.hits(stand_in, &other));
+    assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok));
+    assert!(!net.hits(stand_in, &other), "the stand-in has dropped it too");
+    back(&mut net);
+    assert!(net.counters(0).partitions_kept > 0, "other partitions are kept");
+    assert!(!net.hits(0, &key) && !net.hits(0, &other), "not the key alone");
+}
+
+#[test]
+fn a_flush_stays_one_when_its_key_is_written_afterwards() {
+    let (mut net, key, other) = away();
+    let stand_in = net.stand_in(&key);
+    assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok));
+    let write = net.put(stand_in, &key, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    back(&mut net);
+    assert!(!net.hits(0, &other));
+}
+
+#[test]
+fn a_flush_that_reaches_no_owner_is_not_called_done() {
+    let (mut net, key, other) = away();
+    net.say(0, Returning, &[]);
+    // Nobody owns the partition now: it waits, and is carried out by the next owner.
+    let stand_in = net.stand_in(&key);
+    assert_eq!(flush(&mut net, stand_in, &key), None);
+    net.advance(Duration::from_millis(1_100));
+    net.run();
+    let tag = net.ask(stand_in, RequestHeader::new(Opcode::Flush, 1, 5), &key, &[]);
+    net.advance(Duration::from_millis(1_100));
+    net.run();
+    assert_eq!(net.status(tag), Some(Status::Unavailable), "nothing was done");
+    net.say(0, Online, &[]);
+    net.lease(0, Micros::NEVER, false);
+    assert!(net.hits(0, &other));
+    assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok), "sent on to the owner");
+    assert!(!net.hits(0, &other));
+}
