@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use standin_client::blocking::Client;
-use standin_client::{Bootstrap, ClientConfig, ClientError};
+use standin_client::{Bootstrap, ClientConfig, ClientError, ClientEvent};
 
 use crate::{ConfigArg, Ended};
 
@@ -63,6 +63,15 @@ pub(crate) struct DeleteArgs {
 }
 
 impl KeyspaceArgs {
+    /// Says, after an operation, if the cluster is not what the file says.
+    pub(crate) fn warn(&self, client: &mut Client) {
+        for (_, event) in client.take_events() {
+            if let ClientEvent::TopologyDiffers { how } = event {
+                crate::warn_outdated(&self.config.config, &how);
+            }
+        }
+    }
+
     /// A client of the cluster, and the keyspace's number.
     pub(crate) fn open(&self) -> Result<(Client, u8), Box<dyn Error>> {
         let cluster = self.config.load()?;
@@ -87,7 +96,9 @@ pub(crate) fn get(args: &GetArgs) -> Ended {
     use standin_client::{Action, Operation, Outcome};
     let (mut client, keyspace) = args.row.of.open()?;
     let key = args.row.key.clone().into_bytes();
-    let answer = client.run(Operation { keyspace, key, action: Action::Get })?;
+    let answer = client.run(Operation { keyspace, key, action: Action::Get });
+    args.row.of.warn(&mut client);
+    let answer = answer?;
     if args.verbose {
         let map = client.map_in_force();
         let server =
@@ -116,7 +127,9 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
             value
         }
     };
-    match client.put(keyspace, args.row.key.as_bytes(), value, args.ttl) {
+    let ended = client.put(keyspace, args.row.key.as_bytes(), value, args.ttl);
+    args.row.of.warn(&mut client);
+    match ended {
         Ok(_version) => Ok(ExitCode::SUCCESS),
         Err(error @ ClientError::NotStored { .. }) => {
             eprintln!("key {:?} of {}: {error}", args.row.key, args.row.of.keyspace);
@@ -128,7 +141,9 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
 
 pub(crate) fn delete(args: &DeleteArgs) -> Ended {
     let (mut client, keyspace) = args.row.of.open()?;
-    match client.delete(keyspace, args.row.key.as_bytes())? {
+    let ended = client.delete(keyspace, args.row.key.as_bytes());
+    args.row.of.warn(&mut client);
+    match ended? {
         true => Ok(ExitCode::SUCCESS),
         false => not_found(&args.row),
     }

@@ -10,8 +10,8 @@ use clap::Args;
 use standin_client::blocking::Client;
 use standin_client::{ClientError, Flushed};
 
-use crate::data::KeyspaceArgs;
 use crate::Ended;
+use crate::data::KeyspaceArgs;
 
 /// Keys of standard input that are under way together.
 const BATCH: usize = 4_096;
@@ -70,10 +70,12 @@ pub(crate) fn invalidate(args: &InvalidateArgs) -> Ended {
                 break;
             }
             invalidate_all(&mut client, keyspace, &keys, &mut tally);
+            args.of.warn(&mut client);
         }
     } else {
         let keys: Vec<Vec<u8>> = args.keys.iter().map(|key| key.clone().into_bytes()).collect();
         invalidate_all(&mut client, keyspace, &keys, &mut tally);
+        args.of.warn(&mut client);
     }
     for (reason, (count, key)) in &tally.reasons {
         let key = String::from_utf8_lossy(key);
@@ -121,7 +123,9 @@ fn read_keys(input: &mut impl BufRead, end: u8) -> Result<Vec<Vec<u8>>, Box<dyn 
 
 pub(crate) fn flush(args: &FlushArgs) -> Ended {
     let (mut client, keyspace) = args.of.open()?;
-    let flushed = client.flush(keyspace)?;
+    let flushed = client.flush(keyspace);
+    args.of.warn(&mut client);
+    let flushed = flushed?;
     let Flushed { partitions, failed } = &flushed;
     if flushed.is_complete() {
         writeln!(std::io::stdout(), "{}: flushed in {partitions} partitions", args.of.keyspace)?;

@@ -18,7 +18,7 @@ mod roles;
 mod status;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +71,15 @@ impl ConfigArg {
     fn load(&self) -> Result<ClusterConfig, Box<dyn Error>> {
         Ok(ClusterConfig::load(&self.config)?)
     }
+}
+
+/// The file is old: the command goes by what the cluster says, and its user should know.
+fn warn_outdated(file: &Path, how: &str) {
+    eprintln!(
+        "standin: warning: {} is out of date, the cluster is another: {how}; copy the file that its \
+         servers run with",
+        file.display()
+    );
 }
 
 /// What a command came to: its exit code, or why it could not be carried out.

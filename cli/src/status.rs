@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use standin_client::blocking::Client;
-use standin_client::{Bootstrap, ClientConfig, Target};
+use standin_client::{Bootstrap, ClientConfig, Target, differences};
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER};
 
@@ -33,8 +33,14 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
     let from_master = client.map(Target::Master);
     let is_master_up = from_master.is_ok();
     let map = from_master.or_else(|_| client.map(Target::Any))?;
+    if map.topology.id != topology.id {
+        crate::warn_outdated(&args.config.config, &differences(&topology, &map.topology));
+        // Who is asked for what it counts, the cluster says.
+        let config = ClientConfig { attempts: 1, ..ClientConfig::from(&cluster) };
+        client = Client::new(config, Bootstrap::Config(Arc::clone(&map.topology)))?;
+    }
     let stats: Vec<Option<StatsReply>> = (0u16..)
-        .zip(&topology.servers)
+        .zip(&map.topology.servers)
         .map(|(id, _)| client.stats(Target::Server(id)).ok())
         .collect();
     let states = map.statuses();

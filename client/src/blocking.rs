@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::control::DATAGRAM_BYTES_MAX;
-use standin_protocol::map::ClusterMap;
+use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
 
 use crate::config::{Bootstrap, ClientConfig};
@@ -21,10 +21,27 @@ use crate::facade::{self, CasOutcome, Flushed};
 use crate::ids::Map;
 use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
 use crate::socket;
+use crate::topology::differences;
 
 const READ_BYTES: usize = 64 << 10;
 /// Events that nobody has taken, at most; the oldest go first.
 const EVENTS_MAX: usize = 1_024;
+
+/// The topology of the cluster that a cluster file leads to, and, if the file says otherwise, how
+/// the two differ. If nobody answers, the file's.
+///
+/// # Errors
+/// If the system has no random numbers.
+pub fn discover(
+    config: ClientConfig,
+    file: Arc<Topology>,
+) -> io::Result<(Arc<Topology>, Option<String>)> {
+    let mut client = Client::new(config, Bootstrap::Config(Arc::clone(&file)))?;
+    let Ok(map) = client.map(Target::Any) else { return Ok((file, None)) };
+    let topology = Arc::clone(&map.topology);
+    let how = (file.id != topology.id).then(|| differences(&file, &topology));
+    Ok((topology, how))
+}
 
 /// A client of a cluster, for one thread.
 pub struct Client {

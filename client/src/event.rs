@@ -54,6 +54,12 @@ pub enum ClientEvent {
         /// Its version.
         epoch: MapEpoch,
     },
+    /// The cluster is not what the client's cluster file says, and is taken for what it is. Told
+    /// once.
+    TopologyDiffers {
+        /// What is different.
+        how: String,
+    },
     /// Somebody sent a map that can't be used; the old one is kept.
     MapRefused {
         /// Why.

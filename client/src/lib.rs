@@ -61,8 +61,10 @@ pub mod session;
 mod socket;
 #[cfg(test)]
 mod testing;
+mod topology;
 
 pub use config::{Bootstrap, ClientConfig};
 pub use event::ClientEvent;
 pub use facade::{CasOutcome, Flushed};
 pub use operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};
+pub use topology::differences;

@@ -44,6 +44,11 @@ impl Notices {
         nonce
     }
 
+    /// Closes all: their servers are not known any more.
+    pub(crate) fn clear(&mut self) {
+        self.open.clear();
+    }
+
     /// Closes the notice with this nonce, if there is one.
     pub(crate) fn close(&mut self, server: u16, nonce: u64) -> bool {
         let before = self.open.len();

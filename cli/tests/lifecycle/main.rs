@@ -8,6 +8,7 @@
 //! command_line.rs  what the commands print, and their exit codes
 //! drops.rs        invalidate and flush, of processes that come and go
 //! stored.rs       what is served is what the row holds
+//! outdated.rs     clients whose cluster file is older than the cluster
 //! loops.rs         the same on io_uring and on epoll
 //! networks.rs      the same where packets are small and fragments are lost
 //! ```
@@ -20,6 +21,7 @@ mod drops;
 mod loops;
 mod networks;
 mod origins;
+mod outdated;
 mod pauses;
 mod restarts;
 mod stored;

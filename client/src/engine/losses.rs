@@ -73,8 +73,9 @@ impl Engine {
                 }
                 (Work::MapFetch, place) => {
                     self.retire(now, id);
-                    if matches!(place, Place::Seed(_)) {
-                        self.next_seed(now);
+                    match place {
+                        Place::Seed(_) => self.next_seed(now),
+                        Place::Server { .. } | Place::Master => self.ask_a_seed(now),
                     }
                 }
                 (Work::Probe, _) => self.retire(now, id),
@@ -134,12 +135,13 @@ impl Engine {
             }
             (Work::Question { target, .. }, _) => {
                 let error = no_answer(*target);
-                self.finish(now, id, Err(error));
+                self.ended_in_vain(now, id, error);
             }
             (Work::MapFetch, place) => {
                 self.retire(now, id);
-                if matches!(place, Place::Seed(_)) {
-                    self.next_seed(now);
+                match place {
+                    Place::Seed(_) => self.next_seed(now),
+                    Place::Server { .. } | Place::Master => self.ask_a_seed(now),
                 }
             }
             (Work::Probe, _) => self.retire(now, id),

@@ -21,16 +21,35 @@ pub(super) struct Seeds {
     is_pausing: bool,
 }
 
+impl Seeds {
+    /// Asks from the beginning, here too. Places of the list keep their meaning.
+    pub(super) fn begin_again(&mut self, addresses: &[SocketAddr]) {
+        for address in addresses {
+            if !self.addresses.contains(address) {
+                self.addresses.push(*address);
+            }
+        }
+        (self.next, self.is_pausing) = (0, false);
+    }
+}
+
 impl Engine {
-    /// Asks a seed for the map if operations wait for one and nobody is being asked.
+    /// Asks a seed for the map if one is wanted and nobody is being asked.
     pub(super) fn ask_a_seed(&mut self, now: Micros) {
         if self.seeds.is_pausing {
             return;
         }
-        if self.router.is_some() || self.map_fetch.is_some() || self.unrouted.is_empty() {
+        let is_wanted = match self.router {
+            Some(_) => self.doubt.is_open(),
+            None => !self.unrouted.is_empty(),
+        };
+        if !is_wanted || self.map_fetch.is_some() {
             return;
         }
         if self.seeds.next >= self.seeds.addresses.len() {
+            if self.router.is_some() {
+                return self.end_doubt(now);
+            }
             self.seeds.is_pausing = true;
             self.seeds.next = 0;
             self.set_timer(now + self.config.attempt_timeout / 2, Timer::Seed);
@@ -81,12 +100,22 @@ impl Engine {
     /// The answer to the engine's own MAP.
     pub(super) fn map_fetched(&mut self, now: Micros, conn: ConnId, id: u32, reply: &Reply) {
         self.retire(now, id);
+        let place = self.links.get(&conn).map(|link| link.place);
+        let is_seed = matches!(place, Some(Place::Seed(_)));
         let map = match reply.status {
             Status::Ok => ClusterMap::from_bytes(&reply.value).map_err(|error| error.to_string()),
             status => Err(format!("the request for the map was answered {status}")),
         };
         match map {
-            Ok(map) if self.router.is_some() => self.apply(now, map),
+            Ok(map) if self.router.is_some() => {
+                self.apply(now, map);
+                if is_seed {
+                    self.lose(now, conn, None, true);
+                    self.end_doubt(now);
+                } else {
+                    self.ask_a_seed(now);
+                }
+            }
             Ok(map) => {
                 let epoch = map.epoch;
                 self.adopt(map);
@@ -99,8 +128,9 @@ impl Engine {
             }
             Err(reason) => {
                 self.event(ClientEvent::MapRefused { reason });
-                if self.router.is_none() {
-                    self.next_seed(now);
+                match is_seed {
+                    true => self.next_seed(now),
+                    false => self.ask_a_seed(now),
                 }
             }
         }
@@ -111,8 +141,7 @@ impl Engine {
     pub(super) fn apply(&mut self, now: Micros, map: ClusterMap) {
         let Some(router) = &mut self.router else { return };
         if map.topology.id != router.map().topology.id {
-            let reason = "it is of another cluster, or the cluster file has changed".to_owned();
-            return self.event(ClientEvent::MapRefused { reason });
+            return self.apply_other(now, map);
         }
         let epoch = map.epoch;
         let Some(left) = router.apply(map) else { return };
@@ -170,9 +199,9 @@ impl Engine {
         }
     }
 
-    /// Sends the notices that are due.
+    /// Sends the notices that are due. While the topology is in doubt nobody is accused by it.
     pub(super) fn send_notices(&mut self, now: Micros) {
-        let Some(router) = &self.router else { return };
+        let Some(router) = self.router.as_ref().filter(|_| !self.doubt.is_open()) else { return };
         let map = router.map();
         let to = map.topology.master;
         while let Some(datagram) = self.notices.due(now, map.topology.id, map.epoch) {

@@ -3,7 +3,7 @@
 //! ```text
 //! Submit ─► operations.rs ─► router (map, failover) ─► link.rs ─► session ─► Send{conn}
 //! Received{conn} ─► session ─► replies.rs ─► Completed, or another server
-//!                        └──► maps.rs (newer map: fetch, apply)
+//!                        └──► maps.rs (newer map: fetch, apply) ─► doubt.rs (another topology)
 //! silence, close ─► losses.rs ─► failover ─► notices ─► Datagram to the master
 //! ```
 //! A send has failed when its connection is lost, or stays silent for the attempt timeout
@@ -14,6 +14,7 @@
 //! No clock, no randomness, no sockets: `now` and the seed are arguments. The same inputs
 //! give the same outputs.
 
+mod doubt;
 mod link;
 mod losses;
 mod maps;
@@ -41,6 +42,7 @@ use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::random::Random;
 use crate::router::Router;
 
+use doubt::Doubt;
 use link::{Link, Place};
 use maps::Seeds;
 use operations::Open;
@@ -144,6 +146,7 @@ pub struct Engine {
     random: Random,
     router: Option<Router>,
     seeds: Seeds,
+    doubt: Doubt,
     notices: Notices,
 
     links: BTreeMap<ConnId, Link>,
@@ -154,7 +157,7 @@ pub struct Engine {
     open_bytes: usize,
     callers_open: usize,
     last_id: u32,
-    /// Operations that wait for the first map, oldest (and so first to end) in front.
+    /// Operations that wait for the first map, or questions for the seeds' word, oldest (and so first to end) in front.
     unrouted: VecDeque<u32>,
     /// Request id of the map fetch under way.
     map_fetch: Option<u32>,
@@ -188,6 +191,7 @@ impl Engine {
             random,
             router: None,
             seeds: Seeds::default(),
+            doubt: Doubt::default(),
             notices,
             links: BTreeMap::new(),
             by_place: BTreeMap::new(),
@@ -207,6 +211,7 @@ impl Engine {
         };
         match bootstrap {
             Bootstrap::Config(topology) => {
+                engine.doubt = Doubt::new(Some(Arc::clone(&topology)));
                 engine.adopt(ClusterMap::new(topology, MapEpoch::default(), Vec::new()));
             }
             Bootstrap::Seeds(addresses) => engine.seeds.addresses = addresses,
@@ -255,7 +260,7 @@ impl Engine {
             self.deadlines.front().map(|(due, _)| *due),
             self.patience.front().map(|(due, ..)| *due),
             self.timers.peek().map(|Reverse((due, _))| *due),
-            self.notices.next_deadline(),
+            self.notices.next_deadline().filter(|_| !self.doubt.is_open()),
             links,
         ]
         .into_iter()

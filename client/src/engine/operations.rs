@@ -50,6 +50,8 @@ pub(super) struct Open {
     pub(super) sends: u32,
     /// A send may have taken effect, but its connection was lost or given up.
     pub(super) is_outcome_open: bool,
+    /// A question that has waited for the seeds' word already.
+    pub(super) has_doubted: bool,
     pub(super) overloads: u32,
 }
 
@@ -65,6 +67,7 @@ impl Open {
             sent_on: Vec::new(),
             sends: 0,
             is_outcome_open: false,
+            has_doubted: false,
             overloads: 0,
         }
     }
@@ -163,6 +166,7 @@ impl Engine {
                 let (target, question) = (*target, *question);
                 match self.place_of(target, question, id) {
                     Ok(place) => self.place(now, id, place, false),
+                    Err(error @ ClientError::NoAnswer(_)) => self.ended_in_vain(now, id, error),
                     Err(error) => self.finish(now, id, Err(error)),
                 }
             }
@@ -313,6 +317,21 @@ impl Engine {
         if let Some(open) = self.open.get_mut(&id) {
             open.tried.clear();
             self.set_timer(now + self.config.attempt_timeout / 2, Timer::Dispatch(id));
+        }
+        self.doubt(now);
+    }
+
+    /// Nobody has answered a question. Before its caller is told, the seeds are asked whether
+    /// the cluster is another one by now.
+    pub(super) fn ended_in_vain(&mut self, now: Micros, id: u32, error: ClientError) {
+        self.doubt(now);
+        match self.open.get_mut(&id) {
+            Some(open) if self.doubt.is_open() && !open.has_doubted => {
+                open.has_doubted = true;
+                open.tried.clear();
+                self.unrouted.push_back(id);
+            }
+            _ => self.finish(now, id, Err(error)),
         }
     }
 

@@ -48,6 +48,7 @@ impl Engine {
         };
         if self.cluster_id != 0 && hello.cluster_id != self.cluster_id || !is_expected {
             // Somebody else has the address: as good as nobody there.
+            self.doubt(now);
             self.lose(now, conn, None, true);
         }
     }
@@ -56,7 +57,13 @@ impl Engine {
         if let SessionError::NoRoom { retry_after_ms } = error {
             return self.no_room(now, conn, Duration::from_millis((*retry_after_ms).into()));
         }
+        let is_misplaced = *error == SessionError::Refused(Status::NoSuchShard);
+        if is_misplaced {
+            self.doubt(now);
+        }
         let terminal = match error {
+            // Once more when it is clear how many shards the server has.
+            _ if is_misplaced && self.doubt.is_open() => None,
             SessionError::AuthFailed => Some(ClientError::AuthFailed),
             SessionError::Refused(Status::NoSuchShard | Status::UnsupportedVersion)
             | SessionError::Frame(FrameError::BadVersion(_)) => {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_client::ClientConfig;
+use standin_client::blocking::discover;
 use standin_config::{ClusterConfig, ConfigErrors};
 use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
@@ -143,7 +144,14 @@ fn run_shown(
         clamped(trace, args.sizes()).iter().for_each(|line| console.line(line));
     }
     let trace = trace.map(Arc::new);
-    let plan = plan(args, &cluster, trace.as_deref())?;
+    let mut plan = plan(args, &cluster, trace.as_deref())?;
+    let (topology, how) = discover(plan.client.clone(), plan.topology)
+        .map_err(LoadError::system("looking for the cluster"))?;
+    plan.topology = topology;
+    if let Some(how) = how {
+        let file = args.config.display();
+        console.line(&format!("warning: {file} is out of date, the cluster is another: {how}"));
+    }
     let workers = args.workers();
     if args.fill {
         fill(args, &plan, trace.as_ref(), workers, interrupt, console)?;

@@ -139,7 +139,10 @@ pub(super) struct FetchStart {
 /// What an origin call is for.
 #[derive(Debug)]
 pub(super) enum CallState {
-    Fetch { name: Name, started: FetchStart },
+    Fetch {
+        name: Name,
+        started: FetchStart,
+    },
     Write {
         pending: PendingKey,
         token: FillToken,

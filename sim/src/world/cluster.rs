@@ -23,6 +23,9 @@ const ARENA_BYTES: u64 = 64 << 10;
 pub(crate) struct Cluster {
     pub(crate) config: Arc<ClusterConfig>,
     pub(crate) topology: Arc<Topology>,
+    /// What a cluster file of before says: the servers in another order, so that each has an id
+    /// that is another's now.
+    pub(crate) outdated: Arc<Topology>,
     /// Names of the keys.
     pub(crate) keys: Vec<Vec<u8>>,
 }
@@ -67,8 +70,11 @@ impl Cluster {
         }];
         let topology = config.topology().expect("every setup is a sound cluster");
         let topology = Arc::new(topology);
+        config.servers.rotate_left(1);
+        let outdated = Arc::new(config.topology().expect("as sound in another order"));
+        config.servers.rotate_right(1);
         let keys = keys(&topology, setup);
-        Self { config: Arc::new(config), topology, keys }
+        Self { config: Arc::new(config), topology, outdated, keys }
     }
 }
 

@@ -56,6 +56,7 @@ impl World {
             add("client verdicts_online", events.verdicts_online);
             add("client verdicts_offline", events.verdicts_offline);
             add("client maps", events.maps);
+            add("client topologies", events.topologies);
         }
         add("agent is_orphan", orphans as u64);
         let counts = self.checker.counts;

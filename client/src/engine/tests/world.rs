@@ -229,9 +229,11 @@ impl World {
             match output {
                 Output::Connect { conn, addr, .. } => {
                     self.connects += 1;
-                    let server = self.server_at(addr);
+                    // Nobody is at the other addresses, the master's among them.
+                    let server = self.server_at(addr).unwrap_or(usize::MAX);
                     self.conns.insert(conn, (server, Vec::new()));
-                    let refuses = self.servers[server].mode == Mode::Refuse;
+                    let mode = self.servers.get(server).map(|server| server.mode);
+                    let refuses = mode.is_none_or(|mode| mode == Mode::Refuse);
                     let happening = if refuses { Happening::Refused } else { Happening::Connected };
                     self.later(DELAY, conn, happening);
                 }
@@ -239,8 +241,11 @@ impl World {
                 Output::Close { conn } => drop(self.conns.remove(&conn)),
                 Output::Datagram { to, bytes } => {
                     assert_eq!(to, self.topology.master);
-                    let id = Some(self.topology.id);
-                    self.notices.push(Datagram::parse(&bytes, None, id).unwrap());
+                    let notice = Datagram::parse(&bytes, None, None).unwrap();
+                    // Those of another topology the master drops.
+                    if notice.topology_id == self.topology.id {
+                        self.notices.push(notice);
+                    }
                 }
                 Output::Completed { op_id, result } => self.completed.push((op_id, result)),
                 Output::Event(event) => self.events.push(event),
@@ -248,8 +253,8 @@ impl World {
         }
     }
 
-    fn server_at(&self, addr: SocketAddr) -> usize {
-        self.topology.servers.iter().position(|server| server.address == addr).unwrap()
+    fn server_at(&self, addr: SocketAddr) -> Option<usize> {
+        self.topology.servers.iter().position(|server| server.address == addr)
     }
 
     fn sent(&mut self, conn: ConnId, bytes: &[u8]) {

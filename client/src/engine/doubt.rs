@@ -1,0 +1,143 @@
+//! A topology in doubt: what the client goes by (its cluster file, or an older map) may not be the
+//! cluster's any more. Then every address that it knows is a seed: whoever answers there, as a
+//! member of this cluster, tells the map.
+//!
+//! ```text
+//! no server of a round answers, another one than expected does,   doubt ─► seeds, one after the other
+//! a shard is not there                                                       │
+//! a map of another topology, from a seed or newer  ◄─────────────────────────┘
+//!        └─► router, links and open requests begin anew; one warning says how the file differs
+//! ```
+//! A map is accepted only with the cluster's name, from a connection that has shown the cluster's secret
+//! if there is one.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use standin_protocol::hello::cluster_id;
+use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::time::Micros;
+
+use super::link::Place;
+use super::operations::Work;
+use super::{ConnId, Engine, Output};
+use crate::event::ClientEvent;
+use crate::topology::differences;
+
+/// What is known of the topology that the client goes by.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    /// What the cluster file says.
+    file: Option<Arc<Topology>>,
+    /// The seeds are being asked.
+    is_open: bool,
+    /// Not again before this time.
+    not_before: Micros,
+    has_warned: bool,
+}
+
+impl Doubt {
+    pub(super) fn new(file: Option<Arc<Topology>>) -> Self {
+        Self { file, ..Self::default() }
+    }
+
+    /// Whether the seeds are being asked.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
+/// Where the cluster of a topology may be found: its servers, then its master.
+fn addresses(topology: &Topology) -> impl Iterator<Item = SocketAddr> + '_ {
+    topology.servers.iter().map(|server| server.address).chain([topology.master])
+}
+
+impl Engine {
+    /// Something does not fit the topology: asks for the cluster's map wherever it may be.
+    pub(super) fn doubt(&mut self, now: Micros) {
+        let Some(router) = &self.router else { return };
+        if self.doubt.is_open || now < self.doubt.not_before {
+            return;
+        }
+        self.doubt.is_open = true;
+        self.doubt.not_before = now + self.config.attempt_timeout;
+        let topology = Arc::clone(&router.map().topology);
+        let known = self.doubt.file.iter().flat_map(|file| addresses(file));
+        let known: Vec<SocketAddr> = addresses(&topology).chain(known).collect();
+        self.seeds.begin_again(&known);
+        self.ask_a_seed(now);
+    }
+
+    /// The seeds have been asked: what waited for that looks again.
+    pub(super) fn end_doubt(&mut self, now: Micros) {
+        self.doubt.is_open = false;
+        for id in std::mem::take(&mut self.unrouted) {
+            self.dispatch(now, id);
+        }
+    }
+
+    /// A map of another topology has come.
+    pub(super) fn apply_other(&mut self, now: Micros, map: ClusterMap) {
+        let Some(router) = &self.router else { return };
+        if cluster_id(&map.topology.name) != self.cluster_id {
+            let reason = format!("it is of another cluster, {:?}", map.topology.name);
+            return self.event(ClientEvent::MapRefused { reason });
+        }
+        if map.epoch <= router.map().epoch && !self.doubt.is_open {
+            let reason = "it is of another topology, and not newer".to_owned();
+            return self.event(ClientEvent::MapRefused { reason });
+        }
+        let file = self.doubt.file.as_ref().unwrap_or(&router.map().topology);
+        if file.id != map.topology.id && !self.doubt.has_warned {
+            self.doubt.has_warned = true;
+            let how = differences(file, &map.topology);
+            self.event(ClientEvent::TopologyDiffers { how });
+        }
+        let epoch = map.epoch;
+        self.adopt(map);
+        self.event(ClientEvent::MapApplied { epoch });
+        self.begin_anew(now);
+        self.end_doubt(now);
+    }
+
+    /// Ids and partitions mean something else from now on: connections are given up, and open
+    /// requests routed anew. What had been sent may have been carried out.
+    fn begin_anew(&mut self, now: Micros) {
+        self.notices.clear();
+        let is_old = |place: Place| !matches!(place, Place::Seed(_));
+        let old = self.links.iter().filter(|(_, link)| is_old(link.place));
+        let old: Vec<ConnId> = old.map(|(conn, _)| *conn).collect();
+        for conn in old {
+            let Some(link) = self.links.remove(&conn) else { continue };
+            self.by_place.retain(|_, other| *other != conn);
+            self.outputs.push_back(Output::Close { conn });
+            let (sent, _) = link.into_requests();
+            for id in sent {
+                if let Some(open) = self.open.get_mut(&id) {
+                    open.sent_on.retain(|other| *other != conn);
+                    open.is_outcome_open |= open.is_write();
+                }
+            }
+        }
+        let mut again = Vec::new();
+        for (id, open) in self.open.iter_mut() {
+            open.tried.clear();
+            open.tried_ever.clear();
+            if let Work::Operation { partition, .. } = &mut open.work {
+                *partition = None;
+            }
+            if open.current.is_some_and(|current| is_old(current.place)) {
+                open.current = None;
+                again.push(*id);
+            }
+        }
+        again.sort_unstable();
+        for id in again {
+            match self.open.get(&id).map(|open| &open.work) {
+                Some(Work::Operation { .. } | Work::Question { .. }) => self.dispatch(now, id),
+                Some(Work::Probe | Work::MapFetch) => self.retire(now, id),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A topology that is not the cluster's any more: who is in the cluster, the cluster says.
+
+use std::sync::Arc;
+
+use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
+
+use super::world::{Mode, World};
+use crate::event::ClientEvent;
+use crate::operation::{Action, ClientError, Outcome, Question, Target};
+use crate::testing::topology;
+use crate::{Bootstrap, ClientConfig};
+
+/// The cluster's topology with other servers.
+fn with_servers(servers: Vec<ServerInfo>) -> Arc<Topology> {
+    let now = topology(&[0, 0]);
+    Arc::new(Topology::new(now.name.clone(), now.master, servers, now.partitions).unwrap())
+}
+
+/// The cluster's servers in another order: each id is another's.
+fn turned() -> Arc<Topology> {
+    with_servers(topology(&[0, 0]).servers.iter().rev().cloned().collect())
+}
+
+/// The same servers, all of which have moved since; but for this one.
+fn moved(but: Option<usize>) -> Arc<Topology> {
+    let mut servers = topology(&[0, 0]).servers.clone();
+    for (at, server) in servers.iter_mut().enumerate() {
+        if Some(at) != but {
+            server.address.set_port(9_000 + server.address.port());
+        }
+    }
+    with_servers(servers)
+}
+
+fn world(file: Arc<Topology>) -> World {
+    let mut world = World::with(&[0, 0], ClientConfig::default(), Bootstrap::Config(file));
+    let epoch = MapEpoch { term: 3, counter: 1 };
+    for server in &mut world.servers {
+        server.map = ClusterMap::new(Arc::clone(&server.map.topology), epoch, Vec::new());
+    }
+    world
+}
+
+fn put() -> Action {
+    Action::Put { value: b"v".to_vec(), ttl_s: 0 }
+}
+
+fn told(world: &mut World) -> Vec<String> {
+    let events = world.take_events().into_iter();
+    let how = events.filter_map(|event| match event {
+        ClientEvent::TopologyDiffers { how } => Some(how),
+        _ => None,
+    });
+    how.collect()
+}
+
+#[test]
+fn reads_and_writes_succeed_and_the_difference_is_told_once() {
+    for file in [turned(), moved(Some(0)), moved(Some(1))] {
+        let mut world = world(file);
+        assert!(matches!(world.run(put()).unwrap().outcome, Outcome::Written { .. }));
+        for _ in 0..3 {
+            world.get().unwrap();
+        }
+        let (_, home, _) = world.key();
+        assert_eq!(usize::from(world.get().unwrap().served_by), home, "by the cluster's ranks");
+        assert_eq!(told(&mut world).len(), 1);
+        assert_eq!(world.engine.map().unwrap().topology.id, world.topology.id);
+    }
+}
+
+#[test]
+fn what_was_under_way_when_the_topology_changed_is_sent_again() {
+    let mut world = world(turned());
+    let many: Vec<u64> = (0..50).map(|_| world.submit(put())).collect();
+    for op_id in many {
+        world.result(op_id).unwrap();
+    }
+    assert_eq!(world.engine.open_operations(), 0);
+}
+
+/// The topology changes in the life of a client: the servers were all restarted, with epochs that
+/// begin anew.
+#[test]
+fn a_lower_epoch_of_another_topology_is_taken_when_nobody_serves_the_old_one() {
+    let mut world = world(turned());
+    world.get().unwrap();
+    let file = told(&mut world);
+    assert_eq!(file.len(), 1);
+    for server in &mut world.servers {
+        server.mode = Mode::Says(Status::NotOwner);
+        let servers = server.map.topology.servers.iter().cloned().map(|mut info| {
+            info.weight = 2;
+            info
+        });
+        let topology = with_servers(servers.collect());
+        let epoch = MapEpoch { term: 1, counter: 1 };
+        server.map = ClusterMap::new(topology, epoch, Vec::new());
+    }
+    let op_id = world.submit(Action::Get);
+    world.run_for(std::time::Duration::from_millis(500));
+    world.servers.iter_mut().for_each(|server| server.mode = Mode::Up);
+    world.result(op_id).unwrap();
+    assert_eq!(world.engine.map().unwrap().epoch.term, 1);
+    assert!(told(&mut world).is_empty(), "one warning is enough");
+}
+
+#[test]
+fn a_question_waits_for_the_clusters_word() {
+    let mut world = world(turned());
+    for (op_id, server) in [(1_001, 0), (1_002, 1)] {
+        let (target, question) = (Target::Server(server), Question::Stats);
+        world.handle(crate::engine::Input::Ask { op_id, target, question });
+        // These servers answer nonsense to STATS: an answer all the same.
+        assert!(matches!(world.result(op_id), Err(ClientError::Protocol(_))));
+        let asked = world.servers[usize::from(server)].requests.iter();
+        assert_eq!(asked.filter(|h| h.opcode == Opcode::Stats as u8).count(), 1);
+    }
+}
+
+#[test]
+fn the_map_of_another_cluster_is_refused() {
+    let mut world = world(topology(&[0, 0]));
+    let name = "other".to_owned();
+    let now = topology(&[0, 0]);
+    let servers = now.servers.iter().rev().cloned().collect();
+    let other = Arc::new(Topology::new(name, now.master, servers, now.partitions).unwrap());
+    for server in &mut world.servers {
+        let epoch = MapEpoch { term: 9, counter: 1 };
+        server.map = ClusterMap::new(Arc::clone(&other), epoch, Vec::new());
+    }
+    world.get().unwrap();
+    world.get().unwrap();
+    let events = world.take_events();
+    let refused = events.iter().filter(|e| matches!(e, ClientEvent::MapRefused { .. })).count();
+    assert!(refused >= 1, "{events:?}");
+    assert_eq!(world.engine.map().unwrap().topology.id, now.id);
+}
+
+#[test]
+fn when_nobody_answers_the_caller_is_told_in_time() {
+    let mut world = world(moved(None));
+    let error = world.get().unwrap_err();
+    assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
+    assert!(told(&mut world).is_empty());
+}

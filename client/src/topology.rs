@@ -1,0 +1,92 @@
+//! Whether the cluster is what the client's cluster file says. The file's addresses are where a
+//! client looks for the cluster; who is in it, the cluster's own map says.
+
+use std::collections::BTreeMap;
+
+use standin_protocol::map::{ServerInfo, Topology};
+
+/// Differences that are spelled out; the rest is counted.
+const SHOWN: usize = 8;
+
+/// What the cluster has otherwise than the file, for people.
+#[must_use]
+pub fn differences(file: &Topology, cluster: &Topology) -> String {
+    let mut found = Vec::new();
+    if file.master != cluster.master {
+        found.push(format!("the master is at {}, not at {}", cluster.master, file.master));
+    }
+    if file.partitions != cluster.partitions {
+        let (now, then) = (cluster.partitions, file.partitions);
+        found.push(format!("there are {now} partitions, not {then}"));
+    }
+    let by_name = |topology: &Topology| -> BTreeMap<String, ServerInfo> {
+        topology.servers.iter().map(|info| (info.name.clone(), info.clone())).collect()
+    };
+    let (then, now) = (by_name(file), by_name(cluster));
+    for (name, info) in &now {
+        match then.get(name) {
+            None => found.push(format!("{name} at {} is new", info.address)),
+            Some(old) if old.address != info.address => {
+                found.push(format!("{name} is at {}, not at {}", info.address, old.address));
+            }
+            Some(old) if old.shards != info.shards => {
+                found.push(format!("{name} has {} shards, not {}", info.shards, old.shards));
+            }
+            Some(old) if old.weight != info.weight => {
+                found.push(format!("{name} has weight {}, not {}", info.weight, old.weight));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = then.keys().filter(|name| !now.contains_key(*name));
+    found.extend(gone.map(|name| format!("{name} is no longer there")));
+    if found.is_empty() {
+        found.push("the servers are in another order, or in other groups".to_owned());
+    }
+    let more = found.len().saturating_sub(SHOWN);
+    found.truncate(SHOWN);
+    if more > 0 {
+        found.push(format!("and {more} more"));
+    }
+    found.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(master: u16, partitions: u32, servers: &[(&str, u16, u16)]) -> Topology {
+        let info = |(name, port, shards): &(&str, u16, u16)| ServerInfo {
+            name: (*name).to_owned(),
+            group: 0,
+            weight: 1,
+            shards: *shards,
+            address: ([127, 0, 0, 1], *port).into(),
+        };
+        let servers = servers.iter().map(info).collect();
+        Topology::new("t".to_owned(), ([127, 0, 0, 1], master).into(), servers, partitions).unwrap()
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1), ("a3", 3, 1)]);
+        let cluster = topology(8, 128, &[("a2", 5, 1), ("a3", 3, 2), ("a4", 6, 1)]);
+        assert_eq!(
+            differences(&file, &cluster),
+            "the master is at 127.0.0.1:8, not at 127.0.0.1:9; there are 128 partitions, not 64; \
+             a2 is at 127.0.0.1:5, not at 127.0.0.1:2; a3 has 2 shards, not 1; \
+             a4 at 127.0.0.1:6 is new; a1 is no longer there"
+        );
+    }
+
+    #[test]
+    fn what_has_no_name_is_said_too_and_long_lists_end() {
+        let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
+        let turned = topology(9, 64, &[("a2", 2, 1), ("a1", 1, 1)]);
+        assert!(differences(&file, &turned).contains("another order"));
+        let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();
+        let many: Vec<(&str, u16, u16)> = names.iter().map(|name| (&**name, 7, 1)).collect();
+        let text = differences(&file, &topology(9, 64, &many));
+        assert!(text.ends_with("; and 14 more"), "{text}");
+    }
+}
