@@ -92,6 +92,7 @@ fn a_log_that_is_deleted_under_load_loses_nothing_that_was_acknowledged() {
     let reads: Vec<u64> = (0..50).map(|_| bench.send(KV, b"k0", Operation::Get)).collect();
     reads.into_iter().for_each(|read| assert_eq!(bench.wait(read), NOTHING));
     let stop = &std::sync::atomic::AtomicBool::new(false);
+    let count = &std::sync::atomic::AtomicUsize::new(0);
     let written = std::thread::scope(|scope| {
         let (bench, path) = (&bench, &file);
         for _ in 0..3 {
@@ -109,13 +110,14 @@ fn a_log_that_is_deleted_under_load_loses_nothing_that_was_acknowledged() {
                 for suffix in ["-wal", "-shm"] {
                     let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
                 }
-                let until = Micros::boottime() + Duration::from_millis(30);
-                wait_until(SOON, "some writes", || Micros::boottime() >= until);
+                let enough = count.load(Ordering::Relaxed) + 5;
+                wait_until(SOON, "some writes", || count.load(Ordering::Relaxed) >= enough);
             }
         });
         let mut written = Written::new(bench);
         while !deleter.is_finished() {
             written.write();
+            count.store(written.acknowledged.len(), Ordering::Relaxed);
         }
         stop.store(true, Ordering::Relaxed);
         deleter.join().unwrap();
