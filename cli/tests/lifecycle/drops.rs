@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use standin_protocol::map::ServerState::{Offline, Online};
 
 use crate::common::cluster::PROGRAM;
-use crate::common::{Cluster, PAIR, TWO_PAIRS};
+use crate::common::{Cluster, PAIR, TWO_PAIRS, WITHIN};
 
 fn code(output: &Output) -> Option<i32> {
     output.status.code()
@@ -107,7 +107,9 @@ fn a_server_that_was_away_during_a_flush_serves_nothing_of_before() {
     for key in &keys {
         assert_eq!(read(&cluster, key), b"new", "also from a1");
     }
-    assert!(cluster.counter("a1", "partitions_flushed") > 0, "it was told");
+    standin_testkit::wait_until(WITHIN, "the count of what it was told", || {
+        cluster.counter("a1", "partitions_flushed") > 0
+    });
 }
 
 /// Nobody may flush the partitions of a group that is gone; it is said how many, and of whom.
