@@ -127,7 +127,7 @@ fn settled_rows() -> Vec<Row> {
         row(
             "opcodes that nobody knows",
             &[
-                forged(RequestHeader { opcode: 12, ..header(1) }, b""),
+                forged(RequestHeader { opcode: 13, ..header(1) }, b""),
                 forged(
                     RequestHeader { opcode: 255, key_len: 1, value_len: 2, ..header(2) },
                     b"kvv",
