@@ -154,6 +154,7 @@ fn a_notice_is_resent_until_its_verdict_comes_and_the_verdict_is_obeyed() {
     let epoch = MapEpoch { term: 1, counter: 4 };
     let mut verdict = Datagram::new(Kind::Verdict, SENDER_MASTER, world.topology.id, 1);
     (verdict.subject, verdict.epoch) = (notice.subject, epoch);
+    verdict.arg = ServerState::Offline as u32;
     verdict.statuses = vec![Default::default(); 3];
     verdict.statuses[home].state = ServerState::Offline;
     verdict.statuses[home].since = epoch;
