@@ -91,9 +91,14 @@ impl Gate {
 
     /// What has become of the files that are open.
     pub(super) fn look(&self, path: &Path) -> Change {
-        let now = Files::at(path);
+        let mut now = Files::at(path);
         let mut state = self.lock();
         let Some(files) = &mut state.files else { return Change::None };
+        if files.change(&now) != Change::None {
+            // Another thread may have looked later and been here earlier: the file, which grows all
+            // the time, would seem to be shorter than it was.
+            now = Files::at(path);
+        }
         let change = files.change(&now);
         if change == Change::None {
             files.grow(&now);
@@ -135,5 +140,42 @@ impl Gate {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::sync::atomic::AtomicBool;
+
+    use standin_testkit::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_under_the_eyes_of_several_threads_is_not_taken_for_cut() {
+        let scratch = Scratch::new("gate-grows");
+        let path = scratch.file("growing");
+        let file = File::create(&path).unwrap();
+        let gate = Arc::new(Gate::default());
+        let pass = gate.enter(Duration::ZERO).unwrap();
+        assert_eq!(gate.opened(Files::at(&path), false), Change::None);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        assert_eq!(gate.look(&path), Change::None);
+                    }
+                });
+            }
+            for bytes in 1..20_000 {
+                file.set_len(bytes).unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        file.set_len(10).unwrap();
+        assert_eq!(gate.look(&path), Change::Cut, "what is cut is seen");
+        drop(pass);
     }
 }
