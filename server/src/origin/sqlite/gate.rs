@@ -94,9 +94,10 @@ impl Gate {
         let mut now = Files::at(path);
         let mut state = self.lock();
         let Some(files) = &mut state.files else { return Change::None };
-        if files.change(&now) != Change::None {
+        if files.change(&now) == Change::Cut {
             // Another thread may have looked later and been here earlier: the file, which grows all
-            // the time, would seem to be shorter than it was.
+            // the time, would seem to be shorter than it was. Of what is gone the first look
+            // counts: a new file may get the number of the old one.
             now = Files::at(path);
         }
         let change = files.change(&now);
