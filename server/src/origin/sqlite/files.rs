@@ -3,12 +3,15 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Which file a path led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
+    /// A new file may get the number of one that was deleted. `None`: the file system does not tell.
+    born: Option<SystemTime>,
 }
 
 /// The files that a path led to.
@@ -58,7 +61,8 @@ impl Files {
         let look = |path: &Path| std::fs::metadata(path).ok();
         let identity = |path: &Path| {
             let metadata = look(path)?;
-            Some(Identity { device: metadata.dev(), inode: metadata.ino() })
+            let born = metadata.created().ok();
+            Some(Identity { device: metadata.dev(), inode: metadata.ino(), born })
         };
         Self {
             main: identity(path),
@@ -122,7 +126,7 @@ mod tests {
     use super::*;
 
     const fn file(inode: u64) -> Option<Identity> {
-        Some(Identity { device: 1, inode })
+        Some(Identity { device: 1, inode, born: None })
     }
 
     const OPEN: Files = Files { main: file(1), main_bytes: 100, log: file(2), index: file(3) };
