@@ -35,7 +35,8 @@ pub(super) enum Change {
     LogReplaced,
     /// The main file is gone, or another.
     Moved,
-    /// The main file has been cut off.
+    /// The main file has been cut off to nothing, which SQLite takes for a new database. Of one that
+    /// is cut off elsewhere it says itself that it is malformed.
     Cut,
 }
 
@@ -51,7 +52,7 @@ impl std::fmt::Display for Change {
                  checkpoint may be lost: never touch these files while a program has them open"
             }
             Self::Moved => "it has been moved, deleted or replaced",
-            Self::Cut => "it is shorter than it was",
+            Self::Cut => "it has been emptied",
         })
     }
 }
@@ -93,7 +94,7 @@ impl Files {
             |before: Option<Identity>, now: Option<Identity>| before.is_some() && now.is_none();
         if !same(self.main, now.main) {
             Change::Moved
-        } else if now.main_bytes < self.main_bytes {
+        } else if now.main_bytes == 0 && self.main_bytes > 0 {
             Change::Cut
         } else if is_other(self.log, now.log) || is_other(self.index, now.index) {
             Change::LogReplaced
@@ -104,7 +105,7 @@ impl Files {
         }
     }
 
-    /// The main file only grows while somebody has it open, but for VACUUM.
+    /// It has held something.
     pub(super) fn grow(&mut self, now: &Self) {
         self.main_bytes = self.main_bytes.max(now.main_bytes);
     }
@@ -136,7 +137,9 @@ mod tests {
         let cases = [
             (OPEN, Change::None),
             (Files { main_bytes: 200, ..OPEN }, Change::None),
-            (Files { main_bytes: 99, ..OPEN }, Change::Cut),
+            // A checkpoint of another process may leave it shorter.
+            (Files { main_bytes: 99, ..OPEN }, Change::None),
+            (Files { main_bytes: 0, ..OPEN }, Change::Cut),
             (Files { main: file(9), ..OPEN }, Change::Moved),
             (Files { main: None, main_bytes: 0, log: None, index: None }, Change::Moved),
             (Files { log: None, ..OPEN }, Change::LogGone),

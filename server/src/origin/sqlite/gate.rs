@@ -95,9 +95,8 @@ impl Gate {
         let mut state = self.lock();
         let Some(files) = &mut state.files else { return Change::None };
         if files.change(&now) == Change::Cut {
-            // Another thread may have looked later and been here earlier: the file, which grows all
-            // the time, would seem to be shorter than it was. Of what is gone the first look
-            // counts: a new file may get the number of the old one.
+            // Another thread may have looked later and been here earlier: a new file, which has just
+            // got its first page, would seem to have lost it.
             now = Files::at(path);
         }
         let change = files.change(&now);
@@ -154,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_grows_under_the_eyes_of_several_threads_is_not_taken_for_cut() {
+    fn a_file_that_grows_under_the_eyes_of_several_threads_is_not_taken_for_emptied() {
         let scratch = Scratch::new("gate-grows");
         let path = scratch.file("growing");
         let file = File::create(&path).unwrap();
@@ -175,7 +174,7 @@ mod tests {
             }
             is_over.store(true, Ordering::Relaxed);
         });
-        file.set_len(10).unwrap();
+        file.set_len(0).unwrap();
         assert_eq!(gate.look(&path), Change::Cut, "what is cut is seen");
         drop(pass);
     }
