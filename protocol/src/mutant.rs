@@ -62,6 +62,8 @@ wire_enum! {
         HandbackOutlivesWord = 26, "handback-outlives-word";
         /// Who has given its word that it has lost the master owns partitions anew at once.
         WordForgotten = 27, "word-forgotten";
+        /// A master that learns believes that a server leaves (10).
+        LeavingWhileLearning = 37, "leaving-while-learning";
         /// What was sent is kept, whatever the row holds (22).
         KeepSent = 28, "keep-sent";
         /// A write that changed no row is acknowledged (23).

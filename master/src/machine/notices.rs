@@ -231,8 +231,10 @@ impl Machine {
     fn on_leaving(&mut self, now: Micros, boot_id: u64, waiter: Waiter, is_known: bool) {
         let id = waiter.recipient;
         self.server(id).wait(waiter);
-        if !is_known {
-            // The probe that its datagram has caused will tell.
+        let is_learning = self.restart.is_learning() && !mutant::is(Mutant::LeavingWhileLearning);
+        if !is_known || is_learning {
+            // The probe that its datagram has caused will tell. A master that learns may know no
+            // incarnation yet, and take that of an old datagram for it: who leaves says so again.
             return;
         }
         self.server(id).left_boot_id = boot_id;

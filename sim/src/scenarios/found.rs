@@ -223,3 +223,40 @@ pub(super) const READ_GIVEN_UP: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[],
 };
+
+/// Seed 91067728 of mode strict: the master lost its file, and the first that it got of b was an old
+/// datagram by which an incarnation of long ago leaves. It took that one for b, and so did a, which
+/// forgot what it had to tell the one that lives.
+pub(super) const LEFT_LONG_AGO: Scenario = Scenario {
+    name: "f09_left_long_ago",
+    plan: || {
+        let master = Host::Master(0);
+        let cut = |from, to, lasts| What::Cut { from, to, lasts };
+        let mut plan = plan(
+            91_067_728,
+            2,
+            2,
+            &[
+                (0, What::ClockRate { host: master, rate_ppm: 943_700 }),
+                (2_241_960, What::Isolate { host: B, lasts: 1_250_000 }),
+                (2_427_678, What::CrashMaster { down: 1_375, forgets: false }),
+                (3_273_334, What::Leave { server: 1, down: 1_424_000 }),
+                (3_889_761, cut(master, A, 5_166_000)),
+                (4_623_322, act(0, Act::Get, 1)),
+                (4_946_620, act(0, Act::Put, 1)),
+                (5_065_655, act(0, Act::Get, 1)),
+                (5_117_817, cut(Host::Client(0), A, 3_202_000)),
+                (5_819_408, What::CrashMaster { down: 1_348_000, forgets: true }),
+                (6_836_430, act(0, Act::Touch, 1)),
+                (7_229_919, act(0, Act::Get, 0)),
+                (7_287_025, What::Replay { from: B, lasts: 14_906 }),
+                (7_448_739, act(0, Act::Cas, 0)),
+                (7_614_482, act(0, Act::Put, 1)),
+            ],
+        );
+        (plan.setup.mode, plan.setup.ttl_s) = (Mode::Strict, 3);
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::LeavingWhileLearning), "read v")],
+};

@@ -87,6 +87,7 @@ pub(crate) const ALL: &[Scenario] = &[
     found::WORD_GIVEN_AWAY,
     found::MANY_QUESTIONS,
     found::READ_GIVEN_UP,
+    found::LEFT_LONG_AGO,
 ];
 
 /// The schedule of that name.

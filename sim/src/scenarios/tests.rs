@@ -109,4 +109,5 @@ scenarios! {
     f06_word_given_away
     f07_many_questions
     f08_read_given_up
+    f09_left_long_ago
 }
