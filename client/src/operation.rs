@@ -185,11 +185,12 @@ pub enum ClientError {
     DeadlineExceeded,
     /// No server that may serve the key could be reached. Nothing was done.
     #[error(
-        "none of the key's servers answers (tried ids {tried:?}); are they running, and reachable from here?"
+        "none of the key's servers answers (tried: {}); are they running, and reachable from here?",
+        if tried.is_empty() { "none".to_owned() } else { tried.join(", ") }
     )]
     Unavailable {
-        /// Ids of the servers that were tried.
-        tried: Vec<u16>,
+        /// Names and addresses of the servers that were tried.
+        tried: Vec<String>,
     },
     /// The cluster is not known yet, and no server at the given addresses answers.
     #[error("no server answers at the addresses given; is the cluster running there?")]
@@ -212,7 +213,7 @@ pub enum ClientError {
     #[error("the cluster refused this client; give it the cluster's secret")]
     AuthFailed,
     /// The party that was asked does not answer.
-    #[error("{0} does not answer; is it running, and reachable from here?")]
+    #[error("{0} running, and reachable from here?")]
     NoAnswer(String),
     /// There is no such server or shard.
     #[error("the cluster has no {0}; see `standin status`")]

@@ -132,7 +132,7 @@ impl Server {
             cluster.timings.pause_max(),
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
-        let hub = Arc::new(hub);
+        let hub = Arc::new(hub.with_memory(own.memory_bytes));
         let context = ShardContext {
             shard: 0,
             shards: own.shards,

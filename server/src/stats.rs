@@ -1,13 +1,17 @@
 //! Counters of all shards, summed when somebody asks.
 
-use std::sync::Arc;
+mod recent;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
+use self::recent::Recent;
 use crate::control::agent::AgentCounters;
 use crate::node::counters::Counters;
+use crate::origin::Health;
 
 /// Where each shard leaves its counters, a few times a second. A shard writes only its
 /// own block, and no request reads one, so no cache line is fought over.
@@ -18,6 +22,8 @@ pub struct StatsHub {
     started: Micros,
     shards: Vec<Arc<[AtomicU64]>>,
     agent: [AtomicU64; AgentCounters::COUNT],
+    memory_bytes: u64,
+    recent: Mutex<Recent>,
 }
 
 impl StatsHub {
@@ -26,7 +32,58 @@ impl StatsHub {
     pub fn new(server: String, boot_id: u64, shards: u16, started: Micros) -> Self {
         let block = || Counters::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
         let shards = (0..shards).map(|_| block()).collect();
-        Self { server, boot_id, started, shards, agent: Default::default() }
+        Self {
+            server,
+            boot_id,
+            started,
+            shards,
+            agent: Default::default(),
+            memory_bytes: 0,
+            recent: Mutex::default(),
+        }
+    }
+
+    /// Says how much memory the caches have been given together.
+    #[must_use]
+    pub fn with_memory(self, memory_bytes: u64) -> Self {
+        Self { memory_bytes, ..self }
+    }
+
+    /// Remembers, about once a second, what the gauges of the last ten seconds are reckoned from.
+    pub fn sample(&self, now: Micros) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.is_due(now) {
+            recent.note(now, self.sums());
+        }
+    }
+
+    fn sums(&self) -> recent::Sums {
+        recent::NAMES.map(|name| {
+            let index = Counters::NAMES.iter().position(|other| *other == name);
+            let values = |index: usize| self.shards.iter().map(move |b| &b[index]);
+            index.map_or(0, |index| values(index).map(|v| v.load(Ordering::Relaxed)).sum())
+        })
+    }
+
+    /// What is no counter: of the last ten seconds, of the database, of this build.
+    fn gauges(&self, now: Micros, health: Health, reason: Option<&str>) -> Vec<Counter> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
+        let gauge = |name: &str, value| Counter { name: name.to_owned(), value };
+        let version = env!("CARGO_PKG_VERSION");
+        let recent = recent::GAUGES.iter().zip(recent).map(|(name, value)| gauge(name, value));
+        let mut gauges: Vec<Counter> = recent.collect();
+        gauges.extend([
+            gauge("memory_bytes", self.memory_bytes),
+            gauge("origin_up", u64::from(health == Health::Up)),
+            gauge(&format!("build_info{{version=\"{version}\"}}"), 1),
+        ]);
+        if let Health::Down { since } = health {
+            let down_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            // A label of one line, as it is to be shown.
+            let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
+            gauges.push(gauge(&format!("origin_down_ms{{reason=\"{reason}\"}}"), down_ms));
+        }
+        gauges
     }
 
     /// Leaves a shard's counters.
@@ -44,10 +101,16 @@ impl StatsHub {
         }
     }
 
-    /// The sum over the shards (of `loop_lag_us` the highest), and what the control thread
-    /// counts.
+    /// The sum over the shards (of `loop_lag_us` the highest), what the control thread
+    /// counts, and how the database is, with the reason if it is down.
     #[must_use]
-    pub fn reply(&self, map_epoch: u64, now: Micros) -> StatsReply {
+    pub fn reply(
+        &self,
+        map_epoch: u64,
+        now: Micros,
+        health: Health,
+        reason: Option<&str>,
+    ) -> StatsReply {
         let values = |index: usize| {
             self.shards.iter().map(move |block| block[index].load(Ordering::Relaxed))
         };
@@ -68,7 +131,7 @@ impl StatsHub {
             boot_id: self.boot_id,
             uptime_ms: u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX),
             map_epoch,
-            counters: counters.chain(agent).collect(),
+            counters: counters.chain(agent).chain(self.gauges(now, health, reason)).collect(),
         }
     }
 }

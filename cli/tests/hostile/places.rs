@@ -104,7 +104,9 @@ fn idle_clients_in_all_places_make_no_server_look_dead() {
     assert_eq!(cluster.events().of(mark, "reported", "a1"), []);
     // An operator sees how things are.
     let status = cluster.run(&["status"]);
-    assert!(status.status.success(), "{status:?}");
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert_eq!(status.status.code(), Some(1), "no server looks dead, but it is told: {said}");
+    assert!(said.contains("warning: a1 has refused"), "{said}");
     cluster.process("a1").wait_for_line("connections refused", WITHIN);
 
     drop((idle, crowd));

@@ -4,8 +4,8 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use standin_protocol::map::ServerState::Offline;
-use standin_testkit::{Child, Scratch};
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_testkit::{Child, Scratch, wait_until};
 
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, PAIR, WITHIN};
@@ -65,7 +65,11 @@ fn without_a_cluster_the_commands_fail_and_say_so() {
         let output = cluster.run(command);
         assert_eq!(code(&output), Some(2), "{command:?}: {output:?}");
         assert!(stderr(&output).contains("standin: "), "{command:?}: {output:?}");
-        assert!(stderr(&output).contains("answers") || stderr(&output).contains("answer"));
+        let sentence = match command {
+            ["status"] => "no server answers; are they running, and reachable from here?",
+            _ => "none of the key's servers answers (tried: a",
+        };
+        assert!(stderr(&output).contains(sentence), "{command:?}: {output:?}");
     }
 }
 
@@ -76,11 +80,41 @@ fn status_shows_the_map_and_whether_all_is_well() {
     let well = cluster.run(&["status"]);
     assert_eq!(code(&well), Some(0), "{well:?}");
     let text = stdout(&well);
-    assert!(text.contains("cluster status") && text.contains("answers"), "{text}");
+    assert!(text.contains("cluster status   ok") && text.contains("answers"), "{text}");
     for server in ["a1", "a2"] {
         let line = text.lines().find(|line| line.starts_with(server)).expect("a line each");
-        assert!(line.contains("online"), "{line}");
+        assert!(
+            line.contains("online") && line.contains("16 MiB") && line.ends_with("up"),
+            "{line}"
+        );
+        assert!(line.contains(env!("CARGO_PKG_VERSION")), "{line}");
     }
+
+    // One miss and three hits, among pings and the like that are no requests for data.
+    let (key, mut a1) = (cluster.key_of("a1"), cluster.connect("a1"));
+    (0..4).for_each(|_| drop(a1.get(&key)));
+    cluster.wait_counter("a1", "data_requests", 4);
+    let output = cluster.run(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let a1 = &json["servers"][0];
+    assert_eq!(a1["counters"]["data_requests"], 4);
+    assert!(a1["counters"]["requests"].as_u64() > Some(4), "{a1}");
+    assert_eq!((&a1["hit_ratio"], &a1["hit_ratio_10s"]), (&0.75.into(), &0.75.into()));
+    assert_eq!(a1["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(a1["memory_bytes"], 16 << 20);
+    assert_eq!(a1["epoch"], json["epoch"]);
+    assert_eq!(a1["counters"]["connections_refused"], 0);
+
+    let mut command = Command::new(PROGRAM);
+    command.args(["status", "--watch", "1", "--json", "--config"]).arg(&cluster.config_path);
+    let watch = Child::spawn("watch", command, cluster.directory());
+    wait_until(WITHIN, "three looks", || watch.lines().len() >= 3);
+    let json: serde_json::Value = serde_json::from_str(&watch.lines()[2]).expect("one a line");
+    assert_eq!(
+        (&json["severity"], &json["servers"][0]["database"]["up"]),
+        (&"ok".into(), &true.into())
+    );
+    drop(watch);
 
     cluster.kill("a1");
     cluster.connect("a2").get(&cluster.key_of("a1"));
@@ -104,10 +138,19 @@ fn status_shows_the_map_and_whether_all_is_well() {
     assert_eq!((of(0, "owned_partitions"), of(1, "owned_partitions")), (0.into(), 64.into()));
     assert_eq!(of(1, "counters")["forwards_failed"].as_u64(), Some(1));
 
+    // Whether the master has noticed or not: nobody serves what it owned.
+    cluster.freeze("a2");
+    let output = cluster.run(&["status"]);
+    assert_eq!(code(&output), Some(3), "{output:?}");
+    assert!(stdout(&output).contains("critical: "), "{output:?}");
+    cluster.thaw("a2");
+    cluster.wait_states(&[("a2", Online)]);
+
     cluster.kill("master");
     let output = cluster.run(&["status"]);
     assert_eq!(code(&output), Some(1));
     assert!(stdout(&output).contains("DOES NOT ANSWER"), "{output:?}");
+    assert!(stdout(&output).contains("warning: the master"), "{output:?}");
 }
 
 #[test]

@@ -74,6 +74,11 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
         assert!(!matches!(reply.status, Status::Ok | Status::NotFound), "not acknowledged");
         assert!(took < AT_ONCE, "a write: {took:?}");
     }
+    let status = cluster.run(&["status"]);
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert_eq!(status.status.code(), Some(3), "{said}");
+    assert!(said.contains("critical: a1 has not reached the database since 20"), "{said}");
+    assert!(said.contains("onnect"), "and why: {said}");
     // A dead database does not make a server dead.
     assert!(cluster.events().all().iter().all(|event| event.kind != "offline"));
 

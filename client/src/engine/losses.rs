@@ -7,7 +7,7 @@ use standin_protocol::control::Kind;
 use standin_protocol::time::Micros;
 
 use super::link::{Health, Place};
-use super::operations::{Current, Work, no_answer};
+use super::operations::{Current, Work};
 use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
 use crate::failover::{Remedy, State};
@@ -134,7 +134,8 @@ impl Engine {
                 self.pass_over(now, id, server);
             }
             (Work::Question { target, .. }, _) => {
-                let error = no_answer(*target);
+                let target = *target;
+                let error = self.no_answer(target);
                 self.ended_in_vain(now, id, error);
             }
             (Work::MapFetch, place) => {

@@ -286,11 +286,12 @@ impl Engine {
         let was_sent = open.is_outcome_open || !open.sent_on.is_empty();
         let error = match &open.work {
             _ if open.is_write() && was_sent => ClientError::OutcomeUnknown,
-            Work::Question { target, .. } if self.router.is_some() => no_answer(*target),
+            Work::Question { target, .. } if self.router.is_some() => self.no_answer(*target),
             _ if self.router.is_none() => ClientError::NoMap,
             _ if open.overloads > 0 && open.current.is_none() => self.overloaded(),
             _ if !was_sent || !open.tried_ever.is_empty() => {
-                ClientError::Unavailable { tried: open.tried_ever.clone() }
+                let tried = open.tried_ever.iter().map(|server| self.named(*server));
+                ClientError::Unavailable { tried: tried.collect() }
             }
             _ => ClientError::DeadlineExceeded,
         };
@@ -375,7 +376,7 @@ impl Engine {
                 let tried = self.open.get(&id).map_or(&[][..], |open| &open.tried);
                 let ids = 0..u16::try_from(servers.len()).unwrap_or(u16::MAX);
                 let untried = ids.into_iter().find(|server| !tried.contains(server));
-                untried.ok_or_else(|| no_answer(target))?
+                untried.ok_or_else(|| self.no_answer(target))?
             }
         };
         match servers.get(usize::from(server)) {
@@ -429,12 +430,21 @@ impl Engine {
         link.open(now, Session::new(hello, self.config.key.clone()));
         self.mark_unsent(conn);
     }
-}
 
-pub(super) fn no_answer(target: Target) -> ClientError {
-    ClientError::NoAnswer(match target {
-        Target::Server(id) => format!("the server of id {id}"),
-        Target::Master => "the master".to_owned(),
-        Target::Any => "any server".to_owned(),
-    })
+    pub(super) fn no_answer(&self, target: Target) -> ClientError {
+        ClientError::NoAnswer(match target {
+            Target::Server(id) => format!("{} does not answer; is it", self.named(id)),
+            Target::Master => "the master does not answer; is it".to_owned(),
+            Target::Any => "no server answers; are they".to_owned(),
+        })
+    }
+
+    /// Name and address of a server.
+    fn named(&self, server: u16) -> String {
+        let servers = self.router.as_ref().map(|router| &router.map().topology.servers);
+        match servers.and_then(|servers| servers.get(usize::from(server))) {
+            Some(info) => format!("{} ({})", info.name, info.address),
+            None => format!("server number {server}"),
+        }
+    }
 }

@@ -212,6 +212,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
             }
         }
         hub.publish_agent(&agent.counters);
+        hub.sample(now);
         if handle.inbox.ends.load(Ordering::Acquire) {
             return Ok(());
         }

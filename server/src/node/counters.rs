@@ -22,6 +22,8 @@ macro_rules! counters {
 counters! {
     /// Requests received, of every kind.
     requests,
+    /// Of these, the ones about keys or partitions: not PING, STATS and the like.
+    data_requests,
     /// Reads answered from the cache.
     hits,
     /// Reads that found nothing in the cache.

@@ -251,6 +251,7 @@ impl Node {
     ) -> bool {
         self.counters.requests += 1;
         let header = &request.header;
+        self.counters.data_requests += u64::from(Opcode::has_key(header.opcode));
         if header.opcode == Opcode::Get as u8 && !self.stopping {
             let state = self.partitions[place.partition as usize];
             if state.serving.keeps() {

@@ -299,7 +299,9 @@ impl Core {
         match shard {
             None => {
                 let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
-                let value = self.context.hub.reply(epoch, now.mono).to_bytes();
+                let (health, reason) = (self.context.origin.health(), self.context.origin.outage());
+                let hub = &self.context.hub;
+                let value = hub.reply(epoch, now.mono, health, reason.as_deref()).to_bytes();
                 Response::write(reply(Status::Ok), &value, &mut conn.output);
             }
             Some(shard)

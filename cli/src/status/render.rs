@@ -1,0 +1,128 @@
+//! The report as a table for people, and as JSON.
+
+use serde_json::{Value, json};
+use standin_protocol::body::StatsReply;
+use standin_protocol::map::MapEpoch;
+
+use super::report::{Outage, Report, version};
+
+/// A line for each server, then a sentence for each fault.
+pub(super) fn table(report: &Report<'_>) -> String {
+    let (map, topology) = (report.map, &report.map.topology);
+    let master = if report.is_master_up { "answers" } else { "DOES NOT ANSWER" };
+    let mut lines = vec![format!(
+        "cluster {}   {}   map epoch {}   master {} {master}",
+        topology.name,
+        report.severity().name(),
+        map.epoch,
+        topology.master
+    )];
+    lines.push(format!(
+        "{:<12} {:<22} {:<10} {:>8} {:>6} {:>9} {:>9} {:>12} {:>7} {:>7} {:>10} {:>8} {:>8} {:<9} {}",
+        "server", "address", "state", "epoch", "owns", "memory", "items", "data reqs", "hit %", "10 s",
+        "orig.reads", "waiting", "refused", "version", "database"
+    ));
+    for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(report.stats) {
+        let epoch = stats.as_ref().map_or_else(|| "?".to_owned(), epoch_applied);
+        let head = format!(
+            "{:<12} {:<22} {:<10} {epoch:>8} {:>6}",
+            info.name,
+            info.address.to_string(),
+            map.state(id).name(),
+            report.owned(id)
+        );
+        let Some(stats) = stats else {
+            lines.push(format!("{head}   does not answer"));
+            continue;
+        };
+        let of = |name| stats.counter(name);
+        let database =
+            Outage::of(stats).map_or("up".to_owned(), |o| format!("DOWN for {}", o.lasts()));
+        lines.push(format!(
+            "{head} {:>9} {:>9} {:>12} {:>7} {:>7} {:>10} {:>8} {:>8} {:<9} {database}",
+            size(of("memory_bytes")),
+            of("items"),
+            of("data_requests"),
+            percent(stats, "hits", "misses"),
+            percent(stats, "hits_10s", "misses_10s"),
+            of("origin_reads"),
+            of("in_flight"),
+            of("connections_refused"),
+            version(stats).unwrap_or("?"),
+        ));
+    }
+    let findings = report.findings();
+    lines.extend(findings.iter().map(|f| format!("{}: {}", f.severity.name(), f.text)));
+    lines.join("\n")
+}
+
+/// Everything that the table has, and all counters.
+pub(super) fn as_json(report: &Report<'_>) -> Value {
+    let (map, topology) = (report.map, &report.map.topology);
+    let servers = (0u16..).zip(&topology.servers).zip(report.stats).map(|((id, info), stats)| {
+        let stats = stats.as_ref();
+        let counters = stats.map(|stats| {
+            let pairs = stats.counters.iter().map(|c| (c.name.clone(), json!(c.value)));
+            Value::Object(pairs.collect())
+        });
+        let outage = stats.and_then(Outage::of);
+        json!({
+            "name": info.name,
+            "address": info.address.to_string(),
+            "state": map.state(id).name(),
+            "owned_partitions": report.owned(id),
+            "answers": stats.is_some(),
+            "epoch": stats.map(|s| MapEpoch::from_u64(s.map_epoch).to_string()),
+            "version": stats.and_then(version),
+            "memory_bytes": stats.map(|s| s.counter("memory_bytes")),
+            "hit_ratio": stats.and_then(|s| ratio(s, "hits", "misses")),
+            "hit_ratio_10s": stats.and_then(|s| ratio(s, "hits_10s", "misses_10s")),
+            "database": stats.map(|_| json!({
+                "up": outage.is_none(),
+                "down_ms": outage.as_ref().map(|o| o.lasts_ms),
+                "down_since": outage.as_ref().map(|o| o.since(report.now)),
+                "reason": outage.as_ref().map(|o| o.reason.clone()),
+            })),
+            "uptime_ms": stats.map(|s| s.uptime_ms),
+            "counters": counters,
+        })
+    });
+    let findings = report.findings();
+    let findings =
+        findings.iter().map(|f| json!({ "severity": f.severity.name(), "text": f.text }));
+    json!({
+        "cluster": topology.name,
+        "severity": report.severity().name(),
+        "epoch": map.epoch.to_string(),
+        "master": { "address": topology.master.to_string(), "answers": report.is_master_up },
+        "servers": servers.collect::<Vec<_>>(),
+        "findings": findings.collect::<Vec<_>>(),
+    })
+}
+
+/// The epoch of the map that a server has applied.
+fn epoch_applied(stats: &StatsReply) -> String {
+    match MapEpoch::from_u64(stats.map_epoch) {
+        none if none == MapEpoch::default() => "no map".to_owned(),
+        epoch => epoch.to_string(),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes >> 20 {
+        0 => format!("{} KiB", bytes >> 10),
+        mib if mib % 1_024 == 0 => format!("{} GiB", mib >> 10),
+        mib => format!("{mib} MiB"),
+    }
+}
+
+fn percent(stats: &StatsReply, hits: &str, misses: &str) -> String {
+    ratio(stats, hits, misses).map_or("-".to_owned(), |ratio| format!("{:.1}", ratio * 100.0))
+}
+
+/// Hits of all reads; `None`: there were no reads.
+#[expect(clippy::cast_precision_loss, reason = "a ratio of counters, for reading")]
+fn ratio(stats: &StatsReply, hits: &str, misses: &str) -> Option<f64> {
+    let (hits, misses) = (stats.counter(hits), stats.counter(misses));
+    (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64)
+}

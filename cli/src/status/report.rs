@@ -1,0 +1,280 @@
+//! What is wrong with a cluster, from its map and what its members count. Pure.
+
+use std::time::{Duration, SystemTime};
+
+use standin_protocol::body::StatsReply;
+use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState};
+
+/// How bad it is. The exit code is [`Severity::code`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// All is well.
+    Ok,
+    /// Something is wrong, but every partition is served by an owner that reaches the database.
+    Warning,
+    /// Some partitions have no owner, or one that does not answer or can't reach the database.
+    Critical,
+}
+
+impl Severity {
+    /// 2 says that nobody could be asked, as in all commands.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 3,
+        }
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// One sentence about what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    pub(crate) text: String,
+}
+
+/// What the master and the servers say.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) map: &'a ClusterMap,
+    pub(crate) is_master_up: bool,
+    /// By server; `None`: it does not answer.
+    pub(crate) stats: &'a [Option<StatsReply>],
+    /// The wall-clock time.
+    pub(crate) now: SystemTime,
+}
+
+impl Report<'_> {
+    /// Everything that is wrong, the worst first.
+    pub(crate) fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |severity, text| findings.push(Finding { severity, text });
+        let map = self.map;
+        if !self.is_master_up {
+            let master = map.topology.master;
+            let text = format!(
+                "the master ({master}) does not answer: without it no failed server is replaced"
+            );
+            find(Severity::Warning, text);
+        }
+        for ((id, info), stats) in (0u16..).zip(&map.topology.servers).zip(self.stats) {
+            let (name, state, owned) = (&info.name, map.state(id), self.owned(id));
+            // Who owns nothing leaves nobody unserved.
+            let severity = if owned > 0 { Severity::Critical } else { Severity::Warning };
+            if state != ServerState::Online {
+                let since = map.statuses()[usize::from(id)].since;
+                find(Severity::Warning, format!("{name} is {state} since epoch {since}"));
+            }
+            let Some(stats) = stats else {
+                if state.answers() {
+                    let text = format!(
+                        "{name} does not answer here, and owns {owned} partitions: is it running, \
+                         and is {} reachable from here?",
+                        info.address
+                    );
+                    find(severity, text);
+                }
+                continue;
+            };
+            if let Some(outage) = Outage::of(stats) {
+                let (since, lasts) = (outage.since(self.now), outage.lasts());
+                let why = match &*outage.reason {
+                    "" => String::new(),
+                    reason => format!(": {reason}"),
+                };
+                let text =
+                    format!("{name} has not reached the database since {since} ({lasts}){why}");
+                find(severity, text);
+            }
+            let refused = stats.counter("connections_refused_10s");
+            if refused > 0 {
+                let text = format!(
+                    "{name} has refused {refused} connections in the last ten seconds, for want of \
+                     room or because it is stopping; see `connections` in [limits], and its log"
+                );
+                find(Severity::Warning, text);
+            }
+            let epoch = MapEpoch::from_u64(stats.map_epoch);
+            if epoch == MapEpoch::default() {
+                let text = format!("{name} has no map yet: does it hear the master?");
+                find(severity, text);
+            } else if epoch < map.epoch {
+                let text =
+                    format!("{name} has applied epoch {epoch}, and the newest is {}", map.epoch);
+                find(Severity::Warning, text);
+            }
+        }
+        let partitions = 0..map.topology.partitions;
+        let is_unowned = |p: &u32| map.ownership(*p).owner == NO_SERVER;
+        let answers = |server: &u16| self.stats[usize::from(*server)].is_some();
+        let (read, dead): (Vec<u32>, Vec<u32>) = partitions
+            .filter(is_unowned)
+            .partition(|partition| map.topology.rank(*partition).iter().any(answers));
+        if !read.is_empty() {
+            let text = format!(
+                "{} partitions have no owner now: their reads go to the database, their writes wait",
+                read.len()
+            );
+            find(Severity::Critical, text);
+        }
+        if !dead.is_empty() {
+            let text = format!(
+                "{} partitions are not served at all: no server of their group answers",
+                dead.len()
+            );
+            find(Severity::Critical, text);
+        }
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+
+    /// The worst of [`Self::findings`].
+    pub(crate) fn severity(&self) -> Severity {
+        self.findings().first().map_or(Severity::Ok, |finding| finding.severity)
+    }
+
+    /// Partitions that a server owns.
+    pub(crate) fn owned(&self, server: u16) -> usize {
+        let partitions = 0..self.map.topology.partitions;
+        partitions.filter(|p| self.map.ownership(*p).owner == server).count()
+    }
+}
+
+/// A database that is out of a server's reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outage {
+    /// For how long.
+    pub(crate) lasts_ms: u64,
+    /// What the database, or the way to it, says; empty if that is not known.
+    pub(crate) reason: String,
+}
+
+impl Outage {
+    /// What a server says of it.
+    pub(crate) fn of(stats: &StatsReply) -> Option<Self> {
+        let (reason, lasts_ms) = labelled(stats, "origin_down_ms", "reason")?;
+        Some(Self { lasts_ms, reason: reason.trim().to_owned() })
+    }
+
+    /// When it began, as in `2026-05-04T03:02:01Z`.
+    pub(crate) fn since(&self, now: SystemTime) -> String {
+        let since = now.checked_sub(Duration::from_millis(self.lasts_ms));
+        humantime::format_rfc3339_seconds(since.unwrap_or(now)).to_string()
+    }
+
+    /// For how long it has lasted, as in `2m 3s`.
+    pub(crate) fn lasts(&self) -> String {
+        humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
+    }
+}
+
+/// The version that a server runs.
+pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
+    labelled(stats, "build_info", "version").map(|(version, _)| version)
+}
+
+/// Text and value of the gauge `name{label="text"}`.
+fn labelled<'a>(stats: &'a StatsReply, name: &str, label: &str) -> Option<(&'a str, u64)> {
+    stats.counters.iter().find_map(|counter| {
+        let rest = counter.name.strip_prefix(name)?.strip_prefix('{')?;
+        let text = rest.strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix("\"}")?;
+        Some((text, counter.value))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use standin_protocol::body::Counter;
+    use standin_protocol::map::{ServerInfo, ServerStatus, Topology};
+
+    use super::*;
+
+    const EPOCH: MapEpoch = MapEpoch { term: 1, counter: 7 };
+
+    fn map(states: [ServerState; 2]) -> ClusterMap {
+        let server = |name: &str, port| ServerInfo {
+            name: name.to_owned(),
+            group: 0,
+            weight: 1,
+            shards: 1,
+            address: ([127, 0, 0, 1], port).into(),
+        };
+        let servers = vec![server("a1", 1), server("a2", 2)];
+        let master = ([127, 0, 0, 1], 9).into();
+        let topology = Topology::new("test".to_owned(), master, servers, 16).expect("sound");
+        let statuses = states.map(|state| ServerStatus { state, since: EPOCH, boot_id: 1 });
+        ClusterMap::new(Arc::new(topology), EPOCH, statuses.to_vec())
+    }
+
+    fn stats(epoch: MapEpoch, counters: &[(&str, u64)]) -> Option<StatsReply> {
+        let counter =
+            |(name, value): &(&str, u64)| Counter { name: (*name).to_owned(), value: *value };
+        let counters = counters.iter().map(counter).collect();
+        Some(StatsReply { map_epoch: epoch.to_u64(), counters, ..StatsReply::default() })
+    }
+
+    fn judge(
+        map: &ClusterMap,
+        is_master_up: bool,
+        stats: &[Option<StatsReply>],
+    ) -> (Severity, String) {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let report = Report { map, is_master_up, stats, now };
+        let texts: Vec<String> = report.findings().into_iter().map(|f| f.text).collect();
+        (report.severity(), texts.join("\n"))
+    }
+
+    #[test]
+    fn each_fault_has_its_sentence_and_the_worst_one_decides() {
+        use ServerState::{Offline, Online, Returning};
+        let (well, up) = (map([Online; 2]), stats(EPOCH, &[]));
+        let both = [up.clone(), up.clone()];
+        assert_eq!(judge(&well, true, &both), (Severity::Ok, String::new()));
+        let old = stats(MapEpoch { term: 1, counter: 6 }, &[]);
+        let down = stats(EPOCH, &[("origin_down_ms{reason=\"refused: \"}", 72_345)]);
+        let full = stats(EPOCH, &[("connections_refused", 9), ("connections_refused_10s", 3)]);
+        let was_full = stats(EPOCH, &[("connections_refused", 9)]);
+        assert_eq!(judge(&well, true, &[was_full, up.clone()]).0, Severity::Ok);
+        let check = |map, is_master_up, stats: [&Option<StatsReply>; 2], severity, text| {
+            let (found, texts) = judge(map, is_master_up, &stats.map(Clone::clone));
+            assert_eq!(found, severity, "{text}: {texts}");
+            assert!(texts.contains(text), "{text}: {texts}");
+        };
+        let (warning, critical) = (Severity::Warning, Severity::Critical);
+        check(&well, false, [&up, &up], warning, "the master (127.0.0.1:9) does not answer");
+        let one_offline = map([Offline, Online]);
+        check(&one_offline, true, [&None, &up], warning, "a1 is offline since epoch 1.7");
+        check(&well, true, [&None, &up], critical, "a1 does not answer here");
+        let no_map = stats(MapEpoch::default(), &[]);
+        check(&well, true, [&up, &no_map], critical, "a2 has no map");
+        check(&well, true, [&old, &up], warning, "a1 has applied epoch 1.6");
+        let text = "a1 has not reached the database since 2001-09-09T01:45:27Z (1m 12s): refused:";
+        check(&well, true, [&down, &up], critical, text);
+        check(&one_offline, true, [&down, &up], warning, text);
+        check(&well, true, [&full, &up], warning, "a1 has refused 3 connections");
+        let returning = map([Returning, Online]);
+        check(&returning, true, [&up, &up], critical, "have no owner now");
+        let text = "16 partitions are not served at all";
+        check(&map([Offline, Offline]), true, [&None, &None], critical, text);
+    }
+
+    #[test]
+    fn labels_are_read_and_what_is_no_label_is_not() {
+        let stats = stats(EPOCH, &[("build_info{version=\"0.1.0\"}", 1), ("build_info", 1)]);
+        let stats = stats.expect("made above");
+        assert_eq!(version(&stats), Some("0.1.0"));
+        assert_eq!(Outage::of(&stats), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Counters of the last ten seconds: sums since the start say little about now.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+/// How far back it looks.
+const WINDOW: Duration = Duration::from_secs(10);
+/// Between two samples.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The counters that are told for the last ten seconds, too.
+pub(super) const NAMES: [&str; 3] = ["hits", "misses", "connections_refused"];
+/// Their gauges, in the same order.
+pub(super) const GAUGES: [&str; 3] = ["hits_10s", "misses_10s", "connections_refused_10s"];
+
+/// Sums since the start, in the order of [`NAMES`].
+pub(super) type Sums = [u64; NAMES.len()];
+
+/// Samples of the last ten seconds, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    samples: VecDeque<(Micros, Sums)>,
+}
+
+impl Recent {
+    /// Whether the last sample is a second old.
+    pub(super) fn is_due(&self, now: Micros) -> bool {
+        self.samples.back().is_none_or(|(at, _)| *at + INTERVAL <= now)
+    }
+
+    /// Remembers the sums as of now.
+    pub(super) fn note(&mut self, now: Micros, sums: Sums) {
+        self.samples.push_back((now, sums));
+        // The newest of those that are ten seconds old is what the sums are compared with.
+        while self.samples.get(1).is_some_and(|(at, _)| *at + WINDOW <= now) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// How much the sums have grown in the last ten seconds, or since the start if that is less.
+    pub(super) fn since(&self, mut sums: Sums) -> Sums {
+        if let Some((_, before)) = self.samples.front() {
+            sums.iter_mut()
+                .zip(before)
+                .for_each(|(sum, before)| *sum = sum.saturating_sub(*before));
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_ten_seconds_does_not_count() {
+        let mut recent = Recent::default();
+        let at = |tenths: u64| Micros(5_000_000) + Duration::from_millis(tenths * 100);
+        assert_eq!(recent.since([3, 4, 5]), [3, 4, 5], "since the start");
+        for tenths in 0..=300 {
+            // Ten hits a second, and from the twentieth second on as many misses.
+            if recent.is_due(at(tenths)) {
+                recent.note(at(tenths), [tenths, tenths.saturating_sub(200), 1]);
+            }
+            assert!(recent.samples.len() <= 12);
+        }
+        assert_eq!(recent.since([300, 100, 1]), [100, 100, 0]);
+        recent.note(at(1_000), [300, 100, 1]);
+        assert_eq!(recent.since([300, 100, 2]), [0, 0, 1], "nobody has asked for long");
+    }
+}
