@@ -351,7 +351,7 @@ def _shown(ip, port):
 class Map:
     def __init__(self, data):
         archive = Archive(data)
-        at = archive.root(62)
+        at = archive.root(70)
         self.epoch, self.topology_id, self.partitions = archive.unpack("<QQI", at)
         self.servers = []
         for server in archive.list(at + 20, 49):
@@ -364,6 +364,7 @@ class Map:
         self.name = archive.bytes(at + 36)
         raw, self.master_port = archive.unpack("<16sH", at + 44)
         self.master_ip = _ip(raw)
+        self.hash_seeds = dict(archive.unpack("<BB", p) for p in archive.list(at + 62, 2))
         if not self.servers or not 1 <= self.partitions == len(self.owners) <= 65536:
             raise ProtocolError("the map contradicts itself")
         if any(s.state > 4 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
@@ -374,7 +375,7 @@ class Map:
         return epoch_tag(self.epoch)
 
     def partition(self, keyspace, key):
-        return xxh3_64(key, keyspace) % self.partitions
+        return xxh3_64(key, self.hash_seeds.get(keyspace, keyspace)) % self.partitions
 
     def rank(self, partition):
         return rank(partition, [(s.name, s.group, s.weight) for s in self.servers])
@@ -410,6 +411,7 @@ class Map:
         lines = [self.name.decode(), _shown(self.master_ip, self.master_port), str(self.partitions)]
         for s in self.servers:
             lines.append(f"{s.name.decode()} {s.group} {s.weight} {s.shards} {_shown(s.ip, s.port)}")
+        lines += [f"{keyspace} {seed}" for keyspace, seed in self.hash_seeds.items()]
         return xxh3_64("".join(line + "\n" for line in lines).encode())
 
 
@@ -986,6 +988,10 @@ def vectors_map(items):
         wanted = [Server(s["name"].encode(), s["ip"], s["port"], s["group"], s["weight"], s["shards"],
                          number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["servers"]]
         check(m.servers == wanted, "map servers")
+        wanted = {b["keyspace"]: b["hash_seed"] for b in v["bound"]}
+        check(m.hash_seeds == wanted, "bound keyspaces")
+        for p in v["partitions_of_user_1"]:
+            check(m.partition(p["keyspace"], b"user:1") == p["partition"], "partition of user:1")
         for p, o in enumerate(v["owners"]):
             wanted = Owner(number(o["epoch"]), o["home"], o["owner"], o["stand_in"])
             check(m.owners[p] == wanted == m.derived_owner(p), f"owner of partition {p}")

@@ -196,7 +196,7 @@ impl Client {
             Some(map) => map,
             None => self.map(Target::Any)?,
         };
-        let flushes = facade::flushes(keyspace, map.topology.partitions);
+        let flushes = facade::flushes(keyspace, &map.topology);
         Ok(facade::flushed(self.run_many(flushes)))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::hash::keys_of_partitions;
-use standin_protocol::map::ClusterMap;
+use standin_protocol::map::{ClusterMap, Topology};
 
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Value};
 
@@ -49,8 +49,9 @@ impl Flushed {
 pub(crate) const WINDOW: usize = 256;
 
 /// The flush of a keyspace: one operation for each partition.
-pub(crate) fn flushes(keyspace: u8, partitions: u32) -> Vec<Operation> {
-    let keys = keys_of_partitions(keyspace, partitions).into_iter();
+pub(crate) fn flushes(keyspace: u8, topology: &Topology) -> Vec<Operation> {
+    let seed = topology.hash_seeds.of(keyspace);
+    let keys = keys_of_partitions(seed, topology.partitions).into_iter();
     keys.map(|key| Operation { keyspace, key, action: Action::Flush }).collect()
 }
 

@@ -217,7 +217,7 @@ impl Client {
             Some(map) => map,
             None => self.map(Target::Any).await?,
         };
-        let flushes = facade::flushes(keyspace, map.topology.partitions);
+        let flushes = facade::flushes(keyspace, &map.topology);
         Ok(facade::flushed(self.run_many(flushes).await))
     }
 

@@ -134,6 +134,7 @@ impl KeyspaceConfig {
             put: None,
             delete: None,
             after_put: AfterPut::default(),
+            also_invalidates: Vec::new(),
             key_type: KEY_TYPE,
             value_type: VALUE_TYPE,
             ttl: TTL,

@@ -146,6 +146,9 @@ pub struct KeyspaceConfig {
     pub delete: Option<String>,
     /// What is kept in the cache of a row that `put` has changed.
     pub after_put: AfterPut,
+    /// Ids of other keyspaces over the same rows, sorted: what writes, deletes, invalidates or
+    /// flushes a key of this one drops the same key of those.
+    pub also_invalidates: Vec<u8>,
     /// SQL type of the key.
     pub key_type: ColumnType,
     /// SQL type of the value (`Integer` is not allowed).

@@ -433,6 +433,25 @@ impl<'d> Section<'d> {
         list.map(|value| At { value, at })
     }
 
+    /// A list of strings; absent reads as empty.
+    pub(crate) fn text_list(
+        &mut self,
+        key: &'static str,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Option<At<Vec<&'d str>>> {
+        let path = self.key(key);
+        let Some((item, at)) = self.take(key) else {
+            return Some(At { value: Vec::new(), at: self.at });
+        };
+        let list = item.as_array().and_then(|array| array.iter().map(Value::as_str).collect());
+        if list.is_none() {
+            let wrong = format!("must be a list of strings; write `{key} = {example}`");
+            report.mistake(at, &path, wrong);
+        }
+        list.map(|value| At { value, at })
+    }
+
     /// Reports that a key which has no default is not there.
     pub(crate) fn missing(&self, key: &str, example: &str, report: &mut Report<'_>) {
         report.mistake(self.at, &self.key(key), format!("is missing; write `{key} = {example}`"));

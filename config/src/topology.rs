@@ -2,6 +2,7 @@
 
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::{MapError, ServerInfo, Topology};
+use standin_protocol::seeds::HashSeeds;
 
 use crate::ClusterConfig;
 
@@ -19,7 +20,12 @@ impl ClusterConfig {
             shards: s.shards,
             address: s.address,
         });
-        Topology::new(self.name.clone(), self.master.address, servers.collect(), self.partitions)
+        let (name, master) = (self.name.clone(), self.master.address);
+        let topology = Topology::new(name, master, servers.collect(), self.partitions)?;
+        let bonds = self.keyspaces.iter().flat_map(|keyspace| {
+            keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
+        });
+        Ok(topology.with_hash_seeds(HashSeeds::of_bonds(bonds)))
     }
 
     /// The cluster's key, if it has a secret.

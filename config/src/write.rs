@@ -77,7 +77,7 @@ impl ClusterConfig {
                 .for_each(|server| out.server(server));
         }
         self.write_origin(&mut out);
-        self.keyspaces.iter().for_each(|keyspace| out.keyspace(keyspace));
+        self.keyspaces.iter().for_each(|keyspace| out.keyspace(keyspace, &self.keyspaces));
         self.write_timings(&mut out);
         self.write_limits(&mut out);
         if self.security.secret.is_some() {
@@ -247,7 +247,7 @@ impl Toml {
         self.text("io", io);
     }
 
-    fn keyspace(&mut self, keyspace: &KeyspaceConfig) {
+    fn keyspace(&mut self, keyspace: &KeyspaceConfig, all: &[KeyspaceConfig]) {
         let type_word = |column| match column {
             ColumnType::Text => "text",
             ColumnType::Bytes => "bytes",
@@ -260,6 +260,9 @@ impl Toml {
         self.optional_text("put", keyspace.put.as_deref());
         self.optional_text("delete", keyspace.delete.as_deref());
         self.text("after_put", keyspace.after_put.name());
+        let others = all.iter().filter(|other| keyspace.also_invalidates.contains(&other.id));
+        let others: Vec<String> = others.map(|other| quoted(&other.name)).collect();
+        self.plain("also_invalidates", format_args!("[{}]", others.join(", ")));
         self.text("key", type_word(keyspace.key_type));
         self.text("value", type_word(keyspace.value_type));
         self.duration("ttl", keyspace.ttl);

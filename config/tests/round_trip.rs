@@ -95,10 +95,18 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                 }
             },
         );
-    (vec(keyspace, 1..4), 0u8..250).prop_map(|(mut keyspaces, first)| {
+    (vec(keyspace, 1..4), 0u8..250, any::<u8>()).prop_map(|(mut keyspaces, first, bonds)| {
         for (keyspace, id) in keyspaces.iter_mut().zip(first..) {
             keyspace.id = id;
             keyspace.name = format!("k{id}");
+        }
+        // Only keys of one type can be the same.
+        let types: Vec<(u8, ColumnType)> = keyspaces.iter().map(|k| (k.id, k.key_type)).collect();
+        for keyspace in &mut keyspaces {
+            let others = types.iter().filter(|(id, key_type)| {
+                *id != keyspace.id && *key_type == keyspace.key_type && bonds >> (id % 8) & 1 == 1
+            });
+            keyspace.also_invalidates = others.map(|(id, _)| *id).collect();
         }
         keyspaces
     })

@@ -1,13 +1,13 @@
 //! From a key to its partition and shard. Every client, in any language, computes
-//! the same: XXH3-64 with the keyspace id as seed, then two remainders.
+//! the same: XXH3-64 with the keyspace's seed ([`crate::seeds`]), then two remainders.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed = keyspace)`.
+/// Stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed)`.
 #[inline]
 #[must_use]
-pub fn key_hash(keyspace: u8, key: &[u8]) -> u64 {
-    xxh3_64_with_seed(key, u64::from(keyspace))
+pub fn key_hash(seed: u8, key: &[u8]) -> u64 {
+    xxh3_64_with_seed(key, u64::from(seed))
 }
 
 /// Partition of a hash: `hash mod partitions`.
@@ -40,13 +40,13 @@ pub fn shard_of(partition: u32, shards: u16) -> u16 {
 /// # Panics
 /// If `partitions` is zero, which no valid configuration or map contains.
 #[must_use]
-pub fn keys_of_partitions(keyspace: u8, partitions: u32) -> Vec<Vec<u8>> {
+pub fn keys_of_partitions(seed: u8, partitions: u32) -> Vec<Vec<u8>> {
     let mut keys = vec![Vec::new(); partitions as usize];
     let mut missing = keys.len();
     let mut number = 0u64;
     while missing > 0 {
         let key = number.to_string().into_bytes();
-        let place = &mut keys[partition_of(key_hash(keyspace, &key), partitions) as usize];
+        let place = &mut keys[partition_of(key_hash(seed, &key), partitions) as usize];
         if place.is_empty() {
             *place = key;
             missing -= 1;

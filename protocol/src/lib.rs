@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! hash.rs        key → 64-bit hash → partition → shard
+//! seeds.rs       keyspaces over the same rows, which are placed together
 //! placement.rs   partition → servers in order of rank
 //! map.rs         ranks + server states → owner of each partition; the map
 //! wire_map.rs    the map as an archive
@@ -34,6 +35,7 @@ pub mod map;
 pub mod mutant;
 pub mod placement;
 pub mod queue;
+pub mod seeds;
 pub mod states;
 pub mod time;
 pub mod wire_map;

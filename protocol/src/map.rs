@@ -10,6 +10,7 @@ use crate::codes::wire_enum;
 use crate::control::SENDER_MASTER;
 use crate::hash::{key_hash, partition_of, shard_of};
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
+use crate::seeds::HashSeeds;
 
 pub use crate::wire_map::WireMap;
 
@@ -114,7 +115,7 @@ pub struct ServerInfo {
 }
 
 /// What does not change while a cluster lives, and the ranks that follow from it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     /// Name of the cluster.
     pub name: String,
@@ -124,6 +125,8 @@ pub struct Topology {
     pub servers: Vec<ServerInfo>,
     /// Number of partitions.
     pub partitions: u32,
+    /// With what the keys of each keyspace are hashed.
+    pub hash_seeds: HashSeeds,
     /// Fingerprint of all of the above; parties with another one refuse each other.
     pub id: u64,
     /// For each partition the servers that may serve it, home first, back to back.
@@ -182,8 +185,18 @@ impl Topology {
                 .map_err(|_| MapError::Unsound("too many servers times partitions"))?;
             rank_starts.push(end);
         }
-        let id = fingerprint(&name, master, &servers, partitions);
-        Ok(Self { name, master, servers, partitions, id, ranks, rank_starts })
+        let hash_seeds = HashSeeds::default();
+        let id = fingerprint(&name, master, &servers, partitions, &hash_seeds);
+        Ok(Self { name, master, servers, partitions, hash_seeds, id, ranks, rank_starts })
+    }
+
+    /// The same with keyspaces that are bound to each other.
+    #[must_use]
+    pub fn with_hash_seeds(mut self, hash_seeds: HashSeeds) -> Self {
+        let Self { name, master, servers, partitions, .. } = &self;
+        self.id = fingerprint(name, *master, servers, *partitions, &hash_seeds);
+        self.hash_seeds = hash_seeds;
+        self
     }
 
     /// The servers that may serve `partition`, home first.
@@ -205,7 +218,7 @@ impl Topology {
     /// Partition of a key.
     #[must_use]
     pub fn partition(&self, keyspace: u8, key: &[u8]) -> u32 {
-        partition_of(key_hash(keyspace, key), self.partitions)
+        partition_of(key_hash(self.hash_seeds.of(keyspace), key), self.partitions)
     }
 
     /// Shard of a partition at a server.
@@ -248,12 +261,16 @@ pub(crate) fn fingerprint(
     master: SocketAddr,
     servers: &[ServerInfo],
     partitions: u32,
+    hash_seeds: &HashSeeds,
 ) -> u64 {
     use std::fmt::Write as _;
     let mut text = format!("{name}\n{master}\n{partitions}\n");
     for s in servers {
         // Writing to a String can't fail.
         let _ = writeln!(text, "{} {} {} {} {}", s.name, s.group, s.weight, s.shards, s.address);
+    }
+    for (keyspace, seed) in hash_seeds.bound() {
+        let _ = writeln!(text, "{keyspace} {seed}");
     }
     key_hash(0, text.as_bytes())
 }

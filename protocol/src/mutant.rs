@@ -82,6 +82,8 @@ wire_enum! {
         FlushForgotten = 35, "flush-forgotten";
         /// What was fetched before a flush is kept after it (24).
         FlushKeepsFills = 36, "flush-keeps-fills";
+        /// A write leaves what is cached of the same row in another keyspace (25).
+        BoundForgotten = 37, "bound-forgotten";
     }
 }
 

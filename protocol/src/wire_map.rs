@@ -11,6 +11,7 @@ use crate::map::{
     ClusterMap, MapEpoch, MapError, Ownership, ServerInfo, ServerState, ServerStatus, Topology,
     fingerprint,
 };
+use crate::seeds::HashSeeds;
 
 impl ClusterMap {
     /// The map as sent: an rkyv archive of [`WireMap`].
@@ -53,10 +54,15 @@ impl ClusterMap {
         if wire.owners.len() != wire.partitions as usize {
             return Err(MapError::Unsound("there must be one owner entry per partition"));
         }
-        if wire.topology_id != fingerprint(&name, master, &servers, wire.partitions) {
+        let bound: Vec<(u8, u8)> = wire.bound.iter().map(|b| (b.keyspace, b.hash_seed)).collect();
+        let hash_seeds = HashSeeds::of_list(&bound)
+            .ok_or(MapError::Unsound("a bound keyspace has the seed of one of a lower id"))?;
+        let id = fingerprint(&name, master, &servers, wire.partitions, &hash_seeds);
+        if wire.topology_id != id {
             return Err(MapError::Unsound("the topology id is not that of the servers listed"));
         }
         let topology = Topology::new(name, master, servers, wire.partitions)?;
+        let topology = topology.with_hash_seeds(hash_seeds);
         let map = Self::new(Arc::new(topology), MapEpoch::from_u64(wire.epoch), statuses);
         let same = map.owners.iter().zip(&wire.owners).all(|(a, b)| WirePartition::from(a) == *b);
         if !same {
@@ -85,6 +91,17 @@ pub struct WireMap {
     pub master_ip: [u8; 16],
     /// UDP and TCP port of the master.
     pub master_port: u16,
+    /// [`HashSeeds::bound`].
+    pub bound: Vec<WireBound>,
+}
+
+/// A keyspace that is placed with one of a lower id, within [`WireMap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireBound {
+    /// The keyspace.
+    pub keyspace: u8,
+    /// With what its keys are hashed.
+    pub hash_seed: u8,
 }
 
 /// A server within [`WireMap`].
@@ -175,6 +192,11 @@ impl From<&ClusterMap> for WireMap {
             name: topology.name.clone().into_bytes(),
             master_ip: ip_to_wire(topology.master.ip()),
             master_port: topology.master.port(),
+            bound: topology
+                .hash_seeds
+                .bound()
+                .map(|(keyspace, hash_seed)| WireBound { keyspace, hash_seed })
+                .collect(),
         }
     }
 }

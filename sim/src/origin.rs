@@ -182,14 +182,13 @@ impl Origin {
         1 + hash % 30 + (hash >> 8) % (share + 1)
     }
 
-    /// Calls of a server for a key that are not answered.
-    pub(crate) fn others(&self, name: (usize, u32, usize, bool)) -> usize {
-        let is_write = |call: &Call| !matches!(call.operation, Operation::Get);
+    /// Calls of a server for a key that are not answered: writes, or one keyspace's reads.
+    pub(crate) fn others(&self, name: (usize, u32, usize, Option<u8>)) -> usize {
+        let reads = |call: &Call| matches!(call.operation, Operation::Get).then_some(call.keyspace);
         let queued = self.queued.iter().flatten();
-        let queued = queued.filter(|q| (q.server, q.life, q.key, is_write(&q.call)) == name);
+        let queued = queued.filter(|q| (q.server, q.life, q.key, reads(&q.call)) == name);
         let open = self.calls.iter().flatten().filter(|open| !open.is_answered);
-        open.filter(|o| (o.server, o.life, o.key, is_write(&o.call)) == name).count()
-            + queued.count()
+        open.filter(|o| (o.server, o.life, o.key, reads(&o.call)) == name).count() + queued.count()
     }
 
     /// A call begins to wait.

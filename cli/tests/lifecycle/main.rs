@@ -16,6 +16,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bound;
 mod command_line;
 mod drops;
 mod loops;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::bonds;
 use super::cluster::check_name;
 use super::servers::unique;
 use crate::defaults;
@@ -17,6 +18,14 @@ const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
 const TYPES: [(&str, ColumnType); 3] =
     [("text", ColumnType::Text), ("bytes", ColumnType::Bytes), ("integer", ColumnType::Integer)];
 
+/// What a keyspace's `also_invalidates` says.
+pub(super) struct Named<'d> {
+    pub(super) id: u8,
+    /// The key's dotted name, for messages.
+    pub(super) key: String,
+    pub(super) others: At<Vec<&'d str>>,
+}
+
 /// The keyspaces, sorted by id.
 pub(super) fn read_all(
     sections: Vec<Section<'_>>,
@@ -30,19 +39,23 @@ pub(super) fn read_all(
     }
     let mut id_places = HashMap::new();
     let mut name_places = HashMap::new();
-    let read = |section| read_one(section, dialects, &mut id_places, &mut name_places, report);
+    let mut named = Vec::new();
+    let read =
+        |section| read_one(section, dialects, &mut id_places, &mut name_places, &mut named, report);
     // All are read before one that is wrong is given up.
     let keyspaces: Vec<Option<KeyspaceConfig>> = sections.into_iter().map(read).collect();
     let mut keyspaces: Vec<KeyspaceConfig> = keyspaces.into_iter().collect::<Option<_>>()?;
     keyspaces.sort_by_key(|keyspace| keyspace.id);
+    bonds::resolve(&mut keyspaces, &named, report)?;
     Some(keyspaces)
 }
 
-fn read_one(
-    mut section: Section<'_>,
+fn read_one<'d>(
+    mut section: Section<'d>,
     dialects: &[Dialect],
     id_places: &mut HashMap<u8, usize>,
     name_places: &mut HashMap<String, usize>,
+    named: &mut Vec<Named<'d>>,
     report: &mut Report<'_>,
 ) -> Option<KeyspaceConfig> {
     let id = read_id(&mut section, id_places, report);
@@ -92,15 +105,20 @@ fn read_one(
         );
     }
     let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
+    let others = section.text_list("also_invalidates", "[\"item_summaries\"]", report);
+    let key = section.key("also_invalidates");
     section.finish(report);
 
+    let (id, others) = (id?, others?);
+    named.push(Named { id, key, others });
     Some(KeyspaceConfig {
-        id: id?,
+        id,
         name: name?.value.to_owned(),
         get: get?.value.to_owned(),
         put: put.optional()?.map(|sql| sql.value.to_owned()),
         delete: delete.optional()?.map(|sql| sql.value.to_owned()),
         after_put: after_put?.value,
+        also_invalidates: Vec::new(),
         key_type: key_type?.value,
         value_type: value_type?.value,
         ttl: ttl?.value,

@@ -4,6 +4,7 @@
 //! them. Nothing stops at a mistake; whoever lacks a value leaves out the checks that
 //! need it, so that one mistake is not told twice.
 
+mod bonds;
 mod cluster;
 mod keyspace;
 mod network;

@@ -1,10 +1,13 @@
 //! Hashes, ranks, epochs and whole maps.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use standin_protocol::hash::{key_hash, partition_of, shard_of};
 use standin_protocol::hello::cluster_id;
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
 use standin_protocol::placement::{Candidate, rank, score};
+use standin_protocol::seeds::HashSeeds;
 
 use super::wide;
 use crate::support::{
@@ -93,7 +96,10 @@ pub(super) fn tag_order() -> Vec<Value> {
 
 pub(super) fn maps() -> Vec<Value> {
     let calm = ClusterMap::new(topology(16), epoch(1, 0), Vec::new());
-    [calm, map_with_trouble(16), map_with_waiting(16)].iter().map(map_json).collect()
+    let seeds = HashSeeds::of_bonds([(1, 2), (9, 2), (255, 254)]);
+    let bound = Topology::clone(&topology(16)).with_hash_seeds(seeds);
+    let bound = ClusterMap::new(Arc::new(bound), epoch(1, 0), Vec::new());
+    [calm, map_with_trouble(16), map_with_waiting(16), bound].iter().map(map_json).collect()
 }
 
 fn map_json(map: &ClusterMap) -> Value {
@@ -114,6 +120,12 @@ fn map_json(map: &ClusterMap) -> Value {
             "stand_in": o.stand_in, "ask_in_this_order": candidates,
         })
     });
+    let bound = topology.hash_seeds.bound();
+    let bound =
+        bound.map(|(keyspace, hash_seed)| json!({ "keyspace": keyspace, "hash_seed": hash_seed }));
+    let partitions = [1, 2, 3, 9].map(|keyspace| {
+        json!({ "keyspace": keyspace, "partition": topology.partition(keyspace, b"user:1") })
+    });
     json!({
         "hex": hex(&map.to_bytes()),
         "epoch": wide(map.epoch.to_u64()),
@@ -124,5 +136,7 @@ fn map_json(map: &ClusterMap) -> Value {
         "master_port": topology.master.port(),
         "servers": servers.collect::<Value>(),
         "owners": owners.collect::<Value>(),
+        "bound": bound.collect::<Value>(),
+        "partitions_of_user_1": partitions,
     })
 }

@@ -60,7 +60,9 @@ impl Node {
             return;
         }
         let floor = self.versions.next(now.wall_us);
-        self.flushes.set(keyspace, partition, self.topology.partitions, floor);
+        for keyspace in self.bound(keyspace).into_iter().chain([keyspace]) {
+            self.flushes.set(keyspace, partition, self.topology.partitions, floor);
+        }
         self.partitions[partition as usize].is_flushed = true;
         self.counters.partitions_flushed += 1;
     }

@@ -19,11 +19,12 @@
 //! probe.rs     pings for the master       owed.rs       telling an owner that is online
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
-//! flush.rs     keyspaces that are dropped at once
+//! flush.rs     keyspaces that are dropped at once   bound.rs    keyspaces over the same rows
 //! queues.rs    how long all of it is
 //! ```
 
 mod ack;
+mod bound;
 mod config;
 pub mod counters;
 mod flush;
@@ -219,8 +220,7 @@ impl Node {
     #[inline]
     #[must_use]
     pub fn place(&self, keyspace: u8, key: &[u8]) -> Place {
-        let hash = key_hash(keyspace, key);
-        let partition = partition_of(hash, self.topology.partitions);
+        let (hash, partition) = self.hash(keyspace, key);
         Place { hash, partition, located: self.store.locate(keyspace, key) }
     }
 
@@ -413,6 +413,14 @@ impl Node {
         Answer::value(reply.to_bytes().into())
     }
 
+    /// Where a key belongs.
+    #[inline]
+    fn hash(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
+        let hash = key_hash(self.topology.hash_seeds.of(keyspace), key);
+        (hash, partition_of(hash, self.topology.partitions))
+    }
+
+    /// Of a key in its keyspace.
     fn name(keyspace: u8, key: &[u8]) -> Name {
         let mut name = Vec::with_capacity(key.len() + 1);
         name.push(keyspace);

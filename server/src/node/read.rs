@@ -306,7 +306,7 @@ impl Node {
     /// Drops a cached value, and what fetches under way may bring of it.
     pub(super) fn invalidate(&mut self, keyspace: u8, key: &[u8], hash: u64) -> Answer {
         self.tokens.disturb(hash);
-        self.store.remove(keyspace, key);
+        self.forget(keyspace, key);
         Answer::status(Status::Ok)
     }
 }

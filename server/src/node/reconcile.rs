@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashMap;
 use standin_protocol::frame::{Request, Status, request_flags};
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
-use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -103,18 +102,16 @@ impl Node {
         }
         let mut is_owner = true;
         for written in keys {
-            let hash = key_hash(written.keyspace, &written.key);
+            let (hash, partition) = self.hash(written.keyspace, &written.key);
             match written.marks & marks::OPEN {
                 0 => self.tokens.disturb(hash),
                 _ => self.tokens.close(hash, now.mono + self.config.ambiguity),
             }
             if written.marks & marks::FLUSH != 0 {
-                let partition = partition_of(hash, self.topology.partitions);
                 self.flush(now, written.keyspace, partition);
             }
-            self.store.remove(written.keyspace, &written.key);
+            self.forget(written.keyspace, &written.key);
             self.counters.keys_settled += 1;
-            let partition = partition_of(hash, self.topology.partitions);
             let serving = self.partitions[partition as usize].serving;
             is_owner &= matches!(serving, Serving::Cached | Serving::Early);
         }

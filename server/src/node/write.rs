@@ -36,7 +36,7 @@ impl Node {
     /// A write arrives: it starts, or waits for the key's earlier ones.
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
-        let name = Self::name(pending.header.keyspace, &pending.key);
+        let name = self.turn(pending.header.keyspace, &pending.key);
         if let Some(queue) = self.writes.get_mut(&name)
             && !mutant::is(Mutant::WritesRace)
         {
@@ -189,7 +189,7 @@ impl Node {
         let (header, opcode, row) = (pending.header, pending.opcode, pending.key.clone());
         let pending_partition = pending.partition;
         let (partition, value) = (pending.partition as usize, pending.value.clone());
-        let name = Self::name(header.keyspace, &row);
+        let name = self.turn(header.keyspace, &row);
         let mut is_replaced = false;
         let is_executed = match &outcome {
             Outcome::Failed(failure) => failure.is_in_doubt(),
@@ -247,6 +247,9 @@ impl Node {
         }
         if is_executed && !is_replaced {
             self.store.remove(header.keyspace, &row);
+        }
+        if is_executed {
+            self.forget_bound(header.keyspace, &row);
         }
         self.start_next_write(now, &name);
     }

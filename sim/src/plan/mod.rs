@@ -82,6 +82,8 @@ pub(crate) struct Setup {
     pub(crate) value_bytes: usize,
     /// Some puts change no row of the origin.
     pub(crate) is_origin_fussy: bool,
+    /// There are two keyspaces over the same rows, each for half of the clients.
+    pub(crate) is_twofold: bool,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
     /// Length of leases; what follows from it follows.

@@ -22,6 +22,7 @@ pub(crate) fn script(servers: usize) -> Script {
         in_flight_max: 65_536,
         value_bytes: 8,
         is_origin_fussy: false,
+        is_twofold: false,
         log_keys_max: 64,
         lease: 2 * S,
         ttl_s: 60,

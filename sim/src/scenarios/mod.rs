@@ -4,6 +4,7 @@
 //! ```text
 //! data.rs      a stale value, or a lost one: the checker sees it
 //! drops.rs     a value of before a flush
+//! bound.rs     a value of before a write in another keyspace
 //! control.rs   who is online, and who says so
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
@@ -11,6 +12,7 @@
 //! ```
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
 
+mod bound;
 mod control;
 mod data;
 mod drops;
@@ -77,6 +79,9 @@ pub(crate) const ALL: &[Scenario] = &[
     load::FORWARDING_LOOP,
     load::NODE_LOSS_STAMPEDE,
     load::SILENT_LOSS_STAMPEDE,
+    bound::WRITTEN,
+    bound::FILL_AFTER_WRITE,
+    bound::RETURNED_HOME,
     stored::STORED_OTHERWISE,
     stored::NOT_STORED,
     found::NEW_INCARNATION,

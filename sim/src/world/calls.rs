@@ -20,7 +20,8 @@ impl World {
             self.fetches.push(self.time);
         }
         let life = self.servers[server].life;
-        let others = self.origin.others((server, life, key, is_write));
+        let reads = (!is_write).then_some(call.keyspace);
+        let others = self.origin.others((server, life, key, reads));
         if let Err(wrong) = self.checker.may_call(is_write, others) {
             let letter = crate::plan::letter(server);
             self.violation(format!("server {letter}: {wrong} of k{key}"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use standin_client::engine::{ConnId, Engine, Input, Output};
 use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Operation};
 
-use super::cluster::{Cluster, KEYSPACE, address, host_at};
+use super::cluster::{Cluster, address, host_at};
 use super::events::{Actor, Pace, Segment};
 use super::net::Name;
 use super::{Answered, World};
@@ -92,7 +92,8 @@ impl World {
             Action::Flush => self.cluster.flush_key(name),
             _ => name.clone(),
         };
-        let operation = Operation { keyspace: KEYSPACE, key, action };
+        let keyspace = self.cluster.keyspace_of(client);
+        let operation = Operation { keyspace, key, action };
         self.client_turn(client, Input::Submit { op_id: u64::from(id), operation });
     }
 

@@ -11,8 +11,10 @@ use standin_protocol::map::Topology;
 use crate::clock::Time;
 use crate::plan::{Host, Mode, Setup};
 
-/// The only keyspace.
+/// The keyspace; of two over the same rows, the one whose id both are placed by.
 pub(crate) const KEYSPACE: u8 = 1;
+/// The other one.
+const OTHER: u8 = 2;
 /// Few, so that keys share them.
 const PARTITIONS: u32 = 12;
 /// The store's least.
@@ -61,13 +63,21 @@ impl Cluster {
         config.timings.drain_timeout = lease / 2;
         config.timings.lease = lease;
         config.origin.timeout = Duration::from_secs(1);
-        config.keyspaces = vec![KeyspaceConfig {
+        let keyspace = |id, name, also_invalidates| KeyspaceConfig {
             put: Some(String::new()),
             delete: Some(String::new()),
+            also_invalidates,
             ttl: Duration::from_secs(setup.ttl_s),
             negative_ttl: Duration::from_secs(1),
-            ..KeyspaceConfig::new(KEYSPACE, "keys", "")
-        }];
+            ..KeyspaceConfig::new(id, name, "")
+        };
+        config.keyspaces = match setup.is_twofold {
+            true => vec![
+                keyspace(KEYSPACE, "keys", vec![OTHER]),
+                keyspace(OTHER, "others", vec![KEYSPACE]),
+            ],
+            false => vec![keyspace(KEYSPACE, "keys", Vec::new())],
+        };
         let topology = config.topology().expect("every setup is a sound cluster");
         let topology = Arc::new(topology);
         config.servers.rotate_left(1);
@@ -82,6 +92,11 @@ impl Cluster {
     /// The longest pause of a server after which it goes on with what it holds.
     pub(crate) fn pause_max(&self) -> Time {
         u64::try_from(self.config.timings.pause_max().as_micros()).unwrap_or(0)
+    }
+
+    /// The keyspace by which a client knows the rows.
+    pub(crate) fn keyspace_of(&self, client: usize) -> u8 {
+        if self.config.keyspaces.len() > 1 && client % 2 == 1 { OTHER } else { KEYSPACE }
     }
 
     /// What a flush of the key's partition names: another key of it.

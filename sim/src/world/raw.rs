@@ -82,7 +82,7 @@ impl World {
                 Ok(Some(response)) if response.status == Status::Ok => {
                     self.raws[index].has_asked = true;
                     let opcode = if act == Act::Put { Opcode::Put } else { Opcode::Get };
-                    let header = RequestHeader::new(opcode, KEYSPACE, 1);
+                    let header = RequestHeader::new(opcode, self.cluster.keyspace_of(client), 1);
                     let value = match act {
                         Act::Put => sent_bytes(id, self.setup.value_bytes),
                         _ => Vec::new(),

@@ -1,6 +1,7 @@
 //! A shard's logic as scripts: serve, let the origin or a peer answer, look at the replies.
 //! Scenario numbers are those of docs/FAILOVER.md.
 
+mod bound;
 mod failover;
 mod flush;
 mod handback;
@@ -21,6 +22,7 @@ use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 use std::time::Duration;
 
 use standin_protocol::frame::request_flags;
+use standin_protocol::seeds::HashSeeds;
 
 use super::*;
 use crate::origin::{Failure, Stored};
@@ -39,6 +41,7 @@ fn keyspace(id: u8) -> KeyspaceConfig {
         put: Some(String::new()),
         delete: Some(String::new()),
         after_put: AfterPut::Keep,
+        also_invalidates: Vec::new(),
         key_type: ColumnType::Text,
         value_type: ColumnType::Bytes,
         ttl: Duration::from_secs(60),
@@ -121,7 +124,11 @@ impl Script {
     fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
         let mut config = node_config(OWN, BOOT);
         change(&mut config);
-        let topology = topology();
+        let bonds = config.keyspaces.iter().flat_map(|keyspace| {
+            keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
+        });
+        let seeds = HashSeeds::of_bonds(bonds);
+        let topology = Arc::new(Topology::clone(&topology()).with_hash_seeds(seeds));
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
         let outputs = VecDeque::new();

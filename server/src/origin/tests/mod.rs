@@ -185,6 +185,7 @@ fn keyspace(id: u8, name: &str) -> KeyspaceConfig {
         )),
         delete: Some(format!("DELETE FROM {name} WHERE k = :key")),
         after_put: AfterPut::Keep,
+        also_invalidates: Vec::new(),
         key_type: ColumnType::Text,
         value_type: ColumnType::Text,
         ttl: Duration::from_secs(60),

@@ -1,0 +1,53 @@
+//! Schedules in which somebody reads, by another keyspace, what was there before a write. Client 0
+//! has one keyspace, client 1 the other, over the same rows.
+
+use standin_protocol::mutant::Mutant;
+
+use super::{Scenario, nothing_else};
+use crate::clock::{MS, S};
+use crate::plan::{Host, Mode, Rule, Script, What, script};
+
+const A: Host = Host::Server(0);
+
+fn twofold() -> Script {
+    script(2).with(|setup| {
+        setup.mode = Mode::Strict;
+        setup.is_twofold = true;
+    })
+}
+
+pub(super) const WRITTEN: Scenario = Scenario {
+    name: "s25_written",
+    plan: || twofold().at(0).get(1, 0).at(100 * MS).put(0, 0).at(200 * MS).get(1, 0).plan(),
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::BoundForgotten), "of k0 from server a, HIT")],
+};
+
+pub(super) const FILL_AFTER_WRITE: Scenario = Scenario {
+    name: "s25_fill_after_write",
+    plan: || {
+        let slow = What::OriginSlow { server: None, by: 40 * MS, lasts: 5 * S };
+        let mut script = twofold().at(0).fault(slow);
+        for round in 0..30 {
+            // The write is carried out after the other keyspace's fetch has read the row.
+            script = script.at(100 * MS + round * 150 * MS).get(1, 0);
+            script = script.then((1 + round) * MS).put(0, 0).then(110 * MS - round * MS).get(1, 0);
+        }
+        script.plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::NoFillToken), "of k0 from server a, HIT")],
+};
+
+pub(super) const RETURNED_HOME: Scenario = Scenario {
+    name: "s25_returned_home",
+    plan: || {
+        // A is away with k0 cached for client 1's keyspace, and b writes it in the other.
+        let away = What::Isolate { host: A, lasts: 4 * S };
+        let script = twofold().at(0).get(0, 0).get(1, 0).at(100 * MS).fault(away);
+        let script = script.at(3_300 * MS).put(0, 0).at(4_050 * MS);
+        script.gets(1, 0, 20 * MS, 2 * S).plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::BoundForgotten), "of k0 from server")],
+};
