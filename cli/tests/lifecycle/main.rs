@@ -6,7 +6,8 @@
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
 //! command_line.rs  what the commands print, and their exit codes
-//! drops.rs        invalidate and flush, of processes that come and go
+//! drops.rs         invalidate and flush, of processes that come and go
+//! bound.rs         two keyspaces over the same rows
 //! stored.rs       what is served is what the row holds
 //! outdated.rs     clients whose cluster file is older than the cluster
 //! loops.rs         the same on io_uring and on epoll
