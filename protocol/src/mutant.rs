@@ -83,7 +83,7 @@ wire_enum! {
         /// What was fetched before a flush is kept after it (24).
         FlushKeepsFills = 36, "flush-keeps-fills";
         /// A write leaves what is cached of the same row in another keyspace (25).
-        BoundForgotten = 37, "bound-forgotten";
+        BoundForgotten = 38, "bound-forgotten";
     }
 }
 
