@@ -66,6 +66,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             put: None,
             delete: None,
             after_put: AfterPut::Keep,
+            also_invalidates: Vec::new(),
             key_type: ColumnType::Text,
             value_type: ColumnType::Bytes,
             ttl: 24 * HOUR,
