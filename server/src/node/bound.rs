@@ -6,12 +6,20 @@
 //! take turns over all of them, and whoever is told that a key was written elsewhere
 //! drops what that keyspace names by itself: nothing more need be said between servers.
 
+use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::mutant::{self, Mutant};
 
 use super::Node;
 use super::state::Name;
 
 impl Node {
+    /// A key's hash and partition.
+    #[inline]
+    pub(super) fn hash(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
+        let hash = key_hash(self.topology.hash_seeds.of(keyspace), key);
+        (hash, partition_of(hash, self.topology.partitions))
+    }
+
     /// The keyspaces that a write of this one makes doubtful.
     pub(super) fn bound(&self, keyspace: u8) -> Vec<u8> {
         match &self.keyspaces[usize::from(keyspace)] {

@@ -66,7 +66,6 @@ use slotmap::{Key as _, KeyData, SlotMap};
 use standin_config::KeyspaceConfig;
 use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Opcode, Request, Status, response_flags};
-use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
 use standin_protocol::time::Micros;
 
@@ -411,13 +410,6 @@ impl Node {
             reserved: [0; 3],
         };
         Answer::value(reply.to_bytes().into())
-    }
-
-    /// Where a key belongs.
-    #[inline]
-    fn hash(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
-        let hash = key_hash(self.topology.hash_seeds.of(keyspace), key);
-        (hash, partition_of(hash, self.topology.partitions))
     }
 
     /// Of a key in its keyspace.
