@@ -94,17 +94,16 @@ impl Cluster {
         let topology = Arc::new(config.topology()?);
         let file: OsString = folder.join(CONFIG_FILE).into();
         let event_file = folder.join(EVENT_FILE);
-        let start = |node: Node, role: &str, more: [OsString; 2]| {
-            let [flag, value] = more;
-            let arguments = vec![role.into(), "--config".into(), file.clone(), flag, value];
+        let start = |node: Node, role: &str, more: &[OsString]| {
+            let arguments = [&[role.into(), "--config".into(), file.clone()], more].concat();
             let program = &settings.program;
             Process::start_in(net.network(node), node.name(), program, arguments, folder)
         };
-        let events = ["--events".into(), event_file.clone().into()];
-        let master = start(Node::Master, "master", events)?;
+        let events = ["--all-events".into(), "--events".into(), event_file.clone().into()];
+        let master = start(Node::Master, "master", &events)?;
         let mut servers = Vec::new();
         for (id, name) in (0..).zip(SERVERS) {
-            servers.push(start(Node::Server(id), "server", ["--name".into(), name.into()])?);
+            servers.push(start(Node::Server(id), "server", &["--name".into(), name.into()])?);
         }
         let mut cluster = Self { config, topology, event_file, proxy, servers, master };
         let waited = net.within(Node::Client, || cluster.wait_until_up(interrupt))?;

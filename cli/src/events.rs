@@ -1,9 +1,8 @@
 //! The master's events as lines of JSON, for whoever watches a cluster:
-//! `{"t_us": …, "kind": "offline", "server": "a1", "text": "…"}`, time in microseconds of
-//! `CLOCK_BOOTTIME`.
+//! `{"t_us": …, "time": "2026-05-04T03:02:01.123456Z", "kind": "offline", "server": "a1",
+//! "text": "…"}`; `t_us` is in microseconds of `CLOCK_BOOTTIME`.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,29 +10,42 @@ use standin_master::MasterEvent;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 
-/// An event file that is open for appending.
-#[derive(Debug)]
+use crate::diagnostics::{Diagnostics, Sink, Target, wall_time};
+
+/// An event file that is open for appending. A disk that is full or hangs does not stop the
+/// master; what is lost is counted and said.
 pub(crate) struct EventFile {
-    file: File,
+    sink: Sink,
 }
 
 impl EventFile {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
+    pub(crate) fn open(path: &Path, diagnostics: &Diagnostics) -> io::Result<Self> {
+        let target = Target::file(path).map_err(|error| {
             io::Error::new(error.kind(), format!("--events {}: {error}", path.display()))
         })?;
-        Ok(Self { file })
+        let note = |count| line("lines_lost", None, &format!("{count} lines were not written"));
+        Ok(Self { sink: diagnostics.file("events", target, note)? })
     }
 
     pub(crate) fn append(&self, event: &MasterEvent, topology: &Topology) {
         let server = event.server().map(|id| &*topology.servers[usize::from(id)].name);
-        let line = json!({
-            "t_us": Micros::boottime().0,
-            "kind": event.kind(),
-            "server": server,
-            "text": event.describe(topology),
-        });
-        // One write per line; a full disk must not stop the master.
-        let _ = (&self.file).write_all(format!("{line}\n").as_bytes());
+        let line = line(event.kind(), server, &event.describe(topology));
+        self.sink.push(line.as_bytes());
     }
+
+    /// Opens the file anew.
+    pub(crate) fn reopen(&self) {
+        self.sink.reopen();
+    }
+}
+
+fn line(kind: &str, server: Option<&str>, text: &str) -> String {
+    let line = json!({
+        "t_us": Micros::boottime().0,
+        "time": wall_time(),
+        "kind": kind,
+        "server": server,
+        "text": text,
+    });
+    format!("{line}\n")
 }

@@ -1,7 +1,7 @@
 //! The `standin` program: reads the command line and calls the role's library.
 //!
 //! ```text
-//! server, master      run until SIGTERM or SIGINT         roles.rs
+//! server, master      run until a signal ends them        roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   what is cached goes                 drop.rs
 //! status              map and counters of a cluster       status.rs
@@ -13,8 +13,10 @@ mod check_config;
 mod data;
 mod descriptors;
 mod drop;
+mod diagnostics;
 mod events;
 mod roles;
+mod signals;
 mod status;
 
 use std::error::Error;
@@ -100,8 +102,10 @@ fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::CheckConfig(args) => check_config::check_config(&args),
     };
-    ended.unwrap_or_else(|error| {
-        eprintln!("standin: {error}");
+    let ended = ended.unwrap_or_else(|error| {
+        diagnostics::complain(&error.to_string());
         ExitCode::from(2)
-    })
+    });
+    diagnostics::flush();
+    ended
 }

@@ -1,18 +1,20 @@
 //! `standin server` and `standin master`: run a role until a signal ends it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 use standin_config::IoKind;
 use standin_master::{Master, MasterOptions};
 use standin_server::Server;
-use tracing_subscriber::EnvFilter;
+use tracing::{error, info};
 
+use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
+use crate::signals::{self, Asked, RoleSignals, THREAD_DIED};
 use crate::{ConfigArg, Ended};
 
 /// `standin server`.
@@ -23,6 +25,8 @@ pub(crate) struct ServerArgs {
     /// Which server of the cluster file this is.
     #[arg(long)]
     name: String,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// `standin master`.
@@ -30,61 +34,110 @@ pub(crate) struct ServerArgs {
 pub(crate) struct MasterArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Append every event to this file, one JSON object per line.
+    /// Append each change of a server's state to this file, one JSON object per line. SIGHUP
+    /// opens it anew.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
+    /// Append every report, probe and acknowledgement as well, which goes on while nothing
+    /// changes.
+    #[arg(long, requires = "events")]
+    all_events: bool,
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 pub(crate) fn server(args: &ServerArgs) -> Ended {
     // Registered first: a signal during the start must not be lost.
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = RoleSignals::listen()?;
     let cluster = Arc::new(args.config.load()?);
-    start_log();
-    let server = Server::start(cluster, &args.name)?;
-    println!("standin server {} on {} is ready", args.name, server.address());
+    let diagnostics = Diagnostics::start(&args.log)?;
+    let drain_timeout = cluster.timings.drain_timeout;
+    let lost = Arc::clone(&diagnostics.lost);
+    let server = Server::start_counting(cluster, &args.name, lost)?;
+    diagnostics.announce(&format!(
+        "standin server {} on {} is ready",
+        args.name,
+        server.address()
+    ))?;
     loop {
-        if signals.pending().next().is_some() {
-            server.stop()?;
-            return Ok(ExitCode::SUCCESS);
+        standin_protocol::fault::point();
+        match signals.take() {
+            Some(Asked::Stop) => {
+                signals::bound_stop(drain_timeout)?;
+                server.stop()?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Some(Asked::Reopen) => reopen(&diagnostics, None),
+            None => {}
         }
-        if server.has_failed() {
-            server.stop()?;
-            return Err("a shard has ended unasked; the log says why".into());
+        if let Some(thread) = server.failed_thread() {
+            error!("thread {thread} has died, and a server can't do without it: it stops");
+            signals::bound_stop(drain_timeout)?;
+            if let Err(error) = server.stop() {
+                error!(%error, "a shard has failed");
+            }
+            return Ok(ExitCode::from(THREAD_DIED));
         }
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 
 pub(crate) fn master(args: &MasterArgs) -> Ended {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = RoleSignals::listen()?;
     let cluster = args.config.load()?;
-    let events = args.events.as_deref().map(EventFile::open).transpose()?;
-    start_log();
+    let diagnostics = Diagnostics::start(&args.log)?;
+    let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
+    let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
-    let master =
-        Master::bind(MasterOptions { cluster, topology: Arc::clone(&topology), io: IoKind::Auto })?;
-    println!("standin master on {} is ready", master.address());
+    let drain_timeout = cluster.timings.drain_timeout;
+    let options = MasterOptions {
+        cluster,
+        topology: Arc::clone(&topology),
+        io: IoKind::Auto,
+        log_lines_lost: Arc::clone(&diagnostics.lost),
+    };
+    let master = Master::bind(options)?;
+    diagnostics.announce(&format!("standin master on {} is ready", master.address()))?;
     let stopper = master.stopper();
+    let of_signals = (diagnostics.clone(), events.clone());
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        if signals.forever().next().is_some() {
-            stopper.stop();
+        let (diagnostics, events) = of_signals;
+        let listen = || loop {
+            let asked = signals.wait();
+            standin_protocol::fault::point();
+            match asked {
+                Some(Asked::Stop) => return signals::bound_stop(drain_timeout),
+                Some(Asked::Reopen) => reopen(&diagnostics, events.as_deref()),
+                None => {}
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(listen)) {
+            Ok(Ok(())) => stopper.stop(),
+            Ok(Err(_)) | Err(_) => signals::end_without("signals"),
         }
     })?;
-    master.run(move |event| {
-        if let Some(file) = &events {
-            file.append(&event, &topology);
-        }
-    })?;
+    let all_events = args.all_events;
+    let run = move || {
+        master.run(move |event| {
+            standin_protocol::fault::point();
+            if let Some(file) = &events
+                && (all_events || event.is_change())
+            {
+                file.append(&event, &topology);
+            }
+        })
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(ended) => ended?,
+        Err(_) => signals::end_without("main, which is the master's,"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Logs to standard error: `RUST_LOG` chooses what, `info` by default.
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
+fn reopen(diagnostics: &Diagnostics, events: Option<&EventFile>) {
+    diagnostics.reopen();
+    if let Some(events) = events {
+        events.reopen();
+    }
+    info!("log and event files are opened anew");
 }

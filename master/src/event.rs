@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use standin_protocol::control::{DATAGRAM_BYTES_SENT_MAX, ProbeOutcome};
 use standin_protocol::map::{MapEpoch, ServerState, Topology};
+use tracing::Level;
 
 use crate::machine::ProbeFailure;
 
@@ -315,13 +316,33 @@ impl MasterEvent {
         }
     }
 
-    /// Whether an operator should know of it now.
+    /// Whether the states of the servers, or the master's own, are others now.
     #[must_use]
-    pub fn is_warning(&self) -> bool {
-        matches!(
-            self,
-            Self::Unacknowledged { .. } | Self::Distrusted { .. } | Self::NotSaved { .. }
-        )
+    pub fn is_change(&self) -> bool {
+        !self.is_routine()
+            && !matches!(
+                self,
+                Self::Reported { .. }
+                    | Self::ReportedOk { .. }
+                    | Self::Silent { .. }
+                    | Self::Probing { .. }
+                    | Self::ProbeOk { .. }
+                    | Self::ProbeFailed { .. }
+            )
+    }
+
+    /// How the log has it: ERROR when the master can't do its work, WARN when a server is out.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        match self {
+            Self::CapReached { .. } | Self::Frozen { .. } | Self::NotSaved { .. } => Level::ERROR,
+            Self::MarkedOffline { reason: OfflineReason::Leaving, .. } => Level::INFO,
+            Self::MarkedOffline { .. } | Self::MarkedWaiting { .. } => Level::WARN,
+            Self::Unacknowledged { .. } | Self::Distrusted { .. } => Level::WARN,
+            Self::OriginDown { .. } | Self::OtherMode { .. } | Self::HeldDown { .. } => Level::WARN,
+            _ if self.is_routine() => Level::DEBUG,
+            _ => Level::INFO,
+        }
     }
 
     /// The server in question.

@@ -29,6 +29,7 @@ use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use monoio::time::timeout;
@@ -36,7 +37,7 @@ use socket2::SockRef;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use tracing::{debug, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
@@ -53,6 +54,7 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Shell {
     machine: RefCell<Machine>,
     topology: Arc<Topology>,
+    log_lines_lost: Arc<AtomicU64>,
     key: Option<ClusterKey>,
     cluster_id: u64,
     udp: UdpSocket,
@@ -108,10 +110,11 @@ impl Shell {
                     let server =
                         event.server().map(|id| &*self.topology.servers[usize::from(id)].name);
                     let (kind, text) = (event.kind(), event.describe(&self.topology));
-                    match event.is_routine() {
-                        true => debug!(event = kind, server, "{text}"),
-                        false if event.is_warning() => warn!(event = kind, server, "{text}"),
-                        false => info!(event = kind, server, "{text}"),
+                    match event.level() {
+                        Level::ERROR => error!(event = kind, server, "{text}"),
+                        Level::WARN => warn!(event = kind, server, "{text}"),
+                        Level::INFO => info!(event = kind, server, "{text}"),
+                        _ => debug!(event = kind, server, "{text}"),
                     }
                     (self.events)(event);
                 }

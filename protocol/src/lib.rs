@@ -17,6 +17,7 @@
 //! handback.rs    TCP: keys written elsewhere than at their owner
 //! lease.rs       how long a lease holds, for its holder and for its grantor
 //! mutant.rs      rules that tests can switch off
+//! fault.rs       threads that tests can end
 //! control.rs     UDP: notices, renewals, announcements
 //! states.rs      UDP: states that come in several datagrams
 //! auth.rs        keyed BLAKE3 for hello and control
@@ -26,6 +27,7 @@ pub mod auth;
 pub mod body;
 mod codes;
 pub mod control;
+pub mod fault;
 pub mod frame;
 pub mod handback;
 pub mod hash;

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -94,6 +95,18 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; nothing is left running then.
     pub fn start(cluster: Arc<ClusterConfig>, name: &str) -> Result<Self, ServerError> {
+        Self::start_counting(cluster, name, Arc::default())
+    }
+
+    /// The same where somebody counts the lines that the log has lost, for STATS.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_counting(
+        cluster: Arc<ClusterConfig>,
+        name: &str,
+        log_lines_lost: Arc<AtomicU64>,
+    ) -> Result<Self, ServerError> {
         let Some(server) = cluster.server_id(name) else {
             let known: Vec<&str> = cluster.servers.iter().map(|s| s.name.as_str()).collect();
             let known = known.join(", ");
@@ -132,7 +145,8 @@ impl Server {
             cluster.timings.pause_max(),
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
-        let hub = Arc::new(hub.with_memory(own.memory_bytes));
+        let hub = hub.with_memory(own.memory_bytes).with_log_lines_lost(log_lines_lost);
+        let hub = Arc::new(hub);
         let context = ShardContext {
             shard: 0,
             shards: own.shards,
@@ -203,31 +217,41 @@ impl Server {
         self.boot_id
     }
 
-    /// Whether a shard has ended, which none does unasked.
+    /// The thread that has ended, if one has, which none does unasked: a shard, or the control
+    /// thread, without which there are neither leases nor maps. Threads of the database start
+    /// again by themselves.
     #[must_use]
-    pub fn has_failed(&self) -> bool {
-        self.shards.iter().any(JoinHandle::is_finished)
+    pub fn failed_thread(&self) -> Option<String> {
+        if self.control_thread.is_finished() {
+            return Some("control".to_owned());
+        }
+        let shard = self.shards.iter().position(JoinHandle::is_finished)?;
+        Some(format!("shard-{shard}"))
     }
 
-    /// Leaves the cluster and stops: asks the master to take this server out, serves on
-    /// until that has happened (or for `drain_timeout`), finishes what is in flight (again
-    /// within `drain_timeout`), and ends all threads.
+    /// Leaves the cluster and stops, all within `drain_timeout`: asks the master to take this
+    /// server out, serves on until that has happened, finishes what is in flight, and ends all
+    /// threads. A thread that hangs in the database is left behind, and so is the port then: it
+    /// must not refuse connections while something of this server can still reach the database,
+    /// so the process has to end.
     ///
     /// # Errors
     /// The first error that a thread ended with.
     pub fn stop(self) -> Result<(), LoopError> {
         info!("leaving");
         self.control.leave();
-        let deadline = Micros::boottime() + self.drain_timeout;
-        while !self.control.has_left() && !self.has_failed() {
-            if Micros::boottime() >= deadline {
+        let begin = Micros::boottime();
+        let by = begin + self.drain_timeout;
+        let leave_by = begin + self.drain_timeout * 3 / 4;
+        while !self.control.has_left() && self.failed_thread().is_none() {
+            if Micros::boottime() >= leave_by {
                 warn!("the master has not confirmed; stopping all the same");
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(2));
         }
         for mailbox in &*self.mailboxes.0 {
-            mailbox.post(Message::Stop);
+            mailbox.post(Message::Stop { by });
         }
         let mut result = Ok(());
         for thread in self.shards {
@@ -237,8 +261,10 @@ impl Server {
             });
             result = result.and(ended);
         }
-        self.origin.shutdown();
-        drop(self.port);
+        match self.origin.shutdown_within(by.since(Micros::boottime()).max(LEAST_SHUTDOWN)) {
+            true => drop(self.port),
+            false => std::mem::forget(self.port),
+        }
         self.control.end();
         match self.control_thread.join() {
             Ok(Ok(())) => {}
@@ -249,6 +275,9 @@ impl Server {
         result
     }
 }
+
+/// What the database's threads have to end, also when stopping has taken all its time.
+const LEAST_SHUTDOWN: Duration = Duration::from_millis(50);
 
 fn spawn<T: Send + 'static>(
     name: &str,

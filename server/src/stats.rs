@@ -24,6 +24,8 @@ pub struct StatsHub {
     agent: [AtomicU64; AgentCounters::COUNT],
     memory_bytes: u64,
     recent: Mutex<Recent>,
+    /// Whoever writes the log counts here what could not be written.
+    log_lines_lost: Arc<AtomicU64>,
 }
 
 impl StatsHub {
@@ -40,6 +42,7 @@ impl StatsHub {
             agent: Default::default(),
             memory_bytes: 0,
             recent: Mutex::default(),
+            log_lines_lost: Arc::default(),
         }
     }
 
@@ -86,6 +89,12 @@ impl StatsHub {
         gauges
     }
 
+    /// The counter of lines that the process's log has lost.
+    #[must_use]
+    pub fn with_log_lines_lost(self, log_lines_lost: Arc<AtomicU64>) -> Self {
+        Self { log_lines_lost, ..self }
+    }
+
     /// Leaves a shard's counters.
     pub fn publish(&self, shard: u16, counters: &Counters) {
         let Some(block) = self.shards.get(usize::from(shard)) else { return };
@@ -126,12 +135,20 @@ impl StatsHub {
             let value = slot.load(Ordering::Relaxed);
             Counter { name: name.to_owned(), value }
         });
+        let log_lines_lost = Counter {
+            name: "log_lines_lost".to_owned(),
+            value: self.log_lines_lost.load(Ordering::Relaxed),
+        };
         StatsReply {
             server: self.server.clone(),
             boot_id: self.boot_id,
             uptime_ms: u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX),
             map_epoch,
-            counters: counters.chain(agent).chain(self.gauges(now, health, reason)).collect(),
+            counters: counters
+                .chain(agent)
+                .chain([log_lines_lost])
+                .chain(self.gauges(now, health, reason))
+                .collect(),
         }
     }
 }

@@ -49,14 +49,23 @@ impl Child {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn spawn(name: &str, mut command: Command, directory: &Path) -> Self {
+    pub fn spawn(name: &str, command: Command, directory: &Path) -> Self {
+        Self::spawn_to(name, command, directory, Stdio::piped())
+    }
+
+    /// The same with another standard error, of which only a pipe's lines are kept.
+    ///
+    /// # Panics
+    /// As [`Self::spawn`].
+    #[must_use]
+    pub fn spawn_to(name: &str, mut command: Command, directory: &Path, stderr: Stdio) -> Self {
         let output_file = directory.join(format!("{name}.log"));
         let file = File::options()
             .create(true)
             .append(true)
             .open(&output_file)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", output_file.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         die_with_parent(&mut command);
         let described = format!("{command:?}");
         let mut process = fork_in_nursery(command)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -133,7 +133,7 @@ impl Cluster {
     /// Starts the master, and waits until it accepts connections.
     pub fn start_master(&mut self) {
         let mut command = self.role("master");
-        command.arg("--events").arg(self.events_path());
+        command.args(["--all-events", "--events"]).arg(self.events_path());
         let child = Child::spawn(MASTER, command, self.directory());
         child.wait_for_line("is ready", WITHIN);
         self.processes.insert(MASTER.to_owned(), child);
@@ -153,11 +153,31 @@ impl Cluster {
         assert!(before.is_none(), "{name} runs already");
     }
 
+    /// Starts a process of the cluster by a command of the test's own, with this standard error,
+    /// and waits until it accepts connections.
+    pub fn spawn(&mut self, name: &str, mut command: Command, stderr: Stdio) {
+        match name {
+            MASTER => command.args(["--all-events", "--events"]).arg(self.events_path()),
+            server => command.args(["--name", server]),
+        };
+        let child = Child::spawn_to(name, command, self.directory(), stderr);
+        self.processes.insert(name.to_owned(), child);
+        self.wait_ready(name);
+    }
+
+    /// Waits for a process to end by itself.
+    pub fn wait_end(&mut self, name: &str) -> ExitStatus {
+        let status = self.process(name).exit_status(WITHIN);
+        self.processes.remove(name);
+        status
+    }
+
     fn wait_ready(&self, name: &str) {
         self.processes[name].wait_for_line("is ready", WITHIN);
     }
 
-    fn role(&self, role: &str) -> Command {
+    /// A role on this cluster's file, to be started by [`Self::spawn`].
+    pub fn role(&self, role: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(role).arg("--config").arg(&self.config_path);
         command.current_dir(self.directory()).env("RUST_LOG", "info");

@@ -115,16 +115,20 @@ impl DemoCluster {
         // Of an earlier attempt.
         let _ = std::fs::remove_file(&event_file);
         let _ = std::fs::remove_file(&config.master.state_file);
-        let arguments = |role: &str, more: [OsString; 2]| {
-            let [flag, value] = more;
-            vec![role.into(), "--config".into(), file.clone(), flag, value]
+        let arguments = |role: &str, more: &[OsString]| {
+            [&[role.into(), "--config".into(), file.clone()], more].concat()
         };
-        let events = ["--events".into(), event_file.clone().into()];
-        let master = Process::start("master", program, arguments("master", events), folder)?;
+        let events = ["--all-events".into(), "--events".into(), event_file.clone().into()];
+        let master = Process::start("master", program, arguments("master", &events), folder)?;
         let mut servers = Vec::new();
         for server in &config.servers {
             let name = ["--name".into(), (&server.name).into()];
-            servers.push(Process::start(&server.name, program, arguments("server", name), folder)?);
+            servers.push(Process::start(
+                &server.name,
+                program,
+                arguments("server", &name),
+                folder,
+            )?);
         }
         let mut cluster = Self { config, topology, servers, master, event_file };
         cluster.wait_until_up(interrupt)?;

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -63,7 +64,12 @@ impl Saver {
         let (done, results) = channel();
         std::thread::Builder::new().name("master-state".to_owned()).spawn(move || {
             for state in todo {
-                let saved = save(&path, &state);
+                // A panic costs this save alone.
+                let saved = catch_unwind(AssertUnwindSafe(|| {
+                    standin_protocol::fault::point();
+                    save(&path, &state)
+                }));
+                let saved = saved.unwrap_or_else(|_| Err(io::Error::other("a panic")));
                 if let Err(error) = &saved {
                     error!(path = %path.display(), %error, "state file not written");
                 }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct MasterOptions {
     pub topology: Arc<Topology>,
     /// Which event loop it runs on.
     pub io: IoKind,
+    /// Lines that the process's log has lost, counted by whoever writes it; for STATS.
+    pub log_lines_lost: Arc<AtomicU64>,
 }
 
 /// Why a master does not run.
@@ -260,6 +262,7 @@ impl Master {
             machine: RefCell::new(machine),
             cluster_id: cluster_id(&options.topology.name),
             topology: options.topology,
+            log_lines_lost: options.log_lines_lost,
             key: cluster.cluster_key(),
             udp,
             saver,

@@ -7,10 +7,11 @@
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use monoio::time::{sleep, timeout};
-use standin_protocol::body::{PingReply, StatsReply};
+use standin_protocol::body::{Counter, PingReply, StatsReply};
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -189,12 +190,15 @@ impl Session {
             }
             Opcode::Stats => {
                 let uptime = Micros::boottime().since(shell.started_at);
+                let mut counters = machine.counters().list();
+                let lost = shell.log_lines_lost.load(Ordering::Relaxed);
+                counters.push(Counter { name: "log_lines_lost".to_owned(), value: lost });
                 let stats = StatsReply {
                     server: "master".to_owned(),
                     boot_id: u64::from(machine.term()),
                     uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
                     map_epoch: epoch,
-                    counters: machine.counters().list(),
+                    counters,
                 };
                 self.reply(shell, header, Status::Ok, &stats.to_bytes(), output);
             }

@@ -50,7 +50,12 @@ impl Cluster {
     }
 
     pub(crate) fn options(&self) -> MasterOptions {
-        MasterOptions { cluster: self.config.clone(), topology: self.topology.clone(), io: self.io }
+        MasterOptions {
+            cluster: self.config.clone(),
+            topology: self.topology.clone(),
+            io: self.io,
+            log_lines_lost: Arc::default(),
+        }
     }
 
     pub(crate) fn master(&self) -> MasterHandle {

@@ -151,6 +151,12 @@ impl Agent {
         }
     }
 
+    /// Whether nothing has been heard of the master for half a lease.
+    #[must_use]
+    pub fn is_master_lost(&self) -> bool {
+        self.is_master_lost
+    }
+
     /// Takes in what has happened.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {

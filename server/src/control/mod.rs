@@ -152,7 +152,9 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     let wake = handle.inbox.wake.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
     let mut agent = Agent::new(agent, Arc::clone(&topology), Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut is_master_lost = false;
     loop {
+        standin_protocol::fault::point();
         // Read before what it is said to be the time of: leases and the like count from then.
         let now = Micros::boottime();
         handle.inbox.turned_at.store(now.0, Ordering::Relaxed);
@@ -213,6 +215,12 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
         }
         hub.publish_agent(&agent.counters);
         hub.sample(now);
+        if std::mem::replace(&mut is_master_lost, agent.is_master_lost()) != is_master_lost {
+            match is_master_lost {
+                true => warn!("the master has not been heard for half a lease: is it running?"),
+                false => info!("the master is heard again"),
+            }
+        }
         if handle.inbox.ends.load(Ordering::Acquire) {
             return Ok(());
         }

@@ -371,13 +371,22 @@ impl Origin {
     /// its `timeout`), answers those that have not, and ends the threads. A thread
     /// that hangs in the database longer than that is left behind.
     pub fn shutdown(self) {
-        let Kind::Threads(inner) = self.inner else { return };
+        if let Kind::Threads(inner) = &self.inner {
+            let within = inner.timeout + SHUTDOWN_GRACE;
+            self.shutdown_within(within);
+        }
+    }
+
+    /// The same, with a bound on the time that what was submitted has left. False when a thread
+    /// is left behind.
+    pub fn shutdown_within(self, within: Duration) -> bool {
+        let Kind::Threads(inner) = self.inner else { return true };
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(threads) = threads {
-            inner.overdue.close_when_idle(inner.timeout + SHUTDOWN_GRACE);
-            threads.join(inner.timeout + SHUTDOWN_GRACE * 2);
-        }
+        threads.is_none_or(|threads| {
+            inner.overdue.close_when_idle(within);
+            threads.join(within + (within / 2).min(SHUTDOWN_GRACE))
+        })
     }
 }
 

@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// The open calls.
 pub(super) struct Overdue {
     state: Mutex<State>,
+    /// What the thread looks at; here, so that it is still there when the thread starts again
+    /// after a panic.
+    looked_at: Mutex<Vec<Watch>>,
     changed: Condvar,
     pulse: Arc<Pulse>,
 }
@@ -77,11 +80,12 @@ impl Overdue {
 
     /// The thread's body.
     pub(super) fn run(&self) {
-        let mut looked_at: Vec<Watch> = Vec::new();
+        let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            standin_protocol::fault::point();
             let mut state = self.lock();
             // What survived the last look was kept here: answering takes no lock.
-            state.open.append(&mut looked_at);
+            state.open.append(&mut *looked_at);
             while state.open.is_empty() && state.closes.is_none() {
                 state.idle = true;
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +95,7 @@ impl Overdue {
             if closing {
                 state.closed = true;
             }
-            std::mem::swap(&mut state.open, &mut looked_at);
+            std::mem::swap(&mut state.open, &mut *looked_at);
             drop(state);
             if closing {
                 looked_at.iter().for_each(Watch::abandon);

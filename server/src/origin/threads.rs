@@ -27,7 +27,7 @@ impl Default for Threads {
 
 impl Threads {
     /// Runs `body` on a thread of that name until it returns; runs it again when it
-    /// panics. What it held then has been dropped.
+    /// panics. What it held then has been dropped. Nothing ends the thread but that return.
     pub(super) fn spawn(
         &mut self,
         name: &str,
@@ -38,7 +38,12 @@ impl Threads {
         let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _running = running;
             while catch_unwind(AssertUnwindSafe(&mut body)).is_err() {
-                tracing::error!("thread {thread_name} panicked and starts again; this is a bug");
+                // Whoever prints this may panic as well.
+                let _ = catch_unwind(|| {
+                    tracing::error!(
+                        "thread {thread_name} panicked and starts again; this is a bug"
+                    );
+                });
                 std::thread::sleep(PAUSE_AFTER_PANIC);
             }
         })?;

@@ -143,7 +143,7 @@ impl Core {
             Message::Word(word) => self.node.word(word),
             Message::AskProbe { nonce, server } => self.node.ask_probe(nonce, server),
             Message::Verdict { server, state } => self.node.verdict(now, server, state),
-            Message::Stop => {
+            Message::Stop { .. } => {
                 self.stopping = true;
                 self.node.stop();
             }

@@ -116,6 +116,7 @@ impl Loop {
                 Err(error) => return Err(failed("epoll_wait failed")(error)),
             }
             let woken = now();
+            standin_protocol::fault::point();
             mailbox.awake();
             for (index, event) in events.iter().enumerate() {
                 self.handle(woken, index, event);
@@ -256,9 +257,9 @@ impl Loop {
                 let _ = rustix::io::ioctl_fionbio(&socket, true);
                 self.insert(now, key, socket, false);
             }
-            Message::Stop => {
-                self.stop_by = Some(now.mono + self.core.context.cluster.timings.drain_timeout);
-                self.core.mail(now, Message::Stop);
+            Message::Stop { by } => {
+                self.stop_by = Some(by);
+                self.core.mail(now, Message::Stop { by });
             }
             message => self.core.mail(now, message),
         }

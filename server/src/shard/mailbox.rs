@@ -69,7 +69,10 @@ pub enum Message {
         server: u16,
     },
     /// Finish what is in flight, then end.
-    Stop,
+    Stop {
+        /// End by then in any case.
+        by: Micros,
+    },
 }
 
 /// One shard's mailbox. The queue is unbounded, but what may be in it is not: origin

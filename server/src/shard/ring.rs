@@ -100,6 +100,7 @@ impl Loop {
         let mut mail = Vec::new();
         loop {
             self.wait()?;
+            standin_protocol::fault::point();
             let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
             mailbox.awake();
             completions.extend(self.ring.completion());
@@ -315,9 +316,9 @@ impl Loop {
                 let index = self.insert(socket, key);
                 self.arm_receive(index);
             }
-            Message::Stop => {
-                self.stop_by = Some(now.mono + self.core.context.cluster.timings.drain_timeout);
-                self.core.mail(now, Message::Stop);
+            Message::Stop { by } => {
+                self.stop_by = Some(by);
+                self.core.mail(now, Message::Stop { by });
             }
             message => self.core.mail(now, message),
         }

@@ -172,7 +172,10 @@ impl Cluster {
     /// The server serves on: a miss, a hit, a write, and a pipeline on every shard, and
     /// only the connection that asks is open in the end.
     pub(crate) fn assert_healthy(&self) {
-        assert!(!self.servers.iter().any(Server::has_failed), "a shard has ended");
+        assert!(
+            !self.servers.iter().any(|server| server.failed_thread().is_some()),
+            "a shard has ended"
+        );
         for shard in 0..self.config.servers[0].shards {
             let mut wire = self.wire_to(0, shard);
             let write = request(Opcode::Put, ITEMS, 1, b"healthy", b"yes");
@@ -200,7 +203,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for server in self.servers.drain(..) {
-            let failed = server.has_failed();
+            let failed = server.failed_thread().is_some();
             let stopped = server.stop();
             if !std::thread::panicking() {
                 assert!(!failed, "a shard has ended unasked");

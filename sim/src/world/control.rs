@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use standin_protocol::control::{Datagram, SENDER_MASTER};
+use standin_protocol::time::Micros;
 use standin_server::control::agent::{Input, Output};
 use standin_server::origin::{Embedded as _, Health};
 use standin_server::shard::mailbox::{Mailbox, Message};
@@ -105,9 +106,12 @@ impl World {
         if process.ends_by.is_some() {
             return;
         }
-        process.ends_by = Some(self.time + self.drain_us());
+        let ends_by = self.time + self.drain_us();
+        process.ends_by = Some(ends_by);
+        // The simulated process ends by itself then.
+        let by = Micros::NEVER;
         for mailbox in &*process.mailboxes.0 {
-            mailbox.post(Message::Stop);
+            mailbox.post(Message::Stop { by });
         }
     }
 }

@@ -16,6 +16,7 @@
 //! fit.rs       whether statements fit their keyspace
 //! link.rs      one connection: its session and prepared statements
 //! call.rs      one call: sent, retried where that is safe, answered
+//! tasks.rs     tasks whose panic is the thread's
 //! failure.rs   the server's errors → what a caller may conclude
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
@@ -40,6 +41,7 @@ mod failure;
 mod fit;
 mod link;
 mod pool;
+mod tasks;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,6 +63,7 @@ use super::threads::Threads;
 use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
 use link::Limits;
 use pool::{Kind, Pool};
+use tasks::Tasks;
 
 /// Bounds of how long the server may not answer before it is down: `timeout`, but at least so
 /// long, and at most.
@@ -193,15 +196,23 @@ fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, Or
 type FirstAttempt = SyncSender<Result<(), ConnectError>>;
 
 /// The thread's body: hands out calls until told to stop, then waits for those under way.
-async fn dispatch(shared: Shared, queues: &Queues, wake: &Notify, report: Option<FirstAttempt>) {
-    let pool = Rc::new(Pool::new(shared, queues));
-    let _connections = tokio::task::spawn_local(pool::maintain_all(Rc::clone(&pool), report));
+async fn dispatch(
+    shared: Shared,
+    queues: &Queues,
+    wake: &Arc<Notify>,
+    report: Option<FirstAttempt>,
+) {
+    let tasks = Tasks::new(wake);
+    let pool = Rc::new(Pool::new(shared, queues, Rc::clone(&tasks)));
+    tasks.spawn(pool::maintain_all(Rc::clone(&pool), report));
     let mut is_stopping = false;
     loop {
+        standin_protocol::fault::point();
+        tasks.check();
         for kind in [Kind::Reads, Kind::Writes] {
             for (slot, job) in pool.side(kind).lane.hand_out() {
                 pool.under_way.set(pool.under_way.get() + 1);
-                tokio::task::spawn_local(call::serve(Rc::clone(&pool), kind, slot, job));
+                tasks.spawn(call::serve(Rc::clone(&pool), kind, slot, job));
             }
         }
         match queues.end() {

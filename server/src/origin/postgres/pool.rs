@@ -10,6 +10,7 @@ use standin_protocol::time::Micros;
 
 use super::connect::{Backoff, ConnectError, Opened, open};
 use super::link::Link;
+use super::tasks::Tasks;
 use super::{FirstAttempt, Shared};
 use crate::origin::queue::{Lane, Queues};
 use crate::origin::{Failure, Outcome};
@@ -71,16 +72,18 @@ pub(super) struct Pool {
     writes: Side,
     /// Calls under way.
     pub(super) under_way: Cell<usize>,
+    pub(super) tasks: Rc<Tasks>,
 }
 
 impl Pool {
-    pub(super) fn new(shared: Shared, queues: &Queues) -> Self {
+    pub(super) fn new(shared: Shared, queues: &Queues, tasks: Rc<Tasks>) -> Self {
         let (reads, writes) = (shared.connections, shared.connections);
         Self {
             reads: Side::new(&queues.reads, reads),
             writes: Side::new(&queues.writes, writes),
             shared,
             under_way: Cell::new(0),
+            tasks,
         }
     }
 
@@ -191,7 +194,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
     for kind in [Kind::Reads, Kind::Writes] {
         let mut first = ready.next();
         for slot in 0..pool.shared.connections {
-            tokio::task::spawn_local(maintain(Rc::clone(&pool), kind, slot, first.take()));
+            pool.tasks.spawn(maintain(Rc::clone(&pool), kind, slot, first.take()));
         }
     }
     watch(pool, first).await;

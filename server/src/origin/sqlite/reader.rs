@@ -29,6 +29,7 @@ pub(super) fn run(shared: &Shared, index: usize, reads: &Lane) {
         let within = reader.connection.is_none().then_some(LOOK_AGAIN);
         match reads.wait(index, within, &mut wakes) {
             Next::Job(job) => {
+                standin_protocol::fault::point();
                 let Job { call, ticket, .. } = job;
                 reader.serve(&call, ticket);
                 reads.done(index, &call.key);

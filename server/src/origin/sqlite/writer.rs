@@ -47,7 +47,10 @@ pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
     loop {
         let within = writer.connection.is_none().then_some(LOOK_AGAIN);
         match writes.wait_in_turn(within, &mut wakes) {
-            Next::Job(job) => writer.write(fill_batch(job, writes)),
+            Next::Job(job) => {
+                standin_protocol::fault::point();
+                writer.write(fill_batch(job, writes));
+            }
             Next::Nothing => writer.look(),
             Next::Stop => return,
         }

@@ -1,0 +1,97 @@
+//! Repeated lines are limited: each place in the code has an allowance of lines, so that no
+//! trouble that goes on for long fills a disk.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use standin_protocol::time::Micros;
+use tracing::callsite::Identifier;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::Format;
+use super::sink::Sink;
+
+/// Lines that a place may write at once, and how many it gets back a second.
+const BURST: u64 = 100;
+const PER_SECOND: u64 = 5;
+
+/// The allowance of one place.
+#[derive(Debug)]
+struct Allowance {
+    /// In millionths of a line.
+    left: u64,
+    at: Micros,
+    left_out: u64,
+}
+
+impl Allowance {
+    fn new(now: Micros) -> Self {
+        Self { left: BURST * 1_000_000, at: now, left_out: 0 }
+    }
+
+    /// Whether a line may be written, and then how many before it were not.
+    fn take(&mut self, now: Micros) -> Option<u64> {
+        let passed_us = now.0.saturating_sub(self.at.0);
+        self.at = self.at.max(now);
+        let back = passed_us.saturating_mul(PER_SECOND);
+        self.left = self.left.saturating_add(back).min(BURST * 1_000_000);
+        if self.left < 1_000_000 {
+            self.left_out += 1;
+            return None;
+        }
+        self.left -= 1_000_000;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// The layer that leaves lines out.
+pub(super) struct Limit {
+    places: Mutex<HashMap<Identifier, Allowance>>,
+    sink: Sink,
+    format: Format,
+}
+
+impl Limit {
+    pub(super) fn new(sink: Sink, format: Format) -> Self {
+        Self { places: Mutex::default(), sink, format }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Limit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        let now = Micros::boottime();
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.entry(event.metadata().callsite());
+        let taken = place.or_insert_with(|| Allowance::new(now)).take(now);
+        drop(places);
+        match taken {
+            None => {
+                self.sink.count_left_out();
+                false
+            }
+            Some(0) => true,
+            Some(left_out) => {
+                let text = format!("{left_out} lines like the next one were left out");
+                self.sink.push(self.format.line(Level::WARN, &text).as_bytes());
+                true
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_a_few_a_second_and_what_was_left_out_is_known() {
+        let start = Micros(1_000_000);
+        let mut place = Allowance::new(start);
+        let passed = (0..1_000).filter(|_| place.take(start) == Some(0)).count();
+        assert_eq!(passed, 100);
+        let later = Micros(start.0 + 1_000_000);
+        assert_eq!(place.take(later), Some(900));
+        assert_eq!((0..100).filter(|_| place.take(later).is_some()).count(), 4);
+    }
+}

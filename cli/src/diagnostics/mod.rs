@@ -1,0 +1,200 @@
+//! The log of a role that runs for long, and what is said when it ends. Diagnostics are best
+//! effort: they hold nobody up, end nothing, and what is lost is counted.
+//!
+//! ```text
+//! sink.rs   a bounded queue and the thread that writes it
+//! limit.rs  how many lines one place in the code may write
+//! ```
+
+mod limit;
+mod sink;
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
+
+pub(crate) use sink::{Sink, Target};
+
+/// How long an end waits for what is still to be written.
+const FLUSH_WITHIN: Duration = Duration::from_millis(200);
+
+/// The log of this process, once it has one.
+static LOG: OnceLock<(Sink, Format)> = OnceLock::new();
+
+/// Where a role logs to.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Append the log to this file, not to standard error. SIGHUP opens it anew.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// How lines are written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Time, level, words.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Format {
+    /// A line that does not come by `tracing`.
+    fn line(self, level: Level, text: &str) -> String {
+        let time = wall_time();
+        match self {
+            Self::Text => format!("{time} {level:>5} {text}\n"),
+            Self::Json => {
+                let level = level.as_str();
+                let line = json!({"timestamp": time, "level": level, "fields": {"message": text}});
+                format!("{line}\n")
+            }
+        }
+    }
+}
+
+/// The wall clock, as log lines have it: `2026-05-04T03:02:01.123456Z`.
+pub(crate) fn wall_time() -> String {
+    let mut time = String::new();
+    // Formatting into a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
+}
+
+/// What a role has to say.
+#[derive(Clone)]
+pub(crate) struct Diagnostics {
+    log: Sink,
+    /// Lines that could not be written, or were left out: of the log, the event file, and what is
+    /// said on standard output.
+    pub(crate) lost: Arc<AtomicU64>,
+}
+
+impl Diagnostics {
+    /// Begins to log. `RUST_LOG` chooses what, `info` by default. Panics are logged too.
+    pub(crate) fn start(args: &LogArgs) -> io::Result<Self> {
+        let lost = Arc::new(AtomicU64::new(0));
+        let format = args.log_format;
+        let target = match &args.log_file {
+            None => Target::Stderr,
+            Some(path) => Target::file(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("--log-file {}: {error}", path.display()))
+            })?,
+        };
+        let note = Box::new(move |count| {
+            format.line(Level::WARN, &format!("{count} log lines could not be written"))
+        });
+        let log = Sink::start("log", target, Arc::clone(&lost), note)?;
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let lines = tracing_subscriber::fmt::layer::<Registry>()
+            .with_writer(LogWriter(log.clone()))
+            .with_target(false)
+            .with_ansi(false)
+            .log_internal_errors(false);
+        let lines = match format {
+            Format::Text => lines.boxed(),
+            Format::Json => lines.json().boxed(),
+        };
+        let limit = limit::Limit::new(log.clone(), format);
+        let _ = tracing_subscriber::registry().with(lines).with(filter).with(limit).try_init();
+        let _ = LOG.set((log.clone(), format));
+        std::panic::set_hook(Box::new(|panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("without a name");
+            log_now(&format!("thread {name}: {panic}; this is a bug"));
+        }));
+        Ok(Self { log, lost })
+    }
+
+    /// A further file of lines; `note` says how many were lost.
+    pub(crate) fn file(
+        &self,
+        name: &str,
+        target: Target,
+        note: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<Sink> {
+        Sink::start(name, target, Arc::clone(&self.lost), Box::new(note))
+    }
+
+    /// A line on standard output.
+    pub(crate) fn announce(&self, text: &str) -> io::Result<()> {
+        let note = |count| format!("{count} lines could not be written\n");
+        let stdout = self.file("stdout", Target::Stdout, note)?;
+        stdout.push(format!("{text}\n").as_bytes());
+        Ok(())
+    }
+
+    /// Opens the log file anew.
+    pub(crate) fn reopen(&self) {
+        self.log.reopen();
+    }
+}
+
+/// Says on standard error, or in the log of this process if it has one, why a command failed.
+pub(crate) fn complain(text: &str) {
+    match LOG.get() {
+        Some(_) => log_now(text),
+        None => {
+            let note = Box::new(|_| String::new());
+            if let Ok(stderr) = Sink::start("stderr", Target::Stderr, Arc::default(), note) {
+                let mut line = String::new();
+                let _ = writeln!(line, "standin: {text}");
+                stderr.push(line.as_bytes());
+                stderr.flush(FLUSH_WITHIN);
+            }
+        }
+    }
+}
+
+/// Waits a moment for what is still to be written.
+pub(crate) fn flush() {
+    if let Some((log, _)) = LOG.get() {
+        log.flush(FLUSH_WITHIN);
+    }
+}
+
+fn log_now(text: &str) {
+    if let Some((log, format)) = LOG.get() {
+        log.push(format.line(Level::ERROR, text).as_bytes());
+    }
+}
+
+struct LogWriter(Sink);
+
+impl<'w> MakeWriter<'w> for LogWriter {
+    type Writer = LineWriter<'w>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        LineWriter(&self.0)
+    }
+}
+
+/// `tracing` writes each line at once.
+struct LineWriter<'w>(&'w Sink);
+
+impl io::Write for LineWriter<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! Where lines go that must not hold anybody up: a queue with a bound in bytes, and a thread
+//! that writes it to standard error, standard output or a file.
+//!
+//! ```text
+//! any thread ── push ──► queue (1 MiB) ──► writer thread ──► pipe, terminal, file
+//!                  │                            │
+//!                  └─ full: counted             └─ broken, full disk: counted, tried again
+//! ```
+//! A pipe that nobody reads stops the writer thread alone. What is lost is counted, and said in a
+//! line of its own as soon as one can be written again.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use standin_protocol::time::Micros;
+
+/// What may wait for a slow reader.
+const QUEUE_BYTES: usize = 1 << 20;
+/// Between two attempts to say what was lost while no new line comes; also the pause after a panic.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where a sink's lines end.
+pub(crate) enum Target {
+    Stderr,
+    Stdout,
+    /// Appended to; opened anew by [`Sink::reopen`].
+    File(PathBuf, File),
+}
+
+impl Target {
+    /// A file for appending.
+    pub(crate) fn file(path: &Path) -> io::Result<Self> {
+        Ok(Self::File(path.to_owned(), append_to(path)?))
+    }
+
+    fn write(&self, line: &[u8]) -> Result<usize, (usize, Errno)> {
+        let (stderr, stdout);
+        let fd = match self {
+            // Not by the standard library's locks: a writer that hangs must not keep them.
+            Self::Stderr => {
+                stderr = io::stderr();
+                stderr.as_fd()
+            }
+            Self::Stdout => {
+                stdout = io::stdout();
+                stdout.as_fd()
+            }
+            Self::File(_, file) => file.as_fd(),
+        };
+        write_all(fd, line)
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+/// The error says how much was written before it.
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, (usize, Errno)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match rustix::io::write(fd, &bytes[written..]) {
+            Ok(0) => return Err((written, Errno::IO)),
+            Ok(count) => written += count,
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None).map_err(|e| (written, e))?;
+            }
+            Err(error) => return Err((written, error)),
+        }
+    }
+    Ok(written)
+}
+
+/// Handle to a queue and its thread; clones share them.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    reopens: AtomicBool,
+    /// Lines lost for good, of all sinks that were given the same counter.
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Box<[u8]>>,
+    bytes: usize,
+    /// Lost lines of which no line has told yet.
+    untold: u64,
+    is_writing: bool,
+}
+
+/// A line that says how many were lost.
+type Note = Box<dyn Fn(u64) -> String + Send>;
+
+impl Sink {
+    /// Starts the thread. `lost` counts what could not be written.
+    pub(crate) fn start(
+        name: &str,
+        mut target: Target,
+        lost: Arc<AtomicU64>,
+        note: Note,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            reopens: AtomicBool::new(false),
+            lost,
+        });
+        let sink = Self { shared: Arc::clone(&shared) };
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            while catch_unwind(AssertUnwindSafe(|| shared.run(&mut target, &note))).is_err() {
+                std::thread::park_timeout(TRY_AGAIN);
+            }
+        })?;
+        Ok(sink)
+    }
+
+    /// Takes a line, with its end, or counts it as lost. Never waits for a reader or a disk.
+    pub(crate) fn push(&self, line: &[u8]) {
+        let mut state = self.shared.lock();
+        if state.bytes + line.len() > QUEUE_BYTES {
+            state.untold += 1;
+            drop(state);
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line.into());
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+
+    /// Counts a line that was left out on purpose; whoever does so says it.
+    pub(crate) fn count_left_out(&self) {
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Opens a file anew before the next line: the old one may have been renamed.
+    pub(crate) fn reopen(&self) {
+        self.shared.reopens.store(true, Ordering::Release);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until everything is written, for this long at most.
+    pub(crate) fn flush(&self, within: Duration) {
+        let until = Micros::boottime() + within;
+        let mut state = self.shared.lock();
+        while !state.lines.is_empty() || state.is_writing {
+            let left = until.since(Micros::boottime());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.shared.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, target: &mut Target, note: &Note) {
+        // What a failed write has left of a line is ended before the next one.
+        let mut is_cut = false;
+        loop {
+            standin_protocol::fault::point();
+            let (line, untold) = self.next();
+            if self.reopens.swap(false, Ordering::AcqRel)
+                && let Target::File(path, file) = target
+            {
+                match append_to(path) {
+                    Ok(new) => (*file, is_cut) = (new, false),
+                    // The old one goes on.
+                    Err(error) => tracing::warn!("{} not opened anew: {error}", path.display()),
+                }
+            }
+            if untold > 0 && Self::write(target, &mut is_cut, note(untold).as_bytes()) {
+                self.lock().untold -= untold;
+            }
+            let is_written = line.is_none_or(|line| Self::write(target, &mut is_cut, &line));
+            let mut state = self.lock();
+            state.is_writing = false;
+            if !is_written {
+                state.untold += 1;
+                self.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    fn write(target: &Target, is_cut: &mut bool, line: &[u8]) -> bool {
+        if *is_cut && target.write(b"\n").is_err() {
+            return false;
+        }
+        *is_cut = false;
+        match target.write(line) {
+            Ok(_) => true,
+            Err((written, _)) => {
+                *is_cut = written > 0;
+                false
+            }
+        }
+    }
+
+    /// The next line, or none when it is only time to say what was lost or to open the file anew;
+    /// and how many lines were lost since that was said last.
+    fn next(&self) -> (Option<Box<[u8]>>, u64) {
+        let mut state = self.lock();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                state.is_writing = true;
+                return (Some(line), state.untold);
+            }
+            if self.reopens.load(Ordering::Acquire) {
+                return (None, state.untold);
+            }
+            let waited = self.changed.wait_timeout(state, TRY_AGAIN);
+            let (now, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = now;
+            if timeout.timed_out() && state.untold > 0 && state.lines.is_empty() {
+                return (None, state.untold);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_testkit::{Scratch, wait_until};
+
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn start(target: Target) -> (Sink, Arc<AtomicU64>) {
+        let lost = Arc::new(AtomicU64::new(0));
+        let note: Note = Box::new(|count| format!("{count} lost\n"));
+        (Sink::start("test-log", target, Arc::clone(&lost), note).unwrap(), lost)
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_said() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let (sink, lost) = start(Target::File("none".into(), file));
+        let line = [b"x".repeat(1_023), b"\n".to_vec()].concat();
+        for _ in 0..2_000 {
+            sink.push(&line);
+        }
+        let lost_lines = lost.load(Ordering::Relaxed);
+        assert!((500..1_100).contains(&lost_lines), "about 1 MiB is kept: {lost_lines} lost");
+        let mut seen = String::new();
+        let mut buffer = vec![0; 1 << 16];
+        let said = format!("{lost_lines} lost\n");
+        while !seen.contains(&said) {
+            let count = io::Read::read(&mut reader, &mut buffer).unwrap();
+            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_lines_and_nothing_else() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        let (sink, lost) = start(Target::File("none".into(), file));
+        sink.push(b"one\n");
+        sink.push(b"two\n");
+        wait_until(WITHIN, "both to be counted", || lost.load(Ordering::Relaxed) == 2);
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_is_opened_anew_when_asked() {
+        let scratch = Scratch::new("sink");
+        let (path, old) = (scratch.file("log"), scratch.file("log.1"));
+        let (sink, _) = start(Target::file(&path).unwrap());
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        sink.push(b"before\n");
+        sink.flush(WITHIN);
+        std::fs::rename(&path, &old).unwrap();
+        sink.push(b"still there\n");
+        sink.flush(WITHIN);
+        sink.reopen();
+        sink.push(b"after\n");
+        sink.flush(WITHIN);
+        assert_eq!((read(&old), read(&path)), ("before\nstill there\n".into(), "after\n".into()));
+    }
+}

@@ -1,0 +1,208 @@
+//! Diagnostics are best effort: what can't be written is counted, and nobody waits for it.
+
+use std::io::{PipeReader, Write as _, pipe};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use standin_config::{IoKind, OriginKind};
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_testkit::wait_until;
+
+use crate::common::{Cluster, PAIR, WITHIN};
+use crate::wait_written;
+
+/// A pipe whose reader is gone.
+fn broken() -> Stdio {
+    let (reader, writer) = pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+/// A pipe that is full and is not read while the reader lives.
+fn full() -> (Stdio, PipeReader) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    rustix_nonblocking(&writer, true);
+    while writer.write(&[b'x'; 4_096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    rustix_nonblocking(&writer, false);
+    (writer.into(), reader)
+}
+
+fn rustix_nonblocking(fd: &impl std::os::fd::AsRawFd, is_on: bool) {
+    let flags = if is_on { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: F_SETFL takes an integer and touches no memory of ours.
+    let set = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
+    assert_eq!(set, 0, "a pipe's flags can be set");
+}
+
+/// Starts all three processes with such logs, has them log, and works and stops all the same.
+fn works_without_a_log(test: &str, io: IoKind, mut stderr: impl FnMut() -> Stdio) -> Cluster {
+    let mut cluster = Cluster::with(test, PAIR, |config| {
+        config.servers.iter_mut().for_each(|server| server.io = io);
+    });
+    for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {
+        let command = cluster.role(role);
+        cluster.spawn(name, command, stderr());
+    }
+    cluster.wait_all(Online);
+    wait_written(&cluster, "a1", b"1");
+    cluster.kill("a2");
+    cluster.wait_states(&[("a2", Offline)]);
+    wait_written(&cluster, "a1", b"2");
+    for name in ["a1", "master"] {
+        cluster.process(name).signal(libc::SIGHUP);
+    }
+    cluster.start_server("a2");
+    cluster.wait_all(Online);
+    wait_written(&cluster, "a1", b"3");
+    cluster
+}
+
+fn stops(mut cluster: Cluster) {
+    for name in ["a1", "a2", "master"] {
+        assert_eq!(cluster.terminate(name, WITHIN).code(), Some(0), "{name}");
+    }
+}
+
+#[test]
+fn a_log_whose_reader_is_gone_stops_nothing_and_what_is_lost_is_counted() {
+    for io in [IoKind::Auto, IoKind::Epoll] {
+        let cluster = works_without_a_log("log-broken", io, broken);
+        wait_until(WITHIN, "lost lines to be counted", || {
+            cluster.counter("a1", "log_lines_lost") > 0
+        });
+        let status = cluster.run(&["status", "--json"]);
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(status.contains("log_lines_lost"), "{status}");
+        stops(cluster);
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    for io in [IoKind::Auto, IoKind::Epoll] {
+        let mut readers = Vec::new();
+        let cluster = works_without_a_log("log-full", io, || {
+            let (writer, reader) = full();
+            readers.push(reader);
+            writer
+        });
+        stops(cluster);
+    }
+}
+
+/// A file system of one MiB.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at).stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    fn fill(&self) -> PathBuf {
+        let path = self.0.join("filler");
+        let mut file = std::fs::File::create(&path).expect("room for a file");
+        for size in [4_096, 1] {
+            while file.write(&vec![0; size]).is_ok_and(|count| count > 0) {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn log_events_and_database_on_a_full_disk_go_on_when_there_is_room_again() {
+    let scratch = standin_testkit::Scratch::new("small-disk");
+    let Some(disk) = SmallDisk::mount(&scratch.file("disk")) else {
+        eprintln!("SKIPPED: mounting a tmpfs takes root");
+        return;
+    };
+    let on_disk = |name: &str| disk.0.join(name);
+    let mut cluster = Cluster::with("full-disk", PAIR, |config| {
+        let OriginKind::Sqlite { path, init } = &mut config.origin.kind else { unreachable!() };
+        *path = on_disk("origin.sqlite");
+        *init = Some(
+            "CREATE TABLE IF NOT EXISTS items \
+             (id TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+                .to_owned(),
+        );
+        config.master.state_file = on_disk("master.state");
+    });
+    let (log, key) = (on_disk("a1.log"), cluster.key_of("a1"));
+    for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {
+        let mut command = cluster.role(role);
+        command.arg("--log-file").arg(on_disk(&format!("{name}.log")));
+        cluster.spawn(name, command, Stdio::piped());
+    }
+    cluster.wait_all(Online);
+    let put = |value: &[u8]| cluster.connect("a1").put(&key, value).status;
+    use standin_protocol::frame::Status;
+    assert_eq!(put(b"before"), Status::Ok);
+    let filler = disk.fill();
+    // The log's line about it can't be written either.
+    wait_until(WITHIN, "a write to fail, and a line to be lost", || {
+        put(&[b'x'; 60_000]) != Status::Ok && cluster.counter("a1", "log_lines_lost") > 0
+    });
+    std::fs::remove_file(filler).expect("the filler can be removed");
+    wait_until(WITHIN, "writes to go on", || put(b"after") == Status::Ok);
+    wait_until(WITHIN, "the log to say what was lost", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("could not be written"))
+    });
+    stops(cluster);
+}
+
+/// What an operator alerts on has a level, and what goes on while nothing changes is no event.
+#[test]
+fn a_dead_server_is_a_warning_a_lost_master_too_and_events_are_changes_of_state() {
+    let mut cluster = Cluster::new("levels", PAIR);
+    let changes = cluster.directory().join("changes.jsonl");
+    let mut master = cluster.role("master");
+    master.arg("--events").arg(&changes);
+    let master = standin_testkit::Child::spawn("master-of-changes", master, cluster.directory());
+    master.wait_for_line("is ready", WITHIN);
+    for name in ["a1", "a2"] {
+        cluster.start_server(name);
+    }
+    cluster.wait_all(Online);
+    cluster.kill("a2");
+    let line = master.wait_for_line("event=\"offline\"", WITHIN);
+    assert!(line.contains(" WARN "), "{line}");
+    let read = || std::fs::read_to_string(&changes).unwrap_or_default();
+    wait_until(WITHIN, "the change to be written", || read().contains("\"kind\":\"offline\""));
+    let probes = || {
+        let wire = standin_protocol::hello::Role::Client;
+        let mut wire = crate::common::wire::Wire::connect_to(
+            cluster.topology.master,
+            &cluster.topology,
+            0,
+            wire,
+        )
+        .expect("a connection to the master");
+        let reply = wire.ask(standin_protocol::frame::Opcode::Stats, b"", b"");
+        let stats = standin_protocol::body::StatsReply::from_bytes(&reply.value).expect("counters");
+        stats.counter("probes_failed")
+    };
+    let before = probes();
+    wait_until(WITHIN, "all to be told", || probes() > before + 3);
+    let (before, written) = (probes(), read());
+    wait_until(WITHIN, "the dead server to be looked for again and again", || {
+        probes() > before + 5
+    });
+    assert_eq!(read(), written, "nothing has changed");
+    for line in written.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert!(line["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{line}");
+    }
+    drop(master);
+    let a1 = cluster.process("a1");
+    let line = a1.wait_for_line("the master has not been heard", WITHIN);
+    assert!(line.contains(" WARN "), "{line}");
+}

@@ -1,0 +1,37 @@
+//! The processes themselves: logs that can't be written, threads that die, signals. One fault
+//! stays one fault.
+//!
+//! ```text
+//! diagnostics.rs  nobody reads the log, or the disk is full
+//! threads.rs      each thread is killed in turn
+//! signals.rs      stopping is bounded, files are opened anew
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod diagnostics;
+mod signals;
+mod threads;
+
+use standin_protocol::frame::{Opcode, Status};
+use standin_testkit::wait_until;
+
+use common::{Cluster, WITHIN};
+
+/// Waits until a server commits a write of a key of its own.
+#[track_caller]
+fn wait_written(cluster: &Cluster, server: &str, value: &[u8]) {
+    wait_put(cluster, server, value);
+    assert_eq!(cluster.row(&cluster.key_of(server)).as_deref(), Some(value));
+}
+
+/// The same, whatever the database is.
+#[track_caller]
+fn wait_put(cluster: &Cluster, server: &str, value: &[u8]) {
+    let key = cluster.key_of(server);
+    wait_until(WITHIN, "a write to be committed", || {
+        let reply = cluster.connect(server).try_ask(Opcode::Put, &key, value);
+        reply.is_ok_and(|reply| reply.status == Status::Ok)
+    });
+}

@@ -1,0 +1,110 @@
+//! Stopping is bounded whatever the database does, and SIGHUP opens files anew.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use standin_config::IoKind;
+use standin_protocol::frame::Opcode;
+use standin_protocol::map::ServerState::Online;
+use standin_protocol::time::Micros;
+use standin_testkit::wait_until;
+
+use crate::common::{Cluster, PAIR, WITHIN};
+
+/// What a machine under load may add to a bound.
+const SLACK: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_server_is_out_within_drain_timeout_whatever_the_origins_timeout_is() {
+    for (signal, io) in [
+        (libc::SIGTERM, IoKind::Auto),
+        (libc::SIGQUIT, IoKind::Epoll),
+        (libc::SIGINT, IoKind::Epoll),
+    ] {
+        let mut cluster = Cluster::with("stop-bounded", PAIR, |config| {
+            config.origin.timeout = Duration::from_secs(300);
+            config.servers.iter_mut().for_each(|server| server.io = io);
+        });
+        cluster.start();
+        let database = cluster.database();
+        database.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+        let key = cluster.key_of("a1");
+        let mut wire = cluster.connect("a1");
+        let put = std::thread::spawn(move || wire.try_ask(Opcode::Put, &key, b"waits"));
+        wait_until(WITHIN, "the write to wait for the lock", || {
+            cluster.counter("a1", "in_flight") > 0
+        });
+        let begin = Micros::boottime();
+        cluster.process("a1").signal(signal);
+        let status = cluster.wait_end("a1");
+        let took = Micros::boottime().since(begin);
+        assert_eq!(status.code(), Some(0), "signal {signal}");
+        assert!(took < cluster.config.timings.drain_timeout + SLACK, "{took:?}");
+        // It was not acknowledged, and so it need not be there.
+        let reply = put.join().expect("no panic");
+        assert!(reply.is_err() || reply.is_ok_and(|reply| !reply.is_cached()));
+    }
+}
+
+#[test]
+fn the_second_signal_ends_a_server_at_once() {
+    let mut cluster = Cluster::with("stop-twice", PAIR, |config| {
+        config.timings.drain_timeout = Duration::from_secs(120);
+    });
+    // Without a master nobody confirms that it has left.
+    cluster.start_server("a1");
+    cluster.process("a1").signal(libc::SIGTERM);
+    cluster.process("a1").wait_for_line("leaving", WITHIN);
+    cluster.process("a1").signal(libc::SIGTERM);
+    assert_eq!(cluster.wait_end("a1").code(), Some(128 + libc::SIGTERM));
+}
+
+#[test]
+fn a_master_ends_on_each_signal_to_stop() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+        let mut cluster = Cluster::new("stop-master", PAIR);
+        cluster.start_master();
+        cluster.process("master").signal(signal);
+        assert_eq!(cluster.wait_end("master").code(), Some(0), "signal {signal}");
+    }
+}
+
+#[test]
+fn sighup_opens_log_and_event_files_anew_and_ends_nothing() {
+    let mut cluster = Cluster::new("sighup", PAIR);
+    let file = |cluster: &Cluster, name: &str| cluster.directory().join(name);
+    for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {
+        let mut command = cluster.role(role);
+        command.arg("--log-file").arg(file(&cluster, &format!("{name}.file")));
+        command.args(["--log-format", "json"]);
+        cluster.spawn(name, command, Stdio::piped());
+    }
+    cluster.wait_all(Online);
+    let files = ["master.file", "a1.file", "events.jsonl"];
+    for name in files {
+        let path = file(&cluster, name);
+        std::fs::rename(&path, path.with_extension("old")).expect("the file is there");
+    }
+    for name in ["master", "a1"] {
+        cluster.process(name).signal(libc::SIGHUP);
+    }
+    wait_until(WITHIN, "the files to be there again", || {
+        files.iter().all(|name| file(&cluster, name).exists())
+    });
+    cluster.kill("a2");
+    let is_there = |name: &str, text: &str| {
+        std::fs::read_to_string(file(&cluster, name)).is_ok_and(|all| all.contains(text))
+    };
+    wait_until(WITHIN, "new lines in the new files", || {
+        is_there("events.jsonl", "\"offline\"")
+            && is_there("a1.file", "a2 offline")
+            && is_there("master.file", "a2")
+    });
+    for line in std::fs::read_to_string(file(&cluster, "a1.file")).expect("it is there").lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+    }
+    for name in ["a1", "master"] {
+        assert_eq!(cluster.terminate(name, WITHIN).code(), Some(0), "{name}");
+    }
+}

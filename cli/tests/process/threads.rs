@@ -1,0 +1,161 @@
+//! A thread's death is noticed: the thread starts again, or the process ends and says why. The
+//! programs under test have to be built with debug assertions: `standin_protocol::fault`.
+#![cfg(debug_assertions)]
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
+use standin_protocol::map::ServerState::{Offline, Online};
+use standin_testkit::{Postgres, wait_until};
+
+use crate::common::{Cluster, PAIR, WITHIN};
+use crate::{wait_put, wait_written};
+
+/// Exit code of a process that can't do without the thread.
+const THREAD_DIED: i32 = 3;
+
+/// A cluster in which a thread of one process can be killed by [`Self::strike`].
+struct Struck {
+    cluster: Cluster,
+    trigger: PathBuf,
+}
+
+impl Struck {
+    fn start(victim: &str, thread: &str, change: impl FnOnce(&mut ClusterConfig)) -> Self {
+        let mut cluster = Cluster::with(&format!("kill-{thread}"), PAIR, change);
+        let trigger = cluster.directory().join("strike");
+        for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {
+            let mut command: Command = cluster.role(role);
+            if name == victim {
+                let fault = format!("{thread}:{}", trigger.display());
+                command.env("STANDIN_FAULT_PANIC", fault);
+            }
+            cluster.spawn(name, command, Stdio::piped());
+        }
+        cluster.wait_all(Online);
+        wait_put(&cluster, "a1", b"before");
+        Self { cluster, trigger }
+    }
+
+    fn strike(&self) {
+        std::fs::write(&self.trigger, "").expect("a file");
+    }
+
+    fn has_struck(&self) -> bool {
+        !self.trigger.exists()
+    }
+}
+
+fn two_shards(io: IoKind) -> impl FnOnce(&mut ClusterConfig) {
+    move |config| {
+        for server in &mut config.servers {
+            (server.io, server.shards) = (io, 2);
+        }
+    }
+}
+
+#[test]
+fn a_server_ends_when_a_shard_or_its_control_thread_dies_and_its_stand_in_goes_on() {
+    for (thread, io) in [
+        ("shard-0", IoKind::Auto),
+        ("shard-1", IoKind::Auto),
+        ("control", IoKind::Auto),
+        ("shard-0", IoKind::Epoll),
+        ("shard-1", IoKind::Epoll),
+    ] {
+        let mut struck = Struck::start("a1", thread, two_shards(io));
+        struck.strike();
+        let a1 = struck.cluster.process("a1");
+        a1.wait_for_line(&format!("thread {thread} has died"), WITHIN);
+        assert_eq!(struck.cluster.wait_end("a1").code(), Some(THREAD_DIED), "{thread}");
+        struck.cluster.wait_states(&[("a1", Offline)]);
+        wait_written(&struck.cluster, "a2", b"after");
+    }
+}
+
+#[test]
+fn threads_of_sqlite_and_of_the_log_start_again() {
+    for thread in ["origin-writer", "origin-read-0", "origin-overdue", "log"] {
+        let mut struck = Struck::start("a1", thread, |config| config.origin.concurrency = 1);
+        struck.strike();
+        let mut missed = struck.cluster.keys_of("a1").collect_some();
+        wait_until(WITHIN, "the thread to die", || {
+            // Whichever thread it is, it has something to do.
+            let mut wire = struck.cluster.connect("a1");
+            let key = missed.next().expect("enough keys");
+            let opcode = standin_protocol::frame::Opcode::Get;
+            let _ = wire.try_ask(opcode, &key, b"");
+            let _ = wire.try_ask(standin_protocol::frame::Opcode::Put, &key, b"x");
+            struck.cluster.process("a1").signal(libc::SIGHUP);
+            struck.has_struck()
+        });
+        wait_written(&struck.cluster, "a1", b"after");
+        let key = missed.next().expect("enough keys");
+        struck.cluster.set_row(&key, b"row");
+        assert_eq!(struck.cluster.connect("a1").get(&key).value(), b"row", "{thread}");
+        assert_eq!(struck.cluster.terminate("a1", WITHIN).code(), Some(0), "{thread}");
+    }
+}
+
+#[test]
+fn the_thread_of_postgresql_starts_again() {
+    let Some(postgres) = Postgres::start_or_skip("kill-origin-postgres") else { return };
+    let mut struck = Struck::start("a1", "origin-postgres", |config| {
+        let mut origin = OriginConfig::sqlite("unused");
+        origin.kind = OriginKind::Postgres {
+            url: postgres.url(),
+            connections: 2,
+            init: Some(
+                "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA)".to_owned(),
+            ),
+        };
+        config.origin = origin;
+    });
+    struck.strike();
+    let key = struck.cluster.key_of("a1");
+    wait_until(WITHIN, "the thread to die", || {
+        struck.cluster.connect("a1").put(&key, b"x");
+        struck.has_struck()
+    });
+    wait_put(&struck.cluster, "a1", b"after");
+    assert_eq!(struck.cluster.terminate("a1", WITHIN).code(), Some(0));
+}
+
+#[test]
+fn a_master_ends_when_its_loop_or_its_signals_thread_dies() {
+    for thread in ["main", "signals"] {
+        let mut struck = Struck::start("master", thread, |_| {});
+        struck.strike();
+        struck.cluster.process("master").signal(libc::SIGHUP);
+        struck.cluster.kill("a2");
+        struck.cluster.process("master").wait_for_line(&format!("thread {thread}"), WITHIN);
+        assert_eq!(struck.cluster.wait_end("master").code(), Some(THREAD_DIED), "{thread}");
+        wait_written(&struck.cluster, "a1", b"after");
+    }
+}
+
+#[test]
+fn a_masters_saving_and_writing_threads_go_on() {
+    for thread in ["master-state", "log", "events"] {
+        let mut struck = Struck::start("master", thread, |_| {});
+        struck.strike();
+        struck.cluster.kill("a2");
+        wait_until(WITHIN, "the thread to die", || struck.has_struck());
+        struck.cluster.wait_states(&[("a2", Offline)]);
+        struck.cluster.start_server("a2");
+        struck.cluster.wait_all(Online);
+        assert_eq!(struck.cluster.terminate("master", WITHIN).code(), Some(0), "{thread}");
+    }
+}
+
+/// Keys that can be kept while the cluster is changed.
+trait CollectSome {
+    fn collect_some(self) -> std::vec::IntoIter<Vec<u8>>;
+}
+
+impl<I: Iterator<Item = Vec<u8>>> CollectSome for I {
+    fn collect_some(self) -> std::vec::IntoIter<Vec<u8>> {
+        self.skip(1).take(10_000).collect::<Vec<_>>().into_iter()
+    }
+}
