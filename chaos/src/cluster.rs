@@ -95,7 +95,7 @@ impl Cluster {
         let file: OsString = folder.join(CONFIG_FILE).into();
         let event_file = folder.join(EVENT_FILE);
         let start = |node: Node, role: &str, more: &[OsString]| {
-            let arguments = [&[role.into(), "--config".into(), file.clone()], more].concat();
+            let arguments = [&[role.into(), "--config".into(), file.clone()][..], more].concat();
             let program = &settings.program;
             Process::start_in(net.network(node), node.name(), program, arguments, folder)
         };

@@ -116,7 +116,7 @@ impl DemoCluster {
         let _ = std::fs::remove_file(&event_file);
         let _ = std::fs::remove_file(&config.master.state_file);
         let arguments = |role: &str, more: &[OsString]| {
-            [&[role.into(), "--config".into(), file.clone()], more].concat()
+            [&[role.into(), "--config".into(), file.clone()][..], more].concat()
         };
         let events = ["--all-events".into(), "--events".into(), event_file.clone().into()];
         let master = Process::start("master", program, arguments("master", &events), folder)?;
