@@ -98,7 +98,7 @@ pub fn serve(
     let mut is_ready = false;
     let mut sequence = 1;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    while !server.has_failed() {
+    while server.failed_thread().is_none() {
         let (length, from) = match master.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,

@@ -42,7 +42,8 @@ struct State {
 
 impl Overdue {
     pub(super) fn new(pulse: Arc<Pulse>) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), pulse }
+        let (state, looked_at) = Default::default();
+        Self { state, looked_at, changed: Condvar::new(), pulse }
     }
 
     /// Watches a call until it is answered.
