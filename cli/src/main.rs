@@ -12,8 +12,8 @@
 mod check_config;
 mod data;
 mod descriptors;
-mod drop;
 mod diagnostics;
+mod drop;
 mod events;
 mod roles;
 mod signals;
