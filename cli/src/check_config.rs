@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use standin_config::ClusterConfig;
 
-use crate::{ConfigArg, Ended};
+use crate::{ConfigArg, Ended, diagnostics, out};
 
 /// `standin check-config`.
 #[derive(Debug, Args)]
@@ -18,11 +18,11 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     let path = &args.config.config;
     let checked = ClusterConfig::check_file(path);
     for warning in &checked.warnings {
-        eprintln!("warning: {warning}");
+        diagnostics::remark(&format!("warning: {warning}"));
     }
     match checked.config {
         Ok(cluster) => {
-            println!(
+            out::line(&format!(
                 "{}: good: cluster {:?}, {} servers in {} groups, {} partitions, {} keyspaces",
                 path.display(),
                 cluster.name,
@@ -30,11 +30,11 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
                 cluster.groups.len(),
                 cluster.partitions,
                 cluster.keyspaces.len(),
-            );
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            diagnostics::remark(&errors.to_string());
             Ok(ExitCode::FAILURE)
         }
     }

@@ -2,7 +2,7 @@
 //! done; 1: no such row, or a `put` that changed no row; 2: failed.
 
 use std::error::Error;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use clap::Args;
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, ClientError, ClientEvent};
 
-use crate::{ConfigArg, Ended};
+use crate::{ConfigArg, Ended, diagnostics, out};
 
 /// Which keyspace, of which cluster.
 #[derive(Debug, Args)]
@@ -104,13 +104,12 @@ pub(crate) fn get(args: &GetArgs) -> Ended {
         let server =
             map.as_ref().and_then(|m| m.topology.servers.get(usize::from(answer.served_by)));
         let source = if answer.is_hit() { "cache" } else { "origin" };
-        eprintln!("from the {source} of {}", server.map_or("?", |s| s.name.as_str()));
+        let name = server.map_or("?", |s| s.name.as_str());
+        diagnostics::remark(&format!("from the {source} of {name}"));
     }
     match answer.outcome {
         Outcome::Value(value) => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(&value.bytes)?;
-            out.write_all(b"\n")?;
+            out::value(&value.bytes)?;
             Ok(ExitCode::SUCCESS)
         }
         _ => not_found(&args.row),
@@ -132,7 +131,8 @@ pub(crate) fn put(args: &PutArgs) -> Ended {
     match ended {
         Ok(_version) => Ok(ExitCode::SUCCESS),
         Err(error @ ClientError::NotStored { .. }) => {
-            eprintln!("key {:?} of {}: {error}", args.row.key, args.row.of.keyspace);
+            let (key, keyspace) = (&args.row.key, &args.row.of.keyspace);
+            diagnostics::remark(&format!("key {key:?} of {keyspace}: {error}"));
             Ok(ExitCode::FAILURE)
         }
         Err(error) => Err(error.into()),
@@ -150,6 +150,6 @@ pub(crate) fn delete(args: &DeleteArgs) -> Ended {
 }
 
 fn not_found(row: &RowArgs) -> Ended {
-    eprintln!("no row {:?} in {}", row.key, row.of.keyspace);
+    diagnostics::remark(&format!("no row {:?} in {}", row.key, row.of.keyspace));
     Ok(ExitCode::FAILURE)
 }

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead, Write as _};
+use std::io::BufRead;
 use std::process::ExitCode;
 
 use clap::Args;
 use standin_client::blocking::Client;
 use standin_client::{ClientError, Flushed};
 
-use crate::Ended;
 use crate::data::KeyspaceArgs;
+use crate::{Ended, diagnostics, out};
 
 /// Keys of standard input that are under way together.
 const BATCH: usize = 4_096;
@@ -79,7 +79,7 @@ pub(crate) fn invalidate(args: &InvalidateArgs) -> Ended {
     }
     for (reason, (count, key)) in &tally.reasons {
         let key = String::from_utf8_lossy(key);
-        eprintln!("standin: {count} keys, {key:?} among them: {reason}");
+        diagnostics::remark(&format!("standin: {count} keys, {key:?} among them: {reason}"));
     }
     if tally.failed > 0 {
         return Err(format!(
@@ -128,7 +128,7 @@ pub(crate) fn flush(args: &FlushArgs) -> Ended {
     let flushed = flushed?;
     let Flushed { partitions, failed } = &flushed;
     if flushed.is_complete() {
-        writeln!(std::io::stdout(), "{}: flushed in {partitions} partitions", args.of.keyspace)?;
+        out::line(&format!("{}: flushed in {partitions} partitions", args.of.keyspace))?;
         return Ok(ExitCode::SUCCESS);
     }
     let map = client.map_in_force();
@@ -141,7 +141,7 @@ pub(crate) fn flush(args: &FlushArgs) -> Ended {
         *reasons.entry((name, error.to_string())).or_default() += 1;
     }
     for ((home, reason), count) in reasons {
-        eprintln!("standin: {count} partitions whose home is {home}: {reason}");
+        diagnostics::remark(&format!("standin: {count} partitions whose home is {home}: {reason}"));
     }
     Err(format!(
         "{} of {partitions} partitions of {} were not flushed, the others were; run it again when \

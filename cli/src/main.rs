@@ -7,6 +7,7 @@
 //! status              map and counters of a cluster       status.rs
 //! check-config        the cluster file, without starting  check_config.rs
 //! demo, load          the load generator's library
+//! out.rs              standard output of all but server and master
 //! ```
 
 mod check_config;
@@ -15,6 +16,7 @@ mod descriptors;
 mod diagnostics;
 mod drop;
 mod events;
+mod out;
 mod roles;
 mod signals;
 mod status;
@@ -22,9 +24,12 @@ mod status;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand};
 use standin_config::ClusterConfig;
+
+use crate::out::OutError;
 
 /// A partitioned read-through, write-through cache tier whose servers stand in for each
 /// other.
@@ -77,23 +82,32 @@ impl ConfigArg {
 
 /// The file is old: the command goes by what the cluster says, and its user should know.
 fn warn_outdated(file: &Path, how: &str) {
-    eprintln!(
+    diagnostics::remark(&format!(
         "standin: warning: {} is out of date, the cluster is another: {how}; copy the file that its \
          servers run with",
         file.display()
-    );
+    ));
 }
 
 /// What a command came to: its exit code, or why it could not be carried out.
 type Ended = Result<ExitCode, Box<dyn Error>>;
+
+/// A run that shows what it does, and does not wait for whoever reads that.
+fn long_run(run: impl FnOnce(Option<Box<dyn Fn(&str)>>) -> Ended) -> Ended {
+    let Some(lines) = out::Lines::start()?.map(Rc::new) else { return run(None) };
+    let shown = Rc::clone(&lines);
+    let ended = run(Some(Box::new(move |text| shown.push(text))));
+    lines.finish();
+    ended
+}
 
 fn main() -> ExitCode {
     descriptors::raise_limit();
     let ended = match Cli::parse().command {
         Command::Server(args) => roles::server(&args),
         Command::Master(args) => roles::master(&args),
-        Command::Demo(args) => standin_loadgen::demo::main(&args),
-        Command::Load(args) => standin_loadgen::load::main(&args),
+        Command::Demo(args) => long_run(|show| standin_loadgen::demo::main(&args, show)),
+        Command::Load(args) => long_run(|show| standin_loadgen::load::main(&args, show)),
         Command::Get(args) => data::get(&args),
         Command::Put(args) => data::put(&args),
         Command::Delete(args) => data::delete(&args),
@@ -103,6 +117,9 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => check_config::check_config(&args),
     };
     let ended = ended.unwrap_or_else(|error| {
+        if let Some(OutError::ReaderGone) = error.downcast_ref() {
+            return ExitCode::from(out::READER_GONE);
+        }
         diagnostics::complain(&error.to_string());
         ExitCode::from(2)
     });

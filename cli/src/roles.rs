@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use standin_config::IoKind;
+use standin_config::{ClusterConfig, IoKind};
 use standin_master::{Master, MasterOptions};
 use standin_server::Server;
 use tracing::{error, info};
@@ -52,6 +52,19 @@ pub(crate) fn server(args: &ServerArgs) -> Ended {
     let cluster = Arc::new(args.config.load()?);
     let diagnostics = Diagnostics::start(&args.log)?;
     let drain_timeout = cluster.timings.drain_timeout;
+    // From here on: also a start may hang, in the database.
+    signals.bound_stop(drain_timeout)?;
+    let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
+    catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
+}
+
+fn run_server(
+    args: &ServerArgs,
+    cluster: Arc<ClusterConfig>,
+    diagnostics: &Diagnostics,
+    signals: &mut RoleSignals,
+) -> Ended {
+    let drain_timeout = cluster.timings.drain_timeout;
     let lost = Arc::clone(&diagnostics.lost);
     let server = Server::start_counting(cluster, &args.name, lost)?;
     diagnostics.announce(&format!(
@@ -63,16 +76,15 @@ pub(crate) fn server(args: &ServerArgs) -> Ended {
         standin_protocol::fault::point();
         match signals.take() {
             Some(Asked::Stop) => {
-                signals::bound_stop(drain_timeout)?;
                 server.stop()?;
                 return Ok(ExitCode::SUCCESS);
             }
-            Some(Asked::Reopen) => reopen(&diagnostics, None),
+            Some(Asked::Reopen) => reopen(diagnostics, None),
             None => {}
         }
         if let Some(thread) = server.failed_thread() {
             error!("thread {thread} has died, and a server can't do without it: it stops");
-            signals::bound_stop(drain_timeout)?;
+            signals::bound_this_stop(drain_timeout)?;
             if let Err(error) = server.stop() {
                 error!(%error, "a shard has failed");
             }
@@ -89,7 +101,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
-    let drain_timeout = cluster.timings.drain_timeout;
+    signals.bound_stop(cluster.timings.drain_timeout)?;
     let options = MasterOptions {
         cluster,
         topology: Arc::clone(&topology),
@@ -106,14 +118,14 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
             let asked = signals.wait();
             standin_protocol::fault::point();
             match asked {
-                Some(Asked::Stop) => return signals::bound_stop(drain_timeout),
+                Some(Asked::Stop) => return,
                 Some(Asked::Reopen) => reopen(&diagnostics, events.as_deref()),
                 None => {}
             }
         };
         match catch_unwind(AssertUnwindSafe(listen)) {
-            Ok(Ok(())) => stopper.stop(),
-            Ok(Err(_)) | Err(_) => signals::end_without("signals"),
+            Ok(()) => stopper.stop(),
+            Err(_) => signals::end_without("signals"),
         }
     })?;
     let all_events = args.all_events;
@@ -129,7 +141,7 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
     };
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(ended) => ended?,
-        Err(_) => signals::end_without("main, which is the master's,"),
+        Err(_) => signals::end_without("main"),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ mod render;
 mod report;
 
 use std::error::Error;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,7 +25,7 @@ use standin_protocol::body::StatsReply;
 use standin_protocol::map::Topology;
 
 use self::report::{Report, Severity};
-use crate::{ConfigArg, Ended};
+use crate::{ConfigArg, Ended, diagnostics, out};
 
 /// `standin status`.
 #[derive(Debug, Args)]
@@ -54,16 +54,16 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
     let mut look = || look(&cluster, &topology, args, &mut is_warned);
     let Some(seconds) = args.watch else {
         let (text, severity) = look()?;
-        writeln!(std::io::stdout(), "{text}")?;
+        out::line(&text)?;
         return Ok(ExitCode::from(severity.code()));
     };
     // On a terminal each look takes the place of the last one.
     let clear = if std::io::stdout().is_terminal() && !args.json { "\x1b[2J\x1b[H" } else { "" };
     loop {
         match look() {
-            Ok((text, _)) => writeln!(std::io::stdout(), "{clear}{text}")?,
+            Ok((text, _)) => out::line(&format!("{clear}{text}"))?,
             // It may be there again the next time.
-            Err(error) => writeln!(std::io::stderr(), "standin: {error}")?,
+            Err(error) => diagnostics::complain(&error.to_string()),
         }
         std::thread::sleep(Duration::from_secs(seconds));
     }

@@ -1,6 +1,7 @@
-//! What a run shows while it runs: a progress line at a terminal, plain lines elsewhere.
+//! What a run shows while it runs: a progress line at a terminal, plain lines elsewhere. Whoever
+//! reads them holds the run up in neither: see [`Show`].
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,53 +10,57 @@ use standin_protocol::time::Micros;
 /// Between two plain progress lines, where there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Standard output.
-#[derive(Debug)]
+/// Takes a line without its end, and does not wait for whoever reads it.
+pub type Show = Box<dyn Fn(&str)>;
+
+/// Where a run shows what it does.
 pub struct Console {
     bar: Option<ProgressBar>,
-    is_silent: bool,
-    is_terminal: bool,
+    place: Place,
     last_plain: Micros,
 }
 
-impl Default for Console {
-    fn default() -> Self {
-        Self::new()
-    }
+enum Place {
+    Nowhere,
+    /// Standard output.
+    Terminal,
+    Lines(Show),
 }
 
 impl Console {
-    /// A console without a progress line.
+    /// Shows lines by `show`; none: standard output is a terminal, with a progress line.
     #[must_use]
-    pub fn new() -> Self {
-        let is_terminal = io::stdout().is_terminal();
-        Self { bar: None, is_silent: false, is_terminal, last_plain: Micros(0) }
+    pub fn new(show: Option<Show>) -> Self {
+        Self::at(show.map_or(Place::Terminal, Place::Lines))
     }
 
     /// A console that shows nothing, for tests.
     #[must_use]
     pub fn silent() -> Self {
-        Self { bar: None, is_silent: true, is_terminal: false, last_plain: Micros(0) }
+        Self::at(Place::Nowhere)
+    }
+
+    fn at(place: Place) -> Self {
+        Self { bar: None, place, last_plain: Micros(0) }
     }
 
     /// Prints text, above the progress line if there is one.
     pub fn line(&self, text: &str) {
-        if self.is_silent {
-            return;
-        }
         let print = || {
-            // A reader that has gone must not end the run.
+            // A terminal that has gone must not end the run.
             let _ = writeln!(io::stdout(), "{text}");
         };
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+        match (&self.place, &self.bar) {
+            (Place::Nowhere, _) => {}
+            (Place::Lines(show), _) => show(text),
+            (Place::Terminal, Some(bar)) => bar.suspend(print),
+            (Place::Terminal, None) => print(),
         }
     }
 
     /// Shows how far a stage is: `done` of `whole` milliseconds or items, and some words.
     pub fn progress(&mut self, done: u64, whole: u64, text: &str) {
-        if self.is_terminal {
+        if matches!(self.place, Place::Terminal) {
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = ProgressBar::with_draw_target(Some(whole), ProgressDrawTarget::stdout());
                 match ProgressStyle::with_template("  {bar:24} {msg}") {

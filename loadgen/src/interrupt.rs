@@ -11,6 +11,8 @@ use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::threads;
+
 /// Between two looks at the flag, and how many of them make the two seconds.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
@@ -38,8 +40,7 @@ impl Interrupt {
             interrupt.registered.push(id);
         }
         let is_set = Arc::downgrade(&interrupt.is_set);
-        let thread = std::thread::Builder::new().name("interrupt".to_owned());
-        thread.spawn(move || grow_urgent(&is_set, &is_urgent))?;
+        threads::spawn("interrupt", move || grow_urgent(&is_set, &is_urgent))?;
         Ok(interrupt)
     }
 
@@ -61,6 +62,7 @@ impl Drop for Interrupt {
 fn grow_urgent(is_set: &Weak<AtomicBool>, is_urgent: &AtomicBool) {
     let mut looks = 0;
     while let Some(flag) = is_set.upgrade() {
+        standin_protocol::fault::point();
         looks += u32::from(flag.load(Ordering::Acquire));
         drop(flag);
         if looks > LOOKS {

@@ -33,6 +33,7 @@ pub mod recorder;
 pub mod report;
 pub mod rng;
 pub mod schedule;
+mod threads;
 pub mod trace;
 pub mod value;
 pub mod workload;

@@ -316,7 +316,8 @@ impl MasterEvent {
         }
     }
 
-    /// Whether the states of the servers, or the master's own, are others now.
+    /// Whether the states of the servers, or the master's own, are others now. Complaints, which
+    /// are repeated while their reason lasts, are for the log.
     #[must_use]
     pub fn is_change(&self) -> bool {
         !self.is_routine()
@@ -328,6 +329,9 @@ impl MasterEvent {
                     | Self::Probing { .. }
                     | Self::ProbeOk { .. }
                     | Self::ProbeFailed { .. }
+                    | Self::Unacknowledged { .. }
+                    | Self::Distrusted { .. }
+                    | Self::NotSaved { .. }
             )
     }
 

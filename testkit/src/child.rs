@@ -66,6 +66,21 @@ impl Child {
             .open(&output_file)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", output_file.display()));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        Self::start(name, command, output_file, file)
+    }
+
+    /// Starts a command with the outputs that it has been given, of which nothing is kept.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn_as_is(name: &str, command: Command) -> Self {
+        let nowhere = PathBuf::from("/dev/null");
+        let file = File::options().append(true).open(&nowhere).expect("the null device");
+        Self::start(name, command, nowhere, file)
+    }
+
+    fn start(name: &str, mut command: Command, output_file: PathBuf, file: File) -> Self {
         die_with_parent(&mut command);
         let described = format!("{command:?}");
         let mut process = fork_in_nursery(command)

@@ -9,10 +9,9 @@
 mod limit;
 mod sink;
 
-use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,6 +29,12 @@ pub(crate) use sink::{Sink, Target};
 
 /// How long an end waits for what is still to be written.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
+
+/// How long standard error of a command may take nothing before its last lines are given up.
+const STDERR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Standard error of a command that has no log, once it has said something.
+static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
 
 /// The log of this process, once it has one.
 static LOG: OnceLock<(Sink, Format)> = OnceLock::new();
@@ -105,7 +110,7 @@ impl Diagnostics {
         let lines = tracing_subscriber::fmt::layer::<Registry>()
             .with_writer(LogWriter(log.clone()))
             .with_target(false)
-            .with_ansi(false)
+            .with_ansi(args.log_file.is_none() && io::stderr().is_terminal())
             .log_internal_errors(false);
         let lines = match format {
             Format::Text => lines.boxed(),
@@ -132,11 +137,14 @@ impl Diagnostics {
         Sink::start(name, target, Arc::clone(&self.lost), Box::new(note))
     }
 
-    /// A line on standard output.
+    /// A line on standard output, from a thread that ends with it: nobody may read it.
     pub(crate) fn announce(&self, text: &str) -> io::Result<()> {
-        let note = |count| format!("{count} lines could not be written\n");
-        let stdout = self.file("stdout", Target::Stdout, note)?;
-        stdout.push(format!("{text}\n").as_bytes());
+        let (line, lost) = (format!("{text}\n"), Arc::clone(&self.lost));
+        std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
+            if Target::Stdout.write(line.as_bytes()).is_err() {
+                lost.fetch_add(1, Ordering::Relaxed);
+            }
+        })?;
         Ok(())
     }
 
@@ -150,15 +158,18 @@ impl Diagnostics {
 pub(crate) fn complain(text: &str) {
     match LOG.get() {
         Some(_) => log_now(text),
-        None => {
-            let note = Box::new(|_| String::new());
-            if let Ok(stderr) = Sink::start("stderr", Target::Stderr, Arc::default(), note) {
-                let mut line = String::new();
-                let _ = writeln!(line, "standin: {text}");
-                stderr.push(line.as_bytes());
-                stderr.flush(FLUSH_WITHIN);
-            }
-        }
+        None => remark(&format!("standin: {text}")),
+    }
+}
+
+/// A line on standard error, for a command that has no log. Nobody may read it.
+pub(crate) fn remark(text: &str) {
+    let stderr = STDERR.get_or_init(|| {
+        let note = Box::new(|count| format!("{count} lines could not be written\n"));
+        Sink::start("stderr", Target::Stderr, Arc::default(), note).ok()
+    });
+    if let Some(stderr) = stderr {
+        stderr.push(format!("{text}\n").as_bytes());
     }
 }
 
@@ -166,6 +177,9 @@ pub(crate) fn complain(text: &str) {
 pub(crate) fn flush() {
     if let Some((log, _)) = LOG.get() {
         log.flush(FLUSH_WITHIN);
+    }
+    if let Some(Some(stderr)) = STDERR.get() {
+        stderr.drain(STDERR_PATIENCE);
     }
 }
 

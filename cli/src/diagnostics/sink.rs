@@ -42,7 +42,8 @@ impl Target {
         Ok(Self::File(path.to_owned(), append_to(path)?))
     }
 
-    fn write(&self, line: &[u8]) -> Result<usize, (usize, Errno)> {
+    /// The error says how much was written before it.
+    pub(super) fn write(&self, line: &[u8]) -> Result<(), (usize, Errno)> {
         let (stderr, stdout);
         let fd = match self {
             // Not by the standard library's locks: a writer that hangs must not keep them.
@@ -64,8 +65,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// The error says how much was written before it.
-fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, (usize, Errno)> {
+fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), (usize, Errno)> {
     let mut written = 0;
     while written < bytes.len() {
         match rustix::io::write(fd, &bytes[written..]) {
@@ -78,7 +78,7 @@ fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, (usize, Errno)> 
             Err(error) => return Err((written, error)),
         }
     }
-    Ok(written)
+    Ok(())
 }
 
 /// Handle to a queue and its thread; clones share them.
@@ -99,6 +99,10 @@ struct Shared {
 struct State {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
+    /// Lines written, or lost in the attempt.
+    done: u64,
+    /// The last attempt found that nobody can read any more.
+    is_reader_gone: bool,
     /// Lost lines of which no line has told yet.
     untold: u64,
     is_writing: bool,
@@ -152,7 +156,10 @@ impl Sink {
 
     /// Opens a file anew before the next line: the old one may have been renamed.
     pub(crate) fn reopen(&self) {
+        // The lock: the thread must not go to sleep between its look at the flag and this.
+        let state = self.shared.lock();
         self.shared.reopens.store(true, Ordering::Release);
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -171,6 +178,27 @@ impl Sink {
     }
 }
 
+impl Sink {
+    /// Waits until everything is written, as long as some of it is within `patience`; how many
+    /// lines are left.
+    pub(crate) fn drain(&self, patience: Duration) -> u64 {
+        loop {
+            let before = self.shared.lock().done;
+            self.flush(patience);
+            let state = self.shared.lock();
+            let left = state.lines.len() as u64 + u64::from(state.is_writing);
+            if left == 0 || state.done == before {
+                return left;
+            }
+        }
+    }
+
+    /// Whether the last attempt found that nobody can read any more.
+    pub(crate) fn is_reader_gone(&self) -> bool {
+        self.shared.lock().is_reader_gone
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,6 +207,8 @@ impl Shared {
     fn run(&self, target: &mut Target, note: &Note) {
         // What a failed write has left of a line is ended before the next one.
         let mut is_cut = false;
+        // Of a line at which this thread has panicked.
+        self.lock().is_writing = false;
         loop {
             standin_protocol::fault::point();
             let (line, untold) = self.next();
@@ -191,13 +221,15 @@ impl Shared {
                     Err(error) => tracing::warn!("{} not opened anew: {error}", path.display()),
                 }
             }
-            if untold > 0 && Self::write(target, &mut is_cut, note(untold).as_bytes()) {
+            if untold > 0 && Self::write(target, &mut is_cut, note(untold).as_bytes()).is_ok() {
                 self.lock().untold -= untold;
             }
-            let is_written = line.is_none_or(|line| Self::write(target, &mut is_cut, &line));
+            let written = line.map_or(Ok(()), |line| Self::write(target, &mut is_cut, &line));
             let mut state = self.lock();
             state.is_writing = false;
-            if !is_written {
+            state.done += 1;
+            state.is_reader_gone = written == Err(Errno::PIPE);
+            if written.is_err() {
                 state.untold += 1;
                 self.lost.fetch_add(1, Ordering::Relaxed);
             }
@@ -206,18 +238,15 @@ impl Shared {
         }
     }
 
-    fn write(target: &Target, is_cut: &mut bool, line: &[u8]) -> bool {
-        if *is_cut && target.write(b"\n").is_err() {
-            return false;
+    fn write(target: &Target, is_cut: &mut bool, line: &[u8]) -> Result<(), Errno> {
+        if *is_cut {
+            target.write(b"\n").map_err(|(_, error)| error)?;
         }
         *is_cut = false;
-        match target.write(line) {
-            Ok(_) => true,
-            Err((written, _)) => {
-                *is_cut = written > 0;
-                false
-            }
-        }
+        target.write(line).map_err(|(written, error)| {
+            *is_cut = written > 0;
+            error
+        })
     }
 
     /// The next line, or none when it is only time to say what was lost or to open the file anew;

@@ -155,14 +155,19 @@ impl Cluster {
 
     /// Starts a process of the cluster by a command of the test's own, with this standard error,
     /// and waits until it accepts connections.
-    pub fn spawn(&mut self, name: &str, mut command: Command, stderr: Stdio) {
+    pub fn spawn(&mut self, name: &str, command: Command, stderr: Stdio) {
+        self.spawn_unready(name, command, stderr);
+        self.wait_ready(name);
+    }
+
+    /// The same without waiting.
+    pub fn spawn_unready(&mut self, name: &str, mut command: Command, stderr: Stdio) {
         match name {
             MASTER => command.args(["--all-events", "--events"]).arg(self.events_path()),
             server => command.args(["--name", server]),
         };
         let child = Child::spawn_to(name, command, self.directory(), stderr);
         self.processes.insert(name.to_owned(), child);
-        self.wait_ready(name);
     }
 
     /// Waits for a process to end by itself.

@@ -3,6 +3,9 @@
 //!
 //! ```text
 //! diagnostics.rs  nobody reads the log, or the disk is full
+//! levels.rs       what a line of the log is worth
+//! output.rs       nobody reads what a command says, or a file has no room
+//! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
 //! signals.rs      stopping is bounded, files are opened anew
 //! ```
@@ -11,6 +14,9 @@
 mod common;
 
 mod diagnostics;
+mod levels;
+mod output;
+mod pipes;
 mod signals;
 mod threads;
 

@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use standin_config::IoKind;
+use standin_config::{IoKind, OriginConfig, OriginKind};
 use standin_protocol::frame::Opcode;
 use standin_protocol::map::ServerState::Online;
 use standin_protocol::time::Micros;
@@ -44,6 +44,50 @@ fn a_server_is_out_within_drain_timeout_whatever_the_origins_timeout_is() {
         let reply = put.join().expect("no panic");
         assert!(reply.is_err() || reply.is_ok_and(|reply| !reply.is_cached()));
     }
+}
+
+/// A database that accepts connections and says nothing, then a signal.
+fn hangs_in_its_start(fault: Option<&str>) {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let mut cluster = Cluster::with("stop-in-start", PAIR, |config| {
+        config.origin = OriginConfig {
+            kind: OriginKind::Postgres {
+                url: format!("postgres://user@127.0.0.1:{port}/none"),
+                connections: 1,
+                init: None,
+            },
+            ..OriginConfig::sqlite("unused")
+        };
+    });
+    let mut command = cluster.role("server");
+    let trigger = cluster.directory().join("strike");
+    if let Some(thread) = fault {
+        std::fs::write(&trigger, "").expect("a file");
+        command.env("STANDIN_FAULT_PANIC", format!("{thread}:{}", trigger.display()));
+    }
+    cluster.spawn_unready("a1", command, Stdio::piped());
+    let connection = silent.accept().expect("the server connects");
+    cluster.process("a1").signal(libc::SIGTERM);
+    let begin = Micros::boottime();
+    let status = cluster.wait_end("a1");
+    let took = Micros::boottime().since(begin);
+    assert!(took < cluster.config.timings.drain_timeout + SLACK, "{took:?}");
+    assert_eq!(status.code(), Some(4), "something hung");
+    assert!(!trigger.exists(), "the thread has died");
+    drop(connection);
+}
+
+#[test]
+fn a_server_that_hangs_in_its_start_is_out_within_drain_timeout() {
+    hangs_in_its_start(None);
+}
+
+/// Needs the programs built with debug assertions: `standin_protocol::fault`.
+#[cfg(debug_assertions)]
+#[test]
+fn the_thread_that_bounds_a_stop_starts_again_when_it_dies() {
+    hangs_in_its_start(Some("stop"));
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //! programs under test have to be built with debug assertions: `standin_protocol::fault`.
 #![cfg(debug_assertions)]
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
-use standin_testkit::{Postgres, wait_until};
+use standin_testkit::{Child, Postgres, wait_until};
 
 use crate::common::{Cluster, PAIR, WITHIN};
 use crate::{wait_put, wait_written};
@@ -56,11 +58,12 @@ fn two_shards(io: IoKind) -> impl FnOnce(&mut ClusterConfig) {
 }
 
 #[test]
-fn a_server_ends_when_a_shard_or_its_control_thread_dies_and_its_stand_in_goes_on() {
+fn a_server_ends_when_a_shard_its_control_or_its_main_thread_dies_and_its_stand_in_goes_on() {
     for (thread, io) in [
         ("shard-0", IoKind::Auto),
         ("shard-1", IoKind::Auto),
         ("control", IoKind::Auto),
+        ("main", IoKind::Auto),
         ("shard-0", IoKind::Epoll),
         ("shard-1", IoKind::Epoll),
     ] {
@@ -146,6 +149,60 @@ fn a_masters_saving_and_writing_threads_go_on() {
         struck.cluster.start_server("a2");
         struck.cluster.wait_all(Online);
         assert_eq!(struck.cluster.terminate("master", WITHIN).code(), Some(0), "{thread}");
+    }
+}
+
+/// A load on a cluster, of which a thread can be killed.
+struct Load {
+    child: Child,
+    trigger: PathBuf,
+}
+
+impl Load {
+    fn start(cluster: &Cluster, thread: &str, seconds: &str) -> Self {
+        let trigger = cluster.directory().join(format!("strike-{thread}"));
+        let mut command = cluster.role("load");
+        command.args(["--rate", "200", "--keys", "100", "--fill", "--seconds", seconds]);
+        command.env("STANDIN_FAULT_PANIC", format!("{thread}:{}", trigger.display()));
+        let child = Child::spawn(&format!("load-without-{thread}"), command, cluster.directory());
+        child.wait_for_line("filled", WITHIN);
+        Self { child, trigger }
+    }
+
+    fn strike(&self) {
+        std::fs::write(&self.trigger, "").expect("a file");
+        wait_until(WITHIN, "the thread to die", || !self.trigger.exists());
+    }
+}
+
+#[test]
+fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts_again() {
+    let mut cluster = Cluster::with("kill-load", PAIR, |config| {
+        config.timings.operation_timeout = Duration::from_secs(600);
+    });
+    cluster.start();
+    let mut load = Load::start(&cluster, "load-0", "600");
+    load.strike();
+    load.child.wait_for_line("a load thread has stopped by a fault of its own", WITHIN);
+    assert_eq!(load.child.exit_status(WITHIN).code(), Some(2));
+
+    let mut load = Load::start(&cluster, "stats", "3");
+    load.strike();
+    assert_eq!(load.child.exit_status(WITHIN).code(), Some(0));
+
+    // What is under way when it is told to end never comes back.
+    let mut load = Load::start(&cluster, "interrupt", "600");
+    load.strike();
+    for name in ["master", "a1", "a2"] {
+        cluster.process(name).signal(libc::SIGSTOP);
+    }
+    wait_until(WITHIN, "the second signal to end it", || {
+        load.child.signal(libc::SIGTERM);
+        load.child.try_exit_status().is_some()
+    });
+    assert_eq!(load.child.exit_status(WITHIN).signal(), Some(libc::SIGTERM));
+    for name in ["master", "a1", "a2"] {
+        cluster.process(name).signal(libc::SIGCONT);
     }
 }
 

@@ -1,8 +1,6 @@
 //! The report's files: HTML, JSON, HDR log.
 
 use std::fmt;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -10,7 +8,8 @@ use serde::Serialize;
 use super::outcome::DemoReport;
 use super::script::Played;
 use super::{DemoArgs, DemoError, folder};
-use crate::recorder::{TimelinePoint, wall_time, write_hdr_log};
+use crate::recorder::{TimelinePoint, wall_time};
+use crate::report::files::Files;
 use crate::report::html::Page;
 use crate::report::plots::{Line, over_time, percentiles};
 use crate::report::table::{millis, thousands};
@@ -40,12 +39,8 @@ impl fmt::Display for ReportFiles {
     }
 }
 
-/// Writes all files, and notes in the report where.
-pub(super) fn write(
-    report: &mut DemoReport,
-    played: &Played,
-    args: &DemoArgs,
-) -> Result<(), DemoError> {
+/// Makes the folder of the files, and notes in the report where they are.
+pub(super) fn place(report: &mut DemoReport, args: &DemoArgs) -> Result<(), DemoError> {
     let folder = folder::for_report(args.report.as_ref())
         .map_err(DemoError::system("the folder for the report"))?;
     report.files = ReportFiles {
@@ -53,27 +48,26 @@ pub(super) fn write(
         json: folder.join("report.json"),
         hdr_log: folder.join("latency.hlog"),
     };
-    let files = &report.files;
-    let log = File::create(&files.hdr_log).map_err(DemoError::system(shown(&files.hdr_log)))?;
-    let comment = format!("[standin demo, seed {}]", report.parameters.seed);
-    let started = wall_time(played.recording.start);
-    write_hdr_log(&played.recording, started, &comment, BufWriter::new(log))?;
-    save(&files.html, &page(report)?)?;
-    let json = serde_json::to_string_pretty(&*report)
-        .map_err(|error| DemoError::system("the JSON")(error.into()))?;
-    save(&files.json, &json)?;
-    if let Some(path) = &args.json {
-        save(path, &json)?;
-    }
     Ok(())
 }
 
-fn save(path: &Path, text: &str) -> Result<(), DemoError> {
-    std::fs::write(path, text).map_err(DemoError::system(shown(path)))
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
+/// Writes as many of the files as there is room for.
+pub(super) fn write(
+    report: &DemoReport,
+    played: &Played,
+    args: &DemoArgs,
+) -> Result<(), DemoError> {
+    let mut files = Files::default();
+    let ReportFiles { html, json, hdr_log } = &report.files;
+    let comment = format!("[standin demo, seed {}]", report.parameters.seed);
+    let started = wall_time(played.recording.start);
+    files.save_hdr_log(hdr_log, &played.recording, started, &comment);
+    files.save(html, Ok(page(report)?));
+    files.save_json(json, report);
+    if let Some(path) = &args.json {
+        files.save_json(path, report);
+    }
+    Ok(files.finish()?)
 }
 
 fn page(report: &DemoReport) -> Result<String, DemoError> {

@@ -34,7 +34,7 @@ pub use outcome::{DemoReport, EventReport, Parameters, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial, grace};
-use crate::console::Console;
+use crate::console::{Console, Show};
 use crate::drive::{DriveError, Plan};
 use crate::interrupt::Interrupt;
 use crate::origin::{OriginError, Rows, RunOrigin};
@@ -78,9 +78,9 @@ pub enum DemoError {
     /// A plot.
     #[error(transparent)]
     Plot(#[from] PlotError),
-    /// The HDR log.
+    /// Files of the report.
     #[error(transparent)]
-    HdrLog(#[from] crate::recorder::HdrLogError),
+    Files(#[from] crate::report::FilesError),
     /// The user has interrupted it; its processes have ended, and its folder is gone unless kept.
     #[error("interrupted; the cluster is stopped")]
     Interrupted,
@@ -94,12 +94,12 @@ impl DemoError {
 }
 
 /// The whole of `standin demo`: runs it, and chooses the exit code (0: nothing failed, and
-/// no read was stale or wrong).
+/// no read was stale or wrong). For `show` see [`Console::new`].
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn main(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
-    let report = run(args)?;
+pub fn main(args: &DemoArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
+    let report = run(args, show)?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -107,8 +107,8 @@ pub fn main(args: &DemoArgs) -> Result<ExitCode, Box<dyn Error>> {
 ///
 /// # Errors
 /// [`DemoError`].
-pub fn run(args: &DemoArgs) -> Result<DemoReport, DemoError> {
-    let mut console = Console::new();
+pub fn run(args: &DemoArgs, show: Option<Show>) -> Result<DemoReport, DemoError> {
+    let mut console = Console::new(show);
     let interrupt = Interrupt::listen().map_err(DemoError::system("signal handlers"))?;
     let program = match &args.program {
         Some(program) => program.clone(),
@@ -212,8 +212,11 @@ fn run_in(
     };
     problems.extend(played.problems());
     let mut report = DemoReport::new(parameters, &played, &warm_up, problems);
-    files::write(&mut report, &played, args)?;
+    let placed = files::place(&mut report, args);
+    // First: there may be no room for the files.
     console.line(&report.to_text());
+    placed?;
+    files::write(&report, &played, args)?;
     Ok(report)
 }
 

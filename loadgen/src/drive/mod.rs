@@ -148,9 +148,13 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
             ready: ready.clone(),
             started,
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("load-{number}"))
-            .spawn(move || worker::run(seat, supply))?;
+        let thread =
+            std::thread::Builder::new().name(format!("load-{number}")).spawn(move || {
+                let mut ending = Ending { live: Arc::clone(&seat.live), is_good: false };
+                let ended = worker::run(seat, supply);
+                ending.is_good = ended.is_ok();
+                ended
+            })?;
         workers.push(thread);
         starts.push(start);
     }
@@ -175,6 +179,20 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
         let _ = sender.send(start);
     }
     Ok(Running { start, notables: received, workers })
+}
+
+/// Ends the whole run with a worker that fails: it would measure something else without it.
+struct Ending {
+    live: Arc<Live>,
+    is_good: bool,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if !self.is_good {
+            self.live.stop();
+        }
+    }
 }
 
 impl Running {

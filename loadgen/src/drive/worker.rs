@@ -152,6 +152,7 @@ async fn paced(
             if desk.live.is_stopped() {
                 return Ok(());
             }
+            standin_protocol::fault::point();
             let now = Micros::boottime();
             if due <= now && burst < BURST_MAX {
                 break;

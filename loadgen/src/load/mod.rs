@@ -12,7 +12,7 @@ mod outcome;
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,12 +28,14 @@ pub use options::{Closed, LoadArgs};
 pub use outcome::{Lateness, LoadReport};
 
 use crate::checker::{Checker, Initial, age_allowed, grace};
-use crate::console::Console;
+use crate::console::{Console, Show};
 use crate::drive::{self, DriveError, Pacing, Plan, Running};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::observer::StatsWatch;
-use crate::recorder::{HdrLogError, Recording, wall_time, write_hdr_log};
+use crate::recorder::{Recording, wall_time};
+use crate::report::FilesError;
+use crate::report::files::Files;
 use crate::report::table::thousands;
 use crate::rng::Random;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
@@ -89,9 +91,9 @@ pub enum LoadError {
     /// The load.
     #[error(transparent)]
     Drive(#[from] DriveError),
-    /// The HDR log.
+    /// Files of the report.
     #[error(transparent)]
-    HdrLog(#[from] HdrLogError),
+    Files(#[from] FilesError),
     /// A file or a thread.
     #[error("{what}: {error}")]
     System {
@@ -109,17 +111,19 @@ impl LoadError {
     }
 }
 
-/// The whole of `standin load`: runs it, prints the result, and chooses the exit code (0: no
-/// request failed, and no read was stale or wrong).
+/// The whole of `standin load`: runs it, prints the result, writes the files, and chooses the exit
+/// code (0: no request failed, and no read was stale or wrong). For `show` see [`Console::new`].
 ///
 /// # Errors
-/// [`LoadError`].
-pub fn main(args: &LoadArgs) -> Result<ExitCode, Box<dyn Error>> {
+/// [`LoadError`]; [`LoadError::Files`] after everything else is done.
+pub fn main(args: &LoadArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Error>> {
     let interrupt = Interrupt::listen()?;
     let live = Arc::new(Live::new(args.workers()));
-    let mut console = Console::new();
-    let report = run_shown(args, &live, Some(&interrupt), &mut console)?;
+    let mut console = Console::new(show);
+    let (report, recording) = run_shown(args, &live, Some(&interrupt), &mut console)?;
+    // First: there may be no room for the files.
     console.line(&report.to_text());
+    write_files(args, &report, &recording)?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -129,7 +133,9 @@ pub fn main(args: &LoadArgs) -> Result<ExitCode, Box<dyn Error>> {
 /// # Errors
 /// [`LoadError`].
 pub fn run(args: &LoadArgs, live: &Arc<Live>) -> Result<LoadReport, LoadError> {
-    run_shown(args, live, None, &mut Console::silent())
+    let (report, recording) = run_shown(args, live, None, &mut Console::silent())?;
+    write_files(args, &report, &recording)?;
+    Ok(report)
 }
 
 fn run_shown(
@@ -137,7 +143,7 @@ fn run_shown(
     live: &Arc<Live>,
     interrupt: Option<&Interrupt>,
     console: &mut Console,
-) -> Result<LoadReport, LoadError> {
+) -> Result<(LoadReport, Recording), LoadError> {
     let cluster = ClusterConfig::load(&args.config)?;
     let trace = args.trace.as_ref().map(|path| read_trace(path, args)).transpose()?;
     if let Some(trace) = &trace {
@@ -177,8 +183,7 @@ fn run_shown(
     let origin_reads = origin.map(|(from, to)| to.origin_reads.saturating_sub(from.origin_reads));
     drop(stats);
     let report = LoadReport::new(args, &plan, &recording, seconds, cpu, origin_reads);
-    write_files(args, &report, &recording)?;
-    Ok(report)
+    Ok((report, recording))
 }
 
 fn plan(
@@ -389,18 +394,16 @@ fn write_files(
     args: &LoadArgs,
     report: &LoadReport,
     recording: &Recording,
-) -> Result<(), LoadError> {
+) -> Result<(), FilesError> {
+    let mut files = Files::default();
     if let Some(path) = &args.json {
-        let failed = LoadError::system(path.display().to_string());
-        let json = serde_json::to_string_pretty(report).map_err(std::io::Error::from);
-        json.and_then(|json| std::fs::write(path, json)).map_err(failed)?;
+        files.save_json(path, report);
     }
     if let Some(path) = &args.hdr {
-        let file = File::create(path).map_err(LoadError::system(path.display().to_string()))?;
         let started = wall_time(recording.start);
-        write_hdr_log(recording, started, "[standin load]", BufWriter::new(file))?;
+        files.save_hdr_log(path, recording, started, "[standin load]");
     }
-    Ok(())
+    files.finish()
 }
 
 /// Time that this process has computed, over all threads.

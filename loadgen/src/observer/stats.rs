@@ -14,6 +14,8 @@ use standin_protocol::body::StatsReply;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 
+use crate::threads;
+
 /// Between two rounds of questions.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// A server that takes longer is asked again in the next round.
@@ -76,6 +78,7 @@ impl StatsWatch {
         let own = Arc::clone(&shared);
         let watch = move || {
             while !own.totals().is_stopped {
+                standin_protocol::fault::point();
                 for server in 0..servers {
                     // A server that does not answer adds nothing.
                     if let Ok(reply) = client.stats(Target::Server(server)) {
@@ -87,7 +90,7 @@ impl StatsWatch {
                 std::thread::park_timeout(INTERVAL);
             }
         };
-        let thread = std::thread::Builder::new().name("stats".to_owned()).spawn(watch)?;
+        let thread = threads::spawn("stats", watch)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -65,12 +65,15 @@ impl Proxy {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let counted = Arc::clone(&calls);
         let run = move || {
-            let served = runtime.block_on(serve(listener, upstream, watched, counted));
+            let served = listener.try_clone().and_then(|listener| {
+                let (watched, counted) = (watched.clone(), Arc::clone(&counted));
+                runtime.block_on(serve(listener, upstream, watched, counted))
+            });
             if let Err(error) = served {
                 tracing::warn!(%error, "the proxy before the database has ended");
             }
         };
-        let thread = std::thread::Builder::new().name("proxy".to_owned()).spawn(run)?;
+        let thread = crate::threads::spawn("proxy", run)?;
         Ok(Self { conduct, calls, thread: Some(thread) })
     }
 

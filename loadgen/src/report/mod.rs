@@ -3,13 +3,16 @@
 //! ```text
 //! Recording ─► figures.rs ─► table.rs  (terminal)
 //!                        └─► plots.rs ─► html.rs   (one file, nothing loaded from elsewhere)
+//!                                    └─► files.rs  (as many as there is room for)
 //! ```
 
 pub mod figures;
+pub(crate) mod files;
 pub mod html;
 pub mod machine;
 pub mod plots;
 pub mod table;
 
 pub use figures::{CurvePoint, Figures, LatencyUs, Mark, OperationFigures, PhaseFigures};
+pub use files::FilesError;
 pub use machine::Machine;

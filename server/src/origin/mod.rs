@@ -372,20 +372,20 @@ impl Origin {
     /// that hangs in the database longer than that is left behind.
     pub fn shutdown(self) {
         if let Kind::Threads(inner) = &self.inner {
-            let within = inner.timeout + SHUTDOWN_GRACE;
+            let within = inner.timeout + SHUTDOWN_GRACE * 2;
             self.shutdown_within(within);
         }
     }
 
-    /// The same, with a bound on the time that what was submitted has left. False when a thread
-    /// is left behind.
+    /// The same, with a bound on the time that it takes. False when a thread is left behind.
     pub fn shutdown_within(self, within: Duration) -> bool {
         let Kind::Threads(inner) = self.inner else { return true };
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         threads.is_none_or(|threads| {
-            inner.overdue.close_when_idle(within);
-            threads.join(within + (within / 2).min(SHUTDOWN_GRACE))
+            // What is answered then has ended its thread by the end.
+            inner.overdue.close_when_idle(within - (within / 4).min(SHUTDOWN_GRACE));
+            threads.join(within)
         })
     }
 }

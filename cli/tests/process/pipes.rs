@@ -1,0 +1,29 @@
+//! Pipes that nobody reads.
+
+use std::io::{PipeReader, Write as _, pipe};
+use std::os::fd::AsRawFd;
+use std::process::Stdio;
+
+/// A pipe whose reader is gone.
+pub(crate) fn broken() -> Stdio {
+    let (reader, writer) = pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+/// A pipe that is full and is not read while the reader lives.
+pub(crate) fn full() -> (Stdio, PipeReader) {
+    let (reader, mut writer) = pipe().expect("a pipe");
+    set_nonblocking(&writer, true);
+    while writer.write(&[b'x'; 4_096]).is_ok() {}
+    while writer.write(b"x").is_ok() {}
+    set_nonblocking(&writer, false);
+    (writer.into(), reader)
+}
+
+fn set_nonblocking(fd: &impl AsRawFd, is_on: bool) {
+    let flags = if is_on { libc::O_NONBLOCK } else { 0 };
+    // SAFETY: F_SETFL takes an integer and touches no memory of ours.
+    let set = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
+    assert_eq!(set, 0, "a pipe's flags can be set");
+}

@@ -1,0 +1,131 @@
+//! Files of a report. They come after everything else: a disk that is full costs them and nothing
+//! more, and what is missing is said.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::recorder::{Recording, write_hdr_log};
+
+/// What could not be written, each file with its reason.
+#[derive(Debug, thiserror::Error)]
+pub struct FilesError {
+    missing: Vec<String>,
+}
+
+impl fmt::Display for FilesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.missing.join("; ");
+        write!(f, "{missing}; all else is done: see that there is room and a folder for the report")
+    }
+}
+
+/// Writes one file after the other, as many as it can.
+#[derive(Debug, Default)]
+pub(crate) struct Files {
+    missing: Vec<String>,
+}
+
+impl Files {
+    /// Writes a text, all of it or nothing.
+    pub(crate) fn save(&mut self, path: &Path, text: io::Result<String>) {
+        let written = text.and_then(|text| {
+            let mut file = File::create(path)?;
+            let written = file.write_all(text.as_bytes());
+            if written.is_err() {
+                // Half a file would be taken for a whole one.
+                let _ = file.set_len(0);
+            }
+            written
+        });
+        if let Err(error) = written {
+            self.miss(path, &format_args!("is not written: {error}"));
+        }
+    }
+
+    /// Writes what serialises as JSON.
+    pub(crate) fn save_json(&mut self, path: &Path, value: &impl Serialize) {
+        self.save(path, serde_json::to_string_pretty(value).map_err(io::Error::from));
+    }
+
+    /// Writes the HDR log, as many of its lines as there is room for.
+    pub(crate) fn save_hdr_log(
+        &mut self,
+        path: &Path,
+        recording: &Recording,
+        started: SystemTime,
+        comment: &str,
+    ) {
+        let mut log = Vec::new();
+        if let Err(error) = write_hdr_log(recording, started, comment, &mut log) {
+            return self.miss(path, &format_args!("is not written: {error}"));
+        }
+        match File::create(path) {
+            Ok(file) => self.save_lines(path, &file, &log),
+            Err(error) => self.miss(path, &format_args!("is not written: {error}")),
+        }
+    }
+
+    fn save_lines(&mut self, path: &Path, mut file: &File, log: &[u8]) {
+        let mut written_bytes = 0;
+        let mut lines = log.split_inclusive(|byte| *byte == b'\n');
+        while let Some(line) = lines.next() {
+            if let Err(error) = file.write_all(line) {
+                // A line that was cut would stop whoever reads the others.
+                let _ = file.set_len(written_bytes);
+                let lost = 1 + lines.count();
+                let all = log.iter().filter(|byte| **byte == b'\n').count();
+                return self.miss(path, &format_args!("lacks {lost} of its {all} lines: {error}"));
+            }
+            written_bytes += line.len() as u64;
+        }
+    }
+
+    /// Notes something else about a file.
+    pub(crate) fn miss(&mut self, path: &Path, why: &dyn fmt::Display) {
+        self.missing.push(format!("{} {why}", path.display()));
+    }
+
+    /// What is missing, if anything is.
+    pub(crate) fn finish(self) -> Result<(), FilesError> {
+        match self.missing.is_empty() {
+            true => Ok(()),
+            false => Err(FilesError { missing: self.missing }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_testkit::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn one_file_that_has_no_room_costs_no_other() {
+        let scratch = Scratch::new("report-files");
+        let good = scratch.file("good");
+        let mut files = Files::default();
+        files.save(Path::new("/dev/full"), Ok("text".to_owned()));
+        files.save(&scratch.file("no-such-folder/file"), Ok("text".to_owned()));
+        files.save(&good, Ok("text".to_owned()));
+        assert_eq!(std::fs::read_to_string(good).unwrap(), "text");
+        let said = files.finish().unwrap_err().to_string();
+        assert!(said.contains("/dev/full is not written"), "{said}");
+        assert!(said.contains("no-such-folder"), "{said}");
+        assert!(Files::default().finish().is_ok());
+    }
+
+    #[test]
+    fn the_lines_that_are_missing_in_a_log_are_counted() {
+        let mut files = Files::default();
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        files.save_lines(Path::new("/dev/full"), &full, b"one\ntwo\nthree\n");
+        let said = files.finish().unwrap_err().to_string();
+        assert!(said.starts_with("/dev/full lacks 3 of its 3 lines"), "{said}");
+    }
+}

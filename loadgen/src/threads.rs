@@ -1,0 +1,39 @@
+//! Threads that watch over a run: one that panics starts again, as the run goes on.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Keeps a body that panics at once from taking a whole core.
+const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
+
+/// Runs `body` on a thread of that name until it returns.
+pub(crate) fn spawn(
+    name: &str,
+    mut body: impl FnMut() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while catch_unwind(AssertUnwindSafe(&mut body)).is_err() {
+            std::thread::park_timeout(PAUSE_AFTER_PANIC);
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_starts_the_thread_again() {
+        let mut runs = 0;
+        let (sender, received) = std::sync::mpsc::channel();
+        let thread = spawn("panics-twice", move || {
+            runs += 1;
+            assert!(runs == 3, "on purpose");
+            let _ = sender.send(runs);
+        });
+        assert!(thread.unwrap().join().is_ok());
+        assert_eq!(received.recv(), Ok(3));
+    }
+}
