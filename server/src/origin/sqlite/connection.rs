@@ -75,6 +75,8 @@ pub(super) struct Connection {
     until: Arc<AtomicU64>,
     views: Views,
     gate: Arc<Gate>,
+    /// Its log is not that of the others.
+    is_apart: bool,
     /// Dropped last.
     _pass: Pass,
 }
@@ -111,16 +113,29 @@ impl Connection {
         let mut sql = rusqlite::Connection::open_with_flags(path, flags).map_err(file_error)?;
         let views = Views::watch(&mut sql).map_err(file_error)?;
         let until = Arc::new(AtomicU64::new(0));
-        let mut connection = Self { sql, until, views, gate: Arc::clone(gate), _pass: pass };
+        let gate_of_it = Arc::clone(gate);
+        let mut connection =
+            Self { sql, until, views, gate: gate_of_it, is_apart: false, _pass: pass };
         connection.set_deadline(Micros::boottime() + OPEN_WITHIN);
-        let has_log = connection.configure(access).map_err(file_error)?;
-        match gate.opened(Files::at(path), has_log) {
-            Change::None => Ok(connection),
-            change => {
-                gate.condemn(change);
-                Err(OpenError::Changed(change))
+        let configured = connection.configure(access);
+        let change = match &configured {
+            Ok(has_log) => gate.opened(Files::at(path), *has_log),
+            Err(_) => Change::None,
+        };
+        let change = match gate.has_begun_log(path) {
+            // It read the new, empty log by the index of the old one. The others have that open still.
+            true => {
+                connection.is_apart = true;
+                Change::LogGone
             }
+            false => change,
+        };
+        if change != Change::None {
+            gate.condemn(change);
+            return Err(OpenError::Changed(change));
         }
+        configured.map_err(file_error)?;
+        Ok(connection)
     }
 
     /// Whether it has a log.
@@ -275,10 +290,10 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.gate.is_condemned() && !self.gate.keeps_log() {
+        if self.gate.is_condemned() && !self.gate.keeps_log() && !self.is_apart {
             self.rescue();
         }
-        if self.gate.is_condemned() && self.gate.keeps_log() {
+        if self.is_apart || self.gate.is_condemned() && self.gate.keeps_log() {
             let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
             if let Err(error) = self.sql.set_db_config(off, true) {
                 tracing::error!("closing the SQLite file: {error}");

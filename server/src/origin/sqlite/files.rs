@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 /// Which file a path led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
+pub(super) struct Identity {
     device: u64,
     inode: u64,
     /// A new file may get the number of one that was deleted. `None`: the file system does not tell.
@@ -20,6 +20,7 @@ pub(super) struct Files {
     main: Option<Identity>,
     main_bytes: u64,
     log: Option<Identity>,
+    log_bytes: u64,
     index: Option<Identity>,
 }
 
@@ -65,10 +66,13 @@ impl Files {
             let born = metadata.created().ok();
             Some(Identity { device: metadata.dev(), inode: metadata.ino(), born })
         };
+        let bytes = |path: &Path| look(path).map_or(0, |metadata| metadata.len());
+        let log = beside(path, "-wal");
         Self {
             main: identity(path),
-            main_bytes: look(path).map_or(0, |metadata| metadata.len()),
-            log: identity(&beside(path, "-wal")),
+            main_bytes: bytes(path),
+            log: identity(&log),
+            log_bytes: bytes(&log),
             index: identity(&beside(path, "-shm")),
         }
     }
@@ -81,6 +85,18 @@ impl Files {
     /// The log and its index are there.
     pub(super) fn has_log(&self) -> bool {
         self.log.is_some() && self.index.is_some()
+    }
+
+    /// The log of `now`, if it is another one than this and nothing is in it yet.
+    pub(super) fn new_log(&self, now: &Self) -> Option<Identity> {
+        let is_new = self.main == now.main && self.log.is_some() && self.log != now.log;
+        now.log.filter(|_| is_new && now.log_bytes == 0)
+    }
+
+    /// The same without that log, as long as nothing is in it.
+    pub(super) fn without(self, log: Option<Identity>) -> Self {
+        let is_it = log.is_some() && self.log == log && self.log_bytes == 0;
+        Self { log: self.log.filter(|_| !is_it), ..self }
     }
 
     /// What `now` means for those who have these open.
@@ -130,7 +146,8 @@ mod tests {
         Some(Identity { device: 1, inode, born: None })
     }
 
-    const OPEN: Files = Files { main: file(1), main_bytes: 100, log: file(2), index: file(3) };
+    const OPEN: Files =
+        Files { main: file(1), main_bytes: 100, log: file(2), log_bytes: 50, index: file(3) };
 
     #[test]
     fn what_has_become_of_the_files() {
@@ -141,7 +158,10 @@ mod tests {
             (Files { main_bytes: 99, ..OPEN }, Change::None),
             (Files { main_bytes: 0, ..OPEN }, Change::Cut),
             (Files { main: file(9), ..OPEN }, Change::Moved),
-            (Files { main: None, main_bytes: 0, log: None, index: None }, Change::Moved),
+            (
+                Files { main: None, main_bytes: 0, log: None, log_bytes: 0, index: None },
+                Change::Moved,
+            ),
             (Files { log: None, ..OPEN }, Change::LogGone),
             (Files { index: None, ..OPEN }, Change::LogGone),
             (Files { log: None, index: None, ..OPEN }, Change::LogGone),
@@ -153,6 +173,20 @@ mod tests {
         }
         let without_log = Files { log: None, index: None, ..OPEN };
         assert_eq!(without_log.change(&OPEN), Change::None);
+    }
+
+    #[test]
+    fn a_new_log_counts_as_none_while_nothing_is_in_it() {
+        let new = Files { log: file(9), log_bytes: 0, index: None, ..OPEN };
+        let log = OPEN.new_log(&new);
+        assert_eq!(log, file(9));
+        assert_eq!(OPEN.change(&new.without(log)), Change::LogGone);
+        let used = Files { log_bytes: 32, ..new };
+        assert_eq!(OPEN.change(&used.without(log)), Change::LogReplaced);
+        assert_eq!(OPEN.change(&new.without(None)), Change::LogReplaced);
+        assert_eq!(OPEN.new_log(&used), None);
+        assert_eq!(OPEN.new_log(&Files { log_bytes: 0, ..OPEN }), None, "its own");
+        assert_eq!(OPEN.new_log(&Files { main: file(8), ..new }), None);
     }
 
     #[test]

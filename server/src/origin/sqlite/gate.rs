@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::files::{Change, Files};
+use super::files::{Change, Files, Identity};
 use crate::origin::queue::Queues;
 
 /// Who may open the file.
@@ -29,6 +29,9 @@ struct State {
     files: Option<Files>,
     /// Those of the connections that were open last.
     last: Option<Files>,
+    /// The log that this process has begun when it opened the file beside connections whose log was
+    /// deleted at that moment.
+    begun: Option<Identity>,
     /// What the log holds must not get into the main file, or has got there.
     keeps_log: bool,
 }
@@ -43,6 +46,7 @@ impl Drop for Pass {
         if state.open == 0 {
             self.0.is_condemned.store(false, Ordering::Release);
             state.keeps_log = false;
+            state.begun = None;
             state.last = state.files.take().or(state.last);
             self.0.emptied.notify_all();
         }
@@ -89,16 +93,22 @@ impl Gate {
         state.files.get_or_insert(files).change(&files)
     }
 
+    /// Whether a connection that has just been opened, or could not be, has begun a log beside the
+    /// one of the others: that one was deleted after [`Self::look`] had found it in its place.
+    pub(super) fn has_begun_log(&self, path: &Path) -> bool {
+        let mut state = self.lock();
+        let Some(files) = state.files else { return false };
+        state.begun = files.new_log(&Files::at(path)).or(state.begun);
+        state.begun.is_some()
+    }
+
     /// What has become of the files that are open.
     pub(super) fn look(&self, path: &Path) -> Change {
-        let mut now = Files::at(path);
+        // One thread at a time: of two, the one that looked later may be here earlier, and a new file
+        // which has just got its first page would seem to have lost it.
         let mut state = self.lock();
+        let now = Files::at(path).without(state.begun);
         let Some(files) = &mut state.files else { return Change::None };
-        if files.change(&now) == Change::Cut {
-            // Another thread may have looked later and been here earlier: a new file, which has just
-            // got its first page, would seem to have lost it.
-            now = Files::at(path);
-        }
         let change = files.change(&now);
         if change == Change::None {
             files.grow(&now);
