@@ -64,6 +64,8 @@ wire_enum! {
         WordForgotten = 27, "word-forgotten";
         /// A master that learns believes that a server leaves (10).
         LeavingWhileLearning = 37, "leaving-while-learning";
+        /// An orphan writes for an owner that is only silent as for one that is dead (26).
+        OrphanSkipsSilent = 39, "orphan-skips-silent";
         /// What was sent is kept, whatever the row holds (22).
         KeepSent = 28, "keep-sent";
         /// A write that changed no row is acknowledged (23).

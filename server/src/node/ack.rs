@@ -9,7 +9,7 @@
 //! | `Cached`, `Early` | done |
 //! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | done: the next owner waits for this server (\*) |
 //! | `Waiting`, `Unowned`, mode available, with a lease or orphan | done: the key is in the log, and nobody can have the value before it but the one that is given up (\*) |
-//! | `Provisional`, orphan | done: the key is owed |
+//! | `Provisional`, orphan, and the owner's port refuses connections | done: a dead owner has no cache |
 //! | another's otherwise | SETTLE there, then done |
 //! | otherwise | waits for a lease or a map |
 //!
@@ -133,11 +133,21 @@ impl Node {
                 }
             }
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Right::Now,
-            Serving::Provisional(_) if self.is_orphan() && self.is_member(partition) => Right::Now,
+            Serving::Provisional(owner) if self.may_go_without(owner, partition) => Right::Now,
             Serving::Forward(owner) | Serving::Relay(owner) | Serving::Provisional(owner) => {
                 Right::Settled(owner)
             }
         }
+    }
+
+    /// Whether what this owner may have cached matters to nobody: it is dead, and nobody hears the
+    /// master that could have found another one. An owner that is only out of reach has to be
+    /// told; by a server that may die before it has done that, nothing is acknowledged.
+    pub(super) fn may_go_without(&self, owner: u16, partition: u32) -> bool {
+        let is_dead = self.peers[usize::from(owner)].is_dead();
+        (is_dead || mutant::is(Mutant::OrphanSkipsSilent))
+            && self.is_orphan()
+            && self.is_member(partition)
     }
 
     /// An owner has dropped these keys.

@@ -21,6 +21,8 @@ pub(super) struct Peer {
     is_split: bool,
     /// Since when nothing has contradicted that, however often it was tried again.
     failing_since: Option<Micros>,
+    /// The last attempt was refused: its process is dead.
+    refuses: bool,
     /// A ping is on its way there.
     pub(super) is_pinged: bool,
     /// Its incarnation by the map.
@@ -38,6 +40,11 @@ impl Peer {
         self.failing_since
     }
 
+    /// Whether it is known to be dead, and not only out of this shard's reach.
+    pub(super) fn is_dead(&self) -> bool {
+        self.refuses
+    }
+
     pub(super) fn reach(&self) -> Reach {
         match (self.unreachable_until.is_some(), self.is_split) {
             (false, _) => Reach::Direct,
@@ -51,6 +58,7 @@ impl Peer {
         self.unreachable_until = None;
         self.is_split = false;
         self.failing_since = None;
+        self.refuses = false;
     }
 }
 
@@ -141,16 +149,21 @@ impl Node {
         }
     }
 
-    /// Sending to a peer failed: report it, stand in for it (claim 15).
-    pub(super) fn mark_unreachable(&mut self, now: Now, server: u16) {
+    /// Sending to a peer failed: report it, stand in for it (claim 15). `refuses`: its port
+    /// refused the connection.
+    pub(super) fn mark_unreachable(&mut self, now: Now, server: u16, refuses: bool) {
         let until = now.mono + self.config.unreachable_hold;
         let Some(peer) = self.peers.get_mut(usize::from(server)) else { return };
         peer.failing_since.get_or_insert(now.mono);
+        let is_news = peer.refuses != refuses;
+        peer.refuses = refuses;
         if peer.reach() == Reach::Direct {
             peer.unreachable_until = Some(until);
             self.counters.reports += 1;
             self.outputs.push_back(Output::Report { server });
             self.refresh_serving(now, self.map.clone().as_deref());
+        } else if is_news {
+            self.acknowledge_again(now);
         }
     }
 
@@ -160,6 +173,7 @@ impl Node {
             if peer.unreachable_until.is_some_and(|until| until <= now.mono) {
                 peer.unreachable_until = None;
                 peer.is_split = false;
+                peer.refuses = false;
                 changed = true;
             }
         }

@@ -76,8 +76,8 @@ impl Node {
             Forwarded::Probe { server } => self.probe_done(server, answer),
             Forwarded::Measure { server } => self.measure_done(now, server, answer),
             Forwarded::Settle { server, via, keys, handover } => {
-                if via.is_none() && unreachable(&answer) {
-                    self.mark_unreachable(now, peer);
+                if let (None, Some(refuses)) = (via, unreachable(&answer)) {
+                    self.mark_unreachable(now, peer, refuses);
                 }
                 self.settle_done(now, server, &keys, handover, is_ok);
             }
@@ -161,7 +161,7 @@ impl Node {
                 if let Some(pending) = self.pending.get_mut(key) {
                     pending.waits_since.get_or_insert(now.mono);
                 }
-                self.mark_unreachable(now, peer);
+                self.mark_unreachable(now, peer, failure == ForwardFailure::Refused);
                 let Some(pending) = self.pending.get(key) else { return };
                 let serving = self.partitions[pending.partition as usize].serving;
                 match serving {
@@ -182,6 +182,11 @@ impl Node {
     }
 }
 
-fn unreachable(answer: &Result<Response<'_>, ForwardFailure>) -> bool {
-    matches!(answer, Err(ForwardFailure::Unreachable | ForwardFailure::Refused))
+/// Whether the peer could not be reached, and if so, whether its port refused the connection.
+fn unreachable(answer: &Result<Response<'_>, ForwardFailure>) -> Option<bool> {
+    match answer {
+        Err(ForwardFailure::Refused) => Some(true),
+        Err(ForwardFailure::Unreachable) => Some(false),
+        _ => None,
+    }
 }

@@ -10,7 +10,7 @@
 //! | nobody otherwise (one comes back, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; else UNAVAILABLE |
 //! | another | it can be reached, as far as is known | `Forward` | sent on | sent on |
 //! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
-//! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin, logged and owed; else UNAVAILABLE |
+//! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin if the owner is dead, else relay; else UNAVAILABLE |
 //!
 //! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease,
 //! whoever writes meanwhile. `Early` (word.rs) is `Cached` that keeps like `Waiting`. A request that was sent on (FORWARDED) gets NOT_OWNER unless the owner

@@ -26,6 +26,8 @@ enum Permission {
     Begin,
     /// Go where its partition's state says.
     Elsewhere,
+    /// To its owner through a member of the group: nobody says whether that one lives.
+    Relay(u16),
     /// Wait, for as long as writes may.
     Wait,
     /// Back to the server that sent it here.
@@ -67,6 +69,10 @@ impl Node {
             Permission::Begin => {}
             Permission::Elsewhere => {
                 self.dispatch(now, key);
+                return false;
+            }
+            Permission::Relay(owner) => {
+                self.relay(now, key, owner);
                 return false;
             }
             Permission::Return => {
@@ -136,8 +142,13 @@ impl Node {
             Serving::Forward(_) => Permission::Elsewhere,
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
             Serving::Relay(_) => Permission::Elsewhere,
-            Serving::Provisional(_) if may_log && self.is_orphan() && self.has_waited(now, key) => {
-                Permission::Begin
+            Serving::Provisional(owner)
+                if may_log && self.is_orphan() && self.has_waited(now, key) =>
+            {
+                match self.may_go_without(owner, pending.partition) {
+                    true => Permission::Begin,
+                    false => Permission::Relay(owner),
+                }
             }
             Serving::Provisional(_) => Permission::Wait,
         }

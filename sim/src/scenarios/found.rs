@@ -260,3 +260,28 @@ pub(super) const LEFT_LONG_AGO: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::LeavingWhileLearning), "read v")],
 };
+
+/// Seed 9100 of mode available: nobody heard the master, and b's only shard was stuck while its
+/// word that it had lost the master was good: c wrote b's key as an orphan, acknowledged, and
+/// ended before it had told b, which kept what it had.
+pub(super) const ENDED_BEFORE_IT_TOLD: Scenario = Scenario {
+    name: "f10_ended_before_it_told",
+    plan: || {
+        let master = Host::Master(0);
+        plan(
+            9_100,
+            3,
+            5,
+            &[
+                (4_877_939, What::Pause { host: B, lasts: 133_000 }),
+                (6_583_131, What::Isolate { host: master, lasts: 3_032_000 }),
+                (6_598_552, act(1, Act::Get, 4)),
+                (6_670_088, What::StallShard { server: 1, shard: 0, lasts: 2_748_500 }),
+                (6_912_744, act(0, Act::Put, 4)),
+                (8_039_291, What::Leave { server: 2, down: 2_216_500 }),
+            ],
+        )
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::OrphanSkipsSilent), "of k4 from server b, HIT, CACHED")],
+};

@@ -93,6 +93,7 @@ pub(crate) const ALL: &[Scenario] = &[
     found::MANY_QUESTIONS,
     found::READ_GIVEN_UP,
     found::LEFT_LONG_AGO,
+    found::ENDED_BEFORE_IT_TOLD,
 ];
 
 /// The schedule of that name.

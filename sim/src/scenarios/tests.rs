@@ -110,4 +110,5 @@ scenarios! {
     f07_many_questions
     f08_read_given_up
     f09_left_long_ago
+    f10_ended_before_it_told
 }

@@ -100,7 +100,7 @@ fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();
-    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.forward_fails(token, ForwardFailure::Refused);
     s.advance(Duration::from_secs(1));
     s.collect();
     let write = s.call();
@@ -110,7 +110,7 @@ fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     s.advance(Duration::from_secs(2));
     s.put(&key, b"v2");
     let (_, token, _) = s.forward_of(Opcode::Put);
-    s.forward_fails(token, ForwardFailure::Unreachable);
+    s.forward_fails(token, ForwardFailure::Refused);
     assert_eq!(s.calls().len(), 1, "no second wait");
 }
 

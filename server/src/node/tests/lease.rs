@@ -271,8 +271,8 @@ fn a_cas_is_decided_by_a_lease_holder_only() {
     assert_eq!(s.reply().status, Status::Ok);
 }
 
-#[test]
-fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
+/// Nobody hears the master, and server 0 has v0 of its key cached.
+fn without_a_master() -> (Net, Vec<u8>) {
     let mut net = Net::new(3, |_| {});
     let k = net.key(0, 0);
     net.origin.insert(k.clone(), b"v0".to_vec());
@@ -280,18 +280,72 @@ fn scenario_02_an_orphans_write_is_owed_to_the_owner_it_can_not_reach() {
     for server in 0..3 {
         net.lease(server, Micros::NEVER, true);
     }
+    (net, k)
+}
+
+#[test]
+fn scenario_26_an_orphan_does_not_write_for_an_owner_that_is_only_silent() {
+    let (mut net, k) = without_a_master();
     net.cut(0, 1);
     net.cut(0, 2);
     let write = net.put(1, &k, b"v1");
     net.advance(SECOND);
+    assert_eq!(net.status(write), Some(Status::Unavailable));
+    assert_eq!(net.origin[&k], b"v0", "it might end before the owner knows of it");
+    assert!(net.hits(0, &k));
+}
+
+#[test]
+fn scenario_26_an_orphan_sends_a_write_to_a_silent_owner_through_others() {
+    let (mut net, k) = without_a_master();
+    net.cut(0, 1);
+    let write = net.put(1, &k, b"v1");
+    net.advance(SECOND);
     assert_eq!(net.status(write), Some(Status::Ok));
-    assert!(net.hits(0, &k), "it can't know");
-    net.cut.remove(&(0, 2));
-    net.cut.remove(&(2, 0));
-    for _ in 0..5 {
-        net.advance(Duration::from_millis(100));
+    assert_eq!(net.get(0, &k).value, b"v1", "the owner has written it");
+}
+
+#[test]
+fn scenario_26_an_orphan_writes_for_an_owner_that_is_dead() {
+    let (mut net, k) = without_a_master();
+    net.dead.insert(0);
+    let write = net.put(1, &k, b"v1");
+    net.advance(SECOND);
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert_eq!(net.origin[&k], b"v1");
+}
+
+#[test]
+fn scenario_26_an_orphan_acknowledges_when_the_owner_knows_or_is_dead() {
+    let expected = [
+        ("silent", Status::OutcomeUnknown),
+        ("dead", Status::Ok),
+        ("told through another", Status::Ok),
+    ];
+    for (owner, expected) in expected {
+        let mut net = Net::new(3, |_| {});
+        let k = net.key(0, 0);
+        let stand_in = net.stand_in(&k);
+        net.say(0, Offline, &[]);
+        net.held.insert(stand_in);
+        let write = net.put(stand_in, &k, b"v1");
+        net.lease(stand_in, Micros::NEVER, true);
+        match owner {
+            "silent" => [1, 2].into_iter().for_each(|other| net.cut(0, other)),
+            "dead" => _ = net.dead.insert(0),
+            _ => net.cut(0, stand_in),
+        }
+        net.say(0, Online, &[]);
+        net.end_held_write(stand_in, None);
+        for _ in 0..9 {
+            net.advance(SECOND / 10);
+        }
+        if expected == Status::OutcomeUnknown {
+            assert_eq!(net.status(write), None, "{owner}");
+        }
+        net.advance(SECOND);
+        assert_eq!(net.status(write), Some(expected), "{owner}");
     }
-    assert_eq!(net.get(0, &k).value, b"v1", "told through another member");
 }
 
 #[test]
@@ -299,7 +353,7 @@ fn what_can_not_be_written_down_for_an_owner_is_not_written() {
     let mut net = Net::new(2, |config| config.log_keys_max = 0);
     let k = net.key(0, 0);
     net.lease(1, Micros::NEVER, true);
-    net.cut(0, 1);
+    net.dead.insert(0);
     let write = net.put(1, &k, b"v1");
     net.advance(SECOND);
     assert_eq!(net.status(write), Some(Status::Unavailable));

@@ -15,6 +15,8 @@ pub(super) struct Net {
     pub(super) origin: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Ways that lose everything: from, to.
     pub(super) cut: BTreeSet<(u16, u16)>,
+    /// Servers whose ports refuse connections.
+    pub(super) dead: BTreeSet<u16>,
     /// Calls of these servers wait.
     pub(super) held: BTreeSet<u16>,
     calls: VecDeque<(u16, Call)>,
@@ -62,6 +64,7 @@ impl Net {
             topology,
             origin: BTreeMap::new(),
             cut: BTreeSet::new(),
+            dead: BTreeSet::new(),
             held: BTreeSet::new(),
             calls: VecDeque::new(),
             relayed: BTreeMap::new(),
@@ -226,8 +229,10 @@ impl Net {
             Output::Reply { conn, reply } => self.deliver(conn, &reply),
             Output::Origin(call) => self.calls.push_back((server, call)),
             Output::Forward { peer, token, frame, .. } => {
-                if self.cut.contains(&(server, peer)) {
-                    let failure = Err(ForwardFailure::Unreachable);
+                let is_dead = self.dead.contains(&peer);
+                if is_dead || self.cut.contains(&(server, peer)) {
+                    let silence = ForwardFailure::Unreachable;
+                    let failure = Err(if is_dead { ForwardFailure::Refused } else { silence });
                     let node = &mut self.nodes[usize::from(server)];
                     return node.forward_done(self.now, peer, token, failure);
                 }
