@@ -1,17 +1,47 @@
-//! `standin check-config`: what starting with this file would say, without starting.
+//! `standin check-config`: what starting with this file would say, without starting. What only the
+//! database knows (whether it takes the statements) is said by the first server that starts.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::Args;
 use standin_config::ClusterConfig;
+use standin_master::Master;
+use standin_server::check;
 
-use crate::{ConfigArg, Ended, diagnostics, out};
+use crate::{ConfigArg, Ended, diagnostics, out, private};
 
 /// `standin check-config`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckConfigArgs {
     #[command(flatten)]
     config: ConfigArg,
+    /// Check that this server could start on this machine, with the limits of this shell. Without
+    /// it what this machine lacks for the servers whose addresses it has is a warning.
+    #[arg(long, value_name = "SERVER")]
+    name: Option<String>,
+    /// Check that the master could start on this machine.
+    #[arg(long)]
+    master: bool,
+}
+
+/// What is found. Several servers find the same; it is said once.
+#[derive(Debug, Default)]
+struct Findings {
+    errors: BTreeSet<String>,
+    warnings: BTreeSet<String>,
+}
+
+impl Findings {
+    fn error(&mut self, text: impl ToString) {
+        self.errors.insert(text.to_string());
+    }
+
+    /// What stops a start here stops a check only if it is for here.
+    fn here(&mut self, is_for_here: bool, text: String) {
+        let list = if is_for_here { &mut self.errors } else { &mut self.warnings };
+        list.insert(text);
+    }
 }
 
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
@@ -20,22 +50,78 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     for warning in &checked.warnings {
         diagnostics::remark(&format!("warning: {warning}"));
     }
-    match checked.config {
-        Ok(cluster) => {
-            out::line(&format!(
-                "{}: good: cluster {:?}, {} servers in {} groups, {} partitions, {} keyspaces",
-                path.display(),
-                cluster.name,
-                cluster.servers.len(),
-                cluster.groups.len(),
-                cluster.partitions,
-                cluster.keyspaces.len(),
-            ))?;
-            Ok(ExitCode::SUCCESS)
-        }
+    let cluster = match checked.config {
+        Ok(cluster) => cluster,
         Err(errors) => {
             diagnostics::remark(&errors.to_string());
-            Ok(ExitCode::FAILURE)
+            return Ok(ExitCode::FAILURE);
         }
+    };
+    let only = match &args.name {
+        None => None,
+        Some(name) => Some(cluster.server_id(name).ok_or_else(|| {
+            let known: Vec<&str> = cluster.servers.iter().map(|s| s.name.as_str()).collect();
+            format!(
+                "{} has no server {name:?}; its servers are: {}",
+                path.display(),
+                known.join(", ")
+            )
+        })?),
+    };
+    let mut found = Findings::default();
+    if let Some(refusal) = private::refusal(path, &cluster) {
+        found.error(refusal);
+    }
+    for (server, _) in (0..).zip(&cluster.servers) {
+        check_server(&cluster, server, only, &mut found);
+    }
+    check_master(&cluster, args.master, &mut found);
+    let name = path.display();
+    for warning in &found.warnings {
+        diagnostics::remark(&format!("warning: {name}: {warning}"));
+    }
+    for error in &found.errors {
+        diagnostics::remark(&format!("{name}: {error}"));
+    }
+    if !found.errors.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    out::line(&format!(
+        "{name}: good: cluster {:?}, {} servers in {} groups, {} partitions, {} keyspaces",
+        cluster.name,
+        cluster.servers.len(),
+        cluster.groups.len(),
+        cluster.partitions,
+        cluster.keyspaces.len(),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: &mut Findings) {
+    let own = &cluster.servers[usize::from(server)];
+    let of_file = check::of_file(cluster, server);
+    let could_start = of_file.is_empty();
+    of_file.iter().for_each(|error| found.error(error));
+    let is_for_here = only == Some(server);
+    if !could_start || (!is_for_here && (only.is_some() || !check::is_of_this_machine(own.address)))
+    {
+        return;
+    }
+    let of_machine = check::of_machine(cluster, server).into_iter();
+    for error in of_machine.chain(check::of_address(own.address)) {
+        found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
+    }
+    for doubt in check::doubts(cluster, server) {
+        found.here(false, format!("server {:?}: {doubt}", own.name));
+    }
+}
+
+fn check_master(cluster: &ClusterConfig, is_for_here: bool, found: &mut Findings) {
+    if !is_for_here && !check::is_of_this_machine(cluster.master.address) {
+        return;
+    }
+    let errors = Master::check(cluster).into_iter().chain(Master::check_address(cluster));
+    for error in errors {
+        found.here(is_for_here, format!("the master could not start here: {error}"));
     }
 }

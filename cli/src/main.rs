@@ -17,6 +17,7 @@ mod diagnostics;
 mod drop;
 mod events;
 mod out;
+mod private;
 mod roles;
 mod signals;
 mod status;
@@ -77,6 +78,15 @@ struct ConfigArg {
 impl ConfigArg {
     fn load(&self) -> Result<ClusterConfig, Box<dyn Error>> {
         Ok(ClusterConfig::load(&self.config)?)
+    }
+
+    /// For a server or the master, which keep the way to the database to themselves.
+    fn load_for_role(&self) -> Result<ClusterConfig, Box<dyn Error>> {
+        let cluster = self.load()?;
+        match private::refusal(&self.config, &cluster) {
+            Some(refusal) => Err(format!("{}: {refusal}", self.config.display()).into()),
+            None => Ok(cluster),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct MasterArgs {
 pub(crate) fn server(args: &ServerArgs) -> Ended {
     // Registered first: a signal during the start must not be lost.
     let mut signals = RoleSignals::listen()?;
-    let cluster = Arc::new(args.config.load()?);
+    let cluster = Arc::new(args.config.load_for_role()?);
     let diagnostics = Diagnostics::start(&args.log)?;
     let drain_timeout = cluster.timings.drain_timeout;
     // From here on: also a start may hang, in the database.
@@ -96,7 +96,7 @@ fn run_server(
 
 pub(crate) fn master(args: &MasterArgs) -> Ended {
     let mut signals = RoleSignals::listen()?;
-    let cluster = args.config.load()?;
+    let cluster = args.config.load_for_role()?;
     let diagnostics = Diagnostics::start(&args.log)?;
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);

@@ -24,5 +24,5 @@ mod write;
 
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::*;
-pub use read::Checked;
+pub use read::{Checked, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 pub use write::{CONFIG_FILE, SECRET_FILE, WriteError};

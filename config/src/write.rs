@@ -1,7 +1,7 @@
 //! From a [`ClusterConfig`] to a file that reads back as the same values.
 
 use std::fmt::Write;
-use std::fs::{OpenOptions, write};
+use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,8 @@ impl ClusterConfig {
         let text = self.to_toml();
         let read = Self::parse(&text, &path.display().to_string(), folder)?;
         self.compare(read, folder)?;
-        write(&path, text).map_err(|error| WriteError::Io { path: path.clone(), error })?;
+        write_private(&path, &text)
+            .map_err(|error| WriteError::Io { path: path.clone(), error })?;
         Ok(path)
     }
 
@@ -176,6 +177,13 @@ impl ClusterConfig {
         out.size("output_bytes_per_connection", limits.output_bytes_per_connection.into());
         out.duration("handshake_timeout", limits.handshake_timeout);
     }
+}
+
+/// For its owner alone: the way to the database may have a password in it.
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Made anew with its mode, so that it is at no moment open to others.

@@ -22,8 +22,9 @@ fn text() -> impl Strategy<Value = String> {
 
 fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
     let io = prop_oneof![Just(IoKind::Auto), Just(IoKind::Uring), Just(IoKind::Epoll)];
-    let sizes = (1u16..=256, 1u16..=64, (1u64 << 20)..(1 << 44), any::<bool>(), io, any::<bool>());
-    sizes.prop_map(move |(shards, weight, memory_bytes, huge_pages, io, pinned)| ServerConfig {
+    let of_shard = SHARD_MEMORY_BYTES_MIN..=SHARD_MEMORY_BYTES_MAX;
+    let sizes = (1u16..=256, 1u16..=64, of_shard, any::<bool>(), io, any::<bool>());
+    sizes.prop_map(move |(shards, weight, of_shard, huge_pages, io, pinned)| ServerConfig {
         name: format!("s{index}-{weight}.x_"),
         group,
         address: SocketAddr::new(
@@ -33,7 +34,7 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
         shards,
         cores: if pinned { (0..usize::from(shards)).collect() } else { Vec::new() },
         weight,
-        memory_bytes,
+        memory_bytes: (of_shard * u64::from(shards)).max(1 << 20),
         huge_pages,
         io,
     })

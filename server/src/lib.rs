@@ -14,6 +14,7 @@
 //!   origin/ (driver threads) ── database
 //! ```
 
+pub mod check;
 pub mod control;
 mod descriptors;
 pub mod node;

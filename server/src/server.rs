@@ -14,6 +14,7 @@ use standin_protocol::map::MapError;
 use standin_protocol::time::Micros;
 use tracing::{error, info, warn};
 
+use crate::check;
 use crate::control::agent::AgentConfig;
 use crate::control::{self, ControlHandle, ControlOptions};
 use crate::descriptors::{self, TooFewDescriptors};
@@ -39,7 +40,10 @@ pub enum ServerError {
         known: String,
     },
     /// An address is taken or not this machine's.
-    #[error("{what} {address}: {error}")]
+    #[error(
+        "can't listen on {address} ({what}): {error}; `address` has to be one of this machine, with a \
+         port that no other program has and this user may take"
+    )]
     Bind {
         /// Which socket.
         what: &'static str,
@@ -54,6 +58,9 @@ pub enum ServerError {
     /// The system lets this process open too few files and sockets.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// The event loop that the cluster file asks for is not there.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
     /// The origin can't work as configured.
     #[error(transparent)]
     Origin(#[from] OriginStartError),
@@ -112,6 +119,10 @@ impl Server {
             let known = known.join(", ");
             return Err(ServerError::UnknownServer { name: name.to_owned(), known });
         };
+        let refusals = check::of_file(&cluster, server).into_iter();
+        if let Some(refusal) = refusals.chain(check::of_machine(&cluster, server)).next() {
+            return Err(refusal);
+        }
         let system = |what| move |error| ServerError::System { what, error };
         let own = &cluster.servers[usize::from(server)];
         let topology = Arc::new(cluster.topology()?);

@@ -5,6 +5,7 @@
 //! restarts.rs      servers and the master end and start again under load
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
+//! checks.rs        check-config, and what a start refuses
 //! command_line.rs  what the commands print, and their exit codes
 //! drops.rs         invalidate and flush, of processes that come and go
 //! bound.rs         two keyspaces over the same rows
@@ -18,6 +19,7 @@
 mod common;
 
 mod bound;
+mod checks;
 mod command_line;
 mod drops;
 mod loops;

@@ -186,9 +186,12 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
     load.child.wait_for_line("a load thread has stopped by a fault of its own", WITHIN);
     assert_eq!(load.child.exit_status(WITHIN).code(), Some(2));
 
-    let mut load = Load::start(&cluster, "stats", "3");
-    load.strike();
-    assert_eq!(load.child.exit_status(WITHIN).code(), Some(0));
+    for thread in ["stats", "stdout"] {
+        let mut load = Load::start(&cluster, thread, "6");
+        load.strike();
+        assert_eq!(load.child.exit_status(WITHIN).code(), Some(0), "{thread}");
+        load.child.wait_for_line("p99", WITHIN);
+    }
 
     // What is under way when it is told to end never comes back.
     let mut load = Load::start(&cluster, "interrupt", "600");

@@ -22,6 +22,7 @@ use crate::model::ClusterConfig;
 use crate::section::Section;
 use secret::Secret;
 use servers::Server;
+pub use servers::{SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 
 /// What a file holds and what is to be said about it.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,11 +12,16 @@ use crate::defaults;
 use crate::mistake::Report;
 use crate::model::{IoKind, ServerConfig};
 use crate::section::{At, Found, Section};
+use crate::units::format_size;
 
 const SHARDS_MAX: u64 = 256;
 const CORE_MAX: u64 = 4_095;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 16 << 40;
+/// What the cache of one shard can be: a store is cut into segments, which offsets have to reach.
+pub const SHARD_MEMORY_BYTES_MIN: u64 = 64 << 10;
+/// See [`SHARD_MEMORY_BYTES_MIN`].
+pub const SHARD_MEMORY_BYTES_MAX: u64 = 64 << 30;
 
 const IO_KINDS: [(&str, IoKind); 3] =
     [("auto", IoKind::Auto), ("uring", IoKind::Uring), ("epoll", IoKind::Epoll)];
@@ -286,29 +291,46 @@ pub(super) fn check(
             format!("fewer partitions than shards ({shards}), so some shards have nothing to do; write {} or more", shards * 16),
         );
     }
-    if let Some(value_bytes) = limits.and_then(|limits| limits.value_bytes) {
-        check_memory(servers, value_bytes.value, report);
-    }
+    check_memory(servers, limits.and_then(|limits| limits.value_bytes), report);
     check_shared_cores(servers, report);
 }
 
-/// The arena of a shard is evicted by segments, so it must hold several largest values.
-fn check_memory(servers: &[Server], value_bytes: u32, report: &mut Report<'_>) {
-    let wanted = 4 * u64::from(value_bytes);
+/// The memory of a server is divided among its shards. The arena of a shard is evicted by segments,
+/// so it should hold several largest values.
+fn check_memory(servers: &[Server], value_bytes: Option<At<u32>>, report: &mut Report<'_>) {
+    let wanted = value_bytes.map_or(0, |bytes| 4 * u64::from(bytes.value));
     // A size from `[defaults]` is told once, not for each server that has it.
     let mut told = HashSet::new();
     for server in servers {
         let (Some(memory), Some(shards)) = (server.sizes.memory_bytes, server.sizes.shards) else {
             continue;
         };
-        if memory.value / u64::from(shards.value) < wanted && told.insert(memory.at) {
+        let (of_shard, count) = (memory.value / u64::from(shards.value), u64::from(shards.value));
+        if !(SHARD_MEMORY_BYTES_MIN..=SHARD_MEMORY_BYTES_MAX).contains(&of_shard) {
+            if told.insert(memory.at) {
+                report.mistake(
+                    memory.at,
+                    "group.server.memory",
+                    format!(
+                        "{} can't have {} for {count} shards: each takes from {} to {}; write a size \
+                         from {} to {}, or another number of `shards`",
+                        server.shown(),
+                        format_size(memory.value),
+                        format_size(SHARD_MEMORY_BYTES_MIN),
+                        format_size(SHARD_MEMORY_BYTES_MAX),
+                        format_size((count * SHARD_MEMORY_BYTES_MIN).max(MEMORY_BYTES_MIN)),
+                        format_size((count * SHARD_MEMORY_BYTES_MAX).min(MEMORY_BYTES_MAX)),
+                    ),
+                );
+            }
+        } else if of_shard < wanted && told.insert(memory.at) {
             report.warning(
                 memory.at,
                 "group.server.memory",
                 format!(
                     "{} has room for fewer than 4 values of limits.value_bytes per shard; write {} or more",
                     server.shown(),
-                    crate::units::format_size(wanted * u64::from(shards.value)),
+                    format_size(wanted * u64::from(shards.value)),
                 ),
             );
         }

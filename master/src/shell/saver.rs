@@ -32,6 +32,24 @@ pub(crate) fn load(path: &Path, cluster: &str) -> Result<Option<State>, MasterEr
     Ok(Some(state))
 }
 
+/// Whether this process may make the file, and its folder if there is none.
+pub(crate) fn may_save(path: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    let folders = path.ancestors().skip(1);
+    let folders = folders.map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    });
+    // The nearest one that is there: the others are made.
+    for folder in folders {
+        match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+            Err(rustix::io::Errno::NOENT) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
 /// Replaces the file so that after a crash, at any point, either the old or the new state
 /// is there, whole.
 pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
@@ -105,5 +123,21 @@ impl Saver {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_can_be_made_will_do_and_one_under_a_file_will_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(may_save(&file).is_ok());
+        assert!(may_save(&folder.path().join("a/b/state")).is_ok());
+        assert!(may_save(Path::new("state")).is_ok());
+        assert!(may_save(&file.join("state")).is_err());
     }
 }

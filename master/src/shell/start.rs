@@ -160,12 +160,38 @@ pub struct MasterHandle {
 }
 
 impl Master {
+    /// What stands in the way of a start, as far as it can be known without taking the address or
+    /// writing the state file.
+    #[must_use]
+    pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
+        let mut errors: Vec<MasterError> = Vec::new();
+        errors.extend(descriptors::divide(descriptors::limit()).err().map(MasterError::from));
+        let path = &cluster.master.state_file;
+        errors.extend(saver::load(path, &cluster.name).err());
+        let writable = saver::may_save(path);
+        let refused = |source| MasterError::StateWrite { path: path.clone(), source };
+        errors.extend(writable.err().map(refused));
+        errors
+    }
+
+    /// Why this process can't listen on the master's address, unless another one does so already.
+    #[must_use]
+    pub fn check_address(cluster: &ClusterConfig) -> Option<MasterError> {
+        let address = cluster.master.address;
+        let tcp = TcpListener::bind(address).map(drop).map_err(|e| listen_error(address, "TCP", e));
+        let udp = UdpSocket::bind(address).map(drop).map_err(|e| listen_error(address, "UDP", e));
+        tcp.and(udp).err().filter(|error| !matches!(error, MasterError::AddressTaken { .. }))
+    }
+
     /// Takes the address, reads the state file and saves a term of its own: whatever can be
     /// wrong with a start is wrong here.
     ///
     /// # Errors
     /// [`MasterError`].
     pub fn bind(options: MasterOptions) -> Result<Self, MasterError> {
+        if let Some(refusal) = Self::check(&options.cluster).into_iter().next() {
+            return Err(refusal);
+        }
         let bounds = descriptors::divide(descriptors::limit())?;
         if bounds.guests < GUESTS_MAX {
             warn!(

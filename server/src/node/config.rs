@@ -85,11 +85,9 @@ impl NodeConfig {
         boot_id: u64,
         started: Micros,
     ) -> Self {
-        let own = &cluster.servers[usize::from(server)];
         let salt: u64 =
             cluster.servers[..usize::from(server)].iter().map(|s| u64::from(s.shards)).sum();
         let limits = &cluster.limits;
-        let arena = own.memory_bytes / u64::from(own.shards);
         Self {
             server,
             shard,
@@ -112,12 +110,19 @@ impl NodeConfig {
             in_flight_max: limits.in_flight_per_shard as usize,
             seed: boot_id ^ u64::from(shard),
             hash_seeds: None,
-            store: StoreConfig {
-                arena_bytes: usize::try_from(arena).unwrap_or(usize::MAX),
-                huge_pages: own.huge_pages,
-                item_bytes_max: usize::from(limits.key_bytes) + limits.value_bytes as usize,
-                hash_seeds: None,
-            },
+            store: Self::store(cluster, server),
+        }
+    }
+
+    /// The cache of each shard of a server.
+    pub(crate) fn store(cluster: &ClusterConfig, server: u16) -> StoreConfig {
+        let (own, limits) = (&cluster.servers[usize::from(server)], &cluster.limits);
+        let arena = own.memory_bytes / u64::from(own.shards);
+        StoreConfig {
+            arena_bytes: usize::try_from(arena).unwrap_or(usize::MAX),
+            huge_pages: own.huge_pages,
+            item_bytes_max: usize::from(limits.key_bytes) + limits.value_bytes as usize,
+            hash_seeds: None,
         }
     }
 }

@@ -330,6 +330,29 @@ impl Origin {
         Ok(Self { inner: Kind::Threads(Arc::new(inner)) })
     }
 
+    /// What can be known of such an origin without asking the database.
+    ///
+    /// # Errors
+    /// As [`Self::start`], but for what only the database knows.
+    pub fn check(
+        config: &OriginConfig,
+        keyspaces: &[KeyspaceConfig],
+    ) -> Result<(), OriginStartError> {
+        Statements::translate(&config.kind, keyspaces)?;
+        match &config.kind {
+            OriginKind::Sqlite { .. } => Ok(()),
+            OriginKind::Postgres { url, .. } => postgres::check(url),
+        }
+    }
+
+    /// Whether its connection string has a password in it, as far as it can be read.
+    pub(crate) fn has_password(config: &OriginConfig) -> bool {
+        match &config.kind {
+            OriginKind::Sqlite { .. } => false,
+            OriginKind::Postgres { url, .. } => postgres::has_password(url),
+        }
+    }
+
     /// An origin without threads.
     #[must_use]
     pub fn embedded(origin: Arc<dyn Embedded>) -> Self {

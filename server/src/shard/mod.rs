@@ -97,6 +97,11 @@ impl LoopError {
     }
 }
 
+/// Why a shard can't run on io_uring here, if it can't.
+pub(crate) fn uring_missing() -> Option<LoopError> {
+    ring::Ring::new().err()
+}
+
 /// Runs a shard on the calling thread until it is told to stop. Only shard 0 is given the
 /// listener: it accepts, and hands each connection to the shard that its hello asks for.
 ///

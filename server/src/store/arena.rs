@@ -61,6 +61,11 @@ pub(super) struct Arena {
     unit_log2: u32,
 }
 
+/// Memory that takes room when it is written.
+pub(super) fn map(bytes: usize) -> Result<MmapMut, StoreError> {
+    MmapMut::map_anon(bytes).map_err(|source| StoreError::Map { bytes, source })
+}
+
 impl Arena {
     /// Maps `segments` segments of `1 << segment_bytes_log2` bytes.
     pub(super) fn new(
@@ -70,7 +75,7 @@ impl Arena {
     ) -> Result<Self, StoreError> {
         let bytes = segments << segment_bytes_log2;
         let unit_log2 = unit_log2(bytes);
-        let map = MmapMut::map_anon(bytes).map_err(|source| StoreError::Map { bytes, source })?;
+        let map = map(bytes)?;
         if huge_pages {
             // Refused where the kernel has none; the arena works without, only slower.
             let _ = map.advise(Advice::HugePage);

@@ -86,15 +86,31 @@ pub struct Store {
     expired: u64,
 }
 
+impl StoreConfig {
+    /// Whether a store of this size is possible. Error: `ArenaSize`.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let (min_bytes, max_bytes) = (SEGMENTS_MIN * SEGMENT_BYTES_MIN, ARENA_BYTES_MAX);
+        match (min_bytes..=max_bytes).contains(&self.arena_bytes) {
+            true => Ok(()),
+            false => {
+                let arena_bytes = self.arena_bytes;
+                Err(StoreError::ArenaSize { arena_bytes, min_bytes, max_bytes })
+            }
+        }
+    }
+}
+
+/// Whether the kernel would map the arenas of that many such stores.
+pub(crate) fn can_map(config: &StoreConfig, stores: u16) -> Result<(), StoreError> {
+    let mapped: Result<Vec<_>, _> = (0..stores).map(|_| arena::map(config.arena_bytes)).collect();
+    mapped.map(drop)
+}
+
 impl Store {
     /// Maps the arena. Errors: `ArenaSize`, `Map`.
     pub fn new(config: &StoreConfig) -> Result<Self, StoreError> {
+        config.check()?;
         let StoreConfig { arena_bytes, huge_pages, item_bytes_max, hash_seeds } = *config;
-        let min_bytes = SEGMENTS_MIN * SEGMENT_BYTES_MIN;
-        if !(min_bytes..=ARENA_BYTES_MAX).contains(&arena_bytes) {
-            let max_bytes = ARENA_BYTES_MAX;
-            return Err(StoreError::ArenaSize { arena_bytes, min_bytes, max_bytes });
-        }
         let largest = 1 << (arena_bytes / SEGMENTS_MIN).ilog2();
         let aim = (arena_bytes / SEGMENTS_AIM).next_power_of_two();
         let one_item = item_bytes_max.saturating_add(HEADER_BYTES_MAX).min(largest);

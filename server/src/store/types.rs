@@ -21,8 +21,8 @@ pub struct StoreConfig {
 pub enum StoreError {
     /// The arena is too small to be cut into segments, or larger than offsets reach.
     #[error(
-        "an arena of {arena_bytes} bytes is not possible: give the shard between {min_bytes} and \
-         {max_bytes} bytes"
+        "{arena_bytes} bytes are not possible: write a `memory` of between {min_bytes} and \
+         {max_bytes} bytes for each of its `shards`"
     )]
     ArenaSize {
         /// As configured.

@@ -17,6 +17,7 @@
 //! link.rs      one connection: its session and prepared statements
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
+//! url.rs       the connection string
 //! failure.rs   the server's errors → what a caller may conclude
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
@@ -42,6 +43,7 @@ mod fit;
 mod link;
 mod pool;
 mod tasks;
+mod url;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +53,6 @@ use std::time::Duration;
 use standin_config::OriginConfig;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::LocalSet;
-use tokio_postgres::config::SslMode;
 
 use super::OriginStartError;
 use super::complaints::Complaints;
@@ -64,6 +65,7 @@ use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
 use link::Limits;
 use pool::{Kind, Pool};
 use tasks::Tasks;
+pub(super) use url::{check, has_password};
 
 /// Bounds of how long the server may not answer before it is down: `timeout`, but at least so
 /// long, and at most.
@@ -169,20 +171,7 @@ pub(super) fn start(
 }
 
 fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, OriginStartError> {
-    let mut server: tokio_postgres::Config =
-        url.parse().map_err(|error: tokio_postgres::Error| {
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            OriginStartError::Url(format!(
-                "{error}{cause}; write postgres://user@host:port/database"
-            ))
-        })?;
-    if server.get_ssl_mode() == SslMode::Require {
-        let message = "sslmode=require cannot be met: there is no TLS to the origin yet; \
-                       use a private network or a local proxy, and sslmode=prefer";
-        return Err(OriginStartError::Url(message.to_owned()));
-    }
+    let mut server = url::read(url)?;
     if server.get_application_name().is_none() {
         server.application_name("standin");
     }

@@ -1,0 +1,140 @@
+//! `check-config` says what a start would say, with the remedy, and nothing starts with what it refuses.
+
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use standin_config::{ClusterConfig, IoKind, OriginConfig};
+
+use crate::common::cluster::PROGRAM;
+use crate::common::{Cluster, PAIR};
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Refused by `check-config` and by the server, in the same words.
+fn assert_refused(name: &str, cluster: &Cluster, wanted: &[&str]) {
+    let check = cluster.run(&["check-config"]);
+    let server = cluster.run(&["server", "--name", "a1"]);
+    assert_eq!(check.status.code(), Some(1), "{name}: {check:?}");
+    assert_eq!(server.status.code(), Some(2), "{name}: {server:?}");
+    for said in [stderr(&check), stderr(&server)] {
+        for part in wanted {
+            assert!(said.contains(part), "{name}: {said} does not say {part:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_server_would_refuse_check_config_refuses_too_and_says_what_to_do() {
+    for (name, url, wanted) in [
+        ("url", "nonsense", &["postgres://user@host:port"][..]),
+        ("tls", "postgres://u@127.0.0.1/d?sslmode=require", &["no TLS", "sslmode=prefer"]),
+        ("hosts", "user=u dbname=d", &["names no host", "postgres://user@host:port"]),
+    ] {
+        let cluster = Cluster::with(&format!("check-{name}"), PAIR, |config| {
+            config.origin = OriginConfig::postgres(url);
+        });
+        assert_refused(name, &cluster, wanted);
+    }
+    for (memory, shards, wanted) in [
+        ("1TiB", "1", &["1TiB for 1 shards", "from 1MiB to 64GiB"]),
+        ("1MiB", "256", &["1MiB for 256 shards", "from 16MiB to 16TiB"]),
+    ] {
+        let cluster = Cluster::new(&format!("check-{memory}"), PAIR);
+        let text = std::fs::read_to_string(&cluster.config_path).expect("the file");
+        let lines = text.lines().map(|line| match line.split_once(" = ") {
+            Some(("memory", _)) => format!("memory = \"{memory}\"\n"),
+            Some(("shards", _)) => format!("shards = {shards}\n"),
+            _ => format!("{line}\n"),
+        });
+        std::fs::write(&cluster.config_path, lines.collect::<String>()).expect("written");
+        assert_refused(memory, &cluster, wanted);
+    }
+}
+
+#[test]
+fn a_file_that_all_may_read_must_not_hold_a_password() {
+    let password = |c: &mut ClusterConfig| {
+        c.origin = OriginConfig::postgres("postgres://u:secret@127.0.0.1:1/d");
+    };
+    let cluster = Cluster::with("check-password", PAIR, password);
+    set_permissions(&cluster.config_path, Permissions::from_mode(0o644)).expect("its mode");
+    for (command, code) in
+        [(&["check-config"][..], 1), (&["server", "--name", "a1"], 2), (&["master"], 2)]
+    {
+        let output = cluster.run(command);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+        let said = stderr(&output);
+        assert!(said.contains("mode 644") && said.contains("chmod 640"), "{said}");
+        assert!(!said.contains("secret@"), "the password is not shown: {said}");
+    }
+    set_permissions(&cluster.config_path, Permissions::from_mode(0o640)).expect("its mode");
+    let check = cluster.run(&["check-config"]);
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+
+    let without = Cluster::with("check-no-password", PAIR, |_| {});
+    set_permissions(&without.config_path, Permissions::from_mode(0o644)).expect("its mode");
+    let check = without.run(&["check-config"]);
+    assert_eq!(check.status.code(), Some(0), "nothing to hide: {check:?}");
+}
+
+fn with_descriptors(cluster: &Cluster, limit: u32, arguments: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$@\"")).arg("sh").arg(PROGRAM);
+    command.arg(arguments[0]).arg("--config").arg(&cluster.config_path).args(&arguments[1..]);
+    command.output().expect("a shell")
+}
+
+/// What the machine lacks is an error where the check is for this machine, and else a warning.
+#[test]
+fn what_this_machine_lacks_is_said_by_name() {
+    let cluster = Cluster::new("check-descriptors", PAIR);
+    let server = with_descriptors(&cluster, 64, &["server", "--name", "a1"]);
+    assert_eq!(server.status.code(), Some(2), "{server:?}");
+    let named = with_descriptors(&cluster, 64, &["check-config", "--name", "a1"]);
+    assert_eq!(named.status.code(), Some(1), "{named:?}");
+    let all = with_descriptors(&cluster, 64, &["check-config"]);
+    assert_eq!(all.status.code(), Some(0), "{all:?}");
+    for output in [&server, &named, &all] {
+        let said = stderr(output);
+        assert!(said.contains("may open 64 files") && said.contains("ulimit -Hn"), "{said}");
+    }
+    assert!(stderr(&all).contains("warning: "), "{all:?}");
+    let master = with_descriptors(&cluster, 50, &["check-config", "--master"]);
+    assert_eq!(master.status.code(), Some(1), "{master:?}");
+    assert!(stderr(&master).contains("a master needs"), "{master:?}");
+
+    let unknown = cluster.run(&["check-config", "--name", "a9"]);
+    assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+    assert!(stderr(&unknown).contains("a1, a2"), "{unknown:?}");
+}
+
+#[test]
+fn a_foreign_address_and_a_state_file_of_another_cluster_are_found() {
+    let cluster = Cluster::with("check-address", PAIR, |c| {
+        // TEST-NET-1: nobody's.
+        c.servers[0].address = ([192, 0, 2, 1], 7_101).into();
+        c.security.secret = Some([7; 32]);
+        c.servers[1].io = IoKind::Epoll;
+    });
+    let foreign = cluster.run(&["check-config", "--name", "a1"]);
+    assert_eq!(foreign.status.code(), Some(1), "{foreign:?}");
+    assert!(stderr(&foreign).contains("one of this machine"), "{foreign:?}");
+    let own = cluster.run(&["check-config", "--name", "a2"]);
+    assert_eq!(own.status.code(), Some(0), "{own:?}");
+
+    let mut first = Cluster::new("check-state", PAIR);
+    first.start_master();
+    first.terminate("master", crate::common::WITHIN);
+    let text = std::fs::read_to_string(&first.config_path).expect("the file");
+    let name = format!("name = \"{}\"", first.config.name);
+    std::fs::write(&first.config_path, text.replacen(&name, "name = \"other\"", 1))
+        .expect("written");
+    let check = first.run(&["check-config", "--master"]);
+    assert_eq!(check.status.code(), Some(1), "{check:?}");
+    assert!(stderr(&check).contains("is of cluster \"check-state\""), "{check:?}");
+    let master = first.run(&["master"]);
+    assert_eq!(master.status.code(), Some(2), "{master:?}");
+}

@@ -1,0 +1,257 @@
+//! What stands in the way of a start, as far as it can be known before the server takes its address
+//! or asks the database anything. [`crate::Server::start`] goes by it, and so does whoever wants to
+//! know it earlier (`standin check-config`).
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
+
+use crate::descriptors;
+use crate::node::NodeConfig;
+use crate::origin::Origin;
+use crate::server::ServerError;
+use crate::shard::admission::Places;
+use crate::shard::uring_missing;
+use crate::store::can_map;
+
+/// What keeps a server from starting on any machine.
+#[must_use]
+pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
+    let mut errors: Vec<ServerError> = Vec::new();
+    errors.extend(cluster.topology().err().map(ServerError::from));
+    let store = NodeConfig::store(cluster, server).check();
+    errors.extend(store.err().map(|error| ServerError::Store { shard: 0, error }));
+    let origin = Origin::check(&cluster.origin, &cluster.keyspaces);
+    errors.extend(origin.err().map(ServerError::from));
+    errors
+}
+
+/// What keeps a server from starting on this machine, with the limits of this process. Raises the
+/// limit of descriptors, as a start does.
+#[must_use]
+pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
+    let own = &cluster.servers[usize::from(server)];
+    let mut errors: Vec<ServerError> = Vec::new();
+    let places = descriptors::divide(cluster, server, descriptors::raise_limit());
+    errors.extend(places.err().map(ServerError::from));
+    if own.io == IoKind::Uring {
+        errors.extend(uring_missing().map(ServerError::from));
+    }
+    let store = NodeConfig::store(cluster, server);
+    if store.check().is_ok() {
+        let mapped = can_map(&store, own.shards);
+        errors.extend(mapped.err().map(|error| ServerError::Store { shard: 0, error }));
+    }
+    errors
+}
+
+/// Why this process can't listen on an address, unless another one does so already.
+#[must_use]
+pub fn of_address(address: SocketAddr) -> Option<ServerError> {
+    let tcp = TcpListener::bind(address).map(drop).map_err(|error| ("TCP", error));
+    let udp = UdpSocket::bind(address).map(drop).map_err(|error| ("UDP", error));
+    let (what, error) = tcp.and(udp).err()?;
+    let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+    (!is_taken).then_some(ServerError::Bind { what, address, error })
+}
+
+/// Whether this machine has that address.
+#[must_use]
+pub fn is_of_this_machine(address: SocketAddr) -> bool {
+    UdpSocket::bind((address.ip(), 0)).is_ok()
+}
+
+/// What a server starts with all the same, though hardly as it was meant.
+#[must_use]
+pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
+    let own = &cluster.servers[usize::from(server)];
+    let mut doubts = Vec::new();
+    let wanted = Places::wanted(cluster, server);
+    if let Ok(places) = descriptors::divide(cluster, server, descriptors::raise_limit())
+        && places != wanted
+    {
+        doubts.push(format!(
+            "this process may open too few files and sockets for limits.connections and \
+             limits.handshakes: there is room for {} and {} of {} and {}; raise the limit (`ulimit \
+             -Hn`, or LimitNOFILE= of the systemd unit), or lower them",
+            places.clients, places.handshakes, wanted.clients, wanted.handshakes
+        ));
+    }
+    if own.io == IoKind::Auto
+        && let Some(error) = uring_missing()
+    {
+        doubts.push(format!("it runs on epoll, which takes more of the processor: {error}"));
+    }
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    for core in own.cores.iter().filter(|core| !cores.iter().any(|known| known.id == **core)) {
+        doubts.push(format!(
+            "there is no core {core} here, or this process may not use it: its shard is not pinned; \
+             write a core that `taskset -p $$` shows, or none"
+        ));
+    }
+    let system = rustix::system::sysinfo();
+    let machine_bytes = u64::try_from(system.totalram).unwrap_or(u64::MAX);
+    let machine_bytes = machine_bytes.saturating_mul(system.mem_unit.into());
+    if own.memory_bytes > machine_bytes {
+        doubts.push(format!(
+            "`memory` is {} MiB, and this machine has {} MiB: the kernel ends the server when the \
+             cache has grown so far; write less",
+            own.memory_bytes >> 20,
+            machine_bytes >> 20
+        ));
+    }
+    if let OriginKind::Sqlite { path, .. } = &cluster.origin.kind
+        && let Some(folder) = path.parent()
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        doubts.push(format!(
+            "there is no folder {}: the database is out of reach until it is there",
+            folder.display()
+        ));
+    }
+    doubts
+}
+
+/// Whether the way to the database has a password in it, as far as it can be read.
+#[must_use]
+pub fn has_password(origin: &OriginConfig) -> bool {
+    Origin::has_password(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_config::{KeyspaceConfig, OriginConfig};
+
+    use super::*;
+
+    fn cluster(change: impl FnOnce(&mut ClusterConfig)) -> ClusterConfig {
+        let address = |port: u16| ([127, 0, 0, 1], port).into();
+        let group = [("a1", address(1)), ("a2", address(2))];
+        let mut cluster = ClusterConfig::new("c", address(3), OriginConfig::sqlite("/none/x"))
+            .with_group("g", group);
+        change(&mut cluster);
+        cluster
+    }
+
+    fn postgres(url: &str) -> ClusterConfig {
+        cluster(|cluster| cluster.origin = OriginConfig::postgres(url))
+    }
+
+    fn sized(memory_bytes: u64, shards: u16) -> ClusterConfig {
+        cluster(|cluster| {
+            for server in &mut cluster.servers {
+                (server.memory_bytes, server.shards) = (memory_bytes, shards);
+            }
+        })
+    }
+
+    /// What is refused, and what of the message says how to help it.
+    #[test]
+    fn what_can_not_work_is_refused_with_a_remedy_before_anything_is_started() {
+        let statement = |get: &str| {
+            let keyspace = KeyspaceConfig { get: get.to_owned(), ..keyspace() };
+            cluster(|cluster| cluster.keyspaces = vec![keyspace])
+        };
+        let table: &[(&str, ClusterConfig, &[&str])] = &[
+            ("too much for a shard", sized(1 << 40, 1), &["cache of shard 0", "between"]),
+            ("too little for a shard", sized(1 << 20, 256), &["4096 bytes", "65536"]),
+            ("no URL", postgres("nonsense"), &["[origin] url", "postgres://user@host:port"]),
+            ("another scheme", postgres("mysql://h/d"), &["[origin] url", "postgres://"]),
+            ("a bad port", postgres("postgres://u@h:port/d"), &["[origin] url", "postgres://"]),
+            ("an unknown setting", postgres("postgres://u@h/d?x=y"), &["[origin] url"]),
+            ("TLS", postgres("postgres://u@h/d?sslmode=require"), &["no TLS", "sslmode=prefer"]),
+            ("nobody to ask", postgres("dbname=x"), &["[origin] url", "host"]),
+            ("a parameter that is not bound", statement("SELECT :nothing"), &["keyspace items"]),
+        ];
+        for (what, cluster, wanted) in table {
+            let errors: Vec<String> = of_file(cluster, 0).iter().map(ToString::to_string).collect();
+            assert_eq!(errors.len(), 1, "{what}: {errors:?}");
+            for part in *wanted {
+                assert!(errors[0].contains(part), "{what}: {errors:?} does not say {part:?}");
+            }
+        }
+    }
+
+    fn keyspace() -> KeyspaceConfig {
+        KeyspaceConfig::new(1, "items", "SELECT v FROM t WHERE k = :key")
+    }
+
+    #[test]
+    fn the_cluster_file_allows_what_a_shard_can_have_and_no_more() {
+        use standin_config::{SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
+        for (of_shard, is_possible) in [
+            (SHARD_MEMORY_BYTES_MIN, true),
+            (SHARD_MEMORY_BYTES_MIN - 1, false),
+            (SHARD_MEMORY_BYTES_MAX, true),
+            (SHARD_MEMORY_BYTES_MAX + 1, false),
+        ] {
+            let cluster = sized(of_shard * 16, 16);
+            assert_eq!(of_file(&cluster, 0).is_empty(), is_possible, "{of_shard}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_said_at_once() {
+        let mut cluster = sized(1 << 40, 1);
+        cluster.origin = OriginConfig::postgres("nonsense");
+        assert_eq!(of_file(&cluster, 0).len(), 2);
+    }
+
+    #[test]
+    fn what_can_work_is_not_refused() {
+        for cluster in [
+            cluster(|_| {}),
+            sized(64 << 30, 1),
+            sized(1 << 20, 16),
+            postgres("postgres://u@h/d"),
+            postgres("postgres://u:secret@h,h2:5433/d?sslmode=prefer&connect_timeout=3"),
+            postgres("host=/var/run/postgresql user=u dbname=d"),
+        ] {
+            let errors = of_file(&cluster, 1);
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+        let errors = of_machine(&cluster(|_| {}), 0);
+        assert!(errors.is_empty(), "{errors:?}");
+    }
+
+    #[test]
+    fn a_password_is_seen_in_whichever_form_it_is_written() {
+        for (url, has) in [
+            ("postgres://u:secret@h/d", true),
+            ("postgres://u@h/d?password=secret", true),
+            ("host=h user=u password='a secret'", true),
+            ("postgres://u@h/d", false),
+            ("host=h user=u", false),
+        ] {
+            assert_eq!(has_password(&OriginConfig::postgres(url)), has, "{url}");
+        }
+        assert!(!has_password(&OriginConfig::sqlite("/password=x")));
+    }
+
+    #[test]
+    fn an_address_is_refused_when_it_is_another_machines_and_not_when_it_is_in_use() {
+        // TEST-NET-1: nobody's.
+        let foreign = ([192, 0, 2, 1], 7_101).into();
+        assert!(!is_of_this_machine(foreign));
+        let said = of_address(foreign).map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("192.0.2.1:7101") && said.contains("of this machine"), "{said}");
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        assert!(is_of_this_machine(address));
+        assert!(of_address(address).is_none());
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_said() {
+        let cluster = cluster(|cluster| {
+            let a1 = &mut cluster.servers[0];
+            (a1.cores, a1.memory_bytes) = (vec![4_095], 60 << 30);
+            cluster.limits.connections = 1_000_000_000;
+        });
+        let doubts = doubts(&cluster, 0).join("\n");
+        for part in ["no core 4095", "no folder /none"] {
+            assert!(doubts.contains(part), "{doubts}");
+        }
+    }
+}
