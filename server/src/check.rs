@@ -90,8 +90,7 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
         ));
     }
     let system = rustix::system::sysinfo();
-    let machine_bytes = u64::try_from(system.totalram).unwrap_or(u64::MAX);
-    let machine_bytes = machine_bytes.saturating_mul(system.mem_unit.into());
+    let machine_bytes = system.totalram.saturating_mul(system.mem_unit.into());
     if own.memory_bytes > machine_bytes {
         doubts.push(format!(
             "`memory` is {} MiB, and this machine has {} MiB: the kernel ends the server when the \
