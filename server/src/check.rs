@@ -82,11 +82,14 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     {
         doubts.push(format!("it runs on epoll, which takes more of the processor: {error}"));
     }
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    for core in own.cores.iter().filter(|core| !cores.iter().any(|known| known.id == **core)) {
+    let known = core_affinity::get_core_ids().unwrap_or_default();
+    let missing = own.cores.iter().filter(|core| !known.iter().any(|known| known.id == **core));
+    let missing: Vec<String> = missing.map(usize::to_string).collect();
+    if !missing.is_empty() {
         doubts.push(format!(
-            "there is no core {core} here, or this process may not use it: its shard is not pinned; \
-             write a core that `taskset -p $$` shows, or none"
+            "`cores`: {} are not here, or this process may not use them: their shards are not \
+             pinned; write cores that `taskset -cp $$` shows, or none",
+            missing.join(", ")
         ));
     }
     let system = rustix::system::sysinfo();
@@ -249,7 +252,7 @@ mod tests {
             cluster.limits.connections = 1_000_000_000;
         });
         let doubts = doubts(&cluster, 0).join("\n");
-        for part in ["no core 4095", "no folder /none"] {
+        for part in ["`cores`: 4095 are not here", "no folder /none"] {
             assert!(doubts.contains(part), "{doubts}");
         }
     }
