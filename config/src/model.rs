@@ -293,6 +293,11 @@ pub struct Limits {
     pub in_flight_per_shard: u32,
     /// Unsent reply bytes of one connection before it is read no further.
     pub output_bytes_per_connection: u32,
+    /// Unsent reply bytes of all connections of one server; `None`: a quarter of its memory, and
+    /// 64 MiB at the least.
+    pub output_bytes: Option<u64>,
+    /// A connection that takes none of its replies for this long is closed.
+    pub output_timeout: Duration,
     /// A connection must say a valid hello, and finish a frame it began, within this time.
     pub handshake_timeout: Duration,
 }
@@ -307,6 +312,8 @@ impl Default for Limits {
             in_flight_per_connection: 1_024,
             in_flight_per_shard: 65_536,
             output_bytes_per_connection: 4 << 20,
+            output_bytes: None,
+            output_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(5),
         }
     }

@@ -175,6 +175,10 @@ impl ClusterConfig {
         out.plain("in_flight_per_connection", limits.in_flight_per_connection);
         out.plain("in_flight_per_shard", limits.in_flight_per_shard);
         out.size("output_bytes_per_connection", limits.output_bytes_per_connection.into());
+        if let Some(bytes) = limits.output_bytes {
+            out.size("output_bytes", bytes);
+        }
+        out.duration("output_timeout", limits.output_timeout);
         out.duration("handshake_timeout", limits.handshake_timeout);
     }
 }

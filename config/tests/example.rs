@@ -67,6 +67,7 @@ fn the_documented_defaults_are_the_defaults() {
     );
     let mut wanted = expected();
     wanted.master.offline_servers_max = Some(2);
+    wanted.limits.output_bytes = Some(64 << 20);
     assert_eq!(parse(&text), wanted);
 }
 
@@ -76,6 +77,7 @@ fn every_key_is_in_the_manual() {
     let mut full = expected();
     full.security.secret = Some([7; 32]);
     full.master.offline_servers_max = Some(2);
+    full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];
     let mut postgres = full.clone();
     postgres.origin = OriginConfig::postgres("postgres://127.0.0.1/app");

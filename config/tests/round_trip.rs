@@ -146,15 +146,20 @@ fn whole_micros(duration: Duration) -> Duration {
 fn limits() -> impl Strategy<Value = Limits> {
     let bytes = (1u16.., 1u32..=16 << 20, 4_096u32..=1 << 30);
     let counts = (1u32..=1_000_000, 1u32..=1 << 20, 1u32..=1 << 24);
-    (bytes, counts, duration()).prop_map(|(bytes, counts, handshake_timeout)| Limits {
-        connections: counts.0,
-        handshakes: counts.0.min(65_536),
-        key_bytes: bytes.0,
-        value_bytes: bytes.1,
-        in_flight_per_connection: counts.1,
-        in_flight_per_shard: counts.2,
-        output_bytes_per_connection: bytes.2,
-        handshake_timeout,
+    let output = (option::of(1u64 << 20..=1 << 44), duration());
+    (bytes, counts, output, duration()).prop_map(|(bytes, counts, output, handshake_timeout)| {
+        Limits {
+            connections: counts.0,
+            handshakes: counts.0.min(65_536),
+            key_bytes: bytes.0,
+            value_bytes: bytes.1,
+            in_flight_per_connection: counts.1,
+            in_flight_per_shard: counts.2,
+            output_bytes_per_connection: bytes.2,
+            output_bytes: output.0,
+            output_timeout: output.1,
+            handshake_timeout,
+        }
     })
 }
 

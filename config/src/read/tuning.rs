@@ -194,6 +194,10 @@ pub(super) fn read_limits(mut section: Section<'_>, report: &mut Report<'_>) -> 
         default.output_bytes_per_connection,
         report,
     );
+    let output_all: Option<Option<At<u64>>> =
+        section.size_or_absent("output_bytes", 1 << 20..=1 << 44, "64MiB", report).optional();
+    let output_timeout =
+        section.duration("output_timeout", TIMING_RANGE, default.output_timeout, report);
     let handshake_timeout =
         section.duration("handshake_timeout", TIMING_RANGE, default.handshake_timeout, report);
     if let (Some(one), Some(all)) = (per_connection, per_shard)
@@ -219,6 +223,8 @@ pub(super) fn read_limits(mut section: Section<'_>, report: &mut Report<'_>) -> 
             in_flight_per_connection: per_connection?.value,
             in_flight_per_shard: per_shard?.value,
             output_bytes_per_connection: output?.value,
+            output_bytes: output_all?.map(|bytes| bytes.value),
+            output_timeout: output_timeout?.value,
             handshake_timeout: handshake_timeout?.value,
         })
     };

@@ -125,7 +125,7 @@ struct Session {
 }
 
 /// Bytes of answers after which the rest of the input waits: a map may be large.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
+const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 impl Session {
     /// Answers the requests at the head of `input`; returns the bytes that are done with.

@@ -45,6 +45,9 @@ pub struct NodeConfig {
     pub surge_reads: u64,
     /// Bytes of the largest value that peers accept.
     pub value_bytes_max: usize,
+    /// Bytes of rows that are being fetched, and of replies that callers have not taken, beyond
+    /// which fetches wait.
+    pub fetch_bytes: usize,
     /// The time now.
     pub started: Micros,
     /// How long a write of unknown outcome may still land at the origin.
@@ -105,6 +108,7 @@ impl NodeConfig {
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
+            fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 4 * 3,
             started,
             ambiguity: ambiguity(cluster),
             in_flight_max: limits.in_flight_per_shard as usize,

@@ -83,6 +83,9 @@ counters! {
     surge_held,
     /// Reads refused because too many fetches were held back, or for too long.
     surge_refused,
+    /// Fetches that waited because rows under way and replies not taken were as many bytes as may
+    /// be.
+    fetches_delayed,
     /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
     writes_unacknowledged,
     /// Writes that waited and were dropped: this server had been stopped, or their clients had left.

@@ -20,6 +20,7 @@
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
 //! flush.rs     keyspaces that are dropped at once   bound.rs    keyspaces over the same rows
+//! gate.rs      rows under way, in bytes
 //! queues.rs    how long all of it is
 //! ```
 
@@ -28,6 +29,7 @@ mod bound;
 mod config;
 pub mod counters;
 mod flush;
+mod gate;
 mod handback;
 mod handover;
 mod interface;
@@ -122,6 +124,7 @@ pub struct Node {
     home: reconcile::Home,
     recent: recent::Recent,
     surge: surge::Surge,
+    gate: gate::Gate,
     probes: Vec<probe::Probe>,
     outputs: VecDeque<Output>,
     jitter: u64,
@@ -171,6 +174,7 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             recent: recent::Recent::new(&hashing),
+            gate: gate::Gate::new(config.fetch_bytes, config.value_bytes_max),
             surge: surge::Surge::new(
                 topology.partitions,
                 surge::Sharing {
@@ -299,7 +303,15 @@ impl Node {
             self.counters.origin_failures += 1;
         }
         match state {
-            CallState::Fetch { name, started } => self.fetch_done(now, name, started, outcome),
+            CallState::Fetch { name, started, reserved } => {
+                let row_bytes = match &outcome {
+                    Outcome::Value(value) => Some(value.as_ref().map_or(0, Bytes::len)),
+                    _ => None,
+                };
+                self.gate.leave(reserved, row_bytes);
+                self.fetch_done(now, name, started, outcome);
+                self.release_gated(now);
+            }
             CallState::Write { pending, token, generation, begun, outdated } => {
                 self.write_done(now, pending, token, generation, begun, outcome);
                 if outdated {
@@ -329,6 +341,7 @@ impl Node {
         self.unpark_due(now);
         self.give_up_unacked(now);
         self.release_held(now);
+        self.release_gated(now);
         self.let_go(now);
         self.end_early(now);
         self.tell_owed(now);
@@ -343,7 +356,7 @@ impl Node {
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
         let others = peers.chain(parked).chain(unacked).chain(owed);
         let others = others.chain(self.surge.next_deadline()).chain(self.next_let_go());
-        others.chain(self.next_end_early()).min()
+        others.chain(self.gate.next_deadline()).chain(self.next_end_early()).min()
     }
 
     /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.

@@ -16,7 +16,10 @@ impl Node {
         let (words, overflowed) = self.home.sizes();
         let requests = |f: &&super::Forwarded| matches!(f, super::Forwarded::Request(_));
         let sent_on = self.forwards.values().filter(requests).count();
+        let (reserved, reserved_max) = self.gate.sizes();
         let queues = [
+            ("bytes of rows under way", reserved, reserved_max),
+            ("fetches that wait for room", self.gate.waiting(), pending),
             ("pending", pending, self.config.in_flight_max),
             ("pending bytes", self.pending_bytes, self.config.pending_bytes_max()),
             // Each of these is one request's, or several requests share one.

@@ -162,13 +162,47 @@ impl Node {
         let Some(first) = running.first().and_then(|key| self.pending.get(*key)) else { return };
         let (hash, partition) = (first.hash, first.partition);
         let (keyspace, key) = (first.header.keyspace, first.key.clone());
+        let Some(reserved) = self.gate.enter(keyspace) else {
+            self.counters.fetches_delayed += 1;
+            self.gate.wait(name.clone(), now.mono + self.config.patience);
+            let (running, waiting, held_until) = (Vec::new(), running, None);
+            self.fetches.insert(name, Fetch { running, waiting, held_until });
+            return;
+        };
         let token = self.tokens.fetch(hash);
         let generation = self.generation(keyspace, partition);
         let (waiting, held_until) = (Vec::new(), None);
         self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
         let started = FetchStart { token, generation, at: now.mono };
-        let state = CallState::Fetch { name, started };
+        let state = CallState::Fetch { name, started, reserved };
         self.submit(now, state, keyspace, Operation::Get, key, deadline);
+    }
+
+    /// So many bytes of replies have not been taken by their callers: fetches that waited for
+    /// room may begin, if there is some now.
+    pub(crate) fn told_unsent(&mut self, now: Now, bytes: usize) {
+        self.gate.told_unsent(bytes);
+        self.release_gated(now);
+    }
+
+    /// Fetches that waited for room begin, or have waited for too long.
+    pub(super) fn release_gated(&mut self, now: Now) {
+        while let Some((name, may_begin)) = self.gate.release(now.mono) {
+            let Some(Fetch { mut running, mut waiting, .. }) = self.fetches.remove(&name) else {
+                continue;
+            };
+            waiting.append(&mut running);
+            match may_begin {
+                true => self.fetch_again(now, name, waiting),
+                false => waiting.into_iter().for_each(|key| self.refuse_delayed(key)),
+            }
+        }
+    }
+
+    fn refuse_delayed(&mut self, key: PendingKey) {
+        self.counters.overloaded += 1;
+        let retry_after_ms = RETRY_AFTER_MS;
+        self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
     }
 
     pub(super) fn fetch_done(

@@ -71,6 +71,12 @@ impl LateReply {
         self.header.opcode == Opcode::Get as u8 && self.header.status == Status::Ok as u8
     }
 
+    /// Bytes of its value.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        self.value.len()
+    }
+
     /// Takes the value out: there is no room for it.
     pub fn overload(&mut self) {
         self.header = ResponseHeader {

@@ -8,6 +8,7 @@ use standin_protocol::time::Micros;
 
 use super::ack::Begun;
 use super::flush::Generation;
+use super::gate::Reserved;
 use super::interface::{ConnId, Now};
 use super::serving::Serving;
 use super::tokens::FillToken;
@@ -142,6 +143,7 @@ pub(super) enum CallState {
     Fetch {
         name: Name,
         started: FetchStart,
+        reserved: Reserved,
     },
     Write {
         pending: PendingKey,

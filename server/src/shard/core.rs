@@ -13,12 +13,14 @@ mod conn;
 mod control_watch;
 mod intake;
 mod interface;
+mod outgoing;
 mod pause;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use slotmap::{Key as _, KeyData, SlotMap};
+use slotmap::{Key as _, SlotMap};
+use standin_config::ClusterConfig;
 use standin_protocol::frame::{Request, Status};
 use standin_protocol::time::Micros;
 
@@ -28,6 +30,7 @@ use self::control_watch::ControlWatch;
 use self::intake::Staged;
 pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
+use self::outgoing::Outbound;
 use super::admission::{Handshakes, Refusals};
 use super::limits::Frames;
 use super::link::Link;
@@ -54,9 +57,7 @@ pub struct Core {
     pub(super) links: Links,
     pub(super) io: VecDeque<Io>,
     limits: Frames,
-    output_bytes_max: usize,
-    /// Replies that connections have not taken yet, where there are many.
-    unsent_bytes: usize,
+    outbound: Outbound,
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
@@ -67,8 +68,6 @@ pub struct Core {
     control_watch: ControlWatch,
 }
 
-/// Unsent replies of a shard, in full outputs, up to which late replies are always kept.
-const FULL_OUTPUTS: usize = 64;
 /// How often connections are checked for stalled handshakes and the store is counted.
 const SWEEP: Duration = Duration::from_millis(500);
 /// How often counters are published.
@@ -79,7 +78,11 @@ impl Core {
     #[must_use]
     pub fn new(node: Node, context: ShardContext, now: Micros) -> Self {
         let limits = &context.cluster.limits;
-        let output_bytes_max = limits.output_bytes_per_connection as usize;
+        let outbound = Outbound::new(
+            limits.output_bytes_per_connection as usize,
+            output_bytes(&context.cluster, context.server),
+            limits.output_timeout,
+        );
         let limits = Frames::new(limits, context.topology.partitions);
         Self {
             node,
@@ -95,8 +98,7 @@ impl Core {
             links: Links::default(),
             io: VecDeque::new(),
             limits,
-            output_bytes_max,
-            unsent_bytes: 0,
+            outbound,
             stopping: false,
             swept: now,
             refreshed: now,
@@ -119,7 +121,7 @@ impl Core {
                 let id = ConnId { shard, conn };
                 if self.is_of_before(now, at) {
                     let reply = LateReply::status(&request.header, Status::Unavailable);
-                    return self.deliver(id, reply);
+                    return self.deliver(now, id, reply);
                 }
                 let place = self.node.place(request.header.keyspace, request.key);
                 let mut reply = Vec::new();
@@ -127,11 +129,11 @@ impl Core {
                 if self.node.serve(now, id, &request, place, true, caller, &mut reply)
                     && let Some(reply) = LateReply::from_frame(reply)
                 {
-                    self.deliver(id, reply);
+                    self.deliver(now, id, reply);
                 }
             }
             Message::StrayReply { conn, reply } => {
-                self.deliver(ConnId { shard: self.context.shard, conn }, reply);
+                self.deliver(now, ConnId { shard: self.context.shard, conn }, reply);
             }
             Message::Left(left) => self.left.push(left),
             Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
@@ -153,9 +155,9 @@ impl Core {
     /// Carries out what the node asks for.
     pub fn run(&mut self, now: Now) {
         self.tell_who_left();
-        while let Some(output) = self.node.poll() {
+        while let Some(output) = self.next_output(now) {
             match output {
-                Output::Reply { conn, reply } => self.deliver(conn, reply),
+                Output::Reply { conn, reply } => self.deliver(now, conn, reply),
                 Output::Origin(call) => {
                     if let Err(call) = self.context.origin.submit(call) {
                         let outcome = Outcome::Failed(Failure::Overloaded);
@@ -177,28 +179,14 @@ impl Core {
         self.close_the_ended();
     }
 
-    /// A late reply to a connection of this shard or another.
-    fn deliver(&mut self, id: ConnId, mut reply: LateReply) {
-        if id.shard != self.context.shard {
-            let message = Message::StrayReply { conn: id.conn, reply };
-            return self.context.mailboxes.post(id.shard, message);
+    /// What the node asks for next. When there is nothing more, fetches that waited for room may
+    /// begin.
+    fn next_output(&mut self, now: Now) -> Option<Output> {
+        if let Some(output) = self.node.poll() {
+            return Some(output);
         }
-        let key = ConnKey::from(KeyData::from_ffi(id.conn));
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.in_flight = conn.in_flight.saturating_sub(1);
-        // What was in flight already when the output became full may still come, but not
-        // from everybody at once.
-        let is_full = conn.output.len() > self.output_bytes_max * 2;
-        if is_full && self.unsent_bytes > self.output_bytes_max * FULL_OUTPUTS && reply.is_read() {
-            self.node.counters.overloaded += 1;
-            reply.overload();
-        }
-        reply.write(&mut conn.output);
-        if conn.ended {
-            self.ended.push(key);
-        }
-        self.flush(key);
-        self.pause_if_full(key);
+        self.node.told_unsent(now, self.outbound.unsent());
+        self.node.poll()
     }
 
     /// The other side will send no more; it may still wait for answers.
@@ -252,7 +240,7 @@ impl Core {
             self.note_left(key, true);
         }
         let Some(conn) = self.conns.remove(key) else { return };
-        self.unsent_bytes -= conn.unsent_bytes;
+        self.outbound.forget(&conn);
         match conn.kind {
             Kind::Accepted(greeting) => self.leave_place(key, &greeting),
             Kind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
@@ -263,7 +251,7 @@ impl Core {
     pub fn refused(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
         let Some(conn) = self.conns.remove(key) else { return };
-        self.unsent_bytes -= conn.unsent_bytes;
+        self.outbound.forget(&conn);
         if let Kind::Link(link) = conn.kind {
             self.link_closed(now, key, *link, ForwardFailure::Refused);
         }
@@ -288,6 +276,7 @@ impl Core {
             self.swept = now.mono;
             self.node.refresh_counters();
             self.sweep(now.mono);
+            self.drop_the_deaf(now.mono);
         }
     }
 
@@ -335,36 +324,6 @@ impl Core {
     pub fn has_work(&self) -> bool {
         let has_io = !self.ended.is_empty() || !self.io.is_empty();
         has_io || !self.staged.is_empty() || !self.left.is_empty() || self.node.has_output()
-    }
-
-    /// Swaps the connection's output with the (empty) buffer that the loop sends from.
-    /// A connection that was paused because of it may be read again.
-    pub fn take_output(&mut self, now: Now, key: ConnKey, sending: &mut Vec<u8>) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.dirty = false;
-        debug_assert!(sending.is_empty(), "the last send is done");
-        std::mem::swap(&mut conn.output, sending);
-        conn.sending_bytes = sending.len();
-        let was_counted = conn.unsent_bytes > 0;
-        if conn.paused && !conn.closing {
-            conn.paused = false;
-            // The time for an unfinished frame begins anew: it could not be read.
-            conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
-            if conn.ended {
-                self.ended.push(key);
-            }
-            self.io.push_back(Io::Resume(key));
-            self.read_input(now, key);
-        }
-        if was_counted {
-            self.pause_if_full(key);
-        }
-    }
-
-    /// Whether there is output to send.
-    #[must_use]
-    pub fn has_output(&self, key: ConnKey) -> bool {
-        self.conns.get(key).is_some_and(|conn| !conn.output.is_empty())
     }
 
     /// How the loop may receive from a connection.
@@ -429,6 +388,18 @@ impl Core {
         }
     }
 }
+
+/// Bytes of replies that a shard keeps for callers which have not taken them: its part of the
+/// server's, and room for a few of the largest.
+pub(crate) fn output_bytes(cluster: &ClusterConfig, server: u16) -> usize {
+    let own = &cluster.servers[usize::from(server)];
+    let whole = cluster.limits.output_bytes.unwrap_or(OUTPUT_BYTES_LEAST.max(own.memory_bytes / 4));
+    let part = usize::try_from(whole / u64::from(own.shards)).unwrap_or(usize::MAX);
+    part.max(4 * cluster.limits.value_bytes as usize)
+}
+
+/// Of a server whose cache is small.
+const OUTPUT_BYTES_LEAST: u64 = 64 << 20;
 
 /// Capacity that an empty buffer of a connection may keep.
 const KEPT_BYTES: usize = 64 << 10;

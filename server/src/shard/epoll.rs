@@ -318,6 +318,9 @@ impl Loop {
                     if connection.sent == connection.sending.len() {
                         empty(&mut connection.sending);
                         connection.sent = 0;
+                        self.core.sent(now, key);
+                    } else {
+                        self.core.sent_some(now, key);
                     }
                 }
                 Err(rustix::io::Errno::INTR) => {}

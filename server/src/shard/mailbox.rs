@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 use rustix::event::{EventfdFlags, eventfd};
@@ -75,12 +75,17 @@ pub enum Message {
     },
 }
 
+/// Bytes of stray requests that may be on their way to a shard.
+const STRAY_BYTES_MAX: usize = 64 << 20;
+
 /// One shard's mailbox. The queue is unbounded, but what may be in it is not: origin
 /// answers and stray requests are bounded by the in-flight limits, the rest is rare.
 #[derive(Debug)]
 pub struct Mailbox {
     queue: SegQueue<Message>,
     asleep: AtomicBool,
+    /// Bytes of stray requests on their way.
+    stray_bytes: AtomicUsize,
     /// `None`: nobody sleeps on it.
     wake: Option<OwnedFd>,
 }
@@ -92,19 +97,38 @@ impl Mailbox {
     /// No more descriptors.
     pub fn new() -> std::io::Result<Self> {
         let wake = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
+        Ok(Self { wake, ..Self::unwaited() })
     }
 
     /// An empty mailbox for a shard that never sleeps on it: the simulator's.
     #[must_use]
     pub fn unwaited() -> Self {
-        Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake: None }
+        Self {
+            queue: SegQueue::new(),
+            asleep: AtomicBool::new(false),
+            stray_bytes: AtomicUsize::new(0),
+            wake: None,
+        }
     }
 
     /// Whether there is no mail.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Leaves a request for this shard that another one has received; false if too many bytes of
+    /// such requests are on their way already.
+    pub(super) fn post_stray(&self, stray: Message) -> bool {
+        let Message::Stray { frame, .. } = &stray else { return false };
+        let bytes = frame.len();
+        let before = self.stray_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before > 0 && before + bytes > STRAY_BYTES_MAX {
+            self.stray_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.post(stray);
+        true
     }
 
     /// Leaves a message and wakes the shard if it sleeps.
@@ -120,7 +144,11 @@ impl Mailbox {
 
     /// The next message.
     pub fn take(&self) -> Option<Message> {
-        self.queue.pop()
+        let message = self.queue.pop()?;
+        if let Message::Stray { frame, .. } = &message {
+            self.stray_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        }
+        Some(message)
     }
 
     /// Says that the shard is about to sleep; false if there is mail and it must not.

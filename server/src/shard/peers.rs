@@ -150,7 +150,7 @@ impl Core {
         let shards = self.context.topology.servers.iter().map(|s| usize::from(s.shards)).sum();
         let links_open = Queue::new("links", self.links.open.len(), shards);
         let sent = links().map(|link| link.queue().1);
-        let own = [Queue::new("forwards on no link", lost, 0), links_open];
+        let own = [Queue::new("forwards on no link", lost, 0), links_open, self.unsent_queue()];
         self.node.queues().chain(own).chain(sent)
     }
 

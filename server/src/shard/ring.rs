@@ -272,13 +272,15 @@ impl Loop {
             Ok(bytes) => {
                 socket.sent += bytes;
                 if socket.sent < socket.sending.len() {
+                    self.core.sent_some(now, key);
                     self.push_send(index);
                 } else {
                     empty(&mut socket.sending);
                     socket.sent = 0;
-                    if self.core.has_output(key) {
+                    let is_closing = socket.close_by.is_some();
+                    if self.core.sent(now, key) {
                         self.flush(now, key);
-                    } else if socket.close_by.is_some() {
+                    } else if is_closing {
                         self.shut(index);
                     }
                 }

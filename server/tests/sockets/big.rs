@@ -107,6 +107,8 @@ on_both_loops! {
             config.limits.in_flight_per_connection = 4_096;
             // A turn that copies for half a second is not to be taken for a stop.
             config.timings.attempt_timeout = Duration::from_secs(1);
+            // One is read after the other: none is to be taken for one that never reads.
+            config.limits.output_timeout = Duration::from_secs(600);
         });
         let large = value(3, 1 << 20);
         cluster.seed("large", &large);

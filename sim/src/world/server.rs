@@ -388,6 +388,7 @@ impl World {
                 self.violation(wrong);
             }
             self.net.send(&mut self.queue, self.time, socket, end, Segment::Data(bytes));
+            shard.core.sent(now, key);
         }
     }
 

@@ -84,6 +84,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         log_keys_max: 100,
         log_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,
+        fetch_bytes: 1 << 30,
         started: Micros(0),
         ambiguity: Duration::from_secs(3),
         in_flight_max: 100,
@@ -166,6 +167,11 @@ impl Script {
         keys.into_iter()
             .find(|key| self.topology.home(self.topology.partition(1, key)) == home)
             .unwrap()
+    }
+
+    fn keys_of(&self, home: u16, count: usize) -> Vec<Vec<u8>> {
+        let is_its = |key: &Vec<u8>| self.topology.home(self.topology.partition(1, key)) == home;
+        (0..).map(|i| format!("key{i}").into_bytes()).filter(is_its).take(count).collect()
     }
 
     fn collect(&mut self) {

@@ -20,6 +20,46 @@ fn a_miss_is_fetched_and_then_hit() {
 }
 
 #[test]
+fn fetches_wait_where_there_is_no_room_for_their_rows() {
+    let mut s = Script::with(|config| config.fetch_bytes = 0);
+    let own = s.keys_of(OWN, 6);
+    for key in &own {
+        assert_eq!(s.get(key), None);
+    }
+    let calls = s.calls();
+    assert_eq!(calls.len(), 4, "a few of each keyspace always go on");
+    assert_eq!(s.get(&own[5]), None, "it joins the one that waits");
+    s.found(&calls[0], b"v");
+    assert_eq!(s.reply().status, Status::Ok);
+    let next = s.call();
+    assert_eq!(&next.key[..], &own[4][..], "the one that has waited for longest");
+    s.found(&next, b"v");
+    s.reply();
+    let last = s.call();
+    s.found(&last, b"w");
+    let replies = s.replies();
+    assert_eq!(replies.len(), 2, "one fetch for both");
+    assert_eq!(s.node.counters.fetches_delayed, 2);
+}
+
+#[test]
+fn a_fetch_waits_for_room_no_longer_than_a_client_would() {
+    let mut s = Script::with(|config| config.fetch_bytes = 0);
+    let own = s.keys_of(OWN, 5);
+    for key in &own {
+        s.get(key);
+    }
+    assert_eq!(s.calls().len(), 4);
+    s.advance(Duration::from_millis(1_999));
+    s.collect();
+    assert!(s.replies().is_empty());
+    s.advance(Duration::from_millis(1));
+    s.collect();
+    let reply = s.reply();
+    assert_eq!(reply.status, Status::Overloaded);
+}
+
+#[test]
 fn absence_is_cached_for_its_own_time() {
     let mut s = Script::new();
     let key = s.key_of(OWN);

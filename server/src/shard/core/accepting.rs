@@ -64,9 +64,9 @@ impl Core {
     /// Takes a connection out for another shard.
     pub fn hand_over(&mut self, now: Now, key: ConnKey) -> Option<HandedOver> {
         let conn = self.conns.remove(key)?;
+        self.outbound.forget(&conn);
         let Kind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
-        self.unsent_bytes -= conn.unsent_bytes;
         Some(HandedOver { greeting, input: conn.input, output: conn.output, at: now.mono })
     }
 

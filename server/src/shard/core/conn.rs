@@ -34,8 +34,12 @@ pub(super) struct Conn {
     pub(super) output: Vec<u8>,
     /// Bytes that the loop is sending.
     pub(super) sending_bytes: usize,
-    /// Of both, as last counted in [`super::Core::unsent_bytes`].
+    /// Of both, as last counted by [`super::outgoing::Outbound`].
     pub(super) unsent_bytes: usize,
+    /// When it last took some of it, or began to have some.
+    pub(super) taken_at: Micros,
+    /// It is closed with what it has not taken.
+    pub(super) is_aborted: bool,
     /// In the loop's list of connections to flush.
     pub(super) dirty: bool,
     pub(super) in_flight: u32,
@@ -64,6 +68,8 @@ impl Conn {
             output: Vec::new(),
             sending_bytes: 0,
             unsent_bytes: 0,
+            taken_at: now,
+            is_aborted: false,
             dirty: false,
             in_flight: 0,
             has_strayed: false,
@@ -72,6 +78,13 @@ impl Conn {
             paused: false,
             ended: false,
             closing: false,
+        }
+    }
+
+    /// It is about to have bytes that it has not taken: since when, if it had none.
+    pub(super) fn waits_since(&mut self, now: Micros) {
+        if self.unsent_bytes == 0 {
+            self.taken_at = now;
         }
     }
 

@@ -235,6 +235,10 @@ impl Core {
                 conn.dirty = true;
                 self.io.push_back(Io::Flush(key));
             }
+            if header.opcode == Opcode::Get as u8 && self.outbound.is_flooded() {
+                self.refuse_read(key, &header);
+                continue;
+            }
             let caller = conn.caller();
             let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
             // A shard that stops answers at once: the other one may be gone already.
@@ -249,6 +253,9 @@ impl Core {
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             // A server sends on what many clients wait for; the shard as a whole is bounded.
             let may_wait = caller.is_peer || conn.in_flight < in_flight_max;
+            if conn.unsent_bytes == 0 {
+                conn.taken_at = now.mono;
+            }
             let output = &mut conn.output;
             let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
@@ -256,7 +263,7 @@ impl Core {
                 conn.is_end_told = false;
                 self.ended.push(key);
             }
-            if conn.output.len() > self.output_bytes_max {
+            if self.outbound.is_full(conn) {
                 self.pause_if_full(key);
             }
         }
@@ -296,6 +303,7 @@ impl Core {
             map_epoch: self.node.map_tag(),
             ..ResponseHeader::reply_to(request, status)
         };
+        let refused = reply(Status::Overloaded);
         match shard {
             None => {
                 let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
@@ -307,35 +315,26 @@ impl Core {
             Some(shard)
                 if conn.in_flight < self.context.cluster.limits.in_flight_per_connection =>
             {
-                self.node.counters.strayed += 1;
-                conn.in_flight += 1;
-                conn.has_strayed = true;
-                let (caller, conn) = (conn.caller(), key.data().as_ffi());
-                let (own, at) = (self.context.shard, now.mono);
-                let message = Message::Stray { shard: own, conn, caller, frame, at };
-                self.context.mailboxes.post(shard, message);
+                let (own, name, at) = (self.context.shard, key.data().as_ffi(), now.mono);
+                let caller = conn.caller();
+                let message = Message::Stray { shard: own, conn: name, caller, frame, at };
+                if self.context.mailboxes.0[usize::from(shard)].post_stray(message) {
+                    self.node.counters.strayed += 1;
+                    conn.in_flight += 1;
+                    conn.has_strayed = true;
+                } else {
+                    let hint = ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..refused };
+                    self.node.counters.overloaded += 1;
+                    Response::write(hint, &[], &mut conn.output);
+                }
             }
             Some(_) => {
-                let header =
-                    ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..reply(Status::Overloaded) };
+                let header = ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..refused };
                 self.node.counters.overloaded += 1;
                 Response::write(header, &[], &mut conn.output);
             }
         }
         self.pause_if_full(key);
-    }
-
-    /// Counts a connection's unsent replies. If it does not take them, it is served, and
-    /// read, no further.
-    pub(super) fn pause_if_full(&mut self, key: ConnKey) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let unsent = conn.output.len() + conn.sending_bytes;
-        self.unsent_bytes = self.unsent_bytes - conn.unsent_bytes + unsent;
-        conn.unsent_bytes = unsent;
-        if conn.output.len() > self.output_bytes_max && !conn.paused {
-            conn.paused = true;
-            self.io.push_back(Io::Pause(key));
-        }
     }
 }
 

@@ -1,0 +1,209 @@
+//! Replies that nobody takes, and rows that many ask for at once, cost what the cluster file says
+//! and no more.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, IoKind};
+use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::HelloBody;
+use standin_testkit::wait_until;
+
+use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
+use crate::process::{raise_descriptor_limit, resident_bytes};
+
+const MIB: u64 = 1 << 20;
+/// `limits.output_bytes` of these tests.
+const TOTAL: u64 = 64 * MIB;
+/// Buffers that have grown, the allocator's own, threads' stacks, the database's pages.
+const SLACK: u64 = 160 * MIB;
+
+fn start(test: &str, io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
+    raise_descriptor_limit();
+    let mut cluster = Cluster::with(test, PAIR, |config| {
+        config.servers.iter_mut().for_each(|server| server.io = io);
+        config.limits.output_bytes = Some(TOTAL);
+        change(config);
+    });
+    cluster.start();
+    cluster
+}
+
+fn get(id: u32, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Request::write(RequestHeader::new(Opcode::Get, KEYSPACE, id), key, b"", &mut bytes);
+    bytes
+}
+
+/// A connection that has said hello and asked for all of this.
+fn ask(address: SocketAddr, requests: &[u8]) -> TcpStream {
+    let mut bytes = Vec::new();
+    let hello = HelloBody::default().to_bytes();
+    Request::write(RequestHeader::new(Opcode::Hello, 0, 0), b"", &hello, &mut bytes);
+    bytes.extend_from_slice(requests);
+    let mut stream = TcpStream::connect_timeout(&address, WITHIN).expect("the server accepts");
+    stream.set_write_timeout(Some(WITHIN)).expect("a timeout");
+    stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+    stream.write_all(&bytes).expect("the server reads");
+    stream
+}
+
+/// The most memory that the server takes while this is so.
+fn peak_while(pid: u32, mut is_so: impl FnMut() -> bool) -> u64 {
+    let mut peak = 0;
+    wait_until(WITHIN * 2, "the end of it", || {
+        peak = peak.max(resident_bytes(pid));
+        !is_so()
+    });
+    peak
+}
+
+fn hundred_and_fifty_readers(io: IoKind) {
+    const READERS: usize = 150;
+    let mut cluster = start("readers", io, |config| {
+        config.limits.output_timeout = Duration::from_secs(4);
+    });
+    let (pid, address) = (cluster.process("a1").pid(), cluster.address("a1"));
+    let key = cluster.key_of("a1");
+    assert_eq!(cluster.connect("a1").put(&key, &[7; 1 << 20]).status, Status::Ok);
+    let before = resident_bytes(pid);
+    let reads = get(1, &key).repeat(1_000);
+    let deaf: Vec<TcpStream> = (0..READERS).map(|_| ask(address, &reads)).collect();
+    // Those that hold much are closed, although none of them does anything.
+    let peak = peak_while(pid, || cluster.counter("a1", "connections_dropped") == 0);
+    assert_eq!(cluster.connect("a1").get(&key).value().len(), 1 << 20, "others are served");
+    let grown = peak.saturating_sub(before);
+    assert!(grown < TOTAL * 3 / 2 + SLACK, "{} MiB more than before", grown / MIB);
+    cluster.process("a1").wait_for_line("do not take their replies", WITHIN);
+    drop(deaf);
+    wait_until(WITHIN, "the memory to be given back", || {
+        resident_bytes(pid).saturating_sub(before) < SLACK
+    });
+}
+
+fn one_who_takes_nothing(io: IoKind) {
+    let mut cluster = start("deaf-one", io, |config| {
+        config.limits.output_timeout = Duration::from_secs(2);
+    });
+    let key = cluster.key_of("a1");
+    assert_eq!(cluster.connect("a1").put(&key, &[7; 1 << 20]).status, Status::Ok);
+    // One that reads, slowly, is not taken for one that does not.
+    let mut slow = ask(cluster.address("a1"), &get(1, &key).repeat(20));
+    let _deaf = ask(cluster.address("a1"), &get(1, &key).repeat(20));
+    let (mut chunk, mut taken) = (vec![0; 64 << 10], 0);
+    wait_until(WITHIN * 2, "the deaf one to be closed", || {
+        if taken < 8 << 20 {
+            taken += slow.read(&mut chunk).expect("it is open");
+        }
+        cluster.counter("a1", "connections_dropped") == 1
+    });
+    while taken < 16 << 20 {
+        taken += slow.read(&mut chunk).expect("it is open");
+    }
+    cluster.process("a1").wait_for_line("do not take their replies", WITHIN);
+}
+
+/// Four connections with a thousand misses each of a mebibyte: 4 GiB of rows.
+fn large_misses(io: IoKind) {
+    const EACH: u32 = 1_000;
+    const READ: usize = 150;
+    let mut cluster = start("misses", io, |config| {
+        // A row of that size for whatever key, which takes no disk.
+        let large = "SELECT zeroblob(1048576 + 0 * length(:key))";
+        config.keyspaces[0].get = large.to_owned();
+        // On a busy machine a row may take its time.
+        config.timings.operation_timeout = Duration::from_secs(120);
+        config.origin.timeout = Duration::from_secs(20);
+    });
+    let (pid, address) = (cluster.process("a1").pid(), cluster.address("a1"));
+    let before = resident_bytes(pid);
+    let keys: Vec<Vec<u8>> = cluster.keys_of("a1").take(4 * EACH as usize).collect();
+    let requests: Vec<Vec<u8>> = keys
+        .chunks(EACH as usize)
+        .map(|keys| (1u32..).zip(keys).flat_map(|(id, key)| get(id, key)).collect())
+        .collect();
+
+    // Nobody reads.
+    let deaf: Vec<TcpStream> = requests.iter().map(|bytes| ask(address, bytes)).collect();
+    let (mut last, mut same) = (0, 0);
+    let peak = peak_while(pid, || {
+        let fetched = cluster.counter("a1", "origin_reads");
+        same = if fetched == last && fetched > 0 { same + 1 } else { 0 };
+        last = fetched;
+        same < 20
+    });
+    let grown = peak.saturating_sub(before);
+    assert!(grown < TOTAL * 3 / 2 + 2 * SLACK, "{} MiB more than before", grown / MIB);
+    drop(deaf);
+    wait_until(WITHIN, "nothing in flight", || cluster.counter("a1", "in_flight") == 0);
+
+    // All read: each is answered, by and by.
+    let fewer = keys.chunks(EACH as usize).map(|keys| &keys[..READ]);
+    let readers: Vec<_> = fewer
+        .map(|keys| (1u32..).zip(keys).flat_map(|(id, key)| get(id, key)).collect::<Vec<u8>>())
+        .map(|bytes| {
+            let stream = ask(address, &bytes);
+            std::thread::spawn(move || count_values(stream, READ + 1))
+        })
+        .collect();
+    let peak = peak_while(pid, || readers.iter().any(|reader| !reader.is_finished()));
+    for reader in readers {
+        let (values, refused) = reader.join().expect("a reader");
+        assert_eq!(values + refused, READ);
+        assert!(values > 0, "{values} values, {refused} refused");
+    }
+    let grown = peak.saturating_sub(before);
+    assert!(grown < TOTAL * 3 / 2 + 2 * SLACK, "{} MiB more than before", grown / MIB);
+}
+
+/// Reads that many replies; says how many were whole values, and how many OVERLOADED.
+fn count_values(mut stream: TcpStream, replies: usize) -> (usize, usize) {
+    let (mut input, mut chunk) = (Vec::new(), vec![0; 1 << 20]);
+    let (mut values, mut refused) = (0, 0);
+    for _ in 0..replies {
+        loop {
+            if let Some(response) = Response::parse(&input).expect("a response") {
+                match response.status {
+                    Status::Ok if response.value.len() == 1 << 20 => values += 1,
+                    Status::Ok => assert_eq!(response.header.opcode, Opcode::Hello as u8),
+                    status => {
+                        assert_eq!(status, Status::Overloaded);
+                        refused += 1;
+                    }
+                }
+                let used = response.header.frame_bytes();
+                input.drain(..used);
+                break;
+            }
+            let count = stream.read(&mut chunk).expect("the server answers");
+            assert!(count > 0, "the server has closed");
+            input.extend_from_slice(&chunk[..count]);
+        }
+    }
+    (values, refused)
+}
+
+macro_rules! on_both_loops {
+    ($($name:ident: $body:ident,)+) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn uring() {
+                super::$body(IoKind::Auto);
+            }
+
+            #[test]
+            fn epoll() {
+                super::$body(IoKind::Epoll);
+            }
+        }
+    )+ };
+}
+
+on_both_loops! {
+    readers_that_do_not_read_share_a_bound_and_are_closed: hundred_and_fifty_readers,
+    who_takes_nothing_is_closed_and_who_is_slow_is_not: one_who_takes_nothing,
+    misses_of_large_rows_cost_a_bounded_amount: large_misses,
+}

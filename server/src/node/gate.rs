@@ -1,0 +1,197 @@
+//! How many rows may be on their way, in bytes: those that are being fetched, as large as they
+//! are likely to be, and the replies that callers have not taken yet. Beyond that a fetch waits
+//! here, where it costs its request, and not in the database's answer, where it costs a row.
+//!
+//! Nobody knows how large a row is before it has been read. A keyspace's rows are taken to be
+//! as large as its largest of late, and before the first as large as a value may be. A few
+//! fetches of each keyspace always go on: callers that take nothing of other keyspaces' rows
+//! can't stop it.
+
+use std::collections::VecDeque;
+
+use standin_protocol::time::Micros;
+
+use super::Name;
+
+/// Fetches of a keyspace that never wait.
+const ALWAYS: u32 = 4;
+/// No row is taken to be smaller.
+const ROW_LEAST: usize = 256;
+
+/// What of the budget is taken, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Gate {
+    budget: usize,
+    /// Of the fetches under way.
+    reserved: usize,
+    /// Replies that callers have not taken, as the shell has last said.
+    unsent: usize,
+    rows: Vec<Rows>,
+    /// The largest that a row was ever taken to be.
+    largest: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+/// What is known of a keyspace's rows.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    /// The largest of late.
+    bytes: usize,
+    under_way: u32,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    name: Name,
+    until: Micros,
+}
+
+/// What a fetch has taken of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reserved {
+    keyspace: u8,
+    bytes: usize,
+}
+
+impl Gate {
+    pub(super) fn new(budget: usize, row_bytes_max: usize) -> Self {
+        let largest = row_bytes_max.max(ROW_LEAST);
+        let rows = vec![Rows { bytes: largest, under_way: 0 }; 256];
+        Self { budget, reserved: 0, unsent: 0, rows, largest, waiting: VecDeque::new() }
+    }
+
+    fn fits(&self, keyspace: u8) -> bool {
+        let rows = self.rows[usize::from(keyspace)];
+        rows.under_way < ALWAYS || self.reserved + self.unsent + rows.bytes <= self.budget
+    }
+
+    /// A fetch wants to begin; `None`: it has to wait.
+    pub(super) fn enter(&mut self, keyspace: u8) -> Option<Reserved> {
+        if !self.fits(keyspace) {
+            return None;
+        }
+        let rows = &mut self.rows[usize::from(keyspace)];
+        rows.under_way += 1;
+        self.reserved += rows.bytes;
+        Some(Reserved { keyspace, bytes: rows.bytes })
+    }
+
+    /// It waits for its turn.
+    pub(super) fn wait(&mut self, name: Name, until: Micros) {
+        self.waiting.push_back(Waiting { name, until });
+    }
+
+    /// A fetch has ended, with a row of so many bytes.
+    pub(super) fn leave(&mut self, reserved: Reserved, row_bytes: Option<usize>) {
+        let rows = &mut self.rows[usize::from(reserved.keyspace)];
+        rows.under_way -= 1;
+        self.reserved -= reserved.bytes;
+        if let Some(bytes) = row_bytes {
+            rows.bytes = (rows.bytes - rows.bytes / 16).max(bytes).max(ROW_LEAST);
+            self.largest = self.largest.max(rows.bytes);
+        }
+    }
+
+    /// Replies that callers have not taken.
+    pub(super) fn told_unsent(&mut self, bytes: usize) {
+        self.unsent = bytes;
+    }
+
+    /// The first that may begin, or has waited for too long: then false.
+    pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
+        if self.waiting.front().is_some_and(|first| first.until <= now) {
+            return self.waiting.pop_front().map(|first| (first.name, false));
+        }
+        let fits = |waiting: &Waiting| self.fits(waiting.name[0]);
+        // The keyspace of the first may have no room while another's always has some.
+        let at = self.waiting.iter().take(64).position(fits)?;
+        self.waiting.remove(at).map(|waiting| (waiting.name, true))
+    }
+
+    /// When somebody will have waited for too long.
+    pub(super) fn next_deadline(&self) -> Option<Micros> {
+        self.waiting.front().map(|first| first.until)
+    }
+
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Bytes taken by fetches under way, and the most that may be: a few of each keyspace do not
+    /// ask.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let keyspaces = self.rows.iter().filter(|rows| rows.under_way > 0).count();
+        (self.reserved, self.budget + keyspaces * ALWAYS as usize * self.largest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn name(keyspace: u8) -> Name {
+        Box::new([keyspace, b'k'])
+    }
+
+    #[test]
+    fn rows_of_unknown_size_are_taken_for_the_largest() {
+        let mut gate = Gate::new(8 * MIB, MIB);
+        let begun = std::iter::from_fn(|| gate.enter(1)).count();
+        assert_eq!(begun, 8);
+    }
+
+    #[test]
+    fn small_rows_make_room_for_many() {
+        let mut gate = Gate::new(8 * MIB, MIB);
+        for _ in 0..200 {
+            let reserved = gate.enter(1).unwrap();
+            gate.leave(reserved, Some(100));
+        }
+        let begun = std::iter::from_fn(|| gate.enter(1)).count();
+        assert_eq!(begun, 8 * MIB / ROW_LEAST);
+    }
+
+    #[test]
+    fn one_large_row_is_remembered() {
+        let mut gate = Gate::new(8 * MIB, MIB);
+        for _ in 0..200 {
+            let reserved = gate.enter(1).unwrap();
+            gate.leave(reserved, Some(100));
+        }
+        let reserved = gate.enter(1).unwrap();
+        gate.leave(reserved, Some(2 * MIB));
+        assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), 4);
+    }
+
+    #[test]
+    fn what_callers_do_not_take_holds_up_the_rest_but_a_few() {
+        let mut gate = Gate::new(8 * MIB, MIB);
+        gate.told_unsent(8 * MIB);
+        assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), ALWAYS as usize);
+        assert_eq!(std::iter::from_fn(|| gate.enter(2)).count(), ALWAYS as usize);
+        gate.wait(name(1), Micros(100));
+        assert_eq!(gate.release(Micros(0)), None);
+        gate.told_unsent(0);
+        assert_eq!(gate.release(Micros(0)), None, "those under way have taken it all");
+    }
+
+    #[test]
+    fn who_waits_goes_in_order_and_not_for_ever() {
+        let mut gate = Gate::new(0, MIB);
+        let under_way: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
+        gate.wait(name(1), Micros(100));
+        gate.wait(name(2), Micros(100));
+        assert_eq!(gate.release(Micros(0)), Some((name(2), true)), "a few of each always go on");
+        gate.leave(under_way[0], None);
+        assert_eq!(gate.release(Micros(0)), Some((name(1), true)));
+        gate.wait(name(1), Micros(100));
+        assert_eq!(gate.next_deadline(), Some(Micros(100)));
+        gate.enter(1).unwrap();
+        assert_eq!(gate.release(Micros(99)), None);
+        assert_eq!(gate.release(Micros(100)), Some((name(1), false)));
+        assert_eq!(gate.waiting(), 0);
+    }
+}

@@ -1,0 +1,328 @@
+//! Replies that callers have not taken yet: how many bytes of them this shard keeps, who has to
+//! wait because of that, and for how long. The bytes of every connection are counted when they
+//! are written and when the kernel has taken them; a hit costs an addition.
+//!
+//! ```text
+//! a connection above its bound           is served, and read, no further
+//! all together above half of theirs      new fetches wait (the node's gate)
+//! all together above theirs              large replies become OVERLOADED, connections wait sooner
+//!                                         and whoever takes nothing is closed soon
+//! all together above one and a half      reads become OVERLOADED
+//! ```
+
+use std::time::Duration;
+
+use slotmap::KeyData;
+use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, Status, VALUE_BYTES_MAX};
+use standin_protocol::queue::Queue;
+use standin_protocol::time::Micros;
+use tracing::warn;
+
+use super::conn::{Conn, Kind};
+use super::{ConnKey, Core, Io};
+use crate::node::{ConnId, LateReply, Now, RETRY_AFTER_MS};
+use crate::shard::mailbox::Message;
+
+/// Where there is little room, a connection may still have so much unsent, and a reply be so
+/// large.
+const SMALL: usize = 64 << 10;
+
+/// How long a connection may take nothing while there is no room.
+const URGENT: Duration = Duration::from_secs(1);
+
+/// What a shard's connections have not taken.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    /// A connection with more is served no further.
+    per_connection: usize,
+    /// All together.
+    total: usize,
+    /// One and a half of it.
+    flood: usize,
+    unsent: usize,
+    /// A connection that takes nothing for so long is closed.
+    timeout: Duration,
+}
+
+impl Outbound {
+    pub(super) fn new(per_connection: usize, total: usize, timeout: Duration) -> Self {
+        Self { per_connection, total, flood: total.saturating_add(total / 2), unsent: 0, timeout }
+    }
+
+    /// Bytes written and not taken.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent
+    }
+
+    /// At most so many bytes are unsent after a turn: the last value may be a large one, and small
+    /// replies are always kept.
+    pub(super) fn bound(&self, connections: usize, value_bytes: usize) -> usize {
+        self.total + self.total / 2 + value_bytes + connections * SMALL
+    }
+
+    /// What one connection may have unsent now.
+    #[inline]
+    fn limit(&self) -> usize {
+        if self.unsent > self.total { SMALL.min(self.per_connection) } else { self.per_connection }
+    }
+
+    /// A connection has this much unsent now.
+    #[inline]
+    pub(super) fn count(&mut self, conn: &mut Conn) {
+        let unsent = conn.output.len() + conn.sending_bytes;
+        self.unsent = self.unsent - conn.unsent_bytes + unsent;
+        conn.unsent_bytes = unsent;
+    }
+
+    /// The same; says whether it is to be served no further.
+    #[inline]
+    pub(super) fn is_full(&mut self, conn: &mut Conn) -> bool {
+        self.count(conn);
+        conn.unsent_bytes > self.limit()
+    }
+
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, conn: &Conn) {
+        self.unsent -= conn.unsent_bytes;
+    }
+
+    /// Whether a reply of so many bytes can't be kept for this connection.
+    fn has_no_room(&self, conn: &Conn, bytes: usize) -> bool {
+        let is_large = bytes > SMALL || conn.unsent_bytes > SMALL;
+        let takes_too_much = conn.unsent_bytes + bytes > self.per_connection.saturating_mul(2);
+        self.unsent + bytes > self.total && is_large
+            || takes_too_much && self.unsent + bytes > self.total / 2 && conn.unsent_bytes > 0
+    }
+
+    /// How long a connection may take nothing.
+    fn patience(&self) -> Duration {
+        match self.unsent {
+            unsent if unsent > self.total => self.timeout.min(URGENT),
+            unsent if unsent > self.total / 2 => self.timeout / 4,
+            _ => self.timeout,
+        }
+    }
+
+    /// Whether no more values are sent until somebody has taken some, or was closed.
+    #[inline]
+    pub(super) fn is_flooded(&self) -> bool {
+        self.unsent > self.flood
+    }
+}
+
+impl Core {
+    /// Bytes that connections have not taken, and the most that they may be.
+    pub(in crate::shard) fn unsent_queue(&self) -> Queue {
+        let bound = self.outbound.bound(self.conns.len(), VALUE_BYTES_MAX as usize);
+        Queue::new("bytes not taken", self.outbound.unsent(), bound)
+    }
+
+    /// A late reply to a connection of this shard or another.
+    pub(super) fn deliver(&mut self, now: Now, id: ConnId, mut reply: LateReply) {
+        if id.shard != self.context.shard {
+            let message = Message::StrayReply { conn: id.conn, reply };
+            return self.context.mailboxes.post(id.shard, message);
+        }
+        let key = ConnKey::from(KeyData::from_ffi(id.conn));
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.in_flight = conn.in_flight.saturating_sub(1);
+        if reply.is_read() && self.outbound.has_no_room(conn, reply.value_bytes()) {
+            self.node.counters.overloaded += 1;
+            reply.overload();
+        }
+        conn.waits_since(now.mono);
+        reply.write(&mut conn.output);
+        if conn.ended {
+            self.ended.push(key);
+        }
+        self.flush(key);
+        self.pause_if_full(key);
+    }
+
+    /// Counts a connection's unsent replies. If it does not take them, it is served, and
+    /// read, no further.
+    pub(super) fn pause_if_full(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if self.outbound.is_full(conn) && !conn.paused {
+            conn.paused = true;
+            self.io.push_back(Io::Pause(key));
+        }
+    }
+
+    /// Swaps the connection's output with the (empty) buffer that the loop sends from.
+    pub fn take_output(&mut self, now: Now, key: ConnKey, sending: &mut Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.dirty = false;
+        debug_assert!(sending.is_empty(), "the last send is done");
+        std::mem::swap(&mut conn.output, sending);
+        conn.sending_bytes = sending.len();
+        conn.waits_since(now.mono);
+        self.outbound.count(conn);
+        self.resume_if_taken(now, key);
+    }
+
+    /// All that [`Self::take_output`] gave has been sent; says whether there is more. A
+    /// connection that was paused may be read again.
+    pub fn sent(&mut self, now: Now, key: ConnKey) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        conn.sending_bytes = 0;
+        conn.taken_at = now.mono;
+        self.outbound.count(conn);
+        let has_output = !conn.output.is_empty();
+        self.resume_if_taken(now, key);
+        has_output
+    }
+
+    /// Some of it has been sent.
+    pub fn sent_some(&mut self, now: Now, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.taken_at = now.mono;
+        }
+    }
+
+    fn resume_if_taken(&mut self, now: Now, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
+            return;
+        }
+        conn.paused = false;
+        // The time for an unfinished frame begins anew: it could not be read.
+        conn.unfinished_since = conn.unfinished_since.map(|_| now.mono);
+        if conn.ended {
+            self.ended.push(key);
+        }
+        self.io.push_back(Io::Resume(key));
+        self.read_input(now, key);
+    }
+
+    /// There is no room for a value: the caller hears so, and may ask again.
+    pub(super) fn refuse_read(&mut self, key: ConnKey, request: &RequestHeader) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let reply = ResponseHeader {
+            map_epoch: self.node.map_tag(),
+            retry_after_ms: RETRY_AFTER_MS,
+            ..ResponseHeader::reply_to(request, Status::Overloaded)
+        };
+        self.node.counters.overloaded += 1;
+        Response::write(reply, &[], &mut conn.output);
+        self.pause_if_full(key);
+    }
+
+    /// Closes connections that take nothing of what waits for them: after the bound, or sooner
+    /// where all together have too much.
+    pub(super) fn drop_the_deaf(&mut self, now: Micros) {
+        let patience = self.outbound.patience();
+        let is_accepted = |conn: &Conn| matches!(conn.kind, Kind::Accepted(_)) && !conn.is_aborted;
+        let mut waiting: Vec<(Micros, ConnKey)> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| is_accepted(conn) && conn.unsent_bytes > 0)
+            .map(|(key, conn)| (conn.taken_at, key))
+            .collect();
+        waiting.sort_unstable();
+        let mut dropped = 0u64;
+        for (taken_at, key) in waiting {
+            if now < taken_at + patience {
+                break;
+            }
+            self.abort(key);
+            dropped += 1;
+        }
+        if dropped > 0 {
+            self.node.counters.connections_dropped += dropped;
+            warn!(
+                dropped,
+                unsent_bytes = self.outbound.unsent(),
+                "connections closed that do not take their replies (limits.output_timeout, \
+                 limits.output_bytes)"
+            );
+        }
+    }
+
+    /// Has the loop close a connection with what is still to be sent.
+    fn abort(&mut self, key: ConnKey) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.output = Vec::new();
+        // The loop frees the rest at the end of this turn.
+        conn.sending_bytes = 0;
+        conn.is_aborted = true;
+        self.outbound.count(conn);
+        self.close(key);
+        self.io.push_back(Io::Abort(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::handshake::Greeting;
+
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+
+    fn conn() -> Conn {
+        Conn::new(Kind::Accepted(Greeting::default()), Micros(0))
+    }
+
+    fn outbound() -> Outbound {
+        Outbound::new(MIB, 8 * MIB, Duration::from_secs(20))
+    }
+
+    fn with_unsent(all: &mut Outbound, bytes: usize) -> Conn {
+        let mut conn = conn();
+        conn.output = vec![0; bytes];
+        all.count(&mut conn);
+        conn
+    }
+
+    #[test]
+    fn what_is_being_sent_counts_until_it_is_taken() {
+        let mut all = outbound();
+        let mut conn = with_unsent(&mut all, 700 * KIB);
+        conn.sending_bytes = std::mem::take(&mut conn.output).len();
+        all.count(&mut conn);
+        assert_eq!(all.unsent(), 700 * KIB);
+        conn.output = vec![0; 400 * KIB];
+        assert!(all.is_full(&mut conn), "both together are over the bound");
+        all.forget(&conn);
+        assert_eq!(all.unsent(), 0);
+    }
+
+    #[test]
+    fn where_all_have_too_much_a_connection_waits_sooner() {
+        let mut all = outbound();
+        let mut mine = with_unsent(&mut all, 100 * KIB);
+        assert!(!all.is_full(&mut mine));
+        let others: Vec<Conn> = (0..8).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert!(all.is_full(&mut mine));
+        others.iter().for_each(|other| all.forget(other));
+        assert!(!all.is_full(&mut mine));
+    }
+
+    #[test]
+    fn large_replies_find_no_room_and_small_ones_do() {
+        let mut all = outbound();
+        let fresh = conn();
+        assert!(!all.has_no_room(&fresh, 5 * MIB), "alone it may take more than its bound");
+        let mut hog = with_unsent(&mut all, 4 * MIB);
+        assert!(all.has_no_room(&hog, MIB), "twice its bound, while others need room");
+        hog.output.clear();
+        all.count(&mut hog);
+        let _others: Vec<Conn> = (0..8).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert!(all.has_no_room(&fresh, 100 * KIB));
+        assert!(!all.has_no_room(&fresh, KIB));
+    }
+
+    #[test]
+    fn patience_ends_sooner_where_room_is_short() {
+        let mut all = outbound();
+        assert_eq!(all.patience(), Duration::from_secs(20));
+        let _others: Vec<Conn> = (0..5).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert_eq!(all.patience(), Duration::from_secs(5));
+        assert!(!all.is_flooded());
+        let _full: Vec<Conn> = (0..4).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert_eq!((all.patience(), all.is_flooded()), (URGENT, false));
+        let _more: Vec<Conn> = (0..4).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert!(all.is_flooded());
+    }
+}
