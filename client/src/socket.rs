@@ -5,7 +5,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// A server whose host is gone is noticed although nothing is asked: the connection ends, and the
+/// next request finds out at once that it needs another.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
 
 /// Begins to connect, without waiting. When the socket becomes writable, ask
 /// [`connect_result`].
@@ -18,6 +25,7 @@ pub(crate) fn start_connect(addr: SocketAddr, unsent_max: Duration) -> io::Resul
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_user_timeout(Some(unsent_max))?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     match socket.connect(&addr.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
         Ok(()) | Err(_) => Ok(socket),
@@ -52,4 +60,18 @@ pub(crate) fn notice_socket(master: SocketAddr) -> io::Result<UdpSocket> {
 pub(crate) fn identity() -> io::Result<(u64, u64)> {
     let random = || getrandom::u64().map_err(|error| io::Error::other(error.to_string()));
     Ok((random()?, random()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_notices_that_its_server_is_gone_although_nothing_is_asked() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let socket = start_connect(addr, Duration::from_secs(2)).unwrap();
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    }
 }

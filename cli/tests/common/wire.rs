@@ -62,6 +62,12 @@ impl Wire {
         Ok(wire)
     }
 
+    /// This side's address.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     /// Sends a request and waits for its reply.
     #[track_caller]
     pub fn ask(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> Reply {

@@ -5,6 +5,7 @@
 //! ```text
 //! crowd.rs    thousands of connections, and readers that never read
 //! forged.rs   datagrams that somebody else makes
+//! gone.rs     connections whose other side is gone without a word
 //! memory.rs   replies and rows that nobody takes
 //! places.rs   nobody looks dead because others have taken all connections
 //! process.rs  what /proc says of a process
@@ -15,6 +16,7 @@ mod common;
 
 mod crowd;
 mod forged;
+mod gone;
 mod memory;
 mod places;
 mod process;

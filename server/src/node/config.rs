@@ -48,6 +48,8 @@ pub struct NodeConfig {
     /// Bytes of rows that are being fetched, and of replies that callers have not taken, beyond
     /// which fetches wait.
     pub fetch_bytes: usize,
+    /// Fetches of each keyspace that never wait for that.
+    pub fetches_always: u32,
     /// The time now.
     pub started: Micros,
     /// How long a write of unknown outcome may still land at the origin.
@@ -108,7 +110,8 @@ impl NodeConfig {
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
-            fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 4 * 3,
+            fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 2,
+            fetches_always: super::gate::ALWAYS,
             started,
             ambiguity: ambiguity(cluster),
             in_flight_max: limits.in_flight_per_shard as usize,

@@ -7,14 +7,15 @@
 //! fetches of each keyspace always go on: callers that take nothing of other keyspaces' rows
 //! can't stop it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use standin_protocol::time::Micros;
 
 use super::Name;
 
 /// Fetches of a keyspace that never wait.
-const ALWAYS: u32 = 4;
+pub(super) const ALWAYS: u32 = 4;
 /// No row is taken to be smaller.
 const ROW_LEAST: usize = 256;
 
@@ -22,14 +23,20 @@ const ROW_LEAST: usize = 256;
 #[derive(Debug)]
 pub(super) struct Gate {
     budget: usize,
+    /// Fetches of a keyspace that never wait.
+    always: u32,
     /// Of the fetches under way.
     reserved: usize,
-    /// Replies that callers have not taken, as the shell has last said.
+    /// Replies that callers have not taken, as the shell has last said, and the rows that have come
+    /// since.
     unsent: usize,
     rows: Vec<Rows>,
     /// The largest that a row was ever taken to be.
     largest: usize,
-    waiting: VecDeque<Waiting>,
+    /// By keyspace, and never empty: one that has no room must not hold up another that has.
+    waiting: BTreeMap<u8, VecDeque<Waiting>>,
+    /// The keyspace whose turn was last.
+    last: u8,
 }
 
 /// What is known of a keyspace's rows.
@@ -54,15 +61,24 @@ pub(super) struct Reserved {
 }
 
 impl Gate {
-    pub(super) fn new(budget: usize, row_bytes_max: usize) -> Self {
+    pub(super) fn new(budget: usize, row_bytes_max: usize, always: u32) -> Self {
         let largest = row_bytes_max.max(ROW_LEAST);
         let rows = vec![Rows { bytes: largest, under_way: 0 }; 256];
-        Self { budget, reserved: 0, unsent: 0, rows, largest, waiting: VecDeque::new() }
+        Self {
+            budget,
+            always,
+            reserved: 0,
+            unsent: 0,
+            rows,
+            largest,
+            waiting: BTreeMap::new(),
+            last: 0,
+        }
     }
 
     fn fits(&self, keyspace: u8) -> bool {
         let rows = self.rows[usize::from(keyspace)];
-        rows.under_way < ALWAYS || self.reserved + self.unsent + rows.bytes <= self.budget
+        rows.under_way < self.always || self.reserved + self.unsent + rows.bytes <= self.budget
     }
 
     /// A fetch wants to begin; `None`: it has to wait.
@@ -78,7 +94,7 @@ impl Gate {
 
     /// It waits for its turn.
     pub(super) fn wait(&mut self, name: Name, until: Micros) {
-        self.waiting.push_back(Waiting { name, until });
+        self.waiting.entry(name[0]).or_default().push_back(Waiting { name, until });
     }
 
     /// A fetch has ended, with a row of so many bytes.
@@ -87,6 +103,7 @@ impl Gate {
         rows.under_way -= 1;
         self.reserved -= reserved.bytes;
         if let Some(bytes) = row_bytes {
+            self.unsent += bytes;
             rows.bytes = (rows.bytes - rows.bytes / 16).max(bytes).max(ROW_LEAST);
             self.largest = self.largest.max(rows.bytes);
         }
@@ -97,32 +114,39 @@ impl Gate {
         self.unsent = bytes;
     }
 
-    /// The first that may begin, or has waited for too long: then false.
+    /// One that may begin, or has waited for too long: then false. Keyspaces take turns.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
-        if self.waiting.front().is_some_and(|first| first.until <= now) {
-            return self.waiting.pop_front().map(|first| (first.name, false));
+        let later = self.waiting.range((Bound::Excluded(self.last), Bound::Unbounded));
+        let mut in_turn = later.chain(self.waiting.range(..=self.last));
+        let (keyspace, may_begin) = in_turn.find_map(|(keyspace, queue)| {
+            let fits = self.fits(*keyspace);
+            let is_late = queue.front().is_some_and(|first| first.until <= now);
+            (fits || is_late).then_some((*keyspace, fits))
+        })?;
+        let queue = self.waiting.get_mut(&keyspace)?;
+        let first = queue.pop_front()?;
+        if queue.is_empty() {
+            self.waiting.remove(&keyspace);
         }
-        let fits = |waiting: &Waiting| self.fits(waiting.name[0]);
-        // The keyspace of the first may have no room while another's always has some.
-        let at = self.waiting.iter().take(64).position(fits)?;
-        self.waiting.remove(at).map(|waiting| (waiting.name, true))
+        self.last = keyspace;
+        Some((first.name, may_begin))
     }
 
     /// When somebody will have waited for too long.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        self.waiting.front().map(|first| first.until)
+        self.waiting.values().filter_map(|queue| queue.front()).map(|first| first.until).min()
     }
 
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.values().map(VecDeque::len).sum()
     }
 
     /// Bytes taken by fetches under way, and the most that may be: a few of each keyspace do not
     /// ask.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let keyspaces = self.rows.iter().filter(|rows| rows.under_way > 0).count();
-        (self.reserved, self.budget + keyspaces * ALWAYS as usize * self.largest)
+        (self.reserved, self.budget + keyspaces * self.always as usize * self.largest)
     }
 }
 
@@ -138,37 +162,49 @@ mod tests {
 
     #[test]
     fn rows_of_unknown_size_are_taken_for_the_largest() {
-        let mut gate = Gate::new(8 * MIB, MIB);
+        let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         let begun = std::iter::from_fn(|| gate.enter(1)).count();
         assert_eq!(begun, 8);
     }
 
     #[test]
     fn small_rows_make_room_for_many() {
-        let mut gate = Gate::new(8 * MIB, MIB);
+        let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         for _ in 0..200 {
             let reserved = gate.enter(1).unwrap();
             gate.leave(reserved, Some(100));
         }
+        gate.told_unsent(0);
         let begun = std::iter::from_fn(|| gate.enter(1)).count();
         assert_eq!(begun, 8 * MIB / ROW_LEAST);
     }
 
     #[test]
+    fn a_row_that_has_come_takes_room_until_it_is_known_to_be_taken() {
+        let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
+        let begun: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
+        begun.iter().for_each(|reserved| gate.leave(*reserved, Some(MIB)));
+        assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), ALWAYS as usize);
+        gate.told_unsent(2 * MIB);
+        assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), 2);
+    }
+
+    #[test]
     fn one_large_row_is_remembered() {
-        let mut gate = Gate::new(8 * MIB, MIB);
+        let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         for _ in 0..200 {
             let reserved = gate.enter(1).unwrap();
             gate.leave(reserved, Some(100));
         }
         let reserved = gate.enter(1).unwrap();
         gate.leave(reserved, Some(2 * MIB));
+        gate.told_unsent(0);
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), 4);
     }
 
     #[test]
     fn what_callers_do_not_take_holds_up_the_rest_but_a_few() {
-        let mut gate = Gate::new(8 * MIB, MIB);
+        let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         gate.told_unsent(8 * MIB);
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), ALWAYS as usize);
         assert_eq!(std::iter::from_fn(|| gate.enter(2)).count(), ALWAYS as usize);
@@ -180,18 +216,38 @@ mod tests {
 
     #[test]
     fn who_waits_goes_in_order_and_not_for_ever() {
-        let mut gate = Gate::new(0, MIB);
+        let key = |n: u8| -> Name { Box::new([1, n]) };
+        let mut gate = Gate::new(0, MIB, ALWAYS);
         let under_way: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
-        gate.wait(name(1), Micros(100));
-        gate.wait(name(2), Micros(100));
-        assert_eq!(gate.release(Micros(0)), Some((name(2), true)), "a few of each always go on");
+        (0..2).for_each(|n| gate.wait(key(n), Micros(100)));
+        assert_eq!(gate.release(Micros(0)), None);
         gate.leave(under_way[0], None);
-        assert_eq!(gate.release(Micros(0)), Some((name(1), true)));
-        gate.wait(name(1), Micros(100));
-        assert_eq!(gate.next_deadline(), Some(Micros(100)));
+        assert_eq!(gate.release(Micros(0)), Some((key(0), true)));
         gate.enter(1).unwrap();
+        assert_eq!(gate.next_deadline(), Some(Micros(100)));
         assert_eq!(gate.release(Micros(99)), None);
-        assert_eq!(gate.release(Micros(100)), Some((name(1), false)));
-        assert_eq!(gate.waiting(), 0);
+        assert_eq!(gate.release(Micros(100)), Some((key(1), false)));
+        assert_eq!((gate.waiting(), gate.next_deadline()), (0, None));
+    }
+
+    #[test]
+    fn a_keyspace_without_room_holds_up_no_other_however_many_wait() {
+        let mut gate = Gate::new(0, MIB, ALWAYS);
+        while gate.enter(1).is_some() {}
+        (0..1_000).for_each(|_| gate.wait(name(1), Micros(100)));
+        gate.wait(name(2), Micros(100));
+        assert_eq!(gate.release(Micros(0)), Some((name(2), true)));
+        assert_eq!(gate.release(Micros(0)), None);
+    }
+
+    #[test]
+    fn keyspaces_take_turns() {
+        let mut gate = Gate::new(0, MIB, ALWAYS);
+        for keyspace in [1, 3, 2, 1, 3, 2] {
+            gate.wait(name(keyspace), Micros(100));
+        }
+        let order: Vec<u8> =
+            std::iter::from_fn(|| gate.release(Micros(0))).map(|(name, _)| name[0]).collect();
+        assert_eq!(order, [1, 2, 3, 1, 2, 3]);
     }
 }

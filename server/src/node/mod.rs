@@ -174,7 +174,11 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             recent: recent::Recent::new(&hashing),
-            gate: gate::Gate::new(config.fetch_bytes, config.value_bytes_max),
+            gate: gate::Gate::new(
+                config.fetch_bytes,
+                config.value_bytes_max,
+                config.fetches_always,
+            ),
             surge: surge::Surge::new(
                 topology.partitions,
                 surge::Sharing {

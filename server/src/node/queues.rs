@@ -19,7 +19,7 @@ impl Node {
         let (reserved, reserved_max) = self.gate.sizes();
         let queues = [
             ("bytes of rows under way", reserved, reserved_max),
-            ("fetches that wait for room", self.gate.waiting(), pending),
+            ("fetches that wait for room", self.gate.waiting(), self.fetches.len()),
             ("pending", pending, self.config.in_flight_max),
             ("pending bytes", self.pending_bytes, self.config.pending_bytes_max()),
             // Each of these is one request's, or several requests share one.

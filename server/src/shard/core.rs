@@ -276,6 +276,8 @@ impl Core {
             self.swept = now.mono;
             self.node.refresh_counters();
             self.sweep(now.mono);
+        }
+        if now.mono >= self.outbound.next_look() {
             self.drop_the_deaf(now.mono);
         }
     }
@@ -284,6 +286,7 @@ impl Core {
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let housekeeping = (self.refreshed + REFRESH).min(self.swept + SWEEP);
+        let housekeeping = housekeeping.min(self.outbound.next_look());
         let node = self.node.next_deadline().unwrap_or(Micros::NEVER);
         let links = self.links_deadline().unwrap_or(Micros::NEVER);
         housekeeping.min(node).min(links)

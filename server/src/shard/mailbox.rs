@@ -75,16 +75,27 @@ pub enum Message {
     },
 }
 
-/// Bytes of stray requests that may be on their way to a shard.
+impl Message {
+    /// Bytes that it takes of the room for what strays.
+    fn stray_bytes(&self) -> usize {
+        match self {
+            Self::Stray { frame, .. } => frame.len(),
+            Self::StrayReply { reply, .. } if reply.is_read() => reply.value_bytes(),
+            _ => 0,
+        }
+    }
+}
+
+/// Bytes of stray requests, and of the answers to such, that may be on their way to a shard.
 const STRAY_BYTES_MAX: usize = 64 << 20;
 
-/// One shard's mailbox. The queue is unbounded, but what may be in it is not: origin
-/// answers and stray requests are bounded by the in-flight limits, the rest is rare.
+/// One shard's mailbox. The queue is unbounded, but what may be in it is not: the origin's
+/// answers by the node's gate, what strays in bytes, the rest is rare.
 #[derive(Debug)]
 pub struct Mailbox {
     queue: SegQueue<Message>,
     asleep: AtomicBool,
-    /// Bytes of stray requests on their way.
+    /// Bytes of stray requests, and of answers to such, on their way.
     stray_bytes: AtomicUsize,
     /// `None`: nobody sleeps on it.
     wake: Option<OwnedFd>,
@@ -118,17 +129,34 @@ impl Mailbox {
     }
 
     /// Leaves a request for this shard that another one has received; false if too many bytes of
-    /// such requests are on their way already.
+    /// what strays are on their way already.
     pub(super) fn post_stray(&self, stray: Message) -> bool {
-        let Message::Stray { frame, .. } = &stray else { return false };
-        let bytes = frame.len();
-        let before = self.stray_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before > 0 && before + bytes > STRAY_BYTES_MAX {
-            self.stray_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
+        let has_room = self.has_room_for(stray.stray_bytes());
+        if has_room {
+            self.post(stray);
         }
-        self.post(stray);
-        true
+        has_room
+    }
+
+    /// Leaves the answer to a request that strayed; without its value if too many bytes of what
+    /// strays are on their way already. Says whether it has kept it.
+    pub(super) fn post_stray_reply(&self, conn: u64, mut reply: LateReply) -> bool {
+        let has_room = !reply.is_read() || self.has_room_for(reply.value_bytes());
+        if !has_room {
+            reply.overload();
+        }
+        self.post(Message::StrayReply { conn, reply });
+        has_room
+    }
+
+    /// Takes room for so many bytes of what strays.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        let before = self.stray_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before == 0 || before + bytes <= STRAY_BYTES_MAX;
+        if !has_room {
+            self.stray_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        has_room
     }
 
     /// Leaves a message and wakes the shard if it sleeps.
@@ -145,8 +173,9 @@ impl Mailbox {
     /// The next message.
     pub fn take(&self) -> Option<Message> {
         let message = self.queue.pop()?;
-        if let Message::Stray { frame, .. } = &message {
-            self.stray_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+        match message.stray_bytes() {
+            0 => {}
+            bytes => _ = self.stray_bytes.fetch_sub(bytes, Ordering::Relaxed),
         }
         Some(message)
     }
@@ -206,5 +235,56 @@ impl Mailboxes {
 impl Completions for Mailboxes {
     fn deliver(&self, shard: u16, done: Done) {
         self.post(shard, Message::Origin(done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::frame::{Opcode, RequestHeader, Response, ResponseHeader, Status};
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn stray(bytes: usize) -> Message {
+        let caller = Caller::default();
+        Message::Stray { shard: 0, conn: 1, caller, frame: vec![0; bytes], at: Micros(0) }
+    }
+
+    fn reply(opcode: Opcode, bytes: usize) -> LateReply {
+        let header = ResponseHeader::reply_to(&RequestHeader::new(opcode, 1, 1), Status::Ok);
+        let mut frame = Vec::new();
+        Response::write(header, &vec![7; bytes], &mut frame);
+        LateReply::from_frame(frame).unwrap()
+    }
+
+    #[test]
+    fn what_strays_is_bounded_in_bytes_and_has_room_again_when_it_is_taken() {
+        let mailbox = Mailbox::unwaited();
+        let posted = std::iter::from_fn(|| mailbox.post_stray(stray(MIB)).then_some(())).count();
+        assert_eq!(posted, STRAY_BYTES_MAX / MIB);
+        assert!(mailbox.take().is_some());
+        assert!(mailbox.post_stray(stray(MIB)));
+        assert!(!mailbox.post_stray(stray(MIB)));
+        while mailbox.take().is_some() {}
+        assert!(mailbox.post_stray(stray(STRAY_BYTES_MAX + 1)), "alone it may be larger");
+    }
+
+    #[test]
+    fn answers_to_what_strays_lose_their_value_where_there_is_no_room() {
+        let mailbox = Mailbox::unwaited();
+        let read = || mailbox.post_stray_reply(1, reply(Opcode::Get, MIB));
+        assert_eq!(std::iter::from_fn(|| read().then_some(())).count(), STRAY_BYTES_MAX / MIB);
+        assert!(mailbox.post_stray_reply(1, reply(Opcode::Put, 0)), "a write has happened");
+        let last = std::iter::from_fn(|| mailbox.take());
+        let bytes: Vec<usize> = last
+            .map(|message| match message {
+                Message::StrayReply { reply, .. } => reply.value_bytes(),
+                _ => unreachable!("nothing else was posted"),
+            })
+            .collect();
+        assert_eq!(bytes.iter().sum::<usize>(), STRAY_BYTES_MAX);
+        assert_eq!(bytes.len(), STRAY_BYTES_MAX / MIB + 2, "each is answered");
+        assert!(read());
     }
 }

@@ -12,23 +12,23 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// How long nothing is accepted after it has failed for want of memory or descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// A caller whose host is gone is noticed after two minutes, though nothing is asked or sent.
+/// A host that is gone is noticed after two minutes, though nothing is asked or sent: its connection
+/// costs a place.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Options of a connected socket. Failing is harmless: it is an optimisation.
+/// Options of a connected socket. Failing is harmless: it works without them.
 pub(super) fn prepare(fd: &impl AsFd) {
-    let _ = SockRef::from(fd).set_tcp_nodelay(true);
+    let socket = SockRef::from(fd);
+    let _ = (socket.set_tcp_nodelay(true), socket.set_tcp_keepalive(&KEEPALIVE));
 }
 
 /// The next connection that waits at the listener, which does not block.
 pub(super) fn accept(listener: &TcpListener, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | flags)?;
     prepare(&fd);
-    // Without it a connection from a host that is gone stays, which costs its place.
-    let _ = SockRef::from(&fd).set_tcp_keepalive(&KEEPALIVE);
     Ok(fd)
 }
 

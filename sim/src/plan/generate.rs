@@ -23,6 +23,7 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     }
     setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
     setup.is_twofold = mix(seed, 0x2F01D).is_multiple_of(4);
+    setup.is_without_room = mix(seed, 0x0F01).is_multiple_of(8);
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
@@ -48,6 +49,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         value_bytes: 8,
         is_origin_fussy: false,
         is_twofold: false,
+        is_without_room: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },
         ttl_s: if random.percent(30) { 3 } else { 60 },

@@ -84,6 +84,8 @@ pub(crate) struct Setup {
     pub(crate) is_origin_fussy: bool,
     /// There are two keyspaces over the same rows, each for half of the clients.
     pub(crate) is_twofold: bool,
+    /// A shard has no room for the rows of more than one fetch: the others wait.
+    pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
     /// Length of leases; what follows from it follows.

@@ -23,6 +23,7 @@ pub(crate) fn script(servers: usize) -> Script {
         value_bytes: 8,
         is_origin_fussy: false,
         is_twofold: false,
+        is_without_room: false,
         log_keys_max: 64,
         lease: 2 * S,
         ttl_s: 60,

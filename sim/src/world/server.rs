@@ -132,6 +132,9 @@ impl Process {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
             node.hash_seeds = Some([boot_id, 1, 2, shard.into()]);
             node.log_keys_max = setup.log_keys_max;
+            if setup.is_without_room {
+                (node.fetch_bytes, node.fetches_always) = (0, 1);
+            }
             let node = Node::new(node, Arc::clone(&cluster.topology)).expect("a small arena");
             Shard {
                 core: Core::new(node, ShardContext { shard, ..context.clone() }, now.mono),

@@ -85,6 +85,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         log_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,
         fetch_bytes: 1 << 30,
+        fetches_always: 4,
         started: Micros(0),
         ambiguity: Duration::from_secs(3),
         in_flight_max: 100,

@@ -5,9 +5,13 @@
 //! ```text
 //! a connection above its bound           is served, and read, no further
 //! all together above half of theirs      new fetches wait (the node's gate)
-//! all together above theirs              large replies become OVERLOADED, connections wait sooner
-//!                                         and whoever takes nothing is closed soon
-//! all together above one and a half      reads become OVERLOADED
+//! all together above three quarters      large late replies to a connection above twice its bound
+//!                                         become OVERLOADED
+//! all together above theirs              large late replies to whoever has not taken the last one
+//!                                         become OVERLOADED, connections wait sooner and whoever
+//!                                         takes nothing is closed soon
+//! all together above one and a half      reads become OVERLOADED, and whoever has taken nothing for
+//!                                         longest is closed at once
 //! ```
 
 use std::time::Duration;
@@ -21,7 +25,6 @@ use tracing::warn;
 use super::conn::{Conn, Kind};
 use super::{ConnKey, Core, Io};
 use crate::node::{ConnId, LateReply, Now, RETRY_AFTER_MS};
-use crate::shard::mailbox::Message;
 
 /// Where there is little room, a connection may still have so much unsent, and a reply be so
 /// large.
@@ -29,6 +32,14 @@ const SMALL: usize = 64 << 10;
 
 /// How long a connection may take nothing while there is no room.
 const URGENT: Duration = Duration::from_secs(1);
+/// The same while others are refused because of it.
+const FLOODED: Duration = Duration::from_millis(100);
+
+/// How often connections that take nothing are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOK_FLOODED: Duration = Duration::from_millis(50);
+/// How often the log says that some were closed.
+const TELL: Duration = Duration::from_secs(1);
 
 /// What a shard's connections have not taken.
 #[derive(Debug)]
@@ -37,16 +48,25 @@ pub(super) struct Outbound {
     per_connection: usize,
     /// All together.
     total: usize,
+    /// Three quarters of it: for connections that have more than twice of theirs.
+    hogs: usize,
     /// One and a half of it.
     flood: usize,
     unsent: usize,
     /// A connection that takes nothing for so long is closed.
     timeout: Duration,
+    /// When such were last looked for.
+    looked: Micros,
+    /// When the log last said that some were closed, and how many since.
+    told: Micros,
+    dropped: u64,
 }
 
 impl Outbound {
     pub(super) fn new(per_connection: usize, total: usize, timeout: Duration) -> Self {
-        Self { per_connection, total, flood: total.saturating_add(total / 2), unsent: 0, timeout }
+        let (hogs, flood) = (total / 4 * 3, total.saturating_add(total / 2));
+        let (looked, told) = (Micros(0), Micros(0));
+        Self { per_connection, total, hogs, flood, unsent: 0, timeout, looked, told, dropped: 0 }
     }
 
     /// Bytes written and not taken.
@@ -66,10 +86,14 @@ impl Outbound {
         if self.unsent > self.total { SMALL.min(self.per_connection) } else { self.per_connection }
     }
 
-    /// A connection has this much unsent now.
+    /// A connection has this much unsent now. Links to peers do not count: what is on them are
+    /// copies of requests, which have a bound of their own.
     #[inline]
     pub(super) fn count(&mut self, conn: &mut Conn) {
-        let unsent = conn.output.len() + conn.sending_bytes;
+        let unsent = match conn.kind {
+            Kind::Accepted(_) => conn.output.len() + conn.sending_bytes,
+            Kind::Link(_) => 0,
+        };
         self.unsent = self.unsent - conn.unsent_bytes + unsent;
         conn.unsent_bytes = unsent;
     }
@@ -90,8 +114,13 @@ impl Outbound {
     fn has_no_room(&self, conn: &Conn, bytes: usize) -> bool {
         let is_large = bytes > SMALL || conn.unsent_bytes > SMALL;
         let takes_too_much = conn.unsent_bytes + bytes > self.per_connection.saturating_mul(2);
-        self.unsent + bytes > self.total && is_large
-            || takes_too_much && self.unsent + bytes > self.total / 2 && conn.unsent_bytes > 0
+        let most = match conn.unsent_bytes {
+            // It takes what it asks for, and is served as long as anybody is.
+            0 => self.flood,
+            _ if takes_too_much => self.hogs,
+            _ => self.total,
+        };
+        is_large && self.unsent + bytes > most
     }
 
     /// How long a connection may take nothing.
@@ -101,6 +130,11 @@ impl Outbound {
             unsent if unsent > self.total / 2 => self.timeout / 4,
             _ => self.timeout,
         }
+    }
+
+    /// When connections that take nothing are looked for again.
+    pub(super) fn next_look(&self) -> Micros {
+        self.looked + if self.is_flooded() { LOOK_FLOODED } else { LOOK }
     }
 
     /// Whether no more values are sent until somebody has taken some, or was closed.
@@ -120,8 +154,11 @@ impl Core {
     /// A late reply to a connection of this shard or another.
     pub(super) fn deliver(&mut self, now: Now, id: ConnId, mut reply: LateReply) {
         if id.shard != self.context.shard {
-            let message = Message::StrayReply { conn: id.conn, reply };
-            return self.context.mailboxes.post(id.shard, message);
+            let mailbox = &self.context.mailboxes.0[usize::from(id.shard)];
+            if !mailbox.post_stray_reply(id.conn, reply) {
+                self.node.counters.overloaded += 1;
+            }
+            return;
         }
         let key = ConnKey::from(KeyData::from_ffi(id.conn));
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -209,9 +246,11 @@ impl Core {
     }
 
     /// Closes connections that take nothing of what waits for them: after the bound, or sooner
-    /// where all together have too much.
+    /// where all together have too much. Where others are refused because of them, those that have
+    /// taken nothing for longest go until there is room again.
     pub(super) fn drop_the_deaf(&mut self, now: Micros) {
-        let patience = self.outbound.patience();
+        self.outbound.looked = now;
+        let is_flooded = self.outbound.is_flooded();
         let is_accepted = |conn: &Conn| matches!(conn.kind, Kind::Accepted(_)) && !conn.is_aborted;
         let mut waiting: Vec<(Micros, ConnKey)> = self
             .conns
@@ -220,18 +259,20 @@ impl Core {
             .map(|(key, conn)| (conn.taken_at, key))
             .collect();
         waiting.sort_unstable();
-        let mut dropped = 0u64;
         for (taken_at, key) in waiting {
-            if now < taken_at + patience {
+            let makes_room = is_flooded && self.outbound.unsent > self.outbound.total;
+            let patience = self.outbound.patience();
+            if now < taken_at + if makes_room { patience.min(FLOODED) } else { patience } {
                 break;
             }
             self.abort(key);
-            dropped += 1;
+            self.outbound.dropped += 1;
+            self.node.counters.connections_dropped += 1;
         }
-        if dropped > 0 {
-            self.node.counters.connections_dropped += dropped;
+        if self.outbound.dropped > 0 && now >= self.outbound.told + TELL {
+            self.outbound.told = now;
             warn!(
-                dropped,
+                dropped = std::mem::take(&mut self.outbound.dropped),
                 unsent_bytes = self.outbound.unsent(),
                 "connections closed that do not take their replies (limits.output_timeout, \
                  limits.output_bytes)"
@@ -304,11 +345,18 @@ mod tests {
         let mut all = outbound();
         let fresh = conn();
         assert!(!all.has_no_room(&fresh, 5 * MIB), "alone it may take more than its bound");
-        let mut hog = with_unsent(&mut all, 4 * MIB);
-        assert!(all.has_no_room(&hog, MIB), "twice its bound, while others need room");
+        let mine = with_unsent(&mut all, KIB);
+        let mut hog = with_unsent(&mut all, 5 * MIB);
+        assert!(!all.has_no_room(&hog, MIB / 2));
+        assert!(all.has_no_room(&hog, 2 * MIB), "the last quarter is for others");
+        assert!(!all.has_no_room(&mine, MIB));
         hog.output.clear();
         all.count(&mut hog);
         let _others: Vec<Conn> = (0..8).map(|_| with_unsent(&mut all, MIB)).collect();
+        assert!(all.has_no_room(&mine, 100 * KIB));
+        assert!(!all.has_no_room(&mine, KIB));
+        assert!(!all.has_no_room(&fresh, 100 * KIB), "it has taken all that it has asked for");
+        let _more: Vec<Conn> = (0..4).map(|_| with_unsent(&mut all, MIB)).collect();
         assert!(all.has_no_room(&fresh, 100 * KIB));
         assert!(!all.has_no_room(&fresh, KIB));
     }

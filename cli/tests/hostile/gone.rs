@@ -1,0 +1,59 @@
+//! A connection whose other side is gone without a word (its host died, a firewall forgot it) is
+//! noticed although nothing is asked and nothing sent: the kernel asks, on every side.
+
+use std::net::SocketAddr;
+
+use standin_protocol::frame::Status;
+use standin_protocol::hello::Role;
+use standin_testkit::wait_until;
+
+use crate::common::wire::Wire;
+use crate::common::{Cluster, PAIR, WITHIN};
+
+/// For each established connection from one port to another whether the kernel's timer on it is
+/// that of keepalive (proc(5), `/proc/net/tcp`).
+fn is_watched(from: impl Fn(u16) -> bool, to: impl Fn(u16) -> bool) -> Vec<bool> {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
+    let port = |address: &str| {
+        let port = address.rsplit_once(':').expect("address and port").1;
+        u16::from_str_radix(port, 16).expect("a port")
+    };
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<&str>>());
+    lines
+        .filter(|line| line[3] == ESTABLISHED && from(port(line[1])) && to(port(line[2])))
+        .map(|line| line[5].starts_with("02:"))
+        .collect()
+}
+
+#[test]
+fn connections_of_hosts_that_are_gone_are_noticed_on_every_side() {
+    let mut cluster = Cluster::with("gone", PAIR, |_| {});
+    cluster.start();
+    let ports: Vec<u16> = ["a1", "a2"].iter().map(|name| cluster.address(name).port()).collect();
+    let topology = &cluster.topology;
+    let (id, master) = (cluster.id("a1"), topology.master.port());
+
+    // Those that a server and the master have accepted: any client may be without keepalive.
+    let wire = Wire::connect(topology, id, 0, Role::Client).expect("a place");
+    let mine = wire.local_address().port();
+    wait_until(WITHIN, "the server to watch", || {
+        is_watched(|port| port == ports[0], |port| port == mine) == [true]
+    });
+    let guest = std::net::TcpStream::connect(topology.master).expect("the master accepts");
+    let own = |address: std::io::Result<SocketAddr>| address.expect("an address").port();
+    let mine = own(guest.local_addr());
+    wait_until(WITHIN, "the master to watch", || {
+        is_watched(|port| port == master, |port| port == mine) == [true]
+    });
+
+    // Those between servers, on both sides: a request that reaches the other one is sent on.
+    let key = cluster.key_of("a2");
+    assert_eq!(cluster.connect("a1").put(&key, b"value").status, Status::Ok);
+    drop((wire, guest));
+    wait_until(WITHIN, "the link to be watched", || {
+        let callers = is_watched(|port| port != ports[1], |port| port == ports[1]);
+        let called = is_watched(|port| port == ports[1], |_| true);
+        !callers.is_empty() && [callers, called].concat().iter().all(|is_so| *is_so)
+    });
+}
