@@ -10,9 +10,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
+use bytes::Bytes;
 use standin_protocol::time::Micros;
 
-use super::Name;
+use super::{Name, NodeConfig};
+use crate::origin::Outcome;
 
 /// Fetches of a keyspace that never wait.
 pub(super) const ALWAYS: u32 = 4;
@@ -61,7 +63,11 @@ pub(super) struct Reserved {
 }
 
 impl Gate {
-    pub(super) fn new(budget: usize, row_bytes_max: usize, always: u32) -> Self {
+    pub(super) fn by(config: &NodeConfig) -> Self {
+        Self::new(config.fetch_bytes, config.value_bytes_max, config.fetches_always)
+    }
+
+    fn new(budget: usize, row_bytes_max: usize, always: u32) -> Self {
         let largest = row_bytes_max.max(ROW_LEAST);
         let rows = vec![Rows { bytes: largest, under_way: 0 }; 256];
         Self {
@@ -97,8 +103,12 @@ impl Gate {
         self.waiting.entry(name[0]).or_default().push_back(Waiting { name, until });
     }
 
-    /// A fetch has ended, with a row of so many bytes.
-    pub(super) fn leave(&mut self, reserved: Reserved, row_bytes: Option<usize>) {
+    /// A fetch has ended.
+    pub(super) fn leave(&mut self, reserved: Reserved, outcome: &Outcome) {
+        let row_bytes = match outcome {
+            Outcome::Value(value) => Some(value.as_ref().map_or(0, Bytes::len)),
+            _ => None,
+        };
         let rows = &mut self.rows[usize::from(reserved.keyspace)];
         rows.under_way -= 1;
         self.reserved -= reserved.bytes;
@@ -153,8 +163,13 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::origin::Failure;
 
     const MIB: usize = 1 << 20;
+
+    fn row(bytes: usize) -> Outcome {
+        Outcome::Value(Some(vec![0; bytes].into()))
+    }
 
     fn name(keyspace: u8) -> Name {
         Box::new([keyspace, b'k'])
@@ -172,7 +187,7 @@ mod tests {
         let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         for _ in 0..200 {
             let reserved = gate.enter(1).unwrap();
-            gate.leave(reserved, Some(100));
+            gate.leave(reserved, &row(100));
         }
         gate.told_unsent(0);
         let begun = std::iter::from_fn(|| gate.enter(1)).count();
@@ -183,7 +198,7 @@ mod tests {
     fn a_row_that_has_come_takes_room_until_it_is_known_to_be_taken() {
         let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         let begun: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
-        begun.iter().for_each(|reserved| gate.leave(*reserved, Some(MIB)));
+        begun.iter().for_each(|reserved| gate.leave(*reserved, &row(MIB)));
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), ALWAYS as usize);
         gate.told_unsent(2 * MIB);
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), 2);
@@ -194,10 +209,10 @@ mod tests {
         let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         for _ in 0..200 {
             let reserved = gate.enter(1).unwrap();
-            gate.leave(reserved, Some(100));
+            gate.leave(reserved, &row(100));
         }
         let reserved = gate.enter(1).unwrap();
-        gate.leave(reserved, Some(2 * MIB));
+        gate.leave(reserved, &row(2 * MIB));
         gate.told_unsent(0);
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), 4);
     }
@@ -221,7 +236,7 @@ mod tests {
         let under_way: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
         (0..2).for_each(|n| gate.wait(key(n), Micros(100)));
         assert_eq!(gate.release(Micros(0)), None);
-        gate.leave(under_way[0], None);
+        gate.leave(under_way[0], &Outcome::Failed(Failure::Timeout));
         assert_eq!(gate.release(Micros(0)), Some((key(0), true)));
         gate.enter(1).unwrap();
         assert_eq!(gate.next_deadline(), Some(Micros(100)));

@@ -20,8 +20,7 @@
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
 //! flush.rs     keyspaces that are dropped at once   bound.rs    keyspaces over the same rows
-//! gate.rs      rows under way, in bytes
-//! queues.rs    how long all of it is
+//! gate.rs      rows under way, in bytes   queues.rs    how long all of it is
 //! ```
 
 mod ack;
@@ -174,11 +173,7 @@ impl Node {
             pending_bytes: 0,
             calls: SlotMap::with_key(),
             recent: recent::Recent::new(&hashing),
-            gate: gate::Gate::new(
-                config.fetch_bytes,
-                config.value_bytes_max,
-                config.fetches_always,
-            ),
+            gate: gate::Gate::by(&config),
             surge: surge::Surge::new(
                 topology.partitions,
                 surge::Sharing {
@@ -308,13 +303,8 @@ impl Node {
         }
         match state {
             CallState::Fetch { name, started, reserved } => {
-                let row_bytes = match &outcome {
-                    Outcome::Value(value) => Some(value.as_ref().map_or(0, Bytes::len)),
-                    _ => None,
-                };
-                self.gate.leave(reserved, row_bytes);
+                self.gate.leave(reserved, &outcome);
                 self.fetch_done(now, name, started, outcome);
-                self.release_gated(now);
             }
             CallState::Write { pending, token, generation, begun, outdated } => {
                 self.write_done(now, pending, token, generation, begun, outcome);

@@ -205,6 +205,7 @@ impl Node {
         self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
     }
 
+    /// A fetch has ended: whoever waits hears of it, and another that waited for room may begin.
     pub(super) fn fetch_done(
         &mut self,
         now: Now,
@@ -212,6 +213,11 @@ impl Node {
         started: FetchStart,
         outcome: Outcome,
     ) {
+        self.answer_fetch(now, name, started, outcome);
+        self.release_gated(now);
+    }
+
+    fn answer_fetch(&mut self, now: Now, name: Name, started: FetchStart, outcome: Outcome) {
         let Some(Fetch { running, waiting, .. }) = self.fetches.remove(&name) else { return };
         let value = match outcome {
             Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX as usize => {
