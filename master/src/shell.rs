@@ -81,8 +81,18 @@ impl Shell {
     pub(crate) fn feed(self: &Rc<Self>, input: Input) {
         self.machine.borrow_mut().handle(Micros::boottime(), input);
         self.drain();
-        if self.machine.borrow().next_deadline() < self.timer_at.get() {
+        if self.next_deadline() < self.timer_at.get() {
             self.timer.notify();
+        }
+    }
+
+    fn next_deadline(&self) -> Micros {
+        self.machine.borrow().next_deadline().min(self.saver.due())
+    }
+
+    fn feed_results_of_saves(self: &Rc<Self>) {
+        while let Some((epoch, ok)) = self.saver.result() {
+            self.feed(Input::Persisted { epoch, ok });
         }
     }
 
@@ -101,7 +111,7 @@ impl Shell {
                 Output::Persist(state) => {
                     let epoch = state.epoch;
                     if !self.saver.save(state) {
-                        // The saving thread has died: go on without it.
+                        // The saving thread hangs, or has died: go on without it.
                         let input = Input::Persisted { epoch, ok: false };
                         self.machine.borrow_mut().handle(Micros::boottime(), input);
                     }
@@ -154,9 +164,7 @@ impl Shell {
         self.spawn(self.clone().keep_time());
         let mut bytes = [0; 64];
         while !stopper.is_stopped() {
-            while let Some((epoch, ok)) = self.saver.result() {
-                self.feed(Input::Persisted { epoch, ok });
-            }
+            self.feed_results_of_saves();
             wake_ready.readable().await?;
             // Only the waking counts, not what is read; nothing there is no error.
             while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}
@@ -186,8 +194,9 @@ impl Shell {
     async fn keep_time(self: Rc<Self>) {
         while !self.is_stopping.get() {
             let now = Micros::boottime();
-            let deadline = self.machine.borrow().next_deadline();
+            let deadline = self.next_deadline();
             if deadline <= now {
+                self.feed_results_of_saves();
                 self.feed(Input::Tick);
                 ready::yield_now().await;
                 continue;

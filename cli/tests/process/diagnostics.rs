@@ -68,6 +68,35 @@ fn a_log_that_nobody_reads_stops_nothing() {
     }
 }
 
+/// A pipe that nobody reads in the place of the new state file: whoever opens it hangs there.
+#[test]
+fn a_disk_that_hangs_under_the_state_file_holds_up_no_failover() {
+    let mut cluster = Cluster::new("hung-disk", PAIR);
+    cluster.start();
+    let state = cluster.directory().join(&cluster.config.master.state_file);
+    let new = state.with_file_name("master.state.new");
+    assert_eq!(state.file_name().and_then(|name| name.to_str()), Some("master.state"));
+    let before = std::fs::read(&state).expect("the state file");
+    let made = Command::new("mkfifo").arg(&new).status().expect("mkfifo");
+    assert!(made.success());
+    cluster.kill("a2");
+    cluster.wait_states(&[("a2", Offline)]);
+    wait_written(&cluster, "a1", b"while it hangs");
+    let line = cluster.process("master").wait_for_line("does its disk hang", WITHIN);
+    assert!(line.contains("ERROR"), "{line}");
+    cluster.start_server("a2");
+    cluster.wait_all(Online);
+    assert_eq!(std::fs::read(&state).expect("the state file"), before, "nothing was saved");
+    // The disk goes on.
+    let reader = std::fs::File::open(&new).expect("the pipe");
+    std::fs::remove_file(&new).expect("the pipe is there");
+    drop(reader);
+    wait_until(WITHIN, "the state to be saved", || {
+        std::fs::read(&state).is_ok_and(|state| state != before)
+    });
+    stops(cluster);
+}
+
 /// A file system of one MiB.
 struct SmallDisk(PathBuf);
 

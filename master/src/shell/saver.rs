@@ -2,6 +2,7 @@
 //! that a slow disk does not hold up renewals and probes.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,11 +69,47 @@ pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// A disk that takes longer hangs: the state counts as not saved, and the master goes on.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The saving thread.
 pub(crate) struct Saver {
     /// `None` once it is to stop.
     states: RefCell<Option<Sender<State>>>,
     results: Receiver<(MapEpoch, bool)>,
+    under_way: RefCell<UnderWay>,
+}
+
+/// What the thread has been handed and has not answered, in order.
+#[derive(Default)]
+struct UnderWay {
+    saves: VecDeque<(MapEpoch, Micros)>,
+    /// So many of the first ones have been given up: nobody waits for their results.
+    given_up: usize,
+}
+
+impl UnderWay {
+    /// When the next one is given up.
+    fn due(&self) -> Micros {
+        self.saves.get(self.given_up).map_or(Micros::NEVER, |(_, since)| *since + PATIENCE)
+    }
+
+    fn give_up(&mut self, now: Micros) -> Option<MapEpoch> {
+        if self.due() > now {
+            return None;
+        }
+        let (epoch, _) = *self.saves.get(self.given_up)?;
+        self.given_up += 1;
+        Some(epoch)
+    }
+
+    /// The first one has ended; whether somebody waits for its result.
+    fn ended(&mut self) -> bool {
+        self.saves.pop_front();
+        let is_waited_for = self.given_up == 0;
+        self.given_up = self.given_up.saturating_sub(1);
+        is_waited_for
+    }
 }
 
 impl Saver {
@@ -97,16 +134,44 @@ impl Saver {
                 wake.wake();
             }
         })?;
-        Ok(Self { states: RefCell::new(Some(states)), results })
+        Ok(Self { states: RefCell::new(Some(states)), results, under_way: RefCell::default() })
     }
 
-    /// Hands a state to the thread; false if it has ended.
+    /// Hands a state to the thread; false if it has ended, or hangs.
     pub(crate) fn save(&self, state: State) -> bool {
-        self.states.borrow().as_ref().is_some_and(|states| states.send(state).is_ok())
+        let mut under_way = self.under_way.borrow_mut();
+        // It would only be queued up behind the one at which the thread hangs.
+        if under_way.given_up > 0 {
+            return false;
+        }
+        let epoch = state.epoch;
+        let sent = self.states.borrow().as_ref().is_some_and(|states| states.send(state).is_ok());
+        if sent {
+            under_way.saves.push_back((epoch, Micros::boottime()));
+        }
+        sent
     }
 
+    /// When [`Self::result`] has something to say though the thread has not.
+    pub(crate) fn due(&self) -> Micros {
+        self.under_way.borrow().due()
+    }
+
+    /// What became of a state: whether it is saved.
     pub(crate) fn result(&self) -> Option<(MapEpoch, bool)> {
-        self.results.try_recv().ok()
+        let mut under_way = self.under_way.borrow_mut();
+        while let Ok(result) = self.results.try_recv() {
+            if under_way.ended() {
+                return Some(result);
+            }
+        }
+        let epoch = under_way.give_up(Micros::boottime())?;
+        error!(
+            "the state file has not been written for {} s: does its disk hang? The master goes on \
+             without it",
+            PATIENCE.as_secs()
+        );
+        Some((epoch, false))
     }
 
     /// Lets what is in hand be written, but waits for a disk that hangs no longer than this.
@@ -129,6 +194,23 @@ impl Saver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_given_up_once_and_its_late_result_is_nobodys() {
+        let epoch = |counter| MapEpoch { term: 1, counter };
+        let start = Micros(1_000_000);
+        let mut under_way = UnderWay::default();
+        assert_eq!((under_way.due(), under_way.give_up(start)), (Micros::NEVER, None));
+        under_way.saves.push_back((epoch(1), start));
+        under_way.saves.push_back((epoch(2), start + PATIENCE));
+        assert_eq!(under_way.give_up(start + PATIENCE / 2), None);
+        assert_eq!(under_way.give_up(start + PATIENCE), Some(epoch(1)));
+        assert_eq!(under_way.give_up(start + PATIENCE), None, "once");
+        assert_eq!(under_way.due(), start + PATIENCE * 2);
+        assert!(!under_way.ended(), "the first one is late");
+        assert!(under_way.ended(), "the second one is waited for");
+        assert_eq!(under_way.due(), Micros::NEVER);
+    }
 
     #[test]
     fn a_folder_that_can_be_made_will_do_and_one_under_a_file_will_not() {
