@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    AfterPut, ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
+    AfterPut, ClusterConfig, ColumnType, KeyCase, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
     OriginConfig, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
@@ -68,6 +68,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             after_put: AfterPut::Keep,
             also_invalidates: Vec::new(),
             key_type: ColumnType::Text,
+            key_case: KeyCase::Exact,
             value_type: ColumnType::Bytes,
             ttl: 24 * HOUR,
             negative_ttl: Duration::ZERO,

@@ -1,10 +1,12 @@
 //! What a caller asks for, and what comes of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{Opcode, response_flags};
+use standin_protocol::key::KeyForms;
 use standin_protocol::map::ClusterMap;
 
 /// A request to the cluster.
@@ -221,6 +223,16 @@ pub enum ClientError {
     /// The other side does not speak this protocol as this build does.
     #[error("{0}; do both sides run the same version of Standin, on the same cluster file?")]
     Protocol(String),
+}
+
+impl Operation {
+    /// What is hashed to find its partition. The key of a FLUSH names the partition itself.
+    pub(crate) fn hashed(&self, forms: &KeyForms) -> Cow<'_, [u8]> {
+        match self.action {
+            Action::Flush => Cow::Borrowed(&self.key),
+            _ => forms.hashed(self.keyspace, &self.key),
+        }
+    }
 }
 
 impl Action {

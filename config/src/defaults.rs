@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    AfterPut, ClusterConfig, ColumnType, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig, Mode,
     OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 
@@ -136,6 +136,7 @@ impl KeyspaceConfig {
             after_put: AfterPut::default(),
             also_invalidates: Vec::new(),
             key_type: KEY_TYPE,
+            key_case: KeyCase::default(),
             value_type: VALUE_TYPE,
             ttl: TTL,
             negative_ttl: NEGATIVE_TTL,

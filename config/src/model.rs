@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use standin_protocol::key::{KeyForm, KeyForms};
+
 /// A whole cluster: one file describes every role, so that all parties agree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClusterConfig {
@@ -151,7 +153,10 @@ pub struct KeyspaceConfig {
     pub also_invalidates: Vec<u8>,
     /// SQL type of the key.
     pub key_type: ColumnType,
-    /// SQL type of the value (`Integer` is not allowed).
+    /// Which keys the database takes for equal although their letters differ in case; only
+    /// where the key is text.
+    pub key_case: KeyCase,
+    /// SQL type of the value (`Integer` and `Uuid` are not allowed).
     pub value_type: ColumnType,
     /// How long a value may be cached.
     pub ttl: Duration,
@@ -206,6 +211,36 @@ pub enum ColumnType {
     Bytes,
     /// 64-bit integer, written in decimal on the wire.
     Integer,
+    /// UUID, written as text on the wire. SQLite has no type for it: text there.
+    Uuid,
+}
+
+/// Which keys that differ in the case of letters are one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyCase {
+    /// None: different keys are different rows.
+    #[default]
+    Exact,
+    /// Those that differ in the letters A to Z: SQLite's NOCASE.
+    Ascii,
+    /// Those that differ in the case of any letter: PostgreSQL's citext.
+    Unicode,
+}
+
+impl KeyCase {
+    /// Each with its word in the cluster file.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("exact", Self::Exact), ("ascii", Self::Ascii), ("unicode", Self::Unicode)];
+
+    /// The word in the cluster file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Ascii => "ascii",
+            Self::Unicode => "unicode",
+        }
+    }
 }
 
 /// `[timings]`. See docs/ARCHITECTURE.md for who uses which.
@@ -349,7 +384,27 @@ impl fmt::Debug for Security {
     }
 }
 
+impl KeyspaceConfig {
+    /// The form to which keys are brought before they are hashed. An integer has one form, and is
+    /// refused in any other.
+    #[must_use]
+    pub fn key_form(&self) -> KeyForm {
+        match (self.key_type, self.key_case) {
+            (ColumnType::Uuid, _) => KeyForm::Uuid,
+            (ColumnType::Text, KeyCase::Ascii) => KeyForm::Ascii,
+            (ColumnType::Text, KeyCase::Unicode) => KeyForm::Unicode,
+            _ => KeyForm::Exact,
+        }
+    }
+}
+
 impl ClusterConfig {
+    /// The forms of the keyspaces' keys.
+    #[must_use]
+    pub fn key_forms(&self) -> KeyForms {
+        self.keyspaces.iter().map(|keyspace| (keyspace.id, keyspace.key_form())).collect()
+    }
+
     /// Id (index) of the server of that name.
     #[must_use]
     pub fn server_id(&self, name: &str) -> Option<u16> {

@@ -264,6 +264,7 @@ impl Toml {
             ColumnType::Text => "text",
             ColumnType::Bytes => "bytes",
             ColumnType::Integer => "integer",
+            ColumnType::Uuid => "uuid",
         };
         self.section("[[keyspace]]");
         self.plain("id", keyspace.id);
@@ -276,6 +277,7 @@ impl Toml {
         let others: Vec<String> = others.map(|other| quoted(&other.name)).collect();
         self.plain("also_invalidates", format_args!("[{}]", others.join(", ")));
         self.text("key", type_word(keyspace.key_type));
+        self.text("key_case", keyspace.key_case.name());
         self.text("value", type_word(keyspace.value_type));
         self.duration("ttl", keyspace.ttl);
         self.duration("negative_ttl", keyspace.negative_ttl);

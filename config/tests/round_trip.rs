@@ -65,7 +65,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
         text().prop_map(move |text| format!("{sql} AS \"{}\"", text.replace('"', "\"\"")))
     };
     let key_type =
-        prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes), Just(ColumnType::Integer)];
+        prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes), Just(ColumnType::Integer), Just(ColumnType::Uuid)];
     let value_type = prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes)];
     let keyspace = (
         statement("SELECT :key"),
@@ -88,6 +88,7 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                     delete,
                     after_put,
                     key_type,
+                    key_case: if key_type == ColumnType::Text { KeyCase::Ascii } else { KeyCase::Exact },
                     value_type,
                     ttl,
                     negative_ttl,

@@ -5,6 +5,7 @@
 //! diagrams; `docs/vectors.json` holds its test vectors, checked by the tests here.
 //!
 //! ```text
+//! key.rs         spellings of one key → the form that is hashed
 //! hash.rs        key → 64-bit hash → partition → shard
 //! seeds.rs       keyspaces over the same rows, which are placed together
 //! placement.rs   partition → servers in order of rank
@@ -32,6 +33,7 @@ pub mod frame;
 pub mod handback;
 pub mod hash;
 pub mod hello;
+pub mod key;
 pub mod lease;
 pub mod map;
 pub mod mutant;

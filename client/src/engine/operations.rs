@@ -150,8 +150,9 @@ impl Engine {
         open.failures = 0;
         match &mut open.work {
             Work::Operation { operation, partition, .. } => {
+                let forms = &self.config.key_forms;
                 let partition = *partition.get_or_insert_with(|| {
-                    router.map().topology.partition(operation.keyspace, &operation.key)
+                    router.map().topology.partition(operation.keyspace, &operation.hashed(forms))
                 });
                 let Some(route) = router.route(now, partition, &open.tried) else {
                     return self.another_round(now, id);

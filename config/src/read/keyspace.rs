@@ -8,15 +8,19 @@ use super::cluster::check_name;
 use super::servers::unique;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{AfterPut, ColumnType, KeyspaceConfig};
-use crate::section::{At, Section};
-use crate::sql::{Dialect, Parameter, Translated, translate};
+use crate::model::{AfterPut, ColumnType, KeyCase, KeyspaceConfig};
+use crate::section::{At, Found, Section};
+use crate::sql::{Dialect, Parameter, Translated, key_use, translate};
 
 /// Longest lifetime.
 const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-const TYPES: [(&str, ColumnType); 3] =
-    [("text", ColumnType::Text), ("bytes", ColumnType::Bytes), ("integer", ColumnType::Integer)];
+const TYPES: [(&str, ColumnType); 4] = [
+    ("text", ColumnType::Text),
+    ("bytes", ColumnType::Bytes),
+    ("integer", ColumnType::Integer),
+    ("uuid", ColumnType::Uuid),
+];
 
 /// What a keyspace's `also_invalidates` says.
 pub(super) struct Named<'d> {
@@ -82,10 +86,17 @@ fn read_one<'d>(
     let after_put = after_put.or(AfterPut::default(), section.at());
 
     let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
+    let key_case = read_case(&mut section, key_type.as_ref(), dialects, report);
+    if let (Some(key_type), Some(key_case)) = (&key_type, &key_case)
+        && (key_type.value, key_case.value) == (ColumnType::Text, KeyCase::Exact)
+    {
+        let statements = [("get", get.as_ref()), ("put", good(&put)), ("delete", good(&delete))];
+        warn_of_merged_keys(&section, statements, dialects, report);
+    }
     let value_type = section.choice("value", &TYPES, report).and_then(|found| {
-        let fits = found.value != ColumnType::Integer;
+        let fits = matches!(found.value, ColumnType::Text | ColumnType::Bytes);
         if !fits {
-            let wrong = "a value cannot be an integer; write `value = \"text\"`, and cast to text in the statements";
+            let wrong = "a value is text or bytes; write `value = \"text\"`, and cast to text in the statements";
             report.mistake(found.at, &section.key("value"), wrong);
         }
         fits.then_some(found)
@@ -120,11 +131,66 @@ fn read_one<'d>(
         after_put: after_put?.value,
         also_invalidates: Vec::new(),
         key_type: key_type?.value,
+        key_case: key_case?.value,
         value_type: value_type?.value,
         ttl: ttl?.value,
         negative_ttl: negative_ttl?.value,
         ttl_jitter_percent: jitter?.value,
     })
+}
+
+/// `key_case`, as far as it fits the key's type and the database.
+fn read_case(
+    section: &mut Section<'_>,
+    key_type: Option<&At<ColumnType>>,
+    dialects: &[Dialect],
+    report: &mut Report<'_>,
+) -> Option<At<KeyCase>> {
+    let found = section.choice("key_case", &KeyCase::ALL, report).and_then(|found| {
+        let is_text = key_type.is_none_or(|key_type| key_type.value == ColumnType::Text);
+        let wrong = match found.value {
+            KeyCase::Exact => None,
+            _ if !is_text => Some("only text has upper and lower case; leave this out, or write `key = \"text\"`"),
+            KeyCase::Unicode if dialects == [Dialect::Sqlite] => {
+                Some("SQLite's NOCASE takes only the letters A to Z for equal; write `key_case = \"ascii\"`")
+            }
+            KeyCase::Ascii | KeyCase::Unicode => None,
+        };
+        if let Some(wrong) = wrong {
+            report.mistake(found.at, &section.key("key_case"), wrong);
+        }
+        wrong.is_none().then_some(found)
+    });
+    found.or(KeyCase::default(), section.at())
+}
+
+fn good<T>(found: &Found<T>) -> Option<&At<T>> {
+    match found {
+        Found::Good(good) => Some(good),
+        Found::Absent | Found::Bad => None,
+    }
+}
+
+/// Warns of statements that take keys for equal which are different to the cache. What their
+/// tables do, only the database knows.
+fn warn_of_merged_keys(
+    section: &Section<'_>,
+    statements: [(&str, Option<&At<&str>>); 3],
+    dialects: &[Dialect],
+    report: &mut Report<'_>,
+) {
+    for (name, sql) in statements {
+        let Some((sql, [dialect, ..])) = sql.map(|sql| (sql, dialects)) else { continue };
+        let Some(merge) = key_use(sql.value, *dialect).merged_by else { continue };
+        let remedy = match (merge.is_case, *dialect) {
+            (false, _) => "compare the key as it is".to_owned(),
+            (true, Dialect::Sqlite) => "write `key_case = \"ascii\"`".to_owned(),
+            (true, Dialect::Postgres) => "write `key_case = \"unicode\"`".to_owned(),
+        };
+        let text = merge.text;
+        let wrong = format!("`{text}` makes one row of several keys, which the cache keeps as several entries, so that reads may be old after a write; {remedy}");
+        report.warning(sql.at, &section.key(name), wrong);
+    }
 }
 
 fn read_id(

@@ -5,8 +5,10 @@
 //! and `::` is a cast. All else passes unchanged: this is no SQL parser, and whether a
 //! statement means something only the database can tell.
 
+mod key;
 mod scan;
 
+pub use key::{KeyUse, Merge, key_use};
 use scan::{Piece, Scanner};
 
 /// Whose SQL it is; quoting and parameters differ.

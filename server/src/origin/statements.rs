@@ -1,9 +1,11 @@
 //! The SQL of each keyspace in the driver's dialect.
 
-use standin_config::sql::{Dialect, Parameter, Translated, first_word, translate};
-use standin_config::{AfterPut, ColumnType, KeyspaceConfig, OriginKind};
+use standin_config::sql::{Dialect, KeyUse, Parameter, Translated, first_word, key_use, translate};
+use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, OriginKind};
+use standin_protocol::key::KeyForm;
 
 use super::value::Param;
+use super::postgres::Folding;
 use super::{Call, Failure, Operation, OriginStartError, Stored};
 
 /// Statements of all keyspaces, found by the keyspace's id.
@@ -17,6 +19,13 @@ pub(super) struct Statements {
 pub(super) struct Keyspace {
     pub(super) name: String,
     pub(super) key_type: ColumnType,
+    pub(super) key_case: KeyCase,
+    /// Columns that a statement compares the key with, as far as its words show it.
+    key_columns: Vec<String>,
+    /// A statement's words fold the letters of the key.
+    pub(super) folds_key: bool,
+    /// Which letters the database folds otherwise.
+    pub(super) folding: Folding,
     pub(super) value_type: ColumnType,
     pub(super) after_put: AfterPut,
     get: Translated,
@@ -78,9 +87,17 @@ impl Statements {
             let is_call = |sql: &Option<String>| {
                 sql.as_deref().is_some_and(|sql| first_word(sql, dialect) == "CALL")
             };
+            let all = [Some(&config.get), config.put.as_ref(), config.delete.as_ref()];
+            let uses: Vec<KeyUse> =
+                all.into_iter().flatten().map(|sql| key_use(sql, dialect)).collect();
+            let folds_key = |one: &KeyUse| one.merged_by.as_ref().is_some_and(|merge| merge.is_case);
             let keyspace = Keyspace {
                 name: config.name.clone(),
                 key_type: config.key_type,
+                key_case: config.key_case,
+                folds_key: uses.iter().any(folds_key),
+                key_columns: uses.into_iter().flat_map(|one| one.columns).collect(),
+                folding: Folding::default(),
                 value_type: config.value_type,
                 after_put: config.after_put,
                 get: one(Verb::Get, &config.get)?,
@@ -175,6 +192,25 @@ impl Keyspace {
             Verb::Get => true,
             Verb::Put => !put,
             Verb::Delete => !delete,
+        }
+    }
+
+    /// Whether different keys are different rows, as far as the configuration says so.
+    pub(super) fn has_exact_text(&self) -> bool {
+        (self.key_type, self.key_case) == (ColumnType::Text, KeyCase::Exact)
+    }
+
+    /// Whether a statement's words compare the key with a column of this name.
+    pub(super) fn is_compared(&self, column: &str) -> bool {
+        self.key_columns.iter().any(|name| name.eq_ignore_ascii_case(column))
+    }
+
+    /// How the case of letters is folded; `None`: not at all.
+    pub(super) fn folded(&self) -> Option<KeyForm> {
+        match self.key_case {
+            KeyCase::Exact => None,
+            KeyCase::Ascii => Some(KeyForm::Ascii),
+            KeyCase::Unicode => Some(KeyForm::Unicode),
         }
     }
 

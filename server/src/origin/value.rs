@@ -1,6 +1,7 @@
 //! Bytes on the wire as columns of the database.
 
 use standin_config::ColumnType;
+use standin_protocol::key::uuid_bytes;
 
 use super::Failure;
 
@@ -10,6 +11,8 @@ pub(super) enum Param<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
     Integer(i64),
+    /// As text, and as what it says.
+    Uuid(&'a str, [u8; 16]),
 }
 
 impl<'a> Param<'a> {
@@ -25,6 +28,8 @@ impl<'a> Param<'a> {
             ColumnType::Text => std::str::from_utf8(wire)
                 .map(Self::Text)
                 .map_err(|_| Failure::Rejected(format!("the {what} is not UTF-8, and its column is text"))),
+            ColumnType::Uuid => uuid(wire)
+                .ok_or_else(|| Failure::Rejected(format!("the {what} is not a UUID, and its column is one"))),
             ColumnType::Integer => canonical_integer(wire).map(Self::Integer).ok_or_else(|| {
                 Failure::Rejected(format!(
                     "the {what} is not a 64-bit integer in plain decimal, and its column is an integer"
@@ -32,6 +37,10 @@ impl<'a> Param<'a> {
             }),
         }
     }
+}
+
+fn uuid(wire: &[u8]) -> Option<Param<'_>> {
+    Some(Param::Uuid(std::str::from_utf8(wire).ok()?, uuid_bytes(wire)?))
 }
 
 fn canonical_integer(wire: &[u8]) -> Option<i64> {

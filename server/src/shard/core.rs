@@ -11,6 +11,7 @@
 mod accepting;
 mod conn;
 mod control_watch;
+mod formed;
 mod intake;
 mod interface;
 mod outgoing;
@@ -27,6 +28,7 @@ use standin_protocol::time::Micros;
 pub use self::conn::ConnKey;
 use self::conn::{Conn, Kind};
 use self::control_watch::ControlWatch;
+use self::formed::Formed;
 use self::intake::Staged;
 pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
@@ -49,6 +51,7 @@ pub struct Core {
     handshakes: Handshakes,
     refusals: Refusals,
     staged: Vec<Staged>,
+    formed: Formed,
     aimed: Vec<Aimed>,
     inputs_staged: Vec<ConnKey>,
     ended: Vec<ConnKey>,
@@ -91,6 +94,7 @@ impl Core {
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             staged: Vec::new(),
+            formed: Formed::new(context.cluster.key_forms()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
             ended: Vec::new(),

@@ -15,7 +15,7 @@ mod waiting;
 mod word;
 mod writes;
 
-use standin_config::{AfterPut, ColumnType, KeyspaceConfig, Mode};
+use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, Mode};
 use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
@@ -43,6 +43,7 @@ fn keyspace(id: u8) -> KeyspaceConfig {
         after_put: AfterPut::Keep,
         also_invalidates: Vec::new(),
         key_type: ColumnType::Text,
+        key_case: KeyCase::Exact,
         value_type: ColumnType::Bytes,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::from_secs(1),

@@ -13,7 +13,8 @@ use tokio_postgres::{Error, Row, Statement};
 use super::column;
 use super::failure::{Verdict, judge, state};
 use super::fit;
-use super::link::{Link, Slot, StatementId};
+use super::key;
+use super::link::{Link, PrepareError, Slot, StatementId};
 use super::pool::{Kind, Pool};
 use crate::origin::complaints::Complaints;
 use crate::origin::queue::Job;
@@ -26,6 +27,7 @@ use standin_config::sql::Translated;
 /// A call with all that is known about it before it is sent.
 struct Request<'a> {
     keyspace: &'a Keyspace,
+    key: &'a [u8],
     verb: Verb,
     statement: Bound<'a>,
     /// Asked after the statement, in the same transaction.
@@ -119,7 +121,8 @@ impl<'a> Request<'a> {
         let reread = keyspace.reread(verb).map(|sql| Bound::new(keyspace, Verb::Get, sql, call));
         let reread = reread.transpose()?;
         let (patience, complaints) = (pool.shared.timeout, &*pool.shared.complaints);
-        Ok(Self { keyspace, verb, statement, reread, patience, complaints })
+        let key = &call.key;
+        Ok(Self { keyspace, key, verb, statement, reread, patience, complaints })
     }
 
     fn is_write(&self) -> bool {
@@ -158,12 +161,13 @@ impl<'a> Request<'a> {
         let since = Micros::boottime();
         let ready = match timeout(self.patience, self.prepare(link)).await {
             Ok(Ok(ready)) => ready,
-            Ok(Err(error)) => {
+            Ok(Err(PrepareError::Server(error))) => {
                 return match self.failed(link, &error) {
                     Try::Lost(_) => Try::NotSent,
                     tried => tried,
                 };
             }
+            Ok(Err(PrepareError::Misfit(wrong))) => return rejected(link, wrong),
             Err(_) => {
                 link.suspect(since);
                 return Try::Expired;
@@ -172,8 +176,10 @@ impl<'a> Request<'a> {
         if let Some(wrong) = self.wrong_columns(&ready) {
             // Not for ever: a column may get another type again.
             self.forget(link, &ready);
-            link.hear();
-            return Try::Answer(Outcome::Failed(Failure::Rejected(wrong)));
+            return rejected(link, wrong);
+        }
+        if self.keyspace.folding.is_doubtful(self.key) {
+            return rejected(link, key::DOUBTFUL.to_owned());
         }
         if link.client.is_closed() {
             return Try::NotSent;
@@ -242,7 +248,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    async fn prepare(&self, link: &Link) -> Result<Ready, Error> {
+    async fn prepare(&self, link: &Link) -> Result<Ready, PrepareError> {
         let statement = self.prepare_one(link, &self.statement).await?;
         let reread = match &self.reread {
             Some(reread) => Some(self.prepare_one(link, reread).await?),
@@ -255,7 +261,7 @@ impl<'a> Request<'a> {
         &self,
         link: &Link,
         bound: &Bound<'_>,
-    ) -> Result<(Statement, Slot), Error> {
+    ) -> Result<(Statement, Slot), PrepareError> {
         link.prepared(bound.id, self.keyspace, bound.sql).await
     }
 
@@ -340,6 +346,11 @@ fn row_of(rows: &[Row]) -> Stored {
 
 fn first_value(rows: &[Row]) -> Result<Option<Bytes>, Failure> {
     rows.first().map_or(Ok(None), column::first_to_wire)
+}
+
+fn rejected(link: &Link, wrong: String) -> Try {
+    link.hear();
+    Try::Answer(Outcome::Failed(Failure::Rejected(wrong)))
 }
 
 fn left(ticket: &Ticket) -> Duration {

@@ -15,6 +15,7 @@ impl ToSql for Param<'_> {
             Self::Text(text) => out.put_slice(text.as_bytes()),
             Self::Bytes(bytes) => out.put_slice(bytes),
             Self::Integer(number) => out.put_i64(*number),
+            Self::Uuid(_, bytes) => out.put_slice(bytes),
         }
         Ok(IsNull::No)
     }

@@ -7,7 +7,8 @@ use tokio_postgres::error::SqlState;
 
 use super::column;
 use super::connect::ConnectError;
-use super::link::Link;
+use super::key;
+use super::link::{Link, PrepareError};
 use crate::origin::statements::{Keyspace, Statements, Verb};
 
 /// What is wrong with what a prepared statement returns, and what to do.
@@ -63,8 +64,12 @@ pub(super) async fn check(link: &Link, statements: &Statements) -> Result<(), Co
                 if let Some(message) = wrong_columns(keyspace, verb, &prepared) {
                     return Err(wrong(message));
                 }
+                if let Some(doubtful) = keyspace.folding.doubtful() {
+                    key::judge(keyspace, doubtful).map_err(wrong)?;
+                }
             }
-            Err(error) => {
+            Err(PrepareError::Misfit(message)) => return Err(wrong(message)),
+            Err(PrepareError::Server(error)) => {
                 let Some(error) = error.as_db_error() else { continue };
                 if [SqlState::SYNTAX_ERROR, SqlState::DATATYPE_MISMATCH].contains(error.code()) {
                     return Err(wrong(error.to_string()));

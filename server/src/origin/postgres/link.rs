@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use standin_config::ColumnType;
-use standin_config::sql::Translated;
+use standin_config::sql::{Parameter, Translated};
 use standin_protocol::time::Micros;
 use tokio::sync::{Notify, OnceCell};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
 
+use super::key;
 use crate::origin::statements::{Keyspace, Verb};
 
 /// Names a statement on a connection: keyspace and verb.
@@ -19,6 +20,19 @@ pub(super) type StatementId = (u8, Verb);
 
 /// A statement that is prepared, or being prepared.
 pub(super) type Slot = Rc<OnceCell<Statement>>;
+
+/// Why a statement is not prepared.
+pub(super) enum PrepareError {
+    Server(Error),
+    /// Its key is not to the database what it is to the cache; what to do.
+    Misfit(String),
+}
+
+impl From<Error> for PrepareError {
+    fn from(error: Error) -> Self {
+        Self::Server(error)
+    }
+}
 
 /// What `statement_timeout` may be: steps, so that it is changed for a call only when the call
 /// has much less time than others.
@@ -135,15 +149,25 @@ impl Link {
         id: StatementId,
         keyspace: &Keyspace,
         statement: &Translated,
-    ) -> Result<(Statement, Slot), Error> {
+    ) -> Result<(Statement, Slot), PrepareError> {
         let cell = Rc::clone(self.statements.borrow_mut().entry(id).or_default());
         let prepare = || async {
-            let types: Vec<Type> = statement
-                .parameters
-                .iter()
-                .map(|&parameter| sql_type(keyspace.type_of(parameter)))
-                .collect();
-            self.client.prepare_typed(&statement.text, &types).await
+            let type_of = |parameter: &Parameter| match parameter {
+                // It may be citext, which text is not.
+                Parameter::Key if keyspace.folded().is_some() => key::undeclared(),
+                parameter => sql_type(keyspace.type_of(*parameter)),
+            };
+            let types: Vec<Type> = statement.parameters.iter().map(type_of).collect();
+            if let Some(misfit) = key::misfit(&self.client, keyspace, statement).await? {
+                return Err(PrepareError::Misfit(misfit));
+            }
+            let prepared = self.client.prepare_typed(&statement.text, &types).await?;
+            if let Some(form) = keyspace.folded()
+                && (keyspace.folds_key || prepared.params().iter().any(key::is_folded))
+            {
+                keyspace.folding.look(&self.client, form).await?;
+            }
+            Ok(prepared)
         };
         let prepared = cell.get_or_try_init(prepare).await?.clone();
         Ok((prepared, cell))
@@ -160,10 +184,11 @@ impl Link {
 
 /// The type is declared and not left to the server to guess, so that the wire's form
 /// is the column's; `:key::uuid` and the like convert in the statement.
-fn sql_type(column: ColumnType) -> Type {
+pub(super) fn sql_type(column: ColumnType) -> Type {
     match column {
         ColumnType::Text => Type::TEXT,
         ColumnType::Bytes => Type::BYTEA,
         ColumnType::Integer => Type::INT8,
+        ColumnType::Uuid => Type::UUID,
     }
 }

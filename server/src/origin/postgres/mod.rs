@@ -14,6 +14,7 @@
 //! connect.rs   one connection: opened, its session set up
 //! pool.rs      the connections: used, lost, opened again; whether the server answers
 //! fit.rs       whether statements fit their keyspace
+//! key.rs       whether its keys are keys to the database
 //! link.rs      one connection: its session and prepared statements
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
@@ -40,10 +41,13 @@ mod column;
 mod connect;
 mod failure;
 mod fit;
+mod key;
 mod link;
 mod pool;
 mod tasks;
 mod url;
+
+pub(super) use key::Folding;
 
 use std::rc::Rc;
 use std::sync::Arc;

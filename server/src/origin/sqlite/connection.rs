@@ -19,7 +19,7 @@ use super::fit;
 use super::gate::{Gate, Pass};
 use super::view::Views;
 use crate::origin::OriginStartError;
-use crate::origin::statements::Statements;
+use crate::origin::statements::{Keyspace, Statements};
 use crate::origin::value::Param;
 
 /// How long opening, including `init`, waits for other processes that do the same.
@@ -36,6 +36,9 @@ const STEPS_BETWEEN_CHECKS: i32 = 100_000;
 const CACHE_KIBIBYTES: i64 = 8_192;
 /// What the WAL file shrinks to after a checkpoint.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// The names that the key of a table's rows always has.
+const ROW_ID: [&str; 3] = ["rowid", "oid", "_rowid_"];
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +220,11 @@ impl Connection {
                     if let Some(message) = fit::wrong(keyspace, verb, &prepared) {
                         return Err(wrong(message));
                     }
+                    drop(prepared);
+                    let columns = self.key_columns(keyspace, &statement.text);
+                    if let Some(message) = fit::wrong_key(keyspace, verb, &columns) {
+                        return Err(wrong(message));
+                    }
                 }
                 Err(error) => {
                     let trouble = Trouble::from(error);
@@ -227,6 +235,26 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// The columns that a statement reads and that the key may be compared with.
+    fn key_columns(&self, keyspace: &Keyspace, statement: &str) -> Vec<fit::Column> {
+        let reads = self.views.columns_read(&self.sql, statement);
+        let mut found = Vec::new();
+        for (table, name) in reads {
+            let metadata = self.sql.column_metadata(None, &*table, &*name);
+            // That of a view is not known.
+            let Ok((type_, collation, _, is_primary, _)) = metadata else { continue };
+            let text = |text: Option<&std::ffi::CStr>| {
+                text.map(|text| text.to_string_lossy().to_ascii_uppercase()).unwrap_or_default()
+            };
+            let (type_, collation) = (text(type_), text(collation));
+            let is_row_id = is_primary && type_ == "INTEGER";
+            let is_key = keyspace.is_compared(&name)
+                || is_row_id && ROW_ID.iter().any(|name| keyspace.is_compared(name));
+            found.push(fit::Column { name, type_, collation, is_key });
+        }
+        found
     }
 
     /// From now on statements, and waits for locks, end at this time.
@@ -305,7 +333,7 @@ impl Drop for Connection {
 impl ToSql for Param<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
-            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Text(text) | Self::Uuid(text, _) => ValueRef::Text(text.as_bytes()),
             Self::Bytes(bytes) => ValueRef::Blob(bytes),
             Self::Integer(number) => ValueRef::Integer(*number),
         }))

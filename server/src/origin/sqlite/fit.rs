@@ -1,6 +1,8 @@
 //! Whether a statement fits the keyspace: what it returns can be sent. Looked at when the file is
 //! opened for writing, so that nobody's request has to find it out.
 
+use standin_config::ColumnType;
+
 use crate::origin::statements::{Keyspace, Verb};
 
 /// What is wrong with a statement, and what to do.
@@ -46,6 +48,77 @@ pub(super) fn wrong(
             "keyspace {}: `get` returns the column {name} of type {type_}: a row with a fraction \
              can't be read; write CAST({name} AS TEXT)",
             keyspace.name
+        );
+    }
+    None
+}
+
+/// A column that a statement reads.
+pub(super) struct Column {
+    pub(super) name: String,
+    /// As it is declared, in capitals; empty: not at all.
+    pub(super) type_: String,
+    /// In capitals.
+    pub(super) collation: String,
+    /// The words of the keyspace's statements compare the key with it.
+    pub(super) is_key: bool,
+}
+
+impl Column {
+    /// SQLite's rules of how a declaration makes text a number.
+    fn makes_numbers(&self) -> bool {
+        let is_any = |words: &[&str]| words.iter().any(|word| self.type_.contains(word));
+        is_any(&["INT"]) || !(self.type_.is_empty() || is_any(&["CHAR", "CLOB", "TEXT", "BLOB"]))
+    }
+}
+
+/// Why keys that are different to the cache may be one row, and what to do.
+pub(super) fn wrong_key(keyspace: &Keyspace, verb: Verb, columns: &[Column]) -> Option<String> {
+    if keyspace.key_type != ColumnType::Text {
+        return None;
+    }
+    let is_exact = keyspace.has_exact_text();
+    let merges_case = |column: &&Column| is_exact && column.collation == "NOCASE";
+    let mut compared = columns.iter().filter(|column| column.is_key);
+    let what = "makes one row of several keys, which the cache keeps as several entries";
+    for column in compared.clone() {
+        let name = &column.name;
+        if merges_case(&column) {
+            return Some(format!(
+                "COLLATE NOCASE of the column {name} {what}; write key_case = \"ascii\", or compare \
+                 it by {name} = :key COLLATE BINARY"
+            ));
+        }
+        if column.collation == "RTRIM" {
+            return Some(format!(
+                "COLLATE RTRIM of the column {name} {what}; compare it by {name} = :key COLLATE BINARY"
+            ));
+        }
+        if column.type_.contains("INT") {
+            return Some(format!(
+                "the type {} of the column {name} {what} (1 and 01); write key = \"integer\"",
+                column.type_
+            ));
+        }
+        if column.makes_numbers() {
+            tracing::warn!(
+                "keyspace {}: `{}`: the type {} of the column {name} {what} where they look like \
+                 numbers (1, 01 and 1.0); write key = \"integer\" if they are, else declare it as TEXT",
+                keyspace.name,
+                verb.name(),
+                column.type_
+            );
+        }
+    }
+    if compared.next().is_none()
+        && let Some(column) = columns.iter().find(merges_case)
+    {
+        tracing::warn!(
+            "keyspace {}: `{}` reads the column {}, which is COLLATE NOCASE, and it can't be seen \
+             whether the key is compared with it. If so, it {what}; write key_case = \"ascii\"",
+            keyspace.name,
+            verb.name(),
+            column.name
         );
     }
     None

@@ -10,25 +10,31 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// The table or view that the statement compiled last writes to. Written from inside SQLite.
-type Target = Arc<Mutex<Option<String>>>;
+/// What SQLite says of the statement compiled last. Written from inside SQLite.
+#[derive(Default)]
+struct Compiled {
+    /// The table or view that it writes to.
+    target: Option<String>,
+    /// Tables with their columns that it reads.
+    reads: Vec<(String, String)>,
+}
 
 /// What is known of the connection's statements.
 pub(super) struct Views {
-    target: Target,
+    compiled: Arc<Mutex<Compiled>>,
     is_view: RefCell<HashMap<String, bool>>,
 }
 
 impl Views {
     /// Has SQLite say what each statement writes to when it compiles it.
     pub(super) fn watch(sql: &mut rusqlite::Connection) -> rusqlite::Result<Self> {
-        let target = Target::default();
-        let seen = Arc::clone(&target);
+        let compiled = Arc::<Mutex<Compiled>>::default();
+        let seen = Arc::clone(&compiled);
         sql.authorizer(Some(move |context: AuthContext<'_>| {
-            note(&seen, &context);
+            note(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), &context);
             Authorization::Allow
         }))?;
-        Ok(Self { target, is_view: RefCell::default() })
+        Ok(Self { compiled, is_view: RefCell::default() })
     }
 
     /// Whether the statement writes to a view, as of when it was asked first.
@@ -42,29 +48,51 @@ impl Views {
     }
 
     fn look(&self, sql: &rusqlite::Connection, statement: &str) -> Option<bool> {
-        self.lock().take();
-        sql.prepare(statement).ok()?;
-        let target = self.lock().take()?;
+        let target = self.compile(sql, statement)?.target?;
         let find = "SELECT type = 'view' FROM sqlite_schema WHERE name = ?1
                     UNION ALL SELECT type = 'view' FROM sqlite_temp_schema WHERE name = ?1";
         sql.query_row(find, [target], |row| row.get(0)).ok()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tables with their columns that the statement reads, also through views.
+    pub(super) fn columns_read(
+        &self,
+        sql: &rusqlite::Connection,
+        statement: &str,
+    ) -> Vec<(String, String)> {
+        self.compile(sql, statement).map(|compiled| compiled.reads).unwrap_or_default()
+    }
+
+    fn compile(&self, sql: &rusqlite::Connection, statement: &str) -> Option<Compiled> {
+        self.take();
+        sql.prepare(statement).ok()?;
+        Some(self.take())
+    }
+
+    fn take(&self) -> Compiled {
+        std::mem::take(&mut self.compiled.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// Columns of which a statement's reads are noted; the connection's statements have fewer.
+const READS_MAX: usize = 1_024;
+
 /// The first thing written to, not by a trigger, is the statement's own.
-fn note(target: &Target, context: &AuthContext<'_>) {
-    let (AuthAction::Insert { table_name }
-    | AuthAction::Update { table_name, .. }
-    | AuthAction::Delete { table_name }) = context.action
-    else {
-        return;
-    };
-    if context.accessor.is_none() {
-        let mut target = target.lock().unwrap_or_else(PoisonError::into_inner);
-        target.get_or_insert_with(|| table_name.to_owned());
+fn note(compiled: &mut Compiled, context: &AuthContext<'_>) {
+    match context.action {
+        AuthAction::Read { table_name, column_name } => {
+            let read = (table_name.to_owned(), column_name.to_owned());
+            if compiled.reads.len() < READS_MAX && !compiled.reads.contains(&read) {
+                compiled.reads.push(read);
+            }
+        }
+        AuthAction::Insert { table_name }
+        | AuthAction::Update { table_name, .. }
+        | AuthAction::Delete { table_name }
+            if context.accessor.is_none() =>
+        {
+            compiled.target.get_or_insert_with(|| table_name.to_owned());
+        }
+        _ => {}
     }
 }

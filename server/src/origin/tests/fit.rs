@@ -13,7 +13,7 @@ fn returns(after_put: AfterPut, returning: &str) -> KeyspaceConfig {
 }
 
 #[track_caller]
-fn refused(config: &OriginConfig, keyspace: &KeyspaceConfig, parts: &[&str]) {
+pub(super) fn refused(config: &OriginConfig, keyspace: &KeyspaceConfig, parts: &[&str]) {
     match Bench::start(config, std::slice::from_ref(keyspace)) {
         Ok(_) => panic!("it started: {keyspace:?}"),
         Err(error) => {
@@ -25,7 +25,7 @@ fn refused(config: &OriginConfig, keyspace: &KeyspaceConfig, parts: &[&str]) {
 }
 
 #[track_caller]
-fn accepted(config: &OriginConfig, keyspace: &KeyspaceConfig) {
+pub(super) fn accepted(config: &OriginConfig, keyspace: &KeyspaceConfig) {
     if let Err(error) = Bench::start(config, std::slice::from_ref(keyspace)) {
         panic!("{error}");
     }

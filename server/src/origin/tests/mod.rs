@@ -3,6 +3,7 @@
 mod after_put;
 mod answers;
 mod fit;
+mod keys;
 mod postgres;
 mod postgres_errors;
 mod postgres_locks;
@@ -21,7 +22,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use standin_config::{AfterPut, ColumnType, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, OriginConfig, OriginKind};
 use standin_protocol::time::Micros;
 
 use super::{
@@ -187,6 +188,7 @@ fn keyspace(id: u8, name: &str) -> KeyspaceConfig {
         after_put: AfterPut::Keep,
         also_invalidates: Vec::new(),
         key_type: ColumnType::Text,
+        key_case: KeyCase::Exact,
         value_type: ColumnType::Text,
         ttl: Duration::from_secs(60),
         negative_ttl: Duration::ZERO,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! received      chunk ─► frame ─► check ─► place ─► staged       no item is touched
+//!                             └─ key not in its form ─► formed ─┘
 //! serve_staged  staged ─► node.serve ─► output buffer            memory is there by now
 //!                  └─ output full ─► held ─► staged again when the loop has taken it
 //! ```
@@ -15,6 +16,7 @@ use standin_protocol::frame::{
 use standin_protocol::time::Micros;
 
 use super::conn::Kind;
+use super::formed::Formed;
 use super::{Buffers, ConnKey, Core, Io, Source, empty};
 use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
@@ -31,10 +33,16 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    fn bytes<'a>(&self, buffers: &'a impl Buffers, input: &'a [u8]) -> &'a [u8] {
+    fn bytes<'a>(
+        &self,
+        buffers: &'a impl Buffers,
+        input: &'a [u8],
+        formed: &'a Formed,
+    ) -> &'a [u8] {
         let source = match self.source {
             Source::Buffer(buffer) => buffers.bytes(buffer),
             Source::Input => input,
+            Source::Formed => formed.bytes(),
         };
         &source[self.at..self.at + self.header.frame_bytes()]
     }
@@ -112,8 +120,22 @@ impl Core {
                 }
                 Ok(Some(request)) => {
                     let header = request.header;
-                    let place = self.node.place(header.keyspace, request.key);
-                    self.staged.push(Staged { conn: key, source, at: base + at, header, place });
+                    match self.formed.form(&request, limits) {
+                        Ok(None) => {
+                            let place = self.node.place(header.keyspace, request.key);
+                            let at = base + at;
+                            self.staged.push(Staged { conn: key, source, at, header, place });
+                        }
+                        Ok(Some((at, header))) => {
+                            let name = self.formed.key(at, &header);
+                            let place = self.node.place(header.keyspace, name);
+                            let source = Source::Formed;
+                            self.staged.push(Staged { conn: key, source, at, header, place });
+                        }
+                        Err(error) => {
+                            self.skip(key, rest, &error.to_string());
+                        }
+                    }
                     at += header.frame_bytes();
                 }
                 Ok(None) => break,
@@ -223,7 +245,7 @@ impl Core {
             if conn.closing {
                 continue;
             }
-            let bytes = request.bytes(buffers, &conn.input);
+            let bytes = request.bytes(buffers, &conn.input, &self.formed);
             if conn.paused {
                 if conn.held.is_empty() {
                     held.push(key);
@@ -269,6 +291,7 @@ impl Core {
         }
         self.staged = staged;
         self.aimed = aimed;
+        self.formed.clear();
         for key in std::mem::take(&mut self.inputs_staged) {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input.drain(..conn.staged_to);

@@ -15,6 +15,8 @@ pub enum Source {
     Buffer(u16),
     /// In the connection's own input: the request came in pieces.
     Input,
+    /// Among the requests whose keys were brought to their form.
+    Formed,
 }
 
 /// The loop's receive buffers.

@@ -1,0 +1,180 @@
+//! Whether the key is to a statement what it is to the cache: what PostgreSQL takes it for when
+//! nobody tells it, and whether `key_case` folds letters as the database does.
+
+use std::sync::OnceLock;
+
+use standin_config::sql::{Parameter, Translated};
+use standin_config::{ColumnType, KeyCase};
+use standin_protocol::key::KeyForm;
+use tokio_postgres::types::{Kind, Type};
+use tokio_postgres::{Client, Error};
+
+use super::link::sql_type;
+use crate::origin::statements::Keyspace;
+
+/// What is wrong with a statement's key, and what to do. `None` also where PostgreSQL can't say
+/// what the key is, because the statement may take it for several things.
+pub(super) async fn misfit(
+    client: &Client,
+    keyspace: &Keyspace,
+    statement: &Translated,
+) -> Result<Option<String>, Error> {
+    let types = |parameter: &Parameter| match parameter {
+        Parameter::Key => undeclared(),
+        Parameter::Value => sql_type(keyspace.value_type),
+    };
+    let is_key = |parameter: &Parameter| *parameter == Parameter::Key;
+    let Some(at) = statement.parameters.iter().position(is_key) else { return Ok(None) };
+    if keyspace.key_type != ColumnType::Text {
+        return Ok(None);
+    }
+    let types: Vec<Type> = statement.parameters.iter().map(types).collect();
+    let prepared = match client.prepare_typed(&statement.text, &types).await {
+        Ok(prepared) => prepared,
+        Err(error) if error.as_db_error().is_some() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(prepared.params().get(at).and_then(|type_| misfit_of(keyspace, type_)))
+}
+
+/// A parameter whose type PostgreSQL is to find out.
+pub(super) fn undeclared() -> Type {
+    Type::new("undeclared".to_owned(), 0, Kind::Simple, "pg_catalog".to_owned())
+}
+
+/// What is wrong with a key of text that is of this type in the database.
+fn misfit_of(keyspace: &Keyspace, type_: &Type) -> Option<String> {
+    let instead = match *type_ {
+        Type::TEXT | Type::VARCHAR | Type::NAME | Type::UNKNOWN | Type::CHAR => return None,
+        Type::BPCHAR => {
+            tracing::warn!(
+                "keyspace {}: the key is of type char(n), for which blanks at the end make no \
+                 difference; keys that end in blanks are several keys to the cache. Do not send \
+                 such keys, or make the column text",
+                keyspace.name
+            );
+            return None;
+        }
+        Type::UUID => "write key = \"uuid\"".to_owned(),
+        Type::BYTEA => "write key = \"bytes\"".to_owned(),
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => "write key = \"integer\"".to_owned(),
+        _ => match type_.kind() {
+            Kind::Domain(base) => return misfit_of(keyspace, base),
+            Kind::Enum(_) => return None,
+            Kind::Simple if type_.name() == CITEXT => match keyspace.key_case {
+                KeyCase::Exact => "write key_case = \"unicode\"".to_owned(),
+                KeyCase::Ascii | KeyCase::Unicode => return None,
+            },
+            _ => "compare its text: column::text = :key".to_owned(),
+        },
+    };
+    Some(format!(
+        "the key is of type {type_}, which makes one row of several keys that the cache keeps as \
+         several entries; {instead}"
+    ))
+}
+
+/// The extension's type has no fixed number.
+const CITEXT: &str = "citext";
+
+/// Whether the database folds the letters of a key of this type.
+pub(super) fn is_folded(type_: &Type) -> bool {
+    match type_.kind() {
+        Kind::Domain(base) => is_folded(base),
+        _ => type_.name() == CITEXT,
+    }
+}
+
+/// What a call is told whose key has letters that are folded in two ways.
+pub(super) const DOUBTFUL: &str =
+    "the database maps a letter of the key to lower case otherwise than key_case does; use another key";
+
+/// The characters that the database maps to lower case otherwise than `key_case` does, once it
+/// has been asked.
+#[derive(Debug, Default)]
+pub(in crate::origin) struct Folding(OnceLock<Vec<char>>);
+
+impl Folding {
+    /// The characters, if the database has been asked.
+    pub(super) fn doubtful(&self) -> Option<&[char]> {
+        self.0.get().map(|doubtful| &**doubtful)
+    }
+
+    /// Whether a key has such a character: it may be another row's to the database.
+    pub(super) fn is_doubtful(&self, key: &[u8]) -> bool {
+        let Some(doubtful) = self.doubtful().filter(|doubtful| !doubtful.is_empty()) else {
+            return false;
+        };
+        std::str::from_utf8(key)
+            .is_ok_and(|text| text.chars().any(|c| doubtful.binary_search(&c).is_ok()))
+    }
+
+    /// Asks the database, unless it has been asked.
+    pub(super) async fn look(&self, client: &Client, form: KeyForm) -> Result<(), Error> {
+        if self.0.get().is_some() {
+            return Ok(());
+        }
+        // There are no capitals beyond the second plane.
+        let all: Vec<char> = ('\u{1}'..'\u{20000}').filter(|c| *c != '\n').collect();
+        let one_a_line: String = all.iter().flat_map(|c| [*c, '\n']).collect();
+        let ask = "SELECT lower($1 COLLATE \"default\"), lower('ΑΣ' COLLATE \"default\")";
+        let asked = client.prepare_typed(ask, &[Type::TEXT]).await?;
+        let row = client.query_one(&asked, &[&one_a_line]).await?;
+        let (lower, word): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let mut lines = lower.split('\n');
+        let mut differs = |c: char| {
+            let mut mapped = lines.next().unwrap_or_default().chars();
+            (mapped.next(), mapped.next()) != (Some(fold(form, c)), None)
+        };
+        let mut doubtful: Vec<char> = all.into_iter().filter(|c| differs(*c)).collect();
+        // ICU also looks at where in a word it is.
+        if word.ends_with('ς') && doubtful.binary_search(&'Σ').is_err() {
+            doubtful.push('Σ');
+            doubtful.sort_unstable();
+        }
+        self.0.get_or_init(|| doubtful);
+        Ok(())
+    }
+}
+
+/// What the form makes of one character.
+fn fold(form: KeyForm, c: char) -> char {
+    match form {
+        KeyForm::Ascii => c.to_ascii_lowercase(),
+        _ => standin_protocol::key::lower(c),
+    }
+}
+
+/// What follows from the differences: a refusal, or a warning, or nothing.
+pub(super) fn judge(keyspace: &Keyspace, doubtful: &[char]) -> Result<(), String> {
+    let case = keyspace.key_case.name();
+    let differs = |c| doubtful.binary_search(&c).is_ok();
+    let some: String = doubtful.iter().take(8).collect();
+    match keyspace.key_case {
+        KeyCase::Unicode if differs('Ä') && !differs('A') => Err(format!(
+            "the database's lower() leaves letters other than A to Z alone, key_case = \"{case}\" \
+             does not; write key_case = \"ascii\""
+        )),
+        KeyCase::Ascii if !doubtful.is_empty() && !doubtful.iter().any(char::is_ascii) => {
+            Err(format!(
+                "the database's lower() maps more letters than A to Z ({some} …); write key_case = \
+                 \"unicode\""
+            ))
+        }
+        _ if doubtful.iter().any(char::is_ascii) => {
+            let wrong = "the database's lower() does not map A to Z to a to z, and no key_case fits \
+                         it; make the column text and write key_case = \"exact\"";
+            Err(wrong.to_owned())
+        }
+        KeyCase::Unicode if !doubtful.is_empty() => {
+            tracing::warn!(
+                "keyspace {}: the database's lower() maps {} characters otherwise than key_case = \
+                 \"{case}\" ({some} …); keys with them are refused",
+                keyspace.name,
+                doubtful.len()
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
