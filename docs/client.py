@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import random
+import re
 import socket
 import struct
 import sys
@@ -212,6 +213,28 @@ def xxh3_64(data, seed=0):
 
 
 # --- Placement (section 7) ------------------------------------------------------------
+
+
+UUID = re.compile(rb"\{?((?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4})\}?")
+
+
+def formed(form, key):
+    """The form of a key (section 7); the key itself if it has none."""
+    if form == "ascii":
+        return bytes(b + 32 if 65 <= b <= 90 else b for b in key)
+    if form == "unicode":
+        try:
+            text = key.decode()
+        except UnicodeDecodeError:
+            return key
+        return "".join(c.lower()[0] for c in text).encode()
+    if form == "uuid":
+        found = UUID.fullmatch(key)
+        if not found or key.startswith(b"{") != key.endswith(b"}"):
+            return key
+        digits = found[1].replace(b"-", b"").lower()
+        return b"-".join([digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]])
+    return key
 
 
 def score(partition, name, weight):
@@ -563,10 +586,10 @@ class Client:
     """Routes by the map, and goes round the candidates until an operation's time is over."""
 
     def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
-                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None):
+                 operation_timeout_s=6.0, hold_s=2.0, key_form="exact", tell=lambda text: None):
         self.seeds, self.secret, self.tell = seeds, secret, tell
         self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
-        self.operation_timeout_s = operation_timeout_s
+        self.operation_timeout_s, self.key_form = operation_timeout_s, key_form
         self.client_id = random.SystemRandom().getrandbits(64)
         self.request_id = 0
         self.map = None
@@ -633,7 +656,10 @@ class Client:
         tried = []
         while True:
             # Anew for each: a newer map may have come with an answer.
-            partition = self.map.partition(attempt.fields["keyspace"], attempt.fields["key"])
+            # The form only says where to go; the key is sent as it is.
+            form = "exact" if attempt.opcode == "FLUSH" else self.key_form
+            hashed = formed(form, attempt.fields["key"])
+            partition = self.map.partition(attempt.fields["keyspace"], hashed)
             now = time.monotonic()
             order = [i for i in self.map.candidates(partition) if i not in tried]
             # Servers in failover mode come last. If nobody else is left, they are asked as well.
@@ -878,6 +904,16 @@ def vectors_hash(items):
     return count
 
 
+def vectors_key_form(items):
+    for item in items:
+        key = bytes.fromhex(item["key"])
+        for form in ("exact", "ascii", "unicode", "uuid"):
+            # Without a form a key is hashed as it is.
+            wanted = bytes.fromhex(item[form]) if item[form] is not None else key
+            check(formed(form, key) == wanted, f"form {form} of {key}")
+    return len(items)
+
+
 def vectors_cluster_id(items):
     for item in items:
         check(xxh3_64(item["name"].encode()) == number(item["cluster_id"]), item["name"])
@@ -1029,7 +1065,8 @@ def vectors_replay_window(items):
 
 
 SECTIONS = {
-    "hash": vectors_hash, "cluster_id": vectors_cluster_id, "placement": vectors_placement,
+    "hash": vectors_hash, "key_form": vectors_key_form, "cluster_id": vectors_cluster_id,
+    "placement": vectors_placement,
     "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
     "request": vectors_request, "response": vectors_response, "hello": vectors_hello,
     "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply, "map": vectors_map,
@@ -1069,6 +1106,8 @@ def main():
     parser = argparse.ArgumentParser(description="A small Standin client.")
     parser.add_argument("--seeds", type=seeds, default=[], help="addresses, separated by commas")
     parser.add_argument("--keyspace", type=int, default=1, help="id of the keyspace")
+    parser.add_argument("--key-form", choices=["exact", "ascii", "unicode", "uuid"], default="exact",
+                        help="of the keyspace, as its `key` and `key_case` say")
     parser.add_argument("--secret", type=parse_secret, help="64 hex digits, or a file with them")
     parser.add_argument("--timeout", type=float, default=0.25, help="seconds of silence after which a send has failed")
     parser.add_argument("--trace", action="store_true", help="say what happens when, on standard error")
@@ -1103,7 +1142,8 @@ def run(options):
         if options.trace:
             print(f"{(time.monotonic() - began) * 1000:8.1f} ms  {text}", file=sys.stderr)
 
-    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell)
+    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout,
+                    key_form=options.key_form, tell=tell)
     try:
         if options.command == "selftest":
             selftest(client, options.keyspace, options.key.encode(), options.count)

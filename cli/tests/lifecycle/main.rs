@@ -10,6 +10,7 @@
 //! drops.rs         invalidate and flush, of processes that come and go
 //! bound.rs         two keyspaces over the same rows
 //! stored.rs       what is served is what the row holds
+//! spelled.rs      keys that the database takes for equal
 //! outdated.rs     clients whose cluster file is older than the cluster
 //! loops.rs         the same on io_uring and on epoll
 //! networks.rs      the same where packets are small and fragments are lost
@@ -28,4 +29,5 @@ mod origins;
 mod outdated;
 mod pauses;
 mod restarts;
+mod spelled;
 mod stored;

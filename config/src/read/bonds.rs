@@ -55,10 +55,10 @@ fn resolve_one(
         report.mistake(at, key, wrong);
         return None;
     }
-    if other.key_type != own.key_type {
+    if (other.key_type, other.key_case) != (own.key_type, own.key_case) {
         let wrong = format!(
             "the keys of \"{}\" and \"{name}\" have different types, so they can't be the same; \
-             write the same `key` for both",
+             write the same `key` and `key_case` for both",
             own.name
         );
         report.mistake(at, key, wrong);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use standin_protocol::hash::{key_hash, partition_of, shard_of};
 use standin_protocol::hello::cluster_id;
+use standin_protocol::key::KeyForm;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
 use standin_protocol::placement::{Candidate, rank, score};
 use standin_protocol::seeds::HashSeeds;
@@ -36,6 +37,35 @@ pub(super) fn hashes() -> Vec<Value> {
         json!({ "key": hex(&key), "key_bytes": key.len(), "hashes": hashes })
     })
     .collect()
+}
+
+/// Each key in each form; null where it has none.
+pub(super) fn key_forms() -> Vec<Value> {
+    let keys: [&[u8]; 14] = [
+        b"",
+        b"User:1",
+        "Größe ÄÖÜ".as_bytes(),
+        // One that gets shorter, one that gets longer, and one that is mapped by hand.
+        "K".as_bytes(),
+        "Ⱥ".as_bytes(),
+        "İstanbul ΣΑΣ".as_bytes(),
+        &[b'A', 0xFF],
+        b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        b"A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+        b"{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}",
+        b"A0eebc999c0b4ef8bb6d6bb9bd380a11",
+        b"{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        b"a0-eebc999c0b4ef8bb6d6bb9bd380a11",
+        b"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a1g",
+    ];
+    let vector = |key: &[u8]| {
+        let form = |form: KeyForm| form.bring(key).map(|key| hex(&key));
+        json!({
+            "key": hex(key), "exact": form(KeyForm::Exact), "ascii": form(KeyForm::Ascii),
+            "unicode": form(KeyForm::Unicode), "uuid": form(KeyForm::Uuid),
+        })
+    };
+    keys.map(vector).to_vec()
 }
 
 pub(super) fn cluster_ids() -> Vec<Value> {

@@ -1,5 +1,7 @@
 //! The SQL of each keyspace in the driver's dialect.
 
+use std::sync::{Once, OnceLock};
+
 use standin_config::sql::{Dialect, KeyUse, Parameter, Translated, first_word, key_use, translate};
 use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, OriginKind};
 use standin_protocol::key::KeyForm;
@@ -22,6 +24,10 @@ pub(super) struct Keyspace {
     pub(super) key_case: KeyCase,
     /// Columns that a statement compares the key with, as far as its words show it.
     key_columns: Vec<String>,
+    /// The key of a statement has been compared with what the database takes it for.
+    compared: [OnceLock<()>; 3],
+    /// That blanks at the end of a key make no difference has been said.
+    pub(super) blanks_told: Once,
     /// A statement's words fold the letters of the key.
     pub(super) folds_key: bool,
     /// Which letters the database folds otherwise.
@@ -95,6 +101,8 @@ impl Statements {
                 name: config.name.clone(),
                 key_type: config.key_type,
                 key_case: config.key_case,
+                compared: Default::default(),
+                blanks_told: Once::new(),
                 folds_key: uses.iter().any(folds_key),
                 key_columns: uses.into_iter().flat_map(|one| one.columns).collect(),
                 folding: Folding::default(),
@@ -203,6 +211,16 @@ impl Keyspace {
     /// Whether a statement's words compare the key with a column of this name.
     pub(super) fn is_compared(&self, column: &str) -> bool {
         self.key_columns.iter().any(|name| name.eq_ignore_ascii_case(column))
+    }
+
+    /// Set once the key of a statement has been compared with what the database takes it for.
+    pub(super) fn compared(&self, verb: Verb) -> &OnceLock<()> {
+        let [get, put, delete] = &self.compared;
+        match verb {
+            Verb::Get => get,
+            Verb::Put => put,
+            Verb::Delete => delete,
+        }
     }
 
     /// How the case of letters is folded; `None`: not at all.

@@ -64,7 +64,9 @@ pub(super) async fn check(link: &Link, statements: &Statements) -> Result<(), Co
                 if let Some(message) = wrong_columns(keyspace, verb, &prepared) {
                     return Err(wrong(message));
                 }
-                if let Some(doubtful) = keyspace.folding.doubtful() {
+                if verb == Verb::Get
+                    && let Some(doubtful) = keyspace.folding.doubtful()
+                {
                     key::judge(keyspace, doubtful).map_err(wrong)?;
                 }
             }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use standin_config::sql::{Parameter, Translated};
 use standin_config::{ColumnType, KeyCase};
 use standin_protocol::key::KeyForm;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Kind, Type};
 use tokio_postgres::{Client, Error};
 
@@ -37,6 +38,12 @@ pub(super) async fn misfit(
     Ok(prepared.params().get(at).and_then(|type_| misfit_of(keyspace, type_)))
 }
 
+/// Whether a statement may be refused because the key is declared as text.
+pub(super) fn may_be_why(error: &Error) -> bool {
+    let why = [SqlState::UNDEFINED_FUNCTION, SqlState::DATATYPE_MISMATCH, SqlState::CANNOT_COERCE];
+    error.code().is_some_and(|code| why.contains(code))
+}
+
 /// A parameter whose type PostgreSQL is to find out.
 pub(super) fn undeclared() -> Type {
     Type::new("undeclared".to_owned(), 0, Kind::Simple, "pg_catalog".to_owned())
@@ -47,12 +54,14 @@ fn misfit_of(keyspace: &Keyspace, type_: &Type) -> Option<String> {
     let instead = match *type_ {
         Type::TEXT | Type::VARCHAR | Type::NAME | Type::UNKNOWN | Type::CHAR => return None,
         Type::BPCHAR => {
-            tracing::warn!(
-                "keyspace {}: the key is of type char(n), for which blanks at the end make no \
-                 difference; keys that end in blanks are several keys to the cache. Do not send \
-                 such keys, or make the column text",
-                keyspace.name
-            );
+            keyspace.blanks_told.call_once(|| {
+                tracing::warn!(
+                    "keyspace {}: the key is of type char(n), for which blanks at the end make no \
+                     difference: with and without them it is one row, and several entries of the \
+                     cache. Do not send such keys, or make the column text",
+                    keyspace.name
+                );
+            });
             return None;
         }
         Type::UUID => "write key = \"uuid\"".to_owned(),

@@ -158,10 +158,16 @@ impl Link {
                 parameter => sql_type(keyspace.type_of(*parameter)),
             };
             let types: Vec<Type> = statement.parameters.iter().map(type_of).collect();
-            if let Some(misfit) = key::misfit(&self.client, keyspace, statement).await? {
+            let prepared = self.client.prepare_typed(&statement.text, &types).await;
+            let compared = keyspace.compared(id.1);
+            if compared.get().is_none()
+                && prepared.as_ref().map_or_else(key::may_be_why, |_| true)
+                && let Some(misfit) = key::misfit(&self.client, keyspace, statement).await?
+            {
                 return Err(PrepareError::Misfit(misfit));
             }
-            let prepared = self.client.prepare_typed(&statement.text, &types).await?;
+            let prepared = prepared?;
+            compared.get_or_init(|| ());
             if let Some(form) = keyspace.folded()
                 && (keyspace.folds_key || prepared.params().iter().any(key::is_folded))
             {
