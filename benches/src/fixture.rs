@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    AfterPut, ClusterConfig, ColumnType, KeyCase, IoKind, KeyspaceConfig, Limits, MasterConfig, Mode,
-    OriginConfig, Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig,
+    Mode, OriginConfig, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig, Mode,
-    OriginConfig, OriginKind, Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig,
+    Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 
 pub(crate) const CLUSTER_NAME: &str = "standin";

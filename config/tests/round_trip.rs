@@ -64,8 +64,12 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
         // Between double quotes is any text in both databases.
         text().prop_map(move |text| format!("{sql} AS \"{}\"", text.replace('"', "\"\"")))
     };
-    let key_type =
-        prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes), Just(ColumnType::Integer), Just(ColumnType::Uuid)];
+    let key_type = prop_oneof![
+        Just(ColumnType::Text),
+        Just(ColumnType::Bytes),
+        Just(ColumnType::Integer),
+        Just(ColumnType::Uuid)
+    ];
     let value_type = prop_oneof![Just(ColumnType::Text), Just(ColumnType::Bytes)];
     let keyspace = (
         statement("SELECT :key"),
@@ -88,7 +92,11 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                     delete,
                     after_put,
                     key_type,
-                    key_case: if key_type == ColumnType::Text { KeyCase::Ascii } else { KeyCase::Exact },
+                    key_case: if key_type == ColumnType::Text {
+                        KeyCase::Ascii
+                    } else {
+                        KeyCase::Exact
+                    },
                     value_type,
                     ttl,
                     negative_ttl,

@@ -8,7 +8,7 @@ use standin_config::{OriginConfig, OriginKind};
 use standin_protocol::frame::{Opcode, Status};
 use standin_testkit::Postgres;
 
-use crate::common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
+use crate::common::{Cluster, KEYSPACE, TWO_PAIRS};
 
 /// The same key, as it may be written.
 type Spellings = fn(usize) -> Vec<String>;
@@ -112,7 +112,8 @@ fn keys_that_sqlite_takes_for_equal_are_one_entry() {
     let mut cluster = Cluster::with("spelled-sqlite", TWO_PAIRS, |config| {
         strictly(config);
         if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
-            let users = "CREATE TABLE IF NOT EXISTS users (k TEXT COLLATE NOCASE PRIMARY KEY, v TEXT);
+            let users =
+                "CREATE TABLE IF NOT EXISTS users (k TEXT COLLATE NOCASE PRIMARY KEY, v TEXT);
                          CREATE TABLE IF NOT EXISTS numbers (k INTEGER PRIMARY KEY, v TEXT)";
             *init = Some(format!("{}; {users}", init.clone().unwrap_or_default()));
         }
@@ -199,10 +200,9 @@ fn a_server_does_not_start_where_its_keyspace_would_keep_a_row_twice() {
         }
         config.keyspaces = vec![upsert(KEYSPACE, "users")];
     });
-    let started = std::time::Instant::now();
     let output = cluster.run(&["server", "--name", "a1"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && started.elapsed() < WITHIN, "{said}");
+    assert!(!output.status.success(), "{said}");
     for part in ["keyspace users", "COLLATE NOCASE", "key_case = \"ascii\""] {
         assert!(said.contains(part), "{said}");
     }

@@ -188,7 +188,9 @@ fn warn_of_merged_keys(
             (true, Dialect::Postgres) => "write `key_case = \"unicode\"`".to_owned(),
         };
         let text = merge.text;
-        let wrong = format!("`{text}` makes one row of several keys, which the cache keeps as several entries, so that reads may be old after a write; {remedy}");
+        let wrong = format!(
+            "`{text}` makes one row of several keys, which the cache keeps as several entries, so that reads may be old after a write; {remedy}"
+        );
         report.warning(sql.at, &section.key(name), wrong);
     }
 }

@@ -6,8 +6,8 @@ use standin_config::sql::{Dialect, KeyUse, Parameter, Translated, first_word, ke
 use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, OriginKind};
 use standin_protocol::key::KeyForm;
 
-use super::value::Param;
 use super::postgres::Folding;
+use super::value::Param;
 use super::{Call, Failure, Operation, OriginStartError, Stored};
 
 /// Statements of all keyspaces, found by the keyspace's id.
@@ -96,7 +96,8 @@ impl Statements {
             let all = [Some(&config.get), config.put.as_ref(), config.delete.as_ref()];
             let uses: Vec<KeyUse> =
                 all.into_iter().flatten().map(|sql| key_use(sql, dialect)).collect();
-            let folds_key = |one: &KeyUse| one.merged_by.as_ref().is_some_and(|merge| merge.is_case);
+            let folds_key =
+                |one: &KeyUse| one.merged_by.as_ref().is_some_and(|merge| merge.is_case);
             let keyspace = Keyspace {
                 name: config.name.clone(),
                 key_type: config.key_type,

@@ -95,8 +95,7 @@ pub(super) fn is_folded(type_: &Type) -> bool {
 }
 
 /// What a call is told whose key has letters that are folded in two ways.
-pub(super) const DOUBTFUL: &str =
-    "the database maps a letter of the key to lower case otherwise than key_case does; use another key";
+pub(super) const DOUBTFUL: &str = "the database maps a letter of the key to lower case otherwise than key_case does; use another key";
 
 /// The characters that the database maps to lower case otherwise than `key_case` does, once it
 /// has been asked.

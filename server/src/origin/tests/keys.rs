@@ -24,7 +24,8 @@ fn with_key(key_type: ColumnType, keyspace: KeyspaceConfig) -> KeyspaceConfig {
 #[test]
 fn sqlite_refuses_to_start_where_a_column_makes_one_row_of_several_keys() {
     let scratch = Scratch::new("origin");
-    let init = "CREATE TABLE IF NOT EXISTS kv (id INTEGER PRIMARY KEY, k TEXT COLLATE NOCASE UNIQUE,
+    let init =
+        "CREATE TABLE IF NOT EXISTS kv (id INTEGER PRIMARY KEY, k TEXT COLLATE NOCASE UNIQUE,
                     t TEXT, b COLLATE RTRIM, n NUMERIC, x, v TEXT);
                 CREATE VIEW IF NOT EXISTS seen AS SELECT k AS name, v FROM kv";
     let config = sqlite_config(&scratch.file("db"), init);
@@ -39,7 +40,9 @@ fn sqlite_refuses_to_start_where_a_column_makes_one_row_of_several_keys() {
         accepted(&config, &with_key(ColumnType::Integer, compared(how)));
     }
     refused(&config, &compared("b = :key"), &["RTRIM", "column b"]);
-    for how in ["t = :key", "x = :key", "n = :key", "k = :key COLLATE BINARY", "k > 'a' AND t = :key"] {
+    for how in
+        ["t = :key", "x = :key", "n = :key", "k = :key COLLATE BINARY", "k > 'a' AND t = :key"]
+    {
         accepted(&config, &compared(how));
     }
     let view = KeyspaceConfig {
@@ -110,7 +113,8 @@ fn postgresql_finds_a_row_by_its_uuid() {
 
 /// Runs one statement by itself.
 fn run_once(postgres: &Postgres, sql: &str) {
-    let keyspace = KeyspaceConfig { get: "SELECT :key".to_owned(), ..KeyspaceConfig::new(9, "x", "") };
+    let keyspace =
+        KeyspaceConfig { get: "SELECT :key".to_owned(), ..KeyspaceConfig::new(9, "x", "") };
     Bench::start(&postgres_config(&postgres.url(), sql), &[keyspace]).unwrap();
 }
 
