@@ -215,10 +215,11 @@ def xxh3_64(data, seed=0):
 # --- Placement (section 7) ------------------------------------------------------------
 
 
+KEY_FORMS = ["exact", "ascii", "unicode", "uuid"]
 UUID = re.compile(rb"\{?((?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4})\}?")
 
 
-def formed(form, key):
+def key_form(form, key):
     """The form of a key (section 7); the key itself if it has none."""
     if form == "ascii":
         return bytes(b + 32 if 65 <= b <= 90 else b for b in key)
@@ -374,7 +375,7 @@ def _shown(ip, port):
 class Map:
     def __init__(self, data):
         archive = Archive(data)
-        at = archive.root(70)
+        at = archive.root(78)
         self.epoch, self.topology_id, self.partitions = archive.unpack("<QQI", at)
         self.servers = []
         for server in archive.list(at + 20, 49):
@@ -388,6 +389,8 @@ class Map:
         raw, self.master_port = archive.unpack("<16sH", at + 44)
         self.master_ip = _ip(raw)
         self.hash_seeds = dict(archive.unpack("<BB", p) for p in archive.list(at + 62, 2))
+        formed = [archive.unpack("<BB", p) for p in archive.list(at + 70, 2)]
+        self.key_forms = {keyspace: KEY_FORMS[form] for keyspace, form in formed}
         if not self.servers or not 1 <= self.partitions == len(self.owners) <= 65536:
             raise ProtocolError("the map contradicts itself")
         if any(s.state > 4 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
@@ -397,7 +400,9 @@ class Map:
     def tag(self):
         return epoch_tag(self.epoch)
 
-    def partition(self, keyspace, key):
+    def partition(self, keyspace, key, is_row=True):
+        if is_row:
+            key = key_form(self.key_forms.get(keyspace, "exact"), key)
         return xxh3_64(key, self.hash_seeds.get(keyspace, keyspace)) % self.partitions
 
     def rank(self, partition):
@@ -435,6 +440,7 @@ class Map:
         for s in self.servers:
             lines.append(f"{s.name.decode()} {s.group} {s.weight} {s.shards} {_shown(s.ip, s.port)}")
         lines += [f"{keyspace} {seed}" for keyspace, seed in self.hash_seeds.items()]
+        lines += [f"{keyspace} {form}" for keyspace, form in self.key_forms.items()]
         return xxh3_64("".join(line + "\n" for line in lines).encode())
 
 
@@ -586,10 +592,10 @@ class Client:
     """Routes by the map, and goes round the candidates until an operation's time is over."""
 
     def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
-                 operation_timeout_s=6.0, hold_s=2.0, key_form="exact", tell=lambda text: None):
+                 operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None):
         self.seeds, self.secret, self.tell = seeds, secret, tell
         self.attempts, self.attempt_timeout_s, self.hold_s = attempts, attempt_timeout_s, hold_s
-        self.operation_timeout_s, self.key_form = operation_timeout_s, key_form
+        self.operation_timeout_s = operation_timeout_s
         self.client_id = random.SystemRandom().getrandbits(64)
         self.request_id = 0
         self.map = None
@@ -656,10 +662,8 @@ class Client:
         tried = []
         while True:
             # Anew for each: a newer map may have come with an answer.
-            # The form only says where to go; the key is sent as it is.
-            form = "exact" if attempt.opcode == "FLUSH" else self.key_form
-            hashed = formed(form, attempt.fields["key"])
-            partition = self.map.partition(attempt.fields["keyspace"], hashed)
+            partition = self.map.partition(
+                attempt.fields["keyspace"], attempt.fields["key"], attempt.opcode != "FLUSH")
             now = time.monotonic()
             order = [i for i in self.map.candidates(partition) if i not in tried]
             # Servers in failover mode come last. If nobody else is left, they are asked as well.
@@ -779,7 +783,7 @@ class Client:
         keys, number = {}, 0
         while len(keys) < partitions:
             key = str(number).encode()
-            keys.setdefault(self.map.partition(keyspace, key), key)
+            keys.setdefault(self.map.partition(keyspace, key, is_row=False), key)
             number += 1
         for key in keys.values():
             response, _ = self.request("FLUSH", keyspace, key)
@@ -907,10 +911,10 @@ def vectors_hash(items):
 def vectors_key_form(items):
     for item in items:
         key = bytes.fromhex(item["key"])
-        for form in ("exact", "ascii", "unicode", "uuid"):
+        for form in KEY_FORMS:
             # Without a form a key is hashed as it is.
             wanted = bytes.fromhex(item[form]) if item[form] is not None else key
-            check(formed(form, key) == wanted, f"form {form} of {key}")
+            check(key_form(form, key) == wanted, f"form {form} of {key}")
     return len(items)
 
 
@@ -1026,8 +1030,11 @@ def vectors_map(items):
         check(m.servers == wanted, "map servers")
         wanted = {b["keyspace"]: b["hash_seed"] for b in v["bound"]}
         check(m.hash_seeds == wanted, "bound keyspaces")
-        for p in v["partitions_of_user_1"]:
-            check(m.partition(p["keyspace"], b"user:1") == p["partition"], "partition of user:1")
+        wanted = {f["keyspace"]: f["form"] for f in v["formed"]}
+        check(m.key_forms == wanted, "forms of keys")
+        for field, key in (("partitions_of_user_1", b"user:1"), ("partitions_of_USER_1", b"USER:1")):
+            for p in v[field]:
+                check(m.partition(p["keyspace"], key) == p["partition"], field)
         for p, o in enumerate(v["owners"]):
             wanted = Owner(number(o["epoch"]), o["home"], o["owner"], o["stand_in"])
             check(m.owners[p] == wanted == m.derived_owner(p), f"owner of partition {p}")
@@ -1106,8 +1113,6 @@ def main():
     parser = argparse.ArgumentParser(description="A small Standin client.")
     parser.add_argument("--seeds", type=seeds, default=[], help="addresses, separated by commas")
     parser.add_argument("--keyspace", type=int, default=1, help="id of the keyspace")
-    parser.add_argument("--key-form", choices=["exact", "ascii", "unicode", "uuid"], default="exact",
-                        help="of the keyspace, as its `key` and `key_case` say")
     parser.add_argument("--secret", type=parse_secret, help="64 hex digits, or a file with them")
     parser.add_argument("--timeout", type=float, default=0.25, help="seconds of silence after which a send has failed")
     parser.add_argument("--trace", action="store_true", help="say what happens when, on standard error")
@@ -1142,8 +1147,7 @@ def run(options):
         if options.trace:
             print(f"{(time.monotonic() - began) * 1000:8.1f} ms  {text}", file=sys.stderr)
 
-    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout,
-                    key_form=options.key_form, tell=tell)
+    client = Client(options.seeds, options.secret, attempt_timeout_s=options.timeout, tell=tell)
     try:
         if options.command == "selftest":
             selftest(client, options.keyspace, options.key.encode(), options.count)

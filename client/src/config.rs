@@ -7,7 +7,6 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, Timings};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
-use standin_protocol::key::KeyForms;
 use standin_protocol::map::Topology;
 
 /// How a client learns who is in the cluster.
@@ -52,9 +51,6 @@ pub struct ClientConfig {
     pub operation_bytes_max: usize,
     /// Largest key and value, checked before anything is sent.
     pub limits: FrameLimits,
-    /// The forms by which keys are hashed. Servers have the last word: where these are not theirs,
-    /// requests take a detour.
-    pub key_forms: KeyForms,
     /// The cluster's key, if it has a secret.
     pub key: Option<ClusterKey>,
     /// It only asks for maps and counters, and gets a connection also where clients have taken
@@ -79,7 +75,6 @@ impl Default for ClientConfig {
             operations_max: 65_536,
             operation_bytes_max: 256 << 20,
             limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
-            key_forms: KeyForms::default(),
             key: None,
             observer: false,
         }
@@ -97,7 +92,6 @@ impl From<&ClusterConfig> for ClientConfig {
             operation_timeout: timings.operation_timeout,
             connect_timeout: timings.connect_timeout,
             limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
-            key_forms: cluster.key_forms(),
             key: cluster.cluster_key(),
             ..Self::default()
         }

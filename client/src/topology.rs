@@ -19,6 +19,9 @@ pub fn differences(file: &Topology, cluster: &Topology) -> String {
         let (now, then) = (cluster.partitions, file.partitions);
         found.push(format!("there are {now} partitions, not {then}"));
     }
+    if file.key_forms != cluster.key_forms {
+        found.push("keyspaces have another `key` or `key_case`".to_owned());
+    }
     let by_name = |topology: &Topology| -> BTreeMap<String, ServerInfo> {
         topology.servers.iter().map(|info| (info.name.clone(), info.clone())).collect()
     };
@@ -82,6 +85,9 @@ mod tests {
     #[test]
     fn what_has_no_name_is_said_too_and_long_lists_end() {
         let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
+        let forms = [(1, standin_protocol::key::KeyForm::Uuid)].into_iter().collect();
+        let formed = file.clone().with_key_forms(forms);
+        assert_eq!(differences(&file, &formed), "keyspaces have another `key` or `key_case`");
         let turned = topology(9, 64, &[("a2", 2, 1), ("a1", 1, 1)]);
         assert!(differences(&file, &turned).contains("another order"));
         let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();

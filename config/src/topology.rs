@@ -25,7 +25,8 @@ impl ClusterConfig {
         let bonds = self.keyspaces.iter().flat_map(|keyspace| {
             keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
         });
-        Ok(topology.with_hash_seeds(HashSeeds::of_bonds(bonds)))
+        let topology = topology.with_hash_seeds(HashSeeds::of_bonds(bonds));
+        Ok(topology.with_key_forms(self.key_forms()))
     }
 
     /// The cluster's key, if it has a secret.

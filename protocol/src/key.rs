@@ -3,7 +3,7 @@
 //! other stale.
 //!
 //! Servers go by the form alone. A client that brings keys to it before it hashes them reaches the
-//! owner without a detour; it sends the key as it was given.
+//! owner without a detour; it sends the key as it was given. The map has the forms.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -78,8 +78,7 @@ impl FromIterator<(u8, KeyForm)> for KeyForms {
 
 impl fmt::Debug for KeyForms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let others = (0u8..=u8::MAX).zip(self.0).filter(|(_, form)| *form != KeyForm::Exact);
-        f.debug_map().entries(others).finish()
+        f.debug_map().entries(self.formed()).finish()
     }
 }
 
@@ -89,6 +88,20 @@ impl KeyForms {
     #[must_use]
     pub fn of(&self, keyspace: u8) -> KeyForm {
         self.0[usize::from(keyspace)]
+    }
+
+    /// The forms as a map lists them; `None` if there are not such forms, or not in this order.
+    #[must_use]
+    pub fn of_list(list: &[(u8, u8)]) -> Option<Self> {
+        let form = |(keyspace, form): &(u8, u8)| Some((*keyspace, KeyForm::from_wire(*form)?));
+        let listed: Vec<(u8, KeyForm)> = list.iter().map(form).collect::<Option<_>>()?;
+        let forms: Self = listed.iter().copied().collect();
+        forms.formed().eq(listed).then_some(forms)
+    }
+
+    /// The keyspaces whose keys have a form, by rising id.
+    pub fn formed(&self) -> impl Iterator<Item = (u8, KeyForm)> + '_ {
+        (0u8..=u8::MAX).zip(self.0).filter(|(_, form)| *form != KeyForm::Exact)
     }
 
     /// What is hashed for a key: its form, or, if it has none, the key as it is.
@@ -250,6 +263,10 @@ mod tests {
         assert_eq!(&*forms.hashed(8, b"Ab"), b"Ab");
         assert_eq!(&*forms.hashed(9, b"Ab"), b"Ab", "no UUID");
         assert_eq!(format!("{forms:?}"), "{7: Ascii, 9: Uuid}");
+        assert_eq!(KeyForms::of_list(&[(7, 1), (9, 3)]), Some(forms));
+        for list in [&[(7, 4)][..], &[(7, 0)], &[(9, 3), (7, 1)], &[(7, 1), (7, 1)]] {
+            assert_eq!(KeyForms::of_list(list), None, "{list:?}");
+        }
     }
 
     proptest! {

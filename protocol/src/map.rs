@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::codes::wire_enum;
 use crate::control::SENDER_MASTER;
 use crate::hash::{key_hash, partition_of, shard_of};
+use crate::key::KeyForms;
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
 use crate::seeds::HashSeeds;
 
@@ -127,6 +128,8 @@ pub struct Topology {
     pub partitions: u32,
     /// With what the keys of each keyspace are hashed.
     pub hash_seeds: HashSeeds,
+    /// The forms of the keyspaces' keys.
+    pub key_forms: KeyForms,
     /// Fingerprint of all of the above; parties with another one refuse each other.
     pub id: u64,
     /// For each partition the servers that may serve it, home first, back to back.
@@ -186,16 +189,38 @@ impl Topology {
             rank_starts.push(end);
         }
         let hash_seeds = HashSeeds::default();
-        let id = fingerprint(&name, master, &servers, partitions, &hash_seeds);
-        Ok(Self { name, master, servers, partitions, hash_seeds, id, ranks, rank_starts })
+        let key_forms = KeyForms::default();
+        let id = fingerprint(&name, master, &servers, partitions, (&hash_seeds, &key_forms));
+        Ok(Self {
+            name,
+            master,
+            servers,
+            partitions,
+            hash_seeds,
+            key_forms,
+            id,
+            ranks,
+            rank_starts,
+        })
     }
 
     /// The same with keyspaces that are bound to each other.
     #[must_use]
     pub fn with_hash_seeds(mut self, hash_seeds: HashSeeds) -> Self {
-        let Self { name, master, servers, partitions, .. } = &self;
-        self.id = fingerprint(name, *master, servers, *partitions, &hash_seeds);
         self.hash_seeds = hash_seeds;
+        self.identified()
+    }
+
+    /// The same with keyspaces whose keys have forms.
+    #[must_use]
+    pub fn with_key_forms(mut self, key_forms: KeyForms) -> Self {
+        self.key_forms = key_forms;
+        self.identified()
+    }
+
+    fn identified(mut self) -> Self {
+        let Self { name, master, servers, partitions, hash_seeds, key_forms, .. } = &self;
+        self.id = fingerprint(name, *master, servers, *partitions, (hash_seeds, key_forms));
         self
     }
 
@@ -215,7 +240,7 @@ impl Topology {
         self.rank(partition)[0]
     }
 
-    /// Partition of a key.
+    /// Partition of a key, which must be in its form.
     #[must_use]
     pub fn partition(&self, keyspace: u8, key: &[u8]) -> u32 {
         partition_of(key_hash(self.hash_seeds.of(keyspace), key), self.partitions)
@@ -261,7 +286,7 @@ pub(crate) fn fingerprint(
     master: SocketAddr,
     servers: &[ServerInfo],
     partitions: u32,
-    hash_seeds: &HashSeeds,
+    (hash_seeds, key_forms): (&HashSeeds, &KeyForms),
 ) -> u64 {
     use std::fmt::Write as _;
     let mut text = format!("{name}\n{master}\n{partitions}\n");
@@ -271,6 +296,9 @@ pub(crate) fn fingerprint(
     }
     for (keyspace, seed) in hash_seeds.bound() {
         let _ = writeln!(text, "{keyspace} {seed}");
+    }
+    for (keyspace, form) in key_forms.formed() {
+        let _ = writeln!(text, "{keyspace} {form}");
     }
     key_hash(0, text.as_bytes())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::key::KeyForms;
 use crate::map::{
     ClusterMap, MapEpoch, MapError, Ownership, ServerInfo, ServerState, ServerStatus, Topology,
     fingerprint,
@@ -57,12 +58,16 @@ impl ClusterMap {
         let bound: Vec<(u8, u8)> = wire.bound.iter().map(|b| (b.keyspace, b.hash_seed)).collect();
         let hash_seeds = HashSeeds::of_list(&bound)
             .ok_or(MapError::Unsound("a bound keyspace has the seed of one of a lower id"))?;
-        let id = fingerprint(&name, master, &servers, wire.partitions, &hash_seeds);
+        let formed: Vec<(u8, u8)> = wire.formed.iter().map(|f| (f.keyspace, f.form)).collect();
+        let key_forms = KeyForms::of_list(&formed)
+            .ok_or(MapError::Unsound("a keyspace's key form must be 1 to 3"))?;
+        let keys = (&hash_seeds, &key_forms);
+        let id = fingerprint(&name, master, &servers, wire.partitions, keys);
         if wire.topology_id != id {
             return Err(MapError::Unsound("the topology id is not that of the servers listed"));
         }
         let topology = Topology::new(name, master, servers, wire.partitions)?;
-        let topology = topology.with_hash_seeds(hash_seeds);
+        let topology = topology.with_hash_seeds(hash_seeds).with_key_forms(key_forms);
         let map = Self::new(Arc::new(topology), MapEpoch::from_u64(wire.epoch), statuses);
         let same = map.owners.iter().zip(&wire.owners).all(|(a, b)| WirePartition::from(a) == *b);
         if !same {
@@ -93,6 +98,17 @@ pub struct WireMap {
     pub master_port: u16,
     /// [`HashSeeds::bound`].
     pub bound: Vec<WireBound>,
+    /// [`KeyForms::formed`].
+    pub formed: Vec<WireFormed>,
+}
+
+/// A keyspace whose keys have a form, within [`WireMap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireFormed {
+    /// The keyspace.
+    pub keyspace: u8,
+    /// A [`crate::key::KeyForm`].
+    pub form: u8,
 }
 
 /// A keyspace that is placed with one of a lower id, within [`WireMap`].
@@ -196,6 +212,11 @@ impl From<&ClusterMap> for WireMap {
                 .hash_seeds
                 .bound()
                 .map(|(keyspace, hash_seed)| WireBound { keyspace, hash_seed })
+                .collect(),
+            formed: topology
+                .key_forms
+                .formed()
+                .map(|(keyspace, form)| WireFormed { keyspace, form: form as u8 })
                 .collect(),
         }
     }

@@ -1,11 +1,15 @@
 //! Keys that the database takes for equal are one entry of the cache, however a client spells
 //! them and whatever it knows of their form.
 
+use std::sync::Arc;
+
 use standin_client::blocking::Client;
-use standin_client::{Action, Operation, Outcome};
+use standin_client::{Action, Bootstrap, ClientConfig, Operation, Outcome};
 use standin_config::{ClusterConfig, ColumnType, KeyCase, KeyspaceConfig, Mode};
 use standin_config::{OriginConfig, OriginKind};
 use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::key::KeyForms;
+use standin_protocol::map::Topology;
 use standin_testkit::Postgres;
 
 use crate::common::{Cluster, KEYSPACE, TWO_PAIRS};
@@ -50,11 +54,17 @@ fn read(client: &mut Client, keyspace: u8, key: &str) -> (Option<String>, bool) 
     }
 }
 
-/// Writes under each spelling, and reads under all: by the client that knows the forms, and by one
-/// that has an older file and hashes keys as they are.
+/// A client whose cluster file is from before keys had forms.
+fn outdated(cluster: &Cluster) -> Client {
+    let topology = Topology::clone(&cluster.topology).with_key_forms(KeyForms::default());
+    let bootstrap = Bootstrap::Config(Arc::new(topology));
+    Client::new(ClientConfig::from(&cluster.config), bootstrap).expect("a client")
+}
+
+/// Writes under each spelling, and reads under all.
 fn one_entry_for_all_spellings(cluster: &Cluster, keyspace: u8, spellings: Spellings) {
     let mut knowing = cluster.client();
-    let mut outdated = cluster.client_with(|config| config.key_forms = <_>::default());
+    let mut outdated = outdated(cluster);
     for n in 0..12 {
         let all = spellings(n);
         assert_eq!(read(&mut knowing, keyspace, &all[0]).0, None, "{all:?}");

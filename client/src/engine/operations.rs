@@ -150,9 +150,10 @@ impl Engine {
         open.failures = 0;
         match &mut open.work {
             Work::Operation { operation, partition, .. } => {
-                let forms = &self.config.key_forms;
                 let partition = *partition.get_or_insert_with(|| {
-                    router.map().topology.partition(operation.keyspace, &operation.hashed(forms))
+                    let topology = &router.map().topology;
+                    let hashed = operation.hashed(&topology.key_forms);
+                    topology.partition(operation.keyspace, &hashed)
                 });
                 let Some(route) = router.route(now, partition, &open.tried) else {
                     return self.another_round(now, id);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use standin_protocol::hash::{key_hash, partition_of, shard_of};
 use standin_protocol::hello::cluster_id;
-use standin_protocol::key::KeyForm;
+use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
 use standin_protocol::placement::{Candidate, rank, score};
 use standin_protocol::seeds::HashSeeds;
@@ -129,7 +129,12 @@ pub(super) fn maps() -> Vec<Value> {
     let seeds = HashSeeds::of_bonds([(1, 2), (9, 2), (255, 254)]);
     let bound = Topology::clone(&topology(16)).with_hash_seeds(seeds);
     let bound = ClusterMap::new(Arc::new(bound), epoch(1, 0), Vec::new());
-    [calm, map_with_trouble(16), map_with_waiting(16), bound].iter().map(map_json).collect()
+    let forms: KeyForms =
+        KeyForm::ALL.iter().zip([1, 2, 3, 255]).map(|(form, keyspace)| (keyspace, *form)).collect();
+    let formed = Topology::clone(&topology(16)).with_key_forms(forms);
+    let formed = ClusterMap::new(Arc::new(formed), epoch(1, 0), Vec::new());
+    let maps = [calm, map_with_trouble(16), map_with_waiting(16), bound, formed];
+    maps.iter().map(map_json).collect()
 }
 
 fn map_json(map: &ClusterMap) -> Value {
@@ -153,9 +158,15 @@ fn map_json(map: &ClusterMap) -> Value {
     let bound = topology.hash_seeds.bound();
     let bound =
         bound.map(|(keyspace, hash_seed)| json!({ "keyspace": keyspace, "hash_seed": hash_seed }));
-    let partitions = [1, 2, 3, 9].map(|keyspace| {
-        json!({ "keyspace": keyspace, "partition": topology.partition(keyspace, b"user:1") })
-    });
+    let formed = topology.key_forms.formed();
+    let formed =
+        formed.map(|(keyspace, form)| json!({ "keyspace": keyspace, "form": form.name() }));
+    let partitions_of = |key: &[u8]| {
+        [1, 2, 3, 9].map(|keyspace| {
+            let key = topology.key_forms.hashed(keyspace, key);
+            json!({ "keyspace": keyspace, "partition": topology.partition(keyspace, &key) })
+        })
+    };
     json!({
         "hex": hex(&map.to_bytes()),
         "epoch": wide(map.epoch.to_u64()),
@@ -167,6 +178,8 @@ fn map_json(map: &ClusterMap) -> Value {
         "servers": servers.collect::<Value>(),
         "owners": owners.collect::<Value>(),
         "bound": bound.collect::<Value>(),
-        "partitions_of_user_1": partitions,
+        "formed": formed.collect::<Value>(),
+        "partitions_of_user_1": partitions_of(b"user:1"),
+        "partitions_of_USER_1": partitions_of(b"USER:1"),
     })
 }

@@ -94,7 +94,7 @@ impl Core {
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             staged: Vec::new(),
-            formed: Formed::new(context.cluster.key_forms()),
+            formed: Formed::new(context.topology.key_forms.clone()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
             ended: Vec::new(),
