@@ -3,9 +3,11 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::map::{
     ClusterMap, MapEpoch, NO_SERVER, ServerInfo, ServerState, ServerStatus, Topology,
 };
+use standin_protocol::seeds::HashSeeds;
 
 /// A map that can be read is sound and can be sent on; one made from any numbers comes
 /// back, and damaging it harms nobody.
@@ -97,6 +99,11 @@ fn made(bytes: &mut Bytes<'_>) -> Option<ClusterMap> {
         });
     }
     let topology = Topology::new("fuzz".to_owned(), master, servers, partitions).ok()?;
+    let bonds: Vec<(u8, u8)> = (0..bytes.u8() % 4).map(|_| (bytes.u8(), bytes.u8())).collect();
+    let forms: KeyForms = (0..bytes.u8() % 4)
+        .filter_map(|_| Some((bytes.u8(), KeyForm::from_wire(bytes.u8() % 4)?)))
+        .collect();
+    let topology = topology.with_hash_seeds(HashSeeds::of_bonds(bonds)).with_key_forms(forms);
     let epoch = MapEpoch { term: bytes.u32(), counter: bytes.u32() };
     Some(ClusterMap::new(Arc::new(topology), epoch, statuses))
 }

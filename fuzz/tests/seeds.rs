@@ -118,7 +118,9 @@ fn seeds_are_good_ones() {
     assert!(matches!(Request::parse(&request, FrameLimits::default()), Ok(Some(_))));
     assert!(matches!(Response::parse(&seed("response_frame/stats")), Ok(Some(_))));
     assert!(Datagram::parse(&seed("datagram/announce"), None, None).is_ok());
-    assert!(ClusterMap::from_bytes(&seed("map/archive_1")).is_ok());
+    for name in ["map/archive_0", "map/archive_1", "map/archive_2"] {
+        assert!(ClusterMap::from_bytes(&seed(name)).is_ok(), "{name}");
+    }
     for name in ["config/small.toml", "config/example.toml"] {
         let text = String::from_utf8(seed(name)).unwrap();
         let parsed = ClusterConfig::parse(&text, name, Path::new("/nowhere"));

@@ -10,6 +10,11 @@ use standin_protocol::hash::key_hash;
 
 use crate::plan::letter;
 
+/// The key in the form in which servers know it.
+fn row(key: &[u8]) -> Vec<u8> {
+    key.to_ascii_lowercase()
+}
+
 /// Who asked whom for what.
 #[derive(Debug, Default)]
 pub(crate) struct Hops {
@@ -29,7 +34,7 @@ impl Hops {
             if !may_be_sent_on || !Opcode::has_key(request.header.opcode) {
                 continue;
             }
-            let name = (server, key_hash(request.header.keyspace, request.key));
+            let name = (server, key_hash(request.header.keyspace, &row(request.key)));
             let open = self.open.entry((socket, request.header.request_id)).or_insert((name, 0));
             open.1 += 1;
             *self.asked.entry(name).or_default() += 1;
@@ -56,7 +61,7 @@ impl Hops {
     /// A server sends requests on a connection of its own.
     pub(crate) fn sent(&self, server: usize, bytes: &[u8]) -> Result<(), String> {
         for request in requests(bytes) {
-            let name = (server, key_hash(request.header.keyspace, request.key));
+            let name = (server, key_hash(request.header.keyspace, &row(request.key)));
             let is_asked = self.asked.get(&name).is_some_and(|asked| *asked > 0);
             if Opcode::has_key(request.header.opcode) && !is_asked {
                 let key = String::from_utf8_lossy(request.key).into_owned();

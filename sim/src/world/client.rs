@@ -90,7 +90,7 @@ impl World {
         let name = &self.cluster.keys[key];
         let key = match action {
             Action::Flush => self.cluster.flush_key(name),
-            _ => name.clone(),
+            _ => Cluster::spelled(client, name),
         };
         let keyspace = self.cluster.keyspace_of(client);
         let operation = Operation { keyspace, key, action };

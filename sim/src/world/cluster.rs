@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use standin_config::{ClusterConfig, KeyCase, KeyspaceConfig, OriginConfig};
 use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::Topology;
 
@@ -69,6 +69,7 @@ impl Cluster {
             also_invalidates,
             ttl: Duration::from_secs(setup.ttl_s),
             negative_ttl: Duration::from_secs(1),
+            key_case: KeyCase::Ascii,
             ..KeyspaceConfig::new(id, name, "")
         };
         config.keyspaces = match setup.is_twofold {
@@ -97,6 +98,11 @@ impl Cluster {
     /// The keyspace by which a client knows the rows.
     pub(crate) fn keyspace_of(&self, client: usize) -> u8 {
         if self.config.keyspaces.len() > 1 && client % 2 == 1 { OTHER } else { KEYSPACE }
+    }
+
+    /// The key as a client spells it: every other one in capitals, which is the same row.
+    pub(crate) fn spelled(client: usize, name: &[u8]) -> Vec<u8> {
+        if client % 2 == 1 { name.to_ascii_uppercase() } else { name.to_vec() }
     }
 
     /// What a flush of the key's partition names: another key of it.

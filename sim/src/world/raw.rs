@@ -6,7 +6,7 @@ use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
 
 use super::World;
-use super::cluster::KEYSPACE;
+use super::cluster::{Cluster, KEYSPACE};
 use super::events::{Event, Segment};
 use super::net::Name;
 use crate::check::Asked;
@@ -87,7 +87,7 @@ impl World {
                         Act::Put => sent_bytes(id, self.setup.value_bytes),
                         _ => Vec::new(),
                     };
-                    let name = self.cluster.keys[key].clone();
+                    let name = Cluster::spelled(client, &self.cluster.keys[key]);
                     self.raw_sends(socket, header, &name, &value);
                     match leaves {
                         Some(0) => self.raw_leaves(index),
