@@ -119,6 +119,7 @@ impl OriginConfig {
             queue_bytes: ORIGIN_QUEUE_BYTES,
             timeout: ORIGIN_TIMEOUT,
             surge_reads: ORIGIN_SURGE_READS,
+            reads_per_second: None,
         }
     }
 }

@@ -110,6 +110,8 @@ pub struct OriginConfig {
     pub timeout: Duration,
     /// Reads per second of each shard that a change of owner may always add.
     pub surge_reads: u32,
+    /// Reads per second of the whole cluster, at any time; `None`: no limit.
+    pub reads_per_second: Option<u32>,
 }
 
 /// Which database, and where. Its `Debug` leaves out the URL, which may hold a password.

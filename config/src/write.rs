@@ -145,6 +145,9 @@ impl ClusterConfig {
         out.size("queue_bytes", self.origin.queue_bytes);
         out.duration("timeout", self.origin.timeout);
         out.plain("surge_reads", self.origin.surge_reads);
+        if let Some(reads) = self.origin.reads_per_second {
+            out.plain("reads_per_second", reads);
+        }
     }
 
     fn write_timings(&self, out: &mut Toml) {

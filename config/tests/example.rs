@@ -68,6 +68,8 @@ fn the_documented_defaults_are_the_defaults() {
     let mut wanted = expected();
     wanted.master.offline_servers_max = Some(2);
     wanted.limits.output_bytes = Some(64 << 20);
+    // An example: there is no limit by default.
+    wanted.origin.reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
 }
 

@@ -47,14 +47,18 @@ fn origin() -> impl Strategy<Value = OriginConfig> {
         (text(), 1u32..=1_000, option::of(text()))
             .prop_map(|(url, connections, init)| OriginKind::Postgres { url, connections, init }),
     ];
-    (kind, 1u32..=1_024, (1u32..=1_000_000, 1u64..=1 << 40), duration(), 1u32..=1_000_000).prop_map(
-        |(kind, concurrency, (queue, queue_bytes), timeout, surge_reads)| OriginConfig {
-            kind,
-            concurrency,
-            queue,
-            queue_bytes,
-            timeout,
-            surge_reads,
+    let reads = (1u32..=1_000_000, option::of(1_000_000u32..=100_000_000));
+    (kind, 1u32..=1_024, (1u32..=1_000_000, 1u64..=1 << 40), duration(), reads).prop_map(
+        |(kind, concurrency, (queue, queue_bytes), timeout, (surge_reads, reads_per_second))| {
+            OriginConfig {
+                kind,
+                concurrency,
+                queue,
+                queue_bytes,
+                timeout,
+                surge_reads,
+                reads_per_second,
+            }
         },
     )
 }

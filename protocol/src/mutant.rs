@@ -86,6 +86,8 @@ wire_enum! {
         FlushKeepsFills = 36, "flush-keeps-fills";
         /// A write leaves what is cached of the same row in another keyspace (25).
         BoundForgotten = 38, "bound-forgotten";
+        /// `reads_per_second` bounds nothing (27).
+        NoReadCeiling = 40, "no-read-ceiling";
     }
 }
 

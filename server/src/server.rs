@@ -156,7 +156,8 @@ impl Server {
             cluster.timings.pause_max(),
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
-        let hub = hub.with_memory(own.memory_bytes).with_log_lines_lost(log_lines_lost);
+        let reads = cluster.origin.reads_per_second.map_or(0, u64::from);
+        let hub = hub.with_limits(own.memory_bytes, reads).with_log_lines_lost(log_lines_lost);
         let hub = Arc::new(hub);
         let context = ShardContext {
             shard: 0,

@@ -23,6 +23,7 @@ pub struct StatsHub {
     shards: Vec<Arc<[AtomicU64]>>,
     agent: [AtomicU64; AgentCounters::COUNT],
     memory_bytes: u64,
+    reads_per_second: u64,
     recent: Mutex<Recent>,
     /// Whoever writes the log counts here what could not be written.
     log_lines_lost: Arc<AtomicU64>,
@@ -41,15 +42,17 @@ impl StatsHub {
             shards,
             agent: Default::default(),
             memory_bytes: 0,
+            reads_per_second: 0,
             recent: Mutex::default(),
             log_lines_lost: Arc::default(),
         }
     }
 
-    /// Says how much memory the caches have been given together.
+    /// Says what the cluster file gives: memory to this server's caches together, reads of the
+    /// origin to the whole cluster (zero: as many as there are).
     #[must_use]
-    pub fn with_memory(self, memory_bytes: u64) -> Self {
-        Self { memory_bytes, ..self }
+    pub fn with_limits(self, memory_bytes: u64, reads_per_second: u64) -> Self {
+        Self { memory_bytes, reads_per_second, ..self }
     }
 
     /// Remembers, about once a second, what the gauges of the last ten seconds are reckoned from.
@@ -77,6 +80,7 @@ impl StatsHub {
         let mut gauges: Vec<Counter> = recent.collect();
         gauges.extend([
             gauge("memory_bytes", self.memory_bytes),
+            gauge("reads_per_second", self.reads_per_second),
             gauge("origin_up", u64::from(health == Health::Up)),
             gauge(&format!("build_info{{version=\"{version}\"}}"), 1),
         ]);

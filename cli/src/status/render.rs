@@ -51,6 +51,14 @@ pub(super) fn table(report: &Report<'_>) -> String {
             version(stats).unwrap_or("?"),
         ));
     }
+    let reads = report.origin_reads_10s();
+    let most = report.reads_per_second();
+    lines.push(format!(
+        "reads of the database in the last ten seconds: {}.{} a second{}",
+        reads / 10,
+        reads % 10,
+        most.map_or(String::new(), |most| format!(", {most} are allowed (reads_per_second)"))
+    ));
     let findings = report.findings();
     lines.extend(findings.iter().map(|f| format!("{}: {}", f.severity.name(), f.text)));
     lines.join("\n")
@@ -95,6 +103,10 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
         "severity": report.severity().name(),
         "epoch": map.epoch.to_string(),
         "master": { "address": topology.master.to_string(), "answers": report.is_master_up },
+        "origin_reads": {
+            "last_10_s": report.origin_reads_10s(),
+            "per_second_max": report.reads_per_second(),
+        },
         "servers": servers.collect::<Vec<_>>(),
         "findings": findings.collect::<Vec<_>>(),
     })

@@ -104,6 +104,14 @@ impl Report<'_> {
                 );
                 find(Severity::Warning, text);
             }
+            let refused = stats.counter("rate_refused_10s");
+            if refused > 0 {
+                let text = format!(
+                    "{name} has refused {refused} reads in the last ten seconds because of \
+                     `reads_per_second`; raise it if the database can take more"
+                );
+                find(Severity::Warning, text);
+            }
             let epoch = MapEpoch::from_u64(stats.map_epoch);
             if epoch == MapEpoch::default() {
                 let text = format!("{name} has no map yet: does it hear the master?");
@@ -136,6 +144,17 @@ impl Report<'_> {
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         findings
+    }
+
+    /// Reads of the database in the last ten seconds, by all servers that answer.
+    pub(crate) fn origin_reads_10s(&self) -> u64 {
+        self.stats.iter().flatten().map(|stats| stats.counter("origin_reads_10s")).sum()
+    }
+
+    /// How many a second there may be; `None`: there is no limit.
+    pub(crate) fn reads_per_second(&self) -> Option<u64> {
+        let of = |stats: &StatsReply| stats.counter("reads_per_second");
+        self.stats.iter().flatten().map(of).max().filter(|reads| *reads > 0)
     }
 
     /// The worst of [`Self::findings`].
@@ -264,6 +283,8 @@ mod tests {
         check(&well, true, [&down, &up], critical, text);
         check(&one_offline, true, [&down, &up], warning, text);
         check(&well, true, [&full, &up], warning, "a1 has refused 3 connections");
+        let bound = stats(EPOCH, &[("rate_refused_10s", 4)]);
+        check(&well, true, [&bound, &up], warning, "a1 has refused 4 reads");
         let returning = map([Returning, Online]);
         check(&returning, true, [&up, &up], critical, "have no owner now");
         let text = "16 partitions are not served at all";

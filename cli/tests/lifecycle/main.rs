@@ -6,6 +6,7 @@
 //! pauses.rs        servers are stopped while they hold writes
 //! origins.rs       the database is stopped, locked, and comes back
 //! checks.rs        check-config, and what a start refuses
+//! cold_starts.rs   all servers start with empty caches at once
 //! command_line.rs  what the commands print, and their exit codes
 //! drops.rs         invalidate and flush, of processes that come and go
 //! bound.rs         two keyspaces over the same rows
@@ -21,6 +22,7 @@ mod common;
 
 mod bound;
 mod checks;
+mod cold_starts;
 mod command_line;
 mod drops;
 mod loops;

@@ -17,6 +17,10 @@ pub(super) const ANY_DIALECT: &[Dialect] = &[Dialect::Sqlite, Dialect::Postgres]
 
 const URL_EXAMPLE: &str = "postgres://user:password@127.0.0.1:5432/database";
 
+/// The least that each shard has of `reads_per_second`: with fewer a read that finds nothing left
+/// would have to wait for longer than clients do.
+const READS_OF_A_SHARD: u64 = 8;
+
 const SQLITE: &[Dialect] = &[Dialect::Sqlite];
 const POSTGRES: &[Dialect] = &[Dialect::Postgres];
 
@@ -27,6 +31,7 @@ pub(super) struct OriginRead {
     timeout: Option<At<Duration>>,
     connections: Option<At<u32>>,
     concurrency: Option<At<u32>>,
+    reads_per_second: Option<At<u32>>,
     at: usize,
 }
 
@@ -59,6 +64,9 @@ pub(super) fn read(
     let surge_reads =
         section.whole("surge_reads", 1..=1_000_000, defaults::ORIGIN_SURGE_READS, report);
 
+    let reads_per_second =
+        section.whole_or_absent("reads_per_second", 1..=100_000_000, "20000", report).optional();
+
     let mut connections = None;
     let kind = match dialects {
         [Dialect::Sqlite] => read_sqlite(&mut section, init, base_dir, report),
@@ -88,9 +96,12 @@ pub(super) fn read(
             queue_bytes: queue_bytes?.value,
             timeout: timeout?.value,
             surge_reads: surge_reads?.value,
+            reads_per_second: reads_per_second?.map(|reads| reads.value),
         })
     };
-    OriginRead { config: complete(), dialects, timeout, connections, concurrency, at }
+    let config = complete();
+    let reads_per_second = reads_per_second.flatten();
+    OriginRead { config, dialects, timeout, connections, concurrency, reads_per_second, at }
 }
 
 fn read_sqlite(
@@ -165,6 +176,21 @@ pub(super) fn check(
             format!(
                 "more connections for reads than reads in flight; write {} or fewer",
                 concurrency.value
+            ),
+        );
+    }
+    let shards: u64 = servers.iter().filter_map(super::servers::shards_of).map(u64::from).sum();
+    if let Some(reads) = origin.reads_per_second
+        && u64::from(reads.value) < shards * READS_OF_A_SHARD
+    {
+        report.mistake(
+            reads.at,
+            "origin.reads_per_second",
+            format!(
+                "{} is too few for the cluster's {shards} shards, which divide it; write {} or more, \
+                 or remove it",
+                reads.value,
+                shards * READS_OF_A_SHARD
             ),
         );
     }

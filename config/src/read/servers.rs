@@ -258,6 +258,11 @@ pub(super) fn unique(
     }
 }
 
+/// How many shards it has, if that is right.
+pub(super) fn shards_of(server: &Server) -> Option<u16> {
+    Some(server.sizes.shards?.value)
+}
+
 /// What holds between servers and the rest of the file.
 pub(super) fn check(
     servers: &[Server],
@@ -280,7 +285,7 @@ pub(super) fn check(
         );
     }
     let shards: Option<u64> =
-        servers.iter().map(|server| Some(u64::from(server.sizes.shards?.value))).sum();
+        servers.iter().map(|server| Some(u64::from(shards_of(server)?))).sum();
     if let (Some(partitions), Some(shards)) =
         (cluster.and_then(|cluster| cluster.partitions), shards)
         && u64::from(partitions.value) < shards

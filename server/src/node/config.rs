@@ -43,6 +43,8 @@ pub struct NodeConfig {
     pub patience: Duration,
     /// Fetches per second that a change of owner may always add.
     pub surge_reads: u64,
+    /// Fetches per second of all shards of all servers together; zero: as many as there are.
+    pub reads_per_second: u64,
     /// Bytes of the largest value that peers accept.
     pub value_bytes_max: usize,
     /// Bytes of rows that are being fetched, and of replies that callers have not taken, beyond
@@ -107,6 +109,7 @@ impl NodeConfig {
             warm: WARM,
             patience: cluster.timings.operation_timeout * 9 / 20,
             surge_reads: u64::from(cluster.origin.surge_reads),
+            reads_per_second: cluster.origin.reads_per_second.map_or(0, u64::from),
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,

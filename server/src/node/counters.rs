@@ -86,6 +86,10 @@ counters! {
     /// Fetches that waited because rows under way and replies not taken were as many bytes as may
     /// be.
     fetches_delayed,
+    /// Fetches held back because of `reads_per_second`.
+    rate_held,
+    /// Reads refused because of `reads_per_second`.
+    rate_refused,
     /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
     writes_unacknowledged,
     /// Writes that waited and were dropped: this server had been stopped, or their clients had left.

@@ -82,7 +82,8 @@ impl Gate {
         }
     }
 
-    fn fits(&self, keyspace: u8) -> bool {
+    /// Whether a fetch would not have to wait.
+    pub(super) fn fits(&self, keyspace: u8) -> bool {
         let rows = self.rows[usize::from(keyspace)];
         rows.under_way < self.always || self.reserved + self.unsent + rows.bytes <= self.budget
     }

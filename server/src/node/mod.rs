@@ -20,23 +20,27 @@
 //! recent.rs    writes that are repeated   surge.rs      misses after a change of owner
 //! measure.rs   what a shard usually fetches   stopped.rs  what goes when it was stopped
 //! flush.rs     keyspaces that are dropped at once   bound.rs    keyspaces over the same rows
-//! gate.rs      rows under way, in bytes   queues.rs    how long all of it is
+//! gate.rs      rows under way, in bytes   ceiling.rs   what the whole cluster may fetch; pace.rs
+//! held.rs      fetches that are held back   queues.rs    how long all of it is
 //! ```
 
 mod ack;
 mod bound;
+mod ceiling;
 mod config;
 pub mod counters;
 mod flush;
 mod gate;
 mod handback;
 mod handover;
+mod held;
 mod interface;
 mod keep;
 mod lease;
 mod measure;
 mod owed;
 mod ownership;
+mod pace;
 mod parking;
 mod probe;
 mod queues;
@@ -65,7 +69,6 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use slotmap::{Key as _, KeyData, SlotMap};
 use standin_config::KeyspaceConfig;
-use standin_protocol::body::PingReply;
 use standin_protocol::frame::{Opcode, Request, Status, response_flags};
 use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
 use standin_protocol::time::Micros;
@@ -80,7 +83,7 @@ pub use interface::{
 };
 pub use reply::LateReply;
 pub(crate) use reply::RETRY_AFTER_MS;
-use reply::{Answer, Reply, seconds_left};
+use reply::{Reply, seconds_left};
 use route::Forwarded;
 use serving::Serving;
 use state::{CallKey, CallState, ForwardKey, Name, Names, PartitionState, Pending, PendingKey};
@@ -124,6 +127,7 @@ pub struct Node {
     recent: recent::Recent,
     surge: surge::Surge,
     gate: gate::Gate,
+    ceiling: ceiling::Ceiling,
     probes: Vec<probe::Probe>,
     outputs: VecDeque<Output>,
     jitter: u64,
@@ -185,6 +189,7 @@ impl Node {
                 config.patience,
                 config.started,
             ),
+            ceiling: ceiling::Ceiling::by(&config, &topology),
             fetches: HashMap::with_hasher(hashing.clone()),
             unsettled: handback::Unsettled::new(
                 config.log_keys_max,
@@ -349,7 +354,8 @@ impl Node {
         let unacked = self.unacked.iter().map(ack::Unacked::until);
         let owed = self.owed.iter().filter_map(owed::Owed::next_deadline);
         let others = peers.chain(parked).chain(unacked).chain(owed);
-        let others = others.chain(self.surge.next_deadline()).chain(self.next_let_go());
+        let held = self.surge.next_deadline().into_iter().chain(self.ceiling.next_deadline());
+        let others = others.chain(held).chain(self.next_let_go());
         others.chain(self.gate.next_deadline()).chain(self.next_end_early()).min()
     }
 
@@ -398,25 +404,6 @@ impl Node {
         self.counters.items = items;
         self.counters.items_bytes = items_bytes;
         self.counters.evicted = evicted;
-    }
-
-    fn ping(&self) -> Answer {
-        if !self.control_runs {
-            return Answer::text(Status::Unavailable, "the control thread of this server is stuck");
-        }
-        let reply = PingReply {
-            boot_id: self.config.boot_id,
-            map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),
-            drained_epoch: self.drain.reported.to_u64(),
-            usual_fetches_per_s: self.surge.usual(),
-            loop_lag_us: u32::try_from(self.counters.loop_lag_us).unwrap_or(u32::MAX),
-            in_flight: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
-            server: self.config.server,
-            shard: self.config.shard,
-            origin_up: u8::from(self.origin_up),
-            reserved: [0; 3],
-        };
-        Answer::value(reply.to_bytes().into())
     }
 
     /// Of a key in its keyspace.

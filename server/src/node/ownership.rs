@@ -260,10 +260,18 @@ impl Node {
         if let Some(map) = map.as_ref().filter(|_| owns_home) {
             self.home.owns(map.epoch, owns_anew);
         }
+        self.ceiling.owns(now.mono, self.partitions_owned());
         self.mark_outdated_writes();
         self.hand_on_held(now);
         self.acknowledge_again(now);
         self.unpark_all(now);
+    }
+
+    /// Partitions of this shard that it owns under a lease.
+    fn partitions_owned(&self) -> u64 {
+        let shards = usize::from(self.topology.servers[usize::from(self.config.server)].shards);
+        let own = self.partitions.iter().skip(usize::from(self.config.shard)).step_by(shards);
+        own.filter(|state| state.serving == Serving::Cached).count() as u64
     }
 
     fn mark_outdated_writes(&mut self) {

@@ -6,6 +6,7 @@ use standin_protocol::frame::{Response, Status};
 use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 
+use super::reply::Answer;
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
 /// Questions about one server that are not answered; more are answered as silent.
@@ -25,6 +26,26 @@ pub(super) struct Probe {
 }
 
 impl Node {
+    /// What this shard answers to a ping.
+    pub(super) fn ping(&self) -> Answer {
+        if !self.control_runs {
+            return Answer::text(Status::Unavailable, "the control thread of this server is stuck");
+        }
+        let reply = PingReply {
+            boot_id: self.config.boot_id,
+            map_epoch: self.map.as_ref().map_or(0, |map| map.epoch.to_u64()),
+            drained_epoch: self.drain.reported.to_u64(),
+            usual_fetches_per_s: self.surge.usual(),
+            loop_lag_us: u32::try_from(self.counters.loop_lag_us).unwrap_or(u32::MAX),
+            in_flight: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
+            server: self.config.server,
+            shard: self.config.shard,
+            origin_up: u8::from(self.origin_up),
+            reserved: [0; 3],
+        };
+        Answer::value(reply.to_bytes().into())
+    }
+
     /// Pings every shard of that server; [`Output::Probed`] says what came of it.
     pub fn ask_probe(&mut self, nonce: u64, server: u16) {
         if self.topology.servers.get(usize::from(server)).is_none() {

@@ -28,6 +28,7 @@ impl Node {
             // A place for each fetch, and one more for each who was in more of a hurry; a few are
             // those of requests that have ended.
             ("held back", self.surge.held(), self.config.in_flight_max),
+            ("held at the ceiling", self.ceiling.held(), self.config.in_flight_max),
             ("writes", self.writes.len() + waiting, pending),
             ("parked", self.parked.len(), pending),
             ("unacked", self.unacked.len(), pending),

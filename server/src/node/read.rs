@@ -8,23 +8,22 @@
 use bytes::Bytes;
 use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
 use standin_protocol::mutant::{self, Mutant};
-use standin_protocol::time::Micros;
 
+use super::held::{By, Held};
 use super::keep::Kept;
 use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
 use super::state::FetchStart;
-use super::surge::{Ask, Entry};
 use super::{Aimed, CallState, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Operation, Outcome};
 
 /// The fetch that runs for a key, and the reads that came too late for it.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    running: Vec<PendingKey>,
-    waiting: Vec<PendingKey>,
-    /// It does not run yet, but is held back, until then at the latest.
-    held_until: Option<Micros>,
+    pub(super) running: Vec<PendingKey>,
+    pub(super) waiting: Vec<PendingKey>,
+    /// It does not run yet, but is held back.
+    pub(super) held: Option<Held>,
 }
 
 impl Fetch {
@@ -46,15 +45,19 @@ impl Node {
         let name = Self::name(pending.header.keyspace, &pending.key);
         let is_crowded = self.pending.len() > self.config.in_flight_max / 2;
         let keeps = self.partitions[pending.partition as usize].serving.keeps();
-        if let Some(fetch) = self.fetches.get_mut(&name) {
-            if let Some(until) = fetch.held_until {
-                if is_crowded && keeps {
-                    return self.refuse_for_surge(key);
+        if let Some(fetch) = self.fetches.get(&name) {
+            if let Some(held) = fetch.held {
+                // Those who wait leave room for writes.
+                if is_crowded && (keeps || held.by == By::Ceiling) {
+                    return self.refuse_held(key, held.by);
                 }
                 let (partition, deadline) = (pending.partition, pending.deadline);
-                let until = self.surge.hurry(now.mono, partition, &name, deadline, until);
-                fetch.held_until = Some(until);
+                let until = self.hurry_held(now, &name, partition, deadline, held);
+                if let Some(fetch) = self.fetches.get_mut(&name) {
+                    fetch.held = Some(Held { until, ..held });
+                }
             }
+            let Some(fetch) = self.fetches.get_mut(&name) else { return };
             self.counters.coalesced += 1;
             match mutant::is(Mutant::JoinRunningFetch) {
                 true => fetch.running.push(key),
@@ -69,113 +72,31 @@ impl Node {
         }
     }
 
-    /// One fetch for all of them, as soon as it may begin.
-    fn begin_or_hold(&mut self, now: Now, name: Name, partition: u32, waiting: Vec<PendingKey>) {
-        let deadlines = waiting.iter().filter_map(|key| self.pending.get(*key));
-        let Some(deadline) = deadlines.map(|pending| pending.deadline).min() else { return };
-        let is_home = self.topology.home(partition) == self.config.server;
-        // Those who wait for a place leave room for writes.
-        let may_wait = self.pending.len() <= self.config.in_flight_max / 2;
-        match self.surge.enter(now.mono, &name, Ask { partition, is_home, deadline, may_wait }) {
-            Entry::Begin => self.start_fetch(now, name, waiting),
-            Entry::Wait(until) => {
-                self.counters.surge_held += 1;
-                let (running, held_until) = (Vec::new(), Some(until));
-                self.fetches.insert(name, Fetch { running, waiting, held_until });
-            }
-            Entry::Refused => waiting.into_iter().for_each(|key| self.refuse_for_surge(key)),
-        }
-    }
-
-    /// Fetches that were held back begin, or have waited too long.
-    pub(super) fn release_held(&mut self, now: Now) {
-        while let Some((name, may_begin)) = self.surge.release(now.mono) {
-            let Some(waiting) = self.take_held(&name) else { continue };
-            let first = waiting.iter().find_map(|key| self.pending.get(*key));
-            let Some(partition) = first.map(|pending| pending.partition) else { continue };
-            // Where nothing may be kept any more, nothing is refused.
-            if may_begin || !self.partitions[partition as usize].serving.keeps() {
-                self.fetch_again(now, name, waiting);
-                continue;
-            }
-            // One was late; who joined it since may have time.
-            let until = now.mono + self.config.patience / 2;
-            let has_time = |key: &PendingKey| {
-                self.pending.get(*key).is_some_and(|pending| pending.deadline > until)
-            };
-            let (stay, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(has_time);
-            late.into_iter().for_each(|key| self.refuse_for_surge(key));
-            self.begin_or_hold(now, name, partition, stay);
-        }
-    }
-
-    /// Who waits for a fetch that is held back; `None` if it is not any more.
-    fn take_held(&mut self, name: &Name) -> Option<Vec<PendingKey>> {
-        self.fetches.get(name)?.held_until?;
-        self.fetches.remove(name).map(|fetch| fetch.waiting)
-    }
-
-    /// Fetches that are held back for partitions that are another server's by now. Those that are
-    /// nobody's for a moment will be.
-    pub(super) fn hand_on_held(&mut self, now: Now) {
-        let partitions = &self.partitions;
-        let is_left = |partition: u32| partitions[partition as usize].serving.other().is_some();
-        for name in self.surge.take(is_left) {
-            if let Some(waiting) = self.take_held(&name) {
-                self.fetch_again(now, name, waiting);
-            }
-        }
-    }
-
-    fn refuse_for_surge(&mut self, key: PendingKey) {
-        self.counters.surge_refused += 1;
-        let retry_after_ms = RETRY_AFTER_MS;
-        self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
-    }
-
-    /// One more fetch for those who wait, unless the partition is another server's by now.
-    fn fetch_again(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
-        let mut here = Vec::new();
-        for key in waiting {
-            let Some(pending) = self.pending.get(key) else { continue };
-            let serving = self.partitions[pending.partition as usize].serving;
-            if now.mono > pending.deadline {
-                self.counters.deadlines_passed += 1;
-                self.reply(key, Reply::status(Status::DeadlineExceeded));
-            } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) && !pending.here {
-                self.dispatch(now, key);
-            } else {
-                here.push(key);
-            }
-        }
-        match self.fetches.get_mut(&name) {
-            // Sending one of them on has failed at once, and it is processed here.
-            Some(fetch) => fetch.waiting.append(&mut here),
-            None if here.is_empty() => {}
-            None => self.start_fetch(now, name, here),
-        }
-    }
-
-    fn start_fetch(&mut self, now: Now, name: Name, running: Vec<PendingKey>) {
+    /// Asks the origin.
+    pub(super) fn send_fetch(&mut self, now: Now, name: Name, running: Vec<PendingKey>) {
         let waiters = running.iter().filter_map(|key| self.pending.get(*key));
         let Some(deadline) = waiters.map(|waiter| waiter.deadline).max() else { return };
         let Some(first) = running.first().and_then(|key| self.pending.get(*key)) else { return };
         let (hash, partition) = (first.hash, first.partition);
         let (keyspace, key) = (first.header.keyspace, first.key.clone());
         let Some(reserved) = self.gate.enter(keyspace) else {
-            self.counters.fetches_delayed += 1;
-            self.gate.wait(name.clone(), now.mono + self.config.patience);
-            let (running, waiting, held_until) = (Vec::new(), running, None);
-            self.fetches.insert(name, Fetch { running, waiting, held_until });
-            return;
+            return self.delay(now, name, running);
         };
         let token = self.tokens.fetch(hash);
         let generation = self.generation(keyspace, partition);
-        let (waiting, held_until) = (Vec::new(), None);
-        self.fetches.insert(name.clone(), Fetch { running, waiting, held_until });
+        let (waiting, held) = (Vec::new(), None);
+        self.fetches.insert(name.clone(), Fetch { running, waiting, held });
         let started = FetchStart { token, generation, at: now.mono };
         let state = CallState::Fetch { name, started, reserved };
         self.submit(now, state, keyspace, Operation::Get, key, deadline);
+    }
+
+    /// It waits for room for its row.
+    pub(super) fn delay(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
+        self.counters.fetches_delayed += 1;
+        self.gate.wait(name.clone(), now.mono + self.config.patience);
+        let (running, held) = (Vec::new(), None);
+        self.fetches.insert(name, Fetch { running, waiting, held });
     }
 
     /// So many bytes of replies have not been taken by their callers: fetches that waited for

@@ -15,14 +15,13 @@
 //! held (but a CAS that has to read first is a read). A new process has no measure of its own and
 //! takes that of a member of its group; when there is none, there is no limit.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::measure::Measure;
+use super::pace::{Bucket, Entry, Line, Rate};
 use super::state::Name;
 
 /// What all may ask the database for, in hundredths of the usual; less than twice, because the
@@ -30,19 +29,6 @@ use super::state::Name;
 const SURGE_PERCENT: u64 = 175;
 /// No shard fetches more in a second: what a peer says beyond that is nonsense.
 const USUAL_MAX: u64 = 1_000_000;
-/// So much of a second's worth may be saved up, or owed by fetches that do not wait.
-const BURST: u64 = 20;
-/// Tokens are counted in millionths.
-const TOKEN: i64 = 1_000_000;
-
-/// What a fetch may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    Begin,
-    /// Until then at the latest.
-    Wait(Micros),
-    Refused,
-}
 
 /// A fetch that wants to begin.
 #[derive(Debug, Clone, Copy)]
@@ -76,55 +62,6 @@ impl Sharing {
     }
 }
 
-/// A fetch that waits. The derived order is the one in which they begin.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
-    /// From then on it is too late for its client.
-    until: Micros,
-    /// Counts up.
-    number: u64,
-    partition: u32,
-    name: Name,
-}
-
-/// Tokens that come in at a rate.
-#[derive(Debug, Default)]
-struct Bucket {
-    /// Negative: fetches that did not wait have taken more than there was.
-    tokens: i64,
-    filled: Micros,
-}
-
-impl Bucket {
-    fn max(rate: u64) -> i64 {
-        i64::try_from(rate / BURST).unwrap_or(i64::MAX).max(1).saturating_mul(TOKEN)
-    }
-
-    fn refill(&mut self, now: Micros, rate: u64) {
-        let passed_us = u64::try_from(now.since(self.filled).as_micros()).unwrap_or(u64::MAX);
-        let more = i64::try_from(passed_us.saturating_mul(rate)).unwrap_or(i64::MAX);
-        self.tokens = self.tokens.saturating_add(more).min(Self::max(rate));
-        self.filled = self.filled.max(now);
-    }
-
-    fn take(&mut self) -> bool {
-        let has_one = self.tokens >= TOKEN;
-        self.tokens -= if has_one { TOKEN } else { 0 };
-        has_one
-    }
-
-    /// Without asking.
-    fn owe(&mut self, rate: u64) {
-        self.tokens = self.tokens.saturating_sub(TOKEN).max(-Self::max(rate));
-    }
-
-    /// When it has a token.
-    fn next(&self, rate: u64) -> Micros {
-        let missing = (TOKEN - self.tokens).max(0).unsigned_abs();
-        self.filled + Duration::from_micros(missing.div_ceil(rate.max(1)))
-    }
-}
-
 /// One shard's limit.
 #[derive(Debug)]
 pub(super) struct Surge {
@@ -152,8 +89,7 @@ pub(super) struct Surge {
     shared: Bucket,
     /// What passes of new partitions at [`Sharing::reserved`], whatever the others need.
     reserved: Bucket,
-    held: BinaryHeap<Reverse<Held>>,
-    held_ever: u64,
+    line: Line,
 }
 
 impl Surge {
@@ -178,10 +114,9 @@ impl Surge {
             stands_in: false,
             rate: 0,
             raised: 0,
-            shared: Bucket::default(),
-            reserved: Bucket::default(),
-            held: BinaryHeap::new(),
-            held_ever: 0,
+            shared: Bucket::new(now),
+            reserved: Bucket::new(now),
+            line: Line::default(),
         }
     }
 
@@ -226,8 +161,7 @@ impl Surge {
 
     /// A change begins with empty buckets; the measure stands still until it is over.
     fn set_rate(&mut self, now: Micros) {
-        let empty = || Bucket { tokens: 0, filled: now };
-        (self.shared, self.reserved, self.raised) = (empty(), empty(), 0);
+        (self.shared, self.reserved, self.raised) = (Bucket::new(now), Bucket::new(now), 0);
         self.rate = match self.usual() {
             0 => 0,
             usual => (usual * self.percent / 100).saturating_sub(self.sharing.reserved).max(usual),
@@ -248,19 +182,19 @@ impl Surge {
         let is_cold = now < self.cold_until[partition as usize];
         self.refill(now);
         if !is_cold || mutant::is(Mutant::NoSurgeLimit) {
-            self.shared.owe(self.rate);
+            self.shared.owe(Rate::per_second(self.rate));
             return Entry::Begin;
         }
-        if self.held.is_empty() && self.take_token() {
+        if self.line.is_empty() && self.take_token() {
             return Entry::Begin;
         }
         let most = 2 * (self.rate + self.sharing.reserved) * self.patience_ms() / 1_000;
-        if !may_wait || self.held.len() as u64 >= most {
+        if !may_wait || self.line.len() as u64 >= most {
             return Entry::Refused;
         }
         let until = self.hold(now, partition, name, deadline);
         // So that the last one does not wait for too long; until it has passed.
-        let needed = self.held.len() as u64 * 1_000 / self.patience_ms();
+        let needed = self.line.len() as u64 * 1_000 / self.patience_ms();
         // What its own partitions need does not wait.
         let own = if self.stands_in { self.usual() } else { 0 };
         let needed = (needed + own).saturating_sub(self.sharing.reserved);
@@ -285,60 +219,50 @@ impl Surge {
         }
     }
 
-    /// Four fifths of the time that the client has left, and not much longer than it should be.
     fn until(&self, now: Micros, deadline: Micros) -> Micros {
-        now + (deadline.since(now) / 5 * 4).min(self.patience + self.patience / 20)
+        Line::until(now, deadline, self.patience)
     }
 
     fn hold(&mut self, now: Micros, partition: u32, name: &Name, deadline: Micros) -> Micros {
         let until = self.until(now, deadline);
-        let (number, name) = (self.held_ever, name.clone());
-        self.held.push(Reverse(Held { until, number, partition, name }));
-        self.held_ever += 1;
+        self.line.push(until, partition, name);
         until
     }
 
     /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
-        let is_late = now >= self.held.peek()?.0.until;
+        let is_late = now >= self.line.first_until()?;
         self.refill(now);
         if !is_late && !self.take_token() {
             return None;
         }
-        let Reverse(Held { name, .. }) = self.held.pop()?;
+        let name = self.line.pop()?;
         self.rest_if_empty();
         Some((name, !is_late))
     }
 
     /// When [`Self::release`] has something to give.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        let until = self.held.peek()?.0.until;
-        let token =
-            self.shared.next(self.rate_now()).min(self.reserved.next(self.sharing.reserved));
+        let until = self.line.first_until()?;
+        let (shared, reserved) = (self.rate_now(), Rate::per_second(self.sharing.reserved));
+        let token = self.shared.next(shared).min(self.reserved.next(reserved));
         Some(token.min(until))
     }
 
     /// The fetches that wait for partitions of which this holds: they are to be had elsewhere.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
-        if !self.held.iter().any(|held| is_left(held.0.partition)) {
-            return Vec::new();
-        }
-        let all = std::mem::take(&mut self.held).into_sorted_vec();
-        let (left, stay): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|held| is_left(held.0.partition));
-        self.held = stay.into();
+        let left = self.line.take(is_left);
         self.rest_if_empty();
-        // Sorted the other way round.
-        left.into_iter().rev().map(|held| held.0.name).collect()
+        left
     }
 
     /// How many wait.
     pub(super) fn held(&self) -> usize {
-        self.held.len()
+        self.line.len()
     }
 
     fn rest_if_empty(&mut self) {
-        if self.held.is_empty() {
+        if self.line.is_empty() {
             self.raised = 0;
         }
     }
@@ -347,13 +271,13 @@ impl Surge {
         u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
-    fn rate_now(&self) -> u64 {
-        self.rate.max(self.raised).max(1)
+    fn rate_now(&self) -> Rate {
+        Rate::per_second(self.rate.max(self.raised).max(1))
     }
 
     fn refill(&mut self, now: Micros) {
         self.shared.refill(now, self.rate_now());
-        self.reserved.refill(now, self.sharing.reserved);
+        self.reserved.refill(now, Rate::per_second(self.sharing.reserved));
     }
 
     fn take_token(&mut self) -> bool {

@@ -11,9 +11,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The counters that are told for the last ten seconds, too.
-pub(super) const NAMES: [&str; 3] = ["hits", "misses", "connections_refused"];
+pub(super) const NAMES: [&str; 5] =
+    ["hits", "misses", "connections_refused", "origin_reads", "rate_refused"];
 /// Their gauges, in the same order.
-pub(super) const GAUGES: [&str; 3] = ["hits_10s", "misses_10s", "connections_refused_10s"];
+pub(super) const GAUGES: [&str; 5] =
+    ["hits_10s", "misses_10s", "connections_refused_10s", "origin_reads_10s", "rate_refused_10s"];
 
 /// Sums since the start, in the order of [`NAMES`].
 pub(super) type Sums = [u64; NAMES.len()];
@@ -58,16 +60,16 @@ mod tests {
     fn what_is_older_than_ten_seconds_does_not_count() {
         let mut recent = Recent::default();
         let at = |tenths: u64| Micros(5_000_000) + Duration::from_millis(tenths * 100);
-        assert_eq!(recent.since([3, 4, 5]), [3, 4, 5], "since the start");
+        assert_eq!(recent.since([3, 4, 5, 6, 7]), [3, 4, 5, 6, 7], "since the start");
         for tenths in 0..=300 {
             // Ten hits a second, and from the twentieth second on as many misses.
             if recent.is_due(at(tenths)) {
-                recent.note(at(tenths), [tenths, tenths.saturating_sub(200), 1]);
+                recent.note(at(tenths), [tenths, tenths.saturating_sub(200), 1, 0, 0]);
             }
             assert!(recent.samples.len() <= 12);
         }
-        assert_eq!(recent.since([300, 100, 1]), [100, 100, 0]);
-        recent.note(at(1_000), [300, 100, 1]);
-        assert_eq!(recent.since([300, 100, 2]), [0, 0, 1], "nobody has asked for long");
+        assert_eq!(recent.since([300, 100, 1, 0, 0]), [100, 100, 0, 0, 0]);
+        recent.note(at(1_000), [300, 100, 1, 0, 0]);
+        assert_eq!(recent.since([300, 100, 2, 0, 0]), [0, 0, 1, 0, 0], "nobody has asked for long");
     }
 }

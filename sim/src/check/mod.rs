@@ -12,6 +12,7 @@ mod bounds;
 mod held;
 mod hops;
 pub(crate) mod queues;
+mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ use crate::plan::{Mode, Setup};
 use bounds::Lost;
 use held::Held;
 use hops::Hops;
+use reads::Reads;
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,7 @@ pub(crate) struct Checker {
     executed: BTreeSet<Value>,
     pub(crate) hops: Hops,
     pub(crate) held: Held,
+    pub(crate) reads: Reads,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
     master_maps: BTreeMap<usize, MapEpoch>,
@@ -104,6 +107,7 @@ impl Checker {
             hops: Hops::default(),
             // By a clock that is a tenth slow.
             held: Held::new(pause_max * 112 / 100),
+            reads: Reads::new(setup),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
             master_maps: BTreeMap::new(),

@@ -24,10 +24,19 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
     setup.is_twofold = mix(seed, 0x2F01D).is_multiple_of(4);
     setup.is_without_room = mix(seed, 0x0F01).is_multiple_of(8);
+    // Where there are so many keys that reading all of them takes long, nothing else is to.
+    if setup.keys <= FEW_KEYS && mix(seed, 0xCE11).is_multiple_of(4) {
+        let shards = u64::from(setup.shards) * setup.servers() as u64;
+        let reads = shards * (10 + mix(seed, 0xCE12) % 40);
+        setup.reads_per_second = u32::try_from(reads).ok();
+    }
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
 }
+
+/// Of all servers together.
+const FEW_KEYS: usize = 16;
 
 fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
     let groups = match random.below(10) {
@@ -45,6 +54,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         clients: 2 + usize::from(random.percent(20)),
         keys,
         origin_concurrency: 8 + random.index(8),
+        reads_per_second: None,
         in_flight_max: 65_536,
         value_bytes: 8,
         is_origin_fussy: false,

@@ -76,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) keys: usize,
     /// Origin calls of one server at once.
     pub(crate) origin_concurrency: usize,
+    /// Of the whole cluster.
+    pub(crate) reads_per_second: Option<u32>,
     /// Requests that may wait in a shard.
     pub(crate) in_flight_max: u32,
     /// Of each value; with large ones the cache is too small for all keys.

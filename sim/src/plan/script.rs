@@ -19,6 +19,7 @@ pub(crate) fn script(servers: usize) -> Script {
         clients: 2,
         keys: servers,
         origin_concurrency: 8,
+        reads_per_second: None,
         in_flight_max: 65_536,
         value_bytes: 8,
         is_origin_fussy: false,

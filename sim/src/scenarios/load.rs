@@ -116,6 +116,58 @@ pub(super) const NEW_PROCESS_STAMPEDE: Scenario = Scenario {
     ],
 };
 
+/// What the cluster file of the next two says.
+const READS_PER_SECOND: u32 = 200;
+
+/// All keys of three servers are wanted within half a second, from then on, by clients that know
+/// nothing of what is usual, nor do the servers.
+fn wanted_by_all(faults: &[What], wanted: Time, many: usize) -> Plan {
+    let mut script = script(3).with(|setup| {
+        setup.keys = 900;
+        setup.origin_concurrency = 256;
+        setup.reads_per_second = Some(READS_PER_SECOND);
+        setup.reads_at_the_end = false;
+    });
+    script = script.at(S);
+    for fault in faults {
+        script = script.fault(*fault);
+    }
+    for number in 0..many {
+        script = script.at(wanted + number as Time * MS / 2).get(number % 2, number * 7 % 900);
+    }
+    script.plan()
+}
+
+pub(super) const COLD_START: Scenario = Scenario {
+    name: "s27_cold_start",
+    plan: || {
+        let crash = |server| What::Crash { server, down: 300 * MS, silent: false };
+        wanted_by_all(&[0, 1, 2].map(crash), 1_400 * MS, 900)
+    },
+    expect: all_of_it_is_used,
+    fails_without: &[(Rule::Code(Mutant::NoReadCeiling), "reads of the origin in a second")],
+};
+
+pub(super) const COLD_STAND_IN: Scenario = Scenario {
+    name: "s27_cold_stand_in",
+    plan: || {
+        let crash = What::Crash { server: 1, down: 4 * S, silent: false };
+        wanted_by_all(&[crash], 1_100 * MS, 900)
+    },
+    expect: all_of_it_is_used,
+    fails_without: &[(Rule::Code(Mutant::NoReadCeiling), "reads of the origin in a second")],
+};
+
+/// That there are not more is an invariant of all runs. While all partitions are owned, three
+/// quarters of it are for them.
+fn all_of_it_is_used(outcome: &Outcome) -> Result<(), String> {
+    let (from, to) = (BEGINS + 2_500 * MS, BEGINS + 4_500 * MS);
+    match outcome.fetches.iter().filter(|at| (from..to).contains(*at)).count() {
+        240.. => Ok(()),
+        few => Err(format!("only {few} reads of the origin in two seconds")),
+    }
+}
+
 /// Before, all keys are read once in 12 s, by two servers: 50 a second each, 100 together. What
 /// goes on may ask for 1.75 times that, 175. When 600 wait, for two thirds of an operation's 4 s
 /// at most, that rises to 600 / 2.67 = 225. Then there is room for a full bucket, a twentieth of

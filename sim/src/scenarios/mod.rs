@@ -82,6 +82,8 @@ pub(crate) const ALL: &[Scenario] = &[
     bound::WRITTEN,
     bound::FILL_AFTER_WRITE,
     bound::RETURNED_HOME,
+    load::COLD_START,
+    load::COLD_STAND_IN,
     stored::STORED_OTHERWISE,
     stored::NOT_STORED,
     found::NEW_INCARNATION,

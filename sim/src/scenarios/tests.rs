@@ -97,6 +97,8 @@ scenarios! {
     s18_forwarding_loop
     s19_node_loss_stampede
     s19_silent_loss_stampede
+    s27_cold_start
+    s27_cold_stand_in
     s22_stored_otherwise
     s23_not_stored
     s24_flushed_home

@@ -19,6 +19,9 @@ impl World {
         if self.is_told && !is_write {
             self.fetches.push(self.time);
         }
+        if !is_write && let Err(wrong) = self.checker.reads.read(self.time) {
+            self.violation(wrong);
+        }
         let life = self.servers[server].life;
         let reads = (!is_write).then_some(call.keyspace);
         let others = self.origin.others((server, life, key, reads));

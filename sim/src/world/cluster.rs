@@ -63,6 +63,7 @@ impl Cluster {
         config.timings.drain_timeout = lease / 2;
         config.timings.lease = lease;
         config.origin.timeout = Duration::from_secs(1);
+        config.origin.reads_per_second = setup.reads_per_second;
         let keyspace = |id, name, also_invalidates| KeyspaceConfig {
             put: Some(String::new()),
             delete: Some(String::new()),

@@ -34,6 +34,8 @@ const SETTLES_WITHIN: Time = 40 * S;
 const RESTS: Time = 2_800 * MS;
 /// An operation takes no longer than this when nothing is wrong.
 const READS: Time = 300 * MS;
+/// The same where all servers together may ask the origin for few of them a second.
+const BOUNDED_READS: Time = 2 * S;
 /// Of these so many begin at once, if a shard has room for as many as all clients may ask for.
 const READ_AT_ONCE: usize = 16;
 const READS_NEED: u32 = 64;
@@ -110,6 +112,7 @@ impl World {
         }
         self.phase = Phase::Reading { begun: end };
         match end.is_multiple_of(round) {
+            true if self.setup.reads_per_second.is_some() => BOUNDED_READS,
             true => READS,
             false => 2 * MS,
         }

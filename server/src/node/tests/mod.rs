@@ -82,6 +82,7 @@ fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         warm: Duration::from_secs(30),
         patience: Duration::from_secs(2),
         surge_reads: 100,
+        reads_per_second: 0,
         log_keys_max: 100,
         log_bytes_max: 1 << 20,
         value_bytes_max: 1 << 20,

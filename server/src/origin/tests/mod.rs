@@ -208,6 +208,7 @@ fn sqlite_config(path: &Path, init: &str) -> OriginConfig {
         queue_bytes: 64 << 20,
         timeout: Duration::from_secs(5),
         surge_reads: 100,
+        reads_per_second: None,
     }
 }
 
@@ -223,6 +224,7 @@ fn postgres_config(url: &str, init: &str) -> OriginConfig {
         queue_bytes: 64 << 20,
         timeout: Duration::from_secs(5),
         surge_reads: 100,
+        reads_per_second: None,
     }
 }
 

@@ -1,0 +1,313 @@
+//! The most that all fetches of the cluster together may ask the origin for, at any time
+//! (`reads_per_second`). Each shard has a part of it, and the parts together are never more than
+//! the whole, whatever maps the servers have: three quarters are divided by the partitions that a
+//! shard owns under a lease, of which nobody else does at the same time; the last quarter, in equal
+//! parts for all shards, is for what is read without owning it.
+//!
+//! Fetches that find nothing left wait, and begin as parts become free: first those whose clients
+//! give up first. What would wait for longer than clients do is refused with a hint.
+//!
+//! The limit after a change of owner (surge.rs) goes by what is usual, lets fetches of what was
+//! there before pass, and rises when many wait. None of that may be so here, so the two have
+//! buckets of their own; a fetch needs a token of both.
+
+use std::time::Duration;
+
+use standin_protocol::map::Topology;
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+use super::NodeConfig;
+use super::pace::{Bucket, Entry, Line, Rate};
+use super::state::Name;
+
+/// Of the whole, what is divided by the partitions owned, in quarters.
+const OWNED_QUARTERS: u64 = 3;
+
+/// What of the whole a shard has.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    /// Reads per second of the cluster; zero: as many as there are.
+    whole: u64,
+    /// Of all keys.
+    partitions: u64,
+    /// Of all servers.
+    shards: u64,
+}
+
+/// A fetch that wants to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    pub(super) partition: u32,
+    /// This server owns the partition under a lease.
+    pub(super) is_owned: bool,
+    /// Of the client that gives up first.
+    pub(super) deadline: Micros,
+    /// Whether there is room for one more that waits.
+    pub(super) may_wait: bool,
+}
+
+/// Fetches of one kind, at a rate.
+#[derive(Debug)]
+struct Lane {
+    rate: Rate,
+    bucket: Bucket,
+    line: Line,
+}
+
+impl Lane {
+    fn new(now: Micros, rate: Rate) -> Self {
+        Self { rate, bucket: Bucket::new(now), line: Line::default() }
+    }
+
+    fn take(&mut self, now: Micros) -> bool {
+        self.bucket.refill(now, self.rate);
+        self.bucket.take()
+    }
+
+    /// From now on it is another.
+    fn set_rate(&mut self, now: Micros, rate: Rate) {
+        self.bucket.refill(now, self.rate);
+        self.rate = rate;
+        self.bucket.refill(now, rate);
+    }
+
+    fn next_deadline(&self) -> Option<Micros> {
+        Some(self.line.first_until()?.min(self.bucket.next(self.rate)))
+    }
+}
+
+/// One shard's part.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    parts: Parts,
+    patience: Duration,
+    owned: Lane,
+    through: Lane,
+}
+
+impl Ceiling {
+    pub(super) fn by(config: &NodeConfig, topology: &Topology) -> Self {
+        let parts = Parts {
+            whole: config.reads_per_second,
+            partitions: u64::from(topology.partitions),
+            shards: topology.servers.iter().map(|server| u64::from(server.shards)).sum(),
+        };
+        Self::new(parts, config.patience, config.started)
+    }
+
+    /// `patience`: how long a fetch should wait at most.
+    fn new(parts: Parts, patience: Duration, now: Micros) -> Self {
+        let through = Self::whole(parts).part(4 - OWNED_QUARTERS, 4 * parts.shards);
+        let (owned, through) = (Lane::new(now, Rate::default()), Lane::new(now, through));
+        Self { parts, patience, owned, through }
+    }
+
+    fn whole(parts: Parts) -> Rate {
+        Rate::per_second(parts.whole)
+    }
+
+    fn is_unbounded(&self) -> bool {
+        self.parts.whole == 0
+    }
+
+    /// The shard owns this many partitions under a lease from now on.
+    pub(super) fn owns(&mut self, now: Micros, partitions: u64) {
+        let rate = Self::whole(self.parts).part(OWNED_QUARTERS, 4);
+        let rate = rate.part(partitions, self.parts.partitions);
+        if rate != self.owned.rate {
+            self.owned.set_rate(now, rate);
+        }
+    }
+
+    /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`], in
+    /// time for its client.
+    pub(super) fn enter(&mut self, now: Micros, name: &Name, ask: Ask) -> Entry {
+        if self.is_unbounded() || mutant::is(Mutant::NoReadCeiling) {
+            return Entry::Begin;
+        }
+        let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
+        if lane.line.is_empty() && lane.take(now) {
+            return Entry::Begin;
+        }
+        let until = Line::until(now, ask.deadline, self.patience);
+        let passing = lane.rate.within(until.since(now));
+        if !ask.may_wait || lane.line.len() as u64 >= passing {
+            return Entry::Refused;
+        }
+        lane.line.push(until, ask.partition, name);
+        Entry::Wait(until)
+    }
+
+    /// A fetch that waits until then shall not wait for longer than this client does.
+    pub(super) fn hurry(&mut self, now: Micros, name: &Name, ask: Ask, until: Micros) -> Micros {
+        let wanted = Line::until(now, ask.deadline, self.patience);
+        if wanted >= until {
+            return until;
+        }
+        // The place further behind is given back in vain.
+        let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
+        lane.line.push(wanted, ask.partition, name);
+        wanted
+    }
+
+    /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
+    pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
+        for lane in [&mut self.owned, &mut self.through] {
+            let Some(until) = lane.line.first_until() else { continue };
+            let is_late = now >= until;
+            if is_late || lane.take(now) {
+                return Some((lane.line.pop()?, !is_late));
+            }
+        }
+        None
+    }
+
+    /// The fetches that wait in the wrong place: another server processes the partition by now, or
+    /// it has become this server's or has ceased to be.
+    pub(super) fn take(&mut self, place: impl Fn(u32) -> Place) -> Vec<Name> {
+        let mut names = self.owned.line.take(|partition| place(partition) != Place::Owned);
+        names.extend(self.through.line.take(|partition| place(partition) != Place::Through));
+        names
+    }
+
+    /// When [`Self::release`] has something to give.
+    pub(super) fn next_deadline(&self) -> Option<Micros> {
+        self.owned.next_deadline().into_iter().chain(self.through.next_deadline()).min()
+    }
+
+    /// How many wait.
+    pub(super) fn held(&self) -> usize {
+        self.owned.line.len() + self.through.line.len()
+    }
+}
+
+/// Where fetches of a partition belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Owned,
+    Through,
+    Elsewhere,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const PARTS: Parts = Parts { whole: 4_000, partitions: 100, shards: 10 };
+
+    fn name() -> Name {
+        b"\x01k".as_slice().into()
+    }
+
+    fn ask(is_owned: bool, deadline: Micros) -> Ask {
+        Ask { partition: 7, is_owned, deadline, may_wait: true }
+    }
+
+    /// Fetches that begin in this many seconds in which far too many are asked for.
+    fn begun(ceiling: &mut Ceiling, start: Micros, seconds: u64, is_owned: bool) -> u64 {
+        let mut begun = 0;
+        for step in 0..seconds * 10_000 {
+            let now = Micros(start.0 + step * 100);
+            let entry = ceiling.enter(now, &name(), ask(is_owned, now + Duration::from_secs(4)));
+            begun += u64::from(entry == Entry::Begin);
+            while let Some((_, may_begin)) = ceiling.release(now) {
+                begun += u64::from(may_begin);
+            }
+        }
+        begun
+    }
+
+    #[test]
+    fn a_shard_has_its_part_by_the_partitions_that_it_owns() {
+        for (owned, rate) in [(10, 300), (20, 600), (100, 3_000), (1, 30)] {
+            let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
+            ceiling.owns(Micros(0), owned);
+            let begun = begun(&mut ceiling, Micros(0), 10, true);
+            assert!((rate * 10 - rate / 5..=rate * 10).contains(&begun), "{begun}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_owned_has_a_small_part_and_takes_nothing_of_the_other() {
+        let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
+        ceiling.owns(Micros(0), 10);
+        let through = begun(&mut ceiling, Micros(0), 10, false);
+        assert!((990..=1_000).contains(&through), "{through}");
+        // Two seconds' worth of the others waits yet, and goes on beginning at its own rate.
+        let both = begun(&mut ceiling, Micros(10_000_000), 10, true);
+        assert!((3_000..=3_225).contains(&both), "{both}");
+        ceiling.owns(Micros(20_000_000), 0);
+        let asked = ask(true, Micros(24_000_000));
+        assert_eq!(ceiling.enter(Micros(20_000_000), &name(), asked), Entry::Refused);
+    }
+
+    #[test]
+    fn a_part_that_changes_hands_again_and_again_is_not_more_than_it_is() {
+        let mut ceilings = [(); 2].map(|()| Ceiling::new(PARTS, PATIENCE, Micros(0)));
+        let mut all = 0;
+        for turn in 0..200u64 {
+            let (now, owner) = (Micros(turn * 50_000), usize::from(turn % 2 == 0));
+            ceilings[1 - owner].owns(now, 0);
+            ceilings[owner].owns(now, 20);
+            for step in 0..500 {
+                let now = now + Duration::from_micros(step * 100);
+                let asked = Ask { may_wait: false, ..ask(true, now + Duration::from_secs(4)) };
+                let entries = ceilings.iter_mut().map(|c| c.enter(now, &name(), asked));
+                all += entries.filter(|entry| *entry == Entry::Begin).count();
+            }
+        }
+        assert!((5_000..=6_000).contains(&all), "600 a second for ten seconds: {all}");
+    }
+
+    #[test]
+    fn who_gives_up_first_begins_first_and_who_waited_too_long_is_told() {
+        let parts = Parts { whole: 4, partitions: 1, shards: 1 };
+        let mut ceiling = Ceiling::new(parts, PATIENCE, Micros(0));
+        ceiling.owns(Micros(0), 1);
+        let at = |ms: u64| Micros(ms * 1_000);
+        let named = |n: u8| -> Name { [1, n].as_slice().into() };
+        let enter = |ceiling: &mut Ceiling, ms, n, gives_up| {
+            ceiling.enter(at(ms), &named(n), ask(true, at(gives_up)))
+        };
+        assert_eq!(enter(&mut ceiling, 1_000, 0, 9_000), Entry::Begin);
+        assert!(matches!(enter(&mut ceiling, 1_001, 1, 9_000), Entry::Wait(_)));
+        assert!(matches!(enter(&mut ceiling, 1_002, 2, 3_000), Entry::Wait(_)));
+        assert_eq!(ceiling.release(at(1_100)), None);
+        assert_eq!(ceiling.next_deadline(), Some(Micros(1_333_334)));
+        assert_eq!(ceiling.release(at(1_334)), Some((named(2), true)));
+        assert_eq!(ceiling.release(at(1_335)), None);
+        assert_eq!(ceiling.release(at(9_000)), Some((named(1), false)));
+        // Somebody who is in more of a hurry wants the same as one who waits.
+        assert_eq!(enter(&mut ceiling, 9_000, 3, 19_000), Entry::Begin);
+        let Entry::Wait(until) = enter(&mut ceiling, 9_000, 3, 19_000) else {
+            panic!("one at a time");
+        };
+        let sooner = ceiling.hurry(at(9_001), &named(3), ask(true, at(9_101)), until);
+        assert_eq!(sooner, at(9_081));
+        assert_eq!(ceiling.hurry(at(9_002), &named(3), ask(true, at(9_900)), sooner), sooner);
+    }
+
+    #[test]
+    fn what_waits_goes_where_its_partition_belongs() {
+        let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
+        ceiling.owns(Micros(0), 10);
+        let deadline = Micros(4_000_000);
+        for is_owned in [true, false] {
+            assert!(matches!(
+                ceiling.enter(Micros(0), &name(), ask(is_owned, deadline)),
+                Entry::Wait(_)
+            ));
+        }
+        assert_eq!((ceiling.take(|_| Place::Owned).len(), ceiling.held()), (1, 1));
+        assert_eq!((ceiling.take(|_| Place::Elsewhere).len(), ceiling.held()), (1, 0));
+    }
+
+    #[test]
+    fn without_a_ceiling_everything_begins() {
+        let mut ceiling = Ceiling::new(Parts { whole: 0, ..PARTS }, PATIENCE, Micros(0));
+        assert_eq!(begun(&mut ceiling, Micros(0), 1, true), 10_000);
+        assert_eq!(begun(&mut ceiling, Micros(0), 1, false), 10_000);
+    }
+}

@@ -1,0 +1,199 @@
+//! How often something may begin: tokens that come in at a rate, and the fetches that wait for one.
+//! Used by the limit after a change of owner (surge.rs) and by the one that always holds
+//! (ceiling.rs); what the rates are, and who has to wait, is theirs.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+use super::state::Name;
+
+/// So much of a second's worth may be saved up, or owed by fetches that do not wait.
+const BURST: u64 = 20;
+const MILLION: u64 = 1_000_000;
+/// Tokens are counted in millionths of millionths: what comes in within a microsecond at a rate of
+/// a millionth.
+const TOKEN: i128 = 1_000_000_000_000;
+
+/// What a fetch may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    Begin,
+    /// Until then at the latest.
+    Wait(Micros),
+    Refused,
+}
+
+/// Tokens per second, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Rate(u64);
+
+impl Rate {
+    pub(super) fn per_second(tokens: u64) -> Self {
+        Self(tokens.saturating_mul(MILLION))
+    }
+
+    /// `part` of `of` equal parts, rounded down: all of them together are not more than the whole.
+    pub(super) fn part(self, part: u64, of: u64) -> Self {
+        let share = u128::from(self.0) * u128::from(part) / u128::from(of.max(1));
+        Self(u64::try_from(share).unwrap_or(u64::MAX))
+    }
+
+    /// How many come in meanwhile.
+    pub(super) fn within(self, time: Duration) -> u64 {
+        let tokens = u128::from(self.0) * time.as_micros() / u128::from(MILLION * MILLION);
+        u64::try_from(tokens).unwrap_or(u64::MAX)
+    }
+
+    /// The most that may be saved up, or owed: whole tokens, at least one.
+    fn burst(self) -> i128 {
+        match self.0 {
+            0 => 0,
+            rate => i128::from((rate / MILLION / BURST).max(1)) * TOKEN,
+        }
+    }
+}
+
+/// Tokens that come in at a rate; at first there are none.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// Negative: fetches that did not wait have taken more than there was.
+    tokens: i128,
+    filled: Micros,
+}
+
+impl Bucket {
+    pub(super) fn new(now: Micros) -> Self {
+        Self { tokens: 0, filled: now }
+    }
+
+    pub(super) fn refill(&mut self, now: Micros, rate: Rate) {
+        let passed_us = i128::try_from(now.since(self.filled).as_micros()).unwrap_or(i128::MAX);
+        let more = passed_us.saturating_mul(i128::from(rate.0));
+        self.tokens = self.tokens.saturating_add(more).min(rate.burst());
+        self.filled = self.filled.max(now);
+    }
+
+    /// Also after the rate has become smaller there is no more saved up than it allows.
+    pub(super) fn take(&mut self) -> bool {
+        let has_one = self.tokens >= TOKEN;
+        self.tokens -= if has_one { TOKEN } else { 0 };
+        has_one
+    }
+
+    /// Without asking.
+    pub(super) fn owe(&mut self, rate: Rate) {
+        self.tokens = (self.tokens - TOKEN).max(-rate.burst());
+    }
+
+    /// When it has a token.
+    pub(super) fn next(&self, rate: Rate) -> Micros {
+        let missing = (TOKEN - self.tokens).max(0).unsigned_abs();
+        let wait_us = match rate.0 {
+            0 if missing > 0 => return Micros::NEVER,
+            rate => missing.div_ceil(u128::from(rate.max(1))),
+        };
+        self.filled + Duration::from_micros(u64::try_from(wait_us).unwrap_or(u64::MAX))
+    }
+}
+
+/// A fetch that waits. The derived order is the one in which they begin.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Held {
+    /// From then on it is too late for its client.
+    until: Micros,
+    /// Counts up.
+    number: u64,
+    partition: u32,
+    name: Name,
+}
+
+/// Fetches that wait, first those whose clients give up first.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    held: BinaryHeap<Reverse<Held>>,
+    held_ever: u64,
+}
+
+impl Line {
+    /// How long a fetch waits at most whose client gives up at the deadline: four fifths of that,
+    /// and not much longer than it should be.
+    pub(super) fn until(now: Micros, deadline: Micros, patience: Duration) -> Micros {
+        now + (deadline.since(now) / 5 * 4).min(patience + patience / 20)
+    }
+
+    pub(super) fn push(&mut self, until: Micros, partition: u32, name: &Name) {
+        let (number, name) = (self.held_ever, name.clone());
+        self.held.push(Reverse(Held { until, number, partition, name }));
+        self.held_ever += 1;
+    }
+
+    /// Until when the first one waits.
+    pub(super) fn first_until(&self) -> Option<Micros> {
+        self.held.peek().map(|held| held.0.until)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Name> {
+        self.held.pop().map(|held| held.0.name)
+    }
+
+    /// Takes out those of the partitions of which this holds.
+    pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
+        if !self.held.iter().any(|held| is_left(held.0.partition)) {
+            return Vec::new();
+        }
+        let all = std::mem::take(&mut self.held).into_sorted_vec();
+        let (left, stay): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|held| is_left(held.0.partition));
+        self.held = stay.into();
+        // Sorted the other way round.
+        left.into_iter().rev().map(|held| held.0.name).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_come_in_at_the_rate_and_few_are_saved_up() {
+        let mut bucket = Bucket::new(Micros(0));
+        let rate = Rate::per_second(100);
+        assert!(!bucket.take());
+        assert_eq!(bucket.next(rate), Micros(10_000));
+        bucket.refill(Micros(10_000), rate);
+        assert!(bucket.take() && !bucket.take());
+        bucket.refill(Micros(60_000_000), rate);
+        assert_eq!((0..10).filter(|_| bucket.take()).count(), 5);
+        (0..3).for_each(|_| bucket.owe(rate));
+        bucket.refill(Micros(60_030_000), rate);
+        assert!(!bucket.take(), "what is owed comes first");
+        bucket.refill(Micros(60_040_000), rate);
+        assert!(bucket.take());
+        // Saved up at a higher rate.
+        bucket.refill(Micros(90_000_000), rate);
+        bucket.refill(Micros(90_000_000), Rate(1));
+        assert!(bucket.take() && !bucket.take(), "one, at any rate");
+        bucket.refill(Micros(99_000_000), Rate(0));
+        assert_eq!((bucket.take(), bucket.next(Rate(0))), (false, Micros::NEVER));
+    }
+
+    #[test]
+    fn small_parts_of_a_small_whole_are_parts_all_the_same() {
+        let whole = Rate::per_second(7);
+        assert_eq!(whole.part(1, 1_000), Rate(7_000));
+        assert_eq!((0..3).map(|_| whole.part(1, 3).0).sum::<u64>(), 6_999_999);
+        assert_eq!(whole.part(3, 4).within(Duration::from_secs(2)), 10);
+        assert_eq!(Rate::per_second(u64::MAX).part(1, 1), Rate(u64::MAX));
+    }
+}
