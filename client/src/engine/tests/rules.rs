@@ -131,6 +131,41 @@ fn a_server_that_stops_or_can_not_serve_is_passed_over() {
 }
 
 #[test]
+fn a_server_that_refuses_a_hello_because_it_stops_is_left_at_once_and_not_reported() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].mode = Mode::Stopping;
+    assert_eq!(usize::from(world.get().unwrap().served_by), stand_in);
+    assert!(world.notices.is_empty(), "it tells the master itself");
+    let server = u16::try_from(home).unwrap();
+    assert!(
+        world.events.contains(&E::EnteredFailover { server, attempts: 0 }),
+        "{:?}",
+        world.events
+    );
+    let connects = world.connects;
+    assert_eq!(usize::from(world.get().unwrap().served_by), stand_in);
+    assert_eq!(world.connects, connects, "nobody calls there for now");
+}
+
+#[test]
+fn a_question_is_asked_again_where_its_connection_was_lost() {
+    for target in [Target::Server(0), Target::Any] {
+        let mut world = World::new(&[0, 0]);
+        for server in &mut world.servers {
+            server.mode = Mode::Stuck;
+        }
+        world.handle(Input::Ask { op_id: 9, target, question: Question::Stats });
+        world.run_for(ms(1));
+        let asked = world.servers.iter().position(|server| !server.requests.is_empty()).unwrap();
+        world.close_connections(asked);
+        world.servers[asked].mode = Mode::Says(Status::NotSupported);
+        let _ = world.result(9);
+        assert_eq!(world.servers[asked].requests.len(), 2, "{target:?}");
+    }
+}
+
+#[test]
 fn a_newer_tag_fetches_the_map_once_and_it_is_obeyed() {
     let mut world = World::new(&[0, 0, 0]);
     let (_, home, stand_in) = world.key();

@@ -37,6 +37,8 @@ pub(super) enum Mode {
     Says(Status),
     /// Answers HELLO with OVERLOADED and closes the connection: no room for another one.
     Full,
+    /// Answers HELLO with SHUTTING_DOWN.
+    Stopping,
 }
 
 pub(super) struct Server {
@@ -291,6 +293,7 @@ impl Server {
         let status = match self.mode {
             Mode::Refuse | Mode::Silent => return None,
             Mode::Full => Status::Overloaded,
+            Mode::Stopping => Status::ShuttingDown,
             Mode::Stuck if is_data => return None,
             Mode::Says(status) if opcode != Opcode::Hello && opcode != Opcode::Map => status,
             Mode::Up | Mode::Stuck | Mode::Says(_) => Status::Ok,
