@@ -2,7 +2,7 @@
 
 mod world;
 
-use standin_master::{Phase, State};
+use standin_master::{MasterEvent, Phase, State};
 use standin_protocol::control::Kind;
 use standin_protocol::map::{MapEpoch, ServerState};
 use world::{Health, World};
@@ -71,6 +71,20 @@ fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
     world.run_until("waiting", |w| w.has("announced", 0));
     let took = world.time_of("announced", 0).since(world.time_of("reported", 0));
     assert!((200..310).contains(&took.as_millis()), "{took:?}");
+    let attempts = world.events.iter().filter_map(|(_, event)| match event {
+        MasterEvent::Probing { server: 0, attempt } => Some(*attempt),
+        _ => None,
+    });
+    assert_eq!(attempts.take(2).collect::<Vec<_>>(), [1, 2], "as the events count them");
+}
+
+#[test]
+fn a_shard_that_is_stuck_counts_though_one_before_it_is_only_busy() {
+    let mut world = World::settled(&[2, 2]);
+    world.set(0, Health::Gray);
+    world.servers[0].is_full = true;
+    world.report_by_client(0);
+    world.run_until("offline", |w| w.state(0) == ServerState::Offline);
 }
 
 #[test]

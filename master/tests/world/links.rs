@@ -5,6 +5,7 @@ use std::time::Duration;
 use standin_master::{Input, ProbeFailure, ProbeOrder};
 use standin_protocol::body::PingReply;
 use standin_protocol::control::{Datagram, Kind, ProbeOutcome, SENDER_CLIENT};
+use standin_protocol::frame::Status;
 use standin_protocol::map::ServerStatus;
 
 use super::{Action, CLIENT, Health, LATENCY, World};
@@ -60,6 +61,7 @@ impl World {
             Health::Dead => Err(ProbeFailure::Refused),
             Health::Paused => Err(ProbeFailure::Timeout),
             Health::Gray if shard == 1 => Err(ProbeFailure::Timeout),
+            _ if model.is_full && shard == 0 => Err(ProbeFailure::Refusing(Status::Overloaded)),
             _ => Ok(PingReply {
                 boot_id: model.boot_id,
                 map_epoch: model.epoch.to_u64(),

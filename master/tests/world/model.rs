@@ -26,6 +26,8 @@ pub struct Model {
     pub health: Health,
     /// Nothing gets from it to the master or back, but for what others pass on.
     pub is_cut: bool,
+    /// Its first shard has no room for a probe.
+    pub is_full: bool,
     /// It can't reach the database.
     pub origin_down: bool,
     pub is_strict: bool,
@@ -55,6 +57,7 @@ impl Model {
         Self {
             health: Health::Up,
             is_cut: false,
+            is_full: false,
             origin_down: false,
             is_strict: mode == Mode::Strict,
             is_busy: false,
