@@ -13,6 +13,8 @@
 //! - A keyspace that has a worker already gets another one only while a free worker is left for
 //!   each keyspace that has none. With as many workers as keyspaces nobody ever waits for
 //!   another. Where there are fewer workers, half of them are kept free for such keyspaces.
+//! - A call may want a worker for itself. A worker that may have only one call has that one alone,
+//!   also when it may have more before that call has ended.
 //! - A worker takes no more calls of its keyspace while another keyspace that waits has at least
 //!   two workers fewer, or none.
 //! - Half of the places where calls wait are the keyspaces' own, in equal parts; the rest is for
@@ -33,6 +35,11 @@ pub(super) trait Waits {
 
     /// Whether nobody waits for it any more.
     fn is_over(&self) -> bool;
+
+    /// Whether it wants a worker for itself.
+    fn wants_alone(&self) -> bool {
+        false
+    }
 }
 
 /// How many calls of a kind there may be.
@@ -44,7 +51,7 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
     /// Who takes them.
     pub(super) workers: usize,
-    /// That a worker has at once.
+    /// That a worker has at once, unless it is told another number.
     pub(super) depth: usize,
     /// A call waits while another of its row is under way: it must not overtake that one.
     pub(super) is_ordered: bool,
@@ -68,15 +75,30 @@ struct Keyspace<T> {
     workers: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Worker {
     /// It can't take a call: a connection that is down.
     is_away: bool,
+    /// Calls that it may have at once.
+    depth: usize,
+    /// It gets no other call before the one that it has is done.
+    is_alone: bool,
     /// Of what is under way; meaningless when nothing is.
     keyspace: u8,
     under_way: usize,
     /// Rows of what is under way, where the order matters.
     keys: Vec<Box<[u8]>>,
+}
+
+impl Worker {
+    fn new(depth: usize) -> Self {
+        let (is_away, is_alone, keyspace, under_way) = (false, false, 0, 0);
+        Self { is_away, depth, is_alone, keyspace, under_way, keys: Vec::new() }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_away && !self.is_alone && self.under_way < self.depth
+    }
 }
 
 /// A bound, half of which is divided among the keyspaces.
@@ -122,7 +144,7 @@ impl<T: Waits> Fair<T> {
         }
         let count = keyspaces.iter().flatten().count();
         let (places, bytes) = (Quota::new(bounds.calls, count), Quota::new(bounds.bytes, count));
-        let workers = (0..bounds.workers).map(|_| Worker::default()).collect();
+        let workers = (0..bounds.workers).map(|_| Worker::new(bounds.depth)).collect();
         Self { keyspaces, turns: VecDeque::new(), workers, bounds, places, bytes }
     }
 
@@ -171,22 +193,28 @@ impl<T: Waits> Fair<T> {
         self.workers[worker].is_away = is_away;
     }
 
+    /// How many calls a worker may have at once from now on.
+    pub(super) fn set_depth(&mut self, worker: usize, depth: usize) {
+        self.workers[worker].depth = depth.clamp(1, self.bounds.depth);
+    }
+
+    /// Whether the call that a worker has is its only one until that is done.
+    pub(super) fn is_alone(&self, worker: usize) -> bool {
+        self.workers[worker].is_alone
+    }
+
     /// A worker that could take a call comes before those that have less room.
     pub(super) fn by_room(&self) -> Vec<usize> {
-        let mut workers: Vec<usize> = (0..self.workers.len())
-            .filter(|&worker| {
-                let Worker { is_away, under_way, .. } = self.workers[worker];
-                !is_away && under_way < self.bounds.depth
-            })
-            .collect();
+        let mut workers: Vec<usize> =
+            (0..self.workers.len()).filter(|&worker| self.workers[worker].has_room()).collect();
         workers.sort_by_key(|&worker| self.workers[worker].under_way);
         workers
     }
 
     /// The next call for this worker, if one is for it. To be followed by [`Self::done`].
     pub(super) fn take(&mut self, worker: usize) -> Option<T> {
-        let Worker { is_away, keyspace, under_way, .. } = self.workers[worker];
-        if is_away || under_way >= self.bounds.depth {
+        let Worker { keyspace, under_way, depth, .. } = self.workers[worker];
+        if !self.workers[worker].has_room() {
             return None;
         }
         let id = match under_way {
@@ -194,9 +222,15 @@ impl<T: Waits> Fair<T> {
             _ if self.may_deepen(keyspace) => keyspace,
             _ => return None,
         };
+        self.drop_the_answered(id);
+        let wants_alone = self.first(id)?.wants_alone();
+        if wants_alone && under_way > 0 {
+            return None;
+        }
         let call = self.remove(id)?;
         let state = self.keyspaces[usize::from(id)].as_mut()?;
         let worker = &mut self.workers[worker];
+        worker.is_alone = wants_alone || depth == 1;
         state.workers += usize::from(worker.under_way == 0);
         worker.keyspace = id;
         worker.under_way += 1;
@@ -210,6 +244,7 @@ impl<T: Waits> Fair<T> {
     pub(super) fn done(&mut self, worker: usize, key: &[u8]) {
         let worker = &mut self.workers[worker];
         worker.under_way -= 1;
+        worker.is_alone &= worker.under_way > 0;
         if let Some(index) = worker.keys.iter().position(|row| **row == *key) {
             worker.keys.swap_remove(index);
         }
@@ -222,7 +257,8 @@ impl<T: Waits> Fair<T> {
 
     /// Nothing of this worker is under way any more, whatever it was: it begins anew.
     pub(super) fn reset(&mut self, worker: usize) {
-        let before = std::mem::take(&mut self.workers[worker]);
+        let anew = Worker::new(self.bounds.depth);
+        let before = std::mem::replace(&mut self.workers[worker], anew);
         if before.under_way > 0
             && let Some(Some(keyspace)) = self.keyspaces.get_mut(usize::from(before.keyspace))
         {
@@ -298,6 +334,11 @@ impl<T: Waits> Fair<T> {
                 })
         };
         keyspace.waiting.iter().position(is_free)
+    }
+
+    fn first(&self, id: u8) -> Option<&T> {
+        let position = self.position(id)?;
+        self.keyspaces[usize::from(id)].as_ref()?.waiting.get(position)
     }
 
     /// Nobody waits for these.

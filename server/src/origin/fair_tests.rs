@@ -14,6 +14,7 @@ struct Item {
     bytes: usize,
     number: usize,
     is_over: Rc<Cell<bool>>,
+    wants_alone: bool,
 }
 
 impl Waits for Item {
@@ -32,11 +33,15 @@ impl Waits for Item {
     fn is_over(&self) -> bool {
         self.is_over.get()
     }
+
+    fn wants_alone(&self) -> bool {
+        self.wants_alone
+    }
 }
 
 fn item(keyspace: u8, number: usize) -> Item {
     let key = number.to_string().into_bytes();
-    Item { keyspace, key, bytes: 1, number, is_over: Rc::default() }
+    Item { keyspace, key, bytes: 1, number, is_over: Rc::default(), wants_alone: false }
 }
 
 const BOUNDS: Bounds =
@@ -262,4 +267,38 @@ proptest! {
         prop_assert!(fair.is_empty());
         prop_assert_eq!((fair.places.shared_used, fair.bytes.shared_used), (0, 0));
     }
+}
+
+#[test]
+fn a_call_that_wants_to_be_alone_gets_a_free_worker_and_no_company() {
+    let mut fair = fair(Bounds { workers: 2, depth: 4, ..BOUNDS }, 1);
+    fair.push(item(0, 0)).unwrap();
+    assert!(fair.take(0).is_some());
+    fair.push(Item { wants_alone: true, ..item(0, 1) }).unwrap();
+    (2..9).for_each(|number| fair.push(item(0, number)).unwrap());
+    assert!(fair.take(0).is_none(), "it would not be alone there");
+    assert_eq!(fair.take(1).map(|item| item.number), Some(1));
+    assert!(fair.is_alone(1) && !fair.is_alone(0));
+    assert!(fair.take(1).is_none());
+    assert_eq!(fair.take(0).map(|item| item.number), Some(2), "others go on");
+    fair.done(1, b"1");
+    assert_eq!(fair.take(1).map(|item| item.number), Some(3));
+    assert!(fair.take(1).is_some());
+}
+
+#[test]
+fn a_worker_of_one_call_has_it_alone_although_it_may_have_more_meanwhile() {
+    let mut fair = fair(Bounds { workers: 1, depth: 4, ..BOUNDS }, 1);
+    (0..9).for_each(|number| fair.push(item(0, number)).unwrap());
+    fair.set_depth(0, 1);
+    assert!(fair.take(0).is_some());
+    fair.set_depth(0, 4);
+    assert!(fair.take(0).is_none());
+    fair.done(0, b"0");
+    assert_eq!(std::iter::from_fn(|| fair.take(0)).count(), 4);
+    fair.set_depth(0, 2);
+    fair.done(0, b"1");
+    assert!(fair.take(0).is_none(), "it has more than it may already");
+    (2..4).for_each(|number| fair.done(0, number.to_string().as_bytes()));
+    assert!(fair.take(0).is_some());
 }

@@ -431,7 +431,7 @@ impl Inner {
             return Ok(());
         }
         let watch = ticket.watch();
-        match self.queues.push(Job { call, ticket, tries: 0 }) {
+        match self.queues.push(Job { call, ticket, tries: 0, wants_alone: false }) {
             Ok(()) => {
                 self.overdue.add(watch);
                 Ok(())

@@ -21,6 +21,8 @@ pub(super) struct Job {
     pub(super) ticket: Ticket,
     /// How often it has been put back.
     pub(super) tries: u32,
+    /// It is to have a worker for itself.
+    pub(super) wants_alone: bool,
 }
 
 impl Job {
@@ -50,6 +52,18 @@ impl Waits for Job {
     fn is_over(&self) -> bool {
         self.ticket.is_answered()
     }
+
+    fn wants_alone(&self) -> bool {
+        self.wants_alone
+    }
+}
+
+/// A call for a worker.
+pub(super) struct Handed {
+    pub(super) worker: usize,
+    pub(super) job: Job,
+    /// The worker gets no other call before this one is done.
+    pub(super) is_alone: bool,
 }
 
 /// What a driver thread finds when it looks for work.
@@ -158,15 +172,21 @@ impl Lane {
         self.lock().fair.take_in_turn()
     }
 
-    /// Calls for workers, as many as are there and may begin.
-    pub(super) fn hand_out(&self) -> Vec<(usize, Job)> {
+    /// Calls for workers, as many as are there and may begin. `depths`: how many calls each worker
+    /// may have at once; without, as many as the lane's bounds say.
+    pub(super) fn hand_out(&self, depths: &[usize]) -> Vec<Handed> {
         let mut state = self.lock();
+        for (worker, depth) in depths.iter().enumerate() {
+            state.fair.set_depth(worker, *depth);
+        }
         let mut handed = Vec::new();
         // The free ones first, then one more for each that has room, as long as one takes some.
         loop {
             let before = handed.len();
             for worker in state.fair.by_room() {
-                handed.extend(state.fair.take(worker).map(|job| (worker, job)));
+                if let Some(job) = state.fair.take(worker) {
+                    handed.push(Handed { worker, job, is_alone: state.fair.is_alone(worker) });
+                }
             }
             if handed.len() == before {
                 return handed;

@@ -17,7 +17,7 @@ use super::key;
 use super::link::{Link, PrepareError, Slot, StatementId};
 use super::pool::{Kind, Pool};
 use crate::origin::complaints::Complaints;
-use crate::origin::queue::Job;
+use crate::origin::queue::{Handed, Job};
 use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
 use crate::origin::value::Param;
@@ -36,6 +36,8 @@ struct Request<'a> {
     /// server has answered, or is given up, its connection is not free.
     patience: Duration,
     complaints: &'a Complaints,
+    /// A write in company: see pace.rs.
+    is_in_company: bool,
 }
 
 /// A statement with its parameters.
@@ -64,6 +66,8 @@ enum Try {
     Stale(Failure),
     /// It was rolled back because of others.
     Again(Failure),
+    /// It was cancelled, or not even sent, because it would hold up others: it is to be alone.
+    Alone,
 }
 
 /// A statement that was rolled back because of others is repeated so often, after pauses that
@@ -74,28 +78,41 @@ const PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// the primary, and another one is by now.
 const READ_ONLY_AFTER: Duration = Duration::from_secs(2);
 
+/// query_canceled: also by a statement's timeout.
+const CANCELLED: &str = "57014";
+
 /// A read is sent this often at most: each time a connection was lost, perhaps because of it.
 const TRIES_MAX: u32 = 4;
 
 /// Sees to a call until it is answered, or is the next of its keyspace once more.
-pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, slot: usize, job: Job) {
+pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, handed: Handed) {
     let side = pool.side(kind);
+    let Handed { worker: slot, job, is_alone } = handed;
+    let is_in_company = kind == Kind::Writes && !is_alone;
     let tried = match side.link(slot) {
-        Some(link) => attempt(&pool, &link, &job).await,
+        // By its place in the line, its time could be over before it is executed.
+        Some(_) if is_in_company && left(&job.ticket) <= pool.shared.company().lasts => {
+            Ok(Try::Alone)
+        }
+        Some(link) if kind == Kind::Writes => paced(&pool, &link, &job, is_in_company).await,
+        Some(link) => attempt(&pool, &link, &job, false).await,
         None => Ok(Try::NotSent),
     };
     pool.under_way.set(pool.under_way.get() - 1);
-    let Job { call, ticket, tries } = job;
+    let Job { call, ticket, tries, wants_alone } = job;
     let is_write = call.operation.is_write();
     side.lane.done(slot, &call.key);
     match tried {
         Ok(Try::Answer(outcome)) => ticket.finish(outcome),
         Ok(Try::Expired) => ticket.expire(),
+        Ok(Try::Alone) => {
+            side.lane.put_back(Job { call, ticket, tries, wants_alone: true });
+        }
         Ok(Try::Lost(text)) if is_write => {
             ticket.finish(Outcome::Failed(text.map_or(Failure::OutcomeUnknown, Failure::Doubtful)));
         }
         Ok(Try::Lost(_) | Try::NotSent) if tries < TRIES_MAX => {
-            side.lane.put_back(Job { call, ticket, tries: tries + 1 });
+            side.lane.put_back(Job { call, ticket, tries: tries + 1, wants_alone });
         }
         Ok(Try::Lost(text)) => {
             ticket.finish(Outcome::Failed(text.map_or(Failure::Unavailable, Failure::Refused)));
@@ -107,9 +124,18 @@ pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, slot: usize, job: Job) {
     }
 }
 
-async fn attempt(pool: &Pool, link: &Link, job: &Job) -> Result<Try, Failure> {
+/// A write, which its connection takes note of.
+async fn paced(pool: &Pool, link: &Link, job: &Job, is_in_company: bool) -> Result<Try, Failure> {
+    link.pace.borrow_mut().began(Micros::boottime());
+    let tried = attempt(pool, link, job, is_in_company).await;
+    let was_executed = matches!(tried, Ok(Try::Answer(_)));
+    link.pace.borrow_mut().ended(Micros::boottime(), was_executed);
+    tried
+}
+
+async fn attempt(pool: &Pool, link: &Link, job: &Job, is_in_company: bool) -> Result<Try, Failure> {
     let (call, ticket) = (&job.call, &job.ticket);
-    let request = Request::new(pool, call)?;
+    let request = Request { is_in_company, ..Request::new(pool, call)? };
     Ok(request.on(link, ticket).await)
 }
 
@@ -121,8 +147,8 @@ impl<'a> Request<'a> {
         let reread = keyspace.reread(verb).map(|sql| Bound::new(keyspace, Verb::Get, sql, call));
         let reread = reread.transpose()?;
         let (patience, complaints) = (pool.shared.timeout, &*pool.shared.complaints);
-        let key = &call.key;
-        Ok(Self { keyspace, key, verb, statement, reread, patience, complaints })
+        let (key, is_in_company) = (&call.key, false);
+        Ok(Self { keyspace, key, verb, statement, reread, patience, complaints, is_in_company })
     }
 
     fn is_write(&self) -> bool {
@@ -153,8 +179,13 @@ impl<'a> Request<'a> {
             return self.once(link, ticket).await;
         }
         // The limit is sent right before what it is for.
-        let limit = timeout(self.patience, link.limit(left(ticket)));
-        tokio::join!(biased; limit, self.once(link, ticket)).1
+        let limit = async {
+            match self.is_in_company {
+                true => link.limit_company().await,
+                false => link.limit(left(ticket)).await,
+            }
+        };
+        tokio::join!(biased; timeout(self.patience, limit), self.once(link, ticket)).1
     }
 
     async fn once(&self, link: &Link, ticket: &Ticket) -> Try {
@@ -208,6 +239,11 @@ impl<'a> Request<'a> {
     }
 
     fn failed(&self, link: &Link, error: &Error) -> Try {
+        if self.is_in_company && state(error) == Some(CANCELLED) {
+            // By the limit that it had there. It was not executed.
+            link.hear();
+            return Try::Alone;
+        }
         let verdict = judge(error, self.is_write());
         let failure = match &verdict {
             Verdict::Lost(_) => None,

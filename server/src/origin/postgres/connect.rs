@@ -75,7 +75,7 @@ pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
             *initialised = true;
         }
     }
-    let link = Link::new(client, shared.statement_limits());
+    let link = Link::new(client, shared.statement_limits(), shared.company());
     within(CONNECT_WITHIN, link.set_longest()).await??;
     if shared.statements.any_reread() {
         within(CONNECT_WITHIN, link.limit_transactions()).await??;

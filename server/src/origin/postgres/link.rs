@@ -13,6 +13,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
 
 use super::key;
+use super::pace::{Company, Pace};
 use crate::origin::statements::{Keyspace, Verb};
 
 /// Names a statement on a connection: keyspace and verb.
@@ -60,8 +61,11 @@ impl Limits {
 /// A connection that is up.
 pub(super) struct Link {
     pub(super) client: Client,
+    /// Of its writes.
+    pub(super) pace: RefCell<Pace>,
     statements: RefCell<HashMap<StatementId, Slot>>,
     limits: Limits,
+    company: Company,
     /// The session's `statement_timeout`, in milliseconds.
     limit_ms: Cell<u128>,
     opened: Micros,
@@ -70,9 +74,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, limits: Limits) -> Self {
+    pub(super) fn new(client: Client, limits: Limits, company: Company) -> Self {
         Self {
             client,
+            pace: RefCell::new(Pace::new(company.most)),
+            company,
             statements: RefCell::new(HashMap::new()),
             limits,
             limit_ms: Cell::new(0),
@@ -95,10 +101,18 @@ impl Link {
         self.client.batch_execute(&set).await
     }
 
-    /// The statement that is sent next on this connection must be over within this time. Not for
-    /// connections that have several calls at once.
+    /// The statement that is sent next on this connection must be over within this time. It is
+    /// the only one there.
     pub(super) async fn limit(&self, left: Duration) -> Result<(), Error> {
-        let limit_ms = self.limits.for_call(left);
+        self.limit_to(self.limits.for_call(left)).await
+    }
+
+    /// Each statement that is sent from now on has the short limit of those in company.
+    pub(super) async fn limit_company(&self) -> Result<(), Error> {
+        self.limit_to(self.company.limit.as_millis().max(1)).await
+    }
+
+    async fn limit_to(&self, limit_ms: u128) -> Result<(), Error> {
         if self.limit_ms.replace(limit_ms) == limit_ms {
             return Ok(());
         }

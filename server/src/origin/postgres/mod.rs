@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! reads  ──► dispatch ──► a task per call ──► link 0..n, reads pipelined ──► server
-//! writes ──► (fair.rs)                    ──► link 0..n, one write each  ──►
+//! writes ──► (fair.rs)                    ──► link 0..n, see pace.rs     ──►
 //!                          watch ───────────► one link, empty queries    ──►
 //!                              ▲
 //!                              a task per connection: connect, prepare the session,
@@ -16,6 +16,7 @@
 //! fit.rs       whether statements fit their keyspace
 //! key.rs       whether its keys are keys to the database
 //! link.rs      one connection: its session and prepared statements
+//! pace.rs      how many writes a connection has at once
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
 //! url.rs       the connection string
@@ -28,7 +29,8 @@
 //! gets them all. Whether the server answers is asked on one more connection.
 //!
 //! **Time.** The session's `statement_timeout` is a little shorter than what is left of
-//! a write's time, so that the server as a rule says what came of a slow one. A
+//! a write's time, so that the server as a rule says what came of a slow one; where
+//! several writes are on a connection it is short, and what it ends is sent anew. A
 //! connection on which nothing at all was heard for a call's time is given up.
 //!
 //! **Order.** A write is sent when no other of its row is under way: one that is late
@@ -43,6 +45,7 @@ mod failure;
 mod fit;
 mod key;
 mod link;
+mod pace;
 mod pool;
 mod tasks;
 mod url;
@@ -67,6 +70,7 @@ use super::statements::Statements;
 use super::threads::Threads;
 use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
 use link::Limits;
+use pace::Company;
 use pool::{Kind, Pool};
 use tasks::Tasks;
 pub(super) use url::{check, has_password};
@@ -108,6 +112,11 @@ impl Shared {
         Limits::new(self.timeout)
     }
 
+    /// How many writes a connection may have at once.
+    fn company(&self) -> Company {
+        Company::new(self.timeout)
+    }
+
     /// How long the server may not answer before it is down.
     fn patience(&self) -> Duration {
         self.timeout.clamp(PATIENCE_LEAST, PATIENCE_MOST)
@@ -144,9 +153,7 @@ pub(super) fn start(
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
     let workers = shared.connections;
     let lane = |is_write| {
-        // A write that waits behind another one's lock could not be told from one that is
-        // executed, and would not be over when its time is: one at a time.
-        let depth = if is_write { 1 } else { reads / workers };
+        let depth = if is_write { shared.company().most } else { reads / workers };
         let bounds = Bounds { calls, bytes, workers, depth, is_ordered: is_write };
         Lane::new(bounds, shared.statements.ids(is_write), Arc::clone(&wake))
     };
@@ -203,9 +210,9 @@ async fn dispatch(
         standin_protocol::fault::point();
         tasks.check();
         for kind in [Kind::Reads, Kind::Writes] {
-            for (slot, job) in pool.side(kind).lane.hand_out() {
+            for handed in pool.side(kind).lane.hand_out(&pool.depths(kind)) {
                 pool.under_way.set(pool.under_way.get() + 1);
-                tasks.spawn(call::serve(Rc::clone(&pool), kind, slot, job));
+                tasks.spawn(call::serve(Rc::clone(&pool), kind, handed));
             }
         }
         match queues.end() {

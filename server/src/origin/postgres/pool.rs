@@ -94,6 +94,18 @@ impl Pool {
         }
     }
 
+    /// How many calls each connection may have at once; of those for reads that is always the same.
+    pub(super) fn depths(&self, kind: Kind) -> Vec<usize> {
+        let side = match kind {
+            Kind::Reads => return Vec::new(),
+            Kind::Writes => &self.writes,
+        };
+        let now = Micros::boottime();
+        (0..side.links.len())
+            .map(|slot| side.link(slot).map_or(1, |link| link.pace.borrow().depth(now)))
+            .collect()
+    }
+
     fn usable(&self) -> impl Iterator<Item = Rc<Link>> {
         self.reads.usable().chain(self.writes.usable())
     }

@@ -1,6 +1,6 @@
 //! PostgreSQL whose tables are locked: what waits is the statements that need the lock.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::session::Session;
 use super::*;
@@ -140,4 +140,76 @@ fn a_write_that_waited_for_its_connection_still_has_a_definite_answer() {
     assert!(Micros::boottime() < deadline, "nobody but the server can know so early");
     session.run("COMMIT");
     assert_eq!(bench.get("a"), NOTHING);
+}
+
+#[test]
+fn a_row_that_is_locked_holds_up_no_other_row_of_its_table() {
+    let Some(postgres) = Postgres::start_or_skip("a_row_that_is_locked") else { return };
+    let bench = &two_tables(Duration::from_secs(2), &postgres);
+    let session = Session::open(&postgres);
+    assert_eq!(bench.put("locked", "1"), ONE_ROW);
+    let stop = &AtomicBool::new(false);
+    let (all, slow) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        // Many, so that connections have several at once.
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let begin = Micros::boottime();
+                    assert_eq!(bench.put(&format!("w{writer}"), "v"), ONE_ROW);
+                    let is_slow = Micros::boottime().since(begin) >= USUAL_MOST;
+                    slow.fetch_add(usize::from(is_slow), Ordering::Relaxed);
+                    all.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        session.run("BEGIN; UPDATE kv SET v = 'x' WHERE k = 'locked'");
+        for _ in 0..3 {
+            match bench.put("locked", "2") {
+                Outcome::Failed(Failure::OutcomeUnknown) => {}
+                outcome => assert_unavailable(&outcome),
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (all, slow) = (all.load(Ordering::Relaxed), slow.load(Ordering::Relaxed));
+    assert!(slow * 20 <= all, "of {all} writes {slow} are slow");
+    session.run("COMMIT");
+    wait_until(SOON, "the row to be written", || bench.put("locked", "3") == ONE_ROW);
+    assert_eq!(bench.get("locked"), value("3"));
+}
+
+/// Among many others, a write that waits is cancelled and sent once more.
+#[test]
+fn a_write_that_had_to_wait_is_executed_once() {
+    let Some(postgres) = Postgres::start_or_skip("is_executed_once") else { return };
+    let appends = "INSERT INTO kv (k, v) VALUES (:key, :value)
+                   ON CONFLICT (k) DO UPDATE SET v = kv.v || excluded.v";
+    let appending = KeyspaceConfig { put: Some(appends.to_owned()), ..keyspace(KV, "kv") };
+    let timeout = Duration::from_secs(10);
+    let config = OriginConfig { timeout, ..postgres_config(&postgres.url(), POSTGRES_KV) };
+    let bench = &Bench::start(&config, &[appending]).unwrap();
+    let session = Session::open(&postgres);
+    assert_eq!(bench.put("locked", "0"), ONE_ROW);
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // So that connections have several at once.
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(bench.put(&format!("w{writer}"), "v"), ONE_ROW);
+                }
+            });
+        }
+        for round in 1..=5 {
+            session.run("BEGIN; SELECT v FROM kv WHERE k = 'locked' FOR UPDATE");
+            let write = bench.send(KV, b"locked", put(&round.to_string()));
+            let until = Micros::boottime() + Duration::from_millis(400);
+            wait_until(SOON, "the lock to be held for long", || Micros::boottime() >= until);
+            session.run("COMMIT");
+            assert_eq!(bench.wait(write), ONE_ROW, "round {round}");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(bench.get("locked"), value("012345"));
 }

@@ -81,8 +81,8 @@ fn a_killed_server() {
             outcome => assert_unavailable(&outcome),
         }
     }
-    // The others had not been sent: a connection has one write at a time.
-    assert_eq!(begun, 1);
+    // The others had not been sent: after one write, if that was quick, a connection has two.
+    assert!((1..=2).contains(&begun), "{begun} writes were under way");
     assert_fails_fast(&bench);
     postgres.restart();
     assert_comes_back(&bench, "1");
