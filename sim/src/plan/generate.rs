@@ -27,7 +27,7 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     // Where there are so many keys that reading all of them takes long, nothing else is to.
     if setup.keys <= FEW_KEYS && mix(seed, 0xCE11).is_multiple_of(4) {
         let shards = u64::from(setup.shards) * setup.servers() as u64;
-        let reads = shards * (10 + mix(seed, 0xCE12) % 40);
+        let reads = shards * (40 + mix(seed, 0xCE12) % 40);
         setup.reads_per_second = u32::try_from(reads).ok();
     }
     // Stable: entries of the same time keep their order.
