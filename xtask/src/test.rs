@@ -4,6 +4,7 @@
 //! to mend. The output of each is kept in `target/xtask/`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -75,6 +76,9 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
             let command = workspace.cargo(&["build", "--release"]);
             simple(workspace, command, "release-build", "it must compile")
         });
+        report.step("released program is stripped", &["release build"], || {
+            stripped(&workspace.release().join("standin"))
+        });
         for mode in ["available", "strict"] {
             report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
                 let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
@@ -133,6 +137,21 @@ fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) 
         Ok(finished) => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),
         Err(error) => Err(Failed::new(format!("{command:?}: {error}"), "cargo must be runnable")),
     }
+}
+
+/// The program has neither symbols nor debug information.
+fn stripped(program: &Path) -> Outcome {
+    let remedy = "`[profile.release]` in Cargo.toml says what to strip";
+    let bytes = std::fs::read(program)
+        .map_err(|error| Failed::new(format!("{}: {error}", program.display()), remedy))?;
+    for section in [&b".symtab\0"[..], b".debug_info\0", b".debug_line\0"] {
+        if bytes.windows(section.len()).any(|window| window == section) {
+            let name = String::from_utf8_lossy(section);
+            let found = format!("{} has a section {name}", program.display());
+            return Err(Failed::new(found, remedy));
+        }
+    }
+    Ok(Passed::with_note(format!("{} MiB", bytes.len() >> 20)))
 }
 
 /// A command that runs tests; its outcome and all its output.
