@@ -227,3 +227,19 @@ fn a_shard_without_a_measure_has_no_limit_until_it_is_told_one() {
     assert!(!surge.needs_measure());
     assert!(waits(ask(&mut surge, Micros(SECOND_US), 1)));
 }
+
+#[test]
+fn what_is_told_later_does_not_begin_a_change_anew() {
+    let mut surge = surge();
+    surge.took_over(Micros(0), 0, true, 1);
+    let mut now = Micros(0);
+    for _ in 0..12_000 {
+        ask(&mut surge, now, 0);
+        now.0 += SECOND_US / 1_000;
+    }
+    surge.took_over(now, 1, false, 1);
+    surge.told(now, 100_000);
+    now.0 += SECOND_US / 100;
+    let begun = (0..500).filter(|_| ask(&mut surge, now, 1) == Entry::Begin).count();
+    assert!(begun < 50, "{begun} in 10 ms, by a measure of 1,000 a second");
+}

@@ -201,3 +201,25 @@ fn a_deadline_that_passed_in_the_queue_is_not_begun() {
     assert_eq!(statuses, [Status::Ok, Status::DeadlineExceeded]);
     assert!(s.calls().is_empty());
 }
+
+#[test]
+fn a_cas_whose_deadline_is_now_is_still_carried_out() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    assert_eq!(s.put(&key, b"1"), None);
+    let first = s.call();
+    let cas = RequestHeader {
+        cas_version: 7,
+        deadline_ms: 50,
+        ..RequestHeader::new(Opcode::Cas, 1, 5)
+    };
+    assert_eq!(s.send(cas, &key, b"2"), None, "it waits for its turn");
+    s.advance(Duration::from_millis(50));
+    // The value is not kept, so the CAS has to read the version first.
+    s.answer(&first, Outcome::Failed(Failure::Rejected("no".to_owned())));
+    assert_eq!(s.reply().status, Status::OriginRejected);
+    let read = s.call();
+    assert!(matches!(read.operation, Operation::Get));
+    s.found(&read, b"0");
+    assert_eq!(s.reply().status, Status::VersionMismatch);
+}
