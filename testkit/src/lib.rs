@@ -9,6 +9,7 @@
 //! child.rs      a process, its output, its signals, its end
 //! network.rs    a network of its own, which loses fragments
 //! postgres/     a PostgreSQL server of its own
+//! uring.rs      whether a test may go without io_uring
 //! ```
 //!
 //! Everything here panics rather than returning errors: its only callers are tests.
@@ -18,6 +19,7 @@ pub mod network;
 pub mod ports;
 pub mod postgres;
 pub mod scratch;
+pub mod uring;
 pub mod wait;
 
 pub use child::Child;

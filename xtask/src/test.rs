@@ -57,7 +57,9 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         // One failing binary must not hide what the next would say.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
-        command.env("STANDIN_REQUIRE_POSTGRES", "1").env("STANDIN_REQUIRE_PYTHON", "1");
+        for what in ["POSTGRES", "PYTHON", "URING"] {
+            command.env(format!("STANDIN_REQUIRE_{what}"), "1");
+        }
         // Only root can have network namespaces; nobody else is asked to.
         if prerequisites::is_root() {
             command.env("STANDIN_REQUIRE_NAMESPACES", "1");

@@ -208,11 +208,8 @@ fn a_cas_whose_deadline_is_now_is_still_carried_out() {
     let key = s.key_of(OWN);
     assert_eq!(s.put(&key, b"1"), None);
     let first = s.call();
-    let cas = RequestHeader {
-        cas_version: 7,
-        deadline_ms: 50,
-        ..RequestHeader::new(Opcode::Cas, 1, 5)
-    };
+    let cas =
+        RequestHeader { cas_version: 7, deadline_ms: 50, ..RequestHeader::new(Opcode::Cas, 1, 5) };
     assert_eq!(s.send(cas, &key, b"2"), None, "it waits for its turn");
     s.advance(Duration::from_millis(50));
     // The value is not kept, so the CAS has to read the version first.
