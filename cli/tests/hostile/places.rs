@@ -216,8 +216,8 @@ fn a_connection_costs_the_master_one_descriptor() {
     let greet = |_| Wire::connect_to(master, &cluster.topology, 0, Role::Client).expect("room");
     let idle: Vec<Wire> = (0..200).map(greet).collect();
     let opened = descriptors(pid) - before.min(descriptors(pid));
-    // A few probes may be under way.
-    assert!((200..220).contains(&opened), "{opened} for 200");
+    // A few probes may be under way, then or now.
+    assert!((190..220).contains(&opened), "{opened} for 200");
     drop(idle);
     wait_until(WITHIN, "them to be closed", || descriptors(pid) <= before + 10);
 }
