@@ -117,6 +117,7 @@ fn offline_a1(test: &str) -> (Cluster, FakeServer) {
     // A probe that a busy machine could not make in time is no evidence: notify again.
     wait_until(WITHIN, "the verdict", || notify(&cluster, "a1").arg == Offline as u32);
     cluster.wait_states(&[("a1", Offline), ("a2", Online)]);
+    cluster.events().wait_in_order(0, &[("offline", "a1"), ("announced", "a1")]);
     (cluster, a1)
 }
 
