@@ -61,7 +61,9 @@ on_both_loops! {
     }
 
     fn a_thousand_connections_with_pipelines(io) {
-        let cluster = Cluster::one(io, |_| {});
+        // 96 MB of replies, of which nobody takes any before all have asked.
+        let room = Some(256 << 20);
+        let cluster = Cluster::one(io, |config| config.limits.output_bytes = room);
         cluster.seed("hot", &value(7, 3_000));
         let mut wires: Vec<Wire> = (0..1_000).map(|_| cluster.wire()).collect();
         let reads: Vec<u8> = (0..32).flat_map(|id| get(id, "hot")).collect();
