@@ -16,6 +16,7 @@ use super::pace::Entry;
 use super::read::Fetch;
 use super::reply::{RETRY_AFTER_MS, Reply};
 use super::serving::Serving;
+use super::state::Presence;
 use super::surge;
 use super::{Name, Node, Now, PendingKey};
 
@@ -159,6 +160,9 @@ impl Node {
             if now.mono > pending.deadline {
                 self.counters.deadlines_passed += 1;
                 self.reply(key, Reply::status(Status::DeadlineExceeded));
+            } else if pending.is_write() && self.is_abandoned(key, Presence::Gone) {
+                self.counters.writes_dropped += 1;
+                self.reply(key, Reply::status(Status::Unavailable));
             } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) && !pending.here {
                 self.dispatch(now, key);
             } else {

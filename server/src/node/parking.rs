@@ -138,6 +138,15 @@ impl Node {
         self.parked.push(Parked { key, until, retry_at });
     }
 
+    /// Whether a write of this value waits for the next lease, map or verdict.
+    #[must_use]
+    pub fn waits_for_owner(&self, value: &[u8]) -> bool {
+        let is_it = |parked: &Parked| {
+            self.pending.get(parked.key).is_some_and(|pending| pending.value == value)
+        };
+        self.parked.parked.iter().any(is_it)
+    }
+
     /// Partitions have changed hands: every waiting write looks again.
     pub(super) fn unpark_all(&mut self, now: Now) {
         for parked in self.parked.take(|_| true) {

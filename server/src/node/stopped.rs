@@ -23,10 +23,13 @@ impl Node {
         for queue in self.writes.values_mut() {
             waiting.extend(queue.drain(..));
         }
-        // A CAS that has to read first goes on to the owner if that is another by then.
-        let fetching = self.fetches.values().flat_map(read::Fetch::waiters);
-        let is_write = |key: &PendingKey| self.pending.get(*key).is_some_and(Pending::is_write);
-        waiting.extend(fetching.filter(is_write));
+        // A CAS that has to read first must not go on to the owner, if that is another by then.
+        let fetching: Vec<_> = self.fetches.values().flat_map(read::Fetch::waiters).collect();
+        for key in fetching {
+            if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.is_write()) {
+                pending.caller = Presence::Gone;
+            }
+        }
         for key in waiting {
             self.counters.writes_dropped += 1;
             self.reply(key, Reply::status(Status::Unavailable));
