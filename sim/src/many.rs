@@ -23,6 +23,9 @@ pub(crate) struct Options {
 /// No plan is longer than an hour.
 const LENGTH_MAX: Time = 3_600 * S / 2;
 
+/// So many failed seeds are named.
+const NAMED: usize = 20;
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
@@ -30,8 +33,8 @@ pub(crate) struct Sum {
     pub(crate) time: Time,
     pub(crate) events: u64,
     pub(crate) counted: BTreeMap<String, u64>,
-    /// The lowest seed that failed.
-    pub(crate) failed: Option<u64>,
+    /// The lowest seeds that failed, and why.
+    pub(crate) failed: BTreeMap<u64, String>,
     pub(crate) failures: u64,
 }
 
@@ -79,7 +82,7 @@ pub(crate) fn run_many(seeds: Range<u64>, jobs: usize, options: &Options, goes_o
                     }
                     let outcome = guarded(&plan_of(seed, options), false);
                     own.add(seed, outcome);
-                    if own.failed.is_some() && !goes_on {
+                    if own.failures > 0 && !goes_on {
                         ends.store(true, Ordering::Relaxed);
                     }
                 }
@@ -97,11 +100,18 @@ impl Sum {
         self.seeds += 1;
         self.time += outcome.time;
         self.events += outcome.events;
-        if outcome.violation.is_some() {
-            self.failed = Some(self.failed.map_or(seed, |failed| failed.min(seed)));
+        if let Some(violation) = outcome.violation {
             self.failures += 1;
+            self.name(seed, violation);
         }
         self.count(outcome.counted);
+    }
+
+    fn name(&mut self, seed: u64, violation: String) {
+        self.failed.insert(seed, violation);
+        if self.failed.len() > NAMED {
+            self.failed.pop_last();
+        }
     }
 
     fn count(&mut self, counted: BTreeMap<String, u64>) {
@@ -115,7 +125,7 @@ impl Sum {
         self.time += other.time;
         self.events += other.events;
         self.failures += other.failures;
-        self.failed = self.failed.into_iter().chain(other.failed).min();
+        other.failed.into_iter().for_each(|(seed, violation)| self.name(seed, violation));
         self.count(other.counted);
     }
 }

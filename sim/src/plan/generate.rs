@@ -1,6 +1,7 @@
 //! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a
-//! few faults that overlap.
+//! few faults that overlap. Most plans have a taste (swarm.rs), some have a little of everything.
 
+use super::swarm::Taste;
 use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What, rare};
 use crate::clock::{MS, S, Time};
 use crate::random::{Random, mix};
@@ -11,8 +12,13 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     let mut setup = setup(&mut random, mode, length);
     let mut entries = Vec::new();
     clocks(&mut random, &setup, &mut entries);
-    faults(&mut random, &setup, &mut entries);
-    acts(&mut random, &setup, &mut entries);
+    let taste = match random.percent(75) {
+        true => Taste::draw(&mut random, &setup),
+        false => Taste::none(&mut random),
+    };
+    faults(&mut random, &setup, &taste, &mut entries);
+    acts(&mut random, &setup, &taste, &mut entries);
+    taste.asks(&mut random, &setup, &mut entries);
     // A few runs have something more; last, so that the others are what they were without it.
     match random.below(400) {
         0..=5 => rare::too_many_keys(&mut random, &mut setup, &mut entries),
@@ -88,35 +94,37 @@ fn hosts(setup: &Setup) -> Vec<Host> {
     servers.chain(clients).chain([Host::Master(0)]).collect()
 }
 
-fn faults(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
-    let count = match random.below(20) {
+fn faults(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<Entry>) {
+    let usual = match random.below(20) {
         0 => 0,
         1..=6 => 1 + random.below(2),
         7..=16 => 3 + random.below(4),
         _ => 7 + random.below(7),
     };
-    // Some runs see one kind of trouble again and again.
-    let favourite = random.percent(30).then(|| random.below(KINDS));
+    let count = taste.faults(random).unwrap_or(usual);
     for _ in 0..count {
-        let at = BEGINS + random.below(setup.quiet_at - BEGINS);
-        let kind = match favourite {
-            Some(kind) if random.percent(60) => kind,
-            _ => random.below(KINDS),
-        };
-        let what = fault(random, setup, kind);
+        let at = taste.begins(random, setup);
+        let kind = taste.kind(random).unwrap_or_else(|| random.below(KINDS));
+        let what = fault(random, setup, taste, kind);
         entries.push(Entry { at, what });
         if random.percent(60) {
-            around_its_end(random, setup, Entry { at, what }, entries);
+            around_its_end(random, setup, taste, Entry { at, what }, entries);
         }
     }
 }
 
 /// What is wrong when a fault ends is often right again a moment later: a key is written
 /// while it lasts, and read when it ends.
-fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mut Vec<Entry>) {
+fn around_its_end(
+    random: &mut Random,
+    setup: &Setup,
+    taste: &Taste,
+    fault: Entry,
+    entries: &mut Vec<Entry>,
+) {
     let Some(lasts) = fault.what.lasts() else { return };
     let end = (fault.at + lasts).min(setup.quiet_at);
-    let key = random.index(setup.keys);
+    let key = taste.key(random, setup);
     let mut act = |random: &mut Random, act, at: Time| {
         let client = random.index(setup.clients);
         let at = at.clamp(BEGINS, setup.quiet_at - 1);
@@ -140,13 +148,18 @@ fn around_its_end(random: &mut Random, setup: &Setup, fault: Entry, entries: &mu
 }
 
 /// Two masters at once are not among them: what one grants the other can't wait for.
-const KINDS: u64 = 32;
+const KINDS: u64 = 35;
 
-fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
+fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
+    let length = |random: &mut Random| {
+        let any = length(random);
+        taste.lasts(random, setup).unwrap_or(any)
+    };
     let lasts = length(random);
     let hosts = hosts(setup);
     let any = |random: &mut Random| hosts[random.index(hosts.len())];
-    let server = random.index(setup.servers());
+    let pair = |random: &mut Random, hosts: &[Host]| pair(random, taste, hosts);
+    let server = taste.server(random, setup);
     let host = Host::Server(server);
     match kind {
         0..=3 => What::Pause { host, lasts },
@@ -207,14 +220,20 @@ fn fault(random: &mut Random, setup: &Setup, kind: u64) -> What {
             What::Mute { from, to, lasts }
         }
         28 => What::Pause { host: any(random), lasts },
+        32 | 33 => What::PauseInside { server, lasts },
+        34 => What::Pause { host: Host::Master(0), lasts },
         _ => What::Replay { from: any(random), lasts },
     }
 }
 
-fn pair(random: &mut Random, hosts: &[Host]) -> (Host, Host) {
-    let a = random.index(hosts.len());
+fn pair(random: &mut Random, taste: &Taste, hosts: &[Host]) -> (Host, Host) {
+    let first = taste.host(random, hosts);
+    let a = hosts.iter().position(|host| *host == first).unwrap_or(0);
     let b = (a + 1 + random.index(hosts.len() - 1)) % hosts.len();
-    (hosts[a], hosts[b])
+    match random.percent(50) {
+        true => (hosts[a], hosts[b]),
+        false => (hosts[b], hosts[a]),
+    }
 }
 
 /// Mostly a while, sometimes a moment, sometimes longer than every timeout.
@@ -227,9 +246,8 @@ fn length(random: &mut Random) -> Time {
     }
 }
 
-fn acts(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
+fn acts(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<Entry>) {
     let pause_ms = random.between(12, 60);
-    let write_percent = random.between(5, 50);
     let mut at = BEGINS;
     while at < setup.quiet_at {
         // Small gaps between two that belong together, longer ones between such groups.
@@ -238,8 +256,9 @@ fn acts(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
             _ => random.between(MS, 2 * pause_ms * MS),
         };
         let client = random.index(setup.clients);
-        let key = random.index(setup.keys);
-        let act = match random.percent(write_percent) {
+        let key = taste.key(random, setup);
+        let act = match random.percent(taste.write_percent) {
+            true if !taste.acts.is_empty() => taste.acts[random.index(taste.acts.len())],
             true => match random.below(12) {
                 0 => Act::Delete,
                 1 | 2 => Act::Cas,

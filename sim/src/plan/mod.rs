@@ -7,11 +7,13 @@
 //! ```text
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
 //! words.rs      for people           rare.rs     from a seed, now and then
+//! swarm.rs      what a plan from a seed is fond of
 //! ```
 
 mod generate;
 mod rare;
 mod script;
+mod swarm;
 pub(crate) mod words;
 
 use standin_protocol::mutant::Mutant;

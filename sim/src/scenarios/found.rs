@@ -1,4 +1,6 @@
-//! What the simulator has found, as short as it got.
+//! What the simulator has found, as short as it got. The seeds that are named drew these plans
+//! before plans had a taste (plan/swarm.rs; commit 46c30f6 is the last one); what is repeated here
+//! is the plan, whatever a seed draws now.
 
 use standin_protocol::mutant::Mutant;
 

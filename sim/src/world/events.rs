@@ -156,8 +156,8 @@ pub(crate) struct Pace {
     pub(crate) wake_at: Time,
     /// A [`Event::Mail`] is under way.
     pub(crate) has_mail: bool,
-    /// It is paused in the middle of what comes next.
-    pub(crate) begins_one: bool,
+    /// It is paused in the middle of what comes next, if that comes by then.
+    pub(crate) begins_one_until: Time,
 }
 
 impl Default for Pace {
@@ -167,7 +167,7 @@ impl Default for Pace {
             inbox: VecDeque::new(),
             wake_at: NEVER,
             has_mail: false,
-            begins_one: false,
+            begins_one_until: 0,
         }
     }
 }

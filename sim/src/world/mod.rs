@@ -211,7 +211,8 @@ impl World {
             _ => {}
         }
         if pace.paused_until > time {
-            if !matches!(event, Event::Wake(_)) && std::mem::take(&mut pace.begins_one) {
+            let begins_one = std::mem::take(&mut pace.begins_one_until) >= time;
+            if begins_one && !matches!(event, Event::Wake(_)) {
                 return self.happen(event);
             }
             if !matches!(event, Event::Wake(_)) {

@@ -4,9 +4,12 @@
 use super::World;
 use super::events::{Actor, Event};
 use super::server::ServerHost;
-use crate::clock::{NEVER, Time};
+use crate::clock::{MS, NEVER, Time};
 use crate::plan::{Host, Rule};
 use crate::random::mix;
+
+/// Of a pause in the middle of a turn, how late that turn may begin.
+const INSIDE: Time = 3 * MS;
 
 impl World {
     /// All of a process makes no progress for so long. `inside`: each of its shards has begun
@@ -75,7 +78,9 @@ impl World {
         }
         process.was_stopped = true;
         for shard in &mut process.shards {
-            shard.pace.begins_one |= inside;
+            // One that is stopped already begins nothing.
+            let runs = shard.pace.paused_until <= self.time;
+            shard.pace.begins_one_until = if inside && runs { self.time + INSIDE } else { 0 };
         }
     }
 
@@ -84,7 +89,7 @@ impl World {
     pub(crate) fn finish_turn(&mut self, server: usize, index: usize) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         let shard = &mut process.shards[index];
-        shard.pace.begins_one = false;
+        shard.pace.begins_one_until = 0;
         if std::mem::take(&mut shard.is_inside) {
             let now = self.servers[server].clock.now(self.time);
             if shard.core.has_sent_on() {

@@ -9,6 +9,7 @@ use super::World;
 use super::cluster::{Cluster, KEYSPACE};
 use super::events::{Event, Segment};
 use super::net::Name;
+use super::server::Process;
 use crate::check::Asked;
 use crate::clock::Time;
 use crate::origin::{Value, sent_bytes};
@@ -20,14 +21,16 @@ use crate::random::mix;
 pub(crate) struct Raw {
     client: usize,
     server: usize,
-    pub(crate) key: usize,
+    key: usize,
     act: Act,
-    pub(crate) id: Value,
+    id: Value,
     /// It closes its connection so long after it has asked.
     leaves: Option<Time>,
-    pub(crate) socket: usize,
+    socket: usize,
     has_asked: bool,
     is_over: bool,
+    /// The shard that has read that it has closed its connection.
+    left: Option<(usize, usize)>,
 }
 
 impl Raw {
@@ -49,15 +52,16 @@ impl World {
         let name = Name::Raw(self.raws.len());
         let from = (Host::Client(client), 0, name);
         let socket = self.net.open(&mut self.queue, self.time, from, Host::Server(server));
-        let (has_asked, is_over) = (false, false);
-        self.raws.push(Raw { client, server, key, act, id, leaves, socket, has_asked, is_over });
+        let (has_asked, is_over, left) = (false, false, None);
+        let raw = Raw { client, server, key, act, id, leaves, socket, has_asked, is_over, left };
+        self.raws.push(raw);
         let (is_write, is_get, dropped) = (act == Act::Put, act == Act::Get, None);
         self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get, dropped });
     }
 
     /// A segment is read by such a client.
     pub(crate) fn raw_read(&mut self, index: usize, segment: Segment) {
-        let Raw { client, server, key, act, id, leaves, socket, has_asked, is_over } =
+        let Raw { client, server, key, act, id, leaves, socket, has_asked, is_over, .. } =
             self.raws[index];
         if is_over {
             return;
@@ -144,16 +148,19 @@ impl World {
         self.note(|| format!("client {client}: o{id} ends without an answer"));
     }
 
-    /// A server reads that a connection has ended: writes on it that wait for an owner have
-    /// nobody any more.
-    pub(super) fn notice_leaving(&mut self, server: usize, socket: usize) {
-        let Some(process) = &self.servers[server].process else { return };
-        let topology = &self.cluster.topology;
-        for raw in self.raws.iter().filter(|raw| raw.socket == socket) {
-            let partition = topology.partition(KEYSPACE, &self.cluster.keys[raw.key]);
-            let shard = standin_protocol::hash::shard_of(partition, self.setup.shards);
-            let node = &process.shards[usize::from(shard)].core.node;
-            if !node.serving(partition).keeps() {
+    /// A shard has read that a connection has ended.
+    pub(super) fn raw_is_known_to_have_left(&mut self, server: usize, shard: usize, socket: usize) {
+        for raw in self.raws.iter_mut().filter(|raw| raw.socket == socket) {
+            raw.left = Some((server, shard));
+        }
+    }
+
+    /// A write that waits for an owner, at the end of a turn that began when its client had left,
+    /// may go nowhere any more.
+    pub(super) fn look_for_abandoned(&mut self, server: usize, shard: usize, process: &Process) {
+        for raw in self.raws.iter().filter(|raw| raw.left == Some((server, shard))) {
+            let value = sent_bytes(raw.id, self.setup.value_bytes);
+            if process.shards[shard].core.node.waits_for_owner(&value) {
                 self.checker.held.left(server, raw.id);
             }
         }

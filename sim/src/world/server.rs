@@ -201,6 +201,7 @@ impl World {
         let may_own_more = matches!(came, Came::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
         self.turn(&mut process, server, shard, came);
+        self.look_for_abandoned(server, shard, &process);
         self.after_turn(&mut process, server);
         self.check_process(&process, server);
         let deadline = process.shards[shard].core.next_deadline();
@@ -455,10 +456,7 @@ impl World {
                 }
                 Came::Bytes { key, bytes }
             }
-            Segment::End => {
-                self.notice_leaving(server, socket);
-                Came::End { key }
-            }
+            Segment::End => Came::End { key },
             Segment::Reset => {
                 it.is_open = false;
                 Came::Closed { key }
@@ -469,6 +467,10 @@ impl World {
             }
             Segment::Open => return,
         };
+        let has_ended = matches!(came, Came::End { .. });
         self.shard_turn(server, shard, came);
+        if has_ended {
+            self.raw_is_known_to_have_left(server, shard, socket);
+        }
     }
 }

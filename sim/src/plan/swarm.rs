@@ -1,0 +1,213 @@
+//! What a plan is fond of: swarm testing (Groce and others, ISSTA 2012). A plan that draws a little
+//! of everything has little of anything, and what goes wrong only if the same kind of trouble
+//! comes three times at once never comes. So most plans draw a few kinds of faults, a few of the
+//! things that clients do, a server that all of it happens to, and a few moments at which it
+//! happens, and use those often.
+
+use super::{Act, BEGINS, Entry, Host, Setup, What};
+use crate::clock::{MS, Time};
+use crate::random::Random;
+
+/// Kinds of faults, by the numbers that `generate::fault` knows; those of a line are one
+/// another's like.
+const FAMILIES: &[&[u64]] = &[
+    &[0],
+    &[4],
+    &[7],
+    &[10],
+    &[12],
+    &[14],
+    &[16],
+    &[17],
+    &[18],
+    &[19],
+    &[20],
+    &[22],
+    &[23],
+    &[24],
+    &[25],
+    &[26],
+    &[27],
+    &[28],
+    &[29],
+    &[30],
+    &[32],
+    &[33],
+    &[34],
+];
+
+/// How long faults last, as a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lengths {
+    Any,
+    /// A moment.
+    Short,
+    /// About as long as somebody is patient.
+    Patience,
+    /// About as long as a lease.
+    Lease,
+}
+
+/// See the file's head.
+#[derive(Debug)]
+pub(super) struct Taste {
+    /// Kinds of faults, one of which is drawn each time; empty: all there are.
+    kinds: Vec<u64>,
+    /// The server to which most of it happens.
+    victim: Option<usize>,
+    /// When it happens, within `spread`; empty: at any time.
+    moments: Vec<Time>,
+    spread: Time,
+    lengths: Lengths,
+    /// Most operations are for the first so many of these keys; empty: for any.
+    keys: Vec<usize>,
+    /// What clients do, by share.
+    pub(super) acts: Vec<Act>,
+    pub(super) write_percent: u64,
+    /// Requests of clients that others have written.
+    asks: u64,
+}
+
+impl Taste {
+    /// No particular one.
+    pub(super) fn none(random: &mut Random) -> Self {
+        let asks = if random.percent(30) { random.between(1, 12) } else { 0 };
+        Self {
+            kinds: Vec::new(),
+            victim: None,
+            moments: Vec::new(),
+            spread: 0,
+            lengths: Lengths::Any,
+            keys: Vec::new(),
+            acts: Vec::new(),
+            write_percent: random.between(5, 50),
+            asks,
+        }
+    }
+
+    pub(super) fn draw(random: &mut Random, setup: &Setup) -> Self {
+        let mut kinds = Vec::new();
+        for _ in 0..random.between(1, 5) {
+            let family = FAMILIES[random.index(FAMILIES.len())];
+            kinds.extend_from_slice(family);
+        }
+        let disturbed = setup.quiet_at - BEGINS;
+        let victim = random.percent(60).then(|| random.index(setup.servers()));
+        let moments = match random.below(3) {
+            0 => Vec::new(),
+            _ => (0..random.between(1, 4)).map(|_| BEGINS + random.below(disturbed)).collect(),
+        };
+        let spread = [20 * MS, 200 * MS, setup.lease][random.index(3)];
+        let lengths = [Lengths::Any, Lengths::Short, Lengths::Patience, Lengths::Lease];
+        let first = victim.unwrap_or_else(|| random.index(setup.keys));
+        let keys = match random.below(3) {
+            0 => Vec::new(),
+            1 => vec![first],
+            _ => vec![first, random.index(setup.keys)],
+        };
+        let writes = [
+            &[][..],
+            &[Act::Put],
+            &[Act::Put, Act::Cas],
+            &[Act::Cas],
+            &[Act::Put, Act::Delete],
+            &[Act::Put, Act::Invalidate],
+            &[Act::Cas, Act::Touch, Act::Delete],
+        ];
+        let asks = if random.percent(40) { random.between(5, 60) } else { 0 };
+        Self {
+            kinds,
+            victim,
+            moments,
+            spread,
+            lengths: lengths[random.index(lengths.len())],
+            keys,
+            acts: writes[random.index(writes.len())].to_vec(),
+            write_percent: random.between(3, 80),
+            asks,
+        }
+    }
+
+    /// How many faults there are; `None`: as many as usual.
+    pub(super) fn faults(&self, random: &mut Random) -> Option<u64> {
+        (!self.kinds.is_empty()).then(|| random.between(3, 16))
+    }
+
+    /// The kind of the next fault; `None`: any.
+    pub(super) fn kind(&self, random: &mut Random) -> Option<u64> {
+        let is_any = self.kinds.is_empty() || random.percent(8);
+        (!is_any).then(|| self.kinds[random.index(self.kinds.len())])
+    }
+
+    /// The server to which it happens.
+    pub(super) fn server(&self, random: &mut Random, setup: &Setup) -> usize {
+        match self.victim {
+            Some(victim) if random.percent(75) => victim,
+            _ => random.index(setup.servers()),
+        }
+    }
+
+    /// When the next fault begins.
+    pub(super) fn begins(&self, random: &mut Random, setup: &Setup) -> Time {
+        let any = BEGINS + random.below(setup.quiet_at - BEGINS);
+        if self.moments.is_empty() || random.percent(15) {
+            return any;
+        }
+        let moment = self.moments[random.index(self.moments.len())];
+        (moment + random.below(self.spread)).min(setup.quiet_at - 1)
+    }
+
+    /// How long it lasts; `None`: any time.
+    pub(super) fn lasts(&self, random: &mut Random, setup: &Setup) -> Option<Time> {
+        match self.lengths {
+            _ if random.percent(20) => None,
+            Lengths::Any => None,
+            Lengths::Short => Some(random.between(1, 150) * MS),
+            Lengths::Patience => Some(random.between(80, 700) * MS),
+            Lengths::Lease => Some(setup.lease * random.between(30, 160) / 100),
+        }
+    }
+
+    /// The key of the next operation.
+    pub(super) fn key(&self, random: &mut Random, setup: &Setup) -> usize {
+        match self.keys.is_empty() || random.percent(25) {
+            true => random.index(setup.keys),
+            false => self.keys[random.index(self.keys.len())],
+        }
+    }
+
+    /// What clients do that others have written: a little before something goes wrong, as a rule.
+    pub(super) fn asks(&self, random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
+        let is_fault = |entry: &&Entry| entry.at >= BEGINS && entry.what.lasts().is_some();
+        let begin: Vec<Time> = entries.iter().filter(is_fault).map(|entry| entry.at).collect();
+        for _ in 0..self.asks {
+            let at = match begin.is_empty() || random.percent(30) {
+                true => BEGINS + random.below(setup.quiet_at - BEGINS),
+                false => begin[random.index(begin.len())].saturating_sub(random.below(300 * MS)),
+            };
+            let leaves = match random.below(4) {
+                0 => Some(0),
+                1 => Some(random.between(1, 1_500) * MS),
+                _ => None,
+            };
+            let key = self.key(random, setup);
+            // Of its home, or of another that has to send it on.
+            let server = match random.percent(50) {
+                true => key % setup.servers(),
+                false => random.index(setup.servers()),
+            };
+            let client = random.index(setup.clients);
+            let act = if random.percent(85) { Act::Put } else { Act::Get };
+            let what = What::Ask { client, server, key, act, leaves };
+            entries.push(Entry { at: at.clamp(BEGINS, setup.quiet_at - 1), what });
+        }
+    }
+
+    /// A host that is not the victim, or is: where a fault has two sides.
+    pub(super) fn host(&self, random: &mut Random, hosts: &[Host]) -> Host {
+        match self.victim {
+            Some(victim) if random.percent(50) => Host::Server(victim),
+            _ => hosts[random.index(hosts.len())],
+        }
+    }
+}
