@@ -3,7 +3,7 @@
 
 use super::World;
 use super::events::{Actor, Event};
-use super::server::ServerHost;
+use super::server::{Came, ServerHost};
 use crate::clock::{MS, NEVER, Time};
 use crate::plan::{Host, Rule};
 use crate::random::mix;
@@ -100,6 +100,11 @@ impl World {
             }
             self.after_turn(&mut process, server);
         }
+        let has_work = process.shards[index].core.has_work();
         self.servers[server].process = Some(process);
+        // What the look at the clock has left is done before the loop waits again.
+        if has_work {
+            self.shard_turn(server, index, Came::Nothing);
+        }
     }
 }
