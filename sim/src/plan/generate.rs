@@ -30,8 +30,10 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
     setup.is_twofold = mix(seed, 0x2F01D).is_multiple_of(4);
     setup.is_without_room = mix(seed, 0x0F01).is_multiple_of(8);
-    // Where there are so many keys that reading all of them takes long, nothing else is to.
-    if setup.keys <= FEW_KEYS && mix(seed, 0xCE11).is_multiple_of(4) {
+    // Where there are so many keys that reading all of them takes long, nothing else is to; and where
+    // a shard has hardly any room, reads that the limit holds back are refused.
+    let has_room = setup.keys <= FEW_KEYS && setup.in_flight_max > FEW_REQUESTS;
+    if has_room && mix(seed, 0xCE11).is_multiple_of(4) {
         let shards = u64::from(setup.shards) * setup.servers() as u64;
         let reads = shards * (40 + mix(seed, 0xCE12) % 40);
         setup.reads_per_second = u32::try_from(reads).ok();
@@ -43,6 +45,8 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
 
 /// Of all servers together.
 const FEW_KEYS: usize = 16;
+/// In one shard.
+const FEW_REQUESTS: u32 = 64;
 
 fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
     let groups = match random.below(10) {
