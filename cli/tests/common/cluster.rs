@@ -326,11 +326,17 @@ impl Cluster {
         self.stats(name).counter(counter)
     }
 
-    /// A server's counters.
+    /// A server's counters. A server that a busy machine kept from running closes its
+    /// connections; it is asked again then.
+    #[track_caller]
     pub fn stats(&self, name: &str) -> StatsReply {
-        let reply = self.connect(name).ask(Opcode::Stats, b"", b"");
-        assert_eq!(reply.status, Status::Ok, "STATS of {name}");
-        StatsReply::from_bytes(&reply.value).expect("statistics")
+        let ask = || {
+            let mut wire = Wire::connect(&self.topology, self.id(name), 0, Role::Client).ok()?;
+            let reply = wire.try_ask(Opcode::Stats, b"", b"").ok()?;
+            assert_eq!(reply.status, Status::Ok, "STATS of {name}");
+            Some(StatsReply::from_bytes(&reply.value).expect("statistics"))
+        };
+        standin_testkit::wait::poll_for(WITHIN, ask).unwrap_or_else(|| panic!("no STATS of {name}"))
     }
 
     /// Waits until a counter has this value.
