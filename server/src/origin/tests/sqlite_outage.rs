@@ -18,7 +18,7 @@ fn a_locked_file_fails_writes_in_time_and_reads_go_on() {
     let scratch = Scratch::new("origin");
     let file = scratch.file("db");
     let bench = Bench::start(&quick(&file, SQLITE_KV), &kv()).unwrap();
-    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    wait_until(SOON, "a first write", || bench.put("a", "1") == ONE_ROW);
     let lock = rusqlite::Connection::open(&file).unwrap();
     lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let begin = Micros::boottime();
@@ -46,8 +46,8 @@ fn a_file_that_is_locked_for_long_serves_reads_as_usual() {
         format!("{SQLITE_KV}; CREATE TABLE IF NOT EXISTS other (k TEXT PRIMARY KEY, v TEXT)");
     let keyspaces = [keyspace(KV, "kv"), keyspace(2, "other")];
     let bench = &Bench::start(&quick(&file, &init), &keyspaces).unwrap();
-    assert_eq!(bench.put("a", "1"), ONE_ROW);
-    assert_eq!(bench.run(2, b"a", put("1")), ONE_ROW);
+    wait_until(SOON, "a first write", || bench.put("a", "1") == ONE_ROW);
+    wait_until(SOON, "a first write", || bench.run(2, b"a", put("1")) == ONE_ROW);
     let lock = rusqlite::Connection::open(&file).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let until = Micros::boottime() + Duration::from_millis(1_500);
@@ -193,7 +193,7 @@ fn a_deleted_file_is_noticed_and_not_written_to() {
     let scratch = Scratch::new("origin");
     let (file, away) = (scratch.file("db"), scratch.file("away"));
     let bench = Bench::start(&quick(&file, SQLITE_KV), &kv()).unwrap();
-    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    wait_until(SOON, "a first write", || bench.put("a", "1") == ONE_ROW);
     std::fs::rename(&file, &away).unwrap();
     assert_unavailable(&bench.put("a", "2"));
     wait_until(SOON, "reads to fail", || matches!(bench.get("a"), Outcome::Failed(_)));
@@ -261,7 +261,7 @@ fn a_dropped_table_is_a_rejection_until_it_is_back() {
     let scratch = Scratch::new("origin");
     let file = scratch.file("db");
     let bench = Bench::start(&quick(&file, SQLITE_KV), &kv()).unwrap();
-    assert_eq!(bench.put("a", "1"), ONE_ROW);
+    wait_until(SOON, "a first write", || bench.put("a", "1") == ONE_ROW);
     let direct = rusqlite::Connection::open(&file).unwrap();
     direct.busy_timeout(SOON).unwrap();
     direct.execute_batch("ALTER TABLE kv RENAME TO away").unwrap();
