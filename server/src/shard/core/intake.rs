@@ -275,9 +275,6 @@ impl Core {
             let id = ConnId { shard: own, conn: key.data().as_ffi() };
             // A server sends on what many clients wait for; the shard as a whole is bounded.
             let may_wait = caller.is_peer || conn.in_flight < in_flight_max;
-            if conn.unsent_bytes == 0 {
-                conn.taken_at = now.mono;
-            }
             let output = &mut conn.output;
             let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
             conn.in_flight += u32::from(!done);
@@ -285,7 +282,8 @@ impl Core {
                 conn.is_end_told = false;
                 self.ended.push(key);
             }
-            if self.outbound.is_full(conn) {
+            if self.outbound.is_worth_counting(conn) {
+                conn.waits_since(now.mono);
                 self.pause_if_full(key);
             }
         }

@@ -1,6 +1,7 @@
 //! Replies that callers have not taken yet: how many bytes of them this shard keeps, who has to
 //! wait because of that, and for how long. The bytes of every connection are counted when they
-//! are written and when the kernel has taken them; a hit costs an addition.
+//! are given to the kernel and when it has taken them, and before that where they are many; a hit
+//! costs a comparison.
 //!
 //! ```text
 //! a connection above its bound           is served, and read, no further
@@ -52,6 +53,8 @@ pub(super) struct Outbound {
     hogs: usize,
     /// One and a half of it.
     flood: usize,
+    /// What a connection has unsent is not counted before the end of a turn unless it is more.
+    small: usize,
     unsent: usize,
     /// A connection that takes nothing for so long is closed.
     timeout: Duration,
@@ -66,7 +69,8 @@ impl Outbound {
     pub(super) fn new(per_connection: usize, total: usize, timeout: Duration) -> Self {
         let (hogs, flood) = (total / 4 * 3, total.saturating_add(total / 2));
         let (looked, told) = (Micros(0), Micros(0));
-        Self { per_connection, total, hogs, flood, unsent: 0, timeout, looked, told, dropped: 0 }
+        let (unsent, dropped, small) = (0, 0, SMALL.min(per_connection));
+        Self { per_connection, total, hogs, flood, small, unsent, timeout, looked, told, dropped }
     }
 
     /// Bytes written and not taken.
@@ -83,7 +87,7 @@ impl Outbound {
     /// What one connection may have unsent now.
     #[inline]
     fn limit(&self) -> usize {
-        if self.unsent > self.total { SMALL.min(self.per_connection) } else { self.per_connection }
+        if self.unsent > self.total { self.small } else { self.per_connection }
     }
 
     /// A connection has this much unsent now. Links to peers do not count: what is on them are
@@ -98,8 +102,14 @@ impl Outbound {
         conn.unsent_bytes = unsent;
     }
 
-    /// The same; says whether it is to be served no further.
+    /// Whether it has written so much that it matters before the end of the turn, when all is
+    /// counted.
     #[inline]
+    pub(super) fn is_worth_counting(&self, conn: &Conn) -> bool {
+        conn.output.len() + conn.sending_bytes > self.small
+    }
+
+    /// Counts what a connection has unsent; says whether it is to be served no further.
     pub(super) fn is_full(&mut self, conn: &mut Conn) -> bool {
         self.count(conn);
         conn.unsent_bytes > self.limit()
