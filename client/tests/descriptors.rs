@@ -9,9 +9,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use standin_client::monoio::Client;
-use standin_client::runtime::{Driver, runtime};
+use standin_client::runtime::runtime;
 use standin_client::{Bootstrap, ClientConfig};
-use support::Cluster;
+use support::{Cluster, drivers};
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -20,7 +20,7 @@ fn descriptors() -> usize {
 #[test]
 fn clients_leave_no_descriptors() {
     let cluster = Cluster::start(2, None);
-    for driver in [Driver::Auto, Driver::Epoll] {
+    for driver in drivers() {
         let mut runtime = runtime(driver).unwrap();
         let mut after_first = None;
         for round in 0..6 {

@@ -9,14 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use standin_client::monoio::Client;
-use standin_client::runtime::{Driver, runtime};
+use standin_client::runtime::runtime;
 use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEvent, Target};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::Kind;
 use standin_protocol::map::ServerState;
-use support::Cluster;
-
-const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
+use support::{Cluster, drivers};
 
 fn secret() -> ClientConfig {
     ClientConfig { key: Some(ClusterKey::new([3; 32])), ..ClientConfig::default() }
@@ -49,7 +47,7 @@ async fn all_operations(client: Client) {
 
 #[test]
 fn all_operations_on_both_drivers_and_with_a_secret() {
-    for driver in DRIVERS {
+    for driver in drivers() {
         for config in [ClientConfig::default(), secret()] {
             let cluster = Cluster::start(2, config.key.clone());
             runtime(driver).unwrap().block_on(async {
@@ -64,7 +62,7 @@ fn all_operations_on_both_drivers_and_with_a_secret() {
 fn a_wrong_secret_is_told_at_once() {
     let cluster = Cluster::start(2, Some(ClusterKey::new([4; 32])));
     for config in [ClientConfig::default(), secret()] {
-        runtime(Driver::Auto).unwrap().block_on(async {
+        runtime(drivers()[0]).unwrap().block_on(async {
             let bootstrap = Bootstrap::Config(cluster.topology.clone());
             let client = Client::new(config, bootstrap).unwrap();
             assert_eq!(client.get(1, b"k").await, Err(ClientError::AuthFailed));
@@ -74,7 +72,7 @@ fn a_wrong_secret_is_told_at_once() {
 
 #[test]
 fn many_keys_and_the_largest_value() {
-    for driver in DRIVERS {
+    for driver in drivers() {
         let cluster = Cluster::start(3, None);
         runtime(driver).unwrap().block_on(async {
             let bootstrap = Bootstrap::Config(cluster.topology.clone());
@@ -109,7 +107,7 @@ fn many_keys_and_the_largest_value() {
 
 #[test]
 fn c10_c14_a_stopped_or_frozen_server_costs_no_request() {
-    for driver in DRIVERS {
+    for driver in drivers() {
         for is_frozen in [false, true] {
             let cluster = Cluster::start(2, None);
             let home = cluster.home(b"k").clone();
@@ -147,7 +145,7 @@ fn c10_c14_a_stopped_or_frozen_server_costs_no_request() {
 
 #[test]
 fn an_idle_client_rests() {
-    for driver in DRIVERS {
+    for driver in drivers() {
         let cluster = Cluster::start(2, None);
         runtime(driver).unwrap().block_on(async {
             let bootstrap = Bootstrap::Config(cluster.topology.clone());

@@ -9,7 +9,7 @@
 //! child.rs      a process, its output, its signals, its end
 //! network.rs    a network of its own, which loses fragments
 //! postgres/     a PostgreSQL server of its own
-//! uring.rs      whether a test may go without io_uring
+//! uring.rs      whether io_uring is available
 //! ```
 //!
 //! Everything here panics rather than returning errors: its only callers are tests.

@@ -1,21 +1,43 @@
 //! Tests on io_uring, which a kernel may lack or forbid.
 
-/// With this variable set to 1 a test that needs io_uring fails where it can't have it.
+use std::io;
+use std::os::fd::{FromRawFd as _, OwnedFd};
+
+/// With this variable set to 1 a test that needs io_uring fails where it is unavailable.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_URING";
 
-/// Whether a test goes on with io_uring; says why not.
+/// Whether a test may use io_uring, as servers do; says why not.
 ///
 /// # Panics
-/// If there is none although [`REQUIRE`] is 1.
+/// If it is unavailable although [`REQUIRE`] is 1.
 #[must_use]
-pub fn may_go_on(missing: Option<&str>) -> bool {
-    let Some(missing) = missing else { return true };
+pub fn is_available() -> bool {
+    let Err(error) = set_up() else { return true };
     let is_required = std::env::var(REQUIRE).is_ok_and(|value| value == "1");
     assert!(
         !is_required,
-        "io_uring is unavailable ({missing}), and {REQUIRE}=1: allow it (sysctl \
-         kernel.io_uring_disabled=0, and the container's seccomp profile)"
+        "io_uring is unavailable ({error}), and {REQUIRE}=1: allow it (sysctl \
+         kernel.io_uring_disabled=0, and the container's seccomp profile; Linux 6.1 or newer)"
     );
-    eprintln!("SKIPPED: io_uring is unavailable ({missing})");
+    eprintln!("SKIPPED: io_uring is unavailable ({error})");
     false
+}
+
+/// A ring with the flags that a shard's has.
+fn set_up() -> io::Result<()> {
+    const ENTRIES: libc::c_long = 8;
+    const SINGLE_ISSUER_AND_DEFER_TASKRUN: u32 = 1 << 12 | 1 << 13;
+    // `struct io_uring_params`: 120 bytes, of which the third word is the flags.
+    let mut params = [0u32; 30];
+    params[2] = SINGLE_ISSUER_AND_DEFER_TASKRUN;
+    // SAFETY: the kernel reads and writes 120 bytes, which `params` has.
+    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, params.as_mut_ptr()) };
+    match i32::try_from(ring) {
+        Ok(ring @ 0..) => {
+            // SAFETY: the descriptor is new, and nobody else has it.
+            drop(unsafe { OwnedFd::from_raw_fd(ring) });
+            Ok(())
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
 }

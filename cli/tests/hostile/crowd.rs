@@ -199,25 +199,6 @@ fn idle(io: IoKind) {
     assert!(busy < Duration::from_millis(200), "{busy:?} of a second spent on nothing");
 }
 
-macro_rules! on_both_loops {
-    ($($name:ident: $body:ident,)+) => { $(
-        mod $name {
-            use super::*;
-
-            #[test]
-            fn uring() {
-                // Without io_uring this half of the test is void, not wrong.
-                super::$body(IoKind::Auto);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$body(IoKind::Epoll);
-            }
-        }
-    )+ };
-}
-
 on_both_loops! {
     five_thousand_connections_leave_nothing_behind: crowd_of_five_thousand,
     readers_that_never_read_cost_a_bounded_amount: readers_that_never_read,

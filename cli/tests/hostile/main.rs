@@ -14,6 +14,25 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+/// One test for each event loop from one function.
+macro_rules! on_both_loops {
+    ($($name:ident: $body:ident,)+) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn uring() {
+                super::$body(crate::common::ring());
+            }
+
+            #[test]
+            fn epoll() {
+                super::$body(IoKind::Epoll);
+            }
+        }
+    )+ };
+}
+
 mod crowd;
 mod forged;
 mod gone;

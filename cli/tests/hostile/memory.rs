@@ -205,24 +205,6 @@ fn count_values(mut stream: TcpStream, replies: usize) -> (usize, usize) {
     (values, refused)
 }
 
-macro_rules! on_both_loops {
-    ($($name:ident: $body:ident,)+) => { $(
-        mod $name {
-            use super::*;
-
-            #[test]
-            fn uring() {
-                super::$body(IoKind::Auto);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$body(IoKind::Epoll);
-            }
-        }
-    )+ };
-}
-
 on_both_loops! {
     readers_that_do_not_read_share_a_bound_and_are_closed: hundred_and_fifty_readers,
     who_takes_nothing_is_closed_and_who_is_slow_is_not: one_who_takes_nothing,

@@ -8,7 +8,7 @@ use standin_config::{IoKind, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::wait_until;
 
-use crate::common::{Cluster, PAIR, WITHIN};
+use crate::common::{Cluster, PAIR, WITHIN, ring};
 use crate::pipes::{broken, full};
 use crate::wait_written;
 
@@ -43,7 +43,7 @@ fn stops(mut cluster: Cluster) {
 
 #[test]
 fn a_log_whose_reader_is_gone_stops_nothing_and_what_is_lost_is_counted() {
-    for io in [IoKind::Auto, IoKind::Epoll] {
+    for io in [ring(), IoKind::Epoll] {
         let cluster = works_without_a_log("log-broken", io, broken);
         wait_until(WITHIN, "lost lines to be counted", || {
             cluster.counter("a1", "log_lines_lost") > 0
@@ -57,7 +57,7 @@ fn a_log_whose_reader_is_gone_stops_nothing_and_what_is_lost_is_counted() {
 
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
-    for io in [IoKind::Auto, IoKind::Epoll] {
+    for io in [ring(), IoKind::Epoll] {
         let mut readers = Vec::new();
         let cluster = works_without_a_log("log-full", io, || {
             let (writer, reader) = full();

@@ -9,18 +9,16 @@ use standin_protocol::map::ServerState::Online;
 use standin_protocol::time::Micros;
 use standin_testkit::wait_until;
 
-use crate::common::{Cluster, PAIR, WITHIN};
+use crate::common::{Cluster, PAIR, WITHIN, ring};
 
 /// What a machine under load may add to a bound.
 const SLACK: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_server_is_out_within_drain_timeout_whatever_the_origins_timeout_is() {
-    for (signal, io) in [
-        (libc::SIGTERM, IoKind::Auto),
-        (libc::SIGQUIT, IoKind::Epoll),
-        (libc::SIGINT, IoKind::Epoll),
-    ] {
+    for (signal, io) in
+        [(libc::SIGTERM, ring()), (libc::SIGQUIT, IoKind::Epoll), (libc::SIGINT, IoKind::Epoll)]
+    {
         let mut cluster = Cluster::with("stop-bounded", PAIR, |config| {
             config.origin.timeout = Duration::from_secs(300);
             config.servers.iter_mut().for_each(|server| server.io = io);

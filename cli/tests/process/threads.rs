@@ -11,7 +11,7 @@ use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{Child, Postgres, wait_until};
 
-use crate::common::{Cluster, PAIR, WITHIN};
+use crate::common::{Cluster, PAIR, WITHIN, ring};
 use crate::{wait_put, wait_written};
 
 /// Exit code of a process that can't do without the thread.
@@ -60,10 +60,10 @@ fn two_shards(io: IoKind) -> impl FnOnce(&mut ClusterConfig) {
 #[test]
 fn a_server_ends_when_a_shard_its_control_or_its_main_thread_dies_and_its_stand_in_goes_on() {
     for (thread, io) in [
-        ("shard-0", IoKind::Auto),
-        ("shard-1", IoKind::Auto),
-        ("control", IoKind::Auto),
-        ("main", IoKind::Auto),
+        ("shard-0", ring()),
+        ("shard-1", ring()),
+        ("control", ring()),
+        ("main", ring()),
         ("shard-0", IoKind::Epoll),
         ("shard-1", IoKind::Epoll),
     ] {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use standin_client::runtime::Driver;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::{Counter, PingReply, StatsReply};
 use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
@@ -24,6 +25,14 @@ use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES, cl
 use standin_protocol::map::{
     ClusterMap, MapEpoch, ServerInfo, ServerState, ServerStatus, Topology,
 };
+
+/// Both event loops of the monoio shell. Where io_uring is unavailable, and need not be, epoll twice.
+pub(crate) fn drivers() -> [Driver; 2] {
+    match standin_testkit::uring::is_available() {
+        true => [Driver::Uring, Driver::Epoll],
+        false => [Driver::Epoll, Driver::Epoll],
+    }
+}
 
 /// Key → version and value: the database that all servers share.
 type Rows = Arc<Mutex<HashMap<Vec<u8>, (u64, Vec<u8>)>>>;

@@ -38,7 +38,7 @@ macro_rules! on_both_loops {
 
             #[test]
             fn uring() {
-                if $crate::fixture::has_uring() {
+                if standin_testkit::uring::is_available() {
                     run(standin_config::IoKind::Uring);
                 }
             }
@@ -49,13 +49,6 @@ macro_rules! on_both_loops {
             }
         }
     )+ };
-}
-
-/// Whether this kernel lets the ring loop run; without it its half of the tests is void.
-pub(crate) fn has_uring() -> bool {
-    let ring: std::io::Result<io_uring::IoUring> =
-        io_uring::IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
-    standin_testkit::uring::may_go_on(ring.err().map(|error| error.to_string()).as_deref())
 }
 
 /// Servers, their master and their database.
