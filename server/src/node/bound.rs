@@ -6,6 +6,7 @@
 //! take turns over all of them, and whoever is told that a key was written elsewhere
 //! drops what that keyspace names by itself: nothing more need be said between servers.
 
+use standin_config::KeyspaceConfig;
 use standin_protocol::hash::{key_hash, partition_of};
 use standin_protocol::mutant::{self, Mutant};
 
@@ -20,16 +21,6 @@ impl Node {
         (hash, partition_of(hash, self.topology.partitions))
     }
 
-    /// The keyspaces that a write of this one makes doubtful.
-    pub(super) fn bound(&self, keyspace: u8) -> Vec<u8> {
-        match &self.keyspaces[usize::from(keyspace)] {
-            Some(keyspace) if !mutant::is(Mutant::BoundForgotten) => {
-                keyspace.also_invalidates.clone()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     /// Drops what is cached of the key.
     pub(super) fn forget(&mut self, keyspace: u8, key: &[u8]) {
         self.store.remove(keyspace, key);
@@ -38,13 +29,21 @@ impl Node {
 
     /// Drops what is cached of the key in the keyspaces that its own names.
     pub(super) fn forget_bound(&mut self, keyspace: u8, key: &[u8]) {
-        for keyspace in self.bound(keyspace) {
-            self.store.remove(keyspace, key);
+        for keyspace in bound(&self.keyspaces, keyspace) {
+            self.store.remove(*keyspace, key);
         }
     }
 
     /// The queue in which writes of the key take turns.
     pub(super) fn turn(&self, keyspace: u8, key: &[u8]) -> Name {
         Self::name(self.topology.hash_seeds.of(keyspace), key)
+    }
+}
+
+/// The keyspaces that a write of this one makes doubtful.
+pub(super) fn bound(keyspaces: &[Option<KeyspaceConfig>], keyspace: u8) -> &[u8] {
+    match &keyspaces[usize::from(keyspace)] {
+        Some(keyspace) if !mutant::is(Mutant::BoundForgotten) => &keyspace.also_invalidates,
+        _ => &[],
     }
 }

@@ -8,6 +8,7 @@
 
 use standin_protocol::mutant::{self, Mutant};
 
+use super::bound::bound;
 use super::{Node, Now};
 
 /// One shard's floors; a keyspace that was never flushed has none.
@@ -60,8 +61,8 @@ impl Node {
             return;
         }
         let floor = self.versions.next(now.wall_us);
-        for keyspace in self.bound(keyspace).into_iter().chain([keyspace]) {
-            self.flushes.set(keyspace, partition, self.topology.partitions, floor);
+        for keyspace in bound(&self.keyspaces, keyspace).iter().chain([&keyspace]) {
+            self.flushes.set(*keyspace, partition, self.topology.partitions, floor);
         }
         self.partitions[partition as usize].is_flushed = true;
         self.counters.partitions_flushed += 1;
