@@ -102,7 +102,8 @@ pub fn serve(
     while server.failed_thread().is_none() {
         let (length, from) = match master.recv_from(&mut buffer) {
             Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            // Work that the kernel does for a ring on this thread interrupts the call.
+            Err(error) if is_passing(&error) => continue,
             Err(error) => return Err(error.into()),
         };
         let heard = Datagram::parse(&buffer[..length], None, Some(topology_id))?;
@@ -143,4 +144,8 @@ pub fn serve(
         }
     }
     Err("the shard has ended".into())
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
