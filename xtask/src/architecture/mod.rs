@@ -1,8 +1,8 @@
-//! Dependencies, held against what was decided about them.
+//! Dependencies, compared with what was decided about them.
 //!
 //! ```text
-//! table.rs     our crates: who may depend on whom
-//! foreign.rs   others' crates: licence, source, and whether they are used at all
+//! table.rs     our crates: the table of docs/ARCHITECTURE.md that says what each may depend on
+//! foreign.rs   third-party crates: licence, source, and whether they are used
 //! ```
 
 mod foreign;
@@ -12,17 +12,23 @@ use serde_json::Value;
 
 use crate::report::{Failed, Outcome, Passed};
 use crate::workspace::{Workspace, items, text};
-use table::{ALLOWED, Row};
+use table::{DOCUMENT, Row};
 
-/// The step: the arrows between our crates, and the rules for those of others.
+/// The step: the dependencies between our crates, and the rules for third-party crates.
 pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let metadata = read(workspace).map_err(|message| {
-        Failed::new(message, "cargo metadata must work: if Cargo.lock is behind, `cargo check`")
+        Failed::new(
+            message,
+            "`cargo metadata` must work; if Cargo.lock is out of date, run `cargo check`",
+        )
+    })?;
+    let allowed = allowed(workspace).map_err(|message| {
+        Failed::new(message, "restore the table; its form is described in xtask/src/architecture/")
     })?;
     let packages = items(&metadata["packages"]);
     let (ours, others): (Vec<&Value>, Vec<&Value>) =
         packages.iter().partition(|package| package["source"].is_null());
-    let mut mistakes = arrows(&ours, ALLOWED);
+    let mut mistakes = arrows(&ours, &allowed);
     mistakes.extend(foreign::licences(&others));
     mistakes.extend(foreign::sources(&others));
     mistakes.extend(foreign::unused(&ours));
@@ -32,12 +38,21 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
     }
     Err(Failed::new(
         mistakes.join("\n"),
-        "what a crate may depend on is decided in xtask/src/architecture/: change the code, or \
-         the decision and docs/ARCHITECTURE.md with it",
+        "the table in docs/ARCHITECTURE.md (Folders) decides which of our crates may depend on \
+         which, and xtask/src/architecture/foreign.rs what third-party crates may be: change the \
+         code, or the decision",
     ))
 }
 
-/// What is built on this kind of machine, with the versions of Cargo.lock.
+/// The table of the document.
+fn allowed(workspace: &Workspace) -> Result<Vec<Row>, String> {
+    let path = workspace.root().join(DOCUMENT);
+    let document = std::fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    table::rows(&document)
+}
+
+/// The metadata of what is built on this kind of machine, with the versions of Cargo.lock.
 fn read(workspace: &Workspace) -> Result<Value, String> {
     let host = host(workspace)?;
     workspace.metadata(&["--locked", "--filter-platform", &host])
@@ -55,7 +70,7 @@ fn host(workspace: &Workspace) -> Result<String, String> {
         .ok_or_else(|| "`cargo --version --verbose` names no host".to_owned())
 }
 
-/// What is wrong with the dependencies among our crates.
+/// The dependencies among our crates that the table does not allow.
 fn arrows(ours: &[&Value], allowed: &[Row]) -> Vec<String> {
     let mut mistakes = Vec::new();
     for package in ours {
@@ -66,22 +81,22 @@ fn arrows(ours: &[&Value], allowed: &[Row]) -> Vec<String> {
         };
         for dependency in items(&package["dependencies"]) {
             let Ok(used) = text(&dependency["name"]) else { continue };
-            // Only ours have a path. Those that the table does not know are found above.
+            // Only ours have a path. Those without a row are reported above.
             if dependency["path"].is_null() || used == name {
                 continue;
             }
+            let is_listed = |list: &[String]| list.iter().any(|listed| listed == used);
             let for_tests = dependency["kind"] == "dev";
-            let fine =
-                row.may_use.contains(&used) || (for_tests && row.tests_may_use.contains(&used));
+            let fine = is_listed(&row.may_use) || (for_tests && is_listed(&row.tests_may_use));
             if !fine {
                 let what = if for_tests { "its tests may not use" } else { "may not use" };
-                mistakes.push(format!("{name} {what} {used}"));
+                mistakes.push(format!("{name}: {what} {used}"));
             }
         }
     }
     for row in allowed {
-        if !ours.iter().any(|package| package["name"] == row.package) {
-            mistakes.push(format!("{} is in the table and not in the workspace", row.package));
+        if !ours.iter().any(|package| package["name"] == *row.package) {
+            mistakes.push(format!("{} is in the table but not in the workspace", row.package));
         }
     }
     mistakes
@@ -93,10 +108,14 @@ mod tests {
 
     use super::*;
 
-    const TABLE: &[Row] = &[
-        Row { package: "low", may_use: &[], tests_may_use: &["kit"] },
-        Row { package: "high", may_use: &["low"], tests_may_use: &[] },
-    ];
+    fn table() -> [Row; 2] {
+        let row = |package: &str, may_use: &[&str], tests_may_use: &[&str]| Row {
+            package: package.to_owned(),
+            may_use: may_use.iter().map(|&name| name.to_owned()).collect(),
+            tests_may_use: tests_may_use.iter().map(|&name| name.to_owned()).collect(),
+        };
+        [row("low", &[], &["kit"]), row("high", &["low"], &[])]
+    }
 
     fn package(name: &str, dependencies: &[(&str, Option<&str>)]) -> Value {
         let dependencies: Vec<Value> = dependencies
@@ -110,22 +129,22 @@ mod tests {
     fn arrows_that_point_down_are_fine() {
         let low = package("low", &[("kit", Some("dev"))]);
         let high = package("high", &[("low", None)]);
-        assert_eq!(arrows(&[&low, &high], TABLE), Vec::<String>::new());
+        assert_eq!(arrows(&[&low, &high], &table()), Vec::<String>::new());
     }
 
     #[test]
     fn an_arrow_that_points_up_is_found() {
         let low = package("low", &[("high", None)]);
         let high = package("high", &[("kit", Some("dev"))]);
-        let expected = ["low may not use high", "high its tests may not use kit"];
-        assert_eq!(arrows(&[&low, &high], TABLE), expected);
+        let expected = ["low: may not use high", "high: its tests may not use kit"];
+        assert_eq!(arrows(&[&low, &high], &table()), expected);
     }
 
     #[test]
     fn a_test_helper_is_not_for_what_is_shipped() {
         let low = package("low", &[("kit", None)]);
         let high = package("high", &[]);
-        assert_eq!(arrows(&[&low, &high], TABLE), ["low may not use kit"]);
+        assert_eq!(arrows(&[&low, &high], &table()), ["low: may not use kit"]);
     }
 
     #[test]
@@ -133,7 +152,7 @@ mod tests {
         let low = package("low", &[]);
         let new = package("new", &[]);
         let expected =
-            ["new has no row in the table", "high is in the table and not in the workspace"];
-        assert_eq!(arrows(&[&low, &new], TABLE), expected);
+            ["new has no row in the table", "high is in the table but not in the workspace"];
+        assert_eq!(arrows(&[&low, &new], &table()), expected);
     }
 }

@@ -1,54 +1,112 @@
-//! Who may depend on whom. This is the picture of docs/ARCHITECTURE.md as a table; a
-//! change here is a change of the architecture, and belongs in both.
+//! The table of docs/ARCHITECTURE.md that says which of our crates may depend on which. The
+//! document is the only place where that is decided: a change there is a change of the architecture.
 //!
 //! ```text
 //! protocol ◄── config ◄─┬─ client ◄── loadgen ◄── cli
 //!                       ├─ server ◄──────────────┤
 //!                       └─ master ◄──────────────┘
 //! ```
-//!
-//! The roles (client, server, master) do not know each other. The helpers of the tests are
-//! for tests; programs that are not shipped (benches, chaos, sim, model, xtask) may use them too.
 
-/// One of our crates and those of ours that it may depend on.
-#[derive(Debug)]
+/// The document with the table, relative to the checkout.
+pub(super) const DOCUMENT: &str = "docs/ARCHITECTURE.md";
+const HEADING: &str = "## Folders";
+const NONE: &str = "–";
+
+/// One of our crates, and those of ours that it may depend on.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    pub(super) package: &'static str,
-    /// For what is shipped.
-    pub(super) may_use: &'static [&'static str],
+    pub(super) package: String,
+    /// For the code that is shipped.
+    pub(super) may_use: Vec<String>,
     /// For its tests only, besides those above.
-    pub(super) tests_may_use: &'static [&'static str],
+    pub(super) tests_may_use: Vec<String>,
 }
 
-const PROTOCOL: &str = "standin-protocol";
-const CONFIG: &str = "standin-config";
-const CLIENT: &str = "standin-client";
-const SERVER: &str = "standin-server";
-const MASTER: &str = "standin-master";
-const LOADGEN: &str = "standin-loadgen";
-const TESTKIT: &str = "standin-testkit";
+/// The rows of the table below the heading.
+pub(super) fn rows(document: &str) -> Result<Vec<Row>, String> {
+    let after = document.split_once(&format!("\n{HEADING}\n"));
+    let section = after.ok_or_else(|| format!("{DOCUMENT} has no section {HEADING:?}"))?.1;
+    let table = section.lines().skip_while(|line| !line.starts_with('|'));
+    let rows: Vec<Row> = table
+        .take_while(|line| line.starts_with('|'))
+        // The names of the columns, and the line below them.
+        .skip(2)
+        .map(row)
+        .collect::<Result<_, _>>()?;
+    if rows.is_empty() {
+        return Err(format!("{DOCUMENT} has no table below {HEADING:?}"));
+    }
+    Ok(rows)
+}
 
-#[rustfmt::skip]
-pub(super) const ALLOWED: &[Row] = &[
-    row(PROTOCOL,          &[],                                                 &[TESTKIT]),
-    row(CONFIG,            &[PROTOCOL],                                         &[TESTKIT]),
-    row(CLIENT,            &[PROTOCOL, CONFIG],                                 &[TESTKIT]),
-    row(SERVER,            &[PROTOCOL, CONFIG],                                 &[TESTKIT]),
-    row(MASTER,            &[PROTOCOL, CONFIG],                                 &[TESTKIT]),
-    row(LOADGEN,           &[PROTOCOL, CONFIG, CLIENT],                         &[TESTKIT]),
-    row("standin",         &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER, LOADGEN], &[TESTKIT]),
-    row("standin-chaos",   &[PROTOCOL, CONFIG, CLIENT, LOADGEN, TESTKIT],       &[]),
-    row("standin-sim",     &[PROTOCOL, CONFIG, CLIENT, SERVER, MASTER],         &[]),
-    row("standin-model",   &[PROTOCOL],                                         &[SERVER]),
-    row("standin-benches", &[PROTOCOL, CONFIG, CLIENT, SERVER, LOADGEN, TESTKIT], &[]),
-    row(TESTKIT,           &[],                                                 &[]),
-    row("xtask",           &[TESTKIT],                                          &[]),
-];
+/// A line `` | `folder/` | contents | folder, folder | folder | ``.
+fn row(line: &str) -> Result<Row, String> {
+    let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+    let &[folder, _, may_use, tests_may_use] = cells.as_slice() else {
+        return Err(format!("{DOCUMENT}: four columns are expected in {line:?}"));
+    };
+    let name = folder.strip_prefix('`').and_then(|rest| rest.strip_suffix("/`"));
+    let name =
+        name.ok_or_else(|| format!("{DOCUMENT}: the first column is `folder/`, not {folder}"))?;
+    let packages = |cell: &str| -> Vec<String> {
+        if cell == NONE { Vec::new() } else { cell.split(", ").map(package).collect() }
+    };
+    Ok(Row {
+        package: package(name),
+        may_use: packages(may_use),
+        tests_may_use: packages(tests_may_use),
+    })
+}
 
-const fn row(
-    package: &'static str,
-    may_use: &'static [&'static str],
-    tests_may_use: &'static [&'static str],
-) -> Row {
-    Row { package, may_use, tests_may_use }
+/// The name of the package in a folder.
+fn package(folder: &str) -> String {
+    match folder {
+        "cli" => "standin".to_owned(),
+        "xtask" => folder.to_owned(),
+        _ => format!("standin-{folder}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\n## Folders\n\
+        | folder | contents | may depend on | its tests also on |\n\
+        |---|---|---|---|\n\
+        | `low/` | things | – | testkit |\n\
+        | `cli/` | the program | low, config | – |\n\
+        \nProse.\n| `not/` | in the table | – | – |\n";
+
+    #[test]
+    fn rows_name_packages() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let expected = [
+            Row {
+                package: "standin-low".into(),
+                may_use: Vec::new(),
+                tests_may_use: names(&["standin-testkit"]),
+            },
+            Row {
+                package: "standin".into(),
+                may_use: names(&["standin-low", "standin-config"]),
+                tests_may_use: Vec::new(),
+            },
+        ];
+        assert_eq!(rows(TEXT).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_document_without_the_table_is_an_error() {
+        assert!(rows("\n## Words\n").unwrap_err().contains("no section"));
+        assert!(rows("\n## Folders\nProse.\n").unwrap_err().contains("no table"));
+    }
+
+    #[test]
+    fn a_row_of_another_shape_is_an_error() {
+        let short = TEXT.replace(" | testkit |", " |");
+        assert!(rows(&short).unwrap_err().contains("four columns"));
+        let bare = TEXT.replace("`low/`", "low");
+        assert!(rows(&bare).unwrap_err().contains("first column"));
+    }
 }

@@ -4,7 +4,7 @@
 //! files.rs    which files there are
 //! source.rs   Rust files: head, length, reasons for unsafe, nothing left unfinished
 //! long.rs     files that may be long, and why
-//! claims.rs   every claim has its conformance test
+//! claims.rs   every claim has its section in docs/CLAIMS.md and its conformance tests
 //! links.rs    documents: relative links and their anchors lead somewhere
 //! paths.rs    no path of a developer's machine
 //! scripts.rs  shell scripts parse
@@ -30,7 +30,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
         mistakes.extend(source::mistakes(file));
     }
     mistakes.extend(long::mistakes(&files));
-    mistakes.extend(claims::missing(&files));
+    mistakes.extend(claims::mistakes(&files));
     mistakes.extend(links::mistakes(&files, root));
     mistakes.extend(files.iter().flat_map(paths::mistakes));
     mistakes.extend(scripts::mistakes(&files, root));
