@@ -237,7 +237,8 @@ impl Datagram {
             recipient: self.recipient,
             first: self.first,
         };
-        let mut bytes = vec![0; DATAGRAM_HEADER_BYTES];
+        let mut bytes = Vec::with_capacity(DATAGRAM_BYTES_SENT_MAX);
+        bytes.resize(DATAGRAM_HEADER_BYTES, 0);
         let Ok(_) =
             rkyv::api::serialize_using::<_, Panic>(&header, &mut Buffer::from(&mut bytes[..]));
         if has_body(self.kind) {

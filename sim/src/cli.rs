@@ -195,14 +195,15 @@ fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode
         sum.time as f64 / S as f64 / 3_600.0,
         options.mode
     );
-    for (name, count) in &sum.counted {
+    let counted = sum.counted.list();
+    for (name, count) in &counted {
         println!("  {name:<28} {count:>12}");
     }
     let is_missed = |name: &str| {
         let is_of_mode = options.mode == Mode::Available || !AVAILABLE_ONLY.contains(&name);
         is_of_mode && !NOT_HERE.contains(&name)
     };
-    let zeros = sum.counted.iter().filter(|(name, count)| **count == 0 && is_missed(name));
+    let zeros = counted.iter().filter(|(name, count)| **count == 0 && is_missed(name));
     let must_rise = sum.seeds >= SEEDS_FOR_ALL;
     let mut has_risen = true;
     for (name, _) in zeros {

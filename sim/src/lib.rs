@@ -9,6 +9,7 @@
 //! check/    what must hold
 //! shrink.rs from a plan that fails to a short one
 //! many.rs   many seeds side by side
+//! counted.rs  how often things have happened
 //! cli.rs    `cargo sim`
 //! full_size.rs  the largest cluster, control plane only (a test)
 //! ```
@@ -16,6 +17,7 @@
 mod check;
 pub mod cli;
 mod clock;
+mod counted;
 #[cfg(test)]
 mod full_size;
 mod many;

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::clock::{S, Time};
+use crate::counted::Counted;
 use crate::plan::{Mode, Plan, Rule, generate};
 use crate::world::{Outcome, run};
 
@@ -32,7 +33,7 @@ pub(crate) struct Sum {
     pub(crate) seeds: u64,
     pub(crate) time: Time,
     pub(crate) events: u64,
-    pub(crate) counted: BTreeMap<String, u64>,
+    pub(crate) counted: Counted,
     /// The lowest seeds that failed, and why.
     pub(crate) failed: BTreeMap<u64, String>,
     pub(crate) failures: u64,
@@ -104,7 +105,7 @@ impl Sum {
             self.failures += 1;
             self.name(seed, violation);
         }
-        self.count(outcome.counted);
+        self.counted.add_all(outcome.counted);
     }
 
     fn name(&mut self, seed: u64, violation: String) {
@@ -114,18 +115,12 @@ impl Sum {
         }
     }
 
-    fn count(&mut self, counted: BTreeMap<String, u64>) {
-        for (name, count) in counted {
-            *self.counted.entry(name).or_default() += count;
-        }
-    }
-
     fn merge(&mut self, other: Self) {
         self.seeds += other.seeds;
         self.time += other.time;
         self.events += other.events;
         self.failures += other.failures;
         other.failed.into_iter().for_each(|(seed, violation)| self.name(seed, violation));
-        self.count(other.counted);
+        self.counted.add_all(other.counted);
     }
 }

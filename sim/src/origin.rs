@@ -345,8 +345,10 @@ fn stored_bytes(value: Value, length: usize) -> Vec<u8> {
 }
 
 fn bytes_of(value: Value, form: u64, length: usize) -> Vec<u8> {
-    let mut bytes = (u64::from(value) ^ form).to_le_bytes().to_vec();
-    bytes.resize(length.max(bytes.len()), 0);
+    let name = (u64::from(value) ^ form).to_le_bytes();
+    let mut bytes = Vec::with_capacity(length.max(name.len()));
+    bytes.extend_from_slice(&name);
+    bytes.resize(length.max(name.len()), 0);
     bytes
 }
 

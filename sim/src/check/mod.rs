@@ -173,32 +173,27 @@ impl Checker {
         self.counts.hits += u64::from(answer.is_hit());
         self.counts.stand_in_hits += u64::from(answer.is_hit() && answer.is_stand_in());
         let history = &origin.history[asked.key];
-        let (position, what) = match &answer.outcome {
+        let position = match &answer.outcome {
             Outcome::Value(value) => {
                 let value = stored_value(&value.bytes);
                 let is_it = |commit: &crate::origin::Commit| {
                     !commit.is_delete && Some(commit.writer) == value
                 };
-                let what = value.map_or("nonsense".to_owned(), |value| format!("v{value}"));
-                (history.iter().rposition(is_it), what)
+                history.iter().rposition(is_it)
             }
-            _ => (history.iter().rposition(|commit| commit.is_delete), "no row".to_owned()),
+            _ => history.iter().rposition(|commit| commit.is_delete),
         };
-        let who = format!("client {} read {what} of k{}", asked.client, asked.key);
-        let from = format!(
-            "from server {}{}",
-            letter(answer.served_by.into()),
-            crate::world::flags(answer.flags)
-        );
         let Some(position) = position else {
-            return Err(format!("{who} {from}, which the origin has never held"));
+            let read = read_by(asked, answer);
+            return Err(format!("{read}, which the origin has never held"));
         };
         // What a dead server's write has done, nobody could tell the caches.
         let is_known = |commit: &crate::origin::Commit| !commit.is_orphan;
         if is_last && history[position + 1..].iter().any(is_known) {
-            return Err(format!("{who} {from} although all is well, and it is not current"));
+            let read = read_by(asked, answer);
+            return Err(format!("{read} although all is well, and it is not current"));
         }
-        self.fresh(asked, position, &format!("{who} {from}"))
+        self.fresh(asked, position, answer)
     }
 
     /// The origin has carried out a write: its last commit.
@@ -218,7 +213,7 @@ impl Checker {
     }
 
     /// Whether what was read is not older than it may be.
-    fn fresh(&mut self, asked: Asked, position: usize, who: &str) -> Result<(), String> {
+    fn fresh(&mut self, asked: Asked, position: usize, answer: &Answer) -> Result<(), String> {
         let strictly = self.needed(asked.key, asked.at);
         if strictly.is_none_or(|(_, needed, _)| position >= needed) {
             return Ok(());
@@ -242,8 +237,8 @@ impl Checker {
             self.counts.stale_within_bound += 1;
             return Ok(());
         }
-        let before = Seconds(asked.at - at);
-        Err(format!("{who}; v{writer} was acknowledged {before} before it asked"))
+        let (read, before) = (read_by(asked, answer), Seconds(asked.at - at));
+        Err(format!("{read}; v{writer} was acknowledged {before} before it asked"))
     }
 
     /// The highest position acknowledged before a time, and since when.
@@ -335,6 +330,19 @@ impl Checker {
     pub(crate) fn master_started(&mut self, master: usize) {
         self.master_maps.remove(&master);
     }
+}
+
+/// A read and its answer, for people.
+fn read_by(asked: Asked, answer: &Answer) -> String {
+    let what = match &answer.outcome {
+        Outcome::Value(value) => match stored_value(&value.bytes) {
+            Some(value) => format!("v{value}"),
+            None => "nonsense".to_owned(),
+        },
+        _ => "no row".to_owned(),
+    };
+    let (server, flags) = (letter(answer.served_by.into()), crate::world::flags(answer.flags));
+    format!("client {} read {what} of k{} from server {server}{flags}", asked.client, asked.key)
 }
 
 /// Epochs never go back.

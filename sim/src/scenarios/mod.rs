@@ -124,5 +124,5 @@ fn nothing_else(_: &Outcome) -> Result<(), String> {
 }
 
 fn count(outcome: &Outcome, name: &str) -> u64 {
-    outcome.counted.get(name).copied().unwrap_or(0)
+    outcome.counted.list().get(name).copied().unwrap_or(0)
 }

@@ -113,6 +113,9 @@ pub(crate) enum Event {
 /// All of it.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    /// The entries of the plan that have not begun, the next one last. They are the first to have
+    /// been said, and stay out of the heap, which is the smaller for it.
+    planned: Vec<(Time, usize)>,
     heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
     slots: Vec<Option<Event>>,
     free: Vec<usize>,
@@ -120,6 +123,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// A queue in which the entries of a plan begin, at these times.
+    pub(crate) fn of_plan(begins: impl Iterator<Item = Time>) -> Self {
+        let mut planned: Vec<(Time, usize)> = begins.zip(0..).collect();
+        planned.sort_unstable_by_key(|entry| Reverse(*entry));
+        Self { count: planned.len() as u64, planned, ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, at: Time, event: Event) {
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -136,6 +146,10 @@ impl Queue {
     }
 
     pub(crate) fn pop(&mut self) -> Option<(Time, Event)> {
+        let next_at = self.heap.peek().map_or(NEVER, |Reverse((at, ..))| *at);
+        if let Some((at, index)) = self.planned.pop_if(|(at, _)| *at <= next_at) {
+            return Some((at, Event::Begin(index)));
+        }
         let Reverse((at, _, slot)) = self.heap.pop()?;
         self.free.push(slot);
         Some((at, self.slots[slot].take()?))

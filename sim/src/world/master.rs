@@ -109,7 +109,7 @@ impl World {
 
     pub(crate) fn count_master(&mut self, process: &MasterProcess) {
         for counter in process.machine.counters().list() {
-            *self.counted.entry(counter.name).or_default() += counter.value;
+            self.counted.add("", counter.name, counter.value);
         }
     }
 
@@ -169,7 +169,7 @@ impl World {
             let topology = self.cluster.topology.clone();
             self.note(|| format!("{}: {}", Host::Master(master), event.describe(&topology)));
         }
-        *self.counted.entry(format!("event_{}", event.kind())).or_default() += 1;
+        self.counted.add("event_", event.kind(), 1);
     }
 
     /// The state file has been written, or not.

@@ -23,8 +23,6 @@ mod raw;
 mod server;
 mod sum;
 
-use std::collections::BTreeMap;
-
 use standin_client::engine::Input as ClientInput;
 use standin_master::Input as MasterInput;
 use standin_protocol::control::Datagram;
@@ -39,6 +37,7 @@ use self::quiet::Phase;
 use self::server::{Came, Process, ServerHost};
 use crate::check::{Checker, queues};
 use crate::clock::{Clock, NEVER, Time};
+use crate::counted::Counted;
 use crate::origin::Origin;
 use crate::plan::words::Seconds;
 use crate::plan::{Host, MASTERS_MAX, Plan, Rule, Setup, What};
@@ -70,7 +69,7 @@ pub(crate) struct World {
     other_master: [u8; crate::plan::HOSTS],
     /// The next operation that is not in the plan.
     next_id: u32,
-    pub(crate) counted: BTreeMap<String, u64>,
+    pub(crate) counted: Counted,
     hash: u64,
     /// Lines are wanted.
     pub(crate) is_told: bool,
@@ -91,7 +90,7 @@ pub(crate) struct Outcome {
     pub(crate) hash: u64,
     pub(crate) time: Time,
     pub(crate) events: u64,
-    pub(crate) counted: BTreeMap<String, u64>,
+    pub(crate) counted: Counted,
     pub(crate) lines: Vec<String>,
     /// If it is told: how operations ended, in order.
     pub(crate) answers: Vec<Answered>,
@@ -166,7 +165,7 @@ impl World {
             masters: masters.collect(),
             plan: plan.entries.clone(),
             time: 0,
-            queue: Queue::default(),
+            queue: Queue::of_plan(plan.entries.iter().map(|entry| entry.at)),
             net: Net::new(seed, records),
             origin: Origin::new(seed, &setup),
             checker: Checker::new(&setup, cluster.pause_max()),
@@ -175,7 +174,7 @@ impl World {
             dark: vec![false; setup.servers()],
             other_master: [0; crate::plan::HOSTS],
             next_id: u32::try_from(plan.entries.len()).unwrap_or(0) + 1,
-            counted: BTreeMap::new(),
+            counted: Counted::default(),
             hash: seed,
             is_told,
             lines: Vec::new(),
@@ -190,9 +189,6 @@ impl World {
     }
 
     fn begin(&mut self) {
-        for (index, entry) in self.plan.iter().enumerate() {
-            self.queue.push(entry.at, Event::Begin(index));
-        }
         self.queue.push(self.setup.quiet_at, Event::Quiet);
         self.start_master(0);
         for server in 0..self.servers.len() {

@@ -213,26 +213,38 @@ impl World {
             self.end_server(server, false);
         }
         if may_own_more {
-            self.check_owners();
+            self.check_owners(server);
         }
     }
 
     /// At any instant at most one server caches a partition by a lease. (In mode available one
     /// goes on without, as an orphan, while for all that it knows nobody hears the master. It
     /// may learn later than others that somebody does: the bound on staleness is for that.)
-    fn check_owners(&mut self) {
-        for partition in 0..self.cluster.topology.partitions {
-            let caches = |host: &ServerHost| {
-                let process = host.process.as_ref()?;
-                let shard = shard_of(partition, self.setup.shards);
-                let node = &process.shards[usize::from(shard)].core.node;
-                Some(node.caches_by_lease(host.clock.local(self.time), partition))
-            };
-            let caching = |host: &&ServerHost| caches(host) == Some(true);
-            if self.servers.iter().filter(caching).count() > 1 {
-                return self.violation(format!("two servers cache partition {partition} at once"));
-            }
+    /// `server` has just had mail, without which nobody owns more than before.
+    fn check_owners(&mut self, server: usize) {
+        let own = self.cached_by_lease(server);
+        if own == 0 {
+            return;
         }
+        let others = (0..self.servers.len()).filter(|other| *other != server);
+        let twice = others.fold(0, |all, other| all | own & self.cached_by_lease(other));
+        if twice != 0 {
+            let partition = twice.trailing_zeros();
+            self.violation(format!("two servers cache partition {partition} at once"));
+        }
+    }
+
+    /// The partitions that a server caches by a lease, as bits.
+    fn cached_by_lease(&self, server: usize) -> u64 {
+        let host = &self.servers[server];
+        let Some(process) = &host.process else { return 0 };
+        let now = host.clock.local(self.time);
+        let caches = |partition: &u32| {
+            let shard = shard_of(*partition, self.setup.shards);
+            process.shards[usize::from(shard)].core.node.caches_by_lease(now, *partition)
+        };
+        let partitions = 0..self.cluster.topology.partitions;
+        partitions.filter(caches).fold(0, |all, partition| all | 1 << partition)
     }
 
     /// Whether a server that was asked to stop has done so.
