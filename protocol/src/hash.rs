@@ -17,8 +17,15 @@ pub fn key_hash(seed: u8, key: &[u8]) -> u64 {
 #[inline]
 #[must_use]
 pub fn partition_of(hash: u64, partitions: u32) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder of a u32 divisor fits")]
-    let partition = (hash % u64::from(partitions)) as u32;
+    let partitions = u64::from(partitions);
+    // The usual number of partitions is a power of two, and a division is among the slowest
+    // instructions there are.
+    let partition = match partitions.is_power_of_two() {
+        true => hash & (partitions - 1),
+        false => hash % partitions,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "it is below the number of partitions")]
+    let partition = partition as u32;
     partition
 }
 

@@ -258,9 +258,10 @@ impl Node {
     ) -> bool {
         self.counters.requests += 1;
         let header = &request.header;
-        self.counters.data_requests += u64::from(Opcode::has_key(header.opcode));
-        if header.opcode == Opcode::Get as u8 && !self.stopping {
-            let state = self.partitions[place.partition as usize];
+        let is_get = header.opcode == Opcode::Get as u8;
+        self.counters.data_requests += u64::from(is_get || Opcode::has_key(header.opcode));
+        if is_get && !self.stopping {
+            let state = &self.partitions[place.partition as usize];
             if state.serving.keeps() {
                 let now_ms = now.mono.as_millis();
                 let floor = self.flushes.raise(

@@ -59,6 +59,7 @@ impl Serving {
     }
 
     /// Whether reads are answered from the cache, and leave something there.
+    #[inline]
     #[must_use]
     pub fn keeps(self) -> bool {
         matches!(self, Self::Cached | Self::Early | Self::Waiting)

@@ -53,8 +53,14 @@ pub struct Core {
     staged: Vec<Staged>,
     formed: Formed,
     aimed: Vec<Aimed>,
+    /// Connections whose own input is staged.
     inputs_staged: Vec<ConnKey>,
+    /// Connections of whose requests some were staged and could not be served: they take no
+    /// replies.
+    held: Vec<ConnKey>,
     ended: Vec<ConnKey>,
+    /// Empty but while [`Self::close_the_ended`] looks at them.
+    ending: Vec<ConnKey>,
     /// Connections with requests under way whose other sides have left; the node is told at once.
     left: Vec<Left>,
     pub(super) links: Links,
@@ -97,7 +103,9 @@ impl Core {
             formed: Formed::new(context.topology.key_forms.clone()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
+            held: Vec::new(),
             ended: Vec::new(),
+            ending: Vec::new(),
             left: Vec::new(),
             links: Links::default(),
             io: VecDeque::new(),
@@ -208,7 +216,11 @@ impl Core {
     /// Closes the connections that have ended and whose last request is answered. Called
     /// when nothing is staged.
     fn close_the_ended(&mut self) {
-        for key in std::mem::take(&mut self.ended) {
+        if self.ended.is_empty() {
+            return;
+        }
+        let mut ending = std::mem::replace(&mut self.ended, std::mem::take(&mut self.ending));
+        for key in ending.drain(..) {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             if conn.in_flight > 0 && !std::mem::replace(&mut conn.is_end_told, true) {
                 self.note_left(key, false);
@@ -216,6 +228,7 @@ impl Core {
                 self.close(key);
             }
         }
+        self.ending = ending;
     }
 
     /// Has the node told that nobody sends on a connection any more, or that it is gone.

@@ -47,18 +47,20 @@ impl Index {
         ((skewed * self.tables.len() as u64) >> 31) as usize
     }
 
-    /// Starts loading the head of the hash's table.
+    /// Starts loading the head of the hash's table, and says which that is.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        let table: *const HashTable<u32> = &self.tables[self.table(hash)];
-        prefetch(table.cast());
+    pub(super) fn prefetch(&self, hash: u64) -> u32 {
+        let table = self.table(hash);
+        prefetch(self.tables.as_ptr().wrapping_add(table).cast());
+        // There are no more tables than that.
+        table as u32
     }
 
-    /// The first offset that may be the hash's, without asking the arena. In some 14 of 15 lookups it
-    /// is the one.
+    /// The first offset that may be the hash's, in the table that [`Self::prefetch`] has named, without
+    /// asking the arena. In some 14 of 15 lookups it is the one.
     #[inline]
-    pub(super) fn first(&self, hash: u64) -> Option<u32> {
-        self.tables[self.table(hash)].find(hash, |_| true).copied()
+    pub(super) fn first(&self, hash: u64, table: u32) -> Option<u32> {
+        self.tables[table as usize].find(hash, |_| true).copied()
     }
 
     /// The offset under this hash that `is` accepts.
@@ -184,9 +186,9 @@ mod tests {
         index.insert(7, 1, |_| 7);
         assert!(index.replace(7, 1, 2));
         assert!(!index.replace(7, 1, 3));
-        assert_eq!(index.first(7), Some(2));
+        assert_eq!(index.first(7, 0), Some(2));
         assert!(!index.remove(7, 1));
         assert!(index.remove(7, 2));
-        assert_eq!((index.items(), index.first(7)), (0, None));
+        assert_eq!((index.items(), index.first(7, 0)), (0, None));
     }
 }

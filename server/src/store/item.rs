@@ -54,6 +54,7 @@ pub(super) struct Header {
 
 impl Header {
     /// Whether the item is past its time.
+    #[inline]
     pub(super) fn expired(&self, now_ms: u64) -> bool {
         self.expires_at_ms <= now_ms
     }
@@ -111,9 +112,26 @@ impl Header {
 
     /// Reads a header and its length from the front of `bytes`. `None` if the header, or the item
     /// that it describes, does not fit into `bytes`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decode(bytes: &[u8], bases: &Bases) -> Option<(Header, usize)> {
         let tag = u32::from_le_bytes(*bytes.first_chunk()?);
+        // Nearly all items: everything lies where it is expected, and is read without a look at
+        // the length for each part.
+        if tag & (WIDE | LONG_VERSION) == 0
+            && let Some([_, _, _, _, version @ .., a, b, c, d]) = bytes.first_chunk::<13>()
+        {
+            let [v0, v1, v2, v3, v4] = *version;
+            let delta = u64::from_le_bytes([v0, v1, v2, v3, v4, 0, 0, 0]);
+            let (expires_at_ms, header_bytes) = match tag & EXPIRES {
+                0 => (NEVER_MS, 9),
+                _ => (bases.time_ms + u64::from(u32::from_le_bytes([*a, *b, *c, *d])), 13),
+            };
+            let (key_bytes, value_bytes) = ((tag >> 10 & 0xff) as usize, (tag & 0x3ff) as usize);
+            let version = long_version(delta, bases);
+            let header = Self::of_tag(tag, key_bytes, value_bytes, version, expires_at_ms);
+            let item_bytes = header_bytes + key_bytes + value_bytes;
+            return (item_bytes <= bytes.len()).then_some((header, header_bytes));
+        }
         let mut key_bytes = (tag >> 10 & 0xff) as usize;
         let mut value_bytes = (tag & 0x3ff) as usize;
         let mut at = 4;
@@ -140,7 +158,19 @@ impl Header {
         } else {
             NEVER_MS
         };
-        let header = Header {
+        let header = Self::of_tag(tag, key_bytes, value_bytes, version, expires_at_ms);
+        (at + key_bytes + value_bytes <= bytes.len()).then_some((header, at))
+    }
+
+    #[inline]
+    fn of_tag(
+        tag: u32,
+        key_bytes: usize,
+        value_bytes: usize,
+        version: u64,
+        expires_at_ms: u64,
+    ) -> Self {
+        Self {
             keyspace: (tag >> 18) as u8,
             negative: tag & NEGATIVE != 0,
             frequency: (tag >> FREQUENCY_SHIFT) as u8 & FREQUENCY_MAX,
@@ -148,13 +178,13 @@ impl Header {
             value_bytes,
             version,
             expires_at_ms,
-        };
-        (at + key_bytes + value_bytes <= bytes.len()).then_some((header, at))
+        }
     }
 }
 
 /// Counts one more use in an encoded header. Writes nothing once the counter is full, so that a hot
 /// item's cache line stays clean.
+#[inline]
 pub(super) fn count_use(header: &mut [u8]) {
     if let Some(tag) = header.get_mut(3) {
         let shift = FREQUENCY_SHIFT - 24;
@@ -177,6 +207,7 @@ fn short_version(version: u64, bases: &Bases) -> Option<u64> {
     fits.then_some(delta as u64 & ((1 << VERSION_DELTA_BITS) - 1))
 }
 
+#[inline]
 fn long_version(delta: u64, bases: &Bases) -> u64 {
     let unused = 64 - VERSION_DELTA_BITS;
     let delta = ((delta << unused) as i64) >> unused;

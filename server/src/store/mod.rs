@@ -58,6 +58,7 @@ const NO_CANDIDATE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub struct Located {
     hash: u64,
+    table: u32,
 }
 
 /// A key's place in the index, from [`Store::aim`]. Good for the same key in the same store; may be
@@ -142,16 +143,16 @@ impl Store {
     #[inline]
     pub fn locate(&self, keyspace: u8, key: &[u8]) -> Located {
         let hash = self.hash(keyspace, key);
-        self.index.prefetch(hash);
-        Located { hash }
+        let table = self.index.prefetch(hash);
+        Located { hash, table }
     }
 
     /// Second pass: finds the first candidate in the index and starts loading its cache lines.
     /// Touches no item.
     #[inline]
     pub fn aim(&self, located: Located) -> Probe {
-        let hash = located.hash;
-        let candidate = match self.index.first(hash) {
+        let Located { hash, table } = located;
+        let candidate = match self.index.first(hash, table) {
             Some(offset) => {
                 self.arena.prefetch(offset, self.prefetch_bytes);
                 offset

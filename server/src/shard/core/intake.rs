@@ -13,12 +13,12 @@ use slotmap::Key as _;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
+use standin_protocol::hash::shard_of;
 use standin_protocol::time::Micros;
 
 use super::conn::Kind;
-use super::formed::Formed;
 use super::{Buffers, ConnKey, Core, Io, Source, empty};
-use crate::node::{ConnId, Now, Place, RETRY_AFTER_MS};
+use crate::node::{Aimed, ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
 
@@ -33,20 +33,16 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    fn bytes<'a>(
-        &self,
-        buffers: &'a impl Buffers,
-        input: &'a [u8],
-        formed: &'a Formed,
-    ) -> &'a [u8] {
-        let source = match self.source {
-            Source::Buffer(buffer) => buffers.bytes(buffer),
-            Source::Input => input,
-            Source::Formed => formed.bytes(),
-        };
+    /// The whole frame, where its source lies.
+    #[inline]
+    fn frame<'a>(&self, source: &'a [u8]) -> &'a [u8] {
         &source[self.at..self.at + self.header.frame_bytes()]
     }
 }
+
+/// Requests that are aimed before the first of them is served: enough for the loads of one to
+/// overlap with the work on others, and few enough for what was loaded to be there still.
+const AIMED_MAX: usize = 64;
 
 impl Core {
     /// Bytes have come into a buffer of the loop's. Complete requests are staged where they
@@ -233,64 +229,103 @@ impl Core {
     /// its lease still held (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.begin(now);
-        let mut staged = std::mem::take(&mut self.staged);
-        let mut held = Vec::new();
-        let own = self.context.shard;
-        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
+        let staged = std::mem::take(&mut self.staged);
         let mut aimed = std::mem::take(&mut self.aimed);
-        aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
-        for (request, place) in staged.drain(..).zip(aimed.drain(..)) {
-            let Staged { conn: key, header, .. } = request;
-            let Some(conn) = self.conns.get_mut(key) else { continue };
-            if conn.closing {
-                continue;
+        for staged in staged.chunks(AIMED_MAX) {
+            aimed.clear();
+            aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
+            let mut served = 0;
+            while served < staged.len() {
+                served += self.serve_some(now, buffers, &staged[served..], &aimed[served..]);
             }
-            let bytes = request.bytes(buffers, &conn.input, &self.formed);
-            if conn.paused {
-                if conn.held.is_empty() {
-                    held.push(key);
-                }
-                conn.held.extend_from_slice(bytes);
-                continue;
+        }
+        self.aimed = aimed;
+        self.staged = staged;
+        self.staged.clear();
+        self.formed.clear();
+        self.drop_served_input();
+        self.close_the_ended();
+    }
+
+    /// Serves the requests at the head that came on one connection, as long as none of them
+    /// changes how it is to be served; says how many these are, at least one.
+    fn serve_some(
+        &mut self,
+        now: Now,
+        buffers: &impl Buffers,
+        staged: &[Staged],
+        aimed: &[Aimed],
+    ) -> usize {
+        let Staged { conn: key, source, .. } = staged[0];
+        // It was closed after it had sent this.
+        let Some(conn) = self.conns.get_mut(key) else { return 1 };
+        if conn.closing {
+            return 1;
+        }
+        let source_bytes = match source {
+            Source::Buffer(buffer) => buffers.bytes(buffer),
+            Source::Input => &conn.input,
+            Source::Formed => self.formed.bytes(),
+        };
+        if conn.paused {
+            if conn.held.is_empty() {
+                self.held.push(key);
             }
-            if !conn.dirty {
-                conn.dirty = true;
-                self.io.push_back(Io::Flush(key));
+            conn.held.extend_from_slice(staged[0].frame(source_bytes));
+            return 1;
+        }
+        if !conn.dirty {
+            conn.dirty = true;
+            self.io.push_back(Io::Flush(key));
+        }
+        let (own, shards) = (self.context.shard, self.context.shards);
+        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
+        let is_flooded = self.outbound.is_flooded();
+        let caller = conn.caller();
+        let id = ConnId { shard: own, conn: key.data().as_ffi() };
+        for (number, (request, &place)) in (1..).zip(staged.iter().zip(aimed)) {
+            if request.conn != key || request.source != source {
+                return number - 1;
             }
-            if header.opcode == Opcode::Get as u8 && self.outbound.is_flooded() {
+            let header = request.header;
+            if is_flooded && header.opcode == Opcode::Get as u8 {
                 self.refuse_read(key, &header);
-                continue;
+                return number;
             }
-            let caller = conn.caller();
-            let shard = standin_protocol::hash::shard_of(place.partition, self.context.shards);
+            let shard = if shards == 1 { own } else { shard_of(place.partition, shards) };
             // A shard that stops answers at once: the other one may be gone already.
             let strays = shard != own && Opcode::has_key(header.opcode) && !self.stopping;
+            let frame = request.frame(source_bytes);
             if strays || header.opcode == Opcode::Stats as u8 {
-                let frame = bytes.to_vec();
+                let frame = frame.to_vec();
                 self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
-                continue;
+                return number;
             }
-            let (name, value) = bytes[HEADER_BYTES..].split_at(usize::from(header.key_len));
+            let (name, value) = frame[HEADER_BYTES..].split_at(usize::from(header.key_len));
             let frame = Request { header, key: name, value };
-            let id = ConnId { shard: own, conn: key.data().as_ffi() };
             // A server sends on what many clients wait for; the shard as a whole is bounded.
             let may_wait = caller.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
-            let done = self.node.serve(now, id, &frame, place, may_wait, caller, output);
-            conn.in_flight += u32::from(!done);
-            if conn.ended && !done {
-                conn.is_end_told = false;
-                self.ended.push(key);
+            if !self.node.serve(now, id, &frame, place, may_wait, caller, output) {
+                conn.in_flight += 1;
+                if conn.ended {
+                    conn.is_end_told = false;
+                    self.ended.push(key);
+                }
             }
             if self.outbound.is_worth_counting(conn) {
                 conn.waits_since(now.mono);
                 self.pause_if_full(key);
+                return number;
             }
         }
-        self.staged = staged;
-        self.aimed = aimed;
-        self.formed.clear();
-        for key in std::mem::take(&mut self.inputs_staged) {
+        staged.len()
+    }
+
+    /// Drops what was served of the connections' own inputs, and puts what was held back before
+    /// the rest.
+    fn drop_served_input(&mut self) {
+        for key in self.inputs_staged.drain(..) {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input.drain(..conn.staged_to);
                 conn.staged_to = 0;
@@ -299,14 +334,13 @@ impl Core {
                 }
             }
         }
-        for key in held {
+        for key in self.held.drain(..) {
             if let Some(conn) = self.conns.get_mut(key) {
                 let mut input = std::mem::take(&mut conn.held);
                 input.append(&mut conn.input);
                 conn.input = input;
             }
         }
-        self.close_the_ended();
     }
 
     /// What this shard's node does not answer: the server's counters, and a request for
