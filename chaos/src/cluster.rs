@@ -50,7 +50,7 @@ pub(crate) enum ClusterError {
     Map(#[from] MapError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
-    #[error("{name} {why} while the cluster was starting; it said last:\n{output}")]
+    #[error("{name} {why} while the cluster was starting; its last output was:\n{output}")]
     NotUp { name: String, why: &'static str, output: String },
     #[error("interrupted")]
     Interrupted,

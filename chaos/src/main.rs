@@ -190,7 +190,10 @@ fn faults(only: &[String]) -> Result<Vec<Fault>, String> {
         let chosen = Fault::chosen(name);
         if chosen.is_empty() {
             let known: Vec<String> = Fault::defaults().into_iter().map(Fault::name).collect();
-            return Err(format!("there is no fault {name:?}; there are: {}", known.join(", ")));
+            return Err(format!(
+                "there is no fault {name:?}; the faults are: {}",
+                known.join(", ")
+            ));
         }
         faults.extend(chosen);
     }

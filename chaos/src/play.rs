@@ -112,7 +112,7 @@ pub(crate) enum PlayError {
     Drive(#[from] DriveError),
     #[error(transparent)]
     Origin(#[from] OriginError),
-    #[error("interrupted; everything that was started has ended")]
+    #[error("interrupted; all processes that were started have ended")]
     Interrupted,
 }
 
@@ -367,7 +367,7 @@ impl Stage<'_> {
             for (name, output) in self.cluster.ended() {
                 if !self.down.iter().any(|down| *down == name) {
                     self.problems
-                        .push(format!("{name} has ended unasked; it said last:\n{output}"));
+                        .push(format!("{name} ended unexpectedly; its last output was:\n{output}"));
                     self.down.extend(Node::all().map(Node::name).find(|known| *known == name));
                 }
             }

@@ -230,7 +230,7 @@ impl Row {
         let is_off = (steady_percent - (100.0 - COLD_PERCENT)).abs() > STEADY_SLACK_PERCENT;
         miss(
             is_off,
-            format!("the steady state was none: hit ratio {steady_percent:.1} %, not 95 ± 1 %"),
+            format!("there was no steady state: hit ratio {steady_percent:.1} %, not 95 ± 1 %"),
         );
         if let Some(bound) = targets.announced {
             let is_late = self.announced_ms.is_none_or(|took| took > ms(bound));

@@ -1,5 +1,5 @@
-//! `standin check-config`: what starting with this file would say, without starting. What only the
-//! database knows (whether it takes the statements) is said by the first server that starts.
+//! `standin check-config`: reports what a start with this file would report, without starting. It does
+//! not ask the database whether it accepts the statements; the first server that starts does.
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -16,16 +16,16 @@ use crate::{ConfigArg, Ended, diagnostics, out, private};
 pub(crate) struct CheckConfigArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Check that this server could start on this machine, with the limits of this shell. Without
-    /// it what this machine lacks for the servers whose addresses it has is a warning.
+    /// Check whether this server could start on this machine, under the limits of this shell.
+    /// Without this option, what the machine lacks for servers at its addresses is only a warning.
     #[arg(long, value_name = "SERVER")]
     name: Option<String>,
-    /// Check that the master could start on this machine.
+    /// Check whether the master could start on this machine.
     #[arg(long)]
     master: bool,
 }
 
-/// What is found. Several servers find the same; it is said once.
+/// The findings. A finding that several servers share is reported once.
 #[derive(Debug, Default)]
 struct Findings {
     errors: BTreeSet<String>,
@@ -37,7 +37,8 @@ impl Findings {
         self.errors.insert(text.to_string());
     }
 
-    /// What stops a start here stops a check only if it is for here.
+    /// Adds something that prevents a start on this machine: an error if the check is for this
+    /// machine, otherwise a warning.
     fn here(&mut self, is_for_here: bool, text: String) {
         let list = if is_for_here { &mut self.errors } else { &mut self.warnings };
         list.insert(text);

@@ -1,5 +1,5 @@
-//! `standin get`, `put` and `delete`: one operation with the real client. Exit code 0:
-//! done; 1: no such row, or a `put` that changed no row; 2: failed.
+//! `standin get`, `put` and `delete`: one operation with the client library. Exit code 0: done;
+//! 1: no such row, or a `put` that changed no row; 2: failed.
 
 use std::error::Error;
 use std::io::Read as _;
@@ -12,7 +12,7 @@ use standin_client::{Bootstrap, ClientConfig, ClientError, ClientEvent};
 
 use crate::{ConfigArg, Ended, diagnostics, out};
 
-/// Which keyspace, of which cluster.
+/// The arguments that name a cluster and a keyspace.
 #[derive(Debug, Args)]
 pub(crate) struct KeyspaceArgs {
     #[command(flatten)]
@@ -21,7 +21,7 @@ pub(crate) struct KeyspaceArgs {
     pub(crate) keyspace: String,
 }
 
-/// Which row.
+/// The arguments that name a row.
 #[derive(Debug, Args)]
 struct RowArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ struct RowArgs {
 pub(crate) struct GetArgs {
     #[command(flatten)]
     row: RowArgs,
-    /// Say on standard error where the value came from.
+    /// Print to standard error where the value came from.
     #[arg(long, short)]
     verbose: bool,
 }
@@ -46,11 +46,11 @@ pub(crate) struct GetArgs {
 pub(crate) struct PutArgs {
     #[command(flatten)]
     row: RowArgs,
-    /// Value; without it, it is read from standard input. One that begins with a dash and is no
-    /// number follows `--`.
+    /// Value; if omitted, it is read from standard input. Write `--` before a value that begins
+    /// with a dash and is not a number.
     #[arg(allow_negative_numbers = true)]
     value: Option<String>,
-    /// Lifetime in the cache, in seconds, at most 45 days; 0: the keyspace's.
+    /// Lifetime in the cache, in seconds, at most 45 days; 0 means the keyspace's own.
     #[arg(long, default_value_t = 0)]
     ttl: u32,
 }
@@ -63,7 +63,7 @@ pub(crate) struct DeleteArgs {
 }
 
 impl KeyspaceArgs {
-    /// Says, after an operation, if the cluster is not what the file says.
+    /// Warns, after an operation, if the cluster differs from the file.
     pub(crate) fn warn(&self, client: &mut Client) {
         for (_, event) in client.take_events() {
             if let ClientEvent::TopologyDiffers { how } = event {
@@ -72,14 +72,14 @@ impl KeyspaceArgs {
         }
     }
 
-    /// A client of the cluster, and the keyspace's number.
+    /// Returns a client of the cluster, and the keyspace's number.
     pub(crate) fn open(&self) -> Result<(Client, u8), Box<dyn Error>> {
         let cluster = self.config.load()?;
         let Some(keyspace) = cluster.keyspace(&self.keyspace) else {
             let known: Vec<&str> = cluster.keyspaces.iter().map(|k| k.name.as_str()).collect();
             let known = known.join(", ");
             return Err(format!(
-                "no keyspace {:?} in {}; there are: {known}",
+                "there is no keyspace {:?} in {}; its keyspaces are: {known}",
                 self.keyspace,
                 self.config.config.display()
             )

@@ -1,9 +1,9 @@
-//! The limit of open files and sockets (`ulimit -n`): each connection is one.
+//! The limit on open files and sockets (`ulimit -n`), of which each connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Asks for as many as the hard limit allows, for every role. If that is refused, the roles do
-/// with what there is, and say so if it is too little.
+/// Raises the soft limit to the hard limit, for every command. If that fails, the roles use what they
+/// have, and say so if it is not enough.
 pub(crate) fn raise_limit() {
     let before = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before });

@@ -1,5 +1,5 @@
-//! `standin invalidate` and `standin flush`: what is cached goes, the database is left alone.
-//! Exit code 0: done; 2: some of it could not be done.
+//! `standin invalidate` and `standin flush`: drop cached values and leave the database alone.
+//! Exit code 0: done; 2: some keys or partitions were not dropped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -13,7 +13,7 @@ use standin_client::{ClientError, Flushed};
 use crate::data::KeyspaceArgs;
 use crate::{Ended, diagnostics, out};
 
-/// Keys of standard input that are under way together.
+/// The number of keys from standard input that are under way together.
 const BATCH: usize = 4_096;
 
 /// `standin invalidate`.
@@ -21,10 +21,10 @@ const BATCH: usize = 4_096;
 pub(crate) struct InvalidateArgs {
     #[command(flatten)]
     of: KeyspaceArgs,
-    /// Keys; without any, they are read from standard input, one a line.
+    /// Keys; if none are given, they are read from standard input, one per line.
     #[arg(allow_negative_numbers = true)]
     keys: Vec<String>,
-    /// Keys on standard input end with a NUL, not with a line break.
+    /// Keys on standard input end with a NUL instead of a line break.
     #[arg(long, short = '0', conflicts_with = "keys")]
     null: bool,
 }
@@ -36,12 +36,12 @@ pub(crate) struct FlushArgs {
     of: KeyspaceArgs,
 }
 
-/// What became of many keys.
+/// The results of many invalidations.
 #[derive(Debug, Default)]
 struct Tally {
     done: u64,
     failed: u64,
-    /// How many failed for the same reason, and one of the keys.
+    /// By reason: the number of keys that failed, and one of them.
     reasons: BTreeMap<String, (u64, Vec<u8>)>,
 }
 
@@ -79,12 +79,12 @@ pub(crate) fn invalidate(args: &InvalidateArgs) -> Ended {
     }
     for (reason, (count, key)) in &tally.reasons {
         let key = String::from_utf8_lossy(key);
-        diagnostics::remark(&format!("standin: {count} keys, {key:?} among them: {reason}"));
+        diagnostics::remark(&format!("standin: {count} keys, such as {key:?}: {reason}"));
     }
     if tally.failed > 0 {
         return Err(format!(
-            "{} of {} keys were not invalidated; run it again with them: a key that is invalidated \
-             twice is only read once more",
+            "{} of {} keys were not invalidated; run the command again for them. Invalidating a \
+             key twice only costs one more read",
             tally.failed,
             tally.failed + tally.done
         )
@@ -100,7 +100,7 @@ fn invalidate_all(client: &mut Client, keyspace: u8, keys: &[Vec<u8>], tally: &m
     }
 }
 
-/// The next keys of the input, of which there are none at its end. An empty line is no key.
+/// Reads the next keys of the input; none at its end. Empty lines are skipped.
 fn read_keys(input: &mut impl BufRead, end: u8) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
     let mut keys = Vec::new();
     while keys.len() < BATCH {
@@ -144,8 +144,9 @@ pub(crate) fn flush(args: &FlushArgs) -> Ended {
         diagnostics::remark(&format!("standin: {count} partitions whose home is {home}: {reason}"));
     }
     Err(format!(
-        "{} of {partitions} partitions of {} were not flushed, the others were; run it again when \
-         their servers, or stand-ins for them, can be reached: flushing twice is harmless",
+        "{} of {partitions} partitions of {} were not flushed; the others were. Run the command \
+         again when their servers, or stand-ins for these, are reachable; flushing twice is \
+         harmless",
         failed.len(),
         args.of.keyspace
     )

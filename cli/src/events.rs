@@ -1,4 +1,4 @@
-//! The master's events as lines of JSON, for whoever watches a cluster:
+//! The master's events as lines of JSON, for programs that watch a cluster:
 //! `{"t_us": …, "time": "2026-05-04T03:02:01.123456Z", "kind": "offline", "server": "a1",
 //! "text": "…"}`; `t_us` is in microseconds of `CLOCK_BOOTTIME`.
 
@@ -13,7 +13,7 @@ use standin_protocol::time::Micros;
 use crate::diagnostics::{Diagnostics, Sink, Target, wall_time};
 
 /// An event file that is open for appending. A disk that is full or hangs does not stop the
-/// master; what is lost is counted and said.
+/// master; lost lines are counted and reported.
 pub(crate) struct EventFile {
     sink: Sink,
 }
@@ -33,7 +33,7 @@ impl EventFile {
         self.sink.push(line.as_bytes());
     }
 
-    /// Opens the file anew.
+    /// Reopens the file.
     pub(crate) fn reopen(&self) {
         self.sink.reopen();
     }

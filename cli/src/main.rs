@@ -1,13 +1,13 @@
 //! The `standin` program: reads the command line and calls the role's library.
 //!
 //! ```text
-//! server, master      run until a signal ends them        roles.rs, signals.rs, diagnostics/
+//! server, master      run until a signal stops them       roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
-//! invalidate, flush   what is cached goes                 drop.rs
-//! status              map and counters of a cluster       status.rs
-//! check-config        the cluster file, without starting  check_config.rs
-//! demo, load          the load generator's library
-//! out.rs              standard output of all but server and master
+//! invalidate, flush   drop keys from all caches           drop.rs
+//! status              map, counters, what is wrong        status.rs
+//! check-config        check a cluster file                check_config.rs
+//! demo, load          call the load generator's library
+//! out.rs              standard output of all commands except server and master
 //! ```
 
 mod check_config;
@@ -47,7 +47,7 @@ enum Command {
     Server(roles::ServerArgs),
     /// Run the master of the cluster until SIGTERM.
     Master(roles::MasterArgs),
-    /// Show a cluster that loses a server and does not lose a request.
+    /// Kill a server of a cluster under load, and show that no request fails.
     Demo(standin_loadgen::demo::DemoArgs),
     /// Drive load against a running cluster and measure it.
     Load(standin_loadgen::load::LoadArgs),
@@ -57,17 +57,17 @@ enum Command {
     Put(data::PutArgs),
     /// Delete a row.
     Delete(data::DeleteArgs),
-    /// Drop what is cached of these keys, after the database was changed behind Standin's back.
+    /// Drop keys from all caches, after their rows were changed behind Standin's back.
     Invalidate(drop::InvalidateArgs),
-    /// Drop all that is cached of a keyspace, in the whole cluster.
+    /// Drop a whole keyspace from all caches of the cluster.
     Flush(drop::FlushArgs),
-    /// Show the map of a running cluster and what its servers count.
+    /// Show the map of a running cluster, its servers' counters, and what is wrong.
     Status(status::StatusArgs),
-    /// Check a cluster file: all mistakes at once, each with its place.
+    /// Check a cluster file, and report all mistakes at once, each with its line.
     CheckConfig(check_config::CheckConfigArgs),
 }
 
-/// Where the cluster file is.
+/// The option that names the cluster file.
 #[derive(Debug, Clone, Args)]
 struct ConfigArg {
     /// The cluster file, the same for every role.
@@ -80,7 +80,7 @@ impl ConfigArg {
         Ok(ClusterConfig::load(&self.config)?)
     }
 
-    /// For a server or the master, which keep the way to the database to themselves.
+    /// Loads the file for a server or the master, which must not reveal the database's password.
     fn load_for_role(&self) -> Result<ClusterConfig, Box<dyn Error>> {
         let cluster = self.load()?;
         match private::refusal(&self.config, &cluster) {
@@ -90,19 +90,19 @@ impl ConfigArg {
     }
 }
 
-/// The file is old: the command goes by what the cluster says, and its user should know.
+/// Warns that the file is out of date, and that the command goes by the cluster's own map.
 fn warn_outdated(file: &Path, how: &str) {
     diagnostics::remark(&format!(
-        "standin: warning: {} is out of date, the cluster is another: {how}; copy the file that its \
-         servers run with",
+        "standin: warning: {} is out of date and does not describe the running cluster: {how}; \
+         copy the file that the cluster's servers use",
         file.display()
     ));
 }
 
-/// What a command came to: its exit code, or why it could not be carried out.
+/// The result of a command: its exit code, or why it could not be carried out.
 type Ended = Result<ExitCode, Box<dyn Error>>;
 
-/// A run that shows what it does, and does not wait for whoever reads that.
+/// Runs a command that shows its progress, and that does not wait for anyone to read it.
 fn long_run(run: impl FnOnce(Option<Box<dyn Fn(&str)>>) -> Ended) -> Ended {
     let Some(lines) = out::Lines::start()?.map(Rc::new) else { return run(None) };
     let shown = Rc::clone(&lines);

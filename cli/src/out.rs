@@ -1,7 +1,7 @@
-//! What a command was asked for, on standard output. A reader that is gone ends the command
-//! without a word, as it ends other programs; a text that nobody takes does not hold it for ever.
+//! The results of commands on standard output. If the reader is gone, the command ends silently, as
+//! other programs do. A reader that stalls does not block the command forever.
 //!
-//! Runs for long (`load`, `demo`) do not stop for their reader: [`Lines`].
+//! Long runs (`load`, `demo`) do not stop for their reader: see [`Lines`].
 
 use std::fmt;
 use std::io::{self, IsTerminal as _};
@@ -15,21 +15,21 @@ use rustix::io::Errno;
 
 use crate::diagnostics::{self, Sink, Target};
 
-/// Exit code when the reader is gone: that of a program which SIGPIPE has ended.
+/// The exit code when the reader is gone: that of a program killed by SIGPIPE.
 pub(crate) const READER_GONE: u8 = 128 + 13;
 
-/// How long a reader may take nothing.
+/// How long a reader may stall.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A pipe that has room takes so much at once.
+/// The number of bytes that a pipe with any room takes at once.
 const CHUNK_BYTES: usize = 4_096;
 
-/// Why it could not be written.
+/// The reason why output could not be written.
 #[derive(Debug)]
 pub(crate) enum OutError {
-    /// Nobody reads it any more.
+    /// The reader is gone.
     ReaderGone,
-    /// Somebody could, and does not.
+    /// The reader exists, but does not read.
     NotRead,
     Failed(Errno),
 }
@@ -40,12 +40,13 @@ impl fmt::Display for OutError {
             Self::ReaderGone => f.write_str("the reader of standard output is gone"),
             Self::NotRead => write!(
                 f,
-                "standard output was not read for {} s, and the rest was not written: end its reader",
+                "standard output was not read for {} s, so the rest was not written; end the \
+                 program that should read it",
                 PATIENCE.as_secs()
             ),
             Self::Failed(error) => write!(
                 f,
-                "standard output can't be written: {}; is there room on its disk?",
+                "cannot write to standard output: {}; is its disk full?",
                 io::Error::from(*error)
             ),
         }
@@ -54,12 +55,12 @@ impl fmt::Display for OutError {
 
 impl std::error::Error for OutError {}
 
-/// Writes a text and the end of its line.
+/// Writes a text and a line break.
 pub(crate) fn line(text: &str) -> Result<(), OutError> {
     write(format!("{text}\n").as_bytes(), Some(PATIENCE))
 }
 
-/// Writes a value and the end of its line. However slow the reader is, it gets all of it.
+/// Writes a value and a line break, however slow the reader is.
 pub(crate) fn value(bytes: &[u8]) -> Result<(), OutError> {
     write(bytes, None)?;
     write(b"\n", None)
@@ -86,15 +87,15 @@ fn write(bytes: &[u8], patience: Option<Duration>) -> Result<(), OutError> {
     Ok(())
 }
 
-/// Lines of a run that goes on whether somebody reads them or not.
+/// The lines of a run that goes on whether or not they are read.
 pub(crate) struct Lines {
     sink: Sink,
     lost: Arc<AtomicU64>,
 }
 
 impl Lines {
-    /// For standard output that is no terminal; at a terminal a progress line is drawn, which
-    /// the run does itself.
+    /// Starts writing lines, unless standard output is a terminal, where the run draws a progress line
+    /// itself.
     pub(crate) fn start() -> io::Result<Option<Self>> {
         if io::stdout().is_terminal() {
             return Ok(None);
@@ -111,15 +112,15 @@ impl Lines {
         self.sink.push(format!("{text}\n").as_bytes());
     }
 
-    /// Waits for a reader that reads, and says what was lost otherwise.
+    /// Waits while the reader reads, then reports the number of lost lines.
     pub(crate) fn finish(&self) {
         let unwritten = self.sink.drain(PATIENCE);
         let lost = self.lost.load(Ordering::Relaxed) + unwritten;
-        // A reader that has gone wants to hear no more, and is not told.
+        // A reader that is gone wanted no more, so this is not reported.
         if lost > 0 && !self.sink.is_reader_gone() {
             diagnostics::remark(&format!(
-                "standin: {lost} lines of standard output could not be written: it is not read, or \
-                 its disk is full"
+                "standin: {lost} lines of standard output could not be written because nobody \
+                 read it or its disk is full"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! A cluster file with the database's password in it is for its owner and his group alone.
+//! Refuses a cluster file that holds the database's password and that every user may read.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -6,15 +6,16 @@ use std::path::Path;
 use standin_config::ClusterConfig;
 use standin_server::check;
 
-/// Why no server or master starts with this file, if so.
+/// Returns why a server or master must not start with this file, if it must not.
 pub(crate) fn refusal(path: &Path, cluster: &ClusterConfig) -> Option<String> {
-    // Gone since it was read: nobody else can read it now.
+    // If the file has disappeared since it was read, nobody else can read it either.
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     let is_open = mode & 0o007 != 0;
     (is_open && check::has_password(&cluster.origin)).then(|| {
         format!(
-            "it holds the database's password, and every user of this machine may use it (mode \
-             {:03o}); run `chmod 640` on it, and change the password if others may have read it",
+            "it holds the database's password and is accessible to every user of this machine \
+             (mode {:03o}); run `chmod 640` on it, and change the password if others may have \
+             read it",
             mode & 0o777
         )
     })

@@ -1,4 +1,4 @@
-//! `standin server` and `standin master`: run a role until a signal ends it.
+//! `standin server` and `standin master`: run a role until a signal stops it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use crate::{ConfigArg, Ended};
 pub(crate) struct ServerArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// Which server of the cluster file this is.
+    /// Name of this server in the cluster file.
     #[arg(long)]
     name: String,
     #[command(flatten)]
@@ -35,10 +35,10 @@ pub(crate) struct MasterArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// Append each change of a server's state to this file, one JSON object per line. SIGHUP
-    /// opens it anew.
+    /// reopens it.
     #[arg(long, value_name = "FILE")]
     events: Option<PathBuf>,
-    /// Append every report, probe and acknowledgement as well, which goes on while nothing
+    /// Also append every report, probe and acknowledgement. These keep coming while nothing
     /// changes.
     #[arg(long, requires = "events")]
     all_events: bool,
@@ -47,12 +47,12 @@ pub(crate) struct MasterArgs {
 }
 
 pub(crate) fn server(args: &ServerArgs) -> Ended {
-    // Registered first: a signal during the start must not be lost.
+    // Registered first, so that a signal during the start is not lost.
     let mut signals = RoleSignals::listen()?;
     let cluster = Arc::new(args.config.load_for_role()?);
     let diagnostics = Diagnostics::start(&args.log)?;
     let drain_timeout = cluster.timings.drain_timeout;
-    // From here on: also a start may hang, in the database.
+    // From here on, because the start may hang too, in the database.
     signals.bound_stop(drain_timeout)?;
     let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
@@ -83,10 +83,10 @@ fn run_server(
             None => {}
         }
         if let Some(thread) = server.failed_thread() {
-            error!("thread {thread} has died, and a server can't do without it: it stops");
+            error!("thread {thread} has died and the server can't continue without it; stopping");
             signals::bound_this_stop(drain_timeout)?;
             if let Err(error) = server.stop() {
-                error!(%error, "a shard has failed");
+                error!(%error, "a shard failed");
             }
             return Ok(ExitCode::from(THREAD_DIED));
         }
@@ -151,5 +151,5 @@ fn reopen(diagnostics: &Diagnostics, events: Option<&EventFile>) {
     if let Some(events) = events {
         events.reopen();
     }
-    info!("log and event files are opened anew");
+    info!("log and event files were reopened");
 }

@@ -2,8 +2,8 @@
 //!
 //! | signal | meaning |
 //! |---|---|
-//! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; the second one: at once, exit code 128 + its number |
-//! | SIGHUP | open log and event files anew |
+//! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; a second one ends the process at once, with exit code 128 + its number |
+//! | SIGHUP | reopen log and event files |
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,38 +19,38 @@ use tracing::{error, warn};
 
 use crate::diagnostics;
 
-/// Exit code of a role that has lost a thread which it can't do without.
+/// The exit code of a role that has lost an essential thread.
 pub(crate) const THREAD_DIED: u8 = 3;
-/// Exit code of a role that did not stop by itself within its time.
+/// The exit code of a role that did not stop in time.
 pub(crate) const STOP_OVERDUE: u8 = 4;
 
 const TO_STOP: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
-/// Keeps a thread that panics at once from taking a whole core.
+/// The pause that keeps a thread that panics at once from using a whole core.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
-/// How much longer than `drain_timeout` a stop may take before the process ends all the same.
+/// How much longer than `drain_timeout` a stop may take before the process ends anyway.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Stop,
     Reopen,
 }
 
-/// Signals that have come and have not been looked at.
+/// Signals that have arrived and have not been handled yet.
 pub(crate) struct RoleSignals {
     signals: Signals,
-    /// The same ones, for the thread that bounds the stop.
+    /// Another queue of the signals to stop, for the thread that bounds the stop.
     to_stop: Option<Signals>,
 }
 
 impl RoleSignals {
-    /// Begins to listen. From the first signal to stop on, a further one ends the process from
-    /// within the signal's handler, whatever its threads do.
+    /// Starts listening. After the first signal to stop, a second one ends the process from within the
+    /// signal handler, whatever its threads are doing.
     pub(crate) fn listen() -> io::Result<Self> {
         let is_stopping = Arc::new(AtomicBool::new(false));
         for signal in TO_STOP {
-            // In this order: the first one only sets the flag.
+            // The order matters: the first signal must only set the flag.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_stopping))?;
             flag::register(signal, Arc::clone(&is_stopping))?;
         }
@@ -58,7 +58,7 @@ impl RoleSignals {
         Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?, to_stop })
     }
 
-    /// From the first signal to stop on, however early it came, the process has `drain_timeout`.
+    /// Gives the process `drain_timeout` from the first signal to stop, however early it came.
     pub(crate) fn bound_stop(&mut self, drain_timeout: Duration) -> io::Result<()> {
         let Some(mut to_stop) = self.to_stop.take() else { return Ok(()) };
         let mut asked_at = None;
@@ -70,7 +70,7 @@ impl RoleSignals {
             end_by(asked_at.unwrap_or_default() + drain_timeout + GRACE);
         };
         std::thread::Builder::new().name("stop".to_owned()).spawn(move || {
-            // A panic starts it again: nothing else would end a stop that hangs.
+            // Restarted after a panic, because nothing else would end a stop that hangs.
             while catch_unwind(AssertUnwindSafe(&mut watch)).is_err() {
                 std::thread::park_timeout(PAUSE_AFTER_PANIC);
             }
@@ -78,12 +78,12 @@ impl RoleSignals {
         Ok(())
     }
 
-    /// What has been asked for since the last look; a stop goes first.
+    /// Returns what was requested since the last call; a stop takes precedence.
     pub(crate) fn take(&mut self) -> Option<Asked> {
         first(self.signals.pending())
     }
 
-    /// Waits for something to be asked for.
+    /// Waits for a request.
     pub(crate) fn wait(&mut self) -> Option<Asked> {
         first(self.signals.wait())
     }
@@ -94,7 +94,7 @@ fn first(signals: impl Iterator<Item = i32>) -> Option<Asked> {
     asked.reduce(|all, one| if one == Asked::Stop { one } else { all })
 }
 
-/// Ends the process when a stop that begins now takes longer than `drain_timeout`.
+/// Ends the process if a stop that begins now takes longer than `drain_timeout`.
 pub(crate) fn bound_this_stop(drain_timeout: Duration) -> io::Result<()> {
     let by = Micros::boottime() + drain_timeout + GRACE;
     std::thread::Builder::new().name("stop-now".to_owned()).spawn(move || end_by(by))?;
@@ -109,13 +109,13 @@ fn end_by(by: Micros) -> ! {
         }
         std::thread::park_timeout(left);
     }
-    warn!("not everything has ended within drain_timeout: the process ends all the same");
+    warn!("not everything has ended within drain_timeout; ending the process anyway");
     end_process(STOP_OVERDUE)
 }
 
-/// Ends the process because it has lost a thread.
+/// Ends the process because it has lost an essential thread.
 pub(crate) fn end_without(thread: &str) -> ! {
-    error!("thread {thread} has died, and this process can't do without it: it ends");
+    error!("thread {thread} has died and this process can't continue without it; ending");
     end_process(THREAD_DIED)
 }
 

@@ -1,7 +1,8 @@
-//! `standin status`: the map in force, what each server says of itself, and what is wrong.
+//! `standin status`: the current map, the counters of each server, and what is wrong.
 //!
 //! ```text
-//! report.rs   what is wrong, and how bad it is (pure)     render.rs   as a table, as JSON
+//! report.rs   what is wrong, and how bad it is (pure)
+//! render.rs   the report as a table or as JSON
 //! ```
 #![expect(
     clippy::disallowed_methods,
@@ -31,22 +32,22 @@ use crate::{ConfigArg, Ended, diagnostics, out};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0: all is well. 1: something is wrong, but every partition is \
-                        served by an owner that reaches the database. 3: some partitions are not. \
-                        2: nobody could be asked."
+                  served by an owner that reaches the database. 3: some partitions are not. 2: no \
+                  server could be asked."
 )]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     config: ConfigArg,
-    /// As JSON; with --watch one object per line.
+    /// Print JSON; with --watch, one object per line.
     #[arg(long)]
     json: bool,
-    /// Look again and again, every so many seconds, until interrupted.
+    /// Repeat every SECONDS seconds until interrupted; every 2 seconds if no number is given.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     watch: Option<u64>,
 }
 
-/// See the help for the exit codes.
+/// Runs the command. The help describes the exit codes.
 pub(crate) fn status(args: &StatusArgs) -> Ended {
     let cluster = args.config.load()?;
     let topology = Arc::new(cluster.topology()?);
@@ -57,20 +58,20 @@ pub(crate) fn status(args: &StatusArgs) -> Ended {
         out::line(&text)?;
         return Ok(ExitCode::from(severity.code()));
     };
-    // On a terminal each look takes the place of the last one.
+    // On a terminal, each report replaces the previous one.
     let clear = if std::io::stdout().is_terminal() && !args.json { "\x1b[2J\x1b[H" } else { "" };
     loop {
         match look() {
             Ok((text, _)) => out::line(&format!("{clear}{text}"))?,
-            // It may be there again the next time.
+            // The cluster may answer the next time.
             Err(error) => diagnostics::complain(&error.to_string()),
         }
         std::thread::sleep(Duration::from_secs(seconds));
     }
 }
 
-/// The cluster as it is now, as text. With a client of its own each time: a cluster that has been
-/// started again may be another.
+/// Returns the current state of the cluster as text. Each call uses a new client, because a cluster
+/// that was restarted may have changed.
 fn look(
     cluster: &ClusterConfig,
     topology: &Arc<Topology>,
@@ -86,7 +87,7 @@ fn look(
         if !std::mem::replace(is_warned, true) {
             crate::warn_outdated(&args.config.config, &differences(topology, &map.topology));
         }
-        // Who is asked for what it counts, the cluster says.
+        // The cluster's own map names the servers to ask for their counters.
         client = Client::new(config, Bootstrap::Config(Arc::clone(&map.topology)))?;
     }
     let stats: Vec<Option<StatsReply>> = (0u16..)

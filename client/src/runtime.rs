@@ -35,10 +35,10 @@ pub fn runtime(driver: Driver) -> io::Result<Runtime> {
             Err(error) => tracing::info!(%error, "io_uring can't be set up; using epoll"),
         }
     } else if driver == Driver::Uring {
-        let text = "io_uring is not allowed here; use epoll";
+        let text = "io_uring is unavailable; use epoll";
         return Err(io::Error::new(io::ErrorKind::Unsupported, text));
     } else if driver == Driver::Auto {
-        tracing::info!("io_uring is not allowed here; using epoll");
+        tracing::info!("io_uring is unavailable; using epoll");
     }
     Ok(RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.into())
 }

@@ -51,13 +51,13 @@ pub enum SessionError {
         retry_after_ms: u16,
     },
     /// There is no such shard, the server is stopping, …
-    #[error("the hello was answered {0}")]
+    #[error("the hello was answered with {0}")]
     Refused(Status),
     /// Not our protocol, or another version.
     #[error("{0}")]
     Frame(#[from] FrameError),
     /// A well-formed frame that makes no sense here.
-    #[error("a reply of opcode {opcode} came for request {id}, which had another")]
+    #[error("the reply to request {id} has opcode {opcode}, which the request did not have")]
     Unexpected {
         /// Its opcode.
         opcode: u8,

@@ -20,7 +20,7 @@ pub fn differences(file: &Topology, cluster: &Topology) -> String {
         found.push(format!("there are {now} partitions, not {then}"));
     }
     if file.key_forms != cluster.key_forms {
-        found.push("keyspaces have another `key` or `key_case`".to_owned());
+        found.push("keyspaces differ in `key` or `key_case`".to_owned());
     }
     let by_name = |topology: &Topology| -> BTreeMap<String, ServerInfo> {
         topology.servers.iter().map(|info| (info.name.clone(), info.clone())).collect()
@@ -42,9 +42,9 @@ pub fn differences(file: &Topology, cluster: &Topology) -> String {
         }
     }
     let gone = then.keys().filter(|name| !now.contains_key(*name));
-    found.extend(gone.map(|name| format!("{name} is no longer there")));
+    found.extend(gone.map(|name| format!("{name} was removed")));
     if found.is_empty() {
-        found.push("the servers are in another order, or in other groups".to_owned());
+        found.push("the servers are in a different order, or in different groups".to_owned());
     }
     let more = found.len().saturating_sub(SHOWN);
     found.truncate(SHOWN);
@@ -78,7 +78,7 @@ mod tests {
             differences(&file, &cluster),
             "the master is at 127.0.0.1:8, not at 127.0.0.1:9; there are 128 partitions, not 64; \
              a2 is at 127.0.0.1:5, not at 127.0.0.1:2; a3 has 2 shards, not 1; \
-             a4 at 127.0.0.1:6 is new; a1 is no longer there"
+             a4 at 127.0.0.1:6 is new; a1 was removed"
         );
     }
 
@@ -87,9 +87,9 @@ mod tests {
         let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
         let forms = [(1, standin_protocol::key::KeyForm::Uuid)].into_iter().collect();
         let formed = file.clone().with_key_forms(forms);
-        assert_eq!(differences(&file, &formed), "keyspaces have another `key` or `key_case`");
+        assert_eq!(differences(&file, &formed), "keyspaces differ in `key` or `key_case`");
         let turned = topology(9, 64, &[("a2", 2, 1), ("a1", 1, 1)]);
-        assert!(differences(&file, &turned).contains("another order"));
+        assert!(differences(&file, &turned).contains("a different order"));
         let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();
         let many: Vec<(&str, u16, u16)> = names.iter().map(|name| (&**name, 7, 1)).collect();
         let text = differences(&file, &topology(9, 64, &many));

@@ -398,7 +398,7 @@ impl<'d> Section<'d> {
             report.mistake(
                 text.at,
                 &path,
-                format!("{:?} is not known here; write {instead}", text.value),
+                format!("unknown value {:?}; write {instead}", text.value),
             );
             None
         })
@@ -425,7 +425,7 @@ impl<'d> Section<'d> {
             .filter(|(key, _)| !self.asked.contains(key) && !self.passed_over.contains(key))
         {
             let instead = nearest(key, &self.asked).map_or_else(
-                || format!("remove it; known here: {}", self.asked.join(", ")),
+                || format!("remove it, or write one of: {}", self.asked.join(", ")),
                 |word| format!("write `{word}`"),
             );
             let at = self.key_place(key).unwrap_or(self.at);

@@ -23,7 +23,7 @@ pub const SECRET_FILE: &str = "cluster.secret";
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder or a file in it cannot be written.
-    #[error("{path}: {error}; name a folder that can be written")]
+    #[error("{path}: {error}; give a path in a writable folder")]
     Io {
         /// What was to be written.
         path: PathBuf,
@@ -36,8 +36,8 @@ pub enum WriteError {
     /// The values would read back as others. Servers must be sorted by group and keyspaces
     /// by id, paths UTF-8, and durations whole microseconds.
     #[error(
-        "{0} would not read back the same; sort servers by group and keyspaces by id, and use UTF-8 paths and \
-         durations of whole microseconds"
+        "{0} would be different when read back; sort servers by group and keyspaces by id, and \
+         use UTF-8 paths and durations of whole microseconds"
     )]
     Changed(&'static str),
 }

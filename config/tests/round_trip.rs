@@ -269,7 +269,7 @@ fn what_the_roles_would_refuse_is_not_written() {
     let mut mixed = small().with_group("b", [("b1", address(7103)), ("b2", address(7104))]);
     mixed.servers.swap(0, 2);
     let error = written(&mixed).expect_err("the servers are not sorted by group");
-    assert!(error.starts_with("the servers would not read back the same"), "{error}");
+    assert!(error.starts_with("the servers would be different when read back"), "{error}");
 
     let mut unsorted = small();
     unsorted.keyspaces.insert(0, KeyspaceConfig::new(2, "more", "SELECT :key"));

@@ -65,8 +65,8 @@ pub enum TraceError {
     Io(#[from] std::io::Error),
     /// The length is no multiple of the record's.
     #[error(
-        "{bytes} bytes are no whole number of 24-byte records; is it an uncompressed oracleGeneral \
-         file?"
+        "{bytes} bytes is not a whole number of 24-byte records; is it an uncompressed \
+         oracleGeneral file?"
     )]
     Length {
         /// Bytes of the file.
@@ -127,13 +127,13 @@ impl Trace {
             let (time, rest) = split_first(line).ok_or(wrong("too few fields"))?;
             let mut from_right = rest.rsplitn(6, |byte| *byte == b',');
             let mut field = || from_right.next().ok_or(wrong("too few fields"));
-            let ttl_s = number_of(field()?).ok_or(wrong("the ttl is no number"))?;
+            let ttl_s = number_of(field()?).ok_or(wrong("the ttl is not a number"))?;
             let operation = field()?;
             let _client = field()?;
-            let size_bytes = number_of(field()?).ok_or(wrong("value_size is no number"))?;
+            let size_bytes = number_of(field()?).ok_or(wrong("value_size is not a number"))?;
             let _key_bytes = field()?;
             let key = field()?;
-            let time_s = number_of(time).ok_or(wrong("the timestamp is no number"))?;
+            let time_s = number_of(time).ok_or(wrong("the timestamp is not a number"))?;
             let deed = match operation {
                 b"get" | b"gets" => |_| Deed::Read,
                 b"set" | b"add" | b"replace" | b"cas" | b"append" | b"prepend" | b"incr"

@@ -261,8 +261,8 @@ impl std::fmt::Display for OfflineReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Verdict => "does not answer",
-            Self::Flapping => "restarts again and again",
-            Self::Origin => "can't reach the database, which others can",
+            Self::Flapping => "keeps restarting",
+            Self::Origin => "can't reach the database, although others can",
             Self::Leaving => "has left",
         })
     }
@@ -351,21 +351,21 @@ impl MasterEvent {
         };
         match *self {
             Self::Started { epoch, has_history: true } => {
-                format!("started at epoch {epoch}: listens to the servers first")
+                format!("started at epoch {epoch}; listening to the servers first")
             }
             Self::Started { epoch, has_history: false } => {
                 format!(
-                    "started at epoch {epoch} without a state file: listens to all servers first"
+                    "started at epoch {epoch} without a state file; listening to all servers first"
                 )
             }
-            Self::Learned => "has heard enough to speak".to_owned(),
+            Self::Learned => "has heard from enough servers; now deciding".to_owned(),
             Self::Adopted { server, epoch } => {
                 format!("{} knew epoch {epoch}, which is newer: adopted", name(server))
             }
             Self::Heard { server, boot_id } => format!("{} is up as {boot_id:016x}", name(server)),
             Self::Reported { server, by } => format!("{} can't reach {}", who(by), name(server)),
             Self::Discounted { server, by } => {
-                format!("{} accuses most of the group of {}", who(by), name(server))
+                format!("{} has reported most of the group of {}", who(by), name(server))
             }
             Self::ReportedOk { server, by } => {
                 format!("{} reaches {} again", who(by), name(server))
@@ -391,31 +391,34 @@ impl MasterEvent {
                 format!("{} says that it can't reach the database", name(server))
             }
             Self::OtherMode { server, is_strict } => format!(
-                "{} runs in mode {} and this master does not: it gets no lease; stop all, and \
-                 start them with the same cluster file",
+                "{} runs in mode {}, but this master does not, so it grants no lease; stop all \
+                 processes and start them with the same cluster file",
                 name(server),
                 if is_strict { "strict" } else { "available" }
             ),
             Self::CapReached { offline, max } => format!(
-                "{offline} servers are offline by verdict and {max} may be: is this master cut \
-                 off? The others keep their state (see master.offline_servers_max)"
+                "{offline} servers are marked offline, and at most {max} may be; is this master \
+                 cut off? All other servers keep their state (see master.offline_servers_max)"
             ),
             Self::Frozen { server } => {
                 format!("{} does not answer, but its state is kept for now", name(server))
             }
             Self::Leaving { server, epoch } => {
-                format!("{} stops: leaving as of epoch {epoch}", name(server))
+                format!("{} is stopping: leaving as of epoch {epoch}", name(server))
             }
             Self::MarkedWaiting { server, epoch, at_most, reason } => format!(
                 "{} {reason}: waiting as of epoch {epoch}, for {at_most:?} at most",
                 name(server)
             ),
-            Self::LeaseOver { server } => format!("the lease of {} is over", name(server)),
+            Self::LeaseOver { server } => format!("the lease of {} has expired", name(server)),
             Self::MarkedOffline { server, epoch, reason } => {
                 format!("{} {reason}: offline as of epoch {epoch}", name(server))
             }
             Self::HeldDown { server, hold_down } => {
-                format!("{} answers, but must do so for {hold_down:?} first", name(server))
+                format!(
+                    "{} answers, but must keep answering for {hold_down:?} before it returns",
+                    name(server)
+                )
             }
             Self::Returning { server, epoch, .. } => {
                 format!("{} is back: returning as of epoch {epoch}", name(server))
@@ -445,13 +448,13 @@ impl MasterEvent {
                 )
             }
             Self::Distrusted { server, from } => format!(
-                "dropped a datagram from {from} that claims to be of {}: the cluster file has another \
-                 address for it; if this is no forgery, see that all use the same file and that no \
-                 address is translated between them",
+                "dropped a datagram from {from} that claims to come from {}, for which the \
+                 cluster file has another address. Unless it is forged, check that all members \
+                 use the same cluster file and that no address is translated between them",
                 name(server)
             ),
             Self::NotSaved { epoch } => {
-                format!("epoch {epoch} could not be saved; goes on, and tries again")
+                format!("epoch {epoch} could not be saved; continuing, and retrying")
             }
         }
     }

@@ -187,7 +187,7 @@ impl Shell {
             }
         };
         if timeout(STOP_WAIT, all).await.is_err() {
-            warn!(tasks = self.tasks.get(), "stops while tasks are still under way");
+            warn!(tasks = self.tasks.get(), "stopping while tasks are still running");
         }
     }
 

@@ -50,10 +50,10 @@ pub enum StateError {
     #[error("this is not the state of a Standin master")]
     NotOurs,
     /// The checksum does not fit.
-    #[error("the checksum does not fit: the file is cut off or was edited")]
+    #[error("the checksum does not match; the file was truncated or edited")]
     Checksum,
     /// A line can't be understood.
-    #[error("line {0} can't be understood")]
+    #[error("line {0} can't be parsed")]
     Line(usize),
 }
 

@@ -51,10 +51,10 @@ fn threads(text: &str) -> Result<usize, String> {
 fn checked(cli: Cli) -> Result<Cli, clap::Error> {
     let text = match (cli.what, cli.only, cli.mode) {
         (What::Small | What::Full, Some(_), _) => {
-            "--only is for mutants: leave it out, or say `mutants` in front of it"
+            "--only applies to mutants; leave it out, or write `mutants` before it"
         }
         (What::Mutants, _, Some(_)) => {
-            "each mutant is looked for in one mode: leave out --mode, or say `small` or `full`"
+            "each mutant is checked in one mode; leave out --mode, or write `small` or `full`"
         }
         _ => return Ok(cli),
     };
@@ -124,7 +124,7 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
             print_violations(&outcome);
             is_well &= outcome.violations.is_empty();
             if states < STATES_MIN && outcome.violations.is_empty() {
-                println!("  {states} states are no exploration: the scope is too small");
+                println!("  only {states} states were explored; the scope is too small");
                 is_well = false;
             }
             for (event, count) in outcome.events {

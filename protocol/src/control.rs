@@ -170,7 +170,7 @@ pub enum DatagramError {
     #[error("not a Standin datagram")]
     NotOurs,
     /// A version that this build does not speak.
-    #[error("datagram version {0} is not spoken here (this is version {VERSION})")]
+    #[error("datagram version {0} is not supported (this is version {VERSION})")]
     Version(u8),
     /// The code does not fit the bytes.
     #[error("the code is wrong: is the cluster secret the same everywhere?")]

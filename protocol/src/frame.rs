@@ -126,7 +126,7 @@ pub enum FrameError {
     #[error("the first byte is {0:#04x}, not the magic of this direction; is this a Standin port?")]
     BadMagic(u8),
     /// A version that this build does not speak.
-    #[error("protocol version {0} is not spoken here (this is version {VERSION})")]
+    #[error("protocol version {0} is not supported (this is version {VERSION})")]
     BadVersion(u8),
     /// The key is over the limit. The frame's length is known, so it can be skipped.
     #[error("key of {len} bytes is over the limit of {limit}")]

@@ -105,7 +105,7 @@ pub enum HelloError {
     #[error("the HELLO's proof is wrong: is the cluster secret the same on both sides?")]
     ProofWrong,
     /// The caller means another cluster.
-    #[error("the caller means a cluster with another name")]
+    #[error("the caller expects a cluster with another name")]
     OtherCluster,
 }
 

@@ -145,7 +145,7 @@ pub enum MapError {
     #[error("the bytes are no valid map archive")]
     Archive,
     /// A number is out of its range.
-    #[error("the map is not sound: {0}")]
+    #[error("the map is invalid: {0}")]
     Unsound(&'static str),
 }
 

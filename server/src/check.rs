@@ -71,23 +71,23 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
         && places != wanted
     {
         doubts.push(format!(
-            "this process may open too few files and sockets for limits.connections and \
-             limits.handshakes: there is room for {} and {} of {} and {}; raise the limit (`ulimit \
-             -Hn`, or LimitNOFILE= of the systemd unit), or lower them",
+            "this process may not open enough files and sockets for limits.connections and \
+             limits.handshakes: there is room for {} and {} of {} and {}; raise the limit \
+             (`ulimit -Hn`, or LimitNOFILE= of the systemd unit), or lower them",
             places.clients, places.handshakes, wanted.clients, wanted.handshakes
         ));
     }
     if own.io == IoKind::Auto
         && let Some(error) = uring_missing()
     {
-        doubts.push(format!("it runs on epoll, which takes more of the processor: {error}"));
+        doubts.push(format!("it will run on epoll, which needs more CPU time: {error}"));
     }
     let known = core_affinity::get_core_ids().unwrap_or_default();
     let missing = own.cores.iter().filter(|core| !known.iter().any(|known| known.id == **core));
     let missing: Vec<String> = missing.map(usize::to_string).collect();
     if !missing.is_empty() {
         doubts.push(format!(
-            "`cores`: {} are not here, or this process may not use them: their shards are not \
+            "`cores`: {} do not exist, or this process may not use them, so their shards are not \
              pinned; write cores that `taskset -cp $$` shows, or none",
             missing.join(", ")
         ));
@@ -96,8 +96,8 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     let machine_bytes = system.totalram.saturating_mul(system.mem_unit.into());
     if own.memory_bytes > machine_bytes {
         doubts.push(format!(
-            "`memory` is {} MiB, and this machine has {} MiB: the kernel ends the server when the \
-             cache has grown so far; write less",
+            "`memory` is {} MiB, but this machine has {} MiB; the kernel would kill the server \
+             when the cache has grown that far. Write less",
             own.memory_bytes >> 20,
             machine_bytes >> 20
         ));
@@ -108,7 +108,7 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
         && !folder.is_dir()
     {
         doubts.push(format!(
-            "there is no folder {}: the database is out of reach until it is there",
+            "there is no folder {}; the database is unavailable until it exists",
             folder.display()
         ));
     }
@@ -252,7 +252,7 @@ mod tests {
             cluster.limits.connections = 1_000_000_000;
         });
         let doubts = doubts(&cluster, 0).join("\n");
-        for part in ["`cores`: 4095 are not here", "no folder /none"] {
+        for part in ["`cores`: 4095 do not exist", "no folder /none"] {
             assert!(doubts.contains(part), "{doubts}");
         }
     }

@@ -41,8 +41,8 @@ pub enum ServerError {
     },
     /// An address is taken or not this machine's.
     #[error(
-        "can't listen on {address} ({what}): {error}; `address` has to be one of this machine, with a \
-         port that no other program has and this user may take"
+        "can't listen on {address} ({what}): {error}; `address` must be an address of this \
+         machine, with a port that is free and that this user may use"
     )]
     Bind {
         /// Which socket.
@@ -257,7 +257,7 @@ impl Server {
         let leave_by = begin + self.drain_timeout * 3 / 4;
         while !self.control.has_left() && self.failed_thread().is_none() {
             if Micros::boottime() >= leave_by {
-                warn!("the master has not confirmed; stopping all the same");
+                warn!("the master has not acknowledged; stopping anyway");
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(2));
@@ -342,7 +342,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn pin(shard: u16, core: Option<usize>) {
     let Some(core) = core else { return };
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-        warn!(shard, core, "pinning failed: is there such a core, and may this process use it?");
+        warn!(shard, core, "pinning failed; does this core exist, and may this process use it?");
     }
 }
 

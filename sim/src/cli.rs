@@ -106,7 +106,7 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
     let range = number(from)?..number(to)?;
     match range.is_empty() {
-        true => Err("there is no seed in it; the second number must be the higher one".to_owned()),
+        true => Err("the range is empty; the second number must be the higher one".to_owned()),
         false => Ok(range),
     }
 }
@@ -138,7 +138,7 @@ pub fn main() -> ExitCode {
 
 fn scenario(name: &str, arguments: &Arguments) -> ExitCode {
     let Some(scenario) = scenarios::named(name) else {
-        println!("there is no {name}; there are:");
+        println!("there is no {name}; the schedules are:");
         for scenario in scenarios::ALL {
             let rules: Vec<Rule> = scenario.fails_without.iter().map(|(rule, _)| *rule).collect();
             println!("  {}, which needs {rules:?}", scenario.name);
@@ -209,7 +209,7 @@ fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode
     for (name, _) in zeros {
         has_risen = false;
         let kind = if must_rise { "violation" } else { "warning" };
-        println!("{kind}: {name} has never happened: the faults are too weak for it");
+        println!("{kind}: {name} never happened; the faults are too weak for it");
     }
     match sum.failed.first_key_value() {
         None if must_rise && !has_risen => ExitCode::FAILURE,

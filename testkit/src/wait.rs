@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[track_caller]
 pub fn wait_until(within: Duration, what: &str, mut condition: impl FnMut() -> bool) {
     let outcome = poll_for(within, || condition().then_some(()));
-    assert!(outcome.is_some(), "waited {within:?} in vain for: {what}");
+    assert!(outcome.is_some(), "timed out after {within:?} waiting for: {what}");
 }
 
 /// Polls `look` until it finds something; `None` when `within` has passed.
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "in vain for: pigs to fly")]
+    #[should_panic(expected = "waiting for: pigs to fly")]
     fn says_what_it_waited_for() {
         wait_until(Duration::from_millis(5), "pigs to fly", || false);
     }

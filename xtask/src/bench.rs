@@ -14,7 +14,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<b
         let wanted = arguments.remove(0);
         if !names.contains(&wanted) {
             let known = names.join(", ");
-            return Err(format!("there is no benchmark {wanted:?}; there are: {known}"));
+            return Err(format!("there is no benchmark {wanted:?}; the benchmarks are: {known}"));
         }
         names = vec![wanted];
     } else if let Some(first) = arguments.first() {

@@ -11,7 +11,10 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Re
     let mut targets = workspace.binaries(&metadata, "standin-fuzz");
     if let Some(only) = only {
         if !targets.iter().any(|target| target == only) {
-            return Err(format!("there is no target {only:?}; there are: {}", targets.join(", ")));
+            return Err(format!(
+                "there is no target {only:?}; the targets are: {}",
+                targets.join(", ")
+            ));
         }
         targets = vec![only.to_owned()];
     }
@@ -44,9 +47,9 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Re
         }
     }
     if broken.is_empty() {
-        println!("\nno target was broken");
+        println!("\nno target failed");
     } else {
-        println!("\nbroken: {}; the inputs are in fuzz/artifacts/", broken.join(", "));
+        println!("\nfailed: {}; the inputs are in fuzz/artifacts/", broken.join(", "));
     }
     Ok(broken.is_empty())
 }

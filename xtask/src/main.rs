@@ -106,6 +106,6 @@ fn run(mut arguments: Vec<String>) -> Result<bool, String> {
             print!("{HELP}");
             Ok(true)
         }
-        other => Err(format!("there is no {other:?}; `cargo xtask help` lists the commands")),
+        other => Err(format!("unknown command {other:?}; `cargo xtask help` lists the commands")),
     }
 }

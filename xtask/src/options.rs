@@ -57,7 +57,7 @@ impl Options {
     pub(crate) fn end(self) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
-            Some(left) => Err(format!("{left:?} is not understood; see `cargo xtask help`")),
+            Some(left) => Err(format!("unknown argument {left:?}; see `cargo xtask help`")),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Report {
         let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
             Err(Failed::new(
                 "the step itself panicked; its message is above",
-                "this is a fault of xtask, or of the helper it called: mend it",
+                "this is a bug in xtask, or in the helper it called; fix it",
             ))
         });
         let took = in_words(start.elapsed());

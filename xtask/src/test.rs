@@ -37,13 +37,13 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     without_building(workspace, &mut report);
     report.step("clippy", &[], || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        simple(workspace, workspace.cargo(&arguments), "clippy", "mend what it names")
+        simple(workspace, workspace.cargo(&arguments), "clippy", "fix what it reports")
     });
     if !fast {
         report.step("documentation", &[], || {
             let mut command = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
             command.env("RUSTDOCFLAGS", "-D warnings");
-            simple(workspace, command, "documentation", "mend what it names")
+            simple(workspace, command, "documentation", "fix what it reports")
         });
     }
 
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         if fast { &["--workspace", "--exclude", "standin"] } else { &["--workspace"] };
     report.step("build of the tests", &[], || {
         let arguments = [&["test", "--no-run"], selection].concat();
-        simple(workspace, workspace.cargo(&arguments), "build", "it must compile")
+        simple(workspace, workspace.cargo(&arguments), "build", "fix the compilation errors")
     });
     report.step("tests", &["prerequisites", "build of the tests"], || {
         // One failing binary must not hide what the next would say.
@@ -76,7 +76,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     if !fast {
         report.step("release build", &[], || {
             let command = workspace.cargo(&["build", "--release"]);
-            simple(workspace, command, "release-build", "it must compile")
+            simple(workspace, command, "release-build", "fix the compilation errors")
         });
         report.step("released program is stripped", &["release build"], || {
             stripped(&workspace.release().join("standin"))
@@ -86,7 +86,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
                 let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
                 let run = ["--seeds", SIMULATED, "--mode", mode];
                 let command = workspace.cargo(&[&sim[..], &run].concat());
-                let remedy = "`cargo sim` with what its line \"repeat\" says shows it again";
+                let remedy = "the command in its line \"repeat\" reproduces it";
                 simple(workspace, command, &format!("simulation-{mode}"), remedy)
             });
         }
@@ -137,7 +137,11 @@ fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) 
     match process::run(&mut command, &log, BUILD_LIMIT) {
         Ok(finished) if finished.success => Ok(Passed::default()),
         Ok(finished) => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),
-        Err(error) => Err(Failed::new(format!("{command:?}: {error}"), "cargo must be runnable")),
+        Err(error) => Err(Failed::new(
+            format!("{command:?}: {error}"),
+            "check that cargo can be \
+                                                                        run",
+        )),
     }
 }
 
@@ -163,7 +167,7 @@ fn tests(workspace: &Workspace, mut command: Command, name: &str) -> (Outcome, S
         Ok(finished) => finished,
         Err(error) => {
             let message = format!("{command:?}: {error}");
-            return (Err(Failed::new(message, "cargo must be runnable")), String::new());
+            return (Err(Failed::new(message, "check that cargo can be run")), String::new());
         }
     };
     let counts = counts::sum(&finished.output);

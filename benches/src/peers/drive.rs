@@ -146,7 +146,7 @@ fn strike(
         Ok(ended.collect::<Result<Vec<Part>, _>>()?)
     })?;
     if interrupt.is_set() {
-        return Err("interrupted; everything that was started has ended".into());
+        return Err("interrupted; all processes that were started have ended".into());
     }
     let (mut log, mut quotes) = (Vec::new(), Vec::new());
     for part in parts {

@@ -150,5 +150,5 @@ fn up(port: u16) -> Result<(), Failure> {
     let connects = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
     poll_for(UP_WITHIN, connects)
         .map(drop)
-        .ok_or_else(|| format!("nobody listens on {port}").into())
+        .ok_or_else(|| format!("nothing listens on {port}").into())
 }

@@ -107,7 +107,7 @@ pub(crate) enum NetError {
         error: io::Error,
     },
     /// A program refuses.
-    #[error("{program} refuses: {output}")]
+    #[error("{program} failed: {output}")]
     Refused {
         /// The program.
         program: &'static str,

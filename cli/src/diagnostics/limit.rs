@@ -1,5 +1,5 @@
-//! Repeated lines are limited: each place in the code has an allowance of lines, so that no
-//! trouble that goes on for long fills a disk.
+//! Rate-limits repeated log lines: each place in the code has an allowance of lines, so that a
+//! lasting fault does not fill the disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,11 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::Format;
 use super::sink::Sink;
 
-/// Lines that a place may write at once, and how many it gets back a second.
+/// The number of lines that a place may write at once, and the number it regains per second.
 const BURST: u64 = 100;
 const PER_SECOND: u64 = 5;
 
-/// The allowance of one place.
+/// The allowance of one place in the code.
 #[derive(Debug)]
 struct Allowance {
     /// In millionths of a line.
@@ -30,7 +30,8 @@ impl Allowance {
         Self { left: BURST * 1_000_000, at: now, left_out: 0 }
     }
 
-    /// Whether a line may be written, and then how many before it were not.
+    /// Takes one line from the allowance. Returns the number of lines suppressed before it, or
+    /// `None` if this line must be suppressed too.
     fn take(&mut self, now: Micros) -> Option<u64> {
         let passed_us = now.0.saturating_sub(self.at.0);
         self.at = self.at.max(now);
@@ -45,7 +46,7 @@ impl Allowance {
     }
 }
 
-/// The layer that leaves lines out.
+/// The `tracing` layer that suppresses lines.
 pub(super) struct Limit {
     places: Mutex<HashMap<Identifier, Allowance>>,
     sink: Sink,
@@ -72,7 +73,7 @@ impl<S: Subscriber> Layer<S> for Limit {
             }
             Some(0) => true,
             Some(left_out) => {
-                let text = format!("{left_out} lines like the next one were left out");
+                let text = format!("{left_out} lines like the next one were suppressed");
                 self.sink.push(self.format.line(Level::WARN, &text).as_bytes());
                 true
             }

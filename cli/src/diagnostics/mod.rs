@@ -1,9 +1,9 @@
-//! The log of a role that runs for long, and what is said when it ends. Diagnostics are best
-//! effort: they hold nobody up, end nothing, and what is lost is counted.
+//! The log of a server or master, and the messages of the other commands. Diagnostics are best
+//! effort: they delay and end nothing, and lost lines are counted.
 //!
 //! ```text
 //! sink.rs   a bounded queue and the thread that writes it
-//! limit.rs  how many lines one place in the code may write
+//! limit.rs  the number of lines that one place in the code may write
 //! ```
 
 mod limit;
@@ -27,40 +27,40 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 pub(crate) use sink::{Sink, Target};
 
-/// How long an end waits for what is still to be written.
+/// How long the end of the process waits for lines that are still to be written.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
-/// How long standard error of a command may take nothing before its last lines are given up.
+/// How long the reader of standard error may stall before a command drops its last lines.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Standard error of a command that has no log, once it has said something.
+/// The standard error of a command without a log, once it has written something.
 static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
 
-/// The log of this process, once it has one.
+/// The log of this process, if it has one.
 static LOG: OnceLock<(Sink, Format)> = OnceLock::new();
 
-/// Where a role logs to.
+/// The options of a role's log.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// Append the log to this file, not to standard error. SIGHUP opens it anew.
+    /// Append the log to this file instead of standard error. SIGHUP reopens it.
     #[arg(long, value_name = "FILE")]
     log_file: Option<PathBuf>,
-    /// How lines are written.
+    /// Format of log lines.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
 }
 
-/// How lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// Time, level, words.
+    /// Time, level and text.
     Text,
     /// One JSON object per line.
     Json,
 }
 
 impl Format {
-    /// A line that does not come by `tracing`.
+    /// Formats a line that does not come from `tracing`.
     fn line(self, level: Level, text: &str) -> String {
         let time = wall_time();
         match self {
@@ -74,7 +74,7 @@ impl Format {
     }
 }
 
-/// The wall clock, as log lines have it: `2026-05-04T03:02:01.123456Z`.
+/// The wall-clock time as in log lines: `2026-05-04T03:02:01.123456Z`.
 pub(crate) fn wall_time() -> String {
     let mut time = String::new();
     // Formatting into a string does not fail.
@@ -82,17 +82,17 @@ pub(crate) fn wall_time() -> String {
     time
 }
 
-/// What a role has to say.
+/// The diagnostics of a role.
 #[derive(Clone)]
 pub(crate) struct Diagnostics {
     log: Sink,
-    /// Lines that could not be written, or were left out: of the log, the event file, and what is
-    /// said on standard output.
+    /// The number of lines of the log, the event file and standard output that could not be written
+    /// or were suppressed.
     pub(crate) lost: Arc<AtomicU64>,
 }
 
 impl Diagnostics {
-    /// Begins to log. `RUST_LOG` chooses what, `info` by default. Panics are logged too.
+    /// Starts logging. `RUST_LOG` selects the lines, `info` by default. Panics are logged too.
     pub(crate) fn start(args: &LogArgs) -> io::Result<Self> {
         let lost = Arc::new(AtomicU64::new(0));
         let format = args.log_format;
@@ -122,12 +122,12 @@ impl Diagnostics {
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("without a name");
-            log_now(&format!("thread {name}: {panic}; this is a bug"));
+            log_now(&format!("thread {name}: {panic}; this is a bug, please report it"));
         }));
         Ok(Self { log, lost })
     }
 
-    /// A further file of lines; `note` says how many were lost.
+    /// Opens another file of lines; `note` formats the line that says how many were lost.
     pub(crate) fn file(
         &self,
         name: &str,
@@ -137,7 +137,7 @@ impl Diagnostics {
         Sink::start(name, target, Arc::clone(&self.lost), Box::new(note))
     }
 
-    /// A line on standard output, from a thread that ends with it: nobody may read it.
+    /// Writes a line to standard output from a thread of its own, because nobody may read it.
     pub(crate) fn announce(&self, text: &str) -> io::Result<()> {
         let (line, lost) = (format!("{text}\n"), Arc::clone(&self.lost));
         std::thread::Builder::new().name("stdout".to_owned()).spawn(move || {
@@ -148,13 +148,14 @@ impl Diagnostics {
         Ok(())
     }
 
-    /// Opens the log file anew.
+    /// Reopens the log file.
     pub(crate) fn reopen(&self) {
         self.log.reopen();
     }
 }
 
-/// Says on standard error, or in the log of this process if it has one, why a command failed.
+/// Reports why a command failed, in the log of this process if it has one, otherwise on standard
+/// error.
 pub(crate) fn complain(text: &str) {
     match LOG.get() {
         Some(_) => log_now(text),
@@ -162,7 +163,7 @@ pub(crate) fn complain(text: &str) {
     }
 }
 
-/// A line on standard error, for a command that has no log. Nobody may read it.
+/// Writes a line to standard error, for a command without a log. It never waits for a reader.
 pub(crate) fn remark(text: &str) {
     let stderr = STDERR.get_or_init(|| {
         let note = Box::new(|count| format!("{count} lines could not be written\n"));
@@ -173,7 +174,7 @@ pub(crate) fn remark(text: &str) {
     }
 }
 
-/// Waits a moment for what is still to be written.
+/// Waits briefly for lines that are still to be written.
 pub(crate) fn flush() {
     if let Some((log, _)) = LOG.get() {
         log.flush(FLUSH_WITHIN);
@@ -199,7 +200,7 @@ impl<'w> MakeWriter<'w> for LogWriter {
     }
 }
 
-/// `tracing` writes each line at once.
+/// The writer of one line: `tracing` writes each line with one call.
 struct LineWriter<'w>(&'w Sink);
 
 impl io::Write for LineWriter<'_> {

@@ -1,13 +1,13 @@
-//! Where lines go that must not hold anybody up: a queue with a bound in bytes, and a thread
-//! that writes it to standard error, standard output or a file.
+//! The sink for lines that must not delay anything: a queue bounded in bytes, and a thread that
+//! writes it to standard error, standard output or a file.
 //!
 //! ```text
 //! any thread ── push ──► queue (1 MiB) ──► writer thread ──► pipe, terminal, file
 //!                  │                            │
-//!                  └─ full: counted             └─ broken, full disk: counted, tried again
+//!                  └─ full: counted             └─ broken, full disk: counted, retried
 //! ```
-//! A pipe that nobody reads stops the writer thread alone. What is lost is counted, and said in a
-//! line of its own as soon as one can be written again.
+//! A pipe that nobody reads stops only the writer thread. Lost lines are counted, and their number is
+//! written as soon as a line can be written again.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -23,30 +23,31 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use standin_protocol::time::Micros;
 
-/// What may wait for a slow reader.
+/// The bytes that may wait for a slow reader.
 const QUEUE_BYTES: usize = 1 << 20;
-/// Between two attempts to say what was lost while no new line comes; also the pause after a panic.
+/// The time between two attempts to report lost lines while no new line comes; also the pause after
+/// a panic.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where a sink's lines end.
+/// The destination of a sink's lines.
 pub(crate) enum Target {
     Stderr,
     Stdout,
-    /// Appended to; opened anew by [`Sink::reopen`].
+    /// A file that lines are appended to; [`Sink::reopen`] reopens it.
     File(PathBuf, File),
 }
 
 impl Target {
-    /// A file for appending.
+    /// Opens a file for appending.
     pub(crate) fn file(path: &Path) -> io::Result<Self> {
         Ok(Self::File(path.to_owned(), append_to(path)?))
     }
 
-    /// The error says how much was written before it.
+    /// Writes a line. The error has the number of bytes written before it.
     pub(super) fn write(&self, line: &[u8]) -> Result<(), (usize, Errno)> {
         let (stderr, stdout);
         let fd = match self {
-            // Not by the standard library's locks: a writer that hangs must not keep them.
+            // Without the standard library's locks: a writer that hangs must not hold them.
             Self::Stderr => {
                 stderr = io::stderr();
                 stderr.as_fd()
@@ -81,7 +82,7 @@ fn write_all(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), (usize, Errno)> {
     Ok(())
 }
 
-/// Handle to a queue and its thread; clones share them.
+/// A handle to a queue and its thread; clones share them.
 #[derive(Clone)]
 pub(crate) struct Sink {
     shared: Arc<Shared>,
@@ -91,7 +92,7 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     reopens: AtomicBool,
-    /// Lines lost for good, of all sinks that were given the same counter.
+    /// The number of lines lost by all sinks that share this counter.
     lost: Arc<AtomicU64>,
 }
 
@@ -99,20 +100,20 @@ struct Shared {
 struct State {
     lines: VecDeque<Box<[u8]>>,
     bytes: usize,
-    /// Lines written, or lost in the attempt.
+    /// The number of lines written, or lost in the attempt.
     done: u64,
-    /// The last attempt found that nobody can read any more.
+    /// Whether the last attempt found that the reader is gone.
     is_reader_gone: bool,
-    /// Lost lines of which no line has told yet.
+    /// The number of lost lines that has not been reported yet.
     untold: u64,
     is_writing: bool,
 }
 
-/// A line that says how many were lost.
+/// Formats the line that reports the number of lost lines.
 type Note = Box<dyn Fn(u64) -> String + Send>;
 
 impl Sink {
-    /// Starts the thread. `lost` counts what could not be written.
+    /// Starts the thread. `lost` counts the lines that could not be written.
     pub(crate) fn start(
         name: &str,
         mut target: Target,
@@ -134,7 +135,7 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Takes a line, with its end, or counts it as lost. Never waits for a reader or a disk.
+    /// Takes a line, including its line break, or counts it as lost. Never waits for a reader or a disk.
     pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.shared.lock();
         if state.bytes + line.len() > QUEUE_BYTES {

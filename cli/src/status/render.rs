@@ -6,7 +6,7 @@ use standin_protocol::map::MapEpoch;
 
 use super::report::{Outage, Report, version};
 
-/// A line for each server, then a sentence for each fault.
+/// Returns a line for each server, then a sentence for each finding.
 pub(super) fn table(report: &Report<'_>) -> String {
     let (map, topology) = (report.map, &report.map.topology);
     let master = if report.is_master_up { "answers" } else { "DOES NOT ANSWER" };
@@ -54,17 +54,17 @@ pub(super) fn table(report: &Report<'_>) -> String {
     let reads = report.origin_reads_10s();
     let most = report.reads_per_second();
     lines.push(format!(
-        "reads of the database in the last ten seconds: {}.{} a second{}",
+        "database reads in the last ten seconds: {}.{} per second{}",
         reads / 10,
         reads % 10,
-        most.map_or(String::new(), |most| format!(", {most} are allowed (reads_per_second)"))
+        most.map_or(String::new(), |most| format!(", limited to {most} (reads_per_second)"))
     ));
     let findings = report.findings();
     lines.extend(findings.iter().map(|f| format!("{}: {}", f.severity.name(), f.text)));
     lines.join("\n")
 }
 
-/// Everything that the table has, and all counters.
+/// Returns everything that the table shows, and all counters.
 pub(super) fn as_json(report: &Report<'_>) -> Value {
     let (map, topology) = (report.map, &report.map.topology);
     let servers = (0u16..).zip(&topology.servers).zip(report.stats).map(|((id, info), stats)| {
@@ -112,7 +112,7 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
     })
 }
 
-/// The epoch of the map that a server has applied.
+/// The epoch of the map that a server has applied, as text.
 fn epoch_applied(stats: &StatsReply) -> String {
     match MapEpoch::from_u64(stats.map_epoch) {
         none if none == MapEpoch::default() => "no map".to_owned(),
@@ -132,7 +132,7 @@ fn percent(stats: &StatsReply, hits: &str, misses: &str) -> String {
     ratio(stats, hits, misses).map_or("-".to_owned(), |ratio| format!("{:.1}", ratio * 100.0))
 }
 
-/// Hits of all reads; `None`: there were no reads.
+/// The share of hits among all reads, or `None` if there were no reads.
 #[expect(clippy::cast_precision_loss, reason = "a ratio of counters, for reading")]
 fn ratio(stats: &StatsReply, hits: &str, misses: &str) -> Option<f64> {
     let (hits, misses) = (stats.counter(hits), stats.counter(misses));

@@ -1,11 +1,11 @@
-//! What is wrong with a cluster, from its map and what its members count. Pure.
+//! Finds what is wrong with a cluster from its map and its members' counters. Pure.
 
 use std::time::{Duration, SystemTime};
 
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState};
 
-/// How bad it is. The exit code is [`Severity::code`].
+/// The severity of a finding. [`Severity::code`] is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     /// All is well.
@@ -17,7 +17,7 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    /// 2 says that nobody could be asked, as in all commands.
+    /// The exit code; 2 is left for the case that no server could be asked, as in all commands.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -43,7 +43,7 @@ pub(crate) struct Finding {
     pub(crate) text: String,
 }
 
-/// What the master and the servers say.
+/// The answers of the master and the servers.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     pub(crate) map: &'a ClusterMap,
@@ -55,7 +55,7 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Everything that is wrong, the worst first.
+    /// Returns all findings, the worst first.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut find = |severity, text| findings.push(Finding { severity, text });
@@ -63,13 +63,14 @@ impl Report<'_> {
         if !self.is_master_up {
             let master = map.topology.master;
             let text = format!(
-                "the master ({master}) does not answer: without it no failed server is replaced"
+                "the master ({master}) does not answer; without it no failed server is replaced. \
+                 Is it running, and reachable from here?"
             );
             find(Severity::Warning, text);
         }
         for ((id, info), stats) in (0u16..).zip(&map.topology.servers).zip(self.stats) {
             let (name, state, owned) = (&info.name, map.state(id), self.owned(id));
-            // Who owns nothing leaves nobody unserved.
+            // A server that owns nothing leaves no partition unserved.
             let severity = if owned > 0 { Severity::Critical } else { Severity::Warning };
             if state != ServerState::Online {
                 let since = map.statuses()[usize::from(id)].since;
@@ -78,8 +79,8 @@ impl Report<'_> {
             let Some(stats) = stats else {
                 if state.answers() {
                     let text = format!(
-                        "{name} does not answer here, and owns {owned} partitions: is it running, \
-                         and is {} reachable from here?",
+                        "{name} does not answer and owns {owned} partitions; is it running, and \
+                         is {} reachable from here?",
                         info.address
                     );
                     find(severity, text);
@@ -99,8 +100,8 @@ impl Report<'_> {
             let refused = stats.counter("connections_refused_10s");
             if refused > 0 {
                 let text = format!(
-                    "{name} has refused {refused} connections in the last ten seconds, for want of \
-                     room or because it is stopping; see `connections` in [limits], and its log"
+                    "{name} has refused {refused} connections in the last ten seconds because it \
+                     was full or stopping; see `connections` in [limits], and its log"
                 );
                 find(Severity::Warning, text);
             }
@@ -114,11 +115,14 @@ impl Report<'_> {
             }
             let epoch = MapEpoch::from_u64(stats.map_epoch);
             if epoch == MapEpoch::default() {
-                let text = format!("{name} has no map yet: does it hear the master?");
+                let text = format!(
+                    "{name} has no map yet; check that UDP datagrams pass between \
+                                    it and the master"
+                );
                 find(severity, text);
             } else if epoch < map.epoch {
                 let text =
-                    format!("{name} has applied epoch {epoch}, and the newest is {}", map.epoch);
+                    format!("{name} has applied epoch {epoch}, but the newest is {}", map.epoch);
                 find(Severity::Warning, text);
             }
         }
@@ -130,7 +134,7 @@ impl Report<'_> {
             .partition(|partition| map.topology.rank(*partition).iter().any(answers));
         if !read.is_empty() {
             let text = format!(
-                "{} partitions have no owner now: their reads go to the database, their writes wait",
+                "{} partitions have no owner now: reads of them go to the database, writes wait",
                 read.len()
             );
             find(Severity::Critical, text);
@@ -146,12 +150,12 @@ impl Report<'_> {
         findings
     }
 
-    /// Reads of the database in the last ten seconds, by all servers that answer.
+    /// The number of database reads in the last ten seconds, by all servers that answer.
     pub(crate) fn origin_reads_10s(&self) -> u64 {
         self.stats.iter().flatten().map(|stats| stats.counter("origin_reads_10s")).sum()
     }
 
-    /// How many a second there may be; `None`: there is no limit.
+    /// The limit of database reads per second, or `None` if there is none.
     pub(crate) fn reads_per_second(&self) -> Option<u64> {
         let of = |stats: &StatsReply| stats.counter("reads_per_second");
         self.stats.iter().flatten().map(of).max().filter(|reads| *reads > 0)
@@ -162,36 +166,36 @@ impl Report<'_> {
         self.findings().first().map_or(Severity::Ok, |finding| finding.severity)
     }
 
-    /// Partitions that a server owns.
+    /// The number of partitions that a server owns.
     pub(crate) fn owned(&self, server: u16) -> usize {
         let partitions = 0..self.map.topology.partitions;
         partitions.filter(|p| self.map.ownership(*p).owner == server).count()
     }
 }
 
-/// A database that is out of a server's reach.
+/// An outage of the database, as one server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outage {
-    /// For how long.
+    /// How long the outage has lasted.
     pub(crate) lasts_ms: u64,
-    /// What the database, or the way to it, says; empty if that is not known.
+    /// The error of the database or of the connection to it; empty if unknown.
     pub(crate) reason: String,
 }
 
 impl Outage {
-    /// What a server says of it.
+    /// Reads the outage, if there is one, from a server's counters.
     pub(crate) fn of(stats: &StatsReply) -> Option<Self> {
         let (reason, lasts_ms) = labelled(stats, "origin_down_ms", "reason")?;
         Some(Self { lasts_ms, reason: reason.trim().to_owned() })
     }
 
-    /// When it began, as in `2026-05-04T03:02:01Z`.
+    /// The time at which it began, such as `2026-05-04T03:02:01Z`.
     pub(crate) fn since(&self, now: SystemTime) -> String {
         let since = now.checked_sub(Duration::from_millis(self.lasts_ms));
         humantime::format_rfc3339_seconds(since.unwrap_or(now)).to_string()
     }
 
-    /// For how long it has lasted, as in `2m 3s`.
+    /// How long it has lasted, such as `2m 3s`.
     pub(crate) fn lasts(&self) -> String {
         humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
     }
@@ -202,7 +206,7 @@ pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
     labelled(stats, "build_info", "version").map(|(version, _)| version)
 }
 
-/// Text and value of the gauge `name{label="text"}`.
+/// The text and value of the gauge `name{label="text"}`.
 fn labelled<'a>(stats: &'a StatsReply, name: &str, label: &str) -> Option<(&'a str, u64)> {
     stats.counters.iter().find_map(|counter| {
         let rest = counter.name.strip_prefix(name)?.strip_prefix('{')?;
@@ -275,7 +279,7 @@ mod tests {
         check(&well, false, [&up, &up], warning, "the master (127.0.0.1:9) does not answer");
         let one_offline = map([Offline, Online]);
         check(&one_offline, true, [&None, &up], warning, "a1 is offline since epoch 1.7");
-        check(&well, true, [&None, &up], critical, "a1 does not answer here");
+        check(&well, true, [&None, &up], critical, "a1 does not answer");
         let no_map = stats(MapEpoch::default(), &[]);
         check(&well, true, [&up, &no_map], critical, "a2 has no map");
         check(&well, true, [&old, &up], warning, "a1 has applied epoch 1.6");

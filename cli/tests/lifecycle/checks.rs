@@ -134,7 +134,7 @@ fn a_foreign_address_and_a_state_file_of_another_cluster_are_found() {
         .expect("written");
     let check = first.run(&["check-config", "--master"]);
     assert_eq!(check.status.code(), Some(1), "{check:?}");
-    assert!(stderr(&check).contains("is of cluster \"check-state\""), "{check:?}");
+    assert!(stderr(&check).contains("belongs to cluster \"check-state\""), "{check:?}");
     let master = first.run(&["master"]);
     assert_eq!(master.status.code(), Some(2), "{master:?}");
 }

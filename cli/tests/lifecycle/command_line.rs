@@ -51,7 +51,7 @@ fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
     assert_eq!(stdout(&cluster.run(&["get", "items", "k"])), "-3.5\n", "nothing was written");
     let unknown = cluster.run(&["get", "things", "k"]);
     assert_eq!(code(&unknown), Some(2), "no such keyspace");
-    assert!(stderr(&unknown).contains("there are: items"), "{unknown:?}");
+    assert!(stderr(&unknown).contains("its keyspaces are: items"), "{unknown:?}");
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn flush_drops_a_keyspace_in_the_whole_cluster() {
     }
     let unknown = cluster.run(&["flush", "things"]);
     assert_eq!(code(&unknown), Some(2), "{unknown:?}");
-    assert!(stderr(&unknown).contains("there are: items"), "{unknown:?}");
+    assert!(stderr(&unknown).contains("its keyspaces are: items"), "{unknown:?}");
 }
 
 /// A stopped server has what was there before the flush in its memory; its partitions are flushed

@@ -67,7 +67,7 @@ fn json_lines_have_the_level_that_an_operator_alerts_on() {
     cluster.kill("master");
     assert_eq!(level(&mut cluster, "a1", "the master has not been heard"), "WARN");
     start(&mut cluster, "master", "master");
-    assert_eq!(level(&mut cluster, "a1", "the master is heard again"), "INFO");
+    assert_eq!(level(&mut cluster, "a1", "heard from the master again"), "INFO");
     assert_all_json(&mut cluster, "a1");
 }
 

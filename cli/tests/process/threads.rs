@@ -183,7 +183,7 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
     cluster.start();
     let mut load = Load::start(&cluster, "load-0", "600");
     load.strike();
-    load.child.wait_for_line("a load thread has stopped by a fault of its own", WITHIN);
+    load.child.wait_for_line("a load thread stopped because of a bug", WITHIN);
     assert_eq!(load.child.exit_status(WITHIN).code(), Some(2));
 
     for thread in ["stats", "stdout"] {

@@ -80,11 +80,11 @@ impl Engine {
     pub(super) fn apply_other(&mut self, now: Micros, map: ClusterMap) {
         let Some(router) = &self.router else { return };
         if cluster_id(&map.topology.name) != self.cluster_id {
-            let reason = format!("it is of another cluster, {:?}", map.topology.name);
+            let reason = format!("it belongs to another cluster, {:?}", map.topology.name);
             return self.event(ClientEvent::MapRefused { reason });
         }
         if map.epoch <= router.map().epoch && !self.doubt.is_open {
-            let reason = "it is of another topology, and not newer".to_owned();
+            let reason = "it has another topology and is not newer".to_owned();
             return self.event(ClientEvent::MapRefused { reason });
         }
         let file = self.doubt.file.as_ref().unwrap_or(&router.map().topology);

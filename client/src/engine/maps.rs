@@ -104,7 +104,7 @@ impl Engine {
         let is_seed = matches!(place, Some(Place::Seed(_)));
         let map = match reply.status {
             Status::Ok => ClusterMap::from_bytes(&reply.value).map_err(|error| error.to_string()),
-            status => Err(format!("the request for the map was answered {status}")),
+            status => Err(format!("the request for the map was answered with {status}")),
         };
         match map {
             Ok(map) if self.router.is_some() => {

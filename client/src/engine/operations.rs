@@ -382,7 +382,7 @@ impl Engine {
             }
         };
         match servers.get(usize::from(server)) {
-            None => Err(ClientError::NoSuchTarget(format!("server of id {server}"))),
+            None => Err(ClientError::NoSuchTarget(format!("server with id {server}"))),
             Some(info) if shard >= info.shards => {
                 Err(ClientError::NoSuchTarget(format!("shard {shard} at {}", info.name)))
             }

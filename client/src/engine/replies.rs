@@ -202,7 +202,9 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
             return Err(ClientError::NotSupported { keyspace, opcode });
         }
         (Status::AuthRequired | Status::AuthFailed, _) => return Err(ClientError::AuthFailed),
-        (status, _) => return Err(ClientError::Protocol(format!("the server answered {status}"))),
+        (status, _) => {
+            return Err(ClientError::Protocol(format!("the server answered with {status}")));
+        }
     })
 }
 
@@ -212,7 +214,7 @@ fn text(reply: &Reply) -> String {
 
 fn answer_to_question(question: Question, reply: &Reply) -> Result<Outcome, ClientError> {
     if reply.status != Status::Ok {
-        let text = format!("{} was answered {}", question.opcode(), reply.status);
+        let text = format!("{} was answered with {}", question.opcode(), reply.status);
         return Err(ClientError::Protocol(text));
     }
     let unreadable = |error: &dyn std::fmt::Display| ClientError::Protocol(error.to_string());

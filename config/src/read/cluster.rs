@@ -92,7 +92,14 @@ pub(super) fn read_address(
 ) -> Option<At<SocketAddr>> {
     match text.value.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => {
-            report.mistake(text.at, key, format!("port 0 is no port to connect to; write a port from 1 to 65535, such as `{example}`"));
+            report.mistake(
+                text.at,
+                key,
+                format!(
+                    "port 0 can't be connected to; write a port from \
+                                                  1 to 65535, such as `{example}`"
+                ),
+            );
             None
         }
         Ok(value) => Some(At { value, at: text.at }),

@@ -150,10 +150,13 @@ fn read_case(
         let is_text = key_type.is_none_or(|key_type| key_type.value == ColumnType::Text);
         let wrong = match found.value {
             KeyCase::Exact => None,
-            _ if !is_text => Some("only text has upper and lower case; leave this out, or write `key = \"text\"`"),
-            KeyCase::Unicode if dialects == [Dialect::Sqlite] => {
-                Some("SQLite's NOCASE takes only the letters A to Z for equal; write `key_case = \"ascii\"`")
-            }
+            _ if !is_text => Some(
+                "only text has upper and lower case; leave this out, or write `key = \"text\"`",
+            ),
+            KeyCase::Unicode if dialects == [Dialect::Sqlite] => Some(
+                "SQLite's NOCASE ignores the case of A to Z only; write `key_case = \
+                      \"ascii\"`",
+            ),
             KeyCase::Ascii | KeyCase::Unicode => None,
         };
         if let Some(wrong) = wrong {
@@ -189,7 +192,8 @@ fn warn_of_merged_keys(
         };
         let text = merge.text;
         let wrong = format!(
-            "`{text}` makes one row of several keys, which the cache keeps as several entries, so that reads may be old after a write; {remedy}"
+            "`{text}` maps several keys to one row, but the cache keeps them as separate entries, \
+             so reads may be stale after a write; {remedy}"
         );
         report.warning(sql.at, &section.key(name), wrong);
     }
@@ -262,7 +266,10 @@ fn check_parameters(translated: &Translated, statement: Statement) -> Result<(),
         ));
     }
     if has(Parameter::Value) && !wants_value {
-        return Err("there is no value here that `:value` could stand for; write a statement with `:key` alone".to_owned());
+        return Err(
+            "this statement has no value for `:value`; write a statement with `:key` alone"
+                .to_owned(),
+        );
     }
     Ok(())
 }

@@ -63,7 +63,8 @@ impl ClusterConfig {
             Ok(bytes) => bytes,
             Err(error) => {
                 return unreadable(format!(
-                    "cannot be read ({error}); name a file that can, such as a copy of cluster.example.toml"
+                    "cannot be read ({error}); give the path of a readable file, such as a copy \
+                     of cluster.example.toml"
                 ));
             }
         };

@@ -90,7 +90,7 @@ fn check_reachable(key: &str, address: At<SocketAddr>, report: &mut Report<'_>) 
             address.at,
             key,
             format!(
-                "the others cannot connect to {}; write this machine's own address",
+                "other machines cannot connect to {}; write this machine's own address",
                 address.value.ip()
             ),
         );

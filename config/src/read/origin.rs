@@ -187,8 +187,8 @@ pub(super) fn check(
             reads.at,
             "origin.reads_per_second",
             format!(
-                "{} is too few for the cluster's {shards} shards, which divide it; write {} or more, \
-                 or remove it",
+                "{} is too low for the cluster's {shards} shards, which share it; write {} or \
+                 more, or remove it",
                 reads.value,
                 shards * READS_OF_A_SHARD
             ),

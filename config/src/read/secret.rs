@@ -60,8 +60,8 @@ fn read_file(path: &Path) -> Result<[u8; 32], String> {
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & 0o007 != 0 {
         return Err(format!(
-            "may be used by every user of this machine (mode {:03o}); run `chmod 600` on it, and make a new secret \
-             if others may have read it",
+            "is accessible to every user of this machine (mode {:03o}); run `chmod 600` on it, \
+             and make a new secret if others may have read it",
             mode & 0o777
         ));
     }

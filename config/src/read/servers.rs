@@ -230,7 +230,7 @@ fn check_cores(cores: &At<Vec<usize>>, shards: u16, key: &str, report: &mut Repo
         report.mistake(
             cores.at,
             key,
-            format!("core {core} is there twice; write a core of its own for each shard"),
+            format!("core {core} is listed twice; give each shard a core of its own"),
         );
     }
 }

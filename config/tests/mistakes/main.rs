@@ -187,8 +187,8 @@ fn a_file_that_cannot_be_read_says_so() {
     assert_eq!(
         shown(),
         format!(
-            "{name}: cannot be read (No such file or directory (os error 2)); \
-             name a file that can, such as a copy of cluster.example.toml"
+            "{name}: cannot be read (No such file or directory (os error 2)); give the path of a \
+             readable file, such as a copy of cluster.example.toml"
         )
     );
     write(&path, b"[cluster]\nname = \"\xff\"").expect("the folder is ours");
@@ -206,9 +206,8 @@ fn a_secret_opens_the_cluster() {
     assert_eq!(said(&beyond("10.0.0.2:7102"), folder.path()), [""; 0]);
     assert_eq!(
         said(&beyond("0.0.0.0:7102"), folder.path()),
-        [
-            "12:11: group.server.address: the others cannot connect to 0.0.0.0; write this machine's own address"
-        ]
+        ["12:11: group.server.address: other machines cannot connect to 0.0.0.0; write this \
+             machine's own address"]
     );
     let config =
         ClusterConfig::parse(&beyond("10.0.0.2:7102"), "f", folder.path()).expect("it is right");

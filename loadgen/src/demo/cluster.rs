@@ -50,7 +50,7 @@ pub enum ClusterError {
     #[error(transparent)]
     Spawn(#[from] SpawnError),
     /// A process ended at once.
-    #[error("{name} has ended while the cluster was starting; it said last:\n{output}")]
+    #[error("{name} ended while the cluster was starting; its last output was:\n{output}")]
     Ended {
         /// Which.
         name: String,
@@ -58,7 +58,7 @@ pub enum ClusterError {
         output: String,
     },
     /// A process does not answer.
-    #[error("{name} does not answer after {UP_WITHIN:?}; it said last:\n{output}")]
+    #[error("{name} did not answer within {UP_WITHIN:?}; its last output was:\n{output}")]
     Silent {
         /// Which.
         name: String,
@@ -165,7 +165,7 @@ impl DemoCluster {
             .filter_map(|process| {
                 let status = process.exit_status()?;
                 let output = process.last_output();
-                Some(format!("{} has ended unasked ({status}):\n{output}", process.name()))
+                Some(format!("{} ended unexpectedly ({status}):\n{output}", process.name()))
             })
             .collect()
     }

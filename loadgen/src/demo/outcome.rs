@@ -182,8 +182,8 @@ impl DemoReport {
         let mut text = format!("\n{}", table::phases(&self.phases, &self.total));
         let ms = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms:.0} ms"));
         text += &format!(
-            "\n  detected {} after the kill, stood in for after {}, announced to all after {};\n  \
-             online {} after the restart\n",
+            "\n  detected {} after the kill, first answer of a stand-in after {}, announced to \
+             all after {};\n  online {} after the restart\n",
             ms(self.detect_ms),
             ms(self.stand_in_ms),
             ms(self.announce_ms),
@@ -191,8 +191,8 @@ impl DemoReport {
         );
         if let Some(StoodIn { requests, keys_logged }) = self.stood_in {
             text += &format!(
-                "  meanwhile its stand-ins made {requests} fetches and writes for it, and wrote down \
-                 {keys_logged} keys to\n  hand back; as a new process it had nothing to drop of them\n"
+                "  meanwhile its stand-ins made {requests} fetches and writes for it, and logged \
+                 {keys_logged} keys to hand\n  back; as a new process it had none of them cached\n"
             );
         }
         for problem in &self.problems {

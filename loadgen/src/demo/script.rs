@@ -53,9 +53,9 @@ impl Played {
         let victim = self.story.victim_name();
         let expected = [
             (StoryKind::Killed, "was not killed"),
-            (StoryKind::StandingIn, "was not stood in for"),
+            (StoryKind::StandingIn, "was not replaced by a stand-in"),
             (StoryKind::VerifiedOffline, "was not verified as offline"),
-            (StoryKind::Acknowledged, "is not known by all others to be offline"),
+            (StoryKind::Acknowledged, "was not known to all others as offline"),
             (StoryKind::Restarted, "was not restarted"),
             (StoryKind::Online, "was not announced as online after its restart"),
         ];

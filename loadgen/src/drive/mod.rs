@@ -113,7 +113,7 @@ pub enum DriveError {
     #[error("a load thread can't start: {0}; is the limit of open files or locked memory reached?")]
     Setup(#[from] io::Error),
     /// A worker has panicked.
-    #[error("a load thread has stopped by a fault of its own; please report it")]
+    #[error("a load thread stopped because of a bug; please report it")]
     Panicked,
 }
 

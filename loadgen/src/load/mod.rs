@@ -79,7 +79,7 @@ pub enum LoadError {
     #[error("{0}")]
     Options(String),
     /// Not every key could be written.
-    #[error("{failed} of {keys} keys could not be filled: {first}")]
+    #[error("{failed} of {keys} keys could not be filled; the first error: {first}")]
     Fill {
         /// How many.
         failed: u64,
@@ -156,7 +156,10 @@ fn run_shown(
     plan.topology = topology;
     if let Some(how) = how {
         let file = args.config.display();
-        console.line(&format!("warning: {file} is out of date, the cluster is another: {how}"));
+        console.line(&format!(
+            "warning: {file} is out of date and does not describe the running \
+                               cluster: {how}"
+        ));
     }
     let workers = args.workers();
     if args.fill {
@@ -216,7 +219,8 @@ fn plan(
     }
     if sizes.min_bytes < VALUE_BYTES_MIN {
         let text = format!(
-            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that say who wrote it",
+            "--value-bytes {} is too small: a value begins with {VALUE_BYTES_MIN} bytes that \
+             identify its writer",
             sizes.min_bytes
         );
         return Err(LoadError::Options(text));

@@ -156,13 +156,13 @@ impl LoadReport {
         );
         if counts.redraws > 0 {
             text += &format!(
-                "  of keys that were being written: {} other keys drawn for writes\n",
+                "  keys with a write under way: {} times another key was drawn\n",
                 thousands(counts.redraws)
             );
         }
         if counts.became_reads > 0 {
             text += &format!(
-                "  {} writes were made as reads: no key was free\n",
+                "  {} writes became reads because every key drawn had a write under way\n",
                 thousands(counts.became_reads)
             );
         }
@@ -185,23 +185,24 @@ fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) 
     let mut warnings = Vec::new();
     if busy > BUSY {
         warnings.push(format!(
-            "the load threads were busy {:.0} % of the time: they, not the cluster, may be the limit; use \
-             more --workers or a machine of its own",
+            "the load threads were busy {:.0} % of the time: they, not the cluster, may be the \
+             limit; use more --workers, or a separate machine",
             busy * 100.0
         ));
     }
     let Some(asked) = asked else { return warnings };
     if lateness.p99_us > LATE_US_MAX {
         warnings.push(format!(
-            "requests were sent {} ms late at p99: the latencies are partly the generator's own; lower \
-             --rate, or use a machine of its own",
+            "requests were sent {} ms late at p99: the latencies are partly the generator's own; \
+             lower --rate, or use a separate machine",
             millis(lateness.p99_us)
         ));
     }
     let reached = total.requests as f64 / total.seconds.max(1e-9);
     if total.seconds >= 1.0 && reached < f64::from(asked) * REACHED {
         warnings.push(format!(
-            "only {} of {} requests/s were sent; a trace or an interrupt may have ended it early",
+            "only {} of {} requests/s were sent; the end of a trace or an interrupt may have \
+             ended the run early",
             thousands(reached as u64),
             thousands(asked.into())
         ));

@@ -32,15 +32,15 @@ pub enum OriginError {
     Postgres(String),
     /// A table of that name is somebody's.
     #[error(
-        "the database has a table standin_demo that no run has made; name another database, \
-         or rename the table"
+        "the database has a table standin_demo that was not created by Standin; use another \
+         database, or rename the table"
     )]
     NotOurs,
     /// Another demo uses the same database.
-    #[error("another run is using this database; wait for its end, or name another database")]
+    #[error("another run is using this database; wait until it ends, or use another database")]
     InUse,
     /// Not a database that Standin knows.
-    #[error("--origin {0}: only postgres:// and postgresql:// are known here")]
+    #[error("--origin {0}: only postgres:// and postgresql:// are supported")]
     UnknownScheme(String),
 }
 

@@ -20,7 +20,11 @@ pub struct FilesError {
 impl fmt::Display for FilesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing = self.missing.join("; ");
-        write!(f, "{missing}; all else is done: see that there is room and a folder for the report")
+        write!(
+            f,
+            "{missing}; everything else was done. Check that the folder for the report \
+                   exists and has room"
+        )
     }
 }
 

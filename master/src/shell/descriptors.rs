@@ -12,8 +12,8 @@ const LEAST: u64 = 8;
 /// There are too few descriptors to start with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this process may open {limit} files and sockets, and a master needs {needed} at least: \
-     raise the limit (`ulimit -Hn 2048`, or LimitNOFILE= of its systemd unit)"
+    "this process may open {limit} files and sockets, but a master needs at least {needed}; raise \
+     the limit (`ulimit -Hn 2048`, or LimitNOFILE= of its systemd unit)"
 )]
 pub struct TooFewDescriptors {
     /// What the system allows.

@@ -167,8 +167,8 @@ impl Saver {
         }
         let epoch = under_way.give_up(Micros::boottime())?;
         error!(
-            "the state file has not been written for {} s: does its disk hang? The master goes on \
-             without it",
+            "the state file has not been written for {} s; does its disk hang? The master \
+             continues without it",
             PATIENCE.as_secs()
         );
         Some((epoch, false))
@@ -183,7 +183,7 @@ impl Saver {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    warn!("stops while the state file is still being written");
+                    warn!("stopping while the state file is still being written");
                     return;
                 }
             }

@@ -51,8 +51,8 @@ pub struct MasterOptions {
 pub enum MasterError {
     /// Another program listens there.
     #[error(
-        "the master's address {address} ({protocol}) is taken: is another master running? Stop \
-         it, or give another `master.address` in the cluster file (of all parties)"
+        "the master's address {address} ({protocol}) is in use; is another master running? Stop \
+         it, or change `master.address` in the cluster file of all members"
     )]
     AddressTaken {
         /// The address.
@@ -97,7 +97,7 @@ pub enum MasterError {
     },
     /// The state file belongs to another cluster.
     #[error(
-        "the state file {path} is of cluster {found:?}, and this is {expected:?}: give each \
+        "the state file {path} belongs to cluster {found:?}, but this is {expected:?}; give each \
          master its own `master.state_file`"
     )]
     StateOfOther {
@@ -124,7 +124,7 @@ pub enum MasterError {
     #[error("the master's event loop failed: {0}")]
     Loop(#[from] io::Error),
     /// The master's thread has panicked.
-    #[error("the master has stopped by a fault of its own; its log says more")]
+    #[error("the master stopped because of a bug; see its log")]
     Panicked,
 }
 
@@ -252,7 +252,7 @@ impl Master {
             IoKind::Auto => match uring() {
                 Ok(mut runtime) => runtime.block_on(self.serve(Box::new(events))),
                 Err(error) => {
-                    info!(%error, "io_uring is not available here: the master runs on epoll");
+                    info!(%error, "io_uring is unavailable; the master runs on epoll");
                     self.run_on_epoll(events)
                 }
             },

@@ -205,10 +205,10 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 }
                 Output::Distrust { from, sender, epoch } => warn!(
                     %from, sender, %epoch,
-                    "a datagram was dropped: it does not come from the address that the cluster \
-                     file has for its sender, or its epoch is far beyond the cluster's; if it is no \
-                     forgery, see that all use the same cluster file, and that no address is \
-                     translated between them"
+                    "dropped a datagram that does not come from its sender's address in the \
+                     cluster file, or whose epoch is far beyond the cluster's. Unless it is \
+                     forged, check that all members use the same cluster file and that no address \
+                     is translated between them"
                 ),
                 Output::Left => handle.inbox.has_left.store(true, Ordering::Release),
             }
@@ -217,8 +217,8 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
         hub.sample(now);
         if std::mem::replace(&mut is_master_lost, agent.is_master_lost()) != is_master_lost {
             match is_master_lost {
-                true => warn!("the master has not been heard for half a lease: is it running?"),
-                false => info!("the master is heard again"),
+                true => warn!("nothing heard from the master for half a lease; is it running?"),
+                false => info!("heard from the master again"),
             }
         }
         if handle.inbox.ends.load(Ordering::Acquire) {

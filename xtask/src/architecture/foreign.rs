@@ -91,7 +91,7 @@ pub(super) fn unused(ours: &[&Value]) -> Vec<String> {
                 continue;
             };
             if !is_named(&files, &used.replace('-', "_")) {
-                mistakes.push(format!("{name} has the dependency {used} and never names it"));
+                mistakes.push(format!("{name} depends on {used} but does not use it"));
             }
         }
     }

@@ -46,7 +46,10 @@ fn apt_get(arguments: &[&str], logs: &Path) -> Result<(), Failed> {
         Ok(finished) if finished.success => Ok(()),
         Ok(finished) => Err(Failed::new(
             finished.output,
-            format!("`{line}` failed: mend that, or install by hand, and run this again"),
+            format!(
+                "`{line}` failed; fix that, or install the packages by hand, and run this \
+                     again"
+            ),
         )),
         Err(error) => Err(Failed::new(format!("{line}: {error}"), "install them by hand")),
     }

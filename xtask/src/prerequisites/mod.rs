@@ -141,7 +141,8 @@ fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> 
             return Err(Failed::new(
                 list(&still),
                 format!(
-                    "apt-get installed {} and yet they are not found; look at the logs in {}",
+                    "apt-get installed {}, but the programs are still not found; see the logs in \
+                     {}",
                     packages.join(" "),
                     workspace.logs().display()
                 ),
@@ -186,10 +187,9 @@ fn list(missing: &[&Need]) -> String {
 
 fn remedy(packages: &[&str]) -> String {
     format!(
-        "on Debian and Ubuntu: sudo apt-get install -y {}\n\
-         elsewhere the packages of these names; PostgreSQL's `initdb` and `postgres` must be on \
-         the PATH\n\
-         (as root on Debian this step installs them itself)",
+        "on Debian and Ubuntu: sudo apt-get install -y {}\nelsewhere install the packages with \
+         similar names; PostgreSQL's `initdb` and `postgres` must be on the PATH\n(as root on \
+         Debian this step installs them itself)",
         packages.join(" ")
     )
 }

@@ -22,7 +22,7 @@ fn judge(files: &[Source], allowed: &[(&str, &str)]) -> Vec<String> {
     let too_long = long.iter().filter(|file| !may(&file.path)).map(|file| {
         let lines = file.text.lines().count();
         let what = format!(
-            "over {LINES_MAX} lines: find its second reason to exist, or give the one it has in \
+            "over {LINES_MAX} lines; split it by purpose, or give the reason for its length in \
              xtask/src/tidy/long.rs"
         );
         at(&file.path, lines, &what)
@@ -31,7 +31,7 @@ fn judge(files: &[Source], allowed: &[(&str, &str)]) -> Vec<String> {
         .iter()
         .filter(|(path, _)| !long.iter().any(|file| file.path == Path::new(path)))
         .map(|(path, _)| {
-            format!("xtask/src/tidy/long.rs: {path} is not long any more: remove its line")
+            format!("xtask/src/tidy/long.rs: {path} is no longer long; remove its line")
         });
     too_long.chain(not_needed).collect()
 }

@@ -23,7 +23,11 @@ pub(super) fn mistakes(file: &Source) -> Vec<String> {
     let mut mistakes = Vec::new();
     let lines: Vec<&str> = file.text.lines().collect();
     if !file.text.starts_with("//!") {
-        mistakes.push(at(&file.path, 1, "begins without `//!`: what it is, what it is not"));
+        mistakes.push(at(
+            &file.path,
+            1,
+            "does not begin with `//!`; say there what the file is for",
+        ));
     }
     for (index, line) in lines.iter().enumerate() {
         for (first, second) in UNFINISHED {

@@ -102,7 +102,8 @@ fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
         // The extension's type has no fixed number.
         Kind::Simple if column.name() == "citext" => Ok(Bytes::copy_from_slice(raw)),
         _ => Err(Failure::Rejected(format!(
-            "`get` returns a column of type {column}, which has more than one form; write CAST(… AS text)"
+            "`get` returns a column of type {column}, which has more than one text form; write \
+             CAST(… AS text)"
         ))),
     }
 }

@@ -29,9 +29,9 @@ pub(super) enum ConnectError {
     #[error("cannot connect to PostgreSQL: {0}")]
     Unreachable(String),
     /// There is a server, and it does not let this connection in.
-    #[error("PostgreSQL refuses a connection: {0}")]
+    #[error("PostgreSQL refused the connection: {0}")]
     Refused(String),
-    #[error("PostgreSQL does not answer within {0:?}")]
+    #[error("PostgreSQL did not answer within {0:?}")]
     Silent(Duration),
     #[error("[origin] init failed: {0}")]
     Init(String),

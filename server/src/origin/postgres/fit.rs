@@ -24,8 +24,8 @@ pub(super) fn wrong_columns(
         (Verb::Get, []) => return Some("`get` returns no column; select the value".to_owned()),
         (Verb::Get, [first, ..]) => {
             return Some(format!(
-                "`get` returns {} columns; select the one that is the value ({}?), or make one of them: \
-                 SELECT json_build_object(…)::text",
+                "`get` returns {} columns; select the one that is the value ({}?), or combine \
+                 them: SELECT json_build_object(…)::text",
                 columns.len(),
                 first.name()
             ));
@@ -46,7 +46,8 @@ pub(super) fn wrong_columns(
     }
     let (name, type_) = (first.name(), first.type_());
     Some(format!(
-        "`{what}` returns the column {name} of type {type_}, which has more than one form; write {name}::text"
+        "`{what}` returns the column {name} of type {type_}, which has more than one text form; \
+         write {name}::text"
     ))
 }
 

@@ -56,9 +56,9 @@ fn misfit_of(keyspace: &Keyspace, type_: &Type) -> Option<String> {
         Type::BPCHAR => {
             keyspace.blanks_told.call_once(|| {
                 tracing::warn!(
-                    "keyspace {}: the key is of type char(n), for which blanks at the end make no \
-                     difference: with and without them it is one row, and several entries of the \
-                     cache. Do not send such keys, or make the column text",
+                    "keyspace {}: the key is of type char(n), which ignores trailing blanks: keys \
+                     with and without them are one row, but separate entries of the cache. Do not \
+                     send keys with trailing blanks, or make the column text",
                     keyspace.name
                 );
             });
@@ -78,8 +78,8 @@ fn misfit_of(keyspace: &Keyspace, type_: &Type) -> Option<String> {
         },
     };
     Some(format!(
-        "the key is of type {type_}, which makes one row of several keys that the cache keeps as \
-         several entries; {instead}"
+        "the key is of type {type_}, which maps several keys to one row, but the cache keeps them \
+         as separate entries; {instead}"
     ))
 }
 
@@ -95,7 +95,8 @@ pub(super) fn is_folded(type_: &Type) -> bool {
 }
 
 /// What a call is told whose key has letters that are folded in two ways.
-pub(super) const DOUBTFUL: &str = "the database maps a letter of the key to lower case otherwise than key_case does; use another key";
+pub(super) const DOUBTFUL: &str = "the database does not map a letter of the key to lower case as \
+                                   key_case does; use another key";
 
 /// The characters that the database maps to lower case otherwise than `key_case` does, once it
 /// has been asked.
@@ -160,8 +161,8 @@ pub(super) fn judge(keyspace: &Keyspace, doubtful: &[char]) -> Result<(), String
     let some: String = doubtful.iter().take(8).collect();
     match keyspace.key_case {
         KeyCase::Unicode if differs('Ä') && !differs('A') => Err(format!(
-            "the database's lower() leaves letters other than A to Z alone, key_case = \"{case}\" \
-             does not; write key_case = \"ascii\""
+            "the database's lower() leaves letters other than A to Z alone, but key_case = \
+             \"{case}\" does not; write key_case = \"ascii\""
         )),
         KeyCase::Ascii if !doubtful.is_empty() && !doubtful.iter().any(char::is_ascii) => {
             Err(format!(
@@ -176,8 +177,8 @@ pub(super) fn judge(keyspace: &Keyspace, doubtful: &[char]) -> Result<(), String
         }
         KeyCase::Unicode if !doubtful.is_empty() => {
             tracing::warn!(
-                "keyspace {}: the database's lower() maps {} characters otherwise than key_case = \
-                 \"{case}\" ({some} …); keys with them are refused",
+                "keyspace {}: the database's lower() maps {} characters differently from key_case \
+                 = \"{case}\" ({some} …); keys with them are refused",
                 keyspace.name,
                 doubtful.len()
             );

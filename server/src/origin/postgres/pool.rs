@@ -122,7 +122,7 @@ impl Pool {
         let is_alive = matches!(error, ConnectError::Refused(_));
         let since = Micros::boottime() - self.shared.patience();
         if self.usable().any(|link| is_alive || link.is_heard_since(since)) {
-            tracing::debug!("the origin answers calls, and yet: {error}");
+            tracing::debug!("the origin answers calls, but its health check failed: {error}");
             return;
         }
         self.is_down(error);
@@ -247,7 +247,7 @@ async fn maintain(
 async fn ended(opened: &mut Opened) -> String {
     let reason = tokio::select! {
         ended = &mut opened.wire.0 => ended.ok().flatten(),
-        () = opened.link.given_up() => Some("it says nothing any more".to_owned()),
+        () = opened.link.given_up() => Some("it no longer answers".to_owned()),
     };
     reason.unwrap_or_else(|| "it was closed".to_owned())
 }

@@ -55,12 +55,13 @@ pub(super) enum OpenError {
     #[error("other threads of this server still have the SQLite file open as it was")]
     StillOpen,
     #[error(
-        "the SQLite file is empty and was not before; restore it, with its -wal file if there is one"
+        "the SQLite file is empty, although it was not before; restore it, with its -wal file if \
+         there is one"
     )]
     Emptied,
     #[error(
-        "the SQLite file has been replaced, and its -wal file belongs to the one before; \
-         delete the -wal and -shm files, or put that one back"
+        "the SQLite file has been replaced, and its -wal file belongs to the previous one; delete \
+         the -wal and -shm files, or restore the previous file"
     )]
     LogLeftBehind,
     #[error("the SQLite file cannot be used as it was opened: {0}")]

@@ -28,7 +28,7 @@ pub(super) fn wrong(
     }
     if count > 1 {
         return Some(format!(
-            "it returns {count} columns; select the one that is the value, or make one of them: \
+            "it returns {count} columns; select the one that is the value, or combine them: \
              SELECT json_object(…)"
         ));
     }
@@ -39,8 +39,8 @@ pub(super) fn wrong(
     // What a column holds is each row's affair, but this one turns all numbers into floats.
     if is_any(&["REAL", "FLOA", "DOUB"]) && !type_.contains("INT") {
         return Some(format!(
-            "it returns the column {name} of type {type_}, which has more than one form; write \
-             CAST({name} AS TEXT)"
+            "it returns the column {name} of type {type_}, which has more than one text form; \
+             write CAST({name} AS TEXT)"
         ));
     }
     if is_any(&["NUMERIC", "DECIMAL"]) {
@@ -80,7 +80,7 @@ pub(super) fn wrong_key(keyspace: &Keyspace, verb: Verb, columns: &[Column]) -> 
     let is_exact = keyspace.has_exact_text();
     let merges_case = |column: &&Column| is_exact && column.collation == "NOCASE";
     let mut compared = columns.iter().filter(|column| column.is_key);
-    let what = "makes one row of several keys, which the cache keeps as several entries";
+    let what = "maps several keys to one row, but the cache keeps them as separate entries";
     for column in compared.clone() {
         let name = &column.name;
         if merges_case(&column) {
@@ -114,8 +114,9 @@ pub(super) fn wrong_key(keyspace: &Keyspace, verb: Verb, columns: &[Column]) -> 
         && let Some(column) = columns.iter().find(merges_case)
     {
         tracing::warn!(
-            "keyspace {}: `{}` reads the column {}, which is COLLATE NOCASE, and it can't be seen \
-             whether the key is compared with it. If so, it {what}; write key_case = \"ascii\"",
+            "keyspace {}: `{}` reads the column {}, which is COLLATE NOCASE, and Standin can't \
+             tell whether the key is compared with it. If so, it {what}; write key_case = \
+             \"ascii\"",
             keyspace.name,
             verb.name(),
             column.name

@@ -131,7 +131,7 @@ impl Gate {
         if !is_first {
             return;
         }
-        tracing::error!("the SQLite file is opened anew: {change}");
+        tracing::error!("reopening the SQLite file: {change}");
         if let Some(queues) = self.queues.get() {
             queues.reads.wake_all();
             queues.writes.wake_all();

@@ -164,7 +164,9 @@ pub(super) fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),
         ValueRef::Integer(number) => Ok(Some(Bytes::from(number.to_string()))),
         ValueRef::Real(_) => Err(Failure::Rejected(
-            "the value is a floating point number, which has no one form; write CAST(… AS TEXT) in `get`".to_owned(),
+            "the value is a floating-point number, which has more than one text form; write \
+             CAST(… AS TEXT) in `get`"
+                .to_owned(),
         )),
     }
 }
