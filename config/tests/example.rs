@@ -99,7 +99,7 @@ fn the_postgres_variant_parses_in_place_of_sqlite() {
     let section = postgres_section();
     let sqlite_from = example.find("[origin]\n").expect("the example has an origin");
     let sqlite_to =
-        example.find("# PostgreSQL, or what").expect("the example has a PostgreSQL variant");
+        example.find("# PostgreSQL, or a database").expect("the example has a PostgreSQL variant");
     let variant: String = section.lines().flat_map(|line| [uncommented(line), "\n"]).collect();
     let text = example.replace(&section, "").replace(&example[sqlite_from..sqlite_to], &variant);
     let config = parse(&text);
