@@ -24,11 +24,11 @@ use crate::socket;
 use crate::topology::differences;
 
 const READ_BYTES: usize = 64 << 10;
-/// Events that nobody has taken, at most; the oldest go first.
+/// The largest number of events that are kept until they are taken; the oldest are dropped first.
 const EVENTS_MAX: usize = 1_024;
 
-/// The topology of the cluster that a cluster file leads to, and, if the file says otherwise, how
-/// the two differ. If nobody answers, the file's.
+/// Returns the topology of the cluster that a cluster file leads to and, if the file differs, how the
+/// two differ. If no server answers, returns the file's topology.
 ///
 /// # Errors
 /// If the system has no random numbers.
@@ -79,12 +79,12 @@ impl Client {
         })
     }
 
-    /// What has happened since the last call, oldest first (the last 1,024 events).
+    /// Returns the events since the last call, oldest first (the last 1,024 of them).
     pub fn take_events(&mut self) -> Vec<(Micros, ClientEvent)> {
         self.events.drain(..).collect()
     }
 
-    /// Any operation, with all that is known of how it ended.
+    /// Runs any operation, and returns everything that is known about its result.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -93,7 +93,7 @@ impl Client {
         self.wait(op_id)
     }
 
-    /// Reads a value; `None`: no such row.
+    /// Reads a value; `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -113,7 +113,8 @@ impl Client {
         op_ids.into_iter().map(|op_id| facade::value(self.wait(op_id))).collect()
     }
 
-    /// Writes a value through to the origin; returns its version. `ttl_s` 0: the keyspace's.
+    /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the
+    /// keyspace's own.
     ///
     /// # Errors
     /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
@@ -128,7 +129,7 @@ impl Client {
         facade::written(self.run(put))
     }
 
-    /// Deletes a row; false: there was none.
+    /// Deletes a row; false if there was none.
     ///
     /// # Errors
     /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
@@ -152,7 +153,7 @@ impl Client {
         facade::swapped(self.run(cas))
     }
 
-    /// Gives a cached value a new lifetime and returns it; `None`: no such row.
+    /// Gives a cached value a new lifetime and returns it; `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -185,12 +186,12 @@ impl Client {
         ended.into_iter().map(facade::invalidated).collect()
     }
 
-    /// Drops all that is cached of a keyspace, in the whole cluster; the origin is left alone.
-    /// What is asked for after a complete flush was read from the database after the call began
-    /// (`available`: within its bound).
+    /// Drops a keyspace from all caches of the cluster; the origin is left alone. After a complete
+    /// flush, reads return what was read from the database after the call began (`available`: within
+    /// its bound).
     ///
     /// # Errors
-    /// [`ClientError`] if the cluster's partitions are not known; else see [`Flushed`].
+    /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
     pub fn flush(&mut self, keyspace: u8) -> Result<Flushed, ClientError> {
         let map = match self.map_in_force() {
             Some(map) => map,
@@ -200,7 +201,7 @@ impl Client {
         Ok(facade::flushed(self.run_many(flushes)))
     }
 
-    /// Any number of operations, a bounded number at once; the results are in their order.
+    /// Runs any number of operations, a bounded number at once. The results are in their order.
     fn run_many(&mut self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
         let mut under_way = VecDeque::new();
         let mut ended = Vec::with_capacity(operations.len());
@@ -216,7 +217,7 @@ impl Client {
         ended
     }
 
-    /// How a shard is.
+    /// Pings a shard.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -224,7 +225,7 @@ impl Client {
         facade::ping(self.ask(target, Question::Ping { shard }))
     }
 
-    /// A party's counters.
+    /// Reads a party's counters.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -232,7 +233,7 @@ impl Client {
         facade::stats(self.ask(target, Question::Stats))
     }
 
-    /// The map that a party holds. See [`Self::map_in_force`] for this client's.
+    /// Reads the map that a party holds. See [`Self::map_in_force`] for this client's.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -1,4 +1,4 @@
-//! What a client must know: its timings and bounds, and where to find the cluster.
+//! The configuration of a client: its timings and bounds, and where to find the cluster.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
 use standin_protocol::map::Topology;
 
-/// How a client learns who is in the cluster.
+/// How a client learns which servers are in the cluster.
 #[derive(Debug, Clone)]
 pub enum Bootstrap {
     /// From the cluster file.
@@ -24,9 +24,9 @@ pub struct ClientConfig {
     /// How long a connection may be silent while an answer is due, before it is given up
     /// and the send counts as failed.
     pub attempt_timeout: Duration,
-    /// Unsuccessful sends to one server before failover mode (claim 12's number).
+    /// The number of failed sends to one server before failover mode (claim 12).
     pub attempts: u32,
-    /// Time in failover mode before the server is tried again (claim 13's length of time),
+    /// The time in failover mode before the server is tried again (claim 13),
     /// jittered by ±25 %.
     pub failover_hold: Duration,
     /// Bound on one operation over all its sends.
@@ -35,9 +35,9 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// Shortest time between two fetches of the map.
     pub map_fetch_interval: Duration,
-    /// Before a notice to the master without a verdict is sent again (doubling).
+    /// The time before a notice to the master without a verdict is sent again (doubling).
     pub notice_resend: Duration,
-    /// Sends of one notice, at most.
+    /// The largest number of sends of one notice.
     pub notice_sends_max: u32,
     /// Connections to each shard of each server.
     pub connections_per_shard: u16,
@@ -53,8 +53,8 @@ pub struct ClientConfig {
     pub limits: FrameLimits,
     /// The cluster's key, if it has a secret.
     pub key: Option<ClusterKey>,
-    /// It only asks for maps and counters, and gets a connection also where clients have taken
-    /// all of theirs.
+    /// Whether this client only asks for maps and counters. It then gets a connection even if clients
+    /// use all of theirs.
     pub observer: bool,
 }
 

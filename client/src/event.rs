@@ -1,4 +1,4 @@
-//! What a client tells its observers: the demo's event lines, the conformance tests.
+//! The events that a client reports to its observers, such as the demo and the conformance tests.
 
 use standin_protocol::control::Kind;
 use standin_protocol::map::{MapEpoch, ServerState};
@@ -44,7 +44,7 @@ pub enum ClientEvent {
     Verdict {
         /// The server in question.
         server: u16,
-        /// What the master holds of it.
+        /// The server's state according to the master.
         state: ServerState,
         /// The master's map.
         epoch: MapEpoch,
@@ -54,15 +54,15 @@ pub enum ClientEvent {
         /// Its version.
         epoch: MapEpoch,
     },
-    /// The cluster is not what the client's cluster file says, and is taken for what it is. Told
-    /// once.
+    /// The cluster differs from the client's cluster file, and the client now uses the cluster's own
+    /// topology. Reported once.
     TopologyDiffers {
-        /// What is different.
+        /// The differences, in words.
         how: String,
     },
-    /// Somebody sent a map that can't be used; the old one is kept.
+    /// A map was received that can't be used; the old one is kept.
     MapRefused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

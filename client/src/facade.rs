@@ -1,5 +1,5 @@
-//! The calls that both shells offer, as operations and back: kept here so that they can't
-//! drift apart.
+//! The calls that both shells offer, converted to operations and back. They are here so that the
+//! shells can't diverge.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Value};
 
 type Ended = Result<Answer, ClientError>;
 
-/// How a compare-and-swap ended.
+/// The result of a compare-and-swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CasOutcome {
     /// Written; this is the new version.
@@ -28,24 +28,24 @@ pub enum CasOutcome {
     NotFound,
 }
 
-/// What a flush of a keyspace came to.
+/// The result of flushing a keyspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flushed {
     /// Partitions of the cluster.
     pub partitions: u32,
-    /// Those that could not be flushed, and why. To flush again is harmless.
+    /// The partitions that could not be flushed, and why. Flushing again is harmless.
     pub failed: Vec<(u32, ClientError)>,
 }
 
 impl Flushed {
-    /// Whether nothing is cached any more of what was there before.
+    /// Whether every partition was flushed.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
     }
 }
 
-/// Operations of one call that are under way at once.
+/// The number of operations of one call that are under way at once.
 pub(crate) const WINDOW: usize = 256;
 
 /// The flush of a keyspace: one operation for each partition.

@@ -16,7 +16,7 @@ use standin_protocol::time::Micros;
 
 use crate::random::Random;
 
-/// Whether the client holds a server to be in failover mode.
+/// Whether the client is in failover mode for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Requests go to the server.
@@ -33,18 +33,18 @@ pub enum State {
     Trial,
 }
 
-/// Where a request for the server goes.
+/// The destination of a request for the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     /// To the server.
     Server,
-    /// To the server, and its fate decides about failover mode: report it as `trial`.
+    /// To the server; the result decides about failover mode, so report it as `trial`.
     Trial,
     /// To the failover server.
     StandIn,
 }
 
-/// What to do about an unsuccessful send.
+/// The reaction to a failed send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// Send again to the same server, with the same request id.
@@ -90,7 +90,7 @@ impl Failover {
         }
     }
 
-    /// Nobody else can serve the request: try this server before its time.
+    /// Tries this server before its time, because no other can serve the request.
     pub fn request_anyway(&mut self) -> Choice {
         match self.state {
             State::Home | State::Trial => Choice::Server,
@@ -127,7 +127,7 @@ impl Failover {
         left
     }
 
-    /// The server said that it is stopping. The master has been told by the server itself.
+    /// Handles a server that said it is stopping. The server itself has told the master.
     pub fn leaving(&mut self, now: Micros) {
         self.enter(now);
     }

@@ -101,7 +101,7 @@ impl Client {
         *self.inner.observer.borrow_mut() = Some(Rc::new(observer));
     }
 
-    /// Any operation, with all that is known of how it ended.
+    /// Runs any operation, and returns everything that is known about its result.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -109,7 +109,7 @@ impl Client {
         self.submit(operation).await
     }
 
-    /// Reads a value; `None`: no such row.
+    /// Reads a value; `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -133,7 +133,8 @@ impl Client {
         values
     }
 
-    /// Writes a value through to the origin; returns its version. `ttl_s` 0: the keyspace's.
+    /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the
+    /// keyspace's own.
     ///
     /// # Errors
     /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
@@ -148,7 +149,7 @@ impl Client {
         facade::written(self.submit(put).await)
     }
 
-    /// Deletes a row; false: there was none.
+    /// Deletes a row; false if there was none.
     ///
     /// # Errors
     /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
@@ -172,7 +173,7 @@ impl Client {
         facade::swapped(self.submit(cas).await)
     }
 
-    /// Gives a cached value a new lifetime and returns it; `None`: no such row.
+    /// Gives a cached value a new lifetime and returns it; `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -206,12 +207,12 @@ impl Client {
         ended.into_iter().map(facade::invalidated).collect()
     }
 
-    /// Drops all that is cached of a keyspace, in the whole cluster; the origin is left alone.
-    /// What is asked for after a complete flush was read from the database after the call began
-    /// (`available`: within its bound).
+    /// Drops a keyspace from all caches of the cluster; the origin is left alone. After a complete
+    /// flush, reads return what was read from the database after the call began (`available`: within
+    /// its bound).
     ///
     /// # Errors
-    /// [`ClientError`] if the cluster's partitions are not known; else see [`Flushed`].
+    /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
     pub async fn flush(&self, keyspace: u8) -> Result<Flushed, ClientError> {
         let map = match self.map_in_force() {
             Some(map) => map,

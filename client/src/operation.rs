@@ -1,4 +1,4 @@
-//! What a caller asks for, and what comes of it.
+//! Operations, questions, and their results.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ pub struct Operation {
     pub keyspace: u8,
     /// Key, up to 65,535 bytes.
     pub key: Vec<u8>,
-    /// What to do with it.
+    /// The action.
     pub action: Action,
 }
 
-/// What to do with a key. A lifetime of zero seconds means the keyspace's own.
+/// The action for a key. A lifetime of zero seconds means the keyspace's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Read the value, through the cache.
@@ -54,7 +54,7 @@ pub enum Action {
     Flush,
 }
 
-/// Whom a [`Question`] is for.
+/// The party that a [`Question`] is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
     /// The server of this id.
@@ -208,7 +208,7 @@ pub enum ClientError {
     NotSupported {
         /// The keyspace.
         keyspace: u8,
-        /// What was asked.
+        /// The request's opcode.
         opcode: Opcode,
     },
     /// The cluster has a secret, and this client has another one, or none.
@@ -226,7 +226,7 @@ pub enum ClientError {
 }
 
 impl Operation {
-    /// What is hashed to find its partition. The key of a FLUSH names the partition itself.
+    /// The bytes that are hashed to find the partition. The key of a FLUSH names the partition itself.
     pub(crate) fn hashed(&self, forms: &KeyForms) -> Cow<'_, [u8]> {
         match self.action {
             Action::Flush => Cow::Borrowed(&self.key),

@@ -29,7 +29,7 @@ pub struct Reply {
     pub value: Vec<u8>,
 }
 
-/// What the bytes mean.
+/// A message decoded from received bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// The other side has accepted the hello: requests may be sent.
@@ -185,7 +185,7 @@ impl Session {
         self.inbound.extend_from_slice(bytes);
     }
 
-    /// What the received bytes mean, one thing at a time.
+    /// Decodes the received bytes, one message at a time.
     ///
     /// # Errors
     /// [`SessionError`]: close the connection.

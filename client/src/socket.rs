@@ -1,4 +1,4 @@
-//! What both shells do with sockets before a loop takes them over.
+//! Socket options that both shells set before an event loop takes a socket over.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

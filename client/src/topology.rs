@@ -1,14 +1,14 @@
-//! Whether the cluster is what the client's cluster file says. The file's addresses are where a
-//! client looks for the cluster; who is in it, the cluster's own map says.
+//! Compares the cluster with the client's cluster file. A client uses the file's addresses only to find
+//! the cluster; the cluster's own map says which servers are in it.
 
 use std::collections::BTreeMap;
 
 use standin_protocol::map::{ServerInfo, Topology};
 
-/// Differences that are spelled out; the rest is counted.
+/// The number of differences that are described; the rest is counted.
 const SHOWN: usize = 8;
 
-/// What the cluster has otherwise than the file, for people.
+/// Describes how the cluster differs from the file.
 #[must_use]
 pub fn differences(file: &Topology, cluster: &Topology) -> String {
     let mut found = Vec::new();

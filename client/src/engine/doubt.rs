@@ -1,6 +1,6 @@
-//! A topology in doubt: what the client goes by (its cluster file, or an older map) may not be the
-//! cluster's any more. Then every address that it knows is a seed: whoever answers there, as a
-//! member of this cluster, tells the map.
+//! Handles a topology in doubt: the cluster file or map that the client uses may no longer be the
+//! cluster's. Then every address that the client knows is a seed: a member of this cluster that
+//! answers there sends the map.
 //!
 //! ```text
 //! no server of a round answers, another one than expected does,   doubt ─► seeds, one after the other
@@ -24,14 +24,14 @@ use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
 use crate::topology::differences;
 
-/// What is known of the topology that the client goes by.
+/// The state of the client's knowledge of the topology.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    /// What the cluster file says.
+    /// The topology of the cluster file.
     file: Option<Arc<Topology>>,
-    /// The seeds are being asked.
+    /// Whether the seeds are being asked.
     is_open: bool,
-    /// Not again before this time.
+    /// The earliest time to ask again.
     not_before: Micros,
     has_warned: bool,
 }
@@ -47,13 +47,13 @@ impl Doubt {
     }
 }
 
-/// Where the cluster of a topology may be found: its servers, then its master.
+/// The addresses at which a cluster may be found: its servers, then its master.
 fn addresses(topology: &Topology) -> impl Iterator<Item = SocketAddr> + '_ {
     topology.servers.iter().map(|server| server.address).chain([topology.master])
 }
 
 impl Engine {
-    /// Something does not fit the topology: asks for the cluster's map wherever it may be.
+    /// Asks all seeds for the map, because something does not match the topology.
     pub(super) fn doubt(&mut self, now: Micros) {
         let Some(router) = &self.router else { return };
         if self.doubt.is_open || now < self.doubt.not_before {
@@ -68,7 +68,7 @@ impl Engine {
         self.ask_a_seed(now);
     }
 
-    /// The seeds have been asked: what waited for that looks again.
+    /// Retries the requests that waited, now that the seeds have been asked.
     pub(super) fn end_doubt(&mut self, now: Micros) {
         self.doubt.is_open = false;
         for id in std::mem::take(&mut self.unrouted) {
@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// A map of another topology has come.
+    /// Handles a map of another topology.
     pub(super) fn apply_other(&mut self, now: Micros, map: ClusterMap) {
         let Some(router) = &self.router else { return };
         if cluster_id(&map.topology.name) != self.cluster_id {

@@ -8,8 +8,8 @@ use standin_protocol::time::Micros;
 use crate::config::ClientConfig;
 use crate::session::Session;
 
-/// Pending bytes beyond this prolong the patience with a silent connection: a large value
-/// takes its time on the wire before it can be answered.
+/// Pending bytes beyond this extend the timeout of a silent connection, because a large value
+/// needs time on the wire before it can be answered.
 const PENDING_BYTES_FREE: usize = 64 << 10;
 /// A slow but living network, in bytes per microsecond (20 MB/s).
 const BYTES_PER_US: u64 = 20;
@@ -21,7 +21,7 @@ pub(super) enum Place {
     Server { server: u16, shard: u16 },
     /// The master.
     Master,
-    /// Whoever answers at the seed address with this index.
+    /// The server that answers at the seed address with this index.
     Seed(usize),
 }
 
@@ -35,24 +35,24 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) place: Place,
-    /// Request ids that are to be sent when the connection is ready and has room.
+    /// The ids of the requests to send when the connection is ready and has room.
     pub(super) waiting: VecDeque<u32>,
     /// Whether it is in the engine's list of links with bytes to send.
     pub(super) in_unsent: bool,
     stage: Stage,
-    /// Since when an answer is due and nothing has come; `None`: nothing is due.
+    /// The time since which an answer is due and nothing has arrived; `None` if nothing is due.
     silent_since: Option<Micros>,
-    /// A PING has been sent in this silence.
+    /// Whether a PING has been sent in this silence.
     is_probed: bool,
-    /// This silence has been prolonged because the tick came late.
+    /// Whether this silence was extended because the tick came late.
     is_graced: bool,
 }
 
-/// What to do about a link at a tick.
+/// The action for a link at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Fine,
-    /// Silent for half the timeout: ask whether anybody is there.
+    /// Silent for half the timeout: send a PING.
     Probe,
     /// Silent for the whole timeout: the server is gone.
     Dead,
@@ -106,7 +106,7 @@ impl Link {
         self.session().map(Session::take_output).unwrap_or_default()
     }
 
-    /// Bytes have come: whoever is there, is alive.
+    /// Notes that bytes have arrived: the other side is alive.
     pub(super) fn heard(&mut self, now: Micros) {
         self.silent_since = self.is_answer_due().then_some(now);
         (self.is_probed, self.is_graced) = (false, false);

@@ -1,5 +1,5 @@
-//! Sends that failed: lost and silent connections, exhausted patience, and what the server's
-//! failover machine makes of it (claims 10, 12, 14).
+//! Handles failed sends: lost and silent connections, requests that waited too long, and their effect
+//! on the server's failover machine (claims 10, 12, 14).
 
 use std::time::Duration;
 
@@ -47,8 +47,8 @@ impl Engine {
         }
     }
 
-    /// A server lives, but has no room for this connection: nothing that was to go on it has been
-    /// sent, and it is no reason to go to a stand-in.
+    /// Handles a server that is alive but has no room for this connection: nothing has been sent on it,
+    /// and it is no reason to use a stand-in.
     pub(super) fn no_room(&mut self, now: Micros, conn: ConnId, retry_after: Duration) {
         let Some(link) = self.links.remove(&conn) else { return };
         self.by_place.retain(|_, other| *other != conn);
@@ -83,7 +83,7 @@ impl Engine {
         }
     }
 
-    /// Looks after silent connections.
+    /// Checks for silent connections.
     pub(super) fn check_links(&mut self, now: Micros) {
         let conns: Vec<ConnId> = self.links.keys().copied().collect();
         for conn in conns {
@@ -105,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// The server lives, but has left this send unanswered for half the operation timeout.
+    /// Handles a live server that has not answered this send for half the operation timeout.
     pub(super) fn lose_patience(&mut self, now: Micros, id: u32, sends: u32) {
         let Some(open) = self.open.get_mut(&id) else { return };
         if open.sends == sends && open.current.is_some() {
@@ -114,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// The current send of a request has failed.
+    /// Handles the failure of a request's current send.
     pub(super) fn send_failed(&mut self, now: Micros, id: u32) {
         let Some(open) = self.open.get_mut(&id) else { return };
         let Some(Current { place, trial, .. }) = open.current.take() else { return };
@@ -152,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// This server does not serve the request: on to the next candidate.
+    /// Goes on to the next candidate, because this server does not serve the request.
     pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16) {
         let Some(open) = self.open.get_mut(&id) else { return };
         open.current = None;
@@ -163,7 +163,7 @@ impl Engine {
         self.dispatch(now, id);
     }
 
-    /// Tells a server's machine of a failed send, and the master if failover mode begins.
+    /// Reports a failed send to the server's failover machine, and to the master if failover mode begins.
     pub(super) fn failed(
         &mut self,
         now: Micros,
@@ -189,7 +189,7 @@ impl Engine {
         self.failed(now, server, 0, true);
     }
 
-    /// The server says that it is stopping.
+    /// Handles a server that says that it is stopping.
     pub(super) fn leaving(&mut self, now: Micros, server: u16) {
         let Some(router) = &mut self.router else { return };
         let machine = router.machine(server);
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// The server has answered; claim 14 if it was on trial.
+    /// Notes that the server has answered; claim 14 if it was on trial.
     pub(super) fn succeeded(&mut self, now: Micros, server: u16, trial: bool) {
         let left = self.router.as_mut().is_some_and(|r| r.machine(server).success(trial));
         if left {

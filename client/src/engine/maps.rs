@@ -1,4 +1,4 @@
-//! Where the map comes from: the seeds, servers that know a newer one, the master's verdicts.
+//! Gets the map from the seeds, from servers that have a newer one, and from the master's verdicts.
 
 use std::net::SocketAddr;
 
@@ -22,7 +22,7 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    /// Asks from the beginning, here too. Places of the list keep their meaning.
+    /// Starts asking from the beginning, including these addresses. Indices of the list stay valid.
     pub(super) fn begin_again(&mut self, addresses: &[SocketAddr]) {
         for address in addresses {
             if !self.addresses.contains(address) {
@@ -66,7 +66,7 @@ impl Engine {
         self.ask_a_seed(now);
     }
 
-    /// The seed that was asked is of no use.
+    /// Goes on to the next seed, because the one that was asked is of no use.
     pub(super) fn next_seed(&mut self, now: Micros) {
         self.seeds.next += 1;
         self.ask_a_seed(now);
@@ -82,7 +82,7 @@ impl Engine {
         }
     }
 
-    /// Asks for the map on a connection that is known to live.
+    /// Requests the map on a connection that is known to be alive.
     pub(super) fn fetch_map(&mut self, now: Micros, conn: ConnId) {
         if self.map_fetch.is_some() || now < self.map_fetch_not_before {
             return;
@@ -97,7 +97,7 @@ impl Engine {
         self.transmit(now, conn, id);
     }
 
-    /// The answer to the engine's own MAP.
+    /// Handles the answer to the engine's own MAP.
     pub(super) fn map_fetched(&mut self, now: Micros, conn: ConnId, id: u32, reply: &Reply) {
         self.retire(now, id);
         let place = self.links.get(&conn).map(|link| link.place);
@@ -199,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// Sends the notices that are due. While the topology is in doubt nobody is accused by it.
+    /// Sends the notices that are due; none while the topology is in doubt.
     pub(super) fn send_notices(&mut self, now: Micros) {
         let Some(router) = self.router.as_ref().filter(|_| !self.doubt.is_open()) else { return };
         let map = router.map();

@@ -8,8 +8,8 @@
 //! ```
 //! A send has failed when its connection is lost, or stays silent for the attempt timeout
 //! while an answer is due. Half-way a PING asks whether the server is there at all: one that
-//! answers it is slow, not dead, and sending elsewhere would only double the load. Replies on
-//! one connection are never held up by another: each server's links are its own.
+//! answers it is slow, not dead, and sending elsewhere would only double the load. No connection
+//! delays the replies on another: each server's links are its own.
 //!
 //! No clock, no randomness, no sockets: `now` and the seed are arguments. The same inputs
 //! give the same outputs.
@@ -47,11 +47,11 @@ use link::{Link, Place};
 use maps::Seeds;
 use operations::Open;
 
-/// Names a connection; never used twice.
+/// The name of a connection; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// What happens to a client.
+/// An event that the client is told of.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The caller wants something; [`Output::Completed`] will name this `op_id` exactly once,
@@ -59,25 +59,25 @@ pub enum Input<'a> {
     Submit {
         /// Chosen by the caller.
         op_id: u64,
-        /// What is wanted.
+        /// The operation.
         operation: Operation,
     },
     /// The caller asks one party something; completed like an operation.
     Ask {
         /// Chosen by the caller.
         op_id: u64,
-        /// Who is asked.
+        /// The party that is asked.
         target: Target,
-        /// What is asked.
+        /// The question.
         question: Question,
     },
-    /// A connection asked for by [`Output::Connect`] is there.
+    /// A connection requested by [`Output::Connect`] is open.
     Connected(ConnId),
-    /// A connection asked for could not be made.
+    /// A requested connection could not be opened.
     ConnectFailed(ConnId),
-    /// Bytes came.
+    /// Bytes were received.
     Received(ConnId, &'a [u8]),
-    /// The other side has closed, or reading or writing failed.
+    /// The other side closed the connection, or reading or writing failed.
     Closed(ConnId),
     /// A datagram came from the master's address.
     Datagram(&'a [u8]),
@@ -85,14 +85,14 @@ pub enum Input<'a> {
     Tick,
 }
 
-/// What a client wants done.
+/// An action that the shell carries out.
 #[derive(Debug, PartialEq)]
 pub enum Output {
     /// Open a TCP connection; report [`Input::Connected`] or [`Input::ConnectFailed`].
     Connect {
-        /// Its name from now on.
+        /// The connection's name from now on.
         conn: ConnId,
-        /// Where to.
+        /// The address.
         addr: SocketAddr,
         /// After this long the engine gives up by itself, with [`Output::Close`].
         timeout: Duration,
@@ -127,7 +127,7 @@ pub enum Output {
     Event(ClientEvent),
 }
 
-/// What wakes the engine besides operations' deadlines and silent links.
+/// A timer of the engine, besides operations' deadlines and silent links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// Route this operation again.
@@ -219,7 +219,7 @@ impl Engine {
         engine
     }
 
-    /// Takes in what has happened. Then [`Self::poll`] until it is empty.
+    /// Handles an event. Afterwards call [`Self::poll`] until it returns `None`.
     pub fn handle(&mut self, now: Micros, input: Input<'_>) {
         match input {
             Input::Submit { op_id, operation } => self.submit(now, op_id, operation),
@@ -234,8 +234,8 @@ impl Engine {
         self.forget_ended();
     }
 
-    /// The next thing to do. Bytes come last, so that one call per wake-up and connection
-    /// sends all that there is.
+    /// Returns the next action. Bytes come last, so that one call per wake-up and connection
+    /// sends everything.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
@@ -251,8 +251,8 @@ impl Engine {
         None
     }
 
-    /// When [`Input::Tick`] is due; `None`: not until something else happens. May be earlier
-    /// than needed.
+    /// Returns when [`Input::Tick`] is due, possibly earlier than needed, or `None` if it is not due
+    /// until something else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let links = self.links.values().filter_map(|link| link.next_deadline(&self.config)).min();

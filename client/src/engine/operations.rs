@@ -1,4 +1,4 @@
-//! The way of one operation: checked, routed, sent, ended exactly once.
+//! The path of one operation: checked, routed, sent, ended exactly once.
 
 use standin_protocol::frame::{RequestHeader, TTL_S_MAX, request_flags};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
@@ -10,7 +10,7 @@ use crate::event::ClientEvent;
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target};
 use crate::session::Session;
 
-/// What an open request is for.
+/// The purpose of an open request.
 #[derive(Debug)]
 pub(super) enum Work {
     /// A caller's operation.
@@ -23,7 +23,7 @@ pub(super) enum Work {
     MapFetch,
 }
 
-/// Where an operation is at the moment.
+/// The current state of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Current {
     pub(super) conn: ConnId,
@@ -37,20 +37,20 @@ pub(super) struct Current {
 pub(super) struct Open {
     pub(super) work: Work,
     pub(super) deadline: Micros,
-    /// The send that decides; `None` while it waits for a map or a timer.
+    /// The current send; `None` while the request waits for a map or a timer.
     pub(super) current: Option<Current>,
-    /// Unsuccessful sends to the current server.
+    /// The number of failed sends to the current server.
     pub(super) failures: u32,
-    /// Servers that have not served it, in this round.
+    /// The servers that did not serve the request in this round.
     pub(super) tried: Vec<u16>,
-    /// All servers that have not served it.
+    /// All servers that did not serve the request.
     pub(super) tried_ever: Vec<u16>,
-    /// Connections on which an answer may still come.
+    /// The connections on which an answer may still arrive.
     pub(super) sent_on: Vec<ConnId>,
     pub(super) sends: u32,
     /// A send may have taken effect, but its connection was lost or given up.
     pub(super) is_outcome_open: bool,
-    /// A question that has waited for the seeds' word already.
+    /// Whether the question has already waited for the seeds' answer.
     pub(super) has_doubted: bool,
     pub(super) overloads: u32,
 }
@@ -72,7 +72,7 @@ impl Open {
         }
     }
 
-    /// Bytes that count against the client's bound.
+    /// The bytes that count against the client's bound.
     fn bytes(&self) -> usize {
         match &self.work {
             Work::Operation { operation, .. } => {
@@ -138,7 +138,7 @@ impl Engine {
         self.last_id
     }
 
-    /// Sends a request on its way; it has no current send.
+    /// Routes a request that has no current send.
     pub(super) fn dispatch(&mut self, now: Micros, id: u32) {
         let Some(open) = self.open.get_mut(&id) else { return };
         debug_assert!(open.current.is_none(), "dispatched while under way");
@@ -196,7 +196,7 @@ impl Engine {
         self.transmit_waiting(now, conn);
     }
 
-    /// Sends what waits for a connection, as far as there is room.
+    /// Sends the requests that wait for a connection, as far as there is room.
     pub(super) fn transmit_waiting(&mut self, now: Micros, conn: ConnId) {
         while let Some(link) = self.links.get_mut(&conn) {
             if !link.has_room(&self.config) {
@@ -260,7 +260,7 @@ impl Engine {
         self.retire(now, id);
     }
 
-    /// Nobody waits for this request any more.
+    /// Forgets a request that nobody waits for any more.
     pub(super) fn retire(&mut self, now: Micros, id: u32) {
         let Some(open) = self.open.remove(&id) else { return };
         self.open_bytes -= open.bytes();
@@ -272,7 +272,7 @@ impl Engine {
         if self.map_fetch == Some(id) {
             self.map_fetch = None;
         }
-        // Its end was not its trial's success: failover mode goes on.
+        // The request ended without its trial succeeding, so failover mode goes on.
         if let Some(Current { place: Place::Server { server, .. }, trial: true, .. }) = open.current
         {
             self.trial_failed(now, server);
@@ -297,7 +297,7 @@ impl Engine {
             }
             _ => ClientError::DeadlineExceeded,
         };
-        // A server that left it unanswered to the end has failed it.
+        // A server that left the request unanswered until its deadline has failed.
         if let Some(Current { place: Place::Server { server, .. }, trial, .. }) = open.current
             && matches!(open.work, Work::Operation { .. })
         {

@@ -1,4 +1,4 @@
-//! What the servers say: bytes to replies, replies to results.
+//! Handles what servers send: bytes to replies, replies to results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Engine {
             Place::Seed(_) => true,
         };
         if self.cluster_id != 0 && hello.cluster_id != self.cluster_id || !is_expected {
-            // Somebody else has the address: as good as nobody there.
+            // Another process has the address, which is the same as no server there.
             self.doubt(now);
             self.lose(now, conn, None, true);
         }
@@ -102,7 +102,7 @@ impl Engine {
             Work::Operation { .. } if is_current => {
                 self.operation_replied(now, conn, id, server, reply);
             }
-            // A late answer from a server that was given up. Both sends carried the same
+            // This is a late answer from a server that was given up. Both sends carried the same
             // identity and value, so if it says "done", then it is.
             Work::Operation { operation, .. } => {
                 if matches!(reply.status, Status::Ok | Status::NotFound) {
