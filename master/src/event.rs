@@ -1,4 +1,4 @@
-//! What happens in the master, for logs, the demo and the conformance tests.
+//! The events of the master, for logs, the demo and the conformance tests.
 
 mod levels;
 
@@ -10,19 +10,19 @@ use standin_protocol::map::{MapEpoch, ServerState, Topology};
 
 use crate::machine::ProbeFailure;
 
-/// Something that an operator may want to know.
+/// An event that an operator may want to know about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MasterEvent {
     /// The master has a term of its own and begins to work.
     Started {
         /// Term and counter with which it starts.
         epoch: MapEpoch,
-        /// It has a state file.
+        /// Whether it has a state file.
         has_history: bool,
     },
-    /// It has listened to the servers for long enough to speak.
+    /// The master has heard from enough servers to make announcements.
     Learned,
-    /// A server knew states that this master did not; they hold now, under a higher term.
+    /// A server knew states that this master did not. The master has adopted them under a higher term.
     Adopted {
         /// The server that had them.
         server: u16,
@@ -36,25 +36,25 @@ pub enum MasterEvent {
         /// Its incarnation.
         boot_id: u64,
     },
-    /// Somebody could not reach a server (claims 10, 15, 19).
+    /// A client or server could not reach a server (claims 10, 15, 19).
     Reported {
         /// The server.
         server: u16,
-        /// Who says so.
+        /// The reporter.
         by: Reporter,
     },
-    /// One who accuses most of a group accuses a server that was contacted just before.
+    /// A reporter that has reported most of a group reports a server that was contacted just before.
     Discounted {
         /// The server.
         server: u16,
-        /// Who says so.
+        /// The reporter.
         by: Reporter,
     },
     /// A client reached a server again (claim 14).
     ReportedOk {
         /// The server.
         server: u16,
-        /// Who says so.
+        /// The reporter.
         by: Reporter,
     },
     /// A server has not renewed for a lease; it is verified unasked.
@@ -84,25 +84,25 @@ pub enum MasterEvent {
         server: u16,
         /// As in [`Self::Probing`].
         attempt: u32,
-        /// The first shard that did not.
+        /// The first shard that did not answer.
         shard: u16,
-        /// What happened.
+        /// The reason.
         failure: ProbeFailure,
     },
-    /// Others of its group are asked to contact a server too.
+    /// Other members of a server's group are asked to contact it too.
     ProbeAsked {
         /// The server.
         server: u16,
-        /// How many are asked.
+        /// The number of members that are asked.
         peers: usize,
     },
-    /// One that was asked says what came of it.
+    /// A member that was asked reports its result.
     ProbeTold {
         /// The server.
         server: u16,
-        /// Who was asked.
+        /// The member that was asked.
         by: u16,
-        /// What came of it.
+        /// The result.
         outcome: ProbeOutcome,
     },
     /// A server says that it can't reach the database, which others of its group can.
@@ -114,22 +114,22 @@ pub enum MasterEvent {
     OtherMode {
         /// The server.
         server: u16,
-        /// Its mode is `strict`.
+        /// Whether its mode is `strict`.
         is_strict: bool,
     },
     /// More servers would be offline than allowed: the master suspects itself.
     CapReached {
-        /// Servers offline by verdict.
+        /// The number of servers marked offline.
         offline: usize,
-        /// Servers that may be.
+        /// The largest number that may be.
         max: usize,
     },
-    /// A server does not answer, and its state is kept for now.
+    /// A server does not answer, but its state is kept for now.
     Frozen {
         /// The server.
         server: u16,
     },
-    /// A server stops; nobody owns its partitions from this epoch on.
+    /// A server is stopping; nobody owns its partitions from this epoch on.
     Leaving {
         /// The server.
         server: u16,
@@ -143,12 +143,12 @@ pub enum MasterEvent {
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
-        /// It is offline after so long, if not before.
+        /// The time after which it is offline at the latest.
         at_most: Duration,
-        /// Why.
+        /// The reason.
         reason: OfflineReason,
     },
-    /// The lease of a server that is waited for has run out.
+    /// The lease of a waiting server has expired.
     LeaseOver {
         /// The server.
         server: u16,
@@ -159,17 +159,17 @@ pub enum MasterEvent {
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
-        /// Why.
+        /// The reason.
         reason: OfflineReason,
     },
-    /// A server that has flapped answers, and must go on answering.
+    /// A server that has flapped answers, and must keep answering.
     HeldDown {
         /// The server.
         server: u16,
-        /// For so long.
+        /// How long it must keep answering.
         hold_down: Duration,
     },
-    /// A server is back, and its stand-ins drain.
+    /// A server is back, and its stand-ins are draining.
     Returning {
         /// The server.
         server: u16,
@@ -192,7 +192,7 @@ pub enum MasterEvent {
         /// The epoch.
         epoch: MapEpoch,
     },
-    /// The first sending of an epoch to all who need to know.
+    /// An epoch is sent for the first time to all servers that need to know it.
     Announced {
         /// The server whose state has changed last.
         server: u16,
@@ -200,7 +200,7 @@ pub enum MasterEvent {
         state: ServerState,
         /// The epoch.
         epoch: MapEpoch,
-        /// How many servers are told.
+        /// The number of servers that are told.
         told: usize,
     },
     /// A server has applied an epoch and drained.
@@ -210,32 +210,32 @@ pub enum MasterEvent {
         /// The epoch.
         epoch: MapEpoch,
     },
-    /// A server that should answer has not acknowledged what it was told.
+    /// A server that answers has not acknowledged announcements.
     Unacknowledged {
         /// The server.
         server: u16,
-        /// How many others have not either.
+        /// The number of other servers that have not either.
         others: usize,
         /// The newest epoch.
         epoch: MapEpoch,
-        /// For how long it has acknowledged nothing.
+        /// How long it has acknowledged nothing.
         waited: Duration,
     },
     /// A datagram that names a server as its sender came from another address.
     Distrusted {
         /// The server.
         server: u16,
-        /// Where it came from.
+        /// The address that it came from.
         from: SocketAddr,
     },
-    /// The state file could not be written; the master goes on without.
+    /// The state file could not be written; the master continues without it.
     NotSaved {
         /// The epoch that is not in the file.
         epoch: MapEpoch,
     },
 }
 
-/// Who told the master.
+/// The sender of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reporter {
     /// A client, by its id.
@@ -244,16 +244,16 @@ pub enum Reporter {
     Server(u16),
 }
 
-/// Why a server is offline.
+/// The reason why a server is offline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OfflineReason {
     /// It did not answer the master's probes.
     Verdict,
-    /// It restarts again and again.
+    /// It keeps restarting.
     Flapping,
-    /// It has lost its way to the database, and others of its group have not.
+    /// It can't reach the database, although other members of its group can.
     Origin,
-    /// It said that it stops.
+    /// It said that it is stopping.
     Leaving,
 }
 

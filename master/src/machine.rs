@@ -49,15 +49,15 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     counters: Counters,
     sequence: u64,
-    /// When the state is written again, after that has failed.
+    /// The time of the next attempt to write the state, after one has failed.
     save_again_at: Micros,
-    /// The highest term that is safely in the state file.
+    /// The highest term that is in the state file for certain.
     saved_term: u32,
 }
 
 impl Machine {
-    /// A master that starts, with what the last one saved. The first thing it wants done is
-    /// the [`Output::Persist`] of its own term; if that can't be done it must not run.
+    /// Starts a master with the state that the last one saved. Its first output is the
+    /// [`Output::Persist`] of its own term; if that fails, the master must not run.
     ///
     /// # Panics
     /// If the topology's servers are more than 65,535.
@@ -87,7 +87,7 @@ impl Machine {
         machine
     }
 
-    /// Takes an input; what follows from it is waiting in [`Self::poll`].
+    /// Handles an input; [`Self::poll`] returns the resulting outputs.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
             Input::Datagram { from, datagram } => self.on_datagram(now, from, &datagram),
@@ -102,12 +102,12 @@ impl Machine {
         self.settle(now);
     }
 
-    /// The next thing to do.
+    /// Returns the next output.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Gives back outputs that were polled and not done; they come first again.
+    /// Returns outputs that were polled but not carried out; they come first again.
     pub fn put_back(&mut self, outputs: Vec<Output>) {
         for output in outputs.into_iter().rev() {
             self.outputs.push_front(output);
@@ -129,7 +129,7 @@ impl Machine {
         servers.chain(others).min().unwrap_or(Micros::NEVER)
     }
 
-    /// The map as said to whoever asks; `None` while the master has nothing to say.
+    /// The map for those who ask; `None` while the master has none to announce.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.registry.is_announcing().then(|| self.registry.map())
@@ -141,7 +141,7 @@ impl Machine {
         &self.registry
     }
 
-    /// Where a server stands.
+    /// The phase of a server.
     ///
     /// # Panics
     /// If there is no such server.
@@ -150,7 +150,7 @@ impl Machine {
         self.servers[usize::from(server)].verify.phase()
     }
 
-    /// What has been done.
+    /// The master's counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
@@ -162,7 +162,7 @@ impl Machine {
         self.registry.epoch().term
     }
 
-    /// All that grows in the master, between its turns.
+    /// The lengths of everything that grows in the master, between its turns.
     pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
         let servers = self.servers.iter().flat_map(|server| server.queues(self.servers.len()));
         let outputs = Queue::new("master's outputs", self.outputs.len(), 0);
@@ -183,7 +183,7 @@ impl Machine {
         0..u16::try_from(self.servers.len()).unwrap_or(u16::MAX)
     }
 
-    /// Feeds one server's machine and does what it says.
+    /// Passes an input to one server's machine, and carries out what it demands.
     fn see(&mut self, now: Micros, id: u16, seen: Seen) {
         let facts = Facts { may_mark: self.may_mark(), is_released: self.registry.is_released(id) };
         let step = self.servers[usize::from(id)].verify.handle(now, seen, facts, &self.rules);

@@ -1,11 +1,10 @@
-//! The words of [`crate::verify`]'s table: where a server stands, what is seen of it, what is
-//! to be done.
+//! The types of [`crate::verify`]'s table: the phases of a server, the observations, and the actions.
 
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// Where a server stands.
+/// The phase of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Believed to be online; to be verified at `verify_at` if that is set.
@@ -13,24 +12,24 @@ pub enum Phase {
         /// When the verification begins that a report has asked for.
         verify_at: Option<Micros>,
     },
-    /// Being probed; online for the world until the verdict.
+    /// Being probed; announced as online until the verdict.
     Verifying {
         /// 1 for the first probe.
         attempt: u32,
     },
-    /// Does not answer, but may not be marked offline now; online for the world.
+    /// Does not answer, but may not be marked offline now; announced as online.
     Frozen {
         /// Next probe.
         next_probe: Micros,
     },
-    /// Stops, and finishes what it has begun; nobody owns its partitions.
+    /// Is stopping, and finishes what it has begun; nobody owns its partitions.
     Leaving {
-        /// Not waited for any longer, if its lease is over.
+        /// The time after which it is no longer waited for, if its lease has expired.
         until: Micros,
     },
     /// Does not answer, but may still hold a lease; nobody owns its partitions.
     Waiting {
-        /// When the lease has certainly run out.
+        /// The time at which the lease has certainly expired.
         until: Micros,
         /// Next probe.
         next_probe: Micros,
@@ -40,7 +39,7 @@ pub enum Phase {
         /// Next probe (claim 20).
         next_probe: Micros,
     },
-    /// Offline for the world; answers, and must go on answering until `until`.
+    /// Announced as offline; answers, and must keep answering until `until`.
     Probation {
         /// End of the hold-down.
         until: Micros,
@@ -49,50 +48,50 @@ pub enum Phase {
     },
     /// Back; its stand-ins are draining.
     Returning {
-        /// The probe under way, if it is being verified; 0: it is not.
+        /// The probe under way, if it is being verified, otherwise 0.
         attempt: u32,
         /// When the verification begins that a report has asked for.
         verify_at: Option<Micros>,
     },
 }
 
-/// What has been seen of the server.
+/// An observation of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// A client or a server says that sending to it failed.
+    /// A client or a server reports that sending to it failed.
     Reported,
-    /// The same of a server that was contacted just before, from one who accuses most of a group.
+    /// A reporter that has reported most of a group reports a server that was contacted just before.
     Discounted,
-    /// A client says that sending to it succeeded again.
+    /// A client reports that sending to it succeeded again.
     ReportedOk,
     /// A datagram of the known incarnation.
     Renewed,
     /// A datagram of an incarnation that is not the known one; it is believed only when a
     /// probe answers as that incarnation.
     OtherIncarnation,
-    /// The known incarnation says that it stops.
+    /// The known incarnation says that it is stopping.
     Left,
     /// Every shard has answered the probe.
     Answered {
         /// As the incarnation that is known.
         same: bool,
     },
-    /// Nothing speaks against the server, but not every shard has said how it is.
+    /// There is no evidence against the server, but not every shard has reported its state.
     Busy,
     /// At least one shard has not answered the probe.
     Unanswered {
-        /// Nobody listens there, and the mode takes that for the end of the incarnation.
+        /// The connection was refused, and the mode considers that the end of the incarnation.
         is_dead: bool,
     },
-    /// It answers probes, but hears no announcements.
+    /// The server answers probes, but hears no announcements.
     Deaf,
-    /// All who have to have acknowledged its return, or that it leaves.
+    /// All servers that have to have acknowledged that it returns, or leaves.
     Drained,
     /// Time has passed.
     Tick,
 }
 
-/// What the world is to be told.
+/// The new state to announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     /// The server does not answer; nobody owns its partitions while it may hold a lease.
@@ -107,7 +106,7 @@ pub enum Mark {
     Online,
 }
 
-/// What the rest of the master knows when something is seen of a server.
+/// The knowledge of the rest of the master that a decision depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// The cap, and the master's own knowledge, allow one more server to be marked.
@@ -126,12 +125,12 @@ pub struct Attempt {
     pub attempt: u32,
 }
 
-/// What is to be done.
+/// An action that the machine demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Step {
     /// Probe every shard.
     pub probe: Option<Attempt>,
-    /// Tell the world.
+    /// Announce a new state.
     pub mark: Option<Mark>,
     /// Answer those who reported the server.
     pub verdict: bool,
@@ -139,8 +138,8 @@ pub struct Step {
     pub silent: bool,
     /// The server does not answer and may not be marked.
     pub frozen: bool,
-    /// The server's lease has run out.
+    /// The server's lease has expired.
     pub lease_over: bool,
-    /// The server answers but has flapped: it must go on answering for so long.
+    /// The server answers but has flapped: it must keep answering for this long.
     pub hold_down: Option<Duration>,
 }

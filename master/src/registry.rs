@@ -1,12 +1,12 @@
-//! What the master says of all servers: states, the epoch that they belong to, and who has
-//! acknowledged which epoch.
+//! The states of all servers as the master announces them, the epoch that they belong to, and the epoch
+//! that each server has acknowledged.
 //!
 //! ```text
 //! change() ─► decided ──take_unsaved()──► being saved ──saved()──► published ─► announced
 //! ```
-//! Only what has been saved is said, so a restarted master never takes back an epoch. What
-//! is decided while a save runs goes into the next one: epochs that were never published
-//! are skipped, and two different states never carry the same epoch.
+//! Only saved states are announced, so a restarted master never takes back an epoch. Decisions made while
+//! a save is running go into the next one: epochs that were never published are skipped, and two different
+//! states never have the same epoch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct Registry {
     /// The published states as sent over TCP.
     map: Arc<ClusterMap>,
     tellings: Vec<Telling>,
-    /// What is published from this epoch on is announced.
+    /// The epoch from which on published states are announced.
     announce_from: Option<MapEpoch>,
 }
 
@@ -41,13 +41,13 @@ struct Snapshot {
     last_changed: u16,
 }
 
-/// What one server has been told.
+/// The announcement to one server.
 #[derive(Debug, Clone, Copy)]
 struct Telling {
     acked: MapEpoch,
     next_send: Micros,
     sends: u32,
-    /// Since when it has acknowledged nothing although there is something to acknowledge.
+    /// The time since which it has acknowledged nothing although there is something to acknowledge.
     silent_since: Micros,
 }
 
@@ -60,12 +60,12 @@ pub struct Publication {
     pub subject: u16,
     /// That server's state.
     pub state: ServerState,
-    /// How many servers are told.
+    /// The number of servers that are told.
     pub told: usize,
 }
 
 impl Registry {
-    /// States as a master starts with them. Nothing is said until the first [`Self::saved`].
+    /// The states with which a master starts. Nothing is announced until the first [`Self::saved`].
     #[must_use]
     pub fn new(topology: Arc<Topology>, epoch: MapEpoch, mut statuses: Vec<ServerStatus>) -> Self {
         statuses.resize(topology.servers.len(), ServerStatus::default());
@@ -94,25 +94,25 @@ impl Registry {
         }
     }
 
-    /// The newest epoch decided; it may not have been said yet.
+    /// The newest epoch decided; it may not have been announced yet.
     #[must_use]
     pub fn epoch(&self) -> MapEpoch {
         self.epoch
     }
 
-    /// The newest epoch said; zero before the first.
+    /// The newest epoch published; zero before the first.
     #[must_use]
     pub fn published_epoch(&self) -> MapEpoch {
         self.published.epoch
     }
 
-    /// The states of the newest epoch said.
+    /// The states of the newest epoch published.
     #[must_use]
     pub fn published(&self) -> &[ServerStatus] {
         &self.published.statuses
     }
 
-    /// The map of the newest epoch said.
+    /// The map of the newest epoch published.
     #[must_use]
     pub fn map(&self) -> &Arc<ClusterMap> {
         &self.map
@@ -134,7 +134,7 @@ impl Registry {
         self.epoch
     }
 
-    /// Notes a server's incarnation. No owner changes by that alone, so `since` stays.
+    /// Notes a server's incarnation. That alone changes no owner, so `since` stays.
     pub fn set_boot_id(&mut self, server: u16, boot_id: u64) {
         if self.decided[usize::from(server)].boot_id == boot_id {
             return;
@@ -155,13 +155,13 @@ impl Registry {
         self.decided = statuses;
     }
 
-    /// Announces what is decided now, and all that follows, once it is saved. What was
-    /// decided and saved before is never said.
+    /// Announces what is decided now, and everything that follows, once it is saved. Decisions
+    /// saved before are never announced.
     pub fn start_announcing(&mut self) {
         self.announce_from = Some(self.epoch);
     }
 
-    /// Whether the published states are for everybody to know.
+    /// Whether published states are announced.
     #[must_use]
     pub fn is_announcing(&self) -> bool {
         self.announce_from.is_some_and(|from| self.published.epoch >= from)
@@ -181,12 +181,12 @@ impl Registry {
         Some((saving.epoch, &saving.statuses))
     }
 
-    /// What was taken by [`Self::take_unsaved`] is not safe; it is to be taken again.
+    /// Notes that the states taken by [`Self::take_unsaved`] were not saved; they are taken again.
     pub fn not_saved(&mut self) {
         self.saving = None;
     }
 
-    /// What was taken by [`Self::take_unsaved`] is safe: it becomes public.
+    /// Notes that the states taken by [`Self::take_unsaved`] are saved, and publishes them.
     pub fn saved(&mut self, now: Micros, epoch: MapEpoch) -> Option<Publication> {
         let snapshot = self.saving.take_if(|saving| saving.epoch == epoch)?;
         assert!(snapshot.epoch > self.published.epoch, "epochs never go back");
@@ -288,9 +288,9 @@ impl Registry {
         self.tellings[usize::from(server)].acked
     }
 
-    /// Who has not acknowledged yet that a server returns, or leaves: itself, and of its group
-    /// whoever may have acted as an owner of what is being handed over. `None` while that has
-    /// not been published.
+    /// The servers that have not acknowledged yet that a server returns, or leaves: itself, and those of
+    /// its group that may have acted as owners of the partitions being handed over. `None` while that
+    /// has not been published.
     pub fn undrained(&self, server: u16) -> Option<Vec<u16>> {
         let status = self.published.statuses[usize::from(server)];
         let is_leaving = status.state == ServerState::Leaving;
@@ -312,7 +312,7 @@ impl Registry {
         Some(peers.chain(std::iter::once(server)).filter(has_not).collect())
     }
 
-    /// Whether a server has acknowledged itself that it owns nothing, as is decided of it now.
+    /// Whether a server has itself acknowledged that it owns nothing, as currently decided.
     #[must_use]
     pub fn is_released(&self, server: u16) -> bool {
         let at = usize::from(server);
@@ -321,7 +321,7 @@ impl Registry {
         owns_nothing && status == self.decided[at] && self.tellings[at].acked >= status.since
     }
 
-    /// When [`Self::take_due`] will return something.
+    /// The time at which [`Self::take_due`] will return something.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         self.tellings.iter().map(|t| t.next_send).min().unwrap_or(Micros::NEVER)

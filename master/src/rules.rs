@@ -13,17 +13,17 @@ pub struct Rules {
     pub probe_timeout: Duration,
     /// Unsuccessful probes before a server is marked offline; at least 1.
     pub probe_attempts: u32,
-    /// Between two checks of a server that is offline (claim 20).
+    /// The time between two checks of a server that is offline (claim 20).
     pub recheck_interval: Duration,
     /// Silence of a server before it is probed unasked; also what a GRANT grants (L).
     pub lease: Duration,
-    /// Before an unacknowledged announcement is sent again.
+    /// The time before an unacknowledged announcement is sent again.
     pub announce_resend: Duration,
     /// How long a server may take to drain.
     pub drain_timeout: Duration,
-    /// Most servers that may be offline or waiting by verdict at once.
+    /// The largest number of servers that may be marked offline or waiting at once.
     pub offline_servers_max: usize,
-    /// What goes first: answering, or never answering with anything old.
+    /// The cluster's mode.
     pub mode: Mode,
 }
 
@@ -55,7 +55,8 @@ impl Rules {
         self.probe_timeout
     }
 
-    /// The same, for the sake of one who accuses most of a group; see `reporters.rs`.
+    /// The least time between two verifications that are due to a reporter that has reported most of a
+    /// group; see `reporters.rs`.
     #[must_use]
     pub fn discounted_cool_down(&self) -> Duration {
         self.lease / 2
@@ -88,7 +89,7 @@ impl Rules {
         self.lease_over_at(Micros(0)).since(Micros(0))
     }
 
-    /// When a lease that is granted now has certainly run out.
+    /// The time at which a lease that is granted now has certainly expired.
     #[must_use]
     pub fn lease_over_at(&self, granted: Micros) -> Micros {
         lease::over_at(granted, self.lease)

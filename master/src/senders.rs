@@ -1,5 +1,5 @@
-//! Who sends datagrams: incarnations of servers, clients, and what of theirs was seen
-//! before (scenario 12).
+//! The senders of datagrams, incarnations of servers and clients, and the datagrams of theirs that were
+//! seen before (scenario 12).
 //!
 //! A server's datagram counts only if it comes from the incarnation that the master knows.
 //! Another one is a *candidate*: it is believed when a probe answers as it, and retired
@@ -14,10 +14,10 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::queue::Queue;
 
 const RETIRED_MAX: usize = 8;
-/// Clients remembered in each of two halves; the older half is forgotten as a whole.
+/// The number of clients remembered in each of two halves; the older half is forgotten as a whole.
 const CLIENTS_MAX: usize = 2_048;
 
-/// What a datagram of a server is worth.
+/// The assessment of a server's datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// New, from the known incarnation.
@@ -53,7 +53,7 @@ struct Candidate {
 }
 
 impl Senders {
-    /// Nobody has been heard yet.
+    /// No sender has been heard yet.
     #[must_use]
     pub fn new(servers: usize) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What a master remembers over a restart, as text with a checksum.
+//! The state that a master keeps over a restart, as text with a checksum.
 //!
 //! ```text
 //! standin master state 1
@@ -17,16 +17,16 @@ use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 
 const FIRST_LINE: &str = "standin master state 1";
 
-/// What is saved.
+/// The saved state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// Name of the cluster.
     pub cluster: String,
     /// The epoch of these states; its term is the highest that a master has used.
     pub epoch: MapEpoch,
-    /// What servers may have heard up to this epoch is contained in these states; zero: they
-    /// come from the cluster file alone. Older than `epoch` if the master stopped before it
-    /// had said anything.
+    /// The epoch up to which these states contain everything that servers may have heard; zero if they
+    /// come from the cluster file alone. Older than `epoch` if the master stopped before it had announced
+    /// anything.
     pub known: MapEpoch,
     /// All servers.
     pub servers: Vec<SavedServer>,
@@ -37,22 +37,22 @@ pub struct State {
 pub struct SavedServer {
     /// Its name.
     pub name: String,
-    /// What was last said of it.
+    /// Its last announced status.
     pub status: ServerStatus,
-    /// Offline by verdict (or flapping), and not because it left.
+    /// Whether it is offline by verdict (or flapping), and not because it left.
     pub by_verdict: bool,
 }
 
-/// Why the bytes are no state.
+/// The reason why the bytes are not a valid state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// Not text, or not of this kind.
     #[error("this is not the state of a Standin master")]
     NotOurs,
-    /// The checksum does not fit.
+    /// The checksum does not match.
     #[error("the checksum does not match; the file was truncated or edited")]
     Checksum,
-    /// A line can't be understood.
+    /// A line can't be parsed.
     #[error("line {0} can't be parsed")]
     Line(usize),
 }
@@ -105,7 +105,7 @@ impl State {
         Ok(Self { cluster: cluster.to_owned(), epoch, known, servers })
     }
 
-    /// What the state says of the server of that name.
+    /// Returns the entry of the server with this name.
     #[must_use]
     pub fn server(&self, name: &str) -> Option<&SavedServer> {
         self.servers.iter().find(|server| server.name == name)

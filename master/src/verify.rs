@@ -114,19 +114,19 @@ impl Verify {
         self.under_way.is_some_and(|probe| probe.give_up_at <= now)
     }
 
-    /// Whether the world holds the server for offline.
+    /// Whether the server is announced as offline.
     #[must_use]
     pub fn is_offline(&self) -> bool {
         matches!(self.phase, Phase::Offline { .. } | Phase::Probation { .. })
     }
 
-    /// Whether the world holds that the server does not answer.
+    /// Whether the server is announced as offline or waiting.
     #[must_use]
     pub fn is_out(&self) -> bool {
         self.is_offline() || matches!(self.phase, Phase::Waiting { .. })
     }
 
-    /// The server is given a lease now.
+    /// Notes that the server is granted a lease now.
     pub fn granted(&mut self, now: Micros, rules: &Rules) {
         self.lease_over_at = self.lease_over_at.max(rules.lease_over_at(now));
     }

@@ -1,8 +1,7 @@
-//! Announcements that are not acknowledged: what the master says does not reach a server, or
-//! the server can't end what it has begun. Nobody else would notice: such a server may well
-//! answer probes.
+//! Warnings about unacknowledged announcements: they do not reach a server, or the server can't end
+//! what it has begun. Nothing else would reveal this, because such a server may well answer probes.
 //!
-//! And how often the master complains, here and of strangers.
+//! Also limits how often the master warns about this, and about datagrams from unexpected addresses.
 
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use standin_protocol::time::Micros;
 use crate::event::MasterEvent;
 use crate::machine::Machine;
 
-/// Between two complaints, whomever they are about.
+/// The time between two warnings, whichever servers they are about.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// When to complain next.
+/// The time of the next warning.
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
     silence_at: Micros,
@@ -22,7 +21,7 @@ pub(super) struct Complaints {
 }
 
 impl Complaints {
-    /// Whether it is time to say that somebody uses a server's name; it is said then.
+    /// Takes the permission to warn that another address uses a server's name, if it is time.
     pub(super) fn may_complain_of_strangers(&mut self, now: Micros) -> bool {
         let may = now >= self.strangers_at;
         if may {
@@ -33,7 +32,7 @@ impl Complaints {
 }
 
 impl Machine {
-    /// Says so when a server that should answer has acknowledged nothing for too long.
+    /// Warns if a server that answers has acknowledged nothing for too long.
     pub(super) fn complain_of_silence(&mut self, now: Micros) {
         if now < self.complaints.silence_at || !self.registry.is_announcing() {
             return;

@@ -1,5 +1,5 @@
-//! What a server's machine has decided, as the world is told: states, epochs, events; and
-//! the end of what is in between.
+//! Turns the decisions of a server's machine into states, epochs and events, and ends the states in
+//! between.
 
 use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;

@@ -1,8 +1,8 @@
 //! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements,
 //! departures.
 //!
-//! What names a server as its sender has to come from the address that the cluster file has for
-//! it, or for a member of its group, who may have passed it on: without a secret anybody can
+//! A datagram that names a server as its sender must come from the address that the cluster file has for
+//! that server, or for a member of its group, which may have relayed it: without a secret anybody can
 //! make a datagram. Everything for a server goes to the address in the cluster file. An answer also goes to
 //! where the datagram came from if that is the address of a member of the same group, who
 //! has passed it on since the direct way is cut; never to any other address: that could be
@@ -40,12 +40,12 @@ impl Machine {
         }
     }
 
-    /// The id if there is such a server.
+    /// Returns the id if there is such a server.
     fn id_of(&self, id: u16) -> Option<u16> {
         (usize::from(id) < self.servers.len()).then_some(id)
     }
 
-    /// Somebody else uses a server's name, or the cluster file has another address for it.
+    /// Handles a datagram whose address is not the one of its sender in the cluster file.
     fn distrust(&mut self, now: Micros, id: u16, from: SocketAddr) {
         self.counters.datagrams_distrusted += 1;
         if let Some(server) = self.id_of(id)
@@ -157,7 +157,7 @@ impl Machine {
         true
     }
 
-    /// Claim 14's notice. Whoever is online stays so; who is not is probed at once.
+    /// Claim 14's notice: a server that is online stays online, any other is probed at once.
     fn on_report_ok(&mut self, now: Micros, subject: u16, by: Reporter, waiter: Waiter) -> bool {
         if usize::from(subject) >= self.servers.len() {
             return false;
@@ -170,7 +170,7 @@ impl Machine {
         true
     }
 
-    /// Where to answer a server; see the head of this file.
+    /// Returns the address at which to answer a server; see the head of this file.
     fn answer_address(&mut self, now: Micros, from: SocketAddr, id: u16) -> SocketAddr {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let own = self.topology.servers[usize::from(id)].address;
@@ -215,7 +215,7 @@ impl Machine {
         }
     }
 
-    /// Two modes side by side would promise nothing.
+    /// Notes a server's mode: two modes side by side would guarantee nothing.
     fn on_mode_flag(&mut self, id: u16, flags: u32) {
         let is_strict = flags & renew_flags::STRICT != 0;
         let has_other_mode = is_strict != (self.rules.mode == Mode::Strict);
@@ -227,7 +227,7 @@ impl Machine {
         }
     }
 
-    /// A server that says that it stops is believed, whatever the cap.
+    /// Handles a server that says it is stopping; it is believed regardless of the cap.
     fn on_leaving(&mut self, now: Micros, boot_id: u64, waiter: Waiter, is_known: bool) {
         let id = waiter.recipient;
         self.server(id).wait(waiter);

@@ -1,4 +1,4 @@
-//! What goes into the machine and what comes out of it.
+//! The inputs and outputs of the machine.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use standin_protocol::map::{ClusterMap, MapEpoch};
 use crate::event::MasterEvent;
 use crate::state::State;
 
-/// What reaches the master.
+/// An input of the master.
 #[derive(Debug)]
 pub enum Input {
     /// A datagram whose code and topology have been checked.
     Datagram {
-        /// Where it came from.
+        /// The address that it came from.
         from: SocketAddr,
-        /// It.
+        /// The datagram.
         datagram: Datagram,
     },
     /// The result of [`Output::Probe`]: one answer for each shard, in order.
@@ -27,42 +27,42 @@ pub enum Input {
         server: u16,
         /// As in the order.
         probe_id: u64,
-        /// What each shard said.
+        /// The answer of each shard.
         shards: Vec<Result<PingReply, ProbeFailure>>,
     },
     /// The result of [`Output::Persist`].
     Persisted {
         /// The epoch of that state.
         epoch: MapEpoch,
-        /// False: it could not be written.
+        /// False if it could not be written.
         ok: bool,
     },
     /// The result of [`Output::FetchMap`].
     Fetched {
         /// The server.
         server: u16,
-        /// Its map; `None` if it could not be had.
+        /// Its map; `None` if it could not be fetched.
         map: Option<Box<ClusterMap>>,
     },
-    /// Time has passed: at the latest at [`super::Machine::next_deadline`].
+    /// Time has passed; due at [`super::Machine::next_deadline`] at the latest.
     Tick,
 }
 
-/// What the shell is to do.
+/// An action that the shell carries out.
 #[derive(Debug)]
 pub enum Output {
     /// Send a datagram.
     Send {
-        /// Where to.
+        /// The address.
         to: SocketAddr,
-        /// It.
+        /// The datagram.
         datagram: Datagram,
     },
-    /// Contact every shard, side by side, and come back within the timeout.
+    /// Contact all shards in parallel, and report back within the timeout.
     Probe(ProbeOrder),
-    /// Write the state to disk, and come back.
+    /// Write the state to disk, and report back.
     Persist(State),
-    /// Fetch a server's map by TCP, and come back.
+    /// Fetch a server's map over TCP, and report back.
     FetchMap {
         /// The server.
         server: u16,
@@ -78,7 +78,7 @@ pub enum Output {
 pub struct ProbeOrder {
     /// The server.
     pub server: u16,
-    /// To be repeated in the result.
+    /// A number that the result repeats.
     pub probe_id: u64,
     /// The server's address.
     pub address: SocketAddr,
@@ -88,13 +88,13 @@ pub struct ProbeOrder {
     pub timeout: Duration,
 }
 
-/// Why a shard gave no [`PingReply`].
+/// The reason why a shard gave no [`PingReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProbeFailure {
-    /// Nobody listens: the process is gone.
+    /// The connection was refused: the process is gone.
     #[error("connection refused")]
     Refused,
-    /// The network says that there is no way.
+    /// The network reports that there is no route.
     #[error("unreachable")]
     Unreachable,
     /// No answer in time.
@@ -112,7 +112,7 @@ pub enum ProbeFailure {
     /// Not the protocol, another cluster, or another server than expected.
     #[error("answers what no server of this cluster would; is the address right?")]
     Nonsense,
-    /// It answers, but has lost its way to the database, which others of its group have.
+    /// It answers, but can't reach the database, although other members of its group can.
     #[error("can't reach the database, which others of its group can")]
     OriginDown,
     /// The master itself could not try (descriptors, ports, memory).

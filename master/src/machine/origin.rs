@@ -1,13 +1,13 @@
-//! A server that answers but has lost its way to the database (scenario 13): of no use to
-//! anybody, if others of its group have not.
+//! Handles a server that answers but can't reach the database (scenario 13), which makes it useless if
+//! other members of its group can.
 //!
-//! It says so with its renewals, and each shard with its answer to a probe. When this has lasted
-//! for a lease the master contacts it, as after a report, and a probe that finds a shard
-//! without a way to the database then counts as unanswered. It does *not* while nobody else of
-//! its group is known to have a way: then it is the database that is down, and taking servers
-//! out would mend nothing. So what others have said before the trouble began, or just after,
-//! does not count: a database that goes down is noticed by one server before the other. Nor does
-//! what they have said for a moment only: when it is up again, one finds it before the other.
+//! The server reports this with its renewals, and each shard with its answer to a probe. When it has
+//! lasted for a lease, the master contacts the server, as after a report, and a probe that finds a shard
+//! without a connection to the database then counts as unanswered. It does *not* while no other member
+//! of the group is known to reach the database: then the database is down, and marking servers
+//! offline would not help. So reports of others from before the outage began, or just after, do not
+//! count, because one server notices before another that a database goes down. Neither do reports that
+//! have lasted only for a moment, because one server notices before another that it is up again.
 
 use std::time::Duration;
 
@@ -19,22 +19,22 @@ use crate::event::MasterEvent;
 use crate::machine::Machine;
 use crate::phase::{Phase, Seen};
 
-/// A server tries at least this often whether a database that was down is up again.
+/// A server checks at least this often whether a database that was down is up again.
 const FOUND_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is known of a server's way to the database.
+/// The state of a server's connection to the database.
 #[derive(Debug, Default)]
 pub(super) struct Origin {
-    /// Since when it is said to be dead.
+    /// The time since which it is reported to be lost.
     down_since: Option<Micros>,
-    /// Since when its renewals say that it is not, and when one said so last.
+    /// The time since which renewals report that it works, and the time of the last such renewal.
     up: Option<(Micros, Micros)>,
-    /// The server is out for this reason, and returns only with a way to the database.
+    /// Whether the server was taken offline for this reason; it returns only when it reaches the database.
     pub(super) is_out: bool,
 }
 
 impl Origin {
-    /// A probe has found it so.
+    /// Notes that a probe has found this.
     pub(super) fn is_found(&mut self, now: Micros, is_up: bool) {
         match is_up {
             true => self.down_since = None,
@@ -47,7 +47,7 @@ impl Origin {
 }
 
 impl Machine {
-    /// What the known incarnation says with its renewal.
+    /// Notes the report of the known incarnation's renewal.
     pub(super) fn on_origin_flag(&mut self, now: Micros, id: u16, flags: u32) {
         let is_up = flags & renew_flags::ORIGIN_DOWN == 0;
         let origin = &mut self.server(id).origin;

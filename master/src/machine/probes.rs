@@ -173,12 +173,12 @@ impl Machine {
     }
 }
 
-/// What all shards say together.
+/// The combined answer of all shards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
     pub(super) boot_id: u64,
     pub(super) loop_lag_us: u32,
-    /// The oldest map of any shard.
+    /// The oldest map that any shard has applied.
     pub(super) map_epoch: MapEpoch,
     /// The oldest that is drained.
     pub(super) drained_epoch: MapEpoch,

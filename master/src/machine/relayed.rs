@@ -1,5 +1,5 @@
-//! Contacting a server through others of its group, so that one bad link between it and the
-//! master takes nobody offline.
+//! Contacts a server through other members of its group, so that one bad link between it and the
+//! master does not take it offline.
 //!
 //! ```text
 //! master ──── probe every shard ─────────► server     fails, but is not refused
@@ -21,11 +21,11 @@ use crate::machine::server::Asked;
 use crate::machine::{Machine, ProbeFailure};
 use crate::phase::{Attempt, Phase};
 
-/// Others that are asked for one probe.
+/// The number of members that are asked for one probe.
 const PEERS_MAX: usize = 3;
 
 impl Machine {
-    /// Has others contact the server too, where that may tell more.
+    /// Asks other members to contact the server too, if that may reveal more.
     pub(super) fn ask_peers(&mut self, now: Micros, id: u16, attempt: Attempt) {
         let server = &self.servers[usize::from(id)];
         let is_repeated = attempt.attempt >= self.rules.probe_attempts.min(2);
@@ -54,7 +54,7 @@ impl Machine {
         self.server(id).asked = Some(Asked { probe_id, waits_for: peers, failed: None });
     }
 
-    /// Online members of its group; others each time, where there are more than enough.
+    /// Returns online members of its group; different ones each time, if there are more than enough.
     fn peers_to_ask(&self, id: u16, probe_id: u64) -> Vec<u16> {
         let is_fit = |peer: &u16| {
             let at = usize::from(*peer);
@@ -71,7 +71,7 @@ impl Machine {
         peers
     }
 
-    /// One that was asked says what came of it.
+    /// Handles the result of a member that was asked.
     pub(super) fn on_probe_result(&mut self, now: Micros, by: u16, datagram: &Datagram) -> bool {
         let id = datagram.subject;
         if usize::from(id) >= self.servers.len() {
@@ -131,7 +131,7 @@ impl Machine {
         !asked.waits_for.is_empty()
     }
 
-    /// Nobody else reaches the server either, or they take too long to say so.
+    /// Gives up on the other members: they do not reach the server either, or take too long.
     pub(super) fn end_asking(&mut self, now: Micros, id: u16) {
         let asked = self.server(id).asked.take();
         if let Some((failure, _)) = asked.and_then(|asked| asked.failed) {

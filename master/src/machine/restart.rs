@@ -1,5 +1,5 @@
-//! What a master may say before it knows (scenario 10: a restarted master forgets that a
-//! server was offline, and nobody is ever told that it is back).
+//! What a restarted master may announce before it knows the states (scenario 10: it forgets that a
+//! server was offline, and nobody is ever told that the server is back).
 //!
 //! A master that starts takes the next term, saves it, and *learns* before it speaks: it
 //! collects renewals and verifies reports, but grants no lease, changes no owner, answers no
@@ -8,8 +8,8 @@
 //! is one that the master does not know, it fetches that server's map, adopts its states, and
 //! goes on under a term above both. Then it announces the full states.
 //!
-//! What its predecessor has granted it can't know: until L(1+ρ) after its start every server
-//! counts as holding a lease.
+//! The master can't know its predecessor's grants: until L(1+ρ) after its start every server counts as
+//! holding a lease.
 //!
 //! How much it must hear depends on what it has:
 //!
@@ -109,7 +109,7 @@ impl Restart {
     }
 }
 
-/// What a master starts with: how far it may speak, its first epoch, and the servers.
+/// The state with which a master starts: what it may announce, its first epoch, and the servers.
 pub(super) fn begin(
     now: Micros,
     rules: &Rules,

@@ -1,4 +1,4 @@
-//! What the master knows of one server beyond what it says.
+//! The master's knowledge of one server besides its announced state.
 
 use std::net::SocketAddr;
 
@@ -46,7 +46,7 @@ pub(super) struct Server {
     pub(super) probed_boot_id: u64,
     /// How the last probe has failed, if it has.
     pub(super) last_failure: Option<ProbeFailure>,
-    /// It runs in another mode than this master, and gets no lease.
+    /// Whether it runs in another mode than this master, and gets no lease.
     pub(super) has_other_mode: bool,
     /// Its way to the database.
     pub(super) origin: Origin,
