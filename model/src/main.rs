@@ -175,7 +175,7 @@ mod tests {
         let cases = [
             ("small --threads 0", "give 1 to 1024"),
             ("mutants --only nope", "there are lease-never-ends, "),
-            ("small --only no-drain", "--only is for mutants"),
+            ("small --only no-drain", "--only applies to mutants"),
             ("mutants --mode strict", "leave out --mode"),
         ];
         for (words, part) in cases {

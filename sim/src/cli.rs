@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn mistakes_are_refused() {
         assert!(refused("--seeds 5..3").contains("the second number must be the higher one"));
-        assert!(refused("--seeds 5..5").contains("there is no seed in it"));
+        assert!(refused("--seeds 5..5").contains("the range is empty"));
         assert!(refused("--seeds 5").contains("a range is written as"));
         assert!(refused("--seconds 0").contains("0 is not in 1..=3600"));
         assert!(refused("--seconds 99999999999999").contains("is not in 1..=3600"));

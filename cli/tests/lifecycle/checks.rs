@@ -121,7 +121,7 @@ fn a_foreign_address_and_a_state_file_of_another_cluster_are_found() {
     });
     let foreign = cluster.run(&["check-config", "--name", "a1"]);
     assert_eq!(foreign.status.code(), Some(1), "{foreign:?}");
-    assert!(stderr(&foreign).contains("one of this machine"), "{foreign:?}");
+    assert!(stderr(&foreign).contains("an address of this machine"), "{foreign:?}");
     let own = cluster.run(&["check-config", "--name", "a2"]);
     assert_eq!(own.status.code(), Some(0), "{own:?}");
 
