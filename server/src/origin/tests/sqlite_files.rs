@@ -163,7 +163,10 @@ fn a_main_file_that_is_cut_off_is_not_written_to_and_not_made_anew() {
     let outcome = bench.put("b", "2");
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
     wait_until(SOON, "it to be known", || {
-        bench.origin.outage().is_some_and(|reason| reason.contains("is empty, although it was not before"))
+        bench
+            .origin
+            .outage()
+            .is_some_and(|reason| reason.contains("is empty, although it was not before"))
     });
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 0, "it was made anew");
     delete(&file, &["-wal", "-shm"]);
