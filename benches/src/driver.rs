@@ -65,7 +65,7 @@ pub enum DriveError {
     /// A system call failed, or the target closed a connection.
     #[error("{what}: {error}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// How it failed.
         error: io::Error,
@@ -90,7 +90,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> DriveError {
     move |error| DriveError::Io { what, error }
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// Right replies; there were no others.

@@ -22,7 +22,7 @@ use crate::exchange::{KEYSPACE, VALUE_SQL};
 /// The line that says that the server caches from now on; its address follows.
 pub const READY: &str = "ready ";
 
-/// What every renewal is granted, in milliseconds.
+/// The lease that every renewal is granted, in milliseconds.
 const LEASE_MS: u32 = 2_000;
 const NAME: &str = "bench";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -83,7 +83,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
 /// Runs the server until the process ends.
 ///
 /// # Errors
-/// It can't start, or a shard has ended.
+/// The server can't start, or a shard has ended.
 pub fn serve(
     directory: &Path,
     io: IoKind,

@@ -75,7 +75,7 @@ pub struct Cell {
 /// A whole run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// What was measured, and in which version.
+    /// The target and its version.
     pub versions: Vec<(&'static str, String)>,
     /// Cells in the order of the table.
     pub cells: Vec<Cell>,

@@ -17,7 +17,7 @@ const COUNT: u16 = 128;
 const BUFFER_BYTES: usize = 16 << 10;
 const SUBMISSIONS: u32 = 512;
 
-/// What has happened.
+/// An event.
 #[derive(Debug, Clone, Copy)]
 pub enum Event {
     /// A connection was accepted: its descriptor, or a negated error number.

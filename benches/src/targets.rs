@@ -21,7 +21,7 @@ const START_MAX: Duration = Duration::from_secs(20);
 const LOAD_MAX: Duration = Duration::from_secs(900);
 const LOAD_DEPTH: usize = 32;
 
-/// What is measured.
+/// A target of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// The limit: see [`crate::echo`].

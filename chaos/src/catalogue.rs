@@ -96,7 +96,7 @@ pub(crate) enum Step {
     UntilOnline(Node),
 }
 
-/// What is done, in order.
+/// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
     /// Brings the fault about.
@@ -105,7 +105,7 @@ pub(crate) struct Script {
     pub(crate) heal: Vec<Step>,
 }
 
-/// What a fault's row is held against.
+/// The targets of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Targets {
     /// Failures that are no miss of the target.
@@ -135,7 +135,7 @@ pub(crate) enum Failures {
 }
 
 impl Fault {
-    /// What `cargo xtask chaos` runs.
+    /// The faults that `cargo xtask chaos` runs.
     pub(crate) fn defaults() -> Vec<Self> {
         let mut faults = vec![
             Self::Kill,
@@ -294,7 +294,7 @@ impl Fault {
         Duration::from_secs(if moves_keys { 18 } else { 3 })
     }
 
-    /// What is done. `lasts`: the length of faults that have none of their own.
+    /// The actions. `lasts` is the length of faults that have none of their own.
     pub(crate) fn script(self, lasts: Option<Duration>) -> Script {
         use Step::{Do, UntilOnline, Wait};
         let for_as_long = Wait(lasts.unwrap_or(LASTS));
@@ -360,7 +360,7 @@ impl Fault {
         Script { strike, heal }
     }
 
-    /// What it is held against. `attempt`: the clients' try timeout.
+    /// The targets. `attempt` is the clients' attempt timeout.
     pub(crate) fn targets(self, attempt: Duration, mode: Mode) -> Targets {
         let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
         if mode == Mode::Strict {

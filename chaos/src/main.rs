@@ -35,21 +35,21 @@ use net::{Namespaces, Net};
 use play::{PlayError, Settings};
 use row::Row;
 
-/// Faults on a real cluster under load: kill, stop, cut, lose, slow down; one table of what it
-/// came to, each row against its targets. The exit code is 0 if all targets were reached.
+/// Injects faults into a real cluster under load (kill, stop, cut, lose, slow down), and prints a table
+/// that compares the result of each fault with its targets. The exit code is 0 if all were reached.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask chaos", max_term_width = 100)]
 struct Args {
-    /// Only this fault, or all whose names begin with this and a dash (pause, cut); can be
-    /// given several times. Also understood: pause-SECONDS, isolate-X, cut-X-and-Y, cut-X-to-Y with nodes
+    /// Only this fault, or all whose names begin with this and a dash (pause, cut); may be given
+    /// several times. Also accepted: pause-SECONDS, isolate-X, cut-X-and-Y, cut-X-to-Y with the nodes
     /// client, master, a1, a2, b1, b2. See --list.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Length of each fault that has none of its own (cuts, loss, a slow or absent database, an
-    /// absent master).
+    /// Length in seconds of each fault without a length of its own (cuts, loss, a slow or absent
+    /// database, an absent master).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
-    /// Each fault so many times, each time with another seed, and how its figures are spread.
+    /// Number of times to run each fault, each time with another seed, to see how its figures vary.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     repeat: u32,
     /// The cluster's mode.
@@ -58,18 +58,18 @@ struct Args {
     /// Requests per second, on a fixed schedule, 95 % reads.
     #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
-    /// `surge_reads` of the cluster file: reads per second and shard that a change of owner may
-    /// always add to the database's.
+    /// `surge_reads` of the cluster file: the reads per second and shard that a change of owner may
+    /// always add to the load of the database.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     surge_reads: Option<u32>,
     /// Seed of keys and ports.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Keep everything in this folder: the table, its figures as JSON, and of each fault the
-    /// cluster file, logs, events and every request that was not plainly good.
+    /// Keep everything in this folder: the table, its figures as JSON, and for each fault the cluster
+    /// file, logs, events, and every request without a plainly good answer.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Run on loopback even as root; leaves out what needs links that can be cut.
+    /// Run on loopback even as root; leaves out faults that need links that can be cut.
     #[arg(long)]
     loopback: bool,
     /// List the faults.

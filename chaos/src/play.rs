@@ -96,7 +96,7 @@ pub(crate) struct Played {
     pub(crate) homes: Vec<u16>,
     /// Acknowledged writes that the database does not have.
     pub(crate) lost_writes: Vec<String>,
-    /// What else should not have happened.
+    /// Other events that should not have happened.
     pub(crate) problems: Vec<String>,
     pub(crate) mode: Mode,
     pub(crate) bound: Duration,

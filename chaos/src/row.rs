@@ -1,4 +1,4 @@
-//! What a played fault came to: one row of the table, held against its targets.
+//! The result of a fault: one row of the table, compared with its targets.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -68,9 +68,9 @@ pub(crate) struct Row {
     /// Servers taken offline though they answered somebody, with when.
     pub(crate) false_offlines: Vec<String>,
     pub(crate) returned: Option<Returned>,
-    /// What missed its target.
+    /// The missed targets.
     pub(crate) misses: Vec<String>,
-    /// What else there is to know.
+    /// Further remarks.
     pub(crate) notes: Vec<String>,
 }
 

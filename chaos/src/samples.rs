@@ -1,4 +1,4 @@
-//! What each server counts, ten times a second: what it kept over a fault, and what it asked
+//! Samples of each server's counters, ten times a second: what it kept over a fault, and what it asked
 //! the database for right after.
 
 use std::io;

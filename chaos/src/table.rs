@@ -26,7 +26,7 @@ pub(crate) fn line(row: &Row) -> String {
     aligned(&cells(row))
 }
 
-/// What there is to say beyond the table.
+/// The remarks below the table.
 pub(crate) fn remarks(row: &Row) -> Vec<String> {
     let misses = row.misses.iter().map(|miss| format!("MISSED: {miss}"));
     misses.chain(row.notes.iter().cloned()).collect()

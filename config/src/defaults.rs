@@ -1,5 +1,5 @@
-//! What holds when the file does not say, and values made in code instead of read
-//! from a file (by the demo, the tests and the load tool) with the same defaults.
+//! The defaults of the cluster file, and configurations made in code instead of read from a file (by the
+//! demo, the tests and the load generator) with the same defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -59,8 +59,8 @@ impl ClusterConfig {
         }
     }
 
-    /// Adds a group of servers, given as (name, address), with default sizes; two or
-    /// more, or nobody can stand in.
+    /// Adds a group of servers, given as (name, address), with default sizes; at least two, so that they
+    /// can stand in for each other.
     ///
     /// # Panics
     /// On more than 65,536 groups.

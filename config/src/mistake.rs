@@ -1,4 +1,4 @@
-//! What is wrong in a file and where: [`Mistake`], the list of them, and the
+//! The mistakes in a file and their places: [`Mistake`], the list of them, and the
 //! [`Report`] that gathers them while a file is read.
 
 use std::fmt;
@@ -14,7 +14,7 @@ pub struct Mistake {
     pub place: Option<Place>,
     /// The key in dotted form, such as `group.server.address`.
     pub key: String,
-    /// What is wrong, and what to write instead.
+    /// The mistake, and what to write instead.
     pub text: String,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Everything that is wrong in one file, in the order of the file. Never empty.
+/// All mistakes in one file, in the order of the file. Never empty.
 ///
 /// Shown as one line per mistake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +54,7 @@ fn lines(mistakes: &[Mistake]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-/// Gathers mistakes and warnings; knows the text, so that a byte offset is place enough.
+/// Collects mistakes and warnings. It knows the text, so a byte offset is enough to name a place.
 pub(crate) struct Report<'t> {
     file: &'t str,
     text: &'t str,

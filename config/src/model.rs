@@ -1,4 +1,4 @@
-//! What a valid `cluster.toml` says, as plain values. Every default is already
+//! The contents of a valid `cluster.toml`, as plain values. Every default is already
 //! filled in and every rule of `validate` already holds; the roles only read.
 
 use std::fmt;
@@ -15,7 +15,7 @@ pub struct ClusterConfig {
     pub name: String,
     /// Number of partitions, 1..=65_536. Fixed for the life of a cluster.
     pub partitions: u32,
-    /// What goes first when servers or the master can't be reached.
+    /// What takes precedence when servers or the master can't be reached.
     pub mode: Mode,
     /// The master's UDP and TCP address.
     pub master: MasterConfig,
@@ -31,11 +31,11 @@ pub struct ClusterConfig {
     pub timings: Timings,
     /// Bounds on what a peer may ask of a server.
     pub limits: Limits,
-    /// Who may talk to the cluster.
+    /// The secret with which members and clients authenticate themselves.
     pub security: Security,
 }
 
-/// What goes first when servers or the master can't be reached. See docs/FAILOVER.md for
+/// What takes precedence when servers or the master can't be reached. See docs/FAILOVER.md for
 /// what each guarantees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
@@ -52,10 +52,10 @@ pub enum Mode {
 pub struct MasterConfig {
     /// UDP (notices, announcements) and TCP (map) address.
     pub address: SocketAddr,
-    /// Where the master keeps its term and what it last announced.
+    /// The file in which the master keeps its term and its last announcement.
     pub state_file: PathBuf,
-    /// Most servers that may be offline by verdict at once; beyond it the master
-    /// suspects itself and takes nobody else offline. `None`: half of all, rounded up.
+    /// The largest number of servers that may be marked offline at once; beyond it the master
+    /// suspects itself and marks no other server offline. `None` means half of all, rounded up.
     pub offline_servers_max: Option<u32>,
 }
 
@@ -70,7 +70,7 @@ pub struct ServerConfig {
     pub address: SocketAddr,
     /// Number of shards: threads, rings and arenas.
     pub shards: u16,
-    /// Cores to pin the shards to, one per shard; empty: not pinned.
+    /// The cores to pin the shards to, one per shard; if empty, they are not pinned.
     pub cores: Vec<usize>,
     /// Share of the partitions relative to the other servers, 1..=64.
     pub weight: u16,
@@ -117,14 +117,14 @@ pub struct OriginConfig {
 /// Which database, and where. Its `Debug` leaves out the URL, which may hold a password.
 #[derive(Clone, PartialEq)]
 pub enum OriginKind {
-    /// An SQLite file, opened in WAL mode; made if it is not there.
+    /// An SQLite file, opened in WAL mode; created if it does not exist.
     Sqlite {
         /// The database file.
         path: PathBuf,
         /// Statements run once at start, such as `CREATE TABLE IF NOT EXISTS …`.
         init: Option<String>,
     },
-    /// PostgreSQL, or what speaks its wire protocol.
+    /// PostgreSQL, or a database that speaks its wire protocol.
     Postgres {
         /// Connection string, handed to the driver as it is.
         url: String,
@@ -148,43 +148,43 @@ pub struct KeyspaceConfig {
     pub put: Option<String>,
     /// Statement with `:key`.
     pub delete: Option<String>,
-    /// What is kept in the cache of a row that `put` has changed.
+    /// What is cached of a row that `put` has changed.
     pub after_put: AfterPut,
-    /// Ids of other keyspaces over the same rows, sorted: what writes, deletes, invalidates or
-    /// flushes a key of this one drops the same key of those.
+    /// Ids of other keyspaces over the same rows, sorted: a request that writes, deletes, invalidates
+    /// or flushes a key of this one also drops the same key of those.
     pub also_invalidates: Vec<u8>,
     /// SQL type of the key.
     pub key_type: ColumnType,
-    /// Which keys the database takes for equal although their letters differ in case; only
-    /// where the key is text.
+    /// Which keys the database considers equal although their letters differ in case; only for text
+    /// keys.
     pub key_case: KeyCase,
     /// SQL type of the value (`Integer` and `Uuid` are not allowed).
     pub value_type: ColumnType,
     /// How long a value may be cached.
     pub ttl: Duration,
-    /// How long "no such row" may be cached; zero: not at all.
+    /// How long "no such row" may be cached; zero means not at all.
     pub negative_ttl: Duration,
     /// Each lifetime is shortened by a random part of up to this many percent.
     pub ttl_jitter_percent: u8,
 }
 
-/// What is kept in the cache of a row that `put` has changed: the database may store something
-/// else than what was sent.
+/// What is cached of a row that `put` has changed: the database may store something other than
+/// what was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AfterPut {
-    /// What the keyspace's `get` finds in the same transaction.
+    /// The result of the keyspace's `get` in the same transaction.
     #[default]
     Reread,
     /// The first column that `put` returns.
     Returning,
     /// Nothing: the next read asks the database.
     Drop,
-    /// What was sent: for columns that hold what is written to them, byte for byte.
+    /// The value that was sent: for columns that store what is written to them, byte for byte.
     Keep,
 }
 
 impl AfterPut {
-    /// Each with its word in the cluster file.
+    /// All variants, each with its word in the cluster file.
     pub const ALL: [(&'static str, Self); 4] = [
         ("reread", Self::Reread),
         ("returning", Self::Returning),
@@ -230,7 +230,7 @@ pub enum KeyCase {
 }
 
 impl KeyCase {
-    /// Each with its word in the cluster file.
+    /// All variants, each with its word in the cluster file.
     pub const ALL: [(&'static str, Self); 3] =
         [("exact", Self::Exact), ("ascii", Self::Ascii), ("unicode", Self::Unicode)];
 
@@ -251,7 +251,7 @@ pub struct Timings {
     /// Client: how long a connection may be silent while an answer is due, before the send
     /// counts as failed. Half of it silent, the server is pinged: slow is not dead.
     pub attempt_timeout: Duration,
-    /// Client: unsuccessful sends before failover mode (claim 12).
+    /// Client: number of failed sends before failover mode (claim 12).
     pub attempts: u32,
     /// Client: time in failover mode before the server is tried again (claim 13).
     pub failover_hold: Duration,
@@ -263,17 +263,17 @@ pub struct Timings {
     /// before it counts as unreachable (claim 15). Pinged at half of it, like a server by a
     /// client.
     pub forward_timeout: Duration,
-    /// Server: between two renewals to the master.
+    /// Server: time between two renewals to the master.
     pub renew_interval: Duration,
     /// Master: bound on one probe of one shard (claim 19).
     pub probe_timeout: Duration,
     /// Master: unsuccessful probes before a server is marked offline.
     pub probe_attempts: u32,
-    /// Master: between two checks of an offline server (claim 20).
+    /// Master: time between two checks of an offline server (claim 20).
     pub recheck_interval: Duration,
     /// Master: silence of a server before the master probes it unasked.
     pub lease: Duration,
-    /// Master: before an unacknowledged announcement is sent again.
+    /// Master: time before an unacknowledged announcement is sent again.
     pub announce_resend: Duration,
     /// Server: longest wait for in-flight writes when it gives partitions back,
     /// and for in-flight requests when it shuts down.
@@ -281,9 +281,9 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// The longest that a server may have been stopped and still carry out what it holds. No
-    /// other can have written in its place before that: first a client has to give it up, and the
-    /// master to find it silent.
+    /// The longest time for which a server may have been stopped and still carry out the requests that
+    /// it holds. No other server can have written in its place before that: first a client has to give
+    /// the server up, and the master has to find it silent.
     #[must_use]
     pub fn pause_max(&self) -> Duration {
         let verdict =
@@ -328,14 +328,14 @@ pub struct Limits {
     pub in_flight_per_connection: u32,
     /// Requests of one shard that wait for the origin or a peer.
     pub in_flight_per_shard: u32,
-    /// Unsent reply bytes of one connection before it is read no further.
+    /// Unsent reply bytes of one connection at which the server stops reading from it.
     pub output_bytes_per_connection: u32,
     /// Unsent reply bytes of all connections of one server; `None`: a quarter of its memory, and
     /// 64 MiB at the least.
     pub output_bytes: Option<u64>,
-    /// A connection that takes none of its replies for this long is closed.
+    /// Time after which a connection that reads none of its replies is closed.
     pub output_timeout: Duration,
-    /// A connection must say a valid hello, and finish a frame it began, within this time.
+    /// Time within which a connection must send a valid hello, and complete a frame that it began.
     pub handshake_timeout: Duration,
 }
 
@@ -387,7 +387,7 @@ impl fmt::Debug for Security {
 }
 
 impl KeyspaceConfig {
-    /// The form to which keys are brought before they are hashed. An integer has one form, and is
+    /// The form to which keys are converted before they are hashed. An integer has one form, and is
     /// refused in any other.
     #[must_use]
     pub fn key_form(&self) -> KeyForm {
@@ -407,14 +407,14 @@ impl ClusterConfig {
         self.keyspaces.iter().map(|keyspace| (keyspace.id, keyspace.key_form())).collect()
     }
 
-    /// Id (index) of the server of that name.
+    /// The id (index) of the server with that name.
     #[must_use]
     pub fn server_id(&self, name: &str) -> Option<u16> {
         let index = self.servers.iter().position(|server| server.name == name)?;
         u16::try_from(index).ok()
     }
 
-    /// The keyspace of that name, or of that number.
+    /// The keyspace with that name, or with that number.
     #[must_use]
     pub fn keyspace(&self, name_or_id: &str) -> Option<&KeyspaceConfig> {
         let id = name_or_id.parse::<u8>().ok();

@@ -1,5 +1,5 @@
-//! One table of the file while it is read: typed getters that report what is wrong
-//! with a value, and, at the end, every key that nobody asked for.
+//! One table of the file while it is read: typed getters that report mistakes in values and, at the end,
+//! every key that was not read.
 //!
 //! A getter returns `None` only after it has reported a mistake (or passed over a
 //! value that a mistake was reported for), so a reader may go on with the other keys
@@ -17,7 +17,7 @@ use crate::mistake::Report;
 use crate::suggest::nearest;
 use crate::units::{format_duration, format_size, parse_duration, parse_size};
 
-/// A value and where it stands; a default stands where its section does.
+/// A value and its place; a default has the place of its section.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct At<T> {
     pub(crate) value: T,
@@ -25,14 +25,14 @@ pub(crate) struct At<T> {
     pub(crate) at: usize,
 }
 
-/// What looking for a key that need not be there may find.
+/// The result of looking for an optional key.
 #[derive(Debug)]
 pub(crate) enum Found<T> {
-    /// Not in the file.
+    /// The key is not in the file.
     Absent,
-    /// There, wrong, and reported.
+    /// The value is wrong, and was reported.
     Bad,
-    /// There and right.
+    /// The value is right.
     Good(At<T>),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Section<'d> {
     table: Option<&'d dyn TableLike>,
     path: String,
     at: usize,
-    /// Keys that mean something here.
+    /// Keys that are known here.
     asked: Vec<&'static str>,
     /// Keys that were reported by [`Self::misplaced`].
     passed_over: Vec<&'static str>,
@@ -404,12 +404,12 @@ impl<'d> Section<'d> {
         })
     }
 
-    /// Reports that a key which has no default is not there.
+    /// Reports that a key without a default is missing.
     pub(crate) fn missing(&self, key: &str, example: &str, report: &mut Report<'_>) {
         report.mistake(self.at, &self.key(key), format!("is missing; write `{key} = {example}`"));
     }
 
-    /// Reports a key that has its meaning elsewhere, if it is there.
+    /// Reports a key that belongs elsewhere, if it is present.
     pub(crate) fn misplaced(&mut self, key: &'static str, why: &str, report: &mut Report<'_>) {
         self.passed_over.push(key);
         if let Some(at) = self.key_place(key) {
@@ -417,7 +417,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Reports every key that was not asked for. To be called last.
+    /// Reports every key that was not read. To be called last.
     pub(crate) fn finish(self, report: &mut Report<'_>) {
         let Some(table) = self.table else { return };
         for (key, _) in table

@@ -19,15 +19,15 @@ pub const CONFIG_FILE: &str = "cluster.toml";
 /// Name of the secret's file, beside [`CONFIG_FILE`].
 pub const SECRET_FILE: &str = "cluster.secret";
 
-/// Why a configuration made in code was not written.
+/// The reason why a configuration made in code was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The folder or a file in it cannot be written.
     #[error("{path}: {error}; give a path in a writable folder")]
     Io {
-        /// What was to be written.
+        /// The file that was to be written.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The values break a rule of the file.
@@ -186,7 +186,7 @@ impl ClusterConfig {
     }
 }
 
-/// For its owner alone: the way to the database may have a password in it.
+/// Writes a file that only its owner may read, because the database's URL may contain a password.
 fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;

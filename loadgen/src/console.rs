@@ -1,4 +1,4 @@
-//! What a run shows while it runs: a progress line at a terminal, plain lines elsewhere. Whoever
+//! The output of a run while it runs: a progress line on a terminal, plain lines elsewhere. Whoever
 //! reads them holds the run up in neither: see [`Show`].
 
 use std::io::{self, Write as _};

@@ -38,7 +38,7 @@ pub struct Progress {
     pub bad: u64,
 }
 
-/// What one request adds.
+/// The contribution of one request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Step {
     pub(crate) is_failed: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Step {
 }
 
 impl Live {
-    /// For a run of at most so many workers.
+    /// Creates the state for a run with at most this many workers.
     #[must_use]
     pub fn new(workers: u32) -> Self {
         Self {
@@ -58,7 +58,7 @@ impl Live {
         }
     }
 
-    /// What has been done so far.
+    /// The sums so far.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let sum = |of: fn(&Cell) -> &AtomicU64| {
@@ -111,7 +111,7 @@ impl Live {
 }
 
 impl Progress {
-    /// What was added since `earlier`.
+    /// The difference to `earlier`.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self {

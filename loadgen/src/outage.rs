@@ -1,4 +1,4 @@
-//! What an outage was to those who asked: read from the log of all requests of a run.
+//! The effect of an outage on clients, computed from the log of all requests of a run.
 //!
 //! Pure: times and requests in, figures out. An answer is *good* if it came, is no value that
 //! nobody wrote, and is not stale beyond the checker's bound.

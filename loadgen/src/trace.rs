@@ -53,7 +53,7 @@ pub struct Entry {
     pub time_s: u32,
     /// Size of the value, clamped to the bounds; also for reads.
     pub value_bytes: u32,
-    /// What was done.
+    /// The operation.
     pub deed: Deed,
 }
 
@@ -79,7 +79,7 @@ pub enum TraceError {
     Line {
         /// Line, from one.
         line: usize,
-        /// What is wrong.
+        /// The mistake.
         what: &'static str,
     },
     /// More distinct keys than can be numbered.

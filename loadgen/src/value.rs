@@ -15,7 +15,7 @@ const MAGIC: u32 = u32::from_le_bytes(*b"SLv1");
 const CHECKSUM_AT: usize = 24;
 const PADDING_AT: usize = VALUE_BYTES_MIN as usize;
 
-/// What a value says of itself.
+/// The information that a value carries about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The run of the load generator that wrote it.

@@ -1,4 +1,4 @@
-//! What is asked for: which key, read or write, how large. Knows no clock and no socket.
+//! The choice of requests: the key, read or write, and the size. Uses no clock and no socket.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::zipf::Zipf;
 pub struct Wanted {
     /// Index of the key, see [`Keys`].
     pub key: u32,
-    /// What to do.
+    /// The action.
     pub deed: Deed,
 }
 
-/// What a request does.
+/// The action of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// GET.
@@ -141,7 +141,7 @@ pub enum Supply {
         end: u32,
         /// Distance between two keys of this worker.
         step: u32,
-        /// What to do with each; the size of a write comes from `sizes`.
+        /// The action for each key; the size of a write comes from `sizes`.
         deed: SweepDeed,
     },
     /// A recorded trace, in its order.
@@ -159,7 +159,7 @@ pub enum Supply {
     },
 }
 
-/// What a sweep does with each key.
+/// The action of a sweep for each key.
 #[derive(Debug, Clone)]
 pub enum SweepDeed {
     /// Reads it.

@@ -11,11 +11,11 @@ use standin_model::rules::{Mode, Rule, Rules};
 use standin_model::suite::{Exploration, FULL, SMALL, hunt};
 use standin_protocol::time::Micros;
 
-/// Checks the rules of failover in every state that a small cluster can get into.
+/// Checks the rules of failover in every state that a small cluster can reach.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Cli {
-    /// What to explore.
+    /// The scopes to explore.
     #[arg(value_enum, default_value = "full")]
     what: What,
     /// Only this mode (not with `mutants`: each has its own).

@@ -12,7 +12,7 @@ use crate::plan::{DISTURBED, Entry, Mode, Rule, What};
 use crate::scenarios;
 use crate::shrink::shrink;
 
-/// What can't happen here, or need not.
+/// Events that can't happen here, or need not.
 const NOT_HERE: &[&str] = &[
     // The loops of threads measure it; a simulated turn takes no time.
     "server loop_lag_us",
@@ -25,7 +25,7 @@ const NOT_HERE: &[&str] = &[
     // Copies of a write that come too late are rare, and rarer still over a newer one.
     "sim overwrote_newer_ack",
 ];
-/// What the mode strict forbids.
+/// Events that the mode strict forbids.
 const AVAILABLE_ONLY: &[&str] = &[
     "agent is_orphan",
     "agent orphan_spells",
@@ -33,7 +33,7 @@ const AVAILABLE_ONLY: &[&str] = &[
     "server orphaned",
     "sim stale_within_bound",
 ];
-/// Of so many seeds each of the other counters is above zero, or the faults are too weak.
+/// After this many seeds each of the other counters is above zero, or the faults are too weak.
 const SEEDS_FOR_ALL: u64 = 10_000;
 
 const JOBS_MAX: usize = 1_024;
@@ -43,7 +43,7 @@ const SECONDS_MAX: u64 = 3_600;
 const NOT_OF_SCENARIOS: [&str; 7] =
     ["seeds", "jobs", "mode", "seconds", "steps", "no_shrink", "keep_going"];
 
-/// Simulates whole clusters from seeds, and looks for what must not happen.
+/// Simulates whole clusters from seeds, and checks what must never happen.
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
 struct Arguments {
@@ -56,10 +56,10 @@ struct Arguments {
     /// Threads for many seeds.
     #[arg(long, default_value_t = 2, value_parser = jobs, requires = "seeds", conflicts_with = "seed")]
     jobs: usize,
-    /// Which guarantee.
+    /// The cluster's mode.
     #[arg(long, value_enum, default_value_t = ModeName::Available)]
     mode: ModeName,
-    /// Simulated seconds in which things go wrong.
+    /// Simulated seconds with faults.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     seconds: Option<u64>,
     /// Entries of the plan (operations and faults) after which nothing more happens; without
@@ -69,16 +69,16 @@ struct Arguments {
     /// One of the schedules of docs/FAILOVER.md, by its name; --seed gives the latencies.
     #[arg(long, conflicts_with_all = NOT_OF_SCENARIOS)]
     scenario: Option<String>,
-    /// Leaves out a rule, by its name, to see that it is missed.
+    /// Switch off a rule, by the mutant's name, to see that something fails without it.
     #[arg(long, value_parser = rule)]
     mutant: Option<Rule>,
-    /// Says everything that happens (with --seed).
+    /// Print everything that happens (with --seed).
     #[arg(long, conflicts_with = "seeds")]
     trace: bool,
-    /// Leaves a failing plan as long as it is.
+    /// Do not shrink a failing plan.
     #[arg(long)]
     no_shrink: bool,
-    /// Goes on after a failure, and counts (with --seeds).
+    /// Continue after a failure, and count failures (with --seeds).
     #[arg(long, requires = "seeds", conflicts_with = "seed")]
     keep_going: bool,
 }

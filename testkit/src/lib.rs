@@ -1,4 +1,4 @@
-//! What the tests of several crates need: a scratch directory, ports that are
+//! Helpers that the tests of several crates need: a scratch directory, ports that are
 //! free, processes that die with the test, a real PostgreSQL, and waiting for a
 //! condition with a deadline (never a fixed sleep).
 //!

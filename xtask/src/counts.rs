@@ -1,5 +1,5 @@
-//! What Rust's test runner printed, counted: how many passed and failed, and how each
-//! named test ended.
+//! Parses the output of Rust's test runner: the numbers of tests that passed and failed, and the result
+//! of each named test.
 
 use std::ops::AddAssign;
 

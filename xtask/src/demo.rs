@@ -9,7 +9,7 @@ use crate::process;
 use crate::report::Failed;
 use crate::workspace::{Workspace, items};
 
-/// What the demo needs beside its length: start, fill, report, end.
+/// The time that the demo needs in addition to its length: start, fill, report, end.
 const GRACE: Duration = Duration::from_secs(90);
 
 /// How to run it.
@@ -145,7 +145,7 @@ fn figures(report: &Value) -> Result<Figures, String> {
     })
 }
 
-/// What the whole and each of its phases have.
+/// The figures of the whole run and of each phase.
 fn common(part: &Value) -> Result<Figures, String> {
     let latency = &part["latency_us"];
     Ok(Figures {

@@ -38,7 +38,7 @@ impl Options {
         Ok(Some(self.0.remove(at)))
     }
 
-    /// The same as a whole number above zero.
+    /// The value of `name`, as a whole number above zero.
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<u32>, String> {
         let Some(value) = self.value(name)? else { return Ok(None) };
         match value.parse() {

@@ -17,7 +17,7 @@ const RESULT_COLUMN: usize = 34;
 /// A step that went well.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// What else is worth its line.
+    /// A note for the step's line.
     pub(crate) note: String,
     /// The tests it ran, if it ran any.
     pub(crate) counts: Counts,
@@ -32,9 +32,9 @@ impl Passed {
 /// A step that did not.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// What it printed.
+    /// The step's output.
     pub(crate) output: String,
-    /// What the reader should do now.
+    /// What to do about the failure.
     pub(crate) remedy: String,
     /// The tests it ran all the same.
     pub(crate) counts: Counts,
@@ -46,7 +46,7 @@ impl Failed {
     }
 }
 
-/// What a step gives.
+/// The result of a step.
 pub(crate) type Outcome = Result<Passed, Failed>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
-//! `cargo xtask test`: every check there is, cheap ones first.
+//! `cargo xtask test`: every check, the cheap ones first.
 //!
-//! Steps that do not build on each other all run, so that one run shows all there is
-//! to mend. The output of each is kept in `target/xtask/`.
+//! Steps that do not depend on each other all run, so that one run shows everything there is
+//! to fix. The output of each is kept in `target/xtask/`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::tidy::{self, claims};
 use crate::workspace::Workspace;
 use crate::{architecture, prerequisites};
 
-/// Against what hangs, not against what is slow: a cold build on a busy, small machine
-/// must not come near them.
+/// Limits for steps that hang, not for slow ones: a cold build on a small, busy machine must not come
+/// near them.
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 const TESTS_LIMIT: Duration = Duration::from_secs(1_200);
 /// A workspace of its own, so that nothing of it is built with the rest.
@@ -131,7 +131,7 @@ fn without_building(workspace: &Workspace, report: &mut Report) {
     report.step("tidiness", &[], || tidy::check(workspace.root()));
 }
 
-/// A command whose exit code says it all.
+/// Runs a command whose exit code is its result.
 fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) -> Outcome {
     let log = workspace.logs().join(format!("{log}.log"));
     match process::run(&mut command, &log, BUILD_LIMIT) {

@@ -56,7 +56,7 @@ impl Workspace {
         command
     }
 
-    /// What `cargo metadata` says.
+    /// The output of `cargo metadata`.
     pub(crate) fn metadata(&self, arguments: &[&str]) -> Result<Value, String> {
         let output = self
             .cargo(&["metadata", "--format-version", "1"])

@@ -1,4 +1,4 @@
-//! What a node's death is to the users of Standin and of its peers: one table. Run by
+//! The effect of a node's death on the users of Standin and of its peers, as one table. Run by
 //! `cargo xtask peers`.
 
 use std::path::PathBuf;

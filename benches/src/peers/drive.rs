@@ -60,7 +60,7 @@ pub struct Setting<'a> {
     pub interrupt: &'a Interrupt,
 }
 
-/// What was seen.
+/// The observations.
 #[derive(Debug)]
 pub struct Observed {
     /// Every request.

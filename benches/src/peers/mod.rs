@@ -1,4 +1,4 @@
-//! What a node's death is to the users of Standin and of its peers, under one workload.
+//! The effect of a node's death on the users of Standin and of its peers, under one workload.
 //!
 //! ```text
 //! bin/peers ─► subject: redis.rs, memcached.rs, standin.rs   processes; a client per thread
@@ -41,12 +41,12 @@ pub fn operation_timeout() -> Duration {
     Timings::default().operation_timeout
 }
 
-/// What a read returned.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
     /// The value; `None`: no such row.
     pub value: Option<Vec<u8>>,
-    /// It came from the cache.
+    /// Whether it came from the cache.
     pub is_hit: bool,
 }
 
@@ -65,7 +65,7 @@ pub trait Subject: Send {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure>;
 }
 
-/// What is measured: processes, and how to reach them.
+/// A system that is measured: processes, and how to reach them.
 pub trait Cluster {
     /// A client for one thread.
     ///
@@ -83,7 +83,7 @@ pub trait Cluster {
     fn victim(&mut self) -> &mut Process;
 }
 
-/// What is measured.
+/// A system that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// Three masters with a replica each.
@@ -117,7 +117,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What is done to one node.
+/// The fault of one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// It stays dead.

@@ -137,7 +137,7 @@ impl Cache for RedisCache {
     }
 }
 
-/// What `redis-cli` says.
+/// Returns the output of `redis-cli`.
 fn cli(port: u16, arguments: &[&str]) -> Result<String, Failure> {
     let output =
         Command::new("redis-cli").args(["-p", &port.to_string()]).args(arguments).output()?;

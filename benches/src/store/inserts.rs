@@ -1,4 +1,4 @@
-//! What an insert costs while the store fills and while it evicts, and what the worst
+//! The cost of an insert while the store fills and while it evicts, and what the worst
 //! single inserts were: page faults, other processes' turns, or the store's own work.
 //!
 //! Each insert is timed by the wall clock and by the thread's CPU clock: what the first has

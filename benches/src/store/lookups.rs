@@ -1,4 +1,4 @@
-//! What a get costs, one at a time and in batches, small and huge pages.
+//! The cost of a get, one at a time and in batches, with small and huge pages.
 //! The thread's CPU time is taken, not the wall's: other processes' turns do not count.
 
 use std::error::Error;

@@ -22,7 +22,7 @@ pub(crate) use namespaces::Namespaces;
 /// Names of the servers, by their ids.
 pub(crate) const SERVERS: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
-/// Whoever has a place in the network.
+/// A node of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Node {
     /// The load generator.
@@ -58,7 +58,7 @@ impl Node {
     }
 }
 
-/// What is wrong with the network.
+/// A fault of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Impairment {
     /// Nothing that `from` sends reaches `to`.
@@ -68,9 +68,9 @@ pub(crate) enum Impairment {
         /// The receiver.
         to: Node,
     },
-    /// So many percent of all datagrams (UDP) are lost.
+    /// This percentage of all datagrams (UDP) is lost.
     Loss(u8),
-    /// So many percent of all datagrams (UDP) arrive twice.
+    /// This percentage of all datagrams (UDP) arrives twice.
     Duplication(u8),
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum NetError {
     /// Ports, threads, namespaces.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: &'static str,
         /// How it failed.
         error: io::Error,
@@ -111,7 +111,7 @@ pub(crate) enum NetError {
     Refused {
         /// The program.
         program: &'static str,
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// Loopback has no links that could be cut.

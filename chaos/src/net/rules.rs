@@ -34,7 +34,7 @@ pub(super) fn port_name(node: Node) -> String {
     format!("port{}", number(node))
 }
 
-/// What `nft -f` is told in a node's namespace.
+/// The input of `nft -f` in a node's namespace.
 pub(super) fn of_node(node: Node, impairments: &[Impairment]) -> String {
     let mut rules = String::new();
     for impairment in impairments {
@@ -60,7 +60,7 @@ pub(super) fn of_node(node: Node, impairments: &[Impairment]) -> String {
     text
 }
 
-/// What `nft -f` is told in the bridge's namespace.
+/// The input of `nft -f` in the bridge's namespace.
 pub(super) fn of_bridge(impairments: &[Impairment]) -> String {
     let mut text = anew("netdev");
     for impairment in impairments {

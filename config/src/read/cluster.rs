@@ -1,4 +1,4 @@
-//! `[cluster]` and `[master]`, and what a name may be.
+//! `[cluster]` and `[master]`, and the rules for names.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -22,7 +22,7 @@ const TYPES: [(&str, ColumnType); 4] = [
     ("uuid", ColumnType::Uuid),
 ];
 
-/// What a keyspace's `also_invalidates` says.
+/// The value of a keyspace's `also_invalidates`.
 pub(super) struct Named<'d> {
     pub(super) id: u8,
     /// The key's dotted name, for messages.
@@ -174,8 +174,8 @@ fn good<T>(found: &Found<T>) -> Option<&At<T>> {
     }
 }
 
-/// Warns of statements that take keys for equal which are different to the cache. What their
-/// tables do, only the database knows.
+/// Warns of statements that consider keys equal which are different to the cache. Only the database
+/// knows what its tables do.
 fn warn_of_merged_keys(
     section: &Section<'_>,
     statements: [(&str, Option<&At<&str>>); 3],

@@ -1,8 +1,8 @@
 //! From a file to a [`ClusterConfig`]: the order of the sections, and the entry points.
 //!
 //! Each file here reads its sections key by key and then checks what holds between
-//! them. Nothing stops at a mistake; whoever lacks a value leaves out the checks that
-//! need it, so that one mistake is not told twice.
+//! them. Nothing stops at a mistake. Checks that need a missing value are skipped, so that one mistake
+//! is not reported twice.
 
 mod bonds;
 mod cluster;
@@ -24,12 +24,12 @@ use secret::Secret;
 use servers::Server;
 pub use servers::{SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 
-/// What a file holds and what is to be said about it.
+/// The contents of a file, and the warnings about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     /// The values, or all mistakes.
     pub config: Result<ClusterConfig, ConfigErrors>,
-    /// What works but most likely not as meant; also there when there are mistakes.
+    /// Settings that work, but most likely not as intended; present even if there are mistakes.
     pub warnings: Vec<Mistake>,
 }
 
@@ -100,7 +100,7 @@ impl ClusterConfig {
     }
 }
 
-/// What most likely helps, by what the TOML parser says.
+/// The remedy that most likely helps with an error of the TOML parser.
 fn syntax_hint(message: &str) -> &'static str {
     if message.contains("duplicate key") {
         "write each key and each section once"

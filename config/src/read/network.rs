@@ -1,4 +1,4 @@
-//! Who listens where: no address twice, and none beyond loopback without a secret.
+//! Checks of addresses: none is used twice, and none other than loopback is used without a secret.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -58,7 +58,7 @@ pub(super) fn check(
     }
 }
 
-/// An address that somebody listens at.
+/// An address at which a member listens.
 struct Endpoint {
     key: &'static str,
     owner: String,

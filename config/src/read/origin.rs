@@ -1,4 +1,4 @@
-//! `[origin]`: which database, where, and how hard it may be asked.
+//! `[origin]`: the database, its address, and the limits on its load.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -147,7 +147,7 @@ fn read_postgres(
     })
 }
 
-/// What holds between the origin and the rest of the file.
+/// Checks the origin against the rest of the file.
 pub(super) fn check(
     origin: Option<&OriginRead>,
     servers: &[Server],

@@ -13,7 +13,7 @@ use super::network::MAKE_SECRET;
 
 const HEX_DIGITS: usize = 64;
 
-/// What is known of the secret.
+/// The state of the secret.
 pub(super) enum Secret {
     /// None is named.
     Absent,

@@ -18,7 +18,7 @@ const SHARDS_MAX: u64 = 256;
 const CORE_MAX: u64 = 4_095;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 16 << 40;
-/// What the cache of one shard can be: a store is cut into segments, which offsets have to reach.
+/// The smallest cache of one shard: a store is divided into segments, which offsets have to reach.
 pub const SHARD_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// See [`SHARD_MEMORY_BYTES_MIN`].
 pub const SHARD_MEMORY_BYTES_MAX: u64 = 64 << 30;
@@ -26,7 +26,7 @@ pub const SHARD_MEMORY_BYTES_MAX: u64 = 64 << 30;
 const IO_KINDS: [(&str, IoKind); 3] =
     [("auto", IoKind::Auto), ("uring", IoKind::Uring), ("epoll", IoKind::Epoll)];
 
-/// What `[defaults]` may set and each server may set otherwise, as far as it is right.
+/// The keys that `[defaults]` may set and each server may override, as far as they are right.
 #[derive(Clone, Copy)]
 pub(super) struct Sizes {
     shards: Option<At<u16>>,
@@ -263,7 +263,7 @@ pub(super) fn shards_of(server: &Server) -> Option<u16> {
     Some(server.sizes.shards?.value)
 }
 
-/// What holds between servers and the rest of the file.
+/// Checks the servers against the rest of the file.
 pub(super) fn check(
     servers: &[Server],
     cluster: Option<&Cluster>,

@@ -4,21 +4,21 @@
 use super::scan::{Piece, Scanner};
 use super::{Dialect, Parameter};
 
-/// What the words of a statement say of `:key`.
+/// What the words of a statement reveal about `:key`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUse {
     /// Columns that it is compared with by `=`, without their tables and quotes.
     pub columns: Vec<String>,
-    /// What makes one row of several keys, as it is written: `lower(:key)`.
+    /// The expression that maps several keys to one row, as it is written: `lower(:key)`.
     pub merged_by: Option<Merge>,
 }
 
-/// What makes one row of several keys.
+/// A construct that maps several keys to one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merge {
     /// As it is written.
     pub text: String,
-    /// It is upper and lower case that it makes equal.
+    /// Whether it makes upper and lower case equal.
     pub is_case: bool,
 }
 

@@ -11,7 +11,7 @@ mod scan;
 pub use key::{KeyUse, Merge, key_use};
 use scan::{Piece, Scanner};
 
-/// Whose SQL it is; quoting and parameters differ.
+/// The dialect of SQL; quoting and parameters differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// SQLite.
@@ -20,7 +20,7 @@ pub enum Dialect {
     Postgres,
 }
 
-/// What a statement may ask for.
+/// A parameter of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parameter {
     /// `:key`.
@@ -52,11 +52,11 @@ pub enum SqlError {
     /// A string, identifier or comment without its end.
     #[error("the {what} that begins with `{start}` has no end; close it with `{end}`")]
     Unclosed {
-        /// What is open.
+        /// The unclosed element.
         what: &'static str,
         /// Its first characters.
         start: String,
-        /// What would close it.
+        /// The token that would close it.
         end: String,
     },
     /// More than one statement.

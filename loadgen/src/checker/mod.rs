@@ -36,7 +36,7 @@ use crate::value::{BadValue, Stamp};
 /// Between the end of a bound and the moment in which that is known everywhere.
 const DELIVERY: Duration = Duration::from_millis(100);
 
-/// What the database holds before the first write.
+/// The contents of the database before the first write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initial {
     /// Every key, in a value with sequence 0.
@@ -45,7 +45,7 @@ pub enum Initial {
     Empty,
 }
 
-/// What a write does.
+/// The effect of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteKind {
     /// A new value.
@@ -74,7 +74,7 @@ pub struct Floor {
     asked: Micros,
 }
 
-/// What a read returned.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen<'a> {
     /// A value.
@@ -83,7 +83,7 @@ pub enum Seen<'a> {
     Absent,
 }
 
-/// What a read is worth.
+/// The assessment of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// As new as it must be.
@@ -145,7 +145,7 @@ pub enum Wrong {
 enum LastWord {
     /// There is no such write.
     NoUnknown,
-    /// It may still have taken effect after all that is acknowledged.
+    /// Whether it may still take effect after everything that is acknowledged.
     Nobody,
     /// A write that was acknowledged then.
     At(Micros),

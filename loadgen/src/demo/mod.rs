@@ -61,7 +61,7 @@ pub enum DemoError {
     /// The folder, the program's path, a signal handler, the report.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: String,
         /// How it failed.
         error: std::io::Error,

@@ -1,4 +1,4 @@
-//! What the demo can be told.
+//! The options of the demo.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What the demo came to, as figures and as text.
+//! The result of the demo, as figures and as text.
 
 use serde::Serialize;
 use standin_protocol::time::Micros;
@@ -77,7 +77,7 @@ pub struct DemoReport {
     pub total: Figures,
     /// Before, failover, after return.
     pub phases: Vec<PhaseFigures>,
-    /// What happened when.
+    /// The events, with their times.
     pub events: Vec<EventReport>,
     /// From the kill to the master's verdict.
     pub detect_ms: Option<f64>,
@@ -87,14 +87,14 @@ pub struct DemoReport {
     pub announce_ms: Option<f64>,
     /// From the start of the new process to the announcement that it is online.
     pub return_ms: Option<f64>,
-    /// What the stand-ins did meanwhile, by the servers' own count.
+    /// The work of the stand-ins meanwhile, by the servers' own counters.
     pub stood_in: Option<StoodIn>,
     /// The warm-up; it counts for the exit code, and for nothing else. Its hit ratio is over all of
     /// it, first reads included.
     pub warm_up: Figures,
     /// Hit ratio of the warm-up's last half second, 0 to 1: what the caches begin the load with.
     pub warm_hit_ratio: f64,
-    /// What should have happened and has not, and processes that ended unasked.
+    /// Events that should have happened but did not, and processes that ended unexpectedly.
     pub problems: Vec<String>,
     /// The first failures and bad reads.
     pub quotes: Vec<String>,

@@ -35,20 +35,20 @@ pub(super) fn pacing(rate_per_s: u32, arrivals: Arrivals) -> Pacing {
     Pacing::Open { rate_per_s, arrivals }
 }
 
-/// What the play came to.
+/// The result of the script.
 pub(super) struct Played {
     pub(super) recording: Recording,
     pub(super) story: Story,
     /// When each phase began, and the end.
     pub(super) bounds: Vec<Micros>,
-    /// What the servers had counted at these times.
+    /// The servers' counters at these times.
     pub(super) origin: Vec<Option<StatsReading>>,
     /// What they had counted all along.
     pub(super) readings: Vec<StatsReading>,
 }
 
 impl Played {
-    /// What should have happened and has not.
+    /// Events that should have happened but did not.
     pub(super) fn problems(&self) -> Vec<String> {
         let victim = self.story.victim_name();
         let expected = [

@@ -1,4 +1,4 @@
-//! What happened when, put together from three witnesses: the script (kill, restart), the
+//! The order of events, combined from three witnesses: the script (kill, restart), the
 //! master's event file, and the clients. Pure: it is told everything, with its time.
 //!
 //! ```text
@@ -74,7 +74,7 @@ pub struct StoryEvent {
     pub kind: StoryKind,
     /// Which server.
     pub server: String,
-    /// What more there is to say.
+    /// Further details.
     pub text: String,
 }
 
@@ -176,7 +176,7 @@ impl Story {
         }
     }
 
-    /// What has happened since the last call, in order of time as far as it is known.
+    /// The events since the last call, in order of time as far as it is known.
     pub fn take_new(&mut self) -> Vec<StoryEvent> {
         let mut new = self.events[self.taken..].to_vec();
         self.taken = self.events.len();

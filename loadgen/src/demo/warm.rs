@@ -21,12 +21,12 @@ const PRELOAD_WITHIN: Duration = Duration::from_secs(4);
 const SETTLE_WITHIN: Duration = Duration::from_secs(4);
 /// The hit ratios of two windows this long are compared.
 const WINDOW: Duration = Duration::from_millis(500);
-/// It is steady when they differ by less.
+/// The hit ratio is steady when two measurements differ by less than this.
 const STEADY: f64 = 0.01;
 const PAUSE: Duration = Duration::from_millis(20);
 const RATE_PER_S: u32 = 5_000;
 
-/// What the warm-up came to.
+/// The result of the warm-up.
 pub(super) struct WarmUp {
     pub(super) recording: Recording,
     pub(super) final_hit_ratio: f64,

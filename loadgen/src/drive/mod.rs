@@ -69,7 +69,7 @@ pub struct Plan {
     pub duration: Option<Duration>,
     /// Seed of arrivals.
     pub seed: u64,
-    /// What values of this run carry, so that those of another run are told apart.
+    /// The number that values of this run carry, which distinguishes them from those of other runs.
     pub run: u32,
     /// Judges the reads; without it every value carries sequence 0.
     pub checker: Option<Arc<Checker>>,
@@ -90,7 +90,7 @@ pub enum Notable {
         at: Micros,
         /// Which worker's client.
         worker: u32,
-        /// What.
+        /// The event.
         event: ClientEvent,
     },
     /// The first answer of this kind that a worker has had from a server in a phase.
@@ -99,7 +99,7 @@ pub enum Notable {
         at: Micros,
         /// Which phase.
         phase: usize,
-        /// Who answered.
+        /// The server that answered.
         server: u16,
         /// Whether it answered for another server.
         is_stand_in: bool,
@@ -122,7 +122,7 @@ pub enum DriveError {
 pub struct Running {
     /// When the first request was due.
     pub start: Micros,
-    /// What happens, as it happens. Closed when all workers have ended.
+    /// The events, as they happen. Closed when all workers have ended.
     pub notables: Receiver<Notable>,
     workers: Vec<JoinHandle<io::Result<Recording>>>,
 }

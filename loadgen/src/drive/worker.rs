@@ -28,7 +28,7 @@ const BURST_MAX: u32 = 256;
 /// A paced worker looks this often whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
-/// What a worker is given.
+/// The parameters of a worker.
 pub(super) struct Seat {
     pub(super) plan: Plan,
     pub(super) number: u32,
@@ -39,7 +39,7 @@ pub(super) struct Seat {
     pub(super) started: Receiver<Micros>,
 }
 
-/// What the tasks of a worker share.
+/// The state that the tasks of a worker share.
 pub(super) struct Desk {
     pub(super) plan: Plan,
     pub(super) number: u32,

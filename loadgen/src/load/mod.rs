@@ -64,7 +64,7 @@ pub enum LoadError {
     Trace {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The mistake.
         error: TraceError,
     },
     /// No such keyspace.
@@ -97,7 +97,7 @@ pub enum LoadError {
     /// A file or a thread.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The action that failed.
         what: String,
         /// How it failed.
         error: std::io::Error,
@@ -247,7 +247,7 @@ fn plan(
     })
 }
 
-/// What was changed of the sizes that the trace recorded, in words.
+/// Describes how the sizes in the trace were changed.
 fn clamped(trace: &Trace, sizes: ValueSizes) -> Option<String> {
     let Clamped { enlarged, reduced } = trace.clamped;
     (enlarged + reduced > 0).then(|| {

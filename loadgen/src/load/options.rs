@@ -1,4 +1,4 @@
-//! What `standin load` can be told.
+//! The options of `standin load`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -21,37 +21,37 @@ pub struct LoadArgs {
     /// The cluster file.
     #[arg(long, short, default_value = "cluster.toml", value_name = "FILE")]
     pub config: PathBuf,
-    /// Keyspace, by name or number; by default the first.
+    /// Keyspace, by name or number; the first one by default.
     #[arg(long, short)]
     pub keyspace: Option<String>,
     /// Requests per second on a fixed schedule (open loop).
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub rate: u32,
-    /// How the arrivals are spread.
+    /// Distribution of the arrivals.
     #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
     pub arrivals: Arrivals,
-    /// Instead of a rate: so many clients with so many requests each under way, as in 8x16.
+    /// Instead of a rate, run this many clients with this many requests each under way, such as 8x16.
     #[arg(long, value_name = "CLIENTSxDEPTH", conflicts_with_all = ["rate", "arrivals"])]
     pub closed: Option<Closed>,
-    /// Seconds of load; by default 10, and with --trace the whole trace.
+    /// Seconds of load; 10 by default, or the whole trace with --trace.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub seconds: Option<u32>,
     /// Number of keys: key-00000000 and so on.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub keys: u32,
-    /// Zipf exponent of the keys' distribution; 0: all alike.
+    /// Zipf exponent of the keys' distribution; 0 means uniform.
     #[arg(long, default_value_t = 0.99, value_name = "EXPONENT", value_parser = exponent)]
     pub zipf: f64,
-    /// Percent of reads, by default 95; the rest are writes, and with --fill all keys are
-    /// written first: rows named after the keys, which stay in the keyspace's table. With
-    /// --trace: of the trace's reads.
+    /// Percentage of reads, 95 by default; the rest are writes. Writes, and --fill, leave rows named
+    /// after the keys in the keyspace's table. With --trace: percentage of the trace's reads that are
+    /// made as reads.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub reads: Option<f64>,
-    /// Bytes of the values written, one number or a range such as 64-4096; by default 100. With
-    /// --trace the sizes of the trace are clamped to it, by default to 32-4096.
+    /// Size of the values written in bytes, a number or a range such as 64-4096; 100 by default. With
+    /// --trace, the sizes in the trace are clamped to this range, by default 32-4096.
     #[arg(long, value_name = "BYTES")]
     pub value_bytes: Option<ValueSizes>,
-    /// Load threads; by default as many as there are cores, at most 2.
+    /// Number of load threads; by default the number of cores, but at most 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub workers: Option<u32>,
     /// Seed of keys, sizes and arrivals.
@@ -66,7 +66,7 @@ pub struct LoadArgs {
     /// First write every key once.
     #[arg(long)]
     pub fill: bool,
-    /// Judge every read: is it stale, is it wrong? Nobody else may write these keys.
+    /// Check whether any read is stale or wrong. Nothing else may write these keys.
     #[arg(long, requires = "fill")]
     pub check: bool,
     /// Replay this file instead of random requests.

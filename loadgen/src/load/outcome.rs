@@ -1,4 +1,4 @@
-//! What a load came to, and whether the generator itself was in the way.
+//! The result of a load, and whether the generator itself distorted it.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct LoadReport {
     pub lateness: Lateness,
     /// Share of its threads' time that the generator has computed, 0 to 1.
     pub generator_busy: f64,
-    /// What about the generator distorts the result.
+    /// The ways in which the generator distorted the result.
     pub warnings: Vec<String>,
     /// The first failures and bad reads.
     pub quotes: Vec<String>,

@@ -24,7 +24,7 @@ pub enum OriginError {
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
     /// PostgreSQL can't be reached, or refuses.

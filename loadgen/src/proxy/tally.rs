@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-/// What a statement does.
+/// The kind of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// A `SELECT` from a table that is not the database's own.

@@ -1,4 +1,4 @@
-//! What is counted of requests, and why they fail.
+//! The counters of requests, and the reasons of failures.
 
 use serde::Serialize;
 use standin_client::ClientError;

@@ -18,7 +18,7 @@ use super::{OpKind, Recording};
 #[error("the HDR log can't be written: {0}; is there room on the disk?")]
 pub struct HdrLogError(String);
 
-/// What the wall clock showed at `at`, for the time stamps in files.
+/// The wall-clock time at `at`, for the time stamps in files.
 #[must_use]
 pub fn wall_time(at: Micros) -> SystemTime {
     let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);

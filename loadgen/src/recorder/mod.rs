@@ -1,4 +1,4 @@
-//! What a run measured: histograms per phase and operation, a timeline, counts, failures.
+//! The measurements of a run: histograms per phase and operation, a timeline, counts, failures.
 //!
 //! ```text
 //! worker: Recorder ─ record(Sample) ─► phases: histograms, counts
@@ -58,16 +58,16 @@ impl OpKind {
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It was answered.
+    /// The request was answered.
     Answered {
         /// Bits of [`standin_protocol::frame::response_flags`].
         flags: u8,
         /// Whether the answer was "no such row".
         is_absent: bool,
-        /// What the checker says of a read; `None`: not checked.
+        /// The checker's assessment of a read; `None` if it was not checked.
         verdict: Option<Verdict>,
     },
-    /// It failed for good.
+    /// The request finally failed.
     Failed(FailureKind),
 }
 
@@ -96,7 +96,7 @@ pub struct Sample {
     pub ended: Micros,
     /// How often it was sent, to all servers together.
     pub sends: u32,
-    /// What it had wanted to be.
+    /// The operation that was intended.
     pub displaced: Displaced,
     /// How it ended.
     pub ending: Ending,
@@ -109,18 +109,18 @@ pub struct Logged {
     pub worker: u32,
     /// Index of its key.
     pub key: u32,
-    /// Who answered; `None`: it failed.
+    /// The server that answered; `None` if the request failed.
     pub served_by: Option<u16>,
     /// Everything else.
     pub sample: Sample,
 }
 
-/// What one phase measured.
+/// The measurements of one phase.
 #[derive(Debug, Clone)]
 pub struct PhaseRecord {
     /// Latencies by [`OpKind`].
     pub latency: [Histogram<u64>; 2],
-    /// What was counted.
+    /// The counters.
     pub counts: Counts,
 }
 
@@ -206,7 +206,7 @@ impl Recorder {
         self.log.push(request);
     }
 
-    /// What was recorded.
+    /// The recording.
     #[must_use]
     pub fn finish(self) -> Recording {
         let Self { start, phases, slots, lateness, quotes, log } = self;
@@ -234,7 +234,7 @@ impl Recording {
         self.slots.merge(other.slots);
     }
 
-    /// What all phases counted.
+    /// The counters of all phases together.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

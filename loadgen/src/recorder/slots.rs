@@ -65,7 +65,7 @@ pub struct Slot {
     counts: SlotCounts,
 }
 
-/// What plots show of a slot.
+/// The data of a slot that plots show.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TimelinePoint {
     /// The slot's beginning, in milliseconds since the start of the run.

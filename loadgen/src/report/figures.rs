@@ -23,7 +23,7 @@ pub struct LatencyUs {
     pub max: u64,
 }
 
-/// What a stretch of time measured.
+/// The measurements of a period.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
     /// Length in seconds.
@@ -87,7 +87,7 @@ pub struct CurvePoint {
 pub struct Mark {
     /// Where, in seconds since the start.
     pub t_s: f64,
-    /// What.
+    /// The event.
     pub label: String,
 }
 

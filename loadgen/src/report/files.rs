@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::recorder::{Recording, write_hdr_log};
 
-/// What could not be written, each file with its reason.
+/// The files that could not be written, each with the reason.
 #[derive(Debug, thiserror::Error)]
 pub struct FilesError {
     missing: Vec<String>,
@@ -94,7 +94,7 @@ impl Files {
         self.missing.push(format!("{} {why}", path.display()));
     }
 
-    /// What is missing, if anything is.
+    /// The missing files, if there are any.
     pub(crate) fn finish(self) -> Result<(), FilesError> {
         match self.missing.is_empty() {
             true => Ok(()),

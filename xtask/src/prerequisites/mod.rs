@@ -1,5 +1,5 @@
-//! Programs that the checks need beyond cargo and a C compiler: found, or, as root on
-//! Debian and its children, installed; otherwise the message says what to install.
+//! Finds the programs that the checks need besides cargo and a C compiler. As root on Debian and its
+//! derivatives, installs missing ones; otherwise the message says what to install.
 //!
 //! ```text
 //! apt.rs   installing by apt-get, without leaving a database running
@@ -107,23 +107,23 @@ const FOR_PEERS: &[Need] = &[
     },
 ];
 
-/// What `cargo xtask test` needs.
+/// Checks for the programs that `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
     ensure(workspace, FOR_TESTS, installed)
 }
 
-/// What `cargo xtask bench` needs.
+/// Checks for the programs that `cargo xtask bench` needs.
 pub(crate) fn for_benches(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_BENCHES, Vec::new())
 }
 
-/// What `cargo xtask chaos` needs.
+/// Checks for the programs that `cargo xtask chaos` needs.
 pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_CHAOS, Vec::new())
 }
 
-/// What `cargo xtask peers` needs.
+/// Checks for the programs that `cargo xtask peers` needs.
 pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_PEERS, Vec::new())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::files::Source;
 
-/// What is wrong with the scripts.
+/// The mistakes in the scripts.
 pub(super) fn mistakes(files: &[Source], root: &Path) -> Vec<String> {
     let scripts = files.iter().filter(|file| shell(file).is_some());
     let thorough = Command::new("shellcheck").arg("--version").output().is_ok();

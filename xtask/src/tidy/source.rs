@@ -1,4 +1,4 @@
-//! What holds for every Rust file.
+//! The rules for every Rust file.
 
 use super::at;
 use super::files::Source;
@@ -18,7 +18,7 @@ const UNFINISHED: &[(&str, &str)] = &[
     ("XX", "X"),
 ];
 
-/// What is wrong in one file.
+/// The mistakes in one file.
 pub(super) fn mistakes(file: &Source) -> Vec<String> {
     let mut mistakes = Vec::new();
     let lines: Vec<&str> = file.text.lines().collect();
