@@ -18,7 +18,7 @@ const HANDSHAKES_MIN: u32 = 8;
 /// There are too few descriptors to start with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this process may open {limit} files and sockets, and this server needs at least {needed}: \
+    "this process may open {limit} files and sockets, but this server needs at least {needed}: \
      {reserved} for the database, the other servers and the master, the rest for clients. Raise \
      the limit (`ulimit -Hn {wanted}`, or LimitNOFILE= of its systemd unit), or lower [origin] \
      concurrency or connections"

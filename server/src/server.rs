@@ -352,8 +352,8 @@ fn tell_places(places: Places, wanted: Places) {
         warn!(
             connections = places.clients,
             handshakes = places.handshakes,
-            "the limit of open files (ulimit -n) leaves room for {} client connections, and \
-             limits.connections says {}: raise the limit, or lower limits.connections",
+            "the limit of open files (ulimit -n) leaves room for only {} client connections, but \
+             limits.connections is {}; raise the limit, or lower limits.connections",
             places.clients,
             wanted.clients
         );

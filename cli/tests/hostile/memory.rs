@@ -96,7 +96,7 @@ fn hundred_and_fifty_readers(io: IoKind) {
         drop((deaf, wire));
         wait_until(WITHIN, "them to be gone", || cluster.counter("a1", "connections") <= 2);
     }
-    cluster.process("a1").wait_for_line("do not take their replies", WITHIN);
+    cluster.process("a1").wait_for_line("did not read their replies", WITHIN);
 }
 
 fn one_who_takes_nothing(io: IoKind) {
@@ -119,7 +119,7 @@ fn one_who_takes_nothing(io: IoKind) {
         taken += slow.read(&mut chunk).expect("it is open");
     }
     assert_eq!(cluster.counter("a1", "connections_dropped"), 1);
-    cluster.process("a1").wait_for_line("do not take their replies", WITHIN);
+    cluster.process("a1").wait_for_line("did not read their replies", WITHIN);
 }
 
 /// Four connections with a thousand misses each of a mebibyte: 4 GiB of rows.

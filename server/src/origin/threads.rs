@@ -41,7 +41,8 @@ impl Threads {
                 // Whoever prints this may panic as well.
                 let _ = catch_unwind(|| {
                     tracing::error!(
-                        "thread {thread_name} panicked and starts again; this is a bug"
+                        "thread {thread_name} panicked and was restarted; this is a bug, please \
+                         report it"
                     );
                 });
                 std::thread::sleep(PAUSE_AFTER_PANIC);

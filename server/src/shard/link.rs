@@ -65,16 +65,16 @@ enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkFailure {
     /// No connection within the bound.
-    #[error("no connection within the bound")]
+    #[error("connecting timed out")]
     ConnectTimeout,
     /// The peer has fallen silent.
-    #[error("the peer says nothing")]
+    #[error("the peer is silent")]
     Silent,
     /// The peer does not accept the hello.
-    #[error("the peer does not accept this server's hello: {0}")]
+    #[error("the peer refused this server's hello: {0}")]
     Refused(Status),
     /// What came is no response.
-    #[error("what came is no response: {0}")]
+    #[error("the peer sent an invalid response: {0}")]
     Frame(#[from] FrameError),
 }
 

@@ -77,8 +77,8 @@ pub struct ShardContext {
 pub enum LoopError {
     /// The kernel does not let this process use io_uring as the loop needs it.
     #[error(
-        "io_uring is not to be had here ({0}); a kernel of 6.1 or newer is needed, and \
-         kernel.io_uring_disabled must be 0. Set io = \"epoll\" (or \"auto\") for this server"
+        "io_uring is unavailable ({0}): it needs Linux 6.1 or newer, and kernel.io_uring_disabled \
+         must be 0. Set io = \"epoll\" (or \"auto\") for this server"
     )]
     NoUring(std::io::Error),
     /// A system call failed that the loop can't do without.

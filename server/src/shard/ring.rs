@@ -209,7 +209,7 @@ impl Loop {
                 Err(error) if sockets::is_of_one(error) => {}
                 Err(error) => {
                     // It would be reported without end.
-                    warn!(%error, "accepting a connection failed; trying again in {ACCEPT_PAUSE:?}");
+                    warn!(%error, "accepting a connection failed; retrying in {ACCEPT_PAUSE:?}");
                     self.accept_after = now.mono + ACCEPT_PAUSE;
                     return;
                 }

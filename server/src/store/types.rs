@@ -21,7 +21,7 @@ pub struct StoreConfig {
 pub enum StoreError {
     /// The arena is too small to be cut into segments, or larger than offsets reach.
     #[error(
-        "{arena_bytes} bytes are not possible: write a `memory` of between {min_bytes} and \
+        "{arena_bytes} bytes is not possible; write a `memory` of between {min_bytes} and \
          {max_bytes} bytes for each of its `shards`"
     )]
     ArenaSize {
@@ -41,7 +41,10 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The item can never be stored. What was stored under its key before is gone.
-    #[error("key and value of together {bytes} bytes are too large: the store takes {max_bytes}")]
+    #[error(
+        "a key and value of {bytes} bytes together are too large; the store takes at most \
+             {max_bytes}"
+    )]
     TooLarge {
         /// Key and value together.
         bytes: usize,

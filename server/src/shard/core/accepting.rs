@@ -92,8 +92,8 @@ impl Core {
                 refused,
                 clients_max = places.clients,
                 handshakes_max = places.handshakes,
-                "connections refused, because as many are open as may be: raise \
-                 limits.connections (and `ulimit -n`), or look for clients that leave theirs open"
+                "connections refused because all are in use; raise limits.connections (and \
+                 `ulimit -n`), or look for clients that leave connections open"
             );
         }
     }

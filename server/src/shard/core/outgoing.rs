@@ -284,7 +284,7 @@ impl Core {
             warn!(
                 dropped = std::mem::take(&mut self.outbound.dropped),
                 unsent_bytes = self.outbound.unsent(),
-                "connections closed that do not take their replies (limits.output_timeout, \
+                "closed connections that did not read their replies (limits.output_timeout, \
                  limits.output_bytes)"
             );
         }
