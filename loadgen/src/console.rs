@@ -1,5 +1,5 @@
-//! The output of a run while it runs: a progress line on a terminal, plain lines elsewhere. Whoever
-//! reads them holds the run up in neither: see [`Show`].
+//! The output of a run while it runs: a progress line on a terminal, plain lines elsewhere. A slow
+//! reader delays the run in neither case: see [`Show`].
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use standin_protocol::time::Micros;
 
-/// Between two plain progress lines, where there is no terminal.
+/// The time between two plain progress lines, if there is no terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Takes a line without its end, and does not wait for whoever reads it.
+/// A function that takes a line without its line break, and does not wait for a reader.
 pub type Show = Box<dyn Fn(&str)>;
 
-/// Where a run shows what it does.
+/// The output of a run's progress.
 pub struct Console {
     bar: Option<ProgressBar>,
     place: Place,
@@ -28,7 +28,7 @@ enum Place {
 }
 
 impl Console {
-    /// Shows lines by `show`; none: standard output is a terminal, with a progress line.
+    /// Shows lines by `show`. If it is `None`, standard output is a terminal with a progress line.
     #[must_use]
     pub fn new(show: Option<Show>) -> Self {
         Self::at(show.map_or(Place::Terminal, Place::Lines))
@@ -47,7 +47,7 @@ impl Console {
     /// Prints text, above the progress line if there is one.
     pub fn line(&self, text: &str) {
         let print = || {
-            // A terminal that has gone must not end the run.
+            // A terminal that is gone must not end the run.
             let _ = writeln!(io::stdout(), "{text}");
         };
         match (&self.place, &self.bar) {
@@ -58,7 +58,7 @@ impl Console {
         }
     }
 
-    /// Shows how far a stage is: `done` of `whole` milliseconds or items, and some words.
+    /// Shows the progress of a stage: `done` of `whole` milliseconds or items, and a text.
     pub fn progress(&mut self, done: u64, whole: u64, text: &str) {
         if matches!(self.place, Place::Terminal) {
             let bar = self.bar.get_or_insert_with(|| {
@@ -80,7 +80,7 @@ impl Console {
         }
     }
 
-    /// Takes the progress line away.
+    /// Removes the progress line.
     pub fn end_progress(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();

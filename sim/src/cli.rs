@@ -22,7 +22,7 @@ const NOT_HERE: &[&str] = &[
     // The simulator forges nothing: every datagram comes from its sender's address.
     "agent datagrams_distrusted",
     "datagrams_distrusted",
-    // Copies of a write that come too late are rare, and rarer still over a newer one.
+    // Copies of a write that come too late are rare, and even rarer over a newer one.
     "sim overwrote_newer_ack",
 ];
 /// Events that the mode strict forbids.
@@ -37,7 +37,7 @@ const AVAILABLE_ONLY: &[&str] = &[
 const SEEDS_FOR_ALL: u64 = 10_000;
 
 const JOBS_MAX: usize = 1_024;
-/// No run is longer than an hour.
+/// The longest run: an hour.
 const SECONDS_MAX: u64 = 3_600;
 /// A schedule brings these along.
 const NOT_OF_SCENARIOS: [&str; 7] =
@@ -225,7 +225,7 @@ fn many(seeds: Range<u64>, arguments: &Arguments, options: &Options) -> ExitCode
     }
 }
 
-/// What failed, so that it can be repeated, and as short as it gets.
+/// Prints a failure so that it can be repeated, shrunk as far as possible.
 fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) {
     println!("violation: {violation}");
     let seconds = options.length / S;
@@ -266,7 +266,7 @@ fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) 
     }
 }
 
-/// The rule that is left out, as an argument.
+/// The option for the rule that is switched off.
 fn missing(rule: Option<Rule>) -> String {
     match rule {
         None => String::new(),
@@ -275,7 +275,7 @@ fn missing(rule: Option<Rule>) -> String {
     }
 }
 
-/// Whoever reads may have seen enough.
+/// Prints a line; the reader may be gone.
 fn print(lines: &[String]) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
@@ -286,7 +286,7 @@ fn print(lines: &[String]) {
     }
 }
 
-/// What this was built from: `cargo sim` builds what lies there before it runs it.
+/// The version that this was built from: `cargo sim` builds the checkout before it runs it.
 fn commit() -> String {
     let there = ["-C", env!("CARGO_MANIFEST_DIR")];
     let asks = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];

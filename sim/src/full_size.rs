@@ -40,10 +40,10 @@ struct Crowd {
     boot_ids: Vec<u64>,
     queue: BTreeMap<(Micros, u64), Event>,
     count: u64,
-    /// When each is going to be woken, and the master last.
+    /// The time at which each agent is woken, and last the master.
     wakes: Vec<Micros>,
     loss_percent: u64,
-    /// What the master sends to this one is lost.
+    /// Whether datagrams from the master to this agent are lost.
     muted: Option<u16>,
     warnings: usize,
 }

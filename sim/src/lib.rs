@@ -1,15 +1,15 @@
 //! A deterministic simulator of whole clusters, after TigerBeetle's VOPR and FoundationDB's
 //! simulation: the shipped parts of clients, servers and master in one queue of events, with
-//! a virtual clock, a made-up network and a made-up origin. Same seed, same run.
+//! a virtual clock, a simulated network and a simulated origin. The same seed gives the same run.
 //!
 //! ```text
-//! plan/     what happens in a run: from a seed, or by hand
-//! world/    the parties, the network and the faults; carries a plan out
+//! plan/     the events of a run: from a seed, or by hand
+//! world/    the parties, the network and the faults; carries out a plan
 //! origin.rs the model of a database
 //! check/    what must hold
-//! shrink.rs from a plan that fails to a short one
-//! many.rs   many seeds side by side
-//! counted.rs  how often things have happened
+//! shrink.rs shortens a plan that fails
+//! many.rs   runs many seeds in parallel
+//! counted.rs  counts how often things have happened
 //! cli.rs    `cargo sim`
 //! full_size.rs  the largest cluster, control plane only (a test)
 //! ```

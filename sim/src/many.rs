@@ -1,4 +1,4 @@
-//! Many seeds: side by side on a few threads, each seed on one of them.
+//! Runs many seeds in parallel on a few threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,24 +10,24 @@ use crate::counted::Counted;
 use crate::plan::{Mode, Plan, Rule, generate};
 use crate::world::{Outcome, run};
 
-/// What is run.
+/// The runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) length: Time,
-    /// Of the plan only so many entries happen.
+    /// The number of entries of the plan that happen.
     pub(crate) steps: Option<usize>,
-    /// A rule that is left out.
+    /// The rule that is switched off.
     pub(crate) missing: Option<Rule>,
 }
 
 /// No plan is longer than an hour.
 const LENGTH_MAX: Time = 3_600 * S / 2;
 
-/// So many failed seeds are named.
+/// The number of failed seeds that are named.
 const NAMED: usize = 20;
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) seeds: u64,

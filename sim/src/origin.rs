@@ -2,10 +2,10 @@
 //! Its calls take time, and it can be slow, down, out of one server's reach, or commit what
 //! it has reported as unknown.
 //!
-//! It stores something else than it is sent, as columns with a normal form, triggers and
-//! functions do: whoever reads what was sent has it from a cache that believed the caller.
+//! It stores something other than it is sent, as columns with a normal form, triggers and functions do:
+//! a client that reads what was sent got it from a cache that believed the caller.
 //!
-//! What it promises is what the origin adapters of the server promise: an answer to each call
+//! It guarantees what the origin drivers of the server guarantee: an answer to each call
 //! within the timeout, `OutcomeUnknown` for a write that may still happen, and that a statement
 //! which has not begun within the adapter's ambiguity bound never begins, read or write.
 
@@ -34,11 +34,11 @@ pub(crate) struct Commit {
     pub(crate) at: Time,
     pub(crate) writer: Value,
     pub(crate) is_delete: bool,
-    /// Its server had died by then: nobody can tell anybody of it.
+    /// Whether its server had died by then, so that nobody can tell the caches.
     pub(crate) is_orphan: bool,
 }
 
-/// What a server's shards hand over, until the simulator takes it.
+/// The calls that a server's shards submit, until the simulator takes them.
 #[derive(Debug)]
 pub(crate) struct Gate {
     calls: Mutex<Vec<Call>>,
@@ -85,7 +85,7 @@ impl Embedded for Gate {
     }
 }
 
-/// What is the matter with the way from one server.
+/// The fault of the connection from one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Path {
     pub(crate) refuses: u8,
@@ -99,9 +99,9 @@ pub(crate) struct Open {
     pub(crate) life: u32,
     pub(crate) call: Call,
     pub(crate) key: usize,
-    /// How long its answer takes.
+    /// The time that its answer takes.
     pub(crate) back: Time,
-    /// Its server has been told something already; this only happens.
+    /// Whether its server has already been answered, so that only the effect remains.
     pub(crate) is_answered: bool,
 }
 
@@ -114,8 +114,8 @@ pub(crate) struct Queued {
     pub(crate) key: usize,
 }
 
-/// What becomes of a call that is handed over now: when it is carried out, if at all, and
-/// when and what its server hears if that is before.
+/// The fate of a call that is submitted now: when it is carried out, if at all, and when and what its
+/// server is answered if that is earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
     pub(crate) runs_at: Option<Time>,
@@ -196,14 +196,14 @@ impl Origin {
         fill(&mut self.queued, queued)
     }
 
-    /// What waits in a server goes with its process.
+    /// Drops the calls that wait in a server when its process ends.
     pub(crate) fn server_ended(&mut self, server: usize) {
         for queued in &mut self.queued {
             queued.take_if(|queued| queued.server == server);
         }
     }
 
-    /// It has waited.
+    /// Begins a call that has waited.
     pub(crate) fn dequeue(&mut self, slot: usize) -> Option<Queued> {
         self.queued[slot].take()
     }
@@ -322,7 +322,7 @@ fn fill<T>(places: &mut Vec<Option<T>>, it: T) -> usize {
     }
 }
 
-/// What a server hears of a call that was not answered.
+/// The answer to a call that was not answered in time.
 pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
     Outcome::Failed(match gives_up {
         GivesUp::Unavailable => Failure::Unavailable,
@@ -339,7 +339,7 @@ pub(crate) fn sent_bytes(value: Value, length: usize) -> Vec<u8> {
     bytes_of(value, SENT, length)
 }
 
-/// The same as the row holds it.
+/// The value as the row holds it.
 fn stored_bytes(value: Value, length: usize) -> Vec<u8> {
     bytes_of(value, STORED, length)
 }

@@ -1,13 +1,13 @@
-//! From a plan that fails to a short one that fails: entries are taken out, in large pieces
-//! first (Zeller's delta debugging), as long as what is left still fails.
+//! Shortens a plan that fails: removes entries, in large pieces first (Zeller's delta debugging), as long
+//! as the rest still fails.
 
 use crate::plan::{Entry, Plan, What};
 use crate::world::{Outcome, run};
 
-/// Runs, at most.
+/// The largest number of runs.
 const RUNS_MAX: usize = 6_000;
 
-/// A short plan that fails too, and what comes of it. The failure may be another one.
+/// Returns a short plan that fails too, and its result. The failure may be a different one.
 pub(crate) fn shrink(plan: &Plan) -> (Plan, Outcome) {
     let mut best = plan.clone();
     let mut runs = 0;

@@ -1,8 +1,7 @@
-//! What a server that was stopped holds never goes anywhere afterwards: neither to the origin nor
-//! to another server. Nor does a write that waits for an owner and whose client has left
-//! (scenario 14).
+//! Checks that nothing a stopped server holds goes on afterwards, neither to the origin nor to another
+//! server; nor a write that waits for an owner and whose client has left (scenario 14).
 //!
-//! The checker knows when a write came to a server's host, when the host was stopped and for how
+//! The checker knows when a write arrived at a server's host, when the host was stopped and for how
 //! long, and when the write goes on from there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,11 +24,11 @@ struct Pause {
 /// See the file's head.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// When a write came to a server last.
+    /// The time at which a write last arrived at a server.
     came: BTreeMap<(usize, Value), Time>,
     left: BTreeSet<(usize, Value)>,
     pauses: Vec<Pause>,
-    /// What a server takes for a pause at the most, by whatever clock.
+    /// The longest time that a server does not consider a pause, by any clock.
     pause_max: Time,
 }
 
@@ -81,7 +80,7 @@ impl Held {
         }
     }
 
-    /// The same for all writes in what a server sends to another.
+    /// Checks all writes in the bytes that a server sends to another.
     pub(crate) fn sent(&self, now: Time, server: usize, bytes: &[u8]) -> Result<(), String> {
         writes(bytes).try_for_each(|value| self.goes(now, server, value))
     }

@@ -1,7 +1,7 @@
-//! One hop: a server sends a request on only if a client (or a server that asks for a relay)
-//! has sent it that request, and not because another server has sent it on (scenario 18).
+//! One hop: a server forwards a request only if a client (or a server that asks for a relay) has sent it
+//! that request, and not if another server has forwarded it (scenario 18).
 //!
-//! What a connection carries is whole frames here, because each piece is what was sent.
+//! Pieces on a connection are whole frames here, because each piece is what was sent at once.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ fn row(key: &[u8]) -> Vec<u8> {
     key.to_ascii_lowercase()
 }
 
-/// Who asked whom for what.
+/// The requests under way between parties.
 #[derive(Debug, Default)]
 pub(crate) struct Hops {
     /// Requests that a server has not answered: (socket, id) → (server, key), and how often
     /// it was sent.
     open: BTreeMap<(usize, u32), ((usize, u64), u32)>,
-    /// How many of them ask a server for a key.
+    /// The number of them that ask a server for a key.
     asked: BTreeMap<(usize, u64), u32>,
 }
 

@@ -1,5 +1,5 @@
-//! What must hold, whatever happens. The checker knows the origin's history and what each
-//! client asked and heard; of the servers it sees only maps and calls.
+//! The properties that must hold, whatever happens. The checker knows the origin's history and the
+//! requests and answers of each client; of the servers it sees only maps and calls.
 //!
 //! ```text
 //! position of a value   its place in the origin's history of the key
@@ -36,8 +36,8 @@ pub(crate) struct Asked {
     pub(crate) at: Time,
     pub(crate) is_write: bool,
     pub(crate) is_get: bool,
-    /// Of an INVALIDATE or FLUSH: the position that the key had when it was asked for. Once it is
-    /// done, nobody may read an older one.
+    /// For an INVALIDATE or FLUSH: the position of the key when it was requested. Once it is done, no
+    /// read may return an older one.
     pub(crate) dropped: Option<usize>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Checker {
     pub(crate) counts: Counts,
 }
 
-/// What clients got.
+/// Counts of the clients' results.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) reads: u64,
@@ -80,8 +80,8 @@ pub(crate) struct Counts {
     pub(crate) stale_within_bound: u64,
     /// Writes that were carried out (again) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
-    /// Those of them that replaced a newer write that had been acknowledged too: what a copy
-    /// that comes too late can destroy. No violation: nobody can call it back.
+    /// Those of them that replaced a newer acknowledged write: the damage that a late copy can do. This
+    /// is not a violation, because nobody can recall such a copy.
     pub(crate) overwrote_newer_ack: u64,
     /// Writes that were carried out more than once, each time.
     pub(crate) executed_twice: u64,

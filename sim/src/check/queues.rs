@@ -1,13 +1,13 @@
-//! Every queue is bounded, at every moment: what grows somewhere without a bound is memory
-//! that a long disturbance takes until there is none left.
+//! Checks that every queue is bounded at every moment: anything that grows without a bound would use up
+//! the memory during a long disturbance.
 
 use standin_protocol::queue::Queue;
 
-/// Turns of a party of which one is looked at: looking at all of them would take a tenth of the
-/// time, and what grows without a bound is still too long a few turns later.
+/// One of this many turns of a party is checked: checking all of them would take a tenth of the time, and
+/// a queue without a bound is still too long a few turns later.
 const EVERY: u64 = 16;
 
-/// Whether this turn is one of those that are looked at.
+/// Whether this turn is checked.
 pub(crate) fn is_looked_at(event: u64) -> bool {
     event.is_multiple_of(EVERY)
 }

@@ -1,4 +1,4 @@
-//! Reads of the origin by all servers together: never more than `reads_per_second` says.
+//! Checks that all servers together never read more from the origin than `reads_per_second` allows.
 
 use std::collections::VecDeque;
 

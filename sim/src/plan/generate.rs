@@ -1,5 +1,6 @@
 //! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a
-//! few faults that overlap. Most plans have a taste (swarm.rs), some have a little of everything.
+//! few faults that overlap. Most plans concentrate on a few things (swarm.rs), some have a little of
+//! everything.
 
 use super::swarm::Taste;
 use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What, rare};

@@ -1,13 +1,13 @@
-//! A plan: everything that a run decides by itself, as a list. A cluster, what clients do and
-//! what goes wrong, each with its time. Same plan, same run.
+//! A plan: everything that determines a run, as a list. It has a cluster, the operations of clients and
+//! the faults, each with its time. The same plan gives the same run.
 //!
-//! Removing entries of the list is how a failing run is shrunk, so each entry stands for
-//! itself: a fault that lasts is one entry with its length.
+//! A failing run is shrunk by removing entries, so each entry is independent: a fault that lasts is one
+//! entry with its length.
 //!
 //! ```text
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
 //! words.rs      for people           rare.rs     from a seed, now and then
-//! swarm.rs      what a plan from a seed is fond of
+//! swarm.rs      what a plan from a seed concentrates on
 //! ```
 
 mod generate;
@@ -50,14 +50,14 @@ impl Host {
     }
 }
 
-/// What a guarantee is about.
+/// The cluster's mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Available,
     Strict,
 }
 
-/// What may be missing, to see that it is missed.
+/// A rule that may be switched off, to see that something fails without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// In the shipped code.
@@ -98,9 +98,9 @@ pub(crate) struct Setup {
     pub(crate) ttl_s: u64,
     /// When all is at rest every client reads every key.
     pub(crate) reads_at_the_end: bool,
-    /// A rule that is left out.
+    /// The rule that is switched off.
     pub(crate) missing: Option<Rule>,
-    /// Until then things may go wrong; then all must come to rest.
+    /// The time until which faults may happen; afterwards everything must come to rest.
     pub(crate) quiet_at: Time,
 }
 
@@ -110,7 +110,7 @@ impl Setup {
     }
 }
 
-/// What a client does with a key.
+/// An operation of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Act {
     Get,
@@ -127,7 +127,7 @@ pub(crate) enum Act {
     Behind,
 }
 
-/// What happens.
+/// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     Act {
@@ -135,8 +135,8 @@ pub(crate) enum What {
         key: usize,
         act: Act,
     },
-    /// The same by a client that others have written: it asks this server, without a deadline,
-    /// and closes its connection so long after it has asked.
+    /// An operation by a client written by others: it asks this server, without a deadline, and closes
+    /// its connection this long afterwards.
     Ask {
         client: usize,
         server: usize,
@@ -172,8 +172,8 @@ pub(crate) enum What {
         to: Host,
         lasts: Time,
     },
-    /// Of a hundred messages so many are lost (TCP: late), so many come twice, and all are
-    /// late by up to so much.
+    /// The given percentages of all messages are lost (TCP: delayed) and repeated, and all are delayed
+    /// by up to a given time.
     Noise {
         loss: u8,
         twice: u8,
@@ -185,13 +185,13 @@ pub(crate) enum What {
         host: Host,
         lasts: Time,
     },
-    /// The same, in the middle of what the server's threads do next: they have decided, and do
-    /// it when they go on.
+    /// A pause in the middle of the next turn of the server's threads: they have decided, and act when they
+    /// resume.
     PauseInside {
         server: usize,
         lasts: Time,
     },
-    /// One thread of a server does not get on.
+    /// One thread of a server is stuck.
     StallShard {
         server: usize,
         shard: u16,
@@ -217,7 +217,7 @@ pub(crate) enum What {
     DiskFull {
         lasts: Time,
     },
-    /// From then on a host's clock runs at another rate.
+    /// From now on a host's clock runs at another rate.
     ClockRate {
         host: Host,
         rate_ppm: u64,
@@ -227,7 +227,7 @@ pub(crate) enum What {
         host: Host,
         by_us: i64,
     },
-    /// Calls of the origin take so much longer; those of one server, or all.
+    /// Calls to the origin take this much longer; those of one server, or all.
     OriginSlow {
         server: Option<usize>,
         by: Time,
@@ -243,7 +243,7 @@ pub(crate) enum What {
         hangs: bool,
         lasts: Time,
     },
-    /// Of a hundred writes so many are reported as unknown, and commit later or never.
+    /// A percentage of the writes is reported as unknown, and commits later or never.
     OriginLate {
         percent: u8,
         by_max: Time,

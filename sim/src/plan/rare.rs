@@ -1,5 +1,5 @@
-//! What only a few of the plans from seeds have, because it takes long or needs much at once: each
-//! of these is what some coverage counter waits for.
+//! Additions that only a few of the plans from seeds have, because they take long or need much at once.
+//! Each of them exists to raise some coverage counter.
 
 use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, S, Time};

@@ -10,7 +10,7 @@ pub(crate) struct Script {
     at: Time,
 }
 
-/// One group of so many servers, two clients, and a key for each server.
+/// One group of this many servers, two clients, and a key for each server.
 pub(crate) fn script(servers: usize) -> Script {
     let setup = Setup {
         mode: Mode::Available,
@@ -42,19 +42,19 @@ impl Script {
         self
     }
 
-    /// What follows is at this time.
+    /// The following events happen at this time.
     pub(crate) fn at(mut self, time: Time) -> Self {
         self.at = BEGINS + time;
         self
     }
 
-    /// What follows is so much later.
+    /// The following events happen this much later.
     pub(crate) fn then(mut self, later: Time) -> Self {
         self.at += later;
         self
     }
 
-    /// Something happens.
+    /// Adds an event.
     pub(crate) fn fault(mut self, what: What) -> Self {
         self.plan.entries.push(Entry { at: self.at, what });
         self

@@ -1,6 +1,6 @@
-//! What a plan is fond of: swarm testing (Groce and others, ISSTA 2012). A plan that draws a little
-//! of everything has little of anything, and what goes wrong only if the same kind of trouble
-//! comes three times at once never comes. So most plans draw a few kinds of faults, a few of the
+//! Swarm testing (Groce and others, ISSTA 2012): what a plan concentrates on. A plan that draws a little
+//! of everything has little of anything, and misses faults that need the same kind of trouble three
+//! times at once. So most plans draw a few kinds of faults, a few of the
 //! things that clients do, a server that all of it happens to, and a few moments at which it
 //! happens, and use those often.
 
@@ -8,8 +8,7 @@ use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
 use crate::random::Random;
 
-/// Kinds of faults, by the numbers that `generate::fault` knows; those of a line are one
-/// another's like.
+/// Kinds of faults, by the numbers that `generate::fault` knows; those on one line are similar.
 const FAMILIES: &[&[u64]] = &[
     &[0],
     &[4],
@@ -42,7 +41,7 @@ enum Lengths {
     Any,
     /// A moment.
     Short,
-    /// About as long as somebody is patient.
+    /// About as long as the timeouts.
     Patience,
     /// About as long as a lease.
     Lease,
@@ -61,7 +60,7 @@ pub(super) struct Taste {
     lengths: Lengths,
     /// Most operations are for the first so many of these keys; empty: for any.
     keys: Vec<usize>,
-    /// What clients do, by share.
+    /// The shares of the clients' operations.
     pub(super) acts: Vec<Act>,
     pub(super) write_percent: u64,
     /// Requests of clients that others have written.
@@ -176,7 +175,7 @@ impl Taste {
         }
     }
 
-    /// What clients do that others have written: a little before something goes wrong, as a rule.
+    /// The requests of clients written by others, usually just before a fault begins.
     pub(super) fn asks(&self, random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
         let is_fault = |entry: &&Entry| entry.at >= BEGINS && entry.what.lasts().is_some();
         let begin: Vec<Time> = entries.iter().filter(is_fault).map(|entry| entry.at).collect();

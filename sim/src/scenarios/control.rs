@@ -1,4 +1,4 @@
-//! Schedules in which somebody is held for what he is not.
+//! Schedules in which the state or identity of a party is mistaken.
 
 use standin_protocol::mutant::Mutant;
 
@@ -17,7 +17,7 @@ pub(super) const LOST_ANNOUNCEMENT: Scenario = Scenario {
     plan: || {
         let crash = What::Crash { server: 0, down: 3 * S, silent: false };
         let mute = What::Mute { from: MASTER, to: C, lasts: 4 * S };
-        // C is alone in its group: nobody but the master tells it.
+        // c is alone in its group: only the master tells it.
         let script = script(2).with(|setup| (setup.groups, setup.keys) = (vec![2, 1], 3));
         script.at(0).get(0, 0).at(100 * MS).fault(crash).at(3 * S).fault(mute).plan()
     },
@@ -44,10 +44,10 @@ pub(super) const REORDERED_ANNOUNCEMENT: Scenario = Scenario {
 pub(super) const MASTER_RESTART: Scenario = Scenario {
     name: "s10_master_restart",
     plan: || {
-        // In mode available A's own word that it has lost the master keeps it from the worst.
+        // In mode available, a's own word that it has lost the master prevents the worst.
         let script = script(2).with(|setup| setup.mode = Mode::Strict);
         let script = script.at(0).get(0, 0).get(1, 0).at(100 * MS);
-        // A comes back to a master that has just started.
+        // a comes back to a master that has just started.
         let script = script.fault(What::Isolate { host: A, lasts: 4_050 * MS }).at(3 * S);
         let script = script.get(0, 1).then(200 * MS).put(0, 0).at(3_800 * MS);
         let script = script.fault(What::CrashMaster { down: 300 * MS, forgets: false });
@@ -78,13 +78,13 @@ pub(super) const REPLAY: Scenario = Scenario {
     name: "s12_replay",
     plan: || {
         let mut script = script(2).at(0).get(0, 0).get(1, 0);
-        // A short pause makes client 0 tell the master; then all that is repeated.
+        // A short pause makes client 0 report to the master; then its datagrams are repeated.
         script = script.at(100 * MS).pause(A, 250 * MS).then(MS).get(0, 0).get(1, 0);
         script = script.at(2 * S).gets(0, 0, 50 * MS, 5 * S);
         for host in [Host::Client(0), Host::Client(1), A, B] {
             script = script.at(2 * S).fault(What::Replay { from: host, lasts: 5 * S });
         }
-        // Something has to be said for something to be repeated.
+        // There must be a datagram that can be repeated.
         script = script.at(2_500 * MS).part(Host::Client(0), A, 3 * S);
         script.plan()
     },
@@ -128,7 +128,7 @@ pub(super) const GRAY_HOME: Scenario = Scenario {
     )],
 };
 
-/// From four seconds on, whoever asks is answered before the home goes on.
+/// From four seconds on, every request is answered before the home resumes.
 fn served_in_time(outcome: &Outcome) -> Result<(), String> {
     let mut late = outcome.answers.iter().filter(|answer| answer.asked >= BEGINS + 4 * S);
     match late.find(|answer| answer.by.is_none() || answer.ended >= answer.asked + S) {
@@ -137,8 +137,8 @@ fn served_in_time(outcome: &Outcome) -> Result<(), String> {
     }
 }
 
-/// A server is restarted faster than its lease runs out, in the mode in which a refused
-/// connection proves nothing: it has acknowledged that it owns nothing, and nothing is waited for.
+/// A server is restarted faster than its lease expires, in the mode in which a refused connection
+/// proves nothing. It has acknowledged that it owns nothing, so nothing waits for the lease.
 pub(super) const LEFT_AND_BACK: Scenario = Scenario {
     name: "s03_left_and_back",
     plan: || {

@@ -1,6 +1,6 @@
-//! What the simulator has found, as short as it got. The seeds that are named drew these plans
-//! before plans had a taste (plan/swarm.rs; commit 46c30f6 is the last one); what is repeated here
-//! is the plan, whatever a seed draws now.
+//! Faults that the simulator has found, as shrunk plans. The seeds that are named drew these plans
+//! before there was swarm testing (plan/swarm.rs; commit 46c30f6 is the last one). The plan is repeated
+//! here, whatever the seed draws now.
 
 use standin_protocol::mutant::Mutant;
 
@@ -23,9 +23,9 @@ fn act(client: usize, act: Act, key: usize) -> What {
     What::Act { client, key, act }
 }
 
-/// Seed 1024 of mode available: c, which had written for b while b was away, was killed and
-/// started again. Before any map knew of it it heard that b returns, and told b that it
-/// remembered everything since ever. B kept an old value.
+/// Seed 1024, mode available: c, which had written for b while b was away, was killed and restarted.
+/// Before any map named its new incarnation, it heard that b returns, and told b that its log was complete
+/// from the beginning. b kept an old value.
 pub(super) const NEW_INCARNATION: Scenario = Scenario {
     name: "f01_new_incarnation_remembers_nothing",
     plan: || {
@@ -57,9 +57,9 @@ pub(super) const NEW_INCARNATION: Scenario = Scenario {
     fails_without: &[],
 };
 
-/// Seed 8004941 of mode strict: b stood in for a, which was cut off, and was killed and started
-/// again while the master lost its state file. All servers were there, but a's old map was the
-/// newest that anybody had, and by it a owned what b had written.
+/// Seed 8004941, mode strict: b stood in for a, which was cut off, and was killed and restarted while the
+/// master lost its state file. All servers answered, but a's old map was the newest that any of them had,
+/// and by it a owned the keys that b had written.
 pub(super) const FORGOTTEN_BY_ALL: Scenario = Scenario {
     name: "f02_forgotten_by_all",
     plan: || forgotten(&[]),
@@ -67,8 +67,8 @@ pub(super) const FORGOTTEN_BY_ALL: Scenario = Scenario {
     fails_without: &[],
 };
 
-/// The same (a reviewer's), and that master is killed while it learns: what it has saved by then is
-/// no more than a had.
+/// As the previous one, found in review: that master is killed while it learns, and has saved no more
+/// by then than a had.
 pub(super) const FORGOTTEN_TWICE: Scenario = Scenario {
     name: "f03_forgotten_twice",
     plan: || forgotten(&[(5_000_000, What::CrashMaster { down: 1_000, forgets: false })]),
@@ -92,9 +92,9 @@ fn forgotten(more: &[(Time, What)]) -> Plan {
     plan
 }
 
-/// Seed 78314074 of mode strict: b stood in for a, which was paused, and wrote. The master lost its
-/// file, and heard neither a nor b's map: all return, and of a it could name no incarnation. B took
-/// that for word of another one, which has nothing to be told of, and forgot what it had written.
+/// Seed 78314074, mode strict: b stood in for a, which was paused, and wrote. The master lost its file, and
+/// heard neither a nor b's map: it let all return, and could name no incarnation of a. b concluded that a was
+/// a new incarnation, which need not be told of anything, and forgot its log.
 pub(super) const UNNAMED: Scenario = Scenario {
     name: "f04_unnamed_incarnation",
     plan: || {
@@ -120,10 +120,10 @@ pub(super) const UNNAMED: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::UnnamedIsAnother), "HIT")],
 };
 
-/// Seed 77029441: the master lost its file while a was paused, and had all return. B and c had
-/// handed over, a had just woken and done so, when the master was killed again: a wrote as an
-/// orphan, with c's word that it had lost the master. The next master went by what had been
-/// acknowledged, and c by what it had been told, before that.
+/// Seed 77029441: the master lost its file while a was paused, and let all return. b and c had handed over,
+/// and a had just resumed and done so, when the master was killed again: a wrote as an orphan, by c's word
+/// that it had lost the master. The next master relied on what had been acknowledged before that, and c on
+/// what it had been told.
 pub(super) const WRITTEN_AFTER_HANDING_OVER: Scenario = Scenario {
     name: "f05_written_after_handing_over",
     plan: || {
@@ -150,8 +150,8 @@ pub(super) const WRITTEN_AFTER_HANDING_OVER: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::HandbackOutlivesWord), "HIT")],
 };
 
-/// By reasoning on that one: nobody hears the master, and a is dead. The master reaches b again, and
-/// a's keys are b's, while c, cut off from both, still goes by b's word that it has lost the master.
+/// Derived from the previous one: nobody hears the master, and a is dead. The master reaches b again, which
+/// then owns a's keys, while c, cut off from both, still relies on b's word that it has lost the master.
 pub(super) const WORD_GIVEN_AWAY: Scenario = Scenario {
     name: "f06_word_given_away",
     plan: || {
@@ -175,8 +175,8 @@ pub(super) const WORD_GIVEN_AWAY: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::WordForgotten), "HIT")],
 };
 
-/// Seed 78579075: shard 0 of a was stuck while a did not hear the master, and was asked again and
-/// again whether the others are dead. When it went on it pinged them once for each time.
+/// Seed 78579075: shard 0 of a was stuck while a did not hear the master, and was asked repeatedly whether
+/// the others are dead. When it resumed, it pinged them once for each time.
 pub(super) const MANY_QUESTIONS: Scenario = Scenario {
     name: "f07_many_questions",
     plan: || {
@@ -201,8 +201,8 @@ pub(super) const MANY_QUESTIONS: Scenario = Scenario {
     fails_without: &[],
 };
 
-/// Seed 78656408: the simulated origin was slow in three ways at once, and began a read long after
-/// the server had given it up, which no database does.
+/// Seed 78656408: the simulated origin was slow in three ways at once, and began a read long after the
+/// server had given it up. No database does that.
 pub(super) const READ_GIVEN_UP: Scenario = Scenario {
     name: "f08_read_given_up",
     plan: || {
@@ -226,9 +226,9 @@ pub(super) const READ_GIVEN_UP: Scenario = Scenario {
     fails_without: &[],
 };
 
-/// Seed 91067728 of mode strict: the master lost its file, and the first that it got of b was an old
-/// datagram by which an incarnation of long ago leaves. It took that one for b, and so did a, which
-/// forgot what it had to tell the one that lives.
+/// Seed 91067728, mode strict: the master lost its file, and the first datagram that it got from b was an
+/// old one by which an earlier incarnation leaves. The master mistook that incarnation for b, and so did a,
+/// which forgot what it had to tell the live one.
 pub(super) const LEFT_LONG_AGO: Scenario = Scenario {
     name: "f09_left_long_ago",
     plan: || {
@@ -263,9 +263,9 @@ pub(super) const LEFT_LONG_AGO: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::LeavingWhileLearning), "read v")],
 };
 
-/// Seed 9100 of mode available: nobody heard the master, and b's only shard was stuck while its
-/// word that it had lost the master was good: c wrote b's key as an orphan, acknowledged, and
-/// ended before it had told b, which kept what it had.
+/// Seed 9100, mode available: nobody heard the master, and b's only shard was stuck while its word that it
+/// had lost the master was valid: c wrote b's key as an orphan, acknowledged, and ended before it had told b,
+/// which kept the old value.
 pub(super) const ENDED_BEFORE_IT_TOLD: Scenario = Scenario {
     name: "f10_ended_before_it_told",
     plan: || {

@@ -1,5 +1,4 @@
-//! Each schedule goes well, under a few sets of latencies, and goes wrong without its rule
-//! under at least one.
+//! Each schedule passes under a few sets of latencies, and fails without its rule under at least one.
 
 use standin_protocol::mutant::Mutant;
 
@@ -24,7 +23,7 @@ fn needs_its_rules(name: &str) {
         let texts = (1..=SEEDS).filter_map(|seed| scenario.run(seed, Some(*rule)).1.err());
         let texts: Vec<String> = texts.collect();
         assert!(!texts.is_empty(), "{name} goes well without {rule:?}");
-        // Whatever else goes wrong is something that nobody has thought of.
+        // Any other failure is one that nobody has thought of.
         for text in texts {
             assert!(text.contains(reason), "{name} without {rule:?}: {text}, not: {reason}");
         }

@@ -75,7 +75,7 @@ impl World {
         {
             self.violation(format!("{}: {text}", Host::Server(server)));
         }
-        // As the shell does if the master does not confirm.
+        // As the shell does if the master does not acknowledge.
         if process.leaves_by.is_some_and(|by| self.time >= by) {
             self.stop_shards(&mut process);
         }

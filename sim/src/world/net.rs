@@ -1,8 +1,8 @@
-//! The network: who reaches whom, how long it takes, and TCP connections as the processes
-//! see them: bytes in order, delayed or cut off, and the end.
+//! The network: which hosts reach each other, how long it takes, and TCP connections as the processes
+//! see them: bytes in order, delayed or cut off, and their end.
 //!
-//! A cut connection goes silent. What was sent waits, as it does in a kernel's buffers, and
-//! arrives when the way is free again, if somebody still listens then.
+//! A cut connection goes silent. Bytes that were sent wait, as they do in a kernel's buffers, and
+//! arrive when the path is open again, if a process still listens then.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,21 +14,21 @@ use crate::clock::{MS, Time};
 use crate::plan::{HOSTS, Host};
 use crate::random::mix;
 
-/// TCP sends again after this.
+/// The time after which TCP retransmits.
 const RETRANSMISSION: Time = 200 * MS;
 
-/// What a process calls its end of a connection.
+/// The owner of one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// Nobody has it.
+    /// No owner.
     None,
-    /// A shard's.
+    /// A shard.
     Core { shard: usize, key: u64 },
     /// On its way from one shard to another.
     Handed,
-    /// A client's engine's.
+    /// A client's engine.
     Engine(u64),
-    /// Of a client that others have written.
+    /// A client written by others.
     Raw(usize),
     /// The master's probe, and the shard that it asks.
     Probe { task: u64, leg: usize },
@@ -37,25 +37,25 @@ pub(crate) enum Name {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) host: Host,
-    /// The process's life: a later one does not know the connection.
+    /// The process's incarnation: a later one does not know the connection.
     pub(crate) life: u32,
     pub(crate) name: Name,
     pub(crate) is_open: bool,
-    /// Its machine lost power: nobody has told the other side.
+    /// Whether its machine lost power, so that the other side was not told.
     pub(crate) is_ghost: bool,
-    /// What came while it was handed over.
+    /// Bytes that arrived while it was handed over.
     pub(crate) early: Vec<Segment>,
-    /// What is to come here and can't: a cut.
+    /// Bytes that can't arrive here because of a cut.
     held: VecDeque<Segment>,
-    /// Nothing that is sent later arrives earlier.
+    /// The time before which nothing that is sent later may arrive.
     last_at: Time,
 }
 
-/// A TCP connection; end 0 is who opened it.
+/// A TCP connection; end 0 is the party that opened it.
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(crate) ends: [End; 2],
-    /// Who opened it knows that it is open.
+    /// Whether the party that opened it knows that it is open.
     pub(crate) is_made: bool,
 }
 
@@ -66,7 +66,7 @@ struct Noise {
     late_max: Time,
 }
 
-/// See the file's head.
+/// The network; see the head of this file.
 #[derive(Debug)]
 pub(crate) struct Net {
     seed: u64,
@@ -75,7 +75,7 @@ pub(crate) struct Net {
     mutes: [[u8; HOSTS]; HOSTS],
     noises: Vec<Noise>,
     pub(crate) sockets: Vec<Socket>,
-    /// Datagrams that somebody has recorded, by sender.
+    /// Recorded datagrams, by sender.
     recorded: Vec<VecDeque<(Host, SocketAddr, Vec<u8>)>>,
     records: bool,
     replays: [u8; HOSTS],
@@ -230,7 +230,7 @@ impl Net {
             _ => 0,
         };
         let (mut latency, hash) = self.latency(now, from, to, bytes);
-        // A kernel hides most losses by sending again at once.
+        // A kernel hides most losses by retransmitting at once.
         if self.noises.iter().any(|noise| hash % 400 < u64::from(noise.loss)) {
             latency += RETRANSMISSION / 10 + (hash >> 9) % RETRANSMISSION;
         }
