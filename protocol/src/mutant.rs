@@ -88,6 +88,8 @@ wire_enum! {
         BoundForgotten = 38, "bound-forgotten";
         /// `reads_per_second` bounds nothing (27).
         NoReadCeiling = 40, "no-read-ceiling";
+        /// A server believes datagrams whatever their address and epoch (12).
+        BelieveAnybody = 41, "believe-anybody";
     }
 }
 

@@ -19,9 +19,6 @@ const NOT_HERE: &[&str] = &[
     // The shipped client and links ask the shard that has the key; only clients that others
     // write, and that know nothing of shards, do not.
     "server strayed",
-    // The simulator forges nothing: every datagram comes from its sender's address.
-    "agent datagrams_distrusted",
-    "datagrams_distrusted",
     // Copies of a write that come too late are rare, and even rarer over a newer one.
     "sim overwrote_newer_ack",
 ];

@@ -91,6 +91,7 @@ fn lasting(what: What, time: u64) -> What {
         What::Act { .. }
         | What::Ask { .. }
         | What::Break { .. }
+        | What::Forge { .. }
         | What::ClockRate { .. }
         | What::WallStep { .. } => {}
     }

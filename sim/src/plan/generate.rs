@@ -3,7 +3,7 @@
 //! everything.
 
 use super::swarm::Taste;
-use super::{Act, BEGINS, CLIENTS_MAX, Entry, Host, Mode, Plan, Setup, What, rare};
+use super::{Act, BEGINS, CLIENTS_MAX, Entry, Forged, Host, Mode, Plan, Setup, What, rare, story};
 use crate::clock::{MS, S, Time};
 use crate::random::{Random, mix};
 
@@ -12,11 +12,19 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     let mut random = Random::new(seed);
     let mut setup = setup(&mut random, mode, length);
     let mut entries = Vec::new();
+    let has_story = random.percent(30);
+    if has_story {
+        story::set(&mut random, &mut setup);
+    }
     clocks(&mut random, &setup, &mut entries);
     let taste = match random.percent(75) {
+        _ if has_story => Taste::quiet(&mut random),
         true => Taste::draw(&mut random, &setup),
         false => Taste::none(&mut random),
     };
+    if has_story {
+        story::tell(&mut random, &setup, &mut entries);
+    }
     faults(&mut random, &setup, &taste, &mut entries);
     acts(&mut random, &setup, &taste, &mut entries);
     taste.asks(&mut random, &setup, &mut entries);
@@ -36,7 +44,12 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     let has_room = setup.keys <= FEW_KEYS && setup.in_flight_max > FEW_REQUESTS;
     if has_room && mix(seed, 0xCE11).is_multiple_of(4) {
         let shards = u64::from(setup.shards) * setup.servers() as u64;
-        let reads = shards * (40 + mix(seed, 0xCE12) % 40);
+        let drawn = mix(seed, 0xCE12);
+        // One in four is so small that most of what is read waits, or is refused.
+        let reads = match mix(seed, 0xCE13).is_multiple_of(4) {
+            true => FEW_READS + drawn % FEW_READS,
+            false => shards * (40 + drawn % 40),
+        };
         setup.reads_per_second = u32::try_from(reads).ok();
     }
     // Stable: entries of the same time keep their order.
@@ -46,6 +59,9 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
 
 /// Of all servers together.
 const FEW_KEYS: usize = 16;
+/// A second: of the twelfth part of three quarters of them that a shard may have, one is there in
+/// time for a read that waits.
+const FEW_READS: u64 = 8;
 /// In one shard.
 const FEW_REQUESTS: u32 = 64;
 
@@ -153,7 +169,7 @@ fn around_its_end(
 }
 
 /// Two masters at once are not among them: what one grants the other can't wait for.
-const KINDS: u64 = 35;
+const KINDS: u64 = 36;
 
 fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
     let length = |random: &mut Random| {
@@ -227,6 +243,7 @@ fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
         28 => What::Pause { host: any(random), lasts },
         32 | 33 => What::PauseInside { server, lasts },
         34 => What::Pause { host: Host::Master(0), lasts },
+        35 => What::Forge { server, forged: Forged::ALL[random.index(Forged::ALL.len())] },
         _ => What::Replay { from: any(random), lasts },
     }
 }

@@ -8,11 +8,13 @@
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
 //! words.rs      for people           rare.rs     from a seed, now and then
 //! swarm.rs      what a plan from a seed concentrates on
+//! story.rs      the circumstances of most rare failures
 //! ```
 
 mod generate;
 mod rare;
 mod script;
+mod story;
 mod swarm;
 pub(crate) mod words;
 
@@ -259,6 +261,32 @@ pub(crate) enum What {
         from: Host,
         lasts: Time,
     },
+    /// Somebody makes a datagram in the name of another (scenario 12).
+    Forge {
+        server: usize,
+        forged: Forged,
+    },
+}
+
+/// What somebody can make who is not in the cluster file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forged {
+    /// To the server, from nowhere: the master announces an epoch after which none comes, and that
+    /// all are offline.
+    Announcement,
+    /// The same from the master's address.
+    LastEpoch,
+    /// To the server, from nowhere: the master grants a long lease.
+    Grant,
+    /// To the server, from nowhere: another one has lost the master.
+    Gossip,
+    /// To the master, from nowhere: the server leaves.
+    Leaving,
+}
+
+impl Forged {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Announcement, Self::LastEpoch, Self::Grant, Self::Gossip, Self::Leaving];
 }
 
 /// An entry of a plan.
@@ -312,6 +340,7 @@ impl What {
             Self::Act { .. }
             | Self::Ask { .. }
             | Self::Break { .. }
+            | Self::Forge { .. }
             | Self::ClockRate { .. }
             | Self::WallStep { .. } => None,
         }

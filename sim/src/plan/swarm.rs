@@ -33,6 +33,7 @@ const FAMILIES: &[&[u64]] = &[
     &[32],
     &[33],
     &[34],
+    &[35],
 ];
 
 /// How long faults last, as a rule.
@@ -65,6 +66,8 @@ pub(super) struct Taste {
     pub(super) write_percent: u64,
     /// Requests of clients that others have written.
     asks: u64,
+    /// Few faults, beside those of a story.
+    is_quiet: bool,
 }
 
 impl Taste {
@@ -81,7 +84,13 @@ impl Taste {
             acts: Vec::new(),
             write_percent: random.between(5, 50),
             asks,
+            is_quiet: false,
         }
+    }
+
+    /// What goes on beside a story.
+    pub(super) fn quiet(random: &mut Random) -> Self {
+        Self { is_quiet: true, ..Self::none(random) }
     }
 
     pub(super) fn draw(random: &mut Random, setup: &Setup) -> Self {
@@ -124,12 +133,16 @@ impl Taste {
             acts: writes[random.index(writes.len())].to_vec(),
             write_percent: random.between(3, 80),
             asks,
+            is_quiet: false,
         }
     }
 
     /// How many faults there are; `None`: as many as usual.
     pub(super) fn faults(&self, random: &mut Random) -> Option<u64> {
-        (!self.kinds.is_empty()).then(|| random.between(3, 16))
+        match self.is_quiet {
+            true => Some(random.below(3)),
+            false => (!self.kinds.is_empty()).then(|| random.between(3, 16)),
+        }
     }
 
     /// The kind of the next fault; `None`: any.

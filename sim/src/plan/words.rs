@@ -134,6 +134,10 @@ impl fmt::Display for What {
                 write!(out, "{host} takes another process for the master")
             }
             Self::Replay { from, .. } => write!(out, "somebody repeats datagrams of {from}"),
+            Self::Forge { server, forged } => {
+                let letter = letter(server);
+                write!(out, "somebody forges a datagram ({forged:?}, server {letter})")
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use standin_protocol::mutant::Mutant;
 
 use super::{Scenario, count, nothing_else};
 use crate::clock::{MS, S};
-use crate::plan::{BEGINS, Host, Mode, Rule, What, script};
+use crate::plan::{BEGINS, Forged, Host, Mode, Rule, What, script};
 use crate::world::{Answered, Outcome};
 
 const A: Host = Host::Server(0);
@@ -93,6 +93,27 @@ pub(super) const REPLAY: Scenario = Scenario {
         times => Err(format!("the master took {times} reports from what were a few")),
     },
     fails_without: &[(Rule::Code(Mutant::NoReplayWindow), "reports from what were a few")],
+};
+
+pub(super) const FORGED: Scenario = Scenario {
+    name: "s12_forged",
+    plan: || {
+        let mut script = script(3).at(0).get(0, 0).get(1, 1).get(1, 2);
+        for (round, forged) in (1..).zip(Forged::ALL) {
+            let server = usize::try_from(round % 3).unwrap_or(0);
+            script = script.at(round * 300 * MS).fault(What::Forge { server, forged });
+            script = script.gets(0, server, 20 * MS, 200 * MS).put(1, server);
+        }
+        script.plan()
+    },
+    expect: |outcome| match count(outcome, "agent datagrams_distrusted") {
+        4 => match outcome.answers.iter().find(|answer| answer.by.is_none()) {
+            None => Ok(()),
+            Some(failed) => Err(format!("a request failed: {failed:?}")),
+        },
+        other => Err(format!("of four forged datagrams {other} are not believed")),
+    },
+    fails_without: &[(Rule::Code(Mutant::BelieveAnybody), "")],
 };
 
 pub(super) const GRAY_HOME: Scenario = Scenario {

@@ -59,6 +59,7 @@ pub(crate) const ALL: &[Scenario] = &[
     control::MASTER_RESTART,
     control::TWO_MASTERS,
     control::REPLAY,
+    control::FORGED,
     control::GRAY_HOME,
     control::LEFT_AND_BACK,
     data::ZOMBIE_RETRY,

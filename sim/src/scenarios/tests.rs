@@ -79,6 +79,7 @@ scenarios! {
     s10_master_restart
     s11_two_masters
     s12_replay
+    s12_forged
     s13_gray_home
     s14_zombie_retry
     s14_stopped_server

@@ -124,6 +124,7 @@ impl World {
                 }
             }
             What::Replay { from, .. } => self.net.replay(from, begins),
+            What::Forge { server, forged } => self.forge(server, forged),
         }
     }
 

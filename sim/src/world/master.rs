@@ -91,7 +91,7 @@ impl World {
         host.process = Some(Box::new(process));
         self.checker.master_started(master);
         self.note(|| format!("{} starts", Host::Master(master)));
-        self.queue.push(self.time, Event::Wake(Actor::Master(master)));
+        self.wake_first(Actor::Master(master));
     }
 
     /// A master ends, at once.

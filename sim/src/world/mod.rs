@@ -15,6 +15,7 @@ pub(crate) use client::flags;
 pub(crate) mod cluster;
 mod events;
 mod faults;
+mod forge;
 mod master;
 mod net;
 mod pause;
@@ -63,6 +64,8 @@ pub(crate) struct World {
     phase: Phase,
     /// The master's state file was lost, or there was a second master.
     has_forgotten: bool,
+    /// Somebody has made a datagram in the name of another.
+    has_forged: bool,
     /// Servers whose machine has no power.
     dark: Vec<bool>,
     /// Hosts that take the second master for the master, and how often they were told to.
@@ -171,6 +174,7 @@ impl World {
             checker: Checker::new(&setup, cluster.pause_max()),
             phase: Phase::Disturbed,
             has_forgotten: false,
+            has_forged: false,
             dark: vec![false; setup.servers()],
             other_master: [0; crate::plan::HOSTS],
             next_id: u32::try_from(plan.entries.len()).unwrap_or(0) + 1,
@@ -203,6 +207,8 @@ impl World {
         let Some(pace) = self.pace(actor) else { return };
         match &event {
             Event::Wake(_) if pace.wake_at <= time => pace.wake_at = NEVER,
+            // It has woken since for an earlier deadline, and waits for a later one.
+            Event::Wake(_) => return,
             Event::Mail(_) => pace.has_mail = false,
             _ => {}
         }
@@ -380,6 +386,15 @@ impl World {
         if due < pace.wake_at {
             pace.wake_at = due;
             self.queue.push(due, Event::Wake(actor));
+        }
+    }
+
+    /// Has an actor that has just started wake up.
+    fn wake_first(&mut self, actor: Actor) {
+        let time = self.time;
+        if let Some(pace) = self.pace(actor) {
+            pace.wake_at = time;
+            self.queue.push(time, Event::Wake(actor));
         }
     }
 

@@ -19,9 +19,10 @@ pub(crate) enum Phase {
         step: u32,
     },
     Resting,
-    /// Every client reads every key; so many of these reads have begun.
+    /// Every client reads every key; this many of these reads have begun.
     Reading {
         begun: usize,
+        since: Time,
     },
     Over,
 }
@@ -34,9 +35,12 @@ const SETTLES_WITHIN: Time = 40 * S;
 const RESTS: Time = 2_800 * MS;
 /// An operation takes no longer than this when nothing is wrong.
 const READS: Time = 300 * MS;
-/// The same where all servers together may ask the origin for few of them a second.
-const BOUNDED_READS: Time = 2 * S;
-/// Of these so many begin at once, if a shard has room for as many as all clients may ask for.
+/// Until then reads that do not begin yet are looked at again.
+const SOON: Time = 2 * MS;
+/// All reads take no longer than this, also where servers that have just become owners fetch only a
+/// few rows a second.
+const READING_WITHIN: Time = 300 * S;
+/// This many begin at once, if a shard has room for as many as all clients may ask for.
 const READ_AT_ONCE: usize = 16;
 const READS_NEED: u32 = 64;
 
@@ -69,10 +73,17 @@ impl World {
             }
             Phase::Resting => {
                 self.checker.must_be_current(self.next_id);
-                self.read_some(0)
+                self.phase = Phase::Reading { begun: 0, since: self.time };
+                0
             }
-            Phase::Reading { begun } if begun < 2 * self.clients.len() * self.setup.keys => {
-                self.read_some(begun)
+            Phase::Reading { since, .. } if self.open_operations() > 0 => {
+                if self.time > since + READING_WITHIN {
+                    return self.violation("the last reads take too long".to_owned());
+                }
+                SOON
+            }
+            Phase::Reading { begun, since } if begun < 2 * self.clients.len() * self.setup.keys => {
+                self.read_some(begun, since)
             }
             Phase::Reading { .. } => {
                 self.last_look();
@@ -84,9 +95,19 @@ impl World {
         self.queue.push(self.time + pause, Event::Quiet);
     }
 
-    /// Every client does something with some key; each key has its turn.
+    /// What clients wait for.
+    fn open_operations(&self) -> usize {
+        self.clients.iter().map(|client| client.engine.open_operations()).sum()
+    }
+
+    /// Every client does something with some key; each key has its turn. Where few reads a second
+    /// are allowed, a client that waits asks for nothing more: all that it asked for would wait.
     fn traffic(&mut self, step: usize) {
+        let is_patient = self.setup.reads_per_second.is_some();
         for client in 0..self.clients.len() {
+            if is_patient && self.clients[client].engine.open_operations() > 0 {
+                continue;
+            }
             let key = (step + client) % self.setup.keys;
             let act = if step % 5 == 4 { Act::Put } else { Act::Get };
             self.act_now(client, key, act);
@@ -99,23 +120,21 @@ impl World {
         self.act(client, key, act, id);
     }
 
-    /// Each client in its turn reads a few keys, so many at once as there is room for; when it has
-    /// read all of them the next round begins only after their answers.
-    fn read_some(&mut self, begun: usize) -> Time {
+    /// Each client in its turn reads a few keys, as many at once as there is room for. The next ones
+    /// are read after the answers to these: a server that has just become the owner fetches only a
+    /// few rows a second, holds back what is more, and refuses what would wait for too long.
+    fn read_some(&mut self, begun: usize, since: Time) -> Time {
         let round = self.clients.len() * self.setup.keys;
         let many = self.setup.keys.min(READ_AT_ONCE);
-        let many = if self.setup.in_flight_max < READS_NEED { 1 } else { many };
+        let has_room = self.setup.in_flight_max >= READS_NEED;
+        let many = if has_room && self.setup.reads_per_second.is_none() { many } else { 1 };
         let end = (begun + many).min(begun / round * round + round);
         for number in begun..end {
             let (client, key) = (number / self.setup.keys, number % self.setup.keys);
             self.act_now(client % self.clients.len(), key, Act::Get);
         }
-        self.phase = Phase::Reading { begun: end };
-        match end.is_multiple_of(round) {
-            true if self.setup.reads_per_second.is_some() => BOUNDED_READS,
-            true => READS,
-            false => 2 * MS,
-        }
+        self.phase = Phase::Reading { begun: end, since };
+        if end.is_multiple_of(round) { READS } else { SOON }
     }
 
     /// What keeps the cluster from having come to rest.

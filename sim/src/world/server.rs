@@ -180,9 +180,9 @@ impl World {
         host.process = Some(Box::new(process));
         self.net.host_is_back(&mut self.queue, self.time, Host::Server(server));
         self.note(|| format!("server {} starts", crate::plan::letter(server)));
-        self.queue.push(self.time, Event::Wake(Actor::Control(server)));
+        self.wake_first(Actor::Control(server));
         for shard in 0..usize::from(self.setup.shards) {
-            self.queue.push(self.time, Event::Wake(Actor::Shard(server, shard)));
+            self.wake_first(Actor::Shard(server, shard));
         }
     }
 
