@@ -1,7 +1,7 @@
 //! The effect of an outage on clients, computed from the log of all requests of a run.
 //!
-//! Pure: times and requests in, figures out. An answer is *good* if it came, is no value that
-//! nobody wrote, and is not stale beyond the checker's bound.
+//! Pure: times and requests in, figures out. An answer is *good* if it came, is a value that somebody
+//! wrote, and is not stale beyond the checker's bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,17 +24,17 @@ const QUICK: Duration = Duration::from_millis(5);
 /// A peak is the busiest stretch of this length.
 pub const PEAK_WINDOW: Duration = Duration::from_secs(1);
 
-/// How soon there was a good answer again.
+/// The times until there was a good answer again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FirstGood {
     /// Each client's first good answer to a request that was due after the fault, since the
     /// fault; shortest first.
     pub by_client: Vec<Duration>,
-    /// Clients that asked and never had one.
+    /// The number of clients that asked and never had one.
     pub without: usize,
 }
 
-/// How a stretch of the run was.
+/// The figures of a period of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Level {
     /// Share of hits among the answered reads, 0 to 1.
@@ -73,7 +73,7 @@ pub fn first_good(log: &[Logged], is_struck: impl Fn(u32) -> bool, fault: Micros
 }
 
 impl FirstGood {
-    /// That of so large a share of the clients; `None` if one of these never had any.
+    /// The time until this share of the clients had one; `None` if one of these never had any.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let clients = self.by_client.len() + self.without;
@@ -122,7 +122,7 @@ pub fn slow(log: &[Logged], from: Micros, until: Micros) -> (Duration, Duration)
     slowest(log.iter(), from, until)
 }
 
-/// The same of reads, or of writes, alone.
+/// Latencies of reads, or of writes, alone.
 #[must_use]
 pub fn slow_of(log: &[Logged], op: OpKind, from: Micros, until: Micros) -> (Duration, Duration) {
     slowest(log.iter().filter(|request| request.sample.op == op), from, until)

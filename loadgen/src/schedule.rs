@@ -1,8 +1,8 @@
 //! When requests are due: an open loop at a fixed rate.
 //!
-//! A request's latency counts from when it was *due*, not from when a busy sender got round
-//! to it; otherwise a stalled server stops the clock by which it is measured (coordinated
-//! omission). So the schedule is fixed before the run, and depends on no answer.
+//! A request's latency counts from when it was *due*, not from when a busy sender sent it. Otherwise
+//! a stalled server would stop the clock by which it is measured (coordinated omission). So the schedule
+//! is fixed before the run, and depends on no answer.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
-//! Threads that watch over a run: one that panics starts again, as the run goes on.
+//! Threads that observe a run: one that panics is restarted, and the run goes on.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Keeps a body that panics at once from taking a whole core.
+/// The pause that keeps a body that panics at once from using a whole core.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
 
 /// Runs `body` on a thread of that name until it returns.

@@ -17,7 +17,7 @@ pub struct Zipf {
 }
 
 impl Zipf {
-    /// A distribution over `keys` ranks. An exponent of 0 is the even distribution.
+    /// A distribution over `keys` ranks. An exponent of 0 gives the uniform distribution.
     ///
     /// # Panics
     /// Without keys, or if the exponent is negative or no number.

@@ -33,7 +33,7 @@ use standin_protocol::time::Micros;
 use self::history::{Acknowledged, History};
 use crate::value::{BadValue, Stamp};
 
-/// Between the end of a bound and the moment in which that is known everywhere.
+/// The time between the end of a bound and the moment when that is known everywhere.
 const DELIVERY: Duration = Duration::from_millis(100);
 
 /// The contents of the database before the first write.
@@ -50,7 +50,7 @@ pub enum Initial {
 pub enum WriteKind {
     /// A new value.
     Put,
-    /// The row goes.
+    /// The row is deleted.
     Delete,
 }
 
@@ -131,7 +131,7 @@ pub fn grace(cluster: &ClusterConfig) -> Duration {
 pub enum Wrong {
     /// Not a value of the load generator.
     NotOurs,
-    /// Its checksum or length does not fit.
+    /// Its checksum or length does not match.
     Damaged,
     /// Of another run, which wrote the same database.
     OtherRun,
@@ -195,14 +195,14 @@ impl Checker {
         Self { run, initial, bound, grace, slots, unsettled, history }
     }
 
-    /// The same, with the age that a stale value may have; zero (the default): none.
+    /// Sets the age that a stale value may have; zero by default.
     #[must_use]
     pub fn with_bound(self, bound: Duration) -> Self {
         Self { bound, ..self }
     }
 
-    /// The same, with the time after its end in which a write of unknown outcome may take
-    /// effect; the default: for ever.
+    /// Sets the time after its end within which a write of unknown outcome may take effect; unlimited by
+    /// default.
     #[must_use]
     pub fn with_grace(self, grace: Duration) -> Self {
         Self { grace, ..self }

@@ -22,11 +22,11 @@ use crate::rng::Random;
 pub(super) const KEYSPACE: u8 = 1;
 /// The master's events.
 const EVENT_FILE: &str = "events.jsonl";
-/// A cluster that is not up by then does not come up.
+/// The time after which a cluster that is not up is considered failed.
 const UP_WITHIN: Duration = Duration::from_secs(15);
-/// Between two looks whether it is up.
+/// The time between two checks whether it is up.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Another program may take a port between our look and the server's start.
+/// The number of attempts: another program may take a port before the server starts.
 const ATTEMPTS: u32 = 3;
 /// Cache of one server. The rows of a server do not all fit, so that the steady state has
 /// misses, as in real use.
@@ -34,7 +34,7 @@ const MEMORY_BYTES: u64 = 6 << 20;
 /// Largest value: far above the demo's; a small bound keeps the cache's segments small.
 const VALUE_BYTES_MAX: u32 = 4_096;
 
-/// Why the cluster is not up.
+/// The reason why the cluster is not up.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// No ports, no event file, no client.
@@ -81,7 +81,7 @@ pub(super) struct DemoCluster {
 }
 
 impl DemoCluster {
-    /// Starts a cluster of so many groups of two, and waits until all of it answers.
+    /// Starts a cluster with this many groups of two servers, and waits until all of it answers.
     pub(super) fn start(
         program: &Path,
         folder: &Path,
@@ -158,7 +158,7 @@ impl DemoCluster {
         Ok(())
     }
 
-    /// Names of processes that have ended though nobody killed them.
+    /// The names of processes that ended unexpectedly.
     pub(super) fn unexpected_ends(&mut self) -> Vec<String> {
         let processes = self.servers.iter_mut().chain([&mut self.master]);
         processes

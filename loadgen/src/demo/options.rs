@@ -16,22 +16,22 @@ pub struct DemoArgs {
     /// Requests per second, on a fixed schedule.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Seed of keys, sizes and ports; by default another one each time.
+    /// Seed of keys, sizes and ports; different each time by default.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Also write the results as JSON to this file.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Keep the run's folder (cluster file, logs, events, database); optionally name it.
+    /// Keep the run's folder (cluster file, logs, events, database), optionally under this name.
     #[arg(long, value_name = "FOLDER", num_args = 0..=1)]
     pub keep: Option<Option<PathBuf>>,
-    /// A PostgreSQL database instead of SQLite; the demo makes and drops a table in it.
+    /// A PostgreSQL database to use instead of SQLite; the demo creates a table in it and drops it.
     #[arg(long, value_name = "postgres://…")]
     pub origin: Option<String>,
-    /// Folder for the report, instead of a new one among the temporary files.
+    /// Folder for the report; by default a new temporary folder.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
-    /// The program that is started as master and servers; by default this one.
+    /// The program to start as master and servers; by default this one.
     #[arg(skip)]
     pub program: Option<PathBuf>,
 }

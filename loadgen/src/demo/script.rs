@@ -1,4 +1,5 @@
-//! The play: load, a kill at a third, a restart at two thirds, and who saw what when.
+//! The script of the demo: load, a kill after one third, a restart after two thirds, and the record of
+//! what each party saw when.
 
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -23,11 +24,11 @@ use crate::workload::{Mix, Supply};
 pub(super) const PHASES: [&str; 3] = ["before", "failover", "after return"];
 /// The server that is killed.
 const VICTIM: u16 = 0;
-/// Time in which the servers say how often they have asked the database.
+/// The time within which the servers report their database calls.
 const STATS_WITHIN: Duration = Duration::from_millis(400);
-/// Between two looks at the event file and the clock.
+/// The time between two checks of the event file and the clock.
 const TICK: Duration = Duration::from_millis(10);
-/// Between two progress lines.
+/// The time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// An open loop at this rate.
@@ -43,7 +44,7 @@ pub(super) struct Played {
     pub(super) bounds: Vec<Micros>,
     /// The servers' counters at these times.
     pub(super) origin: Vec<Option<StatsReading>>,
-    /// What they had counted all along.
+    /// The servers' counters over the whole run.
     pub(super) readings: Vec<StatsReading>,
 }
 
@@ -75,7 +76,7 @@ struct Stage<'c> {
     origin: Vec<Option<StatsReading>>,
 }
 
-/// Runs the load and the play. Children are started on this thread: they die with it.
+/// Runs the load and the script. Children are started on this thread and die with it.
 pub(super) fn play(
     plan: &Plan,
     mix: Mix,
@@ -129,7 +130,7 @@ pub(super) fn play(
 }
 
 impl Stage<'_> {
-    /// Does what is due.
+    /// Carries out the steps that are due.
     fn act(&mut self) -> Result<(), DemoError> {
         let seconds = self.plan.duration.unwrap_or_default();
         let elapsed = Micros::boottime().since(self.start);
@@ -140,7 +141,7 @@ impl Stage<'_> {
                 self.kill();
             }
         } else if !has(StoryKind::Restarted) {
-            // Long enough to see the failover whole; but the return needs its time too.
+            // Long enough to see the whole failover; but the return needs its time too.
             let is_told = has(StoryKind::Acknowledged);
             if elapsed >= seconds * 2 / 3 && (is_told || elapsed >= seconds * 5 / 6) {
                 self.restart()?;

@@ -30,7 +30,7 @@ use crate::recorder::Recording;
 use crate::schedule::Arrivals;
 use crate::workload::{Keys, Supply};
 
-/// Between "all workers are connected" and the first request.
+/// The time between "all workers are connected" and the first request.
 const LEAD: Duration = Duration::from_millis(2);
 
 /// When the next request is sent.
@@ -43,7 +43,7 @@ pub enum Pacing {
         /// How they are spread.
         arrivals: Arrivals,
     },
-    /// When an earlier one is answered: finds the highest throughput, and hides every stall.
+    /// When an earlier one is answered: this finds the highest throughput, but hides every stall.
     Closed {
         /// Clients, each with one connection to each shard.
         clients: u32,
@@ -81,7 +81,7 @@ pub struct Plan {
     pub is_logged: bool,
 }
 
-/// Something that a watcher of the run wants to know when it happens.
+/// An event of interest to an observer of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notable {
     /// A client's event.
@@ -106,7 +106,7 @@ pub enum Notable {
     },
 }
 
-/// Why a run could not be made.
+/// The reason why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// A worker could not set up its loop, timer or client.

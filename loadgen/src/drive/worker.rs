@@ -1,4 +1,4 @@
-//! One load thread: a loop, its clients, and when they send.
+//! One load thread: an event loop, its clients, and the times at which they send.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ use crate::workload::Supply;
 
 /// Requests that are begun before answers are looked at, when the worker is behind.
 const BURST_MAX: u32 = 256;
-/// A paced worker looks this often whether the run is to end.
+/// The interval at which a paced worker checks whether the run is to end.
 const STOP_CHECK: Duration = Duration::from_millis(50);
 
 /// The parameters of a worker.

@@ -11,14 +11,14 @@ use standin_protocol::time::Micros;
 /// A line of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct MasterLine {
-    /// When, in microseconds of `CLOCK_BOOTTIME`.
+    /// The time, in microseconds of `CLOCK_BOOTTIME`.
     pub t_us: u64,
-    /// What; see `MasterEvent::kind` of the master.
+    /// The kind of the event; see `MasterEvent::kind` of the master.
     pub kind: String,
     /// Name of the server in question.
     #[serde(default)]
     pub server: Option<String>,
-    /// The same in words.
+    /// The event in words.
     #[serde(default)]
     pub text: String,
 }
@@ -40,14 +40,14 @@ pub struct EventTail {
 }
 
 impl EventTail {
-    /// From the beginning of a file that need not be there yet.
+    /// Reads from the beginning of a file that need not exist yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), file: None, partial: Vec::new() }
     }
 
-    /// The lines that have been completed since the last call. What is no event is skipped:
-    /// the demo must not fail for a line that it does not understand.
+    /// Returns the events completed since the last call. Other lines are skipped: the demo must not fail
+    /// because of a line that it does not understand.
     pub fn take(&mut self) -> Vec<MasterLine> {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();

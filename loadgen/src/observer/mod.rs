@@ -1,5 +1,5 @@
-//! Seeing what a cluster does while it is under load: the master's events as it writes them
-//! to its event file, and the servers' counters.
+//! Observes a cluster under load: the master's events, as it writes them to its event file, and the
+//! servers' counters.
 
 mod events;
 mod stats;

@@ -16,7 +16,7 @@ use standin_protocol::time::Micros;
 
 use crate::threads;
 
-/// Between two rounds of questions.
+/// The time between two rounds of questions.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// A server that takes longer is asked again in the next round.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
@@ -32,7 +32,7 @@ pub struct StatsReading {
     pub origin_writes: u64,
     /// Requests that stand-ins have processed as owners since the first reading.
     pub stand_in_requests: u64,
-    /// Keys that stand-ins have written down for the servers they stood in for.
+    /// Keys that stand-ins have logged for the servers that they stood in for.
     pub keys_logged: u64,
 }
 
@@ -62,10 +62,10 @@ struct Shared {
 }
 
 impl StatsWatch {
-    /// Begins to ask.
+    /// Starts asking.
     ///
     /// # Errors
-    /// No client or thread to be had.
+    /// A client or thread could not be created.
     pub fn start(topology: Arc<Topology>, client: &ClientConfig) -> std::io::Result<Self> {
         let config = ClientConfig {
             operation_timeout: ANSWER_TIMEOUT,
@@ -94,7 +94,7 @@ impl StatsWatch {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// A reading that was begun after this call; the last one if that takes too long.
+    /// Returns a reading that began after this call, or the last one if that takes too long.
     #[must_use]
     pub fn read_now(&self, within: Duration) -> Option<StatsReading> {
         let deadline = Micros::boottime() + within;

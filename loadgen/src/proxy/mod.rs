@@ -1,5 +1,5 @@
-//! A TCP proxy between the servers and their database, which can be slow, silent or gone, and
-//! which counts what goes through it.
+//! A TCP proxy between the servers and their database that can be slow, silent or gone, and that counts
+//! the statements that pass through it.
 //!
 //! ```text
 //! server ──► listener ─┬─ up:   read ─► tally.rs ─► after the delay ─► write ─► database
@@ -35,9 +35,9 @@ pub enum Conduct {
     /// Passes everything on.
     #[default]
     Pass,
-    /// Passes everything on, what goes to the database so much later.
+    /// Passes everything on, with this delay towards the database.
     Delay(Duration),
-    /// Takes everything and passes nothing on; connections stay open.
+    /// Accepts everything and passes nothing on; connections stay open.
     Stall,
     /// Resets every connection, also each new one at once.
     Refuse,
@@ -77,12 +77,12 @@ impl Proxy {
         Ok(Self { conduct, calls, thread: Some(thread) })
     }
 
-    /// From now on.
+    /// Sets the treatment from now on.
     pub fn set(&self, conduct: Conduct) {
         self.conduct.send_replace(conduct);
     }
 
-    /// When each call of this kind was passed on.
+    /// The times at which calls of this kind were passed on.
     #[must_use]
     pub fn calls(&self, kind: Call) -> Vec<Micros> {
         let calls = locked(&self.calls);
@@ -228,7 +228,7 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// However a connection ends, its other end hears so at once, and that what it sent is lost.
+/// Resets a connection, so that its other end learns at once that it ended and that what it sent is lost.
 fn end_by_reset(stream: &TcpStream) {
     let _ = set_socket_linger(stream, Some(Duration::ZERO));
 }

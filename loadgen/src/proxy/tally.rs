@@ -14,7 +14,7 @@ pub enum Call {
     Write,
 }
 
-/// Of a message's body only so much is kept: names and the beginning of the text.
+/// The number of bytes of a message's body that are kept: names and the beginning of the text.
 const KEPT_BYTES_MAX: usize = 4_096;
 /// Statements that a connection may have prepared; more are not told apart from others.
 const STATEMENTS_MAX: usize = 1_024;
@@ -34,7 +34,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Takes in what was sent, in pieces of any size; gives the calls that it completes.
+    /// Takes the bytes that were sent, in pieces of any size, and returns the calls that they complete.
     pub fn take(&mut self, mut bytes: &[u8]) -> Vec<Call> {
         let mut calls = Vec::new();
         while !bytes.is_empty() || self.missing == Some(0) {

@@ -1,5 +1,5 @@
-//! Files of a report. They come after everything else: a disk that is full costs them and nothing
-//! more, and what is missing is said.
+//! Writes the files of a report. They come after everything else, so a full disk costs nothing more than
+//! these files; the missing ones are reported.
 
 use std::fmt;
 use std::fs::File;
@@ -41,7 +41,7 @@ impl Files {
             let mut file = File::create(path)?;
             let written = file.write_all(text.as_bytes());
             if written.is_err() {
-                // Half a file would be taken for a whole one.
+                // Half a file could be mistaken for a whole one.
                 let _ = file.set_len(0);
             }
             written
@@ -79,7 +79,7 @@ impl Files {
         let mut lines = log.split_inclusive(|byte| *byte == b'\n');
         while let Some(line) = lines.next() {
             if let Err(error) = file.write_all(line) {
-                // A line that was cut would stop whoever reads the others.
+                // A truncated line would stop a reader of the others.
                 let _ = file.set_len(written_bytes);
                 let lost = 1 + lines.count();
                 let all = log.iter().filter(|byte| **byte == b'\n').count();
