@@ -1,4 +1,4 @@
-//! What can happen next, and how it is told in words.
+//! The possible steps, and their descriptions.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use std::fmt;
 pub enum Action {
     /// A step of time passes.
     Time,
-    /// Renewals do not reach the master any more.
+    /// Renewals no longer reach the master.
     Silence(usize),
-    /// A GRANT arrives that was under way for long.
+    /// A GRANT arrives that was under way for a long time.
     LateGrant(usize),
     /// The home may serve from its cache again.
     Resume,
@@ -35,7 +35,7 @@ pub enum Action {
     GiveUp(usize),
     /// A waiting server's partitions move.
     Over(usize),
-    /// A server that was out, or another incarnation, answers a probe.
+    /// A server that was offline or waiting, or another incarnation, answers a probe.
     Returns(usize),
     /// A returning server is online again.
     Online(usize),
@@ -55,9 +55,9 @@ pub enum Action {
     Abandon(usize),
     /// A server tells the owner of a key in its log.
     Pay(usize, usize),
-    /// A member says how it stands with the master.
+    /// A member tells another whether it hears the master.
     Gossip(usize, usize),
-    /// The master is heard, and has no lease to give.
+    /// A server hears the master, which has no lease to give.
     Heard(usize),
 }
 

@@ -25,7 +25,7 @@ impl Failover {
         state.writes.iter().position(|write| *write == Write::Idle)
     }
 
-    /// A server sends a write to the origin. From now on the key is in its log.
+    /// Sends a write from a server to the origin. From now on the key is in the server's log.
     pub(crate) fn begin(&self, state: &mut State, which: usize, id: usize) {
         let (Some(by_owner), Some(map)) = (self.may_begin(state, id), state.map_at(id)) else {
             return;
@@ -71,7 +71,7 @@ impl Failover {
         }
     }
 
-    /// The server acknowledges, and keeps the value if nothing has changed since it began.
+    /// Acknowledges a write, and keeps the value if nothing has changed since the write began.
     pub(crate) fn acknowledge(&self, state: &mut State, which: usize) {
         let Write::Running(write) = state.writes[which] else { return };
         let serving = self.serving(state, write.server);
@@ -123,7 +123,7 @@ impl Failover {
         self.acknowledged(state, which, write.by_orphan);
     }
 
-    /// Where a server could tell what it still owes.
+    /// The owner that a server could tell of an owed key.
     pub(crate) fn owes(&self, state: &State, id: usize) -> Option<usize> {
         let may = self.rules.is_available();
         let is_idle = !state.running().any(|write| write.server == id);
@@ -133,7 +133,7 @@ impl Failover {
         self.settles_at(state, id).filter(|owner| *owner == HOME)
     }
 
-    /// It tells.
+    /// Tells the owner of an owed key.
     pub(crate) fn pay(&self, state: &mut State, id: usize, owner: usize) {
         self.tally.note(Event::OwedKeySettled);
         self.settle_at(state, owner);
@@ -148,7 +148,7 @@ impl Failover {
         state.writes[which] = Write::Over;
     }
 
-    /// A server's writes end with it.
+    /// Ends a server's writes with its process.
     pub(crate) fn end_writes_of(&self, state: &mut State, id: usize) {
         for write in &mut state.writes {
             if matches!(write, Write::Running(running) if running.server == id) {

@@ -21,10 +21,10 @@ use standin_protocol::time::Micros;
 
 use crate::rules::{Rule, Rules};
 
-/// What an exact clock counts in a step; others count nine to eleven.
+/// The units that an exact clock counts in a step; others count nine to eleven.
 const STEP: Duration = Duration::from_micros(10);
 
-/// How far clocks go in a step of true time.
+/// The units that clocks count in a step of true time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rates {
     /// The servers'.
@@ -34,16 +34,16 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Servers that think that less time has passed, and a master that thinks it was more.
+    /// Servers whose clocks are slow, and a master whose clock is fast.
     pub const WORST: Self = Self { server: 9, master: 11 };
 }
 
-/// What the countdowns begin with, and how they go down.
+/// The start values of the countdowns, and their steps.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    /// After so many steps a lease is over for the server that had asked for it.
+    /// The number of steps after which a lease has expired for the server that requested it.
     pub held_steps: u8,
-    /// After so many steps a lease is over for the master that had granted it.
+    /// The number of steps after which a lease has expired for the master that granted it.
     pub over_steps: u8,
 }
 

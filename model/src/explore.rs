@@ -1,4 +1,4 @@
-//! One exhaustive exploration, and what came of it.
+//! One exhaustive exploration, and its result.
 
 use stateright::{Checker, CheckerBuilder, HasDiscoveries, Model};
 
@@ -9,7 +9,7 @@ use crate::schedule::tell;
 use crate::scope::Scope;
 use crate::tally::Event;
 
-/// How to explore.
+/// The options of an exploration.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Threads.
@@ -36,9 +36,9 @@ pub struct Outcome {
     pub states: usize,
     /// Steps of the longest path followed.
     pub depth: usize,
-    /// What went wrong. If anything did, the exploration ended there.
+    /// The violation, if there was one; the exploration ended there.
     pub violations: Vec<Violation>,
-    /// What happened how often.
+    /// Counts of events.
     pub events: Vec<(&'static str, u64)>,
 }
 

@@ -23,7 +23,7 @@ pub struct Failover {
     /// Looks for a way home from every state, if that is to be checked; it takes its time. Another
     /// one, so that its steps do not count.
     pub healer: Option<Box<Self>>,
-    /// What was met on the way.
+    /// Counts of events.
     pub tally: Tally,
     pub(crate) clock: Clock,
     pub(crate) ownerships: Ownerships,
@@ -51,7 +51,7 @@ impl Failover {
         self.ids().filter(move |other| *other != id)
     }
 
-    /// What happens, whether or not the scope allows it.
+    /// The steps that are possible, whether or not the scope allows them.
     pub(crate) fn apply(&self, state: &mut State, action: Action) {
         match action {
             Action::Time => self.step(state),
@@ -275,8 +275,8 @@ impl Model for Failover {
         (next != *state).then_some(next)
     }
 
-    /// What can't go wrong any more is not followed: no write is left, and nobody has a value
-    /// that is too old.
+    /// States in which nothing can go wrong any more are not followed: no write is left, and no server
+    /// has a value that is too old.
     fn within_boundary(&self, state: &State) -> bool {
         let is_done = state.writes.iter().all(|write| *write == Write::Over);
         let newest = state.acknowledged[0];

@@ -1,7 +1,7 @@
-//! A master that starts without its state file: it goes by what a server gives it, if all of them
-//! are heard and are those that the newest map names; otherwise all that seem online return.
+//! A master that starts without its state file. It adopts a server's map if it hears all servers and they
+//! are the incarnations that the newest map names; otherwise all servers that seem online return.
 //!
-//! That takes the time of a lease: what the last master granted is over by then.
+//! This takes as long as a lease, so that the last master's grants have expired by then.
 //!
 //! Which server gives its map, if any does, is open: fetches fail, and some servers are heard too
 //! late. Of one that is not heard, and that the map it goes by does not name, it knows no
@@ -90,7 +90,7 @@ impl Failover {
         status.boot == 0 && !is_out && Self::is_heard(state, id)
     }
 
-    /// It does.
+    /// The master learns it.
     pub(crate) fn named(&self, state: &mut State, id: usize) {
         let mut map = *state.newest();
         map.statuses[id].boot = state.servers[id].boot;

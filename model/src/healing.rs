@@ -1,7 +1,7 @@
-//! Whether a world gets well once nothing goes wrong any more: every process runs, every
-//! message arrives, and the key must be its home's again after a bounded number of rounds.
+//! Whether a world recovers once there are no more faults: every process runs, every message arrives, and
+//! the home must own the key again after a bounded number of rounds.
 //!
-//! One fair run from each state, not all of them: what is shown is that no state is a trap.
+//! It takes one fair run from each state, not all of them: this shows that no state is a trap.
 
 use standin_protocol::map::ServerState;
 

@@ -1,5 +1,5 @@
-//! A model of the failover rules (docs/FAILOVER.md), small enough that every state can be
-//! visited, and in every state it is checked that nobody reads what is too old.
+//! A model of the failover rules (docs/FAILOVER.md), small enough to visit every state, and to check in
+//! every state that no read returns a value that is too old.
 //!
 //! ```text
 //! failover.rs    the world as the checker sees it: first state, possible steps
@@ -35,8 +35,8 @@
 //!   lost or late is a server that does nothing meanwhile, because a lease only permits.
 //! - **Clocks.** Countdowns with the lengths of `standin_protocol::lease`, at the worst drift
 //!   that it allows (`clock.rs`).
-//! - **Verification** is not modelled: M may give up whom it does not hear, and may find whoever
-//!   runs. Mode `available` gives up at once whom the network says is dead.
+//! - **Verification** is not modelled: M may give up any server that it does not hear, and may find any
+//!   server that runs. Mode `available` gives up a server at once if the network shows that it is dead.
 //! - **Caches.** Of the cache and of all fetches under way only the oldest value is kept, which
 //!   is the worst that could be read (`server.rs`). Reads have no steps: in every state every
 //!   server that would answer from its cache is read (`client.rs`). What the next owner keeps

@@ -1,9 +1,8 @@
-//! The master: who is online, who holds a lease, and when the one follows from the other.
+//! The master: which servers are online, which hold a lease, and how the one follows from the other.
 //!
 //! When it verifies a server, and what it concludes, is not modelled: pauses, cuts and losses
 //! can make any verification fail, so the model's master may give a server up at any time.
-//! That a server *answers* needs only that it runs. What is modelled is what it may publish
-//! after that.
+//! A server *answers* whenever it runs. The model contains what the master may publish after that.
 
 use standin_protocol::map::ServerState;
 
@@ -82,7 +81,7 @@ impl Failover {
         is_quiet && matches!(status.state, ServerState::Online | ServerState::Returning)
     }
 
-    /// Verification has failed.
+    /// Marks a server whose verification has failed.
     pub(crate) fn give_up(&self, state: &mut State, id: usize) {
         let was = state.newest().statuses[id].state;
         let is_aborted = was == ServerState::Returning && !self.rules.has(Rule::ReturnEndsByLease);
@@ -101,7 +100,7 @@ impl Failover {
         status.state == ServerState::Waiting && (has_revoked || self.has_let_go(state, id))
     }
 
-    /// They move.
+    /// Moves the partitions of a waiting server.
     pub(crate) fn over(&self, state: &mut State, id: usize) {
         self.mark(state, id, ServerState::Offline);
     }
@@ -115,7 +114,7 @@ impl Failover {
         server.is_up && (is_out || is_another)
     }
 
-    /// It answers: it returns.
+    /// Makes a server that answers return.
     pub(crate) fn returns(&self, state: &mut State, id: usize) {
         let mut map = *state.newest();
         let status = &mut map.statuses[id];
@@ -150,7 +149,7 @@ impl Failover {
             && self.has_all_acks(state, id, self.rules.has(Rule::ReturnAckedByItself))
     }
 
-    /// It is back.
+    /// Makes a returning server the owner again.
     pub(crate) fn online(&self, state: &mut State, id: usize) {
         self.mark(state, id, ServerState::Online);
     }
@@ -162,7 +161,7 @@ impl Failover {
         server.is_up && server.boot == status.boot && is_in
     }
 
-    /// It is asked to stop.
+    /// Marks a server that is asked to stop as leaving.
     pub(crate) fn leave(&self, state: &mut State, id: usize) {
         self.mark(state, id, ServerState::Leaving);
     }
@@ -173,7 +172,7 @@ impl Failover {
             && (self.has_all_acks(state, id, true) || self.has_let_go(state, id))
     }
 
-    /// Its partitions move.
+    /// Moves the partitions of a server that has stopped.
     pub(crate) fn left(&self, state: &mut State, id: usize) {
         self.mark(state, id, ServerState::Offline);
     }

@@ -1,4 +1,4 @@
-//! Who owns the key, by the shipped [`ClusterMap`]: asked once for every combination of
+//! The owner of the key, by the shipped [`ClusterMap`]: computed once for every combination of
 //! states, because an exploration asks millions of times.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What must hold in every state.
+//! The properties that must hold in every state.
 
 use stateright::Property;
 
@@ -10,7 +10,7 @@ use crate::state::State;
 pub const FRESH: &str = "no read is older than the mode allows";
 /// At most one server acts as the owner.
 pub const ONE_OWNER: &str = "one owner under a lease";
-/// What was acknowledged is in the origin's history.
+/// Acknowledged writes are in the origin's history.
 pub const DURABLE: &str = "acknowledged writes are in the origin";
 
 /// Once faults end, the key goes back to its home.

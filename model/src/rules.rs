@@ -1,7 +1,7 @@
 //! The rules, each with a switch. The model with all of them is the design; without any one
 //! of them it must fail, or the rule (or the model) is not needed.
 
-/// What a cluster promises while a server can't be reached (`mode` in the configuration).
+/// What a cluster guarantees while a server can't be reached (`mode` in the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Every read sees every write acknowledged before it.

@@ -1,4 +1,4 @@
-//! What the model remembers: the world at one instant.
+//! The state of the model: the world at one instant.
 //!
 //! Everything is small, because every distinct [`State`] is visited. Epochs are the numbers
 //! 1, 2, … of the maps that were ever published; 0 is "none". Values of the key are their
@@ -25,7 +25,7 @@ pub const STALE_STEPS_MAX: usize = 2;
 /// The server that the key is usually processed by.
 pub const HOME: usize = 0;
 
-/// What a map says of a server.
+/// A server's status in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
     /// Online, offline, or in between.
@@ -174,7 +174,7 @@ pub struct State {
     pub writes: [Write; WRITES_MAX],
     /// By age in steps: the newest place of those acknowledged at least so long ago.
     pub acknowledged: [u8; STALE_STEPS_MAX + 1],
-    /// What may still go wrong.
+    /// The faults that may still happen.
     pub budget: Budget,
 }
 
@@ -185,7 +185,7 @@ impl State {
         self.maps.get(usize::from(epoch).checked_sub(1)?)
     }
 
-    /// What the master says.
+    /// The master's map.
     ///
     /// # Panics
     /// If nothing was ever published, which no state is like.
@@ -194,7 +194,7 @@ impl State {
         &self.maps[usize::from(self.published) - 1]
     }
 
-    /// What a server has applied.
+    /// The map that a server has applied.
     #[must_use]
     pub fn map_at(&self, server: usize) -> Option<&Map> {
         self.map(self.servers[server].map)
@@ -208,7 +208,7 @@ impl State {
         })
     }
 
-    /// The same, to change them.
+    /// Mutable access to it.
     pub fn running_mut(&mut self) -> impl Iterator<Item = &mut Running> {
         self.writes.iter_mut().filter_map(|write| match write {
             Write::Running(running) => Some(running),

@@ -53,7 +53,7 @@ impl Child {
         Self::spawn_to(name, command, directory, Stdio::piped())
     }
 
-    /// The same with another standard error, of which only a pipe's lines are kept.
+    /// Like [`Self::spawn`], with another standard error, of which only a pipe's lines are kept.
     ///
     /// # Panics
     /// As [`Self::spawn`].
@@ -124,7 +124,7 @@ impl Child {
         self.wait_for_line_after(0, pattern, within)
     }
 
-    /// The same, but the first `skipped` lines do not count: take `lines().len()`
+    /// Like [`Self::wait_for_line`], but the first `skipped` lines do not count: take `lines().len()`
     /// before the event whose line you want to see.
     ///
     /// # Panics
@@ -170,7 +170,7 @@ impl Child {
         }
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if it has ended.
     pub fn try_exit_status(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.process.try_wait().unwrap_or(None);
@@ -228,7 +228,7 @@ pub fn send_signal(pid: u32, signal: i32) {
     }
 }
 
-/// Has the kernel kill the process when this one ends, however it ends.
+/// Makes the kernel kill the process when this one ends, however it ends.
 fn die_with_parent(command: &mut Command) {
     let parent = std::process::id();
     // SAFETY: between fork and exec only prctl, getppid and _exit are called; all
@@ -250,7 +250,7 @@ fn die_with_parent(command: &mut Command) {
 
 type Birth = (Command, mpsc::Sender<std::io::Result<std::process::Child>>);
 
-/// Forks in the thread that lives as long as this process: see the head of the file.
+/// Forks in the thread that lives as long as this process; see the head of the file.
 fn fork_in_nursery(command: Command) -> std::io::Result<std::process::Child> {
     static NURSERY: OnceLock<Mutex<mpsc::Sender<Birth>>> = OnceLock::new();
     let nursery = NURSERY.get_or_init(|| {

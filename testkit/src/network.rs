@@ -1,20 +1,21 @@
-//! A network of a test's own: a namespace with nothing but a loopback interface, whose packets
-//! are small and whose fragments are lost.
+//! A private network for a test: a namespace with only a loopback interface, whose packets are
+//! small and whose fragments are lost.
 //!
 //! A namespace belongs to a thread and to what that thread starts, and processes under test are
-//! started by a thread that all tests share. So the test runs once more, in a process of its
-//! own, which is in the namespace as a whole.
+//! started by a thread that all tests share. So the test runs again in a process of its own,
+//! which is in the namespace as a whole.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-/// With this variable set to 1 a test that needs a namespace fails where it can't have one.
+/// If this variable is set to 1, a test that needs a namespace fails if it can't have one.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_NAMESPACES";
 /// Set in the process that is in the namespace.
 const INSIDE: &str = "STANDIN_INSIDE_NAMESPACE";
 
-/// Runs the calling test, whose full name this is, once more where packets are of `mtu` bytes
-/// and fragments are lost. True: this is that process. False: that has passed, or was skipped.
+/// Runs the calling test, given by its full name, again in a network with packets of `mtu` bytes that
+/// loses fragments. Returns true in that process; returns false if the test has passed there, or was
+/// skipped.
 ///
 /// # Panics
 /// If the test has failed there, or can't run there although [`REQUIRE`] is 1.

@@ -18,7 +18,7 @@ impl Scratch {
         Self::new_in(&std::env::temp_dir(), name)
     }
 
-    /// The same in another directory.
+    /// Like [`Self::new`], in another directory.
     ///
     /// # Panics
     /// When it cannot be made.

@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// With this variable set to 1 a test that needs io_uring fails where it is unavailable.
+/// If this variable is set to 1, a test that needs io_uring fails if it is unavailable.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_URING";
 
-/// Whether a test may use io_uring, as servers do; says why not.
+/// Whether a test can use io_uring, as servers do; if not, prints why.
 ///
 /// # Panics
 /// If it is unavailable although [`REQUIRE`] is 1.

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two looks at a condition. Short, because tests wait for things that
-/// take milliseconds, and long enough not to take a small machine's only core.
+/// The time between two checks of a condition. Short, because tests wait for events that take
+/// milliseconds, but long enough not to use up a small machine's only core.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Polls `condition` until it holds.

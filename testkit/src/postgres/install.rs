@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are, and as which user they run: it refuses to be root.
+//! Finds PostgreSQL's programs, and the user to run them as: PostgreSQL refuses to run as root.
 
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Debian and its children install one directory per major version here, and put
+/// Debian and its derivatives install one directory per major version here, and put
 /// only the client programs on the PATH.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
@@ -62,7 +62,7 @@ pub(super) struct RunAs {
 }
 
 impl RunAs {
-    /// `None` when this process is not root: PostgreSQL then runs as its user.
+    /// `None` if this process is not root: PostgreSQL then runs as its user.
     pub(super) fn unprivileged() -> Option<Self> {
         // SAFETY: geteuid takes nothing and cannot fail.
         if unsafe { libc::geteuid() } != 0 {

@@ -1,7 +1,7 @@
-//! A PostgreSQL server of its own: made, started, stopped, paused and killed by a test.
+//! A private PostgreSQL server: created, started, stopped, paused and killed by a test.
 //!
 //! ```text
-//! install.rs   where initdb and postgres are; as which user they run
+//! install.rs   finds initdb and postgres, and the user to run them as
 //! ```
 
 mod install;
@@ -19,11 +19,11 @@ use install::{Installation, RunAs};
 /// Set to 1, it turns a test that lacks PostgreSQL from skipped to failed.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_POSTGRES";
 
-/// Making a cluster and starting it: seconds on a slow disk.
+/// The limit for creating a cluster and starting it, which takes seconds on a slow disk.
 const START_WITHIN: Duration = Duration::from_secs(60);
-/// A shutdown that takes longer is turned into a kill.
+/// The limit for a shutdown; one that takes longer becomes a kill.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
-/// The superuser that initdb makes.
+/// The superuser that initdb creates.
 const USER: &str = "standin";
 
 /// A running (or stopped, or paused) PostgreSQL on a loopback port of its own.
@@ -36,7 +36,7 @@ pub struct Postgres {
     server: Option<Child>,
     directory: Scratch,
     port: u16,
-    /// Locales were made for it.
+    /// Whether locales were created for it.
     has_locales: bool,
 }
 
@@ -96,10 +96,11 @@ impl Postgres {
         format!("postgres://{USER}@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Restarts it so that it can speak German; the connection string of sessions in which it does.
+    /// Restarts it so that it can speak German, and returns the connection string of sessions in which it
+    /// does.
     ///
     /// # Errors
-    /// When the system has no sources to make the locale from: a message for the developer.
+    /// If the system has no sources for the locale: a message for the developer.
     ///
     /// # Panics
     /// When it does not start.
@@ -143,8 +144,8 @@ impl Postgres {
         self.server.as_ref().expect("PostgreSQL is stopped").pid()
     }
 
-    /// Fast shutdown: connections are closed, what is committed stays. Nothing
-    /// happens when it is stopped.
+    /// Fast shutdown: connections are closed, committed data stays. Does nothing if it is
+    /// stopped.
     pub fn stop(&mut self) {
         self.resume();
         self.end(libc::SIGINT);
@@ -160,7 +161,7 @@ impl Postgres {
         }
     }
 
-    /// Stops it if it runs, and starts it again on the same port and data.
+    /// Stops it if it is running, and starts it again on the same port and data.
     ///
     /// # Panics
     /// When it does not start.
