@@ -59,7 +59,7 @@ class ProtocolError(Exception):
 
 
 class Refused(Exception):
-    """The cluster answered with a status that is not the answer hoped for."""
+    """The cluster answered with an error status."""
 
     def __init__(self, response):
         text = response.value.decode("utf-8", "replace") if response.value else ""
@@ -589,7 +589,7 @@ class Connection:
 
 
 class Client:
-    """Routes by the map, and goes round the candidates until an operation's time is over."""
+    """Routes by the map, and keeps trying the candidates until an operation's time is over."""
 
     def __init__(self, seeds, secret=None, attempts=2, attempt_timeout_s=0.1,
                  operation_timeout_s=6.0, hold_s=2.0, tell=lambda text: None):
@@ -618,7 +618,7 @@ class Client:
         raise Unreachable("; ".join(said) or "no seeds")
 
     def fetch_map(self, connection=None):
-        """Takes over the map of whoever is asked, if it is newer."""
+        """Fetches a map over the connection, and adopts it if it is newer."""
         own = connection or self.hello()
         try:
             response = own.ask(self.next_id(), "MAP")
@@ -638,7 +638,7 @@ class Client:
         return self.map
 
     def request(self, opcode, keyspace, key, value=b"", ttl_s=0, cas_version=0):
-        """The answer of a candidate, and which one that was."""
+        """The answer of a candidate, and the candidate's id."""
         deadline = time.monotonic() + self.operation_timeout_s
         if self.map is None:
             self.fetch_map()
@@ -650,7 +650,7 @@ class Client:
             answer = self.go_round(attempt)
             if answer is not None:
                 return answer
-            # Everybody who may serve it has been asked: once more, after a pause.
+            # All candidates have been asked: start again, after a pause.
             time.sleep(self.attempt_timeout_s / 2 * random.uniform(1, 1.5))
         said = "; ".join(list(dict.fromkeys(attempt.said))[-4:])
         if attempt.may_have_happened:
@@ -661,7 +661,7 @@ class Client:
         """Asks each candidate once; `None` if none of them has served it."""
         tried = []
         while True:
-            # Anew for each: a newer map may have come with an answer.
+            # Computed again for each: a newer map may have come with an answer.
             partition = self.map.partition(
                 attempt.fields["keyspace"], attempt.fields["key"], attempt.opcode != "FLUSH")
             now = time.monotonic()
@@ -676,7 +676,7 @@ class Client:
                 return response, order[0]
 
     def ask_server(self, server, partition, attempt):
-        """Its answer; `None`: the next candidate, please."""
+        """The candidate's answer, or `None` to try the next candidate."""
         failures = overloads = 0
         while failures < self.attempts:
             left_s = attempt.deadline - time.monotonic()
@@ -717,7 +717,7 @@ class Client:
                 self.tell(f"server {server} answers {response.name}")
                 return None
             if attempt.may_have_happened and response.name not in ("OK", "NOT_FOUND"):
-                # It speaks of this send; an earlier one may have taken effect.
+                # The answer is about this send; an earlier one may have taken effect.
                 raise OutcomeUnknown(f"server {server}: {response.name}")
             self.tell(f"server {server} answers {response.name}")
             return response
@@ -778,7 +778,7 @@ class Client:
         return response.name == "OK", response.cas_version
 
     def flush(self, keyspace):
-        """Drops all that is cached of a keyspace: one FLUSH for each partition."""
+        """Drops a keyspace from all caches: one FLUSH for each partition."""
         partitions = self.map.partitions
         keys, number = {}, 0
         while len(keys) < partitions:
@@ -889,7 +889,7 @@ def check_vectors(path):
     check(not unknown, f"sections that this client does not know: {unknown}")
     print("vectors agree: " + ", ".join(checked))
     if _blake3 is None:
-        print("not checked: proofs and codes, for want of the blake3 package")
+        print("not checked: proofs and codes, because the blake3 package is missing")
 
 
 def vectors_hash(items):
@@ -1041,7 +1041,7 @@ def vectors_map(items):
             order, simple = m.candidates(p), m.candidates_without_ranks(p)
             check(order == o["ask_in_this_order"], f"candidates of partition {p}")
             check(sorted(simple) == sorted(order), f"candidates without ranks of partition {p}")
-            # Whoever may write, or lets a write wait, is asked first or second.
+            # A server that may write, or lets a write wait, is asked first or second.
             check(order[0] in simple[:2], f"candidates without ranks of partition {p}")
             if m.servers[o["home"]].state == WAITING:
                 check(order[0] == simple[0], f"the one that may write of partition {p}")

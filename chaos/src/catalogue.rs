@@ -1,4 +1,4 @@
-//! The faults: what is done to whom when, and what is expected then. Pure.
+//! The faults: their scripts and their targets. Pure.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ pub(crate) const VICTIM: u16 = 0;
 
 /// How long a fault without a length of its own lasts by default.
 const LASTS: Duration = Duration::from_secs(8);
-/// Datagram loss must last, or it proves nothing; `--seconds 600` is the full proof.
+/// Datagram loss must last for some time to prove anything; `--seconds 600` is the full proof.
 const LOSS_LASTS: Duration = Duration::from_secs(30);
 const ORIGIN_DOWN: Duration = Duration::from_secs(10);
 const ORIGIN_DELAY: Duration = Duration::from_millis(200);
-/// Between a death and the process that replaces it.
+/// The time between a death and the start of the process that replaces it.
 const DEAD_FOR: Duration = Duration::from_secs(2);
-/// Between two servers of a rolling restart.
+/// The time between two servers of a rolling restart.
 const BETWEEN: Duration = Duration::from_millis(500);
-/// A datagram in so many is lost, or repeated.
+/// One of this many datagrams is lost, or repeated.
 const DATAGRAMS_PERCENT: u8 = 10;
 
 /// A kind of fault.
@@ -53,7 +53,7 @@ pub(crate) enum Fault {
     /// Nothing passes between a server and the clients, nor its neighbour; the master and the
     /// other group reach it.
     CutFromGroup,
-    /// Nothing passes between a node and any other, and nobody is told: its power or its
+    /// Nothing passes between a node and any other, and no other is told: its power or its
     /// network is gone.
     Isolate(Node),
     /// One datagram in ten is lost, everywhere.
@@ -66,7 +66,7 @@ pub(crate) enum Fault {
     OriginDown,
 }
 
-/// Something done to the cluster.
+/// An action on the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// SIGKILL.
@@ -79,27 +79,27 @@ pub(crate) enum Deed {
     Pause(Node),
     /// SIGCONT.
     Continue(Node),
-    /// From now on exactly this is wrong with the network.
+    /// Sets the faults of the network from now on.
     Impair(Vec<Impairment>),
-    /// The proxy's conduct.
+    /// Sets how the proxy treats its connections.
     Origin(Conduct),
 }
 
 /// A step of a fault's script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Does it.
+    /// Carries out the action.
     Do(Deed),
     /// Lets the load go on.
     Wait(Duration),
-    /// Waits until the master has announced that a server is online, but not for ever.
+    /// Waits, up to a limit, until the master has announced that a server is online.
     UntilOnline(Node),
 }
 
 /// The actions, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
-    /// Brings the fault about.
+    /// Causes the fault.
     pub(crate) strike: Vec<Step>,
     /// Ends it; empty for a fault that does not end.
     pub(crate) heal: Vec<Step>,
@@ -108,21 +108,21 @@ pub(crate) struct Script {
 /// The targets of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Targets {
-    /// Failures that are no miss of the target.
+    /// Failures that do not miss the target.
     pub(crate) failures: Failures,
-    /// First good answer for the struck server's keys, for 99 % of the clients.
+    /// Time of the first good answer for the struck server's keys, for 99 % of the clients.
     pub(crate) first_good: Option<Duration>,
-    /// Longest time without a good answer to anybody for the struck server's keys.
+    /// Longest time without a good answer to any client for the struck server's keys.
     pub(crate) silence: Option<Duration>,
-    /// Most partitions that a server which was only away drops when it is back.
+    /// Largest number of partitions that a server which was only away may drop when it is back.
     pub(crate) partitions_dropped: Option<u64>,
-    /// Announced to all others.
+    /// Time until it is announced to all others.
     pub(crate) announced: Option<Duration>,
-    /// Most origin reads, in multiples of the steady ones.
+    /// Largest rate of origin reads, in multiples of the steady one.
     pub(crate) origin_peak: Option<u32>,
 }
 
-/// Which failed requests are no miss.
+/// The failed requests that do not miss the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Failures {
     /// None may fail.
@@ -171,7 +171,7 @@ impl Fault {
         faults
     }
 
-    /// As the command line and the table have it.
+    /// The name on the command line and in the table.
     pub(crate) fn name(self) -> String {
         match self {
             Self::Kill => "kill".to_owned(),
@@ -193,7 +193,7 @@ impl Fault {
         }
     }
 
-    /// The fault of that name: also cuts between other pairs than the default ones, other
+    /// The fault with this name, including cuts between other pairs than the default ones, other
     /// isolated servers, and pauses of other lengths.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         if let Some(found) = Self::defaults().into_iter().find(|fault| fault.name() == name) {
@@ -220,7 +220,7 @@ impl Fault {
         is_link.then_some(Self::Cut { from, to, is_two_way })
     }
 
-    /// Faults of a name, or those of the default ones whose names begin with it and a dash.
+    /// The fault with this name, or the default faults whose names begin with it and a dash.
     pub(crate) fn chosen(name: &str) -> Vec<Self> {
         let family = format!("{name}-");
         match Self::of_name(name) {
@@ -261,8 +261,8 @@ impl Fault {
         }
     }
 
-    /// Whether a client that asks a struck server gets no answer from it. Where it does, the
-    /// time of the first good answer says nothing.
+    /// Whether a client that asks a struck server gets no answer from it. If it does get one, the
+    /// time of the first good answer means nothing.
     pub(crate) fn is_felt_by_clients(self) -> bool {
         match self {
             Self::Cut { from, to, .. } => from == Node::Client || to == Node::Client,
@@ -270,7 +270,7 @@ impl Fault {
         }
     }
 
-    /// Servers that the master does right to take offline: they do not answer anybody.
+    /// Servers that the master is right to mark offline: they do not answer anyone.
     pub(crate) fn rightly_offline(self) -> Vec<u16> {
         match self {
             Self::Cut { .. } | Self::CutFromGroup => Vec::new(),
@@ -278,8 +278,8 @@ impl Fault {
         }
     }
 
-    /// Load before the steady state is measured. Where a server's keys change hands, servers
-    /// must have had time to learn what their load on the database is, and to forget the warm-up.
+    /// Length of the load before the steady state is measured. If a server's keys change their owner,
+    /// servers must have had time to learn their usual load on the database, and to forget the warm-up.
     pub(crate) fn settles(self) -> Duration {
         let moves_keys = matches!(
             self,
@@ -391,8 +391,8 @@ impl Fault {
         }
     }
 
-    /// An attempt that gets no answer, one more, and the answer of another server: longer than
-    /// that the struck keys are never silent. Of two faults at once nothing is promised.
+    /// The longest silence for the struck keys: an attempt that gets no answer, another one, and the
+    /// answer of another server. There is no guarantee for two faults at once.
     fn silence_allowed(self, attempt: Duration) -> Option<Duration> {
         let is_judged = matches!(
             self,
@@ -417,7 +417,7 @@ fn cut_from(node: Node, others: &[Node]) -> Vec<Impairment> {
 }
 
 impl Script {
-    /// How long it waits; a server that comes online takes longer.
+    /// The longest wait; a server that comes online takes longer.
     pub(crate) fn length(&self) -> Duration {
         let waits = self.strike.iter().chain(&self.heal).map(|step| match step {
             Step::Wait(length) => *length,
@@ -433,7 +433,7 @@ fn impaired(impairments: Vec<Impairment>, lasts: Step) -> (Vec<Step>, Vec<Step>)
 }
 
 impl Deed {
-    /// Whether something is wrong from then on.
+    /// Whether the action begins a fault.
     pub(crate) fn strikes(&self) -> bool {
         match self {
             Self::Kill(_) | Self::Stop(_) | Self::Pause(_) => true,

@@ -25,19 +25,19 @@ use crate::play::Settings;
 /// The run's keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
 const EVENT_FILE: &str = "events.jsonl";
-/// A cluster that is not up by then does not come up.
+/// The time after which a cluster that is not up is considered failed.
 const UP_WITHIN: Duration = Duration::from_secs(15);
 /// A server that has not ended this long after SIGTERM is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
-/// More than the hot keys need, so that what misses is what nobody has read before.
+/// More memory than the hot keys need, so that only keys that were never read before miss.
 const MEMORY_BYTES: u64 = 16 << 20;
 const VALUE_BYTES_MAX: u32 = 4_096;
 
 /// Enough for the whole load of the database when each call takes 200 ms longer.
 const ORIGIN_CONCURRENCY: u32 = 64;
 
-/// Why the cluster is not up, or can't be hurt.
+/// The reason why the cluster is not up, or an action on it failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
     #[error("{what}: {error}")]
@@ -74,8 +74,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it in a folder, and waits until all of it answers. Call it on the thread that
-    /// lives as long as the program: the processes die with it.
+    /// Starts it in a folder, and waits until all of it answers. Call this on the thread that lives as
+    /// long as the program, because the processes die with it.
     pub(crate) fn start(
         settings: &Settings,
         folder: &Path,
@@ -136,7 +136,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Does it, and comes back when it is done.
+    /// Carries out an action, and returns when it is done.
     pub(crate) fn apply(&mut self, deed: &Deed, net: &Net) -> Result<(), ClusterError> {
         match deed {
             Deed::Kill(node) => self.process(*node, Process::kill),
@@ -169,7 +169,7 @@ impl Cluster {
         }
     }
 
-    /// Processes that have ended, by name, with what they said last.
+    /// The processes that have ended, by name, with their last output.
     pub(crate) fn ended(&mut self) -> Vec<(String, String)> {
         let processes = self.servers.iter_mut().chain([&mut self.master]);
         processes

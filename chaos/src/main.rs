@@ -1,14 +1,14 @@
-//! Faults on a real cluster under load, one after the other, and what each came to. Run by
-//! `cargo xtask chaos`; not shipped.
+//! Injects faults into a real cluster under load, one after the other, and reports the result of each.
+//! Run by `cargo xtask chaos`; not shipped.
 //!
 //! ```text
 //! options ─► main ─► catalogue.rs   the faults: scripts and targets      pure
 //!              │     net/           namespaces, cuts, loss; or loopback
 //!              ├──── play.rs        one fault: cluster.rs, load, script, samples.rs
-//!              ├──── row.rs         what it came to, against its targets  pure
+//!              ├──── row.rs         the result, compared with its targets pure
 //!              └──── table.rs       text, Markdown                        pure
 //! ```
-//! Everything it starts is a child that dies with it; its namespaces are open files of it.
+//! Everything it starts is a child process that dies with it, and its namespaces are open files of it.
 //! Nothing is left behind, however it ends.
 
 mod catalogue;

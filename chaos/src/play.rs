@@ -1,5 +1,5 @@
-//! One fault, played: cluster, warm-up, load, the fault's script, and everything that was seen
-//! meanwhile, for `row.rs` to judge.
+//! Runs one fault: cluster, warm-up, load, and the fault's script. Records everything that `row.rs`
+//! judges.
 //!
 //! ```text
 //!  start ─ fill ─ warm-up ─┬─ settle ─┬─ steady ─┬─ strike ─ … ─┬─ heal ─ … ─┬─ aftermath ─┐ end
@@ -32,13 +32,13 @@ use crate::samples::{Sample, Sampler};
 
 /// Keys that the caches hold.
 const HOT_KEYS: u32 = 10_000;
-/// Keys that are rarely read a second time, see [`Cold`]: so many for each read of one that a
-/// run makes. They are drawn one like the other, and the caches have room for them; of the last
-/// reads of a run one in so many is therefore a hit, and of all of them half as many.
+/// The number of keys that are rarely read a second time (see [`Cold`]) for each read of one in a run.
+/// They are drawn uniformly, and the caches have room for them. So one in this many of the last reads of
+/// a run is a hit, and half as many of all reads.
 const COLD_KEYS_PER_READ: f64 = 10.0;
 /// Of a run at a low rate.
 const COLD_KEYS_MIN: u32 = 20_000;
-/// What each costs is a row of the database.
+/// Each of these reads costs a row of the database.
 const COLD_KEYS_MAX: u32 = 4_000_000;
 /// Of the reads: the hit ratio is 95 %.
 pub(crate) const COLD_PERCENT: f64 = 5.0;
@@ -56,12 +56,12 @@ const WARM: f64 = 0.99;
 const STEADY: Duration = Duration::from_secs(5);
 /// Load after the fault.
 const AFTERMATH: Duration = Duration::from_secs(10);
-/// A server that has not come online by then is waited for no longer.
+/// The longest wait for a server to come online.
 const ONLINE_WITHIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(5);
 const SLOT: Duration = Duration::from_millis(500);
 
-/// How to play.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) program: PathBuf,
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
     pub(crate) database_url: String,
 }
 
-/// Everything that was seen.
+/// Everything that was observed.
 pub(crate) struct Played {
     pub(crate) fault: Fault,
     pub(crate) seed: u64,
@@ -103,7 +103,7 @@ pub(crate) struct Played {
     pub(crate) attempt_timeout: Duration,
 }
 
-/// Why it could not be played.
+/// The reason why a fault could not be run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlayError {
     #[error(transparent)]
@@ -122,7 +122,7 @@ impl From<crate::net::NetError> for PlayError {
     }
 }
 
-/// What runs while the script does.
+/// The parts that run beside the script.
 struct Stage<'a> {
     net: &'a Net,
     cluster: &'a mut Cluster,
@@ -137,7 +137,7 @@ struct Stage<'a> {
     down: Vec<&'static str>,
 }
 
-/// Plays one fault in a folder of its own. Call it on the main thread.
+/// Runs one fault in a folder of its own. Call this on the main thread.
 pub(crate) fn play(
     fault: Fault,
     settings: &Settings,
@@ -261,7 +261,7 @@ fn home(cluster: &Cluster, key: u32) -> u16 {
 }
 
 /// Reads every hot key until nearly all are cached: a cluster that has just started may answer
-/// before it keeps anything.
+/// before it caches anything.
 fn warm_up(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<(), PlayError> {
     for _ in 0..SWEEPS_MAX {
         if sweep(plan, net, interrupt)? >= WARM {

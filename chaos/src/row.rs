@@ -16,7 +16,7 @@ use crate::catalogue::{Failures, Fault, Targets};
 use crate::net::{Node, SERVERS};
 use crate::play::{COLD_PERCENT, Played};
 
-/// How long a server that came back is watched.
+/// The time for which a server that came back is watched.
 const RETURN_WINDOW: Duration = Duration::from_secs(3);
 /// Share of the clients whose first good answer counts.
 const CLIENTS_SHARE: f64 = 0.99;
@@ -35,7 +35,8 @@ pub(crate) struct Row {
     pub(crate) counts: Counts,
     /// Beyond the bound, or of what nobody has written.
     pub(crate) stale_beyond: u64,
-    /// Failed, though due before the strike: the machine's doing, or the warm-up's.
+    /// Requests that failed although they were due before the strike, because of the machine or the
+    /// warm-up.
     pub(crate) failed_before: u64,
     pub(crate) lost_writes: u64,
     /// For the struck servers' keys, since the strike, for 99 % of the clients; none where
@@ -44,8 +45,8 @@ pub(crate) struct Row {
     /// Since the strike, of all keys.
     pub(crate) reads: Latency,
     pub(crate) writes: Latency,
-    /// As above, of writes alone: there are so few of them that an outage of writes does not
-    /// show in what is of all requests.
+    /// For writes alone: they are so few that an outage of writes does not show in the figures
+    /// of all requests.
     pub(crate) first_good_write_ms: Option<f64>,
     pub(crate) write_silence_ms: Option<f64>,
     /// As in [`Counts`], since the strike.
@@ -99,7 +100,7 @@ pub(crate) struct Returned {
 }
 
 impl Row {
-    /// Judges what was seen.
+    /// Judges the observations.
     pub(crate) fn of(played: &Played) -> Self {
         let fault = played.fault;
         let log = &played.recording.log;
@@ -439,8 +440,7 @@ fn has(request: &Logged, flag: u8) -> bool {
     matches!(request.sample.ending, Ending::Answered { flags, .. } if flags & flag != 0)
 }
 
-/// Every request that failed, was slow, or was anything but fresh, as CSV: for whoever looks
-/// for the reason.
+/// Every request that failed, was slow, or was not fresh, as CSV, for finding the reason.
 pub(crate) fn requests(played: &Played) -> String {
     const SLOW: Duration = Duration::from_millis(100);
     let strike = played.strikes.first().map_or(played.end, |(_, at)| *at);

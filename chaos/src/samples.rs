@@ -55,7 +55,7 @@ pub(crate) struct Sampler {
 }
 
 impl Sampler {
-    /// Begins to ask.
+    /// Starts asking.
     pub(crate) fn start(topology: &Arc<Topology>, client: &ClientConfig) -> io::Result<Self> {
         let mut sampler =
             Self { samples: Arc::default(), is_over: Arc::default(), threads: Vec::new() };

@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the programs of the benches crate, one after the other, with
-//! their output as it comes.
+//! `cargo xtask bench`: runs the programs of the benches crate, one after the other, and shows their
+//! output as it comes.
 
 use crate::prerequisites;
 use crate::workspace::Workspace;

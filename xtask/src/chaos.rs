@@ -1,5 +1,5 @@
-//! `cargo xtask chaos` and `cargo xtask peers`: build the `standin` program and the one that
-//! hurts it, and become the latter, so that an interrupt finds only it.
+//! `cargo xtask chaos` and `cargo xtask peers`: build the `standin` program and the program that injects
+//! faults, and become the latter, so that an interrupt reaches only that.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -12,12 +12,12 @@ use crate::workspace::Workspace;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(1_800);
 
-/// Faults on a cluster. Does not come back unless something is missing.
+/// Injects faults into a cluster. Returns only if something is missing.
 pub(crate) fn run(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
     become_program(workspace, prerequisites::for_chaos, "standin-chaos", "standin-chaos", arguments)
 }
 
-/// The same faults for the peers. Does not come back unless something is missing.
+/// Injects the same faults into the peers. Returns only if something is missing.
 pub(crate) fn run_peers(workspace: &Workspace, arguments: Vec<String>) -> Result<bool, String> {
     become_program(workspace, prerequisites::for_peers, "standin-benches", "peers", arguments)
 }

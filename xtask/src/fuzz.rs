@@ -1,11 +1,11 @@
-//! `cargo xtask fuzz`: the fuzz targets, each for a while. Needs a nightly toolchain and
-//! cargo-fuzz; their seeds alone run on stable, in `cargo xtask test`.
+//! `cargo xtask fuzz`: runs each fuzz target for a while. Needs a nightly toolchain and cargo-fuzz;
+//! `cargo xtask test` runs the seeds of the targets on stable.
 
 use std::process::{Command, Stdio};
 
 use crate::workspace::Workspace;
 
-/// Runs all of them, or the one named; whether none was broken.
+/// Runs all of them, or the one named. Returns whether none failed.
 pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Result<bool, String> {
     let metadata = workspace.metadata(&["--no-deps", "--manifest-path", "fuzz/Cargo.toml"])?;
     let mut targets = workspace.binaries(&metadata, "standin-fuzz");

@@ -6,7 +6,7 @@
 //! process.rs          one command with a log file and a time limit
 //! counts.rs           what the test runners printed, counted
 //! prerequisites/      programs that the tests need, found or installed
-//! architecture/       who may depend on whom; licences; dependencies nobody uses
+//! architecture/       allowed dependencies; licences; unused dependencies
 //! tidy/               rules for source files and documents
 //! demo.rs, seeds.rs   the demo and its report; ten of them in a row
 //! bench.rs, fuzz.rs   the benches and the fuzz targets
@@ -40,7 +40,7 @@ The project's checks and longer runs.
 
   cargo xtask test                   every check; the last line is `N passed, M failed`
       --fast                         leaves out documentation, real processes and demos
-  cargo xtask tidy                   only those checks that compile nothing: seconds
+  cargo xtask tidy                   only the checks that compile nothing; takes seconds
   cargo xtask bench [NAME] [ARGS]    the benchmarks of benches/, or one of them
   cargo xtask fuzz [TARGET]          the fuzz targets, or one of them (nightly, cargo-fuzz)
       --seconds N                    for each target; default 60
@@ -51,7 +51,7 @@ The project's checks and longer runs.
                                      with cut links too; --help for its options
   cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and
                                      memcached under the same load; --help for its options
-  cargo xtask help                   this
+  cargo xtask help                   this text
 ";
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well; `Err` when it could not be tried.
+/// Runs a command. Returns whether it succeeded, or an error if it could not be run.
 fn run(mut arguments: Vec<String>) -> Result<bool, String> {
     if arguments.is_empty() {
         arguments.push("help".to_owned());

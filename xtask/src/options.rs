@@ -1,5 +1,5 @@
-//! The few options of the commands. Written by hand because an argument parser would
-//! be most of what there is to compile here.
+//! The few options of the commands. Written by hand because compiling an argument parser would take
+//! longer than everything else here.
 
 /// Arguments not yet taken.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! One command, its output in a log file, its time bounded: a test that hangs must not
-//! hang the checks.
+//! Runs one command with its output in a log file and a time limit, so that a test that hangs does
+//! not block the checks.
 #![expect(clippy::disallowed_methods, reason = "a shell: it waits for processes by the clock")]
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use standin_testkit::child::send_signal;
 
-/// Between two looks at a running command.
+/// The time between two checks of a running command.
 const PAUSE: Duration = Duration::from_millis(20);
 const SIGKILL: i32 = 9;
 

@@ -1,5 +1,5 @@
-//! Steps, one line each with its time; what a failing one printed and what to do; the
-//! summary.
+//! Runs steps and reports each in one line with its time, then the output of failed steps and what to do
+//! about them, and a summary.
 #![expect(clippy::disallowed_methods, reason = "a shell: it reports how long steps took")]
 
 use std::io::Write;
@@ -14,7 +14,7 @@ const SHOWN_LINES: usize = 150;
 /// Where the step's result begins.
 const RESULT_COLUMN: usize = 34;
 
-/// A step that went well.
+/// The result of a step that passed.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     /// A note for the step's line.
@@ -29,14 +29,14 @@ impl Passed {
     }
 }
 
-/// A step that did not.
+/// The result of a step that failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
     /// The step's output.
     pub(crate) output: String,
     /// What to do about the failure.
     pub(crate) remedy: String,
-    /// The tests it ran all the same.
+    /// The tests that it ran before it failed.
     pub(crate) counts: Counts,
 }
 

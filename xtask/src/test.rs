@@ -28,7 +28,7 @@ const SIMULATED: &str = "1..10001";
 /// Length of a demo run.
 const DEMO_SECONDS: u32 = 12;
 
-/// Runs them; whether all went well.
+/// Runs all steps. Returns whether all passed.
 pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     let mut report = Report::new();
     let mut conformance = BTreeMap::new();
@@ -54,13 +54,13 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         simple(workspace, workspace.cargo(&arguments), "build", "fix the compilation errors")
     });
     report.step("tests", &["prerequisites", "build of the tests"], || {
-        // One failing binary must not hide what the next would say.
+        // A failing test binary must not hide the results of the next.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
         for what in ["POSTGRES", "PYTHON", "URING"] {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
-        // Only root can have network namespaces; nobody else is asked to.
+        // Only root can create network namespaces.
         if prerequisites::is_root() {
             command.env("STANDIN_REQUIRE_NAMESPACES", "1");
         }
@@ -110,7 +110,7 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     Ok(report.finish(&workspace.logs()))
 }
 
-/// `cargo xtask tidy`: the steps that compile nothing; whether all went well.
+/// `cargo xtask tidy`: runs the steps that compile nothing. Returns whether all passed.
 pub(crate) fn run_tidy(workspace: &Workspace) -> bool {
     let mut report = Report::new();
     without_building(workspace, &mut report);
@@ -189,7 +189,7 @@ fn tests(workspace: &Workspace, mut command: Command, name: &str) -> (Outcome, S
     (outcome, finished.output)
 }
 
-/// How each conformance test ended, by name.
+/// The result of each conformance test, by name.
 fn claims_in(workspace: &Workspace, output: &str) -> BTreeMap<String, bool> {
     let named = claims::names(&tidy::files::sources_under(workspace.root()));
     let ended = counts::tests(output).into_iter().filter_map(|(path, passed)| {

@@ -1,4 +1,4 @@
-//! Where things are, and how cargo is called.
+//! The folders of the workspace, and calls of cargo.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ impl Workspace {
         let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = manifest.parent().ok_or("xtask is not in a workspace")?.to_owned();
-        // The very cargo that runs this, not whichever is first on the PATH.
+        // The cargo that runs this, not the first one on the PATH.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut workspace = Self { root, target: PathBuf::new(), cargo };
         let metadata = workspace.metadata(&["--no-deps"])?;

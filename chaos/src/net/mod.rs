@@ -42,7 +42,7 @@ impl Node {
         [Self::Client, Self::Origin, Self::Master].into_iter().chain(servers)
     }
 
-    /// As the command line and the table have it.
+    /// The name on the command line and in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -74,7 +74,7 @@ pub(crate) enum Impairment {
     Duplication(u8),
 }
 
-/// Where the nodes are.
+/// The kind of network.
 #[derive(Debug)]
 pub(crate) enum Net {
     /// All on loopback: nothing can be cut.
@@ -83,7 +83,7 @@ pub(crate) enum Net {
     Namespaces(Namespaces),
 }
 
-/// Why there is no such network.
+/// The reason why the network could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetError {
     /// Ports, threads, namespaces.
@@ -106,7 +106,7 @@ pub(crate) enum NetError {
         /// How it failed.
         error: io::Error,
     },
-    /// A program refuses.
+    /// A program failed.
     #[error("{program} failed: {output}")]
     Refused {
         /// The program.
@@ -128,7 +128,7 @@ impl Net {
         Ok(Self::Loopback(nodes.into_iter().zip(addresses).collect()))
     }
 
-    /// Where the node listens.
+    /// The address at which the node listens.
     pub(crate) fn address(&self, node: Node) -> SocketAddr {
         match self {
             Self::Loopback(addresses) => addresses[&node],
@@ -144,7 +144,7 @@ impl Net {
         }
     }
 
-    /// Does something where this node is; threads that it starts stay there.
+    /// Runs a function in the node's namespace; threads that it starts stay there.
     pub(crate) fn within<T: Send>(
         &self,
         node: Node,
@@ -166,7 +166,7 @@ impl Net {
         .map_err(|error| NetError::System { what: "entering a network namespace", error })
     }
 
-    /// From now on exactly this is wrong with the network.
+    /// Sets the faults of the network from now on.
     pub(crate) fn impair(&self, impairments: &[Impairment]) -> Result<(), NetError> {
         match self {
             Self::Loopback(_) if impairments.is_empty() => Ok(()),

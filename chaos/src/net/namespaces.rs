@@ -41,7 +41,8 @@ struct Tool {
 }
 
 impl Namespaces {
-    /// Whether this user may, and the programs are there; otherwise what to do.
+    /// Checks that this user may create namespaces, and that the programs exist; the error says what to
+    /// do.
     pub(crate) fn available() -> Result<(), String> {
         if !rustix::process::geteuid().is_root() {
             return Err("network namespaces need root: run this as root, or with --loopback \
@@ -59,7 +60,7 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Makes them.
+    /// Creates the namespaces.
     pub(crate) fn make() -> Result<Self, NetError> {
         let bridge = new_network()?;
         let mut text = "link add br0 type bridge\nlink set br0 up\n".to_owned();

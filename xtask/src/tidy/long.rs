@@ -1,4 +1,4 @@
-//! A file over this length has a second reason to exist. The exceptions have one each.
+//! The rule that files over this length are split, and its exceptions, each with a reason.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::files::Source;
 
 const LINES_MAX: usize = 500;
 
-/// Longer files, and why they are one.
+/// The longer files, and why each is one file.
 const ALLOWED: &[(&str, &str)] = &[];
 
 /// Long files that are not allowed to be, and exceptions that are not needed.

@@ -1,4 +1,4 @@
-//! No path of a developer's machine in what everybody reads.
+//! The rule that no file contains a path of a developer's machine.
 
 use super::at;
 use super::files::Source;
