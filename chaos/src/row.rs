@@ -218,7 +218,7 @@ impl Row {
         }
         if let Some(bound) = targets.silence {
             let is_long = self.silence_ms.is_some_and(|silence| silence > ms(bound));
-            miss(is_long, format!("nobody had a good answer for longer than {bound:?}"));
+            miss(is_long, format!("no client had a good answer for longer than {bound:?}"));
         }
         if let (Some(most), Some(returned)) = (targets.partitions_dropped, self.returned) {
             let dropped = returned.partitions_dropped;
@@ -278,7 +278,7 @@ impl Row {
         }
         if let Some(silence) = self.silence_ms.filter(|silence| *silence > 100.0) {
             notes.push(format!(
-                "nobody had a good answer for the struck server's keys for {silence:.0} ms"
+                "no client had a good answer for the struck server's keys for {silence:.0} ms"
             ));
         }
         notes.push(self.latency_text());

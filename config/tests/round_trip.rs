@@ -262,7 +262,7 @@ fn what_the_roles_would_refuse_is_not_written() {
 
     let mut one_server = small();
     one_server.servers.pop();
-    let error = written(&one_server).expect_err("nobody can stand in");
+    let error = written(&one_server).expect_err("no other can stand in");
     assert!(error.contains("group \"a\" has one server"), "{error}");
 
     let address = |port: u16| ([127, 0, 0, 1], port).into();

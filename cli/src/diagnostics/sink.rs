@@ -219,7 +219,7 @@ impl Shared {
                 match append_to(path) {
                     Ok(new) => (*file, is_cut) = (new, false),
                     // The old one goes on.
-                    Err(error) => tracing::warn!("{} not opened anew: {error}", path.display()),
+                    Err(error) => tracing::warn!("cannot reopen {}: {error}", path.display()),
                 }
             }
             if untold > 0 && Self::write(target, &mut is_cut, note(untold).as_bytes()).is_ok() {

@@ -154,7 +154,7 @@ pub(super) fn read_groups(
             let (has, another) = if count == 0 {
                 ("no server", "two")
             } else {
-                ("one server, for which nobody can stand in", "another")
+                ("one server, for which no other can stand in", "another")
             };
             report.mistake(
                 section.at(),

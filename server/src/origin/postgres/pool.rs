@@ -133,7 +133,7 @@ impl Pool {
 
     fn is_down(&self, reason: &dyn std::fmt::Display) {
         self.shared.health.mark_down(reason);
-        let text = format!("the database is out of reach: {reason}");
+        let text = format!("the database is unreachable: {reason}");
         self.reads.refuse(&text);
         self.writes.refuse(&text);
     }

@@ -131,7 +131,7 @@ impl Shared {
     /// The answer to a call for which there is no connection.
     fn unavailable(&self) -> Failure {
         match self.health.reason() {
-            Some(reason) => Failure::Refused(format!("the database is out of reach: {reason}")),
+            Some(reason) => Failure::Refused(format!("the database is unreachable: {reason}")),
             None => Failure::Unavailable,
         }
     }
