@@ -80,15 +80,15 @@ impl Machine {
         }
     }
 
-    /// Remembers whether it is taken out since it has no way to the database, and says so.
+    /// Remembers whether it is taken offline because it can't reach the database, and reports that.
     fn note_origin(&mut self, id: u16) -> bool {
         let server = self.server(id);
         server.origin.is_out |= server.last_failure == Some(ProbeFailure::OriginDown);
         server.origin.is_out
     }
 
-    /// Online once it and its group have acknowledged the return and drained; those that do
-    /// not say so are verified.
+    /// Marks it online once it and its group have acknowledged the return and drained. Members that do
+    /// not are verified.
     pub(super) fn check_drain(&mut self, now: Micros, id: u16) {
         let server = &self.servers[usize::from(id)];
         match server.verify.phase() {

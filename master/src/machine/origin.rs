@@ -62,7 +62,7 @@ impl Machine {
         }
     }
 
-    /// Whether it alone is without a way to the database, for a lease by now.
+    /// Whether only this server can't reach the database, for a lease by now.
     pub(super) fn is_gray(&self, now: Micros, id: u16) -> bool {
         let lease = self.rules.lease;
         let Some(since) = self.servers[usize::from(id)].origin.down_since else { return false };
@@ -72,8 +72,8 @@ impl Machine {
             })
     }
 
-    /// Whether another of its group, one that serves, has said lately that it has a way to the
-    /// database, since and until a time that will do.
+    /// Whether another member of its group that is in service has recently reported that it reaches the
+    /// database, for long enough.
     fn a_peer_has_a_way(
         &self,
         now: Micros,
@@ -89,8 +89,8 @@ impl Machine {
         self.topology.group_peers(id).any(has_way)
     }
 
-    /// Whether an answer without a way to the database counts for nothing. Who is out for any
-    /// reason, while another of the group does its work, comes back when it can do it itself.
+    /// Whether an answer of a server that can't reach the database does not count. A server that is
+    /// offline for any reason, while another member does its work, returns when it can do the work itself.
     pub(super) fn needs_origin(&self, now: Micros, id: u16) -> bool {
         let server = &self.servers[usize::from(id)];
         let is_replaced = || self.a_peer_has_a_way(now, id, |_, _| true);
@@ -98,7 +98,7 @@ impl Machine {
         is_out || self.is_gray(now, id)
     }
 
-    /// The same where the answer does not say, but renewals may have.
+    /// Like the above, if the answer does not tell, but renewals may have told.
     pub(super) fn lacks_origin(&self, now: Micros, id: u16) -> bool {
         let origin = &self.servers[usize::from(id)].origin;
         self.needs_origin(now, id) && (origin.is_out || origin.down_since.is_some())

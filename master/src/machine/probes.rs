@@ -65,11 +65,11 @@ impl Machine {
             self.registry.set_boot_id(id, boot_id);
             let may_outlive = known != 0 && !self.rules.refusal_is_death();
             let server = self.server(id);
-            // Who has acknowledged that it owns nothing can't act on its lease any more.
+            // A server that has acknowledged that it owns nothing can't act on its lease any more.
             let is_released =
                 server.released_boot_id == known && !mutant::is(Mutant::ReleasedMayOwn);
-            // Whoever left was the one before it: a master that restarts now must not take this
-            // one for it.
+            // The incarnation that left was the previous one: a master that restarts now must not
+            // mistake this one for it.
             server.by_verdict |= server.verify.is_out();
             let over_at = server.verify.lease_over_at();
             server.predecessor_over_at =
@@ -82,8 +82,8 @@ impl Machine {
         self.ack_by_probe(now, id, map_epoch, drained_epoch);
     }
 
-    /// Whether that failure shows that the known incarnation is dead. If another one has
-    /// become known since the probe began, the refusal was the other's.
+    /// Whether the failure shows that the known incarnation is dead. If another one has become known
+    /// since the probe began, the refusal came from the other.
     pub(super) fn is_dead(&self, id: u16, failure: ProbeFailure) -> bool {
         let boot_id = self.registry.decided()[usize::from(id)].boot_id;
         failure == ProbeFailure::Refused
@@ -91,10 +91,10 @@ impl Machine {
             && self.servers[usize::from(id)].probed_boot_id == boot_id
     }
 
-    /// Whose acknowledgements are lost says with its answer what it has drained. Who answers,
-    /// after twice the time to drain, with a map from before the return, has not heard of the return in all that time, though it was told again
-    /// and again: it is deaf, has no lease or won't have one for long, and is taken out, so
-    /// that the return need not wait for it for ever.
+    /// Takes the drained epoch of an answer as an acknowledgement, in case the server's datagrams are
+    /// lost. A server that still answers with a map from before the return, after twice the time to drain,
+    /// has not heard of the return although it was told repeatedly. It is deaf, has no lease or will soon
+    /// have none, and is taken offline, so that the return does not wait for it forever.
     fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch, drained_epoch: MapEpoch) {
         let overdue = self.rules.drain_overdue();
         let awaited = |returning: &u16| {
@@ -117,8 +117,8 @@ impl Machine {
         self.check_all_drains(now);
     }
 
-    /// What all shards say together, or the first that speaks against the server; what is
-    /// no evidence comes last.
+    /// The combined answer of all shards, or the first failure that is evidence against the server;
+    /// failures that are no evidence come last.
     fn judge_shards(
         &self,
         id: u16,
@@ -142,7 +142,7 @@ impl Machine {
             };
             let has_left = reply.boot_id == self.servers[usize::from(id)].left_boot_id;
             let is_other = answer.is_some_and(|a| a.boot_id != reply.boot_id);
-            // Another incarnation on each shard: it restarts just now.
+            // Different incarnations on the shards: it is restarting.
             if reply.server != id || reply.shard != shard || reply.boot_id == 0 || is_other {
                 return Err((shard, ProbeFailure::Nonsense));
             }
@@ -180,8 +180,8 @@ pub(super) struct Answer {
     pub(super) loop_lag_us: u32,
     /// The oldest map that any shard has applied.
     pub(super) map_epoch: MapEpoch,
-    /// The oldest that is drained.
+    /// The oldest map for which any shard has drained.
     pub(super) drained_epoch: MapEpoch,
-    /// A shard that has no way to the database.
+    /// A shard that can't reach the database.
     pub(super) origin_down: Option<u16>,
 }

@@ -1,43 +1,42 @@
 //! What a restarted master may announce before it knows the states (scenario 10: it forgets that a
 //! server was offline, and nobody is ever told that the server is back).
 //!
-//! A master that starts takes the next term, saves it, and *learns* before it speaks: it
-//! collects renewals and verifies reports, but grants no lease, changes no owner, answers no
-//! report and shows no map. This lasts L(1+ρ) at most. Within that time every server that is
-//! alive has renewed, and a renewal carries the newest epoch that its sender has heard. If that
-//! is one that the master does not know, it fetches that server's map, adopts its states, and
-//! goes on under a term above both. Then it announces the full states.
+//! A master that starts takes the next term, saves it, and *learns* before it announces anything: it
+//! collects renewals and verifies reports, but grants no lease, changes no owner, answers no report
+//! and shows no map. This lasts at most L(1+ρ). Within that time every live server has renewed, and a
+//! renewal carries the newest epoch that its sender has heard. If the master does not know that epoch,
+//! it fetches that server's map, adopts its states, and goes on under a term above both. Then it
+//! announces the full states.
 //!
 //! The master can't know its predecessor's grants: until L(1+ρ) after its start every server counts as
 //! holding a lease.
 //!
-//! How much it must hear depends on what it has:
+//! What it must hear depends on what it has:
 //!
-//! * **A state file.** Every state is saved before it is said, so the file contains all that
-//!   was ever said, unless it was restored from a backup or could not be written any more.
-//!   An out-of-date file must be noticed *before* the first announcement, because afterwards
-//!   the servers hold our newer epoch, and nothing shows what they knew before. Any server
-//!   that is alive would give it away, unless it has just restarted and has no map yet. So it
-//!   is enough to have heard the greater part of those that the file holds for online, each the
-//!   incarnation that the file names and with a map; or all, if every one of them has started
-//!   anew and has nothing to lose. That takes less than a renewal interval. Only then may a verdict
-//!   move an owner: the price is a fraction of a second, when a server dies just after the
-//!   master did.
-//! * **No file.** All servers seem online, and saying so could hand partitions back to a
-//!   server that holds stale data. All servers must be heard, or the time run out; and they must
-//!   be the same incarnations as in the newest states that any of them has: one that has started
-//!   anew since may have owned what it knows nothing of any more. A new cluster does not wait: its
-//!   servers all start.
+//! * **A state file.** Every state is saved before it is announced, so the file contains everything
+//!   that was ever announced, unless it was restored from a backup or could no longer be written. An
+//!   out-of-date file must be noticed *before* the first announcement, because afterwards the servers
+//!   hold our newer epoch, and nothing shows what they knew before. Any live server would reveal it,
+//!   unless it has just restarted and has no map yet. So it is enough to hear from more than half of
+//!   the servers that are online according to the file, each the incarnation that the file names and
+//!   with a map; or from all of them, if every one has restarted and has nothing to lose. That takes
+//!   less than a renewal interval. Only then may a verdict move an owner. This costs a fraction of a
+//!   second if a server dies just after the master did.
+//! * **No file.** All servers seem online, and announcing that could hand partitions back to a server
+//!   with stale data. So the master must hear from all servers, or the time must run out. The servers
+//!   must also be the incarnations in the newest states that any of them has: one that has restarted
+//!   since may have owned partitions of which it no longer knows anything. A new cluster does not
+//!   wait, because all its servers are just starting.
 //!
-//! Later the same rule covers a second master that has used a higher term: whoever hears of
-//! the other's epoch adopts its states, except of servers that it has itself decided about,
-//! and goes above it.
+//! Later the same rule covers a second master that has used a higher term: a master that hears of the
+//! other's epoch adopts its states, except for servers that it has itself decided about, and goes
+//! above it.
 //!
-//! If the time runs out before enough were heard, or nobody could give the newer states that
-//! somebody has, what the master knows may be out of date. Then all servers that it holds for
-//! online *return*: nobody owns anything until the group has drained, and the homes have been
-//! told what was written elsewhere, or dropped what they have. What no rule can mend: the file lost *and* every server started anew;
-//! then nobody knows that this was not a new cluster.
+//! If the time runs out before enough servers were heard, or if the newer states that some server has
+//! could not be fetched, the master's knowledge may be out of date. Then all servers that it considers
+//! online *return*: nobody owns anything until the group has drained, and the homes have been told what
+//! was written elsewhere, or have dropped their caches. No rule can help if the file is lost *and* every
+//! server has restarted: then nothing shows that this is not a new cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +57,14 @@ const TERM_MAX: u32 = 1 << 31;
 /// Progress of a start.
 #[derive(Debug)]
 pub(super) struct Restart {
-    /// While this is set the master learns; until then at the latest, but for a fetch.
+    /// The latest time until which the master learns, apart from a fetch under way; `None` once it has
+    /// learned.
     learning_until: Option<Micros>,
-    /// There was a state file, or a server has given its states.
+    /// Whether there was a state file, or a server has given its states.
     has_history: bool,
-    /// There was a state file.
+    /// Whether there was a state file.
     has_file: bool,
-    /// The incarnations that the states given by a server name; empty: none has given any.
+    /// The incarnations named by the states that a server has given; empty if none has given any.
     given_boot_ids: Vec<u64>,
     /// Every epoch up to this one, of a term below `first_term`, is known here.
     inherited: MapEpoch,
@@ -72,11 +72,11 @@ pub(super) struct Restart {
     first_term: u32,
     /// The newest epoch that a server has and this master has not.
     wanted: Option<(u16, MapEpoch)>,
-    /// That server could not give its map: any other that has as much will do.
+    /// Whether that server could not give its map; any other with the same epoch will do.
     has_failed: bool,
-    /// A fetch under way: from whom, and when it counts as lost.
+    /// The fetch under way: the server, and when the fetch counts as lost.
     fetching: Option<(u16, Micros)>,
-    /// No further fetch before.
+    /// The time before which there is no further fetch.
     fetch_again_at: Micros,
 }
 
@@ -94,7 +94,7 @@ impl Restart {
         match (self.is_learning(), self.has_file) {
             (false, _) => epoch,
             (true, true) => self.inherited,
-            // What one server gave is not what all know: whoever starts next has no file either.
+            // States from one server are not what all know: the next master has no state file either.
             (true, false) => MapEpoch::default(),
         }
     }
@@ -145,11 +145,11 @@ pub(super) fn begin(
 }
 
 impl Machine {
-    /// A server has this epoch. If it is one that this master has not said and does not
-    /// know, somebody else's states are newer than ours.
+    /// Notes that a server has this epoch. If this master has not announced it and does not know it,
+    /// there are states that are newer than ours.
     pub(super) fn learn_of(&mut self, now: Micros, server: u16, epoch: MapEpoch) {
         let restart = &mut self.restart;
-        // While it learns it says nothing, so that nothing is its own.
+        // While it learns it announces nothing, so no epoch is its own.
         let is_ours = !restart.is_learning()
             && epoch.term >= restart.first_term
             && epoch <= self.registry.published_epoch();
@@ -197,8 +197,8 @@ impl Machine {
         self.event(MasterEvent::Adopted { server, epoch: map.epoch });
     }
 
-    /// While learning, what failed is tried again until the time is over. Later, two masters
-    /// would adopt from each other for ever: let them at least be slow.
+    /// While learning, a failed fetch is retried until the time is over. Later, two masters would adopt
+    /// from each other forever, so this limits their rate.
     fn end_fetch(&mut self, now: Micros, server: u16, ok: bool) {
         let is_learning = self.restart.is_learning();
         self.restart.fetching = None;
@@ -269,7 +269,7 @@ impl Machine {
         self.event(MasterEvent::Learned);
         let is_unsure = !self.has_heard_enough() && !mutant::is(Mutant::ForgetOffline);
         if let Some((_, epoch)) = self.restart.wanted.take() {
-            // There were newer states and nobody could give them.
+            // There were newer states, but no server could give them.
             self.restart.inherited = epoch;
             self.return_all(now, epoch.term);
         } else if is_unsure {
@@ -283,9 +283,9 @@ impl Machine {
         }
     }
 
-    /// What this master knows may be out of date: who seems online may have been given up, and
-    /// another may have written for it. So all of them return, as if they had been away, and
-    /// ask each other; under a term that is newer than whatever they hold.
+    /// Makes all servers that seem online return, because this master's knowledge may be out of date:
+    /// one of them may have been given up, and another may have written for it. They ask each other, as
+    /// if they had been away, under a term that is newer than anything they hold.
     fn return_all(&mut self, now: Micros, newest_term: u32) {
         let term = self.registry.epoch().term.max(newest_term) + 1;
         let mut statuses = self.registry.decided().to_vec();
@@ -318,8 +318,8 @@ impl Machine {
     }
 
     fn has_heard_enough(&self) -> bool {
-        // Without a file even what a server gives may be old: another can have owned since then.
-        // It would say so, unless it has started anew since.
+        // Without a file even a server's states may be old: another server can have owned since then.
+        // That one would say so, unless it has restarted since.
         if !self.restart.has_file {
             let given = &self.restart.given_boot_ids;
             return match given.is_empty() {

@@ -23,36 +23,36 @@ pub(super) struct Server {
     pub(super) waiters: Vec<Waiter>,
     /// The waiters are answered as soon as this epoch is published.
     pub(super) verdict_at: Option<MapEpoch>,
-    /// The incarnation that said that it stops; it never returns. 0: none.
+    /// The incarnation that said that it is stopping, which never returns; 0 if there is none.
     pub(super) left_boot_id: u64,
     /// The incarnation that has acknowledged, before it was marked offline, that it owns nothing
-    /// and that all that it had begun has ended: there is no lease of it to wait for. 0: none.
+    /// and that everything it had begun has ended, so there is no lease to wait for; 0 if there is none.
     pub(super) released_boot_id: u64,
-    /// Offline or waiting by verdict, so that it counts towards the cap.
+    /// Whether it is offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
-    /// Who has renewed since the master started.
+    /// The incarnations that have renewed since the master started.
     pub(super) heard: Heard,
-    /// One of these renewals came from the incarnation that is known, and it has a map.
+    /// Whether one of these renewals came from the known incarnation, and it has a map.
     pub(super) has_map: bool,
-    /// This master, and not one before it, has decided its state.
+    /// Whether this master, and not an earlier one, has decided its state.
     pub(super) is_decided_here: bool,
-    /// Returning: when it began, and when to look again for who has not drained.
+    /// While returning: when that began, and when to check again which servers have not drained.
     pub(super) returning_at: Micros,
     pub(super) drain_check_at: Micros,
-    /// Returning: until when the incarnation before it may hold a lease, where that counts;
-    /// otherwise zero.
+    /// While returning: the time until which the previous incarnation may hold a lease, if that
+    /// matters; otherwise zero.
     pub(super) predecessor_over_at: Micros,
     /// The incarnation that was known when the probe under way began.
     pub(super) probed_boot_id: u64,
-    /// How the last probe has failed, if it has.
+    /// The failure of the last probe, if it failed.
     pub(super) last_failure: Option<ProbeFailure>,
     /// Whether it runs in another mode than this master, and gets no lease.
     pub(super) has_other_mode: bool,
-    /// Its way to the database.
+    /// Its connection to the database.
     pub(super) origin: Origin,
-    /// Others of its group that contact it too, for the probe under way.
+    /// Other members of its group that contact it too, for the probe under way.
     pub(super) asked: Option<Asked>,
-    /// Where its last relayed datagram came from, and when.
+    /// The sender and time of its last relayed datagram.
     pub(super) relay: Option<(SocketAddr, Micros)>,
 }
 
@@ -63,12 +63,12 @@ pub(super) enum Heard {
     Nobody,
     /// Only this one.
     One(u64),
-    /// More than one: what an earlier one knew may be lost.
+    /// More than one: the knowledge of an earlier one may be lost.
     Several,
 }
 
 impl Heard {
-    /// It has renewed.
+    /// Notes a renewal.
     pub(super) fn add(&mut self, boot_id: u64) {
         *self = match *self {
             Self::Nobody => Self::One(boot_id),
@@ -78,28 +78,28 @@ impl Heard {
     }
 }
 
-/// A probe that others of the group make too.
+/// A probe that other members of the group make too.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) probe_id: u64,
-    /// Who has not said yet what came of it.
+    /// The members that have not reported their result yet.
     pub(super) waits_for: Vec<u16>,
-    /// How the master's own probe has failed, and how long the others are then waited for.
+    /// The failure of the master's own probe, and until when the master then waits for the others.
     pub(super) failed: Option<(ProbeFailure, Micros)>,
 }
 
-/// Somebody who waits for a verdict.
+/// A reporter that waits for a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Waiter {
-    /// Where the answer goes to.
+    /// The address for the answer.
     pub(super) to: SocketAddr,
-    /// Whom it is for.
+    /// The recipient.
     pub(super) recipient: u16,
     pub(super) nonce: u64,
 }
 
 impl Server {
-    /// A server as the last master knew it; what that one has granted may still be held.
+    /// A server as the last master knew it; it may still hold a lease of that master.
     pub(super) fn new(now: Micros, known: &SavedServer, rules: &Rules) -> Self {
         let status = known.status;
         let has_left = status.state == ServerState::Offline && !known.by_verdict;
@@ -126,7 +126,7 @@ impl Server {
         }
     }
 
-    /// Those who wait for a verdict, and those who are asked to contact it too.
+    /// The lengths of its lists.
     pub(super) fn queues(&self, servers: usize) -> [Queue; 2] {
         let asked = self.asked.as_ref().map_or(0, |asked| asked.waits_for.len());
         [
@@ -140,7 +140,7 @@ impl Server {
         self.heard != Heard::Nobody
     }
 
-    /// Remembers who is to hear the verdict.
+    /// Remembers a reporter that waits for the verdict.
     pub(super) fn wait(&mut self, waiter: Waiter) {
         let is_same = |w: &&mut Waiter| w.to == waiter.to && w.recipient == waiter.recipient;
         if let Some(same) = self.waiters.iter_mut().find(is_same) {
@@ -150,25 +150,25 @@ impl Server {
         }
     }
 
-    /// The address of who passes its datagrams on, if that has happened within a lease.
+    /// The address of the member that relays its datagrams, if that has happened within a lease.
     pub(super) fn relay_at(&self, now: Micros, rules: &Rules) -> Option<SocketAddr> {
         self.relay.and_then(|(address, at)| (now < at + rules.lease).then_some(address))
     }
 
-    /// What others are asked about the probe under way.
+    /// The parameters of the probe under way for other members.
     pub(super) fn asked(&mut self) -> Option<&mut Asked> {
         let probe_id = self.verify.probe_under_way()?.probe_id;
         self.asked.as_mut().filter(|asked| asked.probe_id == probe_id)
     }
 
-    /// Until when others are waited for, once the master's own probe has failed.
+    /// The time until which the master waits for other members, once its own probe has failed.
     pub(super) fn asked_until(&self) -> Micros {
         let under_way = self.verify.probe_under_way().map(|probe| probe.probe_id);
         let asked = self.asked.as_ref().filter(|asked| under_way == Some(asked.probe_id));
         asked.and_then(|asked| asked.failed).map_or(Micros::NEVER, |(_, until)| until)
     }
 
-    /// When its return is to be looked at.
+    /// The time at which to check its return.
     pub(super) fn next_drain_check(&self) -> Micros {
         let Phase::Returning { attempt: 0, .. } = self.verify.phase() else {
             return Micros::NEVER;
@@ -180,7 +180,7 @@ impl Server {
     }
 }
 
-/// The phase of a server that the world holds for `state`.
+/// The phase of a server that is announced as `state`.
 pub(super) fn phase_of(now: Micros, state: ServerState, rules: &Rules) -> Phase {
     match state {
         ServerState::Online => Phase::Online { verify_at: None },
