@@ -1,5 +1,5 @@
-//! The cluster: a master and two groups of two servers as processes of the `standin` program,
-//! each where the network has its place, behind a proxy before the database.
+//! The cluster: a master and two groups of two servers as processes of the `standin` program, each in
+//! its node of the network, and a proxy between the servers and the database.
 
 use std::ffi::OsString;
 use std::io;
@@ -164,7 +164,7 @@ impl Cluster {
                     deed(process);
                 }
             }
-            // They are this process.
+            // The clients and the proxy are threads of this process.
             Node::Client | Node::Origin => {}
         }
     }

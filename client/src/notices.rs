@@ -36,7 +36,7 @@ impl Notices {
         Self { client_id, sequence: 0, resend, sends_max, open: Vec::new(), random }
     }
 
-    /// Opens a notice in place of the server's older one; it is due now. Returns its nonce.
+    /// Opens a notice, which replaces the server's older one and is due now. Returns its nonce.
     pub(crate) fn open(&mut self, now: Micros, kind: Kind, server: u16, attempts: u32) -> u64 {
         let nonce = self.random.next();
         self.open.retain(|notice| notice.server != server);
@@ -44,7 +44,7 @@ impl Notices {
         nonce
     }
 
-    /// Closes all: their servers are not known any more.
+    /// Closes all notices, because the topology has changed.
     pub(crate) fn clear(&mut self) {
         self.open.clear();
     }

@@ -7,7 +7,7 @@ use standin_server::node::Now;
 /// Simulated time, in microseconds; the truth that no host sees.
 pub(crate) type Time = u64;
 
-/// Farther away than anything that happens.
+/// A time later than all events.
 pub(crate) const NEVER: Time = u64::MAX;
 pub(crate) const MS: Time = 1_000;
 pub(crate) const S: Time = 1_000_000;
@@ -59,8 +59,8 @@ impl Clock {
         self.rate_ppm = rate_ppm;
     }
 
-    /// The monotonic clock has stood still for so long: what `CLOCK_MONOTONIC` does while a
-    /// host sleeps, and `CLOCK_BOOTTIME` does not (scenario 16).
+    /// Stops the monotonic clock for this long, as `CLOCK_MONOTONIC` stops while a host sleeps, and
+    /// `CLOCK_BOOTTIME` does not (scenario 16).
     pub(crate) fn stood_still(&mut self, time: Time, for_us: u64) {
         let (_, base) = self.anchor;
         let local = self.local(time).0.saturating_sub(for_us * self.rate_ppm / PPM);

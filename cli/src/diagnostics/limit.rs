@@ -19,7 +19,7 @@ const PER_SECOND: u64 = 5;
 /// The allowance of one place in the code.
 #[derive(Debug)]
 struct Allowance {
-    /// In millionths of a line.
+    /// The lines that may still be written, in millionths of a line.
     left: u64,
     at: Micros,
     left_out: u64,

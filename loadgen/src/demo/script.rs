@@ -107,7 +107,7 @@ pub(super) fn play(
     while !running.is_finished() {
         match running.notables.recv_timeout(TICK) {
             Ok(notable) => stage.story.client(&notable),
-            // The workers have ended and are about to be finished.
+            // The workers have ended; their results are about to be collected.
             Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(TICK),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -159,7 +159,7 @@ impl Stage<'_> {
         self.live.set_phase(1);
         let at = Micros::boottime();
         process.kill();
-        // The reading for the phase took a moment; the phase ends with the kill.
+        // Reading the counters took a moment, but the phase ends with the kill.
         if let Some(bound) = self.bounds.last_mut() {
             *bound = at;
         }

@@ -1,5 +1,5 @@
-//! The connections that others make to the master. When there are as many as may be, the one
-//! that has been silent for longest goes: who asks now has a better use for its place.
+//! The connections that callers make to the master. When there are too many, the one that has been idle
+//! for longest is closed, because a new caller has more use for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use standin_protocol::time::Micros;
 
 use crate::shell::ready::Notify;
 
-/// Connections at once, where the system allows as many.
+/// The number of connections at once, if the system allows that many.
 pub(crate) const GUESTS_MAX: usize = 1_024;
-/// Connections that are being closed while others are accepted in their place.
+/// The number of connections that may be closing while others are accepted in their place.
 pub(crate) const CLOSING: usize = 8;
-/// Silence that a guest may afford even if all are silent.
+/// The time for which a guest may be idle even if all are.
 const GRACE: Duration = Duration::from_millis(2);
 
 /// All guests.
@@ -26,13 +26,13 @@ pub(crate) struct Guests {
 }
 
 struct Guest {
-    /// Since when it has asked nothing.
+    /// The time since which it has asked nothing.
     silent_since: Cell<Micros>,
     is_closing: Cell<bool>,
     close: Box<dyn Fn()>,
 }
 
-/// A guest's place; dropping it gives it back.
+/// The place of a guest; dropping it frees the place.
 pub(crate) struct Seat {
     all: Rc<Guests>,
     id: u64,
@@ -45,7 +45,8 @@ impl Guests {
         Rc::new(Self { most, open, last_id, ended })
     }
 
-    /// When one more may come; `None`: when one has gone ([`Self::ended`]).
+    /// The time at which another guest may be accepted; `None` means when one has left
+    /// ([`Self::ended`]).
     pub(crate) fn room_at(&self) -> Option<Micros> {
         let open = self.open.borrow();
         if open.len() < self.most {
@@ -56,12 +57,12 @@ impl Guests {
         (open.len() < self.most + CLOSING).then_some(since + GRACE)
     }
 
-    /// Waits until a guest has gone.
+    /// Waits until a guest has left.
     pub(crate) async fn ended(&self) {
         self.ended.wait().await;
     }
 
-    /// Takes one in. If there are too many, the one that is silent for longest goes.
+    /// Accepts a guest. If there are too many, closes the one that has been idle for longest.
     pub(crate) fn come(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Seat {
         self.make_room();
         let id = self.last_id.get() + 1;
@@ -86,7 +87,7 @@ impl Guests {
 }
 
 impl Seat {
-    /// It has asked something.
+    /// Notes that the guest has asked something.
     pub(crate) fn asked(&self, now: Micros) {
         self.guest.silent_since.set(now);
     }

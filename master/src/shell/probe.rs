@@ -1,8 +1,8 @@
-//! Contacting servers: every shard over TCP (claim 19), or for their map.
+//! Contacts servers over TCP: every shard, to probe it (claim 19), or one, to fetch the map.
 //!
-//! The shards of a server are probed side by side, and servers independently of each other.
-//! All probes share a bound on open connections; one that does not get its turn in time
-//! counts as not tried, which is no evidence against the server.
+//! The shards of a server are probed in parallel, and servers independently of each other. All probes
+//! share a bound on open connections. A probe that gets no connection in time counts as not tried,
+//! which is no evidence against the server.
 
 use std::rc::Rc;
 
@@ -16,8 +16,8 @@ use crate::machine::{Input, ProbeFailure, ProbeOrder};
 use crate::shell::Shell;
 use crate::shell::dial::Dial;
 
-/// Connections of all probes at once, where the system allows as many. They are in reserve:
-/// whoever connects to the master can't take them.
+/// The number of connections of all probes at once, if the system allows that many. They are
+/// reserved: callers of the master can't use them.
 pub(crate) const PROBES_MAX: usize = 256;
 
 /// Probes every shard, then tells the machine.

@@ -29,7 +29,7 @@ pub(crate) use words::letter;
 pub(crate) const SERVERS_MAX: usize = 6;
 pub(crate) const CLIENTS_MAX: usize = 4;
 pub(crate) const MASTERS_MAX: usize = 2;
-/// Of all parties together.
+/// The number of hosts: those of all parties together.
 pub(crate) const HOSTS: usize = SERVERS_MAX + CLIENTS_MAX + MASTERS_MAX;
 
 /// A party: a process on a machine of its own.
@@ -37,7 +37,7 @@ pub(crate) const HOSTS: usize = SERVERS_MAX + CLIENTS_MAX + MASTERS_MAX;
 pub(crate) enum Host {
     Server(usize),
     Client(usize),
-    /// 0: the master. 1: another process that believes to be it (scenario 11).
+    /// 0 is the master, 1 another process that believes it is the master (scenario 11).
     Master(usize),
 }
 
@@ -78,13 +78,13 @@ pub(crate) struct Setup {
     pub(crate) clients: usize,
     /// Key k's home is server k modulo servers.
     pub(crate) keys: usize,
-    /// Origin calls of one server at once.
+    /// The number of origin calls that one server has under way at once.
     pub(crate) origin_concurrency: usize,
     /// Of the whole cluster.
     pub(crate) reads_per_second: Option<u32>,
     /// Requests that may wait in a shard.
     pub(crate) in_flight_max: u32,
-    /// Of each value; with large ones the cache is too small for all keys.
+    /// The size of each value; with large ones the cache is too small for all keys.
     pub(crate) value_bytes: usize,
     /// Some puts change no row of the origin.
     pub(crate) is_origin_fussy: bool,
@@ -94,11 +94,11 @@ pub(crate) struct Setup {
     pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
-    /// Length of leases; what follows from it follows.
+    /// The length of leases, from which other timings follow.
     pub(crate) lease: Time,
     /// Lifetime of cached values.
     pub(crate) ttl_s: u64,
-    /// When all is at rest every client reads every key.
+    /// Whether every client reads every key when everything is at rest.
     pub(crate) reads_at_the_end: bool,
     /// The rule that is switched off.
     pub(crate) missing: Option<Rule>,
@@ -124,8 +124,8 @@ pub(crate) enum Act {
     Invalidate,
     /// Of the key's partition.
     Flush,
-    /// Not a client's: somebody changes the row in the database, past the servers. Only an
-    /// `Invalidate` or `Flush` after it makes it seen.
+    /// A change of the row directly in the database. It becomes visible only by an `Invalidate` or `Flush`
+    /// after it.
     Behind,
 }
 
@@ -261,26 +261,26 @@ pub(crate) enum What {
         from: Host,
         lasts: Time,
     },
-    /// Somebody makes a datagram in the name of another (scenario 12).
+    /// A datagram is forged in the name of another party (scenario 12).
     Forge {
         server: usize,
         forged: Forged,
     },
 }
 
-/// What somebody can make who is not in the cluster file.
+/// A datagram that a party outside the cluster file can forge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forged {
-    /// To the server, from nowhere: the master announces an epoch after which none comes, and that
-    /// all are offline.
+    /// To the server, from an unknown address: the master announces the last possible epoch, in which all
+    /// servers are offline.
     Announcement,
-    /// The same from the master's address.
+    /// The same announcement from the master's address.
     LastEpoch,
-    /// To the server, from nowhere: the master grants a long lease.
+    /// To the server, from an unknown address: the master grants a long lease.
     Grant,
-    /// To the server, from nowhere: another one has lost the master.
+    /// To the server, from an unknown address: another server has lost the master.
     Gossip,
-    /// To the master, from nowhere: the server leaves.
+    /// To the master, from an unknown address: the server leaves.
     Leaving,
 }
 
@@ -299,14 +299,14 @@ pub(crate) struct Entry {
 /// See the file's head.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// Latencies, identities and other small things come from this.
+    /// The seed of latencies, identities and other details.
     pub(crate) seed: u64,
     pub(crate) setup: Setup,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Plan {
-    /// Leaves out all entries but the first; what these have begun still ends in its time.
+    /// Removes all entries but the first; faults that these have begun still end in their time.
     pub(crate) fn cut_after(&mut self, steps: usize) {
         self.entries.truncate(steps);
         let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
@@ -349,5 +349,5 @@ impl What {
 
 /// Length of a run's disturbed phase, if nothing else is asked for.
 pub(crate) const DISTURBED: Time = 9 * S;
-/// Nothing goes wrong before the cluster has come up.
+/// The time before which no fault happens, so that the cluster can start.
 pub(crate) const BEGINS: Time = 400 * MS;
