@@ -1,5 +1,5 @@
-//! An io_uring instance with receive buffers of its own: what the driver and the echo
-//! need, and nothing that a real server needs besides.
+//! An io_uring instance with its own receive buffers: only what the driver and the echo need, and
+//! nothing that only a real server needs.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

@@ -287,7 +287,7 @@ impl Client {
                 None => self.receive_notices(),
             }
         }
-        // After what has come: a late tick must not outrun it.
+        // After the received bytes: a late tick must not overtake them.
         let now = Micros::boottime();
         if self.engine.next_deadline().is_some_and(|due| due <= now) {
             self.engine.handle(now, Input::Tick);
@@ -408,7 +408,7 @@ impl Client {
             }
         }
         if let Some(socket) = &self.notice_socket {
-            // Lost or not: what matters is the verdict.
+            // It may be lost: only the verdict matters.
             let _ = socket.send(bytes);
         }
     }

@@ -50,7 +50,7 @@ pub enum Action {
     },
     /// Drop the cached value; the origin is left alone.
     Invalidate,
-    /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+    /// Drop everything cached of the keyspace in the key's partition; the origin is left alone.
     Flush,
 }
 
@@ -79,24 +79,24 @@ pub enum Question {
     Map,
 }
 
-/// A value and what is known of it.
+/// A value with its version and lifetime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Value {
     /// The value.
     pub bytes: Vec<u8>,
-    /// Its version, for a later [`Action::Cas`]; 0: none at the moment.
+    /// Its version, for a later [`Action::Cas`]; 0 if it has none at the moment.
     pub version: u64,
-    /// Seconds for which it may still be cached, rounded up; 0: not cached.
+    /// Seconds for which it may still be cached, rounded up; 0 if it is not cached.
     pub ttl_s: u32,
 }
 
-/// How an operation ended, if it ended well.
+/// The result of a successful operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// GET: the value.
     Value(Value),
-    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may
-    /// find only what it did itself.
+    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may return this
+    /// because its first send deleted the row.
     NotFound,
     /// PUT, CAS: written.
     Written {
@@ -119,20 +119,20 @@ pub enum Outcome {
     Invalidated,
     /// FLUSH: done.
     Flushed,
-    /// How the shard is.
+    /// The state of the shard.
     Ping(PingReply),
     /// Counters.
     Stats(StatsReply),
-    /// The map of whoever was asked.
+    /// The map of the party that was asked.
     Map(Arc<ClusterMap>),
 }
 
-/// An [`Outcome`] and how it came about.
+/// An [`Outcome`], and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// How it ended.
+    /// The result.
     pub outcome: Outcome,
-    /// Id of the server that answered; 0xFFFF: the master.
+    /// Id of the server that answered, or 0xFFFF for the master.
     pub served_by: u16,
     /// Bits of [`response_flags`].
     pub flags: u8,
@@ -154,13 +154,13 @@ impl Answer {
     }
 }
 
-/// Why an operation failed, and what to do about it.
+/// The reason why an operation failed. The message says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
     /// Too much work is under way, here or at the server. Nothing was done.
     #[error("overloaded: nothing was done; send less, or try again after {retry_after:?}")]
     Overloaded {
-        /// When another try makes sense.
+        /// The time after which a retry makes sense.
         retry_after: Duration,
     },
     /// The database can't be reached, or can't do it now. Nothing was done.
@@ -180,7 +180,7 @@ pub enum ClientError {
     /// A write may or may not have happened.
     #[error("the write may or may not have happened; read the key before writing it again")]
     OutcomeUnknown,
-    /// The time was up. A read, or a write that was not begun.
+    /// The operation timeout has passed, for a read, or for a write that had not begun.
     #[error(
         "no answer within the operation timeout, and nothing was written; try again, or raise operation_timeout"
     )]
@@ -220,7 +220,7 @@ pub enum ClientError {
     /// There is no such server or shard.
     #[error("the cluster has no {0}; see `standin status`")]
     NoSuchTarget(String),
-    /// The other side does not speak this protocol as this build does.
+    /// The other side does not follow the protocol of this build.
     #[error("{0}; do both sides run the same version of Standin, on the same cluster file?")]
     Protocol(String),
 }

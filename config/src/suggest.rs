@@ -1,6 +1,6 @@
 //! The known word nearest to a mistyped one.
 
-/// The nearest of `known`, if it is near enough to be what was meant.
+/// The word in `known` that was most likely meant, if one is near enough.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     // Words of the file are short; a longer one is no typing mistake, and the
     // distance costs the product of the lengths.

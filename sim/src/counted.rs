@@ -1,5 +1,5 @@
-//! How often things have happened. Each seed counts some hundred of them, so their names are put
-//! together only for people.
+//! Counts how often things have happened. Each seed counts some hundred of them, so their names are
+//! composed only for display.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

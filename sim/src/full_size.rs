@@ -1,5 +1,5 @@
 //! The largest cluster: the shipped master and 1,024 shipped agents in virtual time, on a
-//! network that loses datagrams. Leases, maps, a dead server, a master that starts anew.
+//! network that loses datagrams. Leases, maps, a dead server, a master that restarts.
 //!
 //! The plans of the simulator have six servers at most, whose states fit into one datagram.
 
@@ -102,7 +102,7 @@ impl Crowd {
             };
             let agent = Agent::new(config, crowd.topology.clone(), now);
             crowd.agents.push(Some(agent));
-            // As they would be started: not all in the same microsecond.
+            // Processes are not all started in the same microsecond.
             let at = now + Duration::from_micros(mix(3, server.into()) % 500_000);
             crowd.push(at, Event::Wake(server));
         }
@@ -290,11 +290,11 @@ fn a_thousand_servers_learn_every_map_in_datagrams_that_no_network_fragments() {
     let mut crowd = Crowd::new();
     crowd.settles(Duration::from_secs(6), &[]);
 
-    // A server dies; nobody but its silence says so.
+    // A server dies, which only its silence reveals.
     crowd.agents[17] = None;
     crowd.settles(LEASE * 3, &[17]);
 
-    // One that does not hear the master has the next map from its group.
+    // An agent that does not hear the master gets the next map from its group.
     crowd.muted = Some(40);
     let deadline = crowd.now + LEASE;
     while crowd.now < deadline {
@@ -313,7 +313,7 @@ fn a_thousand_servers_learn_every_map_in_datagrams_that_no_network_fragments() {
     crowd.muted = None;
     crowd.settles(LEASE * 3, &[17, 18]);
 
-    // The master starts anew, from its file.
+    // The master restarts from its file.
     let term = crowd.master.term();
     crowd.queue.retain(|_, event| !matches!(event, Event::ToMaster(_) | Event::WakeMaster));
     crowd.wakes[usize::from(SERVERS)] = Micros::NEVER;

@@ -5,8 +5,8 @@
 //!     │eth0       │eth0        │eth0     │eth0
 //!     └port1──────┴port2───────┴port3────┴port10 …   bridge ns: br0
 //! ```
-//! The namespaces have no names: they are open files of this process, and end with it however
-//! it ends, with all that is in them. `ip` and `nft` run inside as child processes.
+//! The namespaces have no names. They are open files of this process, and end with it, however it ends,
+//! with everything in them. `ip` and `nft` run inside as child processes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,8 +29,8 @@ const NFT: Tool = Tool { program: "nft", package: "nftables" };
 pub(crate) struct Namespaces {
     bridge: Network,
     nodes: BTreeMap<Node, Network>,
-    /// What each namespace was told last (`None`: the bridge's): telling takes time, in which a
-    /// fault would come about bit by bit.
+    /// The rules that each namespace has (`None`: the bridge's). Changing rules takes time, during which a
+    /// fault would happen bit by bit, so only changed rules are set.
     told: Mutex<BTreeMap<Option<Node>, String>>,
 }
 

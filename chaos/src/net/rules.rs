@@ -1,25 +1,25 @@
 //! The text of the nftables rules.
 //!
-//! A cut is made where the packet arrives: its sender must not notice, as it would if its own
-//! system refused to send. Datagrams are repeated at the bridge's ports, where a packet can be
-//! copied to another port as it is.
+//! A cut drops packets where they arrive: the sender must not notice it, as it would if its own system
+//! refused to send. Datagrams are repeated at the bridge's ports, where a packet can be copied to
+//! another port unchanged.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use super::{Impairment, Node};
 
-/// Everybody's port: each node has an address of its own.
+/// The port of all nodes: each has an address of its own.
 pub(super) const PORT: u16 = 7_100;
-/// Name of our table; nobody else has one in these namespaces.
+/// The name of the table; there is no other in these namespaces.
 const TABLE: &str = "chaos";
 
-/// The node's address. The network reaches nothing else, so any will do.
+/// The node's address. The network is connected to nothing else, so any address will do.
 pub(super) fn address(node: Node) -> Ipv4Addr {
     Ipv4Addr::new(10, 211, 0, number(node))
 }
 
-/// Of its address, and of its port at the bridge.
+/// The number in the node's address and in the name of its port at the bridge.
 pub(super) fn number(node: Node) -> u8 {
     match node {
         Node::Client => 1,
@@ -88,7 +88,7 @@ pub(super) fn of_bridge(impairments: &[Impairment]) -> String {
     text
 }
 
-/// Takes the old rules away in the same step in which the new ones come.
+/// The commands that remove the old rules in the same transaction in which the new ones are added.
 fn anew(family: &str) -> String {
     format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n")
 }

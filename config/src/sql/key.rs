@@ -1,5 +1,5 @@
-//! What a statement does with its key, as far as its words show it: which columns it compares it
-//! with, and what it makes of it first.
+//! Finds what a statement does with its key, as far as its words show it: the columns that it compares
+//! the key with, and the functions that it applies first.
 
 use super::scan::{Piece, Scanner};
 use super::{Dialect, Parameter};
@@ -7,7 +7,7 @@ use super::{Dialect, Parameter};
 /// What the words of a statement reveal about `:key`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUse {
-    /// Columns that it is compared with by `=`, without their tables and quotes.
+    /// The columns that the key is compared with by `=`, without their tables and quotes.
     pub columns: Vec<String>,
     /// The expression that maps several keys to one row, as it is written: `lower(:key)`.
     pub merged_by: Option<Merge>,
@@ -22,7 +22,7 @@ pub struct Merge {
     pub is_case: bool,
 }
 
-/// Functions of text that have one result for several keys. `true`: for those in other case.
+/// Functions of text that have one result for several keys; `true` for those that ignore case.
 const MERGING: [(&str, bool); 11] = [
     ("lower", true),
     ("upper", true),

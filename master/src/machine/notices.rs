@@ -4,9 +4,9 @@
 //! A datagram that names a server as its sender must come from the address that the cluster file has for
 //! that server, or for a member of its group, which may have relayed it: without a secret anybody can
 //! make a datagram. Everything for a server goes to the address in the cluster file. An answer also goes to
-//! where the datagram came from if that is the address of a member of the same group, who
-//! has passed it on since the direct way is cut; never to any other address: that could be
-//! forged. Only a reporter that is a client is answered wherever it is.
+//! the address that the datagram came from if that belongs to a member of the same group, which has
+//! relayed it because the direct path is cut. It never goes to any other address, which could be forged.
+//! Only clients are answered at any address.
 
 use std::net::SocketAddr;
 
@@ -72,8 +72,8 @@ impl Machine {
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let last_probe_id = self.servers[usize::from(id)].verify.last_probe_id();
         let (boot_id, sequence) = (datagram.boot_id, datagram.sequence);
-        // A server that has never been heard, in a cluster that starts, is simply there; if
-        // it is held for offline a probe decides, as for any other.
+        // In a cluster that starts, a server that was never heard before is simply new. If it is
+        // considered offline, a probe decides, as for any other.
         let is_first = known == 0 && !self.servers[usize::from(id)].verify.is_out();
         let expected = if is_first { boot_id } else { known };
         let standing = self.senders.judge(id, boot_id, sequence, expected, last_probe_id);
@@ -189,15 +189,15 @@ impl Machine {
         if self.registry.published_epoch() == MapEpoch::default() {
             return;
         }
-        // While the master learns it has no states to say, and so no epoch and no leases.
+        // While the master learns it has no states to announce, and so no epoch and no leases.
         let is_announcing = self.registry.is_announcing();
         let newest = match is_announcing {
             true => self.registry.published_epoch(),
             false => MapEpoch::default(),
         };
-        // Nor is there a lease for a server that may not use one any more, that goes by the rules
-        // of another mode, or for an incarnation that only claims to be the server: zero says that
-        // it was heard, and no more.
+        // There is no lease either for a server that may no longer use one, for one of another mode,
+        // or for an incarnation that only claims to be the server. Zero means only that it was
+        // heard.
         let state = self.registry.decided()[usize::from(id)].state;
         let may_own = matches!(state, ServerState::Online | ServerState::Returning);
         let mut grant = self.datagram(Kind::Grant, id);
@@ -233,8 +233,9 @@ impl Machine {
         self.server(id).wait(waiter);
         let is_learning = self.restart.is_learning() && !mutant::is(Mutant::LeavingWhileLearning);
         if !is_known || is_learning {
-            // The probe that its datagram has caused will tell. A master that learns may know no
-            // incarnation yet, and take that of an old datagram for it: who leaves says so again.
+            // The probe that its datagram has caused will tell. A master that learns may not know the
+            // incarnation yet, and mistake that of an old datagram for it: a leaving server says so
+            // again.
             return;
         }
         self.server(id).left_boot_id = boot_id;
