@@ -16,10 +16,10 @@ use standin_protocol::hello::{HelloBody, Role};
 use crate::exchange::Exchange;
 use crate::ring::{Event, Ring};
 
-/// Nothing at all for this long: the target hangs.
+/// The time without any reply after which the target is considered hung.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// Which keys are asked for, one after the other.
+/// The order in which keys are requested.
 #[derive(Debug, Clone, Copy)]
 pub enum Keys {
     /// Uniformly random below `count`.
@@ -59,7 +59,7 @@ impl Keys {
     }
 }
 
-/// Why a run can't be counted.
+/// The reason why a run does not count.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     /// A system call failed, or the target closed a connection.
@@ -70,18 +70,18 @@ pub enum DriveError {
         /// How it failed.
         error: io::Error,
     },
-    /// Not the reply to what was asked.
+    /// A wrong reply.
     #[error("a wrong reply after {right} right ones: {text:?}")]
     WrongReply {
-        /// Right replies of the run before it.
+        /// The number of right replies before it.
         right: u64,
-        /// How it begins.
+        /// The beginning of the reply.
         text: String,
     },
     /// No reply for `SILENCE_MAX`.
     #[error("no reply for {SILENCE_MAX:?} with {waiting} connections waiting")]
     Silence {
-        /// Connections that wait.
+        /// The number of connections that wait.
         waiting: usize,
     },
 }
@@ -93,7 +93,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> DriveError {
 /// The result of a run.
 #[derive(Debug)]
 pub struct Run {
-    /// Right replies; there were no others.
+    /// The number of right replies; there were no others.
     pub replies: u64,
     /// From the first request to the last reply.
     pub elapsed: Duration,

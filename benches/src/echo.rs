@@ -12,7 +12,7 @@ use standin_protocol::frame::{Opcode, RequestHeader, Response, ResponseHeader, S
 use crate::exchange::{ECHO_REPLY_BYTES, ECHO_REQUEST_BYTES, VALUE_BYTES};
 use crate::ring::{Event, Ring};
 
-/// Replies of one send at most.
+/// The largest number of replies in one send.
 const REPLIES_MAX: usize = 1_024;
 
 struct Conn {
@@ -26,7 +26,7 @@ struct Conn {
 /// Serves on the calling thread until the process ends.
 ///
 /// # Errors
-/// io_uring is not to be had, or fails.
+/// io_uring is unavailable, or fails.
 pub fn serve(listener: &TcpListener) -> io::Result<()> {
     let mut replies = Vec::new();
     let header = ResponseHeader::reply_to(&RequestHeader::new(Opcode::Get, 0, 0), Status::Ok);

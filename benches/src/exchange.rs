@@ -1,5 +1,5 @@
 //! The exchange with each target: one request, the length of the right reply, and how to
-//! tell that it is right. Only right replies count, so nobody wins by failing.
+//! check it. Only right replies count, so no target wins by failing.
 //!
 //! All targets hold the same: 16-byte keys, and 100-byte values that begin with their key.
 

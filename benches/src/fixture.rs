@@ -1,6 +1,6 @@
-//! A Standin server without a cluster: one server, one shard, and in place of a master a
-//! few lines that tell it that it is online, so that it caches. Its origin is SQLite, which
-//! computes each value from the key, so that filling needs no table.
+//! A Standin server without a cluster: one server, one shard, and instead of a master a few lines that
+//! tell it that it is online, so that it caches. Its origin is SQLite, which computes each value from
+//! the key, so that filling needs no table.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,4 +1,4 @@
-//! Benchmarks: what a shard costs beside its limit and its peers, and what the store costs.
+//! Benchmarks: the cost of a shard compared with its limit and its peers, and the cost of the store.
 //! All are commands with a bounded run time; none is a timed test.
 //!
 //! ```text
@@ -7,15 +7,15 @@
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
 //!
 //! ring.rs            a small io_uring loop, shared by the driver and the echo
-//! driver.rs          the one engine that drives every target
-//! exchange.rs        requests of each protocol, and what a right reply is
-//! echo.rs            the limit: a ring loop that answers without looking
-//! fixture.rs         a Standin server with a master of a few lines
+//! driver.rs          the engine that drives all targets
+//! exchange.rs        the requests and right replies of each protocol
+//! echo.rs            the limit: a ring loop that answers without looking at the request
+//! fixture.rs         a Standin server with a minimal master
 //! targets.rs         the processes under test
 //! cpu.rs             CPU time of threads, pinning
 //! report.rs          medians, table, JSON
 //! store/             measurements of the store alone
-//! peers/             clusters of peers and their clients, and what a node's death is to them
+//! peers/             clusters of peers and their clients, and the effect of a node's death on them
 //! ```
 
 pub mod cpu;

@@ -174,7 +174,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Drives GETs; says what came of it and what CPU time the serving threads took.
+    /// Drives GETs. Returns the result, and the CPU time of the serving threads.
     ///
     /// # Errors
     /// A reply was wrong or missing.

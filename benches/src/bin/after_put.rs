@@ -1,6 +1,6 @@
-//! Writes per second with each `after_put`, on SQLite and on PostgreSQL: the server's origin
-//! adapters alone, without shards or a network. Writers that each wait for their write's answer;
-//! rounds are interleaved, and the medians are shown.
+//! Writes per second with each `after_put`, on SQLite and on PostgreSQL, of the server's database drivers
+//! alone, without shards or a network. Each writer waits for the answer to its write. Rounds are
+//! interleaved, and the medians are shown.
 //!
 //! Neither waits for the disk (PostgreSQL runs with `fsync=off`; for SQLite there is
 //! `--durable`): what a disk adds to a COMMIT is the same for all, and makes the ratios smaller.
@@ -33,7 +33,7 @@ struct Cli {
     /// Rounds of each.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// SQLite waits for the disk at every COMMIT, as servers do unless told otherwise.
+    /// Make SQLite wait for the disk at every COMMIT, as servers do by default.
     #[arg(long)]
     durable: bool,
 }

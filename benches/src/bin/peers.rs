@@ -14,12 +14,12 @@ use standin_benches::peers::{Failure, rows};
 use standin_loadgen::interrupt::Interrupt;
 use standin_testkit::Postgres;
 
-/// A node dies, or stops for a while: Redis Cluster, twemproxy, memcached and Standin under the
-/// same load, in front of the same database. One row per fault.
+/// Kills a node, or stops it for a while, in Redis Cluster, twemproxy, memcached and Standin under the
+/// same load, in front of the same database. Prints one row per fault.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask peers", max_term_width = 100)]
 struct Args {
-    /// Only rows whose peer or fault contains this; can be given several times.
+    /// Only rows whose peer or fault contains this text; may be given several times.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// Seconds of load after the fault.

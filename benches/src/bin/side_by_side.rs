@@ -1,8 +1,8 @@
 //! CPU time per GET of one core, side by side: the bare echo, Standin on io_uring and on
 //! epoll, memcached, Redis, Valkey; all driven by the same engine from another core.
 //!
-//! Rounds are interleaved, so that whatever else the machine does disturbs all alike; the
-//! table has medians, and the spread tells how much it did.
+//! Rounds are interleaved, so that other work of the machine disturbs all targets alike. The table has
+//! medians, and the spread shows the disturbance.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, TcpListener};
@@ -45,13 +45,13 @@ struct Options {
     /// Only these: echo, standin-uring, standin-epoll, memcached, redis, valkey.
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
-    /// Core that serves.
+    /// Core for the target.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
-    /// Core that drives.
+    /// Core for the driver.
     #[arg(long, default_value_t = 1)]
     driver_core: usize,
-    /// Also write all rounds here.
+    /// Also write all rounds to this file.
     #[arg(long)]
     json: Option<PathBuf>,
 }

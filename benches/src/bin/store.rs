@@ -1,6 +1,5 @@
-//! The store alone, on one core: what lookups cost one at a time and in batches, what
-//! inserts cost and which one was the worst and why, bytes per item, and the miss ratio of
-//! a real trace.
+//! Measures the store alone, on one core: the cost of lookups one at a time and in batches, the cost of
+//! inserts and the reason for the worst one, bytes per item, and the miss ratio of a real trace.
 
 use std::error::Error;
 use std::path::PathBuf;

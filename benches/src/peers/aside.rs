@@ -6,26 +6,26 @@ use super::{Failure, Read, Subject};
 
 /// A cache that knows nothing of the database.
 pub trait Cache: Send {
-    /// Looks up.
+    /// Looks a key up.
     ///
     /// # Errors
     /// The node does not answer, or refuses.
     fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Failure>;
 
-    /// Puts in.
+    /// Stores a value.
     ///
     /// # Errors
     /// As above.
     fn set(&mut self, key: &str, value: &[u8]) -> Result<(), Failure>;
 
-    /// Takes out.
+    /// Removes a key.
     ///
     /// # Errors
     /// As above.
     fn delete(&mut self, key: &str) -> Result<(), Failure>;
 }
 
-/// Both together.
+/// A cache-aside client: a cache and the database behind it.
 pub struct Aside<C> {
     cache: C,
     database: Connection,

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls, Statement};
 
 use super::Failure;
 
-/// The workload's keyspace, in Standin's words.
+/// The workload's keyspace, as Standin's configuration.
 pub const KEYSPACE: u8 = 1;
 
 /// The database of one run.
@@ -46,13 +46,13 @@ impl Database {
         Ok(Self { origin, proxy, url: format!("postgres://standin@{at}/postgres") })
     }
 
-    /// Where it is, by way of the proxy.
+    /// The address of the proxy.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// When it was read.
+    /// The times of its reads.
     #[must_use]
     pub fn reads(&self) -> Vec<Micros> {
         self.proxy.calls(Call::Read)

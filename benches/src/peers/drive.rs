@@ -40,12 +40,12 @@ const VALUE_BYTES: u32 = 100;
 /// Between the start of the load and the fault: the first part is not counted.
 const SETTLE: Duration = Duration::from_secs(3);
 const STEADY: Duration = Duration::from_secs(7);
-/// A thread that is so far behind when the run ends does not catch up.
+/// A thread that is this far behind when the run ends does not catch up.
 const CATCH_UP: Duration = Duration::from_secs(30);
 const SEED: u64 = 1;
 const SWEEPS_MAX: u32 = 5;
 
-/// Where and how long.
+/// The parameters of a run.
 #[derive(Debug)]
 pub struct Setting<'a> {
     /// The `standin` program.
@@ -65,7 +65,7 @@ pub struct Setting<'a> {
 pub struct Observed {
     /// Every request.
     pub log: Vec<Logged>,
-    /// Where the steady state begins, the fault, and the end.
+    /// The times of the beginning of the steady state, of the fault, and of the end.
     pub times: [Micros; 3],
     /// Reads of the database.
     pub database_reads: Vec<Micros>,
@@ -157,7 +157,7 @@ fn strike(
 }
 
 /// Reads every key until nearly all are in the cache: a cluster that has just started may answer
-/// before it keeps anything.
+/// before it caches anything.
 fn warm_up(clients: &mut [Box<dyn Subject>]) -> Result<(), Failure> {
     for _ in 0..SWEEPS_MAX {
         if sweep(clients)? >= KEYS - KEYS / 100 {
@@ -167,7 +167,7 @@ fn warm_up(clients: &mut [Box<dyn Subject>]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads every key once; how many were in the cache.
+/// Reads every key once. Returns the number of keys that were in the cache.
 fn sweep(clients: &mut [Box<dyn Subject>]) -> Result<u32, Failure> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0u32..)

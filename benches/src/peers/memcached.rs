@@ -1,5 +1,5 @@
-//! Three memcached, behind twemproxy or with the keys spread by the client; the `memcache`
-//! crate's client in both cases.
+//! Three memcached servers, behind twemproxy or with the keys spread by the client. Both use the client
+//! of the `memcache` crate.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpStream};
@@ -116,8 +116,8 @@ impl Cache for MemcacheCache {
     }
 }
 
-/// twemproxy with its own defaults, but for what is asked here and a timeout: by default it
-/// waits for ever.
+/// twemproxy with its own defaults, except for the options given here and a timeout: by default it waits
+/// forever.
 fn proxy(
     ejects: bool,
     nodes: &[u16],

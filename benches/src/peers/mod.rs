@@ -7,8 +7,8 @@
 //! aside.rs     cache-aside, as the peers are used: the database here, the cache there
 //! database.rs  PostgreSQL behind a proxy that counts the reads, the same for all
 //! ```
-//! A request of a peer fails if its cache fails: nobody goes to the database instead, as
-//! that would bring down the database instead of the cache.
+//! A request of a peer fails if its cache fails. It does not go to the database instead, because that would
+//! bring down the database instead of the cache.
 
 pub mod aside;
 pub mod database;
@@ -26,7 +26,7 @@ use std::time::Duration;
 use standin_config::Timings;
 use standin_loadgen::faults::Process;
 
-/// Whatever goes wrong here is told to whoever runs the benchmark.
+/// Any error, reported to the user of the benchmark.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// Of all clients.
