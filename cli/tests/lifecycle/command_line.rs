@@ -186,7 +186,7 @@ fn a_server_that_cannot_start_says_why() {
     let taken = cluster.run(&["master"]);
     assert_eq!(code(&taken), Some(2), "{taken:?}");
     let address = cluster.topology.master.to_string();
-    assert!(stderr(&taken).contains(&address) && stderr(&taken).contains("taken"), "{taken:?}");
+    assert!(stderr(&taken).contains(&address) && stderr(&taken).contains("in use"), "{taken:?}");
 }
 
 #[test]
