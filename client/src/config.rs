@@ -97,3 +97,30 @@ impl From<&ClusterConfig> for ClientConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cluster_file_says_is_the_clients() {
+        let origin = standin_config::OriginConfig::sqlite("origin.sqlite");
+        let mut cluster = ClusterConfig::new("t", ([127, 0, 0, 1], 7_100).into(), origin);
+        let ms = Duration::from_millis;
+        cluster.timings.attempt_timeout = ms(11);
+        cluster.timings.attempts = 12;
+        cluster.timings.failover_hold = ms(13);
+        cluster.timings.operation_timeout = ms(14);
+        cluster.timings.connect_timeout = ms(15);
+        cluster.limits.key_bytes = 16;
+        cluster.limits.value_bytes = 17;
+        let config = ClientConfig::from(&cluster);
+        assert_eq!((config.attempt_timeout, config.attempts), (ms(11), 12));
+        assert_eq!((config.failover_hold, config.operation_timeout), (ms(13), ms(14)));
+        assert_eq!(config.connect_timeout, ms(15));
+        assert_eq!((config.limits.key_bytes, config.limits.value_bytes), (16, 17));
+        assert!(config.key.is_none());
+        cluster.security.secret = Some([7; 32]);
+        assert!(ClientConfig::from(&cluster).key.is_some());
+    }
+}

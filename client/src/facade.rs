@@ -140,3 +140,99 @@ pub(crate) fn map(ended: Ended) -> Result<Arc<ClusterMap>, ClientError> {
 fn unexpected(outcome: &Outcome) -> ClientError {
     ClientError::Protocol(format!("the server's answer does not fit the request: {outcome:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use standin_protocol::frame::response_flags;
+    use standin_protocol::key::KeyForm;
+
+    use super::*;
+    use crate::testing::topology;
+
+    fn ended(outcome: Outcome) -> Ended {
+        Ok(Answer { outcome, served_by: 0, flags: 0, sends: 1 })
+    }
+
+    /// Also where the keyspace's own keys are brought to a form: those of a FLUSH are no keys.
+    #[test]
+    fn a_flush_asks_for_each_partition_once() {
+        let forms = [(1, KeyForm::Uuid)].into_iter().collect();
+        let topology = Topology::clone(&topology(&[0, 0])).with_key_forms(forms);
+        let operations = flushes(1, &topology);
+        let partition = |operation: &Operation| {
+            topology.partition(operation.keyspace, &operation.hashed(&topology.key_forms))
+        };
+        let partitions: Vec<u32> = operations.iter().map(partition).collect();
+        assert_eq!(partitions, (0..topology.partitions).collect::<Vec<_>>());
+        assert!(operations.iter().all(|operation| operation.action == Action::Flush));
+    }
+
+    #[test]
+    fn a_flush_is_complete_when_every_partition_has_answered() {
+        let whole = flushed(vec![ended(Outcome::Flushed), ended(Outcome::Flushed)]);
+        assert!(whole.is_complete() && whole.partitions == 2);
+        let part = flushed(vec![ended(Outcome::Flushed), Err(ClientError::NoMap)]);
+        assert!(!part.is_complete());
+        assert_eq!(part.failed, [(1, ClientError::NoMap)]);
+        assert!(!flushed(vec![ended(Outcome::Deleted)]).is_complete(), "that is another answer");
+    }
+
+    #[test]
+    fn a_call_returns_what_was_answered_and_refuses_what_does_not_fit() {
+        let outcomes = || {
+            let value = Value { bytes: b"v".to_vec(), version: 7, ttl_s: 3 };
+            [
+                Outcome::Value(value),
+                Outcome::NotFound,
+                Outcome::Written { version: 7 },
+                Outcome::Deleted,
+                Outcome::Touched { ttl_s: 9 },
+                Outcome::Invalidated,
+                Outcome::Mismatch { version: 8 },
+                Outcome::Flushed,
+            ]
+        };
+        fn results<T>(
+            outcomes: [Outcome; 8],
+            call: fn(Ended) -> Result<T, ClientError>,
+        ) -> Vec<Option<T>> {
+            outcomes.map(|outcome| call(ended(outcome)).ok()).into_iter().collect()
+        }
+        let values = results(outcomes(), value).into_iter();
+        let values: Vec<_> = values.map(|v| v.map(|v| v.map(|v| v.version))).collect();
+        let (no, none) = (None, Some(None));
+        assert_eq!(values, [Some(Some(7)), none, no, no, no, no, no, no]);
+        assert_eq!(
+            results(outcomes(), written),
+            [None, None, Some(7), None, None, None, None, None]
+        );
+        assert_eq!(
+            results(outcomes(), deleted),
+            [None, Some(false), None, Some(true), None, None, None, None]
+        );
+        let (no, none) = (None, Some(None));
+        assert_eq!(results(outcomes(), touched), [no, none, no, no, Some(Some(9)), no, no, no]);
+        let is_ok: Vec<bool> =
+            results(outcomes(), invalidated).iter().map(Option::is_some).collect();
+        assert_eq!(is_ok, [false, false, false, false, false, true, false, false]);
+        let swapped = results(outcomes(), swapped);
+        assert_eq!(swapped[1], Some(CasOutcome::NotFound));
+        assert_eq!(swapped[2], Some(CasOutcome::Written { version: 7 }));
+        assert_eq!(swapped[6], Some(CasOutcome::Mismatch { version: 8 }));
+        assert_eq!(swapped.iter().flatten().count(), 3);
+        assert!(ping(ended(Outcome::Deleted)).is_err() && stats(ended(Outcome::Deleted)).is_err());
+        let reply = PingReply { server: 5, ..PingReply::default() };
+        assert_eq!(ping(ended(Outcome::Ping(reply))).unwrap().server, 5);
+        assert!(map(ended(Outcome::Deleted)).is_err());
+    }
+
+    #[test]
+    fn an_answer_says_where_it_came_from() {
+        let of = |flags| Answer { outcome: Outcome::Deleted, served_by: 0, flags, sends: 1 };
+        let told = |answer: Answer| (answer.is_hit(), answer.is_stand_in());
+        assert_eq!(told(of(0)), (false, false));
+        assert_eq!(told(of(response_flags::HIT)), (true, false));
+        assert_eq!(told(of(response_flags::STAND_IN)), (false, true));
+        assert_eq!(told(of(response_flags::HIT | response_flags::STAND_IN)), (true, true));
+    }
+}

@@ -226,7 +226,9 @@ mod tests {
     #[test]
     fn c14_failover_older_than_t_sends_one_request_to_the_server() {
         let mut machine = failover();
-        assert_eq!(machine.request(NOW + LONGEST_T), Choice::Trial);
+        let State::Failover { hold, .. } = machine.state() else { panic!("not in failover") };
+        assert_eq!(machine.request(NOW + hold - Duration::from_micros(1)), Choice::StandIn);
+        assert_eq!(machine.request(NOW + hold), Choice::Trial);
         assert_eq!(machine.state(), State::Trial);
     }
 

@@ -107,6 +107,25 @@ mod tests {
     }
 
     #[test]
+    fn the_verdict_on_the_last_send_is_waited_for() {
+        let mut notices = Notices::new(5, RESEND, 2, 1);
+        let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        let mut due = |ms: u64| notices.due(Micros(ms * 1_000), 1, MapEpoch::default()).is_some();
+        assert_eq!([0, 100, 150, 299].map(&mut due), [true, true, false, false]);
+        assert!(notices.close(2, nonce));
+    }
+
+    #[test]
+    fn nothing_is_said_of_servers_that_are_no_longer_known() {
+        let mut notices = Notices::new(5, RESEND, 4, 1);
+        let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        notices.clear();
+        assert!(notices.due(Micros(0), 1, MapEpoch::default()).is_none());
+        assert_eq!(notices.next_deadline(), None);
+        assert!(!notices.close(2, nonce));
+    }
+
+    #[test]
     fn a_verdict_closes_it() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
         let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);

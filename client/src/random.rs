@@ -28,3 +28,30 @@ impl Random {
         Duration::from_micros(self.next() % (limit_us + 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The numbers of the reference implementation for this seed.
+    #[test]
+    fn it_is_splitmix64() {
+        let mut random = Random::new(1_234_567);
+        let numbers = [(); 3].map(|()| random.next());
+        let expected =
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn below_reaches_both_ends_and_nothing_beyond() {
+        let mut random = Random::new(7);
+        assert_eq!(random.below(Duration::ZERO), Duration::ZERO);
+        let limit = Duration::from_micros(3);
+        let seen: BTreeSet<u128> = (0..1_000).map(|_| random.below(limit).as_micros()).collect();
+        assert_eq!(seen, (0..=3).collect());
+        random.below(Duration::MAX);
+    }
+}

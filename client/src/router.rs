@@ -174,6 +174,19 @@ mod tests {
         assert_eq!(server(&mut router, &[]), Some(rank[0]));
     }
 
+    /// The client has missed the maps in between, or the server was back before one was made.
+    #[test]
+    fn a_server_that_is_online_again_is_trusted_although_no_map_showed_it_offline() {
+        let mut router = router(&[0, 0]);
+        let rank = router.map().topology.rank(0).to_vec();
+        router.machine(rank[0]).failure(NOW, 9, false);
+        assert!(matches!(router.state(rank[0]), Some(State::Failover { .. })));
+        let online = with_state(&router, rank[0], ServerState::Online);
+        assert_eq!(router.apply(online), Some(vec![rank[0]]));
+        assert_eq!(router.state(rank[0]), Some(State::Home));
+        assert_eq!(router.state(2), None, "the map has no such server");
+    }
+
     #[test]
     fn a_newer_map_about_another_server_leaves_failover_mode_alone() {
         let mut router = router(&[0, 0, 0]);

@@ -370,6 +370,64 @@ mod tests {
         assert_eq!(session.pending_bytes(), 0);
     }
 
+    /// Their number decides how long a silent connection is waited for.
+    #[test]
+    fn pending_bytes_are_those_of_the_frames() {
+        let mut session = ready();
+        let header = RequestHeader::new(Opcode::Put, 1, 1);
+        session.send(header, Opcode::Put, b"key", b"some value");
+        assert_eq!(session.pending_bytes(), session.take_output().len());
+        session.send(header, Opcode::Put, b"key", b"some value");
+        assert_eq!(session.pending_bytes(), session.take_output().len(), "sent once more");
+    }
+
+    #[test]
+    fn nothing_but_a_hello_comes_first_and_no_second_one() {
+        let mut session = Session::new(HelloBody::default(), None);
+        session.receive(&response(Opcode::Get, 1, Status::Ok, b"value"));
+        assert!(matches!(session.poll(), Err(SessionError::Unexpected { id: 1, .. })));
+        let mut session = ready();
+        session.receive(&hello_ok());
+        assert_eq!(session.poll(), Err(SessionError::BadHello));
+    }
+
+    #[test]
+    fn what_has_been_read_takes_no_memory() {
+        let mut session = ready();
+        let large = vec![7; 4 * INBOUND_KEPT_BYTES];
+        for id in 1..=3 {
+            get(&mut session, id);
+            session.receive(&response(Opcode::Get, id, Status::Ok, &large));
+            assert_eq!(next_id(&mut session), Some(id));
+            assert_eq!(next_id(&mut session), None);
+            assert!(session.inbound.capacity() <= INBOUND_KEPT_BYTES);
+        }
+        // A small buffer is kept, and does not grow.
+        let small = response(Opcode::Get, 4, Status::Ok, b"value");
+        for _ in 0..1_000 {
+            get(&mut session, 4);
+            session.receive(&small);
+            assert_eq!(next_id(&mut session), Some(4));
+            assert_eq!(next_id(&mut session), None);
+            assert!((1..1_024).contains(&session.inbound.capacity()));
+        }
+    }
+
+    #[test]
+    fn half_a_reply_behind_a_large_one_is_kept() {
+        let mut session = ready();
+        get(&mut session, 1);
+        get(&mut session, 2);
+        session.receive(&response(Opcode::Get, 1, Status::Ok, &vec![7; 2 * INBOUND_KEPT_BYTES]));
+        let second = response(Opcode::Get, 2, Status::Ok, b"value");
+        let (half, rest) = second.split_at(second.len() / 2);
+        session.receive(half);
+        assert_eq!(next_id(&mut session), Some(1));
+        assert_eq!(next_id(&mut session), None);
+        session.receive(rest);
+        assert_eq!(next_id(&mut session), Some(2));
+    }
+
     #[test]
     fn a_reply_of_another_opcode_ends_it() {
         let mut session = ready();

@@ -83,6 +83,15 @@ mod tests {
     }
 
     #[test]
+    fn another_weight_is_named() {
+        let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
+        let mut servers = file.servers.clone();
+        servers[1].weight = 3;
+        let cluster = Topology::new("t".to_owned(), file.master, servers, 64).unwrap();
+        assert_eq!(differences(&file, &cluster), "a2 has weight 3, not 1");
+    }
+
+    #[test]
     fn what_has_no_name_is_said_too_and_long_lists_end() {
         let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
         let forms = [(1, standin_protocol::key::KeyForm::Uuid)].into_iter().collect();

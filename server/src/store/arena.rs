@@ -276,6 +276,7 @@ mod tests {
     fn units_grow_with_the_arena_and_the_last_offset_is_free() {
         const GIB: usize = 1 << 30;
         assert_eq!([1, 2, 3].map(|gib| unit_log2(gib * GIB)), [0; 3]);
+        assert_eq!([u32::MAX as usize - 1, u32::MAX as usize].map(unit_log2), [0, 1]);
         assert_eq!([4, 5, 8, 16, 64].map(|gib| unit_log2(gib * GIB)), [1, 1, 2, 3, 5]);
     }
 

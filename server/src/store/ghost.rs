@@ -83,5 +83,8 @@ mod tests {
         assert!(ghost.contains(5));
         ghost.fit(1_300);
         assert!(!ghost.contains(5));
+        assert_eq!(ghost.bytes(), 2_608);
+        ghost.fit(80);
+        assert_eq!(ghost.bytes(), 160, "and gives back what it does not need");
     }
 }

@@ -254,6 +254,7 @@ mod tests {
         assert_eq!(round_trip(Header { version: base + edge + (1 << 13), ..plain }, &bases), 12);
         assert_eq!(round_trip(Header { expires_at_ms: 5_001, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { key_bytes: 0, value_bytes: 0, ..plain }, &bases), 9);
+        assert_eq!(round_trip(Header { key_bytes: 255, value_bytes: 1023, ..plain }, &bases), 9);
         assert_eq!(round_trip(Header { key_bytes: 256, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { key_bytes: 65_535, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { value_bytes: 1024, negative: true, ..plain }, &bases), 13);

@@ -1,6 +1,8 @@
-//! The store's promises, one by one. `model` has them all at once, in random order.
+//! The store's promises, one by one. `model` has them all at once, in random order; `room` has
+//! those about space.
 
 mod model;
+mod room;
 
 use super::*;
 
@@ -46,6 +48,7 @@ fn check(store: &Store) {
     let stats = store.stats();
     assert_eq!((stats.items, stats.live_bytes), (items, live_bytes as u64));
     assert!(stats.used_bytes <= stats.arena_bytes);
+    assert_eq!(store.counts(), (stats.items, stats.live_bytes, stats.evicted));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use standin_protocol::map::{MapEpoch, ServerState};
 use super::world::{Mode, World};
 use crate::engine::Input;
 use crate::event::ClientEvent as E;
+use crate::failover::State;
 use crate::operation::Action;
 
 const T_LONGEST: Duration = Duration::from_millis(2_500);
@@ -43,6 +44,7 @@ fn c10_a_killed_server_is_reported_and_the_stand_in_answers() {
     assert!(
         matches!(events[..], [E::EnteredFailover { server: s, attempts: 2 }, E::Reported { .. }] if s == server)
     );
+    assert!(matches!(world.engine.failover_state(server), Some(State::Failover { .. })));
     assert_eq!(kinds(&world), [Kind::ReportFailed]);
     assert_eq!((world.notices[0].subject, world.notices[0].arg), (server, 2));
 }

@@ -1,6 +1,7 @@
 //! The engine against made-up servers, in virtual time.
 
 mod claims;
+mod limits;
 mod outdated;
 mod properties;
 mod rules;

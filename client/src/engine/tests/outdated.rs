@@ -46,6 +46,10 @@ fn put() -> Action {
     Action::Put { value: b"v".to_vec(), ttl_s: 0 }
 }
 
+fn world_interval() -> std::time::Duration {
+    ClientConfig::default().map_fetch_interval
+}
+
 fn told(world: &mut World) -> Vec<String> {
     let events = world.take_events().into_iter();
     let how = events.filter_map(|event| match event {
@@ -130,12 +134,19 @@ fn the_map_of_another_cluster_is_refused() {
         let epoch = MapEpoch { term: 9, counter: 1 };
         server.map = ClusterMap::new(Arc::clone(&other), epoch, Vec::new());
     }
-    world.get().unwrap();
-    world.get().unwrap();
-    let events = world.take_events();
-    let refused = events.iter().filter(|e| matches!(e, ClientEvent::MapRefused { .. })).count();
-    assert!(refused >= 1, "{events:?}");
+    for _ in 0..20 {
+        world.get().unwrap();
+    }
+    let refused = |world: &mut World| {
+        let events = world.take_events().into_iter();
+        events.filter(|e| matches!(e, ClientEvent::MapRefused { .. })).count()
+    };
+    assert_eq!(refused(&mut world), 1, "it is not fetched again at once");
     assert_eq!(world.engine.map().unwrap().topology.id, now.id);
+    world.run_for(world_interval());
+    world.get().unwrap();
+    world.get().unwrap();
+    assert_eq!(refused(&mut world), 1, "after a while it may be another one");
 }
 
 #[test]
@@ -144,4 +155,73 @@ fn when_nobody_answers_the_caller_is_told_in_time() {
     let error = world.get().unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(told(&mut world).is_empty());
+}
+
+/// The cluster's topology, but for the servers' weights.
+fn reweighted(term: u32) -> ClusterMap {
+    let servers = topology(&[0, 0]).servers.clone().into_iter();
+    let servers = servers.map(|info| ServerInfo { weight: 2, ..info }).collect();
+    let epoch = MapEpoch { term, counter: 1 };
+    ClusterMap::new(with_servers(servers), epoch, Vec::new())
+}
+
+#[test]
+fn an_older_map_of_another_topology_is_refused_while_this_one_serves() {
+    let mut world = world(topology(&[0, 0]));
+    world.get().unwrap();
+    world.get().unwrap();
+    world.take_events();
+    let (now, before) = (world.now, world.engine.map().unwrap().clone());
+    assert_eq!(before.epoch.term, 3);
+    world.engine.apply(now, reweighted(3));
+    world.engine.apply(now, reweighted(2));
+    world.handle(crate::engine::Input::Tick);
+    let events = world.take_events();
+    assert!(
+        matches!(events[..], [ClientEvent::MapRefused { .. }, ClientEvent::MapRefused { .. }]),
+        "{events:?}"
+    );
+    assert_eq!(world.engine.map().unwrap().topology.id, before.topology.id);
+    world.engine.apply(now, reweighted(4));
+    assert_ne!(world.engine.map().unwrap().topology.id, before.topology.id);
+}
+
+/// What was sent under the old topology may have been done: what another server says of a
+/// second send is no word about the first.
+#[test]
+fn a_write_that_was_sent_before_the_topology_changed_is_not_called_undone() {
+    let mut world = world(topology(&[0, 0]));
+    world.get().unwrap();
+    for server in &mut world.servers {
+        server.mode = Mode::Stuck;
+    }
+    let write = world.submit(Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 });
+    let read = world.submit(Action::Get);
+    world.run_for(std::time::Duration::from_millis(1));
+    for server in &mut world.servers {
+        server.mode = Mode::Says(Status::VersionMismatch);
+    }
+    let (began, connects) = (world.now, world.connects);
+    world.engine.apply(began, reweighted(9));
+    world.handle(crate::engine::Input::Tick);
+    assert_eq!(world.result(write), Err(ClientError::OutcomeUnknown));
+    assert!(world.result(read).is_ok(), "of a read it can be believed");
+    assert!(world.now.since(began) < std::time::Duration::from_millis(5), "sent again at once");
+    assert!(world.connects > connects, "on other connections");
+}
+
+#[test]
+fn nobody_is_accused_by_an_id_of_the_topology_before() {
+    let mut world = world(topology(&[0, 0]));
+    world.get().unwrap();
+    let (_, home, _) = world.key();
+    world.kill(home);
+    world.get().unwrap();
+    assert_eq!(world.notices.len(), 1);
+    let (now, other) = (world.now, reweighted(9));
+    world.topology = Arc::clone(&other.topology);
+    world.engine.apply(now, other);
+    world.handle(crate::engine::Input::Tick);
+    world.run_for(std::time::Duration::from_secs(1));
+    assert_eq!(world.notices.len(), 1, "its verdict had not come, but it is not sent again");
 }

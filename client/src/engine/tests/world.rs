@@ -69,6 +69,8 @@ pub(super) struct World {
     pub(super) events: Vec<ClientEvent>,
     pub(super) notices: Vec<Datagram>,
     pub(super) connects: usize,
+    /// The addresses of these connects.
+    pub(super) called: Vec<SocketAddr>,
     conns: BTreeMap<ConnId, (usize, Vec<u8>)>,
     queue: BTreeMap<(Micros, u64), (ConnId, Happening)>,
     order: u64,
@@ -101,6 +103,7 @@ impl World {
             events: Vec::new(),
             notices: Vec::new(),
             connects: 0,
+            called: Vec::new(),
             conns: BTreeMap::new(),
             queue: BTreeMap::new(),
             order: 0,
@@ -231,6 +234,7 @@ impl World {
             match output {
                 Output::Connect { conn, addr, .. } => {
                     self.connects += 1;
+                    self.called.push(addr);
                     // Nobody is at the other addresses, the master's among them.
                     let server = self.server_at(addr).unwrap_or(usize::MAX);
                     self.conns.insert(conn, (server, Vec::new()));

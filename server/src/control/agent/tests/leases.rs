@@ -48,6 +48,29 @@ fn it_counts_from_when_the_renewal_was_sent() {
 }
 
 #[test]
+fn the_answer_to_an_earlier_renewal_counts_too() {
+    let (mut agent, nonce) = with_map();
+    agent.handle(at(500), Input::Tick);
+    assert!(told(&mut agent).iter().any(|(kind, ..)| *kind == Kind::Renew));
+    hear(&mut agent, at(501), grant(2, nonce, 3));
+    assert_eq!(leases(&mut agent), vec![held(Micros(0))]);
+}
+
+#[test]
+fn grants_under_two_maps_ahead_are_both_kept() {
+    let (mut agent, first) = with_map();
+    agent.handle(at(500), Input::Tick);
+    let second = told(&mut agent).iter().find(|(kind, ..)| *kind == Kind::Renew).unwrap().2;
+    hear(&mut agent, at(501), grant(2, first, 4));
+    hear(&mut agent, at(502), grant(3, second, 5));
+    assert_eq!(leases(&mut agent), vec![]);
+    hear(&mut agent, at(503), from_master(Kind::Announce, 4, 4, BOTH));
+    assert_eq!(leases(&mut agent), vec![held(Micros(0))]);
+    hear(&mut agent, at(504), from_master(Kind::Announce, 5, 5, BOTH));
+    assert_eq!(leases(&mut agent), vec![held(at(500))]);
+}
+
+#[test]
 fn what_is_no_grant() {
     let table = [
         ("of another's renewal", grant(2, 5, 3)),

@@ -4,10 +4,13 @@
 //! world.rs    agents, a master, virtual time, cuts
 //! alone.rs    renewals, reports, acknowledgements, leaving
 //! leases.rs   what a grant is worth       group.rs    gossip, orphans
+//! gossip.rs   one datagram of a member                   believed.rs whose word counts
 //! ways.rs     detours, relaying, probes for the master
 //! ```
 
 mod alone;
+mod believed;
+mod gossip;
 mod group;
 mod leases;
 mod ways;

@@ -1,0 +1,158 @@
+//! What a client does not do too often, keep too long or give up too early.
+
+use std::time::Duration;
+
+use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
+
+use super::world::{Mode, World};
+use crate::engine::Input;
+use crate::operation::{Action, ClientError, Operation, Outcome, Question, Target};
+use crate::{Bootstrap, ClientConfig};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn cas() -> Action {
+    Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 }
+}
+
+/// A map by which these servers are offline.
+fn without(world: &World, servers: &[usize]) -> ClusterMap {
+    let epoch = MapEpoch { term: 3, counter: 1 };
+    let mut statuses = vec![ServerStatus::default(); world.servers.len()];
+    for server in servers {
+        statuses[*server].state = ServerState::Offline;
+        statuses[*server].since = epoch;
+    }
+    ClusterMap::new(world.topology.clone(), epoch, statuses)
+}
+
+#[test]
+fn an_idle_client_asks_nothing() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, _) = world.key();
+    world.get().unwrap();
+    world.run_for(Duration::from_secs(10));
+    assert_eq!(world.servers[home].pings, 0);
+    assert_eq!((world.connects, world.engine.next_deadline()), (1, None));
+}
+
+#[test]
+fn the_cluster_is_looked_for_once_in_the_timeout_of_an_attempt() {
+    let mut world = World::new(&[0, 0]);
+    world.kill(0);
+    world.kill(1);
+    let many: Vec<u64> = (0..20).map(|_| world.submit(Action::Get)).collect();
+    for op_id in many {
+        assert!(matches!(world.result(op_id), Err(ClientError::Unavailable { .. })));
+    }
+    let config = ClientConfig::default();
+    let rounds = config.operation_timeout.as_millis() / config.attempt_timeout.as_millis();
+    let master = world.topology.master;
+    let rounds = usize::try_from(rounds).unwrap();
+    let looked = world.called.iter().filter(|addr| **addr == master).count();
+    assert!((rounds / 2..=rounds + 1).contains(&looked), "{looked} times, not {rounds}");
+}
+
+/// It is kept for the operations that are open, not for all that there have been.
+#[test]
+fn what_has_ended_takes_no_memory_while_an_older_operation_is_open() {
+    let config = ClientConfig { operation_timeout: Duration::from_secs(600), ..Default::default() };
+    let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0, 1, 1]));
+    let mut world = World::with(&[0, 0, 1, 1], config, bootstrap);
+    let (_, home, _) = world.key();
+    let group = world.topology.servers[home].group;
+    world.servers[home].mode = Mode::Stuck;
+    world.submit(Action::Get);
+    let other = (0..100u8).map(|n| vec![n]).find(|key| {
+        let home = world.topology.home(world.topology.partition(1, key));
+        world.topology.servers[usize::from(home)].group != group
+    });
+    let key = other.unwrap();
+    for op_id in 1_000..6_000 {
+        let operation = Operation { keyspace: 1, key: key.clone(), action: Action::Get };
+        world.handle(Input::Submit { op_id, operation });
+        world.result(op_id).unwrap();
+        world.completed.clear();
+        let longest = world.engine.deadlines.len().max(world.engine.patience.len());
+        assert!(longest <= 1_100, "{longest} entries for {} operations", op_id - 1_000);
+    }
+}
+
+#[test]
+fn a_large_value_has_time_on_the_wire_before_its_server_counts_as_silent() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.get().unwrap();
+    world.servers[home].mode = Mode::Silent;
+    // 4 MB at 20 MB/s take 200 ms, besides the 100 ms of an attempt.
+    let op_id = world.submit(Action::Put { value: vec![0; 4_000_000], ttl_s: 0 });
+    world.run_for(ms(290));
+    assert_eq!((world.connects, world.events.len()), (1, 0));
+    world.run_for(ms(20));
+    assert!(world.connects > 1, "it is sent once more");
+    assert_eq!(world.result(op_id).map(|answer| usize::from(answer.served_by)), Ok(stand_in));
+}
+
+#[test]
+fn a_question_is_put_to_a_dead_server_as_often_as_a_request() {
+    let mut world = World::new(&[0, 0]);
+    world.kill(0);
+    world.handle(Input::Ask { op_id: 1, target: Target::Any, question: Question::Map });
+    assert_eq!(world.result(1).unwrap().served_by, 1);
+    let attempts = usize::try_from(ClientConfig::default().attempts).unwrap();
+    let dead = world.topology.servers[0].address;
+    assert_eq!(world.called.iter().filter(|addr| **addr == dead).count(), attempts);
+}
+
+/// The shells give a connection up when the network has taken nothing of it for this long.
+#[test]
+fn bytes_wait_for_the_network_for_two_failovers_at_most() {
+    let attempt_timeout = ms(300);
+    let config = ClientConfig { attempts: 5, attempt_timeout, ..ClientConfig::default() };
+    let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
+    let world = World::with(&[0, 0], config, bootstrap);
+    assert_eq!(world.engine.unsent_max(), ms(3_000));
+}
+
+/// A write of which one send has no answer goes on to a third server: that one's word is not
+/// the last about it, also if the map, not a failure, has moved it on.
+#[test]
+fn a_map_that_moves_a_write_does_not_make_an_open_send_forgotten() {
+    let mut world = World::new(&[0, 0, 0]);
+    let (key, home, stand_in) = world.key();
+    let third = usize::from(world.topology.rank(world.topology.partition(1, &key))[2]);
+    world.get().unwrap();
+    world.servers[home].mode = Mode::Stuck;
+    world.servers[stand_in].mode = Mode::Silent;
+    world.servers[third].mode = Mode::Says(Status::VersionMismatch);
+    let write = world.submit(cas());
+    world.run_for(ms(1));
+    world.kill(home);
+    world.run_for(ms(5));
+    let map = without(&world, &[home, stand_in]);
+    let now = world.now;
+    world.engine.apply(now, map);
+    world.handle(Input::Tick);
+    assert_eq!(world.result(write), Err(ClientError::OutcomeUnknown));
+    assert!(world.servers[third].requests.iter().any(|r| r.opcode == Opcode::Cas as u8));
+}
+
+#[test]
+fn a_write_that_was_never_sent_and_is_moved_by_a_map_has_the_third_servers_answer() {
+    let mut world = World::new(&[0, 0]);
+    let (_, home, stand_in) = world.key();
+    world.servers[home].mode = Mode::Silent;
+    world.servers[stand_in].mode = Mode::Says(Status::VersionMismatch);
+    let write = world.submit(cas());
+    world.run_for(ms(1));
+    let map = without(&world, &[home]);
+    let now = world.now;
+    world.engine.apply(now, map);
+    world.handle(Input::Tick);
+    let answer = world.result(write).unwrap();
+    assert_eq!(answer.outcome, Outcome::Mismatch { version: 9 });
+    assert!(world.now.since(now) < ms(5));
+}

@@ -1,0 +1,210 @@
+//! What an arena has room for, what is kept when it is full, and what that costs.
+
+use super::*;
+
+/// Values of 200 bytes under keys of 8: about 217 bytes an item.
+fn insert(store: &mut Store, n: u64) {
+    store.insert(0, &n.to_le_bytes(), new(&[0; 200], 1), 0).unwrap();
+}
+
+fn is_there(store: &mut Store, n: u64) -> bool {
+    get(store, &n.to_le_bytes(), 0, 0).is_some()
+}
+
+/// Keys that no flood uses.
+fn hot(n: u64) -> u64 {
+    n | 1 << 63
+}
+
+/// New keys, each written once and never read, of `arenas` times the arena's bytes.
+fn flood(store: &mut Store, arenas: u64, from: u64) {
+    for n in 0..arenas * store.stats().arena_bytes / 217 {
+        insert(store, from + n);
+    }
+}
+
+#[test]
+fn segments_are_filled_to_their_ends() {
+    let mut store = store(1 << 20, 4096);
+    let before = store.stats();
+    assert_eq!((before.segments, before.segments_free), (64, 64));
+    for n in 0..900_u64 {
+        store.insert(0, &n.to_le_bytes(), new(&[0; 1_024], n), 0).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!((stats.items, stats.evicted), (900, 0));
+    assert!((2..8).contains(&stats.segments_free), "{} free", stats.segments_free);
+}
+
+#[test]
+fn the_largest_item_and_the_longest_key_fit() {
+    let mut store = store(1 << 20, 4096);
+    assert_eq!(store.stats().item_bytes_max, 4096);
+    store.insert(0, b"key", new(&[1; 4093], 1), 0).unwrap();
+    assert_eq!(value(&mut store, b"key").unwrap().len(), 4093);
+    let error = store.insert(0, b"key", new(&[1; 4094], 1), 0).unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { bytes: 4097, max_bytes: 4096 }));
+    assert_eq!(value(&mut store, b"key"), None, "what it had is not the last write any more");
+
+    let mut store = self::store(64 << 20, 1 << 17);
+    let key = vec![7; KEY_BYTES_MAX];
+    store.insert(0, &key, new(b"v", 1), 0).unwrap();
+    assert_eq!(value(&mut store, &key).unwrap(), b"v");
+    assert!(store.insert(0, &vec![7; KEY_BYTES_MAX + 1], new(b"v", 1), 0).is_err());
+}
+
+#[test]
+fn a_value_of_the_same_length_takes_no_further_room() {
+    let mut store = store(1 << 20, 4096);
+    for round in 0..1_000_u64 {
+        store.insert(0, b"key", new(&round.to_le_bytes(), 1 + (round << 13)), 0).unwrap();
+    }
+    assert_eq!(value(&mut store, b"key").unwrap(), 999_u64.to_le_bytes());
+    assert!(store.stats().used_bytes < 64, "{} bytes used", store.stats().used_bytes);
+}
+
+/// The same key, in every keyspace, in an index of two tables: what a lookup finds first is often
+/// another keyspace's.
+#[test]
+fn keyspaces_do_not_see_each_others_items() {
+    let mut store = store(SEGMENTS_MIN * SEGMENT_BYTES_MIN, 512);
+    for keyspace in 0..=255 {
+        store.insert(keyspace, b"key", new(&[keyspace; 3], 1), 0).unwrap();
+    }
+    for keyspace in 0..=255 {
+        let probe = store.probe(keyspace, b"key");
+        assert_eq!(store.get(probe, keyspace, b"key", 0, 0).unwrap().value, [keyspace; 3]);
+    }
+}
+
+/// Milliseconds since 1970, as the shards count them.
+#[test]
+fn lifetimes_hold_at_the_time_of_the_wall_clock() {
+    let mut store = store(1 << 20, 4096);
+    let now_ms = 1_800_000_000_000;
+    for (n, ttl_ms) in (0_u64..).zip([1, 60_000, 40 * 24 * 3_600_000]) {
+        let item = NewItem { expires_at_ms: now_ms + ttl_ms, ..new(b"v", 1) };
+        store.insert(0, &n.to_le_bytes(), item, now_ms).unwrap();
+        let read = get(&mut store, &n.to_le_bytes(), 0, now_ms + ttl_ms - 1).unwrap();
+        assert_eq!(read.expires_at_ms, now_ms + ttl_ms);
+        assert_eq!(get(&mut store, &n.to_le_bytes(), 0, now_ms + ttl_ms), None);
+    }
+}
+
+/// An expiry makes the header longer, so that the item moves.
+#[test]
+fn an_item_without_a_value_is_touched_wherever_it_lies() {
+    let mut store = store(SEGMENTS_MIN * SEGMENT_BYTES_MIN, 2_048);
+    for n in 0..200_u64 {
+        let mut key = vec![7; 1_000 + n as usize % 7];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        store.insert(0, &key, new(&[], 1), 0).unwrap();
+        assert_eq!(store.touch(0, &key, 0, 5_000, 0), Some(1));
+        assert_eq!(get(&mut store, &key, 0, 0).unwrap().expires_at_ms, 5_000);
+    }
+    check(&store);
+}
+
+#[test]
+fn an_item_that_was_written_again_counts_as_used() {
+    let mut store = store(1 << 20, 4096);
+    insert(&mut store, hot(1));
+    insert(&mut store, hot(2));
+    insert(&mut store, hot(2));
+    flood(&mut store, 2, 0);
+    assert!(!is_there(&mut store, hot(1)));
+    assert!(is_there(&mut store, hot(2)));
+    assert!(store.stats().kept > 0);
+}
+
+#[test]
+fn what_came_back_soon_after_it_was_evicted_outlives_a_flood() {
+    let mut store = store(1 << 20, 4096);
+    for n in 0..100 {
+        insert(&mut store, hot(n));
+    }
+    flood(&mut store, 1, 0);
+    let evicted: Vec<u64> = (0..100).filter(|n| !is_there(&mut store, hot(*n))).collect();
+    assert!(evicted.len() > 90);
+    for n in &evicted {
+        insert(&mut store, hot(*n));
+    }
+    flood(&mut store, 3, 1 << 32);
+    let kept = evicted.iter().filter(|n| is_there(&mut store, hot(**n))).count();
+    assert!(kept > 90, "{kept} of {}", evicted.len());
+}
+
+#[test]
+fn what_is_no_longer_used_leaves_in_the_end() {
+    let mut store = store(1 << 20, 4096);
+    for n in 0..1_000 {
+        insert(&mut store, hot(n));
+    }
+    for _ in 0..3 {
+        assert!((0..1_000).all(|n| is_there(&mut store, hot(n))));
+    }
+    // Each of these is used once, so that they have a right to its room.
+    for n in 0..100_000 {
+        insert(&mut store, n);
+        is_there(&mut store, n);
+    }
+    assert_eq!((0..1_000).filter(|n| is_there(&mut store, hot(*n))).count(), 0);
+}
+
+/// The work for one insert depends on the item's size, not on the arena's: at eight bytes looked
+/// at for each that is written it goes through some nine items, of the 75 in a segment.
+#[test]
+fn no_insert_pays_for_a_whole_segment() {
+    for reads in [0, 1] {
+        let mut store = store(1 << 20, 4096);
+        let mut before = 0;
+        for n in 0..50_000_u64 {
+            insert(&mut store, n);
+            (0..reads).for_each(|_| drop(is_there(&mut store, n)));
+            let stats = store.stats();
+            let gone_through = stats.evicted + stats.kept;
+            assert!(gone_through - before <= 12, "{} at insert {n}", gone_through - before);
+            before = gone_through;
+        }
+    }
+}
+
+#[test]
+fn expired_items_are_counted_wherever_they_are_met() {
+    let mut store = store(1 << 20, 4096);
+    for n in 0..40_000_u64 {
+        let item = NewItem { expires_at_ms: n + 100, ..new(&[0; 200], 1) };
+        store.insert(0, &n.to_le_bytes(), item, n).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!(stats.evicted, 0, "the expired ones made the room");
+    assert_eq!(stats.expired + stats.items, 40_000);
+}
+
+#[test]
+fn its_sizes_are_told() {
+    let mut store = store(1 << 20, 4096);
+    let stats = store.stats();
+    let per_segment = size_of::<arena::Segment>() + 3 * size_of::<usize>();
+    assert_eq!(stats.policy_bytes, stats.segments * per_segment as u64);
+    for n in 0..4_000 {
+        insert(&mut store, n);
+    }
+    let stats = store.stats();
+    assert!(stats.index_bytes >= stats.items * 5 && stats.index_bytes < stats.items * 16);
+    assert!(stats.segments_free < 8, "{} free", stats.segments_free);
+}
+
+/// Address space is what it runs out of first.
+#[test]
+fn arenas_that_the_kernel_would_not_map_are_found_out_before() {
+    let config = |arena_bytes| StoreConfig {
+        arena_bytes,
+        huge_pages: false,
+        item_bytes_max: 4096,
+        hash_seeds: None,
+    };
+    assert!(can_map(&config(1 << 20), 4).is_ok());
+    let error = can_map(&config(ARENA_BYTES_MAX), u16::MAX).unwrap_err();
+    assert!(matches!(error, StoreError::Map { bytes: ARENA_BYTES_MAX, .. }), "{error}");
+}
