@@ -125,6 +125,41 @@ mod tests {
     }
 
     #[test]
+    fn what_one_has_accused_is_remembered_while_others_accuse() {
+        let topology = topology();
+        let mut reporters = Reporters::default();
+        let mut accuse = |by: u64, subject: u16| {
+            let by = Reporter::Client(by);
+            reporters.accuse(Micros(1_000_000), by, subject, &topology, LEASE)
+        };
+        assert!(!accuse(1, 0) && !accuse(1, 1));
+        for other in 2..1_000 {
+            assert!(!accuse(other, 0));
+        }
+        assert!(accuse(1, 2), "three of four");
+    }
+
+    #[test]
+    fn more_than_half_is_of_the_groups_size_and_never_one() {
+        let servers = (0..7u16).map(|id| ServerInfo {
+            name: format!("s{id}"),
+            group: u16::from(id == 6),
+            weight: 1,
+            shards: 1,
+            address: ([127, 0, 0, 1], 100 + id).into(),
+        });
+        let master = ([127, 0, 0, 1], 9).into();
+        let topology =
+            Topology::new("test".to_owned(), master, servers.collect(), 16).expect("sound");
+        let mut reporters = Reporters::default();
+        let by = Reporter::Client(1);
+        let mut accuse = |subject| reporters.accuse(Micros(0), by, subject, &topology, LEASE);
+        let discounted: Vec<bool> = (0..6).map(&mut accuse).collect();
+        assert_eq!(discounted, [false, false, false, true, true, true]);
+        assert!(!accuse(6), "the only one of its group");
+    }
+
+    #[test]
     fn reporters_are_remembered_within_bounds() {
         let topology = topology();
         let mut reporters = Reporters::default();

@@ -183,6 +183,33 @@ mod tests {
     }
 
     #[test]
+    fn each_of_some_earlier_incarnations_is_known_to_have_ended() {
+        let mut senders = Senders::new(1);
+        for boot_id in 1..=8 {
+            senders.judge(0, boot_id + 1, 1, boot_id, 0);
+            senders.confirm(0, boot_id + 1, boot_id);
+        }
+        for ended in 1..=8 {
+            assert_eq!(senders.judge(0, ended, 1_000, 9, 0), Standing::Stale, "{ended}");
+        }
+        // One of them is there after all: the others have ended all the same.
+        senders.replace(0, 4);
+        assert_eq!(senders.judge(0, 4, 1_001, 4, 0), Standing::Known);
+        assert_eq!(senders.judge(0, 5, 1_001, 4, 0), Standing::Stale);
+    }
+
+    #[test]
+    fn what_a_client_said_is_remembered_while_others_speak() {
+        let mut senders = Senders::new(1);
+        for client in 1..=1_000 {
+            assert!(senders.accept_client(client, 1));
+        }
+        for client in 1..=1_000 {
+            assert!(!senders.accept_client(client, 1));
+        }
+    }
+
+    #[test]
     fn clients_are_remembered_within_bounds() {
         let mut senders = Senders::new(1);
         for client in 1..=3 * CLIENTS_MAX as u64 {

@@ -23,7 +23,7 @@ const NOT_HERE: &[&str] = &[
     "sim overwrote_newer_ack",
 ];
 /// Events that the mode strict forbids.
-const AVAILABLE_ONLY: &[&str] = &[
+pub(crate) const AVAILABLE_ONLY: &[&str] = &[
     "agent is_orphan",
     "agent orphan_spells",
     "server kept_briefly",

@@ -49,3 +49,73 @@ impl MasterEvent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use standin_protocol::map::MapEpoch;
+
+    use super::*;
+    use crate::event::Reporter;
+    use crate::machine::ProbeFailure;
+
+    /// Operators alert on levels, and the file of events holds changes only.
+    #[test]
+    fn each_event_has_the_level_that_its_reader_needs() {
+        let (server, epoch) = (0, MapEpoch::default());
+        let (failure, shard) = (ProbeFailure::Timeout, 0);
+        let offline = |reason| MasterEvent::MarkedOffline { server, epoch, reason };
+        let waiting = MasterEvent::MarkedWaiting {
+            server,
+            epoch,
+            at_most: Duration::ZERO,
+            reason: OfflineReason::Verdict,
+        };
+        let by = Reporter::Server(1);
+        let silent =
+            MasterEvent::Unacknowledged { server, others: 0, epoch, waited: Duration::ZERO };
+        let hold_down = Duration::ZERO;
+        let from = ([127, 0, 0, 1], 1).into();
+        // (event, level, whether it is routine, whether it is a change)
+        let table = [
+            (MasterEvent::CapReached { offline: 1, max: 1 }, Level::ERROR, false, true),
+            (MasterEvent::Frozen { server }, Level::ERROR, false, true),
+            (MasterEvent::NotSaved { epoch }, Level::ERROR, false, false),
+            (offline(OfflineReason::Verdict), Level::WARN, false, true),
+            (offline(OfflineReason::Origin), Level::WARN, false, true),
+            (offline(OfflineReason::Leaving), Level::INFO, false, true),
+            (waiting, Level::WARN, false, true),
+            (silent, Level::WARN, false, false),
+            (MasterEvent::Distrusted { server, from }, Level::WARN, false, false),
+            (MasterEvent::OriginDown { server }, Level::WARN, false, true),
+            (MasterEvent::OtherMode { server, is_strict: true }, Level::WARN, false, true),
+            (MasterEvent::HeldDown { server, hold_down }, Level::WARN, false, true),
+            (MasterEvent::Online { server, epoch }, Level::INFO, false, true),
+            (MasterEvent::Learned, Level::INFO, false, true),
+            (MasterEvent::Reported { server, by }, Level::INFO, false, false),
+            (MasterEvent::Probing { server, attempt: 1 }, Level::INFO, false, false),
+            (MasterEvent::Probing { server, attempt: 0 }, Level::DEBUG, true, false),
+            (
+                MasterEvent::ProbeFailed { server, attempt: 0, shard, failure },
+                Level::DEBUG,
+                true,
+                false,
+            ),
+            (
+                MasterEvent::ProbeFailed { server, attempt: 2, shard, failure },
+                Level::INFO,
+                false,
+                false,
+            ),
+            (MasterEvent::ProbeAsked { server, peers: 1 }, Level::DEBUG, true, false),
+            (MasterEvent::Discounted { server, by }, Level::DEBUG, true, false),
+            (MasterEvent::Acked { server, epoch }, Level::DEBUG, true, false),
+            (MasterEvent::DrainOverdue { server, peer: 1 }, Level::DEBUG, true, false),
+        ];
+        for (event, level, is_routine, is_change) in table {
+            let told = (event.level(), event.is_routine(), event.is_change());
+            assert_eq!(told, (level, is_routine, is_change), "{event:?}");
+        }
+    }
+}

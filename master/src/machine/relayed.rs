@@ -144,3 +144,16 @@ impl Machine {
 fn nonce(term: u32, probe_id: u64) -> u64 {
     u64::from(term) << 32 | (probe_id & u64::from(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_probe_of_each_term_has_a_name_of_its_own() {
+        let names = [nonce(0, 1), nonce(0, 2), nonce(1, 1), nonce(1, 2), nonce(2, 1 << 31)];
+        let different: std::collections::BTreeSet<u64> = names.into_iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        assert_eq!(nonce(1, 2), 1 << 32 | 2);
+    }
+}

@@ -73,7 +73,9 @@ impl World {
             }),
         });
         let (server, probe_id) = (order.server, order.probe_id);
-        Input::Probed { server, probe_id, shards: shards.collect() }
+        let mut shards = shards.collect();
+        (model.twist)(&mut shards);
+        Input::Probed { server, probe_id, shards }
     }
 
     /// What a client says.

@@ -23,7 +23,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Top
 use standin_protocol::time::Micros;
 
 use model::Lease;
-pub use model::{Health, Model};
+pub use model::{Health, Model, Shards};
 pub use setup::{rules, topology};
 
 pub const CLIENT: SocketAddr =
@@ -37,6 +37,8 @@ pub struct World {
     pub events: Vec<(Micros, MasterEvent)>,
     pub verdicts: Vec<Datagram>,
     pub announced_to: Vec<(u16, Datagram)>,
+    /// The servers whose maps the master has asked for.
+    pub fetches: Vec<u16>,
     pub saved: Option<State>,
     pub disk_ok: bool,
     /// Of a hundred datagrams, so many are lost.
@@ -93,6 +95,7 @@ impl World {
             events: Vec::new(),
             verdicts: Vec::new(),
             announced_to: Vec::new(),
+            fetches: Vec::new(),
             saved: None,
             disk_ok: true,
             loss_percent: 0,
@@ -221,10 +224,16 @@ impl World {
         found.unwrap_or_else(|| panic!("no {kind} of {server} in {:?}", self.events)).0
     }
 
+    /// When an event of this kind came first, of whatever server.
+    pub fn time_of_any(&self, kind: &str) -> Micros {
+        self.events.iter().find(|(_, e)| e.kind() == kind).expect("an event of that kind").0
+    }
+
     pub fn forget(&mut self) {
         self.events.clear();
         self.verdicts.clear();
         self.announced_to.clear();
+        self.fetches.clear();
         self.servers.iter_mut().for_each(|model| model.grants.clear());
     }
 
@@ -400,6 +409,7 @@ impl World {
                     self.push(Duration::from_millis(1), saved);
                 }
                 Output::FetchMap { server, .. } => {
+                    self.fetches.push(server);
                     let model = &self.servers[usize::from(server)];
                     let statuses = model.statuses.clone();
                     let map = ClusterMap::new(self.topology.clone(), model.epoch, statuses);

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use standin_config::Mode;
+use standin_master::ProbeFailure;
+use standin_protocol::body::PingReply;
 use standin_protocol::control::Datagram;
 use standin_protocol::map::{MapEpoch, ServerStatus};
 use standin_protocol::time::Micros;
@@ -22,6 +24,9 @@ pub enum Health {
     Deaf,
 }
 
+/// What each shard answers to a probe.
+pub type Shards = Vec<Result<PingReply, ProbeFailure>>;
+
 pub struct Model {
     pub health: Health,
     /// Nothing gets from it to the master or back, but for what others pass on.
@@ -33,6 +38,8 @@ pub struct Model {
     pub is_strict: bool,
     /// Something that it has begun does not end.
     pub is_busy: bool,
+    /// What is wrong with its answers to probes.
+    pub twist: fn(&mut Shards),
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub drained: MapEpoch,
@@ -61,6 +68,7 @@ impl Model {
             origin_down: false,
             is_strict: mode == Mode::Strict,
             is_busy: false,
+            twist: |_| {},
             boot_id: 0,
             epoch: MapEpoch::default(),
             drained: MapEpoch::default(),

@@ -2,6 +2,7 @@
 //! Scenario numbers are those of docs/FAILOVER.md.
 
 mod bound;
+mod configured;
 mod failover;
 mod flush;
 mod handback;
@@ -11,6 +12,7 @@ mod reads;
 mod relay;
 mod retry;
 mod stopped;
+mod told;
 mod waiting;
 mod word;
 mod writes;
@@ -195,6 +197,10 @@ impl Script {
         let done = self.node.serve(self.now, CONN, &request, place, true, caller, &mut out);
         self.collect();
         assert_eq!(done, !out.is_empty());
+        if done {
+            let response = Response::parse(&out).unwrap().unwrap();
+            assert_eq!(response.header.map_epoch, self.node.map_tag(), "each answer names the map");
+        }
         done.then(|| read(&out))
     }
 
@@ -328,6 +334,8 @@ fn read(frame: &[u8]) -> Got {
     let response = Response::parse(frame).unwrap().unwrap();
     let header: ResponseHeader = response.header;
     assert_eq!(header.request_id, 5);
+    // Whoever is refused for want of room is told when to come again.
+    assert!(response.status != Status::Overloaded || header.retry_after_ms > 0);
     Got {
         status: response.status,
         value: response.value.to_vec(),

@@ -25,7 +25,7 @@ fn of_three() -> Agent {
 
 fn statuses(counter: u32) -> Vec<ServerStatus> {
     let since = epoch(counter);
-    let status = |id| ServerStatus { state: ServerState::Online, since, boot_id: 70 + id };
+    let status = |id: u64| ServerStatus { state: ServerState::Online, since, boot_id: 70 + id };
     (0..4).map(status).collect()
 }
 

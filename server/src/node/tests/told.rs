@@ -1,0 +1,156 @@
+//! What answers, forwarded frames and counters tell besides the values.
+
+use standin_protocol::body::PingReply;
+
+use super::*;
+
+const HIT: u8 = response_flags::HIT | response_flags::CACHED;
+
+fn counters(script: &Script) -> Counters {
+    script.node.counters
+}
+
+#[test]
+fn an_answer_from_the_cache_says_so_whatever_was_asked() {
+    for (home, state, flags) in [(OWN, ServerState::Online, HIT), {
+        (PEER, ServerState::Offline, HIT | response_flags::STAND_IN)
+    }] {
+        let mut script = Script::new();
+        script.announce([ServerState::Online, state]);
+        let key = script.key_of(home);
+        script.fill(&key, b"v");
+        script.advance(Duration::from_secs(20));
+        let got = script.get(&key).unwrap();
+        assert_eq!((got.status, got.flags, got.ttl_s), (Status::Ok, flags, 40));
+        assert!(got.version > 0);
+        let touched = script.op(Opcode::Touch, &key, &[]).unwrap();
+        assert_eq!((touched.status, touched.flags, touched.ttl_s), (Status::Ok, flags, 60));
+        assert_eq!((touched.version, touched.value), (got.version, Vec::new()));
+        assert_eq!(script.get(&key).unwrap().ttl_s, 60);
+    }
+}
+
+#[test]
+fn that_there_is_no_row_is_known_to_touch_too() {
+    let mut script = Script::new();
+    let key = script.key_of(OWN);
+    assert_eq!(script.get(&key), None);
+    let call = script.call();
+    script.answer(&call, Outcome::Value(None));
+    assert_eq!(script.reply().status, Status::NotFound);
+    let touched = script.op(Opcode::Touch, &key, &[]).unwrap();
+    assert_eq!((touched.status, touched.flags), (Status::NotFound, response_flags::HIT));
+}
+
+#[test]
+fn a_probe_is_told_of_the_database_and_of_what_waits() {
+    let mut script = Script::new();
+    let key = script.key_of(OWN);
+    let ping = |script: &mut Script| {
+        let got = script.op(Opcode::Ping, &[], &[]).unwrap();
+        let reply = PingReply::from_bytes(&got.value).unwrap();
+        (reply.origin_up, reply.in_flight, reply.map_epoch)
+    };
+    let epoch = script.node.map().unwrap().epoch.to_u64();
+    script.node.set_origin_up(true);
+    assert_eq!(ping(&mut script), (1, 0, epoch));
+    script.get(&key);
+    script.node.set_origin_up(false);
+    assert_eq!(ping(&mut script), (0, 1, epoch));
+    assert_eq!(script.node.in_flight(), 1);
+    let call = script.call();
+    script.found(&call, b"v");
+    assert_eq!(script.node.in_flight(), 0);
+}
+
+#[test]
+fn the_map_is_told_to_whoever_asks() {
+    let mut script = Script::new();
+    script.announce([ServerState::Online, ServerState::Offline]);
+    let got = script.op(Opcode::Map, &[], &[]).unwrap();
+    let map = ClusterMap::from_bytes(&got.value).unwrap();
+    let held = script.node.map().unwrap();
+    assert_eq!((map.epoch, map.statuses()), (held.epoch, held.statuses()));
+}
+
+#[test]
+fn what_is_not_for_a_shard_is_refused() {
+    let mut script = Script::new();
+    for opcode in [Opcode::Hello, Opcode::Stats] {
+        assert_eq!(script.op(opcode, &[], &[]).unwrap().status, Status::Malformed);
+    }
+    for opcode in [Opcode::Put, Opcode::Cas, Opcode::Delete] {
+        // The second keyspace has a statement for reads only.
+        let header = RequestHeader::new(opcode, 2, 5);
+        assert_eq!(script.send(header, b"key", b"").unwrap().status, Status::NotSupported);
+    }
+    let header = RequestHeader::new(Opcode::Get, 3, 5);
+    assert_eq!(script.send(header, b"key", b"").unwrap().status, Status::UnknownKeyspace);
+    assert!(script.calls().is_empty());
+}
+
+#[test]
+fn a_forwarded_request_is_what_was_asked_and_marked() {
+    let mut script = Script::new();
+    let key = script.key_of(PEER);
+    for (flags, deadline_ms) in [(0, 0), (request_flags::RETRY, 500)] {
+        let header = RequestHeader { flags, deadline_ms, ..RequestHeader::new(Opcode::Get, 1, 5) };
+        assert_eq!(script.send(header, &key, &[]), None);
+        let (peer, token, forwarded) = script.forward();
+        assert_eq!((peer, forwarded.flags), (PEER, flags | request_flags::FORWARDED));
+        assert_eq!((forwarded.deadline_ms, forwarded.keyspace), (deadline_ms, 1));
+        assert_eq!(forwarded.map_epoch, script.node.map_tag());
+        script.forward_answered((peer, token, forwarded), Status::NotFound);
+        assert_eq!(script.reply().status, Status::NotFound);
+    }
+}
+
+#[test]
+fn the_lease_bounds_what_is_served_without_looking_at_it_again() {
+    let mut script = Script::new();
+    let key = script.key_of(OWN);
+    let partition = script.topology.partition(1, &key);
+    let until = script.now.mono + Duration::from_secs(1);
+    let before = Micros(until.0 - 1);
+    for orphan in [false, true] {
+        script.lease(until, orphan);
+        assert!(script.node.caches(before, partition));
+        assert_eq!(script.node.caches_by_lease(before, partition), !orphan);
+        assert!(!script.node.caches(until, partition));
+        assert!(!script.node.caches_by_lease(until, partition));
+    }
+    let elsewhere = script.topology.partition(1, &script.key_of(PEER));
+    assert!(!script.node.caches(before, elsewhere));
+}
+
+#[test]
+fn each_thing_that_happens_is_counted_once() {
+    let mut script = Script::new();
+    let key = script.key_of(OWN);
+    script.op(Opcode::Ping, &[], &[]);
+    assert_eq!((counters(&script).requests, counters(&script).data_requests), (1, 0));
+    script.fill(&key, b"v");
+    script.get(&key);
+    let other = script.keys_of(OWN, 2).pop().unwrap();
+    script.get(&other);
+    script.get(&other);
+    let call = script.call();
+    script.found(&call, b"w");
+    assert_eq!(script.replies().len(), 2);
+    script.put(&key, b"x");
+    let call = script.call();
+    script.written(&call);
+    script.put(&key, b"y");
+    let call = script.call();
+    script.answer(&call, Outcome::Failed(Failure::Unavailable));
+    assert_eq!(script.replies().len(), 2);
+    let counted = counters(&script);
+    assert_eq!((counted.requests, counted.data_requests), (7, 6));
+    assert_eq!((counted.hits, counted.misses, counted.coalesced), (1, 3, 1));
+    assert_eq!((counted.origin_reads, counted.origin_writes), (2, 2));
+    assert_eq!(counted.origin_failures, 1);
+    script.node.refresh_counters();
+    let counted = counters(&script);
+    assert!((1..=2).contains(&counted.items) && counted.items_bytes > 0);
+    assert_eq!(counted.evicted, 0);
+}
