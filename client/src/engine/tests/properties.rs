@@ -121,7 +121,9 @@ impl Run {
         assert!(self.open.len() <= self.config.operations_max);
         let internal = engine.open.len() - self.open.len();
         assert!(internal <= 1 + 64 * engine.links.len().max(1), "{internal} internal requests");
-        assert!(engine.links.len() <= 4 * 2 + 1 + 2 && engine.links.len() == self.peers.len());
+        // Each shard, the master, and each address at which the map may be had.
+        assert!(engine.links.len() <= 4 * 2 + 1 + 5, "{} links", engine.links.len());
+        assert_eq!(engine.links.len(), self.peers.len());
         assert!(engine.deadlines.len() <= 2 * engine.open.len() + 1_024);
         assert!(engine.patience.len() <= 2 * engine.open.len() + 1_024);
         assert!(engine.timers.len() <= engine.open.len() + 64);

@@ -6,6 +6,7 @@ mod configured;
 mod failover;
 mod flush;
 mod handback;
+mod held;
 mod lease;
 mod net;
 mod reads;
