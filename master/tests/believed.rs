@@ -91,7 +91,7 @@ fn its_own_epochs_are_fetched_from_nobody() {
         world.set(0, Health::Up);
         world.run_until("back", World::is_converged);
     }
-    assert_eq!(world.fetches, []);
+    assert!(world.fetches.is_empty(), "{:?}", world.fetches);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
     for beyond in [u32::MAX, (1 << 31) + 1] {
         give(&mut world, 1, epoch(beyond, 1), 0);
         world.run_ms(5_000);
-        assert_eq!((term(&world), &world.fetches[..]), (before, &[][..]));
+        assert_eq!((term(&world), world.fetches.len()), (before, 0));
     }
     give(&mut world, 1, epoch(1 << 31, 1), 0);
     world.run_until("the highest that is", |w| w.has("adopted", 1));

@@ -12,9 +12,8 @@ fn counters(script: &Script) -> Counters {
 
 #[test]
 fn an_answer_from_the_cache_says_so_whatever_was_asked() {
-    for (home, state, flags) in [(OWN, ServerState::Online, HIT), {
-        (PEER, ServerState::Offline, HIT | response_flags::STAND_IN)
-    }] {
+    let stand_in = (PEER, ServerState::Offline, HIT | response_flags::STAND_IN);
+    for (home, state, flags) in [(OWN, ServerState::Online, HIT), stand_in] {
         let mut script = Script::new();
         script.announce([ServerState::Online, state]);
         let key = script.key_of(home);
