@@ -23,7 +23,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Top
 use standin_protocol::time::Micros;
 
 use model::Lease;
-pub use model::{Health, Model, Shards};
+pub use model::{Health, Model};
 pub use setup::{rules, topology};
 
 pub const CLIENT: SocketAddr =
