@@ -22,6 +22,10 @@ fn give(world: &mut World, id: u16, epoch: MapEpoch, offline: u16) {
     (model.epoch, model.statuses) = (epoch, statuses);
 }
 
+fn term(world: &World) -> u32 {
+    world.machine.registry().epoch().term
+}
+
 #[test]
 fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten_seconds() {
     let mut world = World::settled(&[2, 2]);
@@ -88,6 +92,37 @@ fn its_own_epochs_are_fetched_from_nobody() {
         world.run_until("back", World::is_converged);
     }
     assert!(world.fetches.is_empty(), "{:?}", world.fetches);
+}
+
+#[test]
+fn the_states_of_a_second_master_are_adopted_and_the_next_ones_a_lease_later() {
+    let mut world = World::settled(&[2, 2]);
+    give(&mut world, 1, epoch(9, 5), 0);
+    world.run_until("adopted", |w| w.has("adopted", 1));
+    assert_eq!((term(&world), world.fetches.len()), (10, 1));
+    assert_eq!(world.machine.counters().adoptions, 1);
+    let first = world.time_of("adopted", 1);
+    give(&mut world, 2, epoch(20, 1), 0);
+    world.run_until("adopted again", |w| w.has("adopted", 2));
+    assert_eq!(term(&world), 21);
+    let between = world.time_of("adopted", 2).since(first);
+    assert!(between >= world.rules.lease, "two masters would adopt for ever: {between:?}");
+    world.run_ms(10_000);
+    assert_eq!(world.fetches.len(), 2, "that is all that there was to know");
+}
+
+#[test]
+fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
+    let mut world = World::settled(&[2, 2]);
+    let before = term(&world);
+    for beyond in [u32::MAX, (1 << 31) + 1] {
+        give(&mut world, 1, epoch(beyond, 1), 0);
+        world.run_ms(5_000);
+        assert_eq!((term(&world), world.fetches.len()), (before, 0));
+    }
+    give(&mut world, 1, epoch(1 << 31, 1), 0);
+    world.run_until("the highest that is", |w| w.has("adopted", 1));
+    assert_eq!(term(&world), (1 << 31) + 1);
 }
 
 /// The server has told of a newer epoch and then gives what is known.

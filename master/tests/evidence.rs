@@ -3,6 +3,7 @@
 mod world;
 
 use standin_master::ProbeFailure;
+use standin_protocol::body::PingReply;
 use standin_protocol::frame::Status;
 use standin_protocol::map::ServerState;
 use world::{Health, World};
@@ -34,6 +35,31 @@ fn only_what_shows_that_a_server_does_not_work_is_evidence() {
     assert!(ProbeFailure::Refusing(Status::ShuttingDown).is_evidence());
     assert!(!ProbeFailure::Refusing(Status::Overloaded).is_evidence());
     assert!(!ProbeFailure::NotTried.is_evidence());
+}
+
+type Shards = Vec<Result<PingReply, ProbeFailure>>;
+
+#[test]
+fn an_answer_that_is_not_the_servers_own_is_none() {
+    let twists: [(&str, fn(&mut Shards)); 5] = [
+        ("another server's", |shards| shards.iter_mut().flatten().for_each(|r| r.server += 1)),
+        ("another shard's", |shards| shards.iter_mut().flatten().for_each(|r| r.shard = 0)),
+        ("of no incarnation", |shards| shards.iter_mut().flatten().for_each(|r| r.boot_id = 0)),
+        ("of two incarnations", |shards| {
+            for (shard, reply) in (0..).zip(shards.iter_mut().flatten()) {
+                reply.boot_id += shard;
+            }
+        }),
+        ("of too few shards", |shards| shards.truncate(1)),
+    ];
+    for (what, twist) in twists {
+        // Nobody else can be asked.
+        let mut world = World::settled(&[1, 1]);
+        world.model(0).twist = twist;
+        world.report_by_client(0);
+        world.run_until(what, |w| w.has("waiting", 0));
+        assert!(!world.has("probe_ok", 0), "{what}");
+    }
 }
 
 #[test]

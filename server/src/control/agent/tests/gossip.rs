@@ -136,7 +136,7 @@ fn a_new_map_goes_at_once_to_those_who_do_not_hear_the_master() {
 #[test]
 fn the_master_is_asked_for_by_those_who_hear_it_while_they_are_heard() {
     let mut agent = of_three();
-    let mut reports = |agent: &mut Agent, ms: u64| {
+    let reports = |agent: &mut Agent, ms: u64| {
         outputs(agent);
         agent.handle(at(ms), Input::Report(3));
         let sends = outputs(agent).into_iter().filter_map(|output| match output {
