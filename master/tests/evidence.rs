@@ -38,10 +38,11 @@ fn only_what_shows_that_a_server_does_not_work_is_evidence() {
 }
 
 type Shards = Vec<Result<PingReply, ProbeFailure>>;
+type Twist = fn(&mut Shards);
 
 #[test]
 fn an_answer_that_is_not_the_servers_own_is_none() {
-    let twists: [(&str, fn(&mut Shards)); 5] = [
+    let twists: [(&str, Twist); 5] = [
         ("another server's", |shards| shards.iter_mut().flatten().for_each(|r| r.server += 1)),
         ("another shard's", |shards| shards.iter_mut().flatten().for_each(|r| r.shard = 0)),
         ("of no incarnation", |shards| shards.iter_mut().flatten().for_each(|r| r.boot_id = 0)),
