@@ -1,4 +1,4 @@
-//! The master: hears who may be offline, verifies it, and tells everybody else (claims 1,
+//! The master: hears which servers may be offline, verifies that, and notifies the other servers (claims 1,
 //! 7, 19–21).
 //!
 //! Not here: any data of clients. A master that is down costs detection, not requests.

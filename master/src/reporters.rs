@@ -1,15 +1,14 @@
-//! Who accuses whom: a reporter that accuses most of a group within a lease probably can't
-//! reach anybody itself.
+//! Remembers which reporter has reported which servers: one that reports most of a group within a lease
+//! probably can't reach any server itself.
 //!
-//! There is no quorum: contacting decides (claim 19), and one reporter is as good as many to
-//! cause it. So what a bad reporter could do is to have servers probed that are well: at most
-//! one probe of each server in every cool-down, whoever reports. For one that is *discounted* the
-//! cool-down is longer, half a lease: it is answered at once from what is held, and the server
-//! is contacted when that time is over. No report is dropped: a whole group can die, and then its
-//! clients accuse all of it, rightly.
+//! There is no quorum: contacting the server decides (claim 19), and one report is enough to cause that.
+//! So a bad reporter can only cause probes of healthy servers: at most one probe of each server in every
+//! cool-down, regardless of the number of reporters. For a *discounted* reporter the cool-down is longer,
+//! half a lease: it is answered at once with the current state, and the server is contacted when that time
+//! is over. No report is dropped: a whole group can die, and then its clients rightly report all of it.
 //!
-//! Memory is bounded: a few thousand reporters, and of each a few accused servers; who accuses
-//! more is discounted for it.
+//! Memory is bounded: a few thousand reporters, and a few reported servers of each. A reporter of more is
+//! discounted.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,12 +19,12 @@ use standin_protocol::time::Micros;
 
 use crate::event::Reporter;
 
-/// Reporters remembered in each of two halves; the older half is forgotten as a whole.
+/// The number of reporters remembered in each of two halves; the older half is forgotten as a whole.
 const REPORTERS_MAX: usize = 2_048;
-/// Accused servers remembered of a reporter.
+/// The number of reported servers that are remembered of a reporter.
 const ACCUSED_MAX: usize = 64;
 
-/// All who have reported lately.
+/// All recent reporters.
 #[derive(Debug, Default)]
 pub(crate) struct Reporters {
     newer: BTreeMap<Reporter, Accused>,
@@ -39,7 +38,7 @@ struct Accused {
 }
 
 impl Reporters {
-    /// Those who are remembered, and the most that one of them has accused.
+    /// The number of remembered reporters, and the largest number of servers reported by one of them.
     pub(crate) fn queues(&self) -> [Queue; 3] {
         let all = self.newer.values().chain(self.older.values());
         let most = all.map(|accused| accused.servers.len()).max().unwrap_or(0);
@@ -50,8 +49,8 @@ impl Reporters {
         ]
     }
 
-    /// Takes a report in. Returns whether it is discounted: its author has accused more than
-    /// one and more than half of that group within `lease`.
+    /// Records a report. Returns whether it is discounted: its sender has reported more than one server
+    /// and more than half of that group within `lease`.
     pub(crate) fn accuse(
         &mut self,
         now: Micros,

@@ -2,10 +2,10 @@
 //! seen before (scenario 12).
 //!
 //! A server's datagram counts only if it comes from the incarnation that the master knows.
-//! Another one is a *candidate*: it is believed when a probe answers as it, and retired
-//! when a probe that began after it was heard answers as the known one: then it was an old
-//! datagram, sent again. Memory is bounded: per server one candidate and a few retired
-//! incarnations, and a few thousand clients.
+//! Another one is a *candidate*. It is accepted when a probe is answered by it. It is retired when a probe
+//! that began after it was heard is answered by the known one: then the datagram was an old one, sent
+//! again. Memory is bounded: per server one candidate and a few retired incarnations, and a few thousand
+//! clients.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ struct Incarnations {
 struct Candidate {
     boot_id: u64,
     window: ReplayWindow,
-    /// The last probe sent before the candidate was heard: it says nothing of it.
+    /// The last probe sent before the candidate was heard, which says nothing about it.
     heard_after_probe: u64,
 }
 
@@ -110,13 +110,13 @@ impl Senders {
         window.is_some_and(|window| window.accept(sequence)) || mutant::is(Mutant::NoReplayWindow)
     }
 
-    /// A probe has answered as `boot_id`, which is not `known`: that has ended.
+    /// Notes that a probe was answered by `boot_id`, which is not `known`: the known one has ended.
     pub fn confirm(&mut self, server: u16, boot_id: u64, known: u64) {
         self.replace(server, boot_id);
         self.servers[usize::from(server)].retire(known);
     }
 
-    /// `boot_id` is the known incarnation from now on; the one before it may still live.
+    /// Makes `boot_id` the known incarnation; the previous one may still be alive.
     pub fn replace(&mut self, server: u16, boot_id: u64) {
         let entry = &mut self.servers[usize::from(server)];
         let candidate = entry.candidate.take_if(|c| c.boot_id == boot_id);
@@ -129,8 +129,8 @@ impl Senders {
         }
     }
 
-    /// A probe has answered as the known incarnation. Returns whether a candidate remains
-    /// that this probe says nothing of: then another one is needed.
+    /// Notes that a probe was answered by the known incarnation. Returns whether a candidate remains
+    /// about which this probe says nothing, so that another probe is needed.
     pub fn refute(&mut self, server: u16, probe_id: u64) -> bool {
         let entry = &mut self.servers[usize::from(server)];
         let Some(candidate) = entry.candidate else { return false };

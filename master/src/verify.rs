@@ -34,14 +34,14 @@
 //! | Leaving | drained, or its time is up and its lease is over or it is released | Offline | mark offline, unverified; verdict |
 //! | Offline, Probation | leaving | Offline | verdict |
 //!
-//! *Known dead*: nobody listens at its port; only mode `available` believes that. *Released*:
-//! it has acknowledged itself that it owns nothing.
+//! *Known dead*: its port refuses connections; only mode `available` relies on that. *Released*: it has
+//! itself acknowledged that it owns nothing.
 //!
 //! A renewal never ends a verification: a server whose control thread lives while a shard
 //! is stuck is a gray home (scenario 13), and only the data path counts.
-//! There is at most one probe under way per server. The caller owns what the world says of
-//! the server (its state, incarnation, epoch); this owns only how it came to be believed,
-//! and until when the server may act on the leases that it was given.
+//! There is at most one probe under way per server. The caller owns the announced state of the server
+//! (state, incarnation, epoch). This machine owns only the verification, and the time until which the
+//! server may act on its leases.
 
 mod moves;
 
@@ -69,7 +69,7 @@ pub struct Verify {
     last_probe_id: u64,
     flaps: u32,
     returned_at: Option<Micros>,
-    /// When all leases that it was given have run out.
+    /// The time at which all leases that it was given have expired.
     lease_over_at: Micros,
 }
 
@@ -90,7 +90,7 @@ impl Verify {
         }
     }
 
-    /// Where the server stands.
+    /// The phase of the server.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
@@ -131,7 +131,7 @@ impl Verify {
         self.lease_over_at = self.lease_over_at.max(rules.lease_over_at(now));
     }
 
-    /// When the server can't hold a lease any more, if it is given no further one.
+    /// The time from which on the server can't hold a lease any more, unless it is granted another.
     #[must_use]
     pub fn lease_over_at(&self) -> Micros {
         self.lease_over_at
@@ -143,9 +143,9 @@ impl Verify {
         self.probed_at.is_some_and(|at| now < at + time)
     }
 
-    /// Starts afresh in another phase, when the master has learned that its own view was
-    /// out of date. A result that is still to come counts for nothing; another master may have
-    /// given it a lease just now.
+    /// Restarts in another phase, when the master has learned that its own view was out of date. A probe
+    /// result that is still to come does not count; another master may just have granted the server a
+    /// lease.
     pub fn reset(&mut self, now: Micros, phase: Phase, rules: &Rules) {
         self.granted(now, rules);
         self.phase = phase;
@@ -153,14 +153,14 @@ impl Verify {
         self.under_way = None;
     }
 
-    /// What kept the master from marking the server has gone: probe it again without delay.
+    /// Probes the server again without delay, because the obstacle to marking it has gone.
     pub fn thaw(&mut self, now: Micros) {
         if let Phase::Frozen { next_probe } = &mut self.phase {
             *next_probe = now;
         }
     }
 
-    /// When [`Seen::Tick`] will do something.
+    /// The time at which [`Seen::Tick`] will have an effect.
     #[must_use]
     pub fn next_deadline(&self, rules: &Rules) -> Micros {
         let give_up_at = self.under_way.map_or(Micros::NEVER, |probe| probe.give_up_at);
@@ -181,7 +181,7 @@ impl Verify {
         due.min(give_up_at)
     }
 
-    /// Takes in what was seen.
+    /// Handles an observation.
     pub fn handle(&mut self, now: Micros, seen: Seen, facts: Facts, rules: &Rules) -> Step {
         let mut step = Step::default();
         if matches!(seen, Seen::Answered { .. } | Seen::Busy | Seen::Unanswered { .. }) {
@@ -337,7 +337,7 @@ impl Verify {
                     self.phase = Phase::Returning { attempt: attempt + 1, verify_at: None };
                     self.probe(now, attempt + 1, rules, &mut step);
                 } else {
-                    // It owns nothing now, so no cap stands in the way of saying so.
+                    // It owns nothing now, so the cap does not matter.
                     self.take_out(now, is_dead, facts, rules, &mut step);
                 }
             }
@@ -349,7 +349,7 @@ impl Verify {
                 Phase::Verifying { .. } | Phase::Frozen { .. } | Phase::Returning { .. },
                 Seen::Answered { same: false },
             ) => self.come_back_as_another(now, facts, rules, &mut step),
-            // A result that nobody waits for any more.
+            // The result of a probe that is no longer awaited.
             (
                 Phase::Online { .. },
                 Seen::Answered { .. } | Seen::Busy | Seen::Unanswered { .. },

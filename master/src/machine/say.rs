@@ -1,4 +1,4 @@
-//! Saving what was decided, and saying it: announcements (claims 19, 21) and verdicts.
+//! Saves decisions and announces them (claims 19, 21), and sends verdicts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::machine::server::Waiter;
 use crate::machine::{Machine, Output};
 use crate::state::{SavedServer, State};
 
-/// Before another try to write the state file.
+/// The time before another attempt to write the state file.
 const SAVE_RETRY: Duration = Duration::from_secs(1);
 
 impl Machine {
-    /// Saves what was decided, and says what is due.
+    /// Saves decisions, and sends the announcements that are due.
     pub(super) fn settle(&mut self, now: Micros) {
         // After a failure the next try waits its time.
         let may_save = self.save_again_at == Micros::NEVER;
@@ -60,9 +60,9 @@ impl Machine {
         self.outputs.push_back(Output::Persist(state));
     }
 
-    /// A state that can't be saved is said all the same, if its term was saved before: the
-    /// term keeps epochs unique, and a successor whose file is behind learns the rest from
-    /// the servers' renewals. A full disk must not end failover.
+    /// Handles the result of saving a state. A state that can't be saved is announced anyway, if its term
+    /// was saved before: the term keeps epochs unique, and a successor whose file is behind learns the rest
+    /// from the servers' renewals. A full disk must not end failover.
     pub(super) fn on_persisted(&mut self, now: Micros, epoch: MapEpoch, ok: bool) {
         if ok {
             self.saved_term = self.saved_term.max(epoch.term);
@@ -80,8 +80,8 @@ impl Machine {
         if self.registry.published_epoch() > before {
             self.counters.epochs += 1;
         }
-        // One that has no way to the database lives: it is told too that it owns nothing, and
-        // its acknowledgement ends the wait for its lease.
+        // A server that can't reach the database is alive: it is told too that it owns nothing,
+        // and its acknowledgement ends the wait for its lease.
         for id in self.ids() {
             let status = self.registry.published()[usize::from(id)];
             let is_news = status.state == ServerState::Waiting && status.since > before;
@@ -109,7 +109,7 @@ impl Machine {
         datagram
     }
 
-    /// A server's own address, and that of who passes on what it sends.
+    /// A server's own address, and that of the member that relays its datagrams.
     pub(super) fn ways_to(&self, now: Micros, id: u16) -> impl Iterator<Item = SocketAddr> + use<> {
         let direct = self.topology.servers[usize::from(id)].address;
         let relay = self.servers[usize::from(id)].relay_at(now, &self.rules);

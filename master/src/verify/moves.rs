@@ -1,4 +1,4 @@
-//! The steps of [`super`]'s table: when a probe is due, and how a phase is left.
+//! The steps of [`super`]'s table: when a probe is due, and how each phase ends.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Verify {
         step.probe = Some(attempt);
     }
 
-    /// Every attempt is used up.
+    /// Handles the failure of the last attempt.
     pub(super) fn give_up(
         &mut self,
         now: Micros,
@@ -80,8 +80,8 @@ impl Verify {
         }
     }
 
-    /// Offline at once if it can't act as an owner any more; otherwise nobody owns what it
-    /// owned until its lease is over (scenario 3).
+    /// Marks it offline at once if it can't act as an owner any more; otherwise nobody owns its
+    /// partitions until its lease has expired (scenario 3).
     pub(super) fn take_out(
         &mut self,
         now: Micros,
@@ -120,8 +120,8 @@ impl Verify {
         step.hold_down = Some(hold_down);
     }
 
-    /// It restarted faster than anybody noticed. The first time it returns at once; one
-    /// that keeps doing so is taken out for its hold-down.
+    /// Handles a restart that was too fast to be noticed. The first time the server returns at once; one
+    /// that keeps restarting is taken offline for its hold-down.
     pub(super) fn come_back_as_another(
         &mut self,
         now: Micros,
