@@ -276,15 +276,15 @@ impl Node {
 pub(super) fn failure_reply(failure: &Failure, is_write: bool) -> Reply<'_> {
     match failure {
         Failure::OutcomeUnknown if is_write => {
-            Reply::with_text(Status::OutcomeUnknown, "the database did not answer in time")
+            Reply::with_text(Status::OutcomeUnknown, "the database has not answered in time")
         }
         Failure::Doubtful(message) if is_write => Reply::with_text(Status::OutcomeUnknown, message),
         Failure::Timeout | Failure::OutcomeUnknown => {
-            Reply::with_text(Status::OriginUnavailable, "the database did not answer in time")
+            Reply::with_text(Status::OriginUnavailable, "the database has not answered in time")
         }
         Failure::Unavailable => Reply::with_text(
             Status::OriginUnavailable,
-            "the database could not be reached, or had no room in time",
+            "the database was not reached, or was not free in time",
         ),
         Failure::Overloaded => {
             Reply { retry_after_ms: RETRY_AFTER_MS, ..Reply::status(Status::Overloaded) }

@@ -171,7 +171,7 @@ impl Greeting {
 const PLACE_RETRY_AFTER_MS: u16 = 200;
 
 fn no_place(header: &RequestHeader, most: u32, output: &mut Vec<u8>) -> Step {
-    let text = format!("all {most} connections for callers with this role are in use");
+    let text = format!("all {most} connections for such callers are taken");
     let reply = ResponseHeader {
         retry_after_ms: PLACE_RETRY_AFTER_MS,
         ..ResponseHeader::reply_to(header, Status::Overloaded)
@@ -187,7 +187,7 @@ pub(super) fn make_room(output: &mut Vec<u8>) {
         retry_after_ms: PLACE_RETRY_AFTER_MS,
         ..ResponseHeader::reply_to(&header, Status::Overloaded)
     };
-    Response::write(reply, b"too many connections that have not sent HELLO", output);
+    Response::write(reply, b"too many connections that have not said HELLO", output);
 }
 
 fn refuse(header: &RequestHeader, status: Status, text: &str, output: &mut Vec<u8>) -> Step {
