@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use standin_chaos::proxy::Conduct;
 use standin_config::Mode;
-use standin_loadgen::proxy::Conduct;
 
 use crate::net::{Impairment, Node};
 
@@ -68,7 +68,7 @@ pub(crate) enum Fault {
 
 /// An action on the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// SIGKILL.
     Kill(Node),
     /// SIGTERM, and waits for the end.
@@ -89,7 +89,7 @@ pub(crate) enum Deed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Carries out the action.
-    Do(Deed),
+    Do(Action),
     /// Lets the load go on.
     Wait(Duration),
     /// Waits, up to a limit, until the master has announced that a server is online.
@@ -299,19 +299,19 @@ impl Fault {
         use Step::{Do, UntilOnline, Wait};
         let for_as_long = Wait(lasts.unwrap_or(LASTS));
         let (strike, heal) = match self {
-            Self::Kill => (vec![Do(Deed::Kill(A1))], vec![]),
+            Self::Kill => (vec![Do(Action::Kill(A1))], vec![]),
             Self::Pause(length) => {
-                (vec![Do(Deed::Pause(A1)), Wait(length)], vec![Do(Deed::Continue(A1))])
+                (vec![Do(Action::Pause(A1)), Wait(length)], vec![Do(Action::Continue(A1))])
             }
             Self::Restart => {
-                let strike = vec![Do(Deed::Kill(A1)), Wait(DEAD_FOR)];
-                (strike, vec![Do(Deed::Start(A1)), UntilOnline(A1)])
+                let strike = vec![Do(Action::Kill(A1)), Wait(DEAD_FOR)];
+                (strike, vec![Do(Action::Start(A1)), UntilOnline(A1)])
             }
             Self::RollingRestart => {
                 let each = (0..4).map(Node::Server).flat_map(|server| {
                     [
-                        Do(Deed::Stop(server)),
-                        Do(Deed::Start(server)),
+                        Do(Action::Stop(server)),
+                        Do(Action::Start(server)),
                         UntilOnline(server),
                         Wait(BETWEEN),
                     ]
@@ -319,17 +319,17 @@ impl Fault {
                 (each.collect(), vec![])
             }
             Self::MasterRestart => {
-                let strike = vec![Do(Deed::Kill(Node::Master)), Wait(lasts.unwrap_or(DEAD_FOR))];
-                (strike, vec![Do(Deed::Start(Node::Master))])
+                let strike = vec![Do(Action::Kill(Node::Master)), Wait(lasts.unwrap_or(DEAD_FOR))];
+                (strike, vec![Do(Action::Start(Node::Master))])
             }
             Self::MasterThenServer => {
                 let strike = vec![
-                    Do(Deed::Kill(Node::Master)),
+                    Do(Action::Kill(Node::Master)),
                     Wait(DEAD_FOR),
-                    Do(Deed::Kill(A1)),
+                    Do(Action::Kill(A1)),
                     Wait(lasts.unwrap_or(LASTS)),
                 ];
-                (strike, vec![Do(Deed::Start(Node::Master))])
+                (strike, vec![Do(Action::Start(Node::Master))])
             }
             Self::Cut { from, to, is_two_way } => {
                 let one_way = vec![Impairment::Cut { from, to }];
@@ -348,13 +348,13 @@ impl Fault {
                 impaired(vec![Impairment::Duplication(DATAGRAMS_PERCENT)], for_as_long)
             }
             Self::OriginSlow => {
-                let strike = vec![Do(Deed::Origin(Conduct::Delay(ORIGIN_DELAY))), for_as_long];
-                (strike, vec![Do(Deed::Origin(Conduct::Pass))])
+                let strike = vec![Do(Action::Origin(Conduct::Delay(ORIGIN_DELAY))), for_as_long];
+                (strike, vec![Do(Action::Origin(Conduct::Pass))])
             }
             Self::OriginDown => {
                 let lasts = Wait(lasts.unwrap_or(ORIGIN_DOWN));
-                let strike = vec![Do(Deed::Origin(Conduct::Refuse)), lasts];
-                (strike, vec![Do(Deed::Origin(Conduct::Pass))])
+                let strike = vec![Do(Action::Origin(Conduct::Refuse)), lasts];
+                (strike, vec![Do(Action::Origin(Conduct::Pass))])
             }
         };
         Script { strike, heal }
@@ -428,11 +428,11 @@ impl Script {
 }
 
 fn impaired(impairments: Vec<Impairment>, lasts: Step) -> (Vec<Step>, Vec<Step>) {
-    let strike = vec![Step::Do(Deed::Impair(impairments)), lasts];
-    (strike, vec![Step::Do(Deed::Impair(Vec::new()))])
+    let strike = vec![Step::Do(Action::Impair(impairments)), lasts];
+    (strike, vec![Step::Do(Action::Impair(Vec::new()))])
 }
 
-impl Deed {
+impl Action {
     /// Whether the action begins a fault.
     pub(crate) fn strikes(&self) -> bool {
         match self {

@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use standin_chaos::proxy::Proxy;
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
 use standin_config::{CONFIG_FILE, ClusterConfig, Mode, OriginConfig, WriteError};
 use standin_loadgen::faults::{Process, SpawnError};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::RunOrigin;
-use standin_loadgen::proxy::Proxy;
 use standin_protocol::map::{MapError, Topology};
 use standin_protocol::time::Micros;
 
-use crate::catalogue::Deed;
+use crate::catalogue::Action;
 use crate::net::{Net, NetError, Node, SERVERS};
-use crate::play::Settings;
+use crate::settings::Settings;
 
 /// The run's keyspace.
 pub(crate) const KEYSPACE: u8 = 1;
@@ -137,31 +137,31 @@ impl Cluster {
     }
 
     /// Carries out an action, and returns when it is done.
-    pub(crate) fn apply(&mut self, deed: &Deed, net: &Net) -> Result<(), ClusterError> {
-        match deed {
-            Deed::Kill(node) => self.process(*node, Process::kill),
-            Deed::Stop(node) => self.process(*node, |process| {
+    pub(crate) fn apply(&mut self, action: &Action, net: &Net) -> Result<(), ClusterError> {
+        match action {
+            Action::Kill(node) => self.process(*node, Process::kill),
+            Action::Stop(node) => self.process(*node, |process| {
                 process.terminate(STOP_WITHIN);
             }),
-            Deed::Start(node) => {
+            Action::Start(node) => {
                 let mut started = Ok(());
                 self.process(*node, |process| started = process.restart());
                 started?;
             }
-            Deed::Pause(node) => self.process(*node, Process::pause),
-            Deed::Continue(node) => self.process(*node, Process::resume),
-            Deed::Impair(impairments) => net.impair(impairments)?,
-            Deed::Origin(conduct) => self.proxy.set(*conduct),
+            Action::Pause(node) => self.process(*node, Process::pause),
+            Action::Continue(node) => self.process(*node, Process::resume),
+            Action::Impair(impairments) => net.impair(impairments)?,
+            Action::Origin(conduct) => self.proxy.set(*conduct),
         }
         Ok(())
     }
 
-    fn process(&mut self, node: Node, deed: impl FnOnce(&mut Process)) {
+    fn process(&mut self, node: Node, action: impl FnOnce(&mut Process)) {
         match node {
-            Node::Master => deed(&mut self.master),
+            Node::Master => action(&mut self.master),
             Node::Server(id) => {
                 if let Some(process) = self.servers.get_mut(usize::from(id)) {
-                    deed(process);
+                    action(process);
                 }
             }
             // The clients and the proxy are threads of this process.

@@ -17,6 +17,7 @@ mod net;
 mod play;
 mod row;
 mod samples;
+mod settings;
 mod table;
 
 use std::error::Error;
@@ -32,8 +33,9 @@ use standin_testkit::Postgres;
 
 use catalogue::Fault;
 use net::{Namespaces, Net};
-use play::{PlayError, Settings};
+use play::PlayError;
 use row::Row;
+use settings::Settings;
 
 /// Injects faults into a real cluster under load (kill, stop, cut, lose, slow down), and prints a table
 /// that compares the result of each fault with its targets. The exit code is 0 if all were reached.

@@ -6,11 +6,11 @@
 //!                          └ load, 8 clients, every request logged ─────────────────────────┘
 //! ```
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use standin_chaos::proxy::Call;
 use standin_client::ClientConfig;
 use standin_config::Mode;
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, age_allowed, grace};
@@ -19,16 +19,17 @@ use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::live::Live;
 use standin_loadgen::observer::{EventTail, MasterLine};
 use standin_loadgen::origin::{OriginError, Rows, RunOrigin};
-use standin_loadgen::proxy::Call;
 use standin_loadgen::recorder::Recording;
+use standin_loadgen::request::ValueSizes;
 use standin_loadgen::schedule::Arrivals;
-use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepDeed, ValueSizes};
+use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 
-use crate::catalogue::{Deed, Fault, Step};
+use crate::catalogue::{Action, Fault, Step};
 use crate::cluster::{Cluster, ClusterError, KEYSPACE};
 use crate::net::{Net, Node};
 use crate::samples::{Sample, Sampler};
+use crate::settings::Settings;
 
 /// Keys that the caches hold.
 const HOT_KEYS: u32 = 10_000;
@@ -60,21 +61,6 @@ const AFTERMATH: Duration = Duration::from_secs(10);
 const ONLINE_WITHIN: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(5);
 const SLOT: Duration = Duration::from_millis(500);
-
-/// The options of a run.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) program: PathBuf,
-    pub(crate) mode: Mode,
-    pub(crate) rate_per_s: u32,
-    pub(crate) seed: u64,
-    pub(crate) lasts: Option<Duration>,
-    /// The cluster file's, if it shall have any.
-    pub(crate) surge_reads: Option<u32>,
-    /// The database, at its own address.
-    pub(crate) database: SocketAddr,
-    pub(crate) database_url: String,
-}
 
 /// Everything that was observed.
 pub(crate) struct Played {
@@ -276,7 +262,8 @@ fn sweep(plan: &Plan, net: &Net, interrupt: &Interrupt) -> Result<f64, PlayError
     let pacing = Pacing::Closed { clients: WORKERS, depth: WARM_DEPTH };
     let plan = Plan { pacing, is_logged: false, ..plan.clone() };
     let live = Arc::new(Live::new(WORKERS));
-    let sweep = |next| Supply::Sweep { next, end: HOT_KEYS, step: WORKERS, deed: SweepDeed::Read };
+    let sweep =
+        |next| Supply::Sweep { next, end: HOT_KEYS, step: WORKERS, access: SweepAccess::Read };
     let supplies = (0..WORKERS).map(sweep).collect();
     let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
     while !running.is_finished() {
@@ -310,7 +297,7 @@ impl Stage<'_> {
     fn run(&mut self, steps: &[Step]) -> Result<(), PlayError> {
         for step in steps {
             match step {
-                Step::Do(deed) => self.act(deed)?,
+                Step::Do(action) => self.act(action)?,
                 Step::Wait(length) => self.wait(*length)?,
                 Step::UntilOnline(node) => self.wait_until_online(*node)?,
             }
@@ -318,22 +305,22 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn act(&mut self, deed: &Deed) -> Result<(), PlayError> {
-        match deed {
-            Deed::Kill(node) | Deed::Stop(node) => self.down.push(node.name()),
-            Deed::Start(node) => self.down.retain(|name| *name != node.name()),
+    fn act(&mut self, action: &Action) -> Result<(), PlayError> {
+        match action {
+            Action::Kill(node) | Action::Stop(node) => self.down.push(node.name()),
+            Action::Start(node) => self.down.retain(|name| *name != node.name()),
             _ => {}
         }
-        let node = match deed {
-            Deed::Kill(node) | Deed::Stop(node) | Deed::Pause(node) => Some(*node),
+        let node = match action {
+            Action::Kill(node) | Action::Stop(node) | Action::Pause(node) => Some(*node),
             _ => None,
         };
         let before = Micros::boottime();
-        self.cluster.apply(deed, self.net)?;
+        self.cluster.apply(action, self.net)?;
         // A signal takes effect at once. The network is changed by several processes, one after
         // the other: until the last has ended, an answer proves nothing.
-        let at = if matches!(deed, Deed::Impair(_)) { Micros::boottime() } else { before };
-        if deed.strikes() {
+        let at = if matches!(action, Action::Impair(_)) { Micros::boottime() } else { before };
+        if action.strikes() {
             self.steady_end.get_or_insert(before);
             self.strikes.push((node, at));
         }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
+use standin_chaos::outage;
 use standin_loadgen::checker::Verdict;
 use standin_loadgen::observer::MasterLine;
-use standin_loadgen::outage;
 use standin_loadgen::recorder::{Counts, Ending, FailureKind, Logged, OpKind};
 use standin_loadgen::report::table::millis;
 use standin_protocol::frame::response_flags;

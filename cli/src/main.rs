@@ -32,6 +32,13 @@ use standin_config::ClusterConfig;
 
 use crate::out::OutError;
 
+// Rules that can be left out are for tests alone.
+const _: () = assert!(
+    !standin_protocol::mutant::ARE_COMPILED_IN,
+    "the feature `mutants` is on: the program must not be built with it. Build it alone (`cargo \
+     build --release`), or leave out the feature"
+);
+
 /// A partitioned read-through, write-through cache tier whose servers stand in for each
 /// other.
 #[derive(Debug, Parser)]

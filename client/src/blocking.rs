@@ -37,6 +37,7 @@ pub fn discover(
     file: Arc<Topology>,
 ) -> io::Result<(Arc<Topology>, Option<String>)> {
     let mut client = Client::new(config, Bootstrap::Config(Arc::clone(&file)))?;
+    // No party answers: the file has to do.
     let Ok(map) = client.map(Target::Any) else { return Ok((file, None)) };
     let topology = Arc::clone(&map.topology);
     let how = (file.id != topology.id).then(|| differences(&file, &topology));
@@ -318,6 +319,7 @@ impl Client {
     }
 
     fn serve(&mut self, conn: ConnId, flags: PollFlags) {
+        // An earlier connection of the same wake-up may have led to its end.
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if !connection.is_connected {
             return match socket::connect_result(connection.stream.as_fd()) {

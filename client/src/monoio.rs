@@ -340,6 +340,7 @@ impl Future for DriverTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // The client was dropped.
         let Some(inner) = self.inner.upgrade() else { return Poll::Ready(()) };
         *inner.driver.borrow_mut() = Some(cx.waker().clone());
         let now = Micros::boottime();

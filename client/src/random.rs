@@ -1,25 +1,21 @@
-//! Numbers from a seed: SplitMix64 (Steele, Lea, Flood 2014). For jitter and nonces,
-//! never for secrets.
+//! Pseudo-random numbers from a seed, for jitter and nonces, never for secrets.
 
 use std::time::Duration;
 
-/// A generator; the same seed gives the same numbers.
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
+/// A generator. The same seed gives the same numbers.
 #[derive(Debug, Clone)]
-pub(crate) struct Random {
-    state: u64,
-}
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self(SplitMix64::seed_from_u64(seed))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     /// A duration from zero to `limit`, in whole microseconds.

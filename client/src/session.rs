@@ -9,6 +9,7 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
     FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
+use standin_protocol::handshake::{Caller, CallerError, Next};
 use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::ids::IdMap;
@@ -41,18 +42,9 @@ pub enum Incoming {
 /// Why a connection must be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The cluster has another secret, or one at all.
-    #[error("the cluster refused the hello")]
-    AuthFailed,
-    /// The server has as many connections as it may. It lives.
-    #[error("the server has no room for another connection")]
-    NoRoom {
-        /// When to try again.
-        retry_after_ms: u16,
-    },
-    /// There is no such shard, the server is stopping, …
-    #[error("the hello was answered with {0}")]
-    Refused(Status),
+    /// The handshake has failed.
+    #[error(transparent)]
+    Handshake(#[from] CallerError),
     /// Not our protocol, or another version.
     #[error("{0}")]
     Frame(#[from] FrameError),
@@ -64,16 +56,6 @@ pub enum SessionError {
         /// Its request id.
         id: u32,
     },
-    /// HELLO's OK carries no [`HelloReply`].
-    #[error("the reply to the hello can't be read")]
-    BadHello,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Greeting,
-    Proving,
-    Ready,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -85,9 +67,7 @@ struct Pending {
 /// One connection after TCP has connected.
 #[derive(Debug)]
 pub struct Session {
-    stage: Stage,
-    hello: HelloBody,
-    key: Option<ClusterKey>,
+    handshake: Caller,
     pending: IdMap<Pending>,
     pending_bytes: usize,
     inbound: Vec<u8>,
@@ -99,13 +79,12 @@ impl Session {
     /// A new connection; the HELLO is ready to be sent.
     #[must_use]
     pub fn new(hello: HelloBody, key: Option<ClusterKey>) -> Self {
+        let handshake = Caller::new(hello, key);
         let mut outbound = Vec::new();
         let header = RequestHeader::new(Opcode::Hello, 0, HELLO_ID);
-        Request::write(header, &[], &hello.to_bytes(), &mut outbound);
+        Request::write(header, &[], &handshake.hello(), &mut outbound);
         Self {
-            stage: Stage::Greeting,
-            hello,
-            key,
+            handshake,
             pending: IdMap::default(),
             pending_bytes: 0,
             inbound: Vec::new(),
@@ -117,7 +96,7 @@ impl Session {
     /// Whether requests may be sent.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.stage == Stage::Ready
+        self.handshake.is_ready()
     }
 
     /// Whether an answer is due.
@@ -222,34 +201,21 @@ impl Session {
         Ok(None)
     }
 
+    /// Takes a response with the request id of HELLO: the answer to it, or what the server says before
+    /// it closes the connection.
     fn greeted(
         &mut self,
         header: &ResponseHeader,
         status: Status,
         value: &[u8],
     ) -> Result<Option<HelloReply>, SessionError> {
-        match (status, self.stage) {
-            (Status::Ok, Stage::Greeting | Stage::Proving) => {
-                self.stage = Stage::Ready;
-                HelloReply::read(value).ok_or(SessionError::BadHello).map(Some)
-            }
-            (Status::AuthRequired, Stage::Greeting) => {
-                let key = self.key.as_ref().ok_or(SessionError::AuthFailed)?;
-                let proof = self.hello.with_proof(key, value);
+        match self.handshake.answered(status, header.retry_after_ms, value)? {
+            Next::Ready(reply) => Ok(Some(reply)),
+            Next::Prove(proof) => {
                 let header = RequestHeader::new(Opcode::Hello, 0, HELLO_ID);
                 Request::write(header, &[], &proof, &mut self.outbound);
-                self.stage = Stage::Proving;
                 Ok(None)
             }
-            (Status::AuthRequired | Status::AuthFailed, _) => Err(SessionError::AuthFailed),
-            (Status::Overloaded, _) => {
-                Err(SessionError::NoRoom { retry_after_ms: header.retry_after_ms })
-            }
-            // Not about the hello: what the server says before it closes the connection.
-            (status, _) if header.opcode != Opcode::Hello as u8 || status != Status::Ok => {
-                Err(SessionError::Refused(status))
-            }
-            _ => Err(SessionError::BadHello),
         }
     }
 
@@ -325,20 +291,20 @@ mod tests {
         let (body, proof) = request.value.split_at(32);
         assert!(key.verify(Purpose::Hello, &[&[7; 16], body], proof));
         session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
-        assert_eq!(session.poll(), Err(SessionError::AuthFailed));
+        assert_eq!(session.poll(), Err(CallerError::AuthFailed.into()));
     }
 
     #[test]
     fn a_secret_that_is_not_known_ends_it() {
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
-        assert_eq!(session.poll(), Err(SessionError::AuthFailed));
+        assert_eq!(session.poll(), Err(CallerError::AuthFailed.into()));
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Hello, 0, Status::NoSuchShard, &[]));
-        assert_eq!(session.poll(), Err(SessionError::Refused(Status::NoSuchShard)));
+        assert_eq!(session.poll(), Err(CallerError::Refused(Status::NoSuchShard).into()));
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Hello, 0, Status::Overloaded, b"full"));
-        assert_eq!(session.poll(), Err(SessionError::NoRoom { retry_after_ms: 0 }));
+        assert_eq!(session.poll(), Err(CallerError::NoRoom { retry_after_ms: 0 }.into()));
     }
 
     #[test]
@@ -388,7 +354,7 @@ mod tests {
         assert!(matches!(session.poll(), Err(SessionError::Unexpected { id: 1, .. })));
         let mut session = ready();
         session.receive(&hello_ok());
-        assert_eq!(session.poll(), Err(SessionError::BadHello));
+        assert_eq!(session.poll(), Err(CallerError::Unreadable.into()));
     }
 
     #[test]

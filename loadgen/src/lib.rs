@@ -7,12 +7,10 @@
 //! drive/     worker threads, the client, sending on time
 //! schedule   when   ─┐
 //! workload   what    ├ pure, seeded: the same seed gives the same requests
-//! zipf, trace        │
+//! request, zipf, trace
 //! checker    stale?  │
 //! recorder/  how long, how many ─► report/  figures, table, plots, page
-//!   └ outage   what a fault was to those who asked
-//! faults     processes to kill      proxy/   a database that is slow, or gone
-//!                                   observer/  the master's events, the servers' counters
+//! faults     processes to kill      observer/  the master's events, the servers' counters
 //! ```
 //! Not here: servers and master. The demo starts them as processes of the `standin` program.
 
@@ -26,14 +24,13 @@ pub mod live;
 pub mod load;
 pub mod observer;
 pub mod origin;
-pub mod outage;
 pub mod ports;
-pub mod proxy;
 pub mod recorder;
 pub mod report;
+pub mod request;
 pub mod rng;
 pub mod schedule;
-mod threads;
+pub mod threads;
 pub mod trace;
 pub mod value;
 pub mod workload;

@@ -1,10 +1,12 @@
-//! A small seeded generator (SplitMix64): the same seed gives the same run, on any machine.
+//! Pseudo-random numbers from a seed: the same seed gives the same run, on any machine.
 
-/// Pseudo-random numbers; not for secrets.
+use rand_distr::Distribution;
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
+/// A generator; not for secrets.
 #[derive(Debug, Clone)]
-pub struct Random {
-    state: u64,
-}
+pub struct Random(SplitMix64);
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -12,19 +14,23 @@ impl Random {
     /// The sequence of this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: mix(seed) }
+        Self(SplitMix64::seed_from_u64(mix(seed)))
     }
 
     /// One of many independent sequences of a seed: for worker `stream`.
     #[must_use]
     pub fn stream(seed: u64, stream: u64) -> Self {
-        Self { state: mix(mix(seed) ^ stream.wrapping_mul(GAMMA)) }
+        Self(SplitMix64::seed_from_u64(mix(mix(seed) ^ stream.wrapping_mul(GAMMA))))
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(GAMMA);
-        mix(self.state)
+        self.0.next_u64()
+    }
+
+    /// A value of a distribution.
+    pub(crate) fn sample<T>(&mut self, distribution: &impl Distribution<T>) -> T {
+        distribution.sample(&mut self.0)
     }
 
     /// Evenly in `0.0..1.0`, in steps of 2⁻⁵³.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use rand_distr::Exp1;
+
 use crate::rng::Random;
 
 /// How arrivals are spread.
@@ -60,7 +62,8 @@ impl Iterator for Schedule {
             }
             Arrivals::Poisson => {
                 let gap_us = 1e6 * self.workers as f64 / self.rate_per_s as f64;
-                self.last_us -= gap_us * (1.0 - self.random.unit()).ln();
+                let gap: f64 = self.random.sample(&Exp1);
+                self.last_us += gap_us * gap;
                 self.last_us as u64
             }
         };

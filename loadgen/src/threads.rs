@@ -9,10 +9,10 @@ use std::time::Duration;
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
 
 /// Runs `body` on a thread of that name until it returns.
-pub(crate) fn spawn(
-    name: &str,
-    mut body: impl FnMut() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+///
+/// # Errors
+/// The system has no thread left.
+pub fn spawn(name: &str, mut body: impl FnMut() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         while catch_unwind(AssertUnwindSafe(&mut body)).is_err() {
             std::thread::park_timeout(PAUSE_AFTER_PANIC);

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::io::BufRead;
 use std::sync::Arc;
 
+use crate::request::{Access, ValueSizes};
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::{Deed, ValueSizes};
 
 /// Bytes of an oracleGeneral record: `u32` time in seconds, `u64` object id, `u32` size in
 /// bytes, `i64` next access; packed, little-endian.
@@ -54,7 +54,7 @@ pub struct Entry {
     /// Size of the value, clamped to the bounds; also for reads.
     pub value_bytes: u32,
     /// The operation.
-    pub deed: Deed,
+    pub access: Access,
 }
 
 /// Why a trace can't be replayed.
@@ -106,7 +106,7 @@ impl Trace {
             let time_s = u32::from_le_bytes([t0, t1, t2, t3]);
             let size_bytes = u32::from_le_bytes([s0, s1, s2, s3]);
             let key = u64::from_le_bytes(id).to_string();
-            builder.push(time_s, key.as_bytes(), size_bytes, |_| Deed::Read)?;
+            builder.push(time_s, key.as_bytes(), size_bytes, |_| Access::Read)?;
         }
         builder.finish()
     }
@@ -134,16 +134,16 @@ impl Trace {
             let _key_bytes = field()?;
             let key = field()?;
             let time_s = number_of(time).ok_or(wrong("the timestamp is not a number"))?;
-            let deed = match operation {
-                b"get" | b"gets" => |_| Deed::Read,
+            let access = match operation {
+                b"get" | b"gets" => |_| Access::Read,
                 b"set" | b"add" | b"replace" | b"cas" | b"append" | b"prepend" | b"incr"
                 | b"decr" => {
-                    |entry: (u32, u32)| Deed::Write { value_bytes: entry.0, ttl_s: entry.1 }
+                    |entry: (u32, u32)| Access::Write { value_bytes: entry.0, ttl_s: entry.1 }
                 }
-                b"delete" => |_| Deed::Delete,
+                b"delete" => |_| Access::Delete,
                 _ => return Err(wrong("the operation is unknown")),
             };
-            builder.push(time_s, key, size_bytes, |value_bytes| deed((value_bytes, ttl_s)))?;
+            builder.push(time_s, key, size_bytes, |value_bytes| access((value_bytes, ttl_s)))?;
         }
         builder.finish()
     }
@@ -182,7 +182,7 @@ impl Builder {
         time_s: u32,
         key: &[u8],
         size_bytes: u32,
-        deed: impl Fn(u32) -> Deed,
+        access: impl Fn(u32) -> Access,
     ) -> Result<(), TraceError> {
         let value_bytes = size_bytes.clamp(self.sizes.min_bytes, self.sizes.max_bytes);
         self.clamped.enlarged += u64::from(value_bytes > size_bytes);
@@ -197,7 +197,7 @@ impl Builder {
                 number
             }
         };
-        self.entries.push(Entry { key, time_s, value_bytes, deed: deed(value_bytes) });
+        self.entries.push(Entry { key, time_s, value_bytes, access: access(value_bytes) });
         Ok(())
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let sizes: Vec<_> =
             trace.entries.iter().map(|e| (e.key, e.time_s, e.value_bytes)).collect();
         assert_eq!(sizes, [(0, 1, 512), (1, 2, 4_096), (0, 2, VALUE_BYTES_MIN)]);
-        assert!(trace.entries.iter().all(|entry| entry.deed == Deed::Read));
+        assert!(trace.entries.iter().all(|entry| entry.access == Access::Read));
         assert_eq!((trace.first_bytes(0), trace.first_bytes(1)), (512, 4_096));
         assert_eq!(trace.clamped, Clamped { enlarged: 1, reduced: 1 });
     }
@@ -267,14 +267,14 @@ mod tests {
         let trace = Trace::twitter(text.as_bytes(), SIZES).unwrap();
         assert_eq!(&*trace.keys[0], b"q:q:1:8WTfjZU14ee");
         assert_eq!(&*trace.keys[2], b"a,b", "a key may contain commas");
-        let deeds: Vec<_> = trace.entries.iter().map(|e| (e.key, e.deed)).collect();
+        let deeds: Vec<_> = trace.entries.iter().map(|e| (e.key, e.access)).collect();
         assert_eq!(
             deeds,
             [
-                (0, Deed::Read),
-                (1, Deed::Write { value_bytes: 100, ttl_s: 86_400 }),
-                (2, Deed::Delete),
-                (1, Deed::Write { value_bytes: 4_096, ttl_s: 5 }),
+                (0, Access::Read),
+                (1, Access::Write { value_bytes: 100, ttl_s: 86_400 }),
+                (2, Access::Delete),
+                (1, Access::Write { value_bytes: 4_096, ttl_s: 5 }),
             ]
         );
         assert_eq!(trace.entries[0].value_bytes, 213);

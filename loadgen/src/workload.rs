@@ -1,36 +1,11 @@
 //! The choice of requests: the key, read or write, and the size. Uses no clock and no socket.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::request::{Access, Request, ValueSizes};
 use crate::rng::Random;
 use crate::trace::Trace;
 use crate::zipf::Zipf;
-
-/// A request to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
-    /// Index of the key, see [`Keys`].
-    pub key: u32,
-    /// The action.
-    pub deed: Deed,
-}
-
-/// The action of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed {
-    /// GET.
-    Read,
-    /// PUT of a value of this size and lifetime (0: the keyspace's own).
-    Write {
-        /// Bytes of the value.
-        value_bytes: u32,
-        /// Lifetime in the cache.
-        ttl_s: u32,
-    },
-    /// DELETE.
-    Delete,
-}
 
 /// From a key's index to its bytes.
 #[derive(Debug, Clone)]
@@ -51,45 +26,6 @@ impl Keys {
         match self {
             Self::Numbered => format!("key-{index:08}").into_bytes(),
             Self::Listed(keys) => keys[index as usize].to_vec(),
-        }
-    }
-}
-
-/// How large values are, in bytes: all alike, or evenly between two bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ValueSizes {
-    /// Smallest.
-    pub min_bytes: u32,
-    /// Largest.
-    pub max_bytes: u32,
-}
-
-impl ValueSizes {
-    /// All of one size.
-    #[must_use]
-    pub fn fixed(bytes: u32) -> Self {
-        Self { min_bytes: bytes, max_bytes: bytes }
-    }
-
-    fn draw(self, random: &mut Random) -> u32 {
-        let span = u64::from(self.max_bytes.saturating_sub(self.min_bytes)) + 1;
-        let above = u32::try_from(random.below(span)).unwrap_or(0);
-        self.min_bytes.saturating_add(above)
-    }
-}
-
-impl FromStr for ValueSizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (min, max) = text.split_once('-').unwrap_or((text, text));
-        match (min.trim().parse(), max.trim().parse()) {
-            (Ok(min_bytes), Ok(max_bytes)) if min_bytes <= max_bytes => {
-                Ok(Self { min_bytes, max_bytes })
-            }
-            _ => {
-                Err("write a number of bytes, such as 100, or a range, such as 64-4096".to_owned())
-            }
         }
     }
 }
@@ -142,7 +78,7 @@ pub enum Supply {
         /// Distance between two keys of this worker.
         step: u32,
         /// The action for each key; the size of a write comes from `sizes`.
-        deed: SweepDeed,
+        access: SweepAccess,
     },
     /// A recorded trace, in its order.
     Replay {
@@ -161,7 +97,7 @@ pub enum Supply {
 
 /// The action of a sweep for each key.
 #[derive(Debug, Clone)]
-pub enum SweepDeed {
+pub enum SweepAccess {
     /// Reads it.
     Read,
     /// Writes a first value of this size.
@@ -189,52 +125,52 @@ impl Supply {
 }
 
 impl Iterator for Supply {
-    type Item = Wanted;
+    type Item = Request;
 
-    fn next(&mut self) -> Option<Wanted> {
+    fn next(&mut self) -> Option<Request> {
         match self {
             Self::Mixed { mix, zipf, random } => {
                 let key = zipf.draw(random);
                 if random.unit() * 100.0 >= mix.reads_percent {
-                    let deed = Deed::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 };
-                    return Some(Wanted { key, deed });
+                    let access = Access::Write { value_bytes: mix.sizes.draw(random), ttl_s: 0 };
+                    return Some(Request { key, access });
                 }
                 let Cold { keys, percent } = mix.cold;
                 if keys == 0 || random.unit() * 100.0 >= percent {
-                    return Some(Wanted { key, deed: Deed::Read });
+                    return Some(Request { key, access: Access::Read });
                 }
                 let cold = u32::try_from(random.below(keys.into())).unwrap_or(0);
-                Some(Wanted { key: mix.keys + cold, deed: Deed::Read })
+                Some(Request { key: mix.keys + cold, access: Access::Read })
             }
-            Self::Sweep { next, end, step, deed } => {
+            Self::Sweep { next, end, step, access } => {
                 let key = *next;
                 if key >= *end {
                     return None;
                 }
                 *next = key.saturating_add(*step);
-                let deed = match deed {
-                    SweepDeed::Read => Deed::Read,
-                    SweepDeed::Fill(value_bytes) => {
-                        Deed::Write { value_bytes: *value_bytes, ttl_s: 0 }
+                let access = match access {
+                    SweepAccess::Read => Access::Read,
+                    SweepAccess::Fill(value_bytes) => {
+                        Access::Write { value_bytes: *value_bytes, ttl_s: 0 }
                     }
-                    SweepDeed::FillAs(trace) => {
-                        Deed::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
+                    SweepAccess::FillAs(trace) => {
+                        Access::Write { value_bytes: trace.first_bytes(key), ttl_s: 0 }
                     }
                 };
-                Some(Wanted { key, deed })
+                Some(Request { key, access })
             }
             Self::Replay { trace, next, step, reads_percent, random } => {
                 let entry = trace.entries.get(*next)?;
                 *next += *step;
-                let becomes_write = entry.deed == Deed::Read
+                let becomes_write = entry.access == Access::Read
                     && *reads_percent < 100.0
                     && random.unit() * 100.0 >= *reads_percent;
-                let deed = if becomes_write {
-                    Deed::Write { value_bytes: entry.value_bytes, ttl_s: 0 }
+                let access = if becomes_write {
+                    Access::Write { value_bytes: entry.value_bytes, ttl_s: 0 }
                 } else {
-                    entry.deed
+                    entry.access
                 };
-                Some(Wanted { key: entry.key, deed })
+                Some(Request { key: entry.key, access })
             }
         }
     }
@@ -254,12 +190,12 @@ mod tests {
 
     #[test]
     fn the_mix_has_its_shares_and_sizes() {
-        let all: Vec<Wanted> = Supply::mixed(MIX, 1, 0).take(100_000).collect();
+        let all: Vec<Request> = Supply::mixed(MIX, 1, 0).take(100_000).collect();
         let writes: Vec<u32> = all
             .iter()
-            .filter_map(|wanted| match wanted.deed {
-                Deed::Write { value_bytes, .. } => Some(value_bytes),
-                Deed::Read | Deed::Delete => None,
+            .filter_map(|wanted| match wanted.access {
+                Access::Write { value_bytes, .. } => Some(value_bytes),
+                Access::Read | Access::Delete => None,
             })
             .collect();
         assert!((4_700..5_300).contains(&writes.len()), "{}", writes.len());
@@ -272,17 +208,17 @@ mod tests {
     fn only_reads_and_only_writes() {
         for (reads_percent, is_read) in [(100.0, true), (0.0, false)] {
             let supply = Supply::mixed(Mix { reads_percent, ..MIX }, 1, 0);
-            assert!(supply.take(10_000).all(|wanted| (wanted.deed == Deed::Read) == is_read));
+            assert!(supply.take(10_000).all(|wanted| (wanted.access == Access::Read) == is_read));
         }
     }
 
     #[test]
     fn cold_keys_are_only_read() {
         let cold = Cold { keys: 1_000, percent: 10.0 };
-        let all: Vec<Wanted> = Supply::mixed(Mix { cold, ..MIX }, 1, 0).take(100_000).collect();
-        let cold: Vec<&Wanted> = all.iter().filter(|wanted| wanted.key >= 100).collect();
+        let all: Vec<Request> = Supply::mixed(Mix { cold, ..MIX }, 1, 0).take(100_000).collect();
+        let cold: Vec<&Request> = all.iter().filter(|wanted| wanted.key >= 100).collect();
         assert!((9_000..10_000).contains(&cold.len()), "{}", cold.len());
-        assert!(cold.iter().all(|wanted| wanted.deed == Deed::Read && wanted.key < 1_100));
+        assert!(cold.iter().all(|wanted| wanted.access == Access::Read && wanted.key < 1_100));
     }
 
     #[test]
@@ -295,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_sweep_of_two_workers_touches_each_key_once() {
-        let sweep = |next| Supply::Sweep { next, end: 7, step: 2, deed: SweepDeed::Fill(50) };
+        let sweep = |next| Supply::Sweep { next, end: 7, step: 2, access: SweepAccess::Fill(50) };
         let mut keys: Vec<u32> = sweep(0).chain(sweep(1)).map(|wanted| wanted.key).collect();
         keys.sort_unstable();
         assert_eq!(keys, [0, 1, 2, 3, 4, 5, 6]);

@@ -1,19 +1,14 @@
-//! Zipf-distributed ranks, exact and without a table, for any number of keys.
-//!
-//! Rejection-inversion after Hörmann and Derflinger, "Rejection-inversion to generate
-//! variates from monotone discrete distributions" (1996): a little more than one uniform
-//! number per rank, whatever the exponent.
+//! Zipf-distributed ranks, for any number of keys.
+
+use rand_distr::Zipf as Distribution;
 
 use crate::rng::Random;
 
 /// Draws ranks `0..keys`, rank `r` with a probability proportional to `(r + 1)^-exponent`.
 #[derive(Debug, Clone)]
 pub struct Zipf {
-    keys: f64,
-    exponent: f64,
-    area_first: f64,
-    area_last: f64,
-    shortcut: f64,
+    keys: u32,
+    distribution: Distribution<f64>,
 }
 
 impl Zipf {
@@ -23,55 +18,22 @@ impl Zipf {
     /// Without keys, or if the exponent is negative or no number.
     #[must_use]
     pub fn new(keys: u32, exponent: f64) -> Self {
-        assert!(keys > 0, "there is nothing to draw from");
-        assert!(exponent >= 0.0 && exponent.is_finite(), "a Zipf exponent is 0 or more");
-        let mut zipf = Self {
-            keys: f64::from(keys),
-            exponent,
-            area_first: 0.0,
-            area_last: 0.0,
-            shortcut: 0.0,
-        };
-        zipf.area_first = zipf.area(1.5) - 1.0;
-        zipf.area_last = zipf.area(zipf.keys + 0.5);
-        zipf.shortcut = 2.0 - zipf.area_inverse(zipf.area(2.5) - zipf.density(2.0));
-        zipf
+        let distribution = Distribution::new(f64::from(keys), exponent);
+        let distribution = distribution.expect("there are keys, and an exponent of 0 or more");
+        Self { keys, distribution }
     }
 
     /// The next rank.
     pub fn draw(&self, random: &mut Random) -> u32 {
-        loop {
-            let area = self.area_last + random.unit() * (self.area_first - self.area_last);
-            let x = self.area_inverse(area);
-            let rank = x.round().clamp(1.0, self.keys);
-            if rank - x <= self.shortcut || area >= self.area(rank + 0.5) - self.density(rank) {
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "in 1..=u32::MAX"
-                )]
-                return rank as u32 - 1;
-            }
-        }
-    }
-
-    fn density(&self, x: f64) -> f64 {
-        (-self.exponent * x.ln()).exp()
-    }
-
-    /// The integral of the density, up to a constant.
-    fn area(&self, x: f64) -> f64 {
-        let log = x.ln();
-        let t = (1.0 - self.exponent) * log;
-        let factor = if t.abs() > 1e-8 { t.exp_m1() / t } else { 1.0 + t / 2.0 };
-        factor * log
-    }
-
-    fn area_inverse(&self, area: f64) -> f64 {
-        // Rounding may carry it below the pole at -1.
-        let t = (area * (1.0 - self.exponent)).max(-1.0);
-        let factor = if t.abs() > 1e-8 { t.ln_1p() / t } else { 1.0 - t / 2.0 };
-        (factor * area).exp()
+        // From one; rounding may carry it beyond the last one.
+        let rank = random.sample(&self.distribution).min(f64::from(self.keys));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "in 1..=u32::MAX"
+        )]
+        let rank = rank as u32;
+        rank - 1
     }
 }
 

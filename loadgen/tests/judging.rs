@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use standin_loadgen::checker::{Checker, Initial, Seen, Verdict, WriteKind};
 use standin_loadgen::recorder::{Counts, Displaced, Ending, OpKind, Recorder, Recording, Sample};
+use standin_loadgen::request::{Access, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Cold, Deed, Mix, Supply, ValueSizes};
+use standin_loadgen::workload::{Cold, Mix, Supply};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 
@@ -71,9 +72,9 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
     for (offset, wanted) in schedule.zip(supply).take(REQUESTS) {
         let key = wanted.key;
         let sent = Micros::boottime();
-        let write = match wanted.deed {
-            Deed::Write { .. } => checker.begin_write(key, WriteKind::Put, sent),
-            Deed::Read | Deed::Delete => None,
+        let write = match wanted.access {
+            Access::Write { .. } => checker.begin_write(key, WriteKind::Put, sent),
+            Access::Read | Access::Delete => None,
         };
         let (op, verdict) = match write {
             Some(write) => {

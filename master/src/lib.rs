@@ -19,12 +19,14 @@
 //!   ├ registry.rs          all states → epochs, announcements, acknowledgements
 //!   ├ senders.rs           incarnations and replay windows
 //!   ├ reporters.rs         who accuses whom
+//!   ├ generations.rs       the map of both, which forgets
 //!   └ state.rs             what survives a restart
 //! ```
 //! Everything above the line `shell/` owns no socket, thread or clock.
 
 mod counters;
 mod event;
+mod generations;
 mod machine;
 mod phase;
 mod registry;

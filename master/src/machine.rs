@@ -5,6 +5,7 @@
 //! as [`Input::Persisted`].
 
 mod complaints;
+mod failure;
 mod marks;
 mod notices;
 mod orders;
@@ -31,7 +32,8 @@ use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
 use complaints::Complaints;
-pub use orders::{Input, Output, ProbeFailure, ProbeOrder};
+pub use failure::ProbeFailure;
+pub use orders::{Input, Output, ProbeOrder};
 use restart::Restart;
 use server::Server;
 

@@ -10,7 +10,6 @@
 //! Memory is bounded: a few thousand reporters, and a few reported servers of each. A reporter of more is
 //! discounted.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use standin_protocol::map::Topology;
@@ -18,17 +17,23 @@ use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
 use crate::event::Reporter;
+use crate::generations::Generations;
 
-/// The number of reporters remembered in each of two halves; the older half is forgotten as a whole.
+/// The number of reporters remembered in each of two generations.
 const REPORTERS_MAX: usize = 2_048;
 /// The number of reported servers that are remembered of a reporter.
 const ACCUSED_MAX: usize = 64;
 
 /// All recent reporters.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reporters {
-    newer: BTreeMap<Reporter, Accused>,
-    older: BTreeMap<Reporter, Accused>,
+    accused_by: Generations<Reporter, Accused>,
+}
+
+impl Default for Reporters {
+    fn default() -> Self {
+        Self { accused_by: Generations::new(REPORTERS_MAX) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +45,9 @@ struct Accused {
 impl Reporters {
     /// The number of remembered reporters, and the largest number of servers reported by one of them.
     pub(crate) fn queues(&self) -> [Queue; 3] {
-        let all = self.newer.values().chain(self.older.values());
-        let most = all.map(|accused| accused.servers.len()).max().unwrap_or(0);
-        [
-            Queue::new("reporters", self.newer.len(), REPORTERS_MAX),
-            Queue::new("older reporters", self.older.len(), REPORTERS_MAX),
-            Queue::new("accused by one", most, ACCUSED_MAX),
-        ]
+        let most = self.accused_by.values().map(|accused| accused.servers.len()).max();
+        let [newer, older] = self.accused_by.queues("reporters", "older reporters");
+        [newer, older, Queue::new("accused by one", most.unwrap_or(0), ACCUSED_MAX)]
     }
 
     /// Records a report. Returns whether it is discounted: its sender has reported more than one server
@@ -59,16 +60,10 @@ impl Reporters {
         topology: &Topology,
         lease: Duration,
     ) -> bool {
-        if !self.newer.contains_key(&by) {
-            if self.newer.len() >= REPORTERS_MAX {
-                self.older = std::mem::take(&mut self.newer);
-            }
-            let known = self.older.remove(&by);
-            self.newer.insert(by, known.unwrap_or(Accused { since: now, servers: Vec::new() }));
-        }
-        let Some(accused) = self.newer.get_mut(&by) else { return false };
+        let new = || Accused { since: now, servers: Vec::new() };
+        let accused = self.accused_by.entry(by, new);
         if accused.since + lease <= now {
-            *accused = Accused { since: now, servers: Vec::new() };
+            *accused = new();
         }
         if !accused.servers.contains(&subject) {
             if accused.servers.len() >= ACCUSED_MAX {
@@ -165,6 +160,6 @@ mod tests {
         for by in 0..3 * REPORTERS_MAX as u64 {
             reporters.accuse(Micros(by), Reporter::Client(by), 0, &topology, LEASE);
         }
-        assert!(reporters.newer.len() + reporters.older.len() <= 2 * REPORTERS_MAX);
+        assert!(reporters.accused_by.values().count() <= 2 * REPORTERS_MAX);
     }
 }

@@ -7,14 +7,14 @@
 //! again. Memory is bounded: per server one candidate and a few retired incarnations, and a few thousand
 //! clients.
 
-use std::collections::BTreeMap;
-
 use standin_protocol::control::ReplayWindow;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::queue::Queue;
 
+use crate::generations::Generations;
+
 const RETIRED_MAX: usize = 8;
-/// The number of clients remembered in each of two halves; the older half is forgotten as a whole.
+/// The number of clients remembered in each of two generations.
 const CLIENTS_MAX: usize = 2_048;
 
 /// The assessment of a server's datagram.
@@ -32,8 +32,7 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Senders {
     servers: Vec<Incarnations>,
-    clients: BTreeMap<u64, ReplayWindow>,
-    older_clients: BTreeMap<u64, ReplayWindow>,
+    clients: Generations<u64, ReplayWindow>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -58,15 +57,13 @@ impl Senders {
     pub fn new(servers: usize) -> Self {
         Self {
             servers: vec![Incarnations::default(); servers],
-            clients: BTreeMap::new(),
-            older_clients: BTreeMap::new(),
+            clients: Generations::new(CLIENTS_MAX),
         }
     }
 
     /// The clients that are remembered.
     pub(crate) fn queues(&self) -> [Queue; 2] {
-        let queue = |name, clients: &BTreeMap<_, _>| Queue::new(name, clients.len(), CLIENTS_MAX);
-        [queue("clients", &self.clients), queue("older clients", &self.older_clients)]
+        self.clients.queues("clients", "older clients")
     }
 
     /// Judges a datagram of a server whose known incarnation is `known` (0: none yet).
@@ -85,12 +82,14 @@ impl Senders {
         let (window, standing) = if boot_id == known {
             (&mut entry.window, Standing::Known)
         } else {
-            if entry.candidate.is_none_or(|c| c.boot_id != boot_id) {
-                let window = ReplayWindow::default();
-                let heard_after_probe = last_probe_id;
-                entry.candidate = Some(Candidate { boot_id, window, heard_after_probe });
-            }
-            let Some(candidate) = &mut entry.candidate else { return Standing::Stale };
+            let candidate = match &mut entry.candidate {
+                Some(candidate) if candidate.boot_id == boot_id => candidate,
+                other => other.insert(Candidate {
+                    boot_id,
+                    window: ReplayWindow::default(),
+                    heard_after_probe: last_probe_id,
+                }),
+            };
             (&mut candidate.window, Standing::Candidate)
         };
         let is_new = window.accept(sequence) || mutant::is(Mutant::NoReplayWindow);
@@ -99,15 +98,8 @@ impl Senders {
 
     /// Whether a datagram of a client is new.
     pub fn accept_client(&mut self, client_id: u64, sequence: u64) -> bool {
-        if !self.clients.contains_key(&client_id) {
-            if self.clients.len() >= CLIENTS_MAX {
-                self.older_clients = std::mem::take(&mut self.clients);
-            }
-            let window = self.older_clients.remove(&client_id).unwrap_or_default();
-            self.clients.insert(client_id, window);
-        }
-        let window = self.clients.get_mut(&client_id);
-        window.is_some_and(|window| window.accept(sequence)) || mutant::is(Mutant::NoReplayWindow)
+        let window = self.clients.entry(client_id, ReplayWindow::default);
+        window.accept(sequence) || mutant::is(Mutant::NoReplayWindow)
     }
 
     /// Notes that a probe was answered by `boot_id`, which is not `known`: the known one has ended.
@@ -133,6 +125,7 @@ impl Senders {
     /// about which this probe says nothing, so that another probe is needed.
     pub fn refute(&mut self, server: u16, probe_id: u64) -> bool {
         let entry = &mut self.servers[usize::from(server)];
+        // No other incarnation has been heard.
         let Some(candidate) = entry.candidate else { return false };
         if candidate.heard_after_probe >= probe_id {
             return true;
@@ -216,6 +209,6 @@ mod tests {
             assert!(senders.accept_client(client, 1));
             assert!(!senders.accept_client(client, 1));
         }
-        assert!(senders.clients.len() + senders.older_clients.len() <= 2 * CLIENTS_MAX);
+        assert!(senders.clients.values().count() <= 2 * CLIENTS_MAX);
     }
 }

@@ -14,11 +14,13 @@
 
 mod descriptors;
 mod dial;
+mod error;
 mod guests;
 mod probe;
 mod ready;
 mod saver;
 mod start;
+mod stopper;
 mod stream;
 mod tcp;
 mod udp;
@@ -42,9 +44,11 @@ use tracing::{Level, debug, error, info, warn};
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 pub use descriptors::TooFewDescriptors;
+pub use error::MasterError;
 use ready::{Notify, Permits, Ready};
 use saver::Saver;
-pub use start::{Master, MasterError, MasterHandle, MasterOptions, Stopper};
+pub use start::{Master, MasterHandle, MasterOptions};
+pub use stopper::Stopper;
 use stream::Streams;
 
 /// Longest wait for tasks to end, or for a disk that hangs, when the master stops.

@@ -137,5 +137,4 @@ fn read_server(line: &str) -> Option<SavedServer> {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

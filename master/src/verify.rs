@@ -44,11 +44,21 @@
 //! server may act on its leases.
 
 mod moves;
+mod phases;
 
 use standin_protocol::time::Micros;
 
-use crate::phase::{Attempt, Facts, Mark, Phase, Seen, Step};
+use crate::phase::{Attempt, Facts, Phase, Seen, Step};
 use crate::rules::Rules;
+
+/// An observation in its circumstances, and the answer to it.
+struct Case<'a> {
+    now: Micros,
+    seen: Seen,
+    facts: Facts,
+    rules: &'a Rules,
+    step: &'a mut Step,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct UnderWay {
@@ -191,177 +201,28 @@ impl Verify {
         if matches!(seen, Seen::Answered { .. } | Seen::Busy | Seen::Renewed) {
             self.heard_at = now;
         }
-        match (self.phase, seen) {
-            (Phase::Offline { .. } | Phase::Probation { .. }, Seen::Left) => {
-                self.under_way = None;
-                self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
-                step.verdict = true;
+        let mut case = Case { now, seen, facts, rules, step: &mut step };
+        match self.phase {
+            Phase::Offline { next_probe } => self.while_offline(next_probe, &mut case),
+            Phase::Probation { until, next_probe } => {
+                self.while_on_probation(until, next_probe, &mut case);
             }
             // It stops, whatever is said of it meanwhile; it is answered when it has left.
-            (Phase::Leaving { until }, _) => {
-                let may_go = facts.is_released || self.lease_over_at <= now;
-                if seen == Seen::Drained || (until <= now && may_go) {
-                    self.set_offline(now, rules, &mut step);
-                } else if until <= now {
-                    self.phase = Phase::Leaving { until: self.lease_over_at };
-                }
+            Phase::Leaving { until } => self.while_leaving(until, &mut case),
+            _ if seen == Seen::Left => self.leave(&mut case),
+            Phase::Online { verify_at } => self.while_online(verify_at, &mut case),
+            Phase::Verifying { attempt } => self.while_verifying(attempt, &mut case),
+            Phase::Frozen { .. } => self.while_frozen(&mut case),
+            Phase::Waiting { until, next_probe } => {
+                self.while_waiting(until, next_probe, &mut case);
             }
-            (_, Seen::Left) => {
-                self.under_way = None;
-                self.returned_at = None;
-                self.phase = Phase::Leaving { until: now + rules.drain_overdue() };
-                step.mark = Some(Mark::Leaving);
+            Phase::Returning { attempt, verify_at } => {
+                self.while_returning(attempt, verify_at, &mut case);
             }
-
-            (Phase::Online { verify_at }, Seen::Reported | Seen::OtherIncarnation) => {
-                let soon = self.cooled_at(now, rules.cool_down());
-                let verify_at = Some(verify_at.map_or(soon, |at| at.min(soon)));
-                self.phase = Phase::Online { verify_at };
-                self.verify_if_due(now, rules, &mut step);
-            }
-            (Phase::Online { verify_at: None }, Seen::Discounted) => {
-                let later = self.cooled_at(now, rules.discounted_cool_down());
-                self.phase = Phase::Online { verify_at: Some(later) };
-                step.verdict = true;
-            }
-            (Phase::Online { .. }, Seen::Discounted) => step.verdict = true,
-            (
-                Phase::Returning { attempt: 0, verify_at },
-                Seen::Reported | Seen::OtherIncarnation,
-            ) => {
-                let soon = self.cooled_at(now, rules.cool_down());
-                let verify_at = Some(verify_at.unwrap_or(soon));
-                self.phase = Phase::Returning { attempt: 0, verify_at };
-                self.verify_if_due(now, rules, &mut step);
-            }
-            (Phase::Online { .. } | Phase::Returning { attempt: 0, .. }, Seen::Tick) => {
-                self.verify_if_due(now, rules, &mut step);
-            }
-            (Phase::Online { .. }, Seen::Deaf) if facts.may_mark => {
-                self.take_out(now, false, facts, rules, &mut step);
-            }
-
-            (Phase::Verifying { .. }, Seen::Answered { same: true } | Seen::Busy) => {
-                self.phase = Phase::Online { verify_at: None };
-                step.verdict = true;
-            }
-            (Phase::Verifying { attempt }, Seen::Unanswered { is_dead }) => {
-                if attempt < rules.probe_attempts {
-                    self.phase = Phase::Verifying { attempt: attempt + 1 };
-                    self.probe(now, attempt + 1, rules, &mut step);
-                } else {
-                    self.give_up(now, is_dead, facts, rules, &mut step);
-                }
-            }
-            (Phase::Frozen { .. }, Seen::Answered { same: true } | Seen::Busy) => {
-                self.phase = Phase::Online { verify_at: None };
-            }
-            (Phase::Frozen { .. }, Seen::Unanswered { is_dead }) => {
-                self.give_up(now, is_dead, facts, rules, &mut step);
-            }
-            (Phase::Frozen { .. } | Phase::Waiting { .. }, Seen::Reported) => step.verdict = true,
-
-            (Phase::Waiting { until, .. }, Seen::Tick) if until <= now => {
-                step.lease_over = true;
-                self.set_offline(now, rules, &mut step);
-            }
-            (Phase::Waiting { .. }, Seen::Answered { same }) => {
-                let has_ended = !same && rules.refusal_is_death();
-                if rules.hold_down(self.flaps).is_zero() {
-                    self.mark_returning(now, &mut step);
-                } else if facts.is_released || has_ended {
-                    self.set_offline(now, rules, &mut step);
-                    self.come_back(now, rules, &mut step);
-                } else {
-                    self.set_next_probe(now + rules.recheck_interval);
-                }
-            }
-            (Phase::Waiting { .. }, Seen::Unanswered { is_dead })
-                if is_dead || facts.is_released =>
-            {
-                self.set_offline(now, rules, &mut step);
-            }
-            (Phase::Waiting { .. }, Seen::Unanswered { .. } | Seen::Busy) => {
-                self.set_next_probe(now + rules.recheck_interval);
-            }
-
-            (Phase::Offline { .. }, Seen::Answered { .. }) => self.come_back(now, rules, &mut step),
-            (Phase::Offline { .. }, Seen::Unanswered { .. } | Seen::Busy) => {
-                self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
-            }
-            (Phase::Probation { until, .. }, Seen::Answered { .. } | Seen::Busy) => {
-                if now >= until && seen != Seen::Busy {
-                    self.mark_returning(now, &mut step);
-                } else {
-                    let next_probe = now + rules.recheck_interval;
-                    let next_probe = if now < until { next_probe.min(until) } else { next_probe };
-                    self.phase = Phase::Probation { until, next_probe };
-                }
-            }
-            (Phase::Probation { .. }, Seen::Unanswered { .. }) => {
-                self.flaps = self.flaps.saturating_add(1);
-                self.phase = Phase::Offline { next_probe: now + rules.recheck_interval };
-            }
-            (Phase::Offline { .. } | Phase::Probation { .. }, Seen::Reported) => {
-                step.verdict = true
-            }
-            (
-                Phase::Offline { next_probe }
-                | Phase::Probation { next_probe, .. }
-                | Phase::Waiting { next_probe, .. },
-                Seen::ReportedOk | Seen::OtherIncarnation,
-            )
-            | (Phase::Waiting { next_probe, .. }, Seen::Renewed) => {
-                let soon = next_probe.min(self.cooled_at(now, rules.cool_down()));
-                self.set_next_probe(soon);
-                self.recheck_if_due(now, rules, &mut step);
-            }
-            (
-                Phase::Offline { .. }
-                | Phase::Probation { .. }
-                | Phase::Frozen { .. }
-                | Phase::Waiting { .. },
-                Seen::Tick,
-            ) => self.recheck_if_due(now, rules, &mut step),
-
-            (Phase::Returning { .. }, Seen::Drained) => {
-                self.phase = Phase::Online { verify_at: None };
-                step.mark = Some(Mark::Online);
-            }
-            (Phase::Returning { .. }, Seen::Answered { same: true } | Seen::Busy) => {
-                self.phase = Phase::Returning { attempt: 0, verify_at: None };
-                step.verdict = true;
-            }
-            (Phase::Returning { attempt, .. }, Seen::Unanswered { is_dead }) => {
-                if attempt < rules.probe_attempts {
-                    self.phase = Phase::Returning { attempt: attempt + 1, verify_at: None };
-                    self.probe(now, attempt + 1, rules, &mut step);
-                } else {
-                    // It owns nothing now, so the cap does not matter.
-                    self.take_out(now, is_dead, facts, rules, &mut step);
-                }
-            }
-            (Phase::Returning { .. }, Seen::Deaf) => {
-                self.take_out(now, false, facts, rules, &mut step);
-            }
-
-            (
-                Phase::Verifying { .. } | Phase::Frozen { .. } | Phase::Returning { .. },
-                Seen::Answered { same: false },
-            ) => self.come_back_as_another(now, facts, rules, &mut step),
-            // The result of a probe that is no longer awaited.
-            (
-                Phase::Online { .. },
-                Seen::Answered { .. } | Seen::Busy | Seen::Unanswered { .. },
-            ) => {}
-            (_, Seen::Renewed | Seen::ReportedOk | Seen::Drained | Seen::Deaf) => {}
-            // Verification is under way, or about to be.
-            (_, Seen::Reported | Seen::Discounted | Seen::OtherIncarnation | Seen::Tick) => {}
         }
         step
     }
 }
 
 #[cfg(test)]
-#[path = "verify_tests.rs"]
 mod tests;

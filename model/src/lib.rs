@@ -2,7 +2,7 @@
 //! every state that no read returns a value that is too old.
 //!
 //! ```text
-//! failover.rs    the world as the checker sees it: first state, possible steps
+//! failover.rs    the model and its possible steps    checked.rs     as the checker sees it
 //! state.rs       what there is                    action.rs      what can happen, in words
 //! server.rs      maps, caches, logs               serving.rs     what a server does with a request
 //! forgetting.rs  a master that has lost its file
@@ -69,6 +69,7 @@ pub mod state;
 pub mod suite;
 pub mod tally;
 
+mod checked;
 mod client;
 mod forgetting;
 mod healing;

@@ -18,6 +18,8 @@ use crate::codes::wire_enum;
 use crate::map::{MapEpoch, SERVERS_MAX, ServerStatus};
 use crate::wire_map::WireStatus;
 
+pub use crate::map::{SENDER_CLIENT, SENDER_MASTER};
+
 /// First byte of a datagram: `D`.
 pub const DATAGRAM_MAGIC: u8 = 0x44;
 /// Bytes of the header.
@@ -31,10 +33,6 @@ pub const DATAGRAM_BYTES_SENT_MAX: usize = 512;
 /// The states that fit into one datagram; more are sent in several.
 pub const STATES_PER_DATAGRAM: usize =
     (DATAGRAM_BYTES_SENT_MAX - DATAGRAM_HEADER_BYTES - MAC_BYTES - 8) / 17;
-/// `sender` of the master.
-pub const SENDER_MASTER: u16 = 0xFFFE;
-/// `sender` of a client; it is told apart by its `boot_id`.
-pub const SENDER_CLIENT: u16 = 0xFFFF;
 
 wire_enum! {
     /// What a datagram says.

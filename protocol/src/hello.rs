@@ -104,6 +104,9 @@ pub enum HelloError {
     /// The proof is wrong.
     #[error("the HELLO's proof is wrong: is the cluster secret the same on both sides?")]
     ProofWrong,
+    /// A challenge needs a random number, and the system has none.
+    #[error("there is no random number for a challenge: try again later")]
+    NoChallenge,
     /// The caller means another cluster.
     #[error("the caller expects a cluster with another name")]
     OtherCluster,

@@ -14,9 +14,12 @@
 //! codes.rs       opcodes and statuses
 //! frame.rs       TCP: 32-byte request and response headers, key, value
 //! hello.rs       TCP: first exchange on a connection, authentication
+//! handshake.rs   TCP: the first exchange, as the caller and the listener see it
 //! body.rs        TCP: values of PING and STATS
+//! counters.rs    the figures of a party: names, kinds, help texts
 //! handback.rs    TCP: keys written elsewhere than at their owner
 //! lease.rs       how long a lease holds, for its holder and for its grantor
+//! bind.rs        binding an address that a killed process may still hold
 //! mutant.rs      rules that tests can switch off
 //! fault.rs       threads that tests can end
 //! control.rs     UDP: notices, renewals, announcements
@@ -25,12 +28,15 @@
 //! ```
 
 pub mod auth;
+pub mod bind;
 pub mod body;
 mod codes;
 pub mod control;
+pub mod counters;
 pub mod fault;
 pub mod frame;
 pub mod handback;
+pub mod handshake;
 pub mod hash;
 pub mod hello;
 pub mod key;

@@ -7,16 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codes::wire_enum;
-use crate::control::SENDER_MASTER;
 use crate::hash::{key_hash, partition_of, shard_of};
 use crate::key::KeyForms;
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
 use crate::seeds::HashSeeds;
 
-pub use crate::wire_map::WireMap;
-
 /// No server: the owner of a partition that is being handed back.
 pub const NO_SERVER: u16 = u16::MAX;
+/// The master, as the sender or recipient of a datagram.
+pub const SENDER_MASTER: u16 = 0xFFFE;
+/// A client, as the sender of a datagram. Its `boot_id` tells it from other clients.
+pub const SENDER_CLIENT: u16 = 0xFFFF;
 /// Most servers in a cluster.
 pub const SERVERS_MAX: usize = 1_024;
 /// Most partitions in a cluster.

@@ -93,6 +93,9 @@ wire_enum! {
     }
 }
 
+/// Whether this build can leave rules out. What is shipped is not built so.
+pub const ARE_COMPILED_IN: bool = cfg!(feature = "mutants");
+
 #[cfg(feature = "mutants")]
 mod switch {
     use std::cell::Cell;

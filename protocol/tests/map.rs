@@ -10,8 +10,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use standin_protocol::map::ServerState::{self, Leaving, Offline, Online, Returning, Waiting};
 use standin_protocol::map::{
-    ClusterMap, MapEpoch, MapError, NO_SERVER, PARTITIONS_MAX, ServerStatus, Topology, WireMap,
+    ClusterMap, MapEpoch, MapError, NO_SERVER, PARTITIONS_MAX, ServerStatus, Topology,
 };
+use standin_protocol::wire_map::WireMap;
 use support::{epoch, five_servers, map_with_trouble, server, status, topology};
 
 /// Three servers in one group; the ranks of partition 0 are `home`, `second`, `third`.

@@ -7,9 +7,9 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 
 use crate::descriptors;
+use crate::error::ServerError;
 use crate::node::NodeConfig;
 use crate::origin::Origin;
-use crate::server::ServerError;
 use crate::shard::admission::Places;
 use crate::shard::uring_missing;
 use crate::store::can_map;

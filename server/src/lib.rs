@@ -17,6 +17,8 @@
 pub mod check;
 pub mod control;
 mod descriptors;
+mod error;
+mod inbox;
 pub mod node;
 pub mod origin;
 mod server;
@@ -25,4 +27,5 @@ pub mod stats;
 pub mod store;
 
 pub use descriptors::TooFewDescriptors;
-pub use server::{Server, ServerError};
+pub use error::ServerError;
+pub use server::Server;

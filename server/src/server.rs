@@ -10,77 +10,24 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use standin_config::ClusterConfig;
-use standin_protocol::map::MapError;
+use standin_protocol::bind::patiently;
+use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 use tracing::{error, info, warn};
 
 use crate::check;
 use crate::control::agent::AgentConfig;
 use crate::control::{self, ControlHandle, ControlOptions};
-use crate::descriptors::{self, TooFewDescriptors};
+use crate::descriptors;
+use crate::error::ServerError;
 use crate::node::{Node, NodeConfig};
-use crate::origin::{Origin, OriginStartError};
+use crate::origin::Origin;
 use crate::shard::admission::{Admission, Places};
 use crate::shard::handshake::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::{self, LoopError, ShardContext};
 use crate::stats::StatsHub;
-use crate::store::StoreError;
-
-/// Why a server can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The cluster file has no such server.
-    #[error("the cluster file has no server {name:?}; its servers are: {known}")]
-    UnknownServer {
-        /// The name asked for.
-        name: String,
-        /// The names there are.
-        known: String,
-    },
-    /// An address is taken or not this machine's.
-    #[error(
-        "can't listen on {address} ({what}): {error}; `address` must be an address of this \
-         machine, with a port that is free and that this user may use"
-    )]
-    Bind {
-        /// Which socket.
-        what: &'static str,
-        /// Its address.
-        address: SocketAddr,
-        /// How it failed.
-        error: io::Error,
-    },
-    /// The topology is not sound.
-    #[error(transparent)]
-    Map(#[from] MapError),
-    /// The system lets this process open too few files and sockets.
-    #[error(transparent)]
-    Descriptors(#[from] TooFewDescriptors),
-    /// The event loop that the cluster file asks for is not there.
-    #[error(transparent)]
-    Loop(#[from] LoopError),
-    /// The origin can't work as configured.
-    #[error(transparent)]
-    Origin(#[from] OriginStartError),
-    /// The cache can't be mapped.
-    #[error("the cache of shard {shard}: {error}")]
-    Store {
-        /// Shard.
-        shard: u16,
-        /// How it failed.
-        error: StoreError,
-    },
-    /// No thread, descriptor or randomness to be had.
-    #[error("{what}: {error}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// How it failed.
-        error: io::Error,
-    },
-}
 
 /// A running server.
 pub struct Server {
@@ -129,24 +76,10 @@ impl Server {
         let boot_id = random()?;
         let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
         tell_places(places, Places::wanted(&cluster, server));
-        let listener = listen(own.address).map_err(|error| ServerError::Bind {
-            what: "TCP",
-            address: own.address,
-            error,
-        })?;
-        let udp = UdpSocket::bind(own.address).map_err(|error| ServerError::Bind {
-            what: "UDP",
-            address: own.address,
-            error,
-        })?;
-
-        let mut nodes = Vec::new();
-        for shard in 0..own.shards {
-            let config = NodeConfig::new(&cluster, server, shard, boot_id, Micros::boottime());
-            let node = Node::new(config, Arc::clone(&topology))
-                .map_err(|error| ServerError::Store { shard, error })?;
-            nodes.push(node);
-        }
+        let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
+        let listener = listen(own.address).map_err(bound("TCP"))?;
+        let udp = UdpSocket::bind(own.address).map_err(bound("UDP"))?;
+        let nodes = nodes(&cluster, server, boot_id, &topology)?;
         let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
         let control = ControlHandle::new().map_err(system("the control thread's inbox"))?;
         let origin = Origin::start(
@@ -191,18 +124,7 @@ impl Server {
         // A port that refuses connections says that all of this incarnation is dead, so it
         // must not before the last shard has ended.
         let port = listener.try_clone().map_err(system("the listener"))?;
-        let mut listener = Some(listener);
-        let mut shards = Vec::new();
-        for (shard, node) in (0..own.shards).zip(nodes) {
-            let context = ShardContext { shard, ..context.clone() };
-            let core = own.cores.get(usize::from(shard)).copied();
-            let (listener, io) = (listener.take(), own.io);
-            let thread = spawn(&format!("shard-{shard}"), move || {
-                pin(shard, core);
-                shard::run(node, context, listener, io)
-            });
-            shards.push(thread.map_err(system("shard thread"))?);
-        }
+        let shards = spawn_shards(nodes, &context, listener).map_err(system("shard thread"))?;
         info!(name, address = %own.address, shards = own.shards, boot_id, "server started");
         Ok(Self {
             address: own.address,
@@ -298,6 +220,41 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
+/// The node of each shard.
+fn nodes(
+    cluster: &ClusterConfig,
+    server: u16,
+    boot_id: u64,
+    topology: &Arc<Topology>,
+) -> Result<Vec<Node>, ServerError> {
+    let node = |shard| {
+        let config = NodeConfig::new(cluster, server, shard, boot_id, Micros::boottime());
+        let node = Node::new(config, Arc::clone(topology));
+        node.map_err(|error| ServerError::Store { shard, error })
+    };
+    (0..cluster.servers[usize::from(server)].shards).map(node).collect()
+}
+
+/// Starts the thread of each shard. The first one accepts connections.
+fn spawn_shards(
+    nodes: Vec<Node>,
+    context: &ShardContext,
+    listener: TcpListener,
+) -> io::Result<Vec<JoinHandle<Result<(), LoopError>>>> {
+    let own = &context.cluster.servers[usize::from(context.server)];
+    let mut listener = Some(listener);
+    let thread = |(shard, node)| {
+        let context = ShardContext { shard, ..context.clone() };
+        let core = own.cores.get(usize::from(shard)).copied();
+        let (listener, io) = (listener.take(), own.io);
+        spawn(&format!("shard-{shard}"), move || {
+            pin(shard, core);
+            shard::run(node, context, listener, io)
+        })
+    };
+    (0..context.shards).zip(nodes).map(thread).collect()
+}
+
 fn random() -> Result<u64, ServerError> {
     getrandom::u64().map_err(|error| ServerError::System {
         what: "no randomness",
@@ -313,30 +270,15 @@ fn challenge_secret() -> Result<[u8; 32], ServerError> {
     Ok(secret)
 }
 
-/// The kernel takes a killed process's ring down after the process has ended, and the ring
-/// holds its listener: a server that is restarted at once finds its own address taken.
-const TAKEN_BY_THE_LAST_LIFE: Duration = Duration::from_secs(1);
-
 /// Without `SO_REUSEPORT`: a second server on the same address must fail, not share it.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let deadline = Micros::boottime() + TAKEN_BY_THE_LAST_LIFE;
-    loop {
+    patiently(|| {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        match socket.bind(&address.into()) {
-            Ok(()) => {
-                socket.listen(4_096)?;
-                return Ok(socket.into());
-            }
-            Err(error) => {
-                let is_taken = error.kind() == io::ErrorKind::AddrInUse;
-                if !is_taken || Micros::boottime() >= deadline {
-                    return Err(error);
-                }
-            }
-        }
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
+        socket.bind(&address.into())?;
+        socket.listen(4_096)?;
+        Ok(socket.into())
+    })
 }
 
 fn pin(shard: u16, core: Option<usize>) {

@@ -21,7 +21,7 @@ pub struct StatsHub {
     boot_id: u64,
     started: Micros,
     shards: Vec<Arc<[AtomicU64]>>,
-    agent: [AtomicU64; AgentCounters::COUNT],
+    agent: [AtomicU64; AgentCounters::FIGURES.len()],
     memory_bytes: u64,
     reads_per_second: u64,
     recent: Mutex<Recent>,
@@ -33,7 +33,7 @@ impl StatsHub {
     /// Blocks for `shards` shards.
     #[must_use]
     pub fn new(server: String, boot_id: u64, shards: u16, started: Micros) -> Self {
-        let block = || Counters::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
+        let block = || Counters::FIGURES.iter().map(|_| AtomicU64::new(0)).collect();
         let shards = (0..shards).map(|_| block()).collect();
         Self {
             server,
@@ -65,7 +65,7 @@ impl StatsHub {
 
     fn sums(&self) -> recent::Sums {
         recent::NAMES.map(|name| {
-            let index = Counters::NAMES.iter().position(|other| *other == name);
+            let index = Counters::FIGURES.iter().position(|figure| figure.name == name);
             let values = |index: usize| self.shards.iter().map(move |b| &b[index]);
             index.map_or(0, |index| values(index).map(|v| v.load(Ordering::Relaxed)).sum())
         })
@@ -76,7 +76,8 @@ impl StatsHub {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
         let gauge = |name: &str, value| Counter { name: name.to_owned(), value };
         let version = env!("CARGO_PKG_VERSION");
-        let recent = recent::GAUGES.iter().zip(recent).map(|(name, value)| gauge(name, value));
+        let recent = recent::NAMES.iter().zip(recent);
+        let recent = recent.map(|(name, value)| gauge(&format!("{name}_10s"), value));
         let mut gauges: Vec<Counter> = recent.collect();
         gauges.extend([
             gauge("memory_bytes", self.memory_bytes),
@@ -109,13 +110,13 @@ impl StatsHub {
 
     /// Leaves the control thread's counters.
     pub fn publish_agent(&self, counters: &AgentCounters) {
-        for (slot, (_, value)) in self.agent.iter().zip(counters.named()) {
+        for (slot, value) in self.agent.iter().zip(counters.values()) {
             slot.store(value, Ordering::Relaxed);
         }
     }
 
-    /// The sum over the shards (of `loop_lag_us` the highest), what the control thread
-    /// counts, and how the database is, with the reason if it is down.
+    /// The figures of the shards together and of the control thread, and the state of the database,
+    /// with the reason if it is down.
     #[must_use]
     pub fn reply(
         &self,
@@ -127,18 +128,12 @@ impl StatsHub {
         let values = |index: usize| {
             self.shards.iter().map(move |block| block[index].load(Ordering::Relaxed))
         };
-        let counters = Counters::NAMES.iter().enumerate().map(|(index, name)| {
-            let value = match *name {
-                "loop_lag_us" => values(index).max().unwrap_or(0),
-                _ => values(index).sum(),
-            };
-            Counter { name: (*name).to_owned(), value }
-        });
-        let agent = AgentCounters::default().named();
-        let agent = self.agent.iter().zip(agent).map(|(slot, (name, _))| {
-            let value = slot.load(Ordering::Relaxed);
-            Counter { name: name.to_owned(), value }
-        });
+        let counters = Counters::FIGURES
+            .iter()
+            .enumerate()
+            .map(|(index, figure)| figure.with(figure.of_all(values(index))));
+        let agent = self.agent.iter().zip(AgentCounters::FIGURES);
+        let agent = agent.map(|(slot, figure)| figure.with(slot.load(Ordering::Relaxed)));
         let log_lines_lost = Counter {
             name: "log_lines_lost".to_owned(),
             value: self.log_lines_lost.load(Ordering::Relaxed),

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use standin_protocol::mutant::Mutant;
+use standin_protocol::mutant::{self, Mutant};
 
 use crate::clock::{S, Time};
 use crate::many::{Options, guarded, plan_of, run_many};
@@ -118,6 +118,9 @@ fn jobs(text: &str) -> Result<usize, String> {
 /// Runs the command; the exit code is 1 if something must not have happened.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if matches!(arguments.mutant, Some(Rule::Code(_))) && !mutant::ARE_COMPILED_IN {
+        return run_with_mutants();
+    }
     let mode = match arguments.mode {
         ModeName::Available => Mode::Available,
         ModeName::Strict => Mode::Strict,
@@ -130,6 +133,24 @@ pub fn main() -> ExitCode {
     match (&arguments.seeds, arguments.seed) {
         (Some(seeds), _) => many(seeds.clone(), &arguments, &options),
         (None, seed) => one(seed.unwrap_or(1), &arguments, &options),
+    }
+}
+
+/// Builds the simulator with the feature `mutants` and runs it with the same arguments. Without
+/// that feature it simulates the code as it is shipped, which can't leave rules out.
+fn run_with_mutants() -> ExitCode {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let build = ["run", "--quiet", "--release", "--features", "mutants", "--bin", "sim"];
+    let mut command = std::process::Command::new(cargo);
+    command.args(build).args(["--manifest-path", manifest, "--"]).args(std::env::args_os().skip(1));
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("can't run cargo to build the simulator with mutants: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod check;
 pub mod cli;
 mod clock;
 mod counted;
+mod flags;
 #[cfg(test)]
 mod full_size;
 mod many;

@@ -4,20 +4,20 @@
 //! The hash takes what a message *is* (when, from where, to where) and not how many came
 //! before it, so that deleting an entry of a plan leaves the rest of the run nearly as it was.
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+use rand_xoshiro::SplitMix64;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
+/// The generator of a plan.
 #[derive(Debug, Clone)]
-pub(crate) struct Random {
-    state: u64,
-}
+pub(crate) struct Random(SplitMix64);
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: mix(seed, 0x5157_11A6) }
+        Self(SplitMix64::seed_from_u64(mix(seed, 0x5157_11A6)))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        scramble(self.state)
+        self.0.next_u64()
     }
 
     /// A number from zero up to, and without, `limit`.

@@ -1,5 +1,7 @@
-//! What `cargo test` checks besides the schedules: runs repeat, and some hundred seeds go well.
+//! Tests besides the schedules: runs repeat, and a few hundred seeds go well. Those that leave out
+//! a rule need the feature `mutants`.
 
+#[cfg(feature = "mutants")]
 use standin_protocol::mutant::Mutant;
 
 use crate::cli::AVAILABLE_ONLY;
@@ -71,6 +73,7 @@ fn seeds_of_mode_strict_go_well() {
     go_well(Mode::Strict);
 }
 
+#[cfg(feature = "mutants")]
 #[test]
 fn random_runs_miss_rules_too() {
     let rules = [

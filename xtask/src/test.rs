@@ -68,6 +68,14 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         conformance = claims_in(workspace, &output);
         outcome
     });
+    report.step("tests without single rules", &["build of the tests"], || {
+        let packages = ["test", "--no-fail-fast", "--package", "standin-sim"];
+        let more = ["--package", "standin-master", "--features"];
+        let features = ["standin-sim/mutants,standin-master/mutants"];
+        let command = workspace.cargo(&[&packages[..], &more, &features].concat());
+        tests(workspace, command, "mutants").0
+    });
+    report.step("the program refuses mutants", &[], || refuses_mutants(workspace));
     report.step("fuzz targets on their seeds", &[], || {
         let command = workspace.cargo(&["test", "--manifest-path", FUZZ]);
         tests(workspace, command, "fuzz-seeds").0
@@ -158,6 +166,24 @@ fn stripped(program: &Path) -> Outcome {
         }
     }
     Ok(Passed::with_note(format!("{} MiB", bytes.len() >> 20)))
+}
+
+/// The program does not compile with the feature `mutants`, whatever turns it on.
+fn refuses_mutants(workspace: &Workspace) -> Outcome {
+    let remedy = "cli/src/main.rs asserts that the feature `mutants` is off";
+    let mut command =
+        workspace.cargo(&["check", "--workspace", "--features", "standin-sim/mutants"]);
+    let log = workspace.logs().join("refuses-mutants.log");
+    match process::run(&mut command, &log, BUILD_LIMIT) {
+        Ok(finished) if finished.success => {
+            Err(Failed::new("the program compiles with the feature `mutants`", remedy))
+        }
+        Ok(finished) if finished.output.contains("the feature `mutants` is on") => {
+            Ok(Passed::default())
+        }
+        Ok(finished) => Err(Failed::new(finished.output, remedy)),
+        Err(error) => Err(Failed::new(format!("{command:?}: {error}"), "cargo must be runnable")),
+    }
 }
 
 /// A command that runs tests; its outcome and all its output.

@@ -3,8 +3,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use standin_chaos::proxy::{Call, Proxy};
 use standin_loadgen::origin::{Rows, RunOrigin};
-use standin_loadgen::proxy::{Call, Proxy};
 use standin_protocol::time::Micros;
 use standin_testkit::Postgres;
 use tokio::runtime::Runtime;

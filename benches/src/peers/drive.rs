@@ -11,8 +11,9 @@ use standin_loadgen::checker::{Checker, Initial, Seen, WriteKind};
 use standin_loadgen::interrupt::Interrupt;
 use standin_loadgen::origin::Rows;
 use standin_loadgen::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
+use standin_loadgen::request::{Access, Request, ValueSizes};
 use standin_loadgen::schedule::{Arrivals, Schedule};
-use standin_loadgen::workload::{Cold, Deed, Keys, Mix, Supply, ValueSizes, Wanted};
+use standin_loadgen::workload::{Cold, Keys, Mix, Supply};
 use standin_protocol::frame::response_flags::HIT;
 use standin_protocol::time::Micros;
 use standin_testkit::Postgres;
@@ -231,14 +232,14 @@ impl Worker<'_> {
         part
     }
 
-    fn request(&mut self, due: Micros, wanted: Wanted) -> (Logged, Option<String>) {
-        let Wanted { key, deed } = wanted;
+    fn request(&mut self, due: Micros, wanted: Request) -> (Logged, Option<String>) {
+        let Request { key, access } = wanted;
         let name = Keys::Numbered.name(key);
         let sent = Micros::boottime();
-        let write = match deed {
-            Deed::Write { .. } => self.checker.begin_write(key, WriteKind::Put, sent),
+        let write = match access {
+            Access::Write { .. } => self.checker.begin_write(key, WriteKind::Put, sent),
             // A write of a key that is being written is a read instead.
-            Deed::Read | Deed::Delete => None,
+            Access::Read | Access::Delete => None,
         };
         let (op, result) = if let Some(write) = write {
             let value = self.checker.value(&write, VALUE_BYTES);
@@ -255,7 +256,7 @@ impl Worker<'_> {
             (OpKind::Read, result)
         };
         let ended = Micros::boottime();
-        let is_write_wanted = matches!(deed, Deed::Write { .. });
+        let is_write_wanted = matches!(access, Access::Write { .. });
         let became_read = is_write_wanted && op == OpKind::Read;
         let displaced = Displaced { redraws: 0, became_read };
         let (ending, served_by, error) = match result {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use standin_chaos::outage;
 use standin_loadgen::checker::Verdict;
-use standin_loadgen::outage;
 use standin_loadgen::recorder::{Ending, Logged};
 
 use super::drive::Observed;

@@ -28,7 +28,7 @@ fn what_is_struck_is_healed_unless_it_is_dead() {
     for fault in Fault::defaults() {
         let Script { strike, heal } = fault.script(None);
         let does = |steps: &[Step], is_striking: bool| {
-            steps.iter().any(|s| matches!(s, Step::Do(deed) if deed.strikes() == is_striking))
+            steps.iter().any(|s| matches!(s, Step::Do(action) if action.strikes() == is_striking))
         };
         assert!(does(&strike, true), "{}", fault.name());
         assert!(!does(&heal, true), "{}", fault.name());
@@ -40,7 +40,7 @@ fn what_is_struck_is_healed_unless_it_is_dead() {
 #[test]
 fn an_isolated_node_hears_nobody_and_nobody_hears_it() {
     let Script { strike, .. } = Fault::Isolate(A1).script(None);
-    let Step::Do(Deed::Impair(cuts)) = &strike[0] else { panic!("{strike:?}") };
+    let Step::Do(Action::Impair(cuts)) = &strike[0] else { panic!("{strike:?}") };
     assert_eq!(cuts.len(), 2 * (Node::all().count() - 1));
     for other in Node::all().filter(|node| *node != A1) {
         assert!(cuts.contains(&Impairment::Cut { from: A1, to: other }));

@@ -55,6 +55,7 @@ fn addresses(topology: &Topology) -> impl Iterator<Item = SocketAddr> + '_ {
 impl Engine {
     /// Asks all seeds for the map, because something does not match the topology.
     pub(super) fn doubt(&mut self, now: Micros) {
+        // Before the first map there is no topology to doubt.
         let Some(router) = &self.router else { return };
         if self.doubt.is_open || now < self.doubt.not_before {
             return;

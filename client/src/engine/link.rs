@@ -128,6 +128,7 @@ impl Link {
     }
 
     pub(super) fn health(&mut self, now: Micros, config: &ClientConfig) -> Health {
+        // Nothing is being waited for.
         let Some(dead_at) = self.dead_at(config) else { return Health::Fine };
         if now < dead_at {
             let is_due = self.probe_at(config).is_some_and(|due| due <= now);

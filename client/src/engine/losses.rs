@@ -23,6 +23,7 @@ impl Engine {
         terminal: Option<ClientError>,
         must_close: bool,
     ) {
+        // The shell may report the end of a connection that the engine has closed.
         let Some(link) = self.links.remove(&conn) else { return };
         self.by_place.retain(|_, other| *other != conn);
         if must_close {
@@ -107,6 +108,7 @@ impl Engine {
 
     /// Handles a live server that has not answered this send for half the operation timeout.
     pub(super) fn lose_patience(&mut self, now: Micros, id: u32, sends: u32) {
+        // The request has ended before its timer.
         let Some(open) = self.open.get_mut(&id) else { return };
         if open.sends == sends && open.current.is_some() {
             open.is_outcome_open |= open.is_write();

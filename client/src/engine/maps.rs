@@ -75,6 +75,7 @@ impl Engine {
     /// A reply's tag tells that its sender may have a newer map: fetch it, but one at a time
     /// and not in a storm.
     pub(super) fn see_tag(&mut self, now: Micros, conn: ConnId, tag: u32) {
+        // Before the first map no tag is newer: a map is being asked for.
         let Some(router) = &self.router else { return };
         let is_newer = tag != 0 && MapEpoch::tag_is_newer(tag, router.map().epoch.tag());
         if is_newer {
@@ -87,6 +88,7 @@ impl Engine {
         if self.map_fetch.is_some() || now < self.map_fetch_not_before {
             return;
         }
+        // The connection was lost while its input was processed.
         let Some(place) = self.links.get(&conn).map(|link| link.place) else { return };
         self.map_fetch_not_before = now + self.config.map_fetch_interval;
         let id = self.insert(now, Work::MapFetch);
@@ -144,6 +146,7 @@ impl Engine {
             return self.apply_other(now, map);
         }
         let epoch = map.epoch;
+        // It is not newer.
         let Some(left) = router.apply(map) else { return };
         let map = router.map().clone();
         for server in left {
@@ -182,9 +185,11 @@ impl Engine {
     /// A datagram came: only a verdict on an open notice means anything to a client. It
     /// carries all states where they fit, which saves a fetch.
     pub(super) fn datagram(&mut self, now: Micros, bytes: &[u8]) {
+        // Before the first map no notice is open.
         let Some(router) = &self.router else { return };
         let topology = router.map().topology.clone();
         let key = self.config.key.as_ref();
+        // Anybody can send a datagram.
         let Ok(verdict) = Datagram::parse(bytes, key, Some(topology.id)) else { return };
         if verdict.kind != Kind::Verdict || !self.notices.close(verdict.subject, verdict.nonce) {
             return;
@@ -201,6 +206,7 @@ impl Engine {
 
     /// Sends the notices that are due; none while the topology is in doubt.
     pub(super) fn send_notices(&mut self, now: Micros) {
+        // Before the first map no notice is open either.
         let Some(router) = self.router.as_ref().filter(|_| !self.doubt.is_open()) else { return };
         let map = router.map();
         let to = map.topology.master;

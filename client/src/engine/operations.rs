@@ -140,6 +140,7 @@ impl Engine {
 
     /// Routes a request that has no current send.
     pub(super) fn dispatch(&mut self, now: Micros, id: u32) {
+        // The request may have ended before its turn or its timer.
         let Some(open) = self.open.get_mut(&id) else { return };
         debug_assert!(open.current.is_none(), "dispatched while under way");
         let Some(router) = &mut self.router else {
@@ -249,6 +250,7 @@ impl Engine {
 
     /// Ends a caller's request, exactly once.
     pub(super) fn finish(&mut self, now: Micros, id: u32, result: Result<Answer, ClientError>) {
+        // A request ends once: whatever ends it later finds it gone.
         let Some(open) = self.open.get(&id) else { return };
         // What the last send says of itself says nothing of an earlier one without an answer.
         let is_unknown = open.is_outcome_open && open.denies_the_write(&result);
@@ -284,6 +286,7 @@ impl Engine {
 
     /// The operation timeout has passed.
     pub(super) fn expire(&mut self, now: Micros, id: u32) {
+        // The request has ended before its timer.
         let Some(open) = self.open.get(&id) else { return };
         let was_sent = open.is_outcome_open || !open.sent_on.is_empty();
         let error = match &open.work {
@@ -413,6 +416,7 @@ impl Engine {
     }
 
     pub(super) fn connected(&mut self, now: Micros, conn: ConnId) {
+        // The link was given up before its connection was made.
         let Some(link) = self.links.get_mut(&conn) else { return };
         if !link.is_connecting() {
             return;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{FrameError, Status};
+use standin_protocol::handshake::CallerError;
 use standin_protocol::hello::HelloReply;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
@@ -54,22 +55,24 @@ impl Engine {
     }
 
     fn broken(&mut self, now: Micros, conn: ConnId, place: Place, error: &SessionError) {
-        if let SessionError::NoRoom { retry_after_ms } = error {
+        if let SessionError::Handshake(CallerError::NoRoom { retry_after_ms }) = error {
             return self.no_room(now, conn, Duration::from_millis((*retry_after_ms).into()));
         }
-        let is_misplaced = *error == SessionError::Refused(Status::NoSuchShard);
+        let is_misplaced = *error == CallerError::Refused(Status::NoSuchShard).into();
         if is_misplaced {
             self.doubt(now);
         }
         let terminal = match error {
             // Once more when it is clear how many shards the server has.
             _ if is_misplaced && self.doubt.is_open() => None,
-            SessionError::AuthFailed => Some(ClientError::AuthFailed),
-            SessionError::Refused(Status::NoSuchShard | Status::UnsupportedVersion)
+            SessionError::Handshake(CallerError::AuthFailed) => Some(ClientError::AuthFailed),
+            SessionError::Handshake(CallerError::Refused(
+                Status::NoSuchShard | Status::UnsupportedVersion,
+            ))
             | SessionError::Frame(FrameError::BadVersion(_)) => {
                 Some(ClientError::Protocol(error.to_string()))
             }
-            SessionError::Refused(Status::ShuttingDown) => {
+            SessionError::Handshake(CallerError::Refused(Status::ShuttingDown)) => {
                 if let Place::Server { server, .. } = place {
                     self.leaving(now, server);
                 }
@@ -84,6 +87,7 @@ impl Engine {
     fn replied(&mut self, now: Micros, conn: ConnId, place: Place, reply: Reply) {
         let id = reply.header.request_id;
         let tag = reply.header.map_epoch;
+        // The request has ended meanwhile.
         let Some(open) = self.open.get_mut(&id) else { return };
         open.sent_on.retain(|other| *other != conn);
         let is_current = open.current.is_some_and(|current| current.conn == conn);

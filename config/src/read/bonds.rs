@@ -1,10 +1,17 @@
 //! `also_invalidates`: keyspaces over the same rows, by name.
 
-use super::keyspace::Named;
 use crate::mistake::Report;
 use crate::model::KeyspaceConfig;
 use crate::section::At;
 use crate::suggest::nearest;
+
+/// The names in a keyspace's `also_invalidates`.
+pub(super) struct Named<'d> {
+    pub(super) id: u8,
+    /// The key's dotted name, for messages.
+    pub(super) key: String,
+    pub(super) others: At<Vec<&'d str>>,
+}
 
 /// Turns the names into ids, or reports what is wrong with them.
 pub(super) fn resolve(

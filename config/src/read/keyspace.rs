@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::bonds;
+use super::bonds::{self, Named};
 use super::cluster::check_name;
 use super::servers::unique;
 use crate::defaults;
@@ -21,14 +21,6 @@ const TYPES: [(&str, ColumnType); 4] = [
     ("integer", ColumnType::Integer),
     ("uuid", ColumnType::Uuid),
 ];
-
-/// The value of a keyspace's `also_invalidates`.
-pub(super) struct Named<'d> {
-    pub(super) id: u8,
-    /// The key's dotted name, for messages.
-    pub(super) key: String,
-    pub(super) others: At<Vec<&'d str>>,
-}
 
 /// The keyspaces, sorted by id.
 pub(super) fn read_all(

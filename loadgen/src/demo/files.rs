@@ -1,11 +1,6 @@
 //! The report's files: HTML, JSON, HDR log.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::Serialize;
-
-use super::outcome::DemoReport;
+use super::outcome::{DemoReport, ReportFiles};
 use super::script::Played;
 use super::{DemoArgs, DemoError, folder};
 use crate::recorder::{TimelinePoint, wall_time};
@@ -14,30 +9,6 @@ use crate::report::html::Page;
 use crate::report::plots::{Line, over_time, percentiles};
 use crate::report::table::{millis, thousands};
 use crate::report::{Figures, Mark};
-
-/// Where the report is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ReportFiles {
-    /// For people.
-    pub html: PathBuf,
-    /// For programs.
-    pub json: PathBuf,
-    /// For HdrHistogram's tools.
-    pub hdr_log: PathBuf,
-}
-
-impl fmt::Display for ReportFiles {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
-        write!(
-            out,
-            "{} (beside it {}, {})",
-            self.html.display(),
-            name(&self.json),
-            name(&self.hdr_log)
-        )
-    }
-}
 
 /// Makes the folder of the files, and notes in the report where they are.
 pub(super) fn place(report: &mut DemoReport, args: &DemoArgs) -> Result<(), DemoError> {

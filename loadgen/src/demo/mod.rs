@@ -28,9 +28,8 @@ use std::time::Duration;
 use standin_client::ClientConfig;
 
 pub use cluster::ClusterError;
-pub use files::ReportFiles;
 pub use options::DemoArgs;
-pub use outcome::{DemoReport, EventReport, Parameters, StoodIn};
+pub use outcome::{DemoReport, EventReport, Parameters, ReportFiles, StoodIn};
 pub use story::{Story, StoryEvent, StoryKind};
 
 use crate::checker::{Checker, Initial, grace};
@@ -40,9 +39,10 @@ use crate::interrupt::Interrupt;
 use crate::origin::{OriginError, Rows, RunOrigin};
 use crate::report::plots::PlotError;
 use crate::report::table::thousands;
+use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::schedule::Arrivals;
-use crate::workload::{Cold, Keys, Mix, ValueSizes};
+use crate::workload::{Cold, Keys, Mix};
 use cluster::{DemoCluster, KEYSPACE};
 use folder::RunFolder;
 
@@ -155,29 +155,7 @@ fn run_in(
         ports(&cluster)
     ));
 
-    let plan = Plan {
-        topology: Arc::clone(&cluster.topology),
-        client: ClientConfig::from(&cluster.config),
-        keyspace: KEYSPACE,
-        keys: Keys::Numbered,
-        pacing: script::pacing(args.rate, Arrivals::Constant),
-        duration: Some(Duration::from_secs(args.seconds.into())),
-        seed,
-        run,
-        checker: Some(Arc::new(
-            Checker::new(ROWS, run, Initial::Filled).with_grace(grace(&cluster.config)),
-        )),
-        phases: script::PHASES.len(),
-        slot: SLOT,
-        is_logged: false,
-    };
-    let mix = Mix {
-        keys: ROWS,
-        zipf_exponent: ZIPF_EXPONENT,
-        reads_percent: READS_PERCENT,
-        sizes: ValueSizes::fixed(VALUE_BYTES),
-        cold: Cold::default(),
-    };
+    let (plan, mix) = (plan(args, seed, run, &cluster), mix());
     let workers = u32::try_from(cores.clamp(1, 2)).unwrap_or(1);
     let warm_up = warm::run(&plan, mix, workers, interrupt, console)?;
     console.line(&format!(
@@ -218,6 +196,37 @@ fn run_in(
     placed?;
     files::write(&report, &played, args)?;
     Ok(report)
+}
+
+/// The load of the demo.
+fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
+    Plan {
+        topology: Arc::clone(&cluster.topology),
+        client: ClientConfig::from(&cluster.config),
+        keyspace: KEYSPACE,
+        keys: Keys::Numbered,
+        pacing: script::pacing(args.rate, Arrivals::Constant),
+        duration: Some(Duration::from_secs(args.seconds.into())),
+        seed,
+        run,
+        checker: Some(Arc::new(
+            Checker::new(ROWS, run, Initial::Filled).with_grace(grace(&cluster.config)),
+        )),
+        phases: script::PHASES.len(),
+        slot: SLOT,
+        is_logged: false,
+    }
+}
+
+/// The requests of the demo.
+fn mix() -> Mix {
+    Mix {
+        keys: ROWS,
+        zipf_exponent: ZIPF_EXPONENT,
+        reads_percent: READS_PERCENT,
+        sizes: ValueSizes::fixed(VALUE_BYTES),
+        cold: Cold::default(),
+    }
 }
 
 fn ports(cluster: &DemoCluster) -> String {

@@ -1,9 +1,11 @@
 //! The result of the demo, as figures and as text.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
+
 use serde::Serialize;
 use standin_protocol::time::Micros;
 
-use super::files::ReportFiles;
 use super::script::{PHASES, Played};
 use super::story::StoryKind;
 use super::warm::WarmUp;
@@ -11,6 +13,30 @@ use crate::observer::StatsReading;
 use crate::recorder::{FailureKind, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
+
+/// The paths of the report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReportFiles {
+    /// The page for people.
+    pub html: PathBuf,
+    /// The figures for programs.
+    pub json: PathBuf,
+    /// The log for HdrHistogram's tools.
+    pub hdr_log: PathBuf,
+}
+
+impl fmt::Display for ReportFiles {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |path: &Path| path.file_name().unwrap_or_default().display().to_string();
+        write!(
+            out,
+            "{} (beside it {}, {})",
+            self.html.display(),
+            name(&self.json),
+            name(&self.hdr_log)
+        )
+    }
+}
 
 /// With what the demo ran.
 #[derive(Debug, Clone, PartialEq, Serialize)]

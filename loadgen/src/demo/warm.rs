@@ -13,7 +13,7 @@ use crate::interrupt::Interrupt;
 use crate::live::{Live, Progress};
 use crate::recorder::{Counts, Recording};
 use crate::schedule::Arrivals;
-use crate::workload::{Mix, Supply, SweepDeed};
+use crate::workload::{Mix, Supply, SweepAccess};
 
 /// Rows that are read once each at first.
 const PRELOAD_SHARE: u32 = 4;
@@ -53,7 +53,8 @@ pub(super) fn run(
         ..plan.clone()
     };
     let end = mix.keys / PRELOAD_SHARE;
-    let sweep = |worker| Supply::Sweep { next: worker, end, step: workers, deed: SweepDeed::Read };
+    let sweep =
+        |worker| Supply::Sweep { next: worker, end, step: workers, access: SweepAccess::Read };
     let supplies = (0..workers).map(sweep).collect();
     let (mut recording, _) = watch(&preload, supplies, interrupt, |progress, _| {
         console.progress(progress.ended, end.into(), "warming up: reading rows");

@@ -12,6 +12,7 @@
 
 mod pacer;
 mod request;
+mod shared;
 mod worker;
 
 use std::io;
@@ -139,7 +140,7 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
     let mut starts: Vec<Sender<Micros>> = Vec::new();
     for (number, supply) in (0..count).zip(supplies) {
         let (start, started) = mpsc::channel();
-        let seat = worker::Seat {
+        let parameters = worker::WorkerParameters {
             plan: plan.clone(),
             number,
             count,
@@ -150,8 +151,8 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
         };
         let thread =
             std::thread::Builder::new().name(format!("load-{number}")).spawn(move || {
-                let mut ending = Ending { live: Arc::clone(&seat.live), is_good: false };
-                let ended = worker::run(seat, supply);
+                let mut ending = Ending { live: Arc::clone(&parameters.live), is_good: false };
+                let ended = worker::run(parameters, supply);
                 ending.is_good = ended.is_ok();
                 ended
             })?;

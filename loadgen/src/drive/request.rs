@@ -6,11 +6,11 @@ use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
 
 use super::Notable;
-use super::worker::Desk;
+use super::shared::Shared;
 use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
 use crate::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
-use crate::workload::{Deed, Wanted};
+use crate::request::{Access, Request};
 
 /// How often another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
@@ -31,18 +31,18 @@ enum Kind {
 /// Gives a request its place. A write of a key that is being written gets another key, or,
 /// where keys are given, becomes a read: one write of a key is under way at a time. Both are
 /// counted.
-pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
-    let Wanted { key, deed } = wanted;
+pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
+    let Request { key, access } = wanted;
     let mut displaced = Displaced::default();
-    let (kind, value_bytes, ttl_s) = match deed {
-        Deed::Read => return Ticket { key, kind: Kind::Read, displaced },
-        Deed::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
-        Deed::Delete => (WriteKind::Delete, 0, 0),
+    let (kind, value_bytes, ttl_s) = match access {
+        Access::Read => return Ticket { key, kind: Kind::Read, displaced },
+        Access::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
+        Access::Delete => (WriteKind::Delete, 0, 0),
     };
-    let Some(checker) = &desk.plan.checker else {
+    let Some(checker) = &shared.plan.checker else {
         let kind = match kind {
             WriteKind::Put => Kind::Write {
-                value: Checker::first_value(desk.plan.run, key, value_bytes),
+                value: Checker::first_value(shared.plan.run, key, value_bytes),
                 ttl_s,
                 write: None,
             },
@@ -62,7 +62,7 @@ pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
             };
             return Ticket { key, kind, displaced };
         }
-        let other = desk.supply.borrow_mut().other_key();
+        let other = shared.supply.borrow_mut().other_key();
         match other.filter(|_| displaced.redraws < REDRAWS_MAX) {
             Some(other) => key = other,
             None => break,
@@ -74,17 +74,17 @@ pub(super) fn ticket(desk: &Desk, wanted: Wanted) -> Ticket {
 }
 
 /// Sends a request, waits for its end, judges and records it.
-pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: Option<Micros>) {
-    let phase_sent = desk.live.phase();
+pub(super) async fn perform(shared: &Shared, client: &Client, ticket: Ticket, due: Option<Micros>) {
+    let phase_sent = shared.live.phase();
     let (key, displaced) = (ticket.key, ticket.displaced);
-    let checker = desk.plan.checker.as_deref();
+    let checker = shared.plan.checker.as_deref();
     let (action, op, write) = match ticket.kind {
         Kind::Read => (Action::Get, OpKind::Read, None),
         Kind::Write { value, ttl_s, write } => (Action::Put { value, ttl_s }, OpKind::Write, write),
         Kind::Delete { write } => (Action::Delete, OpKind::Write, write),
     };
     let operation =
-        Operation { keyspace: desk.plan.keyspace, key: desk.plan.keys.name(key), action };
+        Operation { keyspace: shared.plan.keyspace, key: shared.plan.keys.name(key), action };
     let sent = Micros::boottime();
     // After the clock: a write acknowledged in between only makes the check milder.
     let floor =
@@ -95,9 +95,9 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         checker.end_write(write, ended, result.is_ok());
     }
     let verdict = judge(checker, key, floor, &result);
-    let phase = phase_of(phase_sent, desk.live.phase());
+    let phase = phase_of(phase_sent, shared.live.phase());
     let due = due.unwrap_or(sent);
-    report(desk, phase, ended, &result);
+    report(shared, phase, ended, &result);
     let (ending, sends) = match &result {
         Ok(answer) => {
             let is_absent = answer.outcome == Outcome::NotFound;
@@ -106,18 +106,18 @@ pub(super) async fn perform(desk: &Desk, client: &Client, ticket: Ticket, due: O
         Err(error) => (Ending::Failed(FailureKind::from(error)), 1),
     };
     let sample = Sample { op, phase, due, sent, ended, sends, displaced, ending };
-    let mut recorder = desk.recorder.borrow_mut();
+    let mut recorder = shared.recorder.borrow_mut();
     recorder.record(&sample);
-    if desk.plan.is_logged {
+    if shared.plan.is_logged {
         let served_by = result.as_ref().ok().map(|answer| answer.served_by);
-        recorder.log(Logged { worker: desk.number, key, served_by, sample });
+        recorder.log(Logged { worker: shared.number, key, served_by, sample });
     }
     if let Some(what) = complaint(&result, verdict) {
-        let at_ms = sent.since(desk.start).as_millis();
+        let at_ms = sent.since(shared.start).as_millis();
         recorder.quote(|| format!("{at_ms} ms, {} of key {key}: {what}", op.name()));
     }
     drop(recorder);
-    desk.live.add(desk.number, step(&sample));
+    shared.live.add(shared.number, step(&sample));
 }
 
 /// A request belongs to the phase in which it was sent; but what is under way when the first
@@ -154,13 +154,13 @@ fn complaint(result: &Result<Answer, ClientError>, verdict: Option<Verdict>) -> 
     }
 }
 
-fn report(desk: &Desk, phase: usize, at: Micros, result: &Result<Answer, ClientError>) {
+fn report(shared: &Shared, phase: usize, at: Micros, result: &Result<Answer, ClientError>) {
     let Ok(answer) = result else { return };
     let is_stand_in = answer.is_stand_in();
-    if desk.is_first(phase, answer.served_by, is_stand_in) {
+    if shared.is_first(phase, answer.served_by, is_stand_in) {
         let server = answer.served_by;
         // Nobody listens any more: the run goes on.
-        let _ = desk.notables.send(Notable::FirstAnswer { at, phase, server, is_stand_in });
+        let _ = shared.notables.send(Notable::FirstAnswer { at, phase, server, is_stand_in });
     }
 }
 

@@ -37,10 +37,11 @@ use crate::recorder::{Recording, wall_time};
 use crate::report::FilesError;
 use crate::report::files::Files;
 use crate::report::table::thousands;
+use crate::request::ValueSizes;
 use crate::rng::Random;
 use crate::trace::{Clamped, Trace, TraceError, TraceFormat};
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::{Cold, Keys, Mix, Supply, SweepDeed, ValueSizes};
+use crate::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 
 const SECONDS: u32 = 10;
 const READS_PERCENT: f64 = 95.0;
@@ -309,13 +310,13 @@ fn fill(
     interrupt: Option<&Interrupt>,
     console: &mut Console,
 ) -> Result<(), LoadError> {
-    let (keys, deed) = match trace {
-        Some(trace) => (trace.keys.len() as u32, SweepDeed::FillAs(Arc::clone(trace))),
-        None => (args.keys, SweepDeed::Fill(args.sizes().min_bytes)),
+    let (keys, access) = match trace {
+        Some(trace) => (trace.keys.len() as u32, SweepAccess::FillAs(Arc::clone(trace))),
+        None => (args.keys, SweepAccess::Fill(args.sizes().min_bytes)),
     };
     let pacing = Pacing::Closed { clients: workers, depth: FILL_DEPTH };
     let plan = Plan { pacing, duration: None, ..plan.clone() };
-    let sweep = |next| Supply::Sweep { next, end: keys, step: workers, deed: deed.clone() };
+    let sweep = |next| Supply::Sweep { next, end: keys, step: workers, access: access.clone() };
     let live = Arc::new(Live::new(workers));
     let running = drive::start(&plan, (0..workers).map(sweep).collect(), &live)?;
     let what = Watched { live: &live, plan: &plan, whole: u64::from(keys) };

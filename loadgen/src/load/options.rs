@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use clap::Args;
 
+use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
 use crate::trace::TraceFormat;
 use crate::value::VALUE_BYTES_MIN;
-use crate::workload::ValueSizes;
 
 /// Bytes of the values written, unless the command line says otherwise.
 const VALUE_BYTES: u32 = 100;

@@ -269,7 +269,9 @@ impl Recording {
     }
 }
 
-pub(crate) fn histogram() -> Histogram<u64> {
+/// An empty histogram of latencies, in microseconds.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
     match Histogram::new_with_bounds(1, LATENCY_US_MAX, DIGITS) {
         Ok(histogram) => histogram,
         // The bounds are constants that it accepts.

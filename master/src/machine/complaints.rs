@@ -39,6 +39,7 @@ impl Machine {
         }
         let patience = self.rules.drain_overdue();
         let mut late = self.registry.unacknowledged(now, patience);
+        // All have acknowledged in time.
         let Some((server, waited)) = late.next() else { return };
         let others = late.count();
         self.complaints.silence_at = now + INTERVAL;

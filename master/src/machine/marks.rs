@@ -109,6 +109,7 @@ impl Machine {
             let again = now + self.rules.drain_overdue();
             self.server(id).drain_check_at = again;
         }
+        // It neither returns nor leaves.
         let Some(undrained) = self.registry.undrained(id) else { return };
         let waits_for_itself = self.servers[usize::from(id)].predecessor_over_at > Micros(0);
         if undrained.is_empty() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use standin_protocol::body::PingReply;
 use standin_protocol::control::Datagram;
-use standin_protocol::frame::Status;
 use standin_protocol::map::{ClusterMap, MapEpoch};
 
 use crate::event::MasterEvent;
+use crate::machine::failure::ProbeFailure;
 use crate::state::State;
 
 /// An input of the master.
@@ -86,46 +86,4 @@ pub struct ProbeOrder {
     pub shards: u16,
     /// Bound on the whole probe.
     pub timeout: Duration,
-}
-
-/// The reason why a shard gave no [`PingReply`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ProbeFailure {
-    /// The connection was refused: the process is gone.
-    #[error("connection refused")]
-    Refused,
-    /// The network reports that there is no route.
-    #[error("unreachable")]
-    Unreachable,
-    /// No answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// The connection was closed or reset before the answer.
-    #[error("closed the connection")]
-    Closed,
-    /// The secret was not accepted.
-    #[error("refuses the cluster's secret: is it the same in both configurations?")]
-    AuthFailed,
-    /// Another status than OK.
-    #[error("answers {0}")]
-    Refusing(Status),
-    /// Not the protocol, another cluster, or another server than expected.
-    #[error("answers what no server of this cluster would; is the address right?")]
-    Nonsense,
-    /// It answers, but can't reach the database, although other members of its group can.
-    #[error("can't reach the database, which others of its group can")]
-    OriginDown,
-    /// The master itself could not try (descriptors, ports, memory).
-    #[error("could not be tried: this master is out of descriptors, ports or memory")]
-    NotTried,
-}
-
-impl ProbeFailure {
-    /// Whether this says that the server is *not* doing its work. A server that is busy is
-    /// alive: its load would only crush the next one. And what could not be tried is no
-    /// evidence.
-    #[must_use]
-    pub fn is_evidence(self) -> bool {
-        !matches!(self, Self::NotTried | Self::Refusing(Status::Overloaded))
-    }
 }

@@ -65,6 +65,7 @@ impl Machine {
     /// Whether only this server can't reach the database, for a lease by now.
     pub(super) fn is_gray(&self, now: Micros, id: u16) -> bool {
         let lease = self.rules.lease;
+        // It reaches the database.
         let Some(since) = self.servers[usize::from(id)].origin.down_since else { return false };
         since + lease <= now
             && self.a_peer_has_a_way(now, id, |up_since, up_at| {

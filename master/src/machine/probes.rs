@@ -17,7 +17,9 @@ impl Machine {
         probe_id: u64,
         shards: &[Result<PingReply, ProbeFailure>],
     ) {
+        // There is no such server, so it was not probed.
         let Some(server) = self.servers.get(usize::from(id)) else { return };
+        // A probe that was given up may still have a result.
         let Some(under_way) = server.verify.probe_under_way() else { return };
         if under_way.probe_id != probe_id {
             return;
@@ -104,6 +106,7 @@ impl Machine {
         };
         let since = |returning: u16| self.registry.published()[usize::from(returning)].since;
         let group = self.topology.group_peers(id).chain(std::iter::once(id));
+        // No return waits for this server.
         let Some(newest) = group.filter(awaited).map(since).max() else { return };
         if map_epoch < newest {
             // One that has come back only now has yet to hear of it.

@@ -82,6 +82,7 @@ impl Machine {
             return false;
         };
         let term = self.term();
+        // The answer of a peer may come after the probe has ended.
         let Some(asked) = self.server(id).asked() else { return false };
         let probe_id = asked.probe_id;
         let is_awaited = asked.waits_for.contains(&by);
@@ -126,6 +127,7 @@ impl Machine {
             return false;
         }
         let until = now + self.rules.probe_timeout / 2;
+        // No peer was asked.
         let Some(asked) = self.server(id).asked() else { return false };
         asked.failed = Some((failure, until));
         !asked.waits_for.is_empty()

@@ -169,6 +169,7 @@ impl Machine {
 
     fn fetch_if_due(&mut self, now: Micros) {
         let restart = &mut self.restart;
+        // No server has a newer map.
         let Some((server, _)) = restart.wanted else { return };
         if restart.fetching.is_some() || now < restart.fetch_again_at {
             return;
@@ -183,6 +184,7 @@ impl Machine {
             return;
         }
         self.end_fetch(now, server, map.is_some());
+        // The fetch has failed; `end_fetch` has planned the next one.
         let Some(map) = map else { return };
         let is_others = self.restart.is_learning()
             || map.epoch.term < self.restart.first_term
@@ -259,6 +261,7 @@ impl Machine {
             self.end_fetch(now, server, false);
         }
         self.fetch_if_due(now);
+        // It has learned enough already.
         let Some(until) = self.restart.learning_until else { return };
         let is_saved = self.registry.published_epoch() > MapEpoch::default();
         let is_behind = self.restart.wanted.is_some();

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
-use standin_protocol::hello::{HelloBody, HelloReply, NONCE_BYTES};
+use standin_protocol::handshake::{Caller, CallerError, Next};
+use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::machine::ProbeFailure;
 use crate::shell::stream::{Stream, Streams};
@@ -48,19 +49,21 @@ impl Dial {
         body: HelloBody,
         key: Option<&ClusterKey>,
     ) -> Result<HelloReply, ProbeFailure> {
-        let (mut status, mut value) = self.exchange(Opcode::Hello, &body.to_bytes()).await?;
-        if status == Status::AuthRequired {
-            let Some(key) = key else { return Err(ProbeFailure::AuthFailed) };
-            if value.len() != NONCE_BYTES {
-                return Err(ProbeFailure::Nonsense);
+        let mut handshake = Caller::new(body, key.cloned());
+        let mut hello = handshake.hello().to_vec();
+        loop {
+            let (status, value) = self.exchange(Opcode::Hello, &hello).await?;
+            // How soon to try again is of no use to a probe.
+            match handshake.answered(status, 0, &value) {
+                Ok(Next::Ready(reply)) => return Ok(reply),
+                Ok(Next::Prove(proof)) => hello = proof,
+                Err(CallerError::AuthFailed) => return Err(ProbeFailure::AuthFailed),
+                Err(error) => {
+                    return Err(error
+                        .status()
+                        .map_or(ProbeFailure::Nonsense, ProbeFailure::Refusing));
+                }
             }
-            let proof = body.with_proof(key, &value);
-            (status, value) = self.exchange(Opcode::Hello, &proof).await?;
-        }
-        match status {
-            Status::Ok => HelloReply::read(&value).ok_or(ProbeFailure::Nonsense),
-            Status::AuthFailed | Status::AuthRequired => Err(ProbeFailure::AuthFailed),
-            other => Err(ProbeFailure::Refusing(other)),
         }
     }
 

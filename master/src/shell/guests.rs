@@ -33,7 +33,7 @@ struct Guest {
 }
 
 /// The place of a guest; dropping it frees the place.
-pub(crate) struct Seat {
+pub(crate) struct Place {
     all: Rc<Guests>,
     id: u64,
     guest: Rc<Guest>,
@@ -63,14 +63,14 @@ impl Guests {
     }
 
     /// Accepts a guest. If there are too many, closes the one that has been idle for longest.
-    pub(crate) fn come(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Seat {
+    pub(crate) fn come(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Place {
         self.make_room();
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
         let (silent_since, is_closing) = (Cell::new(now), Cell::new(false));
         let guest = Rc::new(Guest { silent_since, is_closing, close: Box::new(close) });
         self.open.borrow_mut().insert(id, guest.clone());
-        Seat { all: self.clone(), id, guest }
+        Place { all: self.clone(), id, guest }
     }
 
     fn make_room(&self) {
@@ -86,14 +86,14 @@ impl Guests {
     }
 }
 
-impl Seat {
+impl Place {
     /// Notes that the guest has asked something.
     pub(crate) fn asked(&self, now: Micros) {
         self.guest.silent_since.set(now);
     }
 }
 
-impl Drop for Seat {
+impl Drop for Place {
     fn drop(&mut self) {
         self.all.open.borrow_mut().remove(&self.id);
         self.all.ended.notify();
@@ -126,10 +126,10 @@ mod tests {
     #[test]
     fn while_many_are_being_closed_nobody_comes() {
         let guests = Guests::new(2);
-        let mut seats = Vec::new();
+        let mut places = Vec::new();
         while guests.room_at().is_some() {
-            seats.push(guests.come(Micros(0), || {}));
+            places.push(guests.come(Micros(0), || {}));
         }
-        assert_eq!(seats.len(), 2 + CLOSING);
+        assert_eq!(places.len(), 2 + CLOSING);
     }
 }

@@ -1,17 +1,16 @@
 //! Starting and stopping a master.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use standin_config::{ClusterConfig, IoKind};
+use standin_protocol::bind::patiently;
 use standin_protocol::hello::cluster_id;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
@@ -20,18 +19,16 @@ use tracing::{info, warn};
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 use crate::rules::Rules;
-use crate::shell::descriptors::{self, Bounds, TooFewDescriptors};
+use crate::shell::descriptors::{self, Bounds};
+use crate::shell::error::MasterError;
 use crate::shell::guests::GUESTS_MAX;
 use crate::shell::ready::{Notify, Permits};
 use crate::shell::saver::{self, Saver};
+use crate::shell::stopper::Stopper;
 use crate::shell::{STOP_WAIT, Shell};
-use crate::state::StateError;
 
 /// Renewals of all servers may arrive at once.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
-
-/// How long an address may still be that of a master that was killed.
-const TAKEN_BY_THE_LAST_LIFE: Duration = Duration::from_secs(1);
 
 /// What a master is started with.
 #[derive(Debug, Clone)]
@@ -46,88 +43,6 @@ pub struct MasterOptions {
     pub log_lines_lost: Arc<AtomicU64>,
 }
 
-/// Why a master does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum MasterError {
-    /// Another program listens there.
-    #[error(
-        "the master's address {address} ({protocol}) is in use; is another master running? Stop \
-         it, or change `master.address` in the cluster file of all members"
-    )]
-    AddressTaken {
-        /// The address.
-        address: SocketAddr,
-        /// UDP or TCP.
-        protocol: &'static str,
-    },
-    /// The address can't be listened on.
-    #[error(
-        "can't listen on the master's address {address} ({protocol}): {source}. Is \
-         `master.address` an address of this machine?"
-    )]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// UDP or TCP.
-        protocol: &'static str,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The system lets this process open too few files and sockets.
-    #[error(transparent)]
-    Descriptors(#[from] TooFewDescriptors),
-    /// The state file is there, but can't be read.
-    #[error("can't read the master's state file {path}: {source}")]
-    StateRead {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The state file is damaged.
-    #[error(
-        "the master's state file {path} is damaged: {source}. Move it away and start again: the \
-         master then learns the states from the servers before it changes any"
-    )]
-    StateDamaged {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        source: StateError,
-    },
-    /// The state file belongs to another cluster.
-    #[error(
-        "the state file {path} belongs to cluster {found:?}, but this is {expected:?}; give each \
-         master its own `master.state_file`"
-    )]
-    StateOfOther {
-        /// The file.
-        path: PathBuf,
-        /// The cluster in the file.
-        found: String,
-        /// This cluster.
-        expected: String,
-    },
-    /// The state file can't be written.
-    #[error(
-        "can't write the master's state file {path}: {source}. Without it a restarted master \
-         would contradict what this one says; set `master.state_file` to a place that this user \
-         may write to"
-    )]
-    StateWrite {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The event loop could not be set up, or has failed.
-    #[error("the master's event loop failed: {0}")]
-    Loop(#[from] io::Error),
-    /// The master's thread has panicked.
-    #[error("the master stopped because of a bug; see its log")]
-    Panicked,
-}
-
 /// A master that is bound to its address and has its term, and will run.
 pub struct Master {
     options: MasterOptions,
@@ -137,18 +52,6 @@ pub struct Master {
     udp: UdpSocket,
     wake: UnixStream,
     stopper: Stopper,
-}
-
-/// Ends a master from any thread. All clones end the same one.
-#[derive(Debug, Clone)]
-pub struct Stopper {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    is_stopped: AtomicBool,
-    wake: UnixStream,
 }
 
 /// A master that runs on a thread of its own. Dropping it stops the master.
@@ -178,8 +81,12 @@ impl Master {
     #[must_use]
     pub fn check_address(cluster: &ClusterConfig) -> Option<MasterError> {
         let address = cluster.master.address;
-        let tcp = TcpListener::bind(address).map(drop).map_err(|e| listen_error(address, "TCP", e));
-        let udp = UdpSocket::bind(address).map(drop).map_err(|e| listen_error(address, "UDP", e));
+        let tcp = TcpListener::bind(address)
+            .map(drop)
+            .map_err(|e| MasterError::listening(address, "TCP", e));
+        let udp = UdpSocket::bind(address)
+            .map(drop)
+            .map_err(|e| MasterError::listening(address, "UDP", e));
         tcp.and(udp).err().filter(|error| !matches!(error, MasterError::AddressTaken { .. }))
     }
 
@@ -202,9 +109,9 @@ impl Master {
         }
         let address = options.topology.master;
         let tcp = patiently(|| TcpListener::bind(address))
-            .map_err(|e| listen_error(address, "TCP", e))?;
-        let udp =
-            patiently(|| UdpSocket::bind(address)).map_err(|e| listen_error(address, "UDP", e))?;
+            .map_err(|e| MasterError::listening(address, "TCP", e))?;
+        let udp = patiently(|| UdpSocket::bind(address))
+            .map_err(|e| MasterError::listening(address, "UDP", e))?;
         tcp.set_nonblocking(true)?;
         udp.set_nonblocking(true)?;
         // A smaller buffer only loses what is sent again.
@@ -217,11 +124,7 @@ impl Master {
         let mut machine = Machine::new(now, rules, options.topology.clone(), saved.as_ref());
         save_term(&mut machine, path)?;
 
-        let (wake, sender) = UnixStream::pair()?;
-        wake.set_nonblocking(true)?;
-        sender.set_nonblocking(true)?;
-        let shared = Shared { is_stopped: AtomicBool::new(false), wake: sender };
-        let stopper = Stopper { shared: Arc::new(shared) };
+        let (stopper, wake) = Stopper::new()?;
         Ok(Self { options, bounds, machine, tcp, udp, wake, stopper })
     }
 
@@ -311,23 +214,6 @@ impl Master {
     }
 }
 
-impl Stopper {
-    /// The master ends mostly at once, and within two seconds at most.
-    pub fn stop(&self) {
-        self.shared.is_stopped.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.shared.is_stopped.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn wake(&self) {
-        // If the pipe is full the master has enough to wake up for.
-        let _ = (&self.shared.wake).write(&[1]);
-    }
-}
-
 impl MasterHandle {
     /// The UDP and TCP address.
     #[must_use]
@@ -373,29 +259,6 @@ fn uring() -> io::Result<UringRuntime> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build()
-}
-
-/// The kernel takes a killed process's ring down after the process has ended, and the ring
-/// holds its sockets: a master that is restarted at once finds its own address taken.
-fn patiently<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let deadline = Micros::boottime() + TAKEN_BY_THE_LAST_LIFE;
-    loop {
-        match bind() {
-            Err(error)
-                if error.kind() == io::ErrorKind::AddrInUse && Micros::boottime() < deadline =>
-            {
-                std::thread::park_timeout(Duration::from_millis(10));
-            }
-            ended => return ended,
-        }
-    }
-}
-
-fn listen_error(address: SocketAddr, protocol: &'static str, source: io::Error) -> MasterError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => MasterError::AddressTaken { address, protocol },
-        _ => MasterError::Listen { address, protocol, source },
-    }
 }
 
 /// Does the machine's first save here: a master without a term of its own must not start.

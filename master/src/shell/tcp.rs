@@ -16,7 +16,8 @@ use standin_protocol::body::{Counter, PingReply, StatsReply};
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::hello::{HelloBody, HelloError, HelloReply, NONCE_BYTES};
+use standin_protocol::handshake::{Heard, Listener};
+use standin_protocol::hello::{HelloReply, NONCE_BYTES};
 use standin_protocol::map::NO_SERVER;
 use standin_protocol::time::Micros;
 
@@ -84,7 +85,7 @@ async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Res
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     let connection = Stream::new(stream, &shell.streams)?;
-    let seat = guests.come(Micros::boottime(), connection.closer());
+    let place = guests.come(Micros::boottime(), connection.closer());
     let mut session = Session::default();
     let mut input = Vec::new();
     let mut output = Vec::new();
@@ -102,7 +103,7 @@ async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Res
         // A frame that has begun, and the hello, must come whole within their time.
         let now = Micros::boottime();
         if used > 0 {
-            seat.asked(now);
+            place.asked(now);
         }
         let is_idle = session.is_greeted && input.is_empty();
         if is_idle {
@@ -122,7 +123,7 @@ async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Res
 #[derive(Default)]
 struct Session {
     is_greeted: bool,
-    nonce: Option<[u8; NONCE_BYTES]>,
+    listener: Listener,
     is_over: bool,
 }
 
@@ -219,11 +220,9 @@ impl Session {
 
     fn greet(&mut self, shell: &Shell, request: &Request<'_>, output: &mut Vec<u8>) {
         let header = &request.header;
-        // A nonce serves for one try.
-        let nonce = self.nonce.take();
         let key = shell.key.as_ref();
-        match HelloBody::accept(request.value, key, nonce.as_ref(), shell.cluster_id) {
-            Ok(_) => {
+        match self.listener.heard(request.value, key, shell.cluster_id, fresh_nonce) {
+            Heard::Accepted(..) => {
                 self.is_greeted = true;
                 let reply = HelloReply {
                     cluster_id: shell.cluster_id,
@@ -233,20 +232,10 @@ impl Session {
                 };
                 self.reply(shell, header, Status::Ok, &reply.to_bytes(), output);
             }
-            Err(HelloError::ProofMissing) => {
-                let mut fresh = [0; NONCE_BYTES];
-                if getrandom::fill(&mut fresh).is_err() {
-                    self.is_over = true;
-                    return self.reply(shell, header, Status::Unavailable, &[], output);
-                }
-                self.nonce = Some(fresh);
-                self.reply(shell, header, Status::AuthRequired, &fresh, output);
+            Heard::Challenge(nonce) => {
+                self.reply(shell, header, Status::AuthRequired, &nonce, output);
             }
-            Err(error) => {
-                let status = match error {
-                    HelloError::ProofWrong => Status::AuthFailed,
-                    _ => Status::Malformed,
-                };
+            Heard::Refused(status, error) => {
                 self.is_over = true;
                 self.reply(shell, header, status, error.to_string().as_bytes(), output);
             }
@@ -266,4 +255,10 @@ impl Session {
         header.map_epoch = machine.map().map_or(0, |map| map.epoch.tag());
         Response::write(header, value, output);
     }
+}
+
+/// A nonce that nobody can foretell; `None` if the system has no random numbers.
+fn fresh_nonce() -> Option<[u8; NONCE_BYTES]> {
+    let mut nonce = [0; NONCE_BYTES];
+    getrandom::fill(&mut nonce).is_ok().then_some(nonce)
 }

@@ -148,6 +148,7 @@ impl Verify {
     }
 
     pub(super) fn flap(&mut self, now: Micros, rules: &Rules) {
+        // A server that has never returned has not flapped.
         let Some(returned_at) = self.returned_at.take() else { return };
         let calm_us = rules.calm().as_micros().max(1);
         let forgiven = u32::try_from(now.since(returned_at).as_micros() / calm_us);

@@ -248,6 +248,7 @@ impl Agent {
     }
 
     fn acknowledge(&mut self, now: Micros) {
+        // Before the first map there is nothing to acknowledge.
         let Some(map) = &self.map else { return };
         let epoch = map.epoch;
         if self.acknowledged < epoch && self.drained.iter().all(|drained| *drained >= epoch) {
@@ -258,6 +259,7 @@ impl Agent {
 
     /// Gone for good once the map says so and nothing begun before is left.
     fn leave_if_taken_out(&mut self) {
+        // Before the first map this server is in no map.
         let Some(map) = &self.map else { return };
         let is_out = map.state(self.config.server) == ServerState::Offline;
         if self.leaving.is_some() && is_out && self.acknowledged == map.epoch && !self.has_left {
@@ -372,8 +374,11 @@ impl Agent {
     }
 
     fn probed(&mut self, now: Micros, nonce: u64, server: u16, outcome: PeerProbe) {
+        // A probe that was given up may still be answered.
         let Some(at) = self.probes.iter().position(|probe| probe.nonce == nonce) else { return };
-        let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else { return };
+        let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else {
+            unreachable!("the probe was just found at this position");
+        };
         if let Some(member) = self.group.member(server)
             && member.probed(now, asked, outcome, self.config.resend)
             && self.is_master_lost
@@ -382,6 +387,7 @@ impl Agent {
             // Something gets through: perhaps the master can be heard as well.
             self.renew_at = now;
         }
+        // A probe of this server's own has nobody else to tell.
         let Some(nonce) = for_master else { return };
         let (outcome, statuses) = match outcome {
             PeerProbe::Silent => (ProbeOutcome::Silent, Vec::new()),
@@ -412,6 +418,7 @@ impl Agent {
         let parts = statuses.len().div_ceil(STATES_PER_DATAGRAM).max(1) as u64;
         // What the last part says is echoed: those before it are older.
         let last = self.sequence + parts;
+        // Another group's server is no member.
         let Some(member) = self.group.member(server) else { return };
         let nonce = member.gossiped(last, now);
         if is_lost && self.may_be_orphan() {

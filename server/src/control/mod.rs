@@ -4,13 +4,11 @@ pub mod agent;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam::queue::SegQueue;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, Topology};
@@ -18,6 +16,7 @@ use standin_protocol::time::Micros;
 use tracing::{debug, info, warn};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
+use crate::inbox::Inbox;
 use crate::node::PeerProbe;
 use crate::origin::{Health, Origin};
 use crate::shard::mailbox::{Mailboxes, Message};
@@ -29,10 +28,8 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
-struct Inbox {
-    queue: SegQueue<Input>,
-    /// `None`: no thread sleeps on it.
-    wake: Option<OwnedFd>,
+struct Shared {
+    inbox: Inbox<Input>,
     has_left: AtomicBool,
     ends: AtomicBool,
     /// When the thread began its last turn.
@@ -43,7 +40,7 @@ struct Inbox {
 /// unreachable server, a line per map.
 #[derive(Debug, Clone)]
 pub struct ControlHandle {
-    inbox: Arc<Inbox>,
+    shared: Arc<Shared>,
 }
 
 impl ControlHandle {
@@ -52,35 +49,34 @@ impl ControlHandle {
     /// # Errors
     /// No more descriptors.
     pub fn new() -> io::Result<Self> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self::with(Some(wake)))
+        Ok(Self::with(Inbox::new()?))
     }
 
     /// The same without a descriptor: no thread waits for it, somebody looks into it by
     /// [`Self::take`] (the simulator).
     #[must_use]
     pub fn unwaited() -> Self {
-        Self::with(None)
+        Self::with(Inbox::unwaited())
     }
 
-    fn with(wake: Option<OwnedFd>) -> Self {
+    fn with(inbox: Inbox<Input>) -> Self {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
         let turned_at = AtomicU64::new(Micros::boottime().0);
-        Self { inbox: Arc::new(Inbox { queue: SegQueue::new(), wake, has_left, ends, turned_at }) }
+        Self { shared: Arc::new(Shared { inbox, has_left, ends, turned_at }) }
     }
 
     /// Whether the control thread takes its turns. A server without one has no leases and no
     /// maps, whatever its shards answer.
     #[must_use]
     pub fn runs(&self, now: Micros) -> bool {
-        let turned_at = Micros(self.inbox.turned_at.load(Ordering::Relaxed));
-        self.inbox.wake.is_none() || now.since(turned_at) < STUCK_AFTER
+        let turned_at = Micros(self.shared.turned_at.load(Ordering::Relaxed));
+        self.shared.inbox.is_unwaited() || now.since(turned_at) < STUCK_AFTER
     }
 
     /// What the shards have left for the agent, oldest first.
     #[must_use]
     pub fn take(&self) -> Option<Input> {
-        self.inbox.queue.pop()
+        self.shared.inbox.take()
     }
 
     /// A shard could not reach a server (claim 15).
@@ -106,25 +102,17 @@ impl ControlHandle {
     /// Whether the master has done so and the shards have let go.
     #[must_use]
     pub fn has_left(&self) -> bool {
-        self.inbox.has_left.load(Ordering::Acquire)
+        self.shared.has_left.load(Ordering::Acquire)
     }
 
     /// Ends the control thread.
     pub fn end(&self) {
-        self.inbox.ends.store(true, Ordering::Release);
-        self.wake();
+        self.shared.ends.store(true, Ordering::Release);
+        self.shared.inbox.wake();
     }
 
     fn post(&self, input: Input) {
-        self.inbox.queue.push(input);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        if let Some(wake) = &self.inbox.wake {
-            // The counter can't overflow before the thread has read it.
-            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
-        }
+        self.shared.inbox.post(input);
     }
 }
 
@@ -146,24 +134,66 @@ pub(crate) struct ControlOptions {
 /// # Errors
 /// The socket can't be waited for.
 pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
-    let ControlOptions { socket, master, key, topology, agent, mailboxes, origin, hub, handle } =
-        options;
-    socket.set_nonblocking(true)?;
-    let wake = handle.inbox.wake.as_ref().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut agent = Agent::new(agent, Arc::clone(&topology), Micros::boottime());
+    options.socket.set_nonblocking(true)?;
+    let shared = &options.handle.shared;
+    let topology = Arc::clone(&options.topology);
+    let mut agent = Agent::new(options.agent.clone(), topology, Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut is_master_lost = false;
     loop {
         standin_protocol::fault::point();
         // Read before what it is said to be the time of: leases and the like count from then.
         let now = Micros::boottime();
-        handle.inbox.turned_at.store(now.0, Ordering::Relaxed);
-        agent.handle(now, Input::OriginDown(origin.health() != Health::Up));
-        // Bounded per turn, so that a flood of datagrams can't keep the rest waiting.
-        for _ in 0..64 {
-            match socket.recv_from(&mut buffer) {
+        shared.turned_at.store(now.0, Ordering::Relaxed);
+        agent.handle(now, Input::OriginDown(options.origin.health() != Health::Up));
+        options.receive(now, &mut agent, &mut buffer);
+        shared.inbox.clear_wake();
+        while let Some(input) = options.handle.take() {
+            agent.handle(now, input);
+        }
+        while let Some(output) = agent.poll() {
+            options.carry_out(output);
+        }
+        options.hub.publish_agent(&agent.counters);
+        options.hub.sample(now);
+        if std::mem::replace(&mut is_master_lost, agent.is_master_lost()) != is_master_lost {
+            match is_master_lost {
+                true => warn!("nothing heard from the master for half a lease; is it running?"),
+                false => info!("heard from the master again"),
+            }
+        }
+        if shared.ends.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let wait = match shared.inbox.fall_asleep() {
+            true => agent.next_deadline().since(Micros::boottime()).min(WAIT_MAX),
+            false => Duration::ZERO,
+        };
+        // Nanoseconds: what is due is due in time, not in the next millisecond.
+        let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
+        let wake = shared.inbox.wake_fd();
+        let mut waited_for =
+            [PollFd::new(&options.socket, PollFlags::IN), PollFd::new(&wake, PollFlags::IN)];
+        let polled = poll(&mut waited_for, Some(&timeout));
+        shared.inbox.awake();
+        match polled {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Most datagrams that are read in one turn, so that a flood of them can't keep the rest waiting.
+const DATAGRAMS_PER_TURN: usize = 64;
+
+impl ControlOptions {
+    /// Gives the agent the datagrams that have come.
+    fn receive(&self, now: Micros, agent: &mut Agent, buffer: &mut [u8]) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match self.socket.recv_from(buffer) {
                 Ok((length, from)) => {
-                    match Datagram::parse(&buffer[..length], key.as_ref(), Some(topology.id)) {
+                    let (bytes, topology) = (&buffer[..length], Some(self.topology.id));
+                    match Datagram::parse(bytes, self.key.as_ref(), topology) {
                         Ok(datagram) => agent.handle(now, Input::Datagram { from, datagram }),
                         Err(error) => debug!(%from, %error, "datagram dropped"),
                     }
@@ -173,66 +203,43 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 Err(_) => break,
             }
         }
-        let _ = rustix::io::read(wake, &mut [0; 8]);
-        while let Some(input) = handle.take() {
-            agent.handle(now, input);
-        }
-        while let Some(output) = agent.poll() {
-            match output {
-                Output::Send { to, datagram } => {
-                    let address = match to {
-                        SENDER_MASTER => master,
-                        server => topology.servers[usize::from(server)].address,
-                    };
-                    // Lost like any datagram; everything is sent again.
-                    let _ = socket.send_to(&datagram.to_bytes(key.as_ref()), address);
-                }
-                Output::Map(map) => {
-                    info!(epoch = %map.epoch, states = %states(&map), "map applied");
-                    tell_all(&mailboxes, || Message::Map(Arc::clone(&map)));
-                }
-                Output::Lease(lease) => {
-                    debug!(?lease, "lease");
-                    tell_all(&mailboxes, || Message::Lease(lease));
-                }
-                Output::Word(word) => tell_all(&mailboxes, || Message::Word(word)),
-                Output::Verdict { server, state } => {
-                    info!(server = %topology.servers[usize::from(server)].name, %state, "verdict");
-                    tell_all(&mailboxes, || Message::Verdict { server, state });
-                }
-                Output::AskProbe { nonce, server } => {
-                    mailboxes.post(0, Message::AskProbe { nonce, server });
-                }
-                Output::Distrust { from, sender, epoch } => warn!(
-                    %from, sender, %epoch,
-                    "dropped a datagram that does not come from its sender's address in the \
-                     cluster file, or whose epoch is far beyond the cluster's. Unless it is \
-                     forged, check that all members use the same cluster file and that no address \
-                     is translated between them"
-                ),
-                Output::Left => handle.inbox.has_left.store(true, Ordering::Release),
+    }
+
+    fn carry_out(&self, output: Output) {
+        let servers = &self.topology.servers;
+        match output {
+            Output::Send { to, datagram } => {
+                let address = match to {
+                    SENDER_MASTER => self.master,
+                    server => servers[usize::from(server)].address,
+                };
+                // Lost like any datagram; everything is sent again.
+                let _ = self.socket.send_to(&datagram.to_bytes(self.key.as_ref()), address);
             }
-        }
-        hub.publish_agent(&agent.counters);
-        hub.sample(now);
-        if std::mem::replace(&mut is_master_lost, agent.is_master_lost()) != is_master_lost {
-            match is_master_lost {
-                true => warn!("nothing heard from the master for half a lease; is it running?"),
-                false => info!("heard from the master again"),
+            Output::Map(map) => {
+                info!(epoch = %map.epoch, states = %states(&map), "map applied");
+                tell_all(&self.mailboxes, || Message::Map(Arc::clone(&map)));
             }
-        }
-        if handle.inbox.ends.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let wait = agent.next_deadline().since(Micros::boottime());
-        let wait = wait.min(WAIT_MAX);
-        // Nanoseconds: what is due is due in time, not in the next millisecond.
-        let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
-        let mut waited_for =
-            [PollFd::new(&socket, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
-        match poll(&mut waited_for, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Output::Lease(lease) => {
+                debug!(?lease, "lease");
+                tell_all(&self.mailboxes, || Message::Lease(lease));
+            }
+            Output::Word(word) => tell_all(&self.mailboxes, || Message::Word(word)),
+            Output::Verdict { server, state } => {
+                info!(server = %servers[usize::from(server)].name, %state, "verdict");
+                tell_all(&self.mailboxes, || Message::Verdict { server, state });
+            }
+            Output::AskProbe { nonce, server } => {
+                self.mailboxes.post(0, Message::AskProbe { nonce, server });
+            }
+            Output::Distrust { from, sender, epoch } => warn!(
+                %from, sender, %epoch,
+                "dropped a datagram that does not come from its sender's address in the cluster \
+                 file, or whose epoch is far beyond the cluster's. Unless it is forged, check that \
+                 all members use the same cluster file and that no address is translated between \
+                 them"
+            ),
+            Output::Left => self.handle.shared.has_left.store(true, Ordering::Release),
         }
     }
 }

@@ -382,5 +382,4 @@ impl<T: Waits> Fair<T> {
 }
 
 #[cfg(test)]
-#[path = "fair_tests.rs"]
 mod tests;

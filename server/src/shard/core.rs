@@ -30,7 +30,6 @@ use self::conn::{Conn, Kind};
 use self::control_watch::ControlWatch;
 use self::formed::Formed;
 use self::intake::Staged;
-pub(super) use self::intake::unreadable;
 pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 use super::admission::{Handshakes, Refusals};

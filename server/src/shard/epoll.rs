@@ -100,7 +100,7 @@ impl Loop {
         let mut mail = Vec::new();
         let mut lag = LoopLag::default();
         loop {
-            let wait = match !self.core.has_work() && mailbox.may_sleep() {
+            let wait = match !self.core.has_work() && mailbox.fall_asleep() {
                 true => self.next_deadline().since(Micros::boottime()),
                 false => std::time::Duration::ZERO,
             };

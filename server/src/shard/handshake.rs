@@ -8,12 +8,11 @@ use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
-use standin_protocol::hello::{
-    ANY_SHARD, HelloBody, HelloError, HelloReply, NONCE_BYTES, Role, cluster_id,
-};
+use standin_protocol::handshake::{Heard, Listener};
+use standin_protocol::hello::{ANY_SHARD, HelloReply, NONCE_BYTES, Role, cluster_id};
 
 use super::ShardContext;
-use super::core::unreadable;
+use super::unreadable::unreadable;
 use crate::node::Caller;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
@@ -43,7 +42,7 @@ impl Challenges {
 /// Where the handshake of a connection stands.
 #[derive(Debug, Default)]
 pub struct Greeting {
-    nonce: Option<[u8; NONCE_BYTES]>,
+    listener: Listener,
     accepted: Option<Accepted>,
 }
 
@@ -124,8 +123,9 @@ impl Greeting {
         }
         let own_id = cluster_id(&context.cluster.name);
         let key = context.key.as_ref();
-        match HelloBody::accept(request.value, key, self.nonce.as_ref(), own_id) {
-            Ok((hello, role)) => {
+        let fresh = || Some(context.challenges.next());
+        match self.listener.heard(request.value, key, own_id, fresh) {
+            Heard::Accepted(hello, role) => {
                 let shard = match hello.shard {
                     ANY_SHARD => context.shard,
                     shard if shard < context.shards => shard,
@@ -151,18 +151,12 @@ impl Greeting {
                 Response::write(status, &reply.to_bytes(), output);
                 Step::Done { used: header.frame_bytes(), shard }
             }
-            // A second hello without proof has had its chance.
-            Err(HelloError::ProofMissing) if self.nonce.is_none() => {
-                let nonce = context.challenges.next();
-                self.nonce = Some(nonce);
+            Heard::Challenge(nonce) => {
                 let status = ResponseHeader::reply_to(&header, Status::AuthRequired);
                 Response::write(status, &nonce, output);
                 Step::More { used: header.frame_bytes() }
             }
-            Err(error @ (HelloError::ProofMissing | HelloError::ProofWrong)) => {
-                refuse(&header, Status::AuthFailed, &error.to_string(), output)
-            }
-            Err(error) => refuse(&header, Status::Malformed, &error.to_string(), output),
+            Heard::Refused(status, error) => refuse(&header, status, &error.to_string(), output),
         }
     }
 }

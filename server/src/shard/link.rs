@@ -13,8 +13,9 @@ use hashbrown::HashMap;
 use standin_config::ClusterConfig;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
-    FrameError, Opcode, Request, RequestHeader, Response, Status, request_flags,
+    FrameError, Opcode, Request, RequestHeader, Response, request_flags,
 };
+use standin_protocol::handshake::{Caller, CallerError, Next};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
@@ -70,9 +71,9 @@ pub enum LinkFailure {
     /// The peer has fallen silent.
     #[error("the peer is silent")]
     Silent,
-    /// The peer does not accept the hello.
-    #[error("the peer refused this server's hello: {0}")]
-    Refused(Status),
+    /// The peer does not accept this server as a caller.
+    #[error("the peer refused this server: {0}")]
+    Handshake(#[from] CallerError),
     /// What came is no response.
     #[error("the peer sent an invalid response: {0}")]
     Frame(#[from] FrameError),
@@ -89,6 +90,7 @@ pub struct Link {
     /// Shard of the other side.
     pub shard: u16,
     config: LinkConfig,
+    handshake: Caller,
     state: State,
     /// The hello must be accepted by then.
     ready_by: Micros,
@@ -110,15 +112,14 @@ impl Link {
     /// A link whose connection is being made.
     #[must_use]
     pub fn new(peer: u16, shard: u16, config: LinkConfig, now: Micros) -> Self {
-        let config = LinkConfig {
-            hello: HelloBody { shard, role: Role::Peer as u8, ..config.hello },
-            ..config
-        };
+        let hello = HelloBody { shard, role: Role::Peer as u8, ..config.hello };
+        let handshake = Caller::new(hello, config.key.clone());
         let ready_by = now + config.connect_timeout;
         Self {
             peer,
             shard,
             config,
+            handshake,
             state: State::Connecting,
             ready_by,
             held: Vec::new(),
@@ -134,7 +135,7 @@ impl Link {
     pub fn connected(&mut self, out: &mut Vec<u8>) {
         self.state = State::Greeting;
         let header = RequestHeader::new(Opcode::Hello, 0, 0);
-        Request::write(header, &[], &self.config.hello.to_bytes(), out);
+        Request::write(header, &[], &self.handshake.hello(), out);
     }
 
     /// Sends a frame under an id of this link; until the hello is accepted it is held.
@@ -206,16 +207,15 @@ impl Link {
         self.pinged = None;
         let length = response.header.frame_bytes();
         if self.state == State::Greeting {
-            match (response.status, &self.config.key) {
-                (Status::Ok, _) => {
+            let retry_after_ms = response.header.retry_after_ms;
+            match self.handshake.answered(response.status, retry_after_ms, response.value)? {
+                Next::Ready(_) => {
                     self.state = State::Ready;
                     out.append(&mut self.held);
                 }
-                (Status::AuthRequired, Some(key)) => {
-                    let value = self.config.hello.with_proof(key, response.value);
-                    Request::write(RequestHeader::new(Opcode::Hello, 0, 0), &[], &value, out);
+                Next::Prove(proof) => {
+                    Request::write(RequestHeader::new(Opcode::Hello, 0, 0), &[], &proof, out);
                 }
-                (status, _) => return Err(LinkFailure::Refused(status)),
             }
             return Ok(Some((length, None)));
         }
@@ -306,7 +306,8 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use standin_protocol::frame::{HEADER_BYTES, ResponseHeader};
+    use standin_protocol::frame::{HEADER_BYTES, ResponseHeader, Status};
+    use standin_protocol::hello::{HELLO_REPLY_BYTES, HelloReply};
 
     use super::*;
 
@@ -325,8 +326,10 @@ mod tests {
 
     fn response(request: &[u8], status: Status) -> Vec<u8> {
         let header = RequestHeader::read(request).unwrap();
+        let accepted = HelloReply::default().to_bytes();
+        let value: &[u8] = if header.opcode == Opcode::Hello as u8 { &accepted } else { &[] };
         let mut bytes = Vec::new();
-        Response::write(ResponseHeader::reply_to(&header, status), &[], &mut bytes);
+        Response::write(ResponseHeader::reply_to(&header, status), value, &mut bytes);
         bytes
     }
 
@@ -337,7 +340,7 @@ mod tests {
         let accepted = response(&out, Status::Ok);
         let (length, answered) =
             link.received(&accepted, Micros(0), &mut Vec::new()).unwrap().unwrap();
-        assert_eq!((length, answered), (HEADER_BYTES, None));
+        assert_eq!((length, answered), (HEADER_BYTES + HELLO_REPLY_BYTES, None));
         link
     }
 

@@ -1,16 +1,14 @@
-//! Messages to a shard from other threads: a lock-free queue, and an eventfd that is
-//! written only if the shard sleeps.
+//! Messages to a shard from other threads, and the bound on those that strayed.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossbeam::queue::SegQueue;
-use rustix::event::{EventfdFlags, eventfd};
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
 use super::core::HandedOver;
+use crate::inbox::Inbox;
 use crate::node::{Caller, LateReply, Lease, Left, Word};
 use crate::origin::{Completions, Done};
 
@@ -93,12 +91,9 @@ const STRAY_BYTES_MAX: usize = 64 << 20;
 /// answers by the node's gate, what strays in bytes, the rest is rare.
 #[derive(Debug)]
 pub struct Mailbox {
-    queue: SegQueue<Message>,
-    asleep: AtomicBool,
+    inbox: Inbox<Message>,
     /// Bytes of stray requests, and of answers to such, on their way.
     stray_bytes: AtomicUsize,
-    /// `None`: nobody sleeps on it.
-    wake: Option<OwnedFd>,
 }
 
 impl Mailbox {
@@ -107,25 +102,19 @@ impl Mailbox {
     /// # Errors
     /// No more descriptors.
     pub fn new() -> std::io::Result<Self> {
-        let wake = Some(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        Ok(Self { wake, ..Self::unwaited() })
+        Ok(Self { inbox: Inbox::new()?, stray_bytes: AtomicUsize::new(0) })
     }
 
     /// An empty mailbox for a shard that never sleeps on it: the simulator's.
     #[must_use]
     pub fn unwaited() -> Self {
-        Self {
-            queue: SegQueue::new(),
-            asleep: AtomicBool::new(false),
-            stray_bytes: AtomicUsize::new(0),
-            wake: None,
-        }
+        Self { inbox: Inbox::unwaited(), stray_bytes: AtomicUsize::new(0) }
     }
 
     /// Whether there is no mail.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.inbox.is_empty()
     }
 
     /// Leaves a request for this shard that another one has received; false if too many bytes of
@@ -161,18 +150,12 @@ impl Mailbox {
 
     /// Leaves a message and wakes the shard if it sleeps.
     pub fn post(&self, message: Message) {
-        self.queue.push(message);
-        if let Some(wake) = &self.wake
-            && self.asleep.swap(false, Ordering::SeqCst)
-        {
-            // The counter can't overflow: it is written once per sleep.
-            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
-        }
+        self.inbox.post(message);
     }
 
     /// The next message.
     pub fn take(&self) -> Option<Message> {
-        let message = self.queue.pop()?;
+        let message = self.inbox.take()?;
         match message.stray_bytes() {
             0 => {}
             bytes => _ = self.stray_bytes.fetch_sub(bytes, Ordering::Relaxed),
@@ -180,19 +163,14 @@ impl Mailbox {
         Some(message)
     }
 
-    /// Says that the shard is about to sleep; false if there is mail and it must not.
-    pub fn may_sleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        if self.queue.is_empty() {
-            return true;
-        }
-        self.asleep.store(false, Ordering::SeqCst);
-        false
+    /// Says that the shard is about to sleep, and returns whether it may: not if there is mail.
+    pub fn fall_asleep(&self) -> bool {
+        self.inbox.fall_asleep()
     }
 
-    /// The shard is awake: nobody needs to write the eventfd.
+    /// Says that the shard is awake, so that nobody writes the eventfd.
     pub fn awake(&self) {
-        self.asleep.store(false, Ordering::SeqCst);
+        self.inbox.awake();
     }
 
     /// The descriptor that becomes readable when mail comes to a sleeping shard.
@@ -201,7 +179,7 @@ impl Mailbox {
     /// If the mailbox is [`Self::unwaited`].
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_ref().expect("a loop's mailbox can be waited for").as_fd()
+        self.inbox.wake_fd()
     }
 }
 

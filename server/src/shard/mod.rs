@@ -21,6 +21,7 @@ pub mod mailbox;
 mod peers;
 mod ring;
 mod sockets;
+mod unreadable;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use standin_protocol::frame::Status;
+use standin_protocol::handshake::CallerError;
 use standin_protocol::map::{ClusterMap, ServerState, ServerStatus};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
@@ -109,7 +109,9 @@ impl Core {
                 Err(failure) => {
                     debug!(peer, %failure, "link closed");
                     let ended = match failure {
-                        LinkFailure::Refused(Status::Overloaded) => ForwardFailure::NoRoom,
+                        LinkFailure::Handshake(CallerError::NoRoom { .. }) => {
+                            ForwardFailure::NoRoom
+                        }
                         _ => ForwardFailure::Unreachable,
                     };
                     return self.end_link(now, key, ended);

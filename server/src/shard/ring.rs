@@ -147,7 +147,7 @@ impl Loop {
         }
         let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
         let is_idle = self.backlog.is_empty() && !self.core.has_work();
-        let want = usize::from(is_idle && mailbox.may_sleep());
+        let want = usize::from(is_idle && mailbox.fall_asleep());
         let wait = self.next_deadline().since(Micros::boottime());
         let timespec = Timespec::from(wait.min(std::time::Duration::from_millis(500)));
         let args = SubmitArgs::new().timespec(&timespec);

@@ -10,13 +10,9 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The counters that are told for the last ten seconds, too.
+/// The counters whose growth in the last ten seconds is published too, as `NAME_10s`.
 pub(super) const NAMES: [&str; 5] =
     ["hits", "misses", "connections_refused", "origin_reads", "rate_refused"];
-/// Their gauges, in the same order.
-pub(super) const GAUGES: [&str; 5] =
-    ["hits_10s", "misses_10s", "connections_refused_10s", "origin_reads_10s", "rate_refused_10s"];
-
 /// Sums since the start, in the order of [`NAMES`].
 pub(super) type Sums = [u64; NAMES.len()];
 

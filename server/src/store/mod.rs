@@ -352,7 +352,9 @@ impl Store {
     /// The index no longer names this offset: books it out of its segment.
     fn forget(&mut self, offset: u32) {
         self.generation = self.generation.wrapping_add(1);
-        let Some(item) = self.arena.view(offset) else { return };
+        let Some(item) = self.arena.view(offset) else {
+            unreachable!("the index named an item that is not in the arena");
+        };
         let footprint_bytes = self.arena.footprint_bytes(&item);
         self.live_bytes -= footprint_bytes as u64;
         let segment = self.arena.segment_of(offset);

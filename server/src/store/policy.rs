@@ -164,7 +164,9 @@ impl Store {
         footprint_bytes: usize,
         now_ms: u64,
     ) {
-        let Some(item) = self.arena.view(offset) else { return };
+        let Some(item) = self.arena.view(offset) else {
+            unreachable!("the index names an item that is not in the arena");
+        };
         let (mut header, bytes) = (item.header, item.key.len() + item.value.len());
         if header.expired(now_ms) {
             self.unlink(hash, offset);

@@ -341,7 +341,7 @@ fn read_by(asked: Asked, answer: &Answer) -> String {
         },
         _ => "no row".to_owned(),
     };
-    let (server, flags) = (letter(answer.served_by.into()), crate::world::flags(answer.flags));
+    let (server, flags) = (letter(answer.served_by.into()), crate::flags::in_words(answer.flags));
     format!("client {} read {what} of k{} from server {server}{flags}", asked.client, asked.key)
 }
 

@@ -1,4 +1,5 @@
-//! Each schedule passes under a few sets of latencies, and fails without its rule under at least one.
+//! Each schedule passes under a few sets of latencies, and fails without its rule under at least one
+//! (`cargo test -p standin-sim --features mutants`).
 
 use standin_protocol::mutant::Mutant;
 
@@ -17,6 +18,7 @@ fn goes_well(name: &str) {
     }
 }
 
+#[cfg(feature = "mutants")]
 fn needs_its_rules(name: &str) {
     let scenario = named(name).expect("a schedule of that name");
     for (rule, reason) in scenario.fails_without {
@@ -49,6 +51,7 @@ macro_rules! scenarios {
                 super::goes_well(stringify!($name));
             }
 
+            #[cfg(feature = "mutants")]
             #[test]
             fn needs_its_rules() {
                 super::needs_its_rules(stringify!($name));

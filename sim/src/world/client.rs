@@ -11,6 +11,7 @@ use super::net::Name;
 use super::{Answered, World};
 use crate::check::Asked;
 use crate::clock::Clock;
+use crate::flags::in_words;
 use crate::origin::{Value, sent_bytes};
 use crate::plan::{Act, Host};
 use crate::random::mix;
@@ -176,7 +177,7 @@ impl World {
             let what = match &result {
                 Ok(answer) => {
                     let outcome = describe(&answer.outcome, id);
-                    format!("{outcome} ({}{})", from(answer), flags(answer.flags))
+                    format!("{outcome} ({}{})", from(answer), in_words(answer.flags))
                 }
                 Err(error) => format!("failed: {error:?}"),
             };
@@ -247,18 +248,4 @@ fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
         Outcome::NotFound => "found nothing".to_owned(),
         other => format!("{other:?}"),
     }
-}
-
-/// The flags of an answer, in words.
-pub(crate) fn flags(flags: u8) -> String {
-    use standin_protocol::frame::response_flags as bits;
-    let names = [
-        (bits::HIT, "HIT"),
-        (bits::FILLED, "FILLED"),
-        (bits::STAND_IN, "STAND_IN"),
-        (bits::PROVISIONAL, "PROVISIONAL"),
-        (bits::FORWARDED, "FORWARDED"),
-        (bits::CACHED, "CACHED"),
-    ];
-    names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| format!(", {name}")).collect()
 }

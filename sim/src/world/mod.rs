@@ -10,9 +10,8 @@
 
 mod calls;
 mod client;
-mod control;
-pub(crate) use client::flags;
 pub(crate) mod cluster;
+mod control;
 mod events;
 mod faults;
 mod forge;
@@ -27,7 +26,7 @@ mod sum;
 use standin_client::engine::Input as ClientInput;
 use standin_master::Input as MasterInput;
 use standin_protocol::control::Datagram;
-use standin_protocol::mutant;
+use standin_protocol::mutant::Mutant;
 
 use self::client::ClientHost;
 use self::cluster::Cluster;
@@ -111,6 +110,17 @@ pub(crate) struct Answered {
     pub(crate) by: Option<usize>,
 }
 
+/// Leaves out this rule, and no other, on this thread until the next call.
+#[cfg(feature = "mutants")]
+fn leave_out(missing: Option<Mutant>) {
+    standin_protocol::mutant::set(missing);
+}
+
+#[cfg(not(feature = "mutants"))]
+fn leave_out(missing: Option<Mutant>) {
+    assert_eq!(missing, None, "this build has all rules: build with the feature `mutants`");
+}
+
 /// Carries out a plan. With `is_told` the outcome has a line for whatever is worth one.
 pub(crate) fn run(plan: &Plan, is_told: bool) -> Outcome {
     let missing = match plan.setup.missing {
@@ -118,7 +128,7 @@ pub(crate) fn run(plan: &Plan, is_told: bool) -> Outcome {
         _ => None,
     };
     // For this thread, until its next run.
-    mutant::set(missing);
+    leave_out(missing);
     let mut world = World::new(plan, is_told);
     world.begin();
     while world.violation.is_none() && world.phase != Phase::Over {
@@ -147,7 +157,7 @@ impl World {
             clock: clock(Host::Server(id)),
             process: None,
             life: 0,
-            counted: [0; standin_server::node::counters::Counters::NAMES.len()],
+            counted: [0; standin_server::node::counters::Counters::FIGURES.len()],
             was_orphan: false,
         });
         let clients = (0..setup.clients)

@@ -40,7 +40,7 @@ pub(crate) struct ServerHost {
     /// How many processes there have been.
     pub(crate) life: u32,
     /// What those before have counted; of gauges the most that they showed.
-    pub(crate) counted: [u64; Counters::NAMES.len()],
+    pub(crate) counted: [u64; Counters::FIGURES.len()],
     /// Whether it has gone on without a master.
     pub(crate) was_orphan: bool,
 }

@@ -2,18 +2,20 @@
 
 use std::sync::LazyLock;
 
+use standin_protocol::counters::Kind;
+use standin_server::control::agent::AgentCounters;
 use standin_server::node::counters::Counters;
 
 use super::server::{Process, Shard};
 use super::{Outcome, World};
 use crate::plan::MASTERS_MAX;
 
-/// Counters that also fall, and where they are among all.
+/// The gauges, in the order in which `look_at_gauges` reads them, and their places among all figures.
 const GAUGES: [&str; 4] = ["connections", "items", "items_bytes", "in_flight"];
 static GAUGES_AT: LazyLock<[usize; 4]> = LazyLock::new(|| {
     GAUGES.map(|name| {
-        let at = Counters::NAMES.iter().position(|other| *other == name);
-        at.expect("a counter of this name")
+        let at = Counters::FIGURES.iter().position(|figure| figure.name == name);
+        at.expect("a figure of this name")
     })
 });
 
@@ -44,10 +46,9 @@ impl World {
     }
 
     fn sum_up(&mut self) {
-        let names = standin_server::node::counters::Counters::NAMES;
         for host in &self.servers {
-            for (name, value) in names.iter().zip(host.counted) {
-                self.counted.add("server ", *name, value);
+            for (figure, value) in Counters::FIGURES.iter().zip(host.counted) {
+                self.counted.add("server ", figure.name, value);
             }
         }
         let orphans = self.servers.iter().filter(|host| host.was_orphan).count();
@@ -83,14 +84,16 @@ impl World {
 
     /// Adds what a process has counted to the server's sum.
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
-        for (name, value) in process.agent.counters.named() {
-            let value = if name == "is_orphan" { 0 } else { value };
-            self.counted.add("agent ", name, value);
+        let values = process.agent.counters.values();
+        for (figure, value) in AgentCounters::FIGURES.iter().zip(values) {
+            let value = if figure.kind == Kind::Counter { value } else { 0 };
+            self.counted.add("agent ", figure.name, value);
         }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
-            for (at, value) in shard.core.node.counters.values().into_iter().enumerate() {
-                counted[at] += if GAUGES_AT.contains(&at) { 0 } else { value };
+            let values = Counters::FIGURES.iter().zip(shard.core.node.counters.values());
+            for (sum, (figure, value)) in counted.iter_mut().zip(values) {
+                *sum += if figure.kind == Kind::Gauge { 0 } else { value };
             }
         }
     }

@@ -4,12 +4,14 @@
 //! files.rs    which files there are
 //! source.rs   Rust files: head, length, reasons for unsafe, nothing left unfinished
 //! long.rs     files that may be long, and why
+//! circles.rs  no circles of imports
 //! claims.rs   every claim has its section in docs/CLAIMS.md and its conformance tests
 //! links.rs    documents: relative links and their anchors lead somewhere
 //! paths.rs    no path of a developer's machine
 //! scripts.rs  shell scripts parse
 //! ```
 
+mod circles;
 pub(crate) mod claims;
 pub(crate) mod files;
 mod links;
@@ -30,6 +32,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
         mistakes.extend(source::mistakes(file));
     }
     mistakes.extend(long::mistakes(&files));
+    mistakes.extend(circles::mistakes(&files));
     mistakes.extend(claims::mistakes(&files));
     mistakes.extend(links::mistakes(&files, root));
     mistakes.extend(files.iter().flat_map(paths::mistakes));

@@ -163,6 +163,7 @@ impl Agent {
 
     /// Whether a map of this epoch is to be taken over (scenarios 9 to 11).
     fn is_newer(&self, epoch: MapEpoch) -> bool {
+        // Any map is newer than none.
         let Some(held) = self.map.as_ref().map(|map| map.epoch) else { return true };
         held < epoch || (held != epoch && mutant::is(Mutant::NoEpochCheck))
     }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use standin_config::ColumnType;
 use standin_config::sql::{Parameter, Translated};
 use standin_protocol::time::Micros;
 use tokio::sync::{Notify, OnceCell};
@@ -14,6 +13,7 @@ use tokio_postgres::{Client, Error, Statement};
 
 use super::key;
 use super::pace::{Company, Pace};
+use super::types::sql_type;
 use crate::origin::statements::{Keyspace, Verb};
 
 /// Names a statement on a connection: keyspace and verb.
@@ -199,16 +199,5 @@ impl Link {
         if statements.get(&id).is_some_and(|slot| Rc::ptr_eq(slot, stale)) {
             statements.remove(&id);
         }
-    }
-}
-
-/// The type is declared and not left to the server to guess, so that the wire's form
-/// is the column's; `:key::uuid` and the like convert in the statement.
-pub(super) fn sql_type(column: ColumnType) -> Type {
-    match column {
-        ColumnType::Text => Type::TEXT,
-        ColumnType::Bytes => Type::BYTEA,
-        ColumnType::Integer => Type::INT8,
-        ColumnType::Uuid => Type::UUID,
     }
 }

@@ -15,12 +15,14 @@
 //! pool.rs      the connections: used, lost, opened again; whether the server answers
 //! fit.rs       whether statements fit their keyspace
 //! key.rs       whether its keys are keys to the database
+//! folding.rs   whether the database folds letters as key_case does
 //! link.rs      one connection: its session and prepared statements
 //! pace.rs      how many writes a connection has at once
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
 //! url.rs       the connection string
 //! failure.rs   the server's errors → what a caller may conclude
+//! types.rs     the types of parameters
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
 //!
@@ -43,14 +45,16 @@ mod column;
 mod connect;
 mod failure;
 mod fit;
+mod folding;
 mod key;
 mod link;
 mod pace;
 mod pool;
 mod tasks;
+mod types;
 mod url;
 
-pub(super) use key::Folding;
+pub(super) use folding::Folding;
 
 use std::rc::Rc;
 use std::sync::Arc;

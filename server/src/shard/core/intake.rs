@@ -21,6 +21,7 @@ use super::{Buffers, ConnKey, Core, Io, Source, empty};
 use crate::node::{Aimed, ConnId, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
+use crate::shard::unreadable::unreadable;
 
 /// A whole request that waits for the second pass.
 #[derive(Debug, Clone, Copy)]
@@ -390,16 +391,5 @@ impl Core {
             }
         }
         self.pause_if_full(key);
-    }
-}
-
-/// How bytes that are no frame of this version are answered: if they are no frame at all,
-/// there is nothing in them to repeat.
-pub(in crate::shard) fn unreadable(bytes: &[u8], error: FrameError) -> (RequestHeader, Status) {
-    let header = RequestHeader::read(bytes).unwrap_or_default();
-    match error {
-        FrameError::BadMagic(_) => (RequestHeader::default(), Status::Malformed),
-        FrameError::BadVersion(_) => (header, Status::UnsupportedVersion),
-        _ => (header, Status::Malformed),
     }
 }

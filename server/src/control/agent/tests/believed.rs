@@ -132,9 +132,9 @@ fn a_verdict_waits_for_the_map_that_it_belongs_to() {
 #[test]
 fn each_counter_has_a_name_of_its_own() {
     let counters = super::super::AgentCounters { leases_granted: 7, ..Default::default() };
-    let named = counters.named();
-    let names: std::collections::BTreeSet<&str> = named.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names.len(), named.len());
-    assert_eq!(named.iter().map(|(_, value)| value).sum::<u64>(), 7);
-    assert!(named.contains(&("leases_granted", 7)));
+    let listed = counters.list();
+    let names: std::collections::BTreeSet<&str> = listed.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names.len(), listed.len());
+    assert_eq!(listed.iter().map(|counter| counter.value).sum::<u64>(), 7);
+    assert_eq!(listed.iter().find(|c| c.name == "leases_granted").map(|c| c.value), Some(7));
 }

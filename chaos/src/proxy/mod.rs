@@ -73,7 +73,7 @@ impl Proxy {
                 tracing::warn!(%error, "the proxy before the database has ended");
             }
         };
-        let thread = crate::threads::spawn("proxy", run)?;
+        let thread = standin_loadgen::threads::spawn("proxy", run)?;
         Ok(Self { conduct, calls, thread: Some(thread) })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use standin_config::Mode;
 
 use super::*;
+use crate::phase::Mark;
 
 const MS: u64 = 1_000;
 

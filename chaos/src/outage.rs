@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use standin_loadgen::checker::Verdict;
+use standin_loadgen::recorder::{Ending, Logged, OpKind, histogram};
 use standin_protocol::frame::response_flags;
 use standin_protocol::time::Micros;
-
-use crate::checker::Verdict;
-use crate::recorder::{Ending, Logged, OpKind, histogram};
 
 /// Step in which the return to normal is looked for.
 const SLOT: Duration = Duration::from_millis(500);

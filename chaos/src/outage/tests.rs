@@ -3,8 +3,8 @@
 use standin_protocol::frame::response_flags::HIT;
 
 use super::*;
-use crate::checker::Wrong;
-use crate::recorder::{Displaced, FailureKind, Sample};
+use standin_loadgen::checker::Wrong;
+use standin_loadgen::recorder::{Displaced, FailureKind, Sample};
 
 const fn ms(ms: u64) -> Micros {
     Micros(ms * 1_000)

@@ -1,0 +1,92 @@
+//! The state that the tasks of one load thread share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::task::{Poll, Waker};
+
+use standin_protocol::time::Micros;
+
+use super::{Notable, Plan};
+use crate::live::Live;
+use crate::recorder::Recorder;
+use crate::workload::Supply;
+
+/// The state that the tasks of a worker share.
+pub(super) struct Shared {
+    pub(super) plan: Plan,
+    pub(super) number: u32,
+    pub(super) start: Micros,
+    pub(super) live: Arc<Live>,
+    pub(super) notables: Sender<Notable>,
+    pub(super) supply: RefCell<Supply>,
+    pub(super) recorder: RefCell<Recorder>,
+    /// The phases, servers and roles that have answered already.
+    seen: RefCell<BTreeSet<(usize, u16, bool)>>,
+    /// The number of tasks that have not ended.
+    open: Cell<usize>,
+    idle: RefCell<Option<Waker>>,
+}
+
+impl Shared {
+    /// The state of a worker that has sent nothing yet.
+    pub(super) fn new(
+        plan: Plan,
+        number: u32,
+        start: Micros,
+        live: Arc<Live>,
+        notables: Sender<Notable>,
+        supply: Supply,
+    ) -> Self {
+        let recorder = RefCell::new(Recorder::new(start, plan.phases, plan.slot));
+        Self {
+            plan,
+            number,
+            start,
+            live,
+            notables,
+            supply: RefCell::new(supply),
+            recorder,
+            seen: RefCell::default(),
+            open: Cell::new(0),
+            idle: RefCell::default(),
+        }
+    }
+
+    /// Whether this is the worker's first such answer in the phase.
+    pub(super) fn is_first(&self, phase: usize, server: u16, is_stand_in: bool) -> bool {
+        let key = (phase, server, is_stand_in);
+        // Looking first keeps the usual case cheap: the set has a few entries.
+        !self.seen.borrow().contains(&key) && self.seen.borrow_mut().insert(key)
+    }
+
+    /// Counts a task that begins.
+    pub(super) fn begin(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    /// Drops the caller's reference, so that [`Self::all_ended`] leaves its caller the only one.
+    pub(super) fn end(self: Rc<Self>) {
+        self.open.set(self.open.get() - 1);
+        if self.open.get() == 0
+            && let Some(waker) = self.idle.borrow_mut().take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Waits until no task is left.
+    pub(super) async fn all_ended(&self) {
+        poll_fn(|context| {
+            if self.open.get() == 0 {
+                return Poll::Ready(());
+            }
+            *self.idle.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}

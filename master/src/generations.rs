@@ -1,0 +1,61 @@
+//! A map that remembers the keys of late, within a bound. It has two generations: when the newer one
+//! is full it becomes the older one, and what was in that is forgotten.
+
+use std::collections::BTreeMap;
+
+use standin_protocol::queue::Queue;
+
+/// The map.
+#[derive(Debug)]
+pub(crate) struct Generations<K, V> {
+    newer: BTreeMap<K, V>,
+    older: BTreeMap<K, V>,
+    /// The most entries of a generation.
+    entries_max: usize,
+}
+
+impl<K: Ord + Copy, V> Generations<K, V> {
+    /// An empty map with at most twice this many entries.
+    pub(crate) fn new(entries_max: usize) -> Self {
+        Self { newer: BTreeMap::new(), older: BTreeMap::new(), entries_max }
+    }
+
+    /// The value of a key, which is remembered from now on; `new` makes that of an unknown one.
+    pub(crate) fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+        if !self.newer.contains_key(&key) && self.newer.len() >= self.entries_max {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        let older = &mut self.older;
+        self.newer.entry(key).or_insert_with(|| older.remove(&key).unwrap_or_else(new))
+    }
+
+    /// All values.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.newer.values().chain(self.older.values())
+    }
+
+    /// The generations with their bound, under these names.
+    pub(crate) fn queues(&self, newer: &'static str, older: &'static str) -> [Queue; 2] {
+        [
+            Queue::new(newer, self.newer.len(), self.entries_max),
+            Queue::new(older, self.older.len(), self.entries_max),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_use_outlives_others() {
+        let mut map = Generations::new(3);
+        *map.entry(0, || 10) += 1;
+        for key in 1..100 {
+            map.entry(key, || key);
+            assert_eq!(*map.entry(0, || unreachable!("it is remembered")), 11);
+            assert!(map.values().count() <= 6);
+        }
+        assert_eq!(*map.entry(1, || 7), 7, "it was forgotten");
+    }
+}

@@ -1,0 +1,45 @@
+//! The reasons why a probe of a shard fails, and which of them are evidence against its server.
+
+use standin_protocol::frame::Status;
+
+/// The reason why a shard gave no [`standin_protocol::body::PingReply`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFailure {
+    /// The connection was refused: the process is gone.
+    #[error("connection refused")]
+    Refused,
+    /// The network reports that there is no route.
+    #[error("unreachable")]
+    Unreachable,
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection was closed or reset before the answer.
+    #[error("closed the connection")]
+    Closed,
+    /// The secret was not accepted.
+    #[error("refuses the cluster's secret: is it the same in both configurations?")]
+    AuthFailed,
+    /// Another status than OK.
+    #[error("answers {0}")]
+    Refusing(Status),
+    /// Not the protocol, another cluster, or another server than expected.
+    #[error("answers what no server of this cluster would; is the address right?")]
+    Nonsense,
+    /// It answers, but can't reach the database, although other members of its group can.
+    #[error("can't reach the database, which others of its group can")]
+    OriginDown,
+    /// The master itself could not try (descriptors, ports, memory).
+    #[error("could not be tried: this master is out of descriptors, ports or memory")]
+    NotTried,
+}
+
+impl ProbeFailure {
+    /// Whether the failure is evidence that the server does not do its work. A busy server is
+    /// alive: its load would only overwhelm its stand-in. A probe that could not be tried says
+    /// nothing about the server.
+    #[must_use]
+    pub fn is_evidence(self) -> bool {
+        !matches!(self, Self::NotTried | Self::Refusing(Status::Overloaded))
+    }
+}

@@ -1,0 +1,290 @@
+//! The handshake of a connection, for the side that calls and the side that listens: which HELLO
+//! is sent, and what follows from the answer. [`crate::hello`] has the bodies.
+//!
+//! No IO, no frames and no random numbers: the owner of the connection frames the values that it is
+//! given, and provides the nonce of a challenge.
+//!
+//! ```text
+//! Caller                                    Listener
+//! hello ────────── HELLO ─────────────────► heard ─► Accepted, Refused
+//! answered ◄────── AUTH_REQUIRED, nonce ──────────── Challenge
+//!    └─ Prove ──── HELLO with a proof ────► heard ─► Accepted, Refused
+//! answered ◄────── OK, HelloReply ────────────────── by its owner, after Accepted
+//! ```
+
+use crate::auth::ClusterKey;
+use crate::frame::Status;
+use crate::hello::{HELLO_BYTES, HelloBody, HelloError, HelloReply, NONCE_BYTES, Role};
+
+/// The side that has made the connection.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    body: HelloBody,
+    key: Option<ClusterKey>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No proof has been sent.
+    Greeting,
+    /// The proof has been sent.
+    Proving,
+    /// The listener has accepted the caller.
+    Accepted,
+}
+
+/// The caller's next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Send a second HELLO with this value.
+    Prove(Vec<u8>),
+    /// Requests may be sent.
+    Ready(HelloReply),
+}
+
+/// The reason why the caller has to close the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CallerError {
+    /// The cluster has a secret, and the caller has another one or none.
+    #[error("the cluster's secret is missing or wrong: is it the same on both sides?")]
+    AuthFailed,
+    /// The listener has no room for another connection.
+    #[error("no room for another connection")]
+    NoRoom {
+        /// The time after which the listener suggests to try again.
+        retry_after_ms: u16,
+    },
+    /// The listener refuses the caller for another reason.
+    #[error("HELLO was answered with {0}")]
+    Refused(Status),
+    /// The value of the OK is not a [`HelloReply`], or of the challenge not a nonce.
+    #[error("the answer to HELLO can't be read")]
+    Unreadable,
+}
+
+impl CallerError {
+    /// The status that stands for this error.
+    #[must_use]
+    pub fn status(self) -> Option<Status> {
+        match self {
+            Self::AuthFailed => Some(Status::AuthFailed),
+            Self::NoRoom { .. } => Some(Status::Overloaded),
+            Self::Refused(status) => Some(status),
+            Self::Unreadable => None,
+        }
+    }
+}
+
+impl Caller {
+    /// A handshake that has not begun. `key` is the cluster's key, if it has one.
+    #[must_use]
+    pub fn new(body: HelloBody, key: Option<ClusterKey>) -> Self {
+        Self { body, key, stage: Stage::Greeting }
+    }
+
+    /// The value of the first HELLO.
+    #[must_use]
+    pub fn hello(&self) -> [u8; HELLO_BYTES] {
+        self.body.to_bytes()
+    }
+
+    /// Whether the listener has accepted the caller.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.stage == Stage::Accepted
+    }
+
+    /// Takes the answer to a HELLO.
+    ///
+    /// # Errors
+    /// [`CallerError`]: close the connection.
+    pub fn answered(
+        &mut self,
+        status: Status,
+        retry_after_ms: u16,
+        value: &[u8],
+    ) -> Result<Next, CallerError> {
+        match (status, self.stage) {
+            (Status::Ok, Stage::Greeting | Stage::Proving) => {
+                let reply = HelloReply::read(value).ok_or(CallerError::Unreadable)?;
+                self.stage = Stage::Accepted;
+                Ok(Next::Ready(reply))
+            }
+            (Status::AuthRequired, Stage::Greeting) => {
+                let key = self.key.as_ref().ok_or(CallerError::AuthFailed)?;
+                if value.len() != NONCE_BYTES {
+                    return Err(CallerError::Unreadable);
+                }
+                self.stage = Stage::Proving;
+                Ok(Next::Prove(self.body.with_proof(key, value)))
+            }
+            (Status::AuthRequired | Status::AuthFailed, _) => Err(CallerError::AuthFailed),
+            (Status::Overloaded, _) => Err(CallerError::NoRoom { retry_after_ms }),
+            (Status::Ok, Stage::Accepted) => Err(CallerError::Unreadable),
+            (status, _) => Err(CallerError::Refused(status)),
+        }
+    }
+}
+
+/// The side that has accepted the connection.
+#[derive(Debug, Clone, Default)]
+pub struct Listener {
+    /// The challenge, until a HELLO has answered it.
+    nonce: Option<[u8; NONCE_BYTES]>,
+}
+
+/// The listener's answer to a HELLO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The caller is who it says it is.
+    Accepted(HelloBody, Role),
+    /// Answer with AUTH_REQUIRED and this nonce; another HELLO has to follow.
+    Challenge([u8; NONCE_BYTES]),
+    /// Answer with this status and the error's text, and close the connection.
+    Refused(Status, HelloError),
+}
+
+impl Listener {
+    /// Takes the value of a HELLO. `fresh` gives the nonce of a challenge, which nobody can foretell;
+    /// a caller is challenged once.
+    pub fn heard(
+        &mut self,
+        value: &[u8],
+        key: Option<&ClusterKey>,
+        own_cluster_id: u64,
+        fresh: impl FnOnce() -> Option<[u8; NONCE_BYTES]>,
+    ) -> Heard {
+        // A nonce serves for one try.
+        let nonce = self.nonce.take();
+        let error = match HelloBody::accept(value, key, nonce.as_ref(), own_cluster_id) {
+            Ok((body, role)) => return Heard::Accepted(body, role),
+            Err(error) => error,
+        };
+        match error {
+            HelloError::ProofMissing if nonce.is_none() => match fresh() {
+                Some(nonce) => {
+                    self.nonce = Some(nonce);
+                    Heard::Challenge(nonce)
+                }
+                None => Heard::Refused(Status::Unavailable, HelloError::NoChallenge),
+            },
+            HelloError::ProofMissing | HelloError::ProofWrong => {
+                Heard::Refused(Status::AuthFailed, error)
+            }
+            _ => Heard::Refused(Status::Malformed, error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: u64 = 7;
+    const NONCE: [u8; NONCE_BYTES] = [3; NONCE_BYTES];
+
+    fn body() -> HelloBody {
+        HelloBody { client_id: 9, cluster_id: CLUSTER, shard: 1, ..HelloBody::default() }
+    }
+
+    fn key(byte: u8) -> ClusterKey {
+        ClusterKey::new([byte; 32])
+    }
+
+    fn heard(listener: &mut Listener, value: &[u8], key: Option<&ClusterKey>) -> Heard {
+        listener.heard(value, key, CLUSTER, || Some(NONCE))
+    }
+
+    #[test]
+    fn both_sides_agree_without_a_secret() {
+        let (mut caller, mut listener) = (Caller::new(body(), None), Listener::default());
+        let accepted = Heard::Accepted(body(), Role::Client);
+        assert_eq!(heard(&mut listener, &caller.hello(), None), accepted);
+        let reply = HelloReply { shards: 2, ..HelloReply::default() };
+        let next = caller.answered(Status::Ok, 0, &reply.to_bytes());
+        assert_eq!(next, Ok(Next::Ready(reply)));
+        assert!(caller.is_ready());
+        let again = caller.answered(Status::Ok, 0, &reply.to_bytes());
+        assert_eq!(again, Err(CallerError::Unreadable), "nothing was asked");
+    }
+
+    #[test]
+    fn both_sides_agree_with_a_secret() {
+        let (mut caller, mut listener) = (Caller::new(body(), Some(key(5))), Listener::default());
+        let own = key(5);
+        let challenge = heard(&mut listener, &caller.hello(), Some(&own));
+        assert_eq!(challenge, Heard::Challenge(NONCE));
+        let next = caller.answered(Status::AuthRequired, 0, &NONCE);
+        let Ok(Next::Prove(proof)) = next else { panic!("{next:?}") };
+        assert!(!caller.is_ready());
+        let accepted = Heard::Accepted(body(), Role::Client);
+        assert_eq!(heard(&mut listener, &proof, Some(&own)), accepted);
+        let again = caller.answered(Status::AuthRequired, 0, &NONCE);
+        assert_eq!(again, Err(CallerError::AuthFailed), "one proof is sent");
+    }
+
+    #[test]
+    fn a_proof_counts_for_its_challenge_alone() {
+        let own = key(5);
+        let wrong = |key: &ClusterKey, nonce: &[u8]| {
+            let mut listener = Listener::default();
+            assert_eq!(
+                heard(&mut listener, &body().to_bytes(), Some(&own)),
+                Heard::Challenge(NONCE)
+            );
+            heard(&mut listener, &body().with_proof(key, nonce), Some(&own))
+        };
+        let refused = Heard::Refused(Status::AuthFailed, HelloError::ProofWrong);
+        assert_eq!(wrong(&key(6), &NONCE), refused);
+        assert_eq!(wrong(&own, &[4; NONCE_BYTES]), refused);
+        let unasked = body().with_proof(&own, &NONCE);
+        let challenge = heard(&mut Listener::default(), &unasked, Some(&own));
+        assert_eq!(
+            challenge,
+            Heard::Challenge(NONCE),
+            "a proof without a challenge proves nothing"
+        );
+    }
+
+    #[test]
+    fn a_caller_is_challenged_once() {
+        let (own, mut listener) = (key(5), Listener::default());
+        let hello = body().to_bytes();
+        assert_eq!(heard(&mut listener, &hello, Some(&own)), Heard::Challenge(NONCE));
+        let refused = Heard::Refused(Status::AuthFailed, HelloError::ProofMissing);
+        assert_eq!(heard(&mut listener, &hello, Some(&own)), refused);
+    }
+
+    #[test]
+    fn a_listener_without_random_numbers_refuses() {
+        let own = key(5);
+        let heard = Listener::default().heard(&body().to_bytes(), Some(&own), CLUSTER, || None);
+        assert_eq!(heard, Heard::Refused(Status::Unavailable, HelloError::NoChallenge));
+    }
+
+    #[test]
+    fn what_can_not_be_accepted_is_refused() {
+        let mut listener = Listener::default();
+        let other = HelloBody { cluster_id: CLUSTER + 1, ..body() };
+        let refused = |error| Heard::Refused(Status::Malformed, error);
+        let heard = |listener: &mut Listener, value: &[u8]| heard(listener, value, None);
+        assert_eq!(heard(&mut listener, &[0; 3]), refused(HelloError::BadLength(3)));
+        assert_eq!(heard(&mut listener, &other.to_bytes()), refused(HelloError::OtherCluster));
+    }
+
+    #[test]
+    fn a_refused_caller_knows_why() {
+        let answered = |status, value: &[u8]| {
+            Caller::new(body(), None).answered(status, 30, value).expect_err("refused")
+        };
+        assert_eq!(answered(Status::AuthRequired, &NONCE), CallerError::AuthFailed);
+        assert_eq!(answered(Status::AuthFailed, b"why"), CallerError::AuthFailed);
+        assert_eq!(answered(Status::Overloaded, b""), CallerError::NoRoom { retry_after_ms: 30 });
+        assert_eq!(answered(Status::NoSuchShard, b""), CallerError::Refused(Status::NoSuchShard));
+        assert_eq!(answered(Status::Ok, b"short"), CallerError::Unreadable);
+        let mut caller = Caller::new(body(), Some(key(5)));
+        let next = caller.answered(Status::AuthRequired, 0, b"short");
+        assert_eq!(next, Err(CallerError::Unreadable));
+    }
+}

@@ -1,0 +1,65 @@
+//! The reasons why a server can't start.
+
+use std::io;
+use std::net::SocketAddr;
+
+use standin_protocol::map::MapError;
+
+use crate::descriptors::TooFewDescriptors;
+use crate::origin::OriginStartError;
+use crate::shard::LoopError;
+use crate::store::StoreError;
+
+/// The reason why a server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The cluster file has no such server.
+    #[error("the cluster file has no server {name:?}; its servers are: {known}")]
+    UnknownServer {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// An address is taken or not this machine's.
+    #[error(
+        "can't listen on {address} ({what}): {error}; `address` must be an address of this \
+         machine, with a port that is free and that this user may use"
+    )]
+    Bind {
+        /// Which socket.
+        what: &'static str,
+        /// Its address.
+        address: SocketAddr,
+        /// How it failed.
+        error: io::Error,
+    },
+    /// The topology is not sound.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The system lets this process open too few files and sockets.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
+    /// The event loop that the cluster file asks for is not there.
+    #[error(transparent)]
+    Loop(#[from] LoopError),
+    /// The origin can't work as configured.
+    #[error(transparent)]
+    Origin(#[from] OriginStartError),
+    /// The cache can't be mapped.
+    #[error("the cache of shard {shard}: {error}")]
+    Store {
+        /// Shard.
+        shard: u16,
+        /// How it failed.
+        error: StoreError,
+    },
+    /// The system has no thread, descriptor or randomness left.
+    #[error("{what}: {error}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// How it failed.
+        error: io::Error,
+    },
+}

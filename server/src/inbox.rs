@@ -1,0 +1,140 @@
+//! A thread's inbox: a lock-free queue that others post to, and an eventfd that wakes the thread if it
+//! sleeps.
+//!
+//! The queue is unbounded: its owner sees to it that what may be in it is not.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::SegQueue;
+use rustix::event::{EventfdFlags, eventfd};
+
+/// An inbox.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    queue: SegQueue<T>,
+    asleep: AtomicBool,
+    /// `None`: no thread sleeps on it.
+    wake: Option<OwnedFd>,
+}
+
+impl<T> Inbox<T> {
+    /// An empty inbox.
+    ///
+    /// # Errors
+    /// The process has no descriptors left.
+    pub(crate) fn new() -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { wake: Some(wake), ..Self::unwaited() })
+    }
+
+    /// An empty inbox that no thread sleeps on: the simulator's.
+    pub(crate) fn unwaited() -> Self {
+        Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake: None }
+    }
+
+    /// Whether no thread can sleep on it.
+    pub(crate) fn is_unwaited(&self) -> bool {
+        self.wake.is_none()
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Adds something, and wakes the thread if it sleeps.
+    pub(crate) fn post(&self, item: T) {
+        self.queue.push(item);
+        if self.wake.is_some() && self.asleep.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Wakes the thread now, or as soon as it sleeps.
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // The counter can't overflow before the thread has read it.
+            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// The oldest item.
+    pub(crate) fn take(&self) -> Option<T> {
+        self.queue.pop()
+    }
+
+    /// Says that the thread is about to sleep, and returns whether it may: not if there is something
+    /// in the inbox.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.queue.is_empty() {
+            return true;
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+        false
+    }
+
+    /// Says that the thread is awake, so that nobody writes the eventfd.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// The descriptor that becomes readable when the thread is to wake.
+    ///
+    /// # Panics
+    /// If the inbox is [`Self::unwaited`].
+    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_ref().expect("a thread sleeps on this inbox").as_fd()
+    }
+
+    /// Takes the wake-ups so far, so that [`Self::wake_fd`] is not readable any more.
+    pub(crate) fn clear_wake(&self) {
+        // Nothing to read is no error.
+        let _ = rustix::io::read(self.wake_fd(), &mut [0; 8]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the descriptor is readable, which it then is no more.
+    fn is_woken(inbox: &Inbox<u32>) -> bool {
+        rustix::io::read(inbox.wake_fd(), &mut [0; 8]).is_ok()
+    }
+
+    #[test]
+    fn only_a_sleeping_thread_is_woken_and_once() {
+        let inbox = Inbox::new().unwrap();
+        inbox.post(1);
+        assert!(!is_woken(&inbox) && !inbox.fall_asleep(), "there is something to do");
+        assert_eq!(inbox.take(), Some(1));
+        assert!(inbox.fall_asleep());
+        inbox.post(2);
+        assert!(is_woken(&inbox));
+        inbox.post(3);
+        assert!(!is_woken(&inbox), "it has been woken already");
+        inbox.awake();
+        assert_eq!((inbox.take(), inbox.take(), inbox.take()), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn a_wake_without_an_item_is_not_lost() {
+        let inbox = Inbox::new().unwrap();
+        inbox.wake();
+        assert!(inbox.fall_asleep() && is_woken(&inbox));
+        inbox.wake();
+        inbox.clear_wake();
+        assert!(!is_woken(&inbox));
+    }
+
+    #[test]
+    fn nobody_sleeps_on_the_simulators() {
+        let inbox = Inbox::unwaited();
+        inbox.post(1);
+        inbox.wake();
+        assert!(inbox.is_unwaited() && !inbox.is_empty());
+    }
+}
