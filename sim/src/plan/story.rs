@@ -1,6 +1,7 @@
 //! The circumstances that most rare failures have in common: nobody hears the master for about a
-//! lease, and meanwhile, or when it is back, one or two servers of a group die, hang or are cut off
-//! while one key is written. Faults that are drawn one by one hardly ever coincide like that.
+//! lease, and meanwhile, or when it is back, the home of a key and another server of its group die,
+//! hang or are cut off while that key is written. Faults that are drawn one by one hardly ever
+//! coincide like that. Hardly anything else is written: the next write would end what is wrong.
 
 use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
@@ -9,9 +10,9 @@ use crate::random::Random;
 /// Chooses the cluster: mostly a group of three, in which a server can have the word of a second one
 /// while it is cut off from a third.
 pub(super) fn set(random: &mut Random, setup: &mut Setup) {
-    if random.percent(75) {
+    if random.percent(80) {
         setup.groups = vec![3];
-        setup.keys = 3 + random.index(3);
+        setup.keys = if random.percent(50) { 3 } else { 6 };
     }
     if random.percent(75) {
         setup.lease = 700 * MS;
@@ -21,122 +22,134 @@ pub(super) fn set(random: &mut Random, setup: &mut Setup) {
     }
 }
 
-/// Adds one to four such stories.
+/// Adds one or two such stories.
 pub(super) fn tell(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
-    for _ in 0..random.between(1, 4) {
-        let begins = BEGINS + random.below(setup.quiet_at - BEGINS);
-        Story::new(random, setup, begins).tell(random, entries);
+    for _ in 0..random.between(1, 3) {
+        let begins = BEGINS + random.below((setup.quiet_at - BEGINS) * 2 / 3 + 1);
+        Story::new(random, setup, begins, entries).tell(random);
     }
 }
 
 struct Story<'a> {
     setup: &'a Setup,
+    entries: &'a mut Vec<Entry>,
     begins: Time,
     /// How long nobody hears the master.
     away: Time,
     key: usize,
-    /// The only client that reaches a server that is cut off.
+    /// Who writes the key, and stays with a server that is cut off.
     writer: usize,
-    /// When a fault ends.
+    /// When faults end.
     ends: Vec<Time>,
 }
 
 impl<'a> Story<'a> {
-    fn new(random: &mut Random, setup: &'a Setup, begins: Time) -> Self {
-        let away = setup.lease * random.between(40, 260) / 100;
+    fn new(
+        random: &mut Random,
+        setup: &'a Setup,
+        begins: Time,
+        entries: &'a mut Vec<Entry>,
+    ) -> Self {
+        let away = setup.lease * random.between(40, 300) / 100;
         let (key, writer) = (random.index(setup.keys), random.index(setup.clients));
-        Self { setup, begins, away, key, writer, ends: vec![begins + away] }
+        Self { setup, entries, begins, away, key, writer, ends: vec![begins + away] }
     }
 
-    fn tell(mut self, random: &mut Random, entries: &mut Vec<Entry>) {
+    fn tell(mut self, random: &mut Random) {
         let (begins, away, lease) = (self.begins, self.away, self.setup.lease);
         let master = match random.below(10) {
-            0..=4 => What::CrashMaster { down: away, forgets: random.percent(40) },
+            0..=4 => What::CrashMaster { down: away, forgets: random.percent(50) },
             5..=8 => What::Isolate { host: Host::Master(0), lasts: away },
             _ => What::Pause { host: Host::Master(0), lasts: away },
         };
-        self.fault(entries, begins, master);
-        for _ in 0..random.between(1, 4) {
-            let at = match random.percent(50) {
-                true => begins + random.below(away + lease),
-                false => self.near_an_end(random),
-            };
-            self.hit(random, entries, at.saturating_sub(lease / 8));
+        self.act(begins.saturating_sub(random.below(lease / 2)), self.key, 0, Act::Get);
+        self.fault(begins, master);
+        let servers = self.setup.servers();
+        let home = self.key % servers;
+        let other = (home + 1 + random.index((servers - 1).max(1))) % servers;
+        if random.percent(85) {
+            let at = (begins + random.below(away)).saturating_sub(lease / 4);
+            let lasts = away * random.between(20, 150) / 100;
+            self.hit(random, home, at, lasts);
         }
-        if random.percent(50) {
+        let mut written = self.near_an_end(random);
+        if random.percent(60) {
+            written = begins + lease / 4 + random.below(away);
+        }
+        for _ in 0..random.between(1, 3) {
+            let (act, by) = if random.percent(80) { (Act::Put, 0) } else { (Act::Cas, 1) };
+            let at = written + random.below(100 * MS);
+            self.act(at, self.another_key(random), (self.writer + by) % self.setup.clients, act);
+        }
+        let at = match random.below(3) {
+            0 => self.near_an_end(random),
+            1 => written + random.below(lease * 3 / 2),
+            _ => begins + random.below(200 * MS),
+        };
+        let lasts = lease * random.between(50, 600) / 100;
+        self.hit(random, other, at, lasts);
+        if random.percent(40) {
             let down = lease * random.between(1, 80) / 100;
             let again = What::CrashMaster { down, forgets: random.percent(25) };
             let at = self.near_an_end(random);
-            self.fault(entries, at, again);
+            self.fault(at, again);
         }
-        self.act(entries, begins.saturating_sub(random.below(lease / 2)), 0, Act::Get);
-        for _ in 0..random.between(1, 5) {
+        for _ in 0..random.between(6, 20) {
             let at = match random.percent(50) {
-                true => begins + random.below(away + lease),
+                true => begins + away + random.below(lease),
                 false => self.near_an_end(random),
             };
-            let client = if random.percent(70) { self.writer } else { self.any(random) };
-            self.act(entries, at, client, Act::Put);
-        }
-        for _ in 0..random.between(4, 16) {
-            let at = match random.percent(40) {
-                true => begins + random.below(away + 2 * lease),
-                false => self.near_an_end(random),
-            };
-            let client = self.any(random);
-            self.act(entries, at, client, Act::Get);
+            let reader = self.writer + 1 + random.index((self.setup.clients - 1).max(1));
+            self.act(at, self.key, reader % self.setup.clients, Act::Get);
         }
     }
 
-    /// Something happens to the key's home, or to another server.
-    fn hit(&mut self, random: &mut Random, entries: &mut Vec<Entry>, at: Time) {
-        let servers = self.setup.servers();
-        let home = self.key % servers;
-        let server = if random.percent(50) { home } else { random.index(servers) };
-        let (host, master) = (Host::Server(server), Host::Master(0));
-        let lasts = self.setup.lease * random.between(10, 300) / 100;
-        let what = match random.below(12) {
+    /// Something happens to a server.
+    fn hit(&mut self, random: &mut Random, server: usize, at: Time, lasts: Time) {
+        let host = Host::Server(server);
+        let what = match random.below(10) {
             0..=2 => {
                 let shard = u16::try_from(random.below(self.setup.shards.into())).unwrap_or(0);
                 What::StallShard { server, shard, lasts }
             }
-            3..=5 => What::Crash { server, down: lasts, silent: random.percent(15) },
+            3..=5 => What::Crash { server, down: lasts, silent: random.percent(10) },
             6 => What::Leave { server, down: lasts },
+            7 if random.percent(50) => What::PauseInside { server, lasts },
             7 | 8 => What::Pause { host, lasts },
-            9 => What::PauseInside { server, lasts },
-            10 => {
-                self.fault(entries, at, What::Cut { from: host, to: master, lasts });
-                What::Cut { from: master, to: host, lasts }
-            }
-            // From all but the one that writes.
-            _ => {
-                let servers = (0..servers).filter(|id| *id != server).map(Host::Server);
-                let clients = (0..self.setup.clients).filter(|id| *id != self.writer);
-                let others: Vec<Host> = servers.chain(clients.map(Host::Client)).collect();
-                for other in others {
-                    self.fault(entries, at, What::Cut { from: host, to: other, lasts });
-                    self.fault(entries, at, What::Cut { from: other, to: host, lasts });
-                }
-                self.fault(entries, at, What::Cut { from: host, to: master, lasts });
-                What::Cut { from: master, to: host, lasts }
-            }
+            _ => return self.split(server, at, lasts),
         };
-        self.fault(entries, at, what);
+        self.fault(at, what);
     }
 
-    fn fault(&mut self, entries: &mut Vec<Entry>, at: Time, what: What) {
+    /// A server and the client that writes are cut off from everybody else.
+    fn split(&mut self, server: usize, at: Time, lasts: Time) {
+        let own = [Host::Server(server), Host::Client(self.writer)];
+        let servers = (0..self.setup.servers()).map(Host::Server);
+        let clients = (0..self.setup.clients).map(Host::Client);
+        let all: Vec<Host> = servers.chain(clients).chain([Host::Master(0)]).collect();
+        for other in all.into_iter().filter(|other| !own.contains(other)) {
+            for one in own {
+                self.fault(at, What::Cut { from: one, to: other, lasts });
+                self.fault(at, What::Cut { from: other, to: one, lasts });
+            }
+        }
+    }
+
+    fn fault(&mut self, at: Time, what: What) {
         let at = at.clamp(BEGINS, self.setup.quiet_at - 1);
         self.ends.extend(what.lasts().map(|lasts| at + lasts));
-        entries.push(Entry { at, what });
+        self.entries.push(Entry { at, what });
     }
 
-    fn act(&self, entries: &mut Vec<Entry>, at: Time, client: usize, act: Act) {
+    fn act(&mut self, at: Time, key: usize, client: usize, act: Act) {
         let at = at.clamp(BEGINS, self.setup.quiet_at - 1);
-        entries.push(Entry { at, what: What::Act { client, key: self.key, act } });
+        self.entries.push(Entry { at, what: What::Act { client, key, act } });
     }
 
-    fn any(&self, random: &mut Random) -> usize {
-        random.index(self.setup.clients)
+    /// The key, or another one of the same home.
+    fn another_key(&self, random: &mut Random) -> usize {
+        let other = self.key + self.setup.servers();
+        if random.percent(30) && other < self.setup.keys { other } else { self.key }
     }
 
     /// Shortly before or after something that was wrong is right again.

@@ -90,7 +90,8 @@ impl Taste {
 
     /// What goes on beside a story.
     pub(super) fn quiet(random: &mut Random) -> Self {
-        Self { is_quiet: true, ..Self::none(random) }
+        let write_percent = if random.percent(60) { 0 } else { random.below(10) };
+        Self { is_quiet: true, write_percent, ..Self::none(random) }
     }
 
     pub(super) fn draw(random: &mut Random, setup: &Setup) -> Self {
@@ -140,7 +141,7 @@ impl Taste {
     /// How many faults there are; `None`: as many as usual.
     pub(super) fn faults(&self, random: &mut Random) -> Option<u64> {
         match self.is_quiet {
-            true => Some(random.below(3)),
+            true => Some(random.below(8).saturating_sub(5)),
             false => (!self.kinds.is_empty()).then(|| random.between(3, 16)),
         }
     }
