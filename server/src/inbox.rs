@@ -15,8 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 pub(crate) struct Inbox<T> {
     queue: SegQueue<T>,
     asleep: AtomicBool,
-    /// `None`: no thread sleeps on it.
-    wake: Option<OwnedFd>,
+    wake: OwnedFd,
 }
 
 impl<T> Inbox<T> {
@@ -26,38 +25,21 @@ impl<T> Inbox<T> {
     /// The process has no descriptors left.
     pub(crate) fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { wake: Some(wake), ..Self::unwaited() })
-    }
-
-    /// An empty inbox that no thread sleeps on: the simulator's.
-    pub(crate) fn unwaited() -> Self {
-        Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake: None }
-    }
-
-    /// Whether no thread can sleep on it.
-    pub(crate) fn is_unwaited(&self) -> bool {
-        self.wake.is_none()
-    }
-
-    /// Whether there is nothing in it.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
     }
 
     /// Adds something, and wakes the thread if it sleeps.
     pub(crate) fn post(&self, item: T) {
         self.queue.push(item);
-        if self.wake.is_some() && self.asleep.swap(false, Ordering::SeqCst) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
 
     /// Wakes the thread now, or as soon as it sleeps.
     pub(crate) fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            // The counter can't overflow before the thread has read it.
-            let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
-        }
+        // The counter can't overflow before the thread has read it.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
     /// The oldest item.
@@ -82,11 +64,8 @@ impl<T> Inbox<T> {
     }
 
     /// The descriptor that becomes readable when the thread is to wake.
-    ///
-    /// # Panics
-    /// If the inbox is [`Self::unwaited`].
     pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
-        self.wake.as_ref().expect("a thread sleeps on this inbox").as_fd()
+        self.wake.as_fd()
     }
 
     /// Takes the wake-ups so far, so that [`Self::wake_fd`] is not readable any more.
@@ -128,13 +107,5 @@ mod tests {
         inbox.wake();
         inbox.clear_wake();
         assert!(!is_woken(&inbox));
-    }
-
-    #[test]
-    fn nobody_sleeps_on_the_simulators() {
-        let inbox = Inbox::unwaited();
-        inbox.post(1);
-        inbox.wake();
-        assert!(inbox.is_unwaited() && !inbox.is_empty());
     }
 }

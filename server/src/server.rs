@@ -26,7 +26,7 @@ use crate::shard::admission::{Admission, Places};
 use crate::shard::handshake::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::mailbox::{Mailboxes, Message};
-use crate::shard::{self, LoopError, ShardContext};
+use crate::shard::{self, LoopError, Outside, ShardContext};
 use crate::stats::StatsHub;
 
 /// A running server.
@@ -99,13 +99,15 @@ impl Server {
             topology: Arc::clone(&topology),
             key: cluster.cluster_key(),
             admission: Arc::new(Admission::new(places)),
+            challenges: Challenges::new(challenge_secret()?),
+            link: LinkConfig::new(&cluster, boot_id),
+            cluster: Arc::clone(&cluster),
+        };
+        let outside = Outside {
             mailboxes: mailboxes.clone(),
             hub: Arc::clone(&hub),
             origin: origin.clone(),
             control: control.clone(),
-            challenges: Challenges::new(challenge_secret()?),
-            link: LinkConfig::new(&cluster, boot_id),
-            cluster: Arc::clone(&cluster),
         };
         let agent = AgentConfig::new(&cluster, server, boot_id, random()?);
         let options = ControlOptions {
@@ -124,7 +126,8 @@ impl Server {
         // A port that refuses connections says that all of this incarnation is dead, so it
         // must not before the last shard has ended.
         let port = listener.try_clone().map_err(system("the listener"))?;
-        let shards = spawn_shards(nodes, &context, listener).map_err(system("shard thread"))?;
+        let shards =
+            spawn_shards(nodes, &context, &outside, listener).map_err(system("shard thread"))?;
         info!(name, address = %own.address, shards = own.shards, boot_id, "server started");
         Ok(Self {
             address: own.address,
@@ -239,17 +242,18 @@ fn nodes(
 fn spawn_shards(
     nodes: Vec<Node>,
     context: &ShardContext,
+    outside: &Outside,
     listener: TcpListener,
 ) -> io::Result<Vec<JoinHandle<Result<(), LoopError>>>> {
     let own = &context.cluster.servers[usize::from(context.server)];
     let mut listener = Some(listener);
     let thread = |(shard, node)| {
-        let context = ShardContext { shard, ..context.clone() };
+        let (context, outside) = (ShardContext { shard, ..context.clone() }, outside.clone());
         let core = own.cores.get(usize::from(shard)).copied();
         let (listener, io) = (listener.take(), own.io);
         spawn(&format!("shard-{shard}"), move || {
             pin(shard, core);
-            shard::run(node, context, listener, io)
+            shard::run(node, context, outside, listener, io)
         })
     };
     (0..context.shards).zip(nodes).map(thread).collect()

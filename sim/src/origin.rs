@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use standin_protocol::time::Micros;
-use standin_server::origin::{Call, Embedded, Failure, Health, Operation, Outcome, Stored};
+use standin_server::origin::{Call, Failure, Health, Operation, Outcome, Stored};
 
 use crate::clock::{MS, S, Time};
 use crate::plan::Setup;
@@ -65,10 +65,9 @@ impl Gate {
     pub(crate) fn set_down(&self, down: bool) {
         self.is_down.store(down, Ordering::Relaxed);
     }
-}
 
-impl Embedded for Gate {
-    fn submit(&self, call: Call) -> Result<(), Call> {
+    /// Takes a call, or gives it back when as many are open as may be.
+    pub(crate) fn submit(&self, call: Call) -> Result<(), Call> {
         if self.open.load(Ordering::Relaxed) >= self.open_max {
             return Err(call);
         }
@@ -77,7 +76,7 @@ impl Embedded for Gate {
         Ok(())
     }
 
-    fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         match self.is_down.load(Ordering::Relaxed) {
             true => Health::Down { since: Micros(1) },
             false => Health::Up,

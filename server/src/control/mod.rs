@@ -11,13 +11,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_MASTER};
-use standin_protocol::map::{MapEpoch, Topology};
+use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 use tracing::{debug, info, warn};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
 use crate::inbox::Inbox;
-use crate::node::PeerProbe;
 use crate::origin::{Health, Origin};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::stats::StatsHub;
@@ -49,20 +48,9 @@ impl ControlHandle {
     /// # Errors
     /// No more descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::with(Inbox::new()?))
-    }
-
-    /// The same without a descriptor: no thread waits for it, somebody looks into it by
-    /// [`Self::take`] (the simulator).
-    #[must_use]
-    pub fn unwaited() -> Self {
-        Self::with(Inbox::unwaited())
-    }
-
-    fn with(inbox: Inbox<Input>) -> Self {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
         let turned_at = AtomicU64::new(Micros::boottime().0);
-        Self { shared: Arc::new(Shared { inbox, has_left, ends, turned_at }) }
+        Ok(Self { shared: Arc::new(Shared { inbox: Inbox::new()?, has_left, ends, turned_at }) })
     }
 
     /// Whether the control thread takes its turns. A server without one has no leases and no
@@ -70,28 +58,13 @@ impl ControlHandle {
     #[must_use]
     pub fn runs(&self, now: Micros) -> bool {
         let turned_at = Micros(self.shared.turned_at.load(Ordering::Relaxed));
-        self.shared.inbox.is_unwaited() || now.since(turned_at) < STUCK_AFTER
+        now.since(turned_at) < STUCK_AFTER
     }
 
     /// What the shards have left for the agent, oldest first.
     #[must_use]
     pub fn take(&self) -> Option<Input> {
         self.shared.inbox.take()
-    }
-
-    /// A shard could not reach a server (claim 15).
-    pub fn report(&self, server: u16) {
-        self.post(Input::Report(server));
-    }
-
-    /// A shard has applied a map and finished what was begun before it.
-    pub fn drained(&self, shard: u16, epoch: MapEpoch) {
-        self.post(Input::Drained { shard, epoch });
-    }
-
-    /// What came of contacting every shard of a peer.
-    pub fn probed(&self, nonce: u64, server: u16, outcome: PeerProbe) {
-        self.post(Input::Probed { nonce, server, outcome });
     }
 
     /// Asks the master to take this server out.
@@ -111,7 +84,9 @@ impl ControlHandle {
         self.shared.inbox.wake();
     }
 
-    fn post(&self, input: Input) {
+    /// Leaves something for the agent: of a shard, that a server could not be reached (claim 15),
+    /// what came of a probe, or that nothing is under way from before a map.
+    pub(crate) fn post(&self, input: Input) {
         self.shared.inbox.post(input);
     }
 }

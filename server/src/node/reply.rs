@@ -65,6 +65,17 @@ impl LateReply {
         Self { header: ResponseHeader::reply_to(request, status), value: Bytes::new() }
     }
 
+    /// OVERLOADED, for a request that has not reached a shard's logic.
+    #[must_use]
+    pub(crate) fn overloaded(request: &RequestHeader, map_tag: u32) -> Self {
+        let header = ResponseHeader {
+            map_epoch: map_tag,
+            retry_after_ms: RETRY_AFTER_MS,
+            ..ResponseHeader::reply_to(request, Status::Overloaded)
+        };
+        Self { header, value: Bytes::new() }
+    }
+
     /// Whether it brings a value, which may be asked for again.
     #[must_use]
     pub fn is_read(&self) -> bool {

@@ -232,29 +232,10 @@ pub enum OriginStartError {
     Thread(#[from] std::io::Error),
 }
 
-/// A database without threads of this module: who embeds shards (the simulator, a test)
-/// takes their calls and owes each that was taken one [`Done`].
-pub trait Embedded: Send + Sync {
-    /// See [`Origin::submit`].
-    ///
-    /// # Errors
-    /// The call itself, with no answer to come, when as many wait as may.
-    fn submit(&self, call: Call) -> Result<(), Call>;
-
-    /// See [`Origin::health`].
-    fn health(&self) -> Health;
-}
-
 /// Handle to the origin; clones share it.
 #[derive(Clone)]
 pub struct Origin {
-    inner: Kind,
-}
-
-#[derive(Clone)]
-enum Kind {
-    Threads(Arc<Inner>),
-    Embedded(Arc<dyn Embedded>),
+    inner: Arc<Inner>,
 }
 
 struct Inner {
@@ -327,7 +308,7 @@ impl Origin {
             closing,
             threads,
         };
-        Ok(Self { inner: Kind::Threads(Arc::new(inner)) })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What can be known of such an origin without asking the database.
@@ -353,12 +334,6 @@ impl Origin {
         }
     }
 
-    /// An origin without threads.
-    #[must_use]
-    pub fn embedded(origin: Arc<dyn Embedded>) -> Self {
-        Self { inner: Kind::Embedded(origin) }
-    }
-
     /// Hands over a call. Its answer is delivered later, or before this returns when
     /// it is already known (deadline passed, PostgreSQL known to be down, shutdown).
     ///
@@ -366,43 +341,32 @@ impl Origin {
     /// The call itself, with no answer to come, when as many wait as may: tell the
     /// client that the origin is overloaded.
     pub fn submit(&self, call: Call) -> Result<(), Call> {
-        match &self.inner {
-            Kind::Threads(inner) => inner.submit(call),
-            Kind::Embedded(origin) => origin.submit(call),
-        }
+        self.inner.submit(call)
     }
 
     /// Whether the database was in reach when it was last tried.
     #[must_use]
     pub fn health(&self) -> Health {
-        match &self.inner {
-            Kind::Threads(inner) => inner.health.get(),
-            Kind::Embedded(origin) => origin.health(),
-        }
+        self.inner.health.get()
     }
 
     /// Why the database is out of reach, if it is.
     #[must_use]
     pub fn outage(&self) -> Option<String> {
-        match &self.inner {
-            Kind::Threads(inner) => inner.health.reason(),
-            Kind::Embedded(_) => None,
-        }
+        self.inner.health.reason()
     }
 
     /// Takes no more calls, lets those that were submitted finish (each has at most
     /// its `timeout`), answers those that have not, and ends the threads. A thread
     /// that hangs in the database longer than that is left behind.
     pub fn shutdown(self) {
-        if let Kind::Threads(inner) = &self.inner {
-            let within = inner.timeout + SHUTDOWN_GRACE * 2;
-            self.shutdown_within(within);
-        }
+        let within = self.inner.timeout + SHUTDOWN_GRACE * 2;
+        self.shutdown_within(within);
     }
 
     /// The same, with a bound on the time that it takes. False when a thread is left behind.
     pub fn shutdown_within(self, within: Duration) -> bool {
-        let Kind::Threads(inner) = self.inner else { return true };
+        let inner = self.inner;
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         threads.is_none_or(|threads| {

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! received, serve_staged  bytes ─► requests ─► replies: see core/intake.rs
-//! mail, run               messages, node outputs ─► origin, peers, mailboxes, connections
-//! io                      what the loop has to do: flush, close, connect, …
-//! look_at_clock           whether the process was stopped: see core/pause.rs
+//! mail                    messages from other threads
+//! poll                    node outputs ─► connections, links, effects for other threads
+//! io                      what the loop has to do on sockets: flush, close, connect, …
+//! drop_if_stopped         what goes if the process was stopped: see core/pause.rs
 //! ```
 
 mod accepting;
@@ -16,6 +17,7 @@ mod intake;
 mod interface;
 mod outgoing;
 mod pause;
+mod peers;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,13 +32,15 @@ use self::conn::{Conn, Kind};
 use self::control_watch::ControlWatch;
 use self::formed::Formed;
 use self::intake::Staged;
-pub use self::interface::{Buffers, HandedOver, Io, ReceiveMode, Source};
+pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
+use self::peers::Links;
 use super::admission::{Handshakes, Refusals};
+use super::context::ShardContext;
 use super::limits::Frames;
 use super::link::Link;
 use super::mailbox::Message;
-use super::{ShardContext, peers::Links};
+use crate::control::agent::Input;
 use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Left, Node, Now, Output};
 use crate::origin::{Failure, Health, Outcome};
 
@@ -62,7 +66,9 @@ pub struct Core {
     ending: Vec<ConnKey>,
     /// Connections with requests under way whose other sides have left; the node is told at once.
     left: Vec<Left>,
-    pub(super) links: Links,
+    links: Links,
+    /// What other threads have to do.
+    effects: VecDeque<Effect>,
     pub(super) io: VecDeque<Io>,
     limits: Frames,
     outbound: Outbound,
@@ -107,6 +113,7 @@ impl Core {
             ending: Vec::new(),
             left: Vec::new(),
             links: Links::default(),
+            effects: VecDeque::new(),
             io: VecDeque::new(),
             limits,
             outbound,
@@ -163,31 +170,64 @@ impl Core {
         }
     }
 
-    /// Carries out what the node asks for.
-    pub fn run(&mut self, now: Now) {
+    /// The outputs of a turn begin: the node learns who has left.
+    pub fn begin_outputs(&mut self) {
         self.tell_who_left();
-        while let Some(output) = self.next_output(now) {
-            match output {
+    }
+
+    /// What other threads have to do next: first what the core has noted, then what the node
+    /// asks for. Each is carried out before the next is asked for.
+    pub fn poll(&mut self, now: Now) -> Option<Effect> {
+        loop {
+            if let Some(effect) = self.effects.pop_front() {
+                return Some(effect);
+            }
+            match self.next_output(now)? {
                 Output::Reply { conn, reply } => self.deliver(now, conn, reply),
-                Output::Origin(call) => {
-                    if let Err(call) = self.context.origin.submit(call) {
-                        let outcome = Outcome::Failed(Failure::Overloaded);
-                        self.node.origin_done(now, call.token, outcome);
-                    }
-                }
+                Output::Origin(call) => return Some(Effect::Submit(call)),
                 Output::Forward { peer, shard, token, frame } => {
                     self.forward(now.mono, peer, shard, token, frame);
                 }
                 Output::Report { server } if self.links.are_outlived(server) => {}
-                Output::Report { server } => self.context.control.report(server),
+                Output::Report { server } => return Some(Effect::Tell(Input::Report(server))),
                 Output::Probed { nonce, server, outcome } => {
-                    self.context.control.probed(nonce, server, outcome);
+                    return Some(Effect::Tell(Input::Probed { nonce, server, outcome }));
                 }
-                Output::Drained(epoch) => self.context.control.drained(self.context.shard, epoch),
+                Output::Drained(epoch) => {
+                    let shard = self.context.shard;
+                    return Some(Effect::Tell(Input::Drained { shard, epoch }));
+                }
             }
         }
+    }
+
+    /// The node asks for nothing more in this turn.
+    pub fn end_outputs(&mut self) {
         self.links.forget_outlived();
         self.close_the_ended();
+    }
+
+    /// What the core has noted for other threads since.
+    pub fn effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// The origin takes no more calls than it has: the one with this token is not made.
+    pub fn call_refused(&mut self, now: Now, token: u64) {
+        self.node.origin_done(now, token, Outcome::Failed(Failure::Overloaded));
+    }
+
+    /// The origin's health and whether the control thread runs, as [`Effect::Refresh`] asks.
+    pub fn refreshed(&mut self, origin: Health, control_runs: bool) {
+        self.node.set_origin_up(origin == Health::Up);
+        let runs = self.control_watch.look(control_runs);
+        self.node.set_control_runs(runs);
+    }
+
+    /// The number of this shard.
+    #[must_use]
+    pub fn shard(&self) -> u16 {
+        self.context.shard
     }
 
     /// What the node asks for next. When there is nothing more, fetches that waited for room may
@@ -237,7 +277,8 @@ impl Core {
         self.left.push(left);
         if self.conns.get(key).is_some_and(|conn| conn.has_strayed) {
             let others = (0..self.context.shards).filter(|shard| *shard != self.context.shard);
-            others.for_each(|shard| self.context.mailboxes.post(shard, Message::Left(left)));
+            let message = |shard| Effect::Post { shard, message: Message::Left(left) };
+            self.effects.extend(others.map(message));
         }
     }
 
@@ -280,12 +321,9 @@ impl Core {
         self.tick_links(now);
         if now.mono >= self.refreshed + REFRESH {
             self.refreshed = now.mono;
-            self.node.set_origin_up(self.context.origin.health() == Health::Up);
-            let runs = self.control_watch.look(self.context.control.runs(now.mono));
-            self.node.set_control_runs(runs);
             self.node.counters.connections = u64::from(self.accepted);
             self.node.counters.in_flight = self.node.in_flight() as u64;
-            self.context.hub.publish(self.context.shard, &self.node.counters);
+            self.effects.push_back(Effect::Refresh);
             self.tell_refusals(now.mono);
         }
         if now.mono >= self.swept + SWEEP {
@@ -341,7 +379,7 @@ impl Core {
     /// Whether there is something to do that no event will announce.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        let has_io = !self.ended.is_empty() || !self.io.is_empty();
+        let has_io = !self.ended.is_empty() || !self.io.is_empty() || !self.effects.is_empty();
         has_io || !self.staged.is_empty() || !self.left.is_empty() || self.node.has_output()
     }
 

@@ -12,9 +12,11 @@ use slotmap::{Key as _, KeyData, SecondaryMap};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::core::{Buffers, ConnKey, Core, Io, empty};
+use super::core::{Buffers, ConnKey, Core, Effect, Io, empty};
 use super::mailbox::Message;
+use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
+use super::turn::{self, Shell};
 use super::{LoopError, LoopLag, now, sockets};
 use crate::node::Now;
 
@@ -52,6 +54,7 @@ struct Connection {
 struct Loop {
     epoll: OwnedFd,
     core: Core,
+    outside: Outside,
     pool: Pool,
     listener: Option<TcpListener>,
     listener_watched: bool,
@@ -64,7 +67,11 @@ struct Loop {
 }
 
 /// Runs the shard until it is told to stop and has finished what was in flight.
-pub(super) fn run(core: Core, listener: Option<TcpListener>) -> Result<(), LoopError> {
+pub(super) fn run(
+    core: Core,
+    outside: Outside,
+    listener: Option<TcpListener>,
+) -> Result<(), LoopError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)
         .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
     let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
@@ -73,6 +80,7 @@ pub(super) fn run(core: Core, listener: Option<TcpListener>) -> Result<(), LoopE
     Loop {
         epoll,
         core,
+        outside,
         pool,
         listener,
         listener_watched,
@@ -87,8 +95,8 @@ pub(super) fn run(core: Core, listener: Option<TcpListener>) -> Result<(), LoopE
 impl Loop {
     fn run(mut self) -> Result<(), LoopError> {
         let failed = |what| move |error: rustix::io::Errno| LoopError::system(what)(error.into());
-        let mailboxes = self.core.context.mailboxes.clone();
-        let mailbox = &mailboxes.0[usize::from(self.core.context.shard)];
+        let mailboxes = self.outside.mailboxes.clone();
+        let mailbox = &mailboxes.0[usize::from(self.core.shard())];
         epoll::add(&self.epoll, mailbox.wake_fd(), EventData::new_u64(WAKE), EventFlags::IN)
             .map_err(failed("epoll_ctl failed"))?;
         if let Some(listener) = &self.listener {
@@ -124,21 +132,8 @@ impl Loop {
             mail.extend(std::iter::from_fn(|| mailbox.take()));
             // Read again now that the bytes of all requests are here: see `serve_staged`.
             let turn = now();
-            for message in mail.drain(..) {
-                self.take(turn, message);
-            }
-            self.core.serve_staged(turn, &self.pool);
-            if turn.mono >= self.core.next_deadline() {
-                self.core.tick(turn);
-                self.close_overdue(turn);
-            }
-            self.core.run(turn);
-            if self.core.has_sent_on() {
-                self.core.look_at_clock(now());
-            }
-            while let Some(io) = self.core.io() {
-                self.perform(turn, io);
-            }
+            turn::decide(&mut self, turn, &mut mail);
+            turn::act(&mut self, turn);
             self.watch_listener(self.accepts_at() <= turn.mono);
             if self.is_finished(turn) {
                 return Ok(());
@@ -151,7 +146,7 @@ impl Loop {
         match event.data.u64() {
             LISTENER => self.accept(now),
             WAKE => {
-                let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
+                let mailbox = self.outside.mailbox(self.core.shard());
                 // Only resets the counter; the mail is read at every turn.
                 let _ = rustix::io::read(mailbox.wake_fd(), &mut [0; 8]);
             }
@@ -246,53 +241,6 @@ impl Loop {
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
             Err(_) => self.drop_connection(now, key),
-        }
-    }
-
-    fn take(&mut self, now: Now, message: Message) {
-        match message {
-            Message::Adopt { socket, connection } => {
-                let key = self.core.adopt(now, connection);
-                // It may come from a loop on io_uring, which uses blocking sockets.
-                let _ = rustix::io::ioctl_fionbio(&socket, true);
-                self.insert(now, key, socket, false);
-            }
-            Message::Stop { by } => {
-                self.stop_by = Some(by);
-                self.core.mail(now, Message::Stop { by });
-            }
-            message => self.core.mail(now, message),
-        }
-    }
-
-    fn perform(&mut self, now: Now, io: Io) {
-        match io {
-            Io::Flush(key) => self.flush(now, key),
-            Io::Close(key) => {
-                self.flush(now, key);
-                let bound = self.core.context.cluster.limits.handshake_timeout;
-                let Some(connection) = self.connections.get_mut(key) else { return };
-                if connection.sending.is_empty() {
-                    self.drop_connection(now, key);
-                } else {
-                    connection.close_by = Some(now.mono + bound);
-                    connection.ended = true;
-                    self.closing.insert(key);
-                    self.update_interest(key);
-                }
-            }
-            Io::Abort(key) => self.drop_connection(now, key),
-            Io::Connect(key, address) => self.connect(now, key, address),
-            Io::Pause(key) => self.set_paused(key, true),
-            Io::Resume(key) => self.set_paused(key, false),
-            Io::HandOver(key, shard) => {
-                let Some(connection) = self.core.hand_over(now, key) else { return };
-                let Some(Connection { fd, .. }) = self.connections.remove(key) else { return };
-                let _ = epoll::delete(&self.epoll, &fd);
-                let _ = rustix::io::ioctl_fionbio(&fd, false);
-                let message = Message::Adopt { socket: fd, connection };
-                self.core.context.mailboxes.post(shard, message);
-            }
         }
     }
 
@@ -407,6 +355,44 @@ impl Loop {
         }
     }
 
+    fn is_finished(&self, now: Now) -> bool {
+        let Some(stop_by) = self.stop_by else { return false };
+        let sending = self.connections.values().any(|c| !c.sending.is_empty());
+        now.mono >= stop_by || (self.core.is_drained() && !sending)
+    }
+
+    fn drop_connection(&mut self, now: Now, key: ConnKey) {
+        self.core.closed(now, key);
+        self.connections.remove(key);
+        self.closing.remove(&key);
+    }
+}
+
+impl Shell for Loop {
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn take_in(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Adopt { socket, connection } => {
+                let key = self.core.adopt(now, connection);
+                // It may come from a loop on io_uring, which uses blocking sockets.
+                let _ = rustix::io::ioctl_fionbio(&socket, true);
+                self.insert(now, key, socket, false);
+            }
+            Message::Stop { by } => {
+                self.stop_by = Some(by);
+                self.core.mail(now, Message::Stop { by });
+            }
+            message => self.core.mail(now, message),
+        }
+    }
+
+    fn serve(&mut self, now: Now) {
+        self.core.serve_staged(now, &self.pool);
+    }
+
     fn close_overdue(&mut self, now: Now) {
         let is_late = |connections: &SecondaryMap<ConnKey, Connection>, key: &ConnKey| {
             connections.get(*key).is_none_or(|c| c.close_by.is_some_and(|by| now.mono >= by))
@@ -418,15 +404,42 @@ impl Loop {
         }
     }
 
-    fn is_finished(&self, now: Now) -> bool {
-        let Some(stop_by) = self.stop_by else { return false };
-        let sending = self.connections.values().any(|c| !c.sending.is_empty());
-        now.mono >= stop_by || (self.core.is_drained() && !sending)
+    fn carry_out(&mut self, now: Now, effect: Effect) {
+        self.outside.carry_out(&mut self.core, now, effect);
     }
 
-    fn drop_connection(&mut self, now: Now, key: ConnKey) {
-        self.core.closed(now, key);
-        self.connections.remove(key);
-        self.closing.remove(&key);
+    fn perform(&mut self, now: Now, io: Io) {
+        match io {
+            Io::Flush(key) => self.flush(now, key),
+            Io::Close(key) => {
+                self.flush(now, key);
+                let bound = self.core.context.cluster.limits.handshake_timeout;
+                let Some(connection) = self.connections.get_mut(key) else { return };
+                if connection.sending.is_empty() {
+                    self.drop_connection(now, key);
+                } else {
+                    connection.close_by = Some(now.mono + bound);
+                    connection.ended = true;
+                    self.closing.insert(key);
+                    self.update_interest(key);
+                }
+            }
+            Io::Abort(key) => self.drop_connection(now, key),
+            Io::Connect(key, address) => self.connect(now, key, address),
+            Io::Pause(key) => self.set_paused(key, true),
+            Io::Resume(key) => self.set_paused(key, false),
+            Io::HandOver(key, shard) => {
+                let Some(connection) = self.core.hand_over(now, key) else { return };
+                let Some(Connection { fd, .. }) = self.connections.remove(key) else { return };
+                let _ = epoll::delete(&self.epoll, &fd);
+                let _ = rustix::io::ioctl_fionbio(&fd, false);
+                let message = Message::Adopt { socket: fd, connection };
+                self.outside.mailboxes.post(shard, message);
+            }
+        }
+    }
+
+    fn clock(&mut self) -> Now {
+        now()
     }
 }

@@ -10,8 +10,9 @@ use standin_protocol::frame::{
 };
 use standin_protocol::handshake::{Heard, Listener};
 use standin_protocol::hello::{ANY_SHARD, HelloReply, NONCE_BYTES, Role, cluster_id};
+use standin_protocol::time::Micros;
 
-use super::ShardContext;
+use super::context::ShardContext;
 use super::unreadable::unreadable;
 use crate::node::Caller;
 
@@ -51,6 +52,19 @@ struct Accepted {
     caller: Caller,
     role: Role,
     shard: u16,
+}
+
+/// A connection on its way to another shard.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// What has been agreed.
+    pub greeting: Greeting,
+    /// Bytes received after the hello.
+    pub input: Vec<u8>,
+    /// The reply to the hello, which the new shard sends.
+    pub output: Vec<u8>,
+    /// When it was handed over.
+    pub at: Micros,
 }
 
 /// What came of the bytes so far.

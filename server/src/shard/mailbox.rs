@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use standin_protocol::map::{ClusterMap, ServerState};
 use standin_protocol::time::Micros;
 
-use super::core::HandedOver;
+use super::handshake::HandedOver;
 use crate::inbox::Inbox;
 use crate::node::{Caller, LateReply, Lease, Left, Word};
 use crate::origin::{Completions, Done};
@@ -105,41 +105,20 @@ impl Mailbox {
         Ok(Self { inbox: Inbox::new()?, stray_bytes: AtomicUsize::new(0) })
     }
 
-    /// An empty mailbox for a shard that never sleeps on it: the simulator's.
-    #[must_use]
-    pub fn unwaited() -> Self {
-        Self { inbox: Inbox::unwaited(), stray_bytes: AtomicUsize::new(0) }
-    }
-
-    /// Whether there is no mail.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.inbox.is_empty()
-    }
-
-    /// Leaves a request for this shard that another one has received; false if too many bytes of
-    /// what strays are on their way already.
-    pub(super) fn post_stray(&self, stray: Message) -> bool {
-        let has_room = self.has_room_for(stray.stray_bytes());
-        if has_room {
-            self.post(stray);
+    /// Leaves a message from another shard; gives it back if too many bytes of what strays are on
+    /// their way already.
+    pub(super) fn post_bounded(&self, message: Message) -> Option<Message> {
+        match message.stray_bytes() {
+            0 => {}
+            bytes if self.takes_room(bytes) => {}
+            _ => return Some(message),
         }
-        has_room
+        self.post(message);
+        None
     }
 
-    /// Leaves the answer to a request that strayed; without its value if too many bytes of what
-    /// strays are on their way already. Says whether it has kept it.
-    pub(super) fn post_stray_reply(&self, conn: u64, mut reply: LateReply) -> bool {
-        let has_room = !reply.is_read() || self.has_room_for(reply.value_bytes());
-        if !has_room {
-            reply.overload();
-        }
-        self.post(Message::StrayReply { conn, reply });
-        has_room
-    }
-
-    /// Takes room for so many bytes of what strays.
-    fn has_room_for(&self, bytes: usize) -> bool {
+    /// Takes room for this many bytes of what strays, if there is room.
+    fn takes_room(&self, bytes: usize) -> bool {
         let before = self.stray_bytes.fetch_add(bytes, Ordering::Relaxed);
         let has_room = before == 0 || before + bytes <= STRAY_BYTES_MAX;
         if !has_room {
@@ -174,9 +153,6 @@ impl Mailbox {
     }
 
     /// The descriptor that becomes readable when mail comes to a sleeping shard.
-    ///
-    /// # Panics
-    /// If the mailbox is [`Self::unwaited`].
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.inbox.wake_fd()
@@ -194,12 +170,6 @@ impl Mailboxes {
     /// No more descriptors.
     pub fn new(shards: u16) -> std::io::Result<Self> {
         Ok(Self((0..shards).map(|_| Mailbox::new()).collect::<Result<_, _>>()?))
-    }
-
-    /// The same without descriptors, for shards that are looked after by one thread.
-    #[must_use]
-    pub fn unwaited(shards: u16) -> Self {
-        Self((0..shards).map(|_| Mailbox::unwaited()).collect())
     }
 
     /// Posts to one shard.
@@ -238,31 +208,29 @@ mod tests {
 
     #[test]
     fn what_strays_is_bounded_in_bytes_and_has_room_again_when_it_is_taken() {
-        let mailbox = Mailbox::unwaited();
-        let posted = std::iter::from_fn(|| mailbox.post_stray(stray(MIB)).then_some(())).count();
+        let mailbox = Mailbox::new().unwrap();
+        let is_posted = |message| mailbox.post_bounded(message).is_none();
+        let posted = std::iter::from_fn(|| is_posted(stray(MIB)).then_some(())).count();
         assert_eq!(posted, STRAY_BYTES_MAX / MIB);
         assert!(mailbox.take().is_some());
-        assert!(mailbox.post_stray(stray(MIB)));
-        assert!(!mailbox.post_stray(stray(MIB)));
+        assert!(is_posted(stray(MIB)));
+        assert!(!is_posted(stray(MIB)));
         while mailbox.take().is_some() {}
-        assert!(mailbox.post_stray(stray(STRAY_BYTES_MAX + 1)), "alone it may be larger");
+        assert!(is_posted(stray(STRAY_BYTES_MAX + 1)), "alone it may be larger");
     }
 
     #[test]
-    fn answers_to_what_strays_lose_their_value_where_there_is_no_room() {
-        let mailbox = Mailbox::unwaited();
-        let read = || mailbox.post_stray_reply(1, reply(Opcode::Get, MIB));
-        assert_eq!(std::iter::from_fn(|| read().then_some(())).count(), STRAY_BYTES_MAX / MIB);
-        assert!(mailbox.post_stray_reply(1, reply(Opcode::Put, 0)), "a write has happened");
-        let last = std::iter::from_fn(|| mailbox.take());
-        let bytes: Vec<usize> = last
-            .map(|message| match message {
-                Message::StrayReply { reply, .. } => reply.value_bytes(),
-                _ => unreachable!("nothing else was posted"),
-            })
-            .collect();
-        assert_eq!(bytes.iter().sum::<usize>(), STRAY_BYTES_MAX);
-        assert_eq!(bytes.len(), STRAY_BYTES_MAX / MIB + 2, "each is answered");
-        assert!(read());
+    fn values_for_what_strays_are_bounded_and_other_answers_are_not() {
+        let mailbox = Mailbox::new().unwrap();
+        let answer = |opcode, bytes| Message::StrayReply { conn: 1, reply: reply(opcode, bytes) };
+        let read = || mailbox.post_bounded(answer(Opcode::Get, MIB));
+        let posted = std::iter::from_fn(|| read().is_none().then_some(())).count();
+        assert_eq!(posted, STRAY_BYTES_MAX / MIB);
+        let Some(Message::StrayReply { mut reply, .. }) = read() else { panic!("it comes back") };
+        reply.overload();
+        assert!(mailbox.post_bounded(Message::StrayReply { conn: 1, reply }).is_none());
+        assert!(mailbox.post_bounded(answer(Opcode::Put, 0)).is_none(), "a write has happened");
+        while mailbox.take().is_some() {}
+        assert!(read().is_none());
     }
 }

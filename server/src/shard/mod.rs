@@ -2,76 +2,43 @@
 //!
 //! ```text
 //! ring.rs / epoll.rs   the loop: sockets and buffers            (shells)
+//! outside.rs           the other threads, as a loop reaches them
+//! turn.rs              what a loop does after each wake-up
 //! core.rs, core/       connections, staging, serving            (no sockets)
+//!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
 //! admission.rs         who may have a connection
-//! link.rs, peers.rs    connections to other servers' shards
+//! link.rs              a connection to another server's shard
 //! limits.rs            what a frame may carry, by who sends it
 //! mailbox.rs           what other threads tell a shard
+//! context.rs           what a shard is told when it starts
 //! ```
 
 pub mod admission;
 mod buffers;
+mod context;
 pub mod core;
 mod epoll;
 pub mod handshake;
 mod limits;
 pub mod link;
 pub mod mailbox;
-mod peers;
+mod outside;
 mod ring;
 mod sockets;
+pub mod turn;
 mod unreadable;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
-use standin_config::{ClusterConfig, IoKind};
-use standin_protocol::auth::ClusterKey;
-use standin_protocol::map::Topology;
+use standin_config::IoKind;
 use standin_protocol::time::Micros;
 use tracing::{info, warn};
 
-use self::admission::Admission;
+pub use self::context::ShardContext;
 use self::core::Core;
-use self::handshake::Challenges;
-use self::link::LinkConfig;
-use self::mailbox::Mailboxes;
-use crate::control::ControlHandle;
+pub use self::outside::Outside;
 use crate::node::{Node, Now};
-use crate::origin::Origin;
-use crate::stats::StatsHub;
-
-/// What a shard shares with the rest of its server.
-#[derive(Clone)]
-pub struct ShardContext {
-    /// This shard.
-    pub shard: u16,
-    /// Shards of this server.
-    pub shards: u16,
-    /// This server's id.
-    pub server: u16,
-    /// The cluster file.
-    pub cluster: Arc<ClusterConfig>,
-    /// The topology that follows from it.
-    pub topology: Arc<Topology>,
-    /// The cluster's key, if it has one.
-    pub key: Option<ClusterKey>,
-    /// Accepted connections of all shards.
-    pub admission: Arc<Admission>,
-    /// All shards' mailboxes.
-    pub mailboxes: Mailboxes,
-    /// Where counters are left.
-    pub hub: Arc<StatsHub>,
-    /// The database.
-    pub origin: Origin,
-    /// The control thread.
-    pub control: ControlHandle,
-    /// What callers have to answer if the cluster has a secret.
-    pub challenges: Challenges,
-    /// Settings of links to peers.
-    pub link: LinkConfig,
-}
 
 /// Why a shard's loop can't run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +78,7 @@ pub(crate) fn uring_missing() -> Option<LoopError> {
 pub fn run(
     node: Node,
     context: ShardContext,
+    outside: Outside,
     listener: Option<TcpListener>,
     io: IoKind,
 ) -> Result<(), LoopError> {
@@ -130,11 +98,11 @@ pub fn run(
     match uring {
         Some(ring) => {
             info!(shard, "this shard runs on io_uring");
-            ring.run(core, listener)
+            ring.run(core, outside, listener)
         }
         None => {
             info!(shard, "this shard runs on epoll");
-            epoll::run(core, listener)
+            epoll::run(core, outside, listener)
         }
     }
 }

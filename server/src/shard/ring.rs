@@ -14,9 +14,11 @@ use tracing::warn;
 
 use self::operations::{Op, Socket};
 use super::buffers::BufferRing;
-use super::core::{Buffers as _, ConnKey, Core, Io, empty};
-use super::mailbox::Message;
+use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
+use super::mailbox::{Mailbox, Message};
+use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
+use super::turn::{self, Shell};
 use super::{LoopError, LoopLag, now, sockets};
 use crate::node::Now;
 
@@ -46,11 +48,17 @@ impl Ring {
     }
 
     /// Runs the shard until it is told to stop and has finished what was in flight.
-    pub(super) fn run(self, core: Core, listener: Option<TcpListener>) -> Result<(), LoopError> {
+    pub(super) fn run(
+        self,
+        core: Core,
+        outside: Outside,
+        listener: Option<TcpListener>,
+    ) -> Result<(), LoopError> {
         let state = Loop {
             ring: self.uring,
             buffers: self.buffers,
             core,
+            outside,
             listener,
             sockets: Vec::new(),
             free: Vec::new(),
@@ -72,6 +80,7 @@ struct Loop {
     ring: IoUring,
     buffers: BufferRing,
     core: Core,
+    outside: Outside,
     listener: Option<TcpListener>,
     sockets: Vec<Option<Socket>>,
     free: Vec<u32>,
@@ -101,32 +110,16 @@ impl Loop {
         loop {
             self.wait()?;
             standin_protocol::fault::point();
-            let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
-            mailbox.awake();
+            self.mailbox().awake();
             completions.extend(self.ring.completion());
-            mail.extend(std::iter::from_fn(|| mailbox.take()));
+            mail.extend(std::iter::from_fn(|| self.mailbox().take()));
             // The bytes of all requests of this turn are here by now: see `serve_staged`.
             let turn = now();
             for entry in completions.drain(..) {
                 self.complete(turn, &entry);
             }
-            for message in mail.drain(..) {
-                self.read(turn, message);
-            }
-            self.core.serve_staged(turn, &self.buffers);
-            for buffer in self.used_buffers.drain(..) {
-                self.buffers.put(buffer);
-            }
-            self.buffers.publish();
-            if turn.mono >= self.core.next_deadline() {
-                self.core.tick(turn);
-                self.close_overdue(turn);
-            }
-            self.core.run(turn);
-            if self.core.has_sent_on() {
-                self.core.look_at_clock(now());
-            }
-            self.perform_io(turn);
+            turn::decide(&mut self, turn, &mut mail);
+            turn::act(&mut self, turn);
             self.arm_accept(turn);
             if self.is_finished(turn) {
                 return Ok(());
@@ -134,6 +127,10 @@ impl Loop {
             let end = Micros::boottime();
             self.core.node.counters.loop_lag_us = self.lag.turn(turn.mono, end);
         }
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        self.outside.mailbox(self.core.shard())
     }
 
     /// Submits what is queued and sleeps until there is a completion, mail or a deadline.
@@ -145,9 +142,8 @@ impl Loop {
                 break;
             }
         }
-        let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
         let is_idle = self.backlog.is_empty() && !self.core.has_work();
-        let want = usize::from(is_idle && mailbox.fall_asleep());
+        let want = usize::from(is_idle && self.mailbox().fall_asleep());
         let wait = self.next_deadline().since(Micros::boottime());
         let timespec = Timespec::from(wait.min(std::time::Duration::from_millis(500)));
         let args = SubmitArgs::new().timespec(&timespec);
@@ -311,46 +307,6 @@ impl Loop {
         }
     }
 
-    fn read(&mut self, now: Now, message: Message) {
-        match message {
-            Message::Adopt { socket, connection } => {
-                let key = self.core.adopt(now, connection);
-                let index = self.insert(socket, key);
-                self.arm_receive(index);
-            }
-            Message::Stop { by } => {
-                self.stop_by = Some(by);
-                self.core.mail(now, Message::Stop { by });
-            }
-            message => self.core.mail(now, message),
-        }
-    }
-
-    fn perform_io(&mut self, now: Now) {
-        while let Some(io) = self.core.io() {
-            match io {
-                Io::Flush(key) => self.flush(now, key),
-                Io::Close(key) => self.close(now, key),
-                Io::Abort(key) => self.abort(now, key),
-                Io::Connect(key, address) => self.connect(now, key, address),
-                Io::Pause(key) => {
-                    if let Some(index) = self.index(key) {
-                        self.pause(index);
-                    }
-                }
-                Io::Resume(key) => {
-                    if let Some(index) = self.index(key) {
-                        if let Some(socket) = self.sockets[index as usize].as_mut() {
-                            socket.paused = false;
-                        }
-                        self.arm_receive(index);
-                    }
-                }
-                Io::HandOver(key, shard) => self.hand_over(now, key, shard),
-            }
-        }
-    }
-
     fn flush(&mut self, now: Now, key: ConnKey) {
         let Some(index) = self.index(key) else { return };
         let Some(socket) = self.sockets[index as usize].as_mut() else { return };
@@ -386,18 +342,6 @@ impl Loop {
         self.release(now, index);
     }
 
-    fn close_overdue(&mut self, now: Now) {
-        for index in 0..self.sockets.len() {
-            let Some(socket) = &self.sockets[index] else { continue };
-            if !socket.is_shut && socket.close_by.is_some_and(|by| now.mono >= by) {
-                let key = socket.key;
-                let index = u32::try_from(index).unwrap_or(u32::MAX);
-                self.core.closed(now, key);
-                self.shut(index);
-            }
-        }
-    }
-
     /// Hands a connection over once the kernel has nothing to do with its socket here:
     /// before the hello is done receives are single, and only a challenge may be on its way
     /// out.
@@ -413,13 +357,85 @@ impl Loop {
         self.free.push(index);
         let Some(socket) = self.sockets[index as usize].take() else { return };
         let message = Message::Adopt { socket: socket.fd, connection };
-        self.core.context.mailboxes.post(shard, message);
+        self.outside.mailboxes.post(shard, message);
     }
 
     fn is_finished(&self, now: Now) -> bool {
         let Some(stop_by) = self.stop_by else { return false };
         let sending = self.sockets.iter().flatten().any(|socket| socket.is_sending);
         now.mono >= stop_by || (self.core.is_drained() && !sending)
+    }
+}
+
+impl Shell for Loop {
+    fn core(&mut self) -> &mut Core {
+        &mut self.core
+    }
+
+    fn take_in(&mut self, now: Now, message: Message) {
+        match message {
+            Message::Adopt { socket, connection } => {
+                let key = self.core.adopt(now, connection);
+                let index = self.insert(socket, key);
+                self.arm_receive(index);
+            }
+            Message::Stop { by } => {
+                self.stop_by = Some(by);
+                self.core.mail(now, Message::Stop { by });
+            }
+            message => self.core.mail(now, message),
+        }
+    }
+
+    fn serve(&mut self, now: Now) {
+        self.core.serve_staged(now, &self.buffers);
+        for buffer in self.used_buffers.drain(..) {
+            self.buffers.put(buffer);
+        }
+        self.buffers.publish();
+    }
+
+    fn close_overdue(&mut self, now: Now) {
+        for index in 0..self.sockets.len() {
+            let Some(socket) = &self.sockets[index] else { continue };
+            if !socket.is_shut && socket.close_by.is_some_and(|by| now.mono >= by) {
+                let key = socket.key;
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                self.core.closed(now, key);
+                self.shut(index);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, effect: Effect) {
+        self.outside.carry_out(&mut self.core, now, effect);
+    }
+
+    fn perform(&mut self, now: Now, io: Io) {
+        match io {
+            Io::Flush(key) => self.flush(now, key),
+            Io::Close(key) => self.close(now, key),
+            Io::Abort(key) => self.abort(now, key),
+            Io::Connect(key, address) => self.connect(now, key, address),
+            Io::Pause(key) => {
+                if let Some(index) = self.index(key) {
+                    self.pause(index);
+                }
+            }
+            Io::Resume(key) => {
+                if let Some(index) = self.index(key) {
+                    if let Some(socket) = self.sockets[index as usize].as_mut() {
+                        socket.paused = false;
+                    }
+                    self.arm_receive(index);
+                }
+            }
+            Io::HandOver(key, shard) => self.hand_over(now, key, shard),
+        }
+    }
+
+    fn clock(&mut self) -> Now {
+        now()
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use standin_protocol::control::{Datagram, SENDER_MASTER};
 use standin_protocol::time::Micros;
 use standin_server::control::agent::{Input, Output};
-use standin_server::origin::{Embedded as _, Health};
-use standin_server::shard::mailbox::{Mailbox, Message};
+use standin_server::origin::Health;
+use standin_server::shard::mailbox::Message;
 
 use super::World;
 use super::cluster::address;
@@ -43,26 +43,19 @@ impl World {
                     self.net.datagram(&mut self.queue, self.time, from, to, bytes);
                 }
                 Output::Lease(lease) => {
-                    let post = |mailbox: &Mailbox| mailbox.post(Message::Lease(lease));
-                    process.mailboxes.0.iter().for_each(post);
+                    process.post_to_all(|| Message::Lease(lease));
                 }
                 Output::Word(word) => {
-                    let post = |mailbox: &Mailbox| mailbox.post(Message::Word(word));
-                    process.mailboxes.0.iter().for_each(post);
+                    process.post_to_all(|| Message::Word(word));
                 }
                 Output::AskProbe { nonce, server } => {
-                    process.mailboxes.post(0, Message::AskProbe { nonce, server });
+                    process.mailboxes[0].push_back(Message::AskProbe { nonce, server });
                 }
                 Output::Map(map) => {
-                    let post = |mailbox: &Mailbox| {
-                        mailbox.post(Message::Map(Arc::clone(&map)));
-                    };
-                    process.mailboxes.0.iter().for_each(post);
+                    process.post_to_all(|| Message::Map(Arc::clone(&map)));
                 }
                 Output::Verdict { server, state } => {
-                    for mailbox in &*process.mailboxes.0 {
-                        mailbox.post(Message::Verdict { server, state });
-                    }
+                    process.post_to_all(|| Message::Verdict { server, state });
                 }
                 Output::Distrust { .. } if self.has_forged => {}
                 Output::Distrust { from, sender, epoch } => self.violation(format!(
@@ -90,7 +83,7 @@ impl World {
     pub(crate) fn leave_server(&mut self, server: usize) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         if !std::mem::replace(&mut process.is_leaving, true) {
-            process.control.leave();
+            process.control_inbox.push_back(Input::Leave);
             process.leaves_by = Some(self.time + self.drain_us());
             self.after_turn(&mut process, server);
         }
@@ -111,8 +104,6 @@ impl World {
         process.ends_by = Some(ends_by);
         // The simulated process ends by itself then.
         let by = Micros::NEVER;
-        for mailbox in &*process.mailboxes.0 {
-            mailbox.post(Message::Stop { by });
-        }
+        process.post_to_all(|| Message::Stop { by });
     }
 }

@@ -92,12 +92,7 @@ impl World {
         shard.pace.begins_one_until = 0;
         if std::mem::take(&mut shard.is_inside) {
             let now = self.servers[server].clock.now(self.time);
-            if shard.core.has_sent_on() {
-                shard.core.look_at_clock(now);
-            }
-            while let Some(io) = process.shards[index].core.io() {
-                self.perform(&mut process, server, index, now, io);
-            }
+            self.act_on(&mut process, server, index, now);
             self.after_turn(&mut process, server);
         }
         let has_work = process.shards[index].core.has_work();

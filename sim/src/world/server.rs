@@ -1,8 +1,7 @@
 //! A server's process around the shipped parts: its shards' cores, its control agent, and
 //! the queues between them, without threads and sockets.
 //!
-//! A shard's turn is that of the shipped loops (`server/src/shard/epoll.rs`): what came, the
-//! mail, serving, time, outputs, IO.
+//! A shard's turn is that of the shipped loops, `server/src/shard/turn.rs`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,19 +9,18 @@ use std::sync::Arc;
 use slotmap::{Key as _, KeyData};
 use standin_protocol::hash::shard_of;
 
-use standin_server::control::ControlHandle;
 use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
+use standin_server::origin::Done;
 use standin_server::origin::pause::Pulse;
-use standin_server::origin::{Done, Origin};
 use standin_server::shard::ShardContext;
 use standin_server::shard::admission::{Admission, Places};
-use standin_server::shard::core::{Buffers, ConnKey, Core, HandedOver, Io};
-use standin_server::shard::handshake::Challenges;
+use standin_server::shard::core::{Buffers, ConnKey, Core, Effect, Io};
+use standin_server::shard::handshake::{Challenges, HandedOver};
 use standin_server::shard::link::LinkConfig;
-use standin_server::shard::mailbox::{Mailboxes, Message};
-use standin_server::stats::StatsHub;
+use standin_server::shard::mailbox::Message;
+use standin_server::shard::turn::{self, Shell};
 
 use super::World;
 use super::cluster::{Cluster, host_at};
@@ -50,7 +48,6 @@ pub(crate) struct Process {
     pub(crate) boot_id: u64,
     pub(crate) shards: Vec<Shard>,
     pub(crate) agent: Agent,
-    pub(crate) control: ControlHandle,
     pub(crate) control_pace: Pace,
     pub(super) control_inbox: VecDeque<Input>,
     /// Of the threads that talk to the origin.
@@ -58,7 +55,8 @@ pub(crate) struct Process {
     pub(super) pulse: Pulse,
     /// It was stopped since its pulse has beaten.
     pub(super) was_stopped: bool,
-    pub(crate) mailboxes: Mailboxes,
+    /// Of each shard.
+    pub(crate) mailboxes: Vec<VecDeque<Message>>,
     pub(crate) gate: Arc<Gate>,
     /// It was asked to stop.
     pub(crate) is_leaving: bool,
@@ -100,6 +98,60 @@ impl Buffers for Received {
     }
 }
 
+/// What is around a shard in this world.
+struct Around<'a> {
+    world: &'a mut World,
+    process: &'a mut Process,
+    server: usize,
+    index: usize,
+    received: Received,
+}
+
+impl Shell for Around<'_> {
+    fn core(&mut self) -> &mut Core {
+        &mut self.process.shards[self.index].core
+    }
+
+    fn take_in(&mut self, now: Now, message: Message) {
+        self.core().mail(now, message);
+    }
+
+    fn serve(&mut self, now: Now) {
+        let shard = &mut self.process.shards[self.index];
+        self.world.adopt(shard, now, self.index);
+        shard.core.serve_staged(now, &self.received);
+        self.received.0.clear();
+    }
+
+    fn close_overdue(&mut self, _now: Now) {
+        // A socket here takes everything at once.
+    }
+
+    fn carry_out(&mut self, now: Now, effect: Effect) {
+        let Process { shards, mailboxes, control_inbox, gate, .. } = &mut *self.process;
+        let core = &mut shards[self.index].core;
+        match effect {
+            Effect::Submit(call) => {
+                if let Err(call) = gate.submit(call) {
+                    core.call_refused(now, call.token);
+                }
+            }
+            Effect::Post { shard, message } => mailboxes[usize::from(shard)].push_back(message),
+            Effect::Tell(input) => control_inbox.push_back(input),
+            Effect::Refresh => core.refreshed(gate.health(), true),
+            Effect::Stats { conn, request } => core.stats(now, conn, &request, &[]),
+        }
+    }
+
+    fn perform(&mut self, now: Now, io: Io) {
+        self.world.perform(self.process, self.server, self.index, now, io);
+    }
+
+    fn clock(&mut self) -> Now {
+        self.world.servers[self.server].clock.now(self.world.time)
+    }
+}
+
 impl Process {
     pub(crate) fn new(
         cluster: &Cluster,
@@ -110,9 +162,7 @@ impl Process {
     ) -> Self {
         let config = &cluster.config;
         let id = u16::try_from(server).unwrap_or(0);
-        let (mailboxes, control) = (Mailboxes::unwaited(setup.shards), ControlHandle::unwaited());
         let gate = Arc::new(Gate::new(setup.origin_concurrency));
-        let name = config.servers[server].name.clone();
         let context = ShardContext {
             shard: 0,
             shards: setup.shards,
@@ -122,10 +172,6 @@ impl Process {
             key: None,
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
-            mailboxes: mailboxes.clone(),
-            hub: Arc::new(StatsHub::new(name, boot_id, setup.shards, now.mono)),
-            origin: Origin::embedded(gate.clone()),
-            control: control.clone(),
             link: LinkConfig::new(config, boot_id),
         };
         let shards = (0..setup.shards).map(|shard| {
@@ -149,18 +195,22 @@ impl Process {
             boot_id,
             shards: shards.collect(),
             agent: Agent::new(agent, Arc::clone(&cluster.topology), now.mono),
-            control,
             control_pace: Pace::default(),
             control_inbox: VecDeque::new(),
             driver_pace: Pace::default(),
             pulse: Pulse::new(config.timings.pause_max()),
             was_stopped: false,
-            mailboxes,
+            mailboxes: (0..setup.shards).map(|_| VecDeque::new()).collect(),
             gate,
             is_leaving: false,
             leaves_by: None,
             ends_by: None,
         }
+    }
+
+    /// Leaves a message in each shard's mailbox.
+    pub(super) fn post_to_all(&mut self, message: impl Fn() -> Message) {
+        self.mailboxes.iter_mut().for_each(|mailbox| mailbox.push_back(message()));
     }
 
     /// Whether nothing is under way.
@@ -256,8 +306,6 @@ impl World {
 
     fn turn(&mut self, process: &mut Process, server: usize, index: usize, came: Came) {
         let now = self.servers[server].clock.now(self.time);
-        let mailboxes = process.mailboxes.clone();
-        let mailbox = &mailboxes.0[index];
         let shard = &mut process.shards[index];
         let mut received = Received(Vec::new());
         match came {
@@ -291,28 +339,26 @@ impl World {
             Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
         }
         loop {
-            while let Some(message) = mailbox.take() {
-                process.shards[index].core.mail(now, message);
-            }
-            self.adopt(&mut process.shards[index], now, index);
-            let core = &mut process.shards[index].core;
-            core.serve_staged(now, &received);
-            received.0.clear();
-            if now.mono >= core.next_deadline() {
-                core.tick(now);
-            }
-            core.run(now);
+            let mut mail = process.mailboxes[index].drain(..).collect();
+            let mut around = Around { world: self, process, server, index, received };
+            turn::decide(&mut around, now, &mut mail);
+            received = around.received;
             if process.shards[index].pace.paused_until > self.time {
                 process.shards[index].is_inside = true;
                 return;
             }
-            while let Some(io) = process.shards[index].core.io() {
-                self.perform(process, server, index, now, io);
-            }
-            if !process.shards[index].core.has_work() && mailbox.is_empty() {
+            self.act_on(process, server, index, now);
+            let has_work = process.shards[index].core.has_work();
+            if !has_work && process.mailboxes[index].is_empty() {
                 return;
             }
         }
+    }
+
+    /// The second part of a shard's turn.
+    pub(super) fn act_on(&mut self, process: &mut Process, server: usize, index: usize, now: Now) {
+        let received = Received(Vec::new());
+        turn::act(&mut Around { world: self, process, server, index, received }, now);
     }
 
     fn adopt(&mut self, shard: &mut Shard, now: Now, index: usize) {
@@ -327,14 +373,7 @@ impl World {
         }
     }
 
-    pub(super) fn perform(
-        &mut self,
-        process: &mut Process,
-        server: usize,
-        index: usize,
-        now: Now,
-        io: Io,
-    ) {
+    fn perform(&mut self, process: &mut Process, server: usize, index: usize, now: Now, io: Io) {
         let shard = &mut process.shards[index];
         match io {
             Io::Flush(key) => self.flush(shard, server, now, key),
@@ -416,12 +455,9 @@ impl World {
             }
         }
         for index in 0..process.shards.len() {
-            if !process.mailboxes.0[index].is_empty() {
+            if !process.mailboxes[index].is_empty() {
                 self.mail(&mut process.shards[index].pace, Actor::Shard(server, index));
             }
-        }
-        while let Some(input) = process.control.take() {
-            process.control_inbox.push_back(input);
         }
         if !process.control_inbox.is_empty() {
             self.mail(&mut process.control_pace, Actor::Control(server));

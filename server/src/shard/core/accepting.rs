@@ -5,9 +5,9 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::conn::{Conn, Kind};
-use super::{ConnKey, Core, HandedOver};
+use super::{ConnKey, Core};
 use crate::node::Now;
-use crate::shard::handshake::{self, Greeting};
+use crate::shard::handshake::{self, Greeting, HandedOver};
 
 impl Core {
     /// When the loop may accept another connection; [`Micros::NEVER`]: when one has ended.

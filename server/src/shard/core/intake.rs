@@ -17,8 +17,8 @@ use standin_protocol::hash::shard_of;
 use standin_protocol::time::Micros;
 
 use super::conn::Kind;
-use super::{Buffers, ConnKey, Core, Io, Source, empty};
-use crate::node::{Aimed, ConnId, Now, Place, RETRY_AFTER_MS};
+use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
+use crate::node::{Aimed, ConnId, LateReply, Now, Place, RETRY_AFTER_MS};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
 use crate::shard::unreadable::unreadable;
@@ -355,18 +355,11 @@ impl Core {
         frame: Vec<u8>,
     ) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let reply = |status| ResponseHeader {
-            map_epoch: self.node.map_tag(),
-            ..ResponseHeader::reply_to(request, status)
-        };
-        let refused = reply(Status::Overloaded);
         match shard {
             None => {
-                let epoch = self.node.map().map_or(0, |map| map.epoch.to_u64());
-                let (health, reason) = (self.context.origin.health(), self.context.origin.outage());
-                let hub = &self.context.hub;
-                let value = hub.reply(epoch, now.mono, health, reason.as_deref()).to_bytes();
-                Response::write(reply(Status::Ok), &value, &mut conn.output);
+                conn.in_flight += 1;
+                let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
+                self.effects.push_back(Effect::Stats { conn, request: *request });
             }
             Some(shard)
                 if conn.in_flight < self.context.cluster.limits.in_flight_per_connection =>
@@ -374,22 +367,55 @@ impl Core {
                 let (own, name, at) = (self.context.shard, key.data().as_ffi(), now.mono);
                 let caller = conn.caller();
                 let message = Message::Stray { shard: own, conn: name, caller, frame, at };
-                if self.context.mailboxes.0[usize::from(shard)].post_stray(message) {
-                    self.node.counters.strayed += 1;
-                    conn.in_flight += 1;
-                    conn.has_strayed = true;
-                } else {
-                    let hint = ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..refused };
-                    self.node.counters.overloaded += 1;
-                    Response::write(hint, &[], &mut conn.output);
-                }
+                self.effects.push_back(Effect::Post { shard, message });
+                self.node.counters.strayed += 1;
+                conn.in_flight += 1;
+                conn.has_strayed = true;
             }
             Some(_) => {
-                let header = ResponseHeader { retry_after_ms: RETRY_AFTER_MS, ..refused };
+                let header = ResponseHeader {
+                    map_epoch: self.node.map_tag(),
+                    retry_after_ms: RETRY_AFTER_MS,
+                    ..ResponseHeader::reply_to(request, Status::Overloaded)
+                };
                 self.node.counters.overloaded += 1;
                 Response::write(header, &[], &mut conn.output);
             }
         }
         self.pause_if_full(key);
+    }
+
+    /// What the whole server counts, as [`Effect::Stats`] asks.
+    pub fn stats(&mut self, now: Now, conn: ConnId, request: &RequestHeader, counters: &[u8]) {
+        let header = ResponseHeader {
+            map_epoch: self.node.map_tag(),
+            ..ResponseHeader::reply_to(request, Status::Ok)
+        };
+        let mut frame = Vec::new();
+        Response::write(header, counters, &mut frame);
+        let reply = LateReply::from_frame(frame).expect("a frame that was written here");
+        self.deliver(now, conn, reply);
+    }
+
+    /// There is no room for what [`Effect::Post`] was to bring to another shard.
+    pub fn post_refused(&mut self, now: Now, shard: u16, message: Message) {
+        self.node.counters.overloaded += 1;
+        match message {
+            Message::Stray { conn, caller, frame, .. } => {
+                self.node.counters.strayed -= 1;
+                let limits = self.limits.of(caller.is_peer);
+                let request = Request::parse(&frame, limits).ok().flatten();
+                let request = request.expect("it was a request when it came");
+                let reply = LateReply::overloaded(&request.header, self.node.map_tag());
+                self.deliver(now, ConnId { shard: self.context.shard, conn }, reply);
+            }
+            Message::StrayReply { conn, mut reply } => {
+                // Without its value it needs no room.
+                reply.overload();
+                let message = Message::StrayReply { conn, reply };
+                self.effects.push_back(Effect::Post { shard, message });
+            }
+            _ => debug_assert!(false, "nothing else is bounded"),
+        }
     }
 }

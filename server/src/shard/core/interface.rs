@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 
-use standin_protocol::time::Micros;
+use standin_protocol::frame::RequestHeader;
 
 use super::ConnKey;
-use crate::shard::handshake::Greeting;
+use crate::control::agent::Input;
+use crate::node::ConnId;
+use crate::origin::Call;
+use crate::shard::mailbox::Message;
 
 /// Where the bytes of a staged request lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,32 @@ pub trait Buffers {
     fn bytes(&self, buffer: u16) -> &[u8];
 }
 
-/// What the loop has to do.
+/// What other threads have to do. The loop carries it out, or has it carried out.
+#[derive(Debug)]
+pub enum Effect {
+    /// Submit to the origin; if that takes no more, [`super::Core::call_refused`].
+    Submit(Call),
+    /// Post to another shard of this server; if there is no room, [`super::Core::post_refused`].
+    Post {
+        /// The shard.
+        shard: u16,
+        /// The message.
+        message: Message,
+    },
+    /// Tell the control thread.
+    Tell(Input),
+    /// Publish the counters, and say how the other threads are: [`super::Core::refreshed`].
+    Refresh,
+    /// Say what the whole server counts: [`super::Core::stats`].
+    Stats {
+        /// The connection that asks.
+        conn: ConnId,
+        /// Its request.
+        request: RequestHeader,
+    },
+}
+
+/// What has to be done on a socket.
 #[derive(Debug)]
 pub enum Io {
     /// Send the connection's output ([`super::Core::take_output`]) unless a send is under way.
@@ -53,17 +81,4 @@ pub enum ReceiveMode {
     Single,
     /// For as long as it lives.
     Multi,
-}
-
-/// A connection on its way to another shard.
-#[derive(Debug)]
-pub struct HandedOver {
-    /// What has been agreed.
-    pub greeting: Greeting,
-    /// Bytes received after the hello.
-    pub input: Vec<u8>,
-    /// The reply to the hello, which the new shard sends.
-    pub output: Vec<u8>,
-    /// When it was handed over.
-    pub at: Micros,
 }

@@ -24,8 +24,9 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::conn::{Conn, Kind};
-use super::{ConnKey, Core, Io};
+use super::{ConnKey, Core, Effect, Io};
 use crate::node::{ConnId, LateReply, Now, RETRY_AFTER_MS};
+use crate::shard::mailbox::Message;
 
 /// Where there is little room, a connection may still have so much unsent, and a reply be so
 /// large.
@@ -164,10 +165,8 @@ impl Core {
     /// A late reply to a connection of this shard or another.
     pub(super) fn deliver(&mut self, now: Now, id: ConnId, mut reply: LateReply) {
         if id.shard != self.context.shard {
-            let mailbox = &self.context.mailboxes.0[usize::from(id.shard)];
-            if !mailbox.post_stray_reply(id.conn, reply) {
-                self.node.counters.overloaded += 1;
-            }
+            let message = Message::StrayReply { conn: id.conn, reply };
+            self.effects.push_back(Effect::Post { shard: id.shard, message });
             return;
         }
         let key = ConnKey::from(KeyData::from_ffi(id.conn));

@@ -28,21 +28,22 @@ impl Core {
     /// Something is about to happen at this time.
     #[inline]
     pub(in crate::shard) fn begin(&mut self, now: Now) {
-        self.look_at_clock(now);
+        self.drop_if_stopped(now);
         self.tell_who_left();
         self.node.begin(now);
     }
 
     /// Drops what is held, if the process was stopped for too long.
     #[inline]
-    pub fn look_at_clock(&mut self, now: Now) {
+    pub fn drop_if_stopped(&mut self, now: Now) {
         if now.mono > self.refreshed + self.pause_max {
             self.was_stopped(now);
         }
     }
 
-    /// Whether the loop has to look at the clock once more before it sends.
-    pub fn has_sent_on(&mut self) -> bool {
+    /// Whether something for a peer was put into an output since this was last asked: the clock is
+    /// read once more before that goes out.
+    pub fn take_sent_on(&mut self) -> bool {
         std::mem::take(&mut self.has_sent_on)
     }
 

@@ -219,8 +219,7 @@ impl Loop {
     }
 
     pub(super) fn arm_wake(&mut self) {
-        let mailbox = &self.core.context.mailboxes.0[usize::from(self.core.context.shard)];
-        let fd: RawFd = mailbox.wake_fd().as_raw_fd();
+        let fd: RawFd = self.mailbox().wake_fd().as_raw_fd();
         let entry = opcode::Read::new(Fd(fd), std::ptr::from_mut(&mut *self.wake_count).cast(), 8)
             .build()
             .user_data(Op::Wake.with(0));

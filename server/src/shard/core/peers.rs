@@ -9,9 +9,9 @@ use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::debug;
 
-use super::core::{ConnKey, Core, Io};
-use super::link::{Link, LinkFailure};
+use super::{ConnKey, Core, Io};
 use crate::node::{ForwardFailure, Now};
+use crate::shard::link::{Link, LinkFailure};
 
 /// Links by server and shard.
 #[derive(Debug, Default)]

@@ -1,0 +1,34 @@
+//! What a shard is told once, when it starts.
+
+use std::sync::Arc;
+
+use standin_config::ClusterConfig;
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::map::Topology;
+
+use super::admission::Admission;
+use super::handshake::Challenges;
+use super::link::LinkConfig;
+
+/// What a shard's core knows of its server and cluster.
+#[derive(Clone)]
+pub struct ShardContext {
+    /// This shard.
+    pub shard: u16,
+    /// Shards of this server.
+    pub shards: u16,
+    /// This server's id.
+    pub server: u16,
+    /// The cluster file.
+    pub cluster: Arc<ClusterConfig>,
+    /// The topology that follows from it.
+    pub topology: Arc<Topology>,
+    /// The cluster's key, if it has one.
+    pub key: Option<ClusterKey>,
+    /// Accepted connections of all shards.
+    pub admission: Arc<Admission>,
+    /// What callers have to answer if the cluster has a secret.
+    pub challenges: Challenges,
+    /// Settings of links to peers.
+    pub link: LinkConfig,
+}
