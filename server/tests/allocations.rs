@@ -1,6 +1,8 @@
 //! A hit allocates nothing, whether its frame lies in one buffer or across two: a shard's core is
 //! driven by the turn that its loops drive it by, and every allocation of this thread is counted.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
