@@ -3,6 +3,8 @@
 //!
 //! A shard's turn is that of the shipped loops, `server/src/shard/turn.rs`.
 
+mod around;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,12 +18,13 @@ use standin_server::origin::Done;
 use standin_server::origin::pause::Pulse;
 use standin_server::shard::ShardContext;
 use standin_server::shard::admission::{Admission, Places};
-use standin_server::shard::core::{Buffers, ConnKey, Core, Effect, Io};
+use standin_server::shard::core::{Buffers, ConnKey, Core, Io};
 use standin_server::shard::handshake::{Challenges, HandedOver};
 use standin_server::shard::link::LinkConfig;
 use standin_server::shard::mailbox::Message;
-use standin_server::shard::turn::{self, Shell};
+use standin_server::shard::turn;
 
+use self::around::Around;
 use super::World;
 use super::cluster::{Cluster, host_at};
 use super::events::{Actor, Event, Pace, Segment};
@@ -95,60 +98,6 @@ struct Received(Vec<u8>);
 impl Buffers for Received {
     fn bytes(&self, _buffer: u16) -> &[u8] {
         &self.0
-    }
-}
-
-/// What is around a shard in this world.
-struct Around<'a> {
-    world: &'a mut World,
-    process: &'a mut Process,
-    server: usize,
-    index: usize,
-    received: Received,
-}
-
-impl Shell for Around<'_> {
-    fn core(&mut self) -> &mut Core {
-        &mut self.process.shards[self.index].core
-    }
-
-    fn take_in(&mut self, now: Now, message: Message) {
-        self.core().mail(now, message);
-    }
-
-    fn serve(&mut self, now: Now) {
-        let shard = &mut self.process.shards[self.index];
-        self.world.adopt(shard, now, self.index);
-        shard.core.serve_staged(now, &self.received);
-        self.received.0.clear();
-    }
-
-    fn close_overdue(&mut self, _now: Now) {
-        // A socket here takes everything at once.
-    }
-
-    fn carry_out(&mut self, now: Now, effect: Effect) {
-        let Process { shards, mailboxes, control_inbox, gate, .. } = &mut *self.process;
-        let core = &mut shards[self.index].core;
-        match effect {
-            Effect::Submit(call) => {
-                if let Err(call) = gate.submit(call) {
-                    core.call_refused(now, call.token);
-                }
-            }
-            Effect::Post { shard, message } => mailboxes[usize::from(shard)].push_back(message),
-            Effect::Tell(input) => control_inbox.push_back(input),
-            Effect::Refresh => core.refreshed(gate.health(), true),
-            Effect::Stats { conn, request } => core.stats(now, conn, &request, &[]),
-        }
-    }
-
-    fn perform(&mut self, now: Now, io: Io) {
-        self.world.perform(self.process, self.server, self.index, now, io);
-    }
-
-    fn clock(&mut self) -> Now {
-        self.world.servers[self.server].clock.now(self.world.time)
     }
 }
 
