@@ -148,3 +148,40 @@ fn a_map_that_was_not_asked_for_is_dropped() {
     world.inject(Input::Fetched { server: 2, map: Some(Box::new(map)) });
     assert!(!world.has("adopted", 2));
 }
+
+/// A server that has started anew since it told of an epoch holds no map any more. The master must
+/// not take that for the answer, and speak under a term that the others know already.
+#[test]
+fn what_a_server_has_told_of_and_cannot_give_any_more_is_fetched_from_another() {
+    let mut world = World::settled(&[2, 2]);
+    let known = world.machine.registry().published_epoch();
+    world.restart_master(None);
+    let told = world.server_says(1, Kind::Renew);
+    world.model(1).epoch = MapEpoch::default();
+    world.model(1).statuses.clear();
+    world.reach_master(1, told);
+    for id in [0, 2, 3] {
+        let renewal = world.server_says(id, Kind::Renew);
+        world.reach_master(id, renewal);
+    }
+    world.run_until("learned", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
+    assert!(world.events.iter().any(|(_, e)| e.kind() == "adopted"), "{:?}", world.events);
+    assert_eq!((world.fetches[0], term(&world)), (1, known.term + 1));
+}
+
+#[test]
+fn of_two_servers_that_know_more_the_one_that_knows_most_is_believed() {
+    for order in [[(1, 5), (2, 9)], [(2, 5), (1, 9)]] {
+        let mut world = World::settled(&[2, 2]);
+        for (id, counter) in order {
+            let offline = if counter == 9 { 3 } else { 0 };
+            give(&mut world, id, epoch(7, counter), offline);
+        }
+        world.restart_master(None);
+        world.run_until("learned", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
+        let (newest, _) = order[1];
+        assert!(world.has("adopted", newest), "{:?}", world.events);
+        world.run_ms(2_000);
+        assert!(world.has("returning", 3) && !world.has("returning", 0), "{:?}", world.events);
+    }
+}

@@ -6,7 +6,8 @@
 //! and shows no map. This lasts at most L(1+ρ). Within that time every live server has renewed, and a
 //! renewal carries the newest epoch that its sender has heard. If the master does not know that epoch,
 //! it fetches that server's map, adopts its states, and goes on under a term above both. Then it
-//! announces the full states.
+//! announces the full states. A map that is older than the epoch in the renewal is no answer (the
+//! server has been restarted in between): the states are fetched from another server.
 //!
 //! The master can't know its predecessor's grants: until L(1+ρ) after its start every server counts as
 //! holding a lease.
@@ -183,7 +184,11 @@ impl Machine {
         if self.restart.fetching.is_none_or(|(from, _)| from != server) {
             return;
         }
-        self.end_fetch(now, server, map.is_some());
+        let told = self.restart.wanted.filter(|(from, _)| *from == server);
+        let is_answer = |map: &ClusterMap| {
+            map.topology.id == self.topology.id && told.is_none_or(|(_, epoch)| map.epoch >= epoch)
+        };
+        self.end_fetch(now, server, map.as_deref().is_some_and(is_answer));
         // The fetch has failed; `end_fetch` has planned the next one.
         let Some(map) = map else { return };
         let is_others = self.restart.is_learning()

@@ -191,3 +191,23 @@ pub(super) fn phase_of(now: Micros, state: ServerState, rules: &Rules) -> Phase 
         ServerState::Waiting => Phase::Waiting { until: rules.lease_over_at(now), next_probe: now },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_known_whether_only_one_incarnation_has_renewed() {
+        let mut heard = Heard::Nobody;
+        for (boot_id, expected) in [
+            (7, Heard::One(7)),
+            (7, Heard::One(7)),
+            (8, Heard::Several),
+            (8, Heard::Several),
+            (7, Heard::Several),
+        ] {
+            heard.add(boot_id);
+            assert_eq!(heard, expected);
+        }
+    }
+}

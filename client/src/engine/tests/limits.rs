@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use standin_protocol::frame::{Opcode, Status};
+use standin_protocol::frame::{FrameLimits, Opcode, Status};
+use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 
 use super::world::{Mode, World};
@@ -155,4 +156,104 @@ fn a_write_that_was_never_sent_and_is_moved_by_a_map_has_the_third_servers_answe
     let answer = world.result(write).unwrap();
     assert_eq!(answer.outcome, Outcome::Mismatch { version: 9 });
     assert!(world.now.since(now) < ms(5));
+}
+
+#[test]
+fn the_largest_key_and_value_are_sent_and_larger_ones_are_refused_here() {
+    let limits = FrameLimits { key_bytes: 10, value_bytes: 20 };
+    let config = ClientConfig { limits, operation_bytes_max: 45, ..ClientConfig::default() };
+    let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
+    let mut world = World::with(&[0, 0], config, bootstrap);
+    let mut op_id = 100;
+    let mut submit = |world: &mut World, key: usize, value: usize| {
+        op_id += 1;
+        let action = Action::Put { value: vec![7; value], ttl_s: 0 };
+        let operation = Operation { keyspace: 1, key: vec![7; key], action };
+        world.handle(Input::Submit { op_id, operation });
+        op_id
+    };
+    for (key, value, is_sent) in [(10, 20, true), (11, 1, false), (1, 21, false), (1, 1, true)] {
+        let op_id = submit(&mut world, key, value);
+        let result = world.result(op_id);
+        let is_refused = matches!(result, Err(ClientError::TooLarge(_)));
+        assert_eq!((result.is_ok(), is_refused), (is_sent, !is_sent), "{key} and {value}");
+    }
+    // All that is open together has 45 bytes.
+    for server in &mut world.servers {
+        server.mode = Mode::Stuck;
+    }
+    let (first, second) = (submit(&mut world, 10, 20), submit(&mut world, 5, 10));
+    let third = submit(&mut world, 1, 0);
+    assert!(matches!(world.result(third), Err(ClientError::Overloaded { .. })));
+    world.run_for(ms(1));
+    assert!(!world.completed.iter().any(|(id, _)| *id == first || *id == second));
+}
+
+#[test]
+fn one_operation_may_be_larger_than_the_bound_of_all() {
+    let config = ClientConfig { operation_bytes_max: 5, ..ClientConfig::default() };
+    let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
+    let mut world = World::with(&[0, 0], config, bootstrap);
+    assert!(world.run(Action::Put { value: vec![7; 100], ttl_s: 0 }).is_ok());
+}
+
+#[test]
+fn a_connection_says_whose_it_is_and_where_it_leads() {
+    for (observer, role) in [(false, Role::Client), (true, Role::Observer)] {
+        let config = ClientConfig { observer, ..ClientConfig::default() };
+        let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
+        let mut world = World::with(&[0, 0], config, bootstrap);
+        let (key, home, _) = world.key();
+        world.get().unwrap();
+        let server = u16::try_from(home).unwrap();
+        let expected = HelloBody {
+            client_id: 77,
+            cluster_id: cluster_id(&world.topology.name),
+            shard: world.topology.shard(server, world.topology.partition(1, &key)),
+            role: role as u8,
+            ..HelloBody::default()
+        };
+        assert_eq!(world.servers[home].hellos, [expected.to_bytes().to_vec()]);
+    }
+}
+
+/// Another server would say the same.
+#[test]
+fn a_refusal_that_no_other_server_would_take_back_ends_the_operation() {
+    for status in [Status::AuthFailed, Status::UnsupportedVersion] {
+        let mut world = World::new(&[0, 0]);
+        for server in &mut world.servers {
+            server.mode = Mode::Greets(status);
+        }
+        let began = world.now;
+        let result = world.get();
+        match status {
+            Status::AuthFailed => assert_eq!(result, Err(ClientError::AuthFailed)),
+            _ => assert!(matches!(result, Err(ClientError::Protocol(_))), "{result:?}"),
+        }
+        assert!(world.now.since(began) < ms(5));
+        assert_eq!(world.connects, 1);
+    }
+}
+
+#[test]
+fn nobody_waits_for_room_beyond_the_deadline() {
+    let config = ClientConfig { operation_timeout: ms(15), ..ClientConfig::default() };
+    let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
+    let mut world = World::with(&[0, 0], config, bootstrap);
+    let (_, home, _) = world.key();
+    // It names 20 ms.
+    world.servers[home].mode = Mode::Says(Status::Overloaded);
+    let began = world.now;
+    assert!(matches!(world.get(), Err(ClientError::Overloaded { .. })));
+    assert!(world.now.since(began) < ms(5));
+}
+
+#[test]
+fn a_question_that_is_never_answered_says_who_does_not_answer() {
+    let mut world = World::new(&[0, 0]);
+    world.servers[0].mode = Mode::Stuck;
+    let target = Target::Server(0);
+    world.handle(Input::Ask { op_id: 1, target, question: Question::Stats });
+    assert!(matches!(world.result(1), Err(ClientError::NoAnswer(text)) if text.contains("s1")));
 }

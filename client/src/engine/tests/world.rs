@@ -37,6 +37,8 @@ pub(super) enum Mode {
     Says(Status),
     /// Answers HELLO with OVERLOADED and closes the connection: no room for another one.
     Full,
+    /// Refuses HELLO with this status.
+    Greets(Status),
     /// Answers HELLO with SHUTTING_DOWN.
     Stopping,
 }
@@ -50,6 +52,8 @@ pub(super) struct Server {
     /// Data requests and MAPs that have reached it.
     pub(super) requests: Vec<RequestHeader>,
     pub(super) pings: usize,
+    /// What has been said to it first, on each connection.
+    pub(super) hellos: Vec<Vec<u8>>,
 }
 
 enum Happening {
@@ -93,6 +97,7 @@ impl World {
             map: map.clone(),
             requests: Vec::new(),
             pings: 0,
+            hellos: Vec::new(),
         };
         Self {
             engine: Engine::new(config, bootstrap, 77, 5),
@@ -289,7 +294,7 @@ impl Server {
     ) -> Option<(Duration, Vec<u8>)> {
         let opcode = Opcode::from_wire(request.header.opcode).unwrap();
         match opcode {
-            Opcode::Hello => {}
+            Opcode::Hello => self.hellos.push(request.value.to_vec()),
             Opcode::Ping => self.pings += 1,
             _ => self.requests.push(request.header),
         }
@@ -298,6 +303,7 @@ impl Server {
             Mode::Refuse | Mode::Silent => return None,
             Mode::Full => Status::Overloaded,
             Mode::Stopping => Status::ShuttingDown,
+            Mode::Greets(status) => status,
             Mode::Stuck if is_data => return None,
             Mode::Says(status) if opcode != Opcode::Hello && opcode != Opcode::Map => status,
             Mode::Up | Mode::Stuck | Mode::Says(_) => Status::Ok,
