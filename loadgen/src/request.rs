@@ -8,7 +8,7 @@ use crate::rng::Random;
 /// A request to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Index of the key, see [`Keys`].
+    /// Index of the key, see [`Keys`](crate::workload::Keys).
     pub key: u32,
     /// What to do.
     pub access: Access,

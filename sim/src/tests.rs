@@ -25,6 +25,7 @@ const RARE: &[&str] = &[
     "server not_owner",
     "server rate_refused",
     "server strayed",
+    "server surge_held",
     "server surge_refused",
     "server writes_unacknowledged",
     "sim calls_not_begun",
