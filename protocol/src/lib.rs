@@ -30,7 +30,7 @@
 pub mod auth;
 pub mod bind;
 pub mod body;
-mod codes;
+pub mod codes;
 pub mod control;
 pub mod counters;
 pub mod fault;

@@ -18,12 +18,12 @@
 use std::collections::BTreeMap;
 
 use standin_config::Mode;
-use standin_protocol::frame::{Opcode, Status};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
+use super::answer::{AnswerHead, Status};
+use super::command::Action;
 use super::handback::Told;
-use super::reply::Reply;
 use super::serving::Serving;
 use super::{Node, Now, PendingKey};
 
@@ -33,21 +33,6 @@ pub(super) struct Begun {
     pub(super) as_owner: bool,
     /// [`super::lease::Held::losses`] at that time.
     pub(super) losses: u32,
-}
-
-/// The answer to a write, if it may be given.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ack {
-    pub(super) status: Status,
-    pub(super) flags: u8,
-    pub(super) version: u64,
-    pub(super) ttl_s: u32,
-}
-
-impl Ack {
-    pub(super) fn status(status: Status) -> Self {
-        Self { status, flags: 0, version: 0, ttl_s: 0 }
-    }
 }
 
 /// A write that is carried out but may not be called done yet.
@@ -75,20 +60,23 @@ enum Right {
 
 impl Node {
     /// A write has been carried out: answers it as soon as that is right.
-    pub(super) fn acknowledge(&mut self, now: Now, key: PendingKey, begun: Begun, ack: Ack) {
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Now,
+        key: PendingKey,
+        begun: Begun,
+        head: AnswerHead,
+    ) {
         let Some(pending) = self.pending.get(key) else { return };
         let until = (now.mono + self.config.park_max).min(pending.deadline);
         match self.right(pending.partition, begun) {
-            Right::Now => {
-                let Ack { status, flags, version, ttl_s } = ack;
-                self.reply(key, Reply { flags, version, ttl_s, ..Reply::status(status) });
-            }
+            Right::Now => self.reply(key, head),
             Right::Later => {
                 let told = None;
-                self.unacked.push_back(Unacked { key, begun, status: ack.status, until, told });
+                self.unacked.push_back(Unacked { key, begun, status: head.status, until, told });
             }
             Right::Settled(owner) => {
-                self.settle_then_acknowledge(now, key, begun, ack.status, until, owner);
+                self.settle_then_acknowledge(now, key, begun, head.status, until, owner);
             }
         }
     }
@@ -103,12 +91,12 @@ impl Node {
         owner: u16,
     ) {
         let Some(pending) = self.pending.get(key) else { return };
-        let name = Self::name(pending.header.keyspace, &pending.key);
+        let name = Self::name(pending.head.keyspace, &pending.key);
         let partition = pending.partition;
         let Some(stamp) = self.unsettled.insert(owner, partition, &name, Micros(0), false) else {
             return self.leave_unknown(key);
         };
-        if pending.opcode == Opcode::Flush {
+        if pending.head.action == Action::Flush {
             self.unsettled.mark_flush(owner, partition, &name);
         }
         let told = Some((owner, stamp));
@@ -158,12 +146,12 @@ impl Node {
         let stamps: BTreeMap<&[u8], u64> = keys.iter().map(|k| (&*k.name, k.stamp)).collect();
         for unacked in std::mem::take(&mut self.unacked) {
             let Some(pending) = self.pending.get(unacked.key) else { continue };
-            let name = Self::name(pending.header.keyspace, &pending.key);
+            let name = Self::name(pending.head.keyspace, &pending.key);
             let is_told = unacked.told.is_some_and(|(server, stamp)| {
                 server == owner && stamps.get(&*name).is_some_and(|told| *told >= stamp)
             });
             match is_told {
-                true => self.reply(unacked.key, Reply::status(unacked.status)),
+                true => self.reply(unacked.key, AnswerHead::status(unacked.status)),
                 false => self.unacked.push_back(unacked),
             }
         }
@@ -183,7 +171,7 @@ impl Node {
             let Unacked { key, begun, status, until, told } = unacked;
             let Some(pending) = self.pending.get(key) else { continue };
             match self.right(pending.partition, begun) {
-                Right::Now => self.reply(key, Reply::status(status)),
+                Right::Now => self.reply(key, AnswerHead::status(status)),
                 Right::Settled(owner) if told.is_none_or(|(server, _)| server != owner) => {
                     self.settle_then_acknowledge(now, key, begun, status, until, owner);
                 }
@@ -207,7 +195,7 @@ impl Node {
 
     fn leave_unknown(&mut self, key: PendingKey) {
         self.counters.writes_unacknowledged += 1;
-        self.reply(key, Reply::status(Status::OutcomeUnknown));
+        self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
     }
 
     /// Whether this server is of the partition's group: only such servers are asked by its home
@@ -221,14 +209,14 @@ impl Node {
     /// not begin then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
         let Some(pending) = self.pending.get(key) else { return false };
-        let (partition, is_flush) = (pending.partition, pending.opcode == Opcode::Flush);
+        let (partition, is_flush) = (pending.partition, pending.head.action == Action::Flush);
         let home = self.topology.home(partition);
         let owner = self.partitions[partition as usize].serving.other();
         let away = (home != self.config.server).then_some(home);
         if away.is_none() && owner.is_none() {
             return true;
         }
-        let name = Self::name(pending.header.keyspace, &pending.key);
+        let name = Self::name(pending.head.keyspace, &pending.key);
         let mut is_remembered = true;
         for server in away.into_iter().chain(owner.filter(|owner| *owner != home)) {
             let is_owed = owner == Some(server);

@@ -10,16 +10,16 @@
 //! But while a write that was forgotten may still land, nobody may fill a cache: until then this
 //! server has not let go.
 
-use slotmap::Key as _;
-use standin_protocol::frame::{Opcode, Request, RequestHeader};
+use bytes::Bytes;
 use standin_protocol::handback::Handback;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
+use super::command::{Action, CommandHead, Hop, OwnedCommand};
 use super::handback::{Batch, Told};
 use super::reconcile::sender;
-use super::{Forwarded, Node, Now, Output};
+use super::{Forwarded, Node, Now};
 
 /// Where a handover stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,15 +135,13 @@ impl Node {
                 complete_since: known_since.to_u64(),
                 overflowed: overflowed.iter().copied().filter(of_shard).collect(),
             };
-            let header = RequestHeader {
-                cas_version: sender(self.config.server, self.config.shard),
-                ..RequestHeader::new(Opcode::Handback, 0, 0)
+            let head = CommandHead {
+                version: sender(self.config.server, self.config.shard),
+                ..CommandHead::new(Action::Handback, 0)
             };
-            let mut frame = Vec::new();
-            Request::write(header, &[], &handback.to_bytes(), &mut frame);
-            let state = Forwarded::Handback { server, epoch };
-            let token = self.forwards.insert(state).data().as_ffi();
-            self.outputs.push_back(Output::Forward { peer: server, shard, token, frame });
+            let value = Bytes::from(handback.to_bytes());
+            let command = OwnedCommand { head, key: Box::default(), value };
+            self.send(server, shard, Forwarded::Handback { server, epoch }, command);
         }
         let handover = &mut self.handovers[at];
         handover.phase = Phase::Closing;
@@ -226,26 +224,23 @@ impl Node {
         let value = batch.value();
         let Batch { shard, keys } = batch;
         let Some(first) = keys.first() else { return };
-        let (peer, shard, header, key) = match via {
+        let (peer, shard, head, key) = match via {
             None => {
-                let mut header = RequestHeader::new(Opcode::Settle, 0, 0);
-                header.cas_version = handover.map_or(0, MapEpoch::to_u64);
-                (server, shard, header, &[][..])
+                let mut head = CommandHead::new(Action::Settle, 0);
+                head.version = handover.map_or(0, MapEpoch::to_u64);
+                (server, shard, head, &[][..])
             }
             // Whoever passes it on finds the owner by one of the keys.
             Some(via) => {
                 let (keyspace, key) = first.name.split_first().unwrap_or((&0, &[]));
-                let mut header = RequestHeader::new(Opcode::Settle, *keyspace, 0);
-                header.flags = standin_protocol::frame::request_flags::RELAY;
-                (via, self.topology.shard(via, first.partition), header, key)
+                let hop = Hop::Relay;
+                let head = CommandHead { hop, ..CommandHead::new(Action::Settle, *keyspace) };
+                (via, self.topology.shard(via, first.partition), head, key)
             }
         };
-        let mut frame = Vec::new();
-        Request::write(header, key, &value, &mut frame);
-        let state = Forwarded::Settle { server, via, keys, handover };
-        let token = self.forwards.insert(state).data().as_ffi();
+        let command = OwnedCommand { head, key: key.into(), value: value.into() };
         self.counters.settles_sent += 1;
-        self.outputs.push_back(Output::Forward { peer, shard, token, frame });
+        self.send(peer, shard, Forwarded::Settle { server, via, keys, handover }, command);
     }
 
     /// A SETTLE has been answered, or not.

@@ -8,13 +8,12 @@
 //!                  release_held            release_gated  release_held
 //! ```
 
-use standin_protocol::frame::Status;
 use standin_protocol::time::Micros;
 
+use super::answer::{AnswerHead, Status};
 use super::ceiling::{self, Place};
 use super::pace::Entry;
 use super::read::Fetch;
-use super::reply::{RETRY_AFTER_MS, Reply};
 use super::serving::Serving;
 use super::state::Presence;
 use super::surge;
@@ -61,7 +60,7 @@ impl Node {
         let Some(deadline) = self.first_deadline(&waiting) else { return };
         let Some(first) = waiting.iter().find_map(|key| self.pending.get(*key)) else { return };
         // A place under the ceiling is for what begins at once.
-        if !self.gate.fits(first.header.keyspace) {
+        if !self.gate.fits(first.head.keyspace) {
             return self.delay(now, name, waiting);
         }
         let ask = self.ceiling_ask(first.partition, deadline);
@@ -159,10 +158,10 @@ impl Node {
             let serving = self.partitions[pending.partition as usize].serving;
             if now.mono > pending.deadline {
                 self.counters.deadlines_passed += 1;
-                self.reply(key, Reply::status(Status::DeadlineExceeded));
+                self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
             } else if pending.is_write() && self.is_abandoned(key, Presence::Gone) {
                 self.counters.writes_dropped += 1;
-                self.reply(key, Reply::status(Status::Unavailable));
+                self.reply(key, AnswerHead::status(Status::Unavailable));
             } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) && !pending.here {
                 self.dispatch(now, key);
             } else {
@@ -195,8 +194,7 @@ impl Node {
             By::Surge => self.counters.surge_refused += 1,
             By::Ceiling => self.counters.rate_refused += 1,
         }
-        let retry_after_ms = RETRY_AFTER_MS;
-        self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
+        self.reply(key, AnswerHead::overloaded());
     }
 
     fn hold(&mut self, name: Name, waiting: Vec<PendingKey>, held: Held) {

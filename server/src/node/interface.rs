@@ -3,7 +3,7 @@
 use standin_protocol::map::MapEpoch;
 use standin_protocol::time::Micros;
 
-use super::LateReply;
+use super::{Answer, OwnedCommand, ReplyTo};
 use crate::origin::Call;
 use crate::store::{Located, Probe};
 
@@ -14,15 +14,6 @@ pub struct ConnId {
     pub shard: u16,
     /// Its name there.
     pub conn: u64,
-}
-
-/// Who sends a request, by its HELLO.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Caller {
-    /// Another server of the cluster.
-    pub is_peer: bool,
-    /// Together with the request's id it names a request; 0: it can't be told apart.
-    pub client_id: u64,
 }
 
 /// A connection whose other side sends no more.
@@ -104,12 +95,12 @@ pub enum PeerProbe {
 /// What the shell has to do.
 #[derive(Debug)]
 pub enum Output {
-    /// Append the reply to the connection's output, if it is still there.
+    /// Give the answer to the connection, if it is still there.
     Reply {
         /// To whom.
-        conn: ConnId,
-        /// The reply.
-        reply: LateReply,
+        to: ReplyTo,
+        /// The answer.
+        answer: Answer,
     },
     /// Submit to the origin; its [`crate::origin::Done`] comes back by [`super::Node::origin_done`].
     Origin(Call),
@@ -119,10 +110,12 @@ pub enum Output {
         peer: u16,
         /// Shard of the peer.
         shard: u16,
-        /// Names this forward; also the frame's request id.
+        /// Names this forward.
         token: u64,
-        /// A whole frame; its request id is the shell's to set.
-        frame: Vec<u8>,
+        /// [`MapEpoch::tag`] of the map by which it is sent there; 0: by none.
+        map_tag: u32,
+        /// The command.
+        command: OwnedCommand,
     },
     /// Tell the master that sending to this server failed (claim 15).
     Report {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use standin_protocol::frame::RequestHeader;
 use standin_protocol::time::Micros;
 
+use super::command::CommandHead;
 use super::{Node, Now};
 use crate::store::NewItem;
 
@@ -20,13 +20,13 @@ impl Node {
     pub(super) fn keep(
         &mut self,
         now: Now,
-        header: &RequestHeader,
+        head: &CommandHead,
         key: &[u8],
         value: Option<&[u8]>,
         ends: Option<Micros>,
     ) -> Option<Kept> {
         let negative = value.is_none();
-        let expires_at_ms = self.expires_at_ms(header, negative, now);
+        let expires_at_ms = self.expires_at_ms(head, negative, now);
         let expires_at_ms = ends.map_or(expires_at_ms, |ends| expires_at_ms.min(ends.as_millis()));
         let now_ms = now.mono.as_millis();
         if expires_at_ms <= now_ms {
@@ -35,20 +35,15 @@ impl Node {
         let version = self.versions.next(now.wall_us);
         let item = NewItem { value: value.unwrap_or_default(), version, expires_at_ms, negative };
         // A value too large for the arena is served, not kept.
-        self.store.insert(header.keyspace, key, item, now_ms).ok()?;
+        self.store.insert(head.keyspace, key, item, now_ms).ok()?;
         Some(Kept { version, expires_at_ms })
     }
 
     /// When a value that is cached now has to go, by the request's or the keyspace's
     /// lifetime; lifetimes are shortened at random so that they don't end together.
-    pub(super) fn expires_at_ms(
-        &mut self,
-        header: &RequestHeader,
-        negative: bool,
-        now: Now,
-    ) -> u64 {
-        let Some(keyspace) = &self.keyspaces[usize::from(header.keyspace)] else { return 0 };
-        let asked = header.ttl_s();
+    pub(super) fn expires_at_ms(&mut self, head: &CommandHead, negative: bool, now: Now) -> u64 {
+        let Some(keyspace) = &self.keyspaces[usize::from(head.keyspace)] else { return 0 };
+        let asked = head.ttl_s;
         let ttl = match (negative, asked) {
             (true, _) => keyspace.negative_ttl,
             (false, 0) => keyspace.ttl,

@@ -2,14 +2,16 @@
 //!
 //! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims
 //! them ([`Node::aim`]), serves them ([`Node::serve`]), and carries out what [`Node::poll`]
-//! asks for. A cache hit is written straight into the connection's output buffer; everything
-//! else is an [`Output`].
+//! asks for. The answer to a hit is given with its value where it lies in the cache; everything
+//! else is an [`Output`]. What comes in is a [`Command`], what goes out an [`Answer`]: bytes are
+//! the affair of codecs.
 //!
 //! ```text
-//! place ─► aim ─► serve ─┬─ hit ───────────────────────► reply in the output buffer
+//! place ─► aim ─► serve ─┬─ hit ───────────────────────► given at once
 //!                        ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
 //!                        ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
 //!                        └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
+//! command.rs   what comes in                answer.rs     what goes out
 //! request.rs   what is no hit             serving.rs    the table: what a partition is to this server
 //! keep.rs      what is kept, how long     ownership.rs  maps, peers' reachability, draining
 //! tokens.rs    what may be kept           lease.rs      whether this server may own anything
@@ -25,8 +27,10 @@
 //! ```
 
 mod ack;
+pub mod answer;
 mod bound;
 mod ceiling;
+pub mod command;
 mod config;
 pub mod counters;
 mod flush;
@@ -48,7 +52,6 @@ mod read;
 mod recent;
 mod reconcile;
 mod relay;
-mod reply;
 mod request;
 mod route;
 pub mod serving;
@@ -69,21 +72,20 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use slotmap::{Key as _, KeyData, SlotMap};
 use standin_config::KeyspaceConfig;
-use standin_protocol::frame::{Opcode, Request, Status, response_flags};
 use standin_protocol::map::{ClusterMap, MapEpoch, Topology};
 use standin_protocol::time::Micros;
 
 use crate::origin::{Call, Operation, Outcome};
 use crate::store::{Store, StoreConfig, StoreError};
+pub use answer::{Answer, AnswerHead, PeerAnswer, Status};
+use answer::{flags, seconds_left};
+pub use command::{Action, Command, CommandHead, Hop, Identity, OwnedCommand, ReplyTo};
 pub use config::NodeConfig;
 use config::PENDING_BYTES;
 use counters::Counters;
 pub use interface::{
-    Aimed, Caller, ConnId, ForwardFailure, Lease, Left, Now, Output, PeerProbe, Place, Word,
+    Aimed, ConnId, ForwardFailure, Lease, Left, Now, Output, PeerProbe, Place, Word,
 };
-pub use reply::LateReply;
-pub(crate) use reply::RETRY_AFTER_MS;
-use reply::{Reply, seconds_left};
 use route::Forwarded;
 use serving::Serving;
 use state::{CallKey, CallState, ForwardKey, Name, Names, PartitionState, Pending, PendingKey};
@@ -240,57 +242,55 @@ impl Node {
         Aimed { hash, partition, probe: self.store.aim(located) }
     }
 
-    /// Third pass: answers at once into `out`, or later by [`Output::Reply`]. Says whether
+    /// Third pass: answers at once through `give`, or later by [`Output::Reply`]. Says whether
     /// it answered at once. With `may_wait` false (the connection has too many requests
-    /// waiting) a request that would have to wait is refused. Values
+    /// waiting) a command that would have to wait is refused. Values
     /// are served by the lease as [`Self::begin`] last found it.
+    ///
+    /// The value that `give` gets lies in the cache: what it copies is the only copy.
     #[inline]
-    #[expect(clippy::too_many_arguments, reason = "the hit path takes what the shell has at hand")]
     pub fn serve(
         &mut self,
         now: Now,
-        conn: ConnId,
-        request: &Request<'_>,
+        to: ReplyTo,
+        command: &Command<'_>,
         place: Aimed,
         may_wait: bool,
-        caller: Caller,
-        out: &mut Vec<u8>,
+        give: impl FnOnce(AnswerHead, &[u8]),
     ) -> bool {
         self.counters.requests += 1;
-        let header = &request.header;
-        let is_get = header.opcode == Opcode::Get as u8;
-        self.counters.data_requests += u64::from(is_get || Opcode::has_key(header.opcode));
-        if is_get && !self.stopping {
+        let head = &command.head;
+        self.counters.data_requests += u64::from(head.action.has_key());
+        if head.action == Action::Get && !self.stopping {
             let state = &self.partitions[place.partition as usize];
             if state.serving.keeps() {
                 let now_ms = now.mono.as_millis();
                 let floor = self.flushes.raise(
                     state.version_floor,
                     state.is_flushed,
-                    header.keyspace,
+                    head.keyspace,
                     place.partition,
                 );
-                let found =
-                    self.store.get(place.probe, header.keyspace, request.key, floor, now_ms);
+                let found = self.store.get(place.probe, head.keyspace, command.key, floor, now_ms);
                 if let Some(item) = found {
                     self.counters.hits += 1;
                     let status = if item.negative { Status::NotFound } else { Status::Ok };
-                    let reply = Reply {
+                    let head = AnswerHead {
                         status,
-                        flags: response_flags::HIT | response_flags::CACHED | state.flags,
-                        value: item.value,
-                        version: state.told_version(item.version),
-                        ttl_s: seconds_left(item.expires_at_ms, now_ms),
+                        flags: flags::HIT | flags::CACHED | state.flags,
                         retry_after_ms: 0,
+                        map_tag: self.map_tag,
+                        ttl_s: seconds_left(item.expires_at_ms, now_ms),
+                        version: state.told_version(item.version),
                     };
-                    reply.write(header, self.map_tag, out);
+                    give(head, item.value);
                     return true;
                 }
             }
         }
-        match self.serve_other(now, conn, request, place, may_wait, caller) {
-            Some(reply) => {
-                reply.as_reply().write(header, self.map_tag, out);
+        match self.serve_other(now, to, command, place, may_wait) {
+            Some(Answer { head, value }) => {
+                give(AnswerHead { map_tag: self.map_tag, ..head }, &value);
                 true
             }
             None => false,
@@ -416,30 +416,27 @@ impl Node {
     }
 
     /// Answers a waiting request and forgets it.
-    fn reply(&mut self, key: PendingKey, reply: Reply<'_>) {
-        self.reply_shared(key, reply, Bytes::copy_from_slice(reply.value));
+    fn reply(&mut self, key: PendingKey, head: AnswerHead) {
+        self.reply_with(key, head.into());
     }
 
-    /// The same with a value that others wait for too.
-    fn reply_shared(&mut self, key: PendingKey, reply: Reply<'_>, value: Bytes) {
+    /// Answers a waiting request with a value, which others may share, and forgets it.
+    fn reply_with(&mut self, key: PendingKey, answer: Answer) {
         let Some(pending) = self.pending.remove(key) else { return };
         self.pending_bytes -= PENDING_BYTES + pending.key.len() + pending.value.len();
         let state = self.partitions[pending.partition as usize];
         // Processed here although it was to be sent on; meanwhile the owner may count as
         // reachable again, but it is not the owner that answers.
         let flags = match (pending.here, state.serving) {
-            (true, Serving::Forward(_) | Serving::Relay(_)) => {
-                response_flags::STAND_IN | response_flags::PROVISIONAL
-            }
+            (true, Serving::Forward(_) | Serving::Relay(_)) => flags::STAND_IN | flags::PROVISIONAL,
             _ => state.flags,
         };
-        let joined = self.end_of_write(key, &pending, reply);
-        for key in joined {
-            self.reply_shared(key, reply, value.clone());
+        let Answer { head, value } = answer;
+        for key in self.end_of_write(key, &pending, head) {
+            self.reply_with(key, Answer { head, value: value.clone() });
         }
-        let reply = Reply { flags: reply.flags | flags, ..reply };
-        let reply = LateReply { header: reply.header(&pending.header, self.map_tag), value };
-        self.outputs.push_back(Output::Reply { conn: pending.conn, reply });
+        let head = AnswerHead { flags: head.flags | flags, map_tag: self.map_tag, ..head };
+        self.outputs.push_back(Output::Reply { to: pending.to, answer: Answer { head, value } });
     }
 
     /// Remembers how a write has ended, if it was carried out here. Gives back its repetitions.
@@ -447,18 +444,16 @@ impl Node {
         &mut self,
         key: PendingKey,
         pending: &Pending,
-        reply: Reply<'_>,
+        head: AnswerHead,
     ) -> Vec<PendingKey> {
-        let Some(identity) = pending.identity.filter(|_| pending.is_write()) else {
+        let Some(identity) = pending.head.identity.filter(|_| pending.is_write()) else {
             return Vec::new();
         };
-        let Reply { status, flags, version, ttl_s, .. } = reply;
         let is_final = matches!(
-            status,
+            head.status,
             Status::Ok | Status::NotFound | Status::NotStored | Status::OutcomeUnknown
         );
-        let ending = recent::Ending { status, flags, version, ttl_s };
-        self.recent.end(identity, key, (is_final && pending.is_begun).then_some(ending))
+        self.recent.end(identity, key, (is_final && pending.is_begun).then_some(head))
     }
 
     fn submit(

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use standin_config::Mode;
-use standin_protocol::frame::response_flags;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
+use super::answer::flags;
 use super::serving::{Reach, Serving, View, decide};
 use super::{CallState, Node, Now, Output};
 
@@ -250,10 +250,10 @@ impl Node {
                 state.version_floor = floor;
                 self.counters.partitions_dropped += u64::from(was_owned);
             }
-            let stand_in = if is_home { 0 } else { response_flags::STAND_IN };
+            let stand_in = if is_home { 0 } else { flags::STAND_IN };
             state.flags = match serving {
                 Serving::Forward(_) | Serving::Relay(_) => 0,
-                Serving::Provisional(_) => stand_in | response_flags::PROVISIONAL,
+                Serving::Provisional(_) => stand_in | flags::PROVISIONAL,
                 _ => stand_in,
             };
         }

@@ -12,11 +12,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use standin_protocol::frame::Status;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::reply::Reply;
+use super::answer::{AnswerHead, Status};
 use super::serving::Serving;
 use super::state::Presence;
 use super::{Node, Now, PendingKey};
@@ -132,7 +131,7 @@ impl Node {
         let until = *pending.waits_since.get_or_insert(now.mono) + self.config.park_max;
         let retry_at = (now.mono + RETRY).min(pending.deadline + AFTER);
         if now.mono >= until || self.is_abandoned(key, Presence::Ended) {
-            return self.reply(key, Reply::status(Status::Unavailable));
+            return self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         self.counters.parked += 1;
         self.parked.push(Parked { key, until, retry_at });
@@ -177,7 +176,7 @@ impl Node {
             match self.is_abandoned(parked.key, Presence::Ended) {
                 true => {
                     self.counters.writes_dropped += 1;
-                    self.reply(parked.key, Reply::status(Status::Unavailable));
+                    self.reply(parked.key, AnswerHead::status(Status::Unavailable));
                 }
                 false => self.parked.push(parked),
             }
@@ -188,7 +187,7 @@ impl Node {
         let Some(pending) = self.pending.get(key) else { return };
         if now.mono > pending.deadline {
             self.counters.deadlines_passed += 1;
-            return self.reply(key, Reply::status(Status::DeadlineExceeded));
+            return self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
         }
         let is_over = now.mono >= until && !mutant::is(Mutant::MapBeforeTime);
         // An orphan may begin it now; nobody else, whatever has become clear in this instant.
@@ -197,7 +196,7 @@ impl Node {
             _ => false,
         };
         if is_over && !may_begin || self.is_abandoned(key, Presence::Ended) {
-            return self.reply(key, Reply::status(Status::Unavailable));
+            return self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         self.dispatch(now, key);
     }

@@ -2,11 +2,10 @@
 //! of the group for what they usually fetch.
 
 use standin_protocol::body::PingReply;
-use standin_protocol::frame::{Response, Status};
 use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 
-use super::reply::Answer;
+use super::answer::{Answer, PeerAnswer, Status};
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
 /// Questions about one server that are not answered; more are answered as silent.
@@ -75,13 +74,13 @@ impl Node {
         }
     }
 
-    pub(super) fn probe_done(&mut self, server: u16, answer: Result<Response<'_>, ForwardFailure>) {
+    pub(super) fn probe_done(&mut self, server: u16, answer: PeerAnswer<'_>) {
         let is_it = |probe: &Probe| probe.server == server;
         let Some(at) = self.probes.iter().position(is_it) else { return };
         let probe = &mut self.probes[at];
         let one = match answer {
-            Ok(response) => match PingReply::from_bytes(response.value) {
-                Ok(pong) if response.status == Status::Ok => PeerProbe::Answered {
+            Ok((head, value)) => match PingReply::from_bytes(value) {
+                Ok(pong) if head.status == Status::Ok => PeerProbe::Answered {
                     boot_id: pong.boot_id,
                     map_epoch: MapEpoch::from_u64(pong.map_epoch),
                 },
@@ -120,17 +119,12 @@ impl Node {
         }
     }
 
-    pub(super) fn measure_done(
-        &mut self,
-        now: Now,
-        server: u16,
-        answer: Result<Response<'_>, ForwardFailure>,
-    ) {
-        let Ok(response) = answer else { return };
+    pub(super) fn measure_done(&mut self, now: Now, server: u16, answer: PeerAnswer<'_>) {
+        let Ok((_, value)) = answer else { return };
         if mutant::is(Mutant::NoToldMeasure) {
             return;
         }
-        let Ok(pong) = PingReply::from_bytes(response.value) else { return };
+        let Ok(pong) = PingReply::from_bytes(value) else { return };
         // By the partition: no two servers have equally many, and a shard has its server's part.
         let partitions_per_shard = |server: u16| {
             let is_home = |partition: &u32| self.topology.home(*partition) == server;

@@ -6,12 +6,12 @@
 //! in the cache like any later read; if not, one more fetch serves them all.
 
 use bytes::Bytes;
-use standin_protocol::frame::{Opcode, Request, Status, VALUE_BYTES_MAX, response_flags};
 use standin_protocol::mutant::{self, Mutant};
 
+use super::answer::{Answer, AnswerHead, Status, VALUE_BYTES_MAX, flags, seconds_left};
+use super::command::{Action, Command};
 use super::held::{By, Held};
 use super::keep::Kept;
-use super::reply::{Answer, RETRY_AFTER_MS, Reply, seconds_left};
 use super::serving::Serving;
 use super::state::FetchStart;
 use super::{Aimed, CallState, Name, Node, Now, PendingKey};
@@ -39,10 +39,10 @@ impl Node {
         let Some(pending) = self.pending.get(key) else { return };
         if now.mono > pending.deadline {
             self.counters.deadlines_passed += 1;
-            return self.reply(key, Reply::status(Status::DeadlineExceeded));
+            return self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
         }
         self.counters.misses += 1;
-        let name = Self::name(pending.header.keyspace, &pending.key);
+        let name = Self::name(pending.head.keyspace, &pending.key);
         let is_crowded = self.pending.len() > self.config.in_flight_max / 2;
         let keeps = self.partitions[pending.partition as usize].serving.keeps();
         if let Some(fetch) = self.fetches.get(&name) {
@@ -78,7 +78,7 @@ impl Node {
         let Some(deadline) = waiters.map(|waiter| waiter.deadline).max() else { return };
         let Some(first) = running.first().and_then(|key| self.pending.get(*key)) else { return };
         let (hash, partition) = (first.hash, first.partition);
-        let (keyspace, key) = (first.header.keyspace, first.key.clone());
+        let (keyspace, key) = (first.head.keyspace, first.key.clone());
         let Some(reserved) = self.gate.enter(keyspace) else {
             return self.delay(now, name, running);
         };
@@ -122,8 +122,7 @@ impl Node {
 
     fn refuse_delayed(&mut self, key: PendingKey) {
         self.counters.overloaded += 1;
-        let retry_after_ms = RETRY_AFTER_MS;
-        self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
+        self.reply(key, AnswerHead::overloaded());
     }
 
     /// A fetch has ended: whoever waits hears of it, and another that waited for room may begin.
@@ -141,21 +140,12 @@ impl Node {
     fn answer_fetch(&mut self, now: Now, name: Name, started: FetchStart, outcome: Outcome) {
         let Some(Fetch { running, waiting, .. }) = self.fetches.remove(&name) else { return };
         let value = match outcome {
-            Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX as usize => {
+            Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX => {
                 let text = format!("the row's value is larger than {VALUE_BYTES_MAX} bytes");
-                let failure = Failure::Rejected(text);
-                for key in running.into_iter().chain(waiting) {
-                    self.reply(key, failure_reply(&failure, false));
-                }
-                return;
+                return self.fail_reads(running, waiting, &Failure::Rejected(text));
             }
             Outcome::Value(value) => value,
-            Outcome::Failed(failure) => {
-                for key in running.into_iter().chain(waiting) {
-                    self.reply(key, failure_reply(&failure, false));
-                }
-                return;
-            }
+            Outcome::Failed(failure) => return self.fail_reads(running, waiting, &failure),
             Outcome::Written { .. } => {
                 debug_assert!(false, "a fetch is answered by a value");
                 return;
@@ -164,16 +154,28 @@ impl Node {
         let bytes = value.as_ref();
         let kept = self.keep_fetched(now, &running, started, value.as_deref());
         for key in running {
-            self.reply_read(now, key, bytes, kept, response_flags::FILLED);
+            self.reply_read(now, key, bytes, kept, flags::FILLED);
         }
         if kept.is_some() {
             for key in waiting {
-                self.reply_read(now, key, bytes, kept, response_flags::HIT);
+                self.reply_read(now, key, bytes, kept, flags::HIT);
             }
             return;
         }
         // Nothing was kept, perhaps because the partition is another server's by now.
         self.fetch_again(now, name, waiting);
+    }
+
+    fn fail_reads(
+        &mut self,
+        running: Vec<PendingKey>,
+        waiting: Vec<PendingKey>,
+        failure: &Failure,
+    ) {
+        let answer = failure_answer(failure, false);
+        for key in running.into_iter().chain(waiting) {
+            self.reply_with(key, answer.clone());
+        }
     }
 
     fn keep_fetched(
@@ -185,13 +187,14 @@ impl Node {
     ) -> Option<Kept> {
         // A TOUCH among the waiters brings the lifetime; a GET has none of its own.
         let waiters = || running.iter().filter_map(|key| self.pending.get(*key));
-        let asks = waiters().find(|w| w.opcode == Opcode::Touch).or_else(|| waiters().next())?;
-        let (header, key) = (asks.header, asks.key.clone());
+        let asks =
+            waiters().find(|w| w.head.action == Action::Touch).or_else(|| waiters().next())?;
+        let (head, key) = (asks.head, asks.key.clone());
         let state = self.partitions[asks.partition as usize];
         if !state.serving.keeps() {
             return None;
         }
-        if self.generation(header.keyspace, asks.partition) != started.generation
+        if self.generation(head.keyspace, asks.partition) != started.generation
             || !self.tokens.may_keep(started.token, now.mono)
             || self.home.is_closed(asks.partition, now.mono)
         {
@@ -201,7 +204,7 @@ impl Node {
         // Another may still write, and say nothing here: not for longer than a lease.
         let is_brief = state.serving.is_brief() && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| started.at + self.config.brief);
-        let kept = self.keep(now, &header, &key, value, ends);
+        let kept = self.keep(now, &head, &key, value, ends);
         self.counters.kept_briefly += u64::from(is_brief && kept.is_some());
         kept
     }
@@ -215,83 +218,80 @@ impl Node {
         source: u8,
     ) {
         let Some(pending) = self.pending.get(key) else { return };
-        let cached = if kept.is_some() { response_flags::CACHED } else { 0 };
+        let cached = if kept.is_some() { flags::CACHED } else { 0 };
         let state = self.partitions[pending.partition as usize];
         let version = kept.map_or(0, |kept| state.told_version(kept.version));
         let ttl_s = kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now.mono.as_millis()));
-        let (status, value) = match (pending.opcode, value) {
-            (Opcode::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
+        let (status, value) = match (pending.head.action, value) {
+            (Action::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
             (_, None) => (Status::NotFound, Bytes::new()),
-            (Opcode::Touch, Some(_)) => (Status::Ok, Bytes::new()),
+            (Action::Touch, Some(_)) => (Status::Ok, Bytes::new()),
             (_, Some(value)) => (Status::Ok, value.clone()),
         };
-        let reply = Reply { flags: source | cached, version, ttl_s, ..Reply::status(status) };
-        self.reply_shared(key, reply, value);
+        let head =
+            AnswerHead { flags: source | cached, version, ttl_s, ..AnswerHead::status(status) };
+        self.reply_with(key, Answer { head, value });
     }
 
     /// A new lifetime for a cached value; `None` if it has to be fetched first.
     pub(super) fn touch(
         &mut self,
         now: Now,
-        request: &Request<'_>,
+        command: &Command<'_>,
         place: Aimed,
-    ) -> Option<Answer> {
+    ) -> Option<AnswerHead> {
         let state = self.partitions[place.partition as usize];
         if state.serving != Serving::Cached {
             return None;
         }
-        let header = &request.header;
+        let Command { head, key, .. } = *command;
         let now_ms = now.mono.as_millis();
-        let floor = self.flushes.raise(
-            state.owned_floor,
-            state.is_flushed,
-            header.keyspace,
-            place.partition,
-        );
-        let item = self.store.get(place.probe, header.keyspace, request.key, floor, now_ms)?;
+        let floor =
+            self.flushes.raise(state.owned_floor, state.is_flushed, head.keyspace, place.partition);
+        let item = self.store.get(place.probe, head.keyspace, key, floor, now_ms)?;
         if item.negative {
-            return Some(Answer { flags: response_flags::HIT, ..Answer::status(Status::NotFound) });
+            return Some(AnswerHead { flags: flags::HIT, ..AnswerHead::status(Status::NotFound) });
         }
-        let expires_at_ms = self.expires_at_ms(header, false, now);
-        let version =
-            self.store.touch(header.keyspace, request.key, floor, expires_at_ms, now_ms)?;
+        let expires_at_ms = self.expires_at_ms(&head, false, now);
+        let version = self.store.touch(head.keyspace, key, floor, expires_at_ms, now_ms)?;
         self.counters.hits += 1;
-        Some(Answer {
-            flags: response_flags::HIT | response_flags::CACHED | state.flags,
+        Some(AnswerHead {
+            flags: flags::HIT | flags::CACHED | state.flags,
             version,
             ttl_s: seconds_left(expires_at_ms, now_ms),
-            ..Answer::status(Status::Ok)
+            ..AnswerHead::status(Status::Ok)
         })
     }
 
     /// Drops a cached value, and what fetches under way may bring of it.
-    pub(super) fn invalidate(&mut self, keyspace: u8, key: &[u8], hash: u64) -> Answer {
+    pub(super) fn invalidate(&mut self, keyspace: u8, key: &[u8], hash: u64) {
         self.tokens.disturb(hash);
         self.forget(keyspace, key);
-        Answer::status(Status::Ok)
     }
 }
 
-/// The status that tells the caller what a failure of the origin means for it.
-pub(super) fn failure_reply(failure: &Failure, is_write: bool) -> Reply<'_> {
+/// The answer that tells the caller what a failure of the origin means for it.
+pub(super) fn failure_answer(failure: &Failure, is_write: bool) -> Answer {
+    let message = |status, message: &str| Answer {
+        head: AnswerHead::status(status),
+        value: Bytes::copy_from_slice(message.as_bytes()),
+    };
     match failure {
         Failure::OutcomeUnknown if is_write => {
-            Reply::with_text(Status::OutcomeUnknown, "the database has not answered in time")
+            Answer::text(Status::OutcomeUnknown, "the database has not answered in time")
         }
-        Failure::Doubtful(message) if is_write => Reply::with_text(Status::OutcomeUnknown, message),
+        Failure::Doubtful(text) if is_write => message(Status::OutcomeUnknown, text),
         Failure::Timeout | Failure::OutcomeUnknown => {
-            Reply::with_text(Status::OriginUnavailable, "the database has not answered in time")
+            Answer::text(Status::OriginUnavailable, "the database has not answered in time")
         }
-        Failure::Unavailable => Reply::with_text(
+        Failure::Unavailable => Answer::text(
             Status::OriginUnavailable,
             "the database was not reached, or was not free in time",
         ),
-        Failure::Overloaded => {
-            Reply { retry_after_ms: RETRY_AFTER_MS, ..Reply::status(Status::Overloaded) }
+        Failure::Overloaded => AnswerHead::overloaded().into(),
+        Failure::Refused(text) | Failure::Doubtful(text) => {
+            message(Status::OriginUnavailable, text)
         }
-        Failure::Refused(message) | Failure::Doubtful(message) => {
-            Reply::with_text(Status::OriginUnavailable, message)
-        }
-        Failure::Rejected(message) => Reply::with_text(Status::OriginRejected, message),
+        Failure::Rejected(text) => message(Status::OriginRejected, text),
     }
 }

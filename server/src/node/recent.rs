@@ -7,9 +7,10 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
-use standin_protocol::frame::{Opcode, Status};
 
-use super::state::{Identity, PendingKey};
+use super::answer::AnswerHead;
+use super::command::{Action, Identity};
+use super::state::PendingKey;
 
 /// Writes that are remembered after their end.
 pub(super) const FINISHED_MAX: usize = 4_096;
@@ -18,7 +19,7 @@ pub(super) const FINISHED_MAX: usize = 4_096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) identity: Identity,
-    pub(super) opcode: Opcode,
+    pub(super) action: Action,
     pub(super) hash: u64,
 }
 
@@ -29,15 +30,6 @@ struct Running {
     joined: Vec<PendingKey>,
 }
 
-/// How a write has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ending {
-    pub(super) status: Status,
-    pub(super) flags: u8,
-    pub(super) version: u64,
-    pub(super) ttl_s: u32,
-}
-
 /// What is known of a repeated request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
@@ -45,14 +37,15 @@ pub(super) enum Known {
     No,
     /// It is under way, and will be answered when that ends.
     Joined,
-    Ended(Ending),
+    /// It has been carried out, with this answer.
+    Ended(AnswerHead),
 }
 
 /// The writes of a shard by who asked for them.
 #[derive(Debug)]
 pub(super) struct Recent {
     running: HashMap<Identity, Running, ahash::RandomState>,
-    finished: HashMap<Identity, (Request, Ending), ahash::RandomState>,
+    finished: HashMap<Identity, (Request, AnswerHead), ahash::RandomState>,
     order: VecDeque<Identity>,
 }
 
@@ -106,7 +99,7 @@ impl Recent {
         &mut self,
         identity: Identity,
         key: PendingKey,
-        ending: Option<Ending>,
+        ending: Option<AnswerHead>,
     ) -> Vec<PendingKey> {
         if self.running.get(&identity).is_none_or(|running| running.first != key) {
             return Vec::new();
@@ -130,14 +123,24 @@ impl Recent {
 mod tests {
     use slotmap::SlotMap;
 
+    use std::num::NonZeroU64;
+
     use super::*;
+    use crate::node::Status;
 
     fn request(request_id: u32, hash: u64) -> Request {
-        let identity = Identity { client_id: 1, request_id };
-        Request { identity, opcode: Opcode::Put, hash }
+        let identity = Identity { client_id: NonZeroU64::MIN, request_id };
+        Request { identity, action: Action::Put, hash }
     }
 
-    const OK: Ending = Ending { status: Status::Ok, flags: 0, version: 3, ttl_s: 0 };
+    const OK: AnswerHead = AnswerHead {
+        status: Status::Ok,
+        flags: 0,
+        retry_after_ms: 0,
+        map_tag: 0,
+        ttl_s: 0,
+        version: 3,
+    };
 
     #[test]
     fn a_repeated_write_joins_or_is_answered_from_memory() {

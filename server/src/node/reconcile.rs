@@ -8,15 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
-use standin_protocol::frame::{Request, Status, request_flags};
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::reply::Answer;
+use super::answer::{Answer, Status};
+use super::command::{Command, Hop, ReplyTo};
 use super::serving::Serving;
-use super::{Aimed, ConnId, Node, Now};
+use super::{Aimed, Node, Now};
 
 /// One shard's word that it has told all it wrote.
 #[derive(Debug, Clone, Copy)]
@@ -125,20 +125,19 @@ impl Node {
     pub(super) fn serve_settle(
         &mut self,
         now: Now,
-        conn: ConnId,
-        request: &Request<'_>,
+        to: ReplyTo,
+        command: &Command<'_>,
         place: Aimed,
     ) -> Option<Answer> {
-        let header = request.header;
         let serving = self.partitions[place.partition as usize].serving;
-        if header.flags & request_flags::RELAY == 0 || serving.is_own() {
-            return Some(self.settle(now, request.value, header.cas_version != 0));
+        if command.head.hop != Hop::Relay || serving.is_own() {
+            return Some(self.settle(now, command.value, command.head.version != 0));
         }
         // Tried even if the owner could not be reached a moment ago: somebody waits for it.
         let Some(owner) = serving.other() else {
             return Some(Answer::status(Status::Unavailable));
         };
-        let Some(key) = self.insert_pending(now, conn, request, place, None, request.value) else {
+        let Some(key) = self.insert_pending(now, to, command, place) else {
             return Some(self.refuse_full());
         };
         self.forward(now, key, owner);
@@ -146,11 +145,11 @@ impl Node {
     }
 
     /// HANDBACK: a member's shard has told of all keys that it wrote.
-    pub(super) fn hear_handback(&mut self, now: Now, request: &Request<'_>) -> Answer {
-        let Ok(handback) = Handback::from_bytes(request.value) else {
+    pub(super) fn hear_handback(&mut self, now: Now, command: &Command<'_>) -> Answer {
+        let Ok(handback) = Handback::from_bytes(command.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");
         };
-        let sender = request.header.cas_version;
+        let sender = command.head.version;
         #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
         let (server, shard) = ((sender >> 16) as u16, sender as u16);
         let shards = self.topology.servers.get(usize::from(server)).map_or(0, |s| s.shards);

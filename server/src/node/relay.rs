@@ -1,14 +1,14 @@
 //! Requests whose owner only this server can't reach: a member of the group that reaches it
 //! sends them on (RELAY). It does not process them as a stand-in: the owner goes on serving.
 
-use slotmap::Key as _;
-use standin_protocol::frame::{Opcode, Request, RequestHeader, Status, request_flags};
+use bytes::Bytes;
 use standin_protocol::map::ServerState;
 use standin_protocol::mutant::{self, Mutant};
 
-use super::reply::Reply;
+use super::answer::{AnswerHead, Status};
+use super::command::{Action, CommandHead, Hop, OwnedCommand};
 use super::serving::Reach;
-use super::{Forwarded, Node, Now, Output, PendingKey};
+use super::{Forwarded, Node, Now, PendingKey};
 
 impl Node {
     /// Members that could pass something on to the partition's owner.
@@ -38,12 +38,10 @@ impl Node {
         };
         let Some(pending) = self.pending.get_mut(key) else { return };
         pending.relays_tried += 1;
-        let value_bytes_max = self.config.value_bytes_max;
-        let frame = pending.frame(now, request_flags::RELAY, self.map_tag, value_bytes_max);
+        let command = pending.command(now, Hop::Relay);
         let shard = self.topology.shard(via, partition);
-        let token = self.forwards.insert(Forwarded::Request(key)).data().as_ffi();
         self.counters.relayed += 1;
-        self.outputs.push_back(Output::Forward { peer: via, shard, token, frame });
+        self.send_on(via, shard, key, command);
     }
 
     /// There is no way to the owner: a read goes to the origin, a write nowhere.
@@ -56,19 +54,19 @@ impl Node {
         // The owner has just been pinged: it may be back in reach.
         match self.peers[usize::from(owner)].is_pinged {
             true => self.park_for_retry(now, key),
-            false => self.reply(key, Reply::status(Status::Unavailable)),
+            false => self.reply(key, AnswerHead::status(Status::Unavailable)),
         }
     }
 
     /// The answer of a server that had to send a request on and can't, or may not.
     pub(super) fn refuse_sent_on(&mut self, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
-        if pending.header.flags & request_flags::RELAY != 0 {
-            return self.reply(key, Reply::status(Status::Unavailable));
+        if pending.head.hop == Hop::Relay {
+            return self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         self.counters.not_owner += 1;
-        let version = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
-        self.reply(key, Reply { version, ..Reply::status(Status::NotOwner) });
+        let answer = self.not_owner();
+        self.reply_with(key, answer);
     }
 
     /// Looks whether a peer answers after all.
@@ -82,9 +80,8 @@ impl Node {
     }
 
     pub(super) fn send_ping(&mut self, peer: u16, shard: u16, state: Forwarded) {
-        let mut frame = Vec::new();
-        Request::write(RequestHeader::new(Opcode::Ping, 0, 0), &[], &[], &mut frame);
-        let token = self.forwards.insert(state).data().as_ffi();
-        self.outputs.push_back(Output::Forward { peer, shard, token, frame });
+        let head = CommandHead::new(Action::Ping, 0);
+        let command = OwnedCommand { head, key: Box::default(), value: Bytes::new() };
+        self.send(peer, shard, state, command);
     }
 }

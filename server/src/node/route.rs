@@ -1,13 +1,14 @@
 //! Requests of partitions that another server owns: sent on once; if that fails a read is
 //! processed here, and a write waits until it is clear who owns its partition (claim 15).
 
+use bytes::Bytes;
 use slotmap::{Key as _, KeyData};
-use standin_protocol::frame::{Response, Status, request_flags, response_flags};
 use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 
+use super::answer::{Answer, AnswerHead, PeerAnswer, Status, flags};
+use super::command::{Hop, OwnedCommand};
 use super::handback::Told;
-use super::reply::{RETRY_AFTER_MS, Reply};
 use super::serving::Serving;
 use super::{ForwardFailure, ForwardKey, Node, Now, Output, PendingKey};
 
@@ -42,34 +43,44 @@ impl Node {
     /// Sends a waiting request on to the partition's owner.
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
         let Some(pending) = self.pending.get(key) else { return };
-        let is_forwarded = pending.header.flags & request_flags::FORWARDED != 0;
-        if is_forwarded && !mutant::is(Mutant::ForwardTwice) {
+        if pending.head.hop == Hop::Forwarded && !mutant::is(Mutant::ForwardTwice) {
             // It was sent on to this server, and has had its hop while it waited here.
             return self.refuse_sent_on(key);
         }
-        let flags = request_flags::FORWARDED;
-        let frame = pending.frame(now, flags, self.map_tag, self.config.value_bytes_max);
+        let command = pending.command(now, Hop::Forwarded);
         let shard = self.topology.shard(peer, pending.partition);
-        let token = self.forwards.insert(Forwarded::Request(key)).data().as_ffi();
         self.counters.forwarded += 1;
-        self.outputs.push_back(Output::Forward { peer, shard, token, frame });
+        self.send_on(peer, shard, key, command);
+    }
+
+    /// Sends the command of a waiting request.
+    pub(super) fn send_on(
+        &mut self,
+        peer: u16,
+        shard: u16,
+        key: PendingKey,
+        command: OwnedCommand,
+    ) {
+        let token = self.forwards.insert(Forwarded::Request(key)).data().as_ffi();
+        let map_tag = self.map_tag;
+        self.outputs.push_back(Output::Forward { peer, shard, token, map_tag, command });
+    }
+
+    /// Sends a command of this server's own.
+    pub(super) fn send(&mut self, peer: u16, shard: u16, state: Forwarded, command: OwnedCommand) {
+        let token = self.forwards.insert(state).data().as_ffi();
+        self.outputs.push_back(Output::Forward { peer, shard, token, map_tag: 0, command });
     }
 
     /// The peer has answered a forward, or there is no answer to be had.
-    pub fn forward_done(
-        &mut self,
-        now: Now,
-        peer: u16,
-        token: u64,
-        answer: Result<Response<'_>, ForwardFailure>,
-    ) {
+    pub fn forward_done(&mut self, now: Now, peer: u16, token: u64, answer: PeerAnswer<'_>) {
         self.begin(now);
         let Some(forwarded) = self.forwards.remove(ForwardKey::from(KeyData::from_ffi(token)))
         else {
             debug_assert!(false, "each forward ends once");
             return;
         };
-        let is_ok = matches!(&answer, Ok(response) if response.status == Status::Ok);
+        let is_ok = matches!(&answer, Ok((head, _)) if head.status == Status::Ok);
         match forwarded {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
@@ -87,35 +98,22 @@ impl Node {
         }
     }
 
-    fn request_done(
-        &mut self,
-        now: Now,
-        peer: u16,
-        key: PendingKey,
-        answer: Result<Response<'_>, ForwardFailure>,
-    ) {
-        let response = match answer {
-            Ok(response) => response,
+    fn request_done(&mut self, now: Now, peer: u16, key: PendingKey, answer: PeerAnswer<'_>) {
+        let (head, value) = match answer {
+            Ok(answer) => answer,
             Err(failure) => {
                 self.counters.forwards_failed += 1;
                 return self.forward_failed(now, peer, key, failure);
             }
         };
-        match response.status {
+        match head.status {
             // The two servers hold different maps, or the owner is on its way out of them.
             Status::NotOwner | Status::ShuttingDown | Status::Unavailable => {
                 self.not_accepted(now, key);
             }
-            status => {
-                let reply = Reply {
-                    status,
-                    flags: response.header.flags | response_flags::FORWARDED,
-                    value: response.value,
-                    version: response.header.cas_version,
-                    ttl_s: response.header.ttl_s,
-                    retry_after_ms: response.header.retry_after_ms,
-                };
-                self.reply(key, reply);
+            _ => {
+                let head = AnswerHead { flags: head.flags | flags::FORWARDED, ..head };
+                self.reply_with(key, Answer { head, value: Bytes::copy_from_slice(value) });
             }
         }
     }
@@ -143,15 +141,14 @@ impl Node {
         match failure {
             // The peer is alive and may yet carry it out: a second time would be one too many.
             ForwardFailure::TimedOut if is_write => {
-                self.reply(key, Reply::status(Status::OutcomeUnknown));
+                self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
             }
             // Who asked has been answered when this server woke.
-            ForwardFailure::Stopped => self.reply(key, Reply::status(Status::OutcomeUnknown)),
+            ForwardFailure::Stopped => self.reply(key, AnswerHead::status(Status::OutcomeUnknown)),
             // It lives, and what it did not hear of can be asked again.
             ForwardFailure::NoRoom if is_write => {
                 self.counters.overloaded += 1;
-                let retry_after_ms = RETRY_AFTER_MS;
-                self.reply(key, Reply { retry_after_ms, ..Reply::status(Status::Overloaded) });
+                self.reply(key, AnswerHead::overloaded());
             }
             ForwardFailure::TimedOut | ForwardFailure::NoRoom if is_sent_on => {
                 self.refuse_sent_on(key)
@@ -183,7 +180,7 @@ impl Node {
 }
 
 /// Whether the peer could not be reached, and if so, whether its port refused the connection.
-fn unreachable(answer: &Result<Response<'_>, ForwardFailure>) -> Option<bool> {
+fn unreachable(answer: &PeerAnswer<'_>) -> Option<bool> {
     match answer {
         Err(ForwardFailure::Refused) => Some(true),
         Err(ForwardFailure::Unreachable) => Some(false),

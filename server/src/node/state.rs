@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slotmap::new_key_type;
-use standin_protocol::frame::{IDENTITY_BYTES, Opcode, Request, RequestHeader, request_flags};
 use standin_protocol::time::Micros;
 
 use super::ack::Begun;
+use super::command::{CommandHead, Hop, OwnedCommand, ReplyTo};
 use super::flush::Generation;
 use super::gate::Reserved;
-use super::interface::{ConnId, Now};
+use super::interface::Now;
 use super::serving::Serving;
 use super::tokens::FillToken;
 
@@ -22,9 +22,8 @@ new_key_type! {
 /// A request that waits for the origin or a peer.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub(super) conn: ConnId,
-    pub(super) header: RequestHeader,
-    pub(super) opcode: Opcode,
+    pub(super) to: ReplyTo,
+    pub(super) head: CommandHead,
     pub(super) hash: u64,
     pub(super) partition: u32,
     pub(super) key: Box<[u8]>,
@@ -41,8 +40,6 @@ pub(super) struct Pending {
     pub(super) relays_tried: usize,
     /// A write that has begun here: its end is worth remembering.
     pub(super) is_begun: bool,
-    /// The client's name for it.
-    pub(super) identity: Option<Identity>,
 }
 
 /// What is known of the connection that a request came on.
@@ -56,77 +53,29 @@ pub(super) enum Presence {
     Gone,
 }
 
-/// A client's name for a request: the same for each time that it sends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Identity {
-    pub(super) client_id: u64,
-    pub(super) request_id: u32,
-}
-
-impl Identity {
-    pub(super) fn to_bytes(self) -> [u8; IDENTITY_BYTES] {
-        let mut bytes = [0; IDENTITY_BYTES];
-        bytes[..8].copy_from_slice(&self.client_id.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.request_id.to_le_bytes());
-        bytes
-    }
-
-    /// Takes the identity off the head of a value.
-    pub(super) fn split(value: &[u8]) -> Option<(Self, &[u8])> {
-        let (client_id, rest) = value.split_first_chunk::<8>()?;
-        let (request_id, rest) = rest.split_first_chunk::<4>()?;
-        let client_id = u64::from_le_bytes(*client_id);
-        Some((Self { client_id, request_id: u32::from_le_bytes(*request_id) }, rest))
-    }
-}
-
 impl Pending {
     /// Whether it must be carried out by the partition's owner.
     pub(super) fn is_write(&self) -> bool {
-        is_write(self.opcode)
+        self.head.action.is_write()
     }
 
     /// Whether a server has sent it on to this one: it is not sent on again, and not processed
     /// here in the owner's place.
     pub(super) fn is_sent_on(&self) -> bool {
-        self.header.flags & (request_flags::FORWARDED | request_flags::RELAY) != 0
+        self.head.hop != Hop::None
     }
 
-    /// The frame that sends it on, marked with `flag`.
-    pub(super) fn frame(
-        &self,
-        now: Now,
-        flag: u8,
-        map_tag: u32,
-        value_bytes_max: usize,
-    ) -> Vec<u8> {
-        let mut header = self.header;
-        let marks = request_flags::FORWARDED | request_flags::RELAY | request_flags::IDENTITY;
-        header.flags = header.flags & !marks | flag;
-        header.map_epoch = map_tag;
-        if header.deadline_ms != 0 {
+    /// The command that sends it on.
+    pub(super) fn command(&self, now: Now, hop: Hop) -> OwnedCommand {
+        let mut head = CommandHead { hop, is_peer: true, ..self.head };
+        if head.deadline_ms != 0 {
             // The time that the request has already spent here is gone.
             let left_ms = self.deadline.since(now.mono).as_millis().max(1);
-            header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX);
+            head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
         }
-        let mut frame = Vec::new();
-        let has_room = self.value.len() + IDENTITY_BYTES <= value_bytes_max;
-        match self.identity.filter(|_| has_room && self.is_write()) {
-            Some(identity) => {
-                header.flags |= request_flags::IDENTITY;
-                let value = [&identity.to_bytes(), &*self.value].concat();
-                Request::write(header, &self.key, &value, &mut frame);
-            }
-            None => Request::write(header, &self.key, &self.value, &mut frame),
-        }
-        frame
+        head.identity = head.identity.filter(|_| self.is_write());
+        OwnedCommand { head, key: self.key.clone(), value: self.value.clone() }
     }
-}
-
-/// Whether a request must be carried out by the partition's owner.
-pub(super) fn is_write(opcode: Opcode) -> bool {
-    use Opcode::{Cas, Delete, Flush, Invalidate, Put, Settle};
-    matches!(opcode, Put | Delete | Cas | Invalidate | Flush | Settle)
 }
 
 /// How things stood when a fetch was sent.

@@ -3,10 +3,9 @@
 //! callers have left.
 
 use hashbrown::HashMap;
-use standin_protocol::frame::Status;
 use standin_protocol::mutant::{self, Mutant};
 
-use super::reply::Reply;
+use super::answer::{AnswerHead, Status};
 use super::state::{ForwardKey, Presence};
 use super::{Forwarded, Left, Node, Output, Pending, PendingKey, read};
 
@@ -32,7 +31,7 @@ impl Node {
         }
         for key in waiting {
             self.counters.writes_dropped += 1;
-            self.reply(key, Reply::status(Status::Unavailable));
+            self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         let unsent = self.take_unsent();
         let is_unsent = |key: &ForwardKey| unsent.contains(key);
@@ -49,9 +48,9 @@ impl Node {
             };
             if self.pending.get(request).is_some_and(Pending::is_write) {
                 self.counters.writes_dropped += 1;
-                self.reply(request, Reply::status(status));
+                self.reply(request, AnswerHead::status(status));
             } else {
-                self.reply(request, Reply::status(Status::Unavailable));
+                self.reply(request, AnswerHead::status(Status::Unavailable));
             }
             if is_unsent(&forward) {
                 self.forwards.remove(forward);
@@ -88,7 +87,7 @@ impl Node {
         };
         let left: HashMap<_, _> = left.iter().map(|left| (left.conn, presence(left))).collect();
         for pending in self.pending.values_mut() {
-            if let Some(presence) = left.get(&pending.conn) {
+            if let Some(presence) = left.get(&pending.to.conn) {
                 pending.caller = pending.caller.max(*presence);
             }
         }
@@ -101,7 +100,7 @@ impl Node {
             self.pending.get(key).is_some_and(|pending| pending.caller >= presence)
         };
         let Some(pending) = self.pending.get(key) else { return false };
-        let joined = pending.identity.map(|identity| self.recent.joined(identity, key));
+        let joined = pending.head.identity.map(|identity| self.recent.joined(identity, key));
         has_left(key) && joined.unwrap_or(&[]).iter().all(|joined| has_left(*joined))
     }
 }

@@ -6,14 +6,14 @@
 //! certainly not executed the write. When it may be called done: ack.rs.
 
 use standin_config::Mode;
-use standin_protocol::frame::{Opcode, Status, VALUE_BYTES_MAX, response_flags};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::ack::{Ack, Begun};
+use super::ack::Begun;
+use super::answer::{AnswerHead, Status, VALUE_BYTES_MAX, flags, seconds_left};
+use super::command::Action;
 use super::flush::Generation;
-use super::read::failure_reply;
-use super::reply::{Reply, seconds_left};
+use super::read::failure_answer;
 use super::serving::Serving;
 use super::state::Presence;
 use super::tokens::FillToken;
@@ -38,7 +38,7 @@ impl Node {
     /// A write arrives: it starts, or waits for the key's earlier ones.
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
         let Some(pending) = self.pending.get(key) else { return };
-        let name = self.turn(pending.header.keyspace, &pending.key);
+        let name = self.turn(pending.head.keyspace, &pending.key);
         if let Some(queue) = self.writes.get_mut(&name)
             && !mutant::is(Mutant::WritesRace)
         {
@@ -55,12 +55,12 @@ impl Node {
         let Some(pending) = self.pending.get(key) else { return false };
         if now.mono > pending.deadline {
             self.counters.deadlines_passed += 1;
-            self.reply(key, Reply::status(Status::DeadlineExceeded));
+            self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
             return false;
         }
-        let (partition, opcode) = (pending.partition as usize, pending.opcode);
+        let (partition, action) = (pending.partition as usize, pending.head.action);
         if self.is_abandoned(key, Presence::Gone) {
-            self.reply(key, Reply::status(Status::Unavailable));
+            self.reply(key, AnswerHead::status(Status::Unavailable));
             return false;
         }
         // The partition may have changed hands while the write waited for its turn.
@@ -81,45 +81,44 @@ impl Node {
             }
             Permission::Wait if self.park(now, key) => return false,
             Permission::Wait => {
-                self.reply(key, Reply::status(Status::Unavailable));
+                self.reply(key, AnswerHead::status(Status::Unavailable));
                 return false;
             }
         }
         let is_remembered = self.remember(now, key, Micros(0));
         if !is_remembered {
-            self.reply(key, Reply::status(Status::Unavailable));
+            self.reply(key, AnswerHead::status(Status::Unavailable));
             return false;
         }
         let begun = Begun { as_owner: serving == Serving::Cached, losses: self.held.losses() };
-        if opcode == Opcode::Flush {
+        if action == Action::Flush {
             let Some(pending) = self.pending.get(key) else { return false };
-            self.flush(now, pending.header.keyspace, pending.partition);
-            self.acknowledge(now, key, begun, Ack::status(Status::Ok));
+            self.flush(now, pending.head.keyspace, pending.partition);
+            self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             return false;
         }
-        if opcode == Opcode::Invalidate {
+        if action == Action::Invalidate {
             let Some(pending) = self.pending.get(key) else { return false };
-            let (keyspace, name, hash) =
-                (pending.header.keyspace, pending.key.clone(), pending.hash);
+            let (keyspace, name, hash) = (pending.head.keyspace, pending.key.clone(), pending.hash);
             self.invalidate(keyspace, &name, hash);
-            self.acknowledge(now, key, begun, Ack::status(Status::Ok));
+            self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             return false;
         }
-        if opcode == Opcode::Cas && !self.cas_is_current(now, key) {
+        if action == Action::Cas && !self.cas_is_current(now, key) {
             return false;
         }
         let Some(pending) = self.pending.get_mut(key) else { return false };
         pending.is_begun = true;
-        let Pending { header, hash, deadline, partition: pending_partition, .. } = *pending;
+        let Pending { head, hash, deadline, partition: pending_partition, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
-        let operation = match pending.opcode {
-            Opcode::Delete => Operation::Delete,
+        let operation = match pending.head.action {
+            Action::Delete => Operation::Delete,
             _ => Operation::Put { value },
         };
         let token = self.tokens.begin_write(hash);
-        let generation = self.generation(header.keyspace, pending_partition);
+        let generation = self.generation(head.keyspace, pending_partition);
         let state = CallState::Write { pending: key, token, generation, begun, outdated: false };
-        self.submit(now, state, header.keyspace, operation, row, deadline);
+        self.submit(now, state, head.keyspace, operation, row, deadline);
         true
     }
 
@@ -159,12 +158,12 @@ impl Node {
     fn cas_is_current(&mut self, now: Now, key: PendingKey) -> bool {
         let Some(pending) = self.pending.get(key) else { return false };
         let state = self.partitions[pending.partition as usize];
-        let probe = self.store.probe(pending.header.keyspace, &pending.key);
+        let probe = self.store.probe(pending.head.keyspace, &pending.key);
         let now_ms = now.mono.as_millis();
-        let keyspace = pending.header.keyspace;
+        let keyspace = pending.head.keyspace;
         let (floor, is_flushed) = (state.owned_floor, state.is_flushed);
         let floor = self.flushes.raise(floor, is_flushed, keyspace, pending.partition);
-        let wanted = pending.header.cas_version;
+        let wanted = pending.head.version;
         let found = match state.serving {
             Serving::Cached => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
             _ => None,
@@ -173,7 +172,7 @@ impl Node {
             Some((version, _)) if version == wanted => true,
             Some((version, negative)) => {
                 let status = if negative { Status::NotFound } else { Status::VersionMismatch };
-                self.reply(key, Reply { version, ..Reply::status(status) });
+                self.reply(key, AnswerHead { version, ..AnswerHead::status(status) });
                 false
             }
             None => {
@@ -197,10 +196,10 @@ impl Node {
         let may_keep = self.tokens.end_write(token, now.mono, closed_until);
         self.counters.outcomes_unknown += u64::from(unknown);
         let Some(pending) = self.pending.get(key) else { return };
-        let (header, opcode, row) = (pending.header, pending.opcode, pending.key.clone());
+        let (head, row) = (pending.head, pending.key.clone());
         let pending_partition = pending.partition;
         let (partition, value) = (pending.partition as usize, pending.value.clone());
-        let name = self.turn(header.keyspace, &row);
+        let name = self.turn(head.keyspace, &row);
         let mut is_replaced = false;
         let is_executed = match &outcome {
             Outcome::Failed(failure) => failure.is_in_doubt(),
@@ -215,12 +214,12 @@ impl Node {
             // The statement said so, but the row may be there and visible to `get`: nothing is
             // known of it, and nothing is kept, not even its absence.
             Outcome::Written { rows: 0, .. } if !mutant::is(Mutant::AckNoRow) => {
-                let is_delete = opcode == Opcode::Delete;
+                let is_delete = head.action == Action::Delete;
                 let status = if is_delete { Status::NotFound } else { Status::NotStored };
-                self.acknowledge(now, key, begun, Ack::status(status));
+                self.acknowledge(now, key, begun, AnswerHead::status(status));
             }
-            Outcome::Written { .. } if opcode == Opcode::Delete => {
-                self.acknowledge(now, key, begun, Ack::status(Status::Ok));
+            Outcome::Written { .. } if head.action == Action::Delete => {
+                self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             }
             Outcome::Written { stored, .. } => {
                 let state = self.partitions[partition];
@@ -233,34 +232,34 @@ impl Node {
                 let value = match stored {
                     Stored::Sent => Some(value),
                     Stored::Row(_) if mutant::is(Mutant::KeepSent) => Some(value),
-                    Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX as usize),
+                    Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX),
                     Stored::Unknown => None,
                 };
-                let is_same = self.generation(header.keyspace, pending_partition) == generation;
+                let is_same = self.generation(head.keyspace, pending_partition) == generation;
                 let kept = match (&value, cacheable && may_keep && is_same) {
-                    (Some(value), true) => self.keep(now, &header, &row, Some(value), None),
+                    (Some(value), true) => self.keep(now, &head, &row, Some(value), None),
                     _ => None,
                 };
                 is_replaced = kept.is_some();
                 let is_refused = value.is_some() && cacheable && kept.is_none();
                 self.counters.fills_refused += u64::from(is_refused);
                 let now_ms = now.mono.as_millis();
-                let ack = Ack {
-                    flags: if kept.is_some() { response_flags::CACHED } else { 0 },
+                let head = AnswerHead {
+                    flags: if kept.is_some() { flags::CACHED } else { 0 },
                     version: kept.map_or(0, |kept| kept.version),
                     ttl_s: kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now_ms)),
-                    ..Ack::status(Status::Ok)
+                    ..AnswerHead::status(Status::Ok)
                 };
-                self.acknowledge(now, key, begun, ack);
+                self.acknowledge(now, key, begun, head);
             }
-            Outcome::Failed(failure) => self.reply(key, failure_reply(&failure, true)),
+            Outcome::Failed(failure) => self.reply_with(key, failure_answer(&failure, true)),
             Outcome::Value(_) => debug_assert!(false, "a write is not answered by a value"),
         }
         if is_executed && !is_replaced {
-            self.store.remove(header.keyspace, &row);
+            self.store.remove(head.keyspace, &row);
         }
         if is_executed {
-            self.forget_bound(header.keyspace, &row);
+            self.forget_bound(head.keyspace, &row);
         }
         self.start_next_write(now, &name);
     }

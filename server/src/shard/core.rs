@@ -22,9 +22,9 @@ mod peers;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use slotmap::{Key as _, SlotMap};
 use standin_config::ClusterConfig;
-use standin_protocol::frame::{Request, Status};
 use standin_protocol::time::Micros;
 
 pub use self::conn::ConnKey;
@@ -41,7 +41,9 @@ use super::limits::Frames;
 use super::link::Link;
 use super::mailbox::Message;
 use crate::control::agent::Input;
-use crate::node::{Aimed, ConnId, ForwardFailure, LateReply, Left, Node, Now, Output};
+use crate::node::{
+    Aimed, Answer, ConnId, ForwardFailure, Left, Node, Now, Output, OwnedCommand, ReplyTo, Status,
+};
 use crate::origin::{Failure, Health, Outcome};
 
 /// One shard's state.
@@ -133,26 +135,8 @@ impl Core {
         self.begin(now);
         match message {
             Message::Adopt { .. } => debug_assert!(false, "the loop takes sockets in"),
-            Message::Stray { shard, conn, caller, frame, at } => {
-                let limits = self.limits.of(caller.is_peer);
-                let Ok(Some(request)) = Request::parse(&frame, limits) else { return };
-                let id = ConnId { shard, conn };
-                if self.is_of_before(now, at) {
-                    let reply = LateReply::status(&request.header, Status::Unavailable);
-                    return self.deliver(now, id, reply);
-                }
-                let place = self.node.place(request.header.keyspace, request.key);
-                let mut reply = Vec::new();
-                let place = self.node.aim(place);
-                if self.node.serve(now, id, &request, place, true, caller, &mut reply)
-                    && let Some(reply) = LateReply::from_frame(reply)
-                {
-                    self.deliver(now, id, reply);
-                }
-            }
-            Message::StrayReply { conn, reply } => {
-                self.deliver(now, ConnId { shard: self.context.shard, conn }, reply);
-            }
+            Message::Stray { to, command, at } => self.serve_stray(now, to, &command, at),
+            Message::StrayReply { to, answer } => self.deliver(now, to, answer),
             Message::Left(left) => self.left.push(left),
             Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
             Message::Map(map) => {
@@ -170,6 +154,21 @@ impl Core {
         }
     }
 
+    /// A request of another shard's connection.
+    fn serve_stray(&mut self, now: Now, to: ReplyTo, command: &OwnedCommand, at: Micros) {
+        if self.is_of_before(now, at) {
+            return self.deliver(now, to, Answer::status(Status::Unavailable));
+        }
+        let place = self.node.aim(self.node.place(command.head.keyspace, &command.key));
+        let mut answer = None;
+        self.node.serve(now, to, &command.as_command(), place, true, |head, value| {
+            answer = Some(Answer { head, value: Bytes::copy_from_slice(value) });
+        });
+        if let Some(answer) = answer {
+            self.deliver(now, to, answer);
+        }
+    }
+
     /// The outputs of a turn begin: the node learns who has left.
     pub fn begin_outputs(&mut self) {
         self.tell_who_left();
@@ -183,10 +182,10 @@ impl Core {
                 return Some(effect);
             }
             match self.next_output(now)? {
-                Output::Reply { conn, reply } => self.deliver(now, conn, reply),
+                Output::Reply { to, answer } => self.deliver(now, to, answer),
                 Output::Origin(call) => return Some(Effect::Submit(call)),
-                Output::Forward { peer, shard, token, frame } => {
-                    self.forward(now.mono, peer, shard, token, frame);
+                Output::Forward { peer, shard, token, map_tag, command } => {
+                    self.forward(now.mono, peer, shard, token, map_tag, &command);
                 }
                 Output::Report { server } if self.links.are_outlived(server) => {}
                 Output::Report { server } => return Some(Effect::Tell(Input::Report(server))),

@@ -12,9 +12,9 @@ use standin_protocol::handshake::{Heard, Listener};
 use standin_protocol::hello::{ANY_SHARD, HelloReply, NONCE_BYTES, Role, cluster_id};
 use standin_protocol::time::Micros;
 
+use super::codec::Caller;
 use super::context::ShardContext;
 use super::unreadable::unreadable;
-use crate::node::Caller;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
 /// Larger than any hello.

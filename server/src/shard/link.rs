@@ -12,13 +12,14 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use standin_config::ClusterConfig;
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::frame::{
-    FrameError, Opcode, Request, RequestHeader, Response, request_flags,
-};
+use standin_protocol::frame::{FrameError, Opcode, Request, RequestHeader, Response};
 use standin_protocol::handshake::{Caller, CallerError, Next};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
+
+use super::codec::standin::{self, Send};
+use crate::node::{AnswerHead, OwnedCommand};
 
 /// What a link needs to know.
 #[derive(Debug, Clone)]
@@ -27,9 +28,11 @@ pub struct LinkConfig {
     pub connect_timeout: Duration,
     /// Silence, ping included, that counts as unreachable.
     pub silence_max: Duration,
-    /// Bound on a single answer while the peer answers others, for frames without a deadline of
+    /// Bound on a single answer while the peer answers others, for commands without a deadline of
     /// their own. Those that have one are given up shortly before.
     pub answer_max: Duration,
+    /// The longest value that a peer accepts.
+    pub value_bytes_max: usize,
     /// Identity of the caller.
     pub hello: HelloBody,
     /// The cluster's key, if it has one.
@@ -45,6 +48,7 @@ impl LinkConfig {
             connect_timeout: timings.connect_timeout,
             silence_max: timings.forward_timeout,
             answer_max: cluster.origin.timeout + timings.forward_timeout,
+            value_bytes_max: cluster.limits.value_bytes as usize,
             hello: HelloBody {
                 client_id: boot_id,
                 cluster_id: cluster_id(&cluster.name),
@@ -94,7 +98,7 @@ pub struct Link {
     state: State,
     /// The hello must be accepted by then.
     ready_by: Micros,
-    /// Frames that wait for the hello to be accepted.
+    /// Commands that wait for the hello to be accepted, as bytes.
     held: Vec<u8>,
     /// Token of each forward under way, by its id on this link.
     waiting: HashMap<u32, u64, ahash::RandomState>,
@@ -105,8 +109,8 @@ pub struct Link {
     pinged: Option<Micros>,
 }
 
-/// A response to a forward, or to nothing that is still waited for.
-pub type Answered<'a> = (Option<u64>, Response<'a>);
+/// An answer to a forward, or to nothing that is still waited for.
+pub type Answered<'a> = (Option<u64>, AnswerHead, &'a [u8]);
 
 impl Link {
     /// A link whose connection is being made.
@@ -138,20 +142,23 @@ impl Link {
         Request::write(header, &[], &self.handshake.hello(), out);
     }
 
-    /// Sends a frame under an id of this link; until the hello is accepted it is held.
-    pub fn send(&mut self, token: u64, mut frame: Vec<u8>, now: Micros, out: &mut Vec<u8>) {
+    /// Sends a command under an id of this link; until the hello is accepted it is held.
+    pub fn send(
+        &mut self,
+        token: u64,
+        command: &OwnedCommand,
+        map_tag: u32,
+        now: Micros,
+        out: &mut Vec<u8>,
+    ) {
         let id = self.next_id();
-        let mut is_retry = false;
-        let mut answer_max = self.config.answer_max;
-        if let Some(mut header) = RequestHeader::read(&frame) {
-            if header.deadline_ms != 0 {
-                // So that there is time to do something else, and the caller hears of it.
-                answer_max = Duration::from_millis(header.deadline_ms.into()) / 10 * 9;
-            }
-            is_retry = header.flags & request_flags::RETRY != 0;
-            header.request_id = id;
-            frame[..standin_protocol::frame::HEADER_BYTES].copy_from_slice(&header.to_bytes());
-        }
+        let is_retry = command.head.is_retry;
+        let answer_max = match standin::deadline_ms(&command.head) {
+            0 => self.config.answer_max,
+            // So that there is time to do something else, and the caller hears of it.
+            ms => Duration::from_millis(ms.into()) / 10 * 9,
+        };
+        let send = Send { id, map_tag, value_bytes_max: self.config.value_bytes_max };
         if self.waiting.is_empty() {
             // Silence counts from when there was something to answer.
             self.heard = now;
@@ -160,14 +167,14 @@ impl Link {
         self.due.push(Reverse((now + answer_max, id)));
         match self.state {
             State::Ready => {
-                out.extend_from_slice(&frame);
+                standin::command(command.as_command(), send, out);
                 if is_retry && self.pinged.is_none() {
                     // Somebody has waited for this server in vain already.
                     self.ping(now, out);
                 }
             }
             State::Connecting | State::Greeting => {
-                self.held.extend_from_slice(&frame);
+                standin::command(command.as_command(), send, &mut self.held);
                 if is_retry {
                     // The same: a process that is stopped accepts connections, and says nothing.
                     self.ready_by = self.ready_by.min(now + self.config.silence_max / 2);
@@ -221,7 +228,8 @@ impl Link {
         }
         let token = self.waiting.remove(&response.header.request_id);
         self.forget_answered();
-        Ok(Some((length, Some((token, response)))))
+        let (head, value) = standin::read_answer(&response);
+        Ok(Some((length, Some((token, head, value)))))
     }
 
     fn forget_answered(&mut self) {
@@ -310,6 +318,7 @@ mod tests {
     use standin_protocol::hello::{HELLO_REPLY_BYTES, HelloReply};
 
     use super::*;
+    use crate::node::{Action, Command, CommandHead};
 
     const MS: u64 = 1_000;
 
@@ -318,6 +327,7 @@ mod tests {
             connect_timeout: Duration::from_millis(100),
             silence_max: Duration::from_millis(100),
             answer_max: Duration::from_millis(1_000),
+            value_bytes_max: 1 << 20,
             hello: HelloBody::default(),
             key: None,
         };
@@ -350,17 +360,16 @@ mod tests {
         link.tick(now, &mut late, out).map(|()| late)
     }
 
-    fn get() -> Vec<u8> {
-        let mut frame = Vec::new();
-        Request::write(RequestHeader::new(Opcode::Get, 1, 77), b"k", &[], &mut frame);
-        frame
+    fn get() -> OwnedCommand {
+        let head = CommandHead::new(Action::Get, 1);
+        Command { head, key: b"k", value: &[] }.into_owned()
     }
 
     #[test]
     fn frames_wait_for_the_hello() {
         let mut link = link();
         let mut out = Vec::new();
-        link.send(9, get(), Micros(0), &mut out);
+        link.send(9, &get(), 0, Micros(0), &mut out);
         link.connected(&mut out);
         assert_eq!(RequestHeader::read(&out).unwrap().opcode, Opcode::Hello as u8);
         let mut held = Vec::new();
@@ -375,7 +384,7 @@ mod tests {
     fn silence_is_pinged_before_it_counts() {
         let mut link = ready();
         let mut out = Vec::new();
-        link.send(9, get(), Micros(0), &mut out);
+        link.send(9, &get(), 0, Micros(0), &mut out);
         out.clear();
         assert_eq!(link.next_deadline(), Some(Micros(50 * MS)));
         assert_eq!(tick(&mut link, Micros(50 * MS), &mut out), Ok(vec![]));
@@ -388,7 +397,7 @@ mod tests {
     fn a_peer_that_answers_pings_is_slow_not_gone() {
         let mut link = ready();
         let mut out = Vec::new();
-        link.send(9, get(), Micros(0), &mut out);
+        link.send(9, &get(), 0, Micros(0), &mut out);
         for at_ms in (50..1_000).step_by(50) {
             let mut ping = Vec::new();
             assert_eq!(tick(&mut link, Micros(at_ms * MS), &mut ping), Ok(vec![]));
@@ -408,9 +417,9 @@ mod tests {
     fn answered_forwards_behind_a_late_one_ask_for_nothing() {
         let mut link = ready();
         let mut out = Vec::new();
-        link.send(9, get(), Micros(0), &mut out);
+        link.send(9, &get(), 0, Micros(0), &mut out);
         out.clear();
-        link.send(10, get(), Micros(990 * MS), &mut out);
+        link.send(10, &get(), 0, Micros(990 * MS), &mut out);
         let reply = response(&out, Status::Ok);
         let answered = link.received(&reply, Micros(995 * MS), &mut Vec::new()).unwrap();
         assert_eq!(answered.unwrap().1.unwrap().0, Some(10));
@@ -422,10 +431,10 @@ mod tests {
     fn what_took_too_long_is_not_lost_when_the_link_ends() {
         let mut link = ready();
         let mut out = Vec::new();
-        link.send(9, get(), Micros(0), &mut out);
+        link.send(9, &get(), 0, Micros(0), &mut out);
         tick(&mut link, Micros(50 * MS), &mut out).unwrap();
         // The process is stopped here, and wakes with one more request.
-        link.send(10, get(), Micros(1_100 * MS), &mut out);
+        link.send(10, &get(), 0, Micros(1_100 * MS), &mut out);
         let mut late = Vec::new();
         let result = link.tick(Micros(1_100 * MS), &mut late, &mut out);
         assert_eq!((result, late), (Err(LinkFailure::Silent), vec![9]));
@@ -444,11 +453,9 @@ mod tests {
     fn a_retry_does_not_wait_for_a_hello_as_long() {
         let mut link = link();
         link.connected(&mut Vec::new());
-        let mut frame = Vec::new();
-        let header =
-            RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Get, 1, 7) };
-        Request::write(header, b"k", &[], &mut frame);
-        link.send(9, frame, Micros(10 * MS), &mut Vec::new());
+        let mut again = get();
+        again.head.is_retry = true;
+        link.send(9, &again, 0, Micros(10 * MS), &mut Vec::new());
         assert_eq!(link.next_deadline(), Some(Micros(60 * MS)));
         assert_eq!(tick(&mut link, Micros(59 * MS), &mut Vec::new()), Ok(vec![]));
         let failure = tick(&mut link, Micros(60 * MS), &mut Vec::new());

@@ -9,7 +9,7 @@ use standin_protocol::time::Micros;
 
 use super::handshake::HandedOver;
 use crate::inbox::Inbox;
-use crate::node::{Caller, LateReply, Lease, Left, Word};
+use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Word};
 use crate::origin::{Completions, Done};
 
 /// What a shard is told.
@@ -24,14 +24,10 @@ pub enum Message {
     },
     /// A request for this shard that reached another one.
     Stray {
-        /// The shard that holds the connection.
-        shard: u16,
-        /// The connection's name there.
-        conn: u64,
-        /// Who sent it.
-        caller: Caller,
-        /// The whole request frame.
-        frame: Vec<u8>,
+        /// Where its answer goes.
+        to: ReplyTo,
+        /// The command.
+        command: OwnedCommand,
         /// When it came.
         at: Micros,
     },
@@ -39,10 +35,10 @@ pub enum Message {
     Left(Left),
     /// The answer to a request that strayed.
     StrayReply {
-        /// The connection.
-        conn: u64,
-        /// The response.
-        reply: LateReply,
+        /// Where it goes.
+        to: ReplyTo,
+        /// The answer.
+        answer: Answer,
     },
     /// The origin's answer to a call.
     Origin(Done),
@@ -77,8 +73,8 @@ impl Message {
     /// Bytes that it takes of the room for what strays.
     fn stray_bytes(&self) -> usize {
         match self {
-            Self::Stray { frame, .. } => frame.len(),
-            Self::StrayReply { reply, .. } if reply.is_read() => reply.value_bytes(),
+            Self::Stray { command, .. } => command.bytes(),
+            Self::StrayReply { answer, .. } => answer.read_bytes().unwrap_or(0),
             _ => 0,
         }
     }
@@ -188,22 +184,25 @@ impl Completions for Mailboxes {
 
 #[cfg(test)]
 mod tests {
-    use standin_protocol::frame::{Opcode, RequestHeader, Response, ResponseHeader, Status};
+    use bytes::Bytes;
 
     use super::*;
+    use crate::node::{Action, AnswerHead, Command, CommandHead, ConnId, Status};
 
     const MIB: usize = 1 << 20;
 
+    const TO: ReplyTo = ReplyTo { conn: ConnId { shard: 0, conn: 1 }, tag: 7 };
+
+    /// A stray that takes this much memory.
     fn stray(bytes: usize) -> Message {
-        let caller = Caller::default();
-        Message::Stray { shard: 0, conn: 1, caller, frame: vec![0; bytes], at: Micros(0) }
+        let value = vec![0; bytes - size_of::<OwnedCommand>()];
+        let head = CommandHead::new(Action::Put, 1);
+        let command = Command { head, key: &[], value: &value }.into_owned();
+        Message::Stray { to: TO, command, at: Micros(0) }
     }
 
-    fn reply(opcode: Opcode, bytes: usize) -> LateReply {
-        let header = ResponseHeader::reply_to(&RequestHeader::new(opcode, 1, 1), Status::Ok);
-        let mut frame = Vec::new();
-        Response::write(header, &vec![7; bytes], &mut frame);
-        LateReply::from_frame(frame).unwrap()
+    fn answer(bytes: usize) -> Answer {
+        Answer { head: AnswerHead::status(Status::Ok), value: Bytes::from(vec![7; bytes]) }
     }
 
     #[test]
@@ -222,14 +221,14 @@ mod tests {
     #[test]
     fn values_for_what_strays_are_bounded_and_other_answers_are_not() {
         let mailbox = Mailbox::new().unwrap();
-        let answer = |opcode, bytes| Message::StrayReply { conn: 1, reply: reply(opcode, bytes) };
-        let read = || mailbox.post_bounded(answer(Opcode::Get, MIB));
+        let read = || mailbox.post_bounded(Message::StrayReply { to: TO, answer: answer(MIB) });
         let posted = std::iter::from_fn(|| read().is_none().then_some(())).count();
         assert_eq!(posted, STRAY_BYTES_MAX / MIB);
-        let Some(Message::StrayReply { mut reply, .. }) = read() else { panic!("it comes back") };
-        reply.overload();
-        assert!(mailbox.post_bounded(Message::StrayReply { conn: 1, reply }).is_none());
-        assert!(mailbox.post_bounded(answer(Opcode::Put, 0)).is_none(), "a write has happened");
+        let Some(Message::StrayReply { to, mut answer }) = read() else { panic!("it comes back") };
+        answer.overload();
+        assert!(mailbox.post_bounded(Message::StrayReply { to, answer }).is_none());
+        let written = Message::StrayReply { to: TO, answer: Answer::status(Status::Ok) };
+        assert!(mailbox.post_bounded(written).is_none(), "a write has happened");
         while mailbox.take().is_some() {}
         assert!(read().is_none());
     }

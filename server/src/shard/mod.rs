@@ -8,6 +8,7 @@
 //!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
 //! admission.rs         who may have a connection
+//! codec/               bytes to commands, answers to bytes      (no rules)
 //! link.rs              a connection to another server's shard
 //! limits.rs            what a frame may carry, by who sends it
 //! mailbox.rs           what other threads tell a shard
@@ -16,6 +17,7 @@
 
 pub mod admission;
 mod buffers;
+pub mod codec;
 mod context;
 pub mod core;
 mod epoll;

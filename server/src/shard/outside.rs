@@ -46,11 +46,11 @@ impl Outside {
                 core.refreshed(self.origin.health(), self.control.runs(now.mono));
                 self.hub.publish(core.shard(), &core.node.counters);
             }
-            Effect::Stats { conn, request } => {
+            Effect::Stats { to } => {
                 let epoch = core.node.map().map_or(0, |map| map.epoch.to_u64());
                 let (health, reason) = (self.origin.health(), self.origin.outage());
                 let reply = self.hub.reply(epoch, now.mono, health, reason.as_deref());
-                core.stats(now, conn, &request, &reply.to_bytes());
+                core.stats(now, to, reply.to_bytes());
             }
         }
     }

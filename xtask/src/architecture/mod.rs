@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! table.rs     our crates: the table of docs/ARCHITECTURE.md that says what each may depend on
+//! layers.rs    folders inside a crate: what their code must not name
 //! foreign.rs   third-party crates: licence, source, and whether they are used
 //! ```
 
 mod foreign;
+mod layers;
 mod table;
 
 use serde_json::Value;
@@ -29,6 +31,7 @@ pub(crate) fn check(workspace: &Workspace) -> Outcome {
     let (ours, others): (Vec<&Value>, Vec<&Value>) =
         packages.iter().partition(|package| package["source"].is_null());
     let mut mistakes = arrows(&ours, &allowed);
+    mistakes.extend(layers::mistakes(workspace.root()));
     mistakes.extend(foreign::licences(&others));
     mistakes.extend(foreign::sources(&others));
     mistakes.extend(foreign::unused(&ours));

@@ -14,12 +14,12 @@ fn bound() -> (Script, Vec<u8>) {
     (s, key)
 }
 
-fn send(s: &mut Script, opcode: Opcode, keyspace: u8, key: &[u8], value: &[u8]) -> Option<Got> {
-    s.send(RequestHeader::new(opcode, keyspace, 5), key, value)
+fn send(s: &mut Script, action: Action, keyspace: u8, key: &[u8], value: &[u8]) -> Option<Got> {
+    s.send(CommandHead::new(action, keyspace), key, value)
 }
 
 fn fill(s: &mut Script, keyspace: u8, key: &[u8]) {
-    assert_eq!(send(s, Opcode::Get, keyspace, key, &[]), None);
+    assert_eq!(send(s, Action::Get, keyspace, key, &[]), None);
     let call = s.call();
     s.found(&call, b"v0");
     s.reply();
@@ -27,7 +27,7 @@ fn fill(s: &mut Script, keyspace: u8, key: &[u8]) {
 }
 
 fn is_cached(s: &mut Script, keyspace: u8, key: &[u8]) -> bool {
-    let is_cached = send(s, Opcode::Get, keyspace, key, &[]).is_some();
+    let is_cached = send(s, Action::Get, keyspace, key, &[]).is_some();
     if !is_cached {
         let call = s.call();
         s.found(&call, b"v0");
@@ -38,19 +38,19 @@ fn is_cached(s: &mut Script, keyspace: u8, key: &[u8]) -> bool {
 
 #[test]
 fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
-    for opcode in [Opcode::Put, Opcode::Delete] {
+    for action in [Action::Put, Action::Delete] {
         let (mut s, key) = bound();
         fill(&mut s, 1, &key);
         fill(&mut s, 2, &key);
-        assert_eq!(send(&mut s, opcode, 1, &key, b"v1"), None);
+        assert_eq!(send(&mut s, action, 1, &key, b"v1"), None);
         let write = s.call();
         assert!(is_cached(&mut s, 2, &key), "until the write is done");
         s.written(&write);
         assert_eq!(s.reply().status, Status::Ok);
-        assert!(!is_cached(&mut s, 2, &key), "{opcode:?}");
+        assert!(!is_cached(&mut s, 2, &key), "{action:?}");
         // Not the other way round: that was not asked for.
         is_cached(&mut s, 1, &key);
-        assert_eq!(send(&mut s, opcode, 2, &key, b"v2"), None);
+        assert_eq!(send(&mut s, action, 2, &key, b"v2"), None);
         let write = s.call();
         s.written(&write);
         s.reply();
@@ -60,20 +60,20 @@ fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
 
 #[test]
 fn invalidating_and_flushing_drop_it_there_too() {
-    for opcode in [Opcode::Invalidate, Opcode::Flush] {
+    for action in [Action::Invalidate, Action::Flush] {
         let (mut s, key) = bound();
         fill(&mut s, 2, &key);
-        assert_eq!(send(&mut s, opcode, 1, &key, &[]).unwrap().status, Status::Ok);
-        assert!(!is_cached(&mut s, 2, &key), "{opcode:?}");
+        assert_eq!(send(&mut s, action, 1, &key, &[]).unwrap().status, Status::Ok);
+        assert!(!is_cached(&mut s, 2, &key), "{action:?}");
     }
 }
 
 #[test]
 fn a_fetch_of_the_other_keyspace_that_a_write_overtakes_is_not_kept() {
     let (mut s, key) = bound();
-    assert_eq!(send(&mut s, Opcode::Get, 2, &key, &[]), None);
+    assert_eq!(send(&mut s, Action::Get, 2, &key, &[]), None);
     let fetch = s.call();
-    assert_eq!(send(&mut s, Opcode::Put, 1, &key, b"v1"), None);
+    assert_eq!(send(&mut s, Action::Put, 1, &key, b"v1"), None);
     let write = s.call();
     s.written(&write);
     s.reply();
@@ -85,16 +85,16 @@ fn a_fetch_of_the_other_keyspace_that_a_write_overtakes_is_not_kept() {
 #[test]
 fn writes_of_a_row_take_turns_over_its_keyspaces() {
     let (mut s, key) = bound();
-    assert_eq!(send(&mut s, Opcode::Put, 1, &key, b"v1"), None);
+    assert_eq!(send(&mut s, Action::Put, 1, &key, b"v1"), None);
     let first = s.call();
-    assert_eq!(send(&mut s, Opcode::Put, 2, &key, b"v2"), None);
+    assert_eq!(send(&mut s, Action::Put, 2, &key, b"v2"), None);
     assert!(s.calls().is_empty(), "the row has a write under way");
     s.written(&first);
     s.reply();
     let second = s.call();
     assert_eq!(second.keyspace, 2);
     s.written(&second);
-    assert_ne!(s.reply().flags & response_flags::CACHED, 0, "nothing has touched it since");
+    assert_ne!(s.reply().flags & flags::CACHED, 0, "nothing has touched it since");
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn who_is_told_of_a_key_drops_it_in_all_that_its_keyspace_names() {
     let (mut s, key) = bound();
     fill(&mut s, 2, &key);
     let told = Keys { keys: vec![WrittenKey { keyspace: 1, marks: 0, key: key.clone() }] };
-    let header = RequestHeader { flags: FROM_PEERS, ..RequestHeader::new(Opcode::Settle, 1, 5) };
-    let answer = s.send(header, &key, &told.to_bytes());
+    let head = CommandHead { hop: Hop::Forwarded, ..CommandHead::new(Action::Settle, 1) };
+    let answer = s.send(head, &key, &told.to_bytes());
     assert_eq!(answer.unwrap().status, Status::Ok);
     assert!(!is_cached(&mut s, 2, &key));
 }

@@ -7,8 +7,8 @@ fn c15_forward_then_process_and_report() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     assert_eq!(s.get(&key), None);
-    let (peer, token, header) = s.forward();
-    assert_eq!((peer, header.flags), (PEER, request_flags::FORWARDED));
+    let (peer, token, head) = s.forward();
+    assert_eq!((peer, head.hop), (PEER, Hop::Forwarded));
     assert!(s.calls().is_empty(), "not processed while the peer may answer");
     s.forward_fails(token, ForwardFailure::Unreachable);
     assert_eq!(s.reports(), 1, "the master is told");
@@ -16,9 +16,9 @@ fn c15_forward_then_process_and_report() {
     s.found(&fetch, b"v");
     let reply = s.reply();
     assert_eq!(reply.value, b"v");
-    let stand_in = response_flags::STAND_IN | response_flags::PROVISIONAL;
+    let stand_in = flags::STAND_IN | flags::PROVISIONAL;
     assert_eq!(reply.flags & stand_in, stand_in);
-    assert_eq!(reply.flags & response_flags::CACHED, 0, "the peer may still be the owner");
+    assert_eq!(reply.flags & flags::CACHED, 0, "the peer may still be the owner");
     assert_eq!(s.get(&key), None);
     assert_eq!(s.calls().len(), 1, "processed here, and not forwarded again");
     assert_eq!(s.reports(), 1);
@@ -35,7 +35,7 @@ fn a_peer_without_room_for_a_connection_is_not_reported() {
     s.found(&fetch, b"v");
     let reply = s.reply();
     assert_eq!((reply.status, &reply.value[..]), (Status::Ok, &b"v"[..]));
-    assert_eq!(reply.flags & response_flags::CACHED, 0, "the peer is the owner");
+    assert_eq!(reply.flags & flags::CACHED, 0, "the peer is the owner");
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();
     s.forward_fails(token, ForwardFailure::NoRoom);
@@ -71,9 +71,9 @@ fn c16_a_write_goes_to_the_peer_after_all_if_the_verdict_is_online() {
     s.node.verdict(s.now, PEER, ServerState::Online);
     s.collect();
     let ping = s.forward();
-    assert_eq!(ping.2.opcode, Opcode::Ping as u8);
+    assert_eq!(ping.2.action, Action::Ping);
     s.forward_answered(ping, Status::Ok);
-    assert_eq!(s.forward().2.opcode, Opcode::Put as u8);
+    assert_eq!(s.forward().2.action, Action::Put);
     assert!(s.calls().is_empty());
 }
 
@@ -109,7 +109,7 @@ fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     // The hold is over: the peer is tried again, in vain.
     s.advance(Duration::from_secs(2));
     s.put(&key, b"v2");
-    let (_, token, _) = s.forward_of(Opcode::Put);
+    let (_, token, _) = s.forward_of(Action::Put);
     s.forward_fails(token, ForwardFailure::Refused);
     assert_eq!(s.calls().len(), 1, "no second wait");
 }
@@ -120,9 +120,9 @@ fn scenario_18_a_marked_write_that_waited_is_not_sent_on_either() {
     let key = s.key_of(OWN);
     s.lease(Micros(0), false);
     s.advance(Duration::from_millis(20));
-    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
-    header.flags = request_flags::FORWARDED;
-    assert_eq!(s.send(header, &key, b"v1"), None);
+    let mut head = CommandHead::new(Action::Put, 1);
+    head.hop = Hop::Forwarded;
+    assert_eq!(s.send(head, &key, b"v1"), None);
     s.announce([ServerState::Offline, ServerState::Online]);
     assert_eq!(s.reply().status, Status::NotOwner);
     assert!(s.calls().is_empty());
@@ -132,7 +132,7 @@ fn scenario_18_a_marked_write_that_waited_is_not_sent_on_either() {
 fn an_invalidate_reaches_the_owner_or_waits_for_one() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
-    assert_eq!(s.op(Opcode::Invalidate, &key, &[]), None);
+    assert_eq!(s.op(Action::Invalidate, &key, &[]), None);
     let (_, token, _) = s.forward();
     s.forward_fails(token, ForwardFailure::Unreachable);
     assert!(s.replies().is_empty(), "the peer may still have the value");
@@ -157,18 +157,12 @@ fn a_forward_brings_the_owners_answer() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.get(&key);
-    let (_, token, header) = s.forward();
-    let mut frame = Vec::new();
-    let reply = ResponseHeader {
-        flags: response_flags::HIT,
-        ..ResponseHeader::reply_to(&header, Status::Ok)
-    };
-    Response::write(reply, b"v", &mut frame);
-    let response = Response::parse(&frame).unwrap().unwrap();
-    s.node.forward_done(s.now, PEER, token, Ok(response));
+    let (_, token, _) = s.forward();
+    let head = AnswerHead { flags: flags::HIT, ..AnswerHead::status(Status::Ok) };
+    s.node.forward_done(s.now, PEER, token, Ok((head, b"v")));
     s.collect();
     let got = s.reply();
-    assert_eq!(got.flags, response_flags::HIT | response_flags::FORWARDED);
+    assert_eq!(got.flags, flags::HIT | flags::FORWARDED);
     assert_eq!(got.value, b"v");
     assert_eq!(s.get(&key), None, "nothing is kept of it: forwarded again");
 }
@@ -183,7 +177,7 @@ fn one_late_answer_does_not_make_a_peer_unreachable() {
     assert_eq!(s.reports(), 0);
     let fetch = s.call();
     s.found(&fetch, b"v");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0, "the peer is still the owner");
+    assert_eq!(s.reply().flags & flags::CACHED, 0, "the peer is still the owner");
     s.get(&key);
     s.forward();
 }
@@ -203,7 +197,7 @@ fn c16_an_online_verdict_ends_the_standing_in() {
     let ping = s.forward();
     s.forward_answered(ping, Status::Ok);
     assert_eq!(s.get(&key), None);
-    assert_eq!(s.forward().2.opcode, Opcode::Get as u8);
+    assert_eq!(s.forward().2.action, Action::Get);
 }
 
 #[test]
@@ -216,7 +210,7 @@ fn c17_an_offline_owner_is_not_asked() {
     s.found(&fetch, b"v");
     assert_eq!(s.reply().ttl_s, 60, "owner now: cached like its own");
     let hit = s.get(&key).unwrap();
-    let expected = response_flags::HIT | response_flags::CACHED | response_flags::STAND_IN;
+    let expected = flags::HIT | flags::CACHED | flags::STAND_IN;
     assert_eq!(hit.flags, expected);
 }
 
@@ -230,7 +224,7 @@ fn c03_scenario_08_stand_in_data_is_gone_after_the_return() {
     assert_eq!(s.get(&key), None, "nobody caches it while it is handed back");
     let fetch = s.call();
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     s.announce([ServerState::Online, ServerState::Online]);
     s.get(&key);
     assert_eq!(s.forward().0, PEER);
@@ -278,9 +272,9 @@ fn scenario_09_an_older_map_is_dropped() {
 fn scenario_18_a_marked_request_is_not_sent_on() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
-    let mut header = RequestHeader::new(Opcode::Get, 1, 5);
-    header.flags = request_flags::FORWARDED;
-    let got = s.send(header, &key, &[]).unwrap();
+    let mut head = CommandHead::new(Action::Get, 1);
+    head.hop = Hop::Forwarded;
+    let got = s.send(head, &key, &[]).unwrap();
     let epoch = s.node.map().unwrap().epoch.to_u64();
     assert_eq!((got.status, got.version), (Status::NotOwner, epoch));
 }
@@ -327,12 +321,8 @@ fn a_write_that_the_owner_does_not_accept_is_sent_again_not_processed() {
     s.put(&key, b"v1");
     let mut times = 0;
     let last = loop {
-        let (_, token, header) = s.forward();
-        let mut frame = Vec::new();
-        Response::write(ResponseHeader::reply_to(&header, Status::NotOwner), &[], &mut frame);
-        let response = Response::parse(&frame).unwrap().unwrap();
-        s.node.forward_done(s.now, PEER, token, Ok(response));
-        s.collect();
+        let forward = s.forward();
+        s.forward_answered(forward, Status::NotOwner);
         times += 1;
         s.advance(Duration::from_millis(5));
         s.collect();
@@ -352,7 +342,7 @@ fn a_new_incarnation_keeps_nothing_until_the_master_knows_it() {
     s.get(&key);
     let fetch = s.call();
     s.found(&fetch, b"v");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     assert_eq!(s.get(&key), None);
 }
 
@@ -373,7 +363,7 @@ fn a_map_is_drained_when_the_writes_begun_under_the_last_one_have_ended() {
     assert_eq!(s.drained(), [1, 2, 4], "the own partition's write does not matter");
     for _ in 0..2 {
         // The new owner drops what it has: told when the write was under way, and at its end.
-        let settle = s.forward_of(Opcode::Settle);
+        let settle = s.forward_of(Action::Settle);
         assert!(s.replies().is_empty());
         s.forward_answered(settle, Status::Ok);
     }

@@ -5,7 +5,7 @@ use super::*;
 use ServerState::{Offline, Online, Returning, Waiting};
 
 fn filled(s: &mut Script, keyspace: u8, key: &[u8], value: &[u8]) {
-    let get = RequestHeader::new(Opcode::Get, keyspace, 5);
+    let get = CommandHead::new(Action::Get, keyspace);
     assert_eq!(s.send(get, key, &[]), None);
     let call = s.call();
     s.found(&call, value);
@@ -36,10 +36,10 @@ fn a_flush_drops_its_keyspace_in_its_partition_and_nothing_else() {
     let mut names = (0..).map(|n| format!("two{n}").into_bytes());
     let other = names.find(|key| s.topology.partition(2, key) == partition).unwrap();
     filled(&mut s, 2, &other, b"two");
-    assert_eq!(s.op(Opcode::Flush, &second, &[]).unwrap().status, Status::Ok);
+    assert_eq!(s.op(Action::Flush, &second, &[]).unwrap().status, Status::Ok);
     assert_eq!(s.node.counters.partitions_flushed, 1);
     assert!(s.get(&third).is_some(), "another partition");
-    assert!(s.send(RequestHeader::new(Opcode::Get, 2, 5), &other, &[]).is_some());
+    assert!(s.send(CommandHead::new(Action::Get, 2), &other, &[]).is_some());
     for key in [&first, &second] {
         s.fill(key, b"v1");
         assert_eq!(s.get(key).unwrap().value, b"v1", "what was read since is kept");
@@ -54,7 +54,7 @@ fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
     let fetch = s.call();
     assert_eq!(s.put(&second, b"w"), None);
     let write = s.call();
-    assert_eq!(s.op(Opcode::Flush, &first, &[]).unwrap().status, Status::Ok);
+    assert_eq!(s.op(Action::Flush, &first, &[]).unwrap().status, Status::Ok);
     // One that asks after the flush does not get what was read before it.
     assert_eq!(s.get(&first), None);
     assert!(s.calls().is_empty(), "it waits for the fetch that runs");
@@ -64,7 +64,7 @@ fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
     s.found(&again, b"v1");
     assert_eq!(s.reply().value, b"v1");
     s.written(&write);
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     assert_eq!(s.get(&second), None, "the row may have been changed after the write");
 }
 
@@ -74,14 +74,14 @@ fn cas_and_touch_do_not_go_by_what_was_flushed() {
     let [first, ..] = keys(&s);
     s.fill(&first, b"v0");
     let version = s.get(&first).unwrap().version;
-    s.op(Opcode::Flush, &first, &[]);
-    let cas = RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    s.op(Action::Flush, &first, &[]);
+    let cas = CommandHead { version, ..CommandHead::new(Action::Cas, 1) };
     assert_eq!(s.send(cas, &first, b"v1"), None);
     let call = s.call();
     s.found(&call, b"v0");
     assert_eq!(s.reply().status, Status::VersionMismatch);
-    s.op(Opcode::Flush, &first, &[]);
-    assert_eq!(s.op(Opcode::Touch, &first, &[]), None, "it is read anew");
+    s.op(Action::Flush, &first, &[]);
+    assert_eq!(s.op(Action::Touch, &first, &[]), None, "it is read anew");
     assert!(matches!(s.call().operation, Operation::Get));
 }
 
@@ -104,7 +104,7 @@ fn away() -> (Net, Vec<u8>, Vec<u8>) {
 }
 
 fn flush(net: &mut Net, server: u16, key: &[u8]) -> Option<Status> {
-    let tag = net.ask(server, RequestHeader::new(Opcode::Flush, 1, 5), key, &[]);
+    let tag = net.ask(server, CommandHead::new(Action::Flush, 1), key, &[]);
     net.status(tag)
 }
 
@@ -147,7 +147,7 @@ fn a_flush_that_reaches_no_owner_is_not_called_done() {
     assert_eq!(flush(&mut net, stand_in, &key), None);
     net.advance(Duration::from_millis(1_100));
     net.run();
-    let tag = net.ask(stand_in, RequestHeader::new(Opcode::Flush, 1, 5), &key, &[]);
+    let tag = net.ask(stand_in, CommandHead::new(Action::Flush, 1), &key, &[]);
     net.advance(Duration::from_millis(1_100));
     net.run();
     assert_eq!(net.status(tag), Some(Status::Unavailable), "nothing was done");

@@ -166,7 +166,7 @@ fn a_write_of_unknown_outcome_is_told_as_such() {
     net.end_held_write(stand_in, Some(Failure::OutcomeUnknown));
     assert_eq!(net.status(write), Some(Status::OutcomeUnknown));
     resume(&mut net);
-    assert_eq!(net.get(0, &k).flags & response_flags::CACHED, 0, "it may still land");
+    assert_eq!(net.get(0, &k).flags & flags::CACHED, 0, "it may still land");
     net.advance(Duration::from_secs(4));
     net.get(0, &k);
     assert!(net.hits(0, &k));
@@ -196,8 +196,8 @@ fn an_invalidate_at_the_stand_in_reaches_the_home_when_it_returns() {
     let (mut net, k, other) = cached();
     pause(&mut net);
     let stand_in = net.stand_in(&k);
-    let header = RequestHeader::new(Opcode::Invalidate, 1, 5);
-    let tag = net.ask(stand_in, header, &k, &[]);
+    let head = CommandHead::new(Action::Invalidate, 1);
+    let tag = net.ask(stand_in, head, &k, &[]);
     assert_eq!(net.status(tag), Some(Status::Ok));
     resume(&mut net);
     assert!(!net.hits(0, &k));
@@ -224,8 +224,8 @@ fn what_is_written_after_the_word_is_owed() {
 #[test]
 fn settle_and_handback_are_for_servers_only() {
     let mut net = Net::new(2, |_| {});
-    for opcode in [Opcode::Settle, Opcode::Handback] {
-        let tag = net.ask(0, RequestHeader::new(opcode, 0, 5), &[], &[]);
+    for action in [Action::Settle, Action::Handback] {
+        let tag = net.ask(0, CommandHead::new(action, 0), &[], &[]);
         assert_eq!(net.status(tag), Some(Status::NotSupported));
     }
 }

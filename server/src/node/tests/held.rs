@@ -81,9 +81,7 @@ fn they_are_sent_on_when_their_partition_is_another_servers_again() {
     script.announce([ServerState::Online, ServerState::Returning]);
     script.announce([ServerState::Online, ServerState::Online]);
     let gets = script.outputs.iter().filter(|output| match output {
-        Output::Forward { frame, .. } => {
-            RequestHeader::read(frame).is_some_and(|header| header.opcode == Opcode::Get as u8)
-        }
+        Output::Forward { command, .. } => command.head.action == Action::Get,
         _ => false,
     });
     let gets = gets.count();

@@ -24,7 +24,7 @@ fn without_a_lease_reads_go_through_and_writes_wait() {
     assert!(!s.node.caches(s.now.mono, s.topology.partition(1, &key)));
     let fetch = s.call();
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     assert_eq!(s.put(&key, b"v1"), None);
     assert!(s.calls().is_empty());
     s.lease(Micros::NEVER, false);
@@ -54,8 +54,8 @@ fn a_deadline_ends_a_wait() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.lease(Micros(0), false);
-    let header = RequestHeader { deadline_ms: 50, ..RequestHeader::new(Opcode::Put, 1, 5) };
-    s.send(header, &key, b"v1");
+    let head = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Put, 1) };
+    s.send(head, &key, b"v1");
     s.advance(Duration::from_millis(51));
     s.collect();
     assert_eq!(s.reply().status, Status::DeadlineExceeded);
@@ -66,9 +66,9 @@ fn a_write_that_was_sent_on_does_not_wait_for_long() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.lease(Micros(0), false);
-    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
-    header.flags = request_flags::FORWARDED;
-    s.send(header, &key, b"v1");
+    let mut head = CommandHead::new(Action::Put, 1);
+    head.hop = Hop::Forwarded;
+    s.send(head, &key, b"v1");
     s.advance(Duration::from_millis(50));
     s.collect();
     assert_eq!(s.reply().status, Status::Unavailable);
@@ -94,7 +94,7 @@ fn a_fetch_begun_before_the_lease_was_lost_is_not_kept() {
     s.lease(Micros(0), false);
     s.lease(Micros::NEVER, false);
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn while_the_owner_may_still_have_a_lease() {
     net.say(0, Waiting, &[0]);
     let write = net.put(1, &k, b"v1");
     assert_eq!(net.status(write), Some(Status::Ok), "available: at once");
-    assert_eq!(net.get(1, &k).flags & response_flags::HIT, 0, "its value is not kept");
+    assert_eq!(net.get(1, &k).flags & flags::HIT, 0, "its value is not kept");
 
     let mut net = Net::new(2, strict);
     net.say(0, Waiting, &[0]);
@@ -259,7 +259,7 @@ fn a_cas_is_decided_by_a_lease_holder_only() {
     s.fill(&key, b"v0");
     let version = s.get(&key).unwrap().version;
     s.lease(Micros(0), false);
-    let cas = RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    let cas = CommandHead { version, ..CommandHead::new(Action::Cas, 1) };
     s.send(cas, &key, b"v1");
     s.advance(SECOND);
     s.collect();

@@ -19,12 +19,10 @@ mod word;
 mod writes;
 
 use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, Mode};
-use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, response_flags};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
 use std::time::Duration;
 
-use standin_protocol::frame::request_flags;
 use standin_protocol::seeds::HashSeeds;
 
 use super::*;
@@ -32,9 +30,9 @@ use crate::origin::{Failure, Stored};
 
 const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
+const TO: ReplyTo = ReplyTo { conn: CONN, tag: 5 };
 const OWN: u16 = 0;
 const PEER: u16 = 1;
-const FROM_PEERS: u8 = request_flags::FORWARDED | request_flags::RELAY | request_flags::IDENTITY;
 
 fn keyspace(id: u8) -> KeyspaceConfig {
     KeyspaceConfig {
@@ -115,6 +113,15 @@ struct Got {
     ttl_s: u32,
 }
 
+impl Got {
+    fn new(head: AnswerHead, value: &[u8]) -> Self {
+        let AnswerHead { status, flags, retry_after_ms, version, ttl_s, .. } = head;
+        // Whoever is refused for want of room is told when to come again.
+        assert!(status != Status::Overloaded || retry_after_ms > 0);
+        Self { status, value: value.to_vec(), flags, version, ttl_s }
+    }
+}
+
 struct Script {
     node: Node,
     topology: Arc<Topology>,
@@ -186,35 +193,33 @@ impl Script {
         }
     }
 
-    fn send(&mut self, header: RequestHeader, key: &[u8], value: &[u8]) -> Option<Got> {
-        let mut frame = Vec::new();
-        Request::write(header, key, value, &mut frame);
-        let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
-        let place = self.node.place(request.header.keyspace, request.key);
-        let mut out = Vec::new();
-        let place = self.node.aim(place);
-        let caller = Caller { is_peer: header.flags & FROM_PEERS != 0, client_id: 0 };
+    fn send(&mut self, head: CommandHead, key: &[u8], value: &[u8]) -> Option<Got> {
+        let is_peer = head.is_peer || head.hop != Hop::None;
+        let command = Command { head: CommandHead { is_peer, ..head }, key, value };
+        let place = self.node.aim(self.node.place(head.keyspace, key));
+        let mut got = None;
         self.node.begin(self.now);
-        let done = self.node.serve(self.now, CONN, &request, place, true, caller, &mut out);
+        let map_tag = self.node.map_tag();
+        let give = |head: AnswerHead, value: &[u8]| {
+            assert_eq!(head.map_tag, map_tag, "each answer names the map");
+            got = Some(Got::new(head, value));
+        };
+        let done = self.node.serve(self.now, TO, &command, place, true, give);
         self.collect();
-        assert_eq!(done, !out.is_empty());
-        if done {
-            let response = Response::parse(&out).unwrap().unwrap();
-            assert_eq!(response.header.map_epoch, self.node.map_tag(), "each answer names the map");
-        }
-        done.then(|| read(&out))
+        assert_eq!(done, got.is_some());
+        got
     }
 
-    fn op(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> Option<Got> {
-        self.send(RequestHeader::new(opcode, 1, 5), key, value)
+    fn op(&mut self, action: Action, key: &[u8], value: &[u8]) -> Option<Got> {
+        self.send(CommandHead::new(action, 1), key, value)
     }
 
     fn get(&mut self, key: &[u8]) -> Option<Got> {
-        self.op(Opcode::Get, key, &[])
+        self.op(Action::Get, key, &[])
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Option<Got> {
-        self.op(Opcode::Put, key, value)
+        self.op(Action::Put, key, value)
     }
 
     fn calls(&mut self) -> Vec<Call> {
@@ -239,11 +244,7 @@ impl Script {
         let (replies, rest) = outputs.into_iter().partition(|o| matches!(o, Output::Reply { .. }));
         self.outputs = rest;
         let into_got = |output| match output {
-            Output::Reply { conn: CONN, reply } => {
-                let mut frame = Vec::new();
-                reply.write(&mut frame);
-                read(&frame)
-            }
+            Output::Reply { to: TO, answer } => Got::new(answer.head, &answer.value),
             other => panic!("not for this connection: {other:?}"),
         };
         VecDeque::into_iter(replies).map(into_got).collect()
@@ -278,21 +279,19 @@ impl Script {
         assert_eq!(self.reply().value, value);
     }
 
-    fn forward(&mut self) -> (u16, u64, RequestHeader) {
+    fn forward(&mut self) -> (u16, u64, CommandHead) {
         let at = self.outputs.iter().position(|o| matches!(o, Output::Forward { .. })).unwrap();
         match self.outputs.remove(at) {
-            Some(Output::Forward { peer, token, frame, .. }) => {
-                (peer, token, RequestHeader::read(&frame).unwrap())
-            }
+            Some(Output::Forward { peer, token, command, .. }) => (peer, token, command.head),
             _ => unreachable!(),
         }
     }
 
-    /// The next frame of this kind; those before it go unanswered.
-    fn forward_of(&mut self, opcode: Opcode) -> (u16, u64, RequestHeader) {
+    /// The next command of this kind; those before it go unanswered.
+    fn forward_of(&mut self, action: Action) -> (u16, u64, CommandHead) {
         loop {
             let forward = self.forward();
-            if forward.2.opcode == opcode as u8 {
+            if forward.2.action == action {
                 return forward;
             }
         }
@@ -304,12 +303,10 @@ impl Script {
     }
 
     /// The peer answers a forward.
-    fn forward_answered(&mut self, forward: (u16, u64, RequestHeader), status: Status) {
-        let (peer, token, header) = forward;
-        let mut frame = Vec::new();
-        Response::write(ResponseHeader::reply_to(&header, status), &[], &mut frame);
-        let response = Response::parse(&frame).unwrap().unwrap();
-        self.node.forward_done(self.now, peer, token, Ok(response));
+    fn forward_answered(&mut self, forward: (u16, u64, CommandHead), status: Status) {
+        let (peer, token, _) = forward;
+        let answer = Ok((AnswerHead::status(status), &[][..]));
+        self.node.forward_done(self.now, peer, token, answer);
         self.collect();
     }
 
@@ -328,20 +325,5 @@ impl Script {
             _ => None,
         });
         epochs.collect()
-    }
-}
-
-fn read(frame: &[u8]) -> Got {
-    let response = Response::parse(frame).unwrap().unwrap();
-    let header: ResponseHeader = response.header;
-    assert_eq!(header.request_id, 5);
-    // Whoever is refused for want of room is told when to come again.
-    assert!(response.status != Status::Overloaded || header.retry_after_ms > 0);
-    Got {
-        status: response.status,
-        value: response.value.to_vec(),
-        flags: header.flags,
-        version: header.cas_version,
-        ttl_s: header.ttl_s,
     }
 }

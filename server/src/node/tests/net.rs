@@ -2,6 +2,7 @@
 //! the test says, links that can be cut, origin calls that can be held.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 
 use super::*;
 
@@ -148,59 +149,45 @@ impl Net {
         self.topology.rank(self.topology.partition(1, key))[1]
     }
 
-    pub(super) fn ask(
-        &mut self,
-        server: u16,
-        header: RequestHeader,
-        key: &[u8],
-        value: &[u8],
-    ) -> Tag {
+    pub(super) fn ask(&mut self, server: u16, head: CommandHead, key: &[u8], value: &[u8]) -> Tag {
         self.tag += 1;
         let tag = self.tag;
         let conn = ConnId { shard: 0, conn: u64::from(tag) };
-        self.serve(server, conn, header, key, value, false);
+        let client_id = NonZeroU64::new(77).unwrap();
+        let head = CommandHead { identity: Some(Identity { client_id, request_id: 5 }), ..head };
+        self.serve(server, conn, Command { head, key, value });
         self.run();
         tag
     }
 
-    fn serve(
-        &mut self,
-        server: u16,
-        conn: ConnId,
-        header: RequestHeader,
-        key: &[u8],
-        value: &[u8],
-        is_peer: bool,
-    ) {
+    fn serve(&mut self, server: u16, conn: ConnId, command: Command<'_>) {
         let node = &mut self.nodes[usize::from(server)];
-        let mut frame = Vec::new();
-        Request::write(header, key, value, &mut frame);
-        let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
-        let place = node.aim(node.place(request.header.keyspace, request.key));
-        let mut out = Vec::new();
-        let caller = Caller { is_peer, client_id: 77 };
+        let place = node.aim(node.place(command.head.keyspace, command.key));
+        let to = ReplyTo { conn, tag: 5 };
+        let mut answer = None;
         node.begin(self.now);
-        if node.serve(self.now, conn, &request, place, true, caller, &mut out) {
-            let reply = LateReply::from_frame(out).unwrap();
-            self.deliver(conn, &reply);
+        node.serve(self.now, to, &command, place, true, |head, value| {
+            answer = Some(Answer { head, value: Bytes::copy_from_slice(value) });
+        });
+        if let Some(answer) = answer {
+            self.deliver(to, &answer);
         }
     }
 
-    fn deliver(&mut self, conn: ConnId, reply: &LateReply) {
-        let mut frame = Vec::new();
-        reply.write(&mut frame);
-        let Some((from, to, token)) = self.relayed.remove(&conn.conn) else {
-            let tag = u32::try_from(conn.conn).unwrap();
-            assert!(self.answers.insert(tag, read(&frame)).is_none(), "answered twice");
+    fn deliver(&mut self, to: ReplyTo, answer: &Answer) {
+        assert_eq!(to.tag, 5, "it is handed back");
+        let Some((from, server, token)) = self.relayed.remove(&to.conn.conn) else {
+            let tag = u32::try_from(to.conn.conn).unwrap();
+            let got = Got::new(answer.head, &answer.value);
+            assert!(self.answers.insert(tag, got).is_none(), "answered twice");
             return;
         };
-        let response = Response::parse(&frame).unwrap().unwrap();
         let node = &mut self.nodes[usize::from(from)];
-        match self.cut.contains(&(to, from)) {
-            true => node.forward_done(self.now, to, token, Err(ForwardFailure::TimedOut)),
+        match self.cut.contains(&(server, from)) {
+            true => node.forward_done(self.now, server, token, Err(ForwardFailure::TimedOut)),
             false => {
-                node.peer_answered(self.now, to);
-                node.forward_done(self.now, to, token, Ok(response));
+                node.peer_answered(self.now, server);
+                node.forward_done(self.now, server, token, Ok((answer.head, &answer.value)));
             }
         }
     }
@@ -226,9 +213,9 @@ impl Net {
 
     fn carry_out(&mut self, server: u16, output: Output) {
         match output {
-            Output::Reply { conn, reply } => self.deliver(conn, &reply),
+            Output::Reply { to, answer } => self.deliver(to, &answer),
             Output::Origin(call) => self.calls.push_back((server, call)),
-            Output::Forward { peer, token, frame, .. } => {
+            Output::Forward { peer, token, mut command, .. } => {
                 let is_dead = self.dead.contains(&peer);
                 if is_dead || self.cut.contains(&(server, peer)) {
                     let silence = ForwardFailure::Unreachable;
@@ -238,10 +225,9 @@ impl Net {
                 }
                 self.next_conn += 1;
                 self.relayed.insert(self.next_conn, (server, peer, token));
-                let request = Request::parse(&frame, Default::default()).unwrap().unwrap();
                 let conn = ConnId { shard: 0, conn: self.next_conn };
-                let header = RequestHeader { request_id: 5, ..request.header };
-                self.serve(peer, conn, header, request.key, request.value, true);
+                command.head.is_peer = true;
+                self.serve(peer, conn, command.as_command());
             }
             Output::Report { server: subject } => self.reported.push((server, subject)),
             Output::Drained(epoch) => self.drained.push((server, epoch.counter)),
@@ -283,11 +269,11 @@ impl Net {
     }
 
     pub(super) fn put(&mut self, server: u16, key: &[u8], value: &[u8]) -> Tag {
-        self.ask(server, RequestHeader::new(Opcode::Put, 1, 5), key, value)
+        self.ask(server, CommandHead::new(Action::Put, 1), key, value)
     }
 
     pub(super) fn get(&mut self, server: u16, key: &[u8]) -> Got {
-        let tag = self.ask(server, RequestHeader::new(Opcode::Get, 1, 5), key, &[]);
+        let tag = self.ask(server, CommandHead::new(Action::Get, 1), key, &[]);
         self.answers.remove(&tag).expect("a read is answered")
     }
 
@@ -297,7 +283,7 @@ impl Net {
 
     /// Whether the server answers from its cache.
     pub(super) fn hits(&mut self, server: u16, key: &[u8]) -> bool {
-        self.get(server, key).flags & response_flags::HIT != 0
+        self.get(server, key).flags & flags::HIT != 0
     }
 
     pub(super) fn counters(&self, server: u16) -> &Counters {

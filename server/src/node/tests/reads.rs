@@ -12,9 +12,9 @@ fn a_miss_is_fetched_and_then_hit() {
     s.found(&call, b"v");
     let filled = s.reply();
     assert_eq!((filled.status, &filled.value[..]), (Status::Ok, &b"v"[..]));
-    assert_eq!(filled.flags, response_flags::FILLED | response_flags::CACHED);
+    assert_eq!(filled.flags, flags::FILLED | flags::CACHED);
     let hit = s.get(&key).unwrap();
-    assert_eq!(hit.flags, response_flags::HIT | response_flags::CACHED);
+    assert_eq!(hit.flags, flags::HIT | flags::CACHED);
     assert_eq!((hit.value, hit.version, hit.ttl_s), (b"v".to_vec(), filled.version, 60));
     assert!(s.calls().is_empty());
 }
@@ -76,8 +76,8 @@ fn absence_is_cached_for_its_own_time() {
 fn a_value_lives_as_long_as_asked() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
-    let mut put = RequestHeader::new(Opcode::Put, 1, 5);
-    put.set_ttl_s(3);
+    let mut put = CommandHead::new(Action::Put, 1);
+    put.ttl_s = 3;
     assert_eq!(s.send(put, &key, b"v"), None);
     let call = s.call();
     s.written(&call);
@@ -163,16 +163,16 @@ fn waiting_reads_are_answered_from_what_the_first_fetch_left() {
 fn touch_and_invalidate() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
-    let mut touch = RequestHeader::new(Opcode::Touch, 1, 5);
-    touch.set_ttl_s(7);
+    let mut touch = CommandHead::new(Action::Touch, 1);
+    touch.ttl_s = 7;
     assert_eq!(s.send(touch, &key, &[]), None, "not cached: fetched first");
     let fetch = s.call();
     s.found(&fetch, b"v");
     let touched = s.reply();
     assert_eq!((touched.status, touched.ttl_s, touched.value.len()), (Status::Ok, 7, 0));
-    touch.set_ttl_s(9);
+    touch.ttl_s = 9;
     assert_eq!(s.send(touch, &key, &[]).unwrap().ttl_s, 9);
-    assert_eq!(s.op(Opcode::Invalidate, &key, &[]).unwrap().status, Status::Ok);
+    assert_eq!(s.op(Action::Invalidate, &key, &[]).unwrap().status, Status::Ok);
     assert_eq!(s.get(&key), None);
 }
 
@@ -182,21 +182,19 @@ fn invalidate_disowns_the_fetch_under_way() {
     let key = s.key_of(OWN);
     s.get(&key);
     let fetch = s.call();
-    s.op(Opcode::Invalidate, &key, &[]);
+    s.op(Action::Invalidate, &key, &[]);
     s.found(&fetch, b"old");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
 }
 
 #[test]
 fn refusals_name_their_reason() {
     let mut s = Script::with(|config| config.in_flight_max = 1);
-    let status = |s: &mut Script, opcode, keyspace| {
-        s.send(RequestHeader::new(opcode, keyspace, 5), b"k", b"").map(|got| got.status)
+    let status = |s: &mut Script, action, keyspace| {
+        s.send(CommandHead::new(action, keyspace), b"k", b"").map(|got| got.status)
     };
-    assert_eq!(status(&mut s, Opcode::Get, 9), Some(Status::UnknownKeyspace));
-    assert_eq!(status(&mut s, Opcode::Put, 2), Some(Status::NotSupported));
-    let unknown = RequestHeader { opcode: 77, ..RequestHeader::new(Opcode::Get, 1, 5) };
-    assert_eq!(s.send(unknown, b"k", b"").unwrap().status, Status::UnknownOpcode);
+    assert_eq!(status(&mut s, Action::Get, 9), Some(Status::UnknownKeyspace));
+    assert_eq!(status(&mut s, Action::Put, 2), Some(Status::NotSupported));
     let key = s.key_of(OWN);
     assert_eq!(s.get(&key), None);
     assert_eq!(s.get(b"another").unwrap().status, Status::Overloaded);
@@ -205,7 +203,7 @@ fn refusals_name_their_reason() {
     assert_eq!(s.reply().status, Status::OriginUnavailable);
     s.node.stop();
     assert_eq!(s.get(&key).unwrap().status, Status::ShuttingDown);
-    assert_eq!(status(&mut s, Opcode::Ping, 0), Some(Status::Ok));
+    assert_eq!(status(&mut s, Action::Ping, 0), Some(Status::Ok));
 }
 
 #[test]
@@ -213,7 +211,7 @@ fn a_server_whose_control_thread_is_stuck_is_not_healthy_to_a_probe() {
     let mut s = Script::new();
     let mut ping = |runs| {
         s.node.set_control_runs(runs);
-        s.send(RequestHeader::new(Opcode::Ping, 0, 5), b"", b"").unwrap().status
+        s.send(CommandHead::new(Action::Ping, 0), b"", b"").unwrap().status
     };
     assert_eq!([true, false, true].map(&mut ping), [Status::Ok, Status::Unavailable, Status::Ok]);
 }

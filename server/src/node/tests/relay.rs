@@ -12,7 +12,7 @@ fn split(servers: u16) -> (Net, Vec<u8>) {
     net.get(0, &k);
     net.cut(0, 1);
     let first = net.get(1, &k);
-    assert_eq!(first.flags & response_flags::CACHED, 0);
+    assert_eq!(first.flags & flags::CACHED, 0);
     assert_eq!(net.reported, [(1, 0)]);
     let now = net.now;
     net.nodes[1].verdict(now, 0, Online);
@@ -68,28 +68,6 @@ fn it_ends_when_the_owner_answers_and_when_the_hold_is_over() {
     let (mut net, _) = split(3);
     net.say(0, Offline, &[0]);
     assert_eq!(net.nodes[1].serving(partition).other(), (net.stand_in(&k) == 2).then_some(2));
-}
-
-#[test]
-fn a_clients_marks_are_not_a_servers() {
-    let mut net = Net::new(2, |_| {});
-    let k = net.key(1, 0);
-    let mut header = RequestHeader::new(Opcode::Put, 1, 5);
-    header.flags = request_flags::RELAY | request_flags::IDENTITY;
-    let write = net.ask(0, header, &k, b"v");
-    assert_eq!(net.status(write), Some(Status::Ok));
-    assert_eq!(net.origin[&k], b"v", "sent on like any other, whole");
-}
-
-#[test]
-fn a_value_with_no_room_for_the_identity_goes_without() {
-    let mut net = Net::new(2, |config| config.value_bytes_max = 20);
-    let k = net.key(1, 0);
-    for value in [&[7; 8][..], &[7; 9]] {
-        let write = net.put(0, &k, value);
-        assert_eq!(net.status(write), Some(Status::Ok));
-        assert_eq!(net.origin[&k], value);
-    }
 }
 
 #[test]

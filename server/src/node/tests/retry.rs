@@ -4,8 +4,8 @@ use super::net::Net;
 use super::*;
 use ServerState::{Offline, Online, Returning, Waiting};
 
-fn again() -> RequestHeader {
-    RequestHeader { flags: request_flags::RETRY, ..RequestHeader::new(Opcode::Put, 1, 5) }
+fn again() -> CommandHead {
+    CommandHead { is_retry: true, ..CommandHead::new(Action::Put, 1) }
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn misses_have_a_rate(becomes: ServerState) {
     net.say(0, becomes, &[0]);
     let before = net.counters(1).origin_reads;
     let keys = theirs(&net, 1_000);
-    let get = RequestHeader::new(Opcode::Get, 1, 5);
+    let get = CommandHead::new(Action::Get, 1);
     let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
     // Whoever asks for the same key does not take another place.
     let twice = net.ask(1, get, &keys[0], &[]);
@@ -129,7 +129,7 @@ fn what_waits_is_not_refused_where_nothing_may_be_kept() {
     let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
     steady(&mut net, 12, 150);
     net.say(0, Waiting, &[0]);
-    let get = RequestHeader::new(Opcode::Get, 1, 5);
+    let get = CommandHead::new(Action::Get, 1);
     let keys = theirs(&net, 1_000);
     let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
     net.lease(1, Micros(0), false);
@@ -148,7 +148,7 @@ fn scenario_17_a_home_that_returns_empty_goes_by_what_the_group_measures() {
     net.say(0, Returning, &[]);
     net.say(0, Online, &[]);
     let before = net.counters(0).origin_reads;
-    let get = RequestHeader::new(Opcode::Get, 1, 5);
+    let get = CommandHead::new(Action::Get, 1);
     for key in theirs(&net, 90) {
         net.ask(0, get, &key, &[]);
     }

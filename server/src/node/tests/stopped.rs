@@ -54,7 +54,7 @@ fn a_cas_that_has_to_read_first_is_not_sent_on_after_the_process_was_stopped() {
     let key = s.key_of(OWN);
     s.get(&key);
     let fetch = s.call();
-    let cas = RequestHeader { cas_version: 9, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    let cas = CommandHead { version: 9, ..CommandHead::new(Action::Cas, 1) };
     s.send(cas, &key, b"v1");
     s.node.drop_waiting();
     s.announce([ServerState::Waiting, ServerState::Online]);
@@ -63,8 +63,8 @@ fn a_cas_that_has_to_read_first_is_not_sent_on_after_the_process_was_stopped() {
     let statuses: Vec<Status> = s.replies().iter().map(|reply| reply.status).collect();
     assert!(statuses.contains(&Status::Unavailable), "{statuses:?}");
     s.collect();
-    assert!(!s.outputs.iter().any(|output| matches!(output, Output::Forward { frame, .. } if
-        RequestHeader::read(frame).is_some_and(|header| header.opcode == Opcode::Cas as u8))));
+    let is_cas = |output: &Output| matches!(output, Output::Forward { command, .. } if command.head.action == Action::Cas);
+    assert!(!s.outputs.iter().any(is_cas));
 }
 
 #[test]

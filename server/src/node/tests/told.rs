@@ -1,10 +1,10 @@
-//! What answers, forwarded frames and counters tell besides the values.
+//! What answers, forwarded commands and counters tell besides the values.
 
 use standin_protocol::body::PingReply;
 
 use super::*;
 
-const HIT: u8 = response_flags::HIT | response_flags::CACHED;
+const HIT: u8 = flags::HIT | flags::CACHED;
 
 fn counters(script: &Script) -> Counters {
     script.node.counters
@@ -12,7 +12,7 @@ fn counters(script: &Script) -> Counters {
 
 #[test]
 fn an_answer_from_the_cache_says_so_whatever_was_asked() {
-    let stand_in = (PEER, ServerState::Offline, HIT | response_flags::STAND_IN);
+    let stand_in = (PEER, ServerState::Offline, HIT | flags::STAND_IN);
     for (home, state, flags) in [(OWN, ServerState::Online, HIT), stand_in] {
         let mut script = Script::new();
         script.announce([ServerState::Online, state]);
@@ -22,7 +22,7 @@ fn an_answer_from_the_cache_says_so_whatever_was_asked() {
         let got = script.get(&key).unwrap();
         assert_eq!((got.status, got.flags, got.ttl_s), (Status::Ok, flags, 40));
         assert!(got.version > 0);
-        let touched = script.op(Opcode::Touch, &key, &[]).unwrap();
+        let touched = script.op(Action::Touch, &key, &[]).unwrap();
         assert_eq!((touched.status, touched.flags, touched.ttl_s), (Status::Ok, flags, 60));
         assert_eq!((touched.version, touched.value), (got.version, Vec::new()));
         assert_eq!(script.get(&key).unwrap().ttl_s, 60);
@@ -37,8 +37,8 @@ fn that_there_is_no_row_is_known_to_touch_too() {
     let call = script.call();
     script.answer(&call, Outcome::Value(None));
     assert_eq!(script.reply().status, Status::NotFound);
-    let touched = script.op(Opcode::Touch, &key, &[]).unwrap();
-    assert_eq!((touched.status, touched.flags), (Status::NotFound, response_flags::HIT));
+    let touched = script.op(Action::Touch, &key, &[]).unwrap();
+    assert_eq!((touched.status, touched.flags), (Status::NotFound, flags::HIT));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_probe_is_told_of_the_database_and_of_what_waits() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     let ping = |script: &mut Script| {
-        let got = script.op(Opcode::Ping, &[], &[]).unwrap();
+        let got = script.op(Action::Ping, &[], &[]).unwrap();
         let reply = PingReply::from_bytes(&got.value).unwrap();
         (reply.origin_up, reply.in_flight, reply.map_epoch)
     };
@@ -66,7 +66,7 @@ fn a_probe_is_told_of_the_database_and_of_what_waits() {
 fn the_map_is_told_to_whoever_asks() {
     let mut script = Script::new();
     script.announce([ServerState::Online, ServerState::Offline]);
-    let got = script.op(Opcode::Map, &[], &[]).unwrap();
+    let got = script.op(Action::Map, &[], &[]).unwrap();
     let map = ClusterMap::from_bytes(&got.value).unwrap();
     let held = script.node.map().unwrap();
     assert_eq!((map.epoch, map.statuses()), (held.epoch, held.statuses()));
@@ -75,16 +75,13 @@ fn the_map_is_told_to_whoever_asks() {
 #[test]
 fn what_is_not_for_a_shard_is_refused() {
     let mut script = Script::new();
-    for opcode in [Opcode::Hello, Opcode::Stats] {
-        assert_eq!(script.op(opcode, &[], &[]).unwrap().status, Status::Malformed);
-    }
-    for opcode in [Opcode::Put, Opcode::Cas, Opcode::Delete] {
+    for action in [Action::Put, Action::Cas, Action::Delete] {
         // The second keyspace has a statement for reads only.
-        let header = RequestHeader::new(opcode, 2, 5);
-        assert_eq!(script.send(header, b"key", b"").unwrap().status, Status::NotSupported);
+        let head = CommandHead::new(action, 2);
+        assert_eq!(script.send(head, b"key", b"").unwrap().status, Status::NotSupported);
     }
-    let header = RequestHeader::new(Opcode::Get, 3, 5);
-    assert_eq!(script.send(header, b"key", b"").unwrap().status, Status::UnknownKeyspace);
+    let head = CommandHead::new(Action::Get, 3);
+    assert_eq!(script.send(head, b"key", b"").unwrap().status, Status::UnknownKeyspace);
     assert!(script.calls().is_empty());
 }
 
@@ -92,13 +89,17 @@ fn what_is_not_for_a_shard_is_refused() {
 fn a_forwarded_request_is_what_was_asked_and_marked() {
     let mut script = Script::new();
     let key = script.key_of(PEER);
-    for (flags, deadline_ms) in [(0, 0), (request_flags::RETRY, 500)] {
-        let header = RequestHeader { flags, deadline_ms, ..RequestHeader::new(Opcode::Get, 1, 5) };
-        assert_eq!(script.send(header, &key, &[]), None);
+    for (is_retry, deadline_ms) in [(false, 0), (true, 500)] {
+        let head = CommandHead { is_retry, deadline_ms, ..CommandHead::new(Action::Get, 1) };
+        assert_eq!(script.send(head, &key, &[]), None);
+        let tags = script.outputs.iter().filter_map(|output| match output {
+            Output::Forward { map_tag, .. } => Some(*map_tag),
+            _ => None,
+        });
+        assert_eq!(tags.collect::<Vec<_>>(), [script.node.map_tag()]);
         let (peer, token, forwarded) = script.forward();
-        assert_eq!((peer, forwarded.flags), (PEER, flags | request_flags::FORWARDED));
+        assert_eq!((peer, forwarded.hop, forwarded.is_retry), (PEER, Hop::Forwarded, is_retry));
         assert_eq!((forwarded.deadline_ms, forwarded.keyspace), (deadline_ms, 1));
-        assert_eq!(forwarded.map_epoch, script.node.map_tag());
         script.forward_answered((peer, token, forwarded), Status::NotFound);
         assert_eq!(script.reply().status, Status::NotFound);
     }
@@ -126,7 +127,7 @@ fn the_lease_bounds_what_is_served_without_looking_at_it_again() {
 fn each_thing_that_happens_is_counted_once() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
-    script.op(Opcode::Ping, &[], &[]);
+    script.op(Action::Ping, &[], &[]);
     assert_eq!((counters(&script).requests, counters(&script).data_requests), (1, 0));
     script.fill(&key, b"v");
     script.get(&key);

@@ -24,10 +24,10 @@ fn what_is_read_is_kept_for_a_lease_at_most() {
     s.advance(MS * 800);
     s.found(&call, b"v0");
     let got = s.reply();
-    assert_eq!(got.flags & response_flags::CACHED, response_flags::CACHED);
+    assert_eq!(got.flags & flags::CACHED, flags::CACHED);
     s.advance(MS * 999);
     let got = s.get(&key).expect("a hit");
-    assert_eq!((got.value, got.flags & response_flags::HIT), (b"v0".to_vec(), response_flags::HIT));
+    assert_eq!((got.value, got.flags & flags::HIT), (b"v0".to_vec(), flags::HIT));
     s.advance(MS);
     assert_eq!(s.get(&key), None, "it counts from when the database was asked");
     assert_eq!(s.node.counters.kept_briefly, 1);
@@ -40,7 +40,7 @@ fn what_took_a_lease_to_read_is_not_kept() {
     let call = s.call();
     s.advance(BRIEF);
     s.found(&call, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     assert_eq!(s.get(&key), None);
 }
 
@@ -61,7 +61,7 @@ fn after_the_takeover_it_is_good_for_reads_and_for_nothing_else() {
     s.fill(&key, b"v0");
     s.announce([Online, Offline]);
     assert_eq!(s.get(&key).expect("still a hit").value, b"v0");
-    assert_eq!(s.op(Opcode::Touch, &key, &[]), None, "its life is not prolonged");
+    assert_eq!(s.op(Action::Touch, &key, &[]), None, "its life is not prolonged");
     let call = s.call();
     s.found(&call, b"v1");
     assert_ne!(s.reply().version, 0);
@@ -77,7 +77,7 @@ fn a_cas_can_not_be_decided() {
     s.found(&call, b"v0");
     assert_eq!(s.reply().version, 0, "nothing to name in a CAS");
     assert_eq!(s.get(&key).expect("a hit").version, 0);
-    let cas = RequestHeader::new(Opcode::Cas, 1, 5);
+    let cas = CommandHead::new(Action::Cas, 1);
     assert_eq!(s.send(cas, &key, b"v2"), None);
     let read = s.call();
     assert!(matches!(read.operation, Operation::Get));
@@ -91,8 +91,8 @@ fn a_cas_can_not_be_decided() {
     assert!(matches!(read.operation, Operation::Get), "the owner learns the version");
     s.found(&read, b"v1");
     let mut cas = cas;
-    cas.cas_version = s.reply().version;
-    assert_ne!(cas.cas_version, 0);
+    cas.version = s.reply().version;
+    assert_ne!(cas.version, 0);
     assert_eq!(s.send(cas, &key, b"v2"), None);
     let write = s.call();
     s.written(&write);
@@ -106,7 +106,7 @@ fn a_fetch_that_ends_after_the_takeover_is_made_anew() {
     let call = s.call();
     s.announce([Online, Offline]);
     s.found(&call, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     s.fill(&key, b"v1");
     assert_eq!(s.get(&key).expect("kept as its owner").value, b"v1");
 }

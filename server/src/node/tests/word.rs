@@ -30,7 +30,7 @@ fn what_becomes_a_servers_own_while_its_word_is_open_is_kept_briefly() {
     let call = s.call();
     s.written(&call);
     let written = s.reply();
-    assert_eq!((written.status, written.flags & response_flags::CACHED), (Status::Ok, 0));
+    assert_eq!((written.status, written.flags & flags::CACHED), (Status::Ok, 0));
     s.fill(&other, b"v1");
     s.advance(Duration::from_millis(1_900));
     assert_eq!(s.get(&other), None, "older than a lease");

@@ -1,7 +1,7 @@
 //! Writes, deletes, compare-and-swap.
 
 use super::*;
-use standin_protocol::frame::VALUE_BYTES_MAX;
+use crate::node::answer::VALUE_BYTES_MAX;
 
 #[test]
 fn scenario_07_a_write_of_unknown_outcome_keeps_its_key_out_of_the_cache() {
@@ -14,7 +14,7 @@ fn scenario_07_a_write_of_unknown_outcome_keeps_its_key_out_of_the_cache() {
     s.get(&key);
     let fetch = s.call();
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().flags & response_flags::CACHED, 0);
+    assert_eq!(s.reply().flags & flags::CACHED, 0);
     s.advance(Duration::from_secs(3));
     s.fill(&key, b"v1");
     assert_eq!(s.get(&key).unwrap().value, b"v1");
@@ -26,7 +26,7 @@ fn scenario_15_writes_of_a_key_go_one_after_the_other() {
     let key = s.key_of(OWN);
     s.put(&key, b"v1");
     s.put(&key, b"v2");
-    s.op(Opcode::Delete, &key, &[]);
+    s.op(Action::Delete, &key, &[]);
     s.put(&key, b"v3");
     let mut values = Vec::new();
     for _ in 0..4 {
@@ -87,7 +87,7 @@ fn a_deleted_value_is_gone_when_the_delete_is_done() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
-    s.op(Opcode::Delete, &key, &[]);
+    s.op(Action::Delete, &key, &[]);
     let delete = s.call();
     s.written(&delete);
     assert_eq!(s.reply().status, Status::Ok);
@@ -96,19 +96,19 @@ fn a_deleted_value_is_gone_when_the_delete_is_done() {
 
 #[test]
 fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
-    for opcode in [Opcode::Put, Opcode::Cas, Opcode::Delete] {
+    for action in [Action::Put, Action::Cas, Action::Delete] {
         let mut s = Script::new();
         let key = s.key_of(OWN);
         s.fill(&key, b"v0");
-        let cas_version = s.get(&key).unwrap().version;
-        s.send(RequestHeader { cas_version, ..RequestHeader::new(opcode, 1, 5) }, &key, b"v1");
+        let version = s.get(&key).unwrap().version;
+        s.send(CommandHead { version, ..CommandHead::new(action, 1) }, &key, b"v1");
         let write = s.call();
         s.answer(&write, Outcome::changed(0));
         let reply = s.reply();
-        let status = if opcode == Opcode::Delete { Status::NotFound } else { Status::NotStored };
+        let status = if action == Action::Delete { Status::NotFound } else { Status::NotStored };
         assert_eq!((reply.status, reply.flags, reply.version), (status, 0, 0));
         // Neither v0, nor v1, nor that there is no row: only the origin knows.
-        assert_eq!(s.get(&key), None, "{opcode}");
+        assert_eq!(s.get(&key), None, "{action:?}");
         let fetch = s.call();
         s.found(&fetch, b"v2");
         assert_eq!(s.reply().value, b"v2");
@@ -118,7 +118,7 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
 #[test]
 fn after_a_write_the_cache_holds_what_the_row_holds_or_nothing() {
     let row = |text: &'static [u8]| Stored::Row(Some(Bytes::from_static(text)));
-    let huge = Stored::Row(Some(vec![0; VALUE_BYTES_MAX as usize + 1].into()));
+    let huge = Stored::Row(Some(vec![0; VALUE_BYTES_MAX + 1].into()));
     let cases = [
         (Stored::Sent, Some(&b"v1"[..])),
         (row(b"V1"), Some(b"V1")),
@@ -127,22 +127,22 @@ fn after_a_write_the_cache_holds_what_the_row_holds_or_nothing() {
         (Stored::Unknown, None),
         (huge, None),
     ];
-    for opcode in [Opcode::Put, Opcode::Cas] {
+    for action in [Action::Put, Action::Cas] {
         for (stored, cached) in &cases {
             let mut s = Script::new();
             let key = s.key_of(OWN);
             s.fill(&key, b"v0");
-            let cas_version = s.get(&key).unwrap().version;
-            s.send(RequestHeader { cas_version, ..RequestHeader::new(opcode, 1, 5) }, &key, b"v1");
+            let version = s.get(&key).unwrap().version;
+            s.send(CommandHead { version, ..CommandHead::new(action, 1) }, &key, b"v1");
             let write = s.call();
             s.answer(&write, Outcome::Written { rows: 1, stored: stored.clone() });
             let written = s.reply();
             assert_eq!(written.status, Status::Ok);
-            let is_cached = written.flags & response_flags::CACHED != 0;
-            assert_eq!(is_cached, cached.is_some(), "{opcode}");
+            let is_cached = written.flags & flags::CACHED != 0;
+            assert_eq!(is_cached, cached.is_some(), "{action:?}");
             assert_eq!((written.version != 0, written.ttl_s != 0), (is_cached, is_cached));
             let read = s.get(&key);
-            assert_eq!(read.as_ref().map(|got| &*got.value), *cached, "{opcode}");
+            assert_eq!(read.as_ref().map(|got| &*got.value), *cached, "{action:?}");
             // A CAS goes by the version that the write was answered with.
             assert!(read.is_none_or(|got| got.version == written.version));
         }
@@ -155,8 +155,7 @@ fn cas_writes_only_over_the_version_it_names() {
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
     let version = s.get(&key).unwrap().version;
-    let cas =
-        |version| RequestHeader { cas_version: version, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    let cas = |version| CommandHead { version: version, ..CommandHead::new(Action::Cas, 1) };
     assert_eq!(s.send(cas(version + 1), &key, b"no"), None);
     let mismatch = s.reply();
     assert_eq!((mismatch.status, mismatch.version), (Status::VersionMismatch, version));
@@ -178,7 +177,7 @@ fn cas_writes_only_over_the_version_it_names() {
 fn cas_of_an_uncached_key_learns_the_version() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
-    let cas = RequestHeader { cas_version: 9, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    let cas = CommandHead { version: 9, ..CommandHead::new(Action::Cas, 1) };
     s.send(cas, &key, b"v1");
     let fetch = s.call();
     s.found(&fetch, b"v0");
@@ -193,7 +192,7 @@ fn a_deadline_that_passed_in_the_queue_is_not_begun() {
     let key = s.key_of(OWN);
     s.put(&key, b"v1");
     let first = s.call();
-    let second = RequestHeader { deadline_ms: 50, ..RequestHeader::new(Opcode::Put, 1, 5) };
+    let second = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Put, 1) };
     s.send(second, &key, b"v2");
     s.advance(Duration::from_millis(60));
     s.written(&first);
@@ -208,8 +207,7 @@ fn a_cas_whose_deadline_is_now_is_still_carried_out() {
     let key = s.key_of(OWN);
     assert_eq!(s.put(&key, b"1"), None);
     let first = s.call();
-    let cas =
-        RequestHeader { cas_version: 7, deadline_ms: 50, ..RequestHeader::new(Opcode::Cas, 1, 5) };
+    let cas = CommandHead { version: 7, deadline_ms: 50, ..CommandHead::new(Action::Cas, 1) };
     assert_eq!(s.send(cas, &key, b"2"), None, "it waits for its turn");
     s.advance(Duration::from_millis(50));
     // The value is not kept, so the CAS has to read the version first.

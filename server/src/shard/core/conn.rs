@@ -3,7 +3,7 @@
 use slotmap::new_key_type;
 use standin_protocol::time::Micros;
 
-use crate::node::Caller;
+use crate::shard::codec::Caller;
 use crate::shard::handshake::Greeting;
 use crate::shard::link::Link;
 

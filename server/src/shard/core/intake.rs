@@ -9,35 +9,48 @@
 //! A frame that can't be understood ends the connection, but not what came before it:
 //! replies do not depend on the pieces in which the bytes came.
 
+use std::ops::Range;
+
 use slotmap::Key as _;
-use standin_protocol::frame::{
-    FrameError, HEADER_BYTES, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
-};
 use standin_protocol::hash::shard_of;
 use standin_protocol::time::Micros;
 
 use super::conn::Kind;
+use super::formed::Formed;
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
-use crate::node::{Aimed, ConnId, LateReply, Now, Place, RETRY_AFTER_MS};
+use crate::node::{
+    Action, Aimed, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, Place, ReplyTo, Status,
+};
+use crate::shard::codec::{Rejected, Request, What, standin};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
-use crate::shard::unreadable::unreadable;
 
 /// A whole request that waits for the second pass.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Staged {
     conn: ConnKey,
     source: Source,
     at: usize,
-    header: RequestHeader,
+    request: Request,
+    /// Where its key lies among those that were brought to their form, if it was.
+    formed: Option<Range<usize>>,
     place: Place,
 }
 
 impl Staged {
-    /// The whole frame, where its source lies.
+    /// All of its bytes, where its source lies.
     #[inline]
-    fn frame<'a>(&self, source: &'a [u8]) -> &'a [u8] {
-        &source[self.at..self.at + self.header.frame_bytes()]
+    fn bytes<'a>(&self, source: &'a [u8]) -> &'a [u8] {
+        &source[self.at..self.at + self.request.bytes as usize]
+    }
+
+    /// The key, in its form.
+    #[inline]
+    fn key<'a>(&self, bytes: &'a [u8], formed: &'a Formed) -> &'a [u8] {
+        match &self.formed {
+            None => &bytes[self.request.key()],
+            Some(range) => &formed.bytes()[range.clone()],
+        }
     }
 }
 
@@ -104,47 +117,27 @@ impl Core {
         bytes: &[u8],
         base: usize,
     ) -> usize {
-        let is_peer = self.conns.get(key).is_some_and(|conn| conn.caller().is_peer);
-        let limits = self.limits.of(is_peer);
+        let caller = self.conns.get(key).map(super::conn::Conn::caller).unwrap_or_default();
+        let limits = self.limits.of(caller.is_peer);
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            match Request::parse(rest, limits) {
-                Ok(Some(request)) if request.header.opcode == Opcode::Hello as u8 => {
-                    let text = "a connection has one HELLO, its first request";
-                    self.refuse(key, &request.header, Status::Malformed, text);
-                    at = bytes.len();
-                }
+            match standin::decode(rest, limits, caller) {
                 Ok(Some(request)) => {
-                    let header = request.header;
-                    match self.formed.form(&request, limits) {
-                        Ok(None) => {
-                            let place = self.node.place(header.keyspace, request.key);
+                    match self.place(&request, rest, limits.key_bytes) {
+                        Ok((place, formed)) => {
                             let at = base + at;
-                            self.staged.push(Staged { conn: key, source, at, header, place });
+                            let staged = Staged { conn: key, source, at, request, formed, place };
+                            self.staged.push(staged);
                         }
-                        Ok(Some((at, header))) => {
-                            let name = self.formed.key(at, &header);
-                            let place = self.node.place(header.keyspace, name);
-                            let source = Source::Formed;
-                            self.staged.push(Staged { conn: key, source, at, header, place });
-                        }
-                        Err(error) => {
-                            self.skip(key, rest, &error.to_string());
-                        }
+                        Err(rejected) => self.reject(key, &rejected, rest.len()),
                     }
-                    at += header.frame_bytes();
+                    at += request.bytes as usize;
                 }
                 Ok(None) => break,
-                Err(
-                    error @ (FrameError::KeyTooLarge { .. } | FrameError::ValueTooLarge { .. }),
-                ) => {
-                    at += self.skip(key, rest, &error.to_string());
-                }
-                Err(error) => {
-                    let (header, status) = unreadable(rest, error);
-                    self.refuse(key, &header, status, &error.to_string());
-                    at = bytes.len();
+                Err(rejected) => {
+                    self.reject(key, &rejected, rest.len());
+                    at += rejected.bytes.unwrap_or(rest.len()).min(rest.len());
                 }
             }
         }
@@ -160,37 +153,55 @@ impl Core {
         at
     }
 
-    /// Answers a frame over the limits, which begins `rest`, and skips it; says how many
-    /// bytes of it there are already.
-    fn skip(&mut self, key: ConnKey, rest: &[u8], text: &str) -> usize {
-        let Some(conn) = self.conns.get_mut(key) else { return rest.len() };
-        let header = RequestHeader::read(rest).unwrap_or_default();
-        let reply = ResponseHeader {
-            map_epoch: self.node.map_tag(),
-            ..ResponseHeader::reply_to(&header, Status::TooLarge)
-        };
-        Response::write(reply, text.as_bytes(), &mut conn.output);
-        let frame_bytes = header.frame_bytes();
-        let here = frame_bytes.min(rest.len());
-        conn.skip = (frame_bytes - here) as u64;
-        self.flush(key);
-        self.pause_if_full(key);
-        here
+    /// Where the key of a request belongs, and where the key lies if it had to be brought to its
+    /// form.
+    #[inline]
+    fn place(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        key_bytes_max: u16,
+    ) -> Result<(Place, Option<Range<usize>>), Rejected> {
+        let name = &bytes[request.key()];
+        let What::Command(head) = &request.what else { return Ok((self.node.place(0, &[]), None)) };
+        match self.formed.form(head, name, key_bytes_max) {
+            Ok(None) => Ok((self.node.place(head.keyspace, name), None)),
+            Ok(Some(range)) => {
+                let name = &self.formed.bytes()[range.clone()];
+                Ok((self.node.place(head.keyspace, name), Some(range)))
+            }
+            Err(error) => {
+                let (status, text) = (Status::TooLarge, error.to_string());
+                Err(Rejected {
+                    tag: request.tag,
+                    status,
+                    text,
+                    bytes: Some(request.bytes as usize),
+                })
+            }
+        }
     }
 
-    /// Answers what can't be accepted. Nothing behind it is read; the connection closes
-    /// when everything before it is answered.
-    fn refuse(&mut self, key: ConnKey, header: &RequestHeader, status: Status, text: &str) {
+    /// Answers what can't be served. A request whose end is known is skipped; `here` bytes have
+    /// come of it and of what follows it. Otherwise nothing behind it is read; the connection
+    /// closes when everything before it is answered.
+    fn reject(&mut self, key: ConnKey, rejected: &Rejected, here: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let reply = ResponseHeader {
-            map_epoch: self.node.map_tag(),
-            ..ResponseHeader::reply_to(header, status)
-        };
-        Response::write(reply, text.as_bytes(), &mut conn.output);
-        conn.ended = true;
-        self.ended.push(key);
-        self.node.counters.connections_dropped += 1;
-        self.flush(key);
+        let head = AnswerHead::under(rejected.status, self.node.map_tag());
+        standin::answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
+        match rejected.bytes {
+            Some(bytes) => {
+                conn.skip = bytes.saturating_sub(here) as u64;
+                self.flush(key);
+                self.pause_if_full(key);
+            }
+            None => {
+                conn.ended = true;
+                self.ended.push(key);
+                self.node.counters.connections_dropped += 1;
+                self.flush(key);
+            }
+        }
     }
 
     /// The handshake of an accepted connection.
@@ -266,13 +277,12 @@ impl Core {
         let source_bytes = match source {
             Source::Buffer(buffer) => buffers.bytes(buffer),
             Source::Input => &conn.input,
-            Source::Formed => self.formed.bytes(),
         };
         if conn.paused {
             if conn.held.is_empty() {
                 self.held.push(key);
             }
-            conn.held.extend_from_slice(staged[0].frame(source_bytes));
+            conn.held.extend_from_slice(staged[0].bytes(source_bytes));
             return 1;
         }
         if !conn.dirty {
@@ -282,32 +292,44 @@ impl Core {
         let (own, shards) = (self.context.shard, self.context.shards);
         let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
         let is_flooded = self.outbound.is_flooded();
-        let caller = conn.caller();
         let id = ConnId { shard: own, conn: key.data().as_ffi() };
         for (number, (request, &place)) in (1..).zip(staged.iter().zip(aimed)) {
             if request.conn != key || request.source != source {
                 return number - 1;
             }
-            let header = request.header;
-            if is_flooded && header.opcode == Opcode::Get as u8 {
-                self.refuse_read(key, &header);
+            let tag = request.request.tag;
+            let head = match request.request.what {
+                What::Command(head) => head,
+                What::Stats => {
+                    self.serve_stats(key, tag);
+                    return number;
+                }
+                What::Refused(status, text) => {
+                    self.refuse(now, key, tag, status, text);
+                    return number;
+                }
+            };
+            if is_flooded && head.action == Action::Get {
+                self.refuse_overloaded(key, tag);
                 return number;
             }
+            let bytes = request.bytes(source_bytes);
+            let (name, value) = (request.key(bytes, &self.formed), &bytes[request.request.value()]);
+            let (command, to) = (Command { head, key: name, value }, ReplyTo { conn: id, tag });
             let shard = if shards == 1 { own } else { shard_of(place.partition, shards) };
             // A shard that stops answers at once: the other one may be gone already.
-            let strays = shard != own && Opcode::has_key(header.opcode) && !self.stopping;
-            let frame = request.frame(source_bytes);
-            if strays || header.opcode == Opcode::Stats as u8 {
-                let frame = frame.to_vec();
-                self.serve_elsewhere(now, key, &header, strays.then_some(shard), frame);
+            if shard != own && head.action.has_key() && !self.stopping {
+                let command = command.into_owned();
+                self.stray(now, key, to, shard, command);
                 return number;
             }
-            let (name, value) = frame[HEADER_BYTES..].split_at(usize::from(header.key_len));
-            let frame = Request { header, key: name, value };
             // A server sends on what many clients wait for; the shard as a whole is bounded.
-            let may_wait = caller.is_peer || conn.in_flight < in_flight_max;
+            let may_wait = head.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
-            if !self.node.serve(now, id, &frame, place, may_wait, caller, output) {
+            let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {
+                standin::answer(tag, &head, value, output);
+            });
+            if !is_answered {
                 conn.in_flight += 1;
                 if conn.ended {
                     conn.is_end_told = false;
@@ -344,75 +366,59 @@ impl Core {
         }
     }
 
-    /// What this shard's node does not answer: the server's counters, and a request for
-    /// another shard.
-    fn serve_elsewhere(
-        &mut self,
-        now: Now,
-        key: ConnKey,
-        request: &RequestHeader,
-        shard: Option<u16>,
-        frame: Vec<u8>,
-    ) {
+    /// The counters of the server, which no shard's node knows.
+    fn serve_stats(&mut self, key: ConnKey, tag: u64) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        match shard {
-            None => {
-                conn.in_flight += 1;
-                let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
-                self.effects.push_back(Effect::Stats { conn, request: *request });
-            }
-            Some(shard)
-                if conn.in_flight < self.context.cluster.limits.in_flight_per_connection =>
-            {
-                let (own, name, at) = (self.context.shard, key.data().as_ffi(), now.mono);
-                let caller = conn.caller();
-                let message = Message::Stray { shard: own, conn: name, caller, frame, at };
-                self.effects.push_back(Effect::Post { shard, message });
-                self.node.counters.strayed += 1;
-                conn.in_flight += 1;
-                conn.has_strayed = true;
-            }
-            Some(_) => {
-                let header = ResponseHeader {
-                    map_epoch: self.node.map_tag(),
-                    retry_after_ms: RETRY_AFTER_MS,
-                    ..ResponseHeader::reply_to(request, Status::Overloaded)
-                };
-                self.node.counters.overloaded += 1;
-                Response::write(header, &[], &mut conn.output);
-            }
+        conn.in_flight += 1;
+        let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
+        self.effects.push_back(Effect::Stats { to: ReplyTo { conn, tag } });
+    }
+
+    /// A request that is no command.
+    fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        self.node.counters.requests += 1;
+        let head = AnswerHead::under(status, self.node.map_tag());
+        standin::answer(tag, &head, text.as_bytes(), &mut conn.output);
+        if self.outbound.is_worth_counting(conn) {
+            conn.waits_since(now.mono);
+            self.pause_if_full(key);
         }
+    }
+
+    /// Hands a request to the shard that its key belongs to.
+    fn stray(&mut self, now: Now, key: ConnKey, to: ReplyTo, shard: u16, command: OwnedCommand) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
+            return self.refuse_overloaded(key, to.tag);
+        }
+        let message = Message::Stray { to, command, at: now.mono };
+        self.effects.push_back(Effect::Post { shard, message });
+        self.node.counters.strayed += 1;
+        conn.in_flight += 1;
+        conn.has_strayed = true;
         self.pause_if_full(key);
     }
 
     /// What the whole server counts, as [`Effect::Stats`] asks.
-    pub fn stats(&mut self, now: Now, conn: ConnId, request: &RequestHeader, counters: &[u8]) {
-        let header = ResponseHeader {
-            map_epoch: self.node.map_tag(),
-            ..ResponseHeader::reply_to(request, Status::Ok)
-        };
-        let mut frame = Vec::new();
-        Response::write(header, counters, &mut frame);
-        let reply = LateReply::from_frame(frame).expect("a frame that was written here");
-        self.deliver(now, conn, reply);
+    pub fn stats(&mut self, now: Now, to: ReplyTo, counters: Vec<u8>) {
+        let head = AnswerHead::under(Status::Ok, self.node.map_tag());
+        self.deliver(now, to, Answer { head, value: counters.into() });
     }
 
     /// There is no room for what [`Effect::Post`] was to bring to another shard.
     pub fn post_refused(&mut self, now: Now, shard: u16, message: Message) {
         self.node.counters.overloaded += 1;
         match message {
-            Message::Stray { conn, caller, frame, .. } => {
+            Message::Stray { to, .. } => {
                 self.node.counters.strayed -= 1;
-                let limits = self.limits.of(caller.is_peer);
-                let request = Request::parse(&frame, limits).ok().flatten();
-                let request = request.expect("it was a request when it came");
-                let reply = LateReply::overloaded(&request.header, self.node.map_tag());
-                self.deliver(now, ConnId { shard: self.context.shard, conn }, reply);
+                let map_tag = self.node.map_tag();
+                self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());
             }
-            Message::StrayReply { conn, mut reply } => {
+            Message::StrayReply { to, mut answer } => {
                 // Without its value it needs no room.
-                reply.overload();
-                let message = Message::StrayReply { conn, reply };
+                answer.overload();
+                let message = Message::StrayReply { to, answer };
                 self.effects.push_back(Effect::Post { shard, message });
             }
             _ => debug_assert!(false, "nothing else is bounded"),

@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 
-use standin_protocol::frame::RequestHeader;
-
 use super::ConnKey;
 use crate::control::agent::Input;
-use crate::node::ConnId;
+use crate::node::ReplyTo;
 use crate::origin::Call;
 use crate::shard::mailbox::Message;
 
@@ -18,8 +16,6 @@ pub enum Source {
     Buffer(u16),
     /// In the connection's own input: the request came in pieces.
     Input,
-    /// Among the requests whose keys were brought to their form.
-    Formed,
 }
 
 /// The loop's receive buffers.
@@ -46,10 +42,8 @@ pub enum Effect {
     Refresh,
     /// Say what the whole server counts: [`super::Core::stats`].
     Stats {
-        /// The connection that asks.
-        conn: ConnId,
-        /// Its request.
-        request: RequestHeader,
+        /// The request that asks.
+        to: ReplyTo,
     },
 }
 

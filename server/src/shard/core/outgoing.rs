@@ -18,14 +18,15 @@
 use std::time::Duration;
 
 use slotmap::KeyData;
-use standin_protocol::frame::{RequestHeader, Response, ResponseHeader, Status, VALUE_BYTES_MAX};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::conn::{Conn, Kind};
 use super::{ConnKey, Core, Effect, Io};
-use crate::node::{ConnId, LateReply, Now, RETRY_AFTER_MS};
+use crate::node::answer::VALUE_BYTES_MAX;
+use crate::node::{Answer, AnswerHead, Now, ReplyTo};
+use crate::shard::codec::standin;
 use crate::shard::mailbox::Message;
 
 /// Where there is little room, a connection may still have so much unsent, and a reply be so
@@ -158,26 +159,27 @@ impl Outbound {
 impl Core {
     /// Bytes that connections have not taken, and the most that they may be.
     pub(in crate::shard) fn unsent_queue(&self) -> Queue {
-        let bound = self.outbound.bound(self.conns.len(), VALUE_BYTES_MAX as usize);
+        let bound = self.outbound.bound(self.conns.len(), VALUE_BYTES_MAX);
         Queue::new("bytes not taken", self.outbound.unsent(), bound)
     }
 
     /// A late reply to a connection of this shard or another.
-    pub(super) fn deliver(&mut self, now: Now, id: ConnId, mut reply: LateReply) {
-        if id.shard != self.context.shard {
-            let message = Message::StrayReply { conn: id.conn, reply };
-            self.effects.push_back(Effect::Post { shard: id.shard, message });
+    pub(super) fn deliver(&mut self, now: Now, to: ReplyTo, mut answer: Answer) {
+        let shard = to.conn.shard;
+        if shard != self.context.shard {
+            let message = Message::StrayReply { to, answer };
+            self.effects.push_back(Effect::Post { shard, message });
             return;
         }
-        let key = ConnKey::from(KeyData::from_ffi(id.conn));
+        let key = ConnKey::from(KeyData::from_ffi(to.conn.conn));
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);
-        if reply.is_read() && self.outbound.has_no_room(conn, reply.value_bytes()) {
+        if answer.read_bytes().is_some_and(|bytes| self.outbound.has_no_room(conn, bytes)) {
             self.node.counters.overloaded += 1;
-            reply.overload();
+            answer.overload();
         }
         conn.waits_since(now.mono);
-        reply.write(&mut conn.output);
+        standin::answer(to.tag, &answer.head, &answer.value, &mut conn.output);
         if conn.ended {
             self.ended.push(key);
         }
@@ -241,16 +243,12 @@ impl Core {
         self.read_input(now, key);
     }
 
-    /// There is no room for a value: the caller hears so, and may ask again.
-    pub(super) fn refuse_read(&mut self, key: ConnKey, request: &RequestHeader) {
+    /// There is no room for a request or its value: the caller hears so, and may ask again.
+    pub(super) fn refuse_overloaded(&mut self, key: ConnKey, tag: u64) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let reply = ResponseHeader {
-            map_epoch: self.node.map_tag(),
-            retry_after_ms: RETRY_AFTER_MS,
-            ..ResponseHeader::reply_to(request, Status::Overloaded)
-        };
+        let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
         self.node.counters.overloaded += 1;
-        Response::write(reply, &[], &mut conn.output);
+        standin::answer(tag, &head, &[], &mut conn.output);
         self.pause_if_full(key);
     }
 

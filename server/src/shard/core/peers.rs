@@ -10,7 +10,7 @@ use standin_protocol::time::Micros;
 use tracing::debug;
 
 use super::{ConnKey, Core, Io};
-use crate::node::{ForwardFailure, Now};
+use crate::node::{ForwardFailure, Now, OwnedCommand};
 use crate::shard::link::{Link, LinkFailure};
 
 /// Links by server and shard.
@@ -55,7 +55,8 @@ impl Core {
         peer: u16,
         shard: u16,
         token: u64,
-        frame: Vec<u8>,
+        map_tag: u32,
+        command: &OwnedCommand,
     ) {
         let key = match self.links.open.get(&(peer, shard)) {
             Some(key) => *key,
@@ -69,7 +70,7 @@ impl Core {
             }
         };
         if let Some((link, _, output)) = self.link_parts(key) {
-            link.send(token, frame, now, output);
+            link.send(token, command, map_tag, now, output);
             self.has_sent_on = true;
             self.flush(key);
         }
@@ -96,10 +97,10 @@ impl Core {
                 Ok(None) => break,
                 Ok(Some((length, answered))) => {
                     at += length;
-                    if let Some((token, response)) = answered {
+                    if let Some((token, head, value)) = answered {
                         self.node.peer_answered(now, peer);
                         if let Some(token) = token {
-                            self.node.forward_done(now, peer, token, Ok(response));
+                            self.node.forward_done(now, peer, token, Ok((head, value)));
                         }
                     } else {
                         self.has_sent_on = true;

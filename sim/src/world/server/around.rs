@@ -48,7 +48,7 @@ impl Shell for Around<'_> {
             Effect::Post { shard, message } => mailboxes[usize::from(shard)].push_back(message),
             Effect::Tell(input) => control_inbox.push_back(input),
             Effect::Refresh => core.refreshed(gate.health(), true),
-            Effect::Stats { conn, request } => core.stats(now, conn, &request, &[]),
+            Effect::Stats { to } => core.stats(now, to, Vec::new()),
         }
     }
 

@@ -1,0 +1,116 @@
+//! What comes of a command, without the bytes in which it is sent. Codecs (`shard/codec/`) write
+//! answers to connections and read those of peers from links.
+
+use bytes::Bytes;
+pub use standin_protocol::codes::Status;
+
+use super::interface::ForwardFailure;
+
+/// The longest value that an answer may bring, in bytes.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+
+/// The hint that goes with [`Status::Overloaded`]: milliseconds until another try.
+pub(crate) const RETRY_AFTER_MS: u16 = 20;
+
+/// Bits of [`AnswerHead::flags`].
+pub mod flags {
+    /// Answered from the cache.
+    pub const HIT: u8 = 0x01;
+    /// Answered from the origin.
+    pub const FILLED: u8 = 0x02;
+    /// Answered by a server other than the partition's home.
+    pub const STAND_IN: u8 = 0x04;
+    /// The server stood in before the master's verdict.
+    pub const PROVISIONAL: u8 = 0x08;
+    /// Fetched from the owner by the server that was asked.
+    pub const FORWARDED: u8 = 0x10;
+    /// The value has been kept in the cache, or was in it.
+    pub const CACHED: u8 = 0x20;
+}
+
+/// An answer without its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerHead {
+    /// How the command ended.
+    pub status: Status,
+    /// Bits of [`flags`].
+    pub flags: u8,
+    /// With [`Status::Overloaded`]: milliseconds to wait before another try.
+    pub retry_after_ms: u16,
+    /// [`standin_protocol::map::MapEpoch::tag`] of the map under which the answer is given; 0
+    /// until the node gives it.
+    pub map_tag: u32,
+    /// Seconds for which the value may still be cached, rounded up; 0: not cached.
+    pub ttl_s: u32,
+    /// Version of the value for a later CAS; 0: none.
+    pub version: u64,
+}
+
+impl AnswerHead {
+    /// A status, and nothing else.
+    #[must_use]
+    pub fn status(status: Status) -> Self {
+        Self { status, flags: 0, retry_after_ms: 0, map_tag: 0, ttl_s: 0, version: 0 }
+    }
+
+    /// There is no room, or too much work; another try may succeed soon.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self { retry_after_ms: RETRY_AFTER_MS, ..Self::status(Status::Overloaded) }
+    }
+}
+
+/// An answer that owns its value. Those who waited for one fetch share the value: a copy each would
+/// be memory that any client can ask for.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// All but the value.
+    pub head: AnswerHead,
+    /// The value, or the text that explains the status.
+    pub value: Bytes,
+}
+
+impl Answer {
+    /// A status without a value.
+    #[must_use]
+    pub fn status(status: Status) -> Self {
+        AnswerHead::status(status).into()
+    }
+
+    /// Success, with a value.
+    pub(super) fn value(value: Bytes) -> Self {
+        Self { head: AnswerHead::status(Status::Ok), value }
+    }
+
+    /// A status with the text that explains it.
+    pub(super) fn text(status: Status, text: &'static str) -> Self {
+        Self { head: AnswerHead::status(status), value: Bytes::from_static(text.as_bytes()) }
+    }
+
+    /// Bytes of the value that it brings, if the value may be asked for again.
+    #[must_use]
+    pub fn read_bytes(&self) -> Option<usize> {
+        (self.head.status == Status::Ok && !self.value.is_empty()).then_some(self.value.len())
+    }
+
+    /// Takes the value out: there is no room for it.
+    pub fn overload(&mut self) {
+        let map_tag = self.head.map_tag;
+        *self = AnswerHead { map_tag, ..AnswerHead::overloaded() }.into();
+    }
+}
+
+impl From<AnswerHead> for Answer {
+    fn from(head: AnswerHead) -> Self {
+        Self { head, value: Bytes::new() }
+    }
+}
+
+/// A peer's answer to what was sent to it, or how it ended without one.
+pub type PeerAnswer<'a> = Result<(AnswerHead, &'a [u8]), ForwardFailure>;
+
+/// Seconds left until `expires_at_ms`, rounded up.
+#[inline]
+pub(super) fn seconds_left(expires_at_ms: u64, now_ms: u64) -> u32 {
+    u32::try_from(expires_at_ms.saturating_sub(now_ms).div_ceil(1_000)).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,166 @@
+//! What a shard's logic is asked to do, without the bytes in which it came. Codecs
+//! (`shard/codec/`) read commands from the bytes of a connection and write them to links.
+
+use std::num::NonZeroU64;
+
+use bytes::Bytes;
+
+use super::interface::ConnId;
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Read a value, through the cache.
+    Get,
+    /// Write a value, through to the origin.
+    Put,
+    /// Delete a row, through to the origin.
+    Delete,
+    /// Write a value if the version is still current.
+    Cas,
+    /// Give a cached value a new lifetime.
+    Touch,
+    /// Drop a cached value; the origin is left alone.
+    Invalidate,
+    /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+    Flush,
+    /// Report the health of the shard and of its way to the origin.
+    Ping,
+    /// Give the cluster map.
+    Map,
+    /// Server to server: drop keys that were written elsewhere.
+    Settle,
+    /// Server to server: all keys that were written elsewhere have been told.
+    Handback,
+}
+
+impl Action {
+    /// Whether the command is about a key, and so belongs to the key's partition.
+    #[inline]
+    #[must_use]
+    pub fn has_key(self) -> bool {
+        !matches!(self, Self::Ping | Self::Map | Self::Settle | Self::Handback)
+    }
+
+    /// Whether the owner of the partition must carry it out.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        use Action::{Cas, Delete, Flush, Invalidate, Put, Settle};
+        matches!(self, Put | Delete | Cas | Invalidate | Flush | Settle)
+    }
+}
+
+/// How a command reached this server, if another server has sent it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// It has not been sent on.
+    None,
+    /// It was sent to the owner: it is not sent on again.
+    Forwarded,
+    /// It was sent to a server that can perhaps reach the owner, and is to pass it on.
+    Relay,
+}
+
+/// A client's name for a request, which stays the same each time that the client sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The client.
+    pub client_id: NonZeroU64,
+    /// The client's number for the request.
+    pub request_id: u32,
+}
+
+/// A command without its key and value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommandHead {
+    /// What to do.
+    pub action: Action,
+    /// Keyspace id.
+    pub keyspace: u8,
+    /// How it came here.
+    pub hop: Hop,
+    /// The client has sent it before, and had no answer.
+    pub is_retry: bool,
+    /// The sender is another server of the cluster.
+    pub is_peer: bool,
+    /// Milliseconds for which the sender will wait; 0: no deadline.
+    pub deadline_ms: u32,
+    /// Lifetime in the cache, in seconds; 0: the keyspace's.
+    pub ttl_s: u32,
+    /// CAS: the version that must be current.
+    pub version: u64,
+    /// The client's name for the request, if it can be told apart from others.
+    pub identity: Option<Identity>,
+}
+
+impl CommandHead {
+    /// A client's command without a deadline, lifetime or identity.
+    #[must_use]
+    pub fn new(action: Action, keyspace: u8) -> Self {
+        Self {
+            action,
+            keyspace,
+            hop: Hop::None,
+            is_retry: false,
+            is_peer: false,
+            deadline_ms: 0,
+            ttl_s: 0,
+            version: 0,
+            identity: None,
+        }
+    }
+}
+
+/// A command whose key and value lie in a receive buffer.
+#[derive(Debug, Clone, Copy)]
+pub struct Command<'a> {
+    /// All but key and value.
+    pub head: CommandHead,
+    /// The key; empty for actions that have none.
+    pub key: &'a [u8],
+    /// The value to write, or what a server tells another.
+    pub value: &'a [u8],
+}
+
+impl Command<'_> {
+    /// The command with copies of its key and value.
+    #[must_use]
+    pub fn into_owned(self) -> OwnedCommand {
+        let value = Bytes::copy_from_slice(self.value);
+        OwnedCommand { head: self.head, key: self.key.into(), value }
+    }
+}
+
+/// A command on its way to another shard or server.
+#[derive(Debug, Clone)]
+pub struct OwnedCommand {
+    /// All but key and value.
+    pub head: CommandHead,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// The value.
+    pub value: Bytes,
+}
+
+impl OwnedCommand {
+    /// The same command, borrowed.
+    #[must_use]
+    pub fn as_command(&self) -> Command<'_> {
+        Command { head: self.head, key: &self.key, value: &self.value }
+    }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.key.len() + self.value.len()
+    }
+}
+
+/// Where the answer to a command goes. The node only hands it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The connection.
+    pub conn: ConnId,
+    /// The name that the connection's codec has given the request.
+    pub tag: u64,
+}
