@@ -29,7 +29,7 @@ pub struct NodeConfig {
     pub brief: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
-    /// The same for writes that another server has sent on to this one: it must have its answer
+    /// Longest that writes which another server has sent on wait for that: it must have its answer
     /// before it stops waiting for it.
     pub park_sent_on_max: Duration,
     /// Keys of one partition that are remembered for one server that has to be told of them.
@@ -66,19 +66,19 @@ pub struct NodeConfig {
     pub store: StoreConfig,
 }
 
-/// Requests that wait take this much memory each, beside key and value.
-pub(super) const PENDING_BYTES: usize = 256;
-/// What all that wait may take, unless not even a few of the largest would fit.
+/// The memory that all waiting requests may take, unless not even a few of the largest would fit.
 const PENDING_BYTES_MAX: usize = 64 << 20;
 
+/// Fetches of each keyspace that never wait for room.
+const FETCHES_ALWAYS: u32 = 4;
 /// By then what is read often is cached.
 const WARM: Duration = Duration::from_secs(30);
 const LOG_KEYS_MAX: usize = 65_536;
 const LOG_BYTES_MAX: usize = 8 << 20;
 
 impl NodeConfig {
-    /// Bytes that the requests of a shard may take while they wait: slow writes of large
-    /// values would take all memory there is.
+    /// The bytes that the requests of a shard may take while they wait. Without a bound, slow writes
+    /// of large values would take all memory.
     pub(super) fn pending_bytes_max(&self) -> usize {
         PENDING_BYTES_MAX.max(16 * self.store.item_bytes_max)
     }
@@ -114,7 +114,7 @@ impl NodeConfig {
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
             fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 2,
-            fetches_always: super::gate::ALWAYS,
+            fetches_always: FETCHES_ALWAYS,
             started,
             ambiguity: ambiguity(cluster),
             in_flight_max: limits.in_flight_per_shard as usize,

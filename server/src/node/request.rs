@@ -9,14 +9,13 @@ use standin_protocol::time::Micros;
 
 use super::answer::{Answer, AnswerHead, Status};
 use super::command::{Action, Command, Hop, ReplyTo};
-use super::config::PENDING_BYTES;
-use super::recent::{self, Known};
-use super::serving::Serving;
+use super::partitions::serving::Serving;
+use super::requests::{self, Known};
 use super::state::{Pending, PendingKey, Presence};
 use super::{Aimed, Node, Now};
 
 impl Node {
-    /// Everything but a hit. An answer, or `None` if it comes later.
+    /// Serves everything but a hit. An answer, or `None` if it comes later.
     pub(super) fn serve_other(
         &mut self,
         now: Now,
@@ -28,8 +27,10 @@ impl Node {
         let Command { head, key, .. } = *command;
         match head.action {
             Action::Ping => return Some(self.ping()),
-            Action::Map if self.map.is_none() => return Some(Answer::status(Status::Unavailable)),
-            Action::Map => return Some(Answer::value(self.map_bytes.clone())),
+            Action::Map => {
+                let unavailable = Answer::status(Status::Unavailable);
+                return Some(self.partitions.map_bytes().map_or(unavailable, Answer::value));
+            }
             Action::Settle | Action::Handback if !head.is_peer => {
                 return Some(Answer::text(Status::NotSupported, "for servers only"));
             }
@@ -37,32 +38,10 @@ impl Node {
             Action::Settle => return self.serve_settle(now, to, command, place),
             _ => {}
         }
-        if self.stopping {
-            return Some(Answer::status(Status::ShuttingDown));
+        if let Some(refusal) = self.refuse(command, place) {
+            return Some(refusal);
         }
-        let Some(keyspace) = &self.keyspaces[usize::from(head.keyspace)] else {
-            return Some(Answer::status(Status::UnknownKeyspace));
-        };
-        let supported = match head.action {
-            Action::Put | Action::Cas => keyspace.put.is_some(),
-            Action::Delete => keyspace.delete.is_some(),
-            _ => true,
-        };
-        if !supported {
-            let text = "the cluster file has no statement for this operation in this keyspace";
-            return Some(Answer::text(Status::NotSupported, text));
-        }
-        let serving = self.partitions[place.partition as usize].serving;
-        match head.hop {
-            Hop::Forwarded if !serving.is_own() && !mutant::is(Mutant::ForwardTwice) => {
-                self.counters.not_owner += 1;
-                return Some(self.not_owner());
-            }
-            Hop::Relay if !serving.is_own() && !matches!(serving, Serving::Forward(_)) => {
-                return Some(Answer::status(Status::Unavailable));
-            }
-            _ => {}
-        }
+        let serving = self.partitions.serving(place.partition);
         match head.action {
             Action::Touch => {
                 if let Some(head) = self.touch(now, command, place) {
@@ -72,15 +51,13 @@ impl Node {
             // Only its owner can drop what is cached of a key; else it waits, like a write. So
             // does one whose home has to be told of it.
             Action::Invalidate
-                if serving == Serving::Cached
-                    && self.topology.home(place.partition) == self.config.server =>
+                if serving == Serving::Cached && self.partitions.is_home(place.partition) =>
             {
                 self.invalidate(head.keyspace, key, place.hash);
                 return Some(Answer::status(Status::Ok));
             }
             Action::Flush
-                if serving == Serving::Cached
-                    && self.topology.home(place.partition) == self.config.server =>
+                if serving == Serving::Cached && self.partitions.is_home(place.partition) =>
             {
                 self.flush(now, head.keyspace, place.partition);
                 return Some(Answer::status(Status::Ok));
@@ -97,9 +74,9 @@ impl Node {
             self.dispatch(now, pending);
             return None;
         };
-        let named = recent::Request { identity, action: head.action, hash: place.hash };
+        let named = requests::Request { identity, action: head.action, hash: place.hash };
         let is_retry = head.is_retry && !mutant::is(Mutant::NoIdentity);
-        match self.recent.arrive(named, pending, is_retry) {
+        match self.requests.arrive(named, pending, is_retry) {
             Known::No => self.dispatch(now, pending),
             Known::Joined => self.counters.retries_joined += 1,
             Known::Ended(head) => {
@@ -110,9 +87,40 @@ impl Node {
         None
     }
 
+    /// Refuses a command that this server can't or may not carry out.
+    fn refuse(&mut self, command: &Command<'_>, place: Aimed) -> Option<Answer> {
+        let head = command.head;
+        if self.health.stopping {
+            return Some(Answer::status(Status::ShuttingDown));
+        }
+        let Some(keyspace) = self.keyspaces.get(head.keyspace) else {
+            return Some(Answer::status(Status::UnknownKeyspace));
+        };
+        let supported = match head.action {
+            Action::Put | Action::Cas => keyspace.put.is_some(),
+            Action::Delete => keyspace.delete.is_some(),
+            _ => true,
+        };
+        if !supported {
+            let text = "the cluster file has no statement for this operation in this keyspace";
+            return Some(Answer::text(Status::NotSupported, text));
+        }
+        let serving = self.partitions.serving(place.partition);
+        match head.hop {
+            Hop::Forwarded if !serving.is_own() && !mutant::is(Mutant::ForwardTwice) => {
+                self.counters.not_owner += 1;
+                Some(self.not_owner())
+            }
+            Hop::Relay if !serving.is_own() && !matches!(serving, Serving::Forward(_)) => {
+                Some(Answer::status(Status::Unavailable))
+            }
+            _ => None,
+        }
+    }
+
     /// The answer to a request that was sent on to a server that is not the owner.
     pub(super) fn not_owner(&self) -> Answer {
-        let version = self.map.as_ref().map_or(0, |map| map.epoch.to_u64());
+        let version = self.partitions.map().map_or(0, |map| map.epoch.to_u64());
         AnswerHead { version, ..AnswerHead::status(Status::NotOwner) }.into()
     }
 
@@ -130,18 +138,14 @@ impl Node {
         place: Aimed,
     ) -> Option<PendingKey> {
         let Command { head, key, value } = *command;
-        let bytes = PENDING_BYTES + key.len() + value.len();
-        let bytes_max = self.config.pending_bytes_max();
-        if self.pending.len() >= self.config.in_flight_max || self.pending_bytes + bytes > bytes_max
-        {
+        if !self.requests.has_room(key.len() + value.len()) {
             return None;
         }
         let deadline = match head.deadline_ms {
             0 => Micros::NEVER,
             ms => now.mono + Duration::from_millis(u64::from(ms)),
         };
-        self.pending_bytes += bytes;
-        Some(self.pending.insert(Pending {
+        Some(self.requests.insert(Pending {
             to,
             head,
             hash: place.hash,
@@ -157,12 +161,12 @@ impl Node {
         }))
     }
 
-    /// Processes a waiting request here, whoever usually does.
+    /// Processes a waiting request on this server.
     pub(super) fn process(&mut self, now: Now, key: PendingKey) {
-        let Some(pending) = self.pending.get(key) else { return };
-        match self.partitions[pending.partition as usize].serving {
+        let pending = &self.requests[key];
+        match self.partitions.serving(pending.partition) {
             Serving::Cached | Serving::Early => {
-                let stand_in = self.topology.home(pending.partition) != self.config.server;
+                let stand_in = !self.partitions.is_home(pending.partition);
                 self.counters.stand_in_requests += u64::from(stand_in);
             }
             Serving::Through | Serving::Waiting | Serving::Unowned => {
@@ -176,5 +180,11 @@ impl Node {
             _ if pending.is_write() => self.write(now, key),
             _ => self.read(now, key),
         }
+    }
+    /// Processes a waiting request here although its partition's state says otherwise: there is no
+    /// way to the owner.
+    pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
+        self.requests[key].here = true;
+        self.process(now, key);
     }
 }

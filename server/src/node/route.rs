@@ -2,38 +2,18 @@
 //! processed here, and a write waits until it is clear who owns its partition (claim 15).
 
 use bytes::Bytes;
-use slotmap::{Key as _, KeyData};
-use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{Answer, AnswerHead, PeerAnswer, Status, flags};
 use super::command::{Hop, OwnedCommand};
-use super::handback::Told;
-use super::serving::Serving;
-use super::{ForwardFailure, ForwardKey, Node, Now, Output, PendingKey};
-
-/// What was sent to a peer.
-#[derive(Debug)]
-pub(super) enum Forwarded {
-    /// A request, to the owner or to a member that passes it on.
-    Request(PendingKey),
-    /// Whether the peer can be reached again.
-    Ping { server: u16 },
-    /// One shard of a probe.
-    Probe { server: u16 },
-    /// What a shard of it usually fetches.
-    Measure { server: u16 },
-    /// Keys for this server, perhaps through another; of a handover, or owed.
-    Settle { server: u16, via: Option<u16>, keys: Vec<Told>, handover: Option<MapEpoch> },
-    /// The end of a handover.
-    Handback { server: u16, epoch: MapEpoch },
-}
+use super::partitions::serving::Serving;
+use super::{ForwardFailure, Forwarded, Node, Now, Output, PendingKey};
 
 impl Node {
     /// A waiting request goes where its partition's state says.
     pub(super) fn dispatch(&mut self, now: Now, key: PendingKey) {
-        let Some(pending) = self.pending.get(key) else { return };
-        match self.partitions[pending.partition as usize].serving {
+        let pending = &self.requests[key];
+        match self.partitions.serving(pending.partition) {
             Serving::Forward(peer) if !pending.here => self.forward(now, key, peer),
             Serving::Relay(owner) if !pending.here => self.relay(now, key, owner),
             _ => self.process(now, key),
@@ -42,7 +22,7 @@ impl Node {
 
     /// Sends a waiting request on to the partition's owner.
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
-        let Some(pending) = self.pending.get(key) else { return };
+        let pending = &self.requests[key];
         if pending.head.hop == Hop::Forwarded && !mutant::is(Mutant::ForwardTwice) {
             // It was sent on to this server, and has had its hop while it waited here.
             return self.refuse_sent_on(key);
@@ -61,27 +41,22 @@ impl Node {
         key: PendingKey,
         command: OwnedCommand,
     ) {
-        let token = self.forwards.insert(Forwarded::Request(key)).data().as_ffi();
-        let map_tag = self.map_tag;
+        let token = self.forwards.begin(Forwarded::Request(key));
+        let map_tag = self.partitions.map_tag();
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag, command });
     }
 
     /// Sends a command of this server's own.
     pub(super) fn send(&mut self, peer: u16, shard: u16, state: Forwarded, command: OwnedCommand) {
-        let token = self.forwards.insert(state).data().as_ffi();
+        let token = self.forwards.begin(state);
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag: 0, command });
     }
 
-    /// The peer has answered a forward, or there is no answer to be had.
+    /// The peer has answered a forward, or there will be no answer.
     pub fn forward_done(&mut self, now: Now, peer: u16, token: u64, answer: PeerAnswer<'_>) {
         self.begin(now);
-        let Some(forwarded) = self.forwards.remove(ForwardKey::from(KeyData::from_ffi(token)))
-        else {
-            debug_assert!(false, "each forward ends once");
-            return;
-        };
         let is_ok = matches!(&answer, Ok((head, _)) if head.status == Status::Ok);
-        match forwarded {
+        match self.forwards.end(token) {
             Forwarded::Request(key) => self.request_done(now, peer, key, answer),
             Forwarded::Ping { server } => self.ping_done(now, server, is_ok),
             Forwarded::Probe { server } => self.probe_done(server, answer),
@@ -99,6 +74,14 @@ impl Node {
     }
 
     fn request_done(&mut self, now: Now, peer: u16, key: PendingKey, answer: PeerAnswer<'_>) {
+        if self.requests.find(key).is_none() {
+            // It was answered when this server woke; but it says whether the peer can be reached.
+            self.counters.forwards_failed += u64::from(answer.is_err());
+            if let Some(refuses) = unreachable(&answer) {
+                self.mark_unreachable(now, peer, refuses);
+            }
+            return;
+        }
         let (head, value) = match answer {
             Ok(answer) => answer,
             Err(failure) => {
@@ -122,8 +105,8 @@ impl Node {
     /// kept while this server thinks that another is the owner; a write waits until the two
     /// agree.
     fn not_accepted(&mut self, now: Now, key: PendingKey) {
-        let Some(pending) = self.pending.get(key) else { return };
-        let serving = self.partitions[pending.partition as usize].serving;
+        let pending = &self.requests[key];
+        let serving = self.partitions.serving(pending.partition);
         match serving {
             _ if pending.is_sent_on() => self.refuse_sent_on(key),
             Serving::Relay(owner) if pending.relays_tried > 0 => self.relay(now, key, owner),
@@ -135,9 +118,8 @@ impl Node {
     /// Claim 15: sending was unsuccessful, so the request is processed here: a read at once, a
     /// write as soon as the master has said who owns its partition.
     fn forward_failed(&mut self, now: Now, peer: u16, key: PendingKey, failure: ForwardFailure) {
-        let pending = self.pending.get(key);
-        let is_write = pending.is_some_and(super::Pending::is_write);
-        let is_sent_on = pending.is_some_and(super::Pending::is_sent_on);
+        let pending = &self.requests[key];
+        let (is_write, is_sent_on) = (pending.is_write(), pending.is_sent_on());
         match failure {
             // The peer is alive and may yet carry it out: a second time would be one too many.
             ForwardFailure::TimedOut if is_write => {
@@ -155,12 +137,10 @@ impl Node {
             }
             ForwardFailure::TimedOut | ForwardFailure::NoRoom => self.process_here(now, key),
             ForwardFailure::Unreachable | ForwardFailure::Refused => {
-                if let Some(pending) = self.pending.get_mut(key) {
-                    pending.waits_since.get_or_insert(now.mono);
-                }
+                self.requests[key].waits_since.get_or_insert(now.mono);
                 self.mark_unreachable(now, peer, failure == ForwardFailure::Refused);
-                let Some(pending) = self.pending.get(key) else { return };
-                let serving = self.partitions[pending.partition as usize].serving;
+                let pending = &self.requests[key];
+                let serving = self.partitions.serving(pending.partition);
                 match serving {
                     _ if is_sent_on => self.refuse_sent_on(key),
                     Serving::Relay(owner) => self.relay(now, key, owner),
@@ -168,13 +148,6 @@ impl Node {
                     _ => self.process_here(now, key),
                 }
             }
-        }
-    }
-
-    pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
-        if let Some(pending) = self.pending.get_mut(key) {
-            pending.here = true;
-            self.process(now, key);
         }
     }
 }

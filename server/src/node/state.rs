@@ -1,22 +1,17 @@
-//! What a shard's logic keeps per request, per call and per partition.
+//! A request that waits, and the names of keys.
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 use slotmap::new_key_type;
 use standin_protocol::time::Micros;
 
-use super::ack::Begun;
+use super::cache::FillToken;
 use super::command::{CommandHead, Hop, OwnedCommand, ReplyTo};
-use super::flush::Generation;
-use super::gate::Reserved;
 use super::interface::Now;
-use super::serving::Serving;
-use super::tokens::FillToken;
+use super::partitions::Generation;
 
 new_key_type! {
     pub(super) struct PendingKey;
-    pub(super) struct CallKey;
-    pub(super) struct ForwardKey;
 }
 
 /// A request that waits for the origin or a peer.
@@ -29,12 +24,11 @@ pub(super) struct Pending {
     pub(super) key: Box<[u8]>,
     pub(super) value: Bytes,
     pub(super) deadline: Micros,
-    /// It is processed here, whoever owns its partition: sending it on has failed, or it
-    /// has waited long enough for an owner.
+    /// This server processes it also where another owns its partition: sending it on has failed.
     pub(super) here: bool,
-    /// Since when it has waited for an owner that accepts it.
+    /// The time since when it has waited for an owner that accepts it.
     pub(super) waits_since: Option<Micros>,
-    /// Whether anybody hears its answer.
+    /// Whether its caller is still there.
     pub(super) caller: Presence,
     /// Members of the group that were asked in vain to pass it on.
     pub(super) relays_tried: usize,
@@ -86,50 +80,6 @@ pub(super) struct FetchStart {
     pub(super) at: Micros,
 }
 
-/// What an origin call is for.
-#[derive(Debug)]
-pub(super) enum CallState {
-    Fetch {
-        name: Name,
-        started: FetchStart,
-        reserved: Reserved,
-    },
-    Write {
-        pending: PendingKey,
-        token: FillToken,
-        generation: Generation,
-        begun: Begun,
-        outdated: bool,
-    },
-}
-
 /// Keyspace and key in one: the name under which fetches and writes are found.
 pub(super) type Name = Box<[u8]>;
 pub(super) type Names<V> = HashMap<Name, V, ahash::RandomState>;
-
-/// What the shard keeps per partition; a request reads one of these.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PartitionState {
-    pub(super) serving: Serving,
-    /// `STAND_IN` and `PROVISIONAL` of replies.
-    pub(super) flags: u8,
-    /// Rises when cached values of the partition were dropped.
-    pub(super) generation: u32,
-    /// Values of a lower version are not there any more.
-    pub(super) version_floor: u64,
-    /// Values of a lower version were kept before this server owned the partition. They are good
-    /// for reads until they end, and for nothing else: no CAS nor TOUCH goes by them.
-    pub(super) owned_floor: u64,
-    /// Some keyspace was flushed here: it has a floor of its own (flush.rs).
-    pub(super) is_flushed: bool,
-    /// Since when it is served as it is.
-    pub(super) since: Micros,
-}
-
-impl PartitionState {
-    /// The version that a caller may name in a CAS; 0: none.
-    #[inline]
-    pub(super) fn told_version(&self, version: u64) -> u64 {
-        if version < self.owned_floor { 0 } else { version }
-    }
-}

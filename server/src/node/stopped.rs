@@ -1,31 +1,30 @@
-//! What must not begin any more although it waits here (scenario 14): everything, when this
-//! process was stopped for so long that another can have written meanwhile; and writes whose
+//! Requests that wait here and must not begin any more (scenario 14): all of them, when this
+//! process was stopped for so long that another server can have written meanwhile; and writes whose
 //! callers have left.
 
 use hashbrown::HashMap;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{AnswerHead, Status};
-use super::state::{ForwardKey, Presence};
-use super::{Forwarded, Left, Node, Output, Pending, PendingKey, read};
+use super::state::Presence;
+use super::{Left, Node, Output, PendingKey};
 
 impl Node {
-    /// This process was stopped: whoever asked may have given up, asked another and had it done
-    /// there. What has not begun never does. Writes that are at the origin end in their time;
-    /// whether one that still waits for the origin begins is the origin's affair. The shell
+    /// This process was stopped: its callers may have given up, asked another server, and had the
+    /// write done there. Writes that have not begun are refused. Writes that are at the origin end
+    /// in their time; whether one that still waits for the origin begins is decided there. The shell
     /// closes the links, with what they hold.
     pub fn drop_waiting(&mut self) {
         if mutant::is(Mutant::KeepWaiting) {
             return;
         }
-        let mut waiting = self.parked.take_keys();
-        for queue in self.writes.values_mut() {
-            waiting.extend(queue.drain(..));
-        }
+        let parked = self.writes.take_parked().into_iter().map(|parked| parked.key);
+        let waiting: Vec<_> = parked.chain(self.writes.take_queued()).collect();
         // A CAS that has to read first must not go on to the owner, if that is another by then.
-        let fetching: Vec<_> = self.fetches.values().flat_map(read::Fetch::waiters).collect();
+        let fetching: Vec<_> = self.fetches.waiters().collect();
         for key in fetching {
-            if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.is_write()) {
+            let pending = &mut self.requests[key];
+            if pending.is_write() {
                 pending.caller = Presence::Gone;
             }
         }
@@ -34,48 +33,40 @@ impl Node {
             self.reply(key, AnswerHead::status(Status::Unavailable));
         }
         let unsent = self.take_unsent();
-        let is_unsent = |key: &ForwardKey| unsent.contains(key);
-        let on_links = self.forwards.iter().filter_map(|(forward, sent)| match sent {
-            Forwarded::Request(request) => Some((forward, *request)),
-            _ => None,
-        });
-        let on_links: Vec<(ForwardKey, PendingKey)> = on_links.collect();
-        for (forward, request) in on_links {
+        let on_links: Vec<(u64, PendingKey)> = self.forwards.requests().collect();
+        for (token, request) in on_links {
+            let is_unsent = unsent.contains(&token);
+            if is_unsent {
+                self.forwards.end(token);
+            }
+            // It was answered when this server woke before; its link has not failed since.
+            let Some(pending) = self.requests.find(request) else { continue };
             // Whether the link has taken it is not known here.
-            let status = match is_unsent(&forward) {
-                true => Status::Unavailable,
-                false => Status::OutcomeUnknown,
+            let status = match pending.is_write() && !is_unsent {
+                true => Status::OutcomeUnknown,
+                false => Status::Unavailable,
             };
-            if self.pending.get(request).is_some_and(Pending::is_write) {
-                self.counters.writes_dropped += 1;
-                self.reply(request, AnswerHead::status(status));
-            } else {
-                self.reply(request, AnswerHead::status(Status::Unavailable));
-            }
-            if is_unsent(&forward) {
-                self.forwards.remove(forward);
-            }
+            self.counters.writes_dropped += u64::from(pending.is_write());
+            self.reply(request, AnswerHead::status(status));
         }
     }
 
-    /// Takes back the requests that the shell has not been given yet.
-    fn take_unsent(&mut self) -> Vec<ForwardKey> {
+    /// Takes back the requests that the shell has not been given yet; their tokens.
+    fn take_unsent(&mut self) -> Vec<u64> {
         let mut unsent = Vec::new();
         let forwards = &self.forwards;
-        self.outputs.retain(|output| {
-            let Output::Forward { token, .. } = output else { return true };
-            let key = ForwardKey::from(slotmap::KeyData::from_ffi(*token));
-            let is_request = matches!(forwards.get(key), Some(Forwarded::Request(_)));
-            if is_request {
-                unsent.push(key);
+        self.outputs.retain(|output| match output {
+            Output::Forward { token, .. } if forwards.is_request(*token) => {
+                unsent.push(*token);
+                false
             }
-            !is_request
+            _ => true,
         });
         unsent
     }
 
     /// These connections bring no more requests. Their writes that wait for an owner are
-    /// refused: whoever closes a connection without an answer reckons with a write that happens
+    /// refused: a caller that closes a connection without an answer expects that its write happens
     /// at once or not at all.
     pub fn callers_left(&mut self, left: &[Left]) {
         if left.is_empty() || mutant::is(Mutant::KeepAbandoned) {
@@ -86,21 +77,7 @@ impl Node {
             false => Presence::Ended,
         };
         let left: HashMap<_, _> = left.iter().map(|left| (left.conn, presence(left))).collect();
-        for pending in self.pending.values_mut() {
-            if let Some(presence) = left.get(&pending.to.conn) {
-                pending.caller = pending.caller.max(*presence);
-            }
-        }
+        self.requests.callers_left(&left);
         self.drop_abandoned();
-    }
-
-    /// Whether nobody waits for a request: neither who sent it nor who has repeated it since.
-    pub(super) fn is_abandoned(&self, key: PendingKey, presence: Presence) -> bool {
-        let has_left = |key: PendingKey| {
-            self.pending.get(key).is_some_and(|pending| pending.caller >= presence)
-        };
-        let Some(pending) = self.pending.get(key) else { return false };
-        let joined = pending.head.identity.map(|identity| self.recent.joined(identity, key));
-        has_left(key) && joined.unwrap_or(&[]).iter().all(|joined| has_left(*joined))
     }
 }

@@ -5,19 +5,17 @@
 //! the new one yet. When it is done, that value is replaced or goes, unless the origin has
 //! certainly not executed the write. When it may be called done: ack.rs.
 
-use standin_config::Mode;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::ack::Begun;
 use super::answer::{AnswerHead, Status, VALUE_BYTES_MAX, flags, seconds_left};
-use super::command::Action;
-use super::flush::Generation;
+use super::cache::{Kept, Lifetime};
+use super::calls::{Begun, Started, StartedWrite};
+use super::command::{Action, CommandHead};
+use super::partitions::serving::Serving;
 use super::read::failure_answer;
-use super::serving::Serving;
 use super::state::Presence;
-use super::tokens::FillToken;
-use super::{CallState, Node, Now, Pending, PendingKey};
+use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
 /// What a write may do.
@@ -37,34 +35,28 @@ enum Permission {
 impl Node {
     /// A write arrives: it starts, or waits for the key's earlier ones.
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
-        let Some(pending) = self.pending.get(key) else { return };
+        let pending = &self.requests[key];
         let name = self.turn(pending.head.keyspace, &pending.key);
-        if let Some(queue) = self.writes.get_mut(&name)
-            && !mutant::is(Mutant::WritesRace)
-        {
-            queue.push_back(key);
-            return;
-        }
-        if self.start_write(now, key) {
-            self.writes.insert(name, std::collections::VecDeque::new());
+        if !self.writes.wait(&name, key) && self.start_write(now, key) {
+            self.writes.started(name);
         }
     }
 
     /// Sends the write to the origin. False if it ended (or went elsewhere) without that.
     fn start_write(&mut self, now: Now, key: PendingKey) -> bool {
-        let Some(pending) = self.pending.get(key) else { return false };
+        let pending = &self.requests[key];
         if now.mono > pending.deadline {
             self.counters.deadlines_passed += 1;
             self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
             return false;
         }
-        let (partition, action) = (pending.partition as usize, pending.head.action);
-        if self.is_abandoned(key, Presence::Gone) {
+        let (partition, action) = (pending.partition, pending.head.action);
+        if self.requests.is_abandoned(key, Presence::Gone) {
             self.reply(key, AnswerHead::status(Status::Unavailable));
             return false;
         }
         // The partition may have changed hands while the write waited for its turn.
-        let serving = self.partitions[partition].serving;
+        let serving = self.partitions.serving(partition);
         match self.permission(now, key, serving) {
             Permission::Begin => {}
             Permission::Elsewhere => {
@@ -90,51 +82,52 @@ impl Node {
             self.reply(key, AnswerHead::status(Status::Unavailable));
             return false;
         }
-        let begun = Begun { as_owner: serving == Serving::Cached, losses: self.held.losses() };
+        let begun =
+            Begun { as_owner: serving == Serving::Cached, losses: self.partitions.lease_losses() };
         if action == Action::Flush {
-            let Some(pending) = self.pending.get(key) else { return false };
+            let pending = &self.requests[key];
             self.flush(now, pending.head.keyspace, pending.partition);
             self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             return false;
         }
         if action == Action::Invalidate {
-            let Some(pending) = self.pending.get(key) else { return false };
+            let pending = &self.requests[key];
             let (keyspace, name, hash) = (pending.head.keyspace, pending.key.clone(), pending.hash);
             self.invalidate(keyspace, &name, hash);
             self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             return false;
         }
-        if action == Action::Cas && !self.cas_is_current(now, key) {
+        if action == Action::Cas && !self.check_version(now, key) {
             return false;
         }
-        let Some(pending) = self.pending.get_mut(key) else { return false };
+        let pending = &mut self.requests[key];
         pending.is_begun = true;
-        let Pending { head, hash, deadline, partition: pending_partition, .. } = *pending;
+        let Pending { head, hash, deadline, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match pending.head.action {
             Action::Delete => Operation::Delete,
             _ => Operation::Put { value },
         };
-        let token = self.tokens.begin_write(hash);
-        let generation = self.generation(head.keyspace, pending_partition);
-        let state = CallState::Write { pending: key, token, generation, begun, outdated: false };
-        self.submit(now, state, head.keyspace, operation, row, deadline);
+        let token = self.cache.begin_write(hash);
+        let generation = self.partitions.generation(head.keyspace, partition);
+        let write = StartedWrite { pending: key, partition, token, generation, begun };
+        self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
         true
     }
 
     /// Whether a write may begin here now: the column *writes* of the table in serving.rs.
     fn permission(&self, now: Now, key: PendingKey, serving: Serving) -> Permission {
-        let Some(pending) = self.pending.get(key) else { return Permission::Return };
+        let pending = &self.requests[key];
         if pending.is_sent_on() && !serving.is_own() && !matches!(serving, Serving::Forward(_)) {
             return Permission::Return;
         }
-        let may_log = self.config.mode == Mode::Available
-            && self.held.may_own()
-            && self.is_member(pending.partition);
+        let may_log = self.partitions.may_stand_in(pending.partition);
         match serving {
             Serving::Cached | Serving::Early | Serving::Waiting => Permission::Begin,
             Serving::Through => Permission::Wait,
-            Serving::Unowned if may_log && self.is_orphan() && self.has_waited(now, key) => {
+            Serving::Unowned
+                if may_log && self.partitions.is_orphan() && self.has_waited(now, key) =>
+            {
                 Permission::Begin
             }
             Serving::Unowned => Permission::Wait,
@@ -142,7 +135,7 @@ impl Node {
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Permission::Begin,
             Serving::Relay(_) => Permission::Elsewhere,
             Serving::Provisional(owner)
-                if may_log && self.is_orphan() && self.has_waited(now, key) =>
+                if may_log && self.partitions.is_orphan() && self.has_waited(now, key) =>
             {
                 match self.may_go_without(owner, pending.partition) {
                     true => Permission::Begin,
@@ -153,19 +146,16 @@ impl Node {
         }
     }
 
-    /// Whether a CAS names the version in the cache. If not, it has been answered, or waits
-    /// for the fetch that will tell its caller the version.
-    fn cas_is_current(&mut self, now: Now, key: PendingKey) -> bool {
-        let Some(pending) = self.pending.get(key) else { return false };
-        let state = self.partitions[pending.partition as usize];
-        let probe = self.store.probe(pending.head.keyspace, &pending.key);
+    /// Compares the version that a CAS names with the one in the cache. False: they differ, and it has
+    /// been answered, or waits for the fetch that will tell its caller the version.
+    fn check_version(&mut self, now: Now, key: PendingKey) -> bool {
+        let pending = &self.requests[key];
         let now_ms = now.mono.as_millis();
         let keyspace = pending.head.keyspace;
-        let (floor, is_flushed) = (state.owned_floor, state.is_flushed);
-        let floor = self.flushes.raise(floor, is_flushed, keyspace, pending.partition);
+        let floor = self.partitions.owned_floor(keyspace, pending.partition);
         let wanted = pending.head.version;
-        let found = match state.serving {
-            Serving::Cached => self.store.get(probe, keyspace, &pending.key, floor, now_ms),
+        let found = match self.partitions.serving(pending.partition) {
+            Serving::Cached => self.cache.find(keyspace, &pending.key, floor, now_ms),
             _ => None,
         };
         match found.map(|item| (item.version, item.negative)) {
@@ -182,23 +172,15 @@ impl Node {
         }
     }
 
-    pub(super) fn write_done(
-        &mut self,
-        now: Now,
-        key: PendingKey,
-        token: FillToken,
-        generation: Generation,
-        begun: Begun,
-        outcome: Outcome,
-    ) {
+    pub(super) fn write_done(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
+        let StartedWrite { pending: key, token, begun, .. } = write;
         let unknown = matches!(&outcome, Outcome::Failed(failure) if failure.is_in_doubt());
         let closed_until = unknown.then(|| now.mono + self.config.ambiguity);
-        let may_keep = self.tokens.end_write(token, now.mono, closed_until);
+        let may_keep = self.cache.end_write(token, now.mono, closed_until);
         self.counters.outcomes_unknown += u64::from(unknown);
-        let Some(pending) = self.pending.get(key) else { return };
+        let pending = &self.requests[key];
         let (head, row) = (pending.head, pending.key.clone());
-        let pending_partition = pending.partition;
-        let (partition, value) = (pending.partition as usize, pending.value.clone());
+        let value = pending.value.clone();
         let name = self.turn(head.keyspace, &row);
         let mut is_replaced = false;
         let is_executed = match &outcome {
@@ -206,13 +188,13 @@ impl Node {
             _ => true,
         };
         if is_executed {
-            // Those who had been told while it was under way have to be told again. What does
-            // not fit was counted, and is given up or not acknowledged.
+            // Servers that were told while it was under way have to be told again. A key for which
+            // there is no room was counted; it is given up, or its write not acknowledged.
             self.remember(now, key, closed_until.unwrap_or_default());
         }
         match outcome {
-            // The statement said so, but the row may be there and visible to `get`: nothing is
-            // known of it, and nothing is kept, not even its absence.
+            // The statement has changed no row, but the row may be there and visible to `get`: nothing
+            // is known of it, and nothing is kept, not even its absence.
             Outcome::Written { rows: 0, .. } if !mutant::is(Mutant::AckNoRow) => {
                 let is_delete = head.action == Action::Delete;
                 let status = if is_delete { Status::NotFound } else { Status::NotStored };
@@ -222,27 +204,16 @@ impl Node {
                 self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             }
             Outcome::Written { stored, .. } => {
-                let state = self.partitions[partition];
-                let cacheable = state.serving == Serving::Cached;
-                let is_closed =
-                    self.home.is_closed(u32::try_from(partition).unwrap_or(0), now.mono);
-                let may_keep = may_keep && !is_closed;
-                // The row as the origin says that it is, never what was sent on the mere
-                // supposition that this is what it holds.
+                // The row as the origin says that it is; what was sent only where that is the same.
                 let value = match stored {
                     Stored::Sent => Some(value),
                     Stored::Row(_) if mutant::is(Mutant::KeepSent) => Some(value),
                     Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX),
                     Stored::Unknown => None,
                 };
-                let is_same = self.generation(head.keyspace, pending_partition) == generation;
-                let kept = match (&value, cacheable && may_keep && is_same) {
-                    (Some(value), true) => self.keep(now, &head, &row, Some(value), None),
-                    _ => None,
-                };
+                let kept = value
+                    .and_then(|value| self.keep_written(now, &write, head, &row, &value, may_keep));
                 is_replaced = kept.is_some();
-                let is_refused = value.is_some() && cacheable && kept.is_none();
-                self.counters.fills_refused += u64::from(is_refused);
                 let now_ms = now.mono.as_millis();
                 let head = AnswerHead {
                     flags: if kept.is_some() { flags::CACHED } else { 0 },
@@ -253,25 +224,45 @@ impl Node {
                 self.acknowledge(now, key, begun, head);
             }
             Outcome::Failed(failure) => self.reply_with(key, failure_answer(&failure, true)),
-            Outcome::Value(_) => debug_assert!(false, "a write is not answered by a value"),
+            Outcome::Value(_) => unreachable!("a write is not answered by a value"),
         }
         if is_executed && !is_replaced {
-            self.store.remove(head.keyspace, &row);
+            self.cache.remove(head.keyspace, &row);
         }
         if is_executed {
-            self.forget_bound(head.keyspace, &row);
+            self.cache.remove_bound(head.keyspace, &row);
         }
         self.start_next_write(now, &name);
     }
 
+    /// Keeps the row that a write has left, if nothing else has changed it since the write began.
+    fn keep_written(
+        &mut self,
+        now: Now,
+        write: &StartedWrite,
+        head: CommandHead,
+        row: &[u8],
+        value: &[u8],
+        may_keep: bool,
+    ) -> Option<Kept> {
+        let StartedWrite { partition, generation, .. } = *write;
+        if self.partitions.serving(partition) != Serving::Cached {
+            return None;
+        }
+        let is_closed = self.handback.is_closed(partition, now.mono);
+        let is_same = self.partitions.generation(head.keyspace, partition) == generation;
+        let lifetime = Lifetime { ttl_s: head.ttl_s, ends: None };
+        let kept = match may_keep && !is_closed && is_same {
+            true => self.cache.keep(now, head.keyspace, row, Some(value), lifetime),
+            false => None,
+        };
+        self.counters.fills_refused += u64::from(kept.is_none());
+        kept
+    }
+
     /// The key's next write that really goes to the origin; the queue goes with the last.
-    fn start_next_write(&mut self, now: Now, name: &[u8]) {
-        loop {
-            let Some(queue) = self.writes.get_mut(name) else { return };
-            let Some(next) = queue.pop_front() else {
-                self.writes.remove(name);
-                return;
-            };
+    fn start_next_write(&mut self, now: Now, name: &Name) {
+        while let Some(next) = self.writes.next(name) {
             if self.start_write(now, next) {
                 return;
             }

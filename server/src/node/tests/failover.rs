@@ -385,7 +385,7 @@ fn a_write_that_waits_goes_to_the_new_owner() {
     s.written(&first);
     assert_eq!(s.forward().0, PEER);
     assert!(s.calls().is_empty());
-    assert!(s.node.writes.is_empty());
+    assert!(s.node.writes.len() == 0);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod waiting;
 mod word;
 mod writes;
 
+use bytes::Bytes;
 use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, Mode};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
@@ -27,6 +28,7 @@ use standin_protocol::seeds::HashSeeds;
 
 use super::*;
 use crate::origin::{Failure, Stored};
+use crate::store::StoreConfig;
 
 const BOOT: u64 = 7;
 const CONN: ConnId = ConnId { shard: 0, conn: 1 };
@@ -34,7 +36,7 @@ const TO: ReplyTo = ReplyTo { conn: CONN, tag: 5 };
 const OWN: u16 = 0;
 const PEER: u16 = 1;
 
-fn keyspace(id: u8) -> KeyspaceConfig {
+pub(super) fn keyspace(id: u8) -> KeyspaceConfig {
     KeyspaceConfig {
         id,
         name: format!("k{id}"),
@@ -52,7 +54,7 @@ fn keyspace(id: u8) -> KeyspaceConfig {
     }
 }
 
-fn topology() -> Arc<Topology> {
+pub(super) fn topology() -> Arc<Topology> {
     let server = |name: &str, port: u16| ServerInfo {
         name: name.to_owned(),
         group: 0,
@@ -65,7 +67,7 @@ fn topology() -> Arc<Topology> {
 }
 
 /// What the scripts' nodes have in common.
-fn node_config(server: u16, boot_id: u64) -> NodeConfig {
+pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
     let mut read_only = keyspace(2);
     read_only.put = None;
     read_only.delete = None;

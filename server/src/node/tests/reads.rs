@@ -132,7 +132,7 @@ fn scenario_06_a_read_shares_only_a_fetch_that_starts_after_it() {
     let write = s.call();
     s.written(&write);
     s.replies();
-    s.node.store.remove(1, &key);
+    s.node.cache.remove(1, &key);
     s.get(&key);
     s.get(&key);
     assert!(s.calls().is_empty(), "at most one fetch runs");

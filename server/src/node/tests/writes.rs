@@ -39,7 +39,7 @@ fn scenario_15_writes_of_a_key_go_one_after_the_other() {
     }
     assert_eq!(values, [b"v1", b"v2", b"v3"]);
     assert_eq!(s.get(&key).unwrap().value, b"v3");
-    assert!(s.node.writes.is_empty(), "the queue goes with the last write");
+    assert!(s.node.writes.len() == 0, "the queue goes with the last write");
 }
 
 #[test]

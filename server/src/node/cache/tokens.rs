@@ -26,7 +26,8 @@ struct Slot {
 
 /// A counter's value when a fetch or a write started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FillToken {
+#[cfg_attr(test, derive(Default))]
+pub(in crate::node) struct FillToken {
     slot: u16,
     changes: u32,
 }
@@ -84,7 +85,7 @@ impl FillTokens {
         entry.changes = entry.changes.wrapping_add(1);
     }
 
-    /// The same, for something that may still come until then.
+    /// Something that may still come until then makes cached values of this key doubtful.
     pub(super) fn close(&mut self, hash: u64, until: Micros) {
         let entry = &mut self.slots[usize::from(slot_of(hash))];
         entry.changes = entry.changes.wrapping_add(1);

@@ -13,8 +13,8 @@
 //! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin if the owner is dead, else relay; else UNAVAILABLE |
 //!
 //! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease,
-//! whoever writes meanwhile. `Early` (word.rs) is `Cached` that keeps like `Waiting`. A request that was sent on (FORWARDED) gets NOT_OWNER unless the owner
-//! by the map is this server, or it is a read of what this one has. *Wait* is bounded by
+//! whichever server writes meanwhile. `Early` (words.rs) is `Cached` that keeps like `Waiting`. A request that
+//! was sent on (FORWARDED) gets NOT_OWNER unless the owner by the map is this server. *Wait* is bounded by
 //! `park_max`; servers outside the partition's group never write for it.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
@@ -25,8 +25,8 @@ use standin_protocol::mutant::{self, Mutant};
 pub enum Serving {
     /// This server owns the partition: reads fill the cache, writes go through it.
     Cached,
-    /// It has become this server's, which has told its group not long ago that it had lost the
-    /// master: a member may still write by that word (word.rs). What is read is kept for a lease
+    /// The partition has become this server's, which has told its group not long ago that it had lost
+    /// the master: a member may still write by that word (words.rs). What is read is kept for a lease
     /// at most.
     Early,
     /// This server owns the partition, but has no lease: another may own it by now.
@@ -86,7 +86,7 @@ pub enum Reach {
     Direct,
     /// Sending to it failed and nothing has contradicted that since.
     None,
-    /// The same, and the master has contradicted it: this server alone can't reach it.
+    /// Sending to it failed, and the master has contradicted that: only this server can't reach it.
     Split,
 }
 
@@ -105,7 +105,7 @@ pub struct View<'a> {
     pub reach: &'a [Reach],
 }
 
-/// First line that fits (docs/FAILOVER.md, "What a server does with a request").
+/// The first line that fits (docs/FAILOVER.md, "What a server does with a request").
 #[must_use]
 pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Serving {
     // Before the first map a server knows of nobody's writes: it may not keep anything.

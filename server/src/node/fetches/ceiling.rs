@@ -17,9 +17,9 @@ use standin_protocol::map::Topology;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::NodeConfig;
 use super::pace::{Bucket, Entry, Line, Rate};
-use super::state::Name;
+use crate::node::NodeConfig;
+use crate::node::state::Name;
 
 /// Of the whole, what is divided by the partitions owned, in quarters.
 const OWNED_QUARTERS: u64 = 3;
@@ -184,7 +184,7 @@ impl Ceiling {
 
 /// Where fetches of a partition belong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::node) enum Place {
     Owned,
     Through,
     Elsewhere,

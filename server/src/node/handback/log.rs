@@ -1,9 +1,9 @@
-//! Keys that were written through this shard and that another server has not been told of:
-//! the home that is away (the handback log), or an owner that could not be reached (owed).
+//! The log of keys that were written through this shard and that another server has not been told
+//! of: the home that is away, or an owner that could not be reached.
 //!
-//! Bounded per partition and in bytes. What a log can't hold is given up for the partition as a
-//! whole (`overflowed`): its home then drops it. What is owed has no such way out, so a write
-//! that could not be remembered is not begun.
+//! The log is bounded per partition and in bytes. For a home that is away, a partition with more
+//! keys than fit is given up as a whole (`overflowed`): the home then drops it. Keys owed to an
+//! owner have no such way out, so a write that could not be logged is not begun.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,20 @@ use standin_protocol::handback::{KEYS_MAX, Keys, WrittenKey, marks};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::state::{Name, Names};
+use crate::node::state::{Name, Names};
 
-/// Memory of a remembered key beside the key itself, about.
+/// About the memory that a logged key takes beside the key itself.
 const ENTRY_BYTES: usize = 64;
 /// Bytes of an archived key beside the key itself, rounded up.
 const ARCHIVED_BYTES: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Which insertion this is: a later one is not settled by an earlier one's answer.
+    /// Tells insertions apart: a later one is not settled by the answer to an earlier one.
     stamp: u64,
-    /// The write may land until then.
+    /// The time until which the write may land.
     open_until: Micros,
-    /// The server has been told. If it starts anew before that time it has to be told again.
+    /// The server has been told. If it starts anew before `open_until` it has to be told again.
     is_told: bool,
     /// All of the key's keyspace in the partition was flushed.
     is_flush: bool,
@@ -39,13 +39,13 @@ impl Entry {
     }
 }
 
-/// What one server is to be told of one partition.
+/// The keys of one partition that one server has to be told of.
 #[derive(Debug)]
 struct Written {
     keys: Names<Entry>,
     /// There were more keys, and the server has not been told that yet.
     overflowed: bool,
-    /// Writes of keys that were forgotten may land until then, told or not.
+    /// The time until which writes of forgotten keys may land, told or not.
     open_until: Micros,
 }
 
@@ -56,36 +56,79 @@ impl Written {
     }
 }
 
-/// A key that is being told of.
+/// A key on its way to the server that has to be told of it.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
-    pub(super) partition: u32,
-    pub(super) name: Name,
-    pub(super) stamp: u64,
+pub(in crate::node) struct Told {
+    partition: u32,
+    name: Name,
+    stamp: u64,
     marks: u8,
 }
 
-/// The keys of one SETTLE.
+impl Told {
+    #[cfg(test)]
+    pub(in crate::node) fn new(partition: u32, name: Name, stamp: u64) -> Self {
+        Self { partition, name, stamp, marks: 0 }
+    }
+
+    /// The key, with its keyspace.
+    pub(in crate::node) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// What [`Log::insert`] has given back for it.
+    pub(in crate::node) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+}
+
+/// The keys of one SETTLE; at least one.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) shard: u16,
-    pub(super) keys: Vec<Told>,
+pub(in crate::node) struct Batch {
+    shard: u16,
+    keys: Vec<Told>,
 }
 
 impl Batch {
+    /// The server's shard to which the partitions of the keys belong.
+    pub(in crate::node) fn shard(&self) -> u16 {
+        self.shard
+    }
+
+    /// The partition of the first key.
+    pub(in crate::node) fn partition(&self) -> u32 {
+        self.keys[0].partition
+    }
+
+    /// The first key, with its keyspace.
+    pub(in crate::node) fn first_key(&self) -> (u8, &[u8]) {
+        split(&self.keys[0].name)
+    }
+
+    /// The keys, for [`Log::settled`].
+    pub(in crate::node) fn into_keys(self) -> Vec<Told> {
+        self.keys
+    }
+
     /// The SETTLE's value.
-    pub(super) fn value(&self) -> Vec<u8> {
+    pub(in crate::node) fn value(&self) -> Vec<u8> {
         let keys = self.keys.iter().map(|told| {
-            let (keyspace, key) = told.name.split_first().unwrap_or((&0, &[]));
-            WrittenKey { keyspace: *keyspace, marks: told.marks, key: key.to_vec() }
+            let (keyspace, key) = split(&told.name);
+            WrittenKey { keyspace, marks: told.marks, key: key.to_vec() }
         });
         Keys { keys: keys.collect() }.to_bytes()
     }
 }
 
-/// All that is not settled, by server and partition.
+/// Keyspace and key of a name.
+fn split(name: &Name) -> (u8, &[u8]) {
+    let (keyspace, key) = name.split_first().expect("a name begins with its keyspace");
+    (*keyspace, key)
+}
+
+/// All keys that are not settled, by server and partition.
 #[derive(Debug)]
-pub(super) struct Unsettled {
+pub(in crate::node) struct Log {
     written: BTreeMap<(u16, u32), Written>,
     hashing: ahash::RandomState,
     bytes: usize,
@@ -95,8 +138,8 @@ pub(super) struct Unsettled {
     batch_bytes_max: usize,
 }
 
-impl Unsettled {
-    pub(super) fn new(
+impl Log {
+    pub(in crate::node) fn new(
         keys_max: usize,
         bytes_max: usize,
         batch_bytes_max: usize,
@@ -106,9 +149,9 @@ impl Unsettled {
         Self { written, hashing, bytes: 0, stamp: 0, keys_max, bytes_max, batch_bytes_max }
     }
 
-    /// Remembers a key that `server` is to be told of. `None`: there is no room; with
-    /// `may_overflow` the whole partition is given up then.
-    pub(super) fn insert(
+    /// Logs a key that `server` has to be told of. `None`: there is no room; with `may_overflow`
+    /// the whole partition is given up then.
+    pub(in crate::node) fn insert(
         &mut self,
         server: u16,
         partition: u32,
@@ -159,9 +202,9 @@ impl Unsettled {
         Some(self.stamp)
     }
 
-    /// What has just been inserted stands for all of its keyspace in the partition. It stays so
-    /// when the key itself is written, until the server has been told.
-    pub(super) fn mark_flush(&mut self, server: u16, partition: u32, name: &[u8]) {
+    /// The key that has just been inserted stands for all of its keyspace in the partition. It stays
+    /// so when the key itself is written, until the server has been told.
+    pub(in crate::node) fn mark_flush(&mut self, server: u16, partition: u32, name: &[u8]) {
         let written = self.written.get_mut(&(server, partition));
         if let Some(entry) = written.and_then(|written| written.keys.get_mut(name)) {
             entry.is_flush = true;
@@ -170,7 +213,8 @@ impl Unsettled {
 
     /// The server has been told: forgets the key unless it was written again meanwhile, or the
     /// write may still land.
-    pub(super) fn settled(&mut self, server: u16, told: &Told, now: Micros) {
+    pub(in crate::node) fn settled(&mut self, server: u16, told: &Told, now: Micros) {
+        // Forgotten meanwhile: the partition was given up, or has another owner.
         let Some(written) = self.written.get_mut(&(server, told.partition)) else { return };
         let entry = written.keys.get_mut(&told.name).filter(|entry| entry.stamp == told.stamp);
         match entry {
@@ -186,8 +230,8 @@ impl Unsettled {
         }
     }
 
-    /// The server has a new, empty cache: only what may still land matters to it.
-    pub(super) fn restarted(&mut self, server: u16, now: Micros) {
+    /// The server has a new, empty cache: only writes that may still land matter to it.
+    pub(in crate::node) fn restarted(&mut self, server: u16, now: Micros) {
         self.retain(server, |_, written| {
             written.overflowed = written.open_until > now;
             written.keys.retain(|_, entry| entry.open_until > now);
@@ -197,15 +241,15 @@ impl Unsettled {
     }
 
     /// The server has been told which partitions overflowed.
-    pub(super) fn told_overflows(&mut self, server: u16, partitions: &[u32], now: Micros) {
+    pub(in crate::node) fn told_overflows(&mut self, server: u16, partitions: &[u32], now: Micros) {
         self.retain(server, |partition, written| {
             written.overflowed &= !partitions.contains(&partition);
             written.matters(now)
         });
     }
 
-    /// Forgets what is written down for these partitions.
-    pub(super) fn forget(&mut self, server: u16, is_gone: impl Fn(u32) -> bool) {
+    /// Forgets the keys of these partitions.
+    pub(in crate::node) fn forget(&mut self, server: u16, is_gone: impl Fn(u32) -> bool) {
         self.retain(server, |partition, _| !is_gone(partition));
     }
 
@@ -225,30 +269,30 @@ impl Unsettled {
     }
 
     /// The most keys of one server and partition, and the bytes of all.
-    pub(super) fn sizes(&self) -> (usize, usize) {
+    pub(in crate::node) fn sizes(&self) -> (usize, usize) {
         let most = self.written.values().map(|written| written.keys.len()).max();
         (most.unwrap_or(0), self.bytes)
     }
 
     /// Whether there is a key that the server is to be told of.
-    pub(super) fn is_owed(&self, server: u16) -> bool {
+    pub(in crate::node) fn is_owed(&self, server: u16) -> bool {
         self.of(server).any(|(_, written)| written.keys.values().any(|entry| !entry.is_told))
     }
 
-    /// Until when a write that is not remembered any more may land in one of its partitions.
-    pub(super) fn forgotten_open_until(&self, server: u16) -> Micros {
+    /// The time until which a write that is not logged any more may land in one of its partitions.
+    pub(in crate::node) fn forgotten_open_until(&self, server: u16) -> Micros {
         let given_up = self.of(server).filter(|(_, written)| written.overflowed);
         given_up.map(|(_, written)| written.open_until).max().unwrap_or_default()
     }
 
     /// Partitions of the server in which keys were given up.
-    pub(super) fn overflowed(&self, server: u16) -> Vec<u32> {
+    pub(in crate::node) fn overflowed(&self, server: u16) -> Vec<u32> {
         let given_up = self.of(server).filter(|(_, written)| written.overflowed);
         given_up.map(|(partition, _)| partition).collect()
     }
 
-    /// All that the server is to be told, in frames of bounded size.
-    pub(super) fn batches(
+    /// All keys that the server has to be told of, in batches of bounded size.
+    pub(in crate::node) fn batches(
         &self,
         server: u16,
         now: Micros,
@@ -295,13 +339,13 @@ mod tests {
     const NOW: Micros = Micros(1_000);
     const ENDED: Micros = Micros(0);
 
-    fn unsettled(keys_max: usize, bytes_max: usize) -> Unsettled {
+    fn log_of(keys_max: usize, bytes_max: usize) -> Log {
         let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        Unsettled::new(keys_max, bytes_max, 1 << 20, hashing)
+        Log::new(keys_max, bytes_max, 1 << 20, hashing)
     }
 
-    fn names(unsettled: &Unsettled, server: u16) -> Vec<Name> {
-        let batches = unsettled.batches(server, NOW, |_| 0);
+    fn names(log: &Log, server: u16) -> Vec<Name> {
+        let batches = log.batches(server, NOW, |_| 0);
         let mut names: Vec<Name> =
             batches.into_iter().flat_map(|b| b.keys).map(|told| told.name).collect();
         names.sort();
@@ -310,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_key_written_again_while_it_is_told_of_stays() {
-        let mut log = unsettled(10, 10_000);
+        let mut log = log_of(10, 10_000);
         log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
         log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
@@ -323,7 +367,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_gives_the_partition_up_or_is_refused() {
-        let mut log = unsettled(2, 10_000);
+        let mut log = log_of(2, 10_000);
         for name in [b"\x01a", b"\x01b"] {
             assert!(log.insert(1, 7, name, ENDED, true).is_some());
         }
@@ -339,7 +383,7 @@ mod tests {
 
     #[test]
     fn the_bound_in_bytes_is_shared() {
-        let mut log = unsettled(100, 3 * (ENTRY_BYTES + 2));
+        let mut log = log_of(100, 3 * (ENTRY_BYTES + 2));
         for partition in 0..3 {
             assert!(log.insert(1, partition, b"\x01a", ENDED, true).is_some());
         }
@@ -350,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_restarted_server_is_told_only_of_what_may_still_land() {
-        let mut log = unsettled(100, 10_000);
+        let mut log = log_of(100, 10_000);
         log.insert(1, 7, b"\x01a", ENDED, true);
         log.insert(1, 7, b"\x01b", Micros(2_000), true);
         log.insert(2, 7, b"\x01c", ENDED, true);
@@ -365,7 +409,7 @@ mod tests {
         for (first, second, third) in
             [(open, ENDED, ENDED), (ENDED, open, ENDED), (ENDED, ENDED, open)]
         {
-            let mut log = unsettled(1, 10_000);
+            let mut log = log_of(1, 10_000);
             log.insert(1, 7, b"\x01a", first, true);
             log.insert(1, 7, b"\x01b", second, true);
             log.insert(1, 7, b"\x01c", third, true);
@@ -374,7 +418,7 @@ mod tests {
             log.restarted(1, open);
             assert!(log.overflowed(1).is_empty());
         }
-        let mut log = unsettled(1, 10_000);
+        let mut log = log_of(1, 10_000);
         log.insert(1, 7, b"\x01a", ENDED, true);
         log.insert(1, 7, b"\x01b", ENDED, true);
         log.restarted(1, NOW);
@@ -384,7 +428,7 @@ mod tests {
     #[test]
     fn a_log_that_forgot_what_may_still_land_tells_a_new_incarnation_again() {
         let open = Micros(2_000);
-        let mut log = unsettled(1, 10_000);
+        let mut log = log_of(1, 10_000);
         log.insert(1, 7, b"\x01a", open, true);
         log.insert(1, 7, b"\x01b", ENDED, true);
         log.told_overflows(1, &[7], NOW);
@@ -395,7 +439,7 @@ mod tests {
         assert!(log.written.is_empty(), "nothing can land any more");
 
         // Told, and then forgotten for another.
-        let mut log = unsettled(1, 10_000);
+        let mut log = log_of(1, 10_000);
         log.insert(1, 7, b"\x01a", open, true);
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
         log.settled(1, &told[0], NOW);
@@ -407,7 +451,7 @@ mod tests {
 
     #[test]
     fn batches_are_bounded_and_go_to_the_right_shard() {
-        let mut log = unsettled(100_000, 100_000_000);
+        let mut log = log_of(100_000, 100_000_000);
         for i in 0..9_000u32 {
             log.insert(1, i % 2, &[&[1], &i.to_le_bytes()[..]].concat(), ENDED, true);
         }
@@ -423,10 +467,10 @@ mod tests {
 
     #[test]
     fn what_may_still_land_is_told_to_a_new_incarnation_again() {
-        let mut log = unsettled(10, 10_000);
+        let mut log = log_of(10, 10_000);
         log.insert(1, 7, b"open", Micros(100), true);
         log.insert(1, 7, b"done", Micros(0), true);
-        let tell = |log: &Unsettled| {
+        let tell = |log: &Log| {
             let batches = log.batches(1, Micros(50), |_| 0);
             batches.into_iter().flat_map(|batch| batch.keys).collect::<Vec<_>>()
         };

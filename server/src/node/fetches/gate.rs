@@ -13,11 +13,10 @@ use std::ops::Bound;
 use bytes::Bytes;
 use standin_protocol::time::Micros;
 
-use super::{Name, NodeConfig};
+use crate::node::NodeConfig;
+use crate::node::state::Name;
 use crate::origin::Outcome;
 
-/// Fetches of a keyspace that never wait.
-pub(super) const ALWAYS: u32 = 4;
 /// No row is taken to be smaller.
 const ROW_LEAST: usize = 256;
 
@@ -57,7 +56,7 @@ struct Waiting {
 
 /// What a fetch has taken of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reserved {
+pub(in crate::node) struct Reserved {
     keyspace: u8,
     bytes: usize,
 }
@@ -166,6 +165,7 @@ mod tests {
     use super::*;
     use crate::origin::Failure;
 
+    const ALWAYS: u32 = 4;
     const MIB: usize = 1 << 20;
 
     fn row(bytes: usize) -> Outcome {

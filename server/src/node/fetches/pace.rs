@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::state::Name;
+use crate::node::state::Name;
 
-/// So much of a second's worth may be saved up, or owed by fetches that do not wait.
+/// The part of a second's tokens that may be saved up, or owed by fetches that do not wait: one in
+/// this many.
 const BURST: u64 = 20;
 const MILLION: u64 = 1_000_000;
 /// Tokens are counted in millionths of millionths: what comes in within a microsecond at a rate of

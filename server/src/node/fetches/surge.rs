@@ -10,19 +10,21 @@
 //! beside the share that it needs itself. When several servers change at once, they divide what
 //! is left by all of them.
 //!
-//! When so many wait that the last one would wait longer than clients do, the rate rises, to twice
+//! When the last one in line would wait longer than clients do, the rate rises, to twice
 //! itself; when that is not enough either, requests are refused with a hint. Writes are never
 //! held (but a CAS that has to read first is a read). A new process has no measure of its own and
 //! takes that of a member of its group; when there is none, there is no limit.
 
 use std::time::Duration;
 
+use standin_protocol::map::Topology;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::measure::Measure;
 use super::pace::{Bucket, Entry, Line, Rate};
-use super::state::Name;
+use crate::node::NodeConfig;
+use crate::node::state::Name;
 
 /// What all may ask the database for, in hundredths of the usual; less than twice, because the
 /// usual reads come in bursts too.
@@ -42,20 +44,20 @@ pub(super) struct Ask {
     pub(super) may_wait: bool,
 }
 
-/// How many there are to share what the database may be asked for.
+/// The servers that share what the database may be asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sharing {
+struct Sharing {
     /// All partitions, in hundredths of those whose home is this server: N hundred, if all N
     /// servers have equally many.
-    pub(super) whole_percent: u64,
+    whole_percent: u64,
     /// Other members of this server's group.
-    pub(super) peers: u64,
+    peers: u64,
     /// Fetches per second of a shard's new partitions that are always let through.
-    pub(super) reserved: u64,
+    reserved: u64,
 }
 
 impl Sharing {
-    /// Hundredths of its usual rate that a shard may reach, if so many servers change at once.
+    /// Hundredths of its usual rate that a shard may reach, if this many servers change at once.
     fn percent(self, is_home: bool, changed: u64) -> u64 {
         let left = self.whole_percent * (SURGE_PERCENT - 100) / 100 / changed.max(1) + 100;
         if is_home { left } else { 100 + left / self.peers.max(1) }
@@ -74,7 +76,7 @@ pub(super) struct Surge {
     /// The latest of these.
     any_cold_until: Micros,
     measure: Measure,
-    /// What a member of the group measures; zero: not known.
+    /// The measure of a member of the group; zero: not known.
     told: u64,
     /// Hundredths of what is usual, in the change that goes on.
     percent: u64,
@@ -83,7 +85,7 @@ pub(super) struct Surge {
     /// Fetches per second in it, beside [`Sharing::reserved`]; zero: nothing is held back, because nobody
     /// knows what is usual.
     rate: u64,
-    /// The same while so many wait that it has to be more.
+    /// The rate while so many fetches wait that it has to be higher.
     raised: u64,
     /// What passes at that rate.
     shared: Bucket,
@@ -93,9 +95,20 @@ pub(super) struct Surge {
 }
 
 impl Surge {
-    /// `warm`: after so long a partition's misses are as usual. `patience`: how long a fetch
+    pub(super) fn by(config: &NodeConfig, topology: &Topology) -> Self {
+        let home = |partition: &u32| topology.home(*partition) == config.server;
+        let own = (0..topology.partitions).filter(home).count() as u64;
+        let sharing = Sharing {
+            whole_percent: u64::from(topology.partitions) * 100 / own.max(1),
+            peers: topology.group_peers(config.server).count() as u64,
+            reserved: config.surge_reads,
+        };
+        Self::new(topology.partitions, sharing, config.warm, config.patience, config.started)
+    }
+
+    /// `warm`: the time after which a partition's misses are as usual. `patience`: how long a fetch
     /// should wait at most.
-    pub(super) fn new(
+    fn new(
         partitions: u32,
         sharing: Sharing,
         warm: Duration,
@@ -130,7 +143,7 @@ impl Surge {
         self.usual() == 0
     }
 
-    /// What a shard like this one measures; zero: nothing yet.
+    /// The measure of a shard like this one; zero: nothing yet.
     pub(super) fn told(&mut self, now: Micros, usual: u64) {
         self.told = self.told.max(usual.min(USUAL_MAX));
         if now < self.any_cold_until && self.rate == 0 {
@@ -249,7 +262,7 @@ impl Surge {
         Some(token.min(until))
     }
 
-    /// The fetches that wait for partitions of which this holds: they are to be had elsewhere.
+    /// Takes out the fetches that wait for partitions of which this holds: other servers answer them.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
         let left = self.line.take(is_left);
         self.rest_if_empty();

@@ -7,20 +7,21 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
-use super::answer::AnswerHead;
-use super::command::{Action, Identity};
-use super::state::PendingKey;
+use crate::node::answer::AnswerHead;
+use crate::node::command::{Action, Identity};
+use crate::node::state::PendingKey;
 
 /// Writes that are remembered after their end.
-pub(super) const FINISHED_MAX: usize = 4_096;
+pub(in crate::node) const FINISHED_MAX: usize = 4_096;
 
 /// What is compared besides the identity: ids can be used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) identity: Identity,
-    pub(super) action: Action,
-    pub(super) hash: u64,
+pub(in crate::node) struct Request {
+    pub(in crate::node) identity: Identity,
+    pub(in crate::node) action: Action,
+    pub(in crate::node) hash: u64,
 }
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ struct Running {
 
 /// What is known of a repeated request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(in crate::node) enum Known {
     /// Nothing: it is carried out.
     No,
     /// It is under way, and will be answered when that ends.
@@ -43,13 +44,13 @@ pub(super) enum Known {
 
 /// The writes of a shard by who asked for them.
 #[derive(Debug)]
-pub(super) struct Recent {
+pub(super) struct Repeated {
     running: HashMap<Identity, Running, ahash::RandomState>,
     finished: HashMap<Identity, (Request, AnswerHead), ahash::RandomState>,
     order: VecDeque<Identity>,
 }
 
-impl Recent {
+impl Repeated {
     pub(super) fn new(hashing: &ahash::RandomState) -> Self {
         Self {
             running: HashMap::with_hasher(hashing.clone()),
@@ -101,10 +102,12 @@ impl Recent {
         key: PendingKey,
         ending: Option<AnswerHead>,
     ) -> Vec<PendingKey> {
-        if self.running.get(&identity).is_none_or(|running| running.first != key) {
+        let Entry::Occupied(running) = self.running.entry(identity) else { return Vec::new() };
+        // It is itself a repetition, or a request of the same name that is not one.
+        if running.get().first != key {
             return Vec::new();
         }
-        let Some(running) = self.running.remove(&identity) else { return Vec::new() };
+        let running = running.remove();
         if let Some(ending) = ending {
             if self.finished.insert(identity, (running.request, ending)).is_none() {
                 self.order.push_back(identity);
@@ -146,28 +149,28 @@ mod tests {
     fn a_repeated_write_joins_or_is_answered_from_memory() {
         let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
         let (first, second) = (keys.insert(()), keys.insert(()));
-        let mut recent = Recent::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
-        assert_eq!(recent.arrive(request(1, 7), first, false), Known::No);
-        assert_eq!(recent.arrive(request(1, 8), second, true), Known::No, "another request");
-        assert_eq!(recent.arrive(request(1, 7), second, true), Known::Joined);
+        let mut repeated = Repeated::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!(repeated.arrive(request(1, 7), first, false), Known::No);
+        assert_eq!(repeated.arrive(request(1, 8), second, true), Known::No, "another request");
+        assert_eq!(repeated.arrive(request(1, 7), second, true), Known::Joined);
         let identity = request(1, 7).identity;
-        assert_eq!(recent.end(identity, second, Some(OK)), [], "not the one that runs");
-        assert_eq!(recent.end(identity, first, Some(OK)), [second]);
-        assert_eq!(recent.arrive(request(1, 7), second, true), Known::Ended(OK));
-        assert_eq!(recent.arrive(request(1, 7), second, false), Known::No, "not marked");
+        assert_eq!(repeated.end(identity, second, Some(OK)), [], "not the one that runs");
+        assert_eq!(repeated.end(identity, first, Some(OK)), [second]);
+        assert_eq!(repeated.arrive(request(1, 7), second, true), Known::Ended(OK));
+        assert_eq!(repeated.arrive(request(1, 7), second, false), Known::No, "not marked");
     }
 
     #[test]
     fn only_so_many_are_remembered() {
         let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
         let key = keys.insert(());
-        let mut recent = Recent::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let mut repeated = Repeated::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
         for id in 0..=u32::try_from(FINISHED_MAX).unwrap() {
-            recent.arrive(request(id, 7), key, false);
-            recent.end(request(id, 7).identity, key, Some(OK));
+            repeated.arrive(request(id, 7), key, false);
+            repeated.end(request(id, 7).identity, key, Some(OK));
         }
-        assert_eq!(recent.finished.len(), FINISHED_MAX);
-        assert_eq!(recent.arrive(request(0, 7), key, true), Known::No);
-        assert_eq!(recent.arrive(request(1, 7), key, true), Known::Ended(OK));
+        assert_eq!(repeated.finished.len(), FINISHED_MAX);
+        assert_eq!(repeated.arrive(request(0, 7), key, true), Known::No);
+        assert_eq!(repeated.arrive(request(1, 7), key, true), Known::Ended(OK));
     }
 }

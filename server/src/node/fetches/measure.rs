@@ -7,9 +7,9 @@ use standin_protocol::time::Micros;
 
 /// Fetches are counted in windows of this length.
 const WINDOW: Duration = Duration::from_secs(1);
-/// So many windows are remembered.
+/// The number of windows that are remembered.
 const WINDOWS: usize = 20;
-/// So many have to be counted before there is a measure.
+/// The number of windows that have to be counted before there is a measure.
 const WINDOWS_MIN: usize = 10;
 
 /// The mean of the middle half of the last windows, so that a burst, or a warm-up that is over,

@@ -1,0 +1,319 @@
+//! The cached values of a shard: the store, their versions and lifetimes, and whether the result of
+//! a fetch or a write may become one (fill tokens).
+//!
+//! Told: the fetches and writes that begin and end, and the keys that are dropped. Returns: values,
+//! and what was kept. Which versions count is the partitions' to say: their floors come as
+//! arguments.
+
+mod tokens;
+mod versions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use standin_protocol::time::Micros;
+
+pub(super) use tokens::FillToken;
+use tokens::FillTokens;
+use versions::Versions;
+
+use super::keyspaces::Keyspaces;
+use super::{NodeConfig, Now};
+use crate::store::{Item, Located, NewItem, Probe, Store, StoreConfig, StoreError};
+
+/// One shard's cache.
+pub(super) struct Cache {
+    store: Store,
+    versions: Versions,
+    tokens: FillTokens,
+    keyspaces: Arc<Keyspaces>,
+    /// The state of the generator that shortens lifetimes.
+    jitter: u64,
+}
+
+/// What a finished fetch or write has left in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) version: u64,
+    pub(super) expires_at_ms: u64,
+}
+
+/// What became of a TOUCH.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Touched {
+    /// The key is not cached.
+    Missed,
+    /// It is cached that the row does not exist.
+    Absent,
+    /// The value has a new lifetime.
+    Kept(Kept),
+}
+
+/// How long a value may be kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime {
+    /// The lifetime that the request asks for, in seconds; 0: the keyspace's.
+    pub(super) ttl_s: u32,
+    /// The time beyond which it may not be kept.
+    pub(super) ends: Option<Micros>,
+}
+
+impl Cache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// The arena can't be mapped, or is too small.
+    pub(super) fn new(config: &NodeConfig, keyspaces: Arc<Keyspaces>) -> Result<Self, StoreError> {
+        let store = StoreConfig { hash_seeds: config.hash_seeds, ..config.store.clone() };
+        Ok(Self {
+            store: Store::new(&store)?,
+            versions: Versions::new(config.version_salt),
+            tokens: FillTokens::default(),
+            keyspaces,
+            jitter: config.seed | 1,
+        })
+    }
+
+    /// The first pass of a lookup: starts loading the key's part of the index.
+    #[inline]
+    pub(super) fn locate(&self, keyspace: u8, key: &[u8]) -> Located {
+        self.store.locate(keyspace, key)
+    }
+
+    /// The second pass: finds the first candidate, and starts loading its memory.
+    #[inline]
+    pub(super) fn aim(&self, located: Located) -> Probe {
+        self.store.aim(located)
+    }
+
+    /// The third pass: the value, or its absence, if its version is not below the floor.
+    #[inline]
+    pub(super) fn get(
+        &mut self,
+        probe: Probe,
+        keyspace: u8,
+        key: &[u8],
+        floor: u64,
+        now_ms: u64,
+    ) -> Option<Item<'_>> {
+        self.store.get(probe, keyspace, key, floor, now_ms)
+    }
+
+    /// All three passes at once.
+    pub(super) fn find(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        floor: u64,
+        now_ms: u64,
+    ) -> Option<Item<'_>> {
+        let probe = self.store.probe(keyspace, key);
+        self.store.get(probe, keyspace, key, floor, now_ms)
+    }
+
+    /// Gives a cached value a new lifetime.
+    pub(super) fn touch(
+        &mut self,
+        now: Now,
+        probe: Probe,
+        keyspace: u8,
+        key: &[u8],
+        floor: u64,
+        ttl_s: u32,
+    ) -> Touched {
+        let now_ms = now.mono.as_millis();
+        match self.store.get(probe, keyspace, key, floor, now_ms) {
+            None => return Touched::Missed,
+            Some(item) if item.negative => return Touched::Absent,
+            Some(_) => {}
+        }
+        let expires_at_ms = self.expires_at_ms(keyspace, ttl_s, false, now);
+        let version = self.store.touch(keyspace, key, floor, expires_at_ms, now_ms);
+        // It may have been evicted to make room for its own copy.
+        version.map_or(Touched::Missed, |version| Touched::Kept(Kept { version, expires_at_ms }))
+    }
+
+    /// Caches a value (or its absence) under a new version. `None`: it was not kept.
+    pub(super) fn keep(
+        &mut self,
+        now: Now,
+        keyspace: u8,
+        key: &[u8],
+        value: Option<&[u8]>,
+        lifetime: Lifetime,
+    ) -> Option<Kept> {
+        let negative = value.is_none();
+        let expires_at_ms = self.expires_at_ms(keyspace, lifetime.ttl_s, negative, now);
+        let ends_ms = lifetime.ends.map_or(u64::MAX, Micros::as_millis);
+        let expires_at_ms = expires_at_ms.min(ends_ms);
+        let now_ms = now.mono.as_millis();
+        if expires_at_ms <= now_ms {
+            return None;
+        }
+        let version = self.versions.next(now.wall_us);
+        let item = NewItem { value: value.unwrap_or_default(), version, expires_at_ms, negative };
+        // A value too large for the arena is served, not kept.
+        self.store.insert(keyspace, key, item, now_ms).ok()?;
+        Some(Kept { version, expires_at_ms })
+    }
+
+    /// The time when a value that is cached now has to go, by the request's or the keyspace's
+    /// lifetime. Lifetimes are shortened at random so that they don't end together.
+    fn expires_at_ms(&mut self, keyspace: u8, ttl_s: u32, negative: bool, now: Now) -> u64 {
+        // Requests of other keyspaces have been refused.
+        let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
+        let ttl = match (negative, ttl_s) {
+            (true, _) => keyspace.negative_ttl,
+            (false, 0) => keyspace.ttl,
+            (false, seconds) => Duration::from_secs(u64::from(seconds)),
+        };
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        // Xorshift: jitter needs no better randomness.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        let jitter_max_ms = (ttl_ms / 100).saturating_mul(u64::from(keyspace.ttl_jitter_percent));
+        let ttl_ms = ttl_ms - self.jitter % (jitter_max_ms + 1);
+        now.mono.as_millis().saturating_add(ttl_ms)
+    }
+
+    /// A version above those of all cached values.
+    pub(super) fn next_version(&mut self, now: Now) -> u64 {
+        self.versions.next(now.wall_us)
+    }
+
+    /// Drops the key in this keyspace only.
+    pub(super) fn remove(&mut self, keyspace: u8, key: &[u8]) {
+        self.store.remove(keyspace, key);
+    }
+
+    /// Drops the key in the keyspaces that this one names.
+    pub(super) fn remove_bound(&mut self, keyspace: u8, key: &[u8]) {
+        for keyspace in self.keyspaces.bound(keyspace) {
+            self.store.remove(*keyspace, key);
+        }
+    }
+
+    /// Drops the key in all of them.
+    pub(super) fn forget(&mut self, keyspace: u8, key: &[u8]) {
+        self.remove(keyspace, key);
+        self.remove_bound(keyspace, key);
+    }
+
+    /// A fetch of the key with this hash begins.
+    pub(super) fn begin_fetch(&self, hash: u64) -> FillToken {
+        self.tokens.fetch(hash)
+    }
+
+    /// Whether the result of a fetch may be kept: nothing has changed the key since it began.
+    pub(super) fn may_fill(&self, token: FillToken, now: Micros) -> bool {
+        self.tokens.may_keep(token, now)
+    }
+
+    /// A write of the key with this hash begins. Each must end with [`Self::end_write`].
+    pub(super) fn begin_write(&mut self, hash: u64) -> FillToken {
+        self.tokens.begin_write(hash)
+    }
+
+    /// A write ends. Whether its value may be kept: nothing else has changed the key since it
+    /// began. With `closed_until` its outcome is unknown, and nothing of the key may be kept before
+    /// then.
+    pub(super) fn end_write(
+        &mut self,
+        token: FillToken,
+        now: Micros,
+        closed_until: Option<Micros>,
+    ) -> bool {
+        self.tokens.end_write(token, now, closed_until)
+    }
+
+    /// The key with this hash has changed: what fetches and writes under way bring is not kept.
+    pub(super) fn disturb(&mut self, hash: u64) {
+        self.tokens.disturb(hash);
+    }
+
+    /// The key with this hash may yet change until then.
+    pub(super) fn close(&mut self, hash: u64, until: Micros) {
+        self.tokens.close(hash, until);
+    }
+
+    /// Live items, their bytes, and the number that were evicted.
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        self.store.counts()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::{keyspace, node_config};
+
+    const KEY: &[u8] = b"k";
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Micros(ms * 1_000), wall_us: ms * 1_000 }
+    }
+
+    fn cache() -> Cache {
+        let mut configs = [keyspace(1), keyspace(2)];
+        configs[0].also_invalidates = vec![2];
+        let keyspaces = Arc::new(Keyspaces::new(&configs));
+        Cache::new(&node_config(0, 7), keyspaces).unwrap()
+    }
+
+    fn keep(cache: &mut Cache, keyspace: u8, ttl_s: u32, ends: Option<Micros>) -> Option<Kept> {
+        cache.keep(at(1_000), keyspace, KEY, Some(b"v"), Lifetime { ttl_s, ends })
+    }
+
+    #[test]
+    fn a_value_has_the_lifetime_that_is_asked_for_or_its_keyspace_s_and_none_beyond_its_end() {
+        let mut cache = cache();
+        let ends = |kept: Option<Kept>| kept.unwrap().expires_at_ms;
+        assert_eq!(ends(keep(&mut cache, 1, 0, None)), 61_000);
+        assert_eq!(ends(keep(&mut cache, 1, 5, None)), 6_000);
+        assert_eq!(ends(keep(&mut cache, 1, 5, Some(Micros(2_000_000)))), 2_000);
+        assert_eq!(keep(&mut cache, 1, 5, Some(Micros(1_000_000))), None, "it has ended");
+        let absent = cache.keep(at(1_000), 1, KEY, None, Lifetime { ttl_s: 5, ends: None });
+        assert_eq!(ends(absent), 2_000, "absence has a lifetime of its own");
+        assert_eq!(keep(&mut cache, 9, 5, None), None, "no such keyspace");
+    }
+
+    #[test]
+    fn a_value_below_the_floor_is_missed() {
+        let mut cache = cache();
+        let version = keep(&mut cache, 1, 0, None).unwrap().version;
+        assert_eq!(cache.find(1, KEY, version, 1_001).unwrap().value, b"v");
+        let floor = cache.next_version(at(1_001));
+        assert!(floor > version && cache.find(1, KEY, floor, 1_001).is_none());
+    }
+
+    #[test]
+    fn a_touch_gives_a_new_lifetime_to_a_value_only() {
+        let mut cache = cache();
+        let touch = |cache: &mut Cache| {
+            let probe = cache.aim(cache.locate(1, KEY));
+            cache.touch(at(1_001), probe, 1, KEY, 0, 9)
+        };
+        assert_eq!(touch(&mut cache), Touched::Missed);
+        let version = keep(&mut cache, 1, 0, None).unwrap().version;
+        let kept = Kept { version, expires_at_ms: 10_001 };
+        assert_eq!(touch(&mut cache), Touched::Kept(kept));
+        cache.keep(at(1_000), 1, KEY, None, Lifetime { ttl_s: 0, ends: None });
+        assert_eq!(touch(&mut cache), Touched::Absent);
+    }
+
+    #[test]
+    fn forgetting_a_key_drops_it_in_the_keyspaces_that_its_own_names() {
+        let mut cache = cache();
+        let is_cached = |cache: &mut Cache| [1, 2].map(|k| cache.find(k, KEY, 0, 1_001).is_some());
+        keep(&mut cache, 1, 0, None);
+        keep(&mut cache, 2, 0, None);
+        cache.remove_bound(1, KEY);
+        assert_eq!(is_cached(&mut cache), [true, false]);
+        keep(&mut cache, 2, 0, None);
+        cache.forget(2, KEY);
+        assert_eq!(is_cached(&mut cache), [true, false], "not the other way round");
+        cache.forget(1, KEY);
+        assert_eq!(is_cached(&mut cache), [false, false]);
+    }
+}

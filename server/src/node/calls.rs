@@ -1,0 +1,132 @@
+//! The calls to the origin that are under way, and how many of their writes are outdated: writes
+//! whose partition has changed hands since they began. A new owner may fill its cache only when
+//! none of these is left, or it could keep what they overwrite.
+
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+
+use super::cache::FillToken;
+use super::fetches::Reserved;
+use super::partitions::Generation;
+use super::state::{FetchStart, Name, PendingKey};
+
+new_key_type! {
+    struct CallKey;
+}
+
+/// The calls of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    calls: SlotMap<CallKey, Entry>,
+    outdated: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    call: Started,
+    is_outdated: bool,
+}
+
+/// What a call is for.
+#[derive(Debug)]
+pub(super) enum Started {
+    Fetch { name: Name, started: FetchStart, reserved: Reserved },
+    Write(StartedWrite),
+}
+
+/// How things stood when a write began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun {
+    /// This server owned the partition under a lease.
+    pub(super) as_owner: bool,
+    /// [`super::partitions::Partitions::lease_losses`] at that time.
+    pub(super) losses: u32,
+}
+
+/// A write that the origin has been given.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StartedWrite {
+    pub(super) pending: PendingKey,
+    pub(super) partition: u32,
+    pub(super) token: FillToken,
+    pub(super) generation: Generation,
+    pub(super) begun: Begun,
+}
+
+/// A call has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) call: Started,
+    /// It was an outdated write.
+    pub(super) was_outdated: bool,
+}
+
+impl Calls {
+    /// A call begins; its token.
+    pub(super) fn begin(&mut self, call: Started) -> u64 {
+        self.calls.insert(Entry { call, is_outdated: false }).data().as_ffi()
+    }
+
+    /// The call with this token has ended.
+    pub(super) fn end(&mut self, token: u64) -> Ended {
+        let entry = self.calls.remove(CallKey::from(KeyData::from_ffi(token)));
+        let Entry { call, is_outdated } = entry.expect("the origin ends each call once");
+        self.outdated -= usize::from(is_outdated);
+        Ended { call, was_outdated: is_outdated }
+    }
+
+    /// Partitions have changed: writes for which this does not hold any more are outdated.
+    pub(super) fn outdate(&mut self, is_current: impl Fn(&StartedWrite) -> bool) {
+        for entry in self.calls.values_mut() {
+            if let Started::Write(write) = &entry.call
+                && !entry.is_outdated
+                && !is_current(write)
+            {
+                entry.is_outdated = true;
+                self.outdated += 1;
+            }
+        }
+    }
+
+    /// Whether a write is outdated.
+    pub(super) fn has_outdated(&self) -> bool {
+        self.outdated > 0
+    }
+
+    /// The number of calls under way.
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(partition: u32) -> Started {
+        let (token, generation) = (FillToken::default(), Generation::default());
+        let begun = Begun { as_owner: true, losses: 0 };
+        let pending = PendingKey::default();
+        Started::Write(StartedWrite { pending, partition, token, generation, begun })
+    }
+
+    #[test]
+    fn a_write_is_outdated_once_and_until_it_ends() {
+        let mut calls = Calls::default();
+        let (first, second) = (calls.begin(write(1)), calls.begin(write(2)));
+        calls.outdate(|write| write.partition != 1);
+        calls.outdate(|write| write.partition != 1);
+        assert!(calls.has_outdated());
+        assert!(!calls.end(second).was_outdated && calls.has_outdated());
+        assert!(calls.end(first).was_outdated && !calls.has_outdated());
+        assert_eq!(calls.len(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "the origin ends each call once")]
+    fn a_call_ends_once() {
+        let mut calls = Calls::default();
+        let token = calls.begin(write(1));
+        calls.end(token);
+        calls.end(token);
+    }
+}

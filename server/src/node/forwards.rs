@@ -1,0 +1,97 @@
+//! What was sent to other servers and has not ended: requests that were sent on, and this server's
+//! own messages.
+
+use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
+use standin_protocol::map::MapEpoch;
+
+use super::handback::ToldKey;
+use super::state::PendingKey;
+
+new_key_type! {
+    struct ForwardKey;
+}
+
+/// What was sent to a peer.
+#[derive(Debug)]
+pub(super) enum Forwarded {
+    /// A request, to the owner or to a member that passes it on.
+    Request(PendingKey),
+    /// A question whether the peer can be reached again.
+    Ping { server: u16 },
+    /// A ping of one shard of a server that is probed.
+    Probe { server: u16 },
+    /// A question for what a shard of the peer usually fetches.
+    Measure { server: u16 },
+    /// Keys for this server, perhaps through another; of a handover, or owed.
+    Settle { server: u16, via: Option<u16>, keys: Vec<ToldKey>, handover: Option<MapEpoch> },
+    /// The end of a handover.
+    Handback { server: u16, epoch: MapEpoch },
+}
+
+/// All that was sent, by token.
+#[derive(Debug, Default)]
+pub(super) struct Forwards {
+    sent: SlotMap<ForwardKey, Forwarded>,
+}
+
+impl Forwards {
+    /// Something is sent; its token.
+    pub(super) fn begin(&mut self, forwarded: Forwarded) -> u64 {
+        self.sent.insert(forwarded).data().as_ffi()
+    }
+
+    /// It has been answered, or has failed.
+    pub(super) fn end(&mut self, token: u64) -> Forwarded {
+        let sent = self.sent.remove(ForwardKey::from(KeyData::from_ffi(token)));
+        sent.expect("each forward ends once")
+    }
+
+    /// Whether a request was sent with this token.
+    pub(super) fn is_request(&self, token: u64) -> bool {
+        let sent = self.sent.get(ForwardKey::from(KeyData::from_ffi(token)));
+        matches!(sent, Some(Forwarded::Request(_)))
+    }
+
+    /// The requests that were sent on.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (u64, PendingKey)> + '_ {
+        self.sent.iter().filter_map(|(key, sent)| match sent {
+            Forwarded::Request(request) => Some((key.data().as_ffi(), *request)),
+            _ => None,
+        })
+    }
+
+    /// The number of all that was sent.
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_from_this_server_s_own_messages() {
+        let mut forwards = Forwards::default();
+        let key = PendingKey::default();
+        let (request, ping) = (
+            forwards.begin(Forwarded::Request(key)),
+            forwards.begin(Forwarded::Ping { server: 1 }),
+        );
+        assert!(forwards.is_request(request) && !forwards.is_request(ping));
+        assert_eq!(forwards.requests().collect::<Vec<_>>(), [(request, key)]);
+        assert!(matches!(forwards.end(ping), Forwarded::Ping { server: 1 }));
+        assert_eq!(forwards.len(), 1);
+        forwards.end(request);
+        assert!(!forwards.is_request(request));
+    }
+
+    #[test]
+    #[should_panic(expected = "each forward ends once")]
+    fn a_forward_ends_once() {
+        let mut forwards = Forwards::default();
+        let token = forwards.begin(Forwarded::Ping { server: 1 });
+        forwards.end(token);
+        forwards.end(token);
+    }
+}

@@ -1,0 +1,287 @@
+//! Handovers: giving partitions back to a server that returns. First the keys that were written
+//! here (SETTLE), then the word that these were all (HANDBACK), then the master learns that this
+//! server has let go (`Output::Drained`).
+//!
+//! ```text
+//! Draining ── nothing begun before is left ──► Telling ── all answered ──► Closing ──► Done
+//!                                                 └──── one failed: given up ──────────►┘
+//! ```
+//! Giving up costs the returning server its cache, nothing else: it has not had this one's word.
+//! But while a write that was forgotten may still land, nobody may fill a cache: until then this
+//! server has not let go.
+
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+use super::log::{Batch, Log};
+
+/// The progress of a handover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Draining,
+    Telling,
+    Closing,
+    /// Given up, but not let go before this time.
+    GivenUp(Micros),
+    Done,
+}
+
+/// One server's return, as this shard takes part in it.
+#[derive(Debug)]
+struct Handover {
+    server: u16,
+    /// The epoch of the return.
+    epoch: MapEpoch,
+    /// The server is another incarnation: it has nothing that it could keep, and is only told of
+    /// writes that may still land.
+    is_new: bool,
+    phase: Phase,
+    /// The number of messages that are not answered yet.
+    unanswered: usize,
+    /// The partitions that the HANDBACK names.
+    overflowed: Vec<u32>,
+}
+
+/// The incarnations of a server by the maps so far; 0: none was named.
+#[derive(Debug, Clone, Copy, Default)]
+struct Incarnations {
+    last: u64,
+    /// The last one that was online.
+    online: u64,
+}
+
+/// The handovers of all servers that return.
+#[derive(Debug)]
+pub(super) struct Sender {
+    handovers: Vec<Handover>,
+    /// By server id.
+    incarnations: Vec<Incarnations>,
+    /// The first map that knows of this incarnation: it remembers what it has written since.
+    known_since: MapEpoch,
+}
+
+/// A message of a handover.
+#[derive(Debug)]
+pub(in crate::node) enum Message {
+    /// These keys were written here (SETTLE).
+    Keys { server: u16, epoch: MapEpoch, batch: Batch },
+    /// These were all (HANDBACK); to every shard of the server.
+    End(End),
+}
+
+/// The end of a handover.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct End {
+    pub(in crate::node) server: u16,
+    /// The epoch of the return.
+    pub(in crate::node) epoch: MapEpoch,
+    /// This server remembers all that it has written since this map.
+    pub(in crate::node) complete_since: MapEpoch,
+    /// The partitions of which it does not remember all.
+    pub(in crate::node) overflowed: Vec<u32>,
+}
+
+/// What the answer to a message of a handover has brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) enum Progress {
+    /// The answer is for no handover that goes on; or more answers are to come.
+    None,
+    /// All keys are told.
+    End(End),
+    /// The server has heard all.
+    Done,
+    /// The server could not be told.
+    GivenUp,
+}
+
+impl Sender {
+    pub(super) fn new(servers: usize) -> Self {
+        let incarnations = vec![Incarnations::default(); servers];
+        Self { handovers: Vec::new(), incarnations, known_since: MapEpoch::default() }
+    }
+
+    /// A map that knows of this incarnation is about to be applied.
+    pub(super) fn known_by(&mut self, epoch: MapEpoch) {
+        if self.known_since == MapEpoch::default() {
+            self.known_since = epoch;
+        }
+    }
+
+    /// A map is in place: plans the handovers for those members of the group that return by it.
+    pub(super) fn plan(
+        &mut self,
+        now: Micros,
+        map: &ClusterMap,
+        members: impl Iterator<Item = u16>,
+        log: &mut Log,
+    ) {
+        for server in members {
+            let status = map.statuses()[usize::from(server)];
+            let known = &mut self.incarnations[usize::from(server)];
+            // A master that has lost its file and not heard a server yet names no incarnation:
+            // that does not mean that it is another one.
+            let is_named = status.boot_id != 0 || mutant::is(Mutant::UnnamedIsAnother);
+            let has_restarted = is_named && known.last != 0 && known.last != status.boot_id;
+            if is_named {
+                known.last = status.boot_id;
+            }
+            if is_named && status.state == ServerState::Online {
+                known.online = status.boot_id;
+            }
+            let is_new = is_named && known.online != 0 && known.online != status.boot_id;
+            if has_restarted {
+                log.restarted(server, now);
+            }
+            let is_planned = |h: &Handover| h.server == server && h.epoch == status.since;
+            let returns = status.state == ServerState::Returning;
+            if returns && self.handovers.iter().any(is_planned) {
+                continue;
+            }
+            self.handovers.retain(|handover| handover.server != server);
+            if returns && !mutant::is(Mutant::NoHandback) {
+                let phase = Phase::Draining;
+                let (unanswered, overflowed) = (0, Vec::new());
+                let epoch = status.since;
+                let handover = Handover { server, epoch, is_new, phase, unanswered, overflowed };
+                self.handovers.push(handover);
+            }
+        }
+    }
+
+    /// Nothing that was begun under older ownerships is left: begins the handovers that have
+    /// waited for that.
+    pub(super) fn begin(&mut self, now: Micros, topology: &Topology, log: &Log) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for at in 0..self.handovers.len() {
+            let Handover { server, epoch, is_new, phase, .. } = self.handovers[at];
+            if phase != Phase::Draining {
+                continue;
+            }
+            let batches = log.batches(server, now, |partition| topology.shard(server, partition));
+            if is_new && batches.is_empty() && log.overflowed(server).is_empty() {
+                self.handovers[at].phase = Phase::Done;
+                continue;
+            }
+            self.handovers[at].phase = Phase::Telling;
+            self.handovers[at].unanswered = batches.len();
+            if batches.is_empty() {
+                messages.push(Message::End(self.close(at, topology, log)));
+            }
+            let keys = batches.into_iter().map(|batch| Message::Keys { server, epoch, batch });
+            messages.extend(keys);
+        }
+        messages
+    }
+
+    /// Whether nothing is left to hand over.
+    pub(super) fn is_done(&self) -> bool {
+        self.handovers.iter().all(|handover| handover.phase == Phase::Done)
+    }
+
+    fn close(&mut self, at: usize, topology: &Topology, log: &Log) -> End {
+        let handover = &mut self.handovers[at];
+        let (server, epoch) = (handover.server, handover.epoch);
+        let overflowed = match mutant::is(Mutant::NoOverflow) {
+            true => Vec::new(),
+            false => log.overflowed(server),
+        };
+        handover.phase = Phase::Closing;
+        handover.unanswered = usize::from(topology.servers[usize::from(server)].shards);
+        handover.overflowed.clone_from(&overflowed);
+        // An incarnation that no map knows yet does not know what the one before it wrote.
+        let complete_since = match self.known_since == MapEpoch::default() {
+            true => epoch,
+            false => self.known_since,
+        };
+        End { server, epoch, complete_since, overflowed }
+    }
+
+    /// A SETTLE of a handover has ended.
+    pub(super) fn told(
+        &mut self,
+        now: Micros,
+        server: u16,
+        epoch: MapEpoch,
+        is_ok: bool,
+        topology: &Topology,
+        log: &Log,
+    ) -> Progress {
+        match self.find(server, epoch, Phase::Telling) {
+            // A newer map has ended this handover, or another answer has.
+            None => Progress::None,
+            Some(at) if !is_ok => self.give_up(now, at, log),
+            Some(at) if self.is_last(at) => Progress::End(self.close(at, topology, log)),
+            Some(at) => self.count_answer(at),
+        }
+    }
+
+    /// A HANDBACK has ended.
+    pub(super) fn closed(
+        &mut self,
+        now: Micros,
+        server: u16,
+        epoch: MapEpoch,
+        is_ok: bool,
+        log: &mut Log,
+    ) -> Progress {
+        match self.find(server, epoch, Phase::Closing) {
+            // A newer map has ended this handover, or another answer has.
+            None => Progress::None,
+            Some(at) if !is_ok => self.give_up(now, at, log),
+            Some(at) if self.is_last(at) => {
+                let handover = &mut self.handovers[at];
+                handover.phase = Phase::Done;
+                let overflowed = std::mem::take(&mut handover.overflowed);
+                log.told_overflows(server, &overflowed, now);
+                Progress::Done
+            }
+            Some(at) => self.count_answer(at),
+        }
+    }
+
+    fn find(&self, server: u16, epoch: MapEpoch, phase: Phase) -> Option<usize> {
+        let is_it = |h: &Handover| (h.server, h.epoch, h.phase) == (server, epoch, phase);
+        self.handovers.iter().position(is_it)
+    }
+
+    fn is_last(&self, at: usize) -> bool {
+        self.handovers[at].unanswered <= 1
+    }
+
+    fn count_answer(&mut self, at: usize) -> Progress {
+        self.handovers[at].unanswered -= 1;
+        Progress::None
+    }
+
+    fn give_up(&mut self, now: Micros, at: usize, log: &Log) -> Progress {
+        let handover = &mut self.handovers[at];
+        let open_until = log.forgotten_open_until(handover.server);
+        handover.phase = match open_until > now {
+            true => Phase::GivenUp(open_until),
+            false => Phase::Done,
+        };
+        Progress::GivenUp
+    }
+
+    /// Lets go where nothing can land any more. True if there was something to let go.
+    pub(super) fn let_go(&mut self, now: Micros) -> bool {
+        let is_over = |phase: Phase| matches!(phase, Phase::GivenUp(until) if now >= until);
+        let over = self.handovers.iter_mut().filter(|handover| is_over(handover.phase));
+        over.map(|handover| handover.phase = Phase::Done).count() > 0
+    }
+
+    /// The time at which [`Self::let_go`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Micros> {
+        let until = |handover: &Handover| match handover.phase {
+            Phase::GivenUp(until) => Some(until),
+            _ => None,
+        };
+        self.handovers.iter().filter_map(until).min()
+    }
+
+    /// The number of handovers, ended ones included.
+    pub(super) fn len(&self) -> usize {
+        self.handovers.len()
+    }
+}

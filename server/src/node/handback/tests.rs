@@ -1,0 +1,202 @@
+//! Telling and being told, without a node.
+
+use standin_protocol::map::{ServerInfo, ServerStatus};
+
+use super::*;
+use crate::node::tests::node_config;
+
+const BOOT: u64 = 7;
+const NOW: Micros = Micros(1_000);
+const ENDED: Micros = Micros(0);
+
+use ServerState::{Offline, Online, Returning};
+
+struct Script {
+    handback: Handback,
+    topology: Arc<Topology>,
+    statuses: Vec<ServerStatus>,
+    counter: u32,
+}
+
+impl Script {
+    /// Server 0 of two with two shards each, both online.
+    fn new() -> Self {
+        let server = |name: &str, port: u16| ServerInfo {
+            name: name.to_owned(),
+            group: 0,
+            weight: 1,
+            shards: 2,
+            address: ([127, 0, 0, 1], port).into(),
+        };
+        let servers = vec![server("a1", 1), server("a2", 11)];
+        let master = ([127, 0, 0, 1], 9).into();
+        let topology = Arc::new(Topology::new("t".to_owned(), master, servers, 16).unwrap());
+        let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let config = NodeConfig { log_keys_max: 2, ..node_config(0, BOOT) };
+        let handback = Handback::new(&config, Arc::clone(&topology), hashing);
+        let since = MapEpoch::default();
+        let status = |id| ServerStatus { state: Offline, since, boot_id: BOOT + id };
+        let mut script =
+            Self { handback, topology, statuses: vec![status(0), status(1)], counter: 0 };
+        script.map([Online, Online]);
+        script
+    }
+
+    fn map(&mut self, states: [ServerState; 2]) -> ClusterMap {
+        self.counter += 1;
+        let epoch = MapEpoch { term: 1, counter: self.counter };
+        for (status, state) in self.statuses.iter_mut().zip(states) {
+            if status.state != state {
+                (status.state, status.since) = (state, epoch);
+            }
+        }
+        let map = ClusterMap::new(Arc::clone(&self.topology), epoch, self.statuses.clone());
+        self.handback.map_arrived(&map);
+        self.handback.map_applied(NOW, &map);
+        map
+    }
+
+    fn write(&mut self, partition: u32, name: &[u8], may_overflow: bool) -> bool {
+        let written = Written { partition, name, is_flush: false, open_until: ENDED };
+        self.handback.log(1, written, may_overflow).is_some()
+    }
+
+    fn returning(&self) -> MapEpoch {
+        MapEpoch { term: 1, counter: self.counter }
+    }
+
+    /// The keys that the messages bring, and the end among them.
+    fn begin(&mut self) -> (Vec<Batch>, Option<End>) {
+        let (mut batches, mut last) = (Vec::new(), None);
+        for message in self.handback.begin_handovers(NOW) {
+            match message {
+                Message::Keys { batch, .. } => batches.push(batch),
+                Message::End(end) => last = Some(end),
+            }
+        }
+        (batches, last)
+    }
+
+    /// A partition whose home is this server.
+    fn of(&self, home: u16) -> u32 {
+        (0..16).find(|partition| self.topology.home(*partition) == home).unwrap()
+    }
+}
+
+#[test]
+fn a_home_that_returns_is_told_the_keys_then_that_these_were_all() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    s.map([Online, Offline]);
+    assert!(s.write(theirs, b"\x01a", true));
+    assert!(s.handback.is_handed_over());
+    s.map([Online, Returning]);
+    assert!(!s.handback.is_handed_over(), "what was begun before has to end first");
+    let (batches, end) = s.begin();
+    assert_eq!((batches.len(), end), (1, None));
+    assert_eq!(batches[0].first_key(), (1, &b"a"[..]));
+    let epoch = s.returning();
+    let keys = batches.into_iter().next().unwrap().into_keys();
+    s.handback.settled(NOW, 1, &keys);
+    let Progress::End(end) = s.handback.handover_told(NOW, 1, epoch, true) else { panic!() };
+    let complete_since = MapEpoch { term: 1, counter: 1 };
+    assert_eq!(end, End { server: 1, epoch, complete_since, overflowed: vec![] });
+    assert_eq!(s.handback.handover_closed(NOW, 1, epoch, true), Progress::None, "one of two");
+    assert_eq!(s.handback.handover_closed(NOW, 1, epoch, true), Progress::Done);
+    assert!(s.handback.is_handed_over());
+}
+
+#[test]
+fn a_handover_that_fails_or_is_for_an_older_return_is_given_up() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    s.map([Online, Offline]);
+    s.write(theirs, b"\x01a", true);
+    s.map([Online, Returning]);
+    let epoch = s.returning();
+    assert_eq!(s.begin().0.len(), 1);
+    let older = MapEpoch { term: 1, counter: 1 };
+    assert_eq!(s.handback.handover_told(NOW, 1, older, false), Progress::None);
+    assert_eq!(s.handback.handover_told(NOW, 1, epoch, false), Progress::GivenUp);
+    assert!(s.handback.is_handed_over(), "nothing forgotten may land");
+}
+
+#[test]
+fn what_does_not_fit_is_named_as_overflowed_and_lands_before_it_is_let_go() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    s.map([Online, Offline]);
+    let open_until = Micros(9_000);
+    for name in [b"\x01a", b"\x01b", b"\x01c"] {
+        let written = Written { partition: theirs, name, is_flush: false, open_until };
+        s.handback.log(1, written, true);
+    }
+    s.map([Online, Returning]);
+    let (batches, end) = s.begin();
+    assert_eq!((batches.len(), end.unwrap().overflowed), (0, vec![theirs]));
+    let epoch = s.returning();
+    assert_eq!(s.handback.handover_closed(NOW, 1, epoch, false), Progress::GivenUp);
+    assert!(!s.handback.is_handed_over());
+    assert_eq!(s.handback.next_deadline(), Some(open_until));
+    assert!(!s.handback.let_go(Micros(8_999)) && s.handback.let_go(open_until));
+    assert!(s.handback.is_handed_over());
+}
+
+#[test]
+fn an_owner_that_is_online_is_told_until_it_acknowledges() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    assert!(s.write(theirs, b"\x01a", false));
+    assert_eq!(s.handback.next_deadline(), None);
+    s.handback.owe(NOW, 1);
+    assert_eq!(s.handback.next_deadline(), Some(NOW));
+    let due = s.handback.due(NOW);
+    assert_eq!((due.len(), due[0].server, due[0].attempts), (1, 1, 0));
+    assert!(s.handback.due(NOW).is_empty(), "it is being told");
+    s.handback.owed_told(NOW, 1, false, true);
+    let again = s.handback.next_deadline().unwrap();
+    assert!(again > NOW);
+    let due = s.handback.due(again).remove(0);
+    assert_eq!(due.attempts, 1);
+    let keys = due.batches.into_iter().next().unwrap().into_keys();
+    s.handback.settled(again, 1, &keys);
+    s.handback.owed_told(again, 1, true, true);
+    assert_eq!(s.handback.next_deadline(), None);
+    assert_eq!(s.handback.sizes().bytes, 0);
+}
+
+#[test]
+fn a_home_is_told_all_if_every_shard_of_every_member_has_said_so_for_this_return() {
+    let mut s = Script::new();
+    let left = MapEpoch { term: 1, counter: 1 };
+    s.handback.owns_home(left, true);
+    s.map([Offline, Online]);
+    let map = s.map([Returning, Online]);
+    let told = |epoch: MapEpoch, since: MapEpoch| Told {
+        epoch: epoch.to_u64(),
+        complete_since: since.to_u64(),
+    };
+    let (now, until) = (s.returning(), Micros(5_000));
+    assert_eq!(s.handback.returning(), now);
+    s.handback.heard(1, 0, told(now, left), vec![3, 1_000], until);
+    s.handback.heard(1, 1, told(left, left), vec![], until);
+    assert!(!s.handback.is_told_all(&map, false), "one speaks of another return");
+    s.handback.heard(1, 1, told(now, now), vec![], until);
+    assert!(!s.handback.is_told_all(&map, false), "one began after this server had left");
+    s.handback.heard(1, 1, told(now, left), vec![], until);
+    assert!(s.handback.is_told_all(&map, false));
+    assert!(!s.handback.is_told_all(&map, true), "this server has given its word since");
+    assert!(s.handback.may_keep(true, 4) && !s.handback.may_keep(true, 3));
+    assert!(s.handback.is_closed(3, Micros(4_999)) && !s.handback.is_closed(3, until));
+    assert_eq!((s.handback.sizes().words, s.handback.sizes().overflowed), (2, 1));
+}
+
+#[test]
+fn a_member_that_was_offline_all_the_time_need_not_be_heard() {
+    let mut s = Script::new();
+    s.map([Online, Offline]);
+    s.handback.owns_home(s.returning(), true);
+    s.map([Offline, Offline]);
+    let map = s.map([Returning, Offline]);
+    assert!(s.handback.is_told_all(&map, false));
+}

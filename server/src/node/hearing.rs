@@ -1,0 +1,90 @@
+//! What other servers tell this one: keys that it has to drop (SETTLE), and that these were all
+//! (HANDBACK).
+
+use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
+
+use super::answer::{Answer, Status};
+use super::command::{Command, Hop, ReplyTo};
+use super::handback::Told;
+use super::partitions::serving::Serving;
+use super::{Aimed, Node, Now};
+
+/// How the sender of a HANDBACK names itself, in the command's version.
+pub(super) fn sender(server: u16, shard: u16) -> u64 {
+    u64::from(server) << 16 | u64::from(shard)
+}
+
+impl Node {
+    /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
+    /// them, whichever server owns their partitions by now. But only an owner under a lease can say
+    /// that they are settled, unless they are handed over for a return: the owner may have changed,
+    /// and another may have filled its cache with what was there before.
+    fn settle(&mut self, now: Now, value: &[u8], is_handover: bool) -> Answer {
+        let Ok(Keys { keys }) = Keys::from_bytes(value) else {
+            return Answer::text(Status::Malformed, "not the keys of a SETTLE");
+        };
+        if keys.len() > KEYS_MAX {
+            return Answer::text(Status::Malformed, "too many keys in one SETTLE");
+        }
+        let mut is_owner = true;
+        for written in keys {
+            let (hash, partition) = self.hash(written.keyspace, &written.key);
+            match written.marks & marks::OPEN {
+                0 => self.cache.disturb(hash),
+                _ => self.cache.close(hash, now.mono + self.config.ambiguity),
+            }
+            if written.marks & marks::FLUSH != 0 {
+                self.flush(now, written.keyspace, partition);
+            }
+            self.cache.forget(written.keyspace, &written.key);
+            self.counters.keys_settled += 1;
+            let serving = self.partitions.serving(partition);
+            is_owner &= matches!(serving, Serving::Cached | Serving::Early);
+        }
+        match is_owner || is_handover {
+            true => Answer::status(Status::Ok),
+            false => Answer::status(Status::NotOwner),
+        }
+    }
+
+    /// A SETTLE for this server, or to be passed on to the owner of its key (RELAY).
+    pub(super) fn serve_settle(
+        &mut self,
+        now: Now,
+        to: ReplyTo,
+        command: &Command<'_>,
+        place: Aimed,
+    ) -> Option<Answer> {
+        let serving = self.partitions.serving(place.partition);
+        if command.head.hop != Hop::Relay || serving.is_own() {
+            return Some(self.settle(now, command.value, command.head.version != 0));
+        }
+        // Tried even if the owner could not be reached a moment ago: somebody waits for it.
+        let Some(owner) = serving.other() else {
+            return Some(Answer::status(Status::Unavailable));
+        };
+        let Some(key) = self.insert_pending(now, to, command, place) else {
+            return Some(self.refuse_full());
+        };
+        self.forward(now, key, owner);
+        None
+    }
+
+    /// HANDBACK: a member's shard has told of all keys that it wrote.
+    pub(super) fn hear_handback(&mut self, now: Now, command: &Command<'_>) -> Answer {
+        let Ok(handback) = Handback::from_bytes(command.value) else {
+            return Answer::text(Status::Malformed, "not the value of a HANDBACK");
+        };
+        let sender = command.head.version;
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
+        let (server, shard) = ((sender >> 16) as u16, sender as u16);
+        let shards = self.topology.servers.get(usize::from(server)).map_or(0, |s| s.shards);
+        if sender >> 32 != 0 || shard >= shards {
+            return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
+        }
+        let Handback { epoch, complete_since, overflowed } = handback;
+        let until = now.mono + self.config.ambiguity;
+        self.handback.heard(server, shard, Told { epoch, complete_since }, overflowed, until);
+        Answer::status(Status::Ok)
+    }
+}

@@ -1,0 +1,88 @@
+//! Keyspaces that were flushed: per keyspace and partition a floor, below which versions do not
+//! count any more. A flush raises it, which drops any number of values in one step, and
+//! what is on its way into the cache is not kept (scenario 24).
+//!
+//! A flush of one partition is a write without a statement: its owner carries it out, it is
+//! remembered for the servers that have to drop the same, and it is acknowledged by the rules of
+//! ack.rs.
+
+use standin_protocol::mutant::{self, Mutant};
+
+/// The floors of all keyspaces; one that was never flushed has none.
+#[derive(Debug)]
+pub(super) struct KeyspaceFloors {
+    partitions: usize,
+    /// By keyspace, then by partition.
+    floors: Vec<Vec<u64>>,
+}
+
+/// What a fetch or a write finds when it begins. What it brings is kept only if this is the same
+/// when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
+pub(in crate::node) struct Generation {
+    of_partition: u32,
+    /// The floor of its keyspace there.
+    of_keyspace: u64,
+}
+
+impl Generation {
+    pub(super) fn new(of_partition: u32, floor: u64) -> Self {
+        let of_keyspace = if mutant::is(Mutant::FlushKeepsFills) { 0 } else { floor };
+        Self { of_partition, of_keyspace }
+    }
+
+    /// Whether it is of this generation of the partition, whatever was flushed since.
+    pub(super) fn is_of_partition(self, generation: u32) -> bool {
+        self.of_partition == generation
+    }
+}
+
+impl KeyspaceFloors {
+    pub(super) fn new(partitions: u32) -> Self {
+        Self { partitions: partitions as usize, floors: Vec::new() }
+    }
+
+    /// The floor of the keyspace in the partition; 0: it was never flushed.
+    pub(super) fn floor(&self, keyspace: u8, partition: u32) -> u64 {
+        let floors = self.floors.get(usize::from(keyspace));
+        floors.and_then(|floors| floors.get(partition as usize)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn set(&mut self, keyspace: u8, partition: u32, floor: u64) {
+        let at = usize::from(keyspace);
+        if self.floors.len() <= at {
+            self.floors.resize(at + 1, Vec::new());
+        }
+        let floors = &mut self.floors[at];
+        floors.resize(self.partitions, 0);
+        floors[partition as usize] = floor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_is_of_one_keyspace_and_one_partition() {
+        let mut floors = KeyspaceFloors::new(64);
+        assert_eq!(floors.floor(7, 5), 0, "nothing was flushed");
+        floors.set(7, 5, 10);
+        assert_eq!(floors.floor(7, 5), 10);
+        for (keyspace, partition) in [(7, 4), (6, 5), (8, 5), (255, 63)] {
+            assert_eq!(floors.floor(keyspace, partition), 0);
+        }
+    }
+
+    #[test]
+    fn a_flush_makes_another_generation_of_its_keyspace_only() {
+        let mut floors = KeyspaceFloors::new(64);
+        let begun = Generation::new(3, floors.floor(7, 5));
+        let other = Generation::new(3, floors.floor(8, 5));
+        floors.set(7, 5, 10);
+        assert_ne!(begun, Generation::new(3, floors.floor(7, 5)));
+        assert_eq!(other, Generation::new(3, floors.floor(8, 5)));
+        assert!(begun.is_of_partition(3) && !begun.is_of_partition(4));
+    }
+}

@@ -1,0 +1,174 @@
+//! How partitions change with map, lease, word and flush, without a node.
+
+use std::time::Duration;
+
+use standin_protocol::map::ServerInfo;
+
+use super::*;
+use crate::node::tests::node_config;
+
+const BOOT: u64 = 7;
+const LATE: Micros = Micros(1_000_000);
+
+struct Script {
+    partitions: Partitions,
+    topology: Arc<Topology>,
+    floor: u64,
+    counter: u32,
+}
+
+impl Script {
+    /// Server 0 of two, which holds a lease until [`LATE`].
+    fn new() -> Self {
+        let server = |name: &str, port: u16| ServerInfo {
+            name: name.to_owned(),
+            group: 0,
+            weight: 1,
+            shards: 1,
+            address: ([127, 0, 0, 1], port).into(),
+        };
+        let servers = vec![server("a1", 1), server("a2", 2)];
+        let master = ([127, 0, 0, 1], 9).into();
+        let topology = Arc::new(Topology::new("t".to_owned(), master, servers, 16).unwrap());
+        let mut partitions = Partitions::new(&node_config(0, BOOT), Arc::clone(&topology));
+        partitions.renew_lease(Micros(0), Lease { until: LATE, orphan: false });
+        Self { partitions, topology, floor: 100, counter: 0 }
+    }
+
+    /// A partition whose home is this server.
+    fn of(&self, home: u16) -> u32 {
+        (0..16).find(|partition| self.topology.home(*partition) == home).unwrap()
+    }
+
+    fn refresh(&mut self, before: Option<&ClusterMap>, may_keep: bool) -> Refreshed {
+        self.floor += 1;
+        let reach = &[Reach::Direct; 2];
+        let circumstances = Circumstances { now: Micros(5), before, reach, floor: self.floor };
+        self.partitions.refresh(circumstances, |_| may_keep)
+    }
+
+    /// A map by which the servers are in these states; `may_keep`: the home was told all.
+    fn map(&mut self, states: [ServerState; 2], may_keep: bool) -> Refreshed {
+        self.counter += 1;
+        let epoch = MapEpoch { term: 1, counter: self.counter };
+        let old = self.partitions.map().cloned();
+        let status = |id: usize| {
+            let was = old.as_ref().map(|map| map.statuses()[id]);
+            let since = was.filter(|was| was.state == states[id]).map_or(epoch, |was| was.since);
+            ServerStatus { state: states[id], since, boot_id: BOOT + id as u64 }
+        };
+        let statuses = vec![status(0), status(1)];
+        let map = Arc::new(ClusterMap::new(Arc::clone(&self.topology), epoch, statuses));
+        assert!(self.partitions.is_newer(&map));
+        let before = self.partitions.replace_map(map);
+        self.refresh(before.as_deref(), may_keep)
+    }
+}
+
+use ServerState::{Offline, Online, Returning};
+
+#[test]
+fn a_map_is_newer_once() {
+    let mut s = Script::new();
+    s.map([Online, Online], false);
+    let map = s.partitions.map().unwrap().clone();
+    assert!(!s.partitions.is_newer(&map));
+    assert_eq!(s.partitions.drained(), Some(map.epoch));
+    assert_eq!(s.partitions.drained(), None, "it is no news the second time");
+}
+
+#[test]
+fn a_partition_that_is_taken_over_begins_empty_and_one_that_is_left_is_dropped_when_it_comes_back()
+{
+    let mut s = Script::new();
+    let (own, other) = (s.of(0), s.of(1));
+    let first = s.map([Online, Online], false);
+    assert!(first.owns_home && first.owns_home_anew);
+    assert!(first.taken.iter().all(|taken| taken.is_home) && first.dropped == 0);
+    let own_floor = s.partitions.read_floor(1, own);
+    let taken = s.map([Online, Offline], false);
+    assert!(taken.owns_home && !taken.owns_home_anew, "its own have not changed");
+    assert!(taken.taken.iter().all(|taken| !taken.is_home && taken.changed == 1));
+    assert_eq!(s.partitions.read_floor(1, other), s.floor);
+    assert_eq!(s.partitions.read_floor(1, own), own_floor);
+    assert_eq!(s.partitions.state(other).flags(), answer::flags::STAND_IN);
+    s.map([Online, Returning], false);
+    assert_eq!(s.partitions.serving(other), Serving::Unowned);
+    let back = s.map([Online, Offline], false);
+    assert_eq!(s.partitions.read_floor(1, other), s.floor, "another may have written");
+    assert!(!back.taken.is_empty());
+}
+
+#[test]
+fn a_home_that_was_told_all_keeps_what_it_had() {
+    for may_keep in [true, false] {
+        let mut s = Script::new();
+        let own = s.of(0);
+        s.map([Online, Online], false);
+        s.map([Offline, Online], false);
+        s.map([Returning, Online], false);
+        let floor = s.partitions.read_floor(1, own);
+        let back = s.map([Online, Online], may_keep);
+        assert_eq!(s.partitions.read_floor(1, own) == floor, may_keep);
+        assert_eq!((back.kept > 0, back.dropped > 0), (may_keep, !may_keep));
+        assert!(back.owns_home_anew);
+    }
+}
+
+#[test]
+fn a_lease_that_is_lost_and_back_drops_nothing_while_the_ownership_is_the_same() {
+    let mut s = Script::new();
+    let own = s.of(0);
+    s.map([Online, Online], false);
+    let floor = s.partitions.read_floor(1, own);
+    let begun = s.partitions.generation(1, own);
+    assert_eq!(s.partitions.check_lease(LATE), Some(LeaseChange::Lost));
+    let map = s.partitions.map().cloned();
+    assert_eq!(s.refresh(map.as_deref(), false).dropped, 0);
+    assert_eq!(s.partitions.serving(own), Serving::Through);
+    let until = LATE + Duration::from_secs(1);
+    s.partitions.renew_lease(LATE, Lease { until, orphan: false });
+    s.refresh(map.as_deref(), false);
+    assert_eq!(s.partitions.serving(own), Serving::Cached);
+    assert_eq!(s.partitions.read_floor(1, own), floor);
+    assert!(!s.partitions.is_of(begun, own), "what began before is not kept");
+}
+
+#[test]
+fn a_partition_that_is_owned_while_a_word_is_open_is_good_for_reads_only() {
+    let mut s = Script::new();
+    let other = s.of(1);
+    s.map([Online, Online], false);
+    let epoch = s.partitions.map().unwrap().epoch;
+    s.partitions.give_word(Word { epoch, until: Micros(50) });
+    s.map([Online, Offline], false);
+    assert_eq!(s.partitions.serving(other), Serving::Early);
+    assert_eq!(s.partitions.owned_floor(1, other), u64::MAX);
+    assert_eq!(s.partitions.state(other).told_version(s.floor + 1), 0);
+    assert!(!s.partitions.end_words(Micros(49)) && s.partitions.end_words(Micros(50)));
+    let map = s.partitions.map().cloned();
+    let floor = s.partitions.read_floor(1, other);
+    let refreshed = {
+        let reach = &[Reach::Direct; 2];
+        let before = map.as_deref();
+        let circumstances = Circumstances { now: Micros(50), before, reach, floor: 200 };
+        s.partitions.refresh(circumstances, |_| false)
+    };
+    assert_eq!(s.partitions.serving(other), Serving::Cached);
+    assert_eq!(s.partitions.read_floor(1, other), floor, "what was kept ends by itself");
+    assert_eq!(s.partitions.owned_floor(1, other), 200);
+    assert!(refreshed.taken.iter().any(|taken| taken.partition == other));
+}
+
+#[test]
+fn a_flush_raises_the_floors_of_its_keyspaces_in_one_partition() {
+    let mut s = Script::new();
+    let own = s.of(0);
+    s.map([Online, Online], false);
+    let (floor, begun) = (s.partitions.read_floor(3, own), s.partitions.generation(1, own));
+    s.partitions.flush([1, 2].into_iter(), own, 900);
+    assert_eq!((s.partitions.read_floor(1, own), s.partitions.owned_floor(2, own)), (900, 900));
+    assert_eq!(s.partitions.read_floor(3, own), floor);
+    assert_ne!(s.partitions.generation(1, own), begun);
+    assert!(s.partitions.is_of(begun, own), "its partition has not changed hands");
+}

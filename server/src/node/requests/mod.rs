@@ -1,0 +1,245 @@
+//! The requests that wait for the origin, a peer or an owner, bounded in number and bytes, and the
+//! writes that their clients repeat (repeated.rs).
+//!
+//! Told: the requests that come and are answered, and the connections that end. Returns: whether
+//! there is room, and the requests that are answered together.
+
+mod repeated;
+
+use std::ops::{Index, IndexMut};
+
+use hashbrown::HashMap;
+use slotmap::SlotMap;
+
+use repeated::Repeated;
+pub(super) use repeated::{FINISHED_MAX, Known, Request};
+
+use super::NodeConfig;
+use super::answer::{AnswerHead, Status};
+use super::interface::ConnId;
+use super::state::{Pending, PendingKey, Presence};
+
+/// The memory that a request takes beside key and value.
+const REQUEST_BYTES: usize = 256;
+
+/// The requests of a shard that wait.
+#[derive(Debug)]
+pub(super) struct Requests {
+    waiting: SlotMap<PendingKey, Pending>,
+    /// About the memory that they take.
+    bytes: usize,
+    count_max: usize,
+    bytes_max: usize,
+    repeated: Repeated,
+}
+
+/// A request is answered.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) request: Pending,
+    /// The repetitions of the request that get the same answer.
+    pub(super) joined: Vec<PendingKey>,
+}
+
+/// The sizes of all that grows here.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    pub(super) bytes: usize,
+    pub(super) bytes_max: usize,
+    /// Writes that can be repeated: under way, and remembered.
+    pub(super) running: usize,
+    pub(super) finished: usize,
+}
+
+impl Requests {
+    pub(super) fn new(config: &NodeConfig, hashing: &ahash::RandomState) -> Self {
+        Self {
+            waiting: SlotMap::with_key(),
+            bytes: 0,
+            count_max: config.in_flight_max,
+            bytes_max: config.pending_bytes_max(),
+            repeated: Repeated::new(hashing),
+        }
+    }
+
+    /// Whether there is room for a request with a key and a value of this many bytes together.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let bytes = self.bytes + REQUEST_BYTES + bytes;
+        self.waiting.len() < self.count_max && bytes <= self.bytes_max
+    }
+
+    /// A request begins to wait. There must be room for it.
+    pub(super) fn insert(&mut self, request: Pending) -> PendingKey {
+        self.bytes += bytes_of(&request);
+        self.waiting.insert(request)
+    }
+
+    /// The request, if it has not been answered.
+    pub(super) fn find(&self, key: PendingKey) -> Option<&Pending> {
+        self.waiting.get(key)
+    }
+
+    /// The number of requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether half of the room is taken. The rest is for writes.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.waiting.len() > self.count_max / 2
+    }
+
+    /// A write arrives that its client can repeat. One that is not new joins the first, if it may.
+    pub(super) fn arrive(&mut self, request: Request, key: PendingKey, is_retry: bool) -> Known {
+        self.repeated.arrive(request, key, is_retry)
+    }
+
+    /// A request is answered. How a write has ended is remembered, if it was carried out here.
+    pub(super) fn end(&mut self, key: PendingKey, answer: AnswerHead) -> Ended {
+        let request = self.waiting.remove(key).expect("a request is answered once");
+        self.bytes -= bytes_of(&request);
+        let is_final = matches!(
+            answer.status,
+            Status::Ok | Status::NotFound | Status::NotStored | Status::OutcomeUnknown
+        );
+        let joined = match request.head.identity.filter(|_| request.is_write()) {
+            Some(identity) => {
+                let is_remembered = is_final && request.is_begun;
+                self.repeated.end(identity, key, is_remembered.then_some(answer))
+            }
+            None => Vec::new(),
+        };
+        Ended { request, joined }
+    }
+
+    /// These connections bring no more requests.
+    pub(super) fn callers_left(&mut self, left: &HashMap<ConnId, Presence>) {
+        for request in self.waiting.values_mut() {
+            if let Some(presence) = left.get(&request.to.conn) {
+                request.caller = request.caller.max(*presence);
+            }
+        }
+    }
+
+    /// Whether nobody waits for a request: neither its caller nor one that has repeated it since.
+    pub(super) fn is_abandoned(&self, key: PendingKey, presence: Presence) -> bool {
+        let request = &self[key];
+        let identity = request.head.identity;
+        let joined = identity.map_or(&[][..], |identity| self.repeated.joined(identity, key));
+        request.caller >= presence && joined.iter().all(|joined| self[*joined].caller >= presence)
+    }
+
+    /// The sizes of all that grows here.
+    pub(super) fn sizes(&self) -> Sizes {
+        let (running, finished) = self.repeated.sizes();
+        Sizes { bytes: self.bytes, bytes_max: self.bytes_max, running, finished }
+    }
+}
+
+impl Index<PendingKey> for Requests {
+    type Output = Pending;
+
+    fn index(&self, key: PendingKey) -> &Pending {
+        self.waiting.get(key).expect("a request waits until it is answered")
+    }
+}
+
+impl IndexMut<PendingKey> for Requests {
+    fn index_mut(&mut self, key: PendingKey) -> &mut Pending {
+        self.waiting.get_mut(key).expect("a request waits until it is answered")
+    }
+}
+
+fn bytes_of(request: &Pending) -> usize {
+    REQUEST_BYTES + request.key.len() + request.value.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use bytes::Bytes;
+    use standin_protocol::time::Micros;
+
+    use super::*;
+    use crate::node::command::{Action, CommandHead, Identity, ReplyTo};
+    use crate::node::tests::node_config;
+
+    fn requests() -> Requests {
+        let config = NodeConfig { in_flight_max: 4, ..node_config(0, 7) };
+        Requests::new(&config, &ahash::RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    fn put(conn: u64) -> Pending {
+        let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
+        Pending {
+            to: ReplyTo { conn: ConnId { shard: 0, conn }, tag: 5 },
+            head: CommandHead { identity, ..CommandHead::new(Action::Put, 1) },
+            hash: 9,
+            partition: 2,
+            key: b"k".as_slice().into(),
+            value: Bytes::from_static(b"value"),
+            deadline: Micros::NEVER,
+            here: false,
+            waits_since: None,
+            caller: Presence::There,
+            relays_tried: 0,
+            is_begun: true,
+        }
+    }
+
+    fn arrive(requests: &mut Requests, key: PendingKey) -> Known {
+        let identity = requests[key].head.identity.unwrap();
+        requests.arrive(Request { identity, action: Action::Put, hash: 9 }, key, true)
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_requests_and_bytes() {
+        let mut requests = requests();
+        assert!(!requests.has_room(64 << 20));
+        let keys: Vec<_> = (0..4).map(|conn| requests.insert(put(conn))).collect();
+        assert!(!requests.has_room(0) && requests.is_crowded());
+        requests.end(keys[0], AnswerHead::status(Status::Ok));
+        assert!(requests.has_room(0));
+        for key in &keys[1..] {
+            requests.end(*key, AnswerHead::status(Status::Ok));
+        }
+        assert_eq!((requests.len(), requests.sizes().bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_repeated_write_is_answered_with_the_first_and_from_memory_after_it() {
+        let mut requests = requests();
+        let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
+        assert_eq!(arrive(&mut requests, first), Known::No);
+        assert_eq!(arrive(&mut requests, second), Known::Joined);
+        let answer = AnswerHead::status(Status::Ok);
+        assert_eq!(requests.end(first, answer).joined, [second]);
+        assert!(requests.end(second, answer).joined.is_empty());
+        let third = requests.insert(put(3));
+        assert_eq!(arrive(&mut requests, third), Known::Ended(answer));
+    }
+
+    #[test]
+    fn a_request_is_abandoned_when_all_that_wait_for_it_have_left() {
+        let mut requests = requests();
+        let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
+        arrive(&mut requests, first);
+        arrive(&mut requests, second);
+        let left = |conn, presence| HashMap::from_iter([(ConnId { shard: 0, conn }, presence)]);
+        requests.callers_left(&left(1, Presence::Gone));
+        assert!(!requests.is_abandoned(first, Presence::Ended), "it was repeated");
+        requests.callers_left(&left(2, Presence::Ended));
+        assert!(requests.is_abandoned(first, Presence::Ended));
+        assert!(!requests.is_abandoned(first, Presence::Gone), "the other may only have ended");
+    }
+
+    #[test]
+    #[should_panic(expected = "a request is answered once")]
+    fn a_request_is_answered_once() {
+        let mut requests = requests();
+        let key = requests.insert(put(1));
+        requests.end(key, AnswerHead::status(Status::Ok));
+        requests.end(key, AnswerHead::status(Status::Ok));
+    }
+}

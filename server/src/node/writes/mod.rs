@@ -1,0 +1,179 @@
+//! Writes on their way: one at a time per key, so that what the cache keeps is what the origin
+//! holds (scenario 15); those that wait for an owner (parking.rs); and those that are carried out
+//! but may not be acknowledged yet (unacked.rs).
+//!
+//! Told: the writes that arrive, begin, wait and end, and the keys that an owner has dropped.
+//! Returns: the write whose turn it is, and the writes that may go on, or be answered.
+
+mod parking;
+mod unacked;
+
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+use standin_protocol::mutant::{self, Mutant};
+use standin_protocol::time::Micros;
+
+use parking::Parking;
+pub(super) use parking::{AFTER, Parked};
+use unacked::Unacked;
+pub(super) use unacked::{ToldTo, Unacknowledged};
+
+use super::handback::ToldKey;
+use super::state::{Name, Names, PendingKey};
+
+/// The writes of a shard.
+#[derive(Debug)]
+pub(super) struct Writes {
+    /// The keys that have a write at the origin, each with the later writes.
+    queues: Names<VecDeque<PendingKey>>,
+    parking: Parking,
+    unacked: Unacked,
+}
+
+impl Writes {
+    pub(super) fn new(hashing: ahash::RandomState) -> Self {
+        let queues = HashMap::with_hasher(hashing);
+        Self { queues, parking: Parking::default(), unacked: Unacked::default() }
+    }
+
+    /// A write of the key arrives. True if it waits for its turn: an earlier one is at the origin.
+    pub(super) fn wait(&mut self, name: &Name, key: PendingKey) -> bool {
+        match self.queues.get_mut(name) {
+            Some(queue) if !mutant::is(Mutant::WritesRace) => {
+                queue.push_back(key);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A write of the key has gone to the origin; later ones wait for it.
+    pub(super) fn started(&mut self, name: Name) {
+        self.queues.insert(name, VecDeque::new());
+    }
+
+    /// The write at the origin has ended, or the next one has ended without it: the key's next.
+    pub(super) fn next(&mut self, name: &Name) -> Option<PendingKey> {
+        let Some(queue) = self.queues.get_mut(name) else {
+            assert!(
+                mutant::is(Mutant::WritesRace),
+                "a key has its queue until its last write ends"
+            );
+            return None;
+        };
+        let next = queue.pop_front();
+        if next.is_none() {
+            self.queues.remove(name);
+        }
+        next
+    }
+
+    /// Takes out all writes that wait for their turn.
+    pub(super) fn take_queued(&mut self) -> Vec<PendingKey> {
+        self.queues.values_mut().flat_map(|queue| queue.drain(..)).collect()
+    }
+
+    /// A write waits for an owner.
+    pub(super) fn park(&mut self, parked: Parked) {
+        self.parking.push(parked);
+    }
+
+    /// The writes that wait for an owner.
+    pub(super) fn parked(&self) -> impl Iterator<Item = PendingKey> + '_ {
+        self.parking.keys()
+    }
+
+    /// Takes out all that wait for an owner.
+    pub(super) fn take_parked(&mut self) -> VecDeque<Parked> {
+        self.parking.take_all()
+    }
+
+    /// Takes out those that are to look again at this time.
+    pub(super) fn take_due(&mut self, now: Micros) -> VecDeque<Parked> {
+        self.parking.take_due(now)
+    }
+
+    /// Takes out those that have waited for an owner for long enough.
+    pub(super) fn take_over(&mut self, now: Micros) -> VecDeque<Parked> {
+        self.parking.take_over(now)
+    }
+
+    /// The time before which [`Self::take_over`] has nothing to give.
+    #[inline]
+    pub(super) fn first_over(&self) -> Micros {
+        self.parking.first_ends()
+    }
+
+    /// A write is carried out and waits for its acknowledgement.
+    pub(super) fn wait_for_ack(&mut self, write: Unacknowledged) {
+        self.unacked.push(write);
+    }
+
+    /// Takes out all that wait for their acknowledgement.
+    pub(super) fn take_unacknowledged(&mut self) -> Vec<Unacknowledged> {
+        self.unacked.take_all()
+    }
+
+    /// An owner has dropped these keys: takes out the writes that have waited for that.
+    pub(super) fn take_settled(&mut self, owner: u16, keys: &[ToldKey]) -> Vec<Unacknowledged> {
+        self.unacked.settled(owner, keys)
+    }
+
+    /// A server has been told its keys for another reason: writes that wait for its word as the
+    /// owner ask again when it is.
+    pub(super) fn settle_anew(&mut self, owner: u16) {
+        self.unacked.ask_again(owner);
+    }
+
+    /// Takes out the writes that have waited for their acknowledgement for long enough.
+    pub(super) fn take_late(&mut self, now: Micros) -> Vec<Unacknowledged> {
+        self.unacked.take_late(now)
+    }
+
+    /// The time at which [`Self::take_due`] or [`Self::take_late`] has something to give.
+    pub(super) fn next_deadline(&self) -> Option<Micros> {
+        self.parking.next_deadline().into_iter().chain(self.unacked.next_deadline()).min()
+    }
+
+    /// The numbers of writes that wait for an owner, and for their acknowledgement.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.parking.len(), self.unacked.len())
+    }
+
+    /// The number of keys with a write at the origin, and of the writes that wait for them.
+    pub(super) fn len(&self) -> usize {
+        self.queues.values().map(|queue| 1 + queue.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotmap::SlotMap;
+
+    use super::*;
+
+    #[test]
+    fn writes_of_a_key_take_turns_and_the_queue_goes_with_the_last() {
+        let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
+        let [a, b, c] = [(); 3].map(|()| keys.insert(()));
+        let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let name: Name = b"\x01k".as_slice().into();
+        assert!(!writes.wait(&name, a));
+        writes.started(name.clone());
+        assert!(writes.wait(&name, b) && writes.wait(&name, c));
+        assert_eq!(writes.len(), 3);
+        assert_eq!([writes.next(&name), writes.next(&name)], [Some(b), Some(c)]);
+        assert!(writes.wait(&name, a), "the last one is at the origin");
+        assert_eq!(writes.take_queued(), [a]);
+        assert_eq!((writes.next(&name), writes.len()), (None, 0));
+        assert!(!writes.wait(&name, a));
+    }
+
+    #[test]
+    #[should_panic(expected = "a key has its queue until its last write ends")]
+    fn a_write_that_ends_without_its_queue_is_a_bug() {
+        let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        writes.next(&b"\x01k".as_slice().into());
+    }
+}

@@ -1,0 +1,136 @@
+//! Writes that are carried out but may not be acknowledged yet (ack.rs).
+
+use std::collections::BTreeMap;
+
+use standin_protocol::codes::Status;
+use standin_protocol::time::Micros;
+
+use crate::node::calls::Begun;
+use crate::node::handback::ToldKey;
+use crate::node::state::{Name, PendingKey};
+
+/// A write that waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct Unacknowledged {
+    pub(in crate::node) key: PendingKey,
+    pub(in crate::node) begun: Begun,
+    /// The answer, as soon as it may be given.
+    pub(in crate::node) status: Status,
+    /// The time after which the answer is that the outcome is unknown.
+    pub(in crate::node) until: Micros,
+    /// The owner that has to drop the key first.
+    pub(in crate::node) told: Option<ToldTo>,
+}
+
+/// An owner that is being told of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct ToldTo {
+    pub(in crate::node) owner: u16,
+    pub(in crate::node) name: Name,
+    /// The key's stamp in the log.
+    pub(in crate::node) stamp: u64,
+}
+
+/// The writes that wait, in the order in which they were carried out.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Unacked {
+    waiting: Vec<Unacknowledged>,
+}
+
+impl Unacked {
+    /// A write waits.
+    pub(in crate::node) fn push(&mut self, waiting: Unacknowledged) {
+        self.waiting.push(waiting);
+    }
+
+    /// Takes out all: some may be acknowledged now.
+    pub(in crate::node) fn take_all(&mut self) -> Vec<Unacknowledged> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// An owner has dropped these keys: takes out the writes that have waited for that.
+    pub(in crate::node) fn settled(&mut self, owner: u16, keys: &[ToldKey]) -> Vec<Unacknowledged> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let stamps: BTreeMap<&[u8], u64> = keys.iter().map(|k| (k.name(), k.stamp())).collect();
+        let is_told = |waiting: &Unacknowledged| {
+            waiting.told.as_ref().is_some_and(|told| {
+                let stamp = stamps.get(&*told.name);
+                told.owner == owner && stamp.is_some_and(|stamp| *stamp >= told.stamp)
+            })
+        };
+        self.take(is_told)
+    }
+
+    /// A server has been told its keys for another reason: what waits for its word as the owner
+    /// asks again when it is.
+    pub(in crate::node) fn ask_again(&mut self, owner: u16) {
+        for waiting in &mut self.waiting {
+            waiting.told.take_if(|told| told.owner == owner);
+        }
+    }
+
+    /// Takes out the writes whose time is up.
+    pub(in crate::node) fn take_late(&mut self, now: Micros) -> Vec<Unacknowledged> {
+        self.take(|waiting| waiting.until <= now)
+    }
+
+    /// The time at which [`Self::take_late`] has something to give.
+    pub(in crate::node) fn next_deadline(&self) -> Option<Micros> {
+        self.waiting.iter().map(|waiting| waiting.until).min()
+    }
+
+    /// The number of writes that wait.
+    pub(in crate::node) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn take(&mut self, is_taken: impl Fn(&Unacknowledged) -> bool) -> Vec<Unacknowledged> {
+        if !self.waiting.iter().any(&is_taken) {
+            return Vec::new();
+        }
+        let (taken, waiting) = self.take_all().into_iter().partition(is_taken);
+        self.waiting = waiting;
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(until: u64, told: Option<ToldTo>) -> Unacknowledged {
+        let begun = Begun { as_owner: true, losses: 0 };
+        let (key, status) = (PendingKey::default(), Status::Ok);
+        Unacknowledged { key, begun, status, until: Micros(until), told }
+    }
+
+    fn told(owner: u16, stamp: u64) -> Option<ToldTo> {
+        Some(ToldTo { owner, name: b"\x01k".as_slice().into(), stamp })
+    }
+
+    #[test]
+    fn a_write_waits_until_its_owner_has_dropped_the_key_as_it_was_written_last() {
+        let mut unacked = Unacked::default();
+        unacked.push(waiting(10, told(1, 5)));
+        unacked.push(waiting(20, told(1, 7)));
+        unacked.push(waiting(30, told(2, 5)));
+        let keys = [ToldKey::new(3, b"\x01k".as_slice().into(), 6)];
+        assert_eq!(unacked.settled(1, &keys), [waiting(10, told(1, 5))]);
+        assert_eq!(unacked.settled(1, &keys), []);
+        unacked.ask_again(1);
+        assert_eq!(unacked.settled(1, &[ToldKey::new(3, b"\x01k".as_slice().into(), 9)]), []);
+        assert_eq!(unacked.take_all(), [waiting(20, None), waiting(30, told(2, 5))]);
+    }
+
+    #[test]
+    fn a_write_waits_until_its_time_is_up() {
+        let mut unacked = Unacked::default();
+        unacked.push(waiting(20, None));
+        unacked.push(waiting(10, None));
+        assert_eq!(unacked.next_deadline(), Some(Micros(10)));
+        assert_eq!((unacked.take_late(Micros(9)).len(), unacked.len()), (0, 2));
+        assert_eq!(unacked.take_late(Micros(10)), [waiting(10, None)]);
+    }
+}
