@@ -155,7 +155,7 @@ fn cas_writes_only_over_the_version_it_names() {
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
     let version = s.get(&key).unwrap().version;
-    let cas = |version| CommandHead { version: version, ..CommandHead::new(Action::Cas, 1) };
+    let cas = |version| CommandHead { version, ..CommandHead::new(Action::Cas, 1) };
     assert_eq!(s.send(cas(version + 1), &key, b"no"), None);
     let mismatch = s.reply();
     assert_eq!((mismatch.status, mismatch.version), (Status::VersionMismatch, version));
