@@ -193,6 +193,22 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
+    fn requests_for_the_counters_are_bounded_too(io) {
+        let cluster = with_stuck_writes(io, |config| config.limits.in_flight_per_connection = 8);
+        let mut wire = cluster.wire();
+        wire.send(&(0..8).flat_map(|id| put(id, &format!("k{id}"))).collect::<Vec<_>>());
+        let stats = request(Opcode::Stats, 0, 9, b"", b"");
+        wire.send(&stats.repeat(100));
+        let refused = wire.take(100);
+        assert_statuses(&refused, &[("OVERLOADED", 100)]);
+        assert!(refused.iter().all(|reply| reply.header.retry_after_ms > 0), "a hint");
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_statuses(&wire.take(8), &[("OK", 8)]);
+        assert_eq!(wire.ask(&stats).status, Status::Ok);
+        drop(wire);
+        cluster.assert_healthy();
+    }
+
     fn strays_in_flight_are_bounded_too(io) {
         let cluster = with_stuck_writes(io, |config| {
             config.limits.in_flight_per_connection = 8;

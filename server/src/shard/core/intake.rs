@@ -1,9 +1,9 @@
-//! From received bytes to replies, in two passes over a wake-up's requests.
+//! From received bytes to replies, in three passes over a wake-up's requests.
 //!
 //! ```text
 //! received      chunk ─► frame ─► check ─► place ─► staged       no item is touched
 //!                             └─ key not in its form ─► formed ─┘
-//! serve_staged  staged ─► node.serve ─► output buffer            memory is there by now
+//! serve_staged  staged ─► aim ─► node.serve ─► output buffer     memory is there by now
 //!                  └─ output full ─► held ─► staged again when the loop has taken it
 //! ```
 //! A frame that can't be understood ends the connection, but not what came before it:
@@ -25,7 +25,7 @@ use crate::shard::codec::{Rejected, Request, What, standin};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
 
-/// A whole request that waits for the second pass.
+/// A whole request that waits for the second and the third pass.
 #[derive(Debug, Clone)]
 pub(super) struct Staged {
     conn: ConnKey,
@@ -130,13 +130,13 @@ impl Core {
                             let staged = Staged { conn: key, source, at, request, formed, place };
                             self.staged.push(staged);
                         }
-                        Err(rejected) => self.reject(key, &rejected, rest.len()),
+                        Err(rejected) => self.reject(now, key, &rejected, rest.len()),
                     }
                     at += request.bytes as usize;
                 }
                 Ok(None) => break,
                 Err(rejected) => {
-                    self.reject(key, &rejected, rest.len());
+                    self.reject(now, key, &rejected, rest.len());
                     at += rejected.bytes.unwrap_or(rest.len()).min(rest.len());
                 }
             }
@@ -185,7 +185,7 @@ impl Core {
     /// Answers what can't be served. A request whose end is known is skipped; `here` bytes have
     /// come of it and of what follows it. Otherwise nothing behind it is read; the connection
     /// closes when everything before it is answered.
-    fn reject(&mut self, key: ConnKey, rejected: &Rejected, here: usize) {
+    fn reject(&mut self, now: Micros, key: ConnKey, rejected: &Rejected, here: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead::under(rejected.status, self.node.map_tag());
         standin::answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
@@ -193,7 +193,7 @@ impl Core {
             Some(bytes) => {
                 conn.skip = bytes.saturating_sub(here) as u64;
                 self.flush(key);
-                self.pause_if_full(key);
+                self.pause_if_full(now, key);
             }
             None => {
                 conn.ended = true;
@@ -301,7 +301,7 @@ impl Core {
             let head = match request.request.what {
                 What::Command(head) => head,
                 What::Stats => {
-                    self.serve_stats(key, tag);
+                    self.serve_stats(now, key, tag);
                     return number;
                 }
                 What::Refused(status, text) => {
@@ -310,7 +310,7 @@ impl Core {
                 }
             };
             if is_flooded && head.action == Action::Get {
-                self.refuse_overloaded(key, tag);
+                self.refuse_overloaded(now, key, tag);
                 return number;
             }
             let bytes = request.bytes(source_bytes);
@@ -337,8 +337,7 @@ impl Core {
                 }
             }
             if self.outbound.is_worth_counting(conn) {
-                conn.waits_since(now.mono);
-                self.pause_if_full(key);
+                self.pause_if_full(now.mono, key);
                 return number;
             }
         }
@@ -367,9 +366,14 @@ impl Core {
     }
 
     /// The counters of the server, which no shard's node knows.
-    fn serve_stats(&mut self, key: ConnKey, tag: u64) {
+    fn serve_stats(&mut self, now: Now, key: ConnKey, tag: u64) {
         let Some(conn) = self.conns.get_mut(key) else { return };
+        // The replies are written at the end of the turn: until then nothing else bounds them.
+        if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
+            return self.refuse_overloaded(now, key, tag);
+        }
         conn.in_flight += 1;
+        self.tell_end_again(key);
         let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
         self.effects.push_back(Effect::Stats { to: ReplyTo { conn, tag } });
     }
@@ -381,8 +385,7 @@ impl Core {
         let head = AnswerHead::under(status, self.node.map_tag());
         standin::answer(tag, &head, text.as_bytes(), &mut conn.output);
         if self.outbound.is_worth_counting(conn) {
-            conn.waits_since(now.mono);
-            self.pause_if_full(key);
+            self.pause_if_full(now.mono, key);
         }
     }
 
@@ -390,14 +393,24 @@ impl Core {
     fn stray(&mut self, now: Now, key: ConnKey, to: ReplyTo, shard: u16, command: OwnedCommand) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
-            return self.refuse_overloaded(key, to.tag);
+            return self.refuse_overloaded(now, key, to.tag);
         }
         let message = Message::Stray { to, command, at: now.mono };
         self.effects.push_back(Effect::Post { shard, message });
         self.node.counters.strayed += 1;
         conn.in_flight += 1;
         conn.has_strayed = true;
-        self.pause_if_full(key);
+        self.tell_end_again(key);
+        self.pause_if_full(now.mono, key);
+    }
+
+    /// A connection whose other side has ended has one more request under way: the node is told
+    /// again when the turn ends.
+    fn tell_end_again(&mut self, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.ended) {
+            conn.is_end_told = false;
+            self.ended.push(key);
+        }
     }
 
     /// What the whole server counts, as [`Effect::Stats`] asks.

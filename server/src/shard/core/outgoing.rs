@@ -178,19 +178,19 @@ impl Core {
             self.node.counters.overloaded += 1;
             answer.overload();
         }
-        conn.waits_since(now.mono);
         standin::answer(to.tag, &answer.head, &answer.value, &mut conn.output);
         if conn.ended {
             self.ended.push(key);
         }
         self.flush(key);
-        self.pause_if_full(key);
+        self.pause_if_full(now.mono, key);
     }
 
-    /// Counts a connection's unsent replies. If it does not take them, it is served, and
-    /// read, no further.
-    pub(super) fn pause_if_full(&mut self, key: ConnKey) {
+    /// Counts a connection's unsent replies, the first of which waits from now on. If it does not
+    /// take them, it is served, and read, no further.
+    pub(super) fn pause_if_full(&mut self, now: Micros, key: ConnKey) {
         let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.waits_since(now);
         if self.outbound.is_full(conn) && !conn.paused {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
@@ -244,12 +244,12 @@ impl Core {
     }
 
     /// There is no room for a request or its value: the caller hears so, and may ask again.
-    pub(super) fn refuse_overloaded(&mut self, key: ConnKey, tag: u64) {
+    pub(super) fn refuse_overloaded(&mut self, now: Now, key: ConnKey, tag: u64) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
         self.node.counters.overloaded += 1;
         standin::answer(tag, &head, &[], &mut conn.output);
-        self.pause_if_full(key);
+        self.pause_if_full(now.mono, key);
     }
 
     /// Closes connections that take nothing of what waits for them: after the bound, or sooner
