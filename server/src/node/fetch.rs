@@ -12,11 +12,13 @@ use crate::origin::Operation;
 impl Node {
     /// A read waits for the fetch of its key that there is, or for a new one.
     pub(super) fn fetch(&mut self, now: Now, key: PendingKey) {
-        let waiting = vec![key];
-        let Some(ask) = self.ask_for(&waiting) else { return };
+        let ask = self.ask_for(&[key]).expect("there is a request");
         let name = self.name_of(key);
         match self.fetches.join(now.mono, &name, key, ask) {
-            Joined::No => self.begin_fetch(now, name, waiting),
+            Joined::No => {
+                let begun = self.fetches.begin(now.mono, name.clone(), vec![key], ask);
+                self.fetch_begun(now, name, begun);
+            }
             Joined::Yes => self.counters.coalesced += 1,
             Joined::Refused(by) => self.refuse_held(key, by),
         }
@@ -52,10 +54,10 @@ impl Node {
 
     /// Asks the origin.
     fn send_fetch(&mut self, now: Now, name: Name, reserved: Reserved) {
-        let waiters = self.fetches.running(&name).iter().map(|key| &self.requests[*key]);
-        let deadline = waiters.map(|waiter| waiter.deadline).max();
+        let running = self.fetches.running(&name);
+        let deadline = running.iter().map(|key| self.requests[*key].deadline).max();
         let deadline = deadline.expect("a fetch runs for somebody");
-        let first = &self.requests[self.fetches.running(&name)[0]];
+        let first = &self.requests[running[0]];
         let (keyspace, key) = (first.head.keyspace, first.key.clone());
         let token = self.cache.begin_fetch(first.hash);
         let generation = self.partitions.generation(keyspace, first.partition);
@@ -91,9 +93,8 @@ impl Node {
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some(released) = self.fetches.release(now.mono, By::Surge) {
             let Released { name, waiting, may_begin } = released;
-            let keeps = self.ask_for(&waiting).is_some_and(|ask| ask.keeps);
             // Where nothing may be kept any more, nothing is refused.
-            if may_begin || !keeps {
+            if may_begin || !self.ask_for(&waiting).is_some_and(|ask| ask.keeps) {
                 self.fetch_again(now, name, waiting);
                 continue;
             }

@@ -299,5 +299,4 @@ impl Surge {
 }
 
 #[cfg(test)]
-#[path = "surge_tests.rs"]
 mod tests;

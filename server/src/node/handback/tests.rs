@@ -1,9 +1,9 @@
 //! Telling and being told, without a node.
 
-use standin_protocol::map::{ServerInfo, ServerStatus};
+use standin_protocol::map::ServerStatus;
 
 use super::*;
-use crate::node::tests::node_config;
+use crate::node::tests::{node_config, pair};
 
 const BOOT: u64 = 7;
 const NOW: Micros = Micros(1_000);
@@ -21,16 +21,7 @@ struct Script {
 impl Script {
     /// Server 0 of two with two shards each, both online.
     fn new() -> Self {
-        let server = |name: &str, port: u16| ServerInfo {
-            name: name.to_owned(),
-            group: 0,
-            weight: 1,
-            shards: 2,
-            address: ([127, 0, 0, 1], port).into(),
-        };
-        let servers = vec![server("a1", 1), server("a2", 11)];
-        let master = ([127, 0, 0, 1], 9).into();
-        let topology = Arc::new(Topology::new("t".to_owned(), master, servers, 16).unwrap());
+        let topology = pair(2, 16);
         let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let config = NodeConfig { log_keys_max: 2, ..node_config(0, BOOT) };
         let handback = Handback::new(&config, Arc::clone(&topology), hashing);

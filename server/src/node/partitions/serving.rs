@@ -136,27 +136,16 @@ pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Servi
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use standin_protocol::map::{MapEpoch, ServerInfo, ServerStatus, Topology};
+    use standin_protocol::map::{MapEpoch, ServerStatus};
 
     use super::*;
+    use crate::node::tests::pair;
 
     fn map(states: [ServerState; 2], boot_ids: [u64; 2]) -> ClusterMap {
-        let server = |name: &str, port: u16| ServerInfo {
-            name: name.to_owned(),
-            group: 0,
-            weight: 1,
-            shards: 1,
-            address: ([127, 0, 0, 1], port).into(),
-        };
-        let servers = vec![server("a1", 1), server("a2", 2)];
-        let topology =
-            Topology::new("t".to_owned(), ([127, 0, 0, 1], 9).into(), servers, 16).unwrap();
         let epoch = MapEpoch { term: 1, counter: 3 };
         let status =
             |i: usize| ServerStatus { state: states[i], since: epoch, boot_id: boot_ids[i] };
-        ClusterMap::new(Arc::new(topology), epoch, vec![status(0), status(1)])
+        ClusterMap::new(pair(1, 16), epoch, vec![status(0), status(1)])
     }
 
     const VIEW: View<'_> = View {

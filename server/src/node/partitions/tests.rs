@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use standin_protocol::map::ServerInfo;
-
 use super::*;
-use crate::node::tests::node_config;
+use crate::node::tests::{node_config, pair};
 
 const BOOT: u64 = 7;
 const LATE: Micros = Micros(1_000_000);
@@ -20,16 +18,7 @@ struct Script {
 impl Script {
     /// Server 0 of two, which holds a lease until [`LATE`].
     fn new() -> Self {
-        let server = |name: &str, port: u16| ServerInfo {
-            name: name.to_owned(),
-            group: 0,
-            weight: 1,
-            shards: 1,
-            address: ([127, 0, 0, 1], port).into(),
-        };
-        let servers = vec![server("a1", 1), server("a2", 2)];
-        let master = ([127, 0, 0, 1], 9).into();
-        let topology = Arc::new(Topology::new("t".to_owned(), master, servers, 16).unwrap());
+        let topology = pair(1, 16);
         let mut partitions = Partitions::new(&node_config(0, BOOT), Arc::clone(&topology));
         partitions.renew_lease(Micros(0), Lease { until: LATE, orphan: false });
         Self { partitions, topology, floor: 100, counter: 0 }

@@ -55,15 +55,20 @@ pub(super) fn keyspace(id: u8) -> KeyspaceConfig {
 }
 
 pub(super) fn topology() -> Arc<Topology> {
+    pair(1, 64)
+}
+
+/// Two servers of one group.
+pub(in crate::node) fn pair(shards: u16, partitions: u32) -> Arc<Topology> {
     let server = |name: &str, port: u16| ServerInfo {
         name: name.to_owned(),
         group: 0,
         weight: 1,
-        shards: 1,
+        shards,
         address: ([127, 0, 0, 1], port).into(),
     };
-    let servers = vec![server("a1", 1), server("a2", 2)];
-    Arc::new(Topology::new("t".to_owned(), ([127, 0, 0, 1], 9).into(), servers, 64).unwrap())
+    let (servers, master) = (vec![server("a1", 1), server("a2", 11)], ([127, 0, 0, 1], 9).into());
+    Arc::new(Topology::new("t".to_owned(), master, servers, partitions).unwrap())
 }
 
 /// What the scripts' nodes have in common.
