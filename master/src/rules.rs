@@ -46,6 +46,22 @@ impl Rules {
         }
     }
 
+    /// The rules of a small cluster, for tests.
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            probe_timeout: ms(100),
+            probe_attempts: 2,
+            recheck_interval: ms(250),
+            lease: ms(2_000),
+            announce_resend: ms(50),
+            drain_timeout: ms(1_000),
+            offline_servers_max: 2,
+            mode: Mode::Available,
+        }
+    }
+
     /// Least time between two verifications of one server: reports are collected
     /// meanwhile, so that they can't turn the master into a probe amplifier (scenario 12).
     /// A server sees at most `probe_attempts / probe_timeout` probes of each shard a second from the

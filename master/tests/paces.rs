@@ -1,28 +1,16 @@
 //! How soon a server is contacted again, in each of its phases: neither sooner, which would be a
 //! storm, nor later.
 
+mod world;
+
 use std::time::Duration;
 
-use standin_config::Mode;
-use standin_master::{Facts, Mark, Phase, Rules, Seen, Verify};
+use standin_master::{Facts, Mark, Phase, Seen, Verify};
 use standin_protocol::time::Micros;
+use world::rules;
 
 const ANSWERED: Seen = Seen::Answered { same: true };
 const UNANSWERED: Seen = Seen::Unanswered { is_dead: false };
-
-fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 1,
-        mode: Mode::Available,
-    }
-}
 
 fn at(ms: u64) -> Micros {
     Micros(1_000_000_000 + ms * 1_000)

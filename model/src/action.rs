@@ -61,6 +61,24 @@ pub enum Action {
     Heard(usize),
 }
 
+impl Action {
+    /// Whether the master publishes a map by it.
+    pub(crate) fn publishes(self) -> bool {
+        matches!(
+            self,
+            Self::GiveUp(_)
+                | Self::Over(_)
+                | Self::Returns(_)
+                | Self::Online(_)
+                | Self::Leave(_)
+                | Self::Left(_)
+                | Self::Named(_)
+                | Self::MasterForgets(_)
+                | Self::MasterRestart
+        )
+    }
+}
+
 /// A server's name in the words of a schedule.
 #[must_use]
 pub fn name(id: usize) -> &'static str {

@@ -72,17 +72,7 @@ impl Model for Failover {
         let mut next = *state;
         Self::spend(&mut next.budget, action);
         // Room for one more map: nobody publishes beyond the scope.
-        if let Action::GiveUp(_)
-        | Action::Over(_)
-        | Action::Returns(_)
-        | Action::Online(_)
-        | Action::Leave(_)
-        | Action::Left(_)
-        | Action::Named(_)
-        | Action::MasterForgets(_)
-        | Action::MasterRestart = action
-            && state.published >= self.scope.maps_max
-        {
+        if action.publishes() && state.published >= self.scope.maps_max {
             return None;
         }
         self.apply(&mut next, action);

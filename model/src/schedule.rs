@@ -27,15 +27,7 @@ fn step(action: Action, after: &State) -> String {
             format!("{} applies a map: {map}", name(id))
         }
         Action::HandBack(id, _) => format!("{} hands its log over to H", name(id)),
-        Action::GiveUp(_)
-        | Action::Over(_)
-        | Action::Returns(_)
-        | Action::Online(_)
-        | Action::Leave(_)
-        | Action::Left(_)
-        | Action::Named(_)
-        | Action::MasterForgets(_)
-        | Action::MasterRestart => format!("{action} [{}]", states(after.newest())),
+        _ if action.publishes() => format!("{action} [{}]", states(after.newest())),
         _ => action.to_string(),
     }
 }

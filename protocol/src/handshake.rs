@@ -63,19 +63,6 @@ pub enum CallerError {
     Unreadable,
 }
 
-impl CallerError {
-    /// The status that stands for this error.
-    #[must_use]
-    pub fn status(self) -> Option<Status> {
-        match self {
-            Self::AuthFailed => Some(Status::AuthFailed),
-            Self::NoRoom { .. } => Some(Status::Overloaded),
-            Self::Refused(status) => Some(status),
-            Self::Unreadable => None,
-        }
-    }
-}
-
 impl Caller {
     /// A handshake that has not begun. `key` is the cluster's key, if it has one.
     #[must_use]

@@ -23,6 +23,14 @@ pub fn is_available() -> bool {
     false
 }
 
+/// `ring` where a test can use io_uring; `epoll` where it is unavailable and need not be available.
+///
+/// # Panics
+/// As [`is_available`].
+pub fn or<T>(ring: T, epoll: T) -> T {
+    if is_available() { ring } else { epoll }
+}
+
 /// A ring with the flags that a shard's has.
 fn set_up() -> io::Result<()> {
     const ENTRIES: libc::c_long = 8;

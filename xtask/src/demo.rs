@@ -100,10 +100,7 @@ pub(crate) fn run(workspace: &Workspace, demo: &Demo) -> Result<Run, Failed> {
         command.arg("--origin").arg(origin);
     }
     let limit = GRACE + Duration::from_secs(u64::from(demo.seconds));
-    let finished =
-        process::run(&mut command, &folder.join("output.log"), limit).map_err(|error| {
-            Failed::new(format!("{command:?}: {error}"), "check that cargo can be run")
-        })?;
+    let finished = process::run_step(&mut command, &folder.join("output.log"), limit)?;
     Ok(Run {
         success: finished.success,
         code: finished.code,

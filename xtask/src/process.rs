@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use standin_testkit::child::send_signal;
 
+use crate::report::Failed;
+
 /// The time between two checks of a running command.
 const PAUSE: Duration = Duration::from_millis(20);
 const SIGKILL: i32 = 9;
@@ -50,6 +52,20 @@ pub(crate) fn run(
         output.push_str(&format!("\nkilled: still running after {} s\n", limit.as_secs()));
     }
     Ok(Finished { success: status.success() && !late, code: status.code(), output })
+}
+
+/// As [`run`], for a step of a report.
+///
+/// # Errors
+/// When it cannot be started, or the log not be written.
+pub(crate) fn run_step(
+    command: &mut Command,
+    log: &Path,
+    limit: Duration,
+) -> Result<Finished, Failed> {
+    run(command, log, limit).map_err(|error| {
+        Failed::new(format!("{command:?}: {error}"), "check that cargo can be run")
+    })
 }
 
 fn wait(

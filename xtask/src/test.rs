@@ -69,10 +69,9 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         outcome
     });
     report.step("tests without single rules", &["build of the tests"], || {
-        let packages = ["test", "--no-fail-fast", "--package", "standin-sim"];
-        let more = ["--package", "standin-master", "--features"];
-        let features = ["standin-sim/mutants,standin-master/mutants"];
-        let command = workspace.cargo(&[&packages[..], &more, &features].concat());
+        let mut command = workspace.cargo(&["test", "--no-fail-fast"]);
+        command.args(["--package", "standin-sim", "--package", "standin-master"]);
+        command.args(["--features", "standin-sim/mutants,standin-master/mutants"]);
         tests(workspace, command, "mutants").0
     });
     report.step("the program refuses mutants", &[], || refuses_mutants(workspace));
@@ -142,14 +141,10 @@ fn without_building(workspace: &Workspace, report: &mut Report) {
 /// Runs a command whose exit code is its result.
 fn simple(workspace: &Workspace, mut command: Command, log: &str, remedy: &str) -> Outcome {
     let log = workspace.logs().join(format!("{log}.log"));
-    match process::run(&mut command, &log, BUILD_LIMIT) {
-        Ok(finished) if finished.success => Ok(Passed::default()),
-        Ok(finished) => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),
-        Err(error) => Err(Failed::new(
-            format!("{command:?}: {error}"),
-            "check that cargo can be \
-                                                                        run",
-        )),
+    let finished = process::run_step(&mut command, &log, BUILD_LIMIT)?;
+    match finished.success {
+        true => Ok(Passed::default()),
+        false => Err(Failed::new(counts::without_the_good(&finished.output), remedy)),
     }
 }
 
@@ -174,27 +169,22 @@ fn refuses_mutants(workspace: &Workspace) -> Outcome {
     let mut command =
         workspace.cargo(&["check", "--workspace", "--features", "standin-sim/mutants"]);
     let log = workspace.logs().join("refuses-mutants.log");
-    match process::run(&mut command, &log, BUILD_LIMIT) {
-        Ok(finished) if finished.success => {
-            Err(Failed::new("the program compiles with the feature `mutants`", remedy))
-        }
-        Ok(finished) if finished.output.contains("the feature `mutants` is on") => {
-            Ok(Passed::default())
-        }
-        Ok(finished) => Err(Failed::new(finished.output, remedy)),
-        Err(error) => Err(Failed::new(format!("{command:?}: {error}"), "cargo must be runnable")),
+    let finished = process::run_step(&mut command, &log, BUILD_LIMIT)?;
+    if finished.success {
+        return Err(Failed::new("the program compiles with the feature `mutants`", remedy));
+    }
+    match finished.output.contains("the feature `mutants` is on") {
+        true => Ok(Passed::default()),
+        false => Err(Failed::new(finished.output, remedy)),
     }
 }
 
 /// A command that runs tests; its outcome and all its output.
 fn tests(workspace: &Workspace, mut command: Command, name: &str) -> (Outcome, String) {
     let log = workspace.logs().join(format!("{name}.log"));
-    let finished = match process::run(&mut command, &log, TESTS_LIMIT) {
+    let finished = match process::run_step(&mut command, &log, TESTS_LIMIT) {
         Ok(finished) => finished,
-        Err(error) => {
-            let message = format!("{command:?}: {error}");
-            return (Err(Failed::new(message, "check that cargo can be run")), String::new());
-        }
+        Err(failed) => return (Err(failed), String::new()),
     };
     let counts = counts::sum(&finished.output);
     let outcome = if finished.success && counts.passed > 0 {

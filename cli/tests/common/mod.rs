@@ -45,8 +45,5 @@ pub const TWO_PAIRS: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", 
 
 /// io_uring where it is available. Where it is not, and need not be, epoll is tested twice.
 pub fn ring() -> standin_config::IoKind {
-    match standin_testkit::uring::is_available() {
-        true => standin_config::IoKind::Uring,
-        false => standin_config::IoKind::Epoll,
-    }
+    standin_testkit::uring::or(standin_config::IoKind::Uring, standin_config::IoKind::Epoll)
 }

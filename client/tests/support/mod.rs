@@ -28,10 +28,7 @@ use standin_protocol::map::{
 
 /// Both event loops of the monoio shell. Where io_uring is unavailable, and need not be, epoll twice.
 pub(crate) fn drivers() -> [Driver; 2] {
-    match standin_testkit::uring::is_available() {
-        true => [Driver::Uring, Driver::Epoll],
-        false => [Driver::Epoll, Driver::Epoll],
-    }
+    [standin_testkit::uring::or(Driver::Uring, Driver::Epoll), Driver::Epoll]
 }
 
 /// Key → version and value: the database that all servers share.

@@ -189,7 +189,7 @@ impl Machine {
             map.topology.id == self.topology.id && told.is_none_or(|(_, epoch)| map.epoch >= epoch)
         };
         self.end_fetch(now, server, map.as_deref().is_some_and(is_answer));
-        // The fetch has failed; `end_fetch` has planned the next one.
+        // Without a map, `end_fetch` has planned the next fetch if one is needed.
         let Some(map) = map else { return };
         let is_others = self.restart.is_learning()
             || map.epoch.term < self.restart.first_term

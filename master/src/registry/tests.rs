@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use standin_config::Mode;
 use standin_protocol::map::ServerInfo;
 
 use super::*;
@@ -19,20 +18,6 @@ fn topology() -> Arc<Topology> {
         vec![server("a1", 0, 1), server("a2", 0, 2), server("a3", 0, 3), server("b1", 1, 4)];
     let master = ([127, 0, 0, 1], 9).into();
     Arc::new(Topology::new("test".to_owned(), master, servers, 16).expect("sound"))
-}
-
-fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 2,
-        mode: Mode::Available,
-    }
 }
 
 const NOW: Micros = Micros(1_000_000);
@@ -60,7 +45,7 @@ fn nothing_is_said_before_it_is_saved() {
     let epoch = registry.change(0, ServerState::Offline);
     assert_eq!(registry.published_epoch(), before);
     assert_eq!(registry.published()[0].state, ServerState::Online);
-    assert!(registry.take_due(NOW, &rules()).is_empty());
+    assert!(registry.take_due(NOW, &Rules::example()).is_empty());
     assert_eq!(save(&mut registry).map(|p| p.epoch), Some(epoch));
     assert_eq!(registry.map().state(0), ServerState::Offline);
 }
@@ -86,13 +71,13 @@ fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
     let epoch = registry.change(1, ServerState::Offline);
     let publication = save(&mut registry).expect("announced");
     assert_eq!((publication.subject, publication.told), (1, 3));
-    assert_eq!(registry.take_due(NOW, &rules()), [0, 2, 3]);
-    assert!(registry.take_due(NOW, &rules()).is_empty());
+    assert_eq!(registry.take_due(NOW, &Rules::example()), [0, 2, 3]);
+    assert!(registry.take_due(NOW, &Rules::example()).is_empty());
     assert!(registry.acked(NOW, 0, epoch));
     assert!(!registry.acked(NOW, 0, epoch), "the second time is no news");
     let later = NOW + Duration::from_millis(50);
     assert_eq!(registry.next_deadline(), later);
-    assert_eq!(registry.take_due(later, &rules()), [2, 3]);
+    assert_eq!(registry.take_due(later, &Rules::example()), [2, 3]);
     registry.acked(NOW, 2, epoch);
     registry.acked(NOW, 3, epoch);
     assert_eq!(registry.next_deadline(), Micros::NEVER);
@@ -109,7 +94,7 @@ fn a_server_that_is_offline_hears_of_others_ever_more_rarely() {
     let mut sends = 0;
     for _ in 0..1_000 {
         now = now + Duration::from_millis(10);
-        sends += registry.take_due(now, &rules()).iter().filter(|id| **id == 1).count();
+        sends += registry.take_due(now, &Rules::example()).iter().filter(|id| **id == 1).count();
     }
     assert!((6..=10).contains(&sends), "{sends} in ten seconds");
 }
@@ -179,7 +164,7 @@ fn one_that_is_waiting_hears_of_it_only_when_it_renews() {
     let mut registry = registry();
     registry.change(1, ServerState::Waiting);
     assert_eq!(save(&mut registry).map(|p| p.told), Some(3));
-    assert_eq!(registry.take_due(NOW, &rules()), [0, 2, 3]);
+    assert_eq!(registry.take_due(NOW, &Rules::example()), [0, 2, 3]);
 }
 
 #[test]

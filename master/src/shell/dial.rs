@@ -58,11 +58,11 @@ impl Dial {
                 Ok(Next::Ready(reply)) => return Ok(reply),
                 Ok(Next::Prove(proof)) => hello = proof,
                 Err(CallerError::AuthFailed) => return Err(ProbeFailure::AuthFailed),
-                Err(error) => {
-                    return Err(error
-                        .status()
-                        .map_or(ProbeFailure::Nonsense, ProbeFailure::Refusing));
+                Err(CallerError::NoRoom { .. }) => {
+                    return Err(ProbeFailure::Refusing(Status::Overloaded));
                 }
+                Err(CallerError::Refused(status)) => return Err(ProbeFailure::Refusing(status)),
+                Err(CallerError::Unreadable) => return Err(ProbeFailure::Nonsense),
             }
         }
     }

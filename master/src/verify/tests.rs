@@ -9,20 +9,6 @@ use crate::phase::Mark;
 
 const MS: u64 = 1_000;
 
-fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 1,
-        mode: Mode::Available,
-    }
-}
-
 fn at(ms: u64) -> Micros {
     Micros(1_000_000 * MS + ms * MS)
 }
@@ -64,7 +50,7 @@ impl Case {
 
     fn see(&mut self, ms: u64, seen: Seen) -> Step {
         let facts = Facts { may_mark: self.may_mark, is_released: self.is_released };
-        self.server.handle(at(ms), seen, facts, &Rules { mode: self.mode, ..rules() })
+        self.server.handle(at(ms), seen, facts, &Rules { mode: self.mode, ..Rules::example() })
     }
 
     fn phase(&self) -> Phase {
@@ -113,7 +99,7 @@ fn online_and_another_incarnation_is_contacted() {
 fn online_and_silent_for_a_lease_is_contacted_unasked() {
     let mut case = Case::online();
     assert_eq!(case.see(500, Seen::Renewed), Step::default());
-    assert_eq!(case.server.next_deadline(&rules()), at(2_500));
+    assert_eq!(case.server.next_deadline(&Rules::example()), at(2_500));
     assert_eq!(case.see(2_499, Seen::Tick), Step::default());
     let step = case.see(2_500, Seen::Tick);
     assert_eq!((attempt_of(step), step.silent), (Some(1), true));
@@ -208,7 +194,7 @@ fn waiting_is_offline_when_the_lease_is_over() {
     let mut case = Case::waiting();
     assert_eq!(case.see(1_999, Seen::Tick).mark, None);
     assert_eq!(case.see(1_999, UNANSWERED).mark, None);
-    assert_eq!(case.server.next_deadline(&rules()), at(2_000));
+    assert_eq!(case.server.next_deadline(&Rules::example()), at(2_000));
     let step = case.see(2_000, Seen::Tick);
     assert_eq!((step.mark, step.lease_over), (Some(Mark::Offline), true));
     assert!(case.server.is_offline());
@@ -278,7 +264,7 @@ fn c20_offline_is_checked_periodically() {
     assert_eq!(attempt_of(case.see(0, Seen::Tick)), Some(0));
     assert_eq!(attempt_of(case.see(1, Seen::Tick)), None, "one probe at a time");
     assert_eq!(case.see(100, UNANSWERED), Step::default());
-    assert_eq!(case.server.next_deadline(&rules()), at(350));
+    assert_eq!(case.server.next_deadline(&Rules::example()), at(350));
     assert_eq!(attempt_of(case.see(349, Seen::Tick)), None);
     assert_eq!(attempt_of(case.see(350, Seen::Tick)), Some(0));
 }
@@ -450,7 +436,7 @@ fn leaving_is_not_waited_for_for_ever() {
 
     let mut case = Case::with_lease(Phase::Leaving { until: at(0) }, 500);
     assert_eq!(case.see(1, Seen::Tick).mark, None, "its lease is not over");
-    assert_eq!(case.server.next_deadline(&rules()), at(500));
+    assert_eq!(case.server.next_deadline(&Rules::example()), at(500));
     let mut other = Case::with_lease(Phase::Leaving { until: at(0) }, 500);
     other.is_released = true;
     assert_eq!(other.see(1, Seen::Tick).mark, Some(Mark::Offline));
@@ -466,7 +452,7 @@ fn a_discounted_report_is_answered_at_once_and_looked_into_later() {
         let step = case.see(50, Seen::Discounted);
         assert_eq!((step.probe, step.verdict), (None, true));
     }
-    assert_eq!(case.server.next_deadline(&rules()), at(1_002));
+    assert_eq!(case.server.next_deadline(&Rules::example()), at(1_002));
     let mut other = Case::online();
     other.server = case.server.clone();
     assert_eq!(attempt_of(case.see(1_002, Seen::Tick)), Some(1));

@@ -17,6 +17,8 @@ use standin_protocol::frame::{
 };
 use standin_protocol::hello::{HelloBody, HelloReply, NONCE_BYTES, Role, cluster_id};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
+use standin_testkit::wait::poll_for;
+use standin_testkit::{free_ports, uring};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,8 @@ impl Cluster {
     pub(crate) fn new(io: IoKind, secret: Option<[u8; 32]>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ports = free_ports(5);
+        let ports: Vec<SocketAddr> =
+            ports.into_iter().map(|port| ([127, 0, 0, 1], port).into()).collect();
         let mut config =
             ClusterConfig::new("shell", ports[0], OriginConfig::sqlite("unused.sqlite"))
                 .with_group("a", [("a1", ports[1]), ("a2", ports[2])])
@@ -346,27 +350,13 @@ impl Client {
 }
 
 pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool, context: &dyn Fn() -> String) {
-    let deadline = Instant::now() + WAIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} does not come about: {}", context());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let found = poll_for(WAIT, || holds().then_some(()));
+    assert!(found.is_some(), "{what} does not come about: {}", context());
 }
 
-/// Ports that are free for TCP and UDP, below the range that the system hands out.
-pub(crate) fn free_ports(count: usize) -> Vec<SocketAddr> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let mut found = Vec::new();
-    while found.len() < count {
-        let salt = u64::from(std::process::id()) * 131 + NEXT.fetch_add(1, Ordering::SeqCst);
-        let port = u16::try_from(20_000 + salt % 10_000).expect("in range");
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let is_free = TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok();
-        if is_free && !found.contains(&address) {
-            found.push(address);
-        }
-    }
-    found
+/// An event loop on io_uring, or on epoll where io_uring need not be available.
+pub(crate) fn ring() -> IoKind {
+    uring::or(IoKind::Uring, IoKind::Epoll)
 }
 
 pub(crate) fn fresh_id() -> u64 {

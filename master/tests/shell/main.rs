@@ -68,7 +68,7 @@ fn fails_over_and_back_on_epoll_with_a_secret() {
 
 #[test]
 fn a_restarted_master_has_a_higher_term_and_forgets_nobody() {
-    let cluster = Cluster::new(IoKind::Auto, None);
+    let cluster = Cluster::new(ring(), None);
     let master = cluster.master();
     let mut servers = cluster.servers();
     let mut client = Client::greeted(&cluster);
@@ -91,7 +91,7 @@ fn a_restarted_master_has_a_higher_term_and_forgets_nobody() {
 
 #[test]
 fn one_stuck_server_does_not_delay_the_probing_of_another() {
-    let mut cluster = Cluster::new(IoKind::Auto, None);
+    let mut cluster = Cluster::new(ring(), None);
     cluster.config.timings.probe_timeout = Duration::from_secs(2);
     let _master = cluster.master();
     let mut servers = cluster.servers();
@@ -114,7 +114,7 @@ fn one_stuck_server_does_not_delay_the_probing_of_another() {
 
 #[test]
 fn what_is_wrong_with_a_start_is_said_at_once() {
-    let cluster = Cluster::new(IoKind::Auto, None);
+    let cluster = Cluster::new(ring(), None);
     let taken = TcpListener::bind(cluster.topology.master).expect("free");
     let error = Master::bind(cluster.options()).err().expect("taken");
     assert!(matches!(error, MasterError::AddressTaken { protocol: "TCP", .. }), "{error}");
@@ -139,7 +139,7 @@ fn what_is_wrong_with_a_start_is_said_at_once() {
 
 #[test]
 fn hostile_connections_are_answered_or_closed_and_leave_nothing_behind() {
-    for io in [IoKind::Auto, IoKind::Epoll] {
+    for io in [ring(), IoKind::Epoll] {
         let cluster = Cluster::new(io, None);
         let master = cluster.master();
         let _servers = cluster.servers();
@@ -202,7 +202,7 @@ fn hostile_connections_are_answered_or_closed_and_leave_nothing_behind() {
 
 #[test]
 fn unanswered_probes_leak_no_descriptors() {
-    for io in [IoKind::Auto, IoKind::Epoll] {
+    for io in [ring(), IoKind::Epoll] {
         let mut cluster = Cluster::new(io, None);
         cluster.config.timings.probe_timeout = Duration::from_millis(10);
         cluster.config.timings.recheck_interval = Duration::from_millis(10);

@@ -224,11 +224,6 @@ impl World {
         found.unwrap_or_else(|| panic!("no {kind} of {server} in {:?}", self.events)).0
     }
 
-    /// When an event of this kind came first, of whatever server.
-    pub fn time_of_any(&self, kind: &str) -> Micros {
-        self.events.iter().find(|(_, e)| e.kind() == kind).expect("an event of that kind").0
-    }
-
     pub fn forget(&mut self) {
         self.events.clear();
         self.verdicts.clear();

@@ -22,7 +22,7 @@ pub(super) fn set(random: &mut Random, setup: &mut Setup) {
     }
 }
 
-/// Adds one or two such stories.
+/// Adds one to three such stories.
 pub(super) fn tell(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     for _ in 0..random.between(1, 3) {
         let begins = BEGINS + random.below((setup.quiet_at - BEGINS) * 2 / 3 + 1);

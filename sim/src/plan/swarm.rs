@@ -8,33 +8,9 @@ use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
 use crate::random::Random;
 
-/// Kinds of faults, by the numbers that `generate::fault` knows; those on one line are similar.
-const FAMILIES: &[&[u64]] = &[
-    &[0],
-    &[4],
-    &[7],
-    &[10],
-    &[12],
-    &[14],
-    &[16],
-    &[17],
-    &[18],
-    &[19],
-    &[20],
-    &[22],
-    &[23],
-    &[24],
-    &[25],
-    &[26],
-    &[27],
-    &[28],
-    &[29],
-    &[30],
-    &[32],
-    &[33],
-    &[34],
-    &[35],
-];
+/// Kinds of faults, by the numbers that `generate::fault` knows.
+const FAULTS: &[u64] =
+    &[0, 4, 7, 10, 12, 14, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32, 33, 34, 35];
 
 /// How long faults last, as a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +73,7 @@ impl Taste {
     pub(super) fn draw(random: &mut Random, setup: &Setup) -> Self {
         let mut kinds = Vec::new();
         for _ in 0..random.between(1, 5) {
-            let family = FAMILIES[random.index(FAMILIES.len())];
-            kinds.extend_from_slice(family);
+            kinds.push(FAULTS[random.index(FAULTS.len())]);
         }
         let disturbed = setup.quiet_at - BEGINS;
         let victim = random.percent(60).then(|| random.index(setup.servers()));
