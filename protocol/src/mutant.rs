@@ -90,6 +90,8 @@ wire_enum! {
         NoReadCeiling = 40, "no-read-ceiling";
         /// A server believes datagrams whatever their address and epoch (12).
         BelieveAnybody = 41, "believe-anybody";
+        /// Who was dead a moment ago owns partitions anew at once, although a member is away (28).
+        ClosedPortForgotten = 42, "closed-port-forgotten";
     }
 }
 

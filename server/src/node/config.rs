@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use standin_config::{AfterPut, ClusterConfig, KeyspaceConfig, Mode, OriginKind};
-use standin_protocol::lease::held_until;
+use standin_protocol::lease::{held_until, over_at};
 use standin_protocol::time::Micros;
 
 use crate::store::StoreConfig;
@@ -54,6 +54,8 @@ pub struct NodeConfig {
     pub fetches_always: u32,
     /// The time now.
     pub started: Micros,
+    /// Until then an orphan may go by the closed port that this server had before it was started.
+    pub port_was_closed: Micros,
     /// How long a write of unknown outcome may still land at the origin.
     pub ambiguity: Duration,
     /// Requests that may wait for the origin or a peer.
@@ -116,6 +118,7 @@ impl NodeConfig {
             fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 2,
             fetches_always: FETCHES_ALWAYS,
             started,
+            port_was_closed: over_at(started, cluster.timings.lease),
             ambiguity: ambiguity(cluster),
             in_flight_max: limits.in_flight_per_shard as usize,
             seed: boot_id ^ u64::from(shard),

@@ -22,7 +22,7 @@ impl Node {
         let held = self.partitions.map().map_or(MapEpoch::default(), |held| held.epoch);
         self.peers.map_applied(&map, held);
         self.handback.map_arrived(&map);
-        let before = self.partitions.replace_map(Arc::clone(&map));
+        let before = self.partitions.replace_map(now.mono, Arc::clone(&map));
         self.counters.maps_applied += 1;
         self.refresh_serving_after(now, before.as_deref());
         self.handback.map_applied(now.mono, &map);

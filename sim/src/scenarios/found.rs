@@ -287,3 +287,41 @@ pub(super) const ENDED_BEFORE_IT_TOLD: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::OrphanSkipsSilent), "of k4 from server b, HIT, CACHED")],
 };
+
+/// By reasoning on that one: nobody hears the master, and a is dead; c finds its port closed. A is
+/// started again while c is cut off from it, and the master is back, without c: a's new process,
+/// which has given no word, is the owner, while c goes by that closed port and by b's word.
+pub(super) const STARTED_AGAIN: Scenario = Scenario {
+    name: "f11_started_again",
+    plan: || {
+        let (next, other, master) = (B, Host::Server(2), Host::Master(0));
+        let (reader, writer) = (Host::Client(0), Host::Client(1));
+        script(3)
+            .get(0, 0)
+            .at(S)
+            .fault(What::Isolate { host: master, lasts: 3_990 * MS })
+            .at(2_500 * MS)
+            .fault(What::Crash { server: 0, down: 2_500 * MS, silent: false })
+            .at(3 * S)
+            .part(writer, A, 9 * S)
+            .part(writer, next, 9 * S)
+            .at(3_800 * MS)
+            .put(1, 0)
+            .at(4_975 * MS)
+            .part(other, next, 6 * S)
+            .part(other, master, 6 * S)
+            .at(4_990 * MS)
+            .gets(0, 0, 5 * MS, S)
+            .gets(0, 2, 50 * MS, S)
+            .at(4_995 * MS)
+            .part(other, A, 6 * S)
+            .part(other, reader, 6 * S)
+            .at(6 * S)
+            .fault(What::Crash { server: 2, down: 9 * S, silent: false })
+            .at(8 * S)
+            .gets(0, 0, 500 * MS, 4 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::ClosedPortForgotten), "of k0 from server a, HIT")],
+};

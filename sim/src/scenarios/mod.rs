@@ -97,6 +97,7 @@ pub(crate) const ALL: &[Scenario] = &[
     found::READ_GIVEN_UP,
     found::LEFT_LONG_AGO,
     found::ENDED_BEFORE_IT_TOLD,
+    found::STARTED_AGAIN,
 ];
 
 /// The schedule of that name.

@@ -116,4 +116,5 @@ scenarios! {
     f08_read_given_up
     f09_left_long_ago
     f10_ended_before_it_told
+    f11_started_again
 }

@@ -162,7 +162,7 @@ impl Partitions {
             owned: vec![None; topology.partitions as usize],
             flushed: KeyspaceFloors::new(topology.partitions),
             lease: LeaseState::new(is_available),
-            words: Words::default(),
+            words: Words::new(config.port_was_closed),
             drained: MapEpoch::default(),
             topology,
         }
@@ -253,8 +253,14 @@ impl Partitions {
 
     /// Takes over the map, and gives back the one before it. Partitions change by the next
     /// [`Self::refresh`].
-    pub(super) fn replace_map(&mut self, map: Arc<ClusterMap>) -> Option<Arc<ClusterMap>> {
-        self.words.map_applied(map.epoch);
+    pub(super) fn replace_map(
+        &mut self,
+        now: Micros,
+        map: Arc<ClusterMap>,
+    ) -> Option<Arc<ClusterMap>> {
+        let is_away = |member| map.state(member) != ServerState::Online;
+        let is_missed = self.topology.group_peers(self.server).any(is_away);
+        self.words.map_applied(now, map.epoch, is_missed && self.is_available);
         self.map_tag = map.epoch.tag();
         self.map_bytes = map.to_bytes().into();
         self.map.replace(map)

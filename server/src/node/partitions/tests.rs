@@ -49,7 +49,7 @@ impl Script {
         let statuses = vec![status(0), status(1)];
         let map = Arc::new(ClusterMap::new(Arc::clone(&self.topology), epoch, statuses));
         assert!(self.partitions.is_newer(&map));
-        let before = self.partitions.replace_map(map);
+        let before = self.partitions.replace_map(Micros(0), map);
         self.refresh(before.as_deref(), may_keep)
     }
 }

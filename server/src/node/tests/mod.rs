@@ -97,6 +97,7 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         fetch_bytes: 1 << 30,
         fetches_always: 4,
         started: Micros(0),
+        port_was_closed: Micros(0),
         ambiguity: Duration::from_secs(3),
         in_flight_max: 100,
         seed: 1,

@@ -59,6 +59,23 @@ fn a_word_under_the_map_that_is_held_makes_nothing_early() {
     assert_eq!(s.node.serving(other), Serving::Cached, "its lease was gone, no map has come");
 }
 
+#[test]
+fn a_process_whose_port_was_closed_a_moment_ago_keeps_briefly_while_a_member_is_away() {
+    let started = || Script::with(|config| config.port_was_closed = Micros(1_000_000) + L);
+    let serving = |s: &Script| s.node.serving(s.topology.partition(1, &s.key_of(PEER)));
+    let mut s = started();
+    s.announce([Online, Offline]);
+    assert_eq!(serving(&s), Serving::Early);
+    s.advance(L);
+    assert_eq!(serving(&s), Serving::Cached);
+    let mut s = started();
+    s.announce([Online, Offline]);
+    s.announce([Returning, Online]);
+    s.announce([Online, Online]);
+    let own = s.topology.partition(1, &s.key_of(OWN));
+    assert_eq!(s.node.serving(own), Serving::Cached, "all know that it is back");
+}
+
 /// Server 0 is cut off and returns; its word is given before or after the return was announced.
 fn home_keeps(word_before: bool) -> bool {
     let mut net = Net::new(3, |_| {});
