@@ -71,6 +71,7 @@ on_both_loops! {
         });
         let value = vec![7; 64 << 10];
         cluster.seed("large", &value);
+        cluster.wait_kept("large");
         for half_closes in [false, true] {
             let mut wire = cluster.wire();
             assert_eq!(wire.ask(&get(0, "large")).value, value);

@@ -152,6 +152,17 @@ impl Cluster {
         self.database.execute(statement, (key, value)).unwrap();
     }
 
+    /// Waits until the first server keeps a key for longer than the moment for which a process that
+    /// has just started keeps it while the other server is away (docs/FAILOVER.md).
+    pub(crate) fn wait_kept(&self, key: &str) {
+        let mut wire = self.wire();
+        wait_until(PATIENCE, "an entry with a version", || {
+            let reply = wire.ask(&request(Opcode::Get, ITEMS, 1, key.as_bytes(), b""));
+            assert_eq!(reply.status, Status::Ok);
+            reply.header.cas_version != 0
+        });
+    }
+
     /// A counter of the first server as a new connection learns it.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let reply = self.wire().ask(&request(Opcode::Stats, 0, 1, b"", b""));
