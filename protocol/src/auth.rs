@@ -1,6 +1,7 @@
-//! Proof of knowing the cluster's secret: keyed BLAKE3, cut to 16 bytes.
+//! Authentication codes that prove knowledge of the cluster's secret: keyed BLAKE3, cut to 16
+//! bytes.
 
-/// Bytes of a proof (TCP hello) or of a datagram's code (UDP).
+/// The length of a proof (in a TCP HELLO) or of a datagram's code (UDP).
 pub const MAC_BYTES: usize = 16;
 
 /// The secret that all parties of a cluster share.
@@ -15,7 +16,7 @@ impl std::fmt::Debug for ClusterKey {
     }
 }
 
-/// What a code is for; the same bytes in another role have another code.
+/// The purpose of a code. The same bytes have a different code for a different purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Purpose {
@@ -26,13 +27,13 @@ pub enum Purpose {
 }
 
 impl ClusterKey {
-    /// A key from the cluster's secret.
+    /// Derives the key from the cluster's secret.
     #[must_use]
     pub fn new(secret: [u8; 32]) -> Self {
         Self { secret }
     }
 
-    /// `BLAKE3-keyed(secret, purpose byte ‖ parts…)`, first 16 bytes.
+    /// Returns the first 16 bytes of `BLAKE3-keyed(secret, purpose byte ‖ parts…)`.
     #[must_use]
     pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.secret);

@@ -1,17 +1,17 @@
-//! Binding an address that the last process of the same party may still hold.
+//! Binding an address that the previous process of the same party may still hold.
 
 use std::io;
 use std::time::Duration;
 
 use crate::time::Micros;
 
-/// How long an address may still belong to a process that was killed: the kernel takes its ring down
-/// after the process has ended, and the ring holds the sockets.
+/// The time for which an address may still belong to a killed process. The kernel takes the ring
+/// down only after the process has ended, and the ring holds the sockets.
 const HELD_BY_THE_LAST_PROCESS: Duration = Duration::from_secs(1);
-/// Between two attempts.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Binds, and tries again for a while if the address is in use. Blocks the thread.
+/// Binds, and retries for a while if the address is in use. Blocks the thread.
 ///
 /// # Errors
 /// The last error of `bind`.

@@ -3,61 +3,62 @@
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Value of the OK to a PING: how the shard is that answered.
+/// The value of the OK to a PING: the state of the shard that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct PingReply {
     /// The server's incarnation.
     pub boot_id: u64,
-    /// [`crate::map::MapEpoch::to_u64`] of the map that the shard has applied; 0: none yet.
+    /// The epoch ([`crate::map::MapEpoch::to_u64`]) of the map that the shard has applied; 0: none
+    /// yet.
     pub map_epoch: u64,
-    /// The same of the newest map under which nothing of what was begun before is left; 0: none.
+    /// The epoch of the newest map for which everything that began before it has ended; 0: none.
     pub drained_epoch: u64,
-    /// What the shard usually fetches from the origin in a second; 0: it has not measured yet.
+    /// The shard's usual number of fetches from the origin per second; 0: not measured yet.
     pub usual_fetches_per_s: u64,
-    /// Longest turn of the shard's loop in the last second, in microseconds.
+    /// The longest turn of the shard's loop in the last second, in microseconds.
     pub loop_lag_us: u32,
-    /// Requests that wait for the origin or a peer.
+    /// The number of requests that wait for the origin or a peer.
     pub in_flight: u32,
     /// The server's id.
     pub server: u16,
     /// The shard.
     pub shard: u16,
-    /// 1: the origin answers. 0: it does not.
+    /// 1 if the origin answers, otherwise 0.
     pub origin_up: u8,
     /// Zero.
     pub reserved: [u8; 3],
 }
 
-/// Value of the OK to a STATS.
+/// The value of the OK to a STATS.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct StatsReply {
-    /// Name of the server.
+    /// The server's name.
     pub server: String,
     /// The server's incarnation.
     pub boot_id: u64,
-    /// Milliseconds since its start.
+    /// The time since its start, in milliseconds.
     pub uptime_ms: u64,
-    /// [`crate::map::MapEpoch::to_u64`] of the map that it has applied.
+    /// The epoch ([`crate::map::MapEpoch::to_u64`]) of the map that it has applied.
     pub map_epoch: u64,
-    /// Counters, summed over the shards, by name.
+    /// The figures by name, combined over the shards.
     pub counters: Vec<Counter>,
 }
 
 /// A named number.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Counter {
-    /// Name with its unit last, as in `origin_reads` or `items_bytes`.
+    /// The name, with the unit last, as in `origin_reads` or `items_bytes`.
     pub name: String,
     /// Value.
     pub value: u64,
 }
 
-/// The bytes are no such archive.
+/// The error of bytes that are not a valid archive of the type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply's value can't be read: do both sides run the same version of Standin?")]
 pub struct BodyError;
 
-/// A value that is an rkyv archive: its bytes, and back.
+/// Implements the conversion of a value to the bytes of an rkyv archive, and back.
 macro_rules! body {
     ($name:ident) => {
         impl $name {
@@ -88,7 +89,7 @@ body!(PingReply);
 body!(StatsReply);
 
 impl StatsReply {
-    /// The counter of that name; zero if there is none.
+    /// Returns the counter of that name, or zero if there is none.
     #[must_use]
     pub fn counter(&self, name: &str) -> u64 {
         self.counters.iter().find(|c| c.name == name).map_or(0, |c| c.value)

@@ -1,5 +1,4 @@
-//! The numbers on the wire that stand for names: opcodes, statuses, and how such lists are
-//! written down.
+//! The named numbers of the protocol: opcodes, statuses, and the macro that defines such lists.
 
 macro_rules! wire_enum {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal, $text:literal;)+ }) => {
@@ -12,7 +11,7 @@ macro_rules! wire_enum {
             /// Every value, in order of its number.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The value with this number on the wire.
+            /// Returns the value with this number on the wire.
             #[inline]
             #[must_use]
             pub fn from_wire(byte: u8) -> Option<Self> {
@@ -47,9 +46,9 @@ impl Opcode {
 }
 
 wire_enum! {
-    /// What a request asks for.
+    /// The operation that a request asks for.
     Opcode {
-        /// First request of a connection: who, which shard, authentication.
+        /// First request of a connection: the caller's role, the shard, authentication.
         Hello = 0, "HELLO";
         /// Read a value, through the cache.
         Get = 1, "GET";
@@ -63,25 +62,26 @@ wire_enum! {
         Touch = 5, "TOUCH";
         /// Drop the cached value; the origin is left alone.
         Invalidate = 6, "INVALIDATE";
-        /// Deep health check of the shard and its way to the origin.
+        /// Deep health check of the shard and its connection to the origin.
         Ping = 7, "PING";
         /// The cluster map.
         Map = 8, "MAP";
         /// Counters of the server.
         Stats = 9, "STATS";
-        /// Server → server: drop these keys, they were written elsewhere. Value: entries of
+        /// Server → server: drop these keys, because they were written elsewhere. Value: entries of
         /// [`crate::handback::Keys`].
         Settle = 10, "SETTLE";
-        /// Server → a member of its group that returns: all keys of its partitions that were
-        /// written here meanwhile have been settled. Value: a [`crate::handback::Handback`].
+        /// Server → a returning member of its group: all keys of the member's partitions that were
+        /// written here while it was away have been settled. Value: a
+        /// [`crate::handback::Handback`].
         Handback = 11, "HANDBACK";
-        /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+        /// Drop every cached value of the keyspace in the key's partition; the origin is left alone.
         Flush = 12, "FLUSH";
     }
 }
 
 wire_enum! {
-    /// How a request ended.
+    /// The outcome of a request.
     Status {
         /// Done.
         Ok = 0, "OK";
@@ -91,13 +91,13 @@ wire_enum! {
         VersionMismatch = 2, "VERSION_MISMATCH";
         /// A forwarded request reached a server that is not the owner; `cas_version` is its map epoch.
         NotOwner = 3, "NOT_OWNER";
-        /// Too much work; try again after `retry_after_ms`.
+        /// Too much load; retry after `retry_after_ms`.
         Overloaded = 4, "OVERLOADED";
         /// The database can't be reached; nothing was done.
         OriginUnavailable = 5, "ORIGIN_UNAVAILABLE";
-        /// The database refused; the value is its message. Nothing was done.
+        /// The database refused the statement; the value is its message. Nothing was done.
         OriginRejected = 6, "ORIGIN_REJECTED";
-        /// A write was sent to the database and no answer came: it may or may not have happened.
+        /// A write was sent to the database, and no answer came. It may or may not have happened.
         OutcomeUnknown = 7, "OUTCOME_UNKNOWN";
         /// The request's deadline passed before it was begun; nothing was done.
         DeadlineExceeded = 8, "DEADLINE_EXCEEDED";
@@ -111,9 +111,9 @@ wire_enum! {
         TooLarge = 12, "TOO_LARGE";
         /// The frame can't be understood; the connection is closed after this reply.
         Malformed = 13, "MALFORMED";
-        /// Another protocol version; the connection is closed after this reply.
+        /// The protocol version is not supported; the connection is closed after this reply.
         UnsupportedVersion = 14, "UNSUPPORTED_VERSION";
-        /// A secret is set: the value is a nonce to answer in a second HELLO.
+        /// The cluster has a secret; the value is a nonce to answer in a second HELLO.
         AuthRequired = 15, "AUTH_REQUIRED";
         /// The proof was wrong; the connection is closed after this reply.
         AuthFailed = 16, "AUTH_FAILED";
@@ -123,7 +123,7 @@ wire_enum! {
         NotSupported = 18, "NOT_SUPPORTED";
         /// HELLO asked for a shard that this server does not have.
         NoSuchShard = 19, "NO_SUCH_SHARD";
-        /// PUT, CAS: the keyspace's statement was carried out and changed no row.
+        /// PUT, CAS: the keyspace's statement was executed and changed no row.
         NotStored = 20, "NOT_STORED";
     }
 }

@@ -3,9 +3,9 @@
 //! ```text
 //! 56-byte header │ body (ANNOUNCE, VERDICT, GOSSIP: states of all servers) │ 16-byte code
 //! ```
-//! The code is keyed BLAKE3 over everything before it, under the cluster's secret
-//! (without one, under a key that everybody knows: it then only tells garbage apart).
-//! Every message is full state: losing one costs time, not truth. States that don't fit into
+//! The code is keyed BLAKE3 over everything before it, with the cluster's secret as its key.
+//! Without a secret the key is public, and the code only detects garbage. Every message carries
+//! full state: a lost one delays others but makes none of them wrong. States that don't fit into
 //! [`DATAGRAM_BYTES_SENT_MAX`] are sent in parts, which [`crate::states::Assembly`] puts together.
 
 use rkyv::rancor::{Failure, Panic};
@@ -20,55 +20,55 @@ use crate::wire_map::WireStatus;
 
 pub use crate::map::{SENDER_CLIENT, SENDER_MASTER};
 
-/// First byte of a datagram: `D`.
+/// The first byte of a datagram: `D`.
 pub const DATAGRAM_MAGIC: u8 = 0x44;
-/// Bytes of the header.
+/// The length of the header.
 pub const DATAGRAM_HEADER_BYTES: usize = 56;
-/// Largest datagram that is read.
+/// The size of the largest datagram that is read.
 pub const DATAGRAM_BYTES_MAX: usize = 32 * 1_024;
-/// Largest datagram that is sent. With the headers of IP and UDP it is smaller than the 576
-/// bytes that every IPv4 network carries, so it is never fragmented: a network that drops
-/// fragments would drop it each time it is sent again.
+/// The size of the largest datagram that is sent. With the headers of IP and UDP it is smaller than
+/// the 576 bytes that every IPv4 network carries, so it is never fragmented. A network that drops
+/// fragments would drop a larger one each time it is sent again.
 pub const DATAGRAM_BYTES_SENT_MAX: usize = 512;
-/// The states that fit into one datagram; more are sent in several.
+/// The number of states that fit into one datagram. More are sent in several datagrams.
 pub const STATES_PER_DATAGRAM: usize =
     (DATAGRAM_BYTES_SENT_MAX - DATAGRAM_HEADER_BYTES - MAC_BYTES - 8) / 17;
 
 wire_enum! {
-    /// What a datagram says.
+    /// The kind of a datagram.
     Kind {
         /// Client or server → master: sending to `subject` failed (claims 10, 15). `arg`: attempts.
         ReportFailed = 1, "REPORT_FAILED";
         /// Client → master: sending to `subject` succeeded again (claim 14).
         ReportOk = 2, "REPORT_OK";
-        /// Master → reporter: what it holds of `subject` now. `arg`: its state. Body: all states,
-        /// or none if they don't fit.
+        /// Master → reporter: the state of `subject` in the master's map. `arg`: the state. Body:
+        /// all states, or none if they don't fit.
         Verdict = 3, "VERDICT";
-        /// Server → master: alive. `epoch`: the map it has applied. `arg`: bits of
-        /// [`renew_flags`]. `nonce`: names this renewal.
+        /// Server → master: the sender is alive. `epoch`: the map it has applied. `arg`: bits of
+        /// [`renew_flags`]. `nonce`: identifies this renewal.
         Renew = 4, "RENEW";
-        /// Master → server: the renewal `nonce` was heard. `arg`: lease in milliseconds, counted
-        /// from when that renewal was sent; 0: none. `epoch`: the newest map, without which
-        /// the lease is not to be used.
+        /// Master → server: the answer to the renewal `nonce`. `arg`: the lease in milliseconds,
+        /// counted from when that renewal was sent; 0: none. `epoch`: the newest map. The server
+        /// must not use the lease before it has that map.
         Grant = 5, "GRANT";
-        /// Master → server: states of all servers; `subject` has changed to state `arg`
-        /// (claims 16, 17, 19, 21).
+        /// Master → server: the states of all servers; `subject` has changed to state `arg` (claims
+        /// 16, 17, 19, 21).
         Announce = 6, "ANNOUNCE";
-        /// Server → master: the map `epoch` is applied and everything begun under an older
+        /// Server → master: the map `epoch` is applied, and everything that began under an older
         /// ownership has ended.
         Ack = 7, "ACK";
-        /// Server → master: stopping; take it offline without verification.
+        /// Server → master: the sender is stopping; mark it offline without verification.
         Leaving = 8, "LEAVING";
-        /// Server → member of its group: the map that it holds. `arg`: bits of
-        /// [`gossip_flags`]. Body: all states; if they don't fit only where the receiver may lack
-        /// them. Answered by the same if the receiver's map is newer, or if it is older and
-        /// there were no states. `nonce`: incarnation plus sequence number of the newest gossip that the
-        /// sender has heard from the receiver, 0: none; it tells how fresh the word is.
+        /// Server → member of its group: the sender's map. `arg`: bits of [`gossip_flags`]. Body: all
+        /// states; if they don't fit, only if the receiver may lack them. The receiver answers with
+        /// gossip if its map is newer, or if its map is older and there were no states. `nonce`:
+        /// incarnation plus sequence number of the newest gossip that the sender has heard from the
+        /// receiver, 0: none. It tells the receiver how recent the information is.
         Gossip = 9, "GOSSIP";
-        /// Master → server: contact every shard of `subject` (of the same group) for me.
-        /// `nonce`: names the probe.
+        /// Master → server: contact every shard of `subject` (of the same group) for the master.
+        /// `nonce`: identifies the probe.
         AskProbe = 10, "ASK_PROBE";
-        /// Server → master: what came of it. `arg`: a [`ProbeOutcome`]. Body: one status, of
+        /// Server → master: the outcome of a probe. `arg`: a [`ProbeOutcome`]. Body: one status, of
         /// `subject` as it answered: its incarnation, and the oldest map of its shards as `since`.
         ProbeResult = 11, "PROBE_RESULT";
     }
@@ -82,27 +82,27 @@ pub mod gossip_flags {
 
 /// Bits of `arg` of a [`Kind::Renew`].
 pub mod renew_flags {
-    /// The sender's way to the origin is dead.
+    /// The sender can't reach the origin.
     pub const ORIGIN_DOWN: u32 = 0x01;
     /// The sender runs in mode `strict`.
     pub const STRICT: u32 = 0x02;
 }
 
 wire_enum! {
-    /// `arg` of a [`Kind::ProbeResult`].
+    /// The `arg` of a [`Kind::ProbeResult`].
     ProbeOutcome {
-        /// Some shard gave no answer in time.
+        /// At least one shard did not answer in time.
         Silent = 0, "silent";
         /// Every shard has answered.
         Answered = 1, "answered";
-        /// Nobody listens there: that incarnation is dead.
+        /// The connection was refused: that incarnation is dead.
         Refused = 2, "refused";
-        /// It has no room for another connection: it lives, and is busy.
+        /// The server has no room for another connection: it is alive and busy.
         Busy = 3, "busy";
     }
 }
 
-/// Header of a datagram, as it lies on the wire.
+/// The header of a datagram, as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
 struct DatagramHeader {
     magic: u8,
@@ -123,7 +123,7 @@ struct DatagramHeader {
 
 const _: () = assert!(size_of::<ArchivedDatagramHeader>() == DATAGRAM_HEADER_BYTES);
 
-/// Body of ANNOUNCE, VERDICT, GOSSIP and PROBE_RESULT, an rkyv archive.
+/// The body of ANNOUNCE, VERDICT, GOSSIP and PROBE_RESULT, an rkyv archive.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 struct WireStates {
     statuses: Vec<WireStatus>,
@@ -132,36 +132,36 @@ struct WireStates {
 /// A control datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
-    /// What it says.
+    /// The kind.
     pub kind: Kind,
-    /// Server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`].
+    /// The sender: a server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`].
     pub sender: u16,
-    /// Server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`]: whom it is for. A server that gets
-    /// what is for the master, or for a member of its group, passes the bytes on, once.
+    /// The recipient: a server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`]. A server that receives a
+    /// datagram for the master, or for a member of its group, relays the bytes, once.
     pub recipient: u16,
-    /// The server in question; zero where none is.
+    /// The server that the datagram is about; zero if there is none.
     pub subject: u16,
-    /// [`crate::map::Topology::id`] of the sender.
+    /// The sender's [`crate::map::Topology::id`].
     pub topology_id: u64,
-    /// The sender's incarnation: random per start (clients: their id). The master's is its term.
+    /// The sender's incarnation: random per start. Of a client, its id; of the master, its term.
     pub boot_id: u64,
-    /// Rises with every datagram of this incarnation.
+    /// The sequence number, which rises with every datagram of this incarnation.
     pub sequence: u64,
     /// The sender's map epoch; see [`Kind`].
     pub epoch: MapEpoch,
-    /// Chosen by who asks, repeated by who answers.
+    /// A number that the asking party chooses and the answer repeats.
     pub nonce: u64,
     /// See [`Kind`].
     pub arg: u32,
-    /// The server that the first of `statuses` is of; 0 but in later parts of an ANNOUNCE or
-    /// GOSSIP.
+    /// The id of the server that the first of `statuses` belongs to. Not 0 only in later parts of
+    /// an ANNOUNCE or GOSSIP.
     pub first: u16,
-    /// ANNOUNCE and GOSSIP: states of all servers, by id, or a part of them. VERDICT: all, or
+    /// The states of servers, by id. ANNOUNCE and GOSSIP: all of them, or a part. VERDICT: all, or
     /// none if they don't fit. PROBE_RESULT: one. Otherwise empty.
     pub statuses: Vec<ServerStatus>,
 }
 
-/// Why a datagram is dropped.
+/// The reason why a datagram is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DatagramError {
     /// Too short, too long, wrong magic or reserved bytes.
@@ -170,10 +170,10 @@ pub enum DatagramError {
     /// A version that this build does not speak.
     #[error("datagram version {0} is not supported (this is version {VERSION})")]
     Version(u8),
-    /// The code does not fit the bytes.
+    /// The code does not match the bytes.
     #[error("the code is wrong: is the cluster secret the same everywhere?")]
     Code,
-    /// A kind that this build does not know, or a body that does not fit it.
+    /// A kind that this build does not know, or a body that does not match the kind.
     #[error("a datagram of kind {0} has a body that can't be read")]
     Body(u8),
     /// The sender's cluster file differs.
@@ -182,7 +182,7 @@ pub enum DatagramError {
 }
 
 impl Datagram {
-    /// A datagram for the master, with everything but its kind and sender zero.
+    /// Creates a datagram for the master. All fields except its kind and sender are zero.
     #[must_use]
     pub fn new(kind: Kind, sender: u16, topology_id: u64, boot_id: u64) -> Self {
         Self {
@@ -201,8 +201,8 @@ impl Datagram {
         }
     }
 
-    /// The datagrams that say this, each small enough to be sent: copies of this one, with a
-    /// part of the states each. Their sequence numbers remain to be set.
+    /// Splits this datagram into ones that are small enough to be sent: copies, each with a part of
+    /// the states. The caller has to set their sequence numbers.
     #[must_use]
     pub fn parts(mut self) -> Vec<Self> {
         if self.statuses.len() <= STATES_PER_DATAGRAM {
@@ -216,7 +216,7 @@ impl Datagram {
             .collect()
     }
 
-    /// The datagram's bytes, code included.
+    /// Returns the datagram's bytes, including the code.
     #[must_use]
     pub fn to_bytes(&self, key: Option<&ClusterKey>) -> Vec<u8> {
         let header = DatagramHeader {
@@ -242,7 +242,7 @@ impl Datagram {
         if has_body(self.kind) {
             let statuses = self.statuses.iter().map(WireStatus::from).collect();
             let Ok(body) = rkyv::to_bytes::<Failure>(&WireStates { statuses }) else {
-                // Serialising an owned vector into memory has no way to fail.
+                // Serialising an owned vector into memory can't fail.
                 unreachable!("states are always serialisable")
             };
             bytes.extend_from_slice(&body);
@@ -325,8 +325,8 @@ fn mac_key(key: Option<&ClusterKey>) -> ClusterKey {
     key.cloned().unwrap_or_else(|| ClusterKey::new(*b"standin cluster without a secret"))
 }
 
-/// Drops datagrams that were seen before: a window of 64 behind the highest sequence
-/// number of one incarnation of one sender (scenario 12).
+/// A replay window: the 64 sequence numbers up to the highest seen from one incarnation of one
+/// sender. Datagrams seen before, or older than the window, are dropped (scenario 12).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ReplayWindow {
     highest: u64,
@@ -334,7 +334,7 @@ pub struct ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// Whether this sequence number is new; remembers it.
+    /// Returns whether this sequence number is new, and remembers it.
     pub fn accept(&mut self, sequence: u64) -> bool {
         if sequence > self.highest {
             let ahead = sequence - self.highest;

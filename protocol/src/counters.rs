@@ -1,16 +1,16 @@
-//! The figures that a party keeps of itself: each is written down once, with its name, kind and help
-//! text. STATS and whatever else publishes figures read that list.
+//! The figures that a party keeps about itself. Each is defined once, with its name, kind and help
+//! text. STATS and everything else that publishes figures reads that list.
 
 use crate::body::Counter;
 
-/// How a figure moves, and how the figures of several shards make one.
+/// The kind of a figure: how it changes, and how the figures of several shards are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only rises, from zero at the start of the process. Shards are summed.
     Counter,
     /// Rises and falls. Shards are summed.
     Gauge,
-    /// Rises and falls. The highest of the shards counts.
+    /// Rises and falls. The maximum over the shards is taken.
     Maximum,
 }
 
@@ -19,14 +19,14 @@ pub enum Kind {
 pub struct Figure {
     /// The name, with the unit last: `_us`, `_bytes`.
     pub name: &'static str,
-    /// How it moves.
+    /// The kind.
     pub kind: Kind,
-    /// A sentence for people.
+    /// The help text, a sentence for people.
     pub help: &'static str,
 }
 
 impl Figure {
-    /// The figure of a server, from those of its shards.
+    /// Combines the figures of a server's shards into the server's.
     pub fn of_all(&self, shards: impl Iterator<Item = u64>) -> u64 {
         match self.kind {
             Kind::Counter | Kind::Gauge => shards.sum(),
@@ -34,7 +34,7 @@ impl Figure {
         }
     }
 
-    /// The figure with a value, as STATS has it.
+    /// Returns the figure with a value, as in STATS.
     #[must_use]
     pub fn with(&self, value: u64) -> Counter {
         Counter { name: self.name.to_owned(), value }
@@ -82,7 +82,7 @@ macro_rules! counters {
                 [$(self.$name),+]
             }
 
-            /// The figures with their values, as STATS has them.
+            /// Returns the figures with their values, as in STATS.
             #[must_use]
             $visibility fn list(&self) -> Vec<$crate::body::Counter> {
                 Self::FIGURES.iter().zip(self.values()).map(|(f, value)| f.with(value)).collect()

@@ -1,8 +1,8 @@
-//! Threads that panic when a test says so, to show what a server makes of it. Only in builds with
-//! debug assertions; in release builds nothing of this is there.
+//! Panics of threads on a test's demand, to show how a server handles them. Only in builds with
+//! debug assertions; release builds contain none of it.
 //!
-//! `STANDIN_FAULT_PANIC=THREAD:FILE` has the thread of that name panic, once, at its next
-//! [`point`] after the file has come into being; the file is removed.
+//! `STANDIN_FAULT_PANIC=THREAD:FILE` makes the thread of that name panic, once, at its next
+//! [`point`] after the file has been created. The file is removed.
 
 /// A place at which the calling thread may be made to panic.
 ///

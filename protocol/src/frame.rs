@@ -10,21 +10,21 @@ use rkyv::{Archive, Serialize};
 use crate::VERSION;
 pub use crate::codes::{Opcode, Status};
 
-/// Bytes of a request or response header.
+/// The length of a request or response header.
 pub const HEADER_BYTES: usize = 32;
-/// First byte of a request: `S`.
+/// The first byte of a request: `S`.
 pub const REQUEST_MAGIC: u8 = 0x53;
-/// First byte of a response: `s`.
+/// The first byte of a response: `s`.
 pub const RESPONSE_MAGIC: u8 = 0x73;
-/// Bytes before the value of a request with [`request_flags::IDENTITY`]: the client's id
-/// (8 bytes, little-endian) and its request id (4 bytes).
+/// The number of bytes before the value of a request with [`request_flags::IDENTITY`]: the client's
+/// id (8 bytes, little-endian) and its request id (4 bytes).
 pub const IDENTITY_BYTES: usize = 12;
-/// No frame may carry a larger value, whatever the configuration says.
+/// The size of the largest value that a frame may carry, whatever the configuration says.
 pub const VALUE_BYTES_MAX: u32 = 16 << 20;
 /// The longest lifetime that a request can carry, in seconds: 65,535 minutes, 45 days.
 pub const TTL_S_MAX: u32 = 65_535 * 60;
 
-/// Header of a request, as it lies on the wire.
+/// The header of a request, as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
 pub struct RequestHeader {
     /// [`REQUEST_MAGIC`].
@@ -43,19 +43,19 @@ pub struct RequestHeader {
     pub key_len: u16,
     /// Bytes of the value.
     pub value_len: u32,
-    /// Chosen by the client; a repeated send keeps it.
+    /// The request's id, chosen by the client. A repeated send has the same id.
     pub request_id: u32,
     /// The sender's map epoch, shortened: see [`crate::map::MapEpoch::tag`].
     pub map_epoch: u32,
-    /// Milliseconds that the sender will still wait; 0: no deadline.
+    /// The time for which the sender will still wait, in milliseconds; 0: no deadline.
     pub deadline_ms: u16,
-    /// Lifetime in seconds (minutes with [`request_flags::TTL_MINUTES`]); 0: the keyspace's.
+    /// The lifetime in seconds (minutes with [`request_flags::TTL_MINUTES`]); 0: the keyspace's.
     pub ttl: u16,
     /// CAS: the version that must be current. Otherwise zero.
     pub cas_version: u64,
 }
 
-/// Header of a response, as it lies on the wire.
+/// The header of a response, as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
 pub struct ResponseHeader {
     /// [`RESPONSE_MAGIC`].
@@ -70,7 +70,7 @@ pub struct ResponseHeader {
     pub opcode: u8,
     /// Zero.
     pub reserved: u8,
-    /// With `OVERLOADED`: wait this long before another try. Otherwise zero.
+    /// With `OVERLOADED`, the time to wait before the next attempt. Otherwise zero.
     pub retry_after_ms: u16,
     /// Bytes of the value.
     pub value_len: u32,
@@ -78,7 +78,7 @@ pub struct ResponseHeader {
     pub request_id: u32,
     /// The server's map epoch, shortened: see [`crate::map::MapEpoch::tag`].
     pub map_epoch: u32,
-    /// Seconds for which the value may still be cached, rounded up; 0: not cached.
+    /// The time for which the value may still be cached, in seconds, rounded up; 0: not cached.
     pub ttl_s: u32,
     /// Version of the value for a later CAS; with `NOT_OWNER` the server's full map epoch.
     pub cas_version: u64,
@@ -90,16 +90,17 @@ const _: () = assert!(align_of::<ArchivedRequestHeader>() == 1);
 
 /// Bits of [`RequestHeader::flags`].
 pub mod request_flags {
-    /// Sent on by a server: the receiver must not send it on again (one hop).
+    /// Forwarded by a server. The receiver must not forward it again (one hop).
     pub const FORWARDED: u8 = 0x01;
     /// `ttl` counts minutes.
     pub const TTL_MINUTES: u8 = 0x02;
-    /// This (client, request id) was sent before.
+    /// This pair of client and request id was sent before.
     pub const RETRY: u8 = 0x04;
-    /// Server → server: not yours, but you may reach the owner: send it on, as FORWARDED.
+    /// Server → server: the receiver is not the owner, but may reach it, and should forward the
+    /// request with FORWARDED.
     pub const RELAY: u8 = 0x08;
-    /// Server → server: the value begins with the identity of the client's request,
-    /// [`super::IDENTITY_BYTES`] of it.
+    /// Server → server: the value begins with the identity of the client's request
+    /// ([`super::IDENTITY_BYTES`]).
     pub const IDENTITY: u8 = 0x10;
 }
 
@@ -113,16 +114,16 @@ pub mod response_flags {
     pub const STAND_IN: u8 = 0x04;
     /// The server stood in before the master's verdict.
     pub const PROVISIONAL: u8 = 0x08;
-    /// The answer was fetched from the owner by the server asked.
+    /// The server that was asked got the answer from the owner.
     pub const FORWARDED: u8 = 0x10;
-    /// The value has been kept in the cache, or was in it.
+    /// The value is in the cache now.
     pub const CACHED: u8 = 0x20;
 }
 
-/// Why the bytes at the head of a stream are no frame.
+/// The reason why the bytes at the head of a stream are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// The first byte is not the magic: the stream can't be trusted any more.
+    /// The first byte is not the magic. The rest of the stream can't be trusted either.
     #[error("the first byte is {0:#04x}, not the magic of this direction; is this a Standin port?")]
     BadMagic(u8),
     /// A version that this build does not speak.
@@ -223,7 +224,7 @@ impl RequestHeader {
         bytes
     }
 
-    /// A header for this opcode, keyspace and request id; everything else zero.
+    /// Creates a header for this opcode, keyspace and request id; everything else is zero.
     #[must_use]
     pub fn new(opcode: Opcode, keyspace: u8, request_id: u32) -> Self {
         Self {
@@ -243,15 +244,15 @@ impl RequestHeader {
         HEADER_BYTES + usize::from(self.key_len) + self.value_len as usize
     }
 
-    /// The lifetime asked for, in seconds; 0: the keyspace's default.
+    /// Returns the requested lifetime in seconds; 0: the keyspace's default.
     #[must_use]
     pub fn ttl_s(&self) -> u32 {
         let unit = if self.flags & request_flags::TTL_MINUTES == 0 { 1 } else { 60 };
         u32::from(self.ttl) * unit
     }
 
-    /// Sets the lifetime, to the second up to 18 hours and rounded up to minutes beyond. One
-    /// over [`TTL_S_MAX`] can't be sent: it becomes the longest there is.
+    /// Sets the lifetime, to the second up to 18 hours, and rounded up to minutes beyond. One over
+    /// [`TTL_S_MAX`] can't be sent and is cut to that.
     pub fn set_ttl_s(&mut self, ttl_s: u32) {
         if let Ok(seconds) = u16::try_from(ttl_s) {
             self.ttl = seconds;
@@ -264,9 +265,8 @@ impl RequestHeader {
 
     /// Checks what must hold before the rest of the frame may be waited for.
     ///
-    /// # Errors
-    /// [`FrameError`]; after `BadMagic`, `BadVersion` and `Reserved` the stream's
-    /// framing can't be trusted, after the others the frame can be skipped.
+    /// # Errors [`FrameError`]; after `BadMagic`, `BadVersion` and `Reserved` the stream's framing
+    /// can't be trusted. After the others the frame can be skipped.
     #[inline]
     pub fn check(&self, limits: FrameLimits) -> Result<(), FrameError> {
         if self.magic != REQUEST_MAGIC {
@@ -291,7 +291,7 @@ impl RequestHeader {
 }
 
 impl<'a> Request<'a> {
-    /// The request at the head of `bytes`; `Ok(None)` if it isn't all there yet.
+    /// Returns the request at the head of `bytes`, or `Ok(None)` if it is not complete yet.
     ///
     /// # Errors
     /// See [`RequestHeader::check`].
@@ -311,9 +311,8 @@ impl<'a> Request<'a> {
 
     /// Appends a frame; the header's lengths are taken from `key` and `value`.
     ///
-    /// # Panics
-    /// If the key is longer than 65,535 bytes or the value than [`VALUE_BYTES_MAX`];
-    /// callers check the limits first.
+    /// # Panics If the key is longer than 65,535 bytes, or the value is longer than
+    /// [`VALUE_BYTES_MAX`]. Callers check the limits first.
     pub fn write(mut header: RequestHeader, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
         header.key_len = u16::try_from(key.len()).expect("key length checked by the caller");
         header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
@@ -358,7 +357,7 @@ impl ResponseHeader {
         bytes
     }
 
-    /// The head of a reply to `request`; everything else zero.
+    /// Creates the header of a reply to `request`; everything else is zero.
     #[inline]
     #[must_use]
     pub fn reply_to(request: &RequestHeader, status: Status) -> Self {
@@ -381,10 +380,9 @@ impl ResponseHeader {
 }
 
 impl<'a> Response<'a> {
-    /// The response at the head of `bytes`; `Ok(None)` if it isn't all there yet.
+    /// Returns the response at the head of `bytes`, or `Ok(None)` if it is not complete yet.
     ///
-    /// # Errors
-    /// [`FrameError`]: the stream can't be trusted any more.
+    /// # Errors [`FrameError`]: the rest of the stream can't be trusted.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Option<Self>, FrameError> {
         let Some(header) = ResponseHeader::read(bytes) else {
@@ -411,8 +409,8 @@ impl<'a> Response<'a> {
 
     /// Appends a frame; the header's length is taken from `value`.
     ///
-    /// # Panics
-    /// If the value is longer than [`VALUE_BYTES_MAX`]; nothing longer gets into the cache.
+    /// # Panics If the value is longer than [`VALUE_BYTES_MAX`]. Nothing longer gets into the
+    /// cache.
     #[inline]
     pub fn write(mut header: ResponseHeader, value: &[u8], out: &mut Vec<u8>) {
         header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");

@@ -1,17 +1,17 @@
-//! Values of SETTLE and HANDBACK: what a server tells another of the keys that were written
-//! elsewhere than at their owner. rkyv archives.
+//! The values of SETTLE and HANDBACK, with which a server tells another which keys were written
+//! elsewhere than at their owner. They are rkyv archives.
 //!
-//! Only keys travel, not values: the receiver drops what it has of them.
+//! Only keys are sent, not values: the receiver drops what it has cached for them.
 
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::body::{BodyError, body};
 
-/// Keys of one SETTLE at most; more go into further frames.
+/// The largest number of keys in one SETTLE. More go into further frames.
 pub const KEYS_MAX: usize = 4_096;
 
-/// Value of a SETTLE.
+/// The value of a SETTLE.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct Keys {
     /// The keys, [`KEYS_MAX`] at most.
@@ -31,22 +31,23 @@ pub struct WrittenKey {
 
 /// Bits of [`WrittenKey::marks`].
 pub mod marks {
-    /// The write's outcome is not known, it may still land.
+    /// The write's outcome is unknown: it may still take effect.
     pub const OPEN: u8 = 0x01;
-    /// Not the key alone: all of its keyspace in its partition was flushed.
+    /// The whole keyspace in the key's partition was flushed, not only the key.
     pub const FLUSH: u8 = 0x02;
 }
 
-/// Value of a HANDBACK: the sender's last word on the partitions of the receiver.
+/// The value of a HANDBACK, the last message of a handover: what the sender knows of the receiver's
+/// partitions.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct Handback {
-    /// [`crate::map::MapEpoch::to_u64`] at which the receiver became *returning*: the return
-    /// that this belongs to.
+    /// The epoch ([`crate::map::MapEpoch::to_u64`]) at which the receiver became *returning*. It
+    /// identifies the return that this belongs to.
     pub epoch: u64,
-    /// The same, of the first map of the sender's incarnation: what it may have written under
-    /// older maps, it does not know any more.
+    /// The epoch of the first map of the sender's incarnation. The sender does not know what its
+    /// server wrote under older maps.
     pub complete_since: u64,
-    /// Partitions in which more keys were written than could be remembered.
+    /// The partitions in which more keys were written than could be logged.
     pub overflowed: Vec<u32>,
 }
 

@@ -1,5 +1,5 @@
-//! The handshake of a connection, for the side that calls and the side that listens: which HELLO
-//! is sent, and what follows from the answer. [`crate::hello`] has the bodies.
+//! The handshake of a connection, for the calling and the listening side: which HELLO is sent, and
+//! how its answer is handled. [`crate::hello`] has the bodies.
 //!
 //! No IO, no frames and no random numbers: the owner of the connection frames the values that it is
 //! given, and provides the nonce of a challenge.
@@ -58,7 +58,7 @@ pub enum CallerError {
     /// The listener refuses the caller for another reason.
     #[error("HELLO was answered with {0}")]
     Refused(Status),
-    /// The value of the OK is not a [`HelloReply`], or of the challenge not a nonce.
+    /// The value of the OK is not a [`HelloReply`], or the value of the challenge is not a nonce.
     #[error("the answer to HELLO can't be read")]
     Unreadable,
 }
@@ -124,7 +124,7 @@ pub struct Listener {
 /// The listener's answer to a HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// The caller is who it says it is.
+    /// The caller is authenticated.
     Accepted(HelloBody, Role),
     /// Answer with AUTH_REQUIRED and this nonce; another HELLO has to follow.
     Challenge([u8; NONCE_BYTES]),
@@ -133,8 +133,8 @@ pub enum Heard {
 }
 
 impl Listener {
-    /// Takes the value of a HELLO. `fresh` gives the nonce of a challenge, which nobody can foretell;
-    /// a caller is challenged once.
+    /// Takes the value of a HELLO. `fresh` returns an unpredictable nonce for a challenge. A caller
+    /// is challenged once.
     pub fn heard(
         &mut self,
         value: &[u8],
@@ -142,7 +142,7 @@ impl Listener {
         own_cluster_id: u64,
         fresh: impl FnOnce() -> Option<[u8; NONCE_BYTES]>,
     ) -> Heard {
-        // A nonce serves for one try.
+        // A nonce is valid for one attempt.
         let nonce = self.nonce.take();
         let error = match HelloBody::accept(value, key, nonce.as_ref(), own_cluster_id) {
             Ok((body, role)) => return Heard::Accepted(body, role),

@@ -1,16 +1,16 @@
-//! From a key to its partition and shard. Every client, in any language, computes
-//! the same: XXH3-64 with the keyspace's seed ([`crate::seeds`]), then two remainders.
+//! The mapping of a key to its partition and shard: XXH3-64 with the keyspace's seed
+//! ([`crate::seeds`]), then two remainders. Every client, in any language, computes the same.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed)`.
+/// Returns the stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed)`.
 #[inline]
 #[must_use]
 pub fn key_hash(seed: u8, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, u64::from(seed))
 }
 
-/// Partition of a hash: `hash mod partitions`.
+/// Returns the partition of a hash: `hash mod partitions`.
 ///
 /// # Panics
 /// If `partitions` is zero, which no valid configuration or map contains.
@@ -18,8 +18,8 @@ pub fn key_hash(seed: u8, key: &[u8]) -> u64 {
 #[must_use]
 pub fn partition_of(hash: u64, partitions: u32) -> u32 {
     let partitions = u64::from(partitions);
-    // The usual number of partitions is a power of two, and a division is among the slowest
-    // instructions there are.
+    // The number of partitions is usually a power of two, and a mask is much cheaper than a
+    // division.
     let partition = match partitions.is_power_of_two() {
         true => hash & (partitions - 1),
         false => hash % partitions,
@@ -29,7 +29,7 @@ pub fn partition_of(hash: u64, partitions: u32) -> u32 {
     partition
 }
 
-/// Shard of a partition within a server: `partition mod shards`.
+/// Returns the shard of a partition within a server: `partition mod shards`.
 ///
 /// # Panics
 /// If `shards` is zero, which no valid configuration or map contains.
@@ -41,8 +41,9 @@ pub fn shard_of(partition: u32, shards: u16) -> u16 {
     shard
 }
 
-/// For each partition the first key of `0`, `1`, `2` … (in decimal) that belongs to it: what a
-/// FLUSH of the partition names. Takes about `partitions × ln(partitions)` hashes.
+/// Returns, for each partition, the first of the keys `0`, `1`, `2` … (in decimal) that belongs to
+/// it. A FLUSH of the partition carries this key. Computes about `partitions × ln(partitions)`
+/// hashes.
 ///
 /// # Panics
 /// If `partitions` is zero, which no valid configuration or map contains.
@@ -67,7 +68,7 @@ pub fn keys_of_partitions(seed: u8, partitions: u32) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// Values of the reference implementation: the library must be that hash and no other.
+    /// The values come from the reference implementation.
     #[test]
     fn the_hash_is_xxh3() {
         assert_eq!(key_hash(0, b""), 0x2D06_8005_38D3_94C2);

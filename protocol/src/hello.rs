@@ -15,16 +15,16 @@ use rkyv::{Archive, Serialize};
 
 use crate::auth::{ClusterKey, MAC_BYTES, Purpose};
 
-/// Bytes of a [`HelloBody`].
+/// The length of a [`HelloBody`].
 pub const HELLO_BYTES: usize = 32;
-/// Bytes of a [`HelloReply`].
+/// The length of a [`HelloReply`].
 pub const HELLO_REPLY_BYTES: usize = 16;
-/// Bytes of a challenge.
+/// The length of a challenge.
 pub const NONCE_BYTES: usize = 16;
-/// `shard` of a caller that takes any.
+/// The `shard` of a caller that accepts any shard.
 pub const ANY_SHARD: u16 = u16::MAX;
 
-/// Who calls.
+/// The caller's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Role {
@@ -34,7 +34,7 @@ pub enum Role {
     Peer = 1,
     /// The master, probing.
     Master = 2,
-    /// Somebody who asks for MAP, STATS and PING only, such as `standin status`.
+    /// A caller that asks only for MAP, STATS and PING, such as `standin status`.
     Observer = 3,
 }
 
@@ -55,15 +55,15 @@ impl Role {
     }
 }
 
-/// Value of a HELLO request.
+/// The value of a HELLO request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
 pub struct HelloBody {
-    /// The caller's identity, random per process; with a request id it names a request
-    /// over all its sends.
+    /// The caller's identity, random per process. Together with a request id it identifies a
+    /// request over all its sends.
     pub client_id: u64,
-    /// [`cluster_id`] of the cluster that the caller means; 0: whichever.
+    /// The [`cluster_id`] of the cluster that the caller expects; 0: any.
     pub cluster_id: u64,
-    /// The shard wanted, or [`ANY_SHARD`].
+    /// The requested shard, or [`ANY_SHARD`].
     pub shard: u16,
     /// A [`Role`].
     pub role: u8,
@@ -71,14 +71,14 @@ pub struct HelloBody {
     pub reserved: [u8; 13],
 }
 
-/// Value of the OK to a HELLO.
+/// The value of the OK to a HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
 pub struct HelloReply {
-    /// [`cluster_id`] of the server.
+    /// The server's [`cluster_id`].
     pub cluster_id: u64,
     /// The server's id in the map; 0xFFFF: a master.
     pub server: u16,
-    /// Shards of this server.
+    /// The server's number of shards.
     pub shards: u16,
     /// The shard that this connection belongs to now.
     pub shard: u16,
@@ -89,7 +89,7 @@ pub struct HelloReply {
 const _: () = assert!(size_of::<ArchivedHelloBody>() == HELLO_BYTES);
 const _: () = assert!(size_of::<ArchivedHelloReply>() == HELLO_REPLY_BYTES);
 
-/// Why a hello was not accepted.
+/// The reason why a HELLO was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// Neither 32 nor 48 bytes.
@@ -107,12 +107,12 @@ pub enum HelloError {
     /// A challenge needs a random number, and the system has none.
     #[error("there is no random number for a challenge: try again later")]
     NoChallenge,
-    /// The caller means another cluster.
+    /// The caller expects another cluster.
     #[error("the caller expects a cluster with another name")]
     OtherCluster,
 }
 
-/// Identity of a cluster: XXH3-64 of its name.
+/// Returns the identity of a cluster: XXH3-64 of its name.
 #[must_use]
 pub fn cluster_id(name: &str) -> u64 {
     crate::hash::key_hash(0, name.as_bytes())

@@ -1,9 +1,9 @@
-//! Keys that a database takes for equal, brought to one form before they are hashed: two spellings
-//! of one row would be two entries of the cache, at two servers, and a write of one would leave the
-//! other stale.
+//! The forms to which keys are brought before they are hashed, so that keys which the database
+//! considers equal become one key. Otherwise two spellings of one row would be two cache entries,
+//! at two servers, and a write of one would leave the other stale.
 //!
-//! Servers go by the form alone. A client that brings keys to it before it hashes them reaches the
-//! owner without a detour; it sends the key as it was given. The map has the forms.
+//! Servers use only the form. A client that hashes the form of a key reaches the owner directly; it
+//! sends the key as it was given. The map contains the forms.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,12 +13,12 @@ use crate::codes::wire_enum;
 wire_enum! {
     /// The form of a keyspace's keys.
     KeyForm {
-        /// Any bytes: different keys are different rows.
+        /// Any bytes. Different keys are different rows.
         Exact = 0, "exact";
-        /// Text with `a` to `z` for `A` to `Z`, as SQLite's NOCASE compares it.
+        /// Text with `A` to `Z` mapped to lower case, as SQLite's NOCASE compares it.
         Ascii = 1, "ascii";
-        /// Text, each character by Unicode's simple mapping to lower case, as citext compares it
-        /// in most locales.
+        /// Text with each character mapped to lower case by Unicode's simple mapping, as citext
+        /// compares it in most locales.
         Unicode = 2, "unicode";
         /// A UUID: 32 hexadecimal digits in lower case, with hyphens after 8, 12, 16 and 20.
         Uuid = 3, "uuid";
@@ -38,7 +38,7 @@ impl KeyForm {
         }
     }
 
-    /// The key in this form. `None`: it can't be brought to it, and is no key of such a row.
+    /// Returns the key in this form, or `None` if it has none and so can't be the key of a row.
     #[must_use]
     pub fn bring(self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         if self.has(key) {
@@ -90,7 +90,8 @@ impl KeyForms {
         self.0[usize::from(keyspace)]
     }
 
-    /// The forms as a map lists them; `None` if there are not such forms, or not in this order.
+    /// Creates the forms from a map's list. `None` if a form is unknown, or the list is not in
+    /// order.
     #[must_use]
     pub fn of_list(list: &[(u8, u8)]) -> Option<Self> {
         let form = |(keyspace, form): &(u8, u8)| Some((*keyspace, KeyForm::from_wire(*form)?));
@@ -104,20 +105,20 @@ impl KeyForms {
         (0u8..=u8::MAX).zip(self.0).filter(|(_, form)| *form != KeyForm::Exact)
     }
 
-    /// What is hashed for a key: its form, or, if it has none, the key as it is.
+    /// Returns the bytes that are hashed for a key: its form, or the key as it is if it has none.
     #[must_use]
     pub fn hashed<'k>(&self, keyspace: u8, key: &'k [u8]) -> Cow<'k, [u8]> {
         self.of(keyspace).bring(key).unwrap_or(Cow::Borrowed(key))
     }
 }
 
-/// A character in lower case by Unicode's simple mapping: always one character.
+/// Maps a character to lower case by Unicode's simple mapping, which always yields one character.
 #[must_use]
 pub fn lower(c: char) -> char {
     let mut full = c.to_lowercase();
     match (full.next(), full.next()) {
         (Some(one), None) => one,
-        // İ (U+0130), the only one whose full mapping is longer: `i` and a combining dot.
+        // İ (U+0130) is the only character whose full mapping is longer: `i` and a combining dot.
         (Some(first), Some(_)) => first,
         (None, _) => c,
     }
@@ -132,7 +133,7 @@ fn is_lower(key: &[u8]) -> bool {
 
 const UUID_BYTES: usize = 36;
 
-/// Whether the form has a hyphen there.
+/// Whether a UUID has a hyphen at this position.
 fn is_hyphen(at: usize) -> bool {
     matches!(at, 8 | 13 | 18 | 23)
 }
@@ -145,8 +146,8 @@ fn is_uuid(key: &[u8]) -> bool {
     key.len() == UUID_BYTES && key.iter().enumerate().all(fits)
 }
 
-/// What PostgreSQL takes for a UUID: digits of either case, a hyphen after any four of them,
-/// perhaps in braces.
+/// Reads a UUID in any spelling that PostgreSQL accepts: digits of either case, optional hyphens
+/// after each group of four, optional braces.
 #[must_use]
 pub fn uuid_bytes(key: &[u8]) -> Option<[u8; 16]> {
     let mut rest = match key.strip_prefix(b"{") {

@@ -1,8 +1,8 @@
-//! The bytes that Standin's parties exchange, and the pure functions on which all
-//! of them must agree: which partition a key is in, which server owns a partition.
+//! The bytes that Standin's parties exchange, and the pure functions on which all parties must
+//! agree: which partition a key belongs to, and which server owns a partition.
 //!
-//! No sockets and no threads. `docs/PROTOCOL.md` is the same in prose, with byte
-//! diagrams; `docs/vectors.json` holds its test vectors, checked by the tests here.
+//! No sockets and no threads. `docs/PROTOCOL.md` describes the protocol in prose, with byte
+//! diagrams. `docs/vectors.json` contains its test vectors, which this crate's tests check.
 //!
 //! ```text
 //! key.rs         spellings of one key → the form that is hashed

@@ -1,4 +1,4 @@
-//! The cluster map: who is there, who is online, who owns which partition.
+//! The cluster map: the servers, their states, and the owner of each partition.
 //!
 //! The owner of a partition follows from its rank ([`crate::placement`]) and the
 //! servers' states alone, so an announcement need only carry the states.
@@ -12,24 +12,24 @@ use crate::key::KeyForms;
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
 use crate::seeds::HashSeeds;
 
-/// No server: the owner of a partition that is being handed back.
+/// The id that stands for no server: the owner of a partition that is being handed back.
 pub const NO_SERVER: u16 = u16::MAX;
-/// The master, as the sender or recipient of a datagram.
+/// The id of the master as the sender or recipient of a datagram.
 pub const SENDER_MASTER: u16 = 0xFFFE;
-/// A client, as the sender of a datagram. Its `boot_id` tells it from other clients.
+/// The id of a client as the sender of a datagram. `boot_id` distinguishes clients.
 pub const SENDER_CLIENT: u16 = 0xFFFF;
-/// Most servers in a cluster.
+/// The largest number of servers in a cluster.
 pub const SERVERS_MAX: usize = 1_024;
-/// Most partitions in a cluster.
+/// The largest number of partitions in a cluster.
 pub const PARTITIONS_MAX: u32 = 65_536;
 
-/// Version of a map: the master's term, then a counter within the term. Ordered;
-/// whoever holds a map drops everything that is not newer (scenarios 9–11).
+/// The epoch of a map: the master's term, then a counter within the term. Epochs are ordered; a
+/// party that has a map drops every map that is not newer (scenarios 9–11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MapEpoch {
-    /// Rises with every start of a master.
+    /// The master's term, which rises with every start of a master.
     pub term: u32,
-    /// Rises with every change within a term.
+    /// The number of changes within the term.
     pub counter: u32,
 }
 
@@ -48,13 +48,14 @@ impl MapEpoch {
         Self { term, counter }
     }
 
-    /// The short form in frame headers: low 8 bits of the term, low 24 of the counter.
+    /// Returns the short form for frame headers: the low 8 bits of the term and the low 24 of the
+    /// counter.
     #[must_use]
     pub fn tag(self) -> u32 {
         (self.term & 0xFF) << 24 | (self.counter & 0x00FF_FFFF)
     }
 
-    /// Whether tag `a` is newer than tag `b`, by serial number arithmetic (RFC 1982).
+    /// Whether tag `a` is newer than tag `b`, in serial number arithmetic (RFC 1982).
     #[must_use]
     pub fn tag_is_newer(a: u32, b: u32) -> bool {
         let distance = a.wrapping_sub(b);
@@ -75,33 +76,33 @@ impl std::fmt::Display for MapEpoch {
 }
 
 wire_enum! {
-    /// What the master says of a server.
+    /// The state of a server, as the master has decided.
     ServerState {
-        /// Processes the partitions of its own type.
+        /// Processes the partitions of which it is the home.
         Online = 0, "online";
-        /// Verified as offline: others of its group process its partitions.
+        /// Verified as offline: other members of its group process its partitions.
         Offline = 1, "offline";
-        /// Reachable again; owns nothing until its stand-ins have drained. Nobody may
-        /// cache the partitions that are going back to it.
+        /// Reachable again; owns nothing until its stand-ins have drained. No server may cache the
+        /// partitions that are being handed back to it.
         Returning = 2, "returning";
-        /// Stopping: owns nothing any more, and its stand-ins own nothing of it until what
-        /// it had begun has ended. Nobody may cache its partitions.
+        /// Stopping: owns nothing, and its stand-ins do not own its partitions until everything
+        /// that it had begun has ended. No server may cache its partitions.
         Leaving = 3, "leaving";
-        /// Verified as not answering, but it may still hold a lease: it owns nothing any more,
-        /// nor do its stand-ins until the lease has run out.
+        /// Verified as not answering, but it may still hold a lease: it owns nothing, and its
+        /// stand-ins do not own its partitions until the lease has expired.
         Waiting = 4, "waiting";
     }
 }
 
 impl ServerState {
-    /// Whether the master holds that a server in this state answers.
+    /// Whether the master considers a server in this state reachable.
     #[must_use]
     pub fn answers(self) -> bool {
         !matches!(self, Self::Offline | Self::Waiting)
     }
 }
 
-/// A server as the configuration describes it.
+/// A server, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {
     /// Unique name.
@@ -110,36 +111,37 @@ pub struct ServerInfo {
     pub group: u16,
     /// Share of the partitions, 1..=64.
     pub weight: u16,
-    /// Shards; a partition is in shard `partition mod shards`.
+    /// The number of shards. A partition is in shard `partition mod shards`.
     pub shards: u16,
     /// TCP (data) and UDP (control) address.
     pub address: SocketAddr,
 }
 
-/// What does not change while a cluster lives, and the ranks that follow from it.
+/// The properties of a cluster that do not change while it runs, and the ranks that follow from
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     /// Name of the cluster.
     pub name: String,
     /// UDP and TCP address of the master.
     pub master: SocketAddr,
-    /// Servers; a server's index is its id.
+    /// The servers. A server's index is its id.
     pub servers: Vec<ServerInfo>,
     /// Number of partitions.
     pub partitions: u32,
-    /// With what the keys of each keyspace are hashed.
+    /// The seed with which the keys of each keyspace are hashed.
     pub hash_seeds: HashSeeds,
     /// The forms of the keyspaces' keys.
     pub key_forms: KeyForms,
-    /// Fingerprint of all of the above; parties with another one refuse each other.
+    /// A fingerprint of all of the above. Parties with different fingerprints refuse each other.
     pub id: u64,
-    /// For each partition the servers that may serve it, home first, back to back.
+    /// The servers that may serve each partition, home first, for all partitions one after another.
     ranks: Vec<u16>,
-    /// Where each partition's ranks begin in `ranks`; one more entry at the end.
+    /// The index in `ranks` at which each partition's servers begin, and one more entry at the end.
     rank_starts: Vec<u32>,
 }
 
-/// Why there can't be such a map.
+/// The reason why a map is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
     /// Not a valid archive.
@@ -170,8 +172,8 @@ impl Topology {
         if servers.iter().any(|s| s.shards == 0 || s.weight == 0 || s.weight > WEIGHT_MAX) {
             return Err(MapError::Unsound("a server has at least 1 shard and a weight of 1 to 64"));
         }
-        // As they would come back from the wire, so that the id does not depend on the
-        // way by which an address got here.
+        // As they would be read from a map, so that the id does not depend on where an address came
+        // from.
         let master = canonical(master);
         let servers: Vec<ServerInfo> = servers
             .into_iter()
@@ -205,14 +207,14 @@ impl Topology {
         })
     }
 
-    /// The same with keyspaces that are bound to each other.
+    /// Returns the topology with keyspaces that are bound to each other.
     #[must_use]
     pub fn with_hash_seeds(mut self, hash_seeds: HashSeeds) -> Self {
         self.hash_seeds = hash_seeds;
         self.identified()
     }
 
-    /// The same with keyspaces whose keys have forms.
+    /// Returns the topology with keyspaces whose keys have forms.
     #[must_use]
     pub fn with_key_forms(mut self, key_forms: KeyForms) -> Self {
         self.key_forms = key_forms;
@@ -225,7 +227,7 @@ impl Topology {
         self
     }
 
-    /// The servers that may serve `partition`, home first.
+    /// Returns the servers that may serve `partition`, home first.
     ///
     /// # Panics
     /// If there is no such partition.
@@ -241,13 +243,13 @@ impl Topology {
         self.rank(partition)[0]
     }
 
-    /// Partition of a key, which must be in its form.
+    /// Returns the partition of a key, which must be in its form.
     #[must_use]
     pub fn partition(&self, keyspace: u8, key: &[u8]) -> u32 {
         partition_of(key_hash(self.hash_seeds.of(keyspace), key), self.partitions)
     }
 
-    /// Shard of a partition at a server.
+    /// Returns the shard of a partition at a server.
     #[must_use]
     pub fn shard(&self, server: u16, partition: u32) -> u16 {
         shard_of(partition, self.servers[usize::from(server)].shards)
@@ -261,9 +263,9 @@ impl Topology {
             .filter_map(move |(id, s)| (id != server && s.group == group).then_some(id))
     }
 
-    /// Whether a datagram that names this sender may come from that address: the sender's own,
-    /// as the cluster file has it, or that of another member of the group in question
-    /// (`relayed_for`), which may have passed it on.
+    /// Whether a datagram with this sender may come from that address. It may come from the
+    /// sender's own address in the cluster file, or from that of another member of the group
+    /// (`relayed_for`), which may have relayed it.
     #[must_use]
     pub fn may_send(&self, sender: u16, from: SocketAddr, relayed_for: Option<u16>) -> bool {
         let from = canonical(from);
@@ -275,7 +277,7 @@ impl Topology {
         own == Some(from) || relayed_for.is_some_and(|id| self.group_peers(id).any(passes_on))
     }
 
-    /// Id of the server of that name.
+    /// Returns the id of the server of that name.
     #[must_use]
     pub fn server_id(&self, name: &str) -> Option<u16> {
         (0u16..).zip(&self.servers).find_map(|(id, s)| (s.name == name).then_some(id))
@@ -304,10 +306,10 @@ pub(crate) fn fingerprint(
     key_hash(0, text.as_bytes())
 }
 
-/// What the master says of one server.
+/// The master's record of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerStatus {
-    /// Online, offline, or in between.
+    /// The state: online, offline, or in between.
     pub state: ServerState,
     /// The map epoch at which `state` last changed.
     pub since: MapEpoch,
@@ -321,26 +323,28 @@ impl Default for ServerStatus {
     }
 }
 
-/// Who may cache a partition, and since when.
+/// The owner of a partition, and the epoch since which it is the owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
     /// The server that usually processes it.
     pub home: u16,
     /// The one server that may cache it, or [`NO_SERVER`].
     pub owner: u16,
-    /// Where a client goes if the owner does not answer, or [`NO_SERVER`]: the next one that
-    /// answers. While the owner is *waiting*, it is the one that may write.
+    /// The server that a client asks if the owner does not answer, or [`NO_SERVER`]: the next
+    /// server in rank that is reachable. While the previous owner is *waiting*, only this server
+    /// may write.
     pub stand_in: u16,
-    /// Changes whenever the owner has changed, however often and to whomever.
+    /// The epoch of the ownership. It changes whenever the owner has changed, even if the same
+    /// server is the owner again.
     pub epoch: MapEpoch,
 }
 
-/// A topology, the servers' states at one epoch, and the owners that follow.
+/// A topology, the servers' states at one epoch, and the owners that follow from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterMap {
-    /// What does not change.
+    /// The servers and partitions.
     pub topology: Arc<Topology>,
-    /// Version of the states.
+    /// The epoch of the states.
     pub epoch: MapEpoch,
     statuses: Vec<ServerStatus>,
     pub(crate) owners: Vec<Ownership>,
@@ -369,15 +373,15 @@ impl ClusterMap {
         self.statuses[usize::from(server)].state
     }
 
-    /// Who may cache a partition.
+    /// Returns the ownership of a partition.
     #[inline]
     #[must_use]
     pub fn ownership(&self, partition: u32) -> Ownership {
         self.owners[partition as usize]
     }
 
-    /// The servers to ask for `partition`, best first: the owner (or, while nobody owns it,
-    /// the one that is returning), then the others of its rank that answer, then those that
+    /// Returns the servers to ask for `partition`, best first: the owner (or, while there is none,
+    /// the server that is returning), then the others in rank that are reachable, then those that
     /// are offline or waiting.
     pub fn candidates(&self, partition: u32) -> impl Iterator<Item = u16> + '_ {
         let rank = self.topology.rank(partition);
@@ -406,7 +410,7 @@ fn ownership(rank: &[u16], statuses: &[ServerStatus]) -> Ownership {
     Ownership { home: rank[0], owner, stand_in, epoch }
 }
 
-/// IPv4 as such, not mapped into IPv6: an address must have one fingerprint.
+/// Returns an IPv4 address that is mapped into IPv6 as IPv4: an address must have one fingerprint.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

@@ -1,101 +1,104 @@
-//! Rules that can be switched off, to see that the tests notice (docs/FAILOVER.md). Only in
-//! builds with the feature `mutants`; in all others [`is`] is the constant `false`.
+//! Rules that a test can switch off, to show that something fails without them (docs/FAILOVER.md).
+//! Only in builds with the feature `mutants`; in all others [`is`] is the constant `false`.
 
 use crate::codes::wire_enum;
 
 wire_enum! {
-    /// A rule that is missing.
+    /// A rule that is switched off; each variant says what then happens.
     Mutant {
         /// Fills ignore writes that began or ended meanwhile (scenarios 5, 15).
         NoFillToken = 0, "no-fill-token";
-        /// A read joins a fetch that already runs (6).
+        /// A read joins a fetch that is already running (6).
         JoinRunningFetch = 1, "join-running-fetch";
         /// A write of unknown outcome does not close its key (7).
         NoQuarantine = 2, "no-quarantine";
-        /// A server's lease never runs out (3, 16).
+        /// A server's lease never expires (3, 16).
         NoLease = 3, "no-lease";
-        /// Owners move without waiting for the lease of the last one (3).
+        /// Owners change without waiting for the lease of the previous one (3).
         NoWaiting = 4, "no-waiting";
         /// A stand-in's entries survive the release of the partition (8).
         KeepStandInEntries = 5, "keep-stand-in-entries";
         /// Maps that are not newer are applied (9, 11).
         NoEpochCheck = 6, "no-epoch-check";
-        /// A master that starts holds all servers for online, and speaks at once (10).
+        /// A master that starts considers all servers online, and announces that at once (10).
         ForgetOffline = 7, "forget-offline";
-        /// A home keeps its cache whatever was written meanwhile (1).
+        /// A home keeps its cache, whatever was written while it was away (1).
         NoHandback = 8, "no-handback";
-        /// Keys written elsewhere are not told to an owner that is online (2).
+        /// An owner that is online is not told of keys written elsewhere (2).
         NoOwed = 9, "no-owed";
-        /// A write is acknowledged by a server that is no owner any more (4).
+        /// A server acknowledges a write although it is no longer the owner (4).
         NoSettle = 10, "no-settle";
-        /// What was sent on is sent on again (18).
+        /// A forwarded request is forwarded again (18).
         ForwardTwice = 11, "forward-twice";
-        /// Datagrams that were seen before are taken again (12).
+        /// Datagrams that were seen before are accepted again (12).
         NoReplayWindow = 12, "no-replay-window";
         /// One shard that answers is enough for a probe (13).
         ProbeOneShard = 13, "probe-one-shard";
         /// Two writes of a key run at once, and both may be kept (15).
         WritesRace = 14, "writes-race";
-        /// Values are kept before the master's verdict (2).
+        /// A stand-in caches values before the master's verdict (2).
         ProvisionalCaches = 15, "provisional-caches";
-        /// Maps are acknowledged before what was begun under older ones has ended (4, 14).
+        /// Maps are acknowledged before everything that began under older ones has ended (4, 14).
         NoDrain = 16, "no-drain";
-        /// The owner does not remember requests (14).
+        /// The owner does not recognise repeated requests (14).
         NoIdentity = 17, "no-identity";
         /// Misses after a takeover or a return are not held back (17, 19).
         NoSurgeLimit = 18, "no-surge-limit";
         /// Announcements are sent once (9).
         NoResend = 19, "no-resend";
-        /// Writes to a server that only this one can't reach are made here (2).
+        /// A server processes writes for an owner that only it can't reach (2).
         VerdictIgnored = 20, "verdict-ignored";
-        /// A server that was stopped carries out what lies in its sockets (14).
+        /// A server that was stopped processes the requests in its sockets (14).
         KeepConnections = 21, "keep-connections";
-        /// Logs that have forgotten keys do not say so (1).
+        /// A log that has overflowed does not say so (1).
         NoOverflow = 22, "no-overflow";
-        /// A new process does not take the group's word for what is usual.
+        /// A new process does not use its group's usual rate of fetches.
         NoToldMeasure = 23, "no-told-measure";
-        /// What was kept while the last owner's lease ran out does not end soon (2).
+        /// Values cached while the previous owner's lease was running out do not expire soon (2).
         BriefStays = 24, "brief-stays";
-        /// A map that names no incarnation of a server is taken for word of another one (10).
+        /// A map that names no incarnation of a server counts as naming another one (10).
         UnnamedIsAnother = 25, "unnamed-is-another";
-        /// What a home was told before it gave its word that it has lost the master counts after.
+        /// A home still relies on what it was told before it gave its word that it has lost the
+        /// master (20).
         HandbackOutlivesWord = 26, "handback-outlives-word";
-        /// Who has given its word that it has lost the master owns partitions anew at once.
+        /// A server that has given its word that it has lost the master caches new partitions at
+        /// once (21).
         WordForgotten = 27, "word-forgotten";
-        /// A master that learns believes that a server leaves (10).
+        /// A master that is still learning believes that a server is leaving (10).
         LeavingWhileLearning = 37, "leaving-while-learning";
-        /// An orphan writes for an owner that is only silent as for one that is dead (26).
+        /// An orphan writes for an owner that is silent, not only for one that is dead (26).
         OrphanSkipsSilent = 39, "orphan-skips-silent";
-        /// What was sent is kept, whatever the row holds (22).
+        /// After a write the value that was sent is cached, whatever the row contains (22).
         KeepSent = 28, "keep-sent";
         /// A write that changed no row is acknowledged (23).
         AckNoRow = 29, "ack-no-row";
-        /// A server that was stopped goes on with the requests that wait in it (14).
+        /// A server that was stopped continues with the requests that wait in it (14).
         KeepWaiting = 30, "keep-waiting";
-        /// A server that was stopped hands the database the writes that waited for that (14).
+        /// A server that was stopped sends queued writes to the database (14).
         KeepQueued = 31, "keep-queued";
-        /// A write that waits for an owner is carried out though its client has left (14).
+        /// A write that waits for an owner is processed although its client has left (14).
         KeepAbandoned = 32, "keep-abandoned";
-        /// A map lets through writes that had waited for long enough when it came (14).
+        /// A new map lets writes through whose waiting time had already ended (14).
         MapBeforeTime = 33, "map-before-time";
-        /// The lease of a server that has left and acknowledged is waited for (3).
+        /// The master waits for the lease of a server that has left and acknowledged (3).
         ReleasedMayOwn = 34, "released-may-own";
-        /// A home that returns is told of a flush as of the write of one key (24).
+        /// A returning home is told of a flush as if it were the write of one key (24).
         FlushForgotten = 35, "flush-forgotten";
-        /// What was fetched before a flush is kept after it (24).
+        /// A value fetched before a flush is cached after it (24).
         FlushKeepsFills = 36, "flush-keeps-fills";
-        /// A write leaves what is cached of the same row in another keyspace (25).
+        /// A write leaves the same row cached in another keyspace (25).
         BoundForgotten = 38, "bound-forgotten";
-        /// `reads_per_second` bounds nothing (27).
+        /// `reads_per_second` has no effect (27).
         NoReadCeiling = 40, "no-read-ceiling";
         /// A server believes datagrams whatever their address and epoch (12).
         BelieveAnybody = 41, "believe-anybody";
-        /// Who was dead a moment ago owns partitions anew at once, although a member is away (28).
+        /// A server that was dead a moment ago caches new partitions at once, although a member is
+        /// away (28).
         ClosedPortForgotten = 42, "closed-port-forgotten";
     }
 }
 
-/// Whether this build can leave rules out. What is shipped is not built so.
+/// Whether rules can be switched off in this build. They can't be in a release.
 pub const ARE_COMPILED_IN: bool = cfg!(feature = "mutants");
 
 #[cfg(feature = "mutants")]
@@ -108,12 +111,12 @@ mod switch {
         static MUTANT: Cell<Option<Mutant>> = const { Cell::new(None) };
     }
 
-    /// Removes a rule for this thread, or puts them all back.
+    /// Switches off a rule for this thread, or switches all rules on again.
     pub fn set(mutant: Option<Mutant>) {
         MUTANT.set(mutant);
     }
 
-    /// Whether this rule is missing.
+    /// Whether this rule is switched off.
     #[must_use]
     pub fn is(mutant: Mutant) -> bool {
         MUTANT.get() == Some(mutant)
@@ -123,7 +126,7 @@ mod switch {
 #[cfg(feature = "mutants")]
 pub use switch::{is, set};
 
-/// Whether this rule is missing: never.
+/// Always false in this build.
 #[cfg(not(feature = "mutants"))]
 #[inline(always)]
 #[must_use]

@@ -1,17 +1,17 @@
-//! Which servers may serve a partition, in which order: weighted rendezvous hashing.
+//! The servers that may serve a partition, in order: weighted rendezvous hashing.
 //!
-//! Integers only, so that every machine and language computes the same. A server of
-//! weight `w` draws `w` hashes and keeps the highest; the highest score over *all*
-//! servers is the partition's home. The other members of the home's group follow by
-//! score: they stand in, in that order, so that survivors share a dead server's load.
+//! Only integers, so that every machine and language computes the same. A server of weight `w`
+//! draws `w` hashes; its score is the highest. The server with the highest score of *all* servers
+//! is the partition's home. The other members of the home's group follow by score. They stand in,
+//! in that order, so that the survivors share a dead server's load.
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Largest weight of a server; also the number of draws set aside per partition.
+/// The largest weight of a server, which is also the number of draws reserved per partition.
 pub const WEIGHT_MAX: u16 = 64;
 
-/// Score of a server for a partition: the highest of
-/// `XXH3_64bits_withSeed(name, seed = partition · 64 + draw)` for `draw` in `0..weight`.
+/// Returns the score of a server for a partition: the highest of `XXH3_64bits_withSeed(name, seed =
+/// partition · 64 + draw)` for `draw` in `0..weight`.
 #[must_use]
 pub fn score(partition: u32, name: &str, weight: u16) -> u64 {
     let first_seed = u64::from(partition) * u64::from(WEIGHT_MAX);
@@ -21,10 +21,10 @@ pub fn score(partition: u32, name: &str, weight: u16) -> u64 {
         .unwrap_or(0)
 }
 
-/// What placement needs to know of a server.
+/// The properties of a server that placement depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
-    /// Unique name: placement depends on names, not on the order of the file.
+    /// The unique name. Placement depends on names, not on the order in the file.
     pub name: &'a str,
     /// Failover group.
     pub group: u16,
@@ -32,9 +32,8 @@ pub struct Candidate<'a> {
     pub weight: u16,
 }
 
-/// Indices of the servers that may serve `partition`: the home, then its group's
-/// other members, by falling score (ties: the lower index first). Empty only if
-/// `servers` is.
+/// Returns the indices of the servers that may serve `partition`: the home, then the other members
+/// of its group, by falling score (ties: the lower index first). Empty only if `servers` is empty.
 #[must_use]
 pub fn rank(partition: u32, servers: &[Candidate<'_>]) -> Vec<u16> {
     let mut scored: Vec<(u64, u16)> = servers

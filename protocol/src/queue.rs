@@ -1,18 +1,19 @@
-//! How much a part remembers, and how much it may: for whoever checks that all of it is bounded.
+//! The length and the bound of everything that a part remembers, for the checks that all of it is
+//! bounded.
 
-/// Something that grows while others do not get on.
+/// A collection that grows while others are slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Queue {
-    /// What it is called in the code.
+    /// Its name in the code.
     pub name: &'static str,
-    /// How long it is now.
+    /// Its present length.
     pub length: usize,
-    /// How long it may be.
+    /// The length that it may have.
     pub bound: usize,
 }
 
 impl Queue {
-    /// Something of that length.
+    /// Creates the record of a collection.
     #[must_use]
     pub fn new(name: &'static str, length: usize, bound: usize) -> Self {
         Self { name, length, bound }

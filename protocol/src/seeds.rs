@@ -1,9 +1,9 @@
-//! Keyspaces over the same rows: the same key of them has one place.
+//! The seeds with which keys are hashed. Keyspaces over the same rows share one, so that a key has
+//! the same place in all of them.
 //!
-//! A key is hashed with its keyspace's *seed*: its id, or, where keyspaces are bound to each
-//! other (`also_invalidates` in the cluster file), the lowest id among them. So the same key of
-//! bound keyspaces has one partition, one owner and one shard, which can drop it in all of them
-//! in one step.
+//! A keyspace's seed is its id, or, if keyspaces are bound to each other (`also_invalidates` in the
+//! cluster file), the lowest id among them. So a key has the same partition, owner and shard in all
+//! bound keyspaces, and the shard can drop it in all of them in one step.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ impl fmt::Debug for HashSeeds {
 }
 
 impl HashSeeds {
-    /// The seeds, given which keyspaces are bound to which.
+    /// Creates the seeds from the pairs of keyspaces that are bound to each other.
     #[must_use]
     pub fn of_bonds(bonds: impl IntoIterator<Item = (u8, u8)>) -> Self {
         let mut seeds = Self::default();
@@ -44,7 +44,8 @@ impl HashSeeds {
         seeds
     }
 
-    /// The seeds as a map lists them; `None` if they could not have come from bonds.
+    /// Creates the seeds from a map's list. `None` if no pairs of bound keyspaces could lead to
+    /// them.
     #[must_use]
     pub fn of_list(list: &[(u8, u8)]) -> Option<Self> {
         if list.len() > 255 {

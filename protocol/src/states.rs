@@ -1,14 +1,14 @@
-//! Putting together states that come in several datagrams.
+//! Assembles states that arrive in several datagrams.
 //!
-//! Two different states never carry the same epoch, so parts of one epoch belong together,
-//! whoever sent them and however often: what is lost is taken from the next sending.
+//! Different states never have the same epoch, so parts of one epoch belong together, no matter who
+//! sent them and how often. A lost part is taken from the next time that the states are sent.
 
 use std::time::Duration;
 
 use crate::map::{MapEpoch, ServerStatus};
 use crate::time::Micros;
 
-/// The parts of the newest epoch that has begun to come.
+/// The parts received of the newest epoch.
 #[derive(Debug, Default)]
 pub struct Assembly {
     epoch: MapEpoch,
@@ -18,10 +18,10 @@ pub struct Assembly {
 }
 
 impl Assembly {
-    /// Takes the states of the servers from `first` on; returns those of all `servers` once
-    /// they are complete. Parts of an older epoch than the one that is being put together are
-    /// dropped. So is what was begun longer than `patience` ago: a master that has lost its
-    /// state file may use an epoch again that its predecessor had only begun to say.
+    /// Takes the states of the servers from `first` on, and returns those of all `servers` once
+    /// they are complete. Parts of an epoch older than the one being assembled are dropped. So is
+    /// an assembly that began longer than `patience` ago: a master that has lost its state file may
+    /// reuse an epoch that its predecessor had only partly sent.
     pub fn add(
         &mut self,
         now: Micros,

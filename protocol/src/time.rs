@@ -1,4 +1,4 @@
-//! Time as the pure parts see it: microseconds of a clock that they are given.
+//! Time as the pure parts see it: microseconds of a clock that is passed to them.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -10,23 +10,23 @@ use std::time::Duration;
 pub struct Micros(pub u64);
 
 impl Micros {
-    /// Farther away than any deadline.
+    /// A time later than any deadline.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// Reads `CLOCK_BOOTTIME`. Only shells call this; pure code is handed the value.
+    /// Reads `CLOCK_BOOTTIME`. Only shells call this; pure code gets the value as an argument.
     #[must_use]
     pub fn boottime() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         Self(now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000)
     }
 
-    /// Time since `earlier`; zero if that lies ahead.
+    /// Returns the time since `earlier`, or zero if that is in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// Milliseconds, rounded down.
+    /// Returns the time in milliseconds, rounded down.
     #[must_use]
     pub fn as_millis(self) -> u64 {
         self.0 / 1_000

@@ -1,5 +1,4 @@
-//! The map as it lies on the wire: an rkyv archive of [`WireMap`], and the way to and from
-//! [`ClusterMap`].
+//! The map as sent: an rkyv archive of [`WireMap`], and its conversion from and to [`ClusterMap`].
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,23 +14,21 @@ use crate::map::{
 use crate::seeds::HashSeeds;
 
 impl ClusterMap {
-    /// The map as sent: an rkyv archive of [`WireMap`].
+    /// Returns the map as sent: an rkyv archive of [`WireMap`].
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let wire = WireMap::from(self);
         let Ok(bytes) = rkyv::to_bytes::<Failure>(&wire) else {
-            // Serialising owned vectors into memory has no way to fail.
+            // Serialising owned vectors into memory can't fail.
             unreachable!("a map is always serialisable")
         };
         bytes.into_vec()
     }
 
-    /// Reads a map as sent, and derives ranks and owners afresh.
+    /// Reads a map as sent, and derives its ranks and owners.
     ///
-    /// # Errors
-    /// [`MapError`] if the archive is damaged, its numbers are out of range, its topology id
-    /// is not that of its servers, or the owners that it lists are not those that follow
-    /// from its states.
+    /// # Errors [`MapError`] if the archive is damaged, its numbers are out of range, its topology
+    /// id does not match its servers, or its owners do not follow from its states.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, MapError> {
         let wire = rkyv::from_bytes::<WireMap, Failure>(bytes).map_err(|_| MapError::Archive)?;
         let utf8 = |bytes: Vec<u8>| {
@@ -51,7 +48,8 @@ impl ClusterMap {
         }
         let master = address_from_wire(wire.master_ip, wire.master_port);
         let name = utf8(wire.name)?;
-        // Both before the ranks are computed: a damaged map costs no more than its bytes.
+        // Both checks come before the ranks are computed, so that a damaged map costs no more than
+        // its bytes.
         if wire.owners.len() != wire.partitions as usize {
             return Err(MapError::Unsound("there must be one owner entry per partition"));
         }
@@ -77,7 +75,7 @@ impl ClusterMap {
     }
 }
 
-/// The map as it lies on the wire.
+/// The map as sent.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct WireMap {
     /// [`MapEpoch::to_u64`].
@@ -92,9 +90,9 @@ pub struct WireMap {
     pub owners: Vec<WirePartition>,
     /// Name of the cluster, UTF-8.
     pub name: Vec<u8>,
-    /// IPv6 address of the master (IPv4 mapped).
+    /// The IPv6 address of the master (IPv4 is mapped).
     pub master_ip: [u8; 16],
-    /// UDP and TCP port of the master.
+    /// The UDP and TCP port of the master.
     pub master_port: u16,
     /// [`HashSeeds::bound`].
     pub bound: Vec<WireBound>,
@@ -111,12 +109,12 @@ pub struct WireFormed {
     pub form: u8,
 }
 
-/// A keyspace that is placed with one of a lower id, within [`WireMap`].
+/// A keyspace that shares the placement of one with a lower id, within [`WireMap`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct WireBound {
     /// The keyspace.
     pub keyspace: u8,
-    /// With what its keys are hashed.
+    /// The seed with which its keys are hashed.
     pub hash_seed: u8,
 }
 
@@ -139,7 +137,7 @@ pub struct WireServer {
     pub status: WireStatus,
 }
 
-/// [`ServerStatus`] as it lies on the wire, in maps and announcements.
+/// [`ServerStatus`] as sent in maps and announcements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct WireStatus {
     /// [`MapEpoch::to_u64`] of `since`.
@@ -150,7 +148,7 @@ pub struct WireStatus {
     pub state: u8,
 }
 
-/// [`Ownership`] as it lies on the wire.
+/// [`Ownership`] as sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct WirePartition {
     /// [`MapEpoch::to_u64`].
