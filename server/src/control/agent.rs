@@ -1,9 +1,9 @@
 //! The server's side of the control protocol: renewals and leases, reports, announcements,
 //! gossip within the group, leaving. Pure: the thread in `mod.rs` moves the datagrams.
 //!
-//! Whatever the master has to hear is repeated until it is answered; whatever the master
-//! says is full state and is dropped unless it is newer than what is held. What the master
-//! does not hear directly is sent through members of the group as well.
+//! Everything that the master has to know is repeated until it is answered. Everything that the
+//! master sends is full state, and is dropped unless it is newer than the agent's. A server that
+//! does not hear the master also sends through members of its group.
 //!
 //! ```text
 //! hearing.rs   datagrams that come      leases.rs    what the master grants
@@ -56,21 +56,22 @@ struct Probe {
     nonce: u64,
     server: u16,
     asked: Micros,
-    /// The nonce of the master's question, if it is the master that asks.
+    /// The nonce of the master's request, if the master has asked for this probe.
     for_master: Option<u64>,
 }
 
-/// A report is repeated this often before the agent gives up; a shard that still can't
+/// The number of times that a report is sent before the agent gives up. A shard that still can't
 /// reach the server reports it again.
 const REPORT_TRIES: u32 = 10;
-/// What a server begins with, and what is left of a lease that was given back.
+/// The lease of a server that has just started, or has given its lease back.
 const NO_LEASE: Lease = Lease { until: Micros(0), orphan: false };
-/// Members through which the master is told what it may not hear directly.
+/// The number of members through which a datagram for the master is relayed.
 const DETOURS: usize = 2;
-/// Probes under way; of more, the oldest is forgotten, and asked for again.
+/// The largest number of probes under way. Beyond it the oldest is forgotten, and will be asked for
+/// again.
 const PROBES: usize = 64;
 
-/// What gossip tells at least of the map that its sender holds.
+/// The least that a gossip says about its sender's map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tell {
     /// Its epoch.
@@ -93,31 +94,31 @@ pub struct Agent {
     leaving: Option<Question>,
     has_left: bool,
     leases: Leases,
-    /// The lease had not run out when last looked at.
+    /// The lease had not expired at the last check.
     is_leased: bool,
     group: Group,
     senders: Senders,
     probes: VecDeque<Probe>,
-    /// When the master was last heard, on whatever way.
+    /// The time at which the master was last heard, directly or through a member.
     heard_at: Micros,
     is_master_lost: bool,
-    /// The newest epoch that the master has been heard to speak of.
+    /// The newest epoch that the master has named.
     heard_epoch: MapEpoch,
     trust: Trust,
     is_origin_down: bool,
-    /// What the shards hold.
+    /// The lease that the shards were last given.
     told: Lease,
     renew_at: Micros,
     gossip_at: Micros,
     sequence: u64,
     nonce: u64,
     outputs: VecDeque<Output>,
-    /// What the agent counts.
+    /// The agent's counters.
     pub counters: AgentCounters,
 }
 
 impl Agent {
-    /// An agent that renews at once.
+    /// Creates an agent that renews at once.
     #[must_use]
     pub fn new(config: AgentConfig, topology: Arc<Topology>, now: Micros) -> Self {
         let group = Group::new(&topology, &config);
@@ -151,13 +152,13 @@ impl Agent {
         }
     }
 
-    /// Whether nothing has been heard of the master for half a lease.
+    /// Whether nothing has been heard from the master for half a lease.
     #[must_use]
     pub fn is_master_lost(&self) -> bool {
         self.is_master_lost
     }
 
-    /// Takes in what has happened.
+    /// Handles an event.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
             Input::Datagram { from, datagram } => self.heard(now, from, datagram),
@@ -186,12 +187,12 @@ impl Agent {
         self.tick(now);
     }
 
-    /// What the thread has to do next.
+    /// Returns what the thread has to do next.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When [`Input::Tick`] has something to do.
+    /// Returns the time at which [`Input::Tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let questions = self.reports.values().chain(&self.leaving);
@@ -206,19 +207,19 @@ impl Agent {
         due.min(self.gossip_at).min(master).min(lease).min(orphan)
     }
 
-    /// The map that is held.
+    /// Returns the agent's map.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.map.as_ref()
     }
 
-    /// What the shards were told last of how long this server may act as an owner.
+    /// Returns the lease that the shards were last given: how long this server may act as an owner.
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.told
     }
 
-    /// All that grows in the agent, between its turns.
+    /// Returns the lengths of everything that grows in the agent.
     pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
         let servers = self.topology.servers.len();
         let own = [
@@ -257,7 +258,7 @@ impl Agent {
         }
     }
 
-    /// Gone for good once the map says so and nothing begun before is left.
+    /// The server has left once the map says so, and everything that began before has ended.
     fn leave_if_taken_out(&mut self) {
         // Before the first map this server is in no map.
         let Some(map) = &self.map else { return };
@@ -276,8 +277,8 @@ impl Agent {
                 self.counters.masters_lost += 1;
                 self.group.master_lost();
             }
-            // The others wait for this word before they go on without the master, and must
-            // stop as soon as it does not hold any more.
+            // The other members wait for this word before they go on without the master, and must
+            // stop as soon as it is no longer true.
             if !self.group.members.is_empty() {
                 self.gossip_at = now;
             }
@@ -299,7 +300,7 @@ impl Agent {
         self.repeat_questions(now);
         if is_lost && self.may_be_orphan() {
             for server in self.group.due_probes(now) {
-                // A shard that is stuck would find as many questions as there was time for.
+                // Otherwise probes of a stuck shard would pile up.
                 let is_own = |p: &Probe| p.server == server && p.for_master.is_none();
                 if !self.probes.iter().any(is_own) {
                     self.ask_probe(now, server, None);
@@ -338,7 +339,8 @@ impl Agent {
         let is_leased = now < until;
         self.counters.leases_expired += u64::from(self.is_leased && !is_leased);
         self.is_leased = is_leased;
-        // Alone in its group a server has nobody to give way to: it need not lose the master.
+        // A server that is alone in its group has no other server to give way to, so it becomes an
+        // orphan without having lost the master.
         let is_single = self.group.members.is_empty();
         let alone = match &self.map {
             Some(map)
@@ -350,7 +352,7 @@ impl Agent {
             }
             _ => Micros(0),
         };
-        // Before the lease has run out, so that nothing stops in between.
+        // This is decided before the lease expires, so that service does not stop in between.
         let lease = match alone > until && alone > now {
             true => Lease { until: alone, orphan: true },
             false => Lease { until, orphan: false },
@@ -374,7 +376,7 @@ impl Agent {
     }
 
     fn probed(&mut self, now: Micros, nonce: u64, server: u16, outcome: PeerProbe) {
-        // A probe that was given up may still be answered.
+        // A probe that was given up may still end.
         let Some(at) = self.probes.iter().position(|probe| probe.nonce == nonce) else { return };
         let Some(Probe { asked, for_master, .. }) = self.probes.remove(at) else {
             unreachable!("the probe was just found at this position");
@@ -384,10 +386,10 @@ impl Agent {
             && self.is_master_lost
             && self.leaving.is_none()
         {
-            // Something gets through: perhaps the master can be heard as well.
+            // The network works again, so perhaps the master can be reached as well.
             self.renew_at = now;
         }
-        // A probe of this server's own has nobody else to tell.
+        // The outcome of this server's own probe is for nobody else.
         let Some(nonce) = for_master else { return };
         let (outcome, statuses) = match outcome {
             PeerProbe::Silent => (ProbeOutcome::Silent, Vec::new()),
@@ -402,8 +404,9 @@ impl Agent {
         self.send_to_master(now, &Datagram { statuses, ..datagram });
     }
 
-    /// There is a newer map than this server's: the master has said so, or granted by it. Until
-    /// it is here nobody goes on without the master on this server's word, nor this server.
+    /// Whether there is a newer map than this server's: the master has named it, or granted a lease
+    /// under it. Until it arrives, neither this server nor another on its word goes on without the
+    /// master.
     fn is_behind(&self) -> bool {
         self.heard_epoch > self.epoch()
     }
@@ -411,14 +414,14 @@ impl Agent {
     fn gossip_to(&mut self, now: Micros, server: u16, tell: Tell) {
         let is_lost = self.is_master_lost && !self.is_behind();
         let flags = if is_lost { gossip_flags::MASTER_LOST } else { 0 };
-        // States that fit beside the epoch cost nothing.
+        // States that fit into the same datagram cost nothing.
         let has_room = self.topology.servers.len() <= STATES_PER_DATAGRAM;
         let told = self.map.as_ref().filter(|_| has_room || tell == Tell::States);
         let statuses = told.map_or(Vec::new(), |map| map.statuses().to_vec());
         let parts = statuses.len().div_ceil(STATES_PER_DATAGRAM).max(1) as u64;
-        // What the last part says is echoed: those before it are older.
+        // The receiver echoes the last part, since it is the newest.
         let last = self.sequence + parts;
-        // Another group's server is no member.
+        // A server of another group is not a member.
         let Some(member) = self.group.member(server) else { return };
         let nonce = member.gossiped(last, now);
         if is_lost && self.may_be_orphan() {
@@ -444,7 +447,7 @@ impl Agent {
         self.send_to_master(now, &datagram);
     }
 
-    /// Directly, and if nothing was heard from there for a while, through the group too.
+    /// Sends directly, and also through the group if the master has not been heard for a while.
     fn send_to_master(&mut self, now: Micros, datagram: &Datagram) {
         self.send(SENDER_MASTER, datagram.clone());
         if now >= self.heard_at + self.config.renew_interval * 3 / 2 {
@@ -455,7 +458,7 @@ impl Agent {
         }
     }
 
-    /// Each copy has a number of its own, or the second one would count as replayed.
+    /// Each copy has its own sequence number. Otherwise the second would count as replayed.
     fn send(&mut self, to: u16, datagram: Datagram) {
         self.sequence += 1;
         let datagram = Datagram { sequence: self.sequence, ..datagram };

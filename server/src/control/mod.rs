@@ -1,4 +1,5 @@
-//! The control thread: UDP to and from the master and the group, word to and from the shards.
+//! The control thread: UDP to and from the master and the group, and messages to and from the
+//! shards.
 
 pub mod agent;
 
@@ -23,7 +24,7 @@ use crate::stats::StatsHub;
 
 /// The longest wait of the control thread.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-/// A control thread that has begun no turn for this long does not run.
+/// A control thread that has not begun a turn for this long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -31,48 +32,47 @@ struct Shared {
     inbox: Inbox<Input>,
     has_left: AtomicBool,
     ends: AtomicBool,
-    /// When the thread began its last turn.
+    /// The time at which the thread began its last turn.
     turned_at: AtomicU64,
 }
 
-/// How other threads reach the control thread. What they leave is rare: a report per
-/// unreachable server, a line per map.
+/// The inbox through which other threads reach the control thread. They use it rarely: for a report
+/// per unreachable server, and once per map.
 #[derive(Debug, Clone)]
 pub struct ControlHandle {
     shared: Arc<Shared>,
 }
 
 impl ControlHandle {
-    /// An inbox that nobody reads yet.
+    /// Creates an inbox that no thread reads yet.
     ///
-    /// # Errors
-    /// No more descriptors.
+    /// # Errors If no descriptor is left.
     pub fn new() -> io::Result<Self> {
         let (has_left, ends) = (AtomicBool::new(false), AtomicBool::new(false));
         let turned_at = AtomicU64::new(Micros::boottime().0);
         Ok(Self { shared: Arc::new(Shared { inbox: Inbox::new()?, has_left, ends, turned_at }) })
     }
 
-    /// Whether the control thread takes its turns. A server without one has no leases and no
-    /// maps, whatever its shards answer.
+    /// Whether the control thread is running. A server without one gets no leases and no maps,
+    /// although its shards may answer.
     #[must_use]
     pub fn runs(&self, now: Micros) -> bool {
         let turned_at = Micros(self.shared.turned_at.load(Ordering::Relaxed));
         now.since(turned_at) < STUCK_AFTER
     }
 
-    /// What the shards have left for the agent, oldest first.
+    /// Takes the shards' messages for the agent, the oldest first.
     #[must_use]
     pub fn take(&self) -> Option<Input> {
         self.shared.inbox.take()
     }
 
-    /// Asks the master to take this server out.
+    /// Asks the master to mark this server offline.
     pub fn leave(&self) {
         self.post(Input::Leave);
     }
 
-    /// Whether the master has done so and the shards have let go.
+    /// Whether the master has marked this server offline, and the shards have drained.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.shared.has_left.load(Ordering::Acquire)
@@ -84,14 +84,14 @@ impl ControlHandle {
         self.shared.inbox.wake();
     }
 
-    /// Leaves something for the agent: of a shard, that a server could not be reached (claim 15),
-    /// what came of a probe, or that nothing is under way from before a map.
+    /// Leaves a message of a shard for the agent: a server is unreachable (claim 15), a probe has
+    /// ended, or everything that began before a map has ended.
     pub(crate) fn post(&self, input: Input) {
         self.shared.inbox.post(input);
     }
 }
 
-/// What the control thread needs.
+/// The options of the control thread.
 pub(crate) struct ControlOptions {
     pub(crate) socket: UdpSocket,
     pub(crate) master: SocketAddr,
@@ -106,8 +106,7 @@ pub(crate) struct ControlOptions {
 
 /// Runs on the calling thread until [`ControlHandle::end`].
 ///
-/// # Errors
-/// The socket can't be waited for.
+/// # Errors If waiting for the socket fails.
 pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     options.socket.set_nonblocking(true)?;
     let shared = &options.handle.shared;
@@ -117,7 +116,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     let mut is_master_lost = false;
     loop {
         standin_protocol::fault::point();
-        // Read before what it is said to be the time of: leases and the like count from then.
+        // The clock is read before the inputs are, because leases count from this time.
         let now = Micros::boottime();
         shared.turned_at.store(now.0, Ordering::Relaxed);
         agent.handle(now, Input::OriginDown(options.origin.health() != Health::Up));
@@ -144,7 +143,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
             true => agent.next_deadline().since(Micros::boottime()).min(WAIT_MAX),
             false => Duration::ZERO,
         };
-        // Nanoseconds: what is due is due in time, not in the next millisecond.
+        // Nanoseconds, so that the thread does not wake up to a millisecond late.
         let timeout = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let wake = shared.inbox.wake_fd();
         let mut waited_for =
@@ -158,11 +157,12 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     }
 }
 
-/// Most datagrams that are read in one turn, so that a flood of them can't keep the rest waiting.
+/// The largest number of datagrams that are read in one turn, so that a flood of them can't delay
+/// everything else.
 const DATAGRAMS_PER_TURN: usize = 64;
 
 impl ControlOptions {
-    /// Gives the agent the datagrams that have come.
+    /// Gives the agent the datagrams that have arrived.
     fn receive(&self, now: Micros, agent: &mut Agent, buffer: &mut [u8]) {
         for _ in 0..DATAGRAMS_PER_TURN {
             match self.socket.recv_from(buffer) {
@@ -173,7 +173,7 @@ impl ControlOptions {
                         Err(error) => debug!(%from, %error, "datagram dropped"),
                     }
                 }
-                // An earlier datagram found no master: that is what renewals are for.
+                // An earlier datagram found no master. The next renewal will try again.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
                 Err(_) => break,
             }
@@ -188,7 +188,7 @@ impl ControlOptions {
                     SENDER_MASTER => self.master,
                     server => servers[usize::from(server)].address,
                 };
-                // Lost like any datagram; everything is sent again.
+                // A failure is like a lost datagram: everything is repeated.
                 let _ = self.socket.send_to(&datagram.to_bytes(self.key.as_ref()), address);
             }
             Output::Map(map) => {

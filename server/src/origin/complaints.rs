@@ -1,5 +1,5 @@
-//! What the database complains of, in the log: one line for each kind at a time, with the number
-//! of those that were left out.
+//! The log's lines about failed calls: one line per kind of failure in each interval, with the
+//! number of those that were left out.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// Between two lines of one kind.
+/// The interval between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Kinds that are told apart; the rest is one more.
+/// The number of kinds that are distinguished. All others count as one more.
 const KINDS_MAX: usize = 64;
 
-/// Which lines are due. Pure.
+/// The decision which lines are due. Pure.
 #[derive(Debug, Default)]
 struct Repeats {
     kinds: HashMap<String, Kind>,
@@ -26,7 +26,8 @@ struct Kind {
 }
 
 impl Repeats {
-    /// How many were left out since the last line, if there is to be one now.
+    /// Counts a failure. If a line is due now, returns how many failures were left out since the
+    /// last one.
     fn count(&mut self, now: Micros, kind: &str) -> Option<u64> {
         let is_known = self.kinds.contains_key(kind) || self.kinds.len() < KINDS_MAX;
         let kind = if is_known { kind } else { "" };
@@ -52,7 +53,7 @@ impl Repeats {
 pub(super) struct Complaints(Mutex<Repeats>);
 
 impl Complaints {
-    /// A call has failed. `kind`: which failures are the same; an SQLSTATE.
+    /// Logs that a call has failed. `kind` identifies equal failures, such as an SQLSTATE.
     pub(super) fn log(&self, keyspace: &str, kind: &str, text: &dyn Display) {
         let mut repeats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(left_out) = repeats.count(Micros::boottime(), kind) else { return };
@@ -61,7 +62,7 @@ impl Complaints {
             0 => String::new(),
             count => format!(" ({count} more like it since the last such line)"),
         };
-        // Data that does not fit is its sender's affair.
+        // Data that the database rejects is the client's mistake.
         match kind.get(..2) {
             Some("22" | "23") => {
                 tracing::info!("keyspace {keyspace}: the database says {text}{more}")

@@ -1,5 +1,5 @@
-//! Whose turn it is: the calls of one kind (reads, or writes) that wait, by keyspace, and the
-//! workers (threads or connections) that take them. Pure: no lock, thread or clock.
+//! Fair scheduling: the waiting calls of one kind (reads, or writes), by keyspace, and the workers
+//! (threads or connections) that take them in turn. Pure: no lock, thread or clock.
 //!
 //! ```text
 //! push ──► keyspace a ■■■■■■■■■ ──┐            ┌─► worker 0 ■■ a
@@ -7,60 +7,62 @@
 //!          keyspace c ────────────┘            └─► worker 2      kept for c
 //! ```
 //!
-//! One keyspace's locked table must not be another's outage. So:
+//! A locked table of one keyspace must not become an outage of another. So:
 //!
-//! - A worker has calls of one keyspace at a time: whoever is stuck is stuck behind its own.
-//! - A keyspace that has a worker already gets another one only while a free worker is left for
-//!   each keyspace that has none. With as many workers as keyspaces nobody ever waits for
-//!   another. Where there are fewer workers, half of them are kept free for such keyspaces.
-//! - A call may want a worker for itself. A worker that may have only one call has that one alone,
-//!   also when it may have more before that call has ended.
-//! - A worker takes no more calls of its keyspace while another keyspace that waits has at least
-//!   two workers fewer, or none.
-//! - Half of the places where calls wait are the keyspaces' own, in equal parts; the rest is for
-//!   all. The same is true of the bytes.
+//! - A worker has calls of one keyspace at a time, so a stuck call only delays calls of its own
+//!   keyspace.
+//! - A keyspace that already has a worker gets another one only if a free worker is left for each
+//!   keyspace that has none. With as many workers as keyspaces, no keyspace ever waits for another.
+//!   With fewer, half of them are reserved for keyspaces that have none.
+//! - A call may require a worker for itself. A call that a worker got while it was limited to one
+//!   call stays its only one until it has ended, even if the limit rises meanwhile.
+//! - A worker takes no more calls of its keyspace while another waiting keyspace has at least two
+//!   workers fewer, or none.
+//! - Half of the queue's capacity is reserved for the keyspaces in equal parts, and the rest is
+//!   shared. This holds for both calls and bytes.
 
 use std::collections::VecDeque;
 
-/// What waits.
+/// A call that can wait.
 pub(super) trait Waits {
-    /// Id of its keyspace.
+    /// Returns the id of its keyspace.
     fn keyspace(&self) -> u8;
 
-    /// Its row in the keyspace.
+    /// Returns its key, which is its row in the keyspace.
     fn key(&self) -> &[u8];
 
-    /// The memory that it holds.
+    /// Returns the number of bytes that it occupies.
     fn bytes(&self) -> usize;
 
-    /// Whether nobody waits for it any more.
+    /// Whether it has been answered, so that nobody waits for it.
     fn is_over(&self) -> bool;
 
-    /// Whether it wants a worker for itself.
+    /// Whether it requires a worker for itself.
     fn wants_alone(&self) -> bool {
         false
     }
 }
 
-/// How many calls of a kind there may be.
+/// The bounds for the calls of one kind.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// That wait.
+    /// The number of waiting calls.
     pub(super) calls: usize,
-    /// Of those that wait.
+    /// The number of bytes of the waiting calls.
     pub(super) bytes: usize,
-    /// Who takes them.
+    /// The number of workers.
     pub(super) workers: usize,
-    /// That a worker has at once, unless it is told another number.
+    /// The number of calls that a worker may have at once, unless set to another number.
     pub(super) depth: usize,
-    /// A call waits while another of its row is under way: it must not overtake that one.
+    /// Whether a call waits while another call of its row is under way, so that it can't overtake
+    /// it.
     pub(super) is_ordered: bool,
 }
 
 /// The calls of one kind.
 pub(super) struct Fair<T> {
     keyspaces: Vec<Option<Keyspace<T>>>,
-    /// Keyspaces of which calls wait; the first has waited longest for its turn.
+    /// The keyspaces with waiting calls. The first has waited longest for its turn.
     turns: VecDeque<u8>,
     workers: Vec<Worker>,
     bounds: Bounds,
@@ -71,22 +73,22 @@ pub(super) struct Fair<T> {
 struct Keyspace<T> {
     waiting: VecDeque<T>,
     bytes: usize,
-    /// Workers that have calls of it.
+    /// The number of workers that have calls of it.
     workers: usize,
 }
 
 #[derive(Debug)]
 struct Worker {
-    /// It can't take a call: a connection that is down.
+    /// Whether it can't take calls, like a connection that is down.
     is_away: bool,
-    /// Calls that it may have at once.
+    /// The number of calls that it may have at once.
     depth: usize,
-    /// It gets no other call before the one that it has is done.
+    /// Whether it gets no other call before the one that it has has ended.
     is_alone: bool,
-    /// Of what is under way; meaningless when nothing is.
+    /// The keyspace of the calls under way; meaningless if there are none.
     keyspace: u8,
     under_way: usize,
-    /// Rows of what is under way, where the order matters.
+    /// The rows of the calls under way, if the order matters.
     keys: Vec<Box<[u8]>>,
 }
 
@@ -115,12 +117,12 @@ impl Quota {
         Self { own, shared: most - own * keyspaces.max(1), shared_used: 0 }
     }
 
-    /// What a keyspace that goes from `before` to `after` takes of what is for all.
+    /// Returns the part of a keyspace's use that exceeds its own share.
     fn over(&self, used: usize) -> usize {
         used.saturating_sub(self.own)
     }
 
-    /// A keyspace of which nothing waits has room for one call, however large.
+    /// A keyspace without waiting calls has room for one call of any size.
     fn has_room(&self, used: usize, more: usize) -> bool {
         let grows = self.over(used + more) - self.over(used);
         used == 0 || self.shared_used + grows <= self.shared
@@ -132,7 +134,7 @@ impl Quota {
 }
 
 impl<T: Waits> Fair<T> {
-    /// `keyspaces`: the ids of those that have such calls.
+    /// `ids`: the keyspaces that have such calls.
     pub(super) fn new(bounds: Bounds, ids: impl IntoIterator<Item = u8>) -> Self {
         let mut keyspaces: Vec<Option<Keyspace<T>>> = Vec::new();
         for id in ids {
@@ -148,12 +150,12 @@ impl<T: Waits> Fair<T> {
         Self { keyspaces, turns: VecDeque::new(), workers, bounds, places, bytes }
     }
 
-    /// Calls wait.
+    /// Whether no call waits.
     pub(super) fn is_empty(&self) -> bool {
         self.turns.is_empty()
     }
 
-    /// Adds a call; gives it back when there is no room for it, or no such keyspace.
+    /// Adds a call; returns it if there is no room, or no such keyspace.
     pub(super) fn push(&mut self, call: T) -> Result<(), T> {
         let id = call.keyspace();
         self.drop_the_answered(id);
@@ -174,7 +176,7 @@ impl<T: Waits> Fair<T> {
         Ok(())
     }
 
-    /// Adds a call that has been taken and not been executed: it is the next of its keyspace.
+    /// Adds a call that was taken but not executed. It is the next of its keyspace.
     pub(super) fn put_back(&mut self, call: T) {
         let id = call.keyspace();
         let Some(Some(keyspace)) = self.keyspaces.get_mut(usize::from(id)) else { return };
@@ -188,22 +190,22 @@ impl<T: Waits> Fair<T> {
         }
     }
 
-    /// A worker comes, or goes away.
+    /// Notes that a worker is available, or no longer is.
     pub(super) fn set_away(&mut self, worker: usize, is_away: bool) {
         self.workers[worker].is_away = is_away;
     }
 
-    /// How many calls a worker may have at once from now on.
+    /// Sets the number of calls that a worker may have at once.
     pub(super) fn set_depth(&mut self, worker: usize, depth: usize) {
         self.workers[worker].depth = depth.clamp(1, self.bounds.depth);
     }
 
-    /// Whether the call that a worker has is its only one until that is done.
+    /// Whether a worker's call is its only one until it has ended.
     pub(super) fn is_alone(&self, worker: usize) -> bool {
         self.workers[worker].is_alone
     }
 
-    /// A worker that could take a call comes before those that have less room.
+    /// Returns the workers, those with the most room first.
     pub(super) fn by_room(&self) -> Vec<usize> {
         let mut workers: Vec<usize> =
             (0..self.workers.len()).filter(|&worker| self.workers[worker].has_room()).collect();
@@ -211,7 +213,7 @@ impl<T: Waits> Fair<T> {
         workers
     }
 
-    /// The next call for this worker, if one is for it. To be followed by [`Self::done`].
+    /// Takes the next call for this worker, if there is one. [`Self::done`] must follow.
     pub(super) fn take(&mut self, worker: usize) -> Option<T> {
         let Worker { keyspace, under_way, depth, .. } = self.workers[worker];
         if !self.workers[worker].has_room() {
@@ -255,7 +257,7 @@ impl<T: Waits> Fair<T> {
         }
     }
 
-    /// Nothing of this worker is under way any more, whatever it was: it begins anew.
+    /// Notes that nothing of this worker is under way, because it starts again.
     pub(super) fn reset(&mut self, worker: usize) {
         let anew = Worker::new(self.bounds.depth);
         let before = std::mem::replace(&mut self.workers[worker], anew);
@@ -266,11 +268,12 @@ impl<T: Waits> Fair<T> {
         }
     }
 
-    /// The next call in turn, for one who takes them all. Not where the order matters.
+    /// Takes the next call in turn, for a single worker that takes all calls. Not for calls whose
+    /// order matters.
     pub(super) fn take_in_turn(&mut self) -> Option<T> {
         debug_assert!(!self.bounds.is_ordered, "its rows are not known to be free");
         while let Some(&id) = self.turns.front() {
-            // All of it may have been answered, and its turn is over.
+            // All its calls may have been answered. Then its turn is over.
             if let Some(call) = self.remove(id) {
                 return Some(call);
             }
@@ -278,7 +281,7 @@ impl<T: Waits> Fair<T> {
         None
     }
 
-    /// Everything that waits.
+    /// Takes all waiting calls.
     pub(super) fn drain(&mut self) -> Vec<T> {
         self.turns.clear();
         (self.places.shared_used, self.bytes.shared_used) = (0, 0);
@@ -290,8 +293,8 @@ impl<T: Waits> Fair<T> {
         all
     }
 
-    /// The keyspace whose turn it is, among those that may have one more worker: the one with the
-    /// fewest, then the one that has waited for longest.
+    /// Returns the next keyspace for a free worker, among those that may have one more: the one
+    /// with the fewest workers, and among these the one that has waited longest.
     fn next_for_free(&mut self) -> Option<u8> {
         let mut index = 0;
         while let Some(&id) = self.turns.get(index) {
@@ -310,7 +313,8 @@ impl<T: Waits> Fair<T> {
         self.turns.iter().copied().filter(may).min_by_key(|&id| self.workers_of(id))
     }
 
-    /// Nobody who waits has much less.
+    /// Whether a worker of this keyspace may take more calls, because no waiting keyspace has far
+    /// fewer workers.
     fn may_deepen(&self, id: u8) -> bool {
         let has = self.workers_of(id);
         let is_short = |other: u8| {
@@ -324,7 +328,7 @@ impl<T: Waits> Fair<T> {
         self.keyspaces[usize::from(id)].as_ref().map_or(0, |keyspace| keyspace.workers)
     }
 
-    /// The first call of a keyspace that may begin.
+    /// Returns the position of the first call of a keyspace that may begin.
     fn position(&self, id: u8) -> Option<usize> {
         let keyspace = self.keyspaces[usize::from(id)].as_ref()?;
         let is_free = |call: &T| {
@@ -341,14 +345,14 @@ impl<T: Waits> Fair<T> {
         self.keyspaces[usize::from(id)].as_ref()?.waiting.get(position)
     }
 
-    /// Nobody waits for these.
+    /// Drops the calls that have been answered.
     pub(super) fn drop_all_answered(&mut self) {
         for id in 0..=u8::MAX {
             self.drop_the_answered(id);
         }
     }
 
-    /// Takes the call out of the queue; the keyspace's next turn is after all others'.
+    /// Takes a call out of the queue. The keyspace's next turn comes after all others'.
     fn remove(&mut self, id: u8) -> Option<T> {
         self.drop_the_answered(id);
         let position = self.position(id)?;
@@ -365,8 +369,8 @@ impl<T: Waits> Fair<T> {
         Some(call)
     }
 
-    /// What has been answered because its time was up keeps no place. Calls of a keyspace end
-    /// much in the order in which they came.
+    /// Drops calls at the head of a keyspace's queue that were answered because they were overdue.
+    /// Calls of a keyspace end roughly in the order in which they were added.
     fn drop_the_answered(&mut self, id: u8) {
         let Some(Some(keyspace)) = self.keyspaces.get_mut(usize::from(id)) else { return };
         while let Some(call) = keyspace.waiting.pop_front_if(|call| call.is_over()) {

@@ -1,5 +1,5 @@
-//! Whether the database was in reach when it was last tried: one atomic, because
-//! every deep ping reads it, and for people the reason.
+//! The health of the database: whether it was reachable at the last attempt (one atomic, because
+//! every deep ping reads it), and the reason if it was not.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// Between two lines about one outage.
+/// The interval between two lines about one outage.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The state of the database as seen from here.
+/// The state of the database as seen from this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// In reach.
+    /// Reachable.
     Up,
-    /// Out of reach.
+    /// Unreachable.
     Down {
         /// Since when.
         since: Micros,
@@ -30,15 +30,15 @@ pub(super) struct HealthCell {
     outage: Mutex<Outage>,
 }
 
-/// Why it is down.
+/// The reason why it is down.
 #[derive(Debug, Default)]
 struct Outage {
     reason: String,
-    /// The reason in the log's last line, and when that was.
+    /// The reason in the log's last line, and the time of that line.
     logged: (String, Micros),
 }
 
-/// What the log has to say.
+/// A line for the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Down,
@@ -46,8 +46,8 @@ enum Line {
 }
 
 impl Outage {
-    /// Notes the reason; what to log of it, if anything: an outage that begins, and then every
-    /// other reason, but not too many.
+    /// Notes the reason, and returns the line to log, if any: the beginning of an outage, and then
+    /// each different reason, at a limited rate.
     fn note(&mut self, now: Micros, is_first: bool, reason: String) -> Option<Line> {
         let (logged, at) = &self.logged;
         let line = match is_first {
@@ -71,13 +71,13 @@ impl HealthCell {
         }
     }
 
-    /// The newest reason for which it is down.
+    /// Returns the most recent reason why it is down.
     pub(super) fn reason(&self) -> Option<String> {
         let outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
         (self.get() != Health::Up).then(|| outage.reason.clone())
     }
 
-    /// Logs the change, and other reasons than the last one.
+    /// Marks it down. Logs the change, and later reasons that differ from the last one.
     pub(super) fn mark_down(&self, reason: &dyn Display) {
         let (now, reason) = (Micros::boottime(), reason.to_string());
         let swap =
@@ -96,7 +96,8 @@ impl HealthCell {
         }
     }
 
-    /// Logs the change, once. Called after every success, so it only reads as a rule.
+    /// Marks it up. Logs the change, once. It is called after every success, so it usually only
+    /// reads.
     pub(super) fn mark_up(&self) {
         if self.get() != Health::Up {
             let since = self.since.swap(0, Ordering::AcqRel);

@@ -1,12 +1,12 @@
-//! The origin: the user's database, behind bounded queues and on threads of its own.
-//! A shard hands over a [`Call`] and never waits; the answer, exactly one for each
-//! call, comes to its mailbox as a [`Done`].
+//! The origin: the user's database, behind bounded queues and on threads of its own. A shard
+//! submits a [`Call`] and never waits. Each call gets exactly one answer, a [`Done`] in the shard's
+//! mailbox.
 //!
 //! ```text
 //! shard ──submit──► reads │ writes: by keyspace, in turn, bounded ──► driver threads ──► database
 //!   ▲      │                                  │
 //!   │      └─ a ticket per call ──► overdue   │ finish
-//!   └────────── deliver(Done) ◄─────┴─────────┘ whoever is first
+//!   └────────── deliver(Done) ◄─────┴─────────┘ whichever is first
 //! ```
 //!
 //! ```text
@@ -24,9 +24,9 @@
 //! postgres/      connections of one thread, pipelined
 //! ```
 //!
-//! Calls are not ordered among each other: the node has at most one write of a key
-//! under way. A write whose outcome is unknown may still happen after its answer;
-//! each driver says how it keeps that from overtaking a later write of this server.
+//! Calls are not ordered: the node has at most one write of a key under way. A write whose outcome
+//! is unknown may still happen after its answer. Each driver says how it prevents such a write from
+//! overtaking a later one of this server.
 
 mod complaints;
 mod fair;
@@ -61,41 +61,41 @@ use statements::Statements;
 use threads::Threads;
 use ticket::Ticket;
 
-/// How much longer than a call's `timeout` a shutdown waits for the driver threads.
+/// The time beyond a call's `timeout` for which a shutdown waits for the driver threads.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
-/// Longest text of the database that is passed on.
+/// The largest length of an error text of the database that is reported.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// What a shard asks of the database.
+/// A shard's request to the database.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The shard that gets the answer.
     pub shard: u16,
-    /// Comes back in [`Done::token`]; the shard's own affair.
+    /// A number that is returned in [`Done::token`]. It means something only to the shard.
     pub token: u64,
     /// Id of the keyspace.
     pub keyspace: u8,
-    /// What to do.
+    /// The operation.
     pub operation: Operation,
-    /// The key as on the wire.
+    /// The key as in the request.
     pub key: Box<[u8]>,
-    /// When the shard decided to make it. What it went by then (its lease, for a write) may be
-    /// over if this process has been stopped since.
+    /// The time at which the shard made the call. If this process has been stopped since, the
+    /// reason for the decision (for a write, the lease) may no longer hold.
     pub made: Micros,
-    /// Nobody waits for the answer after this; [`Micros::NEVER`] for none. The
-    /// configured `timeout` holds as well, from [`Origin::submit`] on.
+    /// The time after which nobody waits for the answer; [`Micros::NEVER`] for none. The configured
+    /// `timeout` applies as well, counted from [`Origin::submit`].
     pub deadline: Micros,
 }
 
-/// What to do with the key.
+/// The operation on the key.
 #[derive(Debug, Clone)]
 pub enum Operation {
     /// The keyspace's `get`.
     Get,
     /// The keyspace's `put`.
     Put {
-        /// The value as on the wire.
+        /// The value as in the request.
         value: Bytes,
     },
     /// The keyspace's `delete`.
@@ -111,52 +111,52 @@ impl Operation {
 /// The answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// [`Call::token`].
+    /// The [`Call::token`].
     pub token: u64,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// To a get: the value; `None` when there is no row, or its first column is NULL.
+    /// The answer to a get: the value, or `None` if there is no row, or its first column is NULL.
     Value(Option<Bytes>),
-    /// To a put or delete: it is committed.
+    /// The answer to a put or delete: it has been committed.
     Written {
-        /// Rows that the statement changed, as the database counts them (docs/PROTOCOL.md says
-        /// which); 1 if it does not count.
+        /// The number of rows that the statement changed, as the database counts them (see
+        /// docs/PROTOCOL.md); 1 if it does not count them.
         rows: u64,
-        /// What the row holds after a put, by the keyspace's `after_put`.
+        /// The content of the row after a put, according to the keyspace's `after_put`.
         stored: Stored,
     },
-    /// It failed.
+    /// The call failed.
     Failed(Failure),
 }
 
 impl Outcome {
-    /// What a delete, or a put after which nothing is kept, comes to.
+    /// Creates the outcome of a delete, or of a put after which nothing is cached.
     #[must_use]
     pub fn changed(rows: u64) -> Self {
         Self::Written { rows, stored: Stored::Unknown }
     }
 }
 
-/// What is known of a row after a put.
+/// The knowledge of a row after a put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stored {
-    /// Nothing: whoever wants to know reads it.
+    /// Unknown: the next request has to read it.
     Unknown,
-    /// It holds what was sent.
+    /// It contains the value that was sent.
     Sent,
-    /// It holds this; `None`: `get` finds no row, or NULL.
+    /// It contains this value; `None`: `get` finds no row, or NULL.
     Row(Option<Bytes>),
 }
 
-/// Why a call failed, by what the caller may conclude from it.
+/// The reason why a call failed, classified by what the caller may conclude from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The database is out of reach, locked, full, or gave up. Certainly not executed.
+    /// The database is unreachable, locked or full, or gave up. Certainly not executed.
     Unavailable,
     /// The same, and the text says why.
     Refused(String),
@@ -164,12 +164,12 @@ pub enum Failure {
     OutcomeUnknown,
     /// The same, and the text says why.
     Doubtful(String),
-    /// A read that took too long.
+    /// A read timed out.
     Timeout,
-    /// Too many calls wait already: what the caller makes of a call that
-    /// [`Origin::submit`] gave back. Certainly not executed.
+    /// Too many calls wait: the caller's answer for a call that [`Origin::submit`] returned.
+    /// Certainly not executed.
     Overloaded,
-    /// The database, or the keyspace's definition, said no; the text says why.
+    /// The database refused the call, or it violates the keyspace's definition; the text says why.
     /// Certainly not executed, and it would fail again.
     Rejected(String),
 }
@@ -181,7 +181,7 @@ impl Failure {
         matches!(self, Self::OutcomeUnknown | Self::Doubtful(_))
     }
 
-    /// What the database said.
+    /// Returns the database's error text.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -191,7 +191,7 @@ impl Failure {
     }
 }
 
-/// What the database said, but not all of a novel.
+/// Cuts an error text of the database to [`TEXT_BYTES_MAX`].
 fn shortened(mut text: String) -> String {
     if text.len() > TEXT_BYTES_MAX {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
@@ -200,15 +200,14 @@ fn shortened(mut text: String) -> String {
     text
 }
 
-/// Where answers go: the shards' mailboxes.
+/// The destination of answers: the shards' mailboxes.
 pub trait Completions: Send + Sync {
     /// Takes an answer. Called from driver threads, and also by [`Origin::submit`] on
     /// the submitting thread; it must neither block nor call the origin.
     fn deliver(&self, shard: u16, done: Done);
 }
 
-/// Why an origin cannot be started. A database that is merely out of reach is no
-/// such reason.
+/// The reason why an origin cannot be started. An unreachable database is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginStartError {
     /// A keyspace's statement.
@@ -218,7 +217,7 @@ pub enum OriginStartError {
         keyspace: String,
         /// `get`, `put` or `delete`.
         statement: &'static str,
-        /// What is wrong with it.
+        /// The error.
         message: String,
     },
     /// The statements to run at start.
@@ -252,13 +251,12 @@ struct Inner {
 }
 
 impl Origin {
-    /// Starts the driver threads. Waits for PostgreSQL's first connection attempt
-    /// (a few seconds at most) so that the first calls after the start find it up. A write that
-    /// has waited while this process was stopped for more than `pause_max` never begins.
+    /// Starts the driver threads. Waits for PostgreSQL's first connection attempt (a few seconds at
+    /// most), so that the first calls find it up. A write that was waiting when this process was
+    /// stopped for more than `pause_max` never begins.
     ///
-    /// # Errors
-    /// When the configuration cannot work: see [`OriginStartError`]. A database that
-    /// is out of reach is not an error; it is looked for until it is there.
+    /// # Errors If the configuration cannot work: see [`OriginStartError`]. An unreachable database
+    /// is not an error: the driver keeps trying to connect.
     pub fn start(
         config: &OriginConfig,
         keyspaces: &[KeyspaceConfig],
@@ -311,10 +309,9 @@ impl Origin {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What can be known of such an origin without asking the database.
+    /// Checks what can be checked of such an origin without asking the database.
     ///
-    /// # Errors
-    /// As [`Self::start`], but for what only the database knows.
+    /// # Errors As [`Self::start`], except for errors that only the database can report.
     pub fn check(
         config: &OriginConfig,
         keyspaces: &[KeyspaceConfig],
@@ -326,7 +323,7 @@ impl Origin {
         }
     }
 
-    /// Whether its connection string has a password in it, as far as it can be read.
+    /// Whether its connection string contains a password, as far as the string can be parsed.
     pub(crate) fn has_password(config: &OriginConfig) -> bool {
         match &config.kind {
             OriginKind::Sqlite { .. } => false,
@@ -334,43 +331,43 @@ impl Origin {
         }
     }
 
-    /// Hands over a call. Its answer is delivered later, or before this returns when
-    /// it is already known (deadline passed, PostgreSQL known to be down, shutdown).
+    /// Submits a call. Its answer is delivered later, or before this returns if it is already known
+    /// (deadline passed, PostgreSQL known to be down, shutdown).
     ///
-    /// # Errors
-    /// The call itself, with no answer to come, when as many wait as may: tell the
-    /// client that the origin is overloaded.
+    /// # Errors The call itself if too many calls wait. It gets no answer: tell the client that the
+    /// origin is overloaded.
     pub fn submit(&self, call: Call) -> Result<(), Call> {
         self.inner.submit(call)
     }
 
-    /// Whether the database was in reach when it was last tried.
+    /// Whether the database was reachable at the last attempt.
     #[must_use]
     pub fn health(&self) -> Health {
         self.inner.health.get()
     }
 
-    /// Why the database is out of reach, if it is.
+    /// Returns the reason why the database is unreachable, if it is.
     #[must_use]
     pub fn outage(&self) -> Option<String> {
         self.inner.health.reason()
     }
 
-    /// Takes no more calls, lets those that were submitted finish (each has at most
-    /// its `timeout`), answers those that have not, and ends the threads. A thread
-    /// that hangs in the database longer than that is left behind.
+    /// Stops taking calls, lets the submitted ones finish (each within its `timeout`), answers
+    /// those that have not, and ends the threads. A thread that hangs in the database for longer
+    /// than that is left behind.
     pub fn shutdown(self) {
         let within = self.inner.timeout + SHUTDOWN_GRACE * 2;
         self.shutdown_within(within);
     }
 
-    /// The same, with a bound on the time that it takes. False when a thread is left behind.
+    /// Shuts down like [`Self::shutdown`], but within this time. Returns false if a thread is left
+    /// behind.
     pub fn shutdown_within(self, within: Duration) -> bool {
         let inner = self.inner;
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         threads.is_none_or(|threads| {
-            // What is answered then has ended its thread by the end.
+            // The driver threads get the rest of the time to end.
             inner.overdue.close_when_idle(within - (within / 4).min(SHUTDOWN_GRACE));
             threads.join(within)
         })
@@ -412,7 +409,7 @@ impl Inner {
         }
     }
 
-    /// After this, driver threads end once they have worked off what waits.
+    /// Tells the driver threads to end after they have processed the waiting calls.
     fn stop(&self) {
         if !self.closing.swap(true, Ordering::AcqRel) {
             self.queues.stop();

@@ -1,12 +1,10 @@
-//! The thread that answers calls whose time is up, because a driver that hangs in
-//! the database cannot.
+//! The thread that answers overdue calls, because a driver that hangs in the database can't.
 //!
-//! It looks at all open calls every few milliseconds while there are any, rather
-//! than at each one's time: calls finish much faster than they expire, so that most
-//! are gone at the first look. What it holds is bounded by the calls that may be
-//! open plus those of one pause.
+//! While calls are open, it checks all of them every few milliseconds, instead of keeping a timer
+//! for each: calls finish much faster than they expire, so that most have ended at the first check.
+//! Its memory is bounded by the calls that may be open plus those of one pause.
 //!
-//! Because it looks so often, it also notices that the process was stopped: pause.rs.
+//! Because it runs so often, it also notices that the process was stopped: see pause.rs.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,14 +14,14 @@ use standin_protocol::time::Micros;
 use super::pause::Pulse;
 use super::ticket::Watch;
 
-/// Between two looks; a call is answered this much late at most.
+/// The interval between two checks. A call is answered late by this much at most.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The open calls.
 pub(super) struct Overdue {
     state: Mutex<State>,
-    /// What the thread looks at; here, so that it is still there when the thread starts again
-    /// after a panic.
+    /// The calls that the thread is checking. They are kept here so that they are not lost when the
+    /// thread panics and starts again.
     looked_at: Mutex<Vec<Watch>>,
     changed: Condvar,
     pulse: Arc<Pulse>,
@@ -32,11 +30,11 @@ pub(super) struct Overdue {
 #[derive(Default)]
 struct State {
     open: Vec<Watch>,
-    /// At this time everything still open is answered; nothing is added after it.
+    /// The time at which everything still open is answered. Nothing is added after it.
     closes: Option<Micros>,
-    /// The thread has ended.
+    /// Whether the thread has ended.
     closed: bool,
-    /// The thread waits for a first call, without a time to wake up at.
+    /// Whether the thread waits for a first call, without a timeout.
     idle: bool,
 }
 
@@ -62,7 +60,7 @@ impl Overdue {
         }
     }
 
-    /// Ends when nothing is open, after `within` at the latest.
+    /// Ends as soon as nothing is open, after `within` at the latest.
     pub(super) fn close_when_idle(&self, within: Duration) {
         self.close_at(Micros::boottime() + within);
     }
@@ -85,7 +83,8 @@ impl Overdue {
         loop {
             standin_protocol::fault::point();
             let mut state = self.lock();
-            // What survived the last look was kept here: answering takes no lock.
+            // The calls that survived the last check were kept here, so that answering takes no
+            // lock.
             state.open.append(&mut *looked_at);
             while state.open.is_empty() && state.closes.is_none() {
                 state.idle = true;
@@ -102,7 +101,7 @@ impl Overdue {
                 looked_at.iter().for_each(Watch::abandon);
                 return;
             }
-            // First, so that a write of before a pause can't begin any more.
+            // This comes first, so that a write from before a pause can't begin.
             self.pulse.beat(now);
             looked_at.retain(|watch| {
                 watch.expire_if_stopped(now);

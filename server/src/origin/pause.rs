@@ -1,10 +1,11 @@
-//! Whether a write that waited here may still begin, or this process was stopped meanwhile. Then
-//! others may have written, so that beginning it now would undo that (scenario 14): it ends
+//! Detection of pauses: a write must not begin if this process was stopped while the write waited.
+//! Another server may have written meanwhile, and the write would undo that (scenario 14). It ends
 //! as a write that was certainly not executed.
 //!
-//! A process that runs shows it by the overdue thread, which looks at all open calls every few
-//! milliseconds. A driver that is about to begin a write may be the first thread to wake: so it
-//! asks how long ago that thread has looked. If the other one was first, it has left word.
+//! The overdue thread, which checks all open calls every few milliseconds, notes each time that the
+//! process was running. A driver that is about to begin a write may be the first thread to wake
+//! after a pause, so it checks how long ago that was. If the overdue thread woke first, it has
+//! noted the pause.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,27 +13,28 @@ use std::time::Duration;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-/// When this process was last seen running, by a thread that looks often while calls wait.
+/// The record of when this process was last running, kept by a thread that runs often while calls
+/// wait.
 #[derive(Debug)]
 pub struct Pulse {
     seen: AtomicU64,
-    /// A call that was made before this time has seen a pause.
+    /// The end of the last pause: a call made before it has seen that pause.
     paused_since: AtomicU64,
     pause_max: Duration,
 }
 
 impl Pulse {
-    /// Pauses of up to `pause_max` do not count.
+    /// Creates the record. Pauses of up to `pause_max` do not count.
     #[must_use]
     pub fn new(pause_max: Duration) -> Self {
         Self { seen: AtomicU64::new(0), paused_since: AtomicU64::new(0), pause_max }
     }
 
-    /// The process runs now.
+    /// Notes that the process is running now.
     pub fn beat(&self, now: Micros) {
         let seen = Micros(self.seen.load(Ordering::Acquire));
         if now > seen + self.pause_max {
-            // Whether it ran in between is not known of anything older than this.
+            // For calls made before this, it is not known whether the process ran all the time.
             let pause_us = u64::try_from(self.pause_max.as_micros()).unwrap_or(u64::MAX);
             self.paused_since.fetch_max(now.0.saturating_sub(pause_us), Ordering::AcqRel);
         }
@@ -42,7 +44,7 @@ impl Pulse {
     /// Whether a write that has waited since `made` may begin now.
     #[must_use]
     pub fn may_begin(&self, now: Micros, made: Micros) -> bool {
-        // In this order: what is seen after a pause comes after the word of that pause.
+        // The order matters: a time noted after a pause is stored after that pause was noted.
         let seen = Micros(self.seen.load(Ordering::Acquire));
         let has_run = now <= made.max(seen) + self.pause_max;
         let is_older = made.0 < self.paused_since.load(Ordering::Acquire);

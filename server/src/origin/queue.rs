@@ -1,7 +1,7 @@
 //! The two lanes in which calls reach the driver threads: one for reads, one for writes. A shard
-//! that pushes never waits for longer than it takes to note a call.
+//! that pushes a call waits for no longer than another takes to add one.
 //!
-//! Whose turn it is, and how much may wait, is decided by `fair.rs`.
+//! `fair.rs` decides whose turn it is, and how much may wait.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,21 +12,21 @@ use super::fair::{Bounds, Fair, Waits};
 use super::ticket::Ticket;
 use super::{Call, Failure, Operation, Outcome};
 
-/// What a call takes besides its key and value.
+/// The memory that a call occupies besides its key and value.
 const CALL_BYTES: usize = 256;
 
-/// A call on its way.
+/// A submitted call.
 pub(super) struct Job {
     pub(super) call: Call,
     pub(super) ticket: Ticket,
-    /// How often it has been put back.
+    /// The number of times that it has been put back.
     pub(super) tries: u32,
-    /// It is to have a worker for itself.
+    /// Whether it requires a worker for itself.
     pub(super) wants_alone: bool,
 }
 
 impl Job {
-    /// Of its key and value.
+    /// The size of its key and value.
     pub(super) fn size_bytes(&self) -> usize {
         let value = match &self.call.operation {
             Operation::Put { value } => value.len(),
@@ -62,46 +62,46 @@ impl Waits for Job {
 pub(super) struct Handed {
     pub(super) worker: usize,
     pub(super) job: Job,
-    /// The worker gets no other call before this one is done.
+    /// Whether the worker gets no other call before this one has ended.
     pub(super) is_alone: bool,
 }
 
-/// What a driver thread finds when it looks for work.
+/// The result of a driver thread's wait for work.
 pub(super) enum Next {
     Job(Job),
-    /// Nothing has come in the time that it wanted to wait, or all have been woken up.
+    /// No call came in time, or all threads have been woken up.
     Nothing,
-    /// The thread is to end: everything pushed before has been taken.
+    /// The thread has to end. Everything pushed before has been taken.
     Stop,
 }
 
-/// Why a call was not taken.
+/// The reason why a call was not taken.
 pub(super) enum NotTaken {
-    /// As many wait as may.
+    /// The lane is full.
     Full(Box<Job>),
-    /// The database is known to be out of reach; for which reason.
+    /// The database is known to be unreachable, for this reason.
     Refused(Box<Job>, String),
 }
 
-/// Calls of one kind.
+/// The calls of one kind.
 pub(super) struct Lane {
     state: Mutex<State>,
     came: Condvar,
-    /// The same as `came`, for an event loop.
+    /// The notification of an event loop, in addition to `came`.
     wake: Arc<Notify>,
 }
 
 struct State {
     fair: Fair<Job>,
-    /// Counts up whenever all threads are to look up.
+    /// A counter that rises whenever all threads are woken up.
     wakes: u64,
     is_stopping: bool,
-    /// While calls are refused at once: why.
+    /// The reason, while calls are refused at once.
     refusing: Option<String>,
 }
 
 impl Lane {
-    /// `ids`: the keyspaces that have such calls. `wake` is told when something may have to be done.
+    /// `ids`: the keyspaces that have such calls. `wake` is notified when there may be work.
     pub(super) fn new(
         bounds: Bounds,
         ids: impl IntoIterator<Item = u8>,
@@ -124,14 +124,14 @@ impl Lane {
         Ok(())
     }
 
-    /// Waits for the worker's next call, at most for so long. Without a limit, only a call or the
-    /// end ends the wait.
-    /// `wakes` is what the worker has heard of [`Self::wake_all`]; zero in the beginning.
+    /// Waits for the worker's next call, for this long at most. Without a limit, only a call or the
+    /// end ends the wait. `wakes` is the number of [`Self::wake_all`] that the worker has seen;
+    /// zero at the beginning.
     pub(super) fn wait(&self, worker: usize, within: Option<Duration>, wakes: &mut u64) -> Next {
         self.wait_for(within, wakes, |fair| fair.take(worker))
     }
 
-    /// The same for the one worker that takes whatever there is.
+    /// Waits like [`Self::wait`], for a single worker that takes all calls.
     pub(super) fn wait_in_turn(&self, within: Option<Duration>, wakes: &mut u64) -> Next {
         self.wait_for(within, wakes, Fair::take_in_turn)
     }
@@ -167,20 +167,21 @@ impl Lane {
         }
     }
 
-    /// The next call of any keyspace, if it is there already.
+    /// Takes the next call of any keyspace, if there is one.
     pub(super) fn take_in_turn(&self) -> Option<Job> {
         self.lock().fair.take_in_turn()
     }
 
-    /// Calls for workers, as many as are there and may begin. `depths`: how many calls each worker
-    /// may have at once; without, as many as the lane's bounds say.
+    /// Takes all calls that may begin, with their workers. `depths`: how many calls each worker may
+    /// have at once; if empty, as many as the lane's bounds say.
     pub(super) fn hand_out(&self, depths: &[usize]) -> Vec<Handed> {
         let mut state = self.lock();
         for (worker, depth) in depths.iter().enumerate() {
             state.fair.set_depth(worker, *depth);
         }
         let mut handed = Vec::new();
-        // The free ones first, then one more for each that has room, as long as one takes some.
+        // Free workers first, then one more call for each worker that has room, as long as one
+        // takes a call.
         loop {
             let before = handed.len();
             for worker in state.fair.by_room() {
@@ -194,7 +195,7 @@ impl Lane {
         }
     }
 
-    /// A call that the worker took has ended.
+    /// Notes that a call of the worker has ended.
     pub(super) fn done(&self, worker: usize, key: &[u8]) {
         let mut state = self.lock();
         state.fair.done(worker, key);
@@ -206,8 +207,8 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// A call that was taken and certainly not executed is the next of its keyspace, unless
-    /// calls are refused now.
+    /// Puts back a call that was taken but certainly not executed, as the next of its keyspace,
+    /// unless calls are refused now.
     pub(super) fn put_back(&self, job: Job) {
         let mut state = self.lock();
         if let Some(reason) = state.refusing.clone() {
@@ -219,12 +220,12 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// Nothing of this worker is under way any more: its thread begins anew.
+    /// Notes that nothing of this worker is under way, because its thread starts again.
     pub(super) fn reset(&self, worker: usize) {
         self.lock().fair.reset(worker);
     }
 
-    /// A worker comes, and takes calls; or goes away.
+    /// Notes that a worker is available, or no longer is.
     pub(super) fn set_away(&self, worker: usize, is_away: bool) {
         let mut state = self.lock();
         state.fair.set_away(worker, is_away);
@@ -235,15 +236,16 @@ impl Lane {
         self.wake.notify_one();
     }
 
-    /// From now on calls are refused, for this reason, until a worker comes. What waits is given
-    /// back, to be refused too.
+    /// Refuses calls from now on, for this reason, until a worker becomes available. Returns the
+    /// waiting calls, which have to be refused as well.
     pub(super) fn refuse(&self, reason: String) -> Vec<Job> {
         let mut state = self.lock();
         state.refusing = Some(reason);
         state.fair.drain()
     }
 
-    /// Threads that wait find [`Next::Nothing`], and look whether there is anything to do.
+    /// Wakes all waiting threads with [`Next::Nothing`], so that they check whether there is
+    /// something to do.
     pub(super) fn wake_all(&self) {
         self.lock().wakes += 1;
         self.came.notify_all();
@@ -269,11 +271,11 @@ impl Lane {
     }
 }
 
-/// How far the end is that [`Queues::stop`] asks for.
+/// The progress of the end that [`Queues::stop`] requests.
 pub(super) enum End {
     NotAsked,
     Asked,
-    /// Nothing waits any more.
+    /// No call is waiting.
     Reached,
 }
 

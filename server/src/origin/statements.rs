@@ -10,38 +10,38 @@ use super::postgres::Folding;
 use super::value::Param;
 use super::{Call, Failure, Operation, OriginStartError, Stored};
 
-/// Statements of all keyspaces, found by the keyspace's id.
+/// The statements of all keyspaces, by the keyspace's id.
 #[derive(Debug)]
 pub(super) struct Statements {
     keyspaces: Vec<Option<Keyspace>>,
 }
 
-/// Statements and column types of one keyspace.
+/// The statements and column types of one keyspace.
 #[derive(Debug)]
 pub(super) struct Keyspace {
     pub(super) name: String,
     pub(super) key_type: ColumnType,
     pub(super) key_case: KeyCase,
-    /// Columns that a statement compares the key with, as far as its words show it.
+    /// The columns with which the statements compare the key, as far as their text shows it.
     key_columns: Vec<String>,
-    /// The key of a statement has been compared with what the database takes it for.
+    /// Set for each statement once its key's type has been compared with the database's.
     compared: [OnceLock<()>; 3],
-    /// That blanks at the end of a key make no difference has been said.
+    /// Ensures that the warning about trailing blanks in keys is logged once.
     pub(super) blanks_told: Once,
-    /// A statement's words fold the letters of the key.
+    /// Whether the text of a statement folds the letters of the key.
     pub(super) folds_key: bool,
-    /// Which letters the database folds otherwise.
+    /// The letters that the database folds differently.
     pub(super) folding: Folding,
     pub(super) value_type: ColumnType,
     pub(super) after_put: AfterPut,
     get: Translated,
     put: Option<Translated>,
     delete: Option<Translated>,
-    /// `put` or `delete` is a CALL, whose rows the database does not count.
+    /// Whether `put` and `delete` are a CALL, whose rows the database does not count.
     is_uncounted: [bool; 2],
 }
 
-/// Which of a keyspace's statements.
+/// A statement of a keyspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Verb {
     Get,
@@ -52,7 +52,7 @@ pub(super) enum Verb {
 impl Verb {
     pub(super) const ALL: [Self; 3] = [Self::Get, Self::Put, Self::Delete];
 
-    /// The key in the configuration.
+    /// Returns its key in the configuration.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -123,7 +123,7 @@ impl Statements {
         Ok(Self { keyspaces: table })
     }
 
-    /// The keyspace and statement of a call.
+    /// Returns the keyspace and statement of a call.
     pub(super) fn of(&self, call: &Call) -> Result<(&Keyspace, &Translated), Failure> {
         let Some(Some(keyspace)) = self.keyspaces.get(usize::from(call.keyspace)) else {
             return Err(Failure::Rejected(format!("there is no keyspace {}", call.keyspace)));
@@ -139,7 +139,7 @@ impl Statements {
         }
     }
 
-    /// Ids of the keyspaces that have writes, or of all: each has reads.
+    /// Returns the ids of the keyspaces that have writes, or of all, because each has reads.
     pub(super) fn ids(&self, with_writes: bool) -> impl Iterator<Item = u8> {
         let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);
         keyspaces.filter_map(move |(id, keyspace)| {
@@ -148,13 +148,13 @@ impl Statements {
         })
     }
 
-    /// Whether some keyspace reads a row again in the transaction that wrote it.
+    /// Whether a keyspace reads a row again in the transaction that wrote it.
     pub(super) fn any_reread(&self) -> bool {
         let mut keyspaces = self.keyspaces.iter().flatten();
         keyspaces.any(|keyspace| keyspace.put.is_some() && keyspace.reread(Verb::Put).is_some())
     }
 
-    /// Every statement there is, with the id of its keyspace.
+    /// Returns all statements with the ids of their keyspaces.
     pub(super) fn all(&self) -> impl Iterator<Item = (u8, &Keyspace, Verb, &Translated)> {
         let keyspaces = (0..=u8::MAX).zip(&self.keyspaces);
         keyspaces.filter_map(|(id, keyspace)| Some((id, keyspace.as_ref()?))).flat_map(
@@ -176,17 +176,17 @@ impl Keyspace {
         }
     }
 
-    /// The statement that tells what a write has made of the row, if one has to be asked.
+    /// Returns the statement that reads a row again after a write, if one is needed.
     pub(super) fn reread(&self, verb: Verb) -> Option<&Translated> {
         (verb == Verb::Put && self.after_put == AfterPut::Reread).then_some(&self.get)
     }
 
-    /// Whether the write itself returns what it has made of the row.
+    /// Whether the write itself returns the row's content.
     pub(super) fn returns_row(&self, verb: Verb) -> bool {
         verb == Verb::Put && self.after_put == AfterPut::Returning
     }
 
-    /// What is known of the row after a write that nobody was asked about.
+    /// Returns what is known of the row after a write without reading it.
     pub(super) fn untold(&self, verb: Verb) -> Stored {
         match self.after_put {
             AfterPut::Keep if verb == Verb::Put => Stored::Sent,
@@ -204,17 +204,18 @@ impl Keyspace {
         }
     }
 
-    /// Whether different keys are different rows, as far as the configuration says so.
+    /// Whether different keys are different rows, according to the configuration.
     pub(super) fn has_exact_text(&self) -> bool {
         (self.key_type, self.key_case) == (ColumnType::Text, KeyCase::Exact)
     }
 
-    /// Whether a statement's words compare the key with a column of this name.
+    /// Whether the text of a statement compares the key with a column of this name.
     pub(super) fn is_compared(&self, column: &str) -> bool {
         self.key_columns.iter().any(|name| name.eq_ignore_ascii_case(column))
     }
 
-    /// Set once the key of a statement has been compared with what the database takes it for.
+    /// Returns the cell that is set once the type of a statement's key has been compared with the
+    /// database's.
     pub(super) fn compared(&self, verb: Verb) -> &OnceLock<()> {
         let [get, put, delete] = &self.compared;
         match verb {
@@ -224,7 +225,7 @@ impl Keyspace {
         }
     }
 
-    /// How the case of letters is folded; `None`: not at all.
+    /// Returns how letters are folded; `None` if they are not.
     pub(super) fn folded(&self) -> Option<KeyForm> {
         match self.key_case {
             KeyCase::Exact => None,
@@ -233,7 +234,7 @@ impl Keyspace {
         }
     }
 
-    /// The type a parameter has in SQL.
+    /// Returns the type of a parameter in SQL.
     pub(super) fn type_of(&self, parameter: Parameter) -> ColumnType {
         match parameter {
             Parameter::Key => self.key_type,
@@ -241,7 +242,7 @@ impl Keyspace {
         }
     }
 
-    /// A call's value for a parameter.
+    /// Returns a call's value for a parameter.
     pub(super) fn param<'c>(
         &self,
         parameter: Parameter,

@@ -1,4 +1,4 @@
-//! Driver threads: started again after a panic, joined within a bound.
+//! The driver threads. They are started again after a panic, and joined within a bounded time.
 #![expect(clippy::disallowed_methods, reason = "shell: the pause after a panic")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
-/// Keeps a body that panics at once from taking a whole core.
+/// The pause after a panic, so that a body that panics at once does not use a whole core.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
 
-/// Threads that end on their own when told to by other means.
+/// Threads that end on their own when they are told to by other means.
 pub(super) struct Threads {
     handles: Vec<JoinHandle<()>>,
-    /// Each thread holds a clone and sends nothing: disconnected means all have ended.
+    /// Each thread holds a clone and sends nothing. When the channel is disconnected, all have
+    /// ended.
     running: Sender<()>,
     ended: Receiver<()>,
 }
@@ -26,8 +27,8 @@ impl Default for Threads {
 }
 
 impl Threads {
-    /// Runs `body` on a thread of that name until it returns; runs it again when it
-    /// panics. What it held then has been dropped. Nothing ends the thread but that return.
+    /// Runs `body` on a thread of this name until it returns, which alone ends the thread. If it
+    /// panics, its values are dropped and it is run again.
     pub(super) fn spawn(
         &mut self,
         name: &str,
@@ -38,7 +39,7 @@ impl Threads {
         let handle = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _running = running;
             while catch_unwind(AssertUnwindSafe(&mut body)).is_err() {
-                // Whoever prints this may panic as well.
+                // The logger may panic as well.
                 let _ = catch_unwind(|| {
                     tracing::error!(
                         "thread {thread_name} panicked and was restarted; this is a bug, please \
@@ -52,15 +53,15 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits for all threads to end; false when some have not after `within`. Those
-    /// are left to themselves.
+    /// Waits for all threads to end. Returns false if some have not ended after `within`. Those are
+    /// left behind.
     pub(super) fn join(self, within: Duration) -> bool {
         let Self { handles, running, ended } = self;
         drop(running);
         let all_ended = ended.recv_timeout(within) == Err(RecvTimeoutError::Disconnected);
         for handle in handles {
             if all_ended || handle.is_finished() {
-                // It caught its panics itself.
+                // The thread has caught its panics itself.
                 let _ = handle.join();
             }
         }

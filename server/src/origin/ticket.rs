@@ -1,14 +1,14 @@
-//! A call's claim to exactly one answer, whoever gives it: the driver that did the
-//! work, the overdue thread when time is up, or `Drop` when a driver panics or its
-//! queue goes away.
+//! A call's ticket, which ensures exactly one answer. The driver that executed the call gives it,
+//! or the overdue thread if the call is overdue, or `Drop` if a driver panics or its queue is
+//! dropped.
 //!
 //! ```text
 //! Queued ──start──► Started ──finish──► Answered
 //!    └──────────expire, drop──────────────┘
 //! ```
 //!
-//! What is answered for the driver depends on the phase: a write that has not
-//! started certainly did not happen, and now never will, because `start` fails.
+//! An answer that does not come from the driver depends on the phase: a write that has not started
+//! certainly did not happen and never will, because `start` fails from then on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const QUEUED: u8 = 0;
 const STARTED: u8 = 1;
 const ANSWERED: u8 = 2;
 
-/// Held by whoever works on the call.
+/// The ticket that the driver holds while it works on the call.
 pub(super) struct Ticket(Arc<Slip>);
 
 /// The overdue thread's view of a ticket.
@@ -63,19 +63,19 @@ impl Ticket {
         Watch(Arc::clone(&self.0))
     }
 
-    /// When the call is answered at the latest.
+    /// Returns the time by which the call is answered at the latest.
     pub(super) fn due(&self) -> Micros {
         self.0.due
     }
 
-    /// Somebody has answered.
+    /// Whether the call has been answered.
     pub(super) fn is_answered(&self) -> bool {
         self.0.is_answered()
     }
 
-    /// To be called right before the database could execute the call; again before
-    /// doing it again. False when it has been answered, which happens here when its time is up,
-    /// or this process was stopped while it waited: then it must not be executed.
+    /// Must be called right before the database could execute the call, each time. Returns false if
+    /// the call has been answered, in which case it must not be executed. An overdue call, and one
+    /// that waited while this process was stopped, is answered here.
     #[must_use]
     pub(super) fn start(&self) -> bool {
         let now = Micros::boottime();
@@ -88,17 +88,17 @@ impl Ticket {
         swap.unwrap_or_else(|phase| phase) != ANSWERED
     }
 
-    /// Answers, unless somebody has.
+    /// Answers, unless the call has been answered.
     pub(super) fn finish(self, outcome: Outcome) {
         self.0.answer(|_| outcome);
     }
 
-    /// Answers that time is up.
+    /// Answers that the call is overdue.
     pub(super) fn expire(self) {
         self.0.expire();
     }
 
-    /// Gives up the claim: there will be no answer.
+    /// Withdraws the call: there will be no answer.
     pub(super) fn withdraw(self) {
         self.0.phase.store(ANSWERED, Ordering::Release);
     }
@@ -123,14 +123,14 @@ impl Watch {
         self.0.expire();
     }
 
-    /// Answers for a write that has not started and may not any more.
+    /// Answers a write that has not started and must not start, because this process was stopped.
     pub(super) fn expire_if_stopped(&self, now: Micros) {
         if self.0.phase.load(Ordering::Acquire) == QUEUED && !self.0.may_begin(now) {
             self.0.answer_if_queued();
         }
     }
 
-    /// Answers that nobody works on it any more.
+    /// Answers that nobody works on the call any more.
     pub(super) fn abandon(&self) {
         self.0.abandon();
     }
@@ -145,7 +145,7 @@ impl Slip {
         !self.is_write || self.pulse.may_begin(now, self.made)
     }
 
-    /// Answers that it was not executed, unless it has started since.
+    /// Answers that the call was not executed, unless it has started since.
     fn answer_if_queued(&self) {
         let swap =
             self.phase.compare_exchange(QUEUED, ANSWERED, Ordering::AcqRel, Ordering::Acquire);
@@ -182,7 +182,7 @@ impl Slip {
 
     fn deliver(&self, outcome: Outcome) {
         let done = Done { token: self.token, outcome };
-        // A panic of the receiver is its own loss; the drivers serve others too.
+        // A panic of the receiver must not end the driver, which serves others too.
         let delivered =
             catch_unwind(AssertUnwindSafe(|| self.completions.deliver(self.shard, done)));
         if delivered.is_err() {

@@ -1,4 +1,4 @@
-//! Bytes on the wire as columns of the database.
+//! The conversion of keys and values to columns of the database.
 
 use standin_config::ColumnType;
 use standin_protocol::key::uuid_bytes;
@@ -11,13 +11,14 @@ pub(super) enum Param<'a> {
     Text(&'a str),
     Bytes(&'a [u8]),
     Integer(i64),
-    /// As text, and as what it says.
+    /// The text, and the bytes that it stands for.
     Uuid(&'a str, [u8; 16]),
 }
 
 impl<'a> Param<'a> {
-    /// An integer must be in the one form in which it is printed: `07` and `7` are
-    /// two keys to the cache and would be one row, of which one copy went stale.
+    /// Checks and converts a parameter. An integer must have the form in which it is printed: `07`
+    /// and `7` are two keys to the cache, but would be one row, and one of the two copies would
+    /// become stale.
     pub(super) fn from_wire(
         what: &str,
         column: ColumnType,

@@ -18,7 +18,7 @@ use super::StoreError;
 use super::item::{Bases, HEADER_BYTES_MAX, Header, count_use};
 use super::prefetch::prefetch;
 
-/// One segment's book-keeping.
+/// The bookkeeping of a segment.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Segment {
     /// Bytes written from the front; items lie only below this.
@@ -30,7 +30,7 @@ pub(super) struct Segment {
     pub expires_last_ms: u64,
     /// Whether it belongs to the main queue, not the small one.
     pub main: bool,
-    /// Whether it is full and waits in its queue.
+    /// Whether it is full, and waits in its queue.
     pub sealed: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Arena {
     unit_log2: u32,
 }
 
-/// Memory that takes room when it is written.
+/// Maps memory that is allocated when it is written.
 pub(super) fn map(bytes: usize) -> Result<MmapMut, StoreError> {
     MmapMut::map_anon(bytes).map_err(|source| StoreError::Map { bytes, source })
 }
@@ -77,7 +77,7 @@ impl Arena {
         let unit_log2 = unit_log2(bytes);
         let map = map(bytes)?;
         if huge_pages {
-            // Refused where the kernel has none; the arena works without, only slower.
+            // The kernel may refuse. The arena works without huge pages, but more slowly.
             let _ = map.advise(Advice::HugePage);
         }
         let segments = vec![Segment::default(); segments];
@@ -93,8 +93,8 @@ impl Arena {
         ((offset as usize) << self.unit_log2) >> self.segment_bytes_log2
     }
 
-    /// The item at `offset`; `None` where no item can be. Most of a hit is this: what is read of the
-    /// header and not used costs nothing where it is inlined.
+    /// Returns the item at `offset`, or `None` if no item can be there. This is most of the cost of
+    /// a hit. It is inlined so that unused fields of the header are not decoded.
     #[inline(always)]
     pub(super) fn view(&self, offset: u32) -> Option<View<'_>> {
         let at = (offset as usize) << self.unit_log2;
@@ -108,7 +108,7 @@ impl Arena {
         Some(View { at, header, header_bytes, key, value: &rest[..header.value_bytes] })
     }
 
-    /// What lies there; empty where nothing can.
+    /// Returns the bytes at `offset`, or none if no item can be there.
     #[inline]
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
         self.map.get(range).unwrap_or_default()
@@ -120,7 +120,7 @@ impl Arena {
         self.view(offset).is_some_and(|item| item.header.keyspace == keyspace && item.key == key)
     }
 
-    /// Bytes that an item takes, with the padding to the next unit.
+    /// Returns the size of an item, including the padding to the next unit.
     pub(super) fn footprint_bytes(&self, item: &View<'_>) -> usize {
         self.padded(item.header_bytes + item.key.len() + item.value.len())
     }
@@ -129,7 +129,7 @@ impl Arena {
         bytes.next_multiple_of(1 << self.unit_log2)
     }
 
-    /// Where the items of a segment begin and end, as offsets.
+    /// Returns the offsets at which the items of a segment begin and end.
     pub(super) fn span(&self, segment: usize) -> (u32, u32) {
         let start = segment << self.segment_bytes_log2;
         let end = start + self.segments[segment].written_bytes as usize;
@@ -141,13 +141,13 @@ impl Arena {
         offset + (footprint_bytes >> self.unit_log2) as u32
     }
 
-    /// Whether a key and value of together `bytes` fit behind what the segment holds.
+    /// Whether a key and value of `bytes` in total fit into the rest of the segment.
     pub(super) fn has_room(&self, segment: usize, bytes: usize) -> bool {
         let written = self.segments[segment].written_bytes as usize;
         written + self.padded(HEADER_BYTES_MAX + bytes) <= self.segment_bytes()
     }
 
-    /// Empties a segment, for one of the two queues.
+    /// Empties a segment, and assigns it to one of the two queues.
     pub(super) fn reset(&mut self, segment: usize, main: bool, now_ms: u64) {
         let bases = Bases { version: 0, time_ms: now_ms };
         self.segments[segment] = Segment { bases, main, ..Segment::default() };
@@ -201,8 +201,8 @@ impl Arena {
         (at, at + header_bytes)
     }
 
-    /// Overwrites header and, where given, value of the item at `offset`, if the new ones have exactly
-    /// the old ones' lengths.
+    /// Overwrites the header and, if given, the value of the item at `offset`, if their lengths do not
+    /// change.
     pub(super) fn overwrite(&mut self, offset: u32, header: &Header, value: Option<&[u8]>) -> bool {
         let index = self.segment_of(offset);
         let Some(old) = self.view(offset) else { return false };
@@ -245,7 +245,8 @@ impl Arena {
     }
 }
 
-/// One-byte units up to 4 GiB: no padding. The last `u32` is left free to mean "none".
+/// Returns the size of a unit. Up to 4 GiB it is one byte, without padding. The last `u32` is
+/// reserved for "none".
 fn unit_log2(arena_bytes: usize) -> u32 {
     (0..).find(|unit| arena_bytes >> unit < u32::MAX as usize).unwrap_or(0)
 }
@@ -287,7 +288,8 @@ mod tests {
         let offset = arena.append(1, &HEADER, b"key", b"value");
         let item = arena.view(offset).unwrap();
         assert_eq!((item.header, item.key, item.value), (HEADER, &b"key"[..], &b"value"[..]));
-        // Other segments are empty; behind the item nothing is written; the rest is no arena.
+        // Other segments are empty, nothing is written behind the item, and the rest lies outside
+        // the arena.
         for wrong in [0, 8 << 10, (4 << 10) + 17, 16 << 10, u32::MAX] {
             assert!(arena.view(wrong).is_none());
         }

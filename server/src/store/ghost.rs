@@ -1,8 +1,8 @@
-//! The ghost: which keys were lately evicted without a single use. If one comes back it was evicted
-//! too early, and goes to the main queue at once.
+//! The ghost: the keys that were recently evicted without having been used. If one comes back, it
+//! was evicted too early, and goes to the main queue at once.
 //!
-//! Two bytes a key: a fingerprint in one of many small first-in-first-out buckets. One wrong answer in
-//! some 8,000 costs an item a place it has not earned, nothing else.
+//! It uses two bytes per key: a fingerprint in one of many small first-in-first-out buckets. About one
+//! answer in 8,000 is wrong, which only gives an item a place in the wrong queue.
 
 const LANES: usize = 8;
 
@@ -13,9 +13,8 @@ pub(super) struct Ghost {
 }
 
 impl Ghost {
-    /// Follows the number of items that the cache holds: it remembers about as many. What it
-    /// remembered is lost when the size changes, which is when items have become half or one and a
-    /// half times as many.
+    /// Adapts the size to the number of items in the cache: it remembers about as many. It changes,
+    /// and forgets everything, when the number has fallen to half or risen to one and a half times.
     pub(super) fn fit(&mut self, items: usize) {
         let lanes = self.buckets.len() * LANES;
         if items > lanes + lanes / 2 || items < lanes / 2 {
@@ -46,7 +45,7 @@ impl Ghost {
     }
 }
 
-/// Never 0, which is an empty lane.
+/// Returns the fingerprint of a hash. It is never 0, which marks an empty lane.
 fn fingerprint(hash: u64) -> u16 {
     (hash as u16).max(1)
 }

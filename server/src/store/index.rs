@@ -1,22 +1,22 @@
-//! The index: from a key's hash to item offsets, 5 bytes a slot. It holds no keys and no hashes; who
-//! calls it looks into the arena.
+//! The index: maps a key's hash to item offsets, with 5 bytes per slot. It contains no keys and no
+//! hashes; the caller looks into the arena.
 //!
-//! It is many small tables, so that the growth of one never stalls the shard. The tables' shares of the
-//! hash space differ by up to two, evenly spread: they double one after the other, not all at once,
-//! and memory per item stays the same at every size.
+//! It consists of many small tables, so that the growth of one never stalls the shard. The tables'
+//! shares of the hash space differ by a factor of up to two, evenly spread, so that they double one
+//! after another, and the memory per item is the same at every size.
 
 use hashbrown::HashTable;
 
 use super::prefetch::prefetch;
 
-/// Arena bytes for which there is one table: some 256 items of 128 bytes.
+/// The bytes of arena per table: about 256 items of 128 bytes.
 const ARENA_BYTES_PER_TABLE: usize = 32 << 10;
 
 /// See the file's head.
 pub(super) struct Index {
     tables: Box<[HashTable<u32>]>,
     items: usize,
-    /// For rebuilding a table without allocating.
+    /// A buffer for rebuilding a table without allocating.
     scratch: Vec<(u64, u32)>,
 }
 
@@ -37,7 +37,7 @@ impl Index {
         slots + size_of_val(&*self.tables) + self.scratch.capacity() * size_of::<(u64, u32)>()
     }
 
-    /// The table of a hash. hashbrown takes the top 7 bits and the lowest for itself, so this takes
+    /// Returns the table of a hash. hashbrown uses the top 7 bits and the lowest ones, so this uses
     /// those between. With x in 0..1, x·(4 − x)/3 has a slope that falls from 4/3 to 2/3: the last
     /// table's share is twice the first's.
     #[inline]
@@ -47,23 +47,23 @@ impl Index {
         ((skewed * self.tables.len() as u64) >> 31) as usize
     }
 
-    /// Starts loading the head of the hash's table, and says which that is.
+    /// Starts loading the head of the hash's table, and returns the table's number.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) -> u32 {
         let table = self.table(hash);
         prefetch(self.tables.as_ptr().wrapping_add(table).cast());
-        // There are no more tables than that.
+        // The number of tables fits into 32 bits.
         table as u32
     }
 
-    /// The first offset that may be the hash's, in the table that [`Self::prefetch`] has named, without
-    /// asking the arena. In some 14 of 15 lookups it is the one.
+    /// Returns the first offset that may belong to the hash, in the table that [`Self::prefetch`] has
+    /// returned, without reading the arena. It is the right one in about 14 of 15 lookups.
     #[inline]
     pub(super) fn first(&self, hash: u64, table: u32) -> Option<u32> {
         self.tables[table as usize].find(hash, |_| true).copied()
     }
 
-    /// The offset under this hash that `is` accepts.
+    /// Returns the offset under this hash that `is` accepts.
     #[inline]
     pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         self.tables[self.table(hash)].find(hash, |&offset| is(offset)).copied()
@@ -105,16 +105,16 @@ impl Index {
         }
     }
 
-    /// All offsets, in no order.
+    /// Returns all offsets, in no particular order.
     #[cfg(test)]
     pub(super) fn offsets(&self) -> impl Iterator<Item = u32> {
         self.tables.iter().flat_map(HashTable::iter).copied()
     }
 }
 
-/// Makes room in a table that has none. Left to itself hashbrown doubles a table that is more than
-/// half full even if only its tombstones are in the way; under steady eviction every table would end
-/// up less than half full. So: double only if more than 7/8 of what it can hold is live.
+/// Makes room in a full table. By default, hashbrown doubles a table that is more than half full
+/// even if only its tombstones are in the way, so that under steady eviction every table would end
+/// up less than half full. This doubles a table only if more than 7/8 of its capacity is live.
 fn rebuild(
     table: &mut HashTable<u32>,
     scratch: &mut Vec<(u64, u32)>,
@@ -137,7 +137,7 @@ fn rebuild(
 mod tests {
     use super::*;
 
-    /// Spreads an offset over 64 bits, as a hash would.
+    /// Maps an offset to 64 bits that look like a hash.
     fn hash_of(offset: u32) -> u64 {
         let x = (u64::from(offset) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9).rotate_left(17)

@@ -9,20 +9,20 @@
 //! ```
 //!
 //! Versions and expiry times are stored relative to the segment's [`Bases`]. This file knows nothing
-//! of segments beyond that, and nothing of what is live.
+//! else about segments, and does not know which items are live.
 
 /// `expires_at_ms` of an item that never expires.
 pub(super) const NEVER_MS: u64 = u64::MAX;
-/// No header is longer.
+/// The length of the longest header.
 pub(super) const HEADER_BYTES_MAX: usize = 4 + 4 + 8 + 4;
 /// The longest key that a header can describe.
 pub(super) const KEY_BYTES_MAX: usize = u16::MAX as usize;
-/// The frequency counter saturates here.
+/// The value at which the frequency counter saturates.
 pub(super) const FREQUENCY_MAX: u8 = 3;
 
-/// Low bits of a version that tell its writers apart (a salt); above them count microseconds. Two
-/// versions of one writer differ by a multiple of `1 << VERSION_SALT_BITS`, and that multiple fits
-/// five bytes for ±6 days. Where this does not hold the long form is used: only memory is lost.
+/// The number of low bits of a version that identify its writer (a salt). The bits above count
+/// microseconds. Two versions of one writer differ by a multiple of `1 << VERSION_SALT_BITS`, which
+/// fits into five bytes for ±6 days. Otherwise the long form is used, which only costs memory.
 const VERSION_SALT_BITS: u32 = 13;
 const VERSION_DELTA_BITS: u32 = 40;
 
@@ -32,7 +32,7 @@ const WIDE: u32 = 1 << 29;
 const LONG_VERSION: u32 = 1 << 30;
 const EXPIRES: u32 = 1 << 31;
 
-/// What the items of one segment are stored relative to: the first item's version, and the time
+/// The values to which the items of a segment are relative: the first item's version, and the time
 /// at which the segment was opened.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bases {
@@ -53,7 +53,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Whether the item is past its time.
+    /// Whether the item has expired.
     #[inline]
     pub(super) fn expired(&self, now_ms: u64) -> bool {
         self.expires_at_ms <= now_ms
@@ -63,7 +63,7 @@ impl Header {
         self.key_bytes > 0xff || self.value_bytes > 0x3ff
     }
 
-    /// The length that `encode` will write.
+    /// Returns the length that `encode` will write.
     pub(super) fn encoded_bytes(&self, bases: &Bases) -> usize {
         4 + if self.wide() { 4 } else { 0 }
             + if short_version(self.version, bases).is_some() { 5 } else { 8 }
@@ -73,7 +73,7 @@ impl Header {
     /// Writes the header to the front of `out`, and returns its length.
     ///
     /// An expiry more than 49 days after the segment was opened is cut to that: a cache may forget
-    /// early, never late.
+    /// an item early, but never late.
     pub(super) fn encode(&self, bases: &Bases, out: &mut [u8]) -> usize {
         assert!(self.key_bytes <= KEY_BYTES_MAX && self.value_bytes < 1 << 34);
         let (key, value) = (self.key_bytes as u32, self.value_bytes as u64);
@@ -115,8 +115,8 @@ impl Header {
     #[inline(always)]
     pub(super) fn decode(bytes: &[u8], bases: &Bases) -> Option<(Header, usize)> {
         let tag = u32::from_le_bytes(*bytes.first_chunk()?);
-        // Nearly all items: everything lies where it is expected, and is read without a look at
-        // the length for each part.
+        // The path of nearly all items. The header has a fixed layout, so its length is checked
+        // once, not for each part.
         if tag & (WIDE | LONG_VERSION) == 0
             && let Some([_, _, _, _, version @ .., a, b, c, d]) = bytes.first_chunk::<13>()
         {
@@ -198,7 +198,7 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The version as a signed count of microseconds from the base, where it fits.
+/// Returns the version as a signed number of microseconds from the base, if it fits.
 fn short_version(version: u64, bases: &Bases) -> Option<u64> {
     let difference = version.wrapping_sub(bases.version) as i64;
     let delta = difference >> VERSION_SALT_BITS;

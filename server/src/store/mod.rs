@@ -1,5 +1,5 @@
 //! The store: one shard's cached items, in memory of a fixed size. It knows keys, values, versions and
-//! expiry times; nothing of partitions, origins or requests. It reads no clock.
+//! expiry times, but not partitions, origins or requests. It reads no clock.
 //!
 //! ```text
 //!  key ──hash──► index ──offset──► arena ── segments of items (header, key, value)
@@ -16,9 +16,9 @@
 //! | `policy` | S3-FIFO over segments: queues, the victim, moving and evicting |
 //! | `ghost` | fingerprints of what was evicted unused |
 //!
-//! Look up sets of keys, not one: [`Store::locate`] all of them, then [`Store::aim`] all of them,
-//! each of which starts loads, then [`Store::get`] each. Half of a lookup's cost is memory latency,
-//! and this hides it.
+//! Look up keys in sets: call [`Store::locate`] for all of them, then [`Store::aim`] for all of
+//! them, then [`Store::get`] for each. The first two start loads from memory. Memory latency is
+//! half of a lookup's cost, and this hides it.
 
 mod arena;
 mod ghost;
@@ -40,18 +40,19 @@ use item::{FREQUENCY_MAX, HEADER_BYTES_MAX, Header, KEY_BYTES_MAX};
 use policy::Policy;
 pub use types::{Item, NewItem, StoreConfig, StoreError, StoreStats};
 
-/// An arena is cut into about this many segments, so that evicting one is a small step.
+/// The approximate number of segments of an arena, so that evicting one is a small step.
 const SEGMENTS_AIM: usize = 256;
-/// Large items may make segments larger, but not fewer than this.
+/// The smallest number of segments. Large items may make segments larger, but not fewer than this.
 const SEGMENTS_MIN: usize = 16;
 const SEGMENT_BYTES_MIN: usize = 4 << 10;
 const SEGMENT_BYTES_AIM_MIN: usize = 16 << 10;
 const SEGMENT_BYTES_AIM_MAX: usize = 1 << 20;
-/// Offsets are 32 bits in units of at most this.
+/// The log2 of the largest unit of offsets, which have 32 bits.
 const ARENA_BYTES_MAX: usize = 64 << 30;
-/// Bytes of an item to prefetch at most; the processor's own prefetcher follows long ones.
+/// The largest number of bytes of an item that are prefetched. The processor's own prefetcher
+/// follows long ones.
 const PREFETCH_BYTES_MAX: usize = 256;
-/// `Probe::candidate` if there is none.
+/// The `Probe::candidate` of a probe without one.
 const NO_CANDIDATE: u32 = u32::MAX;
 
 /// A key's part of the index, from [`Store::locate`].
@@ -61,8 +62,8 @@ pub struct Located {
     table: u32,
 }
 
-/// A key's place in the index, from [`Store::aim`]. Good for the same key in the same store; may be
-/// used after other calls changed the store, and is then merely slower.
+/// A key's place in the index, from [`Store::aim`]. It is valid for the same key in the same store.
+/// It may also be used after other calls have changed the store, and is then only slower.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe {
     hash: u64,
@@ -76,8 +77,8 @@ pub struct Store {
     index: Index,
     policy: Policy,
     hasher: RandomState,
-    /// Changes whenever an item leaves its offset. Probes from before do not trust their candidate:
-    /// its bytes may be anything by now.
+    /// A number that changes whenever an item leaves its offset. An earlier probe's candidate is
+    /// then not trusted, because its bytes may have been overwritten.
     generation: u32,
     item_bytes_max: usize,
     live_bytes: u64,
@@ -101,7 +102,7 @@ impl StoreConfig {
     }
 }
 
-/// Whether the kernel would map the arenas of that many such stores.
+/// Whether the kernel would map the arenas of this many such stores.
 pub(crate) fn can_map(config: &StoreConfig, stores: u16) -> Result<(), StoreError> {
     let mapped: Result<Vec<_>, _> = (0..stores).map(|_| arena::map(config.arena_bytes)).collect();
     mapped.map(drop)
@@ -162,16 +163,16 @@ impl Store {
         Probe { hash, candidate, generation: self.generation }
     }
 
-    /// Both passes at once, for a single key.
+    /// Both passes, for a single key.
     #[inline]
     pub fn probe(&self, keyspace: u8, key: &[u8]) -> Probe {
         self.aim(self.locate(keyspace, key))
     }
 
-    /// Third pass: the item under the key that was probed. An item whose version is below
+    /// Third pass: returns the item of the probed key. An item whose version is below
     /// `version_floor`, or that has expired, is a miss, and is removed.
     ///
-    /// Raising the floor that one passes for a set of keys so drops all of them at no cost.
+    /// So a caller that raises the floor for a set of keys drops all of them at no cost.
     #[inline]
     pub fn get(
         &mut self,
@@ -181,7 +182,7 @@ impl Store {
         version_floor: u64,
         now_ms: u64,
     ) -> Option<Item<'_>> {
-        // Decoded once: this is what a hit costs.
+        // The item is decoded once, which is the cost of a hit.
         let is_current = probe.generation == self.generation && probe.candidate != NO_CANDIDATE;
         let candidate = if is_current { self.arena.view(probe.candidate) } else { None };
         let (offset, item) = match candidate {
@@ -204,10 +205,11 @@ impl Store {
         Some(Item { value: self.arena.bytes(value), version, expires_at_ms, negative })
     }
 
-    /// Stores an item, in place of what the key had. Evicts others where there is no room; the work
-    /// for that is bounded by the item's size, not by the arena's.
+    /// Stores an item, and replaces the key's previous one. Evicts other items if there is no room.
+    /// The work for that is bounded by the item's size, not by the arena's.
     ///
-    /// Error: `TooLarge`; what the key had is gone then too, as it is no longer the last write.
+    /// Error: `TooLarge`. The key's previous item is removed then too, because it is no longer the
+    /// last write.
     pub fn insert(
         &mut self,
         keyspace: u8,
@@ -253,14 +255,14 @@ impl Store {
         Ok(())
     }
 
-    /// Removes a key; whether there was one.
+    /// Removes a key; returns whether it was there.
     pub fn remove(&mut self, keyspace: u8, key: &[u8]) -> bool {
         let hash = self.hash(keyspace, key);
         self.find(hash, keyspace, key).is_some_and(|offset| self.unlink(hash, offset))
     }
 
-    /// Gives an item a new expiry time and returns its version; `None` under the conditions of
-    /// [`get`](Self::get).
+    /// Gives an item a new expiry time and returns its version. Returns `None` where
+    /// [`get`](Self::get) does.
     pub fn touch(
         &mut self,
         keyspace: u8,
@@ -272,7 +274,7 @@ impl Store {
         let probe = self.probe(keyspace, key);
         let value_bytes = self.get(probe, keyspace, key, version_floor, now_ms)?.value.len();
         let bytes = key.len() + value_bytes;
-        // May evict the very item; so look again.
+        // This may evict the item itself, so it is looked up again.
         self.make_room(bytes, now_ms);
         let offset = self.find(probe.hash, keyspace, key)?;
         let mut header = self.arena.view(offset)?.header;
@@ -288,12 +290,14 @@ impl Store {
         Some(header.version)
     }
 
-    /// Live items, their bytes, and how many were evicted so far; costs nothing.
+    /// Returns the number of live items, their bytes, and the number of evicted items. Costs
+    /// nothing.
     pub fn counts(&self) -> (u64, u64, u64) {
         (self.index.items() as u64, self.live_bytes, self.evicted)
     }
 
-    /// Counters and sizes. Walks the index's tables: for scrapes, not for requests.
+    /// Returns counters and sizes. It walks the index's tables, so call it for statistics, not for
+    /// requests.
     pub fn stats(&self) -> StoreStats {
         let segments = &self.arena.segments;
         StoreStats {
@@ -323,7 +327,7 @@ impl Store {
         self.index.find(hash, |offset| self.arena.has_key(offset, keyspace, key))
     }
 
-    /// Lets the index name a new item, in place of `old` where there was one.
+    /// Adds a new item to the index, in place of `old` if there was one.
     fn link(&mut self, hash: u64, old: Option<u32>, offset: u32) {
         let Self { arena, index, hasher, .. } = self;
         match old {
@@ -340,7 +344,7 @@ impl Store {
             self.arena.view(offset).map_or(0, |i| self.arena.footprint_bytes(&i)) as u64;
     }
 
-    /// Takes an item out of the index; whether it was there.
+    /// Removes an item from the index; returns whether it was there.
     fn unlink(&mut self, hash: u64, offset: u32) -> bool {
         let removed = self.index.remove(hash, offset);
         if removed {
@@ -349,7 +353,7 @@ impl Store {
         removed
     }
 
-    /// The index no longer names this offset: books it out of its segment.
+    /// Subtracts an item that is no longer in the index from its segment's live bytes.
     fn forget(&mut self, offset: u32) {
         self.generation = self.generation.wrapping_add(1);
         let Some(item) = self.arena.view(offset) else {

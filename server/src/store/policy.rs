@@ -1,4 +1,5 @@
-//! Which segment is written and which is freed next: S3-FIFO (Yang et al., SOSP 2023) over segments.
+//! The choice of the segments that are written and freed next: S3-FIFO (Yang et al., SOSP 2023) over
+//! segments.
 //!
 //! ```text
 //!              unused: evicted, remembered by the ghost
@@ -10,7 +11,7 @@
 //!
 //! A queue is a list of sealed segments, oldest first, and an open one. The oldest becomes the
 //! *victim*: its items are moved or evicted one by one, a few with each insert, so that no insert pays
-//! for a whole segment. Before the queues' turn come segments in which everything has expired.
+//! for a whole segment. Segments in which everything has expired are freed first.
 
 use std::collections::VecDeque;
 
@@ -20,10 +21,10 @@ use super::{PREFETCH_BYTES_MAX, Store, hash_of};
 
 /// The small queue's share of the segments.
 const SMALL_SHARE: usize = 10;
-/// Eviction begins while this many segments are still free: one for each queue to open.
+/// The number of free segments below which eviction begins: one for each queue to open.
 const FREE_AIM: usize = 2;
-/// Bytes of a victim to go through for each byte inserted. Above 5, eviction keeps ahead of inserts
-/// even if it keeps everything it may.
+/// The number of bytes of a victim that are examined per byte inserted. Above 5, eviction stays
+/// ahead of inserts even if it keeps as much as it may.
 const EVICT_AHEAD: usize = 8;
 
 const SMALL: usize = 0;
@@ -35,12 +36,13 @@ struct Victim {
     segment: usize,
     /// The next item to look at.
     next: u32,
-    /// Bytes that may still be kept. From the main queue at most three quarters of a segment are, so
-    /// that each eviction frees something.
+    /// The number of bytes that may still be kept. At most three quarters of a segment of the main
+    /// queue are kept, so that each eviction frees something.
     keep_bytes: usize,
 }
 
-/// Queues over segments; see the file's head. It moves no items: [`Store::evict`] does.
+/// The queues over segments; see the head of the file. It does not move items: [`Store::evict`]
+/// does.
 pub(super) struct Policy {
     free: Vec<usize>,
     open: [Option<usize>; 2],
@@ -48,7 +50,7 @@ pub(super) struct Policy {
     victim: Option<Victim>,
     ghost: Ghost,
     small_segments: usize,
-    /// No sealed segment has expired as a whole before this time.
+    /// The time before which no sealed segment expires as a whole.
     expired_from_ms: u64,
 }
 
@@ -79,26 +81,27 @@ impl Policy {
         self.ghost.contains(hash)
     }
 
-    /// A segment may have expired as a whole.
+    /// Notes that a segment may have expired as a whole.
     pub(super) fn look_for_expired(&mut self) {
         self.expired_from_ms = 0;
     }
 }
 
 impl Store {
-    /// Evicts ahead of an insert of `bytes`, such that [`open_segment`](Self::open_segment) finds room.
+    /// Evicts ahead of an insert of `bytes`, so that [`open_segment`](Self::open_segment) finds room.
     pub(super) fn make_room(&mut self, bytes: usize, now_ms: u64) {
         if self.policy.free.len() < FREE_AIM {
             self.evict((bytes + HEADER_BYTES_MAX) * EVICT_AHEAD, now_ms);
         }
         while self.policy.free.is_empty() {
-            // Ends after one victim: while nothing is free none is opened, and the victim comes free.
+            // Ends after one victim: without a free segment none is opened, and the victim becomes
+            // free.
             self.evict(usize::MAX, now_ms);
         }
     }
 
-    /// The open segment of a queue, with room for `bytes` of key and value. A free one is there:
-    /// see [`make_room`](Self::make_room).
+    /// Returns the open segment of a queue, with room for `bytes` of key and value.
+    /// [`make_room`](Self::make_room) has ensured that there is a free one.
     pub(super) fn open_segment(&mut self, main: bool, bytes: usize, now_ms: u64) -> usize {
         self.try_open_segment(main, bytes, now_ms).expect("make_room left a segment free")
     }
@@ -123,7 +126,7 @@ impl Store {
         Some(fresh)
     }
 
-    /// Goes through at least `budget_bytes` of a victim's items, or to its end.
+    /// Examines at least `budget_bytes` of a victim's items, or all of them.
     fn evict(&mut self, budget_bytes: usize, now_ms: u64) {
         let Some(mut victim) = self.policy.victim.take().or_else(|| self.choose_victim(now_ms))
         else {
@@ -155,7 +158,7 @@ impl Store {
         }
     }
 
-    /// Moves a live item of the victim to the main queue if it was used, or drops it.
+    /// Moves a live item of the victim to the main queue if it was used, otherwise drops it.
     fn keep_or_drop(
         &mut self,
         victim: &mut Victim,
@@ -179,8 +182,8 @@ impl Store {
             && footprint_bytes <= victim.keep_bytes
             && let Some(segment) = self.try_open_segment(true, bytes, now_ms)
         {
-            // Out of the small queue it has to show itself anew; in the main queue each round
-            // costs it one use.
+            // An item from the small queue starts again at zero; in the main queue each round costs
+            // one use.
             header.frequency = if from_main { header.frequency - 1 } else { 0 };
             let copy = self.arena.append_copy(segment, &header, offset);
             self.link(hash, Some(offset), copy);
@@ -195,7 +198,7 @@ impl Store {
         self.evicted += 1;
     }
 
-    /// The next segment to evict, taken out of its queue.
+    /// Takes the next segment to evict out of its queue.
     fn choose_victim(&mut self, now_ms: u64) -> Option<Victim> {
         self.policy.ghost.fit(self.index.items());
         let segment = self.take_expired(now_ms).or_else(|| {
@@ -214,7 +217,7 @@ impl Store {
         Some(Victim { segment, next, keep_bytes })
     }
 
-    /// A sealed segment in which every item has expired or was replaced.
+    /// Takes a sealed segment in which every item has expired or been replaced.
     fn take_expired(&mut self, now_ms: u64) -> Option<usize> {
         if now_ms < self.policy.expired_from_ms {
             return None;

@@ -1,6 +1,7 @@
-//! Telling the processor what will be read soon.
+//! Prefetching: tells the processor which memory will be read soon.
 
-/// Starts loading the cache line at `address`. A hint: it reads nothing into the program.
+/// Starts loading the cache line at `address`. This is a hint, and has no effect on the program's
+/// state.
 #[inline]
 pub(super) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]

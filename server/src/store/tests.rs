@@ -1,4 +1,4 @@
-//! The store's promises, one by one. `model` has them all at once, in random order; `room` has
+//! The store's guarantees, one by one. `model` tests all of them together, in random order; `room`
 //! those about space.
 
 mod model;
@@ -26,7 +26,7 @@ fn value(store: &mut Store, key: &[u8]) -> Option<Vec<u8>> {
     get(store, key, 0, 0).map(|item| item.value.to_vec())
 }
 
-/// Everything that the parts must agree on.
+/// Checks everything on which the parts must agree.
 fn check(store: &Store) {
     let mut live_bytes = 0;
     let mut live_by_segment = vec![0_usize; store.arena.segments.len()];
@@ -61,7 +61,8 @@ fn an_insert_is_read_back_whole_and_replaced_by_the_next() {
     assert_eq!(read, Item { value: b"one", version: 7, expires_at_ms: 90, negative: true });
     assert_eq!(value(&mut store, b"key"), None, "another keyspace");
 
-    // The same lengths go in place, others do not; neither may leave the old value.
+    // Values of equal length are overwritten in place, others are not. Neither may leave the old
+    // value.
     for (version, bytes) in [(8, &b"two"[..]), (9, b"three"), (10, b""), (11, &[7; 4000])] {
         store.insert(3, b"key", new(bytes, version), 0).unwrap();
         let probe = store.probe(3, b"key");
@@ -93,7 +94,7 @@ fn a_stale_probe_never_reads_what_was_replaced_removed_or_moved() {
 #[test]
 fn a_stale_probe_does_not_believe_an_item_forged_inside_a_value() {
     let mut store = store(SEGMENTS_MIN * SEGMENT_BYTES_MIN, 2048);
-    // What an item of key "k" with value "forged" looks like, at every place where one may begin.
+    // The bytes of an item with key "k" and value "forged", at every place where one may begin.
     let header = Header {
         keyspace: 0,
         negative: false,
@@ -147,7 +148,7 @@ fn items_expire_at_their_time_and_not_before() {
     assert!(get(&mut store, b"k", 0, 2_000).is_none());
     assert_eq!(store.touch(0, b"k", 0, 3_000, 2_000), None);
 
-    // Already expired: stored as nothing, in place of what was there.
+    // An item that has already expired is stored as nothing, in place of the previous one.
     store.insert(0, b"k", new(b"old", 1), 10).unwrap();
     store.insert(0, b"k", item, 1_000).unwrap();
     assert!(get(&mut store, b"k", 0, 0).is_none());
@@ -283,7 +284,7 @@ fn a_store_of_only_used_items_still_takes_new_ones() {
 fn expired_segments_make_room_before_live_items_do() {
     let mut store = store(1 << 20, 4096);
     let keep = |n: u64| (n | 1 << 63).to_le_bytes();
-    // A quarter that lives, unused; then waves that fill the rest and expire.
+    // A quarter that stays live, unused; then waves that fill the rest and expire.
     for n in 0..1_000 {
         store.insert(0, &keep(n), new(&[1; 200], 1), 0).unwrap();
     }
@@ -304,7 +305,7 @@ fn replaced_items_make_room_before_live_ones_do() {
         store.insert(0, &(n | 1 << 63).to_le_bytes(), new(&[1; 200], 1), 0).unwrap();
     }
     for n in 0..40_000_u64 {
-        // Another length each time, so that none goes in place.
+        // The length changes each time, so that none is overwritten in place.
         let value = vec![0; 1_000 + n as usize % 2];
         store.insert(0, &(n % 10).to_le_bytes(), new(&value, 1), 0).unwrap();
     }

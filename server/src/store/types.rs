@@ -1,22 +1,22 @@
-//! What callers of the store give and get: configuration, items, errors, statistics.
+//! The types of the store's interface: configuration, items, errors, statistics.
 
-/// How large the store is, and how it hashes.
+/// The size of the store, and its hash seeds.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     /// Memory for items, mapped at once and touched as it fills. The index and the ghost come on top:
     /// see [`StoreStats::index_bytes`].
     pub arena_bytes: usize,
-    /// Ask the kernel for huge pages. Not an error where it refuses.
+    /// Whether to ask the kernel for huge pages. A refusal is not an error.
     pub huge_pages: bool,
-    /// Largest key and value together. Larger ones are [`StoreError::TooLarge`], and so are those that
-    /// a small arena's segments cannot hold: see [`StoreStats::item_bytes_max`].
+    /// The largest size of key and value together. Larger ones are [`StoreError::TooLarge`], and so
+    /// are those that a small arena's segments cannot hold: see [`StoreStats::item_bytes_max`].
     pub item_bytes_max: usize,
     /// Seeds of the index's hash. `None`: random for each process, so that nobody outside can choose
     /// keys that collide. `Some`: repeatable, for the simulator.
     pub hash_seeds: Option<[u64; 4]>,
 }
 
-/// Why the store refused.
+/// The reason why the store refused.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The arena is too small to be cut into segments, or larger than offsets reach.
@@ -25,22 +25,22 @@ pub enum StoreError {
          {max_bytes} bytes for each of its `shards`"
     )]
     ArenaSize {
-        /// As configured.
+        /// The configured size.
         arena_bytes: usize,
-        /// The smallest possible.
+        /// The smallest possible size.
         min_bytes: usize,
-        /// The largest possible.
+        /// The largest possible size.
         max_bytes: usize,
     },
-    /// The kernel did not give the memory.
+    /// The kernel refused the memory.
     #[error("cannot map {bytes} bytes for the arena ({source}): configure a smaller one")]
     Map {
-        /// As asked for.
+        /// The requested size.
         bytes: usize,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// The item can never be stored. What was stored under its key before is gone.
+    /// The item can never be stored. The key's previous item has been removed.
     #[error(
         "a key and value of {bytes} bytes together are too large; the store takes at most \
              {max_bytes}"
@@ -48,7 +48,7 @@ pub enum StoreError {
     TooLarge {
         /// Key and value together.
         bytes: usize,
-        /// The limit here.
+        /// The limit of this store.
         max_bytes: usize,
     },
 }
@@ -60,9 +60,9 @@ pub struct Item<'a> {
     pub value: &'a [u8],
     /// As inserted.
     pub version: u64,
-    /// As inserted or touched; at most 49 days from then. `u64::MAX`: never.
+    /// The expiry time as inserted or touched, at most 49 days from then. `u64::MAX`: never.
     pub expires_at_ms: u64,
-    /// The origin was asked and has no such key.
+    /// Whether this records that the origin has no such key.
     pub negative: bool,
 }
 
@@ -71,19 +71,20 @@ pub struct Item<'a> {
 pub struct NewItem<'a> {
     /// The value.
     pub value: &'a [u8],
-    /// Compared with `version_floor` on reads; otherwise only kept.
+    /// The version. It is compared with `version_floor` on reads, and otherwise only stored.
     pub version: u64,
-    /// From this time on the item is a miss. `u64::MAX`: never. More than 49 days from now is cut to
-    /// that.
+    /// The time from which the item is a miss. `u64::MAX`: never. More than 49 days from now is cut
+    /// to that.
     pub expires_at_ms: u64,
-    /// The origin has no such key.
+    /// Whether this records that the origin has no such key.
     pub negative: bool,
 }
 
 /// Counters since the start, and sizes now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Items now, among them those expired or below their floor that nobody has asked for since.
+    /// The number of items, including expired ones and ones below their floor that no request has
+    /// asked for since.
     pub items: u64,
     /// Bytes of these items: header, key, value.
     pub live_bytes: u64,
@@ -97,16 +98,16 @@ pub struct StoreStats {
     pub policy_bytes: u64,
     /// Segments of the arena.
     pub segments: u64,
-    /// Of these, empty ones.
+    /// The number of empty segments.
     pub segments_free: u64,
     /// Bytes of a segment.
     pub segment_bytes: u64,
-    /// Largest key and value together that fit.
+    /// The largest size of key and value together that fits.
     pub item_bytes_max: u64,
-    /// Live items dropped for room.
+    /// Live items dropped to make room.
     pub evicted: u64,
     /// Items that eviction kept because they had been used.
     pub kept: u64,
-    /// Items dropped because they were past their time or below their floor.
+    /// Items dropped because they had expired or were below their floor.
     pub expired: u64,
 }

@@ -5,29 +5,30 @@ use standin_protocol::counters;
 counters! {
     /// The figures of a server's agent since its start.
     pub struct AgentCounters {
-        /// Renewals that the master has answered by a lease.
+        /// Renewals that the master has answered with a lease.
         Counter leases_granted,
-        /// Leases that ran out.
+        /// Leases that expired.
         Counter leases_expired,
-        /// Times that the master was lost: nothing heard for half a lease.
+        /// Times that the master was lost, because nothing was heard from it for half a lease.
         Counter masters_lost,
-        /// Times that this server became an orphan: the whole group without the master.
+        /// Times that this server became an orphan, because its whole group had lost the master.
         Counter orphan_spells,
-        /// 1 while it is one.
+        /// 1 while this server is an orphan.
         Gauge is_orphan,
         /// Gossip sent.
         Counter gossip_sent,
-        /// Gossip of members of the group taken in.
+        /// Gossip received from members of the group.
         Counter gossip_received,
-        /// Newer maps that came from a member of the group, not from the master.
+        /// Newer maps that came from a member of the group instead of the master.
         Counter maps_by_gossip,
-        /// Datagrams passed on for others.
+        /// Datagrams relayed for others.
         Counter datagrams_relayed,
-        /// Datagrams for the master that were sent through members of the group too.
+        /// Datagrams for the master that were also sent through members of the group.
         Counter datagrams_detoured,
-        /// Datagrams dropped: replayed, outdated, or for somebody else.
+        /// Datagrams dropped because they were replayed, outdated, or for another recipient.
         Counter datagrams_dropped,
-        /// Datagrams dropped that did not come from where their sender is, or whose epoch can't be.
+        /// Datagrams dropped because they came from another address than their sender's, or named
+        /// an implausible epoch.
         Counter datagrams_distrusted,
         /// Probes of members of the group.
         Counter peer_probes,

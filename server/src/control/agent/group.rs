@@ -1,12 +1,12 @@
-//! What the agent knows of the other members of its group: what they say of the master, and
-//! whether one is dead.
+//! The agent's knowledge of the other members of its group: whether they have lost the master, and
+//! whether they are dead.
 //!
-//! A server may go on without a lease (as an *orphan*) while nobody of its group can have
-//! become the owner in its place, because nobody hears the master. That another does not
-//! hear it is as good as its word is fresh: so gossip repeats the name of the last gossip
-//! that its sender has heard from its receiver, and the word counts from when the receiver
-//! sent that one, like a lease from its renewal. A datagram that was long on its way, or that
-//! waited in the socket of a stopped process, extends nothing.
+//! A server may go on without a lease (as an *orphan*) as long as no other member of its group can
+//! have become the owner in its place, because none of them hears the master. A member's word that
+//! it has lost the master is valid for a limited time. Gossip repeats the name of the last gossip
+//! that its sender has heard from its receiver, and the word counts from when the receiver sent
+//! that one, as a lease counts from its renewal. So a datagram that was delayed, or that waited in
+//! the socket of a stopped process, extends nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use standin_protocol::time::Micros;
 use super::AgentConfig;
 use crate::node::PeerProbe;
 
-/// Gossip whose echo may still come.
+/// The number of gossips sent to a member whose echo may still come.
 const GOSSIP: usize = 16;
 
-/// A member's last word of the master: that it has lost it.
+/// A member's word that it has lost the master.
 #[derive(Debug, Clone, Copy)]
 struct Lost {
-    /// When this server sent the gossip that it answers.
+    /// The time at which this server sent the gossip that the word answers.
     asked: Micros,
     /// The member's map.
     epoch: MapEpoch,
@@ -37,26 +37,27 @@ struct Lost {
 pub(super) struct Member {
     /// Its id.
     pub(super) server: u16,
-    /// Sequence numbers of the gossip sent to it, the newest last.
+    /// The sequence numbers of the gossip sent to it, the newest last, with the times of sending.
     sent: VecDeque<(u64, Micros)>,
     /// Incarnation and sequence number of the newest gossip heard from it.
     heard: Option<(u64, u64)>,
-    /// When its living incarnation was last heard.
+    /// The time at which its living incarnation was last heard.
     heard_at: Option<Micros>,
-    /// Whether it said then that it hears the master.
+    /// Whether it said then that it heard the master.
     hears_master: bool,
     lost: Option<Lost>,
-    /// Its port refuses connections: when that was asked.
+    /// If its port refuses connections, the time at which the last probe began.
     refused: Option<Micros>,
-    /// Since when it is known to, without a gap.
+    /// The time since which its port is known to have refused, without a gap.
     refuses_since: Option<Micros>,
-    /// The incarnation that answers there, whatever the map says.
+    /// The incarnation that answered a probe, whatever the map says.
     answers: Option<u64>,
-    /// Not probed again before.
+    /// The time before which it is not probed again.
     probe_at: Micros,
 }
 
-/// Name of a gossip: the same sequence number of another incarnation is another one.
+/// Returns the name of a gossip, which distinguishes equal sequence numbers of different
+/// incarnations.
 fn name(boot_id: u64, sequence: u64) -> u64 {
     boot_id.wrapping_add(sequence)
 }
@@ -77,7 +78,8 @@ impl Member {
         }
     }
 
-    /// What the gossip that goes out to it under this number repeats.
+    /// Notes that a gossip with this number is sent to the member; returns the name that it has to
+    /// repeat.
     pub(super) fn gossiped(&mut self, sequence: u64, now: Micros) -> u64 {
         if self.sent.len() == GOSSIP {
             self.sent.pop_front();
@@ -86,15 +88,15 @@ impl Member {
         self.heard.map_or(0, |(boot_id, sequence)| name(boot_id, sequence))
     }
 
-    /// Whether gossip of this incarnation is that of the living server. Another one than the
-    /// master knows may be long dead, unless a probe has met it.
+    /// Whether this incarnation is the living one. An incarnation other than the one that the
+    /// master knows may have died long ago, unless it has answered a probe.
     fn is_alive(&self, boot_id: u64, map: Option<&ClusterMap>) -> bool {
         let known = map.map_or(0, |map| map.statuses()[usize::from(self.server)].boot_id);
         known == 0 || known == boot_id || self.answers == Some(boot_id)
     }
 
-    /// Gossip has come, and its map, if newer, is `map` now. Says whether the member hears the
-    /// master again.
+    /// Takes in a gossip whose map, if it is newer, has already become `map`. Returns whether the
+    /// member hears the master again.
     pub(super) fn gossip(
         &mut self,
         now: Micros,
@@ -123,10 +125,11 @@ impl Member {
         self.hears_master && !did_hear
     }
 
-    /// A probe of it, asked for at this time, has ended. Says whether it was refused for the
-    /// first time. That may be the first word that gets through after this server was cut off,
-    /// and the next may be the master's, which has found another owner meanwhile: it counts only
-    /// when it is refused again `patience` later, and the master, asked in between, is silent.
+    /// Takes in the outcome of a probe that began at `asked`. Returns whether it was refused for
+    /// the first time. A first refusal does not count yet: it may be the first thing that gets
+    /// through after this server was cut off, and the master may have announced another owner
+    /// meanwhile. It counts when the port refuses again `patience` later and the master, asked in
+    /// between, is silent.
     pub(super) fn probed(
         &mut self,
         now: Micros,
@@ -155,7 +158,7 @@ impl Member {
         (self.refused, self.refuses_since) = (None, None);
     }
 
-    /// Until when it has certainly not become an owner under a newer map.
+    /// Returns the time until which the member has certainly not become an owner under a newer map.
     fn bound(&self, epoch: MapEpoch, lease: Duration) -> Option<Micros> {
         let lost = self.lost.filter(|lost| lost.epoch == epoch).map(|lost| lost.asked);
         lost.max(self.refused).map(|asked| held_until(asked, lease))
@@ -166,15 +169,15 @@ impl Member {
     }
 }
 
-/// The group but for this server.
+/// The other members of this server's group.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) members: Vec<Member>,
-    /// Silence after which a member is not counted upon.
+    /// The silence after which a member is not expected to answer.
     silence: Duration,
     lease: Duration,
     probe_interval: Duration,
-    /// Where the next detour begins.
+    /// The index at which the search for the next detour begins.
     rotation: usize,
 }
 
@@ -193,7 +196,7 @@ impl Group {
         self.members.iter_mut().find(|member| member.server == server)
     }
 
-    /// What was found out under the last map says nothing about the next.
+    /// Forgets findings that are only valid under the last map.
     pub(super) fn map_changed(&mut self) {
         for member in &mut self.members {
             (member.lost, member.answers) = (None, None);
@@ -202,29 +205,30 @@ impl Group {
         }
     }
 
-    /// The master is not heard any more: who was dead before may have been alive meanwhile.
+    /// Notes that the master has been lost. A member that was dead before may have been alive in
+    /// between.
     pub(super) fn master_lost(&mut self) {
         self.members.iter_mut().for_each(Member::forget_refusals);
     }
 
-    /// What is remembered of the gossip with each member.
+    /// Returns the lengths of the records of gossip with each member.
     pub(super) fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
         self.members.iter().map(|member| Queue::new("gossip", member.sent.len(), GOSSIP))
     }
 
-    /// The members that have said that they do not hear the master.
+    /// Returns the members that have said that they do not hear the master.
     pub(super) fn without_master(&self) -> Vec<u16> {
         let without = |m: &&Member| m.heard_at.is_some() && !m.hears_master;
         self.members.iter().filter(without).map(|member| member.server).collect()
     }
 
-    /// Until when nobody of the group hears the master, for all that is known.
+    /// Returns the time until which, as far as is known, no member of the group hears the master.
     pub(super) fn alone_until(&self, epoch: MapEpoch) -> Micros {
         let bounds = self.members.iter().map(|member| member.bound(epoch, self.lease));
         bounds.fold(Micros::NEVER, |all, bound| all.min(bound.unwrap_or_default()))
     }
 
-    /// Up to `count` members that may reach the master, other ones each time.
+    /// Returns up to `count` members that may reach the master, different ones each time.
     pub(super) fn detours(&mut self, now: Micros, count: usize) -> Vec<u16> {
         let hears = |m: &&Member| m.hears_master && !m.is_silent(now, self.silence);
         let mut servers: Vec<u16> = self.members.iter().filter(hears).map(|m| m.server).collect();
@@ -241,7 +245,7 @@ impl Group {
         servers
     }
 
-    /// The members that are to be probed now: nothing is heard from them.
+    /// Returns the members that have to be probed now because nothing is heard from them.
     pub(super) fn due_probes(&mut self, now: Micros) -> Vec<u16> {
         let (silence, interval) = (self.silence, self.probe_interval);
         let due = |m: &&mut Member| m.is_silent(now, silence) && now >= m.probe_at;
@@ -252,7 +256,7 @@ impl Group {
         due.collect()
     }
 
-    /// When [`Self::due_probes`] has somebody.
+    /// Returns the time at which [`Self::due_probes`] returns a member.
     pub(super) fn probe_deadline(&self) -> Micros {
         let due = |m: &Member| m.heard_at.map_or(m.probe_at, |h| m.probe_at.max(h + self.silence));
         self.members.iter().map(due).min().unwrap_or(Micros::NEVER)

@@ -1,4 +1,4 @@
-//! Datagrams that come: from the master, from members of the group, and for others.
+//! Incoming datagrams: from the master, from members of the group, and for others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::{Agent, Output, Tell};
 
 impl Agent {
     pub(super) fn heard(&mut self, now: Micros, from: SocketAddr, datagram: Datagram) {
-        // The master's word may come through a member; all else comes from its sender.
+        // A datagram of the master may come through a member. All others come directly.
         let (sender, is_own) = (datagram.sender, datagram.recipient == self.config.server);
         let relayed_for = (is_own && sender == SENDER_MASTER).then_some(self.config.server);
         let is_known = self.topology.may_send(sender, from, relayed_for);
@@ -44,8 +44,8 @@ impl Agent {
         }
     }
 
-    /// What is for the master or from it passes through to members of the group, as it is.
-    /// It only ever goes to its recipient, so no further than this.
+    /// Relays a datagram for the master, or from it to a member of the group, unchanged. It goes
+    /// directly to its recipient, so it is relayed only once.
     fn pass_on(&mut self, datagram: Datagram) {
         let (sender, to) = (datagram.sender, datagram.recipient);
         let for_whom = if sender == SENDER_MASTER { to } else { sender };
@@ -58,8 +58,9 @@ impl Agent {
         }
     }
 
-    /// Whether it comes from a master that has a successor (scenario 11): a lease of its is
-    /// none, the other does not wait for it. One that has only just started has no epoch yet.
+    /// Whether it comes from a master that has a successor (scenario 11). Its leases are void,
+    /// because the successor does not wait for them. A master that has just started has no epoch
+    /// yet.
     fn is_outdated(&self, datagram: &Datagram) -> bool {
         let epoch = datagram.epoch;
         let is_older = epoch != MapEpoch::default() && epoch.term < self.epoch().term;
@@ -68,8 +69,8 @@ impl Agent {
 
     fn heard_master(&mut self, now: Micros, datagram: Datagram) {
         if datagram.epoch != MapEpoch::default() {
-            // One that still learns grants nothing, but moves no owner either: it is as good
-            // as none, and the group goes on without it.
+            // A master that is still learning grants no leases, but changes no owner either. It
+            // counts as lost, and the group goes on without it.
             self.heard_at = now;
         }
         self.heard_epoch = self.heard_epoch.max(datagram.epoch);
@@ -77,13 +78,13 @@ impl Agent {
         match kind {
             Kind::Announce | Kind::Verdict => {
                 if self.take_states(now, epoch, first, statuses) {
-                    // Who does not hear the master has this map from nobody else.
+                    // A member that does not hear the master gets this map from nobody else.
                     for member in self.group.without_master() {
                         self.gossip_to(now, member, Tell::States);
                     }
                 }
-                // A verdict is for the map that it belongs to. Until that is here the report is
-                // repeated.
+                // A verdict is valid under the map that it belongs to. Until that map arrives, the
+                // report is repeated.
                 if kind == Kind::Verdict && self.epoch() >= epoch {
                     self.answered(subject, nonce, arg);
                 }
@@ -115,8 +116,8 @@ impl Agent {
         }
     }
 
-    /// Full state, like everything that the master says: a newer map is taken over from
-    /// whoever has it.
+    /// Takes in gossip. It carries full state, as the master's datagrams do: a newer map is taken
+    /// over from any member that has it.
     fn heard_gossip(&mut self, now: Micros, mut gossip: Datagram) {
         self.counters.gossip_received += 1;
         let statuses = std::mem::take(&mut gossip.statuses);
@@ -128,20 +129,20 @@ impl Agent {
         let member = self.group.member(gossip.sender);
         let is_back = member.is_some_and(|m| m.gossip(now, &gossip, own, map.as_deref()));
         if is_back && self.is_master_lost && self.leaving.is_none() {
-            // There is a master again, and a way to it.
+            // The master is reachable again, at least through this member.
             self.renew_at = now;
         }
         if gossip.epoch < held && is_first {
             // The sender lacks this map.
             self.gossip_to(now, gossip.sender, Tell::States);
         } else if is_taken || (gossip.epoch > held && is_bare) {
-            // It waits for word of this server under its own map, or has to hear that this
-            // server lacks it.
+            // The sender waits for this server's word under the sender's map, or has to learn that
+            // this server lacks that map.
             self.gossip_to(now, gossip.sender, Tell::Epoch);
         }
     }
 
-    /// Takes over the states of a newer map as soon as all of them are here.
+    /// Takes over the states of a newer map as soon as all of them have arrived.
     fn take_states(
         &mut self,
         now: Micros,
@@ -161,9 +162,9 @@ impl Agent {
         is_whole
     }
 
-    /// Whether a map of this epoch is to be taken over (scenarios 9 to 11).
+    /// Whether a map of this epoch has to be taken over (scenarios 9 to 11).
     fn is_newer(&self, epoch: MapEpoch) -> bool {
-        // Any map is newer than none.
+        // Without a map, any map is newer.
         let Some(held) = self.map.as_ref().map(|map| map.epoch) else { return true };
         held < epoch || (held != epoch && mutant::is(Mutant::NoEpochCheck))
     }
@@ -175,12 +176,12 @@ impl Agent {
         let is_out = !map.state(self.config.server).answers();
         self.outputs.push_back(Output::Map(map));
         if is_out {
-            // Taken out: acknowledging this map gives the lease back.
+            // This server has been marked offline. Acknowledging this map gives the lease back.
             self.leases.revoke();
         }
         self.leases.applied(epoch);
         if now >= self.leases.until() && self.leaving.is_none() {
-            // An owner without a lease: the next renewal is not waited for.
+            // An owner without a lease does not wait for the next regular renewal.
             self.renew_at = now;
         }
     }

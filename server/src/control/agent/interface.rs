@@ -1,4 +1,4 @@
-//! What the agent and the thread around it say to each other.
+//! The inputs and outputs of the agent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 
 use crate::node::{Lease, PeerProbe, Word};
 
-/// What the agent needs to know.
+/// The agent's configuration.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
     /// This server's id.
     pub server: u16,
-    /// Its shards: all of them have to have drained before a map is acknowledged.
+    /// The number of its shards. All of them must have drained before a map is acknowledged.
     pub shards: u16,
     /// This incarnation.
     pub boot_id: u64,
     /// Whether the group may go on without the master.
     pub mode: Mode,
-    /// Between two renewals, and two rounds of gossip.
+    /// The interval between two renewals, and between two rounds of gossip.
     pub renew_interval: Duration,
-    /// Length of a lease: half of it without a word from the master, and it counts as lost;
-    /// what a member of the group says of that holds as long as a lease would.
+    /// The length of a lease. The master counts as lost after half of it without a word. A member's
+    /// word that it has lost the master is valid as long as a lease would be.
     pub lease: Duration,
-    /// Before a report or leave without an answer is sent again.
+    /// The time after which an unanswered report or LEAVING is sent again.
     pub resend: Duration,
-    /// First value of the nonces: random.
+    /// The first value of the nonces, which is random.
     pub nonce: u64,
 }
 
 impl AgentConfig {
-    /// The agent's share of a cluster file.
+    /// Takes the agent's settings from a cluster file.
     #[must_use]
     pub fn new(cluster: &ClusterConfig, server: u16, boot_id: u64, nonce: u64) -> Self {
         let timings = &cluster.timings;
@@ -50,26 +50,26 @@ impl AgentConfig {
     }
 }
 
-/// What happens to the agent.
+/// An event for the agent.
 #[derive(Debug)]
 pub enum Input {
-    /// A datagram whose code is right; who sent it, and to whom, it says itself.
+    /// A datagram whose code is right. It names its sender and recipient.
     Datagram {
         /// Where it came from.
         from: SocketAddr,
-        /// It.
+        /// The datagram.
         datagram: Datagram,
     },
     /// A shard could not reach a server (claim 15).
     Report(u16),
-    /// A shard has applied this map and finished what was begun before it.
+    /// A shard has applied this map, and everything that it began before has ended.
     Drained {
         /// The shard.
         shard: u16,
         /// The map.
         epoch: MapEpoch,
     },
-    /// What came of an [`Output::AskProbe`].
+    /// The outcome of an [`Output::AskProbe`].
     Probed {
         /// Its nonce.
         nonce: u64,
@@ -78,34 +78,34 @@ pub enum Input {
         /// How it ended.
         outcome: PeerProbe,
     },
-    /// Whether the way to the origin is dead; said when it changes, or again.
+    /// Whether the origin is unreachable. Sent when it changes, and possibly again.
     OriginDown(bool),
-    /// The server is asked to stop.
+    /// The server has been asked to stop.
     Leave,
     /// Time has passed.
     Tick,
 }
 
-/// What the thread has to do.
+/// An action for the thread.
 #[derive(Debug)]
 pub enum Output {
     /// Send a datagram.
     Send {
-        /// Whose control address it goes to, [`standin_protocol::control::SENDER_MASTER`] or a
-        /// server id. Not always its recipient: members of a group pass on what is for
-        /// another.
+        /// The party to whose control address it is sent:
+        /// [`standin_protocol::control::SENDER_MASTER`] or a server id. Not always its recipient,
+        /// because members of a group relay datagrams.
         to: u16,
-        /// As it is to be sent: what is passed on keeps its sender.
+        /// The datagram, unchanged: a relayed one keeps its sender.
         datagram: Datagram,
     },
     /// Give all shards a newer map.
     Map(Arc<ClusterMap>),
-    /// Tell all shards how long this server may act as an owner; under the map given last.
+    /// Tell all shards how long this server may act as an owner under the map given last.
     Lease(Lease),
-    /// Tell all shards that a member of the group is about to be told, by the next
-    /// [`Output::Send`], that this server has lost the master.
+    /// Tell all shards that the next [`Output::Send`] will tell a member of the group that this
+    /// server has lost the master.
     Word(Word),
-    /// Tell all shards what the master holds of a server that one of them reported.
+    /// Tell all shards the master's state of a server that one of them reported.
     Verdict {
         /// Server id.
         server: u16,
@@ -114,21 +114,21 @@ pub enum Output {
     },
     /// Have shard 0 contact every shard of a member of the group.
     AskProbe {
-        /// Names the probe.
+        /// Identifies the probe.
         nonce: u64,
         /// Server id.
         server: u16,
     },
-    /// A datagram is dropped that does not come from where its sender is, or names an epoch that
-    /// can't be: somebody should know, now and then.
+    /// Log, now and then, that a datagram was dropped because it came from another address than its
+    /// sender's, or names an implausible epoch.
     Distrust {
         /// Where it came from.
         from: SocketAddr,
-        /// Whom it names as its sender.
+        /// The sender that it names.
         sender: u16,
         /// Its epoch.
         epoch: MapEpoch,
     },
-    /// The master has taken this server out, and every shard has let go.
+    /// The master has marked this server offline, and every shard has drained.
     Left,
 }

@@ -1,5 +1,5 @@
-//! The lease that the master grants: counted from when the renewal was sent, usable only
-//! under a map that is as new as the grant (`standin_protocol::lease`).
+//! The lease that the master grants. It counts from when the renewal was sent, and is usable only
+//! under a map that is at least as new as the grant (`standin_protocol::lease`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,28 +10,28 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 
-/// Renewals whose grants may still come. More than a lease has, even if some were sent
-/// before their time: a grant of an older one is over when it comes.
+/// The number of renewals whose grants may still come. More are not sent within a lease, even if
+/// some were sent early, and the grant of an older one has expired when it comes.
 const RENEWALS: usize = 16;
 
-/// A lease under a map that has not come yet.
+/// A lease under a map that has not arrived yet.
 #[derive(Debug, Clone, Copy)]
 struct Grant {
     until: Micros,
     epoch: MapEpoch,
 }
 
-/// Renewals sent, and what they were answered.
+/// The renewals sent, and the grants received.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    /// By nonce, the newest last.
+    /// The nonces and the times of sending, the newest last.
     sent: VecDeque<(u64, Micros)>,
     ahead: VecDeque<Grant>,
     until: Micros,
 }
 
 impl Leases {
-    /// A renewal of this name goes out.
+    /// Notes that a renewal with this nonce is sent.
     pub(super) fn renewed(&mut self, nonce: u64, now: Micros) {
         if self.sent.len() == RENEWALS {
             self.sent.pop_front();
@@ -39,12 +39,13 @@ impl Leases {
         self.sent.push_back((nonce, now));
     }
 
-    /// Whether a renewal of this name has gone out lately.
+    /// Whether a renewal with this nonce was sent recently.
     pub(super) fn has_asked(&self, nonce: u64) -> bool {
         self.sent.iter().any(|(name, _)| *name == nonce)
     }
 
-    /// A renewal was answered, under this map; says whether it was one of this server's.
+    /// Takes in the answer to a renewal, under this map. Returns whether the renewal was this
+    /// server's.
     pub(super) fn granted(
         &mut self,
         nonce: u64,
@@ -64,7 +65,7 @@ impl Leases {
         true
     }
 
-    /// A map is held: grants under it, or older ones, can be used.
+    /// Notes that a map has been applied: grants under it, or under older ones, become usable.
     pub(super) fn applied(&mut self, held: MapEpoch) {
         let until = &mut self.until;
         self.ahead.retain(|grant| {
@@ -76,19 +77,19 @@ impl Leases {
         });
     }
 
-    /// What is remembered of renewals and grants.
+    /// Returns the lengths of the records of renewals and grants.
     pub(super) fn queues(&self) -> [Queue; 2] {
         let sent = Queue::new("renewals", self.sent.len(), RENEWALS);
         [sent, Queue::new("grants ahead", self.ahead.len(), RENEWALS)]
     }
 
-    /// The master has taken this server out: nothing that it granted before holds, also if
-    /// it comes later.
+    /// Notes that the master has marked this server offline. Everything granted before is void,
+    /// even if it arrives later.
     pub(super) fn revoke(&mut self) {
         *self = Self::default();
     }
 
-    /// Until when the lease may be used.
+    /// Returns the time until which the lease may be used.
     pub(super) fn until(&self) -> Micros {
         match mutant::is(Mutant::NoLease) && self.until > Micros(0) {
             true => Micros::NEVER,

@@ -1,4 +1,4 @@
-//! Which datagrams are new: a replay window per incarnation of each sender (scenario 12).
+//! The replay windows, one per incarnation of each sender (scenario 12).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,24 +6,24 @@ use standin_protocol::control::{Datagram, ReplayWindow};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::queue::Queue;
 
-/// Incarnations of a sender that are told apart; of more, the one that appeared first is
-/// forgotten.
+/// The number of incarnations per sender that are remembered. Beyond it, the one that appeared
+/// first is forgotten.
 const INCARNATIONS: usize = 4;
 
-/// Windows by sender and incarnation.
+/// The windows by sender and incarnation.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
     windows: BTreeMap<u16, VecDeque<(u64, ReplayWindow)>>,
 }
 
 impl Senders {
-    /// Windows of all senders, of whom there are so many.
+    /// Returns the number of windows, and its bound for this number of senders.
     pub(super) fn queue(&self, senders: usize) -> Queue {
         let windows = self.windows.values().map(VecDeque::len).sum();
         Queue::new("replay windows", windows, senders * INCARNATIONS)
     }
 
-    /// Whether this datagram has not been seen before; remembers it.
+    /// Returns whether this datagram is new, and remembers it.
     pub(super) fn accept(&mut self, datagram: &Datagram) -> bool {
         let windows = self.windows.entry(datagram.sender).or_default();
         let known = windows.iter().position(|(boot_id, _)| *boot_id == datagram.boot_id);

@@ -1,12 +1,11 @@
-//! What is not believed of a datagram although its code is right: without a secret anybody can
-//! make one.
+//! Checks of datagrams whose code is right, because without a secret anybody can make one.
 //!
-//! * It comes from the address of its sender in the cluster file, or through a member of the
-//!   group that may have passed it on.
-//! * Its epoch is not far beyond those that are known: a single forged epoch of the highest
-//!   term would make a server deaf to its master for ever. A grant repeats the nonce of a
-//!   renewal that was sent a moment ago, which only who is asked can know, and says which epoch
-//!   is the newest: that is how a server hears of a term that is far ahead.
+//! * A datagram must come from its sender's address in the cluster file, or from a member of the
+//!   group that may have relayed it.
+//! * Its epoch must not be far beyond the known ones. A single forged epoch with the highest term
+//!   would make a server ignore its master for ever. A server learns of a term that is far ahead
+//!   from a grant: it names the newest epoch, and repeats the nonce of a recent renewal, which only
+//!   the master can know.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,13 +16,14 @@ use standin_protocol::time::Micros;
 
 use super::{Agent, Output};
 
-/// A term rises with every start of a master. Who has missed more of them than this believes
-/// a map only when the master has granted (or refused) it a lease under that term.
+/// The number of terms that a server may have missed. A term rises with every start of a master. A
+/// server that has missed more believes a map only after the master has granted (or refused) it a
+/// lease under that term.
 const TERMS_MISSED_MAX: u32 = 1_024;
-/// Between two complaints.
+/// The interval between two warnings.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is known, and when it was complained last.
+/// The confirmed epoch, and the time of the last warning.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     confirmed: MapEpoch,
@@ -31,12 +31,12 @@ pub(super) struct Trust {
 }
 
 impl Trust {
-    /// The master has named this epoch in the answer to a renewal of this server.
+    /// Notes that the master has named this epoch in the answer to a renewal of this server.
     pub(super) fn confirm(&mut self, epoch: MapEpoch) {
         self.confirmed = self.confirmed.max(epoch);
     }
 
-    /// Whether a map of this epoch can be, for one who holds that one.
+    /// Whether a map of this epoch is plausible to a server that has the map `held`.
     pub(super) fn is_plausible(&self, held: MapEpoch, epoch: MapEpoch) -> bool {
         let known = held.term.max(self.confirmed.term);
         epoch.term <= known.saturating_add(TERMS_MISSED_MAX) || mutant::is(Mutant::BelieveAnybody)

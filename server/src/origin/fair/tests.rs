@@ -1,4 +1,4 @@
-//! No keyspace's calls are another's outage.
+//! No keyspace's calls make another keyspace unavailable.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -51,7 +51,7 @@ fn fair(bounds: Bounds, keyspaces: u8) -> Fair<Item> {
     Fair::new(bounds, 0..keyspaces)
 }
 
-/// Calls that all workers take now, by keyspace.
+/// Returns the keyspaces of the calls that all workers take now.
 fn take_all(fair: &mut Fair<Item>) -> Vec<u8> {
     let mut taken = Vec::new();
     loop {
@@ -75,7 +75,7 @@ fn with_as_many_workers_as_keyspaces_nobody_waits_for_another() {
             }
             take_all(&mut fair);
         }
-        // None of that ever ends, and the last keyspace does not notice.
+        // None of these calls ever ends, and the last keyspace is not affected.
         fair.push(item(keyspaces - 1, 0)).unwrap();
         assert_eq!(take_all(&mut fair), [keyspaces - 1], "{keyspaces} keyspaces");
     }
@@ -112,7 +112,7 @@ fn a_worker_that_is_free_goes_to_who_has_the_fewest() {
     let mut taken = take_all(&mut fair);
     taken.sort_unstable();
     assert_eq!(taken, [0, 0, 1, 1]);
-    // Each that ends is followed by one of the same: two workers each, for ever.
+    // Each call that ends is followed by one of the same keyspace: two workers each, for ever.
     for worker in [0, 1, 2, 3, 0, 1] {
         let keyspace = fair.workers[worker].keyspace;
         fair.done(worker, b"");
@@ -133,7 +133,7 @@ fn a_worker_is_not_refilled_while_another_keyspace_has_none() {
         assert_eq!(take_all(&mut fair), []);
     }
     fair.done(0, b"");
-    // Its turn came before the other had anything; from now on they take turns.
+    // Its turn came before the other keyspace had calls. From now on they take turns.
     assert_eq!(take_all(&mut fair), [0]);
     fair.done(0, b"");
     assert_eq!(take_all(&mut fair), [1]);
@@ -149,7 +149,7 @@ fn a_full_queue_has_room_for_others() {
     let pushed = (0..200).filter(|&number| fair.push(item(1, number)).is_ok()).count();
     assert_eq!(pushed, 25);
     assert!(fair.push(item(0, 0)).is_err() && fair.push(item(1, 0)).is_err());
-    // What is taken makes room.
+    // A call that is taken makes room.
     assert!(fair.take(0).is_some());
     assert!(fair.push(item(0, 0)).is_ok());
 }
@@ -226,7 +226,7 @@ fn a_worker_that_is_away_takes_nothing() {
 }
 
 proptest! {
-    /// Whatever is pushed is taken once, in the order of its keyspace, within the bounds.
+    /// Each call that is pushed is taken once, in the order of its keyspace, within the bounds.
     #[test]
     fn every_call_is_taken_once_in_order(
         steps in prop::collection::vec((0u8..3, 0usize..3, any::<bool>()), 1..200),
@@ -255,7 +255,7 @@ proptest! {
         for (worker, keys) in under_way.into_iter().enumerate() {
             keys.iter().for_each(|key| fair.done(worker, key));
         }
-        // What is left can all be taken: nobody is forgotten.
+        // All the rest can be taken: no call is forgotten.
         while let Some(item) = (0..3).find_map(|worker| {
             let item = fair.take(worker)?;
             fair.done(worker, &item.key);

@@ -1,4 +1,4 @@
-//! One call: sent, repeated where that is safe, answered.
+//! A call: sent, repeated where that is safe, and answered.
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -24,19 +24,19 @@ use crate::origin::value::Param;
 use crate::origin::{Call, Failure, Outcome, Stored};
 use standin_config::sql::Translated;
 
-/// A call with all that is known about it before it is sent.
+/// A call with its statements and bounds.
 struct Request<'a> {
     keyspace: &'a Keyspace,
     key: &'a [u8],
     verb: Verb,
     statement: Bound<'a>,
-    /// Asked after the statement, in the same transaction.
+    /// The statement that reads the row again after the write, in the same transaction.
     reread: Option<Bound<'a>>,
-    /// How long the server may take to answer. The call itself may be over before; until the
-    /// server has answered, or is given up, its connection is not free.
+    /// The time that the server may take to answer. The call itself may end earlier. Until the
+    /// server has answered, or has been given up, the connection is not free.
     patience: Duration,
     complaints: &'a Complaints,
-    /// A write in company: see pace.rs.
+    /// Whether it is a write in company: see pace.rs.
     is_in_company: bool,
 }
 
@@ -53,44 +53,46 @@ struct Ready {
     reread: Option<(Statement, Slot)>,
 }
 
-/// What came of one try.
+/// The outcome of one attempt.
 enum Try {
     Answer(Outcome),
-    /// Time is up; or somebody has answered because it was.
+    /// The call is overdue, or has been answered because it was.
     Expired,
     /// The connection was lost before the call was sent.
     NotSent,
-    /// The connection was lost after the call was sent; what the server said last, if anything.
+    /// The connection was lost after the call was sent. The server's last message, if there was
+    /// one.
     Lost(Option<String>),
-    /// It was not executed, and is to be prepared anew.
+    /// The statement was not executed, and must be prepared again.
     Stale(Failure),
-    /// It was rolled back because of others.
+    /// The transaction was rolled back because of concurrent ones.
     Again(Failure),
-    /// It was cancelled, or not even sent, because it would hold up others: it is to be alone.
+    /// It was cancelled, or not even sent, because it would delay others. It must be sent alone.
     Alone,
 }
 
-/// A statement that was rolled back because of others is repeated so often, after pauses that
-/// begin with this one and double.
+/// The number of repetitions of a statement that was rolled back because of concurrent ones. They
+/// come after pauses that double.
 const REPEATS: u32 = 3;
 const PAUSE_FIRST: Duration = Duration::from_millis(5);
-/// A connection whose server takes no writes is given up if it is older than this: perhaps it was
-/// the primary, and another one is by now.
+/// The age beyond which a connection to a read-only server is given up: another server may be the
+/// primary by now.
 const READ_ONLY_AFTER: Duration = Duration::from_secs(2);
 
-/// query_canceled: also by a statement's timeout.
+/// The SQLSTATE query_canceled, which also reports a statement's timeout.
 const CANCELLED: &str = "57014";
 
-/// A read is sent this often at most: each time a connection was lost, perhaps because of it.
+/// The largest number of attempts of a read. After each a connection was lost, perhaps because of
+/// it.
 const TRIES_MAX: u32 = 4;
 
-/// Sees to a call until it is answered, or is the next of its keyspace once more.
+/// Processes a call until it is answered or put back as the next of its keyspace.
 pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, handed: Handed) {
     let side = pool.side(kind);
     let Handed { worker: slot, job, is_alone } = handed;
     let is_in_company = kind == Kind::Writes && !is_alone;
     let tried = match side.link(slot) {
-        // By its place in the line, its time could be over before it is executed.
+        // It could be overdue before the calls ahead of it have been executed.
         Some(_) if is_in_company && left(&job.ticket) <= pool.shared.company().lasts => {
             Ok(Try::Alone)
         }
@@ -124,7 +126,7 @@ pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, handed: Handed) {
     }
 }
 
-/// A write, which its connection takes note of.
+/// Executes a write, and records its duration in its connection's pace.
 async fn paced(pool: &Pool, link: &Link, job: &Job, is_in_company: bool) -> Result<Try, Failure> {
     link.pace.borrow_mut().began(Micros::boottime());
     let tried = attempt(pool, link, job, is_in_company).await;
@@ -159,7 +161,7 @@ impl<'a> Request<'a> {
         let (mut is_stale, mut repeats) = (false, 0);
         loop {
             match self.limited(link, ticket).await {
-                // Once: the table will not change every time.
+                // Only once, because the table will not change every time.
                 Try::Stale(_) if !is_stale => is_stale = true,
                 Try::Again(failure) => {
                     let pause = jittered(PAUSE_FIRST * 2u32.pow(repeats));
@@ -178,7 +180,7 @@ impl<'a> Request<'a> {
         if !self.is_write() {
             return self.once(link, ticket).await;
         }
-        // The limit is sent right before what it is for.
+        // The limit is sent right before the statement to which it applies.
         let limit = async {
             match self.is_in_company {
                 true => link.limit_company().await,
@@ -205,7 +207,7 @@ impl<'a> Request<'a> {
             }
         };
         if let Some(wrong) = self.wrong_columns(&ready) {
-            // Not for ever: a column may get another type again.
+            // Forgotten, because a column's type may change again.
             self.forget(link, &ready);
             return rejected(link, wrong);
         }
@@ -226,7 +228,7 @@ impl<'a> Request<'a> {
             Ok(Err(error)) => {
                 let tried = self.failed(link, &error);
                 if matches!(tried, Try::Stale(_)) {
-                    // Which of them it was is not said.
+                    // The error does not say which of the statements it was.
                     self.forget(link, &ready);
                 }
                 tried
@@ -240,7 +242,7 @@ impl<'a> Request<'a> {
 
     fn failed(&self, link: &Link, error: &Error) -> Try {
         if self.is_in_company && state(error) == Some(CANCELLED) {
-            // By the limit that it had there. It was not executed.
+            // It was cancelled by its limit in the server, and not executed.
             link.hear();
             return Try::Alone;
         }
@@ -272,7 +274,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What is wrong with what the statement, as it was prepared now, would return.
+    /// Returns what is wrong with the columns that the statement, as prepared now, would return.
     fn wrong_columns(&self, ready: &Ready) -> Option<String> {
         fit::wrong_columns(self.keyspace, self.verb, &ready.statement.0)
     }
@@ -349,17 +351,17 @@ impl<'a> Bound<'a> {
 /// A prepared statement and its parameters.
 type Asked<'s> = (&'s Statement, Vec<&'s (dyn ToSql + Sync)>);
 
-/// A write and a read of the same row, in one transaction and one round trip: all of it is sent
-/// before any of it is answered. When one of them fails, the transaction has not happened: the
-/// read of one that has failed is refused, and its COMMIT rolls back. A connection that ends
-/// before the COMMIT is answered leaves open what became of it.
+/// Executes a write and a read of the same row in one transaction and one round trip: everything is
+/// sent before the first answer. If a statement fails, the transaction has not happened: the server
+/// refuses the rest, and COMMIT rolls back. If the connection ends before COMMIT is answered, the
+/// outcome is unknown.
 async fn in_one(
     link: &Link,
     (put, put_params): Asked<'_>,
     (get, get_params): Asked<'_>,
 ) -> Result<(u64, Vec<Row>), Error> {
     let client = &link.client;
-    // Biased: each sends at its first poll, and they must be sent in this order.
+    // Biased, because each sends at its first poll, and they must be sent in this order.
     let (begun, rows, found, committed) = tokio::join!(
         biased;
         client.batch_execute("BEGIN"),
@@ -374,8 +376,8 @@ async fn in_one(
     Ok((rows, found))
 }
 
-/// What a row holds by what a statement has returned of it. What can't be sent is not kept
-/// either: a read will say why.
+/// Returns the content of a row from a statement's result. A value that can't be sent is not cached
+/// either. A read of it returns the reason.
 fn row_of(rows: &[Row]) -> Stored {
     first_value(rows).map_or(Stored::Unknown, Stored::Row)
 }
@@ -393,7 +395,8 @@ fn left(ticket: &Ticket) -> Duration {
     ticket.due().since(Micros::boottime())
 }
 
-/// Between one and two of these, so that those who were in each other's way part.
+/// Returns a random time between one and two pauses, so that transactions which collided do not
+/// collide again.
 fn jittered(pause: Duration) -> Duration {
     let permille = u32::try_from(RandomState::new().hash_one(0) % 1_001).unwrap_or(0);
     pause + pause * permille / 1_000

@@ -20,8 +20,7 @@ impl ToSql for Param<'_> {
         Ok(IsNull::No)
     }
 
-    /// The types are those with which the statement was prepared, and they were taken
-    /// from the configuration as the parameters were.
+    /// The statement was prepared with types from the configuration, as the parameters were.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -29,7 +28,7 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
-/// A column's bytes as they came.
+/// A column's bytes as received.
 struct Raw<'r>(&'r [u8]);
 
 impl<'r> FromSql<'r> for Raw<'r> {
@@ -42,7 +41,7 @@ impl<'r> FromSql<'r> for Raw<'r> {
     }
 }
 
-/// The first column of a row; `None` for NULL.
+/// Returns the first column of a row; `None` for NULL.
 pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
     let Some(column) = row.columns().first() else {
         return Err(Failure::Rejected("`get` returns no column; select the value".to_owned()));
@@ -54,7 +53,7 @@ pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// Whether a column of this type has one form on the wire.
+/// Whether values of a column of this type can be sent to clients.
 pub(super) fn can_be_sent(column: &Type) -> bool {
     match *column {
         Type::BYTEA
@@ -92,14 +91,14 @@ fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
         Type::INT2 => return integer(raw, i16::from_be_bytes),
         Type::INT4 => return integer(raw, i32::from_be_bytes),
         Type::INT8 => return integer(raw, i64::from_be_bytes),
-        // A version number, 1 so far, comes first.
+        // The value begins with a version number, which is always 1.
         Type::JSONB if raw.first() == Some(&1) => return Ok(Bytes::copy_from_slice(&raw[1..])),
         _ => {}
     }
     match column.kind() {
         Kind::Domain(base) => to_wire(base, raw),
         Kind::Enum(_) => Ok(Bytes::copy_from_slice(raw)),
-        // The extension's type has no fixed number.
+        // The extension's type has no fixed OID.
         Kind::Simple if column.name() == "citext" => Ok(Bytes::copy_from_slice(raw)),
         _ => Err(Failure::Rejected(format!(
             "`get` returns a column of type {column}, which has more than one text form; write \

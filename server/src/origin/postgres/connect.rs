@@ -1,4 +1,5 @@
-//! One connection to the server: opened, its session set up, and the task that moves its bytes.
+//! Opening a connection to the server: the attempt to connect, the setup of the session, and the
+//! task that transfers its bytes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
@@ -11,24 +12,26 @@ use tokio_postgres::NoTls;
 use super::Shared;
 use super::link::Link;
 
-/// Bounds one attempt to connect, and each step of setting up a session. A server
-/// that is stopped takes TCP connections and then says nothing.
+/// The bound on one attempt to connect, and on each step of setting up a session. A server that is
+/// stopped still accepts TCP connections, but does not answer.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-/// Bounds the configured `init`, which may fill tables.
+/// The bound on the configured `init`, which may fill tables.
 pub(super) const INIT_WITHIN: Duration = Duration::from_secs(30);
-/// Servers that start together race in `CREATE … IF NOT EXISTS`, which PostgreSQL
-/// does not guard: the loser gets an error and would succeed the next time.
+/// The number of attempts to run `init`. Servers that start together race in `CREATE … IF NOT
+/// EXISTS`, which PostgreSQL does not guard: the loser gets an error, and succeeds at its next
+/// attempt.
 const INIT_TRIES: u32 = 3;
-/// First and longest pause before another attempt; each is shortened by up to half.
+/// The first and the longest pause before another attempt. Each is randomly shortened by up to
+/// half.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_LONGEST: Duration = Duration::from_secs(2);
 
-/// Why there is no connection.
+/// The reason why there is no connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("cannot connect to PostgreSQL: {0}")]
     Unreachable(String),
-    /// There is a server, and it does not let this connection in.
+    /// The server refuses this connection.
     #[error("PostgreSQL refused the connection: {0}")]
     Refused(String),
     #[error("PostgreSQL did not answer within {0:?}")]
@@ -48,13 +51,14 @@ impl From<tokio_postgres::Error> for ConnectError {
     }
 }
 
-/// A connection that is up, with the task that moves its bytes.
+/// A connection that is up, with the task that transfers its bytes.
 pub(super) struct Opened {
     pub(super) link: Rc<Link>,
     pub(super) wire: Wire,
 }
 
-/// Moves a connection's bytes; ends with it, and then says why, if it knows.
+/// The task that transfers a connection's bytes. It ends with the connection, and returns the
+/// reason if it is known.
 pub(super) struct Wire(pub(super) JoinHandle<Option<String>>);
 
 impl Drop for Wire {
@@ -63,7 +67,7 @@ impl Drop for Wire {
     }
 }
 
-/// Connects, runs `init` if nobody has, and sets up the session.
+/// Connects, runs `init` if it has not been run, and sets up the session.
 pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
     let (client, connection) = within(CONNECT_WITHIN, shared.server.connect(NoTls)).await??;
     let moving = async move { connection.await.err().map(|error| with_cause(&error)) };
@@ -106,7 +110,8 @@ async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, 
     timeout(limit, work).await.map_err(|_| ConnectError::Silent(limit))
 }
 
-/// tokio-postgres says "db error" and leaves what the server said to the cause.
+/// Returns an error's text with its cause: tokio-postgres only says "db error", and the server's
+/// message is in the cause.
 pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
@@ -114,8 +119,8 @@ pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Pauses that double, each shortened at random, so that the connections of many
-/// servers do not come back all at once.
+/// Pauses that double, each randomly shortened, so that the connections of many servers do not all
+/// come back at once.
 pub(super) struct Backoff {
     next: Duration,
     random: RandomState,

@@ -1,26 +1,27 @@
-//! The server's errors as what a caller may conclude from them: by SQLSTATE, and where that is
-//! not enough by the routine that raised it. Never by the message, which may be in any language.
-//! docs/ORIGIN.md has the same as a table.
+//! The classification of the server's errors by what a caller may conclude from them: by SQLSTATE
+//! and, where that is not enough, by the routine that raised the error. Never by the message, which
+//! may be in any language. docs/ORIGIN.md has a table.
 //!
-//! An ERROR ends a statement, and with it its transaction: it was not executed. A
-//! FATAL or PANIC ends the session, perhaps after a COMMIT that it no longer reports.
+//! An ERROR ends a statement and its transaction, so the statement was not executed. A FATAL or
+//! PANIC ends the session, perhaps after a COMMIT that is not reported.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
 
 use crate::origin::{Failure, shortened};
 
-/// What an error means for the call that met it.
+/// The meaning of an error for the call that got it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The connection is lost; what was sent on it may have been executed. What the server said
-    /// last, if anything.
+    /// The connection is lost, and the statements sent on it may have been executed. The server's
+    /// last message, if there was one.
     Lost(Option<String>),
-    /// The prepared statement must be prepared anew; it was not executed.
+    /// The prepared statement was not executed, and must be prepared again.
     Stale(Failure),
-    /// It was rolled back because of others, and may well succeed at once.
+    /// The transaction was rolled back because of concurrent ones, and may succeed if repeated at
+    /// once.
     Again(Failure),
-    /// This connection's server takes no writes; another may.
+    /// This connection's server is read-only; another may accept writes.
     ReadOnly(Failure),
     /// The server has answered.
     Failed(Failure),
@@ -33,7 +34,7 @@ pub(super) fn judge(error: &Error, is_write: bool) -> Verdict {
     let is_fatal = matches!(severity, Some(Severity::Fatal | Severity::Panic));
     match class(error.code().code(), error.routine()) {
         _ if is_fatal => Verdict::Lost(Some(text)),
-        // Servers of old do not say the severity in a language that is known.
+        // Old servers report the severity only in their own language.
         Class::Lost if severity.is_none() => Verdict::Lost(Some(text)),
         Class::Stale => Verdict::Stale(Failure::Refused(text)),
         Class::Again => Verdict::Again(Failure::Refused(text)),
@@ -44,19 +45,19 @@ pub(super) fn judge(error: &Error, is_write: bool) -> Verdict {
     }
 }
 
-/// What the server said, for people.
+/// Returns the server's message, for people.
 fn told(error: &DbError) -> String {
     let detail = error.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
-    // The state first: it must not be cut off.
+    // The state comes first, so that it is not cut off.
     shortened(format!("SQLSTATE {}: {}{detail}", error.code().code(), error.message()))
 }
 
-/// The SQLSTATE of an error, for counting; `None` when the connection is lost.
+/// Returns the SQLSTATE of an error, for counting; `None` if the connection is lost.
 pub(super) fn state(error: &Error) -> Option<&str> {
     error.as_db_error().map(|error| error.code().code())
 }
 
-/// Kinds of errors.
+/// The classes of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
     /// The session has ended.
@@ -74,17 +75,17 @@ enum Class {
 
 fn class(state: &str, routine: Option<&str>) -> Class {
     match state {
-        // The statement is not there (any more): a pooler, DEALLOCATE, DISCARD.
+        // The statement does not exist (any more), because of a pooler, DEALLOCATE or DISCARD.
         "26000" => Class::Stale,
         // "Cached plan must not change result type", after ALTER TABLE.
         "0A000" if routine == Some("RevalidateCachedQuery") => Class::Stale,
-        // serialization_failure, also of a standby that replays; deadlock_detected.
+        // serialization_failure, also of a standby that is replaying; deadlock_detected.
         "40001" | "40P01" => Class::Again,
-        // statement_completion_unknown: databases of many machines say so.
+        // statement_completion_unknown, which distributed databases report.
         "40003" => Class::Unknown,
-        // A constraint that was checked at COMMIT.
+        // A constraint violation found at COMMIT.
         "40002" => Class::Never,
-        // read_only_sql_transaction: a standby, or one to be.
+        // read_only_sql_transaction: a standby, or a primary that is becoming one.
         "25006" => Class::ReadOnly,
         // admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped and
         // idle_session_timeout; idle_in_transaction_session_timeout.

@@ -1,6 +1,6 @@
-//! Whether a statement fits the keyspace: what it returns can be sent, and keys that it takes for
-//! equal are one key to the cache. Looked at when it is prepared, so that nobody's request has to
-//! find it out.
+//! Checks that a statement fits its keyspace: that its result can be sent, and that keys which it
+//! considers equal are one key to the cache. They run when the statement is prepared, not at the
+//! first request.
 
 use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
@@ -11,7 +11,7 @@ use super::key;
 use super::link::{Link, PrepareError};
 use crate::origin::statements::{Keyspace, Statements, Verb};
 
-/// What is wrong with what a prepared statement returns, and what to do.
+/// Returns what is wrong with the columns that a prepared statement returns, and what to do.
 pub(super) fn wrong_columns(
     keyspace: &Keyspace,
     verb: Verb,
@@ -51,8 +51,8 @@ pub(super) fn wrong_columns(
     ))
 }
 
-/// Prepares every statement. What can never work is an error; what the server does not accept
-/// may come later (a table, a right), and is logged.
+/// Prepares every statement. One that can never work is an error. One that the server does not
+/// accept yet, because a table or a privilege may be missing, is logged.
 pub(super) async fn check(link: &Link, statements: &Statements) -> Result<(), ConnectError> {
     for (id, keyspace, verb, statement) in statements.all() {
         let wrong = |message| ConnectError::Statement {

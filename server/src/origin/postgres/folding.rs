@@ -1,4 +1,4 @@
-//! Whether the database maps letters to lower case as `key_case` does.
+//! The comparison of how the database and `key_case` map letters to lower case.
 
 use std::sync::OnceLock;
 
@@ -6,18 +6,19 @@ use standin_protocol::key::KeyForm;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
-/// The characters that the database maps to lower case otherwise than `key_case` does, once it
-/// has been asked.
+/// The characters that the database maps to lower case differently from `key_case`, once the
+/// database has been asked.
 #[derive(Debug, Default)]
 pub(in crate::origin) struct Folding(OnceLock<Vec<char>>);
 
 impl Folding {
-    /// The characters, if the database has been asked.
+    /// Returns the characters, if the database has been asked.
     pub(super) fn doubtful(&self) -> Option<&[char]> {
         self.0.get().map(|doubtful| &**doubtful)
     }
 
-    /// Whether a key has such a character: it may be another row's to the database.
+    /// Whether a key contains such a character, so that the database may consider it the key of
+    /// another row.
     pub(super) fn is_doubtful(&self, key: &[u8]) -> bool {
         let Some(doubtful) = self.doubtful().filter(|doubtful| !doubtful.is_empty()) else {
             return false;
@@ -31,7 +32,7 @@ impl Folding {
         if self.0.get().is_some() {
             return Ok(());
         }
-        // There are no capitals beyond the second plane.
+        // There are no upper-case letters beyond the second plane.
         let all: Vec<char> = ('\u{1}'..'\u{20000}').filter(|c| *c != '\n').collect();
         let one_a_line: String = all.iter().flat_map(|c| [*c, '\n']).collect();
         let ask = "SELECT lower($1 COLLATE \"default\"), lower('ΑΣ' COLLATE \"default\")";
@@ -44,7 +45,7 @@ impl Folding {
             (mapped.next(), mapped.next()) != (Some(fold(form, c)), None)
         };
         let mut doubtful: Vec<char> = all.into_iter().filter(|c| differs(*c)).collect();
-        // ICU also looks at where in a word it is.
+        // ICU's mapping also depends on the position in the word.
         if word.ends_with('ς') && doubtful.binary_search(&'Σ').is_err() {
             doubtful.push('Σ');
             doubtful.sort_unstable();
@@ -54,7 +55,7 @@ impl Folding {
     }
 }
 
-/// The character in the form of the keyspace.
+/// Returns the character in the form of the keyspace.
 fn fold(form: KeyForm, c: char) -> char {
     match form {
         KeyForm::Ascii => c.to_ascii_lowercase(),

@@ -1,5 +1,5 @@
-//! Whether the key is to a statement what it is to the cache: what PostgreSQL takes it for when
-//! nobody tells it, and whether `key_case` folds letters as the database does.
+//! Checks that a statement and the cache compare keys in the same way: which type PostgreSQL infers
+//! for the key, and whether `key_case` folds letters as the database does.
 
 use standin_config::sql::{Parameter, Translated};
 use standin_config::{ColumnType, KeyCase};
@@ -10,8 +10,8 @@ use tokio_postgres::{Client, Error};
 use super::types::sql_type;
 use crate::origin::statements::Keyspace;
 
-/// What is wrong with a statement's key, and what to do. `None` also where PostgreSQL can't say
-/// what the key is, because the statement may take it for several things.
+/// Returns what is wrong with a statement's key, and what to do. `None` also if PostgreSQL can't
+/// infer the key's type because the statement is ambiguous.
 pub(super) async fn misfit(
     client: &Client,
     keyspace: &Keyspace,
@@ -35,18 +35,18 @@ pub(super) async fn misfit(
     Ok(prepared.params().get(at).and_then(|type_| misfit_of(keyspace, type_)))
 }
 
-/// Whether a statement may be refused because the key is declared as text.
+/// Whether the error may be due to the key's declaration as text.
 pub(super) fn may_be_why(error: &Error) -> bool {
     let why = [SqlState::UNDEFINED_FUNCTION, SqlState::DATATYPE_MISMATCH, SqlState::CANNOT_COERCE];
     error.code().is_some_and(|code| why.contains(code))
 }
 
-/// A parameter whose type PostgreSQL is to find out.
+/// Returns the type of a parameter whose type PostgreSQL has to infer.
 pub(super) fn undeclared() -> Type {
     Type::new("undeclared".to_owned(), 0, Kind::Simple, "pg_catalog".to_owned())
 }
 
-/// What is wrong with a key of text that is of this type in the database.
+/// Returns what is wrong with a text key that has this type in the database.
 fn misfit_of(keyspace: &Keyspace, type_: &Type) -> Option<String> {
     let instead = match *type_ {
         Type::TEXT | Type::VARCHAR | Type::NAME | Type::UNKNOWN | Type::CHAR => return None,
@@ -91,11 +91,11 @@ pub(super) fn is_folded(type_: &Type) -> bool {
     }
 }
 
-/// What a call is told whose key has letters that are folded in two ways.
+/// The answer to a call whose key contains letters that are folded in two ways.
 pub(super) const DOUBTFUL: &str = "the database does not map a letter of the key to lower case as \
                                    key_case does; use another key";
 
-/// What follows from the differences: a refusal, or a warning, or nothing.
+/// Decides what follows from the differences: a refusal, a warning, or nothing.
 pub(super) fn judge(keyspace: &Keyspace, doubtful: &[char]) -> Result<(), String> {
     let case = keyspace.key_case.name();
     let differs = |c| doubtful.binary_search(&c).is_ok();

@@ -1,4 +1,4 @@
-//! One connection: its prepared statements, and whether anything was heard on it.
+//! A connection: its prepared statements, and when the server last answered.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,16 +16,16 @@ use super::pace::{Company, Pace};
 use super::types::sql_type;
 use crate::origin::statements::{Keyspace, Verb};
 
-/// Names a statement on a connection: keyspace and verb.
+/// The identity of a statement on a connection: keyspace and verb.
 pub(super) type StatementId = (u8, Verb);
 
 /// A statement that is prepared, or being prepared.
 pub(super) type Slot = Rc<OnceCell<Statement>>;
 
-/// Why a statement is not prepared.
+/// The reason why a statement is not prepared.
 pub(super) enum PrepareError {
     Server(Error),
-    /// Its key is not to the database what it is to the cache; what to do.
+    /// The database and the cache compare its key differently. The text says what to do.
     Misfit(String),
 }
 
@@ -35,8 +35,8 @@ impl From<Error> for PrepareError {
     }
 }
 
-/// What `statement_timeout` may be: steps, so that it is changed for a call only when the call
-/// has much less time than others.
+/// The steps of `statement_timeout`, so that it is changed only for a call that has much less time
+/// than others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     longest: Duration,
@@ -49,8 +49,8 @@ impl Limits {
         Self { longest }
     }
 
-    /// In milliseconds, for a call that has so much time: a little less, so that the server says
-    /// what came of it before its time is up.
+    /// Returns the limit in milliseconds for a call that has this much time left. It is a little
+    /// shorter, so that the server reports the outcome before the call is overdue.
     fn for_call(self, left: Duration) -> u128 {
         let step_ms = (self.longest / Self::STEPS).as_millis().max(1);
         let most_ms = left.min(self.longest).as_millis() * 9 / 10;
@@ -61,7 +61,7 @@ impl Limits {
 /// A connection that is up.
 pub(super) struct Link {
     pub(super) client: Client,
-    /// Of its writes.
+    /// The pace of its writes.
     pub(super) pace: RefCell<Pace>,
     statements: RefCell<HashMap<StatementId, Slot>>,
     limits: Limits,
@@ -88,26 +88,25 @@ impl Link {
         }
     }
 
-    /// The session's statements may take as long as any call.
+    /// Sets the session's limit to the longest time that a call may take.
     pub(super) async fn set_longest(&self) -> Result<(), Error> {
         self.limit(self.limits.longest).await
     }
 
-    /// A transaction whose rest does not come is over after a while: a server that is stopped in
-    /// the middle of one must not hold its row.
+    /// Makes the server end a transaction whose rest does not arrive: a Standin server that is
+    /// stopped in the middle of one must not hold its lock on the row.
     pub(super) async fn limit_transactions(&self) -> Result<(), Error> {
         let limit_ms = self.limits.for_call(self.limits.longest);
         let set = format!("SET idle_in_transaction_session_timeout = {limit_ms}");
         self.client.batch_execute(&set).await
     }
 
-    /// The statement that is sent next on this connection must be over within this time. It is
-    /// the only one there.
+    /// Sets the limit for the next statement on this connection, which is the only one there.
     pub(super) async fn limit(&self, left: Duration) -> Result<(), Error> {
         self.limit_to(self.limits.for_call(left)).await
     }
 
-    /// Each statement that is sent from now on has the short limit of those in company.
+    /// Sets the short limit of statements in company for each statement sent from now on.
     pub(super) async fn limit_company(&self) -> Result<(), Error> {
         self.limit_to(self.company.limit.as_millis().max(1)).await
     }
@@ -124,7 +123,7 @@ impl Link {
         result
     }
 
-    /// The server has answered something.
+    /// Notes that the server has answered something.
     pub(super) fn hear(&self) {
         self.heard.set(Micros::boottime());
     }
@@ -133,31 +132,31 @@ impl Link {
         self.heard.get() > since
     }
 
-    /// A call has had no answer since then. If nobody else had, the server hangs or
-    /// is gone without a word, and the connection is given up.
+    /// Notes that a call has had no answer since then. If no other call had one either, the server
+    /// hangs or has disappeared, and the connection is given up.
     pub(super) fn suspect(&self, since: Micros) {
         if !self.is_heard_since(since) {
             self.hang_up();
         }
     }
 
-    /// How long it has been up.
+    /// Returns how long it has been up.
     pub(super) fn age(&self) -> Duration {
         Micros::boottime().since(self.opened)
     }
 
-    /// The connection is to be given up.
+    /// Makes the connection be given up.
     pub(super) fn hang_up(&self) {
         self.hang_up.notify_one();
     }
 
-    /// Waits until the connection is to be given up.
+    /// Waits until the connection has to be given up.
     pub(super) async fn given_up(&self) {
         self.hang_up.notified().await;
     }
 
-    /// The statement as prepared on this connection; prepares it if it is not. What
-    /// fails is tried again by the next call, so that a table can come later.
+    /// Returns the statement as prepared on this connection, and prepares it if necessary. After a
+    /// failure the next call tries again, so that a table may be created later.
     pub(super) async fn prepared(
         &self,
         id: StatementId,
@@ -167,7 +166,7 @@ impl Link {
         let cell = Rc::clone(self.statements.borrow_mut().entry(id).or_default());
         let prepare = || async {
             let type_of = |parameter: &Parameter| match parameter {
-                // It may be citext, which text is not.
+                // The column may be citext, which is a different type from text.
                 Parameter::Key if keyspace.folded().is_some() => key::undeclared(),
                 parameter => sql_type(keyspace.type_of(*parameter)),
             };
@@ -193,7 +192,7 @@ impl Link {
         Ok((prepared, cell))
     }
 
-    /// Has the statement prepared anew by the next call, unless another call has seen to that.
+    /// Makes the next call prepare the statement again, unless another call has already done so.
     pub(super) fn forget(&self, id: StatementId, stale: &Slot) {
         let mut statements = self.statements.borrow_mut();
         if statements.get(&id).is_some_and(|slot| Rc::ptr_eq(slot, stale)) {

@@ -1,5 +1,5 @@
-//! PostgreSQL, and what speaks its wire protocol: one thread, a few connections,
-//! statements prepared on each.
+//! The driver for PostgreSQL and databases that speak its wire protocol: one thread, a few
+//! connections, statements prepared on each.
 //!
 //! ```text
 //! reads  ──► dispatch ──► a task per call ──► link 0..n, reads pipelined ──► server
@@ -26,19 +26,18 @@
 //! column.rs    parameters and columns in PostgreSQL's binary format
 //! ```
 //!
-//! **Locks.** A statement that waits for a lock is no outage. Reads have connections of
-//! their own, a connection has statements of one keyspace at a time, and no keyspace
-//! gets them all. Whether the server answers is asked on one more connection.
+//! **Locks.** A statement that waits for a lock is not an outage. Reads have connections of their
+//! own, a connection has statements of one keyspace at a time, and no keyspace gets all of them. A
+//! separate connection checks whether the server answers.
 //!
-//! **Time.** The session's `statement_timeout` is a little shorter than what is left of
-//! a write's time, so that the server as a rule says what came of a slow one; where
-//! several writes are on a connection it is short, and what it ends is sent anew. A
-//! connection on which nothing at all was heard for a call's time is given up.
+//! **Time.** The session's `statement_timeout` is a little shorter than the time that a write has
+//! left, so that the server usually reports the outcome of a slow one. While several writes are on
+//! a connection it is short, and a write that it ends is sent again. A connection on which nothing
+//! was received for the time of a call is given up.
 //!
-//! **Order.** A write is sent when no other of its row is under way: one that is late
-//! cannot overtake one that was submitted after it. Only while connections are lost and
-//! come back, and the server still holds what was sent on another one, can a write of
-//! unknown outcome come later.
+//! **Order.** A write is sent only when no other write of its row is under way, so a late one
+//! cannot overtake one that was submitted after it. A write of unknown outcome can take effect
+//! later only if its connection was lost while the server had not executed it yet.
 
 mod call;
 mod column;
@@ -79,16 +78,16 @@ use pool::{Kind, Pool};
 use tasks::Tasks;
 pub(super) use url::{check, has_password};
 
-/// Bounds of how long the server may not answer before it is down: `timeout`, but at least so
-/// long, and at most.
+/// The bounds of the time without an answer after which the server is down. Within them it is
+/// `timeout`.
 const PATIENCE_LEAST: Duration = Duration::from_millis(500);
 const PATIENCE_MOST: Duration = Duration::from_secs(2);
-/// Between two questions whether it answers.
+/// The interval between two health checks.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-/// While the thread ends it looks this often whether all calls have been answered.
+/// The interval at which the ending thread checks whether all calls have been answered.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// What is needed to use the server.
+/// The settings for using the server.
 pub(super) struct Setup<'c> {
     pub(super) url: &'c str,
     pub(super) connections: u32,
@@ -96,14 +95,14 @@ pub(super) struct Setup<'c> {
     pub(super) statements: Arc<Statements>,
 }
 
-/// The same, understood, and shared by everything on the thread.
+/// The parsed settings, shared by everything on the thread.
 #[derive(Clone)]
 struct Shared {
     server: tokio_postgres::Config,
-    /// For reads; as many for writes.
+    /// The number of connections for reads, and also for writes.
     connections: usize,
     init: Option<String>,
-    /// `init` has run. Locked while it runs.
+    /// Whether `init` has run. Locked while it runs.
     initialised: Arc<Mutex<bool>>,
     statements: Arc<Statements>,
     timeout: Duration,
@@ -116,12 +115,12 @@ impl Shared {
         Limits::new(self.timeout)
     }
 
-    /// How many writes a connection may have at once.
+    /// Returns the limits of writes that share a connection.
     fn company(&self) -> Company {
         Company::new(self.timeout)
     }
 
-    /// How long the server may not answer before it is down.
+    /// Returns the time without an answer after which the server is down.
     fn patience(&self) -> Duration {
         self.timeout.clamp(PATIENCE_LEAST, PATIENCE_MOST)
     }
@@ -133,8 +132,7 @@ impl Shared {
 
 /// Starts the thread and waits for the first attempt to connect.
 ///
-/// # Errors
-/// When the connection string cannot work, or `init` fails on a server in reach.
+/// # Errors If the connection string cannot work, or `init` fails on a reachable server.
 pub(super) fn start(
     config: &OriginConfig,
     setup: Setup<'_>,
@@ -180,7 +178,7 @@ pub(super) fn start(
             queues.stop();
             Err(OriginStartError::Statement { keyspace, statement, message })
         }
-        // Down, or too slow to tell: it is looked for until it is there.
+        // The server is down, or too slow to tell. The driver keeps trying to connect.
         _ => Ok(queues),
     }
 }
@@ -190,16 +188,16 @@ fn understand(url: &str, timeout: Duration) -> Result<tokio_postgres::Config, Or
     if server.get_application_name().is_none() {
         server.application_name("standin");
     }
-    // A statement that the network holds for longer than its call waits must not arrive at all,
-    // also not on a connection that has been given up since.
+    // A statement that the network delays for longer than its call waits must not arrive at all,
+    // not even on a connection that has been given up since.
     server.tcp_user_timeout(timeout);
     Ok(server)
 }
 
-/// What the first attempt to connect came to.
+/// The channel for the outcome of the first attempt to connect.
 type FirstAttempt = SyncSender<Result<(), ConnectError>>;
 
-/// The thread's body: hands out calls until told to stop, then waits for those under way.
+/// The thread's body: hands out calls until it is told to stop, then waits for those under way.
 async fn dispatch(
     shared: Shared,
     queues: &Queues,
@@ -225,7 +223,7 @@ async fn dispatch(
             End::Reached | End::Asked => is_stopping = true,
         }
         match is_stopping {
-            // Calls may be answered by others, of which nobody tells.
+            // The overdue thread may answer calls without a notification.
             true => drop(tokio::time::timeout(LOOK_AGAIN, wake.notified()).await),
             false => wake.notified().await,
         }

@@ -1,39 +1,40 @@
-//! How many writes a connection has at once. Pure: no connection, no clock.
+//! The pace of a connection: how many writes it may have at once. Pure: no connection, no clock.
 //!
 //! A write alone on its connection costs a round trip of its own, and a wake-up on each side. So a
-//! connection whose writes are answered quickly gets several: they are sent one behind the other,
-//! in *company*, and are answered in that order. What must not be lost by that is that a write
-//! which waits, for a lock or for whatever, holds up nothing else, and is over when its time is:
+//! connection whose writes are answered quickly gets several: they are sent one after another, in
+//! *company*, and answered in that order. Still, a write that waits, for a lock or anything else,
+//! must not delay others, and must end in time:
 //!
-//! - A connection whose write has been executed for more than a few milliseconds gets no further
-//!   ones until it has ended, and half as many afterwards. Where one was cancelled or has failed,
-//!   there is one at a time until that is quick again.
-//! - A statement in company has a short limit in the server. All that is under way on a connection
+//! - A connection whose write has been executing for more than a few milliseconds gets no further
+//!   ones until it has ended, and half as many afterwards. After a write was cancelled or failed,
+//!   there is one at a time until one is quick again.
+//! - A statement in company has a short limit in the server. Everything under way on a connection
 //!   has been executed, or cancelled, within half of a write's time.
-//! - What was cancelled by that has not been executed. It is sent once more, alone, and then has
-//!   all of its time. A write that has less than the half left is sent alone at once.
+//! - A write that this limit cancelled has not been executed. It is sent once more, alone, and then
+//!   has all of its time. A write that has less than half of its time left is sent alone at once.
 
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// Writes in company at the most: with twice as many the throughput hardly grows.
+/// The largest number of writes in company. With twice as many the throughput hardly grows.
 const MOST: usize = 8;
-/// Statements of one write that may have to wait: BEGIN, put, get, COMMIT.
+/// The number of statements of one write that may have to wait: BEGIN, put, get, COMMIT.
 const STATEMENTS: u32 = 4;
-/// No statement is cancelled sooner: a busy server takes so long for quick ones, now and then.
+/// The shortest limit of a statement. A busy server occasionally takes this long for a quick one.
 const LIMIT_LEAST: Duration = Duration::from_millis(10);
-/// A write that is executed for longer waits for something.
+/// The execution time beyond which a write is assumed to be waiting for something.
 const QUICK: Duration = Duration::from_millis(10);
 
-/// What company there may be, by `origin.timeout`.
+/// The limits of writes in company, derived from `origin.timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Company {
-    /// Writes at once.
+    /// The number of writes at once.
     pub(super) most: usize,
-    /// The limit of each of their statements.
+    /// The time limit of each of their statements.
     pub(super) limit: Duration,
-    /// How long all of it takes at the most: a write that has less time left must be alone.
+    /// The longest time that all of them together may take. A write that has less time left must be
+    /// alone.
     pub(super) lasts: Duration,
 }
 
@@ -48,13 +49,13 @@ impl Company {
     }
 }
 
-/// What a connection has shown of late.
+/// The recent behaviour of a connection.
 #[derive(Debug)]
 pub(super) struct Pace {
     most: usize,
     depth: usize,
     under_way: usize,
-    /// Since when the first of them is executed.
+    /// The time since which the first of them has been executing.
     since: Micros,
 }
 
@@ -63,13 +64,13 @@ impl Pace {
         Self { most, depth: 1, under_way: 0, since: Micros(0) }
     }
 
-    /// How many writes it may have at once; with one, that one is alone.
+    /// Returns how many writes it may have at once. If one, that write is alone.
     pub(super) fn depth(&self, now: Micros) -> usize {
         let waits = self.under_way > 0 && now.since(self.since) > QUICK;
         if waits { 1 } else { self.depth }
     }
 
-    /// A write is sent.
+    /// Notes that a write is sent.
     pub(super) fn began(&mut self, now: Micros) {
         if self.under_way == 0 {
             self.since = now;
@@ -77,7 +78,7 @@ impl Pace {
         self.under_way += 1;
     }
 
-    /// One has ended, and the next is executed.
+    /// Notes that a write has ended, and the next is being executed.
     pub(super) fn ended(&mut self, now: Micros, was_executed: bool) {
         let is_quick = now.since(self.since) <= QUICK;
         self.depth = match was_executed {

@@ -1,5 +1,5 @@
-//! The connections: some for reads, some for writes, one that asks how the server is. Each is
-//! opened, used, lost, opened again.
+//! The connections: some for reads, some for writes, and one for health checks. Each is opened,
+//! used, lost, and opened again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,10 +15,11 @@ use super::{FirstAttempt, Shared};
 use crate::origin::queue::{Lane, Queues};
 use crate::origin::{Failure, Outcome};
 
-/// A connection that lasted this long was a good one: pauses begin anew.
+/// The lifetime after which a connection counts as good, so that the pauses start from the shortest
+/// again.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Reads,
@@ -41,7 +42,7 @@ impl Side {
         Self { lane: Arc::clone(lane), links }
     }
 
-    /// The connection, if it is up.
+    /// Returns the connection, if it is up.
     pub(super) fn link(&self, slot: usize) -> Option<Rc<Link>> {
         let link = self.links[slot].borrow();
         link.as_ref().filter(|link| !link.client.is_closed()).cloned()
@@ -57,7 +58,7 @@ impl Side {
         self.lane.set_away(slot, is_away);
     }
 
-    /// Answers what waits, and what comes, until there is a connection.
+    /// Refuses the waiting calls, and new ones until there is a connection.
     fn refuse(&self, reason: &str) {
         for job in self.lane.refuse(reason.to_owned()) {
             job.ticket.finish(Outcome::Failed(Failure::Refused(reason.to_owned())));
@@ -70,7 +71,7 @@ pub(super) struct Pool {
     pub(super) shared: Shared,
     reads: Side,
     writes: Side,
-    /// Calls under way.
+    /// The number of calls under way.
     pub(super) under_way: Cell<usize>,
     pub(super) tasks: Rc<Tasks>,
 }
@@ -94,7 +95,7 @@ impl Pool {
         }
     }
 
-    /// How many calls each connection may have at once; of those for reads that is always the same.
+    /// Returns how many calls each connection may have at once. For reads this is constant.
     pub(super) fn depths(&self, kind: Kind) -> Vec<usize> {
         let side = match kind {
             Kind::Reads => return Vec::new(),
@@ -110,14 +111,14 @@ impl Pool {
         self.reads.usable().chain(self.writes.usable())
     }
 
-    /// The server has answered, which is enough if calls of both kinds can be sent.
+    /// Notes that the server has answered, which marks it up if calls of both kinds can be sent.
     fn answers(&self) {
         if [&self.reads, &self.writes].iter().all(|side| side.usable().next().is_some()) {
             self.shared.health.mark_up();
         }
     }
 
-    /// The connection that asks has had no answer, or there is none. That alone is no outage.
+    /// Notes that a health check had no answer, or no connection. That alone is not an outage.
     fn doubt(&self, error: &ConnectError) {
         let is_alive = matches!(error, ConnectError::Refused(_));
         let since = Micros::boottime() - self.shared.patience();
@@ -138,7 +139,7 @@ impl Pool {
         self.writes.refuse(&text);
     }
 
-    /// There is no connection of this kind, and an attempt to open one has failed.
+    /// Notes that there is no connection of this kind, and that an attempt to open one has failed.
     fn failed(&self, kind: Kind, error: &ConnectError) {
         tracing::debug!("{error}");
         if self.usable().next().is_none() {
@@ -148,8 +149,8 @@ impl Pool {
         }
     }
 
-    /// Too late to refuse the start, and to try `init` for ever would keep the origin
-    /// down: from here on each statement says for itself what is wrong.
+    /// It is too late to refuse the start, and retrying `init` for ever would keep the origin down.
+    /// From now on each statement's own error says what is wrong.
     async fn give_up_init(&self, error: &ConnectError) {
         if matches!(error, ConnectError::Init(_)) {
             tracing::error!("{error}");
@@ -157,7 +158,7 @@ impl Pool {
         }
     }
 
-    /// Makes a new connection known to the calls, or a failure to the health.
+    /// Makes a new connection available to calls, or reports a failure to the health.
     fn install(
         &self,
         kind: Kind,
@@ -199,7 +200,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
         pool.is_down(error);
     }
     if let Some(report) = report {
-        // Nobody listens any more when the start has lost its patience.
+        // Nobody receives this if the start has stopped waiting.
         let _ = report.send(first.as_ref().map(drop).map_err(Clone::clone));
     }
     let mut ready = ready.into_iter();
@@ -243,7 +244,7 @@ async fn maintain(
     }
 }
 
-/// Waits for the end of a connection; its reason.
+/// Waits for the end of a connection, and returns the reason.
 async fn ended(opened: &mut Opened) -> String {
     let reason = tokio::select! {
         ended = &mut opened.wire.0 => ended.ok().flatten(),
@@ -252,7 +253,7 @@ async fn ended(opened: &mut Opened) -> String {
     reason.unwrap_or_else(|| "it was closed".to_owned())
 }
 
-/// Keeps the connection up on which nothing but the server's health is asked, and asks.
+/// Keeps the connection for health checks up, and makes the checks.
 async fn watch(pool: Rc<Pool>, first: Result<Opened, ConnectError>) {
     let mut first = Some(first);
     let mut pause = Backoff::new();
@@ -282,7 +283,7 @@ async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
     loop {
         let asking = async {
             tokio::time::sleep(pool.shared.ask_every()).await;
-            // An empty query: it touches nothing, and waits for no lock.
+            // An empty query has no effect, and waits for no lock.
             let patience = pool.shared.patience();
             match tokio::time::timeout(patience, link.client.simple_query("")).await {
                 Ok(answer) => answer.map(drop).map_err(ConnectError::from),

@@ -1,5 +1,5 @@
-//! Tasks of the thread. The runtime keeps a task's panic to itself, and what the task was for
-//! would not be done any more: here it takes the whole thread with it, which then starts anew.
+//! The tasks of the thread. The runtime swallows a task's panic, and the task's work would silently
+//! stop. Here a panic ends the whole thread, which then starts again.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-/// Spawns tasks, and knows of their panics.
+/// Spawns tasks, and notes their panics.
 pub(super) struct Tasks {
     has_panicked: Cell<bool>,
     wake: Arc<Notify>,
@@ -39,7 +39,7 @@ impl Tasks {
         }));
     }
 
-    /// Goes on with a task's panic.
+    /// Passes a task's panic on to the thread.
     ///
     /// # Panics
     /// When a task has panicked.

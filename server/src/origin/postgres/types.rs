@@ -3,8 +3,8 @@
 use standin_config::ColumnType;
 use tokio_postgres::types::Type;
 
-/// The type of a parameter. It is declared, not left to the server to guess, so that the form on
-/// the wire is the column's; `:key::uuid` and the like convert in the statement.
+/// Returns the type of a parameter. It is declared, not inferred by the server, so that the
+/// parameter is sent in the column's format. `:key::uuid` and the like convert in the statement.
 pub(super) fn sql_type(column: ColumnType) -> Type {
     match column {
         ColumnType::Text => Type::TEXT,

@@ -1,5 +1,5 @@
-//! The connection string: what the driver would only say at each attempt to connect is said before
-//! the first.
+//! The connection string. Errors that the driver would report at each attempt to connect are
+//! reported before the first.
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
@@ -10,10 +10,9 @@ const EXAMPLE: &str = "write postgres://user@host:port/database";
 const NO_TLS: &str =
     "there is no TLS to the origin yet; use a private network or a local proxy, and";
 
-/// Reads it.
+/// Parses it.
 ///
-/// # Errors
-/// When nothing can come of it.
+/// # Errors If it can't work.
 pub(super) fn read(url: &str) -> Result<Config, OriginStartError> {
     let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
         let cause =
@@ -53,7 +52,7 @@ fn hindrance(config: &Config) -> Option<String> {
     None
 }
 
-/// What can be known of it without a connection.
+/// Checks what can be checked of it without a connection.
 ///
 /// # Errors
 /// As [`read`].
@@ -61,7 +60,7 @@ pub(in crate::origin) fn check(url: &str) -> Result<(), OriginStartError> {
     read(url).map(drop)
 }
 
-/// Whether there is a password in it, as far as it can be read.
+/// Whether it contains a password, as far as it can be parsed.
 pub(in crate::origin) fn has_password(url: &str) -> bool {
     url.parse::<Config>().is_ok_and(|config| config.get_password().is_some())
 }

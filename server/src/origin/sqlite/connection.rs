@@ -1,5 +1,5 @@
-//! One connection to the file: opened, checked, and with a bound on how long any
-//! statement may take.
+//! A connection to the file: it is opened and checked, and has a bound on how long any statement
+//! may take.
 #![expect(clippy::disallowed_methods, reason = "shell: waiting for another process's lock")]
 
 use std::path::Path;
@@ -22,32 +22,32 @@ use crate::origin::OriginStartError;
 use crate::origin::statements::{Keyspace, Statements};
 use crate::origin::value::Param;
 
-/// How long opening, including `init`, waits for other processes that do the same.
+/// The time for which opening, including `init`, waits for other processes that do the same.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
-/// How long saving what a deleted log holds waits for statements under way.
+/// The time for which rescuing a deleted log's content waits for statements under way.
 const RESCUE_WITHIN: Duration = Duration::from_secs(1);
-/// Between two tries to get a lock. It does not grow: whoever backed off would only
-/// be overtaken more often by the writers of other processes.
+/// The pause between two attempts to get a lock. It does not grow: a thread that backed off would
+/// only be overtaken more often by writers of other processes.
 const LOCK_PAUSE: Duration = Duration::from_micros(100);
-/// A statement is asked this often, in steps of SQLite's virtual machine, whether
-/// its time is up; some milliseconds' worth.
+/// The number of steps of SQLite's virtual machine between two checks whether a statement is
+/// overdue. They take some milliseconds.
 const STEPS_BETWEEN_CHECKS: i32 = 100_000;
-/// Page cache of a connection.
+/// The size of a connection's page cache.
 const CACHE_KIBIBYTES: i64 = 8_192;
-/// What the WAL file shrinks to after a checkpoint.
+/// The size to which the WAL file shrinks after a checkpoint.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
 
-/// The names that the key of a table's rows always has.
+/// The names that every table's row id has.
 const ROW_ID: [&str; 3] = ["rowid", "oid", "_rowid_"];
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
     Write,
 }
 
-/// Why the file cannot be used.
+/// The reason why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
     #[error("cannot use the SQLite file: {0}")]
@@ -75,30 +75,30 @@ pub(super) enum OpenError {
 /// An open connection.
 pub(super) struct Connection {
     pub(super) sql: rusqlite::Connection,
-    /// Until when a statement may take, in µs; read by the handlers inside SQLite.
+    /// The time until which a statement may run, in µs. The handlers inside SQLite read it.
     until: Arc<AtomicU64>,
     views: Views,
     gate: Arc<Gate>,
-    /// Its log is not that of the others.
+    /// Whether its log differs from the other connections'.
     is_apart: bool,
-    /// Dropped last.
+    /// The pass, which must be dropped last.
     _pass: Pass,
 }
 
 impl Connection {
-    /// Opens the file; `may_create`: it may be missing, or empty.
+    /// Opens the file. `may_create`: the file may be missing, or empty.
     pub(super) fn open(
         path: &Path,
         access: Access,
         may_create: bool,
         gate: &Arc<Gate>,
     ) -> Result<Self, OpenError> {
-        // One at a time: between opening the files and looking which they were, no other thread
-        // makes the log anew.
+        // One thread at a time, so that no other thread creates a new log between the opening of
+        // the files and the check which files they were.
         let _opening = gate.opening();
         let pass = loop {
             let pass = gate.enter(OPEN_WITHIN).ok_or(OpenError::StillOpen)?;
-            // To open a file whose log has been deleted would make another log.
+            // Opening a file whose log has been deleted would create another log.
             match gate.look(path) {
                 Change::None => break pass,
                 change => gate.condemn(change),
@@ -106,7 +106,7 @@ impl Connection {
         };
         let before = Files::at(path);
         if before.is_empty() && !may_create {
-            // SQLite would take it for a new one, and delete the log.
+            // SQLite would consider it a new file, and delete the log.
             return Err(OpenError::Emptied);
         }
         if gate.is_log_left_behind(&before) {
@@ -127,7 +127,8 @@ impl Connection {
             Err(_) => Change::None,
         };
         let change = match gate.has_begun_log(path) {
-            // It read the new, empty log by the index of the old one. The others have that open still.
+            // This connection read the new, empty log with the index of the old one, which the other
+            // connections still have open.
             true => {
                 connection.is_apart = true;
                 Change::LogGone
@@ -142,7 +143,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether it has a log.
+    /// Configures the connection; returns whether it has a log.
     fn configure(&mut self, access: Access) -> rusqlite::Result<bool> {
         let until = Arc::clone(&self.until);
         self.sql.busy_handler(Some(move |_tries| wait_for_lock(&until)))?;
@@ -156,7 +157,7 @@ impl Connection {
                 "the SQLite file stays in journal mode {mode}: readers and writers block each other"
             );
         }
-        // The first read makes the log and its index, if they are not there.
+        // The first read creates the log and its index if they are missing.
         self.sql.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         self.sql.pragma_update(None, "cache_size", -CACHE_KIBIBYTES)?;
         self.sql.set_prepared_statement_cache_capacity(3 * 256);
@@ -170,8 +171,9 @@ impl Connection {
         Ok(has_log)
     }
 
-    /// Changing the mode needs the file alone, and SQLite does not call the busy
-    /// handler for it: two processes that start at once would fail each other.
+    /// Changes the journal mode to WAL. This needs exclusive access, and SQLite does not call the
+    /// busy handler for it: without the retries, two processes that start at once would make each
+    /// other fail.
     fn enter_wal_mode(&self) -> rusqlite::Result<String> {
         self.retry_while_busy(|sql| sql.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)))
     }
@@ -193,7 +195,7 @@ impl Connection {
         let run = |sql: &rusqlite::Connection| {
             let result = sql.execute_batch(init);
             if !sql.is_autocommit() {
-                // A transaction of their own, left open by the failure.
+                // The failure has left a transaction of these statements open.
                 sql.execute_batch("ROLLBACK")?;
             }
             result
@@ -207,8 +209,8 @@ impl Connection {
         })
     }
 
-    /// Has SQLite compile every statement. What it says about the file and not about
-    /// a statement will be met again in use.
+    /// Compiles every statement. Errors of the file, not of a statement, are ignored here, because
+    /// they will be reported in use.
     pub(super) fn check(&self, statements: &Statements) -> Result<(), OriginStartError> {
         for (_, keyspace, verb, statement) in statements.all() {
             let wrong = |message| OriginStartError::Statement {
@@ -238,13 +240,13 @@ impl Connection {
         Ok(())
     }
 
-    /// The columns that a statement reads and that the key may be compared with.
+    /// Returns the columns that a statement reads and may compare with the key.
     fn key_columns(&self, keyspace: &Keyspace, statement: &str) -> Vec<fit::Column> {
         let reads = self.views.columns_read(&self.sql, statement);
         let mut found = Vec::new();
         for (table, name) in reads {
             let metadata = self.sql.column_metadata(None, &*table, &*name);
-            // That of a view is not known.
+            // The metadata of a view's columns is not known.
             let Ok((type_, collation, _, is_primary, _)) = metadata else { continue };
             let text = |text: Option<&std::ffi::CStr>| {
                 text.map(|text| text.to_string_lossy().to_ascii_uppercase()).unwrap_or_default()
@@ -258,13 +260,13 @@ impl Connection {
         found
     }
 
-    /// From now on statements, and waits for locks, end at this time.
+    /// Sets the time at which statements, and waits for locks, end.
     pub(super) fn set_deadline(&self, until: Micros) {
         self.until.store(until.0, Ordering::Relaxed);
     }
 
-    /// Whether the files that are open here are still those of the path. If not, the connection,
-    /// like all others, is to be dropped, which brings what the log holds to safety if it can be.
+    /// Whether the open files are still those at the path. If not, this connection and all others
+    /// have to be dropped. The log's content is saved if possible.
     pub(super) fn is_current(&self, path: &Path) -> bool {
         match self.gate.look(path) {
             Change::None => !self.gate.is_condemned(),
@@ -275,7 +277,7 @@ impl Connection {
         }
     }
 
-    /// Writes all that the log holds to the main file. The log is open although it is deleted.
+    /// Writes the log's content to the main file. The deleted log is still open.
     fn rescue(&self) {
         self.set_deadline(Micros::boottime() + RESCUE_WITHIN);
         let checkpoint = self.sql.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
@@ -294,7 +296,7 @@ impl Connection {
         }
     }
 
-    /// The rows that a statement has changed which has just ended; `before` is the connection's
+    /// Returns the number of rows that the last statement has changed. `before` is the connection's
     /// total before it.
     pub(super) fn rows_changed(&self, statement: &Translated, before: u64) -> u64 {
         match (self.sql.changes(), self.sql.total_changes() - before) {
@@ -303,7 +305,7 @@ impl Connection {
         }
     }
 
-    /// The statement, ready to be stepped.
+    /// Returns the statement with its parameters, ready to be stepped.
     pub(super) fn bind(
         &self,
         statement: &Translated,
@@ -350,8 +352,8 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked))
 }
 
-/// Pauses before the next try; false when time is up. SQLite's own handler pauses up
-/// to 100 ms, which is many transactions of the other writers.
+/// Pauses before the next attempt; returns false if the time is over. SQLite's own handler pauses
+/// for up to 100 ms, in which other writers commit many transactions.
 fn wait_for_lock(until: &AtomicU64) -> bool {
     let left = Micros(until.load(Ordering::Relaxed)).since(Micros::boottime());
     if left.is_zero() {

@@ -1,37 +1,37 @@
-//! SQLite's errors as what a caller may conclude from them.
+//! The classification of SQLite's errors by what a caller may conclude from them.
 
 use rusqlite::ErrorCode;
 
 use crate::origin::{Failure, shortened};
 
-/// An error of SQLite while the database was surely not changed by the statement.
+/// An error of SQLite after which the statement has certainly not changed the database.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) kind: Kind,
-    /// SQLite's extended result code, if it is SQLite that speaks.
+    /// The extended result code, if the error is SQLite's.
     code: Option<i32>,
     message: String,
 }
 
-/// What kind of error.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Somebody else holds the lock for longer than the call may take.
+    /// The lock was held elsewhere for longer than the call may take.
     Busy,
-    /// The call took longer than it may, and was interrupted.
+    /// The call took too long, and was interrupted.
     Interrupted,
-    /// Disk or memory is full: the connection is sound.
+    /// Disk or memory is full. The connection can still be used.
     Full,
-    /// The file cannot be used through this connection any more.
+    /// The file can no longer be used through this connection.
     Broken,
-    /// A constraint; in a batch perhaps one that is only checked at COMMIT.
+    /// A constraint failed. In a batch it may be one that is only checked at COMMIT.
     Constraint,
-    /// The statement or its values.
+    /// The statement or its values are wrong.
     Statement,
 }
 
 impl Trouble {
-    /// The answer to a call whose statement met this.
+    /// Returns the answer to a call whose statement failed with this.
     pub(super) fn failure(&self) -> Failure {
         match self.kind {
             Kind::Busy | Kind::Interrupted | Kind::Full | Kind::Broken => {
@@ -41,12 +41,12 @@ impl Trouble {
         }
     }
 
-    /// The answer to a write that may have been committed all the same.
+    /// Returns the answer to a write that may have been committed nevertheless.
     pub(super) fn doubt(&self) -> Failure {
         Failure::Doubtful(self.message.clone())
     }
 
-    /// Errors of one code are the same to the log.
+    /// Returns the code by which the log groups errors.
     pub(super) fn code(&self) -> String {
         format!("{:?}", self.code)
     }

@@ -1,20 +1,22 @@
-//! The files of a database: itself, its log (`-wal`) and the log's index (`-shm`). Whoever has
-//! one open goes on with it when it is deleted or replaced, and takes the writes with it.
+//! The files of a database: the main file, its log (`-wal`) and the log's index (`-shm`). A process
+//! that has one open continues to use it after it is deleted or replaced, and its writes are lost
+//! with the file.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Which file a path led to.
+/// The identity of the file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
-    /// A new file may get the number of one that was deleted. `None`: the file system does not tell.
+    /// The time of creation, because a new file may get the inode number of a deleted one. `None`:
+    /// the file system does not record it.
     born: Option<SystemTime>,
 }
 
-/// The files that a path led to.
+/// The files at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Files {
     main: Option<Identity>,
@@ -24,20 +26,21 @@ pub(super) struct Files {
     index: Option<Identity>,
 }
 
-/// What has become of files that are open.
+/// A change of the files that are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing: they are those of the path.
+    /// None: they are still the files at the path.
     None,
-    /// The log or its index has been deleted. Nobody can have begun another, so what the log holds
-    /// can still be written to the main file.
+    /// The log or its index has been deleted. No process can have begun another log, so the log's
+    /// content can still be written to the main file.
     LogGone,
-    /// The log or its index is another's. What this one holds must not get into the main file.
+    /// The log or its index has been replaced. The old log's content must not be written to the
+    /// main file.
     LogReplaced,
-    /// The main file is gone, or another.
+    /// The main file has been deleted or replaced.
     Moved,
-    /// The main file has been cut off to nothing, which SQLite takes for a new database. Of one that
-    /// is cut off elsewhere it says itself that it is malformed.
+    /// The main file has been truncated to nothing, which SQLite considers a new database. It
+    /// reports other truncations itself, as a malformed file.
     Cut,
 }
 
@@ -77,32 +80,32 @@ impl Files {
         }
     }
 
-    /// The main file is there and empty.
+    /// Whether the main file exists and is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.main.is_some() && self.main_bytes == 0
     }
 
-    /// The log and its index are there.
+    /// Whether the log and its index exist.
     pub(super) fn has_log(&self) -> bool {
         self.log.is_some() && self.index.is_some()
     }
 
-    /// The log of `now`, if it is another one than this and nothing is in it yet.
+    /// Returns the log of `now`, if it is a different one and still empty.
     pub(super) fn new_log(&self, now: &Self) -> Option<Identity> {
         let is_new = self.main == now.main && self.log.is_some() && self.log != now.log;
         now.log.filter(|_| is_new && now.log_bytes == 0)
     }
 
-    /// The same without that log, as long as nothing is in it.
+    /// Returns the files without this log, if it is still empty.
     pub(super) fn without(self, log: Option<Identity>) -> Self {
         let is_it = log.is_some() && self.log == log && self.log_bytes == 0;
         Self { log: self.log.filter(|_| !is_it), ..self }
     }
 
-    /// What `now` means for those who have these open.
+    /// Returns the change from these files, which are open, to those of `now`.
     pub(super) fn change(&self, now: &Self) -> Change {
         let same = |before: Option<Identity>, now: Option<Identity>| before == now;
-        // Without a log from the beginning there is none to look after.
+        // If there was no log from the beginning, its identity does not matter.
         let is_other = |before: Option<Identity>, now: Option<Identity>| {
             before.is_some() && now.is_some() && before != now
         };
@@ -121,12 +124,13 @@ impl Files {
         }
     }
 
-    /// It has held something.
+    /// Notes that the main file has had content.
     pub(super) fn grow(&mut self, now: &Self) {
         self.main_bytes = self.main_bytes.max(now.main_bytes);
     }
 
-    /// Whether `now` is another main file with the log of this one, which would be taken for its own.
+    /// Whether `now` is a different main file beside the log of the old one, which SQLite would use
+    /// as its own.
     pub(super) fn is_log_left_behind(&self, now: &Self) -> bool {
         self.main != now.main && self.log.is_some() && self.log == now.log
     }
@@ -154,7 +158,7 @@ mod tests {
         let cases = [
             (OPEN, Change::None),
             (Files { main_bytes: 200, ..OPEN }, Change::None),
-            // A checkpoint of another process may leave it shorter.
+            // A checkpoint of another process may shorten it.
             (Files { main_bytes: 99, ..OPEN }, Change::None),
             (Files { main_bytes: 0, ..OPEN }, Change::Cut),
             (Files { main: file(9), ..OPEN }, Change::Moved),

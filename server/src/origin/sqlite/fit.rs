@@ -1,11 +1,11 @@
-//! Whether a statement fits the keyspace: what it returns can be sent. Looked at when the file is
-//! opened for writing, so that nobody's request has to find it out.
+//! Checks that a statement fits its keyspace, so that its result can be sent. They run when the
+//! file is opened for writing, not at the first request.
 
 use standin_config::ColumnType;
 
 use crate::origin::statements::{Keyspace, Verb};
 
-/// What is wrong with a statement, and what to do.
+/// Returns what is wrong with a statement, and what to do.
 pub(super) fn wrong(
     keyspace: &Keyspace,
     verb: Verb,
@@ -36,7 +36,8 @@ pub(super) fn wrong(
     let name = first.name();
     let type_ = first.decl_type()?.to_ascii_uppercase();
     let is_any = |words: &[&str]| words.iter().any(|word| type_.contains(word));
-    // What a column holds is each row's affair, but this one turns all numbers into floats.
+    // A column's type does not determine the type of its values, but these declarations turn all
+    // numbers into floats.
     if is_any(&["REAL", "FLOA", "DOUB"]) && !type_.contains("INT") {
         return Some(format!(
             "it returns the column {name} of type {type_}, which has more than one text form; \
@@ -56,23 +57,23 @@ pub(super) fn wrong(
 /// A column that a statement reads.
 pub(super) struct Column {
     pub(super) name: String,
-    /// As it is declared, in capitals; empty: not at all.
+    /// The declared type, in capitals; empty if there is none.
     pub(super) type_: String,
-    /// In capitals.
+    /// The collation, in capitals.
     pub(super) collation: String,
-    /// The words of the keyspace's statements compare the key with it.
+    /// Whether the text of the keyspace's statements compares the key with it.
     pub(super) is_key: bool,
 }
 
 impl Column {
-    /// SQLite's rules of how a declaration makes text a number.
+    /// Whether the column converts text to numbers, by SQLite's rules of type affinity.
     fn makes_numbers(&self) -> bool {
         let is_any = |words: &[&str]| words.iter().any(|word| self.type_.contains(word));
         is_any(&["INT"]) || !(self.type_.is_empty() || is_any(&["CHAR", "CLOB", "TEXT", "BLOB"]))
     }
 }
 
-/// Why keys that are different to the cache may be one row, and what to do.
+/// Returns why keys that differ to the cache may be one row, and what to do.
 pub(super) fn wrong_key(keyspace: &Keyspace, verb: Verb, columns: &[Column]) -> Option<String> {
     if keyspace.key_type != ColumnType::Text {
         return None;

@@ -1,7 +1,7 @@
-//! The connections of this process to the file: when its files are not those of the path any
-//! more, all are closed before one is opened. SQLite shares the log's index among the
-//! connections of a process, so that one that is opened beside others would read the new log by
-//! the index of the old one.
+//! The gate through which this process opens the file. When the open files are no longer those at
+//! the path, all connections are closed before one is opened again: SQLite shares the log's index
+//! among the connections of a process, so a new connection beside old ones would read the new log
+//! with the index of the old one.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,32 +11,33 @@ use std::time::Duration;
 use super::files::{Change, Files, Identity};
 use crate::origin::queue::Queues;
 
-/// Who may open the file.
+/// The gate: decides when the file may be opened.
 #[derive(Default)]
 pub(super) struct Gate {
     state: Mutex<State>,
     emptied: Condvar,
     opening: Mutex<()>,
     is_condemned: AtomicBool,
-    /// Where those wait that have the file open.
+    /// The queues at which the threads with open connections wait.
     queues: OnceLock<Queues>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     open: usize,
-    /// Those of the connections that are open, as soon as the first is.
+    /// The files of the open connections, once the first has been opened.
     files: Option<Files>,
-    /// Those of the connections that were open last.
+    /// The files of the connections that were open last.
     last: Option<Files>,
-    /// The log that this process has begun when it opened the file beside connections whose log was
-    /// deleted at that moment.
+    /// The log that this process created by opening the file just after the log of the other
+    /// connections was deleted.
     begun: Option<Identity>,
-    /// What the log holds must not get into the main file, or has got there.
+    /// Whether the log must be left alone, because its content must not be written to the main
+    /// file, or has been written already.
     keeps_log: bool,
 }
 
-/// An open connection; dropped after it.
+/// The right to have a connection open. It is dropped after the connection.
 pub(super) struct Pass(Arc<Gate>);
 
 impl Drop for Pass {
@@ -54,14 +55,15 @@ impl Drop for Pass {
 }
 
 impl Gate {
-    /// Where those wait that have the file open: they are woken up when they must close it.
+    /// Sets the queues at which the threads with open connections wait, so that they can be woken
+    /// up to close them.
     pub(super) fn wakes(&self, queues: Queues) {
         let is_first = self.queues.set(queues).is_ok();
         debug_assert!(is_first);
     }
 
-    /// Leave to open the file; waits for so long for others to have closed it, if they must.
-    /// `None` when they have not.
+    /// Returns a pass to open the file. If others must close it first, waits for this long, and
+    /// returns `None` if they have not.
     pub(super) fn enter(self: &Arc<Self>, within: Duration) -> Option<Pass> {
         let waited = self
             .emptied
@@ -74,17 +76,17 @@ impl Gate {
         Some(Pass(Arc::clone(self)))
     }
 
-    /// All connections are to be closed.
+    /// Whether all connections have to be closed.
     pub(super) fn is_condemned(&self) -> bool {
         self.is_condemned.load(Ordering::Acquire)
     }
 
-    /// Held while a connection is opened.
+    /// Returns the lock that is held while a connection is opened.
     pub(super) fn opening(&self) -> MutexGuard<'_, ()> {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection has been opened, and these are its files: the same as of the others.
+    /// Notes the files of a new connection; returns how they differ from the other connections'.
     pub(super) fn opened(&self, files: Files, has_log: bool) -> Change {
         if has_log && !files.has_log() {
             return Change::LogGone;
@@ -93,8 +95,8 @@ impl Gate {
         state.files.get_or_insert(files).change(&files)
     }
 
-    /// Whether a connection that has just been opened, or could not be, has begun a log beside the
-    /// one of the others: that one was deleted after [`Self::look`] had found it in its place.
+    /// Whether the opening of a connection, successful or not, has created a log beside that of the
+    /// other connections, because that one was deleted after [`Self::look`] had found it.
     pub(super) fn has_begun_log(&self, path: &Path) -> bool {
         let mut state = self.lock();
         let Some(files) = state.files else { return false };
@@ -102,10 +104,10 @@ impl Gate {
         state.begun.is_some()
     }
 
-    /// What has become of the files that are open.
+    /// Returns how the files at the path differ from the open ones.
     pub(super) fn look(&self, path: &Path) -> Change {
-        // One thread at a time: of two, the one that looked later may be here earlier, and a new file
-        // which has just got its first page would seem to have lost it.
+        // One thread at a time: with two, an older observation could follow a newer one, and a new
+        // file that has just got its first page would seem to have lost it.
         let mut state = self.lock();
         let now = Files::at(path).without(state.begun);
         let Some(files) = &mut state.files else { return Change::None };
@@ -116,13 +118,13 @@ impl Gate {
         change
     }
 
-    /// Whether another file lies at the path than the last one that was open, with that one's log.
+    /// Whether the path has a different file than the last one that was open, but that one's log.
     pub(super) fn is_log_left_behind(&self, now: &Files) -> bool {
         let state = self.lock();
         state.files.or(state.last).is_some_and(|files| files.is_log_left_behind(now))
     }
 
-    /// All connections are to be closed, because of this.
+    /// Makes all connections be closed because of this change.
     pub(super) fn condemn(&self, change: Change) {
         let mut state = self.lock();
         state.keeps_log |= change != Change::LogGone;
@@ -138,7 +140,7 @@ impl Gate {
         }
     }
 
-    /// What the log held is in the main file.
+    /// Notes that the log's content has been written to the main file.
     pub(super) fn rescued(&self) {
         self.lock().keeps_log = true;
     }

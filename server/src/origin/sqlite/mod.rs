@@ -1,5 +1,5 @@
-//! SQLite: `concurrency` reader threads, and one writer thread that commits what
-//! waits as one transaction. Several processes may use one file at once.
+//! The driver for SQLite: `concurrency` reader threads, and one writer thread that commits all
+//! waiting writes in one transaction. Several processes may use one file at once.
 //!
 //! ```text
 //! reads  ──► reader 0..n   each its own connection, read-only, prepared statements
@@ -17,13 +17,12 @@
 //! writer.rs       batches
 //! ```
 //!
-//! **Durability.** The file is in WAL mode with `synchronous=FULL`: an acknowledged
-//! write survives the death of the process and, as far as the disk keeps its word,
-//! of the machine. `PRAGMA synchronous=NORMAL` in `init` gives up the latter for
-//! speed, until the file is opened anew.
+//! **Durability.** The file is in WAL mode with `synchronous=FULL`: an acknowledged write survives
+//! a crash of the process and, unless the disk loses synced data, of the machine. `PRAGMA
+//! synchronous=NORMAL` in `init` gives up the latter for speed, until the file is opened again.
 //!
-//! **Order.** The writer takes writes in the order of their submission, so a write
-//! whose outcome was unknown is over, one way or the other, before the next begins.
+//! **Order.** The writer takes writes in the order of their submission, so a write whose outcome
+//! was unknown has ended before the next begins.
 
 mod connection;
 mod failure;
@@ -52,33 +51,31 @@ use connection::{Access, Connection, OpenError};
 use failure::Trouble;
 use gate::Gate;
 
-/// A thread without a connection looks this often whether the file is back, even
-/// when nobody asks, so that [`super::Health`] is true without calls.
+/// The interval at which a thread without a connection checks whether the file is back, even
+/// without calls, so that [`super::Health`] is up to date.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What the threads need to open and use the file.
+/// The settings for opening and using the file.
 pub(super) struct Setup {
     pub(super) path: PathBuf,
     pub(super) init: Option<String>,
     pub(super) statements: Arc<Statements>,
 }
 
-/// What the threads share.
+/// The state shared by the threads.
 struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
     complaints: Complaints,
     gate: Arc<Gate>,
-    /// `init` has run, which only the writer's connection does. The file is created
-    /// until then; afterwards a missing file is a failure, not a reason to make an
-    /// empty one.
+    /// Whether `init` has run, which only the writer's connection does. Until then a missing file
+    /// is created; afterwards it is a failure.
     initialised: AtomicBool,
 }
 
 /// Opens the file, checks the statements and starts the threads.
 ///
-/// # Errors
-/// When `init` or a statement is wrong, as far as the file can be opened.
+/// # Errors If `init` or a statement is wrong, provided that the file can be opened.
 pub(super) fn start(
     config: &OriginConfig,
     setup: Setup,
@@ -92,12 +89,12 @@ pub(super) fn start(
         gate: Arc::default(),
         initialised: AtomicBool::new(false),
     });
-    // The connection that ran `init` becomes the writer's, with the settings made there.
+    // The connection that ran `init` becomes the writer's, with the settings that `init` made.
     let first = Mutex::new(shared.first_connection()?);
     let readers = usize::try_from(config.concurrency).unwrap_or(1).max(1);
     let calls = usize::try_from(config.queue).unwrap_or(usize::MAX).max(1);
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
-    // One writer takes all writes in turn, and in their order: there is one lock for all of them.
+    // One writer takes all writes in their order, because the file has one lock for all of them.
     let bounds = |workers| Bounds { calls, bytes, workers, depth: 1, is_ordered: false };
     let lane = |is_write, workers| {
         Lane::new(bounds(workers), shared.setup.statements.ids(is_write), Arc::default())
@@ -128,7 +125,7 @@ pub(super) fn start(
 }
 
 impl Shared {
-    /// The answer to a call for which there is no connection.
+    /// Returns the answer to a call for which there is no connection.
     fn unavailable(&self) -> Failure {
         match self.health.reason() {
             Some(reason) => Failure::Refused(format!("the database is unreachable: {reason}")),
@@ -142,7 +139,7 @@ impl Shared {
         }
     }
 
-    /// `None` when the file cannot be used now.
+    /// Opens the first connection. Returns `None` if the file cannot be used now.
     fn first_connection(&self) -> Result<Option<Connection>, OriginStartError> {
         match self.open(Access::Write) {
             Ok(connection) => {
@@ -157,7 +154,7 @@ impl Shared {
         }
     }
 
-    /// Opens the file; the first time for writing, runs `init`.
+    /// Opens the file. At the first opening for writing, runs `init`.
     fn open(&self, access: Access) -> Result<Connection, OpenError> {
         let initialised = self.initialised.load(Ordering::Acquire);
         if !initialised && access == Access::Read {
@@ -174,14 +171,14 @@ impl Shared {
         Ok(connection)
     }
 
-    /// [`Self::open`] for a thread that has to go on without: the failure is noted.
+    /// Opens the file for a thread that continues without it after a failure, which is noted.
     fn try_open(&self, access: Access) -> Option<Connection> {
         match self.open(access) {
             Ok(connection) => Some(connection),
             Err(error) => {
                 if let OpenError::Init(message) = &error {
-                    // Too late to refuse the start, and trying again and again would not
-                    // help: from here on each statement says for itself what is wrong.
+                    // It is too late to refuse the start, and retrying would not help. From now on
+                    // each statement's own error says what is wrong.
                     tracing::error!("[origin] init failed: {message}");
                     self.initialised.store(true, Ordering::Release);
                 }

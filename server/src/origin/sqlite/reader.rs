@@ -1,4 +1,4 @@
-//! A reader thread: one read after the other, each seeing all that was committed
+//! A reader thread. It executes one read after another. Each sees everything that was committed
 //! before it began.
 
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::origin::statements::Keyspace;
 use crate::origin::ticket::Ticket;
 use crate::origin::{Call, Failure, Outcome};
 
-/// How long a check that the file is still the same one may be relied upon. It costs
-/// a system call, of which a read has few.
+/// The time for which a check that the file is still the same is valid. The check costs a system
+/// call, of which a read has few.
 const CHECK_EVERY: Duration = Duration::from_millis(10);
 
-/// The thread's body: takes reads until told to stop.
+/// The thread's body: takes reads until it is told to stop.
 pub(super) fn run(shared: &Shared, index: usize, reads: &Lane) {
     let mut reader = Reader { shared, connection: None, checked: Micros(0) };
     let mut wakes = 0;
@@ -43,7 +43,7 @@ pub(super) fn run(shared: &Shared, index: usize, reads: &Lane) {
 struct Reader<'s> {
     shared: &'s Shared,
     connection: Option<Connection>,
-    /// When the connection was last seen to be the file of the path.
+    /// The time at which the connection's file was last known to be the one at the path.
     checked: Micros,
 }
 
@@ -73,7 +73,8 @@ impl Reader<'_> {
         });
     }
 
-    /// Nobody asks for anything: the connection is closed if all must be, and opened if it is not.
+    /// Called when there is no work: closes the connection if all have to be closed, and opens it
+    /// if it is not open.
     fn look(&mut self) {
         if self.shared.gate.is_condemned() {
             self.connection = None;
@@ -137,7 +138,7 @@ fn read(connection: &Connection, shared: &Shared, call: &Call) -> Result<Option<
     read_row(connection, keyspace, statement, call)
 }
 
-/// The first column of the first row that a keyspace's `get` finds.
+/// Returns the first column of the first row that a keyspace's `get` finds.
 pub(super) fn read_row(
     connection: &Connection,
     keyspace: &Keyspace,
@@ -157,7 +158,8 @@ pub(super) fn read_row(
     Ok(value)
 }
 
-/// SQLite's columns hold values of any type, whatever they were declared as.
+/// Converts a value for the client. SQLite's columns contain values of any type, whatever their
+/// declaration.
 pub(super) fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
     match column {
         ValueRef::Null => Ok(None),

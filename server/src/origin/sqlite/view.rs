@@ -1,7 +1,8 @@
-//! Whether a statement writes to a view. SQLite counts no row for such a statement, whatever
-//! its INSTEAD OF triggers have changed; what they change is in the connection's total alone.
+//! Detection of statements that write to a view. SQLite counts no rows for such a statement,
+//! whatever its INSTEAD OF triggers have changed. Only the connection's total includes their
+//! changes.
 //!
-//! The total is no measure for tables: a BEFORE trigger may have changed rows elsewhere although
+//! The total can't be used for tables: a BEFORE trigger may have changed rows elsewhere although
 //! `INSERT OR IGNORE` then stored nothing.
 
 use std::cell::RefCell;
@@ -10,23 +11,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-/// What SQLite says of the statement compiled last. Written from inside SQLite.
+/// SQLite's report on the statement compiled last. It is written from a callback of SQLite.
 #[derive(Default)]
 struct Compiled {
     /// The table or view that it writes to.
     target: Option<String>,
-    /// Tables with their columns that it reads.
+    /// The pairs of table and column that it reads.
     reads: Vec<(String, String)>,
 }
 
-/// What is known of the connection's statements.
+/// The reports on the connection's statements.
 pub(super) struct Views {
     compiled: Arc<Mutex<Compiled>>,
     is_view: RefCell<HashMap<String, bool>>,
 }
 
 impl Views {
-    /// Has SQLite say what each statement writes to when it compiles it.
+    /// Makes SQLite report, when it compiles a statement, what the statement writes to.
     pub(super) fn watch(sql: &mut rusqlite::Connection) -> rusqlite::Result<Self> {
         let compiled = Arc::<Mutex<Compiled>>::default();
         let seen = Arc::clone(&compiled);
@@ -37,7 +38,7 @@ impl Views {
         Ok(Self { compiled, is_view: RefCell::default() })
     }
 
-    /// Whether the statement writes to a view, as of when it was asked first.
+    /// Whether the statement writes to a view. The first answer is kept.
     pub(super) fn is_written_by(&self, sql: &rusqlite::Connection, statement: &str) -> bool {
         if let Some(known) = self.is_view.borrow().get(statement) {
             return *known;
@@ -54,7 +55,7 @@ impl Views {
         sql.query_row(find, [target], |row| row.get(0)).ok()
     }
 
-    /// Tables with their columns that the statement reads, also through views.
+    /// Returns the pairs of table and column that the statement reads, also through views.
     pub(super) fn columns_read(
         &self,
         sql: &rusqlite::Connection,
@@ -74,10 +75,10 @@ impl Views {
     }
 }
 
-/// Columns of which a statement's reads are noted; the connection's statements have fewer.
+/// The largest number of columns noted per statement. Real statements read fewer.
 const READS_MAX: usize = 1_024;
 
-/// The first thing written to, not by a trigger, is the statement's own.
+/// Notes an action. The first table written to, not by a trigger, is the statement's target.
 fn note(compiled: &mut Compiled, context: &AuthContext<'_>) {
     match context.action {
         AuthAction::Read { table_name, column_name } => {

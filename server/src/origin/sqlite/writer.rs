@@ -1,5 +1,5 @@
-//! The writer thread: all writes that wait go into one transaction, and are
-//! answered once it is committed.
+//! The writer thread. All waiting writes go into one transaction, and are answered once it is
+//! committed.
 //!
 //! ```text
 //! take ≤ 256 ─► BEGIN IMMEDIATE ─► each write, its own result ─► COMMIT ─► answers
@@ -8,10 +8,10 @@
 //!               Unavailable            each in a transaction of its own
 //! ```
 //!
-//! A statement that fails undoes its own changes and leaves the transaction as it
-//! was, so one write's constraint is no other's concern. The exceptions (conflict
-//! clause ROLLBACK, interruption, constraints deferred to COMMIT) are done over, one
-//! by one; nothing has been answered by then.
+//! A statement that fails undoes its own changes and leaves the transaction as it was, so one
+//! write's constraint does not affect others. After the exceptions (conflict clause ROLLBACK,
+//! interruption, constraints deferred to COMMIT) the writes are repeated one by one. Nothing has
+//! been answered by then.
 
 use std::time::Duration;
 
@@ -28,19 +28,20 @@ use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
 use crate::origin::{Call, Failure, Outcome, Stored};
 
-/// Bounds of a batch: the first write in it waits for the last.
+/// The largest number of writes in a batch, because the first write waits for the last.
 const BATCH_WRITES: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
-/// A write that comes while a batch of slow ones runs does not wait for all of them.
+/// The time after which no more writes are added to a batch, so that a write does not wait for many
+/// slow ones.
 const BATCH_WITHIN: Duration = Duration::from_millis(20);
-/// What may be kept of the rows that a batch has written and read again.
+/// The largest number of bytes kept of the rows that a batch has read again.
 const REREAD_BYTES: usize = 16 << 20;
 
-/// What became of the file that a write was committed to.
+/// The answer to a write that was committed to a file that has been moved or replaced.
 const NOT_OURS: &str = "committed, but the SQLite file or its -wal or -shm file has been moved, \
                         replaced or deleted meanwhile";
 
-/// The thread's body: takes writes until told to stop.
+/// The thread's body: takes writes until it is told to stop.
 pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
     let mut writer = Writer { shared, writes, connection: first };
     let mut wakes = 0;
@@ -57,7 +58,7 @@ pub(super) fn run(shared: &Shared, first: Option<Connection>, writes: &Lane) {
     }
 }
 
-/// What waits already joins the first; nobody is waited for.
+/// Adds the writes that are already waiting to the first, without waiting for more.
 fn fill_batch(first: Job, writes: &Lane) -> Vec<Job> {
     let mut bytes = first.size_bytes();
     let mut batch = vec![first];
@@ -69,7 +70,7 @@ fn fill_batch(first: Job, writes: &Lane) -> Vec<Job> {
     batch
 }
 
-/// What a write has changed, and what it has made of the row.
+/// The number of rows that a write has changed, and the row's content after it.
 struct Written {
     rows: u64,
     stored: Stored,
@@ -81,11 +82,11 @@ struct Writer<'s> {
     connection: Option<Connection>,
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 enum Committed {
     /// Each write has its result.
     Yes(Vec<(Ticket, Result<Written, Failure>)>),
-    /// Nothing happened, and it is not clear because of which write.
+    /// Nothing was committed, and it is unknown which write is to blame.
     Redo(Vec<Job>),
 }
 
@@ -95,7 +96,7 @@ impl Writer<'_> {
             Committed::Yes(results) => answer(results),
             Committed::Redo(batch) => {
                 for job in batch {
-                    // Alone, a write is its own culprit.
+                    // Alone in its transaction, each write gets its own error.
                     if let Committed::Yes(results) = self.transaction(vec![job]) {
                         answer(results);
                     }
@@ -121,7 +122,7 @@ impl Writer<'_> {
             Ok(()) => execute(connection, self.shared, batch, self.writes),
             Err(error) => {
                 let trouble = Trouble::from(error);
-                // Without the lock nothing has started, whatever the reason.
+                // Without the lock, nothing has started.
                 if let Some(first) = batch.first() {
                     self.shared.complain(&first.call, &trouble);
                 }
@@ -133,7 +134,7 @@ impl Writer<'_> {
                 self.shared.health.mark_down(&trouble);
                 self.connection = None;
             }
-            // Reads go on: no reason to be down.
+            // Reads still work, so the database is not down.
             Some(_) | None => {}
         }
         if self.shared.gate.is_condemned() {
@@ -153,8 +154,8 @@ impl Writer<'_> {
     }
 }
 
-/// The writes of a transaction that has begun, and its end. The trouble, if any, is
-/// that of the connection.
+/// Executes the writes of a transaction that has begun, and ends it. Returns an error of the
+/// connection, if there was one.
 fn execute(
     connection: &Connection,
     shared: &Shared,
@@ -168,7 +169,7 @@ fn execute(
     let mut rest = batch.into_iter();
     while let Some(job) = rest.next() {
         if !results.is_empty() && Micros::boottime() >= until {
-            // In front again, in their order.
+            // Put back at the front, in their order.
             rest.rev().chain([job]).for_each(|job| writes.put_back(job));
             break;
         }
@@ -194,7 +195,7 @@ fn execute(
             return (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble));
         }
         if connection.sql.is_autocommit() {
-            // The failure took the transaction with it.
+            // The failure has ended the transaction.
             if alone {
                 return (Committed::Yes(tickets(results)), None);
             }
@@ -204,14 +205,14 @@ fn execute(
             );
         }
     }
-    // The deadline is not for COMMIT: to interrupt it would only make it unclear
-    // whether it happened. The overdue thread answers meanwhile.
+    // COMMIT has no deadline: interrupting it would only make its outcome unknown. The overdue
+    // thread answers meanwhile.
     connection.set_deadline(Micros::NEVER);
     match connection.sql.execute_batch("COMMIT") {
         Ok(()) if connection.is_current(&shared.setup.path) => {
             (Committed::Yes(tickets(results)), None)
         }
-        // Committed into a file that has been deleted or replaced meanwhile.
+        // Committed to a file that has been deleted or replaced.
         Ok(()) => (Committed::Yes(unknown(results, &Failure::Doubtful(NOT_OURS.to_owned()))), None),
         Err(error) => {
             let trouble = Trouble::from(error);
@@ -228,20 +229,19 @@ fn execute(
                 Kind::Constraint | Kind::Statement => {
                     (Committed::Redo(results.into_iter().map(|(job, _)| job).collect()), None)
                 }
-                // Rolled back before the last page, with the mark that commits them
-                // all, was in the log.
+                // Rolled back before the last page, whose mark commits all of them, was in the log.
                 Kind::Busy | Kind::Full | Kind::Interrupted => {
                     let jobs = results.into_iter().map(|(job, _)| job).collect();
                     (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble))
                 }
-                // The log may hold that page although it could not be synced.
+                // The log may contain that page although the sync failed.
                 Kind::Broken => (Committed::Yes(unknown(results, &trouble.doubt())), Some(trouble)),
             }
         }
     }
 }
 
-/// The outer error is SQLite's; the inner is known before it is asked.
+/// Executes a write. The outer error is SQLite's; the inner one was found before SQLite was called.
 fn write_one(
     connection: &Connection,
     shared: &Shared,
@@ -282,8 +282,8 @@ fn write_one(
     Ok(Ok(Written { rows, stored }))
 }
 
-/// What the transaction finds of the row that it has just written. That this fails is no reason
-/// to undo the write, as long as the transaction stands.
+/// Reads the row that the transaction has just written. A failure does not undo the write, as long
+/// as the transaction is still open.
 fn reread(
     connection: &Connection,
     keyspace: &Keyspace,
@@ -299,12 +299,13 @@ fn reread(
     }
 }
 
-/// What can't be sent is not kept either: a read will say why.
+/// Converts a column to a row's content. A value that can't be sent is not cached either. A read of
+/// it returns the reason.
 fn stored_as(column: ValueRef<'_>) -> Stored {
     to_wire(column).map_or(Stored::Unknown, Stored::Row)
 }
 
-/// What a batch has read again waits for its COMMIT, in bounded memory.
+/// Bounds the memory of the rows that a batch has read again, which are kept until its COMMIT.
 fn bound(written: &mut Written, reread_bytes: &mut usize) {
     if let Stored::Row(Some(value)) = &written.stored {
         match *reread_bytes + value.len() <= REREAD_BYTES {
@@ -329,7 +330,7 @@ fn tickets(
     results.into_iter().map(|(job, result)| (job.ticket, result)).collect()
 }
 
-/// What succeeded may or may not last.
+/// Changes the results of successful writes to unknown outcomes.
 fn unknown(
     results: Vec<(Job, Result<Written, Failure>)>,
     doubt: &Failure,

@@ -1,9 +1,9 @@
-//! What is kept after a put is what the row holds.
+//! After a put, the cached value is the row's content.
 
 use super::*;
 use standin_testkit::{Postgres, Scratch};
 
-/// A keyspace on `kv` that stores values in capitals, and so reads something else than was sent.
+/// A keyspace on `kv` that stores values in capitals, so that a read differs from what was sent.
 fn capitals(id: u8, after_put: AfterPut) -> KeyspaceConfig {
     let returning = if after_put == AfterPut::Returning { " RETURNING v" } else { "" };
     KeyspaceConfig {
@@ -65,7 +65,7 @@ fn check(bench: &Bench) {
     assert_eq!(bench.run(ADDS, b"n", put("-2")), stored("4"));
     let nothing = Outcome::Written { rows: 1, stored: Stored::Row(None) };
     assert_eq!(bench.run(FILTERED, b"a", put("hidden")), nothing);
-    // Many at once: to each what is its own.
+    // Many at once: each gets its own answer.
     let tokens: Vec<(String, u64)> = (0..200)
         .map(|n| {
             (format!("k{n}"), bench.send(REREAD, format!("k{n}").as_bytes(), put(&format!("v{n}"))))
@@ -85,7 +85,7 @@ fn sqlite_says_what_the_row_holds_after_a_put() {
     let config = sqlite_config(&scratch.file("db"), &format!("{SQLITE_KV}; {TABLES}"));
     let bench = Bench::start(&config, &keyspaces("SELECT 1.5 FROM kv WHERE k = :key")).unwrap();
     check(&bench);
-    // What can't be read is no reason to undo the write.
+    // A failed read does not undo the write.
     assert_eq!(bench.run(UNREADABLE, b"u", put("v")), Outcome::changed(1));
     assert_eq!(bench.run(REREAD, b"u", Operation::Get), value("V"));
 }
@@ -97,7 +97,7 @@ fn postgresql_says_what_the_row_holds_after_a_put() {
     let unreadable = "SELECT (1 / (length(v) - 1))::text FROM kv WHERE k = :key";
     let bench = Bench::start(&config, &keyspaces(unreadable)).unwrap();
     check(&bench);
-    // Both are one transaction: what fails has not happened.
+    // Both are one transaction: if one fails, neither has happened.
     assert_rejected(&bench.run(UNREADABLE, b"u", put("v")), "division by zero");
     assert_eq!(bench.run(REREAD, b"u", Operation::Get), NOTHING);
     assert_eq!(bench.run(UNREADABLE, b"u", put("four")), stored("0"));
@@ -119,7 +119,7 @@ fn a_transaction_that_fails_at_its_commit_has_not_happened() {
     for keyspace in 2..5 {
         assert_rejected(&bench.run(keyspace, b"a", put("bad")), "not at the commit");
         assert_eq!(bench.run(keyspace, b"a", Operation::Get), NOTHING);
-        // The connection's next transaction is one of its own.
+        // The connection's next transaction is not affected.
         assert_eq!(bench.run(keyspace, b"b", put("good")).rows(), Some(1));
         assert_eq!(bench.run(keyspace, b"b", Operation::Get), value("GOOD"));
     }
@@ -138,7 +138,7 @@ fn a_put_and_its_read_take_one_round_trip() {
         assert_eq!(bench.run(REREAD, key, put("x")), stored("X"));
         Micros::boottime().since(begin)
     };
-    // The first ones prepare the statements of their connections.
+    // The first ones prepare the statements on their connections.
     let best = (0..20).map(|n: u8| took(&[n + 65])).min().unwrap();
     assert!(best >= one_way * 2, "{best:?}");
     assert!(best < one_way * 4, "two round trips: {best:?}");

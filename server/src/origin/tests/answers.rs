@@ -1,4 +1,4 @@
-//! Each call has exactly one answer, whoever gives it.
+//! Each call has exactly one answer, no matter which party gives it.
 
 use super::*;
 use crate::origin::pause::Pulse;
@@ -84,7 +84,7 @@ fn a_driver_that_panics_answers_what_it_held_and_goes_on() {
     assert_eq!(second.answers.lock().unwrap()[&7], NOTHING);
 }
 
-/// A mailbox that panics loses its own answer and nobody else's.
+/// A mailbox that panics loses only its own answer.
 #[test]
 fn a_mailbox_that_panics_does_not_stop_the_drivers() {
     struct Picky(Mailbox);

@@ -1,4 +1,4 @@
-//! What can't work is said when a statement is prepared, with what to do.
+//! A statement that can't work is refused when it is prepared, with what to do about it.
 
 use super::*;
 use standin_testkit::{Postgres, Scratch};
@@ -64,7 +64,7 @@ fn postgresql_refuses_to_start_with_what_cannot_be_sent() {
         accepted(&config, &reads(&format!("SELECT {column} FROM kv WHERE k = :key")));
     }
     accepted(&config, &returns(AfterPut::Returning, "RETURNING v, n"));
-    // The table may come later.
+    // The table may be created later.
     accepted(&config, &reads("SELECT v FROM later WHERE k = :key"));
 }
 

@@ -1,4 +1,5 @@
-//! Keys that the database takes for equal are one key to the cache, or a server does not start.
+//! Keys that the database considers equal are one key to the cache; otherwise a server does not
+//! start.
 
 use super::fit::{accepted, refused};
 use super::*;
@@ -121,7 +122,7 @@ fn run_once(postgres: &Postgres, sql: &str) {
 const CITEXT: &str = "CREATE EXTENSION IF NOT EXISTS citext;
                       CREATE TABLE IF NOT EXISTS kv (k citext PRIMARY KEY, v text)";
 
-/// A database of its own with a table of citext.
+/// Creates a separate database with a table of citext.
 fn in_locale(postgres: &Postgres, name: &str, locale: &str) -> OriginConfig {
     run_once(postgres, &format!("CREATE DATABASE {name} TEMPLATE template0 {locale}"));
     let url = postgres.url();
@@ -144,7 +145,7 @@ fn postgresql_refuses_to_start_with_citext_but_for_a_case_that_fits_its_locale()
     assert_eq!(bench.put("größe", "1"), ONE_ROW);
     assert_eq!(bench.get("größe"), value("1"));
 
-    // Text that a function folds is the database's to fold as well.
+    // The database also folds text by a function in the statement.
     let folded = compared("lower(k::text) = lower(:key)");
     refused(&in_c, &with_case(KeyCase::Unicode, folded.clone()), &["key_case = \"ascii\""]);
     accepted(&in_c, &with_case(KeyCase::Ascii, folded));
@@ -157,7 +158,7 @@ fn a_letter_that_the_database_folds_otherwise_is_in_no_key() {
     let bench = Bench::start(&icu, &[with_case(KeyCase::Unicode, keyspace(KV, "kv"))]).unwrap();
     assert_eq!(bench.put("größe", "1"), ONE_ROW);
     assert_eq!(bench.get("größe"), value("1"));
-    // ICU maps it to ς at the end of a word, else to σ, and İ to two characters.
+    // ICU maps Σ to ς at the end of a word and otherwise to σ, and İ to two characters.
     for key in ["ΑΣ", "İ"] {
         assert_rejected(&bench.get(key), "as key_case does");
         assert_rejected(&bench.put(key, "1"), "as key_case does");

@@ -53,7 +53,7 @@ impl Completions for Mailbox {
 
 const SHARD: u16 = 3;
 
-/// Longer than a busy machine keeps a thread waiting.
+/// Longer than a busy machine delays a thread.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// An origin with its mailbox.
@@ -74,7 +74,7 @@ impl Bench {
         Ok(Self { origin, mailbox, next_token: AtomicU64::new(1) })
     }
 
-    /// Submits; the token to wait for.
+    /// Submits a call, and returns the token to wait for.
     fn send(&self, keyspace: u8, key: &[u8], operation: Operation) -> u64 {
         self.try_send(keyspace, key, operation).expect("the queue is full")
     }
@@ -128,7 +128,7 @@ impl Bench {
         self.run(KV, key.as_bytes(), Operation::Delete)
     }
 
-    /// Answers that came and were not waited for.
+    /// Returns the number of answers that no test has waited for.
     fn stray_answers(&self) -> usize {
         self.mailbox.answers.lock().unwrap().len()
     }
@@ -155,7 +155,7 @@ const NOTHING: Outcome = Outcome::Value(None);
 const ONE_ROW: Outcome = Outcome::Written { rows: 1, stored: Stored::Sent };
 const UNAVAILABLE: Outcome = Outcome::Failed(Failure::Unavailable);
 
-/// Certainly not executed, with or without a reason.
+/// Asserts that the call was certainly not executed, with or without a reason.
 #[track_caller]
 fn assert_unavailable(outcome: &Outcome) {
     assert!(

@@ -1,4 +1,4 @@
-//! PostgreSQL: what the statements say is what happens, many at a time.
+//! PostgreSQL: statements have their effect, also many at a time.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -19,7 +19,7 @@ fn reads_writes_and_deletes() {
     assert_eq!(bench.delete("a"), Outcome::changed(1));
     assert_eq!(bench.delete("a"), Outcome::changed(0));
     assert_eq!(bench.get("a"), NOTHING);
-    // Whatever connection the read takes, it sees the write.
+    // The read sees the write on whatever connection it uses.
     for round in 0..200 {
         let text = round.to_string();
         assert_eq!(bench.put("k", &text), ONE_ROW);
@@ -88,7 +88,7 @@ fn column_types_and_nulls() {
     assert_rejected(&bench.run(99, b"k", Operation::Get), "no keyspace");
 }
 
-/// Process ids of the connections, as the server sees them.
+/// Returns the process ids of the connections, as the server sees them.
 fn sessions(bench: &Bench) -> Outcome {
     bench.run(SESSIONS, b"standin", Operation::Get)
 }
@@ -110,7 +110,7 @@ fn a_rejected_statement_is_that_calls_own_affair() {
     let Some(postgres) = Postgres::start_or_skip("a_rejected_statement") else { return };
     let init = "CREATE TABLE kv (k text PRIMARY KEY, v text CHECK (v <> 'bad'));
                 CREATE TABLE make (k text PRIMARY KEY, v text)";
-    // A trigger, because one statement cannot both make a table and take a parameter.
+    // A trigger, because one statement cannot both create a table and take a parameter.
     let init = format!(
         "{init};
          CREATE FUNCTION make() RETURNS trigger LANGUAGE plpgsql AS
@@ -120,7 +120,7 @@ fn a_rejected_statement_is_that_calls_own_affair() {
     let keyspaces =
         [keyspace(KV, "kv"), keyspace(2, "later"), keyspace(3, "make"), sessions_keyspace()];
     let bench = Bench::start(&postgres_config(&postgres.url(), &init), &keyspaces).unwrap();
-    // Four for reads, four for writes, one that asks how the server is.
+    // Four for reads, four for writes, one for health checks.
     let all = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 9);
     standin_testkit::wait_until(SOON, "all connections", || all(&sessions(&bench)));
     let before = sessions(&bench);
@@ -148,7 +148,7 @@ fn a_rejected_statement_is_that_calls_own_affair() {
         assert_eq!(bench.run(2, format!("k{n}").as_bytes(), Operation::Get), value("v"));
     }
 
-    // Plans that have become wrong are made anew, without a failure.
+    // Plans that have become wrong are prepared again, without a failure.
     assert_eq!(bench.run(3, b"2", put("ALTER TABLE later ALTER v TYPE varchar(9)")), ONE_ROW);
     for n in 0..20 {
         assert_eq!(bench.run(2, format!("k{n}").as_bytes(), Operation::Get), value("v"));
@@ -189,7 +189,7 @@ fn many_start_at_once_on_an_empty_database() {
     });
 }
 
-/// Passes bytes on after a delay, as a network would, however many are under way.
+/// Forwards bytes after a delay, as a network would, however many are under way.
 pub(super) fn slow_network(to: u16, delay: Duration) -> u16 {
     let port = free_ports(1)[0];
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -277,7 +277,7 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
         });
         took
     };
-    // 8 × 200 ms one after the other, and over four connections; a busy machine adds to both.
+    // 8 × 200 ms one after another, and over four connections. A busy machine adds to both.
     let (alone, together) = (time(1), time(20));
     assert!(alone >= Duration::from_millis(1_600), "{alone:?}");
     assert!(together >= Duration::from_millis(400), "{together:?}");

@@ -1,4 +1,4 @@
-//! What PostgreSQL says decides by its SQLSTATE, in whatever language, and reaches the caller.
+//! PostgreSQL's errors are classified by their SQLSTATE, in any language, and reach the caller.
 
 use super::session::Session;
 use super::*;
@@ -6,7 +6,7 @@ use crate::origin::Health;
 use standin_testkit::postgres::REQUIRE;
 use standin_testkit::{Postgres, wait_until};
 
-/// Reads and writes of this keyspace raise the error whose SQLSTATE the key is.
+/// A keyspace whose reads and writes raise the error with the key as its SQLSTATE.
 const RAISE: u8 = 2;
 
 const INIT: &str = "CREATE TABLE kv (k text PRIMARY KEY, v text);
@@ -28,7 +28,7 @@ fn keyspaces() -> Vec<KeyspaceConfig> {
     vec![keyspace(KV, "kv"), raise]
 }
 
-/// The answers of a read and a write that met the error.
+/// Returns the answers to a read and a write that raise the error.
 fn answers(bench: &Bench, state: &str) -> [Outcome; 2] {
     [Operation::Get, put("1000000")].map(|operation| bench.run(RAISE, state.as_bytes(), operation))
 }
@@ -72,7 +72,7 @@ fn what_was_rolled_back_because_of_others_is_repeated_and_nothing_else_is() {
     let session = Session::open(&postgres);
     for state in ["40001", "40P01"] {
         session.run("ALTER SEQUENCE tries RESTART");
-        // The first two tries fail.
+        // The first two attempts fail.
         assert_eq!(bench.run(RAISE, state.as_bytes(), put("3")), ONE_ROW, "{state}");
         session.run("ALTER SEQUENCE tries RESTART");
         assert_unavailable(&bench.run(RAISE, b"40001", put("5")));
@@ -82,7 +82,7 @@ fn what_was_rolled_back_because_of_others_is_repeated_and_nothing_else_is() {
     assert_eq!(bench.run(RAISE, b"57014", put("2")), ONE_ROW);
 }
 
-/// The driver used to look for the words "cached plan".
+/// The words "cached plan" in a message do not matter.
 #[test]
 fn a_changed_column_type_is_recovered_from_in_any_language() {
     let Some(mut postgres) = Postgres::start_or_skip("in_any_language") else { return };
@@ -100,7 +100,7 @@ fn a_changed_column_type_is_recovered_from_in_any_language() {
     assert_eq!(bench.put("a", "1"), ONE_ROW);
     let session = Session::open(&postgres);
     for to in ["varchar(9)", "integer USING v::integer", "text"] {
-        // More at once than there are connections, so that each has a plan, and several meet it stale.
+        // More at once than there are connections, so that each has a plan, and several find it stale.
         let all = || {
             let tokens: Vec<u64> = (0..100).map(|_| bench.send(KV, b"a", Operation::Get)).collect();
             tokens.into_iter().for_each(|token| assert_eq!(bench.wait(token), value("1")));

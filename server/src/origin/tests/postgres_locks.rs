@@ -1,4 +1,4 @@
-//! PostgreSQL whose tables are locked: what waits is the statements that need the lock.
+//! PostgreSQL with locked tables: only statements that need the lock wait.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -11,7 +11,8 @@ use standin_testkit::{Postgres, wait_until};
 const OTHER: u8 = 2;
 /// Writers of the locked table.
 const WRITERS: usize = 60;
-/// What waits for the lock takes 875 ms at the least; a busy machine adds to what does not.
+/// The longest usual time of a call. A call that waits for the lock takes at least 875 ms; a busy
+/// machine delays the others.
 const USUAL_MOST: Duration = Duration::from_millis(800);
 const USUAL_MEDIAN: Duration = Duration::from_millis(100);
 
@@ -22,9 +23,9 @@ fn two_tables(timeout: Duration, postgres: &Postgres) -> Bench {
     Bench::start(&config, &[keyspace(KV, "kv"), keyspace(OTHER, "other")]).unwrap()
 }
 
-/// Runs calls one after the other until told to stop: they must take about as long as usual. Other
-/// tests share the machine, so one in a hundred may be slow, or too slow for its time; where a lock
-/// starves others, most are.
+/// Runs calls one after another until told to stop, and checks that they take about as long as
+/// usual. Other tests share the machine, so one in a hundred may be slow or overdue. If a lock
+/// starved others, most would be.
 fn goes_on(bench: &Bench, stop: &AtomicBool, call: impl Fn(&Bench) -> bool) {
     let (mut took, mut failed) = (Vec::new(), 0);
     while !stop.load(Ordering::Relaxed) {
@@ -41,8 +42,7 @@ fn goes_on(bench: &Bench, stop: &AtomicBool, call: impl Fn(&Bench) -> bool) {
     assert!(slow.max(failed) * 100 <= calls, "of {calls} calls {slow} are slow, {failed} failed");
 }
 
-/// Locks the table, has sixty clients write to it all the time, and meanwhile asks for other
-/// things.
+/// Locks the table, lets sixty clients write to it all the time, and makes other calls meanwhile.
 fn under_lock(lock: &str, held: Duration, calls: &[fn(&Bench) -> bool]) {
     let Some(postgres) = Postgres::start_or_skip("locks") else { return };
     let bench = &two_tables(Duration::from_secs(1), &postgres);
@@ -58,7 +58,7 @@ fn under_lock(lock: &str, held: Duration, calls: &[fn(&Bench) -> bool]) {
                 while !stop.load(Ordering::Relaxed) {
                     match bench.put(&format!("w{writer}"), "v") {
                         ONE_ROW => assert!(released.load(Ordering::Relaxed)),
-                        // Sent, and not answered in its time.
+                        // Sent, and not answered in time.
                         Outcome::Failed(Failure::OutcomeUnknown) => {}
                         outcome => assert_unavailable(&outcome),
                     }
@@ -125,8 +125,8 @@ fn a_table_that_cannot_be_read_holds_up_no_other() {
     wait_until(SOON, "reads to go on", || bench.get("a") == NOTHING);
 }
 
-/// The server says what came of a write that waited for a lock, also when it had waited here for
-/// most of its time.
+/// The server reports the outcome of a write that waited for a lock, even if the write had waited
+/// here for most of its time.
 #[test]
 fn a_write_that_waited_for_its_connection_still_has_a_definite_answer() {
     let Some(postgres) = Postgres::start_or_skip("a_definite_answer") else { return };
@@ -179,7 +179,7 @@ fn a_row_that_is_locked_holds_up_no_other_row_of_its_table() {
     assert_eq!(bench.get("locked"), value("3"));
 }
 
-/// Among many others, a write that waits is cancelled and sent once more.
+/// A write that waits among many others is cancelled and sent once more.
 #[test]
 fn a_write_that_had_to_wait_is_executed_once() {
     let Some(postgres) = Postgres::start_or_skip("is_executed_once") else { return };

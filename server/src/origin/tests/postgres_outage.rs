@@ -1,11 +1,11 @@
-//! PostgreSQL when it is killed, stopped, slow or not there: answers in time, and
-//! back by itself.
+//! PostgreSQL when it is killed, stopped, slow or missing: calls are answered in time, and service
+//! resumes by itself.
 
 use super::*;
 use crate::origin::Health;
 use standin_testkit::{Postgres, wait_until};
 
-/// `put` of this keyspace sleeps first, for as many seconds as the value says.
+/// A keyspace whose `put` first sleeps for as many seconds as the value says.
 const SLOW: u8 = 2;
 
 fn keyspaces() -> Vec<KeyspaceConfig> {
@@ -33,7 +33,7 @@ fn is_down(bench: &Bench) -> bool {
     matches!(bench.origin.health(), Health::Down { .. })
 }
 
-/// While it is known to be down, nobody waits.
+/// Asserts that no call waits while the database is known to be down.
 #[track_caller]
 fn assert_fails_fast(bench: &Bench) {
     wait_until(SOON, "the origin to be known as down", || is_down(bench));
@@ -46,7 +46,7 @@ fn assert_fails_fast(bench: &Bench) {
     assert!(took < Duration::from_millis(100), "200 calls took {took:?}");
 }
 
-/// It comes back by itself: no call is needed for it.
+/// Waits until the database is up again, which needs no call.
 #[track_caller]
 fn assert_comes_back(bench: &Bench, a: &str) {
     wait_until(SOON, "the origin to be up again", || !is_down(bench));
@@ -81,7 +81,7 @@ fn a_killed_server() {
             outcome => assert_unavailable(&outcome),
         }
     }
-    // The others had not been sent: after one write, if that was quick, a connection has two.
+    // The others had not been sent: after one quick write, a connection has two.
     assert!((1..=2).contains(&begun), "{begun} writes were under way");
     assert_fails_fast(&bench);
     postgres.restart();
@@ -110,15 +110,15 @@ fn a_stopped_server_times_out_once_and_is_then_known_to_be_down() {
         .collect();
     for (token, expected) in tokens {
         let outcome = bench.wait(token);
-        // One whose connection was given up because of another's silence is no
-        // timeout; nor is a write that had not been sent.
+        // A call whose connection was given up because of another's silence has not timed out; nor
+        // has a write that was not sent.
         if outcome != expected {
             assert_unavailable(&outcome);
         }
     }
     let took = Micros::boottime().since(begin);
     assert!(took < timeout * 4, "{took:?}");
-    // A connection that had no call under way is found out by its first.
+    // A dead connection without calls under way is noticed by its first call.
     wait_until(SOON, "every connection to be given up", || {
         matches!(bench.get("a"), Outcome::Failed(Failure::Refused(_))) && is_down(&bench)
     });
@@ -179,7 +179,7 @@ fn a_slow_statement_is_cancelled_and_its_outcome_known() {
     let is_told =
         matches!(&outcome, Outcome::Failed(Failure::Refused(text)) if text.contains("57014"));
     assert!(is_told || outcome == Outcome::Failed(Failure::Timeout), "{outcome:?}");
-    // The server said so in time, or this side gave up first on a busy machine.
+    // The server reported it in time, or, on a busy machine, this side gave up first.
     let outcome = bench.wait(write);
     if outcome != Outcome::Failed(Failure::OutcomeUnknown) {
         assert_unavailable(&outcome);
@@ -204,7 +204,7 @@ fn a_full_queue_gives_calls_back() {
         }
         false
     });
-    // Two are the other keyspace's, and as many connections as may have taken one of these.
+    // Two belong to the other keyspace, and as many as there are connections may have been taken.
     assert!((6..=9).contains(&accepted.len()), "{}", accepted.len());
     assert_eq!(
         bench.try_send(KV, b"other", put("v")).map(|token| bench.wait(token)),

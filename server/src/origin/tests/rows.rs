@@ -1,4 +1,4 @@
-//! How many rows a write has changed: nobody may be told of one that is not there.
+//! The number of rows that a write has changed: no client may be told of a row that does not exist.
 
 use super::*;
 use standin_testkit::{Postgres, Scratch};
@@ -47,7 +47,7 @@ fn check_common(bench: &Bench) {
     assert_eq!(bench.get("a"), value("fixed"));
     assert_eq!(bench.delete("a"), Outcome::changed(1));
     assert_eq!(bench.delete("a"), Outcome::changed(0));
-    // In one batch, each for itself.
+    // In one batch, each with its own result.
     let tokens: Vec<(bool, u64)> = (0..100)
         .map(|n| {
             let keyspace = if n % 2 == 0 { ONCE } else { UPDATE };
@@ -61,7 +61,7 @@ fn check_common(bench: &Bench) {
 
 #[test]
 fn sqlite_says_whether_a_write_changed_a_row() {
-    // `seen` is written by a BEFORE trigger, also if the row is then ignored.
+    // A BEFORE trigger writes `seen`, even if the row is then ignored.
     let init = format!(
         "{SQLITE_KV};
          CREATE TABLE IF NOT EXISTS seen (k TEXT, v TEXT);

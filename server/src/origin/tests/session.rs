@@ -1,8 +1,8 @@
-//! Somebody else at the same PostgreSQL.
+//! Another client of the same PostgreSQL.
 
 use standin_testkit::Postgres;
 
-/// Somebody else's session, in which a transaction can be left open.
+/// Another client's session, in which a transaction can be left open.
 pub(super) struct Session {
     runtime: tokio::runtime::Runtime,
     client: tokio_postgres::Client,

@@ -1,4 +1,4 @@
-//! SQLite: what the statements say is what happens.
+//! SQLite: statements have their effect.
 
 use super::*;
 use standin_testkit::Scratch;

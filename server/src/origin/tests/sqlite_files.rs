@@ -1,5 +1,5 @@
-//! SQLite whose files are deleted, replaced or cut off while they are open: what was
-//! acknowledged is there afterwards.
+//! SQLite when its files are deleted, replaced or truncated while they are open: acknowledged
+//! writes are not lost.
 
 use super::*;
 use crate::origin::Health;
@@ -30,7 +30,8 @@ impl<'b> Written<'b> {
         outcome
     }
 
-    /// Through Standin and by somebody who opens the file.
+    /// Asserts that acknowledged writes are visible through Standin and to another client that
+    /// opens the file.
     fn assert_kept(&self, file: &Path) {
         for key in &self.acknowledged {
             assert_eq!(self.bench.get(key), value("v"), "{key} was acknowledged");
@@ -82,13 +83,14 @@ fn a_log_that_is_deleted_loses_nothing_that_was_acknowledged() {
     }
 }
 
-/// The same in the middle of writes and reads, again and again.
+/// The files are deleted in the middle of writes and reads, again and again.
 #[test]
 fn a_log_that_is_deleted_under_load_loses_nothing_that_was_acknowledged() {
     let scratch = Scratch::new("origin");
     let file = scratch.file("db");
     let bench = Bench::start(&config(&file), &kv()).unwrap();
-    // All have opened it: deleted while it is opened for the first time, it has nothing to save.
+    // All threads have opened it. Had it been deleted while it was opened for the first time, there
+    // would be nothing to save.
     let reads: Vec<u64> = (0..50).map(|_| bench.send(KV, b"k0", Operation::Get)).collect();
     reads.into_iter().for_each(|read| assert_eq!(bench.wait(read), NOTHING));
     let stop = &std::sync::atomic::AtomicBool::new(false);

@@ -1,5 +1,5 @@
-//! SQLite when the file is locked, gone, garbage or full: answers in time, and back
-//! by itself.
+//! SQLite when the file is locked, missing, garbage or full: calls are answered in time, and
+//! service resumes by itself.
 
 use super::*;
 use crate::origin::Health;
@@ -32,7 +32,7 @@ fn a_locked_file_fails_writes_in_time_and_reads_go_on() {
     assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(2), "{took:?}");
     lock.execute_batch("COMMIT").unwrap();
     wait_until(SOON, "writes to succeed again", || bench.put("a", "3") == ONE_ROW);
-    // Refused for certain: not one of them happened after all.
+    // They were certainly refused: none of them happened later.
     for n in 0..20 {
         assert_eq!(bench.get(&format!("w{n}")), NOTHING);
     }
@@ -99,7 +99,7 @@ fn slow_reads_of_one_keyspace_hold_up_no_other() {
     }
 }
 
-/// One writer and one lock are for all keyspaces, but not one keyspace's queue.
+/// All keyspaces share one writer and one lock, but not one keyspace's queue.
 #[test]
 fn slow_writes_of_one_keyspace_hold_up_another_for_one_of_them() {
     let scratch = Scratch::new("origin");
@@ -176,7 +176,7 @@ fn a_write_that_takes_too_long_is_undone_and_does_not_fail_the_others() {
     let slow = bench.send_by(2, b"slow", put("0"), deadline).unwrap();
     let after = bench.send(KV, b"c", put("3"));
     lock.execute_batch("COMMIT").unwrap();
-    // The overdue thread may be first, and then cannot know that it will be undone.
+    // The overdue thread may answer first, and can't know that the write will be undone.
     let outcome = bench.wait(slow);
     if outcome != Outcome::Failed(Failure::OutcomeUnknown) {
         assert_unavailable(&outcome);
@@ -200,7 +200,7 @@ fn a_deleted_file_is_noticed_and_not_written_to() {
     assert!(is_down(&bench));
     assert!(!file.exists(), "an empty database was made in its place");
     std::fs::rename(&away, &file).unwrap();
-    // Without a call: the health alone must tell.
+    // There is no call, so only the health can show it.
     wait_until(SOON, "the origin to be up again", || !is_down(&bench));
     assert_eq!(bench.get("a"), value("1"));
     assert_eq!(bench.put("a", "3"), ONE_ROW);
@@ -217,7 +217,7 @@ fn a_replaced_file_is_noticed() {
     let copy = rusqlite::Connection::open(&restored).unwrap();
     copy.execute_batch(&format!("{SQLITE_KV}; INSERT INTO kv VALUES ('a', 'new')")).unwrap();
     drop(copy);
-    // A log that belongs to the old file would be taken for the new one's.
+    // SQLite would use the old file's log for the new file.
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(scratch.file(&format!("db{suffix}")));
     }
@@ -240,7 +240,7 @@ fn a_file_that_is_no_database_is_unavailable_until_it_is_one() {
     assert_unavailable(&bench.get("a"));
     assert_unavailable(&bench.put("a", "1"));
     std::fs::remove_file(&file).unwrap();
-    // The start did not get to run `init`; now it is made up for.
+    // The start could not run `init`, so it is run now.
     wait_until(SOON, "the file to be made", || bench.put("a", "1") == ONE_ROW);
     wait_until(SOON, "reads", || bench.get("a") == value("1"));
 }
@@ -306,7 +306,7 @@ fn a_full_queue_gives_calls_back() {
     let lock = rusqlite::Connection::open(&file).unwrap();
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut accepted = Vec::new();
-    // What the writer has taken into its hands does not wait any more.
+    // The write that the writer has taken is no longer waiting.
     wait_until(SOON, "the queue to be full", || {
         match bench.try_send(KV, format!("k{}", accepted.len()).as_bytes(), put("v")) {
             Some(token) => accepted.push(token),
@@ -319,7 +319,7 @@ fn a_full_queue_gives_calls_back() {
     for token in accepted {
         assert_eq!(bench.wait(token), ONE_ROW);
     }
-    // The one that was given back has no answer.
+    // The call that was given back has no answer.
     assert_eq!(bench.stray_answers(), 0);
     assert_eq!(bench.put("k", "v"), ONE_ROW);
 }

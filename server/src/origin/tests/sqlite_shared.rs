@@ -1,4 +1,4 @@
-//! Several origins on one SQLite file, as several server processes have it.
+//! Several origins on one SQLite file, as with several server processes.
 
 use std::process::Command;
 
@@ -31,7 +31,7 @@ fn two_origins_write_at_once_and_lose_nothing() {
     let rows: u32 =
         direct.query_row("SELECT count(*) FROM kv WHERE k = v", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 2 * THREADS * WRITES);
-    // What one has written, the other reads.
+    // Each reads what the others have written.
     assert_eq!(benches[0].get("1/0/0"), value("1/0/0"));
     assert_eq!(benches[1].get("0/0/0"), value("0/0/0"));
 }

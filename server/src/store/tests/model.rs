@@ -1,4 +1,4 @@
-//! The store against a map: what it returns is the last write, whatever was evicted, moved,
+//! The store compared with a map: it returns the last write, whatever was evicted, moved,
 //! overwritten, dropped by a floor, expired, or probed long before.
 
 use std::collections::HashMap;
@@ -46,7 +46,7 @@ struct Written {
     negative: bool,
 }
 
-/// What was read is what was last written, if that is still valid.
+/// Checks that the value read is the last one written, if that is still valid.
 fn agree(
     read: Option<Item<'_>>,
     model: &mut HashMap<Vec<u8>, Written>,
@@ -67,7 +67,7 @@ fn agree(
     }
 }
 
-/// Runs steps against store and model. `may_forget`: the arena is too small for all.
+/// Runs steps on the store and the model. `may_forget`: the arena is too small for all items.
 fn run(steps: Vec<Step>, arena_bytes: usize, keys: u8, may_forget: bool) {
     let mut store = store(arena_bytes, 4_000);
     let mut model: HashMap<Vec<u8>, Written> = HashMap::new();
@@ -80,7 +80,7 @@ fn run(steps: Vec<Step>, arena_bytes: usize, keys: u8, may_forget: bool) {
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Insert { key, value_bytes, ttl_ms, negative } => {
-                // Some versions a salt's multiple apart, some not.
+                // Some versions differ by a multiple of the salt's range, some do not.
                 version += if negative { 1 << 13 } else { 3 };
                 let written = Written {
                     value: vec![number as u8; value_bytes],

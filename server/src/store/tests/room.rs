@@ -1,8 +1,8 @@
-//! What an arena has room for, what is kept when it is full, and what that costs.
+//! The capacity of an arena, the items that a full one keeps, and the cost of that.
 
 use super::*;
 
-/// Values of 200 bytes under keys of 8: about 217 bytes an item.
+/// Inserts a value of 200 bytes under a key of 8: about 217 bytes per item.
 fn insert(store: &mut Store, n: u64) {
     store.insert(0, &n.to_le_bytes(), new(&[0; 200], 1), 0).unwrap();
 }
@@ -16,7 +16,7 @@ fn hot(n: u64) -> u64 {
     n | 1 << 63
 }
 
-/// New keys, each written once and never read, of `arenas` times the arena's bytes.
+/// Inserts new keys that are never read, `arenas` times as many bytes as the arena has.
 fn flood(store: &mut Store, arenas: u64, from: u64) {
     for n in 0..arenas * store.stats().arena_bytes / 217 {
         insert(store, from + n);
@@ -63,8 +63,8 @@ fn a_value_of_the_same_length_takes_no_further_room() {
     assert!(store.stats().used_bytes < 64, "{} bytes used", store.stats().used_bytes);
 }
 
-/// The same key, in every keyspace, in an index of two tables: what a lookup finds first is often
-/// another keyspace's.
+/// One key in every keyspace, in an index of two tables: the first candidate of a lookup often
+/// belongs to another keyspace.
 #[test]
 fn keyspaces_do_not_see_each_others_items() {
     let mut store = store(SEGMENTS_MIN * SEGMENT_BYTES_MIN, 512);
@@ -143,7 +143,7 @@ fn what_is_no_longer_used_leaves_in_the_end() {
     for _ in 0..3 {
         assert!((0..1_000).all(|n| is_there(&mut store, hot(n))));
     }
-    // Each of these is used once, so that they have a right to its room.
+    // Each of these is used once, so that they are worth keeping.
     for n in 0..100_000 {
         insert(&mut store, n);
         is_there(&mut store, n);
@@ -151,8 +151,8 @@ fn what_is_no_longer_used_leaves_in_the_end() {
     assert_eq!((0..1_000).filter(|n| is_there(&mut store, hot(*n))).count(), 0);
 }
 
-/// The work for one insert depends on the item's size, not on the arena's: at eight bytes looked
-/// at for each that is written it goes through some nine items, of the 75 in a segment.
+/// The work for one insert depends on the item's size, not on the arena's: with eight bytes
+/// examined per byte written, it examines about nine of the 75 items in a segment.
 #[test]
 fn no_insert_pays_for_a_whole_segment() {
     let mut store = store(1 << 20, 4096);
@@ -191,7 +191,7 @@ fn its_sizes_are_told() {
     assert!(stats.segments_free < 8, "{} free", stats.segments_free);
 }
 
-/// Address space is what it runs out of first.
+/// The address space runs out first.
 #[test]
 fn arenas_that_the_kernel_would_not_map_are_found_out_before() {
     let config = |arena_bytes| StoreConfig {

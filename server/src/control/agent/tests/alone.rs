@@ -1,4 +1,4 @@
-//! What an agent says to the master, and again until it is answered.
+//! Messages to the master, which are repeated until they are answered.
 
 use standin_protocol::lease::over_at;
 

@@ -1,5 +1,5 @@
-//! What of a datagram is believed: where it comes from, how far its epoch may be ahead, and that
-//! it is not an old one.
+//! The datagrams that an agent believes, by their address, how far their epoch is ahead, and
+//! whether they are replayed.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn a_term_far_ahead_is_believed_after_an_answer_to_this_servers_renewal() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Tick);
     outputs(&mut agent);
-    // Renewal 101 is the only one that has gone out.
+    // Renewal 101 is the only one that has been sent.
     hear(&mut agent, at(1), announce(1));
     hear(&mut agent, at(2), Datagram { kind: Kind::AskProbe, ..grant(101, 2) });
     hear(&mut agent, at(3), grant(55, 3));

@@ -1,5 +1,5 @@
-//! What the agent makes of a member's gossip, one datagram at a time: who is told what, who is
-//! asked, and what ends a time without the master.
+//! The agent's reactions to a member's gossip, one datagram at a time: the answers, the probes, and
+//! the end of a time without the master.
 
 use standin_protocol::control::gossip_flags::MASTER_LOST;
 
@@ -46,7 +46,7 @@ fn hear(agent: &mut Agent, now: Micros, datagram: Datagram) {
     agent.handle(now, Input::Datagram { from, datagram });
 }
 
-/// Recipient, number of states, and name of each gossip sent.
+/// Returns the recipient, number of states, and name of each gossip sent.
 fn gossiped(agent: &mut Agent) -> Vec<(u16, usize, u64)> {
     let sends = outputs(agent).into_iter().filter_map(|output| match output {
         Output::Send { to, datagram: d } if d.kind == Kind::Gossip => {
@@ -61,7 +61,7 @@ fn told(agent: &mut Agent) -> Vec<u16> {
     gossiped(agent).into_iter().map(|(to, ..)| to).collect()
 }
 
-/// Ticks until then; the names of the last gossip to each member.
+/// Ticks until then; returns the names of the last gossip to each member.
 fn wait(agent: &mut Agent, from_ms: u64, to_ms: u64) -> [u64; 2] {
     let mut names = [0; 2];
     for ms in (from_ms..=to_ms).step_by(50) {
@@ -73,7 +73,7 @@ fn wait(agent: &mut Agent, from_ms: u64, to_ms: u64) -> [u64; 2] {
     names
 }
 
-/// All probes of this member are refused. The name of the last gossip to server 2.
+/// Refuses all probes of this member; returns the name of the last gossip to server 2.
 fn refuse(agent: &mut Agent, server: u16, from_ms: u64, to_ms: u64) -> u64 {
     let mut name = 0;
     for ms in (from_ms..=to_ms).step_by(10) {
@@ -148,7 +148,7 @@ fn the_master_is_asked_for_by_those_who_hear_it_while_they_are_heard() {
     hear(&mut agent, at(800), gossip(1, 1, 3, MASTER_LOST));
     hear(&mut agent, at(800), gossip(2, 1, 3, 0));
     assert_eq!(reports(&mut agent, 900), [SENDER_MASTER, 2]);
-    // Nothing more is heard from server 2: it may be dead.
+    // Nothing more is heard from server 2, which may be dead.
     let mut sent = reports(&mut agent, 800 + 1_250);
     sent.sort_unstable();
     assert_eq!(sent, [1, 2, SENDER_MASTER]);
@@ -225,7 +225,7 @@ fn orphan_by_a_dead_member() -> (Agent, Datagram) {
 #[test]
 fn a_dead_member_that_is_heard_again_counts_as_alive_at_once() {
     let (mut agent, _) = orphan_by_a_dead_member();
-    // Another incarnation: what it hears nobody knows.
+    // Whether another incarnation hears the master is unknown.
     let back = Datagram { boot_id: 900, ..gossip(1, 1, 3, 0) };
     hear(&mut agent, at(2_120), back);
     assert!(!agent.lease().orphan);

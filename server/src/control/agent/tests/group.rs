@@ -31,11 +31,12 @@ fn without_the_master_the_group_goes_on_and_nothing_stops_in_between() {
         assert!((0..members).all(|id| world.acts(id).1));
         world.is_master_up = true;
         world.run_and(s(1), |world| {
-            // One that hears it first ends the others' time as orphans until they do too.
+            // The first member that hears the master ends the others' time as orphans until they
+            // hear it too.
             assert!(members > 1 || world.acts(0).0);
         });
         assert!((0..members).all(|id| world.acts(id) == (true, false)));
-        // Alone in its group it is one before its first lease already.
+        // A server that is alone in its group is an orphan even before its first lease.
         let times = if members == 1 { 2 } else { 1 };
         assert_eq!(world.node(0).agent.counters.orphan_spells, times);
     }
@@ -75,7 +76,7 @@ fn a_member_that_is_cut_off_may_have_a_master() {
     world.run(s(2));
     assert!((0..3).all(|id| world.acts(id) == (true, true)));
     world.cut(0, 2);
-    // It had their word up to now.
+    // The other members' word was valid up to now.
     world.run(s(2));
     assert_eq!(world.acts(0), (false, false));
 }
@@ -87,7 +88,7 @@ fn a_member_that_is_dead_has_none() {
     world.nodes[2] = None;
     world.run_and(s(10), |world| assert!(world.acts(0).0 && world.acts(1).0));
     assert_eq!(world.acts(0), (true, true));
-    // Another incarnation is there, but nobody knows yet what it hears.
+    // Another incarnation answers, but whether it hears the master is not known yet.
     world.restart(2);
     world.run(s(2));
     assert_eq!(world.node(2).epoch, world.node(0).epoch, "it has the map from the others");
@@ -107,7 +108,8 @@ fn who_was_cut_off_asks_the_master_before_it_goes_by_a_dead_member() {
         world.cuts.clear();
         world.run_and(s(3), |world| assert!(!world.acts(0).1, "cut off for {cut_for_ms} ms"));
         assert_eq!(world.acts(0), (true, false));
-        // When the master is away as well it goes on without it, and nothing stops in between.
+        // If the master is lost as well, the server goes on without it, and service does not stop
+        // in between.
         world.is_master_up = false;
         world.run_and(s(10), |world| assert!(world.acts(0).0, "cut off for {cut_for_ms} ms"));
         assert_eq!(world.acts(0), (true, true));
@@ -130,12 +132,13 @@ fn whoever_knows_of_a_newer_map_is_no_orphan_and_makes_none() {
         ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
     };
     world.send(SENDER_MASTER, 0, grant);
-    // Longer than the master counts as heard, and than its word to the other one is good for.
+    // Longer than the master counts as heard, and longer than the word to the other member is
+    // valid.
     world.run(Duration::from_millis(100));
     world.run_and(s(8), |world| assert!(!world.acts(0).1, "it knows of a newer map"));
     assert!(world.node(0).epoch < newer);
     assert_eq!(world.acts(1), (false, false), "and is not believed");
-    // The map is here: both have it, and neither hears the master.
+    // The map arrives: both have it, and neither hears the master.
     world.change(1, ServerState::Online);
     world.run(s(5));
     assert!(world.acts(0).1 && world.acts(1).1);
@@ -147,7 +150,7 @@ fn whoever_hears_the_master_keeps_the_others_from_going_on() {
     world.is_master_up = false;
     world.run(s(5));
     assert!((0..3).all(|id| world.acts(id).1));
-    // The master is back, for server 2 only; and nobody passes anything on.
+    // The master is back, for server 2 only, and no server relays anything.
     world.is_master_up = true;
     world.cut(0, SENDER_MASTER);
     world.cut(1, SENDER_MASTER);
@@ -200,7 +203,7 @@ fn gossip_that_was_long_on_its_way_extends_nothing() {
         agent.handle(at(ms), Input::Tick);
         names.extend(echo(&mut agent));
     }
-    // Its answers to the first few come now, out of a full socket.
+    // Its answers to the first few arrive now, from a full socket.
     for (number, name) in (1..).zip(&names[..4]) {
         hear(&mut agent, at(5_001), gossip(number, *name));
         assert!(!agent.lease().orphan);

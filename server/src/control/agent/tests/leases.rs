@@ -1,4 +1,4 @@
-//! What a grant is worth: from when, until when, under which map.
+//! The validity of a grant: from when, until when, and under which map.
 
 use standin_protocol::lease::held_until;
 

@@ -69,7 +69,7 @@ fn outputs(agent: &mut Agent) -> Vec<Output> {
     std::iter::from_fn(|| agent.poll()).collect()
 }
 
-/// What was sent to the master, and to whom directly.
+/// Returns the datagrams sent to the master, and the party to which each was sent.
 fn sent(agent: &mut Agent) -> Vec<(u16, Datagram)> {
     let sends = outputs(agent).into_iter().filter_map(|output| match output {
         Output::Send { to, datagram } if datagram.kind != Kind::Gossip => Some((to, datagram)),
@@ -78,7 +78,7 @@ fn sent(agent: &mut Agent) -> Vec<(u16, Datagram)> {
     sends.collect()
 }
 
-/// The same in short.
+/// Returns the kind, direct receiver and nonce of the datagrams sent to the master.
 fn told(agent: &mut Agent) -> Vec<(Kind, u16, u64)> {
     sent(agent).into_iter().map(|(_, d)| (d.kind, d.subject, d.nonce)).collect()
 }
@@ -87,7 +87,7 @@ fn epoch(counter: u32) -> MapEpoch {
     MapEpoch { term: 1, counter }
 }
 
-/// From the master, in the order of `sequence`, to server 0 of a group of two.
+/// Creates a datagram of the master, with this sequence number, to server 0 of a group of two.
 fn from_master(kind: Kind, sequence: u64, counter: u32, states: [ServerState; 2]) -> Datagram {
     let status =
         |id: usize, state| ServerStatus { state, since: epoch(counter), boot_id: 70 + id as u64 };
@@ -107,7 +107,7 @@ fn hear(agent: &mut Agent, now: Micros, datagram: Datagram) {
     agent.handle(now, Input::Datagram { from, datagram });
 }
 
-/// Where a party sends from.
+/// Returns the address from which a party sends.
 fn address(topology: &Topology, id: u16) -> std::net::SocketAddr {
     let server = topology.servers.get(usize::from(id)).map(|server| server.address);
     server.unwrap_or(topology.master)

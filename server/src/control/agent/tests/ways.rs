@@ -1,4 +1,4 @@
-//! Ways around a link that is dead: through members of the group, in both directions.
+//! Detours around a dead link, through members of the group, in both directions.
 
 use standin_protocol::control::ProbeOutcome;
 
@@ -61,7 +61,7 @@ fn what_is_for_another_is_passed_on_as_it_came() {
         hear(&mut agent, at(1), datagram.clone());
         assert_eq!(sent(&mut agent), vec![(expected, datagram)]);
     }
-    // Neither its own come back, nor those of other groups, nor gossip.
+    // Its own datagrams are not relayed back, nor are those of other groups, nor gossip.
     let own = Datagram { sequence: 1, ..Datagram::new(Kind::Renew, 0, topology(2).id, 70) };
     let foreign = Datagram { sequence: 1, ..Datagram::new(Kind::Renew, 2, topology(2).id, 72) };
     for datagram in [own, foreign] {

@@ -12,7 +12,7 @@ const PROBE: Duration = Duration::from_millis(200);
 
 pub(super) struct Node {
     pub(super) agent: Agent,
-    /// What its shards hold.
+    /// The lease that its shards were given.
     pub(super) lease: Lease,
     pub(super) epoch: MapEpoch,
     boot_id: u64,
@@ -24,13 +24,13 @@ pub(super) struct World {
     pub(super) statuses: Vec<ServerStatus>,
     pub(super) epoch: MapEpoch,
     pub(super) is_master_up: bool,
-    /// It has just started: it answers, and knows nothing yet.
+    /// Whether it has just started: it answers, but knows nothing yet.
     pub(super) is_learning: bool,
-    /// What the master heard, since somebody looked.
+    /// The datagrams that the master has heard since the test last took them.
     pub(super) heard: Vec<Datagram>,
-    /// From whom to whom nothing comes through.
+    /// The pairs of sender and receiver between which everything is lost.
     pub(super) cuts: BTreeSet<(u16, u16)>,
-    /// Of so many datagrams one is lost; 0: none.
+    /// One of this many datagrams is lost; 0: none.
     pub(super) loss: u64,
     mode: Mode,
     topology: Arc<Topology>,
@@ -40,13 +40,13 @@ pub(super) struct World {
 }
 
 enum Event {
-    /// From an address to another.
+    /// A datagram from one address to another.
     Datagram(u16, u16, Datagram),
     Input(u16, u64, Input),
 }
 
 impl World {
-    /// All members of a group are online, and hold leases after a moment.
+    /// Creates a group whose members are all online, and have leases after a moment.
     pub(super) fn new(members: u16, mode: Mode) -> Self {
         let topology = topology(members);
         let since = MapEpoch { term: 1, counter: 1 };
@@ -85,7 +85,7 @@ impl World {
         Node { agent, lease: super::super::NO_LEASE, epoch: MapEpoch::default(), boot_id }
     }
 
-    /// Another incarnation, of which the master knows nothing.
+    /// Starts another incarnation, of which the master knows nothing.
     pub(super) fn restart(&mut self, id: u16) {
         let config = AgentConfig { boot_id: 900 + u64::from(id), ..config(id, self.mode) };
         self.nodes[usize::from(id)] = Some(self.start(config));
@@ -114,7 +114,7 @@ impl World {
         }
     }
 
-    /// From the master, on the way that the question came.
+    /// Sends a datagram from the master, by the path on which the request came.
     fn say(&mut self, kind: Kind, recipient: u16, question: Option<(u16, &Datagram)>) {
         self.sequence += 1;
         let master = Datagram::new(kind, SENDER_MASTER, self.topology.id, 1);
@@ -151,7 +151,7 @@ impl World {
         self.run_and(time, |_| {});
     }
 
-    /// Lets time pass; `look` sees every moment at which something has happened.
+    /// Lets time pass. `look` is called after each event.
     pub(super) fn run_and(&mut self, time: Duration, mut look: impl FnMut(&Self)) {
         let end = self.now + time;
         loop {
