@@ -12,14 +12,14 @@ use crate::plan::{DISTURBED, Entry, Mode, Rule, What};
 use crate::scenarios;
 use crate::shrink::shrink;
 
-/// Events that can't happen here, or need not.
+/// Events that can't happen in the simulator, or need not.
 const NOT_HERE: &[&str] = &[
-    // The loops of threads measure it; a simulated turn takes no time.
+    // The real loops measure it; a simulated turn takes no time.
     "server loop_lag_us",
-    // The shipped client and links ask the shard that has the key; only clients that others
-    // write, and that know nothing of shards, do not.
+    // The shipped client and links ask the key's shard. Only other clients, which do not know about
+    // shards, ask another one.
     "server strayed",
-    // Copies of a write that come too late are rare, and even rarer over a newer one.
+    // Copies of a write that come too late are rare, and even more rarely overwrite a newer one.
     "sim overwrote_newer_ack",
 ];
 /// Events that the mode strict forbids.
@@ -30,13 +30,14 @@ pub(crate) const AVAILABLE_ONLY: &[&str] = &[
     "server orphaned",
     "sim stale_within_bound",
 ];
-/// After this many seeds each of the other counters is above zero, or the faults are too weak.
+/// The number of seeds after which each of the other counters must be above zero. Otherwise the
+/// faults are too weak.
 const SEEDS_FOR_ALL: u64 = 10_000;
 
 const JOBS_MAX: usize = 1_024;
 /// The longest run: an hour.
 const SECONDS_MAX: u64 = 3_600;
-/// A schedule brings these along.
+/// The options that a schedule determines itself.
 const NOT_OF_SCENARIOS: [&str; 7] =
     ["seeds", "jobs", "mode", "seconds", "steps", "no_shrink", "keep_going"];
 
@@ -248,7 +249,7 @@ fn report(seed: u64, violation: &str, arguments: &Arguments, options: &Options) 
     println!("violation: {violation}");
     let seconds = options.length / S;
     let steps = options.steps.map(|steps| format!(" --steps {steps}")).unwrap_or_default();
-    // The length matters where --steps makes it grow: what was not given is not said.
+    // The length matters if --steps makes the plan grow, so only a given length is printed.
     let seconds = match (arguments.seconds, options.steps) {
         (None, Some(_)) => String::new(),
         _ => format!(" --seconds {seconds}"),
@@ -293,7 +294,7 @@ fn missing(rule: Option<Rule>) -> String {
     }
 }
 
-/// Prints a line; the reader may be gone.
+/// Prints lines. An error is ignored, because the reader may be gone.
 fn print(lines: &[String]) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
@@ -304,7 +305,7 @@ fn print(lines: &[String]) {
     }
 }
 
-/// The version that this was built from: `cargo sim` builds the checkout before it runs it.
+/// Returns the commit that this was built from: `cargo sim` builds the checkout before it runs it.
 fn commit() -> String {
     let there = ["-C", env!("CARGO_MANIFEST_DIR")];
     let asks = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];

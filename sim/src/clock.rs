@@ -1,10 +1,10 @@
-//! A host's clocks: the monotonic one runs at its own rate from its own zero, the wall clock
-//! is that one plus whatever somebody has set it to.
+//! A host's clocks. The monotonic clock runs at its own rate from its own zero. The wall clock is
+//! the monotonic one plus an offset that can be set.
 
 use standin_protocol::time::Micros;
 use standin_server::node::Now;
 
-/// Simulated time, in microseconds; the truth that no host sees.
+/// True simulated time in microseconds, which no host sees.
 pub(crate) type Time = u64;
 
 /// A time later than all events.
@@ -27,7 +27,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows `zero_us` at simulated zero.
+    /// Creates a clock that shows `zero_us` at simulated zero.
     pub(crate) fn new(zero_us: u64, rate_ppm: u64) -> Self {
         Self { anchor: (0, zero_us), rate_ppm, wall_offset_us: 0 }
     }
@@ -43,7 +43,7 @@ impl Clock {
         Now { mono, wall_us: wall }
     }
 
-    /// The first simulated time at which the local clock shows `local` or more.
+    /// Returns the first simulated time at which the local clock shows `local` or more.
     pub(crate) fn when(&self, local: Micros) -> Time {
         let (at, base) = self.anchor;
         if local == Micros::NEVER {

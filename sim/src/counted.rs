@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// What a name begins with, and the rest of it.
+/// The beginning of a name, and the rest of it.
 type Name = (&'static str, Cow<'static, str>);
 
 /// See the file's head.
@@ -12,7 +12,7 @@ type Name = (&'static str, Cow<'static, str>);
 pub(crate) struct Counted(BTreeMap<Name, u64>);
 
 impl Counted {
-    /// `of`: what the name begins with.
+    /// Adds to a count. `of` is the beginning of its name.
     pub(crate) fn add(&mut self, of: &'static str, name: impl Into<Cow<'static, str>>, by: u64) {
         *self.0.entry((of, name.into())).or_default() += by;
     }
@@ -23,7 +23,7 @@ impl Counted {
         }
     }
 
-    /// Whole names, in their order, and the counts.
+    /// Returns the full names, sorted, with the counts.
     pub(crate) fn list(&self) -> BTreeMap<String, u64> {
         self.0.iter().map(|((of, name), count)| (format!("{of}{name}"), *count)).collect()
     }

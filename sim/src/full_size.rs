@@ -115,7 +115,7 @@ impl Crowd {
         self.queue.insert((at, self.count), event);
     }
 
-    /// After the time that a datagram takes, unless it is lost.
+    /// Delivers a datagram after its latency, unless it is lost.
     fn deliver(&mut self, event: Event) {
         let random = mix(self.now.0, self.count);
         self.count += 1;
@@ -251,8 +251,8 @@ impl Crowd {
         });
     }
 
-    /// Whether every agent holds the newest map, in which these and only these are offline, and
-    /// a lease.
+    /// Whether every agent has a lease and the newest map, in which exactly these servers are
+    /// offline.
     fn is_settled(&self, offline: &[u16]) -> bool {
         let published = self.master.registry().published_epoch();
         let is_told = self.master.registry().is_announcing();
@@ -290,7 +290,7 @@ fn a_thousand_servers_learn_every_map_in_datagrams_that_no_network_fragments() {
     let mut crowd = Crowd::new();
     crowd.settles(Duration::from_secs(6), &[]);
 
-    // A server dies, which only its silence reveals.
+    // A server dies silently.
     crowd.agents[17] = None;
     crowd.settles(LEASE * 3, &[17]);
 

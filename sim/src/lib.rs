@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! plan/     the events of a run: from a seed, or by hand
-//! world/    the parties, the network and the faults; carries out a plan
+//! world/    the parties, the network and the faults; executes a plan
 //! origin.rs the model of a database
 //! check/    what must hold
 //! shrink.rs shortens a plan that fails

@@ -15,16 +15,17 @@ use crate::world::{Outcome, run};
 pub(crate) struct Options {
     pub(crate) mode: Mode,
     pub(crate) length: Time,
-    /// The number of entries of the plan that happen.
+    /// The number of entries of the plan that are executed.
     pub(crate) steps: Option<usize>,
     /// The rule that is switched off.
     pub(crate) missing: Option<Rule>,
 }
 
-/// No plan is longer than an hour.
+/// The length up to which the disturbed phase of a plan is doubled, so that it never exceeds an
+/// hour.
 const LENGTH_MAX: Time = 3_600 * S / 2;
 
-/// The number of failed seeds that are named.
+/// The largest number of failed seeds that are listed.
 const NAMED: usize = 20;
 
 /// The result.
@@ -34,7 +35,7 @@ pub(crate) struct Sum {
     pub(crate) time: Time,
     pub(crate) events: u64,
     pub(crate) counted: Counted,
-    /// The lowest seeds that failed, and why.
+    /// The lowest seeds that failed, with the reasons.
     pub(crate) failed: BTreeMap<u64, String>,
     pub(crate) failures: u64,
 }
@@ -54,7 +55,7 @@ pub(crate) fn plan_of(seed: u64, options: &Options) -> Plan {
     plan
 }
 
-/// Carries out a plan; a panic is a violation.
+/// Executes a plan. A panic is a violation.
 pub(crate) fn guarded(plan: &Plan, is_told: bool) -> Outcome {
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(plan, is_told)));
     caught.unwrap_or_else(|panic| {
@@ -74,7 +75,7 @@ pub(crate) fn run_many(seeds: Range<u64>, jobs: usize, options: &Options, goes_o
             scope.spawn(|| {
                 let mut own = Sum::default();
                 loop {
-                    // Not beyond the end: the last seed has none after it.
+                    // There is no seed after the last one.
                     let after = |seed| (seed < seeds.end).then(|| seed + 1);
                     let taken = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
                     let Ok(seed) = taken else { break };

@@ -1,13 +1,13 @@
-//! The model origin: for each key all values that were ever committed, in order, and when.
-//! Its calls take time, and it can be slow, down, out of one server's reach, or commit what
-//! it has reported as unknown.
+//! The model origin. It has, for each key, all values that were ever committed, in order, with
+//! their times. Its calls take time. It can be slow, down, or unreachable from one server, or
+//! commit a write that it has reported as unknown.
 //!
-//! It stores something other than it is sent, as columns with a normal form, triggers and functions do:
-//! a client that reads what was sent got it from a cache that believed the caller.
+//! It stores a different value from the one sent, as columns with a normal form, triggers and functions
+//! do. So a client that reads the value as sent got it from a cache that has not asked the origin.
 //!
-//! It guarantees what the origin drivers of the server guarantee: an answer to each call
-//! within the timeout, `OutcomeUnknown` for a write that may still happen, and that a statement
-//! which has not begun within the adapter's ambiguity bound never begins, read or write.
+//! It guarantees what the server's origin drivers guarantee: each call is answered within the
+//! timeout, a write that may still happen is answered with `OutcomeUnknown`, and a statement, read
+//! or write, that has not begun within the driver's bound never begins.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,13 +19,13 @@ use crate::clock::{MS, S, Time};
 use crate::plan::Setup;
 use crate::random::mix;
 
-/// A value's name: the operation that wrote it. 0: what was there in the beginning.
+/// A value, identified by the operation that wrote it. 0 is the initial value.
 pub(crate) type Value = u32;
 
-/// How long a server waits for a call.
+/// The time for which a server waits for a call.
 pub(crate) const TIMEOUT: Time = S;
-/// A write that was reported as unknown commits within this time after the report; the
-/// servers reckon with twice the timeout by clocks that may be a tenth fast.
+/// The time within which a write commits after it was reported as unknown. The servers allow twice
+/// the timeout, on clocks that may be a tenth fast.
 pub(crate) const LATE_MAX: Time = S + 500 * MS;
 
 /// A committed change: `None` is a delete.
@@ -34,7 +34,7 @@ pub(crate) struct Commit {
     pub(crate) at: Time,
     pub(crate) writer: Value,
     pub(crate) is_delete: bool,
-    /// Whether its server had died by then, so that nobody can tell the caches.
+    /// Whether its server had died before, so that no party can tell the caches.
     pub(crate) is_orphan: bool,
 }
 
@@ -57,7 +57,7 @@ impl Gate {
         std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A call of the server has been answered: there is room for another.
+    /// Notes that a call of the server has been answered, so that there is room for another.
     pub(crate) fn answered(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Gate {
         self.is_down.store(down, Ordering::Relaxed);
     }
 
-    /// Takes a call, or gives it back when as many are open as may be.
+    /// Takes a call, or returns it if too many are open.
     pub(crate) fn submit(&self, call: Call) -> Result<(), Call> {
         if self.open.load(Ordering::Relaxed) >= self.open_max {
             return Err(call);
@@ -91,7 +91,7 @@ pub(crate) struct Path {
     pub(crate) hangs: u8,
 }
 
-/// A call that has been handed over.
+/// A call that the origin has taken.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) server: usize,
@@ -113,12 +113,12 @@ pub(crate) struct Queued {
     pub(crate) key: usize,
 }
 
-/// The fate of a call that is submitted now: when it is carried out, if at all, and when and what its
+/// The fate of a call that is submitted now: when it is executed, if at all, and when and how its
 /// server is answered if that is earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
     pub(crate) runs_at: Option<Time>,
-    /// From then until the server hears.
+    /// The time from then until the server gets the answer.
     pub(crate) back: Time,
     pub(crate) gives_up: Option<(Time, GivesUp)>,
 }
@@ -134,17 +134,17 @@ pub(crate) enum GivesUp {
 pub(crate) struct Origin {
     seed: u64,
     value_bytes: usize,
-    /// Some puts change no row.
+    /// Whether some puts change no row.
     is_fussy: bool,
     pub(crate) history: Vec<Vec<Commit>>,
-    /// When the key's last write under way by each server is carried out: a server's
+    /// By key and server, the time at which the server's last write under way is executed. Its
     /// later writes come after it.
     busy_until: Vec<Vec<Time>>,
-    /// (of which server, by how much)
+    /// The delays in force: (server, or all; delay).
     pub(crate) slow_by: Vec<(Option<usize>, Time)>,
     pub(crate) down: u8,
     pub(crate) paths: Vec<Path>,
-    /// (percent, longest delay)
+    /// The late writes in force: (percentage, longest delay).
     pub(crate) late: Vec<(u8, Time)>,
     pub(crate) calls: Vec<Option<Open>>,
     pub(crate) queued: Vec<Option<Queued>>,
@@ -171,8 +171,8 @@ impl Origin {
         }
     }
 
-    /// How long a call waits in its server, where calls are handed over one after the other
-    /// while the origin is slow.
+    /// Returns how long a call waits in its server, which hands calls over one after another while
+    /// the origin is slow.
     pub(crate) fn waits(&self, now: Time, server: usize, key: usize, is_write: bool) -> Time {
         let hash = mix(self.seed ^ now, (server * 64 + key * 2 + usize::from(is_write)) as u64);
         let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
@@ -181,7 +181,7 @@ impl Origin {
         1 + hash % 30 + (hash >> 8) % (share + 1)
     }
 
-    /// Calls of a server for a key that are not answered: writes, or one keyspace's reads.
+    /// Returns the number of a server's open calls for a key: writes, or the reads of one keyspace.
     pub(crate) fn others(&self, name: (usize, u32, usize, Option<u8>)) -> usize {
         let reads = |call: &Call| matches!(call.operation, Operation::Get).then_some(call.keyspace);
         let queued = self.queued.iter().flatten();
@@ -190,7 +190,7 @@ impl Origin {
         open.filter(|o| (o.server, o.life, o.key, reads(&o.call)) == name).count() + queued.count()
     }
 
-    /// A call begins to wait.
+    /// Adds a call that waits.
     pub(crate) fn enqueue(&mut self, queued: Queued) -> usize {
         fill(&mut self.queued, queued)
     }
@@ -202,12 +202,12 @@ impl Origin {
         }
     }
 
-    /// Begins a call that has waited.
+    /// Takes a call that has waited.
     pub(crate) fn dequeue(&mut self, slot: usize) -> Option<Queued> {
         self.queued[slot].take()
     }
 
-    /// Decides what becomes of a call.
+    /// Decides the fate of a call.
     pub(crate) fn fate(&mut self, now: Time, server: usize, key: usize, is_write: bool) -> Fate {
         let hash = mix(self.seed ^ now, (server * 64 + key * 2 + usize::from(is_write)) as u64);
         let there = 50 + hash % 300;
@@ -218,14 +218,14 @@ impl Origin {
         }
         let overdue = Some((now + TIMEOUT, GivesUp::Overdue));
         if path.hangs > 0 {
-            // What was sent may have got through before the way was lost.
+            // The statement may have got through before the connection was lost.
             let runs_at = (is_write && (hash >> 20).is_multiple_of(4)).then_some(now + there);
             return Fate { runs_at, back: 0, gives_up: overdue };
         }
         let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
         let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
         let takes = slow_by / 2 + (hash >> 8) % (slow_by / 2 + 1);
-        // It may wait before it is carried out, or its answer may.
+        // The delay may come before the execution, or before the answer.
         let before = match (hash >> 24) % 3 {
             0 => 0,
             1 => takes,
@@ -238,7 +238,7 @@ impl Origin {
                 if (hash >> 32) % 100 >= u64::from(percent) {
                     continue;
                 }
-                // The connection is lost; the server still holds what was sent, or not.
+                // The connection is lost. The statement may or may not have reached the server.
                 let told_at = now + (hash >> 40) % (20 * MS);
                 let never = (hash >> 50).is_multiple_of(4);
                 let late_by = mix(hash, 1) % (by_max.min(LATE_MAX) + 1);
@@ -252,7 +252,7 @@ impl Origin {
             runs_at = runs_at.max(self.busy_until[server][key] + 1);
         }
         if runs_at > now + TIMEOUT + LATE_MAX {
-            // It is cancelled before.
+            // It is cancelled before it begins.
             return Fate { runs_at: None, back: 0, gives_up: overdue };
         }
         if is_write {
@@ -262,17 +262,17 @@ impl Origin {
         Fate { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
     }
 
-    /// Remembers a call until it is over.
+    /// Keeps a call until it has ended.
     pub(crate) fn insert(&mut self, open: Open) -> usize {
         fill(&mut self.calls, open)
     }
 
-    /// Somebody changes the row past the servers: nobody can tell their caches.
+    /// Changes a row directly in the database, of which no cache is told.
     pub(crate) fn changed_behind(&mut self, at: Time, key: usize, writer: Value) {
         self.history[key].push(Commit { at, writer, is_delete: false, is_orphan: true });
     }
 
-    /// Carries out a call.
+    /// Executes a call.
     pub(crate) fn run(
         &mut self,
         at: Time,
@@ -297,7 +297,8 @@ impl Origin {
                 Outcome::Written { rows: 1, stored: Stored::Row(Some(row)) }
             }
             Operation::Delete => {
-                // Who deletes is not in the call; the checker takes any delete for any other.
+                // A delete call does not say which operation it belongs to, so the checker treats
+                // all deletes alike.
                 if exists {
                     history.push(Commit { at, writer: 0, is_delete: true, is_orphan });
                 }
@@ -307,7 +308,7 @@ impl Origin {
     }
 }
 
-/// Puts something into the first free place.
+/// Puts a value into the first free place.
 fn fill<T>(places: &mut Vec<Option<T>>, it: T) -> usize {
     match places.iter().position(Option::is_none) {
         Some(at) => {
@@ -321,7 +322,7 @@ fn fill<T>(places: &mut Vec<Option<T>>, it: T) -> usize {
     }
 }
 
-/// The answer to a call that was not answered in time.
+/// Returns the answer to a call that was not answered in time.
 pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
     Outcome::Failed(match gives_up {
         GivesUp::Unavailable => Failure::Unavailable,
@@ -333,12 +334,12 @@ pub(crate) fn failure(gives_up: GivesUp, is_write: bool) -> Outcome {
 const SENT: u64 = 0x5AA5_0000_0000_0000;
 const STORED: u64 = 0xC33C_0000_0000_0000;
 
-/// A value as clients send it: its name, and as much more as makes it so long.
+/// Returns a value as clients send it: its number, filled up to this length.
 pub(crate) fn sent_bytes(value: Value, length: usize) -> Vec<u8> {
     bytes_of(value, SENT, length)
 }
 
-/// The value as the row holds it.
+/// Returns the value as the row stores it.
 fn stored_bytes(value: Value, length: usize) -> Vec<u8> {
     bytes_of(value, STORED, length)
 }
@@ -351,12 +352,12 @@ fn bytes_of(value: Value, form: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The value that is sent by these bytes.
+/// Returns the value of which these are the bytes sent.
 pub(crate) fn sent_value(bytes: &[u8]) -> Option<Value> {
     value_of(bytes, SENT)
 }
 
-/// The value that a row with these bytes holds.
+/// Returns the value of which these are the bytes stored.
 pub(crate) fn stored_value(bytes: &[u8]) -> Option<Value> {
     value_of(bytes, STORED)
 }

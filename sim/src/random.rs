@@ -1,8 +1,8 @@
-//! Randomness that a seed gives: a generator for plans, a hash for whatever happens while a
-//! plan is carried out.
+//! Randomness derived from a seed: a generator for plans, and a hash for everything that happens
+//! while a plan is executed.
 //!
-//! The hash takes what a message *is* (when, from where, to where) and not how many came
-//! before it, so that deleting an entry of a plan leaves the rest of the run nearly as it was.
+//! The hash depends on what a message *is* (when, from where, to where), not on how many came
+//! before it, so that removing an entry from a plan leaves the rest of the run nearly unchanged.
 
 use rand_xoshiro::SplitMix64;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -20,28 +20,28 @@ impl Random {
         self.0.next_u64()
     }
 
-    /// A number from zero up to, and without, `limit`.
+    /// Returns a number from zero to `limit`, exclusive.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
     }
 
-    /// A number from `low` up to, and with, `high`.
+    /// Returns a number from `low` to `high`, inclusive.
     pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True that often.
+    /// Returns true with this probability.
     pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// A small index, as they are used for hosts.
+    /// Returns a small index, for example of a host.
     pub(crate) fn index(&mut self, limit: usize) -> usize {
         usize::try_from(self.below(limit as u64)).unwrap_or(0)
     }
 }
 
-/// A hash of two numbers.
+/// Returns a hash of two numbers.
 pub(crate) fn mix(a: u64, b: u64) -> u64 {
     scramble(
         a.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ scramble(b.wrapping_add(0x2545_F491_4F6C_DD1D)),

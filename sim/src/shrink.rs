@@ -49,7 +49,7 @@ pub(crate) fn shrink(plan: &Plan) -> (Plan, Outcome) {
     (best, outcome)
 }
 
-/// Makes faults that last shorter, where that fails as well.
+/// Shortens faults as long as the plan still fails.
 fn shorten(best: &mut Plan, runs: &mut usize) {
     for at in 0..best.entries.len() {
         while let Some(lasts) = best.entries[at].what.lasts()

@@ -1,5 +1,5 @@
-//! Tests besides the schedules: runs repeat, and a few hundred seeds go well. Those that leave out
-//! a rule need the feature `mutants`.
+//! Tests besides the schedules: runs are repeatable, and a few hundred seeds pass. Tests that
+//! switch off a rule need the feature `mutants`.
 
 #[cfg(feature = "mutants")]
 use standin_protocol::mutant::Mutant;
@@ -9,9 +9,9 @@ use crate::many::{Options, guarded, plan_of, run_many};
 use crate::plan::{DISTURBED, Mode, Rule};
 
 const MODES: [Mode; 2] = [Mode::Available, Mode::Strict];
-/// Of each mode.
+/// The number of seeds in each mode.
 const SEEDS: u64 = 200;
-/// What does not happen in so few seeds, or only just. All else that is counted does.
+/// The counters that stay at zero, or nearly so, in this few seeds. All others must rise.
 const RARE: &[&str] = &[
     "agent datagrams_distrusted",
     "announcements_overdue",

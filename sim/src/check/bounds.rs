@@ -1,9 +1,9 @@
-//! When a group of servers could not have the master's word: then lifetimes bound how old
-//! a read may be in mode `available`.
+//! The times at which no server of a group could hear from the master. In mode `available`,
+//! lifetimes then bound how old a read may be.
 
 use crate::clock::{NEVER, Time};
 
-/// By group, the times.
+/// The times, by group.
 #[derive(Debug)]
 pub(crate) struct Lost {
     groups: Vec<Vec<(Time, Time)>>,
@@ -25,7 +25,7 @@ impl Lost {
         }
     }
 
-    /// Whether there was such a time between the two.
+    /// Whether there was such a time between `from` and `to`.
     pub(crate) fn overlaps(&self, group: usize, from: Time, to: Time) -> bool {
         self.groups[group].iter().any(|(since, until)| *since <= to && *until >= from)
     }

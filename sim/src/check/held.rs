@@ -1,8 +1,9 @@
-//! Checks that nothing a stopped server holds goes on afterwards, neither to the origin nor to another
-//! server; nor a write that waits for an owner and whose client has left (scenario 14).
+//! Checks that a server which was stopped does not send the writes that it holds to the origin or
+//! another server when it resumes, and that a write whose client has left while it waited for an owner
+//! is not sent either (scenario 14).
 //!
 //! The checker knows when a write arrived at a server's host, when the host was stopped and for how
-//! long, and when the write goes on from there.
+//! long, and when the write is sent on from there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +38,7 @@ impl Held {
         Self { came: BTreeMap::new(), left: BTreeSet::new(), pauses: Vec::new(), pause_max }
     }
 
-    /// Bytes have come to a server's host, whether or not anybody reads them.
+    /// Notes bytes that have arrived at a server's host, whether or not a process reads them.
     pub(crate) fn came(&mut self, now: Time, server: usize, bytes: &[u8]) {
         for value in writes(bytes) {
             self.came.insert((server, value), now);
@@ -45,22 +46,22 @@ impl Held {
         }
     }
 
-    /// A server is stopped.
+    /// Notes that a server is stopped.
     pub(crate) fn stopped(&mut self, server: usize, from: Time, until: Time) {
         if until > from + self.pause_max {
             self.pauses.push(Pause { server, from, until });
         }
     }
 
-    /// A server learns that the client of this write has closed its connection, while the write
-    /// waits for an owner.
+    /// Notes that a server has learned that the client of this write has closed its connection,
+    /// while the write waits for an owner.
     pub(crate) fn left(&mut self, server: usize, value: Value) {
         if self.came.contains_key(&(server, value)) {
             self.left.insert((server, value));
         }
     }
 
-    /// A write goes from a server to the origin, or to another server.
+    /// Checks a write that a server sends to the origin or to another server.
     pub(crate) fn goes(&self, now: Time, server: usize, value: Value) -> Result<(), String> {
         let name = (server, value);
         let Some(came) = self.came.get(&name) else { return Ok(()) };
@@ -88,7 +89,7 @@ impl Held {
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.came.retain(|(of, _), _| *of != server);
         self.left.retain(|(of, _)| *of != server);
-        // The next process runs, whatever was meant for this one.
+        // Pauses of this process do not affect the next one.
         self.pauses.retain(|pause| pause.server != server);
     }
 }

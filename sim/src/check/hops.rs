@@ -10,7 +10,7 @@ use standin_protocol::hash::key_hash;
 
 use crate::plan::letter;
 
-/// The key in the form in which servers know it.
+/// Returns the key in the form that servers use.
 fn row(key: &[u8]) -> Vec<u8> {
     key.to_ascii_lowercase()
 }
@@ -18,15 +18,15 @@ fn row(key: &[u8]) -> Vec<u8> {
 /// The requests under way between parties.
 #[derive(Debug, Default)]
 pub(crate) struct Hops {
-    /// Requests that a server has not answered: (socket, id) → (server, key), and how often
-    /// it was sent.
+    /// The requests that a server has not answered: (socket, id) → (server, key), and how often
+    /// each was sent.
     open: BTreeMap<(usize, u32), ((usize, u64), u32)>,
     /// The number of them that ask a server for a key.
     asked: BTreeMap<(usize, u64), u32>,
 }
 
 impl Hops {
-    /// A server reads requests on a connection that others have opened.
+    /// Notes the requests that a server reads on a connection opened by another party.
     pub(crate) fn received(&mut self, server: usize, socket: usize, bytes: &[u8]) {
         for request in requests(bytes) {
             let is_sent_on = request.header.flags & request_flags::FORWARDED != 0;
@@ -41,7 +41,7 @@ impl Hops {
         }
     }
 
-    /// A server answers on such a connection.
+    /// Notes a server's answers on such a connection.
     pub(crate) fn answered(&mut self, socket: usize, mut bytes: &[u8]) {
         while let Ok(Some(response)) = Response::parse(bytes) {
             let id = (socket, response.header.request_id);
@@ -58,7 +58,7 @@ impl Hops {
         }
     }
 
-    /// A server sends requests on a connection of its own.
+    /// Checks the requests that a server sends on a connection that it has opened.
     pub(crate) fn sent(&self, server: usize, bytes: &[u8]) -> Result<(), String> {
         for request in requests(bytes) {
             let name = (server, key_hash(request.header.keyspace, &row(request.key)));
@@ -72,7 +72,7 @@ impl Hops {
         Ok(())
     }
 
-    /// A server's process has ended.
+    /// Notes that a server's process has ended.
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.open.retain(|_, ((of, _), _)| *of != server);
         self.asked.retain(|(of, _), _| *of != server);

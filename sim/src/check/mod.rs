@@ -1,5 +1,5 @@
 //! The properties that must hold, whatever happens. The checker knows the origin's history and the
-//! requests and answers of each client; of the servers it sees only maps and calls.
+//! requests and answers of each client. Of the servers it sees only their maps and calls.
 //!
 //! ```text
 //! position of a value   its place in the origin's history of the key
@@ -45,14 +45,15 @@ pub(crate) struct Asked {
 #[derive(Debug)]
 pub(crate) struct Checker {
     mode: Mode,
-    /// Of `available`: L(1+ρ) by a clock that is a tenth slow, and the time that word of a
-    /// change takes.
+    /// The bound of `available`: L(1+ρ) on a clock that is a tenth slow, and the time that the news
+    /// of a change takes.
     bound: Time,
     ttl: Time,
     asked: BTreeMap<Value, Asked>,
-    /// By key: at which time the highest acknowledged position rose, to what, by whom.
+    /// By key: the times at which the highest acknowledged position rose, the positions, and the
+    /// writers.
     acknowledged: Vec<Vec<(Time, usize, Value)>>,
-    /// Reads from this id on must give what is current, and succeed.
+    /// Reads from this id on must succeed and return the current value.
     current_from: Value,
     group_of: Vec<usize>,
     lost: Lost,
@@ -78,12 +79,12 @@ pub(crate) struct Counts {
     pub(crate) unknown: u64,
     pub(crate) stand_in_hits: u64,
     pub(crate) stale_within_bound: u64,
-    /// Writes that were carried out (again) after they had been acknowledged.
+    /// Writes that were executed (again) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
-    /// Those of them that replaced a newer acknowledged write: the damage that a late copy can do. This
-    /// is not a violation, because nobody can recall such a copy.
+    /// Those of them that replaced a newer acknowledged write, which is the damage that a late copy can
+    /// do. It is not a violation, because no rule can recall such a copy.
     pub(crate) overwrote_newer_ack: u64,
-    /// Writes that were carried out more than once, each time.
+    /// Further executions of writes that had been executed before.
     pub(crate) executed_twice: u64,
 }
 
@@ -105,7 +106,7 @@ impl Checker {
             lost: Lost::new(setup.groups.len()),
             executed: BTreeSet::new(),
             hops: Hops::default(),
-            // By a clock that is a tenth slow.
+            // On a clock that is a tenth slow.
             held: Held::new(pause_max * 112 / 100),
             reads: Reads::new(setup),
             shard_maps: BTreeMap::new(),
@@ -123,12 +124,12 @@ impl Checker {
         self.asked.remove(&id)
     }
 
-    /// From this operation on nothing may fail, nor be older than what the origin has.
+    /// From this operation on, every operation must succeed and return the current value.
     pub(crate) fn must_be_current(&mut self, id: Value) {
         self.current_from = self.current_from.min(id);
     }
 
-    /// By group: whether no member can have the master's word.
+    /// Takes, for each group, whether no member can hear from the master.
     pub(crate) fn faults(&mut self, now: Time, master_lost: &[bool]) {
         self.lost.update(now, master_lost);
     }
@@ -187,7 +188,7 @@ impl Checker {
             let read = read_by(asked, answer);
             return Err(format!("{read}, which the origin has never held"));
         };
-        // What a dead server's write has done, nobody could tell the caches.
+        // No party could tell the caches of the effect of a dead server's write.
         let is_known = |commit: &crate::origin::Commit| !commit.is_orphan;
         if is_last && history[position + 1..].iter().any(is_known) {
             let read = read_by(asked, answer);
@@ -196,14 +197,15 @@ impl Checker {
         self.fresh(asked, position, answer)
     }
 
-    /// The origin has carried out a write: its last commit.
+    /// Notes that the origin has executed a write, which is the last commit in its history.
     pub(crate) fn executed(&mut self, key: usize, id: Value, history: &[Commit]) {
         let acknowledged = &self.acknowledged[key];
         let own = acknowledged.iter().find(|(.., writer)| *writer == id);
         self.counts.executed_after_ack += u64::from(own.is_some());
         let before = history.len().saturating_sub(2);
         let overwrites = |(_, first, _): &(Time, usize, Value)| {
-            // What is replaced now was acknowledged, and came after this one's first copy.
+            // The value that is replaced now was acknowledged, and was written after this write's
+            // first copy.
             acknowledged.iter().any(|(_, position, writer)| {
                 position > first && (*position == before || *writer == history[before].writer)
             })
@@ -212,7 +214,7 @@ impl Checker {
         self.counts.executed_twice += u64::from(!self.executed.insert(id));
     }
 
-    /// Whether what was read is not older than it may be.
+    /// Checks that the value read is not older than allowed.
     fn fresh(&mut self, asked: Asked, position: usize, answer: &Answer) -> Result<(), String> {
         let strictly = self.needed(asked.key, asked.at);
         if strictly.is_none_or(|(_, needed, _)| position >= needed) {
@@ -241,7 +243,7 @@ impl Checker {
         Err(format!("{read}; v{writer} was acknowledged {before} before it asked"))
     }
 
-    /// The highest position acknowledged before a time, and since when.
+    /// Returns the highest position acknowledged before a time, and since when it has been.
     fn needed(&self, key: usize, before: Time) -> Option<(Time, usize, Value)> {
         let risen = &self.acknowledged[key];
         let count = risen.partition_point(|(at, ..)| *at < before);
@@ -260,7 +262,7 @@ impl Checker {
         let position = match &answer.outcome {
             Outcome::Written { .. } => history.iter().position(|commit| commit.writer == id),
             Outcome::Deleted => {
-                // Which of the deletes it was is not known; one of them it must have been.
+                // It must have been one of the deletes, but it is not known which.
                 let is_it = |commit: &crate::origin::Commit| {
                     commit.is_delete && (asked.at..=now).contains(&commit.at)
                 };
@@ -279,7 +281,7 @@ impl Checker {
         Ok(())
     }
 
-    /// From now on nobody may read an older position of the key.
+    /// Notes that, from now on, no client may read an older position of the key.
     fn acknowledge(&mut self, now: Time, key: usize, position: usize, writer: Value) {
         let risen = &mut self.acknowledged[key];
         if risen.last().is_none_or(|(_, highest, _)| *highest < position) {
@@ -306,7 +308,7 @@ impl Checker {
             .map_err(|text| format!("shard {shard} of server {}: {text}", letter(server)))
     }
 
-    /// A new process knows no map.
+    /// Notes that a server's process has ended. The next one has no map.
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.shard_maps.retain(|(id, _), _| *id != server);
         self.hops.server_ended(server);
@@ -332,7 +334,7 @@ impl Checker {
     }
 }
 
-/// A read and its answer, for people.
+/// Describes a read and its answer.
 fn read_by(asked: Asked, answer: &Answer) -> String {
     let what = match &answer.outcome {
         Outcome::Value(value) => match stored_value(&value.bytes) {
@@ -345,7 +347,7 @@ fn read_by(asked: Asked, answer: &Answer) -> String {
     format!("client {} read {what} of k{} from server {server}{flags}", asked.client, asked.key)
 }
 
-/// Epochs never go back.
+/// Checks that epochs never go back.
 fn rises<K: Ord + Copy>(
     maps: &mut BTreeMap<K, MapEpoch>,
     who: K,

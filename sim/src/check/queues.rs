@@ -3,8 +3,8 @@
 
 use standin_protocol::queue::Queue;
 
-/// One of this many turns of a party is checked: checking all of them would take a tenth of the time, and
-/// a queue without a bound is still too long a few turns later.
+/// One turn in this many is checked. Checking all of them would take a tenth of the time, and a queue
+/// without a bound is still too long a few turns later.
 const EVERY: u64 = 16;
 
 /// Whether this turn is checked.

@@ -8,14 +8,15 @@ use crate::plan::Setup;
 /// The reads of the last second, the oldest first.
 #[derive(Debug)]
 pub(crate) struct Reads {
-    /// In any second; `None`: as many as there are.
+    /// The largest number of reads in any second; `None`: no limit.
     most: Option<usize>,
     last: VecDeque<Time>,
 }
 
 impl Reads {
-    /// A second by clocks that are a tenth fast, and what each shard may have saved up for what it
-    /// owns and for what it does not: a twentieth of a second's worth, at least one read.
+    /// Computes the limit: the reads of a second on clocks that are a tenth fast, plus what each
+    /// shard may have saved up, once for the partitions that it owns and once for the others. That
+    /// is a twentieth of a second's reads, at least one.
     pub(crate) fn new(setup: &Setup) -> Self {
         let shards = setup.servers() * usize::from(setup.shards);
         let most = setup.reads_per_second.map(|reads| {
@@ -25,7 +26,7 @@ impl Reads {
         Self { most, last: VecDeque::new() }
     }
 
-    /// A shard asks for a row.
+    /// Checks a read that a shard makes.
     pub(crate) fn read(&mut self, now: Time) -> Result<(), String> {
         let Some(most) = self.most else { return Ok(()) };
         self.last.push_back(now);

@@ -1,5 +1,5 @@
-//! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a
-//! few faults that overlap. Most plans concentrate on a few things (swarm.rs), some have a little of
+//! A plan from a seed: a small cluster, a few hundred operations on a handful of keys, and a few
+//! faults that overlap. Most plans concentrate on a few things (swarm.rs); some have a little of
 //! everything.
 
 use super::swarm::Taste;
@@ -7,7 +7,7 @@ use super::{Act, BEGINS, CLIENTS_MAX, Entry, Forged, Host, Mode, Plan, Setup, Wh
 use crate::clock::{MS, S, Time};
 use crate::random::{Random, mix};
 
-/// The plan of a seed. `length`: of the disturbed phase.
+/// Creates the plan of a seed. `length` is that of the disturbed phase.
 pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     let mut random = Random::new(seed);
     let mut setup = setup(&mut random, mode, length);
@@ -28,7 +28,8 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     faults(&mut random, &setup, &taste, &mut entries);
     acts(&mut random, &setup, &taste, &mut entries);
     taste.asks(&mut random, &setup, &mut entries);
-    // A few runs have something more; last, so that the others are what they were without it.
+    // A few runs have something more. This is drawn last, so that it does not change the other
+    // runs.
     match random.below(400) {
         0..=5 => rare::too_many_keys(&mut random, &mut setup, &mut entries),
         6..=13 => rare::too_many_requests(&mut random, &mut setup, &mut entries),
@@ -39,13 +40,13 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
     setup.is_twofold = mix(seed, 0x2F01D).is_multiple_of(4);
     setup.is_without_room = mix(seed, 0x0F01).is_multiple_of(8);
-    // Where there are so many keys that reading all of them takes long, nothing else is to; and where
-    // a shard has hardly any room, reads that the limit holds back are refused.
+    // Not with so many keys that reading all of them takes long anyway, and not with shards that have
+    // hardly any room, because they would refuse reads that the limit delays.
     let has_room = setup.keys <= FEW_KEYS && setup.in_flight_max > FEW_REQUESTS;
     if has_room && mix(seed, 0xCE11).is_multiple_of(4) {
         let shards = u64::from(setup.shards) * setup.servers() as u64;
         let drawn = mix(seed, 0xCE12);
-        // One in four is so small that most of what is read waits, or is refused.
+        // One limit in four is so small that most reads wait or are refused.
         let reads = match mix(seed, 0xCE13).is_multiple_of(4) {
             true => FEW_READS + drawn % FEW_READS,
             false => shards * (40 + drawn % 40),
@@ -57,12 +58,12 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
     Plan { seed, setup, entries }
 }
 
-/// Of all servers together.
+/// The largest number of keys, of all servers together, with which reads may be limited.
 const FEW_KEYS: usize = 16;
-/// A second: of the twelfth part of three quarters of them that a shard may have, one is there in
-/// time for a read that waits.
+/// The smallest limit of reads per second. A shard may have a twelfth of three quarters of it,
+/// which is enough for one waiting read in time.
 const FEW_READS: u64 = 8;
-/// In one shard.
+/// The number of requests per shard above which reads may be limited.
 const FEW_REQUESTS: u32 = 64;
 
 fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
@@ -72,7 +73,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         8 => vec![2, 1],
         _ => vec![2, 2],
     };
-    // Every server is to be the home of some key, or nobody would notice that it is back.
+    // Every server must be the home of some key. Otherwise its return would have no effect.
     let keys = groups.iter().sum::<usize>() + random.index(4);
     Setup {
         mode,
@@ -134,8 +135,8 @@ fn faults(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<E
     }
 }
 
-/// What is wrong when a fault ends is often right again a moment later: a key is written
-/// while it lasts, and read when it ends.
+/// Writes a key while a fault lasts and reads it when it ends, because a wrong state at the end of
+/// a fault is often corrected a moment later.
 fn around_its_end(
     random: &mut Random,
     setup: &Setup,
@@ -168,7 +169,8 @@ fn around_its_end(
     }
 }
 
-/// Two masters at once are not among them: what one grants the other can't wait for.
+/// The number of kinds of faults. Two masters at once are not among them: neither can wait for the
+/// leases that the other grants.
 const KINDS: u64 = 36;
 
 fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
@@ -258,7 +260,7 @@ fn pair(random: &mut Random, taste: &Taste, hosts: &[Host]) -> (Host, Host) {
     }
 }
 
-/// Mostly a while, sometimes a moment, sometimes longer than every timeout.
+/// Draws a length: mostly medium, sometimes short, sometimes longer than every timeout.
 fn length(random: &mut Random) -> Time {
     match random.below(10) {
         0..=2 => random.between(1, 150) * MS,

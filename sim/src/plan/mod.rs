@@ -1,5 +1,5 @@
-//! A plan: everything that determines a run, as a list. It has a cluster, the operations of clients and
-//! the faults, each with its time. The same plan gives the same run.
+//! A plan: everything that determines a run, namely the cluster, and a list of the clients' operations
+//! and the faults with their times. The same plan gives the same run.
 //!
 //! A failing run is shrunk by removing entries, so each entry is independent: a fault that lasts is one
 //! entry with its length.
@@ -25,7 +25,7 @@ pub(crate) use generate::generate;
 pub(crate) use script::{Script, script};
 pub(crate) use words::letter;
 
-/// Servers, clients and masters that a world can have.
+/// The largest numbers of servers, clients and masters in a world.
 pub(crate) const SERVERS_MAX: usize = 6;
 pub(crate) const CLIENTS_MAX: usize = 4;
 pub(crate) const MASTERS_MAX: usize = 2;
@@ -62,7 +62,7 @@ pub(crate) enum Mode {
 /// A rule that may be switched off, to see that something fails without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// In the shipped code.
+    /// A rule of the shipped code.
     Code(Mutant),
     /// The clock that runs while a host sleeps (scenario 16).
     BootClock,
@@ -72,25 +72,25 @@ pub(crate) enum Rule {
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) mode: Mode,
-    /// Servers of each group.
+    /// The number of servers of each group.
     pub(crate) groups: Vec<usize>,
     pub(crate) shards: u16,
     pub(crate) clients: usize,
-    /// Key k's home is server k modulo servers.
+    /// The number of keys. The home of key k is server k modulo the number of servers.
     pub(crate) keys: usize,
     /// The number of origin calls that one server has under way at once.
     pub(crate) origin_concurrency: usize,
-    /// Of the whole cluster.
+    /// The `reads_per_second` of the whole cluster.
     pub(crate) reads_per_second: Option<u32>,
     /// Requests that may wait in a shard.
     pub(crate) in_flight_max: u32,
     /// The size of each value; with large ones the cache is too small for all keys.
     pub(crate) value_bytes: usize,
-    /// Some puts change no row of the origin.
+    /// Whether some puts change no row of the origin.
     pub(crate) is_origin_fussy: bool,
-    /// There are two keyspaces over the same rows, each for half of the clients.
+    /// Whether there are two keyspaces over the same rows, each used by half of the clients.
     pub(crate) is_twofold: bool,
-    /// A shard has no room for the rows of more than one fetch: the others wait.
+    /// Whether a shard has room for the row of only one fetch, so that the others wait.
     pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.
     pub(crate) log_keys_max: usize,
@@ -102,7 +102,7 @@ pub(crate) struct Setup {
     pub(crate) reads_at_the_end: bool,
     /// The rule that is switched off.
     pub(crate) missing: Option<Rule>,
-    /// The time until which faults may happen; afterwards everything must come to rest.
+    /// The time until which faults may happen. Afterwards everything must come to rest.
     pub(crate) quiet_at: Time,
 }
 
@@ -118,11 +118,11 @@ pub(crate) enum Act {
     Get,
     Put,
     Delete,
-    /// With the version that this client has last seen.
+    /// A CAS with the version that this client has last seen.
     Cas,
     Touch,
     Invalidate,
-    /// Of the key's partition.
+    /// A flush of the key's partition.
     Flush,
     /// A change of the row directly in the database. It becomes visible only by an `Invalidate` or `Flush`
     /// after it.
@@ -137,8 +137,8 @@ pub(crate) enum What {
         key: usize,
         act: Act,
     },
-    /// An operation by a client written by others: it asks this server, without a deadline, and closes
-    /// its connection this long afterwards.
+    /// An operation of another client program: it asks this server, without a deadline, and closes its
+    /// connection this long afterwards.
     Ask {
         client: usize,
         server: usize,
@@ -146,13 +146,13 @@ pub(crate) enum What {
         act: Act,
         leaves: Option<Time>,
     },
-    /// Nothing gets from one host to the other.
+    /// Everything from one host to the other is lost.
     Cut {
         from: Host,
         to: Host,
         lasts: Time,
     },
-    /// Nothing gets to or from a host.
+    /// Everything to and from a host is lost.
     Isolate {
         host: Host,
         lasts: Time,
@@ -162,13 +162,13 @@ pub(crate) enum What {
         a: Host,
         b: Host,
     },
-    /// TCP from one to the other is held up; datagrams are not.
+    /// TCP from one to the other is delayed; datagrams are not.
     Stall {
         from: Host,
         to: Host,
         lasts: Time,
     },
-    /// Datagrams from one to the other are lost; TCP is not held up.
+    /// Datagrams from one to the other are lost; TCP is not affected.
     Mute {
         from: Host,
         to: Host,
@@ -187,8 +187,8 @@ pub(crate) enum What {
         host: Host,
         lasts: Time,
     },
-    /// A pause in the middle of the next turn of the server's threads: they have decided, and act when they
-    /// resume.
+    /// A pause in the middle of the next turn of the server's threads: they have made decisions, and act on
+    /// them when they resume.
     PauseInside {
         server: usize,
         lasts: Time,
@@ -199,7 +199,7 @@ pub(crate) enum What {
         shard: u16,
         lasts: Time,
     },
-    /// kill -9 and a new start; `silent`: the machine is gone and says nothing.
+    /// kill -9 and a new start. `silent`: the machine fails, so that connections are not closed.
     Crash {
         server: usize,
         down: Time,
@@ -219,44 +219,44 @@ pub(crate) enum What {
     DiskFull {
         lasts: Time,
     },
-    /// From now on a host's clock runs at another rate.
+    /// A host's clock runs at another rate from now on.
     ClockRate {
         host: Host,
         rate_ppm: u64,
     },
-    /// Somebody sets a host's wall clock.
+    /// A host's wall clock is set.
     WallStep {
         host: Host,
         by_us: i64,
     },
-    /// Calls to the origin take this much longer; those of one server, or all.
+    /// Calls to the origin of one server, or of all, take this much longer.
     OriginSlow {
         server: Option<usize>,
         by: Time,
         lasts: Time,
     },
-    /// Nobody reaches the origin.
+    /// No server reaches the origin.
     OriginDown {
         lasts: Time,
     },
-    /// One server does not: it is refused, or hears nothing.
+    /// One server does not reach the origin: it is refused, or gets no answer.
     OriginPath {
         server: usize,
         hangs: bool,
         lasts: Time,
     },
-    /// A percentage of the writes is reported as unknown, and commits later or never.
+    /// A percentage of the writes is reported as unknown, and commits later, or not at all.
     OriginLate {
         percent: u8,
         by_max: Time,
         lasts: Time,
     },
-    /// A host takes another process for the master (scenario 11).
+    /// A host uses another process as its master (scenario 11).
     OtherMaster {
         host: Host,
         lasts: Time,
     },
-    /// Datagrams that somebody has recorded are sent again (scenario 12).
+    /// Recorded datagrams are sent again (scenario 12).
     Replay {
         from: Host,
         lasts: Time,
@@ -271,16 +271,16 @@ pub(crate) enum What {
 /// A datagram that a party outside the cluster file can forge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Forged {
-    /// To the server, from an unknown address: the master announces the last possible epoch, in which all
-    /// servers are offline.
+    /// To the server, from an unknown address: an announcement of the master with the last possible
+    /// epoch, in which all servers are offline.
     Announcement,
     /// The same announcement from the master's address.
     LastEpoch,
-    /// To the server, from an unknown address: the master grants a long lease.
+    /// To the server, from an unknown address: a long lease from the master.
     Grant,
-    /// To the server, from an unknown address: another server has lost the master.
+    /// To the server, from an unknown address: word of another server that it has lost the master.
     Gossip,
-    /// To the master, from an unknown address: the server leaves.
+    /// To the master, from an unknown address: word that the server is leaving.
     Leaving,
 }
 
@@ -306,7 +306,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Removes all entries but the first; faults that these have begun still end in their time.
+    /// Keeps only the first entries. Faults that these begin still end in time.
     pub(crate) fn cut_after(&mut self, steps: usize) {
         self.entries.truncate(steps);
         let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
@@ -316,7 +316,7 @@ impl Plan {
 }
 
 impl What {
-    /// How long it lasts, if it does.
+    /// Returns the length of a fault that lasts.
     pub(crate) fn lasts(self) -> Option<Time> {
         match self {
             Self::Cut { lasts, .. }
@@ -347,7 +347,7 @@ impl What {
     }
 }
 
-/// Length of a run's disturbed phase, if nothing else is asked for.
+/// The default length of a run's disturbed phase.
 pub(crate) const DISTURBED: Time = 9 * S;
 /// The time before which no fault happens, so that the cluster can start.
 pub(crate) const BEGINS: Time = 400 * MS;

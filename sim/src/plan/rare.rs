@@ -1,5 +1,5 @@
-//! Additions that only a few of the plans from seeds have, because they take long or need much at once.
-//! Each of them exists to raise some coverage counter.
+//! Additions that only a few plans have, because they take long or need many things at once. Each
+//! exists to raise a coverage counter.
 
 use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, S, Time};
@@ -9,7 +9,7 @@ fn act(entries: &mut Vec<Entry>, at: Time, client: usize, key: usize, act: Act) 
     entries.push(Entry { at, what: What::Act { client, key, act } });
 }
 
-/// More keys than the caches hold: items are evicted.
+/// More keys than fit into the caches, so that items are evicted.
 pub(super) fn too_many_keys(random: &mut Random, setup: &mut Setup, entries: &mut Vec<Entry>) {
     (setup.keys, setup.value_bytes) = (60 * setup.servers(), 1_000);
     let begin = BEGINS + random.below(2 * S);
@@ -20,7 +20,7 @@ pub(super) fn too_many_keys(random: &mut Random, setup: &mut Setup, entries: &mu
     }
 }
 
-/// More requests at once than a shard has room for: some are refused as overload.
+/// More requests at once than a shard has room for, so that some are refused as overload.
 pub(super) fn too_many_requests(random: &mut Random, setup: &mut Setup, entries: &mut Vec<Entry>) {
     setup.in_flight_max = u32::try_from(random.between(4, 8)).unwrap_or(4);
     for _ in 0..random.between(1, 4) {
@@ -35,8 +35,8 @@ pub(super) fn too_many_requests(random: &mut Random, setup: &mut Setup, entries:
     }
 }
 
-/// A server reaches nobody but one client, which goes on reading from its cache, while another
-/// client has the next owner write: what is read is old, for no longer than the lease lasts.
+/// A server reaches only one client, which continues to read from its cache, while another client
+/// writes at the next owner. The reads are stale, for no longer than the lease lasts.
 pub(super) fn half_cut_off(random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
     let servers = setup.servers();
     let server = random.index(servers);
@@ -58,13 +58,13 @@ pub(super) fn half_cut_off(random: &mut Random, setup: &Setup, entries: &mut Vec
     }
 }
 
-/// A server has measured for some seconds what is usual, then takes over the partitions of another
-/// one, of which more keys are wanted at once than it fetches otherwise.
+/// A server has measured its usual rate for some seconds, then takes over the partitions of
+/// another, of which more keys are requested at once than it usually fetches.
 pub(super) fn surge(random: &mut Random, setup: &mut Setup, entries: &mut Vec<Entry>) {
     let servers = setup.servers();
     setup.keys = KEYS * servers;
     setup.origin_concurrency = 256;
-    // All that matters comes before; what else goes wrong would only spoil it.
+    // Everything that matters comes before. Other faults would only disturb it.
     setup.reads_at_the_end = false;
     entries.retain(|entry| matches!(entry.what, What::Act { .. } | What::ClockRate { .. }));
     let measured = 14 * S;
@@ -84,6 +84,6 @@ pub(super) fn surge(random: &mut Random, setup: &mut Setup, entries: &mut Vec<En
     setup.quiet_at = setup.quiet_at.max(at + 10 * S);
 }
 
-/// Of each server, where there are to be many: more than wait at the least rate that a shard is
-/// let to have, for as long as one may wait.
+/// The number of keys per server: more than a shard with the smallest rate can fetch in the time
+/// that a read may wait.
 const KEYS: usize = 900;

@@ -1,16 +1,16 @@
-//! Plans by hand, in the order of a story.
+//! Plans written by hand, in the order of events.
 
 use super::{Act, BEGINS, Entry, Host, Mode, Plan, Setup, What};
 use crate::clock::{MS, S, Time};
 
-/// A plan that is being written; times are those since the cluster is up.
+/// A plan that is being written. Times count from when the cluster is up.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
     plan: Plan,
     at: Time,
 }
 
-/// One group of this many servers, two clients, and a key for each server.
+/// Creates a script with one group of this many servers, two clients, and a key for each server.
 pub(crate) fn script(servers: usize) -> Script {
     let setup = Setup {
         mode: Mode::Available,
@@ -42,13 +42,13 @@ impl Script {
         self
     }
 
-    /// The following events happen at this time.
+    /// Sets the time of the following events.
     pub(crate) fn at(mut self, time: Time) -> Self {
         self.at = BEGINS + time;
         self
     }
 
-    /// The following events happen this much later.
+    /// Moves the time of the following events by this much.
     pub(crate) fn then(mut self, later: Time) -> Self {
         self.at += later;
         self
@@ -68,14 +68,14 @@ impl Script {
         self.fault(What::Act { client, key, act: Act::Put })
     }
 
-    /// Somebody changes the row in the database, and a client flushes its partition.
+    /// Changes the row in the database, and lets a client flush its partition.
     pub(crate) fn flush(self, client: usize, key: usize) -> Self {
         let change = What::Act { client, key, act: Act::Behind };
         self.fault(change).then(MS).fault(What::Act { client, key, act: Act::Flush })
     }
 
-    /// The same client reads the key again and again, until `lasts` later; time does not
-    /// move on.
+    /// Lets a client read the key at this interval until `lasts` later. The time of the following
+    /// events does not change.
     pub(crate) fn gets(mut self, client: usize, key: usize, every: Time, lasts: Time) -> Self {
         let mut at = self.at;
         while at < self.at + lasts {
@@ -86,7 +86,7 @@ impl Script {
         self
     }
 
-    /// Two hosts can't reach each other.
+    /// Cuts two hosts off from each other.
     pub(crate) fn part(self, a: Host, b: Host, lasts: Time) -> Self {
         self.fault(What::Cut { from: a, to: b, lasts }).fault(What::Cut { from: b, to: a, lasts })
     }
@@ -95,7 +95,7 @@ impl Script {
         self.fault(What::Pause { host, lasts })
     }
 
-    /// The plan; nothing goes wrong any more `S` after its last entry.
+    /// Returns the plan. Its disturbed phase ends a second after its last entry.
     pub(crate) fn plan(mut self) -> Plan {
         let ends = |entry: &Entry| entry.at + entry.what.lasts().unwrap_or(0);
         let last = self.plan.entries.iter().map(ends).max().unwrap_or(BEGINS);

@@ -1,7 +1,7 @@
-//! The circumstances that most rare failures have in common: nobody hears the master for about a
+//! The circumstances that most rare failures have in common: no server hears the master for about a
 //! lease, and meanwhile, or when it is back, the home of a key and another server of its group die,
 //! hang or are cut off while that key is written. Faults that are drawn one by one hardly ever
-//! coincide like that. Hardly anything else is written: the next write would end what is wrong.
+//! coincide like that. Little else is written, because the next write would correct a wrong state.
 
 use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
@@ -34,12 +34,12 @@ struct Story<'a> {
     setup: &'a Setup,
     entries: &'a mut Vec<Entry>,
     begins: Time,
-    /// How long nobody hears the master.
+    /// The time for which no server hears the master.
     away: Time,
     key: usize,
-    /// Who writes the key, and stays with a server that is cut off.
+    /// The client that writes the key, and is cut off together with a server.
     writer: usize,
-    /// When faults end.
+    /// The times at which faults end.
     ends: Vec<Time>,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Something happens to a server.
+    /// Adds a fault of a server.
     fn hit(&mut self, random: &mut Random, server: usize, at: Time, lasts: Time) {
         let host = Host::Server(server);
         let what = match random.below(10) {
@@ -121,7 +121,7 @@ impl<'a> Story<'a> {
         self.fault(at, what);
     }
 
-    /// A server and the client that writes are cut off from everybody else.
+    /// Cuts a server and the writing client off from all others.
     fn split(&mut self, server: usize, at: Time, lasts: Time) {
         let own = [Host::Server(server), Host::Client(self.writer)];
         let servers = (0..self.setup.servers()).map(Host::Server);
@@ -146,13 +146,13 @@ impl<'a> Story<'a> {
         self.entries.push(Entry { at, what: What::Act { client, key, act } });
     }
 
-    /// The key, or another one of the same home.
+    /// Returns the key, or another one with the same home.
     fn another_key(&self, random: &mut Random) -> usize {
         let other = self.key + self.setup.servers();
         if random.percent(30) && other < self.setup.keys { other } else { self.key }
     }
 
-    /// Shortly before or after something that was wrong is right again.
+    /// Draws a time shortly before or after the end of a fault.
     fn near_an_end(&self, random: &mut Random) -> Time {
         let end = self.ends[random.index(self.ends.len())];
         let around = [20 * MS, 100 * MS, self.setup.lease / 2][random.index(3)];

@@ -1,18 +1,17 @@
-//! Swarm testing (Groce and others, ISSTA 2012): what a plan concentrates on. A plan that draws a little
-//! of everything has little of anything, and misses faults that need the same kind of trouble three
-//! times at once. So most plans draw a few kinds of faults, a few of the
-//! things that clients do, a server that all of it happens to, and a few moments at which it
-//! happens, and use those often.
+//! Swarm testing (Groce and others, ISSTA 2012): the things on which a plan concentrates. A plan that
+//! draws a little of everything misses failures that need the same kind of fault three times at once. So
+//! most plans draw a few kinds of faults, a few kinds of operations, a server to which most faults
+//! happen, and a few moments for them, and use those often.
 
 use super::{Act, BEGINS, Entry, Host, Setup, What};
 use crate::clock::{MS, Time};
 use crate::random::Random;
 
-/// Kinds of faults, by the numbers that `generate::fault` knows.
+/// The kinds of faults, by their numbers in `generate::fault`.
 const FAULTS: &[u64] =
     &[0, 4, 7, 10, 12, 14, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28, 29, 30, 32, 33, 34, 35];
 
-/// How long faults last, as a rule.
+/// The usual length of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lengths {
     Any,
@@ -27,27 +26,27 @@ enum Lengths {
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Taste {
-    /// Kinds of faults, one of which is drawn each time; empty: all there are.
+    /// The kinds of faults to draw from; empty: all.
     kinds: Vec<u64>,
-    /// The server to which most of it happens.
+    /// The server to which most faults happen.
     victim: Option<usize>,
-    /// When it happens, within `spread`; empty: at any time.
+    /// The moments of faults, within `spread`; empty: any time.
     moments: Vec<Time>,
     spread: Time,
     lengths: Lengths,
-    /// Most operations are for the first so many of these keys; empty: for any.
+    /// The keys of most operations; empty: any.
     keys: Vec<usize>,
     /// The shares of the clients' operations.
     pub(super) acts: Vec<Act>,
     pub(super) write_percent: u64,
-    /// Requests of clients that others have written.
+    /// The number of requests of other client programs.
     asks: u64,
-    /// Few faults, beside those of a story.
+    /// Whether there are few faults besides those of a story.
     is_quiet: bool,
 }
 
 impl Taste {
-    /// No particular one.
+    /// Creates a plan's focus on nothing in particular.
     pub(super) fn none(random: &mut Random) -> Self {
         let asks = if random.percent(30) { random.between(1, 12) } else { 0 };
         Self {
@@ -64,7 +63,7 @@ impl Taste {
         }
     }
 
-    /// What goes on beside a story.
+    /// Creates the focus of a plan with a story.
     pub(super) fn quiet(random: &mut Random) -> Self {
         let write_percent = if random.percent(60) { 0 } else { random.below(10) };
         Self { is_quiet: true, write_percent, ..Self::none(random) }
@@ -113,7 +112,7 @@ impl Taste {
         }
     }
 
-    /// How many faults there are; `None`: as many as usual.
+    /// Returns the number of faults; `None`: the usual number.
     pub(super) fn faults(&self, random: &mut Random) -> Option<u64> {
         match self.is_quiet {
             true => Some(random.below(8).saturating_sub(5)),
@@ -121,13 +120,13 @@ impl Taste {
         }
     }
 
-    /// The kind of the next fault; `None`: any.
+    /// Returns the kind of the next fault; `None`: any.
     pub(super) fn kind(&self, random: &mut Random) -> Option<u64> {
         let is_any = self.kinds.is_empty() || random.percent(8);
         (!is_any).then(|| self.kinds[random.index(self.kinds.len())])
     }
 
-    /// The server to which it happens.
+    /// Returns the server to which it happens.
     pub(super) fn server(&self, random: &mut Random, setup: &Setup) -> usize {
         match self.victim {
             Some(victim) if random.percent(75) => victim,
@@ -135,7 +134,7 @@ impl Taste {
         }
     }
 
-    /// When the next fault begins.
+    /// Returns the time at which the next fault begins.
     pub(super) fn begins(&self, random: &mut Random, setup: &Setup) -> Time {
         let any = BEGINS + random.below(setup.quiet_at - BEGINS);
         if self.moments.is_empty() || random.percent(15) {
@@ -145,7 +144,7 @@ impl Taste {
         (moment + random.below(self.spread)).min(setup.quiet_at - 1)
     }
 
-    /// How long it lasts; `None`: any time.
+    /// Returns how long it lasts; `None`: any time.
     pub(super) fn lasts(&self, random: &mut Random, setup: &Setup) -> Option<Time> {
         match self.lengths {
             _ if random.percent(20) => None,
@@ -156,7 +155,7 @@ impl Taste {
         }
     }
 
-    /// The key of the next operation.
+    /// Returns the key of the next operation.
     pub(super) fn key(&self, random: &mut Random, setup: &Setup) -> usize {
         match self.keys.is_empty() || random.percent(25) {
             true => random.index(setup.keys),
@@ -164,7 +163,7 @@ impl Taste {
         }
     }
 
-    /// The requests of clients written by others, usually just before a fault begins.
+    /// Adds requests of other client programs, usually just before a fault begins.
     pub(super) fn asks(&self, random: &mut Random, setup: &Setup, entries: &mut Vec<Entry>) {
         let is_fault = |entry: &&Entry| entry.at >= BEGINS && entry.what.lasts().is_some();
         let begin: Vec<Time> = entries.iter().filter(is_fault).map(|entry| entry.at).collect();
@@ -179,7 +178,7 @@ impl Taste {
                 _ => None,
             };
             let key = self.key(random, setup);
-            // Of its home, or of another that has to send it on.
+            // To its home, or to another server that has to forward it.
             let server = match random.percent(50) {
                 true => key % setup.servers(),
                 false => random.index(setup.servers()),
@@ -191,7 +190,7 @@ impl Taste {
         }
     }
 
-    /// A host that is not the victim, or is: where a fault has two sides.
+    /// Returns a host for a fault with two sides: the victim, or another.
     pub(super) fn host(&self, random: &mut Random, hosts: &[Host]) -> Host {
         match self.victim {
             Some(victim) if random.percent(50) => Host::Server(victim),

@@ -1,4 +1,4 @@
-//! Plans for people: one line for each entry.
+//! Plans as text, with one line for each entry.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// The letter of a server: a, b, c …
+/// Returns the letter of a server: a, b, c …
 pub(crate) fn letter(server: usize) -> char {
     char::from(b'a' + u8::try_from(server).unwrap_or(25).min(25))
 }

@@ -1,5 +1,5 @@
-//! Schedules in which somebody reads, by another keyspace, what was there before a write. Client 0
-//! has one keyspace, client 1 the other, over the same rows.
+//! Schedules in which a client could read an old value through another keyspace. Client 0 uses one
+//! keyspace and client 1 the other, over the same rows.
 
 use standin_protocol::mutant::Mutant;
 
@@ -29,7 +29,7 @@ pub(super) const FILL_AFTER_WRITE: Scenario = Scenario {
         let slow = What::OriginSlow { server: None, by: 40 * MS, lasts: 5 * S };
         let mut script = twofold().at(0).fault(slow);
         for round in 0..30 {
-            // The write is carried out after the other keyspace's fetch has read the row.
+            // The write is executed after the other keyspace's fetch has read the row.
             script = script.at(100 * MS + round * 150 * MS).get(1, 0);
             script = script.then((1 + round) * MS).put(0, 0).then(110 * MS - round * MS).get(1, 0);
         }
@@ -42,7 +42,7 @@ pub(super) const FILL_AFTER_WRITE: Scenario = Scenario {
 pub(super) const RETURNED_HOME: Scenario = Scenario {
     name: "s25_returned_home",
     plan: || {
-        // A is away with k0 cached for client 1's keyspace, and b writes it in the other.
+        // Server a is away with k0 cached for client 1's keyspace, and b writes it in the other.
         let away = What::Isolate { host: A, lasts: 4 * S };
         let script = twofold().at(0).get(0, 0).get(1, 0).at(100 * MS).fault(away);
         let script = script.at(3_300 * MS).put(0, 0).at(4_050 * MS);

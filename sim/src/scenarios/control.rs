@@ -17,7 +17,7 @@ pub(super) const LOST_ANNOUNCEMENT: Scenario = Scenario {
     plan: || {
         let crash = What::Crash { server: 0, down: 3 * S, silent: false };
         let mute = What::Mute { from: MASTER, to: C, lasts: 4 * S };
-        // c is alone in its group: only the master tells it.
+        // Server c is alone in its group, so it gets maps only from the master.
         let script = script(2).with(|setup| (setup.groups, setup.keys) = (vec![2, 1], 3));
         script.at(0).get(0, 0).at(100 * MS).fault(crash).at(3 * S).fault(mute).plan()
     },
@@ -44,10 +44,10 @@ pub(super) const REORDERED_ANNOUNCEMENT: Scenario = Scenario {
 pub(super) const MASTER_RESTART: Scenario = Scenario {
     name: "s10_master_restart",
     plan: || {
-        // In mode available, a's own word that it has lost the master prevents the worst.
+        // In mode available, a's own word that it has lost the master would prevent this.
         let script = script(2).with(|setup| setup.mode = Mode::Strict);
         let script = script.at(0).get(0, 0).get(1, 0).at(100 * MS);
-        // a comes back to a master that has just started.
+        // Server a comes back to a master that has just started.
         let script = script.fault(What::Isolate { host: A, lasts: 4_050 * MS }).at(3 * S);
         let script = script.get(0, 1).then(200 * MS).put(0, 0).at(3_800 * MS);
         let script = script.fault(What::CrashMaster { down: 300 * MS, forgets: false });
@@ -60,7 +60,7 @@ pub(super) const MASTER_RESTART: Scenario = Scenario {
 pub(super) const TWO_MASTERS: Scenario = Scenario {
     name: "s11_two_masters",
     plan: || {
-        // The first one can't reach a, the second one can; b hears both.
+        // The first master can't reach a, the second can; b hears both.
         let other = |host, lasts| What::OtherMaster { host, lasts };
         let mut script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).part(A, MASTER, 6 * S);
         script = script.at(200 * MS).fault(other(A, 6 * S));
@@ -78,13 +78,13 @@ pub(super) const REPLAY: Scenario = Scenario {
     name: "s12_replay",
     plan: || {
         let mut script = script(2).at(0).get(0, 0).get(1, 0);
-        // A short pause makes client 0 report to the master; then its datagrams are repeated.
+        // A short pause makes client 0 report to the master. Then its datagrams are replayed.
         script = script.at(100 * MS).pause(A, 250 * MS).then(MS).get(0, 0).get(1, 0);
         script = script.at(2 * S).gets(0, 0, 50 * MS, 5 * S);
         for host in [Host::Client(0), Host::Client(1), A, B] {
             script = script.at(2 * S).fault(What::Replay { from: host, lasts: 5 * S });
         }
-        // There must be a datagram that can be repeated.
+        // There must be a datagram that can be replayed.
         script = script.at(2_500 * MS).part(Host::Client(0), A, 3 * S);
         script.plan()
     },

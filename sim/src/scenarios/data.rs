@@ -1,4 +1,4 @@
-//! Schedules in which somebody reads an old value.
+//! Schedules in which a client could read an old value.
 
 use standin_protocol::mutant::Mutant;
 
@@ -25,12 +25,12 @@ pub(super) const RETURNED_HOME: Scenario = Scenario {
             .get(0, 0)
             .at(100 * MS)
             .fault(What::Isolate { host: A, lasts: 4 * S })
-            // B tells client 0 of the newest map: nothing is sent to a.
+            // Server b gives client 0 the newest map, so client 0 sends nothing to a.
             .at(3_300 * MS)
             .get(0, 1)
             .at(3_500 * MS)
             .put(0, 0)
-            // What b says to a by TCP is late, and so is what it would say later.
+            // Everything that b sends to a by TCP from now on is late.
             .at(3_900 * MS)
             .fault(What::Stall { from: B, to: A, lasts: 2 * S })
             .at(4_400 * MS)
@@ -54,7 +54,7 @@ pub(super) const SPLIT_SERVING: Scenario = Scenario {
 pub(super) const SPLIT_SERVING_MIRRORED: Scenario = Scenario {
     name: "s02_split_serving_mirrored",
     plan: || {
-        // No verdict reaches b.
+        // No verdict of the master reaches b.
         let mute = |from, to| What::Mute { from, to, lasts: 7 * S };
         let script = strict(split()).part(B, MASTER, 7 * S).fault(mute(B, C)).fault(mute(C, B));
         let script = script.at(600 * MS).gets(0, 0, 20 * MS, 6 * S);
@@ -84,7 +84,7 @@ pub(super) const PAUSED_HOME_SHORTLY: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::NoWaiting), "two servers cache partition")],
 };
 
-/// A is paused while it has k0 cached; k0 is written meanwhile, and read when a goes on.
+/// Server a is paused with k0 cached. Meanwhile k0 is written, and it is read when a resumes.
 fn paused(lasts: u64, write_at: u64) -> Script {
     let mut script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, lasts);
     script = script.at(200 * MS).get(0, 0).at(write_at).put(0, 0);
@@ -107,14 +107,14 @@ pub(super) const DELAYED_WRITE: Scenario = Scenario {
         for key in homes_keys {
             script = script.get(0, key);
         }
-        // A loses its lease while its writes are under way; b then owns their keys.
+        // Server a loses its lease while its writes are under way; b then owns their keys.
         script = script.at(100 * MS).part(A, MASTER, 4 * S).part(A, B, 4 * S);
         let slow = What::OriginSlow { server: Some(0), by: 980 * MS, lasts: 4 * S };
         script = script.at(500 * MS).fault(slow).at(1_250 * MS);
         for key in homes_keys {
             script = script.put(0, key).then(20 * MS);
         }
-        // Client 1 asks b, by the newest map.
+        // Client 1 has the newest map, and asks b.
         script = script.at(1_900 * MS).gets(1, 1, 10 * MS, 1_500 * MS);
         for key in homes_keys {
             script = script.gets(1, key, 10 * MS, 1_500 * MS);
@@ -125,7 +125,7 @@ pub(super) const DELAYED_WRITE: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::NoSettle), "from server b, HIT, STAND_IN")],
 };
 
-/// The origin's answers are late, in no order; three operations on one key, again and again.
+/// The origin's answers are late, and out of order. Three operations on one key are repeated.
 fn slow_rounds(acts: [(u64, usize, Act); 3]) -> Plan {
     let mut script = strict(script(2)).at(0);
     script = script.fault(What::OriginSlow { server: None, by: 40 * MS, lasts: 4 * S });
@@ -157,7 +157,7 @@ pub(super) const COALESCED_STALE_READ: Scenario = Scenario {
             let slow = What::OriginSlow { server: None, by: 90 * MS, lasts: 2 * MS };
             script = script.at(round * 150 * MS);
             script = script.fault(What::Act { client: 0, key: 0, act: Act::Invalidate }).then(MS);
-            // Only the first read takes its time; the write that comes after it does not.
+            // Only the first read is slow, not the write after it.
             script = script.fault(slow).get(0, 0).then(3 * MS).put(1, 0).then(3 * MS);
             // The write has left its value in the cache.
             script = script.fault(What::Act { client: 1, key: 0, act: Act::Invalidate });
@@ -193,7 +193,7 @@ pub(super) const UNKNOWN_OUTCOME: Scenario = Scenario {
 pub(super) const FORGOTTEN_UNKNOWN: Scenario = Scenario {
     name: "s07_forgotten_unknown",
     plan: || {
-        // B has forgotten which writes may still land when a is there again, with nothing cached.
+        // When a is back, with nothing cached, b has forgotten which writes may still take effect.
         let keys = || (0..16).map(|key| 2 * key);
         let script = script(2).with(|setup| (setup.keys, setup.log_keys_max) = (32, 1));
         let crash = What::Crash { server: 0, down: 900 * MS, silent: false };
@@ -241,7 +241,7 @@ pub(super) const ZOMBIE_RETRY: Scenario = Scenario {
         let mut script = script(2).at(0).get(0, 0).get(1, 0);
         for round in 0..3 {
             let at = 200 * MS + round * 900 * MS;
-            // The write lies in a's socket; it is sent again, and a goes on.
+            // The write is in a's socket. It is sent again, and a resumes.
             script = script.at(at).pause(A, 180 * MS + round * 20 * MS).then(MS).put(0, 0);
             script = script.at(at + 182 * MS + round * 20 * MS).put(1, 0).then(3 * MS).put(1, 0);
         }
@@ -272,7 +272,7 @@ pub(super) const STOPPED_SERVER_SHORTLY: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::KeepConnections), "which it had when it was stopped")],
 };
 
-/// The first write lies in a's socket, and is done by b; so is the second, later.
+/// The first write is in a's socket, and b processes it. Later b processes the second.
 fn stopped(lasts: u64, second: u64) -> Plan {
     let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(A, lasts);
     let script = script.then(MS).put(0, 0).at(second).put(1, 0);
@@ -285,10 +285,10 @@ pub(super) const STOPPING_OWNER: Scenario = Scenario {
         let script = strict(script(2).with(|setup| setup.keys = 12)).at(0).get(1, 1);
         let script = script.at(100 * MS);
         let slow = What::OriginSlow { server: Some(0), by: 400 * MS, lasts: 100 * MS };
-        // A is asked to stop while they are under way, and hears no more than that it
-        // is leaving.
+        // Server a is asked to stop while they are under way. The only thing that it then hears is
+        // that it is leaving.
         let mute = |from| What::Mute { from, to: A, lasts: 900 * MS };
-        // Some of its writes wait before they are carried out, some after that.
+        // Some of its writes are delayed before their execution, some after it.
         let keys = || (0..6).map(|key| 2 * key);
         let write = |script: Script, key| script.put(0, key).then(5 * MS);
         let script = keys().fold(script.fault(slow), write).at(150 * MS);
@@ -306,8 +306,8 @@ pub(super) const OWED_KEY: Scenario = Scenario {
     plan: || {
         let shards = |setup: &mut Setup| (setup.shards, setup.keys) = (2, 12);
         let mut script = strict(script(2).with(shards)).at(0).get(1, 1);
-        // A loses its lease while its writes are under way; b then owns their keys, and goes on
-        // owning them while one shard of a is stuck.
+        // Server a loses its lease while its writes are under way. Then b owns their keys, and
+        // keeps them while one shard of a is stuck.
         script = script.at(100 * MS).part(A, MASTER, 2_300 * MS).part(A, B, 2_300 * MS);
         let slow = What::OriginSlow { server: Some(0), by: 980 * MS, lasts: 4 * S };
         script = script.at(500 * MS).fault(slow).at(1_250 * MS);
@@ -326,10 +326,11 @@ pub(super) const OWED_KEY: Scenario = Scenario {
 pub(super) const KEPT_WHILE_WAITING: Scenario = Scenario {
     name: "s02_kept_while_waiting",
     plan: || {
-        // A is silent for all but client 1, and has a lease for a while; b comes next.
+        // Server a is silent for all but client 1, and has a lease for a while. The next owner is
+        // b.
         let script = script(2).at(0).get(0, 0).get(1, 0).at(100 * MS).part(C0, A, 7 * S);
         let script = script.part(MASTER, A, 7 * S).part(B, A, 7 * S).then(10 * MS).get(0, 0);
-        // B reads it; client 1 writes through a, of which b does not hear.
+        // Server b reads the key. Client 1 writes through a, of which b does not hear.
         let script = script.at(900 * MS).get(0, 0).at(1_200 * MS).put(1, 0);
         script.at(3_800 * MS).gets(0, 0, 50 * MS, 2 * S).plan()
     },

@@ -24,8 +24,8 @@ fn act(client: usize, act: Act, key: usize) -> What {
 }
 
 /// Seed 1024, mode available: c, which had written for b while b was away, was killed and restarted.
-/// Before any map named its new incarnation, it heard that b returns, and told b that its log was complete
-/// from the beginning. b kept an old value.
+/// Before any map named its new incarnation, it heard that b was returning, and told b that its log was
+/// complete from the beginning. So b kept an old value.
 pub(super) const NEW_INCARNATION: Scenario = Scenario {
     name: "f01_new_incarnation_remembers_nothing",
     plan: || {
@@ -67,8 +67,8 @@ pub(super) const FORGOTTEN_BY_ALL: Scenario = Scenario {
     fails_without: &[],
 };
 
-/// As the previous one, found in review: that master is killed while it learns, and has saved no more
-/// by then than a had.
+/// As the previous one, found in review: the master is killed while it is still learning, and has
+/// only saved what a's old map says.
 pub(super) const FORGOTTEN_TWICE: Scenario = Scenario {
     name: "f03_forgotten_twice",
     plan: || forgotten(&[(5_000_000, What::CrashMaster { down: 1_000, forgets: false })]),
@@ -264,8 +264,8 @@ pub(super) const LEFT_LONG_AGO: Scenario = Scenario {
 };
 
 /// Seed 9100, mode available: nobody heard the master, and b's only shard was stuck while its word that it
-/// had lost the master was valid: c wrote b's key as an orphan, acknowledged, and ended before it had told b,
-/// which kept the old value.
+/// had lost the master was valid: c wrote b's key as an orphan, acknowledged the write, and ended before it
+/// had told b, which kept the old value.
 pub(super) const ENDED_BEFORE_IT_TOLD: Scenario = Scenario {
     name: "f10_ended_before_it_told",
     plan: || {
@@ -288,9 +288,10 @@ pub(super) const ENDED_BEFORE_IT_TOLD: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::OrphanSkipsSilent), "of k4 from server b, HIT, CACHED")],
 };
 
-/// By reasoning on that one: nobody hears the master, and a is dead; c finds its port closed. A is
-/// started again while c is cut off from it, and the master is back, without c: a's new process,
-/// which has given no word, is the owner, while c goes by that closed port and by b's word.
+/// Found by reasoning about the previous one: nobody hears the master, and a is dead; c finds its
+/// port closed. Then a is started again while c is cut off from it, and the master is back, but not
+/// for c. The new process of a, which has given no word, becomes the owner, while c still relies on
+/// the closed port and on b's word.
 pub(super) const STARTED_AGAIN: Scenario = Scenario {
     name: "f11_started_again",
     plan: || {

@@ -1,4 +1,4 @@
-//! Schedules in which somebody has too much to do.
+//! Schedules in which a party could get too much to do.
 
 use standin_protocol::mutant::Mutant;
 
@@ -16,8 +16,8 @@ pub(super) const FORWARDING_LOOP: Scenario = Scenario {
     name: "s18_forwarding_loop",
     plan: || {
         let mut script = script(3).with(|setup| setup.keys = 12).at(0);
-        // A goes away, c hears of it and b does not: c sends on to b what b holds for a's.
-        // Client 0 only reaches c.
+        // Server a goes away. Server c hears of it, and b does not, so c forwards to b requests for
+        // keys that b still considers a's. Client 0 reaches only c.
         for from in [MASTER, C] {
             script = script.at(100 * MS).fault(What::Mute { from, to: B, lasts: 3 * S });
         }
@@ -35,17 +35,17 @@ pub(super) const FORWARDING_LOOP: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::ForwardTwice), "on a second time")],
 };
 
-/// Keys of each server.
+/// The number of keys of each server.
 const KEYS: u64 = 600;
 
-/// All keys are cached; when something has happened, those of one server are wanted at once.
+/// All keys are cached. After an event, those of one server are requested at once.
 fn loaded(what: What, happens: Time, wanted: Time, home: usize) -> Plan {
     let mut script = script(2).with(|setup| {
         setup.keys = 2 * usize::try_from(KEYS).unwrap_or(0);
         setup.origin_concurrency = 256;
         setup.reads_at_the_end = false;
     });
-    // Over so many seconds that the servers know what is usual.
+    // Spread over enough seconds that the servers know the usual rate.
     for step in 0..2 * KEYS {
         let key = usize::try_from(step).unwrap_or(0);
         script = script.at(step * 10 * MS).get(key % 2, key);
@@ -61,7 +61,7 @@ fn loaded(what: What, happens: Time, wanted: Time, home: usize) -> Plan {
 pub(super) const RETURN_STAMPEDE: Scenario = Scenario {
     name: "s17_return_stampede",
     plan: || {
-        // So much is written while a is away that nobody remembers it all: a keeps nothing.
+        // So much is written while a is away that the log overflows, and a keeps nothing.
         let away = What::Isolate { host: A, lasts: 4 * S };
         let mut plan = loaded(away, 13 * S, 17_700 * MS, 0);
         plan.setup.log_keys_max = 1;
@@ -90,7 +90,7 @@ pub(super) const NODE_LOSS_STAMPEDE: Scenario = Scenario {
 pub(super) const SILENT_LOSS_STAMPEDE: Scenario = Scenario {
     name: "s19_silent_loss_stampede",
     plan: || {
-        // Somebody finds out at once; its lease runs for long yet.
+        // The death is noticed at once, long before the lease expires.
         let crash = What::Crash { server: 1, down: 5 * S, silent: true };
         let mut plan = loaded(crash, 13 * S, 13_900 * MS, 1);
         let what = What::Act { client: 0, key: 1, act: Act::Get };
@@ -105,7 +105,8 @@ pub(super) const SILENT_LOSS_STAMPEDE: Scenario = Scenario {
 pub(super) const NEW_PROCESS_STAMPEDE: Scenario = Scenario {
     name: "s17_new_process_stampede",
     plan: || {
-        // A is away for longer than a minute, and knows nothing: b has to tell it what is usual.
+        // Server a is away for longer than a minute, and has measured nothing, so b has to tell it
+        // the usual rate.
         let crash = What::Crash { server: 0, down: 62 * S, silent: false };
         loaded(crash, 13 * S, 80 * S, 0)
     },
@@ -116,11 +117,11 @@ pub(super) const NEW_PROCESS_STAMPEDE: Scenario = Scenario {
     ],
 };
 
-/// What the cluster file of the next two says.
+/// The `reads_per_second` of the next two schedules.
 const READS_PER_SECOND: u32 = 200;
 
-/// All keys of three servers are wanted within half a second, from then on, by clients that know
-/// nothing of what is usual, nor do the servers.
+/// All keys of three servers are requested within half a second, while no server knows its usual
+/// rate.
 fn wanted_by_all(faults: &[What], wanted: Time, many: usize) -> Plan {
     let mut script = script(3).with(|setup| {
         setup.keys = 900;
@@ -158,8 +159,8 @@ pub(super) const COLD_STAND_IN: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::NoReadCeiling), "reads of the origin in a second")],
 };
 
-/// That there are not more is an invariant of all runs. While all partitions are owned, three
-/// quarters of it are for them.
+/// Checks that the limit is used. That it is not exceeded is an invariant of all runs. While all
+/// partitions are owned, three quarters of the limit are for them.
 fn all_of_it_is_used(outcome: &Outcome) -> Result<(), String> {
     let (from, to) = (BEGINS + 2_500 * MS, BEGINS + 4_500 * MS);
     match outcome.fetches.iter().filter(|at| (from..to).contains(*at)).count() {
@@ -168,13 +169,14 @@ fn all_of_it_is_used(outcome: &Outcome) -> Result<(), String> {
     }
 }
 
-/// Before, all keys are read once in 12 s, by two servers: 50 a second each, 100 together. What
-/// goes on may ask for 1.75 times that, 175. When 600 wait, for two thirds of an operation's 4 s
-/// at most, that rises to 600 / 2.67 = 225. Then there is room for a full bucket, a twentieth of
-/// the rate, and for a few reads at the edges. What is not held back is 600 in a second, or more.
+/// The largest number of reads in a second. Before, two servers read all keys once in 12 s: 50 per
+/// second each, 100 together. Afterwards 1.75 times that is allowed, 175. If 600 reads wait, for at
+/// most two thirds of an operation's 4 s, that rises to 600 / 2.67 = 225. A full bucket, a
+/// twentieth of the rate, and a few reads at the edges are added. Without the limit there are 600
+/// in a second, or more.
 const READS_MAX: usize = 265;
 
-/// No second after the disturbance sees more reads than that.
+/// Checks that no second after the disturbance has more reads than that.
 fn load_is_bounded(outcome: &Outcome) -> Result<(), String> {
     let after: Vec<Time> =
         outcome.fetches.iter().copied().filter(|at| *at >= BEGINS + 13 * S).collect();

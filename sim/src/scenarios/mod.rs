@@ -1,11 +1,11 @@
-//! The schedules of docs/FAILOVER.md, by hand: what went wrong before there was a rule against it.
-//! Each must go well, and go wrong when its rule is missing.
+//! The schedules of docs/FAILOVER.md, written by hand. Each must pass, and must fail if its rule is
+//! switched off.
 //!
 //! ```text
-//! data.rs      a stale value, or a lost one: the checker sees it
-//! drops.rs     a value of before a flush
-//! bound.rs     a value of before a write in another keyspace
-//! control.rs   who is online, and who says so
+//! data.rs      stale and lost values, which the checker sees
+//! drops.rs     a value from before a flush
+//! bound.rs     a value from before a write in another keyspace
+//! control.rs   mistaken states and identities
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
 //! load.rs      too much work: too many hops, too many calls to the origin
@@ -31,13 +31,13 @@ pub(crate) struct Scenario {
     /// The table's number and name.
     pub(crate) name: &'static str,
     pub(crate) plan: fn() -> Plan,
-    /// Besides the invariants of all runs.
+    /// The expectation besides the invariants of all runs.
     pub(crate) expect: fn(&Outcome) -> Result<(), String>,
-    /// Without one of these rules it must fail, for a reason that says this.
+    /// The rules without which it must fail, each with a part of the failure's text.
     pub(crate) fails_without: &'static [(Rule, &'static str)],
 }
 
-/// All of them.
+/// All schedules.
 pub(crate) const ALL: &[Scenario] = &[
     data::RETURNED_HOME,
     data::OVERFLOWED_LOG,
@@ -100,13 +100,13 @@ pub(crate) const ALL: &[Scenario] = &[
     found::STARTED_AGAIN,
 ];
 
-/// The schedule of that name.
+/// Returns the schedule of this name.
 pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }
 
 impl Scenario {
-    /// Runs it with these latencies (1: its own), and says what is wrong.
+    /// Runs it with these latencies (1: its own); returns what is wrong.
     pub(crate) fn run(&self, seed: u64, missing: Option<Rule>) -> (Outcome, Result<(), String>) {
         let mut plan = (self.plan)();
         plan.seed = plan.seed.wrapping_add(seed).wrapping_sub(1);
@@ -120,7 +120,7 @@ impl Scenario {
     }
 }
 
-/// Nothing besides the invariants.
+/// Expects nothing besides the invariants.
 fn nothing_else(_: &Outcome) -> Result<(), String> {
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Schedules in which a server that was stopped holds a write, wherever that is, and goes on.
+//! Schedules in which a server is stopped while a write is somewhere inside it, and resumes.
 
 use standin_protocol::mutant::Mutant;
 
@@ -11,19 +11,19 @@ const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
 const MASTER: Host = Host::Master(0);
 
-/// A client that others have written wants b to write k0, whose home is a.
+/// Another client program asks b to write k0, whose home is a.
 fn ask_b(leaves: Option<Time>) -> What {
     What::Ask { client: 0, server: 1, key: 0, act: Act::Put, leaves }
 }
 
-/// The master and a are stopped until 900 ms, so that nobody can tell b who owns k0; b has found
-/// a silent at 300 ms. When it learns that only it can't reach a, there is a way through c.
+/// The master and a are stopped until 900 ms, so that b can't learn which server owns k0. At 300 ms
+/// b has found a silent. When it learns that only it can't reach a, there is a path through c.
 fn without_a_verdict(leaves: Option<Time>) -> Script {
     let script = script(3).at(0).get(0, 0).get(1, 0).at(100 * MS).pause(MASTER, 800 * MS);
     script.pause(A, 800 * MS).at(200 * MS).fault(ask_b(leaves))
 }
 
-/// What is written through a, when it is there again.
+/// Adds a write through a, when a is back.
 fn then_another(script: Script) -> Script {
     let newer = What::Ask { client: 1, server: 0, key: 0, act: Act::Put, leaves: None };
     script.at(920 * MS).fault(newer)
@@ -56,8 +56,8 @@ pub(super) const CLIENT_HAS_LEFT: Scenario = Scenario {
 pub(super) const TIME_IS_UP: Scenario = Scenario {
     name: "s14_time_is_up_and_a_map_is_there",
     plan: || {
-        // A dies; b's shard goes on after the time of the write, and finds that and the map by
-        // which it is the owner at once. Writes wait for half a lease.
+        // Server a dies. The shard of b resumes after the write's time is over, and finds this, and
+        // the map that makes it the owner, at once. Writes wait for half a lease.
         let script = script(2).with(|setup| setup.lease = 3 * S).at(0).get(0, 0).get(1, 0);
         let script = script.at(100 * MS).pause(MASTER, 1_600 * MS);
         let script = script.pause(A, 1_500 * MS).at(200 * MS).fault(ask_b(None)).at(1_600 * MS);
@@ -73,7 +73,7 @@ pub(super) const TIME_IS_UP: Scenario = Scenario {
     fails_without: &[(Rule::Code(Mutant::MapBeforeTime), "was carried out after its time")],
 };
 
-/// Who has carried out the write that b was asked for.
+/// Returns the server that has executed the write that b was asked for.
 fn write_of_b(outcome: &Outcome) -> Option<Option<usize>> {
     let is_it = |asked: Time| asked == BEGINS + 200 * MS;
     outcome.answers.iter().find(|answer| is_it(answer.asked)).map(|answer| answer.by)
@@ -100,12 +100,12 @@ pub(super) const WAITS_FOR_THE_ORIGIN: Scenario = Scenario {
 pub(super) const STOPPED_INSIDE: Scenario = Scenario {
     name: "s14_stopped_in_the_middle",
     plan: || {
-        // It has decided to send the first write on, and to carry out the second one.
+        // It has decided to forward the first write, and to execute the second.
         let mut script = script(2).at(0).get(0, 0).get(1, 0).get(0, 1);
         for (round, key) in [0, 1, 0, 1, 0, 1].into_iter().enumerate() {
             let at = 100 * MS + round as Time * 2 * S;
             let ask = What::Ask { client: 0, server: 1, key, act: Act::Put, leaves: None };
-            // The hello has been answered by then, the request has not come.
+            // The HELLO has been answered by then, and the request has not arrived.
             let stop = What::PauseInside { server: 1, lasts: 600 * MS };
             script = script.at(at).fault(ask).at(at + 400 + round as Time * 50).fault(stop);
         }

@@ -1,5 +1,5 @@
-//! What the row holds is what is cached: the database stores something else than it is sent, or
-//! nothing.
+//! Schedules in which the database stores a different value from the one sent, or nothing. The
+//! row's value must be cached.
 
 use super::{Scenario, nothing_else};
 use standin_protocol::mutant::Mutant;

@@ -25,7 +25,7 @@ fn needs_its_rules(name: &str) {
         let texts = (1..=SEEDS).filter_map(|seed| scenario.run(seed, Some(*rule)).1.err());
         let texts: Vec<String> = texts.collect();
         assert!(!texts.is_empty(), "{name} goes well without {rule:?}");
-        // Any other failure is one that nobody has thought of.
+        // Any other failure is unexpected.
         for text in texts {
             assert!(text.contains(reason), "{name} without {rule:?}: {text}, not: {reason}");
         }

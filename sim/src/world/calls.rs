@@ -1,4 +1,4 @@
-//! Calls of the servers to the origin: they wait in the server, are handed over, carried out,
+//! Calls of the servers to the origin: they wait in the server, are handed over, executed, and
 //! answered.
 
 use standin_protocol::time::Micros;
@@ -10,7 +10,7 @@ use crate::origin::{GivesUp, Open, Queued, TIMEOUT, failure, sent_value};
 use crate::random::mix;
 
 impl World {
-    /// A shard makes a call: it goes to the threads that talk to the origin.
+    /// Takes a shard's call, which goes to the threads that talk to the origin.
     pub(crate) fn call_origin(&mut self, server: usize, call: Call) {
         let Some(key) = self.cluster.keys.iter().position(|key| **key == *call.key) else {
             return self.violation("a call for a key that nobody has asked for".to_owned());
@@ -34,7 +34,7 @@ impl World {
         self.queue.push(self.time + waits, Event::Handed { server, life, slot });
     }
 
-    /// A call has waited in its server, and is about to be handed to the origin.
+    /// Hands a call that has waited in its server to the origin.
     pub(crate) fn call_is_handed(&mut self, server: usize, life: u32, slot: usize) {
         let host = &mut self.servers[server];
         if host.life != life {
@@ -43,7 +43,7 @@ impl World {
         let Some(Queued { call, key, .. }) = self.origin.dequeue(slot) else { return };
         let (now, is_write) = (host.clock.local(self.time), is_write(&call));
         let Some(process) = host.process.as_mut() else { return };
-        // After a pause this thread may be the first that goes on, or not.
+        // After a pause this thread may be the first that resumes, or not.
         let looks = !process.was_stopped || mix(self.seed, self.time).is_multiple_of(2);
         if looks {
             process.pulse.beat(now);
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// The origin carries out a call.
+    /// Executes a call in the origin.
     pub(crate) fn call_runs(&mut self, slot: usize) {
         let Some(open) = self.origin.calls[slot].take() else { return };
         let is_orphan = self.servers[open.server].life != open.life

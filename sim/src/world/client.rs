@@ -1,4 +1,4 @@
-//! A client's process: the shipped engine, and a caller that does what the plan says.
+//! A client's process: the shipped engine, and a caller that follows the plan.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(crate) struct ClientHost {
     pub(crate) events: Events,
 }
 
-/// How often things happened in a client.
+/// The counts of events in a client.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Events {
     pub(crate) failovers: u64,
@@ -47,7 +47,8 @@ impl ClientHost {
         let servers = cluster.topology.servers.iter();
         let bootstrap = match mix(identity, 1) % 6 {
             0 | 3 => Bootstrap::Seeds(servers.map(|server| server.address).collect()),
-            // Not in the schedules by hand, whose seeds are small: they count in microseconds.
+            // Not in the schedules written by hand, which have small seeds and depend on
+            // microseconds.
             1 if seed >= 1_000 => Bootstrap::Config(cluster.outdated.clone()),
             _ => Bootstrap::Config(cluster.topology.clone()),
         };
@@ -64,7 +65,7 @@ impl ClientHost {
 }
 
 impl World {
-    /// A caller wants something.
+    /// Begins an operation of a caller.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
         if act == Act::Behind {
             self.origin.changed_behind(self.time, key, id);
@@ -212,7 +213,7 @@ impl World {
         self.note(|| format!("client {client}: {event:?}"));
     }
 
-    /// A segment is read by a client.
+    /// Lets a client read a segment.
     pub(crate) fn client_read(&mut self, client: usize, socket: usize, segment: Segment) {
         let name = self.net.sockets[socket].ends[0].name;
         if let Name::Raw(index) = name {

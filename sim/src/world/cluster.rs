@@ -11,24 +11,25 @@ use standin_protocol::map::Topology;
 use crate::clock::Time;
 use crate::plan::{Host, Mode, Setup};
 
-/// The keyspace; of two over the same rows, the one whose id both are placed by.
+/// The keyspace. Of two over the same rows, it is the one whose id determines the placement of
+/// both.
 pub(crate) const KEYSPACE: u8 = 1;
-/// The other one.
+/// The other keyspace.
 const OTHER: u8 = 2;
-/// Few, so that keys share them.
+/// The number of partitions, which is small so that keys share them.
 const PARTITIONS: u32 = 12;
-/// The store's least.
+/// The smallest size of a store.
 const ARENA_BYTES: u64 = 64 << 10;
 
-/// What all parties are told.
+/// The configuration of all parties.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) config: Arc<ClusterConfig>,
     pub(crate) topology: Arc<Topology>,
-    /// What a cluster file of before says: the servers in another order, so that each has an id
-    /// that is another's now.
+    /// An outdated cluster file, with the servers in another order, so that each has the id of
+    /// another.
     pub(crate) outdated: Arc<Topology>,
-    /// Names of the keys.
+    /// The names of the keys.
     pub(crate) keys: Vec<Vec<u8>>,
 }
 
@@ -91,22 +92,23 @@ impl Cluster {
 }
 
 impl Cluster {
-    /// The longest pause of a server after which it goes on with what it holds.
+    /// Returns the longest pause after which a server continues with the requests that it has.
     pub(crate) fn pause_max(&self) -> Time {
         u64::try_from(self.config.timings.pause_max().as_micros()).unwrap_or(0)
     }
 
-    /// The keyspace by which a client knows the rows.
+    /// Returns the keyspace that a client uses.
     pub(crate) fn keyspace_of(&self, client: usize) -> u8 {
         if self.config.keyspaces.len() > 1 && client % 2 == 1 { OTHER } else { KEYSPACE }
     }
 
-    /// The key as a client spells it: every other one in capitals, which is the same row.
+    /// Returns the key as a client spells it. Every other client uses capitals, which is the same
+    /// row.
     pub(crate) fn spelled(client: usize, name: &[u8]) -> Vec<u8> {
         if client % 2 == 1 { name.to_ascii_uppercase() } else { name.to_vec() }
     }
 
-    /// What a flush of the key's partition names: another key of it.
+    /// Returns the key that a flush of this key's partition names: another key of it.
     pub(crate) fn flush_key(&self, name: &[u8]) -> Vec<u8> {
         let partition = self.topology.partition(KEYSPACE, name);
         let keys = keys_of_partitions(KEYSPACE, self.topology.partitions);
@@ -122,13 +124,13 @@ fn keys(topology: &Topology, setup: &Setup) -> Vec<Vec<u8>> {
             let home = topology.home(topology.partition(KEYSPACE, name));
             usize::from(home) == index % setup.servers()
         };
-        // A server without any partition has no keys; the index then says less.
+        // A server without partitions has no keys. The key's index then does not tell its home.
         names.into_iter().find(is_at_home).unwrap_or_else(|| format!("k{index}").into_bytes())
     };
     (0..setup.keys).map(key).collect()
 }
 
-/// Where a host is; both masters claim the same address.
+/// Returns the address of a host. Both masters claim the same address.
 pub(crate) fn address(host: Host) -> SocketAddr {
     let (net, id, port) = match host {
         Host::Server(id) => (0, id + 1, 7_000),
@@ -139,7 +141,7 @@ pub(crate) fn address(host: Host) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(10, 0, net, last).into(), port)
 }
 
-/// Whose address it is.
+/// Returns the host with this address.
 pub(crate) fn host_at(address: SocketAddr) -> Option<Host> {
     let SocketAddr::V4(v4) = address else { return None };
     let [10, 0, net, last] = v4.ip().octets() else { return None };

@@ -1,5 +1,5 @@
-//! A server's control thread: the shipped agent, the datagrams it sends and takes, and the end
-//! of a server that was asked to stop.
+//! A server's control thread: the shipped agent, the datagrams that it sends and receives, and the
+//! end of a server that was asked to stop.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl World {
         self.wake(Actor::Control(server), due);
     }
 
-    /// A server is asked to stop.
+    /// Asks a server to stop.
     pub(crate) fn leave_server(&mut self, server: usize) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         if !std::mem::replace(&mut process.is_leaving, true) {
@@ -95,14 +95,14 @@ impl World {
         u64::try_from(drain.as_micros()).unwrap_or(0)
     }
 
-    /// Finish what is in flight, then end.
+    /// Tells the shards to finish what is in flight, and to end.
     pub(crate) fn stop_shards(&mut self, process: &mut Process) {
         if process.ends_by.is_some() {
             return;
         }
         let ends_by = self.time + self.drain_us();
         process.ends_by = Some(ends_by);
-        // The simulated process ends by itself then.
+        // The simulated process then ends by itself.
         let by = Micros::NEVER;
         process.post_to_all(|| Message::Stop { by });
     }

@@ -1,5 +1,5 @@
-//! What is going to happen, in order of time; of what happens at the same time, what was
-//! said first happens first.
+//! The queue of events, in order of time. Events of the same time happen in the order in which they
+//! were added.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -11,7 +11,7 @@ use standin_server::origin::Done;
 use crate::clock::{NEVER, Time};
 use crate::plan::Host;
 
-/// A thread of a process: it does one thing after the other.
+/// A thread of a process, which does one thing after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Actor {
     Shard(usize, usize),
@@ -43,7 +43,7 @@ impl Actor {
     }
 }
 
-/// What goes over a TCP connection.
+/// A segment of a TCP connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Segment {
     Open,
@@ -55,7 +55,7 @@ pub(crate) enum Segment {
     Reset,
 }
 
-/// Something that happens.
+/// An event.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// An entry of the plan begins, or ends.
@@ -65,20 +65,20 @@ pub(crate) enum Event {
     Wake(Actor),
     /// A paused actor may go on.
     Resume(Actor),
-    /// Another thread of the process has left something.
+    /// Another thread of the process has left a message.
     Mail(Actor),
     Datagram {
         to: Host,
         from: SocketAddr,
         bytes: Vec<u8>,
     },
-    /// Comes to a host.
+    /// A segment arrives at a host.
     Segment {
         socket: usize,
         end: usize,
         segment: Segment,
     },
-    /// Is read by a process.
+    /// A process reads a segment.
     Arrived {
         socket: usize,
         end: usize,
@@ -90,9 +90,9 @@ pub(crate) enum Event {
         life: u32,
         slot: usize,
     },
-    /// The origin carries out a call.
+    /// The origin executes a call.
     Call(usize),
-    /// A server hears from the origin.
+    /// A server gets an answer from the origin.
     Answer {
         server: usize,
         life: u32,
@@ -104,17 +104,17 @@ pub(crate) enum Event {
         life: u32,
         state: Box<State>,
     },
-    /// A client that others have written closes its connection.
+    /// A client of another program closes its connection.
     RawLeaves(usize),
-    /// The phase after the disturbed one goes on.
+    /// The next step of the quiet phase.
     Quiet,
 }
 
-/// All of it.
+/// The queue.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// The entries of the plan that have not begun, the next one last. They are the first to have
-    /// been said, and stay out of the heap, which is the smaller for it.
+    /// The entries of the plan that have not begun, the next one last. They were added first, and
+    /// are kept out of the heap to keep it small.
     planned: Vec<(Time, usize)>,
     heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
     slots: Vec<Option<Event>>,
@@ -123,7 +123,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// A queue in which the entries of a plan begin, at these times.
+    /// Creates a queue in which the entries of a plan begin at these times.
     pub(crate) fn of_plan(begins: impl Iterator<Item = Time>) -> Self {
         let mut planned: Vec<(Time, usize)> = begins.zip(0..).collect();
         planned.sort_unstable_by_key(|entry| Reverse(*entry));
@@ -155,13 +155,13 @@ impl Queue {
         Some((at, self.slots[slot].take()?))
     }
 
-    /// How many events there have been.
+    /// Returns the number of events so far.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 }
 
-/// An actor's own pace: paused or not, and when it wakes up by itself.
+/// An actor's schedule: whether it is paused, and when it wakes up by itself.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pub(crate) paused_until: Time,
@@ -170,7 +170,8 @@ pub(crate) struct Pace {
     pub(crate) wake_at: Time,
     /// A [`Event::Mail`] is under way.
     pub(crate) has_mail: bool,
-    /// It is paused in the middle of what comes next, if that comes by then.
+    /// The time until which the next event is begun although the actor is paused: the pause is in
+    /// the middle of it.
     pub(crate) begins_one_until: Time,
 }
 

@@ -1,4 +1,4 @@
-//! What a plan's entries do, when they begin and when they end.
+//! The effects of a plan's entries, when they begin and when they end.
 
 use super::World;
 use super::events::{Actor, Event};
@@ -60,7 +60,7 @@ impl World {
             What::StallShard { server, shard, lasts } if begins => {
                 self.pause(Actor::Shard(server, shard.into()), lasts);
             }
-            // A host that sleeps, and whose clock does not run meanwhile.
+            // A sleeping host whose clock stops meanwhile.
             What::Pause { host, lasts } if self.setup.missing == Some(Rule::BootClock) => {
                 let time = self.time;
                 self.clock(host).stood_still(time, lasts);
@@ -112,7 +112,7 @@ impl World {
                 false => remove(&mut self.origin.late, (percent, by_max)),
             },
             What::OtherMaster { host, .. } => {
-                // A client may keep the word of a master that is gone.
+                // A client may still have the map of a master that is gone.
                 self.has_forgotten = true;
                 if begins && self.masters[1].process.is_none() {
                     self.masters[1].disk = self.masters[0].disk.clone();
@@ -134,7 +134,7 @@ impl World {
         self.start_server(server);
     }
 
-    /// The server's machine has no power.
+    /// Whether the server's machine has no power.
     pub(crate) fn is_dark(&self, host: Host) -> bool {
         matches!(host, Host::Server(server) if self.dark[server])
     }
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// The master as the host sees it.
+    /// Returns the process that the host uses as its master.
     pub(crate) fn master_seen_by(&self, host: Host) -> Host {
         self.redirected(host, Host::Master(0))
     }
@@ -183,8 +183,8 @@ impl World {
         }
     }
 
-    /// By group: whether no member can have the master's word now. A master that is stopped, or
-    /// can't save the term under which it would speak, says nothing.
+    /// Returns, for each group, whether no member can hear from the master now. A master that is
+    /// stopped, or can't save its new term, sends nothing.
     pub(crate) fn master_lost(&self) -> Vec<bool> {
         let master = Host::Master(0);
         let host = &self.masters[0];

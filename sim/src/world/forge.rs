@@ -1,5 +1,5 @@
-//! Datagrams that somebody makes who is not of the cluster, but knows all that can be known without
-//! its secret: the topology, addresses, incarnations.
+//! Datagrams forged by a party outside the cluster that knows everything except the secret: the
+//! topology, the addresses, the incarnations.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,7 +13,7 @@ use crate::plan::{Forged, Host};
 use crate::random::mix;
 
 impl World {
-    /// Somebody sends a datagram in the name of another.
+    /// Sends a datagram in the name of another party.
     pub(super) fn forge(&mut self, server: usize, forged: Forged) {
         self.has_forged = true;
         let id = |server: usize| u16::try_from(server).unwrap_or(0);

@@ -1,5 +1,5 @@
-//! The master's process: the shipped machine, its disk, and the connections by which it
-//! probes servers or fetches their map.
+//! The master's process: the shipped machine, its disk, and the connections on which it probes
+//! servers or fetches their map.
 
 use standin_master::{Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrder, Rules, State};
 use standin_protocol::body::PingReply;
@@ -33,7 +33,7 @@ pub(crate) struct MasterProcess {
     pub(crate) pace: Pace,
     tasks: Vec<Task>,
     last_task: u64,
-    /// On their way to the disk.
+    /// The states that are being written to the disk.
     saving: Vec<State>,
 }
 
@@ -60,7 +60,7 @@ struct Leg {
 }
 
 impl World {
-    /// A master starts, with the state file that lies there.
+    /// Starts a master with the state file that is on its disk.
     pub(crate) fn start_master(&mut self, master: usize) {
         let host = &mut self.masters[master];
         host.life += 1;
@@ -94,10 +94,10 @@ impl World {
         self.wake_first(Actor::Master(master));
     }
 
-    /// A master ends, at once.
+    /// Ends a master at once.
     pub(crate) fn end_master(&mut self, master: usize) {
         let Some(mut process) = self.masters[master].process.take() else { return };
-        // What was on its way to the disk may have got there.
+        // A state that was being written may have reached the disk.
         if let Some(state) = process.saving.pop()
             && mix(self.seed ^ self.time, 5).is_multiple_of(2)
         {
@@ -172,7 +172,7 @@ impl World {
         self.counted.add("event_", event.kind(), 1);
     }
 
-    /// The state file has been written, or not.
+    /// Notes that the state file has been written, or not.
     pub(crate) fn saved(&mut self, master: usize, life: u32, state: State) {
         let host = &mut self.masters[master];
         if host.life != life {
@@ -192,7 +192,7 @@ impl World {
         let topology_id = self.cluster.topology.id;
         match Datagram::parse(bytes, None, Some(topology_id)) {
             Ok(datagram) => self.master_turn(master, Input::Datagram { from, datagram }),
-            // A client that goes by an old file does not know yet that it is one.
+            // A client with an outdated file does not know this yet.
             Err(_) if Datagram::parse(bytes, None, Some(self.cluster.outdated.id)).is_ok() => {}
             Err(error) => self.violation(format!("the master got a bad datagram: {error}")),
         }
@@ -221,7 +221,7 @@ impl World {
         process.tasks.push(Task { id, what, server, deadline, legs });
     }
 
-    /// What has not been answered in time is a result too.
+    /// Ends the tasks that have not been answered in time, which is a result too.
     fn expire_tasks(&mut self, process: &mut MasterProcess, master: usize, now: Micros) {
         let late = |task: &Task| task.deadline <= now;
         while let Some(at) = process.tasks.iter().position(late) {
@@ -258,7 +258,7 @@ impl World {
         self.carry_out(process, master, now);
     }
 
-    /// A segment is read by the master: a step of a probe.
+    /// Lets the master read a segment, which is a step of a probe.
     pub(crate) fn master_read(&mut self, master: usize, socket: usize, segment: Segment) {
         let Name::Probe { task, leg } = self.net.sockets[socket].ends[0].name else { return };
         let Some(mut process) = self.masters[master].process.take() else { return };
@@ -285,7 +285,7 @@ impl World {
 }
 
 impl Task {
-    /// What is to be sent next.
+    /// Returns the bytes to send next.
     fn step(&mut self, leg: usize, hello: HelloBody, segment: Segment) -> Option<Vec<u8>> {
         let is_ping = matches!(self.what, Asks::Ping { .. });
         let shard = if is_ping { u16::try_from(leg).unwrap_or(0) } else { ANY_SHARD };

@@ -6,7 +6,7 @@
 //! net.rs, origin.rs ─┘        ▲                 └─ master.rs   the shipped machine
 //!                             └── what they want done ──┘
 //! ```
-//! Nothing here reads a clock or asks for randomness, and nothing runs beside it.
+//! Nothing here reads a clock or uses other randomness, and nothing runs in parallel.
 
 mod calls;
 mod client;
@@ -43,7 +43,7 @@ use crate::plan::words::Seconds;
 use crate::plan::{Host, MASTERS_MAX, Plan, Rule, Setup, What};
 use crate::random::mix;
 
-/// More events than any sound run has: something spins.
+/// The number of events beyond which something must be looping: no correct run has this many.
 const EVENTS_MAX: u64 = 3_000_000;
 
 /// See the file's head.
@@ -61,46 +61,47 @@ pub(crate) struct World {
     pub(crate) masters: Vec<MasterHost>,
     pub(crate) checker: Checker,
     phase: Phase,
-    /// The master's state file was lost, or there was a second master.
+    /// Whether the master's state file was lost, or there was a second master.
     has_forgotten: bool,
-    /// Somebody has made a datagram in the name of another.
+    /// Whether a datagram was forged.
     has_forged: bool,
-    /// Servers whose machine has no power.
+    /// The servers whose machine has no power.
     dark: Vec<bool>,
-    /// Hosts that take the second master for the master, and how often they were told to.
+    /// For each host, the number of faults in force that make it use the second master.
     other_master: [u8; crate::plan::HOSTS],
     /// The next operation that is not in the plan.
     next_id: u32,
     pub(crate) counted: Counted,
     hash: u64,
-    /// Lines are wanted.
+    /// Whether the run is told in lines of text.
     pub(crate) is_told: bool,
     lines: Vec<String>,
     answers: Vec<Answered>,
     fetches: Vec<Time>,
     raws: Vec<raw::Raw>,
-    /// Writes that waited for the origin in a server that was stopped, and did not begin.
+    /// The number of writes that waited for the origin in a server that was stopped, and did not
+    /// begin.
     refused_calls: u64,
     violation: Option<String>,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) violation: Option<String>,
-    /// Of everything that happened, in order.
+    /// The hash of everything that happened, in order.
     pub(crate) hash: u64,
     pub(crate) time: Time,
     pub(crate) events: u64,
     pub(crate) counted: Counted,
     pub(crate) lines: Vec<String>,
-    /// If it is told: how operations ended, in order.
+    /// If the run is told: the results of operations, in order.
     pub(crate) answers: Vec<Answered>,
-    /// If it is told: when reads were handed to the origin.
+    /// If the run is told: the times at which reads were handed to the origin.
     pub(crate) fetches: Vec<Time>,
 }
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Answered {
     pub(crate) key: usize,
@@ -110,7 +111,7 @@ pub(crate) struct Answered {
     pub(crate) by: Option<usize>,
 }
 
-/// Leaves out this rule, and no other, on this thread until the next call.
+/// Switches off this rule, and no other, on this thread until the next call.
 #[cfg(feature = "mutants")]
 fn leave_out(missing: Option<Mutant>) {
     standin_protocol::mutant::set(missing);
@@ -121,13 +122,13 @@ fn leave_out(missing: Option<Mutant>) {
     assert_eq!(missing, None, "this build has all rules: build with the feature `mutants`");
 }
 
-/// Carries out a plan. With `is_told` the outcome has a line for whatever is worth one.
+/// Executes a plan. With `is_told` the outcome has a line of text for each notable event.
 pub(crate) fn run(plan: &Plan, is_told: bool) -> Outcome {
     let missing = match plan.setup.missing {
         Some(Rule::Code(mutant)) => Some(mutant),
         _ => None,
     };
-    // For this thread, until its next run.
+    // This applies to this thread, until its next run.
     leave_out(missing);
     let mut world = World::new(plan, is_told);
     world.begin();
@@ -217,7 +218,7 @@ impl World {
         let Some(pace) = self.pace(actor) else { return };
         match &event {
             Event::Wake(_) if pace.wake_at <= time => pace.wake_at = NEVER,
-            // It has woken since for an earlier deadline, and waits for a later one.
+            // It has since woken for an earlier deadline, and waits for a later one.
             Event::Wake(_) => return,
             Event::Mail(_) => pace.has_mail = false,
             _ => {}
@@ -235,7 +236,7 @@ impl World {
         self.happen(event);
     }
 
-    /// The actor that reads it, if one does: a paused one reads it later.
+    /// Returns the actor that reads it, if one does. A paused one reads it later.
     fn reader_of(&self, event: &Event) -> Option<Actor> {
         match event {
             Event::Wake(actor) | Event::Mail(actor) => Some(*actor),
@@ -268,7 +269,7 @@ impl World {
         }
     }
 
-    /// `None` if there is no such process now.
+    /// Returns an actor's schedule; `None` if there is no such process now.
     fn pace(&mut self, actor: Actor) -> Option<&mut Pace> {
         match actor {
             Actor::Shard(server, shard) => {
@@ -292,7 +293,7 @@ impl World {
             Event::Wake(actor) | Event::Mail(actor) => match actor {
                 Actor::Shard(server, shard) => self.shard_turn(server, shard, Came::Nothing),
                 Actor::Control(server) => self.control_turn(server, None),
-                // It works off what has been handed to it, and has no deadline of its own.
+                // It processes calls as they come, and has no deadline of its own.
                 Actor::Driver(_) => {}
                 Actor::Client(client) => self.client_turn(client, ClientInput::Tick),
                 Actor::Master(master) => self.master_turn(master, MasterInput::Tick),
@@ -330,7 +331,7 @@ impl World {
         }
     }
 
-    /// A segment comes to a host: its kernel deals with it, whatever the process does.
+    /// Delivers a segment to a host. Its kernel handles it, whatever the process does.
     fn arrives(&mut self, socket: usize, end: usize, segment: Segment) {
         let Some(segment) = self.net.arrive(socket, end, segment) else { return };
         let host = self.net.sockets[socket].ends[end].host;
@@ -379,7 +380,7 @@ impl World {
         }
     }
 
-    /// A process closes its end.
+    /// Closes a process's end of a connection.
     fn close_end(&mut self, socket: usize, end: usize, last: Segment) {
         let it = &mut self.net.sockets[socket].ends[end];
         if std::mem::replace(&mut it.is_open, false) {
@@ -388,7 +389,7 @@ impl World {
         }
     }
 
-    /// Has an actor wake up, unless it does so earlier anyway.
+    /// Makes an actor wake up, unless it does so earlier anyway.
     fn wake(&mut self, actor: Actor, due: Time) {
         let time = self.time;
         let Some(pace) = self.pace(actor) else { return };
@@ -399,7 +400,7 @@ impl World {
         }
     }
 
-    /// Has an actor that has just started wake up.
+    /// Makes an actor that has just started wake up.
     fn wake_first(&mut self, actor: Actor) {
         let time = self.time;
         if let Some(pace) = self.pace(actor) {
@@ -408,7 +409,7 @@ impl World {
         }
     }
 
-    /// Everything that happens goes into the run's hash.
+    /// Adds an event to the run's hash.
     fn fold(&mut self, event: &Event) {
         let (tag, a) = match event {
             Event::Begin(index) => (1, *index as u64),
@@ -436,14 +437,14 @@ impl World {
         self.hash = mix(self.hash ^ tag << 56, self.time.wrapping_mul(31) ^ a);
     }
 
-    /// A line of the story, if somebody wants it.
+    /// Adds a line of text, if the run is told.
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if self.is_told {
             self.lines.push(format!("t={}: {}", Seconds(self.time), text()));
         }
     }
 
-    /// Something is not as it must be. The first is the one that counts.
+    /// Notes a violation. Only the first counts.
     pub(crate) fn violation(&mut self, text: String) {
         if self.violation.is_none() {
             self.note(|| format!("violation: {text}"));

@@ -1,5 +1,5 @@
-//! The network: which hosts reach each other, how long it takes, and TCP connections as the processes
-//! see them: bytes in order, delayed or cut off, and their end.
+//! The network: which hosts reach each other, the latencies, and TCP connections as processes see
+//! them, with bytes in order, delays, cuts, and ends.
 //!
 //! A cut connection goes silent. Bytes that were sent wait, as they do in a kernel's buffers, and
 //! arrive when the path is open again, if a process still listens then.
@@ -24,11 +24,11 @@ pub(crate) enum Name {
     None,
     /// A shard.
     Core { shard: usize, key: u64 },
-    /// On its way from one shard to another.
+    /// In transit from one shard to another.
     Handed,
     /// A client's engine.
     Engine(u64),
-    /// A client written by others.
+    /// A client of another program.
     Raw(usize),
     /// The master's probe, and the shard that it asks.
     Probe { task: u64, leg: usize },
@@ -98,7 +98,8 @@ impl Net {
         }
     }
 
-    /// Small and mostly the same; a hash, so that it depends on nothing but the message.
+    /// Returns a latency, which is small and mostly the same. It is a hash, so that it depends only
+    /// on the message.
     fn latency(&self, now: Time, from: Host, to: Host, salt: usize) -> (Time, u64) {
         let pair = (from.index() * HOSTS + to.index()) as u64;
         let hash = mix(self.seed ^ now, pair << 32 | salt as u64);
@@ -143,7 +144,7 @@ impl Net {
         }
     }
 
-    /// A datagram leaves a host.
+    /// Sends a datagram from a host.
     pub(crate) fn datagram(
         &mut self,
         queue: &mut Queue,
@@ -152,7 +153,7 @@ impl Net {
         to: Host,
         bytes: Vec<u8>,
     ) {
-        // Larger ones would be fragmented somewhere.
+        // Larger ones could be fragmented.
         assert!(bytes.len() <= DATAGRAM_BYTES_SENT_MAX, "a datagram of {} bytes", bytes.len());
         let (latency, hash) = self.latency(now, sender, to, bytes.len());
         if self.is_cut(sender, to) || self.mutes[sender.index()][to.index()] > 0 {
@@ -186,7 +187,7 @@ impl Net {
         queue.push(now + latency, Event::Datagram { to, from, bytes });
     }
 
-    /// A new connection, on its way to a host.
+    /// Opens a connection to a host.
     pub(crate) fn open(
         &mut self,
         queue: &mut Queue,
@@ -239,7 +240,7 @@ impl Net {
         queue.push(end.last_at, Event::Segment { socket, end: 1 - from_end, segment });
     }
 
-    /// Comes to the end's host; `None` if it does not, for now.
+    /// Delivers a segment to the end's host; `None` if it can't be delivered now.
     pub(crate) fn arrive(
         &mut self,
         socket: usize,
@@ -257,7 +258,7 @@ impl Net {
         Some(segment)
     }
 
-    /// Ways may be free again: what waited sets out once more.
+    /// Sends the waiting segments again, because paths may be open again.
     pub(crate) fn release(&mut self, queue: &mut Queue, now: Time) {
         for socket in 0..self.sockets.len() {
             for end in 0..2 {
@@ -270,7 +271,7 @@ impl Net {
                 // TCP notices with the next retransmission.
                 let (latency, hash) = self.latency(now, from, to, socket);
                 let at = now + latency + hash % (20 * MS);
-                // Who connects has the kernel discard what could not be sent when he gives up.
+                // When a connecting party gives up, its kernel discards what could not be sent.
                 let is_given_up = end == 1 && !ends[0].is_open;
                 let to = &mut self.sockets[socket].ends[end];
                 to.last_at = to.last_at.max(at);
@@ -286,7 +287,7 @@ impl Net {
         }
     }
 
-    /// Connections between the two are reset; both sides learn it.
+    /// Resets the connections between two hosts. Both sides learn it.
     pub(crate) fn reset_between(&mut self, queue: &mut Queue, now: Time, a: Host, b: Host) {
         for socket in 0..self.sockets.len() {
             let ends = &mut self.sockets[socket].ends;
@@ -300,7 +301,7 @@ impl Net {
         }
     }
 
-    /// A process has ended: its kernel tells the other sides, or can't.
+    /// Ends a process's connections. Its kernel tells the other sides, unless the machine failed.
     pub(crate) fn host_died(&mut self, queue: &mut Queue, now: Time, host: Host, silent: bool) {
         for socket in 0..self.sockets.len() {
             for end in 0..2 {
@@ -317,7 +318,7 @@ impl Net {
         }
     }
 
-    /// The machine is there again, and knows nothing of the connections from before.
+    /// Notes that a machine is back. It does not know its earlier connections.
     pub(crate) fn host_is_back(&mut self, queue: &mut Queue, now: Time, host: Host) {
         for socket in 0..self.sockets.len() {
             for end in 0..2 {

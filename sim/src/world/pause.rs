@@ -1,5 +1,5 @@
-//! Processes and threads that are stopped for a while, and go on where they were, with all that
-//! they hold.
+//! Processes and threads that are stopped for a while, and resume where they were, with everything
+//! that they hold.
 
 use super::World;
 use super::events::{Actor, Event};
@@ -8,12 +8,12 @@ use crate::clock::{MS, NEVER, Time};
 use crate::plan::{Host, Rule};
 use crate::random::mix;
 
-/// Of a pause in the middle of a turn, how late that turn may begin.
+/// The latest start of the turn that a pause interrupts, counted from the start of the pause.
 const INSIDE: Time = 3 * MS;
 
 impl World {
-    /// All of a process makes no progress for so long. `inside`: each of its shards has begun
-    /// something when it stops.
+    /// Stops a whole process for this long. `inside`: each of its shards stops in the middle of a
+    /// turn.
     pub(super) fn pause_host(&mut self, host: Host, lasts: Time, inside: bool) {
         if let Host::Server(server) = host {
             self.stop_process(server, inside);
@@ -28,12 +28,12 @@ impl World {
         }
     }
 
-    /// An actor makes no progress for so long.
+    /// Stops an actor for this long.
     pub(super) fn pause(&mut self, actor: Actor, lasts: Time) {
         let (seed, time) = (self.seed, self.time);
         let until = (time + lasts).min(self.setup.quiet_at).max(time);
         let Some(pace) = self.pace(actor) else { return };
-        // Its threads do not go on in the same instant.
+        // Its threads do not resume at the same instant.
         let until = until + 1 + mix(seed ^ until, actor.index()) % 150;
         if until > pace.paused_until {
             pace.paused_until = until;
@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    /// A paused actor goes on: first with what has come meanwhile, then with what is due.
+    /// Resumes a paused actor: it handles first what has arrived meanwhile, then what is due.
     pub(crate) fn resume(&mut self, actor: Actor) {
         let time = self.time;
         let Some(pace) = self.pace(actor) else { return };
@@ -53,8 +53,8 @@ impl World {
         let mut inbox = std::mem::take(&mut pace.inbox);
         if let Actor::Shard(server, shard) = actor {
             self.finish_turn(server, shard);
-            // What other threads of the process have left may be found before what lies in the
-            // sockets: they have woken earlier.
+            // Messages of other threads, which may have woken earlier, may be found before the data
+            // in the sockets.
             if mix(self.seed ^ time, actor.index()).is_multiple_of(2) {
                 let (mail, other): (Vec<_>, Vec<_>) =
                     inbox.into_iter().partition(|event| matches!(event, Event::Mail(_)));
@@ -68,7 +68,7 @@ impl World {
         self.checker.faults(time, &self.master_lost());
     }
 
-    /// A process is stopped. `inside`: what comes to a shard next it has begun already.
+    /// Stops a process. `inside`: each shard begins its next turn before it stops.
     pub(crate) fn stop_process(&mut self, server: usize, inside: bool) {
         let ServerHost { clock, process, .. } = &mut self.servers[server];
         let Some(process) = process else { return };
@@ -78,14 +78,14 @@ impl World {
         }
         process.was_stopped = true;
         for shard in &mut process.shards {
-            // One that is stopped already begins nothing.
+            // A shard that is already stopped begins nothing.
             let runs = shard.pace.paused_until <= self.time;
             shard.pace.begins_one_until = if inside && runs { self.time + INSIDE } else { 0 };
         }
     }
 
-    /// A shard that was stopped in the middle of a turn goes on with what it had decided, as the
-    /// loops do: they look at the clock once more before anything goes out to a peer.
+    /// Lets a shard that was stopped in the middle of a turn act on its decisions, as the real
+    /// loops do: they check the clock once more before anything is sent to a peer.
     pub(crate) fn finish_turn(&mut self, server: usize, index: usize) {
         let Some(mut process) = self.servers[server].process.take() else { return };
         let shard = &mut process.shards[index];
@@ -97,7 +97,7 @@ impl World {
         }
         let has_work = process.shards[index].core.has_work();
         self.servers[server].process = Some(process);
-        // What the look at the clock has left is done before the loop waits again.
+        // The work that remains after the check of the clock is done before the loop waits again.
         if has_work {
             self.shard_turn(server, index, Came::Nothing);
         }

@@ -1,4 +1,5 @@
-//! After the disturbances: everything must come to rest, and then every read must be right.
+//! The phase after the disturbances: everything must come to rest, and then every read must be
+//! right.
 //!
 //! ```text
 //! Disturbed ─► Settling: reads and a few writes, until all agree ─► Resting: longer than any
@@ -27,20 +28,21 @@ pub(crate) enum Phase {
     Over,
 }
 
-/// Between two steps.
+/// The interval between two steps.
 const STEP: Time = 100 * MS;
-/// To agree takes no longer than this; a server that has flapped is held down for a while.
+/// The longest time until all agree. It includes the hold-down of a server that has flapped.
 const SETTLES_WITHIN: Time = 40 * S;
-/// Longer than a lease with its drift, and than any late commit.
+/// A time longer than a lease with its drift, and than any late commit.
 const RESTS: Time = 2_800 * MS;
-/// An operation takes no longer than this when nothing is wrong.
+/// The longest time of an operation when nothing is wrong.
 const READS: Time = 300 * MS;
-/// Until then reads that do not begin yet are looked at again.
+/// The interval of checks whether more reads may begin.
 const SOON: Time = 2 * MS;
-/// All reads take no longer than this, also where servers that have just become owners fetch only a
-/// few rows a second.
+/// The longest time that all reads take, even if servers that have just become owners fetch only a
+/// few rows per second.
 const READING_WITHIN: Time = 300 * S;
-/// This many begin at once, if a shard has room for as many as all clients may ask for.
+/// The number of reads that each client begins at once, if a shard has room for those of all
+/// clients.
 const READ_AT_ONCE: usize = 16;
 const READS_NEED: u32 = 64;
 
@@ -95,13 +97,13 @@ impl World {
         self.queue.push(self.time + pause, Event::Quiet);
     }
 
-    /// What clients wait for.
+    /// Returns the number of operations that clients wait for.
     fn open_operations(&self) -> usize {
         self.clients.iter().map(|client| client.engine.open_operations()).sum()
     }
 
-    /// Every client does something with some key; each key has its turn. Where few reads a second
-    /// are allowed, a client that waits asks for nothing more: all that it asked for would wait.
+    /// Begins an operation of each client, with each key in turn. If few reads per second are
+    /// allowed, a client with an open operation begins no other, because it would only wait.
     fn traffic(&mut self, step: usize) {
         let is_patient = self.setup.reads_per_second.is_some();
         for client in 0..self.clients.len() {
@@ -120,9 +122,9 @@ impl World {
         self.act(client, key, act, id);
     }
 
-    /// Each client in its turn reads a few keys, as many at once as there is room for. The next ones
-    /// are read after the answers to these: a server that has just become the owner fetches only a
-    /// few rows a second, holds back what is more, and refuses what would wait for too long.
+    /// Lets the clients in turn read a few keys, as many at once as there is room for. The next ones
+    /// follow after the answers: a server that has just become the owner fetches only a few rows per
+    /// second, delays the rest, and refuses reads that would wait for too long.
     fn read_some(&mut self, begun: usize, since: Time) -> Time {
         let round = self.clients.len() * self.setup.keys;
         let many = self.setup.keys.min(READ_AT_ONCE);
@@ -137,7 +139,7 @@ impl World {
         if end.is_multiple_of(round) { READS } else { SOON }
     }
 
-    /// What keeps the cluster from having come to rest.
+    /// Returns why the cluster has not come to rest.
     fn unsettled(&self) -> Option<String> {
         let Some(master) = &self.masters[0].process else { return Some("no master".to_owned()) };
         let registry = master.machine.registry();
@@ -175,9 +177,9 @@ impl World {
             let is_same =
                 client.engine.map().map(|map| map.statuses()) == Some(registry.published());
             if self.has_forgotten && (held > Some(epoch) || held == Some(epoch) && !is_same) {
-                // The file was lost and every server is another: nobody but a client knows that
-                // this is not a new cluster, which no rule can mend. Its map has a number that is
-                // used again; it goes by that until the next one, and is forwarded.
+                // The file was lost and every server has restarted, so only a client knows that
+                // this is not a new cluster, which no rule can prevent. The epoch of its map is
+                // used again. It uses that map until the next one, and its requests are forwarded.
                 continue;
             }
             if held != Some(epoch) {
@@ -193,7 +195,7 @@ impl World {
         None
     }
 
-    /// The last reads have been answered, each by the key's home.
+    /// Checks that the last reads have been answered, each by the key's home.
     fn last_look(&mut self) {
         if let Some(why) = self.unsettled() {
             return self.violation(format!("it was at rest, and is not any more: {why}"));

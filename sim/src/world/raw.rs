@@ -1,5 +1,5 @@
-//! Clients that others have written: they ask one server, set no deadline, wait as long as it
-//! takes, and some of them close the connection before they have an answer.
+//! Clients of other programs: they ask one server without a deadline, wait as long as it takes, and
+//! some close the connection before they have an answer.
 
 use standin_client::{Answer, ClientError, Outcome, Value as Read};
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
@@ -24,7 +24,7 @@ pub(crate) struct Raw {
     key: usize,
     act: Act,
     id: Value,
-    /// It closes its connection so long after it has asked.
+    /// The time after the request at which it closes its connection.
     leaves: Option<Time>,
     socket: usize,
     has_asked: bool,
@@ -40,7 +40,7 @@ impl Raw {
 }
 
 impl World {
-    /// A client connects to a server, to ask it for something.
+    /// Connects a client to a server for a request.
     pub(crate) fn ask_raw(
         &mut self,
         client: usize,
@@ -59,7 +59,7 @@ impl World {
         self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get, dropped });
     }
 
-    /// A segment is read by such a client.
+    /// Lets such a client read a segment.
     pub(crate) fn raw_read(&mut self, index: usize, segment: Segment) {
         let Raw { client, server, key, act, id, leaves, socket, has_asked, is_over, .. } =
             self.raws[index];
@@ -137,7 +137,7 @@ impl World {
         self.net.send(&mut self.queue, self.time, socket, 0, Segment::Data(frame));
     }
 
-    /// Such a client closes its connection.
+    /// Closes the connection of such a client.
     pub(crate) fn raw_leaves(&mut self, index: usize) {
         if std::mem::replace(&mut self.raws[index].is_over, true) {
             return;
@@ -148,15 +148,15 @@ impl World {
         self.note(|| format!("client {client}: o{id} ends without an answer"));
     }
 
-    /// A shard has read that a connection has ended.
+    /// Notes that a shard has read the end of a connection.
     pub(super) fn raw_is_known_to_have_left(&mut self, server: usize, shard: usize, socket: usize) {
         for raw in self.raws.iter_mut().filter(|raw| raw.socket == socket) {
             raw.left = Some((server, shard));
         }
     }
 
-    /// A write that waits for an owner, at the end of a turn that began when its client had left,
-    /// may go nowhere any more.
+    /// Finds the writes that wait for an owner at the end of a turn before which their clients had
+    /// left. They must not be sent anywhere.
     pub(super) fn look_for_abandoned(&mut self, server: usize, shard: usize, process: &Process) {
         for raw in self.raws.iter().filter(|raw| raw.left == Some((server, shard))) {
             let value = sent_bytes(raw.id, self.setup.value_bytes);

@@ -38,9 +38,9 @@ use crate::random::mix;
 pub(crate) struct ServerHost {
     pub(crate) clock: Clock,
     pub(crate) process: Option<Box<Process>>,
-    /// How many processes there have been.
+    /// The number of processes so far.
     pub(crate) life: u32,
-    /// What those before have counted; of gauges the most that they showed.
+    /// The counters of earlier processes, and the highest values of their gauges.
     pub(crate) counted: [u64; Counters::FIGURES.len()],
     /// Whether it has gone on without a master.
     pub(crate) was_orphan: bool,
@@ -53,18 +53,18 @@ pub(crate) struct Process {
     pub(crate) agent: Agent,
     pub(crate) control_pace: Pace,
     pub(super) control_inbox: VecDeque<Input>,
-    /// Of the threads that talk to the origin.
+    /// The schedule of the threads that talk to the origin.
     pub(crate) driver_pace: Pace,
     pub(super) pulse: Pulse,
-    /// It was stopped since its pulse has beaten.
+    /// Whether it was stopped since it last noted that it was running.
     pub(super) was_stopped: bool,
-    /// Of each shard.
+    /// The mailbox of each shard.
     pub(crate) mailboxes: Vec<VecDeque<Message>>,
     pub(crate) gate: Arc<Gate>,
-    /// It was asked to stop.
+    /// Whether it was asked to stop.
     pub(crate) is_leaving: bool,
     pub(super) leaves_by: Option<Time>,
-    /// The shards were told to end: not later than then.
+    /// The time by which the shards, once told to, must end.
     pub(crate) ends_by: Option<Time>,
 }
 
@@ -73,13 +73,13 @@ pub(crate) struct Shard {
     pub(crate) pace: Pace,
     /// The sockets of its connections.
     sockets: slotmap::SecondaryMap<ConnKey, usize>,
-    /// Connections on their way to this shard.
+    /// The connections in transit to this shard.
     adoptions: VecDeque<(HandedOver, usize)>,
-    /// It was stopped in the middle of a turn: what is to be done is decided, and not done.
+    /// Whether it was stopped in the middle of a turn, after its decisions and before its actions.
     pub(super) is_inside: bool,
 }
 
-/// What a shard's turn begins with.
+/// The event with which a shard's turn begins.
 #[derive(Debug)]
 pub(crate) enum Came {
     Nothing,
@@ -92,7 +92,7 @@ pub(crate) enum Came {
     Answer(Done),
 }
 
-/// The one buffer of a turn.
+/// The only buffer of a turn.
 struct Received(Vec<u8>);
 
 impl Buffers for Received {
@@ -169,7 +169,7 @@ impl Process {
 }
 
 impl World {
-    /// A process starts.
+    /// Starts a process.
     pub(crate) fn start_server(&mut self, server: usize) {
         let host = &mut self.servers[server];
         host.life += 1;
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// A process ends, at once.
+    /// Ends a process at once.
     pub(crate) fn end_server(&mut self, server: usize, silent: bool) {
         let Some(process) = self.servers[server].process.take() else { return };
         self.count_server(server, &process);
@@ -194,9 +194,9 @@ impl World {
         self.origin.server_ended(server);
     }
 
-    /// Something happens to a shard: its loop makes a turn.
+    /// Makes a turn of a shard's loop after an event.
     pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, came: Came) {
-        // Maps and leases come as mail.
+        // Maps and leases arrive as mail.
         let may_own_more = matches!(came, Came::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
         self.turn(&mut process, server, shard, came);
@@ -216,10 +216,10 @@ impl World {
         }
     }
 
-    /// At any instant at most one server caches a partition by a lease. (In mode available one
-    /// goes on without, as an orphan, while for all that it knows nobody hears the master. It
-    /// may learn later than others that somebody does: the bound on staleness is for that.)
-    /// `server` has just had mail, without which nobody owns more than before.
+    /// Checks that at most one server caches a partition under a lease. (In mode available, an
+    /// orphan also caches without one, while as far as it knows no server hears the master. It may
+    /// learn later than others that one does, which the bound on staleness allows for.) `server`
+    /// has just received mail, without which no server comes to own more.
     fn check_owners(&mut self, server: usize) {
         let own = self.cached_by_lease(server);
         if own == 0 {
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// The partitions that a server caches by a lease, as bits.
+    /// Returns the partitions that a server caches under a lease, as bits.
     fn cached_by_lease(&self, server: usize) -> u64 {
         let host = &self.servers[server];
         let Some(process) = &host.process else { return 0 };
@@ -269,7 +269,7 @@ impl World {
             },
             Came::Connected { key } => {
                 shard.core.connected(key);
-                // A flush that was asked for while connecting could not be done then.
+                // A flush that was requested during the connection attempt could not be done then.
                 self.flush(shard, server, now, key);
             }
             Came::Bytes { key, bytes } => {
@@ -348,7 +348,7 @@ impl World {
                 let socket = self.net.open(&mut self.queue, self.time, from, to);
                 shard.sockets.insert(key, socket);
             }
-            // Outputs are small here: none is ever full.
+            // Outputs are small here, so none is ever full.
             Io::Pause(_) | Io::Resume(_) => {}
             Io::HandOver(key, to) => {
                 let Some(connection) = shard.core.hand_over(now, key) else { return };
@@ -361,7 +361,8 @@ impl World {
         }
     }
 
-    /// Which end of the socket a shard has under this key: a server may call itself.
+    /// Returns the end of the socket that a shard has under this key, because a server may call
+    /// itself.
     fn end_of(&self, socket: usize, host: Host, key: ConnKey) -> usize {
         let is_it = |end: &super::net::End| {
             end.host == host
@@ -373,7 +374,7 @@ impl World {
     fn flush(&mut self, shard: &mut Shard, server: usize, now: Now, key: ConnKey) {
         let Some(&socket) = shard.sockets.get(key) else { return };
         let end = self.end_of(socket, Host::Server(server), key);
-        // A connection that is being made has output that has to wait.
+        // The output of a connection that is being opened has to wait.
         if end == 0 && !self.net.sockets[socket].is_made {
             return;
         }
@@ -396,7 +397,7 @@ impl World {
         }
     }
 
-    /// What a turn has left for others: calls to the origin, mail, word for the agent.
+    /// Delivers what a turn has left for others: calls to the origin, mail, messages to the agent.
     pub(super) fn after_turn(&mut self, process: &mut Process, server: usize) {
         if !process.shards.iter().any(|shard| shard.is_inside) {
             for call in process.gate.take() {
@@ -413,7 +414,7 @@ impl World {
         }
     }
 
-    /// Has an actor look into what was left for it, soon.
+    /// Makes an actor read its mail soon.
     fn mail(&mut self, pace: &mut Pace, actor: Actor) {
         if !pace.has_mail {
             pace.has_mail = true;
@@ -422,7 +423,7 @@ impl World {
         }
     }
 
-    /// A segment is read by the shard that has the connection.
+    /// Lets the shard that has the connection read a segment.
     pub(crate) fn server_read(
         &mut self,
         server: usize,

@@ -1,4 +1,4 @@
-//! What came of a run.
+//! The outcome of a run.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ static GAUGES_AT: LazyLock<[usize; 4]> = LazyLock::new(|| {
 });
 
 impl World {
-    /// The run is over.
+    /// Ends the run, and returns its outcome.
     pub(super) fn finish(mut self) -> Outcome {
         for server in 0..self.servers.len() {
             if let Some(process) = self.servers[server].process.take() {
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// What shows how it is, and not what has happened, counts by the most that it was.
+    /// Notes the gauges, of which the highest values are reported.
     pub(crate) fn look_at_gauges(&mut self, server: usize, process: &Process) {
         let host = &mut self.servers[server];
         host.was_orphan |= process.agent.counters.is_orphan > 0;

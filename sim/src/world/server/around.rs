@@ -1,4 +1,4 @@
-//! What is around a shard's core here, in place of a loop and of other threads.
+//! The surroundings of a shard's core in the simulator, in place of a loop and other threads.
 
 use standin_server::node::Now;
 use standin_server::shard::core::{Core, Effect, Io};
@@ -7,7 +7,7 @@ use standin_server::shard::turn::Shell;
 
 use super::{Process, Received, World};
 
-/// What is around a shard in this world.
+/// The surroundings of a shard.
 pub(super) struct Around<'a> {
     pub(super) world: &'a mut World,
     pub(super) process: &'a mut Process,
