@@ -1,6 +1,6 @@
-//! What stands in the way of a start, as far as it can be known before the server takes its address
-//! or asks the database anything. [`crate::Server::start`] goes by it, and so does whoever wants to
-//! know it earlier (`standin check-config`).
+//! Checks for problems that would prevent a start, as far as they can be found without taking the
+//! address or contacting the database. [`crate::Server::start`] and `standin check-config` use
+//! them.
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -14,7 +14,7 @@ use crate::shard::admission::Places;
 use crate::shard::uring_missing;
 use crate::store::can_map;
 
-/// What keeps a server from starting on any machine.
+/// Returns the problems that prevent a server from starting on any machine.
 #[must_use]
 pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let mut errors: Vec<ServerError> = Vec::new();
@@ -26,8 +26,8 @@ pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     errors
 }
 
-/// What keeps a server from starting on this machine, with the limits of this process. Raises the
-/// limit of descriptors, as a start does.
+/// Returns the problems that prevent a server from starting on this machine, with the limits of
+/// this process. Raises the limit of descriptors, as a start does.
 #[must_use]
 pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
@@ -45,7 +45,7 @@ pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     errors
 }
 
-/// Why this process can't listen on an address, unless another one does so already.
+/// Returns why this process can't listen on an address, unless another process listens on it.
 #[must_use]
 pub fn of_address(address: SocketAddr) -> Option<ServerError> {
     let tcp = TcpListener::bind(address).map(drop).map_err(|error| ("TCP", error));
@@ -55,13 +55,13 @@ pub fn of_address(address: SocketAddr) -> Option<ServerError> {
     (!is_taken).then_some(ServerError::Bind { what, address, error })
 }
 
-/// Whether this machine has that address.
+/// Whether this machine has this address.
 #[must_use]
 pub fn is_of_this_machine(address: SocketAddr) -> bool {
     UdpSocket::bind((address.ip(), 0)).is_ok()
 }
 
-/// What a server starts with all the same, though hardly as it was meant.
+/// Returns the problems that do not prevent a start, but are probably mistakes.
 #[must_use]
 pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     let own = &cluster.servers[usize::from(server)];
@@ -115,7 +115,7 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     doubts
 }
 
-/// Whether the way to the database has a password in it, as far as it can be read.
+/// Whether the database's connection string contains a password, as far as it can be parsed.
 #[must_use]
 pub fn has_password(origin: &OriginConfig) -> bool {
     Origin::has_password(origin)
@@ -148,7 +148,7 @@ mod tests {
         })
     }
 
-    /// What is refused, and what of the message says how to help it.
+    /// The problems that are refused, and the part of the message that says what to do.
     #[test]
     fn what_can_not_work_is_refused_with_a_remedy_before_anything_is_started() {
         let statement = |get: &str| {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_address_is_refused_when_it_is_another_machines_and_not_when_it_is_in_use() {
-        // TEST-NET-1: nobody's.
+        // An address of TEST-NET-1, which no machine has.
         let foreign = ([192, 0, 2, 1], 7_101).into();
         assert!(!is_of_this_machine(foreign));
         let said = of_address(foreign).map(|error| error.to_string()).unwrap_or_default();

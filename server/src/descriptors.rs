@@ -1,18 +1,19 @@
-//! Descriptors: a server divides what the system lets it have (`ulimit -n`) before it starts, so
-//! that clients can't take what the database's files, links to peers, and the master's probes
-//! need. Pure but for asking for the limit.
+//! The server's descriptors (`ulimit -n`), divided before it starts, so that clients can't take
+//! those that the database's files, links to peers, and the master's probes need. Pure except for
+//! raising the limit.
 
 use standin_config::{ClusterConfig, OriginKind};
 
 use crate::shard::admission::{CLOSING, Places, peers_shards};
 
-/// Standard streams, listener, UDP, signals, logs, and a few that are open for a moment.
+/// The number of descriptors for standard streams, listener, UDP, signals, logs, and a few that are
+/// open briefly.
 const BASE: u64 = 18;
-/// Ring and eventfd of a shard.
+/// The number of descriptors of a shard: its ring and eventfd.
 const PER_SHARD: u64 = 2;
-/// With fewer client connections a server is of no use.
+/// The smallest number of client connections with which a server can work.
 const CLIENTS_MIN: u32 = 8;
-/// Fewer than these must not share the time for their hello.
+/// The smallest number of handshakes at once.
 const HANDSHAKES_MIN: u32 = 8;
 
 /// There are too few descriptors to start with.
@@ -24,18 +25,18 @@ const HANDSHAKES_MIN: u32 = 8;
      concurrency or connections"
 )]
 pub struct TooFewDescriptors {
-    /// What the system allows.
+    /// The number that the system allows.
     pub limit: u64,
-    /// The least that is needed.
+    /// The smallest number that is needed.
     pub needed: u64,
-    /// What of it is not for clients.
+    /// The part of it that is not for clients.
     pub reserved: u64,
-    /// What the cluster file asks for.
+    /// The number that the cluster file asks for.
     pub wanted: u64,
 }
 
-/// The places that the limit has room for: as many as the cluster file wants, or fewer clients
-/// and handshakes.
+/// Divides the limit into places: as many as the cluster file asks for, or fewer for clients and
+/// handshakes.
 ///
 /// # Errors
 /// [`TooFewDescriptors`].
@@ -48,9 +49,10 @@ pub(crate) fn divide(
     let shards = u64::from(cluster.servers[usize::from(server)].shards);
     let links = shards * u64::from(peers_shards(cluster, server));
     let origin = match &cluster.origin.kind {
-        // Each reader, and the writer, has the file and its log open; all share the index.
+        // Each reader, and the writer, has the file and its log open. All share the index.
         OriginKind::Sqlite { .. } => (u64::from(cluster.origin.concurrency) + 1) * 2 + 3,
-        // As many again for writes, one to ask how it is, and some that are being opened anew.
+        // The same number again for writes, one for health checks, and some that are being
+        // reopened.
         OriginKind::Postgres { connections, .. } => u64::from(*connections) * 2 + 9,
     };
     // One link in ten is closing while another takes its place.
@@ -70,7 +72,7 @@ pub(crate) fn divide(
     Ok(Places { clients, handshakes, ..wanted })
 }
 
-/// Asks for as many descriptors as the hard limit allows, and says how many that are.
+/// Raises the limit to the hard limit, and returns it.
 pub(crate) fn raise_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let before = getrlimit(Resource::Nofile);
@@ -101,7 +103,7 @@ mod tests {
         cluster
     }
 
-    /// All that may be open at once.
+    /// Returns the number of descriptors that may be open at once.
     fn total(places: Places, cluster: &ClusterConfig) -> u64 {
         let Places { clients, peers, masters, observers, handshakes } = places;
         let shards = u64::from(cluster.servers[0].shards);

@@ -16,31 +16,31 @@ pub enum ServerError {
     /// The cluster file has no such server.
     #[error("the cluster file has no server {name:?}; its servers are: {known}")]
     UnknownServer {
-        /// The name asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The existing names.
         known: String,
     },
-    /// An address is taken or not this machine's.
+    /// An address is in use, or not this machine's.
     #[error(
         "can't listen on {address} ({what}): {error}; `address` must be an address of this \
          machine, with a port that is free and that this user may use"
     )]
     Bind {
-        /// Which socket.
+        /// The kind of socket.
         what: &'static str,
         /// Its address.
         address: SocketAddr,
         /// How it failed.
         error: io::Error,
     },
-    /// The topology is not sound.
+    /// The topology is invalid.
     #[error(transparent)]
     Map(#[from] MapError),
     /// The system lets this process open too few files and sockets.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The event loop that the cluster file asks for is not there.
+    /// The event loop that the cluster file asks for is unavailable.
     #[error(transparent)]
     Loop(#[from] LoopError),
     /// The origin can't work as configured.
@@ -57,7 +57,7 @@ pub enum ServerError {
     /// The system has no thread, descriptor or randomness left.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
         /// How it failed.
         error: io::Error,

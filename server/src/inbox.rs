@@ -1,7 +1,7 @@
-//! A thread's inbox: a lock-free queue that others post to, and an eventfd that wakes the thread if it
-//! sleeps.
+//! A thread's inbox: a lock-free queue to which other threads post, and an eventfd that wakes the
+//! thread if it sleeps.
 //!
-//! The queue is unbounded: its owner sees to it that what may be in it is not.
+//! The queue itself is unbounded. Its owner has to bound what may be in it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ pub(crate) struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// An empty inbox.
+    /// Creates an empty inbox.
     ///
     /// # Errors
     /// The process has no descriptors left.
@@ -28,7 +28,7 @@ impl<T> Inbox<T> {
         Ok(Self { queue: SegQueue::new(), asleep: AtomicBool::new(false), wake })
     }
 
-    /// Adds something, and wakes the thread if it sleeps.
+    /// Adds an item, and wakes the thread if it sleeps.
     pub(crate) fn post(&self, item: T) {
         self.queue.push(item);
         if self.asleep.swap(false, Ordering::SeqCst) {
@@ -42,13 +42,13 @@ impl<T> Inbox<T> {
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
 
-    /// The oldest item.
+    /// Takes the oldest item.
     pub(crate) fn take(&self) -> Option<T> {
         self.queue.pop()
     }
 
-    /// Says that the thread is about to sleep, and returns whether it may: not if there is something
-    /// in the inbox.
+    /// Notes that the thread is about to sleep; returns false if it must not, because the inbox is
+    /// not empty.
     pub(crate) fn fall_asleep(&self) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         if self.queue.is_empty() {
@@ -58,19 +58,19 @@ impl<T> Inbox<T> {
         false
     }
 
-    /// Says that the thread is awake, so that nobody writes the eventfd.
+    /// Notes that the thread is awake, so that the eventfd is not written.
     pub(crate) fn awake(&self) {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// The descriptor that becomes readable when the thread is to wake.
+    /// Returns the descriptor that becomes readable when the thread has to wake.
     pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// Takes the wake-ups so far, so that [`Self::wake_fd`] is not readable any more.
+    /// Clears the wake-ups so far, so that [`Self::wake_fd`] is no longer readable.
     pub(crate) fn clear_wake(&self) {
-        // Nothing to read is no error.
+        // It is not an error if there is nothing to read.
         let _ = rustix::io::read(self.wake_fd(), &mut [0; 8]);
     }
 }
@@ -79,7 +79,7 @@ impl<T> Inbox<T> {
 mod tests {
     use super::*;
 
-    /// Whether the descriptor is readable, which it then is no more.
+    /// Whether the descriptor is readable. Clears it.
     fn is_woken(inbox: &Inbox<u32>) -> bool {
         rustix::io::read(inbox.wake_fd(), &mut [0; 8]).is_ok()
     }

@@ -1,5 +1,5 @@
-//! A Standin server: shards, one per core, that serve requests from their cache or the
-//! origin, send on what another server owns, and stand in for it when it is offline.
+//! A Standin server: shards, one per core, that serve requests from their cache or the origin,
+//! forward those for partitions of another server, and stand in for it when it is offline.
 //!
 //! ```text
 //!            TCP                                UDP

@@ -1,5 +1,5 @@
-//! Starting and stopping a server: sockets first, then the origin, the control thread and
-//! a thread per shard.
+//! Starting and stopping a server. Sockets come first, then the origin, the control thread and a
+//! thread per shard.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -39,12 +39,12 @@ pub struct Server {
     origin: Origin,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
-    /// Held until nothing of this server can reach the origin any more.
+    /// The listening socket, kept open as long as any part of this server can reach the origin.
     port: TcpListener,
 }
 
 impl Server {
-    /// Starts the server of that name. When this returns, its sockets accept connections.
+    /// Starts the server of this name. When this returns, its sockets accept connections.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is left running then.
@@ -52,7 +52,7 @@ impl Server {
         Self::start_counting(cluster, name, Arc::default())
     }
 
-    /// The same where somebody counts the lines that the log has lost, for STATS.
+    /// Starts a server with the counter of lines that the log has lost, for STATS.
     ///
     /// # Errors
     /// As [`Self::start`].
@@ -123,8 +123,8 @@ impl Server {
         };
         let control_thread =
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
-        // A port that refuses connections says that all of this incarnation is dead, so it
-        // must not before the last shard has ended.
+        // A port that refuses connections tells others that all of this incarnation is dead, so it
+        // must stay open until the last shard has ended.
         let port = listener.try_clone().map_err(system("the listener"))?;
         let shards =
             spawn_shards(nodes, &context, &outside, listener).map_err(system("shard thread"))?;
@@ -142,21 +142,21 @@ impl Server {
         })
     }
 
-    /// TCP and UDP address.
+    /// Returns the TCP and UDP address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// This incarnation.
+    /// Returns the incarnation.
     #[must_use]
     pub fn boot_id(&self) -> u64 {
         self.boot_id
     }
 
-    /// The thread that has ended, if one has, which none does unasked: a shard, or the control
-    /// thread, without which there are neither leases nor maps. Threads of the database start
-    /// again by themselves.
+    /// Returns the thread that has ended unexpectedly, if there is one: a shard, or the control
+    /// thread, without which there are no leases and maps. Driver threads of the database restart
+    /// by themselves.
     #[must_use]
     pub fn failed_thread(&self) -> Option<String> {
         if self.control_thread.is_finished() {
@@ -166,11 +166,11 @@ impl Server {
         Some(format!("shard-{shard}"))
     }
 
-    /// Leaves the cluster and stops, all within `drain_timeout`: asks the master to take this
-    /// server out, serves on until that has happened, finishes what is in flight, and ends all
-    /// threads. A thread that hangs in the database is left behind, and so is the port then: it
-    /// must not refuse connections while something of this server can still reach the database,
-    /// so the process has to end.
+    /// Leaves the cluster and stops, all within `drain_timeout`: asks the master to mark this
+    /// server offline, continues to serve until then, finishes the requests in flight, and ends all
+    /// threads. A thread that hangs in the database is left behind. Then the port stays open too,
+    /// because it must not refuse connections while a part of this server can still reach the
+    /// database, and the process has to end.
     ///
     /// # Errors
     /// The first error that a thread ended with.
@@ -213,7 +213,7 @@ impl Server {
     }
 }
 
-/// What the database's threads have to end, also when stopping has taken all its time.
+/// The time that the driver threads get to end even if stopping has used up all its time.
 const LEAST_SHUTDOWN: Duration = Duration::from_millis(50);
 
 fn spawn<T: Send + 'static>(
@@ -223,7 +223,7 @@ fn spawn<T: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(body)
 }
 
-/// The node of each shard.
+/// Creates the node of each shard.
 fn nodes(
     cluster: &ClusterConfig,
     server: u16,
@@ -238,7 +238,7 @@ fn nodes(
     (0..cluster.servers[usize::from(server)].shards).map(node).collect()
 }
 
-/// Starts the thread of each shard. The first one accepts connections.
+/// Starts the thread of each shard. The first shard accepts connections.
 fn spawn_shards(
     nodes: Vec<Node>,
     context: &ShardContext,
@@ -274,7 +274,8 @@ fn challenge_secret() -> Result<[u8; 32], ServerError> {
     Ok(secret)
 }
 
-/// Without `SO_REUSEPORT`: a second server on the same address must fail, not share it.
+/// Listens without `SO_REUSEPORT`, because a second server on the same address must fail, not share
+/// it.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     patiently(|| {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -292,7 +293,7 @@ fn pin(shard: u16, core: Option<usize>) {
     }
 }
 
-/// Says so where the system does not allow what the cluster file asks for.
+/// Logs if the system does not allow as many places as the cluster file asks for.
 fn tell_places(places: Places, wanted: Places) {
     if places != wanted {
         warn!(

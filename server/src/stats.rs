@@ -1,4 +1,4 @@
-//! Counters of all shards, summed when somebody asks.
+//! The counters of all shards, which are summed on request.
 
 mod recent;
 
@@ -13,8 +13,8 @@ use crate::control::agent::AgentCounters;
 use crate::node::counters::Counters;
 use crate::origin::Health;
 
-/// Where each shard leaves its counters, a few times a second. A shard writes only its
-/// own block, and no request reads one, so no cache line is fought over.
+/// The place where each shard publishes its counters, a few times per second. A shard writes only
+/// its own block, and no request reads one, so no cache line is contended.
 #[derive(Debug)]
 pub struct StatsHub {
     server: String,
@@ -25,12 +25,12 @@ pub struct StatsHub {
     memory_bytes: u64,
     reads_per_second: u64,
     recent: Mutex<Recent>,
-    /// Whoever writes the log counts here what could not be written.
+    /// The number of lines that the log's writer could not write.
     log_lines_lost: Arc<AtomicU64>,
 }
 
 impl StatsHub {
-    /// Blocks for `shards` shards.
+    /// Creates the blocks for `shards` shards.
     #[must_use]
     pub fn new(server: String, boot_id: u64, shards: u16, started: Micros) -> Self {
         let block = || Counters::FIGURES.iter().map(|_| AtomicU64::new(0)).collect();
@@ -48,14 +48,14 @@ impl StatsHub {
         }
     }
 
-    /// Says what the cluster file gives: memory to this server's caches together, reads of the
-    /// origin to the whole cluster (zero: as many as there are).
+    /// Sets the limits from the cluster file: the memory of this server's caches together, and the
+    /// cluster's reads of the origin per second (zero: no limit).
     #[must_use]
     pub fn with_limits(self, memory_bytes: u64, reads_per_second: u64) -> Self {
         Self { memory_bytes, reads_per_second, ..self }
     }
 
-    /// Remembers, about once a second, what the gauges of the last ten seconds are reckoned from.
+    /// Takes a sample for the gauges of the last ten seconds, about once a second.
     pub fn sample(&self, now: Micros) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if recent.is_due(now) {
@@ -71,7 +71,8 @@ impl StatsHub {
         })
     }
 
-    /// What is no counter: of the last ten seconds, of the database, of this build.
+    /// Returns the figures that are not counters: of the last ten seconds, of the database, of this
+    /// build.
     fn gauges(&self, now: Micros, health: Health, reason: Option<&str>) -> Vec<Counter> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
         let gauge = |name: &str, value| Counter { name: name.to_owned(), value };
@@ -87,20 +88,20 @@ impl StatsHub {
         ]);
         if let Health::Down { since } = health {
             let down_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-            // A label of one line, as it is to be shown.
+            // A label of one line.
             let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
             gauges.push(gauge(&format!("origin_down_ms{{reason=\"{reason}\"}}"), down_ms));
         }
         gauges
     }
 
-    /// The counter of lines that the process's log has lost.
+    /// Returns the counter of lines that the process's log has lost.
     #[must_use]
     pub fn with_log_lines_lost(self, log_lines_lost: Arc<AtomicU64>) -> Self {
         Self { log_lines_lost, ..self }
     }
 
-    /// Leaves a shard's counters.
+    /// Publishes a shard's counters.
     pub fn publish(&self, shard: u16, counters: &Counters) {
         let Some(block) = self.shards.get(usize::from(shard)) else { return };
         for (slot, value) in block.iter().zip(counters.values()) {
@@ -108,15 +109,15 @@ impl StatsHub {
         }
     }
 
-    /// Leaves the control thread's counters.
+    /// Publishes the control thread's counters.
     pub fn publish_agent(&self, counters: &AgentCounters) {
         for (slot, value) in self.agent.iter().zip(counters.values()) {
             slot.store(value, Ordering::Relaxed);
         }
     }
 
-    /// The figures of the shards together and of the control thread, and the state of the database,
-    /// with the reason if it is down.
+    /// Returns the combined figures of the shards, those of the control thread, and the state of
+    /// the database with the reason if it is down.
     #[must_use]
     pub fn reply(
         &self,

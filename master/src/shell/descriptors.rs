@@ -1,12 +1,13 @@
-//! The master's descriptors (`ulimit -n`), divided before it starts: whoever connects can't take
-//! those with which it looks after the servers.
+//! The master's descriptors (`ulimit -n`), divided before it starts, so that callers can't take
+//! those that it needs for the servers.
 
 use crate::shell::guests::{CLOSING, GUESTS_MAX};
 use crate::shell::probe::PROBES_MAX;
 
-/// Standard streams, sockets, signals, the loop, state and event files, and a few to spare.
+/// The number of descriptors for standard streams, sockets, signals, the loop, state and event
+/// files, and a few in reserve.
 const BASE: u64 = 32;
-/// With less for either side a master is of no use.
+/// The smallest number of connections to each side with which a master can work.
 const LEAST: u64 = 8;
 
 /// There are too few descriptors to start with.
@@ -16,22 +17,22 @@ const LEAST: u64 = 8;
      the limit (`ulimit -Hn 2048`, or LimitNOFILE= of its systemd unit)"
 )]
 pub struct TooFewDescriptors {
-    /// What the system allows.
+    /// The number that the system allows.
     pub limit: u64,
-    /// The least that is needed.
+    /// The smallest number that is needed.
     pub needed: u64,
 }
 
-/// Connections that may be open at once.
+/// The largest numbers of open connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// To servers, to look after them.
+    /// The number of connections to servers.
     pub(crate) probes: usize,
-    /// From whoever asks for the map.
+    /// The number of connections from callers.
     pub(crate) guests: usize,
 }
 
-/// What the limit has room for.
+/// Divides the limit.
 pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
     let reserved = BASE + CLOSING as u64;
     let rest = limit.saturating_sub(reserved);
@@ -43,7 +44,7 @@ pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
     Ok(Bounds { probes, guests: GUESTS_MAX.min(rest - probes) })
 }
 
-/// How many descriptors this process may have.
+/// Returns the number of descriptors that this process may have.
 pub(crate) fn limit() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
 }

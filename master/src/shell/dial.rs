@@ -31,7 +31,7 @@ impl Dial {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(not_tried)?;
         socket.set_nonblocking(true).map_err(not_tried)?;
-        // A small exchange must not wait for more bytes; if this fails it only takes longer.
+        // A small request must not wait for more bytes. If this fails, it only takes longer.
         let _ = socket.set_tcp_nodelay(true);
         match socket.connect(&address.into()) {
             Ok(()) => {}
@@ -43,7 +43,7 @@ impl Dial {
         Ok(Self { stream, input: Vec::new(), last_request_id: 0 })
     }
 
-    /// Says who calls, with proof if it is asked for.
+    /// Sends the HELLO, with a proof if it is challenged.
     pub(crate) async fn hello(
         &mut self,
         body: HelloBody,
@@ -53,7 +53,7 @@ impl Dial {
         let mut hello = handshake.hello().to_vec();
         loop {
             let (status, value) = self.exchange(Opcode::Hello, &hello).await?;
-            // How soon to try again is of no use to a probe.
+            // A probe does not use the time after which to try again.
             match handshake.answered(status, 0, &value) {
                 Ok(Next::Ready(reply)) => return Ok(reply),
                 Ok(Next::Prove(proof)) => hello = proof,
@@ -107,7 +107,7 @@ fn failure_of(error: &io::Error) -> ProbeFailure {
         Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::NotConnected => {
             ProbeFailure::Closed
         }
-        // Descriptors, ports, memory, permissions: matters of this machine.
+        // Descriptors, ports, memory and permissions are problems of this machine.
         _ => ProbeFailure::NotTried,
     }
 }

@@ -10,7 +10,7 @@ use crate::state::StateError;
 /// The reason why a master does not start or run.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterError {
-    /// Another program listens there.
+    /// Another program listens on the address.
     #[error(
         "the master's address {address} ({protocol}) is in use; is another master running? Stop \
          it, or change `master.address` in the cluster file of all members"
@@ -21,7 +21,7 @@ pub enum MasterError {
         /// UDP or TCP.
         protocol: &'static str,
     },
-    /// The address can't be listened on.
+    /// Listening on the address failed.
     #[error(
         "can't listen on the master's address {address} ({protocol}): {source}. Is \
          `master.address` an address of this machine?"
@@ -37,7 +37,7 @@ pub enum MasterError {
     /// The system lets this process open too few files and sockets.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The state file is there, but can't be read.
+    /// The state file exists, but can't be read.
     #[error("can't read the master's state file {path}: {source}")]
     StateRead {
         /// The file.
@@ -53,7 +53,7 @@ pub enum MasterError {
     StateDamaged {
         /// The file.
         path: PathBuf,
-        /// How.
+        /// The damage.
         source: StateError,
     },
     /// The state file belongs to another cluster.

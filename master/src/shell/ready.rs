@@ -1,8 +1,9 @@
-//! Waiting for a descriptor, and for each other, without losing anything by giving up.
+//! Waiting for descriptors and for other tasks, in ways that can be cancelled without losing
+//! anything.
 //!
-//! monoio's own reads, accepts and connects hand buffers or descriptors to the ring; a
-//! cancelled accept or connect leaks its descriptor. A cancelled *poll* has nothing to
-//! leak, so polls are all that is asked of the ring here.
+//! monoio's own reads, accepts and connects hand buffers or descriptors to the ring; a cancelled
+//! accept or connect leaks its descriptor. A cancelled *poll* leaks nothing, so only polls are
+//! submitted to the ring here.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -20,19 +21,17 @@ pub(crate) struct Ready {
 impl Ready {
     /// Watches a duplicate of the descriptor.
     ///
-    /// # Errors
-    /// No descriptor left, or the loop can't watch it.
+    /// # Errors If no descriptor is left, or the loop can't watch it.
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<Self> {
         let duplicate = socket.as_fd().try_clone_to_owned()?;
         // Only the readiness of the descriptor is used, which needs no TCP.
         Self::take(TcpStream::from(duplicate))
     }
 
-    /// Watches the descriptor itself, and closes it when it is dropped: a connection costs one
-    /// descriptor and not two.
+    /// Watches the descriptor itself, and closes it when it is dropped, so that a connection uses
+    /// only one descriptor.
     ///
-    /// # Errors
-    /// The loop can't watch it.
+    /// # Errors If the loop can't watch it.
     pub(crate) fn take(stream: TcpStream) -> io::Result<Self> {
         Ok(Self { watched: monoio::net::TcpStream::from_std(stream)? })
     }
@@ -83,13 +82,13 @@ impl Notify {
     }
 }
 
-/// A bound on how many tasks of this thread do something at once.
+/// A bound on the number of tasks of this thread that do something at the same time.
 pub(crate) struct Permits {
     free: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
 }
 
-/// The right to go on; dropping it lets another one.
+/// The permission to continue. Dropping it allows another task to.
 pub(crate) struct Permit(Rc<Permits>);
 
 impl Permits {

@@ -1,5 +1,5 @@
-//! The state file: read at the start, and replaced as a whole by a thread of its own, so
-//! that a slow disk does not hold up renewals and probes.
+//! The state file. It is read at the start, and replaced as a whole by a separate thread, so that a
+//! slow disk does not delay renewals and probes.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use crate::shell::{MasterError, Stopper};
 use crate::state::State;
 
-/// Reads the state of the last master; `None` if there was none.
+/// Reads the state of the previous master; `None` if there was none.
 pub(crate) fn load(path: &Path, cluster: &str) -> Result<Option<State>, MasterError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -33,7 +33,7 @@ pub(crate) fn load(path: &Path, cluster: &str) -> Result<Option<State>, MasterEr
     Ok(Some(state))
 }
 
-/// Whether this process may make the file, and its folder if there is none.
+/// Checks that this process may create the file, and its folder if there is none.
 pub(crate) fn may_save(path: &Path) -> io::Result<()> {
     use rustix::fs::{Access, access};
     let folders = path.ancestors().skip(1);
@@ -41,7 +41,7 @@ pub(crate) fn may_save(path: &Path) -> io::Result<()> {
         true => Path::new("."),
         false => folder,
     });
-    // The nearest one that is there: the others are made.
+    // The nearest folder that exists. The others will be created.
     for folder in folders {
         match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
             Err(rustix::io::Errno::NOENT) => {}
@@ -51,8 +51,8 @@ pub(crate) fn may_save(path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Replaces the file so that after a crash, at any point, either the old or the new state
-/// is there, whole.
+/// Replaces the file so that after a crash at any point either the old or the new state is there,
+/// complete.
 pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -69,27 +69,29 @@ pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// A disk that takes longer hangs: the state counts as not saved, and the master goes on.
+/// The time after which a disk counts as hanging: the state counts as not saved, and the master
+/// continues.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The saving thread.
 pub(crate) struct Saver {
-    /// `None` once it is to stop.
+    /// The queue to the thread; `None` once it has to stop.
     states: RefCell<Option<Sender<State>>>,
     results: Receiver<(MapEpoch, bool)>,
     under_way: RefCell<UnderWay>,
 }
 
-/// What the thread has been handed and has not answered, in order.
+/// The states that the thread has been given and has not answered, in order.
 #[derive(Default)]
 struct UnderWay {
     saves: VecDeque<(MapEpoch, Micros)>,
-    /// So many of the first ones have been given up: nobody waits for their results.
+    /// The number of states, from the first, that have been given up: nobody waits for their
+    /// results.
     given_up: usize,
 }
 
 impl UnderWay {
-    /// When the next one is given up.
+    /// Returns the time at which the next one is given up.
     fn due(&self) -> Micros {
         self.saves.get(self.given_up).map_or(Micros::NEVER, |(_, since)| *since + PATIENCE)
     }
@@ -103,7 +105,7 @@ impl UnderWay {
         Some(epoch)
     }
 
-    /// The first one has ended; whether somebody waits for its result.
+    /// Notes that the first one has ended; returns whether the master waits for its result.
     fn ended(&mut self) -> bool {
         self.saves.pop_front();
         let is_waited_for = self.given_up == 0;
@@ -113,13 +115,13 @@ impl UnderWay {
 }
 
 impl Saver {
-    /// Starts the thread; it wakes the loop by `wake` when there is a result.
+    /// Starts the thread, which wakes the loop by `wake` when there is a result.
     pub(crate) fn start(path: PathBuf, wake: Stopper) -> io::Result<Self> {
         let (states, todo) = channel::<State>();
         let (done, results) = channel();
         std::thread::Builder::new().name("master-state".to_owned()).spawn(move || {
             for state in todo {
-                // A panic costs this save alone.
+                // A panic only fails this save.
                 let saved = catch_unwind(AssertUnwindSafe(|| {
                     standin_protocol::fault::point();
                     save(&path, &state)
@@ -137,10 +139,10 @@ impl Saver {
         Ok(Self { states: RefCell::new(Some(states)), results, under_way: RefCell::default() })
     }
 
-    /// Hands a state to the thread; false if it has ended, or hangs.
+    /// Gives a state to the thread; returns false if the thread has ended or hangs.
     pub(crate) fn save(&self, state: State) -> bool {
         let mut under_way = self.under_way.borrow_mut();
-        // It would only be queued up behind the one at which the thread hangs.
+        // It would only wait behind the one at which the thread hangs.
         if under_way.given_up > 0 {
             return false;
         }
@@ -152,12 +154,12 @@ impl Saver {
         sent
     }
 
-    /// When [`Self::result`] has something to say though the thread has not.
+    /// Returns the time at which [`Self::result`] has a result even if the thread has none.
     pub(crate) fn due(&self) -> Micros {
         self.under_way.borrow().due()
     }
 
-    /// What became of a state: whether it is saved.
+    /// Returns the result for a state: its epoch, and whether it was saved.
     pub(crate) fn result(&self) -> Option<(MapEpoch, bool)> {
         let mut under_way = self.under_way.borrow_mut();
         while let Ok(result) = self.results.try_recv() {
@@ -174,7 +176,7 @@ impl Saver {
         Some((epoch, false))
     }
 
-    /// Lets what is in hand be written, but waits for a disk that hangs no longer than this.
+    /// Lets the states under way be written, but waits no longer than this for a disk that hangs.
     pub(crate) fn stop(&self, longest: Duration) {
         self.states.take();
         let until = Micros::boottime() + longest;

@@ -27,19 +27,19 @@ use crate::shell::saver::{self, Saver};
 use crate::shell::stopper::Stopper;
 use crate::shell::{STOP_WAIT, Shell};
 
-/// Renewals of all servers may arrive at once.
+/// The size of the receive buffer. The renewals of all servers may arrive at once.
 const RECEIVE_BUFFER_BYTES: usize = 1 << 20;
 
-/// What a master is started with.
+/// The options of a master.
 #[derive(Debug, Clone)]
 pub struct MasterOptions {
     /// The cluster file.
     pub cluster: ClusterConfig,
-    /// [`ClusterConfig::topology`].
+    /// The cluster's topology ([`ClusterConfig::topology`]).
     pub topology: Arc<Topology>,
-    /// Which event loop it runs on.
+    /// The event loop that it runs on.
     pub io: IoKind,
-    /// Lines that the process's log has lost, counted by whoever writes it; for STATS.
+    /// The number of lines that the process's log has lost, counted by the log's writer; for STATS.
     pub log_lines_lost: Arc<AtomicU64>,
 }
 
@@ -54,7 +54,7 @@ pub struct Master {
     stopper: Stopper,
 }
 
-/// A master that runs on a thread of its own. Dropping it stops the master.
+/// A master that runs on its own thread. Dropping this stops the master.
 #[derive(Debug)]
 pub struct MasterHandle {
     address: SocketAddr,
@@ -63,8 +63,8 @@ pub struct MasterHandle {
 }
 
 impl Master {
-    /// What stands in the way of a start, as far as it can be known without taking the address or
-    /// writing the state file.
+    /// Returns the problems that would prevent a start, as far as they can be found without taking
+    /// the address or writing the state file.
     #[must_use]
     pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
         let mut errors: Vec<MasterError> = Vec::new();
@@ -77,7 +77,8 @@ impl Master {
         errors
     }
 
-    /// Why this process can't listen on the master's address, unless another one does so already.
+    /// Returns why this process can't listen on the master's address, unless another process
+    /// listens on it.
     #[must_use]
     pub fn check_address(cluster: &ClusterConfig) -> Option<MasterError> {
         let address = cluster.master.address;
@@ -90,8 +91,8 @@ impl Master {
         tcp.and(udp).err().filter(|error| !matches!(error, MasterError::AddressTaken { .. }))
     }
 
-    /// Takes the address, reads the state file and saves a term of its own: whatever can be
-    /// wrong with a start is wrong here.
+    /// Takes the address, reads the state file and saves a new term. Everything that can prevent a
+    /// start fails here.
     ///
     /// # Errors
     /// [`MasterError`].
@@ -114,7 +115,7 @@ impl Master {
             .map_err(|e| MasterError::listening(address, "UDP", e))?;
         tcp.set_nonblocking(true)?;
         udp.set_nonblocking(true)?;
-        // A smaller buffer only loses what is sent again.
+        // A smaller buffer only loses datagrams that are sent again.
         let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
 
         let path = &options.cluster.master.state_file;
@@ -128,7 +129,7 @@ impl Master {
         Ok(Self { options, bounds, machine, tcp, udp, wake, stopper })
     }
 
-    /// Ends the master.
+    /// Returns a handle with which the master can be ended.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
@@ -162,7 +163,7 @@ impl Master {
         }
     }
 
-    /// Binds, and runs on a thread of its own.
+    /// Binds, and runs on its own thread.
     ///
     /// # Errors
     /// As [`Self::bind`].
@@ -226,7 +227,7 @@ impl MasterHandle {
         self.stopper.stop();
     }
 
-    /// Ends the master from elsewhere.
+    /// Returns a handle with which the master can be ended from elsewhere.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
@@ -246,7 +247,7 @@ impl Drop for MasterHandle {
     fn drop(&mut self) {
         self.stopper.stop();
         if let Some(thread) = self.thread.take() {
-            // What it ended with is for join().
+            // Only join() returns its result.
             let _ = thread.join();
         }
     }
@@ -261,7 +262,7 @@ fn uring() -> io::Result<UringRuntime> {
     monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build()
 }
 
-/// Does the machine's first save here: a master without a term of its own must not start.
+/// Does the machine's first save, because a master must not start without a new term.
 fn save_term(machine: &mut Machine, path: &std::path::Path) -> Result<(), MasterError> {
     let mut later = Vec::new();
     while let Some(output) = machine.poll() {

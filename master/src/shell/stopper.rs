@@ -18,7 +18,7 @@ struct Shared {
 }
 
 impl Stopper {
-    /// A stopper, and the end of its pipe that becomes readable at each wake-up.
+    /// Creates a stopper, and the end of its pipe that becomes readable at each wake-up.
     pub(crate) fn new() -> io::Result<(Self, UnixStream)> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;

@@ -12,9 +12,9 @@ use socket2::SockRef;
 
 use crate::shell::ready::Ready;
 
-/// All open connections. A task that waits when the loop ends would never be dropped (it
-/// and the ring hold each other), so stopping closes the connections and lets the tasks
-/// come to their own end.
+/// All open connections. A task that is waiting when the loop ends would never be dropped, because
+/// it and the ring refer to each other. So stopping closes the connections and lets the tasks end
+/// by themselves.
 #[derive(Default)]
 pub(crate) struct Streams {
     open: RefCell<BTreeMap<u64, Rc<Ready>>>,
@@ -23,17 +23,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Closes all connections, and those still to come.
+    /// Closes all connections, and later ones as soon as they are added.
     pub(crate) fn close(&self) {
         self.is_closed.set(true);
         for stream in self.open.borrow().values() {
-            // Whoever waits for it wakes up.
+            // This wakes the task that waits for it.
             let _ = SockRef::from(&**stream).shutdown(Shutdown::Both);
         }
     }
 }
 
-/// A connection. Giving up a wait leaves it as it was; dropping it closes it.
+/// A connection. A cancelled wait does not change it; dropping it closes it.
 pub(crate) struct Stream {
     ready: Rc<Ready>,
     id: u64,
@@ -41,10 +41,9 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes a socket that does not block.
+    /// Takes a non-blocking socket.
     ///
-    /// # Errors
-    /// No descriptor left, or the master stops.
+    /// # Errors If no descriptor is left, or the master is stopping.
     pub(crate) fn new(stream: TcpStream, all: &Rc<Streams>) -> io::Result<Self> {
         if all.is_closed.get() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -56,7 +55,8 @@ impl Stream {
         Ok(Self { ready, id, all: all.clone() })
     }
 
-    /// Ends the connection from elsewhere: whoever waits for it wakes up.
+    /// Returns a function that ends the connection from elsewhere, and wakes the task that waits
+    /// for it.
     pub(crate) fn closer(&self) -> impl Fn() + use<> {
         let ready = Rc::downgrade(&self.ready);
         move || {
@@ -110,7 +110,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.all.open.borrow_mut().remove(&self.id);
-        // Wakes a wait that is still in the loop, so that the descriptor closes.
+        // This wakes a wait that is still in the loop, so that the descriptor is closed.
         let _ = SockRef::from(&*self.ready).shutdown(Shutdown::Both);
     }
 }

@@ -1,8 +1,8 @@
-//! The master's TCP port: HELLO, MAP, PING and STATS, for whoever is behind (claim 7: the
-//! map) and for `standin status`.
+//! The master's TCP port: HELLO, MAP, PING and STATS, for parties that need a newer map (claim 7)
+//! and for `standin status`.
 //!
-//! Bounded on every side: connections, bytes of a frame, time for the hello, for a frame
-//! that has begun, for an answer to be taken, and for silence.
+//! Everything is bounded: connections, bytes of a frame, and the times for the HELLO, for a frame
+//! that has begun, for taking an answer, and of silence.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -27,15 +27,14 @@ use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
 use crate::shell::udp::Complaints;
 
-/// Between two connections that others have to make room for.
+/// The interval between two connections for which others are closed.
 const PACE: Duration = Duration::from_millis(1);
-/// While nobody may come it is looked again after this, also if nobody has gone: the master may
-/// be stopping.
+/// The interval of checks while no connection may be accepted, because the master may be stopping.
 const ROOM_WAIT: Duration = Duration::from_millis(200);
 
-/// No request to a master carries more.
+/// The limits of requests to a master.
 const LIMITS: FrameLimits = FrameLimits { key_bytes: 256, value_bytes: 1_024 };
-/// A connection that asks nothing for so long is closed.
+/// The time without a request after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// Accepts connections until the master stops.
@@ -55,12 +54,13 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
                 let connection = shell.clone();
                 let guests = guests.clone();
                 shell.spawn(async move {
-                    // An error is the other side's: it has gone, or is too slow.
+                    // The error concerns the other side, which has left or is too slow.
                     let _ = serve(&connection, &guests, stream).await;
                 });
                 match room_at {
                     Micros(0) => yield_now().await,
-                    // Another has to go for it. The loop closes its descriptor a little later.
+                    // Another connection is closed for it. The loop closes that descriptor a little
+                    // later.
                     _ => sleep(PACE).await,
                 }
             }
@@ -72,7 +72,7 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) if shell.is_stopping.get() => return,
             Err(error) => {
-                // Out of descriptors, most likely: those who wait are served later.
+                // Most likely there are no descriptors left. Waiting callers are served later.
                 complaints.add("connections not accepted", &error);
                 sleep(Duration::from_millis(100)).await;
             }
@@ -100,7 +100,7 @@ async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Res
         if session.is_over {
             return Ok(());
         }
-        // A frame that has begun, and the hello, must come whole within their time.
+        // A frame that has begun, and the HELLO, must be complete in time.
         let now = Micros::boottime();
         if used > 0 {
             place.asked(now);
@@ -119,7 +119,7 @@ async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Res
     }
 }
 
-/// What has been said on a connection.
+/// The state of a connection.
 #[derive(Default)]
 struct Session {
     is_greeted: bool,
@@ -127,17 +127,19 @@ struct Session {
     is_over: bool,
 }
 
-/// A caller whose host is gone gives its place back sooner than one that only asks nothing.
+/// The keepalive, by which the place of a caller whose host has disappeared is freed sooner than
+/// that of an idle one.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Bytes of answers after which the rest of the input waits: a map may be large.
+/// The number of bytes of answers after which the rest of the input waits, because a map may be
+/// large.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 impl Session {
-    /// Answers the requests at the head of `input`; returns the bytes that are done with.
+    /// Answers the requests at the head of `input`; returns the number of bytes processed.
     fn take(&mut self, shell: &Shell, input: &[u8], output: &mut Vec<u8>) -> usize {
         let mut used = 0;
         while !self.is_over && output.len() < OUTPUT_BYTES_MAX {
@@ -181,7 +183,7 @@ impl Session {
         let machine = shell.machine.borrow();
         let epoch = machine.registry().published_epoch().to_u64();
         match opcode {
-            // A master that learns has no map to give; the servers have theirs.
+            // A master that is still learning has no map. The servers have theirs.
             Opcode::Map => match machine.map() {
                 Some(map) => self.reply(shell, header, Status::Ok, &map.to_bytes(), output),
                 None => self.reply(shell, header, Status::Unavailable, &[], output),
@@ -257,7 +259,7 @@ impl Session {
     }
 }
 
-/// A nonce that nobody can foretell; `None` if the system has no random numbers.
+/// Returns an unpredictable nonce; `None` if the system has no random numbers.
 fn fresh_nonce() -> Option<[u8; NONCE_BYTES]> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).is_ok().then_some(nonce)

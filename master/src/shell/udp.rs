@@ -1,4 +1,4 @@
-//! Control datagrams in and out.
+//! Receiving and sending control datagrams.
 
 use std::io;
 use std::rc::Rc;
@@ -12,12 +12,12 @@ use crate::machine::Input;
 use crate::shell::Shell;
 use crate::shell::ready::{Ready, yield_now};
 
-/// Datagrams taken in before other tasks have their turn.
+/// The number of datagrams received before other tasks run.
 const BURST: usize = 64;
-/// Complaints of one kind come no more often.
+/// The smallest interval between two warnings of one kind.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Takes datagrams in until the master stops.
+/// Receives datagrams until the master stops.
 pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
     let mut complaints = Complaints::default();
@@ -34,7 +34,7 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready.readable().await {
-                        // Without datagrams a master is deaf; try on, but don't spin.
+                        // A master needs its datagrams, so it keeps trying, with pauses.
                         complaints.add("datagrams dropped", &error);
                         monoio::time::sleep(Duration::from_millis(100)).await;
                     }
@@ -50,8 +50,8 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
     }
 }
 
-/// Sends a datagram. One that does not fit into the socket's buffer now is dropped: all
-/// that matters is sent again.
+/// Sends a datagram. If it does not fit into the socket's buffer it is dropped, because everything
+/// important is sent again.
 pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram) {
     let bytes = datagram.to_bytes(shell.key.as_ref());
     if let Err(error) = shell.udp.send_to(&bytes, to) {
@@ -59,7 +59,7 @@ pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram)
     }
 }
 
-/// Counts what goes wrong, and says so now and then: a flood must not fill the log.
+/// Counts problems, and logs them at a limited rate, so that a flood does not fill the log.
 #[derive(Default)]
 pub(crate) struct Complaints {
     count: u64,

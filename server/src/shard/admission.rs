@@ -1,9 +1,9 @@
-//! Who may have a connection. Clients have their places (`limits.connections`); the master,
-//! peers and `standin status` have places of their own, so that clients who take all of theirs
-//! can't make a healthy server look dead. Who has not said hello yet has no place: the oldest of
-//! them goes when there is one more than may wait.
+//! Admission of connections. Clients have their places (`limits.connections`); the master, peers
+//! and `standin status` have separate ones, so that clients which take all of theirs can't make a
+//! healthy server look dead. A connection has no place before its HELLO: when too many wait for
+//! theirs, the oldest is closed.
 //!
-//! A caller says in its hello who it is. With a cluster secret that is proven; without one (on
+//! A caller names its role in its HELLO. With a cluster secret it must prove it; without one (on
 //! loopback) it is believed.
 
 use std::collections::VecDeque;
@@ -16,15 +16,15 @@ use standin_protocol::time::Micros;
 
 use super::core::ConnKey;
 
-/// Places for `standin status` and the like.
+/// The number of places for `standin status` and other observers.
 const OBSERVERS: u32 = 4;
-/// The time that a caller has for its hello even if all who may wait do. Where connections have
-/// to wait to be accepted, the hello is there by then.
+/// The time that a caller has for its HELLO even if the largest number is waiting. If connections
+/// had to wait to be accepted, their HELLO has already arrived.
 const GRACE: Duration = Duration::from_millis(2);
-/// Connections that are being closed while others are accepted in their place.
+/// The number of connections that may be closing while others are accepted in their place.
 pub(crate) const CLOSING: u32 = 8;
 
-/// Connections that a server accepts, by who calls.
+/// The numbers of connections that a server accepts, by the caller's role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     /// Clients.
@@ -33,18 +33,19 @@ pub struct Places {
     pub peers: u32,
     /// The master: a probe of each shard, and its successor's.
     pub masters: u32,
-    /// Who only asks for maps and counters.
+    /// Callers that only ask for maps and counters.
     pub observers: u32,
     /// Callers that have not said hello yet.
     pub handshakes: u32,
 }
 
 impl Places {
-    /// What the cluster file wants for that server.
+    /// Returns the places that the cluster file asks for.
     #[must_use]
     pub fn wanted(cluster: &ClusterConfig, server: u16) -> Self {
         let own = u32::from(cluster.servers[usize::from(server)].shards);
-        // Each of their shards has a link to each of this server's; some are being replaced.
+        // Each of their shards has a link to each of this server's, and some links are being
+        // replaced.
         let links = own.saturating_mul(peers_shards(cluster, server));
         Self {
             clients: cluster.limits.connections,
@@ -90,7 +91,7 @@ impl Admission {
         &self.places
     }
 
-    /// Takes a place. Only the shard that accepts does, so nobody else adds meanwhile.
+    /// Takes a place. Only the accepting shard does this, so no other shard adds at the same time.
     ///
     /// # Errors
     /// The number of places for such callers: all are taken.
@@ -112,14 +113,14 @@ impl Admission {
 /// The connections of the accepting shard that have no place yet.
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
-    /// Those whose hello is awaited, and since when; the oldest first.
+    /// Those whose HELLO is awaited, with the times since when; the oldest first.
     waiting: VecDeque<(ConnKey, Micros)>,
     /// Those, and the ones that are being closed.
     open: u32,
 }
 
 impl Handshakes {
-    /// When one more may be accepted; `None`: when one of these has ended.
+    /// Returns the time at which one more may be accepted; `None`: when one of these has ended.
     pub(super) fn room_at(&self, places: &Places) -> Option<Micros> {
         let most = places.handshakes.max(1);
         match self.waiting.front() {
@@ -129,7 +130,7 @@ impl Handshakes {
         }
     }
 
-    /// One has been accepted; gives the one that has to go for it.
+    /// Adds an accepted connection; returns the one that has to be closed for it.
     pub(super) fn begin(&mut self, key: ConnKey, now: Micros, places: &Places) -> Option<ConnKey> {
         self.open += 1;
         self.waiting.push_back((key, now));
@@ -137,28 +138,29 @@ impl Handshakes {
         is_full.then(|| self.waiting.pop_front().map(|(oldest, _)| oldest)).flatten()
     }
 
-    /// It is not waited for any more: its hello has come, or it is being closed.
+    /// Notes that a HELLO is no longer awaited, because it has arrived or the connection is being
+    /// closed.
     pub(super) fn heard(&mut self, key: ConnKey) {
         if let Some(at) = self.waiting.iter().rposition(|(waiting, _)| *waiting == key) {
             self.waiting.remove(at);
         }
     }
 
-    /// It has a place, or is closed.
+    /// Notes that a connection has a place, or has been closed.
     pub(super) fn end(&mut self, key: ConnKey) {
         self.heard(key);
         self.open = self.open.saturating_sub(1);
     }
 }
 
-/// Refused connections that the log has not been told of.
+/// The number of refused connections that have not been logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     count: u64,
     told: Option<Micros>,
 }
 
-/// The log is told of refused connections no more often.
+/// The interval between two log lines about refused connections.
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Refusals {
@@ -166,7 +168,7 @@ impl Refusals {
         self.count += 1;
     }
 
-    /// How many there were since the log was told last, if it is time to tell it.
+    /// Returns the number since the last log line, if the next one is due.
     pub(super) fn due(&mut self, now: Micros) -> Option<u64> {
         if self.count == 0 || self.told.is_some_and(|told| now < told + TOLD_EVERY) {
             return None;

@@ -1,5 +1,5 @@
-//! Receive buffers that belong to the ring, not to each connection: the kernel takes the
-//! next free one when bytes come, and gets it back after the wake-up.
+//! Receive buffers that belong to the ring, not to connections. The kernel takes the next free one
+//! when bytes arrive, and gets it back after the wake-up.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};

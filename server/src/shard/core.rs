@@ -48,7 +48,7 @@ use crate::origin::{Failure, Health, Outcome};
 
 /// One shard's state.
 pub struct Core {
-    /// What requests get.
+    /// The node, which decides on requests.
     pub node: Node,
     pub(super) context: ShardContext,
     conns: SlotMap<ConnKey, Conn>,
@@ -60,7 +60,7 @@ pub struct Core {
     aimed: Vec<Aimed>,
     /// Connections whose own input is staged.
     inputs_staged: Vec<ConnKey>,
-    /// Connections of whose requests some were staged and could not be served: they take no
+    /// Connections with staged requests that could not be served because the caller takes no
     /// replies.
     held: Vec<ConnKey>,
     ended: Vec<ConnKey>,
@@ -77,7 +77,7 @@ pub struct Core {
     stopping: bool,
     swept: Micros,
     refreshed: Micros,
-    /// Longest pause of the process after which it goes on with what it holds.
+    /// The longest pause of the process after which it continues with the requests that it has.
     pause_max: Duration,
     /// Something for a peer was put into an output since the loop last looked at the clock.
     pub(super) has_sent_on: bool,
@@ -129,8 +129,8 @@ impl Core {
         }
     }
 
-    /// A message from another thread (all but `Adopt`, which has a socket in it). The clock
-    /// is to be read after the message was taken out, see [`Self::serve_staged`].
+    /// Takes a message from another thread (all but `Adopt`, which contains a socket). The clock
+    /// must be read after the message was taken out, see [`Self::serve_staged`].
     pub fn mail(&mut self, now: Now, message: Message) {
         self.begin(now);
         match message {
@@ -169,13 +169,13 @@ impl Core {
         }
     }
 
-    /// The outputs of a turn begin: the node learns who has left.
+    /// Begins the outputs of a turn: tells the node which callers have left.
     pub fn begin_outputs(&mut self) {
         self.tell_who_left();
     }
 
-    /// What other threads have to do next: first what the core has noted, then what the node
-    /// asks for. Each is carried out before the next is asked for.
+    /// Returns the next effect for other threads: first those that the core has noted, then those
+    /// that the node requests. The caller executes each before it asks for the next.
     pub fn poll(&mut self, now: Now) -> Option<Effect> {
         loop {
             if let Some(effect) = self.effects.pop_front() {
@@ -211,7 +211,7 @@ impl Core {
         self.effects.pop_front()
     }
 
-    /// The origin takes no more calls than it has: the one with this token is not made.
+    /// Notes that the origin has refused the call with this token, because it has too many.
     pub fn call_refused(&mut self, now: Now, token: u64) {
         self.node.origin_done(now, token, Outcome::Failed(Failure::Overloaded));
     }
@@ -239,7 +239,7 @@ impl Core {
         self.node.poll()
     }
 
-    /// The other side will send no more; it may still wait for answers.
+    /// Notes that the other side will send no more. It may still wait for answers.
     pub fn end_of_input(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -269,7 +269,7 @@ impl Core {
         self.ending = ending;
     }
 
-    /// Has the node told that nobody sends on a connection any more, or that it is gone.
+    /// Tells the node that a connection's input has ended, or that the connection is gone.
     fn note_left(&mut self, key: ConnKey, is_gone: bool) {
         let conn = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
         let left = Left { conn, is_gone };
@@ -445,8 +445,8 @@ impl Core {
     }
 }
 
-/// Bytes of replies that a shard keeps for callers which have not taken them: its part of the
-/// server's, and room for a few of the largest.
+/// Returns how many bytes of replies a shard keeps for callers that have not taken them: its part
+/// of the server's bound, and room for a few of the largest replies.
 pub(crate) fn output_bytes(cluster: &ClusterConfig, server: u16) -> usize {
     let own = &cluster.servers[usize::from(server)];
     let whole = cluster.limits.output_bytes.unwrap_or(OUTPUT_BYTES_LEAST.max(own.memory_bytes / 4));
@@ -460,8 +460,8 @@ const OUTPUT_BYTES_LEAST: u64 = 64 << 20;
 /// Capacity that an empty buffer of a connection may keep.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// Empties a buffer; one that has grown large gives its memory back, or thousands of
-/// connections would keep what each has needed once.
+/// Empties a buffer. A large one is freed. Otherwise thousands of connections would keep the memory
+/// that each has needed once.
 pub(super) fn empty(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);

@@ -1,9 +1,9 @@
 //! A shard's connection to a shard of another server, for forwarded requests: framing,
 //! hello, and whether the other side is alive. Pure; the core moves its bytes.
 //!
-//! A slow origin makes single answers late, a dead or stopped server makes all of them
-//! late. So a link that has been silent for half its timeout is pinged, and only silence
-//! after that counts as unreachable; a single late answer ends that request alone.
+//! A slow origin delays single answers; a dead or stopped server delays all of them. So a link that
+//! has been silent for half its timeout is pinged, and only silence after that counts as
+//! unreachable. A single late answer ends only that request.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -26,7 +26,7 @@ use crate::node::{AnswerHead, OwnedCommand};
 pub struct LinkConfig {
     /// Bound on the TCP connect, hello included.
     pub connect_timeout: Duration,
-    /// Silence, ping included, that counts as unreachable.
+    /// The silence, including the ping, after which the peer counts as unreachable.
     pub silence_max: Duration,
     /// Bound on a single answer while the peer answers others, for commands without a deadline of
     /// their own. Those that have one are given up shortly before.
@@ -78,12 +78,13 @@ pub enum LinkFailure {
     /// The peer does not accept this server as a caller.
     #[error("the peer refused this server: {0}")]
     Handshake(#[from] CallerError),
-    /// What came is no response.
+    /// The received bytes are not a response.
     #[error("the peer sent an invalid response: {0}")]
     Frame(#[from] FrameError),
 }
 
-/// Answered forwards behind one that is late, besides as many as wait, that are not looked for.
+/// The number of answered forwards, beyond as many as are waiting, that may remain in the heap
+/// before it is cleaned up.
 const ANSWERED_MAX: usize = 64;
 
 /// One link.
@@ -169,14 +170,14 @@ impl Link {
             State::Ready => {
                 standin::command(command.as_command(), send, out);
                 if is_retry && self.pinged.is_none() {
-                    // Somebody has waited for this server in vain already.
+                    // A request has already waited for this server in vain.
                     self.ping(now, out);
                 }
             }
             State::Connecting | State::Greeting => {
                 standin::command(command.as_command(), send, &mut self.held);
                 if is_retry {
-                    // The same: a process that is stopped accepts connections, and says nothing.
+                    // A process that is stopped accepts connections, but does not answer.
                     self.ready_by = self.ready_by.min(now + self.config.silence_max / 2);
                 }
             }

@@ -48,7 +48,7 @@ pub enum Message {
     Verdict {
         /// Server id.
         server: u16,
-        /// What the master holds of it.
+        /// The master's state of it.
         state: ServerState,
     },
     /// How long this server may act as an owner, under the map given last.
@@ -70,7 +70,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Bytes that it takes of the room for what strays.
+    /// Returns the number of bytes that it occupies of the bound on strays.
     fn stray_bytes(&self) -> usize {
         match self {
             Self::Stray { command, .. } => command.bytes(),

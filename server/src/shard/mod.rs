@@ -67,7 +67,7 @@ impl LoopError {
     }
 }
 
-/// Why a shard can't run on io_uring here, if it can't.
+/// Returns why a shard can't run on io_uring here, if it can't.
 pub(crate) fn uring_missing() -> Option<LoopError> {
     ring::Ring::new().err()
 }

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// How long nothing is accepted after it has failed for want of memory or descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// A host that is gone is noticed after two minutes, though nothing is asked or sent: its connection
-/// costs a place.
+/// The keepalive, by which the disappearance of a host is noticed after two minutes although nothing
+/// is sent, because its connection occupies a place.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))

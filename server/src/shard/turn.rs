@@ -12,7 +12,7 @@ use super::core::{Core, Effect, Io};
 use super::mailbox::Message;
 use crate::node::Now;
 
-/// What is around a shard's core: it moves bytes and messages, and decides nothing.
+/// The surroundings of a shard's core. They move bytes and messages, and decide nothing.
 pub trait Shell {
     /// The shard.
     fn core(&mut self) -> &mut Core;
@@ -20,7 +20,7 @@ pub trait Shell {
     /// Gives a message to the core; takes in the socket of an adopted connection.
     fn take_in(&mut self, now: Now, message: Message);
 
-    /// Has the core serve what was received, and gives the receive buffers back.
+    /// Lets the core serve the received requests, and gives the receive buffers back.
     fn serve(&mut self, now: Now);
 
     /// Closes the sockets whose time to take the last bytes is over.

@@ -1,13 +1,13 @@
-//! Counters of the last ten seconds: sums since the start say little about now.
+//! Counters of the last ten seconds, because sums since the start say little about the present.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// How far back it looks.
+/// The length of the window.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Between two samples.
+/// The interval between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The counters whose growth in the last ten seconds is published too, as `NAME_10s`.
@@ -28,16 +28,17 @@ impl Recent {
         self.samples.back().is_none_or(|(at, _)| *at + INTERVAL <= now)
     }
 
-    /// Remembers the sums as of now.
+    /// Takes a sample of the sums.
     pub(super) fn note(&mut self, now: Micros, sums: Sums) {
         self.samples.push_back((now, sums));
-        // The newest of those that are ten seconds old is what the sums are compared with.
+        // The sums are compared with the newest sample that is at least ten seconds old.
         while self.samples.get(1).is_some_and(|(at, _)| *at + WINDOW <= now) {
             self.samples.pop_front();
         }
     }
 
-    /// How much the sums have grown in the last ten seconds, or since the start if that is less.
+    /// Returns by how much the sums have grown in the last ten seconds, or since the start if that
+    /// is less.
     pub(super) fn since(&self, mut sums: Sums) -> Sums {
         if let Some((_, before)) = self.samples.front() {
             sums.iter_mut()
@@ -58,7 +59,7 @@ mod tests {
         let at = |tenths: u64| Micros(5_000_000) + Duration::from_millis(tenths * 100);
         assert_eq!(recent.since([3, 4, 5, 6, 7]), [3, 4, 5, 6, 7], "since the start");
         for tenths in 0..=300 {
-            // Ten hits a second, and from the twentieth second on as many misses.
+            // Ten hits per second, and from the twentieth second on as many misses.
             if recent.is_due(at(tenths)) {
                 recent.note(at(tenths), [tenths, tenths.saturating_sub(200), 1, 0, 0]);
             }

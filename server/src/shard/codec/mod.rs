@@ -1,5 +1,5 @@
-//! Codecs: what turns the bytes of a connection into commands for the node, and the node's answers
-//! into bytes. A codec knows no rules, and the node knows no bytes.
+//! Codecs turn the bytes of a connection into commands for the node, and the node's answers into
+//! bytes. A codec knows no rules, and the node knows no bytes.
 //!
 //! ```text
 //! bytes ─► decode ─► Request { tag, what: Command … } ─► Node::serve ─► answer(tag, head, value) ─► bytes

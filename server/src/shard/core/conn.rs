@@ -81,7 +81,7 @@ impl Conn {
         }
     }
 
-    /// It is about to have bytes that it has not taken: since when, if it had none.
+    /// Notes that bytes are about to wait for it, since now if none were waiting.
     pub(super) fn waits_since(&mut self, now: Micros) {
         if self.unsent_bytes == 0 {
             self.taken_at = now;

@@ -1,7 +1,7 @@
 //! Whether the control thread runs, as a shard sees it.
 
-/// Looks in a row at which it has to be found stuck. A process that was stopped finds it behind for
-/// a moment when it goes on.
+/// The number of checks in a row that must find it stuck. A process that was stopped finds it late
+/// for a moment when it resumes.
 const MISSES_MAX: u8 = 10;
 
 /// How often in a row it was found stuck.
@@ -11,7 +11,7 @@ pub(super) struct ControlWatch {
 }
 
 impl ControlWatch {
-    /// Takes in a look; whether the thread is held to run.
+    /// Takes in a check; returns whether the thread counts as running.
     pub(super) fn look(&mut self, runs: bool) -> bool {
         self.misses = if runs { 0 } else { self.misses.saturating_add(1) };
         self.misses < MISSES_MAX

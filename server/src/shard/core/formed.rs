@@ -1,5 +1,5 @@
-//! Keys that are not in the form of their keyspace, brought to it: what is placed, cached, sent on
-//! and asked of the database is one key, however it was spelled.
+//! Keys that are brought to the form of their keyspace, so that one key is placed, cached,
+//! forwarded and requested from the database, however it was spelled.
 
 use std::ops::Range;
 

@@ -54,13 +54,14 @@ impl Staged {
     }
 }
 
-/// Requests that are aimed before the first of them is served: enough for the loads of one to
-/// overlap with the work on others, and few enough for what was loaded to be there still.
+/// The largest number of requests that are aimed before the first of them is served: enough for the
+/// loads of one to overlap with the work on others, and few enough for the loaded lines to be still
+/// in the cache.
 const AIMED_MAX: usize = 64;
 
 impl Core {
-    /// Bytes have come into a buffer of the loop's. Complete requests are staged where they
-    /// lie; the rest is kept with the connection.
+    /// Takes bytes that were received into a buffer of the loop. Complete requests are staged where
+    /// they are; the rest is kept with the connection.
     pub fn received(&mut self, now: Now, key: ConnKey, buffer: u16, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.closing || conn.ended {
@@ -236,9 +237,9 @@ impl Core {
 
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
-    /// The clock is to be read after the last byte of what is served was received: a process
-    /// that was stopped in between would take requests of afterwards for ones of before, when
-    /// its lease still held (scenario 3).
+    /// The clock must be read after the last byte was received. Otherwise a process that was
+    /// stopped in between could mistake new requests for old ones, from when its lease was still
+    /// valid (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.begin(now);
         let staged = std::mem::take(&mut self.staged);
@@ -323,7 +324,7 @@ impl Core {
                 self.stray(now, key, to, shard, command);
                 return number;
             }
-            // A server sends on what many clients wait for; the shard as a whole is bounded.
+            // A server forwards requests of many clients. The shard as a whole is bounded.
             let may_wait = head.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
             let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {

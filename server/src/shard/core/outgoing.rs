@@ -1,7 +1,7 @@
-//! Replies that callers have not taken yet: how many bytes of them this shard keeps, who has to
-//! wait because of that, and for how long. The bytes of every connection are counted when they
-//! are given to the kernel and when it has taken them, and before that where they are many; a hit
-//! costs a comparison.
+//! Replies that callers have not taken yet: how many bytes of them this shard keeps, which callers
+//! have to wait because of that, and for how long. The bytes of every connection are counted when
+//! they are given to the kernel and when it has taken them, and earlier if they are many. For a hit
+//! this costs a comparison.
 //!
 //! ```text
 //! a connection above its bound           is served, and read, no further
@@ -29,13 +29,13 @@ use crate::node::{Answer, AnswerHead, Now, ReplyTo};
 use crate::shard::codec::standin;
 use crate::shard::mailbox::Message;
 
-/// Where there is little room, a connection may still have so much unsent, and a reply be so
-/// large.
+/// The number of unsent bytes that a connection may have, and the size that a reply may have, even
+/// if there is little room.
 const SMALL: usize = 64 << 10;
 
-/// How long a connection may take nothing while there is no room.
+/// The time for which a connection may take nothing while there is no room.
 const URGENT: Duration = Duration::from_secs(1);
-/// The same while others are refused because of it.
+/// The time for which a connection may take nothing while others are refused because of it.
 const FLOODED: Duration = Duration::from_millis(100);
 
 /// How often connections that take nothing are looked for.
@@ -149,7 +149,7 @@ impl Outbound {
         self.looked + if self.is_flooded() { LOOK_FLOODED } else { LOOK }
     }
 
-    /// Whether no more values are sent until somebody has taken some, or was closed.
+    /// Whether no more values are sent until a caller has taken some, or was closed.
     #[inline]
     pub(super) fn is_flooded(&self) -> bool {
         self.unsent > self.flood
@@ -252,9 +252,9 @@ impl Core {
         self.pause_if_full(now.mono, key);
     }
 
-    /// Closes connections that take nothing of what waits for them: after the bound, or sooner
-    /// where all together have too much. Where others are refused because of them, those that have
-    /// taken nothing for longest go until there is room again.
+    /// Closes connections that take no replies: after the bound, or sooner if all connections
+    /// together have too many bytes waiting. If others are refused because of them, those that have
+    /// taken nothing for longest are closed until there is room again.
     pub(super) fn drop_the_deaf(&mut self, now: Micros) {
         self.outbound.looked = now;
         let is_flooded = self.outbound.is_flooded();

@@ -1,9 +1,9 @@
-//! Whether this process, or its host, was stopped, and what goes then.
+//! Detection of pauses: whether this process, or its host, was stopped, and what is dropped then.
 //!
-//! What a server holds is of unknown age when it was stopped for longer than
-//! [`standin_config::Timings::pause_max`]: whoever sent it may have given up, sent it to another
-//! and had it done there, so that carrying it out now would undo what was written since
-//! (scenario 14). So all of it goes, wherever it is:
+//! After a pause longer than [`standin_config::Timings::pause_max`] the age of the requests in a
+//! server is unknown. Their senders may have given up and had them processed by another server, so
+//! that processing them now could undo newer writes (scenario 14). So all of them are dropped,
+//! wherever they are:
 //!
 //! ```text
 //! in sockets, inputs, staged    connections are closed with their input     here
@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A process may be stopped anywhere, also in the middle of a turn, after the clock was read. So
-//! the clock is read again before anything goes out to a peer, and the origin compares its own
-//! with the time that a call bears.
+//! the clock is read again before anything is sent to a peer, and the origin compares the time of
+//! each call with its own clock.
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -25,7 +25,7 @@ use super::{ConnKey, Core, Io};
 use crate::node::{ForwardFailure, Now};
 
 impl Core {
-    /// Something is about to happen at this time.
+    /// Notes the time of the next event.
     #[inline]
     pub(in crate::shard) fn begin(&mut self, now: Now) {
         self.drop_if_stopped(now);
@@ -33,7 +33,7 @@ impl Core {
         self.node.begin(now);
     }
 
-    /// Drops what is held, if the process was stopped for too long.
+    /// Drops all requests if the process was stopped for too long.
     #[inline]
     pub fn drop_if_stopped(&mut self, now: Now) {
         if now.mono > self.refreshed + self.pause_max {
@@ -47,7 +47,7 @@ impl Core {
         std::mem::take(&mut self.has_sent_on)
     }
 
-    /// Whether something of this time is too old to be carried out now.
+    /// Whether a request that arrived at this time is too old to be processed now.
     pub(super) fn is_of_before(&self, now: Now, at: Micros) -> bool {
         now.mono > at + self.pause_max && !mutant::is(Mutant::KeepWaiting)
     }

@@ -16,15 +16,15 @@ use crate::shard::link::{Link, LinkFailure};
 /// Links by server and shard.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// In an order that is the same in every run.
+    /// Sorted, so that the order is the same in every run.
     open: BTreeMap<(u16, u16), ConnKey>,
     /// Peers whose links were closed because of a newer map, in this wake-up.
     outlived: Vec<u16>,
 }
 
 impl Links {
-    /// Whether a failure to reach this peer says nothing about it: it was a link from before
-    /// it came back.
+    /// Whether a failed link to this peer says nothing about it, because the link dates from before
+    /// the peer came back.
     pub(super) fn are_outlived(&self, peer: u16) -> bool {
         self.outlived.contains(&peer)
     }
@@ -34,12 +34,12 @@ impl Links {
     }
 }
 
-/// Whether a peer is another one, or has been away, since links to it were opened. They could
-/// be silent for long (a connection that was cut off probes ever more rarely), and would
-/// accuse the one that is there now.
+/// Whether a peer has restarted or been away since the links to it were opened. Such links could
+/// stay silent for long (a connection that was cut off retransmits ever more rarely), and would
+/// make the peer look dead.
 fn has_come_back(old: &ServerStatus, new: &ServerStatus) -> bool {
     use ServerState::{Leaving, Online, Returning};
-    // Zero: nobody that the master has heard.
+    // Zero: no incarnation that the master has heard.
     let is_another = old.boot_id != 0 && new.boot_id != 0 && old.boot_id != new.boot_id;
     let was_away = match (old.state, new.state) {
         (_, Leaving) | (Returning, Online) => false,

@@ -1,4 +1,4 @@
-//! What the loop has the kernel do, and the sockets it does it on.
+//! The operations that the loop submits to the kernel, and their sockets.
 //!
 //! A socket's slot, and with it its descriptor and the buffers that the kernel knows of,
 //! is freed with its last operation and not before.
