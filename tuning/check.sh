@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Compares this machine's settings with the guides in this folder. Reads only; needs no
-# root. Exit code: 0 nothing to change, 1 something to change, 2 called wrongly.
+# Compares this machine's settings with the guides in this folder. It only reads, and needs no
+# root. Exit code: 0 nothing to change, 1 something to change, 2 wrong arguments.
 set -euo pipefail
 
-# Tests put a tree of their own in the place of /proc and /sys.
+# Tests use their own tree in place of /proc and /sys.
 root=${STANDIN_SYSROOT:-}
 
 usage() {
@@ -37,7 +37,7 @@ while (($#)); do
             usage
             exit 0
             ;;
-        *) die "$1 is not understood; see --help" ;;
+        *) die "$1 is not an option; see --help" ;;
     esac
     shift
 done
@@ -62,7 +62,7 @@ skip() {
     say '-' "$1" "$2"
 }
 
-# The first line of a file; nothing when it cannot be read.
+# Prints the first line of a file; nothing if it cannot be read.
 value() {
     local line=''
     if [[ -r $root$1 ]]; then IFS= read -r line <"$root$1" 2>/dev/null || true; fi
@@ -73,7 +73,7 @@ at_least() { # what, file, number, guide
     local now
     now=$(value "$2")
     if [[ ! $now =~ ^[0-9]+$ ]]; then
-        skip "$1" 'not to be read here'
+        skip "$1" 'cannot be read here'
     elif ((now >= $3)); then
         ok "$1" "$now"
     else
@@ -101,17 +101,17 @@ if [[ $release =~ ^([0-9]+)\.([0-9]+) ]]; then
         change 'kernel for the io_uring loop' "$release" '6.1 or newer; until then shards run on epoll: kernel.md'
     fi
 else
-    skip 'kernel for the io_uring loop' 'not to be read here'
+    skip 'kernel for the io_uring loop' 'cannot be read here'
 fi
 uring=$(value /proc/sys/kernel/io_uring_disabled)
 case $uring in
     0) ok kernel.io_uring_disabled 0 ;;
     '') skip kernel.io_uring_disabled 'no such setting: this kernel has no such switch' ;;
-    *) change kernel.io_uring_disabled "$uring" '0, or shards run on epoll: kernel.md' ;;
+    *) change kernel.io_uring_disabled "$uring" '0; otherwise shards run on epoll: kernel.md' ;;
 esac
 at_least net.core.somaxconn /proc/sys/net/core/somaxconn 4096 kernel.md
 at_least net.ipv4.tcp_max_syn_backlog /proc/sys/net/ipv4/tcp_max_syn_backlog 4096 kernel.md
-# Clients, and besides them peers, the database, files.
+# For clients, peers, the database and files.
 descriptors=$((connections + 1000))
 limit=$(ulimit -Hn)
 if [[ $limit == unlimited ]] || ((limit >= descriptors)); then
@@ -122,7 +122,7 @@ fi
 clock=$(value /sys/devices/system/clocksource/clocksource0/current_clocksource)
 case $clock in
     tsc | arch_sys_counter | kvm-clock | hyperv_clocksource*) ok 'clock source' "$clock" ;;
-    '') skip 'clock source' 'not to be read here' ;;
+    '') skip 'clock source' 'cannot be read here' ;;
     *) change 'clock source' "$clock" 'a clock that is read without a system call: kernel.md' ;;
 esac
 
@@ -136,8 +136,8 @@ esac
 overcommit=$(value /proc/sys/vm/overcommit_memory)
 case $overcommit in
     0 | 1) ok vm.overcommit_memory "$overcommit" ;;
-    '') skip vm.overcommit_memory 'not to be read here' ;;
-    *) change vm.overcommit_memory "$overcommit" '0, or leave room for every arena: memory.md' ;;
+    '') skip vm.overcommit_memory 'cannot be read here' ;;
+    *) change vm.overcommit_memory "$overcommit" '0, or a limit with room for every cache: memory.md' ;;
 esac
 swaps=0
 if [[ -r $root/proc/swaps ]]; then swaps=$(($(wc -l <"$root/proc/swaps") - 1)); fi
@@ -168,7 +168,7 @@ case $governors in
 esac
 online=$(expand "$(value /sys/devices/system/cpu/online)")
 if [[ -z $cores ]]; then
-    skip 'cores of the shards' 'say --cores to have them checked'
+    skip 'cores of the shards' 'give --cores to check them'
 else
     wanted=$(expand "$cores")
     absent='' shared=''
@@ -179,7 +179,7 @@ else
         done
     done
     if [[ -n $absent ]]; then
-        change 'cores of the shards' "not online: $absent" 'name cores that there are: cpu-pinning.md'
+        change 'cores of the shards' "not online: $absent" 'name existing cores: cpu-pinning.md'
     elif [[ -n $shared ]]; then
         change 'cores of the shards' "two threads of one core: $shared" 'one shard for each physical core: cpu-pinning.md'
     else
@@ -193,9 +193,9 @@ if [[ -z $nic ]]; then
 fi
 device=$root/sys/class/net/$nic
 if [[ -z $nic || ! -e $device ]]; then
-    skip 'network card' 'no default route: say --nic'
+    skip 'network card' 'no default route; give --nic'
 elif [[ ! -e $device/device ]]; then
-    skip 'network card' "$nic is no hardware: say --nic with the card below it"
+    skip 'network card' "$nic is not hardware; give --nic with the card below it"
 else
     queues=$(find "$device/queues/" -maxdepth 1 -name 'rx-*' 2>/dev/null | wc -l)
     if [[ -n $cores ]]; then
@@ -206,7 +206,7 @@ else
             change "$nic: receive queues" "$queues for $count shards" 'one for each shard, if the card has them: nic.md'
         fi
     else
-        skip "$nic: receive queues" "$queues; say --cores to have them compared"
+        skip "$nic: receive queues" "$queues; give --cores to compare them"
     fi
     steered=''
     for mask in "$device"/queues/rx-*/rps_cpus; do
@@ -215,15 +215,15 @@ else
     if [[ -z $steered ]]; then
         ok "$nic: RPS" off
     elif ((queues > 1)); then
-        change "$nic: RPS" "on for $steered" 'off: the card spreads by itself: nic.md'
+        change "$nic: RPS" "on for $steered" 'off, because the card spreads packets itself: nic.md'
     else
         ok "$nic: RPS" 'on, and the card has one queue'
     fi
     node=$(value "/sys/class/net/$nic/device/numa_node")
     if [[ ! $node =~ ^[0-9]+$ ]]; then
-        skip "$nic: NUMA node" 'none, or not known'
+        skip "$nic: NUMA node" 'none, or unknown'
     elif [[ -z $cores ]]; then
-        skip "$nic: NUMA node" "$node; say --cores to have them compared"
+        skip "$nic: NUMA node" "$node; give --cores to compare them"
     else
         near=$(expand "$(value "/sys/class/net/$nic/device/local_cpulist")") far=''
         for core in $wanted; do
@@ -237,7 +237,7 @@ else
     fi
     balancer=''
     for process in "$root"/proc/[0-9]*/comm; do
-        # A process may end while it is looked at.
+        # A process may end during the check.
         if [[ $(cat "$process" 2>/dev/null || true) == irqbalance ]]; then balancer=running; fi
     done
     if [[ -z $balancer ]]; then

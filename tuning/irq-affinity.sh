@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Binds the interrupts of a network card's queues to cores, one queue after the other.
-# Shows what it would change; changes it only with --apply. See irq.md.
+# Binds the interrupts of a network card's queues to cores, one queue after another.
+# Shows what it would change, and changes it only with --apply. See irq.md.
 set -euo pipefail
 
-# Tests put a tree of their own in the place of /proc, /sys and /run.
+# Tests use their own tree in place of /proc, /sys and /run.
 root=${STANDIN_SYSROOT:-}
 
 usage() {
@@ -13,9 +13,9 @@ usage: irq-affinity.sh [--cores LIST] [--apply] NIC
 
   --cores LIST  cores to use, as in 2-5,8; default: the cores of the card's NUMA node
   --apply       make the changes (as root); without it they are only shown
-  --restore     put back what was there before the first --apply since the machine started
+  --restore     restore the state before the first --apply since the machine started
 
-exit code: 0 done, or shown; 1 a change was refused; 2 it cannot be tried
+exit code: 0 done, or shown; 1 a change was refused; 2 nothing was tried
 TEXT
 }
 
@@ -28,13 +28,13 @@ die() {
 expand() {
     local part first last
     local cores=()
-    [[ $1 =~ ^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$ ]] || die "'$1' is no list of cores, as in 2-5,8"
+    [[ $1 =~ ^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$ ]] || die "'$1' is not a list of cores, as in 2-5,8"
     for part in ${1//,/ }; do
         first=${part%-*}
         last=${part#*-}
-        # Tens, not octal numbers.
+        # Decimal, although a number begins with 0.
         first=$((10#$first)) last=$((10#$last))
-        ((first <= last && last < 65536)) || die "'$part' is no range of cores"
+        ((first <= last && last < 65536)) || die "'$part' is not a range of cores"
         for ((; first <= last; first++)); do cores+=("$first"); done
     done
     printf '%s ' "${cores[@]}"
@@ -55,7 +55,7 @@ while (($#)); do
             usage
             exit 0
             ;;
-        -*) die "$1 is not understood; see --help" ;;
+        -*) die "$1 is not an option; see --help" ;;
         *)
             [[ -z $nic ]] || die "one card at a time: '$nic' or '$1'?"
             nic=$1
@@ -69,10 +69,10 @@ if [[ -z $nic ]]; then
 fi
 
 net=$root/sys/class/net
-# A name with a slash would lead out of the folder.
+# A name with a slash would point outside the folder.
 if [[ $nic == */* || ! -e $net/$nic ]]; then
     names=$(cd "$net" 2>/dev/null && printf '%s ' *) || names=none
-    die "there is no network card '$nic'; there are: ${names% }"
+    die "there is no network card '$nic'; the cards are: ${names% }"
 fi
 saved=$root/run/standin-irq-$nic.before
 
@@ -96,7 +96,7 @@ if [[ $restore == yes ]]; then
     exit "$failed"
 fi
 
-[[ -e $net/$nic/device ]] || die "'$nic' is no hardware: it has no interrupts (bond, bridge, VLAN: name the cards below it)"
+[[ -e $net/$nic/device ]] || die "'$nic' is not hardware, so it has no interrupts; for a bond, bridge or VLAN, name the cards below it"
 
 # A virtio device is a child of the PCI device that has the interrupts.
 irq_folder=''
@@ -106,7 +106,7 @@ for folder in "$net/$nic/device/msi_irqs" "$net/$nic/device/../msi_irqs"; do
         break
     fi
 done
-[[ -n $irq_folder ]] || die "'$nic' has no MSI interrupts, so nothing to spread over cores"
+[[ -n $irq_folder ]] || die "'$nic' has no MSI interrupts that could be spread over cores"
 
 if [[ -z $list ]]; then
     for file in "$net/$nic/device/local_cpulist" "$net/$nic/device/../local_cpulist" \
@@ -114,7 +114,7 @@ if [[ -z $list ]]; then
         if [[ -r $file ]]; then list=$(<"$file"); fi
         [[ -z $list ]] || break
     done
-    [[ -n $list ]] || die 'the cores of this card are not known: say --cores'
+    [[ -n $list ]] || die 'the cores of this card are unknown; give --cores'
 fi
 read -r -a cores <<<"$(expand "$list")"
 ((${#cores[@]})) || exit 2
@@ -123,7 +123,7 @@ for core in "${cores[@]}"; do
     [[ " ${online[*]} " == *" $core "* ]] || die "core $core is not online (online: ${online[*]})"
 done
 
-# What a driver calls the interrupt of a queue: eth0-TxRx-3, mlx5_comp3@…, virtio0-input.3.
+# A driver's name for the interrupt of a queue: eth0-TxRx-3, mlx5_comp3@…, virtio0-input.3.
 queue_name='(tx-?rx|rx|tx|comp|input|output|fp)[-._]?([0-9]+)(@.*)?$'
 shopt -s nocasematch
 
@@ -136,24 +136,24 @@ for path in "$irq_folder"/*; do
         rows+=("${BASH_REMATCH[2]} $irq $name")
     fi
 done
-((${#rows[@]})) || die "none of the interrupts of '$nic' is named like a queue's; see /proc/interrupts"
+((${#rows[@]})) || die "no interrupt of '$nic' has the name of a queue; see /proc/interrupts"
 mapfile -t rows < <(printf '%s\n' "${rows[@]}" | sort -n -k1,1 -k2,2)
 
 queues=$(printf '%s\n' "${rows[@]}" | cut -d ' ' -f 1 | uniq | wc -l)
 echo "$nic: $queues queues, ${#rows[@]} interrupts, over cores ${cores[*]}"
 if ((queues > ${#cores[@]})); then
-    echo "note: more queues than cores; fewer queues would do: see nic.md"
+    echo "note: more queues than cores; fewer queues would be enough: see nic.md"
 fi
 for process in "$root"/proc/[0-9]*/comm; do
     if [[ -r $process && $(<"$process") == irqbalance ]]; then
-        echo 'note: irqbalance is running and will move them again: stop it, or ban these; see irq.md'
+        echo 'note: irqbalance is running and will move them again; stop it, or exclude these cores: see irq.md'
         break
     fi
 done
 
 if [[ $apply == yes ]]; then
     may_write --apply
-    # Only the state before the first change is worth going back to.
+    # Only the state before the first change is saved.
     if [[ ! -e $saved ]]; then
         for row in "${rows[@]}"; do
             read -r _ irq _ <<<"$row"
@@ -173,7 +173,7 @@ for row in "${rows[@]}"; do
     if [[ $now != "$wanted" ]]; then
         changes=$((changes + 1))
         if [[ $apply == yes ]]; then
-            # The kernel refuses for interrupts that it manages itself.
+            # The kernel refuses changes to interrupts that it manages itself.
             if printf '%s\n' "$wanted" 2>/dev/null >"$file" && [[ $(<"$file") == "$wanted" ]]; then
                 outcome=' changed'
             else

@@ -139,9 +139,9 @@ fn a_wrong_call_changes_nothing_and_says_what_is_wrong() {
         ("--apply eth7", "there is no network card 'eth7'"),
         ("--apply br0", "no hardware"),
         ("--apply --cores 9 eth9", "core 9 is not online"),
-        ("--apply --cores 3-1 eth9", "no range of cores"),
-        ("--apply --cores x eth9", "no list of cores"),
-        ("--aply eth9", "not understood"),
+        ("--apply --cores 3-1 eth9", "not a range of cores"),
+        ("--apply --cores x eth9", "not a list of cores"),
+        ("--aply eth9", "not an option"),
         ("--apply ../net/eth9", "there is no network card"),
         ("", "usage:"),
     ] {
@@ -219,7 +219,7 @@ fn the_check_refuses_what_it_does_not_know() {
         ("--cores", "needs a value"),
         ("--cores 1..2", "takes a list"),
         ("--connections many", "takes a number"),
-        ("--nics eth9", "not understood"),
+        ("--nics eth9", "not an option"),
     ] {
         assert_ends(&machine.run("check.sh", arguments), 2, message);
     }
