@@ -68,26 +68,52 @@ impl<'a> Story<'a> {
         let home = self.key % servers;
         let other = (home + 1 + random.index((servers - 1).max(1))) % servers;
         if random.percent(85) {
-            let at = (begins + random.below(away)).saturating_sub(lease / 4);
-            let lasts = away * random.between(20, 150) / 100;
-            self.hit(random, home, at, lasts);
+            // Mostly until the master is about to be back: it finds nothing wrong with the home.
+            let (at, lasts) = match random.percent(60) {
+                true => (begins + random.below(lease / 4), away.saturating_sub(lease / 4)),
+                false => {
+                    let at = (begins + random.below(away)).saturating_sub(lease / 4);
+                    (at, away * random.between(20, 150) / 100)
+                }
+            };
+            self.hit(random, home, at, lasts.max(10 * MS));
         }
-        let mut written = self.near_an_end(random);
-        if random.percent(60) {
-            written = begins + lease / 4 + random.below(away);
-        }
+        // A write waits for up to half a lease before an orphan carries it out.
+        let written = match random.below(6) {
+            0 | 1 => self.near_an_end(random),
+            2 => (begins + away).saturating_sub(random.below(lease / 2)),
+            _ => begins + lease / 4 + random.below(away),
+        };
         for _ in 0..random.between(1, 3) {
             let (act, by) = if random.percent(80) { (Act::Put, 0) } else { (Act::Cas, 1) };
             let at = written + random.below(100 * MS);
             self.act(at, self.another_key(random), (self.writer + by) % self.setup.clients, act);
         }
-        let at = match random.below(3) {
-            0 => self.near_an_end(random),
-            1 => written + random.below(lease * 3 / 2),
-            _ => begins + random.below(200 * MS),
-        };
         let lasts = lease * random.between(50, 600) / 100;
-        self.hit(random, other, at, lasts);
+        match random.below(10) {
+            0..=1 => {
+                let at = self.near_an_end(random);
+                self.hit(random, other, at, lasts);
+            }
+            2 => {
+                let at = begins + random.below(200 * MS);
+                self.hit(random, other, at, lasts);
+            }
+            3..=4 => {
+                let at = (begins + away).saturating_sub(random.below(150 * MS));
+                self.split(other, at, lasts);
+            }
+            // It ends soon after it has acknowledged.
+            5..=7 => {
+                let at = written + 200 * MS + lease / 2 + random.below(lease / 2);
+                let silent = random.percent(10);
+                self.fault(at, What::Crash { server: other, down: lasts, silent });
+            }
+            _ => {
+                let at = written + random.below(lease * 3 / 2);
+                self.hit(random, other, at, lasts);
+            }
+        }
         if random.percent(40) {
             let down = lease * random.between(1, 80) / 100;
             let again = What::CrashMaster { down, forgets: random.percent(25) };
