@@ -12,7 +12,7 @@ use standin_config::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig,
     Mode, OriginConfig, Security, ServerConfig, Timings,
 };
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 use standin_server::Server;
 use standin_testkit::free_ports;
@@ -107,7 +107,7 @@ pub fn serve(
             Err(error) => return Err(error.into()),
         };
         let heard = Datagram::parse(&buffer[..length], None, Some(topology_id))?;
-        if heard.kind == Kind::Renew {
+        if heard.kind == DatagramKind::Renew {
             sequence += 1;
             let grant = Datagram {
                 recipient: 0,
@@ -115,12 +115,12 @@ pub fn serve(
                 epoch,
                 nonce: heard.nonce,
                 arg: LEASE_MS,
-                ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
+                ..Datagram::new(DatagramKind::Grant, SENDER_MASTER, topology_id, 1)
             };
             master.send_to(&grant.to_bytes(None), from)?;
         }
         match heard.kind {
-            Kind::Renew if heard.epoch < epoch => {
+            DatagramKind::Renew if heard.epoch < epoch => {
                 let status = ServerStatus {
                     state: ServerState::Online,
                     since: epoch,
@@ -132,11 +132,11 @@ pub fn serve(
                     epoch,
                     arg: ServerState::Online as u32,
                     statuses: vec![status],
-                    ..Datagram::new(Kind::Announce, SENDER_MASTER, topology_id, 1)
+                    ..Datagram::new(DatagramKind::Announce, SENDER_MASTER, topology_id, 1)
                 };
                 master.send_to(&announcement.to_bytes(None), from)?;
             }
-            Kind::Ack if !is_ready => {
+            DatagramKind::Ack if !is_ready => {
                 is_ready = true;
                 println!("{READY}{}", server.address());
             }

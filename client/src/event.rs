@@ -1,6 +1,6 @@
 //! The events that a client reports to its observers, such as the demo and the conformance tests.
 
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::{MapEpoch, ServerState};
 
 /// Something that happened in a client.
@@ -34,7 +34,7 @@ pub enum ClientEvent {
     /// A notice was sent to the master for the first time.
     Reported {
         /// REPORT_FAILED or REPORT_OK.
-        kind: Kind,
+        kind: DatagramKind,
         /// The server in question.
         server: u16,
         /// Repeated by the verdict.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::map::MapEpoch;
 use standin_protocol::time::Micros;
 
@@ -11,7 +11,7 @@ use crate::random::Random;
 
 #[derive(Debug, Clone, Copy)]
 struct Notice {
-    kind: Kind,
+    kind: DatagramKind,
     server: u16,
     attempts: u32,
     nonce: u64,
@@ -37,7 +37,13 @@ impl Notices {
     }
 
     /// Opens a notice, which replaces the server's older one and is due now. Returns its nonce.
-    pub(crate) fn open(&mut self, now: Micros, kind: Kind, server: u16, attempts: u32) -> u64 {
+    pub(crate) fn open(
+        &mut self,
+        now: Micros,
+        kind: DatagramKind,
+        server: u16,
+        attempts: u32,
+    ) -> u64 {
         let nonce = self.random.next();
         self.open.retain(|notice| notice.server != server);
         self.open.push(Notice { kind, server, attempts, nonce, sends: 0, next_at: now });
@@ -102,14 +108,14 @@ mod tests {
     #[test]
     fn a_notice_is_sent_again_with_doubling_pauses_and_a_bound() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
-        notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         assert_eq!(sends_until_quiet(&mut notices), [(0, 1), (100, 2), (300, 3), (700, 4)]);
     }
 
     #[test]
     fn the_verdict_on_the_last_send_is_waited_for() {
         let mut notices = Notices::new(5, RESEND, 2, 1);
-        let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         let mut due = |ms: u64| notices.due(Micros(ms * 1_000), 1, MapEpoch::default()).is_some();
         assert_eq!([0, 100, 150, 299].map(&mut due), [true, true, false, false]);
         assert!(notices.close(2, nonce));
@@ -118,7 +124,7 @@ mod tests {
     #[test]
     fn nothing_is_said_of_servers_that_are_no_longer_known() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
-        let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         notices.clear();
         assert!(notices.due(Micros(0), 1, MapEpoch::default()).is_none());
         assert_eq!(notices.next_deadline(), None);
@@ -128,9 +134,9 @@ mod tests {
     #[test]
     fn a_verdict_closes_it() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
-        let nonce = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
+        let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         let datagram = notices.due(Micros(0), 77, MapEpoch { term: 1, counter: 2 }).unwrap();
-        assert_eq!((datagram.kind, datagram.subject), (Kind::ReportFailed, 2));
+        assert_eq!((datagram.kind, datagram.subject), (DatagramKind::ReportFailed, 2));
         assert_eq!((datagram.arg, datagram.nonce, datagram.topology_id), (3, nonce, 77));
         assert!(!notices.close(2, nonce ^ 1), "another nonce");
         assert!(!notices.close(3, nonce), "another server");
@@ -141,13 +147,13 @@ mod tests {
     #[test]
     fn the_newer_notice_about_a_server_replaces_the_older() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
-        let failed = notices.open(Micros(0), Kind::ReportFailed, 2, 3);
-        notices.open(Micros(0), Kind::ReportOk, 2, 0);
-        notices.open(Micros(0), Kind::ReportFailed, 1, 2);
+        let failed = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
+        notices.open(Micros(0), DatagramKind::ReportOk, 2, 0);
+        notices.open(Micros(0), DatagramKind::ReportFailed, 1, 2);
         let due: Vec<_> =
             std::iter::from_fn(|| notices.due(Micros(0), 1, MapEpoch::default())).collect();
         let kinds: Vec<_> = due.iter().map(|d| (d.kind, d.subject)).collect();
-        assert_eq!(kinds, [(Kind::ReportOk, 2), (Kind::ReportFailed, 1)]);
+        assert_eq!(kinds, [(DatagramKind::ReportOk, 2), (DatagramKind::ReportFailed, 1)]);
         assert!(!notices.close(2, failed));
     }
 }

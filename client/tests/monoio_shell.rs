@@ -12,7 +12,7 @@ use standin_client::monoio::Client;
 use standin_client::runtime::runtime;
 use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEvent, Target};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::ServerState;
 use support::{Cluster, drivers};
 
@@ -136,7 +136,10 @@ fn c10_c14_a_stopped_or_frozen_server_costs_no_request() {
             let seen = seen.borrow();
             let server = home.id();
             assert_eq!(seen[0], ClientEvent::EnteredFailover { server, attempts: 2 });
-            assert!(matches!(seen[1], ClientEvent::Reported { kind: Kind::ReportFailed, .. }));
+            assert!(matches!(
+                seen[1],
+                ClientEvent::Reported { kind: DatagramKind::ReportFailed, .. }
+            ));
             assert!(matches!(seen[2], ClientEvent::Verdict { .. }));
             assert_eq!(cluster.notices.lock().unwrap()[0].subject, server);
         }

@@ -39,7 +39,7 @@ counters! {
         Counter epochs,
         /// Announcements sent, repeats included.
         Counter announcements,
-        /// Complaints that announcements were not acknowledged.
+        /// Warnings that announcements were not acknowledged.
         Counter announcements_overdue,
         /// Acknowledgements that were news.
         Counter acks,

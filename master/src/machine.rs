@@ -4,7 +4,7 @@
 //! Invariant: nothing of a new epoch is sent before [`Output::Persist`] of it has come back
 //! as [`Input::Persisted`].
 
-mod complaints;
+mod announcements;
 mod failure;
 mod marks;
 mod notices;
@@ -13,8 +13,8 @@ mod origin;
 mod probes;
 mod relayed;
 mod restart;
-mod say;
 mod server;
+mod warnings;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ use crate::reporters::Reporters;
 use crate::rules::Rules;
 use crate::senders::Senders;
 use crate::state::State;
-use complaints::Complaints;
 pub use failure::ProbeFailure;
 pub use orders::{Input, Output, ProbeOrder};
 use restart::Restart;
 use server::Server;
+use warnings::Warnings;
 
 /// The master.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Machine {
     reporters: Reporters,
     servers: Vec<Server>,
     restart: Restart,
-    complaints: Complaints,
+    warnings: Warnings,
     outputs: VecDeque<Output>,
     counters: Counters,
     sequence: u64,
@@ -76,7 +76,7 @@ impl Machine {
             rules,
             topology,
             restart,
-            complaints: Complaints::default(),
+            warnings: Warnings::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
             sequence: 0,
@@ -85,7 +85,7 @@ impl Machine {
         };
         let has_history = machine.restart.has_history();
         machine.event(MasterEvent::Started { epoch, has_history });
-        machine.settle(now);
+        machine.save_and_announce(now);
         machine
     }
 
@@ -101,7 +101,7 @@ impl Machine {
             Input::Tick => {}
         }
         self.on_time(now);
-        self.settle(now);
+        self.save_and_announce(now);
     }
 
     /// Returns the next output.
@@ -251,10 +251,10 @@ impl Machine {
             }
             self.check_drain(now, id);
         }
-        self.complain_of_silence(now);
+        self.warn_of_silence(now);
         if self.save_again_at <= now {
             self.save_again_at = Micros::NEVER;
-            // A state that is still to be said is saved by settle().
+            // A state that is still to be said is saved by save_and_announce().
             let epoch = self.registry.published_epoch();
             if epoch == self.registry.epoch() {
                 self.save(epoch, self.registry.published().to_vec());

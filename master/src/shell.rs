@@ -12,10 +12,10 @@
 //! calls (see `ready.rs`), so that a wait that is given up loses and leaks nothing. A slow
 //! disk holds up announcements of new epochs, but neither renewals nor probes.
 
+mod connections;
 mod descriptors;
 mod dial;
 mod error;
-mod guests;
 mod probe;
 mod ready;
 mod saver;
@@ -64,7 +64,7 @@ pub(crate) struct Shell {
     udp: UdpSocket,
     saver: Saver,
     probe_permits: Rc<Permits>,
-    guests_max: usize,
+    connections_max: usize,
     events: Box<dyn Fn(MasterEvent)>,
     /// For the hello of a caller, a frame that has begun, and an answer to be taken.
     handshake_timeout: Duration,

@@ -4,7 +4,7 @@
 mod world;
 
 use standin_master::Input;
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::{MapEpoch, ServerState};
 use world::{Health, World};
 
@@ -28,10 +28,10 @@ fn term(world: &World) -> u32 {
 
 #[test]
 fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten_seconds() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let from = ([10, 9, 8, 7], 6_543).into();
     for _ in 0..25 {
-        let datagram = world.server_says(1, Kind::Renew);
+        let datagram = world.server_says(1, DatagramKind::Renew);
         assert!(world.hear(Input::Datagram { from, datagram }).is_empty());
         world.run_ms(1_000);
     }
@@ -39,7 +39,7 @@ fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten
     assert!(!world.has("distrusted", 0), "the one that is named is told of");
     assert_eq!(world.machine.counters().datagrams_distrusted, 25);
     // A sender that the cluster file does not have.
-    let mut datagram = world.server_says(1, Kind::Renew);
+    let mut datagram = world.server_says(1, DatagramKind::Renew);
     datagram.sender = 77;
     world.run_ms(10_000);
     world.forget();
@@ -50,14 +50,14 @@ fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten
 
 #[test]
 fn a_server_speaks_of_others_and_not_of_itself() {
-    let mut world = World::settled(&[2]);
+    let mut world = World::converged(&[2]);
     world.report_by_server(0, 0);
-    let mut own = world.server_says(0, Kind::ReportOk);
+    let mut own = world.server_says(0, DatagramKind::ReportOk);
     own.subject = 0;
     world.reach_master(0, own);
     world.run_ms(100);
     assert!(world.events.is_empty(), "{:?}", world.events);
-    let mut other = world.server_says(0, Kind::ReportOk);
+    let mut other = world.server_says(0, DatagramKind::ReportOk);
     other.subject = 1;
     world.reach_master(0, other);
     world.run_ms(100);
@@ -67,7 +67,7 @@ fn a_server_speaks_of_others_and_not_of_itself() {
 
 #[test]
 fn a_reporter_that_accuses_everybody_hears_of_a_server_that_is_offline() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline", World::is_converged);
@@ -83,7 +83,7 @@ fn a_reporter_that_accuses_everybody_hears_of_a_server_that_is_offline() {
 
 #[test]
 fn its_own_epochs_are_fetched_from_nobody() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for _ in 0..3 {
         world.set(0, Health::Dead);
         world.report_by_client(0);
@@ -96,7 +96,7 @@ fn its_own_epochs_are_fetched_from_nobody() {
 
 #[test]
 fn the_states_of_a_second_master_are_adopted_and_the_next_ones_a_lease_later() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     give(&mut world, 1, epoch(9, 5), 0);
     world.run_until("adopted", |w| w.has("adopted", 1));
     assert_eq!((term(&world), world.fetches.len()), (10, 1));
@@ -113,7 +113,7 @@ fn the_states_of_a_second_master_are_adopted_and_the_next_ones_a_lease_later() {
 
 #[test]
 fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let before = term(&world);
     for beyond in [u32::MAX, (1 << 31) + 1] {
         give(&mut world, 1, epoch(beyond, 1), 0);
@@ -128,8 +128,8 @@ fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
 /// The server has told of a newer epoch and then gives what is known.
 #[test]
 fn a_fetched_map_that_is_no_news_changes_nothing() {
-    let mut world = World::settled(&[2, 2]);
-    let mut renewal = world.server_says(1, Kind::Renew);
+    let mut world = World::converged(&[2, 2]);
+    let mut renewal = world.server_says(1, DatagramKind::Renew);
     renewal.epoch = epoch(9, 5);
     world.reach_master(1, renewal);
     world.run_ms(100);
@@ -141,7 +141,7 @@ fn a_fetched_map_that_is_no_news_changes_nothing() {
 
 #[test]
 fn a_map_that_was_not_asked_for_is_dropped() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     give(&mut world, 1, epoch(9, 5), 0);
     let (statuses, topology) = (world.model(1).statuses.clone(), world.topology.clone());
     let map = standin_protocol::map::ClusterMap::new(topology, epoch(9, 5), statuses);
@@ -153,15 +153,15 @@ fn a_map_that_was_not_asked_for_is_dropped() {
 /// not take that for the answer, and speak under a term that the others know already.
 #[test]
 fn what_a_server_has_told_of_and_cannot_give_any_more_is_fetched_from_another() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let known = world.machine.registry().published_epoch();
     world.restart_master(None);
-    let told = world.server_says(1, Kind::Renew);
+    let told = world.server_says(1, DatagramKind::Renew);
     world.model(1).epoch = MapEpoch::default();
     world.model(1).statuses.clear();
     world.reach_master(1, told);
     for id in [0, 2, 3] {
-        let renewal = world.server_says(id, Kind::Renew);
+        let renewal = world.server_says(id, DatagramKind::Renew);
         world.reach_master(id, renewal);
     }
     world.run_until("learned", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
@@ -172,7 +172,7 @@ fn what_a_server_has_told_of_and_cannot_give_any_more_is_fetched_from_another() 
 #[test]
 fn of_two_servers_that_know_more_the_one_that_knows_most_is_believed() {
     for order in [[(1, 5), (2, 9)], [(2, 5), (1, 9)]] {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         for (id, counter) in order {
             let offline = if counter == 9 { 3 } else { 0 };
             give(&mut world, id, epoch(7, counter), offline);

@@ -3,13 +3,13 @@
 mod world;
 
 use standin_master::{MasterEvent, Phase, State};
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::{MapEpoch, ServerState};
 use world::{Health, World};
 
 #[test]
 fn c19_a_dead_server_is_reported_contacted_marked_and_announced_to_the_others() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("acknowledged", |w| w.has("acked", 1) && w.has("acked", 3));
@@ -30,7 +30,7 @@ fn c19_a_dead_server_is_reported_contacted_marked_and_announced_to_the_others() 
 
 #[test]
 fn c19_an_online_server_that_is_reported_is_contacted_and_stays_online() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for _ in 0..100 {
         world.report_by_client(0);
         world.report_by_server(1, 0);
@@ -46,7 +46,7 @@ fn c19_an_online_server_that_is_reported_is_contacted_and_stays_online() {
 
 #[test]
 fn a_reporter_that_accuses_everybody_causes_fewer_probes_but_is_answered() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for _ in 0..40 {
         for id in world.ids() {
             world.report_by_client(id);
@@ -65,7 +65,7 @@ fn a_reporter_that_accuses_everybody_causes_fewer_probes_but_is_answered() {
 
 #[test]
 fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_server(1, 0);
     world.run_until("waiting", |w| w.has("announced", 0));
@@ -80,7 +80,7 @@ fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
 
 #[test]
 fn a_shard_that_is_stuck_counts_though_one_before_it_is_only_busy() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Gray);
     world.servers[0].is_full = true;
     world.report_by_client(0);
@@ -89,7 +89,7 @@ fn a_shard_that_is_stuck_counts_though_one_before_it_is_only_busy() {
 
 #[test]
 fn a_gray_server_whose_control_lives_while_a_shard_is_stuck_is_marked() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Gray);
     world.report_by_client(0);
     world.run_until("offline", |w| w.state(0) == ServerState::Offline);
@@ -102,7 +102,7 @@ fn a_gray_server_whose_control_lives_while_a_shard_is_stuck_is_marked() {
 
 #[test]
 fn a_silent_server_is_verified_unasked() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(2, Health::Dead);
     world.run_until("offline", |w| w.state(2) == ServerState::Offline);
     assert_eq!(world.kinds(2)[0], "silent");
@@ -110,7 +110,7 @@ fn a_silent_server_is_verified_unasked() {
 
 #[test]
 fn c20_c21_an_offline_server_is_checked_until_it_is_back_and_then_announced() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_ms(2_000);
@@ -133,7 +133,7 @@ fn c20_c21_an_offline_server_is_checked_until_it_is_back_and_then_announced() {
 
 #[test]
 fn c21_a_server_that_was_only_paused_returns_too() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("offline", |w| w.state(0) == ServerState::Offline);
@@ -143,7 +143,7 @@ fn c21_a_server_that_was_only_paused_returns_too() {
 
 #[test]
 fn c14_a_notice_of_success_has_an_offline_server_checked_at_once() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("a check has failed", |w| {
@@ -159,7 +159,7 @@ fn c14_a_notice_of_success_has_an_offline_server_checked_at_once() {
 
 #[test]
 fn a_restart_that_nobody_noticed_is_a_return() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.start(0);
     world.run_until("online everywhere", World::is_converged);
     assert!(world.has("returning", 0) && !world.has("offline", 0));
@@ -168,15 +168,15 @@ fn a_restart_that_nobody_noticed_is_a_return() {
 
 #[test]
 fn an_old_incarnations_datagram_changes_nothing() {
-    let mut world = World::settled(&[2, 2]);
-    let mut old = world.server_says(0, Kind::Renew);
+    let mut world = World::converged(&[2, 2]);
+    let mut old = world.server_says(0, DatagramKind::Renew);
     old.boot_id ^= 0xFFFF;
     world.reach_master(0, old.clone());
     world.run_ms(200);
     assert!(world.has("probe_ok", 0), "it is challenged");
     world.forget();
     old.sequence += 1;
-    old.kind = Kind::Leaving;
+    old.kind = DatagramKind::Leaving;
     world.reach_master(0, old);
     world.run_ms(200);
     assert!(world.kinds(0).is_empty(), "and not believed again: {:?}", world.events);
@@ -185,7 +185,7 @@ fn an_old_incarnations_datagram_changes_nothing() {
 
 #[test]
 fn a_leaving_server_is_offline_when_all_have_let_go_and_that_incarnation_never_returns() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.leave(0);
     world.run_until("announced", |w| w.has("announced", 0));
     assert_eq!(world.state(0), ServerState::Leaving, "nobody owns its partitions");
@@ -209,7 +209,7 @@ fn a_leaving_server_is_offline_when_all_have_let_go_and_that_incarnation_never_r
 
 #[test]
 fn a_server_that_left_and_flaps_returns_though_the_master_restarts() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for _ in 0..2 {
         world.start(0);
         world.run_until("back", |w| !w.is_converged());
@@ -230,7 +230,7 @@ fn a_server_that_left_and_flaps_returns_though_the_master_restarts() {
 
 #[test]
 fn beyond_the_cap_the_master_freezes_and_goes_on_when_it_can() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for id in 0..3 {
         world.set(id, Health::Dead);
         world.report_by_client(id);
@@ -246,7 +246,7 @@ fn beyond_the_cap_the_master_freezes_and_goes_on_when_it_can() {
 
 #[test]
 fn a_whole_group_may_go_and_come_back() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for id in 0..2 {
         world.set(id, Health::Dead);
         world.report_by_client(id);
@@ -260,7 +260,7 @@ fn a_whole_group_may_go_and_come_back() {
 
 #[test]
 fn lost_acknowledgements_are_replaced_by_what_the_probe_says() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -277,7 +277,7 @@ fn lost_acknowledgements_are_replaced_by_what_the_probe_says() {
 
 #[test]
 fn grants_carry_the_lease_and_the_newest_epoch() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.run_ms(600);
     let epoch = world.machine.registry().published_epoch();
     for model in &world.servers {
@@ -288,7 +288,7 @@ fn grants_carry_the_lease_and_the_newest_epoch() {
 
 #[test]
 fn a_server_that_is_behind_hears_it_with_its_renewal() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let epoch = world.machine.registry().published_epoch();
     world.model(3).epoch = MapEpoch { term: 1, counter: 0 };
     world.run_until("caught up", |w| w.servers[3].epoch == epoch);
@@ -307,7 +307,7 @@ fn a_server_that_never_started_is_offline_after_the_lease_and_comes_when_it_come
 
 #[test]
 fn a_restarted_master_goes_on_under_a_higher_term() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -327,7 +327,7 @@ fn a_restarted_master_goes_on_under_a_higher_term() {
 
 #[test]
 fn a_master_without_a_file_listens_first_and_adopts_what_the_servers_know() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -348,7 +348,7 @@ fn a_master_without_a_file_listens_first_and_adopts_what_the_servers_know() {
 
 #[test]
 fn a_master_with_an_old_file_adopts_what_the_servers_know() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let old: Option<State> = world.saved.clone();
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -368,7 +368,7 @@ fn a_new_cluster_does_not_wait() {
 
 #[test]
 fn a_full_disk_does_not_end_failover() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.disk_ok = false;
     let old = world.saved.clone();
     world.set(0, Health::Dead);
@@ -394,7 +394,7 @@ fn a_master_without_a_file_and_without_all_servers_waits_for_a_lease() {
 
 #[test]
 fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(3, Health::Dead);
     world.report_by_client(3);
     world.run_until("offline everywhere", World::is_converged);
@@ -411,7 +411,7 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
 
 #[test]
 fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.forget();
     // All renew under the old master's epoch, and nobody's map can be had.
     world.restart_master(None);
@@ -424,7 +424,7 @@ fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
 
 #[test]
 fn an_incarnation_that_the_file_does_not_know_is_not_taken_for_an_old_one() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.disk_ok = false;
     world.start(0);
     world.run_until("returned", World::is_converged);

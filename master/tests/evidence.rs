@@ -10,7 +10,7 @@ use world::{Health, World};
 
 #[test]
 fn a_server_without_room_for_a_probe_is_neither_taken_out_nor_taken_back() {
-    let mut world = World::settled(&[2]);
+    let mut world = World::converged(&[2]);
     world.model(0).is_full = true;
     for _ in 0..10 {
         world.report_by_client(0);
@@ -55,7 +55,7 @@ fn an_answer_that_is_not_the_servers_own_is_none() {
     ];
     for (what, twist) in twists {
         // Nobody else can be asked.
-        let mut world = World::settled(&[1, 1]);
+        let mut world = World::converged(&[1, 1]);
         world.model(0).twist = twist;
         world.report_by_client(0);
         world.run_until(what, |w| w.has("waiting", 0));
@@ -65,7 +65,7 @@ fn an_answer_that_is_not_the_servers_own_is_none() {
 
 #[test]
 fn servers_that_have_left_do_not_keep_the_master_from_marking_dead_ones() {
-    let mut world = World::settled(&[2, 2, 2]);
+    let mut world = World::converged(&[2, 2, 2]);
     for id in [1, 3] {
         world.leave(id);
         world.run_until("it has left", |w| w.has("offline", id));
@@ -84,7 +84,7 @@ fn servers_that_have_left_do_not_keep_the_master_from_marking_dead_ones() {
 
 #[test]
 fn a_restarted_server_waits_for_no_lease_where_only_one_process_can_have_its_port() {
-    let mut world = World::settled(&[2]);
+    let mut world = World::converged(&[2]);
     world.start(0);
     world.run_until("it returns", |w| w.has("returning", 0));
     let returning = world.time_of("returning", 0);
@@ -101,7 +101,7 @@ fn peers_that_can_say_something_are_asked_and_no_more_than_three() {
         });
         peers.collect::<Vec<_>>()
     };
-    let mut world = World::settled(&[6]);
+    let mut world = World::converged(&[6]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("waiting", |w| w.has("waiting", 0));
@@ -119,7 +119,7 @@ fn peers_that_can_say_something_are_asked_and_no_more_than_three() {
     by.dedup();
     assert_eq!(by.len(), 3, "three different ones");
 
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(1, Health::Dead);
     world.report_by_client(1);
     world.run_until("1 offline", World::is_converged);
@@ -132,7 +132,7 @@ fn peers_that_can_say_something_are_asked_and_no_more_than_three() {
 
 #[test]
 fn who_does_not_acknowledge_is_complained_of_once_in_ten_seconds() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.model(1).is_busy = true;
     world.set(0, Health::Dead);
     world.report_by_client(0);

@@ -3,13 +3,13 @@
 mod world;
 
 use standin_config::Mode;
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::{NO_SERVER, ServerState};
 use world::{Health, World};
 
 #[test]
 fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -26,7 +26,7 @@ fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over
 
 #[test]
 fn a_stand_in_that_answers_but_has_not_drained_holds_up_a_return_for_as_long_as_that_takes() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -42,7 +42,7 @@ fn a_stand_in_that_answers_but_has_not_drained_holds_up_a_return_for_as_long_as_
 
 #[test]
 fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_it() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -54,7 +54,7 @@ fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_i
 #[test]
 fn two_that_return_at_once_do_not_wait_for_each_other_for_ever() {
     for second in [Health::Up, Health::Dead, Health::Paused, Health::Deaf, Health::Gray] {
-        let mut world = World::settled(&[3]);
+        let mut world = World::converged(&[3]);
         for id in 0..2 {
             world.set(id, Health::Dead);
             world.report_by_client(id);
@@ -75,7 +75,7 @@ fn two_that_return_at_once_do_not_wait_for_each_other_for_ever() {
 
 #[test]
 fn a_server_of_another_mode_gets_no_lease() {
-    let mut world = World::settled(&[2]);
+    let mut world = World::converged(&[2]);
     world.model(1).is_strict = true;
     world.run_ms(1_000);
     assert!(world.has("other_mode", 1) && !world.has("other_mode", 0));
@@ -94,7 +94,7 @@ fn a_server_of_another_mode_gets_no_lease() {
 
 #[test]
 fn a_paused_server_is_waited_for_until_its_lease_is_over() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.run_until("a lease", |w| !w.servers[0].grants.is_empty());
     let granted = world.now;
     world.set(0, Health::Paused);
@@ -120,7 +120,7 @@ fn a_paused_server_is_waited_for_until_its_lease_is_over() {
 
 #[test]
 fn a_paused_server_that_goes_on_while_it_is_waited_for_returns_and_nobody_else_owned_anything() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
@@ -132,7 +132,7 @@ fn a_paused_server_that_goes_on_while_it_is_waited_for_returns_and_nobody_else_o
 #[test]
 fn a_refused_connection_ends_the_wait_but_not_in_strict() {
     for (mode, is_waited_for) in [(Mode::Available, false), (Mode::Strict, true)] {
-        let mut world = World::settled_in(mode, &[2, 2]);
+        let mut world = World::converged_in(mode, &[2, 2]);
         world.set(0, Health::Paused);
         world.report_by_client(0);
         world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
@@ -147,7 +147,7 @@ fn a_refused_connection_ends_the_wait_but_not_in_strict() {
 
 #[test]
 fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_last_life_is_over() {
-    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    let mut world = World::converged_in(Mode::Strict, &[2, 2]);
     world.start(0);
     world.run_until("returning", |w| w.state(0) == ServerState::Returning);
     let at = world.now;
@@ -158,7 +158,7 @@ fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_last_life_is_ove
 
 #[test]
 fn the_cap_counts_those_that_are_waited_for() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for id in 0..3 {
         world.set(id, Health::Paused);
         world.report_by_client(id);
@@ -171,7 +171,7 @@ fn the_cap_counts_those_that_are_waited_for() {
 
 #[test]
 fn a_master_that_restarts_while_a_server_is_waited_for_waits_on() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
@@ -187,7 +187,7 @@ fn a_master_that_restarts_while_a_server_is_waited_for_waits_on() {
 #[test]
 fn a_master_that_restarts_in_the_middle_of_a_return_or_a_departure_ends_it() {
     for state in [ServerState::Returning, ServerState::Leaving] {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         match state {
             ServerState::Returning => world.start(0),
             _ => world.leave(0),
@@ -217,8 +217,8 @@ fn a_master_that_learns_grants_nothing() {
 
 #[test]
 fn what_is_for_somebody_else_is_dropped() {
-    let mut world = World::settled(&[2, 2]);
-    let mut datagram = world.server_says(0, Kind::Leaving);
+    let mut world = World::converged(&[2, 2]);
+    let mut datagram = world.server_says(0, DatagramKind::Leaving);
     datagram.recipient = 1;
     world.reach_master(0, datagram);
     world.run_ms(10);
@@ -228,7 +228,7 @@ fn what_is_for_somebody_else_is_dropped() {
 
 #[test]
 fn one_that_has_left_and_acknowledged_has_no_lease_that_its_successor_waits_for() {
-    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    let mut world = World::converged_in(Mode::Strict, &[2, 2]);
     let before = world.now;
     world.leave(0);
     world.run_until("it has left", |w| w.state(0) == ServerState::Offline);
@@ -240,7 +240,7 @@ fn one_that_has_left_and_acknowledged_has_no_lease_that_its_successor_waits_for(
 
 #[test]
 fn one_that_has_left_without_acknowledging_has_a_lease_that_its_successor_waits_for() {
-    let mut world = World::settled_in(Mode::Strict, &[2, 2]);
+    let mut world = World::converged_in(Mode::Strict, &[2, 2]);
     // Its stand-in may know by then, but nobody knows that it has ended what it began.
     world.set(0, Health::Deaf);
     let before = world.now;

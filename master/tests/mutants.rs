@@ -5,7 +5,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::ServerState;
 use standin_protocol::mutant::{self, Mutant};
 use world::{Health, World};
@@ -22,7 +22,7 @@ fn is_noticed(missing: Mutant, scenario: impl Fn()) {
 #[test]
 fn no_waiting() {
     is_noticed(Mutant::NoWaiting, || {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.run_ms(600);
         world.set(0, Health::Paused);
         world.report_by_client(0);
@@ -33,7 +33,7 @@ fn no_waiting() {
 #[test]
 fn forget_offline() {
     is_noticed(Mutant::ForgetOffline, || {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.set(0, Health::Dead);
         world.report_by_client(0);
         world.run_until("offline everywhere", World::is_converged);
@@ -48,8 +48,8 @@ fn forget_offline() {
 #[test]
 fn no_replay_window() {
     is_noticed(Mutant::NoReplayWindow, || {
-        let mut world = World::settled(&[2, 2]);
-        let report = world.server_says(1, Kind::Renew);
+        let mut world = World::converged(&[2, 2]);
+        let report = world.server_says(1, DatagramKind::Renew);
         for _ in 0..2 {
             world.reach_master(1, report.clone());
         }
@@ -61,7 +61,7 @@ fn no_replay_window() {
 #[test]
 fn probe_one_shard() {
     is_noticed(Mutant::ProbeOneShard, || {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.set(0, Health::Gray);
         world.report_by_client(0);
         world.run_ms(3_000);
@@ -72,7 +72,7 @@ fn probe_one_shard() {
 #[test]
 fn no_resend() {
     is_noticed(Mutant::NoResend, || {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.set(0, Health::Dead);
         world.report_by_client(0);
         world.run_until("marked", |w| w.has("offline", 0));

@@ -7,7 +7,7 @@ use world::{Health, World};
 
 #[test]
 fn one_that_alone_can_not_reach_the_database_is_taken_out_without_waiting_for_its_lease() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.model(0).origin_down = true;
     world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
     let took = world.now.since(world.time_of("origin_down", 0)).as_millis();
@@ -26,7 +26,7 @@ fn one_that_alone_can_not_reach_the_database_is_taken_out_without_waiting_for_it
 
 #[test]
 fn a_database_that_is_down_for_all_takes_nobody_out() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for id in world.ids() {
         world.model(id).origin_down = true;
         world.run_ms(130);
@@ -46,7 +46,7 @@ fn a_database_that_is_down_for_all_takes_nobody_out() {
 
 #[test]
 fn a_database_that_is_up_again_is_found_by_one_server_after_the_other() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for id in world.ids() {
         world.model(id).origin_down = true;
     }
@@ -64,7 +64,7 @@ fn a_database_that_is_up_again_is_found_by_one_server_after_the_other() {
 
 #[test]
 fn a_short_trouble_takes_nobody_out() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     for _ in 0..5 {
         world.model(0).origin_down = true;
         world.report_by_client(0);
@@ -77,7 +77,7 @@ fn a_short_trouble_takes_nobody_out() {
 
 #[test]
 fn one_that_says_nothing_more_is_waited_for() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     world.model(0).origin_down = true;
     world.run_until("marked", |w| w.has("waiting", 0));
     world.set(0, Health::Paused);
@@ -87,7 +87,7 @@ fn one_that_says_nothing_more_is_waited_for() {
 
 #[test]
 fn the_last_of_a_group_is_kept() {
-    let mut world = World::settled(&[2]);
+    let mut world = World::converged(&[2]);
     world.set(1, Health::Dead);
     world.report_by_client(1);
     world.run_until("offline", World::is_converged);

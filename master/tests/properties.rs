@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use standin_config::Mode;
 use standin_master::{Input, Phase, ProbeFailure};
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT, SENDER_MASTER};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use world::{CLIENT, Health, World};
 
@@ -95,16 +95,22 @@ fn small_or_any() -> impl Strategy<Value = u64> {
 
 fn input() -> impl Strategy<Value = InputPlan> {
     let sender = prop_oneof![0u16..6, Just(SENDER_MASTER), Just(SENDER_CLIENT)];
-    let datagram =
-        (0usize..Kind::ALL.len(), sender, 0u16..6, small_or_any(), small_or_any(), small_or_any())
-            .prop_map(|(kind, sender, subject, boot_id, sequence, epoch)| InputPlan::Datagram {
-                kind: Kind::ALL[kind],
-                sender,
-                subject,
-                boot_id,
-                sequence,
-                epoch,
-            });
+    let datagram = (
+        0usize..DatagramKind::ALL.len(),
+        sender,
+        0u16..6,
+        small_or_any(),
+        small_or_any(),
+        small_or_any(),
+    )
+        .prop_map(|(kind, sender, subject, boot_id, sequence, epoch)| InputPlan::Datagram {
+            kind: DatagramKind::ALL[kind],
+            sender,
+            subject,
+            boot_id,
+            sequence,
+            epoch,
+        });
     let answer = prop_oneof![
         (small_or_any(), small_or_any(), 0u16..5, 0u16..3).prop_map(
             |(boot_id, map_epoch, server, shard)| Ok(PingReply {
@@ -136,10 +142,28 @@ fn input() -> impl Strategy<Value = InputPlan> {
 
 #[derive(Debug, Clone)]
 enum InputPlan {
-    Datagram { kind: Kind, sender: u16, subject: u16, boot_id: u64, sequence: u64, epoch: u64 },
-    Probed { server: u16, probe_id: u64, shards: Vec<Result<PingReply, ProbeFailure>> },
-    Fetched { server: u16, epoch: u64, statuses: Vec<ServerStatus> },
-    Persisted { epoch: u64, ok: bool },
+    Datagram {
+        kind: DatagramKind,
+        sender: u16,
+        subject: u16,
+        boot_id: u64,
+        sequence: u64,
+        epoch: u64,
+    },
+    Probed {
+        server: u16,
+        probe_id: u64,
+        shards: Vec<Result<PingReply, ProbeFailure>>,
+    },
+    Fetched {
+        server: u16,
+        epoch: u64,
+        statuses: Vec<ServerStatus>,
+    },
+    Persisted {
+        epoch: u64,
+        ok: bool,
+    },
     Run(u64),
 }
 
@@ -155,7 +179,7 @@ proptest! {
         seed: u64,
     ) {
         let mode = if is_strict { Mode::Strict } else { Mode::Available };
-        let mut world = World::settled_in(mode, groups);
+        let mut world = World::converged_in(mode, groups);
         world.seed(seed);
         world.loss_percent = loss_percent;
         for fault in &faults {
@@ -187,7 +211,7 @@ proptest! {
     fn c19_no_number_of_reports_marks_a_server_that_answers_its_peers(
         reports in prop::collection::vec((0u16..3, 0u16..4, 0u64..400), 1..60),
     ) {
-        let mut world = World::settled(&[3]);
+        let mut world = World::converged(&[3]);
         world.model(0).is_cut = true;
         for (subject, by, pause_ms) in reports {
             match by {
@@ -210,7 +234,7 @@ proptest! {
         loss_percent in 0u64..95,
         seed: u64,
     ) {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.seed(seed);
         world.loss_percent = loss_percent;
         for (subject, by, pause_ms) in reports {
@@ -232,7 +256,7 @@ proptest! {
     /// No input, in any order, makes the machine panic, break an epoch, or spin.
     #[test]
     fn any_input_is_survived(inputs in prop::collection::vec(input(), 1..60)) {
-        let mut world = World::settled(&[2, 2]);
+        let mut world = World::converged(&[2, 2]);
         world.checks_owners = false;
         for plan in inputs {
             let input = match plan {
@@ -243,7 +267,7 @@ proptest! {
                     datagram.epoch = MapEpoch::from_u64(epoch);
                     datagram.arg = u32::from(subject) % 4;
                     datagram.nonce = 1 << 32 | sequence;
-                    if kind == Kind::ProbeResult {
+                    if kind == DatagramKind::ProbeResult {
                         let since = datagram.epoch;
                         let state = ServerState::Online;
                         datagram.statuses = vec![ServerStatus { state, since, boot_id: epoch }];

@@ -6,7 +6,7 @@ mod world;
 use std::net::SocketAddr;
 
 use standin_master::Input;
-use standin_protocol::control::{Datagram, Kind};
+use standin_protocol::control::{Datagram, DatagramKind};
 use standin_protocol::map::ServerState;
 use world::{Health, World};
 
@@ -16,7 +16,7 @@ fn address(world: &World, id: u16) -> SocketAddr {
 
 /// A server that only its peers can reach, for so long.
 fn cut(group: &[u16], ms: u64) -> World {
-    let mut world = World::settled(group);
+    let mut world = World::converged(group);
     world.model(0).is_cut = true;
     world.run_ms(ms);
     world
@@ -24,7 +24,7 @@ fn cut(group: &[u16], ms: u64) -> World {
 
 #[test]
 fn a_server_that_only_its_peers_reach_keeps_its_lease_and_its_state() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.model(0).is_cut = true;
     for _ in 0..40 {
         world.report_by_client(0);
@@ -48,7 +48,7 @@ fn announcements_reach_it_by_the_way_that_its_own_datagrams_take() {
 
 #[test]
 fn a_server_that_went_offline_comes_back_by_its_peers() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
@@ -64,7 +64,7 @@ fn a_server_that_went_offline_comes_back_by_its_peers() {
 
 #[test]
 fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_delays_little() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("waiting", |w| w.has("waiting", 0));
@@ -72,7 +72,7 @@ fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_de
     let took = world.now.since(world.time_of("reported", 0)).as_millis();
     assert!((200..260).contains(&took), "{took} ms");
     // Peers that don't even say so.
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_ms(99);
@@ -93,12 +93,12 @@ fn what_refuses_a_peer_is_known_to_be_dead() {
 
 #[test]
 fn a_result_that_nobody_asked_for_counts_for_nothing() {
-    let mut world = World::settled(&[3]);
+    let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
     world.run_until("asked", |w| w.has("probe_asked", 0));
     let asked = world.events.len();
-    let mut forged = world.server_says(1, Kind::ProbeResult);
+    let mut forged = world.server_says(1, DatagramKind::ProbeResult);
     (forged.subject, forged.arg, forged.nonce) = (0, 1, 12_345);
     forged.statuses = vec![world.machine.registry().published()[0]];
     world.reach_master(1, forged);
@@ -109,17 +109,17 @@ fn a_result_that_nobody_asked_for_counts_for_nothing() {
 
 #[test]
 fn answers_go_the_way_they_were_asked_and_nobody_else_is_answered() {
-    let mut world = World::settled(&[2, 2]);
+    let mut world = World::converged(&[2, 2]);
     let elsewhere: SocketAddr = ([10, 9, 8, 7], 6_543).into();
     let members = [(address(&world, 0), Some(0)), (address(&world, 1), Some(1))];
     // A server of another group passes nothing on, and an address of no server may be anybody's.
     let strangers = [(address(&world, 2), None), (elsewhere, None)];
     for (from, expected) in members.into_iter().chain(strangers) {
-        let datagram = world.server_says(0, Kind::Renew);
+        let datagram = world.server_says(0, DatagramKind::Renew);
         let nonce = datagram.sequence;
         let datagram = Datagram { nonce, ..datagram };
         let sent = world.hear(Input::Datagram { from, datagram });
-        let grant = sent.iter().find(|(_, d)| d.kind == Kind::Grant);
+        let grant = sent.iter().find(|(_, d)| d.kind == DatagramKind::Grant);
         let expected = expected.map(|member| (address(&world, member), 0, nonce));
         let grant = grant.map(|(to, d)| (*to, d.recipient, d.nonce));
         assert_eq!(grant, expected, "from {from}");

@@ -12,7 +12,7 @@
 use crate::failover::Failover;
 use crate::rules::Rule;
 use crate::serving::Serving;
-use crate::state::{HOME, Right, Running, State, Write};
+use crate::state::{Authority, HOME, Running, State, Write};
 use crate::tally::Event;
 
 impl Failover {
@@ -42,7 +42,7 @@ impl Failover {
         state.writes[which] = Write::Running(Running {
             server: id,
             epoch,
-            right: if by_owner { Right::Owner } else { Right::Unowned },
+            authority: if by_owner { Authority::Owner } else { Authority::Unowned },
             by_orphan,
             is_disturbed: false,
             place: 0,
@@ -60,10 +60,10 @@ impl Failover {
                 let is_owed = write.by_orphan && self.is_orphan(state, id);
                 is_owed || !self.rules.has(Rule::Settle)
             }
-            Serving::Unowned(Some(_)) => match write.right {
-                Right::Owner | Right::Lapsed => false,
-                Right::Released => has_lease || !self.rules.has(Rule::AckUnderLease),
-                Right::Unowned => {
+            Serving::Unowned(Some(_)) => match write.authority {
+                Authority::Owner | Authority::Lapsed => false,
+                Authority::Released => has_lease || !self.rules.has(Rule::AckUnderLease),
+                Authority::Unowned => {
                     let may = has_lease || self.is_orphan(state, id);
                     may || !self.rules.has(Rule::UnownedAckUnderLease)
                 }
@@ -76,7 +76,7 @@ impl Failover {
         let Write::Running(write) = state.writes[which] else { return };
         let serving = self.serving(state, write.server);
         let epoch = state.map_at(write.server).map(|map| self.ownerships.epoch(map));
-        let is_same = write.right == Right::Owner && epoch == Some(write.epoch);
+        let is_same = write.authority == Authority::Owner && epoch == Some(write.epoch);
         if self.rules.has(Rule::FillTokens) {
             let keeps = serving.is_cached() && is_same && !write.is_disturbed;
             self.drop_value(state, write.server);
@@ -85,8 +85,8 @@ impl Failover {
             }
         }
         if matches!(serving, Serving::Unowned(_)) {
-            let event = match write.right {
-                Right::Unowned => Event::AckedUnowned,
+            let event = match write.authority {
+                Authority::Unowned => Event::AckedUnowned,
                 _ => Event::AckedWhileDraining,
             };
             self.tally.note(event);

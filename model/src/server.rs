@@ -12,7 +12,7 @@ use standin_protocol::map::ServerState;
 use crate::failover::Failover;
 use crate::rules::Rule;
 use crate::serving::Serving;
-use crate::state::{HOME, Map, NEVER, NOTHING, Right, Running, Server, State};
+use crate::state::{Authority, HOME, Map, NEVER, NOTHING, Running, Server, State};
 use crate::tally::Event;
 
 impl Failover {
@@ -42,10 +42,10 @@ impl Failover {
             );
         let was_last = holds || !self.rules.has(Rule::ReleasedByLastOwner);
         for write in state.running_mut().filter(|write| write.server == id) {
-            write.right = match write.right {
-                Right::Owner if was_last && released => Right::Released,
-                Right::Unowned if was_last => Right::Unowned,
-                _ => Right::Lapsed,
+            write.authority = match write.authority {
+                Authority::Owner if was_last && released => Authority::Released,
+                Authority::Unowned if was_last => Authority::Unowned,
+                _ => Authority::Lapsed,
             };
         }
     }
@@ -106,10 +106,10 @@ impl Failover {
     pub(crate) fn is_drained(&self, state: &State, id: usize) -> bool {
         let Some(map) = state.map_at(id) else { return false };
         let owner_epoch = self.ownerships.epoch(map);
-        let is_outdated = |write: &Running| match write.right {
-            Right::Owner => write.epoch != owner_epoch,
-            Right::Released | Right::Lapsed => true,
-            Right::Unowned => {
+        let is_outdated = |write: &Running| match write.authority {
+            Authority::Owner => write.epoch != owner_epoch,
+            Authority::Released | Authority::Lapsed => true,
+            Authority::Unowned => {
                 write.epoch != state.servers[id].map && self.rules.has(Rule::UnownedWritesDrain)
             }
         };

@@ -112,16 +112,16 @@ pub enum Write {
     Over,
 }
 
-/// The right in which a server writes.
+/// The authority under which a server writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
+pub enum Authority {
     /// As the key's owner.
     Owner,
     /// As its owner, which has let go of the key since, with its lease valid at that moment.
     Released,
     /// As one that may write although nobody owns the key (`available`).
     Unowned,
-    /// None any more: others may have owned the key since.
+    /// None any more: another server may have owned the key since.
     Lapsed,
 }
 
@@ -132,8 +132,8 @@ pub struct Running {
     pub server: usize,
     /// The ownership epoch under which it was begun; without an owner, the map's.
     pub epoch: u8,
-    /// In what right it was begun, and what is left of it.
-    pub right: Right,
+    /// The authority under which it was begun, as far as the server still has it.
+    pub authority: Authority,
     /// It was begun by a server that holds no lease because nobody hears the master.
     pub by_orphan: bool,
     /// Something made the key doubtful since it was begun: its value may not be kept.
@@ -313,7 +313,7 @@ impl Write {
                 packer.put(u8::try_from(running.server).unwrap_or(u8::MAX), 2);
                 packer.put(running.epoch, 4);
                 packer.put(running.place, 2);
-                packer.put(running.right as u8, 2);
+                packer.put(running.authority as u8, 2);
                 for flag in [running.by_orphan, running.is_disturbed] {
                     packer.put(u8::from(flag), 1);
                 }

@@ -36,7 +36,7 @@ pub const STATES_PER_DATAGRAM: usize =
 
 wire_enum! {
     /// The kind of a datagram.
-    Kind {
+    DatagramKind {
         /// Client or server → master: sending to `subject` failed (claims 10, 15). `arg`: attempts.
         ReportFailed = 1, "REPORT_FAILED";
         /// Client → master: sending to `subject` succeeded again (claim 14).
@@ -74,13 +74,13 @@ wire_enum! {
     }
 }
 
-/// Bits of `arg` of a [`Kind::Gossip`].
+/// Bits of `arg` of a [`DatagramKind::Gossip`].
 pub mod gossip_flags {
     /// The sender has heard nothing from the master for half a lease.
     pub const MASTER_LOST: u32 = 0x01;
 }
 
-/// Bits of `arg` of a [`Kind::Renew`].
+/// Bits of `arg` of a [`DatagramKind::Renew`].
 pub mod renew_flags {
     /// The sender can't reach the origin.
     pub const ORIGIN_DOWN: u32 = 0x01;
@@ -89,7 +89,7 @@ pub mod renew_flags {
 }
 
 wire_enum! {
-    /// The `arg` of a [`Kind::ProbeResult`].
+    /// The `arg` of a [`DatagramKind::ProbeResult`].
     ProbeOutcome {
         /// At least one shard did not answer in time.
         Silent = 0, "silent";
@@ -133,7 +133,7 @@ struct WireStates {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Datagram {
     /// The kind.
-    pub kind: Kind,
+    pub kind: DatagramKind,
     /// The sender: a server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`].
     pub sender: u16,
     /// The recipient: a server id, [`SENDER_MASTER`] or [`SENDER_CLIENT`]. A server that receives a
@@ -147,11 +147,11 @@ pub struct Datagram {
     pub boot_id: u64,
     /// The sequence number, which rises with every datagram of this incarnation.
     pub sequence: u64,
-    /// The sender's map epoch; see [`Kind`].
+    /// The sender's map epoch; see [`DatagramKind`].
     pub epoch: MapEpoch,
     /// A number that the asking party chooses and the answer repeats.
     pub nonce: u64,
-    /// See [`Kind`].
+    /// See [`DatagramKind`].
     pub arg: u32,
     /// The id of the server that the first of `statuses` belongs to. Not 0 only in later parts of
     /// an ANNOUNCE or GOSSIP.
@@ -184,7 +184,7 @@ pub enum DatagramError {
 impl Datagram {
     /// Creates a datagram for the master. All fields except its kind and sender are zero.
     #[must_use]
-    pub fn new(kind: Kind, sender: u16, topology_id: u64, boot_id: u64) -> Self {
+    pub fn new(kind: DatagramKind, sender: u16, topology_id: u64, boot_id: u64) -> Self {
         Self {
             kind,
             sender,
@@ -275,7 +275,7 @@ impl Datagram {
         let (header, body) = signed.split_at(DATAGRAM_HEADER_BYTES);
         let h = rkyv::access::<ArchivedDatagramHeader, Failure>(header)
             .map_err(|_| DatagramError::NotOurs)?;
-        let (kind, first) = (Kind::from_wire(h.kind), h.first.to_native());
+        let (kind, first) = (DatagramKind::from_wire(h.kind), h.first.to_native());
         if h.reserved != 0 || (first != 0 && !kind.is_some_and(comes_in_parts)) {
             return Err(DatagramError::NotOurs);
         }
@@ -305,12 +305,18 @@ impl Datagram {
     }
 }
 
-fn has_body(kind: Kind) -> bool {
-    matches!(kind, Kind::Announce | Kind::Verdict | Kind::Gossip | Kind::ProbeResult)
+fn has_body(kind: DatagramKind) -> bool {
+    matches!(
+        kind,
+        DatagramKind::Announce
+            | DatagramKind::Verdict
+            | DatagramKind::Gossip
+            | DatagramKind::ProbeResult
+    )
 }
 
-fn comes_in_parts(kind: Kind) -> bool {
-    matches!(kind, Kind::Announce | Kind::Gossip)
+fn comes_in_parts(kind: DatagramKind) -> bool {
+    matches!(kind, DatagramKind::Announce | DatagramKind::Gossip)
 }
 
 fn read_statuses(body: &[u8], first: u16) -> Option<Vec<ServerStatus>> {

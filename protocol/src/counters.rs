@@ -5,7 +5,7 @@ use crate::body::Counter;
 
 /// The kind of a figure: how it changes, and how the figures of several shards are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FigureKind {
     /// Only rises, from zero at the start of the process. Shards are summed.
     Counter,
     /// Rises and falls. Shards are summed.
@@ -20,7 +20,7 @@ pub struct Figure {
     /// The name, with the unit last: `_us`, `_bytes`.
     pub name: &'static str,
     /// The kind.
-    pub kind: Kind,
+    pub kind: FigureKind,
     /// The help text, a sentence for people.
     pub help: &'static str,
 }
@@ -29,8 +29,8 @@ impl Figure {
     /// Combines the figures of a server's shards into the server's.
     pub fn of_all(&self, shards: impl Iterator<Item = u64>) -> u64 {
         match self.kind {
-            Kind::Counter | Kind::Gauge => shards.sum(),
-            Kind::Maximum => shards.max().unwrap_or(0),
+            FigureKind::Counter | FigureKind::Gauge => shards.sum(),
+            FigureKind::Maximum => shards.max().unwrap_or(0),
         }
     }
 
@@ -71,7 +71,7 @@ macro_rules! counters {
             $visibility const FIGURES: &'static [$crate::counters::Figure] = &[$(
                 $crate::counters::Figure {
                     name: stringify!($name),
-                    kind: $crate::counters::Kind::$Kind,
+                    kind: $crate::counters::FigureKind::$Kind,
                     help: concat!($($help),+).trim_ascii(),
                 },
             )+];
@@ -110,10 +110,13 @@ mod tests {
     #[test]
     fn a_figure_has_name_kind_and_help() {
         let [requests, connections, lag] = Sample::FIGURES else { panic!("{:?}", Sample::FIGURES) };
-        let expected =
-            Figure { name: "requests", kind: Kind::Counter, help: "Requests, of every kind." };
+        let expected = Figure {
+            name: "requests",
+            kind: FigureKind::Counter,
+            help: "Requests, of every kind.",
+        };
         assert_eq!(*requests, expected);
-        assert_eq!((connections.kind, lag.kind), (Kind::Gauge, Kind::Maximum));
+        assert_eq!((connections.kind, lag.kind), (FigureKind::Gauge, FigureKind::Maximum));
         let counters = Sample { connections: 2, ..Sample::default() };
         assert_eq!(counters.list()[1], Counter { name: "connections".to_owned(), value: 2 });
     }

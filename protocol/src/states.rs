@@ -58,7 +58,7 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Datagram, Kind, STATES_PER_DATAGRAM};
+    use crate::control::{Datagram, DatagramKind, STATES_PER_DATAGRAM};
     use crate::map::ServerState;
 
     const PATIENCE: Duration = Duration::from_secs(2);
@@ -73,7 +73,8 @@ mod tests {
     }
 
     fn parts(servers: u64, counter: u32, state: ServerState) -> Vec<Datagram> {
-        let whole = Datagram { epoch: epoch(counter), ..Datagram::new(Kind::Announce, 1, 1, 1) };
+        let whole =
+            Datagram { epoch: epoch(counter), ..Datagram::new(DatagramKind::Announce, 1, 1, 1) };
         Datagram { statuses: states(servers, state), ..whole }.parts()
     }
 

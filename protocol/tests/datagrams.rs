@@ -11,7 +11,7 @@ use standin_protocol::auth::MAC_BYTES;
 use standin_protocol::auth::Purpose;
 use standin_protocol::control::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_SENT_MAX, DATAGRAM_HEADER_BYTES, Datagram, DatagramError,
-    Kind, ReplayWindow,
+    DatagramKind, ReplayWindow,
 };
 use standin_protocol::map::{MapEpoch, SERVERS_MAX, ServerState, ServerStatus};
 use support::{epoch, hex, status};
@@ -48,11 +48,11 @@ prop_compose! {
 
 prop_compose! {
     fn datagram()(
-        kind in prop::sample::select(Kind::ALL), sender: u16, recipient: u16, subject: u16, topology_id: u64,
+        kind in prop::sample::select(DatagramKind::ALL), sender: u16, recipient: u16, subject: u16, topology_id: u64,
         boot_id: u64, sequence: u64, epoch: u64, nonce: u64, arg: u32,
         statuses in prop::collection::vec(server_status(), 0..20), first in 0u16..1_000,
     ) -> Datagram {
-        use Kind::{Announce, Gossip, ProbeResult, Verdict};
+        use DatagramKind::{Announce, Gossip, ProbeResult, Verdict};
         let has_body = matches!(kind, Announce | Verdict | Gossip | ProbeResult);
         let has_parts = matches!(kind, Announce | Gossip);
         Datagram {
@@ -67,7 +67,7 @@ prop_compose! {
 #[test]
 fn every_header_field_lies_where_the_document_says() {
     let datagram = Datagram {
-        kind: Kind::Renew,
+        kind: DatagramKind::Renew,
         sender: 0x0504,
         recipient: 0x3534,
         subject: 0x0706,
@@ -85,7 +85,7 @@ fn every_header_field_lies_where_the_document_says() {
     counting[54..].copy_from_slice(&[0; 2]);
     let bytes = datagram.to_bytes(Some(&key()));
     assert_eq!(hex(&bytes[..DATAGRAM_HEADER_BYTES]), hex(&counting));
-    let part = Datagram { kind: Kind::Gossip, first: 0x0137, ..datagram.clone() };
+    let part = Datagram { kind: DatagramKind::Gossip, first: 0x0137, ..datagram.clone() };
     assert_eq!(part.to_bytes(None)[54..56], [0x37, 0x01]);
     assert_eq!(bytes.len(), DATAGRAM_HEADER_BYTES + MAC_BYTES);
     assert_eq!(bytes[56..], key().mac(Purpose::Datagram, &[&counting]));
@@ -93,7 +93,7 @@ fn every_header_field_lies_where_the_document_says() {
 
 #[test]
 fn a_body_is_the_states_then_a_relative_pointer_and_a_count() {
-    let mut datagram = Datagram::new(Kind::Announce, 0xFFFE, 1, 1);
+    let mut datagram = Datagram::new(DatagramKind::Announce, 0xFFFE, 1, 1);
     datagram.statuses = vec![
         status(
             ServerState::Returning,
@@ -114,7 +114,7 @@ fn a_body_is_the_states_then_a_relative_pointer_and_a_count() {
 
 #[test]
 fn no_datagram_that_is_sent_is_larger_than_any_network_carries() {
-    let mut datagram = Datagram::new(Kind::Announce, 0xFFFE, 1, 1);
+    let mut datagram = Datagram::new(DatagramKind::Announce, 0xFFFE, 1, 1);
     datagram.statuses = vec![ServerStatus::default(); SERVERS_MAX];
     let parts = datagram.clone().parts();
     let mut statuses = Vec::new();
@@ -138,8 +138,8 @@ fn no_datagram_that_is_sent_is_larger_than_any_network_carries() {
 #[test]
 fn bad_datagrams_get_the_error_they_deserve() {
     use DatagramError::{Body, Code, NotOurs, Topology, Version};
-    let plain = unsealed(&Datagram::new(Kind::Renew, 1, 77, 5));
-    let mut announce = Datagram::new(Kind::Announce, 0xFFFE, 77, 5);
+    let plain = unsealed(&Datagram::new(DatagramKind::Renew, 1, 77, 5));
+    let mut announce = Datagram::new(DatagramKind::Announce, 0xFFFE, 77, 5);
     announce.statuses = vec![status(ServerState::Offline, epoch(1, 1), 9)];
     let announce = unsealed(&announce);
     let changed = |bytes: &[u8], offset: usize, byte: u8| {
@@ -181,10 +181,10 @@ fn bad_datagrams_get_the_error_they_deserve() {
         ("a flipped bit", flipped, Code),
         (
             "another secret",
-            Datagram::new(Kind::Renew, 1, 77, 5).to_bytes(Some(&ClusterKey::new([8; 32]))),
+            Datagram::new(DatagramKind::Renew, 1, 77, 5).to_bytes(Some(&ClusterKey::new([8; 32]))),
             Code,
         ),
-        ("no secret", Datagram::new(Kind::Renew, 1, 77, 5).to_bytes(None), Code),
+        ("no secret", Datagram::new(DatagramKind::Renew, 1, 77, 5).to_bytes(None), Code),
     ];
     for (what, bytes, expected) in table {
         assert_eq!(Datagram::parse(&bytes, Some(&key()), Some(77)), Err(expected), "{what}");

@@ -113,10 +113,10 @@ pub(crate) struct Queued {
     pub(crate) key: usize,
 }
 
-/// The fate of a call that is submitted now: when it is executed, if at all, and when and how its
+/// The course of a call that is submitted now: when it is executed, if at all, and when and how its
 /// server is answered if that is earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fate {
+pub(crate) struct CallSchedule {
     pub(crate) runs_at: Option<Time>,
     /// The time from then until the server gets the answer.
     pub(crate) back: Time,
@@ -207,20 +207,26 @@ impl Origin {
         self.queued[slot].take()
     }
 
-    /// Decides the fate of a call.
-    pub(crate) fn fate(&mut self, now: Time, server: usize, key: usize, is_write: bool) -> Fate {
+    /// Decides the schedule of a call.
+    pub(crate) fn schedule(
+        &mut self,
+        now: Time,
+        server: usize,
+        key: usize,
+        is_write: bool,
+    ) -> CallSchedule {
         let hash = mix(self.seed ^ now, (server * 64 + key * 2 + usize::from(is_write)) as u64);
         let there = 50 + hash % 300;
         let path = self.paths[server];
         if self.down > 0 || path.refuses > 0 {
             let gives_up = Some((now + there, GivesUp::Unavailable));
-            return Fate { runs_at: None, back: 0, gives_up };
+            return CallSchedule { runs_at: None, back: 0, gives_up };
         }
         let overdue = Some((now + TIMEOUT, GivesUp::Overdue));
         if path.hangs > 0 {
             // The statement may have got through before the connection was lost.
             let runs_at = (is_write && (hash >> 20).is_multiple_of(4)).then_some(now + there);
-            return Fate { runs_at, back: 0, gives_up: overdue };
+            return CallSchedule { runs_at, back: 0, gives_up: overdue };
         }
         let is_of = |(of, _): &&(Option<usize>, Time)| of.is_none_or(|of| of == server);
         let slow_by: Time = self.slow_by.iter().filter(is_of).map(|(_, by)| by).sum();
@@ -243,7 +249,7 @@ impl Origin {
                 let never = (hash >> 50).is_multiple_of(4);
                 let late_by = mix(hash, 1) % (by_max.min(LATE_MAX) + 1);
                 self.late_commits += u64::from(!never);
-                return Fate {
+                return CallSchedule {
                     runs_at: (!never).then_some(told_at + late_by),
                     back: 0,
                     gives_up: Some((told_at, GivesUp::Overdue)),
@@ -253,13 +259,13 @@ impl Origin {
         }
         if runs_at > now + TIMEOUT + LATE_MAX {
             // It is cancelled before it begins.
-            return Fate { runs_at: None, back: 0, gives_up: overdue };
+            return CallSchedule { runs_at: None, back: 0, gives_up: overdue };
         }
         if is_write {
             self.busy_until[server][key] = runs_at;
         }
         let is_overdue = runs_at + back >= now + TIMEOUT;
-        Fate { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
+        CallSchedule { runs_at: Some(runs_at), back, gives_up: overdue.filter(|_| is_overdue) }
     }
 
     /// Keeps a call until it has ended.
@@ -379,11 +385,11 @@ mod tests {
         let (mut late, mut never) = (0, 0);
         for now in (0..20 * S).step_by(50_000) {
             for is_write in [false, true] {
-                let fate = origin.fate(now, 0, (now / 50_000 % 4) as usize, is_write);
-                let is_given_up = matches!(fate.gives_up, Some((_, GivesUp::Overdue)));
-                assert!(fate.runs_at.is_none_or(|at| at <= now + TIMEOUT + LATE_MAX));
-                late += u32::from(is_given_up && fate.runs_at.is_some());
-                never += u32::from(is_given_up && fate.runs_at.is_none());
+                let schedule = origin.schedule(now, 0, (now / 50_000 % 4) as usize, is_write);
+                let is_given_up = matches!(schedule.gives_up, Some((_, GivesUp::Overdue)));
+                assert!(schedule.runs_at.is_none_or(|at| at <= now + TIMEOUT + LATE_MAX));
+                late += u32::from(is_given_up && schedule.runs_at.is_some());
+                never += u32::from(is_given_up && schedule.runs_at.is_none());
             }
         }
         assert!(late > 0 && never > 0, "{late} late, {never} never");

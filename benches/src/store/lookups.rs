@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use standin_server::store::{Probe, Store};
+use standin_server::store::{IndexHint, Store};
 
 use super::{NOW_MS, insert, new_store};
 use crate::cpu::thread_cpu;
@@ -60,15 +60,15 @@ fn random_keys(items: u32, seed: u64) -> Vec<[u8; 16]> {
 }
 
 fn time(store: &mut Store, keys: &[[u8; 16]], batch: usize) -> Result<f64, Box<dyn Error>> {
-    let mut probes: Vec<Probe> = Vec::with_capacity(batch);
+    let mut hints: Vec<IndexHint> = Vec::with_capacity(batch);
     let mut missed = 0_u64;
     let start = thread_cpu();
     for keys in keys.chunks(batch) {
-        probes.clear();
-        probes.extend(keys.iter().map(|key| store.probe(KEYSPACE, key)));
-        for (probe, key) in probes.iter().zip(keys) {
+        hints.clear();
+        hints.extend(keys.iter().map(|key| store.hint(KEYSPACE, key)));
+        for (hint, key) in hints.iter().zip(keys) {
             // The whole value is read, as a reply's copy would.
-            match store.get(*probe, KEYSPACE, key, 0, NOW_MS) {
+            match store.get(*hint, KEYSPACE, key, 0, NOW_MS) {
                 Some(item) => {
                     black_box(item.value.iter().map(|&byte| u64::from(byte)).sum::<u64>());
                 }

@@ -81,8 +81,8 @@ fn replay(accesses: &[Access], arena_bytes: usize) -> Result<Replay, Box<dyn Err
     let value = [7; SIZE_MAX];
     for (access, turn) in accesses.iter().zip(0_u64..) {
         let key = access.object.to_le_bytes();
-        let probe = store.probe(KEYSPACE, &key);
-        if store.get(probe, KEYSPACE, &key, 0, NOW_MS).is_some() {
+        let hint = store.hint(KEYSPACE, &key);
+        if store.get(hint, KEYSPACE, &key, 0, NOW_MS).is_some() {
             continue;
         }
         misses += 1;

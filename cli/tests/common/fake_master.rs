@@ -5,7 +5,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::control::{
+    DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_CLIENT, SENDER_MASTER,
+};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 use standin_testkit::wait_until;
@@ -82,7 +84,14 @@ impl FakeMaster {
             }
         }
         for info in &self.topology.servers {
-            send(&self.topology, &self.socket, &mut held, Kind::Announce, info.address, None);
+            send(
+                &self.topology,
+                &self.socket,
+                &mut held,
+                DatagramKind::Announce,
+                info.address,
+                None,
+            );
         }
         epoch
     }
@@ -91,18 +100,18 @@ impl FakeMaster {
     #[track_caller]
     pub fn wait_acked(&self, server: u16, epoch: MapEpoch) {
         wait_until(WITHIN, &format!("server {server} to acknowledge {epoch}"), || {
-            self.seen(Kind::Ack).iter().any(|(_, d)| d.sender == server && d.epoch >= epoch)
+            self.seen(DatagramKind::Ack).iter().any(|(_, d)| d.sender == server && d.epoch >= epoch)
         });
     }
 
     /// All datagrams of a kind that came.
-    pub fn seen(&self, kind: Kind) -> Vec<(Micros, Datagram)> {
+    pub fn seen(&self, kind: DatagramKind) -> Vec<(Micros, Datagram)> {
         self.lock().seen.iter().filter(|(_, d)| d.kind == kind).cloned().collect()
     }
 
     /// Waits for the first report of this kind about a server.
     #[track_caller]
-    pub fn wait_report(&self, kind: Kind, subject: u16) -> (Micros, Datagram) {
+    pub fn wait_report(&self, kind: DatagramKind, subject: u16) -> (Micros, Datagram) {
         let find = || self.seen(kind).into_iter().find(|(_, d)| d.subject == subject);
         wait_until(WITHIN, &format!("{kind} of server {subject}"), || find().is_some());
         find().expect("seen a moment ago")
@@ -134,16 +143,30 @@ fn listen(topology: &Topology, socket: &UdpSocket, state: &Mutex<State>) {
         }
         held.seen.push((Micros::boottime(), datagram));
         match kind {
-            Kind::Renew => {
+            DatagramKind::Renew => {
                 if is_behind {
-                    send(topology, socket, &mut held, Kind::Announce, from, None);
+                    send(topology, socket, &mut held, DatagramKind::Announce, from, None);
                 }
                 if held.epoch.counter > 0 {
-                    send(topology, socket, &mut held, Kind::Grant, from, Some((subject, nonce)));
+                    send(
+                        topology,
+                        socket,
+                        &mut held,
+                        DatagramKind::Grant,
+                        from,
+                        Some((subject, nonce)),
+                    );
                 }
             }
-            Kind::ReportFailed | Kind::ReportOk if held.epoch.counter > 0 => {
-                send(topology, socket, &mut held, Kind::Verdict, from, Some((subject, nonce)));
+            DatagramKind::ReportFailed | DatagramKind::ReportOk if held.epoch.counter > 0 => {
+                send(
+                    topology,
+                    socket,
+                    &mut held,
+                    DatagramKind::Verdict,
+                    from,
+                    Some((subject, nonce)),
+                );
             }
             _ => {}
         }
@@ -154,7 +177,7 @@ fn send(
     topology: &Topology,
     socket: &UdpSocket,
     held: &mut State,
-    kind: Kind,
+    kind: DatagramKind,
     to: SocketAddr,
     answers: Option<(u16, u64)>,
 ) {
@@ -168,7 +191,7 @@ fn send(
     let recipient = topology.servers.iter().position(is_recipient);
     datagram.recipient = recipient.and_then(|id| u16::try_from(id).ok()).unwrap_or(SENDER_CLIENT);
     datagram.epoch = held.epoch;
-    if kind == Kind::Grant {
+    if kind == DatagramKind::Grant {
         datagram.arg = LEASE_MS;
     } else {
         datagram.arg = held.statuses[usize::from(subject)].state as u32;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags,
 };
@@ -126,7 +126,7 @@ impl FakeServer {
     /// All announcements that this server was sent.
     pub fn announcements(&self) -> Vec<(Micros, Datagram)> {
         let datagrams = lock(&self.shared.datagrams);
-        datagrams.iter().filter(|(_, d)| d.kind == Kind::Announce).cloned().collect()
+        datagrams.iter().filter(|(_, d)| d.kind == DatagramKind::Announce).cloned().collect()
     }
 
     /// Waits for an announcement that a server has changed to a state, and returns it.
@@ -278,21 +278,21 @@ impl Shared {
             let now = Micros::boottime();
             if now >= renew_at && lock(&self.behaviour).renews {
                 renew_at = now + RENEW_INTERVAL;
-                say(Kind::Renew);
+                say(DatagramKind::Renew);
             }
             let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
             let Ok(datagram) = Datagram::parse(&buffer[..length], None, Some(self.topology.id))
             else {
                 continue;
             };
-            let is_announcement = datagram.kind == Kind::Announce;
+            let is_announcement = datagram.kind == DatagramKind::Announce;
             if is_announcement {
                 let mut epoch = lock(&self.epoch);
                 *epoch = datagram.epoch.max(*epoch);
             }
             lock(&self.datagrams).push((Micros::boottime(), datagram));
             if is_announcement && lock(&self.behaviour).renews {
-                say(Kind::Ack);
+                say(DatagramKind::Ack);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use standin_client::blocking::Client;
 use standin_client::{Action, Answer, ClientEvent, Operation, Outcome};
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::{self, Offline, Online};
 use standin_protocol::time::Micros;
@@ -110,7 +110,7 @@ fn kinds(events: &[(Micros, ClientEvent)]) -> Vec<ClientEvent> {
     events.iter().map(|(_, event)| without_nonce(event)).collect()
 }
 
-fn reported(kind: Kind, server: u16) -> ClientEvent {
+fn reported(kind: DatagramKind, server: u16) -> ClientEvent {
     ClientEvent::Reported { kind, server, nonce: 0 }
 }
 
@@ -136,7 +136,7 @@ fn c10_an_unsuccessful_send_enters_failover_mode_notifies_the_master_and_goes_to
         kinds(&failover_events(&mut stage.client)),
         [
             ClientEvent::EnteredFailover { server: a1, attempts: 2 },
-            reported(Kind::ReportFailed, a1)
+            reported(DatagramKind::ReportFailed, a1)
         ]
     );
     let seen = events.wait_in_order(mark, &[("reported", "a1"), ("probing", "a1")]);
@@ -168,7 +168,7 @@ fn c10_a_server_that_is_killed_or_stopped_is_left_for_its_stand_in() {
             happened[..2],
             [
                 ClientEvent::EnteredFailover { server: a1, attempts: 2 },
-                reported(Kind::ReportFailed, a1)
+                reported(DatagramKind::ReportFailed, a1)
             ]
         );
         let verified = ["reported", "probing", "probe_failed", "offline", "announced"];
@@ -285,7 +285,7 @@ fn c14_after_that_time_one_request_tries_the_server_and_decides() {
         [
             trial,
             ClientEvent::LeftFailover { server: a1, by_map: false },
-            reported(Kind::ReportOk, a1)
+            reported(DatagramKind::ReportOk, a1)
         ]
     );
     let answer = stage.get();

@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{wait::poll_for, wait_until};
@@ -18,7 +18,8 @@ fn notify(cluster: &Cluster, subject: &str) -> Datagram {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a timeout");
     let client_id = u64::from(socket.local_addr().expect("an address").port()) << 32;
-    let mut notice = Datagram::new(Kind::ReportFailed, SENDER_CLIENT, topology.id, client_id | 1);
+    let mut notice =
+        Datagram::new(DatagramKind::ReportFailed, SENDER_CLIENT, topology.id, client_id | 1);
     notice.subject = cluster.id(subject);
     notice.nonce = 4_711;
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -30,7 +31,7 @@ fn notify(cluster: &Cluster, subject: &str) -> Datagram {
         Some(Datagram::parse(&buffer[..length], None, Some(topology.id)).expect("a datagram"))
     });
     let verdict = verdict.expect("a verdict");
-    assert_eq!((verdict.kind, verdict.nonce), (Kind::Verdict, notice.nonce));
+    assert_eq!((verdict.kind, verdict.nonce), (DatagramKind::Verdict, notice.nonce));
     verdict
 }
 
@@ -101,7 +102,7 @@ fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     while let Ok((length, _)) = grave.recv_from(&mut buffer) {
         let datagram = Datagram::parse(&buffer[..length], None, None).expect("a datagram");
-        assert_ne!(datagram.kind, Kind::Announce, "{datagram:?}");
+        assert_ne!(datagram.kind, DatagramKind::Announce, "{datagram:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::wait_until;
@@ -59,7 +59,7 @@ fn c15_a_request_of_another_type_is_sent_on_and_processed_if_that_fails() {
     assert!(sent.len() == 1 && sent[0].is_forwarded() && sent[0].key == other, "{sent:?}");
     cluster.wait_counter("a2", "forwarded", 1);
     cluster.wait_counter("a2", "forwards_failed", 0);
-    assert!(master.seen(Kind::ReportFailed).is_empty(), "nothing to notify");
+    assert!(master.seen(DatagramKind::ReportFailed).is_empty(), "nothing to notify");
 
     a1.behave(|b| b.to_peers = None);
     let reply = a2.get(&other);
@@ -67,7 +67,7 @@ fn c15_a_request_of_another_type_is_sent_on_and_processed_if_that_fails() {
     assert!(reply.is_stand_in() && reply.is_provisional(), "processed: {reply:?}");
     let sent = a1.data(Role::Peer);
     assert_eq!(sent.len(), 2, "after sending it on was tried");
-    let (told_at, report) = master.wait_report(Kind::ReportFailed, cluster.id("a1"));
+    let (told_at, report) = master.wait_report(DatagramKind::ReportFailed, cluster.id("a1"));
     assert_eq!(report.sender, cluster.id("a2"));
     assert!(told_at > sent[1].at, "the master was told after the attempt");
     cluster.wait_counter("a2", "forwarded", 2);
@@ -182,7 +182,7 @@ fn c17_told_that_the_second_server_is_offline_a_server_processes_its_requests() 
         assert_eq!(reply.is_hit(), is_hit, "cached like its own type: {reply:?}");
     }
     assert_eq!(cluster.counter("a2", "forwarded"), 1, "not sent on, though a1 is alive");
-    assert!(master.seen(Kind::ReportFailed).is_empty(), "and not found out by itself");
+    assert!(master.seen(DatagramKind::ReportFailed).is_empty(), "and not found out by itself");
 }
 
 /// Claim 18: the program of claim 15, on a medium: one plain file, copied to another folder,

@@ -1,7 +1,7 @@
 //! Claims 1 to 9: servers in failover groups, a master, the database partitioned over them.
 
 use standin_client::{Action, Operation, Outcome};
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::wait_until;
 
@@ -215,7 +215,7 @@ fn c06_other_types_are_cached_while_and_only_while_their_server_is_offline() {
     tell_all("b1", Offline);
     let reply = b2.get(&key);
     assert!(reply.is_filled() && reply.value() == b"v2", "b2's copy is gone: {reply:?}");
-    assert!(master.seen(Kind::ReportFailed).is_empty(), "nobody had to find out by itself");
+    assert!(master.seen(DatagramKind::ReportFailed).is_empty(), "nobody had to find out by itself");
 }
 
 /// Claim 7: claim 6 with the master of claim 1.

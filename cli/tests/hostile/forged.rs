@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use standin_protocol::body::{PingReply, StatsReply};
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::frame::Opcode;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::{Offline, Online};
@@ -17,7 +17,7 @@ use crate::common::{Cluster, PAIR, WITHIN};
 /// An announcement of the highest epoch there is, in which nobody is online.
 fn last_announcement(cluster: &Cluster, to: &str) -> Datagram {
     let offline = ServerStatus { state: Offline, since: MapEpoch::from_u64(u64::MAX), boot_id: 1 };
-    let master = Datagram::new(Kind::Announce, SENDER_MASTER, cluster.topology.id, 1);
+    let master = Datagram::new(DatagramKind::Announce, SENDER_MASTER, cluster.topology.id, 1);
     Datagram {
         recipient: cluster.id(to),
         sequence: 1 << 40,
@@ -32,7 +32,7 @@ fn leaving(cluster: &Cluster, server: &str) -> Datagram {
     let reply = cluster.connect(server).ask(Opcode::Ping, b"", b"");
     let boot_id = PingReply::from_bytes(&reply.value).expect("a reply").boot_id;
     let id = cluster.id(server);
-    let leaving = Datagram::new(Kind::Leaving, id, cluster.topology.id, boot_id);
+    let leaving = Datagram::new(DatagramKind::Leaving, id, cluster.topology.id, boot_id);
     Datagram { subject: id, sequence: 1 << 40, nonce: 4_711, ..leaving }
 }
 

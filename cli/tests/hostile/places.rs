@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use standin_client::{ClientError, ClientEvent};
 use standin_config::ClusterConfig;
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::frame::Status;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState;
@@ -37,7 +37,7 @@ fn assert_found_healthy(cluster: &Cluster, name: &str, times: usize) {
     let (mark, mut sequence) = (events.mark(), 0);
     wait_until(WITHIN, "the master to look", || {
         sequence += 1;
-        let kind = Kind::ReportFailed;
+        let kind = DatagramKind::ReportFailed;
         let mut report = Datagram::new(kind, SENDER_CLIENT, cluster.topology.id, 4_711);
         (report.sequence, report.subject) = (sequence, cluster.id(name));
         socket.send_to(&report.to_bytes(None), cluster.topology.master).expect("sent");

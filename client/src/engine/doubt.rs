@@ -6,7 +6,7 @@
 //! no server of a round answers, another one than expected does,   doubt ─► seeds, one after the other
 //! a shard is not there                                                       │
 //! a map of another topology, from a seed or newer  ◄─────────────────────────┘
-//!        └─► router, links and open requests begin anew; one warning says how the file differs
+//!        └─► router, connections and open requests begin anew; one warning says how the file differs
 //! ```
 //! A map is accepted only with the cluster's name, from a connection that has shown the cluster's secret
 //! if there is one.
@@ -18,7 +18,7 @@ use standin_protocol::hello::cluster_id;
 use standin_protocol::map::{ClusterMap, Topology};
 use standin_protocol::time::Micros;
 
-use super::link::Place;
+use super::connection::Place;
 use super::operations::Work;
 use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
@@ -106,13 +106,13 @@ impl Engine {
     fn begin_anew(&mut self, now: Micros) {
         self.notices.clear();
         let is_old = |place: Place| !matches!(place, Place::Seed(_));
-        let old = self.links.iter().filter(|(_, link)| is_old(link.place));
+        let old = self.connections.iter().filter(|(_, connection)| is_old(connection.place));
         let old: Vec<ConnId> = old.map(|(conn, _)| *conn).collect();
         for conn in old {
-            let Some(link) = self.links.remove(&conn) else { continue };
+            let Some(connection) = self.connections.remove(&conn) else { continue };
             self.by_place.retain(|_, other| *other != conn);
             self.outputs.push_back(Output::Close { conn });
-            let (sent, _) = link.into_requests();
+            let (sent, _) = connection.into_requests();
             for id in sent {
                 if let Some(open) = self.open.get_mut(&id) {
                     open.sent_on.retain(|other| *other != conn);
@@ -136,7 +136,7 @@ impl Engine {
         for id in again {
             match self.open.get(&id).map(|open| &open.work) {
                 Some(Work::Operation { .. } | Work::Question { .. }) => self.dispatch(now, id),
-                Some(Work::Probe | Work::MapFetch) => self.retire(now, id),
+                Some(Work::Ping | Work::MapFetch) => self.retire(now, id),
                 None => {}
             }
         }

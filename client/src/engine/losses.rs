@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::time::Micros;
 
-use super::link::{Health, Place};
+use super::connection::{Health, Place};
 use super::operations::{Current, Work};
 use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
@@ -24,12 +24,12 @@ impl Engine {
         must_close: bool,
     ) {
         // The shell may report the end of a connection that the engine has closed.
-        let Some(link) = self.links.remove(&conn) else { return };
+        let Some(connection) = self.connections.remove(&conn) else { return };
         self.by_place.retain(|_, other| *other != conn);
         if must_close {
             self.outputs.push_back(Output::Close { conn });
         }
-        let (sent, waiting) = link.into_requests();
+        let (sent, waiting) = connection.into_requests();
         for &id in &sent {
             if let Some(open) = self.open.get_mut(&id) {
                 open.sent_on.retain(|other| *other != conn);
@@ -51,11 +51,11 @@ impl Engine {
     /// Handles a server that is alive but has no room for this connection: nothing has been sent on it,
     /// and it is no reason to use a stand-in.
     pub(super) fn no_room(&mut self, now: Micros, conn: ConnId, retry_after: Duration) {
-        let Some(link) = self.links.remove(&conn) else { return };
+        let Some(connection) = self.connections.remove(&conn) else { return };
         self.by_place.retain(|_, other| *other != conn);
         self.outputs.push_back(Output::Close { conn });
-        let place = link.place;
-        let (sent, waiting) = link.into_requests();
+        let place = connection.place;
+        let (sent, waiting) = connection.into_requests();
         for id in sent.into_iter().chain(waiting) {
             let Some(open) = self.open.get_mut(&id) else { continue };
             let Some(Current { trial, .. }) = open.current.filter(|c| c.conn == conn) else {
@@ -79,23 +79,23 @@ impl Engine {
                         Place::Server { .. } | Place::Master => self.ask_a_seed(now),
                     }
                 }
-                (Work::Probe, _) => self.retire(now, id),
+                (Work::Ping, _) => self.retire(now, id),
             }
         }
     }
 
     /// Checks for silent connections.
-    pub(super) fn check_links(&mut self, now: Micros) {
-        let conns: Vec<ConnId> = self.links.keys().copied().collect();
+    pub(super) fn check_connections(&mut self, now: Micros) {
+        let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {
-            let Some(link) = self.links.get_mut(&conn) else { continue };
-            let place = link.place;
-            match link.health(now, &self.config) {
+            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            let place = connection.place;
+            match connection.health(now, &self.config) {
                 Health::Fine => {}
                 Health::Dead => self.lose(now, conn, None, true),
-                Health::Probe => {
-                    link.probed();
-                    let id = self.insert(now, Work::Probe);
+                Health::PingDue => {
+                    connection.pinged();
+                    let id = self.insert(now, Work::Ping);
                     if let Some(open) = self.open.get_mut(&id) {
                         open.current = Some(Current { conn, place, trial: false });
                     }
@@ -147,7 +147,7 @@ impl Engine {
                     Place::Server { .. } | Place::Master => self.ask_a_seed(now),
                 }
             }
-            (Work::Probe, _) => self.retire(now, id),
+            (Work::Ping, _) => self.retire(now, id),
             (Work::Operation { .. }, Place::Master | Place::Seed(_)) => {
                 unreachable!("operations go to servers")
             }
@@ -179,7 +179,7 @@ impl Engine {
         let remedy = machine.failure(now, failures, trial);
         if remedy == Remedy::NotifyAndStandIn {
             self.event(ClientEvent::EnteredFailover { server, attempts: failures });
-            self.notify(now, Kind::ReportFailed, server, failures);
+            self.notify(now, DatagramKind::ReportFailed, server, failures);
         } else if was_trial && trial {
             self.event(ClientEvent::TrialFailed { server });
         }
@@ -209,11 +209,11 @@ impl Engine {
         let left = self.router.as_mut().is_some_and(|r| r.machine(server).success(trial));
         if left {
             self.event(ClientEvent::LeftFailover { server, by_map: false });
-            self.notify(now, Kind::ReportOk, server, 0);
+            self.notify(now, DatagramKind::ReportOk, server, 0);
         }
     }
 
-    fn notify(&mut self, now: Micros, kind: Kind, server: u16, attempts: u32) {
+    fn notify(&mut self, now: Micros, kind: DatagramKind, server: u16, attempts: u32) {
         let nonce = self.notices.open(now, kind, server, attempts);
         self.event(ClientEvent::Reported { kind, server, nonce });
     }

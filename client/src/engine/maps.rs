@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use standin_protocol::control::{Datagram, Kind};
+use standin_protocol::control::{Datagram, DatagramKind};
 use standin_protocol::frame::Status;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
-use super::link::Place;
+use super::connection::Place;
 use super::operations::{Current, Open, Work};
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
@@ -89,7 +89,9 @@ impl Engine {
             return;
         }
         // The connection was lost while its input was processed.
-        let Some(place) = self.links.get(&conn).map(|link| link.place) else { return };
+        let Some(place) = self.connections.get(&conn).map(|connection| connection.place) else {
+            return;
+        };
         self.map_fetch_not_before = now + self.config.map_fetch_interval;
         let id = self.insert(now, Work::MapFetch);
         self.map_fetch = Some(id);
@@ -102,7 +104,7 @@ impl Engine {
     /// Handles the answer to the engine's own MAP.
     pub(super) fn map_fetched(&mut self, now: Micros, conn: ConnId, id: u32, reply: &Reply) {
         self.retire(now, id);
-        let place = self.links.get(&conn).map(|link| link.place);
+        let place = self.connections.get(&conn).map(|connection| connection.place);
         let is_seed = matches!(place, Some(Place::Seed(_)));
         let map = match reply.status {
             Status::Ok => ClusterMap::from_bytes(&reply.value).map_err(|error| error.to_string()),
@@ -191,7 +193,9 @@ impl Engine {
         let key = self.config.key.as_ref();
         // Anybody can send a datagram.
         let Ok(verdict) = Datagram::parse(bytes, key, Some(topology.id)) else { return };
-        if verdict.kind != Kind::Verdict || !self.notices.close(verdict.subject, verdict.nonce) {
+        if verdict.kind != DatagramKind::Verdict
+            || !self.notices.close(verdict.subject, verdict.nonce)
+        {
             return;
         }
         let Datagram { subject: server, epoch, statuses, arg, .. } = verdict;

@@ -1,7 +1,7 @@
 //! The whole client as one machine without IO: operations in, bytes and results out.
 //!
 //! ```text
-//! Submit ─► operations.rs ─► router (map, failover) ─► link.rs ─► session ─► Send{conn}
+//! Submit ─► operations.rs ─► router (map, failover) ─► connection.rs ─► session ─► Send{conn}
 //! Received{conn} ─► session ─► replies.rs ─► Completed, or another server
 //!                        └──► maps.rs (newer map: fetch, apply) ─► doubt.rs (another topology)
 //! silence, close ─► losses.rs ─► failover ─► notices ─► Datagram to the master
@@ -9,13 +9,13 @@
 //! A send has failed when its connection is lost, or stays silent for the attempt timeout
 //! while an answer is due. Half-way a PING asks whether the server is there at all: one that
 //! answers it is slow, not dead, and sending elsewhere would only double the load. No connection
-//! delays the replies on another: each server's links are its own.
+//! delays the replies on another: each server's connections are its own.
 //!
 //! No clock, no randomness, no sockets: `now` and the seed are arguments. The same inputs
 //! give the same outputs.
 
+mod connection;
 mod doubt;
-mod link;
 mod losses;
 mod maps;
 mod operations;
@@ -42,8 +42,8 @@ use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::random::Random;
 use crate::router::Router;
 
+use connection::{Connection, Place};
 use doubt::Doubt;
-use link::{Link, Place};
 use maps::Seeds;
 use operations::Open;
 
@@ -127,7 +127,7 @@ pub enum Output {
     Event(ClientEvent),
 }
 
-/// A timer of the engine, besides operations' deadlines and silent links.
+/// A timer of the engine, besides operations' deadlines and silent connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// Route this operation again.
@@ -149,7 +149,7 @@ pub struct Engine {
     doubt: Doubt,
     notices: Notices,
 
-    links: BTreeMap<ConnId, Link>,
+    connections: BTreeMap<ConnId, Connection>,
     by_place: BTreeMap<(Place, u16), ConnId>,
     last_conn: u64,
 
@@ -170,7 +170,7 @@ pub struct Engine {
     patience: VecDeque<(Micros, u32, u32)>,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
 
-    /// Links with bytes to send.
+    /// Connections with bytes to send.
     unsent: VecDeque<ConnId>,
     outputs: VecDeque<Output>,
 }
@@ -193,7 +193,7 @@ impl Engine {
             seeds: Seeds::default(),
             doubt: Doubt::default(),
             notices,
-            links: BTreeMap::new(),
+            connections: BTreeMap::new(),
             by_place: BTreeMap::new(),
             last_conn: 0,
             open: IdMap::default(),
@@ -241,9 +241,9 @@ impl Engine {
             return Some(output);
         }
         while let Some(conn) = self.unsent.pop_front() {
-            let Some(link) = self.links.get_mut(&conn) else { continue };
-            link.in_unsent = false;
-            let bytes = link.take_output();
+            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            connection.in_unsent = false;
+            let bytes = connection.take_output();
             if !bytes.is_empty() {
                 return Some(Output::Send { conn, bytes });
             }
@@ -255,13 +255,17 @@ impl Engine {
     /// until something else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
-        let links = self.links.values().filter_map(|link| link.next_deadline(&self.config)).min();
+        let connections = self
+            .connections
+            .values()
+            .filter_map(|connection| connection.next_deadline(&self.config))
+            .min();
         [
             self.deadlines.front().map(|(due, _)| *due),
             self.patience.front().map(|(due, ..)| *due),
             self.timers.peek().map(|Reverse((due, _))| *due),
             self.notices.next_deadline().filter(|_| !self.doubt.is_open()),
-            links,
+            connections,
         ]
         .into_iter()
         .flatten()
@@ -301,7 +305,7 @@ impl Engine {
             self.deadlines.pop_front();
             self.expire(now, id);
         }
-        self.check_links(now);
+        self.check_connections(now);
         while let Some(&(due, id, sends)) = self.patience.front() {
             if due > now {
                 break;
@@ -335,11 +339,11 @@ impl Engine {
     }
 
     fn mark_unsent(&mut self, conn: ConnId) {
-        if let Some(link) = self.links.get_mut(&conn)
-            && !link.in_unsent
-            && link.has_output()
+        if let Some(connection) = self.connections.get_mut(&conn)
+            && !connection.in_unsent
+            && connection.has_output()
         {
-            link.in_unsent = true;
+            connection.in_unsent = true;
             self.unsent.push_back(conn);
         }
     }

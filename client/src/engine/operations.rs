@@ -4,7 +4,7 @@ use standin_protocol::frame::{RequestHeader, TTL_S_MAX, request_flags};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
 use standin_protocol::time::Micros;
 
-use super::link::{Link, Place};
+use super::connection::{Connection, Place};
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target};
@@ -18,7 +18,7 @@ pub(super) enum Work {
     /// A caller's question.
     Question { op_id: u64, target: Target, question: Question },
     /// The engine's own PING on a silent connection.
-    Probe,
+    Ping,
     /// The engine's own MAP.
     MapFetch,
 }
@@ -78,7 +78,7 @@ impl Open {
             Work::Operation { operation, .. } => {
                 operation.key.len() + operation.action.value().len()
             }
-            Work::Question { .. } | Work::Probe | Work::MapFetch => 0,
+            Work::Question { .. } | Work::Ping | Work::MapFetch => 0,
         }
     }
 
@@ -94,7 +94,7 @@ impl Open {
     fn op_id(&self) -> Option<u64> {
         match self.work {
             Work::Operation { op_id, .. } | Work::Question { op_id, .. } => Some(op_id),
-            Work::Probe | Work::MapFetch => None,
+            Work::Ping | Work::MapFetch => None,
         }
     }
 }
@@ -173,7 +173,7 @@ impl Engine {
                     Err(error) => self.finish(now, id, Err(error)),
                 }
             }
-            Work::Probe | Work::MapFetch => {}
+            Work::Ping | Work::MapFetch => {}
         }
     }
 
@@ -191,19 +191,19 @@ impl Engine {
         if let Some(open) = self.open.get_mut(&id) {
             open.current = Some(Current { conn, place, trial });
         }
-        if let Some(link) = self.links.get_mut(&conn) {
-            link.waiting.push_back(id);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.waiting.push_back(id);
         }
         self.transmit_waiting(now, conn);
     }
 
     /// Sends the requests that wait for a connection, as far as there is room.
     pub(super) fn transmit_waiting(&mut self, now: Micros, conn: ConnId) {
-        while let Some(link) = self.links.get_mut(&conn) {
-            if !link.has_room(&self.config) {
+        while let Some(connection) = self.connections.get_mut(&conn) {
+            if !connection.has_room(&self.config) {
                 break;
             }
-            let Some(id) = link.waiting.pop_front() else { break };
+            let Some(id) = connection.waiting.pop_front() else { break };
             let is_here = |open: &Open| open.current.is_some_and(|current| current.conn == conn);
             if self.open.get(&id).is_some_and(is_here) {
                 self.transmit(now, conn, id);
@@ -213,7 +213,9 @@ impl Engine {
     }
 
     pub(super) fn transmit(&mut self, now: Micros, conn: ConnId, id: u32) {
-        let (Some(link), Some(open)) = (self.links.get_mut(&conn), self.open.get_mut(&id)) else {
+        let (Some(connection), Some(open)) =
+            (self.connections.get_mut(&conn), self.open.get_mut(&id))
+        else {
             return;
         };
         let (opcode, keyspace, key, value) = match &open.work {
@@ -221,7 +223,7 @@ impl Engine {
                 (o.action.opcode(), o.keyspace, &o.key[..], o.action.value())
             }
             Work::Question { question, .. } => (question.opcode(), 0, &[][..], &[][..]),
-            Work::Probe => (Question::Ping { shard: 0 }.opcode(), 0, &[][..], &[][..]),
+            Work::Ping => (Question::Ping { shard: 0 }.opcode(), 0, &[][..], &[][..]),
             Work::MapFetch => (Question::Map.opcode(), 0, &[][..], &[][..]),
         };
         let mut header = RequestHeader::new(opcode, keyspace, id);
@@ -237,9 +239,9 @@ impl Engine {
         let left_ms = open.deadline.since(now).as_millis();
         header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX).max(1);
         header.map_epoch = self.router.as_ref().map_or(0, |router| router.map().epoch.tag());
-        let Some(session) = link.session() else { return };
+        let Some(session) = connection.session() else { return };
         session.send(header, opcode, key, value);
-        link.asked(now);
+        connection.asked(now);
         open.sends += 1;
         if !open.sent_on.contains(&conn) {
             open.sent_on.push(conn);
@@ -267,8 +269,8 @@ impl Engine {
         let Some(open) = self.open.remove(&id) else { return };
         self.open_bytes -= open.bytes();
         for conn in &open.sent_on {
-            if let Some(link) = self.links.get_mut(conn) {
-                link.forget(id);
+            if let Some(connection) = self.connections.get_mut(conn) {
+                connection.forget(id);
             }
         }
         if self.map_fetch == Some(id) {
@@ -396,7 +398,7 @@ impl Engine {
     fn connect(&mut self, now: Micros, place: Place, lane: u16) -> ConnId {
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
-        self.links.insert(conn, Link::new(place, now));
+        self.connections.insert(conn, Connection::new(place, now));
         self.by_place.insert((place, lane), conn);
         let topology = self.router.as_ref().map(|router| &router.map().topology);
         let addr = match (place, topology) {
@@ -416,12 +418,12 @@ impl Engine {
     }
 
     pub(super) fn connected(&mut self, now: Micros, conn: ConnId) {
-        // The link was given up before its connection was made.
-        let Some(link) = self.links.get_mut(&conn) else { return };
-        if !link.is_connecting() {
+        // The connection was given up before its connection was made.
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        if !connection.is_connecting() {
             return;
         }
-        let shard = match link.place {
+        let shard = match connection.place {
             Place::Server { shard, .. } => shard,
             Place::Master | Place::Seed(_) => ANY_SHARD,
         };
@@ -433,7 +435,7 @@ impl Engine {
             role: role as u8,
             ..HelloBody::default()
         };
-        link.open(now, Session::new(hello, self.config.key.clone()));
+        connection.open(now, Session::new(hello, self.config.key.clone()));
         self.mark_unsent(conn);
     }
 

@@ -10,7 +10,7 @@ use standin_protocol::hello::HelloReply;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
-use super::link::Place;
+use super::connection::Place;
 use super::operations::Work;
 use super::{ConnId, Engine, Timer};
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Value};
@@ -21,22 +21,24 @@ const MASTER: u16 = 0xFFFF;
 
 impl Engine {
     pub(super) fn received(&mut self, now: Micros, conn: ConnId, bytes: &[u8]) {
-        let Some(session) = self.links.get_mut(&conn).and_then(|link| link.session()) else {
+        let Some(session) =
+            self.connections.get_mut(&conn).and_then(|connection| connection.session())
+        else {
             return;
         };
         session.receive(bytes);
-        // The link may be closed by what it says.
-        while let Some(link) = self.links.get_mut(&conn) {
-            let place = link.place;
-            match link.session().map(|session| session.poll()) {
+        // The connection may be closed by what it says.
+        while let Some(connection) = self.connections.get_mut(&conn) {
+            let place = connection.place;
+            match connection.session().map(|session| session.poll()) {
                 Some(Ok(Some(Incoming::Ready(hello)))) => self.greeted(now, conn, place, hello),
                 Some(Ok(Some(Incoming::Reply(reply)))) => self.replied(now, conn, place, reply),
                 Some(Err(error)) => return self.broken(now, conn, place, &error),
                 Some(Ok(None)) | None => break,
             }
         }
-        if let Some(link) = self.links.get_mut(&conn) {
-            link.heard(now);
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.heard(now);
             self.transmit_waiting(now, conn);
         }
     }
@@ -96,7 +98,7 @@ impl Engine {
             Place::Master | Place::Seed(_) => MASTER,
         };
         match &open.work {
-            Work::Probe => self.retire(now, id),
+            Work::Ping => self.retire(now, id),
             Work::MapFetch => return self.map_fetched(now, conn, id, &reply),
             Work::Question { question, .. } => {
                 let outcome = answer_to_question(*question, &reply);

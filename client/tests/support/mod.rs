@@ -17,7 +17,7 @@ use std::thread;
 use standin_client::runtime::Driver;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::{Counter, PingReply, StatsReply};
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -110,7 +110,7 @@ fn run_master(
             let notice =
                 Datagram::parse(&buffer[..count], key.as_ref(), Some(topology.id)).unwrap();
             let state = match notice.kind {
-                Kind::ReportFailed => ServerState::Offline,
+                DatagramKind::ReportFailed => ServerState::Offline,
                 _ => ServerState::Online,
             };
             let status = &mut statuses[usize::from(notice.subject)];
@@ -118,7 +118,7 @@ fn run_master(
                 epoch = epoch.next();
                 *status = ServerStatus { state, since: epoch, boot_id: 1 };
             }
-            let mut verdict = Datagram::new(Kind::Verdict, SENDER_MASTER, topology.id, 1);
+            let mut verdict = Datagram::new(DatagramKind::Verdict, SENDER_MASTER, topology.id, 1);
             verdict.subject = notice.subject;
             verdict.nonce = notice.nonce;
             verdict.epoch = epoch;

@@ -171,7 +171,7 @@ struct Unknown {
 }
 
 /// Those of each key.
-type Unsettled = HashMap<u32, Vec<Unknown>>;
+type UnknownWrites = HashMap<u32, Vec<Unknown>>;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -181,7 +181,7 @@ pub struct Checker {
     bound: Duration,
     grace: Duration,
     slots: Box<[Slot]>,
-    unsettled: Mutex<Unsettled>,
+    unknown_writes: Mutex<UnknownWrites>,
     history: History,
 }
 
@@ -190,9 +190,9 @@ impl Checker {
     #[must_use]
     pub fn new(keys: u32, run: u32, initial: Initial) -> Self {
         let slots = (0..keys).map(|_| Slot::default()).collect();
-        let (unsettled, history) = (Mutex::default(), History::default());
+        let (unknown_writes, history) = (Mutex::default(), History::default());
         let (bound, grace) = (Duration::ZERO, Duration::MAX);
-        Self { run, initial, bound, grace, slots, unsettled, history }
+        Self { run, initial, bound, grace, slots, unknown_writes, history }
     }
 
     /// Sets the age that a stale value may have; zero by default.
@@ -253,7 +253,7 @@ impl Checker {
             self.history.add(key, Acknowledged { sequence, begun, at: ended });
             slot.acknowledged.store(sequence, Ordering::Release);
         } else {
-            self.unsettled().entry(key).or_default().push(Unknown { sequence, kind, ended });
+            self.unknown_writes().entry(key).or_default().push(Unknown { sequence, kind, ended });
         }
         slot.is_busy.store(false, Ordering::Release);
     }
@@ -345,8 +345,8 @@ impl Checker {
         floor: Floor,
         is_meant: impl Fn(&Unknown) -> bool,
     ) -> LastWord {
-        let unsettled = self.unsettled();
-        let meant = unsettled.get(&key).into_iter().flatten().filter(|write| is_meant(write));
+        let unknown_writes = self.unknown_writes();
+        let meant = unknown_writes.get(&key).into_iter().flatten().filter(|write| is_meant(write));
         let Some(last) = meant.map(|write| write.ended).max() else { return LastWord::NoUnknown };
         match self.history.first_begun_after(key, last + self.grace) {
             // Later writes may have been acknowledged since the read was asked.
@@ -355,8 +355,8 @@ impl Checker {
         }
     }
 
-    fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
-        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unknown_writes(&self) -> MutexGuard<'_, UnknownWrites> {
+        self.unknown_writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

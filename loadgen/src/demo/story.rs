@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use standin_client::ClientEvent;
-use standin_protocol::control::Kind;
+use standin_protocol::control::DatagramKind;
 use standin_protocol::time::Micros;
 
 use crate::drive::Notable;
@@ -153,7 +153,7 @@ impl Story {
                     let text = format!("a client, after {attempts} unsuccessful sends");
                     self.tell(at, StoryKind::FailoverMode, server, text);
                 }
-                ClientEvent::Reported { kind: Kind::ReportFailed, server, .. }
+                ClientEvent::Reported { kind: DatagramKind::ReportFailed, server, .. }
                     if server == self.victim =>
                 {
                     self.tell(at, StoryKind::Reported, server, "by a client".to_owned());

@@ -1,5 +1,5 @@
 //! Warming up: the most wanted rows once each, then the workload itself until the hit ratio
-//! has settled. What fails here counts, but its latencies are not measured.
+//! is steady. What fails here counts, but its latencies are not measured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,29 +61,32 @@ pub(super) fn run(
         false
     })?;
 
-    let settle = Plan {
+    let until_steady = Plan {
         pacing: script::pacing(RATE_PER_S, Arrivals::Constant),
         duration: Some(SETTLE_WITHIN),
         // Other requests than those to come.
         seed: plan.seed ^ 0x3A3A,
         ..preload
     };
-    let supplies = (0..workers).map(|worker| Supply::mixed(mix, settle.seed, worker)).collect();
+    let supplies =
+        (0..workers).map(|worker| Supply::mixed(mix, until_steady.seed, worker)).collect();
     let mut windows: Vec<(Duration, Progress)> = vec![(Duration::ZERO, Progress::default())];
-    let (settled, final_hit_ratio) = watch(&settle, supplies, interrupt, |progress, elapsed| {
-        console.progress(
-            elapsed.as_millis() as u64,
-            SETTLE_WITHIN.as_millis() as u64,
-            &format!("warming up: hit ratio {:.1} %", ratio_of_last(&windows) * 100.0),
-        );
-        let is_window = windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
-        if is_window {
-            windows.push((elapsed, progress));
-        }
-        is_window && is_steady(&windows)
-    })
-    .map(|(recording, _)| (recording, ratio_of_last(&windows)))?;
-    recording.merge(settled);
+    let (steady, final_hit_ratio) =
+        watch(&until_steady, supplies, interrupt, |progress, elapsed| {
+            console.progress(
+                elapsed.as_millis() as u64,
+                SETTLE_WITHIN.as_millis() as u64,
+                &format!("warming up: hit ratio {:.1} %", ratio_of_last(&windows) * 100.0),
+            );
+            let is_window =
+                windows.last().is_some_and(|(at, _)| elapsed.saturating_sub(*at) >= WINDOW);
+            if is_window {
+                windows.push((elapsed, progress));
+            }
+            is_window && is_steady(&windows)
+        })
+        .map(|(recording, _)| (recording, ratio_of_last(&windows)))?;
+    recording.merge(steady);
     console.end_progress();
     Ok(WarmUp { recording, final_hit_ratio })
 }

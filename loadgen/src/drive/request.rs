@@ -18,11 +18,11 @@ const REDRAWS_MAX: u8 = 8;
 /// A request with its place in the checker's order.
 pub(super) struct Ticket {
     key: u32,
-    kind: Kind,
+    kind: TicketAction,
     displaced: Displaced,
 }
 
-enum Kind {
+enum TicketAction {
     Read,
     Write { value: Vec<u8>, ttl_s: u32, write: Option<Write> },
     Delete { write: Option<Write> },
@@ -35,18 +35,18 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
     let Request { key, access } = wanted;
     let mut displaced = Displaced::default();
     let (kind, value_bytes, ttl_s) = match access {
-        Access::Read => return Ticket { key, kind: Kind::Read, displaced },
+        Access::Read => return Ticket { key, kind: TicketAction::Read, displaced },
         Access::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
         Access::Delete => (WriteKind::Delete, 0, 0),
     };
     let Some(checker) = &shared.plan.checker else {
         let kind = match kind {
-            WriteKind::Put => Kind::Write {
+            WriteKind::Put => TicketAction::Write {
                 value: Checker::first_value(shared.plan.run, key, value_bytes),
                 ttl_s,
                 write: None,
             },
-            WriteKind::Delete => Kind::Delete { write: None },
+            WriteKind::Delete => TicketAction::Delete { write: None },
         };
         return Ticket { key, kind, displaced };
     };
@@ -56,9 +56,9 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
             let kind = match kind {
                 WriteKind::Put => {
                     let value = checker.value(&write, value_bytes);
-                    Kind::Write { value, ttl_s, write: Some(write) }
+                    TicketAction::Write { value, ttl_s, write: Some(write) }
                 }
-                WriteKind::Delete => Kind::Delete { write: Some(write) },
+                WriteKind::Delete => TicketAction::Delete { write: Some(write) },
             };
             return Ticket { key, kind, displaced };
         }
@@ -70,7 +70,7 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
         displaced.redraws += 1;
     }
     displaced.became_read = true;
-    Ticket { key, kind: Kind::Read, displaced }
+    Ticket { key, kind: TicketAction::Read, displaced }
 }
 
 /// Sends a request, waits for its end, judges and records it.
@@ -79,9 +79,11 @@ pub(super) async fn perform(shared: &Shared, client: &Client, ticket: Ticket, du
     let (key, displaced) = (ticket.key, ticket.displaced);
     let checker = shared.plan.checker.as_deref();
     let (action, op, write) = match ticket.kind {
-        Kind::Read => (Action::Get, OpKind::Read, None),
-        Kind::Write { value, ttl_s, write } => (Action::Put { value, ttl_s }, OpKind::Write, write),
-        Kind::Delete { write } => (Action::Delete, OpKind::Write, write),
+        TicketAction::Read => (Action::Get, OpKind::Read, None),
+        TicketAction::Write { value, ttl_s, write } => {
+            (Action::Put { value, ttl_s }, OpKind::Write, write)
+        }
+        TicketAction::Delete { write } => (Action::Delete, OpKind::Write, write),
     };
     let operation =
         Operation { keyspace: shared.plan.keyspace, key: shared.plan.keys.name(key), action };

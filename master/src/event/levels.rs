@@ -16,7 +16,7 @@ impl MasterEvent {
         }
     }
 
-    /// Whether the states of the servers or the master's own are others now. Complaints, which
+    /// Whether the states of the servers or the master's own are others now. Warnings, which
     /// are repeated while their reason lasts, are for the log.
     #[must_use]
     pub fn is_change(&self) -> bool {

@@ -11,7 +11,9 @@
 use std::net::SocketAddr;
 
 use standin_config::Mode;
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, SENDER_MASTER, renew_flags};
+use standin_protocol::control::{
+    Datagram, DatagramKind, SENDER_CLIENT, SENDER_MASTER, renew_flags,
+};
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -49,7 +51,7 @@ impl Machine {
     fn distrust(&mut self, now: Micros, id: u16, from: SocketAddr) {
         self.counters.datagrams_distrusted += 1;
         if let Some(server) = self.id_of(id)
-            && self.complaints.may_complain_of_strangers(now)
+            && self.warnings.may_warn_of_strangers(now)
         {
             self.event(MasterEvent::Distrusted { server, from });
         }
@@ -62,8 +64,8 @@ impl Machine {
         let by = Reporter::Client(datagram.boot_id);
         let waiter = Waiter { to: from, recipient: SENDER_CLIENT, nonce: datagram.nonce };
         match datagram.kind {
-            Kind::ReportFailed => self.on_report(now, datagram.subject, by, waiter),
-            Kind::ReportOk => self.on_report_ok(now, datagram.subject, by, waiter),
+            DatagramKind::ReportFailed => self.on_report(now, datagram.subject, by, waiter),
+            DatagramKind::ReportOk => self.on_report_ok(now, datagram.subject, by, waiter),
             _ => false,
         }
     }
@@ -81,11 +83,11 @@ impl Machine {
             return false;
         }
         let has_left = self.servers[usize::from(id)].left_boot_id == boot_id;
-        if has_left && !matches!(datagram.kind, Kind::Leaving | Kind::Ack) {
+        if has_left && !matches!(datagram.kind, DatagramKind::Leaving | DatagramKind::Ack) {
             return false;
         }
         // Only a renewal says which epoch its sender has heard; see `restart.rs`.
-        if datagram.kind == Kind::Renew {
+        if datagram.kind == DatagramKind::Renew {
             let server = self.server(id);
             server.heard.add(boot_id);
             server.has_map |= boot_id == known && datagram.epoch > MapEpoch::default();
@@ -103,13 +105,13 @@ impl Machine {
         let waiter = Waiter { to, recipient: id, nonce: datagram.nonce };
         let by = Reporter::Server(id);
         match datagram.kind {
-            Kind::ReportFailed if datagram.subject != id => {
+            DatagramKind::ReportFailed if datagram.subject != id => {
                 self.on_report(now, datagram.subject, by, waiter)
             }
-            Kind::ReportOk if datagram.subject != id => {
+            DatagramKind::ReportOk if datagram.subject != id => {
                 self.on_report_ok(now, datagram.subject, by, waiter)
             }
-            Kind::Renew => {
+            DatagramKind::Renew => {
                 if is_known {
                     self.on_origin_flag(now, id, datagram.arg);
                     self.on_mode_flag(id, datagram.arg);
@@ -117,7 +119,7 @@ impl Machine {
                 self.on_renew(now, waiter, datagram, is_known);
                 true
             }
-            Kind::Ack if is_known => {
+            DatagramKind::Ack if is_known => {
                 if self.registry.acked(now, id, datagram.epoch) {
                     self.counters.acks += 1;
                     self.event(MasterEvent::Acked { server: id, epoch: datagram.epoch });
@@ -125,8 +127,8 @@ impl Machine {
                 self.check_all_drains(now);
                 true
             }
-            Kind::ProbeResult if is_known => self.on_probe_result(now, id, datagram),
-            Kind::Leaving => {
+            DatagramKind::ProbeResult if is_known => self.on_probe_result(now, id, datagram),
+            DatagramKind::Leaving => {
                 self.on_leaving(now, boot_id, waiter, is_known);
                 true
             }
@@ -200,7 +202,7 @@ impl Machine {
         // heard.
         let state = self.registry.decided()[usize::from(id)].state;
         let may_own = matches!(state, ServerState::Online | ServerState::Returning);
-        let mut grant = self.datagram(Kind::Grant, id);
+        let mut grant = self.datagram(DatagramKind::Grant, id);
         grant.subject = id;
         grant.epoch = newest;
         grant.nonce = datagram.nonce;

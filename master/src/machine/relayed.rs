@@ -10,7 +10,7 @@
 //! The second attempt goes this way; the others do too while the server's own datagrams come
 //! through a peer. Who is asked, and does not answer, delays nothing for long: half a timeout.
 
-use standin_protocol::control::{Datagram, Kind, ProbeOutcome};
+use standin_protocol::control::{Datagram, DatagramKind, ProbeOutcome};
 use standin_protocol::frame::Status;
 use standin_protocol::map::{MapEpoch, ServerState};
 use standin_protocol::time::Micros;
@@ -44,7 +44,7 @@ impl Machine {
         for peer in &peers {
             self.counters.probes_asked += 1;
             for address in self.ways_to(now, *peer) {
-                let mut datagram = self.datagram(Kind::AskProbe, *peer);
+                let mut datagram = self.datagram(DatagramKind::AskProbe, *peer);
                 datagram.subject = id;
                 datagram.nonce = nonce(self.term(), attempt.probe_id);
                 self.send(address, datagram);

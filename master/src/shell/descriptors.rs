@@ -1,7 +1,7 @@
 //! The master's descriptors (`ulimit -n`), divided before it starts, so that callers can't take
 //! those that it needs for the servers.
 
-use crate::shell::guests::{CLOSING, GUESTS_MAX};
+use crate::shell::connections::{CLOSING, CONNECTIONS_MAX};
 use crate::shell::probe::PROBES_MAX;
 
 /// The number of descriptors for standard streams, sockets, signals, the loop, state and event
@@ -29,7 +29,7 @@ pub(crate) struct Bounds {
     /// The number of connections to servers.
     pub(crate) probes: usize,
     /// The number of connections from callers.
-    pub(crate) guests: usize,
+    pub(crate) connections: usize,
 }
 
 /// Divides the limit.
@@ -41,7 +41,7 @@ pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
     }
     let rest = usize::try_from(rest).unwrap_or(usize::MAX);
     let probes = PROBES_MAX.min(rest / 2);
-    Ok(Bounds { probes, guests: GUESTS_MAX.min(rest - probes) })
+    Ok(Bounds { probes, connections: CONNECTIONS_MAX.min(rest - probes) })
 }
 
 /// Returns the number of descriptors that this process may have.
@@ -57,10 +57,13 @@ mod tests {
     fn probes_have_their_own_whatever_the_limit() {
         assert_eq!(divide(55), Err(TooFewDescriptors { limit: 55, needed: 56 }));
         for limit in 56..5_000 {
-            let Bounds { probes, guests } = divide(limit).unwrap();
-            assert!(probes >= 8 && guests >= 8);
-            assert!((probes + guests + CLOSING) as u64 + BASE <= limit, "{limit}");
+            let Bounds { probes, connections } = divide(limit).unwrap();
+            assert!(probes >= 8 && connections >= 8);
+            assert!((probes + connections + CLOSING) as u64 + BASE <= limit, "{limit}");
         }
-        assert_eq!(divide(u64::MAX), Ok(Bounds { probes: PROBES_MAX, guests: GUESTS_MAX }));
+        assert_eq!(
+            divide(u64::MAX),
+            Ok(Bounds { probes: PROBES_MAX, connections: CONNECTIONS_MAX })
+        );
     }
 }

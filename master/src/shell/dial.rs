@@ -1,6 +1,6 @@
 //! A TCP connection to a server: HELLO, then one request at a time.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 
@@ -97,16 +97,16 @@ impl Dial {
 }
 
 fn failure_of(error: &io::Error) -> ProbeFailure {
-    use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::ConnectionRefused => ProbeFailure::Refused,
-        Kind::TimedOut => ProbeFailure::Timeout,
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
+        ErrorKind::ConnectionRefused => ProbeFailure::Refused,
+        ErrorKind::TimedOut => ProbeFailure::Timeout,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
             ProbeFailure::Unreachable
         }
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::NotConnected => {
-            ProbeFailure::Closed
-        }
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::NotConnected => ProbeFailure::Closed,
         // Descriptors, ports, memory and permissions are problems of this machine.
         _ => ProbeFailure::NotTried,
     }

@@ -19,9 +19,9 @@ use tracing::{info, warn};
 use crate::event::MasterEvent;
 use crate::machine::{Input, Machine, Output};
 use crate::rules::Rules;
+use crate::shell::connections::CONNECTIONS_MAX;
 use crate::shell::descriptors::{self, Bounds};
 use crate::shell::error::MasterError;
-use crate::shell::guests::GUESTS_MAX;
 use crate::shell::ready::{Notify, Permits};
 use crate::shell::saver::{self, Saver};
 use crate::shell::stopper::Stopper;
@@ -101,10 +101,10 @@ impl Master {
             return Err(refusal);
         }
         let bounds = descriptors::divide(descriptors::limit())?;
-        if bounds.guests < GUESTS_MAX {
+        if bounds.connections < CONNECTIONS_MAX {
             warn!(
                 probes = bounds.probes,
-                connections = bounds.guests,
+                connections = bounds.connections,
                 "the limit of open files (ulimit -n) leaves room for few connections: raise it"
             );
         }
@@ -197,7 +197,7 @@ impl Master {
             udp,
             saver,
             probe_permits: Permits::new(bounds.probes),
-            guests_max: bounds.guests,
+            connections_max: bounds.connections,
             events,
             handshake_timeout: cluster.limits.handshake_timeout,
             fetch_timeout: cluster.timings.lease,

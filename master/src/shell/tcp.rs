@@ -22,10 +22,10 @@ use standin_protocol::map::NO_SERVER;
 use standin_protocol::time::Micros;
 
 use crate::shell::Shell;
-use crate::shell::guests::Guests;
+use crate::shell::connections::Connections;
 use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
-use crate::shell::udp::Complaints;
+use crate::shell::udp::LimitedWarnings;
 
 /// The interval between two connections for which others are closed.
 const PACE: Duration = Duration::from_millis(1);
@@ -39,23 +39,23 @@ const IDLE: Duration = Duration::from_secs(300);
 
 /// Accepts connections until the master stops.
 pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: Ready) {
-    let guests = Guests::new(shell.guests_max);
-    let mut complaints = Complaints::default();
+    let connections = Connections::new(shell.connections_max);
+    let mut warnings = LimitedWarnings::default();
     while !shell.is_stopping.get() {
         let now = Micros::boottime();
-        let room_at = guests.room_at().unwrap_or(Micros::NEVER);
+        let room_at = connections.room_at().unwrap_or(Micros::NEVER);
         if room_at > now {
             let wait = room_at.since(now).min(ROOM_WAIT) + Duration::from_millis(1);
-            let _ = timeout(wait, guests.ended()).await;
+            let _ = timeout(wait, connections.ended()).await;
             continue;
         }
         match listener.accept() {
             Ok((stream, _)) => {
-                let connection = shell.clone();
-                let guests = guests.clone();
+                let serving = shell.clone();
+                let connections = connections.clone();
                 shell.spawn(async move {
                     // The error concerns the other side, which has left or is too slow.
-                    let _ = serve(&connection, &guests, stream).await;
+                    let _ = serve(&serving, &connections, stream).await;
                 });
                 match room_at {
                     Micros(0) => yield_now().await,
@@ -73,19 +73,19 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             Err(_) if shell.is_stopping.get() => return,
             Err(error) => {
                 // Most likely there are no descriptors left. Waiting callers are served later.
-                complaints.add("connections not accepted", &error);
+                warnings.add("connections not accepted", &error);
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn serve(shell: &Shell, guests: &Rc<Guests>, stream: TcpStream) -> io::Result<()> {
+async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     let connection = Stream::new(stream, &shell.streams)?;
-    let place = guests.come(Micros::boottime(), connection.closer());
+    let place = connections.accept(Micros::boottime(), connection.closer());
     let mut session = Session::default();
     let mut input = Vec::new();
     let mut output = Vec::new();

@@ -15,12 +15,12 @@ use crate::shell::ready::{Ready, yield_now};
 /// The number of datagrams received before other tasks run.
 const BURST: usize = 64;
 /// The smallest interval between two warnings of one kind.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
+const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Receives datagrams until the master stops.
 pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
-    let mut complaints = Complaints::default();
+    let mut warnings = LimitedWarnings::default();
     while !shell.is_stopping.get() {
         for _ in 0..BURST {
             match shell.udp.recv_from(&mut buffer) {
@@ -28,20 +28,21 @@ pub(crate) async fn receive(shell: Rc<Shell>, ready: Ready) {
                     let key = shell.key.as_ref();
                     match Datagram::parse(&buffer[..len], key, Some(shell.topology.id)) {
                         Ok(datagram) => shell.feed(Input::Datagram { from, datagram }),
-                        Err(error) => complaints
-                            .add("datagrams dropped", &format_args!("from {from}: {error}")),
+                        Err(error) => {
+                            warnings.add("datagrams dropped", &format_args!("from {from}: {error}"))
+                        }
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(error) = ready.readable().await {
                         // A master needs its datagrams, so it keeps trying, with pauses.
-                        complaints.add("datagrams dropped", &error);
+                        warnings.add("datagrams dropped", &error);
                         monoio::time::sleep(Duration::from_millis(100)).await;
                     }
                     break;
                 }
                 Err(error) => {
-                    complaints.add("datagrams dropped", &error);
+                    warnings.add("datagrams dropped", &error);
                     break;
                 }
             }
@@ -61,16 +62,16 @@ pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram)
 
 /// Counts problems, and logs them at a limited rate, so that a flood does not fill the log.
 #[derive(Default)]
-pub(crate) struct Complaints {
+pub(crate) struct LimitedWarnings {
     count: u64,
     last_at: Option<Micros>,
 }
 
-impl Complaints {
+impl LimitedWarnings {
     pub(crate) fn add(&mut self, what: &str, why: &dyn std::fmt::Display) {
         self.count += 1;
         let now = Micros::boottime();
-        if self.last_at.is_some_and(|at| now.since(at) < COMPLAINT_INTERVAL) {
+        if self.last_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL) {
             return;
         }
         warn!(count = self.count, "{what}: {why}");

@@ -11,7 +11,7 @@ use standin_config::{ClusterConfig, IoKind, OriginConfig};
 use standin_master::{Master, MasterEvent, MasterHandle, MasterOptions};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -113,7 +113,7 @@ impl Cluster {
         socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
         let key = self.config.cluster_key();
         let mut datagram =
-            Datagram::new(Kind::ReportFailed, SENDER_CLIENT, self.topology.id, fresh_id());
+            Datagram::new(DatagramKind::ReportFailed, SENDER_CLIENT, self.topology.id, fresh_id());
         datagram.subject = subject;
         datagram.nonce = fresh_id();
         let mut buffer = vec![0; 65_536];
@@ -125,7 +125,7 @@ impl Cluster {
             assert_eq!(from, self.topology.master);
             let verdict = Datagram::parse(&buffer[..len], key.as_ref(), Some(self.topology.id));
             let verdict = verdict.expect("a datagram of the master");
-            assert_eq!((verdict.kind, verdict.nonce), (Kind::Verdict, datagram.nonce));
+            assert_eq!((verdict.kind, verdict.nonce), (DatagramKind::Verdict, datagram.nonce));
             return verdict;
         }
         panic!("no verdict: {:?}", self.events.lock().expect("events"));
@@ -211,15 +211,15 @@ pub(crate) fn run_control(
     let mut renew_at = Instant::now();
     while !stop.load(Ordering::SeqCst) {
         if Instant::now() >= renew_at {
-            say(Kind::Renew, announced.load(Ordering::SeqCst));
+            say(DatagramKind::Renew, announced.load(Ordering::SeqCst));
             renew_at = Instant::now() + Duration::from_millis(100);
         }
         let Ok((len, _)) = udp.recv_from(&mut buffer) else { continue };
         let datagram = Datagram::parse(&buffer[..len], key.as_ref(), Some(topology.id));
         let datagram = datagram.expect("a datagram of the master");
-        if datagram.kind == Kind::Announce {
+        if datagram.kind == DatagramKind::Announce {
             announced.fetch_max(datagram.epoch.to_u64(), Ordering::SeqCst);
-            say(Kind::Ack, announced.load(Ordering::SeqCst));
+            say(DatagramKind::Ack, announced.load(Ordering::SeqCst));
         }
     }
 }

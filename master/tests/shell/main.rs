@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use standin_config::IoKind;
 use standin_master::{Master, MasterError};
 use standin_protocol::body::StatsReply;
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
 use standin_protocol::frame::{Opcode, RequestHeader, Status};
 use standin_protocol::hello::HelloBody;
 use standin_protocol::map::ServerState;
@@ -102,7 +102,8 @@ fn one_stuck_server_does_not_delay_the_probing_of_another() {
     let _stuck = TcpListener::bind(cluster.topology.servers[3].address).expect("b2's port");
     servers.remove(0).kill();
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let mut datagram = Datagram::new(Kind::ReportFailed, SENDER_CLIENT, cluster.topology.id, 1);
+    let mut datagram =
+        Datagram::new(DatagramKind::ReportFailed, SENDER_CLIENT, cluster.topology.id, 1);
     datagram.sequence = 1;
     datagram.subject = 3;
     socket.send_to(&datagram.to_bytes(None), cluster.topology.master).expect("sent");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use standin_master::{Input, ProbeFailure, ProbeOrder};
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, Kind, ProbeOutcome, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, ProbeOutcome, SENDER_CLIENT};
 use standin_protocol::frame::Status;
 use standin_protocol::map::ServerStatus;
 
@@ -46,7 +46,7 @@ impl World {
         };
         let status =
             ServerStatus { boot_id: subject.boot_id, since: subject.epoch, ..Default::default() };
-        let mut result = self.server_says(id, Kind::ProbeResult);
+        let mut result = self.server_says(id, DatagramKind::ProbeResult);
         result.subject = datagram.subject;
         result.nonce = datagram.nonce;
         result.arg = outcome as u32;
@@ -79,7 +79,7 @@ impl World {
     }
 
     /// What a client says.
-    pub(super) fn notice(&mut self, kind: Kind, subject: u16) {
+    pub(super) fn notice(&mut self, kind: DatagramKind, subject: u16) {
         self.client_sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);
         datagram.sequence = self.client_sequence;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use standin_config::Mode;
 use standin_master::{Input, Machine, MasterEvent, Output, ProbeOrder, Rules, SavedServer, State};
-use standin_protocol::control::{Datagram, Kind, SENDER_CLIENT, renew_flags};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT, renew_flags};
 use standin_protocol::lease::held_until;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
@@ -64,15 +64,15 @@ enum Action {
 }
 
 impl World {
-    /// A new cluster, settled: all servers have renewed and acknowledged.
-    pub fn settled(groups: &[u16]) -> Self {
-        Self::settled_in(Mode::Available, groups)
+    /// A new cluster that has converged: all servers have renewed and acknowledged.
+    pub fn converged(groups: &[u16]) -> Self {
+        Self::converged_in(Mode::Available, groups)
     }
 
-    pub fn settled_in(mode: Mode, groups: &[u16]) -> Self {
+    pub fn converged_in(mode: Mode, groups: &[u16]) -> Self {
         let mut world = Self::cold_in(mode, groups);
         world.run_ms(1_000);
-        assert!(world.is_converged(), "a healthy cluster settles at once: {:?}", world.events);
+        assert!(world.is_converged(), "a healthy cluster converges at once: {:?}", world.events);
         world.forget();
         world
     }
@@ -162,26 +162,26 @@ impl World {
     }
 
     pub fn report_by_client(&mut self, subject: u16) {
-        self.notice(Kind::ReportFailed, subject);
+        self.notice(DatagramKind::ReportFailed, subject);
     }
 
     pub fn report_ok_by_client(&mut self, subject: u16) {
-        self.notice(Kind::ReportOk, subject);
+        self.notice(DatagramKind::ReportOk, subject);
     }
 
     pub fn report_by_server(&mut self, by: u16, subject: u16) {
-        let mut datagram = self.server_says(by, Kind::ReportFailed);
+        let mut datagram = self.server_says(by, DatagramKind::ReportFailed);
         datagram.subject = subject;
         self.reach_master(by, datagram);
     }
 
     pub fn leave(&mut self, id: u16) {
-        let datagram = self.server_says(id, Kind::Leaving);
+        let datagram = self.server_says(id, DatagramKind::Leaving);
         self.reach_master(id, datagram);
     }
 
     /// A datagram as that server would send it now.
-    pub fn server_says(&mut self, id: u16, kind: Kind) -> Datagram {
+    pub fn server_says(&mut self, id: u16, kind: DatagramKind) -> Datagram {
         let topology_id = self.topology.id;
         let model = self.model(id);
         model.sequence += 1;
@@ -304,7 +304,7 @@ impl World {
                     return;
                 }
                 if matches!(model.health, Health::Up | Health::Gray | Health::Deaf) {
-                    let mut datagram = self.server_says(id, Kind::Renew);
+                    let mut datagram = self.server_says(id, DatagramKind::Renew);
                     datagram.nonce = datagram.sequence ^ boot_id;
                     let model = self.model(id);
                     let mode = if model.is_strict { renew_flags::STRICT } else { 0 };
@@ -335,7 +335,7 @@ impl World {
             Health::Dead | Health::Deaf => return,
         }
         match datagram.kind {
-            Kind::Announce => {
+            DatagramKind::Announce => {
                 if datagram.epoch > model.epoch {
                     model.epoch = datagram.epoch;
                     model.statuses = datagram.statuses;
@@ -344,11 +344,11 @@ impl World {
                     return;
                 }
                 model.drained = model.epoch;
-                let ack = self.server_says(id, Kind::Ack);
+                let ack = self.server_says(id, DatagramKind::Ack);
                 self.reach_master(id, ack);
             }
-            Kind::AskProbe => self.ask(id, &datagram),
-            Kind::Grant => {
+            DatagramKind::AskProbe => self.ask(id, &datagram),
+            DatagramKind::Grant => {
                 let lease = Duration::from_millis(datagram.arg.into());
                 if let Some(sent) = model.renewals.remove(&datagram.nonce) {
                     // Its clock is as slow as it may be, within a hair.
@@ -373,7 +373,7 @@ impl World {
                         self.verdicts.push(datagram);
                         continue;
                     };
-                    if datagram.kind == Kind::Announce {
+                    if datagram.kind == DatagramKind::Announce {
                         self.announced_to.push((id, datagram.clone()));
                     }
                     let passes = self.servers[usize::from(id)].health == Health::Up;
@@ -418,7 +418,7 @@ impl World {
     }
 
     fn check(&mut self, datagram: &Datagram) {
-        let says_nothing = matches!(datagram.kind, Kind::Grant | Kind::AskProbe);
+        let says_nothing = matches!(datagram.kind, DatagramKind::Grant | DatagramKind::AskProbe);
         if says_nothing && datagram.epoch == MapEpoch::default() {
             return;
         }
@@ -428,7 +428,7 @@ impl World {
         let saved = persisted.get(&datagram.epoch).expect("what is said was saved before");
         let said = self.said.entry(datagram.epoch).or_insert_with(|| saved.clone());
         assert_eq!(said, saved, "two states in one epoch");
-        if datagram.kind != Kind::Grant {
+        if datagram.kind != DatagramKind::Grant {
             assert_eq!(*said, datagram.statuses, "two states in one epoch");
         }
     }

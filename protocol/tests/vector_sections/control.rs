@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{
-    Datagram, Kind, ProbeOutcome, ReplayWindow, SENDER_CLIENT, SENDER_MASTER, gossip_flags,
+    Datagram, DatagramKind, ProbeOutcome, ReplayWindow, SENDER_CLIENT, SENDER_MASTER, gossip_flags,
 };
 use standin_protocol::map::ServerState;
 
@@ -12,44 +12,54 @@ use crate::support::{epoch, hex, map_with_trouble, status};
 
 pub(super) fn datagrams() -> Vec<Value> {
     let map = map_with_trouble(16);
-    let of_each_kind = Kind::ALL.iter().map(|&kind| {
+    let of_each_kind = DatagramKind::ALL.iter().map(|&kind| {
         let sender = match kind {
-            Kind::ReportFailed | Kind::ReportOk => SENDER_CLIENT,
-            Kind::Verdict | Kind::Grant | Kind::Announce | Kind::AskProbe => SENDER_MASTER,
-            Kind::Renew | Kind::Ack | Kind::Leaving | Kind::Gossip | Kind::ProbeResult => 1,
+            DatagramKind::ReportFailed | DatagramKind::ReportOk => SENDER_CLIENT,
+            DatagramKind::Verdict
+            | DatagramKind::Grant
+            | DatagramKind::Announce
+            | DatagramKind::AskProbe => SENDER_MASTER,
+            DatagramKind::Renew
+            | DatagramKind::Ack
+            | DatagramKind::Leaving
+            | DatagramKind::Gossip
+            | DatagramKind::ProbeResult => 1,
         };
         let mut datagram = Datagram::new(kind, sender, map.topology.id, 0x0102_0304_0506_0708);
         datagram.sequence = 40 + u64::from(kind as u8);
         datagram.epoch = epoch(3, 8);
         datagram.nonce = 0xA0A1_A2A3_A4A5_A6A7;
         match kind {
-            Kind::ReportFailed => datagram.arg = 2,
-            Kind::Grant => datagram.arg = 2_000,
-            Kind::Verdict => datagram.arg = ServerState::Offline as u32,
-            Kind::Announce => {
+            DatagramKind::ReportFailed => datagram.arg = 2,
+            DatagramKind::Grant => datagram.arg = 2_000,
+            DatagramKind::Verdict => datagram.arg = ServerState::Offline as u32,
+            DatagramKind::Announce => {
                 datagram.subject = 3;
                 datagram.arg = ServerState::Returning as u32;
             }
-            Kind::Gossip => datagram.arg = gossip_flags::MASTER_LOST,
-            Kind::ProbeResult => {
+            DatagramKind::Gossip => datagram.arg = gossip_flags::MASTER_LOST,
+            DatagramKind::ProbeResult => {
                 datagram.arg = ProbeOutcome::Answered as u32;
                 datagram.subject = 2;
                 datagram.statuses = map.statuses()[2..3].to_vec();
             }
-            Kind::AskProbe => datagram.subject = 2,
-            Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
+            DatagramKind::AskProbe => datagram.subject = 2,
+            DatagramKind::ReportOk
+            | DatagramKind::Renew
+            | DatagramKind::Ack
+            | DatagramKind::Leaving => {}
         }
         datagram.recipient = match sender {
             SENDER_MASTER => 1,
-            _ if kind == Kind::Gossip => 2,
+            _ if kind == DatagramKind::Gossip => 2,
             _ => SENDER_MASTER,
         };
-        if matches!(kind, Kind::Verdict | Kind::Announce | Kind::Gossip) {
+        if matches!(kind, DatagramKind::Verdict | DatagramKind::Announce | DatagramKind::Gossip) {
             datagram.statuses = map.statuses().to_vec();
         }
         vector(kind.name(), &datagram)
     });
-    let mut announcement = Datagram::new(Kind::Announce, SENDER_MASTER, map.topology.id, 3);
+    let mut announcement = Datagram::new(DatagramKind::Announce, SENDER_MASTER, map.topology.id, 3);
     (announcement.recipient, announcement.epoch) = (1, epoch(3, 9));
     announcement.statuses = vec![status(ServerState::Online, epoch(3, 1), 0x5555); 60];
     let parts = announcement.parts().into_iter().enumerate().map(|(at, part)| {

@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 use standin_config::Mode;
 use standin_protocol::control::{
-    Datagram, Kind, ProbeOutcome, SENDER_MASTER, STATES_PER_DATAGRAM, gossip_flags, renew_flags,
+    Datagram, DatagramKind, ProbeOutcome, SENDER_MASTER, STATES_PER_DATAGRAM, gossip_flags,
+    renew_flags,
 };
 use standin_protocol::lease::over_at;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
@@ -254,7 +255,7 @@ impl Agent {
         let epoch = map.epoch;
         if self.acknowledged < epoch && self.drained.iter().all(|drained| *drained >= epoch) {
             self.acknowledged = epoch;
-            self.tell_master(now, Kind::Ack, 0, 0, 0);
+            self.tell_master(now, DatagramKind::Ack, 0, 0, 0);
         }
     }
 
@@ -290,7 +291,7 @@ impl Agent {
             let down = if self.is_origin_down { renew_flags::ORIGIN_DOWN } else { 0 };
             let mode = if self.config.mode == Mode::Strict { renew_flags::STRICT } else { 0 };
             let flags = down | mode;
-            self.tell_master(now, Kind::Renew, 0, nonce, flags);
+            self.tell_master(now, DatagramKind::Renew, 0, nonce, flags);
         }
         if now >= self.gossip_at {
             self.gossip_at = now + self.config.renew_interval;
@@ -316,7 +317,7 @@ impl Agent {
             if now >= question.resend_at {
                 question.tries += 1;
                 question.resend_at = now + self.config.resend;
-                due.push((Kind::ReportFailed, *server, question.nonce, question.tries));
+                due.push((DatagramKind::ReportFailed, *server, question.nonce, question.tries));
             }
             question.tries <= REPORT_TRIES
         });
@@ -326,7 +327,7 @@ impl Agent {
             self.renew_at = Micros::NEVER;
             question.tries += 1;
             question.resend_at = now + self.config.resend;
-            due.push((Kind::Leaving, self.config.server, question.nonce, question.tries));
+            due.push((DatagramKind::Leaving, self.config.server, question.nonce, question.tries));
         }
         for (kind, subject, nonce, tries) in due {
             self.tell_master(now, kind, subject, nonce, tries);
@@ -400,7 +401,7 @@ impl Agent {
                 (ProbeOutcome::Answered, vec![status])
             }
         };
-        let datagram = self.datagram(Kind::ProbeResult, server, nonce, outcome as u32);
+        let datagram = self.datagram(DatagramKind::ProbeResult, server, nonce, outcome as u32);
         self.send_to_master(now, &Datagram { statuses, ..datagram });
     }
 
@@ -428,7 +429,7 @@ impl Agent {
             let until = over_at(now, self.config.lease);
             self.outputs.push_back(Output::Word(Word { epoch: self.epoch(), until }));
         }
-        let datagram = self.datagram(Kind::Gossip, 0, nonce, flags);
+        let datagram = self.datagram(DatagramKind::Gossip, 0, nonce, flags);
         let whole = Datagram { recipient: server, statuses, ..datagram };
         self.counters.gossip_sent += 1;
         for part in whole.parts() {
@@ -436,13 +437,13 @@ impl Agent {
         }
     }
 
-    fn datagram(&self, kind: Kind, subject: u16, nonce: u64, arg: u32) -> Datagram {
+    fn datagram(&self, kind: DatagramKind, subject: u16, nonce: u64, arg: u32) -> Datagram {
         let AgentConfig { server, boot_id, .. } = self.config;
         let datagram = Datagram::new(kind, server, self.topology.id, boot_id);
         Datagram { subject, epoch: self.epoch(), nonce, arg, ..datagram }
     }
 
-    fn tell_master(&mut self, now: Micros, kind: Kind, subject: u16, nonce: u64, arg: u32) {
+    fn tell_master(&mut self, now: Micros, kind: DatagramKind, subject: u16, nonce: u64, arg: u32) {
         let datagram = self.datagram(kind, subject, nonce, arg);
         self.send_to_master(now, &datagram);
     }

@@ -3,7 +3,7 @@
 
 use super::answer::{AnswerHead, Status};
 use super::calls::Started;
-use super::fetches::{Ask, Begun, By, Joined, Place, Released, Reserved};
+use super::fetches::{Ask, Begun, Joined, Limit, Place, Released, Reserved};
 use super::partitions::serving::Serving;
 use super::state::{FetchStart, Presence};
 use super::{Name, Node, Now, PendingKey};
@@ -20,7 +20,7 @@ impl Node {
                 self.fetch_begun(now, name, begun);
             }
             Joined::Yes => self.counters.coalesced += 1,
-            Joined::Refused(by) => self.refuse_held(key, by),
+            Joined::Refused(limit) => self.refuse_held(key, limit),
         }
     }
 
@@ -43,11 +43,11 @@ impl Node {
     fn fetch_begun(&mut self, now: Now, name: Name, begun: Begun) {
         match begun {
             Begun::Runs(reserved) => self.send_fetch(now, name, reserved),
-            Begun::Held(By::Surge) => self.counters.surge_held += 1,
-            Begun::Held(By::Ceiling) => self.counters.rate_held += 1,
+            Begun::HeldBack(Limit::Surge) => self.counters.surge_held += 1,
+            Begun::HeldBack(Limit::Ceiling) => self.counters.rate_held += 1,
             Begun::Delayed => self.counters.fetches_delayed += 1,
-            Begun::Refused(by, waiting) => {
-                waiting.into_iter().for_each(|key| self.refuse_held(key, by));
+            Begun::Refused(limit, waiting) => {
+                waiting.into_iter().for_each(|key| self.refuse_held(key, limit));
             }
         }
     }
@@ -91,20 +91,20 @@ impl Node {
 
     /// Fetches that were held back begin, or have waited too long.
     pub(super) fn release_held(&mut self, now: Now) {
-        while let Some(released) = self.fetches.release(now.mono, By::Surge) {
+        while let Some(released) = self.fetches.release(now.mono, Limit::Surge) {
             let Released { name, waiting, may_begin } = released;
             // Where nothing may be kept any more, nothing is refused.
             if may_begin || !self.ask_for(&waiting).is_some_and(|ask| ask.keeps) {
                 self.fetch_again(now, name, waiting);
                 continue;
             }
-            let stay = self.refuse_late(now, waiting, By::Surge);
+            let stay = self.refuse_late(now, waiting, Limit::Surge);
             self.begin_fetch(now, name, stay);
         }
-        while let Some(released) = self.fetches.release(now.mono, By::Ceiling) {
+        while let Some(released) = self.fetches.release(now.mono, Limit::Ceiling) {
             let Released { name, waiting, may_begin } = released;
             if !may_begin {
-                let stay = self.refuse_late(now, waiting, By::Ceiling);
+                let stay = self.refuse_late(now, waiting, Limit::Ceiling);
                 self.start_fetch(now, name, stay);
             } else if let Some(here) = self.still_here(now, &name, waiting) {
                 let begun = self.fetches.run(now.mono, name.clone(), here);
@@ -123,8 +123,8 @@ impl Node {
             serving if serving.other().is_some() => Place::Elsewhere,
             _ => Place::Through,
         });
-        for (name, by) in misplaced {
-            if let Some(waiting) = self.fetches.take_held(&name, by) {
+        for (name, limit) in misplaced {
+            if let Some(waiting) = self.fetches.take_held(&name, limit) {
                 self.fetch_again(now, name, waiting);
             }
         }
@@ -167,18 +167,18 @@ impl Node {
 
     /// Refuses the requests that are late; requests that have joined since may have time, and are
     /// given back.
-    fn refuse_late(&mut self, now: Now, waiting: Vec<PendingKey>, by: By) -> Vec<PendingKey> {
+    fn refuse_late(&mut self, now: Now, waiting: Vec<PendingKey>, limit: Limit) -> Vec<PendingKey> {
         let until = now.mono + self.config.patience / 2;
         let has_time = |key: &PendingKey| self.requests[*key].deadline > until;
         let (stay, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(has_time);
-        late.into_iter().for_each(|key| self.refuse_held(key, by));
+        late.into_iter().for_each(|key| self.refuse_held(key, limit));
         stay
     }
 
-    fn refuse_held(&mut self, key: PendingKey, by: By) {
-        match by {
-            By::Surge => self.counters.surge_refused += 1,
-            By::Ceiling => self.counters.rate_refused += 1,
+    fn refuse_held(&mut self, key: PendingKey, limit: Limit) {
+        match limit {
+            Limit::Surge => self.counters.surge_refused += 1,
+            Limit::Ceiling => self.counters.rate_refused += 1,
         }
         self.reply(key, AnswerHead::overloaded());
     }

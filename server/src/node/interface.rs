@@ -5,7 +5,7 @@ use standin_protocol::time::Micros;
 
 use super::{Answer, OwnedCommand, ReplyTo};
 use crate::origin::Call;
-use crate::store::{Located, Probe};
+use crate::store::{IndexHint, Located};
 
 /// A connection, as the shell names it. The node only hands it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub struct Aimed {
     pub hash: u64,
     /// Partition.
     pub partition: u32,
-    pub(super) probe: Probe,
+    pub(super) hint: IndexHint,
 }
 
 /// Whether this server may act as the owner of what the map says is its own.

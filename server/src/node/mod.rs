@@ -170,7 +170,7 @@ impl Node {
     #[must_use]
     pub fn aim(&self, place: Place) -> Aimed {
         let Place { hash, partition, located } = place;
-        Aimed { hash, partition, probe: self.cache.aim(located) }
+        Aimed { hash, partition, hint: self.cache.aim(located) }
     }
 
     /// Third pass: answers at once through `give`, or later by [`Output::Reply`]. Says whether
@@ -197,7 +197,7 @@ impl Node {
             if state.serving().keeps() {
                 let now_ms = now.mono.as_millis();
                 let floor = self.partitions.read_floor(head.keyspace, place.partition);
-                let found = self.cache.get(place.probe, head.keyspace, command.key, floor, now_ms);
+                let found = self.cache.get(place.hint, head.keyspace, command.key, floor, now_ms);
                 if let Some(item) = found {
                     self.counters.hits += 1;
                     let status = if item.negative { Status::NotFound } else { Status::Ok };

@@ -25,8 +25,8 @@ impl Node {
             ("fetches", fetches.fetches, pending),
             // A place for each fetch, and one more for each who was in more of a hurry; a few are
             // those of requests that have ended.
-            ("held back", fetches.held, self.config.in_flight_max),
-            ("held at the ceiling", fetches.held_at_ceiling, self.config.in_flight_max),
+            ("held back", fetches.held_back, self.config.in_flight_max),
+            ("held at the ceiling", fetches.held_back_at_ceiling, self.config.in_flight_max),
             ("writes", self.writes.len(), pending),
             ("parked", parked, pending),
             ("unacked", unacknowledged, pending),

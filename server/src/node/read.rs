@@ -146,7 +146,7 @@ impl Node {
         }
         let Command { head, key, .. } = *command;
         let floor = self.partitions.owned_floor(head.keyspace, place.partition);
-        match self.cache.touch(now, place.probe, head.keyspace, key, floor, head.ttl_s) {
+        match self.cache.touch(now, place.hint, head.keyspace, key, floor, head.ttl_s) {
             Touched::Missed => None,
             Touched::Absent => {
                 Some(AnswerHead { flags: flags::HIT, ..AnswerHead::status(Status::NotFound) })

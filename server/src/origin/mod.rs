@@ -15,7 +15,7 @@
 //! fair.rs        how many calls may wait, and whose turn it is
 //! pause.rs       writes that waited while this process was stopped
 //! queue.rs       handing them to the threads
-//! complaints.rs  what the database complains of, in the log
+//! failure_log.rs the lines in the log about failed calls
 //! health.rs      up or down, and why
 //! threads.rs     driver threads: started again after a panic, joined within a bound
 //! statements.rs  SQL of each keyspace in the driver's dialect
@@ -28,7 +28,7 @@
 //! is unknown may still happen after its answer. Each driver says how it prevents such a write from
 //! overtaking a later one of this server.
 
-mod complaints;
+mod failure_log;
 mod fair;
 mod health;
 mod overdue;
@@ -55,7 +55,7 @@ use standin_protocol::time::Micros;
 pub use health::Health;
 use health::HealthCell;
 use overdue::Overdue;
-use pause::Pulse;
+use pause::Heartbeat;
 use queue::{Job, NotTaken, Queues};
 use statements::Statements;
 use threads::Threads;
@@ -244,7 +244,7 @@ struct Inner {
     queues: Queues,
     health: Arc<HealthCell>,
     overdue: Arc<Overdue>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     closing: AtomicBool,
     /// Taken by the first shutdown.
     threads: Mutex<Option<Threads>>,
@@ -266,8 +266,8 @@ impl Origin {
         let statements = Arc::new(Statements::translate(&config.kind, keyspaces)?);
         let health = Arc::new(HealthCell::default());
         let mut threads = Threads::default();
-        let pulse = Arc::new(Pulse::new(pause_max));
-        let overdue = Arc::new(Overdue::new(Arc::clone(&pulse)));
+        let heartbeat = Arc::new(Heartbeat::new(pause_max));
+        let overdue = Arc::new(Overdue::new(Arc::clone(&heartbeat)));
         let (watched, known) = (Arc::clone(&overdue), Arc::clone(&statements));
         threads.spawn("origin-overdue", move || watched.run())?;
         let started = match &config.kind {
@@ -302,7 +302,7 @@ impl Origin {
             queues,
             health,
             overdue,
-            pulse,
+            heartbeat,
             closing,
             threads,
         };
@@ -378,7 +378,7 @@ impl Inner {
     fn submit(&self, call: Call) -> Result<(), Call> {
         let now = Micros::boottime();
         let due = call.deadline.min(now + self.timeout);
-        let ticket = Ticket::new(&call, due, &self.completions, &self.pulse);
+        let ticket = Ticket::new(&call, due, &self.completions, &self.heartbeat);
         if due <= now {
             ticket.expire();
             return Ok(());

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-use super::pause::Pulse;
+use super::pause::Heartbeat;
 use super::ticket::Watch;
 
 /// The interval between two checks. A call is answered late by this much at most.
@@ -24,7 +24,7 @@ pub(super) struct Overdue {
     /// thread panics and starts again.
     looked_at: Mutex<Vec<Watch>>,
     changed: Condvar,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
 }
 
 #[derive(Default)]
@@ -39,9 +39,9 @@ struct State {
 }
 
 impl Overdue {
-    pub(super) fn new(pulse: Arc<Pulse>) -> Self {
+    pub(super) fn new(heartbeat: Arc<Heartbeat>) -> Self {
         let (state, looked_at) = Default::default();
-        Self { state, looked_at, changed: Condvar::new(), pulse }
+        Self { state, looked_at, changed: Condvar::new(), heartbeat }
     }
 
     /// Watches a call until it is answered.
@@ -102,7 +102,7 @@ impl Overdue {
                 return;
             }
             // This comes first, so that a write from before a pause can't begin.
-            self.pulse.beat(now);
+            self.heartbeat.beat(now);
             looked_at.retain(|watch| {
                 watch.expire_if_stopped(now);
                 if watch.due() <= now {

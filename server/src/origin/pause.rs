@@ -16,14 +16,14 @@ use standin_protocol::time::Micros;
 /// The record of when this process was last running, kept by a thread that runs often while calls
 /// wait.
 #[derive(Debug)]
-pub struct Pulse {
+pub struct Heartbeat {
     seen: AtomicU64,
     /// The end of the last pause: a call made before it has seen that pause.
     paused_since: AtomicU64,
     pause_max: Duration,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Creates the record. Pauses of up to `pause_max` do not count.
     #[must_use]
     pub fn new(pause_max: Duration) -> Self {
@@ -58,34 +58,34 @@ mod tests {
 
     const PAUSE_MAX: Duration = Duration::from_micros(400);
 
-    fn running(from: u64, to: u64) -> Pulse {
-        let pulse = Pulse::new(PAUSE_MAX);
-        (from..=to).step_by(5).for_each(|at| pulse.beat(Micros(at)));
-        pulse
+    fn running(from: u64, to: u64) -> Heartbeat {
+        let heartbeat = Heartbeat::new(PAUSE_MAX);
+        (from..=to).step_by(5).for_each(|at| heartbeat.beat(Micros(at)));
+        heartbeat
     }
 
     #[test]
     fn a_write_may_wait_for_long_in_a_process_that_runs() {
-        let pulse = running(1_000, 3_000);
-        assert!(pulse.may_begin(Micros(3_002), Micros(1_001)));
+        let heartbeat = running(1_000, 3_000);
+        assert!(heartbeat.may_begin(Micros(3_002), Micros(1_001)));
     }
 
     #[test]
     fn a_write_may_begin_at_once_in_a_process_that_was_idle() {
-        let pulse = running(1_000, 1_100);
-        assert!(pulse.may_begin(Micros(9_001), Micros(9_000)), "before it is looked at");
-        pulse.beat(Micros(9_002));
-        assert!(pulse.may_begin(Micros(9_003), Micros(9_000)), "afterwards");
+        let heartbeat = running(1_000, 1_100);
+        assert!(heartbeat.may_begin(Micros(9_001), Micros(9_000)), "before it is looked at");
+        heartbeat.beat(Micros(9_002));
+        assert!(heartbeat.may_begin(Micros(9_003), Micros(9_000)), "afterwards");
     }
 
     #[test]
     fn a_write_from_before_a_pause_never_begins_whoever_wakes_first() {
-        let pulse = running(1_000, 1_100);
-        assert!(!pulse.may_begin(Micros(1_501), Micros(1_050)), "a driver");
-        assert!(pulse.may_begin(Micros(1_501), Micros(1_500)), "but what was made since");
-        pulse.beat(Micros(1_502));
-        pulse.beat(Micros(1_507));
-        assert!(!pulse.may_begin(Micros(1_508), Micros(1_050)), "the thread that looks");
-        assert!(pulse.may_begin(Micros(1_508), Micros(1_500)), "but what was made since");
+        let heartbeat = running(1_000, 1_100);
+        assert!(!heartbeat.may_begin(Micros(1_501), Micros(1_050)), "a driver");
+        assert!(heartbeat.may_begin(Micros(1_501), Micros(1_500)), "but what was made since");
+        heartbeat.beat(Micros(1_502));
+        heartbeat.beat(Micros(1_507));
+        assert!(!heartbeat.may_begin(Micros(1_508), Micros(1_050)), "the thread that looks");
+        assert!(heartbeat.may_begin(Micros(1_508), Micros(1_500)), "but what was made since");
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use standin_protocol::time::Micros;
 
-use super::pause::Pulse;
+use super::pause::Heartbeat;
 use super::{Call, Completions, Done, Failure, Outcome};
 
 const QUEUED: u8 = 0;
@@ -24,12 +24,12 @@ const STARTED: u8 = 1;
 const ANSWERED: u8 = 2;
 
 /// The ticket that the driver holds while it works on the call.
-pub(super) struct Ticket(Arc<Slip>);
+pub(super) struct Ticket(Arc<CallState>);
 
 /// The overdue thread's view of a ticket.
-pub(super) struct Watch(Arc<Slip>);
+pub(super) struct Watch(Arc<CallState>);
 
-struct Slip {
+struct CallState {
     shard: u16,
     token: u64,
     is_write: bool,
@@ -37,7 +37,7 @@ struct Slip {
     due: Micros,
     phase: AtomicU8,
     completions: Arc<dyn Completions>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
 }
 
 impl Ticket {
@@ -45,9 +45,9 @@ impl Ticket {
         call: &Call,
         due: Micros,
         completions: &Arc<dyn Completions>,
-        pulse: &Arc<Pulse>,
+        heartbeat: &Arc<Heartbeat>,
     ) -> Self {
-        Self(Arc::new(Slip {
+        Self(Arc::new(CallState {
             shard: call.shard,
             token: call.token,
             is_write: call.operation.is_write(),
@@ -55,7 +55,7 @@ impl Ticket {
             due,
             phase: AtomicU8::new(QUEUED),
             completions: Arc::clone(completions),
-            pulse: Arc::clone(pulse),
+            heartbeat: Arc::clone(heartbeat),
         }))
     }
 
@@ -136,13 +136,13 @@ impl Watch {
     }
 }
 
-impl Slip {
+impl CallState {
     fn is_answered(&self) -> bool {
         self.phase.load(Ordering::Acquire) == ANSWERED
     }
 
     fn may_begin(&self, now: Micros) -> bool {
-        !self.is_write || self.pulse.may_begin(now, self.made)
+        !self.is_write || self.heartbeat.may_begin(now, self.made)
     }
 
     /// Answers that the call was not executed, unless it has started since.

@@ -28,7 +28,7 @@ use standin_config::ClusterConfig;
 use standin_protocol::time::Micros;
 
 pub use self::conn::ConnKey;
-use self::conn::{Conn, Kind};
+use self::conn::{Conn, ConnKind};
 use self::control_watch::ControlWatch;
 use self::formed::Formed;
 use self::intake::Staged;
@@ -62,9 +62,9 @@ pub struct Core {
     inputs_staged: Vec<ConnKey>,
     /// Connections with staged requests that could not be served because the caller takes no
     /// replies.
-    held: Vec<ConnKey>,
+    with_unserved: Vec<ConnKey>,
     ended: Vec<ConnKey>,
-    /// Empty but while [`Self::close_the_ended`] looks at them.
+    /// Empty but while [`Self::close_ended`] looks at them.
     ending: Vec<ConnKey>,
     /// Connections with requests under way whose other sides have left; the node is told at once.
     left: Vec<Left>,
@@ -110,7 +110,7 @@ impl Core {
             formed: Formed::new(context.topology.key_forms.clone()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
-            held: Vec::new(),
+            with_unserved: Vec::new(),
             ended: Vec::new(),
             ending: Vec::new(),
             left: Vec::new(),
@@ -203,7 +203,7 @@ impl Core {
     /// The node asks for nothing more in this turn.
     pub fn end_outputs(&mut self) {
         self.links.forget_outlived();
-        self.close_the_ended();
+        self.close_ended();
     }
 
     /// What the core has noted for other threads since.
@@ -245,15 +245,15 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.ended = true;
         match conn.kind {
-            Kind::Link(_) => self.close_link(now, key),
+            ConnKind::Link(_) => self.close_link(now, key),
             // What came with the end is staged and counts as waiting once it is served.
-            Kind::Accepted(_) => self.ended.push(key),
+            ConnKind::Accepted(_) => self.ended.push(key),
         }
     }
 
     /// Closes the connections that have ended and whose last request is answered. Called
     /// when nothing is staged.
-    fn close_the_ended(&mut self) {
+    fn close_ended(&mut self) {
         if self.ended.is_empty() {
             return;
         }
@@ -298,8 +298,8 @@ impl Core {
         let Some(conn) = self.conns.remove(key) else { return };
         self.outbound.forget(&conn);
         match conn.kind {
-            Kind::Accepted(greeting) => self.leave_place(key, &greeting),
-            Kind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
+            ConnKind::Accepted(greeting) => self.leave_place(key, &greeting),
+            ConnKind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
         }
     }
 
@@ -308,7 +308,7 @@ impl Core {
         self.begin(now);
         let Some(conn) = self.conns.remove(key) else { return };
         self.outbound.forget(&conn);
-        if let Kind::Link(link) = conn.kind {
+        if let ConnKind::Link(link) = conn.kind {
             self.link_closed(now, key, *link, ForwardFailure::Refused);
         }
     }
@@ -331,7 +331,7 @@ impl Core {
             self.sweep(now.mono);
         }
         if now.mono >= self.outbound.next_look() {
-            self.drop_the_deaf(now.mono);
+            self.close_stalled(now.mono);
         }
     }
 
@@ -349,7 +349,7 @@ impl Core {
     fn sweep(&mut self, now: Micros) {
         let bound = self.context.cluster.limits.handshake_timeout;
         let is_late = |conn: &Conn| conn.unfinished_since.is_some_and(|since| now >= since + bound);
-        let is_accepted = |conn: &Conn| matches!(conn.kind, Kind::Accepted(_));
+        let is_accepted = |conn: &Conn| matches!(conn.kind, ConnKind::Accepted(_));
         let late: Vec<ConnKey> = self
             .conns
             .iter()
@@ -388,8 +388,8 @@ impl Core {
         let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
         match &conn.kind {
             _ if conn.closing || conn.ended => ReceiveMode::None,
-            Kind::Accepted(greeting) if !greeting.is_done() => ReceiveMode::Single,
-            Kind::Accepted(greeting) if greeting.shard() != Some(self.context.shard) => {
+            ConnKind::Accepted(greeting) if !greeting.is_done() => ReceiveMode::Single,
+            ConnKind::Accepted(greeting) if greeting.shard() != Some(self.context.shard) => {
                 ReceiveMode::None
             }
             _ => ReceiveMode::Multi,
@@ -422,13 +422,13 @@ impl Core {
     }
 
     pub(super) fn insert_link(&mut self, link: Link, now: Micros) -> ConnKey {
-        self.insert(Kind::Link(Box::new(link)), now)
+        self.insert(ConnKind::Link(Box::new(link)), now)
     }
 
     pub(super) fn link(&self, key: ConnKey) -> Option<&Link> {
         match &self.conns.get(key)?.kind {
-            Kind::Link(link) => Some(link),
-            Kind::Accepted(_) => None,
+            ConnKind::Link(link) => Some(link),
+            ConnKind::Accepted(_) => None,
         }
     }
 
@@ -439,7 +439,9 @@ impl Core {
     ) -> Option<(&mut Link, &mut Vec<u8>, &mut Vec<u8>)> {
         let conn = self.conns.get_mut(key)?;
         match &mut conn.kind {
-            Kind::Link(link) if !conn.closing => Some((link, &mut conn.input, &mut conn.output)),
+            ConnKind::Link(link) if !conn.closing => {
+                Some((link, &mut conn.input, &mut conn.output))
+            }
             _ => None,
         }
     }

@@ -100,7 +100,7 @@ pub struct Link {
     /// The hello must be accepted by then.
     ready_by: Micros,
     /// Commands that wait for the hello to be accepted, as bytes.
-    held: Vec<u8>,
+    unsent: Vec<u8>,
     /// Token of each forward under way, by its id on this link.
     waiting: HashMap<u32, u64, ahash::RandomState>,
     /// When each is given up, answered ones included until they reach the front or become many.
@@ -127,7 +127,7 @@ impl Link {
             handshake,
             state: State::Connecting,
             ready_by,
-            held: Vec::new(),
+            unsent: Vec::new(),
             waiting: HashMap::default(),
             due: BinaryHeap::new(),
             last_id: 0,
@@ -175,7 +175,7 @@ impl Link {
                 }
             }
             State::Connecting | State::Greeting => {
-                standin::command(command.as_command(), send, &mut self.held);
+                standin::command(command.as_command(), send, &mut self.unsent);
                 if is_retry {
                     // A process that is stopped accepts connections, but does not answer.
                     self.ready_by = self.ready_by.min(now + self.config.silence_max / 2);
@@ -219,7 +219,7 @@ impl Link {
             match self.handshake.answered(response.status, retry_after_ms, response.value)? {
                 Next::Ready(_) => {
                     self.state = State::Ready;
-                    out.append(&mut self.held);
+                    out.append(&mut self.unsent);
                 }
                 Next::Prove(proof) => {
                     Request::write(RequestHeader::new(Opcode::Hello, 0, 0), &[], &proof, out);

@@ -52,7 +52,7 @@ const ARENA_BYTES_MAX: usize = 64 << 30;
 /// The largest number of bytes of an item that are prefetched. The processor's own prefetcher
 /// follows long ones.
 const PREFETCH_BYTES_MAX: usize = 256;
-/// The `Probe::candidate` of a probe without one.
+/// The `IndexHint::candidate` of a hint without one.
 const NO_CANDIDATE: u32 = u32::MAX;
 
 /// A key's part of the index, from [`Store::locate`].
@@ -65,7 +65,7 @@ pub struct Located {
 /// A key's place in the index, from [`Store::aim`]. It is valid for the same key in the same store.
 /// It may also be used after other calls have changed the store, and is then only slower.
 #[derive(Clone, Copy, Debug)]
-pub struct Probe {
+pub struct IndexHint {
     hash: u64,
     candidate: u32,
     generation: u32,
@@ -77,7 +77,7 @@ pub struct Store {
     index: Index,
     policy: Policy,
     hasher: RandomState,
-    /// A number that changes whenever an item leaves its offset. An earlier probe's candidate is
+    /// A number that changes whenever an item leaves its offset. An earlier hint's candidate is
     /// then not trusted, because its bytes may have been overwritten.
     generation: u32,
     item_bytes_max: usize,
@@ -151,7 +151,7 @@ impl Store {
     /// Second pass: finds the first candidate in the index and starts loading its cache lines.
     /// Touches no item.
     #[inline]
-    pub fn aim(&self, located: Located) -> Probe {
+    pub fn aim(&self, located: Located) -> IndexHint {
         let Located { hash, table } = located;
         let candidate = match self.index.first(hash, table) {
             Some(offset) => {
@@ -160,12 +160,12 @@ impl Store {
             }
             None => NO_CANDIDATE,
         };
-        Probe { hash, candidate, generation: self.generation }
+        IndexHint { hash, candidate, generation: self.generation }
     }
 
     /// Both passes, for a single key.
     #[inline]
-    pub fn probe(&self, keyspace: u8, key: &[u8]) -> Probe {
+    pub fn hint(&self, keyspace: u8, key: &[u8]) -> IndexHint {
         self.aim(self.locate(keyspace, key))
     }
 
@@ -176,28 +176,28 @@ impl Store {
     #[inline]
     pub fn get(
         &mut self,
-        probe: Probe,
+        hint: IndexHint,
         keyspace: u8,
         key: &[u8],
         version_floor: u64,
         now_ms: u64,
     ) -> Option<Item<'_>> {
         // The item is decoded once, which is the cost of a hit.
-        let is_current = probe.generation == self.generation && probe.candidate != NO_CANDIDATE;
-        let candidate = if is_current { self.arena.view(probe.candidate) } else { None };
+        let is_current = hint.generation == self.generation && hint.candidate != NO_CANDIDATE;
+        let candidate = if is_current { self.arena.view(hint.candidate) } else { None };
         let (offset, item) = match candidate {
             Some(item) if item.header.keyspace == keyspace && item.key == key => {
-                (probe.candidate, item)
+                (hint.candidate, item)
             }
             _ => {
-                let offset = self.find(probe.hash, keyspace, key)?;
+                let offset = self.find(hint.hash, keyspace, key)?;
                 (offset, self.arena.view(offset)?)
             }
         };
         let (header, value) = (item.header, item.value_range());
         if header.version < version_floor || header.expired(now_ms) {
             self.expired += 1;
-            self.unlink(probe.hash, offset);
+            self.unlink(hint.hash, offset);
             return None;
         }
         self.arena.count_use(offset);
@@ -271,21 +271,21 @@ impl Store {
         expires_at_ms: u64,
         now_ms: u64,
     ) -> Option<u64> {
-        let probe = self.probe(keyspace, key);
-        let value_bytes = self.get(probe, keyspace, key, version_floor, now_ms)?.value.len();
+        let hint = self.hint(keyspace, key);
+        let value_bytes = self.get(hint, keyspace, key, version_floor, now_ms)?.value.len();
         let bytes = key.len() + value_bytes;
         // This may evict the item itself, so it is looked up again.
         self.make_room(bytes, now_ms);
-        let offset = self.find(probe.hash, keyspace, key)?;
+        let offset = self.find(hint.hash, keyspace, key)?;
         let mut header = self.arena.view(offset)?.header;
         header.expires_at_ms = expires_at_ms;
         if header.expired(now_ms) {
-            self.unlink(probe.hash, offset);
+            self.unlink(hint.hash, offset);
         } else if !self.arena.overwrite(offset, &header, None) {
             let main = self.arena.segments[self.arena.segment_of(offset)].main;
             let segment = self.open_segment(main, bytes, now_ms);
             let copy = self.arena.append_copy(segment, &header, offset);
-            self.link(probe.hash, Some(offset), copy);
+            self.link(hint.hash, Some(offset), copy);
         }
         Some(header.version)
     }

@@ -18,8 +18,8 @@ fn new(value: &[u8], version: u64) -> NewItem<'_> {
 }
 
 fn get<'a>(store: &'a mut Store, key: &[u8], floor: u64, now_ms: u64) -> Option<Item<'a>> {
-    let probe = store.probe(0, key);
-    store.get(probe, 0, key, floor, now_ms)
+    let hint = store.hint(0, key);
+    store.get(hint, 0, key, floor, now_ms)
 }
 
 fn value(store: &mut Store, key: &[u8]) -> Option<Vec<u8>> {
@@ -56,8 +56,8 @@ fn an_insert_is_read_back_whole_and_replaced_by_the_next() {
     let mut store = store(1 << 20, 4096);
     let item = NewItem { value: b"one", version: 7, expires_at_ms: 90, negative: true };
     store.insert(3, b"key", item, 0).unwrap();
-    let probe = store.probe(3, b"key");
-    let read = store.get(probe, 3, b"key", 0, 0).unwrap();
+    let hint = store.hint(3, b"key");
+    let read = store.get(hint, 3, b"key", 0, 0).unwrap();
     assert_eq!(read, Item { value: b"one", version: 7, expires_at_ms: 90, negative: true });
     assert_eq!(value(&mut store, b"key"), None, "another keyspace");
 
@@ -65,8 +65,8 @@ fn an_insert_is_read_back_whole_and_replaced_by_the_next() {
     // value.
     for (version, bytes) in [(8, &b"two"[..]), (9, b"three"), (10, b""), (11, &[7; 4000])] {
         store.insert(3, b"key", new(bytes, version), 0).unwrap();
-        let probe = store.probe(3, b"key");
-        let read = store.get(probe, 3, b"key", 0, 0).unwrap();
+        let hint = store.hint(3, b"key");
+        let read = store.get(hint, 3, b"key", 0, 0).unwrap();
         assert_eq!((read.value, read.version, read.expires_at_ms), (bytes, version, NEVER));
         check(&store);
     }
@@ -77,22 +77,22 @@ fn an_insert_is_read_back_whole_and_replaced_by_the_next() {
 }
 
 #[test]
-fn a_stale_probe_never_reads_what_was_replaced_removed_or_moved() {
+fn a_stale_hint_never_reads_what_was_replaced_removed_or_moved() {
     let mut store = store(1 << 20, 4096);
     store.insert(0, b"a", new(b"old", 1), 0).unwrap();
-    let before = store.probe(0, b"a");
+    let before = store.hint(0, b"a");
     store.insert(0, b"a", new(b"newer and longer", 2), 0).unwrap();
     assert_eq!(store.get(before, 0, b"a", 0, 0).unwrap().value, b"newer and longer");
-    let before = store.probe(0, b"a");
+    let before = store.hint(0, b"a");
     store.remove(0, b"a");
     assert_eq!(store.get(before, 0, b"a", 0, 0), None);
-    let absent = store.probe(0, b"a");
+    let absent = store.hint(0, b"a");
     store.insert(0, b"a", new(b"back", 3), 0).unwrap();
     assert_eq!(store.get(absent, 0, b"a", 0, 0).unwrap().value, b"back");
 }
 
 #[test]
-fn a_stale_probe_does_not_believe_an_item_forged_inside_a_value() {
+fn a_stale_hint_does_not_believe_an_item_forged_inside_a_value() {
     let mut store = store(SEGMENTS_MIN * SEGMENT_BYTES_MIN, 2048);
     // The bytes of an item with key "k" and value "forged", at every place where one may begin.
     let header = Header {
@@ -107,17 +107,17 @@ fn a_stale_probe_does_not_believe_an_item_forged_inside_a_value() {
     let mut forged = [0; 64];
     let length = header.encode(&item::Bases::default(), &mut forged);
     forged[length..length + 7].copy_from_slice(b"kforged");
-    let mut probes = Vec::new();
+    let mut hints = Vec::new();
     for round in 0..400_u32 {
         store.insert(0, b"k", new(&vec![b'-'; round as usize % 50], 9), 0).unwrap();
-        probes.push(store.probe(0, b"k"));
+        hints.push(store.hint(0, b"k"));
         let value: Vec<u8> = forged[..length + 7].repeat(1000 / (length + 7));
         for n in 0..4 {
             store.insert(0, &(round * 4 + n).to_le_bytes(), new(&value, 1), 0).unwrap();
         }
         store.remove(0, b"k");
-        for &probe in &probes {
-            assert_eq!(store.get(probe, 0, b"k", 0, 0), None);
+        for &hint in &hints {
+            assert_eq!(store.get(hint, 0, b"k", 0, 0), None);
         }
     }
     assert!(store.stats().evicted > 1000);
@@ -331,8 +331,8 @@ fn seeds_decide_what_a_run_does() {
         store.stats()
     };
     assert_eq!(run(Some([1, 2, 3, 4])), run(Some([1, 2, 3, 4])));
-    let probe = |seeds| store_with(seeds).probe(0, b"key").hash;
-    assert_ne!(probe(None), probe(Some([1, 2, 3, 4])));
+    let hint = |seeds| store_with(seeds).hint(0, b"key").hash;
+    assert_ne!(hint(None), hint(Some([1, 2, 3, 4])));
 }
 
 fn store_with(hash_seeds: Option<[u64; 4]>) -> Store {

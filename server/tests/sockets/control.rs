@@ -4,7 +4,9 @@ use std::net::{TcpListener, UdpSocket};
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, ProbeOutcome, SENDER_CLIENT};
+use standin_protocol::control::{
+    DATAGRAM_BYTES_MAX, Datagram, DatagramKind, ProbeOutcome, SENDER_CLIENT,
+};
 use standin_protocol::frame::Opcode;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_testkit::wait::wait_until;
@@ -71,7 +73,7 @@ fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
         (
             "a verdict that nobody asked for",
             changed(&|d| {
-                (d.kind, d.subject, d.arg) = (Kind::Verdict, 60_000, 77);
+                (d.kind, d.subject, d.arg) = (DatagramKind::Verdict, 60_000, 77);
                 d.epoch = MapEpoch::default();
             }),
         ),

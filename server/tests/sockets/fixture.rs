@@ -9,7 +9,7 @@ use std::time::Duration;
 use standin_config::{ClusterConfig, IoKind, KeyspaceConfig, OriginConfig, OriginKind};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::body::StatsReply;
-use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::frame::{Opcode, Status};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_server::Server;
@@ -228,7 +228,7 @@ struct Held {
 }
 
 impl Held {
-    fn say(&mut self, to: usize, kind: Kind, question: Option<&Datagram>) {
+    fn say(&mut self, to: usize, kind: DatagramKind, question: Option<&Datagram>) {
         self.sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (self.epoch, self.sequence);
@@ -238,7 +238,7 @@ impl Held {
             (datagram.subject, datagram.nonce) = (question.subject, question.nonce);
             datagram.arg = self.statuses[usize::from(question.subject)].state as u32;
         }
-        if kind == Kind::Grant {
+        if kind == DatagramKind::Grant {
             datagram.arg = u32::try_from(PATIENCE.as_millis()).unwrap();
         }
         let bytes = datagram.to_bytes(self.key.as_ref());
@@ -248,30 +248,30 @@ impl Held {
     fn change(&mut self, server: usize, state: ServerState, boot_id: u64) {
         self.epoch = self.epoch.next();
         self.statuses[server] = ServerStatus { state, since: self.epoch, boot_id };
-        (0..self.addresses.len()).for_each(|to| self.say(to, Kind::Announce, None));
+        (0..self.addresses.len()).for_each(|to| self.say(to, DatagramKind::Announce, None));
     }
 
     fn hear(&mut self, datagram: &Datagram) {
         let sender = usize::from(datagram.sender);
         match datagram.kind {
-            Kind::Renew => {
+            DatagramKind::Renew => {
                 if self.statuses[sender].boot_id != datagram.boot_id {
                     self.change(sender, ServerState::Online, datagram.boot_id);
                 } else if datagram.epoch < self.epoch {
-                    self.say(sender, Kind::Announce, None);
+                    self.say(sender, DatagramKind::Announce, None);
                 }
-                self.say(sender, Kind::Grant, Some(datagram));
+                self.say(sender, DatagramKind::Grant, Some(datagram));
             }
-            Kind::Leaving => {
+            DatagramKind::Leaving => {
                 if self.statuses[sender].state != ServerState::Offline {
                     self.change(sender, ServerState::Offline, datagram.boot_id);
                 }
-                self.say(sender, Kind::Verdict, Some(datagram));
+                self.say(sender, DatagramKind::Verdict, Some(datagram));
             }
-            Kind::ProbeResult => self.probes.push(datagram.clone()),
-            Kind::ReportFailed => {
+            DatagramKind::ProbeResult => self.probes.push(datagram.clone()),
+            DatagramKind::ReportFailed => {
                 self.reports.push(datagram.subject);
-                self.say(sender, Kind::Verdict, Some(datagram));
+                self.say(sender, DatagramKind::Verdict, Some(datagram));
             }
             _ => {}
         }
@@ -330,7 +330,7 @@ impl FakeMaster {
         let question = Datagram { subject, nonce, ..self.announcement() };
         let found = || lock(&self.held).probes.iter().find(|d| d.nonce == nonce).cloned();
         wait_until(PATIENCE, "the outcome of a probe", || {
-            lock(&self.held).say(0, Kind::AskProbe, Some(&question));
+            lock(&self.held).say(0, DatagramKind::AskProbe, Some(&question));
             found().is_some()
         });
         found().expect("seen a moment ago")
@@ -349,7 +349,8 @@ impl FakeMaster {
     /// An announcement of what is the case, as the master would send it to the first server.
     pub(crate) fn announcement(&self) -> Datagram {
         let held = lock(&self.held);
-        let mut datagram = Datagram::new(Kind::Announce, SENDER_MASTER, held.topology_id, 1);
+        let mut datagram =
+            Datagram::new(DatagramKind::Announce, SENDER_MASTER, held.topology_id, 1);
         (datagram.epoch, datagram.sequence) = (held.epoch, held.sequence + 1);
         datagram.recipient = 0;
         datagram.statuses = held.statuses.clone();

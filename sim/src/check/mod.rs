@@ -9,8 +9,8 @@
 //! ```
 
 mod bounds;
-mod held;
 mod hops;
+mod pauses;
 pub(crate) mod queues;
 mod reads;
 
@@ -24,8 +24,8 @@ use crate::origin::{Commit, Origin, Value, stored_value};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
-use held::Held;
 use hops::Hops;
+use pauses::Pauses;
 use reads::Reads;
 
 /// An operation that has not ended.
@@ -59,7 +59,7 @@ pub(crate) struct Checker {
     lost: Lost,
     executed: BTreeSet<Value>,
     pub(crate) hops: Hops,
-    pub(crate) held: Held,
+    pub(crate) pauses: Pauses,
     pub(crate) reads: Reads,
     shard_maps: BTreeMap<(usize, usize), MapEpoch>,
     client_maps: BTreeMap<usize, MapEpoch>,
@@ -107,7 +107,7 @@ impl Checker {
             executed: BTreeSet::new(),
             hops: Hops::default(),
             // On a clock that is a tenth slow.
-            held: Held::new(pause_max * 112 / 100),
+            pauses: Pauses::new(pause_max * 112 / 100),
             reads: Reads::new(setup),
             shard_maps: BTreeMap::new(),
             client_maps: BTreeMap::new(),
@@ -312,7 +312,7 @@ impl Checker {
     pub(crate) fn server_ended(&mut self, server: usize) {
         self.shard_maps.retain(|(id, _), _| *id != server);
         self.hops.server_ended(server);
-        self.held.server_ended(server);
+        self.pauses.server_ended(server);
     }
 
     pub(crate) fn client_map(

@@ -2,7 +2,7 @@
 //! faults that overlap. Most plans concentrate on a few things (swarm.rs); some have a little of
 //! everything.
 
-use super::swarm::Taste;
+use super::swarm::SwarmConfig;
 use super::{Act, BEGINS, CLIENTS_MAX, Entry, Forged, Host, Mode, Plan, Setup, What, rare, story};
 use crate::clock::{MS, S, Time};
 use crate::random::{Random, mix};
@@ -17,17 +17,17 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         story::set(&mut random, &mut setup);
     }
     clocks(&mut random, &setup, &mut entries);
-    let taste = match random.percent(75) {
-        _ if has_story => Taste::quiet(&mut random),
-        true => Taste::draw(&mut random, &setup),
-        false => Taste::none(&mut random),
+    let swarm = match random.percent(75) {
+        _ if has_story => SwarmConfig::quiet(&mut random),
+        true => SwarmConfig::draw(&mut random, &setup),
+        false => SwarmConfig::none(&mut random),
     };
     if has_story {
         story::tell(&mut random, &setup, &mut entries);
     }
-    faults(&mut random, &setup, &taste, &mut entries);
-    acts(&mut random, &setup, &taste, &mut entries);
-    taste.asks(&mut random, &setup, &mut entries);
+    faults(&mut random, &setup, &swarm, &mut entries);
+    acts(&mut random, &setup, &swarm, &mut entries);
+    swarm.asks(&mut random, &setup, &mut entries);
     // A few runs have something more. This is drawn last, so that it does not change the other
     // runs.
     match random.below(400) {
@@ -116,21 +116,21 @@ fn hosts(setup: &Setup) -> Vec<Host> {
     servers.chain(clients).chain([Host::Master(0)]).collect()
 }
 
-fn faults(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<Entry>) {
+fn faults(random: &mut Random, setup: &Setup, swarm: &SwarmConfig, entries: &mut Vec<Entry>) {
     let usual = match random.below(20) {
         0 => 0,
         1..=6 => 1 + random.below(2),
         7..=16 => 3 + random.below(4),
         _ => 7 + random.below(7),
     };
-    let count = taste.faults(random).unwrap_or(usual);
+    let count = swarm.faults(random).unwrap_or(usual);
     for _ in 0..count {
-        let at = taste.begins(random, setup);
-        let kind = taste.kind(random).unwrap_or_else(|| random.below(KINDS));
-        let what = fault(random, setup, taste, kind);
+        let at = swarm.begins(random, setup);
+        let kind = swarm.kind(random).unwrap_or_else(|| random.below(KINDS));
+        let what = fault(random, setup, swarm, kind);
         entries.push(Entry { at, what });
         if random.percent(60) {
-            around_its_end(random, setup, taste, Entry { at, what }, entries);
+            around_its_end(random, setup, swarm, Entry { at, what }, entries);
         }
     }
 }
@@ -140,13 +140,13 @@ fn faults(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<E
 fn around_its_end(
     random: &mut Random,
     setup: &Setup,
-    taste: &Taste,
+    swarm: &SwarmConfig,
     fault: Entry,
     entries: &mut Vec<Entry>,
 ) {
     let Some(lasts) = fault.what.lasts() else { return };
     let end = (fault.at + lasts).min(setup.quiet_at);
-    let key = taste.key(random, setup);
+    let key = swarm.key(random, setup);
     let mut act = |random: &mut Random, act, at: Time| {
         let client = random.index(setup.clients);
         let at = at.clamp(BEGINS, setup.quiet_at - 1);
@@ -173,16 +173,16 @@ fn around_its_end(
 /// leases that the other grants.
 const KINDS: u64 = 36;
 
-fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
+fn fault(random: &mut Random, setup: &Setup, swarm: &SwarmConfig, kind: u64) -> What {
     let length = |random: &mut Random| {
         let any = length(random);
-        taste.lasts(random, setup).unwrap_or(any)
+        swarm.lasts(random, setup).unwrap_or(any)
     };
     let lasts = length(random);
     let hosts = hosts(setup);
     let any = |random: &mut Random| hosts[random.index(hosts.len())];
-    let pair = |random: &mut Random, hosts: &[Host]| pair(random, taste, hosts);
-    let server = taste.server(random, setup);
+    let pair = |random: &mut Random, hosts: &[Host]| pair(random, swarm, hosts);
+    let server = swarm.server(random, setup);
     let host = Host::Server(server);
     match kind {
         0..=3 => What::Pause { host, lasts },
@@ -250,8 +250,8 @@ fn fault(random: &mut Random, setup: &Setup, taste: &Taste, kind: u64) -> What {
     }
 }
 
-fn pair(random: &mut Random, taste: &Taste, hosts: &[Host]) -> (Host, Host) {
-    let first = taste.host(random, hosts);
+fn pair(random: &mut Random, swarm: &SwarmConfig, hosts: &[Host]) -> (Host, Host) {
+    let first = swarm.host(random, hosts);
     let a = hosts.iter().position(|host| *host == first).unwrap_or(0);
     let b = (a + 1 + random.index(hosts.len() - 1)) % hosts.len();
     match random.percent(50) {
@@ -270,7 +270,7 @@ fn length(random: &mut Random) -> Time {
     }
 }
 
-fn acts(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<Entry>) {
+fn acts(random: &mut Random, setup: &Setup, swarm: &SwarmConfig, entries: &mut Vec<Entry>) {
     let pause_ms = random.between(12, 60);
     let mut at = BEGINS;
     while at < setup.quiet_at {
@@ -280,9 +280,9 @@ fn acts(random: &mut Random, setup: &Setup, taste: &Taste, entries: &mut Vec<Ent
             _ => random.between(MS, 2 * pause_ms * MS),
         };
         let client = random.index(setup.clients);
-        let key = taste.key(random, setup);
-        let act = match random.percent(taste.write_percent) {
-            true if !taste.acts.is_empty() => taste.acts[random.index(taste.acts.len())],
+        let key = swarm.key(random, setup);
+        let act = match random.percent(swarm.write_percent) {
+            true if !swarm.acts.is_empty() => swarm.acts[random.index(swarm.acts.len())],
             true => match random.below(12) {
                 0 => Act::Delete,
                 1 | 2 => Act::Cas,

@@ -25,7 +25,7 @@ enum Lengths {
 
 /// See the file's head.
 #[derive(Debug)]
-pub(super) struct Taste {
+pub(super) struct SwarmConfig {
     /// The kinds of faults to draw from; empty: all.
     kinds: Vec<u64>,
     /// The server to which most faults happen.
@@ -45,7 +45,7 @@ pub(super) struct Taste {
     is_quiet: bool,
 }
 
-impl Taste {
+impl SwarmConfig {
     /// Creates a plan's focus on nothing in particular.
     pub(super) fn none(random: &mut Random) -> Self {
         let asks = if random.percent(30) { random.between(1, 12) } else { 0 };

@@ -46,10 +46,10 @@ impl World {
         // After a pause this thread may be the first that resumes, or not.
         let looks = !process.was_stopped || mix(self.seed, self.time).is_multiple_of(2);
         if looks {
-            process.pulse.beat(now);
+            process.heartbeat.beat(now);
             process.was_stopped = false;
         }
-        let may_begin = !is_write || process.pulse.may_begin(now, call.made);
+        let may_begin = !is_write || process.heartbeat.may_begin(now, call.made);
         let due = call.deadline.min(Micros(call.made.0 + TIMEOUT));
         let (shard, token) = (call.shard, call.token);
         if !may_begin || now >= due {
@@ -60,15 +60,15 @@ impl World {
         }
         if let Operation::Put { value } = &call.operation
             && let Err(wrong) =
-                self.checker.held.goes(self.time, server, sent_value(value).unwrap_or(0))
+                self.checker.pauses.goes(self.time, server, sent_value(value).unwrap_or(0))
         {
             self.violation(wrong);
         }
-        let fate = self.origin.fate(self.time, server, key, is_write);
-        let back = fate.back;
-        let open = Open { server, life, call, key, back, is_answered: fate.gives_up.is_some() };
-        let gives_up = fate.gives_up;
-        if let Some(at) = fate.runs_at {
+        let schedule = self.origin.schedule(self.time, server, key, is_write);
+        let back = schedule.back;
+        let open = Open { server, life, call, key, back, is_answered: schedule.gives_up.is_some() };
+        let gives_up = schedule.gives_up;
+        if let Some(at) = schedule.runs_at {
             let slot = self.origin.insert(open);
             self.queue.push(at, Event::Call(slot));
         }

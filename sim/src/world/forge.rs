@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 
 use super::World;
@@ -22,10 +22,12 @@ impl World {
         };
         let other = (server + 1) % self.servers.len();
         let (kind, sender, boot_id) = match forged {
-            Forged::Announcement | Forged::LastEpoch => (Kind::Announce, SENDER_MASTER, u64::MAX),
-            Forged::Grant => (Kind::Grant, SENDER_MASTER, u64::MAX),
-            Forged::Gossip => (Kind::Gossip, id(other), boot_id(other)),
-            Forged::Leaving => (Kind::Leaving, id(server), boot_id(server)),
+            Forged::Announcement | Forged::LastEpoch => {
+                (DatagramKind::Announce, SENDER_MASTER, u64::MAX)
+            }
+            Forged::Grant => (DatagramKind::Grant, SENDER_MASTER, u64::MAX),
+            Forged::Gossip => (DatagramKind::Gossip, id(other), boot_id(other)),
+            Forged::Leaving => (DatagramKind::Leaving, id(server), boot_id(server)),
         };
         let mut datagram = Datagram::new(kind, sender, self.cluster.topology.id, boot_id);
         datagram.sequence = u64::MAX;

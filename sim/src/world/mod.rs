@@ -34,7 +34,7 @@ use self::events::{Actor, Event, Pace, Queue, Segment};
 use self::master::MasterHost;
 use self::net::Net;
 use self::quiet::Phase;
-use self::server::{Came, Process, ServerHost};
+use self::server::{Process, ServerHost, TurnInput};
 use crate::check::{Checker, queues};
 use crate::clock::{Clock, NEVER, Time};
 use crate::counted::Counted;
@@ -291,7 +291,7 @@ impl World {
             Event::End(index) => self.end_entry(index),
             Event::Resume(actor) => self.resume(actor),
             Event::Wake(actor) | Event::Mail(actor) => match actor {
-                Actor::Shard(server, shard) => self.shard_turn(server, shard, Came::Nothing),
+                Actor::Shard(server, shard) => self.shard_turn(server, shard, TurnInput::Nothing),
                 Actor::Control(server) => self.control_turn(server, None),
                 // It processes calls as they come, and has no deadline of its own.
                 Actor::Driver(_) => {}
@@ -309,7 +309,7 @@ impl World {
                     if let Some(process) = self.servers[server].process.as_ref() {
                         process.gate.answered();
                     }
-                    self.shard_turn(server, shard.into(), Came::Answer(done));
+                    self.shard_turn(server, shard.into(), TurnInput::Answer(done));
                 }
             }
             Event::Saved { master, life, state } => self.saved(master, life, *state),
@@ -345,7 +345,7 @@ impl World {
             Host::Client(_) => Some(0),
         };
         if let (Host::Server(server), 1, Segment::Data(bytes)) = (host, end, &segment) {
-            self.checker.held.came(self.time, server, bytes);
+            self.checker.pauses.arrived(self.time, server, bytes);
         }
         let is_dark = self.is_dark(host);
         let it = &mut self.net.sockets[socket].ends[end];

@@ -3,7 +3,7 @@
 
 use super::World;
 use super::events::{Actor, Event};
-use super::server::{Came, ServerHost};
+use super::server::{ServerHost, TurnInput};
 use crate::clock::{MS, NEVER, Time};
 use crate::plan::{Host, Rule};
 use crate::random::mix;
@@ -20,7 +20,7 @@ impl World {
             let until = (self.time + lasts).min(self.setup.quiet_at);
             let runs = self.servers[server].process.is_some();
             if runs && self.setup.missing != Some(Rule::BootClock) {
-                self.checker.held.stopped(server, self.time, until);
+                self.checker.pauses.stopped(server, self.time, until);
             }
         }
         for actor in self.actors(host) {
@@ -74,7 +74,7 @@ impl World {
         let Some(process) = process else { return };
         let now = clock.local(self.time);
         if !process.was_stopped {
-            process.pulse.beat(now);
+            process.heartbeat.beat(now);
         }
         process.was_stopped = true;
         for shard in &mut process.shards {
@@ -99,7 +99,7 @@ impl World {
         self.servers[server].process = Some(process);
         // The work that remains after the check of the clock is done before the loop waits again.
         if has_work {
-            self.shard_turn(server, index, Came::Nothing);
+            self.shard_turn(server, index, TurnInput::Nothing);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! right.
 //!
 //! ```text
-//! Disturbed ─► Settling: reads and a few writes, until all agree ─► Resting: longer than any
+//! Disturbed ─► Converging: reads and a few writes, until all agree ─► Resting: longer than any
 //!   bound on staleness ─► Reading: every client reads every key, twice ─► Over
 //! ```
 
@@ -16,7 +16,7 @@ use crate::plan::{Act, Host};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Disturbed,
-    Settling {
+    Converging {
         step: u32,
     },
     Resting,
@@ -51,10 +51,10 @@ impl World {
         let pause = match self.phase {
             Phase::Disturbed => {
                 self.note(|| "nothing is wrong any more ─────".to_owned());
-                self.phase = Phase::Settling { step: 0 };
+                self.phase = Phase::Converging { step: 0 };
                 0
             }
-            Phase::Settling { step } => match self.unsettled() {
+            Phase::Converging { step } => match self.disagreement() {
                 None => {
                     self.note(|| "all agree".to_owned());
                     self.phase = Phase::Resting;
@@ -64,7 +64,7 @@ impl World {
                     return self.violation(format!("does not come to rest: {why}"));
                 }
                 Some(_) => {
-                    self.phase = Phase::Settling { step: step + 1 };
+                    self.phase = Phase::Converging { step: step + 1 };
                     self.traffic(step as usize);
                     STEP
                 }
@@ -139,7 +139,7 @@ impl World {
     }
 
     /// Returns why the cluster has not come to rest.
-    fn unsettled(&self) -> Option<String> {
+    fn disagreement(&self) -> Option<String> {
         let Some(master) = &self.masters[0].process else { return Some("no master".to_owned()) };
         let registry = master.machine.registry();
         let epoch = registry.published_epoch();
@@ -196,7 +196,7 @@ impl World {
 
     /// Checks that the last reads have been answered, each by the key's home.
     fn last_look(&mut self) {
-        if let Some(why) = self.unsettled() {
+        if let Some(why) = self.disagreement() {
             return self.violation(format!("it was at rest, and is not any more: {why}"));
         }
         let has_calls = self.origin.calls.iter().any(Option::is_some);

@@ -161,7 +161,7 @@ impl World {
         for raw in self.raws.iter().filter(|raw| raw.left == Some((server, shard))) {
             let value = sent_bytes(raw.id, self.setup.value_bytes);
             if process.shards[shard].core.node.waits_for_owner(&value) {
-                self.checker.held.left(server, raw.id);
+                self.checker.pauses.left(server, raw.id);
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! A shard's turn is that of the shipped loops, `server/src/shard/turn.rs`.
 
-mod around;
+mod shell;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
 use standin_server::node::{Node, NodeConfig, Now};
 use standin_server::origin::Done;
-use standin_server::origin::pause::Pulse;
+use standin_server::origin::pause::Heartbeat;
 use standin_server::shard::ShardContext;
 use standin_server::shard::admission::{Admission, Places};
 use standin_server::shard::core::{Buffers, ConnKey, Core, Io};
@@ -24,7 +24,7 @@ use standin_server::shard::link::LinkConfig;
 use standin_server::shard::mailbox::Message;
 use standin_server::shard::turn;
 
-use self::around::Around;
+use self::shell::SimShell;
 use super::World;
 use super::cluster::{Cluster, host_at};
 use super::events::{Actor, Event, Pace, Segment};
@@ -55,7 +55,7 @@ pub(crate) struct Process {
     pub(super) control_inbox: VecDeque<Input>,
     /// The schedule of the threads that talk to the origin.
     pub(crate) driver_pace: Pace,
-    pub(super) pulse: Pulse,
+    pub(super) heartbeat: Heartbeat,
     /// Whether it was stopped since it last noted that it was running.
     pub(super) was_stopped: bool,
     /// The mailbox of each shard.
@@ -81,7 +81,7 @@ pub(crate) struct Shard {
 
 /// The event with which a shard's turn begins.
 #[derive(Debug)]
-pub(crate) enum Came {
+pub(crate) enum TurnInput {
     Nothing,
     Accepted { socket: usize },
     Connected { key: ConnKey },
@@ -147,7 +147,7 @@ impl Process {
             control_pace: Pace::default(),
             control_inbox: VecDeque::new(),
             driver_pace: Pace::default(),
-            pulse: Pulse::new(config.timings.pause_max()),
+            heartbeat: Heartbeat::new(config.timings.pause_max()),
             was_stopped: false,
             mailboxes: (0..setup.shards).map(|_| VecDeque::new()).collect(),
             gate,
@@ -195,11 +195,11 @@ impl World {
     }
 
     /// Makes a turn of a shard's loop after an event.
-    pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, came: Came) {
+    pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, input: TurnInput) {
         // Maps and leases arrive as mail.
-        let may_own_more = matches!(came, Came::Nothing);
+        let may_own_more = matches!(came, TurnInput::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
-        self.turn(&mut process, server, shard, came);
+        self.turn(&mut process, server, shard, input);
         self.look_for_abandoned(server, shard, &process);
         self.after_turn(&mut process, server);
         self.check_process(&process, server);
@@ -253,13 +253,13 @@ impl World {
         })
     }
 
-    fn turn(&mut self, process: &mut Process, server: usize, index: usize, came: Came) {
+    fn turn(&mut self, process: &mut Process, server: usize, index: usize, input: TurnInput) {
         let now = self.servers[server].clock.now(self.time);
         let shard = &mut process.shards[index];
         let mut received = Received(Vec::new());
-        match came {
-            Came::Nothing => {}
-            Came::Accepted { socket } => match shard.core.accept(now.mono) {
+        match input {
+            TurnInput::Nothing => {}
+            TurnInput::Accepted { socket } => match shard.core.accept(now.mono) {
                 Some(key) => {
                     shard.sockets.insert(key, socket);
                     let key = key.data().as_ffi();
@@ -267,31 +267,31 @@ impl World {
                 }
                 None => self.close_end(socket, 1, Segment::Reset),
             },
-            Came::Connected { key } => {
+            TurnInput::Connected { key } => {
                 shard.core.connected(key);
                 // A flush that was requested during the connection attempt could not be done then.
                 self.flush(shard, server, now, key);
             }
-            Came::Bytes { key, bytes } => {
+            TurnInput::Bytes { key, bytes } => {
                 received.0 = bytes;
                 shard.core.received(now, key, 0, &received.0);
             }
-            Came::End { key } => shard.core.end_of_input(now, key),
-            Came::Closed { key } => {
+            TurnInput::End { key } => shard.core.end_of_input(now, key),
+            TurnInput::Closed { key } => {
                 shard.sockets.remove(key);
                 shard.core.closed(now, key);
             }
-            Came::Refused { key } => {
+            TurnInput::Refused { key } => {
                 shard.sockets.remove(key);
                 shard.core.refused(now, key);
             }
-            Came::Answer(done) => shard.core.mail(now, Message::Origin(done)),
+            TurnInput::Answer(done) => shard.core.mail(now, Message::Origin(done)),
         }
         loop {
             let mut mail = process.mailboxes[index].drain(..).collect();
-            let mut around = Around { world: self, process, server, index, received };
-            turn::decide(&mut around, now, &mut mail);
-            received = around.received;
+            let mut shell = SimShell { world: self, process, server, index, received };
+            turn::decide(&mut shell, now, &mut mail);
+            received = shell.received;
             if process.shards[index].pace.paused_until > self.time {
                 process.shards[index].is_inside = true;
                 return;
@@ -307,7 +307,7 @@ impl World {
     /// The second part of a shard's turn.
     pub(super) fn act_on(&mut self, process: &mut Process, server: usize, index: usize, now: Now) {
         let received = Received(Vec::new());
-        turn::act(&mut Around { world: self, process, server, index, received }, now);
+        turn::act(&mut SimShell { world: self, process, server, index, received }, now);
     }
 
     fn adopt(&mut self, shard: &mut Shard, now: Now, index: usize) {
@@ -381,9 +381,11 @@ impl World {
         let mut bytes = Vec::new();
         shard.core.take_output(now, key, &mut bytes);
         if !bytes.is_empty() {
-            let (hops, held) = (&mut self.checker.hops, &self.checker.held);
+            let (hops, pauses) = (&mut self.checker.hops, &self.checker.pauses);
             let sent = match end {
-                0 => hops.sent(server, &bytes).and_then(|()| held.sent(self.time, server, &bytes)),
+                0 => {
+                    hops.sent(server, &bytes).and_then(|()| pauses.sent(self.time, server, &bytes))
+                }
                 _ => {
                     hops.answered(socket, &bytes);
                     Ok(())
@@ -439,34 +441,34 @@ impl World {
                 return;
             }
             _ if segment == Segment::Open => {
-                return self.shard_turn(server, 0, Came::Accepted { socket });
+                return self.shard_turn(server, 0, TurnInput::Accepted { socket });
             }
             _ => return,
         };
-        let came = match segment {
+        let input = match segment {
             Segment::Opened => {
                 self.net.sockets[socket].is_made = true;
-                Came::Connected { key }
+                TurnInput::Connected { key }
             }
             Segment::Data(bytes) => {
                 if end == 1 {
                     self.checker.hops.received(server, socket, &bytes);
                 }
-                Came::Bytes { key, bytes }
+                TurnInput::Bytes { key, bytes }
             }
-            Segment::End => Came::End { key },
+            Segment::End => TurnInput::End { key },
             Segment::Reset => {
                 it.is_open = false;
-                Came::Closed { key }
+                TurnInput::Closed { key }
             }
             Segment::Refused => {
                 it.is_open = false;
-                Came::Refused { key }
+                TurnInput::Refused { key }
             }
             Segment::Open => return,
         };
-        let has_ended = matches!(came, Came::End { .. });
-        self.shard_turn(server, shard, came);
+        let has_ended = matches!(input, TurnInput::End { .. });
+        self.shard_turn(server, shard, input);
         if has_ended {
             self.raw_is_known_to_have_left(server, shard, socket);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use standin_protocol::counters::Kind;
+use standin_protocol::counters::FigureKind;
 use standin_server::control::agent::AgentCounters;
 use standin_server::node::counters::Counters;
 
@@ -86,14 +86,14 @@ impl World {
     pub(crate) fn count_server(&mut self, server: usize, process: &Process) {
         let values = process.agent.counters.values();
         for (figure, value) in AgentCounters::FIGURES.iter().zip(values) {
-            let value = if figure.kind == Kind::Counter { value } else { 0 };
+            let value = if figure.kind == FigureKind::Counter { value } else { 0 };
             self.counted.add("agent ", figure.name, value);
         }
         for shard in &process.shards {
             let counted = &mut self.servers[server].counted;
             let values = Counters::FIGURES.iter().zip(shard.core.node.counters.values());
             for (sum, (figure, value)) in counted.iter_mut().zip(values) {
-                *sum += if figure.kind == Kind::Gauge { 0 } else { value };
+                *sum += if figure.kind == FigureKind::Gauge { 0 } else { value };
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::frame::request_flags;
 use standin_protocol::map::{MapEpoch, ServerState};
 
@@ -14,7 +14,7 @@ use crate::operation::Action;
 
 const T_LONGEST: Duration = Duration::from_millis(2_500);
 
-fn kinds(world: &World) -> Vec<Kind> {
+fn kinds(world: &World) -> Vec<DatagramKind> {
     world.notices.iter().map(|notice| notice.kind).collect()
 }
 
@@ -45,7 +45,7 @@ fn c10_a_killed_server_is_reported_and_the_stand_in_answers() {
         matches!(events[..], [E::EnteredFailover { server: s, attempts: 2 }, E::Reported { .. }] if s == server)
     );
     assert!(matches!(world.engine.failover_state(server), Some(State::Failover { .. })));
-    assert_eq!(kinds(&world), [Kind::ReportFailed]);
+    assert_eq!(kinds(&world), [DatagramKind::ReportFailed]);
     assert_eq!((world.notices[0].subject, world.notices[0].arg), (server, 2));
 }
 
@@ -119,7 +119,7 @@ fn c14_a_trial_that_succeeds_ends_failover_mode_and_is_reported() {
     let events = world.take_events();
     assert_eq!(events[0], E::Trial { server });
     assert_eq!(events[1], E::LeftFailover { server, by_map: false });
-    assert_eq!(kinds(&world), [Kind::ReportOk]);
+    assert_eq!(kinds(&world), [DatagramKind::ReportOk]);
     assert_eq!(usize::from(world.get().unwrap().served_by), home);
 }
 
@@ -154,7 +154,7 @@ fn a_notice_is_resent_until_its_verdict_comes_and_the_verdict_is_obeyed() {
     assert!(world.notices.iter().all(|n| n.nonce == notice.nonce));
 
     let epoch = MapEpoch { term: 1, counter: 4 };
-    let mut verdict = Datagram::new(Kind::Verdict, SENDER_MASTER, world.topology.id, 1);
+    let mut verdict = Datagram::new(DatagramKind::Verdict, SENDER_MASTER, world.topology.id, 1);
     (verdict.subject, verdict.epoch) = (notice.subject, epoch);
     verdict.arg = ServerState::Offline as u32;
     verdict.statuses = vec![Default::default(); 3];

@@ -120,15 +120,22 @@ impl Run {
         assert_eq!(engine.open_operations(), self.open.len());
         assert!(self.open.len() <= self.config.operations_max);
         let internal = engine.open.len() - self.open.len();
-        assert!(internal <= 1 + 64 * engine.links.len().max(1), "{internal} internal requests");
+        assert!(
+            internal <= 1 + 64 * engine.connections.len().max(1),
+            "{internal} internal requests"
+        );
         // Each shard, the master, and each address at which the map may be had.
-        assert!(engine.links.len() <= 4 * 2 + 1 + 5, "{} links", engine.links.len());
-        assert_eq!(engine.links.len(), self.peers.len());
+        assert!(
+            engine.connections.len() <= 4 * 2 + 1 + 5,
+            "{} connections",
+            engine.connections.len()
+        );
+        assert_eq!(engine.connections.len(), self.peers.len());
         assert!(engine.deadlines.len() <= 2 * engine.open.len() + 1_024);
         assert!(engine.patience.len() <= 2 * engine.open.len() + 1_024);
         assert!(engine.timers.len() <= engine.open.len() + 64);
-        for link in engine.links.values() {
-            assert!(link.waiting.len() <= 256);
+        for connection in engine.connections.values() {
+            assert!(connection.waiting.len() <= 256);
         }
     }
 

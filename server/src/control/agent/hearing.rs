@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -23,7 +23,7 @@ impl Agent {
         if !is_own {
             return self.pass_on(datagram);
         }
-        if datagram.kind == Kind::Grant && self.leases.has_asked(datagram.nonce) {
+        if datagram.kind == DatagramKind::Grant && self.leases.has_asked(datagram.nonce) {
             self.trust.confirm(datagram.epoch);
         }
         if !self.trust.is_plausible(self.epoch(), datagram.epoch) {
@@ -31,7 +31,7 @@ impl Agent {
         }
         let is_member = self.group.member(datagram.sender).is_some();
         let is_expected = match datagram.kind {
-            Kind::Gossip => is_member,
+            DatagramKind::Gossip => is_member,
             _ => datagram.sender == SENDER_MASTER && !self.is_outdated(&datagram),
         };
         if !is_expected || !self.senders.accept(&datagram) {
@@ -39,7 +39,7 @@ impl Agent {
             return;
         }
         match datagram.kind {
-            Kind::Gossip => self.heard_gossip(now, datagram),
+            DatagramKind::Gossip => self.heard_gossip(now, datagram),
             _ => self.heard_master(now, datagram),
         }
     }
@@ -76,7 +76,7 @@ impl Agent {
         self.heard_epoch = self.heard_epoch.max(datagram.epoch);
         let Datagram { kind, subject, epoch, nonce, first, statuses, arg, .. } = datagram;
         match kind {
-            Kind::Announce | Kind::Verdict => {
+            DatagramKind::Announce | DatagramKind::Verdict => {
                 if self.take_states(now, epoch, first, statuses) {
                     // A member that does not hear the master gets this map from nobody else.
                     for member in self.group.without_master() {
@@ -85,7 +85,7 @@ impl Agent {
                 }
                 // A verdict is valid under the map that it belongs to. Until that map arrives, the
                 // report is repeated.
-                if kind == Kind::Verdict && self.epoch() >= epoch {
+                if kind == DatagramKind::Verdict && self.epoch() >= epoch {
                     self.answered(subject, nonce, arg);
                 }
                 // A repeated announcement means that the acknowledgement was lost.
@@ -93,26 +93,30 @@ impl Agent {
                     && self.acknowledged == epoch
                     && first == 0
                 {
-                    self.tell_master(now, Kind::Ack, 0, 0, 0);
+                    self.tell_master(now, DatagramKind::Ack, 0, 0, 0);
                 }
                 self.leave_if_taken_out();
             }
-            Kind::Grant => {
+            DatagramKind::Grant => {
                 let lease = Duration::from_millis(arg.into());
                 let held = self.epoch();
                 if arg > 0 && self.leases.granted(nonce, lease, epoch, held) {
                     self.counters.leases_granted += 1;
                 }
             }
-            Kind::AskProbe => {
+            DatagramKind::AskProbe => {
                 let asked = |probe: &super::Probe| probe.for_master == Some(nonce);
                 let is_under_way = self.probes.iter().any(asked);
                 if self.group.member(subject).is_some() && !is_under_way {
                     self.ask_probe(now, subject, Some(nonce));
                 }
             }
-            Kind::ReportFailed | Kind::ReportOk | Kind::Renew | Kind::Ack | Kind::Leaving => {}
-            Kind::Gossip | Kind::ProbeResult => {}
+            DatagramKind::ReportFailed
+            | DatagramKind::ReportOk
+            | DatagramKind::Renew
+            | DatagramKind::Ack
+            | DatagramKind::Leaving => {}
+            DatagramKind::Gossip | DatagramKind::ProbeResult => {}
         }
     }
 

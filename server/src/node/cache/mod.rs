@@ -19,7 +19,7 @@ use versions::Versions;
 
 use super::keyspaces::Keyspaces;
 use super::{NodeConfig, Now};
-use crate::store::{Item, Located, NewItem, Probe, Store, StoreConfig, StoreError};
+use crate::store::{IndexHint, Item, Located, NewItem, Store, StoreConfig, StoreError};
 
 /// One shard's cache.
 pub(super) struct Cache {
@@ -82,7 +82,7 @@ impl Cache {
 
     /// The second pass: finds the first candidate, and starts loading its memory.
     #[inline]
-    pub(super) fn aim(&self, located: Located) -> Probe {
+    pub(super) fn aim(&self, located: Located) -> IndexHint {
         self.store.aim(located)
     }
 
@@ -90,13 +90,13 @@ impl Cache {
     #[inline]
     pub(super) fn get(
         &mut self,
-        probe: Probe,
+        hint: IndexHint,
         keyspace: u8,
         key: &[u8],
         floor: u64,
         now_ms: u64,
     ) -> Option<Item<'_>> {
-        self.store.get(probe, keyspace, key, floor, now_ms)
+        self.store.get(hint, keyspace, key, floor, now_ms)
     }
 
     /// All three passes at once.
@@ -107,22 +107,22 @@ impl Cache {
         floor: u64,
         now_ms: u64,
     ) -> Option<Item<'_>> {
-        let probe = self.store.probe(keyspace, key);
-        self.store.get(probe, keyspace, key, floor, now_ms)
+        let hint = self.store.hint(keyspace, key);
+        self.store.get(hint, keyspace, key, floor, now_ms)
     }
 
     /// Gives a cached value a new lifetime.
     pub(super) fn touch(
         &mut self,
         now: Now,
-        probe: Probe,
+        hint: IndexHint,
         keyspace: u8,
         key: &[u8],
         floor: u64,
         ttl_s: u32,
     ) -> Touched {
         let now_ms = now.mono.as_millis();
-        match self.store.get(probe, keyspace, key, floor, now_ms) {
+        match self.store.get(hint, keyspace, key, floor, now_ms) {
             None => return Touched::Missed,
             Some(item) if item.negative => return Touched::Absent,
             Some(_) => {}
@@ -291,8 +291,8 @@ mod tests {
     fn a_touch_gives_a_new_lifetime_to_a_value_only() {
         let mut cache = cache();
         let touch = |cache: &mut Cache| {
-            let probe = cache.aim(cache.locate(1, KEY));
-            cache.touch(at(1_001), probe, 1, KEY, 0, 9)
+            let hint = cache.aim(cache.locate(1, KEY));
+            cache.touch(at(1_001), hint, 1, KEY, 0, 9)
         };
         assert_eq!(touch(&mut cache), Touched::Missed);
         let version = keep(&mut cache, 1, 0, None).unwrap().version;

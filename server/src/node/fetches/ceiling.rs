@@ -17,7 +17,7 @@ use standin_protocol::map::Topology;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::pace::{Bucket, Entry, Line, Rate};
+use super::pace::{Bucket, Entry, FetchQueue, Rate};
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 
@@ -52,12 +52,12 @@ pub(super) struct Ask {
 struct Lane {
     rate: Rate,
     bucket: Bucket,
-    line: Line,
+    queue: FetchQueue,
 }
 
 impl Lane {
     fn new(now: Micros, rate: Rate) -> Self {
-        Self { rate, bucket: Bucket::new(now), line: Line::default() }
+        Self { rate, bucket: Bucket::new(now), queue: FetchQueue::default() }
     }
 
     fn take(&mut self, now: Micros) -> bool {
@@ -73,7 +73,7 @@ impl Lane {
     }
 
     fn next_deadline(&self) -> Option<Micros> {
-        Some(self.line.first_until()?.min(self.bucket.next(self.rate)))
+        Some(self.queue.first_until()?.min(self.bucket.next(self.rate)))
     }
 }
 
@@ -127,37 +127,37 @@ impl Ceiling {
             return Entry::Begin;
         }
         let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
-        if lane.line.is_empty() && lane.take(now) {
+        if lane.queue.is_empty() && lane.take(now) {
             return Entry::Begin;
         }
-        let until = Line::until(now, ask.deadline, self.patience);
+        let until = FetchQueue::until(now, ask.deadline, self.patience);
         let passing = lane.rate.within(until.since(now));
-        if !ask.may_wait || lane.line.len() as u64 >= passing {
+        if !ask.may_wait || lane.queue.len() as u64 >= passing {
             return Entry::Refused;
         }
-        lane.line.push(until, ask.partition, name);
+        lane.queue.push(until, ask.partition, name);
         Entry::Wait(until)
     }
 
     /// A fetch that waits until then shall not wait for longer than this client does.
-    pub(super) fn hurry(&mut self, now: Micros, name: &Name, ask: Ask, until: Micros) -> Micros {
-        let wanted = Line::until(now, ask.deadline, self.patience);
+    pub(super) fn expedite(&mut self, now: Micros, name: &Name, ask: Ask, until: Micros) -> Micros {
+        let wanted = FetchQueue::until(now, ask.deadline, self.patience);
         if wanted >= until {
             return until;
         }
         // The place further behind is given back in vain.
         let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
-        lane.line.push(wanted, ask.partition, name);
+        lane.queue.push(wanted, ask.partition, name);
         wanted
     }
 
     /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         for lane in [&mut self.owned, &mut self.through] {
-            let Some(until) = lane.line.first_until() else { continue };
+            let Some(until) = lane.queue.first_until() else { continue };
             let is_late = now >= until;
             if is_late || lane.take(now) {
-                return Some((lane.line.pop()?, !is_late));
+                return Some((lane.queue.pop()?, !is_late));
             }
         }
         None
@@ -166,8 +166,8 @@ impl Ceiling {
     /// The fetches that wait in the wrong place: another server processes the partition by now, or
     /// it has become this server's or has ceased to be.
     pub(super) fn take(&mut self, place: impl Fn(u32) -> Place) -> Vec<Name> {
-        let mut names = self.owned.line.take(|partition| place(partition) != Place::Owned);
-        names.extend(self.through.line.take(|partition| place(partition) != Place::Through));
+        let mut names = self.owned.queue.take(|partition| place(partition) != Place::Owned);
+        names.extend(self.through.queue.take(|partition| place(partition) != Place::Through));
         names
     }
 
@@ -177,8 +177,8 @@ impl Ceiling {
     }
 
     /// How many wait.
-    pub(super) fn held(&self) -> usize {
-        self.owned.line.len() + self.through.line.len()
+    pub(super) fn held_back(&self) -> usize {
+        self.owned.queue.len() + self.through.queue.len()
     }
 }
 
@@ -284,9 +284,9 @@ mod tests {
         let Entry::Wait(until) = enter(&mut ceiling, 9_000, 3, 19_000) else {
             panic!("one at a time");
         };
-        let sooner = ceiling.hurry(at(9_001), &named(3), ask(true, at(9_101)), until);
+        let sooner = ceiling.expedite(at(9_001), &named(3), ask(true, at(9_101)), until);
         assert_eq!(sooner, at(9_081));
-        assert_eq!(ceiling.hurry(at(9_002), &named(3), ask(true, at(9_900)), sooner), sooner);
+        assert_eq!(ceiling.expedite(at(9_002), &named(3), ask(true, at(9_900)), sooner), sooner);
     }
 
     #[test]
@@ -300,8 +300,8 @@ mod tests {
                 Entry::Wait(_)
             ));
         }
-        assert_eq!((ceiling.take(|_| Place::Owned).len(), ceiling.held()), (1, 1));
-        assert_eq!((ceiling.take(|_| Place::Elsewhere).len(), ceiling.held()), (1, 0));
+        assert_eq!((ceiling.take(|_| Place::Owned).len(), ceiling.held_back()), (1, 1));
+        assert_eq!((ceiling.take(|_| Place::Elsewhere).len(), ceiling.held_back()), (1, 0));
     }
 
     #[test]

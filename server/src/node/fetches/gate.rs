@@ -35,7 +35,7 @@ pub(super) struct Gate {
     /// The largest that a row was ever taken to be.
     largest: usize,
     /// By keyspace, and never empty: one that has no room must not hold up another that has.
-    waiting: BTreeMap<u8, VecDeque<Waiting>>,
+    waiting: BTreeMap<u8, VecDeque<QueuedFetch>>,
     /// The keyspace whose turn was last.
     last: u8,
 }
@@ -49,7 +49,7 @@ struct Rows {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedFetch {
     name: Name,
     until: Micros,
 }
@@ -100,7 +100,7 @@ impl Gate {
 
     /// It waits for its turn.
     pub(super) fn wait(&mut self, name: Name, until: Micros) {
-        self.waiting.entry(name[0]).or_default().push_back(Waiting { name, until });
+        self.waiting.entry(name[0]).or_default().push_back(QueuedFetch { name, until });
     }
 
     /// A fetch has ended.

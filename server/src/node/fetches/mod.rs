@@ -14,7 +14,7 @@
 //!
 //! Told: the reads, the end of fetches, the size of what callers have not taken, changes of owner.
 //! Returns: which fetches begin, and the requests that have waited too long. pace.rs has the token
-//! buckets and lines of both limits, measure.rs what a shard usually fetches.
+//! buckets and queues of both limits, measure.rs what a shard usually fetches.
 
 mod ceiling;
 mod gate;
@@ -58,20 +58,20 @@ struct Fetch {
     running: Vec<PendingKey>,
     /// The reads that came too late for it, or for which it has to begin.
     waiting: Vec<PendingKey>,
-    held: Option<Held>,
+    held_back: Option<HeldBack>,
 }
 
 /// The fetch is held back.
 #[derive(Debug, Clone, Copy)]
-struct Held {
-    by: By,
+struct HeldBack {
+    limit: Limit,
     /// At the latest.
     until: Micros,
 }
 
 /// The limit that holds a fetch back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum Limit {
     /// The owner has changed.
     Surge,
     /// `reads_per_second`.
@@ -102,7 +102,7 @@ pub(super) enum Joined {
     /// It waits for the fetch there is.
     Yes,
     /// The fetch is held back, and there is no room for one more that waits.
-    Refused(By),
+    Refused(Limit),
 }
 
 /// What became of a fetch that was to begin.
@@ -111,11 +111,11 @@ pub(super) enum Begun {
     /// It runs: the origin is to be asked.
     Runs(Reserved),
     /// It waits for its turn.
-    Held(By),
+    HeldBack(Limit),
     /// It waits for room.
     Delayed,
     /// These requests are refused.
-    Refused(By, Vec<PendingKey>),
+    Refused(Limit, Vec<PendingKey>),
 }
 
 /// A fetch whose waiting is over.
@@ -141,8 +141,8 @@ pub(super) struct Ended {
 pub(super) struct Sizes {
     pub(super) fetches: usize,
     /// Places under the two limits.
-    pub(super) held: usize,
-    pub(super) held_at_ceiling: usize,
+    pub(super) held_back: usize,
+    pub(super) held_back_at_ceiling: usize,
     pub(super) delayed: usize,
     pub(super) reserved_bytes: usize,
     pub(super) reserved_bytes_max: usize,
@@ -166,13 +166,13 @@ impl Fetches {
     /// A read of a key: it waits for the key's fetch, if there is one.
     pub(super) fn join(&mut self, now: Micros, name: &Name, key: PendingKey, ask: Ask) -> Joined {
         let Some(fetch) = self.fetches.get_mut(name) else { return Joined::No };
-        if let Some(Held { by, until }) = &mut fetch.held {
-            if !ask.may_wait && (ask.keeps || *by == By::Ceiling) {
-                return Joined::Refused(*by);
+        if let Some(HeldBack { limit, until }) = &mut fetch.held_back {
+            if !ask.may_wait && (ask.keeps || *limit == Limit::Ceiling) {
+                return Joined::Refused(*limit);
             }
-            *until = match by {
-                By::Surge => self.surge.hurry(now, ask.partition, name, ask.deadline, *until),
-                By::Ceiling => self.ceiling.hurry(now, name, ceiling_ask(ask), *until),
+            *until = match limit {
+                Limit::Surge => self.surge.expedite(now, ask.partition, name, ask.deadline, *until),
+                Limit::Ceiling => self.ceiling.expedite(now, name, ceiling_ask(ask), *until),
             };
         }
         match mutant::is(Mutant::JoinRunningFetch) {
@@ -199,8 +199,10 @@ impl Fetches {
         let surge = surge::Ask { partition, is_home, deadline, may_wait };
         match ask.keeps.then(|| self.surge.enter(now, &name, surge)) {
             None | Some(Entry::Begin) => self.start(now, name, waiting, ask),
-            Some(Entry::Wait(until)) => self.hold(name, waiting, Held { by: By::Surge, until }),
-            Some(Entry::Refused) => Begun::Refused(By::Surge, waiting),
+            Some(Entry::Wait(until)) => {
+                self.hold(name, waiting, HeldBack { limit: Limit::Surge, until })
+            }
+            Some(Entry::Refused) => Begun::Refused(Limit::Surge, waiting),
         }
     }
 
@@ -218,8 +220,10 @@ impl Fetches {
         }
         match self.ceiling.enter(now, &name, ceiling_ask(ask)) {
             Entry::Begin => self.run(now, name, waiting),
-            Entry::Wait(until) => self.hold(name, waiting, Held { by: By::Ceiling, until }),
-            Entry::Refused => Begun::Refused(By::Ceiling, waiting),
+            Entry::Wait(until) => {
+                self.hold(name, waiting, HeldBack { limit: Limit::Ceiling, until })
+            }
+            Entry::Refused => Begun::Refused(Limit::Ceiling, waiting),
         }
     }
 
@@ -232,9 +236,9 @@ impl Fetches {
         Begun::Runs(reserved)
     }
 
-    fn hold(&mut self, name: Name, waiting: Vec<PendingKey>, held: Held) -> Begun {
-        self.insert(name, Fetch { waiting, held: Some(held), ..Fetch::default() });
-        Begun::Held(held.by)
+    fn hold(&mut self, name: Name, waiting: Vec<PendingKey>, held: HeldBack) -> Begun {
+        self.insert(name, Fetch { waiting, held_back: Some(held), ..Fetch::default() });
+        Begun::HeldBack(held.limit)
     }
 
     fn delay(&mut self, now: Micros, name: Name, waiting: Vec<PendingKey>) -> Begun {
@@ -265,14 +269,14 @@ impl Fetches {
     }
 
     /// The next fetch that this limit has held back and that begins now, or is late.
-    pub(super) fn release(&mut self, now: Micros, by: By) -> Option<Released> {
+    pub(super) fn release(&mut self, now: Micros, limit: Limit) -> Option<Released> {
         loop {
-            let (name, may_begin) = match by {
-                By::Surge => self.surge.release(now)?,
-                By::Ceiling => self.ceiling.release(now)?,
+            let (name, may_begin) = match limit {
+                Limit::Surge => self.surge.release(now)?,
+                Limit::Ceiling => self.ceiling.release(now)?,
             };
             // A place further behind of a fetch that was in more of a hurry is given back in vain.
-            if let Some(waiting) = self.take_held(&name, by) {
+            if let Some(waiting) = self.take_held(&name, limit) {
                 return Some(Released { name, waiting, may_begin });
             }
         }
@@ -290,16 +294,16 @@ impl Fetches {
 
     /// The fetches that are held back where they do not belong any more, by the place of their
     /// partitions. [`Self::take_held`] takes them out.
-    pub(super) fn misplaced(&mut self, place: impl Fn(u32) -> Place) -> Vec<(Name, By)> {
+    pub(super) fn misplaced(&mut self, place: impl Fn(u32) -> Place) -> Vec<(Name, Limit)> {
         let elsewhere = self.surge.take(|partition| place(partition) == Place::Elsewhere);
-        let surge = elsewhere.into_iter().map(|name| (name, By::Surge));
-        let ceiling = self.ceiling.take(&place).into_iter().map(|name| (name, By::Ceiling));
+        let surge = elsewhere.into_iter().map(|name| (name, Limit::Surge));
+        let ceiling = self.ceiling.take(&place).into_iter().map(|name| (name, Limit::Ceiling));
         surge.chain(ceiling).collect()
     }
 
     /// Takes out a fetch that this limit holds back; `None` if it does not any more.
-    pub(super) fn take_held(&mut self, name: &Name, by: By) -> Option<Vec<PendingKey>> {
-        self.fetches.get(name)?.held.filter(|held| held.by == by)?;
+    pub(super) fn take_held(&mut self, name: &Name, limit: Limit) -> Option<Vec<PendingKey>> {
+        self.fetches.get(name)?.held_back.filter(|held| held.limit == limit)?;
         self.fetches.remove(name).map(|fetch| fetch.waiting)
     }
 
@@ -361,8 +365,8 @@ impl Fetches {
         let (reserved_bytes, reserved_bytes_max) = self.gate.sizes();
         Sizes {
             fetches: self.fetches.len(),
-            held: self.surge.held(),
-            held_at_ceiling: self.ceiling.held(),
+            held_back: self.surge.held_back(),
+            held_back_at_ceiling: self.ceiling.held_back(),
             delayed: self.gate.waiting(),
             reserved_bytes,
             reserved_bytes_max,

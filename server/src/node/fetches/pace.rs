@@ -102,7 +102,7 @@ impl Bucket {
 
 /// A fetch that waits. The derived order is the one in which they begin.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Held {
+struct QueuedFetch {
     /// From then on it is too late for its client.
     until: Micros,
     /// Counts up.
@@ -113,12 +113,12 @@ struct Held {
 
 /// Fetches that wait, first those whose clients give up first.
 #[derive(Debug, Default)]
-pub(super) struct Line {
-    held: BinaryHeap<Reverse<Held>>,
-    held_ever: u64,
+pub(super) struct FetchQueue {
+    fetches: BinaryHeap<Reverse<QueuedFetch>>,
+    queued_ever: u64,
 }
 
-impl Line {
+impl FetchQueue {
     /// How long a fetch waits at most whose client gives up at the deadline: four fifths of that,
     /// and not much longer than it should be.
     pub(super) fn until(now: Micros, deadline: Micros, patience: Duration) -> Micros {
@@ -126,39 +126,39 @@ impl Line {
     }
 
     pub(super) fn push(&mut self, until: Micros, partition: u32, name: &Name) {
-        let (number, name) = (self.held_ever, name.clone());
-        self.held.push(Reverse(Held { until, number, partition, name }));
-        self.held_ever += 1;
+        let (number, name) = (self.queued_ever, name.clone());
+        self.fetches.push(Reverse(QueuedFetch { until, number, partition, name }));
+        self.queued_ever += 1;
     }
 
     /// Until when the first one waits.
     pub(super) fn first_until(&self) -> Option<Micros> {
-        self.held.peek().map(|held| held.0.until)
+        self.fetches.peek().map(|fetch| fetch.0.until)
     }
 
     pub(super) fn pop(&mut self) -> Option<Name> {
-        self.held.pop().map(|held| held.0.name)
+        self.fetches.pop().map(|fetch| fetch.0.name)
     }
 
     /// Takes out those of the partitions of which this holds.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
-        if !self.held.iter().any(|held| is_left(held.0.partition)) {
+        if !self.fetches.iter().any(|fetch| is_left(fetch.0.partition)) {
             return Vec::new();
         }
-        let all = std::mem::take(&mut self.held).into_sorted_vec();
+        let all = std::mem::take(&mut self.fetches).into_sorted_vec();
         let (left, stay): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|held| is_left(held.0.partition));
-        self.held = stay.into();
+            all.into_iter().partition(|fetch| is_left(fetch.0.partition));
+        self.fetches = stay.into();
         // Sorted the other way round.
-        left.into_iter().rev().map(|held| held.0.name).collect()
+        left.into_iter().rev().map(|fetch| fetch.0.name).collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.held.len()
+        self.fetches.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.fetches.is_empty()
     }
 }
 

@@ -22,7 +22,7 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::measure::Measure;
-use super::pace::{Bucket, Entry, Line, Rate};
+use super::pace::{Bucket, Entry, FetchQueue, Rate};
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 
@@ -91,7 +91,7 @@ pub(super) struct Surge {
     shared: Bucket,
     /// What passes of new partitions at [`Sharing::reserved`], whatever the others need.
     reserved: Bucket,
-    line: Line,
+    queue: FetchQueue,
 }
 
 impl Surge {
@@ -129,7 +129,7 @@ impl Surge {
             raised: 0,
             shared: Bucket::new(now),
             reserved: Bucket::new(now),
-            line: Line::default(),
+            queue: FetchQueue::default(),
         }
     }
 
@@ -198,16 +198,16 @@ impl Surge {
             self.shared.owe(Rate::per_second(self.rate));
             return Entry::Begin;
         }
-        if self.line.is_empty() && self.take_token() {
+        if self.queue.is_empty() && self.take_token() {
             return Entry::Begin;
         }
         let most = 2 * (self.rate + self.sharing.reserved) * self.patience_ms() / 1_000;
-        if !may_wait || self.line.len() as u64 >= most {
+        if !may_wait || self.queue.len() as u64 >= most {
             return Entry::Refused;
         }
         let until = self.hold(now, partition, name, deadline);
         // So that the last one does not wait for too long; until it has passed.
-        let needed = self.line.len() as u64 * 1_000 / self.patience_ms();
+        let needed = self.queue.len() as u64 * 1_000 / self.patience_ms();
         // What its own partitions need does not wait.
         let own = if self.stands_in { self.usual() } else { 0 };
         let needed = (needed + own).saturating_sub(self.sharing.reserved);
@@ -216,7 +216,7 @@ impl Surge {
     }
 
     /// A fetch that waits shall not wait for longer than this client does.
-    pub(super) fn hurry(
+    pub(super) fn expedite(
         &mut self,
         now: Micros,
         partition: u32,
@@ -233,30 +233,30 @@ impl Surge {
     }
 
     fn until(&self, now: Micros, deadline: Micros) -> Micros {
-        Line::until(now, deadline, self.patience)
+        FetchQueue::until(now, deadline, self.patience)
     }
 
     fn hold(&mut self, now: Micros, partition: u32, name: &Name, deadline: Micros) -> Micros {
         let until = self.until(now, deadline);
-        self.line.push(until, partition, name);
+        self.queue.push(until, partition, name);
         until
     }
 
     /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
-        let is_late = now >= self.line.first_until()?;
+        let is_late = now >= self.queue.first_until()?;
         self.refill(now);
         if !is_late && !self.take_token() {
             return None;
         }
-        let name = self.line.pop()?;
+        let name = self.queue.pop()?;
         self.rest_if_empty();
         Some((name, !is_late))
     }
 
     /// When [`Self::release`] has something to give.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        let until = self.line.first_until()?;
+        let until = self.queue.first_until()?;
         let (shared, reserved) = (self.rate_now(), Rate::per_second(self.sharing.reserved));
         let token = self.shared.next(shared).min(self.reserved.next(reserved));
         Some(token.min(until))
@@ -264,18 +264,18 @@ impl Surge {
 
     /// Takes out the fetches that wait for partitions of which this holds: other servers answer them.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
-        let left = self.line.take(is_left);
+        let left = self.queue.take(is_left);
         self.rest_if_empty();
         left
     }
 
     /// How many wait.
-    pub(super) fn held(&self) -> usize {
-        self.line.len()
+    pub(super) fn held_back(&self) -> usize {
+        self.queue.len()
     }
 
     fn rest_if_empty(&mut self) {
-        if self.line.is_empty() {
+        if self.queue.is_empty() {
             self.raised = 0;
         }
     }

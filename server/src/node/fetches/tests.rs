@@ -82,21 +82,21 @@ fn a_fetch_at_the_ceiling_waits_or_is_refused_and_goes_where_its_partition_belon
     s.fetches.owns(Micros(0), 64);
     let (a, b) = (s.key(), s.key());
     assert!(matches!(s.begin(&name(1), a, ask()), Begun::Runs(_)));
-    let held = (2..20).find(|n| s.begin(&name(*n), a, ask()) == Begun::Held(By::Ceiling));
+    let held = (2..20).find(|n| s.begin(&name(*n), a, ask()) == Begun::HeldBack(Limit::Ceiling));
     let held = name(held.expect("thirty a second do not all begin at once"));
     let crowded = Ask { may_wait: false, ..ask() };
-    assert_eq!(s.fetches.join(NOW, &held, b, crowded), Joined::Refused(By::Ceiling));
-    assert_eq!(s.begin(&name(30), b, crowded), Begun::Refused(By::Ceiling, vec![b]));
+    assert_eq!(s.fetches.join(NOW, &held, b, crowded), Joined::Refused(Limit::Ceiling));
+    assert_eq!(s.begin(&name(30), b, crowded), Begun::Refused(Limit::Ceiling, vec![b]));
     let later = s.fetches.next_deadline().unwrap();
-    let released = s.fetches.release(later, By::Ceiling).unwrap();
+    let released = s.fetches.release(later, Limit::Ceiling).unwrap();
     assert_eq!((&released.name, released.may_begin), (&held, true));
     assert!(matches!(s.fetches.run(later, released.name, released.waiting), Begun::Runs(_)));
-    let held = (31..60).find(|n| s.begin(&name(*n), b, ask()) == Begun::Held(By::Ceiling));
+    let held = (31..60).find(|n| s.begin(&name(*n), b, ask()) == Begun::HeldBack(Limit::Ceiling));
     let held = name(held.unwrap());
     assert_eq!(s.fetches.misplaced(|_| Place::Owned), vec![]);
-    assert_eq!(s.fetches.misplaced(|_| Place::Elsewhere), vec![(held.clone(), By::Ceiling)]);
-    assert_eq!(s.fetches.take_held(&held, By::Surge), None);
-    assert_eq!(s.fetches.take_held(&held, By::Ceiling), Some(vec![b]));
+    assert_eq!(s.fetches.misplaced(|_| Place::Elsewhere), vec![(held.clone(), Limit::Ceiling)]);
+    assert_eq!(s.fetches.take_held(&held, Limit::Surge), None);
+    assert_eq!(s.fetches.take_held(&held, Limit::Ceiling), Some(vec![b]));
 }
 
 #[test]
@@ -105,14 +105,14 @@ fn after_a_change_of_owner_only_what_may_be_kept_is_held_back() {
     s.fetches.told_usual(NOW, 20);
     s.fetches.took_over(NOW, 3, true, 1);
     let (a, b) = (s.key(), s.key());
-    assert_eq!(s.begin(&name(1), a, ask()), Begun::Held(By::Surge));
+    assert_eq!(s.begin(&name(1), a, ask()), Begun::HeldBack(Limit::Surge));
     let through = Ask { keeps: false, ..ask() };
     assert!(matches!(s.begin(&name(2), b, through), Begun::Runs(_)));
     let crowded = Ask { may_wait: false, ..ask() };
-    assert_eq!(s.fetches.join(NOW, &name(1), b, crowded), Joined::Refused(By::Surge));
+    assert_eq!(s.fetches.join(NOW, &name(1), b, crowded), Joined::Refused(Limit::Surge));
     let later = s.fetches.next_deadline().unwrap();
     let released = Released { name: name(1), waiting: vec![a], may_begin: true };
-    assert_eq!(s.fetches.release(later, By::Surge), Some(released));
+    assert_eq!(s.fetches.release(later, Limit::Surge), Some(released));
 }
 
 #[test]

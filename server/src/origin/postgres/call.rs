@@ -11,12 +11,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
 use super::column;
+use super::connection::{Connection, PrepareError, Slot, StatementId};
 use super::failure::{Verdict, judge, state};
 use super::fit;
 use super::key;
-use super::link::{Link, PrepareError, Slot, StatementId};
-use super::pool::{Kind, Pool};
-use crate::origin::complaints::Complaints;
+use super::pool::{Pool, Traffic};
+use crate::origin::failure_log::FailureLog;
 use crate::origin::queue::{Handed, Job};
 use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
@@ -35,9 +35,9 @@ struct Request<'a> {
     /// The time that the server may take to answer. The call itself may end earlier. Until the
     /// server has answered, or has been given up, the connection is not free.
     patience: Duration,
-    complaints: &'a Complaints,
-    /// Whether it is a write in company: see pace.rs.
-    is_in_company: bool,
+    failure_log: &'a FailureLog,
+    /// Whether it is a pipelined write: see pace.rs.
+    is_pipelined: bool,
 }
 
 /// A statement with its parameters.
@@ -87,17 +87,19 @@ const CANCELLED: &str = "57014";
 const TRIES_MAX: u32 = 4;
 
 /// Processes a call until it is answered or put back as the next of its keyspace.
-pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, handed: Handed) {
+pub(super) async fn serve(pool: Rc<Pool>, kind: Traffic, handed: Handed) {
     let side = pool.side(kind);
     let Handed { worker: slot, job, is_alone } = handed;
-    let is_in_company = kind == Kind::Writes && !is_alone;
-    let tried = match side.link(slot) {
+    let is_pipelined = kind == Traffic::Writes && !is_alone;
+    let tried = match side.connection(slot) {
         // It could be overdue before the calls ahead of it have been executed.
-        Some(_) if is_in_company && left(&job.ticket) <= pool.shared.company().lasts => {
+        Some(_) if is_pipelined && left(&job.ticket) <= pool.shared.pipelining().lasts => {
             Ok(Try::Alone)
         }
-        Some(link) if kind == Kind::Writes => paced(&pool, &link, &job, is_in_company).await,
-        Some(link) => attempt(&pool, &link, &job, false).await,
+        Some(connection) if kind == Traffic::Writes => {
+            paced(&pool, &connection, &job, is_pipelined).await
+        }
+        Some(connection) => attempt(&pool, &connection, &job, false).await,
         None => Ok(Try::NotSent),
     };
     pool.under_way.set(pool.under_way.get() - 1);
@@ -127,18 +129,28 @@ pub(super) async fn serve(pool: Rc<Pool>, kind: Kind, handed: Handed) {
 }
 
 /// Executes a write, and records its duration in its connection's pace.
-async fn paced(pool: &Pool, link: &Link, job: &Job, is_in_company: bool) -> Result<Try, Failure> {
-    link.pace.borrow_mut().began(Micros::boottime());
-    let tried = attempt(pool, link, job, is_in_company).await;
+async fn paced(
+    pool: &Pool,
+    connection: &Connection,
+    job: &Job,
+    is_pipelined: bool,
+) -> Result<Try, Failure> {
+    connection.pace.borrow_mut().began(Micros::boottime());
+    let tried = attempt(pool, connection, job, is_pipelined).await;
     let was_executed = matches!(tried, Ok(Try::Answer(_)));
-    link.pace.borrow_mut().ended(Micros::boottime(), was_executed);
+    connection.pace.borrow_mut().ended(Micros::boottime(), was_executed);
     tried
 }
 
-async fn attempt(pool: &Pool, link: &Link, job: &Job, is_in_company: bool) -> Result<Try, Failure> {
+async fn attempt(
+    pool: &Pool,
+    connection: &Connection,
+    job: &Job,
+    is_pipelined: bool,
+) -> Result<Try, Failure> {
     let (call, ticket) = (&job.call, &job.ticket);
-    let request = Request { is_in_company, ..Request::new(pool, call)? };
-    Ok(request.on(link, ticket).await)
+    let request = Request { is_pipelined, ..Request::new(pool, call)? };
+    Ok(request.on(connection, ticket).await)
 }
 
 impl<'a> Request<'a> {
@@ -148,19 +160,19 @@ impl<'a> Request<'a> {
         let statement = Bound::new(keyspace, verb, sql, call)?;
         let reread = keyspace.reread(verb).map(|sql| Bound::new(keyspace, Verb::Get, sql, call));
         let reread = reread.transpose()?;
-        let (patience, complaints) = (pool.shared.timeout, &*pool.shared.complaints);
-        let (key, is_in_company) = (&call.key, false);
-        Ok(Self { keyspace, key, verb, statement, reread, patience, complaints, is_in_company })
+        let (patience, failure_log) = (pool.shared.timeout, &*pool.shared.failure_log);
+        let (key, is_pipelined) = (&call.key, false);
+        Ok(Self { keyspace, key, verb, statement, reread, patience, failure_log, is_pipelined })
     }
 
     fn is_write(&self) -> bool {
         self.verb != Verb::Get
     }
 
-    async fn on(&self, link: &Link, ticket: &Ticket) -> Try {
+    async fn on(&self, connection: &Connection, ticket: &Ticket) -> Try {
         let (mut is_stale, mut repeats) = (false, 0);
         loop {
-            match self.limited(link, ticket).await {
+            match self.limited(connection, ticket).await {
                 // Only once, because the table will not change every time.
                 Try::Stale(_) if !is_stale => is_stale = true,
                 Try::Again(failure) => {
@@ -176,74 +188,74 @@ impl<'a> Request<'a> {
         }
     }
 
-    async fn limited(&self, link: &Link, ticket: &Ticket) -> Try {
+    async fn limited(&self, connection: &Connection, ticket: &Ticket) -> Try {
         if !self.is_write() {
-            return self.once(link, ticket).await;
+            return self.once(connection, ticket).await;
         }
         // The limit is sent right before the statement to which it applies.
         let limit = async {
-            match self.is_in_company {
-                true => link.limit_company().await,
-                false => link.limit(left(ticket)).await,
+            match self.is_pipelined {
+                true => connection.limit_pipelined().await,
+                false => connection.limit(left(ticket)).await,
             }
         };
-        tokio::join!(biased; timeout(self.patience, limit), self.once(link, ticket)).1
+        tokio::join!(biased; timeout(self.patience, limit), self.once(connection, ticket)).1
     }
 
-    async fn once(&self, link: &Link, ticket: &Ticket) -> Try {
+    async fn once(&self, connection: &Connection, ticket: &Ticket) -> Try {
         let since = Micros::boottime();
-        let ready = match timeout(self.patience, self.prepare(link)).await {
+        let ready = match timeout(self.patience, self.prepare(connection)).await {
             Ok(Ok(ready)) => ready,
             Ok(Err(PrepareError::Server(error))) => {
-                return match self.failed(link, &error) {
+                return match self.failed(connection, &error) {
                     Try::Lost(_) => Try::NotSent,
                     tried => tried,
                 };
             }
-            Ok(Err(PrepareError::Misfit(wrong))) => return rejected(link, wrong),
+            Ok(Err(PrepareError::Misfit(wrong))) => return rejected(connection, wrong),
             Err(_) => {
-                link.suspect(since);
+                connection.suspect(since);
                 return Try::Expired;
             }
         };
         if let Some(wrong) = self.wrong_columns(&ready) {
             // Forgotten, because a column's type may change again.
-            self.forget(link, &ready);
-            return rejected(link, wrong);
+            self.forget(connection, &ready);
+            return rejected(connection, wrong);
         }
         if self.keyspace.folding.is_doubtful(self.key) {
-            return rejected(link, key::DOUBTFUL.to_owned());
+            return rejected(connection, key::DOUBTFUL.to_owned());
         }
-        if link.client.is_closed() {
+        if connection.client.is_closed() {
             return Try::NotSent;
         }
         if !ticket.start() {
             return Try::Expired;
         }
-        match timeout(self.patience, self.execute(link, &ready)).await {
+        match timeout(self.patience, self.execute(connection, &ready)).await {
             Ok(Ok(outcome)) => {
-                link.hear();
+                connection.hear();
                 Try::Answer(outcome)
             }
             Ok(Err(error)) => {
-                let tried = self.failed(link, &error);
+                let tried = self.failed(connection, &error);
                 if matches!(tried, Try::Stale(_)) {
                     // The error does not say which of the statements it was.
-                    self.forget(link, &ready);
+                    self.forget(connection, &ready);
                 }
                 tried
             }
             Err(_) => {
-                link.suspect(since);
+                connection.suspect(since);
                 Try::Expired
             }
         }
     }
 
-    fn failed(&self, link: &Link, error: &Error) -> Try {
-        if self.is_in_company && state(error) == Some(CANCELLED) {
+    fn failed(&self, connection: &Connection, error: &Error) -> Try {
+        if self.is_pipelined && state(error) == Some(CANCELLED) {
             // It was cancelled by its limit in the server, and not executed.
-            link.hear();
+            connection.hear();
             return Try::Alone;
         }
         let verdict = judge(error, self.is_write());
@@ -255,18 +267,18 @@ impl<'a> Request<'a> {
             | Verdict::Failed(failure) => Some(failure),
         };
         if failure.is_some() {
-            link.hear();
+            connection.hear();
         }
         if let (Some(state), Some(text)) = (state(error), failure.and_then(Failure::text)) {
-            self.complaints.log(&self.keyspace.name, state, &text);
+            self.failure_log.log(&self.keyspace.name, state, &text);
         }
         match verdict {
             Verdict::Lost(text) => Try::Lost(text),
             Verdict::Stale(failure) => Try::Stale(failure),
             Verdict::Again(failure) => Try::Again(failure),
             Verdict::ReadOnly(failure) => {
-                if link.age() >= READ_ONLY_AFTER {
-                    link.hang_up();
+                if connection.age() >= READ_ONLY_AFTER {
+                    connection.hang_up();
                 }
                 Try::Answer(Outcome::Failed(failure))
             }
@@ -279,17 +291,17 @@ impl<'a> Request<'a> {
         fit::wrong_columns(self.keyspace, self.verb, &ready.statement.0)
     }
 
-    fn forget(&self, link: &Link, ready: &Ready) {
-        link.forget(self.statement.id, &ready.statement.1);
+    fn forget(&self, connection: &Connection, ready: &Ready) {
+        connection.forget(self.statement.id, &ready.statement.1);
         if let (Some(reread), Some((_, slot))) = (&self.reread, &ready.reread) {
-            link.forget(reread.id, slot);
+            connection.forget(reread.id, slot);
         }
     }
 
-    async fn prepare(&self, link: &Link) -> Result<Ready, PrepareError> {
-        let statement = self.prepare_one(link, &self.statement).await?;
+    async fn prepare(&self, connection: &Connection) -> Result<Ready, PrepareError> {
+        let statement = self.prepare_one(connection, &self.statement).await?;
         let reread = match &self.reread {
-            Some(reread) => Some(self.prepare_one(link, reread).await?),
+            Some(reread) => Some(self.prepare_one(connection, reread).await?),
             None => None,
         };
         Ok(Ready { statement, reread })
@@ -297,16 +309,16 @@ impl<'a> Request<'a> {
 
     async fn prepare_one(
         &self,
-        link: &Link,
+        connection: &Connection,
         bound: &Bound<'_>,
     ) -> Result<(Statement, Slot), PrepareError> {
-        link.prepared(bound.id, self.keyspace, bound.sql).await
+        connection.prepared(bound.id, self.keyspace, bound.sql).await
     }
 
-    async fn execute(&self, link: &Link, ready: &Ready) -> Result<Outcome, Error> {
+    async fn execute(&self, connection: &Connection, ready: &Ready) -> Result<Outcome, Error> {
         let params = self.statement.borrowed();
         if self.verb == Verb::Get {
-            let rows = link.client.query(&ready.statement.0, &params).await?;
+            let rows = connection.client.query(&ready.statement.0, &params).await?;
             return Ok(match first_value(&rows) {
                 Ok(value) => Outcome::Value(value),
                 Err(failure) => Outcome::Failed(failure),
@@ -315,15 +327,15 @@ impl<'a> Request<'a> {
         let (rows, stored) = match (&self.reread, &ready.reread) {
             (Some(reread), Some((get, _))) => {
                 let get = (get, reread.borrowed());
-                let (rows, found) = in_one(link, (&ready.statement.0, params), get).await?;
+                let (rows, found) = in_one(connection, (&ready.statement.0, params), get).await?;
                 (rows, row_of(&found))
             }
             _ if self.keyspace.returns_row(self.verb) => {
-                let returned = link.client.query(&ready.statement.0, &params).await?;
+                let returned = connection.client.query(&ready.statement.0, &params).await?;
                 (u64::try_from(returned.len()).unwrap_or(u64::MAX), row_of(&returned))
             }
             _ => {
-                let rows = link.client.execute(&ready.statement.0, &params).await?;
+                let rows = connection.client.execute(&ready.statement.0, &params).await?;
                 (rows, self.keyspace.untold(self.verb))
             }
         };
@@ -356,11 +368,11 @@ type Asked<'s> = (&'s Statement, Vec<&'s (dyn ToSql + Sync)>);
 /// refuses the rest, and COMMIT rolls back. If the connection ends before COMMIT is answered, the
 /// outcome is unknown.
 async fn in_one(
-    link: &Link,
+    connection: &Connection,
     (put, put_params): Asked<'_>,
     (get, get_params): Asked<'_>,
 ) -> Result<(u64, Vec<Row>), Error> {
-    let client = &link.client;
+    let client = &connection.client;
     // Biased, because each sends at its first poll, and they must be sent in this order.
     let (begun, rows, found, committed) = tokio::join!(
         biased;
@@ -386,8 +398,8 @@ fn first_value(rows: &[Row]) -> Result<Option<Bytes>, Failure> {
     rows.first().map_or(Ok(None), column::first_to_wire)
 }
 
-fn rejected(link: &Link, wrong: String) -> Try {
-    link.hear();
+fn rejected(connection: &Connection, wrong: String) -> Try {
+    connection.hear();
     Try::Answer(Outcome::Failed(Failure::Rejected(wrong)))
 }
 

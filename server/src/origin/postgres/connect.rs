@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
 use super::Shared;
-use super::link::Link;
+use super::connection::Connection;
 
 /// The bound on one attempt to connect, and on each step of setting up a session. A server that is
 /// stopped still accepts TCP connections, but does not answer.
@@ -53,7 +53,7 @@ impl From<tokio_postgres::Error> for ConnectError {
 
 /// A connection that is up, with the task that transfers its bytes.
 pub(super) struct Opened {
-    pub(super) link: Rc<Link>,
+    pub(super) connection: Rc<Connection>,
     pub(super) wire: Wire,
 }
 
@@ -69,8 +69,8 @@ impl Drop for Wire {
 
 /// Connects, runs `init` if it has not been run, and sets up the session.
 pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
-    let (client, connection) = within(CONNECT_WITHIN, shared.server.connect(NoTls)).await??;
-    let moving = async move { connection.await.err().map(|error| with_cause(&error)) };
+    let (client, transport) = within(CONNECT_WITHIN, shared.server.connect(NoTls)).await??;
+    let moving = async move { transport.await.err().map(|error| with_cause(&error)) };
     let wire = Wire(tokio::task::spawn_local(moving));
     {
         let mut initialised = shared.initialised.lock().await;
@@ -79,12 +79,12 @@ pub(super) async fn open(shared: &Shared) -> Result<Opened, ConnectError> {
             *initialised = true;
         }
     }
-    let link = Link::new(client, shared.statement_limits(), shared.company());
-    within(CONNECT_WITHIN, link.set_longest()).await??;
+    let connection = Connection::new(client, shared.statement_limits(), shared.pipelining());
+    within(CONNECT_WITHIN, connection.set_longest()).await??;
     if shared.statements.any_reread() {
-        within(CONNECT_WITHIN, link.limit_transactions()).await??;
+        within(CONNECT_WITHIN, connection.limit_transactions()).await??;
     }
-    Ok(Opened { link: Rc::new(link), wire })
+    Ok(Opened { connection: Rc::new(connection), wire })
 }
 
 async fn initialise(

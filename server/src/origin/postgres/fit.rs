@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState;
 
 use super::column;
 use super::connect::ConnectError;
+use super::connection::{Connection, PrepareError};
 use super::key;
-use super::link::{Link, PrepareError};
 use crate::origin::statements::{Keyspace, Statements, Verb};
 
 /// Returns what is wrong with the columns that a prepared statement returns, and what to do.
@@ -53,14 +53,17 @@ pub(super) fn wrong_columns(
 
 /// Prepares every statement. One that can never work is an error. One that the server does not
 /// accept yet, because a table or a privilege may be missing, is logged.
-pub(super) async fn check(link: &Link, statements: &Statements) -> Result<(), ConnectError> {
+pub(super) async fn check(
+    connection: &Connection,
+    statements: &Statements,
+) -> Result<(), ConnectError> {
     for (id, keyspace, verb, statement) in statements.all() {
         let wrong = |message| ConnectError::Statement {
             keyspace: keyspace.name.clone(),
             statement: verb.name(),
             message,
         };
-        match link.prepared((id, verb), keyspace, statement).await {
+        match connection.prepared((id, verb), keyspace, statement).await {
             Ok((prepared, _)) => {
                 if let Some(message) = wrong_columns(keyspace, verb, &prepared) {
                     return Err(wrong(message));

@@ -2,21 +2,21 @@
 //! connections, statements prepared on each.
 //!
 //! ```text
-//! reads  ──► dispatch ──► a task per call ──► link 0..n, reads pipelined ──► server
-//! writes ──► (fair.rs)                    ──► link 0..n, see pace.rs     ──►
-//!                          watch ───────────► one link, empty queries    ──►
+//! reads  ──► dispatch ──► a task per call ──► connection 0..n, reads pipelined ──► server
+//! writes ──► (fair.rs)                    ──► connection 0..n, see pace.rs     ──►
+//!                          watch ───────────► one connection, empty queries    ──►
 //!                              ▲
 //!                              a task per connection: connect, prepare the session,
 //!                              wait for its end, connect again with growing pauses
 //! ```
 //!
 //! ```text
-//! connect.rs   one connection: opened, its session set up
+//! connect.rs   opens a connection and sets up its session
+//! connection.rs one connection: its session and prepared statements
 //! pool.rs      the connections: used, lost, opened again; whether the server answers
 //! fit.rs       whether statements fit their keyspace
 //! key.rs       whether its keys are keys to the database
 //! folding.rs   whether the database folds letters as key_case does
-//! link.rs      one connection: its session and prepared statements
 //! pace.rs      how many writes a connection has at once
 //! call.rs      one call: sent, retried where that is safe, answered
 //! tasks.rs     tasks whose panic is the thread's
@@ -42,11 +42,11 @@
 mod call;
 mod column;
 mod connect;
+mod connection;
 mod failure;
 mod fit;
 mod folding;
 mod key;
-mod link;
 mod pace;
 mod pool;
 mod tasks;
@@ -65,16 +65,16 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::LocalSet;
 
 use super::OriginStartError;
-use super::complaints::Complaints;
+use super::failure_log::FailureLog;
 use super::fair::Bounds;
 use super::health::HealthCell;
 use super::queue::{End, Lane, Queues};
 use super::statements::Statements;
 use super::threads::Threads;
 use connect::{CONNECT_WITHIN, ConnectError, INIT_WITHIN};
-use link::Limits;
-use pace::Company;
-use pool::{Kind, Pool};
+use connection::Limits;
+use pace::Pipelining;
+use pool::{Pool, Traffic};
 use tasks::Tasks;
 pub(super) use url::{check, has_password};
 
@@ -107,7 +107,7 @@ struct Shared {
     statements: Arc<Statements>,
     timeout: Duration,
     health: Arc<HealthCell>,
-    complaints: Arc<Complaints>,
+    failure_log: Arc<FailureLog>,
 }
 
 impl Shared {
@@ -116,8 +116,8 @@ impl Shared {
     }
 
     /// Returns the limits of writes that share a connection.
-    fn company(&self) -> Company {
-        Company::new(self.timeout)
+    fn pipelining(&self) -> Pipelining {
+        Pipelining::new(self.timeout)
     }
 
     /// Returns the time without an answer after which the server is down.
@@ -147,7 +147,7 @@ pub(super) fn start(
         statements: setup.statements,
         timeout: config.timeout,
         health: Arc::clone(health),
-        complaints: Arc::default(),
+        failure_log: Arc::default(),
     };
     let wake = Arc::new(Notify::new());
     let reads = usize::try_from(config.concurrency).unwrap_or(1).max(1);
@@ -155,7 +155,7 @@ pub(super) fn start(
     let bytes = usize::try_from(config.queue_bytes).unwrap_or(usize::MAX);
     let workers = shared.connections;
     let lane = |is_write| {
-        let depth = if is_write { shared.company().most } else { reads / workers };
+        let depth = if is_write { shared.pipelining().most } else { reads / workers };
         let bounds = Bounds { calls, bytes, workers, depth, is_ordered: is_write };
         Lane::new(bounds, shared.statements.ids(is_write), Arc::clone(&wake))
     };
@@ -211,7 +211,7 @@ async fn dispatch(
     loop {
         standin_protocol::fault::point();
         tasks.check();
-        for kind in [Kind::Reads, Kind::Writes] {
+        for kind in [Traffic::Reads, Traffic::Writes] {
             for handed in pool.side(kind).lane.hand_out(&pool.depths(kind)) {
                 pool.under_way.set(pool.under_way.get() + 1);
                 tasks.spawn(call::serve(Rc::clone(&pool), kind, handed));

@@ -2,13 +2,13 @@
 //!
 //! A write alone on its connection costs a round trip of its own, and a wake-up on each side. So a
 //! connection whose writes are answered quickly gets several: they are sent one after another, in
-//! *company*, and answered in that order. Still, a write that waits, for a lock or anything else,
+//! *pipelined*, and answered in that order. Still, a write that waits, for a lock or anything else,
 //! must not delay others, and must end in time:
 //!
 //! - A connection whose write has been executing for more than a few milliseconds gets no further
 //!   ones until it has ended, and half as many afterwards. After a write was cancelled or failed,
 //!   there is one at a time until one is quick again.
-//! - A statement in company has a short limit in the server. Everything under way on a connection
+//! - A pipelined statement has a short limit in the server. Everything under way on a connection
 //!   has been executed, or cancelled, within half of a write's time.
 //! - A write that this limit cancelled has not been executed. It is sent once more, alone, and then
 //!   has all of its time. A write that has less than half of its time left is sent alone at once.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
-/// The largest number of writes in company. With twice as many the throughput hardly grows.
+/// The largest number of pipelined writes on one connection. With twice as many the throughput hardly grows.
 const MOST: usize = 8;
 /// The number of statements of one write that may have to wait: BEGIN, put, get, COMMIT.
 const STATEMENTS: u32 = 4;
@@ -26,9 +26,9 @@ const LIMIT_LEAST: Duration = Duration::from_millis(10);
 /// The execution time beyond which a write is assumed to be waiting for something.
 const QUICK: Duration = Duration::from_millis(10);
 
-/// The limits of writes in company, derived from `origin.timeout`.
+/// The limits of pipelined writes, derived from `origin.timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Company {
+pub(super) struct Pipelining {
     /// The number of writes at once.
     pub(super) most: usize,
     /// The time limit of each of their statements.
@@ -38,7 +38,7 @@ pub(super) struct Company {
     pub(super) lasts: Duration,
 }
 
-impl Company {
+impl Pipelining {
     pub(super) fn new(timeout: Duration) -> Self {
         let lasts = timeout / 2;
         let least = LIMIT_LEAST * STATEMENTS;
@@ -98,16 +98,16 @@ mod tests {
     const MS: u64 = 1_000;
 
     #[test]
-    fn company_is_over_within_half_of_a_writes_time() {
+    fn pipelined_writes_are_over_within_half_of_a_writes_time() {
         for timeout_ms in [1, 10, 50, 100, 500, 1_000, 5_000, 60_000] {
             let timeout = Duration::from_millis(timeout_ms);
-            let Company { most, limit, lasts } = Company::new(timeout);
+            let Pipelining { most, limit, lasts } = Pipelining::new(timeout);
             let statements = STATEMENTS * u32::try_from(most).unwrap();
             assert!(limit * statements <= lasts && lasts <= timeout / 2, "{timeout_ms} ms");
             assert!(most == 1 || limit >= LIMIT_LEAST, "{timeout_ms} ms");
         }
-        assert_eq!(Company::new(Duration::from_millis(50)).most, 1);
-        assert_eq!(Company::new(Duration::from_secs(1)).most, MOST);
+        assert_eq!(Pipelining::new(Duration::from_millis(50)).most, 1);
+        assert_eq!(Pipelining::new(Duration::from_secs(1)).most, MOST);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use standin_protocol::time::Micros;
 
 use super::connect::{Backoff, ConnectError, Opened, open};
-use super::link::Link;
+use super::connection::Connection;
 use super::tasks::Tasks;
 use super::{FirstAttempt, Shared};
 use crate::origin::queue::{Lane, Queues};
@@ -21,7 +21,7 @@ const GOOD_AFTER: Duration = Duration::from_secs(1);
 
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Traffic {
     Reads,
     Writes,
 }
@@ -29,32 +29,32 @@ pub(super) enum Kind {
 /// The connections of one kind that are up, and the calls for them.
 pub(super) struct Side {
     pub(super) lane: Arc<Lane>,
-    links: Vec<RefCell<Option<Rc<Link>>>>,
+    connections: Vec<RefCell<Option<Rc<Connection>>>>,
 }
 
 impl Side {
-    fn new(lane: &Arc<Lane>, links: usize) -> Self {
-        for slot in 0..links {
+    fn new(lane: &Arc<Lane>, connections: usize) -> Self {
+        for slot in 0..connections {
             lane.reset(slot);
             lane.set_away(slot, true);
         }
-        let links = (0..links).map(|_| RefCell::new(None)).collect();
-        Self { lane: Arc::clone(lane), links }
+        let connections = (0..connections).map(|_| RefCell::new(None)).collect();
+        Self { lane: Arc::clone(lane), connections }
     }
 
     /// Returns the connection, if it is up.
-    pub(super) fn link(&self, slot: usize) -> Option<Rc<Link>> {
-        let link = self.links[slot].borrow();
-        link.as_ref().filter(|link| !link.client.is_closed()).cloned()
+    pub(super) fn connection(&self, slot: usize) -> Option<Rc<Connection>> {
+        let connection = self.connections[slot].borrow();
+        connection.as_ref().filter(|connection| !connection.client.is_closed()).cloned()
     }
 
-    fn usable(&self) -> impl Iterator<Item = Rc<Link>> {
-        (0..self.links.len()).filter_map(|slot| self.link(slot))
+    fn usable(&self) -> impl Iterator<Item = Rc<Connection>> {
+        (0..self.connections.len()).filter_map(|slot| self.connection(slot))
     }
 
-    fn set(&self, slot: usize, link: Option<Rc<Link>>) {
-        let is_away = link.is_none();
-        self.links[slot].replace(link);
+    fn set(&self, slot: usize, connection: Option<Rc<Connection>>) {
+        let is_away = connection.is_none();
+        self.connections[slot].replace(connection);
         self.lane.set_away(slot, is_away);
     }
 
@@ -88,26 +88,28 @@ impl Pool {
         }
     }
 
-    pub(super) fn side(&self, kind: Kind) -> &Side {
+    pub(super) fn side(&self, kind: Traffic) -> &Side {
         match kind {
-            Kind::Reads => &self.reads,
-            Kind::Writes => &self.writes,
+            Traffic::Reads => &self.reads,
+            Traffic::Writes => &self.writes,
         }
     }
 
     /// Returns how many calls each connection may have at once. For reads this is constant.
-    pub(super) fn depths(&self, kind: Kind) -> Vec<usize> {
+    pub(super) fn depths(&self, kind: Traffic) -> Vec<usize> {
         let side = match kind {
-            Kind::Reads => return Vec::new(),
-            Kind::Writes => &self.writes,
+            Traffic::Reads => return Vec::new(),
+            Traffic::Writes => &self.writes,
         };
         let now = Micros::boottime();
-        (0..side.links.len())
-            .map(|slot| side.link(slot).map_or(1, |link| link.pace.borrow().depth(now)))
+        (0..side.connections.len())
+            .map(|slot| {
+                side.connection(slot).map_or(1, |connection| connection.pace.borrow().depth(now))
+            })
             .collect()
     }
 
-    fn usable(&self) -> impl Iterator<Item = Rc<Link>> {
+    fn usable(&self) -> impl Iterator<Item = Rc<Connection>> {
         self.reads.usable().chain(self.writes.usable())
     }
 
@@ -122,13 +124,13 @@ impl Pool {
     fn doubt(&self, error: &ConnectError) {
         let is_alive = matches!(error, ConnectError::Refused(_));
         let since = Micros::boottime() - self.shared.patience();
-        if self.usable().any(|link| is_alive || link.is_heard_since(since)) {
+        if self.usable().any(|connection| is_alive || connection.is_heard_since(since)) {
             tracing::debug!("the origin answers calls, but its health check failed: {error}");
             return;
         }
         self.is_down(error);
-        for link in self.usable() {
-            link.hang_up();
+        for connection in self.usable() {
+            connection.hang_up();
         }
     }
 
@@ -140,7 +142,7 @@ impl Pool {
     }
 
     /// Notes that there is no connection of this kind, and that an attempt to open one has failed.
-    fn failed(&self, kind: Kind, error: &ConnectError) {
+    fn failed(&self, kind: Traffic, error: &ConnectError) {
         tracing::debug!("{error}");
         if self.usable().next().is_none() {
             self.is_down(error);
@@ -161,13 +163,13 @@ impl Pool {
     /// Makes a new connection available to calls, or reports a failure to the health.
     fn install(
         &self,
-        kind: Kind,
+        kind: Traffic,
         slot: usize,
         attempt: Result<Opened, ConnectError>,
     ) -> Result<Opened, ConnectError> {
         match &attempt {
             Ok(opened) => {
-                self.side(kind).set(slot, Some(Rc::clone(&opened.link)));
+                self.side(kind).set(slot, Some(Rc::clone(&opened.connection)));
                 self.answers();
             }
             Err(error) => self.failed(kind, error),
@@ -180,7 +182,7 @@ impl Pool {
 pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
     let mut first = open(&pool.shared).await;
     if let Ok(opened) = &first {
-        let check = super::fit::check(&opened.link, &pool.shared.statements);
+        let check = super::fit::check(&opened.connection, &pool.shared.statements);
         let within = super::connect::CONNECT_WITHIN;
         let wrong = match tokio::time::timeout(within, check).await {
             Ok(checked) => checked.err(),
@@ -193,7 +195,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
     // The calls that follow the report must find connections.
     let mut ready = Vec::new();
     if first.is_ok() {
-        for kind in [Kind::Reads, Kind::Writes] {
+        for kind in [Traffic::Reads, Traffic::Writes] {
             ready.push(pool.install(kind, 0, open(&pool.shared).await));
         }
     } else if let Err(error) = &first {
@@ -204,7 +206,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
         let _ = report.send(first.as_ref().map(drop).map_err(Clone::clone));
     }
     let mut ready = ready.into_iter();
-    for kind in [Kind::Reads, Kind::Writes] {
+    for kind in [Traffic::Reads, Traffic::Writes] {
         let mut first = ready.next();
         for slot in 0..pool.shared.connections {
             pool.tasks.spawn(maintain(Rc::clone(&pool), kind, slot, first.take()));
@@ -216,7 +218,7 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
 /// Keeps one connection up for ever.
 async fn maintain(
     pool: Rc<Pool>,
-    kind: Kind,
+    kind: Traffic,
     slot: usize,
     mut first: Option<Result<Opened, ConnectError>>,
 ) {
@@ -248,7 +250,7 @@ async fn maintain(
 async fn ended(opened: &mut Opened) -> String {
     let reason = tokio::select! {
         ended = &mut opened.wire.0 => ended.ok().flatten(),
-        () = opened.link.given_up() => Some("it no longer answers".to_owned()),
+        () = opened.connection.given_up() => Some("it no longer answers".to_owned()),
     };
     reason.unwrap_or_else(|| "it was closed".to_owned())
 }
@@ -279,13 +281,13 @@ async fn watch(pool: Rc<Pool>, first: Result<Opened, ConnectError>) {
 }
 
 async fn ask_until_silent(pool: &Pool, mut opened: Opened) -> ConnectError {
-    let link = Rc::clone(&opened.link);
+    let connection = Rc::clone(&opened.connection);
     loop {
         let asking = async {
             tokio::time::sleep(pool.shared.ask_every()).await;
             // An empty query has no effect, and waits for no lock.
             let patience = pool.shared.patience();
-            match tokio::time::timeout(patience, link.client.simple_query("")).await {
+            match tokio::time::timeout(patience, connection.client.simple_query("")).await {
                 Ok(answer) => answer.map(drop).map_err(ConnectError::from),
                 Err(_) => Err(ConnectError::Silent(patience)),
             }

@@ -13,7 +13,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
-use super::failure::{Kind, Trouble};
+use super::failure::{Trouble, TroubleKind};
 use super::files::{Change, Files};
 use super::fit;
 use super::gate::{Gate, Pass};
@@ -203,7 +203,9 @@ impl Connection {
         self.retry_while_busy(run).map_err(|error| {
             let trouble = Trouble::from(error);
             match trouble.kind {
-                Kind::Constraint | Kind::Statement => OpenError::Init(trouble.to_string()),
+                TroubleKind::Constraint | TroubleKind::Statement => {
+                    OpenError::Init(trouble.to_string())
+                }
                 _ => OpenError::File(trouble),
             }
         })
@@ -231,7 +233,7 @@ impl Connection {
                 }
                 Err(error) => {
                     let trouble = Trouble::from(error);
-                    if trouble.kind == Kind::Statement {
+                    if trouble.kind == TroubleKind::Statement {
                         return Err(wrong(trouble.to_string()));
                     }
                 }

@@ -7,7 +7,7 @@ use crate::origin::{Failure, shortened};
 /// An error of SQLite after which the statement has certainly not changed the database.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    pub(super) kind: Kind,
+    pub(super) kind: TroubleKind,
     /// The extended result code, if the error is SQLite's.
     code: Option<i32>,
     message: String,
@@ -15,7 +15,7 @@ pub(super) struct Trouble {
 
 /// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TroubleKind {
     /// The lock was held elsewhere for longer than the call may take.
     Busy,
     /// The call took too long, and was interrupted.
@@ -34,10 +34,13 @@ impl Trouble {
     /// Returns the answer to a call whose statement failed with this.
     pub(super) fn failure(&self) -> Failure {
         match self.kind {
-            Kind::Busy | Kind::Interrupted | Kind::Full | Kind::Broken => {
-                Failure::Refused(self.message.clone())
+            TroubleKind::Busy
+            | TroubleKind::Interrupted
+            | TroubleKind::Full
+            | TroubleKind::Broken => Failure::Refused(self.message.clone()),
+            TroubleKind::Constraint | TroubleKind::Statement => {
+                Failure::Rejected(self.message.clone())
             }
-            Kind::Constraint | Kind::Statement => Failure::Rejected(self.message.clone()),
         }
     }
 
@@ -65,14 +68,14 @@ impl From<rusqlite::Error> for Trouble {
     }
 }
 
-fn kind_of(error: &rusqlite::Error) -> Kind {
+fn kind_of(error: &rusqlite::Error) -> TroubleKind {
     let Some(code) = error.sqlite_error_code() else {
-        return Kind::Statement;
+        return TroubleKind::Statement;
     };
     match code {
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Kind::Busy,
-        ErrorCode::OperationInterrupted | ErrorCode::OperationAborted => Kind::Interrupted,
-        ErrorCode::DiskFull | ErrorCode::OutOfMemory => Kind::Full,
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => TroubleKind::Busy,
+        ErrorCode::OperationInterrupted | ErrorCode::OperationAborted => TroubleKind::Interrupted,
+        ErrorCode::DiskFull | ErrorCode::OutOfMemory => TroubleKind::Full,
         ErrorCode::CannotOpen
         | ErrorCode::SystemIoFailure
         | ErrorCode::NotADatabase
@@ -80,8 +83,8 @@ fn kind_of(error: &rusqlite::Error) -> Kind {
         | ErrorCode::PermissionDenied
         | ErrorCode::ReadOnly
         | ErrorCode::FileLockingProtocolFailed
-        | ErrorCode::NoLargeFileSupport => Kind::Broken,
-        ErrorCode::ConstraintViolation => Kind::Constraint,
-        _ => Kind::Statement,
+        | ErrorCode::NoLargeFileSupport => TroubleKind::Broken,
+        ErrorCode::ConstraintViolation => TroubleKind::Constraint,
+        _ => TroubleKind::Statement,
     }
 }

@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use standin_config::OriginConfig;
 
-use super::complaints::Complaints;
+use super::failure_log::FailureLog;
 use super::fair::Bounds;
 use super::health::HealthCell;
 use super::queue::{Lane, Queues};
@@ -66,7 +66,7 @@ pub(super) struct Setup {
 struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
-    complaints: Complaints,
+    failure_log: FailureLog,
     gate: Arc<Gate>,
     /// Whether `init` has run, which only the writer's connection does. Until then a missing file
     /// is created; afterwards it is a failure.
@@ -85,7 +85,7 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         setup,
         health: Arc::clone(health),
-        complaints: Complaints::default(),
+        failure_log: FailureLog::default(),
         gate: Arc::default(),
         initialised: AtomicBool::new(false),
     });
@@ -133,9 +133,9 @@ impl Shared {
         }
     }
 
-    fn complain(&self, call: &Call, trouble: &Trouble) {
+    fn log_failure(&self, call: &Call, trouble: &Trouble) {
         if let Ok((keyspace, _)) = self.setup.statements.of(call) {
-            self.complaints.log(&keyspace.name, &trouble.code(), trouble);
+            self.failure_log.log(&keyspace.name, &trouble.code(), trouble);
         }
     }
 

@@ -9,7 +9,7 @@ use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
-use super::failure::{Kind, Trouble};
+use super::failure::{Trouble, TroubleKind};
 use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
 use crate::origin::statements::Keyspace;
@@ -61,7 +61,7 @@ impl Reader<'_> {
                     Ok(value) => Ok(value),
                     Err(ReadError::Call(failure)) => Err(failure),
                     Err(ReadError::Sqlite(trouble)) => {
-                        shared.complain(call, &trouble);
+                        shared.log_failure(call, &trouble);
                         Err(self.fail(&trouble))
                     }
                 }
@@ -105,8 +105,8 @@ impl Reader<'_> {
 
     fn fail(&mut self, trouble: &Trouble) -> Failure {
         match trouble.kind {
-            Kind::Interrupted => Failure::Timeout,
-            Kind::Broken => {
+            TroubleKind::Interrupted => Failure::Timeout,
+            TroubleKind::Broken => {
                 self.shared.health.mark_down(trouble);
                 self.connection = None;
                 trouble.failure()

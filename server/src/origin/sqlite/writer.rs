@@ -20,7 +20,7 @@ use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
-use super::failure::{Kind, Trouble};
+use super::failure::{Trouble, TroubleKind};
 use super::reader::{ReadError, read_row, to_wire};
 use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
@@ -124,13 +124,13 @@ impl Writer<'_> {
                 let trouble = Trouble::from(error);
                 // Without the lock, nothing has started.
                 if let Some(first) = batch.first() {
-                    self.shared.complain(&first.call, &trouble);
+                    self.shared.log_failure(&first.call, &trouble);
                 }
                 (Committed::Yes(fail_all(batch, &trouble.failure())), Some(trouble))
             }
         };
         match trouble {
-            Some(trouble) if trouble.kind == Kind::Broken => {
+            Some(trouble) if trouble.kind == TroubleKind::Broken => {
                 self.shared.health.mark_down(&trouble);
                 self.connection = None;
             }
@@ -186,10 +186,10 @@ fn execute(
             }
             Err(trouble) => trouble,
         };
-        shared.complain(&job.call, &trouble);
+        shared.log_failure(&job.call, &trouble);
         let failure = trouble.failure();
         results.push((job, Err(failure)));
-        if trouble.kind == Kind::Broken || trouble.kind == Kind::Full {
+        if trouble.kind == TroubleKind::Broken || trouble.kind == TroubleKind::Full {
             roll_back(connection);
             let jobs = results.into_iter().map(|(job, _)| job).chain(rest).collect();
             return (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble));
@@ -218,24 +218,26 @@ fn execute(
             let trouble = Trouble::from(error);
             roll_back(connection);
             if let Some((job, _)) = results.first() {
-                shared.complain(&job.call, &trouble);
+                shared.log_failure(&job.call, &trouble);
             }
             match trouble.kind {
-                Kind::Constraint | Kind::Statement if alone => {
+                TroubleKind::Constraint | TroubleKind::Statement if alone => {
                     let failure = trouble.failure();
                     let jobs = results.into_iter().map(|(job, _)| job).collect();
                     (Committed::Yes(fail_all(jobs, &failure)), None)
                 }
-                Kind::Constraint | Kind::Statement => {
+                TroubleKind::Constraint | TroubleKind::Statement => {
                     (Committed::Redo(results.into_iter().map(|(job, _)| job).collect()), None)
                 }
                 // Rolled back before the last page, whose mark commits all of them, was in the log.
-                Kind::Busy | Kind::Full | Kind::Interrupted => {
+                TroubleKind::Busy | TroubleKind::Full | TroubleKind::Interrupted => {
                     let jobs = results.into_iter().map(|(job, _)| job).collect();
                     (Committed::Yes(fail_all(jobs, &trouble.failure())), Some(trouble))
                 }
                 // The log may contain that page although the sync failed.
-                Kind::Broken => (Committed::Yes(unknown(results, &trouble.doubt())), Some(trouble)),
+                TroubleKind::Broken => {
+                    (Committed::Yes(unknown(results, &trouble.doubt())), Some(trouble))
+                }
             }
         }
     }
@@ -292,7 +294,9 @@ fn reread(
 ) -> Result<Stored, Trouble> {
     match read_row(connection, keyspace, get, call) {
         Ok(value) => Ok(Stored::Row(value)),
-        Err(ReadError::Sqlite(trouble)) if matches!(trouble.kind, Kind::Broken | Kind::Full) => {
+        Err(ReadError::Sqlite(trouble))
+            if matches!(trouble.kind, TroubleKind::Broken | TroubleKind::Full) =>
+        {
             Err(trouble)
         }
         Err(_) => Ok(Stored::Unknown),

@@ -1,7 +1,7 @@
 //! Each call has exactly one answer, no matter which party gives it.
 
 use super::*;
-use crate::origin::pause::Pulse;
+use crate::origin::pause::Heartbeat;
 use crate::origin::ticket::Ticket;
 use standin_testkit::Scratch;
 
@@ -16,7 +16,7 @@ fn ticket(mailbox: &Arc<Mailbox>, operation: Operation) -> Ticket {
         made: Micros::boottime(),
         deadline: Micros::NEVER,
     };
-    Ticket::new(&call, Micros::NEVER, &completions, &Arc::new(Pulse::new(PAUSE_MAX)))
+    Ticket::new(&call, Micros::NEVER, &completions, &Arc::new(Heartbeat::new(PAUSE_MAX)))
 }
 
 fn answer_of(operation: Operation, started: bool, end: impl FnOnce(Ticket)) -> Option<Outcome> {

@@ -4,7 +4,7 @@
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::conn::{Conn, Kind};
+use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core};
 use crate::node::Now;
 use crate::shard::handshake::{self, Greeting, HandedOver};
@@ -24,7 +24,7 @@ impl Core {
             return None;
         }
         self.node.counters.connections_accepted += 1;
-        let key = self.insert(Kind::Accepted(Greeting::default()), now);
+        let key = self.insert(ConnKind::Accepted(Greeting::default()), now);
         let places = self.context.admission.places();
         if let Some(oldest) = self.handshakes.begin(key, now, places) {
             if let Some(conn) = self.conns.get_mut(oldest) {
@@ -45,7 +45,7 @@ impl Core {
     /// A connection comes from another shard.
     pub fn adopt(&mut self, now: Now, connection: HandedOver) -> ConnKey {
         self.begin(now);
-        let key = self.insert(Kind::Accepted(connection.greeting), now.mono);
+        let key = self.insert(ConnKind::Accepted(connection.greeting), now.mono);
         if self.is_of_before(now, connection.at) {
             self.node.counters.connections_dropped += 1;
             self.close(key);
@@ -65,13 +65,13 @@ impl Core {
     pub fn hand_over(&mut self, now: Now, key: ConnKey) -> Option<HandedOver> {
         let conn = self.conns.remove(key)?;
         self.outbound.forget(&conn);
-        let Kind::Accepted(greeting) = conn.kind else { return None };
+        let ConnKind::Accepted(greeting) = conn.kind else { return None };
         self.accepted -= 1;
         Some(HandedOver { greeting, input: conn.input, output: conn.output, at: now.mono })
     }
 
-    pub(super) fn insert(&mut self, kind: Kind, now: Micros) -> ConnKey {
-        self.accepted += u32::from(matches!(kind, Kind::Accepted(_)));
+    pub(super) fn insert(&mut self, kind: ConnKind, now: Micros) -> ConnKey {
+        self.accepted += u32::from(matches!(kind, ConnKind::Accepted(_)));
         self.conns.insert(Conn::new(kind, now))
     }
 

@@ -13,7 +13,7 @@ new_key_type! {
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum ConnKind {
     /// Somebody connected to this server.
     Accepted(Greeting),
     /// This shard connected to a peer.
@@ -22,13 +22,13 @@ pub(super) enum Kind {
 
 #[derive(Debug)]
 pub(super) struct Conn {
-    pub(super) kind: Kind,
+    pub(super) kind: ConnKind,
     pub(super) input: Vec<u8>,
     /// How much of `input` is staged; drained after serving.
     pub(super) staged_to: usize,
     /// Requests that were staged but not served because the output was full: they go
     /// before `input`.
-    pub(super) held: Vec<u8>,
+    pub(super) unserved: Vec<u8>,
     /// Bytes of a refused frame that are still to come.
     pub(super) skip: u64,
     pub(super) output: Vec<u8>,
@@ -58,12 +58,12 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub(super) fn new(kind: Kind, now: Micros) -> Self {
+    pub(super) fn new(kind: ConnKind, now: Micros) -> Self {
         Self {
             kind,
             input: Vec::new(),
             staged_to: 0,
-            held: Vec::new(),
+            unserved: Vec::new(),
             skip: 0,
             output: Vec::new(),
             sending_bytes: 0,
@@ -91,8 +91,8 @@ impl Conn {
     /// Who sends its requests.
     pub(super) fn caller(&self) -> Caller {
         match &self.kind {
-            Kind::Accepted(greeting) => greeting.caller(),
-            Kind::Link(_) => Caller::default(),
+            ConnKind::Accepted(greeting) => greeting.caller(),
+            ConnKind::Link(_) => Caller::default(),
         }
     }
 }

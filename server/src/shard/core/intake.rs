@@ -15,7 +15,7 @@ use slotmap::Key as _;
 use standin_protocol::hash::shard_of;
 use standin_protocol::time::Micros;
 
-use super::conn::Kind;
+use super::conn::ConnKind;
 use super::formed::Formed;
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
 use crate::node::{
@@ -70,8 +70,8 @@ impl Core {
         let skipped = usize::try_from(conn.skip).unwrap_or(usize::MAX).min(bytes.len());
         conn.skip -= skipped as u64;
         let bytes = &bytes[skipped..];
-        let settled = matches!(&conn.kind, Kind::Accepted(greeting) if greeting.is_done());
-        if settled && !conn.paused && conn.input.is_empty() {
+        let is_greeted = matches!(&conn.kind, ConnKind::Accepted(greeting) if greeting.is_done());
+        if is_greeted && !conn.paused && conn.input.is_empty() {
             let source = Source::Buffer(buffer);
             let staged = self.stage(now.mono, key, source, bytes, skipped);
             if let Some(conn) = self.conns.get_mut(key) {
@@ -87,10 +87,10 @@ impl Core {
     pub(super) fn read_input(&mut self, now: Now, key: ConnKey) {
         let Some(conn) = self.conns.get(key) else { return };
         match &conn.kind {
-            Kind::Link(_) => self.link_received(now, key),
-            Kind::Accepted(_) if conn.paused || conn.closing => {}
-            Kind::Accepted(greeting) if greeting.is_done() => self.stage_input(now.mono, key),
-            Kind::Accepted(_) => self.greet(now, key),
+            ConnKind::Link(_) => self.link_received(now, key),
+            ConnKind::Accepted(_) if conn.paused || conn.closing => {}
+            ConnKind::Accepted(greeting) if greeting.is_done() => self.stage_input(now.mono, key),
+            ConnKind::Accepted(_) => self.greet(now, key),
         }
     }
 
@@ -208,7 +208,7 @@ impl Core {
     /// The handshake of an accepted connection.
     fn greet(&mut self, now: Now, key: ConnKey) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Kind::Accepted(greeting) = &mut conn.kind else { return };
+        let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
         match greeting.step(&self.context, &conn.input, &mut conn.output) {
             Step::Wait => {}
             Step::More { used } => {
@@ -257,7 +257,7 @@ impl Core {
         self.staged.clear();
         self.formed.clear();
         self.drop_served_input();
-        self.close_the_ended();
+        self.close_ended();
     }
 
     /// Serves the requests at the head that came on one connection, as long as none of them
@@ -280,10 +280,10 @@ impl Core {
             Source::Input => &conn.input,
         };
         if conn.paused {
-            if conn.held.is_empty() {
-                self.held.push(key);
+            if conn.unserved.is_empty() {
+                self.with_unserved.push(key);
             }
-            conn.held.extend_from_slice(staged[0].bytes(source_bytes));
+            conn.unserved.extend_from_slice(staged[0].bytes(source_bytes));
             return 1;
         }
         if !conn.dirty {
@@ -357,9 +357,9 @@ impl Core {
                 }
             }
         }
-        for key in self.held.drain(..) {
+        for key in self.with_unserved.drain(..) {
             if let Some(conn) = self.conns.get_mut(key) {
-                let mut input = std::mem::take(&mut conn.held);
+                let mut input = std::mem::take(&mut conn.unserved);
                 input.append(&mut conn.input);
                 conn.input = input;
             }

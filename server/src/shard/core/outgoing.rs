@@ -22,7 +22,7 @@ use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::conn::{Conn, Kind};
+use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core, Effect, Io};
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
@@ -97,8 +97,8 @@ impl Outbound {
     #[inline]
     pub(super) fn count(&mut self, conn: &mut Conn) {
         let unsent = match conn.kind {
-            Kind::Accepted(_) => conn.output.len() + conn.sending_bytes,
-            Kind::Link(_) => 0,
+            ConnKind::Accepted(_) => conn.output.len() + conn.sending_bytes,
+            ConnKind::Link(_) => 0,
         };
         self.unsent = self.unsent - conn.unsent_bytes + unsent;
         conn.unsent_bytes = unsent;
@@ -255,10 +255,11 @@ impl Core {
     /// Closes connections that take no replies: after the bound, or sooner if all connections
     /// together have too many bytes waiting. If others are refused because of them, those that have
     /// taken nothing for longest are closed until there is room again.
-    pub(super) fn drop_the_deaf(&mut self, now: Micros) {
+    pub(super) fn close_stalled(&mut self, now: Micros) {
         self.outbound.looked = now;
         let is_flooded = self.outbound.is_flooded();
-        let is_accepted = |conn: &Conn| matches!(conn.kind, Kind::Accepted(_)) && !conn.is_aborted;
+        let is_accepted =
+            |conn: &Conn| matches!(conn.kind, ConnKind::Accepted(_)) && !conn.is_aborted;
         let mut waiting: Vec<(Micros, ConnKey)> = self
             .conns
             .iter()
@@ -309,7 +310,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn conn() -> Conn {
-        Conn::new(Kind::Accepted(Greeting::default()), Micros(0))
+        Conn::new(ConnKind::Accepted(Greeting::default()), Micros(0))
     }
 
     fn outbound() -> Outbound {

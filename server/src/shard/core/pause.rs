@@ -20,7 +20,7 @@
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::conn::Kind;
+use super::conn::ConnKind;
 use super::{ConnKey, Core, Io};
 use crate::node::{ForwardFailure, Now};
 
@@ -57,7 +57,7 @@ impl Core {
         self.refreshed = now.mono;
         self.node.counters.pauses += 1;
         self.node.drop_waiting();
-        let is_accepted = |key: &ConnKey| matches!(self.conns[*key].kind, Kind::Accepted(_));
+        let is_accepted = |key: &ConnKey| matches!(self.conns[*key].kind, ConnKind::Accepted(_));
         let (accepted, links): (Vec<_>, Vec<_>) = self.conns.keys().partition(is_accepted);
         if !mutant::is(Mutant::KeepConnections) {
             for key in accepted {

@@ -13,8 +13,8 @@ use super::*;
 enum Step {
     Insert { key: u8, value_bytes: usize, ttl_ms: Option<u64>, negative: bool },
     Get { key: u8 },
-    Probe { key: u8 },
-    GetProbed,
+    Hint { key: u8 },
+    GetHinted,
     Remove { key: u8 },
     Touch { key: u8, ttl_ms: Option<u64> },
     Advance { ms: u64 },
@@ -29,8 +29,8 @@ fn step() -> impl Strategy<Value = Step> {
             |(key, value_bytes, ttl_ms, negative)| Step::Insert { key, value_bytes, ttl_ms, negative }
         ),
         6 => any::<u8>().prop_map(|key| Step::Get { key }),
-        2 => any::<u8>().prop_map(|key| Step::Probe { key }),
-        1 => Just(Step::GetProbed),
+        2 => any::<u8>().prop_map(|key| Step::Hint { key }),
+        1 => Just(Step::GetHinted),
         2 => any::<u8>().prop_map(|key| Step::Remove { key }),
         2 => (any::<u8>(), ttl_ms()).prop_map(|(key, ttl_ms)| Step::Touch { key, ttl_ms }),
         1 => (0_u64..100).prop_map(|ms| Step::Advance { ms }),
@@ -71,7 +71,7 @@ fn agree(
 fn run(steps: Vec<Step>, arena_bytes: usize, keys: u8, may_forget: bool) {
     let mut store = store(arena_bytes, 4_000);
     let mut model: HashMap<Vec<u8>, Written> = HashMap::new();
-    let mut probes: Vec<(Probe, Vec<u8>)> = Vec::new();
+    let mut hints: Vec<(IndexHint, Vec<u8>)> = Vec::new();
     let (mut now_ms, mut floor, mut version) = (1_000_u64, 0_u64, 1_000_u64);
     let key_of = |key: u8| {
         let key = key % keys;
@@ -98,10 +98,10 @@ fn run(steps: Vec<Step>, arena_bytes: usize, keys: u8, may_forget: bool) {
                 let read = get(&mut store, &key, floor, now_ms);
                 agree(read, &mut model, &key, (floor, now_ms), may_forget);
             }
-            Step::Probe { key } => probes.push((store.probe(0, &key_of(key)), key_of(key))),
-            Step::GetProbed => {
-                for (probe, key) in probes.drain(..) {
-                    let read = store.get(probe, 0, &key, floor, now_ms);
+            Step::Hint { key } => hints.push((store.hint(0, &key_of(key)), key_of(key))),
+            Step::GetHinted => {
+                for (hint, key) in hints.drain(..) {
+                    let read = store.get(hint, 0, &key, floor, now_ms);
                     agree(read, &mut model, &key, (floor, now_ms), may_forget);
                 }
             }

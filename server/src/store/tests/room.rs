@@ -72,8 +72,8 @@ fn keyspaces_do_not_see_each_others_items() {
         store.insert(keyspace, b"key", new(&[keyspace; 3], 1), 0).unwrap();
     }
     for keyspace in 0..=255 {
-        let probe = store.probe(keyspace, b"key");
-        assert_eq!(store.get(probe, keyspace, b"key", 0, 0).unwrap().value, [keyspace; 3]);
+        let hint = store.hint(keyspace, b"key");
+        assert_eq!(store.get(hint, keyspace, b"key", 0, 0).unwrap().value, [keyspace; 3]);
     }
 }
 

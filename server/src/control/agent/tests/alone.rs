@@ -11,7 +11,7 @@ const BOTH: [ServerState; 2] = [ServerState::Online; 2];
 fn it_renews_at_once_and_then_by_interval() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Tick);
-    assert_eq!(told(&mut agent), vec![(Kind::Renew, 0, 101)]);
+    assert_eq!(told(&mut agent), vec![(DatagramKind::Renew, 0, 101)]);
     agent.handle(at(499), Input::Tick);
     assert_eq!(told(&mut agent), vec![]);
     assert_eq!(agent.next_deadline(), at(500));
@@ -28,18 +28,18 @@ fn a_report_is_repeated_until_the_verdict_with_its_nonce() {
     agent.handle(Micros(0), Input::Tick);
     outputs(&mut agent);
     agent.handle(Micros(0), Input::Report(1));
-    assert_eq!(told(&mut agent), vec![(Kind::ReportFailed, 1, 102)]);
+    assert_eq!(told(&mut agent), vec![(DatagramKind::ReportFailed, 1, 102)]);
     agent.handle(at(50), Input::Tick);
-    assert_eq!(told(&mut agent), vec![(Kind::ReportFailed, 1, 102)]);
+    assert_eq!(told(&mut agent), vec![(DatagramKind::ReportFailed, 1, 102)]);
     let verdict = |sequence, nonce| Datagram {
         subject: 1,
         nonce,
-        ..from_master(Kind::Verdict, sequence, 1, BOTH)
+        ..from_master(DatagramKind::Verdict, sequence, 1, BOTH)
     };
     hear(&mut agent, at(60), verdict(1, 55));
     outputs(&mut agent);
     agent.handle(at(100), Input::Tick);
-    assert_eq!(told(&mut agent), vec![(Kind::ReportFailed, 1, 102)], "not the answer");
+    assert_eq!(told(&mut agent), vec![(DatagramKind::ReportFailed, 1, 102)], "not the answer");
     hear(&mut agent, at(110), verdict(2, 102));
     let is_verdict =
         |o: &Output| matches!(o, Output::Verdict { server: 1, state: ServerState::Online });
@@ -53,7 +53,7 @@ fn a_map_is_acknowledged_when_every_shard_has_drained_and_again_if_asked() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Tick);
     outputs(&mut agent);
-    let announce = |sequence| from_master(Kind::Announce, sequence, 3, BOTH);
+    let announce = |sequence| from_master(DatagramKind::Announce, sequence, 3, BOTH);
     hear(&mut agent, at(1), announce(1));
     let out = outputs(&mut agent);
     assert!(matches!(&out[0], Output::Map(map) if map.epoch.counter == 3));
@@ -61,12 +61,12 @@ fn a_map_is_acknowledged_when_every_shard_has_drained_and_again_if_asked() {
     agent.handle(at(2), drained(0));
     assert_eq!(told(&mut agent), vec![], "one shard is not enough");
     agent.handle(at(3), drained(1));
-    assert_eq!(told(&mut agent), vec![(Kind::Ack, 0, 0)]);
+    assert_eq!(told(&mut agent), vec![(DatagramKind::Ack, 0, 0)]);
     hear(&mut agent, at(4), announce(2));
-    assert_eq!(told(&mut agent), vec![(Kind::Ack, 0, 0)], "the first one was lost");
+    assert_eq!(told(&mut agent), vec![(DatagramKind::Ack, 0, 0)], "the first one was lost");
     hear(&mut agent, at(4), announce(2));
     assert_eq!(told(&mut agent), vec![], "the same datagram twice");
-    hear(&mut agent, at(5), from_master(Kind::Announce, 3, 2, [ServerState::Offline; 2]));
+    hear(&mut agent, at(5), from_master(DatagramKind::Announce, 3, 2, [ServerState::Offline; 2]));
     assert!(outputs(&mut agent).is_empty(), "not newer: dropped");
 }
 
@@ -74,9 +74,9 @@ fn a_map_is_acknowledged_when_every_shard_has_drained_and_again_if_asked() {
 fn leaving_ends_when_the_map_says_so_and_all_is_drained() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Leave);
-    assert!(told(&mut agent).iter().any(|(kind, _, _)| *kind == Kind::Leaving));
+    assert!(told(&mut agent).iter().any(|(kind, _, _)| *kind == DatagramKind::Leaving));
     let states = [ServerState::Offline, ServerState::Online];
-    hear(&mut agent, at(1), from_master(Kind::Verdict, 1, 4, states));
+    hear(&mut agent, at(1), from_master(DatagramKind::Verdict, 1, 4, states));
     assert!(!outputs(&mut agent).iter().any(|o| matches!(o, Output::Left)));
     for shard in 0..2 {
         agent.handle(at(2), Input::Drained { shard, epoch: epoch(4) });
@@ -86,7 +86,7 @@ fn leaving_ends_when_the_map_says_so_and_all_is_drained() {
 
 #[test]
 fn what_is_not_for_this_server_is_dropped() {
-    let announce = || from_master(Kind::Announce, 1, 3, BOTH);
+    let announce = || from_master(DatagramKind::Announce, 1, 3, BOTH);
     let changed = |change: &dyn Fn(&mut Datagram)| {
         let mut datagram = announce();
         change(&mut datagram);
@@ -97,14 +97,14 @@ fn what_is_not_for_this_server_is_dropped() {
         ("for nobody", changed(&|d| d.recipient = 77)),
         ("from a client", changed(&|d| d.sender = standin_protocol::control::SENDER_CLIENT)),
         ("an announcement of a member", changed(&|d| d.sender = 1)),
-        ("gossip of another group", changed(&|d| (d.kind, d.sender) = (Kind::Gossip, 2))),
-        ("gossip of oneself", changed(&|d| (d.kind, d.sender) = (Kind::Gossip, 0))),
-        ("gossip of the master", changed(&|d| d.kind = Kind::Gossip)),
+        ("gossip of another group", changed(&|d| (d.kind, d.sender) = (DatagramKind::Gossip, 2))),
+        ("gossip of oneself", changed(&|d| (d.kind, d.sender) = (DatagramKind::Gossip, 0))),
+        ("gossip of the master", changed(&|d| d.kind = DatagramKind::Gossip)),
         ("from the master for itself", changed(&|d| d.recipient = SENDER_MASTER)),
         (
             "gossip for another",
             changed(&|d| {
-                (d.kind, d.sender, d.recipient) = (Kind::Gossip, 1, 2);
+                (d.kind, d.sender, d.recipient) = (DatagramKind::Gossip, 1, 2);
             }),
         ),
     ];
@@ -124,7 +124,7 @@ fn what_is_not_for_this_server_is_dropped() {
 #[test]
 fn a_member_is_asked_for_again_only_after_the_answer() {
     let mut agent = agent();
-    hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+    hear(&mut agent, Micros(0), from_master(DatagramKind::Announce, 1, 3, BOTH));
     outputs(&mut agent);
     let asked = |agent: &mut Agent, from_ms: u64| {
         (from_ms..from_ms + 10_000).step_by(100).for_each(|ms| agent.handle(at(ms), Input::Tick));
@@ -146,13 +146,13 @@ fn a_member_is_asked_for_again_only_after_the_answer() {
 fn its_shards_know_of_its_word_before_a_member_does() {
     for mode in [Mode::Available, Mode::Strict] {
         let mut agent = Agent::new(config(0, mode), topology(2), Micros(0));
-        hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+        hear(&mut agent, Micros(0), from_master(DatagramKind::Announce, 1, 3, BOTH));
         let is_word = |output: &Output| matches!(output, Output::Word(_));
         assert!(!outputs(&mut agent).iter().any(is_word), "it hears the master");
         agent.handle(at(1_000), Input::Tick);
         let out = outputs(&mut agent);
         let gossip = out.iter().position(|output| match output {
-            Output::Send { datagram, .. } => datagram.kind == Kind::Gossip,
+            Output::Send { datagram, .. } => datagram.kind == DatagramKind::Gossip,
             _ => false,
         });
         let before = out.get(gossip.unwrap().wrapping_sub(1));

@@ -19,12 +19,12 @@ fn grant(nonce: u64, sequence: u64) -> Datagram {
         nonce,
         epoch: far(),
         statuses: Vec::new(),
-        ..from_master(Kind::Grant, sequence, 3, BOTH)
+        ..from_master(DatagramKind::Grant, sequence, 3, BOTH)
     }
 }
 
 fn announce(sequence: u64) -> Datagram {
-    Datagram { epoch: far(), ..from_master(Kind::Announce, sequence, 3, BOTH) }
+    Datagram { epoch: far(), ..from_master(DatagramKind::Announce, sequence, 3, BOTH) }
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_term_far_ahead_is_believed_after_an_answer_to_this_servers_renewal() {
     outputs(&mut agent);
     // Renewal 101 is the only one that has been sent.
     hear(&mut agent, at(1), announce(1));
-    hear(&mut agent, at(2), Datagram { kind: Kind::AskProbe, ..grant(101, 2) });
+    hear(&mut agent, at(2), Datagram { kind: DatagramKind::AskProbe, ..grant(101, 2) });
     hear(&mut agent, at(3), grant(55, 3));
     hear(&mut agent, at(4), announce(4));
     assert!(agent.map().is_none());
@@ -55,7 +55,7 @@ fn only_the_masters_word_may_come_through_another() {
         recipient: 0,
         sequence: 1,
         epoch: epoch(3),
-        ..Datagram::new(Kind::Gossip, 1, topology.id, 71)
+        ..Datagram::new(DatagramKind::Gossip, 1, topology.id, 71)
     };
     let from = address(&topology, 2);
     agent.handle(at(1), Input::Datagram { from, datagram: gossip.clone() });
@@ -91,7 +91,7 @@ fn what_an_earlier_incarnation_said_is_not_heard_again() {
     outputs(&mut agent);
     let of = |boot_id: u64, sequence: u64| Datagram {
         boot_id,
-        ..from_master(Kind::Announce, sequence, 3, BOTH)
+        ..from_master(DatagramKind::Announce, sequence, 3, BOTH)
     };
     for boot_id in [1, 2, 3, 4] {
         hear(&mut agent, at(boot_id), of(boot_id, 5));
@@ -106,7 +106,7 @@ fn what_an_earlier_incarnation_said_is_not_heard_again() {
 #[test]
 fn a_verdict_waits_for_the_map_that_it_belongs_to() {
     let mut agent = agent();
-    hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+    hear(&mut agent, Micros(0), from_master(DatagramKind::Announce, 1, 3, BOTH));
     outputs(&mut agent);
     agent.handle(at(1), Input::Report(1));
     let (_, _, nonce) = told(&mut agent)[0];
@@ -115,14 +115,15 @@ fn a_verdict_waits_for_the_map_that_it_belongs_to() {
         nonce,
         statuses,
         arg: ServerState::Offline as u32,
-        ..from_master(Kind::Verdict, sequence, 4, BOTH)
+        ..from_master(DatagramKind::Verdict, sequence, 4, BOTH)
     };
     let is_verdict = |output: &Output| matches!(output, Output::Verdict { .. });
     hear(&mut agent, at(2), verdict(2, Vec::new()));
     assert!(!outputs(&mut agent).iter().any(is_verdict), "map 4 is not here");
     agent.handle(at(60), Input::Tick);
-    assert_eq!(told(&mut agent), vec![(Kind::ReportFailed, 1, nonce)], "so it asks again");
-    let states = from_master(Kind::Verdict, 0, 4, [ServerState::Online, ServerState::Offline]);
+    assert_eq!(told(&mut agent), vec![(DatagramKind::ReportFailed, 1, nonce)], "so it asks again");
+    let states =
+        from_master(DatagramKind::Verdict, 0, 4, [ServerState::Online, ServerState::Offline]);
     hear(&mut agent, at(61), verdict(3, states.statuses));
     let out = outputs(&mut agent);
     let map = out.iter().position(|output| matches!(output, Output::Map(_)));

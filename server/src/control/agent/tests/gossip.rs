@@ -14,7 +14,7 @@ fn of_three() -> Agent {
         sequence: 1,
         epoch: epoch(3),
         statuses: statuses(3),
-        ..Datagram::new(Kind::Announce, SENDER_MASTER, topology(3).id, 1)
+        ..Datagram::new(DatagramKind::Announce, SENDER_MASTER, topology(3).id, 1)
     };
     let from = address(&topology(3), SENDER_MASTER);
     agent.handle(Micros(0), Input::Datagram { from, datagram: announce });
@@ -37,7 +37,7 @@ fn gossip(sender: u16, sequence: u64, counter: u32, arg: u32) -> Datagram {
         sequence,
         epoch: epoch(counter),
         arg,
-        ..Datagram::new(Kind::Gossip, sender, topology(3).id, boot_id)
+        ..Datagram::new(DatagramKind::Gossip, sender, topology(3).id, boot_id)
     }
 }
 
@@ -49,7 +49,7 @@ fn hear(agent: &mut Agent, now: Micros, datagram: Datagram) {
 /// Returns the recipient, number of states, and name of each gossip sent.
 fn gossiped(agent: &mut Agent) -> Vec<(u16, usize, u64)> {
     let sends = outputs(agent).into_iter().filter_map(|output| match output {
-        Output::Send { to, datagram: d } if d.kind == Kind::Gossip => {
+        Output::Send { to, datagram: d } if d.kind == DatagramKind::Gossip => {
             Some((to, d.statuses.len(), d.boot_id + d.sequence))
         }
         _ => None,
@@ -84,7 +84,7 @@ fn refuse(agent: &mut Agent, server: u16, from_ms: u64, to_ms: u64) -> u64 {
                     let outcome = PeerProbe::Refused;
                     agent.handle(at(ms), Input::Probed { nonce, server, outcome });
                 }
-                Output::Send { to: 2, datagram: d } if d.kind == Kind::Gossip => {
+                Output::Send { to: 2, datagram: d } if d.kind == DatagramKind::Gossip => {
                     name = d.boot_id + d.sequence;
                 }
                 _ => {}
@@ -126,7 +126,7 @@ fn a_new_map_goes_at_once_to_those_who_do_not_hear_the_master() {
         sequence: 2,
         epoch: epoch(4),
         statuses: statuses(4),
-        ..Datagram::new(Kind::Announce, SENDER_MASTER, topology(3).id, 1)
+        ..Datagram::new(DatagramKind::Announce, SENDER_MASTER, topology(3).id, 1)
     };
     hear(&mut agent, at(2), announce);
     let sent = gossiped(&mut agent);
@@ -140,7 +140,7 @@ fn the_master_is_asked_for_by_those_who_hear_it_while_they_are_heard() {
         outputs(agent);
         agent.handle(at(ms), Input::Report(3));
         let sends = outputs(agent).into_iter().filter_map(|output| match output {
-            Output::Send { to, datagram: d } if d.kind == Kind::ReportFailed => Some(to),
+            Output::Send { to, datagram: d } if d.kind == DatagramKind::ReportFailed => Some(to),
             _ => None,
         });
         sends.collect::<Vec<u16>>()
@@ -177,7 +177,7 @@ fn a_member_that_hears_the_master_again_is_a_way_to_it() {
     hear(&mut agent, at(1_120), gossip(1, 1, 3, MASTER_LOST));
     let renews = |agent: &mut Agent| {
         let is_renewal = |output: &Output| match output {
-            Output::Send { datagram, .. } => datagram.kind == Kind::Renew,
+            Output::Send { datagram, .. } => datagram.kind == DatagramKind::Renew,
             _ => false,
         };
         outputs(agent).iter().any(is_renewal)
@@ -248,7 +248,7 @@ fn who_was_dead_before_the_master_was_lost_may_have_been_alive_since() {
         recipient: 0,
         sequence: 2,
         epoch: epoch(3),
-        ..Datagram::new(Kind::Grant, SENDER_MASTER, topology(3).id, 1)
+        ..Datagram::new(DatagramKind::Grant, SENDER_MASTER, topology(3).id, 1)
     };
     hear(&mut agent, at(2_120), grant);
     assert!(!agent.lease().orphan);

@@ -129,7 +129,7 @@ fn whoever_knows_of_a_newer_map_is_no_orphan_and_makes_none() {
         recipient: 0,
         sequence: 1_000_000,
         epoch: newer,
-        ..Datagram::new(Kind::Grant, SENDER_MASTER, topology_id, 1)
+        ..Datagram::new(DatagramKind::Grant, SENDER_MASTER, topology_id, 1)
     };
     world.send(SENDER_MASTER, 0, grant);
     // Longer than the master counts as heard, and longer than the word to the other member is
@@ -171,17 +171,17 @@ fn a_map_comes_by_gossip_when_it_does_not_come_from_the_master() {
     assert_eq!(world.node(0).epoch, world.epoch);
     assert!(world.node(0).agent.counters.maps_by_gossip > 0);
     let acknowledged =
-        |d: &Datagram| d.kind == Kind::Ack && d.sender == 0 && d.epoch == world.epoch;
+        |d: &Datagram| d.kind == DatagramKind::Ack && d.sender == 0 && d.epoch == world.epoch;
     assert!(world.heard.iter().any(acknowledged));
 }
 
 #[test]
 fn gossip_that_was_long_on_its_way_extends_nothing() {
     let mut agent = agent();
-    hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, ALIVE));
+    hear(&mut agent, Micros(0), from_master(DatagramKind::Announce, 1, 3, ALIVE));
     let echo = |agent: &mut Agent| {
         let mut sends = outputs(agent).into_iter().filter_map(|output| match output {
-            Output::Send { to: 1, datagram } if datagram.kind == Kind::Gossip => {
+            Output::Send { to: 1, datagram } if datagram.kind == DatagramKind::Gossip => {
                 Some(datagram.boot_id + datagram.sequence)
             }
             _ => None,
@@ -190,13 +190,13 @@ fn gossip_that_was_long_on_its_way_extends_nothing() {
     };
     let lost = standin_protocol::control::gossip_flags::MASTER_LOST;
     let gossip = |sequence: u64, nonce: u64| Datagram {
-        kind: Kind::Gossip,
+        kind: DatagramKind::Gossip,
         sender: 1,
         boot_id: 71,
         sequence,
         nonce,
         arg: lost,
-        ..from_master(Kind::Gossip, 0, 3, ALIVE)
+        ..from_master(DatagramKind::Gossip, 0, 3, ALIVE)
     };
     let mut names = Vec::new();
     for ms in (0..=5_000).step_by(100) {

@@ -10,16 +10,16 @@ const BOTH: [ServerState; 2] = [ServerState::Online; 2];
 /// An agent that holds map 3, and the nonce of the renewal that it sent at 0.
 fn with_map() -> (Agent, u64) {
     let mut agent = agent();
-    hear(&mut agent, Micros(0), from_master(Kind::Announce, 1, 3, BOTH));
+    hear(&mut agent, Micros(0), from_master(DatagramKind::Announce, 1, 3, BOTH));
     let renewals = told(&mut agent);
-    let (_, _, nonce) = *renewals.iter().find(|(kind, _, _)| *kind == Kind::Renew).unwrap();
+    let (_, _, nonce) = *renewals.iter().find(|(kind, _, _)| *kind == DatagramKind::Renew).unwrap();
     (agent, nonce)
 }
 
 fn grant(sequence: u64, nonce: u64, counter: u32) -> Datagram {
     let arg = u32::try_from(LEASE.as_millis()).unwrap();
     let statuses = Vec::new();
-    Datagram { nonce, arg, statuses, ..from_master(Kind::Grant, sequence, counter, BOTH) }
+    Datagram { nonce, arg, statuses, ..from_master(DatagramKind::Grant, sequence, counter, BOTH) }
 }
 
 fn leases(agent: &mut Agent) -> Vec<Lease> {
@@ -51,7 +51,7 @@ fn it_counts_from_when_the_renewal_was_sent() {
 fn the_answer_to_an_earlier_renewal_counts_too() {
     let (mut agent, nonce) = with_map();
     agent.handle(at(500), Input::Tick);
-    assert!(told(&mut agent).iter().any(|(kind, ..)| *kind == Kind::Renew));
+    assert!(told(&mut agent).iter().any(|(kind, ..)| *kind == DatagramKind::Renew));
     hear(&mut agent, at(501), grant(2, nonce, 3));
     assert_eq!(leases(&mut agent), vec![held(Micros(0))]);
 }
@@ -60,13 +60,13 @@ fn the_answer_to_an_earlier_renewal_counts_too() {
 fn grants_under_two_maps_ahead_are_both_kept() {
     let (mut agent, first) = with_map();
     agent.handle(at(500), Input::Tick);
-    let second = told(&mut agent).iter().find(|(kind, ..)| *kind == Kind::Renew).unwrap().2;
+    let second = told(&mut agent).iter().find(|(kind, ..)| *kind == DatagramKind::Renew).unwrap().2;
     hear(&mut agent, at(501), grant(2, first, 4));
     hear(&mut agent, at(502), grant(3, second, 5));
     assert_eq!(leases(&mut agent), vec![]);
-    hear(&mut agent, at(503), from_master(Kind::Announce, 4, 4, BOTH));
+    hear(&mut agent, at(503), from_master(DatagramKind::Announce, 4, 4, BOTH));
     assert_eq!(leases(&mut agent), vec![held(Micros(0))]);
-    hear(&mut agent, at(504), from_master(Kind::Announce, 5, 5, BOTH));
+    hear(&mut agent, at(504), from_master(DatagramKind::Announce, 5, 5, BOTH));
     assert_eq!(leases(&mut agent), vec![held(at(500))]);
 }
 
@@ -95,7 +95,7 @@ fn it_waits_for_the_map_of_the_grant_and_follows_it() {
     let (mut agent, nonce) = with_map();
     hear(&mut agent, at(1), grant(2, nonce, 4));
     assert_eq!(leases(&mut agent), vec![], "a map is missing");
-    hear(&mut agent, at(2), from_master(Kind::Announce, 3, 4, BOTH));
+    hear(&mut agent, at(2), from_master(DatagramKind::Announce, 3, 4, BOTH));
     let out = outputs(&mut agent);
     let place = |found: fn(&Output) -> bool| out.iter().position(found).unwrap();
     let map = place(|output| matches!(output, Output::Map(_)));
@@ -108,7 +108,11 @@ fn a_server_that_is_taken_out_gives_its_lease_back() {
         let (mut agent, nonce) = with_map();
         hear(&mut agent, at(1), grant(2, nonce, 3));
         outputs(&mut agent);
-        hear(&mut agent, at(2), from_master(Kind::Announce, 3, 4, [state, ServerState::Online]));
+        hear(
+            &mut agent,
+            at(2),
+            from_master(DatagramKind::Announce, 3, 4, [state, ServerState::Online]),
+        );
         assert_eq!(leases(&mut agent), vec![super::super::NO_LEASE]);
         hear(&mut agent, at(3), grant(4, nonce, 3));
         assert_eq!(leases(&mut agent), vec![], "that was granted before");
@@ -120,11 +124,11 @@ fn with_a_new_map_and_no_lease_it_renews_at_once() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Tick);
     outputs(&mut agent);
-    hear(&mut agent, at(5), from_master(Kind::Announce, 1, 3, BOTH));
-    assert_eq!(told(&mut agent), vec![(Kind::Renew, 0, 102)]);
+    hear(&mut agent, at(5), from_master(DatagramKind::Announce, 1, 3, BOTH));
+    assert_eq!(told(&mut agent), vec![(DatagramKind::Renew, 0, 102)]);
     hear(&mut agent, at(6), grant(2, 102, 3));
     assert_eq!(leases(&mut agent), vec![held(at(5))]);
-    hear(&mut agent, at(7), from_master(Kind::Announce, 3, 4, BOTH));
+    hear(&mut agent, at(7), from_master(DatagramKind::Announce, 3, 4, BOTH));
     assert_eq!(told(&mut agent), vec![], "it has one");
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::Mode;
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 
@@ -72,14 +72,16 @@ fn outputs(agent: &mut Agent) -> Vec<Output> {
 /// Returns the datagrams sent to the master, and the party to which each was sent.
 fn sent(agent: &mut Agent) -> Vec<(u16, Datagram)> {
     let sends = outputs(agent).into_iter().filter_map(|output| match output {
-        Output::Send { to, datagram } if datagram.kind != Kind::Gossip => Some((to, datagram)),
+        Output::Send { to, datagram } if datagram.kind != DatagramKind::Gossip => {
+            Some((to, datagram))
+        }
         _ => None,
     });
     sends.collect()
 }
 
 /// Returns the kind, direct receiver and nonce of the datagrams sent to the master.
-fn told(agent: &mut Agent) -> Vec<(Kind, u16, u64)> {
+fn told(agent: &mut Agent) -> Vec<(DatagramKind, u16, u64)> {
     sent(agent).into_iter().map(|(_, d)| (d.kind, d.subject, d.nonce)).collect()
 }
 
@@ -88,7 +90,12 @@ fn epoch(counter: u32) -> MapEpoch {
 }
 
 /// Creates a datagram of the master, with this sequence number, to server 0 of a group of two.
-fn from_master(kind: Kind, sequence: u64, counter: u32, states: [ServerState; 2]) -> Datagram {
+fn from_master(
+    kind: DatagramKind,
+    sequence: u64,
+    counter: u32,
+    states: [ServerState; 2],
+) -> Datagram {
     let status =
         |id: usize, state| ServerStatus { state, since: epoch(counter), boot_id: 70 + id as u64 };
     let [a, b] = states;

@@ -55,15 +55,16 @@ fn what_is_for_another_is_passed_on_as_it_came() {
     let mut agent = agent();
     agent.handle(Micros(0), Input::Tick);
     outputs(&mut agent);
-    let down = Datagram { recipient: 1, ..from_master(Kind::Announce, 9, 3, BOTH) };
-    let up = Datagram { sequence: 5, ..Datagram::new(Kind::Renew, 1, topology(2).id, 71) };
+    let down = Datagram { recipient: 1, ..from_master(DatagramKind::Announce, 9, 3, BOTH) };
+    let up = Datagram { sequence: 5, ..Datagram::new(DatagramKind::Renew, 1, topology(2).id, 71) };
     for (datagram, expected) in [(down, 1), (up, SENDER_MASTER)] {
         hear(&mut agent, at(1), datagram.clone());
         assert_eq!(sent(&mut agent), vec![(expected, datagram)]);
     }
     // Its own datagrams are not relayed back, nor are those of other groups, nor gossip.
-    let own = Datagram { sequence: 1, ..Datagram::new(Kind::Renew, 0, topology(2).id, 70) };
-    let foreign = Datagram { sequence: 1, ..Datagram::new(Kind::Renew, 2, topology(2).id, 72) };
+    let own = Datagram { sequence: 1, ..Datagram::new(DatagramKind::Renew, 0, topology(2).id, 70) };
+    let foreign =
+        Datagram { sequence: 1, ..Datagram::new(DatagramKind::Renew, 2, topology(2).id, 72) };
     for datagram in [own, foreign] {
         hear(&mut agent, at(2), datagram);
         assert_eq!(sent(&mut agent), vec![]);
@@ -92,7 +93,7 @@ fn it_probes_members_for_the_master() {
             subject,
             nonce: 77,
             statuses: Vec::new(),
-            ..from_master(Kind::AskProbe, sequence, 3, BOTH)
+            ..from_master(DatagramKind::AskProbe, sequence, 3, BOTH)
         };
         for (subject, sequence) in [(0, 1), (2, 2), (99, 3)] {
             hear(&mut agent, at(1), ask(subject, sequence));
@@ -106,7 +107,7 @@ fn it_probes_members_for_the_master() {
         agent.handle(at(3), Input::Probed { nonce, server: 1, outcome });
         let results = sent(&mut agent);
         let [(SENDER_MASTER, result)] = &results[..] else { panic!("{results:?}") };
-        assert_eq!((result.kind, result.subject, result.nonce), (Kind::ProbeResult, 1, 77));
+        assert_eq!((result.kind, result.subject, result.nonce), (DatagramKind::ProbeResult, 1, 77));
         assert_eq!(result.arg, expected as u32);
         assert_eq!(result.statuses.first().map(|s| (s.boot_id, s.since)), status);
         agent.handle(at(4), Input::Probed { nonce, server: 1, outcome });

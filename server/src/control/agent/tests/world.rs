@@ -110,17 +110,17 @@ impl World {
         let status = &mut self.statuses[usize::from(id)];
         (status.state, status.since) = (state, self.epoch);
         for to in 0..self.nodes.len() {
-            self.say(Kind::Announce, u16::try_from(to).unwrap(), None);
+            self.say(DatagramKind::Announce, u16::try_from(to).unwrap(), None);
         }
     }
 
     /// Sends a datagram from the master, by the path on which the request came.
-    fn say(&mut self, kind: Kind, recipient: u16, question: Option<(u16, &Datagram)>) {
+    fn say(&mut self, kind: DatagramKind, recipient: u16, question: Option<(u16, &Datagram)>) {
         self.sequence += 1;
         let master = Datagram::new(kind, SENDER_MASTER, self.topology.id, 1);
         let mut datagram =
             Datagram { recipient, epoch: self.epoch, sequence: self.sequence, ..master };
-        if kind == Kind::Announce {
+        if kind == DatagramKind::Announce {
             datagram.statuses = self.statuses.clone();
         }
         let mut to = recipient;
@@ -196,11 +196,11 @@ impl World {
         }
         let sender = datagram.sender;
         let is_known = self.statuses[usize::from(sender)].boot_id == datagram.boot_id;
-        if datagram.kind == Kind::Renew && is_known {
+        if datagram.kind == DatagramKind::Renew && is_known {
             if datagram.epoch < self.epoch && !self.is_learning {
-                self.say(Kind::Announce, sender, Some((by, &datagram)));
+                self.say(DatagramKind::Announce, sender, Some((by, &datagram)));
             }
-            self.say(Kind::Grant, sender, Some((by, &datagram)));
+            self.say(DatagramKind::Grant, sender, Some((by, &datagram)));
         }
         self.heard.push(datagram);
     }

@@ -140,7 +140,7 @@ fn whose_client_gives_up_first_goes_first() {
     assert_eq!(surge.take(|partition| partition == 2), [Name::from(b"b".as_slice())]);
     assert!(surge.take(|partition| partition == 3).is_empty());
     // The key of c is now asked for by one who waits for no longer than that.
-    let until = surge.hurry(
+    let until = surge.expedite(
         start,
         1,
         &b"c".as_slice().into(),

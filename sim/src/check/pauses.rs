@@ -24,24 +24,24 @@ struct Pause {
 
 /// See the file's head.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct Pauses {
     /// The time at which a write last arrived at a server.
-    came: BTreeMap<(usize, Value), Time>,
+    arrived: BTreeMap<(usize, Value), Time>,
     left: BTreeSet<(usize, Value)>,
     pauses: Vec<Pause>,
     /// The longest time that a server does not consider a pause, by any clock.
     pause_max: Time,
 }
 
-impl Held {
+impl Pauses {
     pub(crate) fn new(pause_max: Time) -> Self {
-        Self { came: BTreeMap::new(), left: BTreeSet::new(), pauses: Vec::new(), pause_max }
+        Self { arrived: BTreeMap::new(), left: BTreeSet::new(), pauses: Vec::new(), pause_max }
     }
 
     /// Notes bytes that have arrived at a server's host, whether or not a process reads them.
-    pub(crate) fn came(&mut self, now: Time, server: usize, bytes: &[u8]) {
+    pub(crate) fn arrived(&mut self, now: Time, server: usize, bytes: &[u8]) {
         for value in writes(bytes) {
-            self.came.insert((server, value), now);
+            self.arrived.insert((server, value), now);
             self.left.remove(&(server, value));
         }
     }
@@ -56,7 +56,7 @@ impl Held {
     /// Notes that a server has learned that the client of this write has closed its connection,
     /// while the write waits for an owner.
     pub(crate) fn left(&mut self, server: usize, value: Value) {
-        if self.came.contains_key(&(server, value)) {
+        if self.arrived.contains_key(&(server, value)) {
             self.left.insert((server, value));
         }
     }
@@ -64,10 +64,10 @@ impl Held {
     /// Checks a write that a server sends to the origin or to another server.
     pub(crate) fn goes(&self, now: Time, server: usize, value: Value) -> Result<(), String> {
         let name = (server, value);
-        let Some(came) = self.came.get(&name) else { return Ok(()) };
+        let Some(arrived) = self.arrived.get(&name) else { return Ok(()) };
         let letter = letter(server);
         let is_through =
-            |p: &&Pause| p.server == server && *came < p.until && p.until <= now && p.from < now;
+            |p: &&Pause| p.server == server && *arrived < p.until && p.until <= now && p.from < now;
         if let Some(pause) = self.pauses.iter().find(is_through) {
             let (lasted, ago) = (Seconds(pause.until - pause.from), Seconds(now - pause.until));
             return Err(format!(
@@ -87,7 +87,7 @@ impl Held {
     }
 
     pub(crate) fn server_ended(&mut self, server: usize) {
-        self.came.retain(|(of, _), _| *of != server);
+        self.arrived.retain(|(of, _), _| *of != server);
         self.left.retain(|(of, _)| *of != server);
         // Pauses of this process do not affect the next one.
         self.pauses.retain(|pause| pause.server != server);
@@ -130,19 +130,19 @@ mod tests {
 
     #[test]
     fn what_came_before_the_end_of_a_long_pause_may_go_nowhere() {
-        let mut held = Held::new(400);
-        held.came(1_000, 0, &put(5));
-        held.stopped(0, 1_100, 1_300);
-        assert_eq!(held.goes(1_400, 0, 5), Ok(()), "a short pause");
-        held.stopped(0, 2_000, 3_000);
-        assert_eq!(held.goes(1_999, 0, 5), Ok(()), "before it");
-        assert!(held.sent(3_000, 0, &put(5)).is_err());
-        assert_eq!(held.goes(3_000, 1, 5), Ok(()), "another server");
-        held.came(3_000, 0, &put(5));
-        assert_eq!(held.goes(3_001, 0, 5), Ok(()), "it has come once more");
-        held.stopped(0, 4_000, 9_000);
-        held.server_ended(0);
-        held.came(5_000, 0, &put(5));
-        assert_eq!(held.goes(9_001, 0, 5), Ok(()), "the next process was never stopped");
+        let mut pauses = Pauses::new(400);
+        pauses.arrived(1_000, 0, &put(5));
+        pauses.stopped(0, 1_100, 1_300);
+        assert_eq!(pauses.goes(1_400, 0, 5), Ok(()), "a short pause");
+        pauses.stopped(0, 2_000, 3_000);
+        assert_eq!(pauses.goes(1_999, 0, 5), Ok(()), "before it");
+        assert!(pauses.sent(3_000, 0, &put(5)).is_err());
+        assert_eq!(pauses.goes(3_000, 1, 5), Ok(()), "another server");
+        pauses.arrived(3_000, 0, &put(5));
+        assert_eq!(pauses.goes(3_001, 0, 5), Ok(()), "it has come once more");
+        pauses.stopped(0, 4_000, 9_000);
+        pauses.server_ended(0);
+        pauses.arrived(5_000, 0, &put(5));
+        assert_eq!(pauses.goes(9_001, 0, 5), Ok(()), "the next process was never stopped");
     }
 }

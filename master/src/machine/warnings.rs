@@ -15,14 +15,14 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The time of the next warning.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub(super) struct Warnings {
     silence_at: Micros,
     strangers_at: Micros,
 }
 
-impl Complaints {
+impl Warnings {
     /// Takes the permission to warn that another address uses a server's name, if it is time.
-    pub(super) fn may_complain_of_strangers(&mut self, now: Micros) -> bool {
+    pub(super) fn may_warn_of_strangers(&mut self, now: Micros) -> bool {
         let may = now >= self.strangers_at;
         if may {
             self.strangers_at = now + INTERVAL;
@@ -33,8 +33,8 @@ impl Complaints {
 
 impl Machine {
     /// Warns if a server that answers has acknowledged nothing for too long.
-    pub(super) fn complain_of_silence(&mut self, now: Micros) {
-        if now < self.complaints.silence_at || !self.registry.is_announcing() {
+    pub(super) fn warn_of_silence(&mut self, now: Micros) {
+        if now < self.warnings.silence_at || !self.registry.is_announcing() {
             return;
         }
         let patience = self.rules.drain_overdue();
@@ -42,7 +42,7 @@ impl Machine {
         // All have acknowledged in time.
         let Some((server, waited)) = late.next() else { return };
         let others = late.count();
-        self.complaints.silence_at = now + INTERVAL;
+        self.warnings.silence_at = now + INTERVAL;
         self.counters.announcements_overdue += 1;
         let epoch = self.registry.published_epoch();
         self.event(MasterEvent::Unacknowledged { server, others, epoch, waited });

@@ -12,7 +12,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
 
 use super::key;
-use super::pace::{Company, Pace};
+use super::pace::{Pace, Pipelining};
 use super::types::sql_type;
 use crate::origin::statements::{Keyspace, Verb};
 
@@ -59,13 +59,13 @@ impl Limits {
 }
 
 /// A connection that is up.
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) client: Client,
     /// The pace of its writes.
     pub(super) pace: RefCell<Pace>,
     statements: RefCell<HashMap<StatementId, Slot>>,
     limits: Limits,
-    company: Company,
+    pipelining: Pipelining,
     /// The session's `statement_timeout`, in milliseconds.
     limit_ms: Cell<u128>,
     opened: Micros,
@@ -73,12 +73,12 @@ pub(super) struct Link {
     hang_up: Notify,
 }
 
-impl Link {
-    pub(super) fn new(client: Client, limits: Limits, company: Company) -> Self {
+impl Connection {
+    pub(super) fn new(client: Client, limits: Limits, pipelining: Pipelining) -> Self {
         Self {
             client,
-            pace: RefCell::new(Pace::new(company.most)),
-            company,
+            pace: RefCell::new(Pace::new(pipelining.most)),
+            pipelining,
             statements: RefCell::new(HashMap::new()),
             limits,
             limit_ms: Cell::new(0),
@@ -106,9 +106,9 @@ impl Link {
         self.limit_to(self.limits.for_call(left)).await
     }
 
-    /// Sets the short limit of statements in company for each statement sent from now on.
-    pub(super) async fn limit_company(&self) -> Result<(), Error> {
-        self.limit_to(self.company.limit.as_millis().max(1)).await
+    /// Sets the short limit of pipelined statements for each statement sent from now on.
+    pub(super) async fn limit_pipelined(&self) -> Result<(), Error> {
+        self.limit_to(self.pipelining.limit.as_millis().max(1)).await
     }
 
     async fn limit_to(&self, limit_ms: u128) -> Result<(), Error> {

@@ -11,85 +11,85 @@ use standin_protocol::time::Micros;
 use crate::shell::ready::Notify;
 
 /// The number of connections at once, if the system allows that many.
-pub(crate) const GUESTS_MAX: usize = 1_024;
+pub(crate) const CONNECTIONS_MAX: usize = 1_024;
 /// The number of connections that may be closing while others are accepted in their place.
 pub(crate) const CLOSING: usize = 8;
-/// The time for which a guest may be idle even if all are.
+/// The time for which a connection may be idle even if all are.
 const GRACE: Duration = Duration::from_millis(2);
 
-/// All guests.
-pub(crate) struct Guests {
+/// All connections.
+pub(crate) struct Connections {
     most: usize,
-    open: RefCell<BTreeMap<u64, Rc<Guest>>>,
+    open: RefCell<BTreeMap<u64, Rc<Connection>>>,
     last_id: Cell<u64>,
     ended: Notify,
 }
 
-struct Guest {
+struct Connection {
     /// The time since which it has asked nothing.
     silent_since: Cell<Micros>,
     is_closing: Cell<bool>,
     close: Box<dyn Fn()>,
 }
 
-/// The place of a guest; dropping it frees the place.
+/// The place of a connection; dropping it frees the place.
 pub(crate) struct Place {
-    all: Rc<Guests>,
+    all: Rc<Connections>,
     id: u64,
-    guest: Rc<Guest>,
+    connection: Rc<Connection>,
 }
 
-impl Guests {
+impl Connections {
     pub(crate) fn new(most: usize) -> Rc<Self> {
         let (open, last_id, ended) = Default::default();
         Rc::new(Self { most, open, last_id, ended })
     }
 
-    /// The time at which another guest may be accepted; `None` means when one has left
+    /// The time at which another connection may be accepted; `None` means when one has left
     /// ([`Self::ended`]).
     pub(crate) fn room_at(&self) -> Option<Micros> {
         let open = self.open.borrow();
         if open.len() < self.most {
             return Some(Micros(0));
         }
-        let silent_longest = open.values().filter(|guest| !guest.is_closing.get());
-        let since = silent_longest.map(|guest| guest.silent_since.get()).min()?;
+        let silent_longest = open.values().filter(|connection| !connection.is_closing.get());
+        let since = silent_longest.map(|connection| connection.silent_since.get()).min()?;
         (open.len() < self.most + CLOSING).then_some(since + GRACE)
     }
 
-    /// Waits until a guest has left.
+    /// Waits until a connection has left.
     pub(crate) async fn ended(&self) {
         self.ended.wait().await;
     }
 
-    /// Accepts a guest. If there are too many, closes the one that has been idle for longest.
-    pub(crate) fn come(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Place {
+    /// Accepts a connection. If there are too many, closes the one that has been idle for longest.
+    pub(crate) fn accept(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Place {
         self.make_room();
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
         let (silent_since, is_closing) = (Cell::new(now), Cell::new(false));
-        let guest = Rc::new(Guest { silent_since, is_closing, close: Box::new(close) });
-        self.open.borrow_mut().insert(id, guest.clone());
-        Place { all: self.clone(), id, guest }
+        let connection = Rc::new(Connection { silent_since, is_closing, close: Box::new(close) });
+        self.open.borrow_mut().insert(id, connection.clone());
+        Place { all: self.clone(), id, connection }
     }
 
     fn make_room(&self) {
         let open = self.open.borrow();
-        let staying = || open.values().filter(|guest| !guest.is_closing.get());
+        let staying = || open.values().filter(|connection| !connection.is_closing.get());
         if staying().count() < self.most {
             return;
         }
-        if let Some(guest) = staying().min_by_key(|guest| guest.silent_since.get()) {
-            guest.is_closing.set(true);
-            (guest.close)();
+        if let Some(connection) = staying().min_by_key(|connection| connection.silent_since.get()) {
+            connection.is_closing.set(true);
+            (connection.close)();
         }
     }
 }
 
 impl Place {
-    /// Notes that the guest has asked something.
+    /// Notes that the connection has asked something.
     pub(crate) fn asked(&self, now: Micros) {
-        self.guest.silent_since.set(now);
+        self.connection.silent_since.set(now);
     }
 }
 
@@ -106,29 +106,29 @@ mod tests {
 
     #[test]
     fn the_one_that_is_silent_for_longest_goes() {
-        let guests = Guests::new(2);
+        let connections = Connections::new(2);
         let closed = Rc::new(RefCell::new(Vec::new()));
-        let come = |at: u64| {
+        let accept = |at: u64| {
             let closed = closed.clone();
-            guests.come(Micros(at), move || closed.borrow_mut().push(at))
+            connections.accept(Micros(at), move || closed.borrow_mut().push(at))
         };
-        let (first, second) = (come(1), come(2));
+        let (first, second) = (accept(1), accept(2));
         first.asked(Micros(3));
-        assert_eq!(guests.room_at(), Some(Micros(2) + GRACE));
-        let _third = come(60_000);
+        assert_eq!(connections.room_at(), Some(Micros(2) + GRACE));
+        let _third = accept(60_000);
         assert_eq!(*closed.borrow(), [2]);
         drop(second);
-        assert_eq!(guests.room_at(), Some(Micros(3) + GRACE), "it is full again");
+        assert_eq!(connections.room_at(), Some(Micros(3) + GRACE), "it is full again");
         drop(first);
-        assert_eq!(guests.room_at(), Some(Micros(0)));
+        assert_eq!(connections.room_at(), Some(Micros(0)));
     }
 
     #[test]
     fn while_many_are_being_closed_nobody_comes() {
-        let guests = Guests::new(2);
+        let connections = Connections::new(2);
         let mut places = Vec::new();
-        while guests.room_at().is_some() {
-            places.push(guests.come(Micros(0), || {}));
+        while connections.room_at().is_some() {
+            places.push(connections.accept(Micros(0), || {}));
         }
         assert_eq!(places.len(), 2 + CLOSING);
     }

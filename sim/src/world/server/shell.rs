@@ -8,7 +8,7 @@ use standin_server::shard::turn::Shell;
 use super::{Process, Received, World};
 
 /// The surroundings of a shard.
-pub(super) struct Around<'a> {
+pub(super) struct SimShell<'a> {
     pub(super) world: &'a mut World,
     pub(super) process: &'a mut Process,
     pub(super) server: usize,
@@ -16,7 +16,7 @@ pub(super) struct Around<'a> {
     pub(super) received: Received,
 }
 
-impl Shell for Around<'_> {
+impl Shell for SimShell<'_> {
     fn core(&mut self) -> &mut Core {
         &mut self.process.shards[self.index].core
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use standin_protocol::control::{Datagram, Kind, SENDER_MASTER, STATES_PER_DATAGRAM};
+use standin_protocol::control::{Datagram, DatagramKind, SENDER_MASTER, STATES_PER_DATAGRAM};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 use standin_protocol::time::Micros;
 
@@ -17,7 +17,7 @@ const SAVE_RETRY: Duration = Duration::from_secs(1);
 
 impl Machine {
     /// Saves decisions, and sends the announcements that are due.
-    pub(super) fn settle(&mut self, now: Micros) {
+    pub(super) fn save_and_announce(&mut self, now: Micros) {
         // After a failure the next try waits its time.
         let may_save = self.save_again_at == Micros::NEVER;
         if may_save && let Some((epoch, statuses)) = self.registry.take_unsaved() {
@@ -100,7 +100,7 @@ impl Machine {
     }
 
     /// A datagram for a server, or for a client.
-    pub(super) fn datagram(&mut self, kind: Kind, recipient: u16) -> Datagram {
+    pub(super) fn datagram(&mut self, kind: DatagramKind, recipient: u16) -> Datagram {
         self.sequence += 1;
         let term = u64::from(self.term());
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology.id, term);
@@ -120,7 +120,7 @@ impl Machine {
     pub(super) fn announce(&mut self, now: Micros, to: u16) {
         for address in self.ways_to(now, to) {
             let (subject, state) = self.registry.subject();
-            let mut datagram = self.datagram(Kind::Announce, to);
+            let mut datagram = self.datagram(DatagramKind::Announce, to);
             datagram.subject = subject;
             datagram.arg = state as u32;
             datagram.epoch = self.registry.published_epoch();
@@ -134,7 +134,7 @@ impl Machine {
     }
 
     pub(super) fn send_verdict(&mut self, subject: u16, waiter: Waiter) {
-        let mut datagram = self.datagram(Kind::Verdict, waiter.recipient);
+        let mut datagram = self.datagram(DatagramKind::Verdict, waiter.recipient);
         datagram.subject = subject;
         datagram.arg = self.registry.published()[usize::from(subject)].state as u32;
         datagram.epoch = self.registry.published_epoch();

@@ -15,17 +15,17 @@ const KINDS_MAX: usize = 64;
 
 /// The decision which lines are due. Pure.
 #[derive(Debug, Default)]
-struct Repeats {
-    kinds: HashMap<String, Kind>,
+struct LineLimit {
+    kinds: HashMap<String, LastLine>,
 }
 
 #[derive(Debug)]
-struct Kind {
+struct LastLine {
     logged: Micros,
     left_out: u64,
 }
 
-impl Repeats {
+impl LineLimit {
     /// Counts a failure. If a line is due now, returns how many failures were left out since the
     /// last one.
     fn count(&mut self, now: Micros, kind: &str) -> Option<u64> {
@@ -41,7 +41,7 @@ impl Repeats {
                 Some(std::mem::take(&mut entry.left_out))
             }
             None => {
-                self.kinds.insert(kind.to_owned(), Kind { logged: now, left_out: 0 });
+                self.kinds.insert(kind.to_owned(), LastLine { logged: now, left_out: 0 });
                 Some(0)
             }
         }
@@ -50,14 +50,14 @@ impl Repeats {
 
 /// The log's lines about failed calls.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<Repeats>);
+pub(super) struct FailureLog(Mutex<LineLimit>);
 
-impl Complaints {
+impl FailureLog {
     /// Logs that a call has failed. `kind` identifies equal failures, such as an SQLSTATE.
     pub(super) fn log(&self, keyspace: &str, kind: &str, text: &dyn Display) {
-        let mut repeats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(left_out) = repeats.count(Micros::boottime(), kind) else { return };
-        drop(repeats);
+        let mut limit = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(left_out) = limit.count(Micros::boottime(), kind) else { return };
+        drop(limit);
         let more = match left_out {
             0 => String::new(),
             count => format!(" ({count} more like it since the last such line)"),
@@ -78,22 +78,22 @@ mod tests {
 
     #[test]
     fn a_kind_has_one_line_at_a_time_and_then_a_count() {
-        let mut repeats = Repeats::default();
+        let mut limit = LineLimit::default();
         let at = |seconds| Micros(1) + Duration::from_secs(seconds);
-        assert_eq!(repeats.count(at(0), "53100"), Some(0));
+        assert_eq!(limit.count(at(0), "53100"), Some(0));
         for second in 1..10 {
-            assert_eq!(repeats.count(at(second), "53100"), None);
+            assert_eq!(limit.count(at(second), "53100"), None);
         }
-        assert_eq!(repeats.count(at(5), "40001"), Some(0));
-        assert_eq!(repeats.count(at(10), "53100"), Some(9));
-        assert_eq!(repeats.count(at(25), "53100"), Some(0));
+        assert_eq!(limit.count(at(5), "40001"), Some(0));
+        assert_eq!(limit.count(at(10), "53100"), Some(9));
+        assert_eq!(limit.count(at(25), "53100"), Some(0));
     }
 
     #[test]
     fn kinds_without_end_take_no_memory_without_end() {
-        let mut repeats = Repeats::default();
-        let logged = (0..10_000).filter(|n| repeats.count(Micros(1), &n.to_string()).is_some());
+        let mut limit = LineLimit::default();
+        let logged = (0..10_000).filter(|n| limit.count(Micros(1), &n.to_string()).is_some());
         assert_eq!(logged.count(), KINDS_MAX + 1);
-        assert_eq!(repeats.kinds.len(), KINDS_MAX + 1);
+        assert_eq!(limit.kinds.len(), KINDS_MAX + 1);
     }
 }

@@ -33,32 +33,32 @@ enum Stage {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connection {
     pub(super) place: Place,
     /// The ids of the requests to send when the connection is ready and has room.
     pub(super) waiting: VecDeque<u32>,
-    /// Whether it is in the engine's list of links with bytes to send.
+    /// Whether it is in the engine's list of connections with bytes to send.
     pub(super) in_unsent: bool,
     stage: Stage,
     /// The time since which an answer is due and nothing has arrived; `None` if nothing is due.
     silent_since: Option<Micros>,
     /// Whether a PING has been sent in this silence.
-    is_probed: bool,
+    is_pinged: bool,
     /// Whether this silence was extended because the tick came late.
     is_graced: bool,
 }
 
-/// The action for a link at a tick.
+/// The action for a connection at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Fine,
     /// Silent for half the timeout: send a PING.
-    Probe,
+    PingDue,
     /// Silent for the whole timeout: the server is gone.
     Dead,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(place: Place, now: Micros) -> Self {
         Self {
             place,
@@ -66,7 +66,7 @@ impl Link {
             in_unsent: false,
             stage: Stage::Connecting { since: now },
             silent_since: None,
-            is_probed: false,
+            is_pinged: false,
             is_graced: false,
         }
     }
@@ -109,7 +109,7 @@ impl Link {
     /// Notes that bytes have arrived: the other side is alive.
     pub(super) fn heard(&mut self, now: Micros) {
         self.silent_since = self.is_answer_due().then_some(now);
-        (self.is_probed, self.is_graced) = (false, false);
+        (self.is_pinged, self.is_graced) = (false, false);
     }
 
     /// A request has been sent.
@@ -131,8 +131,8 @@ impl Link {
         // Nothing is being waited for.
         let Some(dead_at) = self.dead_at(config) else { return Health::Fine };
         if now < dead_at {
-            let is_due = self.probe_at(config).is_some_and(|due| due <= now);
-            return if is_due { Health::Probe } else { Health::Fine };
+            let is_due = self.ping_at(config).is_some_and(|due| due <= now);
+            return if is_due { Health::PingDue } else { Health::Fine };
         }
         // The tick is far too late: it was this process that slept. What the other side has
         // said meanwhile is still to be read.
@@ -148,12 +148,12 @@ impl Link {
     }
 
     /// The PING is under way, or there is no need for one.
-    pub(super) fn probed(&mut self) {
-        self.is_probed = true;
+    pub(super) fn pinged(&mut self) {
+        self.is_pinged = true;
     }
 
     pub(super) fn next_deadline(&self, config: &ClientConfig) -> Option<Micros> {
-        self.probe_at(config).or_else(|| self.dead_at(config))
+        self.ping_at(config).or_else(|| self.dead_at(config))
     }
 
     /// All request ids that this connection was to carry: sent ones, then waiting ones.
@@ -180,9 +180,9 @@ impl Link {
         }
     }
 
-    fn probe_at(&self, config: &ClientConfig) -> Option<Micros> {
+    fn ping_at(&self, config: &ClientConfig) -> Option<Micros> {
         let is_ready = matches!(&self.stage, Stage::Open(session) if session.is_ready());
-        let silent_since = self.silent_since.filter(|_| is_ready && !self.is_probed)?;
+        let silent_since = self.silent_since.filter(|_| is_ready && !self.is_pinged)?;
         Some(silent_since + config.attempt_timeout / 2)
     }
 }
