@@ -380,6 +380,7 @@ impl Client {
                     }
                 }
                 Output::Send { conn, bytes } => {
+                    // It ended while an earlier output was carried out; the engine has been told.
                     let Some(connection) = self.connections.get_mut(&conn) else { continue };
                     connection.outbound.extend_from_slice(&bytes);
                     if connection.write().is_err() {

@@ -389,6 +389,7 @@ impl Inner {
                     monoio::spawn(connection::run(Rc::downgrade(this), conn, addr, outlet));
                 }
                 Output::Send { conn, bytes } => {
+                    // A connection that has ended has no outlet any more; its end is reported.
                     if let Some(outlet) = this.outlets.borrow().get(&conn) {
                         outlet.send(bytes);
                     }

@@ -96,7 +96,7 @@ impl Live {
     }
 
     pub(crate) fn add(&self, worker: u32, step: Step) {
-        let Some(cell) = self.cells.get(worker as usize) else { return };
+        let cell = &self.cells[worker as usize];
         let add = |counter: &AtomicU64, one: bool| {
             if one {
                 counter.fetch_add(1, Ordering::Relaxed);

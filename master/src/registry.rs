@@ -225,8 +225,7 @@ impl Registry {
     /// The servers to which the announcement is due, and when it is due to each again.
     pub fn take_due(&mut self, now: Micros, rules: &Rules) -> Vec<u16> {
         let mut due = Vec::new();
-        for id in 0u16.. {
-            let Some(telling) = self.tellings.get_mut(usize::from(id)) else { break };
+        for (id, telling) in (0u16..).zip(&mut self.tellings) {
             if telling.next_send > now {
                 continue;
             }

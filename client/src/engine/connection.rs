@@ -102,6 +102,7 @@ impl Connection {
         matches!(&self.stage, Stage::Open(session) if session.has_output())
     }
 
+    /// The bytes to send; none before the connection is open.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         self.session().map(Session::take_output).unwrap_or_default()
     }

@@ -79,7 +79,7 @@ impl Engine {
 
     /// Handles a map of another topology.
     pub(super) fn apply_other(&mut self, now: Micros, map: ClusterMap) {
-        let Some(router) = &self.router else { return };
+        let router = self.router.as_ref().expect("the first map is adopted, not applied");
         if cluster_id(&map.topology.name) != self.cluster_id {
             let reason = format!("it belongs to another cluster, {:?}", map.topology.name);
             return self.event(ClientEvent::MapRefused { reason });
@@ -109,7 +109,7 @@ impl Engine {
         let old = self.connections.iter().filter(|(_, connection)| is_old(connection.place));
         let old: Vec<ConnId> = old.map(|(conn, _)| *conn).collect();
         for conn in old {
-            let Some(connection) = self.connections.remove(&conn) else { continue };
+            let connection = self.connections.remove(&conn).expect("closing one closes no other");
             self.by_place.retain(|_, other| *other != conn);
             self.outputs.push_back(Output::Close { conn });
             let (sent, _) = connection.into_requests();
@@ -134,10 +134,9 @@ impl Engine {
         }
         again.sort_unstable();
         for id in again {
-            match self.open.get(&id).map(|open| &open.work) {
-                Some(Work::Operation { .. } | Work::Question { .. }) => self.dispatch(now, id),
-                Some(Work::Ping | Work::MapFetch) => self.retire(now, id),
-                None => {}
+            match self.request(id).work {
+                Work::Operation { .. } | Work::Question { .. } => self.dispatch(now, id),
+                Work::Ping | Work::MapFetch => self.retire(now, id),
             }
         }
     }

@@ -12,6 +12,7 @@ use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
 use crate::failover::{Remedy, State};
 use crate::operation::{ClientError, Target};
+use crate::router::Router;
 
 impl Engine {
     /// A connection has ended: everything that it was to carry goes elsewhere, or fails with
@@ -51,12 +52,13 @@ impl Engine {
     /// Handles a server that is alive but has no room for this connection: nothing has been sent on it,
     /// and it is no reason to use a stand-in.
     pub(super) fn no_room(&mut self, now: Micros, conn: ConnId, retry_after: Duration) {
-        let Some(connection) = self.connections.remove(&conn) else { return };
+        let connection = self.connections.remove(&conn).expect("its server has answered on it");
         self.by_place.retain(|_, other| *other != conn);
         self.outputs.push_back(Output::Close { conn });
         let place = connection.place;
         let (sent, waiting) = connection.into_requests();
         for id in sent.into_iter().chain(waiting) {
+            // A request may end, or go elsewhere, while it waits for the connection.
             let Some(open) = self.open.get_mut(&id) else { continue };
             let Some(Current { trial, .. }) = open.current.filter(|c| c.conn == conn) else {
                 continue;
@@ -88,7 +90,8 @@ impl Engine {
     pub(super) fn check_connections(&mut self, now: Micros) {
         let conns: Vec<ConnId> = self.connections.keys().copied().collect();
         for conn in conns {
-            let Some(connection) = self.connections.get_mut(&conn) else { continue };
+            let connection =
+                self.connections.get_mut(&conn).expect("losing a connection closes no other");
             let place = connection.place;
             match connection.health(now, &self.config) {
                 Health::Fine => {}
@@ -96,9 +99,7 @@ impl Engine {
                 Health::PingDue => {
                     connection.pinged();
                     let id = self.insert(now, Work::Ping);
-                    if let Some(open) = self.open.get_mut(&id) {
-                        open.current = Some(Current { conn, place, trial: false });
-                    }
+                    self.request(id).current = Some(Current { conn, place, trial: false });
                     self.transmit(now, conn, id);
                     self.mark_unsent(conn);
                 }
@@ -118,8 +119,10 @@ impl Engine {
 
     /// Handles the failure of a request's current send.
     pub(super) fn send_failed(&mut self, now: Micros, id: u32) {
-        let Some(open) = self.open.get_mut(&id) else { return };
-        let Some(Current { place, trial, .. }) = open.current.take() else { return };
+        let attempts_max = self.config.attempts;
+        let open = self.request(id);
+        let current = open.current.take().expect("a send that has failed was under way");
+        let Current { place, trial, .. } = current;
         open.failures += 1;
         let failures = open.failures;
         match (&open.work, place) {
@@ -129,7 +132,7 @@ impl Engine {
                     Remedy::NotifyAndStandIn | Remedy::StandIn => self.pass_over(now, id, server),
                 }
             }
-            (Work::Question { .. }, _) if failures < self.config.attempts => {
+            (Work::Question { .. }, _) if failures < attempts_max => {
                 self.place(now, id, place, false);
             }
             (Work::Question { target: Target::Any, .. }, Place::Server { server, .. }) => {
@@ -156,7 +159,7 @@ impl Engine {
 
     /// Goes on to the next candidate, because this server does not serve the request.
     pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16) {
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let open = self.request(id);
         open.current = None;
         open.tried.push(server);
         if !open.tried_ever.contains(&server) {
@@ -173,8 +176,7 @@ impl Engine {
         failures: u32,
         trial: bool,
     ) -> Remedy {
-        let Some(router) = &mut self.router else { return Remedy::StandIn };
-        let machine = router.machine(server);
+        let machine = self.router().machine(server);
         let was_trial = machine.state() == State::Trial;
         let remedy = machine.failure(now, failures, trial);
         if remedy == Remedy::NotifyAndStandIn {
@@ -193,8 +195,7 @@ impl Engine {
 
     /// Handles a server that says that it is stopping.
     pub(super) fn leaving(&mut self, now: Micros, server: u16) {
-        let Some(router) = &mut self.router else { return };
-        let machine = router.machine(server);
+        let machine = self.router().machine(server);
         let before = machine.state();
         machine.leaving(now);
         match before {
@@ -206,11 +207,15 @@ impl Engine {
 
     /// Notes that the server has answered; claim 14 if it was on trial.
     pub(super) fn succeeded(&mut self, now: Micros, server: u16, trial: bool) {
-        let left = self.router.as_mut().is_some_and(|r| r.machine(server).success(trial));
-        if left {
+        if self.router().machine(server).success(trial) {
             self.event(ClientEvent::LeftFailover { server, by_map: false });
             self.notify(now, DatagramKind::ReportOk, server, 0);
         }
+    }
+
+    /// The router, for a server that something was sent to.
+    fn router(&mut self) -> &mut Router {
+        self.router.as_mut().expect("servers are known from a map")
     }
 
     fn notify(&mut self, now: Micros, kind: DatagramKind, server: u16, attempts: u32) {

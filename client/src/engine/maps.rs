@@ -95,9 +95,7 @@ impl Engine {
         self.map_fetch_not_before = now + self.config.map_fetch_interval;
         let id = self.insert(now, Work::MapFetch);
         self.map_fetch = Some(id);
-        if let Some(open) = self.open.get_mut(&id) {
-            open.current = Some(Current { conn, place, trial: false });
-        }
+        self.request(id).current = Some(Current { conn, place, trial: false });
         self.transmit(now, conn, id);
     }
 
@@ -143,7 +141,7 @@ impl Engine {
     /// Obeys a map if it is newer, at once: also for what is under way to a server that it
     /// says is offline, but for writes that have been sent.
     pub(super) fn apply(&mut self, now: Micros, map: ClusterMap) {
-        let Some(router) = &mut self.router else { return };
+        let router = self.router.as_mut().expect("the first map is adopted, not applied");
         if map.topology.id != router.map().topology.id {
             return self.apply_other(now, map);
         }
@@ -158,28 +156,28 @@ impl Engine {
         // A server that leaves finishes what it has been sent. A write sent once more meanwhile
         // would be done twice, and the late one over a newer write (scenario 14): it moves
         // only when its connection has failed.
-        let is_moved = |open: &Open, current: Current| match current.place {
-            Place::Server { server, .. } => {
-                let is_sent = open.sent_on.contains(&current.conn);
-                map.state(server) == ServerState::Offline && !(open.is_write() && is_sent)
-            }
-            Place::Master | Place::Seed(_) => false,
+        let moved_from = |open: &Open| {
+            let Current { conn, place: Place::Server { server, .. }, trial } = open.current? else {
+                return None;
+            };
+            let is_sent = open.sent_on.contains(&conn);
+            let is_moved =
+                map.state(server) == ServerState::Offline && !(open.is_write() && is_sent);
+            is_moved.then_some((server, trial))
         };
-        let mut moved: Vec<(u32, Current)> = self
+        let mut moved: Vec<(u32, (u16, bool))> = self
             .open
             .iter()
             .filter(|(_, open)| matches!(open.work, Work::Operation { .. }))
-            .filter_map(|(id, open)| Some((*id, open.current.filter(|c| is_moved(open, *c))?)))
+            .filter_map(|(id, open)| Some((*id, moved_from(open)?)))
             .collect();
         moved.sort_unstable_by_key(|(id, _)| *id);
-        for (id, Current { place, trial, .. }) in moved {
-            let Place::Server { server, .. } = place else { continue };
+        for (id, (server, trial)) in moved {
             if trial {
                 self.trial_failed(now, server);
             }
-            if let Some(open) = self.open.get_mut(&id) {
-                open.is_outcome_open |= open.is_write() && !open.sent_on.is_empty();
-            }
+            let open = self.request(id);
+            open.is_outcome_open |= open.is_write() && !open.sent_on.is_empty();
             self.pass_over(now, id, server);
         }
     }

@@ -241,6 +241,7 @@ impl Engine {
             return Some(output);
         }
         while let Some(conn) = self.unsent.pop_front() {
+            // It may have been closed since it was marked.
             let Some(connection) = self.connections.get_mut(&conn) else { continue };
             connection.in_unsent = false;
             let bytes = connection.take_output();

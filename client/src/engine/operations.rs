@@ -138,6 +138,11 @@ impl Engine {
         self.last_id
     }
 
+    /// An open request. An id that may have ended is looked up in `open` instead.
+    pub(super) fn request(&mut self, id: u32) -> &mut Open {
+        self.open.get_mut(&id).expect("a request that is being handled has not ended")
+    }
+
     /// Routes a request that has no current send.
     pub(super) fn dispatch(&mut self, now: Micros, id: u32) {
         // The request may have ended before its turn or its timer.
@@ -188,12 +193,9 @@ impl Engine {
             Some(conn) => *conn,
             None => self.connect(now, place, lane),
         };
-        if let Some(open) = self.open.get_mut(&id) {
-            open.current = Some(Current { conn, place, trial });
-        }
-        if let Some(connection) = self.connections.get_mut(&conn) {
-            connection.waiting.push_back(id);
-        }
+        self.request(id).current = Some(Current { conn, place, trial });
+        let connection = self.connections.get_mut(&conn).expect("a place leads to a connection");
+        connection.waiting.push_back(id);
         self.transmit_waiting(now, conn);
     }
 
@@ -212,12 +214,10 @@ impl Engine {
         self.mark_unsent(conn);
     }
 
+    /// Sends a request on an open connection.
     pub(super) fn transmit(&mut self, now: Micros, conn: ConnId, id: u32) {
-        let (Some(connection), Some(open)) =
-            (self.connections.get_mut(&conn), self.open.get_mut(&id))
-        else {
-            return;
-        };
+        let connection = self.connections.get_mut(&conn).expect("it leads to the request's place");
+        let open = self.open.get_mut(&id).expect("a request is sent before it ends");
         let (opcode, keyspace, key, value) = match &open.work {
             Work::Operation { operation: o, .. } => {
                 (o.action.opcode(), o.keyspace, &o.key[..], o.action.value())
@@ -239,7 +239,7 @@ impl Engine {
         let left_ms = open.deadline.since(now).as_millis();
         header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX).max(1);
         header.map_epoch = self.router.as_ref().map_or(0, |router| router.map().epoch.tag());
-        let Some(session) = connection.session() else { return };
+        let session = connection.session().expect("requests are sent on open connections");
         session.send(header, opcode, key, value);
         connection.asked(now);
         open.sends += 1;
@@ -266,7 +266,7 @@ impl Engine {
 
     /// Forgets a request that nobody waits for any more.
     pub(super) fn retire(&mut self, now: Micros, id: u32) {
-        let Some(open) = self.open.remove(&id) else { return };
+        let open = self.open.remove(&id).expect("a request ends once");
         self.open_bytes -= open.bytes();
         for conn in &open.sent_on {
             if let Some(connection) = self.connections.get_mut(conn) {
@@ -307,9 +307,7 @@ impl Engine {
             && matches!(open.work, Work::Operation { .. })
         {
             let failures = open.failures + 1;
-            if let Some(open) = self.open.get_mut(&id) {
-                open.current = None;
-            }
+            self.request(id).current = None;
             self.failed(now, server, failures, trial);
         }
         self.finish(now, id, Err(error));
@@ -322,10 +320,8 @@ impl Engine {
     /// Everybody who may serve it has been tried: begin anew after a pause, until the
     /// deadline ends it.
     fn another_round(&mut self, now: Micros, id: u32) {
-        if let Some(open) = self.open.get_mut(&id) {
-            open.tried.clear();
-            self.set_timer(now + self.config.attempt_timeout / 2, Timer::Dispatch(id));
-        }
+        self.request(id).tried.clear();
+        self.set_timer(now + self.config.attempt_timeout / 2, Timer::Dispatch(id));
         self.doubt(now);
     }
 
@@ -410,15 +406,13 @@ impl Engine {
             (Place::Server { .. } | Place::Master, None) => None,
         };
         let timeout = self.config.connect_timeout;
-        // Only places that the map or the list of seeds names are ever asked for.
-        if let Some(addr) = addr {
-            self.outputs.push_back(Output::Connect { conn, addr, timeout });
-        }
+        let addr = addr.expect("the map or the list of seeds names each place that is asked for");
+        self.outputs.push_back(Output::Connect { conn, addr, timeout });
         conn
     }
 
     pub(super) fn connected(&mut self, now: Micros, conn: ConnId) {
-        // The connection was given up before its connection was made.
+        // The engine gave it up before it was open.
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if !connection.is_connecting() {
             return;

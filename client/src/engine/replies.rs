@@ -21,6 +21,7 @@ const MASTER: u16 = 0xFFFF;
 
 impl Engine {
     pub(super) fn received(&mut self, now: Micros, conn: ConnId, bytes: &[u8]) {
+        // The shell may have read from a connection that the engine has closed since.
         let Some(session) =
             self.connections.get_mut(&conn).and_then(|connection| connection.session())
         else {
@@ -122,15 +123,13 @@ impl Engine {
     }
 
     fn operation_replied(&mut self, now: Micros, conn: ConnId, id: u32, server: u16, reply: Reply) {
-        let Some(open) = self.open.get_mut(&id) else { return };
         // Its fate is decided here, whatever else becomes of the operation.
-        let trial = open.current.as_mut().is_some_and(|c| std::mem::take(&mut c.trial));
+        let trial = self.request(id).current.as_mut().is_some_and(|c| std::mem::take(&mut c.trial));
         if reply.status == Status::ShuttingDown {
             self.leaving(now, server);
             return self.pass_over(now, id, server);
         }
         self.succeeded(now, server, trial);
-        let Some(open) = self.open.get_mut(&id) else { return };
         match reply.status {
             Status::Unavailable => self.pass_over(now, id, server),
             Status::NotOwner => {
@@ -145,7 +144,10 @@ impl Engine {
                 );
             }
             _ => {
-                let Work::Operation { operation, .. } = &open.work else { return };
+                let open = self.request(id);
+                let Work::Operation { operation, .. } = &open.work else {
+                    unreachable!("the reply is an operation's");
+                };
                 let (flags, sends) = (reply.header.flags, open.sends);
                 let result = answer(result_of(operation, reply), server, flags, sends);
                 self.finish(now, id, result);
@@ -157,7 +159,7 @@ impl Engine {
     /// stand-in would only crush that one.
     pub(super) fn overloaded_by_server(&mut self, now: Micros, id: u32, retry_after: Duration) {
         let retry_after = retry_after.max(Duration::from_millis(1));
-        let Some(open) = self.open.get_mut(&id) else { return };
+        let open = self.request(id);
         if open.overloads == 0 && now + retry_after < open.deadline {
             open.overloads = 1;
             open.current = None;

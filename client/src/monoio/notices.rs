@@ -58,6 +58,7 @@ async fn read(inner: Weak<Inner>, socket: Rc<UdpSocket>) {
     loop {
         let (result, filled) = socket.recv(buffer).await;
         buffer = filled;
+        // The client was dropped.
         let Some(inner) = inner.upgrade() else { break };
         match result {
             Ok(count) if count > 0 => Inner::feed(&inner, Input::Datagram(&buffer[..count])),

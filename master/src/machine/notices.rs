@@ -51,7 +51,7 @@ impl Machine {
     fn distrust(&mut self, now: Micros, id: u16, from: SocketAddr) {
         self.counters.datagrams_distrusted += 1;
         if let Some(server) = self.id_of(id)
-            && self.warnings.may_warn_of_strangers(now)
+            && self.warnings.take_warning_of_strangers(now)
         {
             self.event(MasterEvent::Distrusted { server, from });
         }

@@ -34,8 +34,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// Notes that a probe has found this.
-    pub(super) fn is_found(&mut self, now: Micros, is_up: bool) {
+    /// Notes what a probe has found.
+    pub(super) fn probe_found(&mut self, now: Micros, is_up: bool) {
         match is_up {
             true => self.down_since = None,
             false => {
@@ -51,7 +51,7 @@ impl Machine {
     pub(super) fn on_origin_flag(&mut self, now: Micros, id: u16, flags: u32) {
         let is_up = flags & renew_flags::ORIGIN_DOWN == 0;
         let origin = &mut self.server(id).origin;
-        origin.is_found(now, is_up);
+        origin.probe_found(now, is_up);
         if is_up {
             origin.up = Some((origin.up.map_or(now, |(since, _)| since), now));
         }

@@ -25,7 +25,7 @@ impl Machine {
             return;
         }
         let judged = self.judge_shards(id, shards).and_then(|answer| {
-            self.server(id).origin.is_found(now, answer.origin_down.is_none());
+            self.server(id).origin.probe_found(now, answer.origin_down.is_none());
             match answer.origin_down {
                 Some(shard) if self.needs_origin(now, id) => Err((shard, ProbeFailure::OriginDown)),
                 _ => Ok(answer),

@@ -22,7 +22,7 @@ pub(super) struct Warnings {
 
 impl Warnings {
     /// Takes the permission to warn that another address uses a server's name, if it is time.
-    pub(super) fn may_warn_of_strangers(&mut self, now: Micros) -> bool {
+    pub(super) fn take_warning_of_strangers(&mut self, now: Micros) -> bool {
         let may = now >= self.strangers_at;
         if may {
             self.strangers_at = now + INTERVAL;

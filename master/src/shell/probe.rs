@@ -39,6 +39,7 @@ async fn probe_in_turn(
     shard: u16,
 ) -> Result<PingReply, ProbeFailure> {
     let turn = timeout(order.timeout, shell.probe_permits.acquire()).await;
+    // Other probes have held the descriptors for all of its time.
     let Ok(_permit) = turn else { return Err(ProbeFailure::NotTried) };
     let probe = timeout(order.timeout, probe_shard(&shell, order, shard));
     probe.await.unwrap_or(Err(ProbeFailure::Timeout))

@@ -172,8 +172,8 @@ impl Arena {
     /// Copies the item at `offset` behind the segment's last, under a new header. The old one stays.
     pub(super) fn append_copy(&mut self, segment: usize, header: &Header, offset: u32) -> u32 {
         let from = (offset as usize) << self.unit_log2;
-        let old_header_bytes = self.view(offset).map_or(0, |item| item.header_bytes);
-        let from = from + old_header_bytes;
+        let old = self.view(offset).expect("the index names items that are in the arena");
+        let from = from + old.header_bytes;
         let (at, body) = self.append_header(segment, header);
         self.map.copy_within(from..from + header.key_bytes + header.value_bytes, body);
         (at >> self.unit_log2) as u32
@@ -205,7 +205,7 @@ impl Arena {
     /// change.
     pub(super) fn overwrite(&mut self, offset: u32, header: &Header, value: Option<&[u8]>) -> bool {
         let index = self.segment_of(offset);
-        let Some(old) = self.view(offset) else { return false };
+        let old = self.view(offset).expect("the index names items that are in the arena");
         let header_bytes = header.encoded_bytes(&self.segments[index].bases);
         let same = header_bytes == old.header_bytes
             && header.key_bytes == old.header.key_bytes

@@ -240,8 +240,9 @@ impl Store {
         let old = self.find(hash, keyspace, key);
         let main = match old {
             Some(offset) => {
-                let frequency = self.arena.view(offset).map_or(0, |old| old.header.frequency);
-                header.frequency = (frequency + 1).min(FREQUENCY_MAX);
+                let old = self.arena.view(offset);
+                let old = old.expect("the index names items that are in the arena");
+                header.frequency = (old.header.frequency + 1).min(FREQUENCY_MAX);
                 if self.arena.overwrite(offset, &header, Some(item.value)) {
                     return Ok(());
                 }
@@ -277,7 +278,8 @@ impl Store {
         // This may evict the item itself, so it is looked up again.
         self.make_room(bytes, now_ms);
         let offset = self.find(hint.hash, keyspace, key)?;
-        let mut header = self.arena.view(offset)?.header;
+        let item = self.arena.view(offset);
+        let mut header = item.expect("the index names items that are in the arena").header;
         header.expires_at_ms = expires_at_ms;
         if header.expired(now_ms) {
             self.unlink(hint.hash, offset);
@@ -356,9 +358,7 @@ impl Store {
     /// Subtracts an item that is no longer in the index from its segment's live bytes.
     fn forget(&mut self, offset: u32) {
         self.generation = self.generation.wrapping_add(1);
-        let Some(item) = self.arena.view(offset) else {
-            unreachable!("the index named an item that is not in the arena");
-        };
+        let item = self.arena.view(offset).expect("the index names items that are in the arena");
         let footprint_bytes = self.arena.footprint_bytes(&item);
         self.live_bytes -= footprint_bytes as u64;
         let segment = self.arena.segment_of(offset);

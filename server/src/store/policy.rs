@@ -135,11 +135,7 @@ impl Store {
         let (_, end) = self.arena.span(victim.segment);
         let mut done_bytes = 0;
         while victim.next < end && done_bytes < budget_bytes {
-            let Some(item) = self.arena.view(victim.next) else {
-                debug_assert!(false, "a segment is items from front to end");
-                victim.next = end;
-                break;
-            };
+            let item = self.arena.view(victim.next).expect("a segment is items from front to end");
             let footprint_bytes = self.arena.footprint_bytes(&item);
             let hash = hash_of(&self.hasher, &item);
             let offset = victim.next;
@@ -167,9 +163,7 @@ impl Store {
         footprint_bytes: usize,
         now_ms: u64,
     ) {
-        let Some(item) = self.arena.view(offset) else {
-            unreachable!("the index names an item that is not in the arena");
-        };
+        let item = self.arena.view(offset).expect("the index names items that are in the arena");
         let (mut header, bytes) = (item.header, item.key.len() + item.value.len());
         if header.expired(now_ms) {
             self.unlink(hash, offset);

@@ -53,6 +53,7 @@ impl Leases {
         epoch: MapEpoch,
         held: MapEpoch,
     ) -> bool {
+        // Only the latest renewals are remembered, and anybody can name one that was never sent.
         let Some((_, sent)) = self.sent.iter().find(|(name, _)| *name == nonce) else {
             return false;
         };

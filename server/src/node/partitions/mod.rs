@@ -417,7 +417,7 @@ impl Partitions {
                 !(is_same || is_next || may_keep)
                     && (is_home || !mutant::is(Mutant::KeepStandInEntries))
             } else {
-                self.is_left(at, is_home, serving, was)
+                self.disown(at, is_home, serving, was)
             };
             if serving.keeps() && (is_dropped || is_next) {
                 let changed = if is_home { changed_home } else { changed_away };
@@ -441,9 +441,9 @@ impl Partitions {
         refreshed
     }
 
-    /// A partition is not served as this server's own any more, or is not yet: whether its values
+    /// Notes that a partition is not served as this server's own. Returns whether its values
     /// have to go.
-    fn is_left(&mut self, at: usize, is_home: bool, serving: Serving, was: Serving) -> bool {
+    fn disown(&mut self, at: usize, is_home: bool, serving: Serving, was: Serving) -> bool {
         if serving.is_brief() {
             self.owned[at] = None;
             return !(was == Serving::Waiting && serving == Serving::Early);

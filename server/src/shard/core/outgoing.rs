@@ -112,7 +112,7 @@ impl Outbound {
     }
 
     /// Counts what a connection has unsent; says whether it is to be served no further.
-    pub(super) fn is_full(&mut self, conn: &mut Conn) -> bool {
+    pub(super) fn recount(&mut self, conn: &mut Conn) -> bool {
         self.count(conn);
         conn.unsent_bytes > self.limit()
     }
@@ -191,7 +191,7 @@ impl Core {
     pub(super) fn pause_if_full(&mut self, now: Micros, key: ConnKey) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.waits_since(now);
-        if self.outbound.is_full(conn) && !conn.paused {
+        if self.outbound.recount(conn) && !conn.paused {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
         }
@@ -332,7 +332,7 @@ mod tests {
         all.count(&mut conn);
         assert_eq!(all.unsent(), 700 * KIB);
         conn.output = vec![0; 400 * KIB];
-        assert!(all.is_full(&mut conn), "both together are over the bound");
+        assert!(all.recount(&mut conn), "both together are over the bound");
         all.forget(&conn);
         assert_eq!(all.unsent(), 0);
     }
@@ -341,11 +341,11 @@ mod tests {
     fn where_all_have_too_much_a_connection_waits_sooner() {
         let mut all = outbound();
         let mut mine = with_unsent(&mut all, 100 * KIB);
-        assert!(!all.is_full(&mut mine));
+        assert!(!all.recount(&mut mine));
         let others: Vec<Conn> = (0..8).map(|_| with_unsent(&mut all, MIB)).collect();
-        assert!(all.is_full(&mut mine));
+        assert!(all.recount(&mut mine));
         others.iter().for_each(|other| all.forget(other));
-        assert!(!all.is_full(&mut mine));
+        assert!(!all.recount(&mut mine));
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Core {
     #[inline]
     pub fn drop_if_stopped(&mut self, now: Now) {
         if now.mono > self.refreshed + self.pause_max {
-            self.was_stopped(now);
+            self.drop_everything(now);
         }
     }
 
@@ -53,7 +53,7 @@ impl Core {
     }
 
     #[cold]
-    fn was_stopped(&mut self, now: Now) {
+    fn drop_everything(&mut self, now: Now) {
         self.refreshed = now.mono;
         self.node.counters.pauses += 1;
         self.node.drop_waiting();
