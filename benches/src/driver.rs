@@ -10,7 +10,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
+use standin_client::session::{Incoming, Session};
+use standin_loadgen::rng::Random;
 use standin_protocol::hello::{HelloBody, Role};
 
 use crate::exchange::Exchange;
@@ -20,14 +21,14 @@ use crate::ring::{Event, Ring};
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The order in which keys are requested.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Keys {
     /// Uniformly random below `count`.
     Random {
         /// How many there are.
         count: u32,
-        /// State of the generator; not zero.
-        state: u64,
+        /// The generator.
+        random: Random,
     },
     /// Each once, in order.
     InOrder {
@@ -42,14 +43,7 @@ impl Keys {
     #[inline]
     fn next(&mut self) -> Option<u32> {
         match self {
-            Self::Random { count, state } => {
-                // xorshift64* of Vigna; the upper half is scaled to the range.
-                *state ^= *state >> 12;
-                *state ^= *state << 25;
-                *state ^= *state >> 27;
-                let random = state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-                u32::try_from((random * u64::from(*count)) >> 32).ok()
-            }
+            Self::Random { count, random } => u32::try_from(random.below((*count).into())).ok(),
             Self::InOrder { next, end } => {
                 let index = *next;
                 *next += u32::from(index < *end);
@@ -306,25 +300,21 @@ pub fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds are constants")
 }
 
+/// Shakes hands as a client does.
 fn greet(mut stream: &TcpStream) -> io::Result<()> {
-    let body =
+    let hello =
         HelloBody { client_id: 1, shard: 0, role: Role::Client as u8, ..HelloBody::default() };
-    let mut request = Vec::new();
-    let header = RequestHeader::new(Opcode::Hello, 0, 0);
-    Request::write(header, &[], &body.to_bytes(), &mut request);
-    stream.write_all(&request)?;
-    let mut reply = Vec::new();
+    let mut session = Session::new(hello, None);
+    let mut chunk = [0; 512];
     loop {
-        match Response::parse(&reply).map_err(io::Error::other)? {
-            Some(Response { status: Status::Ok, .. }) => return Ok(()),
-            Some(other) => return Err(io::Error::other(format!("answered {}", other.status))),
-            None => {
-                let mut chunk = [0; 512];
-                match stream.read(&mut chunk)? {
-                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    length => reply.extend_from_slice(&chunk[..length]),
-                }
-            }
+        stream.write_all(&session.take_output())?;
+        match session.poll().map_err(io::Error::other)? {
+            Some(Incoming::Ready(_)) => return Ok(()),
+            Some(Incoming::Reply(_)) => unreachable!("nothing but the HELLO was sent"),
+            None => match stream.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => session.receive(&chunk[..length]),
+            },
         }
     }
 }

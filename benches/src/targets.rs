@@ -152,24 +152,24 @@ impl Running {
         };
         let is_standin = matches!(target, Target::StandinUring | Target::StandinEpoll);
         let mut driver = Driver::connect(address, CONNECTIONS, is_standin)?;
-        let in_order = Keys::InOrder { next: 0, end: keys };
+        let in_order = || Keys::InOrder { next: 0, end: keys };
         match target {
             Target::Echo => {}
             Target::StandinUring | Target::StandinEpoll => {
-                driver.run::<StandinFill>(in_order, LOAD_DEPTH, LOAD_MAX)?;
+                driver.run::<StandinFill>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
             Target::Memcached => {
-                driver.run::<MemcachedSet>(in_order, LOAD_DEPTH, LOAD_MAX)?;
+                driver.run::<MemcachedSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
             Target::Redis | Target::Valkey => {
-                driver.run::<RedisSet>(in_order, LOAD_DEPTH, LOAD_MAX)?;
+                driver.run::<RedisSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
         }
         let meter = Meter::new(child.pid(), if is_standin { "shard-" } else { "" })?;
         let mut running = Self { target, driver, meter, _child: child };
         if target != Target::Echo {
             // Every key once, so that a target that evicted or lost some is found out now.
-            running.gets(in_order, LOAD_DEPTH, LOAD_MAX)?;
+            running.gets(in_order(), LOAD_DEPTH, LOAD_MAX)?;
         }
         Ok(running)
     }

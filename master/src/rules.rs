@@ -46,20 +46,12 @@ impl Rules {
         }
     }
 
-    /// The rules of a small cluster, for tests.
+    /// The rules of a small cluster with the default timings, for tests.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        let ms = Duration::from_millis;
-        Self {
-            probe_timeout: ms(100),
-            probe_attempts: 2,
-            recheck_interval: ms(250),
-            lease: ms(2_000),
-            announce_resend: ms(50),
-            drain_timeout: ms(1_000),
-            offline_servers_max: 2,
-            mode: Mode::Available,
-        }
+        let origin = standin_config::OriginConfig::sqlite("origin.sqlite");
+        let cluster = ClusterConfig::new("t", ([127, 0, 0, 1], 999).into(), origin);
+        Self { offline_servers_max: 2, ..Self::of(&cluster) }
     }
 
     /// Least time between two verifications of one server: reports are collected

@@ -3,9 +3,9 @@
 mod world;
 
 use standin_master::ProbeFailure;
-use standin_protocol::body::PingReply;
 use standin_protocol::frame::Status;
 use standin_protocol::map::ServerState;
+use world::model::Shards;
 use world::{Health, World};
 
 #[test]
@@ -37,7 +37,6 @@ fn only_what_shows_that_a_server_does_not_work_is_evidence() {
     assert!(!ProbeFailure::NotTried.is_evidence());
 }
 
-type Shards = Vec<Result<PingReply, ProbeFailure>>;
 type Twist = fn(&mut Shards);
 
 #[test]

@@ -1,5 +1,6 @@
 //! The counters of all shards, which are summed on request.
 
+mod figures;
 mod recent;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
+use self::figures::ServerFigures;
 use self::recent::Recent;
 use crate::control::agent::AgentCounters;
 use crate::node::counters::Counters;
@@ -71,28 +73,38 @@ impl StatsHub {
         })
     }
 
-    /// Returns the figures that are not counters: of the last ten seconds, of the database, of this
-    /// build.
-    fn gauges(&self, now: Micros, health: Health, reason: Option<&str>) -> Vec<Counter> {
+    /// The figures of the server as a whole.
+    fn figures(&self, health: Health) -> ServerFigures {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
-        let gauge = |name: &str, value| Counter { name: name.to_owned(), value };
-        let version = env!("CARGO_PKG_VERSION");
-        let recent = recent::NAMES.iter().zip(recent);
-        let recent = recent.map(|(name, value)| gauge(&format!("{name}_10s"), value));
-        let mut gauges: Vec<Counter> = recent.collect();
-        gauges.extend([
-            gauge("memory_bytes", self.memory_bytes),
-            gauge("reads_per_second", self.reads_per_second),
-            gauge("origin_up", u64::from(health == Health::Up)),
-            gauge(&format!("build_info{{version=\"{version}\"}}"), 1),
-        ]);
-        if let Health::Down { since } = health {
-            let down_ms = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
-            // A label of one line.
-            let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
-            gauges.push(gauge(&format!("origin_down_ms{{reason=\"{reason}\"}}"), down_ms));
+        let [hits_10s, misses_10s, connections_refused_10s, origin_reads_10s, rate_refused_10s] =
+            recent;
+        ServerFigures {
+            log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
+            hits_10s,
+            misses_10s,
+            connections_refused_10s,
+            origin_reads_10s,
+            rate_refused_10s,
+            memory_bytes: self.memory_bytes,
+            reads_per_second: self.reads_per_second,
+            origin_up: u64::from(health == Health::Up),
         }
-        gauges
+    }
+
+    /// The figures with a label, whose names are known only at run time: the version of this build,
+    /// and the reason why the database is down.
+    fn labelled(now: Micros, health: Health, reason: Option<&str>) -> Vec<Counter> {
+        let version = env!("CARGO_PKG_VERSION");
+        let mut labelled =
+            vec![Counter { name: format!("build_info{{version=\"{version}\"}}"), value: 1 }];
+        if let Health::Down { since } = health {
+            let value = u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX);
+            // A label is one line, as it is to be shown. Not every failure has a text.
+            let reason = reason.unwrap_or_default().replace(['"', '\n', '\r'], " ");
+            let name = format!("origin_down_ms{{reason=\"{reason}\"}}");
+            labelled.push(Counter { name, value });
+        }
+        labelled
     }
 
     /// Returns the counter of lines that the process's log has lost.
@@ -103,7 +115,7 @@ impl StatsHub {
 
     /// Publishes a shard's counters.
     pub fn publish(&self, shard: u16, counters: &Counters) {
-        let Some(block) = self.shards.get(usize::from(shard)) else { return };
+        let block = &self.shards[usize::from(shard)];
         for (slot, value) in block.iter().zip(counters.values()) {
             slot.store(value, Ordering::Relaxed);
         }
@@ -135,10 +147,6 @@ impl StatsHub {
             .map(|(index, figure)| figure.with(figure.of_all(values(index))));
         let agent = self.agent.iter().zip(AgentCounters::FIGURES);
         let agent = agent.map(|(slot, figure)| figure.with(slot.load(Ordering::Relaxed)));
-        let log_lines_lost = Counter {
-            name: "log_lines_lost".to_owned(),
-            value: self.log_lines_lost.load(Ordering::Relaxed),
-        };
         StatsReply {
             server: self.server.clone(),
             boot_id: self.boot_id,
@@ -146,8 +154,8 @@ impl StatsHub {
             map_epoch,
             counters: counters
                 .chain(agent)
-                .chain([log_lines_lost])
-                .chain(self.gauges(now, health, reason))
+                .chain(self.figures(health).list())
+                .chain(Self::labelled(now, health, reason))
                 .collect(),
         }
     }

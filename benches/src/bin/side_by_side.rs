@@ -15,6 +15,7 @@ use standin_benches::report::{Report, Round};
 use standin_benches::targets::{CONNECTIONS, Running, Target};
 use standin_benches::{cpu, echo, fixture};
 use standin_config::IoKind;
+use standin_loadgen::rng::Random;
 use standin_testkit::Scratch;
 
 /// Run before each measured round and not counted.
@@ -147,9 +148,9 @@ fn run_keys(
                 // Another order each round: nobody always comes after the same neighbour.
                 let number = (turn + round) % running.len();
                 let seed = 0x9e37_79b9_7f4a_7c15 ^ (round as u64) << 8 ^ depth as u64;
-                let random = Keys::Random { count: keys, state: seed };
+                let random = Keys::Random { count: keys, random: Random::new(seed) };
                 let target = &mut running[number];
-                target.measure(random, depth, WARM_UP)?;
+                target.measure(random.clone(), depth, WARM_UP)?;
                 let measured = target.measure(random, depth, duration);
                 let (run, cpu) = measured.map_err(|e| format!("{}: {e}", target.target.name()))?;
                 let (replies, elapsed_s) = (run.replies as f64, run.elapsed.as_secs_f64());

@@ -76,10 +76,7 @@ impl Engine {
                 }
                 (Work::MapFetch, place) => {
                     self.retire(now, id);
-                    match place {
-                        Place::Seed(_) => self.next_seed(now),
-                        Place::Server { .. } | Place::Master => self.ask_a_seed(now),
-                    }
+                    self.fetch_map_elsewhere(now, place);
                 }
                 (Work::Ping, _) => self.retire(now, id),
             }
@@ -145,10 +142,7 @@ impl Engine {
             }
             (Work::MapFetch, place) => {
                 self.retire(now, id);
-                match place {
-                    Place::Seed(_) => self.next_seed(now),
-                    Place::Server { .. } | Place::Master => self.ask_a_seed(now),
-                }
+                self.fetch_map_elsewhere(now, place);
             }
             (Work::Ping, _) => self.retire(now, id),
             (Work::Operation { .. }, Place::Master | Place::Seed(_)) => {

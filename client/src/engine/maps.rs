@@ -72,6 +72,14 @@ impl Engine {
         self.ask_a_seed(now);
     }
 
+    /// Asks a seed for the map that this place has not given.
+    pub(super) fn fetch_map_elsewhere(&mut self, now: Micros, place: Place) {
+        match place {
+            Place::Seed(_) => self.next_seed(now),
+            Place::Server { .. } | Place::Master => self.ask_a_seed(now),
+        }
+    }
+
     /// A reply's tag tells that its sender may have a newer map: fetch it, but one at a time
     /// and not in a storm.
     pub(super) fn see_tag(&mut self, now: Micros, conn: ConnId, tag: u32) {

@@ -1,6 +1,7 @@
 //! The reasons why a probe of a shard fails, and which of them are evidence against its server.
 
 use standin_protocol::frame::Status;
+use standin_protocol::handshake::CallerError;
 
 /// The reason why a shard gave no [`standin_protocol::body::PingReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,18 @@ pub enum ProbeFailure {
     /// The master itself could not try (descriptors, ports, memory).
     #[error("could not be tried: this master is out of descriptors, ports or memory")]
     NotTried,
+}
+
+impl From<CallerError> for ProbeFailure {
+    fn from(error: CallerError) -> Self {
+        match error {
+            CallerError::AuthFailed => Self::AuthFailed,
+            // How soon to try again is of no use to a probe.
+            CallerError::NoRoom { .. } => Self::Refusing(Status::Overloaded),
+            CallerError::Refused(status) => Self::Refusing(status),
+            CallerError::Unreadable => Self::Nonsense,
+        }
+    }
 }
 
 impl ProbeFailure {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
-use standin_protocol::handshake::{Caller, CallerError, Next};
+use standin_protocol::handshake::{Caller, Next};
 use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::machine::ProbeFailure;
@@ -53,16 +53,9 @@ impl Dial {
         let mut hello = handshake.hello().to_vec();
         loop {
             let (status, value) = self.exchange(Opcode::Hello, &hello).await?;
-            // A probe does not use the time after which to try again.
-            match handshake.answered(status, 0, &value) {
-                Ok(Next::Ready(reply)) => return Ok(reply),
-                Ok(Next::Prove(proof)) => hello = proof,
-                Err(CallerError::AuthFailed) => return Err(ProbeFailure::AuthFailed),
-                Err(CallerError::NoRoom { .. }) => {
-                    return Err(ProbeFailure::Refusing(Status::Overloaded));
-                }
-                Err(CallerError::Refused(status)) => return Err(ProbeFailure::Refusing(status)),
-                Err(CallerError::Unreadable) => return Err(ProbeFailure::Nonsense),
+            match handshake.answered(status, 0, &value)? {
+                Next::Ready(reply) => return Ok(reply),
+                Next::Prove(proof) => hello = proof,
             }
         }
     }

@@ -6,7 +6,7 @@
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 mod links;
-mod model;
+pub mod model;
 mod owners;
 mod setup;
 

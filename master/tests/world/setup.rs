@@ -1,24 +1,16 @@
 //! The cluster file of the tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use standin_config::Mode;
+use standin_config::{ClusterConfig, OriginConfig};
 use standin_master::Rules;
 use standin_protocol::map::{ServerInfo, Topology};
 
+/// The rules of a small cluster with the default timings.
 pub fn rules() -> Rules {
-    let ms = Duration::from_millis;
-    Rules {
-        probe_timeout: ms(100),
-        probe_attempts: 2,
-        recheck_interval: ms(250),
-        lease: ms(2_000),
-        announce_resend: ms(50),
-        drain_timeout: ms(1_000),
-        offline_servers_max: 2,
-        mode: Mode::Available,
-    }
+    let origin = OriginConfig::sqlite("origin.sqlite");
+    let cluster = ClusterConfig::new("t", ([127, 0, 0, 1], 999).into(), origin);
+    Rules { offline_servers_max: 2, ..Rules::of(&cluster) }
 }
 
 /// Groups of that many servers: a1 a2 …, b1 b2 …

@@ -5,7 +5,8 @@ use standin_master::{Input, Machine, MasterEvent, Output, ProbeFailure, ProbeOrd
 use standin_protocol::body::PingReply;
 use standin_protocol::control::Datagram;
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
-use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
+use standin_protocol::handshake::{Caller, Next};
+use standin_protocol::hello::{ANY_SHARD, HelloBody, Role, cluster_id};
 use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
@@ -54,7 +55,8 @@ enum Asks {
 /// One connection of a task.
 struct Leg {
     socket: usize,
-    is_greeted: bool,
+    /// From its HELLO on.
+    handshake: Option<Caller>,
     input: Vec<u8>,
     result: Option<Result<Vec<u8>, ProbeFailure>>,
 }
@@ -215,7 +217,7 @@ impl World {
             let name = Name::Probe { task: id, leg };
             let from = (Host::Master(master), life, name);
             let socket = self.net.open(&mut self.queue, self.time, from, to);
-            Leg { socket, is_greeted: false, input: Vec::new(), result: None }
+            Leg { socket, handshake: None, input: Vec::new(), result: None }
         };
         let legs = (0..usize::from(legs)).map(open).collect();
         process.tasks.push(Task { id, what, server, deadline, legs });
@@ -295,8 +297,8 @@ impl Task {
         }
         match segment {
             Segment::Opened => {
-                let hello = HelloBody { shard, ..hello };
-                return Some(frame(Opcode::Hello, &hello.to_bytes()));
+                let handshake = Caller::new(HelloBody { shard, ..hello }, None);
+                return Some(frame(Opcode::Hello, &at.handshake.insert(handshake).hello()));
             }
             Segment::Data(bytes) => at.input.extend_from_slice(&bytes),
             Segment::Refused => at.result = Some(Err(ProbeFailure::Refused)),
@@ -312,20 +314,30 @@ impl Task {
             }
         };
         at.input.drain(..used);
-        if status != Status::Ok {
-            at.result = Some(Err(ProbeFailure::Refusing(status)));
+        let handshake = at.handshake.as_mut().expect("nothing comes before the HELLO was sent");
+        if handshake.is_ready() {
+            at.result = Some(match status {
+                Status::Ok => Ok(value),
+                status => Err(ProbeFailure::Refusing(status)),
+            });
             return None;
         }
-        if std::mem::replace(&mut at.is_greeted, true) {
-            at.result = Some(Ok(value));
-            return None;
+        match handshake.answered(status, 0, &value) {
+            Ok(Next::Ready(reply))
+                if reply.server == self.server && (!is_ping || reply.shard == shard) =>
+            {
+                Some(frame(if is_ping { Opcode::Ping } else { Opcode::Map }, &[]))
+            }
+            Ok(Next::Ready(_)) => {
+                at.result = Some(Err(ProbeFailure::Nonsense));
+                None
+            }
+            Ok(Next::Prove(_)) => unreachable!("simulated clusters have no secret"),
+            Err(error) => {
+                at.result = Some(Err(error.into()));
+                None
+            }
         }
-        let reply = HelloReply::read(&value);
-        if reply.is_none_or(|r| r.server != self.server || is_ping && r.shard != shard) {
-            at.result = Some(Err(ProbeFailure::Nonsense));
-            return None;
-        }
-        Some(frame(if is_ping { Opcode::Ping } else { Opcode::Map }, &[]))
     }
 }
 

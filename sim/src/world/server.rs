@@ -197,7 +197,7 @@ impl World {
     /// Makes a turn of a shard's loop after an event.
     pub(crate) fn shard_turn(&mut self, server: usize, shard: usize, input: TurnInput) {
         // Maps and leases arrive as mail.
-        let may_own_more = matches!(came, TurnInput::Nothing);
+        let may_own_more = matches!(input, TurnInput::Nothing);
         let Some(mut process) = self.servers[server].process.take() else { return };
         self.turn(&mut process, server, shard, input);
         self.look_for_abandoned(server, shard, &process);

@@ -4,31 +4,11 @@ use std::time::Duration;
 
 use standin_protocol::frame::{FrameLimits, Opcode, Status};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 
-use super::world::{Mode, World};
+use super::world::{Mode, World, cas, ms};
 use crate::engine::Input;
 use crate::operation::{Action, ClientError, Operation, Outcome, Question, Target};
 use crate::{Bootstrap, ClientConfig};
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn cas() -> Action {
-    Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 }
-}
-
-/// A map by which these servers are offline.
-fn without(world: &World, servers: &[usize]) -> ClusterMap {
-    let epoch = MapEpoch { term: 3, counter: 1 };
-    let mut statuses = vec![ServerStatus::default(); world.servers.len()];
-    for server in servers {
-        statuses[*server].state = ServerState::Offline;
-        statuses[*server].since = epoch;
-    }
-    ClusterMap::new(world.topology.clone(), epoch, statuses)
-}
 
 #[test]
 fn an_idle_client_asks_nothing() {
@@ -133,7 +113,7 @@ fn a_map_that_moves_a_write_does_not_make_an_open_send_forgotten() {
     world.run_for(ms(1));
     world.kill(home);
     world.run_for(ms(5));
-    let map = without(&world, &[home, stand_in]);
+    let map = world.map_without(&[home, stand_in]);
     let now = world.now;
     world.engine.apply(now, map);
     world.handle(Input::Tick);
@@ -149,7 +129,7 @@ fn a_write_that_was_never_sent_and_is_moved_by_a_map_has_the_third_servers_answe
     world.servers[stand_in].mode = Mode::Says(Status::VersionMismatch);
     let write = world.submit(cas());
     world.run_for(ms(1));
-    let map = without(&world, &[home]);
+    let map = world.map_without(&[home]);
     let now = world.now;
     world.engine.apply(now, map);
     world.handle(Input::Tick);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use standin_protocol::frame::{Opcode, Status};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
 
-use super::world::{Mode, World};
+use super::world::{Mode, World, put};
 use crate::event::ClientEvent;
 use crate::operation::{Action, ClientError, Outcome, Question, Target};
 use crate::testing::topology;
@@ -40,10 +40,6 @@ fn world(file: Arc<Topology>) -> World {
         server.map = ClusterMap::new(Arc::clone(&server.map.topology), epoch, Vec::new());
     }
     world
-}
-
-fn put() -> Action {
-    Action::Put { value: b"v".to_vec(), ttl_s: 0 }
 }
 
 fn world_interval() -> std::time::Duration {

@@ -3,35 +3,13 @@
 use std::time::Duration;
 
 use standin_protocol::frame::{FrameLimits, Opcode, Status, TTL_S_MAX};
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 
-use super::world::{Mode, World};
+use super::world::{EPOCH, Mode, World, cas, ms, put};
 use crate::engine::Input;
 use crate::event::ClientEvent as E;
 use crate::operation::{Action, ClientError, Outcome, Question, Target};
 use crate::testing::topology;
 use crate::{Bootstrap, ClientConfig};
-
-const EPOCH: MapEpoch = MapEpoch { term: 3, counter: 1 };
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-fn put() -> Action {
-    Action::Put { value: b"v".to_vec(), ttl_s: 0 }
-}
-
-fn cas() -> Action {
-    Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 }
-}
-
-fn offline(world: &World, server: usize) -> ClusterMap {
-    let mut statuses = vec![ServerStatus::default(); world.servers.len()];
-    statuses[server].state = ServerState::Offline;
-    statuses[server].since = EPOCH;
-    ClusterMap::new(world.topology.clone(), EPOCH, statuses)
-}
 
 #[test]
 fn each_status_has_its_result() {
@@ -169,7 +147,7 @@ fn a_question_is_asked_again_where_its_connection_was_lost() {
 fn a_newer_tag_fetches_the_map_once_and_it_is_obeyed() {
     let mut world = World::new(&[0, 0, 0]);
     let (_, home, stand_in) = world.key();
-    world.servers[home].map = offline(&world, home);
+    world.servers[home].map = world.map_without(&[home]);
     let ops: Vec<u64> = (0..5).map(|_| world.submit(Action::Get)).collect();
     for op in ops {
         world.result(op).unwrap();
@@ -188,7 +166,7 @@ fn a_map_moves_what_is_under_way() {
     world.servers[home].mode = Mode::Stuck;
     let op = world.submit(Action::Get);
     world.run_for(ms(30));
-    let map = offline(&world, home);
+    let map = world.map_without(&[home]);
     let now = world.now;
     world.engine.apply(now, map);
     world.handle(Input::Tick);
@@ -204,7 +182,7 @@ fn a_map_does_not_move_a_write_that_a_live_server_has_been_sent() {
     world.servers[home].data_delay = ms(30);
     let op = world.submit(put());
     world.run_for(ms(10));
-    let map = offline(&world, home);
+    let map = world.map_without(&[home]);
     let now = world.now;
     world.engine.apply(now, map);
     world.handle(Input::Tick);

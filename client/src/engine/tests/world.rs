@@ -11,7 +11,7 @@ use standin_protocol::frame::{
     FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::hello::{HelloReply, cluster_id};
-use standin_protocol::map::{ClusterMap, Topology};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::time::Micros;
 
 use crate::engine::{ConnId, Engine, Input, Output};
@@ -19,6 +19,18 @@ use crate::event::ClientEvent;
 use crate::operation::{Action, Answer, ClientError, Operation};
 use crate::testing::topology;
 use crate::{Bootstrap, ClientConfig};
+
+pub(super) fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(super) fn put() -> Action {
+    Action::Put { value: b"v".to_vec(), ttl_s: 0 }
+}
+
+pub(super) fn cas() -> Action {
+    Action::Cas { version: 1, value: b"v".to_vec(), ttl_s: 0 }
+}
 
 pub(super) const DELAY: Duration = Duration::from_micros(100);
 
@@ -81,7 +93,20 @@ pub(super) struct World {
     last_op: u64,
 }
 
+/// The epoch of [`World::map_without`].
+pub(super) const EPOCH: MapEpoch = MapEpoch { term: 3, counter: 1 };
+
 impl World {
+    /// A map by which these servers are offline.
+    pub(super) fn map_without(&self, servers: &[usize]) -> ClusterMap {
+        let mut statuses = vec![ServerStatus::default(); self.servers.len()];
+        for server in servers {
+            statuses[*server].state = ServerState::Offline;
+            statuses[*server].since = EPOCH;
+        }
+        ClusterMap::new(self.topology.clone(), EPOCH, statuses)
+    }
+
     /// Servers in one group each of `groups`, all up, the client on its defaults.
     pub(super) fn new(groups: &[u16]) -> Self {
         let topology = topology(groups);

@@ -55,20 +55,9 @@ pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
 
 /// Whether values of a column of this type can be sent to clients.
 pub(super) fn can_be_sent(column: &Type) -> bool {
-    match *column {
-        Type::BYTEA
-        | Type::TEXT
-        | Type::VARCHAR
-        | Type::BPCHAR
-        | Type::NAME
-        | Type::JSON
-        | Type::XML
-        | Type::UNKNOWN
-        | Type::INT2
-        | Type::INT4
-        | Type::INT8
-        | Type::JSONB => return true,
-        _ => {}
+    if is_verbatim(column) || matches!(*column, Type::INT2 | Type::INT4 | Type::INT8 | Type::JSONB)
+    {
+        return true;
     }
     match column.kind() {
         Kind::Domain(base) => can_be_sent(base),
@@ -78,16 +67,24 @@ pub(super) fn can_be_sent(column: &Type) -> bool {
     }
 }
 
+/// Whether the bytes of PostgreSQL's binary format are those of the value.
+fn is_verbatim(column: &Type) -> bool {
+    matches!(
+        *column,
+        Type::BYTEA
+            | Type::TEXT
+            | Type::VARCHAR
+            | Type::BPCHAR
+            | Type::NAME
+            | Type::JSON
+            | Type::XML
+            | Type::UNKNOWN
+    )
+}
+
 fn to_wire(column: &Type, raw: &[u8]) -> Result<Bytes, Failure> {
     match *column {
-        Type::BYTEA
-        | Type::TEXT
-        | Type::VARCHAR
-        | Type::BPCHAR
-        | Type::NAME
-        | Type::JSON
-        | Type::XML
-        | Type::UNKNOWN => return Ok(Bytes::copy_from_slice(raw)),
+        _ if is_verbatim(column) => return Ok(Bytes::copy_from_slice(raw)),
         Type::INT2 => return integer(raw, i16::from_be_bytes),
         Type::INT4 => return integer(raw, i32::from_be_bytes),
         Type::INT8 => return integer(raw, i64::from_be_bytes),

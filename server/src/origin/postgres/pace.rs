@@ -1,7 +1,7 @@
 //! The pace of a connection: how many writes it may have at once. Pure: no connection, no clock.
 //!
 //! A write alone on its connection costs a round trip of its own, and a wake-up on each side. So a
-//! connection whose writes are answered quickly gets several: they are sent one after another, in
+//! connection whose writes are answered quickly gets several: they are sent one after another,
 //! *pipelined*, and answered in that order. Still, a write that waits, for a lock or anything else,
 //! must not delay others, and must end in time:
 //!

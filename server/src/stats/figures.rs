@@ -1,0 +1,37 @@
+//! The figures of a server as a whole, beside those of its shards and its control thread.
+
+standin_protocol::counters! {
+    /// The figures of a server as a whole.
+    pub struct ServerFigures {
+        /// Log lines that could not be written.
+        Counter log_lines_lost,
+        /// Reads answered from the cache in the last ten seconds.
+        Gauge hits_10s,
+        /// Reads of keys that were not in the cache in the last ten seconds.
+        Gauge misses_10s,
+        /// Connections refused in the last ten seconds.
+        Gauge connections_refused_10s,
+        /// Reads sent to the database in the last ten seconds.
+        Gauge origin_reads_10s,
+        /// Reads refused in the last ten seconds because of `reads_per_second`.
+        Gauge rate_refused_10s,
+        /// The memory of this server's caches together, in bytes.
+        Gauge memory_bytes,
+        /// The limit of the whole cluster on reads of the database per second; zero: no limit.
+        Gauge reads_per_second,
+        /// Whether the database answers: 1 or 0.
+        Gauge origin_up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recent;
+    use super::*;
+
+    #[test]
+    fn recent_figures_are_named_for_the_counters_that_they_are_derived_from() {
+        let recent = ServerFigures::FIGURES.iter().filter_map(|f| f.name.strip_suffix("_10s"));
+        assert_eq!(recent.collect::<Vec<_>>(), recent::NAMES);
+    }
+}
