@@ -95,6 +95,8 @@ wire_enum! {
         /// A server that was dead a moment ago caches new partitions at once, although a member is
         /// away (28).
         ClosedPortForgotten = 42, "closed-port-forgotten";
+        /// A master that learns takes states older than those it asked for as the answer (10).
+        OlderMapBelieved = 43, "older-map-believed";
     }
 }
 

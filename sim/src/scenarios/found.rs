@@ -326,3 +326,36 @@ pub(super) const STARTED_AGAIN: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::ClosedPortForgotten), "of k0 from server a, HIT")],
 };
+
+/// The master's own random tests: a master without its file hears from b that there are newer states, in
+/// which c is offline. Before b can give them it is killed. Its new process has heard only from c, which
+/// was cut off, and gives the states of before.
+pub(super) const TOLD_AND_FORGOTTEN: Scenario = Scenario {
+    name: "f12_told_and_forgotten",
+    plan: || {
+        let (c, master) = (Host::Server(2), Host::Master(0));
+        let mute = |from, to, lasts| What::Mute { from, to, lasts };
+        script(3)
+            .get(0, 2)
+            .at(S)
+            .part(c, master, 3_200 * MS)
+            .part(c, A, 12 * S)
+            .part(c, B, 4_420 * MS)
+            .part(c, Host::Client(1), 12 * S)
+            .at(3_600 * MS)
+            .put(1, 2)
+            .at(4 * S)
+            .fault(What::CrashMaster { down: 300 * MS, forgets: true })
+            .fault(What::Stall { from: master, to: B, lasts: 1_600 * MS })
+            .fault(mute(A, master, 850 * MS))
+            .at(5_400 * MS)
+            .fault(mute(B, master, 250 * MS))
+            .fault(mute(A, B, 300 * MS))
+            .fault(What::Crash { server: 1, down: 50 * MS, silent: false })
+            .at(6_500 * MS)
+            .gets(0, 2, 100 * MS, 3 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::OlderMapBelieved), "of k2 from server c, HIT")],
+};

@@ -98,6 +98,7 @@ pub(crate) const ALL: &[Scenario] = &[
     found::LEFT_LONG_AGO,
     found::ENDED_BEFORE_IT_TOLD,
     found::STARTED_AGAIN,
+    found::TOLD_AND_FORGOTTEN,
 ];
 
 /// Returns the schedule of this name.

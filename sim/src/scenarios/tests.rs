@@ -117,4 +117,5 @@ scenarios! {
     f09_left_long_ago
     f10_ended_before_it_told
     f11_started_again
+    f12_told_and_forgotten
 }
