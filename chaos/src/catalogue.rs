@@ -280,7 +280,7 @@ impl Fault {
 
     /// Length of the load before the steady state is measured. If a server's keys change their owner,
     /// servers must have had time to learn their usual load on the database, and to forget the warm-up.
-    pub(crate) fn settles(self) -> Duration {
+    pub(crate) fn load_before(self) -> Duration {
         let moves_keys = matches!(
             self,
             Self::Kill

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_chaos::proxy::Proxy;
+use standin_chaos::signals::Signals;
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
 use standin_config::{CONFIG_FILE, ClusterConfig, Mode, OriginConfig, WriteError};

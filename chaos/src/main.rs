@@ -152,26 +152,8 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
         }
     }
     for (fault, time) in faults.into_iter().flat_map(|f| (0..args.repeat).map(move |t| (f, t))) {
-        let name = match time {
-            0 => fault.name(),
-            _ => format!("{}.{}", fault.name(), time + 1),
-        };
-        let own = folder.path().join(name);
         let settings = Settings { seed: args.seed.wrapping_add(time.into()), ..settings.clone() };
-        std::fs::create_dir_all(&own)?;
-        let played = match play::play(fault, &settings, &net, &own, &interrupt) {
-            Ok(played) => played,
-            Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
-            Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
-        };
-        let row = Row::of(&played);
-        println!("{}", table::line(&row));
-        table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
-        if folder.is_kept() {
-            std::fs::write(own.join("requests.csv"), row::requests(&played))?;
-            std::fs::write(own.join("counters.csv"), samples::csv(&played.samples, played.steady))?;
-        }
-        rows.push(row);
+        rows.push(play_once(fault, time, &settings, &net, &folder, &interrupt)?);
         if folder.is_kept() {
             std::fs::write(folder.path().join("chaos.json"), serde_json::to_string_pretty(&rows)?)?;
             std::fs::write(folder.path().join("chaos.md"), table::markdown(&rows))?;
@@ -181,6 +163,36 @@ fn run(args: &Args) -> Result<bool, Box<dyn Error>> {
     let missed = rows.iter().filter(|row| !row.is_good()).count();
     println!("{} faults, {missed} of them with a missed target", rows.len());
     Ok(missed == 0)
+}
+
+/// Plays a fault for the `time`-th time, counted from zero, and prints its row.
+fn play_once(
+    fault: Fault,
+    time: u32,
+    settings: &Settings,
+    net: &Net,
+    folder: &Folder,
+    interrupt: &Interrupt,
+) -> Result<Row, Box<dyn Error>> {
+    let name = match time {
+        0 => fault.name(),
+        _ => format!("{}.{}", fault.name(), time + 1),
+    };
+    let own = folder.path().join(name);
+    std::fs::create_dir_all(&own)?;
+    let played = match play::play(fault, settings, net, &own, interrupt) {
+        Ok(played) => played,
+        Err(PlayError::Interrupted) => return Err(PlayError::Interrupted.into()),
+        Err(error) => return Err(format!("{}: {error}", fault.name()).into()),
+    };
+    let row = Row::of(&played);
+    println!("{}", table::line(&row));
+    table::remarks(&row).iter().for_each(|remark| println!("    {remark}"));
+    if folder.is_kept() {
+        std::fs::write(own.join("requests.csv"), row::requests(&played))?;
+        std::fs::write(own.join("counters.csv"), samples::csv(&played.samples, played.steady))?;
+    }
+    Ok(row)
 }
 
 fn faults(only: &[String]) -> Result<Vec<Fault>, String> {

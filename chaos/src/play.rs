@@ -2,7 +2,7 @@
 //! judges.
 //!
 //! ```text
-//!  start ─ fill ─ warm-up ─┬─ settle ─┬─ steady ─┬─ strike ─ … ─┬─ heal ─ … ─┬─ aftermath ─┐ end
+//!  start ─ fill ─ warm-up ─┬─ before ─┬─ steady ─┬─ strike ─ … ─┬─ heal ─ … ─┬─ aftermath ─┐ end
 //!                          └ load, 8 clients, every request logged ─────────────────────────┘
 //! ```
 
@@ -25,7 +25,7 @@ use standin_loadgen::schedule::Arrivals;
 use standin_loadgen::workload::{Cold, Keys, Mix, Supply, SweepAccess};
 use standin_protocol::time::Micros;
 
-use crate::catalogue::{Action, Fault, Step};
+use crate::catalogue::{Action, Fault, Script, Step};
 use crate::cluster::{Cluster, ClusterError, KEYSPACE};
 use crate::net::{Net, Node};
 use crate::samples::{Sample, Sampler};
@@ -132,10 +132,10 @@ pub(crate) fn play(
     interrupt: &Interrupt,
 ) -> Result<Played, PlayError> {
     net.impair(&[])?;
-    let run = u32::try_from(settings.seed & 0xFFFF_FFFF).unwrap_or(1) ^ 0x00C4_A050;
+    let run = run_of(settings);
     let script = fault.script(settings.lasts);
     let cold =
-        cold_keys(fault.settles() + STEADY + script.length() + AFTERMATH, settings.rate_per_s);
+        cold_keys(fault.load_before() + STEADY + script.length() + AFTERMATH, settings.rate_per_s);
     let rows = Rows { count: HOT_KEYS + cold, run, value_bytes: VALUE_BYTES };
     let origin = RunOrigin::prepare(Some(&settings.database_url), folder, rows)?;
     let mut cluster = Cluster::start(settings, folder, net, interrupt)?;
@@ -144,20 +144,7 @@ pub(crate) fn play(
     let checker = Checker::new(rows.count, run, Initial::Filled).with_bound(bound);
     let checker = checker.with_grace(grace(&cluster.config));
     let checker = Arc::new(checker);
-    let plan = Plan {
-        topology: Arc::clone(&cluster.topology),
-        client: ClientConfig::from(&cluster.config),
-        keyspace: KEYSPACE,
-        keys: Keys::Numbered,
-        pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
-        duration: None,
-        seed: settings.seed,
-        run,
-        checker: Some(Arc::clone(&checker)),
-        phases: 1,
-        slot: SLOT,
-        is_logged: true,
-    };
+    let plan = load(settings, &cluster, &checker);
     warm_up(&plan, net, interrupt)?;
 
     let sampler = net
@@ -168,26 +155,8 @@ pub(crate) fn play(
         (0..WORKERS).map(|worker| Supply::mixed(mix(cold), settings.seed, worker)).collect();
     let running = net.within(Node::Client, || drive::start(&plan, supplies, &live))??;
     let tail = EventTail::new(&cluster.event_file);
-    let mut stage = Stage {
-        net,
-        cluster: &mut cluster,
-        interrupt,
-        running,
-        tail,
-        events: Vec::new(),
-        strikes: Vec::new(),
-        steady_end: None,
-        problems: Vec::new(),
-        down: Vec::new(),
-    };
-    stage.wait(fault.settles())?;
-    let steady = Micros::boottime();
-    stage.wait(STEADY)?;
-    stage.run(&script.strike)?;
-    let healed = (!script.heal.is_empty()).then(Micros::boottime);
-    stage.run(&script.heal)?;
-    stage.wait(AFTERMATH)?;
-    let end = Micros::boottime();
+    let mut stage = Stage::new(net, &mut cluster, interrupt, running, tail);
+    let Moments { steady, healed, end } = stage.play(fault.load_before(), &script)?;
     live.stop();
     while !stage.running.is_finished() {
         stage.wait(TICK)?;
@@ -222,6 +191,29 @@ pub(crate) fn play(
         bound,
         attempt_timeout,
     })
+}
+
+/// The load during a fault.
+fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan {
+    Plan {
+        topology: Arc::clone(&cluster.topology),
+        client: ClientConfig::from(&cluster.config),
+        keyspace: KEYSPACE,
+        keys: Keys::Numbered,
+        pacing: Pacing::Open { rate_per_s: settings.rate_per_s, arrivals: Arrivals::Constant },
+        duration: None,
+        seed: settings.seed,
+        run: run_of(settings),
+        checker: Some(Arc::clone(checker)),
+        phases: 1,
+        slot: SLOT,
+        is_logged: true,
+    }
+}
+
+/// Identifies the values of a run.
+fn run_of(settings: &Settings) -> u32 {
+    u32::try_from(settings.seed & 0xFFFF_FFFF).unwrap_or(1) ^ 0x00C4_A050
 }
 
 /// How many cold keys a run of this length needs.
@@ -293,7 +285,48 @@ fn lost_writes(origin: &RunOrigin, checker: &Checker) -> Result<Vec<String>, Pla
     Ok(lost.collect())
 }
 
-impl Stage<'_> {
+/// The times at which the parts of a script began.
+struct Moments {
+    steady: Micros,
+    /// When the script began to heal, if it does.
+    healed: Option<Micros>,
+    end: Micros,
+}
+
+impl<'a> Stage<'a> {
+    fn new(
+        net: &'a Net,
+        cluster: &'a mut Cluster,
+        interrupt: &'a Interrupt,
+        running: Running,
+        tail: EventTail,
+    ) -> Self {
+        Self {
+            net,
+            cluster,
+            interrupt,
+            running,
+            tail,
+            events: Vec::new(),
+            strikes: Vec::new(),
+            steady_end: None,
+            problems: Vec::new(),
+            down: Vec::new(),
+        }
+    }
+
+    /// Plays the script under load.
+    fn play(&mut self, load_before: Duration, script: &Script) -> Result<Moments, PlayError> {
+        self.wait(load_before)?;
+        let steady = Micros::boottime();
+        self.wait(STEADY)?;
+        self.run(&script.strike)?;
+        let healed = (!script.heal.is_empty()).then(Micros::boottime);
+        self.run(&script.heal)?;
+        self.wait(AFTERMATH)?;
+        Ok(Moments { steady, healed, end: Micros::boottime() })
+    }
+
     fn run(&mut self, steps: &[Step]) -> Result<(), PlayError> {
         for step in steps {
             match step {

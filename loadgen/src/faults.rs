@@ -1,4 +1,4 @@
-//! Processes that a run starts, hurts and restarts.
+//! Processes that a run starts, kills and restarts.
 //!
 //! They do not outlive the load generator (`PR_SET_PDEATHSIG`), are in process groups of
 //! their own (an interrupt at the terminal reaches only the load generator, which then ends
@@ -12,14 +12,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use standin_protocol::time::Micros;
 
-/// Between two looks whether a process has ended.
-const PAUSE: Duration = Duration::from_millis(2);
 /// Lines of a log that a message quotes.
 const QUOTED_LINES: usize = 12;
 
@@ -123,30 +119,6 @@ impl Process {
         }
     }
 
-    /// SIGSTOP: it hangs, with its connections open.
-    pub fn pause(&mut self) {
-        self.signal(Signal::STOP);
-    }
-
-    /// SIGCONT.
-    pub fn resume(&mut self) {
-        self.signal(Signal::CONT);
-    }
-
-    /// SIGTERM, and waits for its end; kills it if that takes longer than `within`.
-    pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
-        self.signal(Signal::TERM);
-        let deadline = Micros::boottime() + within;
-        while self.exit_status().is_none() {
-            if Micros::boottime() >= deadline {
-                self.kill();
-                break;
-            }
-            std::thread::park_timeout(PAUSE);
-        }
-        self.ended
-    }
-
     /// Kills it if it still runs, and starts it again as it was started.
     ///
     /// # Errors
@@ -170,16 +142,6 @@ impl Process {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(QUOTED_LINES)..].join("\n")
-    }
-
-    /// Sends a signal; nothing happens when it has ended.
-    fn signal(&mut self, signal: Signal) {
-        if self.exit_status().is_some() {
-            return;
-        }
-        if let Some(pid) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
-        }
     }
 }
 
@@ -222,6 +184,8 @@ fn spawn(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use standin_testkit::{Scratch, wait_until};
 
     use super::*;
@@ -231,11 +195,6 @@ mod tests {
     fn shell(scratch: &Scratch, script: &str) -> Process {
         let arguments = vec!["-c".into(), script.into()];
         Process::start("child", Path::new("/bin/sh"), arguments, scratch.path()).unwrap()
-    }
-
-    fn state(process: &Process) -> Option<char> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid())).ok()?;
-        stat.rsplit_once(") ")?.1.chars().next()
     }
 
     #[test]
@@ -249,29 +208,6 @@ mod tests {
         wait_until(SOON, "four lines", || process.last_output().lines().count() == 4);
         process.kill();
         assert!(process.exit_status().is_some());
-    }
-
-    #[test]
-    fn pausing_and_resuming() {
-        let scratch = Scratch::new("faults");
-        let mut process = shell(&scratch, "exec sleep 600");
-        process.pause();
-        wait_until(SOON, "it to stop", || state(&process) == Some('T'));
-        process.resume();
-        wait_until(SOON, "it to go on", || state(&process) != Some('T'));
-    }
-
-    #[test]
-    fn terminating_waits_and_then_insists() {
-        let scratch = Scratch::new("faults");
-        let mut polite =
-            shell(&scratch, "trap 'exit 3' TERM; echo up; while :; do sleep 0.01; done");
-        wait_until(SOON, "the trap", || polite.last_output().contains("up"));
-        assert_eq!(polite.terminate(SOON).and_then(|status| status.code()), Some(3));
-        let mut deaf = shell(&scratch, "trap '' TERM; echo deaf; while :; do sleep 0.01; done");
-        wait_until(SOON, "the trap", || deaf.last_output().contains("deaf"));
-        let status = deaf.terminate(Duration::from_millis(20)).unwrap();
-        assert_eq!(status.code(), None, "killed");
     }
 
     #[test]

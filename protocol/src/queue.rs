@@ -18,10 +18,4 @@ impl Queue {
     pub fn new(name: &'static str, length: usize, bound: usize) -> Self {
         Self { name, length, bound }
     }
-
-    /// Whether it is longer than it may be.
-    #[must_use]
-    pub fn is_too_long(&self) -> bool {
-        self.length > self.bound
-    }
 }

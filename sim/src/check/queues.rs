@@ -14,7 +14,7 @@ pub(crate) fn is_looked_at(event: u64) -> bool {
 
 /// Whether none of them is longer than it may be.
 pub(crate) fn bounded(mut queues: impl Iterator<Item = Queue>) -> Result<(), String> {
-    match queues.find(Queue::is_too_long) {
+    match queues.find(|queue| queue.length > queue.bound) {
         None => Ok(()),
         Some(Queue { name, length, bound }) => {
             Err(format!("{name}: {length}, and {bound} are the most that there may be"))
