@@ -118,12 +118,8 @@ impl<'d> Section<'d> {
         if let Some(table) = item.as_table_like() {
             return Some(Self::of(table, path, at));
         }
-        let wrong = kind_of(item);
-        report.mistake(
-            at,
-            &path,
-            format!("must be a section, not {wrong}; write `[{path}]` on a line of its own"),
-        );
+        let write = format!("`[{path}]` on a line of its own");
+        wrong_kind(item, at, &path, "a section", &write, report);
         None
     }
 
@@ -191,12 +187,8 @@ impl<'d> Section<'d> {
         let (first, last) = (range.start(), range.end());
         let Some((item, at)) = self.take(key) else { return Found::Absent };
         let Some(number) = item.as_integer() else {
-            let wrong = kind_of(item);
-            report.mistake(
-                at,
-                &path,
-                format!("must be a whole number, not {wrong}; write `{key} = {example}`"),
-            );
+            let write = format!("`{key} = {example}`");
+            wrong_kind(item, at, &path, "a whole number", &write, report);
             return Found::Bad;
         };
         let in_range = u64::try_from(number).ok().filter(|number| range.contains(number));
@@ -289,12 +281,8 @@ impl<'d> Section<'d> {
         } else if let Some(number) = item.as_integer() {
             (u64::try_from(number).ok(), number.to_string())
         } else {
-            let wrong = kind_of(item);
-            report.mistake(
-                at,
-                &path,
-                format!("must be a size, not {wrong}; write `{key} = \"{example}\"`"),
-            );
+            let write = format!("`{key} = \"{example}\"`");
+            wrong_kind(item, at, &path, "a size", &write, report);
             return Found::Bad;
         };
         let in_range = bytes.filter(|bytes| range.contains(bytes));
@@ -317,12 +305,8 @@ impl<'d> Section<'d> {
         if let Some(value) = item.as_bool() {
             return Found::Good(At { value, at });
         }
-        let wrong = kind_of(item);
-        report.mistake(
-            at,
-            &path,
-            format!("must be true or false, not {wrong}; write `{key} = true`, without quotes"),
-        );
+        let write = format!("`{key} = true`, without quotes");
+        wrong_kind(item, at, &path, "true or false", &write, report);
         Found::Bad
     }
 
@@ -346,12 +330,8 @@ impl<'d> Section<'d> {
         let path = self.key(key);
         let Some((item, at)) = self.take(key) else { return Found::Absent };
         let Some(value) = item.as_str() else {
-            let wrong = kind_of(item);
-            report.mistake(
-                at,
-                &path,
-                format!("must be {what}, not {wrong}; write `{key} = \"{example}\"`"),
-            );
+            let write = format!("`{key} = \"{example}\"`");
+            wrong_kind(item, at, &path, what, &write, report);
             return Found::Bad;
         };
         if value.trim().is_empty() {
@@ -454,6 +434,19 @@ impl<'d> Section<'d> {
 /// span at the file's start, which is not its place.
 fn begin(span: Option<Range<usize>>) -> Option<usize> {
     span.filter(|span| !span.is_empty()).map(|span| span.start)
+}
+
+/// Reports a value of the wrong kind. `write` is what to write instead.
+fn wrong_kind(
+    item: &Item,
+    at: usize,
+    path: &str,
+    what: &str,
+    write: &str,
+    report: &mut Report<'_>,
+) {
+    let wrong = kind_of(item);
+    report.mistake(at, path, format!("must be {what}, not {wrong}; write {write}"));
 }
 
 fn kind_of(item: &Item) -> &'static str {

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, ValueEnum};
 use standin_model::explore::{Options, Outcome, explore};
 use standin_model::rules::{Mode, Rule, Rules};
-use standin_model::suite::{Exploration, FULL, SMALL, hunt};
+use standin_model::suite::{Exploration, FULL, SMALL, scope_for};
 use standin_protocol::time::Micros;
 
 /// Checks the rules of failover in every state that a small cluster can reach.
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
     let is_well = match cli.what {
         What::Small => check(&cli, SMALL),
         What::Full => check(&cli, FULL),
-        What::Mutants => hunt_all(&cli),
+        What::Mutants => find_mutants(&cli),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -139,13 +139,13 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
     is_well
 }
 
-fn hunt_all(cli: &Cli) -> bool {
+fn find_mutants(cli: &Cli) -> bool {
     let mut is_well = true;
     for &rule in Rule::ALL {
         if cli.only.is_some_and(|only| only != rule) {
             continue;
         }
-        let (mode, scope) = hunt(rule);
+        let (mode, scope) = scope_for(rule);
         let options = Options { threads: cli.threads, heals: false, is_shortest: true };
         let outcome = explore(Rules::without(mode, rule), scope, options);
         let verdict = if outcome.violations.is_empty() { "SURVIVES" } else { "is found" };

@@ -132,7 +132,7 @@ pub const FULL: &[Exploration] = &[
 
 /// Where a mutant is looked for, and the promise that it breaks.
 #[must_use]
-pub fn hunt(rule: Rule) -> (Mode, Scope) {
+pub fn scope_for(rule: Rule) -> (Mode, Scope) {
     use Mode::{Available, Strict};
     let one = Scope { silences: 1, ..TWO };
     let two = Scope { silences: 2, writes: 1, ..TWO };

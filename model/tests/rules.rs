@@ -2,7 +2,7 @@
 
 use standin_model::explore::{Options, Outcome, explore};
 use standin_model::rules::{Mode, Rule, Rules};
-use standin_model::suite::{SMALL, hunt};
+use standin_model::suite::{SMALL, scope_for};
 
 fn words(outcome: &Outcome) -> String {
     let violation = outcome.violations.first();
@@ -45,7 +45,7 @@ fn available_no_read_is_older_than_a_lease() {
 #[test]
 fn each_rule_is_needed() {
     for &rule in Rule::ALL {
-        let (mode, scope) = hunt(rule);
+        let (mode, scope) = scope_for(rule);
         let options = Options { threads: 2, heals: false, is_shortest: true };
         let outcome = explore(Rules::without(mode, rule), scope, options);
         assert!(!outcome.violations.is_empty(), "without {rule:?} nothing goes wrong");

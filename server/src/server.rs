@@ -287,6 +287,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn pin(shard: u16, core: Option<usize>) {
+    // The configuration leaves the choice of the core to the kernel.
     let Some(core) = core else { return };
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         warn!(shard, core, "pinning failed; does this core exist, and may this process use it?");

@@ -135,7 +135,7 @@ pub(crate) struct Origin {
     seed: u64,
     value_bytes: usize,
     /// Whether some puts change no row.
-    is_fussy: bool,
+    some_puts_change_nothing: bool,
     pub(crate) history: Vec<Vec<Commit>>,
     /// By key and server, the time at which the server's last write under way is executed. Its
     /// later writes come after it.
@@ -158,7 +158,7 @@ impl Origin {
         Self {
             seed,
             value_bytes,
-            is_fussy: setup.is_origin_fussy,
+            some_puts_change_nothing: setup.some_puts_change_nothing,
             history: vec![vec![first]; keys],
             busy_until: vec![vec![0; keys]; servers],
             slow_by: Vec::new(),
@@ -295,7 +295,9 @@ impl Origin {
             }
             Operation::Put { value } => {
                 let writer = sent_value(value).unwrap_or(0);
-                if self.is_fussy && mix(self.seed ^ at, u64::from(writer)).is_multiple_of(8) {
+                if self.some_puts_change_nothing
+                    && mix(self.seed ^ at, u64::from(writer)).is_multiple_of(8)
+                {
                     return Outcome::changed(0);
                 }
                 history.push(Commit { at, writer, is_delete: false, is_orphan });

@@ -31,10 +31,44 @@ const DEMO_SECONDS: u32 = 12;
 /// Runs all steps. Returns whether all passed.
 pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
     let mut report = Report::new();
-    let mut conformance = BTreeMap::new();
-
     report.step("prerequisites", &[], || prerequisites::for_tests(workspace));
     without_building(workspace, &mut report);
+    lints(workspace, &mut report, fast);
+    let conformance = all_tests(workspace, &mut report, fast);
+    if !fast {
+        released(workspace, &mut report);
+    }
+    if !conformance.is_empty() {
+        println!("\nclaims, shown with real processes:");
+        for (name, passed) in &conformance {
+            println!("  {} {name}", if *passed { "ok    " } else { "FAILED" });
+        }
+    }
+    Ok(report.finish(&workspace.logs()))
+}
+
+/// `cargo xtask tidy`: runs the steps that compile nothing. Returns whether all passed.
+pub(crate) fn run_tidy(workspace: &Workspace) -> bool {
+    let mut report = Report::new();
+    without_building(workspace, &mut report);
+    report.finish(&workspace.logs())
+}
+
+fn without_building(workspace: &Workspace, report: &mut Report) {
+    report.step("formatting", &[], || {
+        let command = workspace.cargo(&["fmt", "--all", "--check", "--", "-l"]);
+        simple(workspace, command, "formatting", "cargo fmt --all")
+    });
+    report.step("formatting of fuzz", &[], || {
+        // Without --all, which would go through to the crates that it uses.
+        let command = workspace.cargo(&["fmt", "--manifest-path", FUZZ, "--check", "--", "-l"]);
+        simple(workspace, command, "formatting-fuzz", "cargo fmt --manifest-path fuzz/Cargo.toml")
+    });
+    report.step("architecture", &[], || architecture::check(workspace));
+    report.step("tidiness", &[], || tidy::check(workspace.root()));
+}
+
+fn lints(workspace: &Workspace, report: &mut Report, fast: bool) {
     report.step("clippy", &[], || {
         let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         simple(workspace, workspace.cargo(&arguments), "clippy", "fix what it reports")
@@ -46,7 +80,11 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
             simple(workspace, command, "documentation", "fix what it reports")
         });
     }
+}
 
+/// Builds and runs the tests. Returns the result of each conformance test, by name.
+fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap<String, bool> {
+    let mut conformance = BTreeMap::new();
     let selection: &[&str] =
         if fast { &["--workspace", "--exclude", "standin"] } else { &["--workspace"] };
     report.step("build of the tests", &[], || {
@@ -79,63 +117,36 @@ pub(crate) fn run(workspace: &Workspace, fast: bool) -> Result<bool, String> {
         let command = workspace.cargo(&["test", "--manifest-path", FUZZ]);
         tests(workspace, command, "fuzz-seeds").0
     });
-
-    if !fast {
-        report.step("release build", &[], || {
-            let command = workspace.cargo(&["build", "--release"]);
-            simple(workspace, command, "release-build", "fix the compilation errors")
-        });
-        report.step("released program is stripped", &["release build"], || {
-            stripped(&workspace.release().join("standin"))
-        });
-        for mode in ["available", "strict"] {
-            report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
-                let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
-                let run = ["--seeds", SIMULATED, "--mode", mode];
-                let command = workspace.cargo(&[&sim[..], &run].concat());
-                let remedy = "the command in its line \"repeat\" reproduces it";
-                simple(workspace, command, &format!("simulation-{mode}"), remedy)
-            });
-        }
-        report.step("demo on SQLite", &["release build"], || {
-            demo_step(workspace, &Demo { seconds: DEMO_SECONDS, ..Demo::new("demo-sqlite") })
-        });
-        report.step("demo on PostgreSQL", &["prerequisites", "release build"], || {
-            let postgres = standin_testkit::Postgres::start();
-            let origin = Some(postgres.url());
-            let demo = Demo { seconds: DEMO_SECONDS, origin, ..Demo::new("demo-postgres") };
-            demo_step(workspace, &demo)
-        });
-    }
-
-    if !conformance.is_empty() {
-        println!("\nclaims, shown with real processes:");
-        for (name, passed) in &conformance {
-            println!("  {} {name}", if *passed { "ok    " } else { "FAILED" });
-        }
-    }
-    Ok(report.finish(&workspace.logs()))
+    conformance
 }
 
-/// `cargo xtask tidy`: runs the steps that compile nothing. Returns whether all passed.
-pub(crate) fn run_tidy(workspace: &Workspace) -> bool {
-    let mut report = Report::new();
-    without_building(workspace, &mut report);
-    report.finish(&workspace.logs())
-}
-
-fn without_building(workspace: &Workspace, report: &mut Report) {
-    report.step("formatting", &[], || {
-        let command = workspace.cargo(&["fmt", "--all", "--check", "--", "-l"]);
-        simple(workspace, command, "formatting", "cargo fmt --all")
+/// The steps on the release build.
+fn released(workspace: &Workspace, report: &mut Report) {
+    report.step("release build", &[], || {
+        let command = workspace.cargo(&["build", "--release"]);
+        simple(workspace, command, "release-build", "fix the compilation errors")
     });
-    report.step("formatting of fuzz", &[], || {
-        // Without --all, which would go through to the crates that it uses.
-        let command = workspace.cargo(&["fmt", "--manifest-path", FUZZ, "--check", "--", "-l"]);
-        simple(workspace, command, "formatting-fuzz", "cargo fmt --manifest-path fuzz/Cargo.toml")
+    report.step("released program is stripped", &["release build"], || {
+        stripped(&workspace.release().join("standin"))
     });
-    report.step("architecture", &[], || architecture::check(workspace));
-    report.step("tidiness", &[], || tidy::check(workspace.root()));
+    for mode in ["available", "strict"] {
+        report.step(&format!("10,000 simulated seeds, {mode}"), &["release build"], || {
+            let sim = ["run", "--release", "--package", "standin-sim", "--bin", "sim", "--"];
+            let run = ["--seeds", SIMULATED, "--mode", mode];
+            let command = workspace.cargo(&[&sim[..], &run].concat());
+            let remedy = "the command in its line \"repeat\" reproduces it";
+            simple(workspace, command, &format!("simulation-{mode}"), remedy)
+        });
+    }
+    report.step("demo on SQLite", &["release build"], || {
+        demo_step(workspace, &Demo { seconds: DEMO_SECONDS, ..Demo::new("demo-sqlite") })
+    });
+    report.step("demo on PostgreSQL", &["prerequisites", "release build"], || {
+        let postgres = standin_testkit::Postgres::start();
+        let origin = Some(postgres.url());
+        let demo = Demo { seconds: DEMO_SECONDS, origin, ..Demo::new("demo-postgres") };
+        demo_step(workspace, &demo)
+    });
 }
 
 /// Runs a command whose exit code is its result.

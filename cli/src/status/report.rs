@@ -57,97 +57,99 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// Returns all findings, the worst first.
     pub(crate) fn findings(&self) -> Vec<Finding> {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.of_the_master().into_iter().collect();
+        for id in (0u16..).take(self.map.topology.servers.len()) {
+            self.of_a_server(id, &mut findings);
+        }
+        self.of_unowned_partitions(&mut findings);
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        findings
+    }
+
+    fn of_the_master(&self) -> Option<Finding> {
+        let master = self.map.topology.master;
+        let text = format!(
+            "the master ({master}) does not answer; without it no failed server is replaced. \
+             Is it running, and reachable from here?"
+        );
+        (!self.is_master_up).then_some(Finding { severity: Severity::Warning, text })
+    }
+
+    fn of_a_server(&self, id: u16, findings: &mut Vec<Finding>) {
         let mut find = |severity, text| findings.push(Finding { severity, text });
-        let map = self.map;
-        if !self.is_master_up {
-            let master = map.topology.master;
+        let at = usize::from(id);
+        let (map, info) = (self.map, &self.map.topology.servers[at]);
+        let (name, state, owned) = (&info.name, map.state(id), self.owned(id));
+        // A server that owns nothing leaves no partition unserved.
+        let severity = if owned > 0 { Severity::Critical } else { Severity::Warning };
+        if state != ServerState::Online {
+            let since = map.statuses()[at].since;
+            find(Severity::Warning, format!("{name} is {state} since epoch {since}"));
+        }
+        let Some(stats) = &self.stats[at] else {
+            if state.answers() {
+                let text = format!(
+                    "{name} does not answer and owns {owned} partitions; is it running, and is {} \
+                     reachable from here?",
+                    info.address
+                );
+                find(severity, text);
+            }
+            return;
+        };
+        if let Some(outage) = Outage::of(stats) {
+            let (since, lasts) = (outage.since(self.now), outage.lasts());
+            let why = match &*outage.reason {
+                "" => String::new(),
+                reason => format!(": {reason}"),
+            };
+            let text = format!("{name} has not reached the database since {since} ({lasts}){why}");
+            find(severity, text);
+        }
+        let refused = stats.counter("connections_refused_10s");
+        if refused > 0 {
             let text = format!(
-                "the master ({master}) does not answer; without it no failed server is replaced. \
-                 Is it running, and reachable from here?"
+                "{name} has refused {refused} connections in the last ten seconds because it was \
+                 full or stopping; see `connections` in [limits], and its log"
             );
             find(Severity::Warning, text);
         }
-        for ((id, info), stats) in (0u16..).zip(&map.topology.servers).zip(self.stats) {
-            let (name, state, owned) = (&info.name, map.state(id), self.owned(id));
-            // A server that owns nothing leaves no partition unserved.
-            let severity = if owned > 0 { Severity::Critical } else { Severity::Warning };
-            if state != ServerState::Online {
-                let since = map.statuses()[usize::from(id)].since;
-                find(Severity::Warning, format!("{name} is {state} since epoch {since}"));
-            }
-            let Some(stats) = stats else {
-                if state.answers() {
-                    let text = format!(
-                        "{name} does not answer and owns {owned} partitions; is it running, and \
-                         is {} reachable from here?",
-                        info.address
-                    );
-                    find(severity, text);
-                }
-                continue;
-            };
-            if let Some(outage) = Outage::of(stats) {
-                let (since, lasts) = (outage.since(self.now), outage.lasts());
-                let why = match &*outage.reason {
-                    "" => String::new(),
-                    reason => format!(": {reason}"),
-                };
-                let text =
-                    format!("{name} has not reached the database since {since} ({lasts}){why}");
-                find(severity, text);
-            }
-            let refused = stats.counter("connections_refused_10s");
-            if refused > 0 {
-                let text = format!(
-                    "{name} has refused {refused} connections in the last ten seconds because it \
-                     was full or stopping; see `connections` in [limits], and its log"
-                );
-                find(Severity::Warning, text);
-            }
-            let refused = stats.counter("rate_refused_10s");
-            if refused > 0 {
-                let text = format!(
-                    "{name} has refused {refused} reads in the last ten seconds because of \
-                     `reads_per_second`; raise it if the database can take more"
-                );
-                find(Severity::Warning, text);
-            }
-            let epoch = MapEpoch::from_u64(stats.map_epoch);
-            if epoch == MapEpoch::default() {
-                let text = format!(
-                    "{name} has no map yet; check that UDP datagrams pass between \
-                                    it and the master"
-                );
-                find(severity, text);
-            } else if epoch < map.epoch {
-                let text =
-                    format!("{name} has applied epoch {epoch}, but the newest is {}", map.epoch);
-                find(Severity::Warning, text);
-            }
+        let refused = stats.counter("rate_refused_10s");
+        if refused > 0 {
+            let text = format!(
+                "{name} has refused {refused} reads in the last ten seconds because of \
+                 `reads_per_second`; raise it if the database can take more"
+            );
+            find(Severity::Warning, text);
         }
+        let epoch = MapEpoch::from_u64(stats.map_epoch);
+        if epoch == MapEpoch::default() {
+            let text = format!(
+                "{name} has no map yet; check that UDP datagrams pass between it and the master"
+            );
+            find(severity, text);
+        } else if epoch < map.epoch {
+            let text = format!("{name} has applied epoch {epoch}, but the newest is {}", map.epoch);
+            find(Severity::Warning, text);
+        }
+    }
+
+    fn of_unowned_partitions(&self, findings: &mut Vec<Finding>) {
+        let map = self.map;
         let partitions = 0..map.topology.partitions;
         let is_unowned = |p: &u32| map.ownership(*p).owner == NO_SERVER;
         let answers = |server: &u16| self.stats[usize::from(*server)].is_some();
         let (read, dead): (Vec<u32>, Vec<u32>) = partitions
             .filter(is_unowned)
             .partition(|partition| map.topology.rank(*partition).iter().any(answers));
-        if !read.is_empty() {
-            let text = format!(
-                "{} partitions have no owner now: reads of them go to the database, writes wait",
-                read.len()
-            );
-            find(Severity::Critical, text);
-        }
-        if !dead.is_empty() {
-            let text = format!(
-                "{} partitions are not served at all: no server of their group answers",
-                dead.len()
-            );
-            find(Severity::Critical, text);
-        }
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-        findings
+        let mut find = |count: usize, what: &str| {
+            if count > 0 {
+                let text = format!("{count} partitions {what}");
+                findings.push(Finding { severity: Severity::Critical, text });
+            }
+        };
+        find(read.len(), "have no owner now: reads of them go to the database, writes wait");
+        find(dead.len(), "are not served at all: no server of their group answers");
     }
 
     /// The number of database reads in the last ten seconds, by all servers that answer.

@@ -205,6 +205,7 @@ impl Engine {
             if !connection.has_room(&self.config) {
                 break;
             }
+            // No request waits.
             let Some(id) = connection.waiting.pop_front() else { break };
             let is_here = |open: &Open| open.current.is_some_and(|current| current.conn == conn);
             if self.open.get(&id).is_some_and(is_here) {

@@ -96,8 +96,8 @@ pub(super) fn read_address(
                 text.at,
                 key,
                 format!(
-                    "port 0 can't be connected to; write a port from \
-                                                  1 to 65535, such as `{example}`"
+                    "port 0 can't be connected to; write a port from 1 to 65535, such as \
+                     `{example}`"
                 ),
             );
             None

@@ -85,28 +85,8 @@ fn read_one<'d>(
         let statements = [("get", get.as_ref()), ("put", good(&put)), ("delete", good(&delete))];
         warn_of_merged_keys(&section, statements, dialects, report);
     }
-    let value_type = section.choice("value", &TYPES, report).and_then(|found| {
-        let fits = matches!(found.value, ColumnType::Text | ColumnType::Bytes);
-        if !fits {
-            let wrong = "a value is text or bytes; write `value = \"text\"`, and cast to text in the statements";
-            report.mistake(found.at, &section.key("value"), wrong);
-        }
-        fits.then_some(found)
-    });
-    let value_type = value_type.or(defaults::VALUE_TYPE, section.at());
-
-    let ttl = section.duration("ttl", Duration::from_millis(1)..=TTL_MAX, defaults::TTL, report);
-    let negative_ttl =
-        section.duration("negative_ttl", Duration::ZERO..=TTL_MAX, defaults::NEGATIVE_TTL, report);
-    if let (Some(ttl), Some(negative)) = (ttl, negative_ttl)
-        && negative.value > ttl.value
-    {
-        report.warning(
-            negative.at,
-            &section.key("negative_ttl"),
-            "\"no such row\" is cached for longer than a value; write a duration shorter than the ttl",
-        );
-    }
+    let value_type = read_value_type(&mut section, report);
+    let (ttl, negative_ttl) = read_lifetimes(&mut section, report);
     let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
     let others = section.text_list("also_invalidates", "[\"item_summaries\"]", report);
     let key = section.key("also_invalidates");
@@ -131,6 +111,38 @@ fn read_one<'d>(
     })
 }
 
+fn read_value_type(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<ColumnType>> {
+    let found = section.choice("value", &TYPES, report).and_then(|found| {
+        let fits = matches!(found.value, ColumnType::Text | ColumnType::Bytes);
+        if !fits {
+            let wrong = "a value is text or bytes; write `value = \"text\"`, and cast to text in the statements";
+            report.mistake(found.at, &section.key("value"), wrong);
+        }
+        fits.then_some(found)
+    });
+    found.or(defaults::VALUE_TYPE, section.at())
+}
+
+/// Reads `ttl` and `negative_ttl`.
+fn read_lifetimes(
+    section: &mut Section<'_>,
+    report: &mut Report<'_>,
+) -> (Option<At<Duration>>, Option<At<Duration>>) {
+    let ttl = section.duration("ttl", Duration::from_millis(1)..=TTL_MAX, defaults::TTL, report);
+    let negative_ttl =
+        section.duration("negative_ttl", Duration::ZERO..=TTL_MAX, defaults::NEGATIVE_TTL, report);
+    if let (Some(ttl), Some(negative)) = (ttl, negative_ttl)
+        && negative.value > ttl.value
+    {
+        report.warning(
+            negative.at,
+            &section.key("negative_ttl"),
+            "\"no such row\" is cached for longer than a value; write a duration shorter than the ttl",
+        );
+    }
+    (ttl, negative_ttl)
+}
+
 /// `key_case`, as far as it fits the key's type and the database.
 fn read_case(
     section: &mut Section<'_>,
@@ -146,8 +158,7 @@ fn read_case(
                 "only text has upper and lower case; leave this out, or write `key = \"text\"`",
             ),
             KeyCase::Unicode if dialects == [Dialect::Sqlite] => Some(
-                "SQLite's NOCASE ignores the case of A to Z only; write `key_case = \
-                      \"ascii\"`",
+                "SQLite's NOCASE ignores the case of A to Z only; write `key_case = \"ascii\"`",
             ),
             KeyCase::Ascii | KeyCase::Unicode => None,
         };

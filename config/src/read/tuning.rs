@@ -30,85 +30,112 @@ pub(super) fn read_timings(mut section: Section<'_>, report: &mut Report<'_>) ->
     let mut duration = |key, default, report: &mut Report<'_>| {
         section.duration(key, TIMING_RANGE, default, report)
     };
-    let attempt_timeout = duration("attempt_timeout", default.attempt_timeout, report);
-    let failover_hold = duration("failover_hold", default.failover_hold, report);
-    let operation_timeout = duration("operation_timeout", default.operation_timeout, report);
-    let connect_timeout = duration("connect_timeout", default.connect_timeout, report);
-    let forward_timeout = duration("forward_timeout", default.forward_timeout, report);
-    let renew_interval = duration("renew_interval", default.renew_interval, report);
-    let probe_timeout = duration("probe_timeout", default.probe_timeout, report);
-    let recheck_interval = duration("recheck_interval", default.recheck_interval, report);
-    let lease = duration("lease", default.lease, report);
-    let announce_resend = duration("announce_resend", default.announce_resend, report);
-    let drain_timeout = duration("drain_timeout", default.drain_timeout, report);
-    let attempts = section.whole("attempts", 1..=100, default.attempts, report);
-    let probe_attempts = section.whole("probe_attempts", 1..=100, default.probe_attempts, report);
-
-    let place = Place { section_at: section.at() };
-    if let (Some(attempts), Some(attempt), Some(operation)) =
-        (attempts, attempt_timeout, operation_timeout)
-    {
-        check_attempts(attempts, attempt, operation, place, report);
-    }
-    if let (Some(renew), Some(lease)) = (renew_interval, lease) {
-        check_lease(renew, lease, place, report);
-    }
-    if let (Some(forward), Some(attempt)) = (forward_timeout, attempt_timeout)
-        && forward.value > attempt.value
-    {
-        report.warning(
-            place.first_given(&[forward.at, attempt.at]),
-            "timings.forward_timeout",
-            "longer than attempt_timeout, so a client gives up before the server that forwards for it; write a shorter one",
-        );
-    }
-    if let (Some(lease), Some(resend)) = (lease, announce_resend)
-        && resend.value * 4 > lease.value
-    {
-        report.warning(
-            place.first_given(&[resend.at, lease.at]),
-            "timings.announce_resend",
-            "more than a quarter of the lease, so a few lost datagrams leave servers without one; write a shorter one",
-        );
-    }
-    if let (Some(lease), Some(probe), Some(probes)) = (lease, probe_timeout, probe_attempts)
-        && probe.value.saturating_mul(probes.value) > lease.value
-    {
-        report.warning(
-            place.first_given(&[probe.at, probes.at, lease.at]),
-            "timings.probe_timeout",
-            "all probes together take longer than a lease lasts; write a shorter one",
-        );
-    }
-    if let (Some(drain), Some(operation)) = (drain_timeout, operation_timeout)
-        && drain.value >= operation.value
-    {
-        report.warning(
-            place.first_given(&[drain.at, operation.at]),
-            "timings.drain_timeout",
-            "as long as operation_timeout, so a client gives up while its write waits at a server; write a shorter one",
-        );
-    }
-    section.finish(report);
-
-    let complete = || {
-        Some(Timings {
-            attempt_timeout: attempt_timeout?.value,
-            attempts: attempts?.value,
-            failover_hold: failover_hold?.value,
-            operation_timeout: operation_timeout?.value,
-            connect_timeout: connect_timeout?.value,
-            forward_timeout: forward_timeout?.value,
-            renew_interval: renew_interval?.value,
-            probe_timeout: probe_timeout?.value,
-            probe_attempts: probe_attempts?.value,
-            recheck_interval: recheck_interval?.value,
-            lease: lease?.value,
-            announce_resend: announce_resend?.value,
-            drain_timeout: drain_timeout?.value,
-        })
+    let mut found = TimingsFound {
+        attempt_timeout: duration("attempt_timeout", default.attempt_timeout, report),
+        failover_hold: duration("failover_hold", default.failover_hold, report),
+        operation_timeout: duration("operation_timeout", default.operation_timeout, report),
+        connect_timeout: duration("connect_timeout", default.connect_timeout, report),
+        forward_timeout: duration("forward_timeout", default.forward_timeout, report),
+        renew_interval: duration("renew_interval", default.renew_interval, report),
+        probe_timeout: duration("probe_timeout", default.probe_timeout, report),
+        recheck_interval: duration("recheck_interval", default.recheck_interval, report),
+        lease: duration("lease", default.lease, report),
+        announce_resend: duration("announce_resend", default.announce_resend, report),
+        drain_timeout: duration("drain_timeout", default.drain_timeout, report),
+        attempts: None,
+        probe_attempts: None,
     };
-    TimingsRead { complete: complete(), operation_timeout }
+    found.attempts = section.whole("attempts", 1..=100, default.attempts, report);
+    found.probe_attempts = section.whole("probe_attempts", 1..=100, default.probe_attempts, report);
+    found.check(Place { section_at: section.at() }, report);
+    section.finish(report);
+    TimingsRead { complete: found.complete(), operation_timeout: found.operation_timeout }
+}
+
+/// The timings as found in the section; `None` where something is wrong with a value.
+struct TimingsFound {
+    attempt_timeout: Option<At<Duration>>,
+    failover_hold: Option<At<Duration>>,
+    operation_timeout: Option<At<Duration>>,
+    connect_timeout: Option<At<Duration>>,
+    forward_timeout: Option<At<Duration>>,
+    renew_interval: Option<At<Duration>>,
+    probe_timeout: Option<At<Duration>>,
+    recheck_interval: Option<At<Duration>>,
+    lease: Option<At<Duration>>,
+    announce_resend: Option<At<Duration>>,
+    drain_timeout: Option<At<Duration>>,
+    attempts: Option<At<u32>>,
+    probe_attempts: Option<At<u32>>,
+}
+
+impl TimingsFound {
+    /// Checks the timings against each other, as far as they could be read.
+    fn check(&self, place: Place, report: &mut Report<'_>) {
+        if let (Some(attempts), Some(attempt), Some(operation)) =
+            (self.attempts, self.attempt_timeout, self.operation_timeout)
+        {
+            check_attempts(attempts, attempt, operation, place, report);
+        }
+        if let (Some(renew), Some(lease)) = (self.renew_interval, self.lease) {
+            check_lease(renew, lease, place, report);
+        }
+        if let (Some(forward), Some(attempt)) = (self.forward_timeout, self.attempt_timeout)
+            && forward.value > attempt.value
+        {
+            report.warning(
+                place.first_given(&[forward.at, attempt.at]),
+                "timings.forward_timeout",
+                "longer than attempt_timeout, so a client gives up before the server that forwards for it; write a shorter one",
+            );
+        }
+        if let (Some(lease), Some(resend)) = (self.lease, self.announce_resend)
+            && resend.value * 4 > lease.value
+        {
+            report.warning(
+                place.first_given(&[resend.at, lease.at]),
+                "timings.announce_resend",
+                "more than a quarter of the lease, so a few lost datagrams leave servers without one; write a shorter one",
+            );
+        }
+        if let (Some(lease), Some(probe), Some(probes)) =
+            (self.lease, self.probe_timeout, self.probe_attempts)
+            && probe.value.saturating_mul(probes.value) > lease.value
+        {
+            report.warning(
+                place.first_given(&[probe.at, probes.at, lease.at]),
+                "timings.probe_timeout",
+                "all probes together take longer than a lease lasts; write a shorter one",
+            );
+        }
+        if let (Some(drain), Some(operation)) = (self.drain_timeout, self.operation_timeout)
+            && drain.value >= operation.value
+        {
+            report.warning(
+                place.first_given(&[drain.at, operation.at]),
+                "timings.drain_timeout",
+                "as long as operation_timeout, so a client gives up while its write waits at a server; write a shorter one",
+            );
+        }
+    }
+
+    fn complete(&self) -> Option<Timings> {
+        Some(Timings {
+            attempt_timeout: self.attempt_timeout?.value,
+            failover_hold: self.failover_hold?.value,
+            operation_timeout: self.operation_timeout?.value,
+            connect_timeout: self.connect_timeout?.value,
+            forward_timeout: self.forward_timeout?.value,
+            renew_interval: self.renew_interval?.value,
+            probe_timeout: self.probe_timeout?.value,
+            recheck_interval: self.recheck_interval?.value,
+            lease: self.lease?.value,
+            announce_resend: self.announce_resend?.value,
+            drain_timeout: self.drain_timeout?.value,
+            attempts: self.attempts?.value,
+            probe_attempts: self.probe_attempts?.value,
+        })
+    }
 }
 
 /// Picks the place to report a relation at: defaults stand where the section begins,

@@ -347,6 +347,7 @@ impl Checker {
     ) -> LastWord {
         let unknown_writes = self.unknown_writes();
         let meant = unknown_writes.get(&key).into_iter().flatten().filter(|write| is_meant(write));
+        // No write of unknown outcome is meant.
         let Some(last) = meant.map(|write| write.ended).max() else { return LastWord::NoUnknown };
         match self.history.first_begun_after(key, last + self.grace) {
             // Later writes may have been acknowledged since the read was asked.

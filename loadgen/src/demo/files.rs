@@ -7,7 +7,7 @@ use crate::recorder::{TimelinePoint, wall_time};
 use crate::report::files::Files;
 use crate::report::html::Page;
 use crate::report::plots::{Line, over_time, percentiles};
-use crate::report::table::{millis, thousands};
+use crate::report::table::{cells, millis, thousands};
 use crate::report::{Figures, Mark};
 
 /// Makes the folder of the files, and notes in the report where they are.
@@ -112,22 +112,8 @@ fn phase_table(page: &mut Page, report: &DemoReport) {
         "sent again",
     ];
     let row = |name: &str, figures: &Figures| {
-        let latency = &figures.latency_us;
-        vec![
-            name.to_owned(),
-            thousands(figures.requests),
-            thousands(figures.failed),
-            thousands(figures.stale + figures.wrong),
-            thousands(figures.throughput_per_s.round() as u64),
-            millis(latency.p50),
-            millis(latency.p99),
-            millis(latency.p999),
-            millis(latency.max),
-            format!("{:.1}", figures.hit_ratio * 100.0),
-            figures.origin_reads.map_or_else(|| "–".to_owned(), thousands),
-            thousands(figures.counts.stand_in),
-            thousands(figures.counts.resent),
-        ]
+        let counts = [figures.counts.stand_in, figures.counts.resent].map(thousands);
+        [&[name.to_owned()][..], &cells(figures), &counts].concat()
     };
     let mut rows: Vec<Vec<String>> =
         report.phases.iter().map(|phase| row(phase.name, &phase.figures)).collect();

@@ -132,7 +132,7 @@ pub(super) fn play(
 impl Stage<'_> {
     /// Carries out the steps that are due.
     fn act(&mut self) -> Result<(), DemoError> {
-        let seconds = self.plan.duration.unwrap_or_default();
+        let seconds = self.plan.duration.expect("a demo has a duration");
         let elapsed = Micros::boottime().since(self.start);
         let has = |kind| self.story.at(kind).is_some();
         if !has(StoryKind::Killed) {
@@ -197,7 +197,8 @@ impl Stage<'_> {
         let progress = self.live.progress();
         let recent = progress.since(shown.1);
         *shown = (now, progress);
-        let (elapsed, whole) = (now.since(self.start), self.plan.duration.unwrap_or_default());
+        let (elapsed, whole) =
+            (now.since(self.start), self.plan.duration.expect("a demo has a duration"));
         let text = format!(
             "{:>4.1} s  {:<12}  {:>7}/s  hits {:>5.1} %  failed {}  stale {}",
             elapsed.as_secs_f64(),

@@ -109,6 +109,7 @@ impl Story {
 
     /// The master has written a line.
     pub fn master(&mut self, line: &MasterLine) {
+        // A line about no server is no part of the story.
         let Some(server) = &line.server else { return };
         let is_victim = *server == self.victim_name();
         let is_down = self.has(StoryKind::Killed) && !self.has(StoryKind::Restarted);

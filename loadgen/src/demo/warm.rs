@@ -18,7 +18,7 @@ use crate::workload::{Mix, Supply, SweepAccess};
 /// Rows that are read once each at first.
 const PRELOAD_SHARE: u32 = 4;
 const PRELOAD_WITHIN: Duration = Duration::from_secs(4);
-const SETTLE_WITHIN: Duration = Duration::from_secs(4);
+const STEADY_WITHIN: Duration = Duration::from_secs(4);
 /// The hit ratios of two windows this long are compared.
 const WINDOW: Duration = Duration::from_millis(500);
 /// The hit ratio is steady when two measurements differ by less than this.
@@ -63,7 +63,7 @@ pub(super) fn run(
 
     let until_steady = Plan {
         pacing: script::pacing(RATE_PER_S, Arrivals::Constant),
-        duration: Some(SETTLE_WITHIN),
+        duration: Some(STEADY_WITHIN),
         // Other requests than those to come.
         seed: plan.seed ^ 0x3A3A,
         ..preload
@@ -75,7 +75,7 @@ pub(super) fn run(
         watch(&until_steady, supplies, interrupt, |progress, elapsed| {
             console.progress(
                 elapsed.as_millis() as u64,
-                SETTLE_WITHIN.as_millis() as u64,
+                STEADY_WITHIN.as_millis() as u64,
                 &format!("warming up: hit ratio {:.1} %", ratio_of_last(&windows) * 100.0),
             );
             let is_window =
@@ -100,6 +100,7 @@ fn ratio_of_last(windows: &[(Duration, Progress)]) -> f64 {
 
 /// Three windows in a row must agree: two may do so by chance.
 fn is_steady(windows: &[(Duration, Progress)]) -> bool {
+    // There are too few windows to compare.
     let [.., a, b, c, d] = windows else { return false };
     let ratios = [b.1.since(a.1), c.1.since(b.1), d.1.since(c.1)].map(Progress::hit_ratio);
     let (low, high) = ratios

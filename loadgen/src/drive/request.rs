@@ -157,6 +157,7 @@ fn complaint(result: &Result<Answer, ClientError>, verdict: Option<Verdict>) -> 
 }
 
 fn report(shared: &Shared, phase: usize, at: Micros, result: &Result<Answer, ClientError>) {
+    // A failure is recorded, but no server has answered.
     let Ok(answer) = result else { return };
     let is_stand_in = answer.is_stand_in();
     if shared.is_first(phase, answer.served_by, is_stand_in) {

@@ -132,6 +132,7 @@ async fn paced(
             burst = 0;
         }
         burst += 1;
+        // The supply is used up.
         let Some(wanted) = shared.supply.borrow_mut().next() else { return Ok(()) };
         let ticket = ticket(shared, wanted);
         let (shared, client) = (Rc::clone(shared), client.clone());
@@ -152,6 +153,7 @@ fn unpaced(shared: &Rc<Shared>, client: &Client) {
     shared.begin();
     monoio::spawn(async move {
         while !shared.live.is_stopped() && Micros::boottime() < end {
+            // The supply is used up.
             let Some(wanted) = shared.supply.borrow_mut().next() else { break };
             let ticket = ticket(&shared, wanted);
             perform(&shared, &client, ticket, None).await;

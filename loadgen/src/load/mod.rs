@@ -158,8 +158,7 @@ fn run_shown(
     if let Some(how) = how {
         let file = args.config.display();
         console.line(&format!(
-            "warning: {file} is out of date and does not describe the running \
-                               cluster: {how}"
+            "warning: {file} is out of date and does not describe the running cluster: {how}"
         ));
     }
     let workers = args.workers();

@@ -89,7 +89,7 @@ impl LoadReport {
         let workers = args.workers();
         let busy = cpu.as_secs_f64() / (ran_for.as_secs_f64() * f64::from(workers)).max(1e-9);
         Self {
-            operations: recording.phases.first().map(OperationFigures::of).unwrap_or_default(),
+            operations: OperationFigures::of(&recording.phases[0]),
             warnings: warnings(asked_per_s, &total, lateness, busy),
             total,
             asked_per_s,
@@ -190,6 +190,7 @@ fn warnings(asked: Option<u32>, total: &Figures, lateness: Lateness, busy: f64) 
             busy * 100.0
         ));
     }
+    // A closed loop has no schedule that it could miss.
     let Some(asked) = asked else { return warnings };
     if lateness.p99_us > LATE_US_MAX {
         warnings.push(format!(

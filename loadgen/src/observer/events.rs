@@ -52,10 +52,12 @@ impl EventTail {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
         }
+        // The master has not created the file yet.
         let Some(file) = &mut self.file else { return Vec::new() };
         if file.read_to_end(&mut self.partial).is_err() {
             return Vec::new();
         }
+        // No line is complete yet.
         let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else {
             return Vec::new();
         };

@@ -149,6 +149,7 @@ impl Counts {
             self.hits += has(response_flags::HIT);
             self.filled += has(response_flags::FILLED);
         }
+        // The run is not checked.
         let Some(verdict) = verdict else { return };
         self.checked += 1;
         match verdict {

@@ -146,6 +146,7 @@ impl OpenSlots {
     }
 
     fn close_oldest(&mut self) -> bool {
+        // All slots are closed.
         let Some((index, slot)) = self.open.pop_first() else { return false };
         let stored = self.store.slots.entry(index).or_default();
         for (encodings, latency) in stored.latency.iter_mut().zip(&slot.latency) {

@@ -22,8 +22,8 @@ impl fmt::Display for FilesError {
         let missing = self.missing.join("; ");
         write!(
             f,
-            "{missing}; everything else was done. Check that the folder for the report \
-                   exists and has room"
+            "{missing}; everything else was done. Check that the folder for the report exists and \
+             has room"
         )
     }
 }

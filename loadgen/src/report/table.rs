@@ -24,11 +24,20 @@ pub fn phases(phases: &[PhaseFigures], total: &Figures) -> String {
 }
 
 fn row(table: &mut String, name: &str, figures: &Figures) {
-    let latency = &figures.latency_us;
+    let [requests, failed, stale, rate, p50, p99, p999, max, hits, origin] = cells(figures);
     // Writing to a String can't fail.
     let _ = writeln!(
         table,
-        "{name:<13}{:>10}{:>7}{:>6}{:>9}{:>8}{:>8}{:>8}{:>9}{:>7.1}{:>9}",
+        "{name:<13}{requests:>10}{failed:>7}{stale:>6}{rate:>9}{p50:>8}{p99:>8}{p999:>8}{max:>9}\
+         {hits:>7}{origin:>9}"
+    );
+}
+
+/// The figures of a row: requests, failed and stale ones, requests per second, latencies in
+/// milliseconds (p50, p99, p99.9, maximum), hits in percent, reads of the origin.
+pub(crate) fn cells(figures: &Figures) -> [String; 10] {
+    let latency = &figures.latency_us;
+    [
         thousands(figures.requests),
         thousands(figures.failed),
         thousands(figures.stale + figures.wrong),
@@ -37,9 +46,9 @@ fn row(table: &mut String, name: &str, figures: &Figures) {
         millis(latency.p99),
         millis(latency.p999),
         millis(latency.max),
-        figures.hit_ratio * 100.0,
+        format!("{:.1}", figures.hit_ratio * 100.0),
         figures.origin_reads.map_or_else(|| "–".to_owned(), thousands),
-    );
+    ]
 }
 
 /// One row per operation: how many, and how long they took, in milliseconds.

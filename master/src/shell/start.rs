@@ -238,7 +238,7 @@ impl MasterHandle {
     /// # Errors
     /// As [`Master::run`]; [`MasterError::Panicked`].
     pub fn join(mut self) -> Result<(), MasterError> {
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let thread = self.thread.take().expect("only this function and `drop` take the thread");
         thread.join().unwrap_or(Err(MasterError::Panicked))
     }
 }

@@ -179,7 +179,8 @@ impl<T: Waits> Fair<T> {
     /// Adds a call that was taken but not executed. It is the next of its keyspace.
     pub(super) fn put_back(&mut self, call: T) {
         let id = call.keyspace();
-        let Some(Some(keyspace)) = self.keyspaces.get_mut(usize::from(id)) else { return };
+        let keyspace = self.keyspaces.get_mut(usize::from(id)).and_then(Option::as_mut);
+        let keyspace = keyspace.expect("the call was taken from its keyspace's queue");
         let (calls, bytes) = (keyspace.waiting.len(), call.bytes());
         self.places.change(calls, calls + 1);
         self.bytes.change(keyspace.bytes, keyspace.bytes + bytes);
@@ -372,6 +373,7 @@ impl<T: Waits> Fair<T> {
     /// Drops calls at the head of a keyspace's queue that were answered because they were overdue.
     /// Calls of a keyspace end roughly in the order in which they were added.
     fn drop_the_answered(&mut self, id: u8) {
+        // `push` refuses a call of an unknown keyspace.
         let Some(Some(keyspace)) = self.keyspaces.get_mut(usize::from(id)) else { return };
         while let Some(call) = keyspace.waiting.pop_front_if(|call| call.is_over()) {
             let calls = keyspace.waiting.len();

@@ -108,10 +108,10 @@ impl Arena {
         Some(View { at, header, header_bytes, key, value: &rest[..header.value_bytes] })
     }
 
-    /// Returns the bytes at `offset`, or none if no item can be there.
+    /// Returns the bytes of a range that [`Self::view`] has given.
     #[inline]
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.map.get(range).unwrap_or_default()
+        &self.map[range]
     }
 
     /// Whether the item at `offset` has this key.

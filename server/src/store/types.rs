@@ -43,7 +43,7 @@ pub enum StoreError {
     /// The item can never be stored. The key's previous item has been removed.
     #[error(
         "a key and value of {bytes} bytes together are too large; the store takes at most \
-             {max_bytes}"
+         {max_bytes}"
     )]
     TooLarge {
         /// Key and value together.

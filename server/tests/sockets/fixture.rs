@@ -214,8 +214,8 @@ impl Drop for Cluster {
     }
 }
 
-/// What the master holds, and the socket that it says it on.
-struct Held {
+/// The state of the fake master, and its socket.
+struct MasterState {
     socket: UdpSocket,
     key: Option<ClusterKey>,
     topology_id: u64,
@@ -227,7 +227,7 @@ struct Held {
     probes: Vec<Datagram>,
 }
 
-impl Held {
+impl MasterState {
     fn say(&mut self, to: usize, kind: DatagramKind, question: Option<&Datagram>) {
         self.sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_MASTER, self.topology_id, 1);
@@ -280,7 +280,7 @@ impl Held {
 
 /// The master's thread.
 pub(crate) struct FakeMaster {
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<MasterState>>,
     ends: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -293,7 +293,7 @@ impl FakeMaster {
         let (key, topology_id) = (config.cluster_key(), topology.id);
         let epoch = MapEpoch { term: 1, counter: 1 };
         let offline = ServerStatus { state: ServerState::Offline, since: epoch, boot_id: 0 };
-        let held = Arc::new(Mutex::new(Held {
+        let held = Arc::new(Mutex::new(MasterState {
             socket: socket.try_clone().unwrap(),
             key: key.clone(),
             topology_id,
@@ -365,6 +365,6 @@ impl Drop for FakeMaster {
     }
 }
 
-fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
+fn lock(held: &Mutex<MasterState>) -> MutexGuard<'_, MasterState> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }

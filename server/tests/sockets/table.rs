@@ -42,7 +42,7 @@ fn header(id: u32) -> RequestHeader {
 }
 
 /// Sent behind a good hello.
-fn settled_rows() -> Vec<Row> {
+fn rows_after_hello() -> Vec<Row> {
     use Opcode::{Cas, Delete, Hello, Invalidate, Map, Ping, Put, Stats, Touch};
     let one = || Some(&b"one"[..]);
     let big_key = vec![b'k'; KEY_BYTES + 1];
@@ -374,8 +374,8 @@ fn compare(row: &Row, got: &mut [Reply], what: &str) {
 }
 
 fn all_rows() -> impl Iterator<Item = (Row, bool)> {
-    let settled = settled_rows().into_iter().map(|row| (row, false));
-    settled.chain(first_rows().into_iter().map(|row| (row, true)))
+    let greeted = rows_after_hello().into_iter().map(|row| (row, false));
+    greeted.chain(first_rows().into_iter().map(|row| (row, true)))
 }
 
 on_both_loops! {
@@ -405,7 +405,7 @@ on_both_loops! {
     fn every_row_holds_many_times_in_one_write(io) {
         const TIMES: usize = 150;
         let bench = Bench::new(io);
-        for row in settled_rows() {
+        for row in rows_after_hello() {
             let mut wire = bench.cluster.wire();
             let good = request(Opcode::Ping, 0, 99, b"", b"");
             let bytes = match row.after {

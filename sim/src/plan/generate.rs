@@ -37,8 +37,8 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         24 => rare::surge(&mut random, &mut setup, &mut entries),
         _ => {}
     }
-    setup.is_origin_fussy = mix(seed, 0xF055).is_multiple_of(8);
-    setup.is_twofold = mix(seed, 0x2F01D).is_multiple_of(4);
+    setup.some_puts_change_nothing = mix(seed, 0xF055).is_multiple_of(8);
+    setup.shares_rows = mix(seed, 0x2F01D).is_multiple_of(4);
     setup.is_without_room = mix(seed, 0x0F01).is_multiple_of(8);
     // Not with so many keys that reading all of them takes long anyway, and not with shards that have
     // hardly any room, because they would refuse reads that the limit delays.
@@ -85,8 +85,8 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         reads_per_second: None,
         in_flight_max: 65_536,
         value_bytes: 8,
-        is_origin_fussy: false,
-        is_twofold: false,
+        some_puts_change_nothing: false,
+        shares_rows: false,
         is_without_room: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },

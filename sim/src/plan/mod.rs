@@ -87,9 +87,9 @@ pub(crate) struct Setup {
     /// The size of each value; with large ones the cache is too small for all keys.
     pub(crate) value_bytes: usize,
     /// Whether some puts change no row of the origin.
-    pub(crate) is_origin_fussy: bool,
+    pub(crate) some_puts_change_nothing: bool,
     /// Whether there are two keyspaces over the same rows, each used by half of the clients.
-    pub(crate) is_twofold: bool,
+    pub(crate) shares_rows: bool,
     /// Whether a shard has room for the row of only one fetch, so that the others wait.
     pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.

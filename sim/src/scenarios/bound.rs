@@ -9,16 +9,16 @@ use crate::plan::{Host, Mode, Rule, Script, What, script};
 
 const A: Host = Host::Server(0);
 
-fn twofold() -> Script {
+fn shared_rows() -> Script {
     script(2).with(|setup| {
         setup.mode = Mode::Strict;
-        setup.is_twofold = true;
+        setup.shares_rows = true;
     })
 }
 
 pub(super) const WRITTEN: Scenario = Scenario {
     name: "s25_written",
-    plan: || twofold().at(0).get(1, 0).at(100 * MS).put(0, 0).at(200 * MS).get(1, 0).plan(),
+    plan: || shared_rows().at(0).get(1, 0).at(100 * MS).put(0, 0).at(200 * MS).get(1, 0).plan(),
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::BoundForgotten), "of k0 from server a, HIT")],
 };
@@ -27,7 +27,7 @@ pub(super) const FILL_AFTER_WRITE: Scenario = Scenario {
     name: "s25_fill_after_write",
     plan: || {
         let slow = What::OriginSlow { server: None, by: 40 * MS, lasts: 5 * S };
-        let mut script = twofold().at(0).fault(slow);
+        let mut script = shared_rows().at(0).fault(slow);
         for round in 0..30 {
             // The write is executed after the other keyspace's fetch has read the row.
             script = script.at(100 * MS + round * 150 * MS).get(1, 0);
@@ -44,7 +44,7 @@ pub(super) const RETURNED_HOME: Scenario = Scenario {
     plan: || {
         // Server a is away with k0 cached for client 1's keyspace, and b writes it in the other.
         let away = What::Isolate { host: A, lasts: 4 * S };
-        let script = twofold().at(0).get(0, 0).get(1, 0).at(100 * MS).fault(away);
+        let script = shared_rows().at(0).get(0, 0).get(1, 0).at(100 * MS).fault(away);
         let script = script.at(3_300 * MS).put(0, 0).at(4_050 * MS);
         script.gets(1, 0, 20 * MS, 2 * S).plan()
     },

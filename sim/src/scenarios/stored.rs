@@ -17,7 +17,7 @@ pub(super) const STORED_OTHERWISE: Scenario = Scenario {
 pub(super) const NOT_STORED: Scenario = Scenario {
     name: "s23_not_stored",
     plan: || {
-        let mut script = script(2).with(|setup| setup.is_origin_fussy = true);
+        let mut script = script(2).with(|setup| setup.some_puts_change_nothing = true);
         for round in 0..40 {
             script = script.at(round * 50 * MS).put(0, 0).then(20 * MS).get(1, 0);
         }

@@ -74,7 +74,7 @@ impl Cluster {
             key_case: KeyCase::Ascii,
             ..KeyspaceConfig::new(id, name, "")
         };
-        config.keyspaces = match setup.is_twofold {
+        config.keyspaces = match setup.shares_rows {
             true => vec![
                 keyspace(KEYSPACE, "keys", vec![OTHER]),
                 keyspace(OTHER, "others", vec![KEYSPACE]),

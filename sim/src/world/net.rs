@@ -46,7 +46,7 @@ pub(crate) struct End {
     /// Bytes that arrived while it was handed over.
     pub(crate) early: Vec<Segment>,
     /// Bytes that can't arrive here because of a cut.
-    held: VecDeque<Segment>,
+    stalled: VecDeque<Segment>,
     /// The time before which nothing that is sent later may arrive.
     last_at: Time,
 }
@@ -202,7 +202,7 @@ impl Net {
             is_open,
             is_ghost: false,
             early: Vec::new(),
-            held: VecDeque::new(),
+            stalled: VecDeque::new(),
             last_at: 0,
         };
         let (host, life, name) = from;
@@ -249,10 +249,10 @@ impl Net {
     ) -> Option<Segment> {
         let ends = &self.sockets[socket].ends;
         let (from, to) = (ends[1 - end].host, ends[end].host);
-        let is_held = self.is_cut(from, to) || self.stalls[from.index()][to.index()] > 0;
+        let is_stalled = self.is_cut(from, to) || self.stalls[from.index()][to.index()] > 0;
         let to = &mut self.sockets[socket].ends[end];
-        if is_held || !to.held.is_empty() {
-            to.held.push_back(segment);
+        if is_stalled || !to.stalled.is_empty() {
+            to.stalled.push_back(segment);
             return None;
         }
         Some(segment)
@@ -264,8 +264,8 @@ impl Net {
             for end in 0..2 {
                 let ends = &self.sockets[socket].ends;
                 let (from, to) = (ends[1 - end].host, ends[end].host);
-                let is_held = self.is_cut(from, to) || self.stalls[from.index()][to.index()] > 0;
-                if is_held || ends[end].held.is_empty() {
+                let is_stalled = self.is_cut(from, to) || self.stalls[from.index()][to.index()] > 0;
+                if is_stalled || ends[end].stalled.is_empty() {
                     continue;
                 }
                 // TCP notices with the next retransmission.
@@ -275,7 +275,7 @@ impl Net {
                 let is_given_up = end == 1 && !ends[0].is_open;
                 let to = &mut self.sockets[socket].ends[end];
                 to.last_at = to.last_at.max(at);
-                for segment in std::mem::take(&mut to.held) {
+                for segment in std::mem::take(&mut to.stalled) {
                     let segment = match segment {
                         Segment::Data(_) if is_given_up => continue,
                         Segment::End if is_given_up => Segment::Reset,
@@ -293,7 +293,7 @@ impl Net {
             let ends = &mut self.sockets[socket].ends;
             let hosts = (ends[0].host, ends[1].host);
             if (hosts == (a, b) || hosts == (b, a)) && ends[0].is_open && ends[1].is_open {
-                ends.iter_mut().for_each(|end| end.held.clear());
+                ends.iter_mut().for_each(|end| end.stalled.clear());
                 for end in 0..2 {
                     queue.push(now + 1, Event::Segment { socket, end, segment: Segment::Reset });
                 }

@@ -47,8 +47,7 @@ fn apt_get(arguments: &[&str], logs: &Path) -> Result<(), Failed> {
         Ok(finished) => Err(Failed::new(
             finished.output,
             format!(
-                "`{line}` failed; fix that, or install the packages by hand, and run this \
-                     again"
+                "`{line}` failed; fix that, or install the packages by hand, and run this again"
             ),
         )),
         Err(error) => Err(Failed::new(format!("{line}: {error}"), "install them by hand")),

@@ -225,6 +225,7 @@ impl Group {
     /// Returns the time until which, as far as is known, no member of the group hears the master.
     pub(super) fn alone_until(&self, epoch: MapEpoch) -> Micros {
         let bounds = self.members.iter().map(|member| member.bound(epoch, self.lease));
+        // Of a member that has no bound nothing is known: it may hear the master.
         bounds.fold(Micros::NEVER, |all, bound| all.min(bound.unwrap_or_default()))
     }
 

@@ -99,6 +99,7 @@ impl Gate {
     /// other connections, because that one was deleted after [`Self::look`] had found it.
     pub(super) fn has_begun_log(&self, path: &Path) -> bool {
         let mut state = self.lock();
+        // No connection has been opened yet.
         let Some(files) = state.files else { return false };
         state.begun = files.new_log(&Files::at(path)).or(state.begun);
         state.begun.is_some()
@@ -110,6 +111,7 @@ impl Gate {
         // file that has just got its first page would seem to have lost it.
         let mut state = self.lock();
         let now = Files::at(path).without(state.begun);
+        // No connection has been opened yet.
         let Some(files) = &mut state.files else { return Change::None };
         let change = files.change(&now);
         if change == Change::None {

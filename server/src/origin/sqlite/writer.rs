@@ -205,6 +205,16 @@ fn execute(
             );
         }
     }
+    commit(connection, shared, results, alone)
+}
+
+/// Ends a transaction whose writes have been executed, with these results.
+fn commit(
+    connection: &Connection,
+    shared: &Shared,
+    results: Vec<(Job, Result<Written, Failure>)>,
+    alone: bool,
+) -> (Committed, Option<Trouble>) {
     // COMMIT has no deadline: interrupting it would only make its outcome unknown. The overdue
     // thread answers meanwhile.
     connection.set_deadline(Micros::NEVER);
