@@ -74,4 +74,54 @@ mod tests {
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
     }
+
+    /// Waits until the connect has ended.
+    fn connect(addr: SocketAddr) -> (Socket, io::Result<()>) {
+        use rustix::event::{PollFd, PollFlags, poll};
+        use std::os::fd::AsFd as _;
+        let socket = start_connect(addr, Duration::from_secs(2)).unwrap();
+        let timeout = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&timeout));
+        assert_eq!(ready, Ok(1));
+        let result = connect_result(socket.as_fd());
+        (socket, result)
+    }
+
+    #[test]
+    fn a_connect_ends_by_what_the_other_side_says() {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        assert!(connect(addr).1.is_ok());
+        // Bound, but it does not listen: nobody else gets the port.
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        closed.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let addr = closed.local_addr().unwrap().as_socket().unwrap();
+        assert_eq!(connect(addr).1.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_connect_to_where_there_is_no_way_fails_at_once() {
+        let nowhere = SocketAddr::from((Ipv4Addr::BROADCAST, 1));
+        assert!(start_connect(nowhere, Duration::from_secs(2)).is_err());
+    }
+
+    #[test]
+    fn a_connection_that_is_shut_down_ends_on_both_sides() {
+        use std::io::Read as _;
+        use std::os::fd::AsFd as _;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (socket, _) = connect(listener.local_addr().unwrap());
+        let (mut other, _) = listener.accept().unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        shutdown(socket.as_fd());
+        assert_eq!(other.read(&mut [0]).unwrap(), 0);
+        assert_eq!((&socket).read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn each_client_has_an_identity_and_a_seed_of_its_own() {
+        let (first, second) = (identity().unwrap(), identity().unwrap());
+        let numbers = std::collections::BTreeSet::from([first.0, first.1, second.0, second.1]);
+        assert_eq!(numbers.len(), 4);
+    }
 }

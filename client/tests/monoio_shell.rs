@@ -6,10 +6,10 @@ mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use standin_client::monoio::Client;
-use standin_client::runtime::runtime;
+use standin_client::runtime::{Driver, runtime};
 use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEvent, Target};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::DatagramKind;
@@ -20,7 +20,7 @@ fn secret() -> ClientConfig {
     ClientConfig { key: Some(ClusterKey::new([3; 32])), ..ClientConfig::default() }
 }
 
-async fn all_operations(client: Client) {
+async fn all_operations(client: Client, cluster: &Cluster) {
     assert_eq!(client.get(1, b"k").await, Ok(None));
     let version = client.put(1, b"k", b"one".to_vec(), 0).await.unwrap();
     let value = client.get(1, b"k").await.unwrap().unwrap();
@@ -32,6 +32,8 @@ async fn all_operations(client: Client) {
     assert_eq!(client.cas(1, b"none", 1, vec![], 0).await, Ok(CasOutcome::NotFound));
     assert_eq!(client.touch(1, b"k", 77).await, Ok(Some(77)));
     assert_eq!(client.invalidate(1, b"k").await, Ok(()));
+    let stats = client.stats(Target::Server(cluster.home(b"k").id())).await.unwrap();
+    assert_eq!(["rows", "invalidated"].map(|name| stats.counter(name)), [1, 1]);
     let many: Vec<String> = (0..1_000).map(|n| format!("key {n}")).collect();
     let ended = client.invalidate_many(1, &many).await;
     assert!(ended.len() == 1_000 && ended.iter().all(Result::is_ok));
@@ -40,7 +42,6 @@ async fn all_operations(client: Client) {
     assert_eq!(client.delete(1, b"k").await, Ok(true));
     assert_eq!(client.delete(1, b"k").await, Ok(false));
     assert_eq!(client.ping(Target::Server(1), 0).await.unwrap().server, 1);
-    assert_eq!(client.stats(Target::Any).await.unwrap().counter("rows"), 0);
     let map = client.map(Target::Server(0)).await.unwrap();
     assert_eq!(map.topology.id, client.map_in_force().unwrap().topology.id);
 }
@@ -52,7 +53,7 @@ fn all_operations_on_both_drivers_and_with_a_secret() {
             let cluster = Cluster::start(2, config.key.clone());
             runtime(driver).unwrap().block_on(async {
                 let seeds = Bootstrap::Seeds(cluster.addresses());
-                all_operations(Client::new(config, seeds).unwrap()).await;
+                all_operations(Client::new(config, seeds).unwrap(), &cluster).await;
             });
         }
     }
@@ -89,6 +90,7 @@ fn many_keys_and_the_largest_value() {
                 client.put(1, key.as_bytes(), key.clone().into_bytes(), 0).await.unwrap();
             }
             let values = client.get_many(1, &keys).await;
+            assert_eq!(values.len(), keys.len());
             for (n, (key, value)) in keys.iter().zip(values).enumerate() {
                 let expected = (n % 2 == 0).then(|| key.clone().into_bytes());
                 assert_eq!(value.unwrap().map(|v| v.bytes), expected);
@@ -143,6 +145,60 @@ fn c10_c14_a_stopped_or_frozen_server_costs_no_request() {
             assert!(matches!(seen[2], ClientEvent::Verdict { .. }));
             assert_eq!(cluster.notices.lock().unwrap()[0].subject, server);
         }
+    }
+}
+
+#[test]
+fn a_runtime_has_the_driver_that_was_asked_for() {
+    for driver in drivers() {
+        runtime(driver).unwrap().block_on(async {
+            assert_eq!(monoio::utils::is_legacy(), driver == Driver::Epoll);
+        });
+    }
+}
+
+#[test]
+fn an_operation_is_open_until_it_ends() {
+    for driver in drivers() {
+        let cluster = Cluster::start(2, None);
+        cluster.home(b"k").freeze();
+        runtime(driver).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
+            let other = client.clone();
+            let get = monoio::spawn(async move { other.get(1, b"k").await });
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while client.open_operations() == 0 {
+                assert!(Instant::now() < deadline, "no operation is open");
+                monoio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(get.await, Ok(None));
+            assert_eq!(client.open_operations(), 0);
+        });
+    }
+}
+
+/// A client that rests has set its timer for a second.
+#[test]
+fn an_attempt_ends_in_its_time_although_the_timer_was_set_for_later() {
+    let failover = |driver| {
+        let cluster = Cluster::start(2, None);
+        runtime(driver).unwrap().block_on(async {
+            let bootstrap = Bootstrap::Config(cluster.topology.clone());
+            let attempt_timeout = Duration::from_millis(50);
+            let config = ClientConfig { attempt_timeout, ..ClientConfig::default() };
+            let client = Client::new(config, bootstrap).unwrap();
+            client.get(1, b"k").await.unwrap();
+            cluster.home(b"k").freeze();
+            let before = Instant::now();
+            client.get(1, b"k").await.unwrap();
+            before.elapsed()
+        })
+    };
+    for driver in drivers() {
+        // A busy machine may be late some of the time.
+        let is_in_time = |_| failover(driver) < Duration::from_millis(500);
+        assert!((0..10).any(is_in_time), "{driver:?}: each attempt ended late");
     }
 }
 

@@ -56,6 +56,7 @@ struct Shared {
     is_silent: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
     accepted: AtomicUsize,
+    invalidated: AtomicUsize,
     rows: Rows,
 }
 
@@ -145,6 +146,7 @@ impl Server {
             is_silent: AtomicBool::new(false),
             connections: Mutex::default(),
             accepted: AtomicUsize::new(0),
+            invalidated: AtomicUsize::new(0),
             rows,
         });
         let accepting = Arc::clone(&shared);
@@ -268,7 +270,10 @@ impl Shared {
                 (Status::Ok, 0, reply.to_bytes())
             }
             (Opcode::Stats, _) => {
-                let counters = vec![Counter { name: "rows".to_owned(), value: rows.len() as u64 }];
+                let invalidated = self.invalidated.load(Ordering::SeqCst) as u64;
+                let counter = |(name, value): (&str, u64)| Counter { name: name.to_owned(), value };
+                let counters = [("rows", rows.len() as u64), ("invalidated", invalidated)];
+                let counters = counters.map(counter).into();
                 (Status::Ok, 0, StatsReply { counters, ..StatsReply::default() }.to_bytes())
             }
             (Opcode::Map, _) => {
@@ -276,7 +281,11 @@ impl Shared {
                 let map = ClusterMap::new(topology, MapEpoch::default(), Vec::new());
                 (Status::Ok, 0, map.to_bytes())
             }
-            (Opcode::Invalidate | Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
+            (Opcode::Invalidate, _) => {
+                self.invalidated.fetch_add(1, Ordering::SeqCst);
+                (Status::Ok, 0, Vec::new())
+            }
+            (Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
             (Opcode::Settle | Opcode::Handback, _) => (Status::NotSupported, 0, Vec::new()),
             (_, None) => (Status::NotFound, 0, Vec::new()),
             (Opcode::Get, Some((version, value))) => (Status::Ok, version, value),

@@ -210,4 +210,41 @@ mod tests {
             assert_eq!(heard, expected);
         }
     }
+
+    fn server() -> Server {
+        let status = standin_protocol::map::ServerStatus::default();
+        let known = SavedServer { name: "a1".to_owned(), status, by_verdict: false };
+        Server::new(Micros(0), &known, &Rules::example())
+    }
+
+    #[test]
+    fn a_reporter_waits_once_with_its_last_question_and_a_bounded_number_do() {
+        let waiter = |port: u16, recipient, nonce| Waiter {
+            to: ([127, 0, 0, 1], port).into(),
+            recipient,
+            nonce,
+        };
+        let mut server = server();
+        for waiting in [waiter(1, 5, 1), waiter(1, 6, 2), waiter(2, 5, 3), waiter(1, 5, 4)] {
+            server.wait(waiting);
+        }
+        assert_eq!(server.waiters, [waiter(1, 5, 4), waiter(1, 6, 2), waiter(2, 5, 3)]);
+        for port in 10..200 {
+            server.wait(waiter(port, 5, 1));
+        }
+        assert_eq!(server.waiters.len(), WAITERS_MAX);
+        server.wait(waiter(2, 5, 9));
+        assert_eq!(server.waiters[2], waiter(2, 5, 9), "one that waits already");
+    }
+
+    #[test]
+    fn a_way_through_a_member_is_used_for_a_lease() {
+        let (mut server, rules) = (server(), Rules::example());
+        assert_eq!(server.relay_at(Micros(0), &rules), None);
+        let address = ([127, 0, 0, 1], 7).into();
+        server.relay = Some((address, Micros(5)));
+        let over_at = Micros(5) + rules.lease;
+        assert_eq!(server.relay_at(Micros(over_at.0 - 1), &rules), Some(address));
+        assert_eq!(server.relay_at(over_at, &rules), None);
+    }
 }

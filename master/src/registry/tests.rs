@@ -129,6 +129,17 @@ fn a_return_waits_for_the_online_members_of_its_group() {
 }
 
 #[test]
+fn nothing_drains_for_a_server_that_neither_returns_nor_leaves_as_decided() {
+    let mut registry = registry();
+    assert_eq!(registry.undrained(0), None, "online");
+    registry.change(0, ServerState::Returning);
+    save(&mut registry);
+    assert!(registry.undrained(0).is_some());
+    registry.change(0, ServerState::Offline);
+    assert_eq!(registry.undrained(0), None, "the return was given up");
+}
+
+#[test]
 fn a_return_waits_for_all_who_may_still_act_as_an_owner() {
     use ServerState::{Leaving, Offline, Returning, Waiting};
     for (state, counts) in [(Waiting, true), (Returning, true), (Leaving, true), (Offline, false)] {

@@ -104,3 +104,27 @@ fn failure_of(error: &io::Error) -> ProbeFailure {
         _ => ProbeFailure::NotTried,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_of_the_server_what_it_can_and_otherwise_nothing() {
+        for (errno, failure) in [
+            (Errno::CONNREFUSED, ProbeFailure::Refused),
+            (Errno::TIMEDOUT, ProbeFailure::Timeout),
+            (Errno::HOSTUNREACH, ProbeFailure::Unreachable),
+            (Errno::NETUNREACH, ProbeFailure::Unreachable),
+            (Errno::NETDOWN, ProbeFailure::Unreachable),
+            (Errno::CONNRESET, ProbeFailure::Closed),
+            (Errno::CONNABORTED, ProbeFailure::Closed),
+            (Errno::PIPE, ProbeFailure::Closed),
+            (Errno::NOTCONN, ProbeFailure::Closed),
+            (Errno::MFILE, ProbeFailure::NotTried),
+            (Errno::ADDRNOTAVAIL, ProbeFailure::NotTried),
+        ] {
+            assert_eq!(failure_of(&errno.into()), failure, "{errno}");
+        }
+    }
+}

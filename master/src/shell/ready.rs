@@ -135,3 +135,75 @@ pub(crate) async fn yield_now() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    /// How often a task was woken.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Wakes {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_permit_that_is_given_back_wakes_those_who_wait_for_one() {
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let permits = Permits::new(2);
+        let held = [permits.try_acquire(), permits.try_acquire()].map(Option::unwrap);
+        let mut waits = pin!(permits.acquire());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        assert!(wakes.count() > 0);
+        let Poll::Ready(third) = waits.poll(&mut context) else { panic!("two are free") };
+        let fourth = permits.try_acquire().unwrap();
+        assert!(permits.try_acquire().is_none());
+        drop((third, fourth));
+        assert_eq!(permits.free.get(), 2);
+    }
+
+    #[test]
+    fn a_task_is_woken_by_a_notification_and_one_from_before_counts() {
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let notify = Notify::default();
+        let mut waits = pin!(notify.wait());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        notify.notify();
+        assert_eq!(wakes.count(), 1);
+        assert!(waits.poll(&mut context).is_ready());
+        notify.notify();
+        assert!(pin!(notify.wait()).poll(&mut context).is_ready());
+        assert!(pin!(notify.wait()).poll(&mut context).is_pending(), "it counts once");
+    }
+
+    #[test]
+    fn a_task_that_lets_others_run_goes_on_by_itself() {
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut context = Context::from_waker(&waker);
+        let mut yields = pin!(yield_now());
+        assert!(yields.as_mut().poll(&mut context).is_pending());
+        assert_eq!(wakes.count(), 1);
+        assert!(yields.poll(&mut context).is_ready());
+    }
+}

@@ -224,4 +224,21 @@ mod tests {
         assert!(may_save(Path::new("state")).is_ok());
         assert!(may_save(&file.join("state")).is_err());
     }
+
+    #[test]
+    fn what_is_in_hand_is_written_before_a_stop_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/state");
+        let (stopper, _wakes) = Stopper::new().unwrap();
+        let saver = Saver::start(path.clone(), stopper).unwrap();
+        let epoch = |counter| MapEpoch { term: 1, counter };
+        for counter in 1..=20 {
+            let (cluster, known) = ("test".to_owned(), epoch(1));
+            let state = State { cluster, epoch: epoch(counter), known, servers: Vec::new() };
+            assert!(saver.save(state));
+        }
+        saver.stop(Duration::from_secs(60));
+        let saved = load(&path, "test").unwrap().expect("a state");
+        assert_eq!(saved.epoch, epoch(20));
+    }
 }

@@ -94,6 +94,7 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
         let was_greeted = session.is_greeted;
         let used = session.take(shell, &input, &mut output);
         input.drain(..used);
+        let is_full = output.len() >= OUTPUT_BYTES_MAX;
         let write = connection.write_all(&output);
         timeout(shell.handshake_timeout, write).await.map_err(|_| io::ErrorKind::TimedOut)??;
         output.clear();
@@ -110,6 +111,11 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
             deadline = now + IDLE;
         } else if used > 0 && was_greeted {
             deadline = now + shell.handshake_timeout;
+        }
+        if is_full && !input.is_empty() {
+            // The requests that are left may be whole: no byte of theirs is to come.
+            yield_now().await;
+            continue;
         }
         let read = connection.read_into(&mut input);
         timeout(deadline.since(now), read).await.map_err(|_| io::ErrorKind::TimedOut)??;

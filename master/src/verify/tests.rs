@@ -1,5 +1,7 @@
 //! The table in the head of `verify.rs`, row by row.
 
+mod probes;
+
 use std::time::Duration;
 
 use standin_config::Mode;

@@ -301,13 +301,15 @@ pub(crate) fn run_data(
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) next_id: u32,
+    /// Bytes after the last answer.
+    input: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the master's port");
         stream.set_read_timeout(Some(WAIT)).expect("a timeout");
-        Self { stream, next_id: 0 }
+        Self { stream, next_id: 0, input: Vec::new() }
     }
 
     pub(crate) fn greeted(cluster: &Cluster) -> Self {
@@ -319,7 +321,9 @@ impl Client {
             (status, value) = client.ask(Opcode::Hello, &body.with_proof(&key, &value));
         }
         assert_eq!(status, Status::Ok);
-        assert_eq!(HelloReply::read(&value).map(|r| r.server), Some(u16::MAX));
+        let (cluster_id, server, shards) = (cluster_id("shell"), u16::MAX, 1);
+        let reply = HelloReply { cluster_id, server, shards, ..HelloReply::default() };
+        assert_eq!(HelloReply::read(&value), Some(reply));
         client
     }
 
@@ -332,15 +336,26 @@ impl Client {
     }
 
     pub(crate) fn answer(&mut self) -> (Status, Vec<u8>) {
-        let mut input = Vec::new();
+        self.read(|response| (response.status, response.value.to_vec()))
+    }
+
+    /// The request that the next answer is for, and its status.
+    pub(crate) fn response(&mut self) -> (u32, Status) {
+        self.read(|response| (response.header.request_id, response.status))
+    }
+
+    fn read<T>(&mut self, get: impl FnOnce(&Response<'_>) -> T) -> T {
         let mut chunk = [0; 4_096];
         loop {
-            if let Some(response) = Response::parse(&input).expect("a response") {
-                return (response.status, response.value.to_vec());
+            if let Some(response) = Response::parse(&self.input).expect("a response") {
+                let got = get(&response);
+                let used = response.header.frame_bytes();
+                self.input.drain(..used);
+                return got;
             }
             let len = self.stream.read(&mut chunk).expect("an answer");
             assert_ne!(len, 0, "closed before the answer");
-            input.extend_from_slice(&chunk[..len]);
+            self.input.extend_from_slice(&chunk[..len]);
         }
     }
 

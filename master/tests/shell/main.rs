@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use standin_config::IoKind;
 use standin_master::{Master, MasterError};
-use standin_protocol::body::StatsReply;
+use standin_protocol::auth::ClusterKey;
+use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT};
-use standin_protocol::frame::{Opcode, RequestHeader, Status};
-use standin_protocol::hello::HelloBody;
-use standin_protocol::map::ServerState;
+use standin_protocol::frame::{Opcode, Request, RequestHeader, Status};
+use standin_protocol::hello::{HelloBody, cluster_id};
+use standin_protocol::map::{NO_SERVER, ServerState};
 
 use ServerState::{Offline, Online};
 use cluster::*;
@@ -47,8 +48,18 @@ fn fail_over_and_back(io: IoKind, secret: Option<[u8; 32]>) {
     assert_eq!(status, Status::Ok);
     let stats = StatsReply::from_bytes(&value).expect("statistics");
     assert!(stats.counter("verdicts_offline") == 1 && stats.counter("returns") == 1, "{stats:?}");
-    let (status, _) = client.ask(Opcode::Ping, &[]);
+    let (status, value) = client.ask(Opcode::Ping, &[]);
     assert_eq!(status, Status::Ok);
+    let reply = PingReply::from_bytes(&value).expect("the answer to a ping");
+    let published = cluster.wait_for_states(&mut client, [Online; 4]).epoch;
+    let expected = PingReply {
+        boot_id: u64::from(published.term),
+        map_epoch: published.to_u64(),
+        server: NO_SERVER,
+        origin_up: 1,
+        ..PingReply::default()
+    };
+    assert_eq!(reply, expected);
 
     let stopped_at = Instant::now();
     master.stop();
@@ -136,6 +147,53 @@ fn what_is_wrong_with_a_start_is_said_at_once() {
     std::fs::create_dir(path).expect("a directory in its place");
     let error = Master::bind(cluster.options()).err().expect("not a file");
     assert!(matches!(error, MasterError::StateRead { .. }), "{error}");
+}
+
+#[test]
+fn requests_that_come_together_are_answered_in_order_and_in_bounded_pieces() {
+    for io in [ring(), IoKind::Epoll] {
+        let cluster = Cluster::new(io, None);
+        let _master = cluster.master();
+        let _servers = cluster.servers();
+        let mut client = Client::greeted(&cluster);
+        let map = cluster.wait_for_states(&mut client, [Online; 4]);
+        // More maps than the master writes at once.
+        let count = 2 * (64 << 10) / u32::try_from(map.to_bytes().len()).expect("small");
+        let mut bytes = Vec::new();
+        for id in 1..=count {
+            let header = RequestHeader::new(Opcode::Map, 0, 1_000 + id);
+            Request::write(header, &[], &[], &mut bytes);
+        }
+        let header = RequestHeader::new(Opcode::Ping, 0, 1_001 + count);
+        Request::write(header, &[], &[], &mut bytes);
+        // The last byte comes later.
+        let (last, first) = bytes.split_last().expect("bytes");
+        client.stream.write_all(first).expect("sent");
+        let answered: Vec<u32> = (0..count).map(|_| client.response().0).collect();
+        assert!(answered.into_iter().eq(1_001..=1_000 + count));
+        client.stream.write_all(&[*last]).expect("sent");
+        assert_eq!(client.response(), (1_001 + count, Status::Ok));
+    }
+}
+
+#[test]
+fn a_wrong_secret_and_an_unknown_request_are_refused() {
+    let cluster = Cluster::new(ring(), Some([5; 32]));
+    let _master = cluster.master();
+    let mut client = Client::connect(cluster.topology.master);
+    let body = HelloBody { cluster_id: cluster_id("shell"), ..HelloBody::default() };
+    let (status, nonce) = client.ask(Opcode::Hello, &body.to_bytes());
+    assert_eq!(status, Status::AuthRequired);
+    let proof = body.with_proof(&ClusterKey::new([6; 32]), &nonce);
+    assert_eq!(client.ask(Opcode::Hello, &proof).0, Status::AuthFailed);
+    assert!(client.is_closed());
+
+    let mut client = Client::greeted(&cluster);
+    let mut header = RequestHeader::new(Opcode::Ping, 0, 7);
+    header.opcode = 200;
+    client.stream.write_all(&header.to_bytes()).expect("sent");
+    assert_eq!(client.answer().0, Status::UnknownOpcode);
+    assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "it is asked further");
 }
 
 #[test]

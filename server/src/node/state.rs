@@ -83,3 +83,47 @@ pub(super) struct FetchStart {
 /// Keyspace and key in one: the name under which fetches and writes are found.
 pub(super) type Name = Box<[u8]>;
 pub(super) type Names<V> = HashMap<Name, V, ahash::RandomState>;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::node::command::{Action, Identity};
+    use crate::node::interface::ConnId;
+    use crate::node::tests::pending;
+
+    const TO: ReplyTo = ReplyTo { conn: ConnId { shard: 0, conn: 1 }, tag: 5 };
+
+    fn now(mono: u64) -> Now {
+        Now { mono: Micros(mono), wall_us: 0 }
+    }
+
+    #[test]
+    fn a_command_that_is_sent_on_has_the_time_that_is_left() {
+        let head = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Get, 1) };
+        let request = Pending { deadline: Micros(60_000), ..pending(head, TO) };
+        let left = |mono: u64| request.command(now(mono), Hop::Forwarded).head.deadline_ms;
+        assert_eq!([10_000, 12_000, 59_999, 70_000].map(left), [50, 48, 1, 1]);
+        let endless = pending(CommandHead::new(Action::Get, 1), TO);
+        assert_eq!(endless.command(now(10_000), Hop::Forwarded).head.deadline_ms, 0);
+    }
+
+    #[test]
+    fn a_command_that_is_sent_on_says_so_and_names_its_client_only_if_it_is_a_write() {
+        let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
+        for (action, sent) in [(Action::Put, identity), (Action::Get, None)] {
+            let (ttl_s, version, is_retry) = (7, 8, true);
+            let head =
+                CommandHead { identity, ttl_s, version, is_retry, ..CommandHead::new(action, 1) };
+            for hop in [Hop::Forwarded, Hop::Relay] {
+                let command = pending(head, TO).command(now(0), hop);
+                assert_eq!(
+                    command.head,
+                    CommandHead { hop, is_peer: true, identity: sent, ..head }
+                );
+                assert_eq!((&*command.key, &command.value[..]), (&b"k"[..], &b"value"[..]));
+            }
+        }
+    }
+}

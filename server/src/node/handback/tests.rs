@@ -1,5 +1,6 @@
 //! Telling and being told, without a node.
 
+use standin_protocol::handback::{Keys, marks};
 use standin_protocol::map::ServerStatus;
 
 use super::*;
@@ -190,4 +191,67 @@ fn a_member_that_was_offline_all_the_time_need_not_be_heard() {
     s.map([Offline, Offline]);
     let map = s.map([Returning, Offline]);
     assert!(s.handback.is_told_all(&map, false));
+}
+
+fn log_of(keys_max: usize, batch_bytes_max: usize) -> Log {
+    let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
+    Log::new(keys_max, 10_000, batch_bytes_max, hashing)
+}
+
+#[test]
+fn the_keys_of_a_message_are_bounded_in_bytes() {
+    // A key of one byte takes 18 bytes of a message.
+    let mut log = log_of(100, 3 * 18);
+    for key in 0..7 {
+        log.insert(1, 7, &[1, key], ENDED, true).unwrap();
+    }
+    let batches = log.batches(1, NOW, |_| 0).into_iter();
+    let lengths: Vec<usize> = batches.map(|batch| batch.into_keys().len()).collect();
+    assert_eq!(lengths, [3, 3, 1]);
+}
+
+#[test]
+fn keys_that_are_given_up_or_forgotten_take_no_memory() {
+    let one = {
+        let mut log = log_of(2, 1_000);
+        log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
+        log.sizes().1
+    };
+    let mut log = log_of(2, 1_000);
+    for name in [b"\x01a", b"\x01b", b"\x01c"] {
+        log.insert(1, 7, name, ENDED, true);
+    }
+    assert_eq!((log.overflowed(1), log.sizes()), (vec![7], (0, 0)));
+
+    let mut log = log_of(2, 1_000);
+    log.insert(1, 7, b"\x01a", Micros(2_000), true).unwrap();
+    log.insert(1, 7, b"\x01b", Micros(2_000), true).unwrap();
+    let keys = log.batches(1, NOW, |_| 0).remove(0).into_keys();
+    let told = keys.iter().find(|told| told.name() == b"\x01a").unwrap();
+    log.settled(1, told, NOW);
+    assert_eq!(log.sizes(), (2, 2 * one), "it may still land");
+    log.insert(1, 7, b"\x01c", ENDED, true).unwrap();
+    assert_eq!((log.overflowed(1), log.sizes()), (vec![], (2, 2 * one)));
+}
+
+#[test]
+fn a_write_may_land_before_its_time_and_no_later() {
+    for (open_until, is_open) in [(NOW, false), (Micros(NOW.0 + 1), true)] {
+        let mut log = log_of(1, 1_000);
+        log.insert(1, 7, b"\x01a", open_until, true).unwrap();
+        let keys = Keys::from_bytes(&log.batches(1, NOW, |_| 0)[0].value()).unwrap().keys;
+        assert_eq!(keys[0].marks & marks::OPEN != 0, is_open);
+        log.restarted(1, NOW);
+        assert_eq!(log.is_owed(1), is_open, "a new incarnation is told what may land");
+    }
+}
+
+#[test]
+fn a_write_that_was_forgotten_may_land_until_the_last_of_its_partition() {
+    let mut log = log_of(1, 1_000);
+    log.insert(1, 7, b"\x01a", Micros(3_000), true).unwrap();
+    log.insert(1, 8, b"\x01a", Micros(9_000), true).unwrap();
+    assert_eq!(log.forgotten_open_until(1), ENDED, "none was forgotten");
+    assert_eq!(log.insert(1, 7, b"\x01b", Micros(2_000), true), None);
+    assert_eq!((log.forgotten_open_until(1), log.forgotten_open_until(2)), (Micros(3_000), ENDED));
 }

@@ -161,3 +161,31 @@ fn a_flush_raises_the_floors_of_its_keyspaces_in_one_partition() {
     assert_ne!(s.partitions.generation(1, own), begun);
     assert!(s.partitions.is_of(begun, own), "its partition has not changed hands");
 }
+
+#[test]
+fn a_takeover_says_how_many_servers_are_away_at_the_same_time() {
+    let mut s = Script::new();
+    let none = s.map([Offline, Offline], false);
+    assert!(none.taken.is_empty() && !none.owns_home && !none.owns_home_anew);
+    let taken = s.map([Online, Offline], false).taken;
+    let changed = |is_home: bool| {
+        let changed = taken.iter().filter(|taken| taken.is_home == is_home);
+        changed.map(|taken| taken.changed).collect::<Vec<_>>()
+    };
+    let (home, stand_in) = (changed(true), changed(false));
+    assert!(!home.is_empty() && home.iter().all(|changed| *changed == 2), "before it came back");
+    assert!(!stand_in.is_empty() && stand_in.iter().all(|changed| *changed == 1));
+}
+
+#[test]
+fn a_home_that_is_away_or_has_no_lease_owns_none_of_its_partitions() {
+    let mut s = Script::new();
+    s.map([Online, Online], false);
+    let away = s.map([Offline, Online], false);
+    assert!(!away.owns_home && !away.owns_home_anew);
+    assert!(s.map([Online, Online], true).owns_home_anew);
+    s.partitions.check_lease(LATE);
+    let map = s.partitions.map().cloned();
+    let without = s.refresh(map.as_deref(), false);
+    assert!(!without.owns_home && !without.owns_home_anew);
+}

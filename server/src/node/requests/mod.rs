@@ -158,12 +158,9 @@ fn bytes_of(request: &Pending) -> usize {
 mod tests {
     use std::num::NonZeroU64;
 
-    use bytes::Bytes;
-    use standin_protocol::time::Micros;
-
     use super::*;
     use crate::node::command::{Action, CommandHead, Identity, ReplyTo};
-    use crate::node::tests::node_config;
+    use crate::node::tests::{node_config, pending};
 
     fn requests() -> Requests {
         let config = NodeConfig { in_flight_max: 4, ..node_config(0, 7) };
@@ -172,20 +169,8 @@ mod tests {
 
     fn put(conn: u64) -> Pending {
         let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
-        Pending {
-            to: ReplyTo { conn: ConnId { shard: 0, conn }, tag: 5 },
-            head: CommandHead { identity, ..CommandHead::new(Action::Put, 1) },
-            hash: 9,
-            partition: 2,
-            key: b"k".as_slice().into(),
-            value: Bytes::from_static(b"value"),
-            deadline: Micros::NEVER,
-            here: false,
-            waits_since: None,
-            caller: Presence::There,
-            relays_tried: 0,
-            is_begun: true,
-        }
+        let head = CommandHead { identity, ..CommandHead::new(Action::Put, 1) };
+        pending(head, ReplyTo { conn: ConnId { shard: 0, conn }, tag: 5 })
     }
 
     fn arrive(requests: &mut Requests, key: PendingKey) -> Known {
@@ -205,6 +190,27 @@ mod tests {
             requests.end(*key, AnswerHead::status(Status::Ok));
         }
         assert_eq!((requests.len(), requests.sizes().bytes), (0, 0));
+    }
+
+    #[test]
+    fn the_room_is_taken_to_the_last_byte() {
+        let mut requests = requests();
+        let max = requests.sizes().bytes_max;
+        let first = requests.insert(put(1));
+        assert_eq!(requests.sizes().bytes, REQUEST_BYTES + b"kvalue".len());
+        let rest = max - 2 * REQUEST_BYTES - b"kvalue".len();
+        assert!(requests.has_room(rest) && !requests.has_room(rest + 1));
+        requests.end(first, AnswerHead::status(Status::Ok));
+        assert!(requests.has_room(rest + 1));
+    }
+
+    #[test]
+    fn more_than_half_of_the_requests_are_a_crowd() {
+        let mut requests = requests();
+        for (conn, is_crowded) in [(1, false), (2, false), (3, true)] {
+            requests.insert(put(conn));
+            assert_eq!(requests.is_crowded(), is_crowded, "{conn} of 4");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::time::Duration;
 use standin_protocol::seeds::HashSeeds;
 
 use super::*;
+use crate::node::state::Presence;
 use crate::origin::{Failure, Stored};
 use crate::store::StoreConfig;
 
@@ -108,6 +109,24 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
             item_bytes_max: 1 << 14,
             hash_seeds: None,
         },
+    }
+}
+
+/// A request that waits, without a deadline.
+pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
+    Pending {
+        to,
+        head,
+        hash: 9,
+        partition: 2,
+        key: b"k".as_slice().into(),
+        value: Bytes::from_static(b"value"),
+        deadline: Micros::NEVER,
+        here: false,
+        waits_since: None,
+        caller: Presence::There,
+        relays_tried: 0,
+        is_begun: true,
     }
 }
 

@@ -243,3 +243,89 @@ fn what_is_told_later_does_not_begin_a_change_anew() {
     let begun = (0..500).filter(|_| ask(&mut surge, now, 1) == Entry::Begin).count();
     assert!(begun < 50, "{begun} in 10 ms, by a measure of 1,000 a second");
 }
+
+#[test]
+fn the_largest_share_of_a_change_counts() {
+    let (mut surge, start) = measured();
+    let usual = surge.usual();
+    let rate = |surge: &Surge| surge.rate + surge.sharing.reserved;
+    surge.took_over(start, 1, true, 1);
+    assert_eq!(rate(&surge), usual * 5 / 2);
+    surge.took_over(start, 2, false, 1);
+    assert_eq!(rate(&surge), usual * 7 / 2, "a stand-in may fetch more");
+    surge.took_over(start, 3, true, 1);
+    assert_eq!(rate(&surge), usual * 7 / 2);
+    surge.took_over(start + WARM, 1, true, 1);
+    assert_eq!(rate(&surge), usual * 5 / 2, "that change is over");
+}
+
+#[test]
+fn a_change_that_goes_on_keeps_its_tokens() {
+    let later = |start: Micros| start + Duration::from_millis(100);
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    surge.took_over(later(start), 2, false, 1);
+    assert_eq!(ask(&mut surge, later(start), 1), Entry::Begin, "one more partition");
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    surge.told(later(start), 9);
+    assert_eq!(ask(&mut surge, later(start), 1), Entry::Begin, "a measure of another server");
+}
+
+#[test]
+fn what_its_own_partitions_need_raises_the_rate_of_a_stand_in_only() {
+    // Partitions that are taken over, each so much later than the one before.
+    let raised = |taken: &[(Duration, bool)]| {
+        let (mut surge, mut now) = measured();
+        for (later, is_home) in taken {
+            now = now + *later;
+            surge.took_over(now, 1, *is_home, 1);
+        }
+        assert!(waits(ask(&mut surge, now, 1)));
+        surge.raised > 0
+    };
+    let (home, stand_in) = ((Duration::ZERO, true), (Duration::ZERO, false));
+    assert!(!raised(&[home, home]));
+    assert!(raised(&[stand_in, home]));
+    assert!(raised(&[home, stand_in]));
+    assert!(!raised(&[stand_in, (WARM, true)]), "another change");
+}
+
+#[test]
+fn the_rate_is_raised_only_while_fetches_wait() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    for _ in 0..3 {
+        assert!(waits(ask(&mut surge, start, 1)));
+    }
+    assert_eq!(surge.held(), 3);
+    assert!(surge.raised > 0);
+    assert_eq!(surge.take(|_| true).len(), 3);
+    assert_eq!((surge.held(), surge.raised), (0, 0));
+    assert!(waits(ask(&mut surge, start, 1)));
+    assert!(surge.raised > 0);
+    assert!(surge.release(start + Duration::from_millis(20)).is_some());
+    assert_eq!((surge.held(), surge.raised), (0, 0));
+}
+
+#[test]
+fn a_client_that_waits_as_long_as_the_fetch_gives_it_no_other_place() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    let deadline = start + Duration::from_secs(1);
+    let Entry::Wait(until) = surge.enter(start, &name(), asked(1, deadline)) else {
+        panic!("there are no tokens yet");
+    };
+    assert_eq!(surge.hurry(start, 1, &name(), deadline, until), until);
+    assert_eq!(surge.held(), 1);
+}
+
+#[test]
+fn each_partition_is_warm_after_its_own_time() {
+    let (mut surge, start) = measured();
+    surge.took_over(start, 1, false, 1);
+    surge.took_over(start + Duration::from_secs(1), 2, false, 1);
+    let warm = start + WARM;
+    while !waits(ask(&mut surge, warm, 2)) {}
+    assert_eq!(ask(&mut surge, warm, 1), Entry::Begin);
+}
