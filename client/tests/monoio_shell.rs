@@ -6,7 +6,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use standin_client::monoio::Client;
 use standin_client::runtime::{Driver, runtime};
@@ -14,6 +14,7 @@ use standin_client::{Bootstrap, CasOutcome, ClientConfig, ClientError, ClientEve
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::DatagramKind;
 use standin_protocol::map::ServerState;
+use standin_protocol::time::Micros;
 use support::{Cluster, drivers};
 
 fn secret() -> ClientConfig {
@@ -167,9 +168,9 @@ fn an_operation_is_open_until_it_ends() {
             let client = Client::new(ClientConfig::default(), bootstrap).unwrap();
             let other = client.clone();
             let get = monoio::spawn(async move { other.get(1, b"k").await });
-            let deadline = Instant::now() + Duration::from_secs(20);
+            let deadline = Micros::boottime() + Duration::from_secs(20);
             while client.open_operations() == 0 {
-                assert!(Instant::now() < deadline, "no operation is open");
+                assert!(Micros::boottime() < deadline, "no operation is open");
                 monoio::time::sleep(Duration::from_millis(1)).await;
             }
             assert_eq!(get.await, Ok(None));
@@ -190,9 +191,9 @@ fn an_attempt_ends_in_its_time_although_the_timer_was_set_for_later() {
             let client = Client::new(config, bootstrap).unwrap();
             client.get(1, b"k").await.unwrap();
             cluster.home(b"k").freeze();
-            let before = Instant::now();
+            let before = Micros::boottime();
             client.get(1, b"k").await.unwrap();
-            before.elapsed()
+            Micros::boottime().since(before)
         })
     };
     for driver in drivers() {

@@ -114,3 +114,26 @@ pub type PeerAnswer<'a> = Result<(AnswerHead, &'a [u8]), ForwardFailure>;
 pub(super) fn seconds_left(expires_at_ms: u64, now_ms: u64) -> u32 {
     u32::try_from(expires_at_ms.saturating_sub(now_ms).div_ceil(1_000)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_value_that_was_read_counts_as_one_that_may_be_asked_for_again() {
+        let value = || Bytes::from_static(b"value");
+        assert_eq!(Answer::value(value()).read_bytes(), Some(5));
+        assert_eq!(Answer::value(Bytes::new()).read_bytes(), None);
+        assert_eq!(Answer::text(Status::OriginRejected, "text").read_bytes(), None);
+        assert_eq!(Answer::status(Status::NotFound).read_bytes(), None);
+    }
+
+    #[test]
+    fn an_answer_without_room_for_its_value_still_names_the_map() {
+        let mut answer = Answer::value(Bytes::from_static(b"value"));
+        answer.head.map_tag = 7;
+        answer.overload();
+        assert_eq!(answer.head, AnswerHead { map_tag: 7, ..AnswerHead::overloaded() });
+        assert!(answer.value.is_empty());
+    }
+}

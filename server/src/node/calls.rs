@@ -113,6 +113,7 @@ mod tests {
     fn a_write_is_outdated_once_and_until_it_ends() {
         let mut calls = Calls::default();
         let (first, second) = (calls.begin(write(1)), calls.begin(write(2)));
+        assert_eq!(calls.len(), 2);
         calls.outdate(|write| write.partition != 1);
         calls.outdate(|write| write.partition != 1);
         assert!(calls.has_outdated());

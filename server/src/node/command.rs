@@ -164,3 +164,19 @@ pub struct ReplyTo {
     /// The name that the connection's codec has given the request.
     pub tag: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_takes_the_memory_of_its_key_and_its_value() {
+        let command = |key, value| {
+            Command { head: CommandHead::new(Action::Put, 1), key, value }.into_owned().bytes()
+        };
+        let empty = command(b"", b"");
+        assert!(empty > 0);
+        assert_eq!(command(b"key", b"value"), empty + 8);
+        assert_eq!(command(b"key", b""), empty + 3);
+    }
+}

@@ -54,7 +54,7 @@ impl Script {
     }
 }
 
-use ServerState::{Offline, Online, Returning};
+use ServerState::{Offline, Online, Returning, Waiting};
 
 #[test]
 fn a_map_is_newer_once() {
@@ -188,4 +188,82 @@ fn a_home_that_is_away_or_has_no_lease_owns_none_of_its_partitions() {
     let map = s.partitions.map().cloned();
     let without = s.refresh(map.as_deref(), false);
     assert!(!without.owns_home && !without.owns_home_anew);
+}
+
+#[test]
+fn what_the_map_says_is_told_as_it_is() {
+    let mut s = Script::new();
+    assert_eq!((s.partitions.map_tag(), s.partitions.is_online(0)), (0, false));
+    assert_eq!(s.partitions.lease_ends(), LATE);
+    s.map([Online, Offline], false);
+    let epoch = s.partitions.map().unwrap().epoch;
+    assert_eq!(s.partitions.map_tag(), epoch.tag());
+    assert_eq!([0, 1].map(|server| s.partitions.is_online(server)), [true, false]);
+    assert_eq!(s.partitions.drained_epoch(), MapEpoch::default());
+    s.partitions.drained();
+    assert_eq!(s.partitions.drained_epoch(), epoch);
+}
+
+#[test]
+fn a_version_from_before_the_ownership_can_not_be_named() {
+    let mut s = Script::new();
+    s.map([Online, Online], false);
+    let state = s.partitions.state(s.of(0));
+    assert_eq!([s.floor - 1, s.floor].map(|version| state.told_version(version)), [0, s.floor]);
+}
+
+#[test]
+fn the_end_of_a_word_matters_only_where_it_was_open() {
+    let mut s = Script::new();
+    s.map([Online, Online], false);
+    let epoch = s.partitions.map().unwrap().epoch;
+    s.partitions.give_word(Word { epoch, until: Micros(50) });
+    s.map([Online, Online], false);
+    assert_eq!(s.partitions.words_end(), Some(Micros(50)));
+    assert!(!s.partitions.end_words(Micros(50)), "all is owned as before");
+}
+
+#[test]
+fn a_home_that_comes_back_while_its_word_is_open_does_not_know_of_all_writes() {
+    let mut s = Script::new();
+    let own = s.of(0);
+    s.map([Online, Online], false);
+    let epoch = s.partitions.map().unwrap().epoch;
+    s.partitions.give_word(Word { epoch, until: Micros(50) });
+    s.map([Offline, Online], false);
+    s.map([Online, Online], false);
+    assert_eq!(s.partitions.serving(own), Serving::Early);
+}
+
+#[test]
+fn a_stand_in_keeps_its_values_without_a_lease_and_drops_them_for_another_owner() {
+    let mut s = Script::new();
+    let other = s.of(1);
+    s.map([Online, Offline], false);
+    let floor = s.partitions.read_floor(1, other);
+    s.partitions.check_lease(LATE);
+    let map = s.partitions.map().cloned();
+    assert_eq!(s.refresh(map.as_deref(), false).dropped, 0);
+    let until = LATE + Duration::from_secs(1);
+    s.partitions.renew_lease(LATE, Lease { until, orphan: false });
+    assert_eq!(s.refresh(map.as_deref(), false).dropped, 0);
+    assert_eq!(s.partitions.serving(other), Serving::Cached);
+    assert_eq!(s.partitions.read_floor(1, other), floor);
+    assert!(s.map([Online, Returning], false).dropped > 0);
+    assert_eq!(s.partitions.read_floor(1, other), s.floor);
+}
+
+#[test]
+fn what_was_kept_before_the_takeover_ends_by_itself_also_while_a_word_is_open() {
+    let mut s = Script::new();
+    let other = s.of(1);
+    s.map([Online, Online], false);
+    let epoch = s.partitions.map().unwrap().epoch;
+    s.partitions.give_word(Word { epoch, until: Micros(50) });
+    s.map([Online, Waiting], false);
+    assert_eq!(s.partitions.serving(other), Serving::Waiting);
+    let floor = s.partitions.read_floor(1, other);
+    s.map([Online, Offline], false);
+    assert_eq!(s.partitions.serving(other), Serving::Early);
+    assert_eq!(s.partitions.read_floor(1, other), floor);
 }

@@ -251,4 +251,30 @@ mod tests {
         peers.end_ping(1);
         assert!(peers.begin_ping(1));
     }
+
+    #[test]
+    fn a_map_that_says_something_new_of_a_server_counts_more_than_what_was_seen_before() {
+        use standin_protocol::map::ServerStatus;
+        let epoch = |counter| MapEpoch { term: 1, counter };
+        for (since, is_cleared) in [(2, false), (3, false), (4, true)] {
+            let mut peers = peers();
+            peers.failed(Micros(10), 1, true);
+            let status = |since| ServerStatus { since: epoch(since), ..ServerStatus::default() };
+            let topology = crate::node::tests::pair(1, 16);
+            let map = ClusterMap::new(topology, epoch(5), vec![status(1), status(since)]);
+            peers.map_applied(&map, epoch(3));
+            let expected = if is_cleared { Reach::Direct } else { Reach::None };
+            assert_eq!((peers.reach(1), peers.is_dead(1)), (expected, !is_cleared), "{since}");
+        }
+    }
+
+    #[test]
+    fn probes_are_counted_by_server() {
+        let mut peers = peers();
+        assert_eq!(peers.probes(), 0);
+        for (server, running) in [(0, 1), (1, 2), (1, 2)] {
+            peers.ask_probe(7, server, 1);
+            assert_eq!(peers.probes(), running);
+        }
+    }
 }

@@ -215,3 +215,132 @@ fn a_server_whose_control_thread_is_stuck_is_not_healthy_to_a_probe() {
     };
     assert_eq!([true, false, true].map(&mut ping), [Status::Ok, Status::Unavailable, Status::Ok]);
 }
+
+#[test]
+fn a_row_may_be_as_long_as_an_answer_and_no_longer() {
+    let max = answer::VALUE_BYTES_MAX;
+    for (bytes, status) in [(max, Status::Ok), (max + 1, Status::OriginRejected)] {
+        let mut s = Script::new();
+        let key = s.key_of(OWN);
+        s.get(&key);
+        let call = s.call();
+        s.answer(&call, Outcome::Value(Some(Bytes::from(vec![0; bytes]))));
+        assert_eq!(s.reply().status, status);
+    }
+}
+
+#[test]
+fn a_touch_among_those_who_wait_for_a_fetch_gives_the_lifetime() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.get(&key);
+    let first = s.call();
+    let touch = CommandHead { ttl_s: 7, ..CommandHead::new(Action::Touch, 1) };
+    s.get(&key);
+    assert_eq!(s.send(touch, &key, &[]), None);
+    // What the first fetch brings is not kept.
+    s.op(Action::Invalidate, &key, &[]);
+    s.found(&first, b"v");
+    assert_eq!(s.reply().ttl_s, 0);
+    let second = s.call();
+    s.found(&second, b"v");
+    assert_eq!(s.replies().iter().map(|got| got.ttl_s).collect::<Vec<_>>(), [7, 7]);
+}
+
+#[test]
+fn a_read_that_waited_begins_until_its_deadline() {
+    for (waited_ms, is_late) in [(50, false), (51, true)] {
+        let mut s = Script::with(|config| config.fetch_bytes = 0);
+        let own = s.keys_of(OWN, 5);
+        for key in &own[..4] {
+            s.get(key);
+        }
+        let calls = s.calls();
+        let get = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Get, 1) };
+        assert_eq!(s.send(get, &own[4], &[]), None);
+        s.advance(Duration::from_millis(waited_ms));
+        s.found(&calls[0], b"v");
+        let mut statuses: Vec<Status> = s.replies().iter().map(|got| got.status).collect();
+        assert_eq!(statuses.remove(0), Status::Ok);
+        assert_eq!(statuses, if is_late { vec![Status::DeadlineExceeded] } else { vec![] });
+        assert_eq!(s.calls().len(), usize::from(!is_late));
+        assert_eq!(s.node.counters.deadlines_passed, u64::from(is_late));
+    }
+}
+
+#[test]
+fn a_read_that_comes_back_from_its_owner_too_late_is_not_begun() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    let get = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Get, 1) };
+    s.send(get, &key, &[]);
+    let (_, token, _) = s.forward();
+    s.advance(Duration::from_millis(51));
+    s.forward_fails(token, ForwardFailure::TimedOut);
+    assert_eq!(s.reply().status, Status::DeadlineExceeded);
+    assert!(s.calls().is_empty());
+    assert_eq!(s.node.counters.deadlines_passed, 1);
+}
+
+#[test]
+fn a_cas_that_waited_for_room_reads_for_who_is_still_there() {
+    for (is_gone, expected) in [(false, vec![]), (true, vec![Status::Unavailable])] {
+        let mut s = Script::with(|config| config.fetch_bytes = 0);
+        let own = s.keys_of(OWN, 5);
+        for key in &own[..4] {
+            s.get(key);
+        }
+        let calls = s.calls();
+        let cas = CommandHead { version: 9, ..CommandHead::new(Action::Cas, 1) };
+        assert_eq!(s.send(cas, &own[4], b"v"), None);
+        if is_gone {
+            s.node.callers_left(&[crate::node::Left { conn: CONN, is_gone: true }]);
+        }
+        s.node.origin_done(s.now, calls[0].token, Outcome::Failed(Failure::Unavailable));
+        s.collect();
+        let mut statuses: Vec<Status> = s.replies().iter().map(|got| got.status).collect();
+        assert_eq!(statuses.remove(0), Status::OriginUnavailable);
+        assert_eq!(statuses, expected);
+        assert_eq!(s.calls().len(), usize::from(!is_gone));
+    }
+}
+
+#[test]
+fn answers_that_callers_do_not_take_hold_up_fetches() {
+    let mut s = Script::with(|config| config.fetch_bytes = 4 << 20);
+    s.node.told_unsent(s.now, 4 << 20);
+    let own = s.keys_of(OWN, 5);
+    for key in &own {
+        s.get(key);
+    }
+    assert_eq!(s.calls().len(), 4);
+    s.node.told_unsent(s.now, 0);
+    s.collect();
+    assert!(s.calls().is_empty(), "those under way have reserved it all");
+    let mut s = Script::with(|config| config.fetch_bytes = 5 << 20);
+    s.node.told_unsent(s.now, 4 << 20);
+    for key in &own {
+        s.get(key);
+    }
+    assert_eq!(s.calls().len(), 4);
+    s.node.told_unsent(s.now, 0);
+    s.collect();
+    assert_eq!(&*s.call().key, &*own[4]);
+}
+
+#[test]
+fn a_failure_of_the_database_leaves_only_the_outcome_of_writes_unknown() {
+    let doubtful = || Failure::Doubtful("text".into());
+    for (failure, of_read, of_write) in [
+        (Failure::OutcomeUnknown, Status::OriginUnavailable, Status::OutcomeUnknown),
+        (doubtful(), Status::OriginUnavailable, Status::OutcomeUnknown),
+        (Failure::Timeout, Status::OriginUnavailable, Status::OriginUnavailable),
+        (Failure::Unavailable, Status::OriginUnavailable, Status::OriginUnavailable),
+        (Failure::Refused("text".into()), Status::OriginUnavailable, Status::OriginUnavailable),
+        (Failure::Rejected("text".into()), Status::OriginRejected, Status::OriginRejected),
+        (Failure::Overloaded, Status::Overloaded, Status::Overloaded),
+    ] {
+        let status = |is_write| read::failure_answer(&failure, is_write).head.status;
+        assert_eq!([status(false), status(true)], [of_read, of_write], "{failure:?}");
+    }
+}

@@ -98,3 +98,42 @@ fn questions_that_come_while_a_probe_runs_share_the_next() {
     assert_eq!(net.probed.len(), 3, "each is answered once");
     assert_eq!(net.nodes[1].forwards(), 0);
 }
+
+/// The members that may pass something on to server 0 for server 1, in the order of this key.
+fn members(net: &Net, key: &[u8]) -> Vec<u16> {
+    let rank = net.topology.rank(net.topology.partition(1, key));
+    rank.iter().copied().filter(|member| ![0, 1].contains(member)).collect()
+}
+
+#[test]
+fn requests_go_through_one_member_that_is_online_and_in_reach() {
+    for is_cut in [false, true] {
+        let (mut net, k) = split(4);
+        let (first, second) = (members(&net, &k)[0], members(&net, &k)[1]);
+        match is_cut {
+            true => {
+                net.cut(1, first);
+                // Found out by another request.
+                let theirs = net.key(first, 0);
+                net.get(1, &theirs);
+            }
+            false => net.say(first, Offline, &[]),
+        }
+        let before = net.counters(1).relayed;
+        assert!(net.hits(1, &k), "the owner's answer");
+        assert_eq!(net.counters(1).relayed, before + 1);
+        assert_eq!((net.counters(first).forwarded, net.counters(second).forwarded), (0, 1));
+    }
+}
+
+#[test]
+fn without_a_verdict_only_orphans_send_writes_through_others() {
+    let mut net = Net::new(3, |_| {});
+    let k = net.key(0, 0);
+    net.cut(0, 1);
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), None);
+    net.advance(Duration::from_secs(1));
+    assert_eq!(net.status(write), Some(Status::Unavailable));
+    assert_eq!(net.counters(1).relayed, 0);
+}

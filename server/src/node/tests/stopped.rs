@@ -134,3 +134,47 @@ fn a_write_waits_for_its_time_in_all_whatever_changes_meanwhile() {
     s.collect();
     assert_eq!(s.reply().status, Status::Unavailable);
 }
+
+/// A request that the shell has not been given yet.
+fn unsent(s: &mut Script, action: Action, key: &[u8]) {
+    let command = Command { head: CommandHead::new(action, 1), key, value: b"v" };
+    let place = s.node.aim(s.node.place(1, key));
+    s.node.begin(s.now);
+    assert!(!s.node.serve(s.now, TO, &command, place, true, |_, _| {}));
+}
+
+fn forwarded(s: &Script) -> Vec<Action> {
+    let actions = s.outputs.iter().filter_map(|output| match output {
+        Output::Forward { command, .. } => Some(command.head.action),
+        _ => None,
+    });
+    actions.collect()
+}
+
+#[test]
+fn a_request_that_was_not_given_to_a_link_is_certainly_not_carried_out() {
+    for action in [Action::Get, Action::Put] {
+        let mut s = Script::new();
+        let key = s.key_of(PEER);
+        unsent(&mut s, action, &key);
+        // This server's own messages do no harm.
+        s.node.ask_probe(9, PEER);
+        s.node.drop_waiting();
+        s.collect();
+        assert_eq!(s.reply().status, Status::Unavailable, "{action:?}");
+        assert_eq!(forwarded(&s), [Action::Ping], "{action:?}");
+        assert_eq!(s.node.forwards(), 1);
+    }
+}
+
+#[test]
+fn a_read_that_was_given_to_a_link_can_be_asked_for_again() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.get(&key);
+    s.node.drop_waiting();
+    s.collect();
+    assert_eq!(s.reply().status, Status::Unavailable);
+    assert_eq!((forwarded(&s).len(), s.node.forwards()), (1, 1), "its answer is still to come");
+    assert_eq!(s.node.counters.writes_dropped, 0);
+}

@@ -149,8 +149,26 @@ fn each_thing_that_happens_is_counted_once() {
     assert_eq!((counted.hits, counted.misses, counted.coalesced), (1, 3, 1));
     assert_eq!((counted.origin_reads, counted.origin_writes), (2, 2));
     assert_eq!(counted.origin_failures, 1);
+    assert_eq!((counted.kept_briefly, counted.stand_in_requests), (0, 0));
     script.node.refresh_counters();
     let counted = counters(&script);
     assert!((1..=2).contains(&counted.items) && counted.items_bytes > 0);
     assert_eq!(counted.evicted, 0);
+}
+
+#[test]
+fn an_answer_that_comes_later_names_the_map_under_which_it_is_given() {
+    let mut script = Script::new();
+    let key = script.key_of(OWN);
+    script.get(&key);
+    let call = script.call();
+    let before = script.node.map_tag();
+    script.announce([ServerState::Online, ServerState::Offline]);
+    assert_ne!(script.node.map_tag(), before);
+    assert!(!script.node.has_output());
+    script.node.origin_done(script.now, call.token, Outcome::Value(None));
+    assert!(script.node.has_output());
+    let Some(Output::Reply { answer, .. }) = script.node.poll() else { panic!("an answer") };
+    assert_eq!(answer.head.map_tag, script.node.map_tag());
+    assert!(!script.node.has_output());
 }

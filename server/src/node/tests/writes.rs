@@ -218,3 +218,17 @@ fn a_cas_whose_deadline_is_now_is_still_carried_out() {
     s.found(&read, b"0");
     assert_eq!(s.reply().status, Status::VersionMismatch);
 }
+
+#[test]
+fn what_a_write_leaves_is_not_kept_if_it_was_dropped_meanwhile() {
+    let mut s = Script::new();
+    let key = s.key_of(OWN);
+    s.put(&key, b"v1");
+    let write = s.call();
+    s.op(Action::Invalidate, &key, &[]);
+    s.written(&write);
+    let got = s.reply();
+    assert_eq!((got.status, got.flags & flags::CACHED, got.version), (Status::Ok, 0, 0));
+    assert_eq!(s.node.counters.fills_refused, 1);
+    assert_eq!(s.get(&key), None);
+}

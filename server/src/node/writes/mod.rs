@@ -176,4 +176,25 @@ mod tests {
         let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
         writes.next(&b"\x01k".as_slice().into());
     }
+
+    #[test]
+    fn writes_that_wait_for_an_owner_or_an_acknowledgement_are_told_apart() {
+        let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
+        let [a, b, c] = [(); 3].map(|()| keys.insert(()));
+        let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        assert_eq!((writes.waiting(), writes.first_over()), ((0, 0), Micros::NEVER));
+        let parked = |key, until| Parked { key, until: Micros(until), retry_at: Micros(5) };
+        writes.park(parked(a, 100));
+        writes.park(parked(b, 50));
+        let begun = crate::node::calls::Begun { as_owner: true, losses: 0 };
+        let status = standin_protocol::codes::Status::Ok;
+        let until = Micros(70);
+        writes.wait_for_ack(Unacknowledged { key: c, begun, status, until, told: None });
+        assert_eq!((writes.waiting(), writes.first_over()), ((2, 1), Micros(50)));
+        assert_eq!(writes.parked().collect::<Vec<_>>(), [a, b]);
+        assert_eq!(writes.take_over(Micros(50)), [parked(b, 50)]);
+        assert_eq!((writes.waiting(), writes.first_over()), ((1, 1), Micros(100)));
+        assert_eq!(writes.take_late(until).len(), 1);
+        assert_eq!(writes.waiting(), (1, 0));
+    }
 }
