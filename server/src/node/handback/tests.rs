@@ -87,6 +87,8 @@ fn a_home_that_returns_is_told_the_keys_then_that_these_were_all() {
     let (batches, end) = s.begin();
     assert_eq!((batches.len(), end), (1, None));
     assert_eq!(batches[0].first_key(), (1, &b"a"[..]));
+    let shard = s.topology.shard(1, theirs);
+    assert_eq!((batches[0].partition(), batches[0].shard()), (theirs, shard));
     let epoch = s.returning();
     let keys = batches.into_iter().next().unwrap().into_keys();
     s.handback.settled(NOW, 1, &keys);
@@ -240,7 +242,7 @@ fn a_write_may_land_before_its_time_and_no_later() {
         let mut log = log_of(1, 1_000);
         log.insert(1, 7, b"\x01a", open_until, true).unwrap();
         let keys = Keys::from_bytes(&log.batches(1, NOW, |_| 0)[0].value()).unwrap().keys;
-        assert_eq!(keys[0].marks & marks::OPEN != 0, is_open);
+        assert_eq!(keys[0].marks, if is_open { marks::OPEN } else { 0 });
         log.restarted(1, NOW);
         assert_eq!(log.is_owed(1), is_open, "a new incarnation is told what may land");
     }

@@ -96,6 +96,7 @@ mod tests {
         let lease = Lease { until: UNTIL, orphan: false };
         assert_eq!(state.renew(Micros(1), lease), Some(LeaseChange::Gained));
         assert_eq!((state.check(Micros(99)), state.ends()), (None, UNTIL));
+        assert_eq!(state.losses(), 0);
         assert_eq!(state.check(UNTIL), Some(LeaseChange::Lost));
         assert_eq!((state.may_own(), state.losses(), state.ends()), (false, 1, Micros::NEVER));
         let later = Lease { until: Micros(200), orphan: false };

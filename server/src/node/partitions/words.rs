@@ -107,7 +107,8 @@ mod tests {
         words.map_applied(Micros(20), epoch(2), false);
         assert!(!words.is_open(Micros(20)), "all know that it is back");
         words.map_applied(Micros(30), epoch(3), true);
-        assert_eq!((words.ends(), words.end(Micros(100))), (Some(Micros(100)), true));
+        assert_eq!((words.end(Micros(99)), words.ends()), (false, Some(Micros(100))));
+        assert_eq!((words.end(Micros(100)), words.ends()), (true, None));
         words.map_applied(Micros(100), epoch(4), true);
         assert_eq!(words.ends(), None);
     }

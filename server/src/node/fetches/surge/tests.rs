@@ -298,14 +298,14 @@ fn the_rate_is_raised_only_while_fetches_wait() {
     for _ in 0..3 {
         assert!(waits(ask(&mut surge, start, 1)));
     }
-    assert_eq!(surge.held(), 3);
+    assert_eq!(surge.held_back(), 3);
     assert!(surge.raised > 0);
     assert_eq!(surge.take(|_| true).len(), 3);
-    assert_eq!((surge.held(), surge.raised), (0, 0));
+    assert_eq!((surge.held_back(), surge.raised), (0, 0));
     assert!(waits(ask(&mut surge, start, 1)));
     assert!(surge.raised > 0);
     assert!(surge.release(start + Duration::from_millis(20)).is_some());
-    assert_eq!((surge.held(), surge.raised), (0, 0));
+    assert_eq!((surge.held_back(), surge.raised), (0, 0));
 }
 
 #[test]
@@ -316,8 +316,8 @@ fn a_client_that_waits_as_long_as_the_fetch_gives_it_no_other_place() {
     let Entry::Wait(until) = surge.enter(start, &name(), asked(1, deadline)) else {
         panic!("there are no tokens yet");
     };
-    assert_eq!(surge.hurry(start, 1, &name(), deadline, until), until);
-    assert_eq!(surge.held(), 1);
+    assert_eq!(surge.expedite(start, 1, &name(), deadline, until), until);
+    assert_eq!(surge.held_back(), 1);
 }
 
 #[test]
