@@ -485,15 +485,17 @@ def datagram_fields(data):
         raise ProtocolError("not a datagram of this version")
     if first and KINDS[kind - 1] not in ("ANNOUNCE", "GOSSIP"):
         raise ProtocolError("a part of what has none")
-    states = []
-    if KINDS[kind - 1] in ("VERDICT", "ANNOUNCE", "GOSSIP", "PROBE_RESULT"):
+    states, probed = [], None
+    if KINDS[kind - 1] == "PROBE_RESULT" and len(data) == 88:
+        probed = struct.unpack_from("<QQ", data, 56)
+    elif KINDS[kind - 1] in ("VERDICT", "ANNOUNCE", "GOSSIP"):
         archive = Archive(data[56:-16])
         states = [archive.unpack("<QQB", p) for p in archive.list(archive.root(8), 17)]
     elif len(data) != 72:
         raise ProtocolError("a body that the kind does not have")
     return {"kind": kind, "sender": sender, "recipient": recipient, "subject": subject, "topology_id": topology_id,
             "boot_id": boot_id, "sequence": sequence, "epoch": epoch, "nonce": nonce, "arg": arg,
-            "first": first, "states": states}
+            "first": first, "states": states, "probed": probed}
 
 
 class ReplayWindow:
@@ -1056,6 +1058,8 @@ def vectors_datagram(items):
                                                 "first")}
             wanted.update({n: number(v[n]) for n in ("topology_id", "boot_id", "epoch", "nonce")})
             wanted["states"] = [(number(s["since"]), number(s["boot_id"]), s["state"]) for s in v["statuses"]]
+            probed = v["probed"]
+            wanted["probed"] = probed and (number(probed["boot_id"]), number(probed["map_epoch"]))
             check(datagram_fields(data) == wanted, f"datagram {v['name']}")
             check(KINDS[v["kind"] - 1] == v["name"].split()[0], "kind")
             if _blake3 is not None:

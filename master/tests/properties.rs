@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use standin_config::Mode;
 use standin_master::{Input, Phase, ProbeFailure};
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, DatagramKind, SENDER_CLIENT, SENDER_MASTER};
+use standin_protocol::control::{Datagram, DatagramKind, Probed, SENDER_CLIENT, SENDER_MASTER};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use world::{CLIENT, Health, World};
 
@@ -268,9 +268,8 @@ proptest! {
                     datagram.arg = u32::from(subject) % 4;
                     datagram.nonce = 1 << 32 | sequence;
                     if kind == DatagramKind::ProbeResult {
-                        let since = datagram.epoch;
-                        let state = ServerState::Online;
-                        datagram.statuses = vec![ServerStatus { state, since, boot_id: epoch }];
+                        let map_epoch = datagram.epoch;
+                        datagram.probed = Some(Probed { boot_id: epoch, map_epoch });
                     }
                     Input::Datagram { from: CLIENT, datagram }
                 }

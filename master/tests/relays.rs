@@ -6,7 +6,7 @@ mod world;
 use std::net::SocketAddr;
 
 use standin_master::Input;
-use standin_protocol::control::{Datagram, DatagramKind};
+use standin_protocol::control::{Datagram, DatagramKind, Probed};
 use standin_protocol::map::ServerState;
 use world::{Health, World};
 
@@ -100,7 +100,9 @@ fn a_result_that_nobody_asked_for_counts_for_nothing() {
     let asked = world.events.len();
     let mut forged = world.server_says(1, DatagramKind::ProbeResult);
     (forged.subject, forged.arg, forged.nonce) = (0, 1, 12_345);
-    forged.statuses = vec![world.machine.registry().published()[0]];
+    let status = world.machine.registry().published()[0];
+    let (boot_id, map_epoch) = (status.boot_id, status.since);
+    forged.probed = Some(Probed { boot_id, map_epoch });
     world.reach_master(1, forged);
     world.run_ms(5);
     assert_eq!(world.events.len(), asked, "{:?}", world.events);

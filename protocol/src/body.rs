@@ -1,4 +1,4 @@
-//! Values of the replies to PING and STATS: rkyv archives.
+//! Values of the replies to PING and STATS, and of NOT_OWNER: rkyv archives.
 
 use rkyv::rancor::Failure;
 use rkyv::{Archive, Deserialize, Serialize};
@@ -27,6 +27,13 @@ pub struct PingReply {
     pub origin_up: u8,
     /// Zero.
     pub reserved: [u8; 3],
+}
+
+/// The value of a NOT_OWNER.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+pub struct NotOwner {
+    /// [`crate::map::MapEpoch::to_u64`] of the server's map; 0: none yet.
+    pub map_epoch: u64,
 }
 
 /// The value of the OK to a STATS.
@@ -86,6 +93,7 @@ macro_rules! body {
 pub(crate) use body;
 
 body!(PingReply);
+body!(NotOwner);
 body!(StatsReply);
 
 impl StatsReply {

@@ -89,7 +89,8 @@ wire_enum! {
         NotFound = 1, "NOT_FOUND";
         /// CAS: another version is current; it is in `cas_version` (0: unknown).
         VersionMismatch = 2, "VERSION_MISMATCH";
-        /// A forwarded request reached a server that is not the owner; `cas_version` is its map epoch.
+        /// A forwarded request reached a server that is not the owner. Value: a
+        /// [`crate::body::NotOwner`].
         NotOwner = 3, "NOT_OWNER";
         /// Too much load; retry after `retry_after_ms`.
         Overloaded = 4, "OVERLOADED";

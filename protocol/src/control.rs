@@ -1,7 +1,7 @@
 //! UDP control datagrams: notices, renewals, announcements.
 //!
 //! ```text
-//! 56-byte header │ body (ANNOUNCE, VERDICT, GOSSIP: states of all servers) │ 16-byte code
+//! 56-byte header │ body (ANNOUNCE, VERDICT, GOSSIP: states; PROBE_RESULT: answer) │ 16-byte code
 //! ```
 //! The code is keyed BLAKE3 over everything before it, with the cluster's secret as its key.
 //! Without a secret the key is public, and the code only detects garbage. Every message carries
@@ -68,8 +68,8 @@ wire_enum! {
         /// Master → server: contact every shard of `subject` (of the same group) for the master.
         /// `nonce`: identifies the probe.
         AskProbe = 10, "ASK_PROBE";
-        /// Server → master: the outcome of a probe. `arg`: a [`ProbeOutcome`]. Body: one status, of
-        /// `subject` as it answered: its incarnation, and the oldest map of its shards as `since`.
+        /// Server → master: the outcome of a probe. `arg`: a [`ProbeOutcome`]. Body: what `subject`
+        /// has answered, if it has.
         ProbeResult = 11, "PROBE_RESULT";
     }
 }
@@ -123,10 +123,26 @@ struct DatagramHeader {
 
 const _: () = assert!(size_of::<ArchivedDatagramHeader>() == DATAGRAM_HEADER_BYTES);
 
-/// The body of ANNOUNCE, VERDICT, GOSSIP and PROBE_RESULT, an rkyv archive.
+/// The body of a PROBE_RESULT whose subject has answered, an rkyv archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+struct WireProbed {
+    boot_id: u64,
+    map_epoch: u64,
+}
+
+/// The body of ANNOUNCE, VERDICT and GOSSIP, an rkyv archive.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 struct WireStates {
     statuses: Vec<WireStatus>,
+}
+
+/// What a server has answered to the member of its group that contacted it for the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probed {
+    /// The server's incarnation.
+    pub boot_id: u64,
+    /// The oldest map that one of its shards has applied.
+    pub map_epoch: MapEpoch,
 }
 
 /// A control datagram.
@@ -157,8 +173,10 @@ pub struct Datagram {
     /// an ANNOUNCE or GOSSIP.
     pub first: u16,
     /// The states of servers, by id. ANNOUNCE and GOSSIP: all of them, or a part. VERDICT: all, or
-    /// none if they don't fit. PROBE_RESULT: one. Otherwise empty.
+    /// none if they don't fit. Otherwise empty.
     pub statuses: Vec<ServerStatus>,
+    /// PROBE_RESULT: what `subject` has answered, if it has. Otherwise `None`.
+    pub probed: Option<Probed>,
 }
 
 /// The reason why a datagram is dropped.
@@ -198,6 +216,7 @@ impl Datagram {
             arg: 0,
             first: 0,
             statuses: Vec::new(),
+            probed: None,
         }
     }
 
@@ -239,7 +258,17 @@ impl Datagram {
         bytes.resize(DATAGRAM_HEADER_BYTES, 0);
         let Ok(_) =
             rkyv::api::serialize_using::<_, Panic>(&header, &mut Buffer::from(&mut bytes[..]));
-        if has_body(self.kind) {
+        if let (DatagramKind::ProbeResult, Some(Probed { boot_id, map_epoch })) =
+            (self.kind, self.probed)
+        {
+            let wire = WireProbed { boot_id, map_epoch: map_epoch.to_u64() };
+            let Ok(body) = rkyv::to_bytes::<Failure>(&wire) else {
+                // Two numbers have a fixed size.
+                unreachable!("an answer is always serialisable")
+            };
+            bytes.extend_from_slice(&body);
+        }
+        if has_states(self.kind) {
             let statuses = self.statuses.iter().map(WireStatus::from).collect();
             let Ok(body) = rkyv::to_bytes::<Failure>(&WireStates { statuses }) else {
                 // Serialising an owned vector into memory can't fail.
@@ -283,11 +312,17 @@ impl Datagram {
         if topology_id.is_some_and(|own| own != h.topology_id.to_native()) {
             return Err(DatagramError::Topology);
         }
-        let statuses = match has_body(kind) {
-            true => read_statuses(body, first).ok_or(DatagramError::Body(h.kind))?,
-            false if body.is_empty() => Vec::new(),
-            false => return Err(DatagramError::Body(h.kind)),
-        };
+        let (mut statuses, mut probed) = (Vec::new(), None);
+        match kind {
+            _ if has_states(kind) => {
+                statuses = read_statuses(body, first).ok_or(DatagramError::Body(h.kind))?;
+            }
+            _ if body.is_empty() => {}
+            DatagramKind::ProbeResult => {
+                probed = Some(read_probed(body).ok_or(DatagramError::Body(h.kind))?);
+            }
+            _ => return Err(DatagramError::Body(h.kind)),
+        }
         Ok(Self {
             kind,
             sender: h.sender.to_native(),
@@ -301,18 +336,13 @@ impl Datagram {
             arg: h.arg.to_native(),
             first,
             statuses,
+            probed,
         })
     }
 }
 
-fn has_body(kind: DatagramKind) -> bool {
-    matches!(
-        kind,
-        DatagramKind::Announce
-            | DatagramKind::Verdict
-            | DatagramKind::Gossip
-            | DatagramKind::ProbeResult
-    )
+fn has_states(kind: DatagramKind) -> bool {
+    matches!(kind, DatagramKind::Announce | DatagramKind::Verdict | DatagramKind::Gossip)
 }
 
 fn comes_in_parts(kind: DatagramKind) -> bool {
@@ -325,6 +355,14 @@ fn read_statuses(body: &[u8], first: u16) -> Option<Vec<ServerStatus>> {
         return None;
     }
     wire.statuses.into_iter().map(|status| status.read().ok()).collect()
+}
+
+fn read_probed(body: &[u8]) -> Option<Probed> {
+    if body.len() != size_of::<ArchivedWireProbed>() {
+        return None;
+    }
+    let WireProbed { boot_id, map_epoch } = rkyv::from_bytes::<WireProbed, Failure>(body).ok()?;
+    Some(Probed { boot_id, map_epoch: MapEpoch::from_u64(map_epoch) })
 }
 
 fn mac_key(key: Option<&ClusterKey>) -> ClusterKey {

@@ -80,7 +80,7 @@ pub struct ResponseHeader {
     pub map_epoch: u32,
     /// The time for which the value may still be cached, in seconds, rounded up; 0: not cached.
     pub ttl_s: u32,
-    /// Version of the value for a later CAS; with `NOT_OWNER` the server's full map epoch.
+    /// Version of the value for a later CAS; 0: none.
     pub cas_version: u64,
 }
 

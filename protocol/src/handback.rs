@@ -16,6 +16,9 @@ pub const KEYS_MAX: usize = 4_096;
 pub struct Keys {
     /// The keys, [`KEYS_MAX`] at most.
     pub keys: Vec<WrittenKey>,
+    /// [`crate::map::MapEpoch::to_u64`] of the receiver's return, if the keys are handed over for
+    /// it; 0: the receiver is told as their owner.
+    pub handover: u64,
 }
 
 /// A key that was written elsewhere.
@@ -47,6 +50,10 @@ pub struct Handback {
     /// The epoch of the first map of the sender's incarnation. The sender does not know what its
     /// server wrote under older maps.
     pub complete_since: u64,
+    /// The id of the sending server.
+    pub server: u16,
+    /// The sending shard of that server.
+    pub shard: u16,
     /// The partitions in which more keys were written than could be logged.
     pub overflowed: Vec<u32>,
 }
@@ -61,9 +68,10 @@ mod tests {
     #[test]
     fn both_survive_the_wire_and_garbage_does_not() {
         let key = WrittenKey { keyspace: 1, marks: marks::OPEN, key: b"k".to_vec() };
-        let keys = Keys { keys: vec![key; 3] };
+        let keys = Keys { keys: vec![key; 3], handover: 9 };
         assert_eq!(Keys::from_bytes(&keys.to_bytes()), Ok(keys));
-        let handback = Handback { epoch: 7, complete_since: 3, overflowed: vec![1, 63] };
+        let handback =
+            Handback { epoch: 7, complete_since: 3, server: 2, shard: 1, overflowed: vec![1, 63] };
         assert_eq!(Handback::from_bytes(&handback.to_bytes()), Ok(handback));
         assert_eq!(Handback::from_bytes(b"no archive"), Err(BodyError));
         assert_eq!(Keys::from_bytes(&[]), Err(BodyError));

@@ -11,7 +11,7 @@ use standin_protocol::auth::MAC_BYTES;
 use standin_protocol::auth::Purpose;
 use standin_protocol::control::{
     DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_SENT_MAX, DATAGRAM_HEADER_BYTES, Datagram, DatagramError,
-    DatagramKind, ReplayWindow,
+    DatagramKind, Probed, ReplayWindow,
 };
 use standin_protocol::map::{MapEpoch, SERVERS_MAX, ServerState, ServerStatus};
 use support::{epoch, hex, status};
@@ -47,19 +47,27 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn probed()(boot_id: u64, epoch: u64) -> Probed {
+        Probed { boot_id, map_epoch: MapEpoch::from_u64(epoch) }
+    }
+}
+
+prop_compose! {
     fn datagram()(
         kind in prop::sample::select(DatagramKind::ALL), sender: u16, recipient: u16, subject: u16, topology_id: u64,
         boot_id: u64, sequence: u64, epoch: u64, nonce: u64, arg: u32,
         statuses in prop::collection::vec(server_status(), 0..20), first in 0u16..1_000,
+        probed in prop::option::of(probed()),
     ) -> Datagram {
         use DatagramKind::{Announce, Gossip, ProbeResult, Verdict};
-        let has_body = matches!(kind, Announce | Verdict | Gossip | ProbeResult);
+        let has_states = matches!(kind, Announce | Verdict | Gossip);
         let has_parts = matches!(kind, Announce | Gossip);
         Datagram {
             first: if has_parts { first } else { 0 },
             kind, sender, recipient, subject, topology_id, boot_id, sequence,
             epoch: MapEpoch::from_u64(epoch), nonce, arg,
-            statuses: if has_body { statuses } else { Vec::new() },
+            probed: probed.filter(|_| kind == ProbeResult),
+            statuses: if has_states { statuses } else { Vec::new() },
         }
     }
 }
@@ -79,6 +87,7 @@ fn every_header_field_lies_where_the_document_says() {
         arg: 0x3332_3130,
         first: 0,
         statuses: Vec::new(),
+        probed: None,
     };
     let mut counting: Vec<u8> = (0..56).collect();
     counting[..4].copy_from_slice(&[0x44, 1, 4, 0]);
@@ -89,6 +98,18 @@ fn every_header_field_lies_where_the_document_says() {
     assert_eq!(part.to_bytes(None)[54..56], [0x37, 0x01]);
     assert_eq!(bytes.len(), DATAGRAM_HEADER_BYTES + MAC_BYTES);
     assert_eq!(bytes[56..], key().mac(Purpose::Datagram, &[&counting]));
+}
+
+#[test]
+fn what_a_probe_has_found_is_two_numbers_or_nothing() {
+    let mut result = Datagram::new(DatagramKind::ProbeResult, 1, 1, 1);
+    assert_eq!(result.to_bytes(None).len(), DATAGRAM_HEADER_BYTES + MAC_BYTES);
+    let map_epoch = MapEpoch::from_u64(0x0F0E_0D0C_0B0A_0908);
+    result.probed = Some(Probed { boot_id: 0x0706_0504_0302_0100, map_epoch });
+    let bytes = result.to_bytes(None);
+    let body = &bytes[DATAGRAM_HEADER_BYTES..bytes.len() - MAC_BYTES];
+    assert_eq!(body, (0..16).collect::<Vec<u8>>());
+    assert_eq!(Datagram::parse(&bytes, None, None), Ok(result));
 }
 
 #[test]

@@ -93,15 +93,15 @@ impl Machine {
         let is_last_word = asked.waits_for.is_empty() && asked.failed.is_some();
         self.event(MasterEvent::ProbeTold { server: id, by, outcome });
         let left = self.servers[usize::from(id)].left_boot_id;
-        let status = datagram.statuses.first().filter(|s| s.boot_id != 0 && s.boot_id != left);
-        match (outcome, status) {
+        let probed = datagram.probed.filter(|p| p.boot_id != 0 && p.boot_id != left);
+        match (outcome, probed) {
             // Whether it has a way to the database, a peer can't say.
-            (ProbeOutcome::Answered, Some(status)) if !self.lacks_origin(now, id) => {
+            (ProbeOutcome::Answered, Some(probed)) if !self.lacks_origin(now, id) => {
                 self.counters.probes_relayed += 1;
                 let answer = Answer {
-                    boot_id: status.boot_id,
+                    boot_id: probed.boot_id,
                     loop_lag_us: 0,
-                    map_epoch: status.since,
+                    map_epoch: probed.map_epoch,
                     // Nor what it has drained.
                     drained_epoch: MapEpoch::default(),
                     origin_down: None,

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use standin_master::{Input, ProbeFailure, ProbeOrder};
 use standin_protocol::body::PingReply;
-use standin_protocol::control::{Datagram, DatagramKind, ProbeOutcome, SENDER_CLIENT};
+use standin_protocol::control::{Datagram, DatagramKind, ProbeOutcome, Probed, SENDER_CLIENT};
 use standin_protocol::frame::Status;
-use standin_protocol::map::ServerStatus;
 
 use super::{Action, CLIENT, Health, LATENCY, World};
 
@@ -44,13 +43,12 @@ impl World {
             Health::Dead => (LATENCY, ProbeOutcome::Refused),
             Health::Paused | Health::Gray => (self.rules.probe_timeout, ProbeOutcome::Silent),
         };
-        let status =
-            ServerStatus { boot_id: subject.boot_id, since: subject.epoch, ..Default::default() };
+        let probed = Probed { boot_id: subject.boot_id, map_epoch: subject.epoch };
         let mut result = self.server_says(id, DatagramKind::ProbeResult);
         result.subject = datagram.subject;
         result.nonce = datagram.nonce;
         result.arg = outcome as u32;
-        result.statuses = vec![status];
+        result.probed = Some(probed);
         self.reach_master_after(takes, id, result);
     }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{
-    Datagram, DatagramKind, ProbeOutcome, ReplayWindow, SENDER_CLIENT, SENDER_MASTER, gossip_flags,
+    Datagram, DatagramKind, ProbeOutcome, Probed, ReplayWindow, SENDER_CLIENT, SENDER_MASTER,
+    gossip_flags,
 };
 use standin_protocol::map::ServerState;
 
@@ -41,7 +42,9 @@ pub(super) fn datagrams() -> Vec<Value> {
             DatagramKind::ProbeResult => {
                 datagram.arg = ProbeOutcome::Answered as u32;
                 datagram.subject = 2;
-                datagram.statuses = map.statuses()[2..3].to_vec();
+                let status = map.statuses()[2];
+                let (boot_id, map_epoch) = (status.boot_id, epoch(3, 7));
+                datagram.probed = Some(Probed { boot_id, map_epoch });
             }
             DatagramKind::AskProbe => datagram.subject = 2,
             DatagramKind::ReportOk
@@ -81,13 +84,18 @@ fn vector(name: &str, datagram: &Datagram) -> Value {
             })
         })
         .collect();
+    let probed = datagram.probed.map(|probed| {
+        json!({
+            "boot_id": wide(probed.boot_id), "map_epoch": wide(probed.map_epoch.to_u64()),
+        })
+    });
     json!({
         "name": name, "kind": datagram.kind as u8, "sender": datagram.sender,
         "recipient": datagram.recipient,
         "subject": datagram.subject, "topology_id": wide(datagram.topology_id),
         "boot_id": wide(datagram.boot_id), "sequence": datagram.sequence,
         "epoch": wide(datagram.epoch.to_u64()), "nonce": wide(datagram.nonce),
-        "arg": datagram.arg, "first": datagram.first, "statuses": statuses,
+        "arg": datagram.arg, "first": datagram.first, "statuses": statuses, "probed": probed,
         "secret": hex(&secret),
         "hex_without_secret": hex(&datagram.to_bytes(None)),
         "hex_with_secret": hex(&datagram.to_bytes(Some(&ClusterKey::new(secret)))),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use standin_protocol::auth::ClusterKey;
-use standin_protocol::body::{Counter, PingReply, StatsReply};
+use standin_protocol::body::{Counter, NotOwner, PingReply, StatsReply};
 use standin_protocol::frame::{
     Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
 };
@@ -113,10 +113,7 @@ pub(super) fn responses() -> Vec<Value> {
         ResponseHeader { cas_version: version, ..header(Opcode::Put, Status::Ok, FORWARDED) };
     let mismatch =
         ResponseHeader { cas_version: version, ..header(Opcode::Cas, Status::VersionMismatch, 0) };
-    let not_owner = ResponseHeader {
-        cas_version: epoch(3, 8).to_u64(),
-        ..header(Opcode::Get, Status::NotOwner, 0)
-    };
+    let not_owner = NotOwner { map_epoch: epoch(3, 8).to_u64() };
     let overloaded =
         ResponseHeader { retry_after_ms: 20, ..header(Opcode::Get, Status::Overloaded, 0) };
     let mut all = vec![
@@ -124,7 +121,7 @@ pub(super) fn responses() -> Vec<Value> {
         response_json(filled, b"Ada"),
         response_json(written, b""),
         response_json(mismatch, b""),
-        response_json(not_owner, b""),
+        response_json(header(Opcode::Get, Status::NotOwner, 0), &not_owner.to_bytes()),
         response_json(overloaded, b""),
         response_json(header(Opcode::Get, Status::OriginRejected, 0), b"no such table: users"),
         response_json(header(Opcode::Map, Status::Ok, 0), &map_with_trouble(2).to_bytes()),

@@ -27,11 +27,11 @@ use std::sync::Arc;
 
 use standin_config::Mode;
 use standin_protocol::control::{
-    Datagram, DatagramKind, ProbeOutcome, SENDER_MASTER, STATES_PER_DATAGRAM, gossip_flags,
+    Datagram, DatagramKind, ProbeOutcome, Probed, SENDER_MASTER, STATES_PER_DATAGRAM, gossip_flags,
     renew_flags,
 };
 use standin_protocol::lease::over_at;
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
 use standin_protocol::queue::Queue;
 use standin_protocol::states::Assembly;
 use standin_protocol::time::Micros;
@@ -392,17 +392,16 @@ impl Agent {
         }
         // The outcome of this server's own probe is for nobody else.
         let Some(nonce) = for_master else { return };
-        let (outcome, statuses) = match outcome {
-            PeerProbe::Silent => (ProbeOutcome::Silent, Vec::new()),
-            PeerProbe::Busy => (ProbeOutcome::Busy, Vec::new()),
-            PeerProbe::Refused => (ProbeOutcome::Refused, Vec::new()),
+        let (outcome, probed) = match outcome {
+            PeerProbe::Silent => (ProbeOutcome::Silent, None),
+            PeerProbe::Busy => (ProbeOutcome::Busy, None),
+            PeerProbe::Refused => (ProbeOutcome::Refused, None),
             PeerProbe::Answered { boot_id, map_epoch } => {
-                let status = ServerStatus { since: map_epoch, boot_id, ..ServerStatus::default() };
-                (ProbeOutcome::Answered, vec![status])
+                (ProbeOutcome::Answered, Some(Probed { boot_id, map_epoch }))
             }
         };
         let datagram = self.datagram(DatagramKind::ProbeResult, server, nonce, outcome as u32);
-        self.send_to_master(now, &Datagram { statuses, ..datagram });
+        self.send_to_master(now, &Datagram { probed, ..datagram });
     }
 
     /// Whether there is a newer map than this server's: the master has named it, or granted a lease

@@ -9,18 +9,13 @@ use super::handback::Told;
 use super::partitions::serving::Serving;
 use super::{Aimed, Node, Now};
 
-/// How the sender of a HANDBACK names itself, in the command's version.
-pub(super) fn sender(server: u16, shard: u16) -> u64 {
-    u64::from(server) << 16 | u64::from(shard)
-}
-
 impl Node {
     /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
     /// them, whichever server owns their partitions by now. But only an owner under a lease can say
     /// that they are settled, unless they are handed over for a return: the owner may have changed,
     /// and another may have filled its cache with what was there before.
-    fn settle(&mut self, now: Now, value: &[u8], is_handover: bool) -> Answer {
-        let Ok(Keys { keys }) = Keys::from_bytes(value) else {
+    fn settle(&mut self, now: Now, value: &[u8]) -> Answer {
+        let Ok(Keys { keys, handover }) = Keys::from_bytes(value) else {
             return Answer::text(Status::Malformed, "not the keys of a SETTLE");
         };
         if keys.len() > KEYS_MAX {
@@ -41,9 +36,9 @@ impl Node {
             let serving = self.partitions.serving(partition);
             is_owner &= matches!(serving, Serving::Cached | Serving::Early);
         }
-        match is_owner || is_handover {
+        match is_owner || handover != 0 {
             true => Answer::status(Status::Ok),
-            false => Answer::status(Status::NotOwner),
+            false => self.not_owner(),
         }
     }
 
@@ -57,7 +52,7 @@ impl Node {
     ) -> Option<Answer> {
         let serving = self.partitions.serving(place.partition);
         if command.head.hop != Hop::Relay || serving.is_own() {
-            return Some(self.settle(now, command.value, command.head.version != 0));
+            return Some(self.settle(now, command.value));
         }
         // Tried even if the owner could not be reached a moment ago: somebody waits for it.
         let Some(owner) = serving.other() else {
@@ -75,14 +70,11 @@ impl Node {
         let Ok(handback) = Handback::from_bytes(command.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");
         };
-        let sender = command.head.version;
-        #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
-        let (server, shard) = ((sender >> 16) as u16, sender as u16);
+        let Handback { epoch, complete_since, server, shard, overflowed } = handback;
         let shards = self.topology.servers.get(usize::from(server)).map_or(0, |s| s.shards);
-        if sender >> 32 != 0 || shard >= shards {
+        if shard >= shards {
             return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
         }
-        let Handback { epoch, complete_since, overflowed } = handback;
         let until = now.mono + self.config.ambiguity;
         self.handback.heard(server, shard, Told { epoch, complete_since }, overflowed, until);
         Answer::status(Status::Ok)

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use standin_protocol::body::NotOwner;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -120,8 +121,9 @@ impl Node {
 
     /// The answer to a request that was sent on to a server that is not the owner.
     pub(super) fn not_owner(&self) -> Answer {
-        let version = self.partitions.map().map_or(0, |map| map.epoch.to_u64());
-        AnswerHead { version, ..AnswerHead::status(Status::NotOwner) }.into()
+        let map_epoch = self.partitions.map().map_or(0, |map| map.epoch.to_u64());
+        let value = NotOwner { map_epoch }.to_bytes().into();
+        Answer { head: AnswerHead::status(Status::NotOwner), value }
     }
 
     pub(super) fn refuse_full(&mut self) -> Answer {

@@ -6,7 +6,6 @@ use standin_protocol::map::MapEpoch;
 
 use super::command::{Action, CommandHead, Hop, OwnedCommand};
 use super::handback::{Batch, Due, End, Message, Progress, ToldKey};
-use super::hearing::sender;
 use super::partitions::serving::Reach;
 use super::{Forwarded, Node, Now};
 
@@ -33,12 +32,11 @@ impl Node {
             let handback = standin_protocol::handback::Handback {
                 epoch: epoch.to_u64(),
                 complete_since: complete_since.to_u64(),
+                server: self.config.server,
+                shard: self.config.shard,
                 overflowed: overflowed.iter().copied().filter(of_shard).collect(),
             };
-            let head = CommandHead {
-                version: sender(self.config.server, self.config.shard),
-                ..CommandHead::new(Action::Handback, 0)
-            };
+            let head = CommandHead::new(Action::Handback, 0);
             let value = Bytes::from(handback.to_bytes());
             let command = OwnedCommand { head, key: Box::default(), value };
             self.send(server, shard, Forwarded::Handback { server, epoch }, command);
@@ -76,13 +74,9 @@ impl Node {
 
     /// Sends a SETTLE: to the server, or to a member that will pass it on.
     fn tell(&mut self, server: u16, via: Option<u16>, batch: Batch, handover: Option<MapEpoch>) {
-        let value = batch.value();
+        let value = batch.value(handover);
         let (peer, shard, head, key) = match via {
-            None => {
-                let mut head = CommandHead::new(Action::Settle, 0);
-                head.version = handover.map_or(0, MapEpoch::to_u64);
-                (server, batch.shard(), head, &[][..])
-            }
+            None => (server, batch.shard(), CommandHead::new(Action::Settle, 0), &[][..]),
             // The member finds the owner by one of the keys.
             Some(via) => {
                 let (keyspace, key) = batch.first_key();

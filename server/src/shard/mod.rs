@@ -28,6 +28,8 @@ pub mod mailbox;
 mod outside;
 mod ring;
 mod sockets;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 mod unreadable;
 

@@ -128,9 +128,9 @@ on_both_loops! {
         });
         let answered = cluster.master.ask_probe(1);
         assert_eq!(answered.arg, ProbeOutcome::Answered as u32);
-        let boots: Vec<u64> = answered.statuses.iter().map(|status| status.boot_id).collect();
-        assert_eq!(boots, vec![cluster.servers[1].boot_id()]);
-        assert_eq!(answered.statuses[0].since, cluster.master.announcement().epoch);
+        let probed = answered.probed.expect("what it has answered");
+        assert_eq!(probed.boot_id, cluster.servers[1].boot_id());
+        assert_eq!(probed.map_epoch, cluster.master.announcement().epoch);
         cluster.assert_healthy();
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use standin_protocol::handback::{KEYS_MAX, Keys, WrittenKey, marks};
+use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -110,13 +111,15 @@ impl Batch {
         self.keys
     }
 
-    /// The SETTLE's value.
-    pub(in crate::node) fn value(&self) -> Vec<u8> {
+    /// The value of the SETTLE. `handover`: the epoch of the return for which the keys are handed
+    /// over, if they are.
+    pub(in crate::node) fn value(&self, handover: Option<MapEpoch>) -> Vec<u8> {
         let keys = self.keys.iter().map(|told| {
             let (keyspace, key) = split(&told.name);
             WrittenKey { keyspace, marks: told.marks, key: key.to_vec() }
         });
-        Keys { keys: keys.collect() }.to_bytes()
+        let handover = handover.map_or(0, MapEpoch::to_u64);
+        Keys { keys: keys.collect(), handover }.to_bytes()
     }
 }
 
@@ -460,7 +463,7 @@ mod tests {
         for batch in &batches {
             assert!(batch.keys.len() <= KEYS_MAX);
             assert!(batch.keys.iter().all(|told| told.partition as u16 == batch.shard));
-            assert_eq!(Keys::from_bytes(&batch.value()).unwrap().keys.len(), batch.keys.len());
+            assert_eq!(Keys::from_bytes(&batch.value(None)).unwrap().keys.len(), batch.keys.len());
         }
         assert_eq!(batches.iter().map(|b| b.keys.len()).sum::<usize>(), 9_000);
     }

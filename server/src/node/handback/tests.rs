@@ -241,7 +241,7 @@ fn a_write_may_land_before_its_time_and_no_later() {
     for (open_until, is_open) in [(NOW, false), (Micros(NOW.0 + 1), true)] {
         let mut log = log_of(1, 1_000);
         log.insert(1, 7, b"\x01a", open_until, true).unwrap();
-        let keys = Keys::from_bytes(&log.batches(1, NOW, |_| 0)[0].value()).unwrap().keys;
+        let keys = Keys::from_bytes(&log.batches(1, NOW, |_| 0)[0].value(None)).unwrap().keys;
         assert_eq!(keys[0].marks, if is_open { marks::OPEN } else { 0 });
         log.restarted(1, NOW);
         assert_eq!(log.is_owed(1), is_open, "a new incarnation is told what may land");

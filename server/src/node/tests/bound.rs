@@ -101,7 +101,8 @@ fn writes_of_a_row_take_turns_over_its_keyspaces() {
 fn who_is_told_of_a_key_drops_it_in_all_that_its_keyspace_names() {
     let (mut s, key) = bound();
     fill(&mut s, 2, &key);
-    let told = Keys { keys: vec![WrittenKey { keyspace: 1, marks: 0, key: key.clone() }] };
+    let told =
+        Keys { keys: vec![WrittenKey { keyspace: 1, marks: 0, key: key.clone() }], handover: 0 };
     let head = CommandHead { hop: Hop::Forwarded, ..CommandHead::new(Action::Settle, 1) };
     let answer = s.send(head, &key, &told.to_bytes());
     assert_eq!(answer.unwrap().status, Status::Ok);

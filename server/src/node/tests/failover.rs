@@ -1,5 +1,7 @@
 //! Forwarding, standing in, maps, draining.
 
+use standin_protocol::body::NotOwner;
+
 use super::*;
 
 #[test]
@@ -276,7 +278,9 @@ fn scenario_18_a_marked_request_is_not_sent_on() {
     head.hop = Hop::Forwarded;
     let got = s.send(head, &key, &[]).unwrap();
     let epoch = s.node.map().unwrap().epoch.to_u64();
-    assert_eq!((got.status, got.version), (Status::NotOwner, epoch));
+    let told = NotOwner::from_bytes(&got.value);
+    assert_eq!((got.status, told), (Status::NotOwner, Ok(NotOwner { map_epoch: epoch })));
+    assert_eq!(got.version, 0);
 }
 
 #[test]

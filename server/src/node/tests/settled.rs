@@ -6,7 +6,7 @@ use super::*;
 
 fn tell(s: &mut Script, keys: Vec<WrittenKey>) -> Status {
     let head = CommandHead { is_peer: true, ..CommandHead::new(Action::Settle, 0) };
-    let value = Keys { keys }.to_bytes();
+    let value = Keys { keys, handover: 0 }.to_bytes();
     s.send(head, &[], &value).unwrap().status
 }
 
@@ -83,17 +83,16 @@ fn nothing_stays_in_a_partition_of_which_a_member_has_forgotten_writes_that_may_
     let mut s = Script::new();
     let key = s.key_of(OWN);
     let overflowed = vec![s.topology.partition(1, &key)];
-    let value = Handback { epoch: 0, complete_since: 0, overflowed }.to_bytes();
-    let mut hear = |sender: u64| {
-        let head =
-            CommandHead { is_peer: true, version: sender, ..CommandHead::new(Action::Handback, 0) };
-        s.send(head, &[], &value).unwrap().status
+    let mut hear = |server: u16, shard: u16| {
+        let overflowed = overflowed.clone();
+        let value = Handback { epoch: 0, complete_since: 0, server, shard, overflowed };
+        let head = CommandHead { is_peer: true, ..CommandHead::new(Action::Handback, 0) };
+        s.send(head, &[], &value.to_bytes()).unwrap().status
     };
-    let peer = u64::from(PEER) << 16;
-    for nobody in [peer | 1, peer | 1 << 32, 2 << 16, 1 << 32] {
-        assert_eq!(hear(nobody), Status::Malformed, "{nobody:x}");
+    for (server, shard) in [(PEER, 1), (2, 0), (u16::MAX, 0)] {
+        assert_eq!(hear(server, shard), Status::Malformed, "shard {shard} of server {server}");
     }
-    assert_eq!(hear(peer), Status::Ok);
+    assert_eq!(hear(PEER, 0), Status::Ok);
     assert!(!stays(&mut s, &key));
     s.advance(Duration::from_secs(3));
     assert!(stays(&mut s, &key));

@@ -4,14 +4,131 @@
 //! ```text
 //! bytes ─► decode ─► Request { tag, what: Command … } ─► Node::serve ─► answer(tag, head, value) ─► bytes
 //! ```
-//! A protocol is a file here: standin.rs is Standin's own, of clients and of links to other
-//! servers.
+//! A protocol is a file here, and a variant of [`Protocol`] and [`Codec`]: standin.rs is Standin's
+//! own, for clients and for links to other servers. Its replies name their requests. For a protocol
+//! whose replies do not, order.rs puts them into the order of the requests.
 
+#[cfg(test)]
+pub(in crate::shard) mod lines;
+pub mod order;
 pub(in crate::shard) mod standin;
 
 use std::ops::Range;
 
+use standin_protocol::frame::FrameLimits;
+
 use crate::node::{AnswerHead, CommandHead, Status};
+
+/// The protocol that a caller speaks after its hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shard) enum Protocol {
+    /// Standin's own.
+    Standin,
+    /// The protocol of tests whose replies come in order.
+    #[cfg(test)]
+    Lines,
+}
+
+impl Protocol {
+    /// Decodes the request at the head of `bytes`; `Ok(None)` if not all of it is there yet.
+    ///
+    /// # Errors
+    /// A request that can't be served. It is answered before those that are staged, so a protocol
+    /// whose replies come in order returns [`What::Refused`] instead.
+    #[inline]
+    pub(in crate::shard) fn decode(
+        self,
+        bytes: &[u8],
+        limits: FrameLimits,
+        caller: Caller,
+    ) -> Result<Option<Request>, Rejected> {
+        match self {
+            Self::Standin => standin::decode(bytes, limits, caller),
+            #[cfg(test)]
+            Self::Lines => Ok(lines::decode(bytes)),
+        }
+    }
+
+    /// Whether replies come in the order of the requests.
+    #[inline]
+    pub(in crate::shard) fn is_ordered(self) -> bool {
+        match self {
+            Self::Standin => false,
+            #[cfg(test)]
+            Self::Lines => true,
+        }
+    }
+}
+
+/// The protocol of an accepted connection, and what its codec remembers of unanswered requests.
+#[derive(Debug, Default)]
+pub(in crate::shard) enum Codec {
+    /// Standin's own, which remembers nothing.
+    #[default]
+    Standin,
+    /// The protocol of tests whose replies come in order.
+    #[cfg(test)]
+    Lines(lines::Lines),
+}
+
+impl Codec {
+    /// The codec for a caller whose hello has been accepted.
+    #[cfg_attr(not(test), expect(unused_variables, reason = "all callers speak one protocol"))]
+    pub(in crate::shard) fn of(caller: Caller) -> Self {
+        #[cfg(test)]
+        if caller.client_id == lines::CLIENT_ID {
+            return Self::Lines(lines::Lines::default());
+        }
+        Self::Standin
+    }
+
+    /// The protocol by which requests are read.
+    #[inline]
+    pub(in crate::shard) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Standin => Protocol::Standin,
+            #[cfg(test)]
+            Self::Lines(_) => Protocol::Lines,
+        }
+    }
+
+    /// Notes that a request is served now, after all those before it, and returns the tag for its
+    /// answer.
+    #[inline]
+    pub(in crate::shard) fn admit(&mut self, request: &Request) -> u64 {
+        match self {
+            Self::Standin => request.tag,
+            #[cfg(test)]
+            Self::Lines(lines) => lines.admit(request.tag),
+        }
+    }
+
+    /// Appends the answer to the request of this tag to `out`, or keeps it until it is its turn.
+    #[inline]
+    pub(in crate::shard) fn answer(
+        &mut self,
+        tag: u64,
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        match self {
+            Self::Standin => standin::answer(tag, head, value, out),
+            #[cfg(test)]
+            Self::Lines(lines) => lines.answer(tag, head, value, out),
+        }
+    }
+
+    /// The bytes of memory that answers take whose turn has not come.
+    #[inline]
+    pub(in crate::shard) fn waiting_bytes(&self) -> usize {
+        match self {
+            Self::Standin => 0,
+            #[cfg(test)]
+            Self::Lines(lines) => lines.waiting_bytes(),
+        }
+    }
+}
 
 /// Who sends requests on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,7 +142,7 @@ pub struct Caller {
 /// A whole request in a buffer. Ranges count from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shard) struct Request {
-    /// The codec's name for it, which its answer has to bear.
+    /// What the codec needs to know of the request when it is answered.
     pub(in crate::shard) tag: u64,
     /// Bytes that it takes up.
     pub(in crate::shard) bytes: u32,

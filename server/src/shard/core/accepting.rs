@@ -7,6 +7,7 @@ use tracing::warn;
 use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core};
 use crate::node::Now;
+use crate::shard::codec::Codec;
 use crate::shard::handshake::{self, Greeting, HandedOver};
 
 impl Core {
@@ -53,6 +54,7 @@ impl Core {
         }
         if let Some(conn) = self.conns.get_mut(key) {
             conn.unfinished_since = None;
+            conn.codec = Codec::of(conn.caller());
             conn.input = connection.input;
             conn.output = connection.output;
         }

@@ -3,7 +3,7 @@
 use slotmap::new_key_type;
 use standin_protocol::time::Micros;
 
-use crate::shard::codec::Caller;
+use crate::shard::codec::{Caller, Codec};
 use crate::shard::handshake::Greeting;
 use crate::shard::link::Link;
 
@@ -23,6 +23,8 @@ pub(super) enum ConnKind {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) kind: ConnKind,
+    /// The codec of an accepted connection.
+    pub(super) codec: Codec,
     pub(super) input: Vec<u8>,
     /// How much of `input` is staged; drained after serving.
     pub(super) staged_to: usize,
@@ -34,8 +36,11 @@ pub(super) struct Conn {
     pub(super) output: Vec<u8>,
     /// Bytes that the loop is sending.
     pub(super) sending_bytes: usize,
-    /// Of both, as last counted by [`super::outgoing::Outbound`].
+    /// The bytes of both, and of answers whose turn has not come, as last counted by
+    /// [`super::outgoing::Outbound`].
     pub(super) unsent_bytes: usize,
+    /// The part of these that are answers whose turn has not come: the caller can't read them yet.
+    pub(super) waiting_bytes: usize,
     /// When it last took some of it, or began to have some.
     pub(super) taken_at: Micros,
     /// It is closed with what it has not taken.
@@ -61,6 +66,7 @@ impl Conn {
     pub(super) fn new(kind: ConnKind, now: Micros) -> Self {
         Self {
             kind,
+            codec: Codec::default(),
             input: Vec::new(),
             staged_to: 0,
             unserved: Vec::new(),
@@ -68,6 +74,7 @@ impl Conn {
             output: Vec::new(),
             sending_bytes: 0,
             unsent_bytes: 0,
+            waiting_bytes: 0,
             taken_at: now,
             is_aborted: false,
             dirty: false,
@@ -83,7 +90,7 @@ impl Conn {
 
     /// Notes that bytes are about to wait for it, since now if none were waiting.
     pub(super) fn waits_since(&mut self, now: Micros) {
-        if self.unsent_bytes == 0 {
+        if self.unsent_bytes == self.waiting_bytes {
             self.taken_at = now;
         }
     }

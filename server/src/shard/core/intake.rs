@@ -21,7 +21,7 @@ use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
 use crate::node::{
     Action, Aimed, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, Place, ReplyTo, Status,
 };
-use crate::shard::codec::{Rejected, Request, What, standin};
+use crate::shard::codec::{Codec, Rejected, Request, What};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
 
@@ -58,6 +58,8 @@ impl Staged {
 /// loads of one to overlap with the work on others, and few enough for the loaded lines to be still
 /// in the cache.
 const AIMED_MAX: usize = 64;
+
+const FORM_TOO_LARGE: &str = "in its keyspace's form the key is over the limit";
 
 impl Core {
     /// Takes bytes that were received into a buffer of the loop. Complete requests are staged where
@@ -118,20 +120,30 @@ impl Core {
         bytes: &[u8],
         base: usize,
     ) -> usize {
-        let caller = self.conns.get(key).map(super::conn::Conn::caller).unwrap_or_default();
+        let conn = &self.conns[key];
+        let (caller, protocol) = (conn.caller(), conn.codec.protocol());
         let limits = self.limits.of(caller.is_peer);
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            match standin::decode(rest, limits, caller) {
-                Ok(Some(request)) => {
-                    match self.place(&request, rest, limits.key_bytes) {
-                        Ok((place, formed)) => {
-                            let at = base + at;
-                            let staged = Staged { conn: key, source, at, request, formed, place };
-                            self.staged.push(staged);
+            match protocol.decode(rest, limits, caller) {
+                Ok(Some(mut request)) => {
+                    let placed = match self.place(&request, rest, limits.key_bytes) {
+                        Ok(placed) => Some(placed),
+                        // It is answered when it is its turn.
+                        Err(rejected) if protocol.is_ordered() => {
+                            request.what = What::Refused(rejected.status, FORM_TOO_LARGE);
+                            Some((self.node.place(0, &[]), None))
                         }
-                        Err(rejected) => self.reject(now, key, &rejected, rest.len()),
+                        Err(rejected) => {
+                            self.reject(now, key, &rejected, rest.len());
+                            None
+                        }
+                    };
+                    if let Some((place, formed)) = placed {
+                        let at = base + at;
+                        let staged = Staged { conn: key, source, at, request, formed, place };
+                        self.staged.push(staged);
                     }
                     at += request.bytes as usize;
                 }
@@ -189,7 +201,7 @@ impl Core {
     fn reject(&mut self, now: Micros, key: ConnKey, rejected: &Rejected, here: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead::under(rejected.status, self.node.map_tag());
-        standin::answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
+        conn.codec.answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
         match rejected.bytes {
             Some(bytes) => {
                 conn.skip = bytes.saturating_sub(here) as u64;
@@ -224,6 +236,7 @@ impl Core {
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
                 conn.unfinished_since = None;
+                conn.codec = Codec::of(conn.caller());
                 self.handshakes.end(key);
                 if shard == self.context.shard {
                     self.flush(key);
@@ -298,7 +311,7 @@ impl Core {
             if request.conn != key || request.source != source {
                 return number - 1;
             }
-            let tag = request.request.tag;
+            let tag = conn.codec.admit(&request.request);
             let head = match request.request.what {
                 What::Command(head) => head,
                 What::Stats => {
@@ -328,7 +341,7 @@ impl Core {
             let may_wait = head.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
             let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {
-                standin::answer(tag, &head, value, output);
+                conn.codec.answer(tag, &head, value, output);
             });
             if !is_answered {
                 conn.in_flight += 1;
@@ -384,7 +397,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.node.counters.requests += 1;
         let head = AnswerHead::under(status, self.node.map_tag());
-        standin::answer(tag, &head, text.as_bytes(), &mut conn.output);
+        conn.codec.answer(tag, &head, text.as_bytes(), &mut conn.output);
         if self.outbound.is_worth_counting(conn) {
             self.pause_if_full(now.mono, key);
         }

@@ -26,7 +26,6 @@ use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core, Effect, Io};
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
-use crate::shard::codec::standin;
 use crate::shard::mailbox::Message;
 
 /// The number of unsent bytes that a connection may have, and the size that a reply may have, even
@@ -96,10 +95,13 @@ impl Outbound {
     /// copies of requests, which have a bound of their own.
     #[inline]
     pub(super) fn count(&mut self, conn: &mut Conn) {
+        // The loop frees an aborted connection at the end of this turn.
+        let waiting = if conn.is_aborted { 0 } else { conn.codec.waiting_bytes() };
         let unsent = match conn.kind {
-            ConnKind::Accepted(_) => conn.output.len() + conn.sending_bytes,
+            ConnKind::Accepted(_) => conn.output.len() + conn.sending_bytes + waiting,
             ConnKind::Link(_) => 0,
         };
+        conn.waiting_bytes = waiting;
         self.unsent = self.unsent - conn.unsent_bytes + unsent;
         conn.unsent_bytes = unsent;
     }
@@ -108,7 +110,7 @@ impl Outbound {
     /// counted.
     #[inline]
     pub(super) fn is_worth_counting(&self, conn: &Conn) -> bool {
-        conn.output.len() + conn.sending_bytes > self.small
+        conn.output.len() + conn.sending_bytes + conn.codec.waiting_bytes() > self.small
     }
 
     /// Counts what a connection has unsent; says whether it is to be served no further.
@@ -178,7 +180,7 @@ impl Core {
             self.node.counters.overloaded += 1;
             answer.overload();
         }
-        standin::answer(to.tag, &answer.head, &answer.value, &mut conn.output);
+        conn.codec.answer(to.tag, &answer.head, &answer.value, &mut conn.output);
         if conn.ended {
             self.ended.push(key);
         }
@@ -248,7 +250,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
         self.node.counters.overloaded += 1;
-        standin::answer(tag, &head, &[], &mut conn.output);
+        conn.codec.answer(tag, &head, &[], &mut conn.output);
         self.pause_if_full(now.mono, key);
     }
 
@@ -263,7 +265,7 @@ impl Core {
         let mut waiting: Vec<(Micros, ConnKey)> = self
             .conns
             .iter()
-            .filter(|(_, conn)| is_accepted(conn) && conn.unsent_bytes > 0)
+            .filter(|(_, conn)| is_accepted(conn) && conn.unsent_bytes > conn.waiting_bytes)
             .map(|(key, conn)| (conn.taken_at, key))
             .collect();
         waiting.sort_unstable();
@@ -303,7 +305,11 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use standin_protocol::frame::FrameLimits;
+
     use super::*;
+    use crate::node::Status;
+    use crate::shard::codec::{Caller, Codec, lines};
     use crate::shard::handshake::Greeting;
 
     const KIB: usize = 1 << 10;
@@ -334,6 +340,31 @@ mod tests {
         conn.output = vec![0; 400 * KIB];
         assert!(all.recount(&mut conn), "both together are over the bound");
         all.forget(&conn);
+        assert_eq!(all.unsent(), 0);
+    }
+
+    #[test]
+    fn answers_whose_turn_has_not_come_count_but_are_not_held_against_the_caller() {
+        let mut all = outbound();
+        let mut conn = conn();
+        let caller = Caller { is_peer: false, client_id: lines::CLIENT_ID };
+        conn.codec = Codec::of(caller);
+        let protocol = conn.codec.protocol();
+        let request = protocol.decode(b"a\n", FrameLimits::default(), caller).unwrap().unwrap();
+        let (first, second) = (conn.codec.admit(&request), conn.codec.admit(&request));
+        let head = AnswerHead::status(Status::Ok);
+        conn.codec.answer(second, &head, &vec![7; 2 * MIB], &mut conn.output);
+        assert!(all.is_worth_counting(&conn) && all.recount(&mut conn));
+        assert_eq!(all.unsent(), conn.waiting_bytes);
+        assert!(conn.waiting_bytes > 2 * MIB);
+        conn.waits_since(Micros(9));
+        assert_eq!(conn.taken_at, Micros(9), "it could read nothing until now");
+        conn.codec.answer(first, &head, &[], &mut conn.output);
+        all.count(&mut conn);
+        assert_eq!((all.unsent(), conn.waiting_bytes), (2 * MIB + 4, 0));
+        conn.is_aborted = true;
+        conn.output = Vec::new();
+        all.count(&mut conn);
         assert_eq!(all.unsent(), 0);
     }
 

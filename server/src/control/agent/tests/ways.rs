@@ -109,7 +109,7 @@ fn it_probes_members_for_the_master() {
         let [(SENDER_MASTER, result)] = &results[..] else { panic!("{results:?}") };
         assert_eq!((result.kind, result.subject, result.nonce), (DatagramKind::ProbeResult, 1, 77));
         assert_eq!(result.arg, expected as u32);
-        assert_eq!(result.statuses.first().map(|s| (s.boot_id, s.since)), status);
+        assert_eq!(result.probed.map(|found| (found.boot_id, found.map_epoch)), status);
         agent.handle(at(4), Input::Probed { nonce, server: 1, outcome });
         assert_eq!(sent(&mut agent), vec![], "once");
     }

@@ -1,0 +1,208 @@
+//! A protocol whose replies come in the order of the requests, over real sockets, on both event
+//! loops. Hits are served at once and misses when the database has answered; the client sees
+//! neither.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use standin_config::{ClusterConfig, KeyCase, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_protocol::frame::{HEADER_BYTES, Opcode, Request, RequestHeader, Response, Status};
+use standin_protocol::hello::{HELLO_REPLY_BYTES, HelloBody};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
+use standin_testkit::scratch::Scratch;
+use standin_testkit::wait::wait_until;
+
+use super::admission::{Admission, Places};
+use super::codec::lines;
+use super::handshake::Challenges;
+use super::link::LinkConfig;
+use super::mailbox::{Mailboxes, Message};
+use super::*;
+use crate::control::ControlHandle;
+use crate::node::{Lease, NodeConfig};
+use crate::origin::{Health, Origin};
+use crate::stats::StatsHub;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const BOOT: u64 = 5;
+/// Replies of this many bytes that have not been read are enough to pause a connection.
+const OUTPUT_BYTES: u32 = 64 << 10;
+
+/// A shard that owns every partition of a cluster of one server.
+struct Shard {
+    address: SocketAddr,
+    mailboxes: Mailboxes,
+    origin: Option<Origin>,
+    thread: Option<JoinHandle<Result<(), LoopError>>>,
+    _scratch: Scratch,
+}
+
+impl Shard {
+    /// Starts it on a database with these rows.
+    fn start(io: IoKind, rows: &[(&str, Vec<u8>)]) -> Self {
+        let scratch = Scratch::new("ordered");
+        let file = scratch.file("origin.sqlite");
+        let mut database = rusqlite::Connection::open(&file).unwrap();
+        let table = "CREATE TABLE items (id TEXT PRIMARY KEY COLLATE NOCASE, value BLOB)";
+        database.execute(table, ()).unwrap();
+        let transaction = database.transaction().unwrap();
+        for (key, value) in rows {
+            transaction.execute("INSERT INTO items VALUES (?1, ?2)", (key, value)).unwrap();
+        }
+        transaction.commit().unwrap();
+        let origin = OriginConfig::sqlite(file);
+        assert!(matches!(origin.kind, OriginKind::Sqlite { .. }));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = ClusterConfig::new("ordered", ([127, 0, 0, 1], 9).into(), origin)
+            .with_group("g", [("a", address)]);
+        let get = "SELECT value FROM items WHERE id = :key";
+        let mut items = KeyspaceConfig::new(lines::KEYSPACE, "items", get);
+        items.key_case = KeyCase::Unicode;
+        config.keyspaces = vec![items];
+        config.limits.key_bytes = 36;
+        config.limits.output_bytes_per_connection = OUTPUT_BYTES;
+        config.origin.timeout = PATIENCE;
+        let own = &mut config.servers[0];
+        (own.shards, own.memory_bytes, own.huge_pages) = (1, 32 << 20, false);
+        let config = Arc::new(config);
+        let topology = Arc::new(config.topology().unwrap());
+        let mailboxes = Mailboxes::new(1).unwrap();
+        let completions = Arc::new(mailboxes.clone());
+        let origin =
+            Origin::start(&config.origin, &config.keyspaces, completions, PATIENCE).unwrap();
+        let outside = Outside {
+            mailboxes: mailboxes.clone(),
+            hub: Arc::new(StatsHub::new("a".to_owned(), BOOT, 1, Micros::boottime())),
+            origin: origin.clone(),
+            control: ControlHandle::new().unwrap(),
+        };
+        let context = ShardContext {
+            shard: 0,
+            shards: 1,
+            server: 0,
+            cluster: Arc::clone(&config),
+            topology: Arc::clone(&topology),
+            key: None,
+            admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
+            challenges: Challenges::new([7; 32]),
+            link: LinkConfig::new(&config, BOOT),
+        };
+        let node = NodeConfig::new(&config, 0, 0, BOOT, Micros::boottime());
+        let node = Node::new(node, Arc::clone(&topology)).unwrap();
+        let thread = std::thread::spawn(move || run(node, context, outside, Some(listener), io));
+        wait_until(PATIENCE, "the database", || origin.health() == Health::Up);
+        let epoch = MapEpoch { term: 1, counter: 1 };
+        let status = ServerStatus { boot_id: BOOT, since: epoch, state: ServerState::Online };
+        let map = ClusterMap::new(topology, epoch, vec![status]);
+        mailboxes.post(0, Message::Map(Arc::new(map)));
+        mailboxes.post(0, Message::Lease(Lease { until: Micros::NEVER, orphan: false }));
+        Self { address, mailboxes, origin: Some(origin), thread: Some(thread), _scratch: scratch }
+    }
+
+    /// A connection that speaks lines from here on.
+    fn connect(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let body = HelloBody { client_id: lines::CLIENT_ID, ..HelloBody::default() };
+        let mut hello = Vec::new();
+        let header = RequestHeader::new(Opcode::Hello, 0, 0);
+        Request::write(header, &[], &body.to_bytes(), &mut hello);
+        stream.write_all(&hello).unwrap();
+        let mut reply = [0; HEADER_BYTES + HELLO_REPLY_BYTES];
+        stream.read_exact(&mut reply).unwrap();
+        assert_eq!(Response::parse(&reply).unwrap().unwrap().status, Status::Ok);
+        stream
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.mailboxes.post(0, Message::Stop { by: Micros::boottime() + PATIENCE });
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(origin) = self.origin.take() {
+            origin.shutdown();
+        }
+        if !std::thread::panicking() {
+            ended.expect("a thread").expect("no panic").expect("a loop that ends when told");
+        }
+    }
+}
+
+/// Reads what the shard sends from now on, as long as the expected bytes are.
+fn read(stream: &mut TcpStream, expected: &[u8]) -> Vec<u8> {
+    let mut got = vec![0; expected.len()];
+    stream.read_exact(&mut got).expect("replies to all requests");
+    got
+}
+
+fn on_both_loops(body: impl Fn(IoKind)) {
+    body(IoKind::Epoll);
+    if standin_testkit::uring::is_available() {
+        body(IoKind::Uring);
+    }
+}
+
+#[test]
+fn a_hit_waits_for_the_misses_before_it() {
+    on_both_loops(|io| {
+        let rows = [("hit", b"1".to_vec()), ("miss", b"22".to_vec()), ("other", b"3".to_vec())];
+        let shard = Shard::start(io, &rows);
+        let mut stream = shard.connect();
+        stream.write_all(b"hit\n").unwrap();
+        assert_eq!(read(&mut stream, b"h1\n"), b"h1\n");
+        // All in one turn: the hits are served before the database is asked for the others.
+        stream.write_all(b"hit\nmiss\nhit\nnone\nhit\nother\nhit\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).unwrap();
+        let got = String::from_utf8(got).unwrap();
+        assert_eq!(got, "h1\nm22\nh1\nn\nh1\no3\nh1\n", "then the server closes");
+    });
+}
+
+#[test]
+fn a_refusal_waits_its_turn() {
+    on_both_loops(|io| {
+        let shard = Shard::start(io, &[("hit", b"1".to_vec()), ("miss", b"22".to_vec())]);
+        let mut stream = shard.connect();
+        // A character of two bytes whose lower case has three.
+        let long = "Ⱥ".repeat(18);
+        stream.write_all(format!("miss\n{long}\nhit\n").as_bytes()).unwrap();
+        let letter = &long.as_bytes()[..1];
+        let text = b"in its keyspace's form the key is over the limit";
+        let expected = [b"m22\n", letter, text, b"\nh1\n"].concat();
+        assert_eq!(read(&mut stream, &expected), expected);
+    });
+}
+
+#[test]
+fn hits_that_fill_the_output_while_a_miss_is_out_pause_the_connection_and_it_goes_on() {
+    on_both_loops(|io| {
+        let large = vec![b'x'; 10_000];
+        let misses: Vec<String> = (0..20).map(|number| format!("miss-{number}")).collect();
+        let rows = misses.iter().map(|name| (&**name, name.clone().into_bytes()));
+        let rows: Vec<_> = rows.chain([("hit", large.clone())]).collect();
+        let shard = Shard::start(io, &rows);
+        let mut stream = shard.connect();
+        let hit = [b"h", &large[..], b"\n"].concat();
+        stream.write_all(b"hit\n").unwrap();
+        assert_eq!(read(&mut stream, &hit), hit);
+        let (mut requests, mut expected) = (Vec::new(), Vec::new());
+        for miss in &misses {
+            requests.extend(format!("{miss}\n").into_bytes());
+            expected.extend(format!("m{miss}\n").into_bytes());
+            for _ in 0..50 {
+                requests.extend(b"hit\n");
+                expected.extend(&hit);
+            }
+        }
+        stream.write_all(&requests).unwrap();
+        let got = read(&mut stream, &expected);
+        assert!(got == expected, "{} bytes in order", expected.len());
+    });
+}
