@@ -25,6 +25,7 @@ mod server;
 pub mod shard;
 pub mod stats;
 pub mod store;
+mod timers;
 
 pub use descriptors::TooFewDescriptors;
 pub use error::ServerError;

@@ -16,6 +16,7 @@ use standin_protocol::time::Micros;
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 use crate::origin::Outcome;
+use crate::timers::Timers;
 
 /// No row is taken to be smaller.
 const ROW_LEAST: usize = 256;
@@ -36,6 +37,8 @@ pub(super) struct Gate {
     largest: usize,
     /// By keyspace, and never empty: one that has no room must not hold up another that has.
     waiting: BTreeMap<u8, VecDeque<QueuedFetch>>,
+    /// The times until which the first of each keyspace waits.
+    ends: Timers,
     /// The keyspace whose turn was last.
     last: u8,
 }
@@ -77,6 +80,7 @@ impl Gate {
             rows,
             largest,
             waiting: BTreeMap::new(),
+            ends: Timers::default(),
             last: 0,
         }
     }
@@ -100,7 +104,11 @@ impl Gate {
 
     /// It waits for its turn.
     pub(super) fn wait(&mut self, name: Name, until: Micros) {
-        self.waiting.entry(name[0]).or_default().push_back(QueuedFetch { name, until });
+        let queue = self.waiting.entry(name[0]).or_default();
+        if queue.is_empty() {
+            self.ends.add(until);
+        }
+        queue.push_back(QueuedFetch { name, until });
     }
 
     /// A fetch has ended.
@@ -135,6 +143,7 @@ impl Gate {
         })?;
         let queue = self.waiting.get_mut(&keyspace)?;
         let first = queue.pop_front()?;
+        self.ends.change(Some(first.until), queue.front().map(|next| next.until));
         if queue.is_empty() {
             self.waiting.remove(&keyspace);
         }
@@ -144,7 +153,9 @@ impl Gate {
 
     /// When somebody will have waited for too long.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        self.waiting.values().filter_map(|queue| queue.front()).map(|first| first.until).min()
+        let fronts = || self.waiting.values().filter_map(VecDeque::front);
+        debug_assert_eq!(self.ends.first(), fronts().map(|first| first.until).min());
+        self.ends.first()
     }
 
     /// How many wait.

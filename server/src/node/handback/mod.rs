@@ -30,6 +30,7 @@ use sender::Sender;
 pub(super) use sender::{End, Message, Progress};
 
 use super::NodeConfig;
+use crate::timers::Timers;
 
 /// One shard's part in handing keys over, and this server's own return.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Handback {
     sender: Sender,
     /// By server id.
     owed: Vec<Owed>,
+    /// The times to tell them.
+    owed_at: Timers,
     receiver: Receiver,
 }
 
@@ -90,6 +93,7 @@ impl Handback {
             log,
             sender: Sender::new(servers),
             owed: vec![Owed::default(); servers],
+            owed_at: Timers::default(),
             receiver: Receiver::default(),
         }
     }
@@ -113,8 +117,19 @@ impl Handback {
                 topology.home(partition) != server && map.ownership(partition).owner != server
             });
             let is_online = map.state(server) == ServerState::Online;
+            let before = owed.next_deadline();
             owed.plan((is_online && self.log.is_owed(server)).then_some(now));
+            self.owed_at.change(before, owed.next_deadline());
         }
+    }
+
+    /// Changes what is to be told to an owner, and its deadline with it.
+    fn change_owed<T>(&mut self, server: u16, change: impl FnOnce(&mut Owed) -> T) -> T {
+        let owed = &mut self.owed[usize::from(server)];
+        let before = owed.next_deadline();
+        let result = change(owed);
+        self.owed_at.change(before, owed.next_deadline());
+        result
     }
 
     /// Logs a key that `server` has to be told of; its stamp. `None`: there is no room; with
@@ -135,20 +150,25 @@ impl Handback {
 
     /// There is something new to tell this server, which is online.
     pub(super) fn owe(&mut self, now: Micros, server: u16) {
-        self.owed[usize::from(server)].add(now);
+        self.change_owed(server, |owed| owed.add(now));
     }
 
     /// The owners that have to be told their keys now.
     pub(super) fn due(&mut self, now: Micros) -> Vec<Due> {
         let mut due = Vec::new();
+        if !self.owed_at.is_due(now) {
+            return due;
+        }
         for (server, owed) in (0u16..).zip(&mut self.owed) {
-            if owed.next_deadline().is_none_or(|at| at > now) {
+            let before = owed.next_deadline();
+            if before.is_none_or(|at| at > now) {
                 continue;
             }
             let topology = &self.topology;
             let shard_of = |partition| topology.shard(server, partition);
             let batches = self.log.batches(server, now, shard_of);
             let attempts = owed.begin(batches.len());
+            self.owed_at.change(before, owed.next_deadline());
             due.push(Due { server, attempts, batches });
         }
         due
@@ -163,10 +183,12 @@ impl Handback {
 
     /// A SETTLE to an owner has ended. [`Self::due`] is to be asked afterwards.
     pub(super) fn owed_told(&mut self, now: Micros, server: u16, is_ok: bool, is_online: bool) {
-        let owed = &mut self.owed[usize::from(server)];
-        if let Some(at) = owed.told(now, is_ok) {
-            owed.plan((is_online && self.log.is_owed(server)).then_some(at));
-        }
+        let has_keys = is_online && self.log.is_owed(server);
+        self.change_owed(server, |owed| {
+            if let Some(at) = owed.told(now, is_ok) {
+                owed.plan(has_keys.then_some(at));
+            }
+        });
     }
 
     /// Nothing that was begun under older ownerships is left: the messages of the handovers that
@@ -209,8 +231,9 @@ impl Handback {
 
     /// The time at which [`Self::due`] or [`Self::let_go`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        let owed = self.owed.iter().filter_map(Owed::next_deadline);
-        owed.chain(self.sender.next_deadline()).min()
+        let scan = || self.owed.iter().filter_map(Owed::next_deadline).min();
+        debug_assert_eq!(self.owed_at.first(), scan());
+        self.owed_at.first().into_iter().chain(self.sender.next_deadline()).min()
     }
 
     /// A member's shard has told of all keys that it wrote, but for those of the `overflowed`

@@ -15,6 +15,7 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::log::{Batch, Log};
+use crate::timers::Timers;
 
 /// The progress of a handover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,16 @@ enum Phase {
     /// Given up, but not let go before this time.
     GivenUp(Micros),
     Done,
+}
+
+impl Phase {
+    /// The time before which this server has not let go.
+    fn until(self) -> Option<Micros> {
+        match self {
+            Self::GivenUp(until) => Some(until),
+            _ => None,
+        }
+    }
 }
 
 /// One server's return, as this shard takes part in it.
@@ -55,6 +66,8 @@ struct Incarnations {
 #[derive(Debug)]
 pub(super) struct Sender {
     handovers: Vec<Handover>,
+    /// The times before which those that were given up are not let go.
+    given_up: Timers,
     /// By server id.
     incarnations: Vec<Incarnations>,
     /// The first map that knows of this incarnation: it remembers what it has written since.
@@ -98,7 +111,12 @@ pub(in crate::node) enum Progress {
 impl Sender {
     pub(super) fn new(servers: usize) -> Self {
         let incarnations = vec![Incarnations::default(); servers];
-        Self { handovers: Vec::new(), incarnations, known_since: MapEpoch::default() }
+        Self {
+            handovers: Vec::new(),
+            given_up: Timers::default(),
+            incarnations,
+            known_since: MapEpoch::default(),
+        }
     }
 
     /// A map that knows of this incarnation is about to be applied.
@@ -138,7 +156,7 @@ impl Sender {
             if returns && self.handovers.iter().any(is_planned) {
                 continue;
             }
-            self.handovers.retain(|handover| handover.server != server);
+            self.forget(server);
             if returns && !mutant::is(Mutant::NoHandback) {
                 let phase = Phase::Draining;
                 let (unanswered, overflowed) = (0, Vec::new());
@@ -240,6 +258,18 @@ impl Sender {
         }
     }
 
+    /// Removes the handovers to a server.
+    fn forget(&mut self, server: u16) {
+        let Self { handovers, given_up, .. } = self;
+        handovers.retain(|handover| {
+            let stays = handover.server != server;
+            if !stays {
+                given_up.change(handover.phase.until(), None);
+            }
+            stays
+        });
+    }
+
     fn find(&self, server: u16, epoch: MapEpoch, phase: Phase) -> Option<usize> {
         let is_it = |h: &Handover| (h.server, h.epoch, h.phase) == (server, epoch, phase);
         self.handovers.iter().position(is_it)
@@ -261,23 +291,31 @@ impl Sender {
             true => Phase::GivenUp(open_until),
             false => Phase::Done,
         };
+        self.given_up.change(None, handover.phase.until());
         Progress::GivenUp
     }
 
     /// Lets go where nothing can land any more. True if there was something to let go.
     pub(super) fn let_go(&mut self, now: Micros) -> bool {
-        let is_over = |phase: Phase| matches!(phase, Phase::GivenUp(until) if now >= until);
-        let over = self.handovers.iter_mut().filter(|handover| is_over(handover.phase));
-        over.map(|handover| handover.phase = Phase::Done).count() > 0
+        if !self.given_up.is_due(now) {
+            return false;
+        }
+        for handover in &mut self.handovers {
+            if let Phase::GivenUp(until) = handover.phase
+                && now >= until
+            {
+                handover.phase = Phase::Done;
+                self.given_up.remove(until);
+            }
+        }
+        true
     }
 
     /// The time at which [`Self::let_go`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        let until = |handover: &Handover| match handover.phase {
-            Phase::GivenUp(until) => Some(until),
-            _ => None,
-        };
-        self.handovers.iter().filter_map(until).min()
+        let scan = || self.handovers.iter().filter_map(|handover| handover.phase.until()).min();
+        debug_assert_eq!(self.given_up.first(), scan());
+        self.given_up.first()
     }
 
     /// The number of handovers, ended ones included.

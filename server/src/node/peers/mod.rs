@@ -17,11 +17,14 @@ pub(super) use probes::{Asked, Ended};
 
 use super::PeerProbe;
 use super::partitions::serving::Reach;
+use crate::timers::Timers;
 
 /// All servers of the cluster, by id.
 #[derive(Debug)]
 pub(super) struct Peers {
     peers: Vec<Peer>,
+    /// The times until which peers are not tried again.
+    holds: Timers,
     /// How long an unreachable server is not tried again.
     hold: Duration,
     probes: Probes,
@@ -71,15 +74,21 @@ pub(super) enum Failed {
 impl Peers {
     /// All can be reached, as far as is known.
     pub(super) fn new(servers: usize, hold: Duration) -> Self {
-        Self { peers: vec![Peer::default(); servers], hold, probes: Probes::default() }
+        let peers = vec![Peer::default(); servers];
+        Self { peers, holds: Timers::default(), hold, probes: Probes::default() }
     }
 
     fn peer(&self, server: u16) -> &Peer {
         &self.peers[usize::from(server)]
     }
 
-    fn peer_mut(&mut self, server: u16) -> &mut Peer {
-        &mut self.peers[usize::from(server)]
+    /// Changes what is known of a server, and its deadline with it.
+    fn change<T>(&mut self, server: usize, change: impl FnOnce(&mut Peer) -> T) -> T {
+        let peer = &mut self.peers[server];
+        let before = peer.unreachable_until;
+        let result = change(peer);
+        self.holds.change(before, peer.unreachable_until);
+        result
     }
 
     /// Whether the server can be reached.
@@ -110,9 +119,9 @@ impl Peers {
     /// A map is applied after the one of epoch `held`: where it says something new of a server,
     /// the master's word counts more than what this shard saw before it.
     pub(super) fn map_applied(&mut self, map: &ClusterMap, held: MapEpoch) {
-        for (peer, status) in self.peers.iter_mut().zip(map.statuses()) {
+        for (server, status) in map.statuses().iter().enumerate() {
             if status.since > held {
-                peer.clear();
+                self.change(server, Peer::clear);
             }
         }
     }
@@ -121,60 +130,68 @@ impl Peers {
     /// others until it answers here as well.
     pub(super) fn contradicted(&mut self, now: Micros, server: u16) -> bool {
         let until = now + self.hold;
-        let peer = self.peer_mut(server);
-        let is_news = peer.reach() == Reach::None;
-        if is_news {
-            peer.is_split = true;
-            peer.failing_since = None;
-            peer.unreachable_until = Some(until);
-        }
-        is_news
+        self.change(server.into(), |peer| {
+            let is_news = peer.reach() == Reach::None;
+            if is_news {
+                peer.is_split = true;
+                peer.failing_since = None;
+                peer.unreachable_until = Some(until);
+            }
+            is_news
+        })
     }
 
     /// Bytes came from the server: it can be reached after all. True if that is news.
     pub(super) fn answered(&mut self, server: u16) -> bool {
-        let peer = self.peer_mut(server);
-        let is_news = peer.reach() != Reach::Direct;
-        peer.clear();
-        is_news
+        self.change(server.into(), |peer| {
+            let is_news = peer.reach() != Reach::Direct;
+            peer.clear();
+            is_news
+        })
     }
 
     /// Sending to the server failed. `refuses`: its port refused the connection.
     pub(super) fn failed(&mut self, now: Micros, server: u16, refuses: bool) -> Failed {
         let until = now + self.hold;
-        let peer = self.peer_mut(server);
-        peer.failing_since.get_or_insert(now);
-        let is_other = peer.refuses != refuses;
-        peer.refuses = refuses;
-        if peer.reach() == Reach::Direct {
-            peer.unreachable_until = Some(until);
-            return Failed::Unreachable;
-        }
-        if is_other { Failed::Refuses } else { Failed::Known }
+        self.change(server.into(), |peer| {
+            peer.failing_since.get_or_insert(now);
+            let is_other = peer.refuses != refuses;
+            peer.refuses = refuses;
+            if peer.reach() == Reach::Direct {
+                peer.unreachable_until = Some(until);
+                return Failed::Unreachable;
+            }
+            if is_other { Failed::Refuses } else { Failed::Known }
+        })
     }
 
     /// Servers that could not be reached are tried again. True if there are any.
     pub(super) fn expire(&mut self, now: Micros) -> bool {
-        let mut has_changed = false;
-        for peer in &mut self.peers {
-            if peer.unreachable_until.is_some_and(|until| until <= now) {
-                peer.unreachable_until = None;
-                peer.is_split = false;
-                peer.refuses = false;
-                has_changed = true;
-            }
+        if !self.holds.is_due(now) {
+            return false;
         }
-        has_changed
+        for server in 0..self.peers.len() {
+            self.change(server, |peer| {
+                if peer.unreachable_until.is_some_and(|until| until <= now) {
+                    peer.unreachable_until = None;
+                    peer.is_split = false;
+                    peer.refuses = false;
+                }
+            });
+        }
+        true
     }
 
     /// The time at which [`Self::expire`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
-        self.peers.iter().filter_map(|peer| peer.unreachable_until).min()
+        let scan = || self.peers.iter().filter_map(|peer| peer.unreachable_until).min();
+        debug_assert_eq!(self.holds.first(), scan());
+        self.holds.first()
     }
 
     /// The server is to be pinged; false if a ping is on its way there.
     pub(super) fn begin_ping(&mut self, server: u16) -> bool {
-        !std::mem::replace(&mut self.peer_mut(server).is_pinged, true)
+        !std::mem::replace(&mut self.peers[usize::from(server)].is_pinged, true)
     }
 
     /// Somebody asks for a probe of the server, which has this many shards.
@@ -199,13 +216,36 @@ impl Peers {
 
     /// The ping has ended.
     pub(super) fn end_ping(&mut self, server: u16) {
-        self.peer_mut(server).is_pinged = false;
+        self.peers[usize::from(server)].is_pinged = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_deadline_is_what_a_search_finds(
+            steps in prop::collection::vec((0..4_u8, 0..4_u16, 1..150_u64), 0..100),
+        ) {
+            let mut peers = Peers::new(4, HOLD);
+            let mut now = Micros(0);
+            for (step, server, us) in steps {
+                now = now + Duration::from_micros(us);
+                match step {
+                    0 => _ = peers.failed(now, server, us % 2 == 0),
+                    1 => _ = peers.answered(server),
+                    2 => _ = peers.contradicted(now, server),
+                    _ => _ = peers.expire(now),
+                }
+                let searched = peers.peers.iter().filter_map(|peer| peer.unreachable_until).min();
+                prop_assert_eq!(peers.next_deadline(), searched);
+            }
+        }
+    }
 
     const HOLD: Duration = Duration::from_micros(100);
 

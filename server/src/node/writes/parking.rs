@@ -12,6 +12,7 @@ use std::time::Duration;
 use standin_protocol::time::Micros;
 
 use crate::node::state::PendingKey;
+use crate::timers::Timers;
 
 /// A deadline has passed this long after it.
 pub(in crate::node) const AFTER: Duration = Duration::from_micros(1);
@@ -30,13 +31,16 @@ pub(in crate::node) struct Parked {
 #[derive(Debug)]
 pub(in crate::node) struct Parking {
     parked: VecDeque<Parked>,
+    /// The times to look at them again.
+    retries: Timers,
     /// No write has waited for long enough before this time.
     first_ends: Micros,
 }
 
 impl Default for Parking {
     fn default() -> Self {
-        Self { parked: VecDeque::new(), first_ends: Micros::NEVER }
+        let (parked, retries) = (VecDeque::new(), Timers::default());
+        Self { parked, retries, first_ends: Micros::NEVER }
     }
 }
 
@@ -48,7 +52,9 @@ impl Parking {
 
     /// The time at which [`Self::take_due`] has something to give.
     pub(in crate::node) fn next_deadline(&self) -> Option<Micros> {
-        self.parked.iter().map(|parked| parked.retry_at).min()
+        let scan = || self.parked.iter().map(|parked| parked.retry_at).min();
+        debug_assert_eq!(self.retries.first(), scan());
+        self.retries.first()
     }
 
     /// The time before which no write has waited for long enough.
@@ -65,6 +71,7 @@ impl Parking {
     /// A write waits.
     pub(in crate::node) fn push(&mut self, parked: Parked) {
         self.first_ends = self.first_ends.min(parked.until);
+        self.retries.add(parked.retry_at);
         self.parked.push_back(parked);
     }
 
@@ -75,6 +82,9 @@ impl Parking {
 
     /// Takes out those to look at again at this time.
     pub(in crate::node) fn take_due(&mut self, now: Micros) -> VecDeque<Parked> {
+        if !self.retries.is_due(now) {
+            return VecDeque::new();
+        }
         self.take(|parked| parked.retry_at <= now)
     }
 
@@ -84,7 +94,9 @@ impl Parking {
     }
 
     fn take(&mut self, is_taken: impl Fn(&Parked) -> bool) -> VecDeque<Parked> {
-        let (taken, waiting) = std::mem::take(&mut self.parked).into_iter().partition(is_taken);
+        let all = std::mem::take(&mut self.parked).into_iter();
+        let (taken, waiting): (VecDeque<Parked>, _) = all.partition(is_taken);
+        taken.iter().for_each(|parked| self.retries.remove(parked.retry_at));
         self.parked = waiting;
         self.first_ends =
             self.parked.iter().map(|parked| parked.until).min().unwrap_or(Micros::NEVER);
@@ -94,7 +106,30 @@ impl Parking {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn the_deadline_is_what_a_search_finds(
+            steps in prop::collection::vec((0..6_u8, 0..20_u64, 0..20_u64), 0..100),
+        ) {
+            let mut parking = Parking::default();
+            for (step, until, retry_at) in steps {
+                let (until, retry_at) = (Micros(until), Micros(retry_at));
+                match step {
+                    0 => _ = parking.take_due(retry_at),
+                    1 => _ = parking.take_over(until),
+                    _ => parking.push(Parked { key: PendingKey::default(), until, retry_at }),
+                }
+                let searched = parking.parked.iter().map(|parked| parked.retry_at).min();
+                prop_assert_eq!(parking.next_deadline(), searched);
+            }
+            parking.take_all();
+            prop_assert_eq!(parking.next_deadline(), None);
+        }
+    }
 
     #[test]
     fn writes_are_taken_out_when_they_are_due_or_have_waited_for_long_enough() {

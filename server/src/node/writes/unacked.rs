@@ -8,6 +8,7 @@ use standin_protocol::time::Micros;
 use crate::node::calls::Begun;
 use crate::node::handback::ToldKey;
 use crate::node::state::{Name, PendingKey};
+use crate::timers::Timers;
 
 /// A write that waits.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,16 +36,20 @@ pub(in crate::node) struct ToldTo {
 #[derive(Debug, Default)]
 pub(in crate::node) struct Unacked {
     waiting: Vec<Unacknowledged>,
+    /// The times until which they wait.
+    ends: Timers,
 }
 
 impl Unacked {
     /// A write waits.
     pub(in crate::node) fn push(&mut self, waiting: Unacknowledged) {
+        self.ends.add(waiting.until);
         self.waiting.push(waiting);
     }
 
     /// Takes out all: some may be acknowledged now.
     pub(in crate::node) fn take_all(&mut self) -> Vec<Unacknowledged> {
+        self.ends = Timers::default();
         std::mem::take(&mut self.waiting)
     }
 
@@ -73,12 +78,17 @@ impl Unacked {
 
     /// Takes out the writes whose time is up.
     pub(in crate::node) fn take_late(&mut self, now: Micros) -> Vec<Unacknowledged> {
+        if !self.ends.is_due(now) {
+            return Vec::new();
+        }
         self.take(|waiting| waiting.until <= now)
     }
 
     /// The time at which [`Self::take_late`] has something to give.
     pub(in crate::node) fn next_deadline(&self) -> Option<Micros> {
-        self.waiting.iter().map(|waiting| waiting.until).min()
+        let scan = || self.waiting.iter().map(|waiting| waiting.until).min();
+        debug_assert_eq!(self.ends.first(), scan());
+        self.ends.first()
     }
 
     /// The number of writes that wait.
@@ -90,7 +100,9 @@ impl Unacked {
         if !self.waiting.iter().any(&is_taken) {
             return Vec::new();
         }
-        let (taken, waiting) = self.take_all().into_iter().partition(is_taken);
+        let all = std::mem::take(&mut self.waiting).into_iter();
+        let (taken, waiting): (Vec<Unacknowledged>, _) = all.partition(is_taken);
+        taken.iter().for_each(|taken| self.ends.remove(taken.until));
         self.waiting = waiting;
         taken
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use slotmap::SecondaryMap;
 use standin_protocol::handshake::CallerError;
 use standin_protocol::map::{ClusterMap, ServerState, ServerStatus};
 use standin_protocol::queue::Queue;
@@ -12,6 +13,7 @@ use tracing::debug;
 use super::{ConnKey, Core, Io};
 use crate::node::{ForwardFailure, Now, OwnedCommand};
 use crate::shard::link::{Link, LinkFailure};
+use crate::timers::Timers;
 
 /// Links by server and shard.
 #[derive(Debug, Default)]
@@ -20,6 +22,9 @@ pub(super) struct Links {
     open: BTreeMap<(u16, u16), ConnKey>,
     /// Peers whose links were closed because of a newer map, in this wake-up.
     outlived: Vec<u16>,
+    /// The deadlines of the links, and which of them is whose.
+    timers: Timers,
+    deadlines: SecondaryMap<ConnKey, Micros>,
 }
 
 impl Links {
@@ -27,6 +32,15 @@ impl Links {
     /// the peer came back.
     pub(super) fn are_outlived(&self, peer: u16) -> bool {
         self.outlived.contains(&peer)
+    }
+
+    /// A link's deadline may have changed. `None`: it has none, or the link is gone.
+    fn keep(&mut self, key: ConnKey, deadline: Option<Micros>) {
+        let before = match deadline {
+            Some(at) => self.deadlines.insert(key, at),
+            None => self.deadlines.remove(key),
+        };
+        self.timers.change(before, deadline);
     }
 
     pub(super) fn forget_outlived(&mut self) {
@@ -74,6 +88,17 @@ impl Core {
             self.has_sent_on = true;
             self.flush(key);
         }
+        self.keep_deadline(key);
+    }
+
+    /// Keeps the deadline of a link on which something has happened.
+    fn keep_deadline(&mut self, key: ConnKey) {
+        // One that has ended is looked at no more.
+        let open = self.link(key).filter(|link| {
+            self.links.open.get(&(link.peer, link.shard)).is_some_and(|open| *open == key)
+        });
+        let deadline = open.and_then(Link::next_deadline);
+        self.links.keep(key, deadline);
     }
 
     /// The loop has made the connection that [`Io::Connect`] asked for.
@@ -82,6 +107,7 @@ impl Core {
             link.connected(output);
             self.flush(key);
         }
+        self.keep_deadline(key);
     }
 
     pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
@@ -123,6 +149,7 @@ impl Core {
             *left = input;
             left.drain(..at);
         }
+        self.keep_deadline(key);
     }
 
     pub(super) fn tick_links(&mut self, now: Now) {
@@ -141,6 +168,7 @@ impl Core {
                 debug!(peer, %failure, "link closed");
                 self.close_link(now, key);
             }
+            self.keep_deadline(key);
         }
     }
 
@@ -158,7 +186,9 @@ impl Core {
     }
 
     pub(super) fn links_deadline(&self) -> Option<Micros> {
-        self.links.open.values().filter_map(|key| self.link(*key)?.next_deadline()).min()
+        let scan = || self.links.open.values().filter_map(|key| self.link(*key)?.next_deadline());
+        debug_assert_eq!(self.links.timers.first(), scan().min());
+        self.links.timers.first()
     }
 
     /// Has the loop close a link. Those who wait on it need not wait for that; but its name
@@ -212,6 +242,7 @@ impl Core {
         failure: ForwardFailure,
     ) {
         self.links.open.retain(|_, open| *open != key);
+        self.links.keep(key, None);
         for token in waiting {
             self.node.forward_done(now, peer, token, Err(failure));
         }
