@@ -10,7 +10,7 @@ use crate::net::{Impairment, Node};
 const A1: Node = Node::Server(0);
 const A2: Node = Node::Server(1);
 const B1: Node = Node::Server(2);
-/// The server that most faults strike, and whose keys are watched.
+/// The server that most faults affect, and whose keys are watched.
 pub(crate) const VICTIM: u16 = 0;
 
 /// How long a fault without a length of its own lasts by default.
@@ -110,9 +110,9 @@ pub(crate) struct Script {
 pub(crate) struct Targets {
     /// Failures that do not miss the target.
     pub(crate) failures: Failures,
-    /// Time of the first good answer for the struck server's keys, for 99 % of the clients.
+    /// The time of the first good answer for the affected server's keys, for 99 % of the clients.
     pub(crate) first_good: Option<Duration>,
-    /// Longest time without a good answer to any client for the struck server's keys.
+    /// The longest time without a good answer to any client for the affected server's keys.
     pub(crate) silence: Option<Duration>,
     /// Largest number of partitions that a server which was only away may drop when it is back.
     pub(crate) partitions_dropped: Option<u64>,
@@ -243,7 +243,7 @@ impl Fault {
         )
     }
 
-    /// The servers whose keys are watched from the moment in which each is struck.
+    /// The servers whose keys are watched from the moment when the fault affects each.
     pub(crate) fn struck(self) -> Vec<u16> {
         match self {
             Self::Kill
@@ -261,8 +261,8 @@ impl Fault {
         }
     }
 
-    /// Whether a client that asks a struck server gets no answer from it. If it does get one, the
-    /// time of the first good answer means nothing.
+    /// Whether a client that asks an affected server gets no answer from it. If it does get one,
+    /// the time of the first good answer means nothing.
     pub(crate) fn is_felt_by_clients(self) -> bool {
         match self {
             Self::Cut { from, to, .. } => from == Node::Client || to == Node::Client,
@@ -391,8 +391,8 @@ impl Fault {
         }
     }
 
-    /// The longest silence for the struck keys: an attempt that gets no answer, another one, and the
-    /// answer of another server. There is no guarantee for two faults at once.
+    /// The longest silence for the affected keys: an attempt that gets no answer, another one, and
+    /// the answer of another server. There is no guarantee for two faults at once.
     fn silence_allowed(self, attempt: Duration) -> Option<Duration> {
         let is_judged = matches!(
             self,

@@ -53,7 +53,7 @@ pub fn is_good(request: &Logged) -> bool {
     }
 }
 
-/// The first good answers after `fault` to requests of the struck keys.
+/// The first good answers after `fault` to requests for the affected keys.
 #[must_use]
 pub fn first_good(log: &[Logged], is_struck: impl Fn(u32) -> bool, fault: Micros) -> FirstGood {
     let (mut first, mut asked) = (BTreeMap::new(), BTreeSet::new());
@@ -81,7 +81,7 @@ impl FirstGood {
     }
 }
 
-/// The longest time between `from` and `until` in which no good answer came for a struck key,
+/// The longest time between `from` and `until` in which no good answer came for an affected key,
 /// whoever had asked.
 #[must_use]
 pub fn longest_silence(

@@ -69,9 +69,9 @@ pub(crate) struct Played {
     pub(crate) recording: Recording,
     /// When the steady state began to be measured.
     pub(crate) steady: Micros,
-    /// When the first strike began, and the steady state was over.
+    /// The time at which the first fault began, and the steady state ended.
     pub(crate) steady_end: Micros,
-    /// When each node was struck, in order.
+    /// The times at which the faults affected each node, in order.
     pub(crate) strikes: Vec<(Option<Node>, Micros)>,
     pub(crate) healed: Option<Micros>,
     pub(crate) end: Micros,

@@ -35,12 +35,12 @@ pub(crate) struct Row {
     pub(crate) counts: Counts,
     /// Beyond the bound, or of what nobody has written.
     pub(crate) stale_beyond: u64,
-    /// Requests that failed although they were due before the strike, because of the machine or the
+    /// Requests that failed although they were due before the fault, because of the machine or the
     /// warm-up.
     pub(crate) failed_before: u64,
     pub(crate) lost_writes: u64,
-    /// For the struck servers' keys, since the strike, for 99 % of the clients; none where
-    /// clients go on reaching the struck server.
+    /// For the affected servers' keys, since the fault, for 99 % of the clients; none if clients
+    /// still reach the affected server.
     pub(crate) first_good_ms: Option<f64>,
     /// Since the strike, of all keys.
     pub(crate) reads: Latency,
@@ -49,7 +49,7 @@ pub(crate) struct Row {
     /// of all requests.
     pub(crate) first_good_write_ms: Option<f64>,
     pub(crate) write_silence_ms: Option<f64>,
-    /// As in [`Counts`], since the strike.
+    /// As in [`Counts`], since the fault.
     pub(crate) redraws: u64,
     pub(crate) became_reads: u64,
     /// Whether any client asked for a struck key and had no good answer to the end.
@@ -66,7 +66,7 @@ pub(crate) struct Row {
     pub(crate) normal_ms: Option<f64>,
     /// From the strike to the beginning of its end.
     pub(crate) healed_ms: Option<f64>,
-    /// Servers taken offline though they answered somebody, with when.
+    /// The servers that were marked offline although they answered some party, with the times.
     pub(crate) false_offlines: Vec<String>,
     pub(crate) returned: Option<Returned>,
     /// The missed targets.
@@ -207,7 +207,7 @@ impl Row {
         miss(self.lost_writes > 0, format!("{} acknowledged writes lost", self.lost_writes));
         miss(
             !self.false_offlines.is_empty(),
-            format!("taken offline though it answered: {}", self.false_offlines.join(", ")),
+            format!("marked offline although it answered: {}", self.false_offlines.join(", ")),
         );
         if let Some(bound) = targets.first_good {
             let is_late = self.first_good_ms.is_none_or(|took| took > ms(bound));
@@ -224,7 +224,7 @@ impl Row {
             let dropped = returned.partitions_dropped;
             miss(
                 dropped > most,
-                format!("{dropped} partitions dropped, though it was only paused"),
+                format!("{dropped} partitions dropped, although it was only paused"),
             );
         }
         let steady_percent = self.hit_ratio_steady * 100.0;
@@ -240,7 +240,7 @@ impl Row {
         if let Some(times) = targets.origin_peak {
             let limit = self.origin_reads_steady_per_s * f64::from(times);
             let is_over = self.origin_reads_peak_per_s > limit;
-            miss(is_over, format!("origin reads at their peak over {times} times the steady ones"));
+            miss(is_over, format!("origin reads rose to more than {times} times the steady ones"));
         }
         misses
     }
@@ -253,7 +253,7 @@ impl Row {
                 counts.failures_by_kind().map(|(kind, n)| format!("{n} {}", kind.name())).collect();
             let mut text = format!("failed: {}", kinds.join(", "));
             if self.failed_before > 0 {
-                text += &format!("; {} of them were due before the strike", self.failed_before);
+                text += &format!("; {} of them were due before the fault", self.failed_before);
             }
             notes.push(text);
         }
@@ -278,7 +278,7 @@ impl Row {
         }
         if let Some(silence) = self.silence_ms.filter(|silence| *silence > 100.0) {
             notes.push(format!(
-                "no client had a good answer for the struck server's keys for {silence:.0} ms"
+                "no client had a good answer for the affected server's keys for {silence:.0} ms"
             ));
         }
         notes.push(self.latency_text());
@@ -297,7 +297,7 @@ impl Row {
         let (redraws, became_reads) = (self.redraws, self.became_reads);
         (redraws + became_reads > 0).then(|| {
             format!(
-                "since the strike: for writes of keys that were being written, {redraws} other \
+                "since the fault: for writes of keys that were being written, {redraws} other \
                  keys were drawn; {became_reads} were made as reads"
             )
         })
@@ -308,9 +308,9 @@ impl Row {
         let of =
             |latency: Latency| format!("p99 {:.1} ms, max {:.0}", latency.p99_ms, latency.max_ms);
         let mut text =
-            format!("since the strike: reads {}; writes {}", of(self.reads), of(self.writes));
+            format!("since the fault: reads {}; writes {}", of(self.reads), of(self.writes));
         if let Some(first) = self.first_good_write_ms {
-            text += &format!("; first good writes of the struck keys after {first:.0} ms");
+            text += &format!("; first good writes of the affected keys after {first:.0} ms");
         }
         if let Some(silence) = self.write_silence_ms {
             text += &format!("; at most {silence:.0} ms without any");
@@ -375,7 +375,7 @@ fn false_offlines(played: &Played, strike: Micros) -> Vec<String> {
     falsely.collect()
 }
 
-/// How the first struck server was before and after, if it is still the same process.
+/// The state of the first affected server before and after, if it is still the same process.
 fn returned(played: &Played, strike: Micros) -> Option<Returned> {
     let healed = played.healed?;
     let [server] = played.fault.struck()[..] else { return None };

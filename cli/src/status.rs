@@ -31,9 +31,9 @@ use crate::{ConfigArg, Ended, diagnostics, out};
 /// `standin status`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0: all is well. 1: something is wrong, but every partition is \
-                  served by an owner that reaches the database. 3: some partitions are not. 2: no \
-                  server could be asked."
+    after_help = "Exit codes: 0: all is well. 1: something is wrong, but every partition has an \
+                  owner that reaches the database. 2: no server could be asked. 3: some partitions \
+                  have no such owner."
 )]
 pub(crate) struct StatusArgs {
     #[command(flatten)]

@@ -7,7 +7,7 @@ use crate::rng::Random;
 use crate::trace::Trace;
 use crate::zipf::Zipf;
 
-/// From a key's index to its bytes.
+/// The mapping of a key's index to its bytes.
 #[derive(Debug, Clone)]
 pub enum Keys {
     /// `key-00000042`.
@@ -17,7 +17,7 @@ pub enum Keys {
 }
 
 impl Keys {
-    /// The key's bytes.
+    /// Returns the key's bytes.
     ///
     /// # Panics
     /// If a listed key's index is beyond the list.
@@ -30,7 +30,7 @@ impl Keys {
     }
 }
 
-/// The shape of a made-up workload.
+/// The parameters of a synthetic workload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
     /// Number of keys.
@@ -45,10 +45,9 @@ pub struct Mix {
     pub cold: Cold,
 }
 
-/// Reads spread evenly over many keys behind those of the mix. They are drawn again and again:
-/// what a cache has room for becomes a hit in time. Nearly every read is a miss only while such
-/// reads are few beside such keys, so whoever wants a steady hit ratio makes the keys many
-/// times as many as a run's reads of them.
+/// Reads spread evenly over many keys behind those of the mix. Keys may be drawn again, and then be
+/// hits. Nearly every such read is a miss only if there are far fewer reads than keys, so for a
+/// steady hit ratio, use many times as many keys as a run makes such reads.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Cold {
     /// Number of such keys; they follow those of the mix.
@@ -107,14 +106,14 @@ pub enum SweepAccess {
 }
 
 impl Supply {
-    /// Worker `worker`'s share of a mix.
+    /// Returns the share of worker `worker` of a mix.
     #[must_use]
     pub fn mixed(mix: Mix, seed: u64, worker: u32) -> Self {
         let zipf = Zipf::new(mix.keys, mix.zipf_exponent);
         Self::Mixed { mix, zipf, random: Random::stream(seed, u64::from(worker)) }
     }
 
-    /// Another key for a request whose key can't be written just now; `None` where the keys
+    /// Returns another key for a request whose key can't be written just now; `None` if the keys
     /// are given.
     pub fn other_key(&mut self) -> Option<u32> {
         match self {

@@ -57,7 +57,7 @@ pub enum MasterEvent {
         /// The reporter.
         by: Reporter,
     },
-    /// A server has not renewed for a lease; it is verified unasked.
+    /// A server has not renewed for a lease, and is verified without a report.
     Silent {
         /// The server.
         server: u16,
@@ -66,7 +66,7 @@ pub enum MasterEvent {
     Probing {
         /// The server.
         server: u16,
-        /// 1 for the first probe of a verification; 0: a periodic check.
+        /// The number of the probe in the verification, from 1; 0: a periodic check.
         attempt: u32,
     },
     /// Every shard answered.
@@ -105,7 +105,7 @@ pub enum MasterEvent {
         /// The result.
         outcome: ProbeOutcome,
     },
-    /// A server says that it can't reach the database, which others of its group can.
+    /// A server says that it can't reach the database, but others of its group can.
     OriginDown {
         /// The server.
         server: u16,
@@ -269,7 +269,7 @@ impl std::fmt::Display for OfflineReason {
 }
 
 impl MasterEvent {
-    /// Short name, as logs and reports have it.
+    /// Returns the short name, as in logs and reports.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -306,7 +306,7 @@ impl MasterEvent {
         }
     }
 
-    /// The server in question.
+    /// Returns the server that the event is about.
     #[must_use]
     pub fn server(&self) -> Option<u16> {
         match *self {
@@ -341,7 +341,7 @@ impl MasterEvent {
         }
     }
 
-    /// One line in words, with the servers' names.
+    /// Describes the event in one line, with the servers' names.
     #[must_use]
     pub fn describe(&self, topology: &Topology) -> String {
         let name = |id: u16| topology.servers.get(usize::from(id)).map_or("?", |s| s.name.as_str());
@@ -358,9 +358,9 @@ impl MasterEvent {
                     "started at epoch {epoch} without a state file; listening to all servers first"
                 )
             }
-            Self::Learned => "has heard from enough servers; now deciding".to_owned(),
+            Self::Learned => "has heard from enough servers, and decides from now on".to_owned(),
             Self::Adopted { server, epoch } => {
-                format!("{} knew epoch {epoch}, which is newer: adopted", name(server))
+                format!("{} has the newer epoch {epoch}, which the master adopts", name(server))
             }
             Self::Heard { server, boot_id } => format!("{} is up as {boot_id:016x}", name(server)),
             Self::Reported { server, by } => format!("{} can't reach {}", who(by), name(server)),
@@ -382,7 +382,7 @@ impl MasterEvent {
                 format!("shard {shard} of {}: {failure}", name(server))
             }
             Self::ProbeAsked { server, peers } => {
-                format!("asks {peers} others of its group to contact {}", name(server))
+                format!("asks {peers} other members of its group to contact {}", name(server))
             }
             Self::ProbeTold { server, by, outcome } => {
                 format!("{} to {}: {outcome}", name(server), name(by))

@@ -221,7 +221,7 @@ fn a_server_that_left_and_flaps_returns_though_the_master_restarts() {
     world.start(0);
     world.run_until("held down", |w| w.events.iter().any(|(_, e)| e.kind() == "held_down"));
     assert_eq!(world.state(0), ServerState::Offline);
-    // What is saved by now names the new incarnation, which has not left.
+    // The saved state names the new incarnation, which has not left.
     world.run_ms(10);
     let saved = world.saved.clone();
     world.restart_master(saved.as_ref());
@@ -399,7 +399,7 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
     world.report_by_client(3);
     world.run_until("offline everywhere", World::is_converged);
     world.forget();
-    // The first to renew is gray: it renews, but its map can't be had.
+    // The first server to renew is gray: it renews, but does not answer requests for its map.
     world.restart_master(None);
     world.set(0, Health::Gray);
     world.run_until("adopted", |w| w.events.iter().any(|(_, e)| e.kind() == "adopted"));
@@ -413,7 +413,7 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
 fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
     let mut world = World::converged(&[2, 2]);
     world.forget();
-    // All renew under the old master's epoch, and nobody's map can be had.
+    // All renew under the old master's epoch, and none answers requests for its map.
     world.restart_master(None);
     (0..4).for_each(|id| world.set(id, Health::Gray));
     world.run_until("done learning", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
@@ -432,7 +432,7 @@ fn an_incarnation_that_the_file_does_not_know_is_not_taken_for_an_old_one() {
     let old = world.saved.clone();
     world.forget();
     world.restart_master(old.as_ref());
-    // The probe that would confirm it is still without an answer when its peers tell of it.
+    // The probe that would confirm it has no answer yet when its peers report it.
     world.set(0, Health::Gray);
     world.run_until("adopted", |w| w.events.iter().any(|(_, e)| e.kind() == "adopted"));
     world.set(0, Health::Up);

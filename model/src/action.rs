@@ -90,7 +90,7 @@ impl fmt::Display for Action {
         match *self {
             Self::Time => write!(f, "a step of time passes"),
             Self::Silence(id) => write!(f, "{} is paused, or M does not hear it", name(id)),
-            Self::LateGrant(id) => write!(f, "a GRANT of long ago reaches {}", name(id)),
+            Self::LateGrant(id) => write!(f, "a late GRANT reaches {}", name(id)),
             Self::Resume => write!(f, "H serves from its cache again"),
             Self::Learn(id, epoch) => write!(f, "{} applies map {epoch}", name(id)),
             Self::Ack(id) => write!(f, "{} acknowledges its map to M", name(id)),
@@ -107,7 +107,7 @@ impl fmt::Display for Action {
             Self::MasterForgets(Some(id)) => {
                 write!(f, "M restarts without its file, and learns from {}", name(id))
             }
-            Self::Named(id) => write!(f, "M hears which incarnation of {} there is", name(id)),
+            Self::Named(id) => write!(f, "M hears which incarnation of {} is running", name(id)),
             Self::GiveUp(id) => write!(f, "M gets no answer from {}", name(id)),
             Self::Over(id) => write!(f, "M: {}'s lease is over, it is offline", name(id)),
             Self::Returns(id) => write!(f, "{} answers M: it returns", name(id)),

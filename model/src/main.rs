@@ -67,7 +67,7 @@ enum What {
     Small,
     /// The design in large scopes: minutes.
     Full,
-    /// Every rule switched off in turn: each must break something.
+    /// Each rule switched off in turn; something must fail each time.
     Mutants,
 }
 

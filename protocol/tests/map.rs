@@ -1,5 +1,5 @@
-//! The cluster map: who owns what in every combination of states, when a partition's
-//! epoch changes, and that a damaged archive is refused.
+//! The cluster map: the owners in every combination of states, the changes of a partition's epoch,
+//! and the refusal of damaged archives.
 
 #[expect(dead_code, reason = "each test binary uses a part of it")]
 mod support;
@@ -59,7 +59,7 @@ fn the_owner_follows_from_the_states() {
     ];
     for (states, owner, stand_in, counted) in table {
         let mut statuses = vec![ServerStatus::default(); 3];
-        // Later ranks changed later, so that the epoch tells how many were counted.
+        // Later ranks changed later, so that the epoch shows how many were counted.
         for (counter, (id, state)) in (1..).zip(rank.into_iter().zip(states)) {
             statuses[usize::from(id)] = status(state, epoch(1, counter), 0);
         }
@@ -68,7 +68,7 @@ fn the_owner_follows_from_the_states() {
         assert_eq!((got.home, got.owner, got.stand_in), (home, owner, stand_in), "{states:?}");
         assert_eq!(got.epoch, epoch(1, counted), "{states:?}");
 
-        // Whom to ask: the ones that are not offline first, each of them once.
+        // The candidates: first the servers that are not offline, each of them once.
         let candidates: Vec<u16> = map.candidates(0).collect();
         let mut sorted = candidates.clone();
         sorted.sort_unstable();
@@ -104,7 +104,7 @@ fn an_owner_that_was_away_has_another_epoch() {
     let (topology, [home, ..]) = trio();
     let mut statuses = vec![ServerStatus::default(); 3];
     let before = ClusterMap::new(Arc::clone(&topology), epoch(1, 0), statuses.clone());
-    // Whoever missed everything between still sees that it was away.
+    // An observer that missed everything in between still sees that it was away.
     statuses[usize::from(home)] = status(Online, epoch(1, 3), 2);
     let after = ClusterMap::new(topology, epoch(1, 3), statuses);
     assert_eq!(before.ownership(0).owner, after.ownership(0).owner);
@@ -228,7 +228,8 @@ proptest! {
         prop_assert_eq!(ClusterMap::from_bytes(&map.to_bytes()), Ok(map));
     }
 
-    /// Damage is refused, or touched only what can't contradict the rest (epochs, boot ids).
+    /// A damaged archive is refused, or the damage is in fields that can't contradict others
+    /// (epochs, boot ids).
     #[test]
     fn damaged_maps_are_refused_or_sound(
         statuses in any_statuses(), at in any::<prop::sample::Index>(), byte: u8, cut: bool
@@ -249,9 +250,9 @@ proptest! {
         prop_assert!(ClusterMap::from_bytes(&bytes).is_err());
     }
 
-    /// Over any history of state changes, seen by somebody who may miss any of them: where
-    /// the owner is another, or was another in between, the epoch is higher; where nothing
-    /// happened to the owner, it never goes back.
+    /// For any history of state changes, and an observer who may miss any of them: if the owner is
+    /// another, or was another in between, the epoch is higher; if nothing happened to the owner,
+    /// it never goes back.
     #[test]
     fn a_partitions_epoch_tells_whether_its_owner_changed(
         changes in prop::collection::vec((0usize..5, prop::sample::select(ServerState::ALL), any::<bool>()), 1..40)

@@ -1,4 +1,4 @@
-//! `docs/vectors.json` is exactly what this code says.
+//! `docs/vectors.json` is exactly what this code produces.
 //!
 //! After a deliberate change of the protocol: `STANDIN_VECTORS=write cargo test -p
 //! standin-protocol --test vectors`, and say in `docs/PROTOCOL.md` what changed.
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/vectors.json");
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/client.py");
 
-/// One vector per line, so that a change can be read in a diff.
+/// Returns the document, with one vector per line so that diffs are readable.
 fn document() -> String {
     let mut text = String::from("{\n");
     let about = "Test vectors of docs/PROTOCOL.md. Byte strings are hex. 64-bit numbers are \
@@ -48,7 +48,7 @@ fn the_published_vectors_are_what_the_code_says() {
     assert_eq!(published.len(), now.len(), "a section too many");
 }
 
-/// The client that was written from the document in another language agrees.
+/// The client in another language, written from the document, agrees.
 #[test]
 fn the_python_client_agrees() {
     let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status();

@@ -72,9 +72,9 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
     {
         doubts.push(format!(
             "this process may not open enough files and sockets for limits.connections and \
-             limits.handshakes: there is room for {} and {} of {} and {}; raise the limit \
+             limits.handshakes: there is room for {} of {} and {} of {}; raise the limit \
              (`ulimit -Hn`, or LimitNOFILE= of the systemd unit), or lower them",
-            places.clients, places.handshakes, wanted.clients, wanted.handshakes
+            places.clients, wanted.clients, places.handshakes, wanted.handshakes
         ));
     }
     if own.io == IoKind::Auto

@@ -49,7 +49,7 @@ pub enum ServerError {
     /// The cache can't be mapped.
     #[error("the cache of shard {shard}: {error}")]
     Store {
-        /// Shard.
+        /// The shard.
         shard: u16,
         /// How it failed.
         error: StoreError,

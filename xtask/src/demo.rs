@@ -12,14 +12,14 @@ use crate::workspace::{Workspace, items};
 /// The time that the demo needs in addition to its length: start, fill, report, end.
 const GRACE: Duration = Duration::from_secs(90);
 
-/// How to run it.
+/// The options of a run.
 #[derive(Debug)]
 pub(crate) struct Demo {
-    /// Name of its folder below `target/xtask`.
+    /// The name of its folder below `target/xtask`.
     pub(crate) name: String,
     pub(crate) seconds: u32,
     pub(crate) seed: Option<u32>,
-    /// `postgres://…`; SQLite without it.
+    /// The URL of a PostgreSQL database; `None`: SQLite.
     pub(crate) origin: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Run {
     pub(crate) figures: Result<Figures, String>,
 }
 
-/// The report's figures that are judged or shown.
+/// The report's figures that are checked or shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Figures {
     pub(crate) requests: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Something was asked, nothing failed, nothing was stale.
+    /// Whether there were requests, and none of them failed or was stale.
     pub(crate) fn is_clean(&self) -> bool {
         self.requests > 0 && self.failed == 0 && self.stale == 0
     }
@@ -73,7 +73,7 @@ impl std::fmt::Display for Figures {
     }
 }
 
-/// Runs it in a folder of its own.
+/// Runs the demo in its own folder.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -90,7 +90,7 @@ pub(crate) fn run(workspace: &Workspace, demo: &Demo) -> Result<Run, Failed> {
     }
     let json = folder.join("report.json");
     let mut command = workspace.cargo(&["run", "--release", "--quiet", "--", "demo"]);
-    // Its files go where it is started; the command is the README's all the same.
+    // It writes its files to the folder in which it is started. The command is the README's.
     command.current_dir(&folder);
     command.arg("--seconds").arg(demo.seconds.to_string()).arg("--json").arg(&json);
     if let Some(seed) = demo.seed {
@@ -117,7 +117,7 @@ fn read(path: &Path) -> Result<Figures, String> {
     figures(&report)
 }
 
-/// All that the report must have; the message names the first field that is missing.
+/// Reads all figures of the report. The error names the first missing field.
 fn figures(report: &Value) -> Result<Figures, String> {
     let phases = items(&report["phases"]);
     if phases.is_empty() {
@@ -142,7 +142,7 @@ fn figures(report: &Value) -> Result<Figures, String> {
     })
 }
 
-/// The figures of the whole run and of each phase.
+/// Reads the figures that the whole run and each phase have.
 fn common(part: &Value) -> Result<Figures, String> {
     let latency = &part["latency_us"];
     Ok(Figures {

@@ -46,7 +46,7 @@ The project's checks and longer runs.
       --seconds N                    for each target; default 60
   cargo xtask demo-seeds [N]         the demo with seeds 1 to N in a row; default 10
       --seconds N                    length of each; default 12
-      --origin sqlite|postgres       default sqlite; postgres is started for the purpose
+      --origin sqlite|postgres       default sqlite; postgres starts a server for the run
   cargo xtask chaos [OPTIONS]        faults on a real cluster under load, one table; as root
                                      with cut links too; --help for its options
   cargo xtask peers [OPTIONS]        a node's death, beside Redis Cluster, twemproxy and

@@ -48,8 +48,8 @@ fn measure(args: &Args) -> Result<(), Failure> {
     Postgres::available()?;
     let postgres = Postgres::start();
     println!(
-        "{RATE_PER_S} requests/s on a fixed schedule (latency from the time due), {WORKERS} client \
-         threads, {READS_PERCENT} % GET, {KEYS} keys over three nodes (Zipf 0.99) and {COLD_PERCENT} % \
+        "{RATE_PER_S} requests/s on a fixed schedule (latency from the scheduled time), {WORKERS} \
+         client threads, {READS_PERCENT} % GET, {KEYS} keys over three nodes (Zipf 0.99) and {COLD_PERCENT} % \
          of the reads of keys that no cache holds; 100 ms client timeout, the libraries' own \
          retries; PostgreSQL behind all; the fault after 10 s, {} s of load after it\n",
         args.seconds

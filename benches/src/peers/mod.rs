@@ -4,7 +4,7 @@
 //! bin/peers ─► subject: redis.rs, memcached.rs, standin.rs   processes; a client per thread
 //!          ├─► drive.rs    8 threads, a fixed schedule, every request logged and checked
 //!          └─► row.rs      one row of the table; pure
-//! aside.rs     cache-aside, as the peers are used: the database here, the cache there
+//! aside.rs     cache-aside, as the peers are used
 //! database.rs  PostgreSQL behind a proxy that counts the reads, the same for all
 //! ```
 //! A request of a peer fails if its cache fails. It does not go to the database instead, because that would
@@ -29,13 +29,13 @@ use standin_loadgen::faults::Process;
 /// Any error, reported to the user of the benchmark.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// Of all clients.
+/// The timeout of all clients.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_millis(100);
-/// Nodes that keys are spread over.
+/// The number of nodes over which the keys are spread.
 pub const NODES: usize = 3;
 
-/// Bound on an operation over all its attempts, where a client has attempts: Standin's default,
-/// for Standin and for its peers.
+/// Returns the bound on an operation over all its attempts, for clients that make several:
+/// Standin's default, for Standin and for its peers.
 #[must_use]
 pub fn operation_timeout() -> Duration {
     Timings::default().operation_timeout
@@ -50,7 +50,7 @@ pub struct Read {
     pub is_hit: bool,
 }
 
-/// One thread's access to what is measured.
+/// One thread's access to the measured system.
 pub trait Subject: Send {
     /// Reads.
     ///
@@ -65,7 +65,7 @@ pub trait Subject: Send {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Failure>;
 }
 
-/// A system that is measured: processes, and how to reach them.
+/// A measured system: its processes, and how to reach them.
 pub trait Cluster {
     /// A client for one thread.
     ///
@@ -73,17 +73,17 @@ pub trait Cluster {
     /// It can't be reached.
     fn client(&self) -> Result<Box<dyn Subject>, Failure>;
 
-    /// Of these keys, those that the node that will be struck holds.
+    /// Returns those of these keys that the victim has.
     ///
     /// # Errors
     /// It can't be asked.
     fn held_by_victim(&self, keys: &[Vec<u8>]) -> Result<BTreeSet<u32>, Failure>;
 
-    /// The process that will be struck.
+    /// Returns the process that the fault will affect.
     fn victim(&mut self) -> &mut Process;
 }
 
-/// A system that is measured.
+/// The kind of a measured system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// Three masters with a replica each.
@@ -93,7 +93,7 @@ pub enum Peer {
     },
     /// twemproxy in front of three memcached.
     Twemproxy {
-        /// Whether a node that fails is taken out.
+        /// Whether a node that fails is ejected.
         ejects: bool,
     },
     /// Three memcached, the keys spread by the client.
@@ -122,7 +122,7 @@ impl fmt::Display for Peer {
 pub enum Fault {
     /// It stays dead.
     Kill,
-    /// SIGSTOP, and SIGCONT after so many seconds.
+    /// SIGSTOP, and SIGCONT after some seconds.
     Pause {
         /// Seconds.
         seconds: u32,

@@ -1,5 +1,5 @@
-//! The database goes away and comes back: what is cached is served, what is not is refused
-//! at once, no write is acknowledged, and nobody has to restart anything.
+//! The database goes away and comes back: cached values are served, other reads are refused at
+//! once, no write is acknowledged, and no process has to be restarted.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
     }
 }
 
-/// SQLite, its file locked by somebody else for longer than a call may take.
+/// SQLite with its file locked by another process for longer than a call may take.
 #[test]
 fn a_locked_sqlite_file_refuses_writes_and_comes_back() {
     let mut cluster = Cluster::with("sqlite-lock", PAIR, |config| {
@@ -110,7 +110,7 @@ fn a_locked_sqlite_file_refuses_writes_and_comes_back() {
     assert!(is_refused, "{refused:?}");
     assert!(took < AT_ONCE, "{took:?}");
     assert_eq!(get(&mut client, &keys[0]), Ok(Some(b"cached".to_vec())));
-    // In WAL mode a lock for writing does not keep anybody from reading.
+    // In WAL mode a write lock does not block readers.
     assert_eq!(get(&mut client, &keys[1]), Ok(Some(b"not cached".to_vec())));
     assert_eq!(get(&mut client, &keys[2]), Ok(None), "what was refused was not written");
 

@@ -1,4 +1,4 @@
-//! Commands whose output nobody reads, or that have no room for a file.
+//! Commands whose output is not read, or that have no room for a file.
 
 use std::io::{Read as _, pipe};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,9 +10,9 @@ use standin_testkit::Child;
 use crate::common::{Cluster, PAIR};
 use crate::pipes::{broken, full};
 
-/// A command that gives up a reader takes ten seconds for that.
+/// The time within which a command ends. One that gives up its reader takes ten seconds.
 const WITHIN: Duration = Duration::from_secs(60);
-/// As of a program that SIGPIPE has ended.
+/// The exit code of a program that SIGPIPE has ended.
 const READER_GONE: i32 = 141;
 
 fn cluster(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
@@ -21,7 +21,7 @@ fn cluster(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     cluster
 }
 
-/// What became of a command with these outputs.
+/// Runs a command with these outputs; returns its exit status.
 fn ended(mut command: Command, stdout: Stdio, stderr: Stdio) -> ExitStatus {
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     Child::spawn_as_is("command", command).exit_status(WITHIN)
@@ -44,7 +44,7 @@ fn a_command_whose_reader_is_gone_ends_without_a_word() {
         assert_eq!(output.status.code(), Some(READER_GONE), "{arguments:?}");
         assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
     }
-    // Nor does one panic that has something to say on standard error.
+    // A command that writes to standard error does not panic either.
     let mut command = cluster.role("get");
     command.args(["items", "nobody"]);
     assert_eq!(ended(command, Stdio::null(), broken()).code(), Some(1));

@@ -4,14 +4,14 @@ use std::io::{PipeReader, Write as _, pipe};
 use std::os::fd::AsRawFd;
 use std::process::Stdio;
 
-/// A pipe whose reader is gone.
+/// Returns the writing end of a pipe whose reader is gone.
 pub(crate) fn broken() -> Stdio {
     let (reader, writer) = pipe().expect("a pipe");
     drop(reader);
     writer.into()
 }
 
-/// A pipe that is full and is not read while the reader lives.
+/// Returns the writing end of a full pipe, and its reader, which does not read.
 pub(crate) fn full() -> (Stdio, PipeReader) {
     let (reader, mut writer) = pipe().expect("a pipe");
     set_nonblocking(&writer, true);

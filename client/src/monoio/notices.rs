@@ -12,7 +12,7 @@ use super::Inner;
 use crate::engine::Input;
 use crate::socket;
 
-/// After a failed receive (nobody listens at the master's port) before the next.
+/// The pause after a failed receive (no process listens at the master's port).
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
 
 pub(super) struct NoticeSocket {
@@ -42,7 +42,7 @@ pub(super) fn send(inner: &Rc<Inner>, to: SocketAddr, bytes: Vec<u8>) {
     }
     if let Some(NoticeSocket { socket }) = &*slot {
         let socket = Rc::clone(socket);
-        // Lost or not: what matters is the verdict.
+        // Whether it is lost does not matter: only the verdict counts.
         monoio::spawn(async move { socket.send(bytes).await.0.ok() });
     }
 }

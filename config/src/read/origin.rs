@@ -174,7 +174,7 @@ pub(super) fn check(
             connections.at,
             "origin.connections",
             format!(
-                "more connections for reads than reads in flight; write {} or fewer",
+                "more connections than reads at once (`concurrency`); write {} or fewer",
                 concurrency.value
             ),
         );
@@ -200,8 +200,8 @@ pub(super) fn check(
         report.warning(
             origin.at,
             "origin.kind",
-            "an SQLite file is for the servers of one machine, and they have several addresses; \
-             write `kind = \"postgres\"` unless all are on one machine",
+            "an SQLite file can only be used by servers on one machine, but these have several \
+             addresses; write `kind = \"postgres\"` unless all are on one machine",
         );
     }
 }

@@ -279,7 +279,7 @@ pub(super) fn check(
             most.at,
             "master.offline_servers_max",
             format!(
-                "{} is more than there are servers; write a whole number from 1 to {count}",
+                "{} is more than the number of servers; write a whole number from 1 to {count}",
                 most.value
             ),
         );

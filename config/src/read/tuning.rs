@@ -194,7 +194,8 @@ fn check_lease(renew: At<Duration>, lease: At<Duration>, place: Place, report: &
         );
     } else if renew.value * 3 >= lease.value {
         let wrong = format!(
-            "{bound} is no more than 3 renewals of {each}, so few lost datagrams start a verification"
+            "{bound} is no more than 3 renewals of {each}, so a few lost datagrams start a \
+             verification"
         );
         report.warning(at, key, format!("{wrong}; {wanted}"));
     }

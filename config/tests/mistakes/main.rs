@@ -136,7 +136,8 @@ fn more_connections_than_statements_are_warned_of() {
     assert_eq!(
         shown(&checked.warnings),
         [
-            "14:15: origin.connections: more connections for reads than reads in flight; write 16 or fewer"
+            "14:15: origin.connections: more connections than reads at once (`concurrency`); write 16 \
+             or fewer"
         ]
     );
     let config = checked.config.expect("a warning is no mistake");

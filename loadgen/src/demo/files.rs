@@ -70,7 +70,7 @@ fn page(report: &DemoReport) -> Result<String, DemoError> {
         line("p99", |point| point.p99_us as f64 / 1_000.0),
         line("p50", |point| point.p50_us as f64 / 1_000.0),
     ];
-    page.drawing(&over_time("Latency from the time due", "ms", &latencies, &marks, true)?);
+    page.drawing(&over_time("Latency from the scheduled time", "ms", &latencies, &marks, true)?);
     let origin = Line {
         name: "reads/s".to_owned(),
         points: report
@@ -84,7 +84,7 @@ fn page(report: &DemoReport) -> Result<String, DemoError> {
     page.heading("Percentiles by phase");
     let curves: Vec<_> =
         report.phases.iter().map(|phase| (phase.name, phase.percentiles.as_slice())).collect();
-    page.drawing(&percentiles("Latency from the time due", &curves)?);
+    page.drawing(&percentiles("Latency from the scheduled time", &curves)?);
     facts(&mut page, report);
     Ok(page.finish())
 }

@@ -165,7 +165,7 @@ fn run_in(
     ));
     console.line(&format!(
         "  load      {} requests/s for {} s, {READS_PERCENT} % reads, Zipf {ZIPF_EXPONENT}; \
-         latency from the time due",
+         latency from the scheduled time",
         thousands(args.rate.into()),
         args.seconds
     ));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Shortest run in which the three phases can be told apart.
+/// The length of the shortest run in which the three phases can be distinguished.
 pub(super) const SECONDS_MIN: u32 = 6;
 
 /// `standin demo`.

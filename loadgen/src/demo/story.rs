@@ -139,7 +139,7 @@ impl Story {
                 self.tell(at, StoryKind::Returning, self.victim, text);
             }
             "online" if is_victim && self.has(StoryKind::Restarted) => {
-                let text = "announced: its partitions are its own again".to_owned();
+                let text = "announced: it owns its partitions again".to_owned();
                 self.tell(at, StoryKind::Online, self.victim, text);
             }
             _ => {}

@@ -156,7 +156,7 @@ impl LoadReport {
         );
         if counts.redraws > 0 {
             text += &format!(
-                "  keys with a write under way: {} times another key was drawn\n",
+                "  keys with a write under way: another key was drawn {} times\n",
                 thousands(counts.redraws)
             );
         }

@@ -40,7 +40,7 @@ pub fn write_hdr_log(
     let failed = |error: &dyn std::fmt::Display| HdrLogError(error.to_string());
     let mut serializer = V2DeflateSerializer::new();
     let mut log = IntervalLogWriterBuilder::new()
-        .add_comment("[Standin load generator, latencies in microseconds from the time due]")
+        .add_comment("[Standin load generator, latencies in microseconds from the scheduled time]")
         .add_comment(comment)
         .with_start_time(started)
         .with_base_time(started)

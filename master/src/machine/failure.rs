@@ -25,10 +25,10 @@ pub enum ProbeFailure {
     #[error("answers {0}")]
     Refusing(Status),
     /// Not the protocol, another cluster, or another server than expected.
-    #[error("answers what no server of this cluster would; is the address right?")]
+    #[error("gives an answer that no server of this cluster would give; is the address right?")]
     Nonsense,
     /// It answers, but can't reach the database, although other members of its group can.
-    #[error("can't reach the database, which others of its group can")]
+    #[error("can't reach the database, but others of its group can")]
     OriginDown,
     /// The master itself could not try (descriptors, ports, memory).
     #[error("could not be tried: this master is out of descriptors, ports or memory")]

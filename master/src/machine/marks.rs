@@ -80,7 +80,8 @@ impl Machine {
         }
     }
 
-    /// Remembers whether it is taken offline because it can't reach the database, and reports that.
+    /// Remembers whether it is marked offline because it can't reach the database, and reports
+    /// that.
     fn note_origin(&mut self, id: u16) -> bool {
         let server = self.server(id);
         server.origin.is_out |= server.last_failure == Some(ProbeFailure::OriginDown);

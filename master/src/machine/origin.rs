@@ -29,7 +29,8 @@ pub(super) struct Origin {
     down_since: Option<Micros>,
     /// The time since which renewals report that it works, and the time of the last such renewal.
     up: Option<(Micros, Micros)>,
-    /// Whether the server was taken offline for this reason; it returns only when it reaches the database.
+    /// Whether the server was marked offline for this reason. It returns only when it reaches the
+    /// database.
     pub(super) is_out: bool,
 }
 

@@ -96,7 +96,7 @@ impl Machine {
     /// Takes the drained epoch of an answer as an acknowledgement, in case the server's datagrams are
     /// lost. A server that still answers with a map from before the return, after twice the time to drain,
     /// has not heard of the return although it was told repeatedly. It is deaf, has no lease or will soon
-    /// have none, and is taken offline, so that the return does not wait for it forever.
+    /// have none, and is marked offline, so that the return does not wait for it for ever.
     fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch, drained_epoch: MapEpoch) {
         let overdue = self.rules.drain_overdue();
         let awaited = |returning: &u16| {

@@ -71,8 +71,8 @@ pub enum MasterError {
     },
     /// The state file can't be written.
     #[error(
-        "can't write the master's state file {path}: {source}. Without it a restarted master \
-         would contradict what this one says; set `master.state_file` to a place that this user \
+        "can't write the master's state file {path}: {source}. Without it, a restarted master \
+         could contradict this one; set `master.state_file` to a place that this user \
          may write to"
     )]
     StateWrite {

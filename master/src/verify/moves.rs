@@ -121,7 +121,7 @@ impl Verify {
     }
 
     /// Handles a restart that was too fast to be noticed. The first time the server returns at once; one
-    /// that keeps restarting is taken offline for its hold-down.
+    /// that keeps restarting is marked offline for its hold-down.
     pub(super) fn come_back_as_another(
         &mut self,
         now: Micros,

@@ -1,10 +1,9 @@
-//! A shard's logic: what a request gets, given the map, the cache and the origin.
+//! A shard's logic: the answers to requests, given the map, the cache and the origin.
 //!
-//! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims
-//! them ([`Node::aim`]), serves them ([`Node::serve`]), and carries out what [`Node::poll`]
-//! asks for. The answer to a hit is given with its value where it lies in the cache; everything
-//! else is an [`Output`]. What comes in is a [`Command`], what goes out an [`Answer`]: bytes are
-//! the affair of codecs.
+//! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims them
+//! ([`Node::aim`]), serves them ([`Node::serve`]), and carries out the outputs of [`Node::poll`]. A
+//! hit is answered at once, with a reference to its value in the cache; everything else is an
+//! [`Output`]. The node takes a [`Command`] and gives an [`Answer`]; codecs handle the bytes.
 //!
 //! ```text
 //! place ─► aim ─► serve ─┬─ hit ───────────────────────► given at once
@@ -113,11 +112,11 @@ pub struct Node {
     handback: Handback,
     health: Health,
     outputs: VecDeque<Output>,
-    /// What the shard counts; the shell adds what only it knows.
+    /// The shard's counters. The shell adds those that only it knows.
     pub counters: Counters,
 }
 
-/// What the shell says of the server.
+/// The state of the server, as the shell has reported it.
 #[derive(Debug)]
 struct Health {
     origin_up: bool,
@@ -126,7 +125,7 @@ struct Health {
 }
 
 impl Node {
-    /// A shard with an empty cache and no map.
+    /// Creates a shard with an empty cache and no map.
     ///
     /// # Errors
     /// The arena can't be mapped, or is too small.
@@ -155,7 +154,7 @@ impl Node {
         })
     }
 
-    /// First pass over a wake-up's requests: where each belongs. Starts loading the key's
+    /// First pass over a wake-up's requests: finds the place of each, and starts loading the key's
     /// part of the index.
     #[inline]
     #[must_use]
@@ -173,12 +172,12 @@ impl Node {
         Aimed { hash, partition, hint: self.cache.aim(located) }
     }
 
-    /// Third pass: answers at once through `give`, or later by [`Output::Reply`]. Says whether
-    /// it answered at once. With `may_wait` false (the connection has too many requests
-    /// waiting) a command that would have to wait is refused. Values
-    /// are served by the lease as [`Self::begin`] last found it.
+    /// Third pass: answers at once through `give`, or later by [`Output::Reply`]; returns whether
+    /// it answered at once. If `may_wait` is false (the connection has too many requests waiting),
+    /// a command that would have to wait is refused. The lease is the one that [`Self::begin`] last
+    /// found.
     ///
-    /// The value that `give` gets lies in the cache: what it copies is the only copy.
+    /// The value that `give` gets is in the cache, and `give` makes the only copy.
     #[inline]
     pub fn serve(
         &mut self,
@@ -223,7 +222,7 @@ impl Node {
         }
     }
 
-    /// The origin has answered (or refused) the call with this token.
+    /// Takes the origin's answer to the call with this token, or its refusal.
     pub fn origin_done(&mut self, now: Now, token: u64, outcome: Outcome) {
         self.begin(now);
         let ended = self.calls.end(token);
@@ -244,19 +243,19 @@ impl Node {
         }
     }
 
-    /// What the shell has to do next; `None` when there is nothing more.
+    /// Returns what the shell has to do next; `None` if there is nothing more.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// Whether [`Self::poll`] has something.
+    /// Whether [`Self::poll`] has an output.
     #[must_use]
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()
     }
 
-    /// Lets time pass: peers that could not be reached are tried again, writes that wait for
-    /// an owner look again, and owners are told what they do not know yet.
+    /// Lets time pass: unreachable peers are tried again, waiting writes check for an owner again,
+    /// and owners are told of owed keys.
     pub fn tick(&mut self, now: Now) {
         self.begin(now);
         self.expire_unreachable(now);
@@ -269,7 +268,7 @@ impl Node {
         self.tell_owed(now);
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns the time at which [`Self::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let deadlines = [
@@ -287,36 +286,36 @@ impl Node {
         self.health.stopping = true;
     }
 
-    /// Requests that wait for the origin or a peer.
+    /// Returns the number of requests that wait for the origin or a peer.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.requests.len()
     }
 
-    /// The map that the shard has applied.
+    /// Returns the map that the shard has applied.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.partitions.map()
     }
 
-    /// `MapEpoch::tag` of that map; 0: none.
+    /// Returns the `MapEpoch::tag` of that map; 0: none.
     #[must_use]
     pub fn map_tag(&self) -> u32 {
         self.partitions.map_tag()
     }
 
-    /// What the shard treats this partition as.
+    /// Returns how the shard serves this partition.
     #[must_use]
     pub fn serving(&self, partition: u32) -> Serving {
         self.partitions.serving(partition)
     }
 
-    /// Whether the server's control thread runs. If not, probes are told so.
+    /// Sets whether the server's control thread is running. If not, probes are answered with that.
     pub fn set_control_runs(&mut self, runs: bool) {
         self.health.control_runs = runs;
     }
 
-    /// Whether the origin answers, as the shell has last seen; for PING.
+    /// Sets whether the origin answered at the last attempt; for PING.
     pub fn set_origin_up(&mut self, up: bool) {
         self.health.origin_up = up;
     }
@@ -329,13 +328,13 @@ impl Node {
         self.counters.evicted = evicted;
     }
 
-    /// The name of a request's key.
+    /// Returns the name of a request's key.
     fn name_of(&self, key: PendingKey) -> Name {
         let pending = &self.requests[key];
         Self::name(pending.head.keyspace, &pending.key)
     }
 
-    /// The name of a key in its keyspace.
+    /// Returns the name of a key in its keyspace.
     fn name(keyspace: u8, key: &[u8]) -> Name {
         let mut name = Vec::with_capacity(key.len() + 1);
         name.push(keyspace);
@@ -352,8 +351,8 @@ impl Node {
     fn reply_with(&mut self, key: PendingKey, answer: Answer) {
         let requests::Ended { request, joined } = self.requests.end(key, answer.head);
         let state = self.partitions.state(request.partition);
-        // Processed here although it was to be sent on; meanwhile the owner may count as
-        // reachable again, but it is not the owner that answers.
+        // It is processed here because forwarding failed. The owner may count as reachable again by
+        // now, but it is not the owner that answers.
         let flags = match (request.here, state.serving()) {
             (true, Serving::Forward(_) | Serving::Relay(_)) => flags::STAND_IN | flags::PROVISIONAL,
             _ => state.flags(),

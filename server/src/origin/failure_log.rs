@@ -60,7 +60,7 @@ impl FailureLog {
         drop(limit);
         let more = match left_out {
             0 => String::new(),
-            count => format!(" ({count} more like it since the last such line)"),
+            count => format!(" ({count} more like it since the last line)"),
         };
         // Data that the database rejects is the client's mistake.
         match kind.get(..2) {

@@ -10,11 +10,11 @@ use memmap2::MmapMut;
 
 use super::core::Buffers;
 
-/// Buffer group of the one ring of buffers.
+/// The buffer group of the only ring of buffers.
 pub(super) const GROUP: u16 = 0;
-/// Buffers; a power of two.
+/// The number of buffers, a power of two.
 const COUNT: u16 = 1_024;
-/// Bytes of a buffer: a wake-up's worth of small requests of one connection.
+/// The size of a buffer: room for one connection's small requests of a wake-up.
 const BUFFER_BYTES: usize = 4_096;
 
 /// The buffers and the ring through which the kernel gets them.
@@ -52,7 +52,7 @@ impl BufferRing {
         self.received_bytes[usize::from(buffer)] = bytes.min(BUFFER_BYTES as u32);
     }
 
-    /// Gives a buffer back; the kernel sees it after [`Self::publish`].
+    /// Returns a buffer to the ring; the kernel sees it after [`Self::publish`].
     pub(super) fn put(&mut self, buffer: u16) {
         let memory = &mut self.memory[usize::from(buffer) * BUFFER_BYTES..][..BUFFER_BYTES];
         let slot = usize::from(self.tail % COUNT);

@@ -1,8 +1,8 @@
-//! The server over real sockets, on both event loops: what clients may send, in whatever
-//! pieces, and what they may do to it.
+//! The server over real sockets, on both event loops: everything that clients may send, in pieces
+//! of any size, and may do to it.
 //!
 //! ```text
-//! fixture.rs   a master that always says what the test wants, servers, a database
+//! fixture.rs   a scripted master, servers, a database
 //! wire.rs      a client that sends any bytes
 //! ```
 

@@ -7,7 +7,7 @@
 //! ```text
 //! generate.rs   from a seed          script.rs   by hand: the scenarios
 //! words.rs      for people           rare.rs     from a seed, now and then
-//! swarm.rs      what a plan from a seed concentrates on
+//! swarm.rs      the focus of a plan from a seed
 //! story.rs      the circumstances of most rare failures
 //! ```
 
@@ -42,7 +42,7 @@ pub(crate) enum Host {
 }
 
 impl Host {
-    /// A number below [`HOSTS`].
+    /// Returns a number below [`HOSTS`] that identifies the host.
     pub(crate) fn index(self) -> usize {
         match self {
             Self::Server(id) => id,
@@ -274,7 +274,7 @@ pub(crate) enum Forged {
     /// To the server, from an unknown address: an announcement of the master with the last possible
     /// epoch, in which all servers are offline.
     Announcement,
-    /// The same announcement from the master's address.
+    /// To the server, from the master's address: the same announcement.
     LastEpoch,
     /// To the server, from an unknown address: a long lease from the master.
     Grant,

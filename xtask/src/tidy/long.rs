@@ -7,10 +7,10 @@ use super::files::Source;
 
 const LINES_MAX: usize = 500;
 
-/// The longer files, and why each is one file.
+/// The longer files, each with its reason.
 const ALLOWED: &[(&str, &str)] = &[];
 
-/// Long files that are not allowed to be, and exceptions that are not needed.
+/// Returns the files that are too long, and the exceptions that are not needed.
 pub(super) fn mistakes(files: &[Source]) -> Vec<String> {
     judge(files, ALLOWED)
 }
@@ -31,7 +31,7 @@ fn judge(files: &[Source], allowed: &[(&str, &str)]) -> Vec<String> {
         .iter()
         .filter(|(path, _)| !long.iter().any(|file| file.path == Path::new(path)))
         .map(|(path, _)| {
-            format!("xtask/src/tidy/long.rs: {path} is no longer long; remove its line")
+            format!("xtask/src/tidy/long.rs: {path} is within the limit; remove its line")
         });
     too_long.chain(not_needed).collect()
 }

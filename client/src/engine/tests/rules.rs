@@ -1,4 +1,4 @@
-//! What the claims leave open: statuses, maps, bounds, slow servers.
+//! Rules that the claims do not cover: statuses, maps, bounds, slow servers.
 
 use std::time::Duration;
 
@@ -174,7 +174,7 @@ fn a_map_moves_what_is_under_way() {
     assert!(world.now.since(now) < ms(5));
 }
 
-/// Scenario 14: done twice, the late one would overwrite what was written in between.
+/// Scenario 14: if a write were executed twice, the late copy would overwrite a write in between.
 #[test]
 fn a_map_does_not_move_a_write_that_a_live_server_has_been_sent() {
     let mut world = World::new(&[0, 0]);
@@ -377,7 +377,7 @@ fn a_client_that_slept_reads_before_it_judges() {
     let op = world.submit(Action::Get);
     world.run_for(Duration::from_micros(50));
     assert_eq!(world.completed.len(), 1);
-    // The answer lies in the socket, but this process does not run for a second.
+    // The answer is in the socket, but this process does not run for a second.
     world.engine.handle(world.now + ms(1_000), Input::Tick);
     let answer = world.result(op).unwrap();
     assert_eq!((usize::from(answer.served_by), answer.sends), (home, 1));

@@ -1,9 +1,9 @@
-//! The lease: whether this server may act as the owner of what the map says is its own.
+//! The lease: whether this server may act as the owner of the partitions that the map gives it.
 //!
-//! `Node::begin` is called with a clock that was read after the last byte of a wake-up came
-//! in, before any of its requests is served: a request that comes after the lease has run out
-//! finds that it has. Losing it drops nothing: values are not served until it is back and it is
-//! clear that nobody else was the owner meanwhile.
+//! `Node::begin` is called with a clock that was read after the last byte of a wake-up came in,
+//! before any of its requests is served: so a request that arrives after the lease has expired is
+//! not served under it. When the lease ends, nothing is dropped. Cached values are not served until
+//! there is a lease again and it is certain that no other server was the owner meanwhile.
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -17,9 +17,9 @@ pub(super) struct LeaseState {
     lease: Lease,
     /// Whether this server may act as an owner.
     may_own: bool,
-    /// The time when that ends unless something is heard before.
+    /// The time at which that ends, unless the lease is renewed before.
     ends: Micros,
-    /// How often it has ended.
+    /// The number of times that it has ended.
     losses: u32,
 }
 
@@ -31,7 +31,8 @@ pub(in crate::node) enum LeaseChange {
 }
 
 impl LeaseState {
-    /// No lease. `is_available`: orphans go on in this mode.
+    /// Creates a server's state without a lease. `is_available`: whether orphans are allowed in the
+    /// cluster's mode.
     pub(super) fn new(is_available: bool) -> Self {
         let lease = Lease { until: Micros(0), orphan: false };
         Self { is_available, lease, may_own: false, ends: Micros::NEVER, losses: 0 }
@@ -50,9 +51,9 @@ impl LeaseState {
         self.ends
     }
 
-    /// Whether this server goes on without a master that nobody in its group hears. The
-    /// group's word is good for as long as a lease would be, and no longer: a process that
-    /// was stopped meanwhile must not go by it.
+    /// Whether this server is an orphan: it goes on without the master, because no member of its
+    /// group hears it. The members' word is valid only as long as a lease would be: a process that
+    /// was stopped meanwhile must not rely on it.
     pub(super) fn is_orphan(&self) -> bool {
         self.lease.orphan && self.may_own
     }
@@ -61,13 +62,13 @@ impl LeaseState {
         self.lease.orphan
     }
 
-    /// The lease is another from now on.
+    /// Replaces the lease.
     pub(super) fn renew(&mut self, now: Micros, lease: Lease) -> Option<LeaseChange> {
         self.lease = lease;
         self.check(now)
     }
 
-    /// Holds the lease against the time.
+    /// Compares the lease with the time.
     pub(super) fn check(&mut self, now: Micros) -> Option<LeaseChange> {
         let until = self.lease.until;
         let never_ends = mutant::is(Mutant::NoLease) && until > Micros(0);

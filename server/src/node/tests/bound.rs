@@ -1,10 +1,10 @@
-//! Keyspaces over the same rows: what changes a row drops it in all of them (scenario 25).
+//! Keyspaces over the same rows: a change of a row drops it in all of them (scenario 25).
 
 use standin_protocol::handback::{Keys, WrittenKey};
 
 use super::*;
 
-/// Keyspace 1 names 2, and 2 names nothing.
+/// Creates a script in which keyspace 1 names 2, and 2 names none.
 fn bound() -> (Script, Vec<u8>) {
     let s = Script::with(|config| {
         config.keyspaces = vec![keyspace(1), keyspace(2)];
@@ -48,7 +48,7 @@ fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
         s.written(&write);
         assert_eq!(s.reply().status, Status::Ok);
         assert!(!is_cached(&mut s, 2, &key), "{action:?}");
-        // Not the other way round: that was not asked for.
+        // Not in the other direction, which the configuration does not ask for.
         is_cached(&mut s, 1, &key);
         assert_eq!(send(&mut s, action, 2, &key, b"v2"), None);
         let write = s.call();

@@ -1,27 +1,27 @@
-//! A few nodes, an origin, and the ways between them, driven by hand: a master that says what
-//! the test says, links that can be cut, origin calls that can be held.
+//! A few nodes, an origin, and the network between them, driven by hand: the test decides what the
+//! master says, which links are cut, and which origin calls are held.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
 use super::*;
 
-/// A request's answer, if it has come.
+/// The number of a request, by which its answer is found.
 pub(super) type Tag = u32;
 
-/// The servers, the database, and what connects them.
+/// The servers, the database, and the network.
 pub(super) struct Net {
     pub(super) topology: Arc<Topology>,
     pub(super) nodes: Vec<Node>,
     pub(super) origin: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Ways that lose everything: from, to.
+    /// The paths that lose everything: from, to.
     pub(super) cut: BTreeSet<(u16, u16)>,
     /// Servers whose ports refuse connections.
     pub(super) dead: BTreeSet<u16>,
-    /// Calls of these servers wait.
+    /// The servers whose calls wait.
     pub(super) held: BTreeSet<u16>,
     calls: VecDeque<(u16, Call)>,
-    /// Connection names of forwarded requests: who waits for them, under which token.
+    /// For each forwarded request's connection, the server that waits for it, and its token.
     relayed: BTreeMap<u64, (u16, u16, u64)>,
     pub(super) answers: BTreeMap<Tag, Got>,
     pub(super) drained: Vec<(u16, u32)>,
@@ -39,7 +39,7 @@ pub(super) fn boot(server: u16) -> u64 {
 }
 
 impl Net {
-    /// All online, with leases for ever.
+    /// Creates servers that are all online, with endless leases.
     pub(super) fn new(servers: u16, change: impl Fn(&mut NodeConfig)) -> Self {
         let info = |id: u16| ServerInfo {
             name: format!("a{id}"),
@@ -83,7 +83,7 @@ impl Net {
         net
     }
 
-    /// The master announces a state to all but the deaf.
+    /// Lets the master announce a state to all servers except the deaf ones.
     pub(super) fn say(&mut self, server: u16, state: ServerState, deaf: &[u16]) {
         self.epoch = self.epoch.next();
         let status = &mut self.statuses[usize::from(server)];
@@ -96,14 +96,14 @@ impl Net {
         self.run();
     }
 
-    /// A server hears the newest map.
+    /// Gives a server the newest map.
     pub(super) fn tell(&mut self, server: u16) {
         let map = ClusterMap::new(Arc::clone(&self.topology), self.epoch, self.statuses.clone());
         self.nodes[usize::from(server)].apply_map(self.now, Arc::new(map));
         self.run();
     }
 
-    /// A server starts again: another incarnation, an empty cache.
+    /// Restarts a server as another incarnation with an empty cache.
     pub(super) fn restart(&mut self, server: u16, boot_id: u64) {
         let config = node_config(server, boot_id);
         let mut node = Node::new(config, Arc::clone(&self.topology)).unwrap();
@@ -112,7 +112,7 @@ impl Net {
         self.statuses[usize::from(server)].boot_id = boot_id;
     }
 
-    /// By the next map that the master says this is the server's incarnation; zero: it knows none.
+    /// Sets the server's incarnation in the master's next map; zero: it knows none.
     pub(super) fn name(&mut self, server: u16, boot_id: u64) {
         self.statuses[usize::from(server)].boot_id = boot_id;
     }
@@ -135,7 +135,7 @@ impl Net {
         self.run();
     }
 
-    /// The `nth` key whose home is this server.
+    /// Returns the `nth` key whose home is this server.
     pub(super) fn key(&self, home: u16, nth: usize) -> Vec<u8> {
         let keys = (0..).map(|i| format!("key{i}").into_bytes());
         keys.into_iter()
@@ -144,7 +144,7 @@ impl Net {
             .unwrap()
     }
 
-    /// The server that stands in first for this key.
+    /// Returns the first stand-in for this key.
     pub(super) fn stand_in(&self, key: &[u8]) -> u16 {
         self.topology.rank(self.topology.partition(1, key))[1]
     }
@@ -192,7 +192,7 @@ impl Net {
         }
     }
 
-    /// Lets everything happen that can.
+    /// Delivers everything that is under way.
     pub(super) fn run(&mut self) {
         let mut is_busy = true;
         while is_busy {
@@ -252,7 +252,7 @@ impl Net {
         self.nodes[usize::from(server)].origin_done(self.now, call.token, outcome);
     }
 
-    /// Lets one held write of a server end as the test says, after it was carried out or not.
+    /// Ends one held write of a server with this outcome, whether or not it was executed.
     pub(super) fn end_held_write(&mut self, server: u16, outcome: Option<Failure>) {
         let is_write =
             |(of, call): &(u16, Call)| *of == server && !matches!(call.operation, Operation::Get);

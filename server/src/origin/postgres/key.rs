@@ -102,7 +102,7 @@ pub(super) fn judge(keyspace: &Keyspace, doubtful: &[char]) -> Result<(), String
     let some: String = doubtful.iter().take(8).collect();
     match keyspace.key_case {
         KeyCase::Unicode if differs('Ä') && !differs('A') => Err(format!(
-            "the database's lower() leaves letters other than A to Z alone, but key_case = \
+            "the database's lower() does not change letters other than A to Z, but key_case = \
              \"{case}\" does not; write key_case = \"ascii\""
         )),
         KeyCase::Ascii if !doubtful.is_empty() && !doubtful.iter().any(char::is_ascii) => {

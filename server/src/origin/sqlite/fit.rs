@@ -104,7 +104,8 @@ pub(super) fn wrong_key(keyspace: &Keyspace, verb: Verb, columns: &[Column]) -> 
         if column.makes_numbers() {
             tracing::warn!(
                 "keyspace {}: `{}`: the type {} of the column {name} {what} where they look like \
-                 numbers (1, 01 and 1.0); write key = \"integer\" if they are, else declare it as TEXT",
+                 numbers (1, 01 and 1.0); write key = \"integer\" if they are, otherwise declare \
+                 it as TEXT",
                 keyspace.name,
                 verb.name(),
                 column.type_

@@ -70,7 +70,7 @@ impl Core {
         }
     }
 
-    /// Has the loop close a link without sending what waits for that.
+    /// Makes the loop close a link without sending the rest of its output.
     fn abort_link(&mut self, now: Now, key: ConnKey) {
         let Some((link, _, _)) = self.link_parts(key) else { return };
         let (peer, waiting) = (link.peer, link.take_waiting());
