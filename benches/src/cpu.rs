@@ -18,7 +18,7 @@ pub fn pin_self(core: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Lets the calling thread run on every core again.
+/// Allows the calling thread to run on every core again.
 ///
 /// # Errors
 /// The kernel refuses.

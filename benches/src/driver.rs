@@ -25,7 +25,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub enum Keys {
     /// Uniformly random below `count`.
     Random {
-        /// How many there are.
+        /// The number of them.
         count: u32,
         /// The generator.
         random: Random,
@@ -89,7 +89,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> DriveError {
 pub struct Run {
     /// The number of right replies; there were no others.
     pub replies: u64,
-    /// From the first request to the last reply.
+    /// The time from the first request to the last reply.
     pub elapsed: Duration,
     /// Nanoseconds from the making of a batch to each of its replies.
     pub latency_ns: Histogram<u64>,

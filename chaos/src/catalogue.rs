@@ -13,7 +13,7 @@ const B1: Node = Node::Server(2);
 /// The server that most faults affect, and whose keys are watched.
 pub(crate) const VICTIM: u16 = 0;
 
-/// How long a fault without a length of its own lasts by default.
+/// The default length of a fault that has none of its own.
 const LASTS: Duration = Duration::from_secs(8);
 /// Datagram loss must last for some time to prove anything; `--seconds 600` is the full proof.
 const LOSS_LASTS: Duration = Duration::from_secs(30);
@@ -364,8 +364,8 @@ impl Fault {
     pub(crate) fn targets(self, attempt: Duration, mode: Mode) -> Targets {
         let (soon, told) = (Some(Duration::from_millis(250)), Some(Duration::from_secs(1)));
         if mode == Mode::Strict {
-            // Nobody answers for an owner that may still have a lease: what fails is reported, and
-            // what was read is judged as everywhere.
+            // No server answers for an owner that may still have a lease. Failures are reported,
+            // and reads are checked as for other faults.
             let announced = matches!(self, Self::Kill | Self::Restart).then_some(told).flatten();
             let partitions_dropped = matches!(self, Self::Pause(_)).then_some(0);
             let failures = Failures::Reported;

@@ -106,7 +106,7 @@ pub fn longest_silence(
     gaps.max().unwrap_or_default()
 }
 
-/// How it was for the requests due between two times.
+/// Returns the figures of the requests due between two times.
 #[must_use]
 pub fn level(log: &[Logged], from: Micros, until: Micros) -> Option<Level> {
     let mut slot = Slot::default();
@@ -147,9 +147,9 @@ pub fn lowest_hit_ratio(log: &[Logged], from: Micros, until: Micros) -> Option<f
     slots.values().filter_map(Slot::hit_ratio).min_by(f64::total_cmp)
 }
 
-/// When everything was as it had been: the end of the last half second since `from` in which
-/// a request failed, a read was stale beyond the bound, fewer reads hit, or answers were slow.
-/// `None` if that is the last one before `until`: it is not over yet.
+/// Returns the time at which everything was normal again: the end of the last half second since
+/// `from` in which a request failed, a read was stale beyond the bound, fewer reads were hits, or
+/// answers were slow. `None` if that is the last one before `until`, so that it is not over yet.
 #[must_use]
 pub fn normal_again(log: &[Logged], steady: Level, from: Micros, until: Micros) -> Option<Micros> {
     let slots = slots(log, from, until);

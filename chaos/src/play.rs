@@ -37,11 +37,11 @@ const HOT_KEYS: u32 = 10_000;
 /// They are drawn uniformly, and the caches have room for them. So one in this many of the last reads of
 /// a run is a hit, and half as many of all reads.
 const COLD_KEYS_PER_READ: f64 = 10.0;
-/// Of a run at a low rate.
+/// The smallest number of cold keys, for a run at a low rate.
 const COLD_KEYS_MIN: u32 = 20_000;
 /// Each of these reads costs a row of the database.
 const COLD_KEYS_MAX: u32 = 4_000_000;
-/// Of the reads: the hit ratio is 95 %.
+/// The percentage of reads of cold keys, which makes the hit ratio 95 %.
 pub(crate) const COLD_PERCENT: f64 = 5.0;
 const READS_PERCENT: f64 = 95.0;
 const ZIPF_EXPONENT: f64 = 0.99;
@@ -67,7 +67,7 @@ pub(crate) struct Played {
     pub(crate) fault: Fault,
     pub(crate) seed: u64,
     pub(crate) recording: Recording,
-    /// When the steady state began to be measured.
+    /// The time at which the measurement of the steady state began.
     pub(crate) steady: Micros,
     /// The time at which the first fault began, and the steady state ended.
     pub(crate) steady_end: Micros,
@@ -216,7 +216,7 @@ fn run_of(settings: &Settings) -> u32 {
     u32::try_from(settings.seed & 0xFFFF_FFFF).unwrap_or(1) ^ 0x00C4_A050
 }
 
-/// How many cold keys a run of this length needs.
+/// Returns how many cold keys a run of this length needs.
 fn cold_keys(length: Duration, rate_per_s: u32) -> u32 {
     let reads_per_s = f64::from(rate_per_s) * READS_PERCENT / 100.0 * COLD_PERCENT / 100.0;
     let keys = reads_per_s * length.as_secs_f64() * COLD_KEYS_PER_READ;
@@ -378,7 +378,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Lets the load go on, and notes what happens.
+    /// Lets the load continue, and notes the events.
     fn wait(&mut self, length: Duration) -> Result<(), PlayError> {
         let until = Micros::boottime() + length;
         loop {
@@ -412,7 +412,7 @@ mod tests {
         for (seconds, rate_per_s) in [(30, 4_000), (630, 4_000), (630, 1_000), (60, 10_000)] {
             let keys = f64::from(cold_keys(Duration::from_secs(seconds), rate_per_s));
             let reads = f64::from(rate_per_s) * seconds as f64 * 0.95 * COLD_PERCENT / 100.0;
-            // Of the last ones, those that have been read before.
+            // The share of the last reads whose keys have been read before.
             let hits_percent = COLD_PERCENT * (1.0 - (-reads / keys).exp());
             assert!(hits_percent < 0.5, "{seconds} s, {rate_per_s}/s: {hits_percent}");
         }

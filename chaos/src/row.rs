@@ -20,8 +20,8 @@ use crate::play::{COLD_PERCENT, Played};
 const RETURN_WINDOW: Duration = Duration::from_secs(3);
 /// Share of the clients whose first good answer counts.
 const CLIENTS_SHARE: f64 = 0.99;
-/// How far from what the load is made for the steady hit ratio may be, or the rest is compared
-/// with what is no steady state.
+/// The largest deviation of the steady hit ratio from the load's design. Beyond it, the figures
+/// would be compared with a state that is not steady.
 const STEADY_SLACK_PERCENT: f64 = 1.0;
 /// Kinds of the master's events by which it takes a server out of service.
 const OFFLINE_KINDS: [&str; 2] = ["offline", "waiting"];
@@ -30,7 +30,7 @@ const OFFLINE_KINDS: [&str; 2] = ["offline", "waiting"];
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Row {
     pub(crate) fault: String,
-    /// Of keys and latencies.
+    /// The seed of keys and latencies.
     pub(crate) seed: u64,
     pub(crate) counts: Counts,
     /// Beyond the bound, or of what nobody has written.
@@ -42,11 +42,11 @@ pub(crate) struct Row {
     /// For the affected servers' keys, since the fault, for 99 % of the clients; none if clients
     /// still reach the affected server.
     pub(crate) first_good_ms: Option<f64>,
-    /// Since the strike, of all keys.
+    /// The latencies of reads since the fault, over all keys.
     pub(crate) reads: Latency,
     pub(crate) writes: Latency,
-    /// For writes alone: they are so few that an outage of writes does not show in the figures
-    /// of all requests.
+    /// The time of the first good write. Writes are so few that an outage of writes does not show
+    /// in the figures of all requests.
     pub(crate) first_good_write_ms: Option<f64>,
     pub(crate) write_silence_ms: Option<f64>,
     /// As in [`Counts`], since the fault.
@@ -56,15 +56,15 @@ pub(crate) struct Row {
     pub(crate) clients_without: usize,
     /// Longest time without a good answer to anybody for these keys.
     pub(crate) silence_ms: Option<f64>,
-    /// From the strike to the first announcement that the server is out of service.
+    /// The time from the fault to the first announcement that the server is out of service.
     pub(crate) announced_ms: Option<f64>,
     pub(crate) origin_reads_steady_per_s: f64,
     pub(crate) origin_reads_peak_per_s: f64,
     pub(crate) hit_ratio_steady: f64,
     pub(crate) hit_ratio_lowest: f64,
-    /// Since the strike.
+    /// The time from the fault to the return to normal.
     pub(crate) normal_ms: Option<f64>,
-    /// From the strike to the beginning of its end.
+    /// The time from the fault to the beginning of its end.
     pub(crate) healed_ms: Option<f64>,
     /// The servers that were marked offline although they answered some party, with the times.
     pub(crate) false_offlines: Vec<String>,
@@ -75,7 +75,7 @@ pub(crate) struct Row {
     pub(crate) notes: Vec<String>,
 }
 
-/// Of the requests due after the strike.
+/// The latencies of the requests due after the fault.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p99_ms: f64,
@@ -196,7 +196,7 @@ impl Row {
             Failures::None => self.counts.failed,
             Failures::OriginAway => {
                 let of = |kind: FailureKind| self.counts.failures[kind as usize];
-                // Of a write that was on its way nobody knows what became of it.
+                // The outcome of a write that was under way is unknown.
                 let allowed = of(FailureKind::OriginUnavailable) + of(FailureKind::OutcomeUnknown);
                 self.counts.failed - allowed
             }
@@ -303,7 +303,7 @@ impl Row {
         })
     }
 
-    /// What the strike was to reads and to writes.
+    /// Describes the effect of the fault on reads and writes.
     fn latency_text(&self) -> String {
         let of =
             |latency: Latency| format!("p99 {:.1} ms, max {:.0}", latency.p99_ms, latency.max_ms);
@@ -399,7 +399,7 @@ fn returned(played: &Played, strike: Micros) -> Option<Returned> {
         reads as f64 / to.at.since(from.at).as_secs_f64().max(1e-3)
     };
     let log = &played.recording.log;
-    // From its first own answer: before that its stand-ins may still have its keys.
+    // Counted from its first own answer, because its stand-ins may still have its keys before that.
     let answers = |r: &&Logged| r.served_by == Some(server) && !has(r, response_flags::FORWARDED);
     let first_own = log
         .iter()

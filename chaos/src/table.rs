@@ -47,7 +47,7 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
     text
 }
 
-/// Of each fault that was played more than once, how its figures are spread.
+/// Returns the spread of the figures of each fault that was run more than once.
 pub(crate) fn spreads(rows: &[Row]) -> Vec<String> {
     let played = rows.chunk_by(|row, next| row.fault == next.fault);
     played.filter(|rows| rows.len() > 1).map(spread).collect()
@@ -99,7 +99,7 @@ fn cells(row: &Row) -> [String; 10] {
     ]
 }
 
-/// Since the strike, or, if that is later, since the fault's end.
+/// Returns the time to normal since the fault, or since its end if that is later.
 fn normal(row: &Row) -> String {
     match (row.normal_ms, row.healed_ms) {
         (None, _) => "not in the run".to_owned(),

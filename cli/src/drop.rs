@@ -41,7 +41,7 @@ pub(crate) struct FlushArgs {
 struct Tally {
     done: u64,
     failed: u64,
-    /// By reason: the number of keys that failed, and one of them.
+    /// For each reason, the number of keys that failed, and one of them.
     reasons: BTreeMap<String, (u64, Vec<u8>)>,
 }
 

@@ -18,7 +18,7 @@ use crate::diagnostics::{self, Sink, Target};
 /// The exit code when the reader is gone: that of a program killed by SIGPIPE.
 pub(crate) const READER_GONE: u8 = 128 + 13;
 
-/// How long a reader may stall.
+/// The time for which a reader may stall.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The number of bytes that a pipe with any room takes at once.

@@ -52,7 +52,7 @@ pub(crate) fn server(args: &ServerArgs) -> Ended {
     let cluster = Arc::new(args.config.load_for_role()?);
     let diagnostics = Diagnostics::start(&args.log)?;
     let drain_timeout = cluster.timings.drain_timeout;
-    // From here on, because the start may hang too, in the database.
+    // This is in force from here on, because the start may also hang in the database.
     signals.bound_stop(drain_timeout)?;
     let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))

@@ -27,7 +27,7 @@ pub(crate) const STOP_OVERDUE: u8 = 4;
 const TO_STOP: [i32; 3] = [SIGTERM, SIGINT, SIGQUIT];
 /// The pause that keeps a thread that panics at once from using a whole core.
 const PAUSE_AFTER_PANIC: Duration = Duration::from_millis(50);
-/// How much longer than `drain_timeout` a stop may take before the process ends anyway.
+/// The time beyond `drain_timeout` that a stop may take before the process ends anyway.
 const GRACE: Duration = Duration::from_millis(300);
 
 /// The request that a signal makes.

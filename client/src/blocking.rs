@@ -288,7 +288,8 @@ impl Client {
                 None => self.receive_notices(),
             }
         }
-        // After the received bytes: a late tick must not overtake them.
+        // The clock is read after the bytes were received, because a late tick must not overtake
+        // them.
         let now = Micros::boottime();
         if self.engine.next_deadline().is_some_and(|due| due <= now) {
             self.engine.handle(now, Input::Tick);

@@ -9,19 +9,19 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{FrameLimits, VALUE_BYTES_MAX};
 use standin_protocol::map::Topology;
 
-/// How a client learns which servers are in the cluster.
+/// The source from which a client learns the cluster's servers.
 #[derive(Debug, Clone)]
 pub enum Bootstrap {
-    /// From the cluster file.
+    /// The cluster file.
     Config(Arc<Topology>),
-    /// From any server that answers at one of these addresses.
+    /// Any server that answers at one of these addresses.
     Seeds(Vec<SocketAddr>),
 }
 
 /// Timings and bounds of one client.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// How long a connection may be silent while an answer is due, before it is given up
+    /// The time for which a connection may be silent while an answer is due, before it is given up
     /// and the send counts as failed.
     pub attempt_timeout: Duration,
     /// The number of failed sends to one server before failover mode (claim 12).

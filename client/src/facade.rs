@@ -153,7 +153,8 @@ mod tests {
         Ok(Answer { outcome, served_by: 0, flags: 0, sends: 1 })
     }
 
-    /// Also where the keyspace's own keys are brought to a form: those of a FLUSH are no keys.
+    /// This also holds if the keyspace's keys are brought to a form, because those of a FLUSH are
+    /// not keys of rows.
     #[test]
     fn a_flush_asks_for_each_partition_once() {
         let forms = [(1, KeyForm::Uuid)].into_iter().collect();

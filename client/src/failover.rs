@@ -23,7 +23,7 @@ pub enum State {
     Home,
     /// Requests go to its failover server.
     Failover {
-        /// When failover mode was entered, or the last trial failed.
+        /// The time at which failover mode was entered, or the last trial failed.
         since: Micros,
         /// The T of this stay: the configured one, jittered by ±25 %, so that a crowd of
         /// clients does not come back in the same instant (scenario 17).

@@ -240,7 +240,7 @@ impl Client {
         ended
     }
 
-    /// How a shard is.
+    /// Returns the state of a shard.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -332,7 +332,7 @@ impl Drop for Pending {
 struct DriverTask {
     inner: Weak<Inner>,
     sleep: Pin<Box<Sleep>>,
-    /// When `sleep` ends, if it is being waited for.
+    /// The time at which `sleep` ends, if a task is waiting for it.
     armed: Option<Micros>,
 }
 

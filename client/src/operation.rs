@@ -68,14 +68,14 @@ pub enum Target {
 /// A question to one party, outside of routing and failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// How is this shard?
+    /// Asks for a shard's state.
     Ping {
         /// The shard asked; the master has only shard 0.
         shard: u16,
     },
-    /// What are the counters?
+    /// Asks for the counters.
     Stats,
-    /// What is the cluster map?
+    /// Asks for the cluster map.
     Map,
 }
 
@@ -136,7 +136,7 @@ pub struct Answer {
     pub served_by: u16,
     /// Bits of [`response_flags`].
     pub flags: u8,
-    /// How often the request was sent, to all servers together.
+    /// The number of times that the request was sent, to all servers together.
     pub sends: u32,
 }
 

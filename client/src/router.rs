@@ -1,9 +1,8 @@
-//! From a partition to the server that a request goes to: the map's order, and what each
-//! server's failover machine says of it (claims 10, 11, 13).
+//! Routing: the choice of the server for a partition's request, by the map's order and the failover
+//! state of each server (claims 10, 11, 13).
 //!
-//! The map comes first: its owner is obeyed as soon as a newer map names it. A server in
-//! failover mode is passed over for the next candidate that is not; when none is left, the
-//! first that the request has not tried is taken all the same.
+//! The map comes first: a newer map's owner is used at once. Servers in failover mode are skipped.
+//! If no other candidate is left, the first one that the request has not tried is used anyway.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use crate::config::ClientConfig;
 use crate::failover::{Choice, Failover, State};
 use crate::random::Random;
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The server.
@@ -48,7 +47,7 @@ impl Router {
         &self.map
     }
 
-    /// Where a server's machine stands; `None`: the map has no such server.
+    /// Returns the failover state of a server; `None`: the map has no such server.
     #[must_use]
     pub fn state(&self, server: u16) -> Option<State> {
         self.machines.get(usize::from(server)).map(Failover::state)
@@ -62,8 +61,8 @@ impl Router {
         &mut self.machines[usize::from(server)]
     }
 
-    /// Where a request for `partition` goes that `tried` servers have not served; `None` if
-    /// those are all that may.
+    /// Returns the destination of a request for `partition` that the `tried` servers have not
+    /// served; `None` if no other server may serve it.
     pub fn route(&mut self, now: Micros, partition: u32, tried: &[u16]) -> Option<Route> {
         let candidates = || self.map.candidates(partition).filter(|id| !tried.contains(id));
         for server in candidates() {
@@ -77,8 +76,8 @@ impl Router {
         Some(self.route_to(server, partition, choice))
     }
 
-    /// Obeys a map if it is newer: `Some` lists the servers whose failover mode ended
-    /// because the map says that they have come online.
+    /// Applies a map if it is newer: `Some` lists the servers whose failover mode ended because the
+    /// map says that they have come online.
     pub fn apply(&mut self, map: ClusterMap) -> Option<Vec<u16>> {
         if map.epoch <= self.map.epoch || map.topology.id != self.map.topology.id {
             return None;

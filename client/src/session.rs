@@ -24,7 +24,7 @@ const INBOUND_KEPT_BYTES: usize = 256 << 10;
 pub struct Reply {
     /// The header; `request_id` was pending until now.
     pub header: ResponseHeader,
-    /// How the request ended.
+    /// The status of the reply.
     pub status: Status,
     /// The value.
     pub value: Vec<u8>,

@@ -34,7 +34,7 @@ pub(crate) fn start_connect(addr: SocketAddr, unsent_max: Duration) -> io::Resul
 
 const EINPROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 
-/// How a connect has ended.
+/// Returns the result of a connect.
 pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).take_error()?.map_or(Ok(()), Err)
 }

@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Mistake {
     /// The file, as it was named to the reader.
     pub file: String,
-    /// Where in the file; `None` when the file itself could not be read.
+    /// The place in the file; `None` if the file itself could not be read.
     pub place: Option<Place>,
     /// The key in dotted form, such as `group.server.address`.
     pub key: String,

@@ -35,8 +35,8 @@ pub struct ClusterConfig {
     pub security: Security,
 }
 
-/// What takes precedence when servers or the master can't be reached. See docs/FAILOVER.md for
-/// what each guarantees.
+/// The mode of a cluster: what takes precedence when servers or the master can't be reached.
+/// docs/FAILOVER.md states what each guarantees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// Requests are answered; what is read may have been overwritten within about a lease.
@@ -160,16 +160,16 @@ pub struct KeyspaceConfig {
     pub key_case: KeyCase,
     /// SQL type of the value (`Integer` and `Uuid` are not allowed).
     pub value_type: ColumnType,
-    /// How long a value may be cached.
+    /// The time for which a value may be cached.
     pub ttl: Duration,
-    /// How long "no such row" may be cached; zero means not at all.
+    /// The time for which "no such row" may be cached; zero means not at all.
     pub negative_ttl: Duration,
     /// Each lifetime is shortened by a random part of up to this many percent.
     pub ttl_jitter_percent: u8,
 }
 
-/// What is cached of a row that `put` has changed: the database may store something other than
-/// what was sent.
+/// The source of the cached value after a `put`. The database may store a different value from the
+/// one sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AfterPut {
     /// The result of the keyspace's `get` in the same transaction.
@@ -204,7 +204,7 @@ impl AfterPut {
     }
 }
 
-/// How bytes on the wire become a column, and back.
+/// The type of a column, which determines the conversion of bytes from and to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     /// UTF-8 text.

@@ -46,7 +46,7 @@ impl<T> Found<T> {
         }
     }
 
-    /// For a key without a default: the value, or nothing; `None` if it is bad.
+    /// Ends the reading of a key without a default: the value, or nothing; `None` if it is invalid.
     pub(crate) fn optional(self) -> Option<Option<At<T>>> {
         match self {
             Self::Absent => Some(None),
@@ -88,7 +88,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// Where the section begins.
+    /// Returns the position at which the section begins.
     pub(crate) fn at(&self) -> usize {
         self.at
     }
@@ -138,7 +138,7 @@ impl<'d> Section<'d> {
                 |table: &'d Table| Self::of(table, path.clone(), begin(table.span()).unwrap_or(at));
             return Some(tables.iter().map(section).collect());
         }
-        // The same, written as an array of inline tables.
+        // The list may also be written as an array of inline tables.
         if let Some(array) = item.as_array() {
             let section = |value: &'d Value| {
                 let table = value.as_inline_table()?;

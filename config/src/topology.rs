@@ -1,4 +1,4 @@
-//! From a cluster file to the topology that all parties must agree on.
+//! The conversion of a cluster file to the topology on which all parties must agree.
 
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::{MapError, ServerInfo, Topology};

@@ -1,4 +1,4 @@
-//! From a [`ClusterConfig`] to a file that reads back as the same values.
+//! Writing a [`ClusterConfig`] as a file that reads back as the same values.
 
 use std::fmt::Write;
 use std::fs::OpenOptions;

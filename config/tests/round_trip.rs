@@ -1,4 +1,4 @@
-//! What is written is read back as the same values.
+//! Written files are read back as the same values.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,6 @@
-//! What must hold for any bytes that reach a parser. Each function takes an input and
-//! panics if a rule is broken; the fuzzer calls them (`fuzz_targets/`), and so does
-//! `cargo test` on a stable toolchain, with the inputs in `seeds/` and variations of them.
+//! The properties that must hold for any bytes that reach a parser. Each function takes an input
+//! and panics if a rule is broken; the fuzzer calls them (`fuzz_targets/`), and so does `cargo
+//! test` on a stable toolchain, with the inputs in `seeds/` and variations of them.
 //!
 //! ```text
 //! cargo test --manifest-path fuzz/Cargo.toml

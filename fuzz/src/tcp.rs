@@ -53,7 +53,7 @@ fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) 
     rest
 }
 
-/// What servers tell each other of keys written elsewhere.
+/// The values with which servers tell each other of keys written elsewhere.
 fn handback(opcode: u8, value: &[u8]) {
     match Opcode::from_wire(opcode) {
         Some(Opcode::Settle) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use standin_config::ClusterConfig;
 
-/// Where relative paths of the text lead: nowhere.
+/// The folder of relative paths in the text, which does not exist.
 const FOLDER: &str = "/standin-fuzz-no-such-folder";
 /// Ranks are computed for smaller clusters than this only, in draws.
 const DRAWS_MAX: u64 = 200_000;

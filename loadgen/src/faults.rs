@@ -70,7 +70,7 @@ impl Process {
         Self::start_in(None, name, program, arguments, folder)
     }
 
-    /// The same in a network namespace of its own, from which it sees nothing else.
+    /// Starts it in its own network namespace, from which it sees nothing else.
     ///
     /// # Errors
     /// [`SpawnError`].

@@ -13,7 +13,7 @@ use signal_hook::flag;
 
 use crate::threads;
 
-/// Between two looks at the flag, and how many of them make the two seconds.
+/// The interval between two checks of the flag, and the number of them in two seconds.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 

@@ -10,11 +10,11 @@ use crate::rng::Random;
 pub struct Request {
     /// Index of the key, see [`Keys`](crate::workload::Keys).
     pub key: u32,
-    /// What to do.
+    /// The action.
     pub access: Access,
 }
 
-/// What a request does.
+/// The action of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// GET.
@@ -30,7 +30,7 @@ pub enum Access {
     Delete,
 }
 
-/// How large values are, in bytes: all alike, or evenly between two bounds.
+/// The sizes of values in bytes: all equal, or uniform between two bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValueSizes {
     /// Smallest.

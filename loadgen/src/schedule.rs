@@ -1,4 +1,4 @@
-//! When requests are due: an open loop at a fixed rate.
+//! The schedule of requests: an open loop at a fixed rate.
 //!
 //! A request's latency counts from when it was *due*, not from when a busy sender sent it. Otherwise
 //! a stalled server would stop the clock by which it is measured (coordinated omission). So the schedule
@@ -10,7 +10,7 @@ use rand_distr::Exp1;
 
 use crate::rng::Random;
 
-/// How arrivals are spread.
+/// The distribution of arrivals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Arrivals {
     /// At equal distances.

@@ -23,7 +23,7 @@ pub enum TraceFormat {
     Twitter,
 }
 
-/// How many values of a trace had another size than they are replayed with.
+/// The numbers of a trace's values that are replayed with another size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clamped {
     /// Requests whose value was smaller than the lower bound.

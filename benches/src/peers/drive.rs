@@ -39,7 +39,7 @@ pub const COLD_PERCENT: f64 = 5.0;
 /// Ten times the reads of them in a run of the default length: few are read a second time.
 const COLD_KEYS: u32 = 60_000;
 const VALUE_BYTES: u32 = 100;
-/// Between the start of the load and the fault: the first part is not counted.
+/// The time at the start of the load, before the fault, that is not counted.
 const SETTLE: Duration = Duration::from_secs(3);
 const STEADY: Duration = Duration::from_secs(7);
 /// A thread that is this far behind when the run ends does not catch up.

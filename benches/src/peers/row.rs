@@ -43,7 +43,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// What was seen of a peer under a fault.
+    /// Evaluates the requests to a peer under a fault.
     #[must_use]
     pub fn of(peer: Peer, fault: Fault, seen: &Observed) -> Self {
         let [steady, at, end] = seen.times;

@@ -151,7 +151,7 @@ fn usage() -> (i64, i64) {
     (usage.ru_minflt, usage.ru_nivcsw)
 }
 
-/// Has the kernel fill the arena's pages now. The store has no such option (yet): its
+/// Makes the kernel allocate the arena's pages now. The store has no option for this, so its
 /// mapping is found by its size.
 fn touch_arena(arena_bytes: usize) -> Result<(), Box<dyn Error>> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;

@@ -13,7 +13,8 @@ use crate::report::Spread;
 
 /// Gets of one round.
 const GETS: u32 = 2_000_000;
-/// As many as a deep pipeline brings in one wake-up of one connection.
+/// The number of keys in a batch: as many as a deep pipeline brings in one wake-up of one
+/// connection.
 const BATCH: usize = 64;
 
 /// Prints a table.

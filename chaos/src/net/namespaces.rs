@@ -86,7 +86,7 @@ impl Namespaces {
         Ok(Self { bridge, nodes, told: Mutex::default() })
     }
 
-    /// That of a node.
+    /// Returns the network of a node.
     pub(super) fn network(&self, node: Node) -> Network {
         Arc::clone(&self.nodes[&node])
     }
@@ -171,7 +171,8 @@ mod tests {
         for _ in 0..count {
             sender.send_to(b"x", at).unwrap();
         }
-        // What is not there by then was dropped: the way is a function call of the kernel.
+        // A datagram that has not arrived by then was dropped: the path is a function call in the
+        // kernel.
         receiver.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         std::iter::from_fn(|| receiver.recv(&mut [0; 8]).ok()).count() as u32
     }

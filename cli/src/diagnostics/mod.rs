@@ -27,10 +27,10 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 pub(crate) use sink::{Sink, Target};
 
-/// How long the end of the process waits for lines that are still to be written.
+/// The time for which the end of the process waits for unwritten lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
-/// How long the reader of standard error may stall before a command drops its last lines.
+/// The time for which the reader of standard error may stall before a command drops its last lines.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The standard error of a command without a log, once it has written something.

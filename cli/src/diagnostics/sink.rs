@@ -206,9 +206,9 @@ impl Shared {
     }
 
     fn run(&self, target: &mut Target, note: &Note) {
-        // What a failed write has left of a line is ended before the next one.
+        // A line that a failed write has cut off is ended before the next one.
         let mut is_cut = false;
-        // Of a line at which this thread has panicked.
+        // It is still set if this thread panicked while it wrote a line.
         self.lock().is_writing = false;
         loop {
             standin_protocol::fault::point();

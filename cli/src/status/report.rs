@@ -48,7 +48,7 @@ pub(crate) struct Finding {
 pub(crate) struct Report<'a> {
     pub(crate) map: &'a ClusterMap,
     pub(crate) is_master_up: bool,
-    /// By server; `None`: it does not answer.
+    /// The statistics by server; `None`: it does not answer.
     pub(crate) stats: &'a [Option<StatsReply>],
     /// The wall-clock time.
     pub(crate) now: SystemTime,
@@ -178,7 +178,7 @@ impl Report<'_> {
 /// An outage of the database, as one server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outage {
-    /// How long the outage has lasted.
+    /// The length of the outage so far.
     pub(crate) lasts_ms: u64,
     /// The error of the database or of the connection to it; empty if unknown.
     pub(crate) reason: String,
@@ -197,7 +197,7 @@ impl Outage {
         humantime::format_rfc3339_seconds(since.unwrap_or(now)).to_string()
     }
 
-    /// How long it has lasted, such as `2m 3s`.
+    /// Returns how long it has lasted, such as `2m 3s`.
     pub(crate) fn lasts(&self) -> String {
         humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
     }

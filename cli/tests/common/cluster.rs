@@ -32,7 +32,7 @@ pub struct Cluster {
     pub topology: Arc<Topology>,
     pub config_path: PathBuf,
     program: PathBuf,
-    // Before the directory: what writes into it ends first.
+    // Dropped before the directory, so that the processes that write into it end first.
     processes: BTreeMap<String, Child>,
     frozen: BTreeSet<String>,
     scratch: Scratch,
@@ -44,7 +44,7 @@ impl Cluster {
         Self::with(test, groups, |_| {})
     }
 
-    /// The same, after a change to the configuration.
+    /// Creates a cluster after a change to the configuration.
     pub fn with(
         test: &str,
         groups: &[(&str, &[&str])],
@@ -118,7 +118,7 @@ impl Cluster {
         self.start_some(&names.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// The same with these servers alone; others are played by the test.
+    /// Starts only these servers; the test plays the others.
     pub fn start_some(&mut self, names: &[&str]) {
         self.start_master();
         for name in names {
@@ -160,7 +160,7 @@ impl Cluster {
         self.wait_ready(name);
     }
 
-    /// The same without waiting.
+    /// Starts a process without waiting until it is ready.
     pub fn spawn_unready(&mut self, name: &str, mut command: Command, stderr: Stdio) {
         match name {
             MASTER => command.args(["--all-events", "--events"]).arg(self.events_path()),
@@ -226,7 +226,7 @@ impl Cluster {
         self.frozen.insert(name.to_owned());
     }
 
-    /// The same whatever it is doing.
+    /// Freezes a process, whatever it is doing.
     pub fn freeze_anywhere(&mut self, name: &str) {
         self.stop_process(name);
         self.frozen.insert(name.to_owned());
@@ -296,7 +296,7 @@ impl Cluster {
         self.client_with(|_| {})
     }
 
-    /// The same, after a change to its configuration.
+    /// Creates a client after a change to its configuration.
     pub fn client_with(&self, change: impl FnOnce(&mut ClientConfig)) -> Client {
         let mut config = ClientConfig::from(&self.config);
         change(&mut config);
@@ -315,7 +315,7 @@ impl Cluster {
         (reply.status == Status::Ok).then(|| ClusterMap::from_bytes(&reply.value).expect("a map"))
     }
 
-    /// What a server holds of another one's state.
+    /// Returns the state of a server in the map of another.
     pub fn state_at(&self, name: &str, of: &str) -> Option<ServerState> {
         Some(self.map_at(name)?.state(self.id(of)))
     }
@@ -370,7 +370,7 @@ impl Cluster {
         self.wait_states(&names);
     }
 
-    /// The same for the states of some servers.
+    /// Waits for the states of some servers.
     #[track_caller]
     pub fn wait_states(&self, states: &[(&str, ServerState)]) {
         let mut last = String::new();
@@ -422,7 +422,7 @@ impl Cluster {
         self.database().execute(sql, (text(key), value)).expect("a row written");
     }
 
-    /// What the database holds.
+    /// Returns the row in the database.
     pub fn row(&self, key: &[u8]) -> Option<Vec<u8>> {
         let database = self.database();
         let mut statement =

@@ -40,7 +40,7 @@ impl Events {
             .collect()
     }
 
-    /// How many there are: what comes from now on has this index or a higher one.
+    /// Returns the number of events so far. Later ones have this index or a higher one.
     pub fn mark(&self) -> usize {
         self.all().len()
     }

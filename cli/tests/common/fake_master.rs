@@ -14,7 +14,7 @@ use standin_testkit::wait_until;
 
 use super::WITHIN;
 
-/// What every renewal is granted.
+/// The lease that every renewal is granted.
 const LEASE_MS: u32 = 2_000;
 
 struct State {

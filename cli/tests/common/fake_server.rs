@@ -18,16 +18,16 @@ use standin_testkit::wait_until;
 
 use super::WITHIN;
 
-/// Between two renewals.
+/// The interval between two renewals.
 const RENEW_INTERVAL: Duration = Duration::from_millis(40);
 
-/// Whom it answers. HELLO is answered always: that a connection is accepted says nothing of
-/// the work behind it.
+/// The requests that it answers. HELLO is always answered: that a connection is accepted does not
+/// mean that requests are processed.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
     /// Requests of clients get this value; `None`: no answer.
     pub to_clients: Option<Vec<u8>>,
-    /// The same for requests that a server sends on.
+    /// The answer to requests that a server forwards.
     pub to_peers: Option<Vec<u8>>,
     /// So many requests of clients are left unanswered first.
     pub unanswered_first: u32,

@@ -24,7 +24,7 @@ pub struct Load {
     threads: Vec<JoinHandle<Report>>,
 }
 
-/// What has come of it.
+/// The result of the load.
 #[derive(Debug, Default)]
 pub struct Report {
     pub requests: u64,
@@ -37,9 +37,9 @@ pub struct Report {
 /// A read that did not return what was written last.
 #[derive(Debug)]
 pub struct Stale {
-    /// How long ago that was written.
+    /// The age of the value.
     pub age: Duration,
-    /// What was read and what was written, by whom.
+    /// A description of the values read and written, with the clients.
     pub what: String,
 }
 
@@ -99,12 +99,12 @@ impl Report {
     }
 }
 
-/// What is known of a key.
+/// The knowledge about a key.
 #[derive(Debug, Clone, Default)]
 struct Known {
     /// The last write, if it is known to have been done, and when that was.
     last: Option<(Vec<u8>, Micros)>,
-    /// How each value came to be written.
+    /// A description of how each value was written.
     how: HashMap<Vec<u8>, String>,
 }
 
@@ -156,7 +156,7 @@ fn run_one(client: &mut Client, key: &[u8], action: Action) -> Result<Answer, Cl
     client.run(Operation { keyspace: KEYSPACE, key: key.to_vec(), action })
 }
 
-/// What is wrong with an answer to a read.
+/// Returns what is wrong with an answer to a read.
 fn judge(answer: &Answer, known: &Known) -> Option<Stale> {
     let (wanted, at) = known.last.as_ref()?;
     let found = match &answer.outcome {
@@ -176,7 +176,7 @@ fn judge(answer: &Answer, known: &Known) -> Option<Stale> {
     Some(Stale { age: Micros::boottime().since(*at), what })
 }
 
-/// Who answered, and with which flags.
+/// Returns the server that answered, and the flags.
 fn provenance(answer: &Answer) -> String {
     let Answer { served_by, flags, sends, .. } = answer;
     let at_ms = Micros::boottime().as_millis();

@@ -17,7 +17,7 @@ pub struct Wire {
     stream: TcpStream,
     inbound: Vec<u8>,
     last_id: u32,
-    /// What the other side said of itself.
+    /// The other side's reply to HELLO.
     pub hello: HelloReply,
 }
 
@@ -113,7 +113,7 @@ impl Wire {
         }
     }
 
-    /// The same as [`Self::ask`] for an end that may be no reply.
+    /// Asks like [`Self::ask`], but the connection may end without a reply.
     pub fn try_ask(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> io::Result<Reply> {
         let keyspace = if key.is_empty() { 0 } else { KEYSPACE };
         self.exchange(RequestHeader::new(opcode, keyspace, 0), key, value)
@@ -158,22 +158,22 @@ impl Reply {
         self.header.flags & flags == flags
     }
 
-    /// From the cache.
+    /// Whether it came from the cache.
     pub fn is_hit(&self) -> bool {
         self.has(response_flags::HIT)
     }
 
-    /// From the database.
+    /// Whether it came from the database.
     pub fn is_filled(&self) -> bool {
         self.has(response_flags::FILLED)
     }
 
-    /// By another server than the home.
+    /// Whether another server than the home answered.
     pub fn is_stand_in(&self) -> bool {
         self.has(response_flags::STAND_IN)
     }
 
-    /// Before the master's verdict.
+    /// Whether it was answered before the master's verdict.
     pub fn is_provisional(&self) -> bool {
         self.has(response_flags::PROVISIONAL)
     }

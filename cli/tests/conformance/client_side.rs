@@ -29,7 +29,7 @@ impl Stage {
     fn new(test: &str, attempts: u32) -> Self {
         let mut cluster = Cluster::with(test, PAIR, |config| config.timings.attempts = attempts);
         let a1 = FakeServer::start(&cluster.topology, cluster.id("a1"));
-        // What a2 sends on is answered; whether clients are is each test's matter.
+        // Requests that a2 forwards are answered; each test decides whether clients are.
         a1.behave(|b| b.to_peers = Some(BY_WAY_OF_A2.to_vec()));
         cluster.start_some(&["a2"]);
         // On a busy machine a2 may find that too slow, and answer from the database.
@@ -45,7 +45,7 @@ impl Stage {
         get(&mut self.client, &key)
     }
 
-    /// What clients have sent to a1.
+    /// Returns the frames that clients have sent to a1.
     fn sent_to_a1(&self) -> Vec<Frame> {
         self.a1.data(Role::Client)
     }
@@ -70,7 +70,7 @@ impl Stage {
         found.expect("it happens in time")
     }
 
-    /// Has the client enter failover mode for a1; returns when it did.
+    /// Makes the client enter failover mode for a1; returns the time.
     fn enter_failover(&mut self) -> Micros {
         self.get();
         let events = failover_events(&mut self.client);
@@ -91,7 +91,7 @@ fn value(answer: &Answer) -> &[u8] {
     }
 }
 
-/// What has happened, but for maps and verdicts.
+/// Returns the events, except maps and verdicts.
 fn failover_events(client: &mut Client) -> Vec<(Micros, ClientEvent)> {
     let mut events = client.take_events();
     events.retain(|(_, event)| {

@@ -56,7 +56,7 @@ fn c19_an_online_server_that_somebody_reports_is_contacted_and_not_marked_offlin
         assert_eq!(contacted, server == "b2", "the server reported is the one contacted");
     }
     for kind in ["offline", "announced", "probe_failed"] {
-        // What the master did before may be written down late, but in its order.
+        // Earlier events of the master may be written late, but in order.
         let all = events.all();
         let mut since = all.iter().skip(mark).skip_while(|event| event.kind != "reported");
         assert!(since.all(|event| event.kind != kind), "{kind}");
@@ -76,7 +76,7 @@ fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     let (events, mark) = (cluster.events(), cluster.events().mark());
     let before = cluster.map_at("master").expect("a map").epoch;
     cluster.kill("a1");
-    // Whatever the master says to the dead server arrives here.
+    // Everything that the master sends to the dead server arrives here.
     let grave = UdpSocket::bind(cluster.address("a1")).expect("the dead server's port");
 
     let verdict = notify(&cluster, "a1");

@@ -9,8 +9,8 @@ use crate::common::{Cluster, FakeMaster, KEYSPACE, Load, PAIR, TWO_PAIRS, WITHIN
 
 const ALL: [&str; 4] = ["a1", "a2", "b1", "b2"];
 
-/// Has `by` find out that `dead` does not answer, and waits for the master's verdict to
-/// arrive everywhere.
+/// Makes `by` find out that `dead` does not answer, and waits until the master's verdict has
+/// arrived everywhere.
 fn fail_over(cluster: &Cluster, dead: &str, by: &str) {
     cluster.connect(by).get(&cluster.key_of(dead));
     cluster.wait_states(&[(dead, Offline)]);

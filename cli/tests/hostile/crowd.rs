@@ -84,8 +84,8 @@ fn crowd_of_five_thousand(io: IoKind) {
     // Links to the other server and whatever else is opened once.
     assert_eq!(cluster.connect("a1").put(&foreign, b"x").status, Status::Ok);
     assert_serves_on(&mut cluster, "a1");
-    // What the first round leaves is what the server needs under load: threads' stacks, each
-    // reader's connection to the database. The others may leave nothing more.
+    // After the first round, the server keeps what it needs under load: threads' stacks, and each
+    // reader's connection to the database. The other rounds may not add to that.
     let (mut open, mut memory) = (usize::MAX, u64::MAX);
     for round in 0..3 {
         let database = cluster.database();
@@ -178,7 +178,8 @@ fn no_descriptor_left(io: IoKind) {
     let busy = busy_within_a_second(pid);
     assert!(busy < Duration::from_millis(400), "{busy:?} of a second spent on nothing");
     assert_eq!(early.get(&key).value(), b"still here");
-    // Nor do the clients take the database's descriptors, or those of links to the other server.
+    // The clients do not take the database's descriptors either, nor those of links to the other
+    // server.
     for key in cluster.keys_of("a1").take(20).chain(cluster.keys_of("a2").take(20)) {
         assert_eq!(early.put(&key, b"still here").status, Status::Ok);
     }

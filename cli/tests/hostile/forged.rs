@@ -27,7 +27,7 @@ fn last_announcement(cluster: &Cluster, to: &str) -> Datagram {
     }
 }
 
-/// What a server would say that stops, in the incarnation that runs.
+/// Returns the datagram with which the running incarnation of a server would leave.
 fn leaving(cluster: &Cluster, server: &str) -> Datagram {
     let reply = cluster.connect(server).ask(Opcode::Ping, b"", b"");
     let boot_id = PingReply::from_bytes(&reply.value).expect("a reply").boot_id;

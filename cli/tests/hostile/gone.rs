@@ -10,8 +10,8 @@ use standin_testkit::wait_until;
 use crate::common::wire::Wire;
 use crate::common::{Cluster, PAIR, WITHIN};
 
-/// For each established connection from one port to another whether the kernel's timer on it is
-/// that of keepalive (proc(5), `/proc/net/tcp`).
+/// Returns, for each established connection from one port to another, whether the kernel's timer on
+/// it is the keepalive timer (proc(5), `/proc/net/tcp`).
 fn is_watched(from: impl Fn(u16) -> bool, to: impl Fn(u16) -> bool) -> Vec<bool> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");

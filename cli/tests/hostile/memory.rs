@@ -17,8 +17,9 @@ const MIB: u64 = 1 << 20;
 /// `limits.output_bytes` of these tests.
 const TOTAL: u64 = 64 * MIB;
 const CACHE: u64 = 64 * MIB;
-/// All that these servers may take: one and a half of it in buffers, which may be twice as large as
-/// what is in them, and the allocator's own, threads' stacks, the database's pages.
+/// The memory that these servers may use: one and a half times the limit in buffers, which may be
+/// twice as large as their contents, plus the allocator's overhead, threads' stacks and the
+/// database's pages.
 const BOUND: u64 = 3 * TOTAL + SLACK;
 const SLACK: u64 = 128 * MIB;
 
@@ -27,7 +28,7 @@ fn start(test: &str, io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Clu
     let mut cluster = Cluster::with(test, PAIR, |config| {
         for server in &mut config.servers {
             server.io = io;
-            // In a smaller one there is no room for values of a mebibyte.
+            // A smaller cache has no room for values of a mebibyte.
             server.memory_bytes = CACHE;
         }
         config.limits.output_bytes = Some(TOTAL);
@@ -83,7 +84,7 @@ fn hundred_and_fifty_readers(io: IoKind) {
     cache(&cluster, &key, &[7; 1 << 20]);
     let before = resident_bytes(pid);
     let reads = get(1, &key).repeat(1_000);
-    // What one crowd leaves behind would be too much with the fourth.
+    // If each crowd left something behind, the fourth would exceed the bound.
     for _ in 0..4 {
         let dropped = cluster.counter("a1", "connections_dropped");
         let deaf: Vec<TcpStream> = (0..READERS).map(|_| ask(address, &reads)).collect();
@@ -166,7 +167,7 @@ fn large_misses(io: IoKind) {
         })
         .collect();
     let peak = peak_while(pid, || readers.iter().any(|reader| !reader.is_finished()));
-    // How many depends on whether they read as fast as the database answers.
+    // Their number depends on whether they read as fast as the database answers.
     let mut got = 0;
     for reader in readers {
         let (values, refused) = reader.join().expect("a reader");

@@ -1,5 +1,5 @@
-//! Whoever takes all connections, or all descriptors, of a healthy server or of the master makes
-//! nobody look dead, and hides nobody's death.
+//! A client that takes all connections, or all descriptors, of a healthy server or of the master
+//! does not make it look dead, and does not hide another server's death.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;

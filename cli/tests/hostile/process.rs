@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! The kernel's figures for a process.
 
 use std::time::Duration;
 

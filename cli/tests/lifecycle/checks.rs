@@ -87,7 +87,7 @@ fn with_descriptors(cluster: &Cluster, limit: u32, arguments: &[&str]) -> Output
     command.output().expect("a shell")
 }
 
-/// What the machine lacks is an error where the check is for this machine, and else a warning.
+/// A lack of this machine is an error if the check is for this machine, and otherwise a warning.
 #[test]
 fn what_this_machine_lacks_is_said_by_name() {
     let cluster = Cluster::new("check-descriptors", PAIR);

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::common::{Cluster, KEYSPACE, WITHIN};
 
-/// What the cluster file says.
+/// The limit in the cluster file.
 const READS_PER_SECOND: u32 = 240;
 /// Clients that each wait for one read: what is on its way may reach the database late, and at once.
 const CLIENTS: u64 = 24;
@@ -46,7 +46,7 @@ impl Session {
     }
 }
 
-/// How many reads there had been, and a time before and one after that was so.
+/// A number of reads, and the times before and after it was read.
 struct Look {
     before: Micros,
     reads: u64,
@@ -71,8 +71,9 @@ fn assert_bounded(looks: &[Look]) {
             if lasts < Duration::from_secs(1) {
                 continue;
             }
-            // By clocks within the drift bound; what three shards may have saved up, for what they
-            // own and for what they do not; and what clients wait for.
+            // The limit on clocks within the drift bound, plus what three shards may have saved up,
+            // for the partitions that they own and for the others, plus the reads that clients wait
+            // for.
             let whole = f64::from(READS_PER_SECOND);
             let most = whole * lasts.as_secs_f64() * 1.1 + whole / 20.0 + 6.0;
             let reads = last.reads - first.reads;

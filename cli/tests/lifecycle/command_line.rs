@@ -1,5 +1,5 @@
-//! What the commands print and how they end: 0 done, 1 "no" (no such row, not all is well),
-//! 2 could not be carried out.
+//! The output and exit codes of the commands: 0 done, 1 "no" (no such row, not all is well), 2
+//! could not be executed.
 
 use std::process::{Command, Output};
 use std::time::Duration;

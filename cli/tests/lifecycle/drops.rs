@@ -93,7 +93,7 @@ fn a_server_that_was_away_during_a_flush_serves_nothing_of_before() {
     let keys = cached(&cluster, 8);
     cluster.wait_counter("a1", "items", 8);
     cluster.freeze("a1");
-    // Somebody has to miss it; the request fails over.
+    // A client has to notice that it is gone; the request fails over.
     let mut client = cluster.client();
     client.get(1, &cluster.key_of("a1")).expect("answered by a2");
     cluster.wait_states(&[("a1", Offline)]);
@@ -112,7 +112,8 @@ fn a_server_that_was_away_during_a_flush_serves_nothing_of_before() {
     });
 }
 
-/// Nobody may flush the partitions of a group that is gone; it is said how many, and of whom.
+/// The partitions of a group that is gone are not flushed. The command reports how many, and their
+/// homes.
 #[test]
 fn what_a_flush_could_not_reach_is_named() {
     let mut cluster = Cluster::with("flush-fails", TWO_PAIRS, |config| {

@@ -1,4 +1,4 @@
-//! The same cluster life on each event loop, with two shards per server.
+//! One cluster's life on each event loop, with two shards per server.
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::map::ServerState::{Offline, Online};

@@ -14,8 +14,9 @@ use crate::common::{Cluster, PAIR, TWO_PAIRS, WITHIN};
 /// Keys of each run.
 const KEYS: usize = 40;
 
-/// Nobody can say who owns b1's keys: the master and b1 are stopped. Writes of them reach b2 and
-/// wait there. When the two go on, b2 is stopped; b1 writes newer values, and b2 wakes.
+/// The master and b1 are stopped, so that the owner of b1's keys is unknown. Writes of these keys
+/// reach b2 and wait there. When the two resume, b2 is stopped; b1 writes newer values, and b2
+/// resumes.
 fn a_stopped_server_undoes_nothing(mode: Mode, leaves: bool) {
     let mut cluster = Cluster::with("pauses", TWO_PAIRS, |config| {
         config.mode = mode;
@@ -63,7 +64,7 @@ fn a_stopped_server_undoes_nothing(mode: Mode, leaves: bool) {
     });
     cluster.thaw("b2");
     cluster.wait_all(Online);
-    // What it held is dropped, or carried out by now.
+    // The requests that it held have been dropped or executed by now.
     let is_idle = || cluster.counter("b2", "in_flight") == 0;
     wait_until(WITHIN, "b2 to be done with what it held", is_idle);
     let undone: Vec<_> =

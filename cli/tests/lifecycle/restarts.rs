@@ -103,7 +103,7 @@ fn a_master_that_is_killed_and_started_again_remembers_who_is_offline() {
     load.finish().assert_clean();
 }
 
-/// What the master misses while it is away, it finds out when it is back.
+/// The master finds out what it has missed when it is back.
 #[test]
 fn a_server_that_dies_while_the_master_is_away_is_found_out_afterwards() {
     let mut cluster = Cluster::new("master-away", TWO_PAIRS);
@@ -123,8 +123,8 @@ fn a_server_that_dies_while_the_master_is_away_is_found_out_afterwards() {
     load.finish().assert_clean();
 }
 
-/// Nobody may notice an outage, but the cache behind the address is another. Until all agree
-/// on what has happened, a read may be as old as the lease, and no older.
+/// The restart may cause no outage, but the cache behind the address is another one. Until all
+/// parties agree, a read may be as old as the lease, and no older.
 #[test]
 fn a_server_restarted_faster_than_anybody_notices_serves_nothing_older_than_the_lease() {
     let lease = Duration::from_millis(400);
@@ -205,8 +205,8 @@ fn boot_id(cluster: &Cluster, server: &str) -> u64 {
     map.statuses()[usize::from(cluster.id(server))].boot_id
 }
 
-/// In `strict` a refused connection proves nothing, and the lease of a server that was killed
-/// is waited for. One that was asked to stop has said that it owns nothing.
+/// In `strict` a refused connection proves nothing, so the cluster waits for the lease of a killed
+/// server. A server that was asked to stop has acknowledged that it owns nothing.
 #[test]
 fn a_restart_in_strict_waits_for_no_lease() {
     let lease = Duration::from_secs(30);

@@ -14,7 +14,7 @@ use standin_testkit::Postgres;
 
 use crate::common::{Cluster, KEYSPACE, TWO_PAIRS};
 
-/// The same key, as it may be written.
+/// The spellings of one key.
 type Spellings = fn(usize) -> Vec<String>;
 
 fn names(n: usize) -> Vec<String> {

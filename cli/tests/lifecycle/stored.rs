@@ -1,4 +1,4 @@
-//! What the cache serves is what the row holds, whatever the keyspace's statements do.
+//! The cache serves the row's value, whatever the keyspace's statements do.
 
 use standin_client::{CasOutcome, ClientError};
 use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind};

@@ -1,4 +1,5 @@
-//! What an operator alerts on has a level, and what goes on while nothing changes is no event.
+//! Log lines that an operator alerts on have a level, and messages that repeat while nothing
+//! changes are not events.
 
 use std::process::Stdio;
 
@@ -19,7 +20,7 @@ fn level(cluster: &mut Cluster, name: &str, text: &str) -> String {
     line["level"].as_str().expect("a level").to_owned()
 }
 
-/// All that a process has said is JSON, but for the line that says it is ready.
+/// Asserts that all output of a process is JSON, except the line that says that it is ready.
 fn assert_all_json(cluster: &mut Cluster, name: &str) {
     for line in cluster.process(name).lines() {
         if line.ends_with("is ready") {
@@ -53,7 +54,7 @@ fn json_lines_have_the_level_that_an_operator_alerts_on() {
 
     cluster.kill("a2");
     assert_eq!(level(&mut cluster, "master", "\"event\":\"offline\""), "WARN");
-    // With both of two servers away it is more likely the master itself that is cut off.
+    // If both servers are away, the master itself is more likely to be cut off.
     assert_eq!(cluster.terminate("a1", WITHIN).code(), Some(0));
     assert_all_json_of_ended(&cluster, "a1");
     start(&mut cluster, "a1", "server");
@@ -71,7 +72,7 @@ fn json_lines_have_the_level_that_an_operator_alerts_on() {
     assert_all_json(&mut cluster, "a1");
 }
 
-/// The same for one that has ended, of which the file is left.
+/// Asserts this for a process that has ended, by its file.
 fn assert_all_json_of_ended(cluster: &Cluster, name: &str) {
     let file = cluster.directory().join(format!("{name}.log"));
     let text = std::fs::read_to_string(file).expect("its output is kept");

@@ -32,7 +32,7 @@ fn wait_written(cluster: &Cluster, server: &str, value: &[u8]) {
     assert_eq!(cluster.row(&cluster.key_of(server)).as_deref(), Some(value));
 }
 
-/// The same, whatever the database is.
+/// Asserts this for any database.
 #[track_caller]
 fn wait_put(cluster: &Cluster, server: &str, value: &[u8]) {
     let key = cluster.key_of(server);

@@ -11,7 +11,7 @@ use standin_testkit::wait_until;
 
 use crate::common::{Cluster, PAIR, WITHIN, ring};
 
-/// What a machine under load may add to a bound.
+/// The time that a busy machine may add to a bound.
 const SLACK: Duration = Duration::from_secs(4);
 
 #[test]

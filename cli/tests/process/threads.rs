@@ -193,7 +193,7 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
         load.child.wait_for_line("p99", WITHIN);
     }
 
-    // What is under way when it is told to end never comes back.
+    // The requests under way when it is told to end never return.
     let mut load = Load::start(&cluster, "interrupt", "600");
     load.strike();
     for name in ["master", "a1", "a2"] {

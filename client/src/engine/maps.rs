@@ -83,7 +83,7 @@ impl Engine {
     /// A reply's tag tells that its sender may have a newer map: fetch it, but one at a time
     /// and not in a storm.
     pub(super) fn see_tag(&mut self, now: Micros, conn: ConnId, tag: u32) {
-        // Before the first map no tag is newer: a map is being asked for.
+        // Without a map, no tag is newer: the first map has already been requested.
         let Some(router) = &self.router else { return };
         let is_newer = tag != 0 && MapEpoch::tag_is_newer(tag, router.map().epoch.tag());
         if is_newer {
@@ -130,7 +130,7 @@ impl Engine {
                 let epoch = map.epoch;
                 self.adopt(map);
                 self.event(ClientEvent::MapApplied { epoch });
-                // From now on connections are the servers', not the seeds'.
+                // From now on connections belong to servers, not to seeds.
                 self.lose(now, conn, None, true);
                 for id in std::mem::take(&mut self.unrouted) {
                     self.dispatch(now, id);

@@ -94,7 +94,7 @@ pub enum Output {
         conn: ConnId,
         /// The address.
         addr: SocketAddr,
-        /// After this long the engine gives up by itself, with [`Output::Close`].
+        /// The time after which the engine gives up by itself, with [`Output::Close`].
         timeout: Duration,
     },
     /// Send these bytes, after those of earlier outputs.
@@ -120,7 +120,7 @@ pub enum Output {
     Completed {
         /// The caller's name for it.
         op_id: u64,
-        /// How it ended.
+        /// The result.
         result: Result<Answer, ClientError>,
     },
     /// For observers.
@@ -273,8 +273,8 @@ impl Engine {
         .min()
     }
 
-    /// How long bytes may wait for the network before their connection is over: about as long as
-    /// it takes until another server can have done in this one's place what they ask for.
+    /// Returns how long bytes may wait for the network before their connection is given up: about
+    /// as long as it takes until another server can have processed the requests instead.
     #[must_use]
     pub fn unsent_max(&self) -> Duration {
         2 * self.config.attempts * self.config.attempt_timeout
@@ -286,7 +286,7 @@ impl Engine {
         self.router.as_ref().map(Router::map)
     }
 
-    /// How this client sees a server, once it has a map.
+    /// Returns the state of a server as this client sees it, once it has a map.
     #[must_use]
     pub fn failover_state(&self, server: u16) -> Option<State> {
         self.router.as_ref().and_then(|router| router.state(server))

@@ -255,7 +255,7 @@ impl Engine {
     pub(super) fn finish(&mut self, now: Micros, id: u32, result: Result<Answer, ClientError>) {
         // A request ends once: whatever ends it later finds it gone.
         let Some(open) = self.open.get(&id) else { return };
-        // What the last send says of itself says nothing of an earlier one without an answer.
+        // The answer to the last send says nothing about an earlier one without an answer.
         let is_unknown = open.is_outcome_open && open.denies_the_write(&result);
         let result = if is_unknown { Err(ClientError::OutcomeUnknown) } else { result };
         if let Some(op_id) = open.op_id() {
@@ -326,8 +326,8 @@ impl Engine {
         self.doubt(now);
     }
 
-    /// Nobody has answered a question. Before its caller is told, the seeds are asked whether
-    /// the cluster is another one by now.
+    /// Handles an operation that no server has answered. Before its caller is told, the seeds are
+    /// asked whether the cluster has been replaced by another.
     pub(super) fn ended_in_vain(&mut self, now: Micros, id: u32, error: ClientError) {
         self.doubt(now);
         match self.open.get_mut(&id) {

@@ -21,7 +21,7 @@ use crate::socket;
 
 const READ_BYTES: usize = 64 << 10;
 
-/// Where a connection's bytes wait for its writer.
+/// The bytes of a connection that wait for its writer.
 #[derive(Default)]
 pub(super) struct Outlet {
     bytes: RefCell<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! From a file to a [`ClusterConfig`]: the order of the sections, and the entry points.
+//! Reading a file into a [`ClusterConfig`]: the order of the sections, and the entry points.
 //!
 //! Each file here reads its sections key by key and then checks what holds between
 //! them. Nothing stops at a mistake. Checks that need a missing value are skipped, so that one mistake
@@ -51,7 +51,7 @@ impl ClusterConfig {
         Self::check(text, source_name, base_dir).config
     }
 
-    /// As [`Self::load`], with warnings.
+    /// Loads a file like [`Self::load`], and returns warnings as well.
     #[must_use]
     pub fn check_file(path: &Path) -> Checked {
         let name = path.display().to_string();
@@ -77,7 +77,7 @@ impl ClusterConfig {
         }
     }
 
-    /// As [`Self::parse`], with warnings.
+    /// Parses text like [`Self::parse`], and returns warnings as well.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
         let mut report = Report::new(source_name, text);

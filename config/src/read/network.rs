@@ -8,7 +8,7 @@ use super::servers::Server;
 use crate::mistake::Report;
 use crate::section::At;
 
-/// How to make a secret, word for word.
+/// The instruction for creating a secret, word for word.
 pub(super) const MAKE_SECRET: &str = "make one by `head -c 32 /dev/urandom | xxd -p -c 64 > cluster.secret && chmod 600 \
                                       cluster.secret` and write `[security]` with `secret_file = \"cluster.secret\"`";
 
@@ -20,7 +20,7 @@ pub(super) fn check(
 ) {
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
     endpoints.extend(master.and_then(Endpoint::of_master));
-    // Of two equal addresses the later one in the file is the mistake.
+    // If two addresses are equal, the later one in the file is the mistake.
     endpoints.sort_by_key(|endpoint| endpoint.address.at);
 
     let mut first_uses: HashMap<SocketAddr, &Endpoint> = HashMap::new();

@@ -75,7 +75,7 @@ pub(super) fn read(
                 section.whole("connections", 1..=1_000, defaults::POSTGRES_CONNECTIONS, report);
             read_postgres(&mut section, init, connections, report)
         }
-        // Of an unknown kind every key is known, and still may be wrong.
+        // If the kind is unknown, the keys of all kinds are allowed, and their values are checked.
         _ => {
             connections =
                 section.whole("connections", 1..=1_000, defaults::POSTGRES_CONNECTIONS, report);

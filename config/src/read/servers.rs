@@ -53,7 +53,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// As a message calls it.
+    /// Returns its name for messages.
     pub(super) fn shown(&self) -> String {
         self.name
             .as_ref()
@@ -258,7 +258,7 @@ pub(super) fn unique(
     }
 }
 
-/// How many shards it has, if that is right.
+/// Returns its number of shards, if that is valid.
 pub(super) fn shards_of(server: &Server) -> Option<u16> {
     Some(server.sizes.shards?.value)
 }

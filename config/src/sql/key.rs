@@ -4,7 +4,7 @@
 use super::scan::{Piece, Scanner};
 use super::{Dialect, Parameter};
 
-/// What the words of a statement reveal about `:key`.
+/// The use of `:key` in a statement, as far as the statement's text shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyUse {
     /// The columns that the key is compared with by `=`, without their tables and quotes.
@@ -16,7 +16,7 @@ pub struct KeyUse {
 /// A construct that maps several keys to one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merge {
-    /// As it is written.
+    /// The text as it is written.
     pub text: String,
     /// Whether it makes upper and lower case equal.
     pub is_case: bool,

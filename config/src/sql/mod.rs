@@ -34,9 +34,9 @@ pub enum Parameter {
 pub struct Translated {
     /// The statement with numbered parameters.
     pub text: String,
-    /// What to bind: the parameter numbered `n` is `parameters[n - 1]`. Each occurs once,
-    /// the key before the value, whatever their order in the statement; numbers have
-    /// no gap, so a statement with `:value` alone binds the value as number 1.
+    /// The parameters to bind: the parameter numbered `n` is `parameters[n - 1]`. Each occurs once,
+    /// the key before the value, whatever their order in the statement; numbers have no gap, so a
+    /// statement with `:value` alone binds the value as number 1.
     pub parameters: Vec<Parameter>,
 }
 

@@ -166,7 +166,7 @@ fn quoted_end(text: &str, quote: char) -> Option<usize> {
     }
 }
 
-/// As [`quoted_end`] for `'`, with backslash escapes.
+/// Returns the end of a string in `'` with backslash escapes; compare [`quoted_end`].
 fn escaped_end(text: &str) -> Option<usize> {
     let mut characters = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = characters.next() {

@@ -1,4 +1,4 @@
-//! What a wrong file is told: a table of mistakes, each with its exact message.
+//! The messages for wrong files: a table of mistakes, each with its exact message.
 //!
 //! `table.txt` and `warnings.txt` hold cases: `#` names one, `@` gives the line of the
 //! right file that is replaced by the text which follows, and each `>` is a message that

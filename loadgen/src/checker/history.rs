@@ -1,4 +1,5 @@
-//! When each write began and was acknowledged, so that the age of a stale value can be told.
+//! The times at which writes began and were acknowledged, from which the age of a stale value
+//! follows.
 //!
 //! Kept by key, under locks that several keys share: only the end of a write and a stale
 //! read come here.
@@ -20,7 +21,7 @@ type Writes = HashMap<u32, VecDeque<Acknowledged>>;
 pub(super) struct Acknowledged {
     pub(super) sequence: u32,
     pub(super) begun: Micros,
-    /// When it was acknowledged.
+    /// The time at which it was acknowledged.
     pub(super) at: Micros,
 }
 
@@ -47,7 +48,7 @@ impl History {
         writes.push_back(write);
     }
 
-    /// When the first acknowledged write after `sequence` was acknowledged.
+    /// Returns the time at which the first acknowledged write after `sequence` was acknowledged.
     pub(super) fn first_after(&self, key: u32, sequence: u32) -> Option<Micros> {
         let part = self.part(key);
         let writes = part.get(&key)?;

@@ -93,15 +93,15 @@ pub enum Verdict {
     Late,
     /// Older than an acknowledged write.
     Stale {
-        /// How many writes older; for an absent row all of them.
+        /// The number of writes by which it is older; for an absent row, all of them.
         behind: u32,
-        /// For how long at least the next write had been acknowledged when the read was
-        /// asked for. [`Duration::MAX`]: nobody had ever deleted the row that was absent.
+        /// The least time for which the next write had been acknowledged when the read was sent.
+        /// [`Duration::MAX`]: the absent row had never been deleted.
         age: Duration,
         /// Older than the bound allows.
         is_beyond: bool,
     },
-    /// Nobody can have written this here.
+    /// No write of this run can have written this.
     Wrong(Wrong),
 }
 
@@ -118,9 +118,9 @@ pub fn age_allowed(cluster: &ClusterConfig) -> Duration {
     }
 }
 
-/// For how long after its end a write of unknown outcome may still take effect: a server may
-/// have handed it to the database just then, which may take the whole of its timeout, and
-/// after it as long again to notice that nobody waits.
+/// Returns how long after its end a write of unknown outcome may still take effect. A server may
+/// have just given it to the database, which may take its whole timeout, and the same time again to
+/// notice that nobody waits.
 #[must_use]
 pub fn grace(cluster: &ClusterConfig) -> Duration {
     cluster.origin.timeout * 2
@@ -133,11 +133,11 @@ pub enum Wrong {
     NotOurs,
     /// Its checksum or length does not match.
     Damaged,
-    /// Of another run, which wrote the same database.
+    /// The value is of another run with the same database.
     OtherRun,
-    /// Of another key.
+    /// The value is of another key.
     OtherKey,
-    /// With a number that no write has had.
+    /// The value has a number that no write has had.
     NeverWritten,
 }
 
@@ -336,9 +336,9 @@ impl Checker {
         Verdict::Stale { behind, age, is_beyond: age > self.bound || self.bound.is_zero() }
     }
 
-    /// Who has had the last word over the writes of unknown outcome that are meant: over each,
-    /// the first acknowledged write that began when it could no longer take effect. Over
-    /// several that is the last of them.
+    /// Returns the write that certainly came after the given writes of unknown outcome. For each of
+    /// those it is the first acknowledged write that began when it could no longer take effect; for
+    /// several, it is the last of these.
     fn last_word_after(
         &self,
         key: u32,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 const RUN: u32 = 77;
-/// When writes are acknowledged, and when reads are asked for, where it does not matter.
+/// The times of acknowledgements and reads in tests where they do not matter.
 const T1: Micros = Micros(1_000);
 const T2: Micros = Micros(3_000);
 /// Of the search through the history: some of its ages are within it.
@@ -209,9 +209,9 @@ struct Past {
     sequence: u32,
     is_put: bool,
     begun_at: usize,
-    /// When it was acknowledged; `None`: not (yet).
+    /// The time at which it was acknowledged; `None`: not (yet).
     acknowledged_at: Option<usize>,
-    /// When it ended without that.
+    /// The time at which it ended without an acknowledgement.
     failed_at: Option<usize>,
 }
 
@@ -235,7 +235,8 @@ fn expected(
         let age = Duration::from_micros(sent_at.saturating_sub(at) as u64);
         Verdict::Stale { behind, age, is_beyond: age > BOUND }
     };
-    // When the first write that began too late for this one to replace it was acknowledged.
+    // The time of the acknowledgement of the first write that this one can't replace, because it
+    // began too late for that.
     let last_word = |failed_at: usize| {
         let began_later =
             of_key().filter(|past| past.begun_at > failed_at + GRACE.as_micros() as usize);

@@ -105,13 +105,13 @@ pub struct DemoReport {
     pub phases: Vec<PhaseFigures>,
     /// The events, with their times.
     pub events: Vec<EventReport>,
-    /// From the kill to the master's verdict.
+    /// The time from the kill to the master's verdict.
     pub detect_ms: Option<f64>,
-    /// From the kill to the first answer of a stand-in.
+    /// The time from the kill to the first answer of a stand-in.
     pub stand_in_ms: Option<f64>,
-    /// From the kill to the last other server's acknowledgement.
+    /// The time from the kill to the last other server's acknowledgement.
     pub announce_ms: Option<f64>,
-    /// From the start of the new process to the announcement that it is online.
+    /// The time from the start of the new process to the announcement that it is online.
     pub return_ms: Option<f64>,
     /// The work of the stand-ins meanwhile, by the servers' own counters.
     pub stood_in: Option<StoodIn>,
@@ -124,7 +124,7 @@ pub struct DemoReport {
     pub problems: Vec<String>,
     /// The first failures and bad reads.
     pub quotes: Vec<String>,
-    /// How late requests were sent, in microseconds: at the 99th percentile.
+    /// The lateness of sent requests in microseconds, at the 99th percentile.
     pub lateness_p99_us: u64,
     /// Latencies and throughput over time.
     pub timeline: Vec<TimelinePoint>,
@@ -132,9 +132,9 @@ pub struct DemoReport {
     pub origin_timeline: Vec<OriginPoint>,
     /// With what the demo ran.
     pub parameters: Parameters,
-    /// On what.
+    /// The machine.
     pub machine: Machine,
-    /// Where the report is.
+    /// The files of the report.
     pub files: ReportFiles,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn pacing(rate_per_s: u32, arrivals: Arrivals) -> Pacing {
 pub(super) struct Played {
     pub(super) recording: Recording,
     pub(super) story: Story,
-    /// When each phase began, and the end.
+    /// The times at which the phases began, and the end.
     pub(super) bounds: Vec<Micros>,
     /// The servers' counters at these times.
     pub(super) origin: Vec<Option<StatsReading>>,

@@ -46,7 +46,7 @@ pub enum StoryKind {
 }
 
 impl StoryKind {
-    /// As the terminal and the report have it.
+    /// Returns the text for the terminal and the report.
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
@@ -85,7 +85,7 @@ pub struct Story {
     victim: u16,
     events: Vec<StoryEvent>,
     acknowledged_by: BTreeSet<String>,
-    /// Where in `events` the next ones begin that nobody has taken.
+    /// The index in `events` of the first that has not been taken.
     taken: usize,
 }
 
@@ -193,7 +193,7 @@ impl Story {
         events
     }
 
-    /// When this first happened.
+    /// Returns the time at which this first happened.
     #[must_use]
     pub fn at(&self, kind: StoryKind) -> Option<Micros> {
         self.events.iter().find(|event| event.kind == kind).map(|event| event.at)

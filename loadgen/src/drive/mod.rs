@@ -34,17 +34,18 @@ use crate::workload::{Keys, Supply};
 /// The time between "all workers are connected" and the first request.
 const LEAD: Duration = Duration::from_millis(2);
 
-/// When the next request is sent.
+/// The pacing: when the next request is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pacing {
     /// At times fixed beforehand, whatever the cluster does.
     Open {
         /// Requests per second of all workers together.
         rate_per_s: u32,
-        /// How they are spread.
+        /// The distribution of the arrivals.
         arrivals: Arrivals,
     },
-    /// When an earlier one is answered: this finds the highest throughput, but hides every stall.
+    /// When an earlier request is answered. This finds the highest throughput, but hides every
+    /// stall.
     Closed {
         /// Clients, each with one connection to each shard.
         clients: u32,
@@ -64,7 +65,7 @@ pub struct Plan {
     pub keyspace: u8,
     /// Names of the keys.
     pub keys: Keys,
-    /// When requests are sent.
+    /// The pacing of the requests.
     pub pacing: Pacing,
     /// Longest time for which requests are sent; `None`: until the supply ends.
     pub duration: Option<Duration>,
@@ -121,7 +122,7 @@ pub enum DriveError {
 /// A run under way. Dropping it lets the run end by itself.
 #[derive(Debug)]
 pub struct Running {
-    /// When the first request was due.
+    /// The time at which the first request was due.
     pub start: Micros,
     /// The events, as they happen. Closed when all workers have ended.
     pub notables: Receiver<Notable>,
@@ -176,7 +177,7 @@ pub fn start(plan: &Plan, supplies: Vec<Supply>, live: &Arc<Live>) -> Result<Run
     }
     let start = Micros::boottime() + LEAD;
     for sender in &starts {
-        // Only a worker that has panicked since is not there; `join` will say so.
+        // Only a worker that has panicked does not receive this; `join` will report it.
         let _ = sender.send(start);
     }
     Ok(Running { start, notables: received, workers })

@@ -12,7 +12,7 @@ use crate::live::Step;
 use crate::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
 use crate::request::{Access, Request};
 
-/// How often another key is drawn for a write whose key is being written.
+/// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
 
 /// A request with its place in the checker's order.

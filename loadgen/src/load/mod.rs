@@ -330,7 +330,7 @@ fn fill(
     Ok(())
 }
 
-/// How many requests there will be.
+/// Returns how many requests there will be.
 fn whole(plan: &Plan, trace: Option<&Trace>) -> u64 {
     let by_time = match (plan.pacing, plan.duration) {
         (Pacing::Open { rate_per_s, .. }, Some(duration)) => {

@@ -16,8 +16,8 @@ const BUSY: f64 = 0.9;
 /// Share of the asked rate below which the rate was not reached.
 const REACHED: f64 = 0.98;
 
-/// How late requests were sent, in microseconds: part of the latencies, but not the
-/// cluster's doing.
+/// The lateness of sent requests in microseconds. It is part of the latencies, but not caused by
+/// the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Lateness {
     /// Median.
@@ -40,7 +40,7 @@ pub struct LoadReport {
     pub asked_per_s: Option<u32>,
     /// Whether reads were judged.
     pub is_checked: bool,
-    /// How late requests were sent.
+    /// The lateness of sent requests.
     pub lateness: Lateness,
     /// Share of its threads' time that the generator has computed, 0 to 1.
     pub generator_busy: f64,
@@ -48,7 +48,7 @@ pub struct LoadReport {
     pub warnings: Vec<String>,
     /// The first failures and bad reads.
     pub quotes: Vec<String>,
-    /// How latencies are distributed.
+    /// The distribution of the latencies.
     pub percentiles: Vec<CurvePoint>,
     /// Latencies and throughput over time.
     pub timeline: Vec<TimelinePoint>,
@@ -111,7 +111,7 @@ impl LoadReport {
         self.total.failed == 0 && self.total.stale == 0 && self.total.wrong == 0
     }
 
-    /// For the terminal.
+    /// Formats the outcome for the terminal.
     #[must_use]
     pub fn to_text(&self) -> String {
         let total = &self.total;

@@ -24,7 +24,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// The sums at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatsReading {
-    /// When all servers had been asked.
+    /// The time at which all servers had been asked.
     pub at: Micros,
     /// Fetches from the database since the first reading.
     pub origin_reads: u64,
@@ -144,7 +144,7 @@ impl Totals {
         let is_first_round = self.readings.is_empty();
         let before = match self.last.insert(server, (reply.boot_id, counted)) {
             Some((boot_id, before)) if boot_id == reply.boot_id => before,
-            // What a server counted before anybody watched does not matter.
+            // The counts from before the observation do not matter.
             None if is_first_round => counted,
             Some(_) | None => [0; SUMMED.len()],
         };

@@ -47,7 +47,7 @@ pub enum OriginError {
 /// The rows before the first write.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
-    /// How many; they are named as [`Keys::Numbered`] does.
+    /// The number of rows, which are named as in [`Keys::Numbered`].
     pub count: u32,
     /// The run that their values are of.
     pub run: u32,
@@ -102,7 +102,7 @@ impl RunOrigin {
                 Ok(Self::Postgres { url: url.to_owned(), session: Box::new(session) })
             }
             Some(url) => {
-                // What follows the scheme may hold a password.
+                // The part after the scheme may contain a password.
                 let scheme = url.split(':').next().unwrap_or_default();
                 Err(OriginError::UnknownScheme(format!("{scheme}:…")))
             }

@@ -55,7 +55,7 @@ impl OpKind {
     }
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The request was answered.
@@ -71,8 +71,8 @@ pub enum Ending {
     Failed(FailureKind),
 }
 
-/// What became of a write whose key was just being written. While a write hangs, those that
-/// would have hung behind it are made elsewhere, or not at all, and so miss from the latencies.
+/// The fate of writes whose keys were being written. While a write hangs, writes that would have
+/// waited behind it use other keys, or are not made at all, and so are missing from the latencies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Displaced {
     /// So often another key was drawn.
@@ -88,17 +88,17 @@ pub struct Sample {
     pub op: OpKind,
     /// Index of the phase to which it belongs.
     pub phase: usize,
-    /// When it was due.
+    /// The time at which it was due.
     pub due: Micros,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub sent: Micros,
-    /// When it ended.
+    /// The time at which it ended.
     pub ended: Micros,
-    /// How often it was sent, to all servers together.
+    /// The number of times that it was sent, to all servers together.
     pub sends: u32,
     /// The operation that was intended.
     pub displaced: Displaced,
-    /// How it ended.
+    /// The result.
     pub ending: Ending,
 }
 
@@ -138,11 +138,11 @@ pub struct Recorder {
 /// The measurements of one or more workers, complete.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    /// When the run started.
+    /// The time at which the run started.
     pub start: Micros,
     /// By phase.
     pub phases: Vec<PhaseRecord>,
-    /// How late requests were sent, in microseconds.
+    /// The lateness of sent requests, in microseconds.
     pub lateness: Histogram<u64>,
     /// The first failures and bad reads, in words.
     pub quotes: Vec<String>,

@@ -14,8 +14,8 @@ use standin_protocol::frame::response_flags;
 
 use super::{Ending, OpKind, Sample, add, histogram};
 
-/// How much of the timeline is open at a time. What is recorded later than that opens its slot
-/// once more, and adds another encoding to it.
+/// The part of the timeline that is open at a time. A later record opens its slot again, and adds
+/// another encoding to it.
 const OPEN_FOR: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, Default)]

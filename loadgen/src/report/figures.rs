@@ -69,7 +69,7 @@ pub struct PhaseFigures {
     pub figures: Figures,
     /// Reads and writes apart.
     pub operations: Vec<OperationFigures>,
-    /// How its latencies are distributed.
+    /// The distribution of its latencies.
     pub percentiles: Vec<CurvePoint>,
 }
 
@@ -85,14 +85,14 @@ pub struct CurvePoint {
 /// A vertical line in the plots over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Where, in seconds since the start.
+    /// The time, in seconds since the start.
     pub t_s: f64,
     /// The event.
     pub label: String,
 }
 
 impl LatencyUs {
-    /// Of a histogram in microseconds; zeros if it is empty.
+    /// Returns the percentiles of a histogram in microseconds; zeros if it is empty.
     #[must_use]
     pub fn of(latency: &Histogram<u64>) -> Self {
         let at = |quantile| latency.value_at_quantile(quantile);
@@ -114,7 +114,7 @@ impl OperationFigures {
 }
 
 impl Figures {
-    /// Of counts and latencies over `seconds`.
+    /// Returns the figures of counts and latencies over `seconds`.
     #[must_use]
     pub fn new(
         counts: Counts,
@@ -139,7 +139,7 @@ impl Figures {
 }
 
 impl PhaseFigures {
-    /// Of a phase.
+    /// Returns the figures of a phase.
     #[must_use]
     pub fn new(
         name: &'static str,

@@ -1,4 +1,4 @@
-//! On what a report was measured.
+//! The machine on which a report was measured.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! From measurements to what people and programs read: figures, tables, plots, files.
+//! Reports for people and programs: figures, tables, plots, files.
 //!
 //! ```text
 //! Recording ─► figures.rs ─► table.rs  (terminal)

@@ -167,8 +167,8 @@ fn labels(area: &Area<'_>, marks: &[Mark], end: f64) -> DrawResult {
     Ok(())
 }
 
-/// Where each label goes, in pixels: right of its mark, or left of it at the end of the plot, in
-/// the uppermost row in which it touches no other label.
+/// Returns the place of each label in pixels: right of its mark, or left of it at the end of the
+/// plot, in the uppermost row in which it touches no other label.
 fn label_places(marks: &[Mark], end: f64, width: i32) -> Vec<(i32, i32)> {
     let mut rows: Vec<Vec<(i32, i32)>> = Vec::new();
     let mut places = Vec::new();
@@ -205,7 +205,7 @@ fn highest_y(lines: &[Line]) -> f64 {
     all_y(lines).fold(1.0, f64::max)
 }
 
-/// Where a logarithmic axis begins: at the lowest value above zero.
+/// Returns the beginning of a logarithmic axis: the lowest value above zero.
 fn lowest_y(lines: &[Line]) -> f64 {
     all_y(lines).filter(|y| *y > 0.0).fold(1.0, f64::min) * 0.8
 }

@@ -1,4 +1,4 @@
-//! What a client does not do too often, keep too long or give up too early.
+//! The limits on what a client repeats, keeps and gives up.
 
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ fn the_largest_key_and_value_are_sent_and_larger_ones_are_refused_here() {
         let is_refused = matches!(result, Err(ClientError::TooLarge(_)));
         assert_eq!((result.is_ok(), is_refused), (is_sent, !is_sent), "{key} and {value}");
     }
-    // All that is open together has 45 bytes.
+    // All open operations together have 45 bytes.
     for server in &mut world.servers {
         server.mode = Mode::Stuck;
     }

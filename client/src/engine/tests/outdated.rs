@@ -22,7 +22,7 @@ fn turned() -> Arc<Topology> {
     with_servers(topology(&[0, 0]).servers.iter().rev().cloned().collect())
 }
 
-/// The same servers, all of which have moved since; but for this one.
+/// Returns a topology with the same servers, all of which have moved, except this one.
 fn moved(but: Option<usize>) -> Arc<Topology> {
     let mut servers = topology(&[0, 0]).servers.clone();
     for (at, server) in servers.iter_mut().enumerate() {
@@ -182,8 +182,8 @@ fn an_older_map_of_another_topology_is_refused_while_this_one_serves() {
     assert_ne!(world.engine.map().unwrap().topology.id, before.topology.id);
 }
 
-/// What was sent under the old topology may have been done: what another server says of a
-/// second send is no word about the first.
+/// A request sent under the old topology may have been executed: another server's answer to a
+/// second send says nothing about the first.
 #[test]
 fn a_write_that_was_sent_before_the_topology_changed_is_not_called_undone() {
     let mut world = world(topology(&[0, 0]));

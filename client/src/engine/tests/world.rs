@@ -34,7 +34,7 @@ pub(super) fn cas() -> Action {
 
 pub(super) const DELAY: Duration = Duration::from_micros(100);
 
-/// What a server does.
+/// The behaviour of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Answers everything.
@@ -64,7 +64,7 @@ pub(super) struct Server {
     /// Data requests and MAPs that have reached it.
     pub(super) requests: Vec<RequestHeader>,
     pub(super) pings: usize,
-    /// What has been said to it first, on each connection.
+    /// The first message that it received on each connection.
     pub(super) hellos: Vec<Vec<u8>>,
 }
 
@@ -265,7 +265,7 @@ impl World {
                 Output::Connect { conn, addr, .. } => {
                     self.connects += 1;
                     self.called.push(addr);
-                    // Nobody is at the other addresses, the master's among them.
+                    // No server is at the other addresses, including the master's.
                     let server = self.server_at(addr).unwrap_or(usize::MAX);
                     self.conns.insert(conn, (server, Vec::new()));
                     let mode = self.servers.get(server).map(|server| server.mode);
