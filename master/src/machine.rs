@@ -116,7 +116,7 @@ impl Machine {
         }
     }
 
-    /// When [`Input::Tick`] is due.
+    /// Returns the time at which [`Input::Tick`] is due.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let servers = self.servers.iter().map(|server| {
@@ -245,7 +245,7 @@ impl Machine {
             if self.servers[usize::from(id)].asked_until() <= now {
                 self.end_asking(now, id);
             }
-            // Of a thousand servers hardly one has something due.
+            // Of a thousand servers, hardly one has something due.
             if self.servers[usize::from(id)].verify.next_deadline(&self.rules) <= now {
                 self.see(now, id, Seen::Tick);
             }

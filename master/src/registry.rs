@@ -142,7 +142,7 @@ impl Registry {
         self.bump();
         self.decided[usize::from(server)].boot_id = boot_id;
         self.last_changed = server;
-        // Whatever was acknowledged, this incarnation has not seen.
+        // This incarnation has not seen any of the acknowledged epochs.
         let telling = &mut self.tellings[usize::from(server)];
         (telling.acked, telling.silent_since) = (MapEpoch::default(), Micros::NEVER);
     }
@@ -297,10 +297,10 @@ impl Registry {
         if !is_between || status != self.decided[usize::from(server)] {
             return None;
         }
-        // Whom the master has decided to be offline need not answer any more, but until that
-        // is public it could still act as an owner; who is waiting, returning or leaving could
-        // do so until its lease is over, and then it is offline. The stand-ins of a server
-        // that leaves are only to know of it.
+        // A server that the master has marked offline need not answer any more, but it could act as
+        // an owner until that has been announced. A server that is waiting, returning or leaving
+        // could do so until its lease is over, and then it is offline. The stand-ins of a leaving
+        // server only have to know of it.
         let may_own = |peer: &u16| match self.published.statuses[usize::from(*peer)].state {
             ServerState::Online => true,
             ServerState::Offline => false,

@@ -19,7 +19,7 @@ pub struct Rules {
     pub lease: Duration,
     /// The time before an unacknowledged announcement is sent again.
     pub announce_resend: Duration,
-    /// How long a server may take to drain.
+    /// The time that a server may take to drain.
     pub drain_timeout: Duration,
     /// The largest number of servers that may be marked offline or waiting at once.
     pub offline_servers_max: usize,
@@ -77,8 +77,8 @@ impl Rules {
         self.lease * 10
     }
 
-    /// How long a server that has flapped `flaps` times must answer probes before it
-    /// returns: nothing at first, then doubling from the recheck interval to 30 s.
+    /// Returns how long a server that has flapped `flaps` times must answer probes before it
+    /// returns: zero at first, then doubling from the recheck interval to 30 s.
     #[must_use]
     pub fn hold_down(&self, flaps: u32) -> Duration {
         match flaps {
@@ -90,8 +90,8 @@ impl Rules {
         }
     }
 
-    /// How long a master without history listens before it changes an owner: L(1+ρ), so that
-    /// all that its predecessor has granted is over.
+    /// Returns how long a master without history listens before it changes an owner: L(1+ρ), after
+    /// which all leases of its predecessor have expired.
     #[must_use]
     pub fn learning_time(&self) -> Duration {
         self.lease_over_at(Micros(0)).since(Micros(0))

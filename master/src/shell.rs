@@ -54,7 +54,7 @@ use stream::Streams;
 /// Longest wait for tasks to end, or for a disk that hangs, when the master stops.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
-/// What the tasks of the master's thread share.
+/// The state shared by the tasks of the master's thread.
 pub(crate) struct Shell {
     machine: RefCell<Machine>,
     topology: Arc<Topology>,
@@ -66,11 +66,11 @@ pub(crate) struct Shell {
     probe_permits: Rc<Permits>,
     connections_max: usize,
     events: Box<dyn Fn(MasterEvent)>,
-    /// For the hello of a caller, a frame that has begun, and an answer to be taken.
+    /// The time for a caller's HELLO, for a frame that has begun, and for taking an answer.
     handshake_timeout: Duration,
     fetch_timeout: Duration,
     started_at: Micros,
-    /// What the timer waits for, and how it hears that there is something earlier.
+    /// The time for which the timer waits, and the notification of an earlier one.
     timer_at: Cell<Micros>,
     timer: Notify,
     streams: Rc<Streams>,
@@ -170,7 +170,7 @@ impl Shell {
         while !stopper.is_stopped() {
             self.feed_results_of_saves();
             wake_ready.readable().await?;
-            // Only the waking counts, not what is read; nothing there is no error.
+            // Only the wake-up matters, not the bytes; it is not an error if there are none.
             while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}
         }
         self.stop(&listener).await;
@@ -180,7 +180,7 @@ impl Shell {
     /// Ends every task: each wakes up because what it waits for is shut down.
     async fn stop(&self, listener: &TcpListener) {
         self.is_stopping.set(true);
-        // On a socket without a peer this is an error by name, and wakes who waits for it.
+        // On a socket without a peer this reports an error, but wakes the task that waits for it.
         let _ = SockRef::from(&self.udp).shutdown(Shutdown::Both);
         let _ = SockRef::from(listener).shutdown(Shutdown::Both);
         self.streams.close();

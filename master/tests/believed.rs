@@ -1,5 +1,5 @@
-//! Whose word the master believes: where datagrams come from, whom a server may speak of, and
-//! which epochs that are not its own it goes after.
+//! The datagrams that the master believes: by their address, by the server that they are about, and
+//! by epochs other than its own.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! What an answer to a probe must be to count as one, and what is no evidence against a server.
+//! The requirements for an answer to a probe, and failures that are not evidence against a server.
 
 mod world;
 

@@ -1,5 +1,5 @@
-//! How soon a server is contacted again, in each of its phases: neither sooner, which would be a
-//! storm, nor later.
+//! The pace at which a server is contacted again in each of its phases: not sooner, which would be
+//! a storm, and not later.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! What holds whatever happens.
+//! Properties that hold in all circumstances.
 
 mod world;
 

@@ -20,7 +20,7 @@ macro_rules! rules {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// What the mutant without it is called.
+            /// Returns the name of the mutant without it.
             #[must_use]
             pub fn mutant(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -42,7 +42,7 @@ rules! {
     OutEndsLeases = "out-keeps-leases";
     /// An owner that does not answer is *waiting* until its lease is over.
     WaitForLease = "no-waiting";
-    /// Nobody owns what a waiting server owned.
+    /// No server owns a waiting server's partition.
     UnownedWhileWaiting = "owner-moves-at-waiting";
     /// A returning server that does not answer any more waits for its lease like any other.
     ReturnEndsByLease = "return-aborted-at-once";
@@ -64,7 +64,7 @@ rules! {
     Drain = "no-drain";
     /// Maps that are not newer are dropped.
     OnlyNewerMaps = "older-maps-applied";
-    /// What a stand-in has cached goes when the owner changes.
+    /// A stand-in drops its cached values when the owner changes.
     StandInEntriesGo = "stand-in-entries-stay";
     /// A home keeps what it had only if all others have handed over their logs.
     HomeNeedsLogs = "home-keeps-all";
@@ -81,15 +81,15 @@ rules! {
     LogSinceNamed = "log-since-any-map";
     /// A member that is offline has written nothing only if it was so before the home went.
     OfflineSinceBefore = "offline-members-trusted";
-    /// Who is no owner any more makes the owner drop the key before it acknowledges.
+    /// A server that is no longer the owner makes the owner drop the key before it acknowledges.
     Settle = "no-settle";
     /// Only an owner that holds its lease can confirm that it has dropped a key.
     SettleAtLeasedOwner = "settle-anywhere";
-    /// What was fetched before a key was settled is not kept after.
+    /// A value fetched before a key was settled is not cached afterwards.
     SettleEndsFills = "settle-keeps-fills";
-    /// Only the last owner acknowledges what ends after the key was released.
+    /// Only the last owner acknowledges a write that ends after the key was released.
     ReleasedByLastOwner = "released-by-anybody";
-    /// What ends after its partition was released is acknowledged only under a lease.
+    /// A write that ends after its partition was released is acknowledged only under a lease.
     AckUnderLease = "drained-without-lease";
     /// One write of a key at a time, and a fill that began before its end is not kept.
     FillTokens = "no-fill-tokens";

@@ -1,4 +1,4 @@
-//! How large a world is explored.
+//! The size of the explored world.
 
 /// Bounds of an exploration. All but these are unbounded: time, delays, losses, the order of
 /// messages, how often leases are renewed,
@@ -21,7 +21,8 @@ pub struct Scope {
     pub crashes: u8,
     /// Restarts of the master.
     pub master_restarts: u8,
-    /// How often the master restarts without its state file; counted as a restart, too.
+    /// The number of times that the master restarts without its state file, each of which also
+    /// counts as a restart.
     pub file_losses: u8,
     /// Servers that fall silent: they are paused, or cut off from the master.
     pub silences: u8,

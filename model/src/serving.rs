@@ -1,5 +1,5 @@
-//! What a server does with requests for the key: the table of docs/FAILOVER.md, reduced to
-//! what matters for caches and acknowledgements.
+//! The serving of requests for the key: the table of docs/FAILOVER.md, reduced to the parts that
+//! matter for caches and acknowledgements.
 
 use standin_protocol::map::ServerState;
 
@@ -7,7 +7,7 @@ use crate::failover::Failover;
 use crate::rules::Rule;
 use crate::state::{HOME, Map, NEVER, State};
 
-/// How a server treats requests for the key.
+/// The way in which a server serves the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
     /// It owns the key and holds a lease.
@@ -114,7 +114,7 @@ impl Failover {
         })
     }
 
-    /// How a write would be begun by a server now: as the owner?
+    /// Returns the right by which a server could begin a write now.
     #[must_use]
     pub fn may_begin(&self, state: &State, id: usize) -> Option<bool> {
         if !state.servers[id].is_up {

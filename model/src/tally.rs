@@ -1,5 +1,5 @@
-//! How often the exploration met what the rules are about. A model in which one of these
-//! never happens proves nothing about it.
+//! The counts of the events that the rules are about. A model in which one of these never happens
+//! proves nothing about it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -56,7 +56,7 @@ impl Tally {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it happened.
+    /// Returns how often it happened.
     #[must_use]
     pub fn of(&self, event: Event) -> u64 {
         self.0[event as usize].load(Ordering::Relaxed)

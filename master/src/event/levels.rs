@@ -1,4 +1,4 @@
-//! What an event is worth: in the log, and in the file of events.
+//! The levels of events, in the log and in the event file.
 
 use tracing::Level;
 
@@ -35,7 +35,8 @@ impl MasterEvent {
             )
     }
 
-    /// How the log has it: ERROR when the master can't do its work, WARN when a server is out.
+    /// Returns the level in the log: ERROR if the master can't do its work, WARN if a server is
+    /// out.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {

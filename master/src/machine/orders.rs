@@ -25,7 +25,7 @@ pub enum Input {
     Probed {
         /// The server.
         server: u16,
-        /// As in the order.
+        /// The probe's id, as in the order.
         probe_id: u64,
         /// The answer of each shard.
         shards: Vec<Result<PingReply, ProbeFailure>>,
@@ -69,7 +69,7 @@ pub enum Output {
         /// Its address.
         address: SocketAddr,
     },
-    /// For logs and tests.
+    /// An event, for logs and tests.
     Event(MasterEvent),
 }
 

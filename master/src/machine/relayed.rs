@@ -111,7 +111,7 @@ impl Machine {
             (ProbeOutcome::Refused, _) if self.is_dead(id, ProbeFailure::Refused) => {
                 self.on_unanswered(now, id, ProbeFailure::Refused);
             }
-            // What has no room for another connection is alive.
+            // A server without room for another connection is alive.
             (ProbeOutcome::Busy, _) => {
                 self.on_unanswered(now, id, ProbeFailure::Refusing(Status::Overloaded));
             }

@@ -1,5 +1,5 @@
-//! What a restarted master may announce before it knows the states (scenario 10: it forgets that a
-//! server was offline, and nobody is ever told that the server is back).
+//! The start of a master, and what it may announce before it knows the states (scenario 10: it
+//! forgets that a server was offline, and no party is ever told that the server is back).
 //!
 //! A master that starts takes the next term, saves it, and *learns* before it announces anything: it
 //! collects renewals and verifies reports, but grants no lease, changes no owner, answers no report
@@ -228,8 +228,8 @@ impl Machine {
         let mut statuses = self.registry.decided().to_vec();
         for (id, status) in (0u16..).zip(&mut statuses) {
             let theirs = map.statuses()[usize::from(id)];
-            // What this master has seen itself since its start is newer; but it must not seem
-            // older than what it replaces.
+            // The state that this master has decided since its start is newer, but its epoch must
+            // not be older than the one that it replaces.
             if self.servers[usize::from(id)].is_decided_here {
                 if status.state != theirs.state {
                     status.since = MapEpoch { term, counter: 1 };
@@ -304,7 +304,7 @@ impl Machine {
             if server.is_decided_here {
                 continue;
             }
-            // Also of one that is offline it is not known any more since when.
+            // Even for an offline server it is not known since when it has been.
             status.since = epoch;
             if status.state != ServerState::Online {
                 continue;

@@ -1,4 +1,4 @@
-//! What gets from a server to the master: datagrams, by itself or by another, and probes.
+//! The links from a server to the master: datagrams, direct or relayed, and probes.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// Who sends what this server says: itself, or who passes it on.
+    /// Returns the server that sends this server's datagrams: itself, or one that relays them.
     fn way_of(&self, id: u16) -> Option<u16> {
         let passes = |peer: &u16| {
             let model = &self.servers[usize::from(*peer)];

@@ -1,4 +1,4 @@
-//! Who may act as an owner, as the servers themselves see it: the rule that all others serve.
+//! The servers that may act as owners, as they see it themselves. All other rules serve this one.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
 

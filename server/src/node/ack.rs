@@ -1,9 +1,9 @@
-//! When a write that the origin has carried out may be acknowledged.
+//! The acknowledgement of writes that the origin has executed.
 //!
-//! It may be acknowledged only when no cache can answer with the value before it any more: at the owner by a lease;
-//! at a server that is giving the partition up and has not let go yet; or after the owner
-//! has dropped the key (SETTLE). A server that can't say so in time answers that the outcome
-//! is unknown.
+//! A write may be acknowledged only when no cache can return the previous value: at the owner under
+//! a lease; at a server that is giving the partition up and has not released it yet; or after the
+//! owner has dropped the key (SETTLE). A server that can't be sure of this in time answers
+//! OUTCOME_UNKNOWN.
 //!
 //! | at the end of the write the partition is | then |
 //! |---|---|
@@ -27,10 +27,10 @@ use super::partitions::serving::Serving;
 use super::writes::{ToldTo, Unacknowledged};
 use super::{Node, Now, PendingKey};
 
-/// When a write may be acknowledged.
+/// The condition for the acknowledgement of a write.
 enum Due {
     Now,
-    /// When this owner has dropped the key.
+    /// After this owner has dropped the key.
     Settled(u16),
     Later,
 }

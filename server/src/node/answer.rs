@@ -1,4 +1,4 @@
-//! What comes of a command, without the bytes in which it is sent. Codecs (`shard/codec/`) write
+//! The answer to a command, without the bytes in which it is sent. Codecs (`shard/codec/`) write
 //! answers to connections and read those of peers from links.
 
 use bytes::Bytes;
@@ -31,11 +31,11 @@ pub mod flags {
 /// An answer without its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerHead {
-    /// How the command ended.
+    /// The status of the command.
     pub status: Status,
     /// Bits of [`flags`].
     pub flags: u8,
-    /// With [`Status::Overloaded`]: milliseconds to wait before another try.
+    /// With [`Status::Overloaded`], the time to wait before the next attempt.
     pub retry_after_ms: u16,
     /// [`standin_protocol::map::MapEpoch::tag`] of the map under which the answer is given; 0
     /// until the node gives it.

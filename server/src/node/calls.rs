@@ -26,14 +26,14 @@ struct Entry {
     is_outdated: bool,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Debug)]
 pub(super) enum Started {
     Fetch { name: Name, started: FetchStart, reserved: Reserved },
     Write(StartedWrite),
 }
 
-/// How things stood when a write began.
+/// The circumstances in which a write began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Begun {
     /// This server owned the partition under a lease.

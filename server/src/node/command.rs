@@ -1,5 +1,5 @@
-//! What a shard's logic is asked to do, without the bytes in which it came. Codecs
-//! (`shard/codec/`) read commands from the bytes of a connection and write them to links.
+//! The commands of a shard's logic, without the bytes in which they arrive. Codecs (`shard/codec/`)
+//! read commands from the bytes of a connection and write them to links.
 
 use std::num::NonZeroU64;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::interface::ConnId;
 
-/// What a command does.
+/// The action of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read a value, through the cache.
@@ -50,7 +50,7 @@ impl Action {
     }
 }
 
-/// How a command reached this server, if another server has sent it on.
+/// The way by which a command reached this server: directly, forwarded or relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
     /// It has not been sent on.
@@ -77,7 +77,7 @@ pub struct CommandHead {
     pub action: Action,
     /// Keyspace id.
     pub keyspace: u8,
-    /// How it came here.
+    /// The way by which it arrived.
     pub hop: Hop,
     /// The client has sent it before, and had no answer.
     pub is_retry: bool,
@@ -143,7 +143,7 @@ pub struct OwnedCommand {
 }
 
 impl OwnedCommand {
-    /// The same command, borrowed.
+    /// Returns the command, borrowed.
     #[must_use]
     pub fn as_command(&self) -> Command<'_> {
         Command { head: self.head, key: &self.key, value: &self.value }
@@ -156,7 +156,7 @@ impl OwnedCommand {
     }
 }
 
-/// Where the answer to a command goes. The node only hands it back.
+/// The destination of a command's answer. The node only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyTo {
     /// The connection.

@@ -1,4 +1,4 @@
-//! What a shard's logic needs to know of the cluster file.
+//! The settings of a shard's logic, from the cluster file.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ pub struct NodeConfig {
     pub version_salt: u64,
     /// Keyspaces.
     pub keyspaces: Vec<KeyspaceConfig>,
-    /// What goes first when servers or the master can't be reached.
+    /// The cluster's mode: what takes precedence when servers or the master can't be reached.
     pub mode: Mode,
-    /// How long an unreachable peer is not tried again without word from the master.
+    /// The time for which an unreachable peer is not tried again without word from the master.
     pub unreachable_hold: Duration,
-    /// How long what a server reads before it is the owner is good for: no longer than a lease.
+    /// The lifetime of values that a server reads before it is the owner: no longer than a lease.
     pub brief: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
@@ -36,10 +36,10 @@ pub struct NodeConfig {
     pub log_keys_max: usize,
     /// Bytes that all such keys of the shard may take.
     pub log_bytes_max: usize,
-    /// How long the misses of a partition that has become this server's are held back.
+    /// The time for which the misses of a partition are limited after it has become this server's.
     pub warm: Duration,
-    /// How long a fetch that is held back should wait at most. Clients send a read again after
-    /// half of the operation timeout: less than that.
+    /// The longest time that a fetch should wait. Clients send a read again after half of the
+    /// operation timeout, so it is shorter than that.
     pub patience: Duration,
     /// Fetches per second that a change of owner may always add.
     pub surge_reads: u64,
@@ -54,9 +54,10 @@ pub struct NodeConfig {
     pub fetches_always: u32,
     /// The time now.
     pub started: Micros,
-    /// Until then an orphan may go by the closed port that this server had before it was started.
+    /// The time until which an orphan may rely on the port that was closed before this server was
+    /// started.
     pub port_was_closed: Micros,
-    /// How long a write of unknown outcome may still land at the origin.
+    /// The time for which a write of unknown outcome may still take effect at the origin.
     pub ambiguity: Duration,
     /// Requests that may wait for the origin or a peer.
     pub in_flight_max: usize,
@@ -73,7 +74,7 @@ const PENDING_BYTES_MAX: usize = 64 << 20;
 
 /// Fetches of each keyspace that never wait for room.
 const FETCHES_ALWAYS: u32 = 4;
-/// By then what is read often is cached.
+/// The time after which keys that are read often are cached.
 const WARM: Duration = Duration::from_secs(30);
 const LOG_KEYS_MAX: usize = 65_536;
 const LOG_BYTES_MAX: usize = 8 << 20;
@@ -140,9 +141,9 @@ impl NodeConfig {
     }
 }
 
-/// How long a write of unknown outcome may still land: the network may hold it for a timeout,
-/// and then it may take another. A row that PostgreSQL reads again before the COMMIT may take
-/// one more.
+/// Returns how long a write of unknown outcome may still take effect: the network may delay it for
+/// a timeout, and it may then take another. If PostgreSQL reads the row again before the COMMIT,
+/// that may take one more.
 fn ambiguity(cluster: &ClusterConfig) -> Duration {
     let rereads = |keyspace: &KeyspaceConfig| {
         keyspace.put.is_some() && keyspace.after_put == AfterPut::Reread

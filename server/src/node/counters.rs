@@ -7,7 +7,7 @@ counters! {
     pub struct Counters {
         /// Requests received, of every kind.
         Counter requests,
-        /// Of these, the ones about keys or partitions: not PING, STATS and the like.
+        /// Requests for keys or partitions, without PING, STATS and the like.
         Counter data_requests,
         /// Reads answered from the cache.
         Counter hits,

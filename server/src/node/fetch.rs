@@ -93,7 +93,7 @@ impl Node {
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some(released) = self.fetches.release(now.mono, Limit::Surge) {
             let Released { name, waiting, may_begin } = released;
-            // Where nothing may be kept any more, nothing is refused.
+            // If the result may not be cached any more, nothing is refused.
             if may_begin || !self.ask_for(&waiting).is_some_and(|ask| ask.keeps) {
                 self.fetch_again(now, name, waiting);
                 continue;
@@ -183,7 +183,8 @@ impl Node {
         self.reply(key, AnswerHead::overloaded());
     }
 
-    /// What the limits go by for a fetch of these requests; `None`: there are none.
+    /// Returns the figures that the limits need for a fetch of these requests; `None`: there are
+    /// none.
     fn ask_for(&self, waiting: &[PendingKey]) -> Option<Ask> {
         let deadline = waiting.iter().map(|key| self.requests[*key].deadline).min()?;
         let partition = self.requests[waiting[0]].partition;

@@ -1,5 +1,5 @@
-//! What was sent to other servers and has not ended: requests that were sent on, and this server's
-//! own messages.
+//! Everything that was sent to other servers and has not ended: forwarded requests, and this
+//! server's own messages.
 
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use standin_protocol::map::MapEpoch;
@@ -11,7 +11,7 @@ new_key_type! {
     struct ForwardKey;
 }
 
-/// What was sent to a peer.
+/// A message that was sent to a peer.
 #[derive(Debug)]
 pub(super) enum Forwarded {
     /// A request, to the owner or to a member that passes it on.
@@ -28,7 +28,7 @@ pub(super) enum Forwarded {
     Handback { server: u16, epoch: MapEpoch },
 }
 
-/// All that was sent, by token.
+/// Everything that was sent, by token.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
     sent: SlotMap<ForwardKey, Forwarded>,

@@ -1,5 +1,5 @@
-//! What other servers tell this one: keys that it has to drop (SETTLE), and that these were all
-//! (HANDBACK).
+//! Messages of other servers to this one: the keys that it has to drop (SETTLE), and that these
+//! were all (HANDBACK).
 
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
 

@@ -1,5 +1,5 @@
-//! What changes how partitions are served: maps, the lease, this server's word, the reachability of
-//! peers, and time. Also the end of what was begun before such a change (draining).
+//! Changes of how partitions are served: by maps, the lease, this server's word, the reachability
+//! of peers, and time. Also the end of everything that began before such a change (draining).
 
 use std::sync::Arc;
 

@@ -15,12 +15,12 @@ use super::state::Presence;
 use super::writes::{AFTER, Parked};
 use super::{Node, Now, PendingKey};
 
-/// After this a write that its owner did not accept is sent to it again: one of the two
-/// servers is about to get a newer map.
+/// The pause after which a write that its owner did not accept is sent to it again, because one of
+/// the two servers is about to get a newer map.
 const RETRY: Duration = Duration::from_millis(5);
 
 impl Node {
-    /// Until when a write waits for the next lease, map or verdict.
+    /// Returns the time until which a write waits for the next lease, map or verdict.
     fn waits_until(&self, key: PendingKey) -> Micros {
         let pending = &self.requests[key];
         let state = self.partitions.state(pending.partition);
@@ -30,7 +30,7 @@ impl Node {
             _ => None,
         };
         let since = since.unwrap_or(state.since());
-        // Whatever changes meanwhile.
+        // The time does not start again when something changes.
         let waits_since = pending.waits_since.filter(|_| !mutant::is(Mutant::MapBeforeTime));
         let since = waits_since.map_or(since, |waits| waits.min(since));
         let wait_max = match pending.is_sent_on() {

@@ -125,14 +125,15 @@ impl Node {
         }
         // A refusal has no measure.
         let Ok(pong) = PingReply::from_bytes(value) else { return };
-        // By the partition: no two servers have equally many, and a shard has its server's part.
+        // Weighted by partitions, because servers have different numbers of them, and a shard has
+        // its part of its server's.
         let partitions_per_shard = |server: u16| {
             let is_home = |partition: &u32| self.topology.home(*partition) == server;
             let partitions = (0..self.topology.partitions).filter(is_home).count() as u64;
             partitions / u64::from(self.topology.servers[usize::from(server)].shards)
         };
         let theirs = partitions_per_shard(server).max(1);
-        // Of any size, if the peer says nonsense.
+        // The number may be of any size if the peer sends nonsense.
         let fetches = pong.usual_fetches_per_s.min(u64::from(u32::MAX));
         self.fetches
             .told_usual(now.mono, fetches * partitions_per_shard(self.config.server) / theirs);

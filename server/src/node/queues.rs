@@ -6,7 +6,8 @@ use standin_protocol::queue::Queue;
 use super::Node;
 
 impl Node {
-    /// All that grows in this shard. Outputs count as taken: they are, after each turn.
+    /// Returns the lengths of everything that grows in this shard. Outputs are not counted, because
+    /// they are taken after each turn.
     pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
         let (servers, pending) = (self.topology.servers.len(), self.requests.len());
         let shards: usize = self.topology.servers.iter().map(|s| usize::from(s.shards)).sum();
@@ -47,7 +48,7 @@ impl Node {
         queues.into_iter().map(|(name, length, bound)| Queue::new(name, length, bound))
     }
 
-    /// What was sent to peers and has not ended.
+    /// Returns the number of messages to peers that have not ended.
     pub(crate) fn forwards(&self) -> usize {
         self.forwards.len()
     }

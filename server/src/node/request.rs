@@ -49,7 +49,7 @@ impl Node {
                     return Some(head.into());
                 }
             }
-            // Only its owner can drop what is cached of a key; else it waits, like a write. So
+            // Only its owner can drop a cached key; otherwise the command waits, like a write. So
             // does one whose home has to be told of it.
             Action::Invalidate
                 if serving == Serving::Cached && self.partitions.is_home(place.partition) =>

@@ -125,7 +125,7 @@ impl Node {
             ForwardFailure::TimedOut if is_write => {
                 self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
             }
-            // Who asked has been answered when this server woke.
+            // The caller was answered when this server woke.
             ForwardFailure::Stopped => self.reply(key, AnswerHead::status(Status::OutcomeUnknown)),
             // It lives, and what it did not hear of can be asked again.
             ForwardFailure::NoRoom if is_write => {

@@ -36,7 +36,7 @@ pub(super) struct Pending {
     pub(super) is_begun: bool,
 }
 
-/// What is known of the connection that a request came on.
+/// The connection that a request came on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Presence {
     /// Nothing contradicts that it is there.
@@ -72,7 +72,7 @@ impl Pending {
     }
 }
 
-/// How things stood when a fetch was sent.
+/// The circumstances in which a fetch was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FetchStart {
     pub(super) token: FillToken,

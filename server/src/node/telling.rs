@@ -138,7 +138,7 @@ impl Node {
         self.announce_drained(now);
     }
 
-    /// Lets go of handovers that were given up, where nothing can land any more.
+    /// Drops handovers that were given up and whose writes can't take effect any more.
     pub(super) fn let_go(&mut self, now: Now) {
         if self.handback.let_go(now.mono) {
             self.announce_drained(now);

@@ -18,7 +18,7 @@ use super::state::Presence;
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
-/// What a write may do.
+/// The permission of a write.
 enum Permission {
     /// Go to the origin.
     Begin,

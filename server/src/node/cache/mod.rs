@@ -31,14 +31,14 @@ pub(super) struct Cache {
     jitter: u64,
 }
 
-/// What a finished fetch or write has left in the cache.
+/// The effect of a finished fetch or write on the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) version: u64,
     pub(super) expires_at_ms: u64,
 }
 
-/// What became of a TOUCH.
+/// The result of a TOUCH.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Touched {
     /// The key is not cached.
@@ -49,7 +49,7 @@ pub(super) enum Touched {
     Kept(Kept),
 }
 
-/// How long a value may be kept.
+/// The time for which a value may be cached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
     /// The lifetime that the request asks for, in seconds; 0: the keyspace's.

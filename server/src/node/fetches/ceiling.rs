@@ -21,17 +21,17 @@ use super::pace::{Bucket, Entry, FetchQueue, Rate};
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 
-/// Of the whole, what is divided by the partitions owned, in quarters.
+/// The part of the limit that is divided by owned partitions, in quarters.
 const OWNED_QUARTERS: u64 = 3;
 
-/// What of the whole a shard has.
+/// A shard's parts of the limit.
 #[derive(Debug, Clone, Copy)]
 struct Parts {
     /// Reads per second of the cluster; zero: as many as there are.
     whole: u64,
-    /// Of all keys.
+    /// The number of partitions of the cluster.
     partitions: u64,
-    /// Of all servers.
+    /// The number of shards of the cluster.
     shards: u64,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Ask {
     pub(super) partition: u32,
     /// This server owns the partition under a lease.
     pub(super) is_owned: bool,
-    /// Of the client that gives up first.
+    /// The deadline of the client that gives up first.
     pub(super) deadline: Micros,
     /// Whether there is room for one more that waits.
     pub(super) may_wait: bool,
@@ -65,7 +65,7 @@ impl Lane {
         self.bucket.take()
     }
 
-    /// From now on it is another.
+    /// Changes the rate from now on.
     fn set_rate(&mut self, now: Micros, rate: Rate) {
         self.bucket.refill(now, self.rate);
         self.rate = rate;
@@ -171,7 +171,7 @@ impl Ceiling {
         names
     }
 
-    /// When [`Self::release`] has something to give.
+    /// Returns the time at which [`Self::release`] has a fetch to release.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         self.owned.next_deadline().into_iter().chain(self.through.next_deadline()).min()
     }
@@ -182,7 +182,7 @@ impl Ceiling {
     }
 }
 
-/// Where fetches of a partition belong.
+/// The part of the limit from which a partition's fetches are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Place {
     Owned,
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(ceiling.release(at(1_334)), Some((named(2), true)));
         assert_eq!(ceiling.release(at(1_335)), None);
         assert_eq!(ceiling.release(at(9_000)), Some((named(1), false)));
-        // Somebody who is in more of a hurry wants the same as one who waits.
+        // A client with an earlier deadline asks for the key of a waiting fetch.
         assert_eq!(enter(&mut ceiling, 9_000, 3, 19_000), Entry::Begin);
         let Entry::Wait(until) = enter(&mut ceiling, 9_000, 3, 19_000) else {
             panic!("one at a time");

@@ -1,11 +1,12 @@
-//! How many rows may be on their way, in bytes: those that are being fetched, as large as they
-//! are likely to be, and the replies that callers have not taken yet. Beyond that a fetch waits
-//! here, where it costs its request, and not in the database's answer, where it costs a row.
+//! The gate: bounds the bytes of rows under way. These are the rows being fetched, by their
+//! expected size, and the replies that callers have not taken yet. Beyond the bound a fetch waits
+//! here, where it occupies only its request, and not as the database's answer, where it would
+//! occupy a row.
 //!
-//! Nobody knows how large a row is before it has been read. A keyspace's rows are taken to be
-//! as large as its largest of late, and before the first as large as a value may be. A few
-//! fetches of each keyspace always go on: callers that take nothing of other keyspaces' rows
-//! can't stop it.
+//! The size of a row is unknown before it has been read. A keyspace's rows are assumed to be as
+//! large as its largest recent one, and before the first as large as a value may be. A few fetches
+//! of each keyspace always proceed, so that callers which do not take other keyspaces' rows can't
+//! stop it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -21,13 +22,13 @@ use crate::timers::Timers;
 /// No row is taken to be smaller.
 const ROW_LEAST: usize = 256;
 
-/// What of the budget is taken, and who waits for it.
+/// The part of the budget in use, and the fetches that wait for it.
 #[derive(Debug)]
 pub(super) struct Gate {
     budget: usize,
     /// Fetches of a keyspace that never wait.
     always: u32,
-    /// Of the fetches under way.
+    /// The bytes reserved for fetches under way.
     reserved: usize,
     /// Replies that callers have not taken, as the shell has last said, and the rows that have come
     /// since.
@@ -43,7 +44,7 @@ pub(super) struct Gate {
     last: u8,
 }
 
-/// What is known of a keyspace's rows.
+/// The estimated size of a keyspace's rows.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
     /// The largest of late.
@@ -57,7 +58,7 @@ struct QueuedFetch {
     until: Micros,
 }
 
-/// What a fetch has taken of the budget.
+/// The part of the budget that a fetch has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) struct Reserved {
     keyspace: u8,
@@ -151,14 +152,14 @@ impl Gate {
         Some((first.name, may_begin))
     }
 
-    /// When somebody will have waited for too long.
+    /// Returns the time at which a fetch will have waited for too long.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let fronts = || self.waiting.values().filter_map(VecDeque::front);
         debug_assert_eq!(self.ends.first(), fronts().map(|first| first.until).min());
         self.ends.first()
     }
 
-    /// How many wait.
+    /// Returns the number of waiting fetches.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.values().map(VecDeque::len).sum()
     }

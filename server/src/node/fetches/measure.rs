@@ -1,4 +1,4 @@
-//! How many fetches per second are usual for a shard.
+//! The measurement of a shard's usual number of fetches per second.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -47,7 +47,7 @@ pub(super) struct Fetches {
     surge: Surge,
     gate: Gate,
     ceiling: Ceiling,
-    /// How long a fetch should wait for room at most.
+    /// The longest time that a fetch should wait for room.
     patience: Duration,
 }
 
@@ -78,7 +78,7 @@ pub(super) enum Limit {
     Ceiling,
 }
 
-/// What the limits go by.
+/// The figures that the limits need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) partition: u32,
@@ -94,7 +94,7 @@ pub(super) struct Ask {
     pub(super) may_wait: bool,
 }
 
-/// What became of a read, for [`Fetches::join`].
+/// The result of [`Fetches::join`] for a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Joined {
     /// There is no fetch of the key.
@@ -105,7 +105,7 @@ pub(super) enum Joined {
     Refused(Limit),
 }
 
-/// What became of a fetch that was to begin.
+/// The result of the attempt to begin a fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Begun {
     /// It runs: the origin is to be asked.

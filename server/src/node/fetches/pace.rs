@@ -1,6 +1,6 @@
-//! How often something may begin: tokens that come in at a rate, and the fetches that wait for one.
-//! Used by the limit after a change of owner (surge.rs) and by the one that always holds
-//! (ceiling.rs); what the rates are, and who has to wait, is theirs.
+//! Rate limits: token buckets, and the fetches that wait for a token. The limit after a change of
+//! owner (surge.rs) and the permanent one (ceiling.rs) use them, and decide on the rates and on
+//! which fetches have to wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,11 +18,11 @@ const MILLION: u64 = 1_000_000;
 /// a millionth.
 const TOKEN: i128 = 1_000_000_000_000;
 
-/// What a fetch may do.
+/// The permission of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Begin,
-    /// Until then at the latest.
+    /// Wait until this time at the latest.
     Wait(Micros),
     Refused,
 }
@@ -42,7 +42,7 @@ impl Rate {
         Self(u64::try_from(share).unwrap_or(u64::MAX))
     }
 
-    /// How many come in meanwhile.
+    /// Returns how many tokens arrive in this time.
     pub(super) fn within(self, time: Duration) -> u64 {
         let tokens = u128::from(self.0) * time.as_micros() / u128::from(MILLION * MILLION);
         u64::try_from(tokens).unwrap_or(u64::MAX)
@@ -77,7 +77,8 @@ impl Bucket {
         self.filled = self.filled.max(now);
     }
 
-    /// Also after the rate has become smaller there is no more saved up than it allows.
+    /// Takes a token if there is one. After the rate has fallen, no more is saved up than the new
+    /// rate allows.
     pub(super) fn take(&mut self) -> bool {
         let has_one = self.tokens >= TOKEN;
         self.tokens -= if has_one { TOKEN } else { 0 };
@@ -89,7 +90,7 @@ impl Bucket {
         self.tokens = (self.tokens - TOKEN).max(-rate.burst());
     }
 
-    /// When it has a token.
+    /// Returns the time at which it has a token.
     pub(super) fn next(&self, rate: Rate) -> Micros {
         let missing = (TOKEN - self.tokens).max(0).unsigned_abs();
         let wait_us = match rate.0 {
@@ -131,7 +132,7 @@ impl FetchQueue {
         self.queued_ever += 1;
     }
 
-    /// Until when the first one waits.
+    /// Returns the time until which the first one waits.
     pub(super) fn first_until(&self) -> Option<Micros> {
         self.fetches.peek().map(|fetch| fetch.0.until)
     }

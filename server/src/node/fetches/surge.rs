@@ -26,8 +26,8 @@ use super::pace::{Bucket, Entry, FetchQueue, Rate};
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 
-/// What all may ask the database for, in hundredths of the usual; less than twice, because the
-/// usual reads come in bursts too.
+/// The rate of all servers together, as a percentage of the usual rate. It is less than twice the
+/// usual, because usual reads come in bursts too.
 const SURGE_PERCENT: u64 = 175;
 /// No shard fetches more in a second: what a peer says beyond that is nonsense.
 const USUAL_MAX: u64 = 1_000_000;
@@ -38,7 +38,7 @@ pub(super) struct Ask {
     pub(super) partition: u32,
     /// The partition's home is this server.
     pub(super) is_home: bool,
-    /// Of the client that gives up first.
+    /// The deadline of the client that gives up first.
     pub(super) deadline: Micros,
     /// Whether there is room for one more that waits.
     pub(super) may_wait: bool,
@@ -69,9 +69,9 @@ impl Sharing {
 pub(super) struct Surge {
     sharing: Sharing,
     warm: Duration,
-    /// How long a fetch should wait at most.
+    /// The longest time that a fetch should wait.
     patience: Duration,
-    /// Until when a partition's misses count as extra; zero for most.
+    /// The time until which each partition's misses count as extra; zero for most.
     cold_until: Vec<Micros>,
     /// The latest of these.
     any_cold_until: Micros,
@@ -87,9 +87,9 @@ pub(super) struct Surge {
     rate: u64,
     /// The rate while so many fetches wait that it has to be higher.
     raised: u64,
-    /// What passes at that rate.
+    /// The tokens for that rate.
     shared: Bucket,
-    /// What passes of new partitions at [`Sharing::reserved`], whatever the others need.
+    /// The tokens at [`Sharing::reserved`] for new partitions, whatever the others need.
     reserved: Bucket,
     queue: FetchQueue,
 }
@@ -156,7 +156,8 @@ impl Surge {
     /// do at the same time.
     pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool, changed: u64) {
         if self.rate == 0 && self.usual() != 0 {
-            // What was cold was not held back, and what is usual has been measured since.
+            // Fetches of cold partitions were not held back, and the usual rate has been measured
+            // since.
             self.cold_until.fill(Micros(0));
             self.any_cold_until = Micros(0);
         }
@@ -254,7 +255,7 @@ impl Surge {
         Some((name, !is_late))
     }
 
-    /// When [`Self::release`] has something to give.
+    /// Returns the time at which [`Self::release`] has a fetch to release.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let until = self.queue.first_until()?;
         let (shared, reserved) = (self.rate_now(), Rate::per_second(self.sharing.reserved));

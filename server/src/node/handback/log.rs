@@ -77,7 +77,7 @@ impl Told {
         &self.name
     }
 
-    /// What [`Log::insert`] has given back for it.
+    /// Returns the stamp that [`Log::insert`] has returned for it.
     pub(in crate::node) fn stamp(&self) -> u64 {
         self.stamp
     }
@@ -181,7 +181,7 @@ impl Log {
         }
         let bytes = ENTRY_BYTES + name.len();
         if written.keys.len() >= self.keys_max {
-            // Only a new incarnation would have to hear of these again.
+            // Only a new incarnation would have to be told of these again.
             let before = bytes_of(&written.keys);
             let told = written.keys.values().filter(|entry| entry.is_told);
             let open = told.map(|entry| entry.open_until);

@@ -40,7 +40,7 @@ pub(super) struct Handback {
     topology: Arc<Topology>,
     log: Log,
     sender: Sender,
-    /// By server id.
+    /// The owed keys, by server id.
     owed: Vec<Owed>,
     /// The times to tell them.
     owed_at: Timers,
@@ -62,7 +62,7 @@ pub(super) struct Written<'a> {
 #[derive(Debug)]
 pub(super) struct Due {
     pub(super) server: u16,
-    /// How often this has failed in a row.
+    /// The number of failures in a row.
     pub(super) attempts: usize,
     pub(super) batches: Vec<Batch>,
 }
@@ -224,7 +224,7 @@ impl Handback {
         self.sender.closed(now, server, epoch, is_ok, &mut self.log)
     }
 
-    /// Lets go of handovers that were given up. True if there was one.
+    /// Drops handovers that were given up; returns whether there was one.
     pub(super) fn let_go(&mut self, now: Micros) -> bool {
         self.sender.let_go(now)
     }

@@ -1,6 +1,6 @@
-//! When an owner that is online is told the keys that were written here although it owns them
-//! (scenario 2). It is told until it acknowledges them, directly or through a member of the
-//! group, or until the owner has changed.
+//! The owed keys: keys that were written here although another server owns them (scenario 2). An
+//! online owner is told of them, directly or through a member of the group, until it acknowledges
+//! them or the owner changes.
 
 use std::time::Duration;
 

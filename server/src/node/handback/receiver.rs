@@ -1,9 +1,11 @@
-//! What a home may keep of its cache when it owns its partitions again (scenarios 1 and 3).
+//! The receiver of handovers, which decides which part of its cache a home may keep when it owns
+//! its partitions again (scenarios 1 and 3).
 //!
-//! It keeps a partition if it knows of every key that was written elsewhere meanwhile: each other
-//! member of its group was offline all the time, or has told it (SETTLE), and has said that
-//! this was all (HANDBACK, one from each shard, for this very return, by an incarnation that
-//! was there before this server was gone, and not overflowed). Otherwise it drops the partition.
+//! It keeps a partition if it knows of every key that was written elsewhere meanwhile. For this,
+//! each other member of its group must have been offline all the time, or must have told it of its
+//! keys (SETTLE) and that these were all (HANDBACK, one from each shard, for this return, from an
+//! incarnation that was there before this server was gone, and without overflow). Otherwise it
+//! drops the partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +23,7 @@ pub(in crate::node) struct Told {
     pub(in crate::node) complete_since: u64,
 }
 
-/// What this server knows of its own absence.
+/// The state of this server's absence and return.
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
     /// The newest map that was applied while this server owned its partitions.
@@ -32,8 +34,8 @@ pub(super) struct Receiver {
     told: HashMap<(u16, u16), Told, ahash::RandomState>,
     /// Partitions of which some member could not remember all, since they were last owned.
     overflowed: BTreeSet<u32>,
-    /// By partition: the time until which a forgotten write may still land. Nothing is kept there
-    /// until then.
+    /// By partition, the time until which a forgotten write may still take effect. Nothing is
+    /// cached there until then.
     closed: BTreeMap<u32, Micros>,
 }
 

@@ -95,7 +95,7 @@ pub(in crate::node) struct End {
     pub(in crate::node) overflowed: Vec<u32>,
 }
 
-/// What the answer to a message of a handover has brought.
+/// The effect of the answer to a message of a handover.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Progress {
     /// The answer is for no handover that goes on; or more answers are to come.
@@ -295,7 +295,7 @@ impl Sender {
         Progress::GivenUp
     }
 
-    /// Lets go where nothing can land any more. True if there was something to let go.
+    /// Drops entries whose writes can't take effect any more; returns whether there were any.
     pub(super) fn let_go(&mut self, now: Micros) -> bool {
         if !self.given_up.is_due(now) {
             return false;

@@ -12,12 +12,12 @@ use standin_protocol::mutant::{self, Mutant};
 #[derive(Debug)]
 pub(super) struct KeyspaceFloors {
     partitions: usize,
-    /// By keyspace, then by partition.
+    /// The floors, by keyspace, then by partition.
     floors: Vec<Vec<u64>>,
 }
 
-/// What a fetch or a write finds when it begins. What it brings is kept only if this is the same
-/// when it ends.
+/// The generation that a fetch or a write notes when it begins. Its result is cached only if the
+/// generation is the same when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Default))]
 pub(in crate::node) struct Generation {

@@ -34,7 +34,7 @@ use words::Words;
 
 use super::{Lease, NodeConfig, Word, answer};
 
-/// What this server knows of all partitions.
+/// The state of all partitions.
 #[derive(Debug)]
 pub(super) struct Partitions {
     server: u16,
@@ -45,7 +45,7 @@ pub(super) struct Partitions {
     map: Option<Arc<ClusterMap>>,
     map_tag: u32,
     map_bytes: Bytes,
-    /// By partition.
+    /// The states, by partition.
     states: Vec<State>,
     /// The ownership epoch of each partition when this server last owned it.
     owned: Vec<Option<MapEpoch>>,
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-/// What [`Partitions::refresh`] goes by, besides map, lease and words.
+/// The inputs of [`Partitions::refresh`], besides map, lease and words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances<'a> {
     pub(super) now: Micros,
@@ -112,7 +112,7 @@ pub(super) struct Circumstances<'a> {
     pub(super) floor: u64,
 }
 
-/// What [`Partitions::refresh`] has changed.
+/// The changes made by [`Partitions::refresh`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Refreshed {
     /// Partitions that this server has taken over with hardly anything cached.
@@ -200,7 +200,7 @@ impl Partitions {
         }
     }
 
-    /// What a fetch or a write finds when it begins.
+    /// Returns the generation that a fetch or a write notes when it begins.
     pub(super) fn generation(&self, keyspace: u8, partition: u32) -> Generation {
         let of_partition = self.states[partition as usize].generation;
         Generation::new(of_partition, self.flushed.floor(keyspace, partition))
@@ -235,7 +235,7 @@ impl Partitions {
         self.map_tag
     }
 
-    /// That map, as it is sent.
+    /// Returns that map, as it is sent.
     pub(super) fn map_bytes(&self) -> Option<Bytes> {
         self.map.as_ref().map(|_| self.map_bytes.clone())
     }
@@ -287,8 +287,8 @@ impl Partitions {
         self.lease.may_own()
     }
 
-    /// How often the right to act as an owner has ended. While this stays the same, nobody else
-    /// has become the owner of what this server owns.
+    /// Returns how often the right to act as an owner has ended. As long as this number is the
+    /// same, no other server has become the owner of this server's partitions.
     pub(super) fn lease_losses(&self) -> u32 {
         self.lease.losses()
     }
@@ -465,7 +465,7 @@ fn flags(serving: Serving, is_home: bool) -> u8 {
     }
 }
 
-/// How many servers own nothing by this map.
+/// Returns how many servers own nothing by this map.
 fn not_online(map: Option<&ClusterMap>) -> u64 {
     let is_away = |status: &&ServerStatus| status.state != ServerState::Online;
     map.map_or(1, |map| map.statuses().iter().filter(is_away).count() as u64)

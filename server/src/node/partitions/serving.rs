@@ -1,6 +1,6 @@
-//! What a shard does with requests of a partition: the table of docs/FAILOVER.md as one
-//! pure function, evaluated when the map, the lease or a peer's reachability changes, so that a
-//! request only reads the answer.
+//! The serving of a partition: the table of docs/FAILOVER.md as one pure function. It is evaluated
+//! when the map, the lease or a peer's reachability changes, so that a request only reads the
+//! result.
 //!
 //! | owner by the map | and | [`Serving`] | reads | writes |
 //! |---|---|---|---|---|
@@ -20,7 +20,7 @@
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 
-/// How a shard treats requests of one partition.
+/// The way in which a shard serves one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
     /// This server owns the partition: reads fill the cache, writes go through it.
@@ -35,8 +35,8 @@ pub enum Serving {
     /// has run out. Then it is this server's, which may write until then (`available`): it will not
     /// have an older value in its cache afterwards. What it reads it keeps for a lease at most.
     Waiting,
-    /// Nobody may cache the partition now: it is changing hands, or will be another's, or this
-    /// server does not know yet.
+    /// No server may cache the partition now: its owner is changing, or this server does not know
+    /// it yet.
     Unowned,
     /// Another server owns it and is not known to be unreachable: send it on (claim 15).
     Forward(u16),
@@ -90,7 +90,7 @@ pub enum Reach {
     Split,
 }
 
-/// What the table depends on besides the map.
+/// The inputs of the table besides the map.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// This server.
@@ -108,7 +108,7 @@ pub struct View<'a> {
 /// The first line that fits (docs/FAILOVER.md, "What a server does with a request").
 #[must_use]
 pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Serving {
-    // Before the first map a server knows of nobody's writes: it may not keep anything.
+    // Without a map a server does not know of others' writes, and may not cache anything.
     let Some(map) = map else { return Serving::Unowned };
     let owner = map.ownership(partition).owner;
     if owner == NO_SERVER {

@@ -1,4 +1,4 @@
-//! How partitions change with map, lease, word and flush, without a node.
+//! The effects of maps, leases, words and flushes on partitions, without a node.
 
 use std::time::Duration;
 

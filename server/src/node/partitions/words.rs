@@ -25,7 +25,7 @@ pub(super) struct Words {
     open_until: Option<Micros>,
     /// A member may rely until then on this server's port having been closed.
     port_was_closed: Micros,
-    /// The same, if by the map that is held there is a member that may.
+    /// That time, if a member may rely on the closed port by this server's map.
     closed_until: Option<Micros>,
 }
 

@@ -60,7 +60,7 @@ impl Peer {
     }
 }
 
-/// What a failure to send has changed.
+/// The effect of a failure to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
     /// The server counts as unreachable from now on.
@@ -194,7 +194,7 @@ impl Peers {
         !std::mem::replace(&mut self.peers[usize::from(server)].is_pinged, true)
     }
 
-    /// Somebody asks for a probe of the server, which has this many shards.
+    /// Takes a request for a probe of the server, which has this many shards.
     pub(super) fn ask_probe(&mut self, nonce: u64, server: u16, shards: u16) -> Asked {
         self.probes.ask(nonce, server, shards)
     }

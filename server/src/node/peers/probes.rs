@@ -25,7 +25,7 @@ struct Probe {
     outcome: Option<PeerProbe>,
 }
 
-/// What becomes of a question.
+/// The result of a request for a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Asked {
     /// Every shard of the server is to be pinged for it.
@@ -47,7 +47,7 @@ pub(in crate::node) struct Ended {
 }
 
 impl Probes {
-    /// Somebody asks for a probe of the server, which has this many shards.
+    /// Takes a request for a probe of the server, which has this many shards.
     pub(in crate::node) fn ask(&mut self, nonce: u64, server: u16, shards: u16) -> Asked {
         let Some(probe) = self.running.iter_mut().find(|probe| probe.server == server) else {
             self.begin(server, shards, vec![nonce]);
@@ -92,13 +92,13 @@ impl Probes {
         Some(Ended { outcome, asked, is_begun_anew })
     }
 
-    /// How many are under way.
+    /// Returns the number of probes under way.
     pub(in crate::node) fn len(&self) -> usize {
         self.running.len()
     }
 }
 
-/// What two shards say together: one that refuses is proof that the server is gone, one that is
+/// Combines the results of two shards: one that refuses proves that the server is gone, one that is
 /// silent is enough to doubt it, and all must be of one incarnation.
 fn worse(a: PeerProbe, b: PeerProbe) -> PeerProbe {
     use PeerProbe::{Answered, Busy, Refused, Silent};

@@ -16,7 +16,7 @@ use crate::node::state::PendingKey;
 /// Writes that are remembered after their end.
 pub(in crate::node) const FINISHED_MAX: usize = 4_096;
 
-/// What is compared besides the identity: ids can be used again.
+/// The fields compared besides the identity, because ids can be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) struct Request {
     pub(in crate::node) identity: Identity,
@@ -31,7 +31,7 @@ struct Running {
     joined: Vec<PendingKey>,
 }
 
-/// What is known of a repeated request.
+/// The state of a repeated request.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Known {
     /// Nothing: it is carried out.
