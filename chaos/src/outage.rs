@@ -1,6 +1,6 @@
 //! The effect of an outage on clients, computed from the log of all requests of a run.
 //!
-//! Pure: times and requests in, figures out. An answer is *good* if it came, is a value that somebody
+//! Pure: times and requests in, figures out. An answer is *good* if it came, is a value that a client
 //! wrote, and is not stale beyond the checker's bound.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,8 +81,8 @@ impl FirstGood {
     }
 }
 
-/// The longest time between `from` and `until` in which no good answer came for an affected key,
-/// whoever had asked.
+/// The longest time between `from` and `until` in which no client had a good answer for an affected
+/// key.
 #[must_use]
 pub fn longest_silence(
     log: &[Logged],

@@ -97,7 +97,7 @@ impl ConfigArg {
     }
 }
 
-/// Warns that the file is out of date, and that the command goes by the cluster's own map.
+/// Warns that the file is out of date, and that the command uses the cluster's own map.
 fn warn_outdated(file: &Path, how: &str) {
     diagnostics::remark(&format!(
         "standin: warning: {} is out of date and does not describe the running cluster: {how}; \
@@ -106,7 +106,7 @@ fn warn_outdated(file: &Path, how: &str) {
     ));
 }
 
-/// The result of a command: its exit code, or why it could not be carried out.
+/// The result of a command: its exit code, or why it could not be executed.
 type Ended = Result<ExitCode, Box<dyn Error>>;
 
 /// Runs a command that shows its progress, and that does not wait for anyone to read it.

@@ -380,7 +380,7 @@ impl Inner {
 
     fn carry_out(this: &Rc<Self>) {
         loop {
-            // Not held while an output is carried out: an observer may use the client.
+            // The borrow ends before an output is executed, because an observer may use the client.
             let Some(output) = this.engine.borrow_mut().poll() else { break };
             match output {
                 Output::Connect { conn, addr, .. } => {

@@ -132,7 +132,7 @@ impl Session {
         Request::write(header, key, value, &mut self.outbound);
     }
 
-    /// The answer to this request is no longer wanted; it will be skipped when it comes.
+    /// Notes that the answer to this request is no longer wanted. It will be skipped.
     pub fn forget(&mut self, id: u32) {
         if let Some(pending) = self.pending.remove(&id) {
             self.pending_bytes -= pending.frame_bytes;
@@ -182,7 +182,7 @@ impl Session {
                 }
             }
             let value = match self.pending.get(&header.request_id) {
-                // The answer to a request that is no longer waited for.
+                // The answer to a request for which nobody waits any more.
                 None if self.is_ready() => {
                     self.read += frame_bytes;
                     continue;

@@ -39,7 +39,7 @@ pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
     SockRef::from(&fd).take_error()?.map_or(Ok(()), Err)
 }
 
-/// Ends a connection in both directions: whoever waits for it wakes up.
+/// Ends a connection in both directions, and wakes the task that waits for it.
 pub(crate) fn shutdown(fd: BorrowedFd<'_>) {
     // It may have ended already, which is just as well.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);

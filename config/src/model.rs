@@ -330,8 +330,8 @@ pub struct Limits {
     pub in_flight_per_shard: u32,
     /// Unsent reply bytes of one connection at which the server stops reading from it.
     pub output_bytes_per_connection: u32,
-    /// Unsent reply bytes of all connections of one server; `None`: a quarter of its memory, and
-    /// 64 MiB at the least.
+    /// The bound on unsent reply bytes of all connections of one server; `None`: a quarter of its
+    /// memory, but at least 64 MiB.
     pub output_bytes: Option<u64>,
     /// Time after which a connection that reads none of its replies is closed.
     pub output_timeout: Duration,

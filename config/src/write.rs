@@ -193,7 +193,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Made anew with its mode, so that it is at no moment open to others.
+/// The file is created with its mode, so that it is never accessible to others.
 fn write_secret(path: &Path, secret: &[u8; 32]) -> Result<(), WriteError> {
     let failed = |error| WriteError::Io { path: path.to_owned(), error };
     match std::fs::remove_file(path) {

@@ -9,8 +9,8 @@ use standin_protocol::map::{
 };
 use standin_protocol::seeds::HashSeeds;
 
-/// A map that can be read is sound and can be sent on; one made from any numbers comes
-/// back, and damaging it harms nobody.
+/// A map that can be read is valid and can be sent again. A map made from any numbers is read back,
+/// and damage to it has no bad effect.
 pub fn map(data: &[u8]) {
     if let Ok(read) = ClusterMap::from_bytes(data) {
         sound(&read);

@@ -1,5 +1,5 @@
-//! The load generator: drives a cluster with the real client, hurts it, and says what came
-//! of it. `standin demo` and `standin load` are this library.
+//! The load generator: drives a cluster with the real client, injects faults, and reports the
+//! results. `standin demo` and `standin load` are this library.
 //!
 //! ```text
 //! demo/                a whole cluster, a kill, a return          load/   a running cluster

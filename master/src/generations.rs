@@ -1,5 +1,5 @@
-//! A map that remembers the keys of late, within a bound. It has two generations: when the newer one
-//! is full it becomes the older one, and what was in that is forgotten.
+//! A map that remembers recent keys, within a bound. It has two generations: when the newer one is
+//! full it becomes the older one, and the content of that is forgotten.
 
 use std::collections::BTreeMap;
 

@@ -109,7 +109,7 @@ impl Machine {
         self.outputs.pop_front()
     }
 
-    /// Returns outputs that were polled but not carried out; they come first again.
+    /// Takes back outputs that were polled but not executed. They come first again.
     pub fn put_back(&mut self, outputs: Vec<Output>) {
         for output in outputs.into_iter().rev() {
             self.outputs.push_front(output);

@@ -185,7 +185,7 @@ mod tests {
         for ended in 1..=8 {
             assert_eq!(senders.judge(0, ended, 1_000, 9, 0), Standing::Stale, "{ended}");
         }
-        // One of them is there after all: the others have ended all the same.
+        // One of them is still running; the others have ended nevertheless.
         senders.replace(0, 4);
         assert_eq!(senders.judge(0, 4, 1_001, 4, 0), Standing::Known);
         assert_eq!(senders.judge(0, 5, 1_001, 4, 0), Standing::Stale);

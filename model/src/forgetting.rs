@@ -41,7 +41,7 @@ impl Failover {
         self.is_all(state, given) || !self.rules.has(Rule::NoFileNeedsAll)
     }
 
-    /// Whether a master may have learned so much, and speak.
+    /// Whether a master may have learned this, and make announcements.
     pub(crate) fn may_forget(&self, state: &State, given: Option<usize>) -> bool {
         let over = self.clock.over_steps;
         let ages = &state.master.lease_ages[..self.scope.servers];

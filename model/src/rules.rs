@@ -51,7 +51,7 @@ rules! {
     /// A master without its file believes a map only if all servers are heard, and are those that
     /// it names.
     NoFileNeedsAll = "no-file-believes-one";
-    /// A map that names no incarnation of a server is no word of another one.
+    /// A map that names no incarnation of a server says nothing about another one.
     UnnamedIsNoOther = "unnamed-is-another";
     /// A server may be *online* again only when those that may have owned its keys have
     /// acknowledged that it returns.

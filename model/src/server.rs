@@ -207,7 +207,7 @@ impl Failover {
         server.has_late_grant = false;
     }
 
-    /// Something of the master's arrives: it lives, and has published so much.
+    /// Takes in a datagram of the master: it is alive, and has published this many maps.
     pub(crate) fn hear(&self, state: &mut State, id: usize) {
         let newest = state.published;
         let server = &mut state.servers[id];

@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Vec<String>) -> Result<b
     if names.is_empty() {
         return Err(format!("{PACKAGE} has no programs"));
     }
-    // What is missing is left out of the tables, so it is no reason to stop.
+    // A missing program is left out of the tables, which is not a reason to stop.
     if let Err(failed) = prerequisites::for_benches(workspace) {
         println!("{}\n{}", failed.output, failed.remedy);
     }

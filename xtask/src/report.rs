@@ -130,7 +130,7 @@ impl Report {
 
 fn begin_line(name: &str) {
     print!("{name:.<RESULT_COLUMN$} ");
-    // Nobody to see it is no reason to stop.
+    // A closed output is not a reason to stop.
     let _ = std::io::stdout().flush();
 }
 

@@ -46,7 +46,7 @@ impl<C: Cache> Subject for Aside<C> {
         }
         let value = self.database.get(key)?;
         if let Some(value) = &value {
-            // The answer is there: that it could not be kept is no failure of the request.
+            // The answer has arrived. The request has not failed if it could not be cached.
             let _ = self.cache.set(key, value);
         }
         Ok(Read { value, is_hit: false })

@@ -1,8 +1,8 @@
 //! The cost of an insert while the store fills and while it evicts, and what the worst
 //! single inserts were: page faults, other processes' turns, or the store's own work.
 //!
-//! Each insert is timed by the wall clock and by the thread's CPU clock: what the first has
-//! more than the second, somebody else had the core (or the host had the machine).
+//! Each insert is timed by the wall clock and by the thread's CPU clock: if the first shows more
+//! than the second, another process had the core (or the host had the machine).
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::error::Error;

@@ -162,7 +162,7 @@ mod tests {
     use super::super::Net;
     use super::*;
 
-    /// Datagrams that arrive of so many sent.
+    /// Returns how many of this many sent datagrams arrive.
     fn sent(net: &Net, from: Node, to: Node, count: u32) -> u32 {
         let at = net.address(to);
         let receiver = net.within(to, || UdpSocket::bind(at).unwrap()).unwrap();

@@ -11,7 +11,7 @@ use super::{Impairment, Node};
 
 /// The port of all nodes: each has an address of its own.
 pub(super) const PORT: u16 = 7_100;
-/// The name of the table; there is no other in these namespaces.
+/// The name of the table, the only one in these namespaces.
 const TABLE: &str = "chaos";
 
 /// The node's address. The network is connected to nothing else, so any address will do.

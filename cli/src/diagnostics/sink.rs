@@ -150,12 +150,12 @@ impl Sink {
         self.shared.changed.notify_all();
     }
 
-    /// Counts a line that was left out on purpose; whoever does so says it.
+    /// Counts a line that was left out on purpose. The caller reports it.
     pub(crate) fn count_left_out(&self) {
         self.shared.lost.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Opens a file anew before the next line: the old one may have been renamed.
+    /// Reopens a file before the next line, because the old one may have been renamed.
     pub(crate) fn reopen(&self) {
         // The lock: the thread must not go to sleep between its look at the flag and this.
         let state = self.shared.lock();
@@ -250,8 +250,8 @@ impl Shared {
         })
     }
 
-    /// The next line, or none when it is only time to say what was lost or to open the file anew;
-    /// and how many lines were lost since that was said last.
+    /// Returns the next line, or none if it is only time to report lost lines or to reopen the
+    /// file, and the number of lines lost since the last report.
     fn next(&self) -> (Option<Box<[u8]>>, u64) {
         let mut state = self.lock();
         loop {

@@ -118,7 +118,7 @@ impl Connection {
         self.silent_since.get_or_insert(now);
     }
 
-    /// A request is no longer waited for.
+    /// Notes that nobody waits for a request any more.
     pub(super) fn forget(&mut self, id: u32) {
         if let Some(session) = self.session() {
             session.forget(id);

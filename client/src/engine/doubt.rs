@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// Ids and partitions mean something else from now on: connections are given up, and open
-    /// requests routed anew. What had been sent may have been carried out.
+    /// requests are routed again. Requests that had been sent may have been executed.
     fn begin_anew(&mut self, now: Micros) {
         self.notices.clear();
         let is_old = |place: Place| !matches!(place, Place::Seed(_));

@@ -51,7 +51,7 @@ use operations::Open;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
-/// An event that the client is told of.
+/// An event for the client.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// The caller wants something; [`Output::Completed`] will name this `op_id` exactly once,

@@ -318,8 +318,8 @@ impl Engine {
         ClientError::Overloaded { retry_after: self.config.attempt_timeout }
     }
 
-    /// Everybody who may serve it has been tried: begin anew after a pause, until the
-    /// deadline ends it.
+    /// Starts another round after a pause, because all servers that may serve the request have been
+    /// tried. The deadline ends the rounds.
     fn another_round(&mut self, now: Micros, id: u32) {
         self.request(id).tried.clear();
         self.set_timer(now + self.config.attempt_timeout / 2, Timer::Dispatch(id));

@@ -96,7 +96,7 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
     sizes
 }
 
-/// `fallback` is what holds for a key that is not there.
+/// `fallback` has the values of missing keys.
 fn read_sizes(section: &mut Section<'_>, fallback: Sizes, report: &mut Report<'_>) -> Sizes {
     /// A bad value here stays bad; an absent one is whatever the fallback is.
     fn or<T>(found: Found<T>, fallback: Option<At<T>>) -> Option<At<T>> {

@@ -249,7 +249,8 @@ impl Checker {
         let Write { key, sequence, kind, begun } = write;
         let slot = &self.slots[key as usize];
         if is_acknowledged {
-            // Before the floor rises: whoever sees the floor finds when it rose.
+            // This comes before the floor rises, so that a reader that sees the floor finds the
+            // time at which it rose.
             self.history.add(key, Acknowledged { sequence, begun, at: ended });
             slot.acknowledged.store(sequence, Ordering::Release);
         } else {

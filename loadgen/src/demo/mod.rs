@@ -103,7 +103,7 @@ pub fn main(args: &DemoArgs, show: Option<Show>) -> Result<ExitCode, Box<dyn Err
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs the demo, and prints what happens and what came of it.
+/// Runs the demo, and prints its events and results.
 ///
 /// # Errors
 /// [`DemoError`].

@@ -90,8 +90,8 @@ pub struct OriginPoint {
 pub struct StoodIn {
     /// Requests that missed their caches or wrote: fetches and writes for the server's partitions.
     pub requests: u64,
-    /// Keys that they wrote down for it, to be handed back; a server that returns with its
-    /// cache drops them, one that was started anew has nothing to drop.
+    /// The number of keys that they logged for it, to be handed back. A server that returns with
+    /// its cache drops them; a restarted one has nothing to drop.
     pub keys_logged: u64,
 }
 

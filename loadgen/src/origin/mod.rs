@@ -30,7 +30,7 @@ pub enum OriginError {
     /// PostgreSQL can't be reached, or refuses.
     #[error("PostgreSQL: {0}; --origin takes postgres://user:password@host:port/database")]
     Postgres(String),
-    /// A table of that name is somebody's.
+    /// A table of that name belongs to another program.
     #[error(
         "the database has a table standin_demo that was not created by Standin; use another \
          database, or rename the table"
@@ -73,7 +73,7 @@ pub enum RunOrigin {
         /// Where it is.
         path: PathBuf,
     },
-    /// A table in a database of somebody's.
+    /// A table in the user's database.
     Postgres {
         /// Where that is.
         url: String,
@@ -154,8 +154,8 @@ impl RunOrigin {
         }
     }
 
-    /// Drops a table in somebody's database; a file goes with its folder. Dropping the origin
-    /// does the same, without a word about errors.
+    /// Drops the table in the user's database; a file is removed with its folder. Dropping the
+    /// origin does the same, but does not report errors.
     ///
     /// # Errors
     /// [`OriginError`].

@@ -168,8 +168,8 @@ impl PhaseRecord {
 }
 
 impl Recorder {
-    /// An empty recorder for a run that starts at `start`, with so many phases and a timeline
-    /// in steps of `slot`.
+    /// Creates an empty recorder for a run that starts at `start`, with this many phases and a
+    /// timeline in steps of `slot`.
     #[must_use]
     pub fn new(start: Micros, phases: usize, slot: Duration) -> Self {
         Self {

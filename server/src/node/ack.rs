@@ -36,7 +36,7 @@ enum Due {
 }
 
 impl Node {
-    /// A write has been carried out: answers it as soon as that is right.
+    /// Answers an executed write as soon as that is allowed.
     pub(super) fn acknowledge(
         &mut self,
         now: Now,
@@ -147,9 +147,9 @@ impl Node {
         self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
     }
 
-    /// Logs a key that is written here, for the servers that have to drop it: its home, and the
-    /// owner that can't be reached. False if there is no room for what is owed; the write must
-    /// not begin then.
+    /// Logs a key that is written here, for the servers that have to drop it: its home, and an
+    /// unreachable owner. Returns false if there is no room for owed keys; the write must not begin
+    /// then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
         let pending = &self.requests[key];
         let (partition, is_flush) = (pending.partition, pending.head.action == Action::Flush);

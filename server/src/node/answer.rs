@@ -53,7 +53,7 @@ impl AnswerHead {
         Self { status, flags: 0, retry_after_ms: 0, map_tag: 0, ttl_s: 0, version: 0 }
     }
 
-    /// There is no room, or too much work; another try may succeed soon.
+    /// Creates the answer if there is no room or too much load. Another attempt may succeed soon.
     #[must_use]
     pub fn overloaded() -> Self {
         Self { retry_after_ms: RETRY_AFTER_MS, ..Self::status(Status::Overloaded) }
@@ -93,7 +93,7 @@ impl Answer {
         (self.head.status == Status::Ok && !self.value.is_empty()).then_some(self.value.len())
     }
 
-    /// Takes the value out: there is no room for it.
+    /// Removes the value, because there is no room for it.
     pub fn overload(&mut self) {
         let map_tag = self.head.map_tag;
         *self = AnswerHead { map_tag, ..AnswerHead::overloaded() }.into();

@@ -53,9 +53,9 @@ impl Action {
 /// The way by which a command reached this server: directly, forwarded or relayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hop {
-    /// It has not been sent on.
+    /// It has not been forwarded.
     None,
-    /// It was sent to the owner: it is not sent on again.
+    /// It was forwarded to the owner, and is not forwarded again.
     Forwarded,
     /// It was sent to a server that can perhaps reach the owner, and is to pass it on.
     Relay,

@@ -29,8 +29,8 @@ pub struct NodeConfig {
     pub brief: Duration,
     /// Longest that writes wait for a partition to get an owner.
     pub park_max: Duration,
-    /// Longest that writes which another server has sent on wait for that: it must have its answer
-    /// before it stops waiting for it.
+    /// The longest time that forwarded writes wait for that: the forwarding server must have its
+    /// answer before it stops waiting.
     pub park_sent_on_max: Duration,
     /// Keys of one partition that are remembered for one server that has to be told of them.
     pub log_keys_max: usize,

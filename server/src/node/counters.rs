@@ -27,7 +27,7 @@ counters! {
         Counter kept_briefly,
         /// Results not kept because something changed meanwhile.
         Counter fills_refused,
-        /// Requests sent on to the partition's owner.
+        /// Requests forwarded to the partition's owner.
         Counter forwarded,
         /// Forwards that failed.
         Counter forwards_failed,
@@ -43,7 +43,7 @@ counters! {
         Counter leases_lost,
         /// Times that this shard went on without a master that nobody in its group heard.
         Counter orphaned,
-        /// Requests sent on through a member of the group because only this server can't reach the
+        /// Requests relayed through a member of the group because only this server can't reach the
         /// owner.
         Counter relayed,
         /// Keys written here that were written down for a server that has to drop them.
@@ -75,7 +75,8 @@ counters! {
         Counter rate_held,
         /// Reads refused because of `reads_per_second`.
         Counter rate_refused,
-        /// Writes carried out but answered OUTCOME_UNKNOWN because no owner could vouch for them.
+        /// Writes that were executed but answered OUTCOME_UNKNOWN because no owner confirmed that
+        /// it had dropped the key.
         Counter writes_unacknowledged,
         /// Writes that waited and were dropped: this server had been stopped, or their clients had left.
         Counter writes_dropped,

@@ -1,5 +1,5 @@
-//! Fetches begin, wait and are released as [`Fetches`](super::fetches::Fetches) says; what waits
-//! for one is refused, sent on, or waits for another.
+//! Fetches begin, wait and are released as [`Fetches`](super::fetches::Fetches) says; requests that
+//! wait for one are refused, forwarded, or wait for another.
 
 use super::answer::{AnswerHead, Status};
 use super::calls::Started;
@@ -113,9 +113,8 @@ impl Node {
         }
     }
 
-    /// Hands on fetches that are held back for partitions that are another server's by now, or that
-    /// have become this server's or have ceased to be. Those that are nobody's for a moment will be
-    /// somebody's.
+    /// Passes on waiting fetches of partitions whose owner has changed, to or from this server.
+    /// Those of partitions without an owner keep waiting, because they will have one soon.
     pub(super) fn hand_on_held(&mut self, now: Now) {
         let partitions = &self.partitions;
         let misplaced = self.fetches.misplaced(|partition| match partitions.serving(partition) {
@@ -137,8 +136,8 @@ impl Node {
         }
     }
 
-    /// The requests that are to be answered by a fetch of this server that has not begun; others
-    /// are sent on, or are late.
+    /// Returns the requests that wait for a fetch of this server that has not begun. Others are
+    /// forwarded, or are late.
     fn still_here(
         &mut self,
         now: Now,

@@ -52,7 +52,7 @@ impl Forwards {
         matches!(sent, Some(Forwarded::Request(_)))
     }
 
-    /// The requests that were sent on.
+    /// Returns the forwarded requests.
     pub(super) fn requests(&self) -> impl Iterator<Item = (u64, PendingKey)> + '_ {
         self.sent.iter().filter_map(|(key, sent)| match sent {
             Forwarded::Request(request) => Some((key.data().as_ffi(), *request)),

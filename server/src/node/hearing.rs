@@ -54,7 +54,8 @@ impl Node {
         if command.head.hop != Hop::Relay || serving.is_own() {
             return Some(self.settle(now, command.value));
         }
-        // Tried even if the owner could not be reached a moment ago: somebody waits for it.
+        // It is tried even if the owner was unreachable a moment ago, because a client waits for
+        // it.
         let Some(owner) = serving.other() else {
             return Some(Answer::status(Status::Unavailable));
         };

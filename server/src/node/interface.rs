@@ -70,11 +70,11 @@ pub struct Lease {
 pub struct Word {
     /// The map under which it is given: members believe it under the same.
     pub epoch: MapEpoch,
-    /// No member goes by it after that.
+    /// The time after which no member relies on it.
     pub until: Micros,
 }
 
-/// What came of pinging every shard of a server.
+/// The outcome of pinging every shard of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerProbe {
     /// Some shard gave no answer in time, or they are not of one incarnation.
@@ -131,7 +131,7 @@ pub enum Output {
         nonce: u64,
         /// Server id.
         server: u16,
-        /// What came of it.
+        /// The outcome.
         outcome: PeerProbe,
     },
 }

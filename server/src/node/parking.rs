@@ -1,8 +1,8 @@
-//! Writes begin to wait for an owner, and look again: when something has changed, when the owner may
+//! Writes that wait for an owner. They check again when something has changed, when the owner may
 //! have a newer map, and when they have waited for long enough.
 //!
-//! A write whose time is up is no longer there for what comes afterwards: a process that wakes
-//! finds its time and the next map at once, and the time counts (scenario 14).
+//! A write whose time is up is refused before anything else is applied: a process that resumes may
+//! find the end of its time and the next map at once, and the time comes first (scenario 14).
 
 use std::time::Duration;
 
@@ -122,7 +122,8 @@ impl Node {
             return self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
         }
         let is_over = now.mono >= until && !mutant::is(Mutant::MapBeforeTime);
-        // An orphan may begin it now; nobody else, whatever has become clear in this instant.
+        // An orphan may begin it now; other servers may not, even if the owner has become known in
+        // this instant.
         let may_begin = match self.partitions.serving(pending.partition) {
             Serving::Unowned | Serving::Provisional(_) => self.partitions.is_orphan(),
             _ => false,

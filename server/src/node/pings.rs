@@ -54,7 +54,7 @@ impl Node {
         self.send(peer, shard, state, command);
     }
 
-    /// Pings every shard of that server; [`Output::Probed`] says what came of it.
+    /// Pings every shard of that server. [`Output::Probed`] has the outcome.
     pub fn ask_probe(&mut self, nonce: u64, server: u16) {
         // The master may have another cluster file.
         let Some(info) = self.topology.servers.get(usize::from(server)) else { return };

@@ -41,7 +41,8 @@ impl Node {
         self.send_on(via, shard, key, command);
     }
 
-    /// There is no way to the owner: a read goes to the origin, a write nowhere.
+    /// Handles a request whose owner can't be reached by any path: a read goes to the origin, a
+    /// write is refused.
     fn relay_in_vain(&mut self, now: Now, key: PendingKey, owner: u16) {
         let pending = &mut self.requests[key];
         pending.relays_tried = 0;

@@ -1,4 +1,4 @@
-//! A command that is no hit: refused, answered at once, or made to wait for the origin or a
+//! Commands that are not hits: they are refused, answered at once, or wait for the origin or a
 //! peer.
 
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Node {
         }
     }
 
-    /// The answer to a request that was sent on to a server that is not the owner.
+    /// Returns the answer to a request that was forwarded to a server that is not the owner.
     pub(super) fn not_owner(&self) -> Answer {
         let map_epoch = self.partitions.map().map_or(0, |map| map.epoch.to_u64());
         let value = NotOwner { map_epoch }.to_bytes().into();
@@ -183,8 +183,8 @@ impl Node {
             _ => self.read(now, key),
         }
     }
-    /// Processes a waiting request here although its partition's state says otherwise: there is no
-    /// way to the owner.
+    /// Processes a waiting request here although its partition's state says otherwise, because the
+    /// owner can't be reached by any path.
     pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
         self.requests[key].here = true;
         self.process(now, key);

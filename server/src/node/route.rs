@@ -1,5 +1,5 @@
-//! Requests of partitions that another server owns: sent on once; if that fails a read is
-//! processed here, and a write waits until it is clear who owns its partition (claim 15).
+//! Requests for partitions that another server owns. They are forwarded once; if that fails, a read
+//! is processed here, and a write waits until the owner of its partition is known (claim 15).
 
 use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
@@ -24,7 +24,7 @@ impl Node {
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
         let pending = &self.requests[key];
         if pending.head.hop == Hop::Forwarded && !mutant::is(Mutant::ForwardTwice) {
-            // It was sent on to this server, and has had its hop while it waited here.
+            // It was forwarded to this server, so it may not be forwarded again.
             return self.refuse_sent_on(key);
         }
         let command = pending.command(now, Hop::Forwarded);

@@ -48,12 +48,12 @@ pub(super) enum Presence {
 }
 
 impl Pending {
-    /// Whether it must be carried out by the partition's owner.
+    /// Whether the partition's owner must execute it.
     pub(super) fn is_write(&self) -> bool {
         self.head.action.is_write()
     }
 
-    /// Whether a server has sent it on to this one: it is not sent on again, and not processed
+    /// Whether a server has forwarded it to this one. It is not forwarded again, and not processed
     /// here in the owner's place.
     pub(super) fn is_sent_on(&self) -> bool {
         self.head.hop != Hop::None

@@ -188,8 +188,9 @@ impl Node {
             _ => true,
         };
         if is_executed {
-            // Servers that were told while it was under way have to be told again. A key for which
-            // there is no room was counted; it is given up, or its write not acknowledged.
+            // Servers that were told while it was under way have to be told again. If there is no
+            // room for the key, the log has noted that: the partition is given up, or the write is
+            // not acknowledged.
             self.remember(now, key, closed_until.unwrap_or_default());
         }
         match outcome {

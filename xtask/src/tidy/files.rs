@@ -51,7 +51,7 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<Source>) {
             continue;
         }
         let ending = path.extension().and_then(|ending| ending.to_str());
-        // Without an ending: `.ci/run`. What is no text is none of ours to read.
+        // A file without an ending is `.ci/run`. Files that are not text are not checked.
         let wanted = ending.is_none_or(|ending| TEXT.contains(&ending));
         if kind.is_file()
             && wanted

@@ -47,7 +47,7 @@ pub(super) struct Gate {
 /// The estimated size of a keyspace's rows.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
-    /// The largest of late.
+    /// The largest recent one.
     bytes: usize,
     under_way: u32,
 }

@@ -27,7 +27,7 @@ impl Measure {
         Self { began: now, fetches: 0, rates: VecDeque::with_capacity(WINDOWS) }
     }
 
-    /// One fetch. What was counted before `cold_until` is no measure.
+    /// Counts a fetch. Fetches before `cold_until` are not used for the measure.
     pub(super) fn count(&mut self, now: Micros, cold_until: Micros) {
         if self.began < cold_until {
             (self.began, self.fetches) = (now, 0);

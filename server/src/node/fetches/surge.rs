@@ -1,8 +1,7 @@
-//! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all
-//! its reads would reach the origin at once. So for a while all fetches of the shard together
-//! have a rate: those of partitions that it had before pass and count, those of partitions that
-//! have become its own wait for what is left, first those whose clients give up first. A small
-//! rate is theirs alone.
+//! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all its
+//! reads would reach the origin at once. So for a while all fetches of the shard are rate-limited
+//! together: those of partitions that it had before pass and count, those of new partitions wait
+//! for what is left, first those whose clients give up first. A small rate is theirs alone.
 //!
 //! The rate is such that the database is asked for about twice as much as before by all N servers
 //! together. Of that the N−1 others need their usual N−1 shares, and the N+1 that are left are
@@ -85,7 +84,7 @@ pub(super) struct Surge {
     /// Fetches per second in it, beside [`Sharing::reserved`]; zero: nothing is held back, because nobody
     /// knows what is usual.
     rate: u64,
-    /// The rate while so many fetches wait that it has to be higher.
+    /// The raised rate, while too many fetches wait.
     raised: u64,
     /// The tokens for that rate.
     shared: Bucket,
@@ -138,7 +137,7 @@ impl Surge {
         self.measure.usual().unwrap_or(self.told)
     }
 
-    /// Whether somebody else has to be asked for a measure.
+    /// Whether another server has to be asked for its measure.
     pub(super) fn needs_measure(&self) -> bool {
         self.usual() == 0
     }

@@ -26,7 +26,8 @@ struct Entry {
     stamp: u64,
     /// The time until which the write may land.
     open_until: Micros,
-    /// The server has been told. If it starts anew before `open_until` it has to be told again.
+    /// Whether the server has been told. If it restarts before `open_until`, it has to be told
+    /// again.
     is_told: bool,
     /// All of the key's keyspace in the partition was flushed.
     is_flush: bool,

@@ -267,8 +267,8 @@ impl Handback {
         self.receiver.may_keep(is_told_all, partition)
     }
 
-    /// This server owns partitions whose home it is, under the map of this epoch; `anew`: it did
-    /// not before.
+    /// Notes that this server owns partitions whose home it is, under the map of this epoch;
+    /// `anew`: it did not before.
     pub(super) fn owns_home(&mut self, epoch: MapEpoch, anew: bool) {
         self.receiver.owns(epoch, anew);
     }

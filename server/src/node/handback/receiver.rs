@@ -53,7 +53,8 @@ impl Receiver {
         self.returning
     }
 
-    /// This server owns its partitions under the map of this epoch; `anew`: it did not before.
+    /// Notes that this server owns its partitions under the map of this epoch; `anew`: it did not
+    /// before.
     pub(super) fn owns(&mut self, epoch: MapEpoch, anew: bool) {
         self.left = epoch;
         if anew {

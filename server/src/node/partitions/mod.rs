@@ -66,8 +66,8 @@ pub(super) struct State {
     generation: u32,
     /// Values of a lower version are not cached any more.
     version_floor: u64,
-    /// Values of a lower version were kept before this server owned the partition. They are good
-    /// for reads until they end, and for nothing else: neither CAS nor TOUCH goes by them.
+    /// Values of a lower version were kept before this server owned the partition. They serve reads
+    /// until they expire, but not CAS or TOUCH.
     owned_floor: u64,
     /// Some keyspace was flushed here and has a floor of its own (floors.rs).
     is_flushed: bool,
@@ -186,7 +186,7 @@ impl Partitions {
         self.floor(|state| state.version_floor, keyspace, partition)
     }
 
-    /// The version below which a cached value is no ground for CAS and TOUCH.
+    /// Returns the version below which a cached value does not serve CAS and TOUCH.
     pub(super) fn owned_floor(&self, keyspace: u8, partition: u32) -> u64 {
         self.floor(|state| state.owned_floor, keyspace, partition)
     }

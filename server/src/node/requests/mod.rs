@@ -94,7 +94,8 @@ impl Requests {
         self.repeated.arrive(request, key, is_retry)
     }
 
-    /// A request is answered. How a write has ended is remembered, if it was carried out here.
+    /// Notes that a request is answered. The result of a write is remembered, if it was executed
+    /// here.
     pub(super) fn end(&mut self, key: PendingKey, answer: AnswerHead) -> Ended {
         let request = self.waiting.remove(key).expect("a request is answered once");
         self.bytes -= bytes_of(&request);

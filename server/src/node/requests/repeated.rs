@@ -1,6 +1,6 @@
-//! Writes that a client repeats because it had no answer (scenario 14): one that is still under
-//! way is joined, one that was carried out here is answered from memory. Neither is carried out
-//! twice, nor can its second time overwrite what another client wrote between.
+//! Writes that a client repeats because it had no answer (scenario 14): one that is still under way
+//! is joined, and one that was executed here is answered from memory. Neither is executed twice, so
+//! it can't overwrite another client's write in between.
 //!
 //! A request is found by the client's id and its own; only those marked RETRY look.
 
@@ -34,11 +34,11 @@ struct Running {
 /// The state of a repeated request.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Known {
-    /// Nothing: it is carried out.
+    /// It is unknown, and is executed.
     No,
     /// It is under way, and will be answered when that ends.
     Joined,
-    /// It has been carried out, with this answer.
+    /// It has been executed, with this answer.
     Ended(AnswerHead),
 }
 

@@ -1,6 +1,6 @@
-//! Writes on their way: one at a time per key, so that what the cache keeps is what the origin
-//! holds (scenario 15); those that wait for an owner (parking.rs); and those that are carried out
-//! but may not be acknowledged yet (unacked.rs).
+//! Writes under way: one at a time per key, so that the cached value is the origin's (scenario 15);
+//! those that wait for an owner (parking.rs); and those that have been executed but may not be
+//! acknowledged yet (unacked.rs).
 //!
 //! Told: the writes that arrive, begin, wait and end, and the keys that an owner has dropped.
 //! Returns: the write whose turn it is, and the writes that may go on, or be answered.
@@ -105,7 +105,7 @@ impl Writes {
         self.parking.first_ends()
     }
 
-    /// A write is carried out and waits for its acknowledgement.
+    /// Notes that a write has been executed and waits for its acknowledgement.
     pub(super) fn wait_for_ack(&mut self, write: Unacknowledged) {
         self.unacked.push(write);
     }

@@ -1,4 +1,4 @@
-//! Writes that are carried out but may not be acknowledged yet (ack.rs).
+//! Writes that have been executed but may not be acknowledged yet (ack.rs).
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub(in crate::node) struct ToldTo {
     pub(in crate::node) stamp: u64,
 }
 
-/// The writes that wait, in the order in which they were carried out.
+/// The waiting writes, in the order in which they were executed.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Unacked {
     waiting: Vec<Unacknowledged>,
