@@ -97,7 +97,7 @@ impl Failover {
 
     fn acknowledged(&self, state: &mut State, which: usize, by_orphan: bool) {
         let Write::Running(write) = state.writes[which] else { return };
-        // What was written while nobody heard the master is bounded by the lifetime only.
+        // A write made while no server heard the master is only bounded by the lifetime.
         if !by_orphan {
             state.acknowledged[0] = state.acknowledged[0].max(write.place);
         }

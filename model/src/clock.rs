@@ -48,7 +48,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// By the lengths of the shipped code, or without its margin.
+    /// Computes the steps with the lengths of the shipped code, or without its margin.
     #[must_use]
     pub fn new(rates: Rates, lease_steps: u8, rules: &Rules) -> Self {
         let lease = STEP * u32::from(lease_steps);
@@ -56,7 +56,7 @@ impl Clock {
             true => (held_until(Micros(0), lease), over_at(Micros(0), lease)),
             false => (Micros(0) + lease, Micros(0) + lease),
         };
-        // Who holds a lease until 10, at 9 a step, holds it for one step and the next.
+        // A server with a lease until 10, at 9 per step, has it for one step and the next.
         let steps = |at: Micros, rate: u8| at.0.div_ceil(u64::from(rate));
         let small = |steps: u64| u8::try_from(steps).unwrap_or(u8::MAX);
         Self {

@@ -13,7 +13,7 @@ use crate::tally::Tally;
 pub struct Failover {
     /// The design, or a mutant of it.
     pub rules: Rules,
-    /// How much is explored.
+    /// The scope of the exploration.
     pub scope: Scope,
     /// Looks for a way home from every state, if that is to be checked; it takes its time. Another
     /// one, so that its steps do not count.

@@ -105,7 +105,7 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
             continue;
         }
         for exploration in explorations {
-            // Only in mode `available` is it of any use to know that others hear nothing.
+            // Only in mode `available` does it matter that others do not hear the master.
             if exploration.scope.orphans && name == ModeName::Strict {
                 continue;
             }

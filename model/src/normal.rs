@@ -39,7 +39,7 @@ impl Failover {
         if id != HOME && !owns && forgets {
             server.value = 0;
         }
-        // Nobody renews then, heard or not.
+        // No server renews then, heard or not.
         if !matches!(
             status.state,
             ServerState::Online | ServerState::Returning | ServerState::Leaving

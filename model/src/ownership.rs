@@ -104,7 +104,7 @@ impl Ownerships {
         self.row(map).depth - 1
     }
 
-    /// Who will own the key if those that are waiting do not come back.
+    /// Returns the server that will own the key if the waiting ones do not come back.
     #[must_use]
     pub fn next_owner(&self, map: &Map) -> Option<usize> {
         let mut later = *map;

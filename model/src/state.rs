@@ -39,7 +39,7 @@ pub struct Status {
 /// The states of all servers, as published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Map {
-    /// By server.
+    /// The statuses, by server.
     pub statuses: [Status; SERVERS_MAX],
 }
 
@@ -54,9 +54,9 @@ impl Default for Map {
 pub struct Master {
     /// It does not run.
     pub is_down: bool,
-    /// By server: the age of the last lease granted, in steps.
+    /// The age in steps of the last lease granted, by server.
     pub lease_ages: [u8; SERVERS_MAX],
-    /// By server: the newest epoch that it has acknowledged.
+    /// The newest epoch that each server has acknowledged.
     pub acked: [u8; SERVERS_MAX],
 }
 
@@ -69,7 +69,7 @@ pub struct Server {
     pub boot: u8,
     /// The newest map applied.
     pub map: u8,
-    /// Since when its log is complete.
+    /// The map since which its log is complete.
     pub complete_since: u8,
     /// Its renewals do not reach the master.
     pub is_silent: bool,
@@ -79,8 +79,8 @@ pub struct Server {
     pub has_late_grant: bool,
     /// The oldest value that it has cached, or that a fetch under way could still install.
     pub value: u8,
-    /// What it keeps for a lease at most, since before it owned the key: by the age in steps of the
-    /// fetches that may have brought it, the oldest value.
+    /// The values that it caches for a lease at most, from before it owned the key: for each age in
+    /// steps of a fetch, the oldest value that such a fetch may have brought.
     pub brief: [u8; LEASE_STEPS_MAX],
     /// Home: the newest epoch under which it served from its cache.
     pub left: u8,
@@ -96,7 +96,7 @@ pub struct Server {
     pub heard: u8,
     /// Mutant: it believed a member that knows of a newer map.
     pub is_misled: bool,
-    /// By member: steps for which its word that it has lost the master too still counts.
+    /// For each member, the steps for which its word that it has lost the master is still valid.
     pub lost_too: [u8; SERVERS_MAX],
 }
 
@@ -117,9 +117,9 @@ pub enum Write {
 pub enum Authority {
     /// As the key's owner.
     Owner,
-    /// As its owner, which has let go of the key since, with its lease valid at that moment.
+    /// Begun as its owner, which has released the key since, with its lease valid at that moment.
     Released,
-    /// As one that may write although nobody owns the key (`available`).
+    /// Begun by a server that may write although the key has no owner (`available`).
     Unowned,
     /// None any more: another server may have owned the key since.
     Lapsed,
@@ -142,7 +142,7 @@ pub struct Running {
     pub place: u8,
 }
 
-/// How often things may still go wrong. Maps published are bounded by the scope.
+/// The numbers of faults that may still happen. The scope bounds the number of published maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budget {
     /// Crashes.
@@ -162,7 +162,7 @@ pub struct Budget {
 pub struct State {
     /// Every map ever published, by epoch − 1: announcements are never lost for good.
     pub maps: [Map; MAPS_MAX],
-    /// How many there are.
+    /// The number of published maps.
     pub published: u8,
     /// The master.
     pub master: Master,
@@ -172,7 +172,7 @@ pub struct State {
     pub commits: u8,
     /// The writes.
     pub writes: [Write; WRITES_MAX],
-    /// By age in steps: the newest place of those acknowledged at least so long ago.
+    /// For each age in steps, the newest position acknowledged at least this long ago.
     pub acknowledged: [u8; STALE_STEPS_MAX + 1],
     /// The faults that may still happen.
     pub budget: Budget,

@@ -10,7 +10,7 @@ use crate::scope::Scope;
 /// An exploration of the design.
 #[derive(Debug, Clone, Copy)]
 pub struct Exploration {
-    /// What it is about.
+    /// The name of the exploration.
     pub name: &'static str,
     /// Its size.
     pub scope: Scope,
@@ -30,10 +30,10 @@ const TWO: Scope = Scope {
     leaves: 0,
     orphans: false,
 };
-/// The same with a second stand-in.
+/// The scope with a second stand-in.
 const THREE: Scope = Scope { servers: 3, ..TWO };
 
-/// The same, and the master restarts once without its file.
+/// The scope in which the master restarts once without its file.
 const FILE_LOST: Scope = Scope { master_restarts: 1, file_losses: 1, ..TWO };
 
 /// Ends in seconds: for every change.
@@ -130,7 +130,7 @@ pub const FULL: &[Exploration] = &[
     },
 ];
 
-/// Where a mutant is looked for, and the promise that it breaks.
+/// Returns the exploration in which a mutant is looked for, and the property that it violates.
 #[must_use]
 pub fn scope_for(rule: Rule) -> (Mode, Scope) {
     use Mode::{Available, Strict};

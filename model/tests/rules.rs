@@ -22,7 +22,7 @@ fn holds(mode: Mode) {
             *met.entry(event).or_default() += count;
         }
     }
-    // What only happens in the other mode.
+    // The events that only happen in the other mode.
     let only_available = ["begun without an owner", "acknowledged without an owner"];
     let only_orphans = ["begun by an orphan", "owed key settled"];
     for (event, count) in met {

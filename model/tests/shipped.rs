@@ -39,7 +39,8 @@ fn topology() -> Arc<Topology> {
     Arc::new(topology.expect("three servers are a sound topology"))
 }
 
-/// What the shipped server does, in the model's words. Servers are numbered by rank there.
+/// Returns how the shipped server serves the key, in the model's terms. Servers are numbered by
+/// rank there.
 fn shipped(
     topology: &Arc<Topology>,
     mode: Mode,

@@ -205,7 +205,7 @@ proptest! {
         let _ = StatsReply::from_bytes(&bytes);
     }
 
-    /// Whatever a damaged archive still reads as can be written and read again.
+    /// If a damaged archive can still be read, the result can be written and read again.
     #[test]
     fn mutated_stats_never_panic(stats in stats(), at in any::<prop::sample::Index>(), byte: u8, cut: bool) {
         let mut bytes = stats.to_bytes();

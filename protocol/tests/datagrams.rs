@@ -150,7 +150,7 @@ fn no_datagram_that_is_sent_is_larger_than_any_network_carries() {
     // One state more in each would be too many.
     let one = Datagram { statuses: vec![ServerStatus::default(); 26], ..datagram.clone() };
     assert!(one.to_bytes(None).len() > DATAGRAM_BYTES_SENT_MAX);
-    // What an older member sends is read all the same.
+    // Datagrams of an older member are read as well.
     let bytes = datagram.to_bytes(None);
     assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "{} bytes", bytes.len());
     assert_eq!(Datagram::parse(&bytes, None, Some(1)), Ok(datagram));

@@ -13,7 +13,7 @@ fn candidates(servers: &[ServerInfo]) -> Vec<Candidate<'_>> {
     servers.iter().map(|s| Candidate { name: &s.name, group: s.group, weight: s.weight }).collect()
 }
 
-/// How many partitions have each server as home.
+/// Returns the number of partitions of which each server is the home.
 fn homes(servers: &[Candidate<'_>], partitions: u32) -> Vec<u32> {
     let mut homes = vec![0; servers.len()];
     for partition in 0..partitions {
@@ -42,7 +42,7 @@ fn equal_weights_get_equal_shares() {
     // 65,536 partitions over 8 servers: 8,192 each, with a standard deviation of 85.
     let spread = spread_percent(&servers, 65_536);
     assert!(spread <= 106, "max/min is {spread} %");
-    // With the default of 1,024 partitions chance weighs more: 128 each, give or take 11.
+    // With the default of 1,024 partitions the deviation is larger: 128 each, plus or minus 11.
     let spread = spread_percent(&servers, 1_024);
     assert!(spread <= 160, "max/min is {spread} %");
 }

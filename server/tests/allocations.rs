@@ -167,7 +167,7 @@ impl Shard {
         turn::act(self, self.now);
     }
 
-    /// How many allocations `work` makes, and how many hits it brings.
+    /// Returns how many allocations `work` makes, and how many hits it has.
     fn counted(&mut self, work: impl Fn(&mut Self)) -> (u64, u64) {
         let (before, hits) = (ALLOCATIONS.get(), self.core.node.counters.hits);
         work(self);

@@ -29,7 +29,7 @@ fn become_program(
     program: &str,
     arguments: Vec<String>,
 ) -> Result<bool, String> {
-    // What is missing is left out by the program, which says so.
+    // The program leaves out what needs a missing tool, and says so.
     if let Err(failed) = prerequisites(workspace) {
         println!("{}\n{}", failed.output, failed.remedy);
     }

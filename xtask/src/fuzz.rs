@@ -33,7 +33,7 @@ pub(crate) fn run(workspace: &Workspace, only: Option<&str>, seconds: u32) -> Re
     let mut broken = Vec::new();
     for target in targets {
         println!("\n== {target}, {seconds} s");
-        // What is found goes into the first folder; the seeds are only read.
+        // New inputs go into the first folder; the seeds are only read.
         let corpus = format!("fuzz/corpus/{target}");
         std::fs::create_dir_all(workspace.root().join(&corpus))
             .map_err(|error| format!("cannot make {corpus}: {error}"))?;

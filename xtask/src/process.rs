@@ -54,7 +54,7 @@ pub(crate) fn run(
     Ok(Finished { success: status.success() && !late, code: status.code(), output })
 }
 
-/// As [`run`], for a step of a report.
+/// Runs a process like [`run`], for a step of a report.
 ///
 /// # Errors
 /// When it cannot be started, or the log not be written.
@@ -117,7 +117,8 @@ fn kill_tree(root: u32) {
     }
 }
 
-/// From `stat`: "pid (name) state ppid …", where the name may hold spaces and parentheses.
+/// Reads the parent from `stat`: "pid (name) state ppid …", where the name may contain spaces and
+/// parentheses.
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()

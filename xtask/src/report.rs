@@ -11,7 +11,7 @@ use crate::counts::Counts;
 
 /// Lines of a failing step's output that are shown; the log has all of them.
 const SHOWN_LINES: usize = 150;
-/// Where the step's result begins.
+/// The column in which a step's result begins.
 const RESULT_COLUMN: usize = 34;
 
 /// The result of a step that passed.
@@ -34,7 +34,7 @@ impl Passed {
 pub(crate) struct Failed {
     /// The step's output.
     pub(crate) output: String,
-    /// What to do about the failure.
+    /// The instruction for mending the failure.
     pub(crate) remedy: String,
     /// The tests that it ran before it failed.
     pub(crate) counts: Counts,

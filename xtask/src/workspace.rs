@@ -37,12 +37,12 @@ impl Workspace {
         &self.root
     }
 
-    /// Where the output of steps is kept.
+    /// Returns the folder for the output of steps.
     pub(crate) fn logs(&self) -> PathBuf {
         self.target.join("xtask")
     }
 
-    /// Where release builds put programs.
+    /// Returns the folder of release builds.
     pub(crate) fn release(&self) -> PathBuf {
         self.target.join("release")
     }

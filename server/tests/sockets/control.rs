@@ -31,7 +31,7 @@ fn harmful(cluster: &Cluster) -> Datagram {
     datagram
 }
 
-/// What must not be believed, each under its name.
+/// Returns datagrams that must not be believed, each with a name.
 fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
     let key = cluster.config.cluster_key();
     let good = harmful(cluster);
@@ -114,7 +114,7 @@ on_both_loops! {
         let cluster = Cluster::one(io, secret);
         let refused = cluster.master.ask_probe(1);
         assert_eq!((refused.subject, refused.arg), (1, ProbeOutcome::Refused as u32));
-        // Somebody listens, and says nothing.
+        // A process that listens but does not answer.
         let silent = TcpListener::bind(cluster.config.servers[1].address).unwrap();
         assert_eq!(cluster.master.ask_probe(1).arg, ProbeOutcome::Silent as u32);
         drop(silent);

@@ -183,7 +183,7 @@ impl Cluster {
             assert_eq!(wire.ask(&write).status, Status::Ok);
             let read = request(Opcode::Get, ITEMS, 2, b"healthy", b"");
             assert_eq!(wire.ask(&read).value, b"yes");
-            // As many at once as may wait, should they be another shard's.
+            // As many at once as may wait if they belong to another shard.
             let at_once = self.config.limits.in_flight_per_connection.min(1_000) as usize;
             for _ in 0..1_000 / at_once {
                 wire.send(&read.repeat(at_once));
@@ -324,7 +324,7 @@ impl FakeMaster {
         lock(&self.held).reports.clone()
     }
 
-    /// Has the first server contact another one; what it says of it.
+    /// Makes the first server contact another one; returns its report.
     pub(crate) fn ask_probe(&self, subject: u16) -> Datagram {
         let nonce = lock(&self.held).sequence + 1_000;
         let question = Datagram { subject, nonce, ..self.announcement() };

@@ -168,7 +168,7 @@ on_both_loops! {
         // The first to come is the first to go, and hears why.
         let told = silent[0].rest();
         assert_eq!(by_status(&told), [("OVERLOADED", 1)].into());
-        // Who says hello in time is not asked how long it has taken.
+        // A caller that sends its HELLO in time is accepted, however long it took.
         let mut last = silent.pop().unwrap();
         assert_eq!(last.ask(&hello(0)).status, Status::Ok);
         drop(last);
@@ -183,7 +183,7 @@ on_both_loops! {
         let refused = wire.take(92);
         assert_statuses(&refused, &[("OVERLOADED", 92)]);
         assert!(refused.iter().all(|reply| reply.header.retry_after_ms > 0), "a hint");
-        // What need not wait is answered meanwhile, on this connection too.
+        // Requests that need not wait are answered meanwhile, also on this connection.
         wire.assert_open();
         cluster.database.execute_batch("COMMIT").unwrap();
         assert_statuses(&wire.take(8), &[("OK", 8)]);

@@ -19,7 +19,7 @@ enum Op {
     Get,
     Put(Vec<u8>),
     Delete,
-    /// With the version that was last seen of the key, or a wrong one.
+    /// A CAS with the last seen version of the key, or a wrong one.
     Cas(Vec<u8>, bool),
     Touch,
     Invalidate,

@@ -70,7 +70,7 @@ on_both_loops! {
         let talk = |number: u16, rows: u32| {
             let mut wire = Wire::connect(address);
             let bytes = [hello(kind_of_hello(number, 3)), get_rows(rows)].concat();
-            // Also with a frame that is only begun when the connection moves.
+            // Also with a frame that is incomplete when the connection moves.
             let cut = bytes.len() - usize::from(number % 40);
             wire.send(&bytes[..cut]);
             wire.send(&bytes[cut..]);
@@ -196,7 +196,7 @@ on_both_loops! {
     }
 }
 
-/// What no server says to a hello.
+/// Returns an answer that no server gives to a HELLO.
 fn nonsense(number: usize) -> Vec<u8> {
     let status = |status: Status, value: &[u8]| {
         let header = ResponseHeader { request_id: 1, ..ResponseHeader::default() };

@@ -19,7 +19,7 @@ enum After {
 }
 use After::{Closed, Open};
 
-/// What is expected of the reply to each id: its status, and the value where it matters.
+/// The expected reply to each id: its status, and the value if it matters.
 type Expected = Vec<(u32, Status, Option<&'static [u8]>)>;
 
 struct Row {
@@ -294,7 +294,7 @@ fn first_rows() -> Vec<Row> {
     ]
 }
 
-/// How the bytes of a row come.
+/// The pieces in which the bytes of a row arrive.
 enum Pieces {
     Whole,
     ByteByByte,
@@ -392,7 +392,7 @@ on_both_loops! {
     fn every_row_holds_split_anywhere(io) {
         let mut bench = Bench::new(io);
         for (row, is_first) in all_rows() {
-            // Of the long ones only the ends are of interest: headers and boundaries.
+            // In long inputs only the ends matter: headers and boundaries.
             let cuts = (1..row.bytes.len()).filter(|at| *at < 200 || *at + 100 > row.bytes.len());
             for at in cuts {
                 bench.check(&row, is_first, &Pieces::Halves(at));

@@ -110,7 +110,7 @@ impl Wire {
         }
     }
 
-    /// That many replies.
+    /// Takes this many replies.
     pub(crate) fn take(&mut self, count: usize) -> Vec<Reply> {
         let got: Vec<Reply> = (0..count).map_while(|_| self.next()).collect();
         assert_eq!(got.len(), count, "the server closed before its last reply");
@@ -136,7 +136,7 @@ impl Wire {
     }
 }
 
-/// How often each status came.
+/// Returns how often each status came.
 pub(crate) fn by_status(replies: &[Reply]) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for reply in replies {

@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[Layer {
     why: "the node takes commands and gives answers; bytes are for codecs (server/src/shard/codec/)",
 }];
 
-/// What is wrong under the root of the checkout.
+/// Returns the mistakes under the root of the checkout.
 pub(super) fn mistakes(root: &Path) -> Vec<String> {
     let mut mistakes = Vec::new();
     for layer in LAYERS {

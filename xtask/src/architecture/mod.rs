@@ -84,7 +84,7 @@ fn arrows(ours: &[&Value], allowed: &[Row]) -> Vec<String> {
         };
         for dependency in items(&package["dependencies"]) {
             let Ok(used) = text(&dependency["name"]) else { continue };
-            // Only ours have a path. Those without a row are reported above.
+            // Only crates of the workspace have a path. Those without a row are reported above.
             if dependency["path"].is_null() || used == name {
                 continue;
             }

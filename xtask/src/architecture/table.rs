@@ -16,9 +16,9 @@ const NONE: &str = "–";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) package: String,
-    /// For the code that is shipped.
+    /// The crates that the shipped code may use.
     pub(super) may_use: Vec<String>,
-    /// For its tests only, besides those above.
+    /// The crates that only its tests may use, in addition.
     pub(super) tests_may_use: Vec<String>,
 }
 

@@ -39,7 +39,7 @@ fn circles(folder: &str, files: &[&Source]) -> Vec<Vec<String>> {
     for file in files {
         let path = file.path.strip_prefix(Path::new(folder).join("src"));
         let module = path.map(module_of).unwrap_or_default();
-        // What does not parse is the compiler's to report.
+        // The compiler reports files that do not parse.
         let Ok(syntax) = syn::parse_file(&file.text) else { continue };
         let mut paths = Paths { module: module.clone(), ..Paths::default() };
         paths.visit_file(&syntax);

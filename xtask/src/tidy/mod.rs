@@ -47,7 +47,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
     ))
 }
 
-/// How a mistake is shown.
+/// Formats a mistake.
 fn at(path: &Path, line: usize, what: &str) -> String {
     format!("{}:{line}: {what}", path.display())
 }

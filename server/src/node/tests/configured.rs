@@ -1,4 +1,4 @@
-//! What a shard takes from the cluster file.
+//! The settings that a shard takes from the cluster file.
 
 use standin_config::{ClusterConfig, OriginConfig};
 

@@ -85,7 +85,7 @@ fn cas_and_touch_do_not_go_by_what_was_flushed() {
     assert!(matches!(s.call().operation, Operation::Get));
 }
 
-/// Of three servers, 0 is away with these keys of one partition cached.
+/// Creates three servers, of which 0 is away with these keys of one partition cached.
 fn away() -> (Net, Vec<u8>, Vec<u8>) {
     let mut net = Net::new(3, |_| {});
     let key = net.key(0, 0);
@@ -142,7 +142,7 @@ fn a_flush_stays_one_when_its_key_is_written_afterwards() {
 fn a_flush_that_reaches_no_owner_is_not_called_done() {
     let (mut net, key, other) = away();
     net.say(0, Returning, &[]);
-    // Nobody owns the partition now: it waits, and is carried out by the next owner.
+    // The partition has no owner now: the command waits, and the next owner executes it.
     let stand_in = net.stand_in(&key);
     assert_eq!(flush(&mut net, stand_in, &key), None);
     net.advance(Duration::from_millis(1_100));

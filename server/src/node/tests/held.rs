@@ -12,7 +12,8 @@ fn forwards(script: &Script) -> usize {
     script.outputs.iter().filter(|output| matches!(output, Output::Forward { .. })).count()
 }
 
-/// Lets a second pass in small steps, and the database answer at once; how often it was asked.
+/// Lets a second pass in small steps while the database answers at once; returns how often it was
+/// asked.
 fn second(script: &mut Script) -> usize {
     let mut asked = 0;
     for _ in 0..20 {
@@ -51,7 +52,7 @@ fn they_begin_at_the_rate_and_those_that_would_be_too_late_are_refused() {
     assert_eq!(script.node.in_flight(), 0);
 }
 
-/// Of a hundred that may be in flight, half may wait for reads.
+/// Half of the requests that may be in flight may wait for reads.
 #[test]
 fn those_that_wait_leave_room_for_writes() {
     let mut script = script(200);

@@ -271,7 +271,7 @@ fn a_cas_is_decided_by_a_lease_holder_only() {
     assert_eq!(s.reply().status, Status::Ok);
 }
 
-/// Nobody hears the master, and server 0 has v0 of its key cached.
+/// Creates servers that do not hear the master; server 0 has v0 of its key cached.
 fn without_a_master() -> (Net, Vec<u8>) {
     let mut net = Net::new(3, |_| {});
     let k = net.key(0, 0);

@@ -74,7 +74,7 @@ pub(in crate::node) fn pair(shards: u16, partitions: u32) -> Arc<Topology> {
     Arc::new(Topology::new("t".to_owned(), master, servers, partitions).unwrap())
 }
 
-/// What the scripts' nodes have in common.
+/// Returns the configuration of the scripts' nodes.
 pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
     let mut read_only = keyspace(2);
     read_only.put = None;
@@ -145,7 +145,7 @@ struct Got {
 impl Got {
     fn new(head: AnswerHead, value: &[u8]) -> Self {
         let AnswerHead { status, flags, retry_after_ms, version, ttl_s, .. } = head;
-        // Whoever is refused for want of room is told when to come again.
+        // A refusal for lack of room says when to try again.
         assert!(status != Status::Overloaded || retry_after_ms > 0);
         Self { status, value: value.to_vec(), flags, version, ttl_s }
     }

@@ -101,7 +101,7 @@ fn misses_have_a_rate(becomes: ServerState) {
     let keys = theirs(&net, 1_000);
     let get = CommandHead::new(Action::Get, 1);
     let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
-    // Whoever asks for the same key does not take another place.
+    // A second request for the key does not take another place.
     let twice = net.ask(1, get, &keys[0], &[]);
     assert!(net.counters(1).surge_held > 900);
     for _ in 0..400 {
@@ -133,7 +133,7 @@ fn what_waits_is_not_refused_where_nothing_may_be_kept() {
     let keys = theirs(&net, 1_000);
     let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
     net.lease(1, Micros(0), false);
-    // As when the process was stopped meanwhile.
+    // As if the process had been stopped meanwhile.
     net.advance(Duration::from_millis(2_200));
     assert!(tags.iter().all(|tag| net.status(*tag) == Some(Status::NotFound)));
     assert_eq!((net.counters(1).surge_refused, net.nodes[1].in_flight()), (0, 0));

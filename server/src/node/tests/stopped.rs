@@ -1,5 +1,5 @@
-//! What a shard does with waiting writes when its process was stopped, when their clients leave,
-//! and when their time is up (scenario 14).
+//! Waiting writes of a shard when its process was stopped, when their clients leave, and when their
+//! time is up (scenario 14).
 
 use super::*;
 use crate::node::Left;

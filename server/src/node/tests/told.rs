@@ -1,4 +1,4 @@
-//! What answers, forwarded commands and counters tell besides the values.
+//! The information in answers, forwarded commands and counters besides the values.
 
 use standin_protocol::body::PingReply;
 

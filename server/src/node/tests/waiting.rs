@@ -4,7 +4,7 @@ use ServerState::{Offline, Online, Returning, Waiting};
 
 use super::*;
 
-/// As in [`node_config`].
+/// The same time as in [`node_config`].
 const BRIEF: Duration = Duration::from_millis(1_800);
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,5 +1,5 @@
-//! What a server owns, and what it was told, when it has given its group its word that it has lost
-//! the master.
+//! The partitions that a server owns, and the keys that it was told of, after it has given its
+//! group its word that it has lost the master.
 
 use super::net::Net;
 use super::*;

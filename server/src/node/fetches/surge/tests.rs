@@ -16,7 +16,7 @@ fn asked(partition: u32, deadline: Micros) -> Ask {
     Ask { partition, is_home: partition == 0, deadline, may_wait: true }
 }
 
-/// By a client that waits for four seconds.
+/// Asks as a client that waits for four seconds.
 fn ask(surge: &mut Surge, now: Micros, partition: u32) -> Entry {
     surge.enter(now, &name(), asked(partition, now + Duration::from_secs(4)))
 }
@@ -114,7 +114,7 @@ fn those_who_wait_for_long_raise_the_rate_up_to_twice() {
 fn what_waits_is_bounded_in_number_and_time() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
-    // What passes at twice the rate within the patience.
+    // The number that passes at twice the rate within the patience.
     let held_max = 2 * 3_500 * 2;
     let entries: Vec<Entry> = (0..held_max + 2).map(|_| ask(&mut surge, start, 1)).collect();
     assert!(waits(entries[0]));
