@@ -137,7 +137,7 @@ fn a_wrong_call_changes_nothing_and_says_what_is_wrong() {
     let machine = Machine::new();
     for (arguments, message) in [
         ("--apply eth7", "there is no network card 'eth7'"),
-        ("--apply br0", "no hardware"),
+        ("--apply br0", "not hardware"),
         ("--apply --cores 9 eth9", "core 9 is not online"),
         ("--apply --cores 3-1 eth9", "not a range of cores"),
         ("--apply --cores x eth9", "not a list of cores"),
