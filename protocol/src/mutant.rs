@@ -97,6 +97,8 @@ wire_enum! {
         ClosedPortForgotten = 42, "closed-port-forgotten";
         /// A master that learns takes states older than those it asked for as the answer (10).
         OlderMapBelieved = 43, "older-map-believed";
+        /// A master that could not learn which terms were used takes the next one that it knows of (10).
+        TermUsedTwice = 44, "term-used-twice";
     }
 }
 

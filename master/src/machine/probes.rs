@@ -94,7 +94,7 @@ impl Machine {
     }
 
     /// Takes the drained epoch of an answer as an acknowledgement, in case the server's datagrams are
-    /// lost. A server that still answers with a map from before the return, after twice the time to drain,
+    /// lost. An epoch beyond the published one is another master's, and acknowledges nothing of this one's. A server that still answers with a map from before the return, after twice the time to drain,
     /// has not heard of the return although it was told repeatedly. It is deaf, has no lease or will soon
     /// have none, and is marked offline, so that the return does not wait for it for ever.
     fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch, drained_epoch: MapEpoch) {
@@ -115,8 +115,7 @@ impl Machine {
             }
             return;
         }
-        let epoch = drained_epoch.min(self.registry.published_epoch());
-        self.registry.acked(now, id, epoch);
+        self.registry.acked(now, id, drained_epoch);
         self.check_all_drains(now);
     }
 

@@ -42,6 +42,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use standin_protocol::hash::key_hash;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus, Topology};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -54,6 +55,9 @@ use crate::state::{SavedServer, State};
 
 /// Maps of terms beyond this one are refused: terms must not run out.
 const TERM_MAX: u32 = 1 << 31;
+/// The number of terms from which one is drawn by a master that does not know which were used. Clients take
+/// a map for newer whose term is up to 127 above theirs, and servers one that is up to 1,024 above.
+const TERMS_DRAWN: u64 = 100;
 
 /// Progress of a start.
 #[derive(Debug)]
@@ -143,6 +147,13 @@ pub(super) fn begin(
         fetch_again_at: Micros(0),
     };
     (restart, MapEpoch { term, counter: 1 }, servers.collect())
+}
+
+/// A number of terms to skip, which depends on the time alone.
+fn drawn(now: Micros) -> u32 {
+    let number = key_hash(0, &now.0.to_le_bytes()) % TERMS_DRAWN;
+    // It is far below the bound.
+    if mutant::is(Mutant::TermUsedTwice) { 0 } else { u32::try_from(number).unwrap_or(0) }
 }
 
 impl Machine {
@@ -294,9 +305,10 @@ impl Machine {
 
     /// Makes all servers that seem online return, because this master's knowledge may be out of date:
     /// one of them may have been given up, and another may have written for it. They ask each other, as
-    /// if they had been away, under a term that is newer than anything they hold.
+    /// if they had been away. The term is drawn: nobody can say which one a predecessor has used, and what a
+    /// server has heard from that one under the same term would count as heard from this master.
     fn return_all(&mut self, now: Micros, newest_term: u32) {
-        let term = self.registry.epoch().term.max(newest_term) + 1;
+        let term = self.registry.epoch().term.max(newest_term) + 1 + drawn(now);
         let mut statuses = self.registry.decided().to_vec();
         let epoch = MapEpoch { term, counter: 1 };
         for (id, status) in (0u16..).zip(&mut statuses) {

@@ -359,3 +359,47 @@ pub(super) const TOLD_AND_FORGOTTEN: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::OlderMapBelieved), "of k2 from server c, HIT")],
 };
+
+/// Seed 200072218, mode strict: the master lost its file a second time, and heard nobody until the time for
+/// learning was over. It announced that all servers return, under the term of its predecessor: c took one
+/// of these epochs for the one that it had, acknowledged it, and went on caching what a owned next.
+pub(super) const TERM_USED_TWICE: Scenario = Scenario {
+    name: "f13_term_used_twice",
+    plan: || {
+        let (c, master) = (Host::Server(2), Host::Master(0));
+        let (reader, writer) = (Host::Client(0), Host::Client(1));
+        let cut = |from, to, lasts| What::Cut { from, to, lasts };
+        let mut plan = plan(
+            200_072_218,
+            3,
+            6,
+            &[
+                (2_533_583, cut(B, A, 1_365_000)),
+                (2_533_583, cut(c, A, 1_365_000)),
+                (2_533_583, cut(c, writer, 341_250)),
+                (2_533_583, cut(reader, A, 341_250)),
+                (2_533_583, cut(master, A, 1_365_000)),
+                (2_533_583, cut(master, writer, 1_365_000)),
+                (2_557_919, act(0, Act::Get, 0)),
+                (2_577_802, act(1, Act::Touch, 5)),
+                (3_480_641, What::Pause { host: master, lasts: 721_000 }),
+                (3_884_353, What::CrashMaster { down: 329_000, forgets: true }),
+                (4_642_265, What::Isolate { host: master, lasts: 1_393_000 }),
+                (4_766_069, What::StallShard { server: 0, shard: 0, lasts: 1_218_000 }),
+                (4_791_269, act(1, Act::Get, 3)),
+                (4_810_475, act(1, Act::Invalidate, 0)),
+                (4_901_402, What::CrashMaster { down: 1_750, forgets: true }),
+                (5_575_915, What::Crash { server: 1, down: 1_848_000, silent: false }),
+                (6_059_850, cut(A, c, 761_250)),
+                (6_059_850, cut(c, reader, 380_625)),
+                (6_059_850, cut(master, c, 761_250)),
+                (6_135_038, act(0, Act::Get, 4)),
+            ],
+        );
+        (plan.setup.mode, plan.setup.lease) = (Mode::Strict, 700 * MS);
+        (plan.setup.origin_concurrency, plan.setup.some_puts_change_nothing) = (14, true);
+        plan
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::TermUsedTwice), "two servers cache partition")],
+};

@@ -99,6 +99,7 @@ pub(crate) const ALL: &[Scenario] = &[
     found::ENDED_BEFORE_IT_TOLD,
     found::STARTED_AGAIN,
     found::TOLD_AND_FORGOTTEN,
+    found::TERM_USED_TWICE,
 ];
 
 /// Returns the schedule of this name.

@@ -118,4 +118,5 @@ scenarios! {
     f10_ended_before_it_told
     f11_started_again
     f12_told_and_forgotten
+    f13_term_used_twice
 }
