@@ -4,7 +4,7 @@
 //! ```text
 //! bytes ─► decode ─► Request { tag, what: Command … } ─► Node::serve ─► answer(tag, head, value) ─► bytes
 //! ```
-//! A protocol is a file here, and a variant of [`Protocol`] and [`Codec`]: standin.rs is Standin's
+//! A protocol is a file here, and a variant of `Protocol` and `Codec`: standin.rs is Standin's
 //! own, for clients and for links to other servers. Its replies name their requests. For a protocol
 //! whose replies do not, order.rs puts them into the order of the requests.
 
