@@ -142,7 +142,6 @@ mod tests {
         live.add(1, Step { is_hit: false, ..step });
         let earlier = live.progress();
         live.add(1, Step { is_failed: true, ..Step::default() });
-        live.add(9, step);
         let progress = live.progress();
         assert_eq!(progress, Progress { ended: 3, failed: 1, reads: 2, hits: 1, bad: 0 });
         assert_eq!(
