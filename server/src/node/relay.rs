@@ -11,12 +11,14 @@ use super::{Node, Now, PendingKey};
 impl Node {
     /// Members that could pass something on to the partition's owner.
     pub(super) fn relays(&self, partition: u32, owner: u16) -> impl Iterator<Item = u16> + '_ {
-        let own = self.config.server;
-        self.topology.rank(partition).iter().copied().filter(move |member| {
-            let is_online = self.partitions.is_online(*member);
-            let reach = self.peers.reach(*member);
-            *member != own && *member != owner && is_online && reach == Reach::Direct
-        })
+        let members = self.topology.rank(partition).iter().copied();
+        members.filter(move |member| self.is_relay(*member, owner))
+    }
+
+    fn is_relay(&self, member: u16, owner: u16) -> bool {
+        let is_between = member != self.config.server && member != owner;
+        let reach = self.peers.reach(member);
+        is_between && self.partitions.is_online(member) && reach == Reach::Direct
     }
 
     /// Sends a waiting request to the next member that has not been tried for it.
@@ -29,12 +31,15 @@ impl Node {
         if mutant::is(Mutant::VerdictIgnored) && is_write {
             return self.process(now, key);
         }
-        let (partition, tried) = (pending.partition, pending.relays_tried);
-        let Some(via) = self.relays(partition, owner).nth(tried) else {
+        let (partition, passed) = (pending.partition, pending.places_passed);
+        let rank = self.topology.rank(partition);
+        let is_next = |place: &usize| self.is_relay(rank[*place], owner);
+        let Some(place) = (passed..rank.len()).find(is_next) else {
             return self.relay_in_vain(now, key, owner);
         };
+        let via = rank[place];
         let pending = &mut self.requests[key];
-        pending.relays_tried += 1;
+        pending.places_passed = place + 1;
         let command = pending.command(now, Hop::Relay);
         let shard = self.topology.shard(via, partition);
         self.counters.relayed += 1;
@@ -45,7 +50,7 @@ impl Node {
     /// write is refused.
     fn relay_in_vain(&mut self, now: Now, key: PendingKey, owner: u16) {
         let pending = &mut self.requests[key];
-        pending.relays_tried = 0;
+        pending.places_passed = 0;
         if !pending.is_write() {
             return self.process_here(now, key);
         }

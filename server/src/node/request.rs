@@ -158,7 +158,7 @@ impl Node {
             here: false,
             waits_since: None,
             caller: Presence::There,
-            relays_tried: 0,
+            places_passed: 0,
             is_begun: false,
         }))
     }

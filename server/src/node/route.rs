@@ -109,7 +109,7 @@ impl Node {
         let serving = self.partitions.serving(pending.partition);
         match serving {
             _ if pending.is_sent_on() => self.refuse_sent_on(key),
-            Serving::Relay(owner) if pending.relays_tried > 0 => self.relay(now, key, owner),
+            Serving::Relay(owner) if pending.places_passed > 0 => self.relay(now, key, owner),
             _ if pending.is_write() => self.park_for_retry(now, key),
             _ => self.process_here(now, key),
         }

@@ -30,8 +30,9 @@ pub(super) struct Pending {
     pub(super) waits_since: Option<Micros>,
     /// Whether its caller is still there.
     pub(super) caller: Presence,
-    /// Members of the group that were asked in vain to pass it on.
-    pub(super) relays_tried: usize,
+    /// The number of places in its partition's ranking whose members need not be asked to send it on:
+    /// they were asked in vain, or could not be.
+    pub(super) places_passed: usize,
     /// A write that has begun here: its end is worth remembering.
     pub(super) is_begun: bool,
 }

@@ -127,7 +127,7 @@ pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
         here: false,
         waits_since: None,
         caller: Presence::There,
-        relays_tried: 0,
+        places_passed: 0,
         is_begun: true,
     }
 }

@@ -137,3 +137,13 @@ fn without_a_verdict_only_orphans_send_writes_through_others() {
     assert_eq!(net.status(write), Some(Status::Unavailable));
     assert_eq!(net.counters(1).relayed, 0);
 }
+
+#[test]
+fn a_member_that_turns_out_to_be_out_of_reach_is_passed_over_for_the_next() {
+    let (mut net, k) = split(4);
+    let (first, second) = (members(&net, &k)[0], members(&net, &k)[1]);
+    net.cut(1, first);
+    let write = net.put(1, &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    assert_eq!(net.counters(second).forwarded, 1);
+}
