@@ -77,7 +77,7 @@ fn an_outage_of_writes_is_told() {
     };
     let text = row.latency_text();
     assert!(text.contains("writes p99 3900.0 ms, max 4000;"), "{text}");
-    assert!(text.contains("struck keys after 2200 ms; at most 2150 ms without"), "{text}");
+    assert!(text.contains("affected keys after 2200 ms; at most 2150 ms without"), "{text}");
 }
 
 #[test]
