@@ -14,6 +14,7 @@
 //!   origin/ (driver threads) ── database
 //! ```
 
+mod budget;
 pub mod check;
 pub mod control;
 mod descriptors;

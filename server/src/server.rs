@@ -23,7 +23,7 @@ use crate::error::ServerError;
 use crate::node::{Node, NodeConfig};
 use crate::origin::Origin;
 use crate::shard::admission::{Admission, Places};
-use crate::shard::handshake::Challenges;
+use crate::shard::challenges::Challenges;
 use crate::shard::link::LinkConfig;
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::{self, LoopError, Outside, ShardContext};

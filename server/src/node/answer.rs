@@ -4,8 +4,6 @@
 use bytes::Bytes;
 pub use standin_protocol::codes::Status;
 
-use super::interface::ForwardFailure;
-
 /// The longest value that an answer may bring, in bytes.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 
@@ -104,6 +102,22 @@ impl From<AnswerHead> for Answer {
     fn from(head: AnswerHead) -> Self {
         Self { head, value: Bytes::new() }
     }
+}
+
+/// How a forward ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardFailure {
+    /// The peer can't be connected to, closed the connection, or says nothing at all.
+    Unreachable,
+    /// The peer's host refused the connection: nobody listens there.
+    Refused,
+    /// The peer answers others, but this request took too long.
+    TimedOut,
+    /// The peer lives, but has no room for another connection. The request has not been sent.
+    NoRoom,
+    /// This server was stopped, and has closed the connection for that: it says nothing of the
+    /// peer.
+    Stopped,
 }
 
 /// A peer's answer to what was sent to it, or how it ended without one.

@@ -5,8 +5,6 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
-use super::interface::ConnId;
-
 /// The action of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -154,6 +152,15 @@ impl OwnedCommand {
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.key.len() + self.value.len()
     }
+}
+
+/// A connection, as the shell names it. The node only hands it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnId {
+    /// The shard that holds the connection.
+    pub shard: u16,
+    /// Its name there.
+    pub conn: u64,
 }
 
 /// The destination of a command's answer. The node only passes it on.

@@ -6,6 +6,7 @@ use standin_config::{AfterPut, ClusterConfig, KeyspaceConfig, Mode, OriginKind};
 use standin_protocol::lease::{held_until, over_at};
 use standin_protocol::time::Micros;
 
+use crate::budget::output_bytes;
 use crate::store::StoreConfig;
 
 /// The shard's share of the configuration.
@@ -116,7 +117,7 @@ impl NodeConfig {
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
-            fetch_bytes: crate::shard::core::output_bytes(cluster, server) / 2,
+            fetch_bytes: output_bytes(cluster, server) / 2,
             fetches_always: FETCHES_ALWAYS,
             started,
             port_was_closed: over_at(started, cluster.timings.lease),

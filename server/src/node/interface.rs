@@ -3,18 +3,10 @@
 use standin_protocol::map::MapEpoch;
 use standin_protocol::time::Micros;
 
-use super::{Answer, OwnedCommand, ReplyTo};
+use super::answer::Answer;
+use super::command::{ConnId, OwnedCommand, ReplyTo};
 use crate::origin::Call;
 use crate::store::{IndexHint, Located};
-
-/// A connection, as the shell names it. The node only hands it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ConnId {
-    /// The shard that holds the connection.
-    pub shard: u16,
-    /// Its name there.
-    pub conn: u64,
-}
 
 /// A connection whose other side sends no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,20 +126,4 @@ pub enum Output {
         /// The outcome.
         outcome: PeerProbe,
     },
-}
-
-/// How a forward ended without an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardFailure {
-    /// The peer can't be connected to, closed the connection, or says nothing at all.
-    Unreachable,
-    /// The peer's host refused the connection: nobody listens there.
-    Refused,
-    /// The peer answers others, but this request took too long.
-    TimedOut,
-    /// The peer lives, but has no room for another connection. The request has not been sent.
-    NoRoom,
-    /// This server was stopped, and has closed the connection for that: it says nothing of the
-    /// peer.
-    Stopped,
 }

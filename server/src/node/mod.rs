@@ -74,19 +74,17 @@ use standin_protocol::time::Micros;
 
 use crate::origin::{Call, Operation, Outcome};
 use crate::store::StoreError;
-pub use answer::{Answer, AnswerHead, PeerAnswer, Status};
+pub use answer::{Answer, AnswerHead, ForwardFailure, PeerAnswer, Status};
 use answer::{flags, seconds_left};
 use cache::Cache;
 use calls::{Calls, Started};
-pub use command::{Action, Command, CommandHead, Hop, Identity, OwnedCommand, ReplyTo};
+pub use command::{Action, Command, CommandHead, ConnId, Hop, Identity, OwnedCommand, ReplyTo};
 pub use config::NodeConfig;
 use counters::Counters;
 use fetches::Fetches;
 use forwards::{Forwarded, Forwards};
 use handback::Handback;
-pub use interface::{
-    Aimed, ConnId, ForwardFailure, Lease, Left, Now, Output, PeerProbe, Place, Word,
-};
+pub use interface::{Aimed, Lease, Left, Now, Output, PeerProbe, Place, Word};
 use keyspaces::Keyspaces;
 use partitions::Partitions;
 pub use partitions::serving;

@@ -90,8 +90,8 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
+    use crate::node::command::ConnId;
     use crate::node::command::{Action, Identity};
-    use crate::node::interface::ConnId;
     use crate::node::tests::pending;
 
     const TO: ReplyTo = ReplyTo { conn: ConnId { shard: 0, conn: 1 }, tag: 5 };

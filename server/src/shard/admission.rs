@@ -14,7 +14,7 @@ use standin_config::ClusterConfig;
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
-use super::core::ConnKey;
+use super::key::ConnKey;
 
 /// The number of places for `standin status` and other observers.
 const OBSERVERS: u32 = 4;

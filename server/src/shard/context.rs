@@ -7,7 +7,7 @@ use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
 
 use super::admission::Admission;
-use super::handshake::Challenges;
+use super::challenges::Challenges;
 use super::link::LinkConfig;
 
 /// What a shard's core knows of its server and cluster.

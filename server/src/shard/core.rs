@@ -24,10 +24,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slotmap::{Key as _, SlotMap};
-use standin_config::ClusterConfig;
 use standin_protocol::time::Micros;
 
-pub use self::conn::ConnKey;
 use self::conn::{Conn, ConnKind};
 use self::control_watch::ControlWatch;
 use self::formed::Formed;
@@ -37,9 +35,11 @@ use self::outgoing::Outbound;
 use self::peers::Links;
 use super::admission::{Handshakes, Refusals};
 use super::context::ShardContext;
+pub use super::key::ConnKey;
 use super::limits::Frames;
 use super::link::Link;
 use super::mailbox::Message;
+use crate::budget::output_bytes;
 use crate::control::agent::Input;
 use crate::node::{
     Aimed, Answer, ConnId, ForwardFailure, Left, Node, Now, Output, OwnedCommand, ReplyTo, Status,
@@ -446,18 +446,6 @@ impl Core {
         }
     }
 }
-
-/// Returns how many bytes of replies a shard keeps for callers that have not taken them: its part
-/// of the server's bound, and room for a few of the largest replies.
-pub(crate) fn output_bytes(cluster: &ClusterConfig, server: u16) -> usize {
-    let own = &cluster.servers[usize::from(server)];
-    let whole = cluster.limits.output_bytes.unwrap_or(OUTPUT_BYTES_LEAST.max(own.memory_bytes / 4));
-    let part = usize::try_from(whole / u64::from(own.shards)).unwrap_or(usize::MAX);
-    part.max(4 * cluster.limits.value_bytes as usize)
-}
-
-/// Of a server whose cache is small.
-const OUTPUT_BYTES_LEAST: u64 = 64 << 20;
 
 /// Capacity that an empty buffer of a connection may keep.
 const KEPT_BYTES: usize = 64 << 10;

@@ -1,15 +1,11 @@
 //! The server's side of the hello: who calls, which shard, and the proof if the cluster
-//! has a secret. Pure: challenges follow from a secret that is given.
+//! has a secret. Pure: the challenges are given (challenges.rs).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use standin_protocol::auth::{ClusterKey, Purpose};
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
 use standin_protocol::handshake::{Heard, Listener};
-use standin_protocol::hello::{ANY_SHARD, HelloReply, NONCE_BYTES, Role, cluster_id};
+use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, cluster_id};
 use standin_protocol::time::Micros;
 
 use super::codec::Caller;
@@ -19,26 +15,6 @@ use super::unreadable::unreadable;
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
-
-/// Nonces that nobody can foretell, and none twice.
-#[derive(Debug, Clone)]
-pub struct Challenges {
-    secret: ClusterKey,
-    count: Arc<AtomicU64>,
-}
-
-impl Challenges {
-    /// Challenges of a secret that is drawn anew at each start.
-    #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret: ClusterKey::new(secret), count: Arc::default() }
-    }
-
-    fn next(&self) -> [u8; NONCE_BYTES] {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
-        self.secret.mac(Purpose::Hello, &[&number.to_le_bytes()])
-    }
-}
 
 /// Where the handshake of a connection stands.
 #[derive(Debug, Default)]

@@ -17,11 +17,13 @@
 
 pub mod admission;
 mod buffers;
+pub mod challenges;
 pub mod codec;
 mod context;
 pub mod core;
 mod epoll;
 pub mod handshake;
+mod key;
 mod limits;
 pub mod link;
 pub mod mailbox;

@@ -16,8 +16,8 @@ use standin_testkit::scratch::Scratch;
 use standin_testkit::wait::wait_until;
 
 use super::admission::{Admission, Places};
+use super::challenges::Challenges;
 use super::codec::lines;
-use super::handshake::Challenges;
 use super::link::LinkConfig;
 use super::mailbox::{Mailboxes, Message};
 use super::*;

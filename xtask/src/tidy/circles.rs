@@ -11,9 +11,6 @@ use syn::visit::{self, Visit};
 
 use super::files::Source;
 
-/// Folders whose circles are not mistakes yet: they are being taken apart.
-const EXEMPT: &[&str] = &["server/src/node/", "server/src/shard/"];
-
 /// A module's path within its crate.
 type Module = Vec<String>;
 
@@ -27,8 +24,6 @@ pub(super) fn mistakes(files: &[Source]) -> Vec<String> {
         }
     }
     let circles = crates.iter().flat_map(|(folder, files)| circles(folder, files));
-    let is_exempt = |path: &String| EXEMPT.iter().any(|folder| path.starts_with(folder));
-    let circles = circles.filter(|circle| !circle.iter().all(is_exempt));
     circles.map(|circle| format!("{}: import each other in a circle", circle.join(", "))).collect()
 }
 

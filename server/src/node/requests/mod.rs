@@ -16,7 +16,7 @@ pub(super) use repeated::{FINISHED_MAX, Known, Request};
 
 use super::NodeConfig;
 use super::answer::{AnswerHead, Status};
-use super::interface::ConnId;
+use super::command::ConnId;
 use super::state::{Pending, PendingKey, Presence};
 
 /// The memory that a request takes beside key and value.

@@ -1,16 +1,10 @@
 //! What a shard keeps of each connection.
 
-use slotmap::new_key_type;
 use standin_protocol::time::Micros;
 
 use crate::shard::codec::{Caller, Codec};
 use crate::shard::handshake::Greeting;
 use crate::shard::link::Link;
-
-new_key_type! {
-    /// Names a connection within its shard.
-    pub struct ConnKey;
-}
 
 #[derive(Debug)]
 pub(super) enum ConnKind {
