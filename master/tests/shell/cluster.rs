@@ -246,7 +246,7 @@ pub(crate) fn run_data(
         let mut shard = 0;
         let mut input = Vec::new();
         let mut chunk = [0; 4_096];
-        while let Ok(len) = stream.read(&mut chunk) {
+        while let Ok(len) = read(&mut stream, &mut chunk) {
             if len == 0 {
                 break;
             }
@@ -353,14 +353,24 @@ impl Client {
                 self.input.drain(..used);
                 return got;
             }
-            let len = self.stream.read(&mut chunk).expect("an answer");
+            let len = read(&mut self.stream, &mut chunk).expect("an answer");
             assert_ne!(len, 0, "closed before the answer");
             self.input.extend_from_slice(&chunk[..len]);
         }
     }
 
     pub(crate) fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0; 64]), Ok(0) | Err(_))
+        matches!(read(&mut self.stream, &mut [0; 64]), Ok(0) | Err(_))
+    }
+}
+
+/// Reads, also if the kernel interrupts the call: the rings of a master in this process cause that.
+fn read(stream: &mut TcpStream, chunk: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(chunk) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
