@@ -1,8 +1,9 @@
 //! Clients that stop sending, or stop reading.
 
 use standin_protocol::frame::{Opcode, Status};
+use standin_testkit::wait::wait_until;
 
-use crate::fixture::{Cluster, ITEMS};
+use crate::fixture::{Cluster, ITEMS, PATIENCE};
 use crate::wire::{Wire, by_status, hello, request};
 
 fn get(id: u32, key: &str) -> Vec<u8> {
@@ -99,6 +100,36 @@ on_both_loops! {
                 wire.assert_open();
             }
         }
+        cluster.assert_healthy();
+    }
+
+    fn an_answer_that_comes_after_all_before_it_were_taken_is_sent(io) {
+        let cluster = Cluster::one(io, |config| {
+            config.limits.output_bytes_per_connection = 64 << 20;
+            // Its counters are exact.
+            config.servers[0].shards = 1;
+        });
+        let value = vec![7; 64 << 10];
+        cluster.seed("large", &value);
+        cluster.wait_kept("large");
+        cluster.database.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut wire = cluster.wire();
+        let served = || cluster.counter("data_requests");
+        let wait_served = |count| {
+            wait_until(PATIENCE, "the requests to be served", || served() >= count);
+        };
+        let before = served();
+        // More than the sockets hold: the server is still sending when the write comes.
+        wire.send(&(1..=300).flat_map(|id| get(id, "large")).collect::<Vec<_>>());
+        wait_served(before + 300);
+        let before = served();
+        wire.send(&request(Opcode::Put, ITEMS, 301, b"key", b"value"));
+        wait_served(before + 1);
+        assert!(wire.take(300).iter().all(|reply| reply.value == value));
+        // The shard has heard by then that all of it was taken.
+        served();
+        cluster.database.execute_batch("COMMIT").unwrap();
+        assert_eq!(wire.next().expect("an answer").status, Status::Ok);
         cluster.assert_healthy();
     }
 

@@ -219,6 +219,8 @@ impl Core {
         conn.taken_at = now.mono;
         self.outbound.count(conn);
         let has_output = !conn.output.is_empty();
+        // A flush that was asked for meanwhile had to wait for this, and has nothing to do.
+        conn.dirty &= has_output;
         self.resume_if_taken(now, key);
         has_output
     }
