@@ -7,6 +7,7 @@
 //! events.rs       the master's event file
 //! fake_server.rs  a server that records every frame and answers only whom it is told to
 //! fake_master.rs  a master whose announcements the test makes by hand
+//! kernel.rs       TCP connections as the kernel sees them
 //! load.rs         clients in threads, each of which knows what it has written last
 //! ```
 #![allow(
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod events;
 pub mod fake_master;
 pub mod fake_server;
+pub mod kernel;
 pub mod load;
 pub mod wire;
 

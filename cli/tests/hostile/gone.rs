@@ -7,23 +7,15 @@ use standin_protocol::frame::Status;
 use standin_protocol::hello::Role;
 use standin_testkit::wait_until;
 
+use crate::common::kernel::connections;
 use crate::common::wire::Wire;
 use crate::common::{Cluster, PAIR, WITHIN};
 
-/// Returns, for each established connection from one port to another, whether the kernel's timer on
-/// it is the keepalive timer (proc(5), `/proc/net/tcp`).
+/// Returns, for each established connection from one port to another, whether the kernel asks whether
+/// the other side is still there.
 fn is_watched(from: impl Fn(u16) -> bool, to: impl Fn(u16) -> bool) -> Vec<bool> {
-    const ESTABLISHED: &str = "01";
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
-    let port = |address: &str| {
-        let port = address.rsplit_once(':').expect("address and port").1;
-        u16::from_str_radix(port, 16).expect("a port")
-    };
-    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<&str>>());
-    lines
-        .filter(|line| line[3] == ESTABLISHED && from(port(line[1])) && to(port(line[2])))
-        .map(|line| line[5].starts_with("02:"))
-        .collect()
+    let found = connections().into_iter().filter(|it| from(it.local) && to(it.remote));
+    found.map(|it| it.is_watched).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{Child, Postgres, wait_until};
 
+use crate::common::kernel::connections;
 use crate::common::{Cluster, PAIR, WITHIN, ring};
 use crate::{wait_put, wait_written};
 
@@ -200,7 +201,9 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
         cluster.process(name).signal(libc::SIGSTOP);
     }
     let ports = ["a1", "a2"].map(|name| cluster.address(name).port());
-    wait_until(WITHIN, "a request that nobody reads", || ports.into_iter().any(has_unread));
+    wait_until(WITHIN, "a request that nobody reads", || {
+        connections().iter().any(|it| it.has_unread && ports.contains(&it.local))
+    });
     wait_until(WITHIN, "the second signal to end it", || {
         load.child.signal(libc::SIGTERM);
         load.child.try_exit_status().is_some()
@@ -209,18 +212,6 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
     for name in ["master", "a1", "a2"] {
         cluster.process(name).signal(libc::SIGCONT);
     }
-}
-
-/// Whether a connection to this port has bytes that the process behind it has not read (proc(5),
-/// `/proc/net/tcp`).
-fn has_unread(port: u16) -> bool {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");
-    table.lines().skip(1).any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let is_here = fields[1].ends_with(&format!(":{port:04X}"));
-        let is_established = fields[3] == "01";
-        is_here && is_established && !fields[4].ends_with(":00000000")
-    })
 }
 
 /// Keys that can be kept while the cluster is changed.
