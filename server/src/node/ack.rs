@@ -7,14 +7,14 @@
 //!
 //! | at the end of the write the partition is | then |
 //! |---|---|
-//! | `Cached`, `Early` | done |
-//! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | done: the next owner waits for this server (\*) |
-//! | `Waiting`, `Unowned`, mode available, with a lease or orphan | done: the key is in the log, and nobody can have the value before it but the one that is given up (\*) |
-//! | `Provisional`, orphan, and the owner's port refuses connections | done: a dead owner has no cache |
-//! | another's otherwise | SETTLE there, then done |
+//! | `Cached`, `Early` | acknowledged |
+//! | `Waiting`, `Unowned`, begun as its owner, lease held all the time | acknowledged: the next owner waits for this server (\*) |
+//! | `Waiting`, `Unowned`, mode available, with a lease or orphan | acknowledged: the key is in the log, and only the server that is being replaced can have the previous value (\*) |
+//! | `Provisional`, orphan, and the owner's port refuses connections | acknowledged: a dead owner has no cache |
+//! | another server's otherwise | SETTLE there, then acknowledged |
 //! | otherwise | waits for a lease or a map |
 //!
-//! (\*) In `available`, also one that came next, for less than a lease.
+//! (\*) In `available`, the next owner can have the previous value too, for less than a lease.
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -27,7 +27,7 @@ use super::partitions::serving::Serving;
 use super::writes::{ToldTo, Unacknowledged};
 use super::{Node, Now, PendingKey};
 
-/// The condition for the acknowledgement of a write.
+/// The condition under which a write may be acknowledged.
 enum Due {
     Now,
     /// After this owner has dropped the key.
@@ -104,9 +104,10 @@ impl Node {
         }
     }
 
-    /// Whether what this owner may have cached matters to nobody: it is dead, and nobody hears the
-    /// master that could have found another one. An owner that is only out of reach has to be
-    /// told; by a server that may die before it has done that, nothing is acknowledged.
+    /// Whether the values that this owner may have cached no longer matter. That is so if the owner
+    /// is dead and nobody hears the master, which could have found another owner. An owner that is
+    /// merely unreachable has to be told. This server may die before it has done that, so it does
+    /// not acknowledge the write until then.
     pub(super) fn may_go_without(&self, owner: u16, partition: u32) -> bool {
         let is_dead = self.peers.is_dead(owner);
         (is_dead || mutant::is(Mutant::OrphanSkipsSilent))
@@ -114,14 +115,14 @@ impl Node {
             && self.partitions.is_member(partition)
     }
 
-    /// An owner has dropped these keys.
+    /// Acknowledges the writes that waited for this owner to drop these keys.
     pub(super) fn acknowledge_settled(&mut self, owner: u16, keys: &[ToldKey]) {
         for Unacknowledged { key, status, .. } in self.writes.take_settled(owner, keys) {
             self.reply(key, AnswerHead::status(status));
         }
     }
 
-    /// A lease or a map has come: some writes may be answered now.
+    /// Acknowledges the writes that a new lease or a new map allows.
     pub(super) fn acknowledge_again(&mut self, now: Now) {
         for waiting in self.writes.take_unacknowledged() {
             let Unacknowledged { key, begun, status, until, .. } = waiting;
@@ -135,7 +136,7 @@ impl Node {
         }
     }
 
-    /// The time of some may be up.
+    /// Answers writes that have waited for too long with `OUTCOME_UNKNOWN`.
     pub(super) fn give_up_unacknowledged(&mut self, now: Now) {
         for Unacknowledged { key, .. } in self.writes.take_late(now.mono) {
             self.leave_unknown(key);
@@ -148,7 +149,7 @@ impl Node {
     }
 
     /// Logs a key that is written here, for the servers that have to drop it: its home, and an
-    /// unreachable owner. Returns false if there is no room for owed keys; the write must not begin
+    /// unreachable owner. Returns false if there is no room for owed keys. The write must not begin
     /// then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
         let pending = &self.requests[key];

@@ -7,7 +7,8 @@ pub use standin_protocol::codes::Status;
 /// The longest value that an answer may bring, in bytes.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 
-/// The hint that goes with [`Status::Overloaded`]: milliseconds until another try.
+/// The hint that goes with [`Status::Overloaded`]: the time to wait before another attempt, in
+/// milliseconds.
 pub(crate) const RETRY_AFTER_MS: u16 = 20;
 
 /// Bits of [`AnswerHead::flags`].
@@ -18,7 +19,7 @@ pub mod flags {
     pub const FILLED: u8 = 0x02;
     /// Answered by a server other than the partition's home.
     pub const STAND_IN: u8 = 0x04;
-    /// The server stood in before the master's verdict.
+    /// Processed by a stand-in before the master has decided.
     pub const PROVISIONAL: u8 = 0x08;
     /// Fetched from the owner by the server that was asked.
     pub const FORWARDED: u8 = 0x10;
@@ -35,57 +36,58 @@ pub struct AnswerHead {
     pub flags: u8,
     /// With [`Status::Overloaded`], the time to wait before the next attempt.
     pub retry_after_ms: u16,
-    /// [`standin_protocol::map::MapEpoch::tag`] of the map under which the answer is given; 0
-    /// until the node gives it.
+    /// The [`standin_protocol::map::MapEpoch::tag`] of the map under which the answer is given, or
+    /// 0 until the node has set it.
     pub map_tag: u32,
-    /// Seconds for which the value may still be cached, rounded up; 0: not cached.
+    /// The time for which the value may still be cached, in seconds, rounded up; 0 if it is not
+    /// cached.
     pub ttl_s: u32,
-    /// Version of the value for a later CAS; 0: none.
+    /// The version of the value for a later CAS; 0 if there is none.
     pub version: u64,
 }
 
 impl AnswerHead {
-    /// A status, and nothing else.
+    /// Creates an answer that consists of a status only.
     #[must_use]
     pub fn status(status: Status) -> Self {
         Self { status, flags: 0, retry_after_ms: 0, map_tag: 0, ttl_s: 0, version: 0 }
     }
 
-    /// Creates the answer if there is no room or too much load. Another attempt may succeed soon.
+    /// Creates the answer for a lack of room or too much load. Another attempt may succeed soon.
     #[must_use]
     pub fn overloaded() -> Self {
         Self { retry_after_ms: RETRY_AFTER_MS, ..Self::status(Status::Overloaded) }
     }
 }
 
-/// An answer that owns its value. Those who waited for one fetch share the value: a copy each would
-/// be memory that any client can ask for.
+/// An answer that owns its value. Requests that waited for the same fetch share the value. If each
+/// of them had a copy, any client could make the server use that much memory.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// All but the value.
+    /// The answer without its value.
     pub head: AnswerHead,
     /// The value, or the text that explains the status.
     pub value: Bytes,
 }
 
 impl Answer {
-    /// A status without a value.
+    /// Creates an answer with a status and no value.
     #[must_use]
     pub fn status(status: Status) -> Self {
         AnswerHead::status(status).into()
     }
 
-    /// Success, with a value.
+    /// Creates an answer of success with a value.
     pub(super) fn value(value: Bytes) -> Self {
         Self { head: AnswerHead::status(Status::Ok), value }
     }
 
-    /// A status with the text that explains it.
+    /// Creates an answer with a status and the text that explains it.
     pub(super) fn text(status: Status, text: &'static str) -> Self {
         Self { head: AnswerHead::status(status), value: Bytes::from_static(text.as_bytes()) }
     }
 
-    /// Bytes of the value that it brings, if the value may be asked for again.
+    /// Returns the number of bytes of the value, if the value was read and can be requested again.
     #[must_use]
     pub fn read_bytes(&self) -> Option<usize> {
         (self.head.status == Status::Ok && !self.value.is_empty()).then_some(self.value.len())
@@ -107,23 +109,23 @@ impl From<AnswerHead> for Answer {
 /// How a forward ended without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardFailure {
-    /// The peer can't be connected to, closed the connection, or says nothing at all.
+    /// The peer can't be connected to, closed the connection, or sends nothing at all.
     Unreachable,
     /// The peer's host refused the connection: nobody listens there.
     Refused,
     /// The peer answers others, but this request took too long.
     TimedOut,
-    /// The peer lives, but has no room for another connection. The request has not been sent.
+    /// The peer is alive, but has no room for another connection. The request has not been sent.
     NoRoom,
-    /// This server was stopped, and has closed the connection for that: it says nothing of the
+    /// This server was stopped and has therefore closed the connection. It says nothing about the
     /// peer.
     Stopped,
 }
 
-/// A peer's answer to what was sent to it, or how it ended without one.
+/// A peer's answer to a message, or the way in which the message ended without an answer.
 pub type PeerAnswer<'a> = Result<(AnswerHead, &'a [u8]), ForwardFailure>;
 
-/// Seconds left until `expires_at_ms`, rounded up.
+/// Returns the number of seconds left until `expires_at_ms`, rounded up.
 #[inline]
 pub(super) fn seconds_left(expires_at_ms: u64, now_ms: u64) -> u32 {
     u32::try_from(expires_at_ms.saturating_sub(now_ms).div_ceil(1_000)).unwrap_or(u32::MAX)
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_value_that_was_read_counts_as_one_that_may_be_asked_for_again() {
+    fn only_a_value_that_was_read_counts_as_read_bytes() {
         let value = || Bytes::from_static(b"value");
         assert_eq!(Answer::value(value()).read_bytes(), Some(5));
         assert_eq!(Answer::value(Bytes::new()).read_bytes(), None);

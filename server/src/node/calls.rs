@@ -1,6 +1,7 @@
-//! The calls to the origin that are under way, and how many of their writes are outdated: writes
-//! whose partition has changed hands since they began. A new owner may fill its cache only when
-//! none of these is left, or it could keep what they overwrite.
+//! The calls to the origin that are under way, and how many of their writes are outdated. A write
+//! is outdated if its partition has changed hands since the write began. A new owner may fill its
+//! cache only when no outdated write is left; otherwise it could keep a value that such a write
+//! then overwrites.
 
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 
@@ -38,11 +39,11 @@ pub(super) enum Started {
 pub(super) struct Begun {
     /// This server owned the partition under a lease.
     pub(super) as_owner: bool,
-    /// [`super::partitions::Partitions::lease_losses`] at that time.
+    /// The value of [`super::partitions::Partitions::lease_losses`] at that time.
     pub(super) losses: u32,
 }
 
-/// A write that the origin has been given.
+/// A write that was submitted to the origin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StartedWrite {
     pub(super) pending: PendingKey,
@@ -52,29 +53,31 @@ pub(super) struct StartedWrite {
     pub(super) begun: Begun,
 }
 
-/// A call has ended.
+/// A call that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) call: Started,
-    /// It was an outdated write.
+    /// Whether it was an outdated write.
     pub(super) was_outdated: bool,
 }
 
 impl Calls {
-    /// A call begins; its token.
+    /// Records a call that begins and returns its token.
     pub(super) fn begin(&mut self, call: Started) -> u64 {
         self.calls.insert(Entry { call, is_outdated: false }).data().as_ffi()
     }
 
-    /// The call with this token has ended.
+    /// Removes the call with this token, which has ended.
     pub(super) fn end(&mut self, token: u64) -> Ended {
         let entry = self.calls.remove(CallKey::from(KeyData::from_ffi(token)));
-        let Entry { call, is_outdated } = entry.expect("the origin ends each call once");
+        let Entry { call, is_outdated } =
+            entry.expect("the origin must end each call exactly once");
         self.outdated -= usize::from(is_outdated);
         Ended { call, was_outdated: is_outdated }
     }
 
-    /// Partitions have changed: writes for which this does not hold any more are outdated.
+    /// Marks the writes for which `is_current` no longer holds as outdated, because partitions have
+    /// changed.
     pub(super) fn outdate(&mut self, is_current: impl Fn(&StartedWrite) -> bool) {
         for entry in self.calls.values_mut() {
             if let Started::Write(write) = &entry.call
@@ -87,7 +90,7 @@ impl Calls {
         }
     }
 
-    /// Whether a write is outdated.
+    /// Whether any write is outdated.
     pub(super) fn has_outdated(&self) -> bool {
         self.outdated > 0
     }
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "the origin ends each call once")]
+    #[should_panic(expected = "the origin must end each call exactly once")]
     fn a_call_ends_once() {
         let mut calls = Calls::default();
         let token = calls.begin(write(1));

@@ -18,9 +18,10 @@ pub enum Action {
     Cas,
     /// Give a cached value a new lifetime.
     Touch,
-    /// Drop a cached value; the origin is left alone.
+    /// Drop a cached value, without a statement to the origin.
     Invalidate,
-    /// Drop all that is cached of the keyspace in the key's partition; the origin is left alone.
+    /// Drop all cached values of the keyspace in the key's partition, without a statement to the
+    /// origin.
     Flush,
     /// Report the health of the shard and of its way to the origin.
     Ping,
@@ -28,7 +29,7 @@ pub enum Action {
     Map,
     /// Server to server: drop keys that were written elsewhere.
     Settle,
-    /// Server to server: all keys that were written elsewhere have been told.
+    /// Server to server: the sender has told of all keys that it wrote.
     Handback,
 }
 
@@ -40,7 +41,7 @@ impl Action {
         !matches!(self, Self::Ping | Self::Map | Self::Settle | Self::Handback)
     }
 
-    /// Whether the owner of the partition must carry it out.
+    /// Whether the owner of the partition must carry the command out.
     #[must_use]
     pub fn is_write(self) -> bool {
         use Action::{Cas, Delete, Flush, Invalidate, Put, Settle};
@@ -55,11 +56,12 @@ pub enum Hop {
     None,
     /// It was forwarded to the owner, and is not forwarded again.
     Forwarded,
-    /// It was sent to a server that can perhaps reach the owner, and is to pass it on.
+    /// It was sent to a server that may be able to reach the owner, and that server is to forward
+    /// it.
     Relay,
 }
 
-/// A client's name for a request, which stays the same each time that the client sends it.
+/// A client's name for a request. It stays the same each time the client sends the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// The client.
@@ -77,22 +79,22 @@ pub struct CommandHead {
     pub keyspace: u8,
     /// The way by which it arrived.
     pub hop: Hop,
-    /// The client has sent it before, and had no answer.
+    /// The client has sent it before and has received no answer.
     pub is_retry: bool,
     /// The sender is another server of the cluster.
     pub is_peer: bool,
-    /// Milliseconds for which the sender will wait; 0: no deadline.
+    /// The time for which the sender will wait, in milliseconds; 0 if it has no deadline.
     pub deadline_ms: u32,
-    /// Lifetime in the cache, in seconds; 0: the keyspace's.
+    /// The lifetime in the cache, in seconds; 0 for that of the keyspace.
     pub ttl_s: u32,
-    /// CAS: the version that must be current.
+    /// For CAS, the version that must be current.
     pub version: u64,
-    /// The client's name for the request, if it can be told apart from others.
+    /// The client's name for the request, if the client gave it one.
     pub identity: Option<Identity>,
 }
 
 impl CommandHead {
-    /// A client's command without a deadline, lifetime or identity.
+    /// Creates a client's command without a deadline, lifetime or identity.
     #[must_use]
     pub fn new(action: Action, keyspace: u8) -> Self {
         Self {
@@ -112,16 +114,16 @@ impl CommandHead {
 /// A command whose key and value lie in a receive buffer.
 #[derive(Debug, Clone, Copy)]
 pub struct Command<'a> {
-    /// All but key and value.
+    /// The command without its key and value.
     pub head: CommandHead,
     /// The key; empty for actions that have none.
     pub key: &'a [u8],
-    /// The value to write, or what a server tells another.
+    /// The value to write, or the body of a message between servers.
     pub value: &'a [u8],
 }
 
 impl Command<'_> {
-    /// The command with copies of its key and value.
+    /// Copies the key and value, and returns the owned command.
     #[must_use]
     pub fn into_owned(self) -> OwnedCommand {
         let value = Bytes::copy_from_slice(self.value);
@@ -132,7 +134,7 @@ impl Command<'_> {
 /// A command on its way to another shard or server.
 #[derive(Debug, Clone)]
 pub struct OwnedCommand {
-    /// All but key and value.
+    /// The command without its key and value.
     pub head: CommandHead,
     /// The key.
     pub key: Box<[u8]>,
@@ -147,19 +149,19 @@ impl OwnedCommand {
         Command { head: self.head, key: &self.key, value: &self.value }
     }
 
-    /// Bytes of memory that it takes.
+    /// Returns the number of bytes of memory that the command takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.key.len() + self.value.len()
     }
 }
 
-/// A connection, as the shell names it. The node only hands it back.
+/// The shell's name for a connection. The node only gives it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConnId {
     /// The shard that holds the connection.
     pub shard: u16,
-    /// Its name there.
+    /// The name of the connection within that shard.
     pub conn: u64,
 }
 

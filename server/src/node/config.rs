@@ -22,36 +22,41 @@ pub struct NodeConfig {
     pub version_salt: u64,
     /// Keyspaces.
     pub keyspaces: Vec<KeyspaceConfig>,
-    /// The cluster's mode: what takes precedence when servers or the master can't be reached.
+    /// The mode of the cluster, which says what takes precedence when servers or the master can't
+    /// be reached.
     pub mode: Mode,
-    /// The time for which an unreachable peer is not tried again without word from the master.
+    /// The time for which this server does not try an unreachable peer again unless the master says
+    /// that it is online.
     pub unreachable_hold: Duration,
-    /// The lifetime of values that a server reads before it is the owner: no longer than a lease.
+    /// The lifetime of values that a server reads before it is the owner. It is no longer than a
+    /// lease.
     pub brief: Duration,
-    /// Longest that writes wait for a partition to get an owner.
+    /// The longest time that writes wait for a partition to get an owner.
     pub park_max: Duration,
-    /// The longest time that forwarded writes wait for that: the forwarding server must have its
-    /// answer before it stops waiting.
-    pub park_sent_on_max: Duration,
-    /// Keys of one partition that are remembered for one server that has to be told of them.
+    /// The longest time that forwarded writes wait for a partition to get an owner. It is shorter
+    /// because the forwarding server must have its answer before it stops waiting.
+    pub park_forwarded_max: Duration,
+    /// The largest number of keys of one partition that are remembered for one server that has to
+    /// be told of them.
     pub log_keys_max: usize,
-    /// Bytes that all such keys of the shard may take.
+    /// The largest number of bytes that all such keys of the shard may take.
     pub log_bytes_max: usize,
-    /// The time for which the misses of a partition are limited after it has become this server's.
+    /// The time for which the misses of a partition are limited after this server has become its
+    /// owner.
     pub warm: Duration,
-    /// The longest time that a fetch should wait. Clients send a read again after half of the
-    /// operation timeout, so it is shorter than that.
+    /// The longest time that a fetch should wait. It is shorter than half of the operation timeout,
+    /// after which clients send a read again.
     pub patience: Duration,
-    /// Fetches per second that a change of owner may always add.
+    /// The number of fetches per second that a change of owner may always add.
     pub surge_reads: u64,
-    /// Fetches per second of all shards of all servers together; zero: as many as there are.
+    /// The limit on fetches per second of all shards of all servers together; zero for no limit.
     pub reads_per_second: u64,
-    /// Bytes of the largest value that peers accept.
+    /// The size of the largest value that peers accept, in bytes.
     pub value_bytes_max: usize,
-    /// Bytes of rows that are being fetched, and of replies that callers have not taken, beyond
+    /// The number of bytes of rows being fetched and of replies not yet taken by callers, beyond
     /// which fetches wait.
     pub fetch_bytes: usize,
-    /// Fetches of each keyspace that never wait for that.
+    /// The number of fetches of each keyspace that never wait for that.
     pub fetches_always: u32,
     /// The time now.
     pub started: Micros,
@@ -60,34 +65,35 @@ pub struct NodeConfig {
     pub port_was_closed: Micros,
     /// The time for which a write of unknown outcome may still take effect at the origin.
     pub ambiguity: Duration,
-    /// Requests that may wait for the origin or a peer.
+    /// The largest number of requests that may wait for the origin or a peer.
     pub in_flight_max: usize,
-    /// Seed of TTL jitter.
+    /// The seed of the random part of lifetimes.
     pub seed: u64,
-    /// Fixed seeds of in-process hashing (simulator), or random ones.
+    /// Fixed seeds of in-process hashing for the simulator; `None` for random ones.
     pub hash_seeds: Option<[u64; 4]>,
     /// The arena.
     pub store: StoreConfig,
 }
 
-/// The memory that all waiting requests may take, unless not even a few of the largest would fit.
+/// The memory that all waiting requests may take together. It is exceeded only if a few of the
+/// largest requests would not fit into it.
 const PENDING_BYTES_MAX: usize = 64 << 20;
 
-/// Fetches of each keyspace that never wait for room.
+/// The number of fetches of each keyspace that never wait for room.
 const FETCHES_ALWAYS: u32 = 4;
-/// The time after which keys that are read often are cached.
+/// The time after which the keys that are read often are expected to be cached.
 const WARM: Duration = Duration::from_secs(30);
 const LOG_KEYS_MAX: usize = 65_536;
 const LOG_BYTES_MAX: usize = 8 << 20;
 
 impl NodeConfig {
-    /// The bytes that the requests of a shard may take while they wait. Without a bound, slow writes
-    /// of large values would take all memory.
+    /// Returns the number of bytes that the requests of a shard may take while they wait. Without a
+    /// bound, slow writes of large values would take all memory.
     pub(super) fn pending_bytes_max(&self) -> usize {
         PENDING_BYTES_MAX.max(16 * self.store.item_bytes_max)
     }
 
-    /// The shard's share of a cluster file.
+    /// Returns a shard's share of a cluster file.
     #[must_use]
     pub fn new(
         cluster: &ClusterConfig,
@@ -109,7 +115,7 @@ impl NodeConfig {
             mode: cluster.mode,
             brief: held_until(Micros(0), cluster.timings.lease).since(Micros(0)),
             park_max: cluster.timings.drain_timeout,
-            park_sent_on_max: cluster.timings.forward_timeout / 2,
+            park_forwarded_max: cluster.timings.forward_timeout / 2,
             warm: WARM,
             patience: cluster.timings.operation_timeout * 9 / 20,
             surge_reads: u64::from(cluster.origin.surge_reads),
@@ -129,7 +135,7 @@ impl NodeConfig {
         }
     }
 
-    /// The cache of each shard of a server.
+    /// Returns the configuration of the cache of each shard of a server.
     pub(crate) fn store(cluster: &ClusterConfig, server: u16) -> StoreConfig {
         let (own, limits) = (&cluster.servers[usize::from(server)], &cluster.limits);
         let arena = own.memory_bytes / u64::from(own.shards);
@@ -142,9 +148,9 @@ impl NodeConfig {
     }
 }
 
-/// Returns how long a write of unknown outcome may still take effect: the network may delay it for
-/// a timeout, and it may then take another. If PostgreSQL reads the row again before the COMMIT,
-/// that may take one more.
+/// Returns the time for which a write of unknown outcome may still take effect. The network may
+/// delay the write for one timeout, and its execution may then take another. If PostgreSQL reads
+/// the row again before the COMMIT, that may take a third.
 fn ambiguity(cluster: &ClusterConfig) -> Duration {
     let rereads = |keyspace: &KeyspaceConfig| {
         keyspace.put.is_some() && keyspace.after_put == AfterPut::Reread

@@ -1,13 +1,14 @@
-//! The figures of a shard. Plain integers; the shell copies them to where STATS reads them.
+//! The counters of a shard. They are plain integers. The shell copies them to where STATS reads
+//! them.
 
 use standin_protocol::counters;
 
 counters! {
-    /// The figures of one shard since its start.
+    /// The counters of one shard since its start.
     pub struct Counters {
         /// Requests received, of every kind.
         Counter requests,
-        /// Requests for keys or partitions, without PING, STATS and the like.
+        /// Requests for keys or partitions, which excludes PING, STATS and the like.
         Counter data_requests,
         /// Reads answered from the cache.
         Counter hits,
@@ -25,40 +26,41 @@ counters! {
         Counter outcomes_unknown,
         /// Values kept for no longer than a lease, before this server owned their partitions.
         Counter kept_briefly,
-        /// Results not kept because something changed meanwhile.
+        /// Results not kept because the key or its partition changed meanwhile.
         Counter fills_refused,
         /// Requests forwarded to the partition's owner.
         Counter forwarded,
         /// Forwards that failed.
         Counter forwards_failed,
-        /// Requests processed for another server by the master's verdict.
+        /// Requests processed for another server that the master has marked offline.
         Counter stand_in_requests,
-        /// Requests processed for another server before the verdict.
+        /// Requests processed for another server before the master has decided.
         Counter provisional_requests,
-        /// Requests of partitions that nobody owns now.
+        /// Requests for partitions that currently have no owner.
         Counter through_requests,
         /// Times that a write began to wait for its partition to get an owner.
         Counter parked,
-        /// Times that the right to act as an owner ended for want of a lease.
+        /// Times that the right to act as an owner ended because the lease was lost.
         Counter leases_lost,
-        /// Times that this shard went on without a master that nobody in its group heard.
+        /// Times that this shard became an orphan: it went on without the master because nobody in
+        /// its group heard the master.
         Counter orphaned,
         /// Requests relayed through a member of the group because only this server can't reach the
         /// owner.
         Counter relayed,
-        /// Keys written here that were written down for a server that has to drop them.
+        /// Keys written here that were logged for a server that has to drop them.
         Counter keys_logged,
-        /// Keys for which there was no room to write them down.
+        /// Keys that could not be logged because there was no room.
         Counter keys_not_logged,
-        /// Times that a key was written down for an owner that is online.
+        /// Times that a key was logged for an owner that is online.
         Counter keys_owed,
         /// SETTLEs sent.
         Counter settles_sent,
         /// Keys dropped because another server wrote them (SETTLE).
         Counter keys_settled,
-        /// Returns of a server that was told all that was written here.
+        /// Returning servers that were told of all keys written here.
         Counter handed_back,
-        /// Returns of a server that could not be told all that was written here.
+        /// Returning servers that could not be told of all keys written here.
         Counter handbacks_failed,
         /// Repeated writes answered from memory.
         Counter retries_answered,
@@ -66,10 +68,11 @@ counters! {
         Counter retries_joined,
         /// Fetches held back after a change of owner.
         Counter surge_held,
-        /// Reads refused because too many fetches were held back, or for too long.
+        /// Reads refused because too many fetches were held back, or because they were held back
+        /// for too long.
         Counter surge_refused,
-        /// Fetches that waited because rows under way and replies not taken were as many bytes as may
-        /// be.
+        /// Fetches that waited because rows under way and replies not taken had reached the limit
+        /// in bytes.
         Counter fetches_delayed,
         /// Fetches held back because of `reads_per_second`.
         Counter rate_held,
@@ -78,9 +81,10 @@ counters! {
         /// Writes that were executed but answered OUTCOME_UNKNOWN because no owner confirmed that
         /// it had dropped the key.
         Counter writes_unacknowledged,
-        /// Writes that waited and were dropped: this server had been stopped, or their clients had left.
+        /// Waiting writes that were dropped because this server had been stopped or their clients
+        /// had left.
         Counter writes_dropped,
-        /// Marked requests that this server does not own.
+        /// Requests sent here by another server although this server does not own their partition.
         Counter not_owner,
         /// Partitions dropped because their owner changed.
         Counter partitions_dropped,
@@ -104,7 +108,7 @@ counters! {
         Counter connections_accepted,
         /// Connections refused at the limit.
         Counter connections_refused,
-        /// Connections closed for what they sent or failed to send.
+        /// Connections closed because of what the other side sent or failed to send.
         Counter connections_dropped,
         /// Items in the cache.
         Gauge items,
@@ -114,7 +118,8 @@ counters! {
         Counter evicted,
         /// Requests that wait for the origin or a peer.
         Gauge in_flight,
-        /// Times that this shard had been stopped, or starved, for so long that it dropped what it held.
+        /// Times that this shard had been stopped, or starved, for so long that it dropped the
+        /// requests it held.
         Counter pauses,
         /// Longest turn of the shard's loop in the last second, in microseconds.
         Maximum loop_lag_us,

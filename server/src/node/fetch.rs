@@ -1,5 +1,6 @@
-//! Fetches begin, wait and are released as [`Fetches`](super::fetches::Fetches) says; requests that
-//! wait for one are refused, forwarded, or wait for another.
+//! Reads that need a fetch. [`Fetches`](super::fetches::Fetches) says when fetches begin, wait and
+//! are released. Requests that can't wait for their fetch are refused, forwarded, or wait for
+//! another one.
 
 use super::answer::{AnswerHead, Status};
 use super::calls::Started;
@@ -10,9 +11,9 @@ use super::{Name, Node, Now, PendingKey};
 use crate::origin::Operation;
 
 impl Node {
-    /// A read waits for the fetch of its key that there is, or for a new one.
+    /// Makes a read wait for the current fetch of its key, or for a new one.
     pub(super) fn fetch(&mut self, now: Now, key: PendingKey) {
-        let ask = self.ask_for(&[key]).expect("there is a request");
+        let ask = self.ask_for(&[key]).expect("one request was given");
         let name = self.name_of(key);
         match self.fetches.join(now.mono, &name, key, ask) {
             Joined::No => {
@@ -24,17 +25,18 @@ impl Node {
         }
     }
 
-    /// One fetch for all of them, as soon as it may begin.
+    /// Begins one fetch for all of these requests, as soon as the limits allow it.
     fn begin_fetch(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
-        // None is left: all were refused.
+        // All requests were refused.
         let Some(ask) = self.ask_for(&waiting) else { return };
         let begun = self.fetches.begin(now.mono, name.clone(), waiting, ask);
         self.fetch_begun(now, name, begun);
     }
 
-    /// One fetch for all of them, which the limit after a change of owner lets pass.
+    /// Begins one fetch for all of these requests, which the limit after a change of owner lets
+    /// pass.
     fn start_fetch(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
-        // None is left: all were refused.
+        // All requests were refused.
         let Some(ask) = self.ask_for(&waiting) else { return };
         let begun = self.fetches.start(now.mono, name.clone(), waiting, ask);
         self.fetch_begun(now, name, begun);
@@ -52,11 +54,11 @@ impl Node {
         }
     }
 
-    /// Asks the origin.
+    /// Submits the fetch to the origin.
     fn send_fetch(&mut self, now: Now, name: Name, reserved: Reserved) {
         let running = self.fetches.running(&name);
         let deadline = running.iter().map(|key| self.requests[*key].deadline).max();
-        let deadline = deadline.expect("a fetch runs for somebody");
+        let deadline = deadline.expect("a running fetch has at least one waiting request");
         let first = &self.requests[running[0]];
         let (keyspace, key) = (first.head.keyspace, first.key.clone());
         let token = self.cache.begin_fetch(first.hash);
@@ -66,14 +68,15 @@ impl Node {
         self.submit(now, state, keyspace, Operation::Get, key, deadline);
     }
 
-    /// Callers have not taken this many bytes of replies: fetches that waited for room may begin,
+    /// Notes how many bytes of replies callers have not taken. Fetches that waited for room begin
     /// if there is some now.
     pub(crate) fn told_unsent(&mut self, now: Now, bytes: usize) {
         self.fetches.told_unsent(bytes);
         self.release_delayed(now);
     }
 
-    /// Fetches that waited for room begin, or have waited for too long.
+    /// Begins the fetches that have waited for room, and refuses those that have waited for too
+    /// long.
     pub(super) fn release_delayed(&mut self, now: Now) {
         while let Some(Released { name, waiting, may_begin }) = self.fetches.release_room(now.mono)
         {
@@ -89,11 +92,13 @@ impl Node {
         self.reply(key, AnswerHead::overloaded());
     }
 
-    /// Fetches that were held back begin, or have waited too long.
+    /// Begins the fetches that were held back by a limit, and refuses those that have waited for
+    /// too long.
     pub(super) fn release_held(&mut self, now: Now) {
         while let Some(released) = self.fetches.release(now.mono, Limit::Surge) {
             let Released { name, waiting, may_begin } = released;
-            // If the result may not be cached any more, nothing is refused.
+            // A request is refused only if the result may still be cached: otherwise the limit does
+            // not apply.
             if may_begin || !self.ask_for(&waiting).is_some_and(|ask| ask.keeps) {
                 self.fetch_again(now, name, waiting);
                 continue;
@@ -113,9 +118,10 @@ impl Node {
         }
     }
 
-    /// Passes on waiting fetches of partitions whose owner has changed, to or from this server.
-    /// Those of partitions without an owner keep waiting, because they will have one soon.
-    pub(super) fn hand_on_held(&mut self, now: Now) {
+    /// Redirects waiting fetches whose partitions have changed owner, to or from this server.
+    /// Fetches of partitions without an owner keep waiting, because the partitions will have one
+    /// soon.
+    pub(super) fn redirect_held(&mut self, now: Now) {
         let partitions = &self.partitions;
         let misplaced = self.fetches.misplaced(|partition| match partitions.serving(partition) {
             Serving::Cached => Place::Owned,
@@ -129,15 +135,16 @@ impl Node {
         }
     }
 
-    /// One more fetch for those who wait, unless the partition is another server's by now.
+    /// Begins another fetch for the waiting requests, unless another server owns the partition by
+    /// now.
     pub(super) fn fetch_again(&mut self, now: Now, name: Name, waiting: Vec<PendingKey>) {
         if let Some(here) = self.still_here(now, &name, waiting) {
             self.start_fetch(now, name, here);
         }
     }
 
-    /// Returns the requests that wait for a fetch of this server that has not begun. Others are
-    /// forwarded, or are late.
+    /// Returns the requests that wait for a fetch of this server that has not begun. The other
+    /// requests are forwarded, or are answered because they are late.
     fn still_here(
         &mut self,
         now: Now,
@@ -160,12 +167,13 @@ impl Node {
                 here.push(key);
             }
         }
-        // Another fetch of the key has begun if sending one of them on has failed at once.
+        // If forwarding one of the requests has failed at once, another fetch of the key may have
+        // begun.
         self.fetches.join_all(name, here)
     }
 
-    /// Refuses the requests that are late; requests that have joined since may have time, and are
-    /// given back.
+    /// Refuses the requests that are late. Returns the others: requests that joined later may still
+    /// have time.
     fn refuse_late(&mut self, now: Now, waiting: Vec<PendingKey>, limit: Limit) -> Vec<PendingKey> {
         let until = now.mono + self.config.patience / 2;
         let has_time = |key: &PendingKey| self.requests[*key].deadline > until;
@@ -182,8 +190,8 @@ impl Node {
         self.reply(key, AnswerHead::overloaded());
     }
 
-    /// Returns the figures that the limits need for a fetch of these requests; `None`: there are
-    /// none.
+    /// Returns the figures that the limits need for a fetch of these requests, or `None` if there
+    /// are no requests.
     fn ask_for(&self, waiting: &[PendingKey]) -> Option<Ask> {
         let deadline = waiting.iter().map(|key| self.requests[*key].deadline).min()?;
         let partition = self.requests[waiting[0]].partition;

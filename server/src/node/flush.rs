@@ -1,4 +1,4 @@
-//! Places of keys, and flushes: what the keyspaces of the cluster file decide.
+//! Hashes and partitions of keys, and flushes. Both depend on the keyspaces of the cluster file.
 
 use standin_protocol::hash::{key_hash, partition_of};
 
@@ -6,22 +6,24 @@ use super::state::Name;
 use super::{Node, Now};
 
 impl Node {
-    /// A key's hash and partition.
+    /// Returns a key's hash and partition.
     #[inline]
     pub(super) fn hash(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
         let hash = key_hash(self.topology.hash_seeds.of(keyspace), key);
         (hash, partition_of(hash, self.topology.partitions))
     }
 
-    /// The queue in which writes of the key take turns, over all keyspaces of its rows.
+    /// Returns the name of the queue in which writes of the key take turns. It is shared by all
+    /// keyspaces over the same rows.
     pub(super) fn turn(&self, keyspace: u8, key: &[u8]) -> Name {
         Self::name(self.topology.hash_seeds.of(keyspace), key)
     }
 
-    /// Drops all that is cached of the keyspace in the partition, and what fetches and writes under
-    /// way may bring of it.
+    /// Drops all cached values of the keyspace in the partition, and makes sure that results of
+    /// fetches and writes under way are not kept there.
     pub(super) fn flush(&mut self, now: Now, keyspace: u8, partition: u32) {
-        // Another server, with another cluster file, may name a keyspace that this one has not.
+        // Another server with another cluster file may name a keyspace that this server does not
+        // have.
         if self.keyspaces.get(keyspace).is_none() {
             return;
         }

@@ -1,5 +1,5 @@
-//! Everything that was sent to other servers and has not ended: forwarded requests, and this
-//! server's own messages.
+//! All messages to other servers that have not ended: forwarded requests, and this server's own
+//! messages.
 
 use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 use standin_protocol::map::MapEpoch;
@@ -14,36 +14,37 @@ new_key_type! {
 /// A message that was sent to a peer.
 #[derive(Debug)]
 pub(super) enum Forwarded {
-    /// A request, to the owner or to a member that passes it on.
+    /// A request, sent to the owner or to a member that relays it.
     Request(PendingKey),
-    /// A question whether the peer can be reached again.
+    /// A ping that finds out whether the peer can be reached again.
     Ping { server: u16 },
-    /// A ping of one shard of a server that is probed.
+    /// A ping of one shard of a server, as part of a probe.
     Probe { server: u16 },
-    /// A question for what a shard of the peer usually fetches.
+    /// A request for the number of fetches that a shard of the peer usually makes.
     Measure { server: u16 },
-    /// Keys for this server, perhaps through another; of a handover, or owed.
+    /// Keys that this server has to drop, sent directly or through another member. They are keys of
+    /// a handover, or owed keys.
     Settle { server: u16, via: Option<u16>, keys: Vec<ToldKey>, handover: Option<MapEpoch> },
     /// The end of a handover.
     Handback { server: u16, epoch: MapEpoch },
 }
 
-/// Everything that was sent, by token.
+/// All messages that have not ended, by token.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
     sent: SlotMap<ForwardKey, Forwarded>,
 }
 
 impl Forwards {
-    /// Something is sent; its token.
+    /// Records a message that is sent, and returns its token.
     pub(super) fn begin(&mut self, forwarded: Forwarded) -> u64 {
         self.sent.insert(forwarded).data().as_ffi()
     }
 
-    /// It has been answered, or has failed.
+    /// Removes a message that has been answered or has failed.
     pub(super) fn end(&mut self, token: u64) -> Forwarded {
         let sent = self.sent.remove(ForwardKey::from(KeyData::from_ffi(token)));
-        sent.expect("each forward ends once")
+        sent.expect("each forward must end exactly once")
     }
 
     /// Whether a request was sent with this token.
@@ -60,7 +61,7 @@ impl Forwards {
         })
     }
 
-    /// The number of all that was sent.
+    /// Returns the number of messages that have not ended.
     pub(super) fn len(&self) -> usize {
         self.sent.len()
     }
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "each forward ends once")]
+    #[should_panic(expected = "each forward must end exactly once")]
     fn a_forward_ends_once() {
         let mut forwards = Forwards::default();
         let token = forwards.begin(Forwarded::Ping { server: 1 });

@@ -1,5 +1,5 @@
-//! Messages of other servers to this one: the keys that it has to drop (SETTLE), and that these
-//! were all (HANDBACK).
+//! Messages from other servers to this one: keys that it has to drop (SETTLE), and the statement
+//! that a server has told of all its keys (HANDBACK).
 
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys, marks};
 
@@ -10,10 +10,11 @@ use super::partitions::serving::Serving;
 use super::{Aimed, Node, Now};
 
 impl Node {
-    /// SETTLE: drops keys that were written elsewhere, and what is on its way into the cache of
-    /// them, whichever server owns their partitions by now. But only an owner under a lease can say
-    /// that they are settled, unless they are handed over for a return: the owner may have changed,
-    /// and another may have filled its cache with what was there before.
+    /// Handles a SETTLE. Drops keys that were written elsewhere, and makes sure that fetches and
+    /// writes under way do not cache their old values, whichever server owns their partitions by
+    /// now. Only an owner under a lease can answer that the keys are settled, except for keys that
+    /// are handed over for a return. Otherwise the owner may have changed, and the new owner may
+    /// have cached the old value.
     fn settle(&mut self, now: Now, value: &[u8]) -> Answer {
         let Ok(Keys { keys, handover }) = Keys::from_bytes(value) else {
             return Answer::text(Status::Malformed, "not the keys of a SETTLE");
@@ -42,7 +43,7 @@ impl Node {
         }
     }
 
-    /// A SETTLE for this server, or to be passed on to the owner of its key (RELAY).
+    /// Handles a SETTLE that is for this server, or that it has to relay to the owner of the key.
     pub(super) fn serve_settle(
         &mut self,
         now: Now,
@@ -54,8 +55,8 @@ impl Node {
         if command.head.hop != Hop::Relay || serving.is_own() {
             return Some(self.settle(now, command.value));
         }
-        // It is tried even if the owner was unreachable a moment ago, because a client waits for
-        // it.
+        // The forward is tried even if the owner was unreachable a moment ago, because a client
+        // waits for the result.
         let Some(owner) = serving.other() else {
             return Some(Answer::status(Status::Unavailable));
         };
@@ -66,7 +67,7 @@ impl Node {
         None
     }
 
-    /// HANDBACK: a member's shard has told of all keys that it wrote.
+    /// Handles a HANDBACK: a member's shard has told of all keys that it wrote.
     pub(super) fn hear_handback(&mut self, now: Now, command: &Command<'_>) -> Answer {
         let Ok(handback) = Handback::from_bytes(command.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");

@@ -1,4 +1,4 @@
-//! What a shard's logic and its shell exchange.
+//! The types that a shard's logic and its shell exchange.
 
 use standin_protocol::map::MapEpoch;
 use standin_protocol::time::Micros;
@@ -8,41 +8,43 @@ use super::command::{ConnId, OwnedCommand, ReplyTo};
 use crate::origin::Call;
 use crate::store::{IndexHint, Located};
 
-/// A connection whose other side sends no more.
+/// A connection whose other side sends no more requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {
-    /// Which one.
+    /// The connection.
     pub conn: ConnId,
-    /// It is closed: nobody hears an answer. Otherwise answers may still be waited for.
+    /// Whether it is closed, so that nobody receives an answer. Otherwise its client may still wait
+    /// for answers.
     pub is_gone: bool,
 }
 
 /// The time of a wake-up.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// Monotonic: deadlines and lifetimes.
+    /// The monotonic clock, for deadlines and lifetimes.
     pub mono: Micros,
-    /// Microseconds since 1970: versions only.
+    /// Microseconds since 1970, for versions only.
     pub wall_us: u64,
 }
 
-/// Where a request's key belongs; found for a whole wake-up before any is aimed.
+/// The place of a request's key. It is found for all requests of a wake-up before any of them is
+/// aimed.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// Stable hash of keyspace and key.
+    /// The stable hash of keyspace and key.
     pub hash: u64,
-    /// Partition.
+    /// The partition.
     pub partition: u32,
     pub(super) located: Located,
 }
 
-/// A place with the first candidate of the index; aimed for a whole wake-up before any request
-/// is served.
+/// A place with the first candidate of the index. It is found for all requests of a wake-up before
+/// any of them is served.
 #[derive(Debug, Clone, Copy)]
 pub struct Aimed {
-    /// Stable hash of keyspace and key.
+    /// The stable hash of keyspace and key.
     pub hash: u64,
-    /// Partition.
+    /// The partition.
     pub partition: u32,
     pub(super) hint: IndexHint,
 }
@@ -50,17 +52,19 @@ pub struct Aimed {
 /// Whether this server may act as the owner of what the map says is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// Until when, whatever else happens.
+    /// The time at which the lease ends, whatever else happens.
     pub until: Micros,
-    /// Nobody in the group hears the master: it goes on without, where the mode allows it, and
-    /// also until then: the others' word of it is good for as long as a lease would be.
+    /// Whether nobody in the group hears the master. The server then goes on without the master if
+    /// the mode allows it, also only until `until`: the word of the other members is valid for as
+    /// long as a lease would be.
     pub orphan: bool,
 }
 
-/// Word that this server gives a member of its group: that it has lost the master.
+/// A server's word to a member of its group that it has lost the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Word {
-    /// The map under which it is given: members believe it under the same.
+    /// The epoch of the map under which the word is given. Members believe it under the same map
+    /// only.
     pub epoch: MapEpoch,
     /// The time after which no member relies on it.
     pub until: Micros,
@@ -69,42 +73,44 @@ pub struct Word {
 /// The outcome of pinging every shard of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerProbe {
-    /// Some shard gave no answer in time, or they are not of one incarnation.
+    /// Some shard gave no answer in time, or the shards are not of one incarnation.
     Silent,
-    /// Some shard has no room for another connection: the server lives.
+    /// Some shard has no room for another connection, so the server is alive.
     Busy,
-    /// Nobody listens there.
+    /// The port refused the connection.
     Refused,
     /// All shards have answered.
     Answered {
         /// The server's incarnation.
         boot_id: u64,
-        /// The oldest map that one of them has applied.
+        /// The oldest map that a shard of the server has applied.
         map_epoch: MapEpoch,
     },
 }
 
-/// What the shell has to do.
+/// An action that the shell has to carry out.
 #[derive(Debug)]
 pub enum Output {
     /// Give the answer to the connection, if it is still there.
     Reply {
-        /// To whom.
+        /// The destination.
         to: ReplyTo,
         /// The answer.
         answer: Answer,
     },
-    /// Submit to the origin; its [`crate::origin::Done`] comes back by [`super::Node::origin_done`].
+    /// Submit the call to the origin. Its [`crate::origin::Done`] is passed to
+    /// [`super::Node::origin_done`].
     Origin(Call),
-    /// Send to that shard of the peer; the answer comes back by [`super::Node::forward_done`].
+    /// Send the command to that shard of the peer. The answer is passed to
+    /// [`super::Node::forward_done`].
     Forward {
         /// Server id.
         peer: u16,
         /// Shard of the peer.
         shard: u16,
-        /// Names this forward.
+        /// The name of this forward.
         token: u64,
-        /// [`MapEpoch::tag`] of the map by which it is sent there; 0: by none.
+        /// The [`MapEpoch::tag`] of the map under which the command is sent; 0 if there is none.
         map_tag: u32,
         /// The command.
         command: OwnedCommand,
@@ -114,12 +120,12 @@ pub enum Output {
         /// Server id.
         server: u16,
     },
-    /// Everything begun under older ownerships has ended, and servers that return have been
-    /// told what was written here.
+    /// Report that everything that began under older ownerships has ended, and that returning
+    /// servers have been told what was written here.
     Drained(MapEpoch),
-    /// The answer to [`super::Node::ask_probe`].
+    /// Report the answer to [`super::Node::ask_probe`].
     Probed {
-        /// Names the probe.
+        /// The name of the probe.
         nonce: u64,
         /// Server id.
         server: u16,

@@ -1,10 +1,12 @@
 //! The keyspaces of the cluster file by id, and which of them lie over the same rows
-//! (`also_invalidates`): a write that drops a key of one drops it in the others that it names.
+//! (`also_invalidates`). A write that drops a key of one keyspace drops it in the keyspaces that it
+//! names.
 //!
-//! The same key of bound keyspaces has one hash ([`standin_protocol::seeds`]), and with it one
-//! partition, owner and shard. So their fetches and writes share fill tokens, writes of a key
-//! take turns over all of them, and a server that is told that a key was written elsewhere
-//! drops what its keyspace names by itself: nothing more need be said between servers.
+//! The same key of bound keyspaces has one hash ([`standin_protocol::seeds`]), and therefore one
+//! partition, owner and shard. So fetches and writes of these keyspaces share fill tokens, and
+//! writes of a key take turns over all of them. A server that is told that a key was written
+//! elsewhere drops it in the bound keyspaces by itself, so servers need no further messages for
+//! them.
 
 use standin_config::KeyspaceConfig;
 use standin_protocol::mutant::{self, Mutant};
@@ -24,12 +26,12 @@ impl Keyspaces {
         Self { keyspaces }
     }
 
-    /// The keyspace of this id, if there is one.
+    /// Returns the keyspace with this id, if there is one.
     pub(super) fn get(&self, keyspace: u8) -> Option<&KeyspaceConfig> {
         self.keyspaces[usize::from(keyspace)].as_ref()
     }
 
-    /// The keyspaces in which a write of this one drops the key too.
+    /// Returns the keyspaces in which a write of this one drops the key too.
     pub(super) fn bound(&self, keyspace: u8) -> &[u8] {
         match self.get(keyspace) {
             Some(keyspace) if !mutant::is(Mutant::BoundForgotten) => &keyspace.also_invalidates,

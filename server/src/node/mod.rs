@@ -1,19 +1,21 @@
 //! A shard's logic: the answers to requests, given the map, the cache and the origin.
 //!
 //! Pure: no socket, thread or clock. The shell places requests ([`Node::place`]), aims them
-//! ([`Node::aim`]), serves them ([`Node::serve`]), and carries out the outputs of [`Node::poll`]. A
-//! hit is answered at once, with a reference to its value in the cache; everything else is an
-//! [`Output`]. The node takes a [`Command`] and gives an [`Answer`]; codecs handle the bytes.
+//! ([`Node::aim`]), serves them ([`Node::serve`]), and carries out the outputs that it takes with
+//! [`Node::poll`]. A hit is answered at once, with a reference to its value in the cache;
+//! everything else is an [`Output`].
+//!
+//! The node takes a [`Command`] and gives an [`Answer`]; codecs handle the bytes.
 //!
 //! ```text
 //! place ─► aim ─► serve ─┬─ hit ───────────────────────► given at once
 //!                        ├─ read.rs   fetch, shared by waiters ─► Output::Origin ─► origin_done ─► Output::Reply
 //!                        ├─ write.rs  one at a time per key ───► Output::Origin ─► origin_done ─► Output::Reply
 //!                        └─ route.rs  another server's ────────► Output::Forward ─► forward_done ─► Output::Reply
-//! parts, each with fields of its own; told what happened, they return what follows:
-//! partitions/   map, lease and words, and how each partition is served by them
+//! the parts: each has fields of its own, is told what happened and returns what follows
+//! partitions/   map, lease and words, and how each partition is served
 //! cache/        values, their versions and lifetimes, and whether a result may be kept
-//! requests/     the requests that wait, and the writes that are repeated
+//! requests/     the waiting requests, and repeated writes
 //! fetches/      running and waiting fetches, and the limits that hold them back
 //! writes/       queues by key, writes that wait for an owner or for their acknowledgement
 //! calls.rs      calls to the origin, and which of their writes are outdated
@@ -21,15 +23,15 @@
 //! forwards.rs   what was sent to them
 //! handback/     keys that others have to drop, and what others have told this server
 //!
-//! wiring, by what happens:
+//! the wiring, by what happens:
 //! command.rs    what comes in                  answer.rs     what goes out
 //! request.rs    a command that is no hit       fetch.rs      fetches begin and wait
 //! ownership.rs  map, lease, reachability; draining
-//! parking.rs    writes that wait for an owner  ack.rs        when a write is done
-//! relay.rs      owners only others can reach   pings.rs      pings, probes, measures
+//! parking.rs    writes that wait for an owner  ack.rs        acknowledgement of writes
+//! relay.rs      owners that only others reach   pings.rs      pings, probes, measures
 //! telling.rs    sends keys to others           hearing.rs    receives them
-//! flush.rs      places of keys; flushes        stopped.rs    what goes when it was stopped
-//! keyspaces.rs  keyspaces over the same rows   queues.rs     how long all of it is
+//! flush.rs      places of keys; flushes        stopped.rs    after a process was stopped
+//! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! ```
 
 mod ack;
@@ -125,8 +127,7 @@ struct Health {
 impl Node {
     /// Creates a shard with an empty cache and no map.
     ///
-    /// # Errors
-    /// The arena can't be mapped, or is too small.
+    /// # Errors The arena can't be mapped, or is too small.
     pub fn new(config: NodeConfig, topology: Arc<Topology>) -> Result<Self, StoreError> {
         let keyspaces = Arc::new(Keyspaces::new(&config.keyspaces));
         let hashing = match config.hash_seeds {
@@ -152,8 +153,8 @@ impl Node {
         })
     }
 
-    /// First pass over a wake-up's requests: finds the place of each, and starts loading the key's
-    /// part of the index.
+    /// Finds the place of a request, and starts loading the key's part of the index. This is the
+    /// first pass over the requests of a wake-up.
     #[inline]
     #[must_use]
     pub fn place(&self, keyspace: u8, key: &[u8]) -> Place {
@@ -161,8 +162,8 @@ impl Node {
         Place { hash, partition, located: self.cache.locate(keyspace, key) }
     }
 
-    /// Second pass: finds the first candidate for each, and starts loading the memory that
-    /// [`Self::serve`] will read.
+    /// Finds the first candidate for a request, and starts loading the memory that [`Self::serve`]
+    /// will read. This is the second pass.
     #[inline]
     #[must_use]
     pub fn aim(&self, place: Place) -> Aimed {
@@ -170,12 +171,12 @@ impl Node {
         Aimed { hash, partition, hint: self.cache.aim(located) }
     }
 
-    /// Third pass: answers at once through `give`, or later by [`Output::Reply`]; returns whether
-    /// it answered at once. If `may_wait` is false (the connection has too many requests waiting),
-    /// a command that would have to wait is refused. The lease is the one that [`Self::begin`] last
-    /// found.
+    /// Answers a request at once through `give`, or later by [`Output::Reply`]. Returns whether it
+    /// answered at once. This is the third pass. If `may_wait` is false because too many requests
+    /// of the connection wait, a command that would have to wait is refused. The lease is the one
+    /// that [`Self::begin`] last found.
     ///
-    /// The value that `give` gets is in the cache, and `give` makes the only copy.
+    /// The value that `give` receives is in the cache, and `give` makes the only copy.
     #[inline]
     pub fn serve(
         &mut self,
@@ -252,8 +253,8 @@ impl Node {
         !self.outputs.is_empty()
     }
 
-    /// Lets time pass: unreachable peers are tried again, waiting writes check for an owner again,
-    /// and owners are told of owed keys.
+    /// Does whatever is due at this time: tries unreachable peers again, lets waiting writes check
+    /// for an owner again, and tells owners of owed keys.
     pub fn tick(&mut self, now: Now) {
         self.begin(now);
         self.expire_unreachable(now);
@@ -261,7 +262,7 @@ impl Node {
         self.give_up_unacknowledged(now);
         self.release_held(now);
         self.release_delayed(now);
-        self.let_go(now);
+        self.expire_given_up(now);
         self.end_words(now);
         self.tell_owed(now);
     }
@@ -279,7 +280,8 @@ impl Node {
         deadlines.into_iter().flatten().min()
     }
 
-    /// From now on requests are answered `SHUTTING_DOWN`; those waiting are finished.
+    /// Makes the shard answer requests with `SHUTTING_DOWN` from now on. Waiting requests are
+    /// finished.
     pub fn stop(&mut self) {
         self.health.stopping = true;
     }
@@ -296,7 +298,7 @@ impl Node {
         self.partitions.map()
     }
 
-    /// Returns the `MapEpoch::tag` of that map; 0: none.
+    /// Returns the `MapEpoch::tag` of that map; 0 if there is none.
     #[must_use]
     pub fn map_tag(&self) -> u32 {
         self.partitions.map_tag()
@@ -308,12 +310,13 @@ impl Node {
         self.partitions.serving(partition)
     }
 
-    /// Sets whether the server's control thread is running. If not, probes are answered with that.
+    /// Sets whether the server's control thread is running. If it is not, the answers to probes say
+    /// so.
     pub fn set_control_runs(&mut self, runs: bool) {
         self.health.control_runs = runs;
     }
 
-    /// Sets whether the origin answered at the last attempt; for PING.
+    /// Sets whether the last call to the origin was answered. PING reports it.
     pub fn set_origin_up(&mut self, up: bool) {
         self.health.origin_up = up;
     }
@@ -345,12 +348,12 @@ impl Node {
         self.reply_with(key, head.into());
     }
 
-    /// Answers a waiting request with a value, which others may share, and forgets it.
+    /// Answers a waiting request with a value, which other requests may share, and forgets it.
     fn reply_with(&mut self, key: PendingKey, answer: Answer) {
         let requests::Ended { request, joined } = self.requests.end(key, answer.head);
         let state = self.partitions.state(request.partition);
-        // It is processed here because forwarding failed. The owner may count as reachable again by
-        // now, but it is not the owner that answers.
+        // A request is processed here if forwarding it has failed. The owner may be reachable again
+        // by now, but the answer does not come from the owner.
         let flags = match (request.here, state.serving()) {
             (true, Serving::Forward(_) | Serving::Relay(_)) => flags::STAND_IN | flags::PROVISIONAL,
             _ => state.flags(),

@@ -1,5 +1,6 @@
-//! Changes of how partitions are served: by maps, the lease, this server's word, the reachability
-//! of peers, and time. Also the end of everything that began before such a change (draining).
+//! Changes of how partitions are served. They follow from maps, the lease, this server's word, the
+//! reachability of peers, and time. This file also finds out when everything that began before such
+//! a change has ended (draining).
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::peers::Failed;
 use super::{Lease, Node, Now, Output, Word};
 
 impl Node {
-    /// Takes over a newer map; one that is not newer is dropped (scenarios 9–11).
+    /// Applies a newer map. Drops a map that is not newer (scenarios 9–11).
     pub fn apply_map(&mut self, now: Now, map: Arc<ClusterMap>) {
         self.begin(now);
         if !self.partitions.is_newer(&map) {
@@ -33,7 +34,8 @@ impl Node {
         }
     }
 
-    /// The lease that the shard holds from now on. The map that it needs has been applied.
+    /// Sets the lease that the shard holds from now on. The map that the lease requires has been
+    /// applied.
     pub fn lease(&mut self, now: Now, lease: Lease) {
         let was_orphan = self.partitions.is_orphan();
         if let Some(change) = self.partitions.renew_lease(now.mono, lease) {
@@ -46,9 +48,9 @@ impl Node {
         }
     }
 
-    /// A wake-up's requests are about to be served, or something else is about to happen: ends
-    /// a lease whose time is up, then the waiting of writes that have waited for long enough.
-    /// What comes with the wake-up, a map for example, is too late for them.
+    /// Ends a lease whose time is up, and then the wait of writes that have waited for as long as
+    /// they may. It is called before the requests of a wake-up are served, and before anything else
+    /// happens. A map that arrives with the wake-up, for example, is too late for these writes.
     #[inline]
     pub fn begin(&mut self, now: Now) {
         if now.mono >= self.partitions.lease_ends()
@@ -67,33 +69,36 @@ impl Node {
         self.announce_drained(now);
     }
 
-    /// Whether its owner may serve values of the partition from the cache at this time. Values that
+    /// Whether the owner may serve values of the partition from the cache at this time. Values that
     /// the next owner keeps briefly do not count.
     #[must_use]
     pub fn caches(&self, now: Micros, partition: u32) -> bool {
         self.partitions.caches(now, partition)
     }
 
-    /// Whether [`Self::caches`] holds by a lease: not as an orphan, which others may be too.
+    /// Whether [`Self::caches`] holds because of a lease. An orphan does not count, because others
+    /// may be orphans too.
     #[must_use]
     pub fn caches_by_lease(&self, now: Micros, partition: u32) -> bool {
         self.caches(now, partition) && !self.partitions.is_by_word()
     }
 
-    /// The agent is about to tell a member of the group that it has lost the master.
+    /// Notes that the agent is about to tell a member of the group that it has lost the master.
     pub fn word(&mut self, word: Word) {
         self.partitions.give_word(word);
     }
 
-    /// Partitions that were this server's too early are its own once its words are over.
+    /// Ends the words whose time is up. Partitions that were served as `Early` because of them
+    /// become this server's own.
     pub(super) fn end_words(&mut self, now: Now) {
         if self.partitions.end_words(now.mono) {
             self.refresh_serving(now);
         }
     }
 
-    /// The master says that a server which this shard could not reach is online (claim 16): it
-    /// goes on as the owner. It is reached through others until it answers here as well.
+    /// Notes that the master says that a server which this shard could not reach is online (claim
+    /// 16). The server remains the owner. It is reached through other members until it answers this
+    /// shard again.
     pub fn verdict(&mut self, now: Now, server: u16, state: ServerState) {
         self.begin(now);
         // The master may have another cluster file.
@@ -107,7 +112,7 @@ impl Node {
         }
     }
 
-    /// Bytes came from a peer: it can be reached after all.
+    /// Notes that bytes have arrived from a peer, so it is reachable again.
     pub fn peer_answered(&mut self, now: Now, server: u16) {
         if self.peers.answered(server) {
             self.begin(now);
@@ -115,8 +120,8 @@ impl Node {
         }
     }
 
-    /// Sending to a peer failed: reports it, and stands in for it (claim 15). `refuses`: its port
-    /// refused the connection.
+    /// Marks a peer as unreachable after sending to it has failed. Reports it, and stands in for it
+    /// (claim 15). `refuses` says whether its port refused the connection.
     pub(super) fn mark_unreachable(&mut self, now: Now, server: u16, refuses: bool) {
         match self.peers.failed(now.mono, server, refuses) {
             Failed::Unreachable => {
@@ -129,20 +134,20 @@ impl Node {
         }
     }
 
-    /// Peers that could not be reached are tried again.
+    /// Makes unreachable peers whose hold time is over be tried again.
     pub(super) fn expire_unreachable(&mut self, now: Now) {
         if self.peers.expire(now.mono) {
             self.refresh_serving(now);
         }
     }
 
-    /// Evaluates how partitions are served: lease, words or reachability have changed.
+    /// Evaluates how partitions are served, after the lease, words or reachability have changed.
     fn refresh_serving(&mut self, now: Now) {
         self.refresh_serving_after(now, self.partitions.map().cloned().as_deref());
     }
 
-    /// Evaluates how partitions are served; `before`: the map that was held before, if the map has
-    /// changed. Requests that wait look again.
+    /// Evaluates how partitions are served, and routes waiting requests again. `before` is the
+    /// previous map if the map has changed; otherwise it is the current one.
     fn refresh_serving_after(&mut self, now: Now, before: Option<&ClusterMap>) {
         let floor = self.cache.next_version(now);
         let is_doubted = self.partitions.has_given_word_since(self.handback.returning())
@@ -164,24 +169,25 @@ impl Node {
         }
         self.fetches.owns(now.mono, self.partitions.owned());
         self.mark_outdated_writes();
-        self.hand_on_held(now);
+        self.redirect_held(now);
         self.acknowledge_again(now);
         self.unpark_all(now);
     }
 
-    /// Finds the writes under way whose partition has changed hands.
+    /// Marks the writes under way whose partition has changed hands as outdated.
     fn mark_outdated_writes(&mut self) {
-        // A write that was begun without owning the partition belongs to no ownership: it may be
-        // the same one before and after this map, and yet this server can be passed over next.
+        // A write that began while this server did not own the partition belongs to no ownership.
+        // The ownership may be the same before and after this map, and the next map may still skip
+        // this server.
         self.calls.outdate(|write| {
             self.partitions.is_of(write.generation, write.partition) && write.begun.as_owner
         });
     }
 
-    /// Says so once nothing is left of what was begun under older maps, and a server that
-    /// returns knows what was written here.
+    /// Reports that this shard has drained, once nothing that began under older maps is left and
+    /// every returning server knows what was written here.
     pub(super) fn announce_drained(&mut self, now: Now) {
-        // Before the first map nothing has begun under one.
+        // Nothing has begun before the first map.
         if self.partitions.map().is_none() {
             return;
         }

@@ -1,8 +1,9 @@
-//! Writes that wait for an owner. They check again when something has changed, when the owner may
-//! have a newer map, and when they have waited for long enough.
+//! Writes that wait for an owner. They are routed again when a lease, map or verdict arrives, when
+//! the owner may have a newer map, and when they have waited for as long as they may.
 //!
-//! A write whose time is up is refused before anything else is applied: a process that resumes may
-//! find the end of its time and the next map at once, and the time comes first (scenario 14).
+//! A write whose time is up is refused before anything else is applied. A process that resumes may
+//! find both the end of that time and the next map at once, and the end of the time comes first
+//! (scenario 14).
 
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use super::state::Presence;
 use super::writes::{AFTER, Parked};
 use super::{Node, Now, PendingKey};
 
-/// The pause after which a write that its owner did not accept is sent to it again, because one of
-/// the two servers is about to get a newer map.
+/// The pause after which a write that its owner did not accept is sent to it again. One of the two
+/// servers is about to get a newer map.
 const RETRY: Duration = Duration::from_millis(5);
 
 impl Node {
@@ -25,16 +26,16 @@ impl Node {
         let pending = &self.requests[key];
         let state = self.partitions.state(pending.partition);
         let since = match state.serving() {
-            // Later writes do not wait again each time the peer was tried in vain.
+            // Later writes do not wait again after each failed attempt to reach the peer.
             Serving::Provisional(peer) => self.peers.failing_since(peer),
             _ => None,
         };
         let since = since.unwrap_or(state.since());
-        // The time does not start again when something changes.
+        // The time does not start again when the partition is served differently.
         let waits_since = pending.waits_since.filter(|_| !mutant::is(Mutant::MapBeforeTime));
         let since = waits_since.map_or(since, |waits| waits.min(since));
-        let wait_max = match pending.is_sent_on() {
-            true => self.config.park_sent_on_max,
+        let wait_max = match pending.is_forwarded() {
+            true => self.config.park_forwarded_max,
             false => self.config.park_max,
         };
         since + wait_max
@@ -45,8 +46,8 @@ impl Node {
         now.mono >= self.waits_until(key)
     }
 
-    /// Whether a write has been put off until the next lease, map or verdict. If none has come
-    /// for too long, or nobody waits for it, it has not.
+    /// Makes a write wait for the next lease, map or verdict. Returns false if it does not wait,
+    /// because it has waited for too long or its client has left.
     pub(super) fn park(&mut self, now: Now, key: PendingKey) -> bool {
         let until = self.waits_until(key);
         if now.mono >= until || self.requests.is_abandoned(key, Presence::Ended) {
@@ -60,7 +61,7 @@ impl Node {
         true
     }
 
-    /// A write that the owner did not accept waits for the next map, or a little.
+    /// Makes a write that the owner did not accept wait for the next map, or for a short time.
     pub(super) fn park_for_retry(&mut self, now: Now, key: PendingKey) {
         let pending = &mut self.requests[key];
         let until = *pending.waits_since.get_or_insert(now.mono) + self.config.park_max;
@@ -78,21 +79,21 @@ impl Node {
         self.writes.parked().any(|key| self.requests[key].value == value)
     }
 
-    /// Partitions have changed hands: every waiting write looks again.
+    /// Routes every waiting write again, because partitions have changed hands.
     pub(super) fn unpark_all(&mut self, now: Now) {
         for parked in self.writes.take_parked() {
             self.unpark(now, parked);
         }
     }
 
-    /// The time of some may be up.
+    /// Routes the waiting writes again that are due.
     pub(super) fn unpark_due(&mut self, now: Now) {
         for parked in self.writes.take_due(now.mono) {
             self.unpark(now, parked);
         }
     }
 
-    /// Some have waited for long enough.
+    /// Ends the wait of the writes that have waited for as long as they may.
     pub(super) fn end_waiting(&mut self, now: Now) {
         if mutant::is(Mutant::MapBeforeTime) {
             return;
@@ -102,7 +103,7 @@ impl Node {
         }
     }
 
-    /// Refuses those for which nobody waits any more.
+    /// Refuses the waiting writes whose clients have left.
     pub(super) fn drop_abandoned(&mut self) {
         for parked in self.writes.take_parked() {
             match self.requests.is_abandoned(parked.key, Presence::Ended) {
@@ -122,8 +123,8 @@ impl Node {
             return self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
         }
         let is_over = now.mono >= until && !mutant::is(Mutant::MapBeforeTime);
-        // An orphan may begin it now; other servers may not, even if the owner has become known in
-        // this instant.
+        // An orphan may begin the write now. Other servers may not, even if the owner has just
+        // become known.
         let may_begin = match self.partitions.serving(pending.partition) {
             Serving::Unowned | Serving::Provisional(_) => self.partitions.is_orphan(),
             _ => false,

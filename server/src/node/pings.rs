@@ -1,5 +1,6 @@
-//! Pings over this shard's own links: of every shard of a server for the master, of peers that
-//! could not be reached, and of members of the group for what they usually fetch.
+//! Pings over this shard's own links. They reach every shard of a server for a probe of the master,
+//! peers that could not be reached, and members of the group that report how much they usually
+//! fetch.
 
 use bytes::Bytes;
 use standin_protocol::body::PingReply;
@@ -12,7 +13,7 @@ use super::peers::{Asked, Ended};
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PeerProbe};
 
 impl Node {
-    /// The answer of this shard to a ping.
+    /// Returns the answer of this shard to a ping.
     pub(super) fn ping(&self) -> Answer {
         if !self.health.control_runs {
             return Answer::text(Status::Unavailable, "the control thread of this server is stuck");
@@ -32,7 +33,7 @@ impl Node {
         Answer::value(reply.to_bytes().into())
     }
 
-    /// Finds out whether a peer answers after all.
+    /// Pings a peer to find out whether it can be reached again.
     pub(super) fn ping_peer(&mut self, server: u16) {
         if self.peers.begin_ping(server) {
             self.send_ping(server, 0, Forwarded::Ping { server });
@@ -54,7 +55,7 @@ impl Node {
         self.send(peer, shard, state, command);
     }
 
-    /// Pings every shard of that server. [`Output::Probed`] has the outcome.
+    /// Pings every shard of that server. [`Output::Probed`] gives the result.
     pub fn ask_probe(&mut self, nonce: u64, server: u16) {
         // The master may have another cluster file.
         let Some(info) = self.topology.servers.get(usize::from(server)) else { return };
@@ -105,7 +106,8 @@ impl Node {
         }
     }
 
-    /// This server returns, and has measured nothing: the others know what is usual.
+    /// Asks the members of the group how much they usually fetch, because this server returns and
+    /// has no measure of its own.
     pub(super) fn ask_measure(&mut self) {
         if !self.fetches.needs_measure() {
             return;
@@ -118,22 +120,22 @@ impl Node {
     }
 
     pub(super) fn measure_done(&mut self, now: Now, server: u16, answer: PeerAnswer<'_>) {
-        // Without an answer the limit stays as it is: another member may answer.
+        // Without an answer nothing changes, because another member may answer.
         let Ok((_, value)) = answer else { return };
         if mutant::is(Mutant::NoToldMeasure) {
             return;
         }
-        // A refusal has no measure.
+        // A refusal contains no measure.
         let Ok(pong) = PingReply::from_bytes(value) else { return };
-        // Weighted by partitions, because servers have different numbers of them, and a shard has
-        // its part of its server's.
+        // The measure is weighted by partitions. Servers have different numbers of them, and each
+        // shard has a share of those of its server.
         let partitions_per_shard = |server: u16| {
             let is_home = |partition: &u32| self.topology.home(*partition) == server;
             let partitions = (0..self.topology.partitions).filter(is_home).count() as u64;
             partitions / u64::from(self.topology.servers[usize::from(server)].shards)
         };
         let theirs = partitions_per_shard(server).max(1);
-        // The number may be of any size if the peer sends nonsense.
+        // The number may be of any size if the peer sends a wrong one.
         let fetches = pong.usual_fetches_per_s.min(u64::from(u32::MAX));
         self.fetches
             .told_usual(now.mono, fetches * partitions_per_shard(self.config.server) / theirs);

@@ -14,28 +14,29 @@ impl Node {
         let (parked, unacknowledged) = self.writes.waiting();
         let handback = self.handback.sizes();
         let requests = self.requests.sizes();
-        let sent_on = self.forwards.requests().count();
+        let forwarded = self.forwards.requests().count();
         let fetches = self.fetches.sizes();
         let queues = [
             ("bytes of rows under way", fetches.reserved_bytes, fetches.reserved_bytes_max),
             ("fetches that wait for room", fetches.delayed, fetches.fetches),
             ("pending", pending, self.config.in_flight_max),
             ("pending bytes", requests.bytes, requests.bytes_max),
-            // Each of these is one request's, or several requests share one.
+            // Each of these belongs to one request, or is shared by several.
             ("calls", self.calls.len(), pending),
             ("fetches", fetches.fetches, pending),
-            // A place for each fetch, and one more for each who was in more of a hurry; a few are
-            // those of requests that have ended.
+            // There is a place for each fetch, and another one for each request that gives up
+            // earlier than the fetch to which it was added. A few places belong to requests that
+            // have ended.
             ("held back", fetches.held_back, self.config.in_flight_max),
             ("held at the ceiling", fetches.held_back_at_ceiling, self.config.in_flight_max),
             ("writes", self.writes.len(), pending),
             ("parked", parked, pending),
             ("unacked", unacknowledged, pending),
             ("running writes of clients", requests.running, pending),
-            ("requests sent on", sent_on, pending),
-            // To each shard of each server a ping, a probe, a HANDBACK and the SETTLEs of one
-            // round; those of rounds that newer maps have cut short end with their links.
-            ("other forwards", self.forwards.len() - sent_on, 16 * shards),
+            ("forwarded requests", forwarded, pending),
+            // Each shard of each server may be sent a ping, a probe, a HANDBACK and the SETTLEs of
+            // one round. Those of rounds that newer maps have cut short end with their links.
+            ("other forwards", self.forwards.len() - forwarded, 16 * shards),
             ("writes remembered", requests.finished, super::requests::FINISHED_MAX),
             ("keys of a partition", handback.partition_keys, self.config.log_keys_max),
             ("bytes of keys", handback.bytes, self.config.log_bytes_max),

@@ -1,8 +1,8 @@
-//! Reads that the cache does not answer: one fetch for all who wait (scenario 6), kept
-//! only if nothing changed meanwhile (scenario 5).
+//! Reads that the cache does not answer. All waiting requests share one fetch (scenario 6), and its
+//! result is kept only if nothing has changed meanwhile (scenario 5).
 //!
-//! Reads that come while a fetch runs wait for its end. If its result could be kept, they find it
-//! in the cache like any later read; if not, one more fetch serves them all.
+//! Reads that arrive while a fetch runs wait for its end. If its result could be kept, they are
+//! answered from the cache like any later read. Otherwise one more fetch serves them all.
 
 use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
@@ -17,7 +17,7 @@ use super::{Aimed, Name, Node, Now, PendingKey};
 use crate::origin::{Failure, Outcome};
 
 impl Node {
-    /// A read or touch that missed, or a CAS that has to learn the version.
+    /// Processes a read or touch that missed, or a CAS that has to learn the version.
     pub(super) fn read(&mut self, now: Now, key: PendingKey) {
         if now.mono > self.requests[key].deadline {
             self.counters.deadlines_passed += 1;
@@ -27,8 +27,8 @@ impl Node {
         self.fetch(now, key);
     }
 
-    /// A fetch has ended: answers the requests that wait for it. Another that waited for room may
-    /// begin.
+    /// Handles the end of a fetch: answers the requests that wait for it. Another fetch that waited
+    /// for room may begin.
     pub(super) fn fetch_done(
         &mut self,
         now: Now,
@@ -49,7 +49,7 @@ impl Node {
             }
             Outcome::Value(value) => value,
             Outcome::Failed(failure) => return self.fail_reads(running, waiting, &failure),
-            Outcome::Written { .. } => unreachable!("a fetch is answered by a value"),
+            Outcome::Written { .. } => unreachable!("the origin must answer a fetch with a value"),
         };
         let bytes = value.as_ref();
         let kept = self.keep_fetched(now, &running, started, value.as_deref());
@@ -62,7 +62,7 @@ impl Node {
             }
             return;
         }
-        // Nothing was kept, perhaps because the partition is another server's by now.
+        // Nothing was kept, perhaps because another server owns the partition by now.
         self.fetch_again(now, name, waiting);
     }
 
@@ -85,7 +85,7 @@ impl Node {
         started: FetchStart,
         value: Option<&[u8]>,
     ) -> Option<Kept> {
-        // A TOUCH among the waiters brings the lifetime; a GET has none of its own.
+        // A TOUCH among the waiting requests gives the lifetime. A GET has no lifetime of its own.
         let waiters = || running.iter().map(|key| &self.requests[*key]);
         let asks =
             waiters().find(|w| w.head.action == Action::Touch).or_else(|| waiters().next())?;
@@ -101,7 +101,8 @@ impl Node {
             self.counters.fills_refused += 1;
             return None;
         }
-        // Another may still write, and say nothing here: not for longer than a lease.
+        // Another server may still write without telling this one, so the value is not kept for
+        // longer than a lease.
         let is_brief = serving.is_brief() && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| started.at + self.config.brief);
         let lifetime = Lifetime { ttl_s: head.ttl_s, ends };
@@ -134,7 +135,7 @@ impl Node {
         self.reply_with(key, Answer { head, value });
     }
 
-    /// A new lifetime for a cached value; `None` if it has to be fetched first.
+    /// Gives a cached value a new lifetime. Returns `None` if it has to be fetched first.
     pub(super) fn touch(
         &mut self,
         now: Now,
@@ -164,14 +165,14 @@ impl Node {
         }
     }
 
-    /// Drops a cached value, and what fetches under way may bring of it.
+    /// Drops a cached value, and makes sure that fetches under way do not cache an older one.
     pub(super) fn invalidate(&mut self, keyspace: u8, key: &[u8], hash: u64) {
         self.cache.disturb(hash);
         self.cache.forget(keyspace, key);
     }
 }
 
-/// The answer that tells the caller what a failure of the origin means for it.
+/// Returns the answer that tells the caller what a failure of the origin means for its request.
 pub(super) fn failure_answer(failure: &Failure, is_write: bool) -> Answer {
     let message = |status, message: &str| Answer {
         head: AnswerHead::status(status),

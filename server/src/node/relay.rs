@@ -1,5 +1,5 @@
-//! Requests whose owner only this server can't reach: a member of the group that reaches it
-//! sends them on (RELAY). It does not process them as a stand-in: the owner goes on serving.
+//! Requests whose owner only this server can't reach. A member of the group that reaches the owner
+//! relays them (RELAY). It does not process them as a stand-in, because the owner goes on serving.
 
 use standin_protocol::mutant::{self, Mutant};
 
@@ -9,7 +9,7 @@ use super::partitions::serving::Reach;
 use super::{Node, Now, PendingKey};
 
 impl Node {
-    /// Members that could pass something on to the partition's owner.
+    /// Returns the members that could relay a request to the partition's owner.
     pub(super) fn relays(&self, partition: u32, owner: u16) -> impl Iterator<Item = u16> + '_ {
         let members = self.topology.rank(partition).iter().copied();
         members.filter(move |member| self.is_relay(*member, owner))
@@ -24,8 +24,8 @@ impl Node {
     /// Sends a waiting request to the next member that has not been tried for it.
     pub(super) fn relay(&mut self, now: Now, key: PendingKey, owner: u16) {
         let pending = &mut self.requests[key];
-        if pending.is_sent_on() {
-            return self.refuse_sent_on(key);
+        if pending.is_forwarded() {
+            return self.refuse_forwarded(key);
         }
         let is_write = pending.is_write();
         if mutant::is(Mutant::VerdictIgnored) && is_write {
@@ -43,7 +43,7 @@ impl Node {
         let command = pending.command(now, Hop::Relay);
         let shard = self.topology.shard(via, partition);
         self.counters.relayed += 1;
-        self.send_on(via, shard, key, command);
+        self.send_request(via, shard, key, command);
     }
 
     /// Handles a request whose owner can't be reached by any path: a read goes to the origin, a
@@ -54,15 +54,16 @@ impl Node {
         if !pending.is_write() {
             return self.process_here(now, key);
         }
-        // The owner has just been pinged: it may be back in reach.
+        // The owner has just been pinged, and may be reachable again.
         match self.peers.is_pinged(owner) {
             true => self.park_for_retry(now, key),
             false => self.reply(key, AnswerHead::status(Status::Unavailable)),
         }
     }
 
-    /// The answer of a server that had to send a request on and can't, or may not.
-    pub(super) fn refuse_sent_on(&mut self, key: PendingKey) {
+    /// Answers a request that another server sent here, and that this server can't or may not
+    /// forward.
+    pub(super) fn refuse_forwarded(&mut self, key: PendingKey) {
         let pending = &self.requests[key];
         if pending.head.hop == Hop::Relay {
             return self.reply(key, AnswerHead::status(Status::Unavailable));

@@ -1,4 +1,4 @@
-//! Commands that are not hits: they are refused, answered at once, or wait for the origin or a
+//! Commands that are not hits. They are refused, answered at once, or wait for the origin or a
 //! peer.
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::state::{Pending, PendingKey, Presence};
 use super::{Aimed, Node, Now};
 
 impl Node {
-    /// Serves everything but a hit. An answer, or `None` if it comes later.
+    /// Serves a command that is not a hit. Returns the answer, or `None` if it comes later.
     pub(super) fn serve_other(
         &mut self,
         now: Now,
@@ -49,8 +49,8 @@ impl Node {
                     return Some(head.into());
                 }
             }
-            // Only its owner can drop a cached key; otherwise the command waits, like a write. So
-            // does one whose home has to be told of it.
+            // This server can drop the key at once if it is the owner and the home. If another
+            // server is the owner, or the home has to be told, the command waits like a write.
             Action::Invalidate
                 if serving == Serving::Cached && self.partitions.is_home(place.partition) =>
             {
@@ -131,7 +131,7 @@ impl Node {
         AnswerHead::overloaded().into()
     }
 
-    /// Makes a request wait; `None`: there is no room.
+    /// Makes a request wait. Returns `None` if there is no room.
     pub(super) fn insert_pending(
         &mut self,
         now: Now,
@@ -183,7 +183,7 @@ impl Node {
             _ => self.read(now, key),
         }
     }
-    /// Processes a waiting request here although its partition's state says otherwise, because the
+    /// Processes a waiting request here although another server owns its partition, because the
     /// owner can't be reached by any path.
     pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
         self.requests[key].here = true;

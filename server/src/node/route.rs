@@ -1,4 +1,4 @@
-//! Requests for partitions that another server owns. They are forwarded once; if that fails, a read
+//! Requests for partitions that another server owns. They are forwarded once. If that fails, a read
 //! is processed here, and a write waits until the owner of its partition is known (claim 15).
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use super::partitions::serving::Serving;
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PendingKey};
 
 impl Node {
-    /// A waiting request goes where its partition's state says.
+    /// Routes a waiting request according to the state of its partition.
     pub(super) fn dispatch(&mut self, now: Now, key: PendingKey) {
         let pending = &self.requests[key];
         match self.partitions.serving(pending.partition) {
@@ -20,21 +20,21 @@ impl Node {
         }
     }
 
-    /// Sends a waiting request on to the partition's owner.
+    /// Forwards a waiting request to the partition's owner.
     pub(super) fn forward(&mut self, now: Now, key: PendingKey, peer: u16) {
         let pending = &self.requests[key];
         if pending.head.hop == Hop::Forwarded && !mutant::is(Mutant::ForwardTwice) {
             // It was forwarded to this server, so it may not be forwarded again.
-            return self.refuse_sent_on(key);
+            return self.refuse_forwarded(key);
         }
         let command = pending.command(now, Hop::Forwarded);
         let shard = self.topology.shard(peer, pending.partition);
         self.counters.forwarded += 1;
-        self.send_on(peer, shard, key, command);
+        self.send_request(peer, shard, key, command);
     }
 
     /// Sends the command of a waiting request.
-    pub(super) fn send_on(
+    pub(super) fn send_request(
         &mut self,
         peer: u16,
         shard: u16,
@@ -46,13 +46,13 @@ impl Node {
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag, command });
     }
 
-    /// Sends a command of this server's own.
+    /// Sends a command on this server's own behalf.
     pub(super) fn send(&mut self, peer: u16, shard: u16, state: Forwarded, command: OwnedCommand) {
         let token = self.forwards.begin(state);
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag: 0, command });
     }
 
-    /// The peer has answered a forward, or there will be no answer.
+    /// Handles the answer of a peer to a forward, or the failure of the forward.
     pub fn forward_done(&mut self, now: Now, peer: u16, token: u64, answer: PeerAnswer<'_>) {
         self.begin(now);
         let is_ok = matches!(&answer, Ok((head, _)) if head.status == Status::Ok);
@@ -75,7 +75,8 @@ impl Node {
 
     fn request_done(&mut self, now: Now, peer: u16, key: PendingKey, answer: PeerAnswer<'_>) {
         if self.requests.find(key).is_none() {
-            // It was answered when this server woke; but it says whether the peer can be reached.
+            // The request was answered when this server resumed. The answer still says whether the
+            // peer can be reached.
             self.counters.forwards_failed += u64::from(answer.is_err());
             if let Some(refuses) = unreachable(&answer) {
                 self.mark_unreachable(now, peer, refuses);
@@ -90,7 +91,7 @@ impl Node {
             }
         };
         match head.status {
-            // The two servers hold different maps, or the owner is on its way out of them.
+            // The two servers have different maps, or the owner is about to give the partition up.
             Status::NotOwner | Status::ShuttingDown | Status::Unavailable => {
                 self.not_accepted(now, key);
             }
@@ -101,39 +102,40 @@ impl Node {
         }
     }
 
-    /// One hop is all a request gets (scenario 18): a read is processed here, and nothing is
-    /// kept while this server thinks that another is the owner; a write waits until the two
-    /// agree.
+    /// Handles a request that the other server did not accept. A request is forwarded only once
+    /// (scenario 18). So a read is processed here, and its value is not kept while this server
+    /// considers another one the owner. A write waits until the two servers agree.
     fn not_accepted(&mut self, now: Now, key: PendingKey) {
         let pending = &self.requests[key];
         let serving = self.partitions.serving(pending.partition);
         match serving {
-            _ if pending.is_sent_on() => self.refuse_sent_on(key),
+            _ if pending.is_forwarded() => self.refuse_forwarded(key),
             Serving::Relay(owner) if pending.places_passed > 0 => self.relay(now, key, owner),
             _ if pending.is_write() => self.park_for_retry(now, key),
             _ => self.process_here(now, key),
         }
     }
 
-    /// Claim 15: sending was unsuccessful, so the request is processed here: a read at once, a
-    /// write as soon as the master has said who owns its partition.
+    /// Processes a request here after sending it has failed (claim 15): a read at once, a write as
+    /// soon as the master has said who owns its partition.
     fn forward_failed(&mut self, now: Now, peer: u16, key: PendingKey, failure: ForwardFailure) {
         let pending = &self.requests[key];
-        let (is_write, is_sent_on) = (pending.is_write(), pending.is_sent_on());
+        let (is_write, is_forwarded) = (pending.is_write(), pending.is_forwarded());
         match failure {
-            // The peer is alive and may yet carry it out: a second time would be one too many.
+            // The peer is alive and may still carry the request out, so it must not be executed
+            // again.
             ForwardFailure::TimedOut if is_write => {
                 self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
             }
-            // The caller was answered when this server woke.
+            // The caller was answered when this server resumed.
             ForwardFailure::Stopped => self.reply(key, AnswerHead::status(Status::OutcomeUnknown)),
-            // It lives, and what it did not hear of can be asked again.
+            // The peer is alive and has not received the request, so it can be sent again.
             ForwardFailure::NoRoom if is_write => {
                 self.counters.overloaded += 1;
                 self.reply(key, AnswerHead::overloaded());
             }
-            ForwardFailure::TimedOut | ForwardFailure::NoRoom if is_sent_on => {
-                self.refuse_sent_on(key)
+            ForwardFailure::TimedOut | ForwardFailure::NoRoom if is_forwarded => {
+                self.refuse_forwarded(key)
             }
             ForwardFailure::TimedOut | ForwardFailure::NoRoom => self.process_here(now, key),
             ForwardFailure::Unreachable | ForwardFailure::Refused => {
@@ -142,7 +144,7 @@ impl Node {
                 let pending = &self.requests[key];
                 let serving = self.partitions.serving(pending.partition);
                 match serving {
-                    _ if is_sent_on => self.refuse_sent_on(key),
+                    _ if is_forwarded => self.refuse_forwarded(key),
                     Serving::Relay(owner) => self.relay(now, key, owner),
                     _ if is_write => self.dispatch(now, key),
                     _ => self.process_here(now, key),
@@ -152,7 +154,7 @@ impl Node {
     }
 }
 
-/// Whether the peer could not be reached, and if so, whether its port refused the connection.
+/// Returns whether the port of the peer refused the connection, or `None` if the peer was reached.
 fn unreachable(answer: &PeerAnswer<'_>) -> Option<bool> {
     match answer {
         Err(ForwardFailure::Refused) => Some(true),

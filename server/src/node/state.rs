@@ -1,4 +1,4 @@
-//! A request that waits, and the names of keys.
+//! Waiting requests, and the names of keys.
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -24,25 +24,27 @@ pub(super) struct Pending {
     pub(super) key: Box<[u8]>,
     pub(super) value: Bytes,
     pub(super) deadline: Micros,
-    /// This server processes it also where another owns its partition: sending it on has failed.
+    /// Whether this server processes the request although another server owns its partition,
+    /// because forwarding has failed.
     pub(super) here: bool,
-    /// The time since when it has waited for an owner that accepts it.
+    /// The time since which it has waited for an owner that accepts it.
     pub(super) waits_since: Option<Micros>,
     /// Whether its caller is still there.
     pub(super) caller: Presence,
-    /// The number of places in its partition's ranking whose members need not be asked to send it on:
-    /// they were asked in vain, or could not be.
+    /// The number of places in its partition's ranking that have been passed. The members at these
+    /// places were asked to relay it without success, or could not be asked.
     pub(super) places_passed: usize,
-    /// A write that has begun here: its end is worth remembering.
+    /// Whether it is a write that has begun here, so that its result has to be remembered.
     pub(super) is_begun: bool,
 }
 
-/// The connection that a request came on.
+/// The state of the connection on which a request arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Presence {
-    /// Nothing contradicts that it is there.
+    /// Nothing indicates that it has ended.
     There,
-    /// Its other side has ended: it may be gone, or only have sent all that it wanted.
+    /// Its other side sends no more. The client may be gone, or may only have sent all its
+    /// requests.
     Ended,
     /// It is closed.
     Gone,
@@ -54,17 +56,17 @@ impl Pending {
         self.head.action.is_write()
     }
 
-    /// Whether a server has forwarded it to this one. It is not forwarded again, and not processed
+    /// Whether another server has sent it to this one. It is not forwarded again, and not processed
     /// here in the owner's place.
-    pub(super) fn is_sent_on(&self) -> bool {
+    pub(super) fn is_forwarded(&self) -> bool {
         self.head.hop != Hop::None
     }
 
-    /// The command that sends it on.
+    /// Returns the command that forwards it.
     pub(super) fn command(&self, now: Now, hop: Hop) -> OwnedCommand {
         let mut head = CommandHead { hop, is_peer: true, ..self.head };
         if head.deadline_ms != 0 {
-            // The time that the request has already spent here is gone.
+            // The time that the request has already spent here is subtracted.
             let left_ms = self.deadline.since(now.mono).as_millis().max(1);
             head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
         }
@@ -81,7 +83,7 @@ pub(super) struct FetchStart {
     pub(super) at: Micros,
 }
 
-/// Keyspace and key in one: the name under which fetches and writes are found.
+/// Keyspace and key combined into the name under which fetches and writes are found.
 pub(super) type Name = Box<[u8]>;
 pub(super) type Names<V> = HashMap<Name, V, ahash::RandomState>;
 
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_sent_on_has_the_time_that_is_left() {
+    fn a_forwarded_command_has_the_remaining_time() {
         let head = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Get, 1) };
         let request = Pending { deadline: Micros(60_000), ..pending(head, TO) };
         let left = |mono: u64| request.command(now(mono), Hop::Forwarded).head.deadline_ms;
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_is_sent_on_says_so_and_names_its_client_only_if_it_is_a_write() {
+    fn a_forwarded_command_says_so_and_only_a_write_names_its_client() {
         let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
         for (action, sent) in [(Action::Put, identity), (Action::Get, None)] {
             let (ttl_s, version, is_retry) = (7, 8, true);

@@ -1,6 +1,6 @@
-//! Requests that wait here and must not begin any more (scenario 14): all of them, when this
-//! process was stopped for so long that another server can have written meanwhile; and writes whose
-//! callers have left.
+//! Waiting requests that must not begin any more (scenario 14). These are all waiting requests if
+//! this process was stopped for so long that another server can have written meanwhile, and writes
+//! whose callers have left.
 
 use hashbrown::HashMap;
 use standin_protocol::mutant::{self, Mutant};
@@ -10,17 +10,19 @@ use super::state::Presence;
 use super::{Left, Node, Output, PendingKey};
 
 impl Node {
-    /// This process was stopped: its callers may have given up, asked another server, and had the
-    /// write done there. Writes that have not begun are refused. Writes that are at the origin end
-    /// in their time; whether one that still waits for the origin begins is decided there. The shell
-    /// closes the links, with what they hold.
+    /// Drops waiting requests after this process was stopped. Its callers may have given up
+    /// meanwhile, asked another server, and had the write executed there. Writes that have not
+    /// begun are refused. Writes that were submitted to the origin end as usual. If such a write
+    /// still waits for the origin, the origin decides whether it begins. The shell closes the links
+    /// and drops the requests in their buffers.
     pub fn drop_waiting(&mut self) {
         if mutant::is(Mutant::KeepWaiting) {
             return;
         }
         let parked = self.writes.take_parked().into_iter().map(|parked| parked.key);
         let waiting: Vec<_> = parked.chain(self.writes.take_queued()).collect();
-        // A CAS that has to read first must not go on to the owner, if that is another by then.
+        // A CAS that has to read first must not be forwarded to the owner, if another server is the
+        // owner by then.
         let fetching: Vec<_> = self.fetches.waiters().collect();
         for key in fetching {
             let pending = &mut self.requests[key];
@@ -39,9 +41,10 @@ impl Node {
             if is_unsent {
                 self.forwards.end(token);
             }
-            // It was answered when this server woke before; its link has not failed since.
+            // The request was answered when this server resumed earlier, and its link has not
+            // failed since.
             let Some(pending) = self.requests.find(request) else { continue };
-            // Whether the link has taken it is not known here.
+            // It is not known here whether the link has sent it.
             let status = match pending.is_write() && !is_unsent {
                 true => Status::OutcomeUnknown,
                 false => Status::Unavailable,
@@ -51,7 +54,8 @@ impl Node {
         }
     }
 
-    /// Takes back the requests that the shell has not been given yet; their tokens.
+    /// Removes the requests that the shell has not taken yet from the outputs. Returns their
+    /// tokens.
     fn take_unsent(&mut self) -> Vec<u64> {
         let mut unsent = Vec::new();
         let forwards = &self.forwards;
@@ -65,8 +69,8 @@ impl Node {
         unsent
     }
 
-    /// These connections bring no more requests. Their writes that wait for an owner are
-    /// refused: a caller that closes a connection without an answer expects that its write happens
+    /// Notes that these connections send no more requests. Their writes that wait for an owner are
+    /// refused. A caller that closes a connection without an answer expects that its write happens
     /// at once or not at all.
     pub fn callers_left(&mut self, left: &[Left]) {
         if left.is_empty() || mutant::is(Mutant::KeepAbandoned) {

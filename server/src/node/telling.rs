@@ -1,5 +1,5 @@
-//! Telling other servers which keys were written here (SETTLE, HANDBACK), and what their answers
-//! change.
+//! Messages that tell other servers which keys were written here (SETTLE, HANDBACK), and the
+//! effects of their answers.
 
 use bytes::Bytes;
 use standin_protocol::map::MapEpoch;
@@ -10,8 +10,8 @@ use super::partitions::serving::Reach;
 use super::{Forwarded, Node, Now};
 
 impl Node {
-    /// Begins the handovers that can begin: nothing that was begun under older ownerships is left.
-    /// Whether nothing is left to hand over.
+    /// Begins the handovers that can begin, because nothing that began under older ownerships is
+    /// left. Returns whether nothing is left to hand over.
     pub(super) fn hand_over(&mut self, now: Now) -> bool {
         for message in self.handback.begin_handovers(now.mono) {
             match message {
@@ -43,8 +43,8 @@ impl Node {
         }
     }
 
-    /// There is something new to tell this server. If it is not online, it will be told when it
-    /// returns.
+    /// Notes that there is a new key to tell this server. A server that is not online is told when
+    /// it returns.
     pub(super) fn owe(&mut self, now: Now, server: u16) {
         if self.partitions.is_online(server) {
             self.counters.keys_owed += 1;
@@ -52,7 +52,7 @@ impl Node {
         }
     }
 
-    /// Tells the owners whose time has come.
+    /// Tells the owners that are due.
     pub(super) fn tell_owed(&mut self, now: Now) {
         for Due { server, attempts, batches } in self.handback.due(now.mono) {
             for batch in batches {
@@ -62,8 +62,8 @@ impl Node {
         }
     }
 
-    /// `None`: directly. Otherwise through this member; another one each time, and now and
-    /// then directly.
+    /// Returns the member through which the server is told, or `None` if it is told directly. Each
+    /// attempt takes the next member, and after the last one the direct way.
     fn way_to(&self, server: u16, partition: u32, attempts: usize) -> Option<u16> {
         if self.peers.reach(server) == Reach::Direct && attempts == 0 {
             return None;
@@ -72,7 +72,7 @@ impl Node {
         members.get(attempts % (members.len() + 1)).copied()
     }
 
-    /// Sends a SETTLE: to the server, or to a member that will pass it on.
+    /// Sends a SETTLE to the server, or to a member that will relay it.
     fn tell(&mut self, server: u16, via: Option<u16>, batch: Batch, handover: Option<MapEpoch>) {
         let value = batch.value(handover);
         let (peer, shard, head, key) = match via {
@@ -91,7 +91,7 @@ impl Node {
         self.send(peer, shard, Forwarded::Settle { server, via, keys, handover }, command);
     }
 
-    /// A SETTLE has been answered, or not.
+    /// Handles the end of a SETTLE.
     pub(super) fn settle_done(
         &mut self,
         now: Now,
@@ -102,8 +102,8 @@ impl Node {
     ) {
         if is_ok {
             self.handback.settled(now.mono, server, keys);
-            // A server that returns drops the key, but is not the owner yet, and says nothing of
-            // the server that was.
+            // A returning server drops the key, but is not the owner yet. Its answer says nothing
+            // about the server that owned the partition meanwhile.
             match handover {
                 None => self.acknowledge_settled(server, keys),
                 Some(_) => self.writes.settle_anew(server),
@@ -122,7 +122,7 @@ impl Node {
         }
     }
 
-    /// A HANDBACK has ended.
+    /// Handles the end of a HANDBACK.
     pub(super) fn handback_done(&mut self, now: Now, server: u16, epoch: MapEpoch, is_ok: bool) {
         let progress = self.handback.handover_closed(now.mono, server, epoch, is_ok);
         self.handed_over(now, progress);
@@ -138,9 +138,9 @@ impl Node {
         self.announce_drained(now);
     }
 
-    /// Drops handovers that were given up and whose writes can't take effect any more.
-    pub(super) fn let_go(&mut self, now: Now) {
-        if self.handback.let_go(now.mono) {
+    /// Ends the handovers that were given up and whose writes can't take effect any more.
+    pub(super) fn expire_given_up(&mut self, now: Now) {
+        if self.handback.expire_given_up(now.mono) {
             self.announce_drained(now);
         }
     }

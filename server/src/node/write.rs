@@ -1,9 +1,9 @@
-//! Writes: through to the origin first, then the cache; one at a time per key, so that
-//! what the cache keeps is what the origin holds (scenario 15).
+//! Writes. They go to the origin first, then to the cache. Writes of a key go one at a time, so
+//! that the cache keeps what the origin holds (scenario 15).
 //!
-//! Until a write is done the cache answers with the value before it: nobody has been told of
-//! the new one yet. When it is done, that value is replaced or goes, unless the origin has
-//! certainly not executed the write. When it may be called done: ack.rs.
+//! Until a write is done the cache answers with the previous value, because nobody has been told of
+//! the new one yet. When the write is done, that value is replaced or dropped, unless the origin
+//! has certainly not executed the write. The rules for acknowledging a write are in ack.rs.
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -18,22 +18,23 @@ use super::state::Presence;
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
-/// The permission of a write.
+/// What a write may do now.
 enum Permission {
-    /// Go to the origin.
+    /// Begin at the origin.
     Begin,
-    /// Go where its partition's state says.
+    /// Be routed as its partition's state says.
     Elsewhere,
-    /// To its owner through a member of the group: nobody says whether that one lives.
+    /// Be relayed to its owner through a member of the group, because it is unknown whether the
+    /// owner is alive.
     Relay(u16),
     /// Wait, for as long as writes may.
     Wait,
-    /// Back to the server that sent it here.
+    /// Be returned to the server that sent it here.
     Return,
 }
 
 impl Node {
-    /// A write arrives: it starts, or waits for the key's earlier ones.
+    /// Handles a write that arrives: it starts, or waits for earlier writes of its key.
     pub(super) fn write(&mut self, now: Now, key: PendingKey) {
         let pending = &self.requests[key];
         let name = self.turn(pending.head.keyspace, &pending.key);
@@ -42,7 +43,8 @@ impl Node {
         }
     }
 
-    /// Sends the write to the origin. False if it ended (or went elsewhere) without that.
+    /// Submits the write to the origin. Returns false if it ended, or was routed elsewhere, without
+    /// that.
     fn start_write(&mut self, now: Now, key: PendingKey) -> bool {
         let pending = &self.requests[key];
         if now.mono > pending.deadline {
@@ -68,7 +70,7 @@ impl Node {
                 return false;
             }
             Permission::Return => {
-                self.refuse_sent_on(key);
+                self.refuse_forwarded(key);
                 return false;
             }
             Permission::Wait if self.park(now, key) => return false,
@@ -115,10 +117,11 @@ impl Node {
         true
     }
 
-    /// Whether a write may begin here now: the column *writes* of the table in serving.rs.
+    /// Returns what a write may do here now. This is the column *writes* of the table in
+    /// serving.rs.
     fn permission(&self, now: Now, key: PendingKey, serving: Serving) -> Permission {
         let pending = &self.requests[key];
-        if pending.is_sent_on() && !serving.is_own() && !matches!(serving, Serving::Forward(_)) {
+        if pending.is_forwarded() && !serving.is_own() && !matches!(serving, Serving::Forward(_)) {
             return Permission::Return;
         }
         let may_log = self.partitions.may_stand_in(pending.partition);
@@ -146,8 +149,9 @@ impl Node {
         }
     }
 
-    /// Compares the version that a CAS names with the one in the cache. False: they differ, and it has
-    /// been answered, or waits for the fetch that will tell its caller the version.
+    /// Compares the version that a CAS names with the one in the cache. Returns false if the CAS
+    /// may not begin: the versions differ and it has been answered, or it waits for the fetch that
+    /// will give its caller the version.
     fn check_version(&mut self, now: Now, key: PendingKey) -> bool {
         let pending = &self.requests[key];
         let now_ms = now.mono.as_millis();
@@ -188,14 +192,14 @@ impl Node {
             _ => true,
         };
         if is_executed {
-            // Servers that were told while it was under way have to be told again. If there is no
-            // room for the key, the log has noted that: the partition is given up, or the write is
-            // not acknowledged.
+            // Servers that were told while the write was under way have to be told again. If there
+            // is no room for the key, the partition is given up in the log, or the write is not
+            // acknowledged.
             self.remember(now, key, closed_until.unwrap_or_default());
         }
         match outcome {
-            // The statement has changed no row, but the row may be there and visible to `get`: nothing
-            // is known of it, and nothing is kept, not even its absence.
+            // The statement has changed no row, but the row may exist and be visible to `get`.
+            // Nothing is known about it, so nothing is kept, not even its absence.
             Outcome::Written { rows: 0, .. } if !mutant::is(Mutant::AckNoRow) => {
                 let is_delete = head.action == Action::Delete;
                 let status = if is_delete { Status::NotFound } else { Status::NotStored };
@@ -205,7 +209,8 @@ impl Node {
                 self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
             }
             Outcome::Written { stored, .. } => {
-                // The row as the origin says that it is; what was sent only where that is the same.
+                // The value to keep is the row as the origin reports it. The value that was sent is
+                // kept only if the row is the same.
                 let value = match stored {
                     Stored::Sent => Some(value),
                     Stored::Row(_) if mutant::is(Mutant::KeepSent) => Some(value),
@@ -225,7 +230,7 @@ impl Node {
                 self.acknowledge(now, key, begun, head);
             }
             Outcome::Failed(failure) => self.reply_with(key, failure_answer(&failure, true)),
-            Outcome::Value(_) => unreachable!("a write is not answered by a value"),
+            Outcome::Value(_) => unreachable!("the origin must not answer a write with a value"),
         }
         if is_executed && !is_replaced {
             self.cache.remove(head.keyspace, &row);
@@ -261,7 +266,8 @@ impl Node {
         kept
     }
 
-    /// The key's next write that really goes to the origin; the queue goes with the last.
+    /// Starts the next write of the key that really goes to the origin. The queue is removed after
+    /// the last one.
     fn start_next_write(&mut self, now: Now, name: &Name) {
         while let Some(next) = self.writes.next(name) {
             if self.start_write(now, next) {

@@ -1,9 +1,9 @@
-//! The cached values of a shard: the store, their versions and lifetimes, and whether the result of
-//! a fetch or a write may become one (fill tokens).
+//! The cached values of a shard. This is the store, the versions and lifetimes of values, and the
+//! check whether the result of a fetch or a write may be cached (fill tokens).
 //!
-//! Told: the fetches and writes that begin and end, and the keys that are dropped. Returns: values,
-//! and what was kept. Which versions count is the partitions' to say: their floors come as
-//! arguments.
+//! It is told which fetches and writes begin and end, and which keys are dropped. It returns
+//! values, and says which results it kept. The partitions decide which versions count, so callers
+//! pass the floors as arguments.
 
 mod tokens;
 mod versions;
@@ -31,7 +31,7 @@ pub(super) struct Cache {
     jitter: u64,
 }
 
-/// The effect of a finished fetch or write on the cache.
+/// A value that was cached by a fetch, a write or a TOUCH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) version: u64,
@@ -43,7 +43,7 @@ pub(super) struct Kept {
 pub(super) enum Touched {
     /// The key is not cached.
     Missed,
-    /// It is cached that the row does not exist.
+    /// The cache knows that the row does not exist.
     Absent,
     /// The value has a new lifetime.
     Kept(Kept),
@@ -52,17 +52,16 @@ pub(super) enum Touched {
 /// The time for which a value may be cached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
-    /// The lifetime that the request asks for, in seconds; 0: the keyspace's.
+    /// The lifetime that the request asks for, in seconds; 0 for that of the keyspace.
     pub(super) ttl_s: u32,
-    /// The time beyond which it may not be kept.
+    /// The time after which the value may not be kept.
     pub(super) ends: Option<Micros>,
 }
 
 impl Cache {
-    /// An empty cache.
+    /// Creates an empty cache.
     ///
-    /// # Errors
-    /// The arena can't be mapped, or is too small.
+    /// # Errors The arena can't be mapped, or is too small.
     pub(super) fn new(config: &NodeConfig, keyspaces: Arc<Keyspaces>) -> Result<Self, StoreError> {
         let store = StoreConfig { hash_seeds: config.hash_seeds, ..config.store.clone() };
         Ok(Self {
@@ -74,19 +73,20 @@ impl Cache {
         })
     }
 
-    /// The first pass of a lookup: starts loading the key's part of the index.
+    /// Starts loading the key's part of the index. This is the first pass of a lookup.
     #[inline]
     pub(super) fn locate(&self, keyspace: u8, key: &[u8]) -> Located {
         self.store.locate(keyspace, key)
     }
 
-    /// The second pass: finds the first candidate, and starts loading its memory.
+    /// Finds the first candidate and starts loading its memory. This is the second pass.
     #[inline]
     pub(super) fn aim(&self, located: Located) -> IndexHint {
         self.store.aim(located)
     }
 
-    /// The third pass: the value, or its absence, if its version is not below the floor.
+    /// Returns the value, or its absence, if its version is not below the floor. This is the third
+    /// pass.
     #[inline]
     pub(super) fn get(
         &mut self,
@@ -99,7 +99,7 @@ impl Cache {
         self.store.get(hint, keyspace, key, floor, now_ms)
     }
 
-    /// All three passes at once.
+    /// Looks up a key in all three passes at once.
     pub(super) fn find(
         &mut self,
         keyspace: u8,
@@ -129,11 +129,11 @@ impl Cache {
         }
         let expires_at_ms = self.expires_at_ms(keyspace, ttl_s, false, now);
         let version = self.store.touch(keyspace, key, floor, expires_at_ms, now_ms);
-        // It may have been evicted to make room for its own copy.
+        // The value may have been evicted to make room for its own copy.
         version.map_or(Touched::Missed, |version| Touched::Kept(Kept { version, expires_at_ms }))
     }
 
-    /// Caches a value (or its absence) under a new version. `None`: it was not kept.
+    /// Caches a value (or its absence) under a new version. Returns `None` if it was not kept.
     pub(super) fn keep(
         &mut self,
         now: Now,
@@ -152,15 +152,16 @@ impl Cache {
         }
         let version = self.versions.next(now.wall_us);
         let item = NewItem { value: value.unwrap_or_default(), version, expires_at_ms, negative };
-        // A value too large for the arena is served, not kept.
+        // A value that is too large for the arena is served but not kept.
         self.store.insert(keyspace, key, item, now_ms).ok()?;
         Some(Kept { version, expires_at_ms })
     }
 
-    /// The time when a value that is cached now has to go, by the request's or the keyspace's
-    /// lifetime. Lifetimes are shortened at random so that they don't end together.
+    /// Returns the time at which a value that is cached now expires, from the lifetime that the
+    /// request or the keyspace gives. Lifetimes are shortened at random so that they do not all end
+    /// together.
     fn expires_at_ms(&mut self, keyspace: u8, ttl_s: u32, negative: bool, now: Now) -> u64 {
-        // Requests of other keyspaces have been refused.
+        // Requests for unknown keyspaces have already been refused.
         let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
         let ttl = match (negative, ttl_s) {
             (true, _) => keyspace.negative_ttl,
@@ -177,7 +178,7 @@ impl Cache {
         now.mono.as_millis().saturating_add(ttl_ms)
     }
 
-    /// A version above those of all cached values.
+    /// Returns a version above those of all cached values.
     pub(super) fn next_version(&mut self, now: Now) -> u64 {
         self.versions.next(now.wall_us)
     }
@@ -194,30 +195,32 @@ impl Cache {
         }
     }
 
-    /// Drops the key in all of them.
+    /// Drops the key in this keyspace and in those that it names.
     pub(super) fn forget(&mut self, keyspace: u8, key: &[u8]) {
         self.remove(keyspace, key);
         self.remove_bound(keyspace, key);
     }
 
-    /// A fetch of the key with this hash begins.
+    /// Notes that a fetch of the key with this hash begins.
     pub(super) fn begin_fetch(&self, hash: u64) -> FillToken {
         self.tokens.fetch(hash)
     }
 
-    /// Whether the result of a fetch may be kept: nothing has changed the key since it began.
+    /// Whether the result of a fetch may be kept, because nothing has changed the key since the
+    /// fetch began.
     pub(super) fn may_fill(&self, token: FillToken, now: Micros) -> bool {
         self.tokens.may_keep(token, now)
     }
 
-    /// A write of the key with this hash begins. Each must end with [`Self::end_write`].
+    /// Notes that a write of the key with this hash begins. Each write must end with
+    /// [`Self::end_write`].
     pub(super) fn begin_write(&mut self, hash: u64) -> FillToken {
         self.tokens.begin_write(hash)
     }
 
-    /// A write ends. Whether its value may be kept: nothing else has changed the key since it
-    /// began. With `closed_until` its outcome is unknown, and nothing of the key may be kept before
-    /// then.
+    /// Notes that a write ends. Returns whether its value may be kept, because nothing else has
+    /// changed the key since the write began. If `closed_until` is given, the outcome of the write
+    /// is unknown, and no value of the key may be kept before that time.
     pub(super) fn end_write(
         &mut self,
         token: FillToken,
@@ -227,17 +230,18 @@ impl Cache {
         self.tokens.end_write(token, now, closed_until)
     }
 
-    /// The key with this hash has changed: what fetches and writes under way bring is not kept.
+    /// Notes that the key with this hash has changed. The results of fetches and writes that are
+    /// under way are not kept.
     pub(super) fn disturb(&mut self, hash: u64) {
         self.tokens.disturb(hash);
     }
 
-    /// The key with this hash may yet change until then.
+    /// Notes that the key with this hash may still change until the given time.
     pub(super) fn close(&mut self, hash: u64, until: Micros) {
         self.tokens.close(hash, until);
     }
 
-    /// Live items, their bytes, and the number that were evicted.
+    /// Returns the number of live items, their bytes, and the number of evicted items.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         self.store.counts()
     }
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_the_lifetime_that_is_asked_for_or_its_keyspace_s_and_none_beyond_its_end() {
+    fn a_value_has_the_lifetime_of_its_request_or_of_its_keyspace_and_never_outlives_its_end() {
         let mut cache = cache();
         let ends = |kept: Option<Kept>| kept.unwrap().expires_at_ms;
         assert_eq!(ends(keep(&mut cache, 1, 0, None)), 61_000);
@@ -303,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn forgetting_a_key_drops_it_in_the_keyspaces_that_its_own_names() {
+    fn forgetting_a_key_drops_it_in_the_keyspaces_that_its_keyspace_names() {
         let mut cache = cache();
         let is_cached = |cache: &mut Cache| [1, 2].map(|k| cache.find(k, KEY, 0, 1_001).is_some());
         keep(&mut cache, 1, 0, None);

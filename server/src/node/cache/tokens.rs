@@ -1,10 +1,10 @@
-//! Fill tokens: may the result of this fetch, or of this write, be kept in the cache?
+//! Fill tokens, which decide whether the result of a fetch or of a write may be cached.
 //!
-//! A fixed table of counters by key hash. A write bumps its counter when it starts and
-//! when it ends; a fetch's result is kept only if the counter is what it was when the
-//! fetch started and no write is under way (scenarios 5 and 15 of docs/FAILOVER.md).
-//! A write whose outcome is unknown closes its counter for a while (scenario 7).
-//! Keys that share a counter only cost each other a refused fill.
+//! The table has a fixed number of counters, chosen by key hash. A write increments its counter
+//! when it starts and when it ends. A fetch's result is kept only if the counter has not changed
+//! since the fetch started and no write is under way (scenarios 5 and 15 of docs/FAILOVER.md). A
+//! write whose outcome is unknown closes its counter for a while (scenario 7). If two keys share a
+//! counter, a write of one can only prevent a fill of the other.
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -39,14 +39,14 @@ impl Default for FillTokens {
 }
 
 impl FillTokens {
-    /// A fetch of this key starts.
+    /// Notes that a fetch of this key starts.
     #[must_use]
     pub(super) fn fetch(&self, hash: u64) -> FillToken {
         let slot = slot_of(hash);
         FillToken { slot, changes: self.slots[usize::from(slot)].changes }
     }
 
-    /// A write of this key starts. Each must end with [`Self::end_write`].
+    /// Notes that a write of this key starts. Each write must end with [`Self::end_write`].
     pub(super) fn begin_write(&mut self, hash: u64) -> FillToken {
         let slot = slot_of(hash);
         let entry = &mut self.slots[usize::from(slot)];
@@ -55,9 +55,9 @@ impl FillTokens {
         FillToken { slot, changes: entry.changes }
     }
 
-    /// A write ends; says whether its value may be kept: nothing else has touched the
-    /// counter since it started. With `closed_until` its outcome is unknown, and nothing
-    /// of this counter may be kept before then.
+    /// Notes that a write ends. Returns whether its value may be kept, because nothing else has
+    /// changed the counter since the write started. If `closed_until` is given, the outcome is
+    /// unknown, and no value under this counter may be kept before that time.
     pub(super) fn end_write(
         &mut self,
         token: FillToken,
@@ -65,7 +65,7 @@ impl FillTokens {
         closed_until: Option<Micros>,
     ) -> bool {
         let entry = &mut self.slots[usize::from(token.slot)];
-        debug_assert!(entry.writers > 0, "each write ends once");
+        debug_assert!(entry.writers > 0, "each write must end exactly once");
         let alone = entry.writers == 1 && entry.changes == token.changes;
         let open = now >= entry.closed_until;
         entry.writers = entry.writers.saturating_sub(1);
@@ -79,13 +79,14 @@ impl FillTokens {
         alone && open || mutant::is(Mutant::WritesRace)
     }
 
-    /// Something other than a write made cached values of this key doubtful.
+    /// Notes that something other than a write has made cached values of this key doubtful.
     pub(super) fn disturb(&mut self, hash: u64) {
         let entry = &mut self.slots[usize::from(slot_of(hash))];
         entry.changes = entry.changes.wrapping_add(1);
     }
 
-    /// Something that may still come until then makes cached values of this key doubtful.
+    /// Notes that a change that may still happen until the given time makes cached values of this
+    /// key doubtful.
     pub(super) fn close(&mut self, hash: u64, until: Micros) {
         let entry = &mut self.slots[usize::from(slot_of(hash))];
         entry.changes = entry.changes.wrapping_add(1);
@@ -106,7 +107,7 @@ impl FillTokens {
 }
 
 fn slot_of(hash: u64) -> u16 {
-    // The low bits choose partition and shard; the high ones are free of both.
+    // The low bits choose partition and shard. The high bits depend on neither.
     (hash >> 52) as u16
 }
 

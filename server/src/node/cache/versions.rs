@@ -1,8 +1,8 @@
 //! Versions of cached values, for CAS and for dropping whole partitions.
 //!
-//! `microseconds since 1970 << 13 | salt`, strictly rising within a shard; the salt
-//! differs between the shards of a cluster (of up to 8,192 shards), so no two values of
-//! a key ever carry the same version, whichever server gave it.
+//! A version is `microseconds since 1970 << 13 | salt` and rises strictly within a shard. The salt
+//! differs between the shards of a cluster (up to 8,192 shards), so no two values of a key ever
+//! have the same version, whichever server assigned it.
 
 const SALT_BITS: u32 = 13;
 
@@ -14,14 +14,14 @@ pub(super) struct Versions {
 }
 
 impl Versions {
-    /// `salt` is a number that no other shard of the cluster has.
+    /// Creates a source of versions. `salt` is a number that no other shard of the cluster has.
     #[must_use]
     pub(super) fn new(salt: u64) -> Self {
         Self { last: 0, salt: salt & ((1 << SALT_BITS) - 1) }
     }
 
-    /// A version above all earlier ones. `wall_us`: microseconds since 1970; a wall clock
-    /// set back only makes versions run ahead of it.
+    /// Returns a version above all earlier ones. `wall_us` is the time in microseconds since 1970.
+    /// If the wall clock is set back, versions run ahead of it.
     pub(super) fn next(&mut self, wall_us: u64) -> u64 {
         let ticks = (wall_us << SALT_BITS >> SALT_BITS).max((self.last >> SALT_BITS) + 1);
         self.last = ticks << SALT_BITS | self.salt;

@@ -1,15 +1,15 @@
-//! The most that all fetches of the cluster together may ask the origin for, at any time
-//! (`reads_per_second`). Each shard has a part of it, and the parts together are never more than
-//! the whole, whatever maps the servers have: three quarters are divided by the partitions that a
-//! shard owns under a lease, of which nobody else does at the same time; the last quarter, in equal
-//! parts for all shards, is for what is read without owning it.
+//! The upper limit on the reads that the whole cluster sends to the origin (`reads_per_second`).
+//! Each shard has a part of it. The sum of the parts never exceeds the whole, whatever maps the
+//! servers have. Three quarters are divided by the partitions that a shard owns under a lease,
+//! because no other server owns them at the same time. The last quarter is divided equally among
+//! all shards, for reads of partitions that the shard does not own.
 //!
-//! Fetches that find nothing left wait, and begin as parts become free: first those whose clients
-//! give up first. What would wait for longer than clients do is refused with a hint.
+//! Fetches that find no token left wait, and begin as tokens arrive. The fetches whose clients give
+//! up first begin first. A fetch that would wait for longer than its client is refused with a hint.
 //!
-//! The limit after a change of owner (surge.rs) goes by what is usual, lets fetches of what was
-//! there before pass, and rises when many wait. None of that may be so here, so the two have
-//! buckets of their own; a fetch needs a token of both.
+//! The limit after a change of owner (surge.rs) is different: it depends on the usual rate, lets
+//! fetches of partitions owned before pass, and rises when many fetches wait. This limit does none
+//! of that. So the two have buckets of their own, and a fetch needs a token from both.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const OWNED_QUARTERS: u64 = 3;
 /// A shard's parts of the limit.
 #[derive(Debug, Clone, Copy)]
 struct Parts {
-    /// Reads per second of the cluster; zero: as many as there are.
+    /// Reads per second of the whole cluster; zero for no limit.
     whole: u64,
     /// The number of partitions of the cluster.
     partitions: u64,
@@ -39,15 +39,15 @@ struct Parts {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) partition: u32,
-    /// This server owns the partition under a lease.
+    /// Whether this server owns the partition under a lease.
     pub(super) is_owned: bool,
     /// The deadline of the client that gives up first.
     pub(super) deadline: Micros,
-    /// Whether there is room for one more that waits.
+    /// Whether there is room for one more waiting request.
     pub(super) may_wait: bool,
 }
 
-/// Fetches of one kind, at a rate.
+/// The fetches that share one rate.
 #[derive(Debug)]
 struct Lane {
     rate: Rate,
@@ -77,7 +77,7 @@ impl Lane {
     }
 }
 
-/// One shard's part.
+/// One shard's part of the limit.
 #[derive(Debug)]
 pub(super) struct Ceiling {
     parts: Parts,
@@ -96,7 +96,7 @@ impl Ceiling {
         Self::new(parts, config.patience, config.started)
     }
 
-    /// `patience`: how long a fetch should wait at most.
+    /// Creates a shard's part. `patience` is the longest time that a fetch should wait.
     fn new(parts: Parts, patience: Duration, now: Micros) -> Self {
         let through = Self::whole(parts).part(4 - OWNED_QUARTERS, 4 * parts.shards);
         let (owned, through) = (Lane::new(now, Rate::default()), Lane::new(now, through));
@@ -111,7 +111,7 @@ impl Ceiling {
         self.parts.whole == 0
     }
 
-    /// The shard owns this many partitions under a lease from now on.
+    /// Sets the number of partitions that the shard owns under a lease from now on.
     pub(super) fn owns(&mut self, now: Micros, partitions: u64) {
         let rate = Self::whole(self.parts).part(OWNED_QUARTERS, 4);
         let rate = rate.part(partitions, self.parts.partitions);
@@ -120,8 +120,8 @@ impl Ceiling {
         }
     }
 
-    /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`], in
-    /// time for its client.
+    /// Asks whether a fetch may begin. If the fetch has to wait, [`Self::release`] returns its name
+    /// in time for its client.
     pub(super) fn enter(&mut self, now: Micros, name: &Name, ask: Ask) -> Entry {
         if self.is_unbounded() || mutant::is(Mutant::NoReadCeiling) {
             return Entry::Begin;
@@ -139,19 +139,21 @@ impl Ceiling {
         Entry::Wait(until)
     }
 
-    /// A fetch that waits until then shall not wait for longer than this client does.
+    /// Shortens the wait of a fetch, which now ends at `until`, if this client gives up earlier.
+    /// Returns the time at which the wait ends.
     pub(super) fn expedite(&mut self, now: Micros, name: &Name, ask: Ask, until: Micros) -> Micros {
         let wanted = FetchQueue::until(now, ask.deadline, self.patience);
         if wanted >= until {
             return until;
         }
-        // The place further behind is given back in vain.
+        // The old place in the queue is returned later and then ignored.
         let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
         lane.queue.push(wanted, ask.partition, name);
         wanted
     }
 
-    /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
+    /// Returns the next fetch that has waited. The boolean is true if it may begin, and false if it
+    /// has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         for lane in [&mut self.owned, &mut self.through] {
             let Some(until) = lane.queue.first_until() else { continue };
@@ -163,8 +165,8 @@ impl Ceiling {
         None
     }
 
-    /// The fetches that wait in the wrong place: another server processes the partition by now, or
-    /// it has become this server's or has ceased to be.
+    /// Removes and returns the fetches whose place has changed: another server processes the
+    /// partition by now, or this server has begun or ceased to own it.
     pub(super) fn take(&mut self, place: impl Fn(u32) -> Place) -> Vec<Name> {
         let mut names = self.owned.queue.take(|partition| place(partition) != Place::Owned);
         names.extend(self.through.queue.take(|partition| place(partition) != Place::Through));
@@ -176,13 +178,13 @@ impl Ceiling {
         self.owned.next_deadline().into_iter().chain(self.through.next_deadline()).min()
     }
 
-    /// How many wait.
+    /// Returns the number of waiting fetches.
     pub(super) fn held_back(&self) -> usize {
         self.owned.queue.len() + self.through.queue.len()
     }
 }
 
-/// The part of the limit from which a partition's fetches are taken.
+/// The part of the limit from which a partition's fetches take tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum Place {
     Owned,
@@ -205,7 +207,8 @@ mod tests {
         Ask { partition: 7, is_owned, deadline, may_wait: true }
     }
 
-    /// Fetches that begin in this many seconds in which far too many are asked for.
+    /// Returns the number of fetches that begin in this many seconds while far too many are
+    /// requested.
     fn begun(ceiling: &mut Ceiling, start: Micros, seconds: u64, is_owned: bool) -> u64 {
         let mut begun = 0;
         for step in 0..seconds * 10_000 {
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_has_its_part_by_the_partitions_that_it_owns() {
+    fn the_part_of_a_shard_is_proportional_to_the_partitions_that_it_owns() {
         for (owned, rate) in [(10, 300), (20, 600), (100, 3_000), (1, 30)] {
             let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
             ceiling.owns(Micros(0), owned);
@@ -230,12 +233,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_owned_has_a_small_part_and_takes_nothing_of_the_other() {
+    fn fetches_of_partitions_not_owned_have_a_small_part_of_their_own() {
         let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
         ceiling.owns(Micros(0), 10);
         let through = begun(&mut ceiling, Micros(0), 10, false);
         assert!((990..=1_000).contains(&through), "{through}");
-        // Two seconds' worth of the others waits yet, and goes on beginning at its own rate.
+        // Two seconds' worth of the other fetches still wait, and they continue to begin at their
+        // own rate.
         let both = begun(&mut ceiling, Micros(10_000_000), 10, true);
         assert!((3_000..=3_225).contains(&both), "{both}");
         ceiling.owns(Micros(20_000_000), 0);
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_changes_hands_again_and_again_is_not_more_than_it_is() {
+    fn a_part_does_not_grow_by_changing_hands_repeatedly() {
         let mut ceilings = [(); 2].map(|()| Ceiling::new(PARTS, PATIENCE, Micros(0)));
         let mut all = 0;
         for turn in 0..200u64 {
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_first_begins_first_and_who_waited_too_long_is_told() {
+    fn the_client_that_gives_up_first_is_served_first_and_late_fetches_are_returned_as_late() {
         let parts = Parts { whole: 4, partitions: 1, shards: 1 };
         let mut ceiling = Ceiling::new(parts, PATIENCE, Micros(0));
         ceiling.owns(Micros(0), 1);
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_goes_where_its_partition_belongs() {
+    fn waiting_fetches_follow_their_partition() {
         let mut ceiling = Ceiling::new(PARTS, PATIENCE, Micros(0));
         ceiling.owns(Micros(0), 10);
         let deadline = Micros(4_000_000);

@@ -1,12 +1,12 @@
-//! The gate: bounds the bytes of rows under way. These are the rows being fetched, by their
+//! The gate, which bounds the bytes of rows under way. These are the rows being fetched, by their
 //! expected size, and the replies that callers have not taken yet. Beyond the bound a fetch waits
-//! here, where it occupies only its request, and not as the database's answer, where it would
-//! occupy a row.
+//! here. While it waits it occupies only its request; a fetch that had already been answered by the
+//! database would occupy a whole row.
 //!
 //! The size of a row is unknown before it has been read. A keyspace's rows are assumed to be as
-//! large as its largest recent one, and before the first as large as a value may be. A few fetches
-//! of each keyspace always proceed, so that callers which do not take other keyspaces' rows can't
-//! stop it.
+//! large as its largest recent row. Before the first row they are assumed to be as large as a value
+//! may be. A few fetches of each keyspace always proceed, so that a keyspace can't be blocked by
+//! callers that do not take the rows of other keyspaces.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -19,26 +19,27 @@ use crate::node::state::Name;
 use crate::origin::Outcome;
 use crate::timers::Timers;
 
-/// No row is taken to be smaller.
+/// The smallest size that is assumed for a row.
 const ROW_LEAST: usize = 256;
 
 /// The part of the budget in use, and the fetches that wait for it.
 #[derive(Debug)]
 pub(super) struct Gate {
     budget: usize,
-    /// Fetches of a keyspace that never wait.
+    /// The number of fetches of a keyspace that never wait.
     always: u32,
     /// The bytes reserved for fetches under way.
     reserved: usize,
-    /// Replies that callers have not taken, as the shell has last said, and the rows that have come
-    /// since.
+    /// The bytes of replies that callers have not taken, as last reported by the shell, plus the
+    /// rows that have arrived since.
     unsent: usize,
     rows: Vec<Rows>,
-    /// The largest that a row was ever taken to be.
+    /// The largest size that was ever assumed for a row.
     largest: usize,
-    /// By keyspace, and never empty: one that has no room must not hold up another that has.
+    /// The waiting fetches, by keyspace. No queue is empty. There is one per keyspace because a
+    /// keyspace without room must not block another that has room.
     waiting: BTreeMap<u8, VecDeque<QueuedFetch>>,
-    /// The times until which the first of each keyspace waits.
+    /// The times at which the wait of the first fetch of each keyspace ends.
     ends: Timers,
     /// The keyspace whose turn was last.
     last: u8,
@@ -47,7 +48,7 @@ pub(super) struct Gate {
 /// The estimated size of a keyspace's rows.
 #[derive(Debug, Clone, Copy)]
 struct Rows {
-    /// The largest recent one.
+    /// The size of the largest recent row.
     bytes: usize,
     under_way: u32,
 }
@@ -92,7 +93,7 @@ impl Gate {
         rows.under_way < self.always || self.reserved + self.unsent + rows.bytes <= self.budget
     }
 
-    /// A fetch wants to begin; `None`: it has to wait.
+    /// Admits a fetch that wants to begin. Returns `None` if it has to wait.
     pub(super) fn enter(&mut self, keyspace: u8) -> Option<Reserved> {
         if !self.fits(keyspace) {
             return None;
@@ -103,7 +104,7 @@ impl Gate {
         Some(Reserved { keyspace, bytes: rows.bytes })
     }
 
-    /// It waits for its turn.
+    /// Makes a fetch wait for its turn.
     pub(super) fn wait(&mut self, name: Name, until: Micros) {
         let queue = self.waiting.entry(name[0]).or_default();
         if queue.is_empty() {
@@ -112,7 +113,7 @@ impl Gate {
         queue.push_back(QueuedFetch { name, until });
     }
 
-    /// A fetch has ended.
+    /// Notes that a fetch has ended.
     pub(super) fn leave(&mut self, reserved: Reserved, outcome: &Outcome) {
         let row_bytes = match outcome {
             Outcome::Value(value) => Some(value.as_ref().map_or(0, Bytes::len)),
@@ -128,12 +129,13 @@ impl Gate {
         }
     }
 
-    /// Replies that callers have not taken.
+    /// Sets the bytes of replies that callers have not taken.
     pub(super) fn told_unsent(&mut self, bytes: usize) {
         self.unsent = bytes;
     }
 
-    /// One that may begin, or has waited for too long: then false. Keyspaces take turns.
+    /// Returns the next fetch whose wait is over. The boolean is true if it may begin, and false if
+    /// it has waited for too long. Keyspaces take turns.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         let later = self.waiting.range((Bound::Excluded(self.last), Bound::Unbounded));
         let mut in_turn = later.chain(self.waiting.range(..=self.last));
@@ -164,8 +166,8 @@ impl Gate {
         self.waiting.values().map(VecDeque::len).sum()
     }
 
-    /// Bytes taken by fetches under way, and the most that may be: a few of each keyspace do not
-    /// ask.
+    /// Returns the bytes taken by fetches under way, and their upper bound. The bound includes the
+    /// few fetches of each keyspace that never wait.
     pub(super) fn sizes(&self) -> (usize, usize) {
         let keyspaces = self.rows.iter().filter(|rows| rows.under_way > 0).count();
         (self.reserved, self.budget + keyspaces * self.always as usize * self.largest)
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_has_come_takes_room_until_it_is_known_to_be_taken() {
+    fn a_row_that_has_arrived_takes_room_until_the_caller_has_taken_it() {
         let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         let begun: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
         begun.iter().for_each(|reserved| gate.leave(*reserved, &row(MIB)));
@@ -231,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_callers_do_not_take_holds_up_the_rest_but_a_few() {
+    fn untaken_replies_hold_back_all_but_a_few_fetches() {
         let mut gate = Gate::new(8 * MIB, MIB, ALWAYS);
         gate.told_unsent(8 * MIB);
         assert_eq!(std::iter::from_fn(|| gate.enter(1)).count(), ALWAYS as usize);
@@ -239,11 +241,11 @@ mod tests {
         gate.wait(name(1), Micros(100));
         assert_eq!(gate.release(Micros(0)), None);
         gate.told_unsent(0);
-        assert_eq!(gate.release(Micros(0)), None, "those under way have taken it all");
+        assert_eq!(gate.release(Micros(0)), None, "the fetches under way have taken all room");
     }
 
     #[test]
-    fn who_waits_goes_in_order_and_not_for_ever() {
+    fn fetches_leave_in_order_and_do_not_wait_for_ever() {
         let key = |n: u8| -> Name { Box::new([1, n]) };
         let mut gate = Gate::new(0, MIB, ALWAYS);
         let under_way: Vec<_> = std::iter::from_fn(|| gate.enter(1)).collect();
@@ -259,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keyspace_without_room_holds_up_no_other_however_many_wait() {
+    fn a_keyspace_without_room_never_blocks_another() {
         let mut gate = Gate::new(0, MIB, ALWAYS);
         while gate.enter(1).is_some() {}
         (0..1_000).for_each(|_| gate.wait(name(1), Micros(100)));

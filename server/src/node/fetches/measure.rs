@@ -12,9 +12,9 @@ const WINDOWS: usize = 20;
 /// The number of windows that have to be counted before there is a measure.
 const WINDOWS_MIN: usize = 10;
 
-/// The mean of the middle half of the last windows, so that a burst, or a warm-up that is over,
-/// does not count. Only partitions whose home is this server are counted: what it fetches as a
-/// stand-in is not its own.
+/// The mean of the middle half of the last windows, so that a burst, or a warm-up that is over, has
+/// no effect. Only partitions whose home is this server are counted, because the fetches that it
+/// makes as a stand-in are not part of its usual load.
 #[derive(Debug)]
 pub(super) struct Measure {
     began: Micros,
@@ -27,7 +27,7 @@ impl Measure {
         Self { began: now, fetches: 0, rates: VecDeque::with_capacity(WINDOWS) }
     }
 
-    /// Counts a fetch. Fetches before `cold_until` are not used for the measure.
+    /// Counts a fetch. Fetches before `cold_until` are not counted.
     pub(super) fn count(&mut self, now: Micros, cold_until: Micros) {
         if self.began < cold_until {
             (self.began, self.fetches) = (now, 0);

@@ -1,20 +1,21 @@
-//! Fetches: one for all who read a key (scenario 6), and what holds them back on their way to the
-//! origin: the limit after a change of owner (surge.rs), room for their rows (gate.rs), and the
-//! limit of the whole cluster (ceiling.rs).
+//! Fetches. All reads of a key share one fetch (scenario 6). Three limits hold fetches back on
+//! their way to the origin: the limit after a change of owner (surge.rs), room for their rows
+//! (gate.rs), and the limit of the whole cluster (ceiling.rs).
 //!
-//! At most one fetch per key runs. A read joins only a fetch that starts after it; reads that come
-//! while one runs wait for its end.
+//! At most one fetch per key runs. A read joins only a fetch that starts after the read has
+//! arrived. Reads that arrive while a fetch runs wait for its end.
 //!
 //! ```text
 //! begin ─► Surge ─► start ─► Gate ─► Ceiling ─► the fetch runs ─► end
 //!          release(Surge)    release_room  release(Ceiling)
 //! ```
-//! A fetch that waits for room takes its place under the ceiling after that, so that many that have
+//! A fetch that waits for room enters the ceiling only afterwards, so that many fetches that have
 //! waited together do not begin together.
 //!
-//! Told: the reads, the end of fetches, the size of what callers have not taken, changes of owner.
-//! Returns: which fetches begin, and the requests that have waited too long. pace.rs has the token
-//! buckets and queues of both limits, measure.rs what a shard usually fetches.
+//! This part is told which reads arrive, which fetches end, how many bytes callers have not taken,
+//! and how owners change. It returns which fetches begin, and which requests have waited too long.
+//! pace.rs has the token buckets and queues of both limits, and measure.rs the usual number of
+//! fetches of a shard.
 
 mod ceiling;
 mod gate;
@@ -54,25 +55,25 @@ pub(super) struct Fetches {
 /// The fetch of a key.
 #[derive(Debug, Default)]
 struct Fetch {
-    /// The reads that it answers; none if it does not run yet.
+    /// The reads that the fetch answers; empty if it does not run yet.
     running: Vec<PendingKey>,
-    /// The reads that came too late for it, or for which it has to begin.
+    /// The reads that arrived too late for it, or for which it has yet to begin.
     waiting: Vec<PendingKey>,
     held_back: Option<HeldBack>,
 }
 
-/// The fetch is held back.
+/// The limit that holds a fetch back.
 #[derive(Debug, Clone, Copy)]
 struct HeldBack {
     limit: Limit,
-    /// At the latest.
+    /// The latest time at which the wait ends.
     until: Micros,
 }
 
-/// The limit that holds a fetch back.
+/// A limit that holds fetches back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Limit {
-    /// The owner has changed.
+    /// The limit after a change of owner.
     Surge,
     /// `reads_per_second`.
     Ceiling,
@@ -82,15 +83,16 @@ pub(super) enum Limit {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) partition: u32,
-    /// The partition's home is this server.
+    /// Whether this server is the partition's home.
     pub(super) is_home: bool,
-    /// This server owns the partition under a lease.
+    /// Whether this server owns the partition under a lease.
     pub(super) is_owned: bool,
-    /// The result may be kept: the limit after a change of owner applies.
+    /// Whether the result may be kept, in which case the limit after a change of owner applies.
     pub(super) keeps: bool,
-    /// The earliest deadline of the requests that wait.
+    /// The earliest deadline of the waiting requests.
     pub(super) deadline: Micros,
-    /// Whether there is room for one more request that waits. Those leave room for writes.
+    /// Whether there is room for one more waiting request. Waiting requests leave some room for
+    /// writes.
     pub(super) may_wait: bool,
 }
 
@@ -99,20 +101,20 @@ pub(super) struct Ask {
 pub(super) enum Joined {
     /// There is no fetch of the key.
     No,
-    /// It waits for the fetch there is.
+    /// The read waits for the current fetch.
     Yes,
-    /// The fetch is held back, and there is no room for one more that waits.
+    /// The fetch is held back, and there is no room for one more waiting request.
     Refused(Limit),
 }
 
 /// The result of the attempt to begin a fetch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Begun {
-    /// It runs: the origin is to be asked.
+    /// The fetch runs, and the caller has to submit it to the origin.
     Runs(Reserved),
-    /// It waits for its turn.
+    /// The fetch waits for its turn under this limit.
     HeldBack(Limit),
-    /// It waits for room.
+    /// The fetch waits for room.
     Delayed,
     /// These requests are refused.
     Refused(Limit, Vec<PendingKey>),
@@ -123,24 +125,24 @@ pub(super) enum Begun {
 pub(super) struct Released {
     pub(super) name: Name,
     pub(super) waiting: Vec<PendingKey>,
-    /// It may begin; otherwise it has waited too long.
+    /// Whether it may begin; otherwise it has waited too long.
     pub(super) may_begin: bool,
 }
 
-/// A fetch has ended.
+/// A fetch that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     /// The reads that it answers.
     pub(super) running: Vec<PendingKey>,
-    /// The reads that came later.
+    /// The reads that arrived later.
     pub(super) waiting: Vec<PendingKey>,
 }
 
-/// The sizes of all that grows here.
+/// The sizes of everything that grows here.
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) fetches: usize,
-    /// Places under the two limits.
+    /// The places in the queues of the two limits.
     pub(super) held_back: usize,
     pub(super) held_back_at_ceiling: usize,
     pub(super) delayed: usize,
@@ -163,7 +165,7 @@ impl Fetches {
         }
     }
 
-    /// A read of a key: it waits for the key's fetch, if there is one.
+    /// Makes a read of a key wait for the key's fetch, if there is one.
     pub(super) fn join(&mut self, now: Micros, name: &Name, key: PendingKey, ask: Ask) -> Joined {
         let Some(fetch) = self.fetches.get_mut(name) else { return Joined::No };
         if let Some(HeldBack { limit, until }) = &mut fetch.held_back {
@@ -182,12 +184,12 @@ impl Fetches {
         Joined::Yes
     }
 
-    /// The requests for which the fetch of the key runs.
+    /// Returns the requests for which the fetch of the key runs.
     pub(super) fn running(&self, name: &Name) -> &[PendingKey] {
         self.fetches.get(name).map_or(&[], |fetch| &fetch.running)
     }
 
-    /// Begins one fetch for all of these, or makes it wait.
+    /// Begins one fetch for all of these requests, or makes it wait.
     pub(super) fn begin(
         &mut self,
         now: Micros,
@@ -214,7 +216,7 @@ impl Fetches {
         waiting: Vec<PendingKey>,
         ask: Ask,
     ) -> Begun {
-        // A place under the ceiling is for what begins at once.
+        // A place under the ceiling is only for a fetch that can begin at once.
         if !self.gate.fits(keyspace_of(&name)) {
             return self.delay(now, name, waiting);
         }
@@ -249,11 +251,11 @@ impl Fetches {
 
     fn insert(&mut self, name: Name, fetch: Fetch) {
         let other = self.fetches.insert(name, fetch);
-        assert!(other.is_none(), "reads join the fetch of their key: there is only one");
+        assert!(other.is_none(), "there is only one fetch per key, which reads join");
     }
 
-    /// The requests of a fetch that has not begun, or begins again: they wait for another fetch of
-    /// the key, if there is one; otherwise they are given back.
+    /// Adds the requests of a fetch that has not begun, or begins again, to another fetch of the
+    /// key, if there is one. Otherwise returns them.
     pub(super) fn join_all(
         &mut self,
         name: &Name,
@@ -268,21 +270,22 @@ impl Fetches {
         }
     }
 
-    /// The next fetch that this limit has held back and that begins now, or is late.
+    /// Returns the next fetch that this limit has held back and that may begin now or is late.
     pub(super) fn release(&mut self, now: Micros, limit: Limit) -> Option<Released> {
         loop {
             let (name, may_begin) = match limit {
                 Limit::Surge => self.surge.release(now)?,
                 Limit::Ceiling => self.ceiling.release(now)?,
             };
-            // A place further behind of a fetch that was in more of a hurry is given back in vain.
+            // A queue may return an old place of a fetch that has since got an earlier one. It is
+            // ignored.
             if let Some(waiting) = self.take_held(&name, limit) {
                 return Some(Released { name, waiting, may_begin });
             }
         }
     }
 
-    /// The next fetch that has waited for room and begins now, or is late.
+    /// Returns the next fetch that has waited for room and may begin now or is late.
     pub(super) fn release_room(&mut self, now: Micros) -> Option<Released> {
         let (name, may_begin) = self.gate.release(now)?;
         let fetch =
@@ -292,8 +295,8 @@ impl Fetches {
         Some(Released { name, waiting, may_begin })
     }
 
-    /// The fetches that are held back where they do not belong any more, by the place of their
-    /// partitions. [`Self::take_held`] takes them out.
+    /// Returns the fetches that are held back under a limit that no longer applies to their
+    /// partitions. [`Self::take_held`] removes them.
     pub(super) fn misplaced(&mut self, place: impl Fn(u32) -> Place) -> Vec<(Name, Limit)> {
         let elsewhere = self.surge.take(|partition| place(partition) == Place::Elsewhere);
         let surge = elsewhere.into_iter().map(|name| (name, Limit::Surge));
@@ -301,40 +304,42 @@ impl Fetches {
         surge.chain(ceiling).collect()
     }
 
-    /// Takes out a fetch that this limit holds back; `None` if it does not any more.
+    /// Removes a fetch that this limit holds back. Returns `None` if the limit no longer holds it
+    /// back.
     pub(super) fn take_held(&mut self, name: &Name, limit: Limit) -> Option<Vec<PendingKey>> {
         self.fetches.get(name)?.held_back.filter(|held| held.limit == limit)?;
         self.fetches.remove(name).map(|fetch| fetch.waiting)
     }
 
-    /// The origin has answered a fetch: what it had reserved is free.
+    /// Frees the room that a fetch had reserved, because the origin has answered.
     pub(super) fn answered(&mut self, reserved: Reserved, outcome: &Outcome) {
         self.gate.leave(reserved, outcome);
     }
 
-    /// The fetch of the key ends.
+    /// Ends the fetch of the key.
     pub(super) fn end(&mut self, name: &Name) -> Ended {
         let fetch = self.fetches.remove(name).expect("a fetch is known until it ends");
         Ended { running: fetch.running, waiting: fetch.waiting }
     }
 
-    /// The bytes of replies that callers have not taken.
+    /// Sets the bytes of replies that callers have not taken.
     pub(super) fn told_unsent(&mut self, bytes: usize) {
         self.gate.told_unsent(bytes);
     }
 
-    /// This server has taken over the partition, with hardly anything cached. `changed`: the number
-    /// of servers that are away at the same time.
+    /// Notes that this server has taken over the partition, with hardly anything cached. `changed`
+    /// is the number of servers that are away at the same time.
     pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool, changed: u64) {
         self.surge.took_over(now, partition, is_home, changed);
     }
 
-    /// The shard owns this many partitions under a lease from now on.
+    /// Sets the number of partitions that the shard owns under a lease from now on.
     pub(super) fn owns(&mut self, now: Micros, partitions: u64) {
         self.ceiling.owns(now, partitions);
     }
 
-    /// Fetches per second of the server's own partitions while nothing is cold; zero: not known.
+    /// Returns the usual number of fetches per second of the server's own partitions while nothing
+    /// is cold; zero if it is unknown.
     pub(super) fn usual(&self) -> u64 {
         self.surge.usual()
     }
@@ -344,23 +349,24 @@ impl Fetches {
         self.surge.needs_measure()
     }
 
-    /// The fetches per second that a shard like this one measures; zero: nothing yet.
+    /// Sets the number of fetches per second that a similar shard measures; zero if it has no
+    /// measure yet.
     pub(super) fn told_usual(&mut self, now: Micros, usual: u64) {
         self.surge.told(now, usual);
     }
 
-    /// The time at which one of the releases has something to give.
+    /// Returns the time at which one of the releases has something to return.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let held = [self.surge.next_deadline(), self.ceiling.next_deadline()];
         held.into_iter().chain([self.gate.next_deadline()]).flatten().min()
     }
 
-    /// All requests that wait for a fetch.
+    /// Returns all requests that wait for a fetch.
     pub(super) fn waiters(&self) -> impl Iterator<Item = PendingKey> + '_ {
         self.fetches.values().flat_map(|fetch| fetch.running.iter().chain(&fetch.waiting)).copied()
     }
 
-    /// The sizes of all that grows here.
+    /// Returns the sizes of everything that grows here.
     pub(super) fn sizes(&self) -> Sizes {
         let (reserved_bytes, reserved_bytes_max) = self.gate.sizes();
         Sizes {

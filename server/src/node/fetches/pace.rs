@@ -1,6 +1,6 @@
 //! Rate limits: token buckets, and the fetches that wait for a token. The limit after a change of
-//! owner (surge.rs) and the permanent one (ceiling.rs) use them, and decide on the rates and on
-//! which fetches have to wait.
+//! owner (surge.rs) and the permanent one (ceiling.rs) use them. These two decide on the rates and
+//! on which fetches have to wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,15 +10,15 @@ use standin_protocol::time::Micros;
 
 use crate::node::state::Name;
 
-/// The part of a second's tokens that may be saved up, or owed by fetches that do not wait: one in
-/// this many.
+/// The divisor that gives the share of a second's tokens that may be saved up, or owed by fetches
+/// that do not wait.
 const BURST: u64 = 20;
 const MILLION: u64 = 1_000_000;
-/// Tokens are counted in millionths of millionths: what comes in within a microsecond at a rate of
-/// a millionth.
+/// The unit in which tokens are counted, 10⁻¹² of a token. That is the amount that arrives in a
+/// microsecond at a rate of one millionth of a token per second.
 const TOKEN: i128 = 1_000_000_000_000;
 
-/// The permission of a fetch.
+/// The result of a fetch's attempt to enter a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Begin,
@@ -27,7 +27,7 @@ pub(super) enum Entry {
     Refused,
 }
 
-/// Tokens per second, in millionths.
+/// A rate in millionths of a token per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Rate(u64);
 
@@ -36,19 +36,21 @@ impl Rate {
         Self(tokens.saturating_mul(MILLION))
     }
 
-    /// `part` of `of` equal parts, rounded down: all of them together are not more than the whole.
+    /// Returns `part` of `of` equal parts, rounded down, so that all parts together do not exceed
+    /// the whole.
     pub(super) fn part(self, part: u64, of: u64) -> Self {
         let share = u128::from(self.0) * u128::from(part) / u128::from(of.max(1));
         Self(u64::try_from(share).unwrap_or(u64::MAX))
     }
 
-    /// Returns how many tokens arrive in this time.
+    /// Returns the number of tokens that arrive in this time.
     pub(super) fn within(self, time: Duration) -> u64 {
         let tokens = u128::from(self.0) * time.as_micros() / u128::from(MILLION * MILLION);
         u64::try_from(tokens).unwrap_or(u64::MAX)
     }
 
-    /// The most that may be saved up, or owed: whole tokens, at least one.
+    /// Returns the largest number of tokens that may be saved up, or owed. It is a whole number of
+    /// at least one.
     fn burst(self) -> i128 {
         match self.0 {
             0 => 0,
@@ -57,10 +59,11 @@ impl Rate {
     }
 }
 
-/// Tokens that come in at a rate; at first there are none.
+/// A bucket that fills with tokens at a rate. It begins empty.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    /// Negative: fetches that did not wait have taken more than there was.
+    /// The tokens in the bucket. The number is negative if fetches that did not wait have taken
+    /// more than there was.
     tokens: i128,
     filled: Micros,
 }
@@ -77,20 +80,20 @@ impl Bucket {
         self.filled = self.filled.max(now);
     }
 
-    /// Takes a token if there is one. After the rate has fallen, no more is saved up than the new
-    /// rate allows.
+    /// Takes a token if there is one. After the rate has fallen, the bucket holds no more than the
+    /// new rate allows.
     pub(super) fn take(&mut self) -> bool {
         let has_one = self.tokens >= TOKEN;
         self.tokens -= if has_one { TOKEN } else { 0 };
         has_one
     }
 
-    /// Without asking.
+    /// Takes a token even if there is none, and owes it then.
     pub(super) fn owe(&mut self, rate: Rate) {
         self.tokens = (self.tokens - TOKEN).max(-rate.burst());
     }
 
-    /// Returns the time at which it has a token.
+    /// Returns the time at which the bucket will have a token.
     pub(super) fn next(&self, rate: Rate) -> Micros {
         let missing = (TOKEN - self.tokens).max(0).unsigned_abs();
         let wait_us = match rate.0 {
@@ -101,18 +104,18 @@ impl Bucket {
     }
 }
 
-/// A fetch that waits. The derived order is the one in which they begin.
+/// A waiting fetch. The derived order is the order in which fetches begin.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct QueuedFetch {
-    /// From then on it is too late for its client.
+    /// The time from which on the fetch is too late for its client.
     until: Micros,
-    /// Counts up.
+    /// A number that counts up, so that equal times keep their order.
     number: u64,
     partition: u32,
     name: Name,
 }
 
-/// Fetches that wait, first those whose clients give up first.
+/// The waiting fetches, in the order in which their clients give up.
 #[derive(Debug, Default)]
 pub(super) struct FetchQueue {
     fetches: BinaryHeap<Reverse<QueuedFetch>>,
@@ -120,8 +123,8 @@ pub(super) struct FetchQueue {
 }
 
 impl FetchQueue {
-    /// How long a fetch waits at most whose client gives up at the deadline: four fifths of that,
-    /// and not much longer than it should be.
+    /// Returns the time until which a fetch waits whose client gives up at the deadline. It is four
+    /// fifths of the time to the deadline, and not much longer than `patience`.
     pub(super) fn until(now: Micros, deadline: Micros, patience: Duration) -> Micros {
         now + (deadline.since(now) / 5 * 4).min(patience + patience / 20)
     }
@@ -141,7 +144,7 @@ impl FetchQueue {
         self.fetches.pop().map(|fetch| fetch.0.name)
     }
 
-    /// Takes out those of the partitions of which this holds.
+    /// Removes and returns the fetches of the partitions for which `is_left` holds.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
         if !self.fetches.iter().any(|fetch| is_left(fetch.0.partition)) {
             return Vec::new();
@@ -150,7 +153,7 @@ impl FetchQueue {
         let (left, stay): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|fetch| is_left(fetch.0.partition));
         self.fetches = stay.into();
-        // Sorted the other way round.
+        // The heap is sorted in reverse order.
         left.into_iter().rev().map(|fetch| fetch.0.name).collect()
     }
 
@@ -168,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_come_in_at_the_rate_and_few_are_saved_up() {
+    fn tokens_arrive_at_the_rate_and_few_are_saved_up() {
         let mut bucket = Bucket::new(Micros(0));
         let rate = Rate::per_second(100);
         assert!(!bucket.take());
@@ -179,19 +182,19 @@ mod tests {
         assert_eq!((0..10).filter(|_| bucket.take()).count(), 5);
         (0..3).for_each(|_| bucket.owe(rate));
         bucket.refill(Micros(60_030_000), rate);
-        assert!(!bucket.take(), "what is owed comes first");
+        assert!(!bucket.take(), "the debt is paid off first");
         bucket.refill(Micros(60_040_000), rate);
         assert!(bucket.take());
-        // Saved up at a higher rate.
+        // The bucket was filled at a higher rate.
         bucket.refill(Micros(90_000_000), rate);
         bucket.refill(Micros(90_000_000), Rate(1));
-        assert!(bucket.take() && !bucket.take(), "one, at any rate");
+        assert!(bucket.take() && !bucket.take(), "at least one, whatever the rate");
         bucket.refill(Micros(99_000_000), Rate(0));
         assert_eq!((bucket.take(), bucket.next(Rate(0))), (false, Micros::NEVER));
     }
 
     #[test]
-    fn small_parts_of_a_small_whole_are_parts_all_the_same() {
+    fn a_small_part_of_a_small_rate_is_not_rounded_to_zero() {
         let whole = Rate::per_second(7);
         assert_eq!(whole.part(1, 1_000), Rate(7_000));
         assert_eq!((0..3).map(|_| whole.part(1, 3).0).sum::<u64>(), 6_999_999);

@@ -1,18 +1,19 @@
-//! Misses after a change of owner (scenarios 17, 19): the new owner has nothing cached, and all its
-//! reads would reach the origin at once. So for a while all fetches of the shard are rate-limited
-//! together: those of partitions that it had before pass and count, those of new partitions wait
-//! for what is left, first those whose clients give up first. A small rate is theirs alone.
+//! The limit on misses after a change of owner (scenarios 17, 19). A new owner has nothing cached,
+//! and all its reads would reach the origin at once. So for a while all fetches of the shard are
+//! rate-limited together. Fetches of partitions that the shard had before pass and count. Fetches
+//! of new partitions wait for the tokens that are left, in the order in which their clients give
+//! up. A small rate is reserved for new partitions alone.
 //!
-//! The rate is such that the database is asked for about twice as much as before by all N servers
-//! together. Of that the N−1 others need their usual N−1 shares, and the N+1 that are left are
-//! for the keys of the one: a home that returns has all of them, n−1 stand-ins divide them, each
-//! beside the share that it needs itself. When several servers change at once, they divide what
-//! is left by all of them.
+//! The rate is chosen so that all N servers together ask the database for about twice as much as
+//! before. The N−1 unaffected servers need their usual N−1 shares. The remaining N+1 shares are for
+//! the keys of the one server that changed. If that is a returning home, it gets all of them. If
+//! n−1 stand-ins replace it, they divide them, in addition to the share that each needs itself.
+//! When several servers change at once, they divide the remaining shares among them.
 //!
-//! When the last one in line would wait longer than clients do, the rate rises, to twice
-//! itself; when that is not enough either, requests are refused with a hint. Writes are never
-//! held (but a CAS that has to read first is a read). A new process has no measure of its own and
-//! takes that of a member of its group; when there is none, there is no limit.
+//! When the last fetch in line would wait for longer than clients do, the rate rises, up to twice
+//! its value. If that is not enough either, requests are refused with a hint. Writes are never held
+//! back, but a CAS that has to read first counts as a read. A new process has no measure of its own
+//! and uses that of a member of its group. As long as there is none, there is no limit.
 
 use std::time::Duration;
 
@@ -25,45 +26,47 @@ use super::pace::{Bucket, Entry, FetchQueue, Rate};
 use crate::node::NodeConfig;
 use crate::node::state::Name;
 
-/// The rate of all servers together, as a percentage of the usual rate. It is less than twice the
-/// usual, because usual reads come in bursts too.
+/// The rate of all servers together, as a percentage of the usual rate. It is less than 200 because
+/// usual reads arrive in bursts too.
 const SURGE_PERCENT: u64 = 175;
-/// No shard fetches more in a second: what a peer says beyond that is nonsense.
+/// The largest believable number of fetches per second of one shard. A larger figure from a peer is
+/// wrong.
 const USUAL_MAX: u64 = 1_000_000;
 
 /// A fetch that wants to begin.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ask {
     pub(super) partition: u32,
-    /// The partition's home is this server.
+    /// Whether this server is the partition's home.
     pub(super) is_home: bool,
     /// The deadline of the client that gives up first.
     pub(super) deadline: Micros,
-    /// Whether there is room for one more that waits.
+    /// Whether there is room for one more waiting request.
     pub(super) may_wait: bool,
 }
 
-/// The servers that share what the database may be asked for.
+/// The servers that share the rate that the database can bear.
 #[derive(Debug, Clone, Copy)]
 struct Sharing {
-    /// All partitions, in hundredths of those whose home is this server: N hundred, if all N
-    /// servers have equally many.
+    /// The number of all partitions, as a percentage of those whose home is this server. It is 100
+    /// × N if all N servers have equally many.
     whole_percent: u64,
-    /// Other members of this server's group.
+    /// The number of other members of this server's group.
     peers: u64,
-    /// Fetches per second of a shard's new partitions that are always let through.
+    /// The number of fetches per second of a shard's new partitions that always pass.
     reserved: u64,
 }
 
 impl Sharing {
-    /// Hundredths of its usual rate that a shard may reach, if this many servers change at once.
+    /// Returns the percentage of its usual rate that a shard may reach, if this many servers change
+    /// at once.
     fn percent(self, is_home: bool, changed: u64) -> u64 {
         let left = self.whole_percent * (SURGE_PERCENT - 100) / 100 / changed.max(1) + 100;
         if is_home { left } else { 100 + left / self.peers.max(1) }
     }
 }
 
-/// One shard's limit.
+/// One shard's limit after a change of owner.
 #[derive(Debug)]
 pub(super) struct Surge {
     sharing: Sharing,
@@ -75,20 +78,21 @@ pub(super) struct Surge {
     /// The latest of these.
     any_cold_until: Micros,
     measure: Measure,
-    /// The measure of a member of the group; zero: not known.
+    /// The measure of a member of the group; zero if it is unknown.
     told: u64,
-    /// Hundredths of what is usual, in the change that goes on.
+    /// The percentage of the usual rate that is allowed during the current change.
     percent: u64,
-    /// Some of what is cold is another server's.
+    /// Whether some of the cold partitions are those of another server.
     stands_in: bool,
-    /// Fetches per second in it, beside [`Sharing::reserved`]; zero: nothing is held back, because nobody
-    /// knows what is usual.
+    /// Fetches per second during the change, in addition to [`Sharing::reserved`]. If it is zero,
+    /// nothing is held back, because the usual rate is unknown.
     rate: u64,
     /// The raised rate, while too many fetches wait.
     raised: u64,
-    /// The tokens for that rate.
+    /// The tokens for `rate`, or for `raised` if that is higher.
     shared: Bucket,
-    /// The tokens at [`Sharing::reserved`] for new partitions, whatever the others need.
+    /// The tokens at the rate of [`Sharing::reserved`] for new partitions, whatever the other
+    /// partitions need.
     reserved: Bucket,
     queue: FetchQueue,
 }
@@ -105,8 +109,8 @@ impl Surge {
         Self::new(topology.partitions, sharing, config.warm, config.patience, config.started)
     }
 
-    /// `warm`: the time after which a partition's misses are as usual. `patience`: how long a fetch
-    /// should wait at most.
+    /// Creates the limit. `warm` is the time after which a partition's misses are as usual.
+    /// `patience` is the longest time that a fetch should wait.
     fn new(
         partitions: u32,
         sharing: Sharing,
@@ -132,7 +136,8 @@ impl Surge {
         }
     }
 
-    /// Fetches per second of the server's own partitions while nothing is cold; zero: not known.
+    /// Returns the usual number of fetches per second of the server's own partitions while nothing
+    /// is cold; zero if it is unknown.
     pub(super) fn usual(&self) -> u64 {
         self.measure.usual().unwrap_or(self.told)
     }
@@ -142,7 +147,7 @@ impl Surge {
         self.usual() == 0
     }
 
-    /// The measure of a shard like this one; zero: nothing yet.
+    /// Sets the measure of a similar shard; zero if it has none yet.
     pub(super) fn told(&mut self, now: Micros, usual: u64) {
         self.told = self.told.max(usual.min(USUAL_MAX));
         if now < self.any_cold_until && self.rate == 0 {
@@ -150,12 +155,12 @@ impl Surge {
         }
     }
 
-    /// The partition is this server's, or will be, and hardly anything of it is cached.
-    /// `is_home`: the server is back, and does not stand in for another. `changed`: servers that
-    /// do at the same time.
+    /// Notes that this server owns the partition, or is about to, with hardly anything of it
+    /// cached. `is_home` says that the server is back, and does not stand in for another one.
+    /// `changed` is the number of servers that change at the same time.
     pub(super) fn took_over(&mut self, now: Micros, partition: u32, is_home: bool, changed: u64) {
         if self.rate == 0 && self.usual() != 0 {
-            // Fetches of cold partitions were not held back, and the usual rate has been measured
+            // There was no limit for the cold partitions, and the usual rate has been measured
             // since.
             self.cold_until.fill(Micros(0));
             self.any_cold_until = Micros(0);
@@ -172,7 +177,8 @@ impl Surge {
         }
     }
 
-    /// A change begins with empty buckets; the measure stands still until it is over.
+    /// Sets the rate of a change. The change begins with empty buckets. The measure does not change
+    /// until the change is over.
     fn set_rate(&mut self, now: Micros) {
         (self.shared, self.reserved, self.raised) = (Bucket::new(now), Bucket::new(now), 0);
         self.rate = match self.usual() {
@@ -181,7 +187,7 @@ impl Surge {
         };
     }
 
-    /// A fetch wants to begin; if it has to wait its name is given back by [`Self::release`],
+    /// Asks whether a fetch may begin. If the fetch has to wait, [`Self::release`] returns its name
     /// in time for its client.
     pub(super) fn enter(&mut self, now: Micros, name: &Name, ask: Ask) -> Entry {
         let Ask { partition, is_home, deadline, may_wait } = ask;
@@ -206,16 +212,18 @@ impl Surge {
             return Entry::Refused;
         }
         let until = self.hold(now, partition, name, deadline);
-        // So that the last one does not wait for too long; until it has passed.
+        // The rate is raised so that the last fetch does not wait for too long. It stays raised
+        // until that fetch has passed.
         let needed = self.queue.len() as u64 * 1_000 / self.patience_ms();
-        // What its own partitions need does not wait.
+        // The fetches of the shard's own partitions do not wait, so they are added.
         let own = if self.stands_in { self.usual() } else { 0 };
         let needed = (needed + own).saturating_sub(self.sharing.reserved);
         self.raised = self.raised.max(needed).min(2 * self.rate);
         Entry::Wait(until)
     }
 
-    /// A fetch that waits shall not wait for longer than this client does.
+    /// Shortens the wait of a fetch, which now ends at `until`, if this client gives up earlier.
+    /// Returns the time at which the wait ends.
     pub(super) fn expedite(
         &mut self,
         now: Micros,
@@ -224,7 +232,7 @@ impl Surge {
         deadline: Micros,
         until: Micros,
     ) -> Micros {
-        // The place further behind is given back in vain.
+        // The old place in the queue is returned later and then ignored.
         if self.until(now, deadline) < until {
             self.hold(now, partition, name, deadline)
         } else {
@@ -242,7 +250,8 @@ impl Surge {
         until
     }
 
-    /// The next fetch that has waited, and whether it may begin; otherwise it has waited too long.
+    /// Returns the next fetch that has waited. The boolean is true if it may begin, and false if it
+    /// has waited too long.
     pub(super) fn release(&mut self, now: Micros) -> Option<(Name, bool)> {
         let is_late = now >= self.queue.first_until()?;
         self.refill(now);
@@ -262,14 +271,15 @@ impl Surge {
         Some(token.min(until))
     }
 
-    /// Takes out the fetches that wait for partitions of which this holds: other servers answer them.
+    /// Removes and returns the fetches of the partitions for which `is_left` holds, because other
+    /// servers answer them.
     pub(super) fn take(&mut self, is_left: impl Fn(u32) -> bool) -> Vec<Name> {
         let left = self.queue.take(is_left);
         self.rest_if_empty();
         left
     }
 
-    /// How many wait.
+    /// Returns the number of waiting fetches.
     pub(super) fn held_back(&self) -> usize {
         self.queue.len()
     }

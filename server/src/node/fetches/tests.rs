@@ -1,4 +1,4 @@
-//! Fetches from the first read to their end, without a node.
+//! Tests of fetches from the first read to their end, without a node.
 
 use slotmap::SlotMap;
 
@@ -40,11 +40,13 @@ fn ask() -> Ask {
 }
 
 #[test]
-fn reads_that_come_while_a_fetch_runs_wait_for_its_end() {
+fn reads_that_arrive_while_a_fetch_runs_wait_for_its_end() {
     let mut s = Script::new(|_| {});
     let (a, b) = (s.key(), s.key());
     assert_eq!(s.fetches.join(NOW, &name(1), a, ask()), Joined::No);
-    let Begun::Runs(reserved) = s.begin(&name(1), a, ask()) else { panic!("nothing holds it") };
+    let Begun::Runs(reserved) = s.begin(&name(1), a, ask()) else {
+        panic!("nothing holds the fetch back")
+    };
     assert_eq!(s.fetches.join(NOW, &name(1), b, ask()), Joined::Yes);
     assert_eq!(s.fetches.waiters().count(), 2);
     s.fetches.answered(reserved, &Outcome::Value(None));
@@ -77,7 +79,7 @@ fn a_fetch_without_room_waits_until_another_has_ended() {
 }
 
 #[test]
-fn a_fetch_at_the_ceiling_waits_or_is_refused_and_goes_where_its_partition_belongs() {
+fn a_fetch_at_the_ceiling_waits_or_is_refused_and_follows_its_partition() {
     let mut s = Script::new(|config| config.reads_per_second = 40);
     s.fetches.owns(Micros(0), 64);
     let (a, b) = (s.key(), s.key());
@@ -100,7 +102,7 @@ fn a_fetch_at_the_ceiling_waits_or_is_refused_and_goes_where_its_partition_belon
 }
 
 #[test]
-fn after_a_change_of_owner_only_what_may_be_kept_is_held_back() {
+fn after_a_change_of_owner_only_fetches_that_may_be_kept_are_held_back() {
     let mut s = Script::new(|config| config.surge_reads = 0);
     s.fetches.told_usual(NOW, 20);
     s.fetches.took_over(NOW, 3, true, 1);

@@ -1,9 +1,9 @@
 //! The log of keys that were written through this shard and that another server has not been told
-//! of: the home that is away, or an owner that could not be reached.
+//! of. That server is the home that is away, or an owner that could not be reached.
 //!
 //! The log is bounded per partition and in bytes. For a home that is away, a partition with more
-//! keys than fit is given up as a whole (`overflowed`): the home then drops it. Keys owed to an
-//! owner have no such way out, so a write that could not be logged is not begun.
+//! keys than fit is given up as a whole (`overflowed`), and the home then drops it. Keys owed to an
+//! owner can't be given up like that, so a write whose key can't be logged does not begin.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,22 @@ use standin_protocol::time::Micros;
 
 use crate::node::state::{Name, Names};
 
-/// About the memory that a logged key takes beside the key itself.
+/// The approximate number of bytes that a logged key takes in addition to the key itself.
 const ENTRY_BYTES: usize = 64;
-/// Bytes of an archived key beside the key itself, rounded up.
+/// The number of bytes of an archived key in addition to the key itself, rounded up.
 const ARCHIVED_BYTES: usize = 16;
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// Tells insertions apart: a later one is not settled by the answer to an earlier one.
+    /// A number that distinguishes insertions of the same key. The answer to an earlier insertion
+    /// does not settle a later one.
     stamp: u64,
-    /// The time until which the write may land.
+    /// The time until which the write may take effect at the origin.
     open_until: Micros,
     /// Whether the server has been told. If it restarts before `open_until`, it has to be told
     /// again.
     is_told: bool,
-    /// All of the key's keyspace in the partition was flushed.
+    /// Whether the key's whole keyspace in the partition was flushed.
     is_flush: bool,
 }
 
@@ -45,20 +46,21 @@ impl Entry {
 #[derive(Debug)]
 struct Written {
     keys: Names<Entry>,
-    /// There were more keys, and the server has not been told that yet.
+    /// Whether keys were given up of which the server has not been told yet.
     overflowed: bool,
-    /// The time until which writes of forgotten keys may land, told or not.
+    /// The time until which writes of forgotten keys may take effect, whether or not the server was
+    /// told of them.
     open_until: Micros,
 }
 
 impl Written {
-    /// Whether the server, or the next process of it, may have to be told something.
+    /// Whether the server, or its next incarnation, may have to be told something.
     fn matters(&self, now: Micros) -> bool {
         self.overflowed || !self.keys.is_empty() || self.open_until > now
     }
 }
 
-/// A key on its way to the server that has to be told of it.
+/// A key that is being told to the server that has to drop it.
 #[derive(Debug, Clone)]
 pub(in crate::node) struct Told {
     partition: u32,
@@ -78,7 +80,7 @@ impl Told {
         &self.name
     }
 
-    /// Returns the stamp that [`Log::insert`] has returned for it.
+    /// Returns the stamp that [`Log::insert`] returned for the key.
     pub(in crate::node) fn stamp(&self) -> u64 {
         self.stamp
     }
@@ -112,8 +114,8 @@ impl Batch {
         self.keys
     }
 
-    /// The value of the SETTLE. `handover`: the epoch of the return for which the keys are handed
-    /// over, if they are.
+    /// Returns the body of the SETTLE. `handover` is the epoch of the return for which the keys are
+    /// handed over, if there is one.
     pub(in crate::node) fn value(&self, handover: Option<MapEpoch>) -> Vec<u8> {
         let keys = self.keys.iter().map(|told| {
             let (keyspace, key) = split(&told.name);
@@ -124,9 +126,9 @@ impl Batch {
     }
 }
 
-/// Keyspace and key of a name.
+/// Splits a name into keyspace and key.
 fn split(name: &Name) -> (u8, &[u8]) {
-    let (keyspace, key) = name.split_first().expect("a name begins with its keyspace");
+    let (keyspace, key) = name.split_first().expect("a name begins with the byte of its keyspace");
     (*keyspace, key)
 }
 
@@ -153,8 +155,8 @@ impl Log {
         Self { written, hashing, bytes: 0, stamp: 0, keys_max, bytes_max, batch_bytes_max }
     }
 
-    /// Logs a key that `server` has to be told of. `None`: there is no room; with `may_overflow`
-    /// the whole partition is given up then.
+    /// Logs a key that `server` has to be told of. Returns `None` if there is no room. With
+    /// `may_overflow`, the whole partition is given up in that case.
     pub(in crate::node) fn insert(
         &mut self,
         server: u16,
@@ -182,7 +184,7 @@ impl Log {
         }
         let bytes = ENTRY_BYTES + name.len();
         if written.keys.len() >= self.keys_max {
-            // Only a new incarnation would have to be told of these again.
+            // Only a new incarnation would have to be told of these keys again.
             let before = bytes_of(&written.keys);
             let told = written.keys.values().filter(|entry| entry.is_told);
             let open = told.map(|entry| entry.open_until);
@@ -206,8 +208,8 @@ impl Log {
         Some(self.stamp)
     }
 
-    /// The key that has just been inserted stands for all of its keyspace in the partition. It stays
-    /// so when the key itself is written, until the server has been told.
+    /// Marks the key that has just been inserted as a flush of its whole keyspace in the partition.
+    /// The mark stays when the key itself is written, until the server has been told.
     pub(in crate::node) fn mark_flush(&mut self, server: u16, partition: u32, name: &[u8]) {
         let written = self.written.get_mut(&(server, partition));
         if let Some(entry) = written.and_then(|written| written.keys.get_mut(name)) {
@@ -215,10 +217,10 @@ impl Log {
         }
     }
 
-    /// The server has been told: forgets the key unless it was written again meanwhile, or the
-    /// write may still land.
+    /// Notes that the server has been told of a key. Forgets the key, unless it was written again
+    /// meanwhile or the write may still take effect.
     pub(in crate::node) fn settled(&mut self, server: u16, told: &Told, now: Micros) {
-        // Forgotten meanwhile: the partition was given up, or has another owner.
+        // The partition was given up meanwhile, or has another owner.
         let Some(written) = self.written.get_mut(&(server, told.partition)) else { return };
         let entry = written.keys.get_mut(&told.name).filter(|entry| entry.stamp == told.stamp);
         match entry {
@@ -234,7 +236,8 @@ impl Log {
         }
     }
 
-    /// The server has a new, empty cache: only writes that may still land matter to it.
+    /// Notes that the server has restarted with an empty cache. Only writes that may still take
+    /// effect matter to it.
     pub(in crate::node) fn restarted(&mut self, server: u16, now: Micros) {
         self.retain(server, |_, written| {
             written.overflowed = written.open_until > now;
@@ -244,7 +247,7 @@ impl Log {
         });
     }
 
-    /// The server has been told which partitions overflowed.
+    /// Notes that the server has been told which partitions overflowed.
     pub(in crate::node) fn told_overflows(&mut self, server: u16, partitions: &[u32], now: Micros) {
         self.retain(server, |partition, written| {
             written.overflowed &= !partitions.contains(&partition);
@@ -272,30 +275,31 @@ impl Log {
         });
     }
 
-    /// The most keys of one server and partition, and the bytes of all.
+    /// Returns the largest number of keys of one server and partition, and the bytes of all keys.
     pub(in crate::node) fn sizes(&self) -> (usize, usize) {
         let most = self.written.values().map(|written| written.keys.len()).max();
         (most.unwrap_or(0), self.bytes)
     }
 
-    /// Whether there is a key that the server is to be told of.
+    /// Whether there is a key that the server has to be told of.
     pub(in crate::node) fn is_owed(&self, server: u16) -> bool {
         self.of(server).any(|(_, written)| written.keys.values().any(|entry| !entry.is_told))
     }
 
-    /// The time until which a write that is not logged any more may land in one of its partitions.
+    /// Returns the time until which a write that is no longer logged may take effect in one of the
+    /// server's partitions.
     pub(in crate::node) fn forgotten_open_until(&self, server: u16) -> Micros {
         let given_up = self.of(server).filter(|(_, written)| written.overflowed);
         given_up.map(|(_, written)| written.open_until).max().unwrap_or_default()
     }
 
-    /// Partitions of the server in which keys were given up.
+    /// Returns the partitions of the server in which keys were given up.
     pub(in crate::node) fn overflowed(&self, server: u16) -> Vec<u32> {
         let given_up = self.of(server).filter(|(_, written)| written.overflowed);
         given_up.map(|(partition, _)| partition).collect()
     }
 
-    /// All keys that the server has to be told of, in batches of bounded size.
+    /// Returns all keys that the server has to be told of, in batches of bounded size.
     pub(in crate::node) fn batches(
         &self,
         server: u16,
@@ -357,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_written_again_while_it_is_told_of_stays() {
+    fn a_key_that_is_written_again_while_it_is_told_stays_logged() {
         let mut log = log_of(10, 10_000);
         log.insert(1, 7, b"\x01a", ENDED, true).unwrap();
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
@@ -370,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_gives_the_partition_up_or_is_refused() {
+    fn a_key_that_does_not_fit_overflows_the_partition_or_is_refused() {
         let mut log = log_of(2, 10_000);
         for name in [b"\x01a", b"\x01b"] {
             assert!(log.insert(1, 7, name, ENDED, true).is_some());
@@ -397,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_server_is_told_only_of_what_may_still_land() {
+    fn a_restarted_server_is_told_only_of_writes_that_may_still_take_effect() {
         let mut log = log_of(100, 10_000);
         log.insert(1, 7, b"\x01a", ENDED, true);
         log.insert(1, 7, b"\x01b", Micros(2_000), true);
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_server_is_told_of_a_log_that_forgot_what_may_still_land() {
+    fn a_restarted_server_is_told_if_the_log_has_forgotten_writes_that_may_still_take_effect() {
         let open = Micros(2_000);
         for (first, second, third) in
             [(open, ENDED, ENDED), (ENDED, open, ENDED), (ENDED, ENDED, open)]
@@ -426,11 +430,12 @@ mod tests {
         log.insert(1, 7, b"\x01a", ENDED, true);
         log.insert(1, 7, b"\x01b", ENDED, true);
         log.restarted(1, NOW);
-        assert!(log.overflowed(1).is_empty(), "all of it has landed");
+        assert!(log.overflowed(1).is_empty(), "all writes have taken effect");
     }
 
     #[test]
-    fn a_log_that_forgot_what_may_still_land_tells_a_new_incarnation_again() {
+    fn a_new_incarnation_is_told_again_if_the_log_has_forgotten_writes_that_may_still_take_effect()
+    {
         let open = Micros(2_000);
         let mut log = log_of(1, 10_000);
         log.insert(1, 7, b"\x01a", open, true);
@@ -440,9 +445,9 @@ mod tests {
         log.restarted(1, NOW);
         assert_eq!(log.overflowed(1), [7]);
         log.told_overflows(1, &[7], open);
-        assert!(log.written.is_empty(), "nothing can land any more");
+        assert!(log.written.is_empty(), "no write can take effect any more");
 
-        // Told, and then forgotten for another.
+        // The key was told, and then forgotten to make room for another one.
         let mut log = log_of(1, 10_000);
         log.insert(1, 7, b"\x01a", open, true);
         let told = log.batches(1, NOW, |_| 0).remove(0).keys;
@@ -470,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_still_land_is_told_to_a_new_incarnation_again() {
+    fn a_new_incarnation_is_told_again_of_writes_that_may_still_take_effect() {
         let mut log = log_of(10, 10_000);
         log.insert(1, 7, b"open", Micros(100), true);
         log.insert(1, 7, b"done", Micros(0), true);
@@ -486,7 +491,7 @@ mod tests {
         assert!(log.is_owed(1));
         assert_eq!(&*tell(&log)[0].name, b"open");
         log.restarted(1, Micros(200));
-        assert!(!log.is_owed(1), "it has landed or never will");
+        assert!(!log.is_owed(1), "the write has taken effect or never will");
         assert_eq!(log.sizes(), (0, 0));
     }
 }

@@ -1,15 +1,16 @@
-//! Keys written here that other servers have to drop, and what others have told this server for its
-//! own return.
+//! Keys written here that other servers have to drop, and the messages that others have sent to
+//! this server for its own return.
 //!
 //! ```text
 //! log.rs       the keys, by server and partition, and which of them have been told
 //! sender.rs    handovers: telling a home that returns (SETTLE …, HANDBACK)
 //! owed.rs      telling an owner that is online (SETTLE)
-//! receiver.rs  what a home that returns was told, and so may keep
+//! receiver.rs  what a returning home was told, and what it may therefore keep
 //! ```
 //!
-//! Told: the keys that are written, the maps, the answers to its messages, the HANDBACKs of others.
-//! Returns: the messages to be sent ([`Message`], [`Due`]), and what may be kept.
+//! This part is told which keys are written, which maps arrive, how its messages were answered, and
+//! which HANDBACKs others sent. It returns the messages to send ([`Message`], [`Due`]), and which
+//! partitions may be kept.
 
 mod log;
 mod owed;
@@ -40,9 +41,9 @@ pub(super) struct Handback {
     topology: Arc<Topology>,
     log: Log,
     sender: Sender,
-    /// The owed keys, by server id.
+    /// The progress of telling owed keys, by server id.
     owed: Vec<Owed>,
-    /// The times to tell them.
+    /// The times at which servers have to be told their owed keys.
     owed_at: Timers,
     receiver: Receiver,
 }
@@ -52,13 +53,13 @@ pub(super) struct Handback {
 pub(super) struct Written<'a> {
     pub(super) partition: u32,
     pub(super) name: &'a [u8],
-    /// The key stands for all of its keyspace in the partition.
+    /// Whether the key stands for its whole keyspace in the partition.
     pub(super) is_flush: bool,
-    /// The time until which the write may land.
+    /// The time until which the write may take effect at the origin.
     pub(super) open_until: Micros,
 }
 
-/// A server whose time has come to be told its keys.
+/// A server that has to be told its keys now.
 #[derive(Debug)]
 pub(super) struct Due {
     pub(super) server: u16,
@@ -67,7 +68,7 @@ pub(super) struct Due {
     pub(super) batches: Vec<Batch>,
 }
 
-/// The sizes of all that grows here.
+/// The sizes of everything that grows here.
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) partition_keys: usize,
@@ -98,7 +99,7 @@ impl Handback {
         }
     }
 
-    /// A map is about to be applied.
+    /// Notes that a map is about to be applied.
     pub(super) fn map_arrived(&mut self, map: &ClusterMap) {
         if map.statuses()[usize::from(self.server)].boot_id == self.boot_id {
             self.sender.known_by(map.epoch);
@@ -106,9 +107,9 @@ impl Handback {
         self.receiver.map_arrived(map, self.server);
     }
 
-    /// A map is in place: plans the handovers for members that return by it, and telling the keys
-    /// that are owed to those who own their partitions by it. Keys owed to a stand-in that owns
-    /// them no more are void: it has dropped them.
+    /// Notes that a map has been applied. Plans the handovers for members that return under it, and
+    /// the telling of owed keys to the owners under it. Keys owed to a stand-in that no longer owns
+    /// their partition are dropped, because the stand-in has dropped its values.
     pub(super) fn map_applied(&mut self, now: Micros, map: &ClusterMap) {
         let topology = &self.topology;
         self.sender.plan(now, map, topology.group_peers(self.server), &mut self.log);
@@ -123,7 +124,7 @@ impl Handback {
         }
     }
 
-    /// Changes what is to be told to an owner, and its deadline with it.
+    /// Changes the owed keys of a server, and its deadline with them.
     fn change_owed<T>(&mut self, server: u16, change: impl FnOnce(&mut Owed) -> T) -> T {
         let owed = &mut self.owed[usize::from(server)];
         let before = owed.next_deadline();
@@ -132,8 +133,8 @@ impl Handback {
         result
     }
 
-    /// Logs a key that `server` has to be told of; its stamp. `None`: there is no room; with
-    /// `may_overflow` the whole partition is given up then.
+    /// Logs a key that `server` has to be told of, and returns its stamp. Returns `None` if there
+    /// is no room. With `may_overflow`, the whole partition is given up in that case.
     pub(super) fn log(
         &mut self,
         server: u16,
@@ -148,12 +149,12 @@ impl Handback {
         stamp
     }
 
-    /// There is something new to tell this server, which is online.
+    /// Notes that there is a new key to tell this server, which is online.
     pub(super) fn owe(&mut self, now: Micros, server: u16) {
         self.change_owed(server, |owed| owed.add(now));
     }
 
-    /// The owners that have to be told their keys now.
+    /// Returns the owners that have to be told their keys now.
     pub(super) fn due(&mut self, now: Micros) -> Vec<Due> {
         let mut due = Vec::new();
         if !self.owed_at.is_due(now) {
@@ -174,14 +175,14 @@ impl Handback {
         due
     }
 
-    /// The server has dropped these keys.
+    /// Notes that the server has dropped these keys.
     pub(super) fn settled(&mut self, now: Micros, server: u16, keys: &[ToldKey]) {
         for told in keys {
             self.log.settled(server, told, now);
         }
     }
 
-    /// A SETTLE to an owner has ended. [`Self::due`] is to be asked afterwards.
+    /// Notes that a SETTLE to an owner has ended. The caller has to call [`Self::due`] afterwards.
     pub(super) fn owed_told(&mut self, now: Micros, server: u16, is_ok: bool, is_online: bool) {
         let has_keys = is_online && self.log.is_owed(server);
         self.change_owed(server, |owed| {
@@ -191,8 +192,8 @@ impl Handback {
         });
     }
 
-    /// Nothing that was begun under older ownerships is left: the messages of the handovers that
-    /// have waited for that.
+    /// Returns the messages of the handovers that waited until nothing that began under older
+    /// ownerships was left.
     pub(super) fn begin_handovers(&mut self, now: Micros) -> Vec<Message> {
         self.sender.begin(now, &self.topology, &self.log)
     }
@@ -202,7 +203,7 @@ impl Handback {
         self.sender.is_done()
     }
 
-    /// A SETTLE of a handover has ended.
+    /// Notes that a SETTLE of a handover has ended.
     pub(super) fn handover_told(
         &mut self,
         now: Micros,
@@ -213,7 +214,7 @@ impl Handback {
         self.sender.told(now, server, epoch, is_ok, &self.topology, &self.log)
     }
 
-    /// A HANDBACK has ended.
+    /// Notes that a HANDBACK has ended.
     pub(super) fn handover_closed(
         &mut self,
         now: Micros,
@@ -224,20 +225,21 @@ impl Handback {
         self.sender.closed(now, server, epoch, is_ok, &mut self.log)
     }
 
-    /// Drops handovers that were given up; returns whether there was one.
-    pub(super) fn let_go(&mut self, now: Micros) -> bool {
-        self.sender.let_go(now)
+    /// Ends the handovers that were given up and whose forgotten writes can't take effect any more.
+    /// Returns whether there was one.
+    pub(super) fn expire_given_up(&mut self, now: Micros) -> bool {
+        self.sender.expire_given_up(now)
     }
 
-    /// The time at which [`Self::due`] or [`Self::let_go`] has something to do.
+    /// Returns the time at which [`Self::due`] or [`Self::expire_given_up`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let scan = || self.owed.iter().filter_map(Owed::next_deadline).min();
         debug_assert_eq!(self.owed_at.first(), scan());
         self.owed_at.first().into_iter().chain(self.sender.next_deadline()).min()
     }
 
-    /// A member's shard has told of all keys that it wrote, but for those of the `overflowed`
-    /// partitions; writes of these may land until then.
+    /// Notes that a member's shard has told of all keys that it wrote, except those of the
+    /// `overflowed` partitions. Writes of those partitions may take effect until the given time.
     pub(super) fn heard(
         &mut self,
         server: u16,
@@ -251,13 +253,14 @@ impl Handback {
         self.receiver.heard(server, shard, told, overflowed, until);
     }
 
-    /// The epoch of this server's last return.
+    /// Returns the epoch of this server's last return.
     pub(super) fn returning(&self) -> MapEpoch {
         self.receiver.returning()
     }
 
-    /// Whether all that the others wrote is known, but for partitions that overflowed.
-    /// `is_doubted`: a member may have written since it said that it has told all.
+    /// Whether all keys that the others wrote are known, except those of partitions that
+    /// overflowed. `is_doubted` says that a member may have written a key after it said that it had
+    /// told of all.
     pub(super) fn is_told_all(&self, map: &ClusterMap, is_doubted: bool) -> bool {
         self.receiver.is_told_all(map, self.server, is_doubted)
     }
@@ -267,18 +270,19 @@ impl Handback {
         self.receiver.may_keep(is_told_all, partition)
     }
 
-    /// Notes that this server owns partitions whose home it is, under the map of this epoch;
-    /// `anew`: it did not before.
+    /// Notes that this server owns partitions whose home it is, under the map of this epoch. `anew`
+    /// says that it did not own them before.
     pub(super) fn owns_home(&mut self, epoch: MapEpoch, anew: bool) {
         self.receiver.owns(epoch, anew);
     }
 
-    /// Whether a write that nobody remembers may still land in this partition: nothing may be kept.
+    /// Whether a write that nobody remembers may still take effect in this partition. No value may
+    /// be kept there then.
     pub(super) fn is_closed(&self, partition: u32, now: Micros) -> bool {
         self.receiver.is_closed(partition, now)
     }
 
-    /// The sizes of all that grows here.
+    /// Returns the sizes of everything that grows here.
     pub(super) fn sizes(&self) -> Sizes {
         let (partition_keys, bytes) = self.log.sizes();
         let (words, overflowed) = self.receiver.sizes();

@@ -1,13 +1,13 @@
-//! The owed keys: keys that were written here although another server owns them (scenario 2). An
-//! online owner is told of them, directly or through a member of the group, until it acknowledges
-//! them or the owner changes.
+//! Owed keys: keys that were written here although another server owns them (scenario 2). An online
+//! owner is told of them, directly or through a member of the group, until it acknowledges them or
+//! the owner changes.
 
 use std::time::Duration;
 
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-/// The time before keys are told again after a failure.
+/// The time after a failure before keys are told again.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The progress of telling one server.
@@ -16,37 +16,38 @@ pub(super) struct Owed {
     /// The number of SETTLEs that are not answered yet.
     unanswered: usize,
     has_failed: bool,
-    /// The number of times in a row that this has failed.
+    /// The number of failed rounds in a row.
     attempts: usize,
-    /// The time to tell the server next.
+    /// The time at which the server has to be told next.
     at: Option<Micros>,
 }
 
 impl Owed {
-    /// The time to tell the server.
+    /// Returns the time at which the server has to be told.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         self.at.filter(|_| self.unanswered == 0 && !mutant::is(Mutant::NoOwed))
     }
 
-    /// A map has changed what the server has to be told, and perhaps whether it has to be.
+    /// Sets the time at which the server has to be told, after a map has changed which keys it is
+    /// owed.
     pub(super) fn plan(&mut self, at: Option<Micros>) {
         self.at = at;
     }
 
-    /// There is something new to tell the server.
+    /// Notes that there is a new key to tell the server.
     pub(super) fn add(&mut self, now: Micros) {
         self.at.get_or_insert(now);
     }
 
-    /// The server is told by this many SETTLEs. Gives back how often that has failed so far.
+    /// Begins a round of this many SETTLEs. Returns the number of rounds that have failed in a row.
     pub(super) fn begin(&mut self, settles: usize) -> usize {
         self.at = None;
         (self.unanswered, self.has_failed) = (settles, false);
         self.attempts
     }
 
-    /// One of the SETTLEs has ended. If it was the last one: when the server has to be told what
-    /// there is by then.
+    /// Notes that one of the SETTLEs has ended. If it was the last one of the round, returns the
+    /// time at which the server has to be told of the keys that remain.
     pub(super) fn told(&mut self, now: Micros, is_ok: bool) -> Option<Micros> {
         self.unanswered = self.unanswered.saturating_sub(1);
         self.has_failed |= !is_ok;
@@ -70,7 +71,7 @@ mod tests {
         assert_eq!(owed.next_deadline(), Some(Micros(10)));
         assert_eq!(owed.begin(2), 0);
         owed.add(Micros(30));
-        assert_eq!(owed.next_deadline(), None, "the round before is not answered");
+        assert_eq!(owed.next_deadline(), None, "the previous round is not answered");
         assert_eq!(owed.told(Micros(40), false), None);
         let again = owed.told(Micros(50), true);
         assert_eq!(again, Some(Micros(50) + RETRY), "one of two has failed");

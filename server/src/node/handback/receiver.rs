@@ -1,11 +1,12 @@
-//! The receiver of handovers, which decides which part of its cache a home may keep when it owns
-//! its partitions again (scenarios 1 and 3).
+//! The receiver of handovers. It decides which part of its cache a home may keep when it owns its
+//! partitions again (scenarios 1 and 3).
 //!
-//! It keeps a partition if it knows of every key that was written elsewhere meanwhile. For this,
-//! each other member of its group must have been offline all the time, or must have told it of its
-//! keys (SETTLE) and that these were all (HANDBACK, one from each shard, for this return, from an
-//! incarnation that was there before this server was gone, and without overflow). Otherwise it
-//! drops the partition.
+//! The home keeps a partition if it knows every key that was written elsewhere meanwhile. For this,
+//! each other member of its group must have been offline all the time, or must have told it of all
+//! its keys. A member has done so if it sent the keys (SETTLE) and every shard of it said that
+//! these were all (HANDBACK). The HANDBACK must be for this return, name no overflow for the
+//! partition, and come from an incarnation that existed before this server was gone. Otherwise the
+//! home drops the partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +15,12 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-/// A shard's word that it has told all that it wrote.
+/// A shard's statement that it has told of all keys that it wrote.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::node) struct Told {
-    /// The epoch of the return for which it is given.
+    /// The epoch of the return for which the statement is made.
     pub(in crate::node) epoch: u64,
-    /// The shard remembers all that it has written since this map.
+    /// The epoch of the first map since which the shard remembers everything that it has written.
     pub(in crate::node) complete_since: u64,
 }
 
@@ -30,9 +31,10 @@ pub(super) struct Receiver {
     left: MapEpoch,
     /// The epoch of this server's last return.
     returning: MapEpoch,
-    /// The last word of each shard of each other member, by server and shard.
+    /// The last statement of each shard of each other member, by server and shard.
     told: HashMap<(u16, u16), Told, ahash::RandomState>,
-    /// Partitions of which some member could not remember all, since they were last owned.
+    /// The partitions for which some member could not remember all keys since this server last
+    /// owned them.
     overflowed: BTreeSet<u32>,
     /// By partition, the time until which a forgotten write may still take effect. Nothing is
     /// cached there until then.
@@ -40,7 +42,7 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    /// A map is about to be applied.
+    /// Notes that a map is about to be applied.
     pub(super) fn map_arrived(&mut self, map: &ClusterMap, server: u16) {
         let own = map.statuses()[usize::from(server)];
         if own.state == ServerState::Returning {
@@ -48,13 +50,13 @@ impl Receiver {
         }
     }
 
-    /// The epoch of this server's last return.
+    /// Returns the epoch of this server's last return.
     pub(super) fn returning(&self) -> MapEpoch {
         self.returning
     }
 
-    /// Notes that this server owns its partitions under the map of this epoch; `anew`: it did not
-    /// before.
+    /// Notes that this server owns its partitions under the map of this epoch. `anew` says that it
+    /// did not own them before.
     pub(super) fn owns(&mut self, epoch: MapEpoch, anew: bool) {
         self.left = epoch;
         if anew {
@@ -62,8 +64,8 @@ impl Receiver {
         }
     }
 
-    /// A member's shard has told of all keys that it wrote, but for those of some partitions, in
-    /// which such writes may land until then.
+    /// Notes that a member's shard has told of all keys that it wrote, except those of some
+    /// partitions. Writes of those partitions may take effect until the given time.
     pub(super) fn heard(
         &mut self,
         server: u16,
@@ -79,7 +81,7 @@ impl Receiver {
         self.told.insert((server, shard), told);
     }
 
-    /// Whether every shard of a member has said that it has told all, for this return.
+    /// Whether every shard of a member has said that it has told of all keys, for this return.
     fn has_handed_back(&self, map: &ClusterMap, member: u16) -> bool {
         (0..map.topology.servers[usize::from(member)].shards).all(|shard| {
             self.told.get(&(member, shard)).is_some_and(|told| {
@@ -88,8 +90,9 @@ impl Receiver {
         })
     }
 
-    /// Whether all that the others wrote is known, but for partitions that overflowed.
-    /// `is_doubted`: a member may have written since it said that it has told all.
+    /// Whether all keys that the others wrote are known, except those of partitions that
+    /// overflowed. `is_doubted` says that a member may have written a key after it said that it had
+    /// told of all.
     pub(super) fn is_told_all(&self, map: &ClusterMap, server: u16, is_doubted: bool) -> bool {
         map.topology.group_peers(server).all(|member| {
             let status = map.statuses()[usize::from(member)];
@@ -103,12 +106,13 @@ impl Receiver {
         mutant::is(Mutant::NoHandback) || is_told_all && !self.overflowed.contains(&partition)
     }
 
-    /// Whether a write that nobody remembers may still land in this partition.
+    /// Whether a write that nobody remembers may still take effect in this partition.
     pub(super) fn is_closed(&self, partition: u32, now: Micros) -> bool {
         self.closed.get(&partition).is_some_and(|until| now < *until)
     }
 
-    /// The numbers of words, and of partitions that others could not remember.
+    /// Returns the number of statements, and the number of partitions that others could not
+    /// remember.
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.told.len(), self.overflowed.len().max(self.closed.len()))
     }

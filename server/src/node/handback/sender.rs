@@ -1,14 +1,14 @@
-//! Handovers: giving partitions back to a server that returns. First the keys that were written
-//! here (SETTLE), then the word that these were all (HANDBACK), then the master learns that this
-//! server has let go (`Output::Drained`).
+//! Handovers, which give partitions back to a server that returns. First this server sends the keys
+//! that were written here (SETTLE). Then it says that these were all (HANDBACK). Then the master
+//! learns that this server has released the partitions (`Output::Drained`).
 //!
 //! ```text
 //! Draining ── nothing begun before is left ──► Telling ── all answered ──► Closing ──► Done
 //!                                                 └──── one failed: given up ──────────►┘
 //! ```
-//! Giving up costs the returning server its cache, nothing else: it has not had this one's word.
-//! But while a write that was forgotten may still land, nobody may fill a cache: until then this
-//! server has not let go.
+//! If a handover is given up, the returning server can't keep its cache, because it lacks this
+//! server's HANDBACK. Nothing else is lost. But while a forgotten write may still take effect, no
+//! server may fill a cache, so this server does not release the partitions until then.
 
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
 use standin_protocol::mutant::{self, Mutant};
@@ -23,13 +23,13 @@ enum Phase {
     Draining,
     Telling,
     Closing,
-    /// Given up, but not let go before this time.
+    /// Given up; the partitions are not released before this time.
     GivenUp(Micros),
     Done,
 }
 
 impl Phase {
-    /// The time before which this server has not let go.
+    /// Returns the time before which this server does not release the partitions.
     fn until(self) -> Option<Micros> {
         match self {
             Self::GivenUp(until) => Some(until),
@@ -38,27 +38,27 @@ impl Phase {
     }
 }
 
-/// One server's return, as this shard takes part in it.
+/// One server's return, from this shard's point of view.
 #[derive(Debug)]
 struct Handover {
     server: u16,
     /// The epoch of the return.
     epoch: MapEpoch,
-    /// The server is another incarnation: it has nothing that it could keep, and is only told of
-    /// writes that may still land.
+    /// Whether the server is another incarnation. It has nothing that it could keep, and is only
+    /// told of writes that may still take effect.
     is_new: bool,
     phase: Phase,
     /// The number of messages that are not answered yet.
     unanswered: usize,
-    /// The partitions that the HANDBACK names.
+    /// The overflowed partitions that the HANDBACK names.
     overflowed: Vec<u32>,
 }
 
-/// The incarnations of a server by the maps so far; 0: none was named.
+/// The incarnations of a server according to the maps so far; 0 if none was named.
 #[derive(Debug, Clone, Copy, Default)]
 struct Incarnations {
     last: u64,
-    /// The last one that was online.
+    /// The last incarnation that was online.
     online: u64,
 }
 
@@ -66,20 +66,21 @@ struct Incarnations {
 #[derive(Debug)]
 pub(super) struct Sender {
     handovers: Vec<Handover>,
-    /// The times before which those that were given up are not let go.
+    /// The times before which the handovers that were given up do not release their partitions.
     given_up: Timers,
-    /// By server id.
+    /// The incarnations, by server id.
     incarnations: Vec<Incarnations>,
-    /// The first map that knows of this incarnation: it remembers what it has written since.
+    /// The epoch of the first map that knows this incarnation. The incarnation remembers what it
+    /// has written since.
     known_since: MapEpoch,
 }
 
 /// A message of a handover.
 #[derive(Debug)]
 pub(in crate::node) enum Message {
-    /// These keys were written here (SETTLE).
+    /// A SETTLE with keys that were written here.
     Keys { server: u16, epoch: MapEpoch, batch: Batch },
-    /// These were all (HANDBACK); to every shard of the server.
+    /// A HANDBACK, which says that these were all. It goes to every shard of the server.
     End(End),
 }
 
@@ -89,20 +90,20 @@ pub(in crate::node) struct End {
     pub(in crate::node) server: u16,
     /// The epoch of the return.
     pub(in crate::node) epoch: MapEpoch,
-    /// This server remembers all that it has written since this map.
+    /// The epoch of the map since which this server remembers everything that it has written.
     pub(in crate::node) complete_since: MapEpoch,
-    /// The partitions of which it does not remember all.
+    /// The partitions for which it does not remember all keys.
     pub(in crate::node) overflowed: Vec<u32>,
 }
 
 /// The effect of the answer to a message of a handover.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Progress {
-    /// The answer is for no handover that goes on; or more answers are to come.
+    /// The answer is for no handover that goes on, or more answers are expected.
     None,
-    /// All keys are told.
+    /// All keys have been told.
     End(End),
-    /// The server has heard all.
+    /// The server has acknowledged all messages.
     Done,
     /// The server could not be told.
     GivenUp,
@@ -119,14 +120,14 @@ impl Sender {
         }
     }
 
-    /// A map that knows of this incarnation is about to be applied.
+    /// Notes that a map that knows this incarnation is about to be applied.
     pub(super) fn known_by(&mut self, epoch: MapEpoch) {
         if self.known_since == MapEpoch::default() {
             self.known_since = epoch;
         }
     }
 
-    /// A map is in place: plans the handovers for those members of the group that return by it.
+    /// Plans the handovers for those members of the group that return under this map.
     pub(super) fn plan(
         &mut self,
         now: Micros,
@@ -137,8 +138,8 @@ impl Sender {
         for server in members {
             let status = map.statuses()[usize::from(server)];
             let known = &mut self.incarnations[usize::from(server)];
-            // A master that has lost its file and not heard a server yet names no incarnation:
-            // that does not mean that it is another one.
+            // A master that has lost its file and has not heard from a server yet names no
+            // incarnation. That does not mean that the server has restarted.
             let is_named = status.boot_id != 0 || mutant::is(Mutant::UnnamedIsAnother);
             let has_restarted = is_named && known.last != 0 && known.last != status.boot_id;
             if is_named {
@@ -167,8 +168,7 @@ impl Sender {
         }
     }
 
-    /// Nothing that was begun under older ownerships is left: begins the handovers that have
-    /// waited for that.
+    /// Begins the handovers that waited until nothing that began under older ownerships was left.
     pub(super) fn begin(&mut self, now: Micros, topology: &Topology, log: &Log) -> Vec<Message> {
         let mut messages = Vec::new();
         for at in 0..self.handovers.len() {
@@ -207,7 +207,7 @@ impl Sender {
         handover.phase = Phase::Closing;
         handover.unanswered = usize::from(topology.servers[usize::from(server)].shards);
         handover.overflowed.clone_from(&overflowed);
-        // An incarnation that no map knows yet does not know what the one before it wrote.
+        // An incarnation that no map knows yet does not know which keys the one before it wrote.
         let complete_since = match self.known_since == MapEpoch::default() {
             true => epoch,
             false => self.known_since,
@@ -215,7 +215,7 @@ impl Sender {
         End { server, epoch, complete_since, overflowed }
     }
 
-    /// A SETTLE of a handover has ended.
+    /// Notes that a SETTLE of a handover has ended.
     pub(super) fn told(
         &mut self,
         now: Micros,
@@ -226,7 +226,7 @@ impl Sender {
         log: &Log,
     ) -> Progress {
         match self.find(server, epoch, Phase::Telling) {
-            // A newer map has ended this handover, or another answer has.
+            // A newer map has ended this handover, or an earlier answer has.
             None => Progress::None,
             Some(at) if !is_ok => self.give_up(now, at, log),
             Some(at) if self.is_last(at) => Progress::End(self.close(at, topology, log)),
@@ -234,7 +234,7 @@ impl Sender {
         }
     }
 
-    /// A HANDBACK has ended.
+    /// Notes that a HANDBACK has ended.
     pub(super) fn closed(
         &mut self,
         now: Micros,
@@ -244,7 +244,7 @@ impl Sender {
         log: &mut Log,
     ) -> Progress {
         match self.find(server, epoch, Phase::Closing) {
-            // A newer map has ended this handover, or another answer has.
+            // A newer map has ended this handover, or an earlier answer has.
             None => Progress::None,
             Some(at) if !is_ok => self.give_up(now, at, log),
             Some(at) if self.is_last(at) => {
@@ -295,8 +295,9 @@ impl Sender {
         Progress::GivenUp
     }
 
-    /// Drops entries whose writes can't take effect any more; returns whether there were any.
-    pub(super) fn let_go(&mut self, now: Micros) -> bool {
+    /// Ends the handovers that were given up and whose forgotten writes can't take effect any more.
+    /// Returns whether there were any.
+    pub(super) fn expire_given_up(&mut self, now: Micros) -> bool {
         if !self.given_up.is_due(now) {
             return false;
         }
@@ -311,14 +312,14 @@ impl Sender {
         true
     }
 
-    /// The time at which [`Self::let_go`] has something to do.
+    /// Returns the time at which [`Self::expire_given_up`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let scan = || self.handovers.iter().filter_map(|handover| handover.phase.until()).min();
         debug_assert_eq!(self.given_up.first(), scan());
         self.given_up.first()
     }
 
-    /// The number of handovers, ended ones included.
+    /// Returns the number of handovers, including those that have ended.
     pub(super) fn len(&self) -> usize {
         self.handovers.len()
     }

@@ -1,4 +1,4 @@
-//! Telling and being told, without a node.
+//! Tests of telling other servers and being told by them, without a node.
 
 use standin_protocol::handback::{Keys, marks};
 use standin_protocol::map::ServerStatus;
@@ -20,7 +20,7 @@ struct Script {
 }
 
 impl Script {
-    /// Server 0 of two with two shards each, both online.
+    /// Creates server 0 of two with two shards each, both online.
     fn new() -> Self {
         let topology = pair(2, 16);
         let hashing = ahash::RandomState::with_seeds(1, 2, 3, 4);
@@ -57,7 +57,7 @@ impl Script {
         MapEpoch { term: 1, counter: self.counter }
     }
 
-    /// The keys that the messages bring, and the end among them.
+    /// Returns the keys of the messages, and the HANDBACK if there is one.
     fn begin(&mut self) -> (Vec<Batch>, Option<End>) {
         let (mut batches, mut last) = (Vec::new(), None);
         for message in self.handback.begin_handovers(NOW) {
@@ -69,21 +69,21 @@ impl Script {
         (batches, last)
     }
 
-    /// A partition whose home is this server.
+    /// Returns a partition of this home.
     fn of(&self, home: u16) -> u32 {
         (0..16).find(|partition| self.topology.home(*partition) == home).unwrap()
     }
 }
 
 #[test]
-fn a_home_that_returns_is_told_the_keys_then_that_these_were_all() {
+fn a_returning_home_is_told_the_keys_and_then_that_these_were_all() {
     let mut s = Script::new();
     let theirs = s.of(1);
     s.map([Online, Offline]);
     assert!(s.write(theirs, b"\x01a", true));
     assert!(s.handback.is_handed_over());
     s.map([Online, Returning]);
-    assert!(!s.handback.is_handed_over(), "what was begun before has to end first");
+    assert!(!s.handback.is_handed_over(), "the writes that began before have to end first");
     let (batches, end) = s.begin();
     assert_eq!((batches.len(), end), (1, None));
     assert_eq!(batches[0].first_key(), (1, &b"a"[..]));
@@ -95,7 +95,11 @@ fn a_home_that_returns_is_told_the_keys_then_that_these_were_all() {
     let Progress::End(end) = s.handback.handover_told(NOW, 1, epoch, true) else { panic!() };
     let complete_since = MapEpoch { term: 1, counter: 1 };
     assert_eq!(end, End { server: 1, epoch, complete_since, overflowed: vec![] });
-    assert_eq!(s.handback.handover_closed(NOW, 1, epoch, true), Progress::None, "one of two");
+    assert_eq!(
+        s.handback.handover_closed(NOW, 1, epoch, true),
+        Progress::None,
+        "one of two shards has answered"
+    );
     assert_eq!(s.handback.handover_closed(NOW, 1, epoch, true), Progress::Done);
     assert!(s.handback.is_handed_over());
 }
@@ -112,11 +116,11 @@ fn a_handover_that_fails_or_is_for_an_older_return_is_given_up() {
     let older = MapEpoch { term: 1, counter: 1 };
     assert_eq!(s.handback.handover_told(NOW, 1, older, false), Progress::None);
     assert_eq!(s.handback.handover_told(NOW, 1, epoch, false), Progress::GivenUp);
-    assert!(s.handback.is_handed_over(), "nothing forgotten may land");
+    assert!(s.handback.is_handed_over(), "no forgotten write may still take effect");
 }
 
 #[test]
-fn what_does_not_fit_is_named_as_overflowed_and_lands_before_it_is_let_go() {
+fn overflowed_partitions_are_named_and_released_only_after_their_writes_have_taken_effect() {
     let mut s = Script::new();
     let theirs = s.of(1);
     s.map([Online, Offline]);
@@ -132,7 +136,7 @@ fn what_does_not_fit_is_named_as_overflowed_and_lands_before_it_is_let_go() {
     assert_eq!(s.handback.handover_closed(NOW, 1, epoch, false), Progress::GivenUp);
     assert!(!s.handback.is_handed_over());
     assert_eq!(s.handback.next_deadline(), Some(open_until));
-    assert!(!s.handback.let_go(Micros(8_999)) && s.handback.let_go(open_until));
+    assert!(!s.handback.expire_given_up(Micros(8_999)) && s.handback.expire_given_up(open_until));
     assert!(s.handback.is_handed_over());
 }
 
@@ -146,7 +150,7 @@ fn an_owner_that_is_online_is_told_until_it_acknowledges() {
     assert_eq!(s.handback.next_deadline(), Some(NOW));
     let due = s.handback.due(NOW);
     assert_eq!((due.len(), due[0].server, due[0].attempts), (1, 1, 0));
-    assert!(s.handback.due(NOW).is_empty(), "it is being told");
+    assert!(s.handback.due(NOW).is_empty(), "the server is being told");
     s.handback.owed_told(NOW, 1, false, true);
     let again = s.handback.next_deadline().unwrap();
     assert!(again > NOW);
@@ -160,7 +164,7 @@ fn an_owner_that_is_online_is_told_until_it_acknowledges() {
 }
 
 #[test]
-fn a_home_is_told_all_if_every_shard_of_every_member_has_said_so_for_this_return() {
+fn a_home_knows_all_keys_if_every_shard_of_every_member_has_said_so_for_this_return() {
     let mut s = Script::new();
     let left = MapEpoch { term: 1, counter: 1 };
     s.handback.owns_home(left, true);
@@ -174,7 +178,7 @@ fn a_home_is_told_all_if_every_shard_of_every_member_has_said_so_for_this_return
     assert_eq!(s.handback.returning(), now);
     s.handback.heard(1, 0, told(now, left), vec![3, 1_000], until);
     s.handback.heard(1, 1, told(left, left), vec![], until);
-    assert!(!s.handback.is_told_all(&map, false), "one speaks of another return");
+    assert!(!s.handback.is_told_all(&map, false), "one statement is for another return");
     s.handback.heard(1, 1, told(now, now), vec![], until);
     assert!(!s.handback.is_told_all(&map, false), "one began after this server had left");
     s.handback.heard(1, 1, told(now, left), vec![], until);
@@ -186,7 +190,7 @@ fn a_home_is_told_all_if_every_shard_of_every_member_has_said_so_for_this_return
 }
 
 #[test]
-fn a_member_that_was_offline_all_the_time_need_not_be_heard() {
+fn a_member_that_was_offline_all_the_time_need_not_report() {
     let mut s = Script::new();
     s.map([Online, Offline]);
     s.handback.owns_home(s.returning(), true);
@@ -231,25 +235,29 @@ fn keys_that_are_given_up_or_forgotten_take_no_memory() {
     let keys = log.batches(1, NOW, |_| 0).remove(0).into_keys();
     let told = keys.iter().find(|told| told.name() == b"\x01a").unwrap();
     log.settled(1, told, NOW);
-    assert_eq!(log.sizes(), (2, 2 * one), "it may still land");
+    assert_eq!(log.sizes(), (2, 2 * one), "the write may still take effect");
     log.insert(1, 7, b"\x01c", ENDED, true).unwrap();
     assert_eq!((log.overflowed(1), log.sizes()), (vec![], (2, 2 * one)));
 }
 
 #[test]
-fn a_write_may_land_before_its_time_and_no_later() {
+fn a_write_may_take_effect_until_its_time_and_no_later() {
     for (open_until, is_open) in [(NOW, false), (Micros(NOW.0 + 1), true)] {
         let mut log = log_of(1, 1_000);
         log.insert(1, 7, b"\x01a", open_until, true).unwrap();
         let keys = Keys::from_bytes(&log.batches(1, NOW, |_| 0)[0].value(None)).unwrap().keys;
         assert_eq!(keys[0].marks, if is_open { marks::OPEN } else { 0 });
         log.restarted(1, NOW);
-        assert_eq!(log.is_owed(1), is_open, "a new incarnation is told what may land");
+        assert_eq!(
+            log.is_owed(1),
+            is_open,
+            "a new incarnation is told of writes that may still take effect"
+        );
     }
 }
 
 #[test]
-fn a_write_that_was_forgotten_may_land_until_the_last_of_its_partition() {
+fn a_forgotten_write_may_take_effect_until_the_latest_time_in_its_partition() {
     let mut log = log_of(1, 1_000);
     log.insert(1, 7, b"\x01a", Micros(3_000), true).unwrap();
     log.insert(1, 8, b"\x01a", Micros(9_000), true).unwrap();

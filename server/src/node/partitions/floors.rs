@@ -1,14 +1,14 @@
-//! Keyspaces that were flushed: per keyspace and partition a floor, below which versions do not
-//! count any more. A flush raises it, which drops any number of values in one step, and
-//! what is on its way into the cache is not kept (scenario 24).
+//! Keyspaces that were flushed. Each keyspace and partition has a floor below which versions do not
+//! count any more. A flush raises the floor. That drops any number of values in one step, and also
+//! prevents results of fetches and writes under way from being kept (scenario 24).
 //!
-//! A flush of one partition is a write without a statement: its owner carries it out, it is
-//! remembered for the servers that have to drop the same, and it is acknowledged by the rules of
-//! ack.rs.
+//! A flush of one partition is handled like a write without a statement: its owner carries it out,
+//! it is logged for the servers that have to drop the same values, and it is acknowledged by the
+//! rules of ack.rs.
 
 use standin_protocol::mutant::{self, Mutant};
 
-/// The floors of all keyspaces; one that was never flushed has none.
+/// The floors of all keyspaces. A keyspace that was never flushed has none.
 #[derive(Debug)]
 pub(super) struct KeyspaceFloors {
     partitions: usize,
@@ -22,7 +22,7 @@ pub(super) struct KeyspaceFloors {
 #[cfg_attr(test, derive(Default))]
 pub(in crate::node) struct Generation {
     of_partition: u32,
-    /// The floor of its keyspace there.
+    /// The floor of its keyspace in the partition.
     of_keyspace: u64,
 }
 
@@ -32,7 +32,7 @@ impl Generation {
         Self { of_partition, of_keyspace }
     }
 
-    /// Whether it is of this generation of the partition, whatever was flushed since.
+    /// Whether it belongs to this generation of the partition, regardless of flushes since.
     pub(super) fn is_of_partition(self, generation: u32) -> bool {
         self.of_partition == generation
     }
@@ -43,7 +43,7 @@ impl KeyspaceFloors {
         Self { partitions: partitions as usize, floors: Vec::new() }
     }
 
-    /// The floor of the keyspace in the partition; 0: it was never flushed.
+    /// Returns the floor of the keyspace in the partition; 0 if it was never flushed.
     pub(super) fn floor(&self, keyspace: u8, partition: u32) -> u64 {
         let floors = self.floors.get(usize::from(keyspace));
         floors.and_then(|floors| floors.get(partition as usize)).copied().unwrap_or(0)
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_floor_is_of_one_keyspace_and_one_partition() {
+    fn a_floor_belongs_to_one_keyspace_and_one_partition() {
         let mut floors = KeyspaceFloors::new(64);
         assert_eq!(floors.floor(7, 5), 0, "nothing was flushed");
         floors.set(7, 5, 10);

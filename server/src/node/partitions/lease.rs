@@ -1,7 +1,8 @@
-//! The lease: whether this server may act as the owner of the partitions that the map gives it.
+//! The lease, which says whether this server may act as the owner of the partitions that the map
+//! gives it.
 //!
-//! `Node::begin` is called with a clock that was read after the last byte of a wake-up came in,
-//! before any of its requests is served: so a request that arrives after the lease has expired is
+//! `Node::begin` is called before any request of a wake-up is served. Its clock was read after the
+//! last byte of the wake-up had arrived. So a request that arrives after the lease has expired is
 //! not served under it. When the lease ends, nothing is dropped. Cached values are not served until
 //! there is a lease again and it is certain that no other server was the owner meanwhile.
 
@@ -10,20 +11,20 @@ use standin_protocol::time::Micros;
 
 use crate::node::Lease;
 
-/// The lease of this server, and what follows from it now.
+/// The lease of this server, and whether it may act as an owner now.
 #[derive(Debug)]
 pub(super) struct LeaseState {
     is_available: bool,
     lease: Lease,
     /// Whether this server may act as an owner.
     may_own: bool,
-    /// The time at which that ends, unless the lease is renewed before.
+    /// The time at which the right ends, unless the lease is renewed before.
     ends: Micros,
-    /// The number of times that it has ended.
+    /// The number of times that the right has ended.
     losses: u32,
 }
 
-/// The right to act as an owner has changed.
+/// A change of the right to act as an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) enum LeaseChange {
     Gained,
@@ -31,8 +32,8 @@ pub(in crate::node) enum LeaseChange {
 }
 
 impl LeaseState {
-    /// Creates a server's state without a lease. `is_available`: whether orphans are allowed in the
-    /// cluster's mode.
+    /// Creates the state of a server without a lease. `is_available` says whether the cluster's
+    /// mode allows orphans.
     pub(super) fn new(is_available: bool) -> Self {
         let lease = Lease { until: Micros(0), orphan: false };
         Self { is_available, lease, may_own: false, ends: Micros::NEVER, losses: 0 }
@@ -52,8 +53,8 @@ impl LeaseState {
     }
 
     /// Whether this server is an orphan: it goes on without the master, because no member of its
-    /// group hears it. The members' word is valid only as long as a lease would be: a process that
-    /// was stopped meanwhile must not rely on it.
+    /// group hears the master. The members' word is valid only for as long as a lease would be,
+    /// because a process that was stopped meanwhile must not rely on it.
     pub(super) fn is_orphan(&self) -> bool {
         self.lease.orphan && self.may_own
     }
@@ -91,7 +92,7 @@ mod tests {
     const UNTIL: Micros = Micros(100);
 
     #[test]
-    fn a_lease_is_good_until_its_time_and_each_loss_counts() {
+    fn a_lease_is_valid_until_its_end_and_each_loss_is_counted() {
         let mut state = LeaseState::new(true);
         assert!(!state.may_own());
         let lease = Lease { until: UNTIL, orphan: false };

@@ -1,9 +1,10 @@
 //! The partitions as this server sees them: the map, the lease, the words that it has given, and
-//! what follows from these for each partition.
+//! how each partition is served as a result.
 //!
-//! Told: a map, a lease, a word, the reachability of peers ([`Partitions::refresh`]), a flush.
-//! Returns: which partitions this server has taken over or dropped ([`Refreshed`]), and, for a
-//! request, how its partition is served and which cached versions count.
+//! This part is told of maps, leases, words, flushes, and the reachability of peers
+//! ([`Partitions::refresh`]). It returns which partitions this server has taken over or dropped
+//! ([`Refreshed`]). For a request, it returns how the partition is served and which cached versions
+//! count.
 //!
 //! ```text
 //! serving.rs  the table: map, lease and reachability ─► how requests of a partition are served
@@ -52,7 +53,7 @@ pub(super) struct Partitions {
     flushed: KeyspaceFloors,
     lease: LeaseState,
     words: Words,
-    /// The newest map under which everything begun before it has been reported to have ended.
+    /// The epoch of the newest map up to which this server has reported that it has drained.
     drained: MapEpoch,
 }
 
@@ -60,53 +61,53 @@ pub(super) struct Partitions {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     serving: Serving,
-    /// `STAND_IN` and `PROVISIONAL` of replies.
+    /// The flags `STAND_IN` and `PROVISIONAL` of replies.
     flags: u8,
-    /// Rises when cached values of the partition are dropped.
+    /// A number that rises when cached values of the partition are dropped.
     generation: u32,
-    /// Values of a lower version are not cached any more.
+    /// The version below which values do not count as cached.
     version_floor: u64,
-    /// Values of a lower version were kept before this server owned the partition. They serve reads
-    /// until they expire, but not CAS or TOUCH.
+    /// The version below which values were kept before this server owned the partition. They serve
+    /// reads until they expire, but not CAS or TOUCH.
     owned_floor: u64,
-    /// Some keyspace was flushed here and has a floor of its own (floors.rs).
+    /// Whether some keyspace was flushed here and has a floor of its own (floors.rs).
     is_flushed: bool,
-    /// The time since when the partition is served as it is.
+    /// The time since which the partition has been served in this way.
     since: Micros,
 }
 
 impl State {
-    /// How requests of the partition are served.
+    /// Returns how requests of the partition are served.
     #[inline]
     pub(super) fn serving(&self) -> Serving {
         self.serving
     }
 
-    /// The flags of replies to requests of the partition.
+    /// Returns the flags of replies to requests of the partition.
     #[inline]
     pub(super) fn flags(&self) -> u8 {
         self.flags
     }
 
-    /// The time since when the partition is served as it is.
+    /// Returns the time since which the partition has been served in this way.
     pub(super) fn since(&self) -> Micros {
         self.since
     }
 
-    /// The version that a caller may name in a CAS; 0: none.
+    /// Returns the version that a caller may name in a CAS; 0 if there is none.
     #[inline]
     pub(super) fn told_version(&self, version: u64) -> u64 {
         if version < self.owned_floor { 0 } else { version }
     }
 }
 
-/// The inputs of [`Partitions::refresh`], besides map, lease and words.
+/// The inputs of [`Partitions::refresh`], in addition to map, lease and words.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Circumstances<'a> {
     pub(super) now: Micros,
-    /// The map before this one, if the map has changed; otherwise the map.
+    /// The previous map if the map has changed; otherwise the current map.
     pub(super) before: Option<&'a ClusterMap>,
-    /// By server id.
+    /// The reachability of peers, by server id.
     pub(super) reach: &'a [Reach],
     /// A version above those of all cached values.
     pub(super) floor: u64,
@@ -121,9 +122,9 @@ pub(super) struct Refreshed {
     pub(super) kept: u64,
     /// The number of partitions that this server had owned and dropped.
     pub(super) dropped: u64,
-    /// This server owns partitions whose home it is.
+    /// Whether this server owns partitions whose home it is.
     pub(super) owns_home: bool,
-    /// It has begun to own one of these.
+    /// Whether it has just begun to own one of these.
     pub(super) owns_home_anew: bool,
 }
 
@@ -131,14 +132,14 @@ pub(super) struct Refreshed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) partition: u32,
-    /// This server is its home.
+    /// Whether this server is its home.
     pub(super) is_home: bool,
     /// The number of servers that are away at the same time.
     pub(super) changed: u64,
 }
 
 impl Partitions {
-    /// All partitions of the topology, before the first map.
+    /// Creates the state of all partitions of the topology, before the first map.
     pub(super) fn new(config: &NodeConfig, topology: Arc<Topology>) -> Self {
         let state = State {
             serving: Serving::Unowned,
@@ -168,19 +169,19 @@ impl Partitions {
         }
     }
 
-    /// The state of a partition.
+    /// Returns the state of a partition.
     #[inline]
     pub(super) fn state(&self, partition: u32) -> &State {
         &self.states[partition as usize]
     }
 
-    /// How requests of a partition are served.
+    /// Returns how requests of a partition are served.
     #[inline]
     pub(super) fn serving(&self, partition: u32) -> Serving {
         self.states[partition as usize].serving
     }
 
-    /// The version below which a cached value does not answer reads.
+    /// Returns the version below which a cached value does not answer reads.
     #[inline]
     pub(super) fn read_floor(&self, keyspace: u8, partition: u32) -> u64 {
         self.floor(|state| state.version_floor, keyspace, partition)
@@ -206,12 +207,12 @@ impl Partitions {
         Generation::new(of_partition, self.flushed.floor(keyspace, partition))
     }
 
-    /// Whether the partition's values have not been dropped since.
+    /// Whether the partition's values have not been dropped since this generation.
     pub(super) fn is_of(&self, generation: Generation, partition: u32) -> bool {
         generation.is_of_partition(self.states[partition as usize].generation)
     }
 
-    /// These keyspaces are flushed in the partition: values below the floor do not count any more.
+    /// Flushes these keyspaces in the partition: values below the floor do not count any more.
     pub(super) fn flush(
         &mut self,
         keyspaces: impl Iterator<Item = u8>,
@@ -224,35 +225,35 @@ impl Partitions {
         self.states[partition as usize].is_flushed = true;
     }
 
-    /// The map that the shard has applied.
+    /// Returns the map that the shard has applied.
     pub(super) fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.map.as_ref()
     }
 
-    /// `MapEpoch::tag` of that map; 0: none.
+    /// Returns the `MapEpoch::tag` of that map; 0 if there is none.
     #[inline]
     pub(super) fn map_tag(&self) -> u32 {
         self.map_tag
     }
 
-    /// Returns that map, as it is sent.
+    /// Returns the encoded map, as it is sent.
     pub(super) fn map_bytes(&self) -> Option<Bytes> {
         self.map.as_ref().map(|_| self.map_bytes.clone())
     }
 
-    /// Whether the map names that server as online.
+    /// Whether that server is online according to the map.
     pub(super) fn is_online(&self, server: u16) -> bool {
         self.map.as_ref().is_some_and(|map| map.state(server) == ServerState::Online)
     }
 
-    /// Whether the map is newer than the one that is held, and of this cluster.
+    /// Whether the map is newer than the current one, and of this cluster.
     pub(super) fn is_newer(&self, map: &ClusterMap) -> bool {
         let is_newer = self.map.as_ref().is_none_or(|held| held.epoch < map.epoch);
         (is_newer || mutant::is(Mutant::NoEpochCheck)) && map.topology.id == self.topology.id
     }
 
-    /// Takes over the map, and gives back the one before it. Partitions change by the next
-    /// [`Self::refresh`].
+    /// Replaces the map, and returns the previous one. The states of partitions change with the
+    /// next [`Self::refresh`].
     pub(super) fn replace_map(
         &mut self,
         now: Micros,
@@ -266,7 +267,7 @@ impl Partitions {
         self.map.replace(map)
     }
 
-    /// The lease that the shard holds from now on.
+    /// Sets the lease that the shard holds from now on.
     pub(super) fn renew_lease(&mut self, now: Micros, lease: Lease) -> Option<LeaseChange> {
         self.lease.renew(now, lease)
     }
@@ -276,7 +277,7 @@ impl Partitions {
         self.lease.check(now)
     }
 
-    /// The time when the lease ends unless something is heard before.
+    /// Returns the time at which the right to act as an owner ends unless it is renewed before.
     #[inline]
     pub(super) fn lease_ends(&self) -> Micros {
         self.lease.ends()
@@ -298,14 +299,14 @@ impl Partitions {
         self.lease.is_orphan()
     }
 
-    /// Whether this server is a member of the partition's group. Its home asks only these servers
-    /// for what they wrote.
+    /// Whether this server is a member of the partition's group. A returning home is told of
+    /// written keys only by the members of its group.
     pub(super) fn is_member(&self, partition: u32) -> bool {
         self.topology.rank(partition).contains(&self.server)
     }
 
-    /// Whether this server, as a member of the partition's group, may write for it where nobody
-    /// owns it: in mode `available`, with a lease or as an orphan.
+    /// Whether this server, as a member of the partition's group, may write in a partition that
+    /// nobody owns. It may in mode `available`, with a lease or as an orphan.
     pub(super) fn may_stand_in(&self, partition: u32) -> bool {
         self.is_available && self.may_own() && self.is_member(partition)
     }
@@ -315,19 +316,19 @@ impl Partitions {
         self.topology.home(partition) == self.server
     }
 
-    /// Whether its owner may serve values of the partition from the cache at this time. Values
-    /// that the next owner keeps briefly do not count.
+    /// Whether the owner may serve values of the partition from the cache at this time. Values that
+    /// the next owner keeps briefly do not count.
     pub(super) fn caches(&self, now: Micros, partition: u32) -> bool {
         self.serving(partition) == Serving::Cached && now < self.lease.ends()
     }
 
-    /// Whether the right to act as an owner comes from the group's word, which others may have
-    /// too, and not from a lease.
+    /// Whether the right to act as an owner comes from the group's word, and not from a lease.
+    /// Other servers may have that right too.
     pub(super) fn is_by_word(&self) -> bool {
         self.lease.is_by_word()
     }
 
-    /// This server is about to tell a member of the group that it has lost the master.
+    /// Notes that this server is about to tell a member of the group that it has lost the master.
     pub(super) fn give_word(&mut self, word: Word) {
         self.words.give(word);
     }
@@ -337,19 +338,20 @@ impl Partitions {
         self.words.is_since(epoch)
     }
 
-    /// Ends the words whose time is up. True if a partition is served differently without them:
-    /// then [`Self::refresh`] is due.
+    /// Ends the words whose time is up. Returns whether a partition is served differently without
+    /// them. In that case [`Self::refresh`] is due.
     pub(super) fn end_words(&mut self, now: Micros) -> bool {
         let is_early = |state: &State| state.serving == Serving::Early;
         self.words.end(now) && self.states.iter().any(is_early)
     }
 
-    /// The time at which [`Self::end_words`] has something to do.
+    /// Returns the time at which [`Self::end_words`] has something to do.
     pub(super) fn words_end(&self) -> Option<Micros> {
         self.words.ends()
     }
 
-    /// Everything begun under older maps has ended. The epoch, if that is news.
+    /// Notes that everything that began under older maps has ended. Returns the epoch of the
+    /// current map if this was not known before.
     pub(super) fn drained(&mut self) -> Option<MapEpoch> {
         let epoch = self.map.as_ref()?.epoch;
         let is_news = self.drained < epoch;
@@ -357,30 +359,32 @@ impl Partitions {
         is_news.then_some(epoch)
     }
 
-    /// The newest map of which [`Self::drained`] was told.
+    /// Returns the epoch of the newest map of which [`Self::drained`] was told.
     pub(super) fn drained_epoch(&self) -> MapEpoch {
         self.drained
     }
 
-    /// The number of partitions of this shard that it owns under a lease.
+    /// Returns the number of partitions of this shard that it owns under a lease.
     pub(super) fn owned(&self) -> u64 {
         let shards = usize::from(self.topology.servers[usize::from(self.server)].shards);
         let own = self.states.iter().skip(usize::from(self.shard)).step_by(shards);
         own.filter(|state| state.serving == Serving::Cached).count() as u64
     }
 
-    /// Whether a partition that is this server's by a map of this ownership epoch has to be taken
-    /// for one that another may still write.
+    /// Whether this server has to assume that another server may still write in a partition that
+    /// the map of this ownership epoch gives to this server.
     fn is_early(&self, now: Micros, at: usize, epoch: Option<MapEpoch>) -> bool {
         let is_same = self.owned[at].is_some() && self.owned[at] == epoch;
         !is_same && self.words.is_open(now) && !mutant::is(Mutant::WordForgotten)
     }
 
-    /// Evaluates the table for every partition. Values of a partition that has become this
-    /// server's are dropped in one step (its floor rises), unless nobody else can have changed
-    /// them meanwhile: its ownership is the same as before, or this server is its home and knows
-    /// all that others wrote (`may_keep`). Values of a stand-in go when the partition is
-    /// another's; values that it has kept before it is the owner end by themselves.
+    /// Evaluates the table for every partition.
+    ///
+    /// The values of a partition that this server begins to own are dropped in one step, because
+    /// its floor rises. They are kept if nobody else can have changed them meanwhile. That is so if
+    /// the ownership is the same as before, or if this server is the home and knows all keys that
+    /// others wrote (`may_keep`). The values of a stand-in are dropped when the partition becomes
+    /// another server's. Values that a server kept before it was the owner expire by themselves.
     pub(super) fn refresh(
         &mut self,
         circumstances: Circumstances<'_>,
@@ -441,8 +445,8 @@ impl Partitions {
         refreshed
     }
 
-    /// Notes that a partition is not served as this server's own. Returns whether its values
-    /// have to go.
+    /// Notes that a partition is not served as this server's own. Returns whether its values have
+    /// to be dropped.
     fn disown(&mut self, at: usize, is_home: bool, serving: Serving, was: Serving) -> bool {
         if serving.is_brief() {
             self.owned[at] = None;
@@ -455,7 +459,7 @@ impl Partitions {
     }
 }
 
-/// The flags of replies to requests of a partition.
+/// Returns the flags of replies to requests of a partition.
 fn flags(serving: Serving, is_home: bool) -> u8 {
     let stand_in = if is_home { 0 } else { answer::flags::STAND_IN };
     match serving {
@@ -465,7 +469,7 @@ fn flags(serving: Serving, is_home: bool) -> u8 {
     }
 }
 
-/// Returns how many servers own nothing by this map.
+/// Returns the number of servers that are not online under this map.
 fn not_online(map: Option<&ClusterMap>) -> u64 {
     let is_away = |status: &&ServerStatus| status.state != ServerState::Online;
     map.map_or(1, |map| map.statuses().iter().filter(is_away).count() as u64)

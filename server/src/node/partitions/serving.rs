@@ -1,4 +1,4 @@
-//! The serving of a partition: the table of docs/FAILOVER.md as one pure function. It is evaluated
+//! How a partition is served: the table of docs/FAILOVER.md as one pure function. It is evaluated
 //! when the map, the lease or a peer's reachability changes, so that a request only reads the
 //! result.
 //!
@@ -7,15 +7,16 @@
 //! | this server | this incarnation is known, and it has a lease (or is orphan) | `Cached` | cache, filled from the origin | origin, then cache |
 //! | this server | otherwise | `Through` | origin | wait for a lease, then UNAVAILABLE |
 //! | nobody: it is silent and may still have a lease | `available`, this server comes next and has a lease (or is orphan) | `Waiting` | cache, filled from the origin for L(1−ρ) | origin, logged |
-//! | nobody otherwise (one comes back, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; else UNAVAILABLE |
-//! | another | it can be reached, as far as is known | `Forward` | sent on | sent on |
-//! | another | only this server can't reach it (verdict) | `Relay` | through a member of the group, else origin | through a member of the group, else UNAVAILABLE |
-//! | another | it can't be reached, no verdict yet | `Provisional` | origin | wait; then orphan: origin if the owner is dead, else relay; else UNAVAILABLE |
+//! | nobody otherwise (one returns, leaves, is silent), or no map | | `Unowned` | origin | wait; then orphan: origin, logged; otherwise UNAVAILABLE |
+//! | another | it can be reached, as far as is known | `Forward` | forwarded | forwarded |
+//! | another | only this server can't reach it (the master says that it is online) | `Relay` | through a member of the group, otherwise origin | through a member of the group, otherwise UNAVAILABLE |
+//! | another | it can't be reached, and the master has not decided yet | `Provisional` | origin | wait; then orphan: origin if the owner is dead, otherwise relay; not orphan: UNAVAILABLE |
 //!
-//! Only `Cached` and `Waiting` keep anything; what `Waiting` keeps is never older than a lease,
-//! whichever server writes meanwhile. `Early` (words.rs) is `Cached` that keeps like `Waiting`. A request that
-//! was sent on (FORWARDED) gets NOT_OWNER unless the owner by the map is this server. *Wait* is bounded by
-//! `park_max`; servers outside the partition's group never write for it.
+//! Only `Cached` and `Waiting` keep values. The values that `Waiting` keeps are never older than a
+//! lease, whichever server writes meanwhile. `Early` (words.rs) is served like `Cached`, but keeps
+//! values like `Waiting`. A request that was forwarded (FORWARDED) is answered with NOT_OWNER
+//! unless this server is the owner by the map. *Wait* is bounded by `park_max`. Servers outside the
+//! partition's group never write for it.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
 use standin_protocol::mutant::{self, Mutant};
@@ -23,33 +24,36 @@ use standin_protocol::mutant::{self, Mutant};
 /// The way in which a shard serves one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// This server owns the partition: reads fill the cache, writes go through it.
+    /// This server owns the partition. Reads fill the cache, and writes go through it.
     Cached,
-    /// The partition has become this server's, which has told its group not long ago that it had lost
-    /// the master: a member may still write by that word (words.rs). What is read is kept for a lease
-    /// at most.
+    /// This server has become the owner of the partition not long after it told its group that it
+    /// had lost the master. A member may still write because of that word (words.rs). Values that
+    /// are read are kept for a lease at most.
     Early,
-    /// This server owns the partition, but has no lease: another may own it by now.
+    /// This server owns the partition according to the map, but has no lease. Another server may
+    /// own it by now.
     Through,
-    /// The owner is silent and may still have a lease; nobody owns the partition until that
-    /// has run out. Then it is this server's, which may write until then (`available`): it will not
-    /// have an older value in its cache afterwards. What it reads it keeps for a lease at most.
+    /// The owner is silent and may still have a lease. Nobody owns the partition until that lease
+    /// has run out, and this server owns it afterwards. In mode `available` it may write until
+    /// then, because it will not have an older value in its cache afterwards. It keeps the values
+    /// that it reads for a lease at most.
     Waiting,
-    /// No server may cache the partition now: its owner is changing, or this server does not know
-    /// it yet.
+    /// No server may cache the partition now, because its owner is changing or this server does not
+    /// know it yet.
     Unowned,
-    /// Another server owns it and is not known to be unreachable: send it on (claim 15).
+    /// Another server owns the partition and is not known to be unreachable. Requests are forwarded
+    /// to it (claim 15).
     Forward(u16),
-    /// The owner can't be reached from here, but the master can reach it: it goes on as the
-    /// owner, and is reached through a member of its group.
+    /// The owner can't be reached from here, but the master can reach it. It remains the owner, and
+    /// is reached through a member of its group.
     Relay(u16),
-    /// The owner can't be reached and the master has not decided yet (claim 15). It may well
-    /// be alive and caching, so nothing is kept here.
+    /// The owner can't be reached, and the master has not decided yet (claim 15). The owner may
+    /// well be alive and caching, so nothing is kept here.
     Provisional(u16),
 }
 
 impl Serving {
-    /// The other server that owns the partition.
+    /// Returns the other server that owns the partition.
     #[must_use]
     pub fn other(self) -> Option<u16> {
         match self {
@@ -58,14 +62,14 @@ impl Serving {
         }
     }
 
-    /// Whether reads are answered from the cache, and leave something there.
+    /// Whether reads are answered from the cache and fill it.
     #[inline]
     #[must_use]
     pub fn keeps(self) -> bool {
         matches!(self, Self::Cached | Self::Early | Self::Waiting)
     }
 
-    /// Whether what it leaves there is good for a lease at most.
+    /// Whether the values kept are valid for a lease at most.
     #[must_use]
     pub fn is_brief(self) -> bool {
         matches!(self, Self::Early | Self::Waiting)
@@ -81,34 +85,36 @@ impl Serving {
 /// Whether a peer can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
-    /// As far as is known.
+    /// It can be reached, as far as is known.
     #[default]
     Direct,
-    /// Sending to it failed and nothing has contradicted that since.
+    /// Sending to the peer failed, and nothing has contradicted that since.
     None,
-    /// Sending to it failed, and the master has contradicted that: only this server can't reach it.
+    /// Sending to the peer failed, but the master says that it is online. Only this server can't
+    /// reach it.
     Split,
 }
 
-/// The inputs of the table besides the map.
+/// The inputs of the table in addition to the map.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// This server.
     pub server: u16,
-    /// Its incarnation.
+    /// The incarnation of this server.
     pub boot_id: u64,
-    /// Whether writes go on without an owner (mode `available`).
+    /// Whether writes go on without an owner, as they do in mode `available`.
     pub is_available: bool,
-    /// Whether it has a lease, or is orphan where that counts as much.
+    /// Whether this server has a lease, or is an orphan where the mode allows that.
     pub may_own: bool,
-    /// By server id.
+    /// The reachability of peers, by server id.
     pub reach: &'a [Reach],
 }
 
-/// The first line that fits (docs/FAILOVER.md, "What a server does with a request").
+/// Returns the result of the first line of the table that applies (docs/FAILOVER.md, "What a server
+/// does with a request").
 #[must_use]
 pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Serving {
-    // Without a map a server does not know of others' writes, and may not cache anything.
+    // A server without a map does not know of the writes of others, and may not cache anything.
     let Some(map) = map else { return Serving::Unowned };
     let owner = map.ownership(partition).owner;
     if owner == NO_SERVER {
@@ -121,8 +127,9 @@ pub fn decide(map: Option<&ClusterMap>, partition: u32, view: View<'_>) -> Servi
         return if is_next && may_act { Serving::Waiting } else { Serving::Unowned };
     }
     if owner == view.server {
-        // The map may still speak of this server's last life; the master has to learn of
-        // the new one, and the stand-ins have to let go, before anything may be cached.
+        // The map may still name the previous incarnation of this server. Before anything may be
+        // cached, the master has to learn of the new one, and the stand-ins have to release the
+        // partition.
         let is_known = map.statuses()[usize::from(owner)].boot_id == view.boot_id;
         return if is_known && view.may_own { Serving::Cached } else { Serving::Through };
     }
@@ -156,7 +163,7 @@ mod tests {
         reach: &[Reach::Direct; 2],
     };
 
-    /// Server 0's view of a partition with this home.
+    /// Returns how server 0 serves a partition with this home.
     fn decided(home: u16, map: &ClusterMap, may_own: bool, reach: Reach) -> Serving {
         let partition = (0..16).find(|p| map.topology.home(*p) == home).unwrap();
         let reach = [Reach::Direct, reach];
@@ -174,22 +181,46 @@ mod tests {
         let reborn = map([Online, Online], [6, 8]);
         assert_eq!(decided(0, &reborn, true, Direct), Serving::Through, "new incarnation");
         let silent = map([Online, Waiting], [7, 8]);
-        assert_eq!(decided(1, &silent, true, Direct), Serving::Waiting, "its lease may last");
-        assert_eq!(decided(1, &silent, false, Direct), Serving::Unowned, "so may another's");
+        assert_eq!(
+            decided(1, &silent, true, Direct),
+            Serving::Waiting,
+            "the owner may still have a lease"
+        );
+        assert_eq!(
+            decided(1, &silent, false, Direct),
+            Serving::Unowned,
+            "this server has no lease"
+        );
         let theirs = (0..16).find(|p| silent.topology.home(*p) == 1).unwrap();
         let strict = View { is_available: false, ..VIEW };
         assert_eq!(decide(Some(&silent), theirs, strict), Serving::Unowned, "strict");
         let reborn = map([Online, Waiting], [6, 8]);
         assert_eq!(decided(1, &reborn, true, Direct), Serving::Unowned, "not known yet");
         let own = map([Waiting, Online], [7, 8]);
-        assert_eq!(decided(0, &own, true, Direct), Serving::Unowned, "given up, not known why");
+        assert_eq!(
+            decided(0, &own, true, Direct),
+            Serving::Unowned,
+            "the map names no owner for an unknown reason"
+        );
         let back = map([Online, Returning], [7, 8]);
         assert_eq!(decided(1, &back, true, Direct), Serving::Unowned, "being handed back");
         let leaving = map([Online, Leaving], [7, 8]);
         assert_eq!(decided(1, &leaving, true, Direct), Serving::Unowned, "being given up");
-        assert_eq!(decided(1, &both, true, Direct), Serving::Forward(1), "other type");
-        assert_eq!(decided(1, &both, true, Split), Serving::Relay(1), "no way there from here");
-        assert_eq!(decided(1, &both, true, Unreachable), Serving::Provisional(1), "no way there");
+        assert_eq!(
+            decided(1, &both, true, Direct),
+            Serving::Forward(1),
+            "the other server owns it"
+        );
+        assert_eq!(
+            decided(1, &both, true, Split),
+            Serving::Relay(1),
+            "only this server can't reach it"
+        );
+        assert_eq!(
+            decided(1, &both, true, Unreachable),
+            Serving::Provisional(1),
+            "it can't be reached"
+        );
         let alone = map([Online, Offline], [7, 8]);
         assert_eq!(decided(1, &alone, true, Unreachable), Serving::Cached, "stand-in");
         assert_eq!(decided(1, &alone, false, Unreachable), Serving::Through, "without a lease");

@@ -1,4 +1,4 @@
-//! The effects of maps, leases, words and flushes on partitions, without a node.
+//! Tests of the effects of maps, leases, words and flushes on partitions, without a node.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ struct Script {
 }
 
 impl Script {
-    /// Server 0 of two, which holds a lease until [`LATE`].
+    /// Creates server 0 of two. It holds a lease until [`LATE`].
     fn new() -> Self {
         let topology = pair(1, 16);
         let mut partitions = Partitions::new(&node_config(0, BOOT), Arc::clone(&topology));
@@ -24,7 +24,7 @@ impl Script {
         Self { partitions, topology, floor: 100, counter: 0 }
     }
 
-    /// A partition whose home is this server.
+    /// Returns a partition of this home.
     fn of(&self, home: u16) -> u32 {
         (0..16).find(|partition| self.topology.home(*partition) == home).unwrap()
     }
@@ -36,7 +36,8 @@ impl Script {
         self.partitions.refresh(circumstances, |_| may_keep)
     }
 
-    /// A map by which the servers are in these states; `may_keep`: the home was told all.
+    /// Applies a map with these states of the servers. `may_keep` says that the home was told of
+    /// all keys.
     fn map(&mut self, states: [ServerState; 2], may_keep: bool) -> Refreshed {
         self.counter += 1;
         let epoch = MapEpoch { term: 1, counter: self.counter };
@@ -63,12 +64,11 @@ fn a_map_is_newer_once() {
     let map = s.partitions.map().unwrap().clone();
     assert!(!s.partitions.is_newer(&map));
     assert_eq!(s.partitions.drained(), Some(map.epoch));
-    assert_eq!(s.partitions.drained(), None, "it is no news the second time");
+    assert_eq!(s.partitions.drained(), None, "it was already known the second time");
 }
 
 #[test]
-fn a_partition_that_is_taken_over_begins_empty_and_one_that_is_left_is_dropped_when_it_comes_back()
-{
+fn a_partition_begins_empty_when_it_is_taken_over_and_when_it_returns() {
     let mut s = Script::new();
     let (own, other) = (s.of(0), s.of(1));
     let first = s.map([Online, Online], false);
@@ -89,7 +89,7 @@ fn a_partition_that_is_taken_over_begins_empty_and_one_that_is_left_is_dropped_w
 }
 
 #[test]
-fn a_home_that_was_told_all_keeps_what_it_had() {
+fn a_home_that_was_told_of_all_keys_keeps_its_values() {
     for may_keep in [true, false] {
         let mut s = Script::new();
         let own = s.of(0);
@@ -105,7 +105,7 @@ fn a_home_that_was_told_all_keeps_what_it_had() {
 }
 
 #[test]
-fn a_lease_that_is_lost_and_back_drops_nothing_while_the_ownership_is_the_same() {
+fn losing_and_regaining_a_lease_drops_nothing_while_the_ownership_is_the_same() {
     let mut s = Script::new();
     let own = s.of(0);
     s.map([Online, Online], false);
@@ -120,7 +120,7 @@ fn a_lease_that_is_lost_and_back_drops_nothing_while_the_ownership_is_the_same()
     s.refresh(map.as_deref(), false);
     assert_eq!(s.partitions.serving(own), Serving::Cached);
     assert_eq!(s.partitions.read_floor(1, own), floor);
-    assert!(!s.partitions.is_of(begun, own), "what began before is not kept");
+    assert!(!s.partitions.is_of(begun, own), "the result of an earlier fetch is not kept");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_partition_that_is_owned_while_a_word_is_open_is_good_for_reads_only() {
         s.partitions.refresh(circumstances, |_| false)
     };
     assert_eq!(s.partitions.serving(other), Serving::Cached);
-    assert_eq!(s.partitions.read_floor(1, other), floor, "what was kept ends by itself");
+    assert_eq!(s.partitions.read_floor(1, other), floor, "kept values expire by themselves");
     assert_eq!(s.partitions.owned_floor(1, other), 200);
     assert!(refreshed.taken.iter().any(|taken| taken.partition == other));
 }
@@ -191,7 +191,7 @@ fn a_home_that_is_away_or_has_no_lease_owns_none_of_its_partitions() {
 }
 
 #[test]
-fn what_the_map_says_is_told_as_it_is() {
+fn the_state_of_a_server_is_reported_as_in_the_map() {
     let mut s = Script::new();
     assert_eq!((s.partitions.map_tag(), s.partitions.is_online(0)), (0, false));
     assert_eq!(s.partitions.lease_ends(), LATE);
@@ -205,7 +205,7 @@ fn what_the_map_says_is_told_as_it_is() {
 }
 
 #[test]
-fn a_version_from_before_the_ownership_can_not_be_named() {
+fn a_version_from_before_the_ownership_can_not_be_used_in_a_cas() {
     let mut s = Script::new();
     s.map([Online, Online], false);
     let state = s.partitions.state(s.of(0));
@@ -213,14 +213,14 @@ fn a_version_from_before_the_ownership_can_not_be_named() {
 }
 
 #[test]
-fn the_end_of_a_word_matters_only_where_it_was_open() {
+fn the_end_of_a_word_matters_only_if_a_partition_was_early() {
     let mut s = Script::new();
     s.map([Online, Online], false);
     let epoch = s.partitions.map().unwrap().epoch;
     s.partitions.give_word(Word { epoch, until: Micros(50) });
     s.map([Online, Online], false);
     assert_eq!(s.partitions.words_end(), Some(Micros(50)));
-    assert!(!s.partitions.end_words(Micros(50)), "all is owned as before");
+    assert!(!s.partitions.end_words(Micros(50)), "every partition is owned as before");
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_stand_in_keeps_its_values_without_a_lease_and_drops_them_for_another_owner(
 }
 
 #[test]
-fn what_was_kept_before_the_takeover_ends_by_itself_also_while_a_word_is_open() {
+fn values_kept_before_the_takeover_expire_by_themselves_even_while_a_word_is_open() {
     let mut s = Script::new();
     let other = s.of(1);
     s.map([Online, Online], false);

@@ -1,15 +1,17 @@
-//! The words that this server gives its group: that it has lost the master (mode `available`).
+//! The words that this server gives its group, which say that it has lost the master (mode
+//! `available`).
 //!
-//! By such a word members go on as orphans, under the map that the word was given under: they
-//! write what nobody owns by that map, or another that they can't reach. A map that comes
-//! afterwards ends that where it is known, and not before. So until the word is over this server
-//! does not know of all that is written: what it comes to own meanwhile it keeps only briefly
-//! ([`Early`](super::serving::Serving::Early)), and what it was told before it gave the word was
-//! not all.
+//! Because of such a word members go on as orphans, under the map under which the word was given.
+//! They write in partitions that nobody owns by that map, or whose owner they can't reach. A later
+//! map ends this only at the servers that know it. So until the word is over, this server does not
+//! know of all writes. It keeps values of partitions that it begins to own meanwhile only briefly
+//! ([`Early`](super::serving::Serving::Early)), and it does not rely on others having told it of
+//! all keys before it gave the word.
 //!
-//! A closed port is such a word, too: it says that nobody is there who could hear the master, and
-//! the process that is started behind it has given it. It matters while a member is not online by
-//! the map that makes this server an owner: members that are have acknowledged that it is back.
+//! A closed port counts as such a word too. It says that no process is there that could hear the
+//! master, so the process that is started later has given that word. The word matters only while
+//! some member is not online by the map that makes this server an owner. Members that are online
+//! have acknowledged that this server is back.
 
 use standin_protocol::map::MapEpoch;
 use standin_protocol::mutant::{self, Mutant};
@@ -21,16 +23,17 @@ use crate::node::Word;
 #[derive(Debug, Default)]
 pub(super) struct Words {
     last: Option<Word>,
-    /// The time when the words given under maps before the one that is held are over.
+    /// The time at which the words that were given under maps older than the current one are over.
     open_until: Option<Micros>,
-    /// A member may rely until then on this server's port having been closed.
+    /// The time until which a member may rely on this server's port having been closed.
     port_was_closed: Micros,
-    /// That time, if a member may rely on the closed port by this server's map.
+    /// The same time, if a member may rely on the closed port under this server's map.
     closed_until: Option<Micros>,
 }
 
 impl Words {
-    /// None was given yet, but the port was closed until this process was started.
+    /// Creates the state of a process that has given no word. Its port was closed until it was
+    /// started.
     pub(super) fn new(port_was_closed: Micros) -> Self {
         Self { port_was_closed, ..Self::default() }
     }
@@ -39,7 +42,8 @@ impl Words {
         self.last = Some(word);
     }
 
-    /// A newer map is held, by which some member of the group is an orphan perhaps.
+    /// Notes that a newer map has been applied. `may_be_orphan` says that some member of the group
+    /// may be an orphan under it.
     pub(super) fn map_applied(&mut self, now: Micros, epoch: MapEpoch, may_be_orphan: bool) {
         let is_open = may_be_orphan && now < self.port_was_closed;
         let is_open = is_open && !mutant::is(Mutant::ClosedPortForgotten);
@@ -48,22 +52,22 @@ impl Words {
         self.open_until = self.last.filter(is_older).map(|word| word.until).max(self.open_until);
     }
 
-    /// Whether a member may act on one that was given under an older map.
+    /// Whether a member may act on a word that was given under an older map.
     pub(super) fn is_open(&self, now: Micros) -> bool {
         [self.open_until, self.closed_until].into_iter().flatten().any(|until| now < until)
     }
 
-    /// Whether one was given under this map, or a later one.
+    /// Whether a word was given under this map, or a later one.
     pub(super) fn is_since(&self, epoch: MapEpoch) -> bool {
         self.last.is_some_and(|word| word.epoch >= epoch)
     }
 
-    /// The time at which [`Self::end`] has something to do.
+    /// Returns the time at which [`Self::end`] has something to do.
     pub(super) fn ends(&self) -> Option<Micros> {
         [self.open_until, self.closed_until].into_iter().flatten().min()
     }
 
-    /// Forgets the words that are over; whether there were any.
+    /// Forgets the words that are over. Returns whether there were any.
     pub(super) fn end(&mut self, now: Micros) -> bool {
         let is_over = self.ends().is_some_and(|until| now >= until);
         self.open_until = self.open_until.filter(|until| now < *until);
@@ -91,7 +95,7 @@ mod tests {
         assert!(!words.is_open(Micros(50)), "orphans have the same map");
         words.map_applied(Micros(0), epoch(4), false);
         assert!(words.is_open(Micros(99)) && !words.is_open(Micros(100)));
-        // Under this map another is given: that does not prolong it.
+        // A word that is given under the current map does not prolong the earlier one.
         words.give(word(4, 200));
         assert!(!words.is_open(Micros(100)));
         words.map_applied(Micros(0), epoch(5), false);
@@ -105,7 +109,7 @@ mod tests {
         words.map_applied(Micros(10), epoch(1), true);
         assert!(words.is_open(Micros(99)) && !words.is_open(Micros(100)));
         words.map_applied(Micros(20), epoch(2), false);
-        assert!(!words.is_open(Micros(20)), "all know that it is back");
+        assert!(!words.is_open(Micros(20)), "every member knows that this server is back");
         words.map_applied(Micros(30), epoch(3), true);
         assert_eq!((words.end(Micros(99)), words.ends()), (false, Some(Micros(100))));
         assert_eq!((words.end(Micros(100)), words.ends()), (true, None));
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_makes_doubtful_what_was_told_before_it_under_the_same_map() {
+    fn keys_told_before_a_word_under_the_same_map_are_doubtful() {
         let mut words = Words::default();
         assert!(!words.is_since(epoch(0)));
         words.give(word(3, 100));

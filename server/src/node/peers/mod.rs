@@ -1,9 +1,9 @@
-//! The other servers by this shard's own experience: whether they can be reached, and the probes
-//! of them that are under way.
+//! The other servers in this shard's own experience: whether they can be reached, and the probes of
+//! them that are under way.
 //!
-//! Told: that sending to a server failed, that bytes came from it, that the master has contradicted
-//! a failure, and time. Returns: whether its reachability has changed, in which case the partitions
-//! have to be looked at again.
+//! This part is told that sending to a server failed, that bytes arrived from it, that the master
+//! has contradicted a failure, and the time. It returns whether a server's reachability has
+//! changed. In that case, the serving of partitions has to be evaluated again.
 
 mod probes;
 
@@ -25,7 +25,7 @@ pub(super) struct Peers {
     peers: Vec<Peer>,
     /// The times until which peers are not tried again.
     holds: Timers,
-    /// How long an unreachable server is not tried again.
+    /// The time for which an unreachable server is not tried again.
     hold: Duration,
     probes: Probes,
 }
@@ -33,15 +33,17 @@ pub(super) struct Peers {
 /// The state of one server.
 #[derive(Debug, Clone, Copy, Default)]
 struct Peer {
-    /// Sending failed; not tried again before this time unless something contradicts it.
+    /// The time before which the server is not tried again after sending has failed, unless
+    /// something contradicts the failure.
     unreachable_until: Option<Micros>,
-    /// The master has contradicted it: only this server can't reach it.
+    /// Whether the master has contradicted the failure: only this server can't reach the peer.
     is_split: bool,
-    /// The time since when nothing has contradicted that, however often it was tried again.
+    /// The time since which sending has failed without being contradicted, however often it was
+    /// tried again.
     failing_since: Option<Micros>,
-    /// The last attempt was refused: its process is dead.
+    /// Whether the last attempt was refused, which means that the process is dead.
     refuses: bool,
-    /// A ping is on its way there.
+    /// Whether a ping is on its way to the server.
     is_pinged: bool,
 }
 
@@ -54,25 +56,26 @@ impl Peer {
         }
     }
 
-    /// Something says that it can be reached.
+    /// Forgets that the server could not be reached.
     fn clear(&mut self) {
         *self = Self { is_pinged: self.is_pinged, ..Self::default() };
     }
 }
 
-/// The effect of a failure to send.
+/// The effect of a failed attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failed {
-    /// The server counts as unreachable from now on.
+    /// The server has become unreachable.
     Unreachable,
-    /// It did already, but now its port refuses the connection, or does not any more.
+    /// The server already was unreachable, but its port has begun to refuse connections, or has
+    /// ceased to.
     Refuses,
-    /// Nothing.
+    /// Nothing has changed.
     Known,
 }
 
 impl Peers {
-    /// All can be reached, as far as is known.
+    /// Creates the state in which all servers can be reached, as far as is known.
     pub(super) fn new(servers: usize, hold: Duration) -> Self {
         let peers = vec![Peer::default(); servers];
         Self { peers, holds: Timers::default(), hold, probes: Probes::default() }
@@ -82,7 +85,7 @@ impl Peers {
         &self.peers[usize::from(server)]
     }
 
-    /// Changes what is known of a server, and its deadline with it.
+    /// Changes the state of a server, and its deadline with it.
     fn change<T>(&mut self, server: usize, change: impl FnOnce(&mut Peer) -> T) -> T {
         let peer = &mut self.peers[server];
         let before = peer.unreachable_until;
@@ -101,12 +104,12 @@ impl Peers {
         self.peers.iter().map(Peer::reach).collect()
     }
 
-    /// The time since when the server can't be reached, and nothing has contradicted it.
+    /// Returns the time since which the server can't be reached and nothing has contradicted that.
     pub(super) fn failing_since(&self, server: u16) -> Option<Micros> {
         self.peer(server).failing_since
     }
 
-    /// Whether the server is known to be dead, and not only out of this shard's reach.
+    /// Whether the server is known to be dead, and not merely unreachable.
     pub(super) fn is_dead(&self, server: u16) -> bool {
         self.peer(server).refuses
     }
@@ -116,8 +119,8 @@ impl Peers {
         self.peer(server).is_pinged
     }
 
-    /// A map is applied after the one of epoch `held`: where it says something new of a server,
-    /// the master's word counts more than what this shard saw before it.
+    /// Notes that a map is applied after the one of epoch `held`. Where it changes the state of a
+    /// server, the master's word takes precedence over earlier observations of this shard.
     pub(super) fn map_applied(&mut self, map: &ClusterMap, held: MapEpoch) {
         for (server, status) in map.statuses().iter().enumerate() {
             if status.since > held {
@@ -126,8 +129,8 @@ impl Peers {
         }
     }
 
-    /// The master says that the server is online. True if that is news: it is reached through
-    /// others until it answers here as well.
+    /// Notes that the master says that the server is online. Returns true if this shard considered
+    /// it unreachable. The server is then reached through others until it answers here again.
     pub(super) fn contradicted(&mut self, now: Micros, server: u16) -> bool {
         let until = now + self.hold;
         self.change(server.into(), |peer| {
@@ -141,7 +144,8 @@ impl Peers {
         })
     }
 
-    /// Bytes came from the server: it can be reached after all. True if that is news.
+    /// Notes that bytes arrived from the server, so it can be reached. Returns true if this shard
+    /// did not know that.
     pub(super) fn answered(&mut self, server: u16) -> bool {
         self.change(server.into(), |peer| {
             let is_news = peer.reach() != Reach::Direct;
@@ -150,7 +154,8 @@ impl Peers {
         })
     }
 
-    /// Sending to the server failed. `refuses`: its port refused the connection.
+    /// Notes that sending to the server failed. `refuses` says whether its port refused the
+    /// connection.
     pub(super) fn failed(&mut self, now: Micros, server: u16, refuses: bool) -> Failed {
         let until = now + self.hold;
         self.change(server.into(), |peer| {
@@ -165,7 +170,8 @@ impl Peers {
         })
     }
 
-    /// Servers that could not be reached are tried again. True if there are any.
+    /// Ends the holds that are over, so that these servers are tried again. Returns true if there
+    /// were any.
     pub(super) fn expire(&mut self, now: Micros) -> bool {
         if !self.holds.is_due(now) {
             return false;
@@ -182,14 +188,14 @@ impl Peers {
         true
     }
 
-    /// The time at which [`Self::expire`] has something to do.
+    /// Returns the time at which [`Self::expire`] has something to do.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         let scan = || self.peers.iter().filter_map(|peer| peer.unreachable_until).min();
         debug_assert_eq!(self.holds.first(), scan());
         self.holds.first()
     }
 
-    /// The server is to be pinged; false if a ping is on its way there.
+    /// Notes that the server is being pinged. Returns false if a ping is already on its way.
     pub(super) fn begin_ping(&mut self, server: u16) -> bool {
         !std::mem::replace(&mut self.peers[usize::from(server)].is_pinged, true)
     }
@@ -199,7 +205,7 @@ impl Peers {
         self.probes.ask(nonce, server, shards)
     }
 
-    /// One of the shards of a server that is probed has answered its ping, or has not.
+    /// Notes that one of the shards of a probed server has answered its ping, or has failed to.
     pub(super) fn probe_answered(
         &mut self,
         server: u16,
@@ -209,12 +215,12 @@ impl Peers {
         self.probes.answered(server, shards, answer)
     }
 
-    /// The number of probes under way.
+    /// Returns the number of probes under way.
     pub(super) fn probes(&self) -> usize {
         self.probes.len()
     }
 
-    /// The ping has ended.
+    /// Notes that the ping has ended.
     pub(super) fn end_ping(&mut self, server: u16) {
         self.peers[usize::from(server)].is_pinged = false;
     }
@@ -228,7 +234,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_deadline_is_what_a_search_finds(
+        fn the_deadline_is_the_one_that_a_scan_finds(
             steps in prop::collection::vec((0..4_u8, 0..4_u16, 1..150_u64), 0..100),
         ) {
             let mut peers = Peers::new(4, HOLD);

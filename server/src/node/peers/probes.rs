@@ -1,25 +1,26 @@
-//! Probes of other servers over this shard's own links, for the master: a ping of every shard of
-//! a server, and what the answers say together.
+//! Probes of other servers over this shard's own links, for the master. A probe consists of a ping
+//! of every shard of a server, and combines their answers.
 
 use crate::node::PeerProbe;
 
-/// The most questions about one server that wait for an answer; more are answered as silent.
-const QUESTIONS_MAX: usize = 64;
+/// The largest number of requests for probes of one server that wait for an answer. Further ones
+/// are answered as silent.
+const REQUESTS_MAX: usize = 64;
 
-/// The probes that are under way. There is at most one of each server: a shard that was stuck
-/// finds many questions in its mailbox, and must not send a ping for each.
+/// The probes that are under way. There is at most one of each server. A shard that was stopped
+/// finds many requests in its mailbox, and must not send a ping for each.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     running: Vec<Probe>,
 }
 
-/// A probe whose answers are coming in.
+/// A probe whose answers are arriving.
 #[derive(Debug)]
 struct Probe {
     server: u16,
-    /// The questions that it answers.
+    /// The nonces of the requests that it answers.
     asked: Vec<u64>,
-    /// Those that came after it had begun: the next probe answers them all.
+    /// The requests that arrived after the probe had begun. The next probe answers them all.
     waiting: Vec<u64>,
     unanswered: u16,
     outcome: Option<PeerProbe>,
@@ -28,21 +29,22 @@ struct Probe {
 /// The result of a request for a probe.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Asked {
-    /// Every shard of the server is to be pinged for it.
+    /// A probe has begun, and the caller has to ping every shard of the server.
     Begun,
-    /// A probe that is under way answers it, or the one after that.
+    /// A probe that is under way answers the request, or the probe after that.
     Waits,
-    /// There are too many.
+    /// Too many requests wait.
     Refused,
 }
 
-/// A probe has ended.
+/// A probe that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) struct Ended {
     pub(in crate::node) outcome: PeerProbe,
-    /// The questions that it answers.
+    /// The nonces of the requests that it answers.
     pub(in crate::node) asked: Vec<u64>,
-    /// The next one has begun: every shard of the server is to be pinged again.
+    /// Whether the next probe has begun, in which case the caller has to ping every shard of the
+    /// server again.
     pub(in crate::node) is_begun_anew: bool,
 }
 
@@ -56,7 +58,7 @@ impl Probes {
         if probe.asked.contains(&nonce) || probe.waiting.contains(&nonce) {
             return Asked::Waits;
         }
-        if probe.asked.len() + probe.waiting.len() >= QUESTIONS_MAX {
+        if probe.asked.len() + probe.waiting.len() >= REQUESTS_MAX {
             return Asked::Refused;
         }
         probe.waiting.push(nonce);
@@ -68,7 +70,7 @@ impl Probes {
         self.running.push(Probe { server, asked, waiting, unanswered: shards, outcome: None });
     }
 
-    /// One of the server's shards has answered its ping, or has not.
+    /// Notes that one of the server's shards has answered its ping, or has failed to.
     pub(in crate::node) fn answered(
         &mut self,
         server: u16,
@@ -98,8 +100,8 @@ impl Probes {
     }
 }
 
-/// Combines the results of two shards: one that refuses proves that the server is gone, one that is
-/// silent is enough to doubt it, and all must be of one incarnation.
+/// Combines the results of two shards. One refusal proves that the server is dead. One silent shard
+/// is enough to doubt that the server is online. All shards must be of one incarnation.
 fn worse(a: PeerProbe, b: PeerProbe) -> PeerProbe {
     use PeerProbe::{Answered, Busy, Refused, Silent};
     match (a, b) {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_what_its_worst_shard_says() {
+    fn the_worst_answer_of_a_shard_counts_for_the_server() {
         assert_eq!(worse(answered(7, 3), answered(7, 2)), answered(7, 2));
         assert_eq!(worse(answered(7, 3), answered(8, 3)), PeerProbe::Silent);
         assert_eq!(worse(answered(7, 3), PeerProbe::Silent), PeerProbe::Silent);
@@ -137,10 +139,10 @@ mod tests {
     }
 
     #[test]
-    fn questions_that_come_while_a_probe_runs_are_answered_by_the_next() {
+    fn requests_that_arrive_while_a_probe_runs_are_answered_by_the_next() {
         let mut probes = Probes::default();
         assert_eq!(probes.ask(1, 5, 2), Asked::Begun);
-        assert_eq!(probes.ask(1, 5, 2), Asked::Waits, "the same question");
+        assert_eq!(probes.ask(1, 5, 2), Asked::Waits, "the same nonce");
         assert_eq!(probes.ask(2, 5, 2), Asked::Waits);
         assert_eq!(probes.answered(5, 2, answered(7, 3)), None);
         let ended = probes.answered(5, 2, PeerProbe::Silent).unwrap();
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_questions_that_wait_are_bounded() {
+    fn the_number_of_waiting_requests_is_bounded() {
         let mut probes = Probes::default();
         let asked: Vec<Asked> = (0..=64).map(|nonce| probes.ask(nonce, 5, 1)).collect();
         assert_eq!(

@@ -1,8 +1,8 @@
 //! The requests that wait for the origin, a peer or an owner, bounded in number and bytes, and the
 //! writes that their clients repeat (repeated.rs).
 //!
-//! Told: the requests that come and are answered, and the connections that end. Returns: whether
-//! there is room, and the requests that are answered together.
+//! This part is told which requests arrive and are answered, and which connections end. It returns
+//! whether there is room, and which requests are answered together.
 
 mod repeated;
 
@@ -19,21 +19,21 @@ use super::answer::{AnswerHead, Status};
 use super::command::ConnId;
 use super::state::{Pending, PendingKey, Presence};
 
-/// The memory that a request takes beside key and value.
+/// The memory that a request takes in addition to its key and value.
 const REQUEST_BYTES: usize = 256;
 
-/// The requests of a shard that wait.
+/// The waiting requests of a shard.
 #[derive(Debug)]
 pub(super) struct Requests {
     waiting: SlotMap<PendingKey, Pending>,
-    /// About the memory that they take.
+    /// The approximate memory that they take.
     bytes: usize,
     count_max: usize,
     bytes_max: usize,
     repeated: Repeated,
 }
 
-/// A request is answered.
+/// A request that has been answered.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) request: Pending,
@@ -41,12 +41,12 @@ pub(super) struct Ended {
     pub(super) joined: Vec<PendingKey>,
 }
 
-/// The sizes of all that grows here.
+/// The sizes of everything that grows here.
 #[derive(Debug)]
 pub(super) struct Sizes {
     pub(super) bytes: usize,
     pub(super) bytes_max: usize,
-    /// Writes that can be repeated: under way, and remembered.
+    /// The number of repeatable writes that are under way.
     pub(super) running: usize,
     pub(super) finished: usize,
 }
@@ -68,36 +68,37 @@ impl Requests {
         self.waiting.len() < self.count_max && bytes <= self.bytes_max
     }
 
-    /// A request begins to wait. There must be room for it.
+    /// Makes a request wait. There must be room for it.
     pub(super) fn insert(&mut self, request: Pending) -> PendingKey {
         self.bytes += bytes_of(&request);
         self.waiting.insert(request)
     }
 
-    /// The request, if it has not been answered.
+    /// Returns the request, if it has not been answered.
     pub(super) fn find(&self, key: PendingKey) -> Option<&Pending> {
         self.waiting.get(key)
     }
 
-    /// The number of requests that wait.
+    /// Returns the number of waiting requests.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether half of the room is taken. The rest is for writes.
+    /// Whether more than half of the room is taken. The rest is for writes.
     pub(super) fn is_crowded(&self) -> bool {
         self.waiting.len() > self.count_max / 2
     }
 
-    /// A write arrives that its client can repeat. One that is not new joins the first, if it may.
+    /// Notes that a write has arrived that its client can repeat. A repetition joins the first one,
+    /// if it may.
     pub(super) fn arrive(&mut self, request: Request, key: PendingKey, is_retry: bool) -> Known {
         self.repeated.arrive(request, key, is_retry)
     }
 
-    /// Notes that a request is answered. The result of a write is remembered, if it was executed
-    /// here.
+    /// Notes that a request is answered. The result of a write that was executed here is
+    /// remembered.
     pub(super) fn end(&mut self, key: PendingKey, answer: AnswerHead) -> Ended {
-        let request = self.waiting.remove(key).expect("a request is answered once");
+        let request = self.waiting.remove(key).expect("a request must be answered once");
         self.bytes -= bytes_of(&request);
         let is_final = matches!(
             answer.status,
@@ -113,7 +114,7 @@ impl Requests {
         Ended { request, joined }
     }
 
-    /// These connections bring no more requests.
+    /// Notes that these connections send no more requests.
     pub(super) fn callers_left(&mut self, left: &HashMap<ConnId, Presence>) {
         for request in self.waiting.values_mut() {
             if let Some(presence) = left.get(&request.to.conn) {
@@ -122,7 +123,8 @@ impl Requests {
         }
     }
 
-    /// Whether nobody waits for a request: neither its caller nor one that has repeated it since.
+    /// Whether nobody waits for a request any more: neither its caller nor a caller that has
+    /// repeated it since.
     pub(super) fn is_abandoned(&self, key: PendingKey, presence: Presence) -> bool {
         let request = &self[key];
         let identity = request.head.identity;
@@ -130,7 +132,7 @@ impl Requests {
         request.caller >= presence && joined.iter().all(|joined| self[*joined].caller >= presence)
     }
 
-    /// The sizes of all that grows here.
+    /// Returns the sizes of everything that grows here.
     pub(super) fn sizes(&self) -> Sizes {
         let (running, finished) = self.repeated.sizes();
         Sizes { bytes: self.bytes, bytes_max: self.bytes_max, running, finished }
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many_requests_and_bytes() {
+    fn requests_are_bounded_in_number_and_bytes() {
         let mut requests = requests();
         assert!(!requests.has_room(64 << 20));
         let keys: Vec<_> = (0..4).map(|conn| requests.insert(put(conn))).collect();
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_is_taken_to_the_last_byte() {
+    fn the_last_byte_of_the_room_can_be_used() {
         let mut requests = requests();
         let max = requests.sizes().bytes_max;
         let first = requests.insert(put(1));
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_half_of_the_requests_are_a_crowd() {
+    fn requests_are_crowded_when_more_than_half_of_the_room_is_taken() {
         let mut requests = requests();
         for (conn, is_crowded) in [(1, false), (2, false), (3, true)] {
             requests.insert(put(conn));
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_abandoned_when_all_that_wait_for_it_have_left() {
+    fn a_request_is_abandoned_when_all_its_callers_have_left() {
         let mut requests = requests();
         let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
         arrive(&mut requests, first);
@@ -238,11 +240,14 @@ mod tests {
         assert!(!requests.is_abandoned(first, Presence::Ended), "it was repeated");
         requests.callers_left(&left(2, Presence::Ended));
         assert!(requests.is_abandoned(first, Presence::Ended));
-        assert!(!requests.is_abandoned(first, Presence::Gone), "the other may only have ended");
+        assert!(
+            !requests.is_abandoned(first, Presence::Gone),
+            "the other caller may only have stopped sending"
+        );
     }
 
     #[test]
-    #[should_panic(expected = "a request is answered once")]
+    #[should_panic(expected = "a request must be answered once")]
     fn a_request_is_answered_once() {
         let mut requests = requests();
         let key = requests.insert(put(1));

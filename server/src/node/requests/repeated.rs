@@ -1,8 +1,9 @@
-//! Writes that a client repeats because it had no answer (scenario 14): one that is still under way
-//! is joined, and one that was executed here is answered from memory. Neither is executed twice, so
-//! it can't overwrite another client's write in between.
+//! Writes that a client repeats because it received no answer (scenario 14). A write that is still
+//! under way is joined. A write that was executed here is answered from memory. Neither is executed
+//! twice, so a repetition can't overwrite what another client has written in between.
 //!
-//! A request is found by the client's id and its own; only those marked RETRY look.
+//! A request is identified by the client's id and its own id. Only requests marked RETRY are looked
+//! up.
 
 use std::collections::VecDeque;
 
@@ -13,7 +14,7 @@ use crate::node::answer::AnswerHead;
 use crate::node::command::{Action, Identity};
 use crate::node::state::PendingKey;
 
-/// Writes that are remembered after their end.
+/// The number of writes that are remembered after their end.
 pub(in crate::node) const FINISHED_MAX: usize = 4_096;
 
 /// The fields compared besides the identity, because ids can be reused.
@@ -31,10 +32,10 @@ struct Running {
     joined: Vec<PendingKey>,
 }
 
-/// The state of a repeated request.
+/// The result of looking up a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) enum Known {
-    /// It is unknown, and is executed.
+    /// It is unknown, and has to be executed.
     No,
     /// It is under way, and will be answered when that ends.
     Joined,
@@ -42,7 +43,7 @@ pub(in crate::node) enum Known {
     Ended(AnswerHead),
 }
 
-/// The writes of a shard by who asked for them.
+/// The writes of a shard, by client and request id.
 #[derive(Debug)]
 pub(super) struct Repeated {
     running: HashMap<Identity, Running, ahash::RandomState>,
@@ -59,12 +60,12 @@ impl Repeated {
         }
     }
 
-    /// Writes under way, and those that are remembered.
+    /// Returns the number of writes under way, and the number of those remembered.
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.running.len(), self.finished.len().max(self.order.len()))
     }
 
-    /// A write has come. One that is not new joins, if it may.
+    /// Notes that a write has arrived. A repetition joins the first one, if it may.
     pub(super) fn arrive(&mut self, request: Request, key: PendingKey, is_retry: bool) -> Known {
         let running = self.running.get_mut(&request.identity);
         match running {
@@ -86,7 +87,7 @@ impl Repeated {
         Known::No
     }
 
-    /// The repetitions that have joined a write under way.
+    /// Returns the repetitions that have joined a write under way.
     pub(super) fn joined(&self, identity: Identity, key: PendingKey) -> &[PendingKey] {
         match self.running.get(&identity) {
             Some(running) if running.first == key => &running.joined,
@@ -94,8 +95,8 @@ impl Repeated {
         }
     }
 
-    /// A write has been answered, and is remembered if there is an ending. Gives back those that
-    /// have joined it.
+    /// Notes that a write has been answered, and remembers it if it has an ending. Returns the
+    /// repetitions that have joined it.
     pub(super) fn end(
         &mut self,
         identity: Identity,
@@ -103,7 +104,7 @@ impl Repeated {
         ending: Option<AnswerHead>,
     ) -> Vec<PendingKey> {
         let Entry::Occupied(running) = self.running.entry(identity) else { return Vec::new() };
-        // It is itself a repetition, or a request of the same name that is not one.
+        // The write is itself a repetition, or another request with the same identity.
         if running.get().first != key {
             return Vec::new();
         }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_are_remembered() {
+    fn the_number_of_remembered_writes_is_bounded() {
         let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
         let key = keys.insert(());
         let mut repeated = Repeated::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));

@@ -1,4 +1,4 @@
-//! Keyspaces over the same rows: a change of a row drops it in all of them (scenario 25).
+//! Tests of keyspaces over the same rows: a change of a row drops it in all of them (scenario 25).
 
 use standin_protocol::handback::{Keys, WrittenKey};
 
@@ -37,7 +37,7 @@ fn is_cached(s: &mut Script, keyspace: u8, key: &[u8]) -> bool {
 }
 
 #[test]
-fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
+fn a_write_drops_the_key_in_the_keyspaces_that_its_keyspace_names() {
     for action in [Action::Put, Action::Delete] {
         let (mut s, key) = bound();
         fill(&mut s, 1, &key);
@@ -48,7 +48,7 @@ fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
         s.written(&write);
         assert_eq!(s.reply().status, Status::Ok);
         assert!(!is_cached(&mut s, 2, &key), "{action:?}");
-        // Not in the other direction, which the configuration does not ask for.
+        // The configuration does not ask for the other direction.
         is_cached(&mut s, 1, &key);
         assert_eq!(send(&mut s, action, 2, &key, b"v2"), None);
         let write = s.call();
@@ -59,7 +59,7 @@ fn a_write_drops_the_key_in_the_keyspaces_that_its_own_names() {
 }
 
 #[test]
-fn invalidating_and_flushing_drop_it_there_too() {
+fn invalidating_and_flushing_drop_the_key_there_too() {
     for action in [Action::Invalidate, Action::Flush] {
         let (mut s, key) = bound();
         fill(&mut s, 2, &key);
@@ -78,7 +78,7 @@ fn a_fetch_of_the_other_keyspace_that_a_write_overtakes_is_not_kept() {
     s.written(&write);
     s.reply();
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().value, b"v0", "it was asked for before");
+    assert_eq!(s.reply().value, b"v0", "the read arrived before the write");
     assert!(!is_cached(&mut s, 2, &key));
 }
 
@@ -94,11 +94,11 @@ fn writes_of_a_row_take_turns_over_its_keyspaces() {
     let second = s.call();
     assert_eq!(second.keyspace, 2);
     s.written(&second);
-    assert_ne!(s.reply().flags & flags::CACHED, 0, "nothing has touched it since");
+    assert_ne!(s.reply().flags & flags::CACHED, 0, "nothing has changed the row since");
 }
 
 #[test]
-fn who_is_told_of_a_key_drops_it_in_all_that_its_keyspace_names() {
+fn a_server_that_is_told_of_a_key_drops_it_in_all_bound_keyspaces() {
     let (mut s, key) = bound();
     fill(&mut s, 2, &key);
     let told =

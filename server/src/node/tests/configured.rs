@@ -1,4 +1,4 @@
-//! The settings that a shard takes from the cluster file.
+//! Tests of the settings that a shard takes from the cluster file.
 
 use standin_config::{ClusterConfig, OriginConfig};
 
@@ -18,7 +18,7 @@ fn of(cluster: &ClusterConfig, server: u16, shard: u16) -> NodeConfig {
 }
 
 #[test]
-fn a_write_of_unknown_outcome_is_waited_for_as_long_as_the_database_can_take_over_it() {
+fn the_bound_of_a_write_of_unknown_outcome_covers_the_timeouts_of_the_database() {
     let seconds = Duration::from_secs;
     let mut sqlite = cluster(OriginConfig::sqlite("origin.sqlite"));
     let mut postgres = cluster(OriginConfig::postgres("postgres://localhost/t"));
@@ -50,14 +50,14 @@ fn the_largest_key_and_value_of_the_cluster_file_fit_into_the_cache() {
     cluster.servers[0].memory_bytes = 3 << 30;
     let config = of(&cluster, 0, 1);
     assert_eq!(config.store.item_bytes_max, 1_000 + (8 << 20));
-    assert_eq!(config.store.arena_bytes, 1 << 30, "each of its three shards has its part");
+    assert_eq!(config.store.arena_bytes, 1 << 30, "each of the three shards has its share");
     // Some of the largest values may wait for the database at once.
     assert_eq!(config.pending_bytes_max(), 16 * (1_000 + (8 << 20)));
     cluster.limits.value_bytes = 1_000;
     assert_eq!(of(&cluster, 0, 1).pending_bytes_max(), 64 << 20);
 }
 
-/// Versions of two shards must not be the same.
+/// Each shard has its own salt, so that versions of two shards are never the same.
 #[test]
 fn each_shard_of_the_cluster_has_a_salt_of_its_own() {
     let cluster = cluster(OriginConfig::sqlite("origin.sqlite"));

@@ -1,4 +1,4 @@
-//! Forwarding, standing in, maps, draining.
+//! Tests of forwarding, standing in, maps and draining.
 
 use standin_protocol::body::NotOwner;
 
@@ -41,14 +41,14 @@ fn a_peer_without_room_for_a_connection_is_not_reported() {
     s.put(&key, b"v1");
     let (_, token, _) = s.forward();
     s.forward_fails(token, ForwardFailure::NoRoom);
-    assert_eq!(s.reply().status, Status::Overloaded, "the peer has not heard of it");
-    assert_eq!(s.reports(), 0, "the peer lives");
+    assert_eq!(s.reply().status, Status::Overloaded, "the peer has not received the request");
+    assert_eq!(s.reports(), 0, "the peer is alive");
     s.get(&key);
     s.forward();
 }
 
 #[test]
-fn c15_a_write_is_processed_when_the_verdict_is_in() {
+fn c15_a_write_is_processed_when_the_verdict_has_arrived() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
@@ -96,7 +96,7 @@ fn c15_without_a_verdict_a_write_waits_and_is_then_refused() {
 }
 
 #[test]
-fn while_nobody_hears_the_master_only_the_first_writes_wait() {
+fn while_the_master_is_silent_only_the_first_writes_wait() {
     let mut s = Script::new();
     s.lease(Micros::NEVER, true);
     let key = s.key_of(PEER);
@@ -108,7 +108,7 @@ fn while_nobody_hears_the_master_only_the_first_writes_wait() {
     let write = s.call();
     s.written(&write);
     s.replies();
-    // The hold is over: the peer is tried again, in vain.
+    // The hold is over, and the peer is tried again without success.
     s.advance(Duration::from_secs(2));
     s.put(&key, b"v2");
     let (_, token, _) = s.forward_of(Action::Put);
@@ -117,7 +117,7 @@ fn while_nobody_hears_the_master_only_the_first_writes_wait() {
 }
 
 #[test]
-fn scenario_18_a_marked_write_that_waited_is_not_sent_on_either() {
+fn scenario_18_a_forwarded_write_that_waited_is_not_forwarded_again() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.lease(Micros(0), false);
@@ -151,7 +151,7 @@ fn a_late_answer_to_a_write_leaves_its_outcome_unknown() {
     let (_, token, _) = s.forward();
     s.forward_fails(token, ForwardFailure::TimedOut);
     assert_eq!(s.reply().status, Status::OutcomeUnknown);
-    assert!(s.calls().is_empty(), "the peer may yet carry it out");
+    assert!(s.calls().is_empty(), "the peer may still execute it");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn a_forward_brings_the_owners_answer() {
     let got = s.reply();
     assert_eq!(got.flags, flags::HIT | flags::FORWARDED);
     assert_eq!(got.value, b"v");
-    assert_eq!(s.get(&key), None, "nothing is kept of it: forwarded again");
+    assert_eq!(s.get(&key), None, "the value was not kept, so the read is forwarded again");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn one_late_answer_does_not_make_a_peer_unreachable() {
 }
 
 #[test]
-fn c16_an_online_verdict_ends_the_standing_in() {
+fn c16_an_online_verdict_ends_standing_in() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.get(&key);
@@ -210,7 +210,7 @@ fn c17_an_offline_owner_is_not_asked() {
     assert_eq!(s.get(&key), None);
     let fetch = s.call();
     s.found(&fetch, b"v");
-    assert_eq!(s.reply().ttl_s, 60, "owner now: cached like its own");
+    assert_eq!(s.reply().ttl_s, 60, "it is the owner now, and caches the value like its own");
     let hit = s.get(&key).unwrap();
     let expected = flags::HIT | flags::CACHED | flags::STAND_IN;
     assert_eq!(hit.flags, expected);
@@ -223,7 +223,7 @@ fn c03_scenario_08_stand_in_data_is_gone_after_the_return() {
     s.announce([ServerState::Online, ServerState::Offline]);
     s.fill(&key, b"v0");
     s.announce([ServerState::Online, ServerState::Returning]);
-    assert_eq!(s.get(&key), None, "nobody caches it while it is handed back");
+    assert_eq!(s.get(&key), None, "nobody caches the partition while it is handed back");
     let fetch = s.call();
     s.found(&fetch, b"v0");
     assert_eq!(s.reply().flags & flags::CACHED, 0);
@@ -235,7 +235,7 @@ fn c03_scenario_08_stand_in_data_is_gone_after_the_return() {
 }
 
 #[test]
-fn own_data_survives_what_happens_to_others() {
+fn own_data_survives_failures_of_other_servers() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.fill(&key, b"v");
@@ -246,11 +246,11 @@ fn own_data_survives_what_happens_to_others() {
 }
 
 #[test]
-fn a_partition_that_went_and_came_back_unnoticed_is_dropped() {
+fn a_partition_that_changed_owner_unnoticed_is_dropped() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.fill(&key, b"v");
-    // Both announcements of its own absence were lost; the last one tells by its epochs.
+    // Both announcements of its own absence were lost. The last map reveals them by its epochs.
     let epoch = MapEpoch { term: 1, counter: 9 };
     let own = ServerStatus { state: ServerState::Online, since: epoch, boot_id: BOOT };
     let peer = s.node.map().unwrap().statuses()[1];
@@ -271,7 +271,7 @@ fn scenario_09_an_older_map_is_dropped() {
 }
 
 #[test]
-fn scenario_18_a_marked_request_is_not_sent_on() {
+fn scenario_18_a_forwarded_request_is_not_forwarded_again() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     let mut head = CommandHead::new(Action::Get, 1);
@@ -312,14 +312,18 @@ fn a_write_does_not_wait_for_an_owner_for_ever() {
     assert_eq!(s.node.next_deadline(), Some(s.now.mono + Duration::from_millis(1)));
     s.advance(Duration::from_millis(1));
     s.collect();
-    assert_eq!(s.reply().status, Status::Unavailable, "the next owner would not wait for it");
+    assert_eq!(
+        s.reply().status,
+        Status::Unavailable,
+        "the next owner would not wait for the write"
+    );
     let later = s.put(&key, b"v2").map_or_else(|| s.reply().status, |got| got.status);
     assert_eq!(later, Status::Unavailable, "later ones do not wait again");
     assert!(s.calls().is_empty());
 }
 
 #[test]
-fn a_write_that_the_owner_does_not_accept_is_sent_again_not_processed() {
+fn a_write_that_the_owner_does_not_accept_is_sent_again_and_not_processed_here() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.put(&key, b"v1");
@@ -364,9 +368,10 @@ fn a_map_is_drained_when_the_writes_begun_under_the_last_one_have_ended() {
     assert_eq!(s.drained(), [1, 2], "a write of the partition is under way");
     s.announce([ServerState::Online, ServerState::Online]);
     s.written(&calls[0]);
-    assert_eq!(s.drained(), [1, 2, 4], "the own partition's write does not matter");
+    assert_eq!(s.drained(), [1, 2, 4], "the write of the own partition does not matter");
     for _ in 0..2 {
-        // The new owner drops what it has: told when the write was under way, and at its end.
+        // The new owner drops the key. It was told while the write was under way, and is told again
+        // at its end.
         let settle = s.forward_of(Action::Settle);
         assert!(s.replies().is_empty());
         s.forward_answered(settle, Status::Ok);
@@ -402,7 +407,7 @@ fn an_unreachable_peer_is_tried_again_after_the_hold() {
     s.calls();
     assert_eq!(s.node.next_deadline(), Some(s.now.mono + Duration::from_secs(2)));
     s.advance(Duration::from_secs(2));
-    s.get(b"another key of whoever");
+    s.get(b"another key of either server");
     s.collect();
     let partition = s.topology.partition(1, &key);
     assert_eq!(s.node.serving(partition), Serving::Forward(PEER));

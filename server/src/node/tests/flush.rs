@@ -1,4 +1,4 @@
-//! A keyspace that is flushed: nothing of before is served, by nobody (scenario 24).
+//! Tests of flushing a keyspace: no server serves a value from before the flush (scenario 24).
 
 use super::net::Net;
 use super::*;
@@ -12,7 +12,8 @@ fn filled(s: &mut Script, keyspace: u8, key: &[u8], value: &[u8]) {
     assert_eq!(s.reply().value, value);
 }
 
-/// Two keys of one partition, for which this server is the home, and a third of another.
+/// Returns two keys of one partition of which this server is the home, and a third of another
+/// partition.
 fn keys(s: &Script) -> [Vec<u8>; 3] {
     let first = s.key_of(OWN);
     let partition = s.topology.partition(1, &first);
@@ -47,7 +48,7 @@ fn a_flush_drops_its_keyspace_in_its_partition_and_nothing_else() {
 }
 
 #[test]
-fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
+fn results_of_fetches_and_writes_from_before_a_flush_are_not_kept() {
     let mut s = Script::new();
     let [first, second, _] = keys(&s);
     assert_eq!(s.get(&first), None);
@@ -55,11 +56,11 @@ fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
     assert_eq!(s.put(&second, b"w"), None);
     let write = s.call();
     assert_eq!(s.op(Action::Flush, &first, &[]).unwrap().status, Status::Ok);
-    // One that asks after the flush does not get what was read before it.
+    // A read that arrives after the flush does not get the value that was read before it.
     assert_eq!(s.get(&first), None);
     assert!(s.calls().is_empty(), "it waits for the fetch that runs");
     s.found(&fetch, b"v0");
-    assert_eq!(s.reply().value, b"v0", "it was asked for before");
+    assert_eq!(s.reply().value, b"v0", "the read arrived before the flush");
     let again = s.call();
     s.found(&again, b"v1");
     assert_eq!(s.reply().value, b"v1");
@@ -69,7 +70,7 @@ fn what_was_fetched_or_written_before_a_flush_is_not_kept_after_it() {
 }
 
 #[test]
-fn cas_and_touch_do_not_go_by_what_was_flushed() {
+fn cas_and_touch_do_not_use_flushed_values() {
     let mut s = Script::new();
     let [first, ..] = keys(&s);
     s.fill(&first, b"v0");
@@ -81,11 +82,11 @@ fn cas_and_touch_do_not_go_by_what_was_flushed() {
     s.found(&call, b"v0");
     assert_eq!(s.reply().status, Status::VersionMismatch);
     s.op(Action::Flush, &first, &[]);
-    assert_eq!(s.op(Action::Touch, &first, &[]), None, "it is read anew");
+    assert_eq!(s.op(Action::Touch, &first, &[]), None, "it is read again");
     assert!(matches!(s.call().operation, Operation::Get));
 }
 
-/// Creates three servers, of which 0 is away with these keys of one partition cached.
+/// Creates three servers. Server 0 is away and has these keys of one partition cached.
 fn away() -> (Net, Vec<u8>, Vec<u8>) {
     let mut net = Net::new(3, |_| {});
     let key = net.key(0, 0);
@@ -128,7 +129,7 @@ fn a_home_that_returns_serves_nothing_of_a_partition_that_was_flushed_meanwhile(
 }
 
 #[test]
-fn a_flush_stays_one_when_its_key_is_written_afterwards() {
+fn a_flush_stays_logged_as_one_when_its_key_is_written_afterwards() {
     let (mut net, key, other) = away();
     let stand_in = net.stand_in(&key);
     assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok));
@@ -139,10 +140,10 @@ fn a_flush_stays_one_when_its_key_is_written_afterwards() {
 }
 
 #[test]
-fn a_flush_that_reaches_no_owner_is_not_called_done() {
+fn a_flush_that_reaches_no_owner_is_not_acknowledged() {
     let (mut net, key, other) = away();
     net.say(0, Returning, &[]);
-    // The partition has no owner now: the command waits, and the next owner executes it.
+    // The partition has no owner now. The command waits, and the next owner executes it.
     let stand_in = net.stand_in(&key);
     assert_eq!(flush(&mut net, stand_in, &key), None);
     net.advance(Duration::from_millis(1_100));
@@ -150,10 +151,10 @@ fn a_flush_that_reaches_no_owner_is_not_called_done() {
     let tag = net.ask(stand_in, CommandHead::new(Action::Flush, 1), &key, &[]);
     net.advance(Duration::from_millis(1_100));
     net.run();
-    assert_eq!(net.status(tag), Some(Status::Unavailable), "nothing was done");
+    assert_eq!(net.status(tag), Some(Status::Unavailable), "the flush was not executed");
     net.say(0, Online, &[]);
     net.lease(0, Micros::NEVER, false);
     assert!(net.hits(0, &other));
-    assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok), "sent on to the owner");
+    assert_eq!(flush(&mut net, stand_in, &key), Some(Status::Ok), "forwarded to the owner");
     assert!(!net.hits(0, &other));
 }

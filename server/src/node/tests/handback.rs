@@ -1,10 +1,11 @@
-//! A home that was away: what it keeps, what it drops, and who tells it (scenarios 1, 3, 8).
+//! Tests of a home that was away: what it keeps, what it drops, and which servers tell it of keys
+//! (scenarios 1, 3, 8).
 
 use super::net::{Net, boot};
 use super::*;
 use ServerState::{Offline, Online, Returning, Waiting};
 
-/// Three servers; `k` and `other` are server 0's, and cached there.
+/// Returns three servers, and two keys of server 0 that it has cached.
 fn cached() -> (Net, Vec<u8>, Vec<u8>) {
     cached_with(|_| {})
 }
@@ -20,7 +21,7 @@ fn cached_with(change: impl Fn(&mut NodeConfig)) -> (Net, Vec<u8>, Vec<u8>) {
     (net, k, other)
 }
 
-/// Server 0 hears nothing from now on, and loses its lease.
+/// Makes server 0 lose contact with the master, and its lease.
 fn pause(net: &mut Net) {
     net.lease(0, Micros(0), false);
     net.say(0, Waiting, &[0]);
@@ -42,7 +43,7 @@ fn scenarios_01_and_03_a_paused_home_keeps_all_but_what_was_written_elsewhere() 
     assert_eq!(net.status(write), Some(Status::Ok));
     let before = net.drained.len();
     net.say(0, Returning, &[]);
-    assert_eq!(net.drained.len(), before + 3, "all have let go");
+    assert_eq!(net.drained.len(), before + 3, "all servers have drained");
     net.say(0, Online, &[]);
     net.lease(0, Micros::NEVER, false);
     assert!(!net.hits(0, &k));
@@ -54,13 +55,13 @@ fn scenarios_01_and_03_a_paused_home_keeps_all_but_what_was_written_elsewhere() 
 }
 
 #[test]
-fn a_home_that_missed_a_members_word_drops_all() {
+fn a_home_that_missed_a_members_handback_drops_everything() {
     let (mut net, k, other) = cached();
     pause(&mut net);
     net.cut(0, 1);
     net.drained.clear();
     net.say(0, Returning, &[]);
-    assert_eq!(net.drained.len(), 3, "who can't tell lets go all the same");
+    assert_eq!(net.drained.len(), 3, "a server that can't tell the home still drains");
     net.say(0, Online, &[]);
     net.lease(0, Micros::NEVER, false);
     assert!(!net.hits(0, &k) && !net.hits(0, &other));
@@ -102,10 +103,10 @@ fn a_member_that_restarted_meanwhile_has_forgotten() {
     net.say(stand_in, Online, &[0]);
     resume(&mut net);
     assert!(!net.hits(0, &k));
-    assert!(net.counters(stand_in).handed_back > 0, "it has said all that it knows");
+    assert!(net.counters(stand_in).handed_back > 0, "it has told of all keys that it knows");
 }
 
-/// Three keys of the partition of `k` are written through its stand-in.
+/// Writes three keys of the partition of `k` through its stand-in.
 fn write_three_beside(net: &mut Net, k: &[u8]) {
     let (stand_in, partition) = (net.stand_in(k), net.topology.partition(1, k));
     let keys = (0..).map(|i| format!("more{i}").into_bytes());
@@ -128,11 +129,11 @@ fn a_partition_whose_log_overflowed_is_dropped_and_no_other() {
 }
 
 #[test]
-fn a_home_that_flaps_before_it_owned_anything_again_is_told_of_both_absences() {
+fn a_home_that_is_away_twice_before_it_owns_anything_is_told_of_both_absences() {
     let (mut net, k, other) = cached_with(|config| config.log_keys_max = 2);
     pause(&mut net);
     write_three_beside(&mut net, &k);
-    // It comes back, is told, and is gone before it has a lease.
+    // It returns, is told, and is away again before it has a lease.
     net.say(0, Returning, &[]);
     net.say(0, Online, &[]);
     net.say(0, Offline, &[]);
@@ -166,7 +167,7 @@ fn a_write_of_unknown_outcome_is_told_as_such() {
     net.end_held_write(stand_in, Some(Failure::OutcomeUnknown));
     assert_eq!(net.status(write), Some(Status::OutcomeUnknown));
     resume(&mut net);
-    assert_eq!(net.get(0, &k).flags & flags::CACHED, 0, "it may still land");
+    assert_eq!(net.get(0, &k).flags & flags::CACHED, 0, "the write may still take effect");
     net.advance(Duration::from_secs(4));
     net.get(0, &k);
     assert!(net.hits(0, &k));
@@ -184,7 +185,11 @@ fn the_handback_waits_for_writes_under_way() {
     assert!(!net.drained.iter().any(|(server, _)| *server == stand_in));
     assert_eq!(net.counters(stand_in).settles_sent, 0);
     net.end_held_write(stand_in, None);
-    assert_eq!(net.status(write), Some(Status::Ok), "nobody owns it before this one lets go");
+    assert_eq!(
+        net.status(write),
+        Some(Status::Ok),
+        "nobody owns the partition before this server has released it"
+    );
     assert!(net.drained.iter().any(|(server, _)| *server == stand_in));
     net.say(0, Online, &[]);
     net.lease(0, Micros::NEVER, false);
@@ -205,12 +210,12 @@ fn an_invalidate_at_the_stand_in_reaches_the_home_when_it_returns() {
 }
 
 #[test]
-fn what_is_written_after_the_word_is_owed() {
+fn keys_written_after_the_handback_are_owed() {
     let (mut net, k, _) = cached();
     pause(&mut net);
     net.say(0, Returning, &[]);
-    // The return takes too long and the master is lost: writes go on, and the home has had this
-    // one's word already.
+    // The return takes too long and the master is lost. Writes go on although this server has
+    // already told the home that it has told of all keys.
     let stand_in = net.stand_in(&k);
     net.lease(stand_in, Micros::NEVER, true);
     net.advance(Duration::from_secs(1));
@@ -231,12 +236,12 @@ fn settle_and_handback_are_for_servers_only() {
 }
 
 #[test]
-fn a_map_that_names_no_incarnation_of_the_home_is_no_word_of_another() {
+fn a_map_that_names_no_incarnation_does_not_mean_that_the_home_restarted() {
     let (mut net, k, other) = cached();
     pause(&mut net);
     let write = net.put(net.stand_in(&k), &k, b"v1");
     assert_eq!(net.status(write), Some(Status::Ok));
-    // A master without its file, which has not heard the home, lets all return.
+    // A master that has lost its file and has not heard from the home lets all servers return.
     for member in [1, 2] {
         net.cut(0, member);
     }
@@ -248,5 +253,5 @@ fn a_map_that_names_no_incarnation_of_the_home_is_no_word_of_another() {
     resume(&mut net);
     assert!(!net.hits(0, &k));
     assert_eq!(net.get(0, &k).value, b"v1");
-    assert!(net.hits(0, &other), "it was told all");
+    assert!(net.hits(0, &other), "it was told of all keys");
 }

@@ -1,9 +1,10 @@
-//! Reads that are held back by the limit of the whole cluster: they begin at its rate, are refused
-//! with a hint when their clients would give up first, and go elsewhere when their partition does.
+//! Tests of reads that are held back by the limit of the whole cluster. They begin at its rate, are
+//! refused with a hint when their clients would give up first, and follow their partition to
+//! another server.
 
 use super::*;
 
-/// The whole cluster may ask the database for this many rows a second.
+/// Creates a shard of a cluster that may ask the database for this many rows per second.
 fn script(reads_per_second: u64) -> Script {
     Script::with(|config| config.reads_per_second = reads_per_second)
 }
@@ -12,8 +13,8 @@ fn forwards(script: &Script) -> usize {
     script.outputs.iter().filter(|output| matches!(output, Output::Forward { .. })).count()
 }
 
-/// Lets a second pass in small steps while the database answers at once; returns how often it was
-/// asked.
+/// Lets a second pass in small steps while the database answers at once. Returns the number of
+/// calls to it.
 fn second(script: &mut Script) -> usize {
     let mut asked = 0;
     for _ in 0..20 {
@@ -28,7 +29,7 @@ fn second(script: &mut Script) -> usize {
 }
 
 #[test]
-fn they_begin_at_the_rate_and_those_that_would_be_too_late_are_refused() {
+fn reads_begin_at_the_rate_and_late_ones_are_refused() {
     let mut script = script(20);
     let keys = script.keys_of(OWN, 45);
     for key in &keys {
@@ -52,9 +53,9 @@ fn they_begin_at_the_rate_and_those_that_would_be_too_late_are_refused() {
     assert_eq!(script.node.in_flight(), 0);
 }
 
-/// Half of the requests that may be in flight may wait for reads.
+/// The reads that wait may take half of the requests that may be in flight.
 #[test]
-fn those_that_wait_leave_room_for_writes() {
+fn waiting_reads_leave_room_for_writes() {
     let mut script = script(200);
     let keys = script.keys_of(OWN, 70);
     for key in &keys {
@@ -69,7 +70,7 @@ fn those_that_wait_leave_room_for_writes() {
 }
 
 #[test]
-fn they_are_sent_on_when_their_partition_is_another_servers_again() {
+fn reads_are_forwarded_when_another_server_owns_their_partition_again() {
     let mut script = script(20);
     script.announce([ServerState::Online, ServerState::Offline]);
     let keys = script.keys_of(PEER, 40);

@@ -1,33 +1,34 @@
-//! What a request may do that was sent on, or has been sent to another server in vain (scenario 18).
+//! Tests of requests that were forwarded or relayed to this server, or that another server did not
+//! accept (scenario 18).
 
 use super::*;
 
-fn sent_on(action: Action, hop: Hop) -> CommandHead {
+fn hop_head(action: Action, hop: Hop) -> CommandHead {
     CommandHead { hop, ..CommandHead::new(action, 1) }
 }
 
 #[test]
-fn a_request_that_was_passed_on_is_refused_where_its_owner_does_not_take_it() {
+fn a_relayed_request_is_refused_if_its_owner_does_not_accept_it() {
     for action in [Action::Get, Action::Put] {
         for status in [Status::NotOwner, Status::ShuttingDown, Status::Unavailable] {
             let mut s = Script::new();
             let key = s.key_of(PEER);
-            assert_eq!(s.send(sent_on(action, Hop::Relay), &key, b"v"), None);
+            assert_eq!(s.send(hop_head(action, Hop::Relay), &key, b"v"), None);
             let forward = s.forward();
             s.forward_answered(forward, status);
             assert_eq!(s.reply().status, Status::Unavailable, "{action:?} after {status:?}");
-            assert!(s.calls().is_empty(), "another server has its own way to the database");
+            assert!(s.calls().is_empty(), "the server that asked can reach the database itself");
         }
     }
 }
 
 #[test]
-fn a_read_that_was_passed_on_is_not_carried_out_where_its_owner_is_out_of_reach() {
+fn a_relayed_read_is_not_processed_if_its_owner_is_unreachable() {
     use ForwardFailure::{NoRoom, Refused, TimedOut, Unreachable};
     for failure in [TimedOut, NoRoom, Unreachable, Refused] {
         let mut s = Script::new();
         let key = s.key_of(PEER);
-        assert_eq!(s.send(sent_on(Action::Get, Hop::Relay), &key, &[]), None);
+        assert_eq!(s.send(hop_head(Action::Get, Hop::Relay), &key, &[]), None);
         let (_, token, _) = s.forward();
         s.forward_fails(token, failure);
         assert_eq!(s.reply().status, Status::Unavailable, "{failure:?}");
@@ -36,7 +37,7 @@ fn a_read_that_was_passed_on_is_not_carried_out_where_its_owner_is_out_of_reach(
 }
 
 #[test]
-fn a_read_that_its_owner_does_not_take_is_answered_from_the_database_at_once() {
+fn a_read_that_its_owner_does_not_accept_is_answered_from_the_database_at_once() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     assert_eq!(s.get(&key), None);
@@ -50,7 +51,7 @@ fn a_read_that_its_owner_does_not_take_is_answered_from_the_database_at_once() {
 }
 
 #[test]
-fn a_write_that_its_owner_has_not_taken_waits_although_there_is_no_way_there_by_now() {
+fn a_write_that_its_owner_did_not_accept_waits_even_if_the_owner_is_now_unreachable() {
     let mut s = Script::new();
     let keys = s.keys_of(PEER, 2);
     s.put(&keys[0], b"v");
@@ -64,19 +65,19 @@ fn a_write_that_its_owner_has_not_taken_waits_although_there_is_no_way_there_by_
     s.forward_fails(ping, ForwardFailure::Unreachable);
     s.replies();
     s.forward_answered(first, Status::NotOwner);
-    assert!(s.replies().is_empty(), "the next map may say who takes it");
+    assert!(s.replies().is_empty(), "the next map may name another owner");
     s.advance(Duration::from_secs(1));
     s.collect();
     assert_eq!(s.reply().status, Status::Unavailable);
 }
 
 #[test]
-fn a_write_that_was_sent_on_goes_back_when_its_partition_becomes_nobodys() {
+fn a_forwarded_write_is_returned_when_its_partition_loses_its_owner() {
     for (hop, expected) in [(Hop::Forwarded, Status::NotOwner), (Hop::Relay, Status::Unavailable)] {
         let mut s = Script::new();
         let key = s.key_of(OWN);
         s.lease(Micros(0), false);
-        assert_eq!(s.send(sent_on(Action::Put, hop), &key, b"v"), None, "it waits for a lease");
+        assert_eq!(s.send(hop_head(Action::Put, hop), &key, b"v"), None, "it waits for a lease");
         s.announce([ServerState::Leaving, ServerState::Online]);
         assert_eq!(s.reply().status, expected);
         assert!(s.calls().is_empty());
@@ -90,7 +91,7 @@ fn bytes_from_a_peer_and_its_refusals_say_whether_it_can_be_reached() {
         let key = s.key_of(PEER);
         s.put(&key, b"v");
         let (_, token, _) = s.forward();
-        // As when the process was stopped: nobody waits for the answer any more.
+        // This stands for the process having been stopped: nobody waits for the answer any more.
         s.node.drop_waiting();
         s.collect();
         assert_eq!(s.reply().status, Status::OutcomeUnknown);
@@ -100,7 +101,7 @@ fn bytes_from_a_peer_and_its_refusals_say_whether_it_can_be_reached() {
 }
 
 #[test]
-fn only_an_answer_in_the_affirmative_says_that_all_shards_of_a_server_answer() {
+fn only_successful_answers_of_all_shards_make_a_probe_succeed() {
     use standin_protocol::body::PingReply;
     let pong = PingReply { boot_id: 9, ..PingReply::default() };
     let answered = PeerProbe::Answered { boot_id: 9, map_epoch: MapEpoch::default() };

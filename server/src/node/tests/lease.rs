@@ -1,4 +1,4 @@
-//! Leases, orphans, the modes, and when a write is called done (docs/FAILOVER.md).
+//! Tests of leases, orphans, the modes, and the acknowledgement of writes (docs/FAILOVER.md).
 
 use super::net::Net;
 use super::*;
@@ -20,7 +20,7 @@ fn without_a_lease_reads_go_through_and_writes_wait() {
     s.advance(SECOND - Duration::from_micros(1));
     assert!(s.get(&key).is_some(), "until the last moment");
     s.now.mono = until;
-    assert_eq!(s.get(&key), None, "no tick has come between");
+    assert_eq!(s.get(&key), None, "no tick has run in between");
     assert!(!s.node.caches(s.now.mono, s.topology.partition(1, &key)));
     let fetch = s.call();
     s.found(&fetch, b"v0");
@@ -29,7 +29,11 @@ fn without_a_lease_reads_go_through_and_writes_wait() {
     assert!(s.calls().is_empty());
     s.lease(Micros::NEVER, false);
     let write = s.call();
-    assert_eq!(s.get(&key).unwrap().value, b"v0", "nobody else has owned it: kept");
+    assert_eq!(
+        s.get(&key).unwrap().value,
+        b"v0",
+        "no other server has owned the partition, so the value is kept"
+    );
     s.written(&write);
     assert_eq!(s.reply().status, Status::Ok);
     assert_eq!(s.node.counters.leases_lost, 1);
@@ -62,7 +66,7 @@ fn a_deadline_ends_a_wait() {
 }
 
 #[test]
-fn a_write_that_was_sent_on_does_not_wait_for_long() {
+fn a_forwarded_write_does_not_wait_for_long() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.lease(Micros(0), false);
@@ -109,11 +113,11 @@ fn a_write_that_ends_without_a_lease_waits_for_one() {
     assert!(s.replies().is_empty(), "another may own it by now");
     s.lease(Micros::NEVER, false);
     assert_eq!(s.reply().status, Status::Ok);
-    assert_eq!(s.get(&key), None, "what was there before is gone");
+    assert_eq!(s.get(&key), None, "the previous value is gone");
 }
 
 #[test]
-fn a_write_that_nobody_can_vouch_for_has_an_unknown_outcome() {
+fn a_write_that_can_not_be_acknowledged_has_an_unknown_outcome() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.put(&key, b"v1");
@@ -139,7 +143,7 @@ fn scenario_04_a_write_that_ends_after_a_takeover_is_settled_at_the_new_owner() 
     net.get(1, &k);
     assert!(net.hits(1, &k), "the new owner has read v0");
     net.end_held_write(0, None);
-    assert_eq!(net.status(write), None, "not before that one has dropped it");
+    assert_eq!(net.status(write), None, "not before the new owner has dropped the key");
     net.tell(0);
     assert_eq!(net.status(write), Some(Status::Ok));
     assert_eq!(net.get(1, &k).value, b"v1");
@@ -166,7 +170,7 @@ fn a_write_that_can_not_be_settled_in_time_is_unknown_and_still_owed() {
 }
 
 #[test]
-fn what_a_returning_server_is_told_settles_nothing_for_clients() {
+fn telling_a_returning_server_acknowledges_no_write() {
     let mut net = Net::new(3, strict);
     let k = net.key(0, 0);
     net.say(0, Offline, &[0]);
@@ -220,7 +224,11 @@ fn while_nobody_owns_it_writes_wait_and_only_orphans_go_on() {
         let write = net.put(1, &k, b"v1");
         assert_eq!(net.status(write), None);
         net.advance(SECOND);
-        assert_eq!(net.status(write), Some(Status::Unavailable), "its end would not be waited for");
+        assert_eq!(
+            net.status(write),
+            Some(Status::Unavailable),
+            "the next owner would not wait for its end"
+        );
 
         let modes = [(Mode::Available, Status::Ok), (Mode::Strict, Status::Unavailable)];
         for (mode, expected) in modes {
@@ -235,14 +243,14 @@ fn while_nobody_owns_it_writes_wait_and_only_orphans_go_on() {
 }
 
 #[test]
-fn in_strict_a_drained_write_counts_only_if_the_lease_never_ended() {
+fn in_strict_a_drained_write_is_acknowledged_only_if_the_lease_never_ended() {
     for (gap, expected) in [(false, Some(Status::Ok)), (true, None)] {
         let mut net = Net::new(2, strict);
         let k = net.key(0, 0);
         net.held.insert(0);
         let write = net.put(0, &k, b"v1");
         if gap {
-            // Another may have owned it, and cached what was there before.
+            // Another server may have owned the partition, and cached the previous value.
             net.lease(0, Micros(0), false);
             net.lease(0, Micros::NEVER, false);
         }
@@ -265,13 +273,13 @@ fn a_cas_is_decided_by_a_lease_holder_only() {
     s.collect();
     assert_eq!(s.reply().status, Status::Unavailable);
     s.lease(Micros::NEVER, false);
-    assert!(s.send(cas, &key, b"v1").is_none(), "decided by what it had cached before");
+    assert!(s.send(cas, &key, b"v1").is_none(), "it would be decided by a value cached before");
     let write = s.call();
     s.written(&write);
     assert_eq!(s.reply().status, Status::Ok);
 }
 
-/// Creates servers that do not hear the master; server 0 has v0 of its key cached.
+/// Creates servers that do not hear the master. Server 0 has `v0` of its key cached.
 fn without_a_master() -> (Net, Vec<u8>) {
     let mut net = Net::new(3, |_| {});
     let k = net.key(0, 0);
@@ -291,7 +299,7 @@ fn scenario_26_an_orphan_does_not_write_for_an_owner_that_is_only_silent() {
     let write = net.put(1, &k, b"v1");
     net.advance(SECOND);
     assert_eq!(net.status(write), Some(Status::Unavailable));
-    assert_eq!(net.origin[&k], b"v0", "it might end before the owner knows of it");
+    assert_eq!(net.origin[&k], b"v0", "the write might end before the owner knows of it");
     assert!(net.hits(0, &k));
 }
 
@@ -349,7 +357,7 @@ fn scenario_26_an_orphan_acknowledges_when_the_owner_knows_or_is_dead() {
 }
 
 #[test]
-fn what_can_not_be_written_down_for_an_owner_is_not_written() {
+fn a_write_whose_key_can_not_be_logged_for_the_owner_does_not_begin() {
     let mut net = Net::new(2, |config| config.log_keys_max = 0);
     let k = net.key(0, 0);
     net.lease(1, Micros::NEVER, true);

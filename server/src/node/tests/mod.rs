@@ -1,5 +1,5 @@
-//! A shard's logic as scripts: serve, let the origin or a peer answer, look at the replies.
-//! Scenario numbers are those of docs/FAILOVER.md.
+//! Scripts that test a shard's logic: they serve requests, let the origin or a peer answer, and
+//! check the replies. Scenario numbers are those of docs/FAILOVER.md.
 
 mod bound;
 mod configured;
@@ -61,7 +61,7 @@ pub(super) fn topology() -> Arc<Topology> {
     pair(1, 64)
 }
 
-/// Two servers of one group.
+/// Returns a topology of two servers of one group.
 pub(in crate::node) fn pair(shards: u16, partitions: u32) -> Arc<Topology> {
     let server = |name: &str, port: u16| ServerInfo {
         name: name.to_owned(),
@@ -89,7 +89,7 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
         mode: Mode::Available,
         brief: Duration::from_millis(1_800),
         park_max: Duration::from_secs(1),
-        park_sent_on_max: Duration::from_millis(50),
+        park_forwarded_max: Duration::from_millis(50),
         warm: Duration::from_secs(30),
         patience: Duration::from_secs(2),
         surge_reads: 100,
@@ -114,7 +114,7 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
     }
 }
 
-/// A request that waits, without a deadline.
+/// Returns a waiting request without a deadline.
 pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
     Pending {
         to,
@@ -132,7 +132,7 @@ pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
     }
 }
 
-/// An answer as the connection gets it.
+/// An answer as the connection receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Got {
     status: Status,
@@ -167,10 +167,10 @@ impl Script {
     fn with(change: impl FnOnce(&mut NodeConfig)) -> Self {
         let mut config = node_config(OWN, BOOT);
         change(&mut config);
-        let bonds = config.keyspaces.iter().flat_map(|keyspace| {
+        let bound_keys = config.keyspaces.iter().flat_map(|keyspace| {
             keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
         });
-        let seeds = HashSeeds::of_bonds(bonds);
+        let seeds = HashSeeds::of_bound_keys(bound_keys);
         let topology = Arc::new(Topology::clone(&topology()).with_hash_seeds(seeds));
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
@@ -203,7 +203,7 @@ impl Script {
         self.collect();
     }
 
-    /// A key whose home is this server.
+    /// Returns a key of this home.
     fn key_of(&self, home: u16) -> Vec<u8> {
         let keys = (0..).map(|i| format!("key{i}").into_bytes());
         keys.into_iter()
@@ -300,7 +300,7 @@ impl Script {
         self.answer(call, Outcome::Written { rows: 1, stored: Stored::Sent });
     }
 
-    /// Puts a value in the cache by reading it.
+    /// Puts a value into the cache by reading it.
     fn fill(&mut self, key: &[u8], value: &[u8]) {
         assert_eq!(self.get(key), None);
         let call = self.call();
@@ -316,7 +316,7 @@ impl Script {
         }
     }
 
-    /// The next command of this kind; those before it go unanswered.
+    /// Returns the next forwarded command of this kind. Earlier ones are never answered.
     fn forward_of(&mut self, action: Action) -> (u16, u64, CommandHead) {
         loop {
             let forward = self.forward();
@@ -331,7 +331,7 @@ impl Script {
         self.collect();
     }
 
-    /// The peer answers a forward.
+    /// Lets the peer answer a forward.
     fn forward_answered(&mut self, forward: (u16, u64, CommandHead), status: Status) {
         let (peer, token, _) = forward;
         let answer = Ok((AnswerHead::status(status), &[][..]));

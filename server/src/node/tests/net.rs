@@ -1,4 +1,4 @@
-//! A few nodes, an origin, and the network between them, driven by hand: the test decides what the
+//! A few nodes, an origin, and the network between them, driven by hand. The test decides what the
 //! master says, which links are cut, and which origin calls are held.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +14,15 @@ pub(super) struct Net {
     pub(super) topology: Arc<Topology>,
     pub(super) nodes: Vec<Node>,
     pub(super) origin: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// The paths that lose everything: from, to.
+    /// The paths that lose everything, as sender and receiver.
     pub(super) cut: BTreeSet<(u16, u16)>,
-    /// Servers whose ports refuse connections.
+    /// The servers whose ports refuse connections.
     pub(super) dead: BTreeSet<u16>,
-    /// The servers whose calls wait.
+    /// The servers whose calls to the origin are held.
     pub(super) held: BTreeSet<u16>,
     calls: VecDeque<(u16, Call)>,
-    /// For each forwarded request's connection, the server that waits for it, and its token.
+    /// The server that waits for each forwarded request and its token, by the connection of the
+    /// request.
     relayed: BTreeMap<u64, (u16, u16, u64)>,
     pub(super) answers: BTreeMap<Tag, Got>,
     pub(super) drained: Vec<(u16, u32)>,
@@ -83,7 +84,7 @@ impl Net {
         net
     }
 
-    /// Lets the master announce a state to all servers except the deaf ones.
+    /// Makes the master announce a state to all servers except the deaf ones.
     pub(super) fn say(&mut self, server: u16, state: ServerState, deaf: &[u16]) {
         self.epoch = self.epoch.next();
         let status = &mut self.statuses[usize::from(server)];
@@ -112,7 +113,7 @@ impl Net {
         self.statuses[usize::from(server)].boot_id = boot_id;
     }
 
-    /// Sets the server's incarnation in the master's next map; zero: it knows none.
+    /// Sets the server's incarnation in the master's next map; zero if the master knows none.
     pub(super) fn name(&mut self, server: u16, boot_id: u64) {
         self.statuses[usize::from(server)].boot_id = boot_id;
     }
@@ -175,7 +176,7 @@ impl Net {
     }
 
     fn deliver(&mut self, to: ReplyTo, answer: &Answer) {
-        assert_eq!(to.tag, 5, "it is handed back");
+        assert_eq!(to.tag, 5, "the tag is returned unchanged");
         let Some((from, server, token)) = self.relayed.remove(&to.conn.conn) else {
             let tag = u32::try_from(to.conn.conn).unwrap();
             let got = Got::new(answer.head, &answer.value);
@@ -192,7 +193,7 @@ impl Net {
         }
     }
 
-    /// Delivers everything that is under way.
+    /// Delivers all messages that are under way.
     pub(super) fn run(&mut self) {
         let mut is_busy = true;
         while is_busy {

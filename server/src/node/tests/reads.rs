@@ -1,4 +1,4 @@
-//! Reads, lifetimes, touch, invalidate, refusals.
+//! Tests of reads, lifetimes, touch, invalidate, and refusals.
 
 use super::*;
 
@@ -27,7 +27,7 @@ fn fetches_wait_where_there_is_no_room_for_their_rows() {
         assert_eq!(s.get(key), None);
     }
     let calls = s.calls();
-    assert_eq!(calls.len(), 4, "a few of each keyspace always go on");
+    assert_eq!(calls.len(), 4, "a few of each keyspace always proceed");
     assert_eq!(s.get(&own[5]), None, "it joins the one that waits");
     s.found(&calls[0], b"v");
     assert_eq!(s.reply().status, Status::Ok);
@@ -118,7 +118,7 @@ fn scenario_05_a_fill_that_a_write_overtook_is_not_kept() {
     assert_eq!(s.reply().status, Status::Ok);
     s.found(&fetch, b"v0");
     assert_eq!(s.reply().value, b"v0", "the read began before the write");
-    assert_eq!(s.get(&key).unwrap().value, b"v1", "what the write left is still there");
+    assert_eq!(s.get(&key).unwrap().value, b"v1", "the value of the write is still there");
     assert_eq!(s.node.counters.fills_refused, 1);
 }
 
@@ -146,7 +146,7 @@ fn scenario_06_a_read_shares_only_a_fetch_that_starts_after_it() {
 }
 
 #[test]
-fn waiting_reads_are_answered_from_what_the_first_fetch_left() {
+fn waiting_reads_are_answered_from_the_value_that_the_first_fetch_cached() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     for _ in 0..10 {
@@ -177,7 +177,7 @@ fn touch_and_invalidate() {
 }
 
 #[test]
-fn invalidate_disowns_the_fetch_under_way() {
+fn the_result_of_a_fetch_is_not_kept_after_an_invalidate() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.get(&key);
@@ -207,7 +207,7 @@ fn refusals_name_their_reason() {
 }
 
 #[test]
-fn a_server_whose_control_thread_is_stuck_is_not_healthy_to_a_probe() {
+fn a_probe_fails_if_the_control_thread_is_stuck() {
     let mut s = Script::new();
     let mut ping = |runs| {
         s.node.set_control_runs(runs);
@@ -217,7 +217,7 @@ fn a_server_whose_control_thread_is_stuck_is_not_healthy_to_a_probe() {
 }
 
 #[test]
-fn a_row_may_be_as_long_as_an_answer_and_no_longer() {
+fn a_row_may_be_as_long_as_the_longest_answer_and_no_longer() {
     let max = answer::VALUE_BYTES_MAX;
     for (bytes, status) in [(max, Status::Ok), (max + 1, Status::OriginRejected)] {
         let mut s = Script::new();
@@ -230,7 +230,7 @@ fn a_row_may_be_as_long_as_an_answer_and_no_longer() {
 }
 
 #[test]
-fn a_touch_among_those_who_wait_for_a_fetch_gives_the_lifetime() {
+fn a_touch_among_the_requests_that_wait_for_a_fetch_gives_the_lifetime() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.get(&key);
@@ -238,7 +238,7 @@ fn a_touch_among_those_who_wait_for_a_fetch_gives_the_lifetime() {
     let touch = CommandHead { ttl_s: 7, ..CommandHead::new(Action::Touch, 1) };
     s.get(&key);
     assert_eq!(s.send(touch, &key, &[]), None);
-    // What the first fetch brings is not kept.
+    // The result of the first fetch is not kept.
     s.op(Action::Invalidate, &key, &[]);
     s.found(&first, b"v");
     assert_eq!(s.reply().ttl_s, 0);
@@ -269,7 +269,7 @@ fn a_read_that_waited_begins_until_its_deadline() {
 }
 
 #[test]
-fn a_read_that_comes_back_from_its_owner_too_late_is_not_begun() {
+fn a_read_that_the_owner_refuses_after_its_deadline_does_not_begin() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     let get = CommandHead { deadline_ms: 50, ..CommandHead::new(Action::Get, 1) };
@@ -283,7 +283,7 @@ fn a_read_that_comes_back_from_its_owner_too_late_is_not_begun() {
 }
 
 #[test]
-fn a_cas_that_waited_for_room_reads_for_who_is_still_there() {
+fn a_cas_that_waited_for_room_reads_only_if_its_client_is_still_there() {
     for (is_gone, expected) in [(false, vec![]), (true, vec![Status::Unavailable])] {
         let mut s = Script::with(|config| config.fetch_bytes = 0);
         let own = s.keys_of(OWN, 5);
@@ -306,7 +306,7 @@ fn a_cas_that_waited_for_room_reads_for_who_is_still_there() {
 }
 
 #[test]
-fn answers_that_callers_do_not_take_hold_up_fetches() {
+fn answers_that_callers_do_not_take_hold_back_fetches() {
     let mut s = Script::with(|config| config.fetch_bytes = 4 << 20);
     s.node.told_unsent(s.now, 4 << 20);
     let own = s.keys_of(OWN, 5);
@@ -316,7 +316,7 @@ fn answers_that_callers_do_not_take_hold_up_fetches() {
     assert_eq!(s.calls().len(), 4);
     s.node.told_unsent(s.now, 0);
     s.collect();
-    assert!(s.calls().is_empty(), "those under way have reserved it all");
+    assert!(s.calls().is_empty(), "the fetches under way have reserved all room");
     let mut s = Script::with(|config| config.fetch_bytes = 5 << 20);
     s.node.told_unsent(s.now, 4 << 20);
     for key in &own {

@@ -1,10 +1,11 @@
-//! An owner that only one server can't reach (scenario 2), and probes for the master.
+//! Tests of an owner that only one server can't reach (scenario 2), and of probes for the master.
 
 use super::net::{Net, boot};
 use super::*;
 use ServerState::{Offline, Online};
 
-/// Server 1 can't reach server 0, and the master says that it is online.
+/// Returns servers of which server 1 can't reach server 0, while the master says that server 0 is
+/// online.
 fn split(servers: u16) -> (Net, Vec<u8>) {
     let mut net = Net::new(servers, |_| {});
     let k = net.key(0, 0);
@@ -34,7 +35,7 @@ fn requests_go_through_a_member_that_reaches_the_owner() {
 }
 
 #[test]
-fn without_such_a_member_reads_go_to_the_origin_and_writes_nowhere() {
+fn without_such_a_member_reads_go_to_the_origin_and_writes_are_refused() {
     let (mut net, k) = split(2);
     assert_eq!(net.get(1, &k).value, b"v0");
     let write = net.put(1, &k, b"v1");
@@ -43,7 +44,7 @@ fn without_such_a_member_reads_go_to_the_origin_and_writes_nowhere() {
 }
 
 #[test]
-fn a_member_that_does_not_reach_it_either_refuses_and_does_not_stand_in() {
+fn a_member_that_does_not_reach_the_owner_either_refuses_and_does_not_stand_in() {
     let (mut net, k) = split(3);
     net.cut(0, 2);
     let write = net.put(1, &k, b"v1");
@@ -54,7 +55,7 @@ fn a_member_that_does_not_reach_it_either_refuses_and_does_not_stand_in() {
 }
 
 #[test]
-fn it_ends_when_the_owner_answers_and_when_the_hold_is_over() {
+fn relaying_ends_when_the_owner_answers_and_when_the_hold_is_over() {
     let (mut net, k) = split(3);
     let partition = net.topology.partition(1, &k);
     net.cut.clear();
@@ -71,7 +72,7 @@ fn it_ends_when_the_owner_answers_and_when_the_hold_is_over() {
 }
 
 #[test]
-fn a_probe_says_what_all_shards_say() {
+fn a_probe_combines_the_answers_of_all_shards() {
     let mut net = Net::new(2, |_| {});
     net.nodes[1].ask_probe(9, 0);
     net.run();
@@ -88,32 +89,36 @@ fn a_probe_says_what_all_shards_say() {
 }
 
 #[test]
-fn questions_that_come_while_a_probe_runs_share_the_next() {
+fn requests_that_arrive_while_a_probe_runs_share_the_next() {
     let mut net = Net::new(2, |_| {});
     for nonce in [9, 10, 11, 10] {
         net.nodes[1].ask_probe(nonce, 0);
     }
-    assert_eq!(net.nodes[1].forwards(), 1, "a shard that was stuck finds many in its mailbox");
+    assert_eq!(
+        net.nodes[1].forwards(),
+        1,
+        "a shard that was stopped finds many requests in its mailbox"
+    );
     net.run();
     assert_eq!(net.probed.len(), 3, "each is answered once");
     assert_eq!(net.nodes[1].forwards(), 0);
 }
 
-/// The members that may pass something on to server 0 for server 1, in the order of this key.
+/// Returns the members that may relay a request of server 1 to server 0, in the order for this key.
 fn members(net: &Net, key: &[u8]) -> Vec<u16> {
     let rank = net.topology.rank(net.topology.partition(1, key));
     rank.iter().copied().filter(|member| ![0, 1].contains(member)).collect()
 }
 
 #[test]
-fn requests_go_through_one_member_that_is_online_and_in_reach() {
+fn requests_go_through_one_member_that_is_online_and_reachable() {
     for is_cut in [false, true] {
         let (mut net, k) = split(4);
         let (first, second) = (members(&net, &k)[0], members(&net, &k)[1]);
         match is_cut {
             true => {
                 net.cut(1, first);
-                // Found out by another request.
+                // Another request finds this out.
                 let theirs = net.key(first, 0);
                 net.get(1, &theirs);
             }
@@ -139,7 +144,7 @@ fn without_a_verdict_only_orphans_send_writes_through_others() {
 }
 
 #[test]
-fn a_member_that_turns_out_to_be_out_of_reach_is_passed_over_for_the_next() {
+fn a_member_that_turns_out_to_be_unreachable_is_skipped() {
     let (mut net, k) = split(4);
     let (first, second) = (members(&net, &k)[0], members(&net, &k)[1]);
     net.cut(1, first);

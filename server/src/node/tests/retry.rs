@@ -1,4 +1,5 @@
-//! Writes that are repeated (scenario 14), and misses after a change of owner (17, 19).
+//! Tests of writes that are repeated (scenario 14), and of misses after a change of owner
+//! (scenarios 17, 19).
 
 use super::net::Net;
 use super::*;
@@ -9,7 +10,7 @@ fn again() -> CommandHead {
 }
 
 #[test]
-fn scenario_14_a_repeated_write_is_carried_out_once() {
+fn scenario_14_a_repeated_write_is_executed_once() {
     let mut net = Net::new(2, |_| {});
     let k = net.key(0, 0);
     let first = net.put(0, &k, b"v1");
@@ -39,7 +40,7 @@ fn a_repetition_through_another_server_is_the_same_request() {
 }
 
 #[test]
-fn what_was_certainly_not_carried_out_is_tried_again() {
+fn a_write_that_was_certainly_not_executed_is_tried_again() {
     let mut net = Net::new(2, |_| {});
     let k = net.key(0, 0);
     net.held.insert(0);
@@ -64,7 +65,7 @@ fn an_unknown_outcome_stays_unknown() {
     assert_eq!(net.counters(0).origin_writes, 1);
 }
 
-/// Server 1 reads its own keys at this rate for a while.
+/// Makes server 1 read its own keys at this rate for a while.
 fn steady(net: &mut Net, seconds: u64, reads_per_s: usize) {
     for i in 0..seconds {
         for nth in 0..reads_per_s {
@@ -84,16 +85,16 @@ fn theirs(net: &Net, count: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn scenario_19_after_a_takeover_all_misses_have_a_rate() {
-    misses_have_a_rate(Offline);
+fn scenario_19_after_a_takeover_all_misses_are_rate_limited() {
+    check_rate_of_misses(Offline);
 }
 
 #[test]
-fn scenario_19_and_so_they_have_while_the_last_lease_runs_out() {
-    misses_have_a_rate(Waiting);
+fn scenario_19_misses_are_rate_limited_while_the_last_lease_runs_out() {
+    check_rate_of_misses(Waiting);
 }
 
-fn misses_have_a_rate(becomes: ServerState) {
+fn check_rate_of_misses(becomes: ServerState) {
     let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
     steady(&mut net, 12, 150);
     net.say(0, becomes, &[0]);
@@ -108,12 +109,12 @@ fn misses_have_a_rate(becomes: ServerState) {
         net.advance(Duration::from_millis(1));
     }
     let fetched = net.counters(1).origin_reads - before;
-    // Both fetched 150 a second; the one that is left may fetch 1.75 times what both did, 525.
-    // 1,000 that are not to wait for more than two seconds need 500, beside its own 150.
+    // Both servers fetched 150 per second. The server that is left may fetch 1.75 times what both
+    // did, 525. To pass 1,000 fetches in two seconds, it needs 500 in addition to its own 150.
     assert!((210..=265).contains(&fetched), "{fetched} in 400 ms");
     assert_eq!(net.status(twice), Some(Status::NotFound));
     let write = net.put(1, &keys[999], b"v");
-    assert_eq!(net.status(write), Some(Status::Ok), "writes are not held");
+    assert_eq!(net.status(write), Some(Status::Ok), "writes are not held back");
     net.say(0, Offline, &[0]);
     for _ in 0..1_600 {
         net.advance(Duration::from_millis(1));
@@ -125,7 +126,7 @@ fn misses_have_a_rate(becomes: ServerState) {
 }
 
 #[test]
-fn what_waits_is_not_refused_where_nothing_may_be_kept() {
+fn waiting_reads_are_not_refused_if_nothing_may_be_kept() {
     let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
     steady(&mut net, 12, 150);
     net.say(0, Waiting, &[0]);
@@ -133,14 +134,14 @@ fn what_waits_is_not_refused_where_nothing_may_be_kept() {
     let keys = theirs(&net, 1_000);
     let tags: Vec<u32> = keys.iter().map(|key| net.ask(1, get, key, &[])).collect();
     net.lease(1, Micros(0), false);
-    // As if the process had been stopped meanwhile.
+    // This stands for the process having been stopped meanwhile.
     net.advance(Duration::from_millis(2_200));
     assert!(tags.iter().all(|tag| net.status(*tag) == Some(Status::NotFound)));
     assert_eq!((net.counters(1).surge_refused, net.nodes[1].in_flight()), (0, 0));
 }
 
 #[test]
-fn scenario_17_a_home_that_returns_empty_goes_by_what_the_group_measures() {
+fn scenario_17_a_home_that_returns_empty_uses_the_measure_of_its_group() {
     let mut net = Net::new(2, |config| config.in_flight_max = 10_000);
     steady(&mut net, 12, 150);
     net.say(0, Offline, &[0]);
@@ -156,8 +157,8 @@ fn scenario_17_a_home_that_returns_empty_goes_by_what_the_group_measures() {
         net.advance(Duration::from_millis(1));
     }
     let fetched = net.counters(0).origin_reads - before;
-    // 1.75 times what both fetched, without the other's 150: 375 a second, and less if it is
-    // home to fewer partitions than the other.
+    // The limit is 1.75 times what both servers fetched, without the 150 of the other server: 375
+    // per second. It is lower if this server is home to fewer partitions than the other.
     assert!((28..=42).contains(&fetched), "{fetched} in 100 ms");
 }
 

@@ -1,4 +1,4 @@
-//! What a server does with what others tell it (SETTLE, HANDBACK).
+//! Tests of how a server handles messages from others (SETTLE, HANDBACK).
 
 use standin_protocol::handback::{Handback, KEYS_MAX, Keys, WrittenKey, marks};
 
@@ -22,7 +22,7 @@ fn stays(s: &mut Script, key: &[u8]) -> bool {
     s.reply().flags & flags::CACHED != 0
 }
 
-/// Two keys of one partition whose home is this server.
+/// Returns two keys of one partition of which this server is the home.
 fn neighbours(s: &Script) -> (Vec<u8>, Vec<u8>) {
     let first = s.key_of(OWN);
     let partition = |key: &[u8]| s.topology.partition(1, key);
@@ -65,7 +65,7 @@ fn a_key_is_dropped_alone_unless_its_keyspace_was_flushed() {
 }
 
 #[test]
-fn what_is_read_after_that_stays_unless_the_write_may_still_land() {
+fn a_value_read_after_a_settle_stays_unless_the_write_may_still_take_effect() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     tell(&mut s, vec![written(&key, 0)]);
@@ -79,7 +79,7 @@ fn what_is_read_after_that_stays_unless_the_write_may_still_land() {
 }
 
 #[test]
-fn nothing_stays_in_a_partition_of_which_a_member_has_forgotten_writes_that_may_land() {
+fn nothing_stays_in_a_partition_with_forgotten_writes_that_may_still_take_effect() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     let overflowed = vec![s.topology.partition(1, &key)];

@@ -1,5 +1,5 @@
-//! Waiting writes of a shard when its process was stopped, when their clients leave, and when their
-//! time is up (scenario 14).
+//! Tests of a shard's waiting writes after its process was stopped, when their clients leave, and
+//! when their time is up (scenario 14).
 
 use super::*;
 use crate::node::Left;
@@ -7,7 +7,7 @@ use crate::node::Left;
 const GONE: Left = Left { conn: CONN, is_gone: true };
 const ENDED: Left = Left { conn: CONN, is_gone: false };
 
-/// A node in which a write of the peer's key waits: the peer does not answer.
+/// Creates a node in which a write of the peer's key waits, because the peer does not answer.
 fn waiting() -> (Script, Vec<u8>) {
     let mut s = Script::new();
     let key = s.key_of(PEER);
@@ -27,9 +27,9 @@ fn a_write_that_waited_for_an_owner_while_the_process_was_stopped_never_begins()
     assert_eq!(s.reply().status, Status::Unavailable);
     s.announce([ServerState::Online, ServerState::Offline]);
     s.collect();
-    assert!(s.calls().is_empty(), "the new owner has nothing to carry out");
+    assert!(s.calls().is_empty(), "the write is not sent to the new owner");
     s.put(&key, b"newer");
-    assert_eq!(s.calls().len(), 1, "but what comes now");
+    assert_eq!(s.calls().len(), 1, "but a write that arrives now begins");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_write_that_waited_for_its_turn_while_the_process_was_stopped_never_begins()
 }
 
 #[test]
-fn a_cas_that_has_to_read_first_is_not_sent_on_after_the_process_was_stopped() {
+fn a_cas_that_has_to_read_first_is_not_forwarded_after_the_process_was_stopped() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.get(&key);
@@ -68,7 +68,7 @@ fn a_cas_that_has_to_read_first_is_not_sent_on_after_the_process_was_stopped() {
 }
 
 #[test]
-fn a_write_that_was_sent_on_before_the_process_was_stopped_is_not_sent_again() {
+fn a_write_that_was_forwarded_before_the_process_was_stopped_is_not_sent_again() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.put(&key, b"older");
@@ -80,11 +80,11 @@ fn a_write_that_was_sent_on_before_the_process_was_stopped_is_not_sent_again() {
     s.announce([ServerState::Online, ServerState::Offline]);
     s.collect();
     assert!(s.calls().is_empty() && s.replies().is_empty());
-    assert_eq!(s.node.counters.reports, 0, "it says nothing of the peer");
+    assert_eq!(s.node.counters.reports, 0, "the failure says nothing about the peer");
 }
 
 #[test]
-fn a_write_that_waits_for_an_owner_goes_with_its_client() {
+fn a_write_that_waits_for_an_owner_is_dropped_when_its_client_leaves() {
     for left in [GONE, ENDED] {
         let (mut s, _) = waiting();
         s.node.callers_left(&[left]);
@@ -98,7 +98,7 @@ fn a_write_that_waits_for_an_owner_goes_with_its_client() {
 }
 
 #[test]
-fn a_write_that_waits_for_its_turn_is_carried_out_for_who_only_sends_no_more() {
+fn a_write_that_waits_for_its_turn_is_executed_if_its_client_only_stops_sending() {
     for (left, writes) in [(ENDED, 1), (GONE, 0)] {
         let mut s = Script::new();
         let key = s.key_of(OWN);
@@ -113,7 +113,7 @@ fn a_write_that_waits_for_its_turn_is_carried_out_for_who_only_sends_no_more() {
 }
 
 #[test]
-fn a_map_that_comes_with_the_end_of_a_writes_time_is_too_late_for_it() {
+fn a_map_that_arrives_when_the_time_of_a_write_is_up_is_too_late_for_it() {
     let (mut s, _) = waiting();
     // A second passes in which nothing happens here.
     s.now.mono = s.now.mono + Duration::from_secs(1);
@@ -124,7 +124,7 @@ fn a_map_that_comes_with_the_end_of_a_writes_time_is_too_late_for_it() {
 }
 
 #[test]
-fn a_write_waits_for_its_time_in_all_whatever_changes_meanwhile() {
+fn the_total_wait_of_a_write_is_bounded_whatever_changes_meanwhile() {
     let (mut s, _) = waiting();
     s.advance(Duration::from_millis(900));
     s.announce([ServerState::Online, ServerState::Returning]);
@@ -135,7 +135,7 @@ fn a_write_waits_for_its_time_in_all_whatever_changes_meanwhile() {
     assert_eq!(s.reply().status, Status::Unavailable);
 }
 
-/// A request that the shell has not been given yet.
+/// Makes a request that the shell has not taken yet.
 fn unsent(s: &mut Script, action: Action, key: &[u8]) {
     let command = Command { head: CommandHead::new(action, 1), key, value: b"v" };
     let place = s.node.aim(s.node.place(1, key));
@@ -152,12 +152,12 @@ fn forwarded(s: &Script) -> Vec<Action> {
 }
 
 #[test]
-fn a_request_that_was_not_given_to_a_link_is_certainly_not_carried_out() {
+fn a_request_that_no_link_has_taken_is_certainly_not_executed() {
     for action in [Action::Get, Action::Put] {
         let mut s = Script::new();
         let key = s.key_of(PEER);
         unsent(&mut s, action, &key);
-        // This server's own messages do no harm.
+        // This server's own messages are not affected.
         s.node.ask_probe(9, PEER);
         s.node.drop_waiting();
         s.collect();
@@ -168,13 +168,13 @@ fn a_request_that_was_not_given_to_a_link_is_certainly_not_carried_out() {
 }
 
 #[test]
-fn a_read_that_was_given_to_a_link_can_be_asked_for_again() {
+fn a_read_that_a_link_has_taken_can_be_repeated() {
     let mut s = Script::new();
     let key = s.key_of(PEER);
     s.get(&key);
     s.node.drop_waiting();
     s.collect();
     assert_eq!(s.reply().status, Status::Unavailable);
-    assert_eq!((forwarded(&s).len(), s.node.forwards()), (1, 1), "its answer is still to come");
+    assert_eq!((forwarded(&s).len(), s.node.forwards()), (1, 1), "its answer is still expected");
     assert_eq!(s.node.counters.writes_dropped, 0);
 }

@@ -1,4 +1,4 @@
-//! The information in answers, forwarded commands and counters besides the values.
+//! Tests of the information in answers, forwarded commands and counters in addition to the values.
 
 use standin_protocol::body::PingReply;
 
@@ -11,7 +11,7 @@ fn counters(script: &Script) -> Counters {
 }
 
 #[test]
-fn an_answer_from_the_cache_says_so_whatever_was_asked() {
+fn an_answer_from_the_cache_says_so_for_every_action() {
     let stand_in = (PEER, ServerState::Offline, HIT | flags::STAND_IN);
     for (home, state, flags) in [(OWN, ServerState::Online, HIT), stand_in] {
         let mut script = Script::new();
@@ -30,7 +30,7 @@ fn an_answer_from_the_cache_says_so_whatever_was_asked() {
 }
 
 #[test]
-fn that_there_is_no_row_is_known_to_touch_too() {
+fn touch_also_uses_the_cached_absence_of_a_row() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     assert_eq!(script.get(&key), None);
@@ -42,7 +42,7 @@ fn that_there_is_no_row_is_known_to_touch_too() {
 }
 
 #[test]
-fn a_probe_is_told_of_the_database_and_of_what_waits() {
+fn a_ping_reports_the_database_and_the_waiting_requests() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     let ping = |script: &mut Script| {
@@ -63,7 +63,7 @@ fn a_probe_is_told_of_the_database_and_of_what_waits() {
 }
 
 #[test]
-fn the_map_is_told_to_whoever_asks() {
+fn the_map_is_given_to_every_client_that_asks() {
     let mut script = Script::new();
     script.announce([ServerState::Online, ServerState::Offline]);
     let got = script.op(Action::Map, &[], &[]).unwrap();
@@ -73,7 +73,7 @@ fn the_map_is_told_to_whoever_asks() {
 }
 
 #[test]
-fn what_is_not_for_a_shard_is_refused() {
+fn commands_that_a_shard_does_not_handle_are_refused() {
     let mut script = Script::new();
     for action in [Action::Put, Action::Cas, Action::Delete] {
         // The second keyspace has a statement for reads only.
@@ -86,7 +86,7 @@ fn what_is_not_for_a_shard_is_refused() {
 }
 
 #[test]
-fn a_forwarded_request_is_what_was_asked_and_marked() {
+fn a_forwarded_request_is_the_same_request_with_a_mark() {
     let mut script = Script::new();
     let key = script.key_of(PEER);
     for (is_retry, deadline_ms) in [(false, 0), (true, 500)] {
@@ -106,7 +106,7 @@ fn a_forwarded_request_is_what_was_asked_and_marked() {
 }
 
 #[test]
-fn the_lease_bounds_what_is_served_without_looking_at_it_again() {
+fn the_lease_bounds_the_time_for_which_hits_are_served_without_checking_it_again() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     let partition = script.topology.partition(1, &key);
@@ -124,7 +124,7 @@ fn the_lease_bounds_what_is_served_without_looking_at_it_again() {
 }
 
 #[test]
-fn each_thing_that_happens_is_counted_once() {
+fn each_event_is_counted_once() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     script.op(Action::Ping, &[], &[]);
@@ -157,7 +157,7 @@ fn each_thing_that_happens_is_counted_once() {
 }
 
 #[test]
-fn an_answer_that_comes_later_names_the_map_under_which_it_is_given() {
+fn a_later_answer_names_the_map_under_which_it_is_given() {
     let mut script = Script::new();
     let key = script.key_of(OWN);
     script.get(&key);

@@ -1,14 +1,16 @@
-//! While the last owner's lease runs out: what the next one keeps, and for how long.
+//! Tests of the time in which the last owner's lease runs out: what the next owner keeps, and for
+//! how long.
 
 use ServerState::{Offline, Online, Returning, Waiting};
 
 use super::*;
 
-/// The same time as in [`node_config`].
+/// The lifetime of such values, as in [`node_config`].
 const BRIEF: Duration = Duration::from_millis(1_800);
 const MS: Duration = Duration::from_millis(1);
 
-/// The peer is silent, and this server comes next. A key of the peer's.
+/// Returns a server that owns a partition next while its owner is silent, and a key of that
+/// partition.
 fn waiting() -> (Script, Vec<u8>) {
     let mut s = Script::new();
     s.announce([Online, Waiting]);
@@ -17,7 +19,7 @@ fn waiting() -> (Script, Vec<u8>) {
 }
 
 #[test]
-fn what_is_read_is_kept_for_a_lease_at_most() {
+fn values_that_are_read_are_kept_for_a_lease_at_most() {
     let (mut s, key) = waiting();
     assert_eq!(s.get(&key), None);
     let call = s.call();
@@ -29,12 +31,12 @@ fn what_is_read_is_kept_for_a_lease_at_most() {
     let got = s.get(&key).expect("a hit");
     assert_eq!((got.value, got.flags & flags::HIT), (b"v0".to_vec(), flags::HIT));
     s.advance(MS);
-    assert_eq!(s.get(&key), None, "it counts from when the database was asked");
+    assert_eq!(s.get(&key), None, "the time counts from the call to the database");
     assert_eq!(s.node.counters.kept_briefly, 1);
 }
 
 #[test]
-fn what_took_a_lease_to_read_is_not_kept() {
+fn a_value_that_took_a_lease_to_read_is_not_kept() {
     let (mut s, key) = waiting();
     s.get(&key);
     let call = s.call();
@@ -45,23 +47,27 @@ fn what_took_a_lease_to_read_is_not_kept() {
 }
 
 #[test]
-fn a_write_of_its_own_ends_it() {
+fn a_write_of_this_server_drops_the_kept_value() {
     let (mut s, key) = waiting();
     s.fill(&key, b"v0");
     s.put(&key, b"v1");
     let write = s.call();
     s.written(&write);
     assert_eq!(s.reply().status, Status::Ok);
-    assert_eq!(s.get(&key), None, "and leaves nothing: the last owner may write as well");
+    assert_eq!(
+        s.get(&key),
+        None,
+        "the write caches nothing, because the last owner may write as well"
+    );
 }
 
 #[test]
-fn after_the_takeover_it_is_good_for_reads_and_for_nothing_else() {
+fn after_the_takeover_a_kept_value_serves_reads_only() {
     let (mut s, key) = waiting();
     s.fill(&key, b"v0");
     s.announce([Online, Offline]);
     assert_eq!(s.get(&key).expect("still a hit").value, b"v0");
-    assert_eq!(s.op(Action::Touch, &key, &[]), None, "its life is not prolonged");
+    assert_eq!(s.op(Action::Touch, &key, &[]), None, "its lifetime is not prolonged");
     let call = s.call();
     s.found(&call, b"v1");
     assert_ne!(s.reply().version, 0);
@@ -75,7 +81,7 @@ fn a_cas_can_not_be_decided() {
     assert_eq!(s.get(&key), None);
     let call = s.call();
     s.found(&call, b"v0");
-    assert_eq!(s.reply().version, 0, "nothing to name in a CAS");
+    assert_eq!(s.reply().version, 0, "there is no version for a CAS");
     assert_eq!(s.get(&key).expect("a hit").version, 0);
     let cas = CommandHead::new(Action::Cas, 1);
     assert_eq!(s.send(cas, &key, b"v2"), None);
@@ -100,7 +106,7 @@ fn a_cas_can_not_be_decided() {
 }
 
 #[test]
-fn a_fetch_that_ends_after_the_takeover_is_made_anew() {
+fn a_fetch_that_ends_after_the_takeover_is_repeated() {
     let (mut s, key) = waiting();
     s.get(&key);
     let call = s.call();
@@ -112,7 +118,7 @@ fn a_fetch_that_ends_after_the_takeover_is_made_anew() {
 }
 
 #[test]
-fn it_goes_with_the_lease() {
+fn a_kept_value_is_dropped_with_the_lease() {
     let (mut s, key) = waiting();
     s.fill(&key, b"v0");
     s.lease(s.now.mono, false);
@@ -125,7 +131,7 @@ fn it_goes_with_the_lease() {
 }
 
 #[test]
-fn it_goes_when_the_last_owner_is_back() {
+fn a_kept_value_is_dropped_when_the_last_owner_is_back() {
     for states in [[Online, Returning], [Online, Online]] {
         let (mut s, key) = waiting();
         s.fill(&key, b"v0");

@@ -1,5 +1,5 @@
-//! The partitions that a server owns, and the keys that it was told of, after it has given its
-//! group its word that it has lost the master.
+//! Tests of the partitions that a server owns, and of the keys that it was told of, after it has
+//! given its group the word that it has lost the master.
 
 use super::net::Net;
 use super::*;
@@ -12,7 +12,7 @@ fn word(counter: u32, until: Micros) -> Word {
 }
 
 #[test]
-fn what_becomes_a_servers_own_while_its_word_is_open_is_kept_briefly() {
+fn values_of_partitions_taken_over_while_a_word_is_open_are_kept_briefly() {
     let mut s = Script::new();
     let (own, other) = (s.key_of(OWN), s.key_of(PEER));
     s.fill(&own, b"o");
@@ -24,8 +24,8 @@ fn what_becomes_a_servers_own_while_its_word_is_open_is_kept_briefly() {
     assert_eq!(serving(&s, &other), Serving::Early);
     s.fill(&other, b"v0");
     let hit = s.get(&other).unwrap();
-    assert_eq!((hit.value, hit.version), (b"v0".to_vec(), 0), "good for reads only");
-    // It writes at once, and keeps nothing of that.
+    assert_eq!((hit.value, hit.version), (b"v0".to_vec(), 0), "the value serves reads only");
+    // It writes at once, and keeps no value of the write.
     assert_eq!(s.put(&other, b"v1"), None);
     let call = s.call();
     s.written(&call);
@@ -40,14 +40,14 @@ fn what_becomes_a_servers_own_while_its_word_is_open_is_kept_briefly() {
     assert_eq!(s.node.next_deadline(), Some(Micros(1_000_000) + L));
     s.advance(Duration::from_millis(300));
     assert_eq!(serving(&s, &other), Serving::Cached);
-    assert_eq!(s.get(&other).unwrap().value, b"v2", "what it has still ends by itself");
+    assert_eq!(s.get(&other).unwrap().value, b"v2", "its values still expire by themselves");
     s.advance(Duration::from_millis(1_800));
     s.fill(&other, b"v3");
     assert_ne!(s.get(&other).unwrap().version, 0);
 }
 
 #[test]
-fn a_word_under_the_map_that_is_held_makes_nothing_early() {
+fn a_word_under_the_current_map_makes_no_partition_early() {
     let mut s = Script::new();
     s.announce([Online, Offline]);
     s.node.word(word(2, s.now.mono + L));
@@ -56,11 +56,15 @@ fn a_word_under_the_map_that_is_held_makes_nothing_early() {
     assert_eq!(s.node.serving(other), Serving::Cached);
     s.lease(Micros(0), false);
     s.lease(Micros::NEVER, false);
-    assert_eq!(s.node.serving(other), Serving::Cached, "its lease was gone, no map has come");
+    assert_eq!(
+        s.node.serving(other),
+        Serving::Cached,
+        "its lease had ended, but no map has arrived"
+    );
 }
 
 #[test]
-fn a_process_whose_port_was_closed_a_moment_ago_keeps_briefly_while_a_member_is_away() {
+fn a_process_whose_port_was_just_closed_keeps_values_briefly_while_a_member_is_away() {
     let started = || Script::with(|config| config.port_was_closed = Micros(1_000_000) + L);
     let serving = |s: &Script| s.node.serving(s.topology.partition(1, &s.key_of(PEER)));
     let mut s = started();
@@ -73,10 +77,11 @@ fn a_process_whose_port_was_closed_a_moment_ago_keeps_briefly_while_a_member_is_
     s.announce([Returning, Online]);
     s.announce([Online, Online]);
     let own = s.topology.partition(1, &s.key_of(OWN));
-    assert_eq!(s.node.serving(own), Serving::Cached, "all know that it is back");
+    assert_eq!(s.node.serving(own), Serving::Cached, "every member knows that the server is back");
 }
 
-/// Server 0 is cut off and returns; its word is given before or after the return was announced.
+/// Whether server 0 keeps its values. It is cut off and returns, and gives its word before or after
+/// the return was announced.
 fn home_keeps(word_before: bool) -> bool {
     let mut net = Net::new(3, |_| {});
     let k = net.key(0, 0);
@@ -102,7 +107,7 @@ fn home_keeps(word_before: bool) -> bool {
 }
 
 #[test]
-fn what_a_home_was_told_counts_only_if_it_has_given_no_word_since() {
-    assert!(home_keeps(true), "who hands over has this map, and goes by no older word");
+fn a_home_relies_on_told_keys_only_if_it_has_given_no_word_since() {
+    assert!(home_keeps(true), "a member that hands over has this map, and ignores older words");
     assert!(!home_keeps(false), "a member may have written since it handed over");
 }

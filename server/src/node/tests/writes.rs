@@ -1,4 +1,4 @@
-//! Writes, deletes, compare-and-swap.
+//! Tests of writes, deletes and compare-and-swap.
 
 use super::*;
 use crate::node::answer::VALUE_BYTES_MAX;
@@ -21,7 +21,7 @@ fn scenario_07_a_write_of_unknown_outcome_keeps_its_key_out_of_the_cache() {
 }
 
 #[test]
-fn scenario_15_writes_of_a_key_go_one_after_the_other() {
+fn scenario_15_writes_of_a_key_are_executed_one_after_the_other() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.put(&key, b"v1");
@@ -39,11 +39,11 @@ fn scenario_15_writes_of_a_key_go_one_after_the_other() {
     }
     assert_eq!(values, [b"v1", b"v2", b"v3"]);
     assert_eq!(s.get(&key).unwrap().value, b"v3");
-    assert!(s.node.writes.len() == 0, "the queue goes with the last write");
+    assert!(s.node.writes.len() == 0, "the last write removes the queue");
 }
 
 #[test]
-fn until_a_write_is_done_the_cache_answers_with_the_value_before_it() {
+fn until_a_write_is_done_the_cache_answers_with_the_previous_value() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.fill(&key, b"v0");
@@ -56,7 +56,7 @@ fn until_a_write_is_done_the_cache_answers_with_the_value_before_it() {
 }
 
 #[test]
-fn what_a_failed_write_leaves_in_the_cache() {
+fn the_cache_after_a_failed_write() {
     let refused = Failure::Rejected("check".to_owned());
     let text = "what the database says".to_owned();
     for (failure, status, is_kept) in [
@@ -76,7 +76,7 @@ fn what_a_failed_write_leaves_in_the_cache() {
         let reply = s.reply();
         assert_eq!(reply.status, status);
         if let Some(said) = said {
-            assert_eq!(reply.value, said.as_bytes(), "it reaches the caller");
+            assert_eq!(reply.value, said.as_bytes(), "the text reaches the caller");
         }
         assert_eq!(s.get(&key).is_some(), is_kept, "{status}");
     }
@@ -107,7 +107,8 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
         let reply = s.reply();
         let status = if action == Action::Delete { Status::NotFound } else { Status::NotStored };
         assert_eq!((reply.status, reply.flags, reply.version), (status, 0, 0));
-        // Neither v0, nor v1, nor that there is no row: only the origin knows.
+        // Neither `v0`, nor `v1`, nor the absence of the row may be cached: only the origin knows
+        // the row.
         assert_eq!(s.get(&key), None, "{action:?}");
         let fetch = s.call();
         s.found(&fetch, b"v2");
@@ -116,7 +117,7 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
 }
 
 #[test]
-fn after_a_write_the_cache_holds_what_the_row_holds_or_nothing() {
+fn after_a_write_the_cache_holds_the_row_or_nothing() {
     let row = |text: &'static [u8]| Stored::Row(Some(Bytes::from_static(text)));
     let huge = Stored::Row(Some(vec![0; VALUE_BYTES_MAX + 1].into()));
     let cases = [
@@ -143,7 +144,7 @@ fn after_a_write_the_cache_holds_what_the_row_holds_or_nothing() {
             assert_eq!((written.version != 0, written.ttl_s != 0), (is_cached, is_cached));
             let read = s.get(&key);
             assert_eq!(read.as_ref().map(|got| &*got.value), *cached, "{action:?}");
-            // A CAS goes by the version that the write was answered with.
+            // A CAS uses the version with which the write was answered.
             assert!(read.is_none_or(|got| got.version == written.version));
         }
     }
@@ -160,7 +161,7 @@ fn cas_writes_only_over_the_version_it_names() {
     let mismatch = s.reply();
     assert_eq!((mismatch.status, mismatch.version), (Status::VersionMismatch, version));
     s.send(cas(version), &key, b"v1");
-    // A second one of the same version waits for the first and then loses.
+    // A second CAS of the same version waits for the first and then fails.
     s.send(cas(version), &key, b"v2");
     let write = s.call();
     s.written(&write);
@@ -187,7 +188,7 @@ fn cas_of_an_uncached_key_learns_the_version() {
 }
 
 #[test]
-fn a_deadline_that_passed_in_the_queue_is_not_begun() {
+fn a_write_whose_deadline_passed_in_the_queue_does_not_begin() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.put(&key, b"v1");
@@ -202,7 +203,7 @@ fn a_deadline_that_passed_in_the_queue_is_not_begun() {
 }
 
 #[test]
-fn a_cas_whose_deadline_is_now_is_still_carried_out() {
+fn a_cas_whose_deadline_is_now_is_still_executed() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     assert_eq!(s.put(&key, b"1"), None);
@@ -220,7 +221,7 @@ fn a_cas_whose_deadline_is_now_is_still_carried_out() {
 }
 
 #[test]
-fn what_a_write_leaves_is_not_kept_if_it_was_dropped_meanwhile() {
+fn the_value_of_a_write_is_not_kept_if_the_key_was_dropped_meanwhile() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     s.put(&key, b"v1");

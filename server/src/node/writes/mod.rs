@@ -1,9 +1,9 @@
-//! Writes under way: one at a time per key, so that the cached value is the origin's (scenario 15);
-//! those that wait for an owner (parking.rs); and those that have been executed but may not be
-//! acknowledged yet (unacked.rs).
+//! Writes under way. Writes of a key go one at a time, so that the cached value is the origin's
+//! (scenario 15). Some writes wait for an owner (parking.rs). Others have been executed but may not
+//! be acknowledged yet (unacked.rs).
 //!
-//! Told: the writes that arrive, begin, wait and end, and the keys that an owner has dropped.
-//! Returns: the write whose turn it is, and the writes that may go on, or be answered.
+//! This part is told which writes arrive, begin, wait and end, and which keys an owner has dropped.
+//! It returns the write whose turn it is, and the writes that may go on or be answered.
 
 mod parking;
 mod unacked;
@@ -37,7 +37,8 @@ impl Writes {
         Self { queues, parking: Parking::default(), unacked: Unacked::default() }
     }
 
-    /// A write of the key arrives. True if it waits for its turn: an earlier one is at the origin.
+    /// Makes a write of the key wait for its turn. Returns false if it does not have to, because no
+    /// earlier write is at the origin.
     pub(super) fn wait(&mut self, name: &Name, key: PendingKey) -> bool {
         match self.queues.get_mut(name) {
             Some(queue) if !mutant::is(Mutant::WritesRace) => {
@@ -48,17 +49,18 @@ impl Writes {
         }
     }
 
-    /// A write of the key has gone to the origin; later ones wait for it.
+    /// Notes that a write of the key was submitted to the origin. Later writes wait for it.
     pub(super) fn started(&mut self, name: Name) {
         self.queues.insert(name, VecDeque::new());
     }
 
-    /// The write at the origin has ended, or the next one has ended without it: the key's next.
+    /// Returns the key's next write. It is called when the write at the origin has ended, or when
+    /// the next write has ended without being submitted.
     pub(super) fn next(&mut self, name: &Name) -> Option<PendingKey> {
         let Some(queue) = self.queues.get_mut(name) else {
             assert!(
                 mutant::is(Mutant::WritesRace),
-                "a key has its queue until its last write ends"
+                "a key must have its queue until its last write ends"
             );
             return None;
         };
@@ -69,79 +71,81 @@ impl Writes {
         next
     }
 
-    /// Takes out all writes that wait for their turn.
+    /// Removes and returns all writes that wait for their turn.
     pub(super) fn take_queued(&mut self) -> Vec<PendingKey> {
         self.queues.values_mut().flat_map(|queue| queue.drain(..)).collect()
     }
 
-    /// A write waits for an owner.
+    /// Makes a write wait for an owner.
     pub(super) fn park(&mut self, parked: Parked) {
         self.parking.push(parked);
     }
 
-    /// The writes that wait for an owner.
+    /// Returns the writes that wait for an owner.
     pub(super) fn parked(&self) -> impl Iterator<Item = PendingKey> + '_ {
         self.parking.keys()
     }
 
-    /// Takes out all that wait for an owner.
+    /// Removes and returns all writes that wait for an owner.
     pub(super) fn take_parked(&mut self) -> VecDeque<Parked> {
         self.parking.take_all()
     }
 
-    /// Takes out those that are to look again at this time.
+    /// Removes and returns the writes that have to be routed again at this time.
     pub(super) fn take_due(&mut self, now: Micros) -> VecDeque<Parked> {
         self.parking.take_due(now)
     }
 
-    /// Takes out those that have waited for an owner for long enough.
+    /// Removes and returns the writes that have waited for an owner for as long as they may.
     pub(super) fn take_over(&mut self, now: Micros) -> VecDeque<Parked> {
         self.parking.take_over(now)
     }
 
-    /// The time before which [`Self::take_over`] has nothing to give.
+    /// Returns the time before which [`Self::take_over`] has nothing to return.
     #[inline]
     pub(super) fn first_over(&self) -> Micros {
         self.parking.first_ends()
     }
 
-    /// Notes that a write has been executed and waits for its acknowledgement.
+    /// Makes an executed write wait for its acknowledgement.
     pub(super) fn wait_for_ack(&mut self, write: Unacknowledged) {
         self.unacked.push(write);
     }
 
-    /// Takes out all that wait for their acknowledgement.
+    /// Removes and returns all writes that wait for their acknowledgement.
     pub(super) fn take_unacknowledged(&mut self) -> Vec<Unacknowledged> {
         self.unacked.take_all()
     }
 
-    /// An owner has dropped these keys: takes out the writes that have waited for that.
+    /// Removes and returns the writes that waited for this owner to drop these keys.
     pub(super) fn take_settled(&mut self, owner: u16, keys: &[ToldKey]) -> Vec<Unacknowledged> {
         self.unacked.settled(owner, keys)
     }
 
-    /// A server has been told its keys for another reason: writes that wait for its word as the
-    /// owner ask again when it is.
+    /// Makes the writes that wait for this server tell it their keys again when it is the owner. It
+    /// has dropped the keys for another reason, and not as the owner.
     pub(super) fn settle_anew(&mut self, owner: u16) {
         self.unacked.ask_again(owner);
     }
 
-    /// Takes out the writes that have waited for their acknowledgement for long enough.
+    /// Removes and returns the writes that have waited for their acknowledgement for as long as
+    /// they may.
     pub(super) fn take_late(&mut self, now: Micros) -> Vec<Unacknowledged> {
         self.unacked.take_late(now)
     }
 
-    /// The time at which [`Self::take_due`] or [`Self::take_late`] has something to give.
+    /// Returns the time at which [`Self::take_due`] or [`Self::take_late`] has something to return.
     pub(super) fn next_deadline(&self) -> Option<Micros> {
         self.parking.next_deadline().into_iter().chain(self.unacked.next_deadline()).min()
     }
 
-    /// The numbers of writes that wait for an owner, and for their acknowledgement.
+    /// Returns the number of writes that wait for an owner, and of those that wait for their
+    /// acknowledgement.
     pub(super) fn waiting(&self) -> (usize, usize) {
         (self.parking.len(), self.unacked.len())
     }
 
-    /// The number of keys with a write at the origin, and of the writes that wait for them.
+    /// Returns the number of writes at the origin plus that of the writes that wait behind them.
     pub(super) fn len(&self) -> usize {
         self.queues.values().map(|queue| 1 + queue.len()).sum()
     }
@@ -154,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_of_a_key_take_turns_and_the_queue_goes_with_the_last() {
+    fn writes_of_a_key_take_turns_and_the_last_one_removes_the_queue() {
         let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
         let [a, b, c] = [(); 3].map(|()| keys.insert(()));
         let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a key has its queue until its last write ends")]
+    #[should_panic(expected = "a key must have its queue until its last write ends")]
     fn a_write_that_ends_without_its_queue_is_a_bug() {
         let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
         writes.next(&b"\x01k".as_slice().into());

@@ -1,10 +1,10 @@
 //! Writes that have to wait until it is clear who owns their partition.
 //!
-//! While a partition changes hands nobody may begin a write to it: one that ended after
-//! the next owner has begun to cache would leave an old value there. While its owner can't
-//! be reached, that one may still answer others from its cache. So writes wait for the next
-//! lease, map, or the master's verdict. It takes milliseconds; what happens if none comes
-//! within the bound is written in partitions/serving.rs.
+//! While a partition changes hands, nobody may begin a write to it. If such a write ended after the
+//! next owner had begun to cache, the next owner's cache would have an old value. While the owner
+//! can't be reached, it may still answer others from its cache. So writes wait for the next lease,
+//! map, or the master's verdict. That takes milliseconds. partitions/serving.rs says what happens
+//! if none arrives in time.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,26 +14,26 @@ use standin_protocol::time::Micros;
 use crate::node::state::PendingKey;
 use crate::timers::Timers;
 
-/// A deadline has passed this long after it.
+/// The time after a deadline at which it has passed.
 pub(in crate::node) const AFTER: Duration = Duration::from_micros(1);
 
-/// A write that waits.
+/// A waiting write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) struct Parked {
     pub(in crate::node) key: PendingKey,
-    /// The time when it has waited for long enough.
+    /// The time at which it has waited for as long as it may.
     pub(in crate::node) until: Micros,
-    /// The time to look at it again.
+    /// The time at which it has to be routed again.
     pub(in crate::node) retry_at: Micros,
 }
 
-/// The writes that wait, in the order in which they came.
+/// The waiting writes, in the order in which they arrived.
 #[derive(Debug)]
 pub(in crate::node) struct Parking {
     parked: VecDeque<Parked>,
-    /// The times to look at them again.
+    /// The times at which they have to be routed again.
     retries: Timers,
-    /// No write has waited for long enough before this time.
+    /// The time before which no write has waited for as long as it may.
     first_ends: Micros,
 }
 
@@ -45,42 +45,42 @@ impl Default for Parking {
 }
 
 impl Parking {
-    /// The number of writes that wait.
+    /// Returns the number of waiting writes.
     pub(in crate::node) fn len(&self) -> usize {
         self.parked.len()
     }
 
-    /// The time at which [`Self::take_due`] has something to give.
+    /// Returns the time at which [`Self::take_due`] has something to return.
     pub(in crate::node) fn next_deadline(&self) -> Option<Micros> {
         let scan = || self.parked.iter().map(|parked| parked.retry_at).min();
         debug_assert_eq!(self.retries.first(), scan());
         self.retries.first()
     }
 
-    /// The time before which no write has waited for long enough.
+    /// Returns the time before which no write has waited for as long as it may.
     #[inline]
     pub(in crate::node) fn first_ends(&self) -> Micros {
         self.first_ends
     }
 
-    /// The writes that wait.
+    /// Returns the waiting writes.
     pub(in crate::node) fn keys(&self) -> impl Iterator<Item = PendingKey> + '_ {
         self.parked.iter().map(|parked| parked.key)
     }
 
-    /// A write waits.
+    /// Makes a write wait.
     pub(in crate::node) fn push(&mut self, parked: Parked) {
         self.first_ends = self.first_ends.min(parked.until);
         self.retries.add(parked.retry_at);
         self.parked.push_back(parked);
     }
 
-    /// Takes out all.
+    /// Removes and returns all waiting writes.
     pub(in crate::node) fn take_all(&mut self) -> VecDeque<Parked> {
         self.take(|_| true)
     }
 
-    /// Takes out those to look at again at this time.
+    /// Removes and returns the writes that have to be routed again at this time.
     pub(in crate::node) fn take_due(&mut self, now: Micros) -> VecDeque<Parked> {
         if !self.retries.is_due(now) {
             return VecDeque::new();
@@ -88,7 +88,7 @@ impl Parking {
         self.take(|parked| parked.retry_at <= now)
     }
 
-    /// Takes out those that have waited for long enough.
+    /// Removes and returns the writes that have waited for as long as they may.
     pub(in crate::node) fn take_over(&mut self, now: Micros) -> VecDeque<Parked> {
         self.take(|parked| parked.until <= now)
     }
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_deadline_is_what_a_search_finds(
+        fn the_deadline_is_the_one_that_a_scan_finds(
             steps in prop::collection::vec((0..6_u8, 0..20_u64, 0..20_u64), 0..100),
         ) {
             let mut parking = Parking::default();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_are_taken_out_when_they_are_due_or_have_waited_for_long_enough() {
+    fn writes_are_removed_when_they_are_due_or_have_waited_for_as_long_as_they_may() {
         let mut parking = Parking::default();
         let parked = |until, retry_at| Parked {
             key: PendingKey::default(),

@@ -10,14 +10,14 @@ use crate::node::handback::ToldKey;
 use crate::node::state::{Name, PendingKey};
 use crate::timers::Timers;
 
-/// A write that waits.
+/// An executed write that waits for its acknowledgement.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::node) struct Unacknowledged {
     pub(in crate::node) key: PendingKey,
     pub(in crate::node) begun: Begun,
-    /// The answer, as soon as it may be given.
+    /// The status to answer with as soon as that is allowed.
     pub(in crate::node) status: Status,
-    /// The time after which the answer is that the outcome is unknown.
+    /// The time after which the write is answered as one of unknown outcome.
     pub(in crate::node) until: Micros,
     /// The owner that has to drop the key first.
     pub(in crate::node) told: Option<ToldTo>,
@@ -36,24 +36,24 @@ pub(in crate::node) struct ToldTo {
 #[derive(Debug, Default)]
 pub(in crate::node) struct Unacked {
     waiting: Vec<Unacknowledged>,
-    /// The times until which they wait.
+    /// The times at which their waits end.
     ends: Timers,
 }
 
 impl Unacked {
-    /// A write waits.
+    /// Makes a write wait.
     pub(in crate::node) fn push(&mut self, waiting: Unacknowledged) {
         self.ends.add(waiting.until);
         self.waiting.push(waiting);
     }
 
-    /// Takes out all: some may be acknowledged now.
+    /// Removes and returns all writes, because some may be acknowledged now.
     pub(in crate::node) fn take_all(&mut self) -> Vec<Unacknowledged> {
         self.ends = Timers::default();
         std::mem::take(&mut self.waiting)
     }
 
-    /// An owner has dropped these keys: takes out the writes that have waited for that.
+    /// Removes and returns the writes that waited for this owner to drop these keys.
     pub(in crate::node) fn settled(&mut self, owner: u16, keys: &[ToldKey]) -> Vec<Unacknowledged> {
         if self.waiting.is_empty() {
             return Vec::new();
@@ -68,15 +68,15 @@ impl Unacked {
         self.take(is_told)
     }
 
-    /// A server has been told its keys for another reason: what waits for its word as the owner
-    /// asks again when it is.
+    /// Makes the writes that wait for this server tell it their keys again when it is the owner. It
+    /// has dropped the keys for another reason, and not as the owner.
     pub(in crate::node) fn ask_again(&mut self, owner: u16) {
         for waiting in &mut self.waiting {
             waiting.told.take_if(|told| told.owner == owner);
         }
     }
 
-    /// Takes out the writes whose time is up.
+    /// Removes and returns the writes whose time is up.
     pub(in crate::node) fn take_late(&mut self, now: Micros) -> Vec<Unacknowledged> {
         if !self.ends.is_due(now) {
             return Vec::new();
@@ -84,14 +84,14 @@ impl Unacked {
         self.take(|waiting| waiting.until <= now)
     }
 
-    /// The time at which [`Self::take_late`] has something to give.
+    /// Returns the time at which [`Self::take_late`] has something to return.
     pub(in crate::node) fn next_deadline(&self) -> Option<Micros> {
         let scan = || self.waiting.iter().map(|waiting| waiting.until).min();
         debug_assert_eq!(self.ends.first(), scan());
         self.ends.first()
     }
 
-    /// The number of writes that wait.
+    /// Returns the number of waiting writes.
     pub(in crate::node) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_waits_until_its_owner_has_dropped_the_key_as_it_was_written_last() {
+    fn a_write_waits_until_its_owner_has_dropped_the_latest_version_of_the_key() {
         let mut unacked = Unacked::default();
         unacked.push(waiting(10, told(1, 5)));
         unacked.push(waiting(20, told(1, 7)));

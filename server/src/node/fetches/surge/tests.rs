@@ -1,11 +1,11 @@
-//! The limit on misses after a change of owner.
+//! Tests of the limit on misses after a change of owner.
 
 use super::*;
 
 const SECOND_US: u64 = 1_000_000;
 const PATIENCE: Duration = Duration::from_secs(2);
 const WARM: Duration = Duration::from_secs(30);
-/// Two of two: one stands in for the other.
+/// A group of two servers in which one stands in for the other.
 const PAIR: Sharing = Sharing { whole_percent: 200, peers: 1, reserved: 100 };
 
 fn name() -> Name {
@@ -16,7 +16,7 @@ fn asked(partition: u32, deadline: Micros) -> Ask {
     Ask { partition, is_home: partition == 0, deadline, may_wait: true }
 }
 
-/// Asks as a client that waits for four seconds.
+/// Asks for a fetch on behalf of a client that waits for four seconds.
 fn ask(surge: &mut Surge, now: Micros, partition: u32) -> Entry {
     surge.enter(now, &name(), asked(partition, now + Duration::from_secs(4)))
 }
@@ -29,7 +29,7 @@ fn surge() -> Surge {
     Surge::new(4, PAIR, WARM, PATIENCE, Micros(0))
 }
 
-/// A shard that has fetched 1,000 times a second for a while, after a warm-up.
+/// Returns a shard that has fetched 1,000 times per second for a while, after a warm-up.
 fn measured() -> (Surge, Micros) {
     let mut surge = surge();
     let mut now = Micros(0);
@@ -43,14 +43,14 @@ fn measured() -> (Surge, Micros) {
     (surge, now)
 }
 
-/// Fetches begun in a second in which partition 0 has its usual 1,000 and partition 1
-/// asks for so many.
+/// Returns the number of fetches begun in a second, of partition 0 and of partition 1. Partition 0
+/// has its usual 1,000 fetches, and partition 1 asks for `asked`.
 fn begun_in_a_second(surge: &mut Surge, start: Micros, asked: u64) -> (u64, u64) {
     let (mut usual, mut extra) = (0, 0);
     for step in 0..asked {
         let now = Micros(start.0 + step * SECOND_US / asked);
         if step % (asked / 1_000) == 0 {
-            assert_eq!(ask(surge, now, 0), Entry::Begin, "others do not wait");
+            assert_eq!(ask(surge, now, 0), Entry::Begin, "fetches of other partitions do not wait");
             usual += 1;
         }
         extra += u64::from(ask(surge, now, 1) == Entry::Begin);
@@ -62,10 +62,10 @@ fn begun_in_a_second(surge: &mut Surge, start: Micros, asked: u64) -> (u64, u64)
 }
 
 #[test]
-fn all_together_ask_for_less_than_twice_the_usual() {
+fn all_servers_together_ask_for_less_than_twice_the_usual() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
-    // 1.75 times what two servers fetched, by the one that is left.
+    // One server is left. It may fetch 1.75 times as much as the two did.
     let (usual, extra) = begun_in_a_second(&mut surge, start, 5_000);
     assert_eq!(usual, 1_000);
     assert!((3_400..=3_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
@@ -73,12 +73,12 @@ fn all_together_ask_for_less_than_twice_the_usual() {
     let (mut home, start) = measured();
     home.took_over(start, 1, true, 1);
     let (usual, extra) = begun_in_a_second(&mut home, start, 5_000);
-    // The other has its usual 1,000.
+    // The other server has its usual 1,000.
     assert!((2_400..=2_550).contains(&(usual + extra)), "{usual} and {extra} in a second");
 }
 
 #[test]
-fn what_is_reserved_comes_on_top_of_the_usual() {
+fn the_reserved_rate_is_added_to_the_usual_rate() {
     let (mut surge, start) = measured();
     surge.sharing.reserved = 4_000;
     surge.took_over(start, 1, false, 1);
@@ -88,16 +88,16 @@ fn what_is_reserved_comes_on_top_of_the_usual() {
 }
 
 #[test]
-fn the_shares_of_the_text() {
+fn the_shares_are_those_of_the_documentation() {
     let quad = Sharing { whole_percent: 400, ..PAIR };
-    assert_eq!(quad.percent(false, 1), 500, "with the two others' 200: 700 of 400");
-    assert_eq!(quad.percent(true, 1), 400, "with the three others' 300: the same");
+    assert_eq!(quad.percent(false, 1), 500, "with the 200 of the two others, 700 of 400");
+    assert_eq!(quad.percent(true, 1), 400, "with the 300 of the three others, also 700 of 400");
     let three = Sharing { whole_percent: 300, peers: 2, ..PAIR };
-    assert_eq!(2 * three.percent(false, 1), 524, "two stand-ins divide what is left of 525");
+    assert_eq!(2 * three.percent(false, 1), 524, "two stand-ins divide the rest of 525");
 }
 
 #[test]
-fn those_who_wait_for_long_raise_the_rate_up_to_twice() {
+fn long_waits_raise_the_rate_up_to_twice() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
     let mut begun = Vec::new();
@@ -111,10 +111,10 @@ fn those_who_wait_for_long_raise_the_rate_up_to_twice() {
 }
 
 #[test]
-fn what_waits_is_bounded_in_number_and_time() {
+fn waiting_fetches_are_bounded_in_number_and_time() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
-    // The number that passes at twice the rate within the patience.
+    // The number of fetches that pass at twice the rate within the patience.
     let held_max = 2 * 3_500 * 2;
     let entries: Vec<Entry> = (0..held_max + 2).map(|_| ask(&mut surge, start, 1)).collect();
     assert!(waits(entries[0]));
@@ -126,7 +126,7 @@ fn what_waits_is_bounded_in_number_and_time() {
 }
 
 #[test]
-fn whose_client_gives_up_first_goes_first() {
+fn the_fetch_whose_client_gives_up_first_begins_first() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
     let enter = |surge: &mut Surge, partition: u32, text: &[u8], wait_ms: u64| {
@@ -139,7 +139,7 @@ fn whose_client_gives_up_first_goes_first() {
     enter(&mut surge, 2, b"b", 2_000);
     assert_eq!(surge.take(|partition| partition == 2), [Name::from(b"b".as_slice())]);
     assert!(surge.take(|partition| partition == 3).is_empty());
-    // The key of c is now asked for by one who waits for no longer than that.
+    // The key of `c` is now requested by a client that gives up earlier.
     let until = surge.expedite(
         start,
         1,
@@ -156,7 +156,7 @@ fn whose_client_gives_up_first_goes_first() {
 }
 
 #[test]
-fn those_who_need_no_place_do_not_take_the_last() {
+fn fetches_that_never_wait_leave_the_reserved_rate_alone() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
     let mut extra = 0;
@@ -168,19 +168,19 @@ fn those_who_need_no_place_do_not_take_the_last() {
             extra += u64::from(may_begin);
         }
     }
-    assert!((90..=110).contains(&extra), "{extra} beside ten times the usual");
+    assert!((90..=110).contains(&extra), "{extra} in addition to ten times the usual rate");
 }
 
 #[test]
-fn several_at_once_divide_what_is_left() {
+fn servers_that_change_at_once_divide_the_remaining_share() {
     let ten = Sharing { whole_percent: 1000, ..PAIR };
-    // 8 others' 800 and these: 1,750 of 1,000.
+    // The 8 other servers need 800. Together with these two, the limit is 1,750 of the usual 1,000.
     assert_eq!(2 * ten.percent(true, 2), 950);
     assert_eq!(ten.percent(true, 10), 175, "all of them");
 }
 
 #[test]
-fn what_is_fetched_for_others_is_not_the_usual() {
+fn fetches_for_other_homes_are_not_part_of_the_usual_rate() {
     let (mut surge, start) = measured();
     for nth in 0..50_000 {
         let now = Micros(start.0 + nth * 1_000);
@@ -211,12 +211,12 @@ fn a_shard_measures_from_its_start_on() {
         now.0 += SECOND_US / 1_000;
     }
     surge.took_over(now, 1, false, 1);
-    assert_eq!(ask(&mut surge, now, 0), Entry::Begin, "what it had is warm");
+    assert_eq!(ask(&mut surge, now, 0), Entry::Begin, "the partitions that it had are warm");
     assert!(waits(ask(&mut surge, now, 1)));
 }
 
 #[test]
-fn a_shard_without_a_measure_has_no_limit_until_it_is_told_one() {
+fn a_shard_without_a_measure_has_no_limit_until_a_member_reports_one() {
     let mut surge = surge();
     assert!(surge.needs_measure());
     surge.took_over(Micros(SECOND_US), 1, true, 1);
@@ -229,7 +229,7 @@ fn a_shard_without_a_measure_has_no_limit_until_it_is_told_one() {
 }
 
 #[test]
-fn what_is_told_later_does_not_begin_a_change_anew() {
+fn a_measure_that_is_reported_later_does_not_restart_the_change() {
     let mut surge = surge();
     surge.took_over(Micros(0), 0, true, 1);
     let mut now = Micros(0);
@@ -256,7 +256,7 @@ fn the_largest_share_of_a_change_counts() {
     surge.took_over(start, 3, true, 1);
     assert_eq!(rate(&surge), usual * 7 / 2);
     surge.took_over(start + WARM, 1, true, 1);
-    assert_eq!(rate(&surge), usual * 5 / 2, "that change is over");
+    assert_eq!(rate(&surge), usual * 5 / 2, "the previous change is over");
 }
 
 #[test]
@@ -273,8 +273,8 @@ fn a_change_that_goes_on_keeps_its_tokens() {
 }
 
 #[test]
-fn what_its_own_partitions_need_raises_the_rate_of_a_stand_in_only() {
-    // Partitions that are taken over, each so much later than the one before.
+fn the_need_of_its_own_partitions_raises_the_rate_of_a_stand_in_only() {
+    // The partitions are taken over one after another, each `later` than the one before.
     let raised = |taken: &[(Duration, bool)]| {
         let (mut surge, mut now) = measured();
         for (later, is_home) in taken {
@@ -309,7 +309,7 @@ fn the_rate_is_raised_only_while_fetches_wait() {
 }
 
 #[test]
-fn a_client_that_waits_as_long_as_the_fetch_gives_it_no_other_place() {
+fn a_client_that_gives_up_no_earlier_does_not_move_the_fetch_forward() {
     let (mut surge, start) = measured();
     surge.took_over(start, 1, false, 1);
     let deadline = start + Duration::from_secs(1);
