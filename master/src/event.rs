@@ -13,9 +13,9 @@ use crate::machine::ProbeFailure;
 /// An event that an operator may want to know about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MasterEvent {
-    /// The master has a term of its own and begins to work.
+    /// The master has saved a term of its own and begins to work.
     Started {
-        /// Term and counter with which it starts.
+        /// The term and counter with which it starts.
         epoch: MapEpoch,
         /// Whether it has a state file.
         has_history: bool,
@@ -29,7 +29,7 @@ pub enum MasterEvent {
         /// The epoch that it had.
         epoch: MapEpoch,
     },
-    /// A server's first datagram of this incarnation, in a cluster that starts.
+    /// The first datagram of a server's current incarnation, in a cluster that starts.
     Heard {
         /// The server.
         server: u16,
@@ -43,7 +43,8 @@ pub enum MasterEvent {
         /// The reporter.
         by: Reporter,
     },
-    /// A reporter that has reported most of a group reports a server that was contacted just before.
+    /// A report was discounted: its reporter has reported most of a group, and the server had been
+    /// contacted just before.
     Discounted {
         /// The server.
         server: u16,
@@ -57,7 +58,7 @@ pub enum MasterEvent {
         /// The reporter.
         by: Reporter,
     },
-    /// A server has not renewed for a lease, and is verified without a report.
+    /// A server has not renewed for a lease, and is verified although nobody has reported it.
     Silent {
         /// The server.
         server: u16,
@@ -66,7 +67,7 @@ pub enum MasterEvent {
     Probing {
         /// The server.
         server: u16,
-        /// The number of the probe in the verification, from 1; 0: a periodic check.
+        /// The number of the probe in the verification, from 1; 0 for a periodic check.
         attempt: u32,
     },
     /// Every shard answered.
@@ -82,14 +83,14 @@ pub enum MasterEvent {
     ProbeFailed {
         /// The server.
         server: u16,
-        /// As in [`Self::Probing`].
+        /// The number of the probe, as in [`Self::Probing`].
         attempt: u32,
         /// The first shard that did not answer.
         shard: u16,
         /// The reason.
         failure: ProbeFailure,
     },
-    /// Other members of a server's group are asked to contact it too.
+    /// Other members of a server's group are asked to contact it as well.
     ProbeAsked {
         /// The server.
         server: u16,
@@ -117,11 +118,12 @@ pub enum MasterEvent {
         /// Whether its mode is `strict`.
         is_strict: bool,
     },
-    /// More servers would be offline than allowed: the master suspects itself.
+    /// More servers would be marked offline than allowed. The master assumes that the fault is its
+    /// own.
     CapReached {
         /// The number of servers marked offline.
         offline: usize,
-        /// The largest number that may be.
+        /// The largest number that may be marked offline.
         max: usize,
     },
     /// A server does not answer, but its state is kept for now.
@@ -129,21 +131,21 @@ pub enum MasterEvent {
         /// The server.
         server: u16,
     },
-    /// A server is stopping; nobody owns its partitions from this epoch on.
+    /// A server is stopping. Nobody owns its partitions from this epoch on.
     Leaving {
         /// The server.
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
     },
-    /// A server does not answer, but may still hold a lease: nobody owns its partitions from
-    /// this epoch on (claim 19).
+    /// A server does not answer, but may still hold a lease. Nobody owns its partitions from this
+    /// epoch on (claim 19).
     MarkedWaiting {
         /// The server.
         server: u16,
         /// The epoch.
         epoch: MapEpoch,
-        /// The time after which it is offline at the latest.
+        /// The longest time until the server is marked offline.
         at_most: Duration,
         /// The reason.
         reason: OfflineReason,
@@ -162,11 +164,11 @@ pub enum MasterEvent {
         /// The reason.
         reason: OfflineReason,
     },
-    /// A server that has flapped answers, and must keep answering.
+    /// A server that has flapped answers, and has to keep answering.
     HeldDown {
         /// The server.
         server: u16,
-        /// How long it must keep answering.
+        /// The time for which it has to keep answering.
         hold_down: Duration,
     },
     /// A server is back, and its stand-ins are draining.
@@ -178,7 +180,7 @@ pub enum MasterEvent {
         /// Its incarnation.
         boot_id: u64,
     },
-    /// A stand-in does not acknowledge a return; it is verified.
+    /// A stand-in has not acknowledged a return, and is verified.
     DrainOverdue {
         /// The returning server.
         server: u16,
@@ -194,7 +196,7 @@ pub enum MasterEvent {
     },
     /// An epoch is sent for the first time to all servers that need to know it.
     Announced {
-        /// The server whose state has changed last.
+        /// The server whose state has changed most recently.
         server: u16,
         /// Its state.
         state: ServerState,
@@ -214,11 +216,11 @@ pub enum MasterEvent {
     Unacknowledged {
         /// The server.
         server: u16,
-        /// The number of other servers that have not either.
+        /// The number of other servers that have not acknowledged them either.
         others: usize,
         /// The newest epoch.
         epoch: MapEpoch,
-        /// How long it has acknowledged nothing.
+        /// The time for which it has acknowledged nothing.
         waited: Duration,
     },
     /// A datagram that names a server as its sender came from another address.
@@ -228,7 +230,7 @@ pub enum MasterEvent {
         /// The address that it came from.
         from: SocketAddr,
     },
-    /// The state file could not be written; the master continues without it.
+    /// The state file could not be written. The master continues without it.
     NotSaved {
         /// The epoch that is not in the file.
         epoch: MapEpoch,

@@ -1,26 +1,27 @@
-//! A map that remembers recent keys, within a bound. It has two generations: when the newer one is
-//! full it becomes the older one, and the content of that is forgotten.
+//! A map that remembers recent keys, within a bound. It has two generations. When the newer
+//! generation is full it becomes the older one, whose previous content is forgotten.
 
 use std::collections::BTreeMap;
 
 use standin_protocol::queue::Queue;
 
-/// The map.
+/// A map of two generations.
 #[derive(Debug)]
 pub(crate) struct Generations<K, V> {
     newer: BTreeMap<K, V>,
     older: BTreeMap<K, V>,
-    /// The most entries of a generation.
+    /// The largest number of entries in a generation.
     entries_max: usize,
 }
 
 impl<K: Ord + Copy, V> Generations<K, V> {
-    /// An empty map with at most twice this many entries.
+    /// Creates an empty map with at most twice this many entries.
     pub(crate) fn new(entries_max: usize) -> Self {
         Self { newer: BTreeMap::new(), older: BTreeMap::new(), entries_max }
     }
 
-    /// The value of a key, which is remembered from now on; `new` makes that of an unknown one.
+    /// Returns the value of a key, and remembers the key. The value of an unknown key is made by
+    /// `new`.
     pub(crate) fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         if !self.newer.contains_key(&key) && self.newer.len() >= self.entries_max {
             self.older = std::mem::take(&mut self.newer);
@@ -29,12 +30,12 @@ impl<K: Ord + Copy, V> Generations<K, V> {
         self.newer.entry(key).or_insert_with(|| older.remove(&key).unwrap_or_else(new))
     }
 
-    /// All values.
+    /// Returns all values.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.newer.values().chain(self.older.values())
     }
 
-    /// The generations with their bound, under these names.
+    /// Returns the lengths of both generations with their bounds, under these names.
     pub(crate) fn queues(&self, newer: &'static str, older: &'static str) -> [Queue; 2] {
         [
             Queue::new(newer, self.newer.len(), self.entries_max),

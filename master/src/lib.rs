@@ -1,7 +1,8 @@
-//! The master: hears which servers may be offline, verifies that, and notifies the other servers (claims 1,
-//! 7, 19–21).
+//! The master, which hears that servers may be offline, verifies that, and notifies the other
+//! servers (claims 1, 7, 19–21).
 //!
-//! Not here: any data of clients. A master that is down costs detection, not requests.
+//! The master handles no data of clients. While it is down, failures are not detected, but requests
+//! are served.
 //!
 //! ```text
 //!             notices, renewals, acks (UDP)          probe results (TCP)      saved
@@ -11,18 +12,18 @@
 //! machine.rs   one sans-IO machine ── Output: Send, Probe, Persist, FetchMap ──┘
 //!   ├ machine/notices.rs   a datagram of each kind, and leases
 //!   ├ machine/probes.rs    a probe's result
-//!   ├ machine/relayed.rs   the same through others of the group
-//!   ├ machine/origin.rs    who alone has lost its way to the database
-//!   ├ machine/marks.rs     what follows from a decision, and the end of a return
-//!   ├ machine/restart.rs   what a master may say before it knows
+//!   ├ machine/relayed.rs   probes through other members of the group
+//!   ├ machine/origin.rs    servers that alone can't reach the database
+//!   ├ machine/marks.rs     the effects of a decision, and the end of a return
+//!   ├ machine/restart.rs   what a master may announce after its start
 //!   ├ verify.rs, phase.rs  one server: the table Online → Verifying → Waiting → Offline → …
 //!   ├ registry.rs          all states → epochs, announcements, acknowledgements
 //!   ├ senders.rs           incarnations and replay windows
-//!   ├ reporters.rs         who accuses whom
-//!   ├ generations.rs       the map of both, which forgets
+//!   ├ reporters.rs         which reporter has reported which servers
+//!   ├ generations.rs       the bounded map that both use
 //!   └ state.rs             what survives a restart
 //! ```
-//! Everything above the line `shell/` owns no socket, thread or clock.
+//! No module outside `shell/` owns a socket, thread or clock.
 
 mod counters;
 mod event;

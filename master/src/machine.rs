@@ -1,8 +1,8 @@
-//! The whole master as one machine: inputs in, outputs out, time as an argument. It owns no
-//! socket, thread or clock, so the simulator runs exactly what ships.
+//! The whole master as one machine: it takes inputs and returns outputs, and time is an argument.
+//! It owns no socket, thread or clock, so the simulator runs the shipped code.
 //!
-//! Invariant: nothing of a new epoch is sent before [`Output::Persist`] of it has come back
-//! as [`Input::Persisted`].
+//! Invariant: nothing of a new epoch is sent before its [`Output::Persist`] has been answered by
+//! [`Input::Persisted`].
 
 mod announcements;
 mod failure;
@@ -51,18 +51,18 @@ pub struct Machine {
     outputs: VecDeque<Output>,
     counters: Counters,
     sequence: u64,
-    /// The time of the next attempt to write the state, after one has failed.
+    /// The time of the next attempt to write the state, after an attempt has failed.
     save_again_at: Micros,
-    /// The highest term that is in the state file for certain.
+    /// The highest term that is certainly in the state file.
     saved_term: u32,
 }
 
 impl Machine {
-    /// Starts a master with the state that the last one saved. Its first output is the
-    /// [`Output::Persist`] of its own term; if that fails, the master must not run.
+    /// Creates a master with the state that the previous one saved. Its first output is the
+    /// [`Output::Persist`] of its own term. If that fails, the master must not run.
     ///
     /// # Panics
-    /// If the topology's servers are more than 65,535.
+    /// If the topology has more than 65,535 servers.
     #[must_use]
     pub fn new(now: Micros, rules: Rules, topology: Arc<Topology>, saved: Option<&State>) -> Self {
         let (restart, epoch, known) = restart::begin(now, &rules, &topology, saved);
@@ -89,7 +89,7 @@ impl Machine {
         machine
     }
 
-    /// Handles an input; [`Self::poll`] returns the resulting outputs.
+    /// Handles an input. [`Self::poll`] returns the resulting outputs.
     pub fn handle(&mut self, now: Micros, input: Input) {
         match input {
             Input::Datagram { from, datagram } => self.on_datagram(now, from, &datagram),
@@ -109,7 +109,8 @@ impl Machine {
         self.outputs.pop_front()
     }
 
-    /// Takes back outputs that were polled but not executed. They come first again.
+    /// Takes back outputs that were polled but not executed. They are returned first by the next
+    /// calls of [`Self::poll`].
     pub fn put_back(&mut self, outputs: Vec<Output>) {
         for output in outputs.into_iter().rev() {
             self.outputs.push_front(output);
@@ -131,19 +132,19 @@ impl Machine {
         servers.chain(others).min().unwrap_or(Micros::NEVER)
     }
 
-    /// The map for those who ask; `None` while the master has none to announce.
+    /// Returns the map to answer requests with, or `None` while the master has none to announce.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.registry.is_announcing().then(|| self.registry.map())
     }
 
-    /// States, epochs and acknowledgements.
+    /// Returns the states, epochs and acknowledgements.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The phase of a server.
+    /// Returns the phase of a server.
     ///
     /// # Panics
     /// If there is no such server.
@@ -152,19 +153,19 @@ impl Machine {
         self.servers[usize::from(server)].verify.phase()
     }
 
-    /// The master's counters.
+    /// Returns the master's counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// This master's term: its incarnation.
+    /// Returns this master's term, which identifies its incarnation.
     #[must_use]
     pub fn term(&self) -> u32 {
         self.registry.epoch().term
     }
 
-    /// The lengths of everything that grows in the master, between its turns.
+    /// Returns the lengths of everything that grows in the master, between its turns.
     pub fn queues(&self) -> impl Iterator<Item = Queue> + '_ {
         let servers = self.servers.iter().flat_map(|server| server.queues(self.servers.len()));
         let outputs = Queue::new("master's outputs", self.outputs.len(), 0);
@@ -181,11 +182,11 @@ impl Machine {
     }
 
     fn ids(&self) -> std::ops::Range<u16> {
-        // Topology::new bounds the number of servers far below this.
+        // `Topology::new` bounds the number of servers far below this.
         0..u16::try_from(self.servers.len()).unwrap_or(u16::MAX)
     }
 
-    /// Passes an input to one server's machine, and carries out what it demands.
+    /// Passes an observation to one server's machine, and carries out the step that it returns.
     fn see(&mut self, now: Micros, id: u16, seen: Seen) {
         let facts = Facts { may_mark: self.may_mark(), is_released: self.registry.is_released(id) };
         let step = self.servers[usize::from(id)].verify.handle(now, seen, facts, &self.rules);
@@ -254,7 +255,7 @@ impl Machine {
         self.warn_of_silence(now);
         if self.save_again_at <= now {
             self.save_again_at = Micros::NEVER;
-            // A state that is still to be said is saved by save_and_announce().
+            // A state that is still to be announced is saved by `save_and_announce`.
             let epoch = self.registry.published_epoch();
             if epoch == self.registry.epoch() {
                 self.save(epoch, self.registry.published().to_vec());

@@ -7,50 +7,51 @@ use standin_protocol::time::Micros;
 /// The phase of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Believed to be online; to be verified at `verify_at` if that is set.
+    /// Considered online. The server is verified at `verify_at` if that is set.
     Online {
-        /// When the verification begins that a report has asked for.
+        /// The time at which a verification that a report has asked for begins.
         verify_at: Option<Micros>,
     },
-    /// Being probed; announced as online until the verdict.
+    /// Being probed, and announced as online until the verdict.
     Verifying {
-        /// 1 for the first probe.
+        /// The number of the probe, from 1.
         attempt: u32,
     },
-    /// Does not answer, but may not be marked offline now; announced as online.
+    /// Not answering, but announced as online because no further server may be marked offline now.
     Frozen {
-        /// Next probe.
+        /// The time of the next probe.
         next_probe: Micros,
     },
-    /// Is stopping, and finishes what it has begun; nobody owns its partitions.
+    /// Stopping, and ending what it has begun. Nobody owns its partitions.
     Leaving {
-        /// The time after which it is no longer waited for, if its lease has expired.
+        /// The time until which the master waits for it. Afterwards it waits only for its lease to
+        /// expire.
         until: Micros,
     },
-    /// Does not answer, but may still hold a lease; nobody owns its partitions.
+    /// Not answering, but possibly still holding a lease. Nobody owns its partitions.
     Waiting {
         /// The time at which the lease has certainly expired.
         until: Micros,
-        /// Next probe.
+        /// The time of the next probe.
         next_probe: Micros,
     },
     /// Marked offline.
     Offline {
-        /// Next probe (claim 20).
+        /// The time of the next probe (claim 20).
         next_probe: Micros,
     },
-    /// Announced as offline; answers, and must keep answering until `until`.
+    /// Announced as offline. It answers, and has to keep answering until `until`.
     Probation {
-        /// End of the hold-down.
+        /// The end of the hold-down.
         until: Micros,
-        /// Next probe.
+        /// The time of the next probe.
         next_probe: Micros,
     },
-    /// Back; its stand-ins are draining.
+    /// Back, while its stand-ins are draining.
     Returning {
-        /// The probe under way, if it is being verified, otherwise 0.
+        /// The number of the probe under way if the server is being verified; otherwise 0.
         attempt: u32,
-        /// When the verification begins that a report has asked for.
+        /// The time at which a verification that a report has asked for begins.
         verify_at: Option<Micros>,
     },
 }
@@ -60,32 +61,34 @@ pub enum Phase {
 pub enum Seen {
     /// A client or a server reports that sending to it failed.
     Reported,
-    /// A reporter that has reported most of a group reports a server that was contacted just before.
+    /// A discounted report: its reporter has reported most of a group, and the server had been
+    /// contacted just before.
     Discounted,
     /// A client reports that sending to it succeeded again.
     ReportedOk,
     /// A datagram of the known incarnation.
     Renewed,
-    /// A datagram of an incarnation that is not the known one; it is believed only when a
-    /// probe answers as that incarnation.
+    /// A datagram of an incarnation that is not the known one. That incarnation is believed only
+    /// when it answers a probe.
     OtherIncarnation,
     /// The known incarnation says that it is stopping.
     Left,
     /// Every shard has answered the probe.
     Answered {
-        /// As the incarnation that is known.
+        /// Whether the known incarnation has answered.
         same: bool,
     },
     /// There is no evidence against the server, but not every shard has reported its state.
     Busy,
     /// At least one shard has not answered the probe.
     Unanswered {
-        /// The connection was refused, and the mode considers that the end of the incarnation.
+        /// Whether the connection was refused and the mode accepts that as the end of the
+        /// incarnation.
         is_dead: bool,
     },
     /// The server answers probes, but hears no announcements.
     Deaf,
-    /// All servers that have to have acknowledged that it returns, or leaves.
+    /// All servers that have to acknowledge that the server returns or leaves have done so.
     Drained,
     /// Time has passed.
     Tick,
@@ -94,24 +97,24 @@ pub enum Seen {
 /// The new state to announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
-    /// The server does not answer; nobody owns its partitions while it may hold a lease.
+    /// The server does not answer. Nobody owns its partitions while it may hold a lease.
     Waiting,
-    /// The server stops; its partitions are being handed over.
+    /// The server is stopping, and its partitions are being handed over.
     Leaving,
     /// The server is offline.
     Offline,
-    /// The server is back; its partitions are being handed back.
+    /// The server is back, and its partitions are being handed back.
     Returning,
     /// The server is online.
     Online,
 }
 
-/// The knowledge of the rest of the master that a decision depends on.
+/// The facts outside this machine on which a decision depends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// The cap, and the master's own knowledge, allow one more server to be marked.
+    /// Whether the cap and the master's own knowledge allow it to mark one more server.
     pub may_mark: bool,
-    /// The server itself has acknowledged a map in which it owns nothing, and nothing newer
+    /// Whether the server itself has acknowledged a map in which it owns nothing, and no newer map
     /// makes it an owner.
     pub is_released: bool,
 }
@@ -119,13 +122,13 @@ pub struct Facts {
 /// A probe to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// Rises with every probe of this server.
+    /// A number that rises with every probe of this server.
     pub probe_id: u64,
-    /// 1 for the first probe of a verification; 0: a recheck.
+    /// The number of the probe within its verification, from 1; 0 for a recheck.
     pub attempt: u32,
 }
 
-/// An action that the machine demands.
+/// The actions that the machine demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Step {
     /// Probe every shard.
@@ -134,12 +137,13 @@ pub struct Step {
     pub mark: Option<Mark>,
     /// Answer those who reported the server.
     pub verdict: bool,
-    /// The verification was not asked for: the server has been silent for a lease.
+    /// The verification was started because the server has been silent for a lease, and not by a
+    /// report.
     pub silent: bool,
     /// The server does not answer and may not be marked.
     pub frozen: bool,
-    /// The server's lease has expired.
+    /// The lease of the server has expired.
     pub lease_over: bool,
-    /// The server answers but has flapped: it must keep answering for this long.
+    /// The time for which a server that has flapped has to keep answering.
     pub hold_down: Option<Duration>,
 }

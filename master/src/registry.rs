@@ -1,12 +1,12 @@
-//! The states of all servers as the master announces them, the epoch that they belong to, and the epoch
-//! that each server has acknowledged.
+//! The states of all servers as the master announces them, the epoch to which they belong, and the
+//! epoch that each server has acknowledged.
 //!
 //! ```text
 //! change() ─► decided ──take_unsaved()──► being saved ──saved()──► published ─► announced
 //! ```
-//! Only saved states are announced, so a restarted master never takes back an epoch. Decisions made while
-//! a save is running go into the next one: epochs that were never published are skipped, and two different
-//! states never have the same epoch.
+//! Only saved states are announced, so a restarted master never takes back an epoch. Decisions made
+//! while a save is running are saved next. Some epochs are therefore never published, and two
+//! different states never have the same epoch.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use standin_protocol::time::Micros;
 
 use crate::rules::Rules;
 
-/// States of all servers and the announcing of them.
+/// The states of all servers, and the progress of announcing them.
 #[derive(Debug)]
 pub struct Registry {
     topology: Arc<Topology>,
     epoch: MapEpoch,
     decided: Vec<ServerStatus>,
-    /// The server whose change was decided last; names the announcement.
+    /// The server whose change was decided last. The announcement names it.
     last_changed: u16,
     saving: Option<Snapshot>,
     published: Snapshot,
-    /// The published states as sent over TCP.
+    /// The published states in the form that is sent over TCP.
     map: Arc<ClusterMap>,
     tellings: Vec<Telling>,
     /// The epoch from which on published states are announced.
@@ -54,9 +54,9 @@ struct Telling {
 /// A publication, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publication {
-    /// Its epoch.
+    /// The epoch that was published.
     pub epoch: MapEpoch,
-    /// The server that it is about.
+    /// The server that the publication names.
     pub subject: u16,
     /// That server's state.
     pub state: ServerState,
@@ -65,7 +65,8 @@ pub struct Publication {
 }
 
 impl Registry {
-    /// The states with which a master starts. Nothing is announced until the first [`Self::saved`].
+    /// Creates a registry with the states with which a master starts. Nothing is announced until
+    /// the first [`Self::saved`].
     #[must_use]
     pub fn new(topology: Arc<Topology>, epoch: MapEpoch, mut statuses: Vec<ServerStatus>) -> Self {
         statuses.resize(topology.servers.len(), ServerStatus::default());
@@ -94,37 +95,37 @@ impl Registry {
         }
     }
 
-    /// The newest epoch decided; it may not have been announced yet.
+    /// Returns the newest epoch decided. It may not have been announced yet.
     #[must_use]
     pub fn epoch(&self) -> MapEpoch {
         self.epoch
     }
 
-    /// The newest epoch published; zero before the first.
+    /// Returns the newest epoch published; zero before the first.
     #[must_use]
     pub fn published_epoch(&self) -> MapEpoch {
         self.published.epoch
     }
 
-    /// The states of the newest epoch published.
+    /// Returns the states of the newest epoch published.
     #[must_use]
     pub fn published(&self) -> &[ServerStatus] {
         &self.published.statuses
     }
 
-    /// The map of the newest epoch published.
+    /// Returns the map of the newest epoch published.
     #[must_use]
     pub fn map(&self) -> &Arc<ClusterMap> {
         &self.map
     }
 
-    /// The states decided.
+    /// Returns the states that have been decided.
     #[must_use]
     pub fn decided(&self) -> &[ServerStatus] {
         &self.decided
     }
 
-    /// Decides a server's state, as of a new epoch.
+    /// Decides a server's state under a new epoch, and returns the epoch.
     pub fn change(&mut self, server: u16, state: ServerState) -> MapEpoch {
         self.bump();
         let status = &mut self.decided[usize::from(server)];
@@ -134,7 +135,7 @@ impl Registry {
         self.epoch
     }
 
-    /// Notes a server's incarnation. That alone changes no owner, so `since` stays.
+    /// Sets a server's incarnation. That alone changes no owner, so `since` stays.
     pub fn set_boot_id(&mut self, server: u16, boot_id: u64) {
         if self.decided[usize::from(server)].boot_id == boot_id {
             return;
@@ -147,16 +148,16 @@ impl Registry {
         (telling.acked, telling.silent_since) = (MapEpoch::default(), Micros::NEVER);
     }
 
-    /// Takes over states that were published by an earlier term, under a new one.
+    /// Adopts states that were published by an earlier term, under a new term.
     pub fn adopt(&mut self, term: u32, statuses: Vec<ServerStatus>) {
-        assert!(term > self.epoch.term, "an adopted state needs a term of its own");
-        assert_eq!(statuses.len(), self.decided.len(), "a state for each server");
+        assert!(term > self.epoch.term, "an adopted state needs a higher term");
+        assert_eq!(statuses.len(), self.decided.len(), "there must be a state for each server");
         self.epoch = MapEpoch { term, counter: 1 };
         self.decided = statuses;
     }
 
-    /// Announces what is decided now, and everything that follows, once it is saved. Decisions
-    /// saved before are never announced.
+    /// Announces what is decided now, and everything that follows, once it is saved. Earlier
+    /// decisions that were saved are never announced.
     pub fn start_announcing(&mut self) {
         self.announce_from = Some(self.epoch);
     }
@@ -167,7 +168,7 @@ impl Registry {
         self.announce_from.is_some_and(|from| self.published.epoch >= from)
     }
 
-    /// The states to be saved now, if there are any and no save is under way.
+    /// Returns the states to be saved now, if there are any and no save is under way.
     pub fn take_unsaved(&mut self) -> Option<(MapEpoch, &[ServerStatus])> {
         if self.saving.is_some() || self.epoch == self.published.epoch {
             return None;
@@ -181,7 +182,8 @@ impl Registry {
         Some((saving.epoch, &saving.statuses))
     }
 
-    /// Notes that the states taken by [`Self::take_unsaved`] were not saved; they are taken again.
+    /// Notes that the states taken by [`Self::take_unsaved`] were not saved. They will be returned
+    /// again.
     pub fn not_saved(&mut self) {
         self.saving = None;
     }
@@ -189,7 +191,7 @@ impl Registry {
     /// Notes that the states taken by [`Self::take_unsaved`] are saved, and publishes them.
     pub fn saved(&mut self, now: Micros, epoch: MapEpoch) -> Option<Publication> {
         let snapshot = self.saving.take_if(|saving| saving.epoch == epoch)?;
-        assert!(snapshot.epoch > self.published.epoch, "epochs never go back");
+        assert!(snapshot.epoch > self.published.epoch, "epochs must rise");
         let before = std::mem::replace(&mut self.published, snapshot);
         let map = ClusterMap::new(self.topology.clone(), epoch, self.published.statuses.clone());
         self.map = Arc::new(map);
@@ -197,8 +199,8 @@ impl Registry {
             return None;
         }
         self.tell_all(now);
-        // Claim 19: the servers *other than* the one that is offline, or waiting. It hears of
-        // it from the answer to its next renewal.
+        // Servers *other than* the one that is offline or waiting are told (claim 19). That server
+        // learns it from the answer to its next renewal.
         for (telling, status) in self.tellings.iter_mut().zip(&self.published.statuses) {
             if status.state.answers() {
                 continue;
@@ -217,20 +219,21 @@ impl Registry {
         })
     }
 
-    /// Announces the published states to a server that would otherwise not be told.
+    /// Announces the published states to a server that would not be told otherwise.
     pub fn tell(&mut self, server: u16, now: Micros) {
         self.tellings[usize::from(server)].next_send = now;
     }
 
-    /// The servers to which the announcement is due, and when it is due to each again.
+    /// Returns the servers that have to be sent the announcement now, and sets when each has to be
+    /// sent it again.
     pub fn take_due(&mut self, now: Micros, rules: &Rules) -> Vec<u16> {
         let mut due = Vec::new();
         for (id, telling) in (0u16..).zip(&mut self.tellings) {
             if telling.next_send > now {
                 continue;
             }
-            // A server that answers does so within a resend or drains for a while; one that
-            // is offline may be so for days.
+            // A server that answers acknowledges within a resend, or drains for a while. An offline
+            // server may be silent for days.
             let is_out = !self.published.statuses[usize::from(id)].state.answers();
             let doublings =
                 if is_out { telling.sends.min(6) } else { telling.sends.saturating_sub(3).min(3) };
@@ -244,14 +247,15 @@ impl Registry {
         due
     }
 
-    /// Subject and state that the announcement names.
+    /// Returns the subject and state that the announcement names.
     #[must_use]
     pub fn subject(&self) -> (u16, ServerState) {
         let subject = self.published.last_changed;
         (subject, self.published.statuses[usize::from(subject)].state)
     }
 
-    /// A server has applied `epoch` and drained. Returns whether that is news.
+    /// Notes that a server has applied `epoch` and drained. Returns whether this was not known
+    /// before.
     pub fn acked(&mut self, now: Micros, server: u16, epoch: MapEpoch) -> bool {
         if epoch > self.published.epoch {
             return false;
@@ -268,8 +272,8 @@ impl Registry {
         is_news
     }
 
-    /// The servers that should answer and have acknowledged nothing for `patience` or longer,
-    /// and for how long.
+    /// Returns the servers that should answer and have acknowledged nothing for `patience` or
+    /// longer, and for how long.
     pub fn unacknowledged(
         &self,
         now: Micros,
@@ -281,15 +285,15 @@ impl Registry {
         late.map(move |(id, (telling, _))| (id, now.since(telling.silent_since)))
     }
 
-    /// The newest epoch that a server has acknowledged.
+    /// Returns the newest epoch that a server has acknowledged.
     #[must_use]
     pub fn acked_epoch(&self, server: u16) -> MapEpoch {
         self.tellings[usize::from(server)].acked
     }
 
-    /// The servers that have not acknowledged yet that a server returns, or leaves: itself, and those of
-    /// its group that may have acted as owners of the partitions being handed over. `None` while that
-    /// has not been published.
+    /// Returns the servers that still have to acknowledge that a server returns or leaves. These
+    /// are the server itself, and those of its group that may have acted as owners of the
+    /// partitions being handed over. Returns `None` while the state has not been published.
     pub fn undrained(&self, server: u16) -> Option<Vec<u16>> {
         let status = self.published.statuses[usize::from(server)];
         let is_leaving = status.state == ServerState::Leaving;
@@ -299,7 +303,7 @@ impl Registry {
         }
         // A server that the master has marked offline need not answer any more, but it could act as
         // an owner until that has been announced. A server that is waiting, returning or leaving
-        // could do so until its lease is over, and then it is offline. The stand-ins of a leaving
+        // could do so until its lease is over, and is offline then. The stand-ins of a leaving
         // server only have to know of it.
         let may_own = |peer: &u16| match self.published.statuses[usize::from(*peer)].state {
             ServerState::Online => true,
@@ -320,13 +324,14 @@ impl Registry {
         owns_nothing && status == self.decided[at] && self.tellings[at].acked >= status.since
     }
 
-    /// The time at which [`Self::take_due`] will return something.
+    /// Returns the time at which [`Self::take_due`] will return something.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         self.tellings.iter().map(|t| t.next_send).min().unwrap_or(Micros::NEVER)
     }
 
-    /// The next epoch: of the next term if the counter is used up.
+    /// Advances to the next epoch. If the counter is used up, that is the first epoch of the next
+    /// term.
     pub fn bump(&mut self) {
         self.epoch = match self.epoch.counter.checked_add(1) {
             Some(counter) => MapEpoch { term: self.epoch.term, counter },

@@ -1,14 +1,15 @@
-//! Remembers which reporter has reported which servers: one that reports most of a group within a lease
-//! probably can't reach any server itself.
+//! Reporters, and the servers that each of them has reported. A reporter that reports most of a
+//! group within a lease can probably not reach any server itself.
 //!
-//! There is no quorum: contacting the server decides (claim 19), and one report is enough to cause that.
-//! So a bad reporter can only cause probes of healthy servers: at most one probe of each server in every
-//! cool-down, regardless of the number of reporters. For a *discounted* reporter the cool-down is longer,
-//! half a lease: it is answered at once with the current state, and the server is contacted when that time
-//! is over. No report is dropped: a whole group can die, and then its clients rightly report all of it.
+//! There is no quorum. Contacting the server decides (claim 19), and one report is enough to cause
+//! that. So a bad reporter can only cause probes of healthy servers: at most one probe of each
+//! server in every cool-down, regardless of the number of reporters. The cool-down is half a lease
+//! for a *discounted* reporter. Such a reporter is answered at once with the current state, and the
+//! server is contacted when the cool-down is over. No report is dropped, because a whole group can
+//! die, and then its clients rightly report all of it.
 //!
-//! Memory is bounded: a few thousand reporters, and a few reported servers of each. A reporter of more is
-//! discounted.
+//! Memory is bounded: a few thousand reporters, and a few reported servers of each. A reporter of
+//! more servers is discounted.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::generations::Generations;
 
 /// The number of reporters remembered in each of two generations.
 const REPORTERS_MAX: usize = 2_048;
-/// The number of reported servers that are remembered of a reporter.
+/// The number of servers reported by one reporter that are remembered.
 const ACCUSED_MAX: usize = 64;
 
 /// All recent reporters.
@@ -43,7 +44,8 @@ struct Accused {
 }
 
 impl Reporters {
-    /// The number of remembered reporters, and the largest number of servers reported by one of them.
+    /// Returns the number of remembered reporters, and the largest number of servers reported by
+    /// one of them.
     pub(crate) fn queues(&self) -> [Queue; 3] {
         let most = self.accused_by.values().map(|accused| accused.servers.len()).max();
         let [newer, older] = self.accused_by.queues("reporters", "older reporters");
@@ -107,19 +109,19 @@ mod tests {
             let now = Micros(1_000_000 + ms * 1_000);
             reporters.accuse(now, Reporter::Client(by), subject, &topology, LEASE)
         };
-        // Groups of four and of two.
-        assert!(!accuse(0, 1, 0) && !accuse(1, 1, 0), "again and again the same");
+        // The topology has a group of four servers and one of two.
+        assert!(!accuse(0, 1, 0) && !accuse(1, 1, 0), "repeated reports of the same server");
         assert!(!accuse(2, 1, 4) && !accuse(3, 1, 1));
-        assert!(accuse(4, 1, 2), "three of four");
+        assert!(accuse(4, 1, 2), "three of the four");
         assert!(accuse(5, 1, 0));
-        assert!(!accuse(6, 1, 4), "the other group's is half of it");
+        assert!(!accuse(6, 1, 4), "that is only half of the other group");
         assert!(accuse(7, 1, 5));
         assert!(!accuse(8, 2, 2), "another reporter");
         assert!(!accuse(2_000, 1, 2), "a lease later");
     }
 
     #[test]
-    fn what_one_has_accused_is_remembered_while_others_accuse() {
+    fn reports_of_one_reporter_are_remembered_while_others_report() {
         let topology = topology();
         let mut reporters = Reporters::default();
         let mut accuse = |by: u64, subject: u16| {
@@ -130,11 +132,11 @@ mod tests {
         for other in 2..1_000 {
             assert!(!accuse(other, 0));
         }
-        assert!(accuse(1, 2), "three of four");
+        assert!(accuse(1, 2), "three of the four");
     }
 
     #[test]
-    fn more_than_half_is_of_the_groups_size_and_never_one() {
+    fn the_limit_is_half_of_the_group_but_more_than_one_server() {
         let servers = (0..7u16).map(|id| ServerInfo {
             name: format!("s{id}"),
             group: u16::from(id == 6),

@@ -9,13 +9,14 @@ use standin_protocol::time::Micros;
 /// Timings and bounds of the pure parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// Bound on one probe of all shards of a server, which are probed side by side.
+    /// The limit on the time of one probe of all shards of a server, which are probed in parallel.
     pub probe_timeout: Duration,
-    /// Unsuccessful probes before a server is marked offline; at least 1.
+    /// The number of unsuccessful probes before a server is marked offline; at least 1.
     pub probe_attempts: u32,
     /// The time between two checks of a server that is offline (claim 20).
     pub recheck_interval: Duration,
-    /// Silence of a server before it is probed unasked; also what a GRANT grants (L).
+    /// The time of silence after which a server is probed without a report. It is also the length
+    /// of the lease in a GRANT (L).
     pub lease: Duration,
     /// The time before an unacknowledged announcement is sent again.
     pub announce_resend: Duration,
@@ -28,7 +29,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules of a cluster.
+    /// Returns the rules of a cluster.
     #[must_use]
     pub fn of(cluster: &ClusterConfig) -> Self {
         let t = &cluster.timings;
@@ -46,7 +47,7 @@ impl Rules {
         }
     }
 
-    /// The rules of a small cluster with the default timings, for tests.
+    /// Returns the rules of a small cluster with the default timings, for tests.
     #[cfg(test)]
     pub(crate) fn example() -> Self {
         let origin = standin_config::OriginConfig::sqlite("origin.sqlite");
@@ -54,31 +55,31 @@ impl Rules {
         Self { offline_servers_max: 2, ..Self::of(&cluster) }
     }
 
-    /// Least time between two verifications of one server: reports are collected
-    /// meanwhile, so that they can't turn the master into a probe amplifier (scenario 12).
-    /// A server sees at most `probe_attempts / probe_timeout` probes of each shard a second from the
-    /// master, and as many from each other member of its group that is asked.
+    /// Returns the shortest time between two verifications of one server. Reports are collected
+    /// meanwhile, so that they can't turn the master into a probe amplifier (scenario 12). Per
+    /// second, each shard sees at most `probe_attempts / probe_timeout` probes from the master, and
+    /// as many from each other member of its group that is asked.
     #[must_use]
     pub fn cool_down(&self) -> Duration {
         self.probe_timeout
     }
 
-    /// The least time between two verifications that are due to a reporter that has reported most of a
-    /// group; see `reporters.rs`.
+    /// Returns the shortest time between two verifications that are due to a reporter that has
+    /// reported most of a group (see `reporters.rs`).
     #[must_use]
     pub fn discounted_cool_down(&self) -> Duration {
         self.lease / 2
     }
 
-    /// A failure within this time after a return is a flap; each such time spent online
-    /// forgives one.
+    /// Returns the time after a return within which a failure is a flap. Each such time spent
+    /// online forgives one flap.
     #[must_use]
     pub fn calm(&self) -> Duration {
         self.lease * 10
     }
 
-    /// Returns how long a server that has flapped `flaps` times must answer probes before it
-    /// returns: zero at first, then doubling from the recheck interval to 30 s.
+    /// Returns the time for which a server that has flapped `flaps` times has to answer probes
+    /// before it returns. It is zero at first, and then doubles from the recheck interval to 30 s.
     #[must_use]
     pub fn hold_down(&self, flaps: u32) -> Duration {
         match flaps {
@@ -90,28 +91,30 @@ impl Rules {
         }
     }
 
-    /// Returns how long a master without history listens before it changes an owner: L(1+ρ), after
-    /// which all leases of its predecessor have expired.
+    /// Returns the time for which a master without history listens before it changes an owner. It
+    /// is L(1+ρ), after which all leases of its predecessor have expired.
     #[must_use]
     pub fn learning_time(&self) -> Duration {
         self.lease_over_at(Micros(0)).since(Micros(0))
     }
 
-    /// The time at which a lease that is granted now has certainly expired.
+    /// Returns the time at which a lease that is granted now has certainly expired.
     #[must_use]
     pub fn lease_over_at(&self, granted: Micros) -> Micros {
         lease::over_at(granted, self.lease)
     }
 
-    /// Whether an incarnation whose port refuses connections, or is another's now, counts as
-    /// dead, so that its lease need not be waited for. In `strict` it does not: something in
-    /// between may refuse for it, and what it has begun may still end.
+    /// Whether an incarnation counts as dead if its port refuses connections or belongs to another
+    /// incarnation now. Its lease need not be waited for then. In mode `strict` it does not count
+    /// as dead, because a party in between may have refused, and what the incarnation has begun may
+    /// still end.
     #[must_use]
     pub fn refusal_is_death(&self) -> bool {
         self.mode == Mode::Available
     }
 
-    /// Silence of a stand-in towards the announcement of a return before it is probed.
+    /// Returns the time of silence towards the announcement of a return after which a stand-in is
+    /// probed.
     #[must_use]
     pub fn drain_overdue(&self) -> Duration {
         self.drain_timeout * 2

@@ -1,11 +1,11 @@
-//! The senders of datagrams, incarnations of servers and clients, and the datagrams of theirs that were
+//! The senders of datagrams: the incarnations of servers and clients, and their datagrams that were
 //! seen before (scenario 12).
 //!
-//! A server's datagram counts only if it comes from the incarnation that the master knows.
-//! Another one is a *candidate*. It is accepted when a probe is answered by it. It is retired when a probe
-//! that began after it was heard is answered by the known one: then the datagram was an old one, sent
-//! again. Memory is bounded: per server one candidate and a few retired incarnations, and a few thousand
-//! clients.
+//! A server's datagram counts only if it comes from the incarnation that the master knows. Any
+//! other incarnation is a *candidate*. It is accepted when it answers a probe. It is retired when
+//! the known incarnation answers a probe that began after the candidate was heard, because the
+//! candidate's datagram was then an old one that was replayed. Memory is bounded: one candidate and
+//! a few retired incarnations per server, and a few thousand clients.
 
 use standin_protocol::control::ReplayWindow;
 use standin_protocol::mutant::{self, Mutant};
@@ -20,11 +20,11 @@ const CLIENTS_MAX: usize = 2_048;
 /// The assessment of a server's datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// New, from the known incarnation.
+    /// A new datagram of the known incarnation.
     Known,
-    /// New, from an incarnation that is not known.
+    /// A new datagram of an incarnation that is not known.
     Candidate,
-    /// Seen before, or from an incarnation that has ended.
+    /// A datagram that was seen before, or that comes from an incarnation that has ended.
     Stale,
 }
 
@@ -47,12 +47,12 @@ struct Incarnations {
 struct Candidate {
     boot_id: u64,
     window: ReplayWindow,
-    /// The last probe sent before the candidate was heard, which says nothing about it.
+    /// The last probe sent before the candidate was heard. It says nothing about the candidate.
     heard_after_probe: u64,
 }
 
 impl Senders {
-    /// No sender has been heard yet.
+    /// Creates the state in which no sender has been heard.
     #[must_use]
     pub fn new(servers: usize) -> Self {
         Self {
@@ -61,12 +61,12 @@ impl Senders {
         }
     }
 
-    /// The clients that are remembered.
+    /// Returns the lengths of the generations of remembered clients.
     pub(crate) fn queues(&self) -> [Queue; 2] {
         self.clients.queues("clients", "older clients")
     }
 
-    /// Judges a datagram of a server whose known incarnation is `known` (0: none yet).
+    /// Judges a datagram of a server whose known incarnation is `known`; 0 if none is known.
     pub fn judge(
         &mut self,
         server: u16,
@@ -102,18 +102,19 @@ impl Senders {
         window.accept(sequence) || mutant::is(Mutant::NoReplayWindow)
     }
 
-    /// Notes that a probe was answered by `boot_id`, which is not `known`: the known one has ended.
+    /// Notes that a probe was answered by `boot_id`, which is not `known`. The known incarnation
+    /// has ended.
     pub fn confirm(&mut self, server: u16, boot_id: u64, known: u64) {
         self.replace(server, boot_id);
         self.servers[usize::from(server)].retire(known);
     }
 
-    /// Makes `boot_id` the known incarnation; the previous one may still be alive.
+    /// Makes `boot_id` the known incarnation. The previous one may still be alive.
     pub fn replace(&mut self, server: u16, boot_id: u64) {
         let entry = &mut self.servers[usize::from(server)];
         let candidate = entry.candidate.take_if(|c| c.boot_id == boot_id);
         entry.window = candidate.map(|c| c.window).unwrap_or_default();
-        // It is alive, whatever was thought of it.
+        // The incarnation is alive, even if it was considered retired.
         for retired in &mut entry.retired {
             if *retired == boot_id {
                 *retired = 0;
@@ -155,11 +156,15 @@ mod tests {
         assert_eq!(senders.judge(0, 7, 1, 7, 0), Standing::Known);
         assert_eq!(senders.judge(0, 7, 1, 7, 0), Standing::Stale, "seen before");
         assert_eq!(senders.judge(0, 7, 2, 7, 0), Standing::Known);
-        assert_eq!(senders.judge(0, 0, 3, 7, 0), Standing::Stale, "0 is nobody's");
+        assert_eq!(
+            senders.judge(0, 0, 3, 7, 0),
+            Standing::Stale,
+            "no incarnation has the number 0"
+        );
         assert_eq!(senders.judge(0, 9, 1, 7, 4), Standing::Candidate);
         assert_eq!(senders.judge(0, 9, 1, 7, 4), Standing::Stale);
         senders.confirm(0, 9, 7);
-        assert_eq!(senders.judge(0, 7, 3, 9, 5), Standing::Stale, "it has ended");
+        assert_eq!(senders.judge(0, 7, 3, 9, 5), Standing::Stale, "the incarnation has ended");
         assert_eq!(senders.judge(0, 9, 1, 9, 5), Standing::Stale, "the window goes on");
         assert_eq!(senders.judge(0, 9, 2, 9, 5), Standing::Known);
     }
@@ -172,7 +177,11 @@ mod tests {
         assert!(senders.refute(0, 3), "probe 3 was sent before it was heard");
         assert!(!senders.refute(0, 4));
         assert_eq!(senders.judge(0, 5, 901, 7, 4), Standing::Stale);
-        assert_eq!(senders.judge(0, 7, 2, 7, 4), Standing::Known, "the true one goes on");
+        assert_eq!(
+            senders.judge(0, 7, 2, 7, 4),
+            Standing::Known,
+            "the real incarnation is still known"
+        );
     }
 
     #[test]
@@ -185,14 +194,14 @@ mod tests {
         for ended in 1..=8 {
             assert_eq!(senders.judge(0, ended, 1_000, 9, 0), Standing::Stale, "{ended}");
         }
-        // One of them is still running; the others have ended nevertheless.
+        // One of them is still running. The others have ended nevertheless.
         senders.replace(0, 4);
         assert_eq!(senders.judge(0, 4, 1_001, 4, 0), Standing::Known);
         assert_eq!(senders.judge(0, 5, 1_001, 4, 0), Standing::Stale);
     }
 
     #[test]
-    fn what_a_client_said_is_remembered_while_others_speak() {
+    fn datagrams_of_a_client_are_remembered_while_others_send() {
         let mut senders = Senders::new(1);
         for client in 1..=1_000 {
             assert!(senders.accept_client(client, 1));

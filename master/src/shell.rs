@@ -7,10 +7,7 @@
 //! │                  Shell::feed ─► Machine ─► outputs      │ ◄─── │                  │
 //! │ probe.rs: one task per shard                            │ wake └──────────────────┘
 //! └─────────────────────────────────────────────────────────┘
-//! ```
-//! monoio gives tasks, timers and *readiness*; reading and writing are plain non-blocking
-//! calls (see `ready.rs`), so that a wait that is given up loses and leaks nothing. A slow
-//! disk holds up announcements of new epochs, but neither renewals nor probes.
+//! ``` monoio gives tasks, timers and *readiness*; reading and writing are plain non-blocking calls (see `ready.rs`), so that cancelling a wait loses and leaks nothing. A slow disk delays announcements of new epochs, but neither renewals nor probes.
 
 mod connections;
 mod descriptors;
@@ -51,7 +48,7 @@ pub use start::{Master, MasterHandle, MasterOptions};
 pub use stopper::Stopper;
 use stream::Streams;
 
-/// Longest wait for tasks to end, or for a disk that hangs, when the master stops.
+/// The longest time that a stopping master waits for its tasks, or for a disk that hangs.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// The state shared by the tasks of the master's thread.
@@ -66,22 +63,25 @@ pub(crate) struct Shell {
     probe_permits: Rc<Permits>,
     connections_max: usize,
     events: Box<dyn Fn(MasterEvent)>,
-    /// The time for a caller's HELLO, for a frame that has begun, and for taking an answer.
+    /// The limit on the time for a caller's HELLO, for a frame that has begun, and for taking an
+    /// answer.
     handshake_timeout: Duration,
     fetch_timeout: Duration,
     started_at: Micros,
-    /// The time for which the timer waits, and the notification of an earlier one.
+    /// The time for which the timer waits.
     timer_at: Cell<Micros>,
+    /// The notification of the timer that its time has become an earlier one.
     timer: Notify,
     streams: Rc<Streams>,
-    /// Tasks under way, and who waits for the last one to end.
+    /// The number of tasks under way.
     tasks: Cell<usize>,
+    /// The notification that a task has ended.
     task_ended: Notify,
     is_stopping: Cell<bool>,
 }
 
 impl Shell {
-    /// Gives the machine an input, and does what it says.
+    /// Gives the machine an input, and carries out its outputs.
     pub(crate) fn feed(self: &Rc<Self>, input: Input) {
         self.machine.borrow_mut().handle(Micros::boottime(), input);
         self.drain();
@@ -102,7 +102,7 @@ impl Shell {
 
     fn drain(self: &Rc<Self>) {
         loop {
-            // Not in the loop's head: the borrow would last over the body.
+            // This call is not in the loop's head, because the borrow would last over the body.
             let Some(output) = self.machine.borrow_mut().poll() else { return };
             match output {
                 Output::Send { to, datagram } => udp::send(self, to, &datagram),
@@ -115,7 +115,7 @@ impl Shell {
                 Output::Persist(state) => {
                     let epoch = state.epoch;
                     if !self.saver.save(state) {
-                        // The saving thread hangs, or has died: go on without it.
+                        // The saving thread hangs or has died. The master continues without it.
                         let input = Input::Persisted { epoch, ok: false };
                         self.machine.borrow_mut().handle(Micros::boottime(), input);
                     }
@@ -136,7 +136,7 @@ impl Shell {
         }
     }
 
-    /// A task that [`Self::stop`] waits for.
+    /// Spawns a task that [`Self::stop`] waits for.
     fn spawn<T: 'static>(
         self: &Rc<Self>,
         task: impl Future<Output = T> + 'static,
@@ -151,7 +151,7 @@ impl Shell {
         })
     }
 
-    /// Runs until it is stopped.
+    /// Runs the master until it is stopped.
     async fn run(
         self: &Rc<Self>,
         listener: TcpListener,
@@ -170,17 +170,18 @@ impl Shell {
         while !stopper.is_stopped() {
             self.feed_results_of_saves();
             wake_ready.readable().await?;
-            // Only the wake-up matters, not the bytes; it is not an error if there are none.
+            // Only the wake-up matters, not the bytes. It is not an error if there are none.
             while matches!(wake.read(&mut bytes), Ok(len) if len > 0) {}
         }
         self.stop(&listener).await;
         Ok(())
     }
 
-    /// Ends every task: each wakes up because what it waits for is shut down.
+    /// Ends every task. Each task wakes up because the socket that it waits for is shut down.
     async fn stop(&self, listener: &TcpListener) {
         self.is_stopping.set(true);
-        // On a socket without a peer this reports an error, but wakes the task that waits for it.
+        // On a socket without a peer this reports an error, but it wakes the task that waits for
+        // the socket.
         let _ = SockRef::from(&self.udp).shutdown(Shutdown::Both);
         let _ = SockRef::from(listener).shutdown(Shutdown::Both);
         self.streams.close();
@@ -206,7 +207,8 @@ impl Shell {
                 continue;
             }
             self.timer_at.set(deadline);
-            // The loop's timers tick in milliseconds, and its clock stops with the host.
+            // The loop's timers tick in milliseconds, and its clock stops when the host is
+            // suspended.
             let wait = deadline.since(now).min(Duration::from_secs(1)) + Duration::from_millis(1);
             let _ = timeout(wait, self.timer.wait()).await;
         }

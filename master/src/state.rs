@@ -9,8 +9,8 @@
 //! server offline 3.17 fedcba9876543210 verdict a2
 //! checksum 0123456789abcdef
 //! ```
-//! Servers are kept by name: the cluster file may have been edited meanwhile. Reading and
-//! writing the file is [`crate::shell`]'s.
+//! Servers are stored by name, because the cluster file may have been edited meanwhile.
+//! [`crate::shell`] reads and writes the file.
 
 use standin_protocol::hash::key_hash;
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -20,13 +20,13 @@ const FIRST_LINE: &str = "standin master state 1";
 /// The saved state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Name of the cluster.
+    /// The name of the cluster.
     pub cluster: String,
-    /// The epoch of these states; its term is the highest that a master has used.
+    /// The epoch of these states. Its term is the highest that a master has used.
     pub epoch: MapEpoch,
-    /// The epoch up to which these states contain everything that servers may have heard; zero if they
-    /// come from the cluster file alone. Older than `epoch` if the master stopped before it had announced
-    /// anything.
+    /// The epoch up to which these states contain everything that servers may have heard. It is
+    /// zero if the states come from the cluster file alone. It is older than `epoch` if the master
+    /// stopped before it had announced anything.
     pub known: MapEpoch,
     /// All servers.
     pub servers: Vec<SavedServer>,
@@ -35,18 +35,18 @@ pub struct State {
 /// One server in the state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedServer {
-    /// Its name.
+    /// The name of the server.
     pub name: String,
-    /// Its last announced status.
+    /// The status of the server that was announced last.
     pub status: ServerStatus,
-    /// Whether it is offline by verdict (or flapping), and not because it left.
+    /// Whether it is offline by verdict (or because of flapping), and not because it left.
     pub by_verdict: bool,
 }
 
 /// The reason why the bytes are not a valid state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
-    /// Not text, or not of this kind.
+    /// The bytes are not text, or not text of this kind.
     #[error("this is not the state of a Standin master")]
     NotOurs,
     /// The checksum does not match.
@@ -58,7 +58,7 @@ pub enum StateError {
 }
 
 impl State {
-    /// The file's text.
+    /// Returns the text of the file.
     #[must_use]
     pub fn to_text(&self) -> String {
         use std::fmt::Write as _;
@@ -67,17 +67,17 @@ impl State {
         for SavedServer { name, status, by_verdict } in &self.servers {
             let ServerStatus { state, since, boot_id } = status;
             let why = if *by_verdict { "verdict" } else { "-" };
-            // Writing to a String can't fail.
+            // Writing to a `String` can't fail.
             let _ = writeln!(text, "server {state} {since} {boot_id:016x} {why} {name}");
         }
         let _ = writeln!(text, "checksum {:016x}", key_hash(0, text.as_bytes()));
         text
     }
 
-    /// Reads the file's bytes.
+    /// Parses the bytes of the file.
     ///
     /// # Errors
-    /// [`StateError`]: the state must not be used in part.
+    /// [`StateError`]. The state must not be used in part.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let text = std::str::from_utf8(bytes).map_err(|_| StateError::NotOurs)?;
         if text.lines().next() != Some(FIRST_LINE) {
@@ -118,7 +118,7 @@ fn read_epoch(text: &str) -> Option<MapEpoch> {
 }
 
 fn read_server(line: &str) -> Option<SavedServer> {
-    // The name comes last: it may have spaces.
+    // The name comes last because it may contain spaces.
     let mut parts = line.splitn(6, ' ');
     let ("server", state, since, boot_id, why, name) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?)

@@ -3,9 +3,9 @@
 //! | phase | seen | next | does |
 //! |---|---|---|---|
 //! | Online | reported, or another incarnation | Verifying | probe every shard (after the cool-down) |
-//! | Online | reported by one who accuses most of a group, just after a probe | Online | verdict; verifies after a longer cool-down |
+//! | Online | reported by a reporter of most of a group, just after a probe | Online | verdict; verifies after a longer cool-down |
 //! | Online | silent for a lease | Verifying | probe every shard |
-//! | Online | deaf: has acknowledged nothing for long, under the cap | Waiting | as below |
+//! | Online | deaf: has acknowledged nothing for a long time, under the cap | Waiting | as below |
 //! | Verifying | answered | Online | verdict |
 //! | Verifying | unanswered, attempts left | Verifying | probe again, at once |
 //! | Verifying, Frozen | unanswered, under the cap, lease over or known dead | Offline | mark offline; verdict |
@@ -34,14 +34,13 @@
 //! | Leaving | drained, or its time is up and its lease is over or it is released | Offline | mark offline, unverified; verdict |
 //! | Offline, Probation | leaving | Offline | verdict |
 //!
-//! *Known dead*: its port refuses connections; only mode `available` relies on that. *Released*: it has
-//! itself acknowledged that it owns nothing.
+//! *Known dead*: the server's port refuses connections. Only mode `available` relies on that.
+//! *Released*: the server has itself acknowledged that it owns nothing.
 //!
-//! A renewal never ends a verification: a server whose control thread lives while a shard
-//! is stuck is a gray home (scenario 13), and only the data path counts.
-//! There is at most one probe under way per server. The caller owns the announced state of the server
-//! (state, incarnation, epoch). This machine owns only the verification, and the time until which the
-//! server may act on its leases.
+//! A renewal never ends a verification. The control thread of a server may be alive while a shard
+//! is stuck (scenario 13), so only the data path counts. There is at most one probe under way per
+//! server. The caller owns the announced state of the server (state, incarnation, epoch). This
+//! machine owns only the verification, and the time until which the server may act on its leases.
 
 mod moves;
 mod phases;
@@ -51,7 +50,7 @@ use standin_protocol::time::Micros;
 use crate::phase::{Attempt, Facts, Phase, Seen, Step};
 use crate::rules::Rules;
 
-/// An observation in its circumstances, and the answer to it.
+/// An observation with its circumstances, and the step that answers it.
 struct Case<'a> {
     now: Micros,
     seen: Seen,
@@ -70,22 +69,22 @@ struct UnderWay {
 #[derive(Debug, Clone)]
 pub struct Verify {
     phase: Phase,
-    /// Last sign of life of the known incarnation.
+    /// The time of the last sign of life of the known incarnation.
     heard_at: Micros,
-    /// End of the last verification; see [`Rules::cool_down`].
+    /// The end of the last verification (see [`Rules::cool_down`]).
     probed_at: Option<Micros>,
-    /// The probe under way, and when to stop waiting for its result.
+    /// The probe under way, and the time until which its result is awaited.
     under_way: Option<UnderWay>,
     last_probe_id: u64,
     flaps: u32,
     returned_at: Option<Micros>,
-    /// The time at which all leases that it was given have expired.
+    /// The time at which all leases that were granted to it have expired.
     lease_over_at: Micros,
 }
 
 impl Verify {
-    /// A server that is in this phase when the master starts, and holds a lease of its
-    /// predecessor until then.
+    /// Creates a server that is in this phase when the master starts, and that holds a lease of the
+    /// predecessor until `lease_over_at`.
     #[must_use]
     pub fn new(now: Micros, phase: Phase, lease_over_at: Micros) -> Self {
         Self {
@@ -100,25 +99,25 @@ impl Verify {
         }
     }
 
-    /// The phase of the server.
+    /// Returns the phase of the server.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The probe under way.
+    /// Returns the probe under way.
     #[must_use]
     pub fn probe_under_way(&self) -> Option<Attempt> {
         self.under_way.map(|probe| probe.attempt)
     }
 
-    /// The number of the last probe sent.
+    /// Returns the number of the last probe sent.
     #[must_use]
     pub fn last_probe_id(&self) -> u64 {
         self.last_probe_id
     }
 
-    /// Whether the probe under way should have had a result long ago.
+    /// Whether the result of the probe under way is overdue.
     #[must_use]
     pub fn is_probe_lost(&self, now: Micros) -> bool {
         self.under_way.is_some_and(|probe| probe.give_up_at <= now)
@@ -141,21 +140,21 @@ impl Verify {
         self.lease_over_at = self.lease_over_at.max(rules.lease_over_at(now));
     }
 
-    /// The time from which on the server can't hold a lease any more, unless it is granted another.
+    /// Returns the time from which on the server can't hold a lease, unless it is granted another.
     #[must_use]
     pub fn lease_over_at(&self) -> Micros {
         self.lease_over_at
     }
 
-    /// Whether every shard was found to answer, or one not to, this short a time ago.
+    /// Whether a probe of the server has ended within this time.
     #[must_use]
     pub fn was_probed_within(&self, now: Micros, time: std::time::Duration) -> bool {
         self.probed_at.is_some_and(|at| now < at + time)
     }
 
-    /// Restarts in another phase, when the master has learned that its own view was out of date. A probe
-    /// result that is still to come does not count; another master may just have granted the server a
-    /// lease.
+    /// Restarts in another phase, when the master has learned that its own view was out of date.
+    /// The result of a probe under way will not count. The server counts as holding a lease from now
+    /// on, because another master may just have granted one.
     pub fn reset(&mut self, now: Micros, phase: Phase, rules: &Rules) {
         self.granted(now, rules);
         self.phase = phase;
@@ -163,14 +162,14 @@ impl Verify {
         self.under_way = None;
     }
 
-    /// Probes the server again without delay, because the obstacle to marking it has gone.
+    /// Probes the server again without delay, because the obstacle to marking it is gone.
     pub fn thaw(&mut self, now: Micros) {
         if let Phase::Frozen { next_probe } = &mut self.phase {
             *next_probe = now;
         }
     }
 
-    /// The time at which [`Seen::Tick`] will have an effect.
+    /// Returns the time at which [`Seen::Tick`] will have an effect.
     #[must_use]
     pub fn next_deadline(&self, rules: &Rules) -> Micros {
         let give_up_at = self.under_way.map_or(Micros::NEVER, |probe| probe.give_up_at);
@@ -207,7 +206,8 @@ impl Verify {
             Phase::Probation { until, next_probe } => {
                 self.while_on_probation(until, next_probe, &mut case);
             }
-            // It stops, whatever is said of it meanwhile; it is answered when it has left.
+            // The server stops, whatever is reported about it meanwhile. Its reporters are answered
+            // when it has left.
             Phase::Leaving { until } => self.while_leaving(until, &mut case),
             _ if seen == Seen::Left => self.leave(&mut case),
             Phase::Online { verify_at } => self.while_online(verify_at, &mut case),

@@ -1,68 +1,68 @@
-//! The possible steps, and their descriptions.
+//! The possible steps of the model, and their descriptions.
 
 use std::fmt;
 
 /// One step of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// A step of time passes.
+    /// One step of time passes.
     Time,
-    /// Renewals no longer reach the master.
+    /// A server's renewals no longer reach the master.
     Silence(usize),
     /// A GRANT arrives that was under way for a long time.
     LateGrant(usize),
-    /// The home may serve from its cache again.
+    /// The home finds out whether it may keep its cache, and serves from it again.
     Resume,
     /// A map reaches a server.
     Learn(usize, u8),
-    /// The master receives the acknowledgement of the map that a server holds.
+    /// The master receives a server's acknowledgement of its current map.
     Ack(usize),
     /// A member hands over its log to the returning home.
     HandBack(usize, u8),
     /// The process dies.
     Crash(usize),
-    /// It starts again.
+    /// A server's process starts again.
     Restart(usize),
     /// The master dies.
     MasterCrash,
-    /// It starts again.
+    /// The master starts again.
     MasterRestart,
-    /// It starts again without its state file, and learns from this server, or from none.
+    /// The master starts again without its state file. It learns from this server, or from none.
     MasterForgets(Option<usize>),
-    /// It hears a server of which it knew no incarnation.
+    /// The master hears a server whose incarnation it did not know.
     Named(usize),
     /// The master's verification of a server fails.
     GiveUp(usize),
-    /// A waiting server's partitions move.
+    /// The master moves the partitions of a waiting server.
     Over(usize),
     /// A server that was offline or waiting, or another incarnation, answers a probe.
     Returns(usize),
-    /// A returning server is online again.
+    /// The master marks a returning server online again.
     Online(usize),
     /// A server is asked to stop.
     Leave(usize),
-    /// It has stopped.
+    /// A server that was asked to stop has stopped.
     Left(usize),
     /// A server sends a write to the origin.
     Begin(usize, usize),
-    /// The origin commits it.
+    /// The origin commits a write.
     Commit(usize),
-    /// Its server acknowledges it.
+    /// The server of a write acknowledges it.
     Acknowledge(usize),
-    /// Its server settles the key at the owner, and acknowledges it then.
+    /// The server of a write settles the key at the owner, and then acknowledges the write.
     Settle(usize, usize),
-    /// Its outcome stays unknown.
+    /// The outcome of a write stays unknown.
     Abandon(usize),
     /// A server tells the owner of a key in its log.
     Pay(usize, usize),
     /// A member tells another whether it hears the master.
     Gossip(usize, usize),
-    /// A server hears the master, which has no lease to give.
+    /// A server hears the master, which grants it no lease.
     Heard(usize),
 }
 
 impl Action {
-    /// Whether the master publishes a map by it.
+    /// Whether the step makes the master publish a map.
     pub(crate) fn publishes(self) -> bool {
         matches!(
             self,
@@ -79,7 +79,7 @@ impl Action {
     }
 }
 
-/// A server's name in the words of a schedule.
+/// Returns a server's name as used in schedules.
 #[must_use]
 pub fn name(id: usize) -> &'static str {
     ["H", "A", "B"].get(id).copied().unwrap_or("?")

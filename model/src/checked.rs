@@ -1,4 +1,5 @@
-//! The model as the checker sees it: initial state, possible steps, properties.
+//! The interface of the model to the checker: the initial state, the possible steps, and the
+//! properties.
 
 use stateright::{Model, Property};
 
@@ -71,7 +72,7 @@ impl Model for Failover {
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = *state;
         Self::spend(&mut next.budget, action);
-        // Room for one more map: nobody publishes beyond the scope.
+        // There must be room for one more map, because nobody publishes beyond the scope.
         if action.publishes() && state.published >= self.scope.maps_max {
             return None;
         }
@@ -79,8 +80,8 @@ impl Model for Failover {
         (next != *state).then_some(next)
     }
 
-    /// States in which nothing can go wrong any more are not followed: no write is left, and no server
-    /// has a value that is too old.
+    /// Whether a state has to be explored further. It does not if nothing can go wrong any more,
+    /// because no write is left and no server has a value that is too old.
     fn within_boundary(&self, state: &State) -> bool {
         let is_done = state.writes.iter().all(|write| *write == Write::Over);
         let newest = state.acknowledged[0];

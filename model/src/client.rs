@@ -1,12 +1,12 @@
-//! The clients: two writes of one key, sent to any server that takes them.
+//! The clients: two writes of one key, sent to any server that accepts them.
 //!
-//! A client may hold an old map, and servers forward and relay, so a request may reach any
-//! member of the group at any time; where it came from does not matter. An answer that is
-//! lost is a client that never learns, which demands less of everybody.
+//! A client may have an old map, and servers forward and relay. So a request may reach any member
+//! of the group at any time, and its sender does not matter. A lost answer means that a client
+//! never learns the outcome, which demands less of all servers.
 //!
-//! Reads need no steps of their own. One that goes through to the origin sees every commit
-//! before it. One that is answered from a cache is checked in *every* state: whatever a
-//! server would answer at this instant, some client reads. That stands for any number of
+//! Reads need no steps of their own. A read that goes through to the origin sees every commit
+//! before it. Reads that are answered from a cache are checked in *every* state: the model assumes
+//! that some client reads whatever a server would answer at that instant. This covers any number of
 //! clients.
 
 use crate::failover::Failover;
@@ -16,8 +16,8 @@ use crate::state::{Authority, HOME, Running, State, Write};
 use crate::tally::Event;
 
 impl Failover {
-    /// The next write, if a server would begin it now. Writes are alike, so they are begun
-    /// in order; of one key a server runs one at a time.
+    /// Returns the next write, if a server would begin it now. Writes are alike, so they begin in
+    /// order. A server runs one write of a key at a time.
     pub(crate) fn next_write(&self, state: &State, id: usize) -> Option<usize> {
         let is_alone = !state.running().any(|write| write.server == id);
         let may = is_alone || !self.rules.has(Rule::FillTokens);
@@ -49,7 +49,7 @@ impl Failover {
         });
     }
 
-    /// Whether the server of a committed write may acknowledge it now, by itself.
+    /// Whether the server of a committed write may acknowledge it now without the owner.
     pub(crate) fn may_acknowledge(&self, state: &State, write: &Running) -> bool {
         let id = write.server;
         let has_lease = self.has_lease(state, id);
@@ -71,7 +71,7 @@ impl Failover {
         }
     }
 
-    /// Acknowledges a write, and keeps the value if nothing has changed since the write began.
+    /// Acknowledges a write. The value is kept if nothing has changed since the write began.
     pub(crate) fn acknowledge(&self, state: &mut State, which: usize) {
         let Write::Running(write) = state.writes[which] else { return };
         let serving = self.serving(state, write.server);
@@ -97,14 +97,14 @@ impl Failover {
 
     fn acknowledged(&self, state: &mut State, which: usize, by_orphan: bool) {
         let Write::Running(write) = state.writes[which] else { return };
-        // A write made while no server heard the master is only bounded by the lifetime.
+        // A write made while no server heard the master is bounded only by the lifetime of values.
         if !by_orphan {
             state.acknowledged[0] = state.acknowledged[0].max(write.place);
         }
         state.writes[which] = Write::Over;
     }
 
-    /// The owner at which a server could settle the key of a write.
+    /// Returns the owner at which a server could settle the key of a write.
     pub(crate) fn settles_at(&self, state: &State, id: usize) -> Option<usize> {
         let Serving::Other(owner) = self.serving(state, id) else { return None };
         let confirms = match self.rules.has(Rule::SettleAtLeasedOwner) {
@@ -114,7 +114,7 @@ impl Failover {
         (state.servers[id].is_up && state.servers[owner].is_up && confirms).then_some(owner)
     }
 
-    /// SETTLE at the owner, its answer, and the acknowledgement.
+    /// Settles the key at the owner, which answers, and acknowledges the write.
     pub(crate) fn settle(&self, state: &mut State, which: usize, owner: usize) {
         let Write::Running(write) = state.writes[which] else { return };
         self.tally.note(Event::AckedAfterSettle);
@@ -123,7 +123,7 @@ impl Failover {
         self.acknowledged(state, which, write.by_orphan);
     }
 
-    /// The owner that a server could tell of an owed key.
+    /// Returns the owner that a server could tell of an owed key.
     pub(crate) fn owes(&self, state: &State, id: usize) -> Option<usize> {
         let may = self.rules.is_available();
         let is_idle = !state.running().any(|write| write.server == id);
@@ -140,15 +140,15 @@ impl Failover {
         state.servers[id].is_logged = false;
     }
 
-    /// The answer takes too long, or the client is gone: the outcome is unknown. The key is
-    /// not cached, and stays in the log.
+    /// Gives up a write because the answer takes too long or the client is gone. The outcome is
+    /// unknown. The key is not cached, and stays in the log.
     pub(crate) fn abandon(&self, state: &mut State, which: usize) {
         let Write::Running(write) = state.writes[which] else { return };
         self.drop_value(state, write.server);
         state.writes[which] = Write::Over;
     }
 
-    /// Ends a server's writes with its process.
+    /// Ends the writes of a server whose process has died.
     pub(crate) fn end_writes_of(&self, state: &mut State, id: usize) {
         for write in &mut state.writes {
             if matches!(write, Write::Running(running) if running.server == id) {

@@ -12,15 +12,16 @@ use crate::tally::Event;
 /// The options of an exploration.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Threads.
+    /// The number of threads.
     pub threads: usize,
-    /// Whether every state is checked for a way home.
+    /// Whether to check for every state that the key can return to its home.
     pub heals: bool,
-    /// Breadth first: counterexamples are the shortest, but it takes more memory.
+    /// Whether to explore breadth first. Counterexamples are then the shortest, but the exploration
+    /// takes more memory.
     pub is_shortest: bool,
 }
 
-/// A property that does not hold, and how that comes about.
+/// A property that does not hold, and the steps that violate it.
 #[derive(Debug)]
 pub struct Violation {
     /// The property.
@@ -29,16 +30,16 @@ pub struct Violation {
     pub schedule: Vec<String>,
 }
 
-/// The result.
+/// The result of an exploration.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Distinct states.
+    /// The number of distinct states.
     pub states: usize,
-    /// Steps of the longest path followed.
+    /// The number of steps of the longest path followed.
     pub depth: usize,
-    /// The violation, if there was one; the exploration ended there.
+    /// The violation that ended the exploration, if there was one.
     pub violations: Vec<Violation>,
-    /// Counts of events.
+    /// The counts of events.
     pub events: Vec<(&'static str, u64)>,
 }
 

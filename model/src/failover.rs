@@ -1,4 +1,4 @@
-//! The model: rules, scope, and the steps that they allow.
+//! The model: its rules, its scope, and the steps that they allow.
 
 use crate::action::Action;
 use crate::clock::{Clock, Rates};
@@ -8,24 +8,24 @@ use crate::scope::Scope;
 use crate::state::{Budget, HOME, State, Write};
 use crate::tally::Tally;
 
-/// Rules, scope, and what follows from them.
+/// The rules, the scope, and values computed from them.
 #[derive(Debug)]
 pub struct Failover {
-    /// The design, or a mutant of it.
+    /// The rules of the design, or of a mutant.
     pub rules: Rules,
     /// The scope of the exploration.
     pub scope: Scope,
-    /// Looks for a way home from every state, if that is to be checked; it takes its time. Another
-    /// one, so that its steps do not count.
+    /// A second model that looks for a way home from every state, if that is to be checked. It
+    /// takes time. It is a separate model so that its steps are not counted.
     pub healer: Option<Box<Self>>,
-    /// Counts of events.
+    /// The counts of events.
     pub tally: Tally,
     pub(crate) clock: Clock,
     pub(crate) ownerships: Ownerships,
 }
 
 impl Failover {
-    /// A world of this size under these rules.
+    /// Creates a world of this size under these rules.
     #[must_use]
     pub fn new(rules: Rules, scope: Scope, rates: Rates) -> Self {
         Self {
@@ -46,7 +46,7 @@ impl Failover {
         self.ids().filter(move |other| *other != id)
     }
 
-    /// The steps that are possible, whether or not the scope allows them.
+    /// Carries out a step, whether or not the scope allows it.
     pub(crate) fn apply(&self, state: &mut State, action: Action) {
         match action {
             Action::Time => self.step(state),
@@ -56,7 +56,8 @@ impl Failover {
             Action::Resume => self.resume(state),
             Action::Learn(id, epoch) => {
                 self.learn(state, id, epoch);
-                // Others have older ones too; what is new comes from the master.
+                // Other servers know older maps too. Only a new map certainly comes from the
+                // master.
                 if epoch == state.published {
                     self.hear(state, id);
                 }

@@ -1,11 +1,12 @@
-//! A master that starts without its state file. It adopts a server's map if it hears all servers and they
-//! are the incarnations that the newest map names; otherwise all servers that seem online return.
+//! A master that starts without its state file. It adopts a server's map if it hears all servers
+//! and they are the incarnations that the newest map names. Otherwise it makes all servers that
+//! seem online return.
 //!
-//! This takes as long as a lease, so that the last master's grants have expired by then.
+//! This takes as long as a lease, so that the leases of the previous master have expired by then.
 //!
-//! Which server gives its map, if any does, is open: fetches fail, and some servers are heard too
-//! late. Of one that is not heard, and that the map it goes by does not name, it knows no
-//! incarnation: zero, until that one is heard or answers.
+//! Any server may give its map, or none, because fetches fail and some servers are heard too late.
+//! If a server is not heard, and the map that the master uses does not name its incarnation, the
+//! master does not know the incarnation. It is zero until that server is heard or answers.
 
 use standin_protocol::map::ServerState;
 
@@ -15,17 +16,17 @@ use crate::state::{Map, State, Status};
 use crate::tally::Event;
 
 impl Failover {
-    /// Whether its renewals reach a master that learns.
+    /// Whether a server's renewals reach a master that learns.
     fn is_heard(state: &State, id: usize) -> bool {
         state.servers[id].is_up && !state.servers[id].is_silent
     }
 
-    /// Whether it could give the master its map.
+    /// Whether a server could give the master its map.
     fn may_give(&self, state: &State, id: usize) -> bool {
         Self::is_heard(state, id) && state.servers[id].map != 0
     }
 
-    /// Whether what this server gives is all that there is to know.
+    /// Whether the map of this server contains everything that there is to know.
     fn is_all(&self, state: &State, given: usize) -> bool {
         let Some(map) = state.map_at(given) else { return false };
         let newest = state.servers[given].map;
@@ -36,12 +37,13 @@ impl Failover {
         })
     }
 
-    /// Whether it believes what this server gives.
+    /// Whether the master adopts the map of this server.
     fn believes(&self, state: &State, given: usize) -> bool {
         self.is_all(state, given) || !self.rules.has(Rule::NoFileNeedsAll)
     }
 
-    /// Whether a master may have learned this, and make announcements.
+    /// Whether a master may have learned from this server (or from none) by now, and may make
+    /// announcements.
     pub(crate) fn may_forget(&self, state: &State, given: Option<usize>) -> bool {
         let over = self.clock.over_steps;
         let ages = &state.master.lease_ages[..self.scope.servers];
@@ -52,7 +54,7 @@ impl Failover {
         }
     }
 
-    /// The master starts without its file, and learns from this server, or from none.
+    /// Starts the master without its file. It learns from this server, or from none.
     pub(crate) fn master_forgets(&self, state: &mut State, given: Option<usize>) {
         let map = given.and_then(|id| state.map_at(id)).copied();
         let is_believed = given.is_some_and(|id| self.believes(state, id));
@@ -83,14 +85,14 @@ impl Failover {
         map
     }
 
-    /// Whether the master can learn which incarnation of a server there is, and nothing else.
+    /// Whether the master can learn the incarnation of a server without learning anything else.
     pub(crate) fn may_be_named(&self, state: &State, id: usize) -> bool {
         let status = state.newest().statuses[id];
         let is_out = matches!(status.state, ServerState::Waiting | ServerState::Offline);
         status.boot == 0 && !is_out && Self::is_heard(state, id)
     }
 
-    /// The master learns it.
+    /// Makes the master learn the incarnation of a server.
     pub(crate) fn named(&self, state: &mut State, id: usize) {
         let mut map = *state.newest();
         map.statuses[id].boot = state.servers[id].boot;

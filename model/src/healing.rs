@@ -1,7 +1,7 @@
-//! Whether a world recovers once there are no more faults: every process runs, every message arrives, and
-//! the home must own the key again after a bounded number of rounds.
+//! Whether a world recovers once there are no more faults. Every process runs and every message
+//! arrives, and the home must own the key again after a bounded number of rounds.
 //!
-//! It takes one fair run from each state, not all of them: this shows that no state is a trap.
+//! It follows only one fair run from each state. That shows that no state is a trap.
 
 use standin_protocol::map::ServerState;
 
@@ -9,11 +9,12 @@ use crate::action::Action;
 use crate::failover::Failover;
 use crate::state::{HOME, State, Write};
 
-/// Each round moves every server by one state at least; the longest way has five.
+/// The largest number of rounds. Each round moves every server by at least one state, and the
+/// longest way has five.
 const ROUNDS_MAX: usize = 12;
 
 impl Failover {
-    /// Whether the fair run from here ends at home.
+    /// Whether the fair run from this state ends with the key at its home.
     pub(crate) fn heals_from(&self, state: &State) -> bool {
         let mut state = *state;
         (0..ROUNDS_MAX).any(|_| {

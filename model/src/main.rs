@@ -1,5 +1,5 @@
-//! `cargo model`: explores the failover rules, and prints how many states there are and what
-//! is wrong in them, as schedules in words.
+//! `cargo model` explores the failover rules. It prints the number of states, and describes
+//! violations as schedules in words.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -18,19 +18,20 @@ struct Cli {
     /// The scopes to explore.
     #[arg(value_enum, default_value = "full")]
     what: What,
-    /// Only this mode (not with `mutants`: each has its own).
+    /// Explore only this mode (not with `mutants`, each of which has its own).
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
-    /// Only this mutant (with `mutants`).
+    /// Explore only this mutant (with `mutants`).
     #[arg(long, value_parser = rule)]
     only: Option<Rule>,
-    /// Threads.
+    /// The number of threads.
     #[arg(long, default_value_t = 2, value_parser = threads)]
     threads: usize,
 }
 
 const THREADS_MAX: usize = 1_024;
-/// Every scope has some thousand states; with fewer than this nothing was explored.
+/// The smallest plausible number of states. Every scope has several thousand, so a smaller number
+/// means that nothing was explored.
 const STATES_MIN: usize = 100;
 
 fn rule(text: &str) -> Result<Rule, String> {
@@ -47,7 +48,7 @@ fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Options that would be ignored are mistakes.
+/// Refuses options that would be ignored, because they are mistakes.
 fn checked(cli: Cli) -> Result<Cli, clap::Error> {
     let text = match (cli.what, cli.only, cli.mode) {
         (What::Small | What::Full, Some(_), _) => {
@@ -105,7 +106,7 @@ fn check(cli: &Cli, explorations: &[Exploration]) -> bool {
             continue;
         }
         for exploration in explorations {
-            // Only in mode `available` does it matter that others do not hear the master.
+            // It matters only in mode `available` that other servers do not hear the master.
             if exploration.scope.orphans && name == ModeName::Strict {
                 continue;
             }

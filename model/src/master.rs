@@ -1,8 +1,10 @@
-//! The master: which servers are online, which hold a lease, and how the one follows from the other.
+//! The master: which servers are online, which of them hold a lease, and how the two depend on each
+//! other.
 //!
-//! When it verifies a server, and what it concludes, is not modelled: pauses, cuts and losses
-//! can make any verification fail, so the model's master may give a server up at any time.
-//! A server *answers* whenever it runs. The model contains what the master may publish after that.
+//! The model does not contain when the master verifies a server, and what it concludes. Pauses,
+//! cuts and losses can make any verification fail, so the model's master may give a server up at
+//! any time. A server *answers* whenever it runs. The model contains what the master may publish
+//! after that.
 
 use standin_protocol::map::ServerState;
 
@@ -35,11 +37,11 @@ impl Failover {
     }
 
     /// Whether a server can't act as an owner any more, whatever it believes.
-    fn has_let_go(&self, state: &State, id: usize) -> bool {
+    fn has_released(&self, state: &State, id: usize) -> bool {
         state.master.lease_ages[id] >= self.clock.over_steps || self.is_known_dead(state, id)
     }
 
-    /// A RENEW is answered with a lease.
+    /// Whether a RENEW of the server would be answered with a lease.
     pub(crate) fn may_grant(&self, state: &State, id: usize) -> bool {
         let (server, status) = (&state.servers[id], state.newest().statuses[id]);
         let is_in = match status.state {
@@ -53,9 +55,10 @@ impl Failover {
             && is_in
     }
 
-    /// RENEW and GRANT, as often as there is a difference. The holder counts from when it sent
-    /// RENEW: a slow one only makes that earlier. Servers that are heard always hold a lease: to
-    /// hold none for a while is to do nothing for a while.
+    /// Exchanges RENEW and GRANT with every server for which that makes a difference. The holder
+    /// counts from when it sent the RENEW, so a slow RENEW only makes the lease end earlier.
+    /// Servers that are heard always hold a lease. To hold no lease for a while would be the same
+    /// as doing nothing for a while.
     pub(crate) fn grant_all(&self, state: &mut State) {
         for id in self.ids() {
             if self.may_grant(state, id) {
@@ -66,14 +69,14 @@ impl Failover {
         }
     }
 
-    /// One step of time at the master.
+    /// Lets one step of time pass at the master.
     pub(crate) fn master_step(&self, state: &mut State) {
         for age in &mut state.master.lease_ages[..self.scope.servers] {
             *age = self.clock.over_steps.min(*age + 1);
         }
     }
 
-    /// Whether a server may be found not to answer.
+    /// Whether the verification of a server may fail.
     pub(crate) fn may_give_up(&self, state: &State, id: usize) -> bool {
         let status = state.newest().statuses[id];
         let server = &state.servers[id];
@@ -86,7 +89,7 @@ impl Failover {
         let was = state.newest().statuses[id].state;
         let is_aborted = was == ServerState::Returning && !self.rules.has(Rule::ReturnEndsByLease);
         let at_once = is_aborted || !self.rules.has(Rule::WaitForLease);
-        let to = match at_once || self.has_let_go(state, id) {
+        let to = match at_once || self.has_released(state, id) {
             true => ServerState::Offline,
             false => ServerState::Waiting,
         };
@@ -97,7 +100,7 @@ impl Failover {
     pub(crate) fn is_over(&self, state: &State, id: usize) -> bool {
         let status = state.newest().statuses[id];
         let has_revoked = state.master.acked[id] >= status.since;
-        status.state == ServerState::Waiting && (has_revoked || self.has_let_go(state, id))
+        status.state == ServerState::Waiting && (has_revoked || self.has_released(state, id))
     }
 
     /// Moves the partitions of a waiting server.
@@ -105,7 +108,7 @@ impl Failover {
         self.mark(state, id, ServerState::Offline);
     }
 
-    /// Whether a probe can find a server that is not what it was thought to be.
+    /// Whether a probe can find a server in another state than the master assumed.
     pub(crate) fn may_return(&self, state: &State, id: usize) -> bool {
         let (server, status) = (&state.servers[id], state.newest().statuses[id]);
         let is_out = matches!(status.state, ServerState::Waiting | ServerState::Offline);
@@ -128,8 +131,8 @@ impl Failover {
         self.publish(state, map);
     }
 
-    /// Whether all that could still act on a partition of this server's have acknowledged
-    /// its state.
+    /// Whether all servers that could still act on a partition of this server have acknowledged its
+    /// state.
     fn has_all_acks(&self, state: &State, id: usize, by_itself: bool) -> bool {
         let map = state.newest();
         let since = map.statuses[id].since;
@@ -166,10 +169,10 @@ impl Failover {
         self.mark(state, id, ServerState::Leaving);
     }
 
-    /// Whether one that stops has let go of everything.
+    /// Whether a server that is stopping has released everything.
     pub(crate) fn has_left(&self, state: &State, id: usize) -> bool {
         state.newest().statuses[id].state == ServerState::Leaving
-            && (self.has_all_acks(state, id, true) || self.has_let_go(state, id))
+            && (self.has_all_acks(state, id, true) || self.has_released(state, id))
     }
 
     /// Moves the partitions of a server that has stopped.
@@ -177,7 +180,7 @@ impl Failover {
         self.mark(state, id, ServerState::Offline);
     }
 
-    /// Whether an acknowledgement of the map that a server holds would be news.
+    /// Whether an acknowledgement of a server's current map would change anything.
     pub(crate) fn may_ack(&self, state: &State, id: usize) -> bool {
         let server = &state.servers[id];
         server.is_up
@@ -186,20 +189,21 @@ impl Failover {
             && self.is_drained(state, id)
     }
 
-    /// The acknowledgement arrives.
+    /// Makes the acknowledgement arrive.
     pub(crate) fn ack(&self, state: &mut State, id: usize) {
         state.master.acked[id] = state.servers[id].map;
     }
 
-    /// A master that starts has the states, which were saved before they were said, and no
-    /// memory of leases and acknowledgements. It says the same under an epoch of its own.
+    /// Restarts the master. It has the states, because they were saved before they were announced,
+    /// but does not remember leases and acknowledgements. It announces the same states under an
+    /// epoch of its own.
     pub(crate) fn master_restart(&self, state: &mut State) {
         let map = *state.newest();
         self.restarted(state, map);
         self.tally.note(Event::MasterRestarted);
     }
 
-    /// A master begins by saying this, under an epoch of its own.
+    /// Lets a master begin with this map, under an epoch of its own.
     pub(crate) fn restarted(&self, state: &mut State, map: Map) {
         self.publish(state, map);
         let assumed = match self.rules.has(Rule::RestartWaitsForLeases) {

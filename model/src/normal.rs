@@ -1,8 +1,8 @@
-//! One state for all that can't be told apart by anything that may still happen.
+//! The merging of equivalent states: states that no later step can distinguish become one state.
 //!
-//! What no rule will ever look at again is set to a default, and epochs are renumbered 1, 2, …
-//! in their order: rules only compare them. So the number of maps ever published is not
-//! bounded by the model, and a world that has healed is the one that it began with.
+//! Values that no rule will ever read again are set to a default. Epochs are renumbered 1, 2, … in
+//! their order, because rules only compare them. So the model does not bound the number of maps
+//! ever published, and a world that has healed is the same as at the beginning.
 
 use standin_protocol::map::ServerState;
 
@@ -39,7 +39,7 @@ impl Failover {
         if id != HOME && !owns && forgets {
             server.value = 0;
         }
-        // No server renews then, heard or not.
+        // In these states no server renews, whether it is heard or not.
         if !matches!(
             status.state,
             ServerState::Online | ServerState::Returning | ServerState::Leaving
@@ -66,12 +66,12 @@ impl Failover {
 
     fn forget_at_master(&self, state: &mut State, id: usize) {
         let map = *state.newest();
-        // It will be granted another before anybody asks.
+        // The server will be granted another lease before any rule reads this age.
         if map.statuses[id].state == ServerState::Offline {
             state.master.lease_ages[id] = self.clock.over_steps;
         }
-        // Acknowledgements count only for servers that are in between now: what comes later
-        // has a newer epoch than any of them.
+        // Acknowledgements count only for servers that are now between online and offline. Later
+        // states have a newer epoch than any of these.
         let is_between = |state| !matches!(state, ServerState::Online | ServerState::Offline);
         let acked = state.master.acked[id];
         let open = map.statuses.iter().filter(|status| is_between(status.state));
@@ -79,7 +79,7 @@ impl Failover {
         state.master.acked[id] = answered.max().unwrap_or(0);
     }
 
-    /// Logs that came for another return than one that can still end.
+    /// Forgets the logs that were handed over for another return than one that can still end.
     fn forget_return(&self, state: &mut State) {
         if !self.rules.has(Rule::LogOfThisReturn) || !self.rules.has(Rule::OnlyNewerMaps) {
             return;
@@ -101,7 +101,7 @@ impl Failover {
         }
     }
 
-    /// Maps that no server can still apply, nor the home compare with.
+    /// Forgets the maps that no server can still apply, and that the home can't compare with.
     fn forget_maps(&self, state: &mut State) {
         let left = state.servers[HOME].left;
         let held = self.ids().map(|id| state.servers[id].map);
@@ -143,7 +143,7 @@ fn each_epoch(state: &mut State, mut visit: impl FnMut(&mut u8)) {
 }
 
 fn renumber(state: &mut State) {
-    // Zero is "none", and one is what all maps that were forgotten speak of.
+    // Zero means "none". One stands for the epoch of all maps that were forgotten.
     let mut used: u32 = 0b11;
     let mut copy = *state;
     each_epoch(&mut copy, |epoch| used |= 1 << *epoch);
@@ -160,7 +160,7 @@ fn renumber(state: &mut State) {
     }
     let published = state.published;
     state.maps = maps;
-    // The maps are in their new places, of which there are no more than before.
+    // The maps are in their new places, and there are no more of them than before.
     state.published = u8::try_from(MAPS_MAX).unwrap_or(published);
     each_epoch(state, |epoch| {
         if usize::from(*epoch) <= usize::from(published) {

@@ -1,8 +1,8 @@
-//! The origin: it commits a write at any time after it was begun, one after the other.
+//! The origin. It commits a write at any time after the write has begun, one write after another.
 //!
-//! A write that nobody waits for any more is forgotten, although it may still commit: a later
-//! value is never older, and nobody was told of it. (What it may overwrite is closed by
-//! fencing in the origin, which is not part of these rules.)
+//! A write that nobody waits for any more is forgotten, although it may still commit: a value
+//! written later is never older, and nobody was told of the forgotten one. (Such a write may
+//! overwrite another one. Fencing in the origin prevents that, and is not part of these rules.)
 
 use crate::failover::Failover;
 use crate::state::{State, Write};
@@ -13,7 +13,7 @@ impl Failover {
         matches!(state.writes[which], Write::Running(write) if write.place == 0)
     }
 
-    /// It takes effect; the answer is under way.
+    /// Makes a write take effect. Its answer is under way from then on.
     pub(crate) fn commit(&self, state: &mut State, which: usize) {
         state.commits += 1;
         if let Write::Running(write) = &mut state.writes[which] {

@@ -1,5 +1,5 @@
-//! The owner of the key, by the shipped [`ClusterMap`]: computed once for every combination of
-//! states, because an exploration asks millions of times.
+//! The owner of the key, according to the shipped [`ClusterMap`]. It is computed once for every
+//! combination of states, because an exploration needs it millions of times.
 
 use std::sync::Arc;
 
@@ -19,24 +19,25 @@ const STATES: [ServerState; 5] = [
     ServerState::Waiting,
 ];
 
-/// The owner, and how many servers by rank its epoch depends on.
+/// The owner, and the number of servers (by rank) on which its epoch depends.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     owner: Option<usize>,
     depth: usize,
 }
 
-/// The table for a number of servers in one group, numbered by the key's rank: 0 is its home.
+/// The table for a number of servers in one group. They are numbered by the key's rank, so 0 is its
+/// home.
 #[derive(Debug)]
 pub struct Ownerships {
     rows: Vec<Row>,
     servers: usize,
-    /// Mutant: a server that is waiting counts as offline.
+    /// Whether a server that is waiting counts as offline, as in a mutant.
     moves_at_waiting: bool,
 }
 
 impl Ownerships {
-    /// Asks the shipped code.
+    /// Computes the table with the shipped code.
     ///
     /// # Panics
     /// If the shipped code refuses a topology of so few servers.
@@ -51,7 +52,7 @@ impl Ownerships {
         };
         let infos = (0..servers).map(info).collect();
         let topology = Topology::new("model".to_owned(), ([127, 0, 0, 1], 2).into(), infos, 1);
-        let Ok(topology) = topology else { panic!("a group of {servers} is a sound topology") };
+        let Ok(topology) = topology else { panic!("a group of {servers} is a valid topology") };
         let topology = Arc::new(topology);
         let combinations = STATES.len().pow(u32::try_from(servers).unwrap_or(0));
         let row = |combination: usize| {
@@ -85,20 +86,20 @@ impl Ownerships {
         self.rows[index]
     }
 
-    /// The one server that may cache the key.
+    /// Returns the only server that may cache the key.
     #[must_use]
     pub fn owner(&self, map: &Map) -> Option<usize> {
         self.row(map).owner
     }
 
-    /// Changes whenever the owner has changed.
+    /// Returns a number that changes whenever the owner has changed.
     #[must_use]
     pub fn epoch(&self, map: &Map) -> u8 {
         let depth = self.row(map).depth;
         map.statuses[..depth].iter().map(|status| status.since).max().unwrap_or(0)
     }
 
-    /// The server because of which nobody owns the key.
+    /// Returns the server because of which nobody owns the key.
     #[must_use]
     pub fn blocker(&self, map: &Map) -> usize {
         self.row(map).depth - 1
@@ -117,7 +118,7 @@ impl Ownerships {
     }
 }
 
-const _: () = assert!(SERVERS_MAX >= 2, "somebody must be able to stand in");
+const _: () = assert!(SERVERS_MAX >= 2, "there must be a server that can stand in");
 
 #[cfg(test)]
 mod tests {

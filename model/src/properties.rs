@@ -13,7 +13,7 @@ pub const ONE_OWNER: &str = "one owner under a lease";
 /// Acknowledged writes are in the origin's history.
 pub const DURABLE: &str = "acknowledged writes are in the origin";
 
-/// Once faults end, the key goes back to its home.
+/// Once faults end, the key returns to its home.
 pub const HEALS: &str = "from every state there is a way home";
 
 pub(crate) fn all(heals: bool) -> Vec<Property<Failover>> {
@@ -28,7 +28,7 @@ pub(crate) fn all(heals: bool) -> Vec<Property<Failover>> {
     all
 }
 
-/// The place that every read must have reached.
+/// Returns the position in the history that every read must have reached.
 fn floor(model: &Failover, state: &State) -> u8 {
     match model.rules.is_available() {
         true => state.acknowledged[model.scope.stale_steps()],
@@ -42,13 +42,13 @@ fn is_fresh(model: &Failover, state: &State) -> bool {
         let server = &state.servers[id];
         let is_read = model.answers_from_cache(state, id);
         let is_old = is_read && server.value < floor && !is_excused(model, state, id);
-        // The age of what is kept briefly is bounded whatever this server can know.
+        // The age of values that are kept briefly is bounded whatever this server can know.
         !is_old && server.brief.iter().all(|value| *value >= floor)
     })
 }
 
-/// Whether only the lifetime of values bounds how old they may be: nobody hears the master, for
-/// all that this server can know.
+/// Whether the age of cached values is bounded only by their lifetime, because nobody hears the
+/// master as far as this server can know.
 fn is_excused(model: &Failover, state: &State, id: usize) -> bool {
     let server = &state.servers[id];
     let mut others = model.others(id).filter(|other| state.servers[*other].is_up);

@@ -1,12 +1,12 @@
-//! The rules, each with a switch. The model with all of them is the design; without any one
-//! of them it must fail, or the rule (or the model) is not needed.
+//! The rules, each with a switch. The model with all rules is the design. If it does not fail
+//! without one of them, that rule is not needed, or the model does not cover it.
 
-/// What a cluster guarantees while a server can't be reached (`mode` in the configuration).
+/// The guarantee of a cluster while a server can't be reached (`mode` in the configuration).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Every read sees every write acknowledged before it.
+    /// Every read sees every write that was acknowledged before it.
     Strict,
-    /// Writes go on; a read may be behind by about a lease.
+    /// Writes go on. A read may be out of date by about a lease.
     Available,
 }
 
@@ -17,10 +17,10 @@ macro_rules! rules {
         pub enum Rule { $($(#[$doc])* $name,)* }
 
         impl Rule {
-            /// All of them.
+            /// All rules.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// Returns the name of the mutant without it.
+            /// Returns the name of the mutant that lacks the rule.
             #[must_use]
             pub fn mutant(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -30,15 +30,16 @@ macro_rules! rules {
 }
 
 rules! {
-    /// A server's lease runs out.
+    /// A server's lease expires.
     LeaseEnds = "lease-never-ends";
-    /// The holder counts less, and the master more, than a lease's length.
+    /// The holder counts a lease as shorter than its length, and the master counts it as longer.
     DriftMargin = "no-drift-margin";
-    /// The holder counts from when it asked, not from when it was answered.
+    /// The holder counts a lease from its request, not from the answer.
     LeaseCountsFromAsking = "lease-from-answer";
-    /// A lease may be used only under a map as new as the one it was granted under.
+    /// A server may use a lease only under a map that is at least as new as the one under which the
+    /// lease was granted.
     LeaseNeedsMap = "lease-without-map";
-    /// A map by which a server is out ends whatever it was granted before.
+    /// A map in which a server is out of service ends all its leases.
     OutEndsLeases = "out-keeps-leases";
     /// An owner that does not answer is *waiting* until its lease is over.
     WaitForLease = "no-waiting";
@@ -48,42 +49,43 @@ rules! {
     ReturnEndsByLease = "return-aborted-at-once";
     /// A master that starts assumes that every lease was granted just now.
     RestartWaitsForLeases = "restart-forgets-leases";
-    /// A master without its file believes a map only if all servers are heard, and are those that
-    /// it names.
+    /// A master without its file adopts a map only if all servers are heard and are the
+    /// incarnations that the map names.
     NoFileNeedsAll = "no-file-believes-one";
-    /// A map that names no incarnation of a server says nothing about another one.
+    /// A map that names no incarnation of a server does not mean that the server has restarted.
     UnnamedIsNoOther = "unnamed-is-another";
-    /// A server may be *online* again only when those that may have owned its keys have
+    /// A server may be *online* again only when the servers that may have owned its keys have
     /// acknowledged that it returns.
     ReturnNeedsAcks = "return-without-acks";
-    /// Members that are waiting or returning themselves are among them.
+    /// Those servers include members that are waiting or returning themselves.
     AllMembersAck = "only-online-members-ack";
-    /// The returning server itself is one of them.
+    /// Those servers include the returning server itself.
     ReturnAckedByItself = "return-without-own-ack";
-    /// A map is acknowledged when nothing is left that was begun under another owner.
+    /// A map is acknowledged when nothing is left that began under another owner.
     Drain = "no-drain";
     /// Maps that are not newer are dropped.
     OnlyNewerMaps = "older-maps-applied";
     /// A stand-in drops its cached values when the owner changes.
     StandInEntriesGo = "stand-in-entries-stay";
-    /// A home keeps what it had only if all others have handed over their logs.
+    /// A home keeps its cached values only if all others have handed over their logs.
     HomeNeedsLogs = "home-keeps-all";
     /// Keys written elsewhere are dropped by the home before it is online again.
     LogsNameKeys = "logs-are-empty";
-    /// A log is cleared when it was delivered, not by any map.
+    /// A log is cleared when it has been delivered, and not by a map.
     LogsClearedByDelivery = "logs-cleared-by-maps";
-    /// A log counts only for the return that it was handed over for.
+    /// A log counts only for the return for which it was handed over.
     LogOfThisReturn = "log-of-an-earlier-return";
-    /// A log counts only if its incarnation was there since before the home went.
+    /// A log counts only if its incarnation existed before the home was away.
     LogIsComplete = "log-of-a-later-incarnation";
-    /// An incarnation counts from the first map that names it, not from any older one that
-    /// reaches it late.
+    /// An incarnation counts from the first map that names it, and not from an older map that
+    /// arrives late.
     LogSinceNamed = "log-since-any-map";
-    /// A member that is offline has written nothing only if it was so before the home went.
+    /// An offline member has certainly written nothing only if it was offline before the home was
+    /// away.
     OfflineSinceBefore = "offline-members-trusted";
     /// A server that is no longer the owner makes the owner drop the key before it acknowledges.
     Settle = "no-settle";
-    /// Only an owner that holds its lease can confirm that it has dropped a key.
+    /// Only an owner that holds its lease can acknowledge that it has dropped a key.
     SettleAtLeasedOwner = "settle-anywhere";
     /// A value fetched before a key was settled is not cached afterwards.
     SettleEndsFills = "settle-keeps-fills";
@@ -91,44 +93,49 @@ rules! {
     ReleasedByLastOwner = "released-by-anybody";
     /// A write that ends after its partition was released is acknowledged only under a lease.
     AckUnderLease = "drained-without-lease";
-    /// One write of a key at a time, and a fill that began before its end is not kept.
+    /// Only one write of a key runs at a time, and a fill that began before its end is not kept.
     FillTokens = "no-fill-tokens";
-    /// Nothing is kept while another is the owner, reachable or not.
+    /// Nothing is kept while another server is the owner, whether or not it is reachable.
     ProvisionalKeepsNothing = "provisional-caches";
-    /// `available`: without an owner, only the server that will be the next one writes.
+    /// `available`: without an owner, only the server that will be the next owner writes.
     NextOwnerWrites = "any-member-writes";
-    /// `available`: what that one reads before it is the owner it keeps for a lease at most.
+    /// `available`: the next owner keeps values that it reads before it is the owner for a lease at
+    /// most.
     BriefEntriesEnd = "brief-entries-stay";
     /// `available`: nobody begins a write while a server returns or leaves.
     NoWritesDuringReturn = "writes-during-return";
-    /// `available`: what was begun without an owner holds up the next map's acknowledgement.
+    /// `available`: a map is not acknowledged while a write is under way that began without an
+    /// owner.
     UnownedWritesDrain = "unowned-writes-not-drained";
-    /// `available`: what was begun without an owner is acknowledged only under a lease.
+    /// `available`: a write that began without an owner is acknowledged only under a lease.
     UnownedAckUnderLease = "unowned-without-lease";
-    /// `available`: an owner without a lease goes on only if all others have lost the master.
+    /// `available`: an owner without a lease goes on only if all other members have lost the
+    /// master.
     OrphanNeedsOthers = "orphan-alone";
-    /// `available`: and neither it nor those others know of a map newer than its own.
+    /// `available`: such an owner goes on only if neither it nor those members know of a map newer
+    /// than its own.
     OrphanKnowsNothingNewer = "orphan-under-an-older-map";
-    /// `available`: only a server whose port refuses connections needs no waiting for.
+    /// `available`: only the lease of a server whose port refuses connections need not be waited
+    /// for.
     KnownDeadRefuses = "silent-is-dead";
 }
 
-/// The mode, and which rule is missing.
+/// The mode, and the rule that is missing.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Which promise is kept.
+    /// The mode of the cluster.
     pub mode: Mode,
     off: Option<Rule>,
 }
 
 impl Rules {
-    /// The design.
+    /// Returns the rules of the design.
     #[must_use]
     pub fn all(mode: Mode) -> Self {
         Self { mode, off: None }
     }
 
-    /// A mutant of it.
+    /// Returns the rules of a mutant.
     #[must_use]
     pub fn without(mode: Mode, rule: Rule) -> Self {
         Self { mode, off: Some(rule) }

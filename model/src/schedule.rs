@@ -1,14 +1,14 @@
-//! A path through the states, told in words.
+//! A path through the states, described in words.
 //!
-//! Epochs are renumbered as maps are forgotten (`normal.rs`), so a schedule says what is in a
-//! map rather than which one it is.
+//! Epochs are renumbered as maps are forgotten (`normal.rs`), so a schedule describes the content
+//! of a map instead of its epoch.
 
 use standin_protocol::map::ServerState;
 
 use crate::action::{Action, name};
 use crate::state::{Map, SERVERS_MAX, State};
 
-/// What a map says of those that are not simply online.
+/// Describes the servers in a map that are not online.
 fn states(map: &Map) -> String {
     let out = (0..SERVERS_MAX).filter(|id| map.statuses[*id].state != ServerState::Online);
     let out: Vec<String> = out
@@ -19,7 +19,7 @@ fn states(map: &Map) -> String {
     if out.is_empty() { "all online".to_owned() } else { out.join(", ") }
 }
 
-/// One step: what happens, and what is said by the map that this is about.
+/// Describes one step, and the map that it is about.
 fn step(action: Action, after: &State) -> String {
     match action {
         Action::Learn(id, _) => {
@@ -32,7 +32,7 @@ fn step(action: Action, after: &State) -> String {
     }
 }
 
-/// The steps of a path that the checker has found.
+/// Describes the steps of a path that the checker has found.
 pub(crate) fn tell(path: Vec<(State, Option<Action>)>) -> Vec<String> {
     let after = path.iter().skip(1).map(|(state, _)| *state);
     let actions = path.iter().filter_map(|(_, action)| *action);

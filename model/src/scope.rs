@@ -1,39 +1,42 @@
 //! The size of the explored world.
 
-/// Bounds of an exploration. All but these are unbounded: time, delays, losses, the order of
-/// messages, how often leases are renewed,
-/// what reaches servers that the master does not hear.
+/// The bounds of an exploration. Everything else is unbounded: time, delays, losses, the order of
+/// messages, the number of renewals, and what reaches servers that the master does not hear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scope {
-    /// The home and its stand-ins.
+    /// The number of servers: the home and its stand-ins.
     pub servers: usize,
-    /// Steps of time that a lease lasts: with two, leases may overlap.
+    /// The number of steps of time that a lease lasts. With two steps, leases may overlap.
     pub lease_steps: u8,
-    /// Writes.
+    /// The number of writes.
     pub writes: usize,
-    /// Maps published. More than [`MAPS_MAX`](crate::state::MAPS_MAX) need not be: those that nobody
-    /// holds any more do not count. Only with `delays` none is ever forgotten.
+    /// The number of published maps. No more than [`MAPS_MAX`](crate::state::MAPS_MAX) are needed,
+    /// because maps that no server has any more do not count. With `delays`, no map is ever
+    /// forgotten.
     pub maps_max: u8,
-    /// Announcements may be delayed past newer ones. Otherwise a server learns the newest map,
-    /// or one that another member holds.
+    /// Whether announcements may be delayed past newer ones. Otherwise a server learns only the
+    /// newest map, or a map that another member has.
     pub delays: bool,
-    /// Crashes of servers.
+    /// The number of crashes of servers.
     pub crashes: u8,
-    /// Restarts of the master.
+    /// The number of restarts of the master.
     pub master_restarts: u8,
-    /// The number of times that the master restarts without its state file, each of which also
+    /// The number of times that the master restarts without its state file. Each of them also
     /// counts as a restart.
     pub file_losses: u8,
-    /// Servers that fall silent: they are paused, or cut off from the master.
+    /// The number of times that a server falls silent, because it is paused or cut off from the
+    /// master.
     pub silences: u8,
-    /// Servers asked to stop.
+    /// The number of servers that are asked to stop.
     pub leaves: u8,
-    /// Whether the group gossips about the master (`available`): orphans.
+    /// Whether the members tell each other that they have lost the master, so that orphans are
+    /// possible (`available`).
     pub orphans: bool,
 }
 
 impl Scope {
-    /// Steps after which an acknowledged write must be seen in mode `available`: a lease.
+    /// Returns the number of steps after which an acknowledged write must be seen in mode
+    /// `available`. It is the length of a lease.
     #[must_use]
     pub fn stale_steps(&self) -> usize {
         usize::from(self.lease_steps)

@@ -1,11 +1,11 @@
-//! The servers: maps, leases, what they have cached, and logs of keys written elsewhere.
+//! The servers: their maps, leases, cached values, and logs of keys written elsewhere.
 //!
-//! Of the cache and of the fetches under way only one value is kept: the oldest that the
-//! server could answer with. A fetch may be arbitrarily slow, so at any time one may be under
-//! way that began right after the last event that ended all earlier ones (a write's end, a
-//! settled key, another owner), and a value once installed may stay for ever. So the oldest
-//! possible value is what the origin held at that event, and no choice is left to explore. What
-//! was read before the server owned the key ends by its age, and is kept beside it.
+//! Of the cache and of the fetches under way only one value is kept: the oldest that the server
+//! could answer with. A fetch may be arbitrarily slow. So at any time a fetch may be under way that
+//! began right after the last event that ended all earlier ones (the end of a write, a settled key,
+//! another owner). A value may then stay in the cache for ever. So the oldest possible value is the
+//! one that the origin had at that event, and no choice is left to explore. Values that were read
+//! before the server owned the key expire by age, and are kept separately.
 
 use standin_protocol::map::ServerState;
 
@@ -16,8 +16,8 @@ use crate::state::{Authority, HOME, Map, NEVER, NOTHING, Running, Server, State}
 use crate::tally::Event;
 
 impl Failover {
-    /// A map reaches a server, by whatever way. It may be any that was ever published: a copy
-    /// that was delayed, one from another server, or the newest.
+    /// Makes a map reach a server in any way. It may be any map that was ever published: a delayed
+    /// copy, a map from another server, or the newest one.
     pub(crate) fn learn(&self, state: &mut State, id: usize, epoch: u8) {
         let (old, new) = (state.map_at(id).copied(), state.map(epoch).copied());
         let Some(new) = new else { return };
@@ -31,8 +31,8 @@ impl Failover {
         self.apply_map(state, id, epoch, is_moved);
     }
 
-    /// The owner has changed. A server whose lease is valid at this moment knows that nobody
-    /// else has been the owner in between.
+    /// Changes the authority of a server's writes, because the owner has changed. A server whose
+    /// lease is valid at this moment knows that no other server was the owner in between.
     fn lose_rights(&self, state: &mut State, id: usize, new: &Map) {
         let holds = self.has_lease(state, id) || self.is_orphan(state, id);
         let released = self.ownerships.owner(new).is_none()
@@ -71,11 +71,11 @@ impl Failover {
             }
             return;
         }
-        // Stand-in entries die when the partition is released.
+        // The cached values of a stand-in are dropped when the partition is released.
         if is_moved && self.rules.has(Rule::StandInEntriesGo) {
             server.value = commits;
         }
-        // A new incarnation has nothing that it would have to drop.
+        // A new incarnation has nothing to drop.
         let before = old.map_or(0, |old| old.statuses[HOME].boot);
         let is_named = home.boot != 0 || !self.rules.has(Rule::UnnamedIsNoOther);
         if is_named && before != 0 && home.boot != before {
@@ -88,7 +88,7 @@ impl Failover {
         }
     }
 
-    /// The maps that may reach a server now.
+    /// Returns the maps that may reach a server now.
     pub(crate) fn learnable(&self, state: &State, id: usize) -> impl Iterator<Item = u8> {
         let held = state.servers[id].map;
         let oldest = if self.rules.has(Rule::OnlyNewerMaps) { held + 1 } else { 1 };
@@ -101,8 +101,8 @@ impl Failover {
         })
     }
 
-    /// Whether nothing is left at this server that was begun under another owner than the one
-    /// in its map, or, without an owner, under another map.
+    /// Whether no write is left at this server that began under another owner than that of its map.
+    /// Without an owner, no write may be left that began under another map.
     pub(crate) fn is_drained(&self, state: &State, id: usize) -> bool {
         let Some(map) = state.map_at(id) else { return false };
         let owner_epoch = self.ownerships.epoch(map);
@@ -117,7 +117,7 @@ impl Failover {
         !any || !self.rules.has(Rule::Drain)
     }
 
-    /// The return of the home that a member of its group may hand its log over for.
+    /// Returns the return of the home for which a member of its group may hand over its log.
     pub(crate) fn handback_due(&self, state: &State, id: usize) -> Option<u8> {
         let server = &state.servers[id];
         let home = state.map_at(id)?.statuses[HOME];
@@ -129,8 +129,8 @@ impl Failover {
         is_due.then_some(home.since)
     }
 
-    /// SETTLE for every key in the log, then HANDBACK. That it fails and is given up is the
-    /// member's acknowledgement without it.
+    /// Sends SETTLE for every key in the log, then HANDBACK. A handover that fails and is given up
+    /// is modelled as the member's acknowledgement without this step.
     pub(crate) fn hand_back(&self, state: &mut State, id: usize, epoch: u8) {
         if state.servers[id].is_logged && self.rules.has(Rule::LogsNameKeys) {
             self.tally.note(Event::KeySettledOnReturn);
@@ -147,8 +147,8 @@ impl Failover {
         }
     }
 
-    /// A server is told that the key was written elsewhere: its copy goes, and so does what
-    /// fetches and writes under way might bring.
+    /// Notes that a server is told that the key was written elsewhere. It drops its copy, and
+    /// fetches and writes under way may not keep an older one.
     pub(crate) fn settle_at(&self, state: &mut State, id: usize) {
         if !self.rules.has(Rule::SettleEndsFills) {
             return;
@@ -159,14 +159,15 @@ impl Failover {
         }
     }
 
-    /// What it has of the key goes.
+    /// Drops the server's values of the key.
     pub(crate) fn drop_value(&self, state: &mut State, id: usize) {
         state.servers[id].value = state.commits;
         state.servers[id].brief = [NOTHING; _];
     }
 
-    /// Somebody reads the key at one that comes next, at every instant. That what is kept goes when
-    /// the key is another's is left out: only its age has to bound it.
+    /// Lets a client read the key at the next owner, at every instant. The model leaves out that
+    /// such values are dropped when another server owns the key, because their age alone has to
+    /// bound them.
     pub(crate) fn keep_briefly(&self, state: &mut State, id: usize) {
         if self.keeps_briefly(state, id) {
             let oldest = &mut state.servers[id].brief[0];
@@ -174,8 +175,8 @@ impl Failover {
         }
     }
 
-    /// The process is gone, and all that it knew. Its writes may still commit, but nobody
-    /// will ever be told.
+    /// Ends a process with everything that it knew. Its writes may still commit, but nobody will
+    /// ever be told.
     pub(crate) fn crash(&self, state: &mut State, id: usize) {
         let boot = state.servers[id].boot;
         let (leases, brief) = ([NEVER; _], [NOTHING; _]);
@@ -183,7 +184,7 @@ impl Failover {
         self.end_writes_of(state, id);
     }
 
-    /// A new incarnation, which knows nothing.
+    /// Starts a new incarnation, which knows nothing.
     pub(crate) fn restart(&self, state: &mut State, id: usize) {
         let server = &mut state.servers[id];
         server.is_up = true;
@@ -191,8 +192,8 @@ impl Failover {
         server.is_lost = self.rules.is_available();
     }
 
-    /// A lease is granted now. The server *may* hold it from now on: that GRANT takes long, or
-    /// is lost, is a server that does nothing for a while.
+    /// Grants a lease to a server. The server *may* hold it from now on. If the GRANT is slow or
+    /// lost, the server simply does nothing for a while.
     pub(crate) fn granted(&self, state: &mut State, id: usize) {
         let epoch = state.published;
         let server = &mut state.servers[id];
@@ -200,14 +201,15 @@ impl Failover {
         server.has_late_grant |= !self.rules.has(Rule::LeaseCountsFromAsking);
     }
 
-    /// Mutant: its holder counts a lease from when it was answered.
+    /// Delivers the late GRANT of a mutant, whose holder counts a lease from the answer.
     pub(crate) fn late_grant(&self, state: &mut State, id: usize) {
         let server = &mut state.servers[id];
         server.leases[0] = server.leases[0].min(server.map);
         server.has_late_grant = false;
     }
 
-    /// Takes in a datagram of the master: it is alive, and has published this many maps.
+    /// Delivers a datagram of the master to a server. It says that the master is alive and how many
+    /// maps it has published.
     pub(crate) fn hear(&self, state: &mut State, id: usize) {
         let newest = state.published;
         let server = &mut state.servers[id];
@@ -217,8 +219,8 @@ impl Failover {
         }
     }
 
-    /// A member says how it stands with the master; the map goes along. Its word counts for two
-    /// and a half renewal intervals, less than a lease.
+    /// Makes a member tell another whether it has lost the master. It sends its map as well. Its
+    /// word is valid for two and a half renewal intervals, which is less than a lease.
     pub(crate) fn gossip(&self, state: &mut State, from: usize, to: usize) {
         let (theirs, ours) = (state.servers[from].map, state.servers[to].map);
         if theirs > ours {
@@ -231,7 +233,7 @@ impl Failover {
         state.servers[to].lost_too[from] = if says_lost { self.scope.lease_steps } else { 0 };
     }
 
-    /// One step of time at a server.
+    /// Lets one step of time pass at a server.
     pub(crate) fn server_step(&self, state: &mut State, id: usize) {
         let server = &mut state.servers[id];
         if self.rules.has(Rule::LeaseEnds) {
@@ -255,7 +257,7 @@ impl Failover {
         self.serving(state, HOME) == Serving::Unreconciled
     }
 
-    /// It does, and decides whether to keep what it had.
+    /// Lets the home serve from its cache again. The home decides whether to keep its values.
     pub(crate) fn resume(&self, state: &mut State) {
         if self.keeps(state) {
             self.tally.note(Event::HomeKept);
@@ -266,7 +268,7 @@ impl Failover {
         state.servers[HOME].left = state.servers[HOME].map;
     }
 
-    /// Whether the home, which serves from its cache again, may keep what it had.
+    /// Whether the home, which serves from its cache again, may keep its values.
     fn keeps(&self, state: &State) -> bool {
         let home = &state.servers[HOME];
         let (Some(old), Some(new)) = (state.map(home.left), state.map_at(HOME)) else {
@@ -279,7 +281,7 @@ impl Failover {
             || self.others(HOME).all(|member| self.has_not_written(state, new, member))
     }
 
-    /// Whether a member has said all that it has written, or can't have written anything.
+    /// Whether a member has told of all its writes, or can't have written anything.
     fn has_not_written(&self, state: &State, map: &Map, member: usize) -> bool {
         let home = &state.servers[HOME];
         let status = map.statuses[member];

@@ -1,4 +1,4 @@
-//! The serving of requests for the key: the table of docs/FAILOVER.md, reduced to the parts that
+//! How requests for the key are served: the table of docs/FAILOVER.md, reduced to the parts that
 //! matter for caches and acknowledgements.
 
 use standin_protocol::map::ServerState;
@@ -10,17 +10,17 @@ use crate::state::{HOME, Map, NEVER, State};
 /// The way in which a server serves the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serving {
-    /// It owns the key and holds a lease.
+    /// The server owns the key and holds a lease.
     Cached,
-    /// It owns the key, has no lease, and nobody hears the master (`available`).
+    /// The server owns the key and has no lease, but nobody hears the master (`available`).
     Orphan,
-    /// It owns the key, and has not looked yet whether it may keep what it has of it (home).
+    /// The home owns the key, and has not yet found out whether it may keep its cached value.
     Unreconciled,
-    /// It owns the key and may not act on it now.
+    /// The server owns the key and may not act on it now.
     Through,
-    /// Nobody owns it, because of this server; or there is no map yet.
+    /// Nobody owns the key because of this server, or there is no map yet.
     Unowned(Option<usize>),
-    /// Another owns it, reachable or not.
+    /// Another server owns the key, reachable or not.
     Other(usize),
 }
 
@@ -33,7 +33,7 @@ impl Serving {
 }
 
 impl Failover {
-    /// First line that fits.
+    /// Returns the result of the first line that applies.
     #[must_use]
     pub fn serving(&self, state: &State, id: usize) -> Serving {
         let server = &state.servers[id];
@@ -68,7 +68,8 @@ impl Failover {
         server.is_up && server.leases.iter().any(|granted| *granted <= needs)
     }
 
-    /// Whether the home has looked, under its map or one with the same owner.
+    /// Whether the home has found out whether it may keep its value, under this map or under one
+    /// with the same owner.
     fn is_reconciled(&self, state: &State, map: &Map) -> bool {
         let left = state.map(state.servers[HOME].left);
         left.is_some_and(|left| self.ownerships.epoch(left) == self.ownerships.epoch(map))
@@ -100,8 +101,8 @@ impl Failover {
         }
     }
 
-    /// Whether it comes next, and keeps what it reads for a lease at most: while the owner is
-    /// waiting.
+    /// Whether a server will be the next owner and keeps the values that it reads for a lease at
+    /// most, because the owner is waiting.
     #[must_use]
     pub fn keeps_briefly(&self, state: &State, id: usize) -> bool {
         let Serving::Unowned(Some(blocker)) = self.serving(state, id) else { return false };
@@ -114,7 +115,7 @@ impl Failover {
         })
     }
 
-    /// Returns the right by which a server could begin a write now.
+    /// Returns the authority under which a server could begin a write now: true if it is the owner.
     #[must_use]
     pub fn may_begin(&self, state: &State, id: usize) -> Option<bool> {
         if !state.servers[id].is_up {
@@ -124,7 +125,8 @@ impl Failover {
         let (map, blocker) = match self.serving(state, id) {
             Serving::Cached | Serving::Orphan => return Some(true),
             Serving::Unreconciled | Serving::Through | Serving::Unowned(None) => return None,
-            // Neither lease nor verdict: the owner can't be reached, and nobody hears the master.
+            // The server has neither a lease nor a verdict: it can't reach the owner, and nobody
+            // hears the master.
             Serving::Other(_) => return is_orphan.then_some(false),
             Serving::Unowned(Some(blocker)) => (state.map_at(id)?, blocker),
         };

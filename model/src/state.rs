@@ -1,38 +1,39 @@
 //! The state of the model: the world at one instant.
 //!
-//! Everything is small, because every distinct [`State`] is visited. Epochs are the numbers
-//! 1, 2, … of the maps that were ever published; 0 is "none". Values of the key are their
-//! places in the origin's commit history; 0 is the value that was there at first.
+//! Everything is small, because every distinct [`State`] is visited. Epochs are the numbers 1, 2, …
+//! of the maps that were ever published, and 0 means "none". Values of the key are their positions
+//! in the origin's commit history, and 0 is the initial value.
 
 use std::hash::{Hash, Hasher};
 
 use standin_protocol::map::ServerState;
 
-/// Servers that a state has room for.
+/// The number of servers for which a state has room.
 pub const SERVERS_MAX: usize = 3;
-/// Maps that a state has room for: those of a scope, and those that healing takes.
+/// The number of maps for which a state has room: those of a scope, and those that healing needs.
 pub const MAPS_MAX: usize = 14;
-/// Steps for which a lease may last, those that a mutant adds included.
+/// The number of steps for which a lease may last, including those that a mutant adds.
 pub const LEASE_STEPS_MAX: usize = 3;
-/// No lease: newer than every epoch.
+/// The epoch that means "no lease". It is newer than every epoch.
 pub const NEVER: u8 = 15;
-/// Writes in all.
+/// The number of writes.
 pub const WRITES_MAX: usize = 2;
-/// Nothing kept: newer than every place.
+/// The position that means "nothing kept". It is newer than every position.
 pub const NOTHING: u8 = 3;
-/// Steps after which an acknowledged write must be seen even in mode `available`, at most.
+/// The largest number of steps after which an acknowledged write must be seen even in mode
+/// `available`.
 pub const STALE_STEPS_MAX: usize = 2;
-/// The server that the key is usually processed by.
+/// The server that usually processes the key.
 pub const HOME: usize = 0;
 
 /// A server's status in a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// Online, offline, or in between.
+    /// Whether the server is online, offline, or in between.
     pub state: ServerState,
-    /// Epoch of the last change of `state`.
+    /// The epoch of the last change of `state`.
     pub since: u8,
-    /// The incarnation that the master knows; 0: none.
+    /// The incarnation that the master knows; 0 if it knows none.
     pub boot: u8,
 }
 
@@ -49,10 +50,10 @@ impl Default for Map {
     }
 }
 
-/// The master, and what is on its disk.
+/// The master, and the content of its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Master {
-    /// It does not run.
+    /// Whether the process is down.
     pub is_down: bool,
     /// The age in steps of the last lease granted, by server.
     pub lease_ages: [u8; SERVERS_MAX],
@@ -63,144 +64,148 @@ pub struct Master {
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Server {
-    /// The process runs. A *paused* one runs too: it only does nothing for a while.
+    /// Whether the process runs. A *paused* process runs too, but does nothing for a while.
     pub is_up: bool,
-    /// Its incarnation.
+    /// The incarnation of the server.
     pub boot: u8,
-    /// The newest map applied.
+    /// The newest map that the server has applied.
     pub map: u8,
-    /// The map since which its log is complete.
+    /// The map since which the server's log is complete.
     pub complete_since: u8,
-    /// Its renewals do not reach the master.
+    /// Whether its renewals do not reach the master.
     pub is_silent: bool,
-    /// Leases, by age in steps: the oldest epoch under which one was granted then.
+    /// Leases by age in steps: the oldest epoch under which a lease was granted at that age.
     pub leases: [u8; LEASE_STEPS_MAX],
-    /// Mutant: a GRANT is under way that counts in full whenever it arrives.
+    /// In a mutant, whether a GRANT is under way that counts in full whenever it arrives.
     pub has_late_grant: bool,
-    /// The oldest value that it has cached, or that a fetch under way could still install.
+    /// The oldest value that it has cached, or that a fetch under way could still cache.
     pub value: u8,
-    /// The values that it caches for a lease at most, from before it owned the key: for each age in
-    /// steps of a fetch, the oldest value that such a fetch may have brought.
+    /// The values from before it owned the key, which it caches for a lease at most. For each age
+    /// in steps of a fetch, it is the oldest value that such a fetch may have returned.
     pub brief: [u8; LEASE_STEPS_MAX],
-    /// Home: the newest epoch under which it served from its cache.
+    /// At the home, the newest epoch under which it served from its cache.
     pub left: u8,
-    /// Home: the newest epoch of its own return that it has applied.
+    /// At the home, the newest epoch of its own return that it has applied.
     pub returned: u8,
-    /// Home: by member, the return for which a complete log has come.
+    /// At the home, the return for which a complete log has arrived, by member.
     pub handbacks: [u8; SERVERS_MAX],
-    /// Stand-in: the key is in its log.
+    /// At a stand-in, whether the key is in its log.
     pub is_logged: bool,
-    /// The master was not heard for half a lease.
+    /// Whether the master was not heard for half a lease.
     pub is_lost: bool,
     /// The newest epoch that it has heard of, if its map is older.
     pub heard: u8,
-    /// Mutant: it believed a member that knows of a newer map.
+    /// In a mutant, whether it believed a member that knows of a newer map.
     pub is_misled: bool,
-    /// For each member, the steps for which its word that it has lost the master is still valid.
+    /// For each member, the number of steps for which its word that it has lost the master is still
+    /// valid.
     pub lost_too: [u8; SERVERS_MAX],
 }
 
 /// One of the clients' writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Write {
-    /// Not begun.
+    /// The write has not begun.
     #[default]
     Idle,
     /// A server has begun it.
     Running(Running),
-    /// Acknowledged, failed, or nobody waits for it any more.
+    /// The write was acknowledged or has failed, or nobody waits for it any more.
     Over,
 }
 
 /// The authority under which a server writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Authority {
-    /// As the key's owner.
+    /// The server owns the key.
     Owner,
-    /// Begun as its owner, which has released the key since, with its lease valid at that moment.
+    /// The server owned the key when the write began. It has released the key since, while its
+    /// lease was valid.
     Released,
-    /// Begun by a server that may write although the key has no owner (`available`).
+    /// The server may write although the key has no owner (`available`).
     Unowned,
-    /// None any more: another server may have owned the key since.
+    /// The server has no authority any more, because another server may have owned the key since.
     Lapsed,
 }
 
 /// A write under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// The server.
+    /// The server that runs the write.
     pub server: usize,
-    /// The ownership epoch under which it was begun; without an owner, the map's.
+    /// The ownership epoch under which the write began. Without an owner, it is the epoch of the
+    /// map.
     pub epoch: u8,
-    /// The authority under which it was begun, as far as the server still has it.
+    /// The authority under which the write began, as far as the server still has it.
     pub authority: Authority,
-    /// It was begun by a server that holds no lease because nobody hears the master.
+    /// Whether the server that began the write holds no lease because nobody hears the master.
     pub by_orphan: bool,
-    /// Something made the key doubtful since it was begun: its value may not be kept.
+    /// Whether something has made the key doubtful since the write began, so that its value may not
+    /// be kept.
     pub is_disturbed: bool,
-    /// Its place in the origin's history; 0: not committed yet.
+    /// The position of the write in the origin's history; 0 if it is not committed yet.
     pub place: u8,
 }
 
 /// The numbers of faults that may still happen. The scope bounds the number of published maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Budget {
-    /// Crashes.
+    /// The number of crashes.
     pub crashes: u8,
-    /// Restarts of the master.
+    /// The number of restarts of the master.
     pub master_restarts: u8,
-    /// Losses of its state file.
+    /// The number of losses of the master's state file.
     pub file_losses: u8,
-    /// Servers that fall silent (pauses, cuts, losses).
+    /// The number of times that a server falls silent (pauses, cuts, losses).
     pub silences: u8,
-    /// Servers asked to stop.
+    /// The number of servers asked to stop.
     pub leaves: u8,
 }
 
-/// The world.
+/// The state of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    /// Every map ever published, by epoch − 1: announcements are never lost for good.
+    /// Every map ever published, at its epoch − 1. Announcements are never lost for good.
     pub maps: [Map; MAPS_MAX],
     /// The number of published maps.
     pub published: u8,
     /// The master.
     pub master: Master,
-    /// The servers, by the key's rank: home first.
+    /// The servers, by the key's rank, with the home first.
     pub servers: [Server; SERVERS_MAX],
-    /// Commits at the origin so far: the place of the newest value.
+    /// The number of commits at the origin so far, which is the position of the newest value.
     pub commits: u8,
     /// The writes.
     pub writes: [Write; WRITES_MAX],
-    /// For each age in steps, the newest position acknowledged at least this long ago.
+    /// For each age in steps, the newest position that was acknowledged at least this long ago.
     pub acknowledged: [u8; STALE_STEPS_MAX + 1],
     /// The faults that may still happen.
     pub budget: Budget,
 }
 
 impl State {
-    /// The map of an epoch.
+    /// Returns the map of an epoch.
     #[must_use]
     pub fn map(&self, epoch: u8) -> Option<&Map> {
         self.maps.get(usize::from(epoch).checked_sub(1)?)
     }
 
-    /// The master's map.
+    /// Returns the master's map.
     ///
     /// # Panics
-    /// If nothing was ever published, which no state is like.
+    /// If no map was ever published, which is not the case in any state.
     #[must_use]
     pub fn newest(&self) -> &Map {
         &self.maps[usize::from(self.published) - 1]
     }
 
-    /// The map that a server has applied.
+    /// Returns the map that a server has applied.
     #[must_use]
     pub fn map_at(&self, server: usize) -> Option<&Map> {
         self.map(self.servers[server].map)
     }
 
-    /// The writes under way.
+    /// Returns the writes under way.
     pub fn running(&self) -> impl Iterator<Item = &Running> {
         self.writes.iter().filter_map(|write| match write {
             Write::Running(running) => Some(running),
@@ -208,7 +213,7 @@ impl State {
         })
     }
 
-    /// Mutable access to it.
+    /// Returns the writes under way, mutably.
     pub fn running_mut(&mut self) -> impl Iterator<Item = &mut Running> {
         self.writes.iter_mut().filter_map(|write| match write {
             Write::Running(running) => Some(running),
@@ -217,7 +222,7 @@ impl State {
     }
 }
 
-/// Collects small numbers into words, so that hashing a state is quick.
+/// Collects small numbers into words, so that a state can be hashed quickly.
 struct Packer<'a, H> {
     hasher: &'a mut H,
     word: u64,

@@ -1,8 +1,8 @@
 //! The explorations that are run: the design in several scopes, and every mutant.
 //!
-//! One exploration with every fault at once would not end. Faults are spread over several
-//! instead, each exhaustive: two failovers, a failover and a crash, a failover and a restart of
-//! the master, and so on.
+//! One exploration with every fault at once would not end. So the faults are spread over several
+//! explorations, each of which is exhaustive: two failovers, a failover and a crash, a failover and
+//! a restart of the master, and so on.
 
 use crate::rules::{Mode, Rule};
 use crate::scope::Scope;
@@ -12,11 +12,11 @@ use crate::scope::Scope;
 pub struct Exploration {
     /// The name of the exploration.
     pub name: &'static str,
-    /// Its size.
+    /// The size of the explored world.
     pub scope: Scope,
 }
 
-/// A home and a stand-in, two writes, no faults yet.
+/// The scope with a home and a stand-in, two writes, and no faults.
 const TWO: Scope = Scope {
     servers: 2,
     lease_steps: 1,
@@ -36,7 +36,7 @@ const THREE: Scope = Scope { servers: 3, ..TWO };
 /// The scope in which the master restarts once without its file.
 const FILE_LOST: Scope = Scope { master_restarts: 1, file_losses: 1, ..TWO };
 
-/// Ends in seconds: for every change.
+/// The explorations that end in seconds. They are run for every change.
 pub const SMALL: &[Exploration] = &[
     Exploration { name: "two failovers", scope: Scope { silences: 2, writes: 1, ..TWO } },
     Exploration {
@@ -62,7 +62,7 @@ pub const SMALL: &[Exploration] = &[
     },
 ];
 
-/// Ends in minutes.
+/// The explorations that end in minutes.
 pub const FULL: &[Exploration] = &[
     Exploration { name: "two failovers", scope: Scope { silences: 2, ..TWO } },
     Exploration { name: "a failover, a crash", scope: Scope { silences: 1, crashes: 1, ..TWO } },

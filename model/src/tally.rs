@@ -1,25 +1,25 @@
-//! The counts of the events that the rules are about. A model in which one of these never happens
-//! proves nothing about it.
+//! The counts of the events that the rules are about. If one of these events never happens, the
+//! model proves nothing about it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// Something worth counting.
+        /// An event that is counted.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Event { $($(#[$doc])* $name,)* }
 
         impl Event {
-            /// All of them, with what they are called.
+            /// All events, with their descriptions.
             pub const ALL: &[(Self, &str)] = &[$((Self::$name, $text),)*];
         }
     };
 }
 
 events! {
-    /// The home served from its cache again and kept it.
+    /// The home served from its cache again and kept its values.
     HomeKept = "home kept its cache";
-    /// It dropped it.
+    /// The home served from its cache again and dropped its values.
     HomeDropped = "home dropped its cache";
     /// A member handed over a log with the key in it.
     KeySettledOnReturn = "key settled on a return";
@@ -37,11 +37,11 @@ events! {
     OwedKeySettled = "owed key settled";
     /// The master restarted.
     MasterRestarted = "master restarted";
-    /// It restarted without its state file.
+    /// The master restarted without its state file.
     MasterForgot = "master restarted without its file";
 }
 
-/// The counts.
+/// The counts of events.
 #[derive(Debug)]
 pub struct Tally([AtomicU64; Event::ALL.len()]);
 
@@ -56,7 +56,7 @@ impl Tally {
         self.0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how often it happened.
+    /// Returns the number of times that an event happened.
     #[must_use]
     pub fn of(&self, event: Event) -> u64 {
         self.0[event as usize].load(Ordering::Relaxed)

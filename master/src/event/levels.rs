@@ -5,7 +5,7 @@ use tracing::Level;
 use super::{MasterEvent, OfflineReason};
 
 impl MasterEvent {
-    /// Whether this goes on happening while nothing changes: logs show it only on demand.
+    /// Whether the event repeats while nothing changes. Logs show such events only on demand.
     #[must_use]
     pub fn is_routine(&self) -> bool {
         match self {
@@ -16,8 +16,8 @@ impl MasterEvent {
         }
     }
 
-    /// Whether the states of the servers or the master's own are others now. Warnings, which
-    /// are repeated while their reason lasts, are for the log.
+    /// Whether the event changes the state of a server or of the master itself. Warnings, which are
+    /// repeated while their reason lasts, do not count.
     #[must_use]
     pub fn is_change(&self) -> bool {
         !self.is_routine()
@@ -35,8 +35,8 @@ impl MasterEvent {
             )
     }
 
-    /// Returns the level in the log: ERROR if the master can't do its work, WARN if a server is
-    /// out.
+    /// Returns the level in the log: ERROR if the master can't do its work, WARN if a server is out
+    /// of service.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
@@ -61,9 +61,9 @@ mod tests {
     use crate::event::Reporter;
     use crate::machine::ProbeFailure;
 
-    /// Operators alert on levels, and the file of events holds changes only.
+    /// Operators define alerts by level, and the event file contains only changes.
     #[test]
-    fn each_event_has_the_level_that_its_reader_needs() {
+    fn each_event_has_its_level_and_kind() {
         let (server, epoch) = (0, MapEpoch::default());
         let (failure, shard) = (ProbeFailure::Timeout, 0);
         let offline = |reason| MasterEvent::MarkedOffline { server, epoch, reason };

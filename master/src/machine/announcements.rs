@@ -1,4 +1,4 @@
-//! Saves decisions and announces them (claims 19, 21), and sends verdicts.
+//! Saving decisions and announcing them (claims 19, 21), and sending verdicts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const SAVE_RETRY: Duration = Duration::from_secs(1);
 impl Machine {
     /// Saves decisions, and sends the announcements that are due.
     pub(super) fn save_and_announce(&mut self, now: Micros) {
-        // After a failure the next try waits its time.
+        // After a failure the next attempt waits until its time.
         let may_save = self.save_again_at == Micros::NEVER;
         if may_save && let Some((epoch, statuses)) = self.registry.take_unsaved() {
             let statuses = statuses.to_vec();
@@ -60,9 +60,11 @@ impl Machine {
         self.outputs.push_back(Output::Persist(state));
     }
 
-    /// Handles the result of saving a state. A state that can't be saved is announced anyway, if its term
-    /// was saved before: the term keeps epochs unique, and a successor whose file is behind learns the rest
-    /// from the servers' renewals. A full disk must not end failover.
+    /// Handles the result of saving a state.
+    ///
+    /// A state that can't be saved is announced anyway, if its term was saved before. The term
+    /// keeps epochs unique, and a successor whose file is out of date learns the rest from the
+    /// servers' renewals. A full disk must not prevent failover.
     pub(super) fn on_persisted(&mut self, now: Micros, epoch: MapEpoch, ok: bool) {
         if ok {
             self.saved_term = self.saved_term.max(epoch.term);
@@ -80,7 +82,7 @@ impl Machine {
         if self.registry.published_epoch() > before {
             self.counters.epochs += 1;
         }
-        // A server that can't reach the database is alive: it is told too that it owns nothing,
+        // A server that can't reach the database is alive. It is also told that it owns nothing,
         // and its acknowledgement ends the wait for its lease.
         for id in self.ids() {
             let status = self.registry.published()[usize::from(id)];
@@ -99,7 +101,7 @@ impl Machine {
         }
     }
 
-    /// A datagram for a server, or for a client.
+    /// Creates a datagram for a server, or for a client.
     pub(super) fn datagram(&mut self, kind: DatagramKind, recipient: u16) -> Datagram {
         self.sequence += 1;
         let term = u64::from(self.term());
@@ -109,14 +111,15 @@ impl Machine {
         datagram
     }
 
-    /// A server's own address, and that of the member that relays its datagrams.
+    /// Returns a server's own address, and that of the member that relays its datagrams.
     pub(super) fn ways_to(&self, now: Micros, id: u16) -> impl Iterator<Item = SocketAddr> + use<> {
         let direct = self.topology.servers[usize::from(id)].address;
         let relay = self.servers[usize::from(id)].relay_at(now, &self.rules);
         std::iter::once(direct).chain(relay)
     }
 
-    /// To the server itself, and by the way that its own datagrams have taken lately.
+    /// Sends an announcement to the server directly, and through the member that relays its
+    /// datagrams.
     pub(super) fn announce(&mut self, now: Micros, to: u16) {
         for address in self.ways_to(now, to) {
             let (subject, state) = self.registry.subject();
@@ -139,7 +142,7 @@ impl Machine {
         datagram.arg = self.registry.published()[usize::from(subject)].state as u32;
         datagram.epoch = self.registry.published_epoch();
         datagram.nonce = waiter.nonce;
-        // Servers are told the states anyway, and clients can fetch the map.
+        // Servers are told the states in any case, and clients can fetch the map.
         if self.servers.len() <= STATES_PER_DATAGRAM {
             datagram.statuses = self.registry.published().to_vec();
         }

@@ -1,5 +1,5 @@
-//! Turns the decisions of a server's machine into states, epochs and events, and ends the states in
-//! between.
+//! Translates the decisions of a server's machine into states, epochs and events, and ends the
+//! intermediate states.
 
 use standin_protocol::map::ServerState;
 use standin_protocol::time::Micros;
@@ -9,8 +9,8 @@ use crate::machine::{Machine, ProbeFailure};
 use crate::phase::{Mark, Phase, Seen};
 
 impl Machine {
-    /// Whether one more server may be marked by verdict. Without history the
-    /// master changes no owner; beyond the cap it suspects itself.
+    /// Whether one more server may be marked by verdict. A master without history changes no owner.
+    /// When too many servers would be marked, it assumes that the fault is its own.
     pub(super) fn may_mark(&self) -> bool {
         !self.restart.is_learning() && self.out_by_verdict() < self.rules.offline_servers_max
     }
@@ -80,16 +80,16 @@ impl Machine {
         }
     }
 
-    /// Remembers whether it is marked offline because it can't reach the database, and reports
-    /// that.
+    /// Remembers and reports whether the server is marked offline because it can't reach the
+    /// database.
     fn note_origin(&mut self, id: u16) -> bool {
         let server = self.server(id);
         server.origin.is_out |= server.last_failure == Some(ProbeFailure::OriginDown);
         server.origin.is_out
     }
 
-    /// Marks it online once it and its group have acknowledged the return and drained. Members that do
-    /// not are verified.
+    /// Marks the server online once it and its group have acknowledged the return and drained.
+    /// Members that do not acknowledge are verified.
     pub(super) fn check_drain(&mut self, now: Micros, id: u16) {
         let server = &self.servers[usize::from(id)];
         match server.verify.phase() {
@@ -110,7 +110,7 @@ impl Machine {
             let again = now + self.rules.drain_overdue();
             self.server(id).drain_check_at = again;
         }
-        // It neither returns nor leaves.
+        // The server is neither returning nor leaving.
         let Some(undrained) = self.registry.undrained(id) else { return };
         let waits_for_itself = self.servers[usize::from(id)].predecessor_over_at > Micros(0);
         if undrained.is_empty() {

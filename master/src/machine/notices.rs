@@ -1,12 +1,13 @@
-//! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements,
+//! Datagrams of each kind: notices (claims 10, 14, 15, 19), renewals, acknowledgements and
 //! departures.
 //!
-//! A datagram that names a server as its sender must come from the address that the cluster file has for
-//! that server, or for a member of its group, which may have relayed it: without a secret anybody can
-//! make a datagram. Everything for a server goes to the address in the cluster file. An answer also goes to
-//! the address that the datagram came from if that belongs to a member of the same group, which has
-//! relayed it because the direct path is cut. It never goes to any other address, which could be forged.
-//! Only clients are answered at any address.
+//! Without a secret anybody can send a datagram that names a server as its sender. So such a
+//! datagram must come from the address that the cluster file has for that server, or for a member
+//! of its group, which may have relayed it. Everything for a server goes to the address in the
+//! cluster file. An answer also goes to the address that the datagram came from, if that belongs to
+//! a member of the same group. Such a member has relayed the datagram because the direct path is
+//! cut. An answer never goes to any other address, because it could be forged. Only clients are
+//! answered at any address.
 
 use std::net::SocketAddr;
 
@@ -42,7 +43,7 @@ impl Machine {
         }
     }
 
-    /// Returns the id if there is such a server.
+    /// Returns the id if a server has it.
     fn id_of(&self, id: u16) -> Option<u16> {
         (usize::from(id) < self.servers.len()).then_some(id)
     }
@@ -74,8 +75,8 @@ impl Machine {
         let known = self.registry.decided()[usize::from(id)].boot_id;
         let last_probe_id = self.servers[usize::from(id)].verify.last_probe_id();
         let (boot_id, sequence) = (datagram.boot_id, datagram.sequence);
-        // In a cluster that starts, a server that was never heard before is simply new. If it is
-        // considered offline, a probe decides, as for any other.
+        // In a cluster that starts, a server that was never heard before is simply new. If the
+        // server is considered offline, a probe decides, as for any other.
         let is_first = known == 0 && !self.servers[usize::from(id)].verify.is_out();
         let expected = if is_first { boot_id } else { known };
         let standing = self.senders.judge(id, boot_id, sequence, expected, last_probe_id);
@@ -86,7 +87,7 @@ impl Machine {
         if has_left && !matches!(datagram.kind, DatagramKind::Leaving | DatagramKind::Ack) {
             return false;
         }
-        // Only a renewal says which epoch its sender has heard; see `restart.rs`.
+        // Only a renewal carries the epoch that its sender has heard (see `restart.rs`).
         if datagram.kind == DatagramKind::Renew {
             let server = self.server(id);
             server.heard.add(boot_id);
@@ -136,7 +137,7 @@ impl Machine {
         }
     }
 
-    /// Claim 19: a notification that a server may be offline leads to contacting it.
+    /// Handles a report that a server may be offline: contacts the server (claim 19).
     fn on_report(&mut self, now: Micros, subject: u16, by: Reporter, waiter: Waiter) -> bool {
         if usize::from(subject) >= self.servers.len() {
             return false;
@@ -159,7 +160,8 @@ impl Machine {
         true
     }
 
-    /// Claim 14's notice: a server that is online stays online, any other is probed at once.
+    /// Handles a report that a server was reached again (claim 14). A server that is online stays
+    /// online. Any other server is probed at once.
     fn on_report_ok(&mut self, now: Micros, subject: u16, by: Reporter, waiter: Waiter) -> bool {
         if usize::from(subject) >= self.servers.len() {
             return false;
@@ -172,7 +174,7 @@ impl Machine {
         true
     }
 
-    /// Returns the address at which to answer a server; see the head of this file.
+    /// Returns the address at which to answer a server (see the head of this file).
     fn answer_address(&mut self, now: Micros, from: SocketAddr, id: u16) -> SocketAddr {
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         let own = self.topology.servers[usize::from(id)].address;
@@ -191,15 +193,16 @@ impl Machine {
         if self.registry.published_epoch() == MapEpoch::default() {
             return;
         }
-        // While the master learns it has no states to announce, and so no epoch and no leases.
+        // While the master learns it has no states to announce, and therefore no epoch and no
+        // leases.
         let is_announcing = self.registry.is_announcing();
         let newest = match is_announcing {
             true => self.registry.published_epoch(),
             false => MapEpoch::default(),
         };
-        // There is no lease either for a server that may no longer use one, for one of another mode,
-        // or for an incarnation that only claims to be the server. Zero means only that it was
-        // heard.
+        // No lease is granted to a server that may no longer use one, to a server of another mode,
+        // or to an incarnation that only claims to be the server. A duration of zero only tells the
+        // server that it was heard.
         let state = self.registry.decided()[usize::from(id)].state;
         let may_own = matches!(state, ServerState::Online | ServerState::Returning);
         let mut grant = self.datagram(DatagramKind::Grant, id);
@@ -217,7 +220,7 @@ impl Machine {
         }
     }
 
-    /// Notes a server's mode: two modes side by side would guarantee nothing.
+    /// Notes a server's mode. Two modes in one cluster would guarantee nothing.
     fn on_mode_flag(&mut self, id: u16, flags: u32) {
         let is_strict = flags & renew_flags::STRICT != 0;
         let has_other_mode = is_strict != (self.rules.mode == Mode::Strict);
@@ -229,15 +232,15 @@ impl Machine {
         }
     }
 
-    /// Handles a server that says it is stopping; it is believed regardless of the cap.
+    /// Handles a server that says that it is stopping. It is believed regardless of the cap.
     fn on_leaving(&mut self, now: Micros, boot_id: u64, waiter: Waiter, is_known: bool) {
         let id = waiter.recipient;
         self.server(id).wait(waiter);
         let is_learning = self.restart.is_learning() && !mutant::is(Mutant::LeavingWhileLearning);
         if !is_known || is_learning {
-            // The probe that its datagram has caused will tell. A master that learns may not know the
-            // incarnation yet, and mistake that of an old datagram for it: a leaving server says so
-            // again.
+            // The probe that this datagram has caused will decide. A master that learns may not
+            // know the incarnation yet, and could mistake an old datagram's incarnation for it. A
+            // leaving server sends the datagram again.
             return;
         }
         self.server(id).left_boot_id = boot_id;

@@ -14,7 +14,7 @@ use crate::state::State;
 /// An input of the master.
 #[derive(Debug)]
 pub enum Input {
-    /// A datagram whose code and topology have been checked.
+    /// A datagram whose checksum and topology have been verified.
     Datagram {
         /// The address that it came from.
         from: SocketAddr,
@@ -34,17 +34,17 @@ pub enum Input {
     Persisted {
         /// The epoch of that state.
         epoch: MapEpoch,
-        /// False if it could not be written.
+        /// Whether the state could be written.
         ok: bool,
     },
     /// The result of [`Output::FetchMap`].
     Fetched {
         /// The server.
         server: u16,
-        /// Its map; `None` if it could not be fetched.
+        /// The server's map, or `None` if it could not be fetched.
         map: Option<Box<ClusterMap>>,
     },
-    /// Time has passed; due at [`super::Machine::next_deadline`] at the latest.
+    /// Time has passed. This input is due at [`super::Machine::next_deadline`] at the latest.
     Tick,
 }
 
@@ -58,11 +58,11 @@ pub enum Output {
         /// The datagram.
         datagram: Datagram,
     },
-    /// Contact all shards in parallel, and report back within the timeout.
+    /// Contact all shards in parallel, and report the results within the timeout.
     Probe(ProbeOrder),
-    /// Write the state to disk, and report back.
+    /// Write the state to disk, and report the result.
     Persist(State),
-    /// Fetch a server's map over TCP, and report back.
+    /// Fetch a server's map over TCP, and report the result.
     FetchMap {
         /// The server.
         server: u16,
@@ -73,17 +73,17 @@ pub enum Output {
     Event(MasterEvent),
 }
 
-/// See [`Output::Probe`].
+/// The details of an [`Output::Probe`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeOrder {
     /// The server.
     pub server: u16,
-    /// A number that the result repeats.
+    /// The number that the result repeats.
     pub probe_id: u64,
     /// The server's address.
     pub address: SocketAddr,
-    /// HELLO and PING go to each of shards `0..shards`.
+    /// The number of shards. HELLO and PING go to each of the shards `0..shards`.
     pub shards: u16,
-    /// Bound on the whole probe.
+    /// The limit on the time of the whole probe.
     pub timeout: Duration,
 }

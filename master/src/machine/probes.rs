@@ -70,8 +70,8 @@ impl Machine {
             // A server that has acknowledged that it owns nothing can't act on its lease any more.
             let is_released =
                 server.released_boot_id == known && !mutant::is(Mutant::ReleasedMayOwn);
-            // The incarnation that left was the previous one: a master that restarts now must not
-            // mistake this one for it.
+            // The incarnation that left was the previous one. A master that restarts now must not
+            // mistake this incarnation for it.
             server.by_verdict |= server.verify.is_out();
             let over_at = server.verify.lease_over_at();
             server.predecessor_over_at =
@@ -84,8 +84,8 @@ impl Machine {
         self.ack_by_probe(now, id, map_epoch, drained_epoch);
     }
 
-    /// Whether the failure shows that the known incarnation is dead. If another one has become known
-    /// since the probe began, the refusal came from the other.
+    /// Whether the failure shows that the known incarnation is dead. If another incarnation has
+    /// become known since the probe began, the refusal came from that one.
     pub(super) fn is_dead(&self, id: u16, failure: ProbeFailure) -> bool {
         let boot_id = self.registry.decided()[usize::from(id)].boot_id;
         failure == ProbeFailure::Refused
@@ -93,10 +93,14 @@ impl Machine {
             && self.servers[usize::from(id)].probed_boot_id == boot_id
     }
 
-    /// Takes the drained epoch of an answer as an acknowledgement, in case the server's datagrams are
-    /// lost. An epoch beyond the published one is another master's, and acknowledges nothing of this one's. A server that still answers with a map from before the return, after twice the time to drain,
-    /// has not heard of the return although it was told repeatedly. It is deaf, has no lease or will soon
-    /// have none, and is marked offline, so that the return does not wait for it for ever.
+    /// Takes the drained epoch of an answer as an acknowledgement, in case the server's datagrams
+    /// are lost.
+    ///
+    /// An epoch beyond the published one belongs to another master, and acknowledges nothing of
+    /// this master's. A server may still answer with a map from before a return after twice the
+    /// time to drain. Although it was told repeatedly, it has not heard of the return: it is deaf.
+    /// It has no lease, or will soon have none. It is marked offline, so that the return does not
+    /// wait for it for ever.
     fn ack_by_probe(&mut self, now: Micros, id: u16, map_epoch: MapEpoch, drained_epoch: MapEpoch) {
         let overdue = self.rules.drain_overdue();
         let awaited = |returning: &u16| {
@@ -109,7 +113,7 @@ impl Machine {
         // No return waits for this server.
         let Some(newest) = group.filter(awaited).map(since).max() else { return };
         if map_epoch < newest {
-            // One that has come back only now has yet to hear of it.
+            // A server that has just returned has yet to hear of the return.
             if self.servers[usize::from(id)].returning_at + overdue <= now {
                 self.see(now, id, Seen::Deaf);
             }
@@ -119,8 +123,8 @@ impl Machine {
         self.check_all_drains(now);
     }
 
-    /// The combined answer of all shards, or the first failure that is evidence against the server;
-    /// failures that are no evidence come last.
+    /// Returns the combined answer of all shards, or the first failure that is evidence against the
+    /// server. Failures that are no evidence are returned only if there is no other.
     fn judge_shards(
         &self,
         id: u16,
@@ -144,7 +148,7 @@ impl Machine {
             };
             let has_left = reply.boot_id == self.servers[usize::from(id)].left_boot_id;
             let is_other = answer.is_some_and(|a| a.boot_id != reply.boot_id);
-            // Different incarnations on the shards: it is restarting.
+            // The shards answer as different incarnations, so the server is restarting.
             if reply.server != id || reply.shard != shard || reply.boot_id == 0 || is_other {
                 return Err((shard, ProbeFailure::Nonsense));
             }
@@ -184,6 +188,6 @@ pub(super) struct Answer {
     pub(super) map_epoch: MapEpoch,
     /// The oldest map for which any shard has drained.
     pub(super) drained_epoch: MapEpoch,
-    /// A shard that can't reach the database.
+    /// The first shard that can't reach the database.
     pub(super) origin_down: Option<u16>,
 }

@@ -7,8 +7,9 @@
 //!    └─ ASK_PROBE ─► up to three peers ──────┘ ▲      side by side; one that answers is enough
 //!    ◄─ PROBE_RESULT ─┘
 //! ```
-//! The second attempt goes this way; the others do too while the server's own datagrams come
-//! through a peer. Who is asked, and does not answer, delays nothing for long: half a timeout.
+//! The second attempt of a verification uses other members. All attempts do so while the server's
+//! own datagrams arrive through a peer. A member that is asked and does not answer delays the
+//! result by half a timeout at most.
 
 use standin_protocol::control::{Datagram, DatagramKind, ProbeOutcome};
 use standin_protocol::frame::Status;
@@ -54,7 +55,8 @@ impl Machine {
         self.server(id).asked = Some(Asked { probe_id, waits_for: peers, failed: None });
     }
 
-    /// Returns online members of its group; different ones each time, if there are more than enough.
+    /// Returns online members of the server's group. Successive probes ask different ones if there
+    /// are more than needed.
     fn peers_to_ask(&self, id: u16, probe_id: u64) -> Vec<u16> {
         let is_fit = |peer: &u16| {
             let at = usize::from(*peer);
@@ -82,7 +84,7 @@ impl Machine {
             return false;
         };
         let term = self.term();
-        // The answer of a peer may come after the probe has ended.
+        // The answer of a peer may arrive after the probe has ended.
         let Some(asked) = self.server(id).asked() else { return false };
         let probe_id = asked.probe_id;
         let is_awaited = asked.waits_for.contains(&by);
@@ -95,14 +97,14 @@ impl Machine {
         let left = self.servers[usize::from(id)].left_boot_id;
         let probed = datagram.probed.filter(|p| p.boot_id != 0 && p.boot_id != left);
         match (outcome, probed) {
-            // Whether it has a way to the database, a peer can't say.
+            // A peer can't say whether the server reaches the database.
             (ProbeOutcome::Answered, Some(probed)) if !self.lacks_origin(now, id) => {
                 self.counters.probes_relayed += 1;
                 let answer = Answer {
                     boot_id: probed.boot_id,
                     loop_lag_us: 0,
                     map_epoch: probed.map_epoch,
-                    // Nor what it has drained.
+                    // A peer can't say what the server has drained either.
                     drained_epoch: MapEpoch::default(),
                     origin_down: None,
                 };
@@ -121,7 +123,8 @@ impl Machine {
         true
     }
 
-    /// The master's own probe has failed. Returns whether the others are waited for.
+    /// Handles the failure of the master's own probe. Returns whether the answers of the other
+    /// members are awaited.
     pub(super) fn waits_for_peers(&mut self, now: Micros, id: u16, failure: ProbeFailure) -> bool {
         if !failure.is_evidence() || self.is_dead(id, failure) {
             return false;
@@ -133,7 +136,7 @@ impl Machine {
         !asked.waits_for.is_empty()
     }
 
-    /// Gives up on the other members: they do not reach the server either, or take too long.
+    /// Stops waiting for the other members, which do not reach the server either or take too long.
     pub(super) fn end_asking(&mut self, now: Micros, id: u16) {
         let asked = self.server(id).asked.take();
         if let Some((failure, _)) = asked.and_then(|asked| asked.failed) {
@@ -142,7 +145,7 @@ impl Machine {
     }
 }
 
-/// Names a probe of a server, for those who are asked.
+/// Returns the name of a probe, for the members that are asked.
 fn nonce(term: u32, probe_id: u64) -> u64 {
     u64::from(term) << 32 | (probe_id & u64::from(u32::MAX))
 }

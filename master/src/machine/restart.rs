@@ -1,43 +1,45 @@
-//! The start of a master, and what it may announce before it knows the states (scenario 10: it
-//! forgets that a server was offline, and no party is ever told that the server is back).
+//! The start of a master, and what it may announce before it knows the states (scenario 10: a
+//! master forgets that a server was offline, and no party is ever told that the server is back).
 //!
-//! A master that starts takes the next term, saves it, and *learns* before it announces anything: it
-//! collects renewals and verifies reports, but grants no lease, changes no owner, answers no report
-//! and shows no map. This lasts at most L(1+ρ). Within that time every live server has renewed, and a
-//! renewal carries the newest epoch that its sender has heard. If the master does not know that epoch,
-//! it fetches that server's map, adopts its states, and goes on under a term above both. Then it
-//! announces the full states. A map that is older than the epoch in the renewal is no answer (the
-//! server has been restarted in between): the states are fetched from another server.
+//! A master that starts takes the next term, saves it, and *learns* before it announces anything:
+//! it collects renewals and verifies reports, but grants no lease, changes no owner, answers no
+//! report and shows no map. This lasts at most L(1+ρ). Within that time every live server has
+//! renewed, and a renewal carries the newest epoch that its sender has heard. If the master does
+//! not know that epoch, it fetches that server's map, adopts its states, and goes on under a term
+//! above both. Then it announces the full states. If the fetched map is older than the epoch in the
+//! renewal, the server has been restarted in between, and the states are fetched from another
+//! server.
 //!
-//! The master can't know its predecessor's grants: until L(1+ρ) after its start every server counts as
-//! holding a lease.
+//! The master can't know its predecessor's grants: until L(1+ρ) after its start every server counts
+//! as holding a lease.
 //!
-//! What it must hear depends on what it has:
+//! The servers that it must hear from depend on what it has:
 //!
 //! * **A state file.** Every state is saved before it is announced, so the file contains everything
-//!   that was ever announced, unless it was restored from a backup or could no longer be written. An
-//!   out-of-date file must be noticed *before* the first announcement, because afterwards the servers
-//!   hold our newer epoch, and nothing shows what they knew before. Any live server would reveal it,
-//!   unless it has just restarted and has no map yet. So it is enough to hear from more than half of
-//!   the servers that are online according to the file, each the incarnation that the file names and
-//!   with a map; or from all of them, if every one has restarted and has nothing to lose. That takes
-//!   less than a renewal interval. Only then may a verdict move an owner. This costs a fraction of a
-//!   second if a server dies just after the master did.
-//! * **No file.** All servers seem online, and announcing that could hand partitions back to a server
-//!   with stale data. So the master must hear from all servers, or the time must run out. The servers
-//!   must also be the incarnations in the newest states that any of them has: one that has restarted
-//!   since may have owned partitions of which it no longer knows anything. A new cluster does not
-//!   wait, because all its servers are just starting.
+//!   that was ever announced, unless it was restored from a backup or could no longer be written.
+//!   An out-of-date file must be noticed *before* the first announcement, because afterwards the
+//!   servers have the newer epoch of this master, and nothing shows what they knew before. Any live
+//!   server would reveal it, unless it has just restarted and has no map yet. So it is enough to
+//!   hear from more than half of the servers that are online according to the file. Each of them
+//!   must be the incarnation that the file names, and must have a map. If every server has
+//!   restarted and has nothing to lose, the master must hear from all of them. That takes less than
+//!   a renewal interval. Only then may a verdict move an owner. This costs a fraction of a second
+//!   if a server dies just after the master did.
+//! * **No file.** All servers seem online, and announcing that could hand partitions back to a
+//!   server with stale data. So the master must hear from all servers, or the time must run out.
+//!   The servers must also be the incarnations in the newest states that any of them has. A server
+//!   that has restarted since may have owned partitions without knowing it any more. A new cluster
+//!   does not wait, because all its servers are just starting.
 //!
-//! Later the same rule covers a second master that has used a higher term: a master that hears of the
-//! other's epoch adopts its states, except for servers that it has itself decided about, and goes
-//! above it.
+//! Later the same rule covers a second master that has used a higher term. A master that hears of
+//! the other's epoch adopts the other's states, except for servers about which it has decided
+//! itself. It continues under a term above the other's.
 //!
-//! If the time runs out before enough servers were heard, or if the newer states that some server has
-//! could not be fetched, the master's knowledge may be out of date. Then all servers that it considers
-//! online *return*: nobody owns anything until the group has drained, and the homes have been told what
-//! was written elsewhere, or have dropped their caches. No rule can help if the file is lost *and* every
-//! server has restarted: then nothing shows that this is not a new cluster.
+//! If the time runs out before enough servers were heard, or if newer states that some server has
+//! could not be fetched, the master's knowledge may be out of date. Then all servers that it
+//! considers online *return*: nobody owns anything until the group has drained, and the homes have
+//! been told what was written elsewhere, or have dropped their caches. No rule can help if the file
+//! is lost *and* every server has restarted: then nothing shows that this is not a new cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,17 +55,17 @@ use crate::machine::{Machine, Output};
 use crate::rules::Rules;
 use crate::state::{SavedServer, State};
 
-/// Maps of terms beyond this one are refused: terms must not run out.
+/// The highest term that is accepted in a map. The limit keeps terms from running out.
 const TERM_MAX: u32 = 1 << 31;
-/// The number of terms from which one is drawn by a master that does not know which were used. Clients take
-/// a map for newer whose term is up to 127 above theirs, and servers one that is up to 1,024 above.
+/// The number of terms from which a master draws one if it does not know which were used. Clients
+/// accept a map as newer if its term is up to 127 above theirs, and servers up to 1,024 above.
 const TERMS_DRAWN: u64 = 100;
 
-/// Progress of a start.
+/// The progress of a start.
 #[derive(Debug)]
 pub(super) struct Restart {
-    /// The latest time until which the master learns, apart from a fetch under way; `None` once it has
-    /// learned.
+    /// The latest time until which the master learns, apart from a fetch under way. It is `None`
+    /// once the master has learned.
     learning_until: Option<Micros>,
     /// Whether there was a state file, or a server has given its states.
     has_history: bool,
@@ -71,15 +73,16 @@ pub(super) struct Restart {
     has_file: bool,
     /// The incarnations named by the states that a server has given; empty if none has given any.
     given_boot_ids: Vec<u64>,
-    /// Every epoch up to this one, of a term below `first_term`, is known here.
+    /// The epoch up to which this master knows every epoch of a term below `first_term`.
     inherited: MapEpoch,
     /// The first term that is this master's own.
     first_term: u32,
-    /// The newest epoch that a server has and this master has not.
+    /// The newest epoch that a server has and this master does not, with that server.
     wanted: Option<(u16, MapEpoch)>,
-    /// Whether that server could not give its map; any other with the same epoch will do.
+    /// Whether that server could not give its map. Then any other server with the same epoch is
+    /// asked.
     has_failed: bool,
-    /// The fetch under way: the server, and when the fetch counts as lost.
+    /// The fetch under way: the server, and the time after which the fetch counts as lost.
     fetching: Option<(u16, Micros)>,
     /// The time before which there is no further fetch.
     fetch_again_at: Micros,
@@ -94,12 +97,13 @@ impl Restart {
         self.has_history
     }
 
-    /// See [`State::known`], for states saved at `epoch`.
+    /// Returns [`State::known`] for states that are saved at `epoch`.
     pub(super) fn known(&self, epoch: MapEpoch) -> MapEpoch {
         match (self.is_learning(), self.has_file) {
             (false, _) => epoch,
             (true, true) => self.inherited,
-            // States from one server are not what all know: the next master has no state file either.
+            // States from one server are not the states that all servers know. The next master has
+            // no complete state file either.
             (true, false) => MapEpoch::default(),
         }
     }
@@ -114,7 +118,8 @@ impl Restart {
     }
 }
 
-/// The state with which a master starts: what it may announce, its first epoch, and the servers.
+/// Returns the state with which a master starts: what it may announce, its first epoch, and the
+/// servers.
 pub(super) fn begin(
     now: Micros,
     rules: &Rules,
@@ -149,19 +154,19 @@ pub(super) fn begin(
     (restart, MapEpoch { term, counter: 1 }, servers.collect())
 }
 
-/// A number of terms to skip, which depends on the time alone.
+/// Returns a number of terms to skip, which depends only on the time.
 fn drawn(now: Micros) -> u32 {
     let number = key_hash(0, &now.0.to_le_bytes()) % TERMS_DRAWN;
-    // It is far below the bound.
+    // The number is far below the bound.
     if mutant::is(Mutant::TermUsedTwice) { 0 } else { u32::try_from(number).unwrap_or(0) }
 }
 
 impl Machine {
-    /// Notes that a server has this epoch. If this master has not announced it and does not know it,
-    /// there are states that are newer than ours.
+    /// Notes that a server has this epoch. If this master has not announced it and does not know
+    /// it, some states are newer than those of this master.
     pub(super) fn learn_of(&mut self, now: Micros, server: u16, epoch: MapEpoch) {
         let restart = &mut self.restart;
-        // While it learns it announces nothing, so no epoch is its own.
+        // While the master learns it announces nothing, so no epoch is its own.
         let is_ours = !restart.is_learning()
             && epoch.term >= restart.first_term
             && epoch <= self.registry.published_epoch();
@@ -216,8 +221,9 @@ impl Machine {
         self.event(MasterEvent::Adopted { server, epoch: map.epoch });
     }
 
-    /// While learning, a failed fetch is retried until the time is over. Later, two masters would adopt
-    /// from each other forever, so this limits their rate.
+    /// Notes that a fetch has ended. While the master learns, a failed fetch is retried until the
+    /// time is over. Later, fetches are rate-limited, because two masters would otherwise adopt
+    /// from each other forever.
     fn end_fetch(&mut self, now: Micros, server: u16, ok: bool) {
         let is_learning = self.restart.is_learning();
         self.restart.fetching = None;
@@ -239,8 +245,8 @@ impl Machine {
         let mut statuses = self.registry.decided().to_vec();
         for (id, status) in (0u16..).zip(&mut statuses) {
             let theirs = map.statuses()[usize::from(id)];
-            // The state that this master has decided since its start is newer, but its epoch must
-            // not be older than the one that it replaces.
+            // A state that this master has decided since its start is newer. Its epoch must not be
+            // older than the one that it replaces.
             if self.servers[usize::from(id)].is_decided_here {
                 if status.state != theirs.state {
                     status.since = MapEpoch { term, counter: 1 };
@@ -278,7 +284,7 @@ impl Machine {
             self.end_fetch(now, server, false);
         }
         self.fetch_if_due(now);
-        // It has learned enough already.
+        // The master has learned enough already.
         let Some(until) = self.restart.learning_until else { return };
         let is_saved = self.registry.published_epoch() > MapEpoch::default();
         let is_behind = self.restart.wanted.is_some();
@@ -295,7 +301,7 @@ impl Machine {
         } else if is_unsure {
             self.return_all(now, 0);
         }
-        // An epoch of its own, so that the file says that the master has learned.
+        // The states get a new epoch, so that the file says that the master has learned.
         self.registry.bump();
         self.registry.start_announcing();
         for server in &mut self.servers {
@@ -303,10 +309,13 @@ impl Machine {
         }
     }
 
-    /// Makes all servers that seem online return, because this master's knowledge may be out of date:
-    /// one of them may have been given up, and another may have written for it. They ask each other, as
-    /// if they had been away. The term is drawn: nobody can say which one a predecessor has used, and what a
-    /// server has heard from that one under the same term would count as heard from this master.
+    /// Makes all servers that seem online return, because this master's knowledge may be out of
+    /// date. One of them may have been marked offline, and another may have written in its place.
+    /// The servers exchange the written keys as if they had been away.
+    ///
+    /// The term is drawn at random, because nobody can say which terms a predecessor has used. If
+    /// both masters used the same term, epochs heard from the predecessor would count as heard from
+    /// this master.
     fn return_all(&mut self, now: Micros, newest_term: u32) {
         let term = self.registry.epoch().term.max(newest_term) + 1 + drawn(now);
         let mut statuses = self.registry.decided().to_vec();
@@ -316,7 +325,7 @@ impl Machine {
             if server.is_decided_here {
                 continue;
             }
-            // Even for an offline server it is not known since when it has been.
+            // It is not known since when an offline server has been offline either.
             status.since = epoch;
             if status.state != ServerState::Online {
                 continue;
@@ -339,8 +348,8 @@ impl Machine {
     }
 
     fn has_heard_enough(&self) -> bool {
-        // Without a file even a server's states may be old: another server can have owned since then.
-        // That one would say so, unless it has restarted since.
+        // Without a file, even the states of a server may be old, because another server can have
+        // been an owner since then. That server would say so, unless it has restarted since.
         if !self.restart.has_file {
             let given = &self.restart.given_boot_ids;
             return match given.is_empty() {

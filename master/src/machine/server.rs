@@ -1,4 +1,4 @@
-//! The master's knowledge of one server besides its announced state.
+//! The master's knowledge of one server, in addition to its announced state.
 
 use std::net::SocketAddr;
 
@@ -13,34 +13,37 @@ use crate::rules::Rules;
 use crate::state::SavedServer;
 use crate::verify::Verify;
 
-/// Reporters of one server that wait for a verdict; the next ones hear it from the map.
+/// The number of reporters of one server that may wait for a verdict. Further ones learn it from
+/// the map.
 const WAITERS_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) verify: Verify,
-    /// Reporters that wait for a verdict.
+    /// The reporters that wait for a verdict.
     pub(super) waiters: Vec<Waiter>,
-    /// The waiters are answered as soon as this epoch is published.
+    /// The epoch whose publication answers the waiting reporters.
     pub(super) verdict_at: Option<MapEpoch>,
-    /// The incarnation that said that it is stopping, which never returns; 0 if there is none.
+    /// The incarnation that said that it is stopping, and that never returns; 0 if there is none.
     pub(super) left_boot_id: u64,
-    /// The incarnation that has acknowledged, before it was marked offline, that it owns nothing
-    /// and that everything it had begun has ended, so there is no lease to wait for; 0 if there is none.
+    /// The incarnation that has released everything; 0 if there is none. Before it was marked
+    /// offline, it has acknowledged that it owns nothing and that everything it had begun has
+    /// ended. Its lease need not be waited for.
     pub(super) released_boot_id: u64,
     /// Whether it is offline or waiting by verdict, so that it counts towards the cap.
     pub(super) by_verdict: bool,
     /// The incarnations that have renewed since the master started.
     pub(super) heard: Heard,
-    /// Whether one of these renewals came from the known incarnation, and it has a map.
+    /// Whether one of these renewals came from the known incarnation, which also has a map.
     pub(super) has_map: bool,
-    /// Whether this master, and not an earlier one, has decided its state.
+    /// Whether this master has decided the server's state, and not an earlier master.
     pub(super) is_decided_here: bool,
-    /// While returning: when that began, and when to check again which servers have not drained.
+    /// The time at which the return began, while the server is returning.
     pub(super) returning_at: Micros,
+    /// The time at which to check again which servers have not drained for that return.
     pub(super) drain_check_at: Micros,
-    /// While returning: the time until which the previous incarnation may hold a lease, if that
-    /// matters; otherwise zero.
+    /// The time until which the previous incarnation may hold a lease, while the server is
+    /// returning; zero if that does not matter.
     pub(super) predecessor_over_at: Micros,
     /// The incarnation that was known when the probe under way began.
     pub(super) probed_boot_id: u64,
@@ -50,20 +53,20 @@ pub(super) struct Server {
     pub(super) has_other_mode: bool,
     /// Its connection to the database.
     pub(super) origin: Origin,
-    /// Other members of its group that contact it too, for the probe under way.
+    /// The other members of its group that contact it as well, for the probe under way.
     pub(super) asked: Option<Asked>,
     /// The sender and time of its last relayed datagram.
     pub(super) relay: Option<(SocketAddr, Micros)>,
 }
 
-/// Incarnations of a server that have renewed.
+/// The incarnations of a server that have renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Heard {
     #[default]
     Nobody,
-    /// Only this one.
+    /// Exactly this one.
     One(u64),
-    /// More than one: the knowledge of an earlier one may be lost.
+    /// More than one. The knowledge of an earlier one may be lost.
     Several,
 }
 
@@ -78,13 +81,14 @@ impl Heard {
     }
 }
 
-/// A probe that other members of the group make too.
+/// A probe that other members of the group carry out as well.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) probe_id: u64,
     /// The members that have not reported their result yet.
     pub(super) waits_for: Vec<u16>,
-    /// The failure of the master's own probe, and until when the master then waits for the others.
+    /// The failure of the master's own probe, and the time until which the master then waits for
+    /// the other members.
     pub(super) failed: Option<(ProbeFailure, Micros)>,
 }
 
@@ -93,13 +97,13 @@ pub(super) struct Asked {
 pub(super) struct Waiter {
     /// The address for the answer.
     pub(super) to: SocketAddr,
-    /// The recipient.
+    /// The recipient of the answer.
     pub(super) recipient: u16,
     pub(super) nonce: u64,
 }
 
 impl Server {
-    /// A server as the last master knew it; it may still hold a lease of that master.
+    /// Creates a server as the last master knew it. It may still hold a lease of that master.
     pub(super) fn new(now: Micros, known: &SavedServer, rules: &Rules) -> Self {
         let status = known.status;
         let has_left = status.state == ServerState::Offline && !known.by_verdict;
@@ -126,7 +130,7 @@ impl Server {
         }
     }
 
-    /// The lengths of its lists.
+    /// Returns the lengths of its lists.
     pub(super) fn queues(&self, servers: usize) -> [Queue; 2] {
         let asked = self.asked.as_ref().map_or(0, |asked| asked.waits_for.len());
         [
@@ -150,25 +154,27 @@ impl Server {
         }
     }
 
-    /// The address of the member that relays its datagrams, if that has happened within a lease.
+    /// Returns the address of the member that relays its datagrams, if a datagram was relayed
+    /// within a lease.
     pub(super) fn relay_at(&self, now: Micros, rules: &Rules) -> Option<SocketAddr> {
         self.relay.and_then(|(address, at)| (now < at + rules.lease).then_some(address))
     }
 
-    /// The parameters of the probe under way for other members.
+    /// Returns the members that were asked for the probe under way.
     pub(super) fn asked(&mut self) -> Option<&mut Asked> {
         let probe_id = self.verify.probe_under_way()?.probe_id;
         self.asked.as_mut().filter(|asked| asked.probe_id == probe_id)
     }
 
-    /// The time until which the master waits for other members, once its own probe has failed.
+    /// Returns the time until which the master waits for other members, once its own probe has
+    /// failed.
     pub(super) fn asked_until(&self) -> Micros {
         let under_way = self.verify.probe_under_way().map(|probe| probe.probe_id);
         let asked = self.asked.as_ref().filter(|asked| under_way == Some(asked.probe_id));
         asked.and_then(|asked| asked.failed).map_or(Micros::NEVER, |(_, until)| until)
     }
 
-    /// The time at which to check its return.
+    /// Returns the time at which to check its return.
     pub(super) fn next_drain_check(&self) -> Micros {
         let Phase::Returning { attempt: 0, .. } = self.verify.phase() else {
             return Micros::NEVER;
@@ -180,13 +186,13 @@ impl Server {
     }
 }
 
-/// The phase of a server that is announced as `state`.
+/// Returns the phase of a server that is announced as `state`.
 pub(super) fn phase_of(now: Micros, state: ServerState, rules: &Rules) -> Phase {
     match state {
         ServerState::Online => Phase::Online { verify_at: None },
         ServerState::Offline => Phase::Offline { next_probe: now },
         ServerState::Returning => Phase::Returning { attempt: 0, verify_at: None },
-        // It may have finished while there was no master: only its lease is waited for.
+        // The server may have stopped while there was no master, so only its lease is waited for.
         ServerState::Leaving => Phase::Leaving { until: now },
         ServerState::Waiting => Phase::Waiting { until: rules.lease_over_at(now), next_probe: now },
     }
@@ -197,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_known_whether_only_one_incarnation_has_renewed() {
+    fn several_incarnations_that_have_renewed_are_noticed() {
         let mut heard = Heard::Nobody;
         for (boot_id, expected) in [
             (7, Heard::One(7)),
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reporter_waits_once_with_its_last_question_and_a_bounded_number_do() {
+    fn a_reporter_waits_once_with_its_last_report_and_the_number_is_bounded() {
         let waiter = |port: u16, recipient, nonce| Waiter {
             to: ([127, 0, 0, 1], port).into(),
             recipient,
@@ -234,11 +240,11 @@ mod tests {
         }
         assert_eq!(server.waiters.len(), WAITERS_MAX);
         server.wait(waiter(2, 5, 9));
-        assert_eq!(server.waiters[2], waiter(2, 5, 9), "one that waits already");
+        assert_eq!(server.waiters[2], waiter(2, 5, 9), "this reporter already waits");
     }
 
     #[test]
-    fn a_way_through_a_member_is_used_for_a_lease() {
+    fn a_member_is_used_as_a_relay_for_a_lease() {
         let (mut server, rules) = (server(), Rules::example());
         assert_eq!(server.relay_at(Micros(0), &rules), None);
         let address = ([127, 0, 0, 1], 7).into();

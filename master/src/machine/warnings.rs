@@ -1,7 +1,9 @@
-//! Warnings about unacknowledged announcements: they do not reach a server, or the server can't end
-//! what it has begun. Nothing else would reveal this, because such a server may well answer probes.
+//! Warnings about announcements that are not acknowledged. They do not reach the server, or the
+//! server can't end what it has begun. Nothing else would reveal this, because such a server may
+//! well answer probes.
 //!
-//! Also limits how often the master warns about this, and about datagrams from unexpected addresses.
+//! This file also limits how often the master logs such warnings, and warnings about datagrams from
+//! unexpected addresses.
 
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use standin_protocol::time::Micros;
 use crate::event::MasterEvent;
 use crate::machine::Machine;
 
-/// The time between two warnings, whichever servers they are about.
+/// The time between two warnings, for all servers together.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The time of the next warning.
@@ -21,7 +23,8 @@ pub(super) struct Warnings {
 }
 
 impl Warnings {
-    /// Takes the permission to warn that another address uses a server's name, if it is time.
+    /// Whether the master may now warn that another address uses a server's name. If so, sets the
+    /// time of the next warning.
     pub(super) fn take_warning_of_strangers(&mut self, now: Micros) -> bool {
         let may = now >= self.strangers_at;
         if may {
@@ -39,7 +42,7 @@ impl Machine {
         }
         let patience = self.rules.drain_overdue();
         let mut late = self.registry.unacknowledged(now, patience);
-        // All have acknowledged in time.
+        // All servers have acknowledged in time.
         let Some((server, waited)) = late.next() else { return };
         let others = late.count();
         self.warnings.silence_at = now + INTERVAL;

@@ -1,4 +1,4 @@
-//! Epochs, announcements and acknowledgements as scripts.
+//! Tests of epochs, announcements and acknowledgements.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn topology() -> Arc<Topology> {
 
 const NOW: Micros = Micros(1_000_000);
 
-/// A registry that has announced epoch 1.1 and been acknowledged by all.
+/// Returns a registry whose epoch 1.1 was announced and acknowledged by all servers.
 fn registry() -> Registry {
     let mut registry = Registry::new(topology(), MapEpoch { term: 1, counter: 1 }, Vec::new());
     registry.start_announcing();
@@ -39,7 +39,7 @@ fn save(registry: &mut Registry) -> Option<Publication> {
 }
 
 #[test]
-fn nothing_is_said_before_it_is_saved() {
+fn nothing_is_announced_before_it_is_saved() {
     let mut registry = registry();
     let before = registry.published_epoch();
     let epoch = registry.change(0, ServerState::Offline);
@@ -51,7 +51,7 @@ fn nothing_is_said_before_it_is_saved() {
 }
 
 #[test]
-fn what_is_decided_during_a_save_goes_into_the_next_one() {
+fn decisions_made_during_a_save_are_saved_next() {
     let mut registry = registry();
     let first = registry.change(0, ServerState::Offline);
     let (epoch, _) = registry.take_unsaved().expect("something to save");
@@ -66,7 +66,7 @@ fn what_is_decided_during_a_save_goes_into_the_next_one() {
 }
 
 #[test]
-fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
+fn c19_all_servers_but_the_offline_one_are_told_until_they_acknowledge() {
     let mut registry = registry();
     let epoch = registry.change(1, ServerState::Offline);
     let publication = save(&mut registry).expect("announced");
@@ -74,7 +74,7 @@ fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
     assert_eq!(registry.take_due(NOW, &Rules::example()), [0, 2, 3]);
     assert!(registry.take_due(NOW, &Rules::example()).is_empty());
     assert!(registry.acked(NOW, 0, epoch));
-    assert!(!registry.acked(NOW, 0, epoch), "the second time is no news");
+    assert!(!registry.acked(NOW, 0, epoch), "it was already known the second time");
     let later = NOW + Duration::from_millis(50);
     assert_eq!(registry.next_deadline(), later);
     assert_eq!(registry.take_due(later, &Rules::example()), [2, 3]);
@@ -84,7 +84,7 @@ fn c19_all_but_the_one_that_is_offline_are_told_until_they_acknowledge() {
 }
 
 #[test]
-fn a_server_that_is_offline_hears_of_others_ever_more_rarely() {
+fn an_offline_server_is_told_of_others_less_and_less_often() {
     let mut registry = registry();
     registry.change(1, ServerState::Offline);
     save(&mut registry);
@@ -100,7 +100,7 @@ fn a_server_that_is_offline_hears_of_others_ever_more_rarely() {
 }
 
 #[test]
-fn an_acknowledgement_of_an_epoch_that_was_not_said_counts_for_nothing() {
+fn an_acknowledgement_of_an_epoch_that_was_not_announced_is_ignored() {
     let mut registry = registry();
     let epoch = registry.change(1, ServerState::Offline);
     assert!(!registry.acked(NOW, 0, epoch));
@@ -115,13 +115,13 @@ fn a_return_waits_for_the_online_members_of_its_group() {
     registry.change(2, ServerState::Offline);
     save(&mut registry);
     let epoch = registry.change(0, ServerState::Returning);
-    assert_eq!(registry.undrained(0), None, "not said yet");
+    assert_eq!(registry.undrained(0), None, "not announced yet");
     save(&mut registry);
     assert_eq!(registry.undrained(0), Some(vec![1, 0]), "2 is offline, 3 of another group");
     registry.acked(NOW, 3, epoch);
     assert_eq!(registry.undrained(0), Some(vec![1, 0]));
     registry.acked(NOW, 1, epoch);
-    assert_eq!(registry.undrained(0), Some(vec![0]), "itself too");
+    assert_eq!(registry.undrained(0), Some(vec![0]), "the server itself has to acknowledge too");
     assert!(!registry.is_released(0));
     registry.acked(NOW, 0, epoch);
     assert_eq!(registry.undrained(0), Some(Vec::new()));
@@ -129,7 +129,7 @@ fn a_return_waits_for_the_online_members_of_its_group() {
 }
 
 #[test]
-fn nothing_drains_for_a_server_that_neither_returns_nor_leaves_as_decided() {
+fn no_server_drains_for_one_that_neither_returns_nor_leaves() {
     let mut registry = registry();
     assert_eq!(registry.undrained(0), None, "online");
     registry.change(0, ServerState::Returning);
@@ -140,7 +140,7 @@ fn nothing_drains_for_a_server_that_neither_returns_nor_leaves_as_decided() {
 }
 
 #[test]
-fn a_return_waits_for_all_who_may_still_act_as_an_owner() {
+fn a_return_waits_for_all_servers_that_may_still_act_as_owners() {
     use ServerState::{Leaving, Offline, Returning, Waiting};
     for (state, counts) in [(Waiting, true), (Returning, true), (Leaving, true), (Offline, false)] {
         let mut registry = registry();
@@ -157,13 +157,13 @@ fn a_return_waits_for_all_who_may_still_act_as_an_owner() {
 }
 
 #[test]
-fn one_is_released_by_its_own_acknowledgement_of_what_is_decided_of_it_now() {
+fn a_server_is_released_by_its_own_acknowledgement_of_its_current_state() {
     let mut registry = registry();
     let epoch = registry.change(0, ServerState::Waiting);
     assert!(!registry.is_released(0));
     save(&mut registry);
     registry.acked(NOW, 1, epoch);
-    assert!(!registry.is_released(0), "that was another");
+    assert!(!registry.is_released(0), "another server has acknowledged");
     registry.acked(NOW, 0, epoch);
     assert!(registry.is_released(0));
     registry.change(0, ServerState::Online);
@@ -171,7 +171,7 @@ fn one_is_released_by_its_own_acknowledgement_of_what_is_decided_of_it_now() {
 }
 
 #[test]
-fn one_that_is_waiting_hears_of_it_only_when_it_renews() {
+fn a_waiting_server_learns_of_its_state_only_when_it_renews() {
     let mut registry = registry();
     registry.change(1, ServerState::Waiting);
     assert_eq!(save(&mut registry).map(|p| p.told), Some(3));
@@ -198,20 +198,20 @@ fn a_used_up_counter_goes_into_the_next_term() {
 }
 
 #[test]
-fn one_that_answers_and_acknowledges_nothing_is_named_and_one_that_is_out_is_not() {
+fn servers_that_answer_without_acknowledging_are_named_and_offline_ones_are_not() {
     let patience = Duration::from_secs(2);
     let late = |registry: &Registry, at| -> Vec<(u16, Duration)> {
         registry.unacknowledged(at, patience).collect()
     };
     let (mut registry, just) = (registry(), NOW + patience);
     let soon = NOW + patience - Duration::from_micros(1);
-    assert!(late(&registry, just + patience).is_empty(), "all is acknowledged");
+    assert!(late(&registry, just + patience).is_empty(), "everything is acknowledged");
     let first = registry.change(1, ServerState::Offline);
     save(&mut registry);
     assert!(late(&registry, soon).is_empty());
     assert_eq!(late(&registry, just), [(0, patience), (2, patience), (3, patience)]);
     registry.acked(NOW, 0, first);
-    // What is said meanwhile does not begin the wait anew, an acknowledgement does.
+    // A later announcement does not restart the wait, but an acknowledgement does.
     registry.change(3, ServerState::Returning);
     let (epoch, _) = registry.take_unsaved().expect("something to save");
     registry.saved(NOW + patience / 2, epoch);
@@ -219,5 +219,5 @@ fn one_that_answers_and_acknowledges_nothing_is_named_and_one_that_is_out_is_not
     registry.acked(NOW + patience / 2, 2, first);
     assert_eq!(late(&registry, just), [(3, patience)]);
     registry.set_boot_id(3, 77);
-    assert_eq!(late(&registry, just), [], "another incarnation has its own time");
+    assert_eq!(late(&registry, just), [], "the time starts again with another incarnation");
 }

@@ -1,5 +1,5 @@
-//! The connections that callers make to the master. When there are too many, the one that has been idle
-//! for longest is closed, because a new caller has more use for it.
+//! The connections that callers make to the master. When there are too many, the one that has been
+//! idle for the longest time is closed, because a new caller has more use for it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::shell::ready::Notify;
 pub(crate) const CONNECTIONS_MAX: usize = 1_024;
 /// The number of connections that may be closing while others are accepted in their place.
 pub(crate) const CLOSING: usize = 8;
-/// The time for which a connection may be idle even if all are.
+/// The shortest time for which a connection may be idle, even if all connections are.
 const GRACE: Duration = Duration::from_millis(2);
 
 /// All connections.
@@ -26,13 +26,13 @@ pub(crate) struct Connections {
 }
 
 struct Connection {
-    /// The time since which it has asked nothing.
+    /// The time since which it has sent no request.
     silent_since: Cell<Micros>,
     is_closing: Cell<bool>,
     close: Box<dyn Fn()>,
 }
 
-/// The place of a connection; dropping it frees the place.
+/// The place of a connection. Dropping it frees the place.
 pub(crate) struct Place {
     all: Rc<Connections>,
     id: u64,
@@ -45,8 +45,8 @@ impl Connections {
         Rc::new(Self { most, open, last_id, ended })
     }
 
-    /// The time at which another connection may be accepted; `None` means when one has left
-    /// ([`Self::ended`]).
+    /// Returns the time at which another connection may be accepted. `None` means that a connection
+    /// has to leave first ([`Self::ended`]).
     pub(crate) fn room_at(&self) -> Option<Micros> {
         let open = self.open.borrow();
         if open.len() < self.most {
@@ -62,7 +62,8 @@ impl Connections {
         self.ended.wait().await;
     }
 
-    /// Accepts a connection. If there are too many, closes the one that has been idle for longest.
+    /// Accepts a connection. If there are too many, closes the one that has been idle for the
+    /// longest time.
     pub(crate) fn accept(self: &Rc<Self>, now: Micros, close: impl Fn() + 'static) -> Place {
         self.make_room();
         let id = self.last_id.get() + 1;
@@ -87,7 +88,7 @@ impl Connections {
 }
 
 impl Place {
-    /// Notes that the connection has asked something.
+    /// Notes that the connection has sent a request.
     pub(crate) fn asked(&self, now: Micros) {
         self.connection.silent_since.set(now);
     }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_that_is_silent_for_longest_goes() {
+    fn the_connection_that_is_idle_for_longest_is_closed() {
         let connections = Connections::new(2);
         let closed = Rc::new(RefCell::new(Vec::new()));
         let accept = |at: u64| {
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn while_many_are_being_closed_nobody_comes() {
+    fn no_connection_is_accepted_while_many_are_closing() {
         let connections = Connections::new(2);
         let mut places = Vec::new();
         while connections.room_at().is_some() {

@@ -1,5 +1,5 @@
-//! The master's descriptors (`ulimit -n`), divided before it starts, so that callers can't take
-//! those that it needs for the servers.
+//! The master's file descriptors (`ulimit -n`). They are divided before it starts, so that callers
+//! can't take those that it needs for the servers.
 
 use crate::shell::connections::{CLOSING, CONNECTIONS_MAX};
 use crate::shell::probe::PROBES_MAX;
@@ -10,7 +10,7 @@ const BASE: u64 = 32;
 /// The smallest number of connections to each side with which a master can work.
 const LEAST: u64 = 8;
 
-/// There are too few descriptors to start with.
+/// The process may open too few descriptors for a master to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this process may open {limit} files and sockets, but a master needs at least {needed}; raise \
@@ -32,7 +32,7 @@ pub(crate) struct Bounds {
     pub(crate) connections: usize,
 }
 
-/// Divides the limit.
+/// Divides the limit between probes and callers.
 pub(crate) fn divide(limit: u64) -> Result<Bounds, TooFewDescriptors> {
     let reserved = BASE + CLOSING as u64;
     let rest = limit.saturating_sub(reserved);
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn probes_have_their_own_whatever_the_limit() {
+    fn probes_have_descriptors_of_their_own_whatever_the_limit() {
         assert_eq!(divide(55), Err(TooFewDescriptors { limit: 55, needed: 56 }));
         for limit in 56..5_000 {
             let Bounds { probes, connections } = divide(limit).unwrap();

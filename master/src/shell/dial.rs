@@ -22,7 +22,7 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    /// Connects; the caller bounds the time.
+    /// Connects. The caller limits the time.
     pub(crate) async fn connect(
         address: SocketAddr,
         all: &Rc<Streams>,
@@ -31,7 +31,8 @@ impl Dial {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(not_tried)?;
         socket.set_nonblocking(true).map_err(not_tried)?;
-        // A small request must not wait for more bytes. If this fails, it only takes longer.
+        // A small request must not wait for more bytes. If this call fails, requests only take
+        // longer.
         let _ = socket.set_tcp_nodelay(true);
         match socket.connect(&address.into()) {
             Ok(()) => {}
@@ -43,7 +44,7 @@ impl Dial {
         Ok(Self { stream, input: Vec::new(), last_request_id: 0 })
     }
 
-    /// Sends the HELLO, with a proof if it is challenged.
+    /// Sends the HELLO, with a proof if the server demands one.
     pub(crate) async fn hello(
         &mut self,
         body: HelloBody,
@@ -100,7 +101,7 @@ fn failure_of(error: &io::Error) -> ProbeFailure {
         | ErrorKind::ConnectionAborted
         | ErrorKind::BrokenPipe
         | ErrorKind::NotConnected => ProbeFailure::Closed,
-        // Descriptors, ports, memory and permissions are problems of this machine.
+        // Lack of descriptors, ports, memory or permissions is a problem of this machine.
         _ => ProbeFailure::NotTried,
     }
 }
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_of_the_server_what_it_can_and_otherwise_nothing() {
+    fn only_some_errors_are_evidence_against_the_server() {
         for (errno, failure) in [
             (Errno::CONNREFUSED, ProbeFailure::Refused),
             (Errno::TIMEDOUT, ProbeFailure::Timeout),

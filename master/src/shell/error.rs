@@ -31,7 +31,7 @@ pub enum MasterError {
         address: SocketAddr,
         /// UDP or TCP.
         protocol: &'static str,
-        /// What the system says.
+        /// The error that the system reports.
         source: io::Error,
     },
     /// The system lets this process open too few files and sockets.
@@ -42,7 +42,7 @@ pub enum MasterError {
     StateRead {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error that the system reports.
         source: io::Error,
     },
     /// The state file is damaged.
@@ -53,7 +53,7 @@ pub enum MasterError {
     StateDamaged {
         /// The file.
         path: PathBuf,
-        /// The damage.
+        /// The kind of damage.
         source: StateError,
     },
     /// The state file belongs to another cluster.
@@ -78,7 +78,7 @@ pub enum MasterError {
     StateWrite {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error that the system reports.
         source: io::Error,
     },
     /// The event loop could not be set up, or has failed.
@@ -90,7 +90,7 @@ pub enum MasterError {
 }
 
 impl MasterError {
-    /// The error of a socket that could not be bound.
+    /// Returns the error for a socket that could not be bound.
     pub(crate) fn listening(
         address: SocketAddr,
         protocol: &'static str,

@@ -1,8 +1,9 @@
-//! Contacts servers over TCP: every shard, to probe it (claim 19), or one, to fetch the map.
+//! Contacting servers over TCP: every shard to probe a server (claim 19), or one shard to fetch the
+//! map.
 //!
-//! The shards of a server are probed in parallel, and servers independently of each other. All probes
-//! share a bound on open connections. A probe that gets no connection in time counts as not tried,
-//! which is no evidence against the server.
+//! The shards of a server are probed in parallel, and servers independently of each other. All
+//! probes share a limit on open connections. A probe that gets no connection in time counts as not
+//! tried, which is no evidence against the server.
 
 use std::rc::Rc;
 
@@ -16,8 +17,8 @@ use crate::machine::{Input, ProbeFailure, ProbeOrder};
 use crate::shell::Shell;
 use crate::shell::dial::Dial;
 
-/// The number of connections of all probes at once, if the system allows that many. They are
-/// reserved: callers of the master can't use them.
+/// The largest number of connections of all probes at once, if the system allows that many. They
+/// are reserved: callers of the master can't use them.
 pub(crate) const PROBES_MAX: usize = 256;
 
 /// Probes every shard, then tells the machine.
@@ -39,7 +40,7 @@ async fn probe_in_turn(
     shard: u16,
 ) -> Result<PingReply, ProbeFailure> {
     let turn = timeout(order.timeout, shell.probe_permits.acquire()).await;
-    // Other probes have held the descriptors for all of its time.
+    // Other probes have held the descriptors for the whole time of this probe.
     let Ok(_permit) = turn else { return Err(ProbeFailure::NotTried) };
     let probe = timeout(order.timeout, probe_shard(&shell, order, shard));
     probe.await.unwrap_or(Err(ProbeFailure::Timeout))

@@ -1,9 +1,9 @@
 //! Waiting for descriptors and for other tasks, in ways that can be cancelled without losing
 //! anything.
 //!
-//! monoio's own reads, accepts and connects hand buffers or descriptors to the ring; a cancelled
-//! accept or connect leaks its descriptor. A cancelled *poll* leaks nothing, so only polls are
-//! submitted to the ring here.
+//! monoio's own reads, accepts and connects hand buffers or descriptors to the ring. A cancelled
+//! accept or connect leaks its descriptor. A cancelled *poll* leaks nothing, so this file submits
+//! only polls to the ring.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Readiness of a descriptor: a socket of any kind.
+/// The readiness of a descriptor, which is a socket of any kind.
 pub(crate) struct Ready {
     watched: monoio::net::TcpStream,
 }
@@ -21,17 +21,19 @@ pub(crate) struct Ready {
 impl Ready {
     /// Watches a duplicate of the descriptor.
     ///
-    /// # Errors If no descriptor is left, or the loop can't watch it.
+    /// # Errors
+    /// If no descriptor is left, or the loop can't watch it.
     pub(crate) fn of(socket: &impl AsFd) -> io::Result<Self> {
         let duplicate = socket.as_fd().try_clone_to_owned()?;
-        // Only the readiness of the descriptor is used, which needs no TCP.
+        // Only the readiness of the descriptor is used, which does not require a TCP socket.
         Self::take(TcpStream::from(duplicate))
     }
 
     /// Watches the descriptor itself, and closes it when it is dropped, so that a connection uses
     /// only one descriptor.
     ///
-    /// # Errors If the loop can't watch it.
+    /// # Errors
+    /// If the loop can't watch it.
     pub(crate) fn take(stream: TcpStream) -> io::Result<Self> {
         Ok(Self { watched: monoio::net::TcpStream::from_std(stream)? })
     }
@@ -49,13 +51,13 @@ impl Ready {
 
 impl AsFd for Ready {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: `watched` owns the descriptor and closes it only when it is dropped, which
-        // the borrow of `self` rules out.
+        // SAFETY: `watched` owns the descriptor and closes it only when it is dropped, which the
+        // borrow of `self` rules out.
         unsafe { BorrowedFd::borrow_raw(self.watched.as_raw_fd()) }
     }
 }
 
-/// Wakes one task of this thread.
+/// A notification that wakes one task of this thread.
 #[derive(Default)]
 pub(crate) struct Notify {
     is_set: Cell<bool>,
@@ -82,13 +84,13 @@ impl Notify {
     }
 }
 
-/// A bound on the number of tasks of this thread that do something at the same time.
+/// A limit on the number of tasks of this thread that do something at the same time.
 pub(crate) struct Permits {
     free: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
 }
 
-/// The permission to continue. Dropping it allows another task to.
+/// The permission to continue. Dropping it lets another task continue.
 pub(crate) struct Permit(Rc<Permits>);
 
 impl Permits {
@@ -146,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// How often a task was woken.
+    /// The number of times that a task was woken.
     #[derive(Default)]
     struct Wakes(AtomicUsize);
 
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_that_is_given_back_wakes_those_who_wait_for_one() {
+    fn a_returned_permit_wakes_a_waiting_task() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let mut context = Context::from_waker(&waker);
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_woken_by_a_notification_and_one_from_before_counts() {
+    fn a_notification_wakes_a_task_even_if_it_came_before_the_wait() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let mut context = Context::from_waker(&waker);
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_lets_others_run_goes_on_by_itself() {
+    fn a_task_that_yields_continues_by_itself() {
         let wakes = Arc::new(Wakes::default());
         let waker = wakes.clone().into();
         let mut context = Context::from_waker(&waker);

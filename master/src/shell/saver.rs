@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use crate::shell::{MasterError, Stopper};
 use crate::state::State;
 
-/// Reads the state of the previous master; `None` if there was none.
+/// Reads the state of the previous master. Returns `None` if there was none.
 pub(crate) fn load(path: &Path, cluster: &str) -> Result<Option<State>, MasterError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -33,7 +33,7 @@ pub(crate) fn load(path: &Path, cluster: &str) -> Result<Option<State>, MasterEr
     Ok(Some(state))
 }
 
-/// Checks that this process may create the file, and its folder if there is none.
+/// Checks that this process may create the file, and its folder if it does not exist.
 pub(crate) fn may_save(path: &Path) -> io::Result<()> {
     use rustix::fs::{Access, access};
     let folders = path.ancestors().skip(1);
@@ -41,7 +41,7 @@ pub(crate) fn may_save(path: &Path) -> io::Result<()> {
         true => Path::new("."),
         false => folder,
     });
-    // The nearest folder that exists. The others will be created.
+    // The nearest existing folder counts. The others will be created.
     for folder in folders {
         match access(folder, Access::WRITE_OK | Access::EXEC_OK) {
             Err(rustix::io::Errno::NOENT) => {}
@@ -51,8 +51,7 @@ pub(crate) fn may_save(path: &Path) -> io::Result<()> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Replaces the file so that after a crash at any point either the old or the new state is there,
-/// complete.
+/// Replaces the file so that a crash at any point leaves either the old or the new state, complete.
 pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -69,29 +68,29 @@ pub(crate) fn save(path: &Path, state: &State) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// The time after which a disk counts as hanging: the state counts as not saved, and the master
-/// continues.
+/// The time after which a disk counts as hanging. The state then counts as not saved, and the
+/// master continues.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The saving thread.
 pub(crate) struct Saver {
-    /// The queue to the thread; `None` once it has to stop.
+    /// The queue to the thread; `None` once the thread has to stop.
     states: RefCell<Option<Sender<State>>>,
     results: Receiver<(MapEpoch, bool)>,
     under_way: RefCell<UnderWay>,
 }
 
-/// The states that the thread has been given and has not answered, in order.
+/// The states that were given to the thread and have not been answered, in order.
 #[derive(Default)]
 struct UnderWay {
     saves: VecDeque<(MapEpoch, Micros)>,
-    /// The number of states, from the first, that have been given up: nobody waits for their
-    /// results.
+    /// The number of states at the front that have been given up, so that their results are
+    /// ignored.
     given_up: usize,
 }
 
 impl UnderWay {
-    /// Returns the time at which the next one is given up.
+    /// Returns the time at which the next state is given up.
     fn due(&self) -> Micros {
         self.saves.get(self.given_up).map_or(Micros::NEVER, |(_, since)| *since + PATIENCE)
     }
@@ -105,7 +104,8 @@ impl UnderWay {
         Some(epoch)
     }
 
-    /// Notes that the first one has ended; returns whether the master waits for its result.
+    /// Notes that the first state has been answered. Returns whether the master waits for its
+    /// result.
     fn ended(&mut self) -> bool {
         self.saves.pop_front();
         let is_waited_for = self.given_up == 0;
@@ -115,13 +115,13 @@ impl UnderWay {
 }
 
 impl Saver {
-    /// Starts the thread, which wakes the loop by `wake` when there is a result.
+    /// Starts the thread, which wakes the loop through `wake` when there is a result.
     pub(crate) fn start(path: PathBuf, wake: Stopper) -> io::Result<Self> {
         let (states, todo) = channel::<State>();
         let (done, results) = channel();
         std::thread::Builder::new().name("master-state".to_owned()).spawn(move || {
             for state in todo {
-                // A panic only fails this save.
+                // A panic makes only this save fail.
                 let saved = catch_unwind(AssertUnwindSafe(|| {
                     standin_protocol::fault::point();
                     save(&path, &state)
@@ -139,10 +139,10 @@ impl Saver {
         Ok(Self { states: RefCell::new(Some(states)), results, under_way: RefCell::default() })
     }
 
-    /// Gives a state to the thread; returns false if the thread has ended or hangs.
+    /// Gives a state to the thread. Returns false if the thread has ended or hangs.
     pub(crate) fn save(&self, state: State) -> bool {
         let mut under_way = self.under_way.borrow_mut();
-        // It would only wait behind the one at which the thread hangs.
+        // The state would only wait behind the one at which the thread hangs.
         if under_way.given_up > 0 {
             return false;
         }
@@ -176,7 +176,8 @@ impl Saver {
         Some((epoch, false))
     }
 
-    /// Lets the states under way be written, but waits no longer than this for a disk that hangs.
+    /// Lets the states under way be written, but does not wait longer than this for a disk that
+    /// hangs.
     pub(crate) fn stop(&self, longest: Duration) {
         self.states.take();
         let until = Micros::boottime() + longest;
@@ -198,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_takes_too_long_is_given_up_once_and_its_late_result_is_nobodys() {
+    fn a_save_that_takes_too_long_is_given_up_once_and_its_late_result_is_ignored() {
         let epoch = |counter| MapEpoch { term: 1, counter };
         let start = Micros(1_000_000);
         let mut under_way = UnderWay::default();
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_can_be_made_will_do_and_one_under_a_file_will_not() {
+    fn a_missing_folder_is_accepted_unless_it_would_lie_under_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_hand_is_written_before_a_stop_is_over() {
+    fn states_under_way_are_written_before_the_saver_has_stopped() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/state");
         let (stopper, _wakes) = Stopper::new().unwrap();

@@ -39,11 +39,12 @@ pub struct MasterOptions {
     pub topology: Arc<Topology>,
     /// The event loop that it runs on.
     pub io: IoKind,
-    /// The number of lines that the process's log has lost, counted by the log's writer; for STATS.
+    /// The number of lines that the process's log has lost, counted by the log's writer. STATS
+    /// reports it.
     pub log_lines_lost: Arc<AtomicU64>,
 }
 
-/// A master that is bound to its address and has its term, and will run.
+/// A master that is bound to its address and has saved its term, but does not run yet.
 pub struct Master {
     options: MasterOptions,
     bounds: Bounds,
@@ -63,7 +64,7 @@ pub struct MasterHandle {
 }
 
 impl Master {
-    /// Returns the problems that would prevent a start, as far as they can be found without taking
+    /// Returns the problems that would prevent a start, as far as they can be found without binding
     /// the address or writing the state file.
     #[must_use]
     pub fn check(cluster: &ClusterConfig) -> Vec<MasterError> {
@@ -77,8 +78,8 @@ impl Master {
         errors
     }
 
-    /// Returns why this process can't listen on the master's address, unless another process
-    /// listens on it.
+    /// Returns the reason why this process can't listen on the master's address, if there is one.
+    /// It is no such reason that another process listens on it.
     #[must_use]
     pub fn check_address(cluster: &ClusterConfig) -> Option<MasterError> {
         let address = cluster.master.address;
@@ -91,7 +92,7 @@ impl Master {
         tcp.and(udp).err().filter(|error| !matches!(error, MasterError::AddressTaken { .. }))
     }
 
-    /// Takes the address, reads the state file and saves a new term. Everything that can prevent a
+    /// Binds the address, reads the state file and saves a new term. Everything that can prevent a
     /// start fails here.
     ///
     /// # Errors
@@ -129,20 +130,20 @@ impl Master {
         Ok(Self { options, bounds, machine, tcp, udp, wake, stopper })
     }
 
-    /// Returns a handle with which the master can be ended.
+    /// Returns a handle with which the master can be stopped.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// The UDP and TCP address.
+    /// Returns the UDP and TCP address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.options.topology.master
     }
 
-    /// Runs on this thread until it is stopped. `events` is called on it for each event and
-    /// must not block.
+    /// Runs on this thread until the master is stopped. `events` is called on this thread for each
+    /// event and must not block.
     ///
     /// # Errors
     /// [`MasterError::Loop`].
@@ -163,7 +164,7 @@ impl Master {
         }
     }
 
-    /// Binds, and runs on its own thread.
+    /// Binds the address, and runs on a thread of its own.
     ///
     /// # Errors
     /// As [`Self::bind`].
@@ -216,24 +217,24 @@ impl Master {
 }
 
 impl MasterHandle {
-    /// The UDP and TCP address.
+    /// Returns the UDP and TCP address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Asks the master to end; [`Self::join`] waits for it.
+    /// Asks the master to stop. [`Self::join`] waits for that.
     pub fn stop(&self) {
         self.stopper.stop();
     }
 
-    /// Returns a handle with which the master can be ended from elsewhere.
+    /// Returns a handle with which the master can be stopped from elsewhere.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Waits until the master has ended.
+    /// Waits until the master has stopped.
     ///
     /// # Errors
     /// As [`Master::run`]; [`MasterError::Panicked`].
@@ -247,7 +248,7 @@ impl Drop for MasterHandle {
     fn drop(&mut self) {
         self.stopper.stop();
         if let Some(thread) = self.thread.take() {
-            // Only join() returns its result.
+            // Only `join` returns the thread's result.
             let _ = thread.join();
         }
     }
@@ -262,7 +263,7 @@ fn uring() -> io::Result<UringRuntime> {
     monoio::RuntimeBuilder::<monoio::IoUringDriver>::new().enable_timer().build()
 }
 
-/// Does the machine's first save, because a master must not start without a new term.
+/// Carries out the machine's first save, because a master must not start without a new term.
 fn save_term(machine: &mut Machine, path: &std::path::Path) -> Result<(), MasterError> {
     let mut later = Vec::new();
     while let Some(output) = machine.poll() {

@@ -1,11 +1,11 @@
-//! Ends a master, and wakes its event loop, from any thread.
+//! A handle that stops a master, and wakes its event loop, from any thread.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Ends a master from any thread. All clones end the same master.
+/// A handle that stops a master from any thread. All clones stop the same master.
 #[derive(Debug, Clone)]
 pub struct Stopper {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ impl Stopper {
         Ok((Self { shared: Arc::new(shared) }, wake))
     }
 
-    /// Asks the master to end. It does so within two seconds, and usually at once.
+    /// Asks the master to stop. It does so within two seconds, and usually at once.
     pub fn stop(&self) {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         self.wake();

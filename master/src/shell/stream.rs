@@ -1,4 +1,4 @@
-//! TCP connections of the master, in both directions, and the end of all of them.
+//! TCP connections of the master in both directions, and closing all of them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use socket2::SockRef;
 use crate::shell::ready::Ready;
 
 /// All open connections. A task that is waiting when the loop ends would never be dropped, because
-/// it and the ring refer to each other. So stopping closes the connections and lets the tasks end
-/// by themselves.
+/// the task and the ring refer to each other. So stopping closes the connections and lets the tasks
+/// end by themselves.
 #[derive(Default)]
 pub(crate) struct Streams {
     open: RefCell<BTreeMap<u64, Rc<Ready>>>,
@@ -23,17 +23,17 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Closes all connections, and later ones as soon as they are added.
+    /// Closes all connections. Connections that are added later are closed at once.
     pub(crate) fn close(&self) {
         self.is_closed.set(true);
         for stream in self.open.borrow().values() {
-            // This wakes the task that waits for it.
+            // This wakes the task that waits for the connection.
             let _ = SockRef::from(&**stream).shutdown(Shutdown::Both);
         }
     }
 }
 
-/// A connection. A cancelled wait does not change it; dropping it closes it.
+/// A connection. A cancelled wait does not change it, and dropping it closes it.
 pub(crate) struct Stream {
     ready: Rc<Ready>,
     id: u64,
@@ -41,9 +41,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes a non-blocking socket.
+    /// Creates a connection from a non-blocking socket.
     ///
-    /// # Errors If no descriptor is left, or the master is stopping.
+    /// # Errors
+    /// If no descriptor is left, or the master is stopping.
     pub(crate) fn new(stream: TcpStream, all: &Rc<Streams>) -> io::Result<Self> {
         if all.is_closed.get() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -55,7 +56,7 @@ impl Stream {
         Ok(Self { ready, id, all: all.clone() })
     }
 
-    /// Returns a function that ends the connection from elsewhere, and wakes the task that waits
+    /// Returns a function that closes the connection from elsewhere, and wakes the task that waits
     /// for it.
     pub(crate) fn closer(&self) -> impl Fn() + use<> {
         let ready = Rc::downgrade(&self.ready);
@@ -72,7 +73,7 @@ impl Stream {
         SockRef::from(&*self.ready).take_error()?.map_or(Ok(()), Err)
     }
 
-    /// Appends what arrives next.
+    /// Appends the bytes that arrive next.
     ///
     /// # Errors
     /// `UnexpectedEof` when the other side has closed.
@@ -92,7 +93,7 @@ impl Stream {
         }
     }
 
-    /// Writes everything.
+    /// Writes all bytes.
     pub(crate) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match rustix::net::send(&*self.ready, bytes, SendFlags::NOSIGNAL) {

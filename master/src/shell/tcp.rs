@@ -1,8 +1,8 @@
 //! The master's TCP port: HELLO, MAP, PING and STATS, for parties that need a newer map (claim 7)
 //! and for `standin status`.
 //!
-//! Everything is bounded: connections, bytes of a frame, and the times for the HELLO, for a frame
-//! that has begun, for taking an answer, and of silence.
+//! Everything is bounded: the connections, the bytes of a frame, and the times for the HELLO, for a
+//! frame that has begun, for taking an answer, and of silence.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -27,9 +27,10 @@ use crate::shell::ready::{Ready, yield_now};
 use crate::shell::stream::Stream;
 use crate::shell::udp::LimitedWarnings;
 
-/// The interval between two connections for which others are closed.
+/// The shortest interval between two connections for which others are closed.
 const PACE: Duration = Duration::from_millis(1);
-/// The interval of checks while no connection may be accepted, because the master may be stopping.
+/// The interval of checks while no connection may be accepted. A check is needed because the master
+/// may be stopping.
 const ROOM_WAIT: Duration = Duration::from_millis(200);
 
 /// The limits of requests to a master.
@@ -59,8 +60,8 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
                 });
                 match room_at {
                     Micros(0) => yield_now().await,
-                    // Another connection is closed for it. The loop closes that descriptor a little
-                    // later.
+                    // Another connection was closed for this one. The loop closes its descriptor a
+                    // little later.
                     _ => sleep(PACE).await,
                 }
             }
@@ -72,7 +73,7 @@ pub(crate) async fn accept(shell: Rc<Shell>, listener: Rc<TcpListener>, ready: R
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) if shell.is_stopping.get() => return,
             Err(error) => {
-                // Most likely there are no descriptors left. Waiting callers are served later.
+                // Most likely there are no descriptors left. Waiting callers are accepted later.
                 warnings.add("connections not accepted", &error);
                 sleep(Duration::from_millis(100)).await;
             }
@@ -113,7 +114,7 @@ async fn serve(shell: &Shell, connections: &Rc<Connections>, stream: TcpStream) 
             deadline = now + shell.handshake_timeout;
         }
         if is_full && !input.is_empty() {
-            // The requests that are left may be whole: no byte of theirs is to come.
+            // The remaining requests may be complete, so no further byte of them would arrive.
             yield_now().await;
             continue;
         }
@@ -133,19 +134,19 @@ struct Session {
     is_over: bool,
 }
 
-/// The keepalive, by which the place of a caller whose host has disappeared is freed sooner than
-/// that of an idle one.
+/// The keepalive. It frees the place of a caller whose host has disappeared sooner than that of an
+/// idle one.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// The number of bytes of answers after which the rest of the input waits, because a map may be
-/// large.
+/// The number of bytes of answers after which the remaining input waits. The limit is needed
+/// because a map may be large.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
 
 impl Session {
-    /// Answers the requests at the head of `input`; returns the number of bytes processed.
+    /// Answers the requests at the head of `input`. Returns the number of bytes processed.
     fn take(&mut self, shell: &Shell, input: &[u8], output: &mut Vec<u8>) -> usize {
         let mut used = 0;
         while !self.is_over && output.len() < OUTPUT_BYTES_MAX {
@@ -265,7 +266,7 @@ impl Session {
     }
 }
 
-/// Returns an unpredictable nonce; `None` if the system has no random numbers.
+/// Returns an unpredictable nonce, or `None` if the system has no random numbers.
 fn fresh_nonce() -> Option<[u8; NONCE_BYTES]> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).is_ok().then_some(nonce)

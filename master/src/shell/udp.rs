@@ -60,7 +60,7 @@ pub(crate) fn send(shell: &Shell, to: std::net::SocketAddr, datagram: &Datagram)
     }
 }
 
-/// Counts problems, and logs them at a limited rate, so that a flood does not fill the log.
+/// Counts problems, and logs them at a limited rate, so that many of them do not fill the log.
 #[derive(Default)]
 pub(crate) struct LimitedWarnings {
     count: u64,

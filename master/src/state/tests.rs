@@ -1,4 +1,4 @@
-//! The state file: round trips, damage, arbitrary bytes.
+//! Tests of the state file: round trips, damage, arbitrary bytes.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ fn state() -> State {
 }
 
 #[test]
-fn the_text_is_that_of_the_head_of_the_file() {
+fn the_text_has_the_documented_form() {
     let text = state().to_text();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "standin master state 1");
@@ -35,12 +35,12 @@ fn the_text_is_that_of_the_head_of_the_file() {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_written_state_is_read_back() {
     assert_eq!(State::from_bytes(state().to_text().as_bytes()), Ok(state()));
 }
 
 #[test]
-fn what_is_cut_off_or_edited_is_refused() {
+fn a_truncated_or_edited_state_is_refused() {
     let text = state().to_text();
     assert_eq!(State::from_bytes(b""), Err(StateError::NotOurs));
     for len in 0..text.len() {
@@ -53,7 +53,7 @@ fn what_is_cut_off_or_edited_is_refused() {
 }
 
 #[test]
-fn a_line_that_is_sound_but_unknown_is_named() {
+fn an_unknown_line_with_a_valid_checksum_is_named() {
     let text = state().to_text().replace("offline", "sleeping");
     let body_len = text.rfind("checksum").expect("there");
     let body = &text[..body_len];
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn random_bodies_with_a_sound_checksum_do_not_panic(body in "[a-z0-9 .\n-]*") {
+    fn random_bodies_with_a_valid_checksum_do_not_panic(body in "[a-z0-9 .\n-]*") {
         let body = format!("{FIRST_LINE}\n{body}\n");
         let text = format!("{body}checksum {:016x}\n", key_hash(0, body.as_bytes()));
         let _ = State::from_bytes(text.as_bytes());

@@ -55,8 +55,8 @@ impl Verify {
             return;
         }
         self.last_probe_id += 1;
-        // The shell answers within twice the timeout (a wait for its turn included); more is
-        // only against its mistakes.
+        // The shell answers within twice the timeout, including a wait for a connection. The longer
+        // time only covers faults of the shell.
         let attempt = Attempt { probe_id: self.last_probe_id, attempt };
         self.under_way = Some(UnderWay { attempt, give_up_at: now + rules.probe_timeout * 4 });
         step.probe = Some(attempt);
@@ -80,8 +80,8 @@ impl Verify {
         }
     }
 
-    /// Marks it offline at once if it can't act as an owner any more; otherwise nobody owns its
-    /// partitions until its lease has expired (scenario 3).
+    /// Marks the server offline at once if it can't act as an owner any more. Otherwise nobody owns
+    /// its partitions until its lease has expired (scenario 3).
     pub(super) fn take_out(
         &mut self,
         now: Micros,
@@ -120,8 +120,8 @@ impl Verify {
         step.hold_down = Some(hold_down);
     }
 
-    /// Handles a restart that was too fast to be noticed. The first time the server returns at once; one
-    /// that keeps restarting is marked offline for its hold-down.
+    /// Handles a restart that was too fast to be noticed. The first time, the server returns at
+    /// once. A server that keeps restarting is marked offline for its hold-down.
     pub(super) fn come_back_as_another(
         &mut self,
         now: Micros,

@@ -1,4 +1,5 @@
-//! The rows of [`super`]'s table, one function for each phase: what an observation means there.
+//! The rows of [`super`]'s table. There is one function for each phase, which handles the
+//! observations in that phase.
 
 use standin_protocol::time::Micros;
 
@@ -6,7 +7,7 @@ use super::{Case, Verify};
 use crate::phase::{Mark, Phase, Seen};
 
 impl Verify {
-    /// The server says that it stops, and was believed to be in the cluster.
+    /// Handles a server that says that it is stopping, and that was considered part of the cluster.
     pub(super) fn leave(&mut self, case: &mut Case<'_>) {
         self.under_way = None;
         self.returned_at = None;
@@ -190,7 +191,7 @@ impl Verify {
                 self.phase = Phase::Returning { attempt: attempt + 1, verify_at: None };
                 self.probe(now, attempt + 1, rules, case.step);
             }
-            // It owns nothing now, so the cap does not matter.
+            // The server owns nothing now, so the cap does not matter.
             Seen::Unanswered { is_dead } => self.take_out(now, is_dead, facts, rules, case.step),
             Seen::Deaf => self.take_out(now, false, facts, rules, case.step),
             // Verification is under way.
@@ -199,14 +200,15 @@ impl Verify {
         }
     }
 
-    /// A server that is offline says that it stops.
+    /// Handles an offline server that says that it is stopping.
     fn stay_offline(&mut self, case: &mut Case<'_>) {
         self.under_way = None;
         self.phase = Phase::Offline { next_probe: case.now + case.rules.recheck_interval };
         case.step.verdict = true;
     }
 
-    /// A sign of life of a server that does not serve: probes it again as soon as it may.
+    /// Handles a sign of life of a server that does not serve: probes it again as soon as it may be
+    /// probed.
     fn recheck_soon(&mut self, next_probe: Micros, case: &mut Case<'_>) {
         let soon = next_probe.min(self.cooled_at(case.now, case.rules.cool_down()));
         self.set_next_probe(soon);

@@ -1,4 +1,4 @@
-//! The table in the head of `verify.rs`, row by row.
+//! Tests of the table in the head of `verify.rs`, row by row.
 
 mod probes;
 
@@ -15,7 +15,7 @@ fn at(ms: u64) -> Micros {
     Micros(1_000_000 * MS + ms * MS)
 }
 
-/// A server with a clock: `see(ms, …)` feeds it and shows what it does.
+/// A server with a clock. `see(ms, …)` passes it an observation and returns its step.
 struct Case {
     server: Verify,
     may_mark: bool,
@@ -24,7 +24,7 @@ struct Case {
 }
 
 impl Case {
-    /// A server that holds no lease.
+    /// Creates a server that holds no lease.
     fn new(phase: Phase) -> Self {
         Self::with_lease(phase, 0)
     }
@@ -34,7 +34,7 @@ impl Case {
         Self { server, may_mark: true, is_released: false, mode: Mode::Available }
     }
 
-    /// Waiting as of 3 ms, for a lease that is over at 2,000 ms.
+    /// Creates a server that is waiting from 3 ms on, for a lease that is over at 2,000 ms.
     fn waiting() -> Self {
         let mut case = Self::with_lease(Phase::Verifying { attempt: 2 }, 2_000);
         let step = case.see(3, UNANSWERED);
@@ -59,13 +59,14 @@ impl Case {
         self.server.phase()
     }
 
-    /// Through verification to offline and, for the first time, back to returning.
+    /// Takes the server through verification to offline.
     fn fail(&mut self, ms: u64) {
         assert!(self.see(ms, Seen::Reported).probe.is_some());
         assert!(self.see(ms, UNANSWERED).probe.is_some());
         assert_eq!(self.see(ms, UNANSWERED).mark, Some(Mark::Offline));
     }
 
+    /// Takes an offline server that has not flapped through its return to online.
     fn come_back(&mut self, ms: u64) {
         assert!(self.see(ms, Seen::Tick).probe.is_some());
         assert_eq!(self.see(ms, ANSWERED).mark, Some(Mark::Returning));
@@ -187,7 +188,7 @@ fn verifying_and_unanswered_waits_for_the_lease_unless_it_is_known_dead() {
         assert_eq!(case.see(3, UNANSWERED).mark, Some(Mark::Waiting), "{phase:?}");
         let mut case = Case::with_lease(phase, 2_000);
         case.may_mark = false;
-        assert!(case.see(3, REFUSED).mark.is_none(), "the cap is above all");
+        assert!(case.see(3, REFUSED).mark.is_none(), "the cap takes precedence");
     }
 }
 
@@ -219,20 +220,20 @@ fn waiting_is_probed_at_a_sign_of_life_and_returns_when_it_answers() {
         let mut case = Case::waiting();
         assert_eq!(attempt_of(case.see(50, seen)), None, "{seen:?}: not before the cool-down");
         assert_eq!(attempt_of(case.see(103, Seen::Tick)), Some(0), "{seen:?}");
-        assert!(matches!(case.phase(), Phase::Waiting { .. }), "that alone ends nothing");
+        assert!(matches!(case.phase(), Phase::Waiting { .. }), "a sign of life alone ends nothing");
         let mut other = Case::offline();
         other.server = case.server.clone();
         assert_eq!(case.see(104, ANSWERED).mark, Some(Mark::Returning));
         assert_eq!(other.see(104, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
     }
     let mut case = Case::waiting();
-    assert!(case.see(4, Seen::Reported).verdict, "who asks is told what is held");
+    assert!(case.see(4, Seen::Reported).verdict, "the reporter is told the current state");
     case.see(253, Seen::Tick);
-    assert_eq!(case.see(254, Seen::Busy), Step::default(), "busy is not back");
+    assert_eq!(case.see(254, Seen::Busy), Step::default(), "a busy server has not returned");
 }
 
 #[test]
-fn waiting_and_answered_by_one_that_flaps_is_held_down_once_it_is_released() {
+fn waiting_and_answered_after_flapping_is_held_down_once_released() {
     let mut case = Case::waiting();
     case.see(253, Seen::Tick);
     case.see(254, ANSWERED);
@@ -250,7 +251,7 @@ fn waiting_and_answered_by_one_that_flaps_is_held_down_once_it_is_released() {
 }
 
 #[test]
-fn one_that_answers_but_hears_nothing_is_taken_out() {
+fn a_server_that_answers_but_hears_nothing_is_marked_waiting() {
     let mut case = Case::with_lease(Phase::Online { verify_at: None }, 2_000);
     case.may_mark = false;
     assert_eq!(case.see(1, Seen::Deaf), Step::default(), "within the cap");
@@ -272,7 +273,7 @@ fn c20_offline_is_checked_periodically() {
 }
 
 #[test]
-fn offline_is_probed_at_once_when_it_is_said_to_be_back() {
+fn offline_is_probed_at_once_when_it_is_reported_back() {
     for seen in [Seen::ReportedOk, Seen::OtherIncarnation] {
         let mut case = Case::offline();
         case.see(0, Seen::Tick);
@@ -364,7 +365,7 @@ fn returning_is_verified_like_online_and_fails_without_asking_the_cap() {
 }
 
 #[test]
-fn a_restart_that_nobody_noticed_is_a_return() {
+fn an_unnoticed_restart_is_a_return() {
     for phase in [
         Phase::Verifying { attempt: 1 },
         Phase::Frozen { next_probe: at(0) },
@@ -377,7 +378,7 @@ fn a_restart_that_nobody_noticed_is_a_return() {
 }
 
 #[test]
-fn one_that_restarts_again_and_again_is_taken_out() {
+fn a_server_that_keeps_restarting_is_marked_offline() {
     let mut case = Case::online();
     case.see(1, Seen::OtherIncarnation);
     assert_eq!(case.see(2, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
@@ -396,11 +397,15 @@ fn in_strict_the_lease_of_an_incarnation_that_has_ended_is_waited_for() {
     assert_eq!(case.see(2, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning));
     case.see(3, Seen::Drained);
     case.see(500, Seen::OtherIncarnation);
-    assert_eq!(case.see(501, ANSWERED_BY_ANOTHER).mark, Some(Mark::Returning), "not offline");
+    assert_eq!(
+        case.see(501, ANSWERED_BY_ANOTHER).mark,
+        Some(Mark::Returning),
+        "it is not marked offline"
+    );
 }
 
 #[test]
-fn leaving_is_offline_when_drained_from_anywhere_and_is_no_flap() {
+fn leaving_from_any_phase_is_offline_when_drained_and_is_no_flap() {
     for phase in [
         Phase::Online { verify_at: None },
         Phase::Verifying { attempt: 2 },
@@ -412,7 +417,7 @@ fn leaving_is_offline_when_drained_from_anywhere_and_is_no_flap() {
         let step = case.see(1, Seen::Left);
         assert_eq!((step.mark, step.verdict), (Some(Mark::Leaving), false), "{phase:?}");
         assert_eq!(case.see(1, Seen::Left), Step::default(), "answered when it has left");
-        assert_eq!(case.see(1, Seen::Reported), Step::default(), "it stops anyway");
+        assert_eq!(case.see(1, Seen::Reported), Step::default(), "it is stopping in any case");
         let step = case.see(1, Seen::Drained);
         assert_eq!((step.mark, step.verdict), (Some(Mark::Offline), true), "{phase:?}");
         assert_eq!(case.phase(), Phase::Offline { next_probe: at(251) });
@@ -423,11 +428,11 @@ fn leaving_is_offline_when_drained_from_anywhere_and_is_no_flap() {
     }
     let mut case = Case::offline();
     let step = case.see(1, Seen::Left);
-    assert_eq!((step.mark, step.verdict), (None, true), "said again, answered again");
+    assert_eq!((step.mark, step.verdict), (None, true), "a repeated report is answered again");
 }
 
 #[test]
-fn leaving_is_not_waited_for_for_ever() {
+fn leaving_ends_after_a_time() {
     let mut case = Case::online();
     case.see(1, Seen::Left);
     let Phase::Leaving { until } = case.phase() else { panic!("leaving") };
@@ -446,7 +451,7 @@ fn leaving_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn a_discounted_report_is_answered_at_once_and_looked_into_later() {
+fn a_discounted_report_is_answered_at_once_and_verified_later() {
     let mut case = Case::online();
     case.see(1, Seen::Reported);
     case.see(2, ANSWERED);
@@ -459,7 +464,11 @@ fn a_discounted_report_is_answered_at_once_and_looked_into_later() {
     other.server = case.server.clone();
     assert_eq!(attempt_of(case.see(1_002, Seen::Tick)), Some(1));
     assert_eq!(attempt_of(other.see(60, Seen::Reported)), None);
-    assert_eq!(attempt_of(other.see(102, Seen::Tick)), Some(1), "another's counts as ever");
+    assert_eq!(
+        attempt_of(other.see(102, Seen::Tick)),
+        Some(1),
+        "a report of another reporter counts as usual"
+    );
 }
 
 #[test]
@@ -475,5 +484,5 @@ fn reports_do_not_amplify() {
             case.see(ms, ANSWERED);
         }
     }
-    assert_eq!(probes, 10, "one each cool-down of 100 ms");
+    assert_eq!(probes, 10, "one in each cool-down of 100 ms");
 }

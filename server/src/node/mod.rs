@@ -127,7 +127,8 @@ struct Health {
 impl Node {
     /// Creates a shard with an empty cache and no map.
     ///
-    /// # Errors The arena can't be mapped, or is too small.
+    /// # Errors
+    /// The arena can't be mapped, or is too small.
     pub fn new(config: NodeConfig, topology: Arc<Topology>) -> Result<Self, StoreError> {
         let keyspaces = Arc::new(Keyspaces::new(&config.keyspaces));
         let hashing = match config.hash_seeds {

@@ -1,9 +1,9 @@
-//! When a server is probed, and when the result of that counts.
+//! Tests of when a server is probed, and when the result counts.
 
 use super::*;
 
 #[test]
-fn a_probe_has_a_number_and_a_time_in_which_it_has_a_result() {
+fn a_probe_has_a_number_and_a_time_limit() {
     let mut case = Case::online();
     for (ms, number) in [(1, 1), (1_000, 2)] {
         let probe = case.see(ms, Seen::Reported).probe.expect("a probe");
@@ -20,7 +20,7 @@ fn a_probe_has_a_number_and_a_time_in_which_it_has_a_result() {
 }
 
 #[test]
-fn a_frozen_server_is_probed_at_once_when_the_obstacle_has_gone() {
+fn a_frozen_server_is_probed_at_once_when_the_obstacle_is_gone() {
     let mut case = Case::new(Phase::Frozen { next_probe: at(250) });
     case.server.thaw(at(3));
     assert_eq!(case.server.next_deadline(&Rules::example()), at(3));
@@ -31,7 +31,7 @@ fn a_frozen_server_is_probed_at_once_when_the_obstacle_has_gone() {
 }
 
 #[test]
-fn silence_alone_and_a_report_alone_are_looked_into() {
+fn silence_alone_and_a_report_alone_cause_a_verification() {
     for phase in [
         Phase::Online { verify_at: None },
         Phase::Online { verify_at: Some(at(5)) },

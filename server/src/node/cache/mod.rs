@@ -61,7 +61,8 @@ pub(super) struct Lifetime {
 impl Cache {
     /// Creates an empty cache.
     ///
-    /// # Errors The arena can't be mapped, or is too small.
+    /// # Errors
+    /// The arena can't be mapped, or is too small.
     pub(super) fn new(config: &NodeConfig, keyspaces: Arc<Keyspaces>) -> Result<Self, StoreError> {
         let store = StoreConfig { hash_seeds: config.hash_seeds, ..config.store.clone() };
         Ok(Self {
