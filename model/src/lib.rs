@@ -2,7 +2,7 @@
 //! to check in every state that no read returns a value that is too old.
 //!
 //! ```text
-//! failover.rs    the model and its possible stepschecked.rs     the interface to the checker
+//! failover.rs    the model and its possible steps   checked.rs     the interface to the checker
 //! state.rs       the state                       action.rs      the steps, in words
 //! server.rs      maps, caches, logs              serving.rs     how a server serves requests
 //! forgetting.rs  a master that has lost its file

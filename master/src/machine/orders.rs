@@ -14,7 +14,7 @@ use crate::state::State;
 /// An input of the master.
 #[derive(Debug)]
 pub enum Input {
-    /// A datagram whose checksum and topology have been verified.
+    /// A datagram whose authentication code and topology have been verified.
     Datagram {
         /// The address that it came from.
         from: SocketAddr,
