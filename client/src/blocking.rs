@@ -1,5 +1,5 @@
-//! The client for plain threads: the command line, and programs without an event loop. One
-//! `poll(2)` loop inside each call; between calls nothing runs.
+//! The client for plain threads: for the command line, and for programs without an event loop. Each
+//! call runs a `poll(2)` loop. Nothing runs between calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -24,11 +24,11 @@ use crate::socket;
 use crate::topology::differences;
 
 const READ_BYTES: usize = 64 << 10;
-/// The largest number of events that are kept until they are taken; the oldest are dropped first.
+/// The largest number of events that are kept until they are taken. The oldest are dropped first.
 const EVENTS_MAX: usize = 1_024;
 
-/// Returns the topology of the cluster that a cluster file leads to and, if the file differs, how the
-/// two differ. If no server answers, returns the file's topology.
+/// Returns the topology of the cluster that a cluster file leads to, and a description of the
+/// differences if the file differs. If no server answers, returns the file's topology.
 ///
 /// # Errors
 /// If the system has no random numbers.
@@ -37,7 +37,7 @@ pub fn discover(
     file: Arc<Topology>,
 ) -> io::Result<(Arc<Topology>, Option<String>)> {
     let mut client = Client::new(config, Bootstrap::Config(Arc::clone(&file)))?;
-    // No party answers: the file has to do.
+    // No party answers, so the file's topology is used.
     let Ok(map) = client.map(Target::Any) else { return Ok((file, None)) };
     let topology = Arc::clone(&map.topology);
     let how = (file.id != topology.id).then(|| differences(&file, &topology));
@@ -63,7 +63,7 @@ struct Connection {
 }
 
 impl Client {
-    /// A client; connections are opened when they are needed.
+    /// Creates a client. Connections are opened when they are needed.
     ///
     /// # Errors
     /// If the system has no random numbers.
@@ -80,7 +80,7 @@ impl Client {
         })
     }
 
-    /// Returns the events since the last call, oldest first (the last 1,024 of them).
+    /// Returns the events since the last call, oldest first. At most the last 1,024 are kept.
     pub fn take_events(&mut self) -> Vec<(Micros, ClientEvent)> {
         self.events.drain(..).collect()
     }
@@ -94,7 +94,7 @@ impl Client {
         self.wait(op_id)
     }
 
-    /// Reads a value; `None` if there is no such row.
+    /// Reads a value. Returns `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,8 +102,8 @@ impl Client {
         facade::value(self.run(facade::operation(keyspace, key, Action::Get)))
     }
 
-    /// Reads many values at once: one write per shard, answers as they come. The results are
-    /// in the order of the keys.
+    /// Reads many values at once. The requests to a shard are sent in one write, and answers are
+    /// taken as they arrive. The results are in the order of the keys.
     pub fn get_many<K: AsRef<[u8]>>(
         &mut self,
         keyspace: u8,
@@ -115,10 +115,10 @@ impl Client {
     }
 
     /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the
-    /// keyspace's own.
+    /// lifetime of the keyspace.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
     pub fn put(
         &mut self,
         keyspace: u8,
@@ -130,10 +130,10 @@ impl Client {
         facade::written(self.run(put))
     }
 
-    /// Deletes a row; false if there was none.
+    /// Deletes a row. Returns false if there was none.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
+    /// [`ClientError`]. After `OutcomeUnknown` the row may have been deleted.
     pub fn delete(&mut self, keyspace: u8, key: &[u8]) -> Result<bool, ClientError> {
         facade::deleted(self.run(facade::operation(keyspace, key, Action::Delete)))
     }
@@ -141,7 +141,7 @@ impl Client {
     /// Writes a value if `version` is still current.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
     pub fn cas(
         &mut self,
         keyspace: u8,
@@ -154,7 +154,8 @@ impl Client {
         facade::swapped(self.run(cas))
     }
 
-    /// Gives a cached value a new lifetime and returns it; `None` if there is no such row.
+    /// Gives a cached value a new lifetime, and returns the lifetime. Returns `None` if there is no
+    /// such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -167,7 +168,7 @@ impl Client {
         facade::touched(self.run(facade::operation(keyspace, key, Action::Touch { ttl_s })))
     }
 
-    /// Drops the cached value; the origin is left alone.
+    /// Drops the cached value. The origin is not changed.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -175,7 +176,7 @@ impl Client {
         facade::invalidated(self.run(facade::operation(keyspace, key, Action::Invalidate)))
     }
 
-    /// Drops many cached values; the origin is left alone. The results are in the order of the
+    /// Drops many cached values. The origin is not changed. The results are in the order of the
     /// keys.
     pub fn invalidate_many<K: AsRef<[u8]>>(
         &mut self,
@@ -187,9 +188,9 @@ impl Client {
         ended.into_iter().map(facade::invalidated).collect()
     }
 
-    /// Drops a keyspace from all caches of the cluster; the origin is left alone. After a complete
-    /// flush, reads return what was read from the database after the call began (`available`: within
-    /// its bound).
+    /// Drops a keyspace from all caches of the cluster. The origin is not changed. After a complete
+    /// flush, reads return values that were read from the database after the call began (in mode
+    /// `available`, within its bound).
     ///
     /// # Errors
     /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
@@ -202,7 +203,8 @@ impl Client {
         Ok(facade::flushed(self.run_many(flushes)))
     }
 
-    /// Runs any number of operations, a bounded number at once. The results are in their order.
+    /// Runs any number of operations, with a bounded number at a time. The results are in the order
+    /// of the operations.
     fn run_many(&mut self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
         let mut under_way = VecDeque::new();
         let mut ended = Vec::with_capacity(operations.len());
@@ -234,7 +236,7 @@ impl Client {
         facade::stats(self.ask(target, Question::Stats))
     }
 
-    /// Reads the map that a party holds. See [`Self::map_in_force`] for this client's.
+    /// Reads the map that a party has. [`Self::map_in_force`] returns the map of this client.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -242,7 +244,7 @@ impl Client {
         facade::map(self.ask(target, Question::Map))
     }
 
-    /// The map by which this client routes, once it has one.
+    /// Returns the map by which this client routes, once it has one.
     #[must_use]
     pub fn map_in_force(&self) -> Option<Arc<ClusterMap>> {
         self.engine.map().cloned()
@@ -277,7 +279,7 @@ impl Client {
         }
     }
 
-    /// Waits until something happens, or the engine's deadline, or for `limit`.
+    /// Waits until a socket is ready, until the engine's deadline, or for `limit`.
     fn turn(&mut self, limit: Option<Duration>) {
         let now = Micros::boottime();
         let due = self.engine.next_deadline().map(|due| due.since(now));
@@ -288,8 +290,8 @@ impl Client {
                 None => self.receive_notices(),
             }
         }
-        // The clock is read after the bytes were received, because a late tick must not overtake
-        // them.
+        // The clock is read after the bytes were received, because otherwise a late tick could
+        // overtake them.
         let now = Micros::boottime();
         if self.engine.next_deadline().is_some_and(|due| due <= now) {
             self.engine.handle(now, Input::Tick);
@@ -311,7 +313,8 @@ impl Client {
             polled.push(PollFd::new(socket, PollFlags::IN));
         }
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        // Interrupted or out of memory: nothing is ready, and the caller comes again.
+        // The call was interrupted, or there was no memory. Nothing is ready, and the caller tries
+        // again.
         if poll(&mut polled, timeout.as_ref()).is_err() {
             return Vec::new();
         }
@@ -320,7 +323,7 @@ impl Client {
     }
 
     fn serve(&mut self, conn: ConnId, flags: PollFlags) {
-        // An earlier connection of the same wake-up may have led to its end.
+        // Handling an earlier connection of the same wake-up may have ended this one.
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if !connection.is_connected {
             return match socket::connect_result(connection.stream.as_fd()) {
@@ -355,7 +358,8 @@ impl Client {
     }
 
     fn receive_notices(&mut self) {
-        // One per turn: an error (nobody listens at the master's port) is consumed too.
+        // Only one datagram is read per turn. An error (no process listens at the master's port) is
+        // consumed too.
         if let Some(Ok(count)) = self.notice_socket.as_ref().map(|s| s.recv(&mut self.buffer)) {
             self.engine.handle(Micros::boottime(), Input::Datagram(&self.buffer[..count]));
         }
@@ -381,7 +385,8 @@ impl Client {
                     }
                 }
                 Output::Send { conn, bytes } => {
-                    // It ended while an earlier output was carried out; the engine has been told.
+                    // The connection ended while an earlier output was carried out, and the engine
+                    // has been told.
                     let Some(connection) = self.connections.get_mut(&conn) else { continue };
                     connection.outbound.extend_from_slice(&bytes);
                     if connection.write().is_err() {
@@ -412,14 +417,14 @@ impl Client {
             }
         }
         if let Some(socket) = &self.notice_socket {
-            // It may be lost: only the verdict matters.
+            // The datagram may be lost, because only the verdict matters.
             let _ = socket.send(bytes);
         }
     }
 }
 
 impl Connection {
-    /// Writes as much as the socket takes.
+    /// Writes as many bytes as the socket accepts.
     fn write(&mut self) -> io::Result<()> {
         while self.written < self.outbound.len() {
             match self.stream.write(&self.outbound[self.written..]) {

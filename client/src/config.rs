@@ -1,4 +1,4 @@
-//! The configuration of a client: its timings and bounds, and where to find the cluster.
+//! The configuration of a client: its timings and limits, and where to find the cluster.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,43 +18,45 @@ pub enum Bootstrap {
     Seeds(Vec<SocketAddr>),
 }
 
-/// Timings and bounds of one client.
+/// The timings and limits of one client.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// The time for which a connection may be silent while an answer is due, before it is given up
-    /// and the send counts as failed.
+    /// The time for which a connection may be silent while an answer is due. After that it is given
+    /// up and the send counts as failed.
     pub attempt_timeout: Duration,
-    /// The number of failed sends to one server before failover mode (claim 12).
+    /// The number of failed sends to one server after which failover mode begins (claim 12).
     pub attempts: u32,
-    /// The time in failover mode before the server is tried again (claim 13),
-    /// jittered by ±25 %.
+    /// The time in failover mode before the server is tried again (claim 13). It is varied at
+    /// random by ±25 %.
     pub failover_hold: Duration,
-    /// Bound on one operation over all its sends.
+    /// The limit on the time of one operation over all its sends.
     pub operation_timeout: Duration,
-    /// Bound on a TCP connect.
+    /// The limit on the time of a TCP connect.
     pub connect_timeout: Duration,
-    /// Shortest time between two fetches of the map.
+    /// The shortest time between two fetches of the map.
     pub map_fetch_interval: Duration,
-    /// The time before a notice to the master without a verdict is sent again (doubling).
+    /// The time before a notice to the master that has received no verdict is sent again. It
+    /// doubles with each send.
     pub notice_resend: Duration,
     /// The largest number of sends of one notice.
     pub notice_sends_max: u32,
-    /// Connections to each shard of each server.
+    /// The number of connections to each shard of each server.
     pub connections_per_shard: u16,
-    /// Unanswered requests of one connection; more wait in the client.
+    /// The largest number of unanswered requests on one connection. Further requests wait in the
+    /// client.
     pub in_flight_per_connection: usize,
-    /// Operations that may be open at once; one more gets
+    /// The largest number of open operations. Further ones fail with
     /// [`Overloaded`](crate::ClientError::Overloaded).
     pub operations_max: usize,
-    /// Bytes of keys and values of all open operations; beyond it
-    /// [`Overloaded`](crate::ClientError::Overloaded).
+    /// The largest number of bytes of the keys and values of all open operations. Further
+    /// operations fail with [`Overloaded`](crate::ClientError::Overloaded).
     pub operation_bytes_max: usize,
-    /// Largest key and value, checked before anything is sent.
+    /// The sizes of the largest key and value. They are checked before anything is sent.
     pub limits: FrameLimits,
-    /// The cluster's key, if it has a secret.
+    /// The key made from the cluster's secret, if it has one.
     pub key: Option<ClusterKey>,
-    /// Whether this client only asks for maps and counters. It then gets a connection even if clients
-    /// use all of theirs.
+    /// Whether this client only requests maps and counters. It then gets a connection even if
+    /// clients use all of theirs.
     pub observer: bool,
 }
 
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_cluster_file_says_is_the_clients() {
+    fn the_settings_of_the_cluster_file_are_used() {
         let origin = standin_config::OriginConfig::sqlite("origin.sqlite");
         let mut cluster = ClusterConfig::new("t", ([127, 0, 0, 1], 7_100).into(), origin);
         let ms = Duration::from_millis;

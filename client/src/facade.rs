@@ -1,5 +1,5 @@
-//! The calls that both shells offer, converted to operations and back. They are here so that the
-//! shells can't diverge.
+//! The calls that both shells offer, converted to operations and back. They are in one place so
+//! that the shells can't diverge.
 
 use std::sync::Arc;
 
@@ -14,14 +14,15 @@ type Ended = Result<Answer, ClientError>;
 /// The result of a compare-and-swap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CasOutcome {
-    /// Written; this is the new version.
+    /// The value was written.
     Written {
         /// The new version.
         version: u64,
     },
-    /// Not written: another version is current. Read again, then retry.
+    /// The value was not written, because another version is current. Read the value again, then
+    /// retry.
     Mismatch {
-        /// The current version; 0: unknown.
+        /// The current version; 0 if it is unknown.
         version: u64,
     },
     /// There is no such row.
@@ -31,9 +32,9 @@ pub enum CasOutcome {
 /// The result of flushing a keyspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flushed {
-    /// Partitions of the cluster.
+    /// The number of partitions of the cluster.
     pub partitions: u32,
-    /// The partitions that could not be flushed, and why. Flushing again is harmless.
+    /// The partitions that could not be flushed, with the reasons. Flushing again is harmless.
     pub failed: Vec<(u32, ClientError)>,
 }
 
@@ -48,7 +49,7 @@ impl Flushed {
 /// The number of operations of one call that are under way at once.
 pub(crate) const WINDOW: usize = 256;
 
-/// The flush of a keyspace: one operation for each partition.
+/// Returns the operations that flush a keyspace, one for each partition.
 pub(crate) fn flushes(keyspace: u8, topology: &Topology) -> Vec<Operation> {
     let seed = topology.hash_seeds.of(keyspace);
     let keys = keys_of_partitions(seed, topology.partitions).into_iter();
@@ -153,8 +154,8 @@ mod tests {
         Ok(Answer { outcome, served_by: 0, flags: 0, sends: 1 })
     }
 
-    /// This also holds if the keyspace's keys are brought to a form, because those of a FLUSH are
-    /// not keys of rows.
+    /// This also holds if the keyspace normalises its keys, because the keys of a FLUSH are not
+    /// keys of rows.
     #[test]
     fn a_flush_asks_for_each_partition_once() {
         let forms = [(1, KeyForm::Uuid)].into_iter().collect();
@@ -175,11 +176,14 @@ mod tests {
         let part = flushed(vec![ended(Outcome::Flushed), Err(ClientError::NoMap)]);
         assert!(!part.is_complete());
         assert_eq!(part.failed, [(1, ClientError::NoMap)]);
-        assert!(!flushed(vec![ended(Outcome::Deleted)]).is_complete(), "that is another answer");
+        assert!(
+            !flushed(vec![ended(Outcome::Deleted)]).is_complete(),
+            "the answer belongs to another operation"
+        );
     }
 
     #[test]
-    fn a_call_returns_what_was_answered_and_refuses_what_does_not_fit() {
+    fn a_call_returns_its_answer_and_refuses_an_answer_that_does_not_fit() {
         let outcomes = || {
             let value = Value { bytes: b"v".to_vec(), version: 7, ttl_s: 3 };
             [
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_where_it_came_from() {
+    fn an_answer_names_its_source() {
         let of = |flags| Answer { outcome: Outcome::Deleted, served_by: 0, flags, sends: 1 };
         let told = |answer: Answer| (answer.is_hit(), answer.is_stand_in());
         assert_eq!(told(of(0)), (false, false));

@@ -7,8 +7,8 @@
 //!    │                                      └──────────── failure ───────────────┤
 //!    └───────────────────────────── success: notify ─────────────────────────────┘
 //! ```
-//! Not here: which server a key belongs to and who stands in ([`crate::router`]), nor what
-//! counts as an unsuccessful send ([`crate::engine`]).
+//! [`crate::router`] knows which server a key belongs to and which servers stand in for it.
+//! [`crate::engine`] decides what counts as an unsuccessful send.
 
 use std::time::Duration;
 
@@ -25,22 +25,23 @@ pub enum State {
     Failover {
         /// The time at which failover mode was entered, or the last trial failed.
         since: Micros,
-        /// The T of this stay: the configured one, jittered by ±25 %, so that a crowd of
-        /// clients does not come back in the same instant (scenario 17).
+        /// The T of this stay: the configured one, varied at random by ±25 %, so that many clients
+        /// do not return at the same instant (scenario 17).
         hold: Duration,
     },
-    /// One request is trying the server; all others go to its failover server.
+    /// One request is trying the server. All others go to its failover server.
     Trial,
 }
 
-/// The destination of a request for the server.
+/// The destination of a request for a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// To the server.
+    /// The server itself.
     Server,
-    /// To the server; the result decides about failover mode, so report it as `trial`.
+    /// The server itself. The result decides about failover mode, so it has to be reported as
+    /// `trial`.
     Trial,
-    /// To the failover server.
+    /// The failover server.
     StandIn,
 }
 
@@ -49,13 +50,13 @@ pub enum Choice {
 pub enum Remedy {
     /// Send again to the same server, with the same request id.
     Resend,
-    /// Failover mode has begun: notify the master and use the failover server.
+    /// Notify the master and use the failover server. Failover mode has begun.
     NotifyAndStandIn,
     /// Use the failover server.
     StandIn,
 }
 
-/// The machine of one server.
+/// The failover machine of one server.
 #[derive(Debug, Clone)]
 pub struct Failover {
     state: State,
@@ -65,19 +66,21 @@ pub struct Failover {
 }
 
 impl Failover {
-    /// A server in state Home. `attempts` is the N of claim 12, `hold` the T of claim 13.
+    /// Creates the machine of a server in state Home. `attempts` is the N of claim 12, and `hold`
+    /// is the T of claim 13.
     #[must_use]
     pub fn new(attempts: u32, hold: Duration, seed: u64) -> Self {
         Self { state: State::Home, attempts: attempts.max(1), hold, random: Random::new(seed) }
     }
 
-    /// The state.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> State {
         self.state
     }
 
-    /// A request for this server is about to be sent: where to? (claims 10, 13, 14)
+    /// Returns the destination of a request for this server that is about to be sent (claims 10,
+    /// 13, 14).
     pub fn request(&mut self, now: Micros) -> Choice {
         match self.state {
             State::Home => Choice::Server,
@@ -90,7 +93,7 @@ impl Failover {
         }
     }
 
-    /// Tries this server before its time, because no other can serve the request.
+    /// Tries this server before its time, because no other server can serve the request.
     pub fn request_anyway(&mut self) -> Choice {
         match self.state {
             State::Home | State::Trial => Choice::Server,
@@ -101,8 +104,9 @@ impl Failover {
         }
     }
 
-    /// A send of a request failed; it was the request's `failures`-th to this server
-    /// (claims 10, 12). `trial`: the request was sent as [`Choice::Trial`] (claim 14).
+    /// Notes that a send of a request failed. It was the request's `failures`-th send to this
+    /// server (claims 10, 12). `trial` says that the request was sent as [`Choice::Trial`] (claim
+    /// 14).
     pub fn failure(&mut self, now: Micros, failures: u32, trial: bool) -> Remedy {
         match self.state {
             State::Home if failures < self.attempts => Remedy::Resend,
@@ -118,7 +122,8 @@ impl Failover {
         }
     }
 
-    /// The server answered. True: failover mode was left, notify the master (claim 14).
+    /// Notes that the server answered. Returns true if failover mode was left and the master has to
+    /// be notified (claim 14).
     pub fn success(&mut self, trial: bool) -> bool {
         let left = trial && self.state == State::Trial;
         if left {
@@ -127,13 +132,13 @@ impl Failover {
         left
     }
 
-    /// Handles a server that said it is stopping. The server itself has told the master.
+    /// Handles a server that said that it is stopping. The server itself has told the master.
     pub fn leaving(&mut self, now: Micros) {
         self.enter(now);
     }
 
-    /// A newer map says that the server has come online since the older one: the map is
-    /// obeyed at once, in any state. True: failover mode was left.
+    /// Handles a newer map that says that the server has come online since the older one. The map
+    /// takes effect at once, in any state. Returns true if failover mode was left.
     pub fn announced_online(&mut self) -> bool {
         let left = self.state != State::Home;
         self.state = State::Home;
@@ -183,7 +188,7 @@ mod tests {
     fn c10_home_sends_to_the_server() {
         let mut machine = home();
         assert_eq!(machine.request(NOW), Choice::Server);
-        assert!(!machine.success(false), "nothing to tell the master");
+        assert!(!machine.success(false), "there is nothing to tell the master");
         assert_eq!(machine.state(), State::Home);
     }
 
@@ -237,7 +242,7 @@ mod tests {
         let mut machine = trial();
         assert_eq!(machine.request(NOW + LONGEST_T * 2), Choice::StandIn);
         assert_eq!(machine.failure(NOW, 1, false), Remedy::StandIn);
-        assert!(!machine.success(false), "an older request's late answer decides nothing");
+        assert!(!machine.success(false), "a late answer to an older request decides nothing");
         assert_eq!(machine.state(), State::Trial);
     }
 
@@ -246,7 +251,7 @@ mod tests {
         let mut machine = trial();
         assert!(machine.success(true));
         assert_eq!(machine.state(), State::Home);
-        assert!(!machine.success(true), "once");
+        assert!(!machine.success(true), "it succeeds only once");
     }
 
     #[test]
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_announcement_is_obeyed_in_any_state() {
+    fn an_announcement_takes_effect_in_any_state() {
         for (mut machine, left) in [(home(), false), (failover(), true), (trial(), true)] {
             assert_eq!(machine.announced_online(), left);
             assert_eq!(machine.request(NOW), Choice::Server);
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopping_server_is_left_without_a_notice() {
+    fn a_stopping_server_is_avoided_without_a_notice() {
         for mut machine in [home(), failover(), trial()] {
             let later = NOW + Duration::from_secs(3);
             machine.leaving(later);
@@ -290,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn with_nobody_else_left_the_server_is_tried_early() {
+    fn without_another_server_the_server_is_tried_early() {
         assert_eq!(home().request_anyway(), Choice::Server);
         assert_eq!(failover().request_anyway(), Choice::Trial);
         assert_eq!(trial().request_anyway(), Choice::Server);

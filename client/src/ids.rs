@@ -1,5 +1,5 @@
-//! Hash maps by request or operation id. The ids are the client's own running numbers, so a cheap hash
-//! without a random seed is safe, and the simulator sees the same order in every run.
+//! Hash maps by request or operation id. The ids are the client's own consecutive numbers, so a
+//! cheap hash without a random seed is safe. The simulator sees the same order in every run.
 
 use rustc_hash::FxHashMap;
 

@@ -1,5 +1,5 @@
-//! The client of a Standin cluster: routes by the map, and when a server fails, goes on with
-//! its stand-in and tells the master (claims 10 to 14).
+//! The client of a Standin cluster. It routes requests by the map. When a server fails, it goes on
+//! with the server's stand-in and tells the master (claims 10 to 14).
 //!
 //! ```text
 //! monoio.rs, blocking.rs      shells: sockets, timers, callers
@@ -7,7 +7,7 @@
 //!             ├─ router.rs    partition → server, by the map and the failover machines
 //!             │    └─ failover.rs   one server: Home, Failover, Trial
 //!             ├─ session.rs   one connection: hello, frames, request ids
-//!             └─ notices.rs   to the master, until its verdict comes
+//!             └─ notices.rs   notices to the master
 //! runtime.rs                  the monoio runtime as Standin uses it
 //! ```
 //!
@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! On monoio, many operations at once:
+//! Many operations at once, on monoio:
 //!
 //! ```no_run
 //! use standin_client::runtime::{Driver, runtime};

@@ -1,13 +1,13 @@
-//! The client on monoio, for one thread: the load generator, and programs that embed it.
+//! The client on monoio, for one thread: for the load generator, and for programs that embed it.
 //!
 //! ```text
 //! caller ─ submit ─► engine ◄─ Tick ─ driver task ── outputs ─► connection: writer task ─► TCP
 //!   ▲                  ▲                                                                  │
 //!   └─ Completed ──────┴───────── Received ────── connection: reader task ◄───────────────┘
 //! ```
-//! The driver task runs after the callers of one wake-up have submitted, so that each
-//! connection gets all their requests in one write. It needs a runtime with timers, which tick
-//! in milliseconds: see [`crate::runtime::runtime`].
+//! The driver task runs after the callers of one wake-up have submitted their operations, so that
+//! each connection gets all their requests in one write. It needs a runtime with timers, which tick
+//! in milliseconds (see [`crate::runtime::runtime`]).
 
 mod connection;
 mod notices;
@@ -39,14 +39,15 @@ use crate::socket;
 use connection::Outlet;
 use notices::NoticeSocket;
 
-/// The driver task looks this often whether its client still exists.
+/// The interval at which the driver task checks whether its client still exists.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Timers tick in milliseconds; a shorter pause would only spin.
+/// The shortest pause. Timers tick in milliseconds, so a shorter pause would only keep the
+/// processor busy.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 type Observer = Rc<dyn Fn(Micros, &ClientEvent)>;
 
-/// A client of a cluster. Clones share connections and state; all stay on one thread.
+/// A client of a cluster. Clones share connections and state, and all must stay on one thread.
 /// Connections close when the last clone is dropped.
 #[derive(Clone)]
 pub struct Client {
@@ -69,7 +70,7 @@ struct Inner {
 }
 
 impl Client {
-    /// A client on the current runtime; connections are opened when they are needed.
+    /// Creates a client on the current runtime. Connections are opened when they are needed.
     ///
     /// # Errors
     /// If the system has no random numbers.
@@ -109,7 +110,7 @@ impl Client {
         self.submit(operation).await
     }
 
-    /// Reads a value; `None` if there is no such row.
+    /// Reads a value. Returns `None` if there is no such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -117,8 +118,8 @@ impl Client {
         facade::value(self.submit(facade::operation(keyspace, key, Action::Get)).await)
     }
 
-    /// Reads many values at once: one write per shard, answers as they come. The results are
-    /// in the order of the keys.
+    /// Reads many values at once. The requests to a shard are sent in one write, and answers are
+    /// taken as they arrive. The results are in the order of the keys.
     pub async fn get_many<K: AsRef<[u8]>>(
         &self,
         keyspace: u8,
@@ -134,10 +135,10 @@ impl Client {
     }
 
     /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the
-    /// keyspace's own.
+    /// lifetime of the keyspace.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
     pub async fn put(
         &self,
         keyspace: u8,
@@ -149,10 +150,10 @@ impl Client {
         facade::written(self.submit(put).await)
     }
 
-    /// Deletes a row; false if there was none.
+    /// Deletes a row. Returns false if there was none.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been deleted.
+    /// [`ClientError`]. After `OutcomeUnknown` the row may have been deleted.
     pub async fn delete(&self, keyspace: u8, key: &[u8]) -> Result<bool, ClientError> {
         facade::deleted(self.submit(facade::operation(keyspace, key, Action::Delete)).await)
     }
@@ -160,7 +161,7 @@ impl Client {
     /// Writes a value if `version` is still current.
     ///
     /// # Errors
-    /// [`ClientError`]; after `OutcomeUnknown` it may have been written.
+    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
     pub async fn cas(
         &self,
         keyspace: u8,
@@ -173,7 +174,8 @@ impl Client {
         facade::swapped(self.submit(cas).await)
     }
 
-    /// Gives a cached value a new lifetime and returns it; `None` if there is no such row.
+    /// Gives a cached value a new lifetime, and returns the lifetime. Returns `None` if there is no
+    /// such row.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -187,7 +189,7 @@ impl Client {
         facade::touched(self.submit(touch).await)
     }
 
-    /// Drops the cached value; the origin is left alone.
+    /// Drops the cached value. The origin is not changed.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -195,7 +197,7 @@ impl Client {
         facade::invalidated(self.submit(facade::operation(keyspace, key, Action::Invalidate)).await)
     }
 
-    /// Drops many cached values; the origin is left alone. The results are in the order of the
+    /// Drops many cached values. The origin is not changed. The results are in the order of the
     /// keys.
     pub async fn invalidate_many<K: AsRef<[u8]>>(
         &self,
@@ -207,9 +209,9 @@ impl Client {
         ended.into_iter().map(facade::invalidated).collect()
     }
 
-    /// Drops a keyspace from all caches of the cluster; the origin is left alone. After a complete
-    /// flush, reads return what was read from the database after the call began (`available`: within
-    /// its bound).
+    /// Drops a keyspace from all caches of the cluster. The origin is not changed. After a complete
+    /// flush, reads return values that were read from the database after the call began (in mode
+    /// `available`, within its bound).
     ///
     /// # Errors
     /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
@@ -222,7 +224,8 @@ impl Client {
         Ok(facade::flushed(self.run_many(flushes).await))
     }
 
-    /// Any number of operations, a bounded number at once; the results are in their order.
+    /// Runs any number of operations, with a bounded number at a time. The results are in the order
+    /// of the operations.
     async fn run_many(&self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
         let mut under_way: VecDeque<Pending> = VecDeque::new();
         let mut ended = Vec::with_capacity(operations.len());
@@ -248,7 +251,7 @@ impl Client {
         facade::ping(self.ask(target, Question::Ping { shard }).await)
     }
 
-    /// A party's counters.
+    /// Returns a party's counters.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -256,7 +259,7 @@ impl Client {
         facade::stats(self.ask(target, Question::Stats).await)
     }
 
-    /// The map that a party holds. See [`Self::map_in_force`] for this client's.
+    /// Returns the map that a party has. [`Self::map_in_force`] returns the map of this client.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -264,13 +267,13 @@ impl Client {
         facade::map(self.ask(target, Question::Map).await)
     }
 
-    /// The map by which this client routes, once it has one.
+    /// Returns the map by which this client routes, once it has one.
     #[must_use]
     pub fn map_in_force(&self) -> Option<Arc<ClusterMap>> {
         self.inner.engine.borrow().map().cloned()
     }
 
-    /// Operations that have not ended.
+    /// Returns the number of operations that have not ended.
     #[must_use]
     pub fn open_operations(&self) -> usize {
         self.inner.engine.borrow().open_operations()
@@ -295,7 +298,7 @@ impl Client {
     }
 }
 
-/// An operation under way. Dropping it does not take the operation back.
+/// An operation under way. Dropping it does not cancel the operation.
 struct Pending {
     inner: Rc<Inner>,
     op_id: u64,
@@ -307,7 +310,7 @@ impl Future for Pending {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut waiters = self.inner.waiters.borrow_mut();
         let Entry::Occupied(mut entry) = waiters.entry(self.op_id) else {
-            unreachable!("a pending operation has its waiter until it is dropped")
+            unreachable!("a pending operation keeps its waiter until it is dropped")
         };
         match entry.get_mut() {
             Waiter::Waiting(waker) => {
@@ -328,7 +331,7 @@ impl Drop for Pending {
     }
 }
 
-/// Carries out what the engine wants, and wakes it when it wants to be woken.
+/// The driver task. It carries out the engine's outputs, and calls the engine at its deadlines.
 struct DriverTask {
     inner: Weak<Inner>,
     sleep: Pin<Box<Sleep>>,
@@ -366,7 +369,7 @@ impl Future for DriverTask {
 }
 
 impl Inner {
-    /// Something from a socket.
+    /// Passes an input from a socket to the engine.
     fn feed(this: &Rc<Self>, input: Input<'_>) {
         this.engine.borrow_mut().handle(Micros::boottime(), input);
         this.wake_driver();
@@ -389,7 +392,8 @@ impl Inner {
                     monoio::spawn(connection::run(Rc::downgrade(this), conn, addr, outlet));
                 }
                 Output::Send { conn, bytes } => {
-                    // A connection that has ended has no outlet any more; its end is reported.
+                    // A connection that has ended has no outlet any more. Its end is reported
+                    // separately.
                     if let Some(outlet) = this.outlets.borrow().get(&conn) {
                         outlet.send(bytes);
                     }
@@ -423,8 +427,9 @@ impl Inner {
 }
 
 impl Drop for Inner {
-    /// Wakes no task: outside of its runtime, where a client may well be dropped, monoio
-    /// panics at that. The sockets wake theirs, and the driver task looks up by itself.
+    /// Ends the connections without waking any task. A client may be dropped outside of its
+    /// runtime, where monoio panics if a task is woken. The sockets wake their own tasks, and the
+    /// driver task checks by itself.
     fn drop(&mut self) {
         for outlet in self.outlets.borrow().values() {
             outlet.shut();

@@ -1,5 +1,5 @@
-//! Notices to the master and its verdicts (claims 10 and 14): at most one open notice per
-//! server, sent again with doubling pauses until the verdict with its nonce comes.
+//! Notices to the master and its verdicts (claims 10 and 14). There is at most one open notice per
+//! server. It is sent again with doubling pauses until the verdict with its nonce arrives.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ impl Notices {
         self.open.len() < before
     }
 
-    /// The next datagram that is due.
+    /// Returns the next datagram that is due.
     pub(crate) fn due(
         &mut self,
         now: Micros,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_on_the_last_send_is_waited_for() {
+    fn a_notice_stays_open_for_the_verdict_on_its_last_send() {
         let mut notices = Notices::new(5, RESEND, 2, 1);
         let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         let mut due = |ms: u64| notices.due(Micros(ms * 1_000), 1, MapEpoch::default()).is_some();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_servers_that_are_no_longer_known() {
+    fn no_notice_is_sent_about_servers_that_are_no_longer_known() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
         let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         notices.clear();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_closes_it() {
+    fn a_verdict_closes_its_notice() {
         let mut notices = Notices::new(5, RESEND, 4, 1);
         let nonce = notices.open(Micros(0), DatagramKind::ReportFailed, 2, 3);
         let datagram = notices.due(Micros(0), 77, MapEpoch { term: 1, counter: 2 }).unwrap();

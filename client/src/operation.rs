@@ -12,24 +12,24 @@ use standin_protocol::map::ClusterMap;
 /// A request to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Keyspace id.
+    /// The keyspace id.
     pub keyspace: u8,
-    /// Key, up to 65,535 bytes.
+    /// The key, up to 65,535 bytes.
     pub key: Vec<u8>,
     /// The action.
     pub action: Action,
 }
 
-/// The action for a key. A lifetime of zero seconds means the keyspace's own.
+/// The action for a key. A lifetime of zero seconds means that of the keyspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Read the value, through the cache.
     Get,
     /// Write the value, through to the origin.
     Put {
-        /// New value, up to 16 MiB.
+        /// The new value, up to 16 MiB.
         value: Vec<u8>,
-        /// Lifetime in the cache, in seconds.
+        /// The lifetime in the cache, in seconds.
         ttl_s: u32,
     },
     /// Delete the row, through to the origin.
@@ -38,26 +38,27 @@ pub enum Action {
     Cas {
         /// A version from [`Value::version`] or [`Outcome::Written`].
         version: u64,
-        /// New value, up to 16 MiB.
+        /// The new value, up to 16 MiB.
         value: Vec<u8>,
-        /// Lifetime in the cache, in seconds.
+        /// The lifetime in the cache, in seconds.
         ttl_s: u32,
     },
     /// Give the cached value a new lifetime.
     Touch {
-        /// Lifetime in the cache, in seconds.
+        /// The lifetime in the cache, in seconds.
         ttl_s: u32,
     },
-    /// Drop the cached value; the origin is left alone.
+    /// Drop the cached value, without a statement to the origin.
     Invalidate,
-    /// Drop everything cached of the keyspace in the key's partition; the origin is left alone.
+    /// Drop all cached values of the keyspace in the key's partition, without a statement to the
+    /// origin.
     Flush,
 }
 
-/// The party that a [`Question`] is for.
+/// The party to which a [`Question`] is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// The server of this id.
+    /// The server with this id.
     Server(u16),
     /// The master.
     Master,
@@ -68,14 +69,14 @@ pub enum Target {
 /// A question to one party, outside of routing and failover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Asks for a shard's state.
+    /// A question for a shard's state.
     Ping {
-        /// The shard asked; the master has only shard 0.
+        /// The shard that is asked. The master has only shard 0.
         shard: u16,
     },
-    /// Asks for the counters.
+    /// A question for the counters.
     Stats,
-    /// Asks for the cluster map.
+    /// A question for the cluster map.
     Map,
 }
 
@@ -84,9 +85,10 @@ pub enum Question {
 pub struct Value {
     /// The value.
     pub bytes: Vec<u8>,
-    /// Its version, for a later [`Action::Cas`]; 0 if it has none at the moment.
+    /// The version of the value, for a later [`Action::Cas`]; 0 if it has none at the moment.
     pub version: u64,
-    /// Seconds for which it may still be cached, rounded up; 0 if it is not cached.
+    /// The time for which the value may still be cached, in seconds, rounded up; 0 if it is not
+    /// cached.
     pub ttl_s: u32,
 }
 
@@ -95,44 +97,44 @@ pub struct Value {
 pub enum Outcome {
     /// GET: the value.
     Value(Value),
-    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may return this
-    /// because its first send deleted the row.
+    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may return
+    /// this because its first send deleted the row.
     NotFound,
-    /// PUT, CAS: written.
+    /// PUT, CAS: the value was written.
     Written {
         /// The new version.
         version: u64,
     },
-    /// DELETE: deleted.
+    /// DELETE: the row was deleted.
     Deleted,
-    /// CAS: not written, another version is current.
+    /// CAS: the value was not written, because another version is current.
     Mismatch {
-        /// The current version; 0: unknown.
+        /// The current version; 0 if it is unknown.
         version: u64,
     },
-    /// TOUCH: done.
+    /// TOUCH: the value has a new lifetime.
     Touched {
         /// The new lifetime in seconds.
         ttl_s: u32,
     },
-    /// INVALIDATE: done.
+    /// INVALIDATE: the cached value was dropped.
     Invalidated,
-    /// FLUSH: done.
+    /// FLUSH: the cached values were dropped.
     Flushed,
     /// The state of the shard.
     Ping(PingReply),
-    /// Counters.
+    /// The counters of the party that was asked.
     Stats(StatsReply),
     /// The map of the party that was asked.
     Map(Arc<ClusterMap>),
 }
 
-/// An [`Outcome`], and where it came from.
+/// An [`Outcome`] and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The result.
     pub outcome: Outcome,
-    /// Id of the server that answered, or 0xFFFF for the master.
+    /// The id of the server that answered, or 0xFFFF for the master.
     pub served_by: u16,
     /// Bits of [`response_flags`].
     pub flags: u8,
@@ -157,19 +159,19 @@ impl Answer {
 /// The reason why an operation failed. The message says what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// Too much work is under way, here or at the server. Nothing was done.
+    /// Too much work is under way, in this client or at the server. Nothing was done.
     #[error("overloaded: nothing was done; send less, or try again after {retry_after:?}")]
     Overloaded {
-        /// The time after which a retry makes sense.
+        /// The time after which another attempt makes sense.
         retry_after: Duration,
     },
-    /// The database can't be reached, or can't do it now. Nothing was done.
+    /// The database can't be reached, or can't execute the statement now. Nothing was done.
     #[error("the database can't do this now ({0}) and nothing was done; try again when it can")]
     OriginUnavailable(String),
-    /// The database refused. Nothing was done.
+    /// The database refused the statement. Nothing was done.
     #[error("the database refused: {0}; correct the request or the keyspace's statement")]
     OriginRejected(String),
-    /// The keyspace's `put` changed no row. Nothing was written.
+    /// The statement `put` of the keyspace changed no row. Nothing was written.
     #[error(
         "nothing was stored: the statement `put` of keyspace {keyspace} changed no row; insert the row first, or make the statement an upsert"
     )]
@@ -180,7 +182,7 @@ pub enum ClientError {
     /// A write may or may not have happened.
     #[error("the write may or may not have happened; read the key before writing it again")]
     OutcomeUnknown,
-    /// The operation timeout has passed, for a read, or for a write that had not begun.
+    /// The operation timeout has passed, for a read or for a write that had not begun.
     #[error(
         "no answer within the operation timeout, and nothing was written; try again, or raise operation_timeout"
     )]
@@ -191,27 +193,27 @@ pub enum ClientError {
         if tried.is_empty() { "none".to_owned() } else { tried.join(", ") }
     )]
     Unavailable {
-        /// Names and addresses of the servers that were tried.
+        /// The names and addresses of the servers that were tried.
         tried: Vec<String>,
     },
     /// The cluster is not known yet, and no server at the given addresses answers.
     #[error("no server answers at the addresses given; is the cluster running there?")]
     NoMap,
-    /// Key, value or lifetime over the limit. Nothing was done.
+    /// The key, the value or the lifetime exceeds the limit. Nothing was done.
     #[error("too large: {0}")]
     TooLarge(String),
-    /// No keyspace of this id. Nothing was done.
+    /// There is no keyspace with this id. Nothing was done.
     #[error("keyspace {0} is not in the servers' cluster file; use the same file everywhere")]
     UnknownKeyspace(u8),
-    /// The keyspace has no statement for it. Nothing was done.
+    /// The keyspace has no statement for this operation. Nothing was done.
     #[error("keyspace {keyspace} has no statement for {opcode}; add one to the cluster file")]
     NotSupported {
         /// The keyspace.
         keyspace: u8,
-        /// The request's opcode.
+        /// The opcode of the request.
         opcode: Opcode,
     },
-    /// The cluster has a secret, and this client has another one, or none.
+    /// The cluster has a secret, and this client has a different one or none.
     #[error("the cluster refused this client; give it the cluster's secret")]
     AuthFailed,
     /// The party that was asked does not answer.
@@ -226,7 +228,8 @@ pub enum ClientError {
 }
 
 impl Operation {
-    /// The bytes that are hashed to find the partition. The key of a FLUSH names the partition itself.
+    /// Returns the bytes that are hashed to find the partition. The key of a FLUSH names the
+    /// partition itself.
     pub(crate) fn hashed(&self, forms: &KeyForms) -> Cow<'_, [u8]> {
         match self.action {
             Action::Flush => Cow::Borrowed(&self.key),
@@ -262,7 +265,7 @@ impl Action {
         }
     }
 
-    /// Whether it changes the database.
+    /// Whether the action changes the database.
     pub(crate) fn is_write(&self) -> bool {
         matches!(self, Self::Put { .. } | Self::Delete | Self::Cas { .. })
     }

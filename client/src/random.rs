@@ -18,7 +18,7 @@ impl Random {
         self.0.next_u64()
     }
 
-    /// A duration from zero to `limit`, in whole microseconds.
+    /// Returns a duration from zero to `limit`, in whole microseconds.
     pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         let limit_us = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX - 1);
         Duration::from_micros(self.next() % (limit_us + 1))
@@ -31,7 +31,7 @@ mod tests {
 
     use super::*;
 
-    /// The numbers of the reference implementation for this seed.
+    /// Compares with the numbers of the reference implementation for this seed.
     #[test]
     fn it_is_splitmix64() {
         let mut random = Random::new(1_234_567);

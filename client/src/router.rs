@@ -1,8 +1,9 @@
 //! Routing: the choice of the server for a partition's request, by the map's order and the failover
 //! state of each server (claims 10, 11, 13).
 //!
-//! The map comes first: a newer map's owner is used at once. Servers in failover mode are skipped.
-//! If no other candidate is left, the first one that the request has not tried is used anyway.
+//! The map takes precedence: a newer map's owner is used at once. Servers in failover mode are
+//! skipped. If no other candidate is left, the first one that the request has not tried is used
+//! anyway.
 
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ use crate::random::Random;
 pub struct Route {
     /// The server.
     pub server: u16,
-    /// Its shard.
+    /// The shard of the server.
     pub shard: u16,
-    /// The request's fate decides whether failover mode is left (claim 14).
+    /// Whether the result of the request decides if failover mode is left (claim 14).
     pub trial: bool,
 }
 
@@ -32,7 +33,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// All servers are in state Home. The seed spreads the clients' hold-downs.
+    /// Creates a router with all servers in state Home. The seed spreads the clients' hold times.
     #[must_use]
     pub fn new(map: ClusterMap, config: &ClientConfig, seed: u64) -> Self {
         let mut random = Random::new(seed);
@@ -41,19 +42,19 @@ impl Router {
         Self { map: Arc::new(map), machines }
     }
 
-    /// The map in force.
+    /// Returns the map in force.
     #[must_use]
     pub fn map(&self) -> &Arc<ClusterMap> {
         &self.map
     }
 
-    /// Returns the failover state of a server; `None`: the map has no such server.
+    /// Returns the failover state of a server, or `None` if the map has no such server.
     #[must_use]
     pub fn state(&self, server: u16) -> Option<State> {
         self.machines.get(usize::from(server)).map(Failover::state)
     }
 
-    /// The machine of a server.
+    /// Returns the machine of a server.
     ///
     /// # Panics
     /// If the map has no such server.
@@ -62,7 +63,7 @@ impl Router {
     }
 
     /// Returns the destination of a request for `partition` that the `tried` servers have not
-    /// served; `None` if no other server may serve it.
+    /// served. Returns `None` if no other server may serve it.
     pub fn route(&mut self, now: Micros, partition: u32, tried: &[u16]) -> Option<Route> {
         let candidates = || self.map.candidates(partition).filter(|id| !tried.contains(id));
         for server in candidates() {
@@ -76,14 +77,14 @@ impl Router {
         Some(self.route_to(server, partition, choice))
     }
 
-    /// Applies a map if it is newer: `Some` lists the servers whose failover mode ended because the
-    /// map says that they have come online.
+    /// Applies a map if it is newer. Returns `Some` if it was, with the servers whose failover mode
+    /// ended because the map says that they have come online.
     pub fn apply(&mut self, map: ClusterMap) -> Option<Vec<u16>> {
         if map.epoch <= self.map.epoch || map.topology.id != self.map.topology.id {
             return None;
         }
         let mut left = Vec::new();
-        // Epoch zero is the map of a client that has heard of no states yet.
+        // Epoch zero is that of the map of a client that has not heard of any states yet.
         let is_first = self.map.epoch == MapEpoch::default();
         let statuses = self.map.statuses().iter().zip(map.statuses());
         for ((id, (old, new)), machine) in (0u16..).zip(statuses).zip(&mut self.machines) {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn c13_a_server_in_failover_mode_is_passed_over() {
+    fn c13_a_server_in_failover_mode_is_skipped() {
         let mut router = router(&[0, 0, 0]);
         let rank = router.map().topology.rank(0).to_vec();
         router.machine(rank[0]).failure(NOW, 9, false);
@@ -151,12 +152,16 @@ mod tests {
         assert_eq!(server(&mut router, &[]), Some(rank[2]));
         router.machine(rank[2]).failure(NOW, 9, false);
         let route = router.route(NOW, 0, &[]);
-        assert_eq!(route.map(|r| (r.server, r.trial)), Some((rank[0], true)), "better than nobody");
+        assert_eq!(
+            route.map(|r| (r.server, r.trial)),
+            Some((rank[0], true)),
+            "there is no better candidate"
+        );
         assert_eq!(server(&mut router, &rank[..1]), Some(rank[1]));
     }
 
     #[test]
-    fn a_newer_map_is_obeyed_at_once_and_an_older_one_dropped() {
+    fn a_newer_map_takes_effect_at_once_and_an_older_one_is_dropped() {
         let mut router = router(&[0, 0]);
         let rank = router.map().topology.rank(0).to_vec();
         let offline = with_state(&router, rank[0], ServerState::Offline);
@@ -173,9 +178,9 @@ mod tests {
         assert_eq!(server(&mut router, &[]), Some(rank[0]));
     }
 
-    /// The client has missed the maps in between, or the server was back before one was made.
+    /// The client has missed the maps in between, or the server was back before a map was made.
     #[test]
-    fn a_server_that_is_online_again_is_trusted_although_no_map_showed_it_offline() {
+    fn a_server_that_is_online_again_is_used_although_no_map_showed_it_offline() {
         let mut router = router(&[0, 0]);
         let rank = router.map().topology.rank(0).to_vec();
         router.machine(rank[0]).failure(NOW, 9, false);

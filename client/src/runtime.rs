@@ -1,5 +1,5 @@
-//! The monoio runtime as Standin uses it: single issuer and deferred task work where the
-//! kernel has them (30 % less CPU per request), plain io_uring otherwise, epoll where
+//! The monoio runtime as Standin uses it. It uses single issuer and deferred task work if the
+//! kernel supports them (30 % less CPU time per request), plain io_uring otherwise, and epoll if
 //! io_uring is not allowed.
 
 use std::io;
@@ -8,10 +8,10 @@ use io_uring_06::IoUring;
 use monoio::time::TimeDriver;
 use monoio::{FusionRuntime, IoUringDriver, LegacyDriver, RuntimeBuilder};
 
-/// A runtime with timers on either driver. It must be used on the thread that made it.
+/// A runtime with timers on either driver. It must be used on the thread that created it.
 pub type Runtime = FusionRuntime<TimeDriver<IoUringDriver>, TimeDriver<LegacyDriver>>;
 
-/// Which system interface a runtime may use.
+/// The system interface that a runtime may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Driver {
     /// io_uring if the kernel allows it, epoll otherwise.
@@ -26,7 +26,7 @@ pub enum Driver {
 /// Builds a runtime for this thread.
 ///
 /// # Errors
-/// The kernel's, if neither (or not the one asked for) can be set up.
+/// The kernel's error, if neither driver (or not the requested one) can be set up.
 pub fn runtime(driver: Driver) -> io::Result<Runtime> {
     if driver != Driver::Epoll && monoio::utils::detect_uring() {
         match uring() {

@@ -1,9 +1,9 @@
-//! One connection's bytes: the first exchange, then requests out and replies in, matched by
-//! request id in whatever order they come.
+//! The bytes of one connection: the handshake, then requests and replies. Replies are matched by
+//! request id in whatever order they arrive.
 //!
-//! No socket and no clock. Which request goes where, and what silence means, is
-//! [`crate::engine`]'s. Bounded: a receive buffer never holds more than one largest frame and
-//! what came with it; the number of pending requests is the engine's to bound.
+//! A session has no socket and no clock. [`crate::engine`] decides where each request goes, and
+//! what silence means. Memory is bounded: a receive buffer never holds more than one largest frame
+//! and the bytes that arrived with it. The engine bounds the number of pending requests.
 
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::frame::{
@@ -14,15 +14,15 @@ use standin_protocol::hello::{HelloBody, HelloReply};
 
 use crate::ids::IdMap;
 
-/// Request id of HELLO; requests begin at 1.
+/// The request id of HELLO. Requests begin at 1.
 const HELLO_ID: u32 = 0;
-/// Receive buffers that have grown beyond this are given back when they are empty.
+/// The size beyond which an empty receive buffer is freed.
 const INBOUND_KEPT_BYTES: usize = 256 << 10;
 
 /// A reply to a pending request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// The header; `request_id` was pending until now.
+    /// The header. Its `request_id` was pending until now.
     pub header: ResponseHeader,
     /// The status of the reply.
     pub status: Status,
@@ -33,27 +33,27 @@ pub struct Reply {
 /// A message decoded from received bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
-    /// The other side has accepted the hello: requests may be sent.
+    /// The other side has accepted the HELLO, so requests may be sent.
     Ready(HelloReply),
-    /// An answer.
+    /// A reply to a request.
     Reply(Reply),
 }
 
-/// Why a connection must be closed.
+/// The reason why a connection has to be closed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
     /// The handshake has failed.
     #[error(transparent)]
     Handshake(#[from] CallerError),
-    /// Not our protocol, or another version.
+    /// The bytes are not in the protocol, or are in another version of it.
     #[error("{0}")]
     Frame(#[from] FrameError),
-    /// A well-formed frame that makes no sense here.
+    /// A well-formed frame that is not valid at this point.
     #[error("the reply to request {id} has opcode {opcode}, which the request did not have")]
     Unexpected {
-        /// Its opcode.
+        /// The opcode of the frame.
         opcode: u8,
-        /// Its request id.
+        /// The request id of the frame.
         id: u32,
     },
 }
@@ -64,7 +64,7 @@ struct Pending {
     frame_bytes: usize,
 }
 
-/// One connection after TCP has connected.
+/// A connection after TCP has connected.
 #[derive(Debug)]
 pub struct Session {
     handshake: Caller,
@@ -76,7 +76,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A new connection; the HELLO is ready to be sent.
+    /// Creates a session. The HELLO is ready to be sent.
     #[must_use]
     pub fn new(hello: HelloBody, key: Option<ClusterKey>) -> Self {
         let handshake = Caller::new(hello, key);
@@ -105,24 +105,24 @@ impl Session {
         !self.is_ready() || !self.pending.is_empty()
     }
 
-    /// Number of unanswered requests.
+    /// Returns the number of unanswered requests.
     #[must_use]
     pub fn pending(&self) -> usize {
         self.pending.len()
     }
 
-    /// Bytes of the unanswered requests' frames.
+    /// Returns the number of bytes of the unanswered requests' frames.
     #[must_use]
     pub fn pending_bytes(&self) -> usize {
         self.pending_bytes
     }
 
-    /// Queues a request. The same id may be sent again; it is then answered once.
+    /// Queues a request. If the same id is sent again, the request is still answered once.
     ///
     /// # Panics
-    /// If key or value are over the frame's limits, or the session is not ready.
+    /// If the key or value exceeds the frame's limits, or the session is not ready.
     pub fn send(&mut self, header: RequestHeader, opcode: Opcode, key: &[u8], value: &[u8]) {
-        assert!(self.is_ready(), "requests come after the hello");
+        assert!(self.is_ready(), "requests may be sent only after the hello");
         let frame_bytes = HEADER_BYTES + key.len() + value.len();
         let pending = Pending { opcode, frame_bytes };
         self.pending_bytes += frame_bytes;
@@ -139,7 +139,7 @@ impl Session {
         }
     }
 
-    /// All unanswered requests, in order of their ids; the connection is lost.
+    /// Returns the ids of all unanswered requests, in order, because the connection is lost.
     #[must_use]
     pub fn into_pending(self) -> Vec<u32> {
         let mut ids: Vec<u32> = self.pending.into_keys().collect();
@@ -153,13 +153,13 @@ impl Session {
         !self.outbound.is_empty()
     }
 
-    /// The bytes to send, all at once.
+    /// Takes all bytes to send.
     #[must_use]
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outbound)
     }
 
-    /// Takes received bytes in; then call [`Self::poll`] until it has nothing more.
+    /// Adds received bytes. Afterwards call [`Self::poll`] until it has nothing more.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.inbound.extend_from_slice(bytes);
     }
@@ -167,7 +167,7 @@ impl Session {
     /// Decodes the received bytes, one message at a time.
     ///
     /// # Errors
-    /// [`SessionError`]: close the connection.
+    /// [`SessionError`]. The connection has to be closed then.
     pub fn poll(&mut self) -> Result<Option<Incoming>, SessionError> {
         while let Some(response) = Response::parse(&self.inbound[self.read..])? {
             let header = response.header;
@@ -182,7 +182,7 @@ impl Session {
                 }
             }
             let value = match self.pending.get(&header.request_id) {
-                // The answer to a request for which nobody waits any more.
+                // This is the answer to a request for which nobody waits any more.
                 None if self.is_ready() => {
                     self.read += frame_bytes;
                     continue;
@@ -201,8 +201,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Takes a response with the request id of HELLO: the answer to it, or what the server says before
-    /// it closes the connection.
+    /// Handles a response with the request id of HELLO. It is the answer to the HELLO, or a message
+    /// that the server sends before it closes the connection.
     fn greeted(
         &mut self,
         header: &ResponseHeader,
@@ -263,7 +263,7 @@ mod tests {
     fn next_id(session: &mut Session) -> Option<u32> {
         match session.poll().unwrap() {
             Some(Incoming::Reply(reply)) => Some(reply.header.request_id),
-            Some(Incoming::Ready(_)) => panic!("a second hello"),
+            Some(Incoming::Ready(_)) => panic!("there must be only one hello"),
             None => None,
         }
     }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_not_known_ends_it() {
+    fn an_unknown_secret_ends_the_session() {
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Hello, 0, Status::AuthRequired, &[7; 16]));
         assert_eq!(session.poll(), Err(CallerError::AuthFailed.into()));
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(session.pending_bytes(), 0);
     }
 
-    /// Their number decides how long a silent connection is waited for.
+    /// The number of pending bytes decides how long a silent connection may be silent.
     #[test]
     fn pending_bytes_are_those_of_the_frames() {
         let mut session = ready();
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_a_hello_comes_first_and_no_second_one() {
+    fn the_first_message_must_be_the_only_hello() {
         let mut session = Session::new(HelloBody::default(), None);
         session.receive(&response(Opcode::Get, 1, Status::Ok, b"value"));
         assert!(matches!(session.poll(), Err(SessionError::Unexpected { id: 1, .. })));
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_been_read_takes_no_memory() {
+    fn read_bytes_take_no_memory() {
         let mut session = ready();
         let large = vec![7; 4 * INBOUND_KEPT_BYTES];
         for id in 1..=3 {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_of_another_opcode_ends_it() {
+    fn a_reply_with_another_opcode_ends_the_session() {
         let mut session = ready();
         get(&mut session, 1);
         session.receive(&response(Opcode::Put, 1, Status::Ok, &[]));
@@ -427,7 +427,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_ends_it_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn garbage_ends_the_session_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut session = Session::new(HelloBody::default(), None);
             session.receive(&bytes);
             while let Ok(Some(_)) = session.poll() {}

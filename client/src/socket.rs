@@ -1,4 +1,4 @@
-//! Socket options that both shells set before an event loop takes a socket over.
+//! Socket options that both shells set before an event loop takes over a socket.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -7,19 +7,18 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// A server whose host is gone is noticed although nothing is asked: the connection ends, and the
-/// next request finds out at once that it needs another.
+/// The keepalive of connections. It finds out that a server's host is gone although no request is
+/// sent. The connection then ends, and the next request uses another one at once.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_time(Duration::from_secs(60))
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Begins to connect, without waiting. When the socket becomes writable, ask
-/// [`connect_result`].
+/// Begins to connect, without waiting. When the socket becomes writable, call [`connect_result`].
 ///
-/// What the network does not take for `unsent_max` is not sent at all, also after the connection is
-/// closed: a write that the kernel still held would be delivered when a cut heals, and undo newer
-/// ones.
+/// Bytes that the network does not accept within `unsent_max` are not sent at all, even after the
+/// connection is closed. Otherwise a write that the kernel still holds could be delivered when a
+/// cut heals, and overwrite newer ones.
 pub(crate) fn start_connect(addr: SocketAddr, unsent_max: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
@@ -41,11 +40,11 @@ pub(crate) fn connect_result(fd: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Ends a connection in both directions, and wakes the task that waits for it.
 pub(crate) fn shutdown(fd: BorrowedFd<'_>) {
-    // It may have ended already, which is just as well.
+    // The connection may already have ended, which is fine.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
 }
 
-/// A socket that hears only the master.
+/// Creates a socket that receives only from the master.
 pub(crate) fn notice_socket(master: SocketAddr) -> io::Result<UdpSocket> {
     let any: SocketAddr = match master {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -56,7 +55,7 @@ pub(crate) fn notice_socket(master: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Numbers that no other client has: its id and its seed.
+/// Returns numbers that no other client has: the client's id and its seed.
 pub(crate) fn identity() -> io::Result<(u64, u64)> {
     let random = || getrandom::u64().map_err(|error| io::Error::other(error.to_string()));
     Ok((random()?, random()?))
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_notices_that_its_server_is_gone_although_nothing_is_asked() {
+    fn an_idle_connection_notices_that_its_server_is_gone() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         let socket = start_connect(addr, Duration::from_secs(2)).unwrap();
@@ -88,11 +87,11 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_ends_by_what_the_other_side_says() {
+    fn the_result_of_a_connect_is_that_of_the_other_side() {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
         assert!(connect(addr).1.is_ok());
-        // Bound, but it does not listen: nobody else gets the port.
+        // The port is bound but does not listen, so nobody else gets it.
         let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         closed.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let addr = closed.local_addr().unwrap().as_socket().unwrap();
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_to_where_there_is_no_way_fails_at_once() {
+    fn a_connect_without_a_route_fails_at_once() {
         let nowhere = SocketAddr::from((Ipv4Addr::BROADCAST, 1));
         assert!(start_connect(nowhere, Duration::from_secs(2)).is_err());
     }

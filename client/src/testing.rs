@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use standin_protocol::map::{ServerInfo, Topology};
 
-/// A cluster on made-up addresses: one server per entry, in that group, with two shards.
+/// Returns a cluster on invented addresses. It has one server per entry, in that group, with two
+/// shards.
 pub(crate) fn topology(groups: &[u16]) -> Arc<Topology> {
     let servers = (1u16..).zip(groups).map(|(number, &group)| ServerInfo {
         name: format!("s{number}"),

@@ -1,11 +1,11 @@
-//! Compares the cluster with the client's cluster file. A client uses the file's addresses only to find
-//! the cluster; the cluster's own map says which servers are in it.
+//! The comparison of the cluster with the client's cluster file. A client uses the file's addresses
+//! only to find the cluster. The cluster's own map says which servers are in it.
 
 use std::collections::BTreeMap;
 
 use standin_protocol::map::{ServerInfo, Topology};
 
-/// The number of differences that are described; the rest is counted.
+/// The number of differences that are described. Further ones are only counted.
 const SHOWN: usize = 8;
 
 /// Describes how the cluster differs from the file.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_said_too_and_long_lists_end() {
+    fn unnamed_differences_are_described_and_long_lists_are_shortened() {
         let file = topology(9, 64, &[("a1", 1, 1), ("a2", 2, 1)]);
         let forms = [(1, standin_protocol::key::KeyForm::Uuid)].into_iter().collect();
         let formed = file.clone().with_key_forms(forms);

@@ -3,16 +3,16 @@
 //!
 //! ```text
 //! failover.rs    the model and its possible steps   checked.rs     the interface to the checker
-//! state.rs       the state                       action.rs      the steps, in words
-//! server.rs      maps, caches, logs              serving.rs     how a server serves requests
+//! state.rs       the state                          action.rs      the steps, in words
+//! server.rs      maps, caches, logs                 serving.rs     how a server serves requests
 //! forgetting.rs  a master that has lost its file
-//! master.rs      leases, states, owners          client.rs      writes and their acknowledgement
-//! origin.rs      commits, including late ones    clock.rs       time and drift
-//! properties.rs  the properties that must hold   healing.rs     a way home from every state
-//! rules.rs       the rules, each with a switch   suite.rs       scopes, and where mutants are found
-//! normal.rs      equivalent states               explore.rs     one exploration
-//! ownership.rs   the shipped map, as a table     tally.rs       the events of an exploration
-//! scope.rs       the size of a world             schedule.rs    a path in words
+//! master.rs      leases, states, owners             client.rs      writes and their acknowledgement
+//! origin.rs      commits, including late ones       clock.rs       time and drift
+//! properties.rs  the properties that must hold      healing.rs     a way home from every state
+//! rules.rs       the rules, each with a switch      suite.rs       scopes, and where mutants are found
+//! normal.rs      equivalent states                  explore.rs     one exploration
+//! ownership.rs   the shipped map, as a table        tally.rs       the events of an exploration
+//! scope.rs       the size of a world                schedule.rs    a path in words
 //! ```
 //!
 //! # Scope

@@ -1,4 +1,5 @@
-//! One connection of the engine: where it leads, what waits for it, how long it is silent.
+//! One connection of the engine: its destination, the requests that wait for it, and how long it
+//! has been silent.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use standin_protocol::time::Micros;
 use crate::config::ClientConfig;
 use crate::session::Session;
 
-/// Pending bytes beyond this extend the timeout of a silent connection, because a large value
-/// needs time on the wire before it can be answered.
+/// The number of pending bytes that do not extend the timeout of a silent connection. Bytes beyond
+/// it do, because a large value takes time to transmit before it can be answered.
 const PENDING_BYTES_FREE: usize = 64 << 10;
-/// A slow but living network, in bytes per microsecond (20 MB/s).
+/// The speed of a slow but working network, in bytes per microsecond (20 MB/s).
 const BYTES_PER_US: u64 = 20;
 
 /// The other end of a connection.
@@ -31,7 +32,7 @@ enum Stage {
     Open(Session),
 }
 
-/// One connection.
+/// A connection to a place.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) place: Place,
@@ -42,19 +43,19 @@ pub(super) struct Connection {
     stage: Stage,
     /// The time since which an answer is due and nothing has arrived; `None` if nothing is due.
     silent_since: Option<Micros>,
-    /// Whether a PING has been sent in this silence.
+    /// Whether a PING has been sent during this silence.
     is_pinged: bool,
     /// Whether this silence was extended because the tick came late.
     is_graced: bool,
 }
 
-/// The action for a connection at a tick.
+/// The state of a connection at a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Fine,
-    /// Silent for half the timeout: send a PING.
+    /// The connection has been silent for half the timeout: send a PING.
     PingDue,
-    /// Silent for the whole timeout: the server is gone.
+    /// The connection has been silent for the whole timeout: the server is gone.
     Dead,
 }
 
@@ -71,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// TCP has connected.
+    /// Notes that TCP has connected.
     pub(super) fn open(&mut self, now: Micros, session: Session) {
         self.stage = Stage::Open(session);
         self.heard(now);
@@ -102,7 +103,7 @@ impl Connection {
         matches!(&self.stage, Stage::Open(session) if session.has_output())
     }
 
-    /// The bytes to send; none before the connection is open.
+    /// Takes the bytes to send. There are none before the connection is open.
     pub(super) fn take_output(&mut self) -> Vec<u8> {
         self.session().map(Session::take_output).unwrap_or_default()
     }
@@ -113,7 +114,7 @@ impl Connection {
         (self.is_pinged, self.is_graced) = (false, false);
     }
 
-    /// A request has been sent.
+    /// Notes that a request has been sent.
     pub(super) fn asked(&mut self, now: Micros) {
         self.silent_since.get_or_insert(now);
     }
@@ -129,14 +130,14 @@ impl Connection {
     }
 
     pub(super) fn health(&mut self, now: Micros, config: &ClientConfig) -> Health {
-        // Nothing is being waited for.
+        // No answer is due.
         let Some(dead_at) = self.dead_at(config) else { return Health::Fine };
         if now < dead_at {
             let is_due = self.ping_at(config).is_some_and(|due| due <= now);
             return if is_due { Health::PingDue } else { Health::Fine };
         }
-        // The tick is far too late: it was this process that slept. What the other side has
-        // said meanwhile is still to be read.
+        // The tick is far too late, so this process itself was stopped. What the other side has
+        // sent meanwhile still has to be read.
         if now.since(dead_at) > config.attempt_timeout / 2 && !self.is_graced {
             self.is_graced = true;
             match &mut self.stage {
@@ -148,7 +149,7 @@ impl Connection {
         Health::Dead
     }
 
-    /// The PING is under way, or there is no need for one.
+    /// Notes that a PING is under way, or is not needed.
     pub(super) fn pinged(&mut self) {
         self.is_pinged = true;
     }
@@ -157,7 +158,8 @@ impl Connection {
         self.ping_at(config).or_else(|| self.dead_at(config))
     }
 
-    /// All request ids that this connection was to carry: sent ones, then waiting ones.
+    /// Returns all request ids that this connection was to carry: those that were sent, then those
+    /// that wait.
     pub(super) fn into_requests(self) -> (Vec<u32>, VecDeque<u32>) {
         let sent = match self.stage {
             Stage::Connecting { .. } => Vec::new(),

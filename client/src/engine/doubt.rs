@@ -1,15 +1,15 @@
-//! Handles a topology in doubt: the cluster file or map that the client uses may no longer be the
-//! cluster's. Then every address that the client knows is a seed: a member of this cluster that
+//! A topology in doubt. The cluster file or map that the client uses may no longer be that of the
+//! cluster. Then every address that the client knows is a seed: a member of this cluster that
 //! answers there sends the map.
 //!
 //! ```text
-//! no server of a round answers, another one than expected does,   doubt ─► seeds, one after the other
-//! a shard is not there                                                       │
+//! no server of a round answers, or another than expected does,      doubt ─► seeds, one after the other
+//! or a shard does not exist                                                  │
 //! a map of another topology, from a seed or newer  ◄─────────────────────────┘
-//!        └─► router, connections and open requests begin anew; one warning says how the file differs
+//!        └─► router, connections and open requests start again; one warning says how the file differs
 //! ```
-//! A map is accepted only with the cluster's name, from a connection that has shown the cluster's secret
-//! if there is one.
+//! A map is accepted only with the cluster's name. If the cluster has a secret, the map must also
+//! come from a connection that has proved to know it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Doubt {
     }
 }
 
-/// The addresses at which a cluster may be found: its servers, then its master.
+/// Returns the addresses at which a cluster may be found: its servers, then its master.
 fn addresses(topology: &Topology) -> impl Iterator<Item = SocketAddr> + '_ {
     topology.servers.iter().map(|server| server.address).chain([topology.master])
 }
@@ -79,7 +79,8 @@ impl Engine {
 
     /// Handles a map of another topology.
     pub(super) fn apply_other(&mut self, now: Micros, map: ClusterMap) {
-        let router = self.router.as_ref().expect("the first map is adopted, not applied");
+        let router =
+            self.router.as_ref().expect("the first map must be adopted before maps are applied");
         if cluster_id(&map.topology.name) != self.cluster_id {
             let reason = format!("it belongs to another cluster, {:?}", map.topology.name);
             return self.event(ClientEvent::MapRefused { reason });
@@ -97,19 +98,21 @@ impl Engine {
         let epoch = map.epoch;
         self.adopt(map);
         self.event(ClientEvent::MapApplied { epoch });
-        self.begin_anew(now);
+        self.start_again(now);
         self.end_doubt(now);
     }
 
-    /// Ids and partitions mean something else from now on: connections are given up, and open
-    /// requests are routed again. Requests that had been sent may have been executed.
-    fn begin_anew(&mut self, now: Micros) {
+    /// Starts again, because ids and partitions have another meaning from now on. Connections are
+    /// given up, and open requests are routed again. Requests that had been sent may have been
+    /// executed.
+    fn start_again(&mut self, now: Micros) {
         self.notices.clear();
         let is_old = |place: Place| !matches!(place, Place::Seed(_));
         let old = self.connections.iter().filter(|(_, connection)| is_old(connection.place));
         let old: Vec<ConnId> = old.map(|(conn, _)| *conn).collect();
         for conn in old {
-            let connection = self.connections.remove(&conn).expect("closing one closes no other");
+            let connection =
+                self.connections.remove(&conn).expect("closing one connection closes no other");
             self.by_place.retain(|_, other| *other != conn);
             self.outputs.push_back(Output::Close { conn });
             let (sent, _) = connection.into_requests();

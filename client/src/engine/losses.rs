@@ -1,4 +1,4 @@
-//! Handles failed sends: lost and silent connections, requests that waited too long, and their effect
+//! Failed sends: lost and silent connections, requests that have waited too long, and their effect
 //! on the server's failover machine (claims 10, 12, 14).
 
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::operation::{ClientError, Target};
 use crate::router::Router;
 
 impl Engine {
-    /// A connection has ended: everything that it was to carry goes elsewhere, or fails with
-    /// `terminal` if another server could not do better.
+    /// Handles the end of a connection. All requests that it was to carry are routed again, or fail
+    /// with `terminal` if no other server could do better.
     pub(super) fn lose(
         &mut self,
         now: Micros,
@@ -24,7 +24,7 @@ impl Engine {
         terminal: Option<ClientError>,
         must_close: bool,
     ) {
-        // The shell may report the end of a connection that the engine has closed.
+        // The shell may report the end of a connection that the engine has already closed.
         let Some(connection) = self.connections.remove(&conn) else { return };
         self.by_place.retain(|_, other| *other != conn);
         if must_close {
@@ -49,16 +49,19 @@ impl Engine {
         }
     }
 
-    /// Handles a server that is alive but has no room for this connection: nothing has been sent on it,
-    /// and it is no reason to use a stand-in.
+    /// Handles a server that is alive but has no room for this connection. Nothing has been sent on
+    /// it, and it is no reason to use a stand-in.
     pub(super) fn no_room(&mut self, now: Micros, conn: ConnId, retry_after: Duration) {
-        let connection = self.connections.remove(&conn).expect("its server has answered on it");
+        let connection = self
+            .connections
+            .remove(&conn)
+            .expect("the server has just answered on this connection");
         self.by_place.retain(|_, other| *other != conn);
         self.outputs.push_back(Output::Close { conn });
         let place = connection.place;
         let (sent, waiting) = connection.into_requests();
         for id in sent.into_iter().chain(waiting) {
-            // A request may end, or go elsewhere, while it waits for the connection.
+            // A request may end, or be routed elsewhere, while it waits for the connection.
             let Some(open) = self.open.get_mut(&id) else { continue };
             let Some(Current { trial, .. }) = open.current.filter(|c| c.conn == conn) else {
                 continue;
@@ -118,7 +121,7 @@ impl Engine {
     pub(super) fn send_failed(&mut self, now: Micros, id: u32) {
         let attempts_max = self.config.attempts;
         let open = self.request(id);
-        let current = open.current.take().expect("a send that has failed was under way");
+        let current = open.current.take().expect("a failed send must have been under way");
         let Current { place, trial, .. } = current;
         open.failures += 1;
         let failures = open.failures;
@@ -146,12 +149,12 @@ impl Engine {
             }
             (Work::Ping, _) => self.retire(now, id),
             (Work::Operation { .. }, Place::Master | Place::Seed(_)) => {
-                unreachable!("operations go to servers")
+                unreachable!("operations are sent to servers only")
             }
         }
     }
 
-    /// Goes on to the next candidate, because this server does not serve the request.
+    /// Routes a request to the next candidate, because this server does not serve it.
     pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16) {
         let open = self.request(id);
         open.current = None;
@@ -182,7 +185,7 @@ impl Engine {
         remedy
     }
 
-    /// The request that was a server's trial ended without the server's answer.
+    /// Notes that the request that tried a server has ended without the server's answer.
     pub(super) fn trial_failed(&mut self, now: Micros, server: u16) {
         self.failed(now, server, 0, true);
     }
@@ -199,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// Notes that the server has answered; claim 14 if it was on trial.
+    /// Notes that the server has answered. If it was on trial, failover mode ends (claim 14).
     pub(super) fn succeeded(&mut self, now: Micros, server: u16, trial: bool) {
         if self.router().machine(server).success(trial) {
             self.event(ClientEvent::LeftFailover { server, by_map: false });
@@ -207,9 +210,9 @@ impl Engine {
         }
     }
 
-    /// The router, for a server that something was sent to.
+    /// Returns the router. There is one if something was sent to a server.
     fn router(&mut self) -> &mut Router {
-        self.router.as_mut().expect("servers are known from a map")
+        self.router.as_mut().expect("servers are known only from a map")
     }
 
     fn notify(&mut self, now: Micros, kind: DatagramKind, server: u16, attempts: u32) {

@@ -1,4 +1,5 @@
-//! Gets the map from the seeds, from servers that have a newer one, and from the master's verdicts.
+//! Fetching the map from the seeds, from servers that have a newer one, and from the master's
+//! verdicts.
 
 use std::net::SocketAddr;
 
@@ -13,7 +14,7 @@ use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
 use crate::session::Reply;
 
-/// Addresses at which a server may answer, asked one after the other.
+/// The addresses at which a server may answer. They are asked one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Seeds {
     pub(super) addresses: Vec<SocketAddr>,
@@ -22,7 +23,8 @@ pub(super) struct Seeds {
 }
 
 impl Seeds {
-    /// Starts asking from the beginning, including these addresses. Indices of the list stay valid.
+    /// Starts again from the first seed, with these addresses added. Indices of the list stay
+    /// valid.
     pub(super) fn begin_again(&mut self, addresses: &[SocketAddr]) {
         for address in addresses {
             if !self.addresses.contains(address) {
@@ -34,7 +36,7 @@ impl Seeds {
 }
 
 impl Engine {
-    /// Asks a seed for the map if one is wanted and nobody is being asked.
+    /// Asks a seed for the map, if one is wanted and no seed is being asked.
     pub(super) fn ask_a_seed(&mut self, now: Micros) {
         if self.seeds.is_pausing {
             return;
@@ -60,19 +62,19 @@ impl Engine {
         self.place(now, id, Place::Seed(self.seeds.next), false);
     }
 
-    /// The pause after a fruitless round is over.
+    /// Asks the seeds again after the pause that follows a round without success.
     pub(super) fn ask_seeds_again(&mut self, now: Micros) {
         self.seeds.is_pausing = false;
         self.ask_a_seed(now);
     }
 
-    /// Goes on to the next seed, because the one that was asked is of no use.
+    /// Asks the next seed, because the previous one did not help.
     pub(super) fn next_seed(&mut self, now: Micros) {
         self.seeds.next += 1;
         self.ask_a_seed(now);
     }
 
-    /// Asks a seed for the map that this place has not given.
+    /// Asks a seed for the map, because this place has not given it.
     pub(super) fn fetch_map_elsewhere(&mut self, now: Micros, place: Place) {
         match place {
             Place::Seed(_) => self.next_seed(now),
@@ -80,10 +82,10 @@ impl Engine {
         }
     }
 
-    /// A reply's tag tells that its sender may have a newer map: fetch it, but one at a time
-    /// and not in a storm.
+    /// Handles the tag of a reply, which may say that its sender has a newer map. Fetches that map,
+    /// but only one at a time and not too often.
     pub(super) fn see_tag(&mut self, now: Micros, conn: ConnId, tag: u32) {
-        // Without a map, no tag is newer: the first map has already been requested.
+        // Without a map, no tag is newer, and the first map has already been requested.
         let Some(router) = &self.router else { return };
         let is_newer = tag != 0 && MapEpoch::tag_is_newer(tag, router.map().epoch.tag());
         if is_newer {
@@ -146,24 +148,25 @@ impl Engine {
         }
     }
 
-    /// Obeys a map if it is newer, at once: also for what is under way to a server that it
-    /// says is offline, but for writes that have been sent.
+    /// Applies a map at once if it is newer. Requests under way to a server that it marks offline
+    /// are moved too, except for writes that have been sent.
     pub(super) fn apply(&mut self, now: Micros, map: ClusterMap) {
-        let router = self.router.as_mut().expect("the first map is adopted, not applied");
+        let router =
+            self.router.as_mut().expect("the first map must be adopted before maps are applied");
         if map.topology.id != router.map().topology.id {
             return self.apply_other(now, map);
         }
         let epoch = map.epoch;
-        // It is not newer.
+        // The map is not newer.
         let Some(left) = router.apply(map) else { return };
         let map = router.map().clone();
         for server in left {
             self.event(ClientEvent::LeftFailover { server, by_map: true });
         }
         self.event(ClientEvent::MapApplied { epoch });
-        // A server that leaves finishes what it has been sent. A write sent once more meanwhile
-        // would be done twice, and the late one over a newer write (scenario 14): it moves
-        // only when its connection has failed.
+        // A server that leaves finishes the requests that were sent to it. If a write were sent to
+        // another server meanwhile, it would be executed twice, and the late copy could overwrite a
+        // newer write (scenario 14). So a write moves only when its connection has failed.
         let moved_from = |open: &Open| {
             let Current { conn, place: Place::Server { server, .. }, trial } = open.current? else {
                 return None;
@@ -190,8 +193,8 @@ impl Engine {
         }
     }
 
-    /// A datagram came: only a verdict on an open notice means anything to a client. It
-    /// carries all states where they fit, which saves a fetch.
+    /// Handles a datagram. Only a verdict on an open notice matters to a client. The verdict
+    /// carries all states if they fit, which saves a fetch.
     pub(super) fn datagram(&mut self, now: Micros, bytes: &[u8]) {
         // Before the first map no notice is open.
         let Some(router) = &self.router else { return };
@@ -214,7 +217,7 @@ impl Engine {
         }
     }
 
-    /// Sends the notices that are due; none while the topology is in doubt.
+    /// Sends the notices that are due. None is sent while the topology is in doubt.
     pub(super) fn send_notices(&mut self, now: Micros) {
         // Before the first map no notice is open either.
         let Some(router) = self.router.as_ref().filter(|_| !self.doubt.is_open()) else { return };

@@ -1,4 +1,4 @@
-//! The whole client as one machine without IO: operations in, bytes and results out.
+//! The whole client as one machine without IO. It takes operations, and returns bytes and results.
 //!
 //! ```text
 //! Submit ─► operations.rs ─► router (map, failover) ─► connection.rs ─► session ─► Send{conn}
@@ -6,13 +6,14 @@
 //!                        └──► maps.rs (newer map: fetch, apply) ─► doubt.rs (another topology)
 //! silence, close ─► losses.rs ─► failover ─► notices ─► Datagram to the master
 //! ```
-//! A send has failed when its connection is lost, or stays silent for the attempt timeout
-//! while an answer is due. Half-way a PING asks whether the server is there at all: one that
-//! answers it is slow, not dead, and sending elsewhere would only double the load. No connection
-//! delays the replies on another: each server's connections are its own.
+//! A send has failed when its connection is lost, or stays silent for the attempt timeout while an
+//! answer is due. After half of that time a PING finds out whether the server is there at all. A
+//! server that answers the PING is slow, not dead, and sending elsewhere would only double the
+//! load. Each server has connections of its own, so no connection delays the replies of another
+//! server.
 //!
-//! No clock, no randomness, no sockets: `now` and the seed are arguments. The same inputs
-//! give the same outputs.
+//! The machine has no clock, no source of randomness and no sockets: `now` and the seed are
+//! arguments. The same inputs give the same outputs.
 
 mod connection;
 mod doubt;
@@ -47,24 +48,24 @@ use doubt::Doubt;
 use maps::Seeds;
 use operations::Open;
 
-/// The name of a connection; never reused.
+/// The name of a connection. Names are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
 /// An event for the client.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// The caller wants something; [`Output::Completed`] will name this `op_id` exactly once,
-    /// at the latest when the operation timeout has passed.
+    /// The caller submits an operation. [`Output::Completed`] names this `op_id` exactly once, at
+    /// the latest when the operation timeout has passed.
     Submit {
-        /// Chosen by the caller.
+        /// The id of the operation, chosen by the caller.
         op_id: u64,
         /// The operation.
         operation: Operation,
     },
-    /// The caller asks one party something; completed like an operation.
+    /// The caller asks one party a question. It is completed like an operation.
     Ask {
-        /// Chosen by the caller.
+        /// The id of the question, chosen by the caller.
         op_id: u64,
         /// The party that is asked.
         target: Target,
@@ -79,16 +80,16 @@ pub enum Input<'a> {
     Received(ConnId, &'a [u8]),
     /// The other side closed the connection, or reading or writing failed.
     Closed(ConnId),
-    /// A datagram came from the master's address.
+    /// A datagram arrived from the master's address.
     Datagram(&'a [u8]),
-    /// Time has passed; see [`Engine::next_deadline`].
+    /// Time has passed (see [`Engine::next_deadline`]).
     Tick,
 }
 
 /// An action that the shell carries out.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    /// Open a TCP connection; report [`Input::Connected`] or [`Input::ConnectFailed`].
+    /// Open a TCP connection, and report [`Input::Connected`] or [`Input::ConnectFailed`].
     Connect {
         /// The connection's name from now on.
         conn: ConnId,
@@ -104,7 +105,7 @@ pub enum Output {
         /// The bytes.
         bytes: Vec<u8>,
     },
-    /// Close the connection, or give up opening it. No input names it any more.
+    /// Close the connection, or stop opening it. No later input may name it.
     Close {
         /// The connection.
         conn: ConnId,
@@ -118,16 +119,16 @@ pub enum Output {
     },
     /// An operation or question has ended.
     Completed {
-        /// The caller's name for it.
+        /// The caller's id of it.
         op_id: u64,
         /// The result.
         result: Result<Answer, ClientError>,
     },
-    /// For observers.
+    /// An event for observers.
     Event(ClientEvent),
 }
 
-/// A timer of the engine, besides operations' deadlines and silent connections.
+/// A timer of the engine, in addition to the deadlines of operations and of silent connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     /// Route this operation again.
@@ -141,7 +142,7 @@ enum Timer {
 pub struct Engine {
     config: ClientConfig,
     client_id: u64,
-    /// 0 until the cluster's name is known.
+    /// The cluster's id; 0 until the cluster's name is known.
     cluster_id: u64,
     random: Random,
     router: Option<Router>,
@@ -157,28 +158,30 @@ pub struct Engine {
     open_bytes: usize,
     callers_open: usize,
     last_id: u32,
-    /// Operations that wait for the first map, or questions for the seeds' word, oldest (and so first to end) in front.
+    /// The operations that wait for the first map, and the questions that wait for the seeds'
+    /// answer. The oldest, which end first, are in front.
     unrouted: VecDeque<u32>,
-    /// Request id of the map fetch under way.
+    /// The request id of the map fetch under way.
     map_fetch: Option<u32>,
     map_fetch_not_before: Micros,
 
-    /// Both in order of time, because the timeouts are the same for all. May name ended
-    /// operations, but never at the front.
+    /// The deadlines, in order of time. This and the next queue are in that order because all
+    /// timeouts are the same. They may name operations that have ended, but never at the front.
     deadlines: VecDeque<(Micros, u32)>,
-    /// (due, request id, its number of sends then)
+    /// The times at which the engine loses patience with a send: (due, request id, the number of
+    /// sends at that time).
     patience: VecDeque<(Micros, u32, u32)>,
     timers: BinaryHeap<Reverse<(Micros, Timer)>>,
 
-    /// Connections with bytes to send.
+    /// The connections with bytes to send.
     unsent: VecDeque<ConnId>,
     outputs: VecDeque<Output>,
 }
 
 impl Engine {
-    /// A client that has done nothing yet. `client_id` and `seed` must be random: the first
-    /// names this client's requests over all its connections, the second spreads clients'
-    /// hold-downs.
+    /// Creates a client that has done nothing yet. `client_id` and `seed` must be random.
+    /// `client_id` names this client's requests over all its connections. `seed` spreads the
+    /// clients' hold-downs.
     #[must_use]
     pub fn new(config: ClientConfig, bootstrap: Bootstrap, client_id: u64, seed: u64) -> Self {
         let mut random = Random::new(seed);
@@ -234,14 +237,14 @@ impl Engine {
         self.forget_ended();
     }
 
-    /// Returns the next action. Bytes come last, so that one call per wake-up and connection
-    /// sends everything.
+    /// Returns the next action. Bytes come last, so that each connection sends everything in one
+    /// call per wake-up.
     pub fn poll(&mut self) -> Option<Output> {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
         while let Some(conn) = self.unsent.pop_front() {
-            // It may have been closed since it was marked.
+            // The connection may have been closed since it was marked.
             let Some(connection) = self.connections.get_mut(&conn) else { continue };
             connection.in_unsent = false;
             let bytes = connection.take_output();
@@ -252,8 +255,8 @@ impl Engine {
         None
     }
 
-    /// Returns when [`Input::Tick`] is due, possibly earlier than needed, or `None` if it is not due
-    /// until something else happens.
+    /// Returns the time at which [`Input::Tick`] is due, which may be earlier than needed. Returns
+    /// `None` if it is not due until another input has been handled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         let connections = self
@@ -273,14 +276,14 @@ impl Engine {
         .min()
     }
 
-    /// Returns how long bytes may wait for the network before their connection is given up: about
-    /// as long as it takes until another server can have processed the requests instead.
+    /// Returns the time for which bytes may wait for the network before their connection is given
+    /// up. It is about the time until another server can have processed the requests instead.
     #[must_use]
     pub fn unsent_max(&self) -> Duration {
         2 * self.config.attempts * self.config.attempt_timeout
     }
 
-    /// The map in force, once there is one.
+    /// Returns the map in force, once there is one.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.router.as_ref().map(Router::map)
@@ -292,7 +295,7 @@ impl Engine {
         self.router.as_ref().and_then(|router| router.state(server))
     }
 
-    /// Operations and questions of callers that have not ended.
+    /// Returns the number of the callers' operations and questions that have not ended.
     #[must_use]
     pub fn open_operations(&self) -> usize {
         self.callers_open
@@ -349,8 +352,8 @@ impl Engine {
         }
     }
 
-    /// Keeps the fronts of the queues open operations, and the queues' lengths in proportion to
-    /// the number of those.
+    /// Removes ended operations from the fronts of the queues, and keeps the length of the queues
+    /// in proportion to the number of open operations.
     fn forget_ended(&mut self) {
         let open = &self.open;
         while self.deadlines.front().is_some_and(|(_, id)| !open.contains_key(id)) {

@@ -1,4 +1,4 @@
-//! The path of one operation: checked, routed, sent, ended exactly once.
+//! The path of one operation: it is checked, routed, sent, and ended exactly once.
 
 use standin_protocol::frame::{RequestHeader, TTL_S_MAX, request_flags};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
@@ -23,12 +23,12 @@ pub(super) enum Work {
     MapFetch,
 }
 
-/// The current state of an operation.
+/// The current send of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Current {
     pub(super) conn: ConnId,
     pub(super) place: Place,
-    /// The server's failover machine waits for this send's fate.
+    /// Whether the server's failover machine waits for the result of this send.
     pub(super) trial: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Open {
     /// The connections on which an answer may still arrive.
     pub(super) sent_on: Vec<ConnId>,
     pub(super) sends: u32,
-    /// A send may have taken effect, but its connection was lost or given up.
+    /// Whether a send may have taken effect although its connection was lost or given up.
     pub(super) is_outcome_open: bool,
     /// Whether the question has already waited for the seeds' answer.
     pub(super) has_doubted: bool,
@@ -72,7 +72,7 @@ impl Open {
         }
     }
 
-    /// The bytes that count against the client's bound.
+    /// Returns the bytes that count against the client's limit.
     fn bytes(&self) -> usize {
         match &self.work {
             Work::Operation { operation, .. } => {
@@ -121,11 +121,11 @@ impl Engine {
         self.dispatch(now, id);
     }
 
-    /// Registers a request under an id that no open one has.
+    /// Registers a request under an id that no open request has.
     pub(super) fn insert(&mut self, now: Micros, work: Work) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            // Zero is HELLO's.
+            // Zero is the id of HELLO.
             if self.last_id != 0 && !self.open.contains_key(&self.last_id) {
                 break;
             }
@@ -138,16 +138,19 @@ impl Engine {
         self.last_id
     }
 
-    /// An open request. An id that may have ended is looked up in `open` instead.
+    /// Returns an open request. A request that may have ended is looked up in `open` instead.
     pub(super) fn request(&mut self, id: u32) -> &mut Open {
-        self.open.get_mut(&id).expect("a request that is being handled has not ended")
+        self.open.get_mut(&id).expect("a request that is being handled must not have ended")
     }
 
     /// Routes a request that has no current send.
     pub(super) fn dispatch(&mut self, now: Micros, id: u32) {
         // The request may have ended before its turn or its timer.
         let Some(open) = self.open.get_mut(&id) else { return };
-        debug_assert!(open.current.is_none(), "dispatched while under way");
+        debug_assert!(
+            open.current.is_none(),
+            "a request is dispatched only while it has no current send"
+        );
         let Some(router) = &mut self.router else {
             self.unrouted.push_back(id);
             self.ask_a_seed(now);
@@ -182,7 +185,7 @@ impl Engine {
         }
     }
 
-    /// Puts a request on the connection to a place, which is opened if need be.
+    /// Adds a request to the connection to a place, which is opened if needed.
     pub(super) fn place(&mut self, now: Micros, id: u32, place: Place, trial: bool) {
         let lanes = match place {
             Place::Server { .. } => self.config.connections_per_shard.max(1),
@@ -194,7 +197,7 @@ impl Engine {
             None => self.connect(now, place, lane),
         };
         self.request(id).current = Some(Current { conn, place, trial });
-        let connection = self.connections.get_mut(&conn).expect("a place leads to a connection");
+        let connection = self.connections.get_mut(&conn).expect("each place has a connection");
         connection.waiting.push_back(id);
         self.transmit_waiting(now, conn);
     }
@@ -217,8 +220,9 @@ impl Engine {
 
     /// Sends a request on an open connection.
     pub(super) fn transmit(&mut self, now: Micros, conn: ConnId, id: u32) {
-        let connection = self.connections.get_mut(&conn).expect("it leads to the request's place");
-        let open = self.open.get_mut(&id).expect("a request is sent before it ends");
+        let connection =
+            self.connections.get_mut(&conn).expect("the connection to the request's place exists");
+        let open = self.open.get_mut(&id).expect("a request that is sent must not have ended");
         let (opcode, keyspace, key, value) = match &open.work {
             Work::Operation { operation: o, .. } => {
                 (o.action.opcode(), o.keyspace, &o.key[..], o.action.value())
@@ -240,7 +244,7 @@ impl Engine {
         let left_ms = open.deadline.since(now).as_millis();
         header.deadline_ms = u16::try_from(left_ms).unwrap_or(u16::MAX).max(1);
         header.map_epoch = self.router.as_ref().map_or(0, |router| router.map().epoch.tag());
-        let session = connection.session().expect("requests are sent on open connections");
+        let session = connection.session().expect("requests are sent on open connections only");
         session.send(header, opcode, key, value);
         connection.asked(now);
         open.sends += 1;
@@ -253,9 +257,9 @@ impl Engine {
 
     /// Ends a caller's request, exactly once.
     pub(super) fn finish(&mut self, now: Micros, id: u32, result: Result<Answer, ClientError>) {
-        // A request ends once: whatever ends it later finds it gone.
+        // The request has already ended.
         let Some(open) = self.open.get(&id) else { return };
-        // The answer to the last send says nothing about an earlier one without an answer.
+        // The answer to the last send says nothing about an earlier send that was not answered.
         let is_unknown = open.is_outcome_open && open.denies_the_write(&result);
         let result = if is_unknown { Err(ClientError::OutcomeUnknown) } else { result };
         if let Some(op_id) = open.op_id() {
@@ -265,9 +269,9 @@ impl Engine {
         self.retire(now, id);
     }
 
-    /// Forgets a request that nobody waits for any more.
+    /// Forgets a request whose result nobody waits for any more.
     pub(super) fn retire(&mut self, now: Micros, id: u32) {
-        let open = self.open.remove(&id).expect("a request ends once");
+        let open = self.open.remove(&id).expect("a request must end exactly once");
         self.open_bytes -= open.bytes();
         for conn in &open.sent_on {
             if let Some(connection) = self.connections.get_mut(conn) {
@@ -277,7 +281,7 @@ impl Engine {
         if self.map_fetch == Some(id) {
             self.map_fetch = None;
         }
-        // The request ended without its trial succeeding, so failover mode goes on.
+        // The request ended without success of its trial, so failover mode goes on.
         if let Some(Current { place: Place::Server { server, .. }, trial: true, .. }) = open.current
         {
             self.trial_failed(now, server);
@@ -287,7 +291,7 @@ impl Engine {
         }
     }
 
-    /// The operation timeout has passed.
+    /// Ends a request whose operation timeout has passed.
     pub(super) fn expire(&mut self, now: Micros, id: u32) {
         // The request has ended before its timer.
         let Some(open) = self.open.get(&id) else { return };
@@ -326,8 +330,8 @@ impl Engine {
         self.doubt(now);
     }
 
-    /// Handles an operation that no server has answered. Before its caller is told, the seeds are
-    /// asked whether the cluster has been replaced by another.
+    /// Handles an operation that no server has answered. Before the caller is told, the seeds are
+    /// asked whether another cluster has replaced this one.
     pub(super) fn ended_in_vain(&mut self, now: Micros, id: u32, error: ClientError) {
         self.doubt(now);
         match self.open.get_mut(&id) {
@@ -407,13 +411,13 @@ impl Engine {
             (Place::Server { .. } | Place::Master, None) => None,
         };
         let timeout = self.config.connect_timeout;
-        let addr = addr.expect("the map or the list of seeds names each place that is asked for");
+        let addr = addr.expect("each place must be in the map or in the list of seeds");
         self.outputs.push_back(Output::Connect { conn, addr, timeout });
         conn
     }
 
     pub(super) fn connected(&mut self, now: Micros, conn: ConnId) {
-        // The engine gave it up before it was open.
+        // The engine gave the connection up before it was open.
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         if !connection.is_connecting() {
             return;
@@ -442,7 +446,7 @@ impl Engine {
         })
     }
 
-    /// Name and address of a server.
+    /// Returns the name and address of a server.
     fn named(&self, server: u16) -> String {
         let servers = self.router.as_ref().map(|router| &router.map().topology.servers);
         match servers.and_then(|servers| servers.get(usize::from(server))) {

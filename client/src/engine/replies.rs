@@ -1,4 +1,4 @@
-//! Handles what servers send: bytes to replies, replies to results.
+//! Handling of received bytes: bytes become replies, and replies become results.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{ConnId, Engine, Timer};
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Value};
 use crate::session::{Incoming, Reply, SessionError};
 
-/// `served_by` of the master, and `server` of its hello.
+/// The id of the master, in `served_by` and in the `server` of its hello.
 const MASTER: u16 = 0xFFFF;
 
 impl Engine {
@@ -28,7 +28,7 @@ impl Engine {
             return;
         };
         session.receive(bytes);
-        // The connection may be closed by what it says.
+        // A message may close the connection.
         while let Some(connection) = self.connections.get_mut(&conn) {
             let place = connection.place;
             match connection.session().map(|session| session.poll()) {
@@ -51,7 +51,7 @@ impl Engine {
             Place::Seed(_) => true,
         };
         if self.cluster_id != 0 && hello.cluster_id != self.cluster_id || !is_expected {
-            // Another process has the address, which is the same as no server there.
+            // Another process has the address. That is the same as no server there.
             self.doubt(now);
             self.lose(now, conn, None, true);
         }
@@ -66,7 +66,7 @@ impl Engine {
             self.doubt(now);
         }
         let terminal = match error {
-            // Once more when it is clear how many shards the server has.
+            // The request is sent again when it is known how many shards the server has.
             _ if is_misplaced && self.doubt.is_open() => None,
             SessionError::Handshake(CallerError::AuthFailed) => Some(ClientError::AuthFailed),
             SessionError::Handshake(CallerError::Refused(
@@ -110,7 +110,7 @@ impl Engine {
                 self.operation_replied(now, conn, id, server, reply);
             }
             // This is a late answer from a server that was given up. Both sends carried the same
-            // identity and value, so if it says "done", then it is.
+            // identity and value. So if the answer says that the write is done, it is done.
             Work::Operation { operation, .. } => {
                 if matches!(reply.status, Status::Ok | Status::NotFound) {
                     let (flags, sends) = (reply.header.flags, open.sends);
@@ -123,7 +123,7 @@ impl Engine {
     }
 
     fn operation_replied(&mut self, now: Micros, conn: ConnId, id: u32, server: u16, reply: Reply) {
-        // Its fate is decided here, whatever else becomes of the operation.
+        // This reply decides the trial, whatever else happens to the operation.
         let trial = self.request(id).current.as_mut().is_some_and(|c| std::mem::take(&mut c.trial));
         if reply.status == Status::ShuttingDown {
             self.leaving(now, server);
@@ -146,7 +146,7 @@ impl Engine {
             _ => {
                 let open = self.request(id);
                 let Work::Operation { operation, .. } = &open.work else {
-                    unreachable!("the reply is an operation's");
+                    unreachable!("the reply belongs to an operation");
                 };
                 let (flags, sends) = (reply.header.flags, open.sends);
                 let result = answer(result_of(operation, reply), server, flags, sends);
@@ -155,8 +155,8 @@ impl Engine {
         }
     }
 
-    /// The server has no room for it now: once more, later, to the same server. Its load on a
-    /// stand-in would only crush that one.
+    /// Handles a server that has no room for the request now: sends it once more to the same server
+    /// later. The load would only overwhelm a stand-in.
     pub(super) fn overloaded_by_server(&mut self, now: Micros, id: u32, retry_after: Duration) {
         let retry_after = retry_after.max(Duration::from_millis(1));
         let open = self.request(id);
@@ -187,7 +187,7 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
         (Status::Ok, Action::Put { .. } | Action::Cas { .. }) => Outcome::Written { version },
         (Status::Ok, Action::Delete) => Outcome::Deleted,
         (Status::Ok, Action::Touch { .. }) => Outcome::Touched { ttl_s },
-        // Nothing cached is as good as dropped.
+        // A value that is not cached counts as dropped.
         (Status::Ok | Status::NotFound, Action::Invalidate) => Outcome::Invalidated,
         (Status::Ok, Action::Flush) => Outcome::Flushed,
         (Status::NotFound, _) => Outcome::NotFound,

@@ -1,7 +1,7 @@
-//! One TCP connection: a task that connects and reads, and one that writes.
+//! One TCP connection, with a task that connects and reads, and a task that writes.
 //!
-//! Nothing is cancelled by dropping a future: monoio would leak the descriptor. A connection
-//! is ended by shutting its socket down, which wakes both tasks, also out of a connect.
+//! No future is cancelled by dropping it, because monoio would leak the descriptor. A connection is
+//! ended by shutting its socket down. That wakes both tasks, even during a connect.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ pub(super) struct Outlet {
     bytes: RefCell<Vec<u8>>,
     writer: RefCell<Option<Waker>>,
     has_ended: Cell<bool>,
-    /// Set while a task holds the socket open: see [`Holding`].
+    /// The descriptor while a task keeps the socket open (see [`Holding`]).
     fd: Cell<Option<RawFd>>,
 }
 
@@ -42,19 +42,19 @@ impl Outlet {
         self.wake_writer();
     }
 
-    /// Ends the connection; both tasks will notice.
+    /// Ends the connection. Both tasks will notice.
     pub(super) fn end(&self) {
         self.shut();
         self.wake_writer();
     }
 
-    /// Ends the connection without waking tasks, which may be impossible: the reader notices
-    /// and wakes the writer.
+    /// Ends the connection without waking tasks, because that may be impossible. The reader notices
+    /// the end and wakes the writer.
     pub(super) fn shut(&self) {
         self.has_ended.set(true);
         if let Some(fd) = self.fd.take() {
             // SAFETY: `fd` is set only while a `Holding` lives, which its task drops before it
-            // lets go of the socket.
+            // drops the socket.
             socket::shutdown(unsafe { BorrowedFd::borrow_raw(fd) });
         }
     }
@@ -65,7 +65,7 @@ impl Outlet {
         }
     }
 
-    /// The next bytes to write; `None`: the connection has ended.
+    /// Waits for the next bytes to write. Returns `None` if the connection has ended.
     async fn next(&self) -> Option<Vec<u8>> {
         poll_fn(|cx| {
             if self.has_ended.get() {
@@ -82,8 +82,9 @@ impl Outlet {
     }
 }
 
-/// While it lives, the descriptor in the outlet is open. Declared after the socket, so that it
-/// is dropped before it, also when the runtime drops the task.
+/// A guard that keeps the descriptor in the outlet. The descriptor is open while the guard lives.
+/// The guard must be declared after the socket, so that it is dropped first, even if the runtime
+/// drops the task.
 struct Holding(Rc<Outlet>);
 
 impl Holding {
@@ -99,7 +100,7 @@ impl Drop for Holding {
     }
 }
 
-/// A connection's life, from connect to close.
+/// Runs a connection from connect to close.
 pub(super) async fn run(inner: Weak<Inner>, conn: ConnId, addr: SocketAddr, outlet: Rc<Outlet>) {
     let feed = |input: Input<'_>| match inner.upgrade() {
         Some(inner) => Inner::feed(&inner, input),
@@ -141,7 +142,7 @@ async fn write(outlet: Rc<Outlet>, mut writer: OwnedWriteHalf<TcpStream>) {
             break;
         }
     }
-    // The reader notices too, and reports it.
+    // The reader notices the end too, and reports it.
     outlet.end();
 }
 
@@ -165,7 +166,7 @@ async fn connect(
     }
     connected?;
     if !monoio::utils::is_legacy() {
-        // The ring waits by itself only for sockets that block.
+        // The ring waits by itself only for blocking sockets.
         rustix::io::ioctl_fionbio(borrowed, false)?;
     }
     Ok(stream)

@@ -1,4 +1,4 @@
-//! The UDP socket to the master: opened with the first notice, read by a task of its own.
+//! The UDP socket to the master. It is opened with the first notice, and read by a task of its own.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,7 +12,7 @@ use super::Inner;
 use crate::engine::Input;
 use crate::socket;
 
-/// The pause after a failed receive (no process listens at the master's port).
+/// The pause after a failed receive, which happens if no process listens at the master's port.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(20);
 
 pub(super) struct NoticeSocket {
@@ -36,13 +36,13 @@ pub(super) fn send(inner: &Rc<Inner>, to: SocketAddr, bytes: Vec<u8>) {
                 monoio::spawn(read(Rc::downgrade(inner), Rc::clone(&socket)));
                 *slot = Some(NoticeSocket { socket });
             }
-            // The notice will be sent again, and then there may be a descriptor to spare.
+            // The notice will be sent again, and a descriptor may be available then.
             Err(error) => return tracing::warn!(%error, %to, "no socket for notices"),
         }
     }
     if let Some(NoticeSocket { socket }) = &*slot {
         let socket = Rc::clone(socket);
-        // Whether it is lost does not matter: only the verdict counts.
+        // It does not matter if the datagram is lost, because only the verdict counts.
         monoio::spawn(async move { socket.send(bytes).await.0.ok() });
     }
 }

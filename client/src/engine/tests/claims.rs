@@ -1,4 +1,4 @@
-//! Claims 10 to 14, as scripts.
+//! Tests of claims 10 to 14.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn c12_the_send_is_repeated_with_the_same_id_before_failover() {
     assert_eq!(usize::from(answer.served_by), stand_in);
     let waited = world.now.since(began).as_millis();
     assert!((200..205).contains(&waited), "two attempts of 100 ms, not {waited}");
-    // The second attempt's HELLO was not answered, so its request never left.
+    // The HELLO of the second attempt was not answered, so its request was never sent.
     let id = world.servers[home].requests[1].request_id;
     let at_stand_in = world.servers[stand_in].requests[0];
     assert_eq!(at_stand_in.request_id, id);
@@ -69,7 +69,7 @@ fn c12_the_send_is_repeated_with_the_same_id_before_failover() {
 }
 
 #[test]
-fn c12_one_lost_connection_is_no_failover() {
+fn c12_one_lost_connection_does_not_cause_failover() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();
     world.get().unwrap();
@@ -85,7 +85,7 @@ fn c12_one_lost_connection_is_no_failover() {
 }
 
 #[test]
-fn c13_until_t_has_passed_nothing_goes_to_the_server() {
+fn c13_until_t_has_passed_nothing_is_sent_to_the_server() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.kill(home);
@@ -136,14 +136,14 @@ fn c14_a_trial_that_fails_goes_to_the_stand_in() {
     assert_eq!(usize::from(answer.served_by), stand_in);
     let server = u16::try_from(home).unwrap();
     assert_eq!(world.take_events(), [E::Trial { server }, E::TrialFailed { server }]);
-    assert!(world.notices.is_empty(), "the master knows already");
+    assert!(world.notices.is_empty(), "the master already knows");
     world.servers[home].mode = Mode::Up;
     world.run_for(Duration::from_millis(1_400));
     assert_eq!(usize::from(world.get().unwrap().served_by), stand_in, "another T begins");
 }
 
 #[test]
-fn a_notice_is_resent_until_its_verdict_comes_and_the_verdict_is_obeyed() {
+fn a_notice_is_resent_until_its_verdict_arrives_and_the_verdict_is_applied() {
     let mut world = World::new(&[0, 0, 0]);
     let (_, home, stand_in) = world.key();
     world.kill(home);

@@ -1,4 +1,4 @@
-//! The limits on what a client repeats, keeps and gives up.
+//! Tests of the limits on what a client repeats, keeps and gives up.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::operation::{Action, ClientError, Operation, Outcome, Question, Target
 use crate::{Bootstrap, ClientConfig};
 
 #[test]
-fn an_idle_client_asks_nothing() {
+fn an_idle_client_sends_nothing() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();
     world.get().unwrap();
@@ -21,7 +21,7 @@ fn an_idle_client_asks_nothing() {
 }
 
 #[test]
-fn the_cluster_is_looked_for_once_in_the_timeout_of_an_attempt() {
+fn the_seeds_are_asked_once_per_attempt_timeout() {
     let mut world = World::new(&[0, 0]);
     world.kill(0);
     world.kill(1);
@@ -37,9 +37,9 @@ fn the_cluster_is_looked_for_once_in_the_timeout_of_an_attempt() {
     assert!((rounds / 2..=rounds + 1).contains(&looked), "{looked} times, not {rounds}");
 }
 
-/// It is kept for the operations that are open, not for all that there have been.
+/// Memory is used for open operations only, not for all past ones.
 #[test]
-fn what_has_ended_takes_no_memory_while_an_older_operation_is_open() {
+fn ended_operations_take_no_memory_while_an_older_one_is_open() {
     let config = ClientConfig { operation_timeout: Duration::from_secs(600), ..Default::default() };
     let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0, 1, 1]));
     let mut world = World::with(&[0, 0, 1, 1], config, bootstrap);
@@ -68,7 +68,7 @@ fn a_large_value_has_time_on_the_wire_before_its_server_counts_as_silent() {
     let (_, home, stand_in) = world.key();
     world.get().unwrap();
     world.servers[home].mode = Mode::Silent;
-    // 4 MB at 20 MB/s take 200 ms, besides the 100 ms of an attempt.
+    // 4 MB at 20 MB/s take 200 ms, in addition to the 100 ms of an attempt.
     let op_id = world.submit(Action::Put { value: vec![0; 4_000_000], ttl_s: 0 });
     world.run_for(ms(290));
     assert_eq!((world.connects, world.events.len()), (1, 0));
@@ -78,7 +78,7 @@ fn a_large_value_has_time_on_the_wire_before_its_server_counts_as_silent() {
 }
 
 #[test]
-fn a_question_is_put_to_a_dead_server_as_often_as_a_request() {
+fn a_question_is_sent_to_a_dead_server_as_often_as_a_request() {
     let mut world = World::new(&[0, 0]);
     world.kill(0);
     world.handle(Input::Ask { op_id: 1, target: Target::Any, question: Question::Map });
@@ -88,7 +88,7 @@ fn a_question_is_put_to_a_dead_server_as_often_as_a_request() {
     assert_eq!(world.called.iter().filter(|addr| **addr == dead).count(), attempts);
 }
 
-/// The shells give a connection up when the network has taken nothing of it for this long.
+/// The shells give a connection up when the network has accepted nothing for this time.
 #[test]
 fn bytes_wait_for_the_network_for_two_failovers_at_most() {
     let attempt_timeout = ms(300);
@@ -98,10 +98,10 @@ fn bytes_wait_for_the_network_for_two_failovers_at_most() {
     assert_eq!(world.engine.unsent_max(), ms(3_000));
 }
 
-/// A write of which one send has no answer goes on to a third server: that one's word is not
-/// the last about it, also if the map, not a failure, has moved it on.
+/// A write that has a send without an answer is sent to a third server. The answer of that server
+/// is not final, even if a map and not a failure has moved the write.
 #[test]
-fn a_map_that_moves_a_write_does_not_make_an_open_send_forgotten() {
+fn an_unanswered_send_is_not_forgotten_when_a_map_moves_the_write() {
     let mut world = World::new(&[0, 0, 0]);
     let (key, home, stand_in) = world.key();
     let third = usize::from(world.topology.rank(world.topology.partition(1, &key))[2]);
@@ -122,7 +122,7 @@ fn a_map_that_moves_a_write_does_not_make_an_open_send_forgotten() {
 }
 
 #[test]
-fn a_write_that_was_never_sent_and_is_moved_by_a_map_has_the_third_servers_answer() {
+fn a_write_that_was_never_sent_and_is_moved_by_a_map_has_the_answer_of_the_third_server() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].mode = Mode::Silent;
@@ -170,7 +170,7 @@ fn the_largest_key_and_value_are_sent_and_larger_ones_are_refused_here() {
 }
 
 #[test]
-fn one_operation_may_be_larger_than_the_bound_of_all() {
+fn one_operation_may_be_larger_than_the_limit_for_all() {
     let config = ClientConfig { operation_bytes_max: 5, ..ClientConfig::default() };
     let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
     let mut world = World::with(&[0, 0], config, bootstrap);
@@ -178,7 +178,7 @@ fn one_operation_may_be_larger_than_the_bound_of_all() {
 }
 
 #[test]
-fn a_connection_says_whose_it_is_and_where_it_leads() {
+fn the_hello_of_a_connection_names_the_client_and_the_destination() {
     for (observer, role) in [(false, Role::Client), (true, Role::Observer)] {
         let config = ClientConfig { observer, ..ClientConfig::default() };
         let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
@@ -197,9 +197,9 @@ fn a_connection_says_whose_it_is_and_where_it_leads() {
     }
 }
 
-/// Another server would say the same.
+/// Another server would give the same answer.
 #[test]
-fn a_refusal_that_no_other_server_would_take_back_ends_the_operation() {
+fn a_refusal_that_every_server_would_give_ends_the_operation() {
     for status in [Status::AuthFailed, Status::UnsupportedVersion] {
         let mut world = World::new(&[0, 0]);
         for server in &mut world.servers {
@@ -217,12 +217,12 @@ fn a_refusal_that_no_other_server_would_take_back_ends_the_operation() {
 }
 
 #[test]
-fn nobody_waits_for_room_beyond_the_deadline() {
+fn no_operation_waits_for_room_beyond_its_deadline() {
     let config = ClientConfig { operation_timeout: ms(15), ..ClientConfig::default() };
     let bootstrap = Bootstrap::Config(crate::testing::topology(&[0, 0]));
     let mut world = World::with(&[0, 0], config, bootstrap);
     let (_, home, _) = world.key();
-    // It names 20 ms.
+    // The server names 20 ms.
     world.servers[home].mode = Mode::Says(Status::Overloaded);
     let began = world.now;
     assert!(matches!(world.get(), Err(ClientError::Overloaded { .. })));
@@ -230,7 +230,7 @@ fn nobody_waits_for_room_beyond_the_deadline() {
 }
 
 #[test]
-fn a_question_that_is_never_answered_says_who_does_not_answer() {
+fn the_error_of_an_unanswered_question_names_the_party() {
     let mut world = World::new(&[0, 0]);
     world.servers[0].mode = Mode::Stuck;
     let target = Target::Server(0);

@@ -1,4 +1,4 @@
-//! The engine against made-up servers, in virtual time.
+//! Tests of the engine against simulated servers, in virtual time.
 
 mod claims;
 mod limits;

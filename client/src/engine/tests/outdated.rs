@@ -1,4 +1,5 @@
-//! A topology that is not the cluster's any more: who is in the cluster, the cluster says.
+//! Tests of a topology that is no longer the cluster's. The cluster itself decides which servers
+//! are in it.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use crate::operation::{Action, ClientError, Outcome, Question, Target};
 use crate::testing::topology;
 use crate::{Bootstrap, ClientConfig};
 
-/// The cluster's topology with other servers.
+/// Returns the cluster's topology with other servers.
 fn with_servers(servers: Vec<ServerInfo>) -> Arc<Topology> {
     let now = topology(&[0, 0]);
     Arc::new(Topology::new(now.name.clone(), now.master, servers, now.partitions).unwrap())
 }
 
-/// The cluster's servers in another order: each id is another's.
+/// Returns the cluster's servers in another order, so that each id belongs to another server.
 fn turned() -> Arc<Topology> {
     with_servers(topology(&[0, 0]).servers.iter().rev().cloned().collect())
 }
@@ -56,7 +57,7 @@ fn told(world: &mut World) -> Vec<String> {
 }
 
 #[test]
-fn reads_and_writes_succeed_and_the_difference_is_told_once() {
+fn reads_and_writes_succeed_and_the_difference_is_reported_once() {
     for file in [turned(), moved(Some(0)), moved(Some(1))] {
         let mut world = world(file);
         assert!(matches!(world.run(put()).unwrap().outcome, Outcome::Written { .. }));
@@ -71,7 +72,7 @@ fn reads_and_writes_succeed_and_the_difference_is_told_once() {
 }
 
 #[test]
-fn what_was_under_way_when_the_topology_changed_is_sent_again() {
+fn requests_under_way_when_the_topology_changes_are_sent_again() {
     let mut world = world(turned());
     let many: Vec<u64> = (0..50).map(|_| world.submit(put())).collect();
     for op_id in many {
@@ -80,10 +81,10 @@ fn what_was_under_way_when_the_topology_changed_is_sent_again() {
     assert_eq!(world.engine.open_operations(), 0);
 }
 
-/// The topology changes in the life of a client: the servers were all restarted, with epochs that
-/// begin anew.
+/// The topology changes while a client runs. The servers were all restarted, and their epochs start
+/// again.
 #[test]
-fn a_lower_epoch_of_another_topology_is_taken_when_nobody_serves_the_old_one() {
+fn a_lower_epoch_of_another_topology_is_accepted_when_no_server_serves_the_old_one() {
     let mut world = world(turned());
     world.get().unwrap();
     let file = told(&mut world);
@@ -107,12 +108,12 @@ fn a_lower_epoch_of_another_topology_is_taken_when_nobody_serves_the_old_one() {
 }
 
 #[test]
-fn a_question_waits_for_the_clusters_word() {
+fn a_question_waits_for_the_answer_of_the_seeds() {
     let mut world = world(turned());
     for (op_id, server) in [(1_001, 0), (1_002, 1)] {
         let (target, question) = (Target::Server(server), Question::Stats);
         world.handle(crate::engine::Input::Ask { op_id, target, question });
-        // These servers answer nonsense to STATS: an answer all the same.
+        // These servers give a wrong answer to STATS, but it is an answer.
         assert!(matches!(world.result(op_id), Err(ClientError::Protocol(_))));
         let asked = world.servers[usize::from(server)].requests.iter();
         assert_eq!(asked.filter(|h| h.opcode == Opcode::Stats as u8).count(), 1);
@@ -146,14 +147,14 @@ fn the_map_of_another_cluster_is_refused() {
 }
 
 #[test]
-fn when_nobody_answers_the_caller_is_told_in_time() {
+fn the_caller_is_told_in_time_that_no_server_answers() {
     let mut world = world(moved(None));
     let error = world.get().unwrap_err();
     assert!(matches!(error, ClientError::Unavailable { .. }), "{error:?}");
     assert!(told(&mut world).is_empty());
 }
 
-/// The cluster's topology, but for the servers' weights.
+/// Returns a map of the cluster's topology with other weights of the servers.
 fn reweighted(term: u32) -> ClusterMap {
     let servers = topology(&[0, 0]).servers.clone().into_iter();
     let servers = servers.map(|info| ServerInfo { weight: 2, ..info }).collect();
@@ -182,10 +183,10 @@ fn an_older_map_of_another_topology_is_refused_while_this_one_serves() {
     assert_ne!(world.engine.map().unwrap().topology.id, before.topology.id);
 }
 
-/// A request sent under the old topology may have been executed: another server's answer to a
-/// second send says nothing about the first.
+/// A request that was sent under the old topology may have been executed. Another server's answer
+/// to a second send says nothing about the first.
 #[test]
-fn a_write_that_was_sent_before_the_topology_changed_is_not_called_undone() {
+fn a_write_sent_before_the_topology_changed_is_not_reported_as_not_executed() {
     let mut world = world(topology(&[0, 0]));
     world.get().unwrap();
     for server in &mut world.servers {
@@ -201,13 +202,13 @@ fn a_write_that_was_sent_before_the_topology_changed_is_not_called_undone() {
     world.engine.apply(began, reweighted(9));
     world.handle(crate::engine::Input::Tick);
     assert_eq!(world.result(write), Err(ClientError::OutcomeUnknown));
-    assert!(world.result(read).is_ok(), "of a read it can be believed");
+    assert!(world.result(read).is_ok(), "the answer to a read counts");
     assert!(world.now.since(began) < std::time::Duration::from_millis(5), "sent again at once");
     assert!(world.connects > connects, "on other connections");
 }
 
 #[test]
-fn nobody_is_accused_by_an_id_of_the_topology_before() {
+fn no_server_is_reported_by_an_id_of_the_previous_topology() {
     let mut world = world(topology(&[0, 0]));
     world.get().unwrap();
     let (_, home, _) = world.key();
@@ -219,5 +220,5 @@ fn nobody_is_accused_by_an_id_of_the_topology_before() {
     world.engine.apply(now, other);
     world.handle(crate::engine::Input::Tick);
     world.run_for(std::time::Duration::from_secs(1));
-    assert_eq!(world.notices.len(), 1, "its verdict had not come, but it is not sent again");
+    assert_eq!(world.notices.len(), 1, "it is not sent again although its verdict has not arrived");
 }

@@ -1,4 +1,5 @@
-//! Under any schedule: each operation ends once and in time, nothing grows without bound.
+//! Properties under any schedule: each operation ends once and in time, and nothing grows without
+//! bound.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +25,7 @@ enum Step {
     Ask {
         target: u8,
     },
-    /// Something about the `pick`-th connection.
+    /// An event on the `pick`-th connection.
     Connect {
         pick: usize,
         succeeds: bool,
@@ -44,7 +45,7 @@ enum Step {
     Datagram {
         bytes: Vec<u8>,
     },
-    /// To the engine's next deadline, or a little less.
+    /// Time passes until the engine's next deadline, or a little less.
     Pass {
         us: u64,
     },
@@ -124,7 +125,8 @@ impl Run {
             internal <= 1 + 64 * engine.connections.len().max(1),
             "{internal} internal requests"
         );
-        // Each shard, the master, and each address at which the map may be had.
+        // There may be a connection to each shard, to the master, and to each address that may give
+        // the map.
         assert!(
             engine.connections.len() <= 4 * 2 + 1 + 5,
             "{} connections",
@@ -197,7 +199,7 @@ impl Run {
                 };
                 self.open.insert(self.last_op, self.now + self.config.operation_timeout);
                 let operation = Operation { keyspace: 1, key: vec![key], action };
-                // One more may be refused: `check` counts those that are open.
+                // One more operation may be refused, because `check` counts those that are open.
                 self.handle(Input::Submit { op_id: self.last_op, operation });
             }
             Step::Ask { target } => {
@@ -271,7 +273,7 @@ fn run(bootstrap: Bootstrap, steps: Vec<Step>) {
     run.pass(500_000);
     assert!(run.open.is_empty(), "not completed: {:?}", run.open);
     run.pass(60_000_000);
-    assert_eq!(run.engine.next_deadline(), None, "an idle client rests");
+    assert_eq!(run.engine.next_deadline(), None, "an idle client has no deadline");
     assert_eq!((run.engine.open.len(), run.engine.open_bytes), (0, 0));
 }
 
@@ -284,14 +286,14 @@ proptest! {
     }
 
     #[test]
-    fn also_while_the_map_is_unknown(steps in prop::collection::vec(step(), 0..250)) {
+    fn every_operation_ends_once_and_in_time_while_the_map_is_unknown(steps in prop::collection::vec(step(), 0..250)) {
         let servers = &topology(&[0, 0, 1, 1]).servers;
         run(Bootstrap::Seeds(vec![servers[0].address, servers[1].address]), steps);
     }
 }
 
 #[test]
-fn ids_in_use_are_skipped_when_the_numbers_begin_anew() {
+fn ids_in_use_are_skipped_when_the_numbers_wrap() {
     let bootstrap = Bootstrap::Config(topology(&[0, 0]));
     let mut engine = Engine::new(ClientConfig::default(), bootstrap, 1, 2);
     let submit = |engine: &mut Engine, op_id| {

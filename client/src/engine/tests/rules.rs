@@ -1,4 +1,4 @@
-//! Rules that the claims do not cover: statuses, maps, bounds, slow servers.
+//! Tests of rules that the claims do not cover: statuses, maps, limits, slow servers.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn each_operation_has_its_outcome() {
 }
 
 #[test]
-fn a_server_without_room_for_a_connection_is_not_taken_for_dead() {
+fn a_server_without_room_for_a_connection_does_not_count_as_dead() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].mode = Mode::Full;
@@ -72,15 +72,15 @@ fn a_server_without_room_for_a_connection_is_not_taken_for_dead() {
         assert_eq!(world.run(action), Err(ClientError::Overloaded { retry_after }));
     }
     world.run_for(Duration::from_secs(1));
-    assert!(world.events.is_empty() && world.notices.is_empty(), "no failover, and no accusation");
-    assert_eq!(world.servers[stand_in].requests.len(), 0, "its load crushes nobody else");
+    assert!(world.events.is_empty() && world.notices.is_empty(), "no failover, and no report");
+    assert_eq!(world.servers[stand_in].requests.len(), 0, "its load is not moved to a stand-in");
     let target = Target::Server(u16::try_from(home).unwrap());
     world.handle(Input::Ask { op_id: 99, target, question: Question::Stats });
     assert_eq!(world.result(99), Err(ClientError::Overloaded { retry_after: ms(20) }));
 }
 
 #[test]
-fn overloaded_is_tried_once_more_after_the_time_it_names() {
+fn an_overloaded_server_is_tried_once_more_after_the_time_that_it_names() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();
     world.servers[home].mode = Mode::Says(Status::Overloaded);
@@ -96,7 +96,7 @@ fn overloaded_is_tried_once_more_after_the_time_it_names() {
 }
 
 #[test]
-fn a_server_that_stops_or_can_not_serve_is_passed_over() {
+fn a_server_that_stops_or_can_not_serve_is_skipped() {
     for status in [Status::ShuttingDown, Status::Unavailable, Status::NotOwner] {
         let mut world = World::new(&[0, 0]);
         let (_, home, stand_in) = world.key();
@@ -109,7 +109,7 @@ fn a_server_that_stops_or_can_not_serve_is_passed_over() {
 }
 
 #[test]
-fn a_server_that_refuses_a_hello_because_it_stops_is_left_at_once_and_not_reported() {
+fn a_server_that_refuses_a_hello_because_it_is_stopping_is_avoided_and_not_reported() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].mode = Mode::Stopping;
@@ -123,11 +123,11 @@ fn a_server_that_refuses_a_hello_because_it_stops_is_left_at_once_and_not_report
     );
     let connects = world.connects;
     assert_eq!(usize::from(world.get().unwrap().served_by), stand_in);
-    assert_eq!(world.connects, connects, "nobody calls there for now");
+    assert_eq!(world.connects, connects, "nobody connects there for now");
 }
 
 #[test]
-fn a_question_is_asked_again_where_its_connection_was_lost() {
+fn a_question_is_sent_again_when_its_connection_was_lost() {
     for target in [Target::Server(0), Target::Any] {
         let mut world = World::new(&[0, 0]);
         for server in &mut world.servers {
@@ -144,7 +144,7 @@ fn a_question_is_asked_again_where_its_connection_was_lost() {
 }
 
 #[test]
-fn a_newer_tag_fetches_the_map_once_and_it_is_obeyed() {
+fn a_newer_tag_causes_one_fetch_and_the_map_is_applied() {
     let mut world = World::new(&[0, 0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].map = world.map_without(&[home]);
@@ -160,7 +160,7 @@ fn a_newer_tag_fetches_the_map_once_and_it_is_obeyed() {
 }
 
 #[test]
-fn a_map_moves_what_is_under_way() {
+fn a_map_moves_requests_under_way() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].mode = Mode::Stuck;
@@ -174,9 +174,9 @@ fn a_map_moves_what_is_under_way() {
     assert!(world.now.since(now) < ms(5));
 }
 
-/// Scenario 14: if a write were executed twice, the late copy would overwrite a write in between.
+/// If a write were executed twice, the late copy would overwrite a write in between (scenario 14).
 #[test]
-fn a_map_does_not_move_a_write_that_a_live_server_has_been_sent() {
+fn a_map_does_not_move_a_write_that_was_sent_to_a_live_server() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].data_delay = ms(30);
@@ -213,7 +213,7 @@ fn without_any_seed_operations_end_in_time() {
     let began = world.now;
     assert_eq!(world.get(), Err(ClientError::NoMap));
     assert_eq!(world.now.since(began), ClientConfig::default().operation_timeout);
-    // Two seeds every 50 ms: half the timeout of an attempt.
+    // Both seeds are asked every 50 ms, which is half the timeout of an attempt.
     assert!((200..450).contains(&world.connects), "{} connects", world.connects);
     world.servers[1].mode = Mode::Up;
     assert!(world.get().is_ok());
@@ -226,7 +226,7 @@ fn a_slow_answer_is_waited_for_without_failover() {
     world.servers[home].data_delay = ms(700);
     let answer = world.get().unwrap();
     assert_eq!((usize::from(answer.served_by), answer.sends), (home, 1));
-    assert!(world.servers[home].pings >= 10, "it was asked whether it is there");
+    assert!(world.servers[home].pings >= 10, "it was pinged");
     assert!(world.events.is_empty() && world.connects == 1);
 }
 
@@ -242,7 +242,7 @@ fn a_late_answer_still_counts() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_left_in_the_end() {
+fn a_server_that_never_answers_is_given_up() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.servers[home].mode = Mode::Stuck;
@@ -251,7 +251,7 @@ fn a_server_that_never_answers_is_left_in_the_end() {
 }
 
 #[test]
-fn a_dead_server_does_not_hold_up_the_others() {
+fn a_dead_server_does_not_delay_requests_to_others() {
     let mut world = World::new(&[0, 0, 1, 1]);
     let (_, home, _) = world.key();
     world.servers[home].mode = Mode::Silent;
@@ -269,7 +269,7 @@ fn a_dead_server_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn a_write_without_an_answer_is_not_called_failed_or_mismatched() {
+fn a_write_without_an_answer_is_not_reported_as_failed_or_mismatched() {
     let mut world = World::new(&[0, 0]);
     let (_, home, stand_in) = world.key();
     world.get().unwrap();
@@ -287,7 +287,7 @@ fn a_write_without_an_answer_is_not_called_failed_or_mismatched() {
 }
 
 #[test]
-fn with_nobody_there_it_is_tried_until_the_deadline() {
+fn without_any_server_an_operation_is_tried_until_its_deadline() {
     let mut world = World::new(&[0, 0]);
     world.kill(0);
     world.kill(1);
@@ -301,11 +301,11 @@ fn with_nobody_there_it_is_tried_until_the_deadline() {
     let op = world.submit(Action::Get);
     world.run_for(ms(500));
     world.servers[1].mode = Mode::Up;
-    assert!(world.result(op).is_ok(), "somebody came back in time");
+    assert!(world.result(op).is_ok(), "a server came back in time");
 }
 
 #[test]
-fn bounds_are_kept_locally() {
+fn limits_are_enforced_in_the_client() {
     let config = ClientConfig {
         operations_max: 10,
         limits: FrameLimits { key_bytes: 10, value_bytes: 20 },
@@ -368,7 +368,7 @@ fn questions_go_to_one_party_and_do_not_touch_failover() {
 }
 
 #[test]
-fn a_client_that_slept_reads_before_it_judges() {
+fn a_client_that_was_stopped_reads_before_it_gives_a_connection_up() {
     let mut world = World::new(&[0, 0]);
     let (_, home, _) = world.key();
     let op = world.submit(Action::Get);

@@ -1,4 +1,4 @@
-//! Made-up servers, a network with a fixed delay, and a clock that jumps.
+//! Simulated servers, a network with a fixed delay, and a clock that jumps to the next event.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -37,31 +37,32 @@ pub(super) const DELAY: Duration = Duration::from_micros(100);
 /// The behaviour of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Answers everything.
+    /// It answers everything.
     Up,
-    /// Refuses connections: killed.
+    /// It refuses connections, because its process was killed.
     Refuse,
-    /// Takes connections and bytes, says nothing: stopped.
+    /// It accepts connections and bytes but sends nothing, because its process is stopped.
     Silent,
-    /// Answers HELLO and PING, and nothing else.
+    /// It answers HELLO and PING, and nothing else.
     Stuck,
-    /// Answers HELLO, and all else with this status.
+    /// It answers HELLO, and all other requests with this status.
     Says(Status),
-    /// Answers HELLO with OVERLOADED and closes the connection: no room for another one.
+    /// It answers HELLO with OVERLOADED and closes the connection, because it has no room for
+    /// another one.
     Full,
-    /// Refuses HELLO with this status.
+    /// It refuses HELLO with this status.
     Greets(Status),
-    /// Answers HELLO with SHUTTING_DOWN.
+    /// It answers HELLO with SHUTTING_DOWN.
     Stopping,
 }
 
 pub(super) struct Server {
     pub(super) mode: Mode,
-    /// Answers that come later than everything else, by this much.
+    /// The extra delay of answers to requests for data.
     pub(super) data_delay: Duration,
-    /// The map that it holds.
+    /// The map of the server.
     pub(super) map: ClusterMap,
-    /// Data requests and MAPs that have reached it.
+    /// The data requests and MAPs that have reached it.
     pub(super) requests: Vec<RequestHeader>,
     pub(super) pings: usize,
     /// The first message that it received on each connection.
@@ -85,7 +86,7 @@ pub(super) struct World {
     pub(super) events: Vec<ClientEvent>,
     pub(super) notices: Vec<Datagram>,
     pub(super) connects: usize,
-    /// The addresses of these connects.
+    /// The addresses to which the client has connected.
     pub(super) called: Vec<SocketAddr>,
     conns: BTreeMap<ConnId, (usize, Vec<u8>)>,
     queue: BTreeMap<(Micros, u64), (ConnId, Happening)>,
@@ -97,7 +98,7 @@ pub(super) struct World {
 pub(super) const EPOCH: MapEpoch = MapEpoch { term: 3, counter: 1 };
 
 impl World {
-    /// A map by which these servers are offline.
+    /// Returns a map in which these servers are offline.
     pub(super) fn map_without(&self, servers: &[usize]) -> ClusterMap {
         let mut statuses = vec![ServerStatus::default(); self.servers.len()];
         for server in servers {
@@ -107,7 +108,8 @@ impl World {
         ClusterMap::new(self.topology.clone(), EPOCH, statuses)
     }
 
-    /// Servers in one group each of `groups`, all up, the client on its defaults.
+    /// Creates one server in the group of each entry of `groups`, all up, and a client with default
+    /// settings.
     pub(super) fn new(groups: &[u16]) -> Self {
         let topology = topology(groups);
         Self::with(groups, ClientConfig::default(), Bootstrap::Config(topology))
@@ -141,7 +143,7 @@ impl World {
         }
     }
 
-    /// Key, home and first stand-in of some partition.
+    /// Returns a key, its home and its first stand-in, for some partition.
     pub(super) fn key(&self) -> (Vec<u8>, usize, usize) {
         let key = b"key".to_vec();
         let rank = self.topology.rank(self.topology.partition(1, &key));
@@ -167,13 +169,13 @@ impl World {
         self.result(op_id)
     }
 
-    /// Waits for an operation's end.
+    /// Waits for the end of an operation.
     pub(super) fn result(&mut self, op_id: u64) -> Result<Answer, ClientError> {
         loop {
             if let Some((_, result)) = self.completed.iter().find(|(id, _)| *id == op_id) {
                 return result.clone();
             }
-            assert!(self.step(Micros::NEVER), "nothing more happens");
+            assert!(self.step(Micros::NEVER), "there must be another event");
         }
     }
 
@@ -188,7 +190,7 @@ impl World {
         self.carry_out();
     }
 
-    /// A server closes all its connections.
+    /// Makes a server close all its connections.
     pub(super) fn close_connections(&mut self, server: usize) {
         let of_server =
             |(conn, (at, _)): (&ConnId, &(usize, Vec<u8>))| (*at == server).then_some(*conn);
@@ -197,13 +199,13 @@ impl World {
         }
     }
 
-    /// The killing of a server's process.
+    /// Kills a server's process.
     pub(super) fn kill(&mut self, server: usize) {
         self.servers[server].mode = Mode::Refuse;
         self.close_connections(server);
     }
 
-    /// Kinds of the events so far; they are taken.
+    /// Takes the events so far.
     pub(super) fn take_events(&mut self) -> Vec<ClientEvent> {
         std::mem::take(&mut self.events)
     }
@@ -224,7 +226,7 @@ impl World {
                 assert!(
                     self.engine.next_deadline() > Some(self.now)
                         || self.engine.next_deadline().is_none(),
-                    "a tick that changes nothing"
+                    "a tick must change the next deadline"
                 );
                 true
             }
@@ -278,7 +280,7 @@ impl World {
                 Output::Datagram { to, bytes } => {
                     assert_eq!(to, self.topology.master);
                     let notice = Datagram::parse(&bytes, None, None).unwrap();
-                    // Those of another topology the master drops.
+                    // The master drops notices of another topology.
                     if notice.topology_id == self.topology.id {
                         self.notices.push(notice);
                     }
