@@ -1,5 +1,5 @@
-//! The client in Python that was written from docs/PROTOCOL.md alone, against a live
-//! cluster: the document says enough.
+//! The client in Python that was written from docs/PROTOCOL.md alone, against a live cluster. It
+//! shows that the document is complete.
 
 mod common;
 
@@ -12,10 +12,10 @@ use standin_testkit::wait_until;
 use common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
 
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
-/// Set to 1, it turns a test that lacks Python from skipped to failed.
+/// The variable that, set to 1, makes a test without Python fail instead of being skipped.
 const REQUIRE: &str = "STANDIN_REQUIRE_PYTHON";
 
-/// Runs docs/client.py; `None`, after a loud word, without a Python.
+/// Runs docs/client.py. Returns `None`, after a message, if there is no Python.
 fn client(test: &str, arguments: &[&str]) -> Option<Output> {
     let script = Path::new(DOCS).join("client.py");
     match Command::new("python3").arg(&script).args(arguments).output() {
@@ -80,14 +80,14 @@ fn it_does_every_operation_and_routes_by_the_map_before_and_after_a_failover() {
     cluster.kill("a1");
     cluster.connect("a2").get(&cluster.key_of("a1"));
     cluster.wait_states(&[("a1", Offline), ("a2", Online), ("b1", Online), ("b2", Online)]);
-    // The one by which a2 found out.
+    // This is the request by which a2 noticed the failure.
     cluster.wait_counter("a2", "forwarded", 1);
-    // While a member is away, a server that has just started keeps entries only briefly, and without
-    // a version (docs/FAILOVER.md).
+    // While a member is away, a server that has just started keeps entries only briefly, and
+    // without a version (docs/FAILOVER.md).
     wait_until(WITHIN, "entries of a2 with versions", || {
         cluster.connect("a2").get(&cluster.key_of("a1")).header.cas_version != 0
     });
-    // The dead server is the first seed: the next one is asked.
+    // The dead server is the first seed, so the client asks the next one.
     let output = selftest(&cluster, "a1").expect("a Python a moment ago");
     assert_says(&output, &done);
     assert_says(&output, &["a1 127.0.0.1", "offline, owns 0"]);

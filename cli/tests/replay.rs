@@ -1,9 +1,9 @@
-//! A production block cache's requests through a cluster that loses a server in the middle:
-//! every request is answered, and every value is the one written last.
+//! The requests of a production block cache, sent to a cluster that loses a server in the middle.
+//! Every request is answered, and every value is the one that was written last.
 //!
-//! Object ids are keys, sizes are cut to 4 KiB. The first sight of an object writes it, later
-//! ones read it, and every tenth sight writes it anew. The trace is no part of the
-//! repository: without it a synthetic one is used, and said so.
+//! Object ids are keys, and sizes are cut to 4 KiB. The first access to an object writes it, later
+//! ones read it, and every tenth access writes it again. The trace is not part of the repository.
+//! Without it a synthetic trace is used, and the output says so.
 
 mod common;
 
@@ -18,15 +18,17 @@ use standin_testkit::wait::poll_for;
 
 use common::{Cluster, KEYSPACE, TWO_PAIRS};
 
-/// Beside the repository, where there is one.
+/// The path of the trace, which is next to the repository if it exists.
 const TRACE: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/traces/cloudphysics.oracleGeneral.bin");
-/// `u32 time_s, u64 object_id, u32 size_bytes, i64 next_access`, little-endian, packed.
+/// The size of a record: `u32 time_s, u64 object_id, u32 size_bytes, i64 next_access`,
+/// little-endian, packed.
 const RECORD_BYTES: usize = 24;
 const VALUE_BYTES_MAX: usize = 4_096;
-/// Requests of the synthetic trace.
+/// The number of requests of the synthetic trace.
 const SYNTHETIC_REQUESTS: usize = 30_000;
-/// An object's requests are one client's, in the order of the trace.
+/// The number of clients. All requests for an object come from one client, in the order of the
+/// trace.
 const CLIENTS: u64 = 12;
 
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +77,7 @@ fn every_request_of_a_trace_is_answered_rightly_while_a_server_dies_and_returns(
     let stood_in = cluster.counter("a2", "stand_in_requests");
     cluster.start_server("a1");
     for client in clients {
-        client.join().expect("a client ends in peace").expect("every answer is right");
+        client.join().expect("a client must not panic").expect("every answer is right");
     }
     cluster.wait_all(Online);
     assert_eq!(done.load(Ordering::Relaxed), total, "every request was answered");
@@ -93,7 +95,7 @@ fn every_request_of_a_trace_is_answered_rightly_while_a_server_dies_and_returns(
     );
 }
 
-/// One client's share, in order; what each object's value must be is known at all times.
+/// Replays one client's share in order. The value that each object must have is known at all times.
 fn replay(mut client: Client, accesses: &[Access], done: &AtomicUsize) -> Result<(), String> {
     let mut objects: HashMap<u64, (u64, Vec<u8>)> = HashMap::new();
     for Access { object, size_bytes } in accesses {
@@ -122,7 +124,7 @@ fn replay(mut client: Client, accesses: &[Access], done: &AtomicUsize) -> Result
     Ok(())
 }
 
-/// Tells object and write apart from all others, whatever its length.
+/// Returns a value that differs for every object and write, whatever its length.
 fn value(object: u64, sight: u64, size_bytes: usize) -> Vec<u8> {
     let mut value = format!("{object} at {sight} ").into_bytes();
     let filler = (object ^ sight).to_le_bytes();
@@ -146,7 +148,8 @@ fn read_trace() -> Vec<Access> {
     records.iter().map(access).collect()
 }
 
-/// Many small objects, the low numbers often: squares of a multiplicative sequence.
+/// Returns requests for many small objects. Objects with low numbers are frequent, because the
+/// numbers are squares of a multiplicative sequence.
 fn synthetic() -> Vec<Access> {
     let mut state: u64 = 42;
     let access = |_| {

@@ -1,5 +1,5 @@
-//! The datagrams that the master believes: by their address, by the server that they are about, and
-//! by epochs other than its own.
+//! The datagrams that the master believes, depending on their address, on the server that they are
+//! about, and on epochs of other masters.
 
 mod world;
 
@@ -12,7 +12,7 @@ fn epoch(term: u32, counter: u32) -> MapEpoch {
     MapEpoch { term, counter }
 }
 
-/// A server has states of another master, by which `offline` is offline.
+/// Gives a server states of another master in which `offline` is offline.
 fn give(world: &mut World, id: u16, epoch: MapEpoch, offline: u16) {
     world.checks_owners = false;
     let mut statuses = world.machine.registry().published().to_vec();
@@ -27,7 +27,7 @@ fn term(world: &World) -> u32 {
 }
 
 #[test]
-fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten_seconds() {
+fn a_datagram_from_another_address_is_dropped_with_one_warning_in_ten_seconds() {
     let mut world = World::converged(&[2, 2]);
     let from = ([10, 9, 8, 7], 6_543).into();
     for _ in 0..25 {
@@ -36,9 +36,12 @@ fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten
         world.run_ms(1_000);
     }
     assert_eq!(world.kinds(1).iter().filter(|kind| **kind == "distrusted").count(), 3);
-    assert!(!world.has("distrusted", 0), "the one that is named is told of");
+    assert!(
+        !world.has("distrusted", 0),
+        "the warning names the server that is given as the sender"
+    );
     assert_eq!(world.machine.counters().datagrams_distrusted, 25);
-    // A sender that the cluster file does not have.
+    // The sender is not in the cluster file.
     let mut datagram = world.server_says(1, DatagramKind::Renew);
     datagram.sender = 77;
     world.run_ms(10_000);
@@ -49,7 +52,7 @@ fn a_datagram_that_comes_from_elsewhere_is_dropped_and_complained_of_once_in_ten
 }
 
 #[test]
-fn a_server_speaks_of_others_and_not_of_itself() {
+fn a_server_may_report_others_but_not_itself() {
     let mut world = World::converged(&[2]);
     world.report_by_server(0, 0);
     let mut own = world.server_says(0, DatagramKind::ReportOk);
@@ -66,7 +69,7 @@ fn a_server_speaks_of_others_and_not_of_itself() {
 }
 
 #[test]
-fn a_reporter_that_accuses_everybody_hears_of_a_server_that_is_offline() {
+fn a_reporter_of_all_servers_is_told_of_an_offline_server() {
     let mut world = World::converged(&[3]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -82,7 +85,7 @@ fn a_reporter_that_accuses_everybody_hears_of_a_server_that_is_offline() {
 }
 
 #[test]
-fn its_own_epochs_are_fetched_from_nobody() {
+fn the_masters_own_epochs_are_not_fetched() {
     let mut world = World::converged(&[2, 2]);
     for _ in 0..3 {
         world.set(0, Health::Dead);
@@ -108,11 +111,11 @@ fn the_states_of_a_second_master_are_adopted_and_the_next_ones_a_lease_later() {
     let between = world.time_of("adopted", 2).since(first);
     assert!(between >= world.rules.lease, "two masters would adopt for ever: {between:?}");
     world.run_ms(10_000);
-    assert_eq!(world.fetches.len(), 2, "that is all that there was to know");
+    assert_eq!(world.fetches.len(), 2, "there was nothing more to learn");
 }
 
 #[test]
-fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
+fn a_term_that_leaves_no_room_for_higher_ones_is_ignored() {
     let mut world = World::converged(&[2, 2]);
     let before = term(&world);
     for beyond in [u32::MAX, (1 << 31) + 1] {
@@ -121,13 +124,13 @@ fn a_term_that_leaves_no_room_for_further_ones_is_not_gone_after() {
         assert_eq!((term(&world), world.fetches.len()), (before, 0));
     }
     give(&mut world, 1, epoch(1 << 31, 1), 0);
-    world.run_until("the highest that is", |w| w.has("adopted", 1));
+    world.run_until("the highest accepted term", |w| w.has("adopted", 1));
     assert_eq!(term(&world), (1 << 31) + 1);
 }
 
-/// The server has told of a newer epoch and then gives what is known.
+/// The server has reported a newer epoch, and then returns a map that the master already knows.
 #[test]
-fn a_fetched_map_that_is_no_news_changes_nothing() {
+fn a_fetched_map_that_is_already_known_changes_nothing() {
     let mut world = World::converged(&[2, 2]);
     let mut renewal = world.server_says(1, DatagramKind::Renew);
     renewal.epoch = epoch(9, 5);
@@ -140,7 +143,7 @@ fn a_fetched_map_that_is_no_news_changes_nothing() {
 }
 
 #[test]
-fn a_map_that_was_not_asked_for_is_dropped() {
+fn a_map_that_was_not_requested_is_dropped() {
     let mut world = World::converged(&[2, 2]);
     give(&mut world, 1, epoch(9, 5), 0);
     let (statuses, topology) = (world.model(1).statuses.clone(), world.topology.clone());
@@ -149,10 +152,10 @@ fn a_map_that_was_not_asked_for_is_dropped() {
     assert!(!world.has("adopted", 2));
 }
 
-/// A server that has started anew since it told of an epoch holds no map any more. The master must
-/// not take that for the answer, and speak under a term that the others know already.
+/// A server has restarted after it reported an epoch, so it has no map any more. The master must
+/// not take that as the answer, and then announce under a term that the others already know.
 #[test]
-fn what_a_server_has_told_of_and_cannot_give_any_more_is_fetched_from_another() {
+fn a_map_that_a_server_reported_and_has_lost_is_fetched_from_another() {
     let mut world = World::converged(&[2, 2]);
     let known = world.machine.registry().published_epoch();
     world.restart_master(None);
@@ -170,7 +173,7 @@ fn what_a_server_has_told_of_and_cannot_give_any_more_is_fetched_from_another() 
 }
 
 #[test]
-fn of_two_servers_that_know_more_the_one_that_knows_most_is_believed() {
+fn the_newest_of_two_newer_maps_is_adopted() {
     for order in [[(1, 5), (2, 9)], [(2, 5), (1, 9)]] {
         let mut world = World::converged(&[2, 2]);
         for (id, counter) in order {

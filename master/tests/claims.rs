@@ -1,4 +1,4 @@
-//! The master's claims and rules, as scripts over a cluster in virtual time.
+//! Tests of the master's claims and rules with a cluster in virtual time.
 
 mod world;
 
@@ -45,7 +45,7 @@ fn c19_an_online_server_that_is_reported_is_contacted_and_stays_online() {
 }
 
 #[test]
-fn a_reporter_that_accuses_everybody_causes_fewer_probes_but_is_answered() {
+fn a_reporter_of_all_servers_causes_fewer_probes_but_is_answered() {
     let mut world = World::converged(&[2, 2]);
     for _ in 0..40 {
         for id in world.ids() {
@@ -79,7 +79,7 @@ fn c19_a_paused_server_is_marked_after_its_attempts_have_timed_out() {
 }
 
 #[test]
-fn a_shard_that_is_stuck_counts_though_one_before_it_is_only_busy() {
+fn a_stuck_shard_counts_although_an_earlier_shard_is_only_busy() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Gray);
     world.servers[0].is_full = true;
@@ -88,7 +88,7 @@ fn a_shard_that_is_stuck_counts_though_one_before_it_is_only_busy() {
 }
 
 #[test]
-fn a_gray_server_whose_control_lives_while_a_shard_is_stuck_is_marked() {
+fn a_gray_server_whose_control_thread_is_alive_while_a_shard_is_stuck_is_marked() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Gray);
     world.report_by_client(0);
@@ -101,7 +101,7 @@ fn a_gray_server_whose_control_lives_while_a_shard_is_stuck_is_marked() {
 }
 
 #[test]
-fn a_silent_server_is_verified_unasked() {
+fn a_silent_server_is_verified_without_a_report() {
     let mut world = World::converged(&[2, 2]);
     world.set(2, Health::Dead);
     world.run_until("offline", |w| w.state(2) == ServerState::Offline);
@@ -142,7 +142,7 @@ fn c21_a_server_that_was_only_paused_returns_too() {
 }
 
 #[test]
-fn c14_a_notice_of_success_has_an_offline_server_checked_at_once() {
+fn c14_a_notice_of_success_makes_the_master_check_an_offline_server_at_once() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
@@ -158,7 +158,7 @@ fn c14_a_notice_of_success_has_an_offline_server_checked_at_once() {
 }
 
 #[test]
-fn a_restart_that_nobody_noticed_is_a_return() {
+fn an_unnoticed_restart_is_a_return() {
     let mut world = World::converged(&[2, 2]);
     world.start(0);
     world.run_until("online everywhere", World::is_converged);
@@ -173,7 +173,7 @@ fn an_old_incarnations_datagram_changes_nothing() {
     old.boot_id ^= 0xFFFF;
     world.reach_master(0, old.clone());
     world.run_ms(200);
-    assert!(world.has("probe_ok", 0), "it is challenged");
+    assert!(world.has("probe_ok", 0), "the incarnation is probed");
     world.forget();
     old.sequence += 1;
     old.kind = DatagramKind::Leaving;
@@ -184,7 +184,7 @@ fn an_old_incarnations_datagram_changes_nothing() {
 }
 
 #[test]
-fn a_leaving_server_is_offline_when_all_have_let_go_and_that_incarnation_never_returns() {
+fn a_leaving_server_is_offline_when_all_have_drained_and_that_incarnation_never_returns() {
     let mut world = World::converged(&[2, 2]);
     world.leave(0);
     world.run_until("announced", |w| w.has("announced", 0));
@@ -198,17 +198,17 @@ fn a_leaving_server_is_offline_when_all_have_let_go_and_that_incarnation_never_r
     let verdict = world.verdicts.last().unwrap();
     assert_eq!((verdict.subject, verdict.arg), (0, ServerState::Offline as u32));
     world.run_ms(1_000);
-    assert_eq!(world.state(0), ServerState::Offline, "though it still answers probes");
+    assert_eq!(world.state(0), ServerState::Offline, "although it still answers probes");
     world.verdicts.clear();
     world.leave(0);
     world.run_ms(1);
-    assert_eq!(world.verdicts.len(), 1, "a lost verdict is said again");
+    assert_eq!(world.verdicts.len(), 1, "a lost verdict is sent again");
     world.start(0);
     world.run_until("online everywhere", World::is_converged);
 }
 
 #[test]
-fn a_server_that_left_and_flaps_returns_though_the_master_restarts() {
+fn a_server_that_left_and_flaps_returns_although_the_master_restarts() {
     let mut world = World::converged(&[2, 2]);
     for _ in 0..2 {
         world.start(0);
@@ -259,14 +259,14 @@ fn a_whole_group_may_go_and_come_back() {
 }
 
 #[test]
-fn lost_acknowledgements_are_replaced_by_what_the_probe_says() {
+fn lost_acknowledgements_are_replaced_by_the_results_of_probes() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("offline everywhere", World::is_converged);
     world.start(0);
     world.run_until("returning", |w| w.state(0) == ServerState::Returning);
-    // It applies what it hears, but none of its datagrams gets through any more.
+    // The server applies what it hears, but none of its datagrams arrives any more.
     world.run_ms(1);
     let (epoch, statuses) = (world.servers[0].epoch, world.servers[0].statuses.clone());
     let peer = world.model(1);
@@ -287,7 +287,7 @@ fn grants_carry_the_lease_and_the_newest_epoch() {
 }
 
 #[test]
-fn a_server_that_is_behind_hears_it_with_its_renewal() {
+fn a_server_with_an_old_map_is_told_in_answer_to_its_renewal() {
     let mut world = World::converged(&[2, 2]);
     let epoch = world.machine.registry().published_epoch();
     world.model(3).epoch = MapEpoch { term: 1, counter: 0 };
@@ -296,7 +296,7 @@ fn a_server_that_is_behind_hears_it_with_its_renewal() {
 }
 
 #[test]
-fn a_server_that_never_started_is_offline_after_the_lease_and_comes_when_it_comes() {
+fn a_server_that_never_started_is_offline_after_the_lease_and_online_when_it_starts() {
     let mut world = World::cold(&[2, 2]);
     world.set(3, Health::Dead);
     world.run_until("3 offline", |w| w.state(3) == ServerState::Offline);
@@ -337,13 +337,13 @@ fn a_master_without_a_file_listens_first_and_adopts_what_the_servers_know() {
     world.set(3, Health::Dead);
     world.report_by_client(3);
     world.run_until("adopted", |w| w.events.iter().any(|(_, e)| e.kind() == "adopted"));
-    assert!(world.machine.map().is_none(), "it has nothing to say yet");
+    assert!(world.machine.map().is_none(), "it has nothing to announce yet");
     assert!(world.announced_to.is_empty() && world.verdicts.is_empty());
-    world.run_until("all is known and said", World::is_converged);
+    world.run_until("everything is known and announced", World::is_converged);
     assert!(world.time_of("offline", 3) > world.time_of("frozen", 3));
     assert!(world.machine.registry().published_epoch().term > before.term);
     assert_eq!(world.state(0), ServerState::Offline);
-    assert_eq!(world.verdicts[0].subject, 3, "and the reporter hears it");
+    assert_eq!(world.verdicts[0].subject, 3, "and the reporter is told");
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
     world.report_by_client(3);
     world.run_until("offline everywhere", World::is_converged);
     world.forget();
-    // The first server to renew is gray: it renews, but does not answer requests for its map.
+    // The first server to renew is gray. It renews, but does not answer requests for its map.
     world.restart_master(None);
     world.set(0, Health::Gray);
     world.run_until("adopted", |w| w.events.iter().any(|(_, e)| e.kind() == "adopted"));
@@ -410,10 +410,10 @@ fn a_map_that_one_server_can_not_give_is_fetched_from_another() {
 }
 
 #[test]
-fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
+fn a_master_that_can_not_fetch_newer_states_makes_all_servers_return() {
     let mut world = World::converged(&[2, 2]);
     world.forget();
-    // All renew under the old master's epoch, and none answers requests for its map.
+    // All servers renew under the old master's epoch, and none answers requests for its map.
     world.restart_master(None);
     (0..4).for_each(|id| world.set(id, Health::Gray));
     world.run_until("done learning", |w| w.events.iter().any(|(_, e)| e.kind() == "learned"));
@@ -423,7 +423,7 @@ fn a_master_that_can_not_learn_what_others_know_lets_all_return() {
 }
 
 #[test]
-fn an_incarnation_that_the_file_does_not_know_is_not_taken_for_an_old_one() {
+fn an_incarnation_that_the_file_does_not_know_is_not_mistaken_for_an_old_one() {
     let mut world = World::converged(&[2, 2]);
     world.disk_ok = false;
     world.start(0);
@@ -432,7 +432,7 @@ fn an_incarnation_that_the_file_does_not_know_is_not_taken_for_an_old_one() {
     let old = world.saved.clone();
     world.forget();
     world.restart_master(old.as_ref());
-    // The probe that would confirm it has no answer yet when its peers report it.
+    // The probe that would verify it has no answer yet when its peers report it.
     world.set(0, Health::Gray);
     world.run_until("adopted", |w| w.events.iter().any(|(_, e)| e.kind() == "adopted"));
     world.set(0, Health::Up);

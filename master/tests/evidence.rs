@@ -1,4 +1,5 @@
-//! The requirements for an answer to a probe, and failures that are not evidence against a server.
+//! Tests of the requirements for an answer to a probe, and of failures that are no evidence against
+//! a server.
 
 mod world;
 
@@ -9,7 +10,7 @@ use world::model::Shards;
 use world::{Health, World};
 
 #[test]
-fn a_server_without_room_for_a_probe_is_neither_taken_out_nor_taken_back() {
+fn a_server_without_room_for_a_probe_neither_goes_offline_nor_returns() {
     let mut world = World::converged(&[2]);
     world.model(0).is_full = true;
     for _ in 0..10 {
@@ -30,7 +31,7 @@ fn a_server_without_room_for_a_probe_is_neither_taken_out_nor_taken_back() {
 }
 
 #[test]
-fn only_what_shows_that_a_server_does_not_work_is_evidence() {
+fn only_failures_of_the_server_itself_are_evidence() {
     assert!(ProbeFailure::Refused.is_evidence() && ProbeFailure::Timeout.is_evidence());
     assert!(ProbeFailure::Refusing(Status::ShuttingDown).is_evidence());
     assert!(!ProbeFailure::Refusing(Status::Overloaded).is_evidence());
@@ -40,7 +41,7 @@ fn only_what_shows_that_a_server_does_not_work_is_evidence() {
 type Twist = fn(&mut Shards);
 
 #[test]
-fn an_answer_that_is_not_the_servers_own_is_none() {
+fn an_answer_that_is_not_the_servers_own_does_not_count() {
     let twists: [(&str, Twist); 5] = [
         ("another server's", |shards| shards.iter_mut().flatten().for_each(|r| r.server += 1)),
         ("another shard's", |shards| shards.iter_mut().flatten().for_each(|r| r.shard = 0)),
@@ -53,7 +54,7 @@ fn an_answer_that_is_not_the_servers_own_is_none() {
         ("of too few shards", |shards| shards.truncate(1)),
     ];
     for (what, twist) in twists {
-        // Nobody else can be asked.
+        // There is no other server to ask.
         let mut world = World::converged(&[1, 1]);
         world.model(0).twist = twist;
         world.report_by_client(0);
@@ -82,7 +83,7 @@ fn servers_that_have_left_do_not_keep_the_master_from_marking_dead_ones() {
 }
 
 #[test]
-fn a_restarted_server_waits_for_no_lease_where_only_one_process_can_have_its_port() {
+fn a_restarted_server_waits_for_no_lease_in_mode_available() {
     let mut world = World::converged(&[2]);
     world.start(0);
     world.run_until("it returns", |w| w.has("returning", 0));
@@ -92,7 +93,7 @@ fn a_restarted_server_waits_for_no_lease_where_only_one_process_can_have_its_por
 }
 
 #[test]
-fn peers_that_can_say_something_are_asked_and_no_more_than_three() {
+fn at_most_three_peers_that_can_answer_are_asked() {
     let asked = |world: &World| {
         let peers = world.events.iter().filter_map(|(_, event)| match event {
             standin_master::MasterEvent::ProbeAsked { server: 0, peers } => Some(*peers),
@@ -130,27 +131,27 @@ fn peers_that_can_say_something_are_asked_and_no_more_than_three() {
 }
 
 #[test]
-fn who_does_not_acknowledge_is_complained_of_once_in_ten_seconds() {
+fn missing_acknowledgements_cause_one_warning_in_ten_seconds() {
     let mut world = World::converged(&[3]);
     world.model(1).is_busy = true;
     world.set(0, Health::Dead);
     world.report_by_client(0);
     world.run_until("announced", |w| w.has("announced", 0));
-    world.run_until("complained", |w| w.has("unacknowledged", 1));
+    world.run_until("warned", |w| w.has("unacknowledged", 1));
     let took = world.now.since(world.time_of("announced", 0));
     assert!(took >= world.rules.drain_overdue(), "{took:?}");
     assert!(took.as_millis() < 3 * world.rules.drain_overdue().as_millis(), "{took:?}");
     world.run_ms(9_500);
-    let complaints =
+    let warnings =
         |world: &World| world.kinds(1).iter().filter(|kind| **kind == "unacknowledged").count();
-    assert_eq!(complaints(&world), 1);
+    assert_eq!(warnings(&world), 1);
     world.run_ms(11_000);
-    assert!((2..=3).contains(&complaints(&world)));
+    assert!((2..=3).contains(&warnings(&world)));
     assert!(world.machine.counters().announcements_overdue >= 2);
-    let before = complaints(&world);
+    let before = warnings(&world);
     world.model(1).is_busy = false;
     world.start(0);
     world.run_until("all is well", World::is_converged);
     world.run_ms(20_000);
-    assert!(complaints(&world) <= before + 1, "nothing is unacknowledged any more");
+    assert!(warnings(&world) <= before + 1, "nothing is unacknowledged any more");
 }

@@ -1,4 +1,4 @@
-//! Leases, and what waits for them, as scripts over a cluster in virtual time.
+//! Tests of leases, and of what waits for them, with a cluster in virtual time.
 
 mod world;
 
@@ -8,7 +8,7 @@ use standin_protocol::map::{NO_SERVER, ServerState};
 use world::{Health, World};
 
 #[test]
-fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over() {
+fn a_return_waits_for_a_stand_in_that_does_not_hear_of_it_until_its_lease_is_over() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -25,7 +25,7 @@ fn a_stand_in_that_does_not_hear_of_a_return_holds_it_up_until_its_lease_is_over
 }
 
 #[test]
-fn a_stand_in_that_answers_but_has_not_drained_holds_up_a_return_for_as_long_as_that_takes() {
+fn a_return_waits_for_a_stand_in_that_answers_until_it_has_drained() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -34,14 +34,14 @@ fn a_stand_in_that_answers_but_has_not_drained_holds_up_a_return_for_as_long_as_
     world.start(0);
     world.run_ms(10_000);
     assert!(world.has("drain_overdue", 0) && world.has("probe_ok", 1), "{:?}", world.events);
-    assert_eq!(world.state(0), ServerState::Returning, "its write may yet be acknowledged");
+    assert_eq!(world.state(0), ServerState::Returning, "its write may still be acknowledged");
     assert_eq!(world.state(1), ServerState::Online);
     world.model(1).is_busy = false;
     world.run_until("returned", World::is_converged);
 }
 
 #[test]
-fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_it() {
+fn a_returning_server_waits_for_a_dead_stand_in_only_until_it_is_verified() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -52,7 +52,7 @@ fn a_returning_server_waits_for_a_dead_stand_in_no_longer_than_it_takes_to_see_i
 }
 
 #[test]
-fn two_that_return_at_once_do_not_wait_for_each_other_for_ever() {
+fn two_servers_that_return_at_once_do_not_wait_for_each_other_for_ever() {
     for second in [Health::Up, Health::Dead, Health::Paused, Health::Deaf, Health::Gray] {
         let mut world = World::converged(&[3]);
         for id in 0..2 {
@@ -86,7 +86,7 @@ fn a_server_of_another_mode_gets_no_lease() {
     world.run_ms(5_000);
     assert!(grants(&world, 0) > before.0);
     assert_eq!(grants(&world, 1), before.1);
-    assert!(!world.has("other_mode", 1), "said once");
+    assert!(!world.has("other_mode", 1), "it is reported once");
     world.model(1).is_strict = false;
     world.run_ms(1_000);
     assert!(grants(&world, 1) > before.1);
@@ -104,7 +104,7 @@ fn a_paused_server_is_waited_for_until_its_lease_is_over() {
     assert_eq!((verdict.subject, verdict.arg), (0, ServerState::Waiting as u32));
     world.run_until("announced", |w| w.has("acked", 1) && w.has("acked", 3));
     let told: Vec<u16> = world.announced_to.iter().map(|(to, _)| *to).collect();
-    assert_eq!(told, [1, 2, 3], "claim 19: the servers other than that one");
+    assert_eq!(told, [1, 2, 3], "claim 19: the servers other than the waiting one");
     let map = world.machine.map().expect("a map").clone();
     let nobodys = (0..16).filter(|p| map.ownership(*p).owner == NO_SERVER);
     assert!(nobodys.clone().all(|p| map.ownership(p).home == 0) && nobodys.count() > 0);
@@ -119,7 +119,7 @@ fn a_paused_server_is_waited_for_until_its_lease_is_over() {
 }
 
 #[test]
-fn a_paused_server_that_goes_on_while_it_is_waited_for_returns_and_nobody_else_owned_anything() {
+fn a_paused_server_that_resumes_while_its_lease_is_waited_for_returns_without_a_change_of_owner() {
     let mut world = World::converged(&[2, 2]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
@@ -146,7 +146,7 @@ fn a_refused_connection_ends_the_wait_but_not_in_strict() {
 }
 
 #[test]
-fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_last_life_is_over() {
+fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_previous_incarnation_is_over() {
     let mut world = World::converged_in(Mode::Strict, &[2, 2]);
     world.start(0);
     world.run_until("returning", |w| w.state(0) == ServerState::Returning);
@@ -157,7 +157,7 @@ fn in_strict_a_restarted_server_is_online_when_the_lease_of_its_last_life_is_ove
 }
 
 #[test]
-fn the_cap_counts_those_that_are_waited_for() {
+fn the_cap_counts_waiting_servers() {
     let mut world = World::converged(&[2, 2]);
     for id in 0..3 {
         world.set(id, Health::Paused);
@@ -216,7 +216,7 @@ fn a_master_that_learns_grants_nothing() {
 }
 
 #[test]
-fn what_is_for_somebody_else_is_dropped() {
+fn datagrams_for_another_recipient_are_dropped() {
     let mut world = World::converged(&[2, 2]);
     let mut datagram = world.server_says(0, DatagramKind::Leaving);
     datagram.recipient = 1;
@@ -227,7 +227,7 @@ fn what_is_for_somebody_else_is_dropped() {
 }
 
 #[test]
-fn one_that_has_left_and_acknowledged_has_no_lease_that_its_successor_waits_for() {
+fn a_successor_does_not_wait_for_the_lease_of_an_incarnation_that_left_and_acknowledged() {
     let mut world = World::converged_in(Mode::Strict, &[2, 2]);
     let before = world.now;
     world.leave(0);
@@ -235,13 +235,13 @@ fn one_that_has_left_and_acknowledged_has_no_lease_that_its_successor_waits_for(
     world.start(0);
     world.run_until("its successor is online", World::is_converged);
     let took = world.now.since(before);
-    assert!(took < world.rules.lease / 2, "{took:?}, and nothing was to be waited for");
+    assert!(took < world.rules.lease / 2, "{took:?}, but there was nothing to wait for");
 }
 
 #[test]
-fn one_that_has_left_without_acknowledging_has_a_lease_that_its_successor_waits_for() {
+fn a_successor_waits_for_the_lease_of_an_incarnation_that_left_without_acknowledging() {
     let mut world = World::converged_in(Mode::Strict, &[2, 2]);
-    // Its stand-in may know by then, but nobody knows that it has ended what it began.
+    // Its stand-in may know by then, but nobody knows that the server has ended what it began.
     world.set(0, Health::Deaf);
     let before = world.now;
     world.leave(0);

@@ -1,5 +1,5 @@
-//! Rules of the master, switched off one by one: the scripts and the checks of the world must
-//! notice. `cargo test -p standin-master --features mutants`.
+//! Tests that switch off the rules of the master one by one. The scenarios and the checks of the
+//! world must notice. Run them with `cargo test -p standin-master --features mutants`.
 
 mod world;
 
@@ -10,7 +10,7 @@ use standin_protocol::map::ServerState;
 use standin_protocol::mutant::{self, Mutant};
 use world::{Health, World};
 
-/// The scenario holds with the rule, and fails without.
+/// Asserts that the scenario holds with the rule, and fails without it.
 fn is_noticed(missing: Mutant, scenario: impl Fn()) {
     scenario();
     mutant::set(Some(missing));

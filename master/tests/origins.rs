@@ -1,4 +1,4 @@
-//! Servers that have lost their way to the database (scenario 13).
+//! Tests of servers that have lost their connection to the database (scenario 13).
 
 mod world;
 
@@ -6,26 +6,27 @@ use standin_protocol::map::ServerState;
 use world::{Health, World};
 
 #[test]
-fn one_that_alone_can_not_reach_the_database_is_taken_out_without_waiting_for_its_lease() {
+fn a_server_that_alone_can_not_reach_the_database_is_marked_offline_without_waiting_for_its_lease()
+{
     let mut world = World::converged(&[2, 2]);
     world.model(0).origin_down = true;
     world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
     let took = world.now.since(world.time_of("origin_down", 0)).as_millis();
     assert!(took < 10, "{took} ms");
-    assert!(world.now.0 > 1_003_000_000, "it has lasted for a lease: {}", world.now.0);
+    assert!(world.now.0 > 1_003_000_000, "the problem has lasted for a lease: {}", world.now.0);
     world.run_until("offline", |w| w.state(0) == ServerState::Offline);
     let took = world.now.since(world.time_of("waiting", 0)).as_millis();
     assert!(took < 300, "it has acknowledged that it owns nothing: {took} ms");
     assert!(!world.has("lease_over", 0));
     assert!(world.events.iter().any(|(_, e)| e.describe(&world.topology).contains("database")));
     world.run_ms(5_000);
-    assert_eq!(world.state(0), ServerState::Offline, "though it answers");
+    assert_eq!(world.state(0), ServerState::Offline, "although it answers");
     world.model(0).origin_down = false;
     world.run_until("back", World::is_converged);
 }
 
 #[test]
-fn a_database_that_is_down_for_all_takes_nobody_out() {
+fn a_database_that_is_down_for_all_servers_marks_no_server_offline() {
     let mut world = World::converged(&[2, 2]);
     for id in world.ids() {
         world.model(id).origin_down = true;
@@ -55,7 +56,7 @@ fn a_database_that_is_up_again_is_found_by_one_server_after_the_other() {
     world.model(2).origin_down = false;
     world.run_ms(1_900);
     assert!(world.ids().all(|id| !world.has("origin_down", id)), "{:?}", world.events);
-    // Server 1 finds it now; server 3 never does.
+    // Server 1 finds it now, and server 3 never does.
     world.model(1).origin_down = false;
     world.run_ms(3_000);
     assert!(!world.has("origin_down", 1), "{:?}", world.events);
@@ -63,7 +64,7 @@ fn a_database_that_is_up_again_is_found_by_one_server_after_the_other() {
 }
 
 #[test]
-fn a_short_trouble_takes_nobody_out() {
+fn a_short_problem_marks_no_server_offline() {
     let mut world = World::converged(&[2, 2]);
     for _ in 0..5 {
         world.model(0).origin_down = true;
@@ -76,7 +77,7 @@ fn a_short_trouble_takes_nobody_out() {
 }
 
 #[test]
-fn one_that_says_nothing_more_is_waited_for() {
+fn the_lease_of_a_server_that_falls_silent_is_waited_for() {
     let mut world = World::converged(&[2, 2]);
     world.model(0).origin_down = true;
     world.run_until("marked", |w| w.has("waiting", 0));
@@ -86,7 +87,7 @@ fn one_that_says_nothing_more_is_waited_for() {
 }
 
 #[test]
-fn the_last_of_a_group_is_kept() {
+fn the_last_server_of_a_group_stays_online() {
     let mut world = World::converged(&[2]);
     world.set(1, Health::Dead);
     world.report_by_client(1);

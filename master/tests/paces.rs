@@ -1,5 +1,5 @@
-//! The pace at which a server is contacted again in each of its phases: not sooner, which would be
-//! a storm, and not later.
+//! Tests of the pace at which a server is contacted again in each of its phases. Earlier contacts
+//! would be too many, and later ones would delay its return.
 
 mod world;
 
@@ -36,7 +36,7 @@ fn an_offline_server_is_contacted_once_in_the_recheck_interval() {
 }
 
 #[test]
-fn one_that_is_held_down_is_contacted_until_its_time_is_over() {
+fn a_server_on_probation_is_contacted_until_its_time_is_over() {
     let (until, next_probe) = (at(1_000), at(0));
     let phase = Phase::Probation { until, next_probe };
     let next = |ms: u64, seen: Seen| {
@@ -55,7 +55,7 @@ fn one_that_is_held_down_is_contacted_until_its_time_is_over() {
 }
 
 #[test]
-fn one_that_is_waited_for_is_contacted_once_in_the_recheck_interval() {
+fn a_waiting_server_is_contacted_once_in_the_recheck_interval() {
     let waiting = Phase::Waiting { until: at(2_000), next_probe: at(0) };
     for seen in [UNANSWERED, Seen::Busy] {
         let mut server = server(waiting);
@@ -77,7 +77,7 @@ fn a_probe_without_a_result_is_given_up_after_its_time_and_not_before() {
     let mut server = server(Phase::Online { verify_at: None });
     assert_eq!(server.last_probe_id(), 0);
     see(&mut server, 1, Seen::Reported);
-    let probe = server.probe_under_way().expect("a report is looked into");
+    let probe = server.probe_under_way().expect("a report causes a probe");
     assert_eq!(server.last_probe_id(), probe.probe_id);
     assert!(!server.is_probe_lost(at(1)) && !server.is_probe_lost(at(100)));
     assert!(server.is_probe_lost(at(60_000)));

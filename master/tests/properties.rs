@@ -47,7 +47,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Marked offline, or about to be because it has said that it leaves.
+/// Whether a server is marked offline, or will be because it has said that it leaves.
 fn is_out(world: &World, id: u16) -> bool {
     let state = world.machine.registry().decided()[usize::from(id)].state;
     matches!(state, ServerState::Offline | ServerState::Leaving)
@@ -64,9 +64,9 @@ fn apply(world: &mut World, fault: &Fault) {
         Fault::Leave(id) => world.leave(id),
         Fault::Disk(ok) => world.disk_ok = ok,
         Fault::RestartMaster { with_file } => {
-            // The file lost and every server started anew is a loss of all memory, which no
-            // rule can mend: without its file a master starts while somebody knows, and
-            // hears of it.
+            // If the file is lost and every server has restarted, all memory is lost, and no rule
+            // can help. So the master starts without its file only while some server still knows
+            // the states, and it hears from that server.
             let somebody_knows =
                 world.servers.iter().all(|s| s.health == Health::Up) && world.is_converged();
             let saved = world.saved.clone();
@@ -168,10 +168,10 @@ enum InputPlan {
 }
 
 proptest! {
-    /// The world checks the epochs, and that no owner moves while the last one may act as such;
-    /// when the faults stop, everything converges.
+    /// The world checks the epochs. It also checks that no owner changes while the previous owner
+    /// may still act as one. When the faults stop, everything converges.
     #[test]
-    fn epochs_and_owners_are_sound_and_healing_converges(
+    fn epochs_and_owners_are_consistent_and_the_cluster_converges_after_faults(
         faults in prop::collection::vec(fault(), 1..40),
         groups in prop_oneof![Just(&[2, 2][..]), Just(&[4][..]), Just(&[3, 1][..])],
         is_strict: bool,
@@ -190,13 +190,14 @@ proptest! {
         for id in world.ids() {
             world.model(id).is_cut = false;
             match world.servers[usize::from(id)].health {
-                // One that has left does not come back to life, but starts anew.
+                // A server that has left does not resume, but starts as a new incarnation.
                 Health::Dead => world.start(id),
                 _ if is_out(&world, id) => world.start(id),
                 _ => world.set(id, Health::Up),
             }
         }
-        // A LEAVING still under way can take one out for good: that incarnation is over.
+        // A LEAVING that is still under way can end a server for good, because that incarnation is
+        // over.
         world.run_ms(10);
         for id in world.ids() {
             if is_out(&world, id) {
@@ -206,7 +207,7 @@ proptest! {
         world.run_until("the cluster heals", World::is_converged);
     }
 
-    /// The same for a server that only its peers reach, while one of them is there.
+    /// No number of reports marks a server that only its peers reach, while one of them is there.
     #[test]
     fn c19_no_number_of_reports_marks_a_server_that_answers_its_peers(
         reports in prop::collection::vec((0u16..3, 0u16..4, 0u64..400), 1..60),
@@ -226,8 +227,8 @@ proptest! {
         }
     }
 
-    /// Claim 19: whoever answers every probe is never marked offline, whatever is reported
-    /// by whomever, and however many datagrams are lost.
+    /// Claim 19: a server that answers every probe is never marked offline, whatever is reported by
+    /// any party, and however many datagrams are lost.
     #[test]
     fn c19_no_number_of_reports_marks_an_answering_server(
         reports in prop::collection::vec((0u16..4, 0u16..5, 0u64..400), 1..80),
@@ -253,7 +254,7 @@ proptest! {
         }
     }
 
-    /// No input, in any order, makes the machine panic, break an epoch, or spin.
+    /// No input, in any order, makes the machine panic, break an epoch, or loop without progress.
     #[test]
     fn any_input_is_survived(inputs in prop::collection::vec(input(), 1..60)) {
         let mut world = World::converged(&[2, 2]);

@@ -1,5 +1,5 @@
-//! One bad link takes nobody offline: others of the group pass datagrams on, and contact whom
-//! the master can't.
+//! Tests that one bad link takes no server offline. Other members of its group relay datagrams, and
+//! contact servers that the master can't reach.
 
 mod world;
 
@@ -14,7 +14,7 @@ fn address(world: &World, id: u16) -> SocketAddr {
     world.topology.servers[usize::from(id)].address
 }
 
-/// A server that only its peers can reach, for so long.
+/// Creates a cluster in which only its peers can reach a server for this time.
 fn cut(group: &[u16], ms: u64) -> World {
     let mut world = World::converged(group);
     world.model(0).is_cut = true;
@@ -38,16 +38,16 @@ fn a_server_that_only_its_peers_reach_keeps_its_lease_and_its_state() {
 }
 
 #[test]
-fn announcements_reach_it_by_the_way_that_its_own_datagrams_take() {
+fn announcements_reach_a_server_through_the_member_that_relays_its_datagrams() {
     let mut world = cut(&[3], 600);
     world.set(2, Health::Dead);
     world.report_by_client(2);
-    world.run_until("acknowledged by all who are there", World::is_converged);
+    world.run_until("acknowledged by all servers that are up", World::is_converged);
     assert!(world.now.since(world.time_of("announced", 2)).as_millis() < 60);
 }
 
 #[test]
-fn a_server_that_went_offline_comes_back_by_its_peers() {
+fn an_offline_server_returns_through_its_peers() {
     let mut world = World::converged(&[3]);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -59,11 +59,11 @@ fn a_server_that_went_offline_comes_back_by_its_peers() {
     world.report_by_client(0);
     world.run_until("waiting", |w| w.state(0) == ServerState::Waiting);
     world.set(0, Health::Up);
-    world.run_until("back by its peers", World::is_converged);
+    world.run_until("back through its peers", World::is_converged);
 }
 
 #[test]
-fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_delays_little() {
+fn a_silent_server_is_contacted_by_its_peers_and_their_silence_causes_little_delay() {
     let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
@@ -71,7 +71,7 @@ fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_de
     assert_eq!(world.kinds(0).iter().filter(|kind| **kind == "probe_asked").count(), 1);
     let took = world.now.since(world.time_of("reported", 0)).as_millis();
     assert!((200..260).contains(&took), "{took} ms");
-    // Peers that don't even say so.
+    // These peers do not even report their failure.
     let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
@@ -83,7 +83,7 @@ fn who_does_not_answer_the_master_is_contacted_by_its_peers_and_their_silence_de
 }
 
 #[test]
-fn what_refuses_a_peer_is_known_to_be_dead() {
+fn a_server_that_refuses_a_peer_is_known_to_be_dead() {
     let mut world = cut(&[3], 600);
     world.set(0, Health::Dead);
     world.report_by_client(0);
@@ -92,7 +92,7 @@ fn what_refuses_a_peer_is_known_to_be_dead() {
 }
 
 #[test]
-fn a_result_that_nobody_asked_for_counts_for_nothing() {
+fn a_result_that_was_not_requested_is_ignored() {
     let mut world = World::converged(&[3]);
     world.set(0, Health::Paused);
     world.report_by_client(0);
@@ -110,11 +110,12 @@ fn a_result_that_nobody_asked_for_counts_for_nothing() {
 }
 
 #[test]
-fn answers_go_the_way_they_were_asked_and_nobody_else_is_answered() {
+fn answers_take_the_path_of_the_request_and_strangers_get_none() {
     let mut world = World::converged(&[2, 2]);
     let elsewhere: SocketAddr = ([10, 9, 8, 7], 6_543).into();
     let members = [(address(&world, 0), Some(0)), (address(&world, 1), Some(1))];
-    // A server of another group passes nothing on, and an address of no server may be anybody's.
+    // A server of another group relays nothing, and an address that belongs to no server may be
+    // anybody's.
     let strangers = [(address(&world, 2), None), (elsewhere, None)];
     for (from, expected) in members.into_iter().chain(strangers) {
         let datagram = world.server_says(0, DatagramKind::Renew);

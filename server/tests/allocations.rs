@@ -1,5 +1,5 @@
-//! A hit allocates nothing, whether its frame lies in one buffer or across two: a shard's core is
-//! driven by the turn that its loops drive it by, and every allocation of this thread is counted.
+//! A hit allocates nothing, whether its frame lies in one buffer or across two. The test drives a
+//! shard's core with the same turn as the event loops, and counts every allocation of this thread.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -33,10 +33,10 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The system's allocator, which counts for each thread.
+/// The system's allocator, which counts the allocations of each thread.
 struct Counting;
 
-// SAFETY: all of it is the system allocator's; counting touches only a thread-local integer that
+// SAFETY: all methods call the system allocator. Counting touches only a thread-local integer that
 // needs no allocation and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -72,7 +72,7 @@ impl Buffers for Received {
 /// One shard of one server that owns everything.
 struct Shard {
     core: Core,
-    /// Calls to the database, which the test answers.
+    /// The calls to the database, which the test answers.
     calls: Vec<Call>,
     now: Now,
     connections: Vec<ConnKey>,
@@ -142,7 +142,7 @@ impl Shard {
         shard
     }
 
-    /// Asks for a key, and answers for the database if it is asked.
+    /// Requests a key, and answers for the database if it is called.
     fn get(&mut self, connection: usize, key: u32) {
         self.receive(connection, &get(key));
         self.turn();
@@ -167,7 +167,7 @@ impl Shard {
         turn::act(self, self.now);
     }
 
-    /// Returns how many allocations `work` makes, and how many hits it has.
+    /// Returns the number of allocations and the number of hits of `work`.
     fn counted(&mut self, work: impl Fn(&mut Self)) -> (u64, u64) {
         let (before, hits) = (ALLOCATIONS.get(), self.core.node.counters.hits);
         work(self);
@@ -194,14 +194,14 @@ impl Shell for Shard {
         match effect {
             Effect::Submit(call) => self.calls.push(call),
             Effect::Refresh => self.core.refreshed(Health::Up, true),
-            // A map was applied, and nothing is under way from before it.
+            // A map was applied, and nothing from before it is under way.
             Effect::Tell(_) => {}
-            other => panic!("neither another shard nor a count is asked for: {other:?}"),
+            other => panic!("unexpected effect: {other:?}"),
         }
     }
 
     fn perform(&mut self, now: Now, io: Io) {
-        let Io::Flush(key) = io else { panic!("nothing but replies: {io:?}") };
+        let Io::Flush(key) = io else { panic!("unexpected IO: {io:?}") };
         self.sending.clear();
         self.core.take_output(now, key, &mut self.sending);
         let mut rest = &self.sending[..];
@@ -224,7 +224,7 @@ fn get(key: u32) -> Vec<u8> {
     frame
 }
 
-/// The whole buffers of a turn: 40 requests on each connection.
+/// Returns the whole buffers of a turn: 40 requests on each connection.
 fn batch() -> Vec<u8> {
     (0..40).flat_map(|key| get(key * 3 % KEYS)).collect()
 }
@@ -239,7 +239,7 @@ fn hits_in_whole_buffers_allocate_nothing() {
         }
         shard.turn();
     };
-    // Buffers grow to what they need, two of them for each connection's output.
+    // Buffers grow to the size that they need. Each connection has two for its output.
     (0..4).for_each(|_| turn(&mut shard));
     assert_eq!(shard.counted(turn), (0, 40 * CONNECTIONS as u64));
 }
@@ -249,7 +249,8 @@ fn hits_whose_frames_lie_across_two_buffers_allocate_nothing() {
     let mut shard = Shard::new();
     let bytes = batch();
     let turn = |shard: &mut Shard| {
-        // The last frame of the first buffer ends in the second, and so on: all ways to cut one.
+        // The last frame of the first buffer ends in the second, and so on. The loop covers all
+        // ways to cut a frame.
         for cut in 1..bytes.len() / 20 {
             let (first, second) = bytes.split_at(cut);
             for connection in 0..CONNECTIONS {
@@ -268,7 +269,7 @@ fn hits_whose_frames_lie_across_two_buffers_allocate_nothing() {
 }
 
 #[test]
-fn what_is_no_hit_is_counted() {
+fn allocations_of_a_miss_are_counted() {
     let mut shard = Shard::new();
     let (allocations, hits) = shard.counted(|shard| shard.get(0, KEYS + 1));
     assert!(allocations > 0 && hits == 0, "{allocations} allocations, {hits} hits");

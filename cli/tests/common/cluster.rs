@@ -23,7 +23,7 @@ use super::{KEYSPACE, WITHIN};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_standin");
 
-/// Name of the master among the processes.
+/// The name of the master among the processes.
 const MASTER: &str = "master";
 
 /// A cluster file and the processes that run on it. Dropping it kills them.
@@ -32,14 +32,14 @@ pub struct Cluster {
     pub topology: Arc<Topology>,
     pub config_path: PathBuf,
     program: PathBuf,
-    // Dropped before the directory, so that the processes that write into it end first.
+    // The processes are dropped before the directory, so that they end before it is removed.
     processes: BTreeMap<String, Child>,
     frozen: BTreeSet<String>,
     scratch: Scratch,
 }
 
 impl Cluster {
-    /// Writes a cluster file; nothing runs yet.
+    /// Writes a cluster file. Nothing runs yet.
     pub fn new(test: &str, groups: &[(&str, &[&str])]) -> Self {
         Self::with(test, groups, |_| {})
     }
@@ -55,17 +55,17 @@ impl Cluster {
         let mut addresses = free_ports(servers + 1)
             .into_iter()
             .map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let mut next = || addresses.next().expect("as many as asked for");
+        let mut next = || addresses.next().expect("there is an address for each process");
         let mut origin = OriginConfig::sqlite("origin.sqlite");
         if let OriginKind::Sqlite { init, .. } = &mut origin.kind {
-            // Without waiting for the disk: what is tested here is not the machine's death.
+            // The database does not wait for the disk, because no test here loses power.
             *init = Some(
                 "PRAGMA synchronous = NORMAL; CREATE TABLE IF NOT EXISTS items \
                  (id TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
                     .to_owned(),
             );
         }
-        // Four processes write to one file, and a busy machine may keep one from its turn.
+        // Four processes write to one file, and on a busy machine one may have to wait for a while.
         origin.timeout = Duration::from_secs(3);
         let mut config = ClusterConfig::new(test, next(), origin);
         for (group, names) in groups {
@@ -79,7 +79,8 @@ impl Cluster {
             server.huge_pages = false;
         }
         let ms = Duration::from_millis;
-        // Short, so that the tests are; not so short that a busy machine seems dead.
+        // The timings are short so that the tests are short, but not so short that a server on a
+        // busy machine seems dead.
         let timings = &mut config.timings;
         timings.attempt_timeout = ms(500);
         timings.failover_hold = ms(600);
@@ -92,14 +93,14 @@ impl Cluster {
         timings.lease = ms(2_000);
         timings.announce_resend = ms(30);
         change(&mut config);
-        let config_path = config.write_into(scratch.path()).expect("a sound configuration");
-        let topology = Arc::new(config.topology().expect("a sound topology"));
+        let config_path = config.write_into(scratch.path()).expect("a valid configuration");
+        let topology = Arc::new(config.topology().expect("a valid topology"));
         let program = PROGRAM.into();
         let (processes, frozen) = (BTreeMap::new(), BTreeSet::new());
         Self { config, topology, config_path, program, processes, frozen, scratch }
     }
 
-    /// Runs this program instead of the one that was built.
+    /// Sets the program to run instead of the one that was built.
     pub fn set_program(&mut self, program: PathBuf) {
         self.program = program;
     }
@@ -111,14 +112,14 @@ impl Cluster {
 
     // ---- processes
 
-    /// Starts the master and all servers; returns when every shard has the map in which all
+    /// Starts the master and all servers. Returns when every shard has the map in which all servers
     /// are online.
     pub fn start(&mut self) {
         let names: Vec<String> = self.config.servers.iter().map(|s| s.name.clone()).collect();
         self.start_some(&names.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
-    /// Starts only these servers; the test plays the others.
+    /// Starts only these servers. The test plays the others.
     pub fn start_some(&mut self, names: &[&str]) {
         self.start_master();
         for name in names {
@@ -153,7 +154,7 @@ impl Cluster {
         assert!(before.is_none(), "{name} runs already");
     }
 
-    /// Starts a process of the cluster by a command of the test's own, with this standard error,
+    /// Starts a process of the cluster with a command of the test's own and this standard error,
     /// and waits until it accepts connections.
     pub fn spawn(&mut self, name: &str, command: Command, stderr: Stdio) {
         self.spawn_unready(name, command, stderr);
@@ -181,7 +182,7 @@ impl Cluster {
         self.processes[name].wait_for_line("is ready", WITHIN);
     }
 
-    /// A role on this cluster's file, to be started by [`Self::spawn`].
+    /// Returns a command that runs a role on this cluster's file, for [`Self::spawn`].
     pub fn role(&self, role: &str) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(role).arg("--config").arg(&self.config_path);
@@ -189,19 +190,19 @@ impl Cluster {
         command
     }
 
-    /// The running process of that name.
+    /// Returns the running process of that name.
     pub fn process(&mut self, name: &str) -> &mut Child {
         self.processes.get_mut(name).unwrap_or_else(|| panic!("{name} does not run"))
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end of the process.
     pub fn kill(&mut self, name: &str) {
         self.process(name).kill();
         self.processes.remove(name);
         self.frozen.remove(name);
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the end of the process.
     pub fn terminate(&mut self, name: &str, within: Duration) -> ExitStatus {
         let process = self.process(name);
         process.signal(libc::SIGTERM);
@@ -210,8 +211,9 @@ impl Cluster {
         status
     }
 
-    /// SIGSTOP, and waits until it has taken effect; not in the middle of a transaction, whose
-    /// lock on the SQLite file would stop all other servers' writes as well.
+    /// Sends SIGSTOP, and waits until it has taken effect. Does not stop the process within a
+    /// transaction, because its lock on the SQLite file would stop the writes of all other servers
+    /// as well.
     pub fn freeze(&mut self, name: &str) {
         wait_until(WITHIN, "a process to stop outside of a transaction", || {
             self.stop_process(name);
@@ -242,13 +244,13 @@ impl Cluster {
         });
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn thaw(&mut self, name: &str) {
         self.process(name).signal(libc::SIGCONT);
         self.frozen.remove(name);
     }
 
-    /// Runs a command of the program on this cluster's file, to its end.
+    /// Runs a command of the program on this cluster's file until it ends.
     pub fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(&self.program);
         command.arg(arguments[0]).arg("--config").arg(&self.config_path).args(&arguments[1..]);
@@ -257,41 +259,41 @@ impl Cluster {
 
     // ---- topology
 
-    /// Id of a server.
+    /// Returns the id of a server.
     pub fn id(&self, name: &str) -> u16 {
         self.topology.server_id(name).unwrap_or_else(|| panic!("no server {name}"))
     }
 
-    /// Address of a server.
+    /// Returns the address of a server.
     pub fn address(&self, name: &str) -> SocketAddr {
         self.topology.servers[usize::from(self.id(name))].address
     }
 
-    /// Name of the server that usually processes this key.
+    /// Returns the name of the key's home.
     pub fn home(&self, key: &[u8]) -> &str {
         let home = self.topology.home(self.topology.partition(KEYSPACE, key));
         &self.topology.servers[usize::from(home)].name
     }
 
-    /// Keys of the type that `server` usually processes, in a fixed order.
+    /// Returns keys whose home is `server`, in a fixed order.
     pub fn keys_of<'a>(&'a self, server: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
         (0..).map(|n| format!("key-{n}").into_bytes()).filter(move |key| self.home(key) == server)
     }
 
-    /// The first such key.
+    /// Returns the first such key.
     pub fn key_of(&self, server: &str) -> Vec<u8> {
-        self.keys_of(server).next().expect("every server is somebody's home")
+        self.keys_of(server).next().expect("every server is the home of some key")
     }
 
     // ---- questions
 
-    /// A client's connection to a server's shard 0.
+    /// Opens a client's connection to a server's shard 0.
     pub fn connect(&self, name: &str) -> Wire {
         Wire::connect(&self.topology, self.id(name), 0, Role::Client)
             .unwrap_or_else(|error| panic!("no connection to {name}: {error}"))
     }
 
-    /// The real client, routing by the cluster file.
+    /// Creates the real client, which routes by the cluster file.
     pub fn client(&self) -> Client {
         self.client_with(|_| {})
     }
@@ -303,8 +305,7 @@ impl Cluster {
         Client::new(config, Bootstrap::Config(Arc::clone(&self.topology))).expect("a client")
     }
 
-    /// The map that a server or the master (by the name `master`) holds, if it answers with
-    /// one.
+    /// Returns the map of a server or of the master (by the name `master`), if it answers with one.
     pub fn map_at(&self, name: &str) -> Option<ClusterMap> {
         let mut wire = match name {
             MASTER => Wire::connect_to(self.topology.master, &self.topology, 0, Role::Client),
@@ -320,14 +321,14 @@ impl Cluster {
         Some(self.map_at(name)?.state(self.id(of)))
     }
 
-    /// A server's counter. Servers publish their counters a few times a second: wait for
-    /// a value by [`Self::wait_counter`].
+    /// Returns a server's counter. Servers publish their counters a few times a second, so wait for
+    /// a value with [`Self::wait_counter`].
     pub fn counter(&self, name: &str, counter: &str) -> u64 {
         self.stats(name).counter(counter)
     }
 
-    /// A server's counters. A server that a busy machine kept from running closes its
-    /// connections; it is asked again then.
+    /// Returns a server's counters. A server that a busy machine kept from running closes its
+    /// connections, and is asked again then.
     #[track_caller]
     pub fn stats(&self, name: &str) -> StatsReply {
         let ask = || {
@@ -350,7 +351,7 @@ impl Cluster {
         assert!(outcome.is_some(), "{counter} of {name} is {last}, expected {value}");
     }
 
-    /// The master's events so far and to come.
+    /// Returns the file of the master's events.
     pub fn events(&self) -> Events {
         Events::new(self.events_path())
     }
@@ -361,8 +362,8 @@ impl Cluster {
 
     // ---- waiting
 
-    /// Waits until every running server has applied the master's map, on every shard, and
-    /// in it every server has this state and the incarnation that runs.
+    /// Waits until every shard of every running server has applied the master's map, and every
+    /// server has this state and its running incarnation in it.
     #[track_caller]
     pub fn wait_all(&self, state: ServerState) {
         let names: Vec<(&str, ServerState)> =
@@ -387,7 +388,7 @@ impl Cluster {
         assert!(outcome.is_some(), "{states:?} has not come about everywhere; the master: {last}");
     }
 
-    /// Names of the servers that run as processes and are not stopped.
+    /// Returns the names of the servers that run as processes and are not stopped.
     pub fn running_servers(&self) -> impl Iterator<Item = &str> {
         let runs = |name: &&str| *name != MASTER && !self.frozen.contains(*name);
         self.processes.keys().map(String::as_str).filter(runs)
@@ -407,7 +408,7 @@ impl Cluster {
 
     // ---- the database
 
-    /// A connection of the test's own to the SQLite file.
+    /// Opens a separate connection to the SQLite file.
     pub fn database(&self) -> rusqlite::Connection {
         let connection =
             rusqlite::Connection::open(self.scratch.file("origin.sqlite")).expect("the database");
@@ -415,7 +416,7 @@ impl Cluster {
         connection
     }
 
-    /// Writes a row behind the cluster's back.
+    /// Writes a row without the cluster's knowledge.
     pub fn set_row(&self, key: &[u8], value: &[u8]) {
         let sql = "INSERT INTO items (id, value) VALUES (?1, ?2) \
                    ON CONFLICT (id) DO UPDATE SET value = excluded.value";

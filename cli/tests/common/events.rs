@@ -1,4 +1,4 @@
-//! The file that `standin master --events` writes: what the master did, in its order.
+//! The file that `standin master --events` writes. It lists the events of the master in order.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub struct Event {
     pub text: String,
 }
 
-/// The file.
+/// The event file.
 pub struct Events {
     path: PathBuf,
 }
@@ -25,7 +25,7 @@ impl Events {
         Self { path }
     }
 
-    /// All so far. A line that is only half written yet is left for the next look.
+    /// Returns all events so far. An incomplete last line is left for the next call.
     pub fn all(&self) -> Vec<Event> {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
@@ -45,14 +45,14 @@ impl Events {
         self.all().len()
     }
 
-    /// Those of a kind about a server, from a mark on.
+    /// Returns the events of a kind about a server, from a mark on.
     pub fn of(&self, mark: usize, kind: &str, server: &str) -> Vec<Event> {
         let all = self.all().into_iter().skip(mark);
         all.filter(|event| event.kind == kind && event.server == server).collect()
     }
 
-    /// Waits until these (kind, server) have happened in this order, others in between, and
-    /// returns them.
+    /// Waits until these (kind, server) have happened in this order, possibly with others in
+    /// between, and returns them.
     #[track_caller]
     pub fn wait_in_order(&self, mark: usize, wanted: &[(&str, &str)]) -> Vec<Event> {
         let found = poll_for(WITHIN, || {

@@ -1,5 +1,5 @@
-//! A master that the test plays: it records every notice, and announces what the test says,
-//! when the test says it, and nothing of its own. Every renewal is granted a lease.
+//! A master that the test plays. It records every notice, and announces only what the test says,
+//! when the test says it. It grants a lease for every renewal.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use standin_testkit::wait_until;
 
 use super::WITHIN;
 
-/// The lease that every renewal is granted.
+/// The length of the lease that every renewal is granted.
 const LEASE_MS: u32 = 2_000;
 
 struct State {
@@ -28,7 +28,7 @@ struct State {
     has_ended: bool,
 }
 
-/// The master.
+/// A master that the test plays.
 pub struct FakeMaster {
     topology: Arc<Topology>,
     socket: Arc<UdpSocket>,
@@ -58,7 +58,8 @@ impl FakeMaster {
         master
     }
 
-    /// Waits until a server has renewed as this process; returns its incarnation.
+    /// Waits until a server has renewed as an incarnation other than `but_not_as`. Returns the
+    /// incarnation.
     #[track_caller]
     pub fn wait_heard(&self, server: u16, but_not_as: u64) -> u64 {
         let boot_id = || self.lock().boot_ids[usize::from(server)];
@@ -68,9 +69,9 @@ impl FakeMaster {
         boot_id()
     }
 
-    /// Says that a server is in this state, in the incarnation heard last, and sends it to
-    /// all servers until each has acknowledged it (a renewal under an older epoch is
-    /// answered by it). Returns the epoch.
+    /// Announces a state of a server, in the incarnation heard last, to all servers until each of
+    /// them has acknowledged it. A renewal under an older epoch is answered with the announcement.
+    /// Returns the epoch.
     pub fn announce(&self, server: u16, state: ServerState) -> MapEpoch {
         let mut held = self.lock();
         held.epoch = held.epoch.next();
@@ -104,7 +105,7 @@ impl FakeMaster {
         });
     }
 
-    /// All datagrams of a kind that came.
+    /// Returns all datagrams of a kind that have arrived.
     pub fn seen(&self, kind: DatagramKind) -> Vec<(Micros, Datagram)> {
         self.lock().seen.iter().filter(|(_, d)| d.kind == kind).cloned().collect()
     }
@@ -114,7 +115,7 @@ impl FakeMaster {
     pub fn wait_report(&self, kind: DatagramKind, subject: u16) -> (Micros, Datagram) {
         let find = || self.seen(kind).into_iter().find(|(_, d)| d.subject == subject);
         wait_until(WITHIN, &format!("{kind} of server {subject}"), || find().is_some());
-        find().expect("seen a moment ago")
+        find().expect("it was seen a moment ago")
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -197,7 +198,7 @@ fn send(
         datagram.arg = held.statuses[usize::from(subject)].state as u32;
         datagram.statuses = held.statuses.clone();
     }
-    // To a port that nobody listens at: as good as lost.
+    // If nobody listens at the port, the datagram counts as lost.
     let _ = socket.send_to(&datagram.to_bytes(None), to);
 }
 

@@ -1,5 +1,5 @@
-//! A server that the test plays: it records every frame and datagram that reaches it, and
-//! answers only those whom it is told to answer.
+//! A server that the test plays. It records every frame and datagram that reaches it, and answers
+//! only the parties that the test chooses.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -21,23 +21,23 @@ use super::WITHIN;
 /// The interval between two renewals.
 const RENEW_INTERVAL: Duration = Duration::from_millis(40);
 
-/// The requests that it answers. HELLO is always answered: that a connection is accepted does not
-/// mean that requests are processed.
+/// The requests that the server answers. It always answers HELLO, because accepting a connection
+/// does not mean that requests are processed.
 #[derive(Debug, Clone)]
 pub struct Behaviour {
-    /// Requests of clients get this value; `None`: no answer.
+    /// The value with which it answers requests of clients; `None` for no answer.
     pub to_clients: Option<Vec<u8>>,
-    /// The answer to requests that a server forwards.
+    /// The value with which it answers requests that a server forwards.
     pub to_peers: Option<Vec<u8>>,
-    /// So many requests of clients are left unanswered first.
+    /// The number of requests of clients that it leaves unanswered first.
     pub unanswered_first: u32,
-    /// The master's probes are answered.
+    /// Whether it answers the master's probes.
     pub to_master: bool,
-    /// The master's lease is renewed.
+    /// Whether it renews its lease with the master.
     pub renews: bool,
 }
 
-/// A frame that came, HELLO excepted.
+/// A received frame other than HELLO.
 #[derive(Debug, Clone)]
 pub struct Frame {
     pub at: Micros,
@@ -48,12 +48,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Sent before, under the same id.
+    /// Whether the request was sent before, with the same id.
     pub fn is_retry(&self) -> bool {
         self.header.flags & request_flags::RETRY != 0
     }
 
-    /// Sent on by a server.
+    /// Whether another server has forwarded the request.
     pub fn is_forwarded(&self) -> bool {
         self.header.flags & request_flags::FORWARDED != 0
     }
@@ -69,13 +69,13 @@ struct Shared {
     has_ended: Mutex<bool>,
 }
 
-/// The server.
+/// A server that the test plays.
 pub struct FakeServer {
     shared: Arc<Shared>,
 }
 
 impl FakeServer {
-    /// Takes the place of this server of the topology; at first it answers the master alone.
+    /// Takes the place of this server of the topology. At first it answers only the master.
     pub fn start(topology: &Arc<Topology>, id: u16) -> Self {
         let address = topology.servers[usize::from(id)].address;
         let behaviour = Behaviour {
@@ -103,17 +103,17 @@ impl FakeServer {
         Self { shared }
     }
 
-    /// Changes whom it answers.
+    /// Changes which parties it answers.
     pub fn behave(&self, change: impl FnOnce(&mut Behaviour)) {
         change(&mut lock(&self.shared.behaviour));
     }
 
-    /// All data frames of callers in this role (GET, PUT, …; no PING), oldest first.
+    /// Returns all data frames of callers in this role (GET, PUT, …, but no PING), oldest first.
     pub fn data(&self, role: Role) -> Vec<Frame> {
         self.frames(role, |opcode| !matches!(opcode, Opcode::Ping | Opcode::Map | Opcode::Stats))
     }
 
-    /// All PINGs of callers in this role.
+    /// Returns all PINGs of callers in this role.
     pub fn pings(&self, role: Role) -> Vec<Frame> {
         self.frames(role, |opcode| opcode == Opcode::Ping)
     }
@@ -123,7 +123,7 @@ impl FakeServer {
         frames.iter().filter(|f| f.role == role && is_wanted(f.opcode)).cloned().collect()
     }
 
-    /// All announcements that this server was sent.
+    /// Returns all announcements that this server was sent.
     pub fn announcements(&self) -> Vec<(Micros, Datagram)> {
         let datagrams = lock(&self.shared.datagrams);
         datagrams.iter().filter(|(_, d)| d.kind == DatagramKind::Announce).cloned().collect()
@@ -143,7 +143,7 @@ impl FakeServer {
         wait_until(WITHIN, &format!("an announcement of server {subject}: {state}"), || {
             find().is_some()
         });
-        find().expect("seen a moment ago")
+        find().expect("it was seen a moment ago")
     }
 }
 
@@ -164,7 +164,7 @@ impl Shared {
         }
     }
 
-    /// Ends when the other side closes.
+    /// Serves a connection until the other side closes it.
     fn serve(&self, mut stream: TcpStream) {
         let mut inbound = Vec::new();
         let mut chunk = vec![0; 16 << 10];
@@ -203,8 +203,9 @@ impl Shared {
         (role, shard)
     }
 
-    /// Says whether this connection is mute from now on: who leaves a request unanswered
-    /// answers nothing that comes after it either, and does not seem merely slow.
+    /// Answers a request, or does not. Returns whether this connection is mute from now on. A
+    /// server that leaves a request unanswered answers no later request on the connection either,
+    /// so that it does not seem merely slow.
     fn reply(
         &self,
         role: Role,
@@ -260,7 +261,7 @@ impl Shared {
         }
     }
 
-    /// Renews, and acknowledges what is announced.
+    /// Sends renewals, and acknowledges announcements.
     fn control(&self, socket: &UdpSocket) {
         socket.set_read_timeout(Some(RENEW_INTERVAL)).expect("a timeout");
         let mut sequence = 0;
@@ -269,7 +270,7 @@ impl Shared {
             let mut datagram = Datagram::new(kind, self.id, self.topology.id, self.boot_id());
             datagram.sequence = sequence;
             datagram.epoch = *lock(&self.epoch);
-            // Lost like any datagram.
+            // The datagram may be lost like any other.
             let _ = socket.send_to(&datagram.to_bytes(None), self.topology.master);
         };
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];

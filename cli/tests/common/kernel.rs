@@ -12,7 +12,8 @@ pub struct Connection {
     pub is_watched: bool,
 }
 
-/// Returns all established connections; one between two processes of this host is two of them.
+/// Returns all established connections. A connection between two processes of this host is listed
+/// twice.
 pub fn connections() -> Vec<Connection> {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string("/proc/net/tcp").expect("proc");

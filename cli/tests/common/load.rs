@@ -1,5 +1,5 @@
-//! Clients in threads, each with keys of its own, so that each knows what it has written
-//! last and every answer can be checked.
+//! Clients in threads. Each client has keys of its own, so it knows what it has written last and
+//! can check every answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use standin_testkit::wait_until;
 
 use super::{Cluster, KEYSPACE, WITHIN};
 
-/// Keys of one client.
+/// The number of keys of one client.
 const KEYS: usize = 24;
 
 /// Load that runs until [`Load::finish`].
@@ -30,11 +30,11 @@ pub struct Report {
     pub requests: u64,
     pub failures: Vec<String>,
     pub stale: Vec<Stale>,
-    /// The longest time that a request took, and which.
+    /// The longest time that a request took, and a description of the request.
     pub slowest: (Duration, String),
 }
 
-/// A read that did not return what was written last.
+/// A read that did not return the value written last.
 #[derive(Debug)]
 pub struct Stale {
     /// The age of the value.
@@ -44,7 +44,7 @@ pub struct Stale {
 }
 
 impl Load {
-    /// So many clients, each with one request under way at a time.
+    /// Starts this many clients, each with one request under way at a time.
     pub fn start(cluster: &Cluster, clients: usize) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let requests = Arc::new(AtomicU64::new(0));
@@ -56,7 +56,7 @@ impl Load {
         Self { threads: threads.collect(), is_over, requests }
     }
 
-    /// Waits until so many more requests have been answered.
+    /// Waits until this many more requests have been answered.
     #[track_caller]
     pub fn wait_for(&self, more: u64) {
         let target = self.requests.load(Ordering::Relaxed) + more;
@@ -65,12 +65,12 @@ impl Load {
         });
     }
 
-    /// Ends it.
+    /// Ends the load, and returns its result.
     pub fn finish(self) -> Report {
         self.is_over.store(true, Ordering::Relaxed);
         let mut sum = Report::default();
         for thread in self.threads {
-            let report = thread.join().expect("a client ends in peace");
+            let report = thread.join().expect("a client must not panic");
             sum.requests += report.requests;
             sum.failures.extend(report.failures);
             sum.stale.extend(report.stale);
@@ -81,30 +81,31 @@ impl Load {
 }
 
 impl Report {
-    /// No request failed, and no read was stale.
+    /// Asserts that no request failed and no read was stale.
     #[track_caller]
     pub fn assert_clean(&self) {
-        assert!(self.requests > 0, "nothing was asked");
+        assert!(self.requests > 0, "no request was sent");
         assert!(self.failures.is_empty(), "failed: {:?}", self.failures);
         assert!(self.stale.is_empty(), "stale: {:#?}", self.stale);
     }
 
-    /// No request failed, and no read returned what had been out of date for longer than
-    /// the lease: what mode `available` promises while servers disagree about one of them.
+    /// Asserts that no request failed, and that no read returned a value that had been out of date
+    /// for longer than the lease. Mode `available` guarantees this while servers have different
+    /// maps.
     #[track_caller]
     pub fn assert_within(&self, lease: Duration) {
-        assert!(self.requests > 0, "nothing was asked");
+        assert!(self.requests > 0, "no request was sent");
         assert!(self.failures.is_empty(), "failed: {:?}", self.failures);
         assert!(self.stale.iter().all(|s| s.age <= lease), "stale: {:#?}", self.stale);
     }
 }
 
-/// The knowledge about a key.
+/// What a client knows about a key.
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// The last write, if it is known to have been done, and when that was.
+    /// The value and time of the last write, if it is known to have been executed.
     last: Option<(Vec<u8>, Micros)>,
-    /// A description of how each value was written.
+    /// How each value was written.
     how: HashMap<Vec<u8>, String>,
 }
 
@@ -116,7 +117,7 @@ fn run(number: usize, mut client: Client, is_over: &AtomicBool, requests: &Atomi
         let turn = usize::try_from(report.requests).unwrap_or(0);
         let (key, known) = (&keys[turn % KEYS], &mut known[turn % KEYS]);
         let begin = Micros::boottime();
-        // One round of writes to three of reads.
+        // There are three rounds of reads for each round of writes.
         if (turn / KEYS).is_multiple_of(4) {
             let value = format!("{} at {turn}", text(key)).into_bytes();
             let action = Action::Put { value: value.clone(), ttl_s: 0 };
@@ -127,7 +128,8 @@ fn run(number: usize, mut client: Client, is_over: &AtomicBool, requests: &Atomi
                 }
                 Err(error) => {
                     report.failures.push(format!("PUT {}: {error}", text(key)));
-                    // Whether it was written is not known: no claim about this key.
+                    // It is unknown whether the value was written, so nothing is claimed about this
+                    // key.
                     known.last = None;
                 }
             }
@@ -147,7 +149,7 @@ fn run(number: usize, mut client: Client, is_over: &AtomicBool, requests: &Atomi
     report
 }
 
-/// The keys of one client.
+/// Returns the keys of one client.
 pub fn keys(number: usize) -> Vec<Vec<u8>> {
     (0..KEYS).map(|key| format!("load-{number}-{key}").into_bytes()).collect()
 }
@@ -156,7 +158,7 @@ fn run_one(client: &mut Client, key: &[u8], action: Action) -> Result<Answer, Cl
     client.run(Operation { keyspace: KEYSPACE, key: key.to_vec(), action })
 }
 
-/// Returns what is wrong with an answer to a read.
+/// Returns what is wrong with an answer to a read, if anything.
 fn judge(answer: &Answer, known: &Known) -> Option<Stale> {
     let (wanted, at) = known.last.as_ref()?;
     let found = match &answer.outcome {

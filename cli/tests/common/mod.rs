@@ -1,14 +1,14 @@
-//! What the tests of the binary share: clusters of real processes, parties that play a
-//! role and record what they see, and load that checks every answer.
+//! Helpers that the tests of the binary share: clusters of real processes, parties that play a role
+//! and record what they receive, and load that checks every answer.
 //!
 //! ```text
 //! cluster.rs      a cluster file, its processes, their signals, the database behind them
 //! wire.rs         one connection that speaks the protocol frame by frame
 //! events.rs       the master's event file
-//! fake_server.rs  a server that records every frame and answers only whom it is told to
+//! fake_server.rs  a server that records every frame, and answers only chosen parties
 //! fake_master.rs  a master whose announcements the test makes by hand
 //! kernel.rs       TCP connections as the kernel sees them
-//! load.rs         clients in threads, each of which knows what it has written last
+//! load.rs         clients in threads, which check every answer
 //! ```
 #![allow(
     dead_code,
@@ -33,19 +33,19 @@ pub use fake_master::FakeMaster;
 pub use fake_server::FakeServer;
 pub use load::Load;
 
-/// Longest wait for what takes milliseconds on an idle machine.
+/// The longest wait for something that takes milliseconds on an idle machine.
 pub const WITHIN: Duration = Duration::from_secs(20);
 
 /// The keyspace of all tests.
 pub const KEYSPACE: u8 = 1;
 
-/// One group of two servers.
+/// The groups of a cluster with one group of two servers.
 pub const PAIR: &[(&str, &[&str])] = &[("a", &["a1", "a2"])];
 
-/// Two groups of two servers.
+/// The groups of a cluster with two groups of two servers.
 pub const TWO_PAIRS: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
 
-/// io_uring where it is available. Where it is not, and need not be, epoll is tested twice.
+/// Returns io_uring if it is available. If it is not, and need not be, epoll is tested twice.
 pub fn ring() -> standin_config::IoKind {
     standin_testkit::uring::or(standin_config::IoKind::Uring, standin_config::IoKind::Epoll)
 }

@@ -1,5 +1,5 @@
-//! One connection that speaks the protocol frame by frame: what a reply says of itself
-//! (its flags, its version) is what the claims are about.
+//! One connection that speaks the protocol frame by frame. The claims are about the flags and the
+//! version of a reply, which it shows.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use standin_protocol::map::Topology;
 
 use super::{KEYSPACE, WITHIN};
 
-/// A greeted connection.
+/// A connection after its HELLO.
 pub struct Wire {
     stream: TcpStream,
     inbound: Vec<u8>,
@@ -30,13 +30,13 @@ pub struct Reply {
 }
 
 impl Wire {
-    /// Greets a shard of a server.
+    /// Connects to a shard of a server and sends a HELLO.
     pub fn connect(topology: &Topology, server: u16, shard: u16, role: Role) -> io::Result<Self> {
         let address = topology.servers[usize::from(server)].address;
         Self::connect_to(address, topology, shard, role)
     }
 
-    /// Greets whoever listens there.
+    /// Connects to an address and sends a HELLO.
     pub fn connect_to(
         address: SocketAddr,
         topology: &Topology,
@@ -62,7 +62,7 @@ impl Wire {
         Ok(wire)
     }
 
-    /// This side's address.
+    /// Returns the address of this side.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {
         self.stream.local_addr().expect("it is connected")
@@ -84,19 +84,19 @@ impl Wire {
         self.stream.write_all(&frame).expect("the server reads");
     }
 
-    /// GET.
+    /// Sends a GET and waits for its reply.
     #[track_caller]
     pub fn get(&mut self, key: &[u8]) -> Reply {
         self.ask(Opcode::Get, key, b"")
     }
 
-    /// PUT.
+    /// Sends a PUT and waits for its reply.
     #[track_caller]
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Reply {
         self.ask(Opcode::Put, key, value)
     }
 
-    /// GET as a server would send it on.
+    /// Sends a GET as a server would forward it.
     #[track_caller]
     pub fn get_forwarded(&mut self, key: &[u8]) -> Reply {
         let mut header = RequestHeader::new(Opcode::Get, KEYSPACE, 0);
@@ -104,7 +104,7 @@ impl Wire {
         self.exchange(header, key, b"").expect("a reply")
     }
 
-    /// Sends the same frame many times at once, and shows every reply.
+    /// Sends the same frame many times at once, and passes every reply to `seen`.
     #[track_caller]
     pub fn pipeline(&mut self, frame: &[u8], count: usize, mut seen: impl FnMut(&Reply)) {
         self.stream.write_all(&frame.repeat(count)).expect("the server reads");
@@ -113,7 +113,7 @@ impl Wire {
         }
     }
 
-    /// Asks like [`Self::ask`], but the connection may end without a reply.
+    /// Sends a request like [`Self::ask`], but the connection may end without a reply.
     pub fn try_ask(&mut self, opcode: Opcode, key: &[u8], value: &[u8]) -> io::Result<Reply> {
         let keyspace = if key.is_empty() { 0 } else { KEYSPACE };
         self.exchange(RequestHeader::new(opcode, keyspace, 0), key, value)
@@ -158,12 +158,12 @@ impl Reply {
         self.header.flags & flags == flags
     }
 
-    /// Whether it came from the cache.
+    /// Whether the reply came from the cache.
     pub fn is_hit(&self) -> bool {
         self.has(response_flags::HIT)
     }
 
-    /// Whether it came from the database.
+    /// Whether the reply came from the database.
     pub fn is_filled(&self) -> bool {
         self.has(response_flags::FILLED)
     }
@@ -173,22 +173,22 @@ impl Reply {
         self.has(response_flags::STAND_IN)
     }
 
-    /// Whether it was answered before the master's verdict.
+    /// Whether it was answered before the master had decided.
     pub fn is_provisional(&self) -> bool {
         self.has(response_flags::PROVISIONAL)
     }
 
-    /// Fetched from the owner by the server that was asked.
+    /// Whether the server that was asked forwarded the request to the owner.
     pub fn is_forwarded(&self) -> bool {
         self.has(response_flags::FORWARDED)
     }
 
-    /// Kept in the cache.
+    /// Whether the value was kept in the cache.
     pub fn is_cached(&self) -> bool {
         self.has(response_flags::CACHED)
     }
 
-    /// The value of an OK.
+    /// Returns the value of a reply with status OK.
     #[track_caller]
     pub fn value(&self) -> &[u8] {
         assert_eq!(self.status, Status::Ok, "{self:?}");

@@ -1,5 +1,5 @@
-//! Claims 10 to 14: the real client, in front of real servers that are killed or stopped,
-//! and of a recording server that is reached by the master and not by the client.
+//! Claims 10 to 14. The real client faces real servers that are killed or stopped, and a recording
+//! server that the master can reach and the client can't.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::common::{Cluster, FakeServer, KEYSPACE, PAIR, TWO_PAIRS, WITHIN};
 /// The value of a1's keys when a2 is asked.
 const BY_WAY_OF_A2: &[u8] = b"by way of a2";
 
-/// A real master and a real a2; a1 is played by the test. It answers the master's probes,
-/// so that the map goes on calling it online and all that happens is the client's doing.
+/// A real master and a real a2, with a1 played by the test. a1 answers the master's probes, so the
+/// map continues to say that it is online, and every effect is the client's doing.
 struct Stage {
     cluster: Cluster,
     a1: FakeServer,
@@ -29,10 +29,10 @@ impl Stage {
     fn new(test: &str, attempts: u32) -> Self {
         let mut cluster = Cluster::with(test, PAIR, |config| config.timings.attempts = attempts);
         let a1 = FakeServer::start(&cluster.topology, cluster.id("a1"));
-        // Requests that a2 forwards are answered; each test decides whether clients are.
+        // a1 answers requests that a2 forwards. Each test decides whether it answers clients.
         a1.behave(|b| b.to_peers = Some(BY_WAY_OF_A2.to_vec()));
         cluster.start_some(&["a2"]);
-        // On a busy machine a2 may find that too slow, and answer from the database.
+        // On a busy machine a2 may consider that too slow, and answer from the database.
         for key in cluster.keys_of("a1").take(3) {
             cluster.set_row(&key, BY_WAY_OF_A2);
         }
@@ -50,8 +50,8 @@ impl Stage {
         self.a1.data(Role::Client)
     }
 
-    /// Reads until something of this kind has happened in the client; returns everything
-    /// that did, and the answer to the last read. Until then each read is judged.
+    /// Reads until the client has reported an event of this kind. Returns all its events and the
+    /// answer to the last read. `judge` checks each earlier read.
     fn get_until(
         &mut self,
         is_it: impl Fn(&ClientEvent) -> bool,
@@ -114,8 +114,8 @@ fn reported(kind: DatagramKind, server: u16) -> ClientEvent {
     ClientEvent::Reported { kind, server, nonce: 0 }
 }
 
-/// Claim 10: not in failover mode, the request goes to the data server; if sending fails,
-/// failover mode is entered, the master notified, and the request sent to the failover
+/// Claim 10: a client that is not in failover mode sends the request to the data server. If sending
+/// fails, it enters failover mode, notifies the master, and sends the request to the failover
 /// server.
 #[test]
 fn c10_an_unsuccessful_send_enters_failover_mode_notifies_the_master_and_goes_to_the_stand_in() {
@@ -143,8 +143,8 @@ fn c10_an_unsuccessful_send_enters_failover_mode_notifies_the_master_and_goes_to
     assert!(seen[0].text.starts_with("client "), "the master was notified: {seen:?}");
 }
 
-/// Claim 10 again, with servers that are really killed or stopped: the client's notification
-/// leads to the master's verdict.
+/// Claim 10 again, with servers that are really killed or stopped. The client's notification leads
+/// to the master's verdict.
 #[test]
 fn c10_a_server_that_is_killed_or_stopped_is_left_for_its_stand_in() {
     for is_killed in [true, false] {
@@ -179,7 +179,7 @@ fn c10_a_server_that_is_killed_or_stopped_is_left_for_its_stand_in() {
     }
 }
 
-/// Claim 11: first the data server is determined as one of a plurality of data servers.
+/// Claim 11: the client first determines the data server among several data servers.
 #[test]
 fn c11_the_data_server_is_determined_first() {
     let mut cluster = Cluster::new("c11", TWO_PAIRS);
@@ -192,7 +192,7 @@ fn c11_the_data_server_is_determined_first() {
             let answer = get(&mut client, key);
             assert_eq!((answer.served_by, answer.sends), (cluster.id(server), 1));
         }
-        // A PUT and a GET each went there, and nowhere else.
+        // A PUT and a GET each were sent there, and nowhere else.
         cluster.wait_counter(server, "hits", count as u64);
         cluster.wait_counter(server, "origin_writes", count as u64);
     }
@@ -201,8 +201,8 @@ fn c11_the_data_server_is_determined_first() {
     }
 }
 
-/// Claim 12: an unsuccessful send is repeated a predetermined number of times; only then is
-/// failover mode entered.
+/// Claim 12: an unsuccessful send is repeated a predetermined number of times before failover mode
+/// is entered.
 #[test]
 fn c12_a_send_is_repeated_a_predetermined_number_of_times_before_failover_mode() {
     let mut stage = Stage::new("c12", 3);
@@ -231,7 +231,7 @@ fn c12_a_send_is_repeated_a_predetermined_number_of_times_before_failover_mode()
     assert_eq!(*entered, ClientEvent::EnteredFailover { server: a1, attempts: 3 });
 }
 
-/// Claim 13: in failover mode for no longer than a predetermined time, requests go to the
+/// Claim 13: in failover mode, for no longer than a predetermined time, requests are sent to the
 /// failover server.
 #[test]
 fn c13_until_a_predetermined_time_has_passed_requests_go_to_the_failover_server() {
@@ -246,13 +246,13 @@ fn c13_until_a_predetermined_time_has_passed_requests_go_to_the_failover_server(
         answered += 1;
     });
     assert!(answered > 0, "requests were answered meanwhile");
-    // Each client has its own length, a quarter more or less than the one configured.
+    // Each client has its own hold time, within a quarter of the configured one.
     let stayed = events[0].0.since(entered_at);
     assert!(stayed >= hold * 3 / 4, "longer than {:?}: {stayed:?}", hold * 3 / 4);
 }
 
-/// Claim 14: after that time the request is sent to the data server; if that fails, to the
-/// failover server; if it succeeds, failover mode is left and the master notified.
+/// Claim 14: after that time the request is sent to the data server. If that fails, it is sent to
+/// the failover server. If it succeeds, failover mode is left and the master is notified.
 #[test]
 fn c14_after_that_time_one_request_tries_the_server_and_decides() {
     let mut stage = Stage::new("c14", 2);
@@ -294,8 +294,8 @@ fn c14_after_that_time_one_request_tries_the_server_and_decides() {
     assert!(seen[0].text.starts_with("client "), "{seen:?}");
 }
 
-/// Claim 14 again, with a real server that is stopped and goes on, while there is no master
-/// whose announcement could decide instead.
+/// Claim 14 again, with a real server that is stopped and resumes, while there is no master whose
+/// announcement could decide instead.
 #[test]
 fn c14_a_stopped_server_that_goes_on_is_found_by_a_trial() {
     let mut cluster = Cluster::new("c14-signals", PAIR);

@@ -1,6 +1,6 @@
-//! The 21 claims, shown with real processes: one test (or more) per claim, named for it,
-//! asserting what the claim says and in which order it happens. The claims are quoted in
-//! short; "data of a type" is a partition, "the database" the origin.
+//! The 21 claims, shown with real processes. Each claim has one or more tests that are named for
+//! it, and that assert the statements of the claim and their order. The comments quote the claims
+//! in short form. In them, "data of a type" means a partition, and "the database" means the origin.
 //!
 //! ```text
 //! system.rs        c01 to c09: groups, the database partitioned over the servers

@@ -1,5 +1,4 @@
-//! Claims 19 to 21: what the master does with a notification, and with a server that it has
-//! marked offline.
+//! Claims 19 to 21: how the master handles a notification, and a server that it has marked offline.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use standin_testkit::{wait::poll_for, wait_until};
 
 use crate::common::{Cluster, FakeServer, PAIR, TWO_PAIRS, WITHIN};
 
-/// Notifies the master, as a client, that a server may be offline, until it answers;
-/// returns its verdict.
+/// Notifies the master as a client that a server may be offline, repeatedly until the master
+/// answers. Returns its verdict.
 fn notify(cluster: &Cluster, subject: &str) -> Datagram {
     let topology = &cluster.topology;
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -36,7 +35,7 @@ fn notify(cluster: &Cluster, subject: &str) -> Datagram {
 }
 
 /// Claim 19: on a notification the master contacts the server. Contacting an online server
-/// succeeds: it is not marked offline.
+/// succeeds, and it is not marked offline.
 #[test]
 fn c19_an_online_server_that_somebody_reports_is_contacted_and_not_marked_offline() {
     let mut cluster = Cluster::new("c19-online", TWO_PAIRS);
@@ -66,8 +65,8 @@ fn c19_an_online_server_that_somebody_reports_is_contacted_and_not_marked_offlin
     }
 }
 
-/// Claim 19: if contacting it fails, the server is marked offline, and the servers other
-/// than it are notified.
+/// Claim 19: if contacting the server fails, it is marked offline and the other servers are
+/// notified.
 #[test]
 fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     let mut cluster = Cluster::new("c19-dead", TWO_PAIRS);
@@ -77,14 +76,14 @@ fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     let before = cluster.map_at("master").expect("a map").epoch;
     cluster.kill("a1");
     // Everything that the master sends to the dead server arrives here.
-    let grave = UdpSocket::bind(cluster.address("a1")).expect("the dead server's port");
+    let dead_socket = UdpSocket::bind(cluster.address("a1")).expect("the dead server's port");
 
     let verdict = notify(&cluster, "a1");
     assert_eq!(verdict.arg, Offline as u32);
     assert!(verdict.epoch > before);
     let order = ["reported", "probing", "probe_failed", "offline", "announced"];
     events.wait_in_order(mark, &order.map(|kind| (kind, "a1")));
-    // The last attempt may end by the word of a member that contacted it too.
+    // The last attempt may be ended by the report of a member that contacted the server too.
     let attempts = events.of(mark, "probing", "a1").len();
     assert!(attempts >= 2, "contacted as often as configured: {attempts}");
 
@@ -94,20 +93,20 @@ fn c19_a_dead_server_is_marked_offline_and_the_others_are_notified() {
     for server in ["a2", "b1", "b2"] {
         events.wait_in_order(mark, &[("announced", "a1"), ("acked", server)]);
     }
-    // Three more checks of the dead one later, it still has been sent no notification.
+    // Three more checks of the dead server later, it still has not been sent a notification.
     let checks = || events.of(mark, "probing", "a1").len();
     let so_far = checks();
     wait_until(WITHIN, "three more checks", || checks() >= so_far + 3);
-    grave.set_nonblocking(true).expect("not blocking");
+    dead_socket.set_nonblocking(true).expect("not blocking");
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    while let Ok((length, _)) = grave.recv_from(&mut buffer) {
+    while let Ok((length, _)) = dead_socket.recv_from(&mut buffer) {
         let datagram = Datagram::parse(&buffer[..length], None, None).expect("a datagram");
         assert_ne!(datagram.kind, DatagramKind::Announce, "{datagram:?}");
     }
 }
 
-/// A cluster whose a1 is played by the test and has been marked offline, because it answers
-/// no probe (nor renews, so that nothing but the periodic check can find it again).
+/// Creates a cluster whose a1 is played by the test and has been marked offline. a1 answers no
+/// probe and does not renew, so that only the periodic check can find it again.
 fn offline_a1(test: &str) -> (Cluster, FakeServer) {
     let mut cluster = Cluster::with(test, PAIR, |config| {
         config.timings.probe_timeout = Duration::from_millis(150);
@@ -115,7 +114,8 @@ fn offline_a1(test: &str) -> (Cluster, FakeServer) {
     let a1 = FakeServer::start(&cluster.topology, cluster.id("a1"));
     cluster.start_some(&["a2"]);
     a1.behave(|b| (b.to_master, b.renews) = (false, false));
-    // A probe that a busy machine could not make in time is no evidence: notify again.
+    // A probe that a busy machine could not carry out in time is no evidence, so the test notifies
+    // again.
     wait_until(WITHIN, "the verdict", || notify(&cluster, "a1").arg == Offline as u32);
     cluster.wait_states(&[("a1", Offline), ("a2", Online)]);
     cluster.events().wait_in_order(0, &[("offline", "a1"), ("announced", "a1")]);
@@ -142,8 +142,8 @@ fn c20_an_offline_server_is_checked_periodically() {
     assert_eq!(cluster.state_at("a2", "a1"), Some(Offline));
 }
 
-/// Claim 21: when the periodic check succeeds, the server is marked online, and the servers
-/// other than it are notified.
+/// Claim 21: when the periodic check succeeds, the server is marked online and the other servers
+/// are notified.
 #[test]
 fn c21_a_server_that_answers_the_check_is_marked_online_and_the_others_are_notified() {
     let (cluster, a1) = offline_a1("c21");
@@ -155,14 +155,14 @@ fn c21_a_server_that_answers_the_check_is_marked_online_and_the_others_are_notif
     let reported = events.of(mark, "reported_ok", "a1");
     assert!(reported.is_empty(), "found by the check alone: {reported:?}");
 
-    // The indication arrives: a2 sends a1's requests on again.
+    // When the indication has arrived, a2 forwards requests for a1 again.
     a1.behave(|b| b.to_peers = Some(b"from a1".to_vec()));
     let reply = cluster.connect("a2").get(&cluster.key_of("a1"));
     assert!(reply.is_forwarded() && reply.value() == b"from a1", "{reply:?}");
 }
 
-/// Claim 21 again, with a server that is really killed and started again, and a third party
-/// that sees the notification.
+/// Claim 21 again, with a server that is really killed and started again, and a third party that
+/// receives the notification.
 #[test]
 fn c21_the_return_of_a_restarted_server_is_announced_to_all_others() {
     let mut cluster = Cluster::new("c21-restart", TWO_PAIRS);
@@ -175,7 +175,8 @@ fn c21_the_return_of_a_restarted_server_is_announced_to_all_others() {
     cluster.start_server("a1");
     let order = ["probe_ok", "returning", "online", "announced"];
     events.wait_in_order(mark, &order.map(|kind| (kind, "a1")));
-    // The first announcement of all called it online too: newer than the outage counts.
+    // The very first announcement called it online too, so only one that is newer than the outage
+    // counts.
     let offline = b2.wait_announced(cluster.id("a1"), Offline);
     wait_until(WITHIN, "an announcement of the return", || {
         b2.announcements().iter().any(|(_, d)| {

@@ -1,4 +1,4 @@
-//! Claims 1 to 9: servers in failover groups, a master, the database partitioned over them.
+//! Claims 1 to 9: servers in failover groups, a master, and the database partitioned over them.
 
 use standin_client::{Action, Operation, Outcome};
 use standin_protocol::control::DatagramKind;
@@ -16,9 +16,9 @@ fn fail_over(cluster: &Cluster, dead: &str, by: &str) {
     cluster.wait_states(&[(dead, Offline)]);
 }
 
-/// Claim 1: data is partitioned over servers in failover groups; each usually processes its
-/// own type, and the other types of its group when their servers are offline. The master
-/// takes notifications, verifies, and notifies the other servers.
+/// Claim 1: data is partitioned over servers in failover groups. Each server usually processes its
+/// own type, and the other types of its group when their servers are offline. The master receives
+/// notifications, verifies them, and notifies the other servers.
 #[test]
 fn c01_servers_of_a_group_process_the_types_of_those_that_the_master_verified_as_offline() {
     let mut cluster = Cluster::new("c01", TWO_PAIRS);
@@ -58,19 +58,20 @@ fn c01_servers_of_a_group_process_the_types_of_those_that_the_master_verified_as
     assert!(!own.is_stand_in() && own.value() == b"a2", "its own type as before: {own:?}");
 }
 
-/// Claim 2: a database with data of all types, partitioned over the servers, each caching
-/// the data of its type.
+/// Claim 2: a database with data of all types is partitioned over the servers, and each server
+/// caches the data of its type.
 #[test]
 fn c02_each_server_caches_the_data_of_its_own_type() {
     let mut cluster = Cluster::new("c02", TWO_PAIRS);
     cluster.start();
-    // As many keys of each type as its server has letters to tell it from the others by.
+    // Each server gets a different number of keys, so that the counters show which server cached
+    // them.
     let counts = [("a1", 3), ("a2", 5), ("b1", 7), ("b2", 11)];
     for (server, count) in counts {
         let keys: Vec<Vec<u8>> = cluster.keys_of(server).take(count).collect();
         for (turn, key) in keys.iter().enumerate() {
             cluster.set_row(key, key);
-            // Asked here and there: whoever is asked, the same server caches it.
+            // Different servers are asked. Whichever is asked, the same server caches the key.
             let reply = cluster.connect(ALL[turn % ALL.len()]).get(key);
             assert_eq!(reply.value(), key);
             assert!(reply.is_filled() && reply.is_cached(), "{reply:?}");
@@ -88,8 +89,8 @@ fn c02_each_server_caches_the_data_of_its_own_type() {
     }
 }
 
-/// Claim 3: a server caches the data of other types only temporarily, while the others in
-/// its group are offline.
+/// Claim 3: a server caches data of other types only temporarily, while the other servers of its
+/// group are offline.
 #[test]
 fn c03_what_a_stand_in_cached_is_gone_after_the_return() {
     let mut cluster = Cluster::new("c03", PAIR);
@@ -109,7 +110,7 @@ fn c03_what_a_stand_in_cached_is_gone_after_the_return() {
     let reply = a2.get(&key);
     assert!(reply.is_forwarded() && !reply.is_stand_in(), "a1 processes its type: {reply:?}");
 
-    // Were the stand-in's copy still there, the second outage would show it.
+    // If the stand-in still had its copy, the second outage would show it.
     cluster.set_row(&key, b"v1");
     cluster.kill("a1");
     let reply = a2.get(&key);
@@ -149,7 +150,7 @@ fn c04_with_exactly_one_group_the_last_server_processes_everything() {
     }
 }
 
-/// Claim 5: one or more clients sending requests to the servers.
+/// Claim 5: one or more clients send requests to the servers.
 #[test]
 fn c05_several_clients_send_requests_and_go_on_when_a_server_dies() {
     let mut cluster = Cluster::new("c05", TWO_PAIRS);
@@ -171,9 +172,9 @@ fn c05_several_clients_send_requests_and_go_on_when_a_server_dies() {
     }
 }
 
-/// Claim 6: groups, and a database partitioned for caching: each server caches its own type,
-/// and temporarily the other types of its group. Here the master is the test itself, so that
-/// nothing but the indication of a state decides.
+/// Claim 6: groups, and a database partitioned for caching. Each server caches its own type, and
+/// temporarily the other types of its group. The test plays the master, so that only the indication
+/// of a state decides.
 #[test]
 fn c06_other_types_are_cached_while_and_only_while_their_server_is_offline() {
     let mut cluster = Cluster::new("c06", TWO_PAIRS);
@@ -303,7 +304,7 @@ fn c09_clients_find_their_data_cached_at_the_stand_in() {
     }
     cluster.wait_states(&[("a2", Offline)]);
     for key in &keys {
-        // The first client's read fills what the second finds.
+        // The first client's read fills the cache, and the second client finds the value there.
         let [first, second] = &mut clients;
         read(first, key);
         let answer = read(second, key);

@@ -1,4 +1,4 @@
-//! Crowds of connections against a real server, on both event loops.
+//! Many connections against a real server, on both event loops.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
@@ -44,7 +44,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// One of the crowd, in the state of its number.
+/// Opens one of many connections. The number determines its state.
 fn one_of_many(address: SocketAddr, number: usize, key: &[u8]) -> TcpStream {
     let mut stream = connect(address);
     let unknown = format!("nobody-{number}");
@@ -63,8 +63,8 @@ fn one_of_many(address: SocketAddr, number: usize, key: &[u8]) -> TcpStream {
     stream
 }
 
-/// Ten thousand requests in pipelines, and not a line of a panic in the log.
-fn assert_serves_on(cluster: &mut Cluster, name: &str) {
+/// Asserts that the server answers ten thousand pipelined requests and has logged no panic.
+fn assert_still_serves(cluster: &mut Cluster, name: &str) {
     let key = cluster.key_of(name);
     for _ in 0..10 {
         let mut wire = cluster.connect(name);
@@ -81,18 +81,18 @@ fn crowd_of_five_thousand(io: IoKind) {
     let mut cluster = start("crowd", io, |config| config.origin.timeout = Duration::from_secs(5));
     let (pid, address) = (cluster.process("a1").pid(), cluster.address("a1"));
     let (key, foreign) = (cluster.key_of("a1"), cluster.key_of("a2"));
-    // Links to the other server and whatever else is opened once.
+    // This opens the links to the other server, and everything else that is opened once.
     assert_eq!(cluster.connect("a1").put(&foreign, b"x").status, Status::Ok);
-    assert_serves_on(&mut cluster, "a1");
-    // After the first round, the server keeps what it needs under load: threads' stacks, and each
-    // reader's connection to the database. The other rounds may not add to that.
+    assert_still_serves(&mut cluster, "a1");
+    // After the first round, the server keeps what it needs under load, such as threads' stacks and
+    // each reader's connection to the database. The other rounds must not add to that.
     let (mut open, mut memory) = (usize::MAX, u64::MAX);
     for round in 0..3 {
         let database = cluster.database();
         database.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes");
         let crowd: Vec<TcpStream> =
             (0..5_000).map(|number| one_of_many(address, number + round, &key)).collect();
-        // The others are served meanwhile.
+        // Other requests are served meanwhile.
         assert_eq!(cluster.connect("a1").get(&key).value(), b"still here");
         drop(crowd);
         database.execute_batch("COMMIT").expect("a commit");
@@ -100,7 +100,7 @@ fn crowd_of_five_thousand(io: IoKind) {
             cluster.counter("a1", "connections") <= 2 && descriptors(pid) <= open
         });
         wait_until(WITHIN, "nothing in flight", || cluster.counter("a1", "in_flight") == 0);
-        assert_serves_on(&mut cluster, "a1");
+        assert_still_serves(&mut cluster, "a1");
         if round == 0 {
             wait_until(WITHIN, "only one connection", || cluster.counter("a1", "connections") <= 2);
             (open, memory) = (descriptors(pid) + 1, resident_bytes(pid));
@@ -122,7 +122,8 @@ fn readers_that_never_read(io: IoKind) {
         assert_eq!(cluster.connect("a1").put(key, &[7; 1 << 20]).status, Status::Ok);
     }
     let memory = resident_bytes(pid);
-    // One is in the cache, the other has to be fetched: 1 GiB of replies to each reader.
+    // One value is in the cache, and the other has to be fetched. Each reader asks for 1 GiB of
+    // replies.
     cluster.connect("a1").ask(Opcode::Invalidate, &keys[1], b"");
     let deaf: Vec<TcpStream> = (0..READERS)
         .map(|number| {
@@ -137,12 +138,12 @@ fn readers_that_never_read(io: IoKind) {
         assert_eq!(got, 1 << 20, "the others are served");
     }
     let grown = resident_bytes(pid).saturating_sub(memory);
-    // Twice the limit, and what is being sent, for each of them.
+    // Each of them may have twice the limit and the bytes that are being sent.
     let bound = READERS as u64 * 5 * LIMIT + 128 * MIB;
     assert!(grown < bound, "{} MiB more than before", grown / MIB);
     drop(deaf);
     wait_until(WITHIN, "the connections to be gone", || cluster.counter("a1", "connections") <= 2);
-    assert_serves_on(&mut cluster, "a1");
+    assert_still_serves(&mut cluster, "a1");
     wait_until(WITHIN, "the memory to be given back", || {
         resident_bytes(pid).saturating_sub(memory) < 100 * MIB
     });
@@ -178,8 +179,8 @@ fn no_descriptor_left(io: IoKind) {
     let busy = busy_within_a_second(pid);
     assert!(busy < Duration::from_millis(400), "{busy:?} of a second spent on nothing");
     assert_eq!(early.get(&key).value(), b"still here");
-    // The clients do not take the database's descriptors either, nor those of links to the other
-    // server.
+    // The clients do not take the descriptors of the database either, nor those of links to the
+    // other server.
     for key in cluster.keys_of("a1").take(20).chain(cluster.keys_of("a2").take(20)) {
         assert_eq!(early.put(&key, b"still here").status, Status::Ok);
     }
@@ -188,8 +189,8 @@ fn no_descriptor_left(io: IoKind) {
     drop(early);
     let lines = cluster.process("a1").lines();
     let failed = lines.iter().find(|line| line.contains("accepting a connection failed"));
-    assert_eq!(failed, None, "some are always in reserve");
-    assert_serves_on(&mut cluster, "a1");
+    assert_eq!(failed, None, "some descriptors are always in reserve");
+    assert_still_serves(&mut cluster, "a1");
 }
 
 fn idle(io: IoKind) {

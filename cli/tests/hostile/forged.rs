@@ -1,4 +1,4 @@
-//! A cluster without a secret, and somebody on the same machine who makes its datagrams.
+//! A cluster without a secret, and an attacker on the same machine who forges its datagrams.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -14,7 +14,7 @@ use standin_testkit::wait_until;
 use crate::common::wire::Wire;
 use crate::common::{Cluster, PAIR, WITHIN};
 
-/// An announcement of the highest epoch there is, in which nobody is online.
+/// Returns an announcement of the highest possible epoch, in which no server is online.
 fn last_announcement(cluster: &Cluster, to: &str) -> Datagram {
     let offline = ServerStatus { state: Offline, since: MapEpoch::from_u64(u64::MAX), boot_id: 1 };
     let master = Datagram::new(DatagramKind::Announce, SENDER_MASTER, cluster.topology.id, 1);
@@ -42,8 +42,8 @@ fn distrusted_by_master(cluster: &Cluster) -> u64 {
     StatsReply::from_bytes(&reply.value).expect("statistics").counter("datagrams_distrusted")
 }
 
-/// The cluster still follows its master.
-fn is_whole(cluster: &mut Cluster) {
+/// Asserts that the cluster still follows its master.
+fn assert_follows_master(cluster: &mut Cluster) {
     cluster.wait_all(Online);
     cluster.kill("a2");
     cluster.wait_states(&[("a1", Online), ("a2", Offline)]);
@@ -52,7 +52,7 @@ fn is_whole(cluster: &mut Cluster) {
 }
 
 #[test]
-fn datagrams_from_another_address_than_their_senders_change_nothing() {
+fn datagrams_that_do_not_come_from_their_senders_address_change_nothing() {
     let mut cluster = Cluster::new("forged", PAIR);
     cluster.start();
     let mark = cluster.events().mark();
@@ -71,16 +71,16 @@ fn datagrams_from_another_address_than_their_senders_change_nothing() {
     for server in ["a1", "a2"] {
         assert_eq!(cluster.events().of(mark, "leaving", server), []);
     }
-    is_whole(&mut cluster);
+    assert_follows_master(&mut cluster);
 }
 
 #[test]
-fn the_highest_epoch_deafens_nobody_also_from_the_masters_own_address() {
+fn the_highest_epoch_does_not_block_later_epochs_even_from_the_masters_address() {
     let mut cluster = Cluster::new("highest-epoch", PAIR);
     cluster.start();
     cluster.kill("master");
     {
-        // The kernel takes a killed process's sockets down a moment after its end.
+        // The kernel closes a killed process's sockets shortly after its end.
         let bind = || UdpSocket::bind(cluster.topology.master).ok();
         let socket = poll_for(WITHIN, bind).expect("the dead master's port");
         for server in ["a1", "a2"] {
@@ -90,5 +90,5 @@ fn the_highest_epoch_deafens_nobody_also_from_the_masters_own_address() {
         }
     }
     cluster.start_master();
-    is_whole(&mut cluster);
+    assert_follows_master(&mut cluster);
 }

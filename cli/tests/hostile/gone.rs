@@ -1,5 +1,6 @@
-//! A connection whose other side is gone without a word (its host died, a firewall forgot it) is
-//! noticed although nothing is asked and nothing sent: the kernel asks, on every side.
+//! Connections whose other side disappears silently, because its host died or a firewall forgot the
+//! connection. They are noticed even if no request is sent, because the kernel sends keepalives on
+//! every side.
 
 use std::net::SocketAddr;
 
@@ -11,8 +12,8 @@ use crate::common::kernel::connections;
 use crate::common::wire::Wire;
 use crate::common::{Cluster, PAIR, WITHIN};
 
-/// Returns, for each established connection from one port to another, whether the kernel asks whether
-/// the other side is still there.
+/// Returns, for each established connection from one port to another, whether the kernel checks
+/// that the other side is still there.
 fn is_watched(from: impl Fn(u16) -> bool, to: impl Fn(u16) -> bool) -> Vec<bool> {
     let found = connections().into_iter().filter(|it| from(it.local) && to(it.remote));
     found.map(|it| it.is_watched).collect()
@@ -26,7 +27,8 @@ fn connections_of_hosts_that_are_gone_are_noticed_on_every_side() {
     let topology = &cluster.topology;
     let (id, master) = (cluster.id("a1"), topology.master.port());
 
-    // Those that a server and the master have accepted: any client may be without keepalive.
+    // These are connections that a server and the master have accepted, because any client may be
+    // without keepalive.
     let wire = Wire::connect(topology, id, 0, Role::Client).expect("a place");
     let mine = wire.local_address().port();
     wait_until(WITHIN, "the server to watch", || {
@@ -39,7 +41,8 @@ fn connections_of_hosts_that_are_gone_are_noticed_on_every_side() {
         is_watched(|port| port == master, |port| port == mine) == [true]
     });
 
-    // Those between servers, on both sides: a request that reaches the other one is sent on.
+    // These are the connections between servers, on both sides. A request for the other server is
+    // forwarded over them.
     let key = cluster.key_of("a2");
     assert_eq!(cluster.connect("a1").put(&key, b"value").status, Status::Ok);
     drop((wire, guest));

@@ -1,20 +1,20 @@
-//! A server process and clients that mean it ill: afterwards it serves on, and has its
-//! descriptors and its memory back. What single connections may do is tested at the
-//! server's own sockets (server/tests/sockets).
+//! A server process and hostile clients. Afterwards the server still serves, and has its
+//! descriptors and its memory back. The server's own socket tests (server/tests/sockets) cover what
+//! single connections may do.
 //!
 //! ```text
 //! crowd.rs    thousands of connections, and readers that never read
-//! forged.rs   datagrams that somebody else makes
-//! gone.rs     connections whose other side is gone without a word
-//! memory.rs   replies and rows that nobody takes
-//! places.rs   nobody looks dead because others have taken all connections
-//! process.rs  what /proc says of a process
+//! forged.rs   datagrams that an attacker forges
+//! gone.rs     connections whose other side disappears silently
+//! memory.rs   replies and rows that no client reads
+//! places.rs   no server looks dead because others have taken all connections
+//! process.rs  figures of a process from /proc
 //! ```
 
 #[path = "../common/mod.rs"]
 mod common;
 
-/// One test for each event loop from one function.
+/// Defines one test for each event loop from one function.
 macro_rules! on_both_loops {
     ($($name:ident: $body:ident,)+) => { $(
         mod $name {

@@ -1,5 +1,5 @@
-//! Replies that nobody takes, and rows that many ask for at once, cost what the cluster file says
-//! and no more.
+//! Replies that no client reads, and rows that many clients request at once. They take as much
+//! memory as the cluster file says, and no more.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -17,8 +17,8 @@ const MIB: u64 = 1 << 20;
 /// `limits.output_bytes` of these tests.
 const TOTAL: u64 = 64 * MIB;
 const CACHE: u64 = 64 * MIB;
-/// The memory that these servers may use: one and a half times the limit in buffers, which may be
-/// twice as large as their contents, plus the allocator's overhead, threads' stacks and the
+/// The memory that these servers may use. It is one and a half times the limit in buffers, which
+/// may be twice as large as their contents, plus the allocator's overhead, threads' stacks and the
 /// database's pages.
 const BOUND: u64 = 3 * TOTAL + SLACK;
 const SLACK: u64 = 128 * MIB;
@@ -28,7 +28,7 @@ fn start(test: &str, io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Clu
     let mut cluster = Cluster::with(test, PAIR, |config| {
         for server in &mut config.servers {
             server.io = io;
-            // A smaller cache has no room for values of a mebibyte.
+            // A smaller cache has no room for values of one mebibyte.
             server.memory_bytes = CACHE;
         }
         config.limits.output_bytes = Some(TOTAL);
@@ -44,7 +44,7 @@ fn get(id: u32, key: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A connection that has said hello and asked for all of this.
+/// Opens a connection that sends a HELLO and all of these requests.
 fn ask(address: SocketAddr, requests: &[u8]) -> TcpStream {
     let mut bytes = Vec::new();
     let hello = HelloBody::default().to_bytes();
@@ -57,14 +57,14 @@ fn ask(address: SocketAddr, requests: &[u8]) -> TcpStream {
     stream
 }
 
-/// Writes a value and has it cached: what is asked for now are hits.
+/// Writes a value and waits until it is cached, so that later reads are hits.
 fn cache(cluster: &Cluster, key: &[u8], value: &[u8]) {
     let mut wire = cluster.connect("a1");
     assert_eq!(wire.put(key, value).status, Status::Ok);
     wait_until(WITHIN, "it to be cached", || wire.get(key).is_hit());
 }
 
-/// The most memory that the server takes while this is so.
+/// Returns the largest memory of the server while this condition holds.
 fn peak_while(pid: u32, mut is_so: impl FnMut() -> bool) -> u64 {
     let mut peak = 0;
     wait_until(WITHIN * 2, "the end of it", || {
@@ -84,11 +84,11 @@ fn hundred_and_fifty_readers(io: IoKind) {
     cache(&cluster, &key, &[7; 1 << 20]);
     let before = resident_bytes(pid);
     let reads = get(1, &key).repeat(1_000);
-    // If each crowd left something behind, the fourth would exceed the bound.
+    // If each round left memory behind, the fourth would exceed the bound.
     for _ in 0..4 {
         let dropped = cluster.counter("a1", "connections_dropped");
         let deaf: Vec<TcpStream> = (0..READERS).map(|_| ask(address, &reads)).collect();
-        // Those that hold much are closed, although none of them does anything.
+        // Connections with many buffered replies are closed, although none of them does anything.
         let peak = peak_while(pid, || cluster.counter("a1", "connections_dropped") < dropped + 10);
         let mut wire = cluster.connect("a1");
         wait_until(WITHIN, "others to be served", || wire.get(&key).is_hit());
@@ -100,13 +100,13 @@ fn hundred_and_fifty_readers(io: IoKind) {
     cluster.process("a1").wait_for_line("did not read their replies", WITHIN);
 }
 
-fn one_who_takes_nothing(io: IoKind) {
+fn one_reader_that_never_reads(io: IoKind) {
     let mut cluster = start("deaf-one", io, |config| {
         config.limits.output_timeout = Duration::from_secs(4);
     });
     let key = cluster.key_of("a1");
     cache(&cluster, &key, &[7; 1 << 20]);
-    // One that reads, slowly, is not taken for one that does not.
+    // A client that reads slowly must not be mistaken for one that does not read.
     let mut slow = ask(cluster.address("a1"), &get(1, &key).repeat(1_000));
     let _deaf = ask(cluster.address("a1"), &get(1, &key).repeat(1_000));
     let mut chunk = vec![0; 256 << 10];
@@ -123,15 +123,16 @@ fn one_who_takes_nothing(io: IoKind) {
     cluster.process("a1").wait_for_line("did not read their replies", WITHIN);
 }
 
-/// Four connections with a thousand misses each of a mebibyte: 4 GiB of rows.
+/// Four connections each request a thousand rows of one mebibyte that are not cached: 4 GiB of
+/// rows.
 fn large_misses(io: IoKind) {
     const EACH: u32 = 1_000;
     const READ: usize = 150;
     let mut cluster = start("misses", io, |config| {
-        // A row of that size for whatever key, which takes no disk.
+        // The statement returns a row of that size for any key, which takes no disk space.
         let large = "SELECT zeroblob(1048576 + 0 * length(:key))";
         config.keyspaces[0].get = large.to_owned();
-        // On a busy machine a row may take its time.
+        // On a busy machine a row may take long.
         config.timings.operation_timeout = Duration::from_secs(120);
         config.origin.timeout = Duration::from_secs(20);
     });
@@ -143,7 +144,7 @@ fn large_misses(io: IoKind) {
         .map(|keys| (1u32..).zip(keys).flat_map(|(id, key)| get(id, key)).collect())
         .collect();
 
-    // Nobody reads.
+    // No client reads.
     let deaf: Vec<TcpStream> = requests.iter().map(|bytes| ask(address, bytes)).collect();
     let (mut last, mut same) = (0, 0);
     let peak = peak_while(pid, || {
@@ -157,7 +158,7 @@ fn large_misses(io: IoKind) {
     drop(deaf);
     wait_until(WITHIN, "nothing in flight", || cluster.counter("a1", "in_flight") == 0);
 
-    // All read: each is answered, by and by.
+    // All clients read, so each is answered sooner or later.
     let fewer = keys.chunks(EACH as usize).map(|keys| &keys[..READ]);
     let readers: Vec<_> = fewer
         .map(|keys| (1u32..).zip(keys).flat_map(|(id, key)| get(id, key)).collect::<Vec<u8>>())
@@ -167,7 +168,7 @@ fn large_misses(io: IoKind) {
         })
         .collect();
     let peak = peak_while(pid, || readers.iter().any(|reader| !reader.is_finished()));
-    // Their number depends on whether they read as fast as the database answers.
+    // The number of values depends on whether the clients read as fast as the database answers.
     let mut got = 0;
     for reader in readers {
         let (values, refused) = reader.join().expect("a reader");
@@ -179,7 +180,7 @@ fn large_misses(io: IoKind) {
     assert!(grown < BOUND, "{} MiB more than before", grown / MIB);
 }
 
-/// Reads that many replies; says how many were whole values, and how many OVERLOADED.
+/// Reads this many replies. Returns the number of whole values, and the number of OVERLOADED.
 fn count_values(mut stream: TcpStream, replies: usize) -> (usize, usize) {
     let (mut input, mut chunk) = (Vec::new(), vec![0; 1 << 20]);
     let (mut values, mut refused) = (0, 0);
@@ -208,6 +209,6 @@ fn count_values(mut stream: TcpStream, replies: usize) -> (usize, usize) {
 
 on_both_loops! {
     readers_that_do_not_read_share_a_bound_and_are_closed: hundred_and_fifty_readers,
-    who_takes_nothing_is_closed_and_who_is_slow_is_not: one_who_takes_nothing,
+    who_takes_nothing_is_closed_and_who_is_slow_is_not: one_reader_that_never_reads,
     misses_of_large_rows_cost_a_bounded_amount: large_misses,
 }

@@ -1,5 +1,5 @@
-//! A client that takes all connections, or all descriptors, of a healthy server or of the master
-//! does not make it look dead, and does not hide another server's death.
+//! A client that takes all connections, or all descriptors, of a healthy server or of the master.
+//! It neither makes the server look dead nor hides another server's death.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ use crate::common::wire::Wire;
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
 use crate::process::{descriptors, raise_descriptor_limit};
 
-/// A cluster in which the processes whose role or name is `of` may open so few files.
+/// Creates a cluster in which the processes whose role or name is `of` may open only `limit` files.
 fn limited(test: &str, of: &str, limit: usize, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     raise_descriptor_limit();
     let mut cluster = Cluster::with(test, PAIR, change);
@@ -30,8 +30,8 @@ fn limited(test: &str, of: &str, limit: usize, change: impl FnOnce(&mut ClusterC
     cluster
 }
 
-/// Accuses a server, as a client would, until the master has looked after it `times` times, and
-/// shows that it has found nothing.
+/// Reports a server as a client would, until the master has contacted it `times` times. Asserts
+/// that the master has found it healthy.
 fn assert_found_healthy(cluster: &Cluster, name: &str, times: usize) {
     let (events, socket) = (cluster.events(), UdpSocket::bind("127.0.0.1:0").expect("a socket"));
     let (mark, mut sequence) = (events.mark(), 0);
@@ -48,7 +48,7 @@ fn assert_found_healthy(cluster: &Cluster, name: &str, times: usize) {
     }
 }
 
-/// Connections of clients that have said hello and are admitted, up to `count`.
+/// Opens up to `count` connections of clients that have sent a HELLO and are accepted.
 fn clients(cluster: &Cluster, name: &str, count: usize) -> Vec<Wire> {
     let id = cluster.id(name);
     let connect = |_| Wire::connect(&cluster.topology, id, 0, Role::Client).ok();
@@ -60,7 +60,7 @@ fn silent(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     (0..count).map(connect).collect()
 }
 
-/// Reads and writes of both servers' keys, through one that has room.
+/// Asserts that reads and writes of both servers' keys work, through a server that has room.
 fn assert_serves(cluster: &Cluster, through: &str) {
     let mut wire = cluster.connect(through);
     for name in ["a1", "a2"] {
@@ -86,13 +86,13 @@ fn idle_clients_in_all_places_make_no_server_look_dead() {
         idle.len() == 20
     });
     assert_found_healthy(&cluster, "a1", 5);
-    // A thousand that have not even said hello.
+    // A thousand connections that have not even sent a HELLO.
     let crowd = silent(cluster.address("a1"), 1_000);
     assert_found_healthy(&cluster, "a1", 5);
-    // The other server goes on sending to it, and needs no stand-in for it.
+    // The other server still forwards to it, and needs no stand-in for it.
     assert_serves(&cluster, "a2");
 
-    // The client hears that there is no room, and leaves the stand-in alone.
+    // The client is told that there is no room, and does not use the stand-in.
     let (mark, key) = (cluster.events().mark(), cluster.key_of("a1"));
     let mut client = cluster.client();
     let refused = client.get(KEYSPACE, &key).expect_err("no room");
@@ -102,7 +102,7 @@ fn idle_clients_in_all_places_make_no_server_look_dead() {
         |(_, event): &(_, ClientEvent)| matches!(event, ClientEvent::EnteredFailover { .. });
     assert!(!events.iter().any(is_failover), "{events:?}");
     assert_eq!(cluster.events().of(mark, "reported", "a1"), []);
-    // An operator sees how things are.
+    // The commands show the situation to an operator.
     let status = cluster.run(&["status"]);
     let said = String::from_utf8_lossy(&status.stdout);
     assert_eq!(status.status.code(), Some(1), "no server looks dead, but it is told: {said}");
@@ -113,7 +113,7 @@ fn idle_clients_in_all_places_make_no_server_look_dead() {
     wait_until(WITHIN, "room", || client.get(KEYSPACE, &key).is_ok());
     let lines = cluster.process("a1").lines();
     let told = lines.iter().filter(|line| line.contains("connections refused")).count();
-    assert!(told < 5, "{told} warnings about one and the same");
+    assert!(told < 5, "{told} warnings about the same problem");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_server_without_room_for_its_peer_is_not_reported_as_dead() {
     cluster.start();
     cluster.kill("a2");
     cluster.wait_states(&[("a2", ServerState::Offline)]);
-    // There is no secret: anybody may say that he is a server.
+    // There is no secret, so any caller may say that it is a server.
     let id = cluster.id("a1");
     let mut peers = Vec::new();
     wait_until(WITHIN, "others in all places of peers", || {
@@ -146,7 +146,7 @@ fn a_server_without_room_for_its_peer_is_not_reported_as_dead() {
 }
 
 #[test]
-fn a_server_with_few_descriptors_keeps_those_it_needs() {
+fn a_server_with_few_descriptors_keeps_those_that_it_needs() {
     const LIMIT: usize = 100;
     let mut cluster = limited("few-descriptors", "server", LIMIT, |_| {});
     cluster.start();
@@ -155,7 +155,7 @@ fn a_server_with_few_descriptors_keeps_those_it_needs() {
     let (idle, crowd) = (clients(&cluster, "a1", LIMIT), silent(cluster.address("a1"), 2 * LIMIT));
     assert!(!idle.is_empty() && idle.len() < LIMIT, "{} clients", idle.len());
     assert_found_healthy(&cluster, "a1", 5);
-    // Its links to the other server and its database still work: they are opened now.
+    // Its links to the other server and its database still work. They are opened only now.
     let mut inside = idle.into_iter().next().expect("a client");
     for name in ["a1", "a2"] {
         for key in cluster.keys_of(name).take(40) {
@@ -187,18 +187,20 @@ fn idle_connections_do_not_keep_the_master_from_noticing_a_death() {
     cluster.start();
     cluster.process("master").wait_for_line("leaves room for", WITHIN);
     let master = cluster.topology.master;
-    // More than it may have descriptors: some say hello and ask nothing, others not even that.
+    // There are more connections than it may have descriptors. Some send a HELLO and no request,
+    // and others not even that.
     let greet = |_| Wire::connect_to(master, &cluster.topology, 0, Role::Client).ok();
     let mut idle: Vec<Wire> = (0..100).filter_map(greet).collect();
     let _crowd = silent(master, 300);
-    assert_eq!(idle.len(), 100, "who comes last gets a place");
+    assert_eq!(idle.len(), 100, "the last caller gets a place");
     assert_found_healthy(&cluster, "a2", 3);
     cluster.kill("a1");
     cluster.wait_states(&[("a1", ServerState::Offline), ("a2", ServerState::Online)]);
     cluster.start_server("a1");
     cluster.wait_all(ServerState::Online);
     assert!(idle.pop().is_some_and(|mut wire| {
-        // The one that was silent for longest has gone, this one perhaps too; nobody hangs.
+        // The connection that was silent for longest has been closed, perhaps this one too. None of
+        // them hangs.
         wire.try_ask(standin_protocol::frame::Opcode::Ping, b"", b"").is_ok() || !idle.is_empty()
     }));
     let lines = cluster.process("master").lines();
@@ -216,7 +218,7 @@ fn a_connection_costs_the_master_one_descriptor() {
     let greet = |_| Wire::connect_to(master, &cluster.topology, 0, Role::Client).expect("room");
     let idle: Vec<Wire> = (0..200).map(greet).collect();
     let opened = descriptors(pid) - before.min(descriptors(pid));
-    // A few probes may be under way, then or now.
+    // A few probes may be under way at either time.
     assert!((190..220).contains(&opened), "{opened} for 200");
     drop(idle);
     wait_until(WITHIN, "them to be closed", || descriptors(pid) <= before + 10);

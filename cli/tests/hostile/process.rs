@@ -7,12 +7,12 @@ use standin_testkit::wait_until;
 
 use crate::common::WITHIN;
 
-/// Open descriptors.
+/// Returns the number of open descriptors.
 pub(crate) fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
 }
 
-/// Resident memory in bytes.
+/// Returns the resident memory in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -20,16 +20,16 @@ pub(crate) fn resident_bytes(pid: u32) -> u64 {
     kib << 10
 }
 
-/// Processor time so far, of all threads.
+/// Returns the processor time so far, of all threads.
 fn busy(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let fields = stat.rsplit_once(") ").expect("a stat line").1.split(' ');
     let ticks: u64 = fields.skip(11).take(2).map(|f| f.parse::<u64>().expect("a number")).sum();
-    // The kernel's USER_HZ, which is 100 wherever Linux runs.
+    // The kernel's USER_HZ is 100 on all Linux systems.
     Duration::from_millis(ticks * 10)
 }
 
-/// Processor time that the process takes within the next second.
+/// Returns the processor time that the process takes within the next second.
 pub(crate) fn busy_within_a_second(pid: u32) -> Duration {
     let (start, before) = (Micros::boottime(), busy(pid));
     wait_until(WITHIN, "a second to pass", || {
@@ -38,7 +38,7 @@ pub(crate) fn busy_within_a_second(pid: u32) -> Duration {
     busy(pid) - before
 }
 
-/// This process opens thousands of connections too.
+/// Raises this process's descriptor limit, because it opens thousands of connections too.
 pub(crate) fn raise_descriptor_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls take a pointer to a whole rlimit that outlives them.

@@ -1,4 +1,5 @@
-//! Two keyspaces over the same rows (`also_invalidates`): whatever writes one is read by the other.
+//! Two keyspaces over the same rows (`also_invalidates`): a row that is written through one is read
+//! through the other.
 
 use standin_config::{KeyspaceConfig, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
@@ -8,7 +9,7 @@ use crate::common::{Cluster, PAIR};
 const ITEMS: u8 = 1;
 const SIZES: u8 = 2;
 
-/// `sizes` shows, of each item, how long it is.
+/// Creates a cluster in which the keyspace `sizes` shows the length of each item.
 fn cluster(test: &str) -> Cluster {
     Cluster::with(test, PAIR, |config| {
         config.mode = standin_config::Mode::Strict;
@@ -28,7 +29,7 @@ fn size(cluster: &Cluster, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_row_that_is_written_by_one_keyspace_is_read_anew_by_the_other() {
+fn a_row_written_through_one_keyspace_is_read_again_through_the_other() {
     let mut cluster = cluster("bound");
     cluster.start();
     let mut client = cluster.client();
@@ -47,18 +48,23 @@ fn a_row_that_is_written_by_one_keyspace_is_read_anew_by_the_other() {
         }
         assert_eq!(client.delete(ITEMS, &key), Ok(true));
         assert_eq!(size(&cluster, &key), None);
-        // Behind its back, and then said so of the table alone.
+        // The row is changed without the cluster's knowledge, and then only the key in the keyspace
+        // of the table is invalidated.
         cluster.set_row(&key, b"xx");
         assert_eq!(cluster.run(&["invalidate", "items", &text]).status.code(), Some(0));
         assert_eq!(size(&cluster, &key), Some(b"2".to_vec()));
         cluster.set_row(&key, b"xxxx");
-        assert_eq!(size(&cluster, &key), Some(b"2".to_vec()), "nobody has said so");
+        assert_eq!(
+            size(&cluster, &key),
+            Some(b"2".to_vec()),
+            "the other keyspace was not invalidated"
+        );
         assert_eq!(cluster.run(&["flush", "items"]).status.code(), Some(0));
         assert_eq!(size(&cluster, &key), Some(b"4".to_vec()));
     }
 }
 
-/// A stopped home has the old row in its memory, in the keyspace that was not written.
+/// A stopped home has the old row in its cache, in the keyspace that was not written.
 #[test]
 fn a_server_that_was_away_is_told_for_both() {
     let mut cluster = cluster("bound-away");

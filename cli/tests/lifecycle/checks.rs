@@ -1,4 +1,5 @@
-//! `check-config` says what a start would say, with the remedy, and nothing starts with what it refuses.
+//! `check-config` reports the errors that a start would report, with their remedies. No process
+//! starts with a file that it refuses.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +14,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Refused by `check-config` and by the server, in the same words.
+/// Asserts that `check-config` and the server refuse the file in the same words.
 fn assert_refused(name: &str, cluster: &Cluster, wanted: &[&str]) {
     let check = cluster.run(&["check-config"]);
     let server = cluster.run(&["server", "--name", "a1"]);
@@ -27,7 +28,7 @@ fn assert_refused(name: &str, cluster: &Cluster, wanted: &[&str]) {
 }
 
 #[test]
-fn what_a_server_would_refuse_check_config_refuses_too_and_says_what_to_do() {
+fn check_config_refuses_what_a_server_would_refuse_and_says_what_to_do() {
     for (name, url, wanted) in [
         ("url", "nonsense", &["postgres://user@host:port"][..]),
         ("tls", "postgres://u@127.0.0.1/d?sslmode=require", &["no TLS", "sslmode=prefer"]),
@@ -89,7 +90,7 @@ fn with_descriptors(cluster: &Cluster, limit: u32, arguments: &[&str]) -> Output
 
 /// A lack of this machine is an error if the check is for this machine, and otherwise a warning.
 #[test]
-fn what_this_machine_lacks_is_said_by_name() {
+fn a_lack_of_this_machine_is_an_error_only_for_its_own_server() {
     let cluster = Cluster::new("check-descriptors", PAIR);
     let server = with_descriptors(&cluster, 64, &["server", "--name", "a1"]);
     assert_eq!(server.status.code(), Some(2), "{server:?}");
@@ -114,7 +115,7 @@ fn what_this_machine_lacks_is_said_by_name() {
 #[test]
 fn a_foreign_address_and_a_state_file_of_another_cluster_are_found() {
     let cluster = Cluster::with("check-address", PAIR, |c| {
-        // TEST-NET-1: nobody's.
+        // The address is from TEST-NET-1, which no machine has.
         c.servers[0].address = ([192, 0, 2, 1], 7_101).into();
         c.security.secret = Some([7; 32]);
         c.servers[1].io = IoKind::Epoll;

@@ -1,5 +1,6 @@
-//! All servers start with empty caches at once, and one of them dies: the database is asked for no
-//! more than `reads_per_second` says, and for that. The database counts its reads itself.
+//! All servers start with empty caches at once, and one of them dies. The database is asked for no
+//! more than `reads_per_second`, and is not asked for much less. The database itself counts its
+//! reads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,12 +15,13 @@ use crate::common::{Cluster, KEYSPACE, WITHIN};
 
 /// The limit in the cluster file.
 const READS_PER_SECOND: u32 = 240;
-/// Clients that each wait for one read: what is on its way may reach the database late, and at once.
+/// The number of clients that each wait for one read. Reads that are under way may reach the
+/// database late, and all at once.
 const CLIENTS: u64 = 24;
-/// Rows; each is read once.
+/// The number of rows. Each is read once.
 const ROWS: u64 = 3_000;
 
-/// A session of its own with the database.
+/// A separate session with the database.
 struct Session {
     runtime: Runtime,
     client: tokio_postgres::Client,
@@ -38,7 +40,7 @@ impl Session {
         self.runtime.block_on(self.client.batch_execute(sql)).expect(sql);
     }
 
-    /// Reads that the statement of the keyspace has carried out.
+    /// Returns the number of reads that the statement of the keyspace has executed.
     fn reads(&self) -> u64 {
         let sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM reads";
         let row = self.runtime.block_on(self.client.query_one(sql, &[])).expect(sql);
@@ -46,14 +48,14 @@ impl Session {
     }
 }
 
-/// A number of reads, and the times before and after it was read.
+/// A number of reads, with the times before and after it was taken.
 struct Look {
     before: Micros,
     reads: u64,
     after: Micros,
 }
 
-/// Looks until there have been so many reads.
+/// Samples until the number of reads has reached `reads`.
 fn watch(session: &Session, looks: &mut Vec<Look>, reads: u64) {
     wait_until(WITHIN * 2, "the reads", || {
         let before = Micros::boottime();
@@ -63,7 +65,7 @@ fn watch(session: &Session, looks: &mut Vec<Look>, reads: u64) {
     });
 }
 
-/// No stretch of a second or more has seen more reads than it may.
+/// Asserts that no interval of a second or more has seen more reads than allowed.
 fn assert_bounded(looks: &[Look]) {
     for (at, first) in looks.iter().enumerate() {
         for last in &looks[at..] {
@@ -71,9 +73,9 @@ fn assert_bounded(looks: &[Look]) {
             if lasts < Duration::from_secs(1) {
                 continue;
             }
-            // The limit on clocks within the drift bound, plus what three shards may have saved up,
-            // for the partitions that they own and for the others, plus the reads that clients wait
-            // for.
+            // The limit is counted with clocks within the drift bound. It is increased by what
+            // three shards may have saved up (for their own partitions and for the others), and by
+            // the reads that clients wait for.
             let whole = f64::from(READS_PER_SECOND);
             let most = whole * lasts.as_secs_f64() * 1.1 + whole / 20.0 + 6.0;
             let reads = last.reads - first.reads;
@@ -112,18 +114,18 @@ fn a_cold_cluster_asks_the_database_for_no_more_than_it_may() {
             scope.spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
                     let key = format!("k{}", next.fetch_add(1, Ordering::Relaxed) % ROWS);
-                    // Refused ones are part of it.
+                    // Refused reads are expected.
                     let _ = client.get(KEYSPACE, key.as_bytes());
                 }
             });
         }
-        // Three quarters of the whole are for what has an owner: some three seconds.
+        // Three quarters of the limit are for partitions that have an owner: some three seconds.
         watch(&session, &mut looks, 600);
         let status = cluster.run(&["status", "--json"]);
         let json: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
         assert_eq!(json["origin_reads"]["per_second_max"], READS_PER_SECOND);
         assert!(json["origin_reads"]["last_10_s"].as_u64() >= Some(300), "{json}");
-        // The two others have what was a3's, and its part.
+        // The two other servers take over the partitions of a3, and its share of the limit.
         cluster.kill("a3");
         let reads = looks.last().expect("a look").reads;
         watch(&session, &mut looks, reads + 600);

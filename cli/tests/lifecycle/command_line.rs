@@ -1,5 +1,5 @@
-//! The output and exit codes of the commands: 0 done, 1 "no" (no such row, not all is well), 2
-//! could not be executed.
+//! The output and the exit codes of the commands. The codes are 0 for success, 1 for "no" (there is
+//! no such row, or a server has a problem), and 2 for a command that could not be executed.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
+fn get_put_and_delete_report_their_result_by_exit_code() {
     let mut cluster = Cluster::new("data-commands", PAIR);
     cluster.start();
     let get = cluster.run(&["get", "items", "k"]);
@@ -31,7 +31,7 @@ fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
     assert!(stderr(&get).contains("no row"), "{get:?}");
     let put = cluster.run(&["put", "items", "k", "a value"]);
     assert_eq!(code(&put), Some(0), "{put:?}");
-    // A keyspace goes by its number, too.
+    // A keyspace can also be given by its number.
     let get = cluster.run(&["get", "1", "k", "--verbose"]);
     assert_eq!((code(&get), stdout(&get)), (Some(0), "a value\n".to_owned()));
     assert!(stderr(&get).contains("from the cache of a"), "{get:?}");
@@ -39,7 +39,7 @@ fn get_put_and_delete_say_by_their_exit_code_what_became_of_it() {
     assert_eq!(code(&delete), Some(0), "{delete:?}");
     let delete = cluster.run(&["delete", "items", "k"]);
     assert_eq!(code(&delete), Some(1), "{delete:?}");
-    // Negative numbers are keys and values like others.
+    // Negative numbers are keys and values like any others.
     let put = cluster.run(&["put", "items", "-7", "-3"]);
     assert_eq!(code(&put), Some(0), "{put:?}");
     assert_eq!(stdout(&cluster.run(&["get", "items", "-7"])), "-3\n");
@@ -74,7 +74,7 @@ fn without_a_cluster_the_commands_fail_and_say_so() {
 }
 
 #[test]
-fn status_shows_the_map_and_whether_all_is_well() {
+fn status_shows_the_map_and_whether_there_are_problems() {
     let mut cluster = Cluster::new("status", PAIR);
     cluster.start();
     let well = cluster.run(&["status"]);
@@ -90,7 +90,8 @@ fn status_shows_the_map_and_whether_all_is_well() {
         assert!(line.contains(env!("CARGO_PKG_VERSION")), "{line}");
     }
 
-    // One miss and three hits, among pings and the like that are no requests for data.
+    // There are one miss and three hits, in addition to pings and similar requests that are not for
+    // data.
     let (key, mut a1) = (cluster.key_of("a1"), cluster.connect("a1"));
     (0..4).for_each(|_| drop(a1.get(&key)));
     cluster.wait_counter("a1", "data_requests", 4);
@@ -138,7 +139,7 @@ fn status_shows_the_map_and_whether_all_is_well() {
     assert_eq!((of(0, "owned_partitions"), of(1, "owned_partitions")), (0.into(), 64.into()));
     assert_eq!(of(1, "counters")["forwards_failed"].as_u64(), Some(1));
 
-    // Whether the master has noticed or not: nobody serves what it owned.
+    // Whether or not the master has noticed, nobody serves the partitions that it owned.
     cluster.freeze("a2");
     let output = cluster.run(&["status"]);
     assert_eq!(code(&output), Some(3), "{output:?}");
@@ -154,7 +155,7 @@ fn status_shows_the_map_and_whether_all_is_well() {
 }
 
 #[test]
-fn check_config_says_whether_a_file_would_do() {
+fn check_config_says_whether_a_file_is_valid() {
     let cluster = Cluster::new("check-config", PAIR);
     let good = cluster.run(&["check-config"]);
     assert_eq!(code(&good), Some(0), "{good:?}");
@@ -165,7 +166,10 @@ fn check_config_says_whether_a_file_would_do() {
     std::fs::write(&cluster.config_path, bad).expect("written");
     let bad = cluster.run(&["check-config"]);
     assert_eq!(code(&bad), Some(1), "{bad:?}");
-    assert!(stderr(&bad).contains("limitz") && stderr(&bad).contains("a1"), "all at once: {bad:?}");
+    assert!(
+        stderr(&bad).contains("limitz") && stderr(&bad).contains("a1"),
+        "all errors are reported at once: {bad:?}"
+    );
     let server = cluster.run(&["server", "--name", "a1"]);
     assert_eq!(code(&server), Some(2), "and nothing starts with it: {server:?}");
 }
@@ -176,7 +180,7 @@ fn a_server_that_cannot_start_says_why() {
     let unknown = cluster.run(&["server", "--name", "a9"]);
     assert_eq!(code(&unknown), Some(2), "{unknown:?}");
     assert!(stderr(&unknown).contains("\"a9\""), "{unknown:?}");
-    assert!(stderr(&unknown).contains("a1, a2"), "which there are: {unknown:?}");
+    assert!(stderr(&unknown).contains("a1, a2"), "the existing servers are named: {unknown:?}");
 
     cluster.start();
     let taken = cluster.run(&["server", "--name", "a1"]);
@@ -204,13 +208,13 @@ fn without_a_cluster_file_every_command_fails_and_names_it() {
 }
 
 #[test]
-fn a_master_ends_when_it_is_told_to() {
+fn a_master_stops_on_signals() {
     let mut cluster = Cluster::new("master-stops", PAIR);
     cluster.start();
     assert_eq!(cluster.terminate("master", WITHIN).code(), Some(0));
-    // Without a master to confirm, a server stops within its bound all the same.
+    // Without a master to acknowledge its departure, a server still stops within its time limit.
     assert_eq!(cluster.terminate("a1", WITHIN).code(), Some(0));
     cluster.process("a2").signal(libc::SIGINT);
     let process: &mut Child = cluster.process("a2");
-    assert_eq!(process.exit_status(WITHIN).code(), Some(0), "SIGINT is as good");
+    assert_eq!(process.exit_status(WITHIN).code(), Some(0), "SIGINT has the same effect");
 }

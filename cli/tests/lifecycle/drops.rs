@@ -1,5 +1,5 @@
-//! `standin invalidate` and `standin flush`: rows that were changed behind Standin's back are
-//! read anew.
+//! `standin invalidate` and `standin flush`: rows that were changed without Standin's knowledge are
+//! read again.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -17,7 +17,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Keys of all servers, read, so that their homes have them cached.
+/// Returns keys of all servers that were read, so that their homes have cached them.
 fn cached(cluster: &Cluster, each: usize) -> Vec<Vec<u8>> {
     let servers = cluster.config.servers.iter();
     let keys = servers.flat_map(|server| cluster.keys_of(&server.name).take(each));
@@ -84,16 +84,16 @@ fn flush_drops_a_keyspace_in_the_whole_cluster() {
     assert!(stderr(&unknown).contains("its keyspaces are: items"), "{unknown:?}");
 }
 
-/// A stopped server has what was there before the flush in its memory; its partitions are flushed
-/// by its stand-in, which hands that back.
+/// A stopped server has values from before the flush in its memory. Its stand-in flushes its
+/// partitions, and hands the flush over when it returns.
 #[test]
-fn a_server_that_was_away_during_a_flush_serves_nothing_of_before() {
+fn a_server_that_was_away_during_a_flush_serves_no_old_value() {
     let mut cluster = Cluster::new("flush-away", PAIR);
     cluster.start();
     let keys = cached(&cluster, 8);
     cluster.wait_counter("a1", "items", 8);
     cluster.freeze("a1");
-    // A client has to notice that it is gone; the request fails over.
+    // A client has to notice that the server is gone. Its request fails over.
     let mut client = cluster.client();
     client.get(1, &cluster.key_of("a1")).expect("answered by a2");
     cluster.wait_states(&[("a1", Offline)]);
@@ -112,10 +112,10 @@ fn a_server_that_was_away_during_a_flush_serves_nothing_of_before() {
     });
 }
 
-/// The partitions of a group that is gone are not flushed. The command reports how many, and their
-/// homes.
+/// The partitions of a group that is gone are not flushed. The command reports their number and
+/// their homes.
 #[test]
-fn what_a_flush_could_not_reach_is_named() {
+fn partitions_that_a_flush_could_not_reach_are_named() {
     let mut cluster = Cluster::with("flush-fails", TWO_PAIRS, |config| {
         config.timings.operation_timeout = std::time::Duration::from_millis(1_500);
     });

@@ -1,4 +1,4 @@
-//! One cluster's life on each event loop, with two shards per server.
+//! The life of one cluster on each event loop, with two shards per server.
 
 use standin_config::{ClusterConfig, IoKind};
 use standin_protocol::map::ServerState::{Offline, Online};
@@ -15,7 +15,7 @@ fn use_loop(io: IoKind) -> impl FnOnce(&mut ClusterConfig) {
     }
 }
 
-/// Forwards, fails over under load, returns, and stops in peace.
+/// Runs a cluster that forwards, fails over under load, returns and stops.
 fn live(test: &str, io: IoKind, says: &str) {
     let mut cluster = Cluster::with(test, TWO_PAIRS, use_loop(io));
     cluster.start();
@@ -43,7 +43,7 @@ fn live(test: &str, io: IoKind, says: &str) {
     load.finish().assert_clean();
 }
 
-/// io_uring, where the kernel allows it.
+/// The cluster runs on io_uring, if the kernel allows it.
 #[test]
 fn a_cluster_lives_on_io_uring() {
     if uring::is_available() {
@@ -51,7 +51,7 @@ fn a_cluster_lives_on_io_uring() {
     }
 }
 
-/// The portable loop.
+/// The cluster runs on the portable loop.
 #[test]
 fn a_cluster_lives_on_epoll() {
     live("epoll", IoKind::Epoll, "runs on epoll");

@@ -1,5 +1,5 @@
-//! Real processes through their lives: started, stopped, killed, restarted, with and without
-//! their master and their database, while clients go on asking.
+//! Real processes that are started, stopped, killed and restarted, with and without their master
+//! and their database, while clients continue to send requests.
 //!
 //! ```text
 //! restarts.rs      servers and the master end and start again under load
@@ -8,13 +8,13 @@
 //! checks.rs        check-config, and what a start refuses
 //! cold_starts.rs   all servers start with empty caches at once
 //! command_line.rs  what the commands print, and their exit codes
-//! drops.rs         invalidate and flush, of processes that come and go
+//! drops.rs         invalidate and flush, while processes come and go
 //! bound.rs         two keyspaces over the same rows
-//! stored.rs       what is served is what the row holds
-//! spelled.rs      keys that the database takes for equal
-//! outdated.rs     clients whose cluster file is older than the cluster
-//! loops.rs         the same on io_uring and on epoll
-//! networks.rs      the same where packets are small and fragments are lost
+//! stored.rs        the cache serves what the row contains
+//! spelled.rs       keys that the database considers equal
+//! outdated.rs      clients whose cluster file is older than the cluster
+//! loops.rs         a cluster on io_uring and on epoll
+//! networks.rs      networks with small packets, where fragments are lost
 //! ```
 
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! Networks that carry small packets only, and lose what is fragmented.
+//! Networks that transmit only small packets, and lose fragments.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use standin_testkit::wait_until;
 
 use crate::common::{Cluster, WITHIN};
 
-/// Names of `count` servers in groups of four.
+/// Returns the names of `count` servers in groups of four.
 fn groups(count: usize) -> Vec<(String, Vec<String>)> {
     let name = |group: usize, member: usize| format!("s{group}-{member}");
     let of_four = |group| (0..4).map(|member| name(group, member)).collect();
@@ -27,7 +27,7 @@ fn cluster(test: &str, count: usize) -> Cluster {
             server.memory_bytes = 4 << 20;
         }
         let timings = &mut config.timings;
-        // Many processes on few cores.
+        // There are many processes on few cores.
         timings.renew_interval = Duration::from_millis(500);
         timings.lease = Duration::from_secs(6);
         timings.probe_timeout = Duration::from_secs(2);
@@ -55,7 +55,7 @@ fn thirty_two_servers_learn_every_map_where_fragments_are_lost() {
 fn announcements_that_reach_nobody_are_warned_of_and_status_shows_who_has_no_map() {
     let test =
         "networks::announcements_that_reach_nobody_are_warned_of_and_status_shows_who_has_no_map";
-    // Renewals and their answers pass, the states of 28 servers do not.
+    // Renewals and their answers pass, but the states of 28 servers do not.
     if !without_fragments(test, 400) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The database goes away and comes back: cached values are served, other reads are refused at
+//! The database goes away and comes back. Cached values are served, other reads are refused at
 //! once, no write is acknowledged, and no process has to be restarted.
 
 use std::time::Duration;
@@ -12,9 +12,10 @@ use standin_testkit::{Postgres, wait_until};
 
 use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN};
 
-/// The bound on one call of the database.
+/// The limit on the time of one call to the database.
 const ORIGIN_TIMEOUT: Duration = Duration::from_millis(400);
-/// "At once" on a busy machine: several timeouts, and far below the operation timeout.
+/// The longest time that counts as "at once" on a busy machine. It is several timeouts, and far
+/// below the operation timeout.
 const AT_ONCE: Duration = Duration::from_millis(2_500);
 
 fn timed<T>(action: impl FnOnce() -> T) -> (T, Duration) {
@@ -34,7 +35,7 @@ fn write_again(client: &mut Client, key: &[u8]) {
     assert_eq!(get(client, key), Ok(Some(b"again".to_vec())));
 }
 
-/// A real PostgreSQL, stopped and started.
+/// A real PostgreSQL is stopped and started.
 #[test]
 fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
     let test = "postgresql_serves_the_cluster";
@@ -79,7 +80,7 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
     assert_eq!(status.status.code(), Some(3), "{said}");
     assert!(said.contains("critical: a1 has not reached the database since 20"), "{said}");
     assert!(said.contains("onnect"), "and why: {said}");
-    // A dead database does not make a server dead.
+    // A server is not considered dead because its database is.
     assert!(cluster.events().all().iter().all(|event| event.kind != "offline"));
 
     postgres.restart();
@@ -89,7 +90,7 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
     }
 }
 
-/// SQLite with its file locked by another process for longer than a call may take.
+/// The file of SQLite is locked by another process for longer than a call may take.
 #[test]
 fn a_locked_sqlite_file_refuses_writes_and_comes_back() {
     let mut cluster = Cluster::with("sqlite-lock", PAIR, |config| {

@@ -1,5 +1,6 @@
-//! Clients whose cluster file is older than the cluster: its addresses are where they look, who is
-//! in the cluster the cluster says, and they are told once how the two differ.
+//! Clients whose cluster file is older than the cluster. They use its addresses to find the
+//! cluster, and the cluster tells them which servers are in it. They are told once how the two
+//! differ.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,14 +15,14 @@ use standin_testkit::free_ports;
 use crate::common::cluster::PROGRAM;
 use crate::common::{Cluster, KEYSPACE, TWO_PAIRS};
 
-/// Addresses at which nobody is.
+/// Returns addresses at which nobody listens.
 fn nowhere(count: usize) -> Vec<SocketAddr> {
     let ports = free_ports(count).into_iter();
     ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect()
 }
 
-/// The running cluster has four servers. By this file b1 is not there yet, another one is in its
-/// place, they are in another order, and all but one have moved since.
+/// Returns an old file. The running cluster has four servers. In the file b1 is missing, another
+/// server is in its place, the servers are in another order, and all but one have other addresses.
 fn old_file(cluster: &Cluster) -> ClusterConfig {
     let mut old = cluster.config.clone();
     for server in old.servers.iter_mut().filter(|server| server.name == "b1") {
@@ -39,7 +40,7 @@ fn old_file(cluster: &Cluster) -> ClusterConfig {
 fn write(cluster: &Cluster, old: &ClusterConfig) -> PathBuf {
     let directory = cluster.directory().join("old");
     std::fs::create_dir_all(&directory).expect("a directory");
-    old.write_into(&directory).expect("a sound configuration")
+    old.write_into(&directory).expect("a valid configuration")
 }
 
 fn run(file: &PathBuf, arguments: &[&str]) -> Output {
@@ -58,11 +59,11 @@ fn is_warned_once(output: &Output) -> bool {
 }
 
 #[test]
-fn no_request_fails_and_the_difference_is_told_once() {
+fn no_request_fails_and_the_difference_is_reported_once() {
     let mut cluster = Cluster::new("outdated-client", TWO_PAIRS);
     cluster.start();
     let old = old_file(&cluster);
-    let topology = Arc::new(old.topology().expect("a sound topology"));
+    let topology = Arc::new(old.topology().expect("a valid topology"));
     let mut client =
         Client::new(ClientConfig::from(&old), Bootstrap::Config(topology)).expect("a client");
     for n in 0..200u32 {
@@ -86,7 +87,7 @@ fn no_request_fails_and_the_difference_is_told_once() {
 }
 
 #[test]
-fn the_commands_go_by_the_cluster_and_warn() {
+fn the_commands_use_the_clusters_topology_and_warn() {
     let mut cluster = Cluster::new("outdated-commands", TWO_PAIRS);
     cluster.start();
     let file = write(&cluster, &old_file(&cluster));
@@ -115,7 +116,7 @@ fn the_commands_go_by_the_cluster_and_warn() {
     assert!(!stderr(&current).contains("out of date"), "{current:?}");
 }
 
-/// All servers have moved; the master has not.
+/// All servers have moved, but the master has not.
 #[test]
 fn the_master_tells_who_is_in_the_cluster_when_no_server_is_where_it_was() {
     let mut cluster = Cluster::new("outdated-all", TWO_PAIRS);
@@ -132,7 +133,7 @@ fn the_master_tells_who_is_in_the_cluster_when_no_server_is_where_it_was() {
 
 /// The name is the cluster's identity, whatever the addresses say.
 #[test]
-fn another_cluster_at_the_same_addresses_is_not_taken_for_this_one() {
+fn another_cluster_at_the_same_addresses_is_not_mistaken_for_this_one() {
     let mut cluster = Cluster::with("outdated-other", TWO_PAIRS, |config| {
         config.timings.operation_timeout = std::time::Duration::from_millis(1_500);
     });

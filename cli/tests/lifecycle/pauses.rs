@@ -1,5 +1,5 @@
-//! Servers that are stopped (SIGSTOP) while they hold writes, and go on later: what was
-//! acknowledged meanwhile stays.
+//! Servers that are stopped (SIGSTOP) while they hold writes, and resume later. Writes that were
+//! acknowledged meanwhile stay.
 
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use standin_testkit::wait_until;
 
 use crate::common::{Cluster, PAIR, TWO_PAIRS, WITHIN};
 
-/// Keys of each run.
+/// The number of keys of each run.
 const KEYS: usize = 40;
 
-/// The master and b1 are stopped, so that the owner of b1's keys is unknown. Writes of these keys
-/// reach b2 and wait there. When the two resume, b2 is stopped; b1 writes newer values, and b2
+/// Stops the master and b1, so that the owner of b1's keys is unknown. Writes of these keys reach
+/// b2 and wait there. When the two resume, b2 is stopped. b1 then writes newer values, and b2
 /// resumes.
 fn a_stopped_server_undoes_nothing(mode: Mode, leaves: bool) {
     let mut cluster = Cluster::with("pauses", TWO_PAIRS, |config| {
         config.mode = mode;
-        // Short: what the stopped server holds must not be over when it wakes for this alone.
+        // The timeout is short, because the stopped server must resume before the writes that it
+        // holds end by themselves.
         config.timings.attempt_timeout = Duration::from_millis(150);
         config.timings.probe_timeout = Duration::from_millis(150);
         config.timings.drain_timeout = Duration::from_secs(30);
@@ -45,7 +46,7 @@ fn a_stopped_server_undoes_nothing(mode: Mode, leaves: bool) {
     let begin = Micros::boottime();
     let mut b1 = None;
     for key in &keys {
-        // It gets a lease when the master has heard it again.
+        // b1 gets a lease when the master has heard it again.
         wait_until(WITHIN, "b1 to write", || {
             let wire = b1.get_or_insert_with(|| cluster.connect("b1"));
             match wire.try_ask(Opcode::Put, key, b"newer") {
@@ -57,7 +58,7 @@ fn a_stopped_server_undoes_nothing(mode: Mode, leaves: bool) {
             }
         });
     }
-    // Longer than any pause that a server overlooks.
+    // This is longer than any pause that a server ignores.
     let pause_max = cluster.config.timings.pause_max() * 2;
     wait_until(WITHIN, "b2 to have been stopped for long", || {
         Micros::boottime().since(begin) > pause_max
@@ -99,8 +100,8 @@ fn a_write_whose_client_has_left_undoes_nothing_available() {
     a_stopped_server_undoes_nothing(Mode::Available, true);
 }
 
-/// Writes wait in a1 for the database, which is locked, when a1 is stopped. The lock ends, a2 stands
-/// in and writes newer values, and a1 wakes.
+/// Writes wait in a1 for the database, which is locked, when a1 is stopped. The lock is released,
+/// a2 stands in and writes newer values, and a1 resumes.
 #[test]
 fn a_write_that_waited_for_the_database_in_a_stopped_server_never_begins() {
     let mut cluster = Cluster::with("pauses-origin", PAIR, |config| {

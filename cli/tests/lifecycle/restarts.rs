@@ -1,4 +1,4 @@
-//! Servers and the master end and start again, while every answer is checked.
+//! Servers and the master that end and start again while every answer is checked.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use standin_protocol::time::Micros;
 
 use crate::common::{Cluster, FakeMaster, KEYSPACE, Load, PAIR, TWO_PAIRS, WITHIN, load};
 
-/// SIGTERM: the server leaves the cluster before it stops, so that nobody notices.
+/// On SIGTERM the server leaves the cluster before it stops, so that no client notices.
 #[test]
 fn a_server_that_is_told_to_stop_leaves_without_a_failed_request() {
     let mut cluster = Cluster::new("sigterm", TWO_PAIRS);
@@ -21,7 +21,7 @@ fn a_server_that_is_told_to_stop_leaves_without_a_failed_request() {
     let status = cluster.terminate("a1", WITHIN);
     let took = Micros::boottime().since(begin);
     assert_eq!(status.code(), Some(0));
-    // Once for the master to confirm, once for the requests under way.
+    // The bound counts twice, for the master to acknowledge, and for the requests under way.
     let bound = cluster.config.timings.drain_timeout * 2;
     assert!(took < bound, "within {bound:?}, and not {took:?}");
     load.wait_for(400);
@@ -30,7 +30,7 @@ fn a_server_that_is_told_to_stop_leaves_without_a_failed_request() {
     assert!(seen[0].text.contains("has left"), "it said so itself: {seen:?}");
 }
 
-/// Every server in turn, as an operator does it for a new version.
+/// Every server is restarted in turn, as an operator does it for a new version.
 #[test]
 fn a_rolling_restart_of_every_server_fails_no_request() {
     let mut cluster = Cluster::new("rolling", TWO_PAIRS);
@@ -47,7 +47,7 @@ fn a_rolling_restart_of_every_server_fails_no_request() {
     load.finish().assert_clean();
 }
 
-/// SIGKILL and return, under load.
+/// A server is killed with SIGKILL and returns, under load.
 #[test]
 fn a_server_that_is_killed_and_comes_back_fails_no_request() {
     let mut cluster = Cluster::new("kill", TWO_PAIRS);
@@ -63,8 +63,8 @@ fn a_server_that_is_killed_and_comes_back_fails_no_request() {
     load.finish().assert_clean();
 }
 
-/// A stopped (not dead) server that goes on later has kept all that it held. In the moment
-/// before it hears of its outage it may still serve that; afterwards never again.
+/// A stopped (not dead) server that resumes later has kept all its values. Until it hears of its
+/// outage it may still serve them, but never afterwards.
 #[test]
 fn a_server_that_was_stopped_and_goes_on_serves_nothing_stale_once_it_has_returned() {
     let mut cluster = Cluster::new("pause", TWO_PAIRS);
@@ -82,7 +82,7 @@ fn a_server_that_was_stopped_and_goes_on_serves_nothing_stale_once_it_has_return
     assert_nothing_stale_is_cached(&cluster);
 }
 
-/// The master's state file outlives it.
+/// The state file of the master survives the master.
 #[test]
 fn a_master_that_is_killed_and_started_again_remembers_who_is_offline() {
     let mut cluster = Cluster::new("master-again", TWO_PAIRS);
@@ -123,8 +123,8 @@ fn a_server_that_dies_while_the_master_is_away_is_found_out_afterwards() {
     load.finish().assert_clean();
 }
 
-/// The restart may cause no outage, but the cache behind the address is another one. Until all
-/// parties agree, a read may be as old as the lease, and no older.
+/// The restart may cause no outage, but the address has another cache behind it. Until all parties
+/// agree, a read may be as old as the lease, and no older.
 #[test]
 fn a_server_restarted_faster_than_anybody_notices_serves_nothing_older_than_the_lease() {
     let lease = Duration::from_millis(400);
@@ -146,8 +146,8 @@ fn a_server_restarted_faster_than_anybody_notices_serves_nothing_older_than_the_
     assert_nothing_stale_is_cached(&cluster);
 }
 
-/// A new incarnation may keep nothing before the master has told everybody about it: its
-/// stand-in may still think that it owns what it owned.
+/// A new incarnation may keep nothing before the master has announced it to all servers, because
+/// its stand-in may still assume ownership.
 #[test]
 fn a_new_incarnation_caches_nothing_until_it_is_known() {
     let mut cluster = Cluster::new("unknown", PAIR);
@@ -165,7 +165,7 @@ fn a_new_incarnation_caches_nothing_until_it_is_known() {
 
     cluster.kill("a1");
     cluster.start_server("a1");
-    // It is told the states as they were, with its last incarnation in them.
+    // It is sent the old states, which contain its previous incarnation.
     master.wait_heard(a1, old_boot_id);
     standin_testkit::wait_until(WITHIN, "the old states to arrive", || {
         cluster.map_at("a1").is_some_and(|map| map.epoch == epoch)
@@ -185,13 +185,14 @@ fn a_new_incarnation_caches_nothing_until_it_is_known() {
     assert!(reply.is_hit() && reply.value() == b"v", "{reply:?}");
 }
 
-/// The lease comes a moment after the map that it belongs to.
+/// Waits until a1 caches a key. The lease arrives shortly after the map that it belongs to.
 fn wait_until_cached(cluster: &Cluster, key: &[u8]) {
     let mut wire = cluster.connect("a1");
     standin_testkit::wait_until(WITHIN, "a1 to have a lease", || wire.get(key).is_cached());
 }
 
-/// All are online and nobody writes: what the servers answer is what the database holds.
+/// Asserts that the servers answer with the values of the database while all servers are online and
+/// nobody writes.
 fn assert_nothing_stale_is_cached(cluster: &Cluster) {
     let mut client = cluster.client();
     for key in (0..4).flat_map(load::keys) {
@@ -206,7 +207,8 @@ fn boot_id(cluster: &Cluster, server: &str) -> u64 {
 }
 
 /// In `strict` a refused connection proves nothing, so the cluster waits for the lease of a killed
-/// server. A server that was asked to stop has acknowledged that it owns nothing.
+/// server. A server that was asked to stop has acknowledged that it owns nothing, so nothing is
+/// waited for.
 #[test]
 fn a_restart_in_strict_waits_for_no_lease() {
     let lease = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! Keys that the database takes for equal are one entry of the cache, however a client spells
-//! them and whatever it knows of their form.
+//! Keys that the database considers equal are one entry of the cache. This holds however a client
+//! spells them, and whether or not it knows the form of the keys.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use standin_testkit::Postgres;
 
 use crate::common::{Cluster, KEYSPACE, TWO_PAIRS};
 
-/// The spellings of one key.
+/// Returns the spellings of one key.
 type Spellings = fn(usize) -> Vec<String>;
 
 fn names(n: usize) -> Vec<String> {
@@ -54,14 +54,14 @@ fn read(client: &mut Client, keyspace: u8, key: &str) -> (Option<String>, bool) 
     }
 }
 
-/// A client whose cluster file is from before keys had forms.
+/// Creates a client whose cluster file is from before keys had forms.
 fn outdated(cluster: &Cluster) -> Client {
     let topology = Topology::clone(&cluster.topology).with_key_forms(KeyForms::default());
     let bootstrap = Bootstrap::Config(Arc::new(topology));
     Client::new(ClientConfig::from(&cluster.config), bootstrap).expect("a client")
 }
 
-/// Writes under each spelling, and reads under all.
+/// Writes under each spelling, and reads under all of them.
 fn one_entry_for_all_spellings(cluster: &Cluster, keyspace: u8, spellings: Spellings) {
     let mut knowing = cluster.client();
     let mut outdated = outdated(cluster);
@@ -87,7 +87,8 @@ fn one_entry_for_all_spellings(cluster: &Cluster, keyspace: u8, spellings: Spell
     }
 }
 
-/// Frames from a client that knows nothing of forms, to servers that own the key and to others.
+/// Sends frames of a client that does not know about forms, to servers that own the key and to
+/// others.
 fn one_entry_for_foreign_clients(cluster: &Cluster, spellings: Spellings) {
     let names: Vec<&str> = cluster.config.servers.iter().map(|server| &*server.name).collect();
     let mut wires: Vec<_> = names.iter().map(|name| cluster.connect(name)).collect();
@@ -118,7 +119,7 @@ fn strictly(config: &mut ClusterConfig) {
 }
 
 #[test]
-fn keys_that_sqlite_takes_for_equal_are_one_entry() {
+fn keys_that_sqlite_considers_equal_are_one_entry() {
     let mut cluster = Cluster::with("spelled-sqlite", TWO_PAIRS, |config| {
         strictly(config);
         if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
@@ -146,7 +147,7 @@ fn keys_that_sqlite_takes_for_equal_are_one_entry() {
     assert_eq!(cluster.run(&["invalidate", "users", "bOb"]).status.code(), Some(0));
     assert_eq!(cluster.run(&["get", "users", "BoB"]).stdout, b"3\n");
 
-    // A number has one form, and any other is no number.
+    // A number has one form, and any other spelling is not a number.
     assert_eq!(cluster.run(&["put", "numbers", "1", "one"]).status.code(), Some(0));
     for (command, rest) in [("get", &[][..]), ("put", &["uno"]), ("delete", &[])] {
         let output = cluster.run(&[&[command, "numbers", "01"], rest].concat());
@@ -158,9 +159,9 @@ fn keys_that_sqlite_takes_for_equal_are_one_entry() {
 }
 
 #[test]
-fn keys_that_postgresql_takes_for_equal_are_one_entry() {
+fn keys_that_postgresql_considers_equal_are_one_entry() {
     let Some(postgres) = Postgres::start_or_skip("one_entry") else { return };
-    // The database of the tests has no letters but A to Z.
+    // The tests' database has no letters except A to Z.
     let url = postgres.url();
     let (server, _) = url.rsplit_once('/').expect("a database");
     let mut created = Cluster::with("spelled-database", TWO_PAIRS, |config| {

@@ -1,4 +1,4 @@
-//! The cache serves the row's value, whatever the keyspace's statements do.
+//! The cache serves the value of the row, whatever the keyspace's statements do.
 
 use standin_client::{CasOutcome, ClientError};
 use standin_config::{AfterPut, KeyspaceConfig, OriginConfig, OriginKind};
@@ -8,7 +8,7 @@ use crate::common::{Cluster, PAIR};
 
 const USERS: u8 = 2;
 
-/// A cluster whose keyspace `users` has these statements on a table that `init` makes.
+/// Creates a cluster whose keyspace `users` has these statements on a table that `init` creates.
 fn cluster(test: &str, init: &str, users: impl FnOnce(&mut KeyspaceConfig)) -> Cluster {
     Cluster::with(test, PAIR, |config| {
         if let OriginKind::Sqlite { init: all, .. } = &mut config.origin.kind {
@@ -42,7 +42,7 @@ fn a_write_that_changed_no_row_is_not_acknowledged_and_not_cached() {
     let mut client = cluster.client();
     let not_stored = ClientError::NotStored { keyspace: USERS };
     assert_eq!(client.put(USERS, b"nobody", b"8".to_vec(), 0), Err(not_stored.clone()));
-    // The version of an absent row, with which a CAS would create it.
+    // This version belongs to an absent row. A CAS with it would create the row.
     let old = client.get(USERS, b"somebody").expect("read").expect("there");
     assert_eq!(client.delete(USERS, b"somebody"), Ok(true));
     assert_eq!(client.delete(USERS, b"somebody"), Ok(false));
@@ -52,7 +52,7 @@ fn a_write_that_changed_no_row_is_not_acknowledged_and_not_cached() {
 }
 
 #[test]
-fn after_a_write_reads_return_what_the_row_holds() {
+fn after_a_write_reads_return_the_value_of_the_row() {
     let Some(postgres) = Postgres::start_or_skip("what_the_row_holds") else { return };
     let init = "CREATE TABLE users (id text PRIMARY KEY, doc jsonb, n numeric(18,4) DEFAULT 0)";
     let upsert = "INSERT INTO users (id, doc) VALUES (:key, :value::jsonb)
@@ -98,7 +98,7 @@ fn after_a_write_reads_return_what_the_row_holds() {
     client.put(4, b"u", b"2.5".to_vec(), 0).expect("written");
     let sum = client.get(4, b"u").expect("read").expect("there");
     assert_eq!(sum.bytes, b"2.5000");
-    // The version is that of the sum, whatever was sent.
+    // The version belongs to the sum, and not to the value that was sent.
     let swapped = client.cas(4, b"u", sum.version, b"-1".to_vec(), 0).expect("decided");
     assert!(matches!(swapped, CasOutcome::Written { .. }), "{swapped:?}");
     assert_eq!(client.get(4, b"u").expect("read").expect("there").bytes, b"1.5000");

@@ -1,4 +1,5 @@
-//! Diagnostics are best effort: what can't be written is counted, and nobody waits for it.
+//! Diagnostics are written with best effort. Lines that can't be written are counted, and no thread
+//! waits for them.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use crate::common::{Cluster, PAIR, WITHIN, ring};
 use crate::pipes::{broken, full};
 use crate::wait_written;
 
-/// Starts all three processes with such logs, has them log, and works and stops all the same.
+/// Starts all three processes with such logs and makes them log. Asserts that they work and stop
+/// nevertheless.
 fn works_without_a_log(test: &str, io: IoKind, mut stderr: impl FnMut() -> Stdio) -> Cluster {
     let mut cluster = Cluster::with(test, PAIR, |config| {
         config.servers.iter_mut().for_each(|server| server.io = io);
@@ -42,7 +44,7 @@ fn stops(mut cluster: Cluster) {
 }
 
 #[test]
-fn a_log_whose_reader_is_gone_stops_nothing_and_what_is_lost_is_counted() {
+fn a_log_whose_reader_is_gone_stops_nothing_and_lost_lines_are_counted() {
     for io in [ring(), IoKind::Epoll] {
         let cluster = works_without_a_log("log-broken", io, broken);
         wait_until(WITHIN, "lost lines to be counted", || {
@@ -68,9 +70,9 @@ fn a_log_that_nobody_reads_stops_nothing() {
     }
 }
 
-/// A pipe that nobody reads in the place of the new state file: whoever opens it hangs there.
+/// A pipe that nobody reads takes the place of the new state file, so that opening it hangs.
 #[test]
-fn a_disk_that_hangs_under_the_state_file_holds_up_no_failover() {
+fn a_disk_that_hangs_under_the_state_file_does_not_delay_failover() {
     let mut cluster = Cluster::new("hung-disk", PAIR);
     cluster.start();
     let state = cluster.directory().join(&cluster.config.master.state_file);
@@ -87,7 +89,7 @@ fn a_disk_that_hangs_under_the_state_file_holds_up_no_failover() {
     cluster.start_server("a2");
     cluster.wait_all(Online);
     assert_eq!(std::fs::read(&state).expect("the state file"), before, "nothing was saved");
-    // The disk goes on.
+    // The disk works again.
     let reader = std::fs::File::open(&new).expect("the pipe");
     std::fs::remove_file(&new).expect("the pipe is there");
     drop(reader);
@@ -154,7 +156,7 @@ fn log_events_and_database_on_a_full_disk_go_on_when_there_is_room_again() {
     use standin_protocol::frame::Status;
     assert_eq!(put(b"before"), Status::Ok);
     let filler = disk.fill();
-    // Some lines still find room in the file's last page.
+    // Some lines still fit into the file's last page.
     wait_until(WITHIN, "a write to fail, and a line to be lost", || {
         standin_testkit::child::send_signal(a1, libc::SIGHUP);
         put(&[b'x'; 60_000]) != Status::Ok && cluster.counter("a1", "log_lines_lost") > 0

@@ -1,4 +1,4 @@
-//! Log lines that an operator alerts on have a level, and messages that repeat while nothing
+//! Log lines for which an operator defines alerts have a level. Messages that repeat while nothing
 //! changes are not events.
 
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use standin_testkit::{Child, wait_until};
 use crate::common::wire::Wire;
 use crate::common::{Cluster, PAIR, WITHIN};
 
-/// A process's line of JSON that says `text`, and its level.
+/// Returns the level of a process's line of JSON that contains `text`.
 fn level(cluster: &mut Cluster, name: &str, text: &str) -> String {
     let line = cluster.process(name).wait_for_line(text, WITHIN);
     let line: Value = serde_json::from_str(&line).expect("a line of JSON");
@@ -54,7 +54,7 @@ fn json_lines_have_the_level_that_an_operator_alerts_on() {
 
     cluster.kill("a2");
     assert_eq!(level(&mut cluster, "master", "\"event\":\"offline\""), "WARN");
-    // If both servers are away, the master itself is more likely to be cut off.
+    // If both servers are away, it is more likely that the master itself is cut off.
     assert_eq!(cluster.terminate("a1", WITHIN).code(), Some(0));
     assert_all_json_of_ended(&cluster, "a1");
     start(&mut cluster, "a1", "server");
@@ -72,7 +72,7 @@ fn json_lines_have_the_level_that_an_operator_alerts_on() {
     assert_all_json(&mut cluster, "a1");
 }
 
-/// Asserts this for a process that has ended, by its file.
+/// Asserts that all output is JSON for a process that has ended, by its file.
 fn assert_all_json_of_ended(cluster: &Cluster, name: &str) {
     let file = cluster.directory().join(format!("{name}.log"));
     let text = std::fs::read_to_string(file).expect("its output is kept");

@@ -1,13 +1,13 @@
-//! The processes themselves: logs that can't be written, threads that die, signals. One fault
-//! stays one fault.
+//! The processes themselves: logs that can't be written, threads that die, signals. One fault must
+//! not cause others.
 //!
 //! ```text
 //! diagnostics.rs  nobody reads the log, or the disk is full
-//! levels.rs       what a line of the log is worth
-//! output.rs       nobody reads what a command says, or a file has no room
+//! levels.rs       the levels of log lines
+//! output.rs       nobody reads the output of a command, or a file has no room
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
-//! signals.rs      stopping is bounded, files are opened anew
+//! signals.rs      stopping takes a limited time, files are reopened
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -32,7 +32,7 @@ fn wait_written(cluster: &Cluster, server: &str, value: &[u8]) {
     assert_eq!(cluster.row(&cluster.key_of(server)).as_deref(), Some(value));
 }
 
-/// Asserts this for any database.
+/// Waits until a server commits such a write, with any database.
 #[track_caller]
 fn wait_put(cluster: &Cluster, server: &str, value: &[u8]) {
     let key = cluster.key_of(server);

@@ -1,4 +1,4 @@
-//! Commands whose output is not read, or that have no room for a file.
+//! Commands whose output is not read, or whose files have no room.
 
 use std::io::{Read as _, pipe};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,7 +10,8 @@ use standin_testkit::Child;
 use crate::common::{Cluster, PAIR};
 use crate::pipes::{broken, full};
 
-/// The time within which a command ends. One that gives up its reader takes ten seconds.
+/// The time within which a command ends. A command that stops waiting for its reader takes ten
+/// seconds.
 const WITHIN: Duration = Duration::from_secs(60);
 /// The exit code of a program that SIGPIPE has ended.
 const READER_GONE: i32 = 141;
@@ -21,7 +22,7 @@ fn cluster(test: &str, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     cluster
 }
 
-/// Runs a command with these outputs; returns its exit status.
+/// Runs a command with these outputs, and returns its exit status.
 fn ended(mut command: Command, stdout: Stdio, stderr: Stdio) -> ExitStatus {
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     Child::spawn_as_is("command", command).exit_status(WITHIN)
@@ -34,7 +35,7 @@ fn load(cluster: &Cluster, more: &[&str]) -> Command {
 }
 
 #[test]
-fn a_command_whose_reader_is_gone_ends_without_a_word() {
+fn a_command_whose_reader_is_gone_ends_silently() {
     let cluster = cluster("output-gone", |_| {});
     cluster.set_row(b"k", &vec![b'v'; 1 << 20]);
     for arguments in [&["status"][..], &["status", "--json"], &["get", "items", "k"]] {
@@ -91,7 +92,7 @@ fn a_load_goes_on_whether_its_output_is_read_or_not() {
 }
 
 #[test]
-fn a_file_without_room_costs_a_load_that_file_alone() {
+fn a_load_with_a_full_file_loses_only_that_file() {
     let cluster = cluster("output-files", |_| {});
     let log = cluster.directory().join("load.hlog");
     let command = load(&cluster, &["--json", "/dev/full", "--hdr", log.to_str().expect("UTF-8")])

@@ -23,7 +23,7 @@ pub(crate) fn full() -> (Stdio, PipeReader) {
 
 fn set_nonblocking(fd: &impl AsRawFd, is_on: bool) {
     let flags = if is_on { libc::O_NONBLOCK } else { 0 };
-    // SAFETY: F_SETFL takes an integer and touches no memory of ours.
+    // SAFETY: F_SETFL takes an integer and touches no memory of this process.
     let set = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) };
     assert_eq!(set, 0, "a pipe's flags can be set");
 }

@@ -1,4 +1,4 @@
-//! Stopping is bounded whatever the database does, and SIGHUP opens files anew.
+//! Stopping takes a limited time whatever the database does, and SIGHUP reopens files.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use standin_testkit::wait_until;
 
 use crate::common::{Cluster, PAIR, WITHIN, ring};
 
-/// The time that a busy machine may add to a bound.
+/// The time by which a busy machine may exceed a bound.
 const SLACK: Duration = Duration::from_secs(4);
 
 #[test]
-fn a_server_is_out_within_drain_timeout_whatever_the_origins_timeout_is() {
+fn a_server_stops_within_drain_timeout_whatever_the_timeout_of_the_origin() {
     for (signal, io) in
         [(libc::SIGTERM, ring()), (libc::SIGQUIT, IoKind::Epoll), (libc::SIGINT, IoKind::Epoll)]
     {
@@ -38,13 +38,13 @@ fn a_server_is_out_within_drain_timeout_whatever_the_origins_timeout_is() {
         let took = Micros::boottime().since(begin);
         assert_eq!(status.code(), Some(0), "signal {signal}");
         assert!(took < cluster.config.timings.drain_timeout + SLACK, "{took:?}");
-        // It was not acknowledged, and so it need not be there.
+        // The write was not acknowledged, so it need not be there.
         let reply = put.join().expect("no panic");
         assert!(reply.is_err() || reply.is_ok_and(|reply| !reply.is_cached()));
     }
 }
 
-/// A database that accepts connections and says nothing, then a signal.
+/// Starts a server whose database accepts connections and sends nothing, and then sends a signal.
 fn hangs_in_its_start(fault: Option<&str>) {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("bound").port();
@@ -77,11 +77,11 @@ fn hangs_in_its_start(fault: Option<&str>) {
 }
 
 #[test]
-fn a_server_that_hangs_in_its_start_is_out_within_drain_timeout() {
+fn a_server_that_hangs_in_its_start_stops_within_drain_timeout() {
     hangs_in_its_start(None);
 }
 
-/// Needs the programs built with debug assertions: `standin_protocol::fault`.
+/// This test needs the programs built with debug assertions (`standin_protocol::fault`).
 #[cfg(debug_assertions)]
 #[test]
 fn the_thread_that_bounds_a_stop_starts_again_when_it_dies() {
@@ -93,7 +93,7 @@ fn the_second_signal_ends_a_server_at_once() {
     let mut cluster = Cluster::with("stop-twice", PAIR, |config| {
         config.timings.drain_timeout = Duration::from_secs(120);
     });
-    // Without a master nobody confirms that it has left.
+    // Without a master nobody acknowledges that the server has left.
     cluster.start_server("a1");
     cluster.process("a1").signal(libc::SIGTERM);
     cluster.process("a1").wait_for_line("leaving", WITHIN);
@@ -112,7 +112,7 @@ fn a_master_ends_on_each_signal_to_stop() {
 }
 
 #[test]
-fn sighup_opens_log_and_event_files_anew_and_ends_nothing() {
+fn sighup_reopens_log_and_event_files_and_ends_nothing() {
     let mut cluster = Cluster::new("sighup", PAIR);
     let file = |cluster: &Cluster, name: &str| cluster.directory().join(name);
     for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {

@@ -1,5 +1,6 @@
-//! A thread's death is noticed: the thread starts again, or the process ends and says why. The
-//! programs under test have to be built with debug assertions: `standin_protocol::fault`.
+//! The death of a thread is noticed: the thread starts again, or the process ends and reports the
+//! reason. The programs under test have to be built with debug assertions
+//! (`standin_protocol::fault`).
 #![cfg(debug_assertions)]
 
 use std::os::unix::process::ExitStatusExt as _;
@@ -15,16 +16,16 @@ use crate::common::kernel::connections;
 use crate::common::{Cluster, PAIR, WITHIN, ring};
 use crate::{wait_put, wait_written};
 
-/// Exit code of a process that can't do without the thread.
+/// The exit code of a process that can't work without the thread.
 const THREAD_DIED: i32 = 3;
 
-/// A cluster in which a thread of one process can be killed by [`Self::strike`].
-struct Struck {
+/// A cluster in which a thread of one process can be killed with [`Self::kill_thread`].
+struct KillableThread {
     cluster: Cluster,
     trigger: PathBuf,
 }
 
-impl Struck {
+impl KillableThread {
     fn start(victim: &str, thread: &str, change: impl FnOnce(&mut ClusterConfig)) -> Self {
         let mut cluster = Cluster::with(&format!("kill-{thread}"), PAIR, change);
         let trigger = cluster.directory().join("strike");
@@ -41,11 +42,11 @@ impl Struck {
         Self { cluster, trigger }
     }
 
-    fn strike(&self) {
+    fn kill_thread(&self) {
         std::fs::write(&self.trigger, "").expect("a file");
     }
 
-    fn has_struck(&self) -> bool {
+    fn has_thread_died(&self) -> bool {
         !self.trigger.exists()
     }
 }
@@ -68,44 +69,45 @@ fn a_server_ends_when_a_shard_its_control_or_its_main_thread_dies_and_its_stand_
         ("shard-0", IoKind::Epoll),
         ("shard-1", IoKind::Epoll),
     ] {
-        let mut struck = Struck::start("a1", thread, two_shards(io));
-        struck.strike();
-        let a1 = struck.cluster.process("a1");
+        let mut killable = KillableThread::start("a1", thread, two_shards(io));
+        killable.kill_thread();
+        let a1 = killable.cluster.process("a1");
         a1.wait_for_line(&format!("thread {thread} has died"), WITHIN);
-        assert_eq!(struck.cluster.wait_end("a1").code(), Some(THREAD_DIED), "{thread}");
-        struck.cluster.wait_states(&[("a1", Offline)]);
-        wait_written(&struck.cluster, "a2", b"after");
+        assert_eq!(killable.cluster.wait_end("a1").code(), Some(THREAD_DIED), "{thread}");
+        killable.cluster.wait_states(&[("a1", Offline)]);
+        wait_written(&killable.cluster, "a2", b"after");
     }
 }
 
 #[test]
 fn threads_of_sqlite_and_of_the_log_start_again() {
     for thread in ["origin-writer", "origin-read-0", "origin-overdue", "log"] {
-        let mut struck = Struck::start("a1", thread, |config| config.origin.concurrency = 1);
-        struck.strike();
-        let mut missed = struck.cluster.keys_of("a1").collect_some();
+        let mut killable =
+            KillableThread::start("a1", thread, |config| config.origin.concurrency = 1);
+        killable.kill_thread();
+        let mut missed = killable.cluster.keys_of("a1").collect_some();
         wait_until(WITHIN, "the thread to die", || {
-            // Whichever thread it is, it has something to do.
-            let mut wire = struck.cluster.connect("a1");
+            // Every thread has something to do here.
+            let mut wire = killable.cluster.connect("a1");
             let key = missed.next().expect("enough keys");
             let opcode = standin_protocol::frame::Opcode::Get;
             let _ = wire.try_ask(opcode, &key, b"");
             let _ = wire.try_ask(standin_protocol::frame::Opcode::Put, &key, b"x");
-            struck.cluster.process("a1").signal(libc::SIGHUP);
-            struck.has_struck()
+            killable.cluster.process("a1").signal(libc::SIGHUP);
+            killable.has_thread_died()
         });
-        wait_written(&struck.cluster, "a1", b"after");
+        wait_written(&killable.cluster, "a1", b"after");
         let key = missed.next().expect("enough keys");
-        struck.cluster.set_row(&key, b"row");
-        assert_eq!(struck.cluster.connect("a1").get(&key).value(), b"row", "{thread}");
-        assert_eq!(struck.cluster.terminate("a1", WITHIN).code(), Some(0), "{thread}");
+        killable.cluster.set_row(&key, b"row");
+        assert_eq!(killable.cluster.connect("a1").get(&key).value(), b"row", "{thread}");
+        assert_eq!(killable.cluster.terminate("a1", WITHIN).code(), Some(0), "{thread}");
     }
 }
 
 #[test]
 fn the_thread_of_postgresql_starts_again() {
     let Some(postgres) = Postgres::start_or_skip("kill-origin-postgres") else { return };
-    let mut struck = Struck::start("a1", "origin-postgres", |config| {
+    let mut killable = KillableThread::start("a1", "origin-postgres", |config| {
         let mut origin = OriginConfig::sqlite("unused");
         origin.kind = OriginKind::Postgres {
             url: postgres.url(),
@@ -116,44 +118,44 @@ fn the_thread_of_postgresql_starts_again() {
         };
         config.origin = origin;
     });
-    struck.strike();
-    let key = struck.cluster.key_of("a1");
+    killable.kill_thread();
+    let key = killable.cluster.key_of("a1");
     wait_until(WITHIN, "the thread to die", || {
-        struck.cluster.connect("a1").put(&key, b"x");
-        struck.has_struck()
+        killable.cluster.connect("a1").put(&key, b"x");
+        killable.has_thread_died()
     });
-    wait_put(&struck.cluster, "a1", b"after");
-    assert_eq!(struck.cluster.terminate("a1", WITHIN).code(), Some(0));
+    wait_put(&killable.cluster, "a1", b"after");
+    assert_eq!(killable.cluster.terminate("a1", WITHIN).code(), Some(0));
 }
 
 #[test]
 fn a_master_ends_when_its_loop_or_its_signals_thread_dies() {
     for thread in ["main", "signals"] {
-        let mut struck = Struck::start("master", thread, |_| {});
-        struck.strike();
-        struck.cluster.process("master").signal(libc::SIGHUP);
-        struck.cluster.kill("a2");
-        struck.cluster.process("master").wait_for_line(&format!("thread {thread}"), WITHIN);
-        assert_eq!(struck.cluster.wait_end("master").code(), Some(THREAD_DIED), "{thread}");
-        wait_written(&struck.cluster, "a1", b"after");
+        let mut killable = KillableThread::start("master", thread, |_| {});
+        killable.kill_thread();
+        killable.cluster.process("master").signal(libc::SIGHUP);
+        killable.cluster.kill("a2");
+        killable.cluster.process("master").wait_for_line(&format!("thread {thread}"), WITHIN);
+        assert_eq!(killable.cluster.wait_end("master").code(), Some(THREAD_DIED), "{thread}");
+        wait_written(&killable.cluster, "a1", b"after");
     }
 }
 
 #[test]
 fn a_masters_saving_and_writing_threads_go_on() {
     for thread in ["master-state", "log", "events"] {
-        let mut struck = Struck::start("master", thread, |_| {});
-        struck.strike();
-        struck.cluster.kill("a2");
-        wait_until(WITHIN, "the thread to die", || struck.has_struck());
-        struck.cluster.wait_states(&[("a2", Offline)]);
-        struck.cluster.start_server("a2");
-        struck.cluster.wait_all(Online);
-        assert_eq!(struck.cluster.terminate("master", WITHIN).code(), Some(0), "{thread}");
+        let mut killable = KillableThread::start("master", thread, |_| {});
+        killable.kill_thread();
+        killable.cluster.kill("a2");
+        wait_until(WITHIN, "the thread to die", || killable.has_thread_died());
+        killable.cluster.wait_states(&[("a2", Offline)]);
+        killable.cluster.start_server("a2");
+        killable.cluster.wait_all(Online);
+        assert_eq!(killable.cluster.terminate("master", WITHIN).code(), Some(0), "{thread}");
     }
 }
 
-/// A load on a cluster, of which a thread can be killed.
+/// A load on a cluster, one thread of which can be killed.
 struct Load {
     child: Child,
     trigger: PathBuf,
@@ -170,33 +172,33 @@ impl Load {
         Self { child, trigger }
     }
 
-    fn strike(&self) {
+    fn kill_thread(&self) {
         std::fs::write(&self.trigger, "").expect("a file");
         wait_until(WITHIN, "the thread to die", || !self.trigger.exists());
     }
 }
 
 #[test]
-fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts_again() {
+fn a_load_that_loses_a_thread_ends_and_says_so_and_its_watching_threads_start_again() {
     let mut cluster = Cluster::with("kill-load", PAIR, |config| {
         config.timings.operation_timeout = Duration::from_secs(600);
     });
     cluster.start();
     let mut load = Load::start(&cluster, "load-0", "600");
-    load.strike();
+    load.kill_thread();
     load.child.wait_for_line("a load thread stopped because of a bug", WITHIN);
     assert_eq!(load.child.exit_status(WITHIN).code(), Some(2));
 
     for thread in ["stats", "stdout"] {
         let mut load = Load::start(&cluster, thread, "6");
-        load.strike();
+        load.kill_thread();
         assert_eq!(load.child.exit_status(WITHIN).code(), Some(0), "{thread}");
         load.child.wait_for_line("p99", WITHIN);
     }
 
-    // The requests under way when it is told to end never return.
+    // The requests that are under way when the load is told to end never return.
     let mut load = Load::start(&cluster, "interrupt", "600");
-    load.strike();
+    load.kill_thread();
     for name in ["master", "a1", "a2"] {
         cluster.process(name).signal(libc::SIGSTOP);
     }
@@ -214,7 +216,7 @@ fn a_load_without_one_of_its_threads_ends_and_says_so_and_what_watches_it_starts
     }
 }
 
-/// Keys that can be kept while the cluster is changed.
+/// Copies of keys that outlive a change of the cluster.
 trait CollectSome {
     fn collect_some(self) -> std::vec::IntoIter<Vec<u8>>;
 }

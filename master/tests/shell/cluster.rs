@@ -1,4 +1,4 @@
-//! A master's surroundings on real sockets: model servers, a client, waiting.
+//! The environment of a master on real sockets: model servers, a client, and functions that wait.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -48,7 +48,7 @@ impl Cluster {
         config.master.state_file = directory.path().join("state/master.state");
         config.security.secret = secret;
         config.limits.handshake_timeout = Duration::from_millis(300);
-        let topology = Arc::new(config.topology().expect("sound"));
+        let topology = Arc::new(config.topology().expect("a valid topology"));
         let events = Arc::default();
         Self { config, topology, events, io, _directory: directory }
     }
@@ -132,7 +132,7 @@ impl Cluster {
     }
 }
 
-/// A server of which the master sees no difference to a real one.
+/// A server that looks like a real one to the master.
 pub(crate) struct ModelServer {
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) announced: Arc<AtomicU64>,
@@ -178,7 +178,7 @@ impl ModelServer {
     pub(crate) fn end(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         for thread in self.threads.drain(..) {
-            thread.join().expect("a model server ends in peace");
+            thread.join().expect("a model server must not panic");
         }
     }
 }
@@ -301,7 +301,7 @@ pub(crate) fn run_data(
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     pub(crate) next_id: u32,
-    /// Bytes after the last answer.
+    /// The bytes after the last answer.
     input: Vec<u8>,
 }
 
@@ -339,7 +339,7 @@ impl Client {
         self.read(|response| (response.status, response.value.to_vec()))
     }
 
-    /// The request that the next answer is for, and its status.
+    /// Returns the request id and the status of the next answer.
     pub(crate) fn response(&mut self) -> (u32, Status) {
         self.read(|response| (response.header.request_id, response.status))
     }
@@ -364,7 +364,8 @@ impl Client {
     }
 }
 
-/// Reads, also if the kernel interrupts the call: the rings of a master in this process cause that.
+/// Reads, and repeats the call if the kernel interrupts it. The rings of a master in this process
+/// cause interruptions.
 fn read(stream: &mut TcpStream, chunk: &mut [u8]) -> std::io::Result<usize> {
     loop {
         match stream.read(chunk) {
@@ -379,7 +380,7 @@ pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool, context: &dyn Fn(
     assert!(found.is_some(), "{what} does not come about: {}", context());
 }
 
-/// An event loop on io_uring, or on epoll where io_uring need not be available.
+/// Returns io_uring, or epoll if io_uring need not be available.
 pub(crate) fn ring() -> IoKind {
     uring::or(IoKind::Uring, IoKind::Epoll)
 }

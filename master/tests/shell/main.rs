@@ -1,4 +1,4 @@
-//! The master's shell on real sockets, on io_uring and on epoll, with small servers that
+//! Tests of the master's shell on real sockets, on io_uring and on epoll, with small servers that
 //! speak the protocol.
 #![expect(clippy::disallowed_methods, reason = "tests wait for conditions with a deadline")]
 
@@ -78,7 +78,7 @@ fn fails_over_and_back_on_epoll_with_a_secret() {
 }
 
 #[test]
-fn a_restarted_master_has_a_higher_term_and_forgets_nobody() {
+fn a_restarted_master_has_a_higher_term_and_remembers_all_states() {
     let cluster = Cluster::new(ring(), None);
     let master = cluster.master();
     let mut servers = cluster.servers();
@@ -108,7 +108,7 @@ fn one_stuck_server_does_not_delay_the_probing_of_another() {
     let mut servers = cluster.servers();
     let mut client = Client::greeted(&cluster);
     cluster.wait_for_states(&mut client, [Online; 4]);
-    // b2 accepts and never answers; a1 is gone.
+    // b2 accepts connections and never answers, and a1 is gone.
     servers.pop().expect("b2").kill();
     let _stuck = TcpListener::bind(cluster.topology.servers[3].address).expect("b2's port");
     servers.remove(0).kill();
@@ -125,7 +125,7 @@ fn one_stuck_server_does_not_delay_the_probing_of_another() {
 }
 
 #[test]
-fn what_is_wrong_with_a_start_is_said_at_once() {
+fn errors_of_a_start_are_reported_at_once() {
     let cluster = Cluster::new(ring(), None);
     let taken = TcpListener::bind(cluster.topology.master).expect("free");
     let error = Master::bind(cluster.options()).err().expect("taken");
@@ -150,14 +150,14 @@ fn what_is_wrong_with_a_start_is_said_at_once() {
 }
 
 #[test]
-fn requests_that_come_together_are_answered_in_order_and_in_bounded_pieces() {
+fn requests_that_arrive_together_are_answered_in_order_and_in_bounded_pieces() {
     for io in [ring(), IoKind::Epoll] {
         let cluster = Cluster::new(io, None);
         let _master = cluster.master();
         let _servers = cluster.servers();
         let mut client = Client::greeted(&cluster);
         let map = cluster.wait_for_states(&mut client, [Online; 4]);
-        // More maps than the master writes at once.
+        // These are more maps than the master writes at once.
         let count = 2 * (64 << 10) / u32::try_from(map.to_bytes().len()).expect("small");
         let mut bytes = Vec::new();
         for id in 1..=count {
@@ -166,7 +166,7 @@ fn requests_that_come_together_are_answered_in_order_and_in_bounded_pieces() {
         }
         let header = RequestHeader::new(Opcode::Ping, 0, 1_001 + count);
         Request::write(header, &[], &[], &mut bytes);
-        // The last byte comes later.
+        // The last byte is sent later.
         let (last, first) = bytes.split_last().expect("bytes");
         client.stream.write_all(first).expect("sent");
         let answered: Vec<u32> = (0..count).map(|_| client.response().0).collect();
@@ -193,7 +193,7 @@ fn a_wrong_secret_and_an_unknown_request_are_refused() {
     header.opcode = 200;
     client.stream.write_all(&header.to_bytes()).expect("sent");
     assert_eq!(client.answer().0, Status::UnknownOpcode);
-    assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "it is asked further");
+    assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "the connection is still served");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn hostile_connections_are_answered_or_closed_and_leave_nothing_behind() {
 
         assert_eq!(client.ask(Opcode::Get, &[]).0, Status::NotSupported);
 
-        // Slow loris: a byte, and then nothing; and one that says nothing at all.
+        // One client sends a single byte and then nothing, and another sends nothing at all.
         let mut slow = Client::connect(address);
         slow.stream.write_all(&[0x53]).expect("sent");
         let mut silent = Client::connect(address);
@@ -250,8 +250,8 @@ fn hostile_connections_are_answered_or_closed_and_leave_nothing_behind() {
             let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
             socket.send_to(&[0x44; 300], address).expect("sent");
         }
-        assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "it serves on");
-        // Other tests of this process open and close descriptors too: a few are theirs.
+        assert_eq!(client.ask(Opcode::Ping, &[]).0, Status::Ok, "the master still serves");
+        // Other tests of this process open and close descriptors too, so a few are theirs.
         wait_until("descriptors are closed", || descriptors() < before + 100, &|| {
             format!("{before} before, {} now", descriptors())
         });
@@ -265,7 +265,7 @@ fn unanswered_probes_leak_no_descriptors() {
         let mut cluster = Cluster::new(io, None);
         cluster.config.timings.probe_timeout = Duration::from_millis(10);
         cluster.config.timings.recheck_interval = Duration::from_millis(10);
-        // Accepts by the kernel alone; and, once its queue is full, connects that hang.
+        // Only the kernel accepts these connections. Once its queue is full, connects hang.
         let stuck: Vec<_> = (0..4)
             .map(|id| {
                 let socket =

@@ -10,7 +10,7 @@ use standin_protocol::frame::Status;
 use super::{Action, CLIENT, Health, LATENCY, World};
 
 impl World {
-    /// The datagram reaches the master, unless it is lost.
+    /// Makes the datagram reach the master, unless it is lost.
     pub fn reach_master(&mut self, from: u16, datagram: Datagram) {
         self.reach_master_after(LATENCY, from, datagram);
     }
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    /// A server contacts another for the master.
+    /// Makes a server contact another one for the master.
     pub(super) fn ask(&mut self, id: u16, datagram: &Datagram) {
         let subject = &self.servers[usize::from(datagram.subject)];
         let (takes, outcome) = match subject.health {
@@ -76,7 +76,7 @@ impl World {
         Input::Probed { server, probe_id, shards }
     }
 
-    /// What a client says.
+    /// Sends a client's notice.
     pub(super) fn notice(&mut self, kind: DatagramKind, subject: u16) {
         self.client_sequence += 1;
         let mut datagram = Datagram::new(kind, SENDER_CLIENT, self.topology.id, 4_711);

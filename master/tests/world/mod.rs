@@ -1,7 +1,9 @@
-//! A cluster of model servers around the real machine, in virtual time. Checked at every
-//! step: epochs never go back, no epoch ever has two states, nothing is said that was not
-//! saved first, the machine never asks for a time that has passed, and at no time do two
-//! servers hold a lease under maps in which they own the same partition.
+//! A cluster of model servers around the real machine, in virtual time.
+//!
+//! The world checks at every step that epochs never go back and no epoch has two states. It checks
+//! that nothing is announced that was not saved first, and that the machine never asks for a time
+//! that has passed. It also checks that no two servers hold a lease at the same time under maps in
+//! which they own the same partition.
 
 #![expect(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
@@ -37,14 +39,15 @@ pub struct World {
     pub events: Vec<(Micros, MasterEvent)>,
     pub verdicts: Vec<Datagram>,
     pub announced_to: Vec<(u16, Datagram)>,
-    /// The servers whose maps the master has asked for.
+    /// The servers whose maps the master has fetched.
     pub fetches: Vec<u16>,
     pub saved: Option<State>,
     pub disk_ok: bool,
-    /// Of a hundred datagrams, so many are lost.
+    /// The percentage of datagrams that are lost.
     pub loss_percent: u64,
     pub rules: Rules,
-    /// Only while nobody lies to the master: states that are made up have made-up owners.
+    /// Whether owners are checked. They can't be while a test gives the master invented states,
+    /// because these have invented owners.
     pub checks_owners: bool,
     queue: BTreeMap<(Micros, u64), Action>,
     queued: u64,
@@ -64,7 +67,7 @@ enum Action {
 }
 
 impl World {
-    /// A new cluster that has converged: all servers have renewed and acknowledged.
+    /// Creates a cluster that has converged: all servers have renewed and acknowledged.
     pub fn converged(groups: &[u16]) -> Self {
         Self::converged_in(Mode::Available, groups)
     }
@@ -77,7 +80,7 @@ impl World {
         world
     }
 
-    /// A new cluster; everything starts now.
+    /// Creates a cluster in which everything starts now.
     pub fn cold(groups: &[u16]) -> Self {
         Self::cold_in(Mode::Available, groups)
     }
@@ -125,7 +128,7 @@ impl World {
         self.random = seed | 1;
     }
 
-    /// The server's process starts, as a new incarnation with an empty memory.
+    /// Starts the server's process, as a new incarnation with an empty memory.
     pub fn start(&mut self, id: u16) {
         let boot_id = self.random() | 1;
         let model = self.model(id);
@@ -140,7 +143,7 @@ impl World {
         self.push(Duration::from_millis(1), Action::Renew(id, boot_id));
     }
 
-    /// The dead come back only as another incarnation.
+    /// Sets a server's health. A dead server can return only as another incarnation.
     pub fn set(&mut self, id: u16, health: Health) {
         if self.model(id).health == Health::Dead && health != Health::Dead {
             self.start(id);
@@ -151,8 +154,8 @@ impl World {
         }
     }
 
-    /// The master's process starts again with this state file. A master that can't save its
-    /// term does not start, so that one save always succeeds.
+    /// Restarts the master's process with this state file. A master that can't save its term does
+    /// not start, so one save always succeeds.
     pub fn restart_master(&mut self, saved: Option<&State>) {
         self.queue.retain(|_, action| !matches!(action, Action::Master(_) | Action::Probe(_)));
         self.machine = Machine::new(self.now, self.rules.clone(), self.topology.clone(), saved);
@@ -180,7 +183,7 @@ impl World {
         self.reach_master(id, datagram);
     }
 
-    /// A datagram as that server would send it now.
+    /// Returns a datagram as that server would send it now.
     pub fn server_says(&mut self, id: u16, kind: DatagramKind) -> Datagram {
         let topology_id = self.topology.id;
         let model = self.model(id);
@@ -232,8 +235,8 @@ impl World {
         self.servers.iter_mut().for_each(|model| model.grants.clear());
     }
 
-    /// Every server that is up is online, every one that can hear knows the newest states,
-    /// and has acknowledged them.
+    /// Whether every server that is up is online, and every server that can hear has the newest
+    /// states and has acknowledged them.
     pub fn is_converged(&self) -> bool {
         let registry = self.machine.registry();
         let epoch = registry.published_epoch();
@@ -250,13 +253,13 @@ impl World {
             })
     }
 
-    /// Gives the master an input out of nowhere.
+    /// Gives the master an input that nothing has caused.
     pub fn inject(&mut self, input: Input) {
         self.machine.handle(self.now, input);
         self.drain();
     }
 
-    /// Gives the master an input, and shows what it sends.
+    /// Gives the master an input, and returns what it sends.
     pub fn hear(&mut self, input: Input) -> Vec<(SocketAddr, Datagram)> {
         self.machine.handle(self.now, input);
         let outputs: Vec<_> = std::iter::from_fn(|| self.machine.poll()).collect();
@@ -290,7 +293,10 @@ impl World {
         self.drain();
         self.check_owners();
         let deadline = self.machine.next_deadline();
-        assert!(!is_tick || deadline > self.now, "a tick leaves nothing due, or a shell spins");
+        assert!(
+            !is_tick || deadline > self.now,
+            "a tick must leave nothing due, or a shell would loop without end"
+        );
         true
     }
 
@@ -330,7 +336,7 @@ impl World {
         let model = self.model(id);
         match model.health {
             Health::Up | Health::Gray => {}
-            // It lies in the socket's buffer until the server goes on.
+            // The datagram stays in the socket's buffer until the server resumes.
             Health::Paused => return model.held.push(datagram),
             Health::Dead | Health::Deaf => return,
         }
@@ -351,7 +357,7 @@ impl World {
             DatagramKind::Grant => {
                 let lease = Duration::from_millis(datagram.arg.into());
                 if let Some(sent) = model.renewals.remove(&datagram.nonce) {
-                    // Its clock is as slow as it may be, within a hair.
+                    // Its clock is almost as slow as it may be.
                     let until = held_until(sent, lease).0 - sent.0;
                     let until = Micros(sent.0 + until * 12 / 10);
                     model.leases.push(Lease { needs: datagram.epoch, until });
@@ -422,10 +428,11 @@ impl World {
         if says_nothing && datagram.epoch == MapEpoch::default() {
             return;
         }
-        assert!(datagram.epoch >= self.newest_said, "epochs never go back: {datagram:?}");
+        assert!(datagram.epoch >= self.newest_said, "epochs must not go back: {datagram:?}");
         self.newest_said = datagram.epoch;
         let persisted = &self.persisted;
-        let saved = persisted.get(&datagram.epoch).expect("what is said was saved before");
+        let saved =
+            persisted.get(&datagram.epoch).expect("states must be saved before they are announced");
         let said = self.said.entry(datagram.epoch).or_insert_with(|| saved.clone());
         assert_eq!(said, saved, "two states in one epoch");
         if datagram.kind != DatagramKind::Grant {

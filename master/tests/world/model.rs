@@ -9,51 +9,51 @@ use standin_protocol::control::Datagram;
 use standin_protocol::map::{MapEpoch, ServerStatus};
 use standin_protocol::time::Micros;
 
-/// How a model server behaves.
+/// The behaviour of a model server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// Answers and renews.
+    /// It answers and renews.
     Up,
-    /// Connections are refused; says nothing.
+    /// It refuses connections and sends nothing.
     Dead,
-    /// Accepts and says nothing (SIGSTOP).
+    /// It accepts connections and sends nothing (SIGSTOP).
     Paused,
-    /// Renews, but a shard does not answer.
+    /// It renews, but a shard does not answer.
     Gray,
-    /// Answers probes, but no datagram gets to it.
+    /// It answers probes, but no datagram reaches it.
     Deaf,
 }
 
-/// What each shard answers to a probe.
+/// The answer of each shard to a probe.
 pub type Shards = Vec<Result<PingReply, ProbeFailure>>;
 
 pub struct Model {
     pub health: Health,
-    /// Nothing gets from it to the master or back, but for what others pass on.
+    /// Whether nothing gets from it to the master or back, except what other servers relay.
     pub is_cut: bool,
-    /// Its first shard has no room for a probe.
+    /// Whether its first shard has no room for a probe.
     pub is_full: bool,
-    /// It can't reach the database.
+    /// Whether it can't reach the database.
     pub origin_down: bool,
     pub is_strict: bool,
-    /// Something that it has begun does not end.
+    /// Whether something that it has begun does not end.
     pub is_busy: bool,
-    /// What is wrong with its answers to probes.
+    /// The change that is made to its answers to probes.
     pub twist: fn(&mut Shards),
     pub boot_id: u64,
     pub epoch: MapEpoch,
     pub drained: MapEpoch,
     pub statuses: Vec<ServerStatus>,
     pub grants: Vec<Datagram>,
-    /// When each renewal was sent, and the leases that came of it.
+    /// The time at which each renewal was sent. The next field has the resulting leases.
     pub(super) renewals: BTreeMap<u64, Micros>,
     pub(super) leases: Vec<Lease>,
-    /// What has come while it was stopped.
+    /// The datagrams that arrived while it was stopped.
     pub(super) held: Vec<Datagram>,
     pub(super) sequence: u64,
 }
 
-/// A lease as its holder sees it, in true time: its clock may be slow.
+/// A lease as its holder sees it, in true time. The holder's clock may be slow.
 pub(super) struct Lease {
     pub(super) needs: MapEpoch,
     pub(super) until: Micros,

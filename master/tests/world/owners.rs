@@ -1,11 +1,11 @@
-//! The servers that may act as owners, as they see it themselves. All other rules serve this one.
+//! The servers that may act as owners, in their own view. All other rules serve this one.
 
 use standin_protocol::map::{ClusterMap, NO_SERVER, ServerState};
 
 use super::{Health, Lease, Model, World};
 
 impl World {
-    /// Whether a server may act as an owner at this moment, and by which map.
+    /// Returns the map by which a server may act as an owner at this moment, if it may.
     fn owner_by(&self, id: u16) -> Option<ClusterMap> {
         let model = &self.servers[usize::from(id)];
         let is_held = |l: &Lease| l.until > self.now && l.needs <= model.epoch;
@@ -23,7 +23,7 @@ impl World {
         for model in &mut self.servers {
             model.leases.retain(|lease| lease.until > now);
         }
-        // Only what changes maps or leases can change this; the steps between are skipped.
+        // Only steps that change maps or leases can change this, so the others are skipped.
         let marks = |model: &Model| (model.epoch, model.leases.len(), model.boot_id);
         let marks: Vec<_> = self.servers.iter().map(marks).collect();
         if !self.checks_owners || marks == self.owners_checked {
@@ -37,7 +37,7 @@ impl World {
             };
             let owners: Vec<u16> = self.ids().filter(is_owner).collect();
             assert!(owners.len() <= 1, "two owners of {partition}: {owners:?} {:?}", self.events);
-            // The owner that the master names is the only one that may act as such.
+            // The owner that the master names is the only server that may act as one.
             let named = self.machine.registry().map().ownership(partition).owner;
             let is_said = self.machine.map().is_some() && named != NO_SERVER;
             let acts = owners.first();

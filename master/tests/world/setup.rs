@@ -13,7 +13,7 @@ pub fn rules() -> Rules {
     Rules { offline_servers_max: 2, ..Rules::of(&cluster) }
 }
 
-/// Groups of that many servers: a1 a2 …, b1 b2 …
+/// Returns a topology with groups of these sizes, named a1 a2 …, b1 b2 …
 pub fn topology(groups: &[u16]) -> Arc<Topology> {
     let mut servers = Vec::new();
     for (group, size) in (0u16..).zip(groups) {
@@ -30,5 +30,5 @@ pub fn topology(groups: &[u16]) -> Arc<Topology> {
         }
     }
     let master = ([127, 0, 0, 1], 999).into();
-    Arc::new(Topology::new("world".to_owned(), master, servers, 16).expect("sound"))
+    Arc::new(Topology::new("world".to_owned(), master, servers, 16).expect("a valid topology"))
 }

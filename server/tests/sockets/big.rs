@@ -1,4 +1,4 @@
-//! Large values, many connections, long pipelines: more than any buffer holds at once.
+//! Large values, many connections, and long pipelines: more than any buffer holds at once.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn get(id: u32, key: &str) -> Vec<u8> {
     request(Opcode::Get, ITEMS, id, key.as_bytes(), b"")
 }
 
-/// A value that shows where a byte went missing.
+/// Returns a value that shows where a byte is missing.
 fn value(seed: u32, bytes: usize) -> Vec<u8> {
     (0u32..).take(bytes).map(|at| (at.wrapping_mul(31) ^ seed).to_le_bytes()[0]).collect()
 }
@@ -27,7 +27,8 @@ on_both_loops! {
             .collect();
         wire.send(&writes);
         assert!(wire.take(COUNT as usize).iter().all(|reply| reply.status == Status::Ok));
-        // Cached ones, then ones that the database has to bring.
+        // The first round reads cached values, and the second one values that the database has to
+        // return.
         for _ in 0..2 {
             for round in 0..3 {
                 let reads: Vec<u8> = (0..COUNT).flat_map(|n| get(n, &key(n))).collect();
@@ -61,13 +62,13 @@ on_both_loops! {
     }
 
     fn a_thousand_connections_with_pipelines(io) {
-        // 96 MB of replies, of which nobody takes any before all have asked.
+        // There are 96 MB of replies, and no client reads any before all have sent their requests.
         let room = Some(256 << 20);
         let cluster = Cluster::one(io, |config| config.limits.output_bytes = room);
         cluster.seed("hot", &value(7, 3_000));
         let mut wires: Vec<Wire> = (0..1_000).map(|_| cluster.wire()).collect();
         let reads: Vec<u8> = (0..32).flat_map(|id| get(id, "hot")).collect();
-        // More than the receive buffers hold, all of it at once.
+        // The request is larger than the receive buffers, and is sent at once.
         let padding = request(Opcode::Put, ITEMS, 32, b"w", &value(1, 5_000));
         for round in 0..3 {
             for wire in &mut wires {
@@ -104,12 +105,13 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn many_who_wait_for_one_large_row(io) {
+    fn many_clients_wait_for_one_large_row(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.in_flight_per_connection = 4_096;
-            // A turn that copies for half a second is not to be taken for a stop.
+            // A turn that copies for half a second must not be mistaken for a stop.
             config.timings.attempt_timeout = Duration::from_secs(1);
-            // One is read after the other: none is to be taken for one that never reads.
+            // The clients read one after the other, and none must be mistaken for one that never
+            // reads.
             config.limits.output_timeout = Duration::from_secs(600);
         });
         let large = value(3, 1 << 20);
@@ -117,7 +119,8 @@ on_both_loops! {
         let mut wires: Vec<Wire> = (0..8).map(|_| cluster.wire()).collect();
         let reads = get(1, "large").repeat(1_000);
         wires.iter_mut().for_each(|wire| wire.send(&reads));
-        // 8 GiB if each were answered; those for which there is no room are told so.
+        // There would be 8 GiB of replies if each request were answered. Requests for whose replies
+        // there is no room are refused.
         for wire in &mut wires {
             for _ in 0..1_000 {
                 let reply = wire.next().expect("a reply");

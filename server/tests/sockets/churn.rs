@@ -1,11 +1,11 @@
-//! Connections that come and go in every state.
+//! Connections that open and close in every state.
 
 use standin_protocol::frame::Opcode;
 
 use crate::fixture::{Cluster, ITEMS};
 use crate::wire::{Wire, hello, request};
 
-/// Leaves a connection in the state of that number.
+/// Opens a connection and leaves it in the state of that number.
 fn leave(address: std::net::SocketAddr, number: usize) {
     let mut wire = Wire::connect(address);
     let read = request(Opcode::Get, ITEMS, 1, b"hot", b"");

@@ -1,4 +1,4 @@
-//! Datagrams that do not come from the master, or not as it sent them.
+//! Datagrams that do not come from the master, or not in the form in which it sent them.
 
 use std::net::{TcpListener, UdpSocket};
 
@@ -23,7 +23,7 @@ fn epoch(cluster: &Cluster) -> MapEpoch {
     ClusterMap::from_bytes(&reply.value).unwrap().epoch
 }
 
-/// An announcement that would take every server out, if it were believed.
+/// Returns an announcement that would mark every server offline if it were believed.
 fn harmful(cluster: &Cluster) -> Datagram {
     let mut datagram = cluster.master.announcement();
     datagram.epoch = MapEpoch { term: 1_000, counter: 1 };
@@ -71,7 +71,7 @@ fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
         ("too many states", changed(&|d| d.statuses.push(d.statuses[0]))),
         ("an old epoch", changed(&|d| d.epoch = MapEpoch { term: 0, counter: 9 })),
         (
-            "a verdict that nobody asked for",
+            "a verdict that was not requested",
             changed(&|d| {
                 (d.kind, d.subject, d.arg) = (DatagramKind::Verdict, 60_000, 77);
                 d.epoch = MapEpoch::default();
@@ -83,10 +83,10 @@ fn forgeries(cluster: &Cluster) -> Vec<(&'static str, Vec<u8>)> {
 fn still_hears_its_master(cluster: &Cluster) {
     let before = epoch(cluster);
     cluster.master.say_online(1);
-    wait_until(PATIENCE, "the master's word", || epoch(cluster) > before);
+    wait_until(PATIENCE, "the master's announcement", || epoch(cluster) > before);
     cluster.master.say_offline(1);
     let before = cluster.master.announcement().epoch;
-    wait_until(PATIENCE, "the master's word", || epoch(cluster) == before);
+    wait_until(PATIENCE, "the master's announcement", || epoch(cluster) == before);
 }
 
 fn start(io: IoKind) -> (Cluster, UdpSocket) {
@@ -104,7 +104,7 @@ on_both_loops! {
             socket.send(&bytes).unwrap();
             assert_eq!(epoch(&cluster), before, "{what}");
         }
-        // All of them have been looked at when the master's next word is heard.
+        // All of them have been handled when the next announcement of the master is heard.
         still_hears_its_master(&cluster);
         assert!(epoch(&cluster).term < 1_000, "one of them was believed");
         cluster.assert_healthy();
@@ -122,19 +122,19 @@ on_both_loops! {
         let cluster = Cluster::start(io, 2, |config| {
             secret(config);
             config.servers[1].shards = 3;
-            // A busy machine is no reason for another answer.
+            // On a busy machine the answer must be the same.
             config.timings.forward_timeout = PATIENCE;
             config.timings.connect_timeout = PATIENCE;
         });
         let answered = cluster.master.ask_probe(1);
         assert_eq!(answered.arg, ProbeOutcome::Answered as u32);
-        let probed = answered.probed.expect("what it has answered");
+        let probed = answered.probed.expect("the server has answered");
         assert_eq!(probed.boot_id, cluster.servers[1].boot_id());
         assert_eq!(probed.map_epoch, cluster.master.announcement().epoch);
         cluster.assert_healthy();
     }
 
-    fn a_flood_of_datagrams_drowns_nothing(io) {
+    fn many_datagrams_do_not_keep_the_server_from_hearing_its_master(io) {
         let (cluster, socket) = start(io);
         let good = cluster.master.announcement().to_bytes(cluster.config.cluster_key().as_ref());
         let forged = forgeries(&cluster);
@@ -152,7 +152,8 @@ on_both_loops! {
             for _ in 0..500 {
                 wire.assert_open();
             }
-            // The master is heard in the end: it repeats itself, and the flood is finite.
+            // The master is heard in the end, because it repeats its announcements and the number
+            // of datagrams is finite.
             ended.store(true, std::sync::atomic::Ordering::Relaxed);
         });
         still_hears_its_master(&cluster);

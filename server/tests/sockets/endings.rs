@@ -10,7 +10,7 @@ fn get(id: u32, key: &str) -> Vec<u8> {
     request(Opcode::Get, ITEMS, id, key.as_bytes(), b"")
 }
 
-/// Hits, misses and writes, `count` of each.
+/// Returns `count` hits, `count` misses and `count` writes.
 fn mixed(count: u32) -> Vec<u8> {
     let trio = |n: u32| {
         let key = format!("key {n}");
@@ -21,7 +21,7 @@ fn mixed(count: u32) -> Vec<u8> {
 }
 
 on_both_loops! {
-    fn who_stops_sending_still_gets_every_reply(io) {
+    fn a_client_that_stops_sending_still_gets_every_reply(io) {
         let cluster = Cluster::one(io, |_| {});
         cluster.seed("hot", b"hot");
         let mut wire = cluster.wire();
@@ -33,7 +33,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn a_whole_conversation_may_come_in_one_packet_with_its_end(io) {
+    fn all_requests_may_arrive_in_one_packet_with_the_end(io) {
         let cluster = Cluster::one(io, |_| {});
         cluster.seed("hot", b"hot");
         for _ in 0..50 {
@@ -54,7 +54,7 @@ on_both_loops! {
             wire.end();
             assert_eq!(wire.rest().len(), 6, "cut at {cut}");
         }
-        // Likewise within the hello.
+        // The same holds within the HELLO.
         for cut in [0, 1, 63] {
             let mut wire = Wire::connect(cluster.address());
             wire.send(&hello(0)[..cut]);
@@ -64,10 +64,10 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn who_reads_late_gets_everything(io) {
+    fn a_client_that_reads_late_gets_everything(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.output_bytes_per_connection = 256 << 10;
-            // Waiting for a slow reader is not the reader's unfinished frame.
+            // The time of waiting for a slow reader does not count as that of an unfinished frame.
             config.limits.handshake_timeout = std::time::Duration::from_millis(300);
         });
         let value = vec![7; 64 << 10];
@@ -76,14 +76,14 @@ on_both_loops! {
         for half_closes in [false, true] {
             let mut wire = cluster.wire();
             assert_eq!(wire.ask(&get(0, "large")).value, value);
-            // 128 MiB of replies, far over what the sockets and the limit hold.
+            // There are 128 MiB of replies, far more than the sockets and the limit hold.
             let requests: Vec<u8> = (1..=2_000).flat_map(|id| get(id, "large")).collect();
             wire.send(&requests);
             wire.send(&get(2_001, "large")[..20]);
             if half_closes {
                 wire.end();
             }
-            // Meanwhile others are served, for longer than a frame may take.
+            // Other clients are served meanwhile, for longer than a frame may take.
             let start = standin_protocol::time::Micros::boottime();
             let mut other = cluster.wire();
             while standin_protocol::time::Micros::boottime().since(start).as_millis() < 900 {
@@ -103,10 +103,10 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn an_answer_that_comes_after_all_before_it_were_taken_is_sent(io) {
+    fn an_answer_that_arrives_after_all_earlier_ones_were_taken_is_sent(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.output_bytes_per_connection = 64 << 20;
-            // Its counters are exact.
+            // The counters of a single shard are exact.
             config.servers[0].shards = 1;
         });
         let value = vec![7; 64 << 10];
@@ -119,21 +119,22 @@ on_both_loops! {
             wait_until(PATIENCE, "the requests to be served", || served() >= count);
         };
         let before = served();
-        // More than the sockets hold: the server is still sending when the write comes.
+        // The replies are larger than the sockets' buffers, so the server is still sending when the
+        // write arrives.
         wire.send(&(1..=300).flat_map(|id| get(id, "large")).collect::<Vec<_>>());
         wait_served(before + 300);
         let before = served();
         wire.send(&request(Opcode::Put, ITEMS, 301, b"key", b"value"));
         wait_served(before + 1);
         assert!(wire.take(300).iter().all(|reply| reply.value == value));
-        // The shard has heard by then that all of it was taken.
+        // By then the shard has learned that all replies were taken.
         served();
         cluster.database.execute_batch("COMMIT").unwrap();
         assert_eq!(wire.next().expect("an answer").status, Status::Ok);
         cluster.assert_healthy();
     }
 
-    fn who_never_reads_loses_nobody_else_anything(io) {
+    fn a_client_that_never_reads_does_not_affect_others(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.output_bytes_per_connection = 64 << 10;
         });

@@ -1,5 +1,5 @@
-//! A server (or two) of a cluster whose master is a socket of the test's: it announces
-//! what the test wants and takes whoever leaves out at once.
+//! A server (or two) of a cluster whose master is played by the test. The master announces what the
+//! test wants, and marks a server that leaves offline at once.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +19,14 @@ use standin_testkit::wait::wait_until;
 
 use crate::wire::{Wire, request};
 
-/// Long enough for anything that is going to happen.
+/// A time that is long enough for anything that is going to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// Read and written.
+/// The keyspace that is read and written.
 pub(crate) const ITEMS: u8 = 1;
-/// Read only, on the same rows.
+/// The keyspace that is only read, over the same rows.
 pub(crate) const VIEW: u8 = 2;
 
-/// One test per event loop from one body.
+/// Defines one test per event loop from one body.
 macro_rules! on_both_loops {
     ($($(#[$attribute:meta])* fn $name:ident($io:ident) $body:block)+) => { $(
         mod $name {
@@ -61,12 +61,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// One running server of a group of two.
+    /// Starts one server of a group of two.
     pub(crate) fn one(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Self {
         Self::start(io, 1, change)
     }
 
-    /// `running` servers of a group of two.
+    /// Starts `running` servers of a group of two.
     pub(crate) fn start(
         io: IoKind,
         running: usize,
@@ -94,7 +94,7 @@ impl Cluster {
         for server in &mut config.servers {
             (server.io, server.memory_bytes, server.huge_pages) = (io, 32 << 20, false);
         }
-        // A busy machine is no reason for another answer.
+        // On a busy machine the answers must be the same.
         config.origin.timeout = PATIENCE;
         change(&mut config);
         let config = Arc::new(config);
@@ -110,8 +110,7 @@ impl Cluster {
         cluster
     }
 
-    /// Waits until every shard of every running server holds a map in which all of them
-    /// are online.
+    /// Waits until every shard of every running server has a map in which all of them are online.
     fn wait_for_map(&self) {
         let boots: Vec<u64> = self.servers.iter().map(Server::boot_id).collect();
         for (index, server) in self.config.servers.iter().enumerate().take(boots.len()) {
@@ -129,31 +128,31 @@ impl Cluster {
         }
     }
 
-    /// Address of the first server.
+    /// Returns the address of the first server.
     pub(crate) fn address(&self) -> SocketAddr {
         self.config.servers[0].address
     }
 
-    /// A connection to the first server's shard 0.
+    /// Opens a connection to the first server's shard 0.
     pub(crate) fn wire(&self) -> Wire {
         self.wire_to(0, 0)
     }
 
-    /// A connection, hello done.
+    /// Opens a connection, including its HELLO.
     pub(crate) fn wire_to(&self, server: usize, shard: u16) -> Wire {
         let mut wire = Wire::connect(self.config.servers[server].address);
         wire.hello(shard, self.config.cluster_key().as_ref());
         wire
     }
 
-    /// A row in the database, behind the server's back.
+    /// Writes a row to the database without the server's knowledge.
     pub(crate) fn seed(&self, key: &str, value: &[u8]) {
         let statement = "INSERT OR REPLACE INTO items VALUES (?1, ?2)";
         self.database.execute(statement, (key, value)).unwrap();
     }
 
-    /// Waits until the first server keeps a key for longer than the moment for which a process that
-    /// has just started keeps it while the other server is away (docs/FAILOVER.md).
+    /// Waits until the first server keeps a key for its normal lifetime. A process that has just
+    /// started keeps it only briefly while the other server is away (docs/FAILOVER.md).
     pub(crate) fn wait_kept(&self, key: &str) {
         let mut wire = self.wire();
         wait_until(PATIENCE, "an entry with a version", || {
@@ -163,15 +162,15 @@ impl Cluster {
         });
     }
 
-    /// A counter of the first server as a new connection learns it.
+    /// Returns a counter of the first server as a new connection learns it.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let reply = self.wire().ask(&request(Opcode::Stats, 0, 1, b"", b""));
         let stats = StatsReply::from_bytes(&reply.value).unwrap();
         stats.counters.iter().find(|counter| counter.name == name).expect("a counter").value
     }
 
-    /// The server serves on: a miss, a hit, a write, and a pipeline on every shard, and
-    /// only the connection that asks is open in the end.
+    /// Asserts that the server still serves a miss, a hit, a write, and a pipeline on every shard.
+    /// In the end only the connection that asks may be open.
     pub(crate) fn assert_healthy(&self) {
         assert!(
             !self.servers.iter().any(|server| server.failed_thread().is_some()),
@@ -183,7 +182,7 @@ impl Cluster {
             assert_eq!(wire.ask(&write).status, Status::Ok);
             let read = request(Opcode::Get, ITEMS, 2, b"healthy", b"");
             assert_eq!(wire.ask(&read).value, b"yes");
-            // As many at once as may wait if they belong to another shard.
+            // There are as many requests at once as may wait if they belong to another shard.
             let at_once = self.config.limits.in_flight_per_connection.min(1_000) as usize;
             for _ in 0..1_000 / at_once {
                 wire.send(&read.repeat(at_once));
@@ -195,7 +194,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until only the connection that asks is open. Another server's links would count.
+    /// Waits until only the connection that asks is open. Links of another server would count.
     pub(crate) fn wait_for_no_connection(&self) {
         wait_until(PATIENCE, "the connections to be gone", || self.counter("connections") <= 1);
     }
@@ -207,7 +206,7 @@ impl Drop for Cluster {
             let failed = server.failed_thread().is_some();
             let stopped = server.stop();
             if !std::thread::panicking() {
-                assert!(!failed, "a shard has ended unasked");
+                assert!(!failed, "a shard has ended unexpectedly");
                 stopped.expect("the server stops");
             }
         }
@@ -319,12 +318,12 @@ impl FakeMaster {
         Self { held, ends, thread: Some(thread) }
     }
 
-    /// Servers that were reported.
+    /// Returns the servers that were reported.
     pub(crate) fn reports(&self) -> Vec<u16> {
         lock(&self.held).reports.clone()
     }
 
-    /// Makes the first server contact another one; returns its report.
+    /// Makes the first server contact another one, and returns its report.
     pub(crate) fn ask_probe(&self, subject: u16) -> Datagram {
         let nonce = lock(&self.held).sequence + 1_000;
         let question = Datagram { subject, nonce, ..self.announcement() };
@@ -336,17 +335,17 @@ impl FakeMaster {
         found().expect("seen a moment ago")
     }
 
-    /// Says to all that a server is online, whether it is or not.
+    /// Tells all servers that a server is online, whether or not it is.
     pub(crate) fn say_online(&self, server: usize) {
         lock(&self.held).change(server, ServerState::Online, 1);
     }
 
-    /// Says to all that a server is offline.
+    /// Tells all servers that a server is offline.
     pub(crate) fn say_offline(&self, server: usize) {
         lock(&self.held).change(server, ServerState::Offline, 1);
     }
 
-    /// An announcement of what is the case, as the master would send it to the first server.
+    /// Returns a correct announcement, as the master would send it to the first server.
     pub(crate) fn announcement(&self) -> Datagram {
         let held = lock(&self.held);
         let mut datagram =

@@ -1,4 +1,5 @@
-//! Bounds: time for a hello or a frame, connections, requests in flight, the secret.
+//! Limits on the time of a HELLO or a frame, on connections and on requests in flight, and the
+//! secret.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ fn short(config: &mut ClusterConfig) {
     config.limits.handshake_timeout = BOUND;
 }
 
-/// The connection is cut, not before the bound and not long after it.
+/// Asserts that the connection is closed, not before the time limit and not long after it.
 fn assert_cut(mut wire: Wire, since: Micros, what: &str) {
     assert_eq!(wire.next(), None, "{what}");
     let took = Micros::boottime().since(since);
@@ -29,7 +30,7 @@ fn put(id: u32, key: &str) -> Vec<u8> {
     request(Opcode::Put, ITEMS, id, key.as_bytes(), b"value")
 }
 
-/// A cluster whose writes hang until the transaction that this begins is over.
+/// Creates a cluster whose writes hang until the transaction that this function begins is over.
 fn with_stuck_writes(io: IoKind, change: impl FnOnce(&mut ClusterConfig)) -> Cluster {
     let cluster = Cluster::one(io, change);
     cluster.database.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -42,7 +43,7 @@ fn assert_statuses(got: &[Reply], expected: &[(&str, usize)]) {
 }
 
 on_both_loops! {
-    fn a_hello_or_a_frame_that_does_not_end_is_cut(io) {
+    fn a_connection_whose_hello_or_frame_does_not_end_is_cut(io) {
         let cluster = Cluster::one(io, short);
         let mut idle = cluster.wire();
         let start = Micros::boottime();
@@ -62,7 +63,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn a_frame_that_drips_is_cut_all_the_same(io) {
+    fn a_frame_that_arrives_byte_by_byte_is_cut_too(io) {
         let cluster = Cluster::one(io, short);
         let mut turn = cluster.wire();
         let mut wire = cluster.wire();
@@ -80,7 +81,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn four_gibibytes_are_announced(io) {
+    fn a_header_that_announces_four_gibibytes_is_refused(io) {
         let cluster = Cluster::one(io, short);
         let start = Micros::boottime();
         let mut wire = cluster.wire();
@@ -114,14 +115,14 @@ on_both_loops! {
                 }
                 refused == Some(20)
             });
-            // Those of the last round are gone, and there is room again.
+            // The connections of the last round are gone, and there is room again.
             wait_until(PATIENCE, "room", || says(0).0 == Status::Ok);
             wait_until(PATIENCE, "the count", || cluster.counter("connections_refused") >= 1);
             cluster.assert_healthy();
         }
     }
 
-    fn clients_take_no_place_of_the_master_nor_of_peers_nor_of_observers(io) {
+    fn clients_take_no_place_of_the_master_or_of_peers_or_of_observers(io) {
         let cluster = Cluster::one(io, |config| config.limits.connections = 5);
         let says = |role: Role| {
             let mut wire = Wire::connect(cluster.address());
@@ -142,7 +143,7 @@ on_both_loops! {
             }
             assert!(!taken.is_empty(), "{role:?}");
             taken[0].assert_open();
-            // They come back.
+            // The connections can be opened again.
             drop(taken);
             wait_until(PATIENCE, "a place", || says(role).0 == Status::Ok);
         }
@@ -155,7 +156,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn callers_that_say_nothing_make_room_for_those_who_do(io) {
+    fn silent_callers_make_room_for_others(io) {
         let cluster = Cluster::one(io, |config| {
             config.limits.handshakes = 8;
             config.limits.handshake_timeout = PATIENCE * 2;
@@ -165,7 +166,7 @@ on_both_loops! {
             let mut wire = Wire::connect(cluster.address());
             assert_eq!(wire.ask(&hello(0)).status, Status::Ok);
         }
-        // The first to come is the first to go, and hears why.
+        // The first to connect is the first to be closed, and is told the reason.
         let told = silent[0].rest();
         assert_eq!(by_status(&told), [("OVERLOADED", 1)].into());
         // A caller that sends its HELLO in time is accepted, however long it took.
@@ -209,7 +210,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn strays_in_flight_are_bounded_too(io) {
+    fn requests_for_another_shard_in_flight_are_bounded_too(io) {
         let cluster = with_stuck_writes(io, |config| {
             config.limits.in_flight_per_connection = 8;
             config.servers[0].shards = 2;
@@ -236,7 +237,7 @@ on_both_loops! {
         let mut wire = cluster.wire();
         let write = |id| request(Opcode::Put, ITEMS, id, b"one key", &[1; 1 << 20]);
         (0..80).for_each(|id| wire.send(&write(id)));
-        // 64 MiB, less what keys and headers are reckoned at.
+        // The limit is 64 MiB, less what is counted for keys and headers.
         let refused = wire.take(80 - 63);
         assert_statuses(&refused, &[("OVERLOADED", 80 - 63)]);
         cluster.database.execute_batch("COMMIT").unwrap();
@@ -262,7 +263,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn who_leaves_with_requests_in_flight_leaves_nothing_behind(io) {
+    fn a_client_that_leaves_with_requests_in_flight_leaves_nothing_behind(io) {
         let cluster = with_stuck_writes(io, |_| {});
         let wires: Vec<Wire> = (0..50).map(|number| {
             let mut wire = cluster.wire();
@@ -270,7 +271,8 @@ on_both_loops! {
             wire
         }).collect();
         wait_until(PATIENCE, "all to be in flight", || cluster.counter("in_flight") == 200);
-        // Half of them say goodbye and might still read, half of them are gone for good.
+        // Half of the clients close their sending side and might still read, and the other half are
+        // gone for good.
         for (number, wire) in wires.into_iter().enumerate() {
             if number % 2 == 0 {
                 wire.reset();
@@ -282,7 +284,7 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn the_secret_is_asked_for(io) {
+    fn the_secret_is_required(io) {
         let cluster = Cluster::one(io, |config| {
             short(config);
             config.security.secret = Some([9; 32]);
@@ -306,7 +308,7 @@ on_both_loops! {
         refused(&|_| request(Opcode::Get, ITEMS, 1, b"one", b""), Status::Malformed);
         refused(&|_| request(Opcode::Map, 0, 1, b"", b""), Status::Malformed);
         refused(&|_| b"garbage".to_vec(), Status::Malformed);
-        // The proof is over the body: another shard than the one proven is refused.
+        // The proof covers the body, so a HELLO for another shard than the proven one is refused.
         refused(&|nonce| {
             let mut value = body.with_proof(&right, nonce);
             value[16] ^= 1;

@@ -1,5 +1,5 @@
-//! The server over real sockets, on both event loops: everything that clients may send, in pieces
-//! of any size, and may do to it.
+//! Tests of the server over real sockets, on both event loops. They send everything that clients
+//! may send, in pieces of any size, and do everything that clients may do.
 //!
 //! ```text
 //! fixture.rs   a scripted master, servers, a database

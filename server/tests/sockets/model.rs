@@ -1,6 +1,6 @@
-//! Random requests in random pieces against a map: the server answers, and leaves in the
-//! database, what the map says. Requests that are under way together have different keys;
-//! for those of one key the order is not promised.
+//! Random requests in random pieces, compared with a map. The server must answer as the map says,
+//! and leave in the database what the map contains. Requests that are under way together have
+//! different keys, because the order of requests for one key is not guaranteed.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ enum Op {
     Get,
     Put(Vec<u8>),
     Delete,
-    /// A CAS with the last seen version of the key, or a wrong one.
+    /// A CAS with the version of the key that was seen last, or with a wrong one.
     Cas(Vec<u8>, bool),
     Touch,
     Invalidate,
@@ -52,7 +52,8 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Rounds of requests, one per key (`None`: none this time), and sizes of pieces.
+/// Rounds of requests, at most one per key, and the sizes of pieces. `None` means no request for
+/// the key in this round.
 type Story = (Vec<Vec<Option<Op>>>, Vec<usize>);
 
 fn story() -> impl Strategy<Value = Story> {
@@ -81,7 +82,7 @@ fn frame(op: &Op, id: u32, key: &[u8], row: &Row) -> Vec<u8> {
     }
 }
 
-/// Whether the reply is what the model says; the model learns from it what it can't know.
+/// Checks that the reply is what the model says. The model takes from the reply what it can't know.
 fn check(op: &Op, row: &mut Row, reply: &Reply) -> Result<(), TestCaseError> {
     let exists = row.value.is_some();
     let found = if exists { Status::Ok } else { Status::NotFound };
@@ -106,7 +107,7 @@ fn check(op: &Op, row: &mut Row, reply: &Reply) -> Result<(), TestCaseError> {
             Status::Ok if *right && row.version != 0 => {
                 *row = Row { value: Some(value.clone()), version: reply.header.cas_version };
             }
-            // It need not be cached any more, and then has a new version.
+            // The value need not be cached any more, and then has a new version.
             Status::VersionMismatch if exists => row.version = reply.header.cas_version,
             _ => prop_assert_eq!(status, Status::NotFound, "exists: {}", exists),
         },
@@ -114,7 +115,7 @@ fn check(op: &Op, row: &mut Row, reply: &Reply) -> Result<(), TestCaseError> {
         Op::Unknown => prop_assert_eq!(status, Status::UnknownOpcode),
     }
     if matches!(op, Op::Cas(..)) && status == Status::NotFound {
-        prop_assert!(!exists, "a row that is there was not found");
+        prop_assert!(!exists, "an existing row was not found");
     }
     Ok(())
 }
@@ -147,7 +148,7 @@ fn tell(cluster: &Cluster, number: usize, (rounds, pieces): &Story) -> Result<()
         prop_assert_eq!(got.len(), ops.len(), "each is answered once");
         for reply in got {
             let n = reply.header.request_id;
-            prop_assert!(ops.contains_key(&n), "an answer to nothing");
+            prop_assert!(ops.contains_key(&n), "an answer without a request");
             check(ops[&n], rows.entry(n).or_default(), &reply)?;
         }
     }

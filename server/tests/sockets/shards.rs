@@ -1,4 +1,5 @@
-//! Several shards, and several servers: right and wrong shards, hand-overs, forwards.
+//! Several shards and several servers: connections to right and wrong shards, handovers of
+//! connections, and forwards.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -17,7 +18,7 @@ fn get(id: u32, key: &str) -> Vec<u8> {
     request(Opcode::Get, ITEMS, id, key.as_bytes(), b"")
 }
 
-/// Rows `row 0`, `row 1`, … whose values are their names.
+/// Creates rows `row 0`, `row 1`, … whose values are their names.
 fn seed_rows(cluster: &Cluster, count: u32) {
     cluster.database.execute_batch("BEGIN").unwrap();
     for n in 0..count {
@@ -70,7 +71,7 @@ on_both_loops! {
         let talk = |number: u16, rows: u32| {
             let mut wire = Wire::connect(address);
             let bytes = [hello(kind_of_hello(number, 3)), get_rows(rows)].concat();
-            // Also with a frame that is incomplete when the connection moves.
+            // This also holds if the connection moves with an incomplete frame.
             let cut = bytes.len() - usize::from(number % 40);
             wire.send(&bytes[..cut]);
             wire.send(&bytes[cut..]);
@@ -96,17 +97,17 @@ on_both_loops! {
             let bytes = [hello(kind_of_hello(number, 3)), get_rows(3)].concat();
             wire.send(&bytes[..bytes.len() - usize::from(number % 100)]);
             if number.is_multiple_of(3) {
-                // Unread replies: the kernel answers them with a reset.
+                // The kernel answers the unread replies with a reset.
                 wire.next();
             }
         }
         cluster.assert_healthy();
     }
 
-    fn servers_send_on_what_is_not_theirs(io) {
+    fn servers_forward_requests_of_other_owners(io) {
         let cluster = Cluster::start(io, 2, |config| {
             (config.servers[0].shards, config.servers[1].shards) = (2, 3);
-            // A busy machine is no reason to stand in.
+            // On a busy machine a server must not stand in.
             config.timings.forward_timeout = PATIENCE;
             config.timings.connect_timeout = PATIENCE;
         });
@@ -130,7 +131,7 @@ on_both_loops! {
         assert!(forwarded > 300, "about half of 1,200: {forwarded}");
         assert_eq!(cluster.counter("forwards_failed"), 0);
         assert!(cluster.master.reports().is_empty(), "nobody was unreachable");
-        // Large ones go both ways too.
+        // Large values are forwarded in both directions too.
         let large = vec![5; 1 << 20];
         let mut wire = cluster.wire();
         for n in 0..8 {
@@ -143,8 +144,9 @@ on_both_loops! {
         cluster.assert_healthy();
     }
 
-    fn a_peer_that_talks_nonsense_is_hung_up_on(io) {
-        // Tried again at once, although it can't be reached: many links in little time.
+    fn links_to_a_peer_that_answers_nonsense_are_closed(io) {
+        // The peer is tried again at once although it can't be reached, so there are many links in
+        // a short time.
         let cluster = Cluster::one(io, |config| {
             config.timings.failover_hold = Duration::from_millis(5);
         });
@@ -170,7 +172,7 @@ on_both_loops! {
         cluster.master.say_online(1);
         let (address, stop) = (cluster.address(), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            // Others come and go meanwhile, and take the names that closed links had.
+            // Other connections come and go meanwhile, and take the names of closed links.
             for _ in 0..3 {
                 scope.spawn(|| while stop.load(Ordering::SeqCst) == 0 {
                     let mut wire = Wire::connect(address);
@@ -215,7 +217,7 @@ fn nonsense(number: usize) -> Vec<u8> {
         1 => b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
         2 => status(Status::NoSuchShard, b""),
         3 => status(Status::AuthRequired, &[1; 16]),
-        // An accepted hello, and then rubbish.
+        // An accepted HELLO, and then invalid bytes.
         4 => [status(Status::Ok, b""), vec![0; 100]].concat(),
         _ => {
             let mut bytes = status(Status::Ok, b"");

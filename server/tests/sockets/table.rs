@@ -1,5 +1,5 @@
-//! One table: bytes that a client sends, replies that it gets, and whether the connection
-//! is open afterwards. Held by both loops, in whatever pieces the bytes come.
+//! One table of bytes that a client sends, replies that it receives, and whether the connection is
+//! open afterwards. Both loops must follow it, whatever the pieces in which the bytes arrive.
 
 use standin_config::IoKind;
 use standin_protocol::VERSION;
@@ -41,7 +41,7 @@ fn header(id: u32) -> RequestHeader {
     RequestHeader::new(Opcode::Get, ITEMS, id)
 }
 
-/// Sent behind a good hello.
+/// The rows that are sent after a valid HELLO.
 fn rows_after_hello() -> Vec<Row> {
     use Opcode::{Cas, Delete, Hello, Invalidate, Map, Ping, Put, Stats, Touch};
     let one = || Some(&b"one"[..]);
@@ -69,7 +69,7 @@ fn rows_after_hello() -> Vec<Row> {
             Open,
         ),
         row(
-            "flags that nobody knows",
+            "unknown flags",
             &[forged(RequestHeader { flags: 0xF8, key_len: 3, ..header(1) }, b"one")],
             vec![(1, Status::Ok, one())],
             Open,
@@ -125,7 +125,7 @@ fn rows_after_hello() -> Vec<Row> {
         row("the map", &[bare(Map, 1)], vec![(1, Status::Ok, None)], Open),
         row("counters", &[bare(Stats, 1)], vec![(1, Status::Ok, None)], Open),
         row(
-            "opcodes that nobody knows",
+            "unknown opcodes",
             &[
                 forged(RequestHeader { opcode: 13, ..header(1) }, b""),
                 forged(
@@ -142,7 +142,7 @@ fn rows_after_hello() -> Vec<Row> {
             Open,
         ),
         row(
-            "keyspaces that nobody configured",
+            "keyspaces that are not configured",
             &[
                 request(Opcode::Get, 0, 1, b"one", b""),
                 request(Put, 255, 2, b"one", b"x"),
@@ -229,7 +229,7 @@ fn rows_after_hello() -> Vec<Row> {
     ])
 }
 
-/// Sent as the first bytes of a connection.
+/// The rows that are sent as the first bytes of a connection.
 fn first_rows() -> Vec<Row> {
     let body = |change: fn(&mut HelloBody)| {
         let mut body = HelloBody { client_id: 1, ..HelloBody::default() };
@@ -303,8 +303,8 @@ enum Pieces {
 
 struct Bench {
     cluster: Cluster,
-    /// A connection whose answered ping shows that the loop has had a turn, and with it
-    /// has seen what was sent before the ping.
+    /// A connection for pings. An answered ping shows that the loop has run a turn, and has
+    /// therefore received what was sent before the ping.
     turn: Wire,
 }
 
@@ -325,7 +325,7 @@ impl Bench {
             Pieces::Halves(at) => {
                 wire.send(&bytes[..*at]);
                 self.turn.assert_open();
-                // The first half may have been enough for the server to hang up.
+                // The server may already have closed the connection after the first half.
                 wire.try_send(&bytes[*at..]);
             }
             Pieces::ByteByByte => {
@@ -392,7 +392,7 @@ on_both_loops! {
     fn every_row_holds_split_anywhere(io) {
         let mut bench = Bench::new(io);
         for (row, is_first) in all_rows() {
-            // In long inputs only the ends matter: headers and boundaries.
+            // In long inputs only both ends matter, because headers and boundaries are there.
             let cuts = (1..row.bytes.len()).filter(|at| *at < 200 || *at + 100 > row.bytes.len());
             for at in cuts {
                 bench.check(&row, is_first, &Pieces::Halves(at));

@@ -18,19 +18,19 @@ pub(crate) struct Reply {
     pub(crate) value: Vec<u8>,
 }
 
-/// A frame.
+/// Returns a frame.
 pub(crate) fn request(opcode: Opcode, keyspace: u8, id: u32, key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     Request::write(RequestHeader::new(opcode, keyspace, id), key, value, &mut frame);
     frame
 }
 
-/// A frame, or the head of one, whose header says what the test wants.
+/// Returns a frame, or the head of one, whose header is what the test wants.
 pub(crate) fn forged(header: RequestHeader, rest: &[u8]) -> Vec<u8> {
     [&header.to_bytes()[..], rest].concat()
 }
 
-/// A hello of id 0 without proof.
+/// Returns a HELLO with id 0 and without proof.
 pub(crate) fn hello(shard: u16) -> Vec<u8> {
     let body = HelloBody { client_id: 1, shard, ..HelloBody::default() };
     request(Opcode::Hello, 0, 0, b"", &body.to_bytes())
@@ -43,7 +43,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// A connection without hello.
+    /// Opens a connection without HELLO.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -52,7 +52,7 @@ impl Wire {
         Self { stream, input: Vec::new() }
     }
 
-    /// Says hello, with proof if there is a key.
+    /// Sends a HELLO, with a proof if there is a key.
     pub(crate) fn hello(&mut self, shard: u16, key: Option<&ClusterKey>) {
         let reply = self.ask(&hello(shard));
         let reply = match (reply.status, key) {
@@ -71,12 +71,12 @@ impl Wire {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
-    /// Sends bytes to somebody who may have hung up already.
+    /// Sends bytes on a connection that the other side may have closed already.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// No more will be sent.
+    /// Closes the sending side.
     pub(crate) fn end(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
@@ -87,7 +87,7 @@ impl Wire {
         socket2::SockRef::from(&self.stream).set_linger(linger).unwrap();
     }
 
-    /// The next reply; `None` when the server has closed.
+    /// Returns the next reply, or `None` when the server has closed the connection.
     pub(crate) fn next(&mut self) -> Option<Reply> {
         let mut chunk = vec![0; 65_536];
         loop {
@@ -117,18 +117,18 @@ impl Wire {
         got
     }
 
-    /// Sends one request and takes its reply.
+    /// Sends one request, and returns its reply.
     pub(crate) fn ask(&mut self, bytes: &[u8]) -> Reply {
         self.send(bytes);
         self.next().expect("a reply, not an end")
     }
 
-    /// Everything until the server closes.
+    /// Returns all replies until the server closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<Reply> {
         std::iter::from_fn(|| self.next()).collect()
     }
 
-    /// The connection is open and answers; other replies must have been taken.
+    /// Asserts that the connection is open and answers. Other replies must have been taken.
     pub(crate) fn assert_open(&mut self) {
         let ping = request(Opcode::Ping, 0, 0xFFFF_0000, b"", b"");
         let reply = self.ask(&ping);
@@ -136,7 +136,7 @@ impl Wire {
     }
 }
 
-/// Returns how often each status came.
+/// Returns the number of replies with each status.
 pub(crate) fn by_status(replies: &[Reply]) -> BTreeMap<&'static str, usize> {
     let mut counts = BTreeMap::new();
     for reply in replies {
