@@ -170,7 +170,7 @@ impl Script {
         let bound_keys = config.keyspaces.iter().flat_map(|keyspace| {
             keyspace.also_invalidates.iter().map(|other| (keyspace.id, *other))
         });
-        let seeds = HashSeeds::of_bound_keys(bound_keys);
+        let seeds = HashSeeds::of_bonds(bound_keys);
         let topology = Arc::new(Topology::clone(&topology()).with_hash_seeds(seeds));
         let node = Node::new(config, Arc::clone(&topology)).unwrap();
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
