@@ -50,6 +50,8 @@ pub struct Handback {
     /// The epoch of the first map of the sender's incarnation. The sender does not know what its
     /// server wrote under older maps.
     pub complete_since: u64,
+    /// The incarnation of the sending server.
+    pub boot_id: u64,
     /// The id of the sending server.
     pub server: u16,
     /// The sending shard of that server.
@@ -70,8 +72,9 @@ mod tests {
         let key = WrittenKey { keyspace: 1, marks: marks::OPEN, key: b"k".to_vec() };
         let keys = Keys { keys: vec![key; 3], handover: 9 };
         assert_eq!(Keys::from_bytes(&keys.to_bytes()), Ok(keys));
+        let (server, shard, overflowed) = (2, 1, vec![1, 63]);
         let handback =
-            Handback { epoch: 7, complete_since: 3, server: 2, shard: 1, overflowed: vec![1, 63] };
+            Handback { epoch: 7, complete_since: 3, boot_id: 5, server, shard, overflowed };
         assert_eq!(Handback::from_bytes(&handback.to_bytes()), Ok(handback));
         assert_eq!(Handback::from_bytes(b"no archive"), Err(BodyError));
         assert_eq!(Keys::from_bytes(&[]), Err(BodyError));

@@ -99,6 +99,8 @@ wire_enum! {
         OlderMapBelieved = 43, "older-map-believed";
         /// A master that could not learn which terms were used takes the next one that it knows of (10).
         TermUsedTwice = 44, "term-used-twice";
+        /// A home trusts the order of epochs across a loss of the master's file (29).
+        EpochsOfOthers = 45, "epochs-of-others";
     }
 }
 

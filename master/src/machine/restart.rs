@@ -35,6 +35,10 @@
 //! the other's epoch adopts the other's states, except for servers about which it has decided
 //! itself. It continues under a term above the other's.
 //!
+//! Higher terms are not always later ones. A master without its file that can't reach the servers
+//! which know its predecessor's term goes on under a lower one. So a server that is online by the
+//! adopted states, but was not by this master's, *returns*.
+//!
 //! If the time runs out before enough servers were heard, or if newer states that some server has
 //! could not be fetched, the master's knowledge may be out of date. Then all servers that it
 //! considers online *return*: nobody owns anything until the group has drained, and the homes have
@@ -253,18 +257,29 @@ impl Machine {
                 }
                 continue;
             }
-            let heard_boot_id = status.boot_id;
+            let (heard_boot_id, was_away) = (status.boot_id, status.state != ServerState::Online);
             *status = theirs;
             if theirs.boot_id == 0 {
                 status.boot_id = heard_boot_id;
             } else if theirs.boot_id != heard_boot_id {
                 self.senders.replace(id, theirs.boot_id);
             }
+            // Their epochs may be higher although our states are newer: another server may have written
+            // for this one since.
+            let is_back = was_away && theirs.state == ServerState::Online;
+            if is_back && !mutant::is(Mutant::EpochsOfOthers) {
+                let since = MapEpoch { term, counter: 1 };
+                (status.state, status.since) = (ServerState::Returning, since);
+                self.counters.returns += 1;
+                let boot_id = status.boot_id;
+                let event = MasterEvent::Returning { server: id, epoch: since, boot_id };
+                self.outputs.push_back(Output::Event(event));
+            }
             let drain_check_at = now + self.rules.drain_overdue();
-            let phase = phase_of(now, theirs.state, &self.rules);
+            let phase = phase_of(now, status.state, &self.rules);
             let server = &mut self.servers[usize::from(id)];
             server.verify.reset(now, phase, &self.rules);
-            server.by_verdict = matches!(theirs.state, ServerState::Offline | ServerState::Waiting);
+            server.by_verdict = matches!(status.state, ServerState::Offline | ServerState::Waiting);
             server.left_boot_id = 0;
             server.released_boot_id = 0;
             server.returning_at = now;

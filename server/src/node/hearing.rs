@@ -72,13 +72,14 @@ impl Node {
         let Ok(handback) = Handback::from_bytes(command.value) else {
             return Answer::text(Status::Malformed, "not the value of a HANDBACK");
         };
-        let Handback { epoch, complete_since, server, shard, overflowed } = handback;
+        let Handback { epoch, complete_since, boot_id, server, shard, overflowed } = handback;
         let shards = self.topology.servers.get(usize::from(server)).map_or(0, |s| s.shards);
         if shard >= shards {
             return Answer::text(Status::Malformed, "no such sender of a HANDBACK");
         }
         let until = now.mono + self.config.ambiguity;
-        self.handback.heard(server, shard, Told { epoch, complete_since }, overflowed, until);
+        let told = Told { epoch, complete_since, boot_id };
+        self.handback.heard(server, shard, told, overflowed, until);
         Answer::status(Status::Ok)
     }
 }

@@ -165,7 +165,7 @@ impl Node {
             self.fetches.took_over(now.mono, taken.partition, taken.is_home, taken.changed);
         }
         if let Some(map) = map.filter(|_| refreshed.owns_home) {
-            self.handback.owns_home(map.epoch, refreshed.owns_home_anew);
+            self.handback.owns_home(map, refreshed.owns_home_anew);
         }
         self.fetches.owns(now.mono, self.partitions.owned());
         self.mark_outdated_writes();

@@ -32,6 +32,7 @@ impl Node {
             let handback = standin_protocol::handback::Handback {
                 epoch: epoch.to_u64(),
                 complete_since: complete_since.to_u64(),
+                boot_id: self.config.boot_id,
                 server: self.config.server,
                 shard: self.config.shard,
                 overflowed: overflowed.iter().copied().filter(of_shard).collect(),

@@ -6,10 +6,11 @@ use standin_protocol::mutant::Mutant;
 
 use super::{Scenario, nothing_else};
 use crate::clock::{MS, S, Time};
-use crate::plan::{Act, Entry, Host, Mode, Plan, Rule, What, script};
+use crate::plan::{Act, Entry, Host, Mode, Plan, Rule, Script, What, script};
 
 const A: Host = Host::Server(0);
 const B: Host = Host::Server(1);
+const M: Host = Host::Master(0);
 
 fn plan(seed: u64, servers: usize, keys: usize, entries: &[(Time, What)]) -> Plan {
     let mut plan = script(servers).with(|setup| setup.keys = keys).plan();
@@ -359,6 +360,89 @@ pub(super) const TOLD_AND_FORGOTTEN: Scenario = Scenario {
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::OlderMapBelieved), "of k2 from server c, HIT")],
 };
+
+/// Seed 200540217, mode available: the master lost its file while it could hear nobody, and drew a lower term
+/// than that of its predecessor. b, started again, stood in for a, and a new process of it told a that it
+/// remembered all since a map of the lower term. a took that for long ago, and kept its cache.
+pub(super) const LOWER_TERM: Scenario = Scenario {
+    name: "f14_lower_term",
+    plan: || {
+        let script = lower_term(3_200 * MS).part(A, M, 10 * S).part(A, B, 10 * S);
+        script
+            .at(9_500 * MS)
+            .put(1, 0)
+            .at(10 * S)
+            .fault(What::Crash { server: 1, down: 50 * MS, silent: false })
+            .at(15 * S)
+            .gets(0, 0, 100 * MS, 3 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
+};
+
+/// As the previous one, derived from it: b was offline when a was cut off, and is offline again when a
+/// returns. a took it for offline all the time, because the epoch since when it was offline was a low one.
+pub(super) const OFFLINE_UNDER_A_LOWER_TERM: Scenario = Scenario {
+    name: "f15_offline_under_a_lower_term",
+    plan: || {
+        let script = lower_term(1_500 * MS).part(A, M, 10 * S).part(A, B, 10 * S);
+        let script = script.with(|setup| (setup.groups, setup.keys) = (vec![2, 2], 4));
+        let others = [2, 3].map(|server| What::Crash { server, down: 3_400 * MS, silent: false });
+        script
+            .at(3_200 * MS)
+            .fault(others[0])
+            .fault(others[1])
+            .at(9_500 * MS)
+            .put(1, 0)
+            .at(10 * S)
+            .fault(What::Crash { server: 1, down: 9 * S, silent: false })
+            .at(15 * S)
+            .gets(0, 0, 100 * MS, 3 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
+};
+
+/// As the first of them, derived from it: b hears of a's map while the master is away. The next master, whose
+/// file says that a is offline, took over from that map that a is online: a kept its cache.
+pub(super) const ONLINE_BY_A_HIGHER_TERM: Scenario = Scenario {
+    name: "f16_online_by_a_higher_term",
+    plan: || {
+        let script = lower_term(3_200 * MS).part(A, B, 9_700 * MS).part(A, M, 11 * S);
+        script
+            .at(9_500 * MS)
+            .put(1, 0)
+            .at(10 * S)
+            .fault(What::Crash { server: 1, down: 50 * MS, silent: false })
+            .at(12_800 * MS)
+            .fault(What::CrashMaster { down: 500 * MS, forgets: false })
+            .at(15 * S)
+            .gets(0, 0, 100 * MS, 3 * S)
+            .plan()
+    },
+    expect: nothing_else,
+    fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
+};
+
+/// Server a caches k0 under the 121st term and is to be cut off from the others, b ends, and the master loses its
+/// file: it goes on under a term below 103, in which b, started again, stands in for a.
+fn lower_term(b_ends_at: Time) -> Script {
+    let mut script = script(2);
+    for start in 0..120 {
+        let restart = What::CrashMaster { down: MS, forgets: false };
+        script = script.at(start * 5 * MS).fault(restart);
+    }
+    let down = 6_200 * MS - b_ends_at;
+    script
+        .at(b_ends_at)
+        .fault(What::Crash { server: 1, down, silent: false })
+        .at(3 * S)
+        .get(0, 0)
+        .at(3_200 * MS)
+        .fault(What::CrashMaster { down: 300 * MS, forgets: true })
+}
 
 /// Seed 200072218, mode strict: the master lost its file a second time, and heard nobody until the time for
 /// learning was over. It announced that all servers return, under the term of its predecessor: c took one

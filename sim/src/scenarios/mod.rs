@@ -100,6 +100,9 @@ pub(crate) const ALL: &[Scenario] = &[
     found::STARTED_AGAIN,
     found::TOLD_AND_FORGOTTEN,
     found::TERM_USED_TWICE,
+    found::LOWER_TERM,
+    found::OFFLINE_UNDER_A_LOWER_TERM,
+    found::ONLINE_BY_A_HIGHER_TERM,
 ];
 
 /// Returns the schedule of this name.

@@ -119,4 +119,7 @@ scenarios! {
     f11_started_again
     f12_told_and_forgotten
     f13_term_used_twice
+    f14_lower_term
+    f15_offline_under_a_lower_term
+    f16_online_by_a_higher_term
 }

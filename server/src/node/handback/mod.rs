@@ -270,10 +270,10 @@ impl Handback {
         self.receiver.may_keep(is_told_all, partition)
     }
 
-    /// Notes that this server owns partitions whose home it is, under the map of this epoch. `anew`
-    /// says that it did not own them before.
-    pub(super) fn owns_home(&mut self, epoch: MapEpoch, anew: bool) {
-        self.receiver.owns(epoch, anew);
+    /// Notes that this server owns partitions whose home it is, under this map. `anew` says that it
+    /// did not own them before.
+    pub(super) fn owns_home(&mut self, map: Arc<ClusterMap>, anew: bool) {
+        self.receiver.owns(map, anew);
     }
 
     /// Whether a write that nobody remembers may still take effect in this partition. No value may

@@ -5,13 +5,18 @@
 //! each other member of its group must have been offline all the time, or must have told it of all
 //! its keys. A member has done so if it sent the keys (SETTLE) and every shard of it said that
 //! these were all (HANDBACK). The HANDBACK must be for this return, name no overflow for the
-//! partition, and come from an incarnation that existed before this server was gone. Otherwise the
+//! partition, and come from the incarnation that was there before this server was gone. Otherwise the
 //! home drops the partition.
+//!
+//! A master that has lost its file may go on under lower terms. So two epochs are compared only if
+//! both belong to one map. The last map by which this server owned its partitions names each
+//! member's incarnation, and since when the member was offline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
-use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
+use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
@@ -22,13 +27,15 @@ pub(in crate::node) struct Told {
     pub(in crate::node) epoch: u64,
     /// The epoch of the first map since which the shard remembers everything that it has written.
     pub(in crate::node) complete_since: u64,
+    /// The incarnation of its server.
+    pub(in crate::node) boot_id: u64,
 }
 
 /// The state of this server's absence and return.
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
     /// The newest map that was applied while this server owned its partitions.
-    left: MapEpoch,
+    left: Option<Arc<ClusterMap>>,
     /// The epoch of this server's last return.
     returning: MapEpoch,
     /// The last statement of each shard of each other member, by server and shard.
@@ -55,10 +62,10 @@ impl Receiver {
         self.returning
     }
 
-    /// Notes that this server owns its partitions under the map of this epoch. `anew` says that it
-    /// did not own them before.
-    pub(super) fn owns(&mut self, epoch: MapEpoch, anew: bool) {
-        self.left = epoch;
+    /// Notes that this server owns its partitions under this map. `anew` says that it did not own
+    /// them before.
+    pub(super) fn owns(&mut self, map: Arc<ClusterMap>, anew: bool) {
+        self.left = Some(map);
         if anew {
             self.overflowed.clear();
         }
@@ -81,11 +88,15 @@ impl Receiver {
         self.told.insert((server, shard), told);
     }
 
-    /// Whether every shard of a member has said that it has told of all keys, for this return.
-    fn has_handed_back(&self, map: &ClusterMap, member: u16) -> bool {
-        (0..map.topology.servers[usize::from(member)].shards).all(|shard| {
+    /// Whether every shard of a member has said that it has told of all keys, for this return, and
+    /// was there before this server was gone.
+    fn has_handed_back(&self, left: &ClusterMap, member: u16) -> bool {
+        let boot_id = left.statuses()[usize::from(member)].boot_id;
+        (0..left.topology.servers[usize::from(member)].shards).all(|shard| {
             self.told.get(&(member, shard)).is_some_and(|told| {
-                told.epoch == self.returning.to_u64() && told.complete_since <= self.left.to_u64()
+                let is_named = told.boot_id == boot_id || mutant::is(Mutant::EpochsOfOthers);
+                let is_complete = is_named && told.complete_since <= left.epoch.to_u64();
+                told.epoch == self.returning.to_u64() && is_complete
             })
         })
     }
@@ -94,10 +105,10 @@ impl Receiver {
     /// overflowed. `is_doubted` says that a member may have written a key after it said that it had
     /// told of all.
     pub(super) fn is_told_all(&self, map: &ClusterMap, server: u16, is_doubted: bool) -> bool {
+        // It has owned nothing that it could keep.
+        let Some(left) = &self.left else { return false };
         map.topology.group_peers(server).all(|member| {
-            let status = map.statuses()[usize::from(member)];
-            let is_out = status.state == ServerState::Offline && status.since <= self.left;
-            is_out || !is_doubted && self.has_handed_back(map, member)
+            was_out(left, map, member) || !is_doubted && self.has_handed_back(left, member)
         })
     }
 
@@ -116,4 +127,14 @@ impl Receiver {
     pub(super) fn sizes(&self) -> (usize, usize) {
         (self.told.len(), self.overflowed.len().max(self.closed.len()))
     }
+}
+
+/// Whether a member has been offline all the time from one map to another.
+fn was_out(left: &ClusterMap, map: &ClusterMap, member: u16) -> bool {
+    let [then, now]: [ServerStatus; 2] = [left, map].map(|map| map.statuses()[usize::from(member)]);
+    if mutant::is(Mutant::EpochsOfOthers) {
+        return now.state == ServerState::Offline && now.since <= left.epoch;
+    }
+    let is_out = |status: ServerStatus| status.state == ServerState::Offline;
+    is_out(then) && is_out(now) && then.since == now.since
 }

@@ -166,13 +166,15 @@ fn an_owner_that_is_online_is_told_until_it_acknowledges() {
 #[test]
 fn a_home_knows_all_keys_if_every_shard_of_every_member_has_said_so_for_this_return() {
     let mut s = Script::new();
-    let left = MapEpoch { term: 1, counter: 1 };
-    s.handback.owns_home(left, true);
+    let owned = s.map([Online, Online]);
+    let (left, boot_id) = (owned.epoch, owned.statuses()[1].boot_id);
+    s.handback.owns_home(Arc::new(owned), true);
     s.map([Offline, Online]);
     let map = s.map([Returning, Online]);
     let told = |epoch: MapEpoch, since: MapEpoch| Told {
         epoch: epoch.to_u64(),
         complete_since: since.to_u64(),
+        boot_id,
     };
     let (now, until) = (s.returning(), Micros(5_000));
     assert_eq!(s.handback.returning(), now);
@@ -181,6 +183,8 @@ fn a_home_knows_all_keys_if_every_shard_of_every_member_has_said_so_for_this_ret
     assert!(!s.handback.is_told_all(&map, false), "one statement is for another return");
     s.handback.heard(1, 1, told(now, now), vec![], until);
     assert!(!s.handback.is_told_all(&map, false), "one began after this server had left");
+    s.handback.heard(1, 1, Told { boot_id: boot_id + 1, ..told(now, left) }, vec![], until);
+    assert!(!s.handback.is_told_all(&map, false), "one is another incarnation, whatever its epochs");
     s.handback.heard(1, 1, told(now, left), vec![], until);
     assert!(s.handback.is_told_all(&map, false));
     assert!(!s.handback.is_told_all(&map, true), "this server has given its word since");
@@ -192,11 +196,25 @@ fn a_home_knows_all_keys_if_every_shard_of_every_member_has_said_so_for_this_ret
 #[test]
 fn a_member_that_was_offline_all_the_time_need_not_report() {
     let mut s = Script::new();
-    s.map([Online, Offline]);
-    s.handback.owns_home(s.returning(), true);
+    let owned = s.map([Online, Offline]);
+    s.handback.owns_home(Arc::new(owned), true);
     s.map([Offline, Offline]);
     let map = s.map([Returning, Offline]);
     assert!(s.handback.is_told_all(&map, false));
+}
+
+#[test]
+fn a_member_that_was_online_meanwhile_is_to_be_heard_even_if_epochs_are_lower_than_before() {
+    let mut s = Script::new();
+    s.counter = 100;
+    let owned = s.map([Online, Offline]);
+    s.handback.owns_home(Arc::new(owned), true);
+    // A master without its file has begun with a lower term.
+    s.counter = 1;
+    s.map([Offline, Online]);
+    s.map([Offline, Offline]);
+    let map = s.map([Returning, Offline]);
+    assert!(!s.handback.is_told_all(&map, false));
 }
 
 fn log_of(keys_max: usize, batch_bytes_max: usize) -> Log {

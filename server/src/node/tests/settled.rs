@@ -85,7 +85,7 @@ fn nothing_stays_in_a_partition_with_forgotten_writes_that_may_still_take_effect
     let overflowed = vec![s.topology.partition(1, &key)];
     let mut hear = |server: u16, shard: u16| {
         let overflowed = overflowed.clone();
-        let value = Handback { epoch: 0, complete_since: 0, server, shard, overflowed };
+        let value = Handback { epoch: 0, complete_since: 0, boot_id: 1, server, shard, overflowed };
         let head = CommandHead { is_peer: true, ..CommandHead::new(Action::Handback, 0) };
         s.send(head, &[], &value.to_bytes()).unwrap().status
     };
