@@ -21,15 +21,9 @@ impl Node {
         }
         let parked = self.writes.take_parked().into_iter().map(|parked| parked.key);
         let waiting: Vec<_> = parked.chain(self.writes.take_queued()).collect();
-        // A CAS that has to read first must not be forwarded to the owner, if another server is the
-        // owner by then.
-        let fetching: Vec<_> = self.fetches.waiters().collect();
-        for key in fetching {
-            let pending = &mut self.requests[key];
-            if pending.is_write() {
-                pending.caller = Presence::Gone;
-            }
-        }
+        // A CAS that has to read first, and its repetitions, must not be forwarded to the owner, if
+        // another server is the owner by then.
+        self.requests.all_callers_left();
         for key in waiting {
             self.counters.writes_dropped += 1;
             self.reply(key, AnswerHead::status(Status::Unavailable));

@@ -361,11 +361,6 @@ impl Fetches {
         held.into_iter().chain([self.gate.next_deadline()]).flatten().min()
     }
 
-    /// Returns all requests that wait for a fetch.
-    pub(super) fn waiters(&self) -> impl Iterator<Item = PendingKey> + '_ {
-        self.fetches.values().flat_map(|fetch| fetch.running.iter().chain(&fetch.waiting)).copied()
-    }
-
     /// Returns the sizes of everything that grows here.
     pub(super) fn sizes(&self) -> Sizes {
         let (reserved_bytes, reserved_bytes_max) = self.gate.sizes();

@@ -48,7 +48,6 @@ fn reads_that_arrive_while_a_fetch_runs_wait_for_its_end() {
         panic!("nothing holds the fetch back")
     };
     assert_eq!(s.fetches.join(NOW, &name(1), b, ask()), Joined::Yes);
-    assert_eq!(s.fetches.waiters().count(), 2);
     s.fetches.answered(reserved, &Outcome::Value(None));
     assert_eq!(s.fetches.end(&name(1)), Ended { running: vec![a], waiting: vec![b] });
     assert_eq!(s.fetches.sizes().fetches, 0);

@@ -123,6 +123,11 @@ impl Requests {
         }
     }
 
+    /// Notes that no connection brings more requests.
+    pub(super) fn all_callers_left(&mut self) {
+        self.waiting.values_mut().for_each(|request| request.caller = Presence::Gone);
+    }
+
     /// Whether nobody waits for a request any more: neither its caller nor a caller that has
     /// repeated it since.
     pub(super) fn is_abandoned(&self, key: PendingKey, presence: Presence) -> bool {

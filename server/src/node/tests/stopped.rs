@@ -1,6 +1,8 @@
 //! Tests of a shard's waiting writes after its process was stopped, when their clients leave, and
 //! when their time is up (scenario 14).
 
+use std::num::NonZeroU64;
+
 use super::*;
 use crate::node::Left;
 
@@ -54,8 +56,12 @@ fn a_cas_that_has_to_read_first_is_not_forwarded_after_the_process_was_stopped()
     let key = s.key_of(OWN);
     s.get(&key);
     let fetch = s.call();
-    let cas = CommandHead { version: 9, ..CommandHead::new(Action::Cas, 1) };
+    let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 7 });
+    let cas = CommandHead { version: 9, identity, ..CommandHead::new(Action::Cas, 1) };
     s.send(cas, &key, b"v1");
+    // A repetition does not keep it: it, too, came before the process was stopped.
+    s.send(CommandHead { is_retry: true, ..cas }, &key, b"v1");
+    assert_eq!(s.node.counters.retries_joined, 1);
     s.node.drop_waiting();
     s.announce([ServerState::Waiting, ServerState::Online]);
     s.announce([ServerState::Offline, ServerState::Online]);
