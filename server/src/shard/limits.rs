@@ -48,8 +48,14 @@ mod tests {
             let frames = Frames::new(&limits, partitions);
             let room = frames.of(true).value_bytes as usize;
             let overflowed = (0..partitions).collect();
-            let handback =
-                Handback { epoch: 1, complete_since: 1, boot_id: 1, server: 1, shard: 1, overflowed };
+            let handback = Handback {
+                epoch: 1,
+                complete_since: 1,
+                boot_id: 1,
+                server: 1,
+                shard: 1,
+                overflowed,
+            };
             assert!(handback.to_bytes().len() <= room, "{partitions} partitions");
             let key = vec![1; usize::from(limits.key_bytes)];
             let keys = Keys {

@@ -184,7 +184,10 @@ fn a_home_knows_all_keys_if_every_shard_of_every_member_has_said_so_for_this_ret
     s.handback.heard(1, 1, told(now, now), vec![], until);
     assert!(!s.handback.is_told_all(&map, false), "one began after this server had left");
     s.handback.heard(1, 1, Told { boot_id: boot_id + 1, ..told(now, left) }, vec![], until);
-    assert!(!s.handback.is_told_all(&map, false), "one is another incarnation, whatever its epochs");
+    assert!(
+        !s.handback.is_told_all(&map, false),
+        "one is another incarnation, whatever its epochs"
+    );
     s.handback.heard(1, 1, told(now, left), vec![], until);
     assert!(s.handback.is_told_all(&map, false));
     assert!(!s.handback.is_told_all(&map, true), "this server has given its word since");
