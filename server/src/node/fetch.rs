@@ -6,7 +6,8 @@ use super::answer::{AnswerHead, Status};
 use super::calls::Started;
 use super::fetches::{Ask, Begun, Joined, Limit, Place, Released, Reserved};
 use super::partitions::serving::Serving;
-use super::state::{FetchStart, Presence};
+use super::requests::Presence;
+use super::state::FetchStart;
 use super::{Name, Node, Now, PendingKey};
 use crate::origin::Operation;
 
@@ -161,7 +162,9 @@ impl Node {
             } else if pending.is_write() && self.requests.is_abandoned(key, Presence::Gone) {
                 self.counters.writes_dropped += 1;
                 self.reply(key, AnswerHead::status(Status::Unavailable));
-            } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_)) && !pending.here {
+            } else if matches!(serving, Serving::Forward(_) | Serving::Relay(_))
+                && !pending.is_here()
+            {
                 self.dispatch(now, key);
             } else {
                 here.push(key);

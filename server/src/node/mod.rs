@@ -91,9 +91,9 @@ use keyspaces::Keyspaces;
 use partitions::Partitions;
 pub use partitions::serving;
 use peers::Peers;
-use requests::Requests;
+use requests::{Pending, Requests};
 use serving::Serving;
-use state::{Name, Pending, PendingKey};
+use state::{Name, PendingKey};
 use writes::Writes;
 
 /// One shard's logic and state.
@@ -355,7 +355,7 @@ impl Node {
         let state = self.partitions.state(request.partition);
         // A request is processed here if forwarding it has failed. The owner may be reachable again
         // by now, but the answer does not come from the owner.
-        let flags = match (request.here, state.serving()) {
+        let flags = match (request.is_here(), state.serving()) {
             (true, Serving::Forward(_) | Serving::Relay(_)) => flags::STAND_IN | flags::PROVISIONAL,
             _ => state.flags(),
         };

@@ -12,13 +12,15 @@ use standin_protocol::time::Micros;
 
 use super::answer::{AnswerHead, Status};
 use super::partitions::serving::Serving;
-use super::state::Presence;
+use super::requests::Presence;
 use super::writes::{AFTER, Parked};
 use super::{Node, Now, PendingKey};
 
 /// The pause after which a write that its owner did not accept is sent to it again. One of the two
 /// servers is about to get a newer map.
 const RETRY: Duration = Duration::from_millis(5);
+/// The number of times that this pause doubles while the owner goes on not accepting the write.
+const RETRY_DOUBLINGS: u32 = 3;
 
 impl Node {
     /// Returns the time until which a write waits for the next lease, map or verdict.
@@ -32,7 +34,7 @@ impl Node {
         };
         let since = since.unwrap_or(state.since());
         // The time does not start again when the partition is served differently.
-        let waits_since = pending.waits_since.filter(|_| !mutant::is(Mutant::MapBeforeTime));
+        let waits_since = pending.waits_since().filter(|_| !mutant::is(Mutant::MapBeforeTime));
         let since = waits_since.map_or(since, |waits| waits.min(since));
         let wait_max = match pending.is_forwarded() {
             true => self.config.park_forwarded_max,
@@ -53,9 +55,8 @@ impl Node {
         if now.mono >= until || self.requests.is_abandoned(key, Presence::Ended) {
             return false;
         }
-        let pending = &mut self.requests[key];
-        pending.waits_since.get_or_insert(now.mono);
-        let retry_at = until.min(pending.deadline + AFTER);
+        self.requests.wait(now.mono, key);
+        let retry_at = until.min(self.requests[key].deadline + AFTER);
         self.counters.parked += 1;
         self.writes.park(Parked { key, until, retry_at });
         true
@@ -63,9 +64,10 @@ impl Node {
 
     /// Makes a write that the owner did not accept wait for the next map, or for a short time.
     pub(super) fn park_for_retry(&mut self, now: Now, key: PendingKey) {
-        let pending = &mut self.requests[key];
-        let until = *pending.waits_since.get_or_insert(now.mono) + self.config.park_max;
-        let retry_at = (now.mono + RETRY).min(pending.deadline + AFTER);
+        let until = self.requests.wait(now.mono, key) + self.config.park_max;
+        let doublings = self.requests.refused(key).min(RETRY_DOUBLINGS);
+        let pause = RETRY * (1 << doublings);
+        let retry_at = (now.mono + pause).min(self.requests[key].deadline + AFTER);
         if now.mono >= until || self.requests.is_abandoned(key, Presence::Ended) {
             return self.reply(key, AnswerHead::status(Status::Unavailable));
         }

@@ -23,7 +23,7 @@ impl Node {
 
     /// Sends a waiting request to the next member that has not been tried for it.
     pub(super) fn relay(&mut self, now: Now, key: PendingKey, owner: u16) {
-        let pending = &mut self.requests[key];
+        let pending = &self.requests[key];
         if pending.is_forwarded() {
             return self.refuse_forwarded(key);
         }
@@ -31,16 +31,15 @@ impl Node {
         if mutant::is(Mutant::VerdictIgnored) && is_write {
             return self.process(now, key);
         }
-        let (partition, passed) = (pending.partition, pending.places_passed);
+        let (partition, passed) = (pending.partition, pending.places_passed());
         let rank = self.topology.rank(partition);
         let is_next = |place: &usize| self.is_relay(rank[*place], owner);
         let Some(place) = (passed..rank.len()).find(is_next) else {
             return self.relay_in_vain(now, key, owner);
         };
         let via = rank[place];
-        let pending = &mut self.requests[key];
-        pending.places_passed = place + 1;
-        let command = pending.command(now, Hop::Relay);
+        self.requests.pass_places(key, place + 1);
+        let command = self.requests[key].command(now, Hop::Relay);
         let shard = self.topology.shard(via, partition);
         self.counters.relayed += 1;
         self.send_request(via, shard, key, command);
@@ -49,9 +48,8 @@ impl Node {
     /// Handles a request whose owner can't be reached by any path: a read goes to the origin, a
     /// write is refused.
     fn relay_in_vain(&mut self, now: Now, key: PendingKey, owner: u16) {
-        let pending = &mut self.requests[key];
-        pending.places_passed = 0;
-        if !pending.is_write() {
+        self.requests.pass_places(key, 0);
+        if !self.requests[key].is_write() {
             return self.process_here(now, key);
         }
         // The owner has just been pinged, and may be reachable again.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use standin_protocol::body::NotOwner;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -11,8 +10,8 @@ use standin_protocol::time::Micros;
 use super::answer::{Answer, AnswerHead, Status};
 use super::command::{Action, Command, Hop, ReplyTo};
 use super::partitions::serving::Serving;
-use super::requests::{self, Known};
-use super::state::{Pending, PendingKey, Presence};
+use super::requests::{self, Known, Pending};
+use super::state::PendingKey;
 use super::{Aimed, Node, Now};
 
 impl Node {
@@ -139,28 +138,15 @@ impl Node {
         command: &Command<'_>,
         place: Aimed,
     ) -> Option<PendingKey> {
-        let Command { head, key, value } = *command;
-        if !self.requests.has_room(key.len() + value.len()) {
+        if !self.requests.has_room(command.key.len() + command.value.len()) {
             return None;
         }
-        let deadline = match head.deadline_ms {
+        let deadline = match command.head.deadline_ms {
             0 => Micros::NEVER,
             ms => now.mono + Duration::from_millis(u64::from(ms)),
         };
-        Some(self.requests.insert(Pending {
-            to,
-            head,
-            hash: place.hash,
-            partition: place.partition,
-            key: key.into(),
-            value: Bytes::copy_from_slice(value),
-            deadline,
-            here: false,
-            waits_since: None,
-            caller: Presence::There,
-            places_passed: 0,
-            is_begun: false,
-        }))
+        let place = (place.hash, place.partition);
+        Some(self.requests.insert(Pending::new(to, command, place, deadline)))
     }
 
     /// Processes a waiting request on this server.
@@ -183,10 +169,11 @@ impl Node {
             _ => self.read(now, key),
         }
     }
+
     /// Processes a waiting request here although another server owns its partition, because the
     /// owner can't be reached by any path.
     pub(super) fn process_here(&mut self, now: Now, key: PendingKey) {
-        self.requests[key].here = true;
+        self.requests.process_here(key);
         self.process(now, key);
     }
 }

@@ -14,8 +14,8 @@ impl Node {
     pub(super) fn dispatch(&mut self, now: Now, key: PendingKey) {
         let pending = &self.requests[key];
         match self.partitions.serving(pending.partition) {
-            Serving::Forward(peer) if !pending.here => self.forward(now, key, peer),
-            Serving::Relay(owner) if !pending.here => self.relay(now, key, owner),
+            Serving::Forward(peer) if !pending.is_here() => self.forward(now, key, peer),
+            Serving::Relay(owner) if !pending.is_here() => self.relay(now, key, owner),
             _ => self.process(now, key),
         }
     }
@@ -110,7 +110,7 @@ impl Node {
         let serving = self.partitions.serving(pending.partition);
         match serving {
             _ if pending.is_forwarded() => self.refuse_forwarded(key),
-            Serving::Relay(owner) if pending.places_passed > 0 => self.relay(now, key, owner),
+            Serving::Relay(owner) if pending.places_passed() > 0 => self.relay(now, key, owner),
             _ if pending.is_write() => self.park_for_retry(now, key),
             _ => self.process_here(now, key),
         }
@@ -139,7 +139,7 @@ impl Node {
             }
             ForwardFailure::TimedOut | ForwardFailure::NoRoom => self.process_here(now, key),
             ForwardFailure::Unreachable | ForwardFailure::Refused => {
-                self.requests[key].waits_since.get_or_insert(now.mono);
+                self.requests.wait(now.mono, key);
                 self.mark_unreachable(now, peer, failure == ForwardFailure::Refused);
                 let pending = &self.requests[key];
                 let serving = self.partitions.serving(pending.partition);

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{AnswerHead, Status};
-use super::state::Presence;
+use super::requests::Presence;
 use super::{Left, Node, Output, PendingKey};
 
 impl Node {

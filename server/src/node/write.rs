@@ -14,7 +14,7 @@ use super::calls::{Begun, Started, StartedWrite};
 use super::command::{Action, CommandHead};
 use super::partitions::serving::Serving;
 use super::read::failure_answer;
-use super::state::Presence;
+use super::requests::Presence;
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
@@ -102,8 +102,8 @@ impl Node {
         if action == Action::Cas && !self.check_version(now, key) {
             return false;
         }
-        let pending = &mut self.requests[key];
-        pending.is_begun = true;
+        self.requests.begin(key);
+        let pending = &self.requests[key];
         let Pending { head, hash, deadline, .. } = *pending;
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match pending.head.action {

@@ -4,20 +4,24 @@
 //! This part is told which requests arrive and are answered, and which connections end. It returns
 //! whether there is room, and which requests are answered together.
 
+mod pending;
 mod repeated;
 
-use std::ops::{Index, IndexMut};
+use std::ops::Index;
 
 use hashbrown::HashMap;
 use slotmap::SlotMap;
 
+use pending::Progress;
+pub(super) use pending::{Pending, Presence};
 use repeated::Repeated;
 pub(super) use repeated::{FINISHED_MAX, Known, Request};
 
 use super::NodeConfig;
 use super::answer::{AnswerHead, Status};
 use super::command::ConnId;
-use super::state::{Pending, PendingKey, Presence};
+use super::state::PendingKey;
+use standin_protocol::time::Micros;
 
 /// The memory that a request takes in addition to its key and value.
 const REQUEST_BYTES: usize = 256;
@@ -106,7 +110,7 @@ impl Requests {
         );
         let joined = match request.head.identity.filter(|_| request.is_write()) {
             Some(identity) => {
-                let is_remembered = is_final && request.is_begun;
+                let is_remembered = is_final && request.progress.is_begun;
                 self.repeated.end(identity, key, is_remembered.then_some(answer))
             }
             None => Vec::new(),
@@ -118,14 +122,46 @@ impl Requests {
     pub(super) fn callers_left(&mut self, left: &HashMap<ConnId, Presence>) {
         for request in self.waiting.values_mut() {
             if let Some(presence) = left.get(&request.to.conn) {
-                request.caller = request.caller.max(*presence);
+                request.progress.caller = request.progress.caller.max(*presence);
             }
         }
     }
 
+    fn progress(&mut self, key: PendingKey) -> &mut Progress {
+        let request = self.waiting.get_mut(key).expect("a request waits until it is answered");
+        &mut request.progress
+    }
+
+    /// Notes that this server processes the request in the owner's place.
+    pub(super) fn process_here(&mut self, key: PendingKey) {
+        self.progress(key).is_here = true;
+    }
+
+    /// Notes that a write has begun here, so that its result has to be remembered.
+    pub(super) fn begin(&mut self, key: PendingKey) {
+        self.progress(key).is_begun = true;
+    }
+
+    /// Notes that a write waits for an owner that accepts it. Returns since when it has.
+    pub(super) fn wait(&mut self, now: Micros, key: PendingKey) -> Micros {
+        *self.progress(key).waits_since.get_or_insert(now)
+    }
+
+    /// Notes that the owner has not accepted a write. Returns how often it had not before.
+    pub(super) fn refused(&mut self, key: PendingKey) -> u32 {
+        let refusals = &mut self.progress(key).refusals;
+        *refusals = refusals.saturating_add(1);
+        *refusals - 1
+    }
+
+    /// Notes how many places in the partition's ranking have been passed.
+    pub(super) fn pass_places(&mut self, key: PendingKey, places: usize) {
+        self.progress(key).places_passed = places;
+    }
+
     /// Notes that no connection brings more requests.
     pub(super) fn all_callers_left(&mut self) {
-        self.waiting.values_mut().for_each(|request| request.caller = Presence::Gone);
+        self.waiting.values_mut().for_each(|request| request.progress.caller = Presence::Gone);
     }
 
     /// Whether nobody waits for a request any more: neither its caller nor a caller that has
@@ -134,7 +170,8 @@ impl Requests {
         let request = &self[key];
         let identity = request.head.identity;
         let joined = identity.map_or(&[][..], |identity| self.repeated.joined(identity, key));
-        request.caller >= presence && joined.iter().all(|joined| self[*joined].caller >= presence)
+        request.progress.caller >= presence
+            && joined.iter().all(|joined| self[*joined].progress.caller >= presence)
     }
 
     /// Returns the sizes of everything that grows here.
@@ -149,12 +186,6 @@ impl Index<PendingKey> for Requests {
 
     fn index(&self, key: PendingKey) -> &Pending {
         self.waiting.get(key).expect("a request waits until it is answered")
-    }
-}
-
-impl IndexMut<PendingKey> for Requests {
-    fn index_mut(&mut self, key: PendingKey) -> &mut Pending {
-        self.waiting.get_mut(key).expect("a request waits until it is answered")
     }
 }
 
@@ -227,6 +258,7 @@ mod tests {
         let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
         assert_eq!(arrive(&mut requests, first), Known::No);
         assert_eq!(arrive(&mut requests, second), Known::Joined);
+        requests.begin(first);
         let answer = AnswerHead::status(Status::Ok);
         assert_eq!(requests.end(first, answer).joined, [second]);
         assert!(requests.end(second, answer).joined.is_empty());

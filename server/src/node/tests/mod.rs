@@ -29,7 +29,6 @@ use std::time::Duration;
 use standin_protocol::seeds::HashSeeds;
 
 use super::*;
-use crate::node::state::Presence;
 use crate::origin::{Failure, Stored};
 use crate::store::StoreConfig;
 
@@ -116,20 +115,8 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
 
 /// Returns a waiting request without a deadline.
 pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
-    Pending {
-        to,
-        head,
-        hash: 9,
-        partition: 2,
-        key: b"k".as_slice().into(),
-        value: Bytes::from_static(b"value"),
-        deadline: Micros::NEVER,
-        here: false,
-        waits_since: None,
-        caller: Presence::There,
-        places_passed: 0,
-        is_begun: true,
-    }
+    let command = Command { head, key: b"k", value: b"value" };
+    Pending::new(to, &command, (9, 2), Micros::NEVER)
 }
 
 /// An answer as the connection receives it.
