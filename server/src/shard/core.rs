@@ -242,6 +242,7 @@ impl Core {
     /// Notes that the other side will send no more. It may still wait for answers.
     pub fn end_of_input(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.ended = true;
         match conn.kind {
@@ -259,6 +260,7 @@ impl Core {
         }
         let mut ending = std::mem::replace(&mut self.ended, std::mem::take(&mut self.ending));
         for key in ending.drain(..) {
+            // It has been closed.
             let Some(conn) = self.conns.get_mut(key) else { continue };
             if conn.in_flight > 0 && !std::mem::replace(&mut conn.is_end_told, true) {
                 self.note_left(key, false);
@@ -295,6 +297,7 @@ impl Core {
         if self.conns.get(key).is_some_and(|conn| conn.in_flight > 0) {
             self.note_left(key, true);
         }
+        // It has been closed.
         let Some(conn) = self.conns.remove(key) else { return };
         self.outbound.forget(&conn);
         match conn.kind {
@@ -306,6 +309,7 @@ impl Core {
     /// The connection that [`Io::Connect`] asked for was refused: nobody listens there.
     pub fn refused(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
+        // It has been closed.
         let Some(conn) = self.conns.remove(key) else { return };
         self.outbound.forget(&conn);
         if let ConnKind::Link(link) = conn.kind {
@@ -385,6 +389,7 @@ impl Core {
     /// How the loop may receive from a connection.
     #[must_use]
     pub fn receive_mode(&self, key: ConnKey) -> ReceiveMode {
+        // It has been closed.
         let Some(conn) = self.conns.get(key) else { return ReceiveMode::None };
         match &conn.kind {
             _ if conn.closing || conn.ended => ReceiveMode::None,
@@ -405,6 +410,7 @@ impl Core {
     }
 
     pub(super) fn flush(&mut self, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.dirty {
             conn.dirty = true;
@@ -413,6 +419,7 @@ impl Core {
     }
 
     pub(super) fn close(&mut self, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.closing {
             conn.closing = true;

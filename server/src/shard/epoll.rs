@@ -152,6 +152,7 @@ impl Loop {
             }
             data => {
                 let key = ConnKey::from(KeyData::from_ffi(data));
+                // It has been closed.
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 if connection.is_connecting {
                     return self.finish_connect(now, key);
@@ -178,6 +179,7 @@ impl Loop {
             if self.accepts_at() > now.mono {
                 return;
             }
+            // Only one shard accepts connections.
             let Some(listener) = &self.listener else { return };
             match sockets::accept(listener, rustix::net::SocketFlags::NONBLOCK) {
                 Ok(fd) => {
@@ -211,6 +213,7 @@ impl Loop {
     }
 
     fn watch_listener(&mut self, watched: bool) {
+        // Only one shard accepts connections.
         let Some(listener) = &self.listener else { return };
         if self.listener_watched == watched {
             return;
@@ -223,6 +226,7 @@ impl Loop {
     }
 
     fn receive(&mut self, now: Now, key: ConnKey, buffer: usize) {
+        // It has been closed.
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.ended {
             return;
@@ -246,6 +250,7 @@ impl Loop {
 
     fn flush(&mut self, now: Now, key: ConnKey) {
         loop {
+            // It has been closed.
             let Some(connection) = self.connections.get_mut(key) else { return };
             if connection.is_connecting {
                 return;
@@ -296,6 +301,7 @@ impl Loop {
     }
 
     fn finish_connect(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
         let Some(connection) = self.connections.get_mut(key) else { return };
         match rustix::net::sockopt::socket_error(&connection.fd) {
             Ok(Ok(())) => {
@@ -341,6 +347,7 @@ impl Loop {
     }
 
     fn update_interest(&mut self, key: ConnKey) {
+        // It has been closed.
         let Some(connection) = self.connections.get_mut(key) else { return };
         let mut interest = EventFlags::empty();
         interest.set(EventFlags::IN, !connection.paused && !connection.ended);
@@ -414,6 +421,7 @@ impl Shell for Loop {
             Io::Close(key) => {
                 self.flush(now, key);
                 let bound = self.core.context.cluster.limits.handshake_timeout;
+                // It has been closed.
                 let Some(connection) = self.connections.get_mut(key) else { return };
                 if connection.sending.is_empty() {
                     self.drop_connection(now, key);
@@ -429,7 +437,9 @@ impl Shell for Loop {
             Io::Pause(key) => self.set_paused(key, true),
             Io::Resume(key) => self.set_paused(key, false),
             Io::HandOver(key, shard) => {
+                // It has been closed.
                 let Some(connection) = self.core.hand_over(now, key) else { return };
+                // It has been closed.
                 let Some(Connection { fd, .. }) = self.connections.remove(key) else { return };
                 let _ = epoll::delete(&self.epoll, &fd);
                 let _ = rustix::io::ioctl_fionbio(&fd, false);

@@ -12,7 +12,7 @@ use slotmap::SecondaryMap;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use self::operations::{Op, Socket};
+use self::operations::{Op, Socket, socket_at};
 use super::buffers::BufferRing;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
 use super::mailbox::{Mailbox, Message};
@@ -162,11 +162,8 @@ impl Loop {
         let more = cqueue::more(entry.flags());
         let (op, index) = Op::from_user_data(entry.user_data());
         let is_on_socket = !matches!(op, Some(Op::Accept | Op::Wake) | None);
-        if is_on_socket
-            && !more
-            && let Some(socket) = self.sockets[index as usize].as_mut()
-        {
-            socket.operations -= 1;
+        if is_on_socket && !more {
+            socket_at(&mut self.sockets, index).operations -= 1;
         }
         match op {
             Some(Op::Accept) => {
@@ -193,6 +190,7 @@ impl Loop {
             if self.accepts_at() > now.mono || self.stop_by.is_some() {
                 return;
             }
+            // Only one shard accepts connections.
             let Some(listener) = &self.listener else { return };
             match sockets::accept(listener, rustix::net::SocketFlags::empty()) {
                 Ok(fd) => {
@@ -233,7 +231,7 @@ impl Loop {
             self.buffers.filled(buffer, u32::try_from(result).unwrap_or(0));
             self.used_buffers.push(buffer);
         }
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         socket.receiving = more;
         let (key, is_shut) = (socket.key, socket.is_shut);
         match (result, buffer) {
@@ -258,7 +256,7 @@ impl Loop {
     }
 
     fn sent(&mut self, now: Now, index: u32, result: i32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         socket.is_sending = false;
         if socket.is_shut {
             return;
@@ -289,7 +287,7 @@ impl Loop {
     }
 
     fn connected(&mut self, now: Now, index: u32, result: i32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         let key = socket.key;
         if result == 0 {
             socket.address = None;
@@ -309,7 +307,7 @@ impl Loop {
 
     fn flush(&mut self, now: Now, key: ConnKey) {
         let Some(index) = self.index(key) else { return };
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if socket.is_sending || socket.address.is_some() {
             return;
         }
@@ -325,7 +323,7 @@ impl Loop {
         let Some(index) = self.index(key) else { return };
         self.flush(now, key);
         let bound = self.core.context.cluster.limits.handshake_timeout;
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         socket.close_by = Some(now.mono + bound);
         if !socket.is_sending {
             self.core.closed(now, key);
@@ -347,15 +345,16 @@ impl Loop {
     /// out.
     fn hand_over(&mut self, now: Now, key: ConnKey, shard: u16) {
         let Some(index) = self.index(key) else { return };
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if socket.operations > 0 {
             socket.moves_to = Some(shard);
             return;
         }
+        // It was closed while it waited for its operations.
         let Some(connection) = self.core.hand_over(now, key) else { return };
         self.by_key.remove(key);
         self.free.push(index);
-        let Some(socket) = self.sockets[index as usize].take() else { return };
+        let socket = self.sockets[index as usize].take().expect("it was looked at above");
         let message = Message::Adopt { socket: socket.fd, connection };
         self.outside.mailboxes.post(shard, message);
     }
@@ -397,6 +396,7 @@ impl Shell for Loop {
 
     fn close_overdue(&mut self, now: Now) {
         for index in 0..self.sockets.len() {
+            // A free place.
             let Some(socket) = &self.sockets[index] else { continue };
             if !socket.is_shut && socket.close_by.is_some_and(|by| now.mono >= by) {
                 let key = socket.key;
@@ -424,9 +424,7 @@ impl Shell for Loop {
             }
             Io::Resume(key) => {
                 if let Some(index) = self.index(key) {
-                    if let Some(socket) = self.sockets[index as usize].as_mut() {
-                        socket.paused = false;
-                    }
+                    socket_at(&mut self.sockets, index).paused = false;
                     self.arm_receive(index);
                 }
             }

@@ -65,6 +65,7 @@ impl Core {
     /// Takes bytes that were received into a buffer of the loop. Complete requests are staged where
     /// they are; the rest is kept with the connection.
     pub fn received(&mut self, now: Now, key: ConnKey, buffer: u16, bytes: &[u8]) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.closing || conn.ended {
             return;
@@ -87,6 +88,7 @@ impl Core {
 
     /// Goes on with what lies in the connection's own input.
     pub(super) fn read_input(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get(key) else { return };
         match &conn.kind {
             ConnKind::Link(_) => self.link_received(now, key),
@@ -98,10 +100,12 @@ impl Core {
 
     /// Stages what has come to lie in the connection's own input.
     fn stage_input(&mut self, now: Micros, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let input = std::mem::take(&mut conn.input);
         let from = conn.staged_to;
         let staged = self.stage(now, key, Source::Input, &input[from..], from);
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if from == 0 && staged > 0 {
             self.inputs_staged.push(key);
@@ -199,6 +203,7 @@ impl Core {
     /// come of it and of what follows it. Otherwise nothing behind it is read; the connection
     /// closes when everything before it is answered.
     fn reject(&mut self, now: Micros, key: ConnKey, rejected: &Rejected, here: usize) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead::under(rejected.status, self.node.map_tag());
         conn.codec.answer(rejected.tag, &head, rejected.text.as_bytes(), &mut conn.output);
@@ -219,6 +224,7 @@ impl Core {
 
     /// The handshake of an accepted connection.
     fn greet(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
         match greeting.step(&self.context, &conn.input, &mut conn.output) {
@@ -381,6 +387,7 @@ impl Core {
 
     /// The counters of the server, which no shard's node knows.
     fn serve_stats(&mut self, now: Now, key: ConnKey, tag: u64) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         // The replies are written at the end of the turn: until then nothing else bounds them.
         if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
@@ -394,6 +401,7 @@ impl Core {
 
     /// A request that is no command.
     fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         self.node.counters.requests += 1;
         let head = AnswerHead::under(status, self.node.map_tag());
@@ -405,6 +413,7 @@ impl Core {
 
     /// Hands a request to the shard that its key belongs to.
     fn stray(&mut self, now: Now, key: ConnKey, to: ReplyTo, shard: u16, command: OwnedCommand) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.in_flight >= self.context.cluster.limits.in_flight_per_connection {
             return self.refuse_overloaded(now, key, to.tag);

@@ -174,6 +174,7 @@ impl Core {
             return;
         }
         let key = ConnKey::from(KeyData::from_ffi(to.conn.conn));
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);
         if answer.read_bytes().is_some_and(|bytes| self.outbound.has_no_room(conn, bytes)) {
@@ -191,6 +192,7 @@ impl Core {
     /// Counts a connection's unsent replies, the first of which waits from now on. If it does not
     /// take them, it is served, and read, no further.
     pub(super) fn pause_if_full(&mut self, now: Micros, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.waits_since(now);
         if self.outbound.recount(conn) && !conn.paused {
@@ -201,6 +203,7 @@ impl Core {
 
     /// Swaps the connection's output with the (empty) buffer that the loop sends from.
     pub fn take_output(&mut self, now: Now, key: ConnKey, sending: &mut Vec<u8>) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.dirty = false;
         debug_assert!(sending.is_empty(), "the last send is done");
@@ -214,6 +217,7 @@ impl Core {
     /// All that [`Self::take_output`] gave has been sent; says whether there is more. A
     /// connection that was paused may be read again.
     pub fn sent(&mut self, now: Now, key: ConnKey) -> bool {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return false };
         conn.sending_bytes = 0;
         conn.taken_at = now.mono;
@@ -233,6 +237,7 @@ impl Core {
     }
 
     fn resume_if_taken(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
             return;
@@ -249,6 +254,7 @@ impl Core {
 
     /// There is no room for a request or its value: the caller hears so, and may ask again.
     pub(super) fn refuse_overloaded(&mut self, now: Now, key: ConnKey, tag: u64) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
         self.node.counters.overloaded += 1;
@@ -294,6 +300,7 @@ impl Core {
 
     /// Has the loop close a connection with what is still to be sent.
     fn abort(&mut self, key: ConnKey) {
+        // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.output = Vec::new();
         // The loop frees the rest at the end of this turn.

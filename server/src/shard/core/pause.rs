@@ -72,6 +72,7 @@ impl Core {
 
     /// Makes the loop close a link without sending the rest of its output.
     fn abort_link(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
         let Some((link, _, _)) = self.link_parts(key) else { return };
         let (peer, waiting) = (link.peer, link.take_waiting());
         if let Some(conn) = self.conns.get_mut(key) {

@@ -112,6 +112,7 @@ impl Core {
 
     pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
         self.begin(now);
+        // It has been closed.
         let Some((_, input, _)) = self.link_parts(key) else { return };
         let input = std::mem::take(input);
         let mut at = 0;
@@ -155,6 +156,7 @@ impl Core {
     pub(super) fn tick_links(&mut self, now: Now) {
         let keys: Vec<ConnKey> = self.links.open.values().copied().collect();
         for key in keys {
+            // It has been closed.
             let Some((link, _, output)) = self.link_parts(key) else { continue };
             let (peer, mut late) = (link.peer, Vec::new());
             let result = link.tick(now.mono, &mut late, output);
@@ -198,6 +200,7 @@ impl Core {
     }
 
     fn end_link(&mut self, now: Now, key: ConnKey, failure: ForwardFailure) {
+        // It has been closed.
         let Some((link, _, _)) = self.link_parts(key) else { return };
         let (peer, waiting) = (link.peer, link.take_waiting());
         self.close(key);

@@ -71,9 +71,15 @@ pub(super) struct Socket {
     pub(super) moves_to: Option<u16>,
 }
 
+/// Returns the socket at a place that a completion or [`Loop::index`] has named.
+pub(super) fn socket_at(sockets: &mut [Option<Socket>], index: u32) -> &mut Socket {
+    let socket = sockets[index as usize].as_mut();
+    socket.expect("a socket stays until its last operation has ended")
+}
+
 impl Loop {
     pub(super) fn push_send(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         let rest = &socket.sending[socket.sent..];
         let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
         let entry = opcode::Send::new(Fd(socket.fd.as_raw_fd()), rest.as_ptr(), length)
@@ -87,7 +93,7 @@ impl Loop {
 
     /// Ends the kernel's operations on a socket; its slot is freed with the last of them.
     pub(super) fn shut(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if socket.is_shut {
             return;
         }
@@ -106,7 +112,7 @@ impl Loop {
 
     /// An operation on a socket has ended and its completion has been dealt with.
     pub(super) fn operation_ended(&mut self, now: Now, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if let (0, false, Some(shard)) = (socket.operations, socket.is_shut, socket.moves_to) {
             let key = socket.key;
             return self.hand_over(now, key, shard);
@@ -116,7 +122,7 @@ impl Loop {
 
     /// Frees a socket that is shut and has no operation left.
     pub(super) fn release(&mut self, now: Now, index: u32) {
-        let Some(socket) = &self.sockets[index as usize] else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if socket.is_shut && socket.operations == 0 {
             let key = socket.key;
             self.core.closed(now, key);
@@ -127,7 +133,7 @@ impl Loop {
     }
 
     pub(super) fn pause(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         socket.paused = true;
         if socket.receiving {
             socket.operations += 1;
@@ -148,7 +154,7 @@ impl Loop {
             }
         };
         let index = self.insert(fd, key);
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         let address = socket.address.insert(Box::new(address.into()));
         let entry =
             opcode::Connect::new(Fd(socket.fd.as_raw_fd()), address.as_ptr().cast(), address.len())
@@ -182,13 +188,15 @@ impl Loop {
         index
     }
 
+    /// Returns the place of a connection's socket. `None`: the socket is gone, and there is nothing
+    /// left to do on it.
     pub(super) fn index(&self, key: ConnKey) -> Option<u32> {
         self.by_key.get(key).copied()
     }
 
     /// Multishot for settled connections; single before, so that the socket can move.
     pub(super) fn arm_receive(&mut self, index: u32) {
-        let Some(socket) = self.sockets[index as usize].as_mut() else { return };
+        let socket = socket_at(&mut self.sockets, index);
         if socket.receiving || socket.paused || socket.is_shut {
             return;
         }
