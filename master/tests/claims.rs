@@ -60,7 +60,7 @@ fn a_reporter_of_all_servers_causes_fewer_probes_but_is_answered() {
     world.set(0, Health::Dead);
     world.run_ms(1_000);
     world.report_by_client(0);
-    world.run_until("marked all the same", |w| w.has("offline", 0));
+    world.run_until("marked nevertheless", |w| w.has("offline", 0));
 }
 
 #[test]

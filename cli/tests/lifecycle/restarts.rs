@@ -173,7 +173,7 @@ fn a_new_incarnation_caches_nothing_until_it_is_known() {
     let mut wire = cluster.connect("a1");
     for _ in 0..3 {
         let reply = wire.get(&key);
-        assert_eq!(reply.value(), b"v", "served all the same");
+        assert_eq!(reply.value(), b"v", "served nevertheless");
         assert!(reply.is_filled() && !reply.is_cached(), "and not kept: {reply:?}");
     }
     assert_eq!(wire.put(&key, b"w").status, Status::Unavailable, "it may not be the owner");

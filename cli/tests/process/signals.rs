@@ -59,7 +59,7 @@ fn hangs_in_its_start(fault: Option<&str>) {
         };
     });
     let mut command = cluster.role("server");
-    let trigger = cluster.directory().join("strike");
+    let trigger = cluster.directory().join("kill");
     if let Some(thread) = fault {
         std::fs::write(&trigger, "").expect("a file");
         command.env("STANDIN_FAULT_PANIC", format!("{thread}:{}", trigger.display()));

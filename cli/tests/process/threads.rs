@@ -28,7 +28,7 @@ struct KillableThread {
 impl KillableThread {
     fn start(victim: &str, thread: &str, change: impl FnOnce(&mut ClusterConfig)) -> Self {
         let mut cluster = Cluster::with(&format!("kill-{thread}"), PAIR, change);
-        let trigger = cluster.directory().join("strike");
+        let trigger = cluster.directory().join("kill");
         for (name, role) in [("master", "master"), ("a1", "server"), ("a2", "server")] {
             let mut command: Command = cluster.role(role);
             if name == victim {
@@ -163,7 +163,7 @@ struct Load {
 
 impl Load {
     fn start(cluster: &Cluster, thread: &str, seconds: &str) -> Self {
-        let trigger = cluster.directory().join(format!("strike-{thread}"));
+        let trigger = cluster.directory().join(format!("kill-{thread}"));
         let mut command = cluster.role("load");
         command.args(["--rate", "200", "--keys", "100", "--fill", "--seconds", seconds]);
         command.env("STANDIN_FAULT_PANIC", format!("{thread}:{}", trigger.display()));

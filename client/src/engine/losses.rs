@@ -141,7 +141,7 @@ impl Engine {
             (Work::Question { target, .. }, _) => {
                 let target = *target;
                 let error = self.no_answer(target);
-                self.ended_in_vain(now, id, error);
+                self.ended_without_answer(now, id, error);
             }
             (Work::MapFetch, place) => {
                 self.retire(now, id);

@@ -177,7 +177,9 @@ impl Engine {
                 let (target, question) = (*target, *question);
                 match self.place_of(target, question, id) {
                     Ok(place) => self.place(now, id, place, false),
-                    Err(error @ ClientError::NoAnswer(_)) => self.ended_in_vain(now, id, error),
+                    Err(error @ ClientError::NoAnswer(_)) => {
+                        self.ended_without_answer(now, id, error)
+                    }
                     Err(error) => self.finish(now, id, Err(error)),
                 }
             }
@@ -332,7 +334,7 @@ impl Engine {
 
     /// Handles an operation that no server has answered. Before the caller is told, the seeds are
     /// asked whether another cluster has replaced this one.
-    pub(super) fn ended_in_vain(&mut self, now: Micros, id: u32, error: ClientError) {
+    pub(super) fn ended_without_answer(&mut self, now: Micros, id: u32, error: ClientError) {
         self.doubt(now);
         match self.open.get_mut(&id) {
             Some(open) if self.doubt.is_open() && !open.has_doubted => {

@@ -97,7 +97,7 @@ impl Node {
                 }
             }
             Serving::Relay(_) if mutant::is(Mutant::VerdictIgnored) => Due::Now,
-            Serving::Provisional(owner) if self.may_go_without(owner, partition) => Due::Now,
+            Serving::Provisional(owner) if self.needs_no_settle(owner, partition) => Due::Now,
             Serving::Forward(owner) | Serving::Relay(owner) | Serving::Provisional(owner) => {
                 Due::Settled(owner)
             }
@@ -108,7 +108,7 @@ impl Node {
     /// is dead and nobody hears the master, which could have found another owner. An owner that is
     /// merely unreachable has to be told. This server may die before it has done that, so it does
     /// not acknowledge the write until then.
-    pub(super) fn may_go_without(&self, owner: u16, partition: u32) -> bool {
+    pub(super) fn needs_no_settle(&self, owner: u16, partition: u32) -> bool {
         let is_dead = self.peers.is_dead(owner);
         (is_dead || mutant::is(Mutant::OrphanSkipsSilent))
             && self.partitions.is_orphan()

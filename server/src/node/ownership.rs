@@ -58,7 +58,7 @@ impl Node {
         {
             self.lease_changed(now, change);
         }
-        if now.mono >= self.writes.first_over() {
+        if now.mono >= self.writes.first_overdue() {
             self.end_waiting(now);
         }
     }
@@ -165,7 +165,7 @@ impl Node {
             self.fetches.took_over(now.mono, taken.partition, taken.is_home, taken.changed);
         }
         if let Some(map) = map.filter(|_| refreshed.owns_home) {
-            self.handback.owns_home(map, refreshed.owns_home_anew);
+            self.handback.owns_home(map, refreshed.has_begun_to_own_home);
         }
         self.fetches.owns(now.mono, self.partitions.owned());
         self.mark_outdated_writes();

@@ -100,7 +100,7 @@ impl Node {
         if mutant::is(Mutant::MapBeforeTime) {
             return;
         }
-        for parked in self.writes.take_over(now.mono) {
+        for parked in self.writes.take_overdue(now.mono) {
             self.unpark(now, parked);
         }
     }

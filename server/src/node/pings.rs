@@ -97,11 +97,11 @@ impl Node {
         let shards = self.topology.servers[usize::from(server)].shards;
         // Other shards have not answered yet.
         let Some(ended) = self.peers.probe_answered(server, shards, one) else { return };
-        let Ended { outcome, asked, is_begun_anew } = ended;
+        let Ended { outcome, asked, is_next_begun } = ended;
         for nonce in asked {
             self.outputs.push_back(Output::Probed { nonce, server, outcome });
         }
-        if is_begun_anew {
+        if is_next_begun {
             self.ping_shards(server);
         }
     }

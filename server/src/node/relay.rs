@@ -35,7 +35,7 @@ impl Node {
         let rank = self.topology.rank(partition);
         let is_next = |place: &usize| self.is_relay(rank[*place], owner);
         let Some(place) = (passed..rank.len()).find(is_next) else {
-            return self.relay_in_vain(now, key, owner);
+            return self.relay_failed(now, key, owner);
         };
         let via = rank[place];
         self.requests.pass_places(key, place + 1);
@@ -47,7 +47,7 @@ impl Node {
 
     /// Handles a request whose owner can't be reached by any path: a read goes to the origin, a
     /// write is refused.
-    fn relay_in_vain(&mut self, now: Now, key: PendingKey, owner: u16) {
+    fn relay_failed(&mut self, now: Now, key: PendingKey, owner: u16) {
         self.requests.pass_places(key, 0);
         if !self.requests[key].is_write() {
             return self.process_here(now, key);

@@ -107,7 +107,7 @@ impl Node {
             // about the server that owned the partition meanwhile.
             match handover {
                 None => self.acknowledge_settled(server, keys),
-                Some(_) => self.writes.settle_anew(server),
+                Some(_) => self.writes.settle_again(server),
             }
         }
         match handover {

@@ -140,7 +140,7 @@ impl Node {
             Serving::Provisional(owner)
                 if may_log && self.partitions.is_orphan() && self.has_waited(now, key) =>
             {
-                match self.may_go_without(owner, pending.partition) {
+                match self.needs_no_settle(owner, pending.partition) {
                     true => Permission::Begin,
                     false => Permission::Relay(owner),
                 }

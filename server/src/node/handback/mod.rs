@@ -270,10 +270,10 @@ impl Handback {
         self.receiver.may_keep(is_told_all, partition)
     }
 
-    /// Notes that this server owns partitions whose home it is, under this map. `anew` says that it
+    /// Notes that this server owns partitions whose home it is, under this map. `is_new` says that it
     /// did not own them before.
-    pub(super) fn owns_home(&mut self, map: Arc<ClusterMap>, anew: bool) {
-        self.receiver.owns(map, anew);
+    pub(super) fn owns_home(&mut self, map: Arc<ClusterMap>, is_new: bool) {
+        self.receiver.owns(map, is_new);
     }
 
     /// Whether a write that nobody remembers may still take effect in this partition. No value may

@@ -62,11 +62,11 @@ impl Receiver {
         self.returning
     }
 
-    /// Notes that this server owns its partitions under this map. `anew` says that it did not own
+    /// Notes that this server owns its partitions under this map. `is_new` says that it did not own
     /// them before.
-    pub(super) fn owns(&mut self, map: Arc<ClusterMap>, anew: bool) {
+    pub(super) fn owns(&mut self, map: Arc<ClusterMap>, is_new: bool) {
         self.left = Some(map);
-        if anew {
+        if is_new {
             self.overflowed.clear();
         }
     }

@@ -125,7 +125,7 @@ pub(super) struct Refreshed {
     /// Whether this server owns partitions whose home it is.
     pub(super) owns_home: bool,
     /// Whether it has just begun to own one of these.
-    pub(super) owns_home_anew: bool,
+    pub(super) has_begun_to_own_home: bool,
 }
 
 /// A partition that this server has taken over.
@@ -411,7 +411,7 @@ impl Partitions {
             if was == serving && before.map(epoch_by) == epoch {
                 continue;
             }
-            refreshed.owns_home_anew |= is_home && serving == Serving::Cached;
+            refreshed.has_begun_to_own_home |= is_home && serving == Serving::Cached;
             let was_owned = self.owned[at].is_some();
             let is_next = was.is_brief() && serving == Serving::Cached;
             let is_dropped = if serving == Serving::Cached {

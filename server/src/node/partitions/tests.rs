@@ -72,11 +72,11 @@ fn a_partition_begins_empty_when_it_is_taken_over_and_when_it_returns() {
     let mut s = Script::new();
     let (own, other) = (s.of(0), s.of(1));
     let first = s.map([Online, Online], false);
-    assert!(first.owns_home && first.owns_home_anew);
+    assert!(first.owns_home && first.has_begun_to_own_home);
     assert!(first.taken.iter().all(|taken| taken.is_home) && first.dropped == 0);
     let own_floor = s.partitions.read_floor(1, own);
     let taken = s.map([Online, Offline], false);
-    assert!(taken.owns_home && !taken.owns_home_anew, "its own have not changed");
+    assert!(taken.owns_home && !taken.has_begun_to_own_home, "its own have not changed");
     assert!(taken.taken.iter().all(|taken| !taken.is_home && taken.changed == 1));
     assert_eq!(s.partitions.read_floor(1, other), s.floor);
     assert_eq!(s.partitions.read_floor(1, own), own_floor);
@@ -100,7 +100,7 @@ fn a_home_that_was_told_of_all_keys_keeps_its_values() {
         let back = s.map([Online, Online], may_keep);
         assert_eq!(s.partitions.read_floor(1, own) == floor, may_keep);
         assert_eq!((back.kept > 0, back.dropped > 0), (may_keep, !may_keep));
-        assert!(back.owns_home_anew);
+        assert!(back.has_begun_to_own_home);
     }
 }
 
@@ -166,7 +166,7 @@ fn a_flush_raises_the_floors_of_its_keyspaces_in_one_partition() {
 fn a_takeover_says_how_many_servers_are_away_at_the_same_time() {
     let mut s = Script::new();
     let none = s.map([Offline, Offline], false);
-    assert!(none.taken.is_empty() && !none.owns_home && !none.owns_home_anew);
+    assert!(none.taken.is_empty() && !none.owns_home && !none.has_begun_to_own_home);
     let taken = s.map([Online, Offline], false).taken;
     let changed = |is_home: bool| {
         let changed = taken.iter().filter(|taken| taken.is_home == is_home);
@@ -182,12 +182,12 @@ fn a_home_that_is_away_or_has_no_lease_owns_none_of_its_partitions() {
     let mut s = Script::new();
     s.map([Online, Online], false);
     let away = s.map([Offline, Online], false);
-    assert!(!away.owns_home && !away.owns_home_anew);
-    assert!(s.map([Online, Online], true).owns_home_anew);
+    assert!(!away.owns_home && !away.has_begun_to_own_home);
+    assert!(s.map([Online, Online], true).has_begun_to_own_home);
     s.partitions.check_lease(LATE);
     let map = s.partitions.map().cloned();
     let without = s.refresh(map.as_deref(), false);
-    assert!(!without.owns_home && !without.owns_home_anew);
+    assert!(!without.owns_home && !without.has_begun_to_own_home);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(in crate::node) struct Ended {
     pub(in crate::node) asked: Vec<u64>,
     /// Whether the next probe has begun, in which case the caller has to ping every shard of the
     /// server again.
-    pub(in crate::node) is_begun_anew: bool,
+    pub(in crate::node) is_next_begun: bool,
 }
 
 impl Probes {
@@ -87,11 +87,11 @@ impl Probes {
             return None;
         }
         let Probe { asked, waiting, .. } = self.running.swap_remove(at);
-        let is_begun_anew = !waiting.is_empty();
-        if is_begun_anew {
+        let is_next_begun = !waiting.is_empty();
+        if is_next_begun {
             self.begin(server, shards, waiting);
         }
-        Some(Ended { outcome, asked, is_begun_anew })
+        Some(Ended { outcome, asked, is_next_begun })
     }
 
     /// Returns the number of probes under way.
@@ -147,11 +147,11 @@ mod tests {
         assert_eq!(probes.answered(5, 2, answered(7, 3)), None);
         let ended = probes.answered(5, 2, PeerProbe::Silent).unwrap();
         assert_eq!((ended.outcome, &*ended.asked), (PeerProbe::Silent, &[1][..]));
-        assert!(ended.is_begun_anew);
+        assert!(ended.is_next_begun);
         probes.answered(5, 2, answered(7, 4));
         let ended = probes.answered(5, 2, answered(7, 3)).unwrap();
         assert_eq!((ended.outcome, &*ended.asked), (answered(7, 3), &[2][..]));
-        assert!(!ended.is_begun_anew && probes.len() == 0);
+        assert!(!ended.is_next_begun && probes.len() == 0);
     }
 
     #[test]

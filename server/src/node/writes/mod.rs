@@ -97,13 +97,13 @@ impl Writes {
     }
 
     /// Removes and returns the writes that have waited for an owner for as long as they may.
-    pub(super) fn take_over(&mut self, now: Micros) -> VecDeque<Parked> {
-        self.parking.take_over(now)
+    pub(super) fn take_overdue(&mut self, now: Micros) -> VecDeque<Parked> {
+        self.parking.take_overdue(now)
     }
 
-    /// Returns the time before which [`Self::take_over`] has nothing to return.
+    /// Returns the time before which [`Self::take_overdue`] has nothing to return.
     #[inline]
-    pub(super) fn first_over(&self) -> Micros {
+    pub(super) fn first_overdue(&self) -> Micros {
         self.parking.first_ends()
     }
 
@@ -124,7 +124,7 @@ impl Writes {
 
     /// Makes the writes that wait for this server tell it their keys again when it is the owner. It
     /// has dropped the keys for another reason, and not as the owner.
-    pub(super) fn settle_anew(&mut self, owner: u16) {
+    pub(super) fn settle_again(&mut self, owner: u16) {
         self.unacked.ask_again(owner);
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
         let [a, b, c] = [(); 3].map(|()| keys.insert(()));
         let mut writes = Writes::new(ahash::RandomState::with_seeds(1, 2, 3, 4));
-        assert_eq!((writes.waiting(), writes.first_over()), ((0, 0), Micros::NEVER));
+        assert_eq!((writes.waiting(), writes.first_overdue()), ((0, 0), Micros::NEVER));
         let parked = |key, until| Parked { key, until: Micros(until), retry_at: Micros(5) };
         writes.park(parked(a, 100));
         writes.park(parked(b, 50));
@@ -194,10 +194,10 @@ mod tests {
         let status = standin_protocol::codes::Status::Ok;
         let until = Micros(70);
         writes.wait_for_ack(Unacknowledged { key: c, begun, status, until, told: None });
-        assert_eq!((writes.waiting(), writes.first_over()), ((2, 1), Micros(50)));
+        assert_eq!((writes.waiting(), writes.first_overdue()), ((2, 1), Micros(50)));
         assert_eq!(writes.parked().collect::<Vec<_>>(), [a, b]);
-        assert_eq!(writes.take_over(Micros(50)), [parked(b, 50)]);
-        assert_eq!((writes.waiting(), writes.first_over()), ((1, 1), Micros(100)));
+        assert_eq!(writes.take_overdue(Micros(50)), [parked(b, 50)]);
+        assert_eq!((writes.waiting(), writes.first_overdue()), ((1, 1), Micros(100)));
         assert_eq!(writes.take_late(until).len(), 1);
         assert_eq!(writes.waiting(), (1, 0));
     }

@@ -89,7 +89,7 @@ impl Parking {
     }
 
     /// Removes and returns the writes that have waited for as long as they may.
-    pub(in crate::node) fn take_over(&mut self, now: Micros) -> VecDeque<Parked> {
+    pub(in crate::node) fn take_overdue(&mut self, now: Micros) -> VecDeque<Parked> {
         self.take(|parked| parked.until <= now)
     }
 
@@ -120,7 +120,7 @@ mod tests {
                 let (until, retry_at) = (Micros(until), Micros(retry_at));
                 match step {
                     0 => _ = parking.take_due(retry_at),
-                    1 => _ = parking.take_over(until),
+                    1 => _ = parking.take_overdue(until),
                     _ => parking.push(Parked { key: PendingKey::default(), until, retry_at }),
                 }
                 let searched = parking.parked.iter().map(|parked| parked.retry_at).min();
@@ -145,8 +145,8 @@ mod tests {
         assert_eq!(parking.first_ends(), Micros(50));
         assert_eq!(parking.next_deadline(), Some(Micros(10)));
         assert_eq!(parking.take_due(Micros(20)), [parked(100, 10), parked(70, 20)]);
-        assert_eq!(parking.take_over(Micros(49)), []);
-        assert_eq!(parking.take_over(Micros(50)), [parked(50, 50)]);
+        assert_eq!(parking.take_overdue(Micros(49)), []);
+        assert_eq!(parking.take_overdue(Micros(50)), [parked(50, 50)]);
         assert_eq!((parking.first_ends(), parking.next_deadline()), (Micros::NEVER, None));
         parking.push(parked(70, 20));
         assert_eq!((parking.take_all().len(), parking.len()), (1, 0));
