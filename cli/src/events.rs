@@ -10,7 +10,7 @@ use standin_master::MasterEvent;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
 
-use crate::diagnostics::{Diagnostics, Sink, Target, wall_time};
+use crate::diagnostics::{Diagnostics, Sink, wall_time};
 
 /// An event file that is open for appending. A disk that is full or hangs does not stop the
 /// master; lost lines are counted and reported.
@@ -20,11 +20,8 @@ pub(crate) struct EventFile {
 
 impl EventFile {
     pub(crate) fn open(path: &Path, diagnostics: &Diagnostics) -> io::Result<Self> {
-        let target = Target::file(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("--events {}: {error}", path.display()))
-        })?;
         let note = |count| line("lines_lost", None, &format!("{count} lines were not written"));
-        Ok(Self { sink: diagnostics.file("events", target, note)? })
+        Ok(Self { sink: diagnostics.file("events", "--events", path, note)? })
     }
 
     pub(crate) fn append(&self, event: &MasterEvent, topology: &Topology) {

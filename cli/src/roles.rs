@@ -50,10 +50,9 @@ pub(crate) fn server(args: &ServerArgs) -> Ended {
     // Registered first, so that a signal during the start is not lost.
     let mut signals = RoleSignals::listen()?;
     let cluster = Arc::new(args.config.load_for_role()?);
+    // This is in force from here on, because the start may hang in the database or on a disk.
+    signals.bound_stop(cluster.timings.drain_timeout)?;
     let diagnostics = Diagnostics::start(&args.log)?;
-    let drain_timeout = cluster.timings.drain_timeout;
-    // This is in force from here on, because the start may also hang in the database.
-    signals.bound_stop(drain_timeout)?;
     let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
 }
@@ -97,11 +96,12 @@ fn run_server(
 pub(crate) fn master(args: &MasterArgs) -> Ended {
     let mut signals = RoleSignals::listen()?;
     let cluster = args.config.load_for_role()?;
+    // As for a server: the state file's disk may hang.
+    signals.bound_stop(cluster.timings.drain_timeout)?;
     let diagnostics = Diagnostics::start(&args.log)?;
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
-    signals.bound_stop(cluster.timings.drain_timeout)?;
     let options = MasterOptions {
         cluster,
         topology: Arc::clone(&topology),

@@ -10,7 +10,7 @@ mod limit;
 mod sink;
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,6 +29,9 @@ pub(crate) use sink::{Sink, Target};
 
 /// The time for which the end of the process waits for unwritten lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
+
+/// The time for which the start of a role waits for a log or event file to be opened.
+const OPEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// The time for which the reader of standard error may stall before a command drops its last lines.
 const STDERR_PATIENCE: Duration = Duration::from_secs(1);
@@ -98,14 +101,18 @@ impl Diagnostics {
         let format = args.log_format;
         let target = match &args.log_file {
             None => Target::Stderr,
-            Some(path) => Target::file(path).map_err(|error| {
-                io::Error::new(error.kind(), format!("--log-file {}: {error}", path.display()))
-            })?,
+            Some(path) => Target::file(path),
         };
         let note = Box::new(move |count| {
             format.line(Level::WARN, &format!("{count} log lines could not be written"))
         });
         let log = Sink::start("log", target, Arc::clone(&lost), note)?;
+        if let Some(path) = &args.log_file
+            && !wait_open(&log, "--log-file", path)?
+        {
+            // The log itself can't say it.
+            remark(&format!("standin: {}", not_open("--log-file", path)));
+        }
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let lines = tracing_subscriber::fmt::layer::<Registry>()
             .with_writer(LogWriter(log.clone()))
@@ -127,14 +134,20 @@ impl Diagnostics {
         Ok(Self { log, lost })
     }
 
-    /// Opens another file of lines; `note` formats the line that says how many were lost.
+    /// Opens another file of lines, which was named by `option`; `note` formats the line that says
+    /// how many were lost.
     pub(crate) fn file(
         &self,
         name: &str,
-        target: Target,
+        option: &str,
+        path: &Path,
         note: impl Fn(u64) -> String + Send + 'static,
     ) -> io::Result<Sink> {
-        Sink::start(name, target, Arc::clone(&self.lost), Box::new(note))
+        let sink = Sink::start(name, Target::file(path), Arc::clone(&self.lost), Box::new(note))?;
+        if !wait_open(&sink, option, path)? {
+            tracing::error!("{}", not_open(option, path));
+        }
+        Ok(sink)
     }
 
     /// Writes a line to standard output from a thread of its own, because nobody may read it.
@@ -152,6 +165,21 @@ impl Diagnostics {
     pub(crate) fn reopen(&self) {
         self.log.reopen();
     }
+}
+
+/// Waits briefly for a file to be open. Returns false if its disk hangs.
+fn wait_open(sink: &Sink, option: &str, path: &Path) -> io::Result<bool> {
+    sink.wait_open(OPEN_WITHIN).map_err(|error| {
+        io::Error::new(error.kind(), format!("{option} {}: {error}", path.display()))
+    })
+}
+
+fn not_open(option: &str, path: &Path) -> String {
+    format!(
+        "{option} {} has not been opened after {OPEN_WITHIN:?} (does its disk hang?); its lines \
+         wait in memory, and are lost beyond 1 MiB",
+        path.display()
+    )
 }
 
 /// Reports why a command failed, in the log of this process if it has one, otherwise on standard

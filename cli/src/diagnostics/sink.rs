@@ -6,8 +6,9 @@
 //!                  │                            │
 //!                  └─ full: counted             └─ broken, full disk: counted, retried
 //! ```
-//! A pipe that nobody reads stops only the writer thread. Lost lines are counted, and their number is
-//! written as soon as a line can be written again.
+//! The thread also opens the file. A pipe that nobody reads, or a disk that hangs, even in `open`, stops
+//! only the writer thread. Lost lines are counted, and their number is written as soon as a line can
+//! be written again.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -33,14 +34,23 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) enum Target {
     Stderr,
     Stdout,
-    /// A file that lines are appended to; [`Sink::reopen`] reopens it.
-    File(PathBuf, File),
+    /// A file that lines are appended to, once it is open; [`Sink::reopen`] reopens it.
+    File(PathBuf, Option<File>),
 }
 
 impl Target {
-    /// Opens a file for appending.
-    pub(crate) fn file(path: &Path) -> io::Result<Self> {
-        Ok(Self::File(path.to_owned(), append_to(path)?))
+    /// A file to append to. The sink's thread opens it.
+    pub(crate) fn file(path: &Path) -> Self {
+        Self::File(path.to_owned(), None)
+    }
+
+    /// Opens the file unless it is open.
+    fn open(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(path, file @ None) => *file = Some(append_to(path)?),
+            Self::Stderr | Self::Stdout | Self::File(_, Some(_)) => {}
+        }
+        Ok(())
     }
 
     /// Writes a line. The error has the number of bytes written before it.
@@ -56,7 +66,8 @@ impl Target {
                 stdout = io::stdout();
                 stdout.as_fd()
             }
-            Self::File(_, file) => file.as_fd(),
+            Self::File(_, Some(file)) => file.as_fd(),
+            Self::File(_, None) => return Err((0, Errno::BADF)),
         };
         write_all(fd, line)
     }
@@ -107,6 +118,9 @@ struct State {
     /// The number of lost lines that has not been reported yet.
     untold: u64,
     is_writing: bool,
+    /// The outcome of the first attempt to open the target, once it is known and until it is asked
+    /// for.
+    opened: Option<io::Result<()>>,
 }
 
 /// Formats the line that reports the number of lost lines.
@@ -133,6 +147,18 @@ impl Sink {
             }
         })?;
         Ok(sink)
+    }
+
+    /// Waits for the thread to open the target. Returns false if it has not done so within this time.
+    /// Its lines wait in the queue then.
+    ///
+    /// # Errors If it cannot be opened.
+    pub(crate) fn wait_open(&self, within: Duration) -> io::Result<bool> {
+        let state = self.shared.lock();
+        let waited =
+            self.shared.changed.wait_timeout_while(state, within, |state| state.opened.is_none());
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.opened.take().map_or(Ok(false), |opened| opened.map(|()| true))
     }
 
     /// Takes a line, including its line break, or counts it as lost. Never waits for a reader or a disk.
@@ -210,6 +236,9 @@ impl Shared {
         let mut is_cut = false;
         // It is still set if this thread panicked while it wrote a line.
         self.lock().is_writing = false;
+        let opened = target.open();
+        self.lock().opened = Some(opened);
+        self.changed.notify_all();
         loop {
             standin_protocol::fault::point();
             let (line, untold) = self.next();
@@ -217,7 +246,7 @@ impl Shared {
                 && let Target::File(path, file) = target
             {
                 match append_to(path) {
-                    Ok(new) => (*file, is_cut) = (new, false),
+                    Ok(new) => (*file, is_cut) = (Some(new), false),
                     // The old one goes on.
                     Err(error) => tracing::warn!("cannot reopen {}: {error}", path.display()),
                 }
@@ -239,7 +268,8 @@ impl Shared {
         }
     }
 
-    fn write(target: &Target, is_cut: &mut bool, line: &[u8]) -> Result<(), Errno> {
+    fn write(target: &mut Target, is_cut: &mut bool, line: &[u8]) -> Result<(), Errno> {
+        target.open().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         if *is_cut {
             target.write(b"\n").map_err(|(_, error)| error)?;
         }
@@ -291,7 +321,7 @@ mod tests {
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_said() {
         let (mut reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let (sink, lost) = start(Target::File("none".into(), file));
+        let (sink, lost) = start(Target::File("none".into(), Some(file)));
         let line = [b"x".repeat(1_023), b"\n".to_vec()].concat();
         for _ in 0..2_000 {
             sink.push(&line);
@@ -312,17 +342,49 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        let (sink, lost) = start(Target::File("none".into(), file));
+        let (sink, lost) = start(Target::File("none".into(), Some(file)));
         sink.push(b"one\n");
         sink.push(b"two\n");
         wait_until(WITHIN, "both to be counted", || lost.load(Ordering::Relaxed) == 2);
     }
 
     #[test]
+    fn a_file_that_hangs_in_its_opening_holds_nobody_up_and_gets_its_lines_afterwards() {
+        let scratch = Scratch::new("sink-hangs");
+        let path = scratch.file("log");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let (sink, lost) = start(Target::file(&path));
+        assert!(!sink.wait_open(Duration::from_millis(20)).unwrap(), "nobody reads it");
+        sink.push(b"meanwhile\n");
+        let mut seen = String::new();
+        let reader = File::open(&path).unwrap();
+        io::BufRead::read_line(&mut io::BufReader::new(reader), &mut seen).unwrap();
+        assert_eq!(seen, "meanwhile\n");
+        assert!(sink.wait_open(WITHIN).unwrap());
+        assert_eq!(lost.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_opened_is_said_and_is_tried_again() {
+        let scratch = Scratch::new("sink-folder");
+        let folder = scratch.file("later");
+        let path = folder.join("log");
+        let (sink, lost) = start(Target::file(&path));
+        assert_eq!(sink.wait_open(WITHIN).unwrap_err().kind(), io::ErrorKind::NotFound);
+        sink.push(b"lost\n");
+        wait_until(WITHIN, "the line to be counted", || lost.load(Ordering::Relaxed) == 1);
+        std::fs::create_dir(&folder).unwrap();
+        wait_until(WITHIN, "the note", || {
+            std::fs::read_to_string(&path).is_ok_and(|text| text == "1 lost\n")
+        });
+    }
+
+    #[test]
     fn a_file_that_was_renamed_is_opened_anew_when_asked() {
         let scratch = Scratch::new("sink");
         let (path, old) = (scratch.file("log"), scratch.file("log.1"));
-        let (sink, _) = start(Target::file(&path).unwrap());
+        let (sink, _) = start(Target::file(&path));
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         sink.push(b"before\n");
         sink.flush(WITHIN);

@@ -1,7 +1,8 @@
 //! Diagnostics are written with best effort. Lines that can't be written are counted, and no thread
 //! waits for them.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,6 +98,66 @@ fn a_disk_that_hangs_under_the_state_file_does_not_delay_failover() {
         std::fs::read(&state).is_ok_and(|state| state != before)
     });
     stops(cluster);
+}
+
+/// Pipes that nobody reads in the places of all log and event files: whoever opens one hangs there.
+#[test]
+fn log_and_event_files_that_hang_in_their_opening_stop_no_role_and_no_signal() {
+    let mut cluster = Cluster::new("hung-log", PAIR);
+    let pipe = |name: &str| {
+        let path = cluster.directory().join(name);
+        let made = Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+        assert!(made.success());
+        path
+    };
+    let events = pipe("events.jsonl");
+    let logs = ["master", "a1", "a2"].map(|name| (name, pipe(&format!("{name}.fifo"))));
+    for (name, log) in &logs {
+        let mut command = cluster.role(if *name == "master" { "master" } else { "server" });
+        command.arg("--log-file").arg(log);
+        cluster.spawn(name, command, Stdio::piped());
+    }
+    for (name, _) in &logs {
+        cluster.process(name).wait_for_line("has not been opened after", WITHIN);
+    }
+    cluster.wait_all(Online);
+    wait_written(&cluster, "a1", b"while all hang");
+    let a1 = cluster.terminate("a1", WITHIN);
+    assert_eq!(a1.code(), Some(0), "one signal is enough");
+    cluster.wait_states(&[("a1", Offline)]);
+    wait_written(&cluster, "a2", b"without the other");
+    // Both get what has happened in the meantime.
+    let has = |path: &Path, part: &str| {
+        let mut options = std::fs::File::options();
+        let mut pipe = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).expect("it");
+        let mut seen = Vec::new();
+        wait_until(WITHIN, part, || {
+            // Without a writer or a line, it ends for now.
+            let _ = pipe.read_to_end(&mut seen);
+            String::from_utf8_lossy(&seen).contains(part)
+        });
+    };
+    has(&events, "\"heard\"");
+    has(&logs[0].1, "--events");
+    for name in ["a2", "master"] {
+        assert_eq!(cluster.terminate(name, WITHIN).code(), Some(0), "{name}");
+    }
+}
+
+/// A pipe that nobody reads in the place of the state file when the master starts.
+#[test]
+fn a_master_that_hangs_in_its_start_is_out_within_drain_timeout() {
+    let mut cluster = Cluster::new("hung-start", PAIR);
+    let state = cluster.directory().join(&cluster.config.master.state_file);
+    let made = Command::new("mkfifo").arg(&state).status().expect("mkfifo");
+    assert!(made.success());
+    let command = cluster.role("master");
+    cluster.spawn_unready("master", command, Stdio::piped());
+    // It has registered its signals and opened the events by now.
+    let events = cluster.directory().join("events.jsonl");
+    wait_until(WITHIN, "the master to come that far", || events.exists());
+    cluster.process("master").signal(libc::SIGTERM);
+    assert_eq!(cluster.wait_end("master").code(), Some(4), "something hung");
 }
 
 /// A file system of one MiB.
