@@ -175,6 +175,8 @@ impl Shared {
     fn try_open(&self, access: Access) -> Option<Connection> {
         match self.open(access) {
             Ok(connection) => Some(connection),
+            // The writer's failure is the reason, and it has been noted.
+            Err(OpenError::NotInitialised) => None,
             Err(error) => {
                 if let OpenError::Init(message) = &error {
                     // It is too late to refuse the start, and retrying would not help. From now on
