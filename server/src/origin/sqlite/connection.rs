@@ -279,22 +279,22 @@ impl Connection {
         }
     }
 
-    /// Writes the log's content to the main file. The deleted log is still open.
-    fn rescue(&self) {
-        self.set_deadline(Micros::boottime() + RESCUE_WITHIN);
-        let checkpoint = self.sql.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-        });
-        match checkpoint {
-            Ok((0, in_log, written)) if in_log == written => self.gate.rescued(),
-            Ok((_, in_log, written)) => tracing::error!(
-                "of {in_log} pages in the deleted log of the SQLite file {written} were written to it"
-            ),
-            Err(error) => {
-                tracing::error!(
-                    "the deleted log of the SQLite file cannot be written to it: {error}"
-                );
-            }
+    /// Writes the log's content to the main file. The deleted log is still open. Returns why it could
+    /// not.
+    fn write_log(&self, until: Micros) -> Result<(), String> {
+        self.set_deadline(until);
+        loop {
+            let checkpoint = self.sql.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+            });
+            return match checkpoint {
+                Ok((false, in_log, written)) if in_log == written => Ok(()),
+                // SQLite itself does not wait for a checkpoint of another process.
+                Ok((true, ..)) if wait_for_lock(&self.until) => continue,
+                Ok((true, ..)) => Err("another connection is using it".to_owned()),
+                Ok((false, in_log, written)) => Err(format!("{written} of {in_log} pages were")),
+                Err(error) => Err(error.to_string()),
+            };
         }
     }
 
@@ -324,7 +324,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.gate.is_condemned() && !self.gate.keeps_log() && !self.is_apart {
-            self.rescue();
+            self.gate.rescue(RESCUE_WITHIN, |until| self.write_log(until));
         }
         if self.is_apart || self.gate.is_condemned() && self.gate.keeps_log() {
             let off = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use standin_protocol::time::Micros;
+
 use super::files::{Change, Files, Identity};
 use crate::origin::queue::Queues;
 
@@ -17,6 +19,7 @@ pub(super) struct Gate {
     state: Mutex<State>,
     emptied: Condvar,
     opening: Mutex<()>,
+    rescuing: Mutex<()>,
     is_condemned: AtomicBool,
     /// The queues at which the threads with open connections wait.
     queues: OnceLock<Queues>,
@@ -35,6 +38,16 @@ struct State {
     /// Whether the log must be left alone, because its content must not be written to the main
     /// file, or has been written already.
     keeps_log: bool,
+    rescue: Rescue,
+}
+
+/// The attempts to write a deleted log's content to the main file.
+#[derive(Debug, Default)]
+struct Rescue {
+    /// The time until which an attempt may wait for statements under way, once there was one.
+    until: Option<Micros>,
+    /// The reason why the last attempt failed.
+    failure: Option<String>,
 }
 
 /// The right to have a connection open. It is dropped after the connection.
@@ -46,10 +59,18 @@ impl Drop for Pass {
         state.open -= 1;
         if state.open == 0 {
             self.0.is_condemned.store(false, Ordering::Release);
-            state.keeps_log = false;
+            let is_rescued = std::mem::take(&mut state.keeps_log);
+            let failure = std::mem::take(&mut state.rescue).failure;
             state.begun = None;
             state.last = state.files.take().or(state.last);
             self.0.emptied.notify_all();
+            drop(state);
+            if let (false, Some(reason)) = (is_rescued, failure) {
+                tracing::error!(
+                    "the content of the deleted log has not been written to the SQLite file, \
+                     unless another server has done it: {reason}"
+                );
+            }
         }
     }
 }
@@ -142,9 +163,31 @@ impl Gate {
         }
     }
 
-    /// Notes that the log's content has been written to the main file.
-    pub(super) fn rescued(&self) {
-        self.lock().keeps_log = true;
+    /// Lets one connection at a time write the deleted log's content to the main file, unless that
+    /// has been done. The first that fails, because statements are under way, leaves it to the next:
+    /// they are over when the last connection is closed. All of them together wait for `within`.
+    pub(super) fn rescue(
+        &self,
+        within: Duration,
+        write_log: impl FnOnce(Micros) -> Result<(), String>,
+    ) {
+        let _one = self.rescuing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.keeps_log {
+            return;
+        }
+        let until = *state.rescue.until.get_or_insert_with(|| Micros::boottime() + within);
+        drop(state);
+        let written = write_log(until);
+        let mut state = self.lock();
+        match written {
+            Ok(()) => {
+                state.keeps_log = true;
+                drop(state);
+                tracing::info!("the content of the deleted log was written to the SQLite file");
+            }
+            Err(reason) => state.rescue.failure = Some(reason),
+        }
     }
 
     /// Whether closing must leave the log and the main file alone.
