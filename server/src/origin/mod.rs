@@ -52,6 +52,7 @@ use bytes::Bytes;
 use standin_config::{KeyspaceConfig, OriginConfig, OriginKind};
 use standin_protocol::time::Micros;
 
+use failure_log::FailureLog;
 pub use health::Health;
 use health::HealthCell;
 use overdue::Overdue;
@@ -245,6 +246,7 @@ struct Inner {
     health: Arc<HealthCell>,
     overdue: Arc<Overdue>,
     heartbeat: Arc<Heartbeat>,
+    failure_log: Arc<FailureLog>,
     closing: AtomicBool,
     /// Taken by the first shutdown.
     threads: Mutex<Option<Threads>>,
@@ -267,12 +269,18 @@ impl Origin {
         let health = Arc::new(HealthCell::default());
         let mut threads = Threads::default();
         let heartbeat = Arc::new(Heartbeat::new(pause_max));
-        let overdue = Arc::new(Overdue::new(Arc::clone(&heartbeat)));
+        let failure_log = Arc::new(FailureLog::default());
+        let overdue = Arc::new(Overdue::new(Arc::clone(&heartbeat), Arc::clone(&failure_log)));
         let (watched, known) = (Arc::clone(&overdue), Arc::clone(&statements));
         threads.spawn("origin-overdue", move || watched.run())?;
         let started = match &config.kind {
             OriginKind::Sqlite { path, init } => {
-                let file = sqlite::Setup { path: path.clone(), init: init.clone(), statements };
+                let file = sqlite::Setup {
+                    path: path.clone(),
+                    init: init.clone(),
+                    statements,
+                    failure_log: Arc::clone(&failure_log),
+                };
                 sqlite::start(config, file, &health, &mut threads)
             }
             OriginKind::Postgres { url, connections, init } => {
@@ -281,6 +289,7 @@ impl Origin {
                     connections: *connections,
                     init: init.clone(),
                     statements,
+                    failure_log: Arc::clone(&failure_log),
                 };
                 postgres::start(config, server, &health, &mut threads)
             }
@@ -303,6 +312,7 @@ impl Origin {
             health,
             overdue,
             heartbeat,
+            failure_log,
             closing,
             threads,
         };
@@ -366,11 +376,13 @@ impl Origin {
         let inner = self.inner;
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        threads.is_none_or(|threads| {
+        let have_ended = threads.is_none_or(|threads| {
             // The driver threads get the rest of the time to end.
             inner.overdue.close_when_idle(within - (within / 4).min(SHUTDOWN_GRACE));
             threads.join(within)
-        })
+        });
+        inner.failure_log.flush();
+        have_ended
     }
 }
 

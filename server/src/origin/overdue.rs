@@ -4,13 +4,15 @@
 //! for each: calls finish much faster than they expire, so that most have ended at the first check.
 //! Its memory is bounded by the calls that may be open plus those of one pause.
 //!
-//! Because it runs so often, it also notices that the process was stopped: see pause.rs.
+//! Because it runs so often, it also notices that the process was stopped (see pause.rs), and logs how
+//! many failures were left out of the log.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
+use super::failure_log::{self, FailureLog};
 use super::pause::Heartbeat;
 use super::ticket::Watch;
 
@@ -25,6 +27,7 @@ pub(super) struct Overdue {
     looked_at: Mutex<Vec<Watch>>,
     changed: Condvar,
     heartbeat: Arc<Heartbeat>,
+    failure_log: Arc<FailureLog>,
 }
 
 #[derive(Default)]
@@ -34,14 +37,14 @@ struct State {
     closes: Option<Micros>,
     /// Whether the thread has ended.
     closed: bool,
-    /// Whether the thread waits for a first call, without a timeout.
+    /// Whether the thread waits for a first call.
     idle: bool,
 }
 
 impl Overdue {
-    pub(super) fn new(heartbeat: Arc<Heartbeat>) -> Self {
+    pub(super) fn new(heartbeat: Arc<Heartbeat>, failure_log: Arc<FailureLog>) -> Self {
         let (state, looked_at) = Default::default();
-        Self { state, looked_at, changed: Condvar::new(), heartbeat }
+        Self { state, looked_at, changed: Condvar::new(), heartbeat, failure_log }
     }
 
     /// Watches a call until it is answered.
@@ -88,7 +91,9 @@ impl Overdue {
             state.open.append(&mut *looked_at);
             while state.open.is_empty() && state.closes.is_none() {
                 state.idle = true;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let waited = self.changed.wait_timeout(state, failure_log::PAUSE);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                self.failure_log.flush_due(Micros::boottime());
             }
             let now = Micros::boottime();
             let closing = state.closes.is_some_and(|at| at <= now || state.open.is_empty());
@@ -103,6 +108,7 @@ impl Overdue {
             }
             // This comes first, so that a write from before a pause can't begin.
             self.heartbeat.beat(now);
+            self.failure_log.flush_due(now);
             looked_at.retain(|watch| {
                 watch.expire_if_stopped(now);
                 if watch.due() <= now {

@@ -93,6 +93,7 @@ pub(super) struct Setup<'c> {
     pub(super) connections: u32,
     pub(super) init: Option<String>,
     pub(super) statements: Arc<Statements>,
+    pub(super) failure_log: Arc<FailureLog>,
 }
 
 /// The parsed settings, shared by everything on the thread.
@@ -147,7 +148,7 @@ pub(super) fn start(
         statements: setup.statements,
         timeout: config.timeout,
         health: Arc::clone(health),
-        failure_log: Arc::default(),
+        failure_log: setup.failure_log,
     };
     let wake = Arc::new(Notify::new());
     let reads = usize::try_from(config.concurrency).unwrap_or(1).max(1);

@@ -60,13 +60,13 @@ pub(super) struct Setup {
     pub(super) path: PathBuf,
     pub(super) init: Option<String>,
     pub(super) statements: Arc<Statements>,
+    pub(super) failure_log: Arc<FailureLog>,
 }
 
 /// The state shared by the threads.
 struct Shared {
     setup: Setup,
     health: Arc<HealthCell>,
-    failure_log: FailureLog,
     gate: Arc<Gate>,
     /// Whether `init` has run, which only the writer's connection does. Until then a missing file
     /// is created; afterwards it is a failure.
@@ -85,7 +85,6 @@ pub(super) fn start(
     let shared = Arc::new(Shared {
         setup,
         health: Arc::clone(health),
-        failure_log: FailureLog::default(),
         gate: Arc::default(),
         initialised: AtomicBool::new(false),
     });
@@ -135,7 +134,7 @@ impl Shared {
 
     fn log_failure(&self, call: &Call, trouble: &Trouble) {
         if let Ok((keyspace, _)) = self.setup.statements.of(call) {
-            self.failure_log.log(&keyspace.name, &trouble.code(), trouble);
+            self.setup.failure_log.log(&keyspace.name, &trouble.code(), trouble);
         }
     }
 
