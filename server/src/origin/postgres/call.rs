@@ -1,6 +1,5 @@
 //! A call: sent, repeated where that is safe, and answered.
 
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
 use super::column;
+use super::connect::random_part;
 use super::connection::{Connection, PrepareError, Slot, StatementId};
 use super::failure::{Verdict, judge, state};
 use super::fit;
@@ -410,6 +410,5 @@ fn left(ticket: &Ticket) -> Duration {
 /// Returns a random time between one and two pauses, so that transactions which collided do not
 /// collide again.
 fn jittered(pause: Duration) -> Duration {
-    let permille = u32::try_from(RandomState::new().hash_one(0) % 1_001).unwrap_or(0);
-    pause + pause * permille / 1_000
+    pause + random_part(pause)
 }

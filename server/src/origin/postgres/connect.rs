@@ -1,7 +1,6 @@
 //! Opening a connection to the server: the attempt to connect, the setup of the session, and the
 //! task that transfers its bytes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,6 +39,16 @@ pub(super) enum ConnectError {
     Init(String),
     #[error("keyspace {keyspace}: `{statement}`: {message}")]
     Statement { keyspace: String, statement: &'static str, message: String },
+}
+
+impl ConnectError {
+    /// Whether it is a mistake in the configuration, with which a server does not start.
+    pub(super) fn refuses_start(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::Statement { .. } => true,
+            Self::Unreachable(_) | Self::Refused(_) | Self::Silent(_) => false,
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for ConnectError {
@@ -123,22 +132,24 @@ pub(super) fn with_cause(error: &tokio_postgres::Error) -> String {
 /// come back at once.
 pub(super) struct Backoff {
     next: Duration,
-    random: RandomState,
-    step: u64,
 }
 
 impl Backoff {
     pub(super) fn new() -> Self {
-        Self { next: PAUSE_FIRST, random: RandomState::new(), step: 0 }
+        Self { next: PAUSE_FIRST }
     }
 
     pub(super) fn next(&mut self) -> Duration {
         let longest = self.next;
         self.next = (self.next * 2).min(PAUSE_LONGEST);
-        self.step += 1;
-        let permille = u32::try_from(self.random.hash_one(self.step) % 501).unwrap_or(0);
-        longest - longest * permille / 1_000
+        longest - random_part(longest / 2)
     }
+}
+
+/// Returns a random part of a pause, and all of it if the system has no random number.
+pub(super) fn random_part(pause: Duration) -> Duration {
+    let permille = getrandom::u32().map_or(1_000, |random| random % 1_001);
+    pause * permille / 1_000
 }
 
 #[cfg(test)]
@@ -157,5 +168,18 @@ mod tests {
                 .all(|&pause| pause >= PAUSE_LONGEST / 2 && pause <= PAUSE_LONGEST)
         );
         assert!(pauses[7] != pauses[8] || pauses[8] != pauses[9]);
+    }
+
+    #[test]
+    fn pauses_of_many_servers_are_spread_over_the_whole_range() {
+        let pause = Duration::from_millis(1_000);
+        let parts: Vec<Duration> = (0..2_000).map(|_| random_part(pause)).collect();
+        for tenth in 0..10 {
+            let (from, to) = (pause * tenth / 10, pause * (tenth + 1) / 10);
+            let count = parts.iter().filter(|part| (from..to).contains(*part)).count();
+            // Its mean is 200, and its standard deviation 13.
+            assert!((80..320).contains(&count), "{count} of 2000 in {from:?}..{to:?}");
+        }
+        assert!(parts.iter().all(|part| *part <= pause));
     }
 }

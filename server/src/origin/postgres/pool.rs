@@ -19,6 +19,10 @@ use crate::origin::{Failure, Outcome};
 /// again.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 
+/// The time within which a start that is refused ends the thread. If it has not, it had stopped
+/// waiting before, and the thread goes on.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+
 /// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Traffic {
@@ -198,12 +202,21 @@ pub(super) async fn maintain_all(pool: Rc<Pool>, report: Option<FirstAttempt>) {
         for kind in [Traffic::Reads, Traffic::Writes] {
             ready.push(pool.install(kind, 0, open(&pool.shared).await));
         }
-    } else if let Err(error) = &first {
+    } else if let Err(error) = &first
+        && !(report.is_some() && error.refuses_start())
+    {
         pool.is_down(error);
     }
     if let Some(report) = report {
         // Nobody receives this if the start has stopped waiting.
         let _ = report.send(first.as_ref().map(drop).map_err(Clone::clone));
+        if let Err(error) = &first
+            && error.refuses_start()
+        {
+            // The start ends this thread. The database is not down, and `init` need not fail again.
+            tokio::time::sleep(REFUSED_WITHIN).await;
+            pool.is_down(error);
+        }
     }
     let mut ready = ready.into_iter();
     for kind in [Traffic::Reads, Traffic::Writes] {
