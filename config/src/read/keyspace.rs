@@ -80,10 +80,10 @@ fn read_one<'d>(
     let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
     let key_case = read_case(&mut section, key_type.as_ref(), dialects, report);
     if let (Some(key_type), Some(key_case)) = (&key_type, &key_case)
-        && (key_type.value, key_case.value) == (ColumnType::Text, KeyCase::Exact)
+        && key_type.value == ColumnType::Text
     {
         let statements = [("get", get.as_ref()), ("put", good(&put)), ("delete", good(&delete))];
-        warn_of_merged_keys(&section, statements, dialects, report);
+        warn_of_merged_keys(&section, statements, key_case.value, dialects, report);
     }
     let value_type = read_value_type(&mut section, report);
     let (ttl, negative_ttl) = read_lifetimes(&mut section, report);
@@ -182,20 +182,24 @@ fn good<T>(found: &Found<T>) -> Option<&At<T>> {
 fn warn_of_merged_keys(
     section: &Section<'_>,
     statements: [(&str, Option<&At<&str>>); 3],
+    key_case: KeyCase,
     dialects: &[Dialect],
     report: &mut Report<'_>,
 ) {
     for (name, sql) in statements {
         let Some((sql, [dialect, ..])) = sql.map(|sql| (sql, dialects)) else { continue };
         let Some(merge) = key_use(sql.value, *dialect).merged_by else { continue };
+        if merge.is_case && key_case != KeyCase::Exact {
+            continue;
+        }
         let remedy = match (merge.is_case, *dialect) {
             (false, _) => "compare the key as it is".to_owned(),
             (true, Dialect::Sqlite) => "write `key_case = \"ascii\"`".to_owned(),
             (true, Dialect::Postgres) => "write `key_case = \"unicode\"`".to_owned(),
         };
-        let text = merge.text;
+        let (text, maps) = (merge.text, if merge.is_certain { "maps" } else { "may map" });
         let wrong = format!(
-            "`{text}` maps several keys to one row, but the cache keeps them as separate entries, \
+            "`{text}` {maps} several keys to one row, but the cache keeps them as separate entries, \
              so reads may be stale after a write; {remedy}"
         );
         report.warning(sql.at, &section.key(name), wrong);

@@ -128,6 +128,7 @@ fn read_root(
     let origin =
         root.section("origin", report).map(|section| origin::read(section, base_dir, report));
     let keyspaces = root.sections("keyspace", report);
+    let keyspace_count = keyspaces.as_ref().map_or(0, Vec::len);
     let dialects = origin.as_ref().map_or(origin::ANY_DIALECT, |origin| origin.dialects);
     let keyspaces = keyspaces.map(|sections| keyspace::read_all(sections, dialects, report));
     let timings =
@@ -141,7 +142,7 @@ fn read_root(
     let secret_missing = matches!(secret, Some(Secret::Absent));
     network::check(master.as_ref(), servers, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
-    origin::check(origin.as_ref(), servers, timings.as_ref(), report);
+    origin::check(origin.as_ref(), servers, keyspace_count, timings.as_ref(), report);
 
     let cluster = cluster?;
     let groups = groups?;

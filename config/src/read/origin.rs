@@ -151,6 +151,7 @@ fn read_postgres(
 pub(super) fn check(
     origin: Option<&OriginRead>,
     servers: &[Server],
+    keyspaces: usize,
     timings: Option<&TimingsRead>,
     report: &mut Report<'_>,
 ) {
@@ -176,6 +177,22 @@ pub(super) fn check(
             format!(
                 "more connections than reads at once (`concurrency`); write {} or fewer",
                 concurrency.value
+            ),
+        );
+    }
+    if let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency)
+        && (connections.value.min(concurrency.value) as usize) < keyspaces
+    {
+        let too = match (concurrency.value as usize) < keyspaces {
+            true => ", and the same for `concurrency`",
+            false => "",
+        };
+        report.warning(
+            connections.at,
+            "origin.connections",
+            format!(
+                "fewer connections than keyspaces, so a locked or slow table may delay other \
+                 keyspaces; write {keyspaces} or more{too}"
             ),
         );
     }

@@ -127,6 +127,25 @@ fn each_warning_has_its_message() {
     }
 }
 
+/// As many connections as keyspaces are what keeps one keyspace's locks from delaying another.
+#[test]
+fn fewer_connections_than_keyspaces_are_warned_of() {
+    let warnings = |origin: &str| {
+        let origin = format!("kind = \"postgres\"\nurl = \"postgres://\"\n{origin}");
+        let another = RIGHT.split_once("[[keyspace]]").expect("it has one").1;
+        let another = another.replace("id = 1", "id = 2").replace("items", "others");
+        let text = with_line(12, &origin).replace("path = \"db.sqlite\"\n", "");
+        let text = format!("{text}[[keyspace]]{another}");
+        shown(&ClusterConfig::check(&text, "f", Path::new("")).warnings)
+    };
+    let wanted = "14:15: origin.connections: fewer connections than keyspaces, so a locked or slow \
+                  table may delay other keyspaces; write 2 or more";
+    assert_eq!(warnings("connections = 1"), [wanted]);
+    let both = format!("{wanted}, and the same for `concurrency`");
+    assert_eq!(warnings("connections = 1\nconcurrency = 1"), [both]);
+    assert_eq!(warnings("connections = 2"), Vec::<String>::new());
+}
+
 /// The connections of a pool are a rule of PostgreSQL alone, which the right file has not.
 #[test]
 fn more_connections_than_statements_are_warned_of() {
