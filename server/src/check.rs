@@ -2,7 +2,9 @@
 //! address or contacting the database. [`crate::Server::start`] and `standin check-config` use
 //! them.
 
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 
 use standin_config::{ClusterConfig, IoKind, OriginConfig, OriginKind};
 
@@ -13,6 +15,9 @@ use crate::origin::Origin;
 use crate::shard::admission::Places;
 use crate::shard::uring_missing;
 use crate::store::can_map;
+
+/// The first bytes of an SQLite database.
+const SQLITE_HEAD: &[u8; 16] = b"SQLite format 3\0";
 
 /// Returns the problems that prevent a server from starting on any machine.
 #[must_use]
@@ -102,17 +107,47 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
             machine_bytes >> 20
         ));
     }
-    if let OriginKind::Sqlite { path, .. } = &cluster.origin.kind
-        && let Some(folder) = path.parent()
-        && !folder.as_os_str().is_empty()
+    if let OriginKind::Sqlite { path, .. } = &cluster.origin.kind {
+        doubts.extend(doubt_of_sqlite(path));
+    }
+    doubts
+}
+
+/// Returns why the file is no SQLite database, if it can be seen without opening it as one.
+fn doubt_of_sqlite(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder
         && !folder.is_dir()
     {
-        doubts.push(format!(
+        return Some(format!(
             "there is no folder {}; the database is unavailable until it exists",
             folder.display()
         ));
     }
-    doubts
+    let wrong = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => format!("can't be read ({error})"),
+        Ok(metadata) if metadata.is_dir() => "is a folder".to_owned(),
+        // Anything else may hang when it is opened.
+        Ok(metadata) if !metadata.is_file() => "is no regular file".to_owned(),
+        // SQLite makes a database of an empty file.
+        Ok(metadata) if metadata.len() == 0 => return None,
+        Ok(_) => {
+            let mut head = [0; SQLITE_HEAD.len()];
+            let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+            match read {
+                Ok(()) if head == *SQLITE_HEAD => return None,
+                Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+                    format!("can't be read ({error})")
+                }
+                _ => "is no SQLite database".to_owned(),
+            }
+        }
+    };
+    Some(format!(
+        "{} {wrong}; the database is unavailable until an SQLite file, or none, is there",
+        path.display()
+    ))
 }
 
 /// Whether the database's connection string contains a password, as far as it can be parsed.
@@ -254,6 +289,32 @@ mod tests {
         let doubts = doubts(&cluster, 0).join("\n");
         for part in ["`cores`: 4095 do not exist", "no folder /none"] {
             assert!(doubts.contains(part), "{doubts}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_sqlite_database_is_said_and_a_new_or_old_one_is_not() {
+        let scratch = standin_testkit::Scratch::new("sqlite-path");
+        let file = |name: &str, bytes: &[u8]| {
+            std::fs::write(scratch.file(name), bytes).unwrap();
+            scratch.file(name)
+        };
+        let database = scratch.file("database");
+        let direct = rusqlite::Connection::open(&database).unwrap();
+        direct.execute_batch("CREATE TABLE t (k)").unwrap();
+        for path in [database, scratch.file("new"), file("empty", b"")] {
+            assert_eq!(doubt_of_sqlite(&path), None);
+        }
+        for (path, part) in [
+            (scratch.path().to_owned(), "is a folder"),
+            (file("text", &[b'x'; 4_096]), "is no SQLite database"),
+            (file("short", b"SQLite"), "is no SQLite database"),
+            ("/dev/null".into(), "is no regular file"),
+            (scratch.file("none").join("database"), "there is no folder"),
+            (scratch.file("text").join("database"), "there is no folder"),
+        ] {
+            let doubt = doubt_of_sqlite(&path).unwrap_or_default();
+            assert!(doubt.contains(part), "{}: {doubt:?}", path.display());
         }
     }
 }
