@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::{Args, Parser, Subcommand};
-use standin_config::ClusterConfig;
+use standin_config::{Checked, ClusterConfig, Mistake};
 
 use crate::out::OutError;
 
@@ -88,11 +88,13 @@ impl ConfigArg {
     }
 
     /// Loads the file for a server or the master, which must not reveal the database's password.
-    fn load_for_role(&self) -> Result<ClusterConfig, Box<dyn Error>> {
-        let cluster = self.load()?;
+    /// Returns the warnings about it as well, for the log.
+    fn load_for_role(&self) -> Result<(ClusterConfig, Vec<Mistake>), Box<dyn Error>> {
+        let Checked { config, warnings } = ClusterConfig::check_file(&self.config);
+        let cluster = config?;
         match private::refusal(&self.config, &cluster) {
             Some(refusal) => Err(format!("{}: {refusal}", self.config.display()).into()),
-            None => Ok(cluster),
+            None => Ok((cluster, warnings)),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use standin_config::{ClusterConfig, IoKind};
+use standin_config::{ClusterConfig, IoKind, Mistake};
 use standin_master::{Master, MasterOptions};
 use standin_server::Server;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
 use crate::events::EventFile;
@@ -49,10 +49,12 @@ pub(crate) struct MasterArgs {
 pub(crate) fn server(args: &ServerArgs) -> Ended {
     // Registered first, so that a signal during the start is not lost.
     let mut signals = RoleSignals::listen()?;
-    let cluster = Arc::new(args.config.load_for_role()?);
+    let (cluster, warnings) = args.config.load_for_role()?;
+    let cluster = Arc::new(cluster);
     // This is in force from here on, because the start may hang in the database or on a disk.
     signals.bound_stop(cluster.timings.drain_timeout)?;
-    let diagnostics = Diagnostics::start(&args.log)?;
+    let diagnostics = Diagnostics::start(&args.log, &args.name)?;
+    log_warnings(&warnings);
     let run = AssertUnwindSafe(|| run_server(args, cluster, &diagnostics, &mut signals));
     catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
 }
@@ -95,10 +97,11 @@ fn run_server(
 
 pub(crate) fn master(args: &MasterArgs) -> Ended {
     let mut signals = RoleSignals::listen()?;
-    let cluster = args.config.load_for_role()?;
+    let (cluster, warnings) = args.config.load_for_role()?;
     // As for a server: the state file's disk may hang.
     signals.bound_stop(cluster.timings.drain_timeout)?;
-    let diagnostics = Diagnostics::start(&args.log)?;
+    let diagnostics = Diagnostics::start(&args.log, "master")?;
+    log_warnings(&warnings);
     let events = args.events.as_deref().map(|path| EventFile::open(path, &diagnostics));
     let events = events.transpose()?.map(Arc::new);
     let topology = Arc::new(cluster.topology()?);
@@ -144,6 +147,13 @@ pub(crate) fn master(args: &MasterArgs) -> Ended {
         Err(_) => signals::end_without("main"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Logs what `check-config` warns of, because nobody may have run it.
+fn log_warnings(warnings: &[Mistake]) {
+    for warning in warnings {
+        warn!("{warning}");
+    }
 }
 
 fn reopen(diagnostics: &Diagnostics, events: Option<&EventFile>) {

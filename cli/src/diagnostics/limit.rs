@@ -9,8 +9,8 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::Format;
 use super::sink::Sink;
+use super::style::Style;
 
 /// The number of lines that a place may write at once, and the number it regains per second.
 const BURST: u64 = 100;
@@ -50,12 +50,12 @@ impl Allowance {
 pub(super) struct Limit {
     places: Mutex<HashMap<Identifier, Allowance>>,
     sink: Sink,
-    format: Format,
+    style: Style,
 }
 
 impl Limit {
-    pub(super) fn new(sink: Sink, format: Format) -> Self {
-        Self { places: Mutex::default(), sink, format }
+    pub(super) fn new(sink: Sink, style: Style) -> Self {
+        Self { places: Mutex::default(), sink, style }
     }
 }
 
@@ -74,7 +74,7 @@ impl<S: Subscriber> Layer<S> for Limit {
             Some(0) => true,
             Some(left_out) => {
                 let text = format!("{left_out} lines like the next one were suppressed");
-                self.sink.push(self.format.line(Level::WARN, &text).as_bytes());
+                self.sink.push(self.style.line(Level::WARN, &text).as_bytes());
                 true
             }
         }

@@ -4,10 +4,12 @@
 //! ```text
 //! sink.rs   a bounded queue and the thread that writes it
 //! limit.rs  the number of lines that one place in the code may write
+//! style.rs  the form of a line
 //! ```
 
 mod limit;
 mod sink;
+mod style;
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
@@ -26,6 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 pub(crate) use sink::{Sink, Target};
+use style::Style;
 
 /// The time for which the end of the process waits for unwritten lines.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
@@ -40,7 +42,7 @@ const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 static STDERR: OnceLock<Option<Sink>> = OnceLock::new();
 
 /// The log of this process, if it has one.
-static LOG: OnceLock<(Sink, Format)> = OnceLock::new();
+static LOG: OnceLock<(Sink, Style)> = OnceLock::new();
 
 /// The options of a role's log.
 #[derive(Debug, Args)]
@@ -62,21 +64,6 @@ pub(crate) enum Format {
     Json,
 }
 
-impl Format {
-    /// Formats a line that does not come from `tracing`.
-    fn line(self, level: Level, text: &str) -> String {
-        let time = wall_time();
-        match self {
-            Self::Text => format!("{time} {level:>5} {text}\n"),
-            Self::Json => {
-                let level = level.as_str();
-                let line = json!({"timestamp": time, "level": level, "fields": {"message": text}});
-                format!("{line}\n")
-            }
-        }
-    }
-}
-
 /// The wall-clock time as in log lines: `2026-05-04T03:02:01.123456Z`.
 pub(crate) fn wall_time() -> String {
     let mut time = String::new();
@@ -95,16 +82,18 @@ pub(crate) struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// Starts logging. `RUST_LOG` selects the lines, `info` by default. Panics are logged too.
-    pub(crate) fn start(args: &LogArgs) -> io::Result<Self> {
+    /// Starts logging under the name of a server, or `master`. `RUST_LOG` selects the lines, `info`
+    /// by default. Panics are logged too.
+    pub(crate) fn start(args: &LogArgs, name: &str) -> io::Result<Self> {
         let lost = Arc::new(AtomicU64::new(0));
-        let format = args.log_format;
+        let style = Style::new(args.log_format, name);
         let target = match &args.log_file {
             None => Target::Stderr,
             Some(path) => Target::file(path),
         };
+        let of_note = style.clone();
         let note = Box::new(move |count| {
-            format.line(Level::WARN, &format!("{count} log lines could not be written"))
+            of_note.line(Level::WARN, &format!("{count} log lines could not be written"))
         });
         let log = Sink::start("log", target, Arc::clone(&lost), note)?;
         if let Some(path) = &args.log_file
@@ -119,13 +108,13 @@ impl Diagnostics {
             .with_target(false)
             .with_ansi(args.log_file.is_none() && io::stderr().is_terminal())
             .log_internal_errors(false);
-        let lines = match format {
+        let lines = match style.format {
             Format::Text => lines.boxed(),
-            Format::Json => lines.json().boxed(),
+            Format::Json => lines.event_format(style.clone()).boxed(),
         };
-        let limit = limit::Limit::new(log.clone(), format);
+        let limit = limit::Limit::new(log.clone(), style.clone());
         let _ = tracing_subscriber::registry().with(lines).with(filter).with(limit).try_init();
-        let _ = LOG.set((log.clone(), format));
+        let _ = LOG.set((log.clone(), style));
         std::panic::set_hook(Box::new(|panic| {
             let thread = std::thread::current();
             let name = thread.name().unwrap_or("without a name");
@@ -213,8 +202,8 @@ pub(crate) fn flush() {
 }
 
 fn log_now(text: &str) {
-    if let Some((log, format)) = LOG.get() {
-        log.push(format.line(Level::ERROR, text).as_bytes());
+    if let Some((log, style)) = LOG.get() {
+        log.push(style.line(Level::ERROR, text).as_bytes());
     }
 }
 

@@ -29,6 +29,7 @@ fn assert_all_json(cluster: &mut Cluster, name: &str) {
         let object: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{line}: {e}"));
         let has = |field: &str| object[field].is_string();
         assert!(has("timestamp") && has("level"), "{line}");
+        assert_eq!(object["name"], name, "{line}");
         assert!(object["fields"]["message"].is_string(), "{line}");
     }
 }

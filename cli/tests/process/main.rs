@@ -2,6 +2,7 @@
 //! not cause others.
 //!
 //! ```text
+//! database.rs     what the log says about the database
 //! diagnostics.rs  nobody reads the log, or the disk is full
 //! levels.rs       the levels of log lines
 //! output.rs       nobody reads the output of a command, or a file has no room
@@ -13,6 +14,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod database;
 mod diagnostics;
 mod levels;
 mod output;
