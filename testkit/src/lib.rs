@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! wait.rs       wait_until: poll a condition, panic with a useful message
+//! skip.rs       tests that need what is missing
 //! scratch.rs    a directory of its own for each test, gone afterwards
 //! ports.rs      ports free for TCP and UDP, not handed out twice in parallel
 //! child.rs      a process, its output, its signals, its end
@@ -19,6 +20,7 @@ pub mod network;
 pub mod ports;
 pub mod postgres;
 pub mod scratch;
+pub mod skip;
 pub mod uring;
 pub mod wait;
 
@@ -26,4 +28,5 @@ pub use child::Child;
 pub use ports::free_ports;
 pub use postgres::Postgres;
 pub use scratch::Scratch;
+pub use skip::skip;
 pub use wait::wait_until;

@@ -8,6 +8,8 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
+use crate::skip;
+
 /// If this variable is set to 1, a test that needs a namespace fails if it can't have one.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_NAMESPACES";
 /// Set in the process that is in the namespace.
@@ -27,9 +29,7 @@ pub fn without_fragments(test: &str, mtu: u32) -> bool {
     }
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        let is_required = std::env::var(REQUIRE).is_ok_and(|value| value == "1");
-        assert!(!is_required, "{test} needs a network namespace, and so root ({REQUIRE}=1)");
-        eprintln!("SKIPPED {test}: it needs a network namespace, and so root");
+        skip(test, REQUIRE, "a network namespace takes root");
         return false;
     }
     let program = std::env::current_exe().expect("the test's own program");

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
+use crate::skip;
+
 /// If this variable is set to 1, a test that needs io_uring fails if it is unavailable.
 pub const REQUIRE: &str = "STANDIN_REQUIRE_URING";
 
@@ -13,13 +15,11 @@ pub const REQUIRE: &str = "STANDIN_REQUIRE_URING";
 #[must_use]
 pub fn is_available() -> bool {
     let Err(error) = set_up() else { return true };
-    let is_required = std::env::var(REQUIRE).is_ok_and(|value| value == "1");
-    assert!(
-        !is_required,
-        "io_uring is unavailable ({error}), and {REQUIRE}=1: allow it (sysctl \
-         kernel.io_uring_disabled=0, and the container's seccomp profile; Linux 6.1 or newer)"
+    let missing = format!(
+        "io_uring is unavailable ({error}); allow it (sysctl kernel.io_uring_disabled=0, and the \
+         container's seccomp profile; Linux 6.1 or newer)"
     );
-    eprintln!("SKIPPED: io_uring is unavailable ({error})");
+    skip("a test of io_uring", REQUIRE, &missing);
     false
 }
 

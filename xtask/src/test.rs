@@ -98,9 +98,9 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         for what in ["POSTGRES", "PYTHON", "URING"] {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
-        // Only root can create network namespaces.
+        // Only root can create network namespaces and mount file systems.
         if prerequisites::is_root() {
-            command.env("STANDIN_REQUIRE_NAMESPACES", "1");
+            command.env("STANDIN_REQUIRE_NAMESPACES", "1").env("STANDIN_REQUIRE_MOUNT", "1");
         }
         let (outcome, output) = tests(workspace, command, "tests");
         conformance = claims_in(workspace, &output);

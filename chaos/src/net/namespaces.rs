@@ -180,8 +180,8 @@ mod tests {
     #[test]
     fn links_are_cut_one_way_lose_and_repeat() {
         if let Err(message) = Namespaces::available() {
-            eprintln!("SKIPPED: {message}");
-            return;
+            let test = "links_are_cut_one_way_lose_and_repeat";
+            return standin_testkit::skip(test, standin_testkit::network::REQUIRE, &message);
         }
         let net = Net::Namespaces(Namespaces::make().unwrap());
         let (a1, master) = (Node::Server(0), Node::Master);

@@ -191,8 +191,8 @@ impl Drop for SmallDisk {
 fn log_events_and_database_on_a_full_disk_go_on_when_there_is_room_again() {
     let scratch = standin_testkit::Scratch::new("small-disk");
     let Some(disk) = SmallDisk::mount(&scratch.file("disk")) else {
-        eprintln!("SKIPPED: mounting a tmpfs takes root");
-        return;
+        let test = "log_events_and_database_on_a_full_disk";
+        return standin_testkit::skip(test, "STANDIN_REQUIRE_MOUNT", "mounting a tmpfs takes root");
     };
     let on_disk = |name: &str| disk.0.join(name);
     let mut cluster = Cluster::with("full-disk", PAIR, |config| {

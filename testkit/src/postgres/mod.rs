@@ -58,11 +58,8 @@ impl Postgres {
     pub fn start_or_skip(test: &str) -> Option<Self> {
         match Self::available() {
             Ok(()) => Some(Self::start()),
-            Err(missing) if std::env::var(REQUIRE).is_ok_and(|value| value == "1") => {
-                panic!("{test} needs PostgreSQL ({REQUIRE}=1): {missing}")
-            }
             Err(missing) => {
-                eprintln!("SKIPPED {test}: {missing}");
+                crate::skip(test, REQUIRE, &missing);
                 None
             }
         }

@@ -18,6 +18,9 @@ const UNFINISHED: &[(&str, &str)] = &[
     ("XX", "X"),
 ];
 
+/// The file that skips tests.
+const SKIPS: &str = "testkit/src/skip.rs";
+
 /// The mistakes in one file.
 pub(super) fn mistakes(file: &Source) -> Vec<String> {
     let mut mistakes = Vec::new();
@@ -35,6 +38,11 @@ pub(super) fn mistakes(file: &Source) -> Vec<String> {
             if has_word(line, &word) {
                 mistakes.push(at(&file.path, index + 1, &format!("`{word}` is left in it")));
             }
+        }
+        if line.contains(&["\"SKIP", "PED"].concat()) && !file.path.ends_with(SKIPS) {
+            let what = "a test that lacks something calls `standin_testkit::skip`, so that it fails \
+                        where it must not be skipped";
+            mistakes.push(at(&file.path, index + 1, what));
         }
         let code = line.split("//").next().unwrap_or("");
         let marks = ["unsafe {", "unsafe impl ", "unsafe extern "];
@@ -80,6 +88,14 @@ mod tests {
         let found = mistakes_of("fn f() {\n    unsafe { g() }\n}\n");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("a.rs:1:") && found[1].starts_with("a.rs:2:"));
+    }
+
+    #[test]
+    fn finds_a_test_that_skips_itself() {
+        let text = ["//! Head.\neprintln!(\"SKIP", "PED: no database\");\n"].concat();
+        assert_eq!(mistakes_of(&text).len(), 1);
+        let source = Source { path: format!("x/{SKIPS}").into(), text };
+        assert_eq!(mistakes(&source).len(), 0);
     }
 
     #[test]
