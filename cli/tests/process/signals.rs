@@ -1,6 +1,6 @@
 //! Stopping takes a limited time whatever the database does, and SIGHUP reopens files.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use standin_config::{IoKind, OriginConfig, OriginKind};
@@ -99,6 +99,38 @@ fn the_second_signal_ends_a_server_at_once() {
     cluster.process("a1").wait_for_line("leaving", WITHIN);
     cluster.process("a1").signal(libc::SIGTERM);
     assert_eq!(cluster.wait_end("a1").code(), Some(128 + libc::SIGTERM));
+}
+
+/// A master that hangs in its start: nobody writes into the pipe in the place of its state file.
+#[test]
+fn the_second_signal_ends_a_master_at_once() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
+        let mut cluster = Cluster::with("stop-master-twice", PAIR, |config| {
+            config.timings.drain_timeout = Duration::from_secs(120);
+        });
+        let state = cluster.directory().join(&cluster.config.master.state_file);
+        let made = Command::new("mkfifo").arg(&state).status().expect("mkfifo");
+        assert!(made.success());
+        let command = cluster.role("master");
+        cluster.spawn_unready("master", command, Stdio::piped());
+        let events = cluster.directory().join("events.jsonl");
+        wait_until(WITHIN, "the master to hang in its start", || events.exists());
+        let master = cluster.process("master");
+        let status = format!("/proc/{}/status", master.pid());
+        master.signal(signal);
+        // A signal that is still pending would be the same as the second.
+        wait_until(WITHIN, "the first signal to be taken", || {
+            let status = std::fs::read_to_string(&status).expect("it goes on");
+            // Of the thread and of the process.
+            status.lines().filter(|line| line.contains("Pnd:\t0000000000000000")).count() == 2
+        });
+        assert!(
+            cluster.process("master").try_exit_status().is_none(),
+            "the first one is not enough"
+        );
+        cluster.process("master").signal(signal);
+        assert_eq!(cluster.wait_end("master").code(), Some(128 + signal));
+    }
 }
 
 #[test]
