@@ -16,24 +16,26 @@ use std::error::Error;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use standin_client::blocking::Client;
-use standin_client::{Bootstrap, ClientConfig, Target, differences};
+use standin_client::{Bootstrap, ClientConfig, ClientError, Target, differences};
 use standin_config::ClusterConfig;
-use standin_protocol::body::StatsReply;
 use standin_protocol::map::Topology;
 
-use self::report::{Report, Severity};
+use self::report::{Heard, Report, Severity};
 use crate::{ConfigArg, Ended, diagnostics, out};
+
+/// The time for which parties without room for another connection are asked again.
+const BUSY_FOR: Duration = Duration::from_secs(2);
 
 /// `standin status`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0: all is well. 1: something is wrong, but every partition has an \
-                  owner that reaches the database. 2: no server could be asked. 3: some partitions \
-                  have no such owner."
+                  owner that reaches the database. 2: neither the master nor a server could be \
+                  asked. 3: some partitions have no such owner."
 )]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
@@ -80,25 +82,55 @@ fn look(
 ) -> Result<(String, Severity), Box<dyn Error>> {
     let config = ClientConfig { attempts: 1, observer: true, ..ClientConfig::from(cluster) };
     let mut client = Client::new(config.clone(), Bootstrap::Config(Arc::clone(topology)))?;
-    let from_master = client.map(Target::Master);
-    let is_master_up = from_master.is_ok();
-    let map = from_master.or_else(|_| client.map(Target::Any))?;
-    if map.topology.id != topology.id {
+    let busy_until = Instant::now() + BUSY_FOR;
+    let from_master = with_room(busy_until, || client.map(Target::Master));
+    let (master, from_master) = match from_master {
+        Ok(map) => (Heard::Answer(()), Some(map)),
+        Err(error) => (error.into(), None),
+    };
+    let map =
+        match from_master.map_or_else(|| with_room(busy_until, || client.map(Target::Any)), Ok) {
+            Ok(map) => Some(map),
+            // Somebody answers, and so there is something to show.
+            Err(ClientError::NotReady(_) | ClientError::Overloaded { .. }) => None,
+            Err(_) if master.is_alive() => None,
+            Err(error) => return Err(error.into()),
+        };
+    let current = map.as_ref().map_or(topology, |map| &map.topology);
+    if current.id != topology.id {
         if !std::mem::replace(is_warned, true) {
-            crate::warn_outdated(&args.config.config, &differences(topology, &map.topology));
+            crate::warn_outdated(&args.config.config, &differences(topology, current));
         }
         // The cluster's own map names the servers to ask for their counters.
-        client = Client::new(config, Bootstrap::Config(Arc::clone(&map.topology)))?;
+        client = Client::new(config, Bootstrap::Config(Arc::clone(current)))?;
     }
-    let stats: Vec<Option<StatsReply>> = (0u16..)
-        .zip(&map.topology.servers)
-        .map(|(id, _)| client.stats(Target::Server(id)).ok())
-        .collect();
-    let report = Report { map: &map, is_master_up, stats: &stats, now: SystemTime::now() };
+    let ids = (0u16..).take(current.servers.len());
+    let stats = ids.map(|id| with_room(busy_until, || client.stats(Target::Server(id))));
+    let stats: Vec<_> = stats.map(Heard::from).collect();
+    let (map, now) = (map.as_deref(), SystemTime::now());
+    let report = Report { topology: current, map, master, stats: &stats, now };
     let text = match (args.json, args.watch) {
         (true, None) => format!("{:#}", render::as_json(&report)),
         (true, Some(_)) => render::as_json(&report).to_string(),
         (false, _) => render::table(&report),
     };
     Ok((text, report.severity()))
+}
+
+/// Asks again, until this time, while the other side has no room for another connection.
+fn with_room<T>(
+    until: Instant,
+    mut ask: impl FnMut() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    loop {
+        let ended = ask();
+        let Err(ClientError::Overloaded { retry_after }) = &ended else { return ended };
+        // Between half and one and a half times that, so that commands that collided do not do so
+        // again.
+        let pause = *retry_after * (50 + std::process::id() % 100) / 100;
+        if Instant::now() + pause > until {
+            return ended;
+        }
+        std::thread::sleep(pause);
+    }
 }

@@ -250,6 +250,20 @@ impl Client {
         self.engine.map().cloned()
     }
 
+    /// Waits, for this long at most, for a newer map that a reply has named. A program that ends
+    /// after one operation would otherwise not learn that the cluster differs from its file
+    /// ([`ClientEvent::TopologyDiffers`]).
+    pub fn wait_for_map(&mut self, within: Duration) {
+        let until = Micros::boottime() + within;
+        while self.engine.is_fetching_map() {
+            let left = until.since(Micros::boottime());
+            if left.is_zero() {
+                return;
+            }
+            self.turn(Some(left));
+        }
+    }
+
     fn submit(&mut self, operation: Operation) -> u64 {
         self.begin(|op_id| Input::Submit { op_id, operation })
     }

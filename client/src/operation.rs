@@ -187,14 +187,14 @@ pub enum ClientError {
         "no answer within the operation timeout, and nothing was written; try again, or raise operation_timeout"
     )]
     DeadlineExceeded,
-    /// No server that may serve the key could be reached. Nothing was done.
-    #[error(
-        "none of the key's servers answers (tried: {}); are they running, and reachable from here?",
-        if tried.is_empty() { "none".to_owned() } else { tried.join(", ") }
-    )]
+    /// No server that may serve the key could be reached, or those that answer may not serve it
+    /// now. Nothing was done.
+    #[error("{}", unavailable(silent, unready))]
     Unavailable {
-        /// The names and addresses of the servers that were tried.
-        tried: Vec<String>,
+        /// The names and addresses of the servers that were tried and do not answer.
+        silent: Vec<String>,
+        /// The names and addresses of the servers that answered that they can't serve the key now.
+        unready: Vec<String>,
     },
     /// The cluster is not known yet, and no server at the given addresses answers.
     #[error("no server answers at the addresses given; is the cluster running there?")]
@@ -219,12 +219,40 @@ pub enum ClientError {
     /// The party that was asked does not answer.
     #[error("{0} running, and reachable from here?")]
     NoAnswer(String),
+    /// The party that was asked answers, but can't serve the question yet.
+    #[error("{0}")]
+    NotReady(String),
     /// There is no such server or shard.
     #[error("the cluster has no {0}; see `standin status`")]
     NoSuchTarget(String),
     /// The other side does not follow the protocol of this build.
     #[error("{0}; do both sides run the same version of Standin, on the same cluster file?")]
     Protocol(String),
+}
+
+/// The message of [`ClientError::Unavailable`].
+fn unavailable(silent: &[String], unready: &[String]) -> String {
+    let names = |servers: &[String]| servers.join(", ");
+    match (silent, unready) {
+        (silent, []) => {
+            let tried = if silent.is_empty() { "none".to_owned() } else { names(silent) };
+            format!(
+                "none of the key's servers answers (tried: {tried}); are they running, and \
+                 reachable from here?"
+            )
+        }
+        ([], unready) => format!(
+            "the key's servers answer, but may not serve the key now ({}); see `standin status`: \
+             they may have lost the master, or wait for another server",
+            names(unready)
+        ),
+        (silent, unready) => format!(
+            "some of the key's servers do not answer ({}), and the others may not serve the key \
+             now ({}); see `standin status`",
+            names(silent),
+            names(unready)
+        ),
+    }
 }
 
 impl Operation {

@@ -4,17 +4,22 @@ use serde_json::{Value, json};
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::MapEpoch;
 
-use super::report::{Outage, Report, version};
+use super::report::{Heard, Outage, Report, version};
 
 /// Returns a line for each server, then a sentence for each finding.
 pub(super) fn table(report: &Report<'_>) -> String {
-    let (map, topology) = (report.map, &report.map.topology);
-    let master = if report.is_master_up { "answers" } else { "DOES NOT ANSWER" };
+    let topology = report.topology;
+    let master = match report.master {
+        Heard::Answer(()) => "answers",
+        Heard::NotReady => "is learning",
+        Heard::Busy => "is busy",
+        Heard::Failed(_) => "DOES NOT ANSWER",
+    };
+    let epoch = report.map.map_or("no map".to_owned(), |map| format!("map epoch {}", map.epoch));
     let mut lines = vec![format!(
-        "cluster {}   {}   map epoch {}   master {} {master}",
+        "cluster {}   {}   {epoch}   master {} {master}",
         topology.name,
         report.severity().name(),
-        map.epoch,
         topology.master
     )];
     lines.push(format!(
@@ -22,17 +27,19 @@ pub(super) fn table(report: &Report<'_>) -> String {
         "server", "address", "state", "epoch", "owns", "memory", "items", "data reqs", "hit %", "10 s",
         "orig.reads", "waiting", "refused", "version", "database"
     ));
-    for ((id, info), stats) in (0u16..).zip(&topology.servers).zip(report.stats) {
-        let epoch = stats.as_ref().map_or_else(|| "?".to_owned(), epoch_applied);
+    for ((id, info), heard) in (0u16..).zip(&topology.servers).zip(report.stats) {
+        let stats = heard.answer();
+        let epoch = stats.map_or_else(|| "?".to_owned(), epoch_applied);
         let head = format!(
             "{:<12} {:<22} {:<10} {epoch:>8} {:>6}",
             info.name,
             info.address.to_string(),
-            map.state(id).name(),
+            report.map.map_or("?", |map| map.state(id).name()),
             report.owned(id)
         );
         let Some(stats) = stats else {
-            lines.push(format!("{head}   does not answer"));
+            let why = if heard.is_alive() { "is busy" } else { "does not answer" };
+            lines.push(format!("{head}   {why}"));
             continue;
         };
         let of = |name| stats.counter(name);
@@ -66,9 +73,9 @@ pub(super) fn table(report: &Report<'_>) -> String {
 
 /// Returns everything that the table shows, and all counters.
 pub(super) fn as_json(report: &Report<'_>) -> Value {
-    let (map, topology) = (report.map, &report.map.topology);
-    let servers = (0u16..).zip(&topology.servers).zip(report.stats).map(|((id, info), stats)| {
-        let stats = stats.as_ref();
+    let topology = report.topology;
+    let servers = (0u16..).zip(&topology.servers).zip(report.stats).map(|((id, info), heard)| {
+        let stats = heard.answer();
         let counters = stats.map(|stats| {
             let pairs = stats.counters.iter().map(|c| (c.name.clone(), json!(c.value)));
             Value::Object(pairs.collect())
@@ -77,9 +84,9 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
         json!({
             "name": info.name,
             "address": info.address.to_string(),
-            "state": map.state(id).name(),
+            "state": report.map.map(|map| map.state(id).name()),
             "owned_partitions": report.owned(id),
-            "answers": stats.is_some(),
+            "answers": heard.is_alive(),
             "epoch": stats.map(|s| MapEpoch::from_u64(s.map_epoch).to_string()),
             "version": stats.and_then(version),
             "memory_bytes": stats.map(|s| s.counter("memory_bytes")),
@@ -101,8 +108,12 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
     json!({
         "cluster": topology.name,
         "severity": report.severity().name(),
-        "epoch": map.epoch.to_string(),
-        "master": { "address": topology.master.to_string(), "answers": report.is_master_up },
+        "epoch": report.map.map(|map| map.epoch.to_string()),
+        "master": {
+            "address": topology.master.to_string(),
+            "answers": report.master.is_alive(),
+            "is_learning": report.master == Heard::NotReady,
+        },
         "origin_reads": {
             "last_10_s": report.origin_reads_10s(),
             "per_second_max": report.reads_per_second(),

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+use standin_client::ClientError;
 use standin_protocol::body::StatsReply;
-use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState};
+use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState, Topology};
 
 /// The severity of a finding. [`Severity::code`] is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    /// The exit code; 2 is left for the case that no server could be asked, as in all commands.
+    /// The exit code; 2 is left for the case that nobody could be asked, as in all commands.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -43,13 +44,59 @@ pub(crate) struct Finding {
     pub(crate) text: String,
 }
 
+/// The answer of a party to a question, or the reason why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard<T> {
+    /// The answer.
+    Answer(T),
+    /// It is there, but can't answer yet.
+    NotReady,
+    /// It is there, but has no room for another connection.
+    Busy,
+    /// It could not be asked, for this reason.
+    Failed(ClientError),
+}
+
+impl<T> Heard<T> {
+    /// Whether the party is there.
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    pub(crate) fn answer(&self) -> Option<&T> {
+        match self {
+            Self::Answer(answer) => Some(answer),
+            Self::NotReady | Self::Busy | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl<T> From<ClientError> for Heard<T> {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NotReady(_) => Self::NotReady,
+            ClientError::Overloaded { .. } => Self::Busy,
+            error => Self::Failed(error),
+        }
+    }
+}
+
+impl<T> From<Result<T, ClientError>> for Heard<T> {
+    fn from(result: Result<T, ClientError>) -> Self {
+        result.map_or_else(Self::from, Self::Answer)
+    }
+}
+
 /// The answers of the master and the servers.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
-    pub(crate) map: &'a ClusterMap,
-    pub(crate) is_master_up: bool,
-    /// The statistics by server; `None`: it does not answer.
-    pub(crate) stats: &'a [Option<StatsReply>],
+    /// The cluster's topology; the cluster file's, if nobody has a map.
+    pub(crate) topology: &'a Topology,
+    /// The newest map; `None`: nobody has one.
+    pub(crate) map: Option<&'a ClusterMap>,
+    pub(crate) master: Heard<()>,
+    /// The statistics by server.
+    pub(crate) stats: &'a [Heard<StatsReply>],
     /// The wall-clock time.
     pub(crate) now: SystemTime,
 }
@@ -58,7 +105,7 @@ impl Report<'_> {
     /// Returns all findings, the worst first.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.of_the_master().into_iter().collect();
-        for id in (0u16..).take(self.map.topology.servers.len()) {
+        for id in (0u16..).take(self.topology.servers.len()) {
             self.of_a_server(id, &mut findings);
         }
         self.of_unowned_partitions(&mut findings);
@@ -67,35 +114,58 @@ impl Report<'_> {
     }
 
     fn of_the_master(&self) -> Option<Finding> {
-        let master = self.map.topology.master;
-        let text = format!(
-            "the master ({master}) does not answer; without it no failed server is replaced. \
-             Is it running, and reachable from here?"
-        );
-        (!self.is_master_up).then_some(Finding { severity: Severity::Warning, text })
+        let address = self.topology.master;
+        let text = match &self.master {
+            Heard::Answer(()) => return None,
+            Heard::NotReady => format!(
+                "the master ({address}) is learning the servers' states after its start; until it \
+                 has, it replaces no failed server"
+            ),
+            Heard::Busy => format!("the master ({address}) is busy: it has no room for a question"),
+            Heard::Failed(ClientError::NoAnswer(_)) => format!(
+                "the master ({address}) does not answer; without it no failed server is replaced. \
+                 Is it running, and reachable from here?"
+            ),
+            Heard::Failed(error) => format!("the master ({address}) can't be asked: {error}"),
+        };
+        Some(Finding { severity: Severity::Warning, text })
     }
 
     fn of_a_server(&self, id: u16, findings: &mut Vec<Finding>) {
         let mut find = |severity, text| findings.push(Finding { severity, text });
         let at = usize::from(id);
-        let (map, info) = (self.map, &self.map.topology.servers[at]);
-        let (name, state, owned) = (&info.name, map.state(id), self.owned(id));
+        let info = &self.topology.servers[at];
+        let (name, address, owned) = (&info.name, info.address, self.owned(id));
         // A server that owns nothing leaves no partition unserved.
-        let severity = if owned > 0 { Severity::Critical } else { Severity::Warning };
-        if state != ServerState::Online {
-            let since = map.statuses()[at].since;
-            find(Severity::Warning, format!("{name} is {state} since epoch {since}"));
+        let is_owner = owned > 0 || self.map.is_none();
+        let severity = if is_owner { Severity::Critical } else { Severity::Warning };
+        let status = self.map.map(|map| map.statuses()[at]);
+        if let Some(status) = status.filter(|status| status.state != ServerState::Online) {
+            let text = format!("{name} is {} since epoch {}", status.state, status.since);
+            find(Severity::Warning, text);
         }
-        let Some(stats) = &self.stats[at] else {
-            if state.answers() {
+        let stats = match &self.stats[at] {
+            Heard::Answer(stats) => stats,
+            // The map says it already.
+            Heard::Failed(_) if status.is_some_and(|status| !status.state.answers()) => return,
+            Heard::Failed(ClientError::NoAnswer(_)) => {
                 let text = format!(
-                    "{name} does not answer and owns {owned} partitions; is it running, and is {} \
-                     reachable from here?",
-                    info.address
+                    "{name} does not answer and owns {owned} partitions; is it running, and is \
+                     {address} reachable from here?"
                 );
-                find(severity, text);
+                return find(severity, text);
             }
-            return;
+            Heard::Failed(error) => {
+                let text = format!("{name} owns {owned} partitions and can't be asked: {error}");
+                return find(severity, text);
+            }
+            Heard::Busy | Heard::NotReady => {
+                let text = format!(
+                    "{name} is busy: all its connections for observers, such as `standin status`, \
+                     are in use; its counters are not shown"
+                );
+                return find(Severity::Warning, text);
+            }
         };
         if let Some(outage) = Outage::of(stats) {
             let (since, lasts) = (outage.since(self.now), outage.lasts());
@@ -125,20 +195,23 @@ impl Report<'_> {
         let epoch = MapEpoch::from_u64(stats.map_epoch);
         if epoch == MapEpoch::default() {
             let text = format!(
-                "{name} has no map yet; check that UDP datagrams pass between it and the master"
+                "{name} has no map yet: it caches nothing, and writes to it wait and are refused; \
+                 is the master running, and do UDP datagrams pass between it and {name}?"
             );
             find(severity, text);
-        } else if epoch < map.epoch {
-            let text = format!("{name} has applied epoch {epoch}, but the newest is {}", map.epoch);
+        } else if let Some(newest) = self.map.map(|map| map.epoch).filter(|newest| epoch < *newest)
+        {
+            let text = format!("{name} has applied epoch {epoch}, but the newest is {newest}");
             find(Severity::Warning, text);
         }
     }
 
     fn of_unowned_partitions(&self, findings: &mut Vec<Finding>) {
-        let map = self.map;
+        // Without a map, each server has a finding of its own.
+        let Some(map) = self.map else { return };
         let partitions = 0..map.topology.partitions;
         let is_unowned = |p: &u32| map.ownership(*p).owner == NO_SERVER;
-        let answers = |server: &u16| self.stats[usize::from(*server)].is_some();
+        let answers = |server: &u16| self.stats[usize::from(*server)].is_alive();
         let (read, dead): (Vec<u32>, Vec<u32>) = partitions
             .filter(is_unowned)
             .partition(|partition| map.topology.rank(*partition).iter().any(answers));
@@ -154,13 +227,17 @@ impl Report<'_> {
 
     /// The number of database reads in the last ten seconds, by all servers that answer.
     pub(crate) fn origin_reads_10s(&self) -> u64 {
-        self.stats.iter().flatten().map(|stats| stats.counter("origin_reads_10s")).sum()
+        self.answers().map(|stats| stats.counter("origin_reads_10s")).sum()
     }
 
     /// The limit of database reads per second, or `None` if there is none.
     pub(crate) fn reads_per_second(&self) -> Option<u64> {
         let of = |stats: &StatsReply| stats.counter("reads_per_second");
-        self.stats.iter().flatten().map(of).max().filter(|reads| *reads > 0)
+        self.answers().map(of).max().filter(|reads| *reads > 0)
+    }
+
+    fn answers(&self) -> impl Iterator<Item = &StatsReply> {
+        self.stats.iter().filter_map(Heard::answer)
     }
 
     /// The worst of [`Self::findings`].
@@ -170,8 +247,8 @@ impl Report<'_> {
 
     /// The number of partitions that a server owns.
     pub(crate) fn owned(&self, server: u16) -> usize {
-        let partitions = 0..self.map.topology.partitions;
-        partitions.filter(|p| self.map.ownership(*p).owner == server).count()
+        let Some(map) = self.map else { return 0 };
+        (0..map.topology.partitions).filter(|p| map.ownership(*p).owner == server).count()
     }
 }
 
@@ -243,20 +320,35 @@ mod tests {
         ClusterMap::new(Arc::new(topology), EPOCH, statuses.to_vec())
     }
 
-    fn stats(epoch: MapEpoch, counters: &[(&str, u64)]) -> Option<StatsReply> {
+    fn stats(epoch: MapEpoch, counters: &[(&str, u64)]) -> Heard<StatsReply> {
         let counter =
             |(name, value): &(&str, u64)| Counter { name: (*name).to_owned(), value: *value };
         let counters = counters.iter().map(counter).collect();
-        Some(StatsReply { map_epoch: epoch.to_u64(), counters, ..StatsReply::default() })
+        Heard::Answer(StatsReply { map_epoch: epoch.to_u64(), counters, ..StatsReply::default() })
+    }
+
+    const UP: Heard<()> = Heard::Answer(());
+
+    fn silent<T>() -> Heard<T> {
+        Heard::Failed(ClientError::NoAnswer("a1 does not answer; is it".to_owned()))
     }
 
     fn judge(
         map: &ClusterMap,
-        is_master_up: bool,
-        stats: &[Option<StatsReply>],
+        master: Heard<()>,
+        stats: &[Heard<StatsReply>],
+    ) -> (Severity, String) {
+        judge_by(&map.topology, Some(map), master, stats)
+    }
+
+    fn judge_by(
+        topology: &Topology,
+        map: Option<&ClusterMap>,
+        master: Heard<()>,
+        stats: &[Heard<StatsReply>],
     ) -> (Severity, String) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-        let report = Report { map, is_master_up, stats, now };
+        let report = Report { topology, map, master, stats, now };
         let texts: Vec<String> = report.findings().into_iter().map(|f| f.text).collect();
         (report.severity(), texts.join("\n"))
     }
@@ -264,44 +356,66 @@ mod tests {
     #[test]
     fn each_fault_has_its_sentence_and_the_worst_one_decides() {
         use ServerState::{Offline, Online, Returning};
-        let (well, up) = (map([Online; 2]), stats(EPOCH, &[]));
+        let (well, up, gone) = (map([Online; 2]), stats(EPOCH, &[]), silent());
         let both = [up.clone(), up.clone()];
-        assert_eq!(judge(&well, true, &both), (Severity::Ok, String::new()));
+        assert_eq!(judge(&well, UP, &both), (Severity::Ok, String::new()));
         let old = stats(MapEpoch { term: 1, counter: 6 }, &[]);
         let down = stats(EPOCH, &[("origin_down_ms{reason=\"refused: \"}", 72_345)]);
         let full = stats(EPOCH, &[("connections_refused", 9), ("connections_refused_10s", 3)]);
         let was_full = stats(EPOCH, &[("connections_refused", 9)]);
-        assert_eq!(judge(&well, true, &[was_full, up.clone()]).0, Severity::Ok);
-        let check = |map, is_master_up, stats: [&Option<StatsReply>; 2], severity, text| {
-            let (found, texts) = judge(map, is_master_up, &stats.map(Clone::clone));
+        assert_eq!(judge(&well, UP, &[was_full, up.clone()]).0, Severity::Ok);
+        let check = |map, master, stats: [&Heard<StatsReply>; 2], severity, text| {
+            let (found, texts) = judge(map, master, &stats.map(Clone::clone));
             assert_eq!(found, severity, "{text}: {texts}");
             assert!(texts.contains(text), "{text}: {texts}");
         };
         let (warning, critical) = (Severity::Warning, Severity::Critical);
-        check(&well, false, [&up, &up], warning, "the master (127.0.0.1:9) does not answer");
+        check(&well, silent(), [&up, &up], warning, "the master (127.0.0.1:9) does not answer");
         let one_offline = map([Offline, Online]);
-        check(&one_offline, true, [&None, &up], warning, "a1 is offline since epoch 1.7");
-        check(&well, true, [&None, &up], critical, "a1 does not answer");
+        check(&one_offline, UP, [&gone, &up], warning, "a1 is offline since epoch 1.7");
+        check(&well, UP, [&gone, &up], critical, "a1 does not answer");
         let no_map = stats(MapEpoch::default(), &[]);
-        check(&well, true, [&up, &no_map], critical, "a2 has no map");
-        check(&well, true, [&old, &up], warning, "a1 has applied epoch 1.6");
+        check(&well, UP, [&up, &no_map], critical, "a2 has no map");
+        check(&well, UP, [&old, &up], warning, "a1 has applied epoch 1.6");
         let text = "a1 has not reached the database since 2001-09-09T01:45:27Z (1m 12s): refused:";
-        check(&well, true, [&down, &up], critical, text);
-        check(&one_offline, true, [&down, &up], warning, text);
-        check(&well, true, [&full, &up], warning, "a1 has refused 3 connections");
+        check(&well, UP, [&down, &up], critical, text);
+        check(&one_offline, UP, [&down, &up], warning, text);
+        check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections");
         let bound = stats(EPOCH, &[("rate_refused_10s", 4)]);
-        check(&well, true, [&bound, &up], warning, "a1 has refused 4 reads");
+        check(&well, UP, [&bound, &up], warning, "a1 has refused 4 reads");
         let returning = map([Returning, Online]);
-        check(&returning, true, [&up, &up], critical, "have no owner now");
+        check(&returning, UP, [&up, &up], critical, "have no owner now");
         let text = "16 partitions are not served at all";
-        check(&map([Offline, Offline]), true, [&None, &None], critical, text);
+        check(&map([Offline, Offline]), UP, [&gone, &gone], critical, text);
+    }
+
+    #[test]
+    fn a_party_without_room_or_without_a_map_is_not_called_dead() {
+        let (well, up) = (map([ServerState::Online; 2]), stats(EPOCH, &[]));
+        let (severity, texts) = judge(&well, UP, &[Heard::Busy, up.clone()]);
+        assert_eq!(severity, Severity::Warning, "{texts}");
+        assert!(texts.contains("a1 is busy"), "{texts}");
+        let learning: Heard<()> = ClientError::NotReady(String::new()).into();
+        let (severity, texts) = judge(&well, learning.clone(), &[up.clone(), up]);
+        assert_eq!(severity, Severity::Warning, "{texts}");
+        assert!(texts.contains("is learning") && !texts.contains("does not answer"), "{texts}");
+        // Another secret is no death, and it is said.
+        let (severity, texts) = judge(&well, UP, &[Heard::Busy, ClientError::AuthFailed.into()]);
+        assert_eq!(severity, Severity::Critical, "{texts}");
+        assert!(texts.contains("a2 owns 8 partitions and can't be asked: the cluster"), "{texts}");
+
+        let no_map = stats(MapEpoch::default(), &[]);
+        let none = [no_map.clone(), no_map];
+        let (severity, texts) = judge_by(&well.topology, None, learning, &none);
+        assert_eq!(severity, Severity::Critical, "{texts}");
+        assert!(texts.contains("a1 has no map yet") && texts.contains("a2 has"), "{texts}");
     }
 
     #[test]
     fn labels_are_read_and_what_is_no_label_is_not() {
         let stats = stats(EPOCH, &[("build_info{version=\"0.1.0\"}", 1), ("build_info", 1)]);
-        let stats = stats.expect("made above");
-        assert_eq!(version(&stats), Some("0.1.0"));
-        assert_eq!(Outage::of(&stats), None);
+        let stats = stats.answer().expect("made above");
+        assert_eq!(version(stats), Some("0.1.0"));
+        assert_eq!(Outage::of(stats), None);
     }
 }

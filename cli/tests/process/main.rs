@@ -9,6 +9,7 @@
 //! pipes.rs        pipes that nobody reads
 //! threads.rs      each thread is killed in turn
 //! signals.rs      stopping takes a limited time, files are reopened
+//! status.rs       the reports of `standin status` about servers in trouble
 //! ```
 
 #[path = "../common/mod.rs"]
@@ -20,6 +21,7 @@ mod levels;
 mod output;
 mod pipes;
 mod signals;
+mod status;
 mod threads;
 
 use standin_protocol::frame::{Opcode, Status};

@@ -7,6 +7,7 @@ use standin_protocol::control::DatagramKind;
 use standin_protocol::time::Micros;
 
 use super::connection::{Health, Place};
+use super::errors::Passed;
 use super::operations::{Current, Work};
 use super::{ConnId, Engine, Output};
 use crate::event::ClientEvent;
@@ -72,7 +73,7 @@ impl Engine {
                     self.overloaded_by_server(now, id, retry_after);
                 }
                 (Work::Question { target: Target::Any, .. }, Place::Server { server, .. }) => {
-                    self.pass_over(now, id, server);
+                    self.pass_over(now, id, server, Passed::NoRoom { retry_after });
                 }
                 (Work::Question { .. } | Work::Operation { .. }, _) => {
                     self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
@@ -129,14 +130,16 @@ impl Engine {
             (Work::Operation { .. }, Place::Server { server, .. }) => {
                 match self.failed(now, server, failures, trial) {
                     Remedy::Resend => self.place(now, id, place, false),
-                    Remedy::NotifyAndStandIn | Remedy::StandIn => self.pass_over(now, id, server),
+                    Remedy::NotifyAndStandIn | Remedy::StandIn => {
+                        self.pass_over(now, id, server, Passed::Silent);
+                    }
                 }
             }
             (Work::Question { .. }, _) if failures < attempts_max => {
                 self.place(now, id, place, false);
             }
             (Work::Question { target: Target::Any, .. }, Place::Server { server, .. }) => {
-                self.pass_over(now, id, server);
+                self.pass_over(now, id, server, Passed::Silent);
             }
             (Work::Question { target, .. }, _) => {
                 let target = *target;
@@ -155,13 +158,8 @@ impl Engine {
     }
 
     /// Routes a request to the next candidate, because this server does not serve it.
-    pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16) {
-        let open = self.request(id);
-        open.current = None;
-        open.tried.push(server);
-        if !open.tried_ever.contains(&server) {
-            open.tried_ever.push(server);
-        }
+    pub(super) fn pass_over(&mut self, now: Micros, id: u32, server: u16, passed: Passed) {
+        self.request(id).passed_over(server, passed);
         self.dispatch(now, id);
     }
 

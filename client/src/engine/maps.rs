@@ -9,6 +9,7 @@ use standin_protocol::map::{ClusterMap, MapEpoch, ServerState};
 use standin_protocol::time::Micros;
 
 use super::connection::Place;
+use super::errors::Passed;
 use super::operations::{Current, Open, Work};
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
@@ -189,7 +190,7 @@ impl Engine {
             }
             let open = self.request(id);
             open.is_outcome_open |= open.is_write() && !open.sent_on.is_empty();
-            self.pass_over(now, id, server);
+            self.pass_over(now, id, server, Passed::Silent);
         }
     }
 

@@ -5,6 +5,7 @@
 //! Received{conn} ─► session ─► replies.rs ─► Completed, or another server
 //!                        └──► maps.rs (newer map: fetch, apply) ─► doubt.rs (another topology)
 //! silence, close ─► losses.rs ─► failover ─► notices ─► Datagram to the master
+//!                       └──► errors.rs (why nobody has served a request)
 //! ```
 //! A send has failed when its connection is lost, or stays silent for the attempt timeout while an
 //! answer is due. After half of that time a PING finds out whether the server is there at all. A
@@ -17,6 +18,7 @@
 
 mod connection;
 mod doubt;
+mod errors;
 mod losses;
 mod maps;
 mod operations;
@@ -287,6 +289,12 @@ impl Engine {
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {
         self.router.as_ref().map(Router::map)
+    }
+
+    /// Whether a map has been requested and has not arrived.
+    #[must_use]
+    pub fn is_fetching_map(&self) -> bool {
+        self.map_fetch.is_some()
     }
 
     /// Returns the state of a server as this client sees it, once it has a map.

@@ -5,6 +5,7 @@ use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
 use standin_protocol::time::Micros;
 
 use super::connection::{Connection, Place};
+use super::errors::Passed;
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target};
@@ -43,8 +44,8 @@ pub(super) struct Open {
     pub(super) failures: u32,
     /// The servers that did not serve the request in this round.
     pub(super) tried: Vec<u16>,
-    /// All servers that did not serve the request.
-    pub(super) tried_ever: Vec<u16>,
+    /// All servers that did not serve the request, each with its latest reason.
+    pub(super) tried_ever: Vec<(u16, Passed)>,
     /// The connections on which an answer may still arrive.
     pub(super) sent_on: Vec<ConnId>,
     pub(super) sends: u32,
@@ -79,6 +80,16 @@ impl Open {
                 operation.key.len() + operation.action.value().len()
             }
             Work::Question { .. } | Work::Ping | Work::MapFetch => 0,
+        }
+    }
+
+    /// Notes that a server did not serve the request.
+    pub(super) fn passed_over(&mut self, server: u16, passed: Passed) {
+        self.current = None;
+        self.tried.push(server);
+        match self.tried_ever.iter_mut().find(|(tried, _)| *tried == server) {
+            Some((_, latest)) => *latest = passed,
+            None => self.tried_ever.push((server, passed)),
         }
     }
 
@@ -177,8 +188,8 @@ impl Engine {
                 let (target, question) = (*target, *question);
                 match self.place_of(target, question, id) {
                     Ok(place) => self.place(now, id, place, false),
-                    Err(error @ ClientError::NoAnswer(_)) => {
-                        self.ended_without_answer(now, id, error)
+                    Err(error @ (ClientError::NoAnswer(_) | ClientError::NotReady(_))) => {
+                        self.ended_without_answer(now, id, error);
                     }
                     Err(error) => self.finish(now, id, Err(error)),
                 }
@@ -303,10 +314,7 @@ impl Engine {
             Work::Question { target, .. } if self.router.is_some() => self.no_answer(*target),
             _ if self.router.is_none() => ClientError::NoMap,
             _ if open.overloads > 0 && open.current.is_none() => self.overloaded(),
-            _ if !was_sent || !open.tried_ever.is_empty() => {
-                let tried = open.tried_ever.iter().map(|server| self.named(*server));
-                ClientError::Unavailable { tried: tried.collect() }
-            }
+            _ if !was_sent || !open.tried_ever.is_empty() => self.unavailable(&open.tried_ever),
             _ => ClientError::DeadlineExceeded,
         };
         // A server that left the request unanswered until its deadline has failed.
@@ -383,10 +391,12 @@ impl Engine {
             Target::Master => return Ok(Place::Master),
             Target::Server(server) => server,
             Target::Any => {
-                let tried = self.open.get(&id).map_or(&[][..], |open| &open.tried);
+                let open = self.open.get(&id);
+                let tried = open.map_or(&[][..], |open| &open.tried);
                 let ids = 0..u16::try_from(servers.len()).unwrap_or(u16::MAX);
                 let untried = ids.into_iter().find(|server| !tried.contains(server));
-                untried.ok_or_else(|| self.no_answer(target))?
+                let passed = open.map_or(&[][..], |open| &open.tried_ever);
+                untried.ok_or_else(|| self.nobody(question, passed))?
             }
         };
         match servers.get(usize::from(server)) {
@@ -438,22 +448,5 @@ impl Engine {
         };
         connection.open(now, Session::new(hello, self.config.key.clone()));
         self.mark_unsent(conn);
-    }
-
-    pub(super) fn no_answer(&self, target: Target) -> ClientError {
-        ClientError::NoAnswer(match target {
-            Target::Server(id) => format!("{} does not answer; is it", self.named(id)),
-            Target::Master => "the master does not answer; is it".to_owned(),
-            Target::Any => "no server answers; are they".to_owned(),
-        })
-    }
-
-    /// Returns the name and address of a server.
-    fn named(&self, server: u16) -> String {
-        let servers = self.router.as_ref().map(|router| &router.map().topology.servers);
-        match servers.and_then(|servers| servers.get(usize::from(server))) {
-            Some(info) => format!("{} ({})", info.name, info.address),
-            None => format!("server number {server}"),
-        }
     }
 }

@@ -11,9 +11,10 @@ use standin_protocol::map::ClusterMap;
 use standin_protocol::time::Micros;
 
 use super::connection::Place;
+use super::errors::Passed;
 use super::operations::Work;
 use super::{ConnId, Engine, Timer};
-use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Value};
+use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};
 use crate::session::{Incoming, Reply, SessionError};
 
 /// The id of the master, in `served_by` and in the `server` of its hello.
@@ -101,10 +102,9 @@ impl Engine {
         match &open.work {
             Work::Ping => self.retire(now, id),
             Work::MapFetch => return self.map_fetched(now, conn, id, &reply),
-            Work::Question { question, .. } => {
-                let outcome = answer_to_question(*question, &reply);
-                let result = answer(outcome, server, reply.header.flags, open.sends);
-                self.finish(now, id, result);
+            Work::Question { target, question, .. } => {
+                let (target, question) = (*target, *question);
+                self.question_replied(now, id, server, target, question, &reply);
             }
             Work::Operation { .. } if is_current => {
                 self.operation_replied(now, conn, id, server, reply);
@@ -122,19 +122,52 @@ impl Engine {
         self.see_tag(now, conn, tag);
     }
 
+    fn question_replied(
+        &mut self,
+        now: Micros,
+        id: u32,
+        server: u16,
+        target: Target,
+        question: Question,
+        reply: &Reply,
+    ) {
+        let retry_after = Duration::from_millis(reply.header.retry_after_ms.into());
+        let passed = match reply.status {
+            Status::Unavailable | Status::ShuttingDown => Some(Passed::Unready),
+            Status::Overloaded => Some(Passed::NoRoom { retry_after }),
+            _ => None,
+        };
+        match passed {
+            // Another server may know what this one can't tell.
+            Some(passed) if target == Target::Any => self.pass_over(now, id, server, passed),
+            Some(Passed::NoRoom { retry_after }) => {
+                self.finish(now, id, Err(ClientError::Overloaded { retry_after }));
+            }
+            Some(Passed::Unready | Passed::Silent) => {
+                let error = self.not_ready(target, question, reply.status, &text(reply));
+                self.finish(now, id, Err(error));
+            }
+            None => {
+                let (flags, sends) = (reply.header.flags, self.request(id).sends);
+                let outcome = answer_to_question(question, reply);
+                self.finish(now, id, answer(outcome, server, flags, sends));
+            }
+        }
+    }
+
     fn operation_replied(&mut self, now: Micros, conn: ConnId, id: u32, server: u16, reply: Reply) {
         // This reply decides the trial, whatever else happens to the operation.
         let trial = self.request(id).current.as_mut().is_some_and(|c| std::mem::take(&mut c.trial));
         if reply.status == Status::ShuttingDown {
             self.leaving(now, server);
-            return self.pass_over(now, id, server);
+            return self.pass_over(now, id, server, Passed::Unready);
         }
         self.succeeded(now, server, trial);
         match reply.status {
-            Status::Unavailable => self.pass_over(now, id, server),
+            Status::Unavailable => self.pass_over(now, id, server, Passed::Unready),
             Status::NotOwner => {
                 self.fetch_map(now, conn);
-                self.pass_over(now, id, server);
+                self.pass_over(now, id, server, Passed::Unready);
             }
             Status::Overloaded => {
                 self.overloaded_by_server(

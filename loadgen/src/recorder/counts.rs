@@ -59,9 +59,10 @@ impl From<&ClientError> for FailureKind {
             ClientError::NotStored { .. } => Self::NotStored,
             ClientError::OutcomeUnknown => Self::OutcomeUnknown,
             ClientError::DeadlineExceeded => Self::DeadlineExceeded,
-            ClientError::Unavailable { .. } | ClientError::NoMap | ClientError::NoAnswer(_) => {
-                Self::Unavailable
-            }
+            ClientError::Unavailable { .. }
+            | ClientError::NoMap
+            | ClientError::NoAnswer(_)
+            | ClientError::NotReady(_) => Self::Unavailable,
             ClientError::TooLarge(_)
             | ClientError::UnknownKeyspace(_)
             | ClientError::NotSupported { .. }

@@ -349,7 +349,7 @@ impl Core {
         housekeeping.min(node).min(links)
     }
 
-    /// Closes connections that began a hello or a frame and do not finish it.
+    /// Closes connections that began a hello or a frame and do not finish it, and idle observers.
     fn sweep(&mut self, now: Micros) {
         let bound = self.context.cluster.limits.handshake_timeout;
         let is_late = |conn: &Conn| conn.unfinished_since.is_some_and(|since| now >= since + bound);

@@ -305,6 +305,50 @@ fn without_any_server_an_operation_is_tried_until_its_deadline() {
 }
 
 #[test]
+fn a_server_that_answers_that_it_can_not_serve_is_not_called_silent() {
+    let mut world = World::new(&[0, 0]);
+    world.servers.iter_mut().for_each(|server| server.mode = Mode::Unready);
+    let error = world.run(put()).unwrap_err();
+    let ClientError::Unavailable { silent, unready } = &error else { panic!("{error:?}") };
+    assert_eq!((silent.len(), unready.len()), (0, 2), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("answer, but may not serve the key now"), "{said}");
+    assert!(!said.contains("are they running"), "{said}");
+
+    world.kill(0);
+    let error = world.run(Action::Get).unwrap_err();
+    let ClientError::Unavailable { silent, unready } = &error else { panic!("{error:?}") };
+    let name = |id: usize| format!("{} (", world.topology.servers[id].name);
+    assert!(silent.len() == 1 && silent[0].starts_with(&name(0)), "{error}");
+    assert!(unready.len() == 1 && unready[0].starts_with(&name(1)), "{error}");
+}
+
+#[test]
+fn a_server_without_a_map_is_not_called_silent_or_of_another_version() {
+    let mut world = World::new(&[0, 0]);
+    world.servers[0].mode = Mode::Unready;
+    let ask = |world: &mut World, op_id, target| {
+        world.handle(Input::Ask { op_id, target, question: Question::Map });
+        world.result(op_id)
+    };
+    let error = ask(&mut world, 91, Target::Server(0)).unwrap_err();
+    assert!(matches!(&error, ClientError::NotReady(text) if text.contains("has no map yet")));
+    // The other one has a map.
+    assert_eq!(ask(&mut world, 92, Target::Any).unwrap().served_by, 1);
+    world.servers[1].mode = Mode::Unready;
+    let error = ask(&mut world, 93, Target::Any).unwrap_err();
+    assert!(matches!(error, ClientError::NotReady(_)), "{error}");
+    world.kill(1);
+    let error = ask(&mut world, 94, Target::Any).unwrap_err();
+    assert!(matches!(error, ClientError::NotReady(_)), "one of them answers: {error}");
+    world.servers[0].mode = Mode::Full;
+    world.close_connections(0);
+    world.run_for(ms(10));
+    let error = ask(&mut world, 95, Target::Any).unwrap_err();
+    assert_eq!(error, ClientError::Overloaded { retry_after: ms(20) });
+}
+
+#[test]
 fn limits_are_enforced_in_the_client() {
     let config = ClientConfig {
         operations_max: 10,

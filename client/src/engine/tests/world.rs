@@ -47,6 +47,9 @@ pub(super) enum Mode {
     Stuck,
     /// It answers HELLO, and all other requests with this status.
     Says(Status),
+    /// It answers HELLO and PING, and all other requests (also MAP) with UNAVAILABLE, because it has
+    /// no map yet.
+    Unready,
     /// It answers HELLO with OVERLOADED and closes the connection, because it has no room for
     /// another one.
     Full,
@@ -333,7 +336,8 @@ impl Server {
             Mode::Greets(status) => status,
             Mode::Stuck if is_data => return None,
             Mode::Says(status) if opcode != Opcode::Hello && opcode != Opcode::Map => status,
-            Mode::Up | Mode::Stuck | Mode::Says(_) => Status::Ok,
+            Mode::Unready if is_data => Status::Unavailable,
+            Mode::Up | Mode::Stuck | Mode::Unready | Mode::Says(_) => Status::Ok,
         };
         let value = match opcode {
             Opcode::Hello => HelloReply {

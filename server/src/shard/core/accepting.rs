@@ -53,7 +53,7 @@ impl Core {
             return key;
         }
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.unfinished_since = None;
+            conn.unfinished_since = conn.idle_since(now.mono);
             conn.codec = Codec::of(conn.caller());
             conn.input = connection.input;
             conn.output = connection.output;

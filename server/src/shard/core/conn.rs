@@ -1,5 +1,6 @@
 //! What a shard keeps of each connection.
 
+use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
 use crate::shard::codec::{Caller, Codec};
@@ -46,7 +47,7 @@ pub(super) struct Conn {
     pub(super) has_strayed: bool,
     /// The node knows that it has ended.
     pub(super) is_end_told: bool,
-    /// Since when an unfinished frame (or hello) is waited for.
+    /// Since when an unfinished frame (or hello) is waited for; an observer's next request, too.
     pub(super) unfinished_since: Option<Micros>,
     /// Its output is full: nothing more is served, or read, until the loop takes it.
     pub(super) paused: bool,
@@ -80,6 +81,16 @@ impl Conn {
             ended: false,
             closing: false,
         }
+    }
+
+    /// Returns since when the next request is waited for, if the caller may not stay idle: observers
+    /// have few places.
+    pub(super) fn idle_since(&self, now: Micros) -> Option<Micros> {
+        let is_observer = match &self.kind {
+            ConnKind::Accepted(greeting) => greeting.role() == Some(Role::Observer),
+            ConnKind::Link(_) => false,
+        };
+        is_observer.then_some(now)
     }
 
     /// Notes that bytes are about to wait for it, since now if none were waiting.

@@ -161,7 +161,7 @@ impl Core {
         if let Some(conn) = self.conns.get_mut(key) {
             let unfinished = at < bytes.len() || conn.skip > 0;
             conn.unfinished_since = match (unfinished, conn.unfinished_since) {
-                (false, _) => None,
+                (false, _) => conn.idle_since(now),
                 // A frame that was begun earlier and is still the one waited for.
                 (true, Some(since)) if at == 0 => Some(since),
                 (true, _) => Some(now),
@@ -241,7 +241,7 @@ impl Core {
             Step::NoPlace => self.refuse_place(key),
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
-                conn.unfinished_since = None;
+                conn.unfinished_since = conn.idle_since(now.mono);
                 conn.codec = Codec::of(conn.caller());
                 self.handshakes.end(key);
                 if shard == self.context.shard {

@@ -1,0 +1,120 @@
+//! `standin status` tells apart servers that are dead, busy, and without a map, and says which
+//! requests fail.
+
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+use standin_protocol::hello::Role;
+use standin_protocol::map::ServerState::Online;
+use standin_testkit::wait_until;
+
+use crate::common::wire::Wire;
+use crate::common::{Cluster, PAIR, WITHIN};
+
+/// Standard output and standard error, and the exit code.
+fn said(output: &Output) -> (String, Option<i32>) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout) + &text(&output.stderr), output.status.code())
+}
+
+fn status(cluster: &Cluster) -> (String, Option<i32>) {
+    said(&cluster.run(&["status"]))
+}
+
+fn status_json(cluster: &Cluster) -> Value {
+    let output = cluster.run(&["status", "--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn observers_in_all_places_make_no_server_look_dead_and_do_not_stay() {
+    let mut cluster = Cluster::with("status-observers", PAIR, |config| {
+        config.limits.handshake_timeout = Duration::from_secs(6);
+    });
+    cluster.start();
+    let id = cluster.id("a1");
+    let mut observers = Vec::new();
+    let mut last = (String::new(), None);
+    wait_until(WITHIN, "the server to be called busy", || {
+        // As many as there is room for, and one more.
+        let connect = |_| Wire::connect(&cluster.topology, id, 0, Role::Observer).ok();
+        observers.extend((0..5).map_while(connect));
+        last = status(&cluster);
+        assert!(!last.0.contains("does not answer"), "{}", last.0);
+        last.1 == Some(1)
+    });
+    assert!(last.0.contains("warning: a1 is busy"), "{}", last.0);
+    assert!(last.0.lines().any(|line| line.starts_with("a2 ") && line.ends_with("up")));
+    // Nobody closes the idle connections but the server.
+    wait_until(WITHIN, "room for an observer", || status(&cluster).1 == Some(0));
+    drop(observers);
+}
+
+#[test]
+fn many_commands_at_once_call_no_server_dead() {
+    let mut cluster = Cluster::new("status-many", PAIR);
+    cluster.start();
+    let run = || {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..24).map(|_| scope.spawn(|| status(&cluster))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
+        })
+    };
+    for (text, code) in run() {
+        assert!(matches!(code, Some(0 | 1)), "{text}");
+        assert!(!text.contains("does not answer") && !text.contains("DOES NOT"), "{text}");
+    }
+}
+
+#[test]
+fn servers_without_a_map_are_shown_and_a_write_says_that_they_answer() {
+    let mut cluster = Cluster::with("status-no-map", PAIR, |config| {
+        config.timings.operation_timeout = Duration::from_millis(2_000);
+    });
+    for name in ["a1", "a2"] {
+        cluster.start_server(name);
+    }
+    let (text, code) = status(&cluster);
+    assert_eq!(code, Some(3), "{text}");
+    for part in ["no map", "critical: a1 has no map yet", "critical: a2 has no map yet"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("same version"), "{text}");
+    let json = status_json(&cluster);
+    assert_eq!(json["epoch"], Value::Null);
+    for server in json["servers"].as_array().expect("a list") {
+        assert_eq!((&server["answers"], &server["state"]), (&true.into(), &Value::Null));
+        assert_eq!(server["counters"]["memory_bytes"], 16 << 20, "{server}");
+    }
+    let (text, code) = said(&cluster.run(&["put", "items", "k", "v"]));
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("the key's servers answer, but may not serve the key now"), "{text}");
+    assert!(!text.contains("are they running"), "{text}");
+
+    cluster.start_master();
+    cluster.wait_all(Online);
+    wait_until(WITHIN, "all to be well", || status(&cluster).1 == Some(0));
+}
+
+#[test]
+fn a_learning_master_is_not_called_silent() {
+    let mut cluster = Cluster::new("status-learning", PAIR);
+    cluster.start();
+    // Without its state, and with a server that does not renew, it learns for as long as it can.
+    cluster.kill("a2");
+    cluster.kill("master");
+    let state = cluster.directory().join(&cluster.config.master.state_file);
+    std::fs::remove_file(state).expect("the state file");
+    cluster.start_master();
+    let (text, _) = status(&cluster);
+    assert!(text.contains("is learning") && !text.contains("DOES NOT ANSWER"), "{text}");
+    let json = status_json(&cluster);
+    assert_eq!(
+        (&json["master"]["answers"], &json["master"]["is_learning"]),
+        (&true.into(), &true.into())
+    );
+    wait_until(WITHIN, "the master to have learnt", || {
+        status_json(&cluster)["master"]["is_learning"] == false
+    });
+}
