@@ -26,6 +26,7 @@ pub struct StatsHub {
     agent: [AtomicU64; AgentCounters::FIGURES.len()],
     memory_bytes: u64,
     reads_per_second: u64,
+    is_strict: bool,
     recent: Mutex<Recent>,
     /// The number of lines that the log's writer could not write.
     log_lines_lost: Arc<AtomicU64>,
@@ -45,16 +46,17 @@ impl StatsHub {
             agent: Default::default(),
             memory_bytes: 0,
             reads_per_second: 0,
+            is_strict: false,
             recent: Mutex::default(),
             log_lines_lost: Arc::default(),
         }
     }
 
-    /// Sets the limits from the cluster file: the memory of this server's caches together, and the
-    /// cluster's reads of the origin per second (zero: no limit).
+    /// Sets what is published of the cluster file: the memory of this server's caches together, the
+    /// cluster's reads of the origin per second (zero: no limit), and whether its mode is `strict`.
     #[must_use]
-    pub fn with_limits(self, memory_bytes: u64, reads_per_second: u64) -> Self {
-        Self { memory_bytes, reads_per_second, ..self }
+    pub fn with_config(self, memory_bytes: u64, reads_per_second: u64, is_strict: bool) -> Self {
+        Self { memory_bytes, reads_per_second, is_strict, ..self }
     }
 
     /// Takes a sample for the gauges of the last ten seconds, about once a second.
@@ -87,6 +89,7 @@ impl StatsHub {
             rate_refused_10s,
             memory_bytes: self.memory_bytes,
             reads_per_second: self.reads_per_second,
+            is_strict: self.is_strict.into(),
             origin_up: u64::from(health == Health::Up),
         }
     }

@@ -176,6 +176,15 @@ impl Report<'_> {
             let text = format!("{name} has not reached the database since {since} ({lasts}){why}");
             find(severity, text);
         }
+        // Older servers do not publish it.
+        if owned > 0 && gauge(stats, "is_leased") == Some(0) && stats.counter("is_orphan") == 0 {
+            let text = format!(
+                "{name} owns {owned} partitions and has no lease for them: nothing of them is \
+                 cached, reads go to the database, and writes wait and are refused; is the master \
+                 running, and do UDP datagrams pass between it and {name}?"
+            );
+            find(severity, text);
+        }
         let refused = stats.counter("connections_refused_10s");
         if refused > 0 {
             let text = format!(
@@ -280,6 +289,11 @@ impl Outage {
     }
 }
 
+/// The value of a figure, or `None` if the server does not publish it.
+fn gauge(stats: &StatsReply, name: &str) -> Option<u64> {
+    stats.counters.iter().find(|counter| counter.name == name).map(|counter| counter.value)
+}
+
 /// The version that a server runs.
 pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
     labelled(stats, "build_info", "version").map(|(version, _)| version)
@@ -377,6 +391,11 @@ mod tests {
         let no_map = stats(MapEpoch::default(), &[]);
         check(&well, UP, [&up, &no_map], critical, "a2 has no map");
         check(&well, UP, [&old, &up], warning, "a1 has applied epoch 1.6");
+        let no_lease = stats(EPOCH, &[("is_leased", 0), ("is_orphan", 0)]);
+        let orphan = stats(EPOCH, &[("is_leased", 0), ("is_orphan", 1)]);
+        let leased = stats(EPOCH, &[("is_leased", 1), ("is_orphan", 0)]);
+        assert_eq!(judge(&well, UP, &[orphan, leased]).0, Severity::Ok);
+        check(&well, UP, [&no_lease, &up], critical, "a1 owns 8 partitions and has no lease");
         let text = "a1 has not reached the database since 2001-09-09T01:45:27Z (1m 12s): refused:";
         check(&well, UP, [&down, &up], critical, text);
         check(&one_offline, UP, [&down, &up], warning, text);

@@ -5,6 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
+use standin_config::Mode;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::Online;
 use standin_testkit::wait_until;
@@ -117,4 +118,37 @@ fn a_learning_master_is_not_called_silent() {
     wait_until(WITHIN, "the master to have learnt", || {
         status_json(&cluster)["master"]["is_learning"] == false
     });
+}
+
+#[test]
+fn without_a_master_strict_is_called_critical_and_logged_as_an_error_and_available_is_not() {
+    for mode in [Mode::Strict, Mode::Available] {
+        let mut cluster = Cluster::with("status-no-lease", PAIR, |config| {
+            config.mode = mode;
+            config.timings.operation_timeout = Duration::from_millis(2_000);
+        });
+        cluster.start();
+        wait_until(WITHIN, "all to be well", || status(&cluster).1 == Some(0));
+        cluster.kill("master");
+        if mode == Mode::Available {
+            wait_until(WITHIN, "orphans", || cluster.counter("a1", "is_leased") == 0);
+            let (text, code) = status(&cluster);
+            assert_eq!(code, Some(1), "{text}");
+            continue;
+        }
+        let mut last = (String::new(), None);
+        wait_until(WITHIN, "status to be critical", || {
+            last = status(&cluster);
+            last.1 == Some(3)
+        });
+        let text = &last.0;
+        assert!(text.contains("has no lease for them") && text.contains("writes wait"), "{text}");
+        let (text, code) = said(&cluster.run(&["put", "items", "k", "v"]));
+        assert_eq!(code, Some(2), "{text}");
+        let line = cluster.process("a1").wait_for_line("the lease has expired", WITHIN);
+        assert!(line.contains("ERROR"), "{line}");
+        cluster.start_master();
+        wait_until(WITHIN, "all to be well again", || status(&cluster).1 == Some(0));
+        cluster.process("a1").wait_for_line("may act as an owner again", WITHIN);
+    }
 }

@@ -109,6 +109,10 @@ pub struct Agent {
     is_origin_down: bool,
     /// The lease that the shards were last given.
     told: Lease,
+    /// It had not expired at the last check.
+    may_own: bool,
+    /// It has expired although this server is online by its map and does not leave.
+    is_lease_lost: bool,
     renew_at: Micros,
     gossip_at: Micros,
     sequence: u64,
@@ -143,6 +147,8 @@ impl Agent {
             trust: Trust::default(),
             is_origin_down: false,
             told: NO_LEASE,
+            may_own: false,
+            is_lease_lost: false,
             renew_at: now,
             gossip_at: if group.members.is_empty() { Micros::NEVER } else { now },
             group,
@@ -157,6 +163,13 @@ impl Agent {
     #[must_use]
     pub fn is_master_lost(&self) -> bool {
         self.is_master_lost
+    }
+
+    /// Whether this server can't act as the owner of its partitions any more, because its lease has
+    /// expired and it is no orphan.
+    #[must_use]
+    pub fn is_lease_lost(&self) -> bool {
+        self.is_lease_lost
     }
 
     /// Handles an event.
@@ -364,6 +377,12 @@ impl Agent {
             self.told = lease;
             self.outputs.push_back(Output::Lease(lease));
         }
+        let may_own = now < lease.until;
+        let is_online = |map: &ClusterMap| map.state(self.config.server) == ServerState::Online;
+        let is_to_own = self.leaving.is_none() && self.map.as_deref().is_some_and(is_online);
+        self.is_lease_lost = !may_own && is_to_own && (self.may_own || self.is_lease_lost);
+        self.may_own = may_own;
+        self.counters.is_leased = (may_own && !lease.orphan).into();
     }
 
     fn ask_probe(&mut self, now: Micros, server: u16, for_master: Option<u64>) {

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use standin_config::Mode;
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, SENDER_MASTER};
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::agent::{Agent, AgentConfig, Input, Output};
 use crate::inbox::Inbox;
@@ -113,7 +114,7 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
     let topology = Arc::clone(&options.topology);
     let mut agent = Agent::new(options.agent.clone(), topology, Micros::boottime());
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let mut is_master_lost = false;
+    let (mut is_master_lost, mut is_lease_lost) = (false, false);
     loop {
         standin_protocol::fault::point();
         // The clock is read before the inputs are, because leases count from this time.
@@ -136,6 +137,9 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
                 false => info!("heard from the master again"),
             }
         }
+        if std::mem::replace(&mut is_lease_lost, agent.is_lease_lost()) != is_lease_lost {
+            log_lease(options.agent.mode, is_lease_lost);
+        }
         if shared.ends.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -154,6 +158,19 @@ pub(crate) fn run(options: ControlOptions) -> io::Result<()> {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Logs that this server's lease has expired, or that it holds one again. In `available`, other
+/// servers take its place as soon as the master or the group allows it; in `strict` nobody does.
+fn log_lease(mode: Mode, is_lost: bool) {
+    const LOST: &str = "the lease has expired and the master does not renew it: until it does, this \
+                        server caches nothing, reads go to the database, and writes wait and are \
+                        refused; is the master running, and do UDP datagrams pass between them?";
+    match (is_lost, mode) {
+        (true, Mode::Strict) => error!("{LOST}"),
+        (true, Mode::Available) => warn!("{LOST}"),
+        (false, _) => info!("this server may act as an owner again"),
     }
 }
 

@@ -19,6 +19,8 @@ standin_protocol::counters! {
         Gauge memory_bytes,
         /// The limit of the whole cluster on reads of the database per second; zero: no limit.
         Gauge reads_per_second,
+        /// 1 if the mode of the cluster is `strict`, 0 if it is `available`.
+        Gauge is_strict,
         /// Whether the database answers: 1 or 0.
         Gauge origin_up,
     }

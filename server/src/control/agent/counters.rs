@@ -9,6 +9,8 @@ counters! {
         Counter leases_granted,
         /// Leases that expired.
         Counter leases_expired,
+        /// 1 while this server holds a lease of the master that has not expired.
+        Gauge is_leased,
         /// Times that the master was lost, because nothing was heard from it for half a lease.
         Counter masters_lost,
         /// Times that this server became an orphan, because its whole group had lost the master.

@@ -114,6 +114,7 @@ fn a_server_that_is_taken_out_gives_its_lease_back() {
             from_master(DatagramKind::Announce, 3, 4, [state, ServerState::Online]),
         );
         assert_eq!(leases(&mut agent), vec![super::super::NO_LEASE]);
+        assert_eq!((agent.is_lease_lost(), agent.counters.is_leased), (false, 0), "not expired");
         hear(&mut agent, at(3), grant(4, nonce, 3));
         assert_eq!(leases(&mut agent), vec![], "that was granted before");
     }
@@ -138,10 +139,16 @@ fn it_runs_out_and_that_is_counted_once() {
     hear(&mut agent, at(1), grant(2, nonce, 3));
     agent.handle(at(1_799), Input::Tick);
     assert_eq!(agent.counters.leases_expired, 0);
+    assert_eq!((agent.is_lease_lost(), agent.counters.is_leased), (false, 1));
     assert_eq!(agent.next_deadline(), at(1_800));
     for now in [1_800, 1_801, 1_900] {
         agent.handle(at(now), Input::Tick);
         assert_eq!((agent.counters.leases_granted, agent.counters.leases_expired), (1, 1));
+        assert_eq!((agent.is_lease_lost(), agent.counters.is_leased), (true, 0));
     }
     assert_eq!(agent.lease(), held(Micros(0)), "the shards compare for themselves");
+    let renewals = told(&mut agent);
+    let renewal = renewals.iter().find(|(kind, ..)| *kind == DatagramKind::Renew).unwrap();
+    hear(&mut agent, at(1_950), grant(3, renewal.2, 3));
+    assert_eq!((agent.is_lease_lost(), agent.counters.is_leased), (false, 1));
 }
