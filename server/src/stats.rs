@@ -78,8 +78,16 @@ impl StatsHub {
     /// The figures of the server as a whole.
     fn figures(&self, health: Health) -> ServerFigures {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
-        let [hits_10s, misses_10s, connections_refused_10s, origin_reads_10s, rate_refused_10s] =
-            recent;
+        let [
+            hits_10s,
+            misses_10s,
+            connections_refused_10s,
+            origin_reads_10s,
+            rate_refused_10s,
+            surge_refused_10s,
+            overloaded_10s,
+            origin_failures_10s,
+        ] = recent;
         ServerFigures {
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
             hits_10s,
@@ -87,6 +95,9 @@ impl StatsHub {
             connections_refused_10s,
             origin_reads_10s,
             rate_refused_10s,
+            surge_refused_10s,
+            overloaded_10s,
+            origin_failures_10s,
             memory_bytes: self.memory_bytes,
             reads_per_second: self.reads_per_second,
             is_strict: self.is_strict.into(),

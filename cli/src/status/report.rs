@@ -193,13 +193,8 @@ impl Report<'_> {
             );
             find(Severity::Warning, text);
         }
-        let refused = stats.counter("rate_refused_10s");
-        if refused > 0 {
-            let text = format!(
-                "{name} has refused {refused} reads in the last ten seconds because of \
-                 `reads_per_second`; raise it if the database can take more"
-            );
-            find(Severity::Warning, text);
+        for (count, text) in failures(stats) {
+            find(Severity::Warning, format!("{name} has {}", text.replacen("{}", &count, 1)));
         }
         let epoch = MapEpoch::from_u64(stats.map_epoch);
         if epoch == MapEpoch::default() {
@@ -224,14 +219,34 @@ impl Report<'_> {
         let (read, dead): (Vec<u32>, Vec<u32>) = partitions
             .filter(is_unowned)
             .partition(|partition| map.topology.rank(*partition).iter().any(answers));
-        let mut find = |count: usize, what: &str| {
+        let is_strict = self.answers().any(|stats| stats.counter("is_strict") > 0);
+        let is_alive = |id: u16| self.stats.get(usize::from(id)).is_some_and(Heard::is_alive);
+        // Those that the next server serves until the lease of the silent one has expired.
+        let is_bridged = |partition: &u32| {
+            let mut rank = map.topology.rank(*partition).iter().map(|id| map.state(*id));
+            let first = rank.find(|state| *state != ServerState::Offline);
+            let is_waiting = first == Some(ServerState::Waiting);
+            !is_strict && is_waiting && is_alive(map.ownership(*partition).stand_in)
+        };
+        let (bridged, read): (Vec<u32>, Vec<u32>) = read.into_iter().partition(is_bridged);
+        let mut find = |severity, count: usize, what: &str| {
             if count > 0 {
-                let text = format!("{count} partitions {what}");
-                findings.push(Finding { severity: Severity::Critical, text });
+                findings.push(Finding { severity, text: format!("{count} partitions {what}") });
             }
         };
-        find(read.len(), "have no owner now: reads of them go to the database, writes wait");
-        find(dead.len(), "are not served at all: no server of their group answers");
+        let (warning, critical) = (Severity::Warning, Severity::Critical);
+        find(
+            warning,
+            bridged.len(),
+            "have no owner until the lease of a silent server has expired; the next server of \
+             their group reads and writes for it",
+        );
+        find(
+            critical,
+            read.len(),
+            "have no owner now: reads of them go to the database, writes wait",
+        );
+        find(critical, dead.len(), "are not served at all: no server of their group answers");
     }
 
     /// The number of database reads in the last ten seconds, by all servers that answer.
@@ -287,6 +302,36 @@ impl Outage {
     pub(crate) fn lasts(&self) -> String {
         humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
     }
+}
+
+/// The requests of the last ten seconds that have failed for a reason that the server counts: their
+/// number, and a sentence about it.
+fn failures(stats: &StatsReply) -> impl Iterator<Item = (String, &'static str)> {
+    let texts = [
+        (
+            "rate_refused_10s",
+            "refused {} reads in the last ten seconds because of `reads_per_second`; raise it if \
+             the database can take more",
+        ),
+        (
+            "surge_refused_10s",
+            "refused {} reads in the last ten seconds because too many had to be held back after a \
+             change of owner; raise `surge_reads` if the database can take more",
+        ),
+        (
+            "overloaded_10s",
+            "refused {} requests in the last ten seconds for lack of room; too many requests, or \
+             replies that clients have not read, are under way at once (see [limits])",
+        ),
+        (
+            "origin_failures_10s",
+            "made {} calls to the database in the last ten seconds that failed or were refused; \
+             its log has the reasons",
+        ),
+    ];
+    let count = |name| stats.counter(name);
+    let failed = texts.into_iter().filter(move |(name, _)| count(name) > 0);
+    failed.map(move |(name, text)| (count(name).to_string(), text))
 }
 
 /// The value of a figure, or `None` if the server does not publish it.
@@ -402,6 +447,16 @@ mod tests {
         check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections");
         let bound = stats(EPOCH, &[("rate_refused_10s", 4)]);
         check(&well, UP, [&bound, &up], warning, "a1 has refused 4 reads");
+        let failing = stats(EPOCH, &[("origin_failures_10s", 5)]);
+        check(&well, UP, [&failing, &up], warning, "a1 has made 5 calls to the database");
+        let full = stats(EPOCH, &[("overloaded_10s", 6), ("surge_refused_10s", 7)]);
+        check(&well, UP, [&full, &up], warning, "a1 has refused 6 requests");
+        check(&well, UP, [&full, &up], warning, "a1 has refused 7 reads");
+        let waiting = map([ServerState::Waiting, Online]);
+        let strict = stats(EPOCH, &[("is_strict", 1)]);
+        let text = "8 partitions have no owner until the lease of a silent server has expired";
+        check(&waiting, UP, [&gone, &up], warning, text);
+        check(&waiting, UP, [&gone, &strict], critical, "8 partitions have no owner now");
         let returning = map([Returning, Online]);
         check(&returning, UP, [&up, &up], critical, "have no owner now");
         let text = "16 partitions are not served at all";

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use standin_config::Mode;
+use standin_protocol::frame::Opcode;
 use standin_protocol::hello::Role;
 use standin_protocol::map::ServerState::Online;
 use standin_testkit::wait_until;
@@ -151,4 +152,41 @@ fn without_a_master_strict_is_called_critical_and_logged_as_an_error_and_availab
         wait_until(WITHIN, "all to be well again", || status(&cluster).1 == Some(0));
         cluster.process("a1").wait_for_line("may act as an owner again", WITHIN);
     }
+}
+
+#[test]
+fn requests_that_the_database_fails_are_a_warning_for_ten_seconds() {
+    let mut cluster = Cluster::new("status-failures", PAIR);
+    cluster.start();
+    wait_until(WITHIN, "all to be well", || status(&cluster).1 == Some(0));
+    cluster.database().execute_batch("DROP TABLE items").expect("dropped");
+    let (text, code) = said(&cluster.run(&["put", "items", "k", "v"]));
+    assert_eq!(code, Some(2), "{text}");
+    let mut last = String::new();
+    wait_until(WITHIN, "a warning", || {
+        let (text, code) = status(&cluster);
+        last = text;
+        code == Some(1)
+    });
+    assert!(last.contains("calls to the database in the last ten seconds that failed"), "{last}");
+    wait_until(WITHIN, "it to be over", || status(&cluster).1 == Some(0));
+}
+
+#[test]
+fn requests_refused_for_lack_of_room_are_a_warning() {
+    let mut cluster = Cluster::with("status-overloaded", PAIR, |config| {
+        config.limits.in_flight_per_connection = 1;
+    });
+    cluster.start();
+    let database = cluster.database();
+    database.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let mut wire = cluster.connect("a1");
+    let keys: Vec<_> = cluster.keys_of("a1").take(20).collect();
+    keys.iter().for_each(|key| wire.send(Opcode::Put, key, b"v"));
+    let mut last = String::new();
+    wait_until(WITHIN, "a warning", || {
+        last = status(&cluster).0;
+        last.contains("requests in the last ten seconds for lack of room")
+    });
+    assert!(last.contains("a1 has refused 19 requests"), "{last}");
 }

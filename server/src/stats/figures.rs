@@ -15,6 +15,13 @@ standin_protocol::counters! {
         Gauge origin_reads_10s,
         /// Reads refused in the last ten seconds because of `reads_per_second`.
         Gauge rate_refused_10s,
+        /// Reads refused in the last ten seconds because too many were held back after a change of
+        /// owner, or for too long.
+        Gauge surge_refused_10s,
+        /// Requests refused for lack of room in the last ten seconds.
+        Gauge overloaded_10s,
+        /// Calls that the origin failed or refused in the last ten seconds.
+        Gauge origin_failures_10s,
         /// The memory of this server's caches together, in bytes.
         Gauge memory_bytes,
         /// The limit of the whole cluster on reads of the database per second; zero: no limit.

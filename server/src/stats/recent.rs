@@ -11,8 +11,16 @@ const WINDOW: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The counters whose growth in the last ten seconds is published too, as `NAME_10s`.
-pub(super) const NAMES: [&str; 5] =
-    ["hits", "misses", "connections_refused", "origin_reads", "rate_refused"];
+pub(super) const NAMES: [&str; 8] = [
+    "hits",
+    "misses",
+    "connections_refused",
+    "origin_reads",
+    "rate_refused",
+    "surge_refused",
+    "overloaded",
+    "origin_failures",
+];
 /// Sums since the start, in the order of [`NAMES`].
 pub(super) type Sums = [u64; NAMES.len()];
 
@@ -57,16 +65,22 @@ mod tests {
     fn what_is_older_than_ten_seconds_does_not_count() {
         let mut recent = Recent::default();
         let at = |tenths: u64| Micros(5_000_000) + Duration::from_millis(tenths * 100);
-        assert_eq!(recent.since([3, 4, 5, 6, 7]), [3, 4, 5, 6, 7], "since the start");
+        let sums = |first: [u64; 3]| {
+            let mut sums = Sums::default();
+            sums[..3].copy_from_slice(&first);
+            sums
+        };
+        assert_eq!(recent.since(sums([3, 4, 5])), sums([3, 4, 5]), "since the start");
         for tenths in 0..=300 {
             // Ten hits per second, and from the twentieth second on as many misses.
             if recent.is_due(at(tenths)) {
-                recent.note(at(tenths), [tenths, tenths.saturating_sub(200), 1, 0, 0]);
+                recent.note(at(tenths), sums([tenths, tenths.saturating_sub(200), 1]));
             }
             assert!(recent.samples.len() <= 12);
         }
-        assert_eq!(recent.since([300, 100, 1, 0, 0]), [100, 100, 0, 0, 0]);
-        recent.note(at(1_000), [300, 100, 1, 0, 0]);
-        assert_eq!(recent.since([300, 100, 2, 0, 0]), [0, 0, 1, 0, 0], "nobody has asked for long");
+        assert_eq!(recent.since(sums([300, 100, 1])), sums([100, 100, 0]));
+        recent.note(at(1_000), sums([300, 100, 1]));
+        let (now, grown) = (sums([300, 100, 2]), sums([0, 0, 1]));
+        assert_eq!(recent.since(now), grown, "nobody has asked for long");
     }
 }
