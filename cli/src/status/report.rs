@@ -185,14 +185,6 @@ impl Report<'_> {
             );
             find(severity, text);
         }
-        let refused = stats.counter("connections_refused_10s");
-        if refused > 0 {
-            let text = format!(
-                "{name} has refused {refused} connections in the last ten seconds because it was \
-                 full or stopping; see `connections` in [limits], and its log"
-            );
-            find(Severity::Warning, text);
-        }
         for (count, text) in failures(stats) {
             find(Severity::Warning, format!("{name} has {}", text.replacen("{}", &count, 1)));
         }
@@ -304,10 +296,37 @@ impl Outage {
     }
 }
 
-/// The requests of the last ten seconds that have failed for a reason that the server counts: their
-/// number, and a sentence about it.
+/// The requests and connections of the last ten seconds that have failed for a reason that the
+/// server counts: their number, and a sentence about it.
 fn failures(stats: &StatsReply) -> impl Iterator<Item = (String, &'static str)> {
     let texts = [
+        (
+            "clients_refused_10s",
+            "refused {} connections of clients in the last ten seconds because all are in use; \
+             raise `connections` in [limits] (and `ulimit -n`), or look for clients that leave \
+             connections open",
+        ),
+        (
+            "handshakes_refused_10s",
+            "refused {} connections in the last ten seconds because too many had not said hello; \
+             raise `handshakes` in [limits] (and `ulimit -n`), or look for callers that connect \
+             and say nothing",
+        ),
+        (
+            "peers_refused_10s",
+            "refused {} connections of other servers in the last ten seconds because all for \
+             servers are in use",
+        ),
+        (
+            "masters_refused_10s",
+            "refused {} connections of the master in the last ten seconds because all for masters \
+             are in use",
+        ),
+        (
+            "observers_refused_10s",
+            "refused {} connections of observers, such as `standin status`, in the last ten \
+             seconds because all four are in use",
+        ),
         (
             "rate_refused_10s",
             "refused {} reads in the last ten seconds because of `reads_per_second`; raise it if \
@@ -420,8 +439,8 @@ mod tests {
         assert_eq!(judge(&well, UP, &both), (Severity::Ok, String::new()));
         let old = stats(MapEpoch { term: 1, counter: 6 }, &[]);
         let down = stats(EPOCH, &[("origin_down_ms{reason=\"refused: \"}", 72_345)]);
-        let full = stats(EPOCH, &[("connections_refused", 9), ("connections_refused_10s", 3)]);
-        let was_full = stats(EPOCH, &[("connections_refused", 9)]);
+        let full = stats(EPOCH, &[("clients_refused", 9), ("clients_refused_10s", 3)]);
+        let was_full = stats(EPOCH, &[("clients_refused", 9), ("connections_refused_10s", 1)]);
         assert_eq!(judge(&well, UP, &[was_full, up.clone()]).0, Severity::Ok);
         let check = |map, master, stats: [&Heard<StatsReply>; 2], severity, text| {
             let (found, texts) = judge(map, master, &stats.map(Clone::clone));
@@ -444,7 +463,9 @@ mod tests {
         let text = "a1 has not reached the database since 2001-09-09T01:45:27Z (1m 12s): refused:";
         check(&well, UP, [&down, &up], critical, text);
         check(&one_offline, UP, [&down, &up], warning, text);
-        check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections");
+        check(&well, UP, [&full, &up], warning, "a1 has refused 3 connections of clients");
+        let probed = stats(EPOCH, &[("masters_refused_10s", 4)]);
+        check(&well, UP, [&probed, &up], warning, "a1 has refused 4 connections of the master");
         let bound = stats(EPOCH, &[("rate_refused_10s", 4)]);
         check(&well, UP, [&bound, &up], warning, "a1 has refused 4 reads");
         let failing = stats(EPOCH, &[("origin_failures_10s", 5)]);

@@ -1,18 +1,20 @@
 //! `standin status` tells apart servers that are dead, busy, and without a map, and says which
 //! requests fail.
 
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::process::Output;
 use std::time::Duration;
 
 use serde_json::Value;
-use standin_config::Mode;
-use standin_protocol::frame::Opcode;
-use standin_protocol::hello::Role;
-use standin_protocol::map::ServerState::Online;
+use standin_config::{IoKind, Mode};
+use standin_protocol::frame::{Opcode, Request, RequestHeader};
+use standin_protocol::hello::{HelloBody, Role};
+use standin_protocol::map::ServerState::{Online, Waiting};
 use standin_testkit::wait_until;
 
 use crate::common::wire::Wire;
-use crate::common::{Cluster, PAIR, WITHIN};
+use crate::common::{Cluster, KEYSPACE, PAIR, WITHIN, ring};
 
 /// Standard output and standard error, and the exit code.
 fn said(output: &Output) -> (String, Option<i32>) {
@@ -189,4 +191,80 @@ fn requests_refused_for_lack_of_room_are_a_warning() {
         last.contains("requests in the last ten seconds for lack of room")
     });
     assert!(last.contains("a1 has refused 19 requests"), "{last}");
+}
+
+#[test]
+fn refused_connections_are_named_by_role_and_callers_that_had_left_do_not_count() {
+    for io in [ring(), IoKind::Epoll] {
+        let mut cluster = Cluster::with("status-refused", PAIR, |config| {
+            config.servers.iter_mut().for_each(|server| server.io = io);
+        });
+        cluster.start();
+        let id = cluster.id("a1");
+        let count = |cluster: &Cluster| cluster.counter("a1", "masters_refused");
+        // Probes that gave up while the process was stopped, more than there is room for.
+        cluster.freeze("a1");
+        let mut hello = Vec::new();
+        let body = HelloBody { role: Role::Master as u8, ..HelloBody::default() };
+        let header = RequestHeader::new(Opcode::Hello, 0, 0);
+        Request::write(header, b"", &body.to_bytes(), &mut hello);
+        for _ in 0..40 {
+            let mut stream = TcpStream::connect(cluster.address("a1")).expect("the backlog");
+            stream.write_all(&hello).expect("sent");
+        }
+        let accepted = cluster.config.limits.handshakes;
+        assert!(accepted > 40, "they are refused for their role alone");
+        cluster.thaw("a1");
+        cluster.wait_all(Online);
+        wait_until(WITHIN, "them to be accepted", || {
+            cluster.counter("a1", "connections_accepted") >= 40
+        });
+        assert_eq!(count(&cluster), 0, "nobody was there to be refused");
+        let (text, _) = status(&cluster);
+        assert!(!text.contains("has refused"), "{text}");
+
+        // Those that are there and wait are counted, under their role.
+        let connect = || Wire::connect(&cluster.topology, id, 0, Role::Master);
+        let mut callers = Vec::new();
+        wait_until(WITHIN, "one to be refused", || {
+            callers.extend(connect());
+            count(&cluster) > 0
+        });
+        let (text, _) = status(&cluster);
+        assert!(text.contains("connections of the master in the last ten seconds"), "{text}");
+        assert!(!text.contains("connections of clients"), "{text}");
+        let line = cluster.process("a1").wait_for_line("connections refused", WITHIN);
+        assert!(line.contains("role=Master") && !line.contains("limits."), "{line}");
+    }
+}
+
+#[test]
+fn partitions_of_a_silent_server_are_a_warning_where_the_next_one_serves_them() {
+    for (mode, expected) in [(Mode::Available, Some(1)), (Mode::Strict, Some(3))] {
+        let mut cluster = Cluster::with("status-waiting", PAIR, |config| {
+            config.mode = mode;
+            config.timings.lease = Duration::from_secs(20);
+        });
+        cluster.start();
+        let key = cluster.key_of("a1");
+        cluster.freeze("a1");
+        let mut client = cluster.client_with(|config| {
+            config.operation_timeout = Duration::from_secs(2);
+        });
+        wait_until(WITHIN, "the master to wait for its lease", || {
+            let put = client.put(KEYSPACE, &key, b"value".to_vec(), 0);
+            assert!(put.is_err() || mode == Mode::Available, "{put:?}");
+            cluster.state_at("a2", "a1") == Some(Waiting)
+        });
+        let (text, code) = status(&cluster);
+        assert_eq!(code, expected, "{text}");
+        let sentence = match mode {
+            Mode::Available => "have no owner until the lease of a silent server has expired",
+            Mode::Strict => "have no owner now: reads of them go to the database, writes wait",
+        };
+        assert!(text.contains(sentence) && text.contains("a1 is waiting"), "{text}");
+        if mode == Mode::Available {
+            client.put(KEYSPACE, &key, b"value".to_vec(), 0).expect("the next one writes");
+        }
+    }
 }

@@ -106,8 +106,19 @@ counters! {
         Gauge connections,
         /// Connections accepted.
         Counter connections_accepted,
-        /// Connections refused at the limit.
+        /// Connections refused because all for callers of that kind are in use, or because this
+        /// server is about to end.
         Counter connections_refused,
+        /// Of these, connections of clients.
+        Counter clients_refused,
+        /// Of these, connections of other servers.
+        Counter peers_refused,
+        /// Of these, connections of the master.
+        Counter masters_refused,
+        /// Of these, connections of observers, such as `standin status`.
+        Counter observers_refused,
+        /// Of these, connections of callers that had not said hello.
+        Counter handshakes_refused,
         /// Connections closed because of what the other side sent or failed to send.
         Counter connections_dropped,
         /// Items in the cache.

@@ -56,7 +56,7 @@ impl Places {
         }
     }
 
-    fn most(&self, role: Role) -> u32 {
+    pub(super) fn most(&self, role: Role) -> u32 {
         match role {
             Role::Client => self.clients,
             Role::Peer => self.peers,
@@ -153,28 +153,58 @@ impl Handshakes {
     }
 }
 
-/// The number of refused connections that have not been logged.
+/// The interval between two log lines about refused connections of a role.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// The refused connections that have not been logged.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
+    clients: Refused,
+    peers: Refused,
+    masters: Refused,
+    observers: Refused,
+    /// Those that had not said hello.
+    handshakes: Refused,
+}
+
+/// Those of one role.
+#[derive(Debug, Default)]
+struct Refused {
     count: u64,
     told: Option<Micros>,
 }
 
-/// The interval between two log lines about refused connections.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-
-impl Refusals {
-    pub(super) fn add(&mut self) {
-        self.count += 1;
-    }
-
+impl Refused {
     /// Returns the number since the last log line, if the next one is due.
-    pub(super) fn due(&mut self, now: Micros) -> Option<u64> {
+    fn due(&mut self, now: Micros) -> Option<u64> {
         if self.count == 0 || self.told.is_some_and(|told| now < told + TOLD_EVERY) {
             return None;
         }
         self.told = Some(now);
         Some(std::mem::take(&mut self.count))
+    }
+}
+
+impl Refusals {
+    /// Counts a refused caller of this role; `None`: it had not said hello.
+    pub(super) fn add(&mut self, role: Option<Role>) {
+        self.of(role).count += 1;
+    }
+
+    /// Returns the roles whose next log line is due, each with the number since the last one.
+    pub(super) fn due(&mut self, now: Micros) -> Vec<(Option<Role>, u64)> {
+        let roles = Role::ALL.iter().copied().map(Some).chain([None]);
+        roles.filter_map(|role| Some((role, self.of(role).due(now)?))).collect()
+    }
+
+    fn of(&mut self, role: Option<Role>) -> &mut Refused {
+        match role {
+            Some(Role::Client) => &mut self.clients,
+            Some(Role::Peer) => &mut self.peers,
+            Some(Role::Master) => &mut self.masters,
+            Some(Role::Observer) => &mut self.observers,
+            None => &mut self.handshakes,
+        }
     }
 }
 
@@ -234,12 +264,13 @@ mod tests {
     #[test]
     fn the_log_is_told_with_a_count_and_not_too_often() {
         let mut refusals = Refusals::default();
-        assert_eq!(refusals.due(Micros(0)), None);
-        refusals.add();
-        assert_eq!(refusals.due(Micros(0)), Some(1));
-        refusals.add();
-        refusals.add();
-        assert_eq!(refusals.due(Micros(9_999_999)), None);
-        assert_eq!(refusals.due(Micros(10_000_000)), Some(2));
+        assert_eq!(refusals.due(Micros(0)), []);
+        refusals.add(Some(Role::Client));
+        assert_eq!(refusals.due(Micros(0)), [(Some(Role::Client), 1)]);
+        refusals.add(Some(Role::Client));
+        refusals.add(Some(Role::Client));
+        refusals.add(None);
+        assert_eq!(refusals.due(Micros(9_999_999)), [(None, 1)], "each role has its own line");
+        assert_eq!(refusals.due(Micros(10_000_000)), [(Some(Role::Client), 2)]);
     }
 }

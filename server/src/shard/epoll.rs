@@ -183,7 +183,7 @@ impl Loop {
             let Some(listener) = &self.listener else { return };
             match sockets::accept(listener, rustix::net::SocketFlags::NONBLOCK) {
                 Ok(fd) => {
-                    if let Some(key) = self.core.accept(now.mono) {
+                    if let Some(key) = self.core.accept(now.mono, sockets::has_ended(&fd)) {
                         self.insert(now, key, fd, false);
                     }
                 }

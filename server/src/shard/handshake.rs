@@ -55,8 +55,8 @@ pub enum Step {
     },
     /// Not acceptable: close after the reply.
     Refuse,
-    /// There is no place for such a caller: close after the reply.
-    NoPlace,
+    /// There is no place for callers of this role: close after the reply.
+    NoPlace(Role),
     /// Accepted.
     Done {
         /// Bytes of the input that are done with.
@@ -125,7 +125,8 @@ impl Greeting {
                     }
                 };
                 if let Err(most) = context.admission.admit(role) {
-                    return no_place(&header, most, output);
+                    no_place(&header, most, output);
+                    return Step::NoPlace(role);
                 }
                 let caller = Caller { is_peer: role == Role::Peer, client_id: hello.client_id };
                 self.accepted = Some(Accepted { caller, role, shard });
@@ -154,14 +155,13 @@ impl Greeting {
 /// The hint that goes with a connection's OVERLOADED: a place is free when another caller goes.
 const PLACE_RETRY_AFTER_MS: u16 = 200;
 
-fn no_place(header: &RequestHeader, most: u32, output: &mut Vec<u8>) -> Step {
+fn no_place(header: &RequestHeader, most: u32, output: &mut Vec<u8>) {
     let text = format!("all {most} connections for such callers are taken");
     let reply = ResponseHeader {
         retry_after_ms: PLACE_RETRY_AFTER_MS,
         ..ResponseHeader::reply_to(header, Status::Overloaded)
     };
     Response::write(reply, text.as_bytes(), output);
-    Step::NoPlace
 }
 
 /// What a caller is told that has to go before it has said hello, as if it had: others wait.

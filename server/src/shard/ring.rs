@@ -194,7 +194,7 @@ impl Loop {
             let Some(listener) = &self.listener else { return };
             match sockets::accept(listener, rustix::net::SocketFlags::empty()) {
                 Ok(fd) => {
-                    if let Some(key) = self.core.accept(now.mono) {
+                    if let Some(key) = self.core.accept(now.mono, sockets::has_ended(&fd)) {
                         let index = self.insert(fd, key);
                         self.arm_receive(index);
                     }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -30,6 +31,14 @@ pub(super) fn accept(listener: &TcpListener, flags: SocketFlags) -> rustix::io::
     let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | flags)?;
     prepare(&fd);
     Ok(fd)
+}
+
+/// Whether the other side of a connection has already sent the end of its input.
+pub(super) fn has_ended(fd: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(fd, PollFlags::RDHUP)];
+    // What can't be found out now is found out by reading.
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+        && polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether accepting failed because of that one connection (see accept(2)).

@@ -11,6 +11,16 @@ standin_protocol::counters! {
         Gauge misses_10s,
         /// Connections refused in the last ten seconds.
         Gauge connections_refused_10s,
+        /// Connections of clients refused in the last ten seconds.
+        Gauge clients_refused_10s,
+        /// Connections of callers that had not said hello refused in the last ten seconds.
+        Gauge handshakes_refused_10s,
+        /// Connections of other servers refused in the last ten seconds.
+        Gauge peers_refused_10s,
+        /// Connections of the master refused in the last ten seconds.
+        Gauge masters_refused_10s,
+        /// Connections of observers refused in the last ten seconds.
+        Gauge observers_refused_10s,
         /// Reads sent to the database in the last ten seconds.
         Gauge origin_reads_10s,
         /// Reads refused in the last ten seconds because of `reads_per_second`.

@@ -11,10 +11,15 @@ const WINDOW: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The counters whose growth in the last ten seconds is published too, as `NAME_10s`.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 13] = [
     "hits",
     "misses",
     "connections_refused",
+    "clients_refused",
+    "handshakes_refused",
+    "peers_refused",
+    "masters_refused",
+    "observers_refused",
     "origin_reads",
     "rate_refused",
     "surge_refused",

@@ -260,7 +260,7 @@ impl World {
         let mut received = Received(Vec::new());
         match input {
             TurnInput::Nothing => {}
-            TurnInput::Accepted { socket } => match shard.core.accept(now.mono) {
+            TurnInput::Accepted { socket } => match shard.core.accept(now.mono, false) {
                 Some(key) => {
                     shard.sockets.insert(key, socket);
                     let key = key.data().as_ffi();

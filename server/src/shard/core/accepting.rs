@@ -1,6 +1,7 @@
 //! Connections that others make to this server, from the accept to the place they get, and
 //! on to the shard that their hello asks for.
 
+use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
@@ -17,29 +18,42 @@ impl Core {
         self.handshakes.room_at(self.context.admission.places()).unwrap_or(Micros::NEVER)
     }
 
-    /// A connection has been accepted; `None` if this server is about to end. If too many have
-    /// not said hello yet, the oldest of them goes.
-    pub fn accept(&mut self, now: Micros) -> Option<ConnKey> {
+    /// A connection has been accepted, whose other side has possibly ended meanwhile; `None` if this
+    /// server is about to end. If too many have not said hello yet, the oldest of them goes.
+    pub fn accept(&mut self, now: Micros, had_ended: bool) -> Option<ConnKey> {
         if self.stopping {
             self.node.counters.connections_refused += 1;
             return None;
         }
         self.node.counters.connections_accepted += 1;
         let key = self.insert(ConnKind::Accepted(Greeting::default()), now);
+        self.conns[key].had_ended = had_ended;
         let places = self.context.admission.places();
         if let Some(oldest) = self.handshakes.begin(key, now, places) {
             if let Some(conn) = self.conns.get_mut(oldest) {
                 handshake::make_room(&mut conn.output);
             }
-            self.refuse_place(oldest);
+            self.refuse_place(oldest, None);
         }
         Some(key)
     }
 
-    /// There is no place for this connection.
-    pub(super) fn refuse_place(&mut self, key: ConnKey) {
-        self.node.counters.connections_refused += 1;
-        self.refusals.add();
+    /// There is no place for this connection, whose caller has this role, or has not said hello.
+    /// A caller that had given up before it was accepted does not count: after a pause of this
+    /// process, there may be many.
+    pub(super) fn refuse_place(&mut self, key: ConnKey, role: Option<Role>) {
+        if self.conns.get(key).is_some_and(|conn| !conn.had_ended) {
+            let counters = &mut self.node.counters;
+            counters.connections_refused += 1;
+            *match role {
+                None => &mut counters.handshakes_refused,
+                Some(Role::Client) => &mut counters.clients_refused,
+                Some(Role::Peer) => &mut counters.peers_refused,
+                Some(Role::Master) => &mut counters.masters_refused,
+                Some(Role::Observer) => &mut counters.observers_refused,
+            } += 1;
+            self.refusals.add(role);
+        }
         self.close(key);
     }
 
@@ -88,15 +102,30 @@ impl Core {
 
     /// Says in the log that connections were refused, now and then.
     pub(super) fn tell_refusals(&mut self, now: Micros) {
-        if let Some(refused) = self.refusals.due(now) {
-            let places = self.context.admission.places();
-            warn!(
-                refused,
-                clients_max = places.clients,
-                handshakes_max = places.handshakes,
-                "connections refused because all are in use; raise limits.connections (and \
-                 `ulimit -n`), or look for clients that leave connections open"
-            );
+        let places = *self.context.admission.places();
+        for (role, refused) in self.refusals.due(now) {
+            match role {
+                Some(Role::Client) => warn!(
+                    refused,
+                    clients_max = places.clients,
+                    "connections refused because all for clients are in use; raise \
+                     limits.connections (and `ulimit -n`), or look for clients that leave \
+                     connections open"
+                ),
+                None => warn!(
+                    refused,
+                    handshakes_max = places.handshakes,
+                    "connections refused because too many had not said hello; raise \
+                     limits.handshakes (and `ulimit -n`), or look for callers that connect and say \
+                     nothing"
+                ),
+                Some(role) => warn!(
+                    refused,
+                    ?role,
+                    places = places.most(role),
+                    "connections refused because all for callers of this role are in use"
+                ),
+            }
         }
     }
 }

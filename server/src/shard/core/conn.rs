@@ -54,6 +54,8 @@ pub(super) struct Conn {
     /// Nothing more is read: the other side has ended, or has sent what can't be
     /// understood. Closed when everything before that is answered.
     pub(super) ended: bool,
+    /// The other side had ended before the connection was accepted.
+    pub(super) had_ended: bool,
     pub(super) closing: bool,
 }
 
@@ -79,6 +81,7 @@ impl Conn {
             unfinished_since: Some(now),
             paused: false,
             ended: false,
+            had_ended: false,
             closing: false,
         }
     }

@@ -238,7 +238,7 @@ impl Core {
                 self.node.counters.connections_dropped += 1;
                 self.close(key);
             }
-            Step::NoPlace => self.refuse_place(key),
+            Step::NoPlace(role) => self.refuse_place(key, Some(role)),
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
                 conn.unfinished_since = conn.idle_since(now.mono);
