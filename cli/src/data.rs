@@ -65,6 +65,7 @@ pub(crate) struct DeleteArgs {
 impl KeyspaceArgs {
     /// Warns, after an operation, if the cluster differs from the file.
     pub(crate) fn warn(&self, client: &mut Client) {
+        client.wait_for_map();
         for (_, event) in client.take_events() {
             if let ClientEvent::TopologyDiffers { how } = event {
                 crate::warn_outdated(&self.config.config, &how);

@@ -47,6 +47,7 @@ pub fn discover(
 /// A client of a cluster, for one thread.
 pub struct Client {
     engine: Engine,
+    attempt_timeout: Duration,
     connections: BTreeMap<ConnId, Connection>,
     notice_socket: Option<UdpSocket>,
     last_op: u64,
@@ -70,6 +71,7 @@ impl Client {
     pub fn new(config: ClientConfig, bootstrap: Bootstrap) -> io::Result<Self> {
         let (client_id, seed) = socket::identity()?;
         Ok(Self {
+            attempt_timeout: config.attempt_timeout,
             engine: Engine::new(config, bootstrap, client_id, seed),
             connections: BTreeMap::new(),
             notice_socket: None,
@@ -250,11 +252,11 @@ impl Client {
         self.engine.map().cloned()
     }
 
-    /// Waits, for this long at most, for a newer map that a reply has named. A program that ends
-    /// after one operation would otherwise not learn that the cluster differs from its file
-    /// ([`ClientEvent::TopologyDiffers`]).
-    pub fn wait_for_map(&mut self, within: Duration) {
-        let until = Micros::boottime() + within;
+    /// Waits, for one attempt timeout at most, for a newer map that a reply has named. A program
+    /// that ends after one operation would otherwise not learn that the cluster differs from its
+    /// file ([`ClientEvent::TopologyDiffers`]).
+    pub fn wait_for_map(&mut self) {
+        let until = Micros::boottime() + self.attempt_timeout;
         while self.engine.is_fetching_map() {
             let left = until.since(Micros::boottime());
             if left.is_zero() {

@@ -90,20 +90,26 @@ fn no_request_fails_and_the_difference_is_reported_once() {
 fn the_commands_use_the_clusters_topology_and_warn() {
     let mut cluster = Cluster::new("outdated-commands", TWO_PAIRS);
     cluster.start();
-    let file = write(&cluster, &old_file(&cluster));
-    for arguments in [
-        &["put", "items", "k", "v"][..],
-        &["get", "items", "k"],
-        &["invalidate", "items", "k"],
-        &["flush", "items"],
-        &["delete", "items", "k"],
-        &["load", "--seconds", "2", "--rate", "200", "--keys", "100", "--fill", "--check"],
-    ] {
-        let output = run(&file, arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
-        let said = format!("{}{}", stderr(&output), String::from_utf8_lossy(&output.stdout));
-        assert_eq!(said.matches("out of date").count(), 1, "{arguments:?}: {said}");
+    // By this file, one server is somewhere else. Nothing fails, unless that server is asked.
+    let mut one_moved = cluster.config.clone();
+    one_moved.servers[3].address = nowhere(1)[0];
+    for old in [one_moved, old_file(&cluster)] {
+        let file = write(&cluster, &old);
+        for arguments in [
+            &["put", "items", "k", "v"][..],
+            &["get", "items", "k"],
+            &["invalidate", "items", "k"],
+            &["flush", "items"],
+            &["delete", "items", "k"],
+            &["load", "--seconds", "2", "--rate", "200", "--keys", "100", "--fill", "--check"],
+        ] {
+            let output = run(&file, arguments);
+            assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+            let said = format!("{}{}", stderr(&output), String::from_utf8_lossy(&output.stdout));
+            assert_eq!(said.matches("out of date").count(), 1, "{arguments:?}: {said}");
+        }
     }
+    let file = write(&cluster, &old_file(&cluster));
     let status = run(&file, &["status"]);
     assert_eq!(status.status.code(), Some(0), "all is well: {status:?}");
     assert!(is_warned_once(&status), "{status:?}");
