@@ -1,19 +1,27 @@
-//! Values that say what they are, so that a read can be judged.
+//! Values that say what they are, so that a read can be judged. They are ASCII, because the column may
+//! be text.
 //!
 //! ```text
-//! │ magic u32 │ run u32 │ key u32 │ sequence u32 │ length u32 │ zero u32 │ checksum u64 │ padding │
+//! │ "Lv" │ run 6 │ key 6 │ sequence 6 │ length - 1: 4 │ checksum 8 │ padding │
 //! ```
-//! Little-endian. The checksum is the XXH3-64 of two XXH3-64s: of what is before it, and of
-//! what is behind it. The padding follows from the rest, so that two values never share more
-//! than they must.
+//! Numbers have six bits in each byte, the highest first. The checksum is taken from the XXH3-64 of
+//! two XXH3-64s: of what is before it, and of what is behind it. The padding follows from the rest,
+//! so that two values never share more than they must.
 
 use standin_protocol::hash::key_hash;
 
 /// Bytes before the padding: the smallest value.
 pub const VALUE_BYTES_MIN: u32 = 32;
-const MAGIC: u32 = u32::from_le_bytes(*b"SLv1");
+const MAGIC: &[u8; 2] = b"Lv";
+const RUN_AT: usize = 2;
+const KEY_AT: usize = 8;
+const SEQUENCE_AT: usize = 14;
+const LENGTH_AT: usize = 20;
 const CHECKSUM_AT: usize = 24;
 const PADDING_AT: usize = VALUE_BYTES_MIN as usize;
+
+/// The byte for each value of six bits.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The information that a value carries about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +46,22 @@ pub enum BadValue {
 }
 
 impl Stamp {
-    /// A value of `value_bytes` (at least [`VALUE_BYTES_MIN`]) with this stamp.
+    /// A value of `value_bytes` (at least [`VALUE_BYTES_MIN`], at most 16 MiB) with this stamp.
     #[must_use]
     pub fn to_value(self, value_bytes: u32) -> Vec<u8> {
         let length = value_bytes.max(VALUE_BYTES_MIN);
         let mut bytes = Vec::with_capacity(length as usize);
-        for word in [MAGIC, self.run, self.key, self.sequence, length, 0] {
-            bytes.extend_from_slice(&word.to_le_bytes());
+        bytes.extend_from_slice(MAGIC);
+        for number in [self.run, self.key, self.sequence] {
+            bytes.extend_from_slice(&digits::<6>(number.into()));
         }
-        let pattern = key_hash(1, &bytes).to_le_bytes();
-        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&digits::<4>((length - 1).into()));
+        let pattern = digits::<8>(key_hash(1, &bytes));
+        bytes.extend_from_slice(&[0; PADDING_AT - CHECKSUM_AT]);
         let padding = pattern.iter().cycle().take(length as usize - PADDING_AT);
         bytes.extend(padding);
         let checksum = checksum(&bytes);
-        bytes[CHECKSUM_AT..PADDING_AT].copy_from_slice(&checksum.to_le_bytes());
+        bytes[CHECKSUM_AT..PADDING_AT].copy_from_slice(&checksum);
         bytes
     }
 
@@ -60,31 +70,46 @@ impl Stamp {
     /// # Errors
     /// [`BadValue`].
     pub fn of(value: &[u8]) -> Result<Self, BadValue> {
-        let word = |at: usize| {
-            let bytes = value.get(at..at + 4)?.try_into().ok()?;
-            Some(u32::from_le_bytes(bytes))
-        };
-        let (Some(MAGIC), Some(length)) = (word(0), word(16)) else {
+        if value.len() < PADDING_AT || !value.starts_with(MAGIC) {
             return Err(BadValue::NotOurs);
-        };
-        if value.len() < PADDING_AT || value.len() != length as usize {
+        }
+        let is_whole =
+            number(&value[LENGTH_AT..CHECKSUM_AT]) == u32::try_from(value.len() - 1).ok();
+        if !is_whole || value[CHECKSUM_AT..PADDING_AT] != checksum(value) {
             return Err(BadValue::Damaged);
         }
-        if value[CHECKSUM_AT..PADDING_AT] != checksum(value).to_le_bytes() {
-            return Err(BadValue::Damaged);
-        }
-        match (word(4), word(8), word(12)) {
-            (Some(run), Some(key), Some(sequence)) => Ok(Self { run, key, sequence }),
-            _ => Err(BadValue::Damaged),
-        }
+        let number = |at: usize| number(&value[at..at + 6]).ok_or(BadValue::Damaged);
+        Ok(Self { run: number(RUN_AT)?, key: number(KEY_AT)?, sequence: number(SEQUENCE_AT)? })
     }
 }
 
-fn checksum(value: &[u8]) -> u64 {
+/// The lowest bits of a number, six in each byte, the highest first.
+fn digits<const N: usize>(number: u64) -> [u8; N] {
+    std::array::from_fn(|at| DIGITS[(number >> (6 * (N - 1 - at))) as usize & 63])
+}
+
+/// Reads [`digits`]; `None`: they are none, or of too large a number.
+fn number(digits: &[u8]) -> Option<u32> {
+    let mut number = 0;
+    for digit in digits {
+        let bits = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        number = number << 6 | u64::from(bits);
+    }
+    u32::try_from(number).ok()
+}
+
+fn checksum(value: &[u8]) -> [u8; PADDING_AT - CHECKSUM_AT] {
     // The checksum's own place is left out by hashing both sides of it.
     let head = key_hash(0, &value[..CHECKSUM_AT]).to_le_bytes();
     let padding = key_hash(0, &value[PADDING_AT..]).to_le_bytes();
-    key_hash(0, &[head, padding].concat())
+    digits(key_hash(0, &[head, padding].concat()))
 }
 
 #[cfg(test)]
@@ -93,6 +118,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_largest_value_reads_back() {
+        let stamp = Stamp { run: u32::MAX, key: u32::MAX, sequence: u32::MAX };
+        assert_eq!(Stamp::of(&stamp.to_value(16 << 20)), Ok(stamp));
+    }
+
     proptest! {
         #[test]
         fn a_value_reads_back(run: u32, key: u32, sequence: u32, bytes in 0u32..5_000) {
@@ -100,6 +131,7 @@ mod tests {
             let value = stamp.to_value(bytes);
             prop_assert_eq!(value.len(), bytes.max(VALUE_BYTES_MIN) as usize);
             prop_assert_eq!(Stamp::of(&value), Ok(stamp));
+            prop_assert!(value.is_ascii() && !value.contains(&0), "a column of text takes it");
         }
 
         #[test]

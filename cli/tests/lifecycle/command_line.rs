@@ -4,6 +4,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use standin_config::{ColumnType, OriginKind};
 use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::{Child, Scratch, wait_until};
 
@@ -152,6 +153,27 @@ fn status_shows_the_map_and_whether_there_are_problems() {
     assert_eq!(code(&output), Some(1));
     assert!(stdout(&output).contains("DOES NOT ANSWER"), "{output:?}");
     assert!(stdout(&output).contains("warning: the master"), "{output:?}");
+}
+
+#[test]
+fn load_fills_and_checks_a_keyspace_whose_values_are_text() {
+    let mut cluster = Cluster::with("load-text", PAIR, |config| {
+        config.keyspaces[0].value_type = ColumnType::Text;
+        let OriginKind::Sqlite { init, .. } = &mut config.origin.kind else { unreachable!() };
+        *init = Some(
+            "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
+                .to_owned(),
+        );
+    });
+    cluster.start();
+    let load = ["load", "--seconds", "1", "--rate", "200", "--keys", "50", "--fill", "--check"];
+    let load = cluster.run(&load);
+    assert_eq!(code(&load), Some(0), "{load:?}");
+    let value: String = cluster
+        .database()
+        .query_row("SELECT value FROM items WHERE id = 'key-00000007'", [], |row| row.get(0))
+        .expect("a row of text");
+    assert!(value.starts_with("Lv"), "{value}");
 }
 
 #[test]
