@@ -1,5 +1,6 @@
 //! The configuration of a client: its timings and limits, and where to find the cluster.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub struct ClientConfig {
     pub limits: FrameLimits,
     /// The key made from the cluster's secret, if it has one.
     pub key: Option<ClusterKey>,
+    /// The names of keyspaces, for messages.
+    pub keyspaces: BTreeMap<u8, String>,
     /// Whether this client only requests maps and counters. It then gets a connection even if
     /// clients use all of theirs.
     pub observer: bool,
@@ -78,8 +81,16 @@ impl Default for ClientConfig {
             operation_bytes_max: 256 << 20,
             limits: FrameLimits { key_bytes: u16::MAX, value_bytes: VALUE_BYTES_MAX },
             key: None,
+            keyspaces: BTreeMap::new(),
             observer: false,
         }
+    }
+}
+
+impl ClientConfig {
+    /// The name of a keyspace, or its number if it is in no cluster file that this client knows.
+    pub(crate) fn keyspace(&self, id: u8) -> String {
+        self.keyspaces.get(&id).cloned().unwrap_or_else(|| format!("number {id}"))
     }
 }
 
@@ -95,6 +106,7 @@ impl From<&ClusterConfig> for ClientConfig {
             connect_timeout: timings.connect_timeout,
             limits: FrameLimits { key_bytes: limits.key_bytes, value_bytes: limits.value_bytes },
             key: cluster.cluster_key(),
+            keyspaces: cluster.keyspaces.iter().map(|k| (k.id, k.name.clone())).collect(),
             ..Self::default()
         }
     }

@@ -176,8 +176,8 @@ pub enum ClientError {
         "nothing was stored: the statement `put` of keyspace {keyspace} changed no row; insert the row first, or make the statement an upsert"
     )]
     NotStored {
-        /// The keyspace.
-        keyspace: u8,
+        /// The name of the keyspace.
+        keyspace: String,
     },
     /// A write may or may not have happened.
     #[error("the write may or may not have happened; read the key before writing it again")]
@@ -204,12 +204,12 @@ pub enum ClientError {
     TooLarge(String),
     /// There is no keyspace with this id. Nothing was done.
     #[error("keyspace {0} is not in the servers' cluster file; use the same file everywhere")]
-    UnknownKeyspace(u8),
+    UnknownKeyspace(String),
     /// The keyspace has no statement for this operation. Nothing was done.
     #[error("keyspace {keyspace} has no statement for {opcode}; add one to the cluster file")]
     NotSupported {
-        /// The keyspace.
-        keyspace: u8,
+        /// The name of the keyspace.
+        keyspace: String,
         /// The opcode of the request.
         opcode: Opcode,
     },

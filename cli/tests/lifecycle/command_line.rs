@@ -56,6 +56,17 @@ fn get_put_and_delete_report_their_result_by_exit_code() {
 }
 
 #[test]
+fn a_message_about_a_keyspace_has_its_name() {
+    let mut cluster = Cluster::with("keyspace-names", PAIR, |config| {
+        config.keyspaces[0].delete = None;
+    });
+    cluster.start();
+    let delete = cluster.run(&["delete", "items", "k"]);
+    assert_eq!(code(&delete), Some(2), "{delete:?}");
+    assert!(stderr(&delete).contains("keyspace items has no statement for DELETE"), "{delete:?}");
+}
+
+#[test]
 fn without_a_cluster_the_commands_fail_and_say_so() {
     let cluster = Cluster::with("nobody", PAIR, |config| {
         config.timings.attempt_timeout = Duration::from_millis(200);

@@ -33,14 +33,14 @@ fn a_write_that_changed_no_row_is_not_acknowledged_and_not_cached() {
     let put = cluster.run(&["put", "users", "nobody", "7"]);
     assert_eq!(put.status.code(), Some(1), "{put:?}");
     let said = String::from_utf8_lossy(&put.stderr).into_owned();
-    assert!(said.contains("nobody") && said.contains("changed no row"), "{said}");
+    assert!(said.contains("nobody") && said.contains("keyspace users changed no row"), "{said}");
     let get = cluster.run(&["get", "users", "nobody"]);
     assert_eq!((get.status.code(), get.stdout.len()), (Some(1), 0), "{get:?}");
     assert_eq!(cluster.run(&["put", "users", "somebody", "7"]).status.code(), Some(0));
     assert_eq!(cluster.run(&["get", "users", "somebody"]).stdout, b"7\n");
 
     let mut client = cluster.client();
-    let not_stored = ClientError::NotStored { keyspace: USERS };
+    let not_stored = ClientError::NotStored { keyspace: "users".to_owned() };
     assert_eq!(client.put(USERS, b"nobody", b"8".to_vec(), 0), Err(not_stored.clone()));
     // This version belongs to an absent row. A CAS with it would create the row.
     let old = client.get(USERS, b"somebody").expect("read").expect("there");

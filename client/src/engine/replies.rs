@@ -14,6 +14,7 @@ use super::connection::Place;
 use super::errors::Passed;
 use super::operations::Work;
 use super::{ConnId, Engine, Timer};
+use crate::config::ClientConfig;
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};
 use crate::session::{Incoming, Reply, SessionError};
 
@@ -114,8 +115,8 @@ impl Engine {
             Work::Operation { operation, .. } => {
                 if matches!(reply.status, Status::Ok | Status::NotFound) {
                     let (flags, sends) = (reply.header.flags, open.sends);
-                    let result = answer(result_of(operation, reply), server, flags, sends);
-                    self.finish(now, id, result);
+                    let outcome = result_of(&self.config, operation, reply);
+                    self.finish(now, id, answer(outcome, server, flags, sends));
                 }
             }
         }
@@ -177,13 +178,13 @@ impl Engine {
                 );
             }
             _ => {
-                let open = self.request(id);
+                let open = self.open.get(&id).expect("it is being answered");
                 let Work::Operation { operation, .. } = &open.work else {
                     unreachable!("the reply belongs to an operation");
                 };
                 let (flags, sends) = (reply.header.flags, open.sends);
-                let result = answer(result_of(operation, reply), server, flags, sends);
-                self.finish(now, id, result);
+                let outcome = result_of(&self.config, operation, reply);
+                self.finish(now, id, answer(outcome, server, flags, sends));
             }
         }
     }
@@ -212,7 +213,12 @@ fn answer(
     Ok(Answer { outcome: outcome?, served_by, flags, sends })
 }
 
-fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError> {
+fn result_of(
+    config: &ClientConfig,
+    operation: &Operation,
+    reply: Reply,
+) -> Result<Outcome, ClientError> {
+    let keyspace = || config.keyspace(operation.keyspace);
     let version = reply.header.cas_version;
     let ttl_s = reply.header.ttl_s;
     Ok(match (reply.status, &operation.action) {
@@ -230,16 +236,16 @@ fn result_of(operation: &Operation, reply: Reply) -> Result<Outcome, ClientError
         }
         (Status::OriginRejected, _) => return Err(ClientError::OriginRejected(text(&reply))),
         (Status::NotStored, _) => {
-            return Err(ClientError::NotStored { keyspace: operation.keyspace });
+            return Err(ClientError::NotStored { keyspace: keyspace() });
         }
         (Status::OutcomeUnknown, _) => return Err(ClientError::OutcomeUnknown),
         (Status::DeadlineExceeded, _) => return Err(ClientError::DeadlineExceeded),
         (Status::UnknownKeyspace, _) => {
-            return Err(ClientError::UnknownKeyspace(operation.keyspace));
+            return Err(ClientError::UnknownKeyspace(keyspace()));
         }
         (Status::TooLarge, _) => return Err(ClientError::TooLarge(text(&reply))),
         (Status::NotSupported, action) => {
-            let (keyspace, opcode) = (operation.keyspace, action.opcode());
+            let (keyspace, opcode) = (keyspace(), action.opcode());
             return Err(ClientError::NotSupported { keyspace, opcode });
         }
         (Status::AuthRequired | Status::AuthFailed, _) => return Err(ClientError::AuthFailed),

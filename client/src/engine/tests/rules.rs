@@ -1,5 +1,6 @@
 //! Tests of rules that the claims do not cover: statuses, maps, limits, slow servers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use standin_protocol::frame::{FrameLimits, Opcode, Status, TTL_S_MAX};
@@ -18,13 +19,18 @@ fn each_status_has_its_result() {
         (Status::OriginRejected, ClientError::OriginRejected("value".to_owned())),
         (Status::OutcomeUnknown, ClientError::OutcomeUnknown),
         (Status::DeadlineExceeded, ClientError::DeadlineExceeded),
-        (Status::UnknownKeyspace, ClientError::UnknownKeyspace(1)),
+        (Status::UnknownKeyspace, ClientError::UnknownKeyspace("items".to_owned())),
         (Status::TooLarge, ClientError::TooLarge("value".to_owned())),
-        (Status::NotStored, ClientError::NotStored { keyspace: 1 }),
-        (Status::NotSupported, ClientError::NotSupported { keyspace: 1, opcode: Opcode::Put }),
+        (Status::NotStored, ClientError::NotStored { keyspace: "items".to_owned() }),
+        (
+            Status::NotSupported,
+            ClientError::NotSupported { keyspace: "items".to_owned(), opcode: Opcode::Put },
+        ),
     ];
     for (status, error) in table {
-        let mut world = World::new(&[0, 0]);
+        let keyspaces = BTreeMap::from([(1, "items".to_owned())]);
+        let config = ClientConfig { keyspaces, ..ClientConfig::default() };
+        let mut world = World::with(&[0, 0], config, Bootstrap::Config(topology(&[0, 0])));
         let (_, home, _) = world.key();
         world.servers[home].mode = Mode::Says(status);
         assert_eq!(world.run(put()), Err(error), "{status}");
