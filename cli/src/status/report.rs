@@ -297,7 +297,8 @@ impl Outage {
 }
 
 /// The requests and connections of the last ten seconds that have failed for a reason that the
-/// server counts: their number, and a sentence about it.
+/// server counts: their number, and a sentence about it. Observers that were refused have heard so
+/// themselves, and nothing suffers from it.
 fn failures(stats: &StatsReply) -> impl Iterator<Item = (String, &'static str)> {
     let texts = [
         (
@@ -321,11 +322,6 @@ fn failures(stats: &StatsReply) -> impl Iterator<Item = (String, &'static str)> 
             "masters_refused_10s",
             "refused {} connections of the master in the last ten seconds because all for masters \
              are in use",
-        ),
-        (
-            "observers_refused_10s",
-            "refused {} connections of observers, such as `standin status`, in the last ten \
-             seconds because all four are in use",
         ),
         (
             "rate_refused_10s",

@@ -160,6 +160,7 @@ impl World {
             life: 0,
             counted: [0; standin_server::node::counters::Counters::FIGURES.len()],
             was_orphan: false,
+            was_leased: false,
         });
         let clients = (0..setup.clients)
             .map(|id| ClientHost::new(&cluster, seed, id, clock(Host::Client(id))))

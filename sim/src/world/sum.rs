@@ -52,6 +52,7 @@ impl World {
             }
         }
         let orphans = self.servers.iter().filter(|host| host.was_orphan).count();
+        let leased = self.servers.iter().filter(|host| host.was_leased).count();
         for client in &self.clients {
             let events = client.events;
             self.counted.add("client ", "failovers", events.failovers);
@@ -65,6 +66,7 @@ impl World {
             self.counted.add("client ", "topologies", events.topologies);
         }
         self.counted.add("agent ", "is_orphan", orphans as u64);
+        self.counted.add("agent ", "is_leased", leased as u64);
         let counts = self.checker.counts;
         self.counted.add("sim ", "reads", counts.reads);
         self.counted.add("sim ", "hits", counts.hits);
@@ -102,6 +104,7 @@ impl World {
     pub(crate) fn look_at_gauges(&mut self, server: usize, process: &Process) {
         let host = &mut self.servers[server];
         host.was_orphan |= process.agent.counters.is_orphan > 0;
+        host.was_leased |= process.agent.counters.is_leased > 0;
         let now = |shard: &Shard| {
             let counters = &shard.core.node.counters;
             let in_flight = shard.core.node.in_flight() as u64;
