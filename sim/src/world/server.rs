@@ -45,6 +45,7 @@ pub(crate) struct ServerHost {
     pub(crate) counted: [u64; Counters::FIGURES.len()],
     /// Whether it has gone on without a master.
     pub(crate) was_orphan: bool,
+    /// Whether it has held a lease.
     pub(crate) was_leased: bool,
 }
 
