@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! report.rs   what is wrong, and how bad it is (pure)
+//! figures.rs  what the figures of one server say (pure)
 //! render.rs   the report as a table or as JSON
 //! ```
 #![expect(
@@ -9,6 +10,7 @@
     reason = "a shell: the time of a look, the wait for the next"
 )]
 
+mod figures;
 mod render;
 mod report;
 

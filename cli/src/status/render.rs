@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::MapEpoch;
 
-use super::report::{Heard, Outage, Report, version};
+use super::figures::{Outage, version};
+use super::report::{Heard, Report};
 
 /// Returns a line for each server, then a sentence for each finding.
 pub(super) fn table(report: &Report<'_>) -> String {

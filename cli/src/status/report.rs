@@ -1,10 +1,12 @@
 //! Finds what is wrong with a cluster from its map and its members' counters. Pure.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use standin_client::ClientError;
 use standin_protocol::body::StatsReply;
 use standin_protocol::map::{ClusterMap, MapEpoch, NO_SERVER, ServerState, Topology};
+
+use super::figures::{Outage, failures, figure};
 
 /// The severity of a finding. [`Severity::code`] is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,7 +179,7 @@ impl Report<'_> {
             find(severity, text);
         }
         // Older servers do not publish it.
-        if owned > 0 && gauge(stats, "is_leased") == Some(0) && stats.counter("is_orphan") == 0 {
+        if owned > 0 && figure(stats, "is_leased") == Some(0) && stats.counter("is_orphan") == 0 {
             let text = format!(
                 "{name} owns {owned} partitions and has no lease for them: nothing of them is \
                  cached, reads go to the database, and writes wait and are refused; is the master \
@@ -268,109 +270,10 @@ impl Report<'_> {
     }
 }
 
-/// An outage of the database, as one server sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outage {
-    /// The length of the outage so far.
-    pub(crate) lasts_ms: u64,
-    /// The error of the database or of the connection to it; empty if unknown.
-    pub(crate) reason: String,
-}
-
-impl Outage {
-    /// Reads the outage, if there is one, from a server's counters.
-    pub(crate) fn of(stats: &StatsReply) -> Option<Self> {
-        let (reason, lasts_ms) = labelled(stats, "origin_down_ms", "reason")?;
-        Some(Self { lasts_ms, reason: reason.trim().to_owned() })
-    }
-
-    /// The time at which it began, such as `2026-05-04T03:02:01Z`.
-    pub(crate) fn since(&self, now: SystemTime) -> String {
-        let since = now.checked_sub(Duration::from_millis(self.lasts_ms));
-        humantime::format_rfc3339_seconds(since.unwrap_or(now)).to_string()
-    }
-
-    /// Returns how long it has lasted, such as `2m 3s`.
-    pub(crate) fn lasts(&self) -> String {
-        humantime::format_duration(Duration::from_secs(self.lasts_ms / 1_000)).to_string()
-    }
-}
-
-/// The requests and connections of the last ten seconds that have failed for a reason that the
-/// server counts: their number, and a sentence about it. Observers that were refused have heard so
-/// themselves, and nothing suffers from it.
-fn failures(stats: &StatsReply) -> impl Iterator<Item = (String, &'static str)> {
-    let texts = [
-        (
-            "clients_refused_10s",
-            "refused {} connections of clients in the last ten seconds because all are in use; \
-             raise `connections` in [limits] (and `ulimit -n`), or look for clients that leave \
-             connections open",
-        ),
-        (
-            "handshakes_refused_10s",
-            "refused {} connections in the last ten seconds because too many had not said hello; \
-             raise `handshakes` in [limits] (and `ulimit -n`), or look for callers that connect \
-             and say nothing",
-        ),
-        (
-            "peers_refused_10s",
-            "refused {} connections of other servers in the last ten seconds because all for \
-             servers are in use",
-        ),
-        (
-            "masters_refused_10s",
-            "refused {} connections of the master in the last ten seconds because all for masters \
-             are in use",
-        ),
-        (
-            "rate_refused_10s",
-            "refused {} reads in the last ten seconds because of `reads_per_second`; raise it if \
-             the database can take more",
-        ),
-        (
-            "surge_refused_10s",
-            "refused {} reads in the last ten seconds because too many had to be held back after a \
-             change of owner; raise `surge_reads` if the database can take more",
-        ),
-        (
-            "overloaded_10s",
-            "refused {} requests in the last ten seconds for lack of room; too many requests, or \
-             replies that clients have not read, are under way at once (see [limits])",
-        ),
-        (
-            "origin_failures_10s",
-            "made {} calls to the database in the last ten seconds that failed or were refused; \
-             its log has the reasons",
-        ),
-    ];
-    let count = |name| stats.counter(name);
-    let failed = texts.into_iter().filter(move |(name, _)| count(name) > 0);
-    failed.map(move |(name, text)| (count(name).to_string(), text))
-}
-
-/// The value of a figure, or `None` if the server does not publish it.
-fn gauge(stats: &StatsReply, name: &str) -> Option<u64> {
-    stats.counters.iter().find(|counter| counter.name == name).map(|counter| counter.value)
-}
-
-/// The version that a server runs.
-pub(crate) fn version(stats: &StatsReply) -> Option<&str> {
-    labelled(stats, "build_info", "version").map(|(version, _)| version)
-}
-
-/// The text and value of the gauge `name{label="text"}`.
-fn labelled<'a>(stats: &'a StatsReply, name: &str, label: &str) -> Option<(&'a str, u64)> {
-    stats.counters.iter().find_map(|counter| {
-        let rest = counter.name.strip_prefix(name)?.strip_prefix('{')?;
-        let text = rest.strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix("\"}")?;
-        Some((text, counter.value))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use standin_protocol::body::Counter;
     use standin_protocol::map::{ServerInfo, ServerStatus, Topology};
@@ -500,13 +403,5 @@ mod tests {
         let (severity, texts) = judge_by(&well.topology, None, learning, &none);
         assert_eq!(severity, Severity::Critical, "{texts}");
         assert!(texts.contains("a1 has no map yet") && texts.contains("a2 has"), "{texts}");
-    }
-
-    #[test]
-    fn labels_are_read_and_what_is_no_label_is_not() {
-        let stats = stats(EPOCH, &[("build_info{version=\"0.1.0\"}", 1), ("build_info", 1)]);
-        let stats = stats.answer().expect("made above");
-        assert_eq!(version(stats), Some("0.1.0"));
-        assert_eq!(Outage::of(stats), None);
     }
 }
