@@ -14,6 +14,10 @@ use crate::shrink::shrink;
 
 /// Events that can't happen in the simulator, or need not.
 const NOT_HERE: &[&str] = &[
+    // There are far fewer callers than places for them, and nobody observes.
+    "server clients_refused",
+    "server handshakes_refused",
+    "server observers_refused",
     // The real loops measure it; a simulated turn takes no time.
     "server loop_lag_us",
     // The shipped client and links ask the key's shard. Only other clients, which do not know about
