@@ -2,13 +2,13 @@
 //!
 //! | signal | meaning |
 //! |---|---|
-//! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; a second one ends the process at once, with exit code 128 + its number |
+//! | SIGTERM, SIGINT, SIGQUIT | stop within `drain_timeout`; a second one, or one before the cluster file has been read, ends the process at once, with exit code 128 + its number |
 //! | SIGHUP | reopen log and event files |
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -42,23 +42,26 @@ pub(crate) struct RoleSignals {
     signals: Signals,
     /// Another queue of the signals to stop, for the thread that bounds the stop.
     to_stop: Option<Signals>,
+    /// Whether the next signal to stop ends the process.
+    ends_at_once: Arc<AtomicBool>,
 }
 
 impl RoleSignals {
-    /// Starts listening. After the first signal to stop, a second one ends the process from within the
-    /// signal handler, whatever its threads are doing.
+    /// Starts listening. Until [`Self::bound_stop`], and after the first signal to stop, a signal to
+    /// stop ends the process from within the signal handler, whatever its threads are doing.
     pub(crate) fn listen() -> io::Result<Self> {
-        let is_stopping = Arc::new(AtomicBool::new(false));
+        // Nothing runs yet, and reading the cluster file may hang.
+        let ends_at_once = Arc::new(AtomicBool::new(true));
         for signal in TO_STOP {
             // The order matters: the first signal must only set the flag.
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_stopping))?;
-            flag::register(signal, Arc::clone(&is_stopping))?;
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ends_at_once))?;
+            flag::register(signal, Arc::clone(&ends_at_once))?;
         }
-        let to_stop = Some(Signals::new(TO_STOP)?);
-        Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?, to_stop })
+        let (signals, to_stop) = (Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?, TO_STOP);
+        Ok(Self { signals, to_stop: Some(Signals::new(to_stop)?), ends_at_once })
     }
 
-    /// Gives the process `drain_timeout` from the first signal to stop, however early it came.
+    /// From now on, gives the process `drain_timeout` from the first signal to stop.
     pub(crate) fn bound_stop(&mut self, drain_timeout: Duration) -> io::Result<()> {
         let Some(mut to_stop) = self.to_stop.take() else { return Ok(()) };
         let mut asked_at = None;
@@ -75,6 +78,7 @@ impl RoleSignals {
                 std::thread::park_timeout(PAUSE_AFTER_PANIC);
             }
         })?;
+        self.ends_at_once.store(false, Ordering::SeqCst);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use standin_config::{IoKind, OriginConfig, OriginKind};
 use standin_protocol::frame::Opcode;
 use standin_protocol::map::ServerState::Online;
 use standin_protocol::time::Micros;
-use standin_testkit::wait_until;
+use standin_testkit::{Child, wait_until};
 
 use crate::common::{Cluster, PAIR, WITHIN, ring};
 
@@ -99,6 +99,32 @@ fn the_second_signal_ends_a_server_at_once() {
     cluster.process("a1").wait_for_line("leaving", WITHIN);
     cluster.process("a1").signal(libc::SIGTERM);
     assert_eq!(cluster.wait_end("a1").code(), Some(128 + libc::SIGTERM));
+}
+
+/// A pipe that nobody writes into in the place of the cluster file.
+#[test]
+fn one_signal_ends_a_role_that_hangs_in_reading_the_cluster_file() {
+    let cluster = Cluster::new("stop-unread", PAIR);
+    std::fs::remove_file(&cluster.config_path).expect("it is there");
+    let made = Command::new("mkfifo").arg(&cluster.config_path).status().expect("mkfifo");
+    assert!(made.success());
+    for (role, name) in [("master", None), ("server", Some("a1"))] {
+        let mut command = cluster.role(role);
+        command.args(name.map(|name| ["--name", name]).into_iter().flatten());
+        let mut child = Child::spawn(role, command, cluster.directory());
+        let threads = format!("/proc/{}/task", child.pid());
+        let status = format!("/proc/{}/status", child.pid());
+        wait_until(WITHIN, "its handlers to be there, and it to wait", || {
+            let caught = std::fs::read_to_string(&status).unwrap_or_default();
+            let caught = caught.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+            let caught = caught.and_then(|bits| u64::from_str_radix(bits, 16).ok()).unwrap_or(0);
+            // SIGHUP is the last one, and then the file is opened.
+            let is_listening = caught & 1 << (libc::SIGHUP - 1) != 0;
+            is_listening && std::fs::read_dir(&threads).is_ok_and(|threads| threads.count() == 1)
+        });
+        child.signal(libc::SIGTERM);
+        assert_eq!(child.exit_status(WITHIN).code(), Some(128 + libc::SIGTERM), "{role}");
+    }
 }
 
 /// A master that hangs in its start: nobody writes into the pipe in the place of its state file.

@@ -210,6 +210,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_deleted_log_is_saved_once_and_by_the_next_connection_if_one_could_not() {
+        let gate = Arc::new(Gate::default());
+        let passes = [(); 3].map(|()| gate.enter(Duration::ZERO).unwrap());
+        gate.condemn(Change::LogGone);
+        let mut untils = Vec::new();
+        for result in [Err("statements are under way".to_owned()), Ok(())] {
+            gate.rescue(Duration::from_secs(1), |until| {
+                untils.push(until);
+                result
+            });
+        }
+        gate.rescue(Duration::from_secs(1), |_| unreachable!("it has been saved"));
+        assert!(gate.keeps_log());
+        assert_eq!(untils[0], untils[1], "they share the time in which they may wait");
+        drop(passes);
+        assert!(!gate.is_condemned() && !gate.keeps_log(), "and that is over");
+        assert!(gate.lock().rescue.until.is_none());
+    }
+
+    #[test]
     fn a_file_that_grows_under_the_eyes_of_several_threads_is_not_taken_for_emptied() {
         let scratch = Scratch::new("gate-grows");
         let path = scratch.file("growing");
