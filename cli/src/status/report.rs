@@ -13,9 +13,10 @@ use super::figures::{Outage, failures, figure};
 pub(crate) enum Severity {
     /// All is well.
     Ok,
-    /// Something is wrong, but every partition is served by an owner that reaches the database.
+    /// Something is wrong, but every partition has a server that may write it and reaches the
+    /// database.
     Warning,
-    /// Some partitions have no owner, or one that does not answer or can't reach the database.
+    /// Some partitions have no such server, or none that answers.
     Critical,
 }
 
