@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{
-    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig,
-    Mode, OriginConfig, Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
+    MasterConfig, Mode, OriginConfig, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -53,15 +53,16 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             io,
         }],
         groups: vec![NAME.to_owned()],
-        origin: OriginConfig {
+        origin: Some(OriginConfig {
             concurrency: 4,
             queue: 65_536,
             timeout: Duration::from_secs(30),
             ..OriginConfig::sqlite(directory.join("origin.sqlite"))
-        },
+        }),
         keyspaces: vec![KeyspaceConfig {
             id: KEYSPACE,
             name: NAME.to_owned(),
+            kind: KeyspaceKind::Database,
             get: VALUE_SQL.to_owned(),
             put: None,
             delete: None,
@@ -70,7 +71,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             key_type: ColumnType::Text,
             key_case: KeyCase::Exact,
             value_type: ColumnType::Bytes,
-            ttl: 24 * HOUR,
+            ttl: Some(24 * HOUR),
             negative_ttl: Duration::ZERO,
             ttl_jitter_percent: 0,
         }],

@@ -90,7 +90,9 @@ impl Cluster {
         let proxy = Proxy::start(listener, settings.database)
             .map_err(ClusterError::system("starting the proxy"))?;
         let mut config = cluster_config(folder, net, settings.mode)?;
-        config.origin.surge_reads = settings.surge_reads.unwrap_or(config.origin.surge_reads);
+        if let (Some(origin), Some(reads)) = (&mut config.origin, settings.surge_reads) {
+            origin.surge_reads = reads;
+        }
         config.write_into(folder)?;
         let topology = Arc::new(config.topology()?);
         let file: OsString = folder.join(CONFIG_FILE).into();
@@ -198,7 +200,9 @@ fn cluster_config(folder: &Path, net: &Net, mode: Mode) -> Result<ClusterConfig,
         server.huge_pages = false;
     }
     config.limits.value_bytes = VALUE_BYTES_MAX;
-    config.origin.concurrency = ORIGIN_CONCURRENCY;
+    if let Some(origin) = &mut config.origin {
+        origin.concurrency = ORIGIN_CONCURRENCY;
+    }
     config.master.state_file = folder.join("master.state");
     config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
     let mut secret = [0; 32];

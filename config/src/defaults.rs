@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, Limits, MasterConfig,
-    Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
+    AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
+    MasterConfig, Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 
 pub(crate) const CLUSTER_NAME: &str = "standin";
@@ -39,7 +39,11 @@ impl ClusterConfig {
     /// A cluster with defaults and without servers or keyspaces: add at least one group
     /// by [`Self::with_group`], and keyspaces sorted by id.
     #[must_use]
-    pub fn new(name: &str, master_address: SocketAddr, origin: OriginConfig) -> Self {
+    pub fn new(
+        name: &str,
+        master_address: SocketAddr,
+        origin: impl Into<Option<OriginConfig>>,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             partitions: PARTITIONS,
@@ -51,7 +55,7 @@ impl ClusterConfig {
             },
             servers: Vec::new(),
             groups: Vec::new(),
-            origin,
+            origin: origin.into(),
             keyspaces: Vec::new(),
             timings: Timings::default(),
             limits: Limits::default(),
@@ -131,6 +135,7 @@ impl KeyspaceConfig {
         Self {
             id,
             name: name.to_owned(),
+            kind: KeyspaceKind::Database,
             get: get.to_owned(),
             put: None,
             delete: None,
@@ -139,9 +144,21 @@ impl KeyspaceConfig {
             key_type: KEY_TYPE,
             key_case: KeyCase::default(),
             value_type: VALUE_TYPE,
-            ttl: TTL,
+            ttl: Some(TTL),
             negative_ttl: NEGATIVE_TTL,
             ttl_jitter_percent: TTL_JITTER_PERCENT,
+        }
+    }
+
+    /// A keyspace without a database, whose values stay until they are evicted.
+    #[must_use]
+    pub fn cache(id: u8, name: &str) -> Self {
+        Self {
+            kind: KeyspaceKind::Cache,
+            ttl: None,
+            negative_ttl: Duration::ZERO,
+            ttl_jitter_percent: 0,
+            ..Self::new(id, name, "")
         }
     }
 }

@@ -23,8 +23,8 @@ pub struct ClusterConfig {
     pub servers: Vec<ServerConfig>,
     /// Names of the failover groups in file order; [`ServerConfig::group`] indexes it.
     pub groups: Vec<String>,
-    /// The database.
-    pub origin: OriginConfig,
+    /// The database; `None` if no keyspace has one.
+    pub origin: Option<OriginConfig>,
     /// Keyspaces, sorted by id.
     pub keyspaces: Vec<KeyspaceConfig>,
     /// Timings of every role.
@@ -135,13 +135,41 @@ pub enum OriginKind {
     },
 }
 
-/// `[[keyspace]]`: one table (or view, or function) of the user's database.
+/// The source of a keyspace's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyspaceKind {
+    /// Rows of the database: reads fetch them, and writes change them.
+    #[default]
+    Database,
+    /// None: the values exist only in the memory of the servers that own them.
+    Cache,
+}
+
+impl KeyspaceKind {
+    /// All variants, each with its word in the cluster file.
+    pub const ALL: [(&'static str, Self); 2] =
+        [("database", Self::Database), ("cache", Self::Cache)];
+
+    /// The word in the cluster file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Database => "database",
+            Self::Cache => "cache",
+        }
+    }
+}
+
+/// `[[keyspace]]`: one table (or view, or function) of the user's database, or values that are in no
+/// database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyspaceConfig {
     /// Id on the wire.
     pub id: u8,
     /// Name, as the command line takes it.
     pub name: String,
+    /// The source of its values. With [`KeyspaceKind::Cache`] there are no statements.
+    pub kind: KeyspaceKind,
     /// `SELECT` with `:key`; the first column of the first row is the value.
     pub get: String,
     /// Statement with `:key` and `:value`; without it the keyspace is read-only.
@@ -160,8 +188,9 @@ pub struct KeyspaceConfig {
     pub key_case: KeyCase,
     /// SQL type of the value (`Integer` and `Uuid` are not allowed).
     pub value_type: ColumnType,
-    /// The time for which a value may be cached.
-    pub ttl: Duration,
+    /// The time for which a value may be cached; `None`: until it is evicted, which only
+    /// [`KeyspaceKind::Cache`] allows.
+    pub ttl: Option<Duration>,
     /// The time for which "no such row" may be cached; zero means not at all.
     pub negative_ttl: Duration,
     /// Each lifetime is shortened by a random part of up to this many percent.
@@ -387,6 +416,24 @@ impl fmt::Debug for Security {
 }
 
 impl KeyspaceConfig {
+    /// Whether its values are in no database.
+    #[must_use]
+    pub fn is_cache(&self) -> bool {
+        self.kind == KeyspaceKind::Cache
+    }
+
+    /// Whether values can be written.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.is_cache() || self.put.is_some()
+    }
+
+    /// Whether keys can be deleted, not only dropped from the cache.
+    #[must_use]
+    pub fn is_deletable(&self) -> bool {
+        self.is_cache() || self.delete.is_some()
+    }
+
     /// The form to which keys are converted before they are hashed. An integer has one form, and is
     /// refused in any other.
     #[must_use]
@@ -405,6 +452,12 @@ impl ClusterConfig {
     #[must_use]
     pub fn key_forms(&self) -> KeyForms {
         self.keyspaces.iter().map(|keyspace| (keyspace.id, keyspace.key_form())).collect()
+    }
+
+    /// The longest time that a call to the database takes; zero without a database.
+    #[must_use]
+    pub fn origin_timeout(&self) -> Duration {
+        self.origin.as_ref().map_or(Duration::ZERO, |origin| origin.timeout)
     }
 
     /// The id (index) of the server with that name.

@@ -212,7 +212,18 @@ impl<'d> Section<'d> {
         report: &mut Report<'_>,
     ) -> Option<At<Duration>> {
         let example = format_duration(default);
-        let parsed = self.quoted("a duration in quotes", key, &example, report).and_then(|text| {
+        self.duration_or_absent(key, range, &example, report).or(default, self.at)
+    }
+
+    /// A duration that has no default here.
+    pub(crate) fn duration_or_absent(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        example: &str,
+        report: &mut Report<'_>,
+    ) -> Found<Duration> {
+        self.quoted("a duration in quotes", key, example, report).and_then(|text| {
             let path = self.key(key);
             let shown = text.value;
             let Some(value) = parse_duration(shown) else {
@@ -236,8 +247,7 @@ impl<'d> Section<'d> {
                 format!("{shown:?} is out of range; write a duration from \"{first}\" to \"{last}\""),
             );
             None
-        });
-        parsed.or(default, self.at)
+        })
     }
 
     /// A number of bytes: a whole number, or a string with a unit.
@@ -395,6 +405,11 @@ impl<'d> Section<'d> {
         if let Some(at) = self.key_place(key) {
             report.mistake(at, &self.key(key), why);
         }
+    }
+
+    /// Allows a key without reading it, because its place is unknown.
+    pub(crate) fn pass_over(&mut self, key: &'static str) {
+        self.passed_over.push(key);
     }
 
     /// Reports every key that was not read. To be called last.

@@ -110,7 +110,9 @@ impl ClusterConfig {
     fn compare(&self, read: Self, folder: &Path) -> Result<(), WriteError> {
         let mut wanted = self.clone();
         wanted.master.state_file = folder.join(&self.master.state_file);
-        if let OriginKind::Sqlite { path, .. } = &mut wanted.origin.kind {
+        if let Some(OriginKind::Sqlite { path, .. }) =
+            wanted.origin.as_mut().map(|origin| &mut origin.kind)
+        {
             *path = folder.join(&*path);
         }
         let parts = [
@@ -125,8 +127,9 @@ impl ClusterConfig {
     }
 
     fn write_origin(&self, out: &mut Toml) {
+        let Some(origin) = &self.origin else { return };
         out.section("[origin]");
-        let init = match &self.origin.kind {
+        let init = match &origin.kind {
             OriginKind::Sqlite { path, init } => {
                 out.text("kind", "sqlite");
                 out.text("path", &path.to_string_lossy());
@@ -140,12 +143,12 @@ impl ClusterConfig {
             }
         };
         out.optional_text("init", init.as_deref());
-        out.plain("concurrency", self.origin.concurrency);
-        out.plain("queue", self.origin.queue);
-        out.size("queue_bytes", self.origin.queue_bytes);
-        out.duration("timeout", self.origin.timeout);
-        out.plain("surge_reads", self.origin.surge_reads);
-        if let Some(reads) = self.origin.reads_per_second {
+        out.plain("concurrency", origin.concurrency);
+        out.plain("queue", origin.queue);
+        out.size("queue_bytes", origin.queue_bytes);
+        out.duration("timeout", origin.timeout);
+        out.plain("surge_reads", origin.surge_reads);
+        if let Some(reads) = origin.reads_per_second {
             out.plain("reads_per_second", reads);
         }
     }
@@ -272,18 +275,23 @@ impl Toml {
         self.section("[[keyspace]]");
         self.plain("id", keyspace.id);
         self.text("name", &keyspace.name);
-        self.text("get", &keyspace.get);
-        self.optional_text("put", keyspace.put.as_deref());
-        self.optional_text("delete", keyspace.delete.as_deref());
-        self.text("after_put", keyspace.after_put.name());
+        self.text("kind", keyspace.kind.name());
+        if !keyspace.is_cache() {
+            self.text("get", &keyspace.get);
+            self.optional_text("put", keyspace.put.as_deref());
+            self.optional_text("delete", keyspace.delete.as_deref());
+            self.text("after_put", keyspace.after_put.name());
+            self.text("value", type_word(keyspace.value_type));
+            self.duration("negative_ttl", keyspace.negative_ttl);
+        }
         let others = all.iter().filter(|other| keyspace.also_invalidates.contains(&other.id));
         let others: Vec<String> = others.map(|other| quoted(&other.name)).collect();
         self.plain("also_invalidates", format_args!("[{}]", others.join(", ")));
         self.text("key", type_word(keyspace.key_type));
         self.text("key_case", keyspace.key_case.name());
-        self.text("value", type_word(keyspace.value_type));
-        self.duration("ttl", keyspace.ttl);
-        self.duration("negative_ttl", keyspace.negative_ttl);
+        if let Some(ttl) = keyspace.ttl {
+            self.duration("ttl", ttl);
+        }
         self.plain("ttl_jitter_percent", keyspace.ttl_jitter_percent);
     }
 }

@@ -32,7 +32,9 @@ fn expected() -> ClusterConfig {
     .with_group("a", [("a1", address(7101)), ("a2", address(7102))])
     .with_group("b", [("b1", address(7103)), ("b2", address(7104))]);
     config.master.state_file = PathBuf::from("/etc/standin/master.state");
-    if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
+    if let Some(OriginKind::Sqlite { init, .. }) =
+        config.origin.as_mut().map(|origin| &mut origin.kind)
+    {
         *init = Some(
             "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID".to_owned(),
         );
@@ -69,7 +71,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.master.offline_servers_max = Some(2);
     wanted.limits.output_bytes = Some(64 << 20);
     // An example: there is no limit by default.
-    wanted.origin.reads_per_second = Some(20_000);
+    wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
 }
 
@@ -82,7 +84,7 @@ fn every_key_is_in_the_manual() {
     full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];
     let mut postgres = full.clone();
-    postgres.origin = OriginConfig::postgres("postgres://127.0.0.1/app");
+    postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));
     let example = example();
     let documented: Vec<&str> =
         example.lines().filter_map(|line| Some(uncommented(line).split_once(" = ")?.0)).collect();
@@ -110,7 +112,7 @@ fn the_postgres_variant_parses_in_place_of_sqlite() {
                 .to_owned(),
         );
     }
-    assert_eq!(config.origin, wanted);
+    assert_eq!(config.origin, Some(wanted));
 }
 
 fn postgres_section() -> String {

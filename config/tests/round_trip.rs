@@ -102,23 +102,28 @@ fn keyspaces() -> impl Strategy<Value = Vec<KeyspaceConfig>> {
                         KeyCase::Exact
                     },
                     value_type,
-                    ttl,
+                    ttl: Some(ttl),
                     negative_ttl,
                     ttl_jitter_percent,
                     ..rest
                 }
             },
         );
+    let cache = (option::of(duration()), 0u8..=90).prop_map(|(ttl, ttl_jitter_percent)| {
+        KeyspaceConfig { ttl, ttl_jitter_percent, ..KeyspaceConfig::cache(0, "") }
+    });
+    let keyspace = prop_oneof![4 => keyspace, 1 => cache];
     (vec(keyspace, 1..4), 0u8..250, any::<u8>()).prop_map(|(mut keyspaces, first, bonds)| {
         for (keyspace, id) in keyspaces.iter_mut().zip(first..) {
             keyspace.id = id;
             keyspace.name = format!("k{id}");
         }
         // Only keys of one type can be the same.
-        let types: Vec<(u8, ColumnType)> = keyspaces.iter().map(|k| (k.id, k.key_type)).collect();
+        let types: Vec<_> = keyspaces.iter().map(|k| (k.id, (k.key_type, k.key_case))).collect();
         for keyspace in &mut keyspaces {
-            let others = types.iter().filter(|(id, key_type)| {
-                *id != keyspace.id && *key_type == keyspace.key_type && bonds >> (id % 8) & 1 == 1
+            let own = (keyspace.key_type, keyspace.key_case);
+            let others = types.iter().filter(|(id, key)| {
+                *id != keyspace.id && *key == own && bonds >> (id % 8) & 1 == 1
             });
             keyspace.also_invalidates = others.map(|(id, _)| *id).collect();
         }
@@ -197,6 +202,8 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
             timings,
             limits,
         )| {
+            // A database is needed only by keyspaces that have rows in it.
+            let has_rows = keyspaces.iter().any(|keyspace| !keyspace.is_cache());
             ClusterConfig {
                 name,
                 partitions,
@@ -208,7 +215,7 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 },
                 servers,
                 groups,
-                origin,
+                origin: has_rows.then_some(origin),
                 keyspaces,
                 timings,
                 limits,

@@ -26,8 +26,9 @@ pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     errors.extend(cluster.topology().err().map(ServerError::from));
     let store = NodeConfig::store(cluster, server).check();
     errors.extend(store.err().map(|error| ServerError::Store { shard: 0, error }));
-    let origin = Origin::check(&cluster.origin, &cluster.keyspaces);
-    errors.extend(origin.err().map(ServerError::from));
+    let origin = cluster.origin.as_ref();
+    let checked = origin.map(|origin| Origin::check(origin, &cluster.keyspaces));
+    errors.extend(checked.and_then(Result::err).map(ServerError::from));
     errors
 }
 
@@ -107,7 +108,7 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
             machine_bytes >> 20
         ));
     }
-    if let OriginKind::Sqlite { path, .. } = &cluster.origin.kind {
+    if let Some(OriginKind::Sqlite { path, .. }) = cluster.origin.as_ref().map(|o| &o.kind) {
         doubts.extend(doubt_of_sqlite(path));
     }
     doubts
@@ -172,7 +173,7 @@ mod tests {
     }
 
     fn postgres(url: &str) -> ClusterConfig {
-        cluster(|cluster| cluster.origin = OriginConfig::postgres(url))
+        cluster(|cluster| cluster.origin = Some(OriginConfig::postgres(url)))
     }
 
     fn sized(memory_bytes: u64, shards: u16) -> ClusterConfig {
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn all_mistakes_are_said_at_once() {
         let mut cluster = sized(1 << 40, 1);
-        cluster.origin = OriginConfig::postgres("nonsense");
+        cluster.origin = Some(OriginConfig::postgres("nonsense"));
         assert_eq!(of_file(&cluster, 0).len(), 2);
     }
 

@@ -48,13 +48,13 @@ pub(crate) fn divide(
     let wanted = Places::wanted(cluster, server);
     let shards = u64::from(cluster.servers[usize::from(server)].shards);
     let links = shards * u64::from(peers_shards(cluster, server));
-    let origin = match &cluster.origin.kind {
+    let origin = cluster.origin.as_ref().map_or(0, |origin| match &origin.kind {
         // Each reader, and the writer, has the file and its log open. All share the index.
-        OriginKind::Sqlite { .. } => (u64::from(cluster.origin.concurrency) + 1) * 2 + 3,
+        OriginKind::Sqlite { .. } => (u64::from(origin.concurrency) + 1) * 2 + 3,
         // The same number again for writes, one for health checks, and some that are being
         // reopened.
         OriginKind::Postgres { connections, .. } => u64::from(*connections) * 2 + 9,
-    };
+    });
     // One link in ten is closing while another takes its place.
     let links_out = links + links / 10 + 1;
     let callers = u64::from(wanted.peers) + u64::from(wanted.masters + wanted.observers);
@@ -108,7 +108,7 @@ mod tests {
         let Places { clients, peers, masters, observers, handshakes } = places;
         let shards = u64::from(cluster.servers[0].shards);
         let links = shards * u64::from(peers_shards(cluster, 0));
-        let readers = u64::from(cluster.origin.concurrency) + 1;
+        let readers = u64::from(cluster.origin.as_ref().unwrap().concurrency) + 1;
         let own = 13 + 2 * shards + 2 * readers + 1 + links;
         own + u64::from(clients + peers + masters + observers + handshakes + CLOSING)
     }

@@ -83,13 +83,14 @@ impl Server {
         let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
         let control = ControlHandle::new().map_err(system("the control thread's inbox"))?;
         let origin = Origin::start(
-            &cluster.origin,
+            cluster.origin.as_ref(),
             &cluster.keyspaces,
             Arc::new(mailboxes.clone()),
             cluster.timings.pause_max(),
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
-        let reads = cluster.origin.reads_per_second.map_or(0, u64::from);
+        let reads = cluster.origin.as_ref().and_then(|origin| origin.reads_per_second);
+        let reads = reads.map_or(0, u64::from);
         let hub = hub.with_config(own.memory_bytes, reads, cluster.mode == Mode::Strict);
         let hub = hub.with_log_lines_lost(log_lines_lost);
         let hub = Arc::new(hub);

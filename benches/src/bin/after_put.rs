@@ -108,7 +108,7 @@ fn measure(name: &str, config: &OriginConfig, cli: &Cli) -> Result<(), Box<dyn E
     let mailbox = Arc::new(Mailbox::default());
     let completions: Arc<dyn Completions> = Arc::<Mailbox>::clone(&mailbox);
     let keyspaces = keyspaces();
-    let origin = Origin::start(config, &keyspaces, completions, PAUSE_MAX)?;
+    let origin = Origin::start(Some(config), &keyspaces, completions, PAUSE_MAX)?;
     println!(
         "{name}: writes per second, values of {} bytes, durable: {}",
         cli.value_bytes, cli.durable

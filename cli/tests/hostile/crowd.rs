@@ -78,7 +78,9 @@ fn assert_still_serves(cluster: &mut Cluster, name: &str) {
 }
 
 fn crowd_of_five_thousand(io: IoKind) {
-    let mut cluster = start("crowd", io, |config| config.origin.timeout = Duration::from_secs(5));
+    let mut cluster = start("crowd", io, |config| {
+        config.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(5)
+    });
     let (pid, address) = (cluster.process("a1").pid(), cluster.address("a1"));
     let (key, foreign) = (cluster.key_of("a1"), cluster.key_of("a2"));
     // This opens the links to the other server, and everything else that is opened once.

@@ -134,7 +134,7 @@ fn large_misses(io: IoKind) {
         config.keyspaces[0].get = large.to_owned();
         // On a busy machine a row may take long.
         config.timings.operation_timeout = Duration::from_secs(120);
-        config.origin.timeout = Duration::from_secs(20);
+        config.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(20);
     });
     let (pid, address) = (cluster.process("a1").pid(), cluster.address("a1"));
     let before = resident_bytes(pid);

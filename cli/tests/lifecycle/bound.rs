@@ -13,7 +13,9 @@ const SIZES: u8 = 2;
 fn cluster(test: &str) -> Cluster {
     Cluster::with(test, PAIR, |config| {
         config.mode = standin_config::Mode::Strict;
-        if let OriginKind::Sqlite { init: all, .. } = &mut config.origin.kind {
+        if let OriginKind::Sqlite { init: all, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             let view =
                 "CREATE VIEW IF NOT EXISTS sizes AS SELECT id, length(value) AS size FROM items";
             *all = Some(format!("{}; {view}", all.clone().unwrap_or_default()));

@@ -35,7 +35,7 @@ fn check_config_refuses_what_a_server_would_refuse_and_says_what_to_do() {
         ("hosts", "user=u dbname=d", &["names no host", "postgres://user@host:port"]),
     ] {
         let cluster = Cluster::with(&format!("check-{name}"), PAIR, |config| {
-            config.origin = OriginConfig::postgres(url);
+            config.origin = Some(OriginConfig::postgres(url));
         });
         assert_refused(name, &cluster, wanted);
     }
@@ -58,7 +58,7 @@ fn check_config_refuses_what_a_server_would_refuse_and_says_what_to_do() {
 #[test]
 fn a_file_that_all_may_read_must_not_hold_a_password() {
     let password = |c: &mut ClusterConfig| {
-        c.origin = OriginConfig::postgres("postgres://u:secret@127.0.0.1:1/d");
+        c.origin = Some(OriginConfig::postgres("postgres://u:secret@127.0.0.1:1/d"));
     };
     let cluster = Cluster::with("check-password", PAIR, password);
     set_permissions(&cluster.config_path, Permissions::from_mode(0o644)).expect("its mode");

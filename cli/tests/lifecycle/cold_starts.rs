@@ -95,8 +95,9 @@ fn a_cold_cluster_asks_the_database_for_no_more_than_it_may() {
     ));
     let names = ["a1", "a2", "a3"];
     let mut cluster = Cluster::with("cold", &[("a", &names)], |config| {
-        config.origin = OriginConfig::postgres(&postgres.url());
-        config.origin.reads_per_second = Some(READS_PER_SECOND);
+        config.origin = Some(OriginConfig::postgres(&postgres.url()));
+        config.origin.as_mut().expect("it has a database").reads_per_second =
+            Some(READS_PER_SECOND);
         config.keyspaces[0].get =
             "SELECT value FROM items, nextval('reads') WHERE id = :key".to_owned();
     });

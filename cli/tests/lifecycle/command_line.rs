@@ -170,7 +170,11 @@ fn status_shows_the_map_and_whether_there_are_problems() {
 fn load_fills_and_checks_a_keyspace_whose_values_are_text() {
     let mut cluster = Cluster::with("load-text", PAIR, |config| {
         config.keyspaces[0].value_type = ColumnType::Text;
-        let OriginKind::Sqlite { init, .. } = &mut config.origin.kind else { unreachable!() };
+        let OriginKind::Sqlite { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        else {
+            unreachable!()
+        };
         *init = Some(
             "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value TEXT NOT NULL)"
                 .to_owned(),

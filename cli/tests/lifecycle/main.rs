@@ -33,3 +33,4 @@ mod pauses;
 mod restarts;
 mod spelled;
 mod stored;
+mod without_database;

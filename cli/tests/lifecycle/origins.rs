@@ -41,9 +41,11 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
     let test = "postgresql_serves_the_cluster";
     let Some(mut postgres) = Postgres::start_or_skip(test) else { return };
     let mut cluster = Cluster::with("postgres", PAIR, |config| {
-        config.origin = OriginConfig::postgres(&postgres.url());
-        config.origin.timeout = ORIGIN_TIMEOUT;
-        if let OriginKind::Postgres { init, .. } = &mut config.origin.kind {
+        config.origin = Some(OriginConfig::postgres(&postgres.url()));
+        config.origin.as_mut().expect("it has a database").timeout = ORIGIN_TIMEOUT;
+        if let OriginKind::Postgres { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             let sql =
                 "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA NOT NULL)";
             *init = Some(sql.to_owned());
@@ -94,7 +96,7 @@ fn postgresql_serves_the_cluster_and_its_outage_is_survived() {
 #[test]
 fn a_locked_sqlite_file_refuses_writes_and_comes_back() {
     let mut cluster = Cluster::with("sqlite-lock", PAIR, |config| {
-        config.origin.timeout = ORIGIN_TIMEOUT;
+        config.origin.as_mut().expect("it has a database").timeout = ORIGIN_TIMEOUT;
     });
     cluster.start();
     let mut client = cluster.client();

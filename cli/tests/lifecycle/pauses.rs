@@ -105,7 +105,7 @@ fn a_write_whose_client_has_left_undoes_nothing_available() {
 #[test]
 fn a_write_that_waited_for_the_database_in_a_stopped_server_never_begins() {
     let mut cluster = Cluster::with("pauses-origin", PAIR, |config| {
-        config.origin.timeout = Duration::from_secs(60);
+        config.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(60);
     });
     cluster.start();
     let keys: Vec<Vec<u8>> = cluster.keys_of("a1").take(KEYS).collect();

@@ -122,7 +122,9 @@ fn strictly(config: &mut ClusterConfig) {
 fn keys_that_sqlite_considers_equal_are_one_entry() {
     let mut cluster = Cluster::with("spelled-sqlite", TWO_PAIRS, |config| {
         strictly(config);
-        if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
+        if let OriginKind::Sqlite { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             let users =
                 "CREATE TABLE IF NOT EXISTS users (k TEXT COLLATE NOCASE PRIMARY KEY, v TEXT);
                          CREATE TABLE IF NOT EXISTS numbers (k INTEGER PRIMARY KEY, v TEXT)";
@@ -166,8 +168,10 @@ fn keys_that_postgresql_considers_equal_are_one_entry() {
     let (server, _) = url.rsplit_once('/').expect("a database");
     let mut created = Cluster::with("spelled-database", TWO_PAIRS, |config| {
         let init = "CREATE DATABASE letters TEMPLATE template0 LC_CTYPE 'C.UTF-8'";
-        config.origin = OriginConfig::postgres(&url);
-        if let OriginKind::Postgres { init: all, .. } = &mut config.origin.kind {
+        config.origin = Some(OriginConfig::postgres(&url));
+        if let OriginKind::Postgres { init: all, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             *all = Some(init.to_owned());
         }
         let mut nothing = KeyspaceConfig::new(KEYSPACE, "nothing", "SELECT :key");
@@ -179,8 +183,10 @@ fn keys_that_postgresql_considers_equal_are_one_entry() {
 
     let mut cluster = Cluster::with("spelled-postgres", TWO_PAIRS, |config| {
         strictly(config);
-        config.origin = OriginConfig::postgres(&format!("{server}/letters"));
-        if let OriginKind::Postgres { init, .. } = &mut config.origin.kind {
+        config.origin = Some(OriginConfig::postgres(&format!("{server}/letters")));
+        if let OriginKind::Postgres { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             let tables = "CREATE EXTENSION IF NOT EXISTS citext;
                           CREATE TABLE IF NOT EXISTS ids (k uuid PRIMARY KEY, v text);
                           CREATE TABLE IF NOT EXISTS users (k citext PRIMARY KEY, v text)";
@@ -206,7 +212,9 @@ fn keys_that_postgresql_considers_equal_are_one_entry() {
 #[test]
 fn a_server_does_not_start_where_its_keyspace_would_keep_a_row_twice() {
     let cluster = Cluster::with("spelled-refused", TWO_PAIRS, |config| {
-        if let OriginKind::Sqlite { init, .. } = &mut config.origin.kind {
+        if let OriginKind::Sqlite { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             *init = Some("CREATE TABLE users (k TEXT COLLATE NOCASE PRIMARY KEY, v)".to_owned());
         }
         config.keyspaces = vec![upsert(KEYSPACE, "users")];

@@ -11,7 +11,9 @@ const USERS: u8 = 2;
 /// Creates a cluster whose keyspace `users` has these statements on a table that `init` creates.
 fn cluster(test: &str, init: &str, users: impl FnOnce(&mut KeyspaceConfig)) -> Cluster {
     Cluster::with(test, PAIR, |config| {
-        if let OriginKind::Sqlite { init: all, .. } = &mut config.origin.kind {
+        if let OriginKind::Sqlite { init: all, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             *all = Some(format!("{}; {init}", all.clone().unwrap_or_default()));
         }
         let mut keyspace =
@@ -58,8 +60,10 @@ fn after_a_write_reads_return_the_value_of_the_row() {
     let upsert = "INSERT INTO users (id, doc) VALUES (:key, :value::jsonb)
                   ON CONFLICT (id) DO UPDATE SET doc = excluded.doc";
     let mut cluster = Cluster::with("row-holds", PAIR, |config| {
-        config.origin = OriginConfig::postgres(&postgres.url());
-        if let OriginKind::Postgres { init: all, .. } = &mut config.origin.kind {
+        config.origin = Some(OriginConfig::postgres(&postgres.url()));
+        if let OriginKind::Postgres { init: all, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        {
             *all = Some(init.replace("TABLE", "TABLE IF NOT EXISTS"));
         }
         let keyspace = |id, name: &str, get: &str, put: String, after_put| {

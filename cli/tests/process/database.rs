@@ -23,7 +23,11 @@ fn lines(cluster: &mut Cluster, name: &str, part: &str) -> Vec<String> {
 #[test]
 fn a_database_whose_folder_is_missing_for_seconds_costs_two_lines() {
     let mut cluster = Cluster::with("log-folder", PAIR, |config| {
-        let OriginKind::Sqlite { path, .. } = &mut config.origin.kind else { unreachable!() };
+        let OriginKind::Sqlite { path, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        else {
+            unreachable!()
+        };
         *path = "later/origin.sqlite".into();
     });
     let folder = cluster.directory().join("later");
@@ -82,7 +86,11 @@ fn a_deleted_log_of_sqlite_is_saved_by_one_connection_and_costs_two_lines() {
 #[test]
 fn failures_that_the_log_left_out_are_counted_soon_and_at_the_end() {
     let mut cluster = Cluster::with("log-burst", PAIR, |config| {
-        let OriginKind::Sqlite { init, .. } = &mut config.origin.kind else { unreachable!() };
+        let OriginKind::Sqlite { init, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        else {
+            unreachable!()
+        };
         *init = Some(
             "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value TEXT CHECK (length(value) > 1))"
                 .to_owned(),
@@ -139,14 +147,14 @@ fn failures_that_the_log_left_out_are_counted_soon_and_at_the_end() {
 /// Starts a server on PostgreSQL with this `init`, and JSON for its log.
 fn on_postgres(test: &str, postgres: &Postgres, init: &str, get: &str) -> (Cluster, Command) {
     let cluster = Cluster::with(test, PAIR, |config| {
-        config.origin = OriginConfig {
+        config.origin = Some(OriginConfig {
             kind: OriginKind::Postgres {
                 url: postgres.url(),
                 connections: 2,
                 init: Some(init.to_owned()),
             },
             ..OriginConfig::sqlite("unused")
-        };
+        });
         config.keyspaces[0].get = get.to_owned();
     });
     let mut command = cluster.role("server");
@@ -212,7 +220,11 @@ fn warnings_about_the_file_are_logged_when_a_server_or_master_starts() {
 #[test]
 fn check_config_warns_of_a_path_that_is_no_sqlite_database() {
     let cluster = Cluster::with("no-database", PAIR, |config| {
-        let OriginKind::Sqlite { path, .. } = &mut config.origin.kind else { unreachable!() };
+        let OriginKind::Sqlite { path, .. } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        else {
+            unreachable!()
+        };
         *path = "folder".into();
     });
     let path = cluster.directory().join("folder");

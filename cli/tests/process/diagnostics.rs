@@ -196,7 +196,11 @@ fn log_events_and_database_on_a_full_disk_go_on_when_there_is_room_again() {
     };
     let on_disk = |name: &str| disk.0.join(name);
     let mut cluster = Cluster::with("full-disk", PAIR, |config| {
-        let OriginKind::Sqlite { path, init } = &mut config.origin.kind else { unreachable!() };
+        let OriginKind::Sqlite { path, init } =
+            &mut config.origin.as_mut().expect("it has a database").kind
+        else {
+            unreachable!()
+        };
         *path = on_disk("origin.sqlite");
         *init = Some(
             "CREATE TABLE IF NOT EXISTS items \

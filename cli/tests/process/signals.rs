@@ -20,7 +20,7 @@ fn a_server_stops_within_drain_timeout_whatever_the_timeout_of_the_origin() {
         [(libc::SIGTERM, ring()), (libc::SIGQUIT, IoKind::Epoll), (libc::SIGINT, IoKind::Epoll)]
     {
         let mut cluster = Cluster::with("stop-bounded", PAIR, |config| {
-            config.origin.timeout = Duration::from_secs(300);
+            config.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(300);
             config.servers.iter_mut().for_each(|server| server.io = io);
         });
         cluster.start();
@@ -49,14 +49,14 @@ fn hangs_in_its_start(fault: Option<&str>) {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("bound").port();
     let mut cluster = Cluster::with("stop-in-start", PAIR, |config| {
-        config.origin = OriginConfig {
+        config.origin = Some(OriginConfig {
             kind: OriginKind::Postgres {
                 url: format!("postgres://user@127.0.0.1:{port}/none"),
                 connections: 1,
                 init: None,
             },
             ..OriginConfig::sqlite("unused")
-        };
+        });
     });
     let mut command = cluster.role("server");
     let trigger = cluster.directory().join("kill");

@@ -82,8 +82,9 @@ fn a_server_ends_when_a_shard_its_control_or_its_main_thread_dies_and_its_stand_
 #[test]
 fn threads_of_sqlite_and_of_the_log_start_again() {
     for thread in ["origin-writer", "origin-read-0", "origin-overdue", "log"] {
-        let mut killable =
-            KillableThread::start("a1", thread, |config| config.origin.concurrency = 1);
+        let mut killable = KillableThread::start("a1", thread, |config| {
+            config.origin.as_mut().expect("it has a database").concurrency = 1
+        });
         killable.kill_thread();
         let mut missed = killable.cluster.keys_of("a1").collect_some();
         wait_until(WITHIN, "the thread to die", || {
@@ -116,7 +117,7 @@ fn the_thread_of_postgresql_starts_again() {
                 "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, value BYTEA)".to_owned(),
             ),
         };
-        config.origin = origin;
+        config.origin = Some(origin);
     });
     killable.kill_thread();
     let key = killable.cluster.key_of("a1");

@@ -8,10 +8,15 @@ use super::cluster::check_name;
 use super::servers::unique;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{AfterPut, ColumnType, KeyCase, KeyspaceConfig};
+use crate::model::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, KeyspaceKind};
 use crate::section::{At, Found, Section};
 use crate::sql::{Dialect, Parameter, Translated, key_use, translate};
 
+/// The keys that only a keyspace over the database has.
+const ONLY_OF_DATABASE: [&str; 6] = ["get", "put", "delete", "after_put", "value", "negative_ttl"];
+
+/// Shortest lifetime.
+const TTL_MIN: Duration = Duration::from_millis(1);
 /// Longest lifetime.
 const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
 
@@ -29,8 +34,7 @@ pub(super) fn read_all(
     report: &mut Report<'_>,
 ) -> Option<Vec<KeyspaceConfig>> {
     if sections.is_empty() {
-        let wanted =
-            "there is no keyspace; write `[[keyspace]]` with an id, a name and a get statement";
+        let wanted = "there is no keyspace; write `[[keyspace]]` with an id, a name, and a get statement or `kind = \"cache\"`";
         report.mistake(0, "keyspace", wanted);
     }
     let mut id_places = HashMap::new();
@@ -61,6 +65,50 @@ fn read_one<'d>(
         unique(name, "keyspace", &section.key("name"), name_places, report);
     }
 
+    let kind = section.choice("kind", &KeyspaceKind::ALL, report);
+    let kind = kind.or(KeyspaceKind::default(), section.at());
+
+    let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
+    let key_case = read_case(&mut section, key_type.as_ref(), dialects, report);
+    let of_kind = match kind.map(|kind| kind.value) {
+        Some(KeyspaceKind::Cache) => read_of_cache(&mut section, report),
+        Some(KeyspaceKind::Database) => {
+            let is_text = key_type.as_ref().is_some_and(|found| found.value == ColumnType::Text);
+            let text_case = key_case.as_ref().filter(|_| is_text).map(|found| found.value);
+            read_of_database(&mut section, text_case, dialects, report)
+        }
+        None => {
+            ONLY_OF_DATABASE.iter().for_each(|key| section.pass_over(key));
+            section.pass_over("ttl");
+            None
+        }
+    };
+    let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
+    let others = section.text_list("also_invalidates", "[\"item_summaries\"]", report);
+    let key = section.key("also_invalidates");
+    section.finish(report);
+
+    let (id, others) = (id?, others?);
+    named.push(Named { id, key, others });
+    Some(KeyspaceConfig {
+        id,
+        name: name?.value.to_owned(),
+        also_invalidates: Vec::new(),
+        key_type: key_type?.value,
+        key_case: key_case?.value,
+        ttl_jitter_percent: jitter?.value,
+        ..of_kind?
+    })
+}
+
+/// Reads what only a keyspace over the database has. `text_case`: the `key_case` of text keys, which
+/// the statements might not respect.
+fn read_of_database(
+    section: &mut Section<'_>,
+    text_case: Option<KeyCase>,
+    dialects: &[Dialect],
+    report: &mut Report<'_>,
+) -> Option<KeyspaceConfig> {
     let get = section.required_text("get", "SELECT value FROM items WHERE id = :key", report);
     let get = get.and_then(|sql| {
         check_statement(sql, Statement::Get, &section.key("get"), dialects, report)
@@ -73,42 +121,33 @@ fn read_one<'d>(
     let delete = delete.and_then(|sql| {
         check_statement(sql, Statement::Delete, &section.key("delete"), dialects, report)
     });
-
     let after_put = section.choice("after_put", &AfterPut::ALL, report);
     let after_put = after_put.or(AfterPut::default(), section.at());
-
-    let key_type = section.choice("key", &TYPES, report).or(defaults::KEY_TYPE, section.at());
-    let key_case = read_case(&mut section, key_type.as_ref(), dialects, report);
-    if let (Some(key_type), Some(key_case)) = (&key_type, &key_case)
-        && key_type.value == ColumnType::Text
-    {
+    if let Some(key_case) = text_case {
         let statements = [("get", get.as_ref()), ("put", good(&put)), ("delete", good(&delete))];
-        warn_of_merged_keys(&section, statements, key_case.value, dialects, report);
+        warn_of_merged_keys(section, statements, key_case, dialects, report);
     }
-    let value_type = read_value_type(&mut section, report);
-    let (ttl, negative_ttl) = read_lifetimes(&mut section, report);
-    let jitter = section.whole("ttl_jitter_percent", 0..=90, defaults::TTL_JITTER_PERCENT, report);
-    let others = section.text_list("also_invalidates", "[\"item_summaries\"]", report);
-    let key = section.key("also_invalidates");
-    section.finish(report);
-
-    let (id, others) = (id?, others?);
-    named.push(Named { id, key, others });
+    let value_type = read_value_type(section, report);
+    let (ttl, negative_ttl) = read_lifetimes(section, report);
     Some(KeyspaceConfig {
-        id,
-        name: name?.value.to_owned(),
-        get: get?.value.to_owned(),
         put: put.optional()?.map(|sql| sql.value.to_owned()),
         delete: delete.optional()?.map(|sql| sql.value.to_owned()),
         after_put: after_put?.value,
-        also_invalidates: Vec::new(),
-        key_type: key_type?.value,
-        key_case: key_case?.value,
         value_type: value_type?.value,
-        ttl: ttl?.value,
+        ttl: Some(ttl?.value),
         negative_ttl: negative_ttl?.value,
-        ttl_jitter_percent: jitter?.value,
+        ..KeyspaceConfig::new(0, "", get?.value)
     })
+}
+
+/// Reads what only a keyspace without a database has.
+fn read_of_cache(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<KeyspaceConfig> {
+    for key in ONLY_OF_DATABASE {
+        let why = "is for rows of the database; remove it, or write `kind = \"database\"`";
+        section.misplaced(key, why, report);
+    }
+    let ttl = section.duration_or_absent("ttl", TTL_MIN..=TTL_MAX, "1h", report).optional()?;
+    Some(KeyspaceConfig { ttl: ttl.map(|ttl| ttl.value), ..KeyspaceConfig::cache(0, "") })
 }
 
 fn read_value_type(section: &mut Section<'_>, report: &mut Report<'_>) -> Option<At<ColumnType>> {
@@ -128,7 +167,7 @@ fn read_lifetimes(
     section: &mut Section<'_>,
     report: &mut Report<'_>,
 ) -> (Option<At<Duration>>, Option<At<Duration>>) {
-    let ttl = section.duration("ttl", Duration::from_millis(1)..=TTL_MAX, defaults::TTL, report);
+    let ttl = section.duration("ttl", TTL_MIN..=TTL_MAX, defaults::TTL, report);
     let negative_ttl =
         section.duration("negative_ttl", Duration::ZERO..=TTL_MAX, defaults::NEGATIVE_TTL, report);
     if let (Some(ttl), Some(negative)) = (ttl, negative_ttl)

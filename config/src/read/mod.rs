@@ -128,7 +128,6 @@ fn read_root(
     let origin =
         root.section("origin", report).map(|section| origin::read(section, base_dir, report));
     let keyspaces = root.sections("keyspace", report);
-    let keyspace_count = keyspaces.as_ref().map_or(0, Vec::len);
     let dialects = origin.as_ref().map_or(origin::ANY_DIALECT, |origin| origin.dialects);
     let keyspaces = keyspaces.map(|sections| keyspace::read_all(sections, dialects, report));
     let timings =
@@ -142,7 +141,8 @@ fn read_root(
     let secret_missing = matches!(secret, Some(Secret::Absent));
     network::check(master.as_ref(), servers, secret_missing, report);
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
-    origin::check(origin.as_ref(), servers, keyspace_count, timings.as_ref(), report);
+    let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
+    origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);
 
     let cluster = cluster?;
     let groups = groups?;
@@ -153,7 +153,10 @@ fn read_root(
         master: master?.complete()?,
         servers: groups.servers.iter().map(Server::complete).collect::<Option<_>>()?,
         groups: groups.names,
-        origin: origin?.config?,
+        origin: match origin? {
+            origin if origin.is_present => Some(origin.config?),
+            _ => None,
+        },
         keyspaces: keyspaces??,
         timings: timings?.complete?,
         limits: limits?.complete?,

@@ -8,7 +8,7 @@ use super::servers::Server;
 use super::tuning::TimingsRead;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{OriginConfig, OriginKind};
+use crate::model::{KeyspaceConfig, OriginConfig, OriginKind};
 use crate::section::{At, Section};
 use crate::sql::Dialect;
 
@@ -32,6 +32,7 @@ pub(super) struct OriginRead {
     connections: Option<At<u32>>,
     concurrency: Option<At<u32>>,
     reads_per_second: Option<At<u32>>,
+    pub(super) is_present: bool,
     at: usize,
 }
 
@@ -42,15 +43,13 @@ pub(super) fn read(
 ) -> OriginRead {
     let kinds = [("sqlite", SQLITE), ("postgres", POSTGRES)];
     let mut dialects = ANY_DIALECT;
-    if section.is_present() {
+    let is_present = section.is_present();
+    if is_present {
         match section.choice("kind", &kinds, report).optional() {
             Some(Some(found)) => dialects = found.value,
             Some(None) => section.missing("kind", "\"sqlite\"` or `kind = \"postgres\"", report),
             None => {}
         }
-    } else {
-        let wanted = "there is no database; write `[origin]` with `kind = \"sqlite\"` and `path = \"origin.sqlite\"`";
-        report.mistake(section.at(), "origin", wanted);
     }
 
     let init = section.text("init", "CREATE TABLE IF NOT EXISTS …", report).optional();
@@ -101,7 +100,16 @@ pub(super) fn read(
     };
     let config = complete();
     let reads_per_second = reads_per_second.flatten();
-    OriginRead { config, dialects, timeout, connections, concurrency, reads_per_second, at }
+    OriginRead {
+        config,
+        dialects,
+        timeout,
+        connections,
+        concurrency,
+        reads_per_second,
+        is_present,
+        at,
+    }
 }
 
 fn read_sqlite(
@@ -150,12 +158,26 @@ fn read_postgres(
 /// Checks the origin against the rest of the file.
 pub(super) fn check(
     origin: Option<&OriginRead>,
+    keyspaces: Option<&[KeyspaceConfig]>,
     servers: &[Server],
-    keyspaces: usize,
     timings: Option<&TimingsRead>,
     report: &mut Report<'_>,
 ) {
     let Some(origin) = origin else { return };
+    let with_rows = keyspaces.map(|all| all.iter().filter(|keyspace| !keyspace.is_cache()).count());
+    if !origin.is_present {
+        if with_rows.is_some_and(|count| count > 0) {
+            let wanted = "there is no database; write `[origin]` with `kind = \"sqlite\"` and \
+                          `path = \"origin.sqlite\"`, or `kind = \"cache\"` for every keyspace";
+            report.mistake(origin.at, "origin", wanted);
+        }
+        return;
+    }
+    if with_rows == Some(0) {
+        let unused = "no keyspace has rows in it; remove the section, or add a keyspace with a \
+                      get statement";
+        report.warning(origin.at, "origin", unused);
+    }
     if let (Some(timeout), Some(operation)) =
         (origin.timeout, timings.and_then(|timings| timings.operation_timeout))
         && timeout.value > operation.value
@@ -181,6 +203,7 @@ pub(super) fn check(
         );
     }
     if let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency)
+        && let Some(keyspaces) = with_rows
         && (connections.value.min(concurrency.value) as usize) < keyspaces
     {
         let too = match (concurrency.value as usize) < keyspaces {

@@ -176,10 +176,35 @@ fn an_empty_file_is_told_what_it_needs() {
         said("", Path::new("")),
         [
             "1:1: group: there is no group; write `[[group]]` with a name, and two or more `[[group.server]]` under it",
-            "1:1: origin: there is no database; write `[origin]` with `kind = \"sqlite\"` and `path = \"origin.sqlite\"`",
-            "1:1: keyspace: there is no keyspace; write `[[keyspace]]` with an id, a name and a get statement",
+            "1:1: keyspace: there is no keyspace; write `[[keyspace]]` with an id, a name, and a get statement or `kind = \"cache\"`",
         ]
     );
+}
+
+#[test]
+fn only_keyspaces_with_rows_need_a_database() {
+    let origin = "[origin]\nkind = \"sqlite\"\npath = \"db.sqlite\"\n";
+    let rows = RIGHT.split_once("[[keyspace]]").expect("it has one").1;
+    let cache = "[[keyspace]]\nid = 2\nname = \"sessions\"\nkind = \"cache\"\n";
+    let without = RIGHT.replace(origin, "");
+    assert_eq!(
+        said(&without, Path::new("")),
+        ["1:1: origin: there is no database; write `[origin]` with `kind = \"sqlite\"` and \
+             `path = \"origin.sqlite\"`, or `kind = \"cache\"` for every keyspace"]
+    );
+    let only_cache = without.replace(&format!("[[keyspace]]{rows}"), cache);
+    let checked = ClusterConfig::check(&only_cache, "f", Path::new(""));
+    assert_eq!(checked.warnings, []);
+    let config = checked.config.expect("it needs no database");
+    assert_eq!((config.origin, config.keyspaces[0].ttl), (None, None));
+    let unused = RIGHT.replace(&format!("[[keyspace]]{rows}"), cache);
+    let checked = ClusterConfig::check(&unused, "f", Path::new(""));
+    assert_eq!(
+        shown(&checked.warnings),
+        ["11:1: origin: no keyspace has rows in it; remove the section, or add a keyspace with \
+             a get statement"]
+    );
+    assert!(checked.config.is_ok());
 }
 
 #[test]
@@ -246,6 +271,8 @@ fn relative_paths_are_relative_to_the_file() {
     write(&path, RIGHT).expect("the folder is ours");
     let config = ClusterConfig::load(&path).expect("it is right");
     assert_eq!(config.master.state_file, folder.path().join("master.state"));
-    let OriginKind::Sqlite { path, .. } = config.origin.kind else { panic!("it is SQLite") };
+    let OriginKind::Sqlite { path, .. } = config.origin.unwrap().kind else {
+        panic!("it is SQLite")
+    };
     assert_eq!(path, folder.path().join("db.sqlite"));
 }

@@ -123,7 +123,7 @@ pub fn age_allowed(cluster: &ClusterConfig) -> Duration {
 /// notice that nobody waits.
 #[must_use]
 pub fn grace(cluster: &ClusterConfig) -> Duration {
-    cluster.origin.timeout * 2
+    cluster.origin_timeout() * 2
 }
 
 /// Why a value is wrong.

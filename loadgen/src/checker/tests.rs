@@ -116,7 +116,7 @@ fn the_ages_that_a_mode_allows() {
     let mut cluster =
         ClusterConfig::new("x", address, standin_config::OriginConfig::postgres("postgres://x/y"));
     cluster.timings.lease = Duration::from_secs(2);
-    cluster.origin.timeout = Duration::from_secs(60);
+    cluster.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(60);
     cluster.mode = Mode::Available;
     assert_eq!(age_allowed(&cluster), Duration::from_millis(2_520));
     cluster.mode = Mode::Strict;

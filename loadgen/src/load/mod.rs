@@ -205,7 +205,7 @@ fn plan(
     })?;
     let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
     let writes = args.fill || (trace.is_none() && reads < 100.0);
-    if writes && keyspace.put.is_none() {
+    if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
             "keyspace {name} has no `put` statement: use --reads 100 and no --fill, or add one"

@@ -153,6 +153,9 @@ impl Node {
     /// then.
     pub(super) fn remember(&mut self, now: Now, key: PendingKey, open_until: Micros) -> bool {
         let pending = &self.requests[key];
+        if mutant::is(Mutant::CacheUnlogged) && self.keyspaces.is_cache(pending.head.keyspace) {
+            return true;
+        }
         let (partition, is_flush) = (pending.partition, pending.head.action == Action::Flush);
         let home = self.topology.home(partition);
         let owner = self.partitions.serving(partition).other();

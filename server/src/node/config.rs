@@ -104,7 +104,7 @@ impl NodeConfig {
     ) -> Self {
         let salt: u64 =
             cluster.servers[..usize::from(server)].iter().map(|s| u64::from(s.shards)).sum();
-        let limits = &cluster.limits;
+        let (limits, origin) = (&cluster.limits, cluster.origin.as_ref());
         Self {
             server,
             shard,
@@ -118,8 +118,8 @@ impl NodeConfig {
             park_forwarded_max: cluster.timings.forward_timeout / 2,
             warm: WARM,
             patience: cluster.timings.operation_timeout * 9 / 20,
-            surge_reads: u64::from(cluster.origin.surge_reads),
-            reads_per_second: cluster.origin.reads_per_second.map_or(0, u64::from),
+            surge_reads: origin.map_or(1, |origin| u64::from(origin.surge_reads)),
+            reads_per_second: origin.and_then(|o| o.reads_per_second).map_or(0, u64::from),
             log_keys_max: LOG_KEYS_MAX,
             log_bytes_max: LOG_BYTES_MAX,
             value_bytes_max: limits.value_bytes as usize,
@@ -155,7 +155,8 @@ fn ambiguity(cluster: &ClusterConfig) -> Duration {
     let rereads = |keyspace: &KeyspaceConfig| {
         keyspace.put.is_some() && keyspace.after_put == AfterPut::Reread
     };
-    let is_longer = matches!(cluster.origin.kind, OriginKind::Postgres { .. })
-        && cluster.keyspaces.iter().any(rereads);
-    cluster.origin.timeout * if is_longer { 3 } else { 2 }
+    let kind = cluster.origin.as_ref().map(|origin| &origin.kind);
+    let is_longer =
+        matches!(kind, Some(OriginKind::Postgres { .. })) && cluster.keyspaces.iter().any(rereads);
+    cluster.origin_timeout() * if is_longer { 3 } else { 2 }
 }

@@ -31,6 +31,11 @@ impl Keyspaces {
         self.keyspaces[usize::from(keyspace)].as_ref()
     }
 
+    /// Whether the keyspace's values are in no database.
+    pub(super) fn is_cache(&self, keyspace: u8) -> bool {
+        self.get(keyspace).is_some_and(KeyspaceConfig::is_cache)
+    }
+
     /// Returns the keyspaces in which a write of this one drops the key too.
     pub(super) fn bound(&self, keyspace: u8) -> &[u8] {
         match self.get(keyspace) {

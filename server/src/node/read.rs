@@ -24,7 +24,11 @@ impl Node {
             return self.reply(key, AnswerHead::status(Status::DeadlineExceeded));
         }
         self.counters.misses += 1;
-        self.fetch(now, key);
+        match self.keyspaces.is_cache(self.requests[key].head.keyspace) {
+            // What the cache does not have is nowhere.
+            true => self.reply(key, AnswerHead::status(Status::NotFound)),
+            false => self.fetch(now, key),
+        }
     }
 
     /// Handles the end of a fetch: answers the requests that wait for it. Another fetch that waited

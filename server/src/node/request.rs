@@ -48,6 +48,11 @@ impl Node {
                     return Some(head.into());
                 }
             }
+            // What its owner does not have is nowhere.
+            Action::Get if serving.keeps() && self.keyspaces.is_cache(head.keyspace) => {
+                self.counters.misses += 1;
+                return Some(Answer::status(Status::NotFound));
+            }
             // This server can drop the key at once if it is the owner and the home. If another
             // server is the owner, or the home has to be told, the command waits like a write.
             Action::Invalidate
@@ -97,8 +102,8 @@ impl Node {
             return Some(Answer::status(Status::UnknownKeyspace));
         };
         let supported = match head.action {
-            Action::Put | Action::Cas => keyspace.put.is_some(),
-            Action::Delete => keyspace.delete.is_some(),
+            Action::Put | Action::Cas => keyspace.is_writable(),
+            Action::Delete => keyspace.is_deletable(),
             _ => true,
         };
         if !supported {

@@ -105,16 +105,41 @@ impl Node {
         self.requests.begin(key);
         let pending = &self.requests[key];
         let Pending { head, hash, deadline, .. } = *pending;
-        let (row, value) = (pending.key.clone(), pending.value.clone());
-        let operation = match pending.head.action {
-            Action::Delete => Operation::Delete,
-            _ => Operation::Put { value },
-        };
         let token = self.cache.begin_write(hash);
         let generation = self.partitions.generation(head.keyspace, partition);
         let write = StartedWrite { pending: key, partition, token, generation, begun };
+        if self.keyspaces.is_cache(head.keyspace) {
+            let outcome = self.execute_here(now, key);
+            self.end_write(now, write, outcome);
+            return false;
+        }
+        let pending = &self.requests[key];
+        let (row, value) = (pending.key.clone(), pending.value.clone());
+        let operation = match action {
+            Action::Delete => Operation::Delete,
+            _ => Operation::Put { value },
+        };
         self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
         true
+    }
+
+    /// Executes a write of a keyspace without a database. Only the owner has a value that it could
+    /// delete.
+    fn execute_here(&mut self, now: Now, key: PendingKey) -> Outcome {
+        let pending = &self.requests[key];
+        let rows = match pending.head.action {
+            Action::Delete => {
+                let keyspace = pending.head.keyspace;
+                let floor = self.partitions.owned_floor(keyspace, pending.partition);
+                let is_owner = self.partitions.serving(pending.partition) == Serving::Cached;
+                let now_ms = now.mono.as_millis();
+                let is_there =
+                    is_owner && self.cache.find(keyspace, &pending.key, floor, now_ms).is_some();
+                u64::from(is_there)
+            }
+            _ => 1,
+        };
+        Outcome::Written { rows, stored: Stored::Sent }
     }
 
     /// Returns what a write may do here now. This is the column *writes* of the table in
@@ -176,7 +201,16 @@ impl Node {
         }
     }
 
+    /// The origin has answered a write. The key's next may begin.
     pub(super) fn write_done(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
+        let pending = &self.requests[write.pending];
+        let name = self.turn(pending.head.keyspace, &pending.key);
+        self.end_write(now, write, outcome);
+        self.start_next_write(now, &name);
+    }
+
+    /// Keeps or drops what the write leaves in the cache, and acknowledges it.
+    fn end_write(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
         let StartedWrite { pending: key, token, begun, .. } = write;
         let unknown = matches!(&outcome, Outcome::Failed(failure) if failure.is_in_doubt());
         let closed_until = unknown.then(|| now.mono + self.config.ambiguity);
@@ -185,7 +219,6 @@ impl Node {
         let pending = &self.requests[key];
         let (head, row) = (pending.head, pending.key.clone());
         let value = pending.value.clone();
-        let name = self.turn(head.keyspace, &row);
         let mut is_replaced = false;
         let is_executed = match &outcome {
             Outcome::Failed(failure) => failure.is_in_doubt(),
@@ -238,7 +271,6 @@ impl Node {
         if is_executed {
             self.cache.remove_bound(head.keyspace, &row);
         }
-        self.start_next_write(now, &name);
     }
 
     /// Keeps the row that a write has left, if nothing else has changed it since the write began.
@@ -252,7 +284,11 @@ impl Node {
         may_keep: bool,
     ) -> Option<Kept> {
         let StartedWrite { partition, generation, .. } = *write;
-        if self.partitions.serving(partition) != Serving::Cached {
+        let serving = self.partitions.serving(partition);
+        let may_wait = mutant::is(Mutant::CacheKeptWaiting)
+            && self.keyspaces.is_cache(head.keyspace)
+            && serving.keeps();
+        if serving != Serving::Cached && !may_wait {
             return None;
         }
         let is_closed = self.handback.is_closed(partition, now.mono);

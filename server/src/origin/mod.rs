@@ -232,10 +232,11 @@ pub enum OriginStartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Handle to the origin; clones share it.
+/// Handle to the origin; clones share it. In a cluster whose keyspaces have no rows there is no
+/// database, and the handle has nothing to do.
 #[derive(Clone)]
 pub struct Origin {
-    inner: Arc<Inner>,
+    inner: Option<Arc<Inner>>,
 }
 
 struct Inner {
@@ -260,11 +261,12 @@ impl Origin {
     /// # Errors If the configuration cannot work: see [`OriginStartError`]. An unreachable database
     /// is not an error: the driver keeps trying to connect.
     pub fn start(
-        config: &OriginConfig,
+        config: Option<&OriginConfig>,
         keyspaces: &[KeyspaceConfig],
         completions: Arc<dyn Completions>,
         pause_max: Duration,
     ) -> Result<Self, OriginStartError> {
+        let Some(config) = config else { return Ok(Self { inner: None }) };
         let statements = Arc::new(Statements::translate(&config.kind, keyspaces)?);
         let health = Arc::new(HealthCell::default());
         let mut threads = Threads::default();
@@ -316,7 +318,7 @@ impl Origin {
             closing,
             threads,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Some(Arc::new(inner)) })
     }
 
     /// Checks what can be checked of such an origin without asking the database.
@@ -346,34 +348,44 @@ impl Origin {
     ///
     /// # Errors The call itself if too many calls wait. It gets no answer: tell the client that the
     /// origin is overloaded.
+    ///
+    /// # Panics
+    /// If there is no database: only keyspaces with rows make calls, and they require one.
     pub fn submit(&self, call: Call) -> Result<(), Call> {
-        self.inner.submit(call)
+        self.inner.as_ref().expect("only keyspaces with rows make calls").submit(call)
     }
 
-    /// Whether the database was reachable at the last attempt.
+    /// Whether there is a database.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.inner.is_some()
+    }
+
+    /// Whether the database was reachable at the last attempt. One that does not exist counts as
+    /// reachable.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.inner.health.get()
+        self.inner.as_ref().map_or(Health::Up, |inner| inner.health.get())
     }
 
     /// Returns the reason why the database is unreachable, if it is.
     #[must_use]
     pub fn outage(&self) -> Option<String> {
-        self.inner.health.reason()
+        self.inner.as_ref()?.health.reason()
     }
 
     /// Stops taking calls, lets the submitted ones finish (each within its `timeout`), answers
     /// those that have not, and ends the threads. A thread that hangs in the database for longer
     /// than that is left behind.
     pub fn shutdown(self) {
-        let within = self.inner.timeout + SHUTDOWN_GRACE * 2;
-        self.shutdown_within(within);
+        let timeout = self.inner.as_ref().map_or(Duration::ZERO, |inner| inner.timeout);
+        self.shutdown_within(timeout + SHUTDOWN_GRACE * 2);
     }
 
     /// Shuts down like [`Self::shutdown`], but within this time. Returns false if a thread is left
     /// behind.
     pub fn shutdown_within(self, within: Duration) -> bool {
-        let inner = self.inner;
+        let Some(inner) = self.inner else { return true };
         inner.stop();
         let threads = inner.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
         let have_ended = threads.is_none_or(|threads| {

@@ -82,7 +82,7 @@ impl Statements {
             OriginKind::Postgres { .. } => Dialect::Postgres,
         };
         let mut table: Vec<Option<Keyspace>> = Vec::new();
-        for config in keyspaces {
+        for config in keyspaces.iter().filter(|keyspace| !keyspace.is_cache()) {
             let one = |verb: Verb, sql: &str| {
                 translate(sql, dialect).map_err(|error| OriginStartError::Statement {
                     keyspace: config.name.clone(),

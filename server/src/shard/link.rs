@@ -47,7 +47,7 @@ impl LinkConfig {
         Self {
             connect_timeout: timings.connect_timeout,
             silence_max: timings.forward_timeout,
-            answer_max: cluster.origin.timeout + timings.forward_timeout,
+            answer_max: cluster.origin_timeout() + timings.forward_timeout,
             value_bytes_max: cluster.limits.value_bytes as usize,
             hello: HelloBody {
                 client_id: boot_id,

@@ -65,7 +65,7 @@ impl Shard {
         config.keyspaces = vec![items];
         config.limits.key_bytes = 36;
         config.limits.output_bytes_per_connection = OUTPUT_BYTES;
-        config.origin.timeout = PATIENCE;
+        config.origin.as_mut().expect("it has a database").timeout = PATIENCE;
         let own = &mut config.servers[0];
         (own.shards, own.memory_bytes, own.huge_pages) = (1, 32 << 20, false);
         let config = Arc::new(config);
@@ -73,7 +73,8 @@ impl Shard {
         let mailboxes = Mailboxes::new(1).unwrap();
         let completions = Arc::new(mailboxes.clone());
         let origin =
-            Origin::start(&config.origin, &config.keyspaces, completions, PATIENCE).unwrap();
+            Origin::start(config.origin.as_ref(), &config.keyspaces, completions, PATIENCE)
+                .unwrap();
         let outside = Outside {
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new("a".to_owned(), BOOT, 1, Micros::boottime())),

@@ -12,7 +12,7 @@
 //! else about segments, and does not know which items are live.
 
 /// `expires_at_ms` of an item that never expires.
-pub(super) const NEVER_MS: u64 = u64::MAX;
+pub(crate) const NEVER_MS: u64 = u64::MAX;
 /// The length of the longest header.
 pub(super) const HEADER_BYTES_MAX: usize = 4 + 4 + 8 + 4;
 /// The longest key that a header can describe.

@@ -36,6 +36,7 @@ use ahash::RandomState;
 
 use arena::Arena;
 use index::Index;
+pub(crate) use item::NEVER_MS;
 use item::{FREQUENCY_MAX, HEADER_BYTES_MAX, Header, KEY_BYTES_MAX};
 use policy::Policy;
 pub use types::{Item, NewItem, StoreConfig, StoreError, StoreStats};

@@ -95,7 +95,7 @@ impl Cluster {
             (server.io, server.memory_bytes, server.huge_pages) = (io, 32 << 20, false);
         }
         // On a busy machine the answers must be the same.
-        config.origin.timeout = PATIENCE;
+        config.origin.as_mut().expect("it has a database").timeout = PATIENCE;
         change(&mut config);
         let config = Arc::new(config);
         let master = FakeMaster::start(&config);

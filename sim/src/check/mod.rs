@@ -9,6 +9,7 @@
 //! ```
 
 mod bounds;
+mod cached;
 mod hops;
 mod pauses;
 pub(crate) mod queues;
@@ -20,10 +21,11 @@ use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
 
 use crate::clock::{MS, Time};
-use crate::origin::{Commit, Origin, Value, stored_value};
+use crate::origin::{Commit, Origin, Value, sent_value, stored_value};
 use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
+use cached::Cached;
 use hops::Hops;
 use pauses::Pauses;
 use reads::Reads;
@@ -35,6 +37,7 @@ pub(crate) struct Asked {
     pub(crate) key: usize,
     pub(crate) at: Time,
     pub(crate) is_write: bool,
+    pub(crate) is_cas: bool,
     pub(crate) is_get: bool,
     /// For an INVALIDATE or FLUSH: the position of the key when it was requested. Once it is done, no
     /// read may return an older one.
@@ -50,6 +53,8 @@ pub(crate) struct Checker {
     bound: Time,
     ttl: Time,
     asked: BTreeMap<Value, Asked>,
+    /// The writes, if the keyspace has no database.
+    cached: Option<Cached>,
     /// By key: the times at which the highest acknowledged position rose, the positions, and the
     /// writers.
     acknowledged: Vec<Vec<(Time, usize, Value)>>,
@@ -100,6 +105,7 @@ impl Checker {
             bound: setup.lease * 121 / 100 + 100 * MS,
             ttl: setup.ttl_s * 1_000_000,
             asked: BTreeMap::new(),
+            cached: setup.without_database.then(|| Cached::new(setup.keys)),
             acknowledged: vec![Vec::new(); setup.keys],
             current_from: Value::MAX,
             group_of,
@@ -117,6 +123,10 @@ impl Checker {
     }
 
     pub(crate) fn asked(&mut self, id: Value, asked: Asked) {
+        let Asked { key, at, is_write, dropped, .. } = asked;
+        if let Some(cached) = self.cached.as_mut().filter(|_| is_write || dropped.is_some()) {
+            cached.asked(at, key, id);
+        }
         self.asked.insert(id, asked);
     }
 
@@ -158,6 +168,9 @@ impl Checker {
                 };
             }
         };
+        if self.cached.is_some() {
+            return self.completed_without_database(now, id, asked, answer, is_last);
+        }
         if asked.is_write {
             self.counts.writes += 1;
             return self.written(now, id, asked, answer, origin);
@@ -170,9 +183,7 @@ impl Checker {
         if !asked.is_get {
             return Ok(());
         }
-        self.counts.reads += 1;
-        self.counts.hits += u64::from(answer.is_hit());
-        self.counts.stand_in_hits += u64::from(answer.is_hit() && answer.is_stand_in());
+        self.count_read(answer);
         let history = &origin.history[asked.key];
         let position = match &answer.outcome {
             Outcome::Value(value) => {
@@ -195,6 +206,59 @@ impl Checker {
             return Err(format!("{read} although all is well, and it is not current"));
         }
         self.fresh(asked, position, answer)
+    }
+
+    fn count_read(&mut self, answer: &Answer) {
+        self.counts.reads += 1;
+        self.counts.hits += u64::from(answer.is_hit());
+        self.counts.stand_in_hits += u64::from(answer.is_hit() && answer.is_stand_in());
+    }
+
+    /// Takes the answer to an operation in a keyspace without a database.
+    fn completed_without_database(
+        &mut self,
+        now: Time,
+        id: Value,
+        asked: Asked,
+        answer: &Answer,
+        is_last: bool,
+    ) -> Result<(), String> {
+        let is_executed = match answer.outcome {
+            Outcome::Mismatch { .. } => false,
+            // A delete that finds nothing has been executed, a CAS has not.
+            Outcome::NotFound => !asked.is_cas,
+            _ => true,
+        };
+        let Some(cached) = &mut self.cached else { return Ok(()) };
+        if asked.is_write || asked.dropped.is_some() {
+            self.counts.writes += u64::from(asked.is_write);
+            self.counts.drops += u64::from(!asked.is_write);
+            if is_executed {
+                cached.acknowledged(now, asked.key, id);
+            }
+            return Ok(());
+        }
+        if !asked.is_get {
+            return Ok(());
+        }
+        self.count_read(answer);
+        // What is cached may be gone.
+        let Outcome::Value(value) = &answer.outcome else { return Ok(()) };
+        let read = read_by(asked, answer);
+        let Some(value) = sent_value(&value.bytes) else { return Err(format!("{read}, nonsense")) };
+        let bound = if is_last { 0 } else { self.bound_of(asked) };
+        let before = asked.at.saturating_sub(bound);
+        let Some(cached) = &self.cached else { return Ok(()) };
+        let outdated = |before| {
+            let by = cached.outdated_by(asked.key, value, before);
+            by.map_err(|()| format!("{read}, which nobody has written"))
+        };
+        if let Some((at, writer)) = outdated(before)? {
+            let ago = Seconds(asked.at - at);
+            return Err(format!("{read}; v{writer} was acknowledged {ago} before it asked"));
+        }
+        self.counts.stale_within_bound += u64::from(outdated(asked.at)?.is_some());
+        Ok(())
     }
 
     /// Notes that the origin has executed a write, which is the last commit in its history.
@@ -220,16 +284,7 @@ impl Checker {
         if strictly.is_none_or(|(_, needed, _)| position >= needed) {
             return Ok(());
         }
-        let bound = match self.mode {
-            Mode::Strict => 0,
-            // A key's group is that of its home.
-            Mode::Available => {
-                let group = self.group_of[asked.key % self.group_of.len()];
-                let lost =
-                    self.lost.overlaps(group, asked.at.saturating_sub(2 * self.bound), asked.at);
-                if lost { self.ttl + 2 * self.bound } else { self.bound }
-            }
-        };
+        let bound = self.bound_of(asked);
         let Some((at, needed, writer)) = self.needed(asked.key, asked.at.saturating_sub(bound))
         else {
             self.counts.stale_within_bound += 1;
@@ -241,6 +296,20 @@ impl Checker {
         }
         let (read, before) = (read_by(asked, answer), Seconds(asked.at - at));
         Err(format!("{read}; v{writer} was acknowledged {before} before it asked"))
+    }
+
+    /// Returns how long ago a value that a read returns may have been overwritten.
+    fn bound_of(&self, asked: Asked) -> Time {
+        match self.mode {
+            Mode::Strict => 0,
+            // A key's group is that of its home.
+            Mode::Available => {
+                let group = self.group_of[asked.key % self.group_of.len()];
+                let lost =
+                    self.lost.overlaps(group, asked.at.saturating_sub(2 * self.bound), asked.at);
+                if lost { self.ttl + 2 * self.bound } else { self.bound }
+            }
+        }
     }
 
     /// Returns the highest position acknowledged before a time, and since when it has been.
@@ -337,7 +406,7 @@ impl Checker {
 /// Describes a read and its answer.
 fn read_by(asked: Asked, answer: &Answer) -> String {
     let what = match &answer.outcome {
-        Outcome::Value(value) => match stored_value(&value.bytes) {
+        Outcome::Value(value) => match stored_value(&value.bytes).or(sent_value(&value.bytes)) {
             Some(value) => format!("v{value}"),
             None => "nonsense".to_owned(),
         },

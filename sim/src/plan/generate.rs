@@ -53,6 +53,10 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         };
         setup.reads_per_second = u32::try_from(reads).ok();
     }
+    if mix(seed, 0xCAC4E).is_multiple_of(6) {
+        setup.without_database = true;
+        (setup.shares_rows, setup.reads_per_second) = (false, None);
+    }
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
@@ -87,6 +91,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         value_bytes: 8,
         some_puts_change_nothing: false,
         shares_rows: false,
+        without_database: false,
         is_without_room: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },

@@ -90,6 +90,8 @@ pub(crate) struct Setup {
     pub(crate) some_puts_change_nothing: bool,
     /// Whether there are two keyspaces over the same rows, each used by half of the clients.
     pub(crate) shares_rows: bool,
+    /// Whether the keyspace has no database.
+    pub(crate) without_database: bool,
     /// Whether a shard has room for the row of only one fetch, so that the others wait.
     pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.

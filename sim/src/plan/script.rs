@@ -24,6 +24,7 @@ pub(crate) fn script(servers: usize) -> Script {
         value_bytes: 8,
         some_puts_change_nothing: false,
         shares_rows: false,
+        without_database: false,
         is_without_room: false,
         log_keys_max: 64,
         lease: 2 * S,

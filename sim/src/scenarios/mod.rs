@@ -5,6 +5,7 @@
 //! data.rs      stale and lost values, which the checker sees
 //! drops.rs     a value from before a flush
 //! bound.rs     a value from before a write in another keyspace
+//! cached.rs    an old value of a keyspace without a database
 //! control.rs   mistaken states and identities
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
@@ -13,6 +14,7 @@
 //! Server a is the home of key k0, b of k1, and so on. Times are since the cluster is up.
 
 mod bound;
+mod cached;
 mod control;
 mod data;
 mod drops;
@@ -83,6 +85,8 @@ pub(crate) const ALL: &[Scenario] = &[
     bound::WRITTEN,
     bound::FILL_AFTER_WRITE,
     bound::RETURNED_HOME,
+    cached::RETURNED_HOME,
+    cached::KEPT_WHILE_WAITING,
     load::COLD_START,
     load::COLD_STAND_IN,
     stored::STORED_OTHERWISE,

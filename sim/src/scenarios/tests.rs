@@ -106,6 +106,8 @@ scenarios! {
     s23_not_stored
     s24_flushed_home
     s24_fill_after_flush
+    s30_cache_returned_home
+    s31_cache_kept_while_waiting
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

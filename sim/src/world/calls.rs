@@ -16,6 +16,9 @@ impl World {
             return self.violation("a call for a key that nobody has asked for".to_owned());
         };
         let is_write = is_write(&call);
+        if self.setup.without_database {
+            return self.violation("a call to a database that does not exist".to_owned());
+        }
         if self.is_told && !is_write {
             self.fetches.push(self.time);
         }

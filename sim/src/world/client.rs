@@ -67,7 +67,7 @@ impl ClientHost {
 impl World {
     /// Begins an operation of a caller.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
-        if act == Act::Behind {
+        if act == Act::Behind && !self.setup.without_database {
             self.origin.changed_behind(self.time, key, id);
             return self.note(|| format!("the database: k{key} is v{id}"));
         }
@@ -81,13 +81,15 @@ impl World {
             Act::Cas => Action::Cas { version, value, ttl_s: 0 },
             Act::Touch => Action::Touch { ttl_s: 0 },
             Act::Invalidate => Action::Invalidate,
+            // There is nothing behind the cache if there is no database.
             Act::Flush | Act::Behind => Action::Flush,
         };
         let is_write = matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
+        let is_cas = matches!(action, Action::Cas { .. });
         let is_get = action == Action::Get;
         let is_drop = matches!(action, Action::Invalidate | Action::Flush);
         let dropped = is_drop.then(|| self.origin.history[key].len() - 1);
-        let asked = Asked { client, key, at: self.time, is_write, is_get, dropped };
+        let asked = Asked { client, key, at: self.time, is_write, is_cas, is_get, dropped };
         self.checker.asked(id, asked);
         let name = &self.cluster.keys[key];
         let key = match action {

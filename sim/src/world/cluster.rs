@@ -63,24 +63,33 @@ impl Cluster {
         config.timings.failover_hold = lease;
         config.timings.drain_timeout = lease / 2;
         config.timings.lease = lease;
-        config.origin.timeout = Duration::from_secs(1);
-        config.origin.reads_per_second = setup.reads_per_second;
+        let origin = config.origin.as_mut().expect("its keyspaces have rows");
+        origin.timeout = Duration::from_secs(1);
+        origin.reads_per_second = setup.reads_per_second;
+        let ttl = Some(Duration::from_secs(setup.ttl_s));
         let keyspace = |id, name, also_invalidates| KeyspaceConfig {
             put: Some(String::new()),
             delete: Some(String::new()),
             also_invalidates,
-            ttl: Duration::from_secs(setup.ttl_s),
+            ttl,
             negative_ttl: Duration::from_secs(1),
             key_case: KeyCase::Ascii,
             ..KeyspaceConfig::new(id, name, "")
         };
         config.keyspaces = match setup.shares_rows {
+            _ if setup.without_database => {
+                let cache = KeyspaceConfig::cache(KEYSPACE, "keys");
+                vec![KeyspaceConfig { ttl, key_case: KeyCase::Ascii, ..cache }]
+            }
             true => vec![
                 keyspace(KEYSPACE, "keys", vec![OTHER]),
                 keyspace(OTHER, "others", vec![KEYSPACE]),
             ],
             false => vec![keyspace(KEYSPACE, "keys", Vec::new())],
         };
+        if setup.without_database {
+            config.origin = None;
+        }
         let topology = config.topology().expect("every setup is a sound cluster");
         let topology = Arc::new(topology);
         config.servers.rotate_left(1);

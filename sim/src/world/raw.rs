@@ -56,7 +56,8 @@ impl World {
         let raw = Raw { client, server, key, act, id, leaves, socket, has_asked, is_over, left };
         self.raws.push(raw);
         let (is_write, is_get, dropped) = (act == Act::Put, act == Act::Get, None);
-        self.checker.asked(id, Asked { client, key, at: self.time, is_write, is_get, dropped });
+        let (at, is_cas) = (self.time, false);
+        self.checker.asked(id, Asked { client, key, at, is_write, is_cas, is_get, dropped });
     }
 
     /// Lets such a client read a segment.

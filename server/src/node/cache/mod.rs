@@ -19,7 +19,7 @@ use versions::Versions;
 
 use super::keyspaces::Keyspaces;
 use super::{NodeConfig, Now};
-use crate::store::{IndexHint, Item, Located, NewItem, Store, StoreConfig, StoreError};
+use crate::store::{IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError};
 
 /// One shard's cache.
 pub(super) struct Cache {
@@ -165,10 +165,11 @@ impl Cache {
         // Requests for unknown keyspaces have already been refused.
         let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
         let ttl = match (negative, ttl_s) {
-            (true, _) => keyspace.negative_ttl,
+            (true, _) => Some(keyspace.negative_ttl),
             (false, 0) => keyspace.ttl,
-            (false, seconds) => Duration::from_secs(u64::from(seconds)),
+            (false, seconds) => Some(Duration::from_secs(u64::from(seconds))),
         };
+        let Some(ttl) = ttl else { return NEVER_MS };
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         // Xorshift: jitter needs no better randomness.
         self.jitter ^= self.jitter << 13;

@@ -8,7 +8,7 @@ fn cluster(origin: OriginConfig) -> ClusterConfig {
     let address = |port: u16| ([127, 0, 0, 1], port).into();
     let mut cluster = ClusterConfig::new("t", address(1), origin)
         .with_group("a", [("a1", address(2)), ("a2", address(3))]);
-    cluster.origin.timeout = Duration::from_secs(3);
+    cluster.origin.as_mut().expect("it has a database").timeout = Duration::from_secs(3);
     cluster.servers[0].shards = 3;
     cluster
 }

@@ -17,11 +17,12 @@ mod settled;
 mod stopped;
 mod told;
 mod waiting;
+mod without_database;
 mod word;
 mod writes;
 
 use bytes::Bytes;
-use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, Mode};
+use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, KeyspaceKind, Mode};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
 
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub(super) fn keyspace(id: u8) -> KeyspaceConfig {
         key_type: ColumnType::Text,
         key_case: KeyCase::Exact,
         value_type: ColumnType::Bytes,
-        ttl: Duration::from_secs(60),
+        kind: KeyspaceKind::Database,
+        ttl: Some(Duration::from_secs(60)),
         negative_ttl: Duration::from_secs(1),
         ttl_jitter_percent: 0,
     }

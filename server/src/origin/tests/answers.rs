@@ -98,7 +98,7 @@ fn a_mailbox_that_panics_does_not_stop_the_drivers() {
     let config = sqlite_config(&scratch.file("db"), SQLITE_KV);
     let picky = Arc::new(Picky(Mailbox::default()));
     let completions: Arc<dyn Completions> = Arc::<Picky>::clone(&picky);
-    let origin = Origin::start(&config, &kv(), completions, PAUSE_MAX).unwrap();
+    let origin = Origin::start(Some(&config), &kv(), completions, PAUSE_MAX).unwrap();
     for token in 10..20 {
         let operation = if token % 2 == 0 { Operation::Get } else { put("x") };
         let call = Call {

@@ -22,7 +22,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_config::{
+    AfterPut, ColumnType, KeyCase, KeyspaceConfig, KeyspaceKind, OriginConfig, OriginKind,
+};
 use standin_protocol::time::Micros;
 
 use super::{
@@ -70,7 +72,7 @@ impl Bench {
     ) -> Result<Self, OriginStartError> {
         let mailbox = Arc::new(Mailbox::default());
         let completions: Arc<dyn Completions> = Arc::<Mailbox>::clone(&mailbox);
-        let origin = Origin::start(config, keyspaces, completions, PAUSE_MAX)?;
+        let origin = Origin::start(Some(config), keyspaces, completions, PAUSE_MAX)?;
         Ok(Self { origin, mailbox, next_token: AtomicU64::new(1) })
     }
 
@@ -190,7 +192,8 @@ fn keyspace(id: u8, name: &str) -> KeyspaceConfig {
         key_type: ColumnType::Text,
         key_case: KeyCase::Exact,
         value_type: ColumnType::Text,
-        ttl: Duration::from_secs(60),
+        kind: KeyspaceKind::Database,
+        ttl: Some(Duration::from_secs(60)),
         negative_ttl: Duration::ZERO,
         ttl_jitter_percent: 0,
     }
