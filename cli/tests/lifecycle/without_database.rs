@@ -3,7 +3,9 @@
 use standin_config::{KeyspaceConfig, Mode};
 use standin_protocol::map::ServerState::{Offline, Online};
 
-use crate::common::{Cluster, PAIR};
+use standin_testkit::wait_until;
+
+use crate::common::{Cluster, PAIR, WITHIN};
 
 const CACHE: u8 = 1;
 
@@ -43,6 +45,20 @@ fn the_commands_need_no_database() {
     assert_eq!(run(&["put", "sessions", "bob", "1"]).0, Some(0));
     assert_eq!(run(&["flush", "sessions"]).0, Some(0));
     assert_eq!(run(&["get", "sessions", "bob"]).0, Some(1));
+}
+
+#[test]
+fn load_takes_a_value_that_is_gone_for_an_answer() {
+    let mut cluster = cluster("cache-load");
+    let mut command = cluster.role("load");
+    command.args(["--check", "--fill", "--keys", "500", "--rate", "1000", "--seconds", "4"]);
+    let running = std::thread::spawn(move || command.output().expect("the program can be run"));
+    wait_until(WITHIN, "the load", || cluster.counter("a1", "hits") > 200);
+    cluster.kill("a1");
+    let output = running.join().expect("it ends");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("checked reads stale 0, wrong 0"), "{text}");
 }
 
 #[test]

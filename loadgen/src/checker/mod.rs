@@ -120,10 +120,10 @@ pub fn age_allowed(cluster: &ClusterConfig) -> Duration {
 
 /// Returns how long after its end a write of unknown outcome may still take effect. A server may
 /// have just given it to the database, which may take its whole timeout, and the same time again to
-/// notice that nobody waits.
+/// notice that nobody waits. Without a database, it may wait in a server for an owner.
 #[must_use]
 pub fn grace(cluster: &ClusterConfig) -> Duration {
-    cluster.origin_timeout() * 2
+    cluster.origin_timeout().max(cluster.timings.drain_timeout) * 2
 }
 
 /// Why a value is wrong.
@@ -178,6 +178,7 @@ type UnknownWrites = HashMap<u32, Vec<Unknown>>;
 pub struct Checker {
     run: u32,
     initial: Initial,
+    may_lose: bool,
     bound: Duration,
     grace: Duration,
     slots: Box<[Slot]>,
@@ -192,13 +193,20 @@ impl Checker {
         let slots = (0..keys).map(|_| Slot::default()).collect();
         let (unknown_writes, history) = (Mutex::default(), History::default());
         let (bound, grace) = (Duration::ZERO, Duration::MAX);
-        Self { run, initial, bound, grace, slots, unknown_writes, history }
+        Self { run, initial, may_lose: false, bound, grace, slots, unknown_writes, history }
     }
 
     /// Sets the age that a stale value may have; zero by default.
     #[must_use]
     pub fn with_bound(self, bound: Duration) -> Self {
         Self { bound, ..self }
+    }
+
+    /// Sets whether a value may be gone at any time, as in a keyspace without a database: then a read
+    /// that finds nothing is always fresh.
+    #[must_use]
+    pub fn with_losses(self, may_lose: bool) -> Self {
+        Self { may_lose, ..self }
     }
 
     /// Sets the time after its end within which a write of unknown outcome may take effect; unlimited by
@@ -304,6 +312,9 @@ impl Checker {
     }
 
     fn judge_absence(&self, key: u32, floor: Floor) -> Verdict {
+        if self.may_lose {
+            return Verdict::Fresh;
+        }
         let deleted = self.slots[key as usize].deleted.load(Ordering::Acquire);
         let was_deleted = deleted > 0 && deleted >= floor.sequence;
         if was_deleted || (floor.sequence == 0 && self.initial == Initial::Empty) {

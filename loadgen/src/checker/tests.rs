@@ -75,6 +75,21 @@ fn a_failed_write_may_take_effect_late() {
 }
 
 #[test]
+fn a_value_may_be_gone_but_not_old_where_values_may_be_lost() {
+    let absent = |checker: &Checker| {
+        let floor = checker.before_read(1, T1);
+        checker.after_read(1, floor, Seen::Absent)
+    };
+    let [lossy, rows] = [filled().with_losses(true), filled()];
+    for checker in [&lossy, &rows] {
+        put(checker, 1, true);
+    }
+    assert_eq!(absent(&lossy), Verdict::Fresh);
+    assert!(matches!(absent(&rows), Verdict::Stale { is_beyond: true, .. }));
+    assert_eq!(read(&lossy, 1, &Checker::first_value(RUN, 1, 50)), stale(1));
+}
+
+#[test]
 fn a_failed_write_may_not_take_effect_for_ever() {
     const S: u64 = 1_000_000;
     let at = |s: u64| Micros(s * S);

@@ -167,7 +167,8 @@ fn run_shown(
     }
     let keys = trace.as_ref().map_or(args.keys, |trace| trace.keys.len() as u32);
     let checker = args.check.then(|| {
-        let checker = Checker::new(keys, plan.run, Initial::Filled);
+        let is_cache = cluster.keyspaces.iter().any(|k| k.id == plan.keyspace && k.is_cache());
+        let checker = Checker::new(keys, plan.run, Initial::Filled).with_losses(is_cache);
         Arc::new(checker.with_bound(age_allowed(&cluster)).with_grace(grace(&cluster)))
     });
     let plan = Plan { checker, ..plan };
