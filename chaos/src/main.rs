@@ -2,10 +2,10 @@
 //! Run by `cargo xtask chaos`; not shipped.
 //!
 //! ```text
-//! options ─► main ─► catalogue.rs   the faults: scripts and targets      pure
+//! options ─► main ─► catalogue/     the faults: scripts and targets      pure
 //!              │     net/           namespaces, cuts, loss; or loopback
 //!              ├──── play.rs        one fault: cluster.rs, load, script, samples.rs
-//!              ├──── row.rs         the result, compared with its targets pure
+//!              ├──── row/           the result, compared with its targets pure
 //!              └──── table.rs       text, Markdown                        pure
 //! ```
 //! Everything it starts is a child process that dies with it, and its namespaces are open files of it.

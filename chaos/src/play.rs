@@ -1,4 +1,4 @@
-//! Runs one fault: cluster, warm-up, load, and the fault's script. Records everything that `row.rs`
+//! Runs one fault: cluster, warm-up, load, and the fault's script. Records everything that `row/`
 //! judges.
 //!
 //! ```text

@@ -4,7 +4,7 @@
 //! server, master      run until a signal stops them       roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
-//! status              map, counters, what is wrong        status.rs
+//! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! demo, load          call the load generator's library
 //! out.rs              standard output of all commands except server and master

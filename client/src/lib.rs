@@ -2,7 +2,7 @@
 //! with the server's stand-in and tells the master (claims 10 to 14).
 //!
 //! ```text
-//! monoio.rs, blocking.rs      shells: sockets, timers, callers
+//! monoio/, blocking.rs        shells: sockets, timers, callers
 //!       └─► engine/           everything else, without IO: operations in, bytes out
 //!             ├─ router.rs    partition → server, by the map and the failover machines
 //!             │    └─ failover.rs   one server: Home, Failover, Trial

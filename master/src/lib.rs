@@ -9,15 +9,15 @@
 //!                          │                                │                  │
 //! shell/  udp.rs ──────────┴──────── probe.rs ──────────────┴──── saver.rs ────┘   sockets, time
 //!                          ▼ Input                                             ▲
-//! machine.rs   one sans-IO machine ── Output: Send, Probe, Persist, FetchMap ──┘
+//! machine/     one sans-IO machine ── Output: Send, Probe, Persist, FetchMap ──┘
 //!   ├ machine/notices.rs   a datagram of each kind, and leases
 //!   ├ machine/probes.rs    a probe's result
 //!   ├ machine/relayed.rs   probes through other members of the group
 //!   ├ machine/origin.rs    servers that alone can't reach the database
 //!   ├ machine/marks.rs     the effects of a decision, and the end of a return
 //!   ├ machine/restart.rs   what a master may announce after its start
-//!   ├ verify.rs, phase.rs  one server: the table Online → Verifying → Waiting → Offline → …
-//!   ├ registry.rs          all states → epochs, announcements, acknowledgements
+//!   ├ verify/, phase.rs    one server: the table Online → Verifying → Waiting → Offline → …
+//!   ├ registry/            all states → epochs, announcements, acknowledgements
 //!   ├ senders.rs           incarnations and replay windows
 //!   ├ reporters.rs         which reporter has reported which servers
 //!   ├ generations.rs       the bounded map that both use

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use standin_config::{ClusterConfig, Mode};
+use standin_config::ClusterConfig;
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
@@ -89,10 +89,7 @@ impl Server {
             cluster.timings.pause_max(),
         )?;
         let hub = StatsHub::new(name.to_owned(), boot_id, own.shards, Micros::boottime());
-        let reads = cluster.origin.as_ref().and_then(|origin| origin.reads_per_second);
-        let reads = reads.map_or(0, u64::from);
-        let hub = hub.with_config(own.memory_bytes, reads, cluster.mode == Mode::Strict);
-        let hub = hub.with_log_lines_lost(log_lines_lost);
+        let hub = hub.with_config(&cluster, server).with_log_lines_lost(log_lines_lost);
         let hub = Arc::new(hub);
         let context = ShardContext {
             shard: 0,

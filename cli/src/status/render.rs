@@ -44,8 +44,11 @@ pub(super) fn table(report: &Report<'_>) -> String {
             continue;
         };
         let of = |name| stats.counter(name);
-        let database =
-            Outage::of(stats).map_or("up".to_owned(), |o| format!("DOWN for {}", o.lasts()));
+        let database = match Outage::of(stats) {
+            _ if !has_database(stats) => "none".to_owned(),
+            Some(outage) => format!("DOWN for {}", outage.lasts()),
+            None => "up".to_owned(),
+        };
         lines.push(format!(
             "{head} {:>9} {:>9} {:>12} {:>7} {:>7} {:>10} {:>8} {:>8} {:<9} {database}",
             size(of("memory_bytes")),
@@ -93,7 +96,7 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
             "memory_bytes": stats.map(|s| s.counter("memory_bytes")),
             "hit_ratio": stats.and_then(|s| ratio(s, "hits", "misses")),
             "hit_ratio_10s": stats.and_then(|s| ratio(s, "hits_10s", "misses_10s")),
-            "database": stats.map(|_| json!({
+            "database": stats.filter(|stats| has_database(stats)).map(|_| json!({
                 "up": outage.is_none(),
                 "down_ms": outage.as_ref().map(|o| o.lasts_ms),
                 "down_since": outage.as_ref().map(|o| o.since(report.now)),
@@ -122,6 +125,11 @@ pub(super) fn as_json(report: &Report<'_>) -> Value {
         "servers": servers.collect::<Vec<_>>(),
         "findings": findings.collect::<Vec<_>>(),
     })
+}
+
+/// Whether a server has a database, by its counters.
+fn has_database(stats: &StatsReply) -> bool {
+    stats.counter("has_database") > 0
 }
 
 /// The epoch of the map that a server has applied, as text.

@@ -38,7 +38,11 @@ fn the_commands_need_no_database() {
     assert_eq!(run(&["get", "sessions", "alice"]).0, Some(1), "it is not there");
     assert_eq!(run(&["put", "sessions", "alice", "7"]).0, Some(0));
     assert_eq!(run(&["get", "sessions", "alice"]), (Some(0), "7".to_owned()));
-    assert_eq!(run(&["status"]).0, Some(0));
+    let (code, table) = run(&["status"]);
+    assert_eq!((code, table.matches("0.1.0     none").count()), (Some(0), 2), "{table}");
+    let (_, json) = run(&["status", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["servers"][0]["database"], serde_json::Value::Null);
     assert_eq!(run(&["check-config", "--name", "a1"]).0, Some(0));
     assert_eq!(run(&["delete", "sessions", "alice"]).0, Some(0));
     assert_eq!(run(&["get", "sessions", "alice"]).0, Some(1));

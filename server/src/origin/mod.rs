@@ -12,7 +12,7 @@
 //! ```text
 //! ticket.rs      a call's claim to exactly one answer
 //! overdue.rs     the thread that answers for a database which does not
-//! fair.rs        how many calls may wait, and whose turn it is
+//! fair/          how many calls may wait, and whose turn it is
 //! pause.rs       writes that waited while this process was stopped
 //! queue.rs       handing them to the threads
 //! failure_log.rs the lines in the log about failed calls

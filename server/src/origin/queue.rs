@@ -1,7 +1,7 @@
 //! The two lanes in which calls reach the driver threads: one for reads, one for writes. A shard
 //! that pushes a call waits for no longer than another takes to add one.
 //!
-//! `fair.rs` decides whose turn it is, and how much may wait.
+//! `fair/` decides whose turn it is, and how much may wait.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! Shards: one thread each, with its own event loop, connections, cache and links.
 //!
 //! ```text
-//! ring.rs / epoll.rs   the loop: sockets and buffers            (shells)
+//! ring/ or epoll.rs     the loop: sockets and buffers            (shells)
 //! outside.rs           the other threads, as a loop reaches them
 //! turn.rs              what a loop does after each wake-up
-//! core.rs, core/       connections, staging, serving            (no sockets)
+//! core/                connections, staging, serving            (no sockets)
 //!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
 //! admission.rs         who may have a connection

@@ -38,7 +38,9 @@ standin_protocol::counters! {
         Gauge reads_per_second,
         /// 1 if the mode of the cluster is `strict`, 0 if it is `available`.
         Gauge is_strict,
-        /// Whether the database answers: 1 or 0.
+        /// 1 if a keyspace has rows in a database, 0 if there is no database.
+        Gauge has_database,
+        /// Whether the database answers, or there is none: 1 or 0.
         Gauge origin_up,
     }
 }

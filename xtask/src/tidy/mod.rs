@@ -5,6 +5,7 @@
 //! source.rs   Rust files: head, length, reasons for unsafe, nothing left unfinished
 //! long.rs     files that may be long, and why
 //! circles.rs  no circles of imports
+//! modules.rs  one module style
 //! claims.rs   every claim has its section in docs/CLAIMS.md and its conformance tests
 //! links.rs    documents: relative links and their anchors lead somewhere
 //! paths.rs    no path of a developer's machine
@@ -16,6 +17,7 @@ pub(crate) mod claims;
 pub(crate) mod files;
 mod links;
 mod long;
+mod modules;
 mod paths;
 mod scripts;
 mod source;
@@ -33,6 +35,7 @@ pub(crate) fn check(root: &Path) -> Outcome {
     }
     mistakes.extend(long::mistakes(&files));
     mistakes.extend(circles::mistakes(&files));
+    mistakes.extend(modules::mistakes(&files));
     mistakes.extend(claims::mistakes(&files));
     mistakes.extend(links::mistakes(&files, root));
     mistakes.extend(files.iter().flat_map(paths::mistakes));

@@ -7,7 +7,7 @@
 //! Fetches that find no token left wait, and begin as tokens arrive. The fetches whose clients give
 //! up first begin first. A fetch that would wait for longer than its client is refused with a hint.
 //!
-//! The limit after a change of owner (surge.rs) is different: it depends on the usual rate, lets
+//! The limit after a change of owner (surge/) is different: it depends on the usual rate, lets
 //! fetches of partitions owned before pass, and rises when many fetches wait. This limit does none
 //! of that. So the two have buckets of their own, and a fetch needs a token from both.
 

@@ -1,5 +1,5 @@
 //! Fetches. All reads of a key share one fetch (scenario 6). Three limits hold fetches back on
-//! their way to the origin: the limit after a change of owner (surge.rs), room for their rows
+//! their way to the origin: the limit after a change of owner (surge/), room for their rows
 //! (gate.rs), and the limit of the whole cluster (ceiling.rs).
 //!
 //! At most one fetch per key runs. A read joins only a fetch that starts after the read has

@@ -1,5 +1,5 @@
 //! Rate limits: token buckets, and the fetches that wait for a token. The limit after a change of
-//! owner (surge.rs) and the permanent one (ceiling.rs) use them. These two decide on the rates and
+//! owner (surge/) and the permanent one (ceiling.rs) use them. These two decide on the rates and
 //! on which fetches have to wait.
 
 use std::cmp::Reverse;

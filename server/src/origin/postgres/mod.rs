@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! reads  ──► dispatch ──► a task per call ──► connection 0..n, reads pipelined ──► server
-//! writes ──► (fair.rs)                    ──► connection 0..n, see pace.rs     ──►
+//! writes ──► (fair/)                     ──► connection 0..n, see pace.rs     ──►
 //!                          watch ───────────► one connection, empty queries    ──►
 //!                              ▲
 //!                              a task per connection: connect, prepare the session,

@@ -6,6 +6,7 @@ mod recent;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use standin_config::{ClusterConfig, Mode};
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
@@ -27,6 +28,7 @@ pub struct StatsHub {
     memory_bytes: u64,
     reads_per_second: u64,
     is_strict: bool,
+    has_database: bool,
     recent: Mutex<Recent>,
     /// The number of lines that the log's writer could not write.
     log_lines_lost: Arc<AtomicU64>,
@@ -47,16 +49,23 @@ impl StatsHub {
             memory_bytes: 0,
             reads_per_second: 0,
             is_strict: false,
+            has_database: true,
             recent: Mutex::default(),
             log_lines_lost: Arc::default(),
         }
     }
 
-    /// Sets what is published of the cluster file: the memory of this server's caches together, the
-    /// cluster's reads of the origin per second (zero: no limit), and whether its mode is `strict`.
+    /// Sets what is published of the cluster file.
     #[must_use]
-    pub fn with_config(self, memory_bytes: u64, reads_per_second: u64, is_strict: bool) -> Self {
-        Self { memory_bytes, reads_per_second, is_strict, ..self }
+    pub fn with_config(self, cluster: &ClusterConfig, server: u16) -> Self {
+        let origin = cluster.origin.as_ref();
+        Self {
+            memory_bytes: cluster.servers[usize::from(server)].memory_bytes,
+            reads_per_second: origin.and_then(|o| o.reads_per_second).map_or(0, u64::from),
+            is_strict: cluster.mode == Mode::Strict,
+            has_database: origin.is_some(),
+            ..self
+        }
     }
 
     /// Takes a sample for the gauges of the last ten seconds, about once a second.
@@ -111,6 +120,7 @@ impl StatsHub {
             memory_bytes: self.memory_bytes,
             reads_per_second: self.reads_per_second,
             is_strict: self.is_strict.into(),
+            has_database: self.has_database.into(),
             origin_up: u64::from(health == Health::Up),
         }
     }

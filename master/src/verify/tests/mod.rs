@@ -1,4 +1,4 @@
-//! Tests of the table in the head of `verify.rs`, row by row.
+//! Tests of the table in the head of `verify/mod.rs`, row by row.
 
 mod probes;
 
