@@ -64,7 +64,13 @@ on_both_loops! {
     fn a_thousand_connections_with_pipelines(io) {
         // There are 96 MB of replies, and no client reads any before all have sent their requests.
         let room = Some(256 << 20);
-        let cluster = Cluster::one(io, |config| config.limits.output_bytes = room);
+        let cluster = Cluster::one(io, |config| {
+            config.limits.output_bytes = room;
+            // On a busy machine a turn can take longer than a pause after which a server drops its
+            // connections.
+            config.timings.attempt_timeout = Duration::from_secs(5);
+            config.timings.lease = Duration::from_secs(20);
+        });
         cluster.seed("hot", &value(7, 3_000));
         let mut wires: Vec<Wire> = (0..1_000).map(|_| cluster.wire()).collect();
         let reads: Vec<u8> = (0..32).flat_map(|id| get(id, "hot")).collect();

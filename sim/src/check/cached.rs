@@ -2,9 +2,12 @@
 //! ordered only by the times at which they were asked for and answered.
 //!
 //! ```text
-//! v is outdated at t   some write was asked for after v's write was answered,
+//! v is outdated at t   some write was asked for after v's write was over,
 //!                      and was acknowledged before t
 //! ```
+//! A write is over when it is answered, if it was sent only once. Another copy of it may be late, and
+//! be executed again (docs/FAILOVER.md, *What is not guaranteed*).
+//!
 //! A read that finds nothing is always right: whatever is cached may be gone.
 
 use crate::clock::{NEVER, Time};
@@ -15,10 +18,10 @@ use crate::origin::Value;
 struct Write {
     id: Value,
     asked: Time,
-    /// The time of its answer. Without one, or with one that leaves it open whether the write was
-    /// executed, it may happen at any time.
-    ended: Time,
-    is_acknowledged: bool,
+    /// The time from which it can't be executed any more. Without an answer, or with one that leaves it
+    /// open whether it was executed, that is never.
+    over: Time,
+    acknowledged: Option<Time>,
 }
 
 /// The writes of a run, by key.
@@ -34,13 +37,16 @@ impl Cached {
 
     /// A write is asked for: a put, a delete, or an invalidation.
     pub(super) fn asked(&mut self, at: Time, key: usize, id: Value) {
-        self.writes[key].push(Write { id, asked: at, ended: NEVER, is_acknowledged: false });
+        self.writes[key].push(Write { id, asked: at, over: NEVER, acknowledged: None });
     }
 
-    /// A write has been executed, and its client knows that.
-    pub(super) fn acknowledged(&mut self, now: Time, key: usize, id: Value) {
+    /// A write has been executed, and its client knows that. `sends`: how often it was sent.
+    pub(super) fn acknowledged(&mut self, now: Time, key: usize, id: Value, sends: u32) {
         if let Some(write) = self.writes[key].iter_mut().find(|write| write.id == id) {
-            (write.ended, write.is_acknowledged) = (now, true);
+            write.acknowledged = Some(now);
+            if sends == 1 {
+                write.over = now;
+            }
         }
     }
 
@@ -54,9 +60,9 @@ impl Cached {
     ) -> Result<Option<(Time, Value)>, ()> {
         let writes = &self.writes[key];
         let own = writes.iter().find(|write| write.id == value).ok_or(())?;
-        let is_later = |write: &&Write| write.is_acknowledged && write.asked > own.ended;
-        let later = writes.iter().filter(is_later).filter(|write| write.ended < before);
-        Ok(later.map(|write| (write.ended, write.id)).min())
+        let later = writes.iter().filter(|write| write.asked > own.over);
+        let acknowledged = later.filter_map(|write| Some((write.acknowledged?, write.id)));
+        Ok(acknowledged.filter(|(at, _)| *at < before).min())
     }
 }
 
@@ -69,12 +75,12 @@ mod tests {
         let mut cached = Cached::new(1);
         cached.asked(10, 0, 1);
         cached.asked(15, 0, 2);
-        cached.acknowledged(20, 0, 1);
-        cached.acknowledged(30, 0, 2);
+        cached.acknowledged(20, 0, 1, 1);
+        cached.acknowledged(30, 0, 2, 1);
         assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "they overlap: either may be the last");
         cached.asked(40, 0, 3);
         assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "it has not been acknowledged");
-        cached.acknowledged(50, 0, 3);
+        cached.acknowledged(50, 0, 3, 2);
         assert_eq!(cached.outdated_by(0, 1, 50), Ok(None), "not yet");
         assert_eq!(cached.outdated_by(0, 1, 51), Ok(Some((50, 3))));
         assert_eq!(cached.outdated_by(0, 3, 100), Ok(None));
@@ -82,11 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn a_write_without_an_answer_may_happen_at_any_time() {
+    fn a_write_without_an_answer_or_with_several_copies_may_happen_at_any_time() {
         let mut cached = Cached::new(1);
         cached.asked(10, 0, 1);
         cached.asked(40, 0, 2);
-        cached.acknowledged(50, 0, 2);
+        cached.acknowledged(50, 0, 2, 1);
         assert_eq!(cached.outdated_by(0, 1, 100), Ok(None));
+        cached.acknowledged(20, 0, 1, 2);
+        assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "nor one that was sent twice is over");
+        cached.acknowledged(20, 0, 1, 1);
+        assert_eq!(cached.outdated_by(0, 1, 100), Ok(Some((50, 2))));
     }
 }

@@ -234,7 +234,7 @@ impl Checker {
             self.counts.writes += u64::from(asked.is_write);
             self.counts.drops += u64::from(!asked.is_write);
             if is_executed {
-                cached.acknowledged(now, asked.key, id);
+                cached.acknowledged(now, asked.key, id, answer.sends);
             }
             return Ok(());
         }

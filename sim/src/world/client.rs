@@ -12,7 +12,7 @@ use super::{Answered, World};
 use crate::check::Asked;
 use crate::clock::Clock;
 use crate::flags::in_words;
-use crate::origin::{Value, sent_bytes};
+use crate::origin::{Value, sent_bytes, sent_value, stored_value};
 use crate::plan::{Act, Host};
 use crate::random::mix;
 
@@ -243,7 +243,10 @@ impl World {
 fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
     use standin_client::Outcome;
     match outcome {
-        Outcome::Value(value) => match crate::origin::stored_value(&value.bytes) {
+        Outcome::Value(value) => match stored_value(&value.bytes)
+            .or(sent_value(&value.bytes))
+            .or(sent_value(&value.bytes))
+        {
             Some(value) => format!("read v{value}"),
             None => "read nonsense".to_owned(),
         },
