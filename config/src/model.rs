@@ -15,7 +15,7 @@ pub struct ClusterConfig {
     pub name: String,
     /// Number of partitions, 1..=65_536. Fixed for the life of a cluster.
     pub partitions: u32,
-    /// What takes precedence when servers or the master can't be reached.
+    /// The choice between answering and freshness when servers or the master can't be reached.
     pub mode: Mode,
     /// The master's UDP and TCP address.
     pub master: MasterConfig,
@@ -176,7 +176,7 @@ pub struct KeyspaceConfig {
     pub put: Option<String>,
     /// Statement with `:key`.
     pub delete: Option<String>,
-    /// What is cached of a row that `put` has changed.
+    /// The source of the cached value of a row that `put` has changed.
     pub after_put: AfterPut,
     /// Ids of other keyspaces over the same rows, sorted: a request that writes, deletes, invalidates
     /// or flushes a key of this one also drops the same key of those.

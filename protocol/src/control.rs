@@ -136,7 +136,7 @@ struct WireStates {
     statuses: Vec<WireStatus>,
 }
 
-/// What a server has answered to the member of its group that contacted it for the master.
+/// The answer of a server to the member of its group that contacted it for the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probed {
     /// The server's incarnation.

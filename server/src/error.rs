@@ -31,7 +31,7 @@ pub enum ServerError {
         what: &'static str,
         /// Its address.
         address: SocketAddr,
-        /// How it failed.
+        /// The error.
         error: io::Error,
     },
     /// The topology is invalid.
@@ -51,7 +51,7 @@ pub enum ServerError {
     Store {
         /// The shard.
         shard: u16,
-        /// How it failed.
+        /// The error.
         error: StoreError,
     },
     /// The system has no thread, descriptor or randomness left.
@@ -59,7 +59,7 @@ pub enum ServerError {
     System {
         /// The failed operation.
         what: &'static str,
-        /// How it failed.
+        /// The error.
         error: io::Error,
     },
 }

@@ -63,7 +63,7 @@ pub enum DemoError {
     System {
         /// The action that failed.
         what: String,
-        /// How it failed.
+        /// The error.
         error: std::io::Error,
     },
     /// The database.

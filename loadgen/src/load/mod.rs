@@ -82,7 +82,7 @@ pub enum LoadError {
     /// Not every key could be written.
     #[error("{failed} of {keys} keys could not be filled; the first error: {first}")]
     Fill {
-        /// How many.
+        /// Their number.
         failed: u64,
         /// Of how many.
         keys: u32,
@@ -100,7 +100,7 @@ pub enum LoadError {
     System {
         /// The action that failed.
         what: String,
-        /// How it failed.
+        /// The error.
         error: std::io::Error,
     },
 }

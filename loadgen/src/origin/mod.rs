@@ -70,12 +70,12 @@ impl Rows {
 pub enum RunOrigin {
     /// A file.
     Sqlite {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
     },
     /// A table in the user's database.
     Postgres {
-        /// Where that is.
+        /// The database's URL.
         url: String,
         /// The connection by which the table was made.
         session: Box<postgres::Session>,

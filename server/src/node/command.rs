@@ -73,7 +73,7 @@ pub struct Identity {
 /// A command without its key and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommandHead {
-    /// What to do.
+    /// The action.
     pub action: Action,
     /// Keyspace id.
     pub keyspace: u8,

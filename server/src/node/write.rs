@@ -18,7 +18,7 @@ use super::requests::Presence;
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
-/// What a write may do now.
+/// The next step of a write.
 enum Permission {
     /// Begin at the origin.
     Begin,

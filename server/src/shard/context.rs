@@ -10,7 +10,7 @@ use super::admission::Admission;
 use super::challenges::Challenges;
 use super::link::LinkConfig;
 
-/// What a shard's core knows of its server and cluster.
+/// A shard's knowledge of its server and cluster.
 #[derive(Clone)]
 pub struct ShardContext {
     /// This shard.
@@ -27,7 +27,7 @@ pub struct ShardContext {
     pub key: Option<ClusterKey>,
     /// Accepted connections of all shards.
     pub admission: Arc<Admission>,
-    /// What callers have to answer if the cluster has a secret.
+    /// The challenges that callers have to answer if the cluster has a secret.
     pub challenges: Challenges,
     /// Settings of links to peers.
     pub link: LinkConfig,

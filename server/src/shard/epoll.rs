@@ -199,7 +199,7 @@ impl Loop {
         }
     }
 
-    /// When another connection may be accepted.
+    /// Returns the time at which another connection may be accepted.
     fn accepts_at(&self) -> Micros {
         self.core.accepts_at().max(self.accept_after)
     }

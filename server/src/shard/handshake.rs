@@ -16,7 +16,7 @@ const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
 /// Larger than any hello.
 const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
 
-/// Where the handshake of a connection stands.
+/// The progress of a connection's handshake.
 #[derive(Debug, Default)]
 pub struct Greeting {
     listener: Listener,
@@ -33,17 +33,17 @@ struct Accepted {
 /// A connection on its way to another shard.
 #[derive(Debug)]
 pub struct HandedOver {
-    /// What has been agreed.
+    /// The terms that were agreed on.
     pub greeting: Greeting,
     /// Bytes received after the hello.
     pub input: Vec<u8>,
     /// The reply to the hello, which the new shard sends.
     pub output: Vec<u8>,
-    /// When it was handed over.
+    /// The time at which it was handed over.
     pub at: Micros,
 }
 
-/// What came of the bytes so far.
+/// The result of the bytes so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Not a whole hello yet.
@@ -79,7 +79,7 @@ impl Greeting {
         self.accepted.map(|accepted| accepted.shard)
     }
 
-    /// Who calls.
+    /// The caller.
     #[must_use]
     pub fn caller(&self) -> Caller {
         self.accepted.map_or_else(Caller::default, |accepted| accepted.caller)

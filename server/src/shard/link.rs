@@ -21,7 +21,7 @@ use standin_protocol::time::Micros;
 use super::codec::standin::{self, Send};
 use crate::node::{AnswerHead, OwnedCommand};
 
-/// What a link needs to know.
+/// The configuration of a link.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
     /// Bound on the TCP connect, hello included.
@@ -66,7 +66,7 @@ enum State {
     Ready,
 }
 
-/// How a link has ended.
+/// The reason why a link has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LinkFailure {
     /// No connection within the bound.
@@ -284,7 +284,7 @@ impl Link {
         Ok(())
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns the time at which [`Self::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Micros> {
         if self.state != State::Ready {

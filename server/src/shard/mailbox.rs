@@ -12,30 +12,30 @@ use crate::inbox::Inbox;
 use crate::node::{Answer, Lease, Left, OwnedCommand, ReplyTo, Word};
 use crate::origin::{Completions, Done};
 
-/// What a shard is told.
+/// A message to a shard.
 #[derive(Debug)]
 pub enum Message {
     /// A connection whose HELLO asked for this shard.
     Adopt {
         /// The socket.
         socket: OwnedFd,
-        /// What has been read and agreed on it.
+        /// The connection's state: what has been read from it and agreed on it.
         connection: HandedOver,
     },
     /// A request for this shard that reached another one.
     Stray {
-        /// Where its answer goes.
+        /// The destination of its answer.
         to: ReplyTo,
         /// The command.
         command: OwnedCommand,
-        /// When it came.
+        /// The time at which it arrived.
         at: Micros,
     },
     /// The connection of requests that strayed here brings no more.
     Left(Left),
     /// The answer to a request that strayed.
     StrayReply {
-        /// Where it goes.
+        /// Its destination.
         to: ReplyTo,
         /// The answer.
         answer: Answer,
@@ -51,7 +51,7 @@ pub enum Message {
         /// The master's state of it.
         state: ServerState,
     },
-    /// How long this server may act as an owner, under the map given last.
+    /// The time until which this server may act as an owner, under the map given last.
     Lease(Lease),
     /// A member of the group is told that this server has lost the master.
     Word(Word),

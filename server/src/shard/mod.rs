@@ -58,9 +58,9 @@ pub enum LoopError {
     /// A system call failed that the loop can't do without.
     #[error("{what}: {error}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: &'static str,
-        /// How it failed.
+        /// The error.
         error: std::io::Error,
     },
 }

@@ -9,12 +9,12 @@ use crate::node::Now;
 use crate::origin::Origin;
 use crate::stats::StatsHub;
 
-/// How a shard's loop reaches the other threads of its server.
+/// The other threads of a server, as a shard's loop reaches them.
 #[derive(Clone)]
 pub struct Outside {
     /// All shards' mailboxes.
     pub mailboxes: Mailboxes,
-    /// Where counters are left.
+    /// The place where counters are published.
     pub hub: Arc<StatsHub>,
     /// The database.
     pub origin: Origin,

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// How long nothing is accepted after it has failed for want of memory or descriptors.
+/// The pause after accepting a connection has failed for lack of memory or descriptors.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The keepalive, by which the disappearance of a host is noticed after two minutes although nothing

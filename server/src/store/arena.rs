@@ -36,7 +36,7 @@ pub(super) struct Segment {
 
 /// An item in the arena.
 pub(super) struct View<'a> {
-    /// Where it begins in the arena.
+    /// Its offset in the arena.
     at: usize,
     pub header: Header,
     pub header_bytes: usize,
@@ -45,7 +45,7 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// Where the value lies in the arena.
+    /// The offset of the value in the arena.
     #[inline]
     pub(super) fn value_range(&self) -> Range<usize> {
         let start = self.at + self.header_bytes + self.header.key_bytes;

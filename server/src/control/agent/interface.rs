@@ -55,7 +55,7 @@ impl AgentConfig {
 pub enum Input {
     /// A datagram whose code is right. It names its sender and recipient.
     Datagram {
-        /// Where it came from.
+        /// The address that it came from.
         from: SocketAddr,
         /// The datagram.
         datagram: Datagram,
@@ -75,7 +75,7 @@ pub enum Input {
         nonce: u64,
         /// Its server.
         server: u16,
-        /// How it ended.
+        /// Its result.
         outcome: PeerProbe,
     },
     /// Whether the origin is unreachable. Sent when it changes, and possibly again.
@@ -122,7 +122,7 @@ pub enum Output {
     /// Log, now and then, that a datagram was dropped because it came from another address than its
     /// sender's, or names an implausible epoch.
     Distrust {
-        /// Where it came from.
+        /// The address that it came from.
         from: SocketAddr,
         /// The sender that it names.
         sender: u16,

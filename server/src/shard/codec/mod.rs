@@ -130,7 +130,7 @@ impl Codec {
     }
 }
 
-/// Who sends requests on a connection.
+/// The sender of the requests on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Caller {
     /// Another server of the cluster.
@@ -142,31 +142,31 @@ pub struct Caller {
 /// A whole request in a buffer. Ranges count from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shard) struct Request {
-    /// What the codec needs to know of the request when it is answered.
+    /// The codec's own data about the request, which it gets back with the answer.
     pub(in crate::shard) tag: u64,
     /// Bytes that it takes up.
     pub(in crate::shard) bytes: u32,
     key: (u32, u32),
     value: (u32, u32),
-    /// What it asks for.
+    /// The request itself.
     pub(in crate::shard) what: What,
 }
 
 impl Request {
-    /// Where its key lies.
+    /// The place of its key.
     #[inline]
     pub(in crate::shard) fn key(&self) -> Range<usize> {
         self.key.0 as usize..self.key.1 as usize
     }
 
-    /// Where its value lies.
+    /// The place of its value.
     #[inline]
     pub(in crate::shard) fn value(&self) -> Range<usize> {
         self.value.0 as usize..self.value.1 as usize
     }
 }
 
-/// What a request asks for.
+/// The content of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shard) enum What {
     /// A command for the node.
@@ -182,7 +182,7 @@ pub(in crate::shard) enum What {
 pub(in crate::shard) struct Rejected {
     /// The codec's name for the request.
     pub(in crate::shard) tag: u64,
-    /// How it is answered.
+    /// The answer.
     pub(in crate::shard) status: Status,
     /// The text that explains the status.
     pub(in crate::shard) text: String,

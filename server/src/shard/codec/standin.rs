@@ -25,7 +25,7 @@ const _: () = assert!(
         && answer::VALUE_BYTES_MAX <= frame::VALUE_BYTES_MAX as usize
 );
 
-/// Where the key of a frame begins.
+/// The offset of the key in a frame.
 const KEY_AT: u32 = HEADER_BYTES as u32;
 /// Bytes of the identity before a value.
 const IDENTITY: u32 = IDENTITY_BYTES as u32;
@@ -191,7 +191,7 @@ pub(in crate::shard) fn deadline_ms(head: &CommandHead) -> u16 {
     u16::try_from(head.deadline_ms).unwrap_or(u16::MAX)
 }
 
-/// How commands are written to a link.
+/// The writing of commands to a link.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::shard) struct Send {
     /// The request's id on the link.

@@ -12,7 +12,8 @@ use crate::shard::codec::Codec;
 use crate::shard::handshake::{self, Greeting, HandedOver};
 
 impl Core {
-    /// When the loop may accept another connection; [`Micros::NEVER`]: when one has ended.
+    /// Returns the time at which the loop may accept another connection; [`Micros::NEVER`] if one has
+    /// to end first.
     #[must_use]
     pub fn accepts_at(&self) -> Micros {
         self.handshakes.room_at(self.context.admission.places()).unwrap_or(Micros::NEVER)

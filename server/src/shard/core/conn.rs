@@ -21,7 +21,7 @@ pub(super) struct Conn {
     /// The codec of an accepted connection.
     pub(super) codec: Codec,
     pub(super) input: Vec<u8>,
-    /// How much of `input` is staged; drained after serving.
+    /// The number of bytes of `input` that are staged; drained after serving.
     pub(super) staged_to: usize,
     /// Requests that were staged but not served because the output was full: they go
     /// before `input`.
@@ -36,7 +36,7 @@ pub(super) struct Conn {
     pub(super) unsent_bytes: usize,
     /// The part of these that are answers whose turn has not come: the caller can't read them yet.
     pub(super) waiting_bytes: usize,
-    /// When it last took some of it, or began to have some.
+    /// The time at which it last read some of it, or began to have some.
     pub(super) taken_at: Micros,
     /// It is closed with what it has not taken.
     pub(super) is_aborted: bool,
@@ -103,7 +103,7 @@ impl Conn {
         }
     }
 
-    /// Who sends its requests.
+    /// Returns the sender of its requests.
     pub(super) fn caller(&self) -> Caller {
         match &self.kind {
             ConnKind::Accepted(greeting) => greeting.caller(),

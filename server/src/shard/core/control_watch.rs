@@ -4,7 +4,7 @@
 /// for a moment when it resumes.
 const MISSES_MAX: u8 = 10;
 
-/// How often in a row it was found stuck.
+/// The number of times in a row that it was found stuck.
 #[derive(Debug, Default)]
 pub(super) struct ControlWatch {
     misses: u8,

@@ -8,7 +8,7 @@ use crate::node::ReplyTo;
 use crate::origin::Call;
 use crate::shard::mailbox::Message;
 
-/// Where the bytes of a staged request lie.
+/// The place of a staged request's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// In the loop's receive buffer of this number, which stays as it is until
@@ -24,7 +24,7 @@ pub trait Buffers {
     fn bytes(&self, buffer: u16) -> &[u8];
 }
 
-/// What other threads have to do. The loop carries it out, or has it carried out.
+/// A task of another thread. The loop carries it out, or has it carried out.
 #[derive(Debug)]
 pub enum Effect {
     /// Submit to the origin; if that takes no more, [`super::Core::call_refused`].
@@ -47,7 +47,7 @@ pub enum Effect {
     },
 }
 
-/// What has to be done on a socket.
+/// A task on a socket.
 #[derive(Debug)]
 pub enum Io {
     /// Send the connection's output ([`super::Core::take_output`]) unless a send is under way.
@@ -66,7 +66,7 @@ pub enum Io {
     HandOver(ConnKey, u16),
 }
 
-/// How a loop may receive from a connection.
+/// The way in which a loop may receive from a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceiveMode {
     /// Not at all: it is closing, or on its way to another shard.

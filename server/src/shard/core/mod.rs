@@ -69,7 +69,7 @@ pub struct Core {
     /// Connections with requests under way whose other sides have left; the node is told at once.
     left: Vec<Left>,
     links: Links,
-    /// What other threads have to do.
+    /// Tasks of other threads.
     effects: VecDeque<Effect>,
     pub(super) io: VecDeque<Io>,
     limits: Frames,
@@ -84,9 +84,9 @@ pub struct Core {
     control_watch: ControlWatch,
 }
 
-/// How often connections are checked for stalled handshakes and the store is counted.
+/// The interval at which connections are checked for stalled handshakes and the store is counted.
 const SWEEP: Duration = Duration::from_millis(500);
-/// How often counters are published.
+/// The interval at which counters are published.
 const REFRESH: Duration = Duration::from_millis(100);
 
 impl Core {
@@ -206,7 +206,7 @@ impl Core {
         self.close_ended();
     }
 
-    /// What the core has noted for other threads since.
+    /// Returns the next task that the core has noted for other threads.
     pub fn effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -339,7 +339,7 @@ impl Core {
         }
     }
 
-    /// When [`Self::tick`] has something to do.
+    /// Returns the time at which [`Self::tick`] has something to do.
     #[must_use]
     pub fn next_deadline(&self) -> Micros {
         let housekeeping = (self.refreshed + REFRESH).min(self.swept + SWEEP);
@@ -368,7 +368,7 @@ impl Core {
         }
     }
 
-    /// What the loop has to do next.
+    /// Returns the loop's next task on a socket.
     pub fn io(&mut self) -> Option<Io> {
         loop {
             match self.io.pop_front()? {
@@ -386,7 +386,7 @@ impl Core {
         has_io || !self.staged.is_empty() || !self.left.is_empty() || self.node.has_output()
     }
 
-    /// How the loop may receive from a connection.
+    /// Returns how the loop may receive from a connection.
     #[must_use]
     pub fn receive_mode(&self, key: ConnKey) -> ReceiveMode {
         // It has been closed.

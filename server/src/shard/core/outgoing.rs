@@ -37,13 +37,13 @@ const URGENT: Duration = Duration::from_secs(1);
 /// The time for which a connection may take nothing while others are refused because of it.
 const FLOODED: Duration = Duration::from_millis(100);
 
-/// How often connections that take nothing are looked for.
+/// The interval at which connections that read nothing are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_FLOODED: Duration = Duration::from_millis(50);
-/// How often the log says that some were closed.
+/// The shortest interval between two log lines about connections that were closed.
 const TELL: Duration = Duration::from_secs(1);
 
-/// What a shard's connections have not taken.
+/// The replies that a shard's connections have not read.
 #[derive(Debug)]
 pub(super) struct Outbound {
     /// A connection with more is served no further.
@@ -59,9 +59,9 @@ pub(super) struct Outbound {
     unsent: usize,
     /// A connection that takes nothing for so long is closed.
     timeout: Duration,
-    /// When such were last looked for.
+    /// The time at which such connections were last looked for.
     looked: Micros,
-    /// When the log last said that some were closed, and how many since.
+    /// The time of the last log line about closed connections, and their number since.
     told: Micros,
     dropped: u64,
 }
@@ -85,7 +85,7 @@ impl Outbound {
         self.total + self.total / 2 + value_bytes + connections * SMALL
     }
 
-    /// What one connection may have unsent now.
+    /// Returns the number of bytes that one connection may have unsent now.
     #[inline]
     fn limit(&self) -> usize {
         if self.unsent > self.total { self.small } else { self.per_connection }
@@ -137,7 +137,7 @@ impl Outbound {
         is_large && self.unsent + bytes > most
     }
 
-    /// How long a connection may take nothing.
+    /// Returns the time for which a connection may read nothing.
     fn patience(&self) -> Duration {
         match self.unsent {
             unsent if unsent > self.total => self.timeout.min(URGENT),
@@ -146,7 +146,7 @@ impl Outbound {
         }
     }
 
-    /// When connections that take nothing are looked for again.
+    /// Returns the time at which connections that read nothing are looked for again.
     pub(super) fn next_look(&self) -> Micros {
         self.looked + if self.is_flooded() { LOOK_FLOODED } else { LOOK }
     }

@@ -88,7 +88,7 @@ struct Loop {
     used_buffers: Vec<u16>,
     /// Entries that found the submission queue full.
     backlog: VecDeque<squeue::Entry>,
-    /// Where the kernel puts the eventfd's counter.
+    /// The memory into which the kernel reads the eventfd's counter.
     wake_count: Box<u64>,
     /// The kernel says when somebody waits at the listener.
     accepting: bool,
@@ -211,7 +211,7 @@ impl Loop {
         }
     }
 
-    /// When another connection may be accepted.
+    /// Returns the time at which another connection may be accepted.
     pub(super) fn accepts_at(&self) -> Micros {
         self.core.accepts_at().max(self.accept_after)
     }

@@ -18,7 +18,7 @@ use super::super::sockets;
 use super::Loop;
 use crate::node::Now;
 
-/// What a completion belongs to: the upper half of its user data.
+/// The operation that a completion ends: the upper half of its user data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Op {
@@ -65,7 +65,7 @@ pub(super) struct Socket {
     /// Close when the output is sent, at the latest at this time.
     pub(super) close_by: Option<Micros>,
     pub(super) is_shut: bool,
-    /// Where it is being connected to.
+    /// The address that it is being connected to.
     pub(super) address: Option<Box<socket2::SockAddr>>,
     /// The shard it moves to as soon as no operation is under way.
     pub(super) moves_to: Option<u16>,
