@@ -30,6 +30,9 @@ pub(crate) enum Phase {
 
 /// The interval between two steps.
 const STEP: Time = 100 * MS;
+/// The number of steps between operations if few reads per second are allowed: a read may wait for
+/// almost half of the operation's time, which is 2.7 s.
+const LIMITED_STEPS: usize = 40;
 /// The longest time until all agree. It includes the hold-down of a server that has flapped.
 const SETTLES_WITHIN: Time = 40 * S;
 /// A time longer than a lease with its drift, and than any late commit.
@@ -103,11 +106,14 @@ impl World {
     }
 
     /// Begins an operation of each client, with each key in turn. If few reads per second are
-    /// allowed, none begins while another is open: there would always be one that waits.
+    /// allowed, they begin only now and then, and none while another is open: there would always be
+    /// one that waits.
     fn traffic(&mut self, step: usize) {
-        if self.setup.reads_per_second.is_some() && self.open_operations() > 0 {
+        let is_limited = self.setup.reads_per_second.is_some();
+        if is_limited && (!step.is_multiple_of(LIMITED_STEPS) || self.open_operations() > 0) {
             return;
         }
+        let step = if is_limited { step / LIMITED_STEPS } else { step };
         for client in 0..self.clients.len() {
             let key = (step + client) % self.setup.keys;
             let act = if step % 5 == 4 { Act::Put } else { Act::Get };
