@@ -88,6 +88,13 @@ macro_rules! counters {
                 Self::FIGURES.iter().zip(self.values()).map(|(f, value)| f.with(value)).collect()
             }
         }
+
+        impl From<[u64; $Counters::FIGURES.len()]> for $Counters {
+            /// Takes the values in the order of [`Self::FIGURES`].
+            fn from([$($name),+]: [u64; $Counters::FIGURES.len()]) -> Self {
+                Self { $($name),+ }
+            }
+        }
     };
 }
 

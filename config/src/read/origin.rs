@@ -190,35 +190,7 @@ pub(super) fn check(
             "longer than timings.operation_timeout, so a client gives up before the database has; write a shorter one",
         );
     }
-    if let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency)
-        && connections.value > concurrency.value
-    {
-        report.warning(
-            connections.at,
-            "origin.connections",
-            format!(
-                "more connections than reads at once (`concurrency`); write {} or fewer",
-                concurrency.value
-            ),
-        );
-    }
-    if let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency)
-        && let Some(keyspaces) = with_rows
-        && (connections.value.min(concurrency.value) as usize) < keyspaces
-    {
-        let too = match (concurrency.value as usize) < keyspaces {
-            true => ", and the same for `concurrency`",
-            false => "",
-        };
-        report.warning(
-            connections.at,
-            "origin.connections",
-            format!(
-                "fewer connections than keyspaces, so a locked or slow table may delay other \
-                 keyspaces; write {keyspaces} or more{too}"
-            ),
-        );
-    }
+    check_connections(origin, with_rows, report);
     let shards: u64 = servers.iter().filter_map(super::servers::shards_of).map(u64::from).sum();
     if let Some(reads) = origin.reads_per_second
         && u64::from(reads.value) < shards * READS_OF_A_SHARD
@@ -242,6 +214,40 @@ pub(super) fn check(
             "origin.kind",
             "an SQLite file can only be used by servers on one machine, but these have several \
              addresses; write `kind = \"postgres\"` unless all are on one machine",
+        );
+    }
+}
+
+/// Checks the number of connections against the reads at once, and the number of keyspaces with rows.
+fn check_connections(origin: &OriginRead, keyspaces: Option<usize>, report: &mut Report<'_>) {
+    let (Some(connections), Some(concurrency)) = (origin.connections, origin.concurrency) else {
+        // SQLite has none, or they were wrong.
+        return;
+    };
+    if connections.value > concurrency.value {
+        report.warning(
+            connections.at,
+            "origin.connections",
+            format!(
+                "more connections than reads at once (`concurrency`); write {} or fewer",
+                concurrency.value
+            ),
+        );
+    }
+    if let Some(keyspaces) = keyspaces
+        && (connections.value.min(concurrency.value) as usize) < keyspaces
+    {
+        let too = match (concurrency.value as usize) < keyspaces {
+            true => ", and the same for `concurrency`",
+            false => "",
+        };
+        report.warning(
+            connections.at,
+            "origin.connections",
+            format!(
+                "fewer connections than keyspaces, so a locked or slow table may delay other \
+                 keyspaces; write {keyspaces} or more{too}"
+            ),
         );
     }
 }

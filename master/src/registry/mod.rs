@@ -285,12 +285,6 @@ impl Registry {
         late.map(move |(id, (telling, _))| (id, now.since(telling.silent_since)))
     }
 
-    /// Returns the newest epoch that a server has acknowledged.
-    #[must_use]
-    pub fn acked_epoch(&self, server: u16) -> MapEpoch {
-        self.tellings[usize::from(server)].acked
-    }
-
     /// Returns the servers that still have to acknowledge that a server returns or leaves. These
     /// are the server itself, and those of its group that may have acted as owners of the
     /// partitions being handed over. Returns `None` while the state has not been published.

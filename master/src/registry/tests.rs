@@ -184,7 +184,7 @@ fn a_new_incarnation_has_acknowledged_nothing() {
     let since = registry.decided()[1].since;
     registry.set_boot_id(1, 77);
     save(&mut registry);
-    assert_eq!(registry.acked_epoch(1), MapEpoch::default());
+    assert_eq!(registry.tellings[1].acked, MapEpoch::default());
     assert_eq!(registry.published()[1].since, since, "no owner has changed");
     assert_eq!(registry.published()[1].boot_id, 77);
 }

@@ -246,11 +246,17 @@ impl World {
                     self.state(id) == ServerState::Online
                         && registry.published()[usize::from(id)].boot_id == model.boot_id
                         && model.epoch == epoch
-                        && registry.acked_epoch(id) == epoch
+                        && !self.is_unacknowledged(id)
                 }
                 Health::Deaf => true,
                 _ => self.state(id) == ServerState::Offline,
             })
+    }
+
+    /// Whether a server still has to acknowledge the newest states.
+    fn is_unacknowledged(&self, id: u16) -> bool {
+        let mut late = self.machine.registry().unacknowledged(self.now, Duration::ZERO);
+        late.any(|(server, _)| server == id)
     }
 
     /// Gives the master an input that nothing has caused.

@@ -59,25 +59,8 @@ impl Node {
         }
         // The partition may have changed hands while the write waited for its turn.
         let serving = self.partitions.serving(partition);
-        match self.permission(now, key, serving) {
-            Permission::Begin => {}
-            Permission::Elsewhere => {
-                self.dispatch(now, key);
-                return false;
-            }
-            Permission::Relay(owner) => {
-                self.relay(now, key, owner);
-                return false;
-            }
-            Permission::Return => {
-                self.refuse_forwarded(key);
-                return false;
-            }
-            Permission::Wait if self.park(now, key) => return false,
-            Permission::Wait => {
-                self.reply(key, AnswerHead::status(Status::Unavailable));
-                return false;
-            }
+        if !self.admit_write(now, key, serving) {
+            return false;
         }
         let is_remembered = self.remember(now, key, Micros(0));
         if !is_remembered {
@@ -86,21 +69,14 @@ impl Node {
         }
         let begun =
             Begun { as_owner: serving == Serving::Cached, losses: self.partitions.lease_losses() };
-        if action == Action::Flush {
-            let pending = &self.requests[key];
-            self.flush(now, pending.head.keyspace, pending.partition);
-            self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
-            return false;
-        }
-        if action == Action::Invalidate {
-            let pending = &self.requests[key];
-            let (keyspace, name, hash) = (pending.head.keyspace, pending.key.clone(), pending.hash);
-            self.invalidate(keyspace, &name, hash);
-            self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
-            return false;
-        }
-        if action == Action::Cas && !self.check_version(now, key) {
-            return false;
+        match action {
+            Action::Flush | Action::Invalidate => {
+                self.drop_cached(now, key);
+                self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
+                return false;
+            }
+            Action::Cas if !self.check_version(now, key) => return false,
+            _ => {}
         }
         self.requests.begin(key);
         let pending = &self.requests[key];
@@ -121,6 +97,33 @@ impl Node {
         };
         self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
         true
+    }
+
+    /// Lets a write begin here, or sends it elsewhere, makes it wait, or refuses it. Returns whether
+    /// it begins.
+    fn admit_write(&mut self, now: Now, key: PendingKey, serving: Serving) -> bool {
+        match self.permission(now, key, serving) {
+            Permission::Begin => return true,
+            Permission::Elsewhere => self.dispatch(now, key),
+            Permission::Relay(owner) => self.relay(now, key, owner),
+            Permission::Return => self.refuse_forwarded(key),
+            Permission::Wait if self.park(now, key) => {}
+            Permission::Wait => self.reply(key, AnswerHead::status(Status::Unavailable)),
+        }
+        false
+    }
+
+    /// Executes a FLUSH or INVALIDATE.
+    fn drop_cached(&mut self, now: Now, key: PendingKey) {
+        let pending = &self.requests[key];
+        let (head, partition, hash) = (pending.head, pending.partition, pending.hash);
+        match head.action {
+            Action::Flush => self.flush(now, head.keyspace, partition),
+            _ => {
+                let name = pending.key.clone();
+                self.invalidate(head.keyspace, &name, hash);
+            }
+        }
     }
 
     /// Executes a write of a keyspace without a database. Only the owner has a value that it could
@@ -205,31 +208,34 @@ impl Node {
     pub(super) fn write_done(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
         let pending = &self.requests[write.pending];
         let name = self.turn(pending.head.keyspace, &pending.key);
+        if outcome.may_have_happened() {
+            // Servers that were told while the write was under way have to be told again. If there
+            // is no room for the key, the partition is given up in the log, or the write is not
+            // acknowledged.
+            let open_until = self.open_until(now, &outcome);
+            self.remember(now, write.pending, open_until.unwrap_or_default());
+        }
         self.end_write(now, write, outcome);
         self.start_next_write(now, &name);
+    }
+
+    /// Returns the time until which a write of unknown outcome may take effect; `None` if its
+    /// outcome is known.
+    fn open_until(&self, now: Now, outcome: &Outcome) -> Option<Micros> {
+        outcome.is_in_doubt().then(|| now.mono + self.config.ambiguity)
     }
 
     /// Keeps or drops what the write leaves in the cache, and acknowledges it.
     fn end_write(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
         let StartedWrite { pending: key, token, begun, .. } = write;
-        let unknown = matches!(&outcome, Outcome::Failed(failure) if failure.is_in_doubt());
-        let closed_until = unknown.then(|| now.mono + self.config.ambiguity);
+        let closed_until = self.open_until(now, &outcome);
         let may_keep = self.cache.end_write(token, now.mono, closed_until);
-        self.counters.outcomes_unknown += u64::from(unknown);
+        self.counters.outcomes_unknown += u64::from(outcome.is_in_doubt());
         let pending = &self.requests[key];
         let (head, row) = (pending.head, pending.key.clone());
         let value = pending.value.clone();
         let mut is_replaced = false;
-        let is_executed = match &outcome {
-            Outcome::Failed(failure) => failure.is_in_doubt(),
-            _ => true,
-        };
-        if is_executed {
-            // Servers that were told while the write was under way have to be told again. If there
-            // is no room for the key, the partition is given up in the log, or the write is not
-            // acknowledged.
-            self.remember(now, key, closed_until.unwrap_or_default());
-        }
+        let is_executed = outcome.may_have_happened();
         match outcome {
             // The statement has changed no row, but the row may exist and be visible to `get`.
             // Nothing is known about it, so nothing is kept, not even its absence.

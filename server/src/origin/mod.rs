@@ -136,6 +136,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it is unknown if a write has happened, or may still happen.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.is_in_doubt())
+    }
+
+    /// Whether a write has happened, or it is in doubt.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        !matches!(self, Self::Failed(failure) if !failure.is_in_doubt())
+    }
+
     /// Creates the outcome of a delete, or of a put after which nothing is cached.
     #[must_use]
     pub fn changed(rows: u64) -> Self {

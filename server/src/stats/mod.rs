@@ -10,7 +10,7 @@ use standin_config::{ClusterConfig, Mode};
 use standin_protocol::body::{Counter, StatsReply};
 use standin_protocol::time::Micros;
 
-use self::figures::ServerFigures;
+use self::figures::{RecentFigures, ServerFigures};
 use self::recent::Recent;
 use crate::control::agent::AgentCounters;
 use crate::node::counters::Counters;
@@ -77,52 +77,31 @@ impl StatsHub {
     }
 
     fn sums(&self) -> recent::Sums {
-        recent::NAMES.map(|name| {
+        let mut sums = recent::Sums::default();
+        for (sum, name) in sums.iter_mut().zip(recent::names()) {
             let index = Counters::FIGURES.iter().position(|figure| figure.name == name);
-            let values = |index: usize| self.shards.iter().map(move |b| &b[index]);
-            index.map_or(0, |index| values(index).map(|v| v.load(Ordering::Relaxed)).sum())
-        })
+            let index = index.expect("a counter of the shards");
+            *sum = self.shards.iter().map(|block| block[index].load(Ordering::Relaxed)).sum();
+        }
+        sums
     }
 
     /// The figures of the server as a whole.
     fn figures(&self, health: Health) -> ServerFigures {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner).since(self.sums());
-        let [
-            hits_10s,
-            misses_10s,
-            connections_refused_10s,
-            clients_refused_10s,
-            handshakes_refused_10s,
-            peers_refused_10s,
-            masters_refused_10s,
-            observers_refused_10s,
-            origin_reads_10s,
-            rate_refused_10s,
-            surge_refused_10s,
-            overloaded_10s,
-            origin_failures_10s,
-        ] = recent;
         ServerFigures {
             log_lines_lost: self.log_lines_lost.load(Ordering::Relaxed),
-            hits_10s,
-            misses_10s,
-            connections_refused_10s,
-            clients_refused_10s,
-            handshakes_refused_10s,
-            peers_refused_10s,
-            masters_refused_10s,
-            observers_refused_10s,
-            origin_reads_10s,
-            rate_refused_10s,
-            surge_refused_10s,
-            overloaded_10s,
-            origin_failures_10s,
             memory_bytes: self.memory_bytes,
             reads_per_second: self.reads_per_second,
             is_strict: self.is_strict.into(),
             has_database: self.has_database.into(),
             origin_up: u64::from(health == Health::Up),
         }
+    }
+
+    /// The growth of some counters in the last ten seconds.
+    fn recent(&self) -> RecentFigures {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        RecentFigures::from(recent.since(self.sums()))
     }
 
     /// The figures with a label, whose names are known only at run time: the version of this build,
@@ -188,6 +167,7 @@ impl StatsHub {
             map_epoch,
             counters: counters
                 .chain(agent)
+                .chain(self.recent().list())
                 .chain(self.figures(health).list())
                 .chain(Self::labelled(now, health, reason))
                 .collect(),

@@ -5,29 +5,21 @@ use std::time::Duration;
 
 use standin_protocol::time::Micros;
 
+use super::figures::RecentFigures;
+
 /// The length of the window.
 const WINDOW: Duration = Duration::from_secs(10);
 /// The interval between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The counters whose growth in the last ten seconds is published too, as `NAME_10s`.
-pub(super) const NAMES: [&str; 13] = [
-    "hits",
-    "misses",
-    "connections_refused",
-    "clients_refused",
-    "handshakes_refused",
-    "peers_refused",
-    "masters_refused",
-    "observers_refused",
-    "origin_reads",
-    "rate_refused",
-    "surge_refused",
-    "overloaded",
-    "origin_failures",
-];
-/// Sums since the start, in the order of [`NAMES`].
-pub(super) type Sums = [u64; NAMES.len()];
+/// Sums since the start, of the counters that [`RecentFigures`] is named for and in its order.
+pub(super) type Sums = [u64; RecentFigures::FIGURES.len()];
+
+/// Returns the names of these counters.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let figures = RecentFigures::FIGURES.iter();
+    figures.map(|figure| figure.name.strip_suffix("_10s").expect("named for a counter"))
+}
 
 /// Samples of the last ten seconds, the oldest first.
 #[derive(Debug, Default)]
@@ -65,6 +57,13 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::counters::Counters;
+
+    #[test]
+    fn each_figure_is_named_for_a_counter_of_the_shards() {
+        let is_counter = |name| Counters::FIGURES.iter().any(|figure| figure.name == name);
+        assert!(names().all(is_counter));
+    }
 
     #[test]
     fn what_is_older_than_ten_seconds_does_not_count() {

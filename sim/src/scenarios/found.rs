@@ -368,14 +368,7 @@ pub(super) const LOWER_TERM: Scenario = Scenario {
     name: "f14_lower_term",
     plan: || {
         let script = lower_term(3_200 * MS).part(A, M, 10 * S).part(A, B, 10 * S);
-        script
-            .at(9_500 * MS)
-            .put(1, 0)
-            .at(10 * S)
-            .fault(What::Crash { server: 1, down: 50 * MS, silent: false })
-            .at(15 * S)
-            .gets(0, 0, 100 * MS, 3 * S)
-            .plan()
+        written_for_a(script, 50 * MS).plan()
     },
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
@@ -389,17 +382,8 @@ pub(super) const OFFLINE_UNDER_A_LOWER_TERM: Scenario = Scenario {
         let script = lower_term(1_500 * MS).part(A, M, 10 * S).part(A, B, 10 * S);
         let script = script.with(|setup| (setup.groups, setup.keys) = (vec![2, 2], 4));
         let others = [2, 3].map(|server| What::Crash { server, down: 3_400 * MS, silent: false });
-        script
-            .at(3_200 * MS)
-            .fault(others[0])
-            .fault(others[1])
-            .at(9_500 * MS)
-            .put(1, 0)
-            .at(10 * S)
-            .fault(What::Crash { server: 1, down: 9 * S, silent: false })
-            .at(15 * S)
-            .gets(0, 0, 100 * MS, 3 * S)
-            .plan()
+        let script = script.at(3_200 * MS).fault(others[0]).fault(others[1]);
+        written_for_a(script, 9 * S).plan()
     },
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
@@ -411,23 +395,27 @@ pub(super) const ONLINE_BY_A_HIGHER_TERM: Scenario = Scenario {
     name: "f16_online_by_a_higher_term",
     plan: || {
         let script = lower_term(3_200 * MS).part(A, B, 9_700 * MS).part(A, M, 11 * S);
-        script
-            .at(9_500 * MS)
-            .put(1, 0)
-            .at(10 * S)
-            .fault(What::Crash { server: 1, down: 50 * MS, silent: false })
-            .at(12_800 * MS)
-            .fault(What::CrashMaster { down: 500 * MS, forgets: false })
-            .at(15 * S)
-            .gets(0, 0, 100 * MS, 3 * S)
-            .plan()
+        let killed = What::CrashMaster { down: 500 * MS, forgets: false };
+        written_for_a(script, 50 * MS).at(12_800 * MS).fault(killed).plan()
     },
     expect: nothing_else,
     fails_without: &[(Rule::Code(Mutant::EpochsOfOthers), "of k0 from server a, HIT")],
 };
 
-/// Server a caches k0 under the 121st term and is to be cut off from the others, b ends, and the master loses its
-/// file: it goes on under a term below 103, in which b, started again, stands in for a.
+/// b writes k0 for a and is killed. When a is back, it is read.
+fn written_for_a(script: Script, b_is_down: Time) -> Script {
+    script
+        .at(9_500 * MS)
+        .put(1, 0)
+        .at(10 * S)
+        .fault(What::Crash { server: 1, down: b_is_down, silent: false })
+        .at(15 * S)
+        .gets(0, 0, 100 * MS, 3 * S)
+}
+
+/// Server a caches k0 under the 121st term and is to be cut off from the others, b ends, and the
+/// master loses its file: it goes on under a term below 103, in which b, started again, stands in for
+/// a.
 fn lower_term(b_ends_at: Time) -> Script {
     let mut script = script(2);
     for start in 0..120 {

@@ -103,6 +103,7 @@ impl Repeated {
         key: PendingKey,
         ending: Option<AnswerHead>,
     ) -> Vec<PendingKey> {
+        // It was answered from memory, or another request with the same identity has ended.
         let Entry::Occupied(running) = self.running.entry(identity) else { return Vec::new() };
         // The write is itself a repetition, or another request with the same identity.
         if running.get().first != key {
