@@ -38,12 +38,13 @@ ANY_SHARD = 0xFFFF
 MASK = (1 << 64) - 1
 
 OPCODES = ["HELLO", "GET", "PUT", "DELETE", "CAS", "TOUCH", "INVALIDATE", "PING", "MAP", "STATS",
-           "SETTLE", "HANDBACK", "FLUSH"]
+           "SETTLE", "HANDBACK", "FLUSH", "MODIFY"]
 STATUSES = [
     "OK", "NOT_FOUND", "VERSION_MISMATCH", "NOT_OWNER", "OVERLOADED", "ORIGIN_UNAVAILABLE",
     "ORIGIN_REJECTED", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNKNOWN_KEYSPACE",
     "UNKNOWN_OPCODE", "TOO_LARGE", "MALFORMED", "UNSUPPORTED_VERSION", "AUTH_REQUIRED",
     "AUTH_FAILED", "SHUTTING_DOWN", "NOT_SUPPORTED", "NO_SUCH_SHARD", "NOT_STORED",
+    "NOT_A_NUMBER", "OUT_OF_RANGE",
 ]
 KINDS = ["REPORT_FAILED", "REPORT_OK", "VERDICT", "RENEW", "GRANT", "ANNOUNCE", "ACK", "LEAVING",
          "GOSSIP", "ASK_PROBE", "PROBE_RESULT"]
@@ -86,7 +87,7 @@ class Attempt:
     def lost(self, server, error, was_sent):
         """A send has failed without an answer."""
         self.said.append(f"server {server}: {error}")
-        self.may_have_happened |= was_sent and self.opcode in ("PUT", "DELETE", "CAS")
+        self.may_have_happened |= was_sent and self.opcode in ("PUT", "DELETE", "CAS", "MODIFY")
 
 
 # --- XXH3-64 (appendix) ---------------------------------------------------------------
@@ -261,6 +262,24 @@ def request_frame(opcode, request_id, keyspace=0, key=b"", value=b"", *, flags=0
     head = REQUEST.pack(0x53, VERSION, OPCODES.index(opcode), flags, keyspace, 0, len(key),
                         len(value), request_id, map_tag, deadline_ms, ttl, cas_version)
     return head + key + value
+
+
+ITEM_HEAD = struct.Struct("<IB3xQ")
+MODIFY_HEAD = struct.Struct("<BBBBBBBBQQQQI4x")
+EDITS = ["KEEP", "SET", "APPEND", "PREPEND", "OVERWRITE", "INCREMENT", "DECREMENT", "ADD",
+         "ADD_FLOAT", "CLEAR", "MARK_STALE", "HERD", "DELETE"]
+ANY, ABSENT, PRESENT = 0, 1, 2  # presence
+KEYSPACES_TTL, KEEP_TTL, NO_TTL, TTL_MS = 0, 1, 2, 3  # ttl_kind
+NOTHING, OLD, NEW, LENGTH = 0, 1, 2, 3  # gives
+
+
+def modify_head(edit, *, number=0, presence=ANY, lifetime_test=0, tests=0, ttl_kind=KEEP_TTL,
+                ttl_ms=0, gives=NOTHING, vivify=0, vivify_number=0, vivify_ttl_kind=0,
+                vivify_ttl_ms=0, item_flags=0):
+    """The operation of a MODIFY. The operand follows it."""
+    return MODIFY_HEAD.pack(EDITS.index(edit), presence, lifetime_test, tests, ttl_kind, gives,
+                            vivify, vivify_ttl_kind, number & MASK, ttl_ms, vivify_number,
+                            vivify_ttl_ms, item_flags)
 
 
 def ttl_field(seconds):
@@ -838,6 +857,15 @@ class Client:
             raise Refused(response)
         return response.name == "OK", response.cas_version
 
+    def modify(self, keyspace, key, edit, operand=b"", *, version=0, **fields):
+        """The response to a MODIFY; `fields` are those of `modify_head`. Answers that say that a
+        condition does not hold, or that there is no value, are no errors."""
+        value = modify_head(edit, **fields) + operand
+        response, _ = self.request("MODIFY", keyspace, key, value, cas_version=version)
+        if response.name not in ("OK", "NOT_FOUND", "NOT_STORED", "VERSION_MISMATCH"):
+            raise Refused(response)
+        return response
+
     def flush(self, keyspace):
         """Drops a keyspace from all caches: one FLUSH for each partition."""
         partitions = self.map.partitions
@@ -928,6 +956,13 @@ def roundtrip(client, keyspace, key, the_map, talk):
     ask("CAS", "VERSION_MISMATCH", b"three", cas_version=read.cas_version)
     check(ask("GET", "OK").value == b"two", f"GET of {key!r} after a CAS that had to fail")
     ask("DELETE", "OK")
+    ask("GET", "NOT_FOUND")
+    add = modify_head("SET", presence=ABSENT, ttl_kind=KEYSPACES_TTL)
+    ask("MODIFY", "OK", add + b"41")
+    ask("MODIFY", "NOT_STORED", add + b"0")
+    answer = ask("MODIFY", "OK", modify_head("INCREMENT", number=1, gives=NEW)).value
+    check(answer == b"42", f"41 + 1 of {key!r}: {answer!r}")
+    check(ask("MODIFY", "OK", modify_head("DELETE", gives=OLD)).value == b"42", "the deleted value")
     ask("GET", "NOT_FOUND")
 
 
@@ -1022,6 +1057,24 @@ def vectors_request(items):
             bytes.fromhex(v["value"]), flags=v["flags"], map_tag=v["map_epoch"],
             deadline_ms=v["deadline_ms"], ttl=v["ttl"], cas_version=number(v["cas_version"]))
         check(frame.hex() == v["hex"], f"request {v['name']}")
+    return len(items)
+
+
+def vectors_item_head(items):
+    for v in items:
+        head = ITEM_HEAD.pack(v["item_flags"], v["marks"], number(v["ttl_ms"]))
+        check(head.hex() == v["hex"], f"item head {v}")
+    return len(items)
+
+
+def vectors_modify_head(items):
+    for v in items:
+        wide = {name: number(v[name]) for name in ("number", "ttl_ms", "vivify_number",
+                                                   "vivify_ttl_ms")}
+        narrow = {name: v[name] for name in ("presence", "lifetime_test", "tests", "ttl_kind",
+                                             "gives", "vivify", "vivify_ttl_kind", "item_flags")}
+        head = modify_head(EDITS[v["edit"]], **wide, **narrow)
+        check(head.hex() == v["hex"], f"modify head {v['name']}")
     return len(items)
 
 
@@ -1134,7 +1187,8 @@ SECTIONS = {
     "hash": vectors_hash, "key_form": vectors_key_form, "cluster_id": vectors_cluster_id,
     "placement": vectors_placement,
     "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
-    "request": vectors_request, "response": vectors_response, "hello": vectors_hello,
+    "request": vectors_request, "response": vectors_response, "item_head": vectors_item_head,
+    "modify_head": vectors_modify_head, "hello": vectors_hello,
     "ping_reply": vectors_ping_reply, "stats_reply": vectors_stats_reply, "map": vectors_map,
     "datagram": vectors_datagram, "replay_window": vectors_replay_window,
 }

@@ -39,9 +39,9 @@ impl Opcode {
     #[inline]
     #[must_use]
     pub fn has_key(opcode: u8) -> bool {
-        use Opcode::{Cas, Delete, Flush, Get, Invalidate, Put, Touch};
+        use Opcode::{Cas, Delete, Flush, Get, Invalidate, Modify, Put, Touch};
         let opcode = Self::from_wire(opcode);
-        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Invalidate | Flush))
+        matches!(opcode, Some(Get | Put | Delete | Cas | Touch | Modify | Invalidate | Flush))
     }
 }
 
@@ -77,6 +77,9 @@ wire_enum! {
         Handback = 11, "HANDBACK";
         /// Drop every cached value of the keyspace in the key's partition; the origin is left alone.
         Flush = 12, "FLUSH";
+        /// Read, change and write a value in one step, at its owner. Value: a
+        /// [`crate::modify::ModifyHead`], then the operand.
+        Modify = 13, "MODIFY";
     }
 }
 
@@ -124,7 +127,12 @@ wire_enum! {
         NotSupported = 18, "NOT_SUPPORTED";
         /// HELLO asked for a shard that this server does not have.
         NoSuchShard = 19, "NO_SUCH_SHARD";
-        /// PUT, CAS: the keyspace's statement was executed and changed no row.
+        /// PUT, CAS, MODIFY: the keyspace's statement was executed and changed no row. MODIFY: a
+        /// condition does not hold.
         NotStored = 20, "NOT_STORED";
+        /// MODIFY: the value is not a number of the kind that the operation needs.
+        NotANumber = 21, "NOT_A_NUMBER";
+        /// MODIFY: the result is out of the range of its kind of number.
+        OutOfRange = 22, "OUT_OF_RANGE";
     }
 }

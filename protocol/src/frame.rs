@@ -9,6 +9,7 @@ use rkyv::{Archive, Serialize};
 
 use crate::VERSION;
 pub use crate::codes::{Opcode, Status};
+use crate::modify::{ITEM_HEAD_BYTES, MODIFY_HEAD_BYTES};
 
 /// The length of a request or response header.
 pub const HEADER_BYTES: usize = 32;
@@ -102,6 +103,9 @@ pub mod request_flags {
     /// Server → server: the value begins with the identity of the client's request
     /// ([`super::IDENTITY_BYTES`]).
     pub const IDENTITY: u8 = 0x10;
+    /// The sender reads [`super::response_flags::ITEM`]. PUT and CAS: the value begins with a
+    /// [`crate::modify::ItemHead`] (after the identity).
+    pub const ITEM: u8 = 0x20;
 }
 
 /// Bits of [`ResponseHeader::flags`].
@@ -118,6 +122,8 @@ pub mod response_flags {
     pub const FORWARDED: u8 = 0x10;
     /// The value is in the cache now.
     pub const CACHED: u8 = 0x20;
+    /// The value begins with a [`crate::modify::ItemHead`].
+    pub const ITEM: u8 = 0x80;
 }
 
 /// The reason why the bytes at the head of a stream are not a valid frame.
@@ -148,6 +154,9 @@ pub enum FrameError {
     /// A status byte that this build does not know.
     #[error("status {0} is not known to this build")]
     UnknownStatus(u8),
+    /// A response announces an item's head, and has no room for it.
+    #[error("the value has no room for the item's head")]
+    NoItemHead,
     /// A reserved byte is not zero.
     #[error("reserved byte is {0:#04x}, must be zero")]
     Reserved(u8),
@@ -282,13 +291,29 @@ impl RequestHeader {
             let (len, limit) = (u32::from(self.key_len), u32::from(limits.key_bytes));
             return Err(FrameError::KeyTooLarge { len, limit });
         }
-        if self.value_len > limits.value_bytes {
+        if self.value_len > limits.value_bytes && self.value_len > limits.value_bytes + self.heads()
+        {
             let (len, limit) = (self.value_len, limits.value_bytes);
             return Err(FrameError::ValueTooLarge { len, limit });
         }
         Ok(())
     }
+
+    /// Returns the number of bytes at the beginning of the value that do not belong to it.
+    #[cold]
+    fn heads(&self) -> u32 {
+        let item = self.flags & request_flags::ITEM != 0
+            && [Opcode::Put as u8, Opcode::Cas as u8].contains(&self.opcode);
+        let identity = self.flags & request_flags::IDENTITY != 0;
+        let modify = self.opcode == Opcode::Modify as u8;
+        let heads =
+            [(identity, IDENTITY_BYTES), (item, ITEM_HEAD_BYTES), (modify, MODIFY_HEAD_BYTES)];
+        heads.iter().map(|(is_there, bytes)| if *is_there { *bytes as u32 } else { 0 }).sum()
+    }
 }
+
+/// The largest number of bytes before a value.
+const HEADS_MAX: u32 = (IDENTITY_BYTES + MODIFY_HEAD_BYTES) as u32;
 
 impl<'a> Request<'a> {
     /// Returns the request at the head of `bytes`, or `Ok(None)` if it is not complete yet.
@@ -313,14 +338,29 @@ impl<'a> Request<'a> {
     ///
     /// # Panics If the key is longer than 65,535 bytes, or the value is longer than
     /// [`VALUE_BYTES_MAX`]. Callers check the limits first.
-    pub fn write(mut header: RequestHeader, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    pub fn write(header: RequestHeader, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        Self::write_parts(header, key, [&[], &[], value], out);
+    }
+
+    /// Appends a frame like [`Self::write`] whose value is in three parts.
+    ///
+    /// # Panics
+    /// As [`Self::write`].
+    pub fn write_parts(
+        mut header: RequestHeader,
+        key: &[u8],
+        value: [&[u8]; 3],
+        out: &mut Vec<u8>,
+    ) {
         header.key_len = u16::try_from(key.len()).expect("key length checked by the caller");
-        header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
-        assert!(header.value_len <= VALUE_BYTES_MAX, "value length checked by the caller");
+        let value_len = value.iter().map(|part| part.len()).sum::<usize>();
+        header.value_len = u32::try_from(value_len).expect("value length checked by the caller");
+        let most = VALUE_BYTES_MAX + HEADS_MAX;
+        assert!(header.value_len <= most, "value length checked by the caller");
         out.reserve(header.frame_bytes());
         out.extend_from_slice(&header.to_bytes());
         out.extend_from_slice(key);
-        out.extend_from_slice(value);
+        value.iter().for_each(|part| out.extend_from_slice(part));
     }
 }
 
@@ -397,9 +437,14 @@ impl<'a> Response<'a> {
         if header.version != VERSION {
             return Err(FrameError::BadVersion(header.version));
         }
-        if header.value_len > VALUE_BYTES_MAX {
-            let (len, limit) = (header.value_len, VALUE_BYTES_MAX);
-            return Err(FrameError::ValueTooLarge { len, limit });
+        let has_item = header.flags & response_flags::ITEM != 0;
+        let item_bytes = if has_item { ITEM_HEAD_BYTES as u32 } else { 0 };
+        let limit = VALUE_BYTES_MAX + item_bytes;
+        if header.value_len > limit {
+            return Err(FrameError::ValueTooLarge { len: header.value_len, limit });
+        }
+        if header.value_len < item_bytes {
+            return Err(FrameError::NoItemHead);
         }
         let status =
             Status::from_wire(header.status).ok_or(FrameError::UnknownStatus(header.status))?;
@@ -412,11 +457,23 @@ impl<'a> Response<'a> {
     /// # Panics If the value is longer than [`VALUE_BYTES_MAX`]. Nothing longer gets into the
     /// cache.
     #[inline]
-    pub fn write(mut header: ResponseHeader, value: &[u8], out: &mut Vec<u8>) {
+    pub fn write(header: ResponseHeader, value: &[u8], out: &mut Vec<u8>) {
+        Self::write_after(header, &[], value, out);
+    }
+
+    /// Appends a frame like [`Self::write`], with `head` before the value: no bytes, or an
+    /// [`crate::modify::ItemHead`].
+    ///
+    /// # Panics
+    /// As [`Self::write`].
+    #[inline]
+    pub fn write_after(mut header: ResponseHeader, head: &[u8], value: &[u8], out: &mut Vec<u8>) {
         header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
         assert!(header.value_len <= VALUE_BYTES_MAX, "value length checked by the caller");
+        header.value_len += head.len() as u32;
         out.reserve(header.frame_bytes());
         out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(head);
         out.extend_from_slice(value);
     }
 }

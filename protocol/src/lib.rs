@@ -17,6 +17,7 @@
 //! handshake.rs   TCP: the first exchange, as the caller and the listener see it
 //! body.rs        TCP: values of PING and STATS
 //! counters.rs    the figures of a party: names, kinds, help texts
+//! modify.rs      TCP: item flags and lifetimes; the operation of a MODIFY
 //! handback.rs    TCP: keys written elsewhere than at their owner
 //! lease.rs       how long a lease holds, for its holder and for its grantor
 //! bind.rs        binding an address that a killed process may still hold
@@ -42,6 +43,7 @@ pub mod hello;
 pub mod key;
 pub mod lease;
 pub mod map;
+pub mod modify;
 pub mod mutant;
 pub mod placement;
 pub mod queue;

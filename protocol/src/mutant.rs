@@ -105,6 +105,8 @@ wire_enum! {
         CacheUnlogged = 46, "cache-unlogged";
         /// A server keeps what it writes without a database while the last owner may still write (31).
         CacheKeptWaiting = 47, "cache-kept-waiting";
+        /// A read-modify-write is executed where others may write too (32).
+        ModifyWithoutLease = 49, "modify-without-lease";
     }
 }
 

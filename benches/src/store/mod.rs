@@ -22,6 +22,13 @@ fn new_store(arena_bytes: usize, huge_pages: bool) -> Result<Store, StoreError> 
 /// Inserts key number `index` as a server would: with a version of its own and a lifetime.
 fn insert(store: &mut Store, index: u32, value: &[u8]) -> Result<(), StoreError> {
     let version = VERSION_BASE + (u64::from(index) << 13);
-    let item = NewItem { value, version, expires_at_ms: NOW_MS + 86_400_000, negative: false };
+    let item = NewItem {
+        value,
+        version,
+        expires_at_ms: NOW_MS + 86_400_000,
+        negative: false,
+        flags: 0,
+        marks: 0,
+    };
     store.insert(KEYSPACE, &key(index), item, NOW_MS)
 }

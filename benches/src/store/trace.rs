@@ -88,7 +88,14 @@ fn replay(accesses: &[Access], arena_bytes: usize) -> Result<Replay, Box<dyn Err
         misses += 1;
         let value = &value[..access.bytes - key.len()];
         let version = VERSION_BASE + (turn << 13);
-        let item = NewItem { value, version, expires_at_ms: NOW_MS + 86_400_000, negative: false };
+        let item = NewItem {
+            value,
+            version,
+            expires_at_ms: NOW_MS + 86_400_000,
+            negative: false,
+            flags: 0,
+            marks: 0,
+        };
         store.insert(KEYSPACE, &key, item, NOW_MS)?;
     }
     let stats = store.stats();

@@ -286,7 +286,9 @@ impl Shared {
                 (Status::Ok, 0, Vec::new())
             }
             (Opcode::Flush, _) => (Status::Ok, 0, Vec::new()),
-            (Opcode::Settle | Opcode::Handback, _) => (Status::NotSupported, 0, Vec::new()),
+            (Opcode::Settle | Opcode::Handback | Opcode::Modify, _) => {
+                (Status::NotSupported, 0, Vec::new())
+            }
             (_, None) => (Status::NotFound, 0, Vec::new()),
             (Opcode::Get, Some((version, value))) => (Status::Ok, version, value),
             (Opcode::Touch, Some((version, _))) => (Status::Ok, version, Vec::new()),

@@ -7,6 +7,7 @@ use standin_protocol::frame::{
     Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
 };
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
+use standin_protocol::modify::{ItemHead, ModifyHead, NEVER};
 
 use super::wide;
 use crate::support::{epoch, hex, map_with_trouble};
@@ -60,6 +61,10 @@ pub(super) fn requests() -> Vec<Value> {
     let retry = RequestHeader { flags: request_flags::RETRY, ttl: 300, ..header(Opcode::Put, 3) };
     let cas = RequestHeader { cas_version: 0x0001_0203_0405_0607, ..header(Opcode::Cas, 6) };
     let forwarded = RequestHeader { flags: request_flags::FORWARDED, ..header(Opcode::Get, 7) };
+    let item = RequestHeader { flags: request_flags::ITEM, ..header(Opcode::Put, 14) };
+    let item_head = ItemHead { item_flags: 7, ttl_ms: 1_500, ..ItemHead::default() };
+    let append = ModifyHead { edit: 2, ttl_kind: 1, gives: 3, ..ModifyHead::default() };
+    let append = [&append.to_bytes()[..], b", Countess"].concat();
     vec![
         request_json(whole_server(Opcode::Hello, 1), b"", &hello().to_bytes()),
         request_json(header(Opcode::Get, 2), b"user:1", b""),
@@ -75,6 +80,8 @@ pub(super) fn requests() -> Vec<Value> {
         request_json(whole_server(Opcode::Map, 11), b"", b""),
         request_json(whole_server(Opcode::Stats, 0xFFFF_FFFF), b"", b""),
         request_json(header(Opcode::Flush, 13), b"17", b""),
+        request_json(item, b"user:1", &[&item_head.to_bytes()[..], b"Ada"].concat()),
+        request_json(header(Opcode::Modify, 15), b"user:1", &append),
     ]
 }
 
@@ -128,6 +135,61 @@ pub(super) fn responses() -> Vec<Value> {
     ];
     all.extend(Status::ALL.iter().map(|s| response_json(header(Opcode::Get, *s, 0), b"")));
     all
+}
+
+pub(super) fn item_heads() -> Vec<Value> {
+    let heads = [
+        ItemHead::default(),
+        ItemHead { item_flags: 0x0403_0201, marks: 5, ttl_ms: 1_500, ..ItemHead::default() },
+        ItemHead { ttl_ms: NEVER, ..ItemHead::default() },
+    ];
+    heads
+        .map(|head| {
+            json!({
+                "item_flags": head.item_flags, "marks": head.marks, "ttl_ms": wide(head.ttl_ms),
+                "hex": hex(&head.to_bytes()),
+            })
+        })
+        .into()
+}
+
+pub(super) fn modify_heads() -> Vec<Value> {
+    let base = ModifyHead { ttl_kind: 1, ..ModifyHead::default() };
+    let heads = [
+        (
+            "add",
+            ModifyHead { edit: 1, presence: 1, ttl_kind: 3, ttl_ms: 30_000, item_flags: 7, ..base },
+        ),
+        ("append", ModifyHead { edit: 2, presence: 2, gives: 3, ..base }),
+        ("increment", ModifyHead { edit: 5, number: 5, gives: 2, ..base }),
+        ("add -1", ModifyHead { edit: 7, number: u64::MAX, gives: 2, ..base }),
+        (
+            "counter",
+            ModifyHead {
+                edit: 5,
+                number: 1,
+                gives: 2,
+                vivify: 2,
+                vivify_number: 10,
+                vivify_ttl_kind: 3,
+                vivify_ttl_ms: 60_000,
+                ..base
+            },
+        ),
+        ("unlock", ModifyHead { edit: 12, tests: 4, ..base }),
+        ("get and touch", ModifyHead { gives: 1, ttl_kind: 3, ttl_ms: 5_000, ..base }),
+        ("expire if longer", ModifyHead { lifetime_test: 3, ttl_kind: 3, ttl_ms: 5_000, ..base }),
+    ];
+    heads.map(|(name, head)| {
+        json!({
+            "name": name, "edit": head.edit, "presence": head.presence,
+            "lifetime_test": head.lifetime_test, "tests": head.tests, "ttl_kind": head.ttl_kind,
+            "gives": head.gives, "vivify": head.vivify, "vivify_ttl_kind": head.vivify_ttl_kind,
+            "number": wide(head.number), "ttl_ms": wide(head.ttl_ms),
+            "vivify_number": wide(head.vivify_number), "vivify_ttl_ms": wide(head.vivify_ttl_ms),
+            "item_flags": head.item_flags, "hex": hex(&head.to_bytes()),
+        })
+    }).into()
 }
 
 pub(super) fn hellos() -> Vec<Value> {

@@ -18,6 +18,8 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
         ("ttl", data::ttls()),
         ("request", data::requests()),
         ("response", data::responses()),
+        ("item_head", data::item_heads()),
+        ("modify_head", data::modify_heads()),
         ("hello", data::hellos()),
         ("ping_reply", data::pings()),
         ("stats_reply", data::stats()),

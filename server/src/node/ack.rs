@@ -19,7 +19,7 @@
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::answer::{AnswerHead, Status};
+use super::answer::{Answer, AnswerHead, Status};
 use super::calls::Begun;
 use super::command::Action;
 use super::handback::{ToldKey, Written};
@@ -37,24 +37,18 @@ enum Due {
 
 impl Node {
     /// Answers an executed write as soon as that is allowed.
-    pub(super) fn acknowledge(
-        &mut self,
-        now: Now,
-        key: PendingKey,
-        begun: Begun,
-        head: AnswerHead,
-    ) {
+    pub(super) fn acknowledge(&mut self, now: Now, key: PendingKey, begun: Begun, answer: Answer) {
         let pending = &self.requests[key];
         let until = (now.mono + self.config.park_max).min(pending.deadline);
         match self.may_acknowledge(pending.partition, begun) {
-            Due::Now => self.reply(key, head),
+            Due::Now => self.reply_with(key, answer),
             Due::Later => {
-                let told = None;
-                let waiting = Unacknowledged { key, begun, status: head.status, until, told };
-                self.writes.wait_for_ack(waiting);
+                let (answer, told) = (answer.without_cache(), None);
+                self.writes.wait_for_ack(Unacknowledged { key, begun, answer, until, told });
             }
             Due::Settled(owner) => {
-                self.settle_then_acknowledge(now, key, begun, head.status, until, owner);
+                let answer = answer.without_cache();
+                self.settle_then_acknowledge(now, key, begun, answer, until, owner);
             }
         }
     }
@@ -64,7 +58,7 @@ impl Node {
         now: Now,
         key: PendingKey,
         begun: Begun,
-        status: Status,
+        answer: Answer,
         until: Micros,
         owner: u16,
     ) {
@@ -77,7 +71,7 @@ impl Node {
             return self.leave_unknown(key);
         };
         let told = Some(ToldTo { owner, name, stamp });
-        self.writes.wait_for_ack(Unacknowledged { key, begun, status, until, told });
+        self.writes.wait_for_ack(Unacknowledged { key, begun, answer, until, told });
         self.owe(now, owner);
         self.tell_owed(now);
     }
@@ -117,19 +111,19 @@ impl Node {
 
     /// Acknowledges the writes that waited for this owner to drop these keys.
     pub(super) fn acknowledge_settled(&mut self, owner: u16, keys: &[ToldKey]) {
-        for Unacknowledged { key, status, .. } in self.writes.take_settled(owner, keys) {
-            self.reply(key, AnswerHead::status(status));
+        for Unacknowledged { key, answer, .. } in self.writes.take_settled(owner, keys) {
+            self.reply_with(key, answer);
         }
     }
 
     /// Acknowledges the writes that a new lease or a new map allows.
     pub(super) fn acknowledge_again(&mut self, now: Now) {
         for waiting in self.writes.take_unacknowledged() {
-            let Unacknowledged { key, begun, status, until, .. } = waiting;
+            let Unacknowledged { key, begun, until, .. } = waiting;
             match self.may_acknowledge(self.requests[key].partition, begun) {
-                Due::Now => self.reply(key, AnswerHead::status(status)),
+                Due::Now => self.reply_with(key, waiting.answer),
                 Due::Settled(owner) if waiting.told.as_ref().is_none_or(|t| t.owner != owner) => {
-                    self.settle_then_acknowledge(now, key, begun, status, until, owner);
+                    self.settle_then_acknowledge(now, key, begun, waiting.answer, until, owner);
                 }
                 Due::Settled(_) | Due::Later => self.writes.wait_for_ack(waiting),
             }

@@ -1,6 +1,7 @@
 //! The answer to a command, without the bytes in which it is sent. Codecs (`shard/codec/`) write
 //! answers to connections and read those of peers from links.
 
+use crate::store::NEVER_MS;
 use bytes::Bytes;
 pub use standin_protocol::codes::Status;
 
@@ -27,6 +28,18 @@ pub mod flags {
     pub const CACHED: u8 = 0x20;
 }
 
+/// Bits of [`AnswerHead::marks`], for callers that share the work of computing a value again.
+pub mod marks {
+    /// The value is stale.
+    pub const STALE: u8 = 0x01;
+    /// Another caller has been told to compute the value.
+    pub const WON: u8 = 0x02;
+    /// This caller is to compute the value.
+    pub const WINS: u8 = 0x04;
+    /// The answer would bring the old value, but there was none.
+    pub const ABSENT: u8 = 0x08;
+}
+
 /// An answer without its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerHead {
@@ -39,18 +52,23 @@ pub struct AnswerHead {
     /// The [`standin_protocol::map::MapEpoch::tag`] of the map under which the answer is given, or
     /// 0 until the node has set it.
     pub map_tag: u32,
-    /// The time for which the value may still be cached, in seconds, rounded up; 0 if it is not
-    /// cached.
-    pub ttl_s: u32,
+    /// The time for which the value may still be cached, in milliseconds; 0 if it is not cached,
+    /// `u64::MAX` if it has no end.
+    pub ttl_ms: u64,
     /// The version of the value for a later CAS; 0 if there is none.
     pub version: u64,
+    /// The client's flags of the value.
+    pub item_flags: u32,
+    /// Bits of [`marks`].
+    pub marks: u8,
 }
 
 impl AnswerHead {
     /// Creates an answer that consists of a status only.
     #[must_use]
     pub fn status(status: Status) -> Self {
-        Self { status, flags: 0, retry_after_ms: 0, map_tag: 0, ttl_s: 0, version: 0 }
+        let (flags, retry_after_ms, map_tag, marks) = (0, 0, 0, 0);
+        Self { status, flags, retry_after_ms, map_tag, ttl_ms: 0, version: 0, item_flags: 0, marks }
     }
 
     /// Creates the answer for a lack of room or too much load. Another attempt may succeed soon.
@@ -62,7 +80,7 @@ impl AnswerHead {
 
 /// An answer that owns its value. Requests that waited for the same fetch share the value. If each
 /// of them had a copy, any client could make the server use that much memory.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The answer without its value.
     pub head: AnswerHead,
@@ -85,6 +103,13 @@ impl Answer {
     /// Creates an answer with a status and the text that explains it.
     pub(super) fn text(status: Status, text: &'static str) -> Self {
         Self { head: AnswerHead::status(status), value: Bytes::from_static(text.as_bytes()) }
+    }
+
+    /// Returns the answer of a write that has to wait for its acknowledgement: the value may not be
+    /// cached any more by then.
+    pub(super) fn without_cache(self) -> Self {
+        let head = AnswerHead { flags: 0, version: 0, ttl_ms: 0, ..self.head };
+        Self { head, value: self.value }
     }
 
     /// Returns the number of bytes of the value, if the value was read and can be requested again.
@@ -125,10 +150,13 @@ pub enum ForwardFailure {
 /// A peer's answer to a message, or the way in which the message ended without an answer.
 pub type PeerAnswer<'a> = Result<(AnswerHead, &'a [u8]), ForwardFailure>;
 
-/// Returns the number of seconds left until `expires_at_ms`, rounded up.
+/// Returns the number of milliseconds left until `expires_at_ms`; `u64::MAX` if it has no end.
 #[inline]
-pub(super) fn seconds_left(expires_at_ms: u64, now_ms: u64) -> u32 {
-    u32::try_from(expires_at_ms.saturating_sub(now_ms).div_ceil(1_000)).unwrap_or(u32::MAX)
+pub(super) fn ms_left(expires_at_ms: u64, now_ms: u64) -> u64 {
+    match expires_at_ms {
+        NEVER_MS => u64::MAX,
+        at => at.saturating_sub(now_ms),
+    }
 }
 
 #[cfg(test)]

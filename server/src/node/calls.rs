@@ -7,6 +7,7 @@ use slotmap::{Key as _, KeyData, SlotMap, new_key_type};
 
 use super::cache::FillToken;
 use super::fetches::Reserved;
+use super::modify::Applied;
 use super::partitions::Generation;
 use super::state::{FetchStart, Name, PendingKey};
 
@@ -30,8 +31,14 @@ struct Entry {
 /// The purpose of a call.
 #[derive(Debug)]
 pub(super) enum Started {
-    Fetch { name: Name, started: FetchStart, reserved: Reserved },
+    Fetch {
+        name: Name,
+        started: FetchStart,
+        reserved: Reserved,
+    },
     Write(StartedWrite),
+    /// The read of the value that a MODIFY changes.
+    Read(StartedWrite),
 }
 
 /// The circumstances in which a write began.
@@ -43,14 +50,16 @@ pub(super) struct Begun {
     pub(super) losses: u32,
 }
 
-/// A write that was submitted to the origin.
-#[derive(Debug, Clone, Copy)]
+/// A write that has begun.
+#[derive(Debug)]
 pub(super) struct StartedWrite {
     pub(super) pending: PendingKey,
     pub(super) partition: u32,
     pub(super) token: FillToken,
     pub(super) generation: Generation,
     pub(super) begun: Begun,
+    /// What a MODIFY does to the value.
+    pub(super) applied: Option<Box<Applied>>,
 }
 
 /// A call that has ended.
@@ -109,7 +118,8 @@ mod tests {
         let (token, generation) = (FillToken::default(), Generation::default());
         let begun = Begun { as_owner: true, losses: 0 };
         let pending = PendingKey::default();
-        Started::Write(StartedWrite { pending, partition, token, generation, begun })
+        let applied = None;
+        Started::Write(StartedWrite { pending, partition, token, generation, begun, applied })
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
+use super::modify::{Modify, Ttl};
+
 /// The action of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -18,6 +20,8 @@ pub enum Action {
     Cas,
     /// Give a cached value a new lifetime.
     Touch,
+    /// Read, change and write a value, as [`Command::modify`] says.
+    Modify,
     /// Drop a cached value, without a statement to the origin.
     Invalidate,
     /// Drop all cached values of the keyspace in the key's partition, without a statement to the
@@ -44,8 +48,8 @@ impl Action {
     /// Whether the owner of the partition must carry the command out.
     #[must_use]
     pub fn is_write(self) -> bool {
-        use Action::{Cas, Delete, Flush, Invalidate, Put, Settle};
-        matches!(self, Put | Delete | Cas | Invalidate | Flush | Settle)
+        use Action::{Cas, Delete, Flush, Invalidate, Modify, Put, Settle};
+        matches!(self, Put | Delete | Cas | Modify | Invalidate | Flush | Settle)
     }
 }
 
@@ -83,10 +87,14 @@ pub struct CommandHead {
     pub is_retry: bool,
     /// The sender is another server of the cluster.
     pub is_peer: bool,
+    /// The sender wants the flags, marks and exact lifetime of the value.
+    pub wants_item: bool,
     /// The time for which the sender will wait, in milliseconds; 0 if it has no deadline.
     pub deadline_ms: u32,
-    /// The lifetime in the cache, in seconds; 0 for that of the keyspace.
-    pub ttl_s: u32,
+    /// The client's flags for the value: PUT, CAS, MODIFY.
+    pub item_flags: u32,
+    /// The lifetime in the cache, in milliseconds; 0 for that of the keyspace, `u64::MAX` for none.
+    pub ttl_ms: u64,
     /// For CAS, the version that must be current.
     pub version: u64,
     /// The client's name for the request, if the client gave it one.
@@ -103,10 +111,22 @@ impl CommandHead {
             hop: Hop::None,
             is_retry: false,
             is_peer: false,
+            wants_item: false,
             deadline_ms: 0,
-            ttl_s: 0,
+            item_flags: 0,
+            ttl_ms: 0,
             version: 0,
             identity: None,
+        }
+    }
+
+    /// Returns the lifetime that it asks for.
+    #[must_use]
+    pub fn ttl(&self) -> Ttl {
+        match self.ttl_ms {
+            0 => Ttl::Keyspace,
+            u64::MAX => Ttl::Never,
+            ms => Ttl::For(ms),
         }
     }
 }
@@ -120,14 +140,23 @@ pub struct Command<'a> {
     pub key: &'a [u8],
     /// The value to write, or the body of a message between servers.
     pub value: &'a [u8],
+    /// The operation of a MODIFY, whose operand is the value.
+    pub modify: Option<&'a Modify>,
 }
 
-impl Command<'_> {
+impl<'a> Command<'a> {
+    /// Creates a command that is not a MODIFY.
+    #[must_use]
+    pub fn new(head: CommandHead, key: &'a [u8], value: &'a [u8]) -> Self {
+        Self { head, key, value, modify: None }
+    }
+
     /// Copies the key and value, and returns the owned command.
     #[must_use]
     pub fn into_owned(self) -> OwnedCommand {
         let value = Bytes::copy_from_slice(self.value);
-        OwnedCommand { head: self.head, key: self.key.into(), value }
+        let modify = self.modify.copied().map(Box::new);
+        OwnedCommand { head: self.head, key: self.key.into(), value, modify }
     }
 }
 
@@ -140,19 +169,29 @@ pub struct OwnedCommand {
     pub key: Box<[u8]>,
     /// The value.
     pub value: Bytes,
+    /// The operation of a MODIFY.
+    pub modify: Option<Box<Modify>>,
 }
 
 impl OwnedCommand {
+    /// Creates a command that is not a MODIFY.
+    #[must_use]
+    pub fn new(head: CommandHead, key: Box<[u8]>, value: Bytes) -> Self {
+        Self { head, key, value, modify: None }
+    }
+
     /// Returns the command, borrowed.
     #[must_use]
     pub fn as_command(&self) -> Command<'_> {
-        Command { head: self.head, key: &self.key, value: &self.value }
+        let modify = self.modify.as_deref();
+        Command { head: self.head, key: &self.key, value: &self.value, modify }
     }
 
     /// Returns the number of bytes of memory that the command takes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.key.len() + self.value.len()
+        let modify = self.modify.as_deref().map_or(0, size_of_val);
+        size_of::<Self>() + self.key.len() + self.value.len() + modify
     }
 }
 
@@ -181,7 +220,7 @@ mod tests {
     #[test]
     fn a_command_takes_the_memory_of_its_key_and_its_value() {
         let command = |key, value| {
-            Command { head: CommandHead::new(Action::Put, 1), key, value }.into_owned().bytes()
+            Command::new(CommandHead::new(Action::Put, 1), key, value).into_owned().bytes()
         };
         let empty = command(b"", b"");
         assert!(empty > 0);

@@ -31,6 +31,7 @@
 //! relay.rs      owners that only others reach   pings.rs      pings, probes, measures
 //! telling.rs    sends keys to others           hearing.rs    receives them
 //! flush.rs      places of keys; flushes        stopped.rs    after a process was stopped
+//! modify.rs     read-modify-writes, pure       modifying.rs  their execution
 //! keyspaces.rs  keyspaces over the same rows   queues.rs     sizes of everything that grows
 //! ```
 
@@ -49,6 +50,8 @@ mod handback;
 mod hearing;
 mod interface;
 mod keyspaces;
+pub mod modify;
+mod modifying;
 mod ownership;
 mod parking;
 mod partitions;
@@ -77,7 +80,7 @@ use standin_protocol::time::Micros;
 use crate::origin::{Call, Operation, Outcome};
 use crate::store::StoreError;
 pub use answer::{Answer, AnswerHead, ForwardFailure, PeerAnswer, Status};
-use answer::{flags, seconds_left};
+use answer::{flags, ms_left};
 use cache::Cache;
 use calls::{Calls, Started};
 pub use command::{Action, Command, CommandHead, ConnId, Hop, Identity, OwnedCommand, ReplyTo};
@@ -205,8 +208,10 @@ impl Node {
                         flags: flags::HIT | flags::CACHED | state.flags(),
                         retry_after_ms: 0,
                         map_tag: self.partitions.map_tag(),
-                        ttl_s: seconds_left(item.expires_at_ms, now_ms),
+                        ttl_ms: ms_left(item.expires_at_ms, now_ms),
                         version: state.told_version(item.version),
+                        item_flags: item.flags,
+                        marks: item.marks,
                     };
                     give(head, item.value);
                     return true;
@@ -234,6 +239,7 @@ impl Node {
                 self.fetches.answered(reserved, &outcome);
                 self.fetch_done(now, name, started, outcome);
             }
+            Started::Read(write) => self.value_read(now, write, outcome),
             Started::Write(write) => {
                 self.write_done(now, write, outcome);
                 if ended.was_outdated {
@@ -351,7 +357,7 @@ impl Node {
 
     /// Answers a waiting request with a value, which other requests may share, and forgets it.
     fn reply_with(&mut self, key: PendingKey, answer: Answer) {
-        let requests::Ended { request, joined } = self.requests.end(key, answer.head);
+        let requests::Ended { request, joined } = self.requests.end(key, &answer);
         let state = self.partitions.state(request.partition);
         // A request is processed here if forwarding it has failed. The owner may be reachable again
         // by now, but the answer does not come from the owner.

@@ -51,7 +51,7 @@ impl Node {
 
     fn send_ping(&mut self, peer: u16, shard: u16, state: Forwarded) {
         let head = CommandHead::new(Action::Ping, 0);
-        let command = OwnedCommand { head, key: Box::default(), value: Bytes::new() };
+        let command = OwnedCommand::new(head, Box::default(), Bytes::new());
         self.send(peer, shard, state, command);
     }
 

@@ -7,8 +7,8 @@
 use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
 
-use super::answer::{Answer, AnswerHead, Status, VALUE_BYTES_MAX, flags, seconds_left};
-use super::cache::{Kept, Lifetime, Touched};
+use super::answer::{Answer, AnswerHead, Status, VALUE_BYTES_MAX, flags, ms_left};
+use super::cache::{Content, Kept, Lifetime, Touched};
 use super::command::{Action, Command};
 use super::fetches::Ended;
 use super::partitions::serving::Serving;
@@ -109,8 +109,9 @@ impl Node {
         // longer than a lease.
         let is_brief = serving.is_brief() && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| started.at + self.config.brief);
-        let lifetime = Lifetime { ttl_s: head.ttl_s, ends };
-        let kept = self.cache.keep(now, head.keyspace, &key, value, lifetime);
+        let lifetime = Lifetime { ttl: head.ttl(), ends };
+        let content = Content { value, ..Content::default() };
+        let kept = self.cache.keep(now, head.keyspace, &key, content, lifetime);
         self.counters.kept_briefly += u64::from(is_brief && kept.is_some());
         kept
     }
@@ -124,10 +125,13 @@ impl Node {
         source: u8,
     ) {
         let pending = &self.requests[key];
+        if pending.head.action == Action::Modify {
+            return self.dispatch(now, key);
+        }
         let cached = if kept.is_some() { flags::CACHED } else { 0 };
         let state = self.partitions.state(pending.partition);
         let version = kept.map_or(0, |kept| state.told_version(kept.version));
-        let ttl_s = kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now.mono.as_millis()));
+        let ttl_ms = kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now.mono.as_millis()));
         let (status, value) = match (pending.head.action, value) {
             (Action::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
             (_, None) => (Status::NotFound, Bytes::new()),
@@ -135,7 +139,7 @@ impl Node {
             (_, Some(value)) => (Status::Ok, value.clone()),
         };
         let head =
-            AnswerHead { flags: source | cached, version, ttl_s, ..AnswerHead::status(status) };
+            AnswerHead { flags: source | cached, version, ttl_ms, ..AnswerHead::status(status) };
         self.reply_with(key, Answer { head, value });
     }
 
@@ -151,7 +155,7 @@ impl Node {
         }
         let Command { head, key, .. } = *command;
         let floor = self.partitions.owned_floor(head.keyspace, place.partition);
-        match self.cache.touch(now, place.hint, head.keyspace, key, floor, head.ttl_s) {
+        match self.cache.touch(now, head.keyspace, key, floor, head.ttl()) {
             Touched::Missed => None,
             Touched::Absent => {
                 Some(AnswerHead { flags: flags::HIT, ..AnswerHead::status(Status::NotFound) })
@@ -162,7 +166,7 @@ impl Node {
                 Some(AnswerHead {
                     flags: flags | self.partitions.state(place.partition).flags(),
                     version,
-                    ttl_s: seconds_left(expires_at_ms, now.mono.as_millis()),
+                    ttl_ms: ms_left(expires_at_ms, now.mono.as_millis()),
                     ..AnswerHead::status(Status::Ok)
                 })
             }

@@ -84,9 +84,9 @@ impl Node {
         match self.requests.arrive(named, pending, is_retry) {
             Known::No => self.dispatch(now, pending),
             Known::Joined => self.counters.retries_joined += 1,
-            Known::Ended(head) => {
+            Known::Ended(answer) => {
                 self.counters.retries_answered += 1;
-                self.reply(pending, head);
+                self.reply_with(pending, answer);
             }
         }
         None
@@ -98,16 +98,19 @@ impl Node {
         if self.health.stopping {
             return Some(Answer::status(Status::ShuttingDown));
         }
-        let Some(keyspace) = self.keyspaces.get(head.keyspace) else {
+        if self.keyspaces.get(head.keyspace).is_none() {
             return Some(Answer::status(Status::UnknownKeyspace));
-        };
-        let supported = match head.action {
-            Action::Put | Action::Cas => keyspace.is_writable(),
-            Action::Delete => keyspace.is_deletable(),
+        }
+        let is_supported = match head.action {
+            Action::Put | Action::Cas => self.has_statement(head.keyspace, false),
+            Action::Delete => self.has_statement(head.keyspace, true),
             _ => true,
         };
-        if !supported {
-            let text = "the cluster file has no statement for this operation in this keyspace";
+        if !is_supported {
+            return Some(Self::no_statement());
+        }
+        if head.item_flags != 0 && !self.keyspaces.is_cache(head.keyspace) {
+            let text = "the rows of this keyspace have no column for flags; write flags of 0";
             return Some(Answer::text(Status::NotSupported, text));
         }
         let serving = self.partitions.serving(place.partition);
@@ -121,6 +124,19 @@ impl Node {
             }
             _ => None,
         }
+    }
+
+    /// Whether the keyspace has the statement that deletes or writes rows, or no rows.
+    pub(super) fn has_statement(&self, keyspace: u8, is_delete: bool) -> bool {
+        self.keyspaces.get(keyspace).is_some_and(|keyspace| match is_delete {
+            true => keyspace.is_deletable(),
+            false => keyspace.is_writable(),
+        })
+    }
+
+    pub(super) fn no_statement() -> Answer {
+        let text = "the cluster file has no statement for this operation in this keyspace";
+        Answer::text(Status::NotSupported, text)
     }
 
     /// Returns the answer to a request that was forwarded to a server that is not the owner.

@@ -39,7 +39,7 @@ impl Node {
             };
             let head = CommandHead::new(Action::Handback, 0);
             let value = Bytes::from(handback.to_bytes());
-            let command = OwnedCommand { head, key: Box::default(), value };
+            let command = OwnedCommand::new(head, Box::default(), value);
             self.send(server, shard, Forwarded::Handback { server, epoch }, command);
         }
     }
@@ -86,7 +86,7 @@ impl Node {
                 (via, self.topology.shard(via, batch.partition()), head, key)
             }
         };
-        let command = OwnedCommand { head, key: key.into(), value: value.into() };
+        let command = OwnedCommand::new(head, key.into(), value.into());
         let keys = batch.into_keys();
         self.counters.settles_sent += 1;
         self.send(peer, shard, Forwarded::Settle { server, via, keys, handover }, command);

@@ -5,13 +5,15 @@
 //! the new one yet. When the write is done, that value is replaced or dropped, unless the origin
 //! has certainly not executed the write. The rules for acknowledging a write are in ack.rs.
 
+use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
-use super::answer::{AnswerHead, Status, VALUE_BYTES_MAX, flags, seconds_left};
-use super::cache::{Kept, Lifetime};
+use super::answer::{Answer, AnswerHead, Status, VALUE_BYTES_MAX, flags, ms_left};
+use super::cache::{Content, Kept, Lifetime};
 use super::calls::{Begun, Started, StartedWrite};
-use super::command::{Action, CommandHead};
+use super::command::Action;
+use super::modify::{Applied, Effect, Ttl};
 use super::partitions::serving::Serving;
 use super::read::failure_answer;
 use super::requests::Presence;
@@ -72,10 +74,11 @@ impl Node {
         match action {
             Action::Flush | Action::Invalidate => {
                 self.drop_cached(now, key);
-                self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
+                self.acknowledge(now, key, begun, Answer::status(Status::Ok));
                 return false;
             }
             Action::Cas if !self.check_version(now, key) => return false,
+            Action::Modify if !self.may_modify(now, key) => return false,
             _ => {}
         }
         self.requests.begin(key);
@@ -83,7 +86,11 @@ impl Node {
         let Pending { head, hash, deadline, .. } = *pending;
         let token = self.cache.begin_write(hash);
         let generation = self.partitions.generation(head.keyspace, partition);
-        let write = StartedWrite { pending: key, partition, token, generation, begun };
+        let applied = None;
+        let write = StartedWrite { pending: key, partition, token, generation, begun, applied };
+        if action == Action::Modify {
+            return self.modify(now, write);
+        }
         if self.keyspaces.is_cache(head.keyspace) {
             let outcome = self.execute_here(now, key);
             self.end_write(now, write, outcome);
@@ -153,7 +160,12 @@ impl Node {
             return Permission::Return;
         }
         let may_log = self.partitions.may_stand_in(pending.partition);
+        // Nobody else may write between its read and its write.
+        let needs_lease =
+            pending.head.action == Action::Modify && !mutant::is(Mutant::ModifyWithoutLease);
         match serving {
+            Serving::Early | Serving::Waiting if needs_lease => Permission::Wait,
+            Serving::Unowned | Serving::Provisional(_) if needs_lease => Permission::Wait,
             Serving::Cached | Serving::Early | Serving::Waiting => Permission::Begin,
             Serving::Through => Permission::Wait,
             Serving::Unowned
@@ -226,50 +238,61 @@ impl Node {
     }
 
     /// Keeps or drops what the write leaves in the cache, and acknowledges it.
-    fn end_write(&mut self, now: Now, write: StartedWrite, outcome: Outcome) {
-        let StartedWrite { pending: key, token, begun, .. } = write;
+    pub(super) fn end_write(&mut self, now: Now, mut write: StartedWrite, outcome: Outcome) {
+        let (key, begun) = (write.pending, write.begun);
         let closed_until = self.open_until(now, &outcome);
-        let may_keep = self.cache.end_write(token, now.mono, closed_until);
+        let may_keep = self.cache.end_write(write.token, now.mono, closed_until);
         self.counters.outcomes_unknown += u64::from(outcome.is_in_doubt());
         let pending = &self.requests[key];
         let (head, row) = (pending.head, pending.key.clone());
-        let value = pending.value.clone();
-        let mut is_replaced = false;
         let is_executed = outcome.may_have_happened();
-        match outcome {
+        let mut left = Left::of(pending, write.applied.as_deref());
+        let mut is_replaced = false;
+        let answer = match outcome {
             // The statement has changed no row, but the row may exist and be visible to `get`.
             // Nothing is known about it, so nothing is kept, not even its absence.
             Outcome::Written { rows: 0, .. } if !mutant::is(Mutant::AckNoRow) => {
-                let is_delete = head.action == Action::Delete;
-                let status = if is_delete { Status::NotFound } else { Status::NotStored };
-                self.acknowledge(now, key, begun, AnswerHead::status(status));
-            }
-            Outcome::Written { .. } if head.action == Action::Delete => {
-                self.acknowledge(now, key, begun, AnswerHead::status(Status::Ok));
+                let status = if left.is_none() { Status::NotFound } else { Status::NotStored };
+                Ok(AnswerHead::status(status).into())
             }
             Outcome::Written { stored, .. } => {
                 // The value to keep is the row as the origin reports it. The value that was sent is
                 // kept only if the row is the same.
-                let value = match stored {
-                    Stored::Sent => Some(value),
-                    Stored::Row(_) if mutant::is(Mutant::KeepSent) => Some(value),
-                    Stored::Row(row) => row.filter(|row| row.len() <= VALUE_BYTES_MAX),
-                    Stored::Unknown => None,
+                if let (Some(left), Stored::Row(Some(row))) = (&mut left, &stored)
+                    && !mutant::is(Mutant::KeepSent)
+                {
+                    left.value = row.clone();
+                }
+                let is_known = match &stored {
+                    Stored::Sent => true,
+                    Stored::Row(_) if mutant::is(Mutant::KeepSent) => true,
+                    Stored::Row(row) => {
+                        row.as_ref().is_some_and(|row| row.len() <= VALUE_BYTES_MAX)
+                    }
+                    Stored::Unknown => false,
                 };
-                let kept = value
-                    .and_then(|value| self.keep_written(now, &write, head, &row, &value, may_keep));
+                let kept = left.as_ref().filter(|_| is_known).and_then(|left| {
+                    self.keep_written(now, &write, &row, left.content(), left.ttl, may_keep)
+                });
                 is_replaced = kept.is_some();
                 let now_ms = now.mono.as_millis();
                 let head = AnswerHead {
                     flags: if kept.is_some() { flags::CACHED } else { 0 },
                     version: kept.map_or(0, |kept| kept.version),
-                    ttl_s: kept.map_or(0, |kept| seconds_left(kept.expires_at_ms, now_ms)),
+                    ttl_ms: kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now_ms)),
                     ..AnswerHead::status(Status::Ok)
                 };
-                self.acknowledge(now, key, begun, head);
+                Ok(match write.applied.take() {
+                    Some(applied) => applied.answer(head),
+                    None => head.into(),
+                })
             }
-            Outcome::Failed(failure) => self.reply_with(key, failure_answer(&failure, true)),
+            Outcome::Failed(failure) => Err(failure_answer(&failure, true)),
             Outcome::Value(_) => unreachable!("the origin must not answer a write with a value"),
+        };
+        match answer {
+            Ok(answer) => self.acknowledge(now, key, begun, answer),
+            Err(answer) => self.reply_with(key, answer),
         }
         if is_executed && !is_replaced {
             self.cache.remove(head.keyspace, &row);
@@ -280,28 +303,29 @@ impl Node {
     }
 
     /// Keeps the row that a write has left, if nothing else has changed it since the write began.
-    fn keep_written(
+    pub(super) fn keep_written(
         &mut self,
         now: Now,
         write: &StartedWrite,
-        head: CommandHead,
         row: &[u8],
-        value: &[u8],
+        content: Content<'_>,
+        ttl: Ttl,
         may_keep: bool,
     ) -> Option<Kept> {
         let StartedWrite { partition, generation, .. } = *write;
+        let keyspace = self.requests[write.pending].head.keyspace;
         let serving = self.partitions.serving(partition);
         let may_wait = mutant::is(Mutant::CacheKeptWaiting)
-            && self.keyspaces.is_cache(head.keyspace)
+            && self.keyspaces.is_cache(keyspace)
             && serving.keeps();
         if serving != Serving::Cached && !may_wait {
             return None;
         }
         let is_closed = self.handback.is_closed(partition, now.mono);
-        let is_same = self.partitions.generation(head.keyspace, partition) == generation;
-        let lifetime = Lifetime { ttl_s: head.ttl_s, ends: None };
+        let is_same = self.partitions.generation(keyspace, partition) == generation;
+        let lifetime = Lifetime { ttl, ends: None };
         let kept = match may_keep && !is_closed && is_same {
-            true => self.cache.keep(now, head.keyspace, row, Some(value), lifetime),
+            true => self.cache.keep(now, keyspace, row, content, lifetime),
             false => None,
         };
         self.counters.fills_refused += u64::from(kept.is_none());
@@ -310,11 +334,41 @@ impl Node {
 
     /// Starts the next write of the key that really goes to the origin. The queue is removed after
     /// the last one.
-    fn start_next_write(&mut self, now: Now, name: &Name) {
+    pub(super) fn start_next_write(&mut self, now: Now, name: &Name) {
         while let Some(next) = self.writes.next(name) {
             if self.start_write(now, next) {
                 return;
             }
         }
+    }
+}
+
+/// The value that a write leaves, if it is executed.
+struct Left {
+    value: Bytes,
+    flags: u32,
+    marks: u8,
+    ttl: Ttl,
+}
+
+impl Left {
+    /// Returns `None` if the write deletes the value.
+    fn of(pending: &Pending, applied: Option<&Applied>) -> Option<Self> {
+        let head = &pending.head;
+        match applied.map(|applied| &applied.effect) {
+            Some(Effect::Store { value, flags, marks, ttl }) => {
+                Some(Self { value: value.clone(), flags: *flags, marks: *marks, ttl: *ttl })
+            }
+            Some(_) => None,
+            None if head.action == Action::Delete => None,
+            None => {
+                let (value, flags) = (pending.value.clone(), head.item_flags);
+                Some(Self { value, flags, marks: 0, ttl: head.ttl() })
+            }
+        }
+    }
+
+    fn content(&self) -> Content<'_> {
+        Content { value: Some(&self.value), flags: self.flags, marks: self.marks }
     }
 }

@@ -31,8 +31,6 @@ pub struct LinkConfig {
     /// Bound on a single answer while the peer answers others, for commands without a deadline of
     /// their own. Those that have one are given up shortly before.
     pub answer_max: Duration,
-    /// The longest value that a peer accepts.
-    pub value_bytes_max: usize,
     /// Identity of the caller.
     pub hello: HelloBody,
     /// The cluster's key, if it has one.
@@ -48,7 +46,6 @@ impl LinkConfig {
             connect_timeout: timings.connect_timeout,
             silence_max: timings.forward_timeout,
             answer_max: cluster.origin_timeout() + timings.forward_timeout,
-            value_bytes_max: cluster.limits.value_bytes as usize,
             hello: HelloBody {
                 client_id: boot_id,
                 cluster_id: cluster_id(&cluster.name),
@@ -159,7 +156,7 @@ impl Link {
             // So that there is time to do something else, and the caller hears of it.
             ms => Duration::from_millis(ms.into()) / 10 * 9,
         };
-        let send = Send { id, map_tag, value_bytes_max: self.config.value_bytes_max };
+        let send = Send { id, map_tag };
         if self.waiting.is_empty() {
             // Silence counts from when there was something to answer.
             self.heard = now;
@@ -328,7 +325,6 @@ mod tests {
             connect_timeout: Duration::from_millis(100),
             silence_max: Duration::from_millis(100),
             answer_max: Duration::from_millis(1_000),
-            value_bytes_max: 1 << 20,
             hello: HelloBody::default(),
             key: None,
         };
@@ -363,7 +359,7 @@ mod tests {
 
     fn get() -> OwnedCommand {
         let head = CommandHead::new(Action::Get, 1);
-        Command { head, key: b"k", value: &[] }.into_owned()
+        Command::new(head, b"k", &[]).into_owned()
     }
 
     #[test]

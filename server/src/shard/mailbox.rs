@@ -197,7 +197,7 @@ mod tests {
     fn stray(bytes: usize) -> Message {
         let value = vec![0; bytes - size_of::<OwnedCommand>()];
         let head = CommandHead::new(Action::Put, 1);
-        let command = Command { head, key: &[], value: &value }.into_owned();
+        let command = Command::new(head, &[], &value).into_owned();
         Message::Stray { to: TO, command, at: Micros(0) }
     }
 

@@ -271,6 +271,8 @@ mod tests {
         value_bytes: 5,
         version: 9,
         expires_at_ms: u64::MAX,
+        flags: 0,
+        marks: 0,
     };
 
     #[test]

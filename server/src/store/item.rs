@@ -1,12 +1,15 @@
-//! One item's bytes: a header of 9 to 20 bytes, then the key, then the value.
+//! One item's bytes: a header of 9 to 26 bytes, then the key, then the value.
 //!
 //! ```text
-//!  tag u32 LE │ wide u32? │ version 5 or 8 │ expiry u32? │ key │ value
+//!  tag u32 LE │ wide u32? │ version 5 or 8 │ extras 6? │ expiry u32? │ key │ value
 //!
-//!  tag:  0..10 value length, low   10..18 key length, low   18..26 keyspace
-//!        26..28 frequency   28 negative   29 wide   30 long version   31 expires
-//!  wide: 0..24 value length, high  24..32 key length, high
+//!  tag:    0..10 value length, low   10..17 key length, low   17 extras   18..26 keyspace
+//!          26..28 frequency   28 negative   29 wide   30 long version   31 expires
+//!  wide:   0..23 value length, high  23..32 key length, high
+//!  extras: flags u32   marks u8   expiry, high u8
 //! ```
+//!
+//! Most items have no extras: only those with flags, with marks, or with more than 49 days to live.
 //!
 //! Versions and expiry times are stored relative to the segment's [`Bases`]. This file knows nothing
 //! else about segments, and does not know which items are live.
@@ -14,7 +17,7 @@
 /// `expires_at_ms` of an item that never expires.
 pub(crate) const NEVER_MS: u64 = u64::MAX;
 /// The length of the longest header.
-pub(super) const HEADER_BYTES_MAX: usize = 4 + 4 + 8 + 4;
+pub(super) const HEADER_BYTES_MAX: usize = 4 + 4 + 8 + EXTRAS_BYTES + 4;
 /// The longest key that a header can describe.
 pub(super) const KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// The value at which the frequency counter saturates.
@@ -26,6 +29,14 @@ pub(super) const FREQUENCY_MAX: u8 = 3;
 const VERSION_SALT_BITS: u32 = 13;
 const VERSION_DELTA_BITS: u32 = 40;
 
+/// The length of the extras.
+const EXTRAS_BYTES: usize = 4 + 1 + 1;
+/// The number of bits of an expiry time that the extras extend.
+const EXPIRY_BITS: u32 = 32;
+/// The longest time to live that fits with extras: 34 years.
+const EXPIRY_MS_MAX: u64 = (1 << (EXPIRY_BITS + 8)) - 1;
+
+const EXTRAS: u32 = 1 << 17;
 const FREQUENCY_SHIFT: u32 = 26;
 const NEGATIVE: u32 = 1 << 28;
 const WIDE: u32 = 1 << 29;
@@ -50,6 +61,8 @@ pub(super) struct Header {
     pub value_bytes: usize,
     pub version: u64,
     pub expires_at_ms: u64,
+    pub flags: u32,
+    pub marks: u8,
 }
 
 impl Header {
@@ -60,51 +73,66 @@ impl Header {
     }
 
     fn wide(&self) -> bool {
-        self.key_bytes > 0xff || self.value_bytes > 0x3ff
+        self.key_bytes > 0x7f || self.value_bytes > 0x3ff
+    }
+
+    /// Returns the expiry time relative to the segment.
+    fn expiry_ms(&self, bases: &Bases) -> u64 {
+        self.expires_at_ms.saturating_sub(bases.time_ms).min(EXPIRY_MS_MAX)
+    }
+
+    fn has_extras(&self, bases: &Bases) -> bool {
+        let is_far = self.expires_at_ms != NEVER_MS && self.expiry_ms(bases) > u64::from(u32::MAX);
+        self.flags != 0 || self.marks != 0 || is_far
     }
 
     /// Returns the length that `encode` will write.
     pub(super) fn encoded_bytes(&self, bases: &Bases) -> usize {
         4 + if self.wide() { 4 } else { 0 }
             + if short_version(self.version, bases).is_some() { 5 } else { 8 }
+            + if self.has_extras(bases) { EXTRAS_BYTES } else { 0 }
             + if self.expires_at_ms == NEVER_MS { 0 } else { 4 }
     }
 
     /// Writes the header to the front of `out`, and returns its length.
     ///
-    /// An expiry more than 49 days after the segment was opened is cut to that: a cache may forget
+    /// An expiry more than 34 years after the segment was opened is cut to that: a cache may forget
     /// an item early, but never late.
     pub(super) fn encode(&self, bases: &Bases, out: &mut [u8]) -> usize {
-        assert!(self.key_bytes <= KEY_BYTES_MAX && self.value_bytes < 1 << 34);
+        assert!(self.key_bytes <= KEY_BYTES_MAX && self.value_bytes < 1 << 33);
         let (key, value) = (self.key_bytes as u32, self.value_bytes as u64);
         let mut tag = (value as u32 & 0x3ff)
-            | (key & 0xff) << 10
+            | (key & 0x7f) << 10
             | u32::from(self.keyspace) << 18
             | u32::from(self.frequency.min(FREQUENCY_MAX)) << FREQUENCY_SHIFT;
         if self.negative {
             tag |= NEGATIVE;
         }
         let mut at = 4;
+        let mut write = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
         if self.wide() {
             tag |= WIDE;
-            let wide = (value >> 10) as u32 | (key >> 8) << 24;
-            out[at..at + 4].copy_from_slice(&wide.to_le_bytes());
-            at += 4;
+            write(&((value >> 10) as u32 | (key >> 7) << 23).to_le_bytes());
         }
         if let Some(delta) = short_version(self.version, bases) {
-            out[at..at + 5].copy_from_slice(&delta.to_le_bytes()[..5]);
-            at += 5;
+            write(&delta.to_le_bytes()[..5]);
         } else {
             tag |= LONG_VERSION;
-            out[at..at + 8].copy_from_slice(&self.version.to_le_bytes());
-            at += 8;
+            write(&self.version.to_le_bytes());
+        }
+        let expiry_ms = self.expiry_ms(bases);
+        if self.has_extras(bases) {
+            tag |= EXTRAS;
+            write(&self.flags.to_le_bytes());
+            let expiry_high = (expiry_ms >> EXPIRY_BITS) as u8;
+            write(&[self.marks, expiry_high]);
         }
         if self.expires_at_ms != NEVER_MS {
             tag |= EXPIRES;
-            let delta_ms = self.expires_at_ms.saturating_sub(bases.time_ms);
-            let delta_ms = u32::try_from(delta_ms).unwrap_or(u32::MAX);
-            out[at..at + 4].copy_from_slice(&delta_ms.to_le_bytes());
-            at += 4;
+            write(&(expiry_ms as u32).to_le_bytes());
         }
         out[..4].copy_from_slice(&tag.to_le_bytes());
         at
@@ -117,7 +145,7 @@ impl Header {
         let tag = u32::from_le_bytes(*bytes.first_chunk()?);
         // The path of nearly all items. The header has a fixed layout, so its length is checked
         // once, not for each part.
-        if tag & (WIDE | LONG_VERSION) == 0
+        if tag & (WIDE | LONG_VERSION | EXTRAS) == 0
             && let Some([_, _, _, _, version @ .., a, b, c, d]) = bytes.first_chunk::<13>()
         {
             let [v0, v1, v2, v3, v4] = *version;
@@ -126,19 +154,19 @@ impl Header {
                 0 => (NEVER_MS, 9),
                 _ => (bases.time_ms + u64::from(u32::from_le_bytes([*a, *b, *c, *d])), 13),
             };
-            let (key_bytes, value_bytes) = ((tag >> 10 & 0xff) as usize, (tag & 0x3ff) as usize);
+            let (key_bytes, value_bytes) = ((tag >> 10 & 0x7f) as usize, (tag & 0x3ff) as usize);
             let version = long_version(delta, bases);
             let header = Self::of_tag(tag, key_bytes, value_bytes, version, expires_at_ms);
             let item_bytes = header_bytes + key_bytes + value_bytes;
             return (item_bytes <= bytes.len()).then_some((header, header_bytes));
         }
-        let mut key_bytes = (tag >> 10 & 0xff) as usize;
+        let mut key_bytes = (tag >> 10 & 0x7f) as usize;
         let mut value_bytes = (tag & 0x3ff) as usize;
         let mut at = 4;
         if tag & WIDE != 0 {
             let wide = read_u32(bytes, at)?;
-            value_bytes |= ((wide & 0xff_ffff) as usize) << 10;
-            key_bytes |= ((wide >> 24) as usize) << 8;
+            value_bytes |= ((wide & 0x7f_ffff) as usize) << 10;
+            key_bytes |= ((wide >> 23) as usize) << 7;
             at += 4;
         }
         let version = if tag & LONG_VERSION != 0 {
@@ -151,14 +179,21 @@ impl Header {
             at += 5;
             long_version(u64::from(low) | u64::from(high) << 32, bases)
         };
+        let (mut flags, mut marks, mut expiry_high) = (0, 0, 0);
+        if tag & EXTRAS != 0 {
+            flags = read_u32(bytes, at)?;
+            [marks, expiry_high] = *bytes.get(at + 4..)?.first_chunk()?;
+            at += EXTRAS_BYTES;
+        }
         let expires_at_ms = if tag & EXPIRES != 0 {
-            let delta_ms = read_u32(bytes, at)?;
+            let expiry_ms = u64::from(read_u32(bytes, at)?) | u64::from(expiry_high) << EXPIRY_BITS;
             at += 4;
-            bases.time_ms + u64::from(delta_ms)
+            bases.time_ms + expiry_ms
         } else {
             NEVER_MS
         };
         let header = Self::of_tag(tag, key_bytes, value_bytes, version, expires_at_ms);
+        let header = Header { flags, marks, ..header };
         (at + key_bytes + value_bytes <= bytes.len()).then_some((header, at))
     }
 
@@ -178,6 +213,8 @@ impl Header {
             value_bytes,
             version,
             expires_at_ms,
+            flags: 0,
+            marks: 0,
         }
     }
 }
@@ -243,6 +280,8 @@ mod tests {
             value_bytes: 100,
             version: base + (1_000_000 << 13),
             expires_at_ms: NEVER_MS,
+            flags: 0,
+            marks: 0,
         };
         assert_eq!(round_trip(plain, &bases), 9);
         assert_eq!(round_trip(Header { version: base - (1 << 13), ..plain }, &bases), 9);
@@ -254,11 +293,19 @@ mod tests {
         assert_eq!(round_trip(Header { version: base + edge + (1 << 13), ..plain }, &bases), 12);
         assert_eq!(round_trip(Header { expires_at_ms: 5_001, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { key_bytes: 0, value_bytes: 0, ..plain }, &bases), 9);
-        assert_eq!(round_trip(Header { key_bytes: 255, value_bytes: 1023, ..plain }, &bases), 9);
-        assert_eq!(round_trip(Header { key_bytes: 256, ..plain }, &bases), 13);
+        assert_eq!(round_trip(Header { key_bytes: 127, value_bytes: 1023, ..plain }, &bases), 9);
+        assert_eq!(round_trip(Header { key_bytes: 128, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { key_bytes: 65_535, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { value_bytes: 1024, negative: true, ..plain }, &bases), 13);
         assert_eq!(round_trip(Header { value_bytes: 3_000_001, ..plain }, &bases), 13);
+        let flagged = Header { flags: u32::MAX, ..plain };
+        assert_eq!(round_trip(flagged, &bases), 15);
+        assert_eq!(round_trip(Header { marks: 0xff, ..plain }, &bases), 15);
+        assert_eq!(round_trip(Header { expires_at_ms: 5_001, ..flagged }, &bases), 19);
+        let far = Header { expires_at_ms: 5_000 + EXPIRY_MS_MAX, ..plain };
+        assert_eq!(round_trip(far, &bases), 19);
+        let widest = Header { key_bytes: 65_535, version: 0, marks: 3, ..far };
+        assert_eq!(round_trip(widest, &bases), HEADER_BYTES_MAX);
     }
 
     #[test]
@@ -272,11 +319,13 @@ mod tests {
             value_bytes: 0,
             version: 0,
             expires_at_ms: NEVER_MS - 1,
+            flags: 0,
+            marks: 0,
         };
         let mut bytes = [0; HEADER_BYTES_MAX];
         header.encode(&bases, &mut bytes);
         let (read, _) = Header::decode(&bytes, &bases).unwrap();
-        assert_eq!(read.expires_at_ms, 1_000 + u64::from(u32::MAX));
+        assert_eq!(read.expires_at_ms, 1_000 + EXPIRY_MS_MAX);
     }
 
     #[test]
@@ -290,6 +339,8 @@ mod tests {
             value_bytes: 0,
             version: 9,
             expires_at_ms: 9,
+            flags: 0,
+            marks: 0,
         };
         let mut bytes = [0; HEADER_BYTES_MAX];
         header.encode(&bases, &mut bytes);

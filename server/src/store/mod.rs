@@ -202,8 +202,9 @@ impl Store {
             return None;
         }
         self.arena.count_use(offset);
-        let Header { version, expires_at_ms, negative, .. } = header;
-        Some(Item { value: self.arena.bytes(value), version, expires_at_ms, negative })
+        let Header { version, expires_at_ms, negative, flags, marks, .. } = header;
+        let value = self.arena.bytes(value);
+        Some(Item { value, version, expires_at_ms, negative, flags, marks })
     }
 
     /// Stores an item, and replaces the key's previous one. Evicts other items if there is no room.
@@ -237,6 +238,8 @@ impl Store {
             value_bytes: item.value.len(),
             version: item.version,
             expires_at_ms: item.expires_at_ms,
+            flags: item.flags,
+            marks: item.marks,
         };
         let old = self.find(hash, keyspace, key);
         let main = match old {
@@ -273,6 +276,33 @@ impl Store {
         expires_at_ms: u64,
         now_ms: u64,
     ) -> Option<u64> {
+        let change = |header: &mut Header| header.expires_at_ms = expires_at_ms;
+        self.change(keyspace, key, version_floor, now_ms, change)
+    }
+
+    /// Gives an item other marks and returns its version. Returns `None` where [`get`](Self::get)
+    /// does.
+    pub fn mark(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        version_floor: u64,
+        marks: u8,
+        now_ms: u64,
+    ) -> Option<u64> {
+        let change = |header: &mut Header| header.marks = marks;
+        self.change(keyspace, key, version_floor, now_ms, change)
+    }
+
+    /// Changes an item's header, but not the lengths of its key and value.
+    fn change(
+        &mut self,
+        keyspace: u8,
+        key: &[u8],
+        version_floor: u64,
+        now_ms: u64,
+        change: impl FnOnce(&mut Header),
+    ) -> Option<u64> {
         let hint = self.hint(keyspace, key);
         let value_bytes = self.get(hint, keyspace, key, version_floor, now_ms)?.value.len();
         let bytes = key.len() + value_bytes;
@@ -281,7 +311,7 @@ impl Store {
         let offset = self.find(hint.hash, keyspace, key)?;
         let item = self.arena.view(offset);
         let mut header = item.expect("the index names items that are in the arena").header;
-        header.expires_at_ms = expires_at_ms;
+        change(&mut header);
         if header.expired(now_ms) {
             self.unlink(hint.hash, offset);
         } else if !self.arena.overwrite(offset, &header, None) {

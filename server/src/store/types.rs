@@ -60,10 +60,14 @@ pub struct Item<'a> {
     pub value: &'a [u8],
     /// As inserted.
     pub version: u64,
-    /// The expiry time as inserted or touched, at most 49 days from then. `u64::MAX`: never.
+    /// The expiry time as inserted or touched. `u64::MAX`: never.
     pub expires_at_ms: u64,
     /// Whether this records that the origin has no such key.
     pub negative: bool,
+    /// As inserted.
+    pub flags: u32,
+    /// As inserted, or as set by [`mark`](super::Store::mark).
+    pub marks: u8,
 }
 
 /// An item to insert.
@@ -73,11 +77,15 @@ pub struct NewItem<'a> {
     pub value: &'a [u8],
     /// The version. It is compared with `version_floor` on reads, and otherwise only stored.
     pub version: u64,
-    /// The time from which the item is a miss. `u64::MAX`: never. More than 49 days from now is cut
-    /// to that.
+    /// The time from which the item is a miss. `u64::MAX`: never. More than 34 years from now may
+    /// be cut to that.
     pub expires_at_ms: u64,
     /// Whether this records that the origin has no such key.
     pub negative: bool,
+    /// The caller's own bits, for example a client's. The store only keeps them.
+    pub flags: u32,
+    /// More bits of the caller, which can change without a new value.
+    pub marks: u8,
 }
 
 /// Counters since the start, and sizes now.

@@ -18,6 +18,7 @@ use tokens::FillTokens;
 use versions::Versions;
 
 use super::keyspaces::Keyspaces;
+use super::modify::Ttl;
 use super::{NodeConfig, Now};
 use crate::store::{IndexHint, Item, Located, NEVER_MS, NewItem, Store, StoreConfig, StoreError};
 
@@ -52,10 +53,21 @@ pub(super) enum Touched {
 /// The time for which a value may be cached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lifetime {
-    /// The lifetime that the request asks for, in seconds; 0 for that of the keyspace.
-    pub(super) ttl_s: u32,
+    /// The lifetime that the request asks for.
+    pub(super) ttl: Ttl,
     /// The time after which the value may not be kept.
     pub(super) ends: Option<Micros>,
+}
+
+/// What is cached for a key.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Content<'a> {
+    /// The value; `None`: there is none.
+    pub(super) value: Option<&'a [u8]>,
+    /// The client's flags.
+    pub(super) flags: u32,
+    /// Bits of [`super::answer::marks`].
+    pub(super) marks: u8,
 }
 
 impl Cache {
@@ -116,22 +128,26 @@ impl Cache {
     pub(super) fn touch(
         &mut self,
         now: Now,
-        hint: IndexHint,
         keyspace: u8,
         key: &[u8],
         floor: u64,
-        ttl_s: u32,
+        ttl: Ttl,
     ) -> Touched {
         let now_ms = now.mono.as_millis();
-        match self.store.get(hint, keyspace, key, floor, now_ms) {
+        match self.find(keyspace, key, floor, now_ms) {
             None => return Touched::Missed,
             Some(item) if item.negative => return Touched::Absent,
             Some(_) => {}
         }
-        let expires_at_ms = self.expires_at_ms(keyspace, ttl_s, false, now);
+        let expires_at_ms = self.expires_at_ms(keyspace, ttl, false, now);
         let version = self.store.touch(keyspace, key, floor, expires_at_ms, now_ms);
         // The value may have been evicted to make room for its own copy.
         version.map_or(Touched::Missed, |version| Touched::Kept(Kept { version, expires_at_ms }))
+    }
+
+    /// Gives a cached value other marks.
+    pub(super) fn mark(&mut self, now: Now, keyspace: u8, key: &[u8], floor: u64, marks: u8) {
+        self.store.mark(keyspace, key, floor, marks, now.mono.as_millis());
     }
 
     /// Caches a value (or its absence) under a new version. Returns `None` if it was not kept.
@@ -140,11 +156,12 @@ impl Cache {
         now: Now,
         keyspace: u8,
         key: &[u8],
-        value: Option<&[u8]>,
+        content: Content<'_>,
         lifetime: Lifetime,
     ) -> Option<Kept> {
+        let Content { value, flags, marks } = content;
         let negative = value.is_none();
-        let expires_at_ms = self.expires_at_ms(keyspace, lifetime.ttl_s, negative, now);
+        let expires_at_ms = self.expires_at_ms(keyspace, lifetime.ttl, negative, now);
         let ends_ms = lifetime.ends.map_or(u64::MAX, Micros::as_millis);
         let expires_at_ms = expires_at_ms.min(ends_ms);
         let now_ms = now.mono.as_millis();
@@ -152,7 +169,8 @@ impl Cache {
             return None;
         }
         let version = self.versions.next(now.wall_us);
-        let item = NewItem { value: value.unwrap_or_default(), version, expires_at_ms, negative };
+        let value = value.unwrap_or_default();
+        let item = NewItem { value, version, expires_at_ms, negative, flags, marks };
         // A value that is too large for the arena is served but not kept.
         self.store.insert(keyspace, key, item, now_ms).ok()?;
         Some(Kept { version, expires_at_ms })
@@ -161,15 +179,17 @@ impl Cache {
     /// Returns the time at which a value that is cached now expires, from the lifetime that the
     /// request or the keyspace gives. Lifetimes are shortened at random so that they do not all end
     /// together.
-    fn expires_at_ms(&mut self, keyspace: u8, ttl_s: u32, negative: bool, now: Now) -> u64 {
+    fn expires_at_ms(&mut self, keyspace: u8, ttl: Ttl, negative: bool, now: Now) -> u64 {
         // Requests for unknown keyspaces have already been refused.
         let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
-        let ttl = match (negative, ttl_s) {
+        let ttl_ms = match (negative, ttl) {
             (true, _) => Some(keyspace.negative_ttl),
-            (false, 0) => keyspace.ttl,
-            (false, seconds) => Some(Duration::from_secs(u64::from(seconds))),
+            (false, Ttl::For(ms)) => Some(Duration::from_millis(ms)),
+            // What lies in a database is not cached for ever because a request says so.
+            (false, Ttl::Never) if keyspace.is_cache() => None,
+            (false, Ttl::Keyspace | Ttl::Keep | Ttl::Never) => keyspace.ttl,
         };
-        let Some(ttl) = ttl else { return NEVER_MS };
+        let Some(ttl) = ttl_ms else { return NEVER_MS };
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         // Xorshift: jitter needs no better randomness.
         self.jitter ^= self.jitter << 13;
@@ -177,7 +197,8 @@ impl Cache {
         self.jitter ^= self.jitter << 17;
         let jitter_max_ms = (ttl_ms / 100).saturating_mul(u64::from(keyspace.ttl_jitter_percent));
         let ttl_ms = ttl_ms - self.jitter % (jitter_max_ms + 1);
-        now.mono.as_millis().saturating_add(ttl_ms)
+        // The last instant means never.
+        now.mono.as_millis().saturating_add(ttl_ms).min(NEVER_MS - 1)
     }
 
     /// Returns a version above those of all cached values.
@@ -255,6 +276,8 @@ mod tests {
     use crate::node::tests::{keyspace, node_config};
 
     const KEY: &[u8] = b"k";
+    const VALUE: Content<'static> = Content { value: Some(b"v"), flags: 0, marks: 0 };
+    const ABSENT: Content<'static> = Content { value: None, flags: 0, marks: 0 };
 
     fn at(ms: u64) -> Now {
         Now { mono: Micros(ms * 1_000), wall_us: ms * 1_000 }
@@ -268,7 +291,8 @@ mod tests {
     }
 
     fn keep(cache: &mut Cache, keyspace: u8, ttl_s: u32, ends: Option<Micros>) -> Option<Kept> {
-        cache.keep(at(1_000), keyspace, KEY, Some(b"v"), Lifetime { ttl_s, ends })
+        let ttl = if ttl_s == 0 { Ttl::Keyspace } else { Ttl::For(u64::from(ttl_s) * 1_000) };
+        cache.keep(at(1_000), keyspace, KEY, VALUE, Lifetime { ttl, ends })
     }
 
     #[test]
@@ -279,7 +303,8 @@ mod tests {
         assert_eq!(ends(keep(&mut cache, 1, 5, None)), 6_000);
         assert_eq!(ends(keep(&mut cache, 1, 5, Some(Micros(2_000_000)))), 2_000);
         assert_eq!(keep(&mut cache, 1, 5, Some(Micros(1_000_000))), None, "it has ended");
-        let absent = cache.keep(at(1_000), 1, KEY, None, Lifetime { ttl_s: 5, ends: None });
+        let absent =
+            cache.keep(at(1_000), 1, KEY, ABSENT, Lifetime { ttl: Ttl::For(5_000), ends: None });
         assert_eq!(ends(absent), 2_000, "absence has a lifetime of its own");
         assert_eq!(keep(&mut cache, 9, 5, None), None, "no such keyspace");
     }
@@ -296,15 +321,12 @@ mod tests {
     #[test]
     fn a_touch_gives_a_new_lifetime_to_a_value_only() {
         let mut cache = cache();
-        let touch = |cache: &mut Cache| {
-            let hint = cache.aim(cache.locate(1, KEY));
-            cache.touch(at(1_001), hint, 1, KEY, 0, 9)
-        };
+        let touch = |cache: &mut Cache| cache.touch(at(1_001), 1, KEY, 0, Ttl::For(9_000));
         assert_eq!(touch(&mut cache), Touched::Missed);
         let version = keep(&mut cache, 1, 0, None).unwrap().version;
         let kept = Kept { version, expires_at_ms: 10_001 };
         assert_eq!(touch(&mut cache), Touched::Kept(kept));
-        cache.keep(at(1_000), 1, KEY, None, Lifetime { ttl_s: 0, ends: None });
+        cache.keep(at(1_000), 1, KEY, ABSENT, Lifetime { ttl: Ttl::Keyspace, ends: None });
         assert_eq!(touch(&mut cache), Touched::Absent);
     }
 

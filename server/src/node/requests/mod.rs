@@ -18,7 +18,7 @@ use repeated::Repeated;
 pub(super) use repeated::{FINISHED_MAX, Known, Request};
 
 use super::NodeConfig;
-use super::answer::{AnswerHead, Status};
+use super::answer::{Answer, Status};
 use super::command::ConnId;
 use super::state::PendingKey;
 use standin_protocol::time::Micros;
@@ -101,11 +101,11 @@ impl Requests {
 
     /// Notes that a request is answered. The result of a write that was executed here is
     /// remembered.
-    pub(super) fn end(&mut self, key: PendingKey, answer: AnswerHead) -> Ended {
+    pub(super) fn end(&mut self, key: PendingKey, answer: &Answer) -> Ended {
         let request = self.waiting.remove(key).expect("a request must be answered once");
         self.bytes -= bytes_of(&request);
         let is_final = matches!(
-            answer.status,
+            answer.head.status,
             Status::Ok | Status::NotFound | Status::NotStored | Status::OutcomeUnknown
         );
         let joined = match request.head.identity.filter(|_| request.is_write()) {
@@ -140,6 +140,11 @@ impl Requests {
     /// Notes that a write has begun here, so that its result has to be remembered.
     pub(super) fn begin(&mut self, key: PendingKey) {
         self.progress(key).is_begun = true;
+    }
+
+    /// Notes that a MODIFY waits for a fetch of its value.
+    pub(super) fn note_read(&mut self, key: PendingKey) {
+        self.progress(key).has_read = true;
     }
 
     /// Notes that a write waits for an owner that accepts it. Returns since when it has.
@@ -223,10 +228,10 @@ mod tests {
         assert!(!requests.has_room(64 << 20));
         let keys: Vec<_> = (0..4).map(|conn| requests.insert(put(conn))).collect();
         assert!(!requests.has_room(0) && requests.is_crowded());
-        requests.end(keys[0], AnswerHead::status(Status::Ok));
+        requests.end(keys[0], &Answer::status(Status::Ok));
         assert!(requests.has_room(0));
         for key in &keys[1..] {
-            requests.end(*key, AnswerHead::status(Status::Ok));
+            requests.end(*key, &Answer::status(Status::Ok));
         }
         assert_eq!((requests.len(), requests.sizes().bytes), (0, 0));
     }
@@ -239,7 +244,7 @@ mod tests {
         assert_eq!(requests.sizes().bytes, REQUEST_BYTES + b"kvalue".len());
         let rest = max - 2 * REQUEST_BYTES - b"kvalue".len();
         assert!(requests.has_room(rest) && !requests.has_room(rest + 1));
-        requests.end(first, AnswerHead::status(Status::Ok));
+        requests.end(first, &Answer::status(Status::Ok));
         assert!(requests.has_room(rest + 1));
     }
 
@@ -259,9 +264,9 @@ mod tests {
         assert_eq!(arrive(&mut requests, first), Known::No);
         assert_eq!(arrive(&mut requests, second), Known::Joined);
         requests.begin(first);
-        let answer = AnswerHead::status(Status::Ok);
-        assert_eq!(requests.end(first, answer).joined, [second]);
-        assert!(requests.end(second, answer).joined.is_empty());
+        let answer = Answer::status(Status::Ok);
+        assert_eq!(requests.end(first, &answer).joined, [second]);
+        assert!(requests.end(second, &answer).joined.is_empty());
         let third = requests.insert(put(3));
         assert_eq!(arrive(&mut requests, third), Known::Ended(answer));
     }
@@ -288,7 +293,7 @@ mod tests {
     fn a_request_is_answered_once() {
         let mut requests = requests();
         let key = requests.insert(put(1));
-        requests.end(key, AnswerHead::status(Status::Ok));
-        requests.end(key, AnswerHead::status(Status::Ok));
+        requests.end(key, &Answer::status(Status::Ok));
+        requests.end(key, &Answer::status(Status::Ok));
     }
 }

@@ -5,6 +5,7 @@ use standin_protocol::time::Micros;
 
 use crate::node::command::{Command, CommandHead, Hop, OwnedCommand, ReplyTo};
 use crate::node::interface::Now;
+use crate::node::modify::Modify;
 
 /// A request that waits for the origin or a peer.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(in crate::node) struct Pending {
     pub(in crate::node) partition: u32,
     pub(in crate::node) key: Box<[u8]>,
     pub(in crate::node) value: Bytes,
+    modify: Option<Box<Modify>>,
     pub(in crate::node) deadline: Micros,
     pub(super) progress: Progress,
 }
@@ -36,6 +38,8 @@ pub(super) struct Progress {
     pub(super) places_passed: usize,
     /// Whether it is a write that has begun here, so that its result has to be remembered.
     pub(super) is_begun: bool,
+    /// Whether it is a MODIFY that has waited for a fetch of its value.
+    pub(super) has_read: bool,
 }
 
 /// The state of the connection on which a request arrived.
@@ -58,9 +62,20 @@ impl Pending {
         (hash, partition): (u64, u32),
         deadline: Micros,
     ) -> Self {
-        let Command { head, key, value } = *command;
+        let Command { head, key, value, modify } = *command;
         let (key, value) = (key.into(), Bytes::copy_from_slice(value));
-        Self { to, head, hash, partition, key, value, deadline, progress: Progress::default() }
+        let (modify, progress) = (modify.copied().map(Box::new), Progress::default());
+        Self { to, head, hash, partition, key, value, modify, deadline, progress }
+    }
+
+    /// Returns the operation of a MODIFY.
+    pub(in crate::node) fn modify(&self) -> &Modify {
+        self.modify.as_deref().expect("a MODIFY has an operation")
+    }
+
+    /// Whether it is a MODIFY that has waited for a fetch of its value.
+    pub(in crate::node) fn has_read(&self) -> bool {
+        self.progress.has_read
     }
 
     /// Whether the partition's owner must execute it.
@@ -83,7 +98,8 @@ impl Pending {
             head.deadline_ms = u32::try_from(left_ms).unwrap_or(u32::MAX);
         }
         head.identity = head.identity.filter(|_| self.is_write());
-        OwnedCommand { head, key: self.key.clone(), value: self.value.clone() }
+        let (key, value, modify) = (self.key.clone(), self.value.clone(), self.modify.clone());
+        OwnedCommand { head, key, value, modify }
     }
 
     /// Whether this server processes it in the owner's place.
@@ -131,9 +147,9 @@ mod tests {
     fn a_forwarded_command_says_so_and_only_a_write_names_its_client() {
         let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
         for (action, sent) in [(Action::Put, identity), (Action::Get, None)] {
-            let (ttl_s, version, is_retry) = (7, 8, true);
+            let (ttl_ms, version, is_retry) = (7, 8, true);
             let head =
-                CommandHead { identity, ttl_s, version, is_retry, ..CommandHead::new(action, 1) };
+                CommandHead { identity, ttl_ms, version, is_retry, ..CommandHead::new(action, 1) };
             for hop in [Hop::Forwarded, Hop::Relay] {
                 let command = pending(head, TO).command(now(0), hop);
                 assert_eq!(

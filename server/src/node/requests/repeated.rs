@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-use crate::node::answer::AnswerHead;
+use crate::node::answer::{Answer, Status};
 use crate::node::command::{Action, Identity};
 use crate::node::state::PendingKey;
 
 /// The number of writes that are remembered after their end.
 pub(in crate::node) const FINISHED_MAX: usize = 4_096;
+/// The longest value of an answer that is remembered with it. Numbers are shorter.
+const VALUE_REMEMBERED_MAX: usize = 256;
 
 /// The fields compared besides the identity, because ids can be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +42,14 @@ pub(in crate::node) enum Known {
     /// It is under way, and will be answered when that ends.
     Joined,
     /// It has been executed, with this answer.
-    Ended(AnswerHead),
+    Ended(Answer),
 }
 
 /// The writes of a shard, by client and request id.
 #[derive(Debug)]
 pub(super) struct Repeated {
     running: HashMap<Identity, Running, ahash::RandomState>,
-    finished: HashMap<Identity, (Request, AnswerHead), ahash::RandomState>,
+    finished: HashMap<Identity, (Request, Answer), ahash::RandomState>,
     order: VecDeque<Identity>,
 }
 
@@ -80,7 +82,7 @@ impl Repeated {
             && let Some((known, ending)) = self.finished.get(&request.identity)
             && *known == request
         {
-            return Known::Ended(*ending);
+            return Known::Ended(ending.clone());
         }
         let running = Running { request, first: key, joined: Vec::new() };
         self.running.insert(request.identity, running);
@@ -101,7 +103,7 @@ impl Repeated {
         &mut self,
         identity: Identity,
         key: PendingKey,
-        ending: Option<AnswerHead>,
+        ending: Option<&Answer>,
     ) -> Vec<PendingKey> {
         // It was answered from memory, or another request with the same identity has ended.
         let Entry::Occupied(running) = self.running.entry(identity) else { return Vec::new() };
@@ -111,6 +113,7 @@ impl Repeated {
         }
         let running = running.remove();
         if let Some(ending) = ending {
+            let ending = remembered(ending);
             if self.finished.insert(identity, (running.request, ending)).is_none() {
                 self.order.push_back(identity);
             }
@@ -124,6 +127,15 @@ impl Repeated {
     }
 }
 
+/// Returns the answer for repetitions. If its value is too long to be remembered, they only learn
+/// that the write may have been executed.
+fn remembered(answer: &Answer) -> Answer {
+    match answer.value.len() <= VALUE_REMEMBERED_MAX {
+        true => answer.clone(),
+        false => Answer::text(Status::OutcomeUnknown, "executed before; its answer is not known"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use slotmap::SlotMap;
@@ -131,21 +143,15 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::node::Status;
 
     fn request(request_id: u32, hash: u64) -> Request {
         let identity = Identity { client_id: NonZeroU64::MIN, request_id };
         Request { identity, action: Action::Put, hash }
     }
 
-    const OK: AnswerHead = AnswerHead {
-        status: Status::Ok,
-        flags: 0,
-        retry_after_ms: 0,
-        map_tag: 0,
-        ttl_s: 0,
-        version: 3,
-    };
+    fn ok() -> Answer {
+        Answer::text(Status::Ok, "3")
+    }
 
     #[test]
     fn a_repeated_write_joins_or_is_answered_from_memory() {
@@ -156,10 +162,26 @@ mod tests {
         assert_eq!(repeated.arrive(request(1, 8), second, true), Known::No, "another request");
         assert_eq!(repeated.arrive(request(1, 7), second, true), Known::Joined);
         let identity = request(1, 7).identity;
-        assert_eq!(repeated.end(identity, second, Some(OK)), [], "not the one that runs");
-        assert_eq!(repeated.end(identity, first, Some(OK)), [second]);
-        assert_eq!(repeated.arrive(request(1, 7), second, true), Known::Ended(OK));
+        assert_eq!(repeated.end(identity, second, Some(&ok())), [], "not the one that runs");
+        assert_eq!(repeated.end(identity, first, Some(&ok())), [second]);
+        assert_eq!(repeated.arrive(request(1, 7), second, true), Known::Ended(ok()));
         assert_eq!(repeated.arrive(request(1, 7), second, false), Known::No, "not marked");
+    }
+
+    #[test]
+    fn a_long_answer_is_not_remembered() {
+        let mut keys: SlotMap<PendingKey, ()> = SlotMap::with_key();
+        let key = keys.insert(());
+        let mut repeated = Repeated::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
+        for (id, bytes, status) in [(1, 256, Status::Ok), (2, 257, Status::OutcomeUnknown)] {
+            repeated.arrive(request(id, 7), key, false);
+            let answer = Answer::value(vec![b'x'; bytes].into());
+            repeated.end(request(id, 7).identity, key, Some(&answer));
+            match repeated.arrive(request(id, 7), key, true) {
+                Known::Ended(answer) => assert_eq!(answer.head.status, status),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
@@ -169,10 +191,10 @@ mod tests {
         let mut repeated = Repeated::new(&ahash::RandomState::with_seeds(1, 2, 3, 4));
         for id in 0..=u32::try_from(FINISHED_MAX).unwrap() {
             repeated.arrive(request(id, 7), key, false);
-            repeated.end(request(id, 7).identity, key, Some(OK));
+            repeated.end(request(id, 7).identity, key, Some(&ok()));
         }
         assert_eq!(repeated.finished.len(), FINISHED_MAX);
         assert_eq!(repeated.arrive(request(0, 7), key, true), Known::No);
-        assert_eq!(repeated.arrive(request(1, 7), key, true), Known::Ended(OK));
+        assert_eq!(repeated.arrive(request(1, 7), key, true), Known::Ended(ok()));
     }
 }

@@ -9,6 +9,7 @@ mod handback;
 mod held;
 mod hops;
 mod lease;
+mod modify;
 mod net;
 mod reads;
 mod relay;
@@ -21,6 +22,8 @@ mod without_database;
 mod word;
 mod writes;
 
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use standin_config::{AfterPut, ColumnType, KeyCase, KeyspaceConfig, KeyspaceKind, Mode};
 use standin_protocol::map::{MapEpoch, ServerInfo, ServerState, ServerStatus};
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use standin_protocol::seeds::HashSeeds;
 
+use super::modify::Modify;
 use super::*;
 use crate::origin::{Failure, Stored};
 use crate::store::StoreConfig;
@@ -117,7 +121,7 @@ pub(super) fn node_config(server: u16, boot_id: u64) -> NodeConfig {
 
 /// Returns a waiting request without a deadline.
 pub(super) fn pending(head: CommandHead, to: ReplyTo) -> Pending {
-    let command = Command { head, key: b"k", value: b"value" };
+    let command = Command::new(head, b"k", b"value");
     Pending::new(to, &command, (9, 2), Micros::NEVER)
 }
 
@@ -129,14 +133,19 @@ struct Got {
     flags: u8,
     version: u64,
     ttl_s: u32,
+    item_flags: u32,
+    marks: u8,
 }
 
 impl Got {
     fn new(head: AnswerHead, value: &[u8]) -> Self {
-        let AnswerHead { status, flags, retry_after_ms, version, ttl_s, .. } = head;
+        let AnswerHead {
+            status, flags, retry_after_ms, version, ttl_ms, item_flags, marks, ..
+        } = head;
+        let ttl_s = u32::try_from(ttl_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
         // A refusal for lack of room says when to try again.
         assert!(status != Status::Overloaded || retry_after_ms > 0);
-        Self { status, value: value.to_vec(), flags, version, ttl_s }
+        Self { status, value: value.to_vec(), flags, version, ttl_s, item_flags, marks }
     }
 }
 
@@ -212,8 +221,18 @@ impl Script {
     }
 
     fn send(&mut self, head: CommandHead, key: &[u8], value: &[u8]) -> Option<Got> {
+        self.send_with(head, key, value, None)
+    }
+
+    fn send_with(
+        &mut self,
+        head: CommandHead,
+        key: &[u8],
+        value: &[u8],
+        modify: Option<&Modify>,
+    ) -> Option<Got> {
         let is_peer = head.is_peer || head.hop != Hop::None;
-        let command = Command { head: CommandHead { is_peer, ..head }, key, value };
+        let command = Command { head: CommandHead { is_peer, ..head }, key, value, modify };
         let place = self.node.aim(self.node.place(head.keyspace, key));
         let mut got = None;
         self.node.begin(self.now);

@@ -156,7 +156,7 @@ impl Net {
         let conn = ConnId { shard: 0, conn: u64::from(tag) };
         let client_id = NonZeroU64::new(77).unwrap();
         let head = CommandHead { identity: Some(Identity { client_id, request_id: 5 }), ..head };
-        self.serve(server, conn, Command { head, key, value });
+        self.serve(server, conn, Command::new(head, key, value));
         self.run();
         tag
     }

@@ -77,7 +77,7 @@ fn a_value_lives_as_long_as_asked() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     let mut put = CommandHead::new(Action::Put, 1);
-    put.ttl_s = 3;
+    put.ttl_ms = 3_000;
     assert_eq!(s.send(put, &key, b"v"), None);
     let call = s.call();
     s.written(&call);
@@ -164,13 +164,13 @@ fn touch_and_invalidate() {
     let mut s = Script::new();
     let key = s.key_of(OWN);
     let mut touch = CommandHead::new(Action::Touch, 1);
-    touch.ttl_s = 7;
+    touch.ttl_ms = 7_000;
     assert_eq!(s.send(touch, &key, &[]), None, "not cached: fetched first");
     let fetch = s.call();
     s.found(&fetch, b"v");
     let touched = s.reply();
     assert_eq!((touched.status, touched.ttl_s, touched.value.len()), (Status::Ok, 7, 0));
-    touch.ttl_s = 9;
+    touch.ttl_ms = 9_000;
     assert_eq!(s.send(touch, &key, &[]).unwrap().ttl_s, 9);
     assert_eq!(s.op(Action::Invalidate, &key, &[]).unwrap().status, Status::Ok);
     assert_eq!(s.get(&key), None);
@@ -235,7 +235,7 @@ fn a_touch_among_the_requests_that_wait_for_a_fetch_gives_the_lifetime() {
     let key = s.key_of(OWN);
     s.get(&key);
     let first = s.call();
-    let touch = CommandHead { ttl_s: 7, ..CommandHead::new(Action::Touch, 1) };
+    let touch = CommandHead { ttl_ms: 7_000, ..CommandHead::new(Action::Touch, 1) };
     s.get(&key);
     assert_eq!(s.send(touch, &key, &[]), None);
     // The result of the first fetch is not kept.

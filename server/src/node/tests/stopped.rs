@@ -143,7 +143,7 @@ fn the_total_wait_of_a_write_is_bounded_whatever_changes_meanwhile() {
 
 /// Makes a request that the shell has not taken yet.
 fn unsent(s: &mut Script, action: Action, key: &[u8]) {
-    let command = Command { head: CommandHead::new(action, 1), key, value: b"v" };
+    let command = Command::new(CommandHead::new(action, 1), key, b"v");
     let place = s.node.aim(s.node.place(1, key));
     s.node.begin(s.now);
     assert!(!s.node.serve(s.now, TO, &command, place, true, |_, _| {}));

@@ -54,9 +54,9 @@ fn a_cas_compares_with_what_is_cached() {
 fn a_lifetime_that_a_request_asks_for_ends() {
     let mut s = cache();
     let key = s.key_of(OWN);
-    let put = CommandHead { ttl_s: 5, ..CommandHead::new(Action::Put, 1) };
+    let put = CommandHead { ttl_ms: 5_000, ..CommandHead::new(Action::Put, 1) };
     assert_eq!(s.send(put, &key, b"v1").unwrap_or_else(|| s.reply()).ttl_s, 5);
-    let touch = CommandHead { ttl_s: 9, ..CommandHead::new(Action::Touch, 1) };
+    let touch = CommandHead { ttl_ms: 9_000, ..CommandHead::new(Action::Touch, 1) };
     assert_eq!(s.send(touch, &key, b"").expect("cached").ttl_s, 9);
     s.advance(Duration::from_secs(9));
     assert_eq!(s.get(&key).expect("at once").status, Status::NotFound);

@@ -191,9 +191,9 @@ mod tests {
         writes.park(parked(a, 100));
         writes.park(parked(b, 50));
         let begun = crate::node::calls::Begun { as_owner: true, losses: 0 };
-        let status = standin_protocol::codes::Status::Ok;
+        let answer = crate::node::Answer::status(crate::node::Status::Ok);
         let until = Micros(70);
-        writes.wait_for_ack(Unacknowledged { key: c, begun, status, until, told: None });
+        writes.wait_for_ack(Unacknowledged { key: c, begun, answer, until, told: None });
         assert_eq!((writes.waiting(), writes.first_overdue()), ((2, 1), Micros(50)));
         assert_eq!(writes.parked().collect::<Vec<_>>(), [a, b]);
         assert_eq!(writes.take_overdue(Micros(50)), [parked(b, 50)]);

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use standin_protocol::codes::Status;
 use standin_protocol::time::Micros;
 
+use crate::node::answer::Answer;
 use crate::node::calls::Begun;
 use crate::node::handback::ToldKey;
 use crate::node::state::{Name, PendingKey};
@@ -15,8 +15,8 @@ use crate::timers::Timers;
 pub(in crate::node) struct Unacknowledged {
     pub(in crate::node) key: PendingKey,
     pub(in crate::node) begun: Begun,
-    /// The status to answer with as soon as that is allowed.
-    pub(in crate::node) status: Status,
+    /// The answer, as soon as it is allowed.
+    pub(in crate::node) answer: Answer,
     /// The time after which the write is answered as one of unknown outcome.
     pub(in crate::node) until: Micros,
     /// The owner that has to drop the key first.
@@ -111,11 +111,12 @@ impl Unacked {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::answer::Status;
 
     fn waiting(until: u64, told: Option<ToldTo>) -> Unacknowledged {
         let begun = Begun { as_owner: true, losses: 0 };
-        let (key, status) = (PendingKey::default(), Status::Ok);
-        Unacknowledged { key, begun, status, until: Micros(until), told }
+        let (key, answer) = (PendingKey::default(), Answer::status(Status::Ok));
+        Unacknowledged { key, begun, answer, until: Micros(until), told }
     }
 
     fn told(owner: u16, stamp: u64) -> Option<ToldTo> {

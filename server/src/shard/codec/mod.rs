@@ -4,7 +4,7 @@
 //! ```text
 //! bytes ─► decode ─► Request { tag, what: Command … } ─► Node::serve ─► answer(tag, head, value) ─► bytes
 //! ```
-//! A protocol is a file here, and a variant of `Protocol` and `Codec`: standin.rs is Standin's
+//! A protocol is a file here, and a variant of `Protocol` and `Codec`: standin/ is Standin's
 //! own, for clients and for links to other servers. Its replies name their requests. For a protocol
 //! whose replies do not, order.rs puts them into the order of the requests.
 
@@ -17,6 +17,7 @@ use std::ops::Range;
 
 use standin_protocol::frame::FrameLimits;
 
+use crate::node::modify::Modify;
 use crate::node::{AnswerHead, CommandHead, Status};
 
 /// The protocol that a caller speaks after its hello.
@@ -140,7 +141,7 @@ pub struct Caller {
 }
 
 /// A whole request in a buffer. Ranges count from its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::shard) struct Request {
     /// The codec's own data about the request, which it gets back with the answer.
     pub(in crate::shard) tag: u64,
@@ -167,10 +168,12 @@ impl Request {
 }
 
 /// The content of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(in crate::shard) enum What {
     /// A command for the node.
     Command(CommandHead),
+    /// A MODIFY for the node, and its operation.
+    Modify(CommandHead, Box<Modify>),
     /// The counters of the server.
     Stats,
     /// Nothing that this server can do: it is answered with this status and text.

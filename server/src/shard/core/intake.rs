@@ -144,12 +144,13 @@ impl Core {
                             None
                         }
                     };
+                    let end = at + request.bytes as usize;
                     if let Some((place, formed)) = placed {
                         let at = base + at;
                         let staged = Staged { conn: key, source, at, request, formed, place };
                         self.staged.push(staged);
                     }
-                    at += request.bytes as usize;
+                    at = end;
                 }
                 Ok(None) => break,
                 Err(rejected) => {
@@ -180,7 +181,9 @@ impl Core {
         key_bytes_max: u16,
     ) -> Result<(Place, Option<Range<usize>>), Rejected> {
         let name = &bytes[request.key()];
-        let What::Command(head) = &request.what else { return Ok((self.node.place(0, &[]), None)) };
+        let (What::Command(head) | What::Modify(head, _)) = &request.what else {
+            return Ok((self.node.place(0, &[]), None));
+        };
         match self.formed.form(head, name, key_bytes_max) {
             Ok(None) => Ok((self.node.place(head.keyspace, name), None)),
             Ok(Some(range)) => {
@@ -318,14 +321,15 @@ impl Core {
                 return number - 1;
             }
             let tag = conn.codec.admit(&request.request);
-            let head = match request.request.what {
-                What::Command(head) => head,
+            let (head, modify) = match &request.request.what {
+                What::Command(head) => (*head, None),
+                What::Modify(head, modify) => (*head, Some(&**modify)),
                 What::Stats => {
                     self.serve_stats(now, key, tag);
                     return number;
                 }
                 What::Refused(status, text) => {
-                    self.refuse(now, key, tag, status, text);
+                    self.refuse(now, key, tag, *status, text);
                     return number;
                 }
             };
@@ -335,7 +339,8 @@ impl Core {
             }
             let bytes = request.bytes(source_bytes);
             let (name, value) = (request.key(bytes, &self.formed), &bytes[request.request.value()]);
-            let (command, to) = (Command { head, key: name, value }, ReplyTo { conn: id, tag });
+            let command = Command { head, key: name, value, modify };
+            let to = ReplyTo { conn: id, tag };
             let shard = if shards == 1 { own } else { shard_of(place.partition, shards) };
             // A shard that stops answers at once: the other one may be gone already.
             if shard != own && head.action.has_key() && !self.stopping {

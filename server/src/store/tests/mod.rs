@@ -14,7 +14,7 @@ fn store(arena_bytes: usize, item_bytes_max: usize) -> Store {
 }
 
 fn new(value: &[u8], version: u64) -> NewItem<'_> {
-    NewItem { value, version, expires_at_ms: NEVER, negative: false }
+    NewItem { value, version, expires_at_ms: NEVER, negative: false, flags: 0, marks: 0 }
 }
 
 fn get<'a>(store: &'a mut Store, key: &[u8], floor: u64, now_ms: u64) -> Option<Item<'a>> {
@@ -54,11 +54,13 @@ fn check(store: &Store) {
 #[test]
 fn an_insert_is_read_back_whole_and_replaced_by_the_next() {
     let mut store = store(1 << 20, 4096);
-    let item = NewItem { value: b"one", version: 7, expires_at_ms: 90, negative: true };
+    let item = NewItem { expires_at_ms: 90, negative: true, flags: 7, marks: 1, ..new(b"one", 7) };
     store.insert(3, b"key", item, 0).unwrap();
     let hint = store.hint(3, b"key");
     let read = store.get(hint, 3, b"key", 0, 0).unwrap();
-    assert_eq!(read, Item { value: b"one", version: 7, expires_at_ms: 90, negative: true });
+    let expected =
+        Item { value: b"one", version: 7, expires_at_ms: 90, negative: true, flags: 7, marks: 1 };
+    assert_eq!(read, expected);
     assert_eq!(value(&mut store, b"key"), None, "another keyspace");
 
     // Values of equal length are overwritten in place, others are not. Neither may leave the old
@@ -103,6 +105,8 @@ fn a_stale_hint_does_not_believe_an_item_forged_inside_a_value() {
         value_bytes: 6,
         version: 1,
         expires_at_ms: NEVER,
+        flags: 0,
+        marks: 0,
     };
     let mut forged = [0; 64];
     let length = header.encode(&item::Bases::default(), &mut forged);
@@ -339,4 +343,32 @@ fn store_with(hash_seeds: Option<[u64; 4]>) -> Store {
     let config =
         StoreConfig { arena_bytes: 1 << 20, huge_pages: true, item_bytes_max: 64, hash_seeds };
     Store::new(&config).unwrap()
+}
+
+#[test]
+fn marks_change_without_a_new_value_or_version() {
+    let mut store = store(1 << 20, 4096);
+    store.insert(3, b"key", NewItem { flags: 9, ..new(b"v", 7) }, 0).unwrap();
+    for marks in [1, 3, 0] {
+        assert_eq!(store.mark(3, b"key", 0, marks, 0), Some(7));
+        let hint = store.hint(3, b"key");
+        let item = store.get(hint, 3, b"key", 0, 0).unwrap();
+        assert_eq!((item.value, item.flags, item.marks), (&b"v"[..], 9, marks));
+        check(&store);
+    }
+    assert_eq!(store.mark(3, b"other", 0, 1, 0), None);
+    assert_eq!(store.mark(3, b"key", 8, 1, 0), None, "it is below the floor");
+}
+
+#[test]
+fn a_segment_may_stay_open_for_months() {
+    const DAY: u64 = 86_400_000;
+    let mut store = store(1 << 20, 4096);
+    store.insert(3, b"old", new(b"v", 1), 0).unwrap();
+    let expires_at_ms = 100 * DAY + 1_000;
+    store.insert(3, b"key", NewItem { expires_at_ms, ..new(b"v", 7) }, 100 * DAY).unwrap();
+    let hint = store.hint(3, b"key");
+    let item = store.get(hint, 3, b"key", 0, 100 * DAY).unwrap();
+    assert_eq!(item.expires_at_ms, expires_at_ms);
+    assert!(store.get(hint, 3, b"key", 0, expires_at_ms).is_none());
 }

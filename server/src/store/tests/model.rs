@@ -89,7 +89,7 @@ fn run(steps: Vec<Step>, arena_bytes: usize, keys: u8, may_forget: bool) {
                     negative,
                 };
                 let Written { ref value, expires_at_ms, .. } = written;
-                let item = NewItem { value, version, expires_at_ms, negative };
+                let item = NewItem { value, version, expires_at_ms, negative, flags: 0, marks: 0 };
                 store.insert(0, &key_of(key), item, now_ms).unwrap();
                 model.insert(key_of(key), written);
             }

@@ -2,11 +2,19 @@
 //! frames, for clients; commands to frames and frames to answers, for links to other servers.
 //! Replies may come in any order: the tag of a request is its id, with its opcode.
 
+mod modify;
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU64;
 
 use standin_protocol::frame::{
     self, FrameError, FrameLimits, HEADER_BYTES, IDENTITY_BYTES, Opcode, RequestHeader, Response,
     ResponseHeader, request_flags, response_flags,
+};
+
+use standin_protocol::modify::{
+    self as wire, ITEM_HEAD_BYTES, ItemHead, MODIFY_HEAD_BYTES, ModifyHead,
 };
 
 use super::{Caller, Rejected, Request, What};
@@ -22,6 +30,10 @@ const _: () = assert!(
         && flags::PROVISIONAL == response_flags::PROVISIONAL
         && flags::FORWARDED == response_flags::FORWARDED
         && flags::CACHED == response_flags::CACHED
+        && answer::marks::STALE == wire::marks::STALE
+        && answer::marks::WON == wire::marks::WON
+        && answer::marks::WINS == wire::marks::WINS
+        && answer::marks::ABSENT == wire::marks::ABSENT
         && answer::VALUE_BYTES_MAX <= frame::VALUE_BYTES_MAX as usize
 );
 
@@ -75,24 +87,65 @@ fn request(frame: &frame::Request<'_>, caller: Caller) -> Request {
         (Some((status, text)), _) => What::Refused(status, text),
         (None, None) if header.opcode == Opcode::Stats as u8 => What::Stats,
         (None, None) => What::Refused(Status::UnknownOpcode, ""),
-        (None, Some(action)) => What::Command(CommandHead {
-            action,
-            keyspace: header.keyspace,
-            hop: hop(header.flags, caller.is_peer),
-            is_retry: header.flags & request_flags::RETRY != 0,
-            is_peer: caller.is_peer,
-            deadline_ms: u32::from(header.deadline_ms),
-            ttl_s: header.ttl_s(),
-            version: header.cas_version,
-            identity,
-        }),
+        (None, Some(action)) => {
+            let head = CommandHead {
+                action,
+                keyspace: header.keyspace,
+                hop: hop(header.flags, caller.is_peer),
+                is_retry: header.flags & request_flags::RETRY != 0,
+                is_peer: caller.is_peer,
+                wants_item: header.flags & request_flags::ITEM != 0,
+                deadline_ms: u32::from(header.deadline_ms),
+                item_flags: 0,
+                ttl_ms: u64::from(header.ttl_s()) * 1_000,
+                version: header.cas_version,
+                identity,
+            };
+            match action {
+                Action::Put | Action::Cas if head.wants_item => {
+                    with_item(head, &mut value, frame.value)
+                }
+                Action::Modify => with_modify(head, &mut value, frame.value),
+                _ => What::Command(head),
+            }
+        }
     };
     Request { tag: tag(header), bytes: value_end, key: (KEY_AT, key_end), value, what }
 }
 
+/// Takes the flags and lifetime of an item from the head of a value of which `value` is what is
+/// left.
+fn with_item(head: CommandHead, value: &mut (u32, u32), whole: &[u8]) -> What {
+    let rest = &whole[whole.len() - (value.1 - value.0) as usize..];
+    let Some((item, _)) = ItemHead::split(rest) else {
+        return What::Refused(Status::Malformed, "no room for the item's head");
+    };
+    value.0 += ITEM_HEAD_BYTES as u32;
+    let ttl_ms = if item.ttl_ms == 0 { head.ttl_ms } else { item.ttl_ms };
+    What::Command(CommandHead { item_flags: item.item_flags, ttl_ms, ..head })
+}
+
+/// Takes the operation of a MODIFY from the head of a value of which `value` is what is left.
+fn with_modify(head: CommandHead, value: &mut (u32, u32), whole: &[u8]) -> What {
+    let rest = &whole[whole.len() - (value.1 - value.0) as usize..];
+    let Some((modify_head, _)) = ModifyHead::split(rest) else {
+        return What::Refused(Status::Malformed, "no room for the operation");
+    };
+    value.0 += MODIFY_HEAD_BYTES as u32;
+    match modify::read(&modify_head, head.version) {
+        Some(modify) => {
+            let head = CommandHead { item_flags: modify_head.item_flags, ..head };
+            What::Modify(head, Box::new(modify))
+        }
+        None => What::Refused(Status::Malformed, "the operation has an unknown part"),
+    }
+}
+
+/// The codec's name for a request, from which its response is made.
 #[inline]
 fn tag(header: &RequestHeader) -> u64 {
-    u64::from(header.opcode) << 32 | u64::from(header.request_id)
+    let item = u64::from(header.flags & request_flags::ITEM) << 40;
+    item | u64::from(header.opcode) << 32 | u64::from(header.request_id)
 }
 
 #[inline]
@@ -103,6 +156,7 @@ fn action(opcode: u8) -> Option<Action> {
         Opcode::Delete => Action::Delete,
         Opcode::Cas => Action::Cas,
         Opcode::Touch => Action::Touch,
+        Opcode::Modify => Action::Modify,
         Opcode::Invalidate => Action::Invalidate,
         Opcode::Ping => Action::Ping,
         Opcode::Map => Action::Map,
@@ -120,6 +174,7 @@ fn opcode(action: Action) -> Opcode {
         Action::Delete => Opcode::Delete,
         Action::Cas => Opcode::Cas,
         Action::Touch => Opcode::Touch,
+        Action::Modify => Opcode::Modify,
         Action::Invalidate => Opcode::Invalidate,
         Action::Ping => Opcode::Ping,
         Action::Map => Opcode::Map,
@@ -170,20 +225,32 @@ fn rejected(bytes: &[u8], error: FrameError) -> Rejected {
 #[inline]
 pub(in crate::shard) fn answer(tag: u64, head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
     let (opcode, request_id) = ((tag >> 32) as u8, tag as u32);
+    let wants_item = tag >> 40 != 0;
     let header = ResponseHeader {
         magic: frame::RESPONSE_MAGIC,
         version: standin_protocol::VERSION,
         status: head.status as u8,
-        flags: head.flags,
+        flags: head.flags | if wants_item { response_flags::ITEM } else { 0 },
         opcode,
         retry_after_ms: head.retry_after_ms,
         request_id,
         map_epoch: head.map_tag,
-        ttl_s: head.ttl_s,
+        ttl_s: ttl_s(head.ttl_ms),
         cas_version: head.version,
         ..ResponseHeader::default()
     };
-    Response::write(header, value, out);
+    if !wants_item {
+        return Response::write(header, value, out);
+    }
+    let (item_flags, marks, ttl_ms) = (head.item_flags, head.marks, head.ttl_ms);
+    let item = ItemHead { item_flags, marks, ttl_ms, ..ItemHead::default() };
+    Response::write_after(header, &item.to_bytes(), value, out);
+}
+
+/// The seconds that a lifetime has left, rounded up.
+#[inline]
+fn ttl_s(ttl_ms: u64) -> u32 {
+    u32::try_from(ttl_ms.div_ceil(1_000)).unwrap_or(u32::MAX)
 }
 
 /// The deadline that a frame carries: a longer one is as long as it can be.
@@ -198,13 +265,11 @@ pub(in crate::shard) struct Send {
     pub(in crate::shard) id: u32,
     /// [`standin_protocol::map::MapEpoch::tag`] of the sender's map; 0: not said.
     pub(in crate::shard) map_tag: u32,
-    /// The longest value that the other side accepts.
-    pub(in crate::shard) value_bytes_max: usize,
 }
 
 /// Appends a command to what is sent on a link.
 pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<u8>) {
-    let Command { head, key, value } = command;
+    let Command { head, key, value, modify } = command;
     let mut header = RequestHeader::new(opcode(head.action), head.keyspace, send.id);
     header.flags = match head.hop {
         Hop::None => 0,
@@ -214,186 +279,55 @@ pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<
     if head.is_retry {
         header.flags |= request_flags::RETRY;
     }
-    header.set_ttl_s(head.ttl_s);
+    header.set_ttl_s(ttl_s(head.ttl_ms));
     header.map_epoch = send.map_tag;
     header.deadline_ms = deadline_ms(&head);
     header.cas_version = head.version;
-    let has_room = value.len() + IDENTITY_BYTES <= send.value_bytes_max;
-    match head.identity.filter(|_| has_room) {
-        Some(identity) => {
-            header.flags |= request_flags::IDENTITY;
-            let value = [&identity_bytes(identity), value].concat();
-            frame::Request::write(header, key, &value, out);
-        }
-        None => frame::Request::write(header, key, value, out),
+    let identity = head.identity.map(identity_bytes);
+    if identity.is_some() {
+        header.flags |= request_flags::IDENTITY;
     }
+    let is_put = matches!(head.action, Action::Put | Action::Cas);
+    let is_exact = u64::from(header.ttl_s()) * 1_000 == head.ttl_ms;
+    if head.wants_item || is_put && (head.item_flags != 0 || !is_exact) {
+        header.flags |= request_flags::ITEM;
+    }
+    let item = (is_put && header.flags & request_flags::ITEM != 0).then(|| {
+        let (item_flags, ttl_ms) = (head.item_flags, head.ttl_ms);
+        ItemHead { item_flags, ttl_ms, ..ItemHead::default() }.to_bytes()
+    });
+    let modify = modify.map(|modify| {
+        let written = modify::write(modify);
+        ModifyHead { item_flags: head.item_flags, ..written }.to_bytes()
+    });
+    let identity = identity.as_ref().map_or(&[][..], |bytes| bytes);
+    let item = item.as_ref().map_or(&[][..], |bytes| bytes);
+    let before = modify.as_ref().map_or(item, |bytes| bytes);
+    frame::Request::write_parts(header, key, [identity, before, value], out);
 }
 
 /// The answer that a frame from a link brings.
 pub(in crate::shard) fn read_answer<'a>(response: &Response<'a>) -> (AnswerHead, &'a [u8]) {
     let header = &response.header;
+    let (item, value) = match header.flags & response_flags::ITEM {
+        0 => {
+            let ttl_ms = match header.ttl_s {
+                u32::MAX => u64::MAX,
+                seconds => u64::from(seconds) * 1_000,
+            };
+            (ItemHead { ttl_ms, ..ItemHead::default() }, response.value)
+        }
+        _ => ItemHead::split(response.value).expect("a response has what it announces"),
+    };
     let head = AnswerHead {
         status: response.status,
-        flags: header.flags,
+        flags: header.flags & !response_flags::ITEM,
         retry_after_ms: header.retry_after_ms,
         map_tag: header.map_epoch,
-        ttl_s: header.ttl_s,
+        ttl_ms: item.ttl_ms,
         version: header.cas_version,
+        item_flags: item.item_flags,
+        marks: item.marks,
     };
-    (head, response.value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CLIENT: Caller = Caller { is_peer: false, client_id: 77 };
-    const PEER: Caller = Caller { is_peer: true, client_id: 9 };
-    const SEND: Send = Send { id: 5, map_tag: 3, value_bytes_max: 20 };
-
-    fn name(request_id: u32) -> Option<Identity> {
-        NonZeroU64::new(77).map(|client_id| Identity { client_id, request_id })
-    }
-
-    fn frame(header: RequestHeader, value: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        frame::Request::write(header, b"key", value, &mut bytes);
-        bytes
-    }
-
-    fn decoded(bytes: &[u8], caller: Caller) -> Request {
-        decode(bytes, FrameLimits::default(), caller).unwrap().unwrap()
-    }
-
-    fn head(request: &Request) -> CommandHead {
-        match request.what {
-            What::Command(head) => head,
-            other => panic!("no command: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_frame_is_a_command_with_all_that_it_says() {
-        let header = RequestHeader {
-            flags: request_flags::RETRY | request_flags::TTL_MINUTES,
-            deadline_ms: 250,
-            ttl: 3,
-            cas_version: 11,
-            ..RequestHeader::new(Opcode::Cas, 2, 6)
-        };
-        let mut bytes = frame(header, b"value");
-        bytes.push(0);
-        let request = decoded(&bytes, CLIENT);
-        let expected = CommandHead {
-            is_retry: true,
-            deadline_ms: 250,
-            ttl_s: 180,
-            version: 11,
-            identity: name(6),
-            ..CommandHead::new(Action::Cas, 2)
-        };
-        assert_eq!(head(&request), expected);
-        assert_eq!(request.bytes as usize, bytes.len() - 1);
-        assert_eq!((&bytes[request.key()], &bytes[request.value()]), (&b"key"[..], &b"value"[..]));
-        assert_eq!(decode(&bytes[..bytes.len() - 2], FrameLimits::default(), CLIENT), Ok(None));
-    }
-
-    #[test]
-    fn every_opcode_is_an_action_or_the_shards() {
-        for opcode in Opcode::ALL {
-            let bytes = frame(RequestHeader::new(*opcode, 1, 6), &[]);
-            match (opcode, decode(&bytes, FrameLimits::default(), CLIENT)) {
-                (Opcode::Hello, Err(rejected)) => assert_eq!(rejected.bytes, None, "it closes"),
-                (Opcode::Stats, Ok(Some(request))) => assert_eq!(request.what, What::Stats),
-                (_, Ok(Some(request))) => {
-                    let action = head(&request).action;
-                    assert_eq!(super::opcode(action), *opcode);
-                    assert_eq!(action.has_key(), Opcode::has_key(*opcode as u8), "{opcode}");
-                }
-                (_, other) => panic!("{opcode}: {other:?}"),
-            }
-        }
-        let unknown = RequestHeader { opcode: 77, ..RequestHeader::new(Opcode::Get, 1, 6) };
-        let request = decoded(&frame(unknown, &[]), CLIENT);
-        assert_eq!(request.what, What::Refused(Status::UnknownOpcode, ""));
-    }
-
-    #[test]
-    fn a_clients_marks_are_not_a_servers() {
-        let flags = request_flags::RELAY | request_flags::IDENTITY;
-        let bytes = frame(RequestHeader { flags, ..RequestHeader::new(Opcode::Put, 1, 6) }, b"v");
-        let request = decoded(&bytes, CLIENT);
-        assert_eq!((head(&request).hop, head(&request).identity), (Hop::None, name(6)));
-        assert_eq!(&bytes[request.value()], b"v", "whole");
-        let no_room = What::Refused(Status::Malformed, "no room for the identity");
-        assert_eq!(decoded(&bytes, PEER).what, no_room);
-    }
-
-    #[test]
-    fn what_is_sent_to_a_peer_is_the_command_that_it_gets() {
-        for hop in [Hop::None, Hop::Forwarded, Hop::Relay] {
-            let put = CommandHead {
-                hop,
-                is_retry: true,
-                is_peer: true,
-                deadline_ms: 40,
-                ttl_s: 100_020,
-                version: 8,
-                identity: name(1),
-                ..CommandHead::new(Action::Put, 1)
-            };
-            let mut bytes = Vec::new();
-            command(Command { head: put, key: b"key", value: b"value" }, SEND, &mut bytes);
-            let header = RequestHeader::read(&bytes).unwrap();
-            assert_eq!((header.request_id, header.map_epoch), (5, 3));
-            let request = decoded(&bytes, PEER);
-            assert_eq!(head(&request), put);
-            assert_eq!(&bytes[request.value()], b"value");
-        }
-    }
-
-    #[test]
-    fn a_value_with_no_room_for_the_identity_goes_without() {
-        let head = CommandHead { identity: name(1), ..CommandHead::new(Action::Put, 1) };
-        for (value, identity) in [(&[7; 8][..], name(1)), (&[7; 9], None)] {
-            let mut bytes = Vec::new();
-            command(Command { head, key: b"key", value }, SEND, &mut bytes);
-            let request = decoded(&bytes, PEER);
-            assert_eq!(super::tests::head(&request).identity, identity, "{value:?}");
-            assert_eq!(&bytes[request.value()], value);
-        }
-    }
-
-    #[test]
-    fn an_answer_survives_the_wire_and_names_its_request() {
-        let answered = AnswerHead {
-            status: Status::VersionMismatch,
-            flags: flags::FILLED | flags::CACHED,
-            retry_after_ms: 4,
-            map_tag: 5,
-            ttl_s: 6,
-            version: 7,
-        };
-        let request = decoded(&frame(RequestHeader::new(Opcode::Touch, 1, 99), &[]), CLIENT);
-        let mut out = Vec::new();
-        answer(request.tag, &answered, b"value", &mut out);
-        let response = Response::parse(&out).unwrap().unwrap();
-        assert_eq!((response.header.opcode, response.header.request_id), (5, 99));
-        assert_eq!(read_answer(&response), (answered, &b"value"[..]));
-    }
-
-    #[test]
-    fn what_is_too_large_is_skipped_and_what_is_no_frame_ends_the_connection() {
-        let limits = FrameLimits { key_bytes: 2, value_bytes: 4 };
-        let bytes = frame(RequestHeader::new(Opcode::Put, 1, 6), b"value");
-        let rejected = decode(&bytes, limits, CLIENT).unwrap_err();
-        assert_eq!((rejected.status, rejected.bytes), (Status::TooLarge, Some(bytes.len())));
-        assert_eq!(rejected.tag, 2 << 32 | 6);
-        let rejected = decode(b"GET / HTTP/1.1\r\n", limits, CLIENT).unwrap_err();
-        assert_eq!((rejected.status, rejected.bytes, rejected.tag), (Status::Malformed, None, 0));
-        let mut other = bytes;
-        other[1] = 9;
-        let rejected = decode(&other, limits, CLIENT).unwrap_err();
-        assert_eq!((rejected.status, rejected.bytes), (Status::UnsupportedVersion, None));
-    }
+    (head, value)
 }

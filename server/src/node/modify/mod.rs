@@ -1,0 +1,435 @@
+//! Atomic read-modify-write operations: what becomes of one value. Pure; modifying.rs executes them
+//! in the key's queue of writes.
+//!
+//! They are what memcached's and Redis' commands need beyond GET, PUT, DELETE, CAS and TOUCH. One
+//! description serves both, so that a codec is a table from commands to [`Modify`].
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+use super::answer::{Status, VALUE_BYTES_MAX, marks};
+
+/// A read-modify-write of one value. The operand is the command's value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Modify {
+    /// The new value.
+    pub edit: Edit,
+    /// The conditions, all of which must hold.
+    pub when: When,
+    /// The new lifetime.
+    pub ttl: Ttl,
+    /// The value that the answer brings.
+    pub gives: Gives,
+    /// The value that is stored if there is none. The edit is not applied then.
+    pub vivify: Option<Vivify>,
+}
+
+impl Modify {
+    /// Creates an unconditional operation that keeps the lifetime, and whose answer has no value.
+    #[must_use]
+    pub const fn new(edit: Edit) -> Self {
+        let (when, ttl, gives) = (When::ALWAYS, Ttl::Keep, Gives::Nothing);
+        Self { edit, when, ttl, gives, vivify: None }
+    }
+}
+
+/// The change to a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Edit {
+    /// The value stays. Only its lifetime changes.
+    Keep,
+    /// It is replaced by the operand, with the flags of the command.
+    Set,
+    /// The operand is put behind it. If there is no value, the operand becomes the value.
+    Append,
+    /// The operand is put before it. If there is no value, the operand becomes the value.
+    Prepend,
+    /// It is overwritten by the operand from this offset on. A gap is filled with zeros.
+    Overwrite(u32),
+    /// It is a number of 64 bits without sign in decimal digits, and grows. It wraps around.
+    Increment(u64),
+    /// It is a number of 64 bits without sign in decimal digits, and shrinks, to zero at most.
+    Decrement(u64),
+    /// It is a number of 64 bits with a sign in decimal digits. It may not overflow. If there is no
+    /// value, it counts as zero.
+    Add(i64),
+    /// It is a number with a fraction in decimal digits. If there is no value, it counts as zero.
+    AddFloat(f64),
+    /// It becomes empty, without flags.
+    Clear,
+    /// It is marked as stale, under a new version.
+    MarkStale,
+    /// It is read by one of many callers who would compute it again. The first who finds it stale,
+    /// or with less than this time to live, is told to (WINS), and the others that somebody does
+    /// (WON).
+    Herd {
+        /// In milliseconds; 0: only what is stale is computed again.
+        recache_ms: u64,
+    },
+    /// It is deleted.
+    Delete,
+}
+
+/// The conditions for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct When {
+    /// Whether there must be a value, or none.
+    pub presence: Presence,
+    /// The version that must be current.
+    pub version: Option<u64>,
+    /// An older version than the current one is accepted too, and leaves the value marked as stale.
+    pub older_marks_stale: bool,
+    /// The value must be equal to the operand.
+    pub equals_operand: bool,
+    /// The condition on the lifetime that it has.
+    pub lifetime: LifetimeTest,
+}
+
+impl When {
+    /// No conditions.
+    pub const ALWAYS: Self = Self {
+        presence: Presence::Any,
+        version: None,
+        older_marks_stale: false,
+        equals_operand: false,
+        lifetime: LifetimeTest::Any,
+    };
+}
+
+/// The condition on the presence of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Presence {
+    /// None.
+    #[default]
+    Any,
+    /// There must be no value.
+    Absent,
+    /// There must be a value.
+    Present,
+}
+
+/// The condition on the lifetime of a value. A value without one lives longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LifetimeTest {
+    /// There is none.
+    #[default]
+    Any,
+    /// It must have no lifetime.
+    Endless,
+    /// It must have a lifetime.
+    Limited,
+    /// The new lifetime must be longer.
+    Longer,
+    /// The new lifetime must be shorter.
+    Shorter,
+}
+
+/// The lifetime of a changed value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ttl {
+    /// That of the keyspace.
+    #[default]
+    Keyspace,
+    /// The one that it had; that of the keyspace if it is new.
+    Keep,
+    /// It lives until it is evicted.
+    Never,
+    /// This number of milliseconds; 0: it has expired.
+    For(u64),
+}
+
+/// The value that an answer brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gives {
+    /// None.
+    #[default]
+    Nothing,
+    /// The one before the change.
+    Old,
+    /// The one after the change.
+    New,
+    /// The length of the one after the change, in decimal digits.
+    Length,
+}
+
+/// A value that is stored if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vivify {
+    /// The value.
+    pub value: Vivified,
+    /// Its lifetime.
+    pub ttl: Ttl,
+}
+
+/// See [`Vivify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vivified {
+    /// An empty value. Its first reader is told to compute it (WINS).
+    Empty,
+    /// A number, in decimal digits.
+    Number(u64),
+    /// The operand, with the flags of the command.
+    Operand,
+}
+
+/// The value that an operation finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) value: Bytes,
+    pub(super) flags: u32,
+    pub(super) marks: u8,
+    pub(super) version: u64,
+    /// The time that it has left, in milliseconds; `u64::MAX` if it has no end.
+    pub(super) ttl_ms: u64,
+}
+
+/// The effect of an operation that is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing changes.
+    Nothing,
+    /// The value stays under its version, and these differ.
+    Header { ttl: Ttl, marks: u8 },
+    /// There is a new value.
+    Store { value: Bytes, flags: u32, marks: u8, ttl: Ttl },
+    /// There is no value any more.
+    Delete,
+}
+
+/// The result of an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Applied {
+    pub(super) effect: Effect,
+    pub(super) status: Status,
+    /// The value of the answer.
+    pub(super) value: Bytes,
+    /// The flags that belong to it.
+    pub(super) flags: u32,
+    /// Bits of [`marks`] for the caller.
+    pub(super) marks: u8,
+}
+
+/// The value that comes with an operation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operand<'a> {
+    pub(super) value: &'a Bytes,
+    /// The client's flags.
+    pub(super) flags: u32,
+}
+
+/// Applies an operation to what is there. A value of more than `most` bytes is refused.
+pub(super) fn apply(
+    modify: &Modify,
+    found: Option<&Found>,
+    operand: Operand<'_>,
+    most: usize,
+) -> Applied {
+    let result = match found {
+        Some(found) => change(modify, found, operand),
+        None => create(modify, operand),
+    };
+    let result = result.and_then(|(effect, marks)| match &effect {
+        Effect::Store { value, .. } if value.len() > most => Err(Status::TooLarge),
+        _ => Ok((effect, marks)),
+    });
+    let (effect, marks) = match result {
+        Ok(result) => result,
+        Err(status) => {
+            let is_told = modify.gives == Gives::Old && status == Status::NotStored;
+            let found = found.filter(|_| is_told);
+            return Applied {
+                effect: Effect::Nothing,
+                status,
+                value: found.map(|found| found.value.clone()).unwrap_or_default(),
+                flags: found.map_or(0, |found| found.flags),
+                marks: 0,
+            };
+        }
+    };
+    let old = || found.map(|found| (found.value.clone(), found.flags));
+    let new = || match &effect {
+        Effect::Store { value, flags, .. } => Some((value.clone(), *flags)),
+        Effect::Nothing | Effect::Header { .. } => old(),
+        Effect::Delete => None,
+    };
+    let (given, marks) = match modify.gives {
+        Gives::Nothing => (None, marks),
+        Gives::Old => (old(), if found.is_none() { marks | marks::ABSENT } else { marks }),
+        Gives::New => (new(), marks),
+        Gives::Length => (new().map(|(value, _)| (digits(value.len() as u64), 0)), marks),
+    };
+    let (value, flags) = given.unwrap_or_default();
+    Applied { effect, status: Status::Ok, value, flags, marks }
+}
+
+/// The effect on a value, and the marks of the answer.
+fn change(modify: &Modify, found: &Found, operand: Operand<'_>) -> Result<(Effect, u8), Status> {
+    let is_older = check(modify, found, operand.value)?;
+    let header = |marks| Effect::Header { ttl: modify.ttl, marks };
+    let ttl = match (modify.ttl, found.ttl_ms) {
+        (Ttl::Keep, u64::MAX) => Ttl::Never,
+        (Ttl::Keep, ttl_ms) => Ttl::For(ttl_ms),
+        (ttl, _) => ttl,
+    };
+    let store = |value, flags, marks| Effect::Store { value, flags, marks, ttl };
+    let effect = match modify.edit {
+        Edit::Keep if modify.ttl == Ttl::Keep => Effect::Nothing,
+        Edit::Keep => header(found.marks),
+        Edit::Herd { recache_ms } => return Ok(herd(modify, found, recache_ms)),
+        Edit::Delete => Effect::Delete,
+        // It gets a new version, so that nobody who has seen it before can replace it by CAS.
+        Edit::MarkStale => store(found.value.clone(), found.flags, marks::STALE),
+        Edit::Set => {
+            let marks = if is_older { marks::STALE } else { 0 };
+            store(operand.value.clone(), operand.flags, marks)
+        }
+        Edit::Clear => store(Bytes::new(), 0, 0),
+        edit => store(edited(edit, &found.value, operand.value)?, found.flags, 0),
+    };
+    Ok((effect, 0))
+}
+
+/// The effect if there is no value, and the marks of the answer.
+fn create(modify: &Modify, operand: Operand<'_>) -> Result<(Effect, u8), Status> {
+    let Operand { value: operand, flags } = operand;
+    if let Some(Vivify { value, ttl }) = modify.vivify {
+        return Ok(match value {
+            Vivified::Empty => {
+                let (value, marks) = (Bytes::new(), marks::WON);
+                (Effect::Store { value, flags: 0, marks, ttl }, marks::WINS)
+            }
+            Vivified::Number(number) => {
+                (Effect::Store { value: digits(number), flags: 0, marks: 0, ttl }, 0)
+            }
+            Vivified::Operand => {
+                (Effect::Store { value: operand.clone(), flags, marks: 0, ttl }, 0)
+            }
+        });
+    }
+    let When { presence, version, older_marks_stale: _, equals_operand, lifetime } = modify.when;
+    let needs_value = presence == Presence::Present
+        || version.is_some()
+        || equals_operand
+        || lifetime != LifetimeTest::Any;
+    if needs_value {
+        return Err(Status::NotFound);
+    }
+    let value = match modify.edit {
+        Edit::Set => operand.clone(),
+        Edit::Append | Edit::Prepend | Edit::Overwrite(_) => edited(modify.edit, b"", operand)?,
+        Edit::Add(_) | Edit::AddFloat(_) => edited(modify.edit, b"0", operand)?,
+        Edit::Keep
+        | Edit::Herd { .. }
+        | Edit::MarkStale
+        | Edit::Clear
+        | Edit::Increment(_)
+        | Edit::Decrement(_)
+        | Edit::Delete => return Err(Status::NotFound),
+    };
+    Ok((Effect::Store { value, flags, marks: 0, ttl: modify.ttl }, 0))
+}
+
+/// Checks the conditions. Returns whether the version that the caller knows is an older one.
+fn check(modify: &Modify, found: &Found, operand: &Bytes) -> Result<bool, Status> {
+    let When { presence, version, older_marks_stale, equals_operand, lifetime } = modify.when;
+    if presence == Presence::Absent || equals_operand && found.value != operand {
+        return Err(Status::NotStored);
+    }
+    let is_endless = found.ttl_ms == u64::MAX;
+    let new_ms = match modify.ttl {
+        Ttl::For(ms) => ms,
+        Ttl::Keep => found.ttl_ms,
+        Ttl::Keyspace | Ttl::Never => u64::MAX,
+    };
+    let is_met = match lifetime {
+        LifetimeTest::Any => true,
+        LifetimeTest::Endless => is_endless,
+        LifetimeTest::Limited => !is_endless,
+        LifetimeTest::Longer => new_ms > found.ttl_ms,
+        LifetimeTest::Shorter => new_ms < found.ttl_ms,
+    };
+    if !is_met {
+        return Err(Status::NotStored);
+    }
+    match version {
+        None => Ok(false),
+        Some(version) if version == found.version => Ok(false),
+        Some(version) if older_marks_stale && version < found.version => Ok(true),
+        Some(_) => Err(Status::VersionMismatch),
+    }
+}
+
+/// One of many callers reads a value that one of them has to compute again.
+fn herd(modify: &Modify, found: &Found, recache_ms: u64) -> (Effect, u8) {
+    let is_due = found.marks & marks::STALE != 0 || found.ttl_ms < recache_ms;
+    let is_won = found.marks & marks::WON != 0;
+    let stale = found.marks & marks::STALE;
+    let (kept, told) = match (is_won, is_due) {
+        (true, _) => (found.marks, stale | marks::WON),
+        (false, true) => (found.marks | marks::WON, stale | marks::WINS),
+        (false, false) => (found.marks, stale),
+    };
+    let effect = match kept == found.marks && modify.ttl == Ttl::Keep {
+        true => Effect::Nothing,
+        false => Effect::Header { ttl: modify.ttl, marks: kept },
+    };
+    (effect, told)
+}
+
+/// The value after an edit that depends on the one before it.
+fn edited(edit: Edit, value: &[u8], operand: &[u8]) -> Result<Bytes, Status> {
+    match edit {
+        Edit::Append => Ok(Bytes::from([value, operand].concat())),
+        Edit::Prepend => Ok(Bytes::from([operand, value].concat())),
+        Edit::Overwrite(at) => overwritten(value, operand, at as usize),
+        Edit::Increment(by) => Ok(digits(number::<u64>(value)?.wrapping_add(by))),
+        Edit::Decrement(by) => Ok(digits(number::<u64>(value)?.saturating_sub(by))),
+        Edit::Add(by) => {
+            let sum = number::<i64>(value)?.checked_add(by).ok_or(Status::OutOfRange)?;
+            Ok(Bytes::from(sum.to_string()))
+        }
+        Edit::AddFloat(by) => {
+            let sum = number::<f64>(value)? + by;
+            match sum.is_finite() {
+                true => Ok(Bytes::from(sum.to_string())),
+                false => Err(Status::OutOfRange),
+            }
+        }
+        Edit::Keep
+        | Edit::Set
+        | Edit::Clear
+        | Edit::MarkStale
+        | Edit::Herd { .. }
+        | Edit::Delete => unreachable!("the edit does not depend on the value"),
+    }
+}
+
+fn overwritten(value: &[u8], operand: &[u8], at: usize) -> Result<Bytes, Status> {
+    let end = at + operand.len();
+    if end > VALUE_BYTES_MAX {
+        return Err(Status::TooLarge);
+    }
+    if operand.is_empty() {
+        return Ok(Bytes::copy_from_slice(value));
+    }
+    let mut bytes = value.to_vec();
+    bytes.resize(bytes.len().max(end), 0);
+    bytes[at..end].copy_from_slice(operand);
+    Ok(bytes.into())
+}
+
+/// Reads a value as a number. memcached leaves spaces behind a number that has become shorter.
+fn number<N: FromStr>(value: &[u8]) -> Result<N, Status> {
+    let text = std::str::from_utf8(value).map_err(|_| Status::NotANumber)?;
+    let digits = text.trim_end_matches(' ');
+    let is_plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '-');
+    digits.parse().ok().filter(|_| is_plain).ok_or(Status::NotANumber)
+}
+
+fn digits(number: u64) -> Bytes {
+    Bytes::from(number.to_string())
+}
+
+#[cfg(test)]
+mod tests;

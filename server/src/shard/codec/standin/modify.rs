@@ -1,0 +1,188 @@
+//! The operation of a MODIFY in Standin's own protocol: the numbers of docs/PROTOCOL.md, *MODIFY*,
+//! and what they mean to the node.
+
+use standin_protocol::modify::{ModifyHead, tests};
+
+use crate::node::modify::{
+    Edit, Gives, LifetimeTest, Modify, Presence, Ttl, Vivified, Vivify, When,
+};
+
+/// Reads an operation; `None` if it has a number without a meaning. `version` is that of the header.
+pub(super) fn read(head: &ModifyHead, version: u64) -> Option<Modify> {
+    let number = head.number;
+    let edit = match head.edit {
+        0 => Edit::Keep,
+        1 => Edit::Set,
+        2 => Edit::Append,
+        3 => Edit::Prepend,
+        4 => Edit::Overwrite(u32::try_from(number).ok()?),
+        5 => Edit::Increment(number),
+        6 => Edit::Decrement(number),
+        7 => Edit::Add(number.cast_signed()),
+        8 => Edit::AddFloat(f64::from_bits(number)),
+        9 => Edit::Clear,
+        10 => Edit::MarkStale,
+        11 => Edit::Herd { recache_ms: number },
+        12 => Edit::Delete,
+        _ => return None,
+    };
+    let presence = match head.presence {
+        0 => Presence::Any,
+        1 => Presence::Absent,
+        2 => Presence::Present,
+        _ => return None,
+    };
+    let lifetime = match head.lifetime_test {
+        0 => LifetimeTest::Any,
+        1 => LifetimeTest::Endless,
+        2 => LifetimeTest::Limited,
+        3 => LifetimeTest::Longer,
+        4 => LifetimeTest::Shorter,
+        _ => return None,
+    };
+    let gives = match head.gives {
+        0 => Gives::Nothing,
+        1 => Gives::Old,
+        2 => Gives::New,
+        3 => Gives::Length,
+        _ => return None,
+    };
+    let vivified = match head.vivify {
+        0 => None,
+        1 => Some(Vivified::Empty),
+        2 => Some(Vivified::Number(head.vivify_number)),
+        3 => Some(Vivified::Operand),
+        _ => return None,
+    };
+    let known = tests::VERSION | tests::OLDER_MARKS_STALE | tests::EQUALS_OPERAND;
+    if head.tests & !known != 0 {
+        return None;
+    }
+    let has = |test| head.tests & test != 0;
+    let when = When {
+        presence,
+        version: has(tests::VERSION).then_some(version),
+        older_marks_stale: has(tests::OLDER_MARKS_STALE),
+        equals_operand: has(tests::EQUALS_OPERAND),
+        lifetime,
+    };
+    let vivify_ttl = read_ttl(head.vivify_ttl_kind, head.vivify_ttl_ms)?;
+    let vivify = vivified.map(|value| Vivify { value, ttl: vivify_ttl });
+    Some(Modify { edit, when, ttl: read_ttl(head.ttl_kind, head.ttl_ms)?, gives, vivify })
+}
+
+fn read_ttl(kind: u8, ttl_ms: u64) -> Option<Ttl> {
+    Some(match kind {
+        0 => Ttl::Keyspace,
+        1 => Ttl::Keep,
+        2 => Ttl::Never,
+        3 => Ttl::For(ttl_ms),
+        _ => return None,
+    })
+}
+
+/// Writes an operation. The version is in the header, and the flags are the command's.
+pub(super) fn write(modify: &Modify) -> ModifyHead {
+    let (edit, number) = match modify.edit {
+        Edit::Keep => (0, 0),
+        Edit::Set => (1, 0),
+        Edit::Append => (2, 0),
+        Edit::Prepend => (3, 0),
+        Edit::Overwrite(at) => (4, u64::from(at)),
+        Edit::Increment(by) => (5, by),
+        Edit::Decrement(by) => (6, by),
+        Edit::Add(by) => (7, by.cast_unsigned()),
+        Edit::AddFloat(by) => (8, by.to_bits()),
+        Edit::Clear => (9, 0),
+        Edit::MarkStale => (10, 0),
+        Edit::Herd { recache_ms } => (11, recache_ms),
+        Edit::Delete => (12, 0),
+    };
+    let When { presence, version, older_marks_stale, equals_operand, lifetime } = modify.when;
+    let mark = |is_set: bool, test: u8| if is_set { test } else { 0 };
+    let (ttl_kind, ttl_ms) = write_ttl(modify.ttl);
+    let (vivify, vivify_number) = match modify.vivify.map(|vivify| vivify.value) {
+        None => (0, 0),
+        Some(Vivified::Empty) => (1, 0),
+        Some(Vivified::Number(number)) => (2, number),
+        Some(Vivified::Operand) => (3, 0),
+    };
+    let vivify_ttl = modify.vivify.map_or(Ttl::Keyspace, |vivify| vivify.ttl);
+    let (vivify_ttl_kind, vivify_ttl_ms) = write_ttl(vivify_ttl);
+    ModifyHead {
+        edit,
+        presence: match presence {
+            Presence::Any => 0,
+            Presence::Absent => 1,
+            Presence::Present => 2,
+        },
+        lifetime_test: match lifetime {
+            LifetimeTest::Any => 0,
+            LifetimeTest::Endless => 1,
+            LifetimeTest::Limited => 2,
+            LifetimeTest::Longer => 3,
+            LifetimeTest::Shorter => 4,
+        },
+        tests: mark(version.is_some(), tests::VERSION)
+            | mark(older_marks_stale, tests::OLDER_MARKS_STALE)
+            | mark(equals_operand, tests::EQUALS_OPERAND),
+        gives: match modify.gives {
+            Gives::Nothing => 0,
+            Gives::Old => 1,
+            Gives::New => 2,
+            Gives::Length => 3,
+        },
+        ttl_kind,
+        vivify,
+        vivify_ttl_kind,
+        number,
+        ttl_ms,
+        vivify_number,
+        vivify_ttl_ms,
+        ..ModifyHead::default()
+    }
+}
+
+fn write_ttl(ttl: Ttl) -> (u8, u64) {
+    match ttl {
+        Ttl::Keyspace => (0, 0),
+        Ttl::Keep => (1, 0),
+        Ttl::Never => (2, 0),
+        Ttl::For(ms) => (3, ms),
+    }
+}
+
+#[cfg(test)]
+mod unit_tests {
+    use super::*;
+
+    /// Every number of each field, one at a time.
+    #[test]
+    fn every_operation_survives_the_wire_and_unknown_numbers_do_not() {
+        let base = ModifyHead { number: 7, ttl_ms: 0, ..ModifyHead::default() };
+        type Field = fn(&mut ModifyHead) -> &mut u8;
+        let fields: [(Field, u8); 8] = [
+            (|head| &mut head.edit, 12),
+            (|head| &mut head.presence, 2),
+            (|head| &mut head.lifetime_test, 4),
+            (|head| &mut head.tests, 7),
+            (|head| &mut head.ttl_kind, 3),
+            (|head| &mut head.gives, 3),
+            (|head| &mut head.vivify, 3),
+            (|head| &mut head.vivify_ttl_kind, 3),
+        ];
+        for (number, (field, most)) in fields.into_iter().enumerate() {
+            for value in 0..=most {
+                let mut head = base;
+                *field(&mut head) = value;
+                let modify = read(&head, 5).unwrap_or_else(|| panic!("field {number}: {value}"));
+                assert_eq!(read(&write(&modify), 5), Some(modify), "field {number}: {value}");
+            }
+            let mut head = base;
+            *field(&mut head) = most + 1;
+            assert_eq!(read(&head, 5), None, "field {number}");
+        }
+        let far = ModifyHead { edit: 4, number: 1 << 32, ..base };
+        assert_eq!(read(&far, 0), None, "an offset that no value has");
+    }
+}
