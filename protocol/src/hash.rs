@@ -1,13 +1,20 @@
 //! The mapping of a key to its partition and shard: XXH3-64 with the keyspace's seed
 //! ([`crate::seeds`]), then two remainders. Every client, in any language, computes the same.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// Returns the stable 64-bit hash of a key: `XXH3_64bits_withSeed(key, seed)`.
 #[inline]
 #[must_use]
 pub fn key_hash(seed: u8, key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, u64::from(seed))
+}
+
+/// Returns a 64-bit hash of a value, by which a server compares copies of a write.
+#[inline]
+#[must_use]
+pub fn value_hash(value: &[u8]) -> u64 {
+    xxh3_64(value)
 }
 
 /// Returns the partition of a hash: `hash mod partitions`.

@@ -107,6 +107,11 @@ wire_enum! {
         CacheKeptWaiting = 47, "cache-kept-waiting";
         /// A read-modify-write is executed where others may write too (32).
         ModifyWithoutLease = 49, "modify-without-lease";
+        /// A copy of a write is recognised only if it is itself marked RETRY, whatever came before it
+        /// (33).
+        CopyUnmarked = 50, "copy-unmarked";
+        /// A server that sends a write on a second time does not mark it RETRY (33).
+        SentAgainUnmarked = 51, "sent-again-unmarked";
     }
 }
 

@@ -62,9 +62,9 @@ counters! {
         Counter handed_back,
         /// Returning servers that could not be told of all keys written here.
         Counter handbacks_failed,
-        /// Repeated writes answered from memory.
+        /// Copies of writes that were answered from memory.
         Counter retries_answered,
-        /// Repeated writes that joined one under way.
+        /// Copies of writes that joined one under way.
         Counter retries_joined,
         /// Fetches held back after a change of owner.
         Counter surge_held,

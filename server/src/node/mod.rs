@@ -299,6 +299,12 @@ impl Node {
         self.requests.len()
     }
 
+    /// Whether the shard has executed a write of this identity; `None` if it may have forgotten it.
+    #[must_use]
+    pub fn has_executed(&self, identity: Identity) -> Option<bool> {
+        self.requests.has_executed(identity)
+    }
+
     /// Returns the map that the shard has applied.
     #[must_use]
     pub fn map(&self) -> Option<&Arc<ClusterMap>> {

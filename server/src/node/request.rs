@@ -10,7 +10,7 @@ use standin_protocol::time::Micros;
 use super::answer::{Answer, AnswerHead, Status};
 use super::command::{Action, Command, Hop, ReplyTo};
 use super::partitions::serving::Serving;
-use super::requests::{self, Known, Pending};
+use super::requests::Pending;
 use super::state::PendingKey;
 use super::{Aimed, Node, Now};
 
@@ -75,19 +75,9 @@ impl Node {
         let Some(pending) = self.insert_pending(now, to, command, place) else {
             return Some(self.refuse_full());
         };
-        let Some(identity) = head.identity.filter(|_| head.action.is_write()) else {
+        let known = self.requests.arrive(pending);
+        if !self.is_answered_with_its_copy(pending, known) {
             self.dispatch(now, pending);
-            return None;
-        };
-        let named = requests::Request { identity, action: head.action, hash: place.hash };
-        let is_retry = head.is_retry && !mutant::is(Mutant::NoIdentity);
-        match self.requests.arrive(named, pending, is_retry) {
-            Known::No => self.dispatch(now, pending),
-            Known::Joined => self.counters.retries_joined += 1,
-            Known::Ended(answer) => {
-                self.counters.retries_answered += 1;
-                self.reply_with(pending, answer);
-            }
         }
         None
     }

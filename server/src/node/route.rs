@@ -42,6 +42,7 @@ impl Node {
         command: OwnedCommand,
     ) {
         let token = self.forwards.begin(Forwarded::Request(key));
+        self.requests.sent_on(key);
         let map_tag = self.partitions.map_tag();
         self.outputs.push_back(Output::Forward { peer, shard, token, map_tag, command });
     }
@@ -83,6 +84,7 @@ impl Node {
             }
             return;
         }
+        self.requests.is_back(key);
         let (head, value) = match answer {
             Ok(answer) => answer,
             Err(failure) => {

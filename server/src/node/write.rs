@@ -16,7 +16,7 @@ use super::command::Action;
 use super::modify::{Applied, Effect, Ttl};
 use super::partitions::serving::Serving;
 use super::read::failure_answer;
-use super::requests::Presence;
+use super::requests::{Known, Presence};
 use super::{Name, Node, Now, Pending, PendingKey};
 use crate::origin::{Operation, Outcome, Stored};
 
@@ -64,6 +64,10 @@ impl Node {
         if !self.admit_write(now, key, serving) {
             return false;
         }
+        let known = self.requests.turn(key);
+        if self.is_answered_with_its_copy(key, known) {
+            return false;
+        }
         let is_remembered = self.remember(now, key, Micros(0));
         if !is_remembered {
             self.reply(key, AnswerHead::status(Status::Unavailable));
@@ -103,6 +107,20 @@ impl Node {
             _ => Operation::Put { value },
         };
         self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
+        true
+    }
+
+    /// Answers a write whose copy was executed here, or leaves it to be answered with the copy that is
+    /// under way. Returns whether it is not to be executed.
+    pub(super) fn is_answered_with_its_copy(&mut self, key: PendingKey, known: Known) -> bool {
+        match known {
+            Known::No => return false,
+            Known::Joined => self.counters.retries_joined += 1,
+            Known::Ended(answer) => {
+                self.counters.retries_answered += 1;
+                self.reply_with(key, answer);
+            }
+        }
         true
     }
 

@@ -4,6 +4,7 @@
 //! They are what memcached's and Redis' commands need beyond GET, PUT, DELETE, CAS and TOUCH. One
 //! description serves both, so that a codec is a table from commands to [`Modify`].
 
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -26,6 +27,16 @@ pub struct Modify {
 }
 
 impl Modify {
+    /// Returns a hash of everything that the operation does, and of its operand's hash.
+    #[must_use]
+    pub(super) fn hash_with(&self, operand: u64) -> u64 {
+        let mut hasher = ahash::RandomState::with_seeds(1, 2, 3, 4).build_hasher();
+        let Self { edit, when, ttl, gives, vivify } = self;
+        (operand, when, ttl, gives, vivify).hash(&mut hasher);
+        (std::mem::discriminant(edit), edit.number()).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Creates an unconditional operation that keeps the lifetime, and whose answer has no value.
     #[must_use]
     pub const fn new(edit: Edit) -> Self {
@@ -71,8 +82,28 @@ pub enum Edit {
     Delete,
 }
 
+impl Edit {
+    /// Returns the bits of its number; 0 if it has none.
+    fn number(self) -> u64 {
+        match self {
+            Self::Overwrite(at) => at.into(),
+            Self::Increment(by) | Self::Decrement(by) => by,
+            Self::Add(by) => by.cast_unsigned(),
+            Self::AddFloat(by) => by.to_bits(),
+            Self::Herd { recache_ms } => recache_ms,
+            Self::Keep
+            | Self::Set
+            | Self::Append
+            | Self::Prepend
+            | Self::Clear
+            | Self::MarkStale
+            | Self::Delete => 0,
+        }
+    }
+}
+
 /// The conditions for a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct When {
     /// Whether there must be a value, or none.
     pub presence: Presence,
@@ -98,7 +129,7 @@ impl When {
 }
 
 /// The condition on the presence of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Presence {
     /// None.
     #[default]
@@ -110,7 +141,7 @@ pub enum Presence {
 }
 
 /// The condition on the lifetime of a value. A value without one lives longest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum LifetimeTest {
     /// There is none.
     #[default]
@@ -126,7 +157,7 @@ pub enum LifetimeTest {
 }
 
 /// The lifetime of a changed value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Ttl {
     /// That of the keyspace.
     #[default]
@@ -140,7 +171,7 @@ pub enum Ttl {
 }
 
 /// The value that an answer brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Gives {
     /// None.
     #[default]
@@ -154,7 +185,7 @@ pub enum Gives {
 }
 
 /// A value that is stored if there is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Vivify {
     /// The value.
     pub value: Vivified,
@@ -163,7 +194,7 @@ pub struct Vivify {
 }
 
 /// See [`Vivify`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Vivified {
     /// An empty value. Its first reader is told to compute it (WINS).
     Empty,

@@ -1,5 +1,5 @@
 //! The requests that wait for the origin, a peer or an owner, bounded in number and bytes, and the
-//! writes that their clients repeat (repeated.rs).
+//! copies of writes (repeated.rs).
 //!
 //! This part is told which requests arrive and are answered, and which connections end. It returns
 //! whether there is room, and which requests are answered together.
@@ -15,11 +15,11 @@ use slotmap::SlotMap;
 use pending::Progress;
 pub(super) use pending::{Pending, Presence};
 use repeated::Repeated;
-pub(super) use repeated::{FINISHED_MAX, Known, Request};
+pub(super) use repeated::{FINISHED_MAX, Known};
 
 use super::NodeConfig;
 use super::answer::{Answer, Status};
-use super::command::ConnId;
+use super::command::{ConnId, Hop, Identity};
 use super::state::PendingKey;
 use standin_protocol::time::Micros;
 
@@ -41,7 +41,7 @@ pub(super) struct Requests {
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) request: Pending,
-    /// The repetitions of the request that get the same answer.
+    /// The copies of the request that get the same answer.
     pub(super) joined: Vec<PendingKey>,
 }
 
@@ -93,25 +93,52 @@ impl Requests {
         self.waiting.len() > self.count_max / 2
     }
 
-    /// Notes that a write has arrived that its client can repeat. A repetition joins the first one,
-    /// if it may.
-    pub(super) fn arrive(&mut self, request: Request, key: PendingKey, is_retry: bool) -> Known {
-        self.repeated.arrive(request, key, is_retry)
+    /// Notes that a request has arrived, and finds out whether it is a copy of a write that is under
+    /// way or was executed here. A copy that another server has sent does not join a write that was
+    /// sent on to another server, because that server may be the one that waits for the copy.
+    pub(super) fn arrive(&mut self, key: PendingKey) -> Known {
+        let Self { waiting, repeated, .. } = self;
+        let pending = &waiting[key];
+        let Some(request) = pending.request() else { return Known::No };
+        let is_direct = pending.head.hop == Hop::None;
+        let is_here = |first: PendingKey| !waiting[first].progress.is_elsewhere;
+        repeated.arrive(request, key, |first| is_direct || is_here(first))
+    }
+
+    /// Notes that it is a write's turn to be executed here, and finds out whether a copy of it is
+    /// being executed or was executed meanwhile.
+    pub(super) fn turn(&mut self, key: PendingKey) -> Known {
+        let Self { waiting, repeated, .. } = self;
+        let Some(request) = waiting[key].request() else { return Known::No };
+        let has_begun = |progress: &Progress| progress.is_begun && !progress.is_elsewhere;
+        repeated.turn(request, key, |first| has_begun(&waiting[first].progress))
+    }
+
+    /// Whether a write was executed here; `None` if it may have been forgotten.
+    pub(super) fn has_executed(&self, identity: Identity) -> Option<bool> {
+        self.repeated.has_executed(identity)
     }
 
     /// Notes that a request is answered. The result of a write that was executed here is
-    /// remembered.
+    /// remembered, also if it was decided then that nothing is written.
     pub(super) fn end(&mut self, key: PendingKey, answer: &Answer) -> Ended {
         let request = self.waiting.remove(key).expect("a request must be answered once");
         self.bytes -= bytes_of(&request);
         let is_final = matches!(
             answer.head.status,
-            Status::Ok | Status::NotFound | Status::NotStored | Status::OutcomeUnknown
+            Status::Ok
+                | Status::NotFound
+                | Status::NotStored
+                | Status::OutcomeUnknown
+                | Status::VersionMismatch
+                | Status::NotANumber
+                | Status::OutOfRange
+                | Status::TooLarge
         );
-        let joined = match request.head.identity.filter(|_| request.is_write()) {
-            Some(identity) => {
+        let joined = match request.request() {
+            Some(copy) => {
                 let is_remembered = is_final && request.progress.is_begun;
-                self.repeated.end(identity, key, is_remembered.then_some(answer))
+                self.repeated.end(copy, key, is_remembered.then_some(answer))
             }
             None => Vec::new(),
         };
@@ -147,6 +174,17 @@ impl Requests {
         self.progress(key).has_read = true;
     }
 
+    /// Notes that the request is sent on to another server.
+    pub(super) fn sent_on(&mut self, key: PendingKey) {
+        let progress = self.progress(key);
+        (progress.was_sent_on, progress.is_elsewhere) = (true, true);
+    }
+
+    /// Notes that the other server has answered the request, or that sending it has failed.
+    pub(super) fn is_back(&mut self, key: PendingKey) {
+        self.progress(key).is_elsewhere = false;
+    }
+
     /// Notes that a write waits for an owner that accepts it. Returns since when it has.
     pub(super) fn wait(&mut self, now: Micros, key: PendingKey) -> Micros {
         *self.progress(key).waits_since.get_or_insert(now)
@@ -169,8 +207,7 @@ impl Requests {
         self.waiting.values_mut().for_each(|request| request.progress.caller = Presence::Gone);
     }
 
-    /// Whether nobody waits for a request any more: neither its caller nor a caller that has
-    /// repeated it since.
+    /// Whether nobody waits for a request any more: neither its caller nor that of a copy.
     pub(super) fn is_abandoned(&self, key: PendingKey, presence: Presence) -> bool {
         let request = &self[key];
         let identity = request.head.identity;
@@ -203,7 +240,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::node::command::{Action, CommandHead, Identity, ReplyTo};
+    use crate::node::command::{Action, CommandHead, ReplyTo};
     use crate::node::tests::{node_config, pending};
 
     fn requests() -> Requests {
@@ -213,13 +250,14 @@ mod tests {
 
     fn put(conn: u64) -> Pending {
         let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
-        let head = CommandHead { identity, ..CommandHead::new(Action::Put, 1) };
+        let head = CommandHead { identity, is_retry: true, ..CommandHead::new(Action::Put, 1) };
         pending(head, ReplyTo { conn: ConnId { shard: 0, conn }, tag: 5 })
     }
 
-    fn arrive(requests: &mut Requests, key: PendingKey) -> Known {
-        let identity = requests[key].head.identity.unwrap();
-        requests.arrive(Request { identity, action: Action::Put, hash: 9 }, key, true)
+    fn forwarded(conn: u64) -> Pending {
+        let mut put = put(conn);
+        (put.head.hop, put.head.is_retry) = (Hop::Forwarded, false);
+        put
     }
 
     #[test]
@@ -261,22 +299,91 @@ mod tests {
     fn a_repeated_write_is_answered_with_the_first_and_from_memory_after_it() {
         let mut requests = requests();
         let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
-        assert_eq!(arrive(&mut requests, first), Known::No);
-        assert_eq!(arrive(&mut requests, second), Known::Joined);
+        assert_eq!(requests.arrive(first), Known::No);
+        assert_eq!(requests.arrive(second), Known::Joined);
         requests.begin(first);
         let answer = Answer::status(Status::Ok);
         assert_eq!(requests.end(first, &answer).joined, [second]);
         assert!(requests.end(second, &answer).joined.is_empty());
         let third = requests.insert(put(3));
-        assert_eq!(arrive(&mut requests, third), Known::Ended(answer));
+        assert_eq!(requests.arrive(third), Known::Ended(answer.clone()));
+        let fourth = requests.insert(forwarded(4));
+        assert_eq!(requests.arrive(fourth), Known::Ended(answer), "the first copy is not marked");
+    }
+
+    #[test]
+    fn only_what_was_executed_here_is_remembered() {
+        let statuses = [
+            (Status::Ok, true),
+            (Status::NotFound, true),
+            (Status::NotStored, true),
+            (Status::OutcomeUnknown, true),
+            (Status::NotOwner, false),
+            (Status::Unavailable, false),
+            (Status::DeadlineExceeded, false),
+            (Status::OriginUnavailable, false),
+            (Status::VersionMismatch, true),
+            (Status::NotANumber, true),
+            (Status::OutOfRange, true),
+            (Status::TooLarge, true),
+            (Status::Overloaded, false),
+        ];
+        for (status, is_ending) in statuses {
+            for has_begun in [false, true] {
+                let mut requests = requests();
+                let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
+                requests.arrive(first);
+                assert_eq!(requests.turn(first), Known::No);
+                if has_begun {
+                    requests.begin(first);
+                }
+                requests.end(first, &Answer::status(status));
+                let is_known = requests.arrive(second) != Known::No;
+                assert_eq!(is_known, is_ending && has_begun, "{status:?}, begun: {has_begun}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_copy_from_another_server_does_not_wait_for_one_that_was_sent_to_another_server() {
+        let mut requests = requests();
+        let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
+        let returned = requests.insert(forwarded(3));
+        requests.arrive(first);
+        requests.sent_on(first);
+        assert_eq!(requests.arrive(second), Known::Joined, "no server waits for it");
+        assert_eq!(requests.arrive(returned), Known::No);
+        assert_eq!(requests.turn(returned), Known::No);
+        requests.begin(returned);
+        requests.is_back(first);
+        assert_eq!(requests.turn(first), Known::Joined, "it is being executed");
+        let answer = Answer::status(Status::Ok);
+        assert_eq!(requests.end(returned, &answer).joined, [second, first]);
+    }
+
+    #[test]
+    fn a_write_that_was_sent_on_before_it_was_executed_here_has_an_unmarked_copy() {
+        let mut requests = requests();
+        let mut unmarked = put(1);
+        unmarked.head.is_retry = false;
+        let first = requests.insert(unmarked);
+        requests.arrive(first);
+        requests.sent_on(first);
+        requests.is_back(first);
+        assert_eq!(requests.turn(first), Known::No);
+        requests.begin(first);
+        let answer = Answer::status(Status::Ok);
+        requests.end(first, &answer);
+        let late = requests.insert(forwarded(2));
+        assert_eq!(requests.arrive(late), Known::Ended(answer));
     }
 
     #[test]
     fn a_request_is_abandoned_when_all_its_callers_have_left() {
         let mut requests = requests();
         let [first, second] = [1, 2].map(|conn| requests.insert(put(conn)));
-        arrive(&mut requests, first);
-        arrive(&mut requests, second);
+        requests.arrive(first);
+        requests.arrive(second);
         let left = |conn, presence| HashMap::from_iter([(ConnId { shard: 0, conn }, presence)]);
         requests.callers_left(&left(1, Presence::Gone));
         assert!(!requests.is_abandoned(first, Presence::Ended), "it was repeated");

@@ -1,7 +1,11 @@
 //! A waiting request: what was asked, and how far it has come.
 
 use bytes::Bytes;
+use standin_protocol::hash::value_hash;
+use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
+
+use super::repeated::Request;
 
 use crate::node::command::{Command, CommandHead, Hop, OwnedCommand, ReplyTo};
 use crate::node::interface::Now;
@@ -17,6 +21,8 @@ pub(in crate::node) struct Pending {
     pub(in crate::node) key: Box<[u8]>,
     pub(in crate::node) value: Bytes,
     modify: Option<Box<Modify>>,
+    /// The hash of the value of a write that has an identity, and of the operation of a MODIFY.
+    content_hash: u64,
     pub(in crate::node) deadline: Micros,
     pub(super) progress: Progress,
 }
@@ -27,6 +33,10 @@ pub(super) struct Progress {
     /// Whether this server processes the request although another server owns its partition,
     /// because forwarding has failed.
     pub(super) is_here: bool,
+    /// Whether it was sent on to another server, so that a copy of it may still be under way.
+    pub(super) was_sent_on: bool,
+    /// Whether it was sent on to another server, and that has not ended.
+    pub(super) is_elsewhere: bool,
     /// The time since which it has waited for an owner that accepts it.
     pub(super) waits_since: Option<Micros>,
     /// The number of times that its owner has not accepted it.
@@ -63,9 +73,37 @@ impl Pending {
         deadline: Micros,
     ) -> Self {
         let Command { head, key, value, modify } = *command;
+        let is_compared = head.action.is_write() && head.identity.is_some();
+        let content_hash = match (is_compared, modify) {
+            (false, _) => 0,
+            (true, None) => value_hash(value),
+            (true, Some(modify)) => modify.hash_with(value_hash(value)),
+        };
         let (key, value) = (key.into(), Bytes::copy_from_slice(value));
         let (modify, progress) = (modify.copied().map(Box::new), Progress::default());
-        Self { to, head, hash, partition, key, value, modify, deadline, progress }
+        Self { to, head, hash, partition, key, value, modify, content_hash, deadline, progress }
+    }
+
+    /// Returns the write that this is a copy of, if it is a write whose client has given it an
+    /// identity.
+    pub(super) fn request(&self) -> Option<Request> {
+        let CommandHead { action, keyspace, item_flags, version, ttl_ms, .. } = self.head;
+        Some(Request {
+            identity: self.head.identity.filter(|_| self.is_write())?,
+            action,
+            keyspace,
+            hash: self.hash,
+            content_hash: self.content_hash,
+            item_flags,
+            version,
+            ttl_ms,
+            is_marked: self.is_marked(),
+        })
+    }
+
+    /// Whether there is another copy that was sent earlier, by the client or by this server.
+    fn is_marked(&self) -> bool {
+        self.head.is_retry || self.progress.was_sent_on
     }
 
     /// Returns the operation of a MODIFY.
@@ -91,7 +129,11 @@ impl Pending {
 
     /// Returns the command that forwards it.
     pub(in crate::node) fn command(&self, now: Now, hop: Hop) -> OwnedCommand {
-        let mut head = CommandHead { hop, is_peer: true, ..self.head };
+        let is_retry = match mutant::is(Mutant::SentAgainUnmarked) {
+            true => self.head.is_retry,
+            false => self.is_marked(),
+        };
+        let mut head = CommandHead { hop, is_retry, is_peer: true, ..self.head };
         if head.deadline_ms != 0 {
             // The time that the request has already spent here is subtracted.
             let left_ms = self.deadline.since(now.mono).as_millis().max(1);

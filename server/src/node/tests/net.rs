@@ -154,8 +154,8 @@ impl Net {
         self.tag += 1;
         let tag = self.tag;
         let conn = ConnId { shard: 0, conn: u64::from(tag) };
-        let client_id = NonZeroU64::new(77).unwrap();
-        let head = CommandHead { identity: Some(Identity { client_id, request_id: 5 }), ..head };
+        let usual = Identity { client_id: NonZeroU64::new(77).unwrap(), request_id: 5 };
+        let head = CommandHead { identity: head.identity.or(Some(usual)), ..head };
         self.serve(server, conn, Command::new(head, key, value));
         self.run();
         tag

@@ -1,6 +1,8 @@
 //! Tests of writes that are repeated (scenario 14), and of misses after a change of owner
 //! (scenarios 17, 19).
 
+use std::num::NonZeroU64;
+
 use super::net::Net;
 use super::*;
 use ServerState::{Offline, Online, Returning, Waiting};
@@ -37,6 +39,81 @@ fn a_repetition_through_another_server_is_the_same_request() {
     net.end_held_write(0, None);
     assert_eq!((net.status(third), net.status(fourth)), (Some(Status::Ok), Some(Status::Ok)));
     assert_eq!(net.counters(0).origin_writes, 2);
+}
+
+#[test]
+fn a_first_copy_that_arrives_last_is_answered_from_memory() {
+    let mut net = Net::new(3, |_| {});
+    let k = net.key(0, 0);
+    let second = net.ask(0, again(), &k, b"v1");
+    let other = Some(Identity { client_id: NonZeroU64::MIN, request_id: 6 });
+    let newer = CommandHead { identity: other, ..CommandHead::new(Action::Put, 1) };
+    net.ask(0, newer, &k, b"v2");
+    let first = net.put(0, &k, b"v1");
+    assert_eq!((net.status(second), net.status(first)), (Some(Status::Ok), Some(Status::Ok)));
+    assert_eq!(net.origin[&k], b"v2");
+    let forwarded = net.put(1, &k, b"v1");
+    assert_eq!(net.status(forwarded), Some(Status::Ok));
+    assert_eq!(net.origin[&k], b"v2");
+    assert_eq!(net.counters(0).retries_answered, 2);
+}
+
+#[test]
+fn a_first_copy_that_arrives_while_the_second_is_under_way_joins_it() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.held.insert(0);
+    let second = net.ask(0, again(), &k, b"v1");
+    let first = net.put(0, &k, b"v1");
+    net.end_held_write(0, None);
+    assert_eq!((net.status(second), net.status(first)), (Some(Status::Ok), Some(Status::Ok)));
+    assert_eq!((net.counters(0).origin_writes, net.counters(0).retries_joined), (1, 1));
+}
+
+#[test]
+fn a_client_that_uses_an_id_for_everything_and_marks_nothing_loses_no_write() {
+    let mut net = Net::new(2, |_| {});
+    let [k, other] = [net.key(0, 0), net.key(0, 1)];
+    for value in [b"v1", b"v1", b"v2", b"v1"] {
+        net.put(0, &k, value);
+        net.origin.remove(&k);
+        net.put(0, &other, value);
+    }
+    assert_eq!(net.counters(0).origin_writes, 8);
+    net.held.insert(0);
+    let [first, second] = [(); 2].map(|()| net.put(0, &k, b"v3"));
+    net.end_held_write(0, None);
+    net.end_held_write(0, None);
+    assert_eq!((net.status(first), net.status(second)), (Some(Status::Ok), Some(Status::Ok)));
+    assert_eq!(net.counters(0).origin_writes, 10);
+}
+
+#[test]
+fn a_marked_request_that_writes_something_else_is_another_one() {
+    let mut net = Net::new(2, |_| {});
+    let k = net.key(0, 0);
+    net.put(0, &k, b"v1");
+    net.ask(0, again(), &k, b"v2");
+    assert_eq!(net.origin[&k], b"v2");
+    net.ask(0, CommandHead { ttl_ms: 9, ..again() }, &k, b"v2");
+    let delete = CommandHead { is_retry: true, ..CommandHead::new(Action::Delete, 1) };
+    net.ask(0, delete, &k, b"");
+    assert_eq!((net.origin.get(&k), net.counters(0).origin_writes), (None, 4));
+}
+
+#[test]
+fn a_write_that_a_server_sends_again_is_marked() {
+    let mut s = Script::new();
+    let key = s.key_of(PEER);
+    s.put(&key, b"v1");
+    for is_retry in [false, true, true] {
+        let (peer, token, forwarded) = s.forward();
+        assert_eq!((peer, forwarded.is_retry), (PEER, is_retry));
+        // The peer has another map.
+        s.forward_answered((peer, token, forwarded), Status::NotOwner);
+        s.advance(Duration::from_millis(50));
+        s.collect();
+    }
 }
 
 #[test]
