@@ -23,7 +23,9 @@ const NOT_HERE: &[&str] = &[
     // The shipped client and links ask the key's shard. Only other clients, which do not know about
     // shards, ask another one.
     "server strayed",
-    // Copies of a write that come too late are rare, and even more rarely overwrite a newer one.
+    // Copies of a write that come too late, and to another server, are rare, and even more rarely
+    // overwrite a newer one.
+    "sim executed_after_ack",
     "sim overwrote_newer_ack",
 ];
 /// Events that the mode strict forbids.

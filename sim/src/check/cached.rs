@@ -5,12 +5,12 @@
 //! v is outdated at t   some write was asked for after v's write was over,
 //!                      and was acknowledged before t
 //! ```
-//! A write is over when it is answered, if it was sent only once. Another copy of it may be late, and
-//! be executed again (docs/FAILOVER.md, *What is not guaranteed*).
+//! A write is over when it is acknowledged, unless several processes have executed copies of it: those
+//! may be late (docs/FAILOVER.md, *What is not guaranteed*).
 //!
 //! A read that finds nothing is always right: whatever is cached may be gone.
 
-use crate::clock::{NEVER, Time};
+use crate::clock::Time;
 use crate::origin::Value;
 
 /// An operation that leaves a value, or nothing.
@@ -18,9 +18,6 @@ use crate::origin::Value;
 struct Write {
     id: Value,
     asked: Time,
-    /// The time from which it can't be executed any more. Without an answer, or with one that leaves it
-    /// open whether it was executed, that is never.
-    over: Time,
     acknowledged: Option<Time>,
 }
 
@@ -37,32 +34,34 @@ impl Cached {
 
     /// A write is asked for: a put, a delete, or an invalidation.
     pub(super) fn asked(&mut self, at: Time, key: usize, id: Value) {
-        self.writes[key].push(Write { id, asked: at, over: NEVER, acknowledged: None });
+        self.writes[key].push(Write { id, asked: at, acknowledged: None });
     }
 
-    /// A write has been executed, and its client knows that. `sends`: how often it was sent.
-    pub(super) fn acknowledged(&mut self, now: Time, key: usize, id: Value, sends: u32) {
+    /// A write has been executed, and its client knows that.
+    pub(super) fn acknowledged(&mut self, now: Time, key: usize, id: Value) {
         if let Some(write) = self.writes[key].iter_mut().find(|write| write.id == id) {
             write.acknowledged = Some(now);
-            if sends == 1 {
-                write.over = now;
-            }
         }
     }
 
     /// Returns the write that outdated this value before a time, and when it was acknowledged.
-    /// `Err`: nobody has written the value.
+    /// `is_over` says whether no copy of the value's own write can have been executed after that was
+    /// acknowledged. `Err`: nobody has written the value.
     pub(super) fn outdated_by(
         &self,
         key: usize,
         value: Value,
         before: Time,
+        is_over: impl FnOnce() -> bool,
     ) -> Result<Option<(Time, Value)>, ()> {
         let writes = &self.writes[key];
         let own = writes.iter().find(|write| write.id == value).ok_or(())?;
-        let later = writes.iter().filter(|write| write.asked > own.over);
+        // Without an answer, or with one that leaves it open whether it was executed, it is never over.
+        let Some(over) = own.acknowledged else { return Ok(None) };
+        let later = writes.iter().filter(|write| write.asked > over);
         let acknowledged = later.filter_map(|write| Some((write.acknowledged?, write.id)));
-        Ok(acknowledged.filter(|(at, _)| *at < before).min())
+        let first = acknowledged.filter(|(at, _)| *at < before).min();
+        Ok(first.filter(|_| is_over()))
     }
 }
 
@@ -70,33 +69,36 @@ impl Cached {
 mod tests {
     use super::*;
 
+    fn outdated(cached: &Cached, value: Value, before: Time) -> Result<Option<(Time, Value)>, ()> {
+        cached.outdated_by(0, value, before, || true)
+    }
+
     #[test]
     fn a_value_is_outdated_by_a_write_that_began_after_its_own_had_ended() {
         let mut cached = Cached::new(1);
         cached.asked(10, 0, 1);
         cached.asked(15, 0, 2);
-        cached.acknowledged(20, 0, 1, 1);
-        cached.acknowledged(30, 0, 2, 1);
-        assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "they overlap: either may be the last");
+        cached.acknowledged(20, 0, 1);
+        cached.acknowledged(30, 0, 2);
+        assert_eq!(outdated(&cached, 1, 100), Ok(None), "they overlap: either may be the last");
         cached.asked(40, 0, 3);
-        assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "it has not been acknowledged");
-        cached.acknowledged(50, 0, 3, 2);
-        assert_eq!(cached.outdated_by(0, 1, 50), Ok(None), "not yet");
-        assert_eq!(cached.outdated_by(0, 1, 51), Ok(Some((50, 3))));
-        assert_eq!(cached.outdated_by(0, 3, 100), Ok(None));
-        assert_eq!(cached.outdated_by(0, 9, 100), Err(()), "nobody wrote it");
+        assert_eq!(outdated(&cached, 1, 100), Ok(None), "it has not been acknowledged");
+        cached.acknowledged(50, 0, 3);
+        assert_eq!(outdated(&cached, 1, 50), Ok(None), "not yet");
+        assert_eq!(outdated(&cached, 1, 51), Ok(Some((50, 3))));
+        assert_eq!(outdated(&cached, 3, 100), Ok(None));
+        assert_eq!(outdated(&cached, 9, 100), Err(()), "nobody wrote it");
     }
 
     #[test]
-    fn a_write_without_an_answer_or_with_several_copies_may_happen_at_any_time() {
+    fn a_write_without_an_answer_or_with_copies_elsewhere_may_happen_at_any_time() {
         let mut cached = Cached::new(1);
         cached.asked(10, 0, 1);
         cached.asked(40, 0, 2);
-        cached.acknowledged(50, 0, 2, 1);
-        assert_eq!(cached.outdated_by(0, 1, 100), Ok(None));
-        cached.acknowledged(20, 0, 1, 2);
-        assert_eq!(cached.outdated_by(0, 1, 100), Ok(None), "nor one that was sent twice is over");
-        cached.acknowledged(20, 0, 1, 1);
-        assert_eq!(cached.outdated_by(0, 1, 100), Ok(Some((50, 2))));
+        cached.acknowledged(50, 0, 2);
+        assert_eq!(outdated(&cached, 1, 100), Ok(None));
+        cached.acknowledged(20, 0, 1);
+        assert_eq!(outdated(&cached, 1, 100), Ok(Some((50, 2))));
+        assert_eq!(cached.outdated_by(0, 1, 100, || false), Ok(None));
     }
 }

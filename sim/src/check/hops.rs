@@ -79,7 +79,7 @@ impl Hops {
     }
 }
 
-fn requests(mut bytes: &[u8]) -> impl Iterator<Item = Request<'_>> {
+pub(super) fn requests(mut bytes: &[u8]) -> impl Iterator<Item = Request<'_>> {
     std::iter::from_fn(move || {
         let request = Request::parse(bytes, FrameLimits::default()).ok().flatten()?;
         bytes = &bytes[request.header.frame_bytes()..];

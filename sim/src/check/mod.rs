@@ -10,6 +10,7 @@
 
 mod bounds;
 mod cached;
+mod copies;
 mod hops;
 mod pauses;
 pub(crate) mod queues;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use standin_client::{Answer, ClientError, Outcome};
 use standin_protocol::map::MapEpoch;
+use standin_server::node::Identity;
 
 use crate::clock::{MS, Time};
 use crate::origin::{Commit, Origin, Value, sent_value, stored_value};
@@ -26,6 +28,7 @@ use crate::plan::words::{Seconds, letter};
 use crate::plan::{Mode, Setup};
 use bounds::Lost;
 use cached::Cached;
+use copies::Copies;
 use hops::Hops;
 use pauses::Pauses;
 use reads::Reads;
@@ -63,6 +66,7 @@ pub(crate) struct Checker {
     group_of: Vec<usize>,
     lost: Lost,
     executed: BTreeSet<Value>,
+    pub(crate) copies: Copies,
     pub(crate) hops: Hops,
     pub(crate) pauses: Pauses,
     pub(crate) reads: Reads,
@@ -84,7 +88,7 @@ pub(crate) struct Counts {
     pub(crate) unknown: u64,
     pub(crate) stand_in_hits: u64,
     pub(crate) stale_within_bound: u64,
-    /// Writes that were executed (again) after they had been acknowledged.
+    /// Writes that were executed (again, by another process) after they had been acknowledged.
     pub(crate) executed_after_ack: u64,
     /// Those of them that replaced a newer acknowledged write, which is the damage that a late copy can
     /// do. It is not a violation, because no rule can recall such a copy.
@@ -111,6 +115,7 @@ impl Checker {
             group_of,
             lost: Lost::new(setup.groups.len()),
             executed: BTreeSet::new(),
+            copies: Copies::default(),
             hops: Hops::default(),
             // On a clock that is a tenth slow.
             pauses: Pauses::new(pause_max * 112 / 100),
@@ -144,6 +149,8 @@ impl Checker {
         self.lost.update(now, master_lost);
     }
 
+    /// Takes the result of an operation. `executors` returns how many running processes have executed
+    /// the write of an identity; `None` if one of them may have forgotten it.
     pub(crate) fn completed(
         &mut self,
         now: Time,
@@ -151,6 +158,7 @@ impl Checker {
         asked: Asked,
         result: &Result<Answer, ClientError>,
         origin: &Origin,
+        executors: &dyn Fn(Identity) -> Option<usize>,
     ) -> Result<(), String> {
         let is_last = id >= self.current_from;
         let answer = match result {
@@ -169,7 +177,7 @@ impl Checker {
             }
         };
         if self.cached.is_some() {
-            return self.completed_without_database(now, id, asked, answer, is_last);
+            return self.completed_without_database(now, id, asked, answer, is_last, executors);
         }
         if asked.is_write {
             self.counts.writes += 1;
@@ -222,6 +230,7 @@ impl Checker {
         asked: Asked,
         answer: &Answer,
         is_last: bool,
+        executors: &dyn Fn(Identity) -> Option<usize>,
     ) -> Result<(), String> {
         let is_executed = match answer.outcome {
             Outcome::Mismatch { .. } => false,
@@ -234,7 +243,7 @@ impl Checker {
             self.counts.writes += u64::from(asked.is_write);
             self.counts.drops += u64::from(!asked.is_write);
             if is_executed {
-                cached.acknowledged(now, asked.key, id, answer.sends);
+                cached.acknowledged(now, asked.key, id);
             }
             return Ok(());
         }
@@ -250,7 +259,8 @@ impl Checker {
         let before = asked.at.saturating_sub(bound);
         let Some(cached) = &self.cached else { return Ok(()) };
         let outdated = |before| {
-            let by = cached.outdated_by(asked.key, value, before);
+            let is_over = || self.copies.is_over(value, executors);
+            let by = cached.outdated_by(asked.key, value, before, is_over);
             by.map_err(|()| format!("{read}, which nobody has written"))
         };
         if let Some((at, writer)) = outdated(before)? {
@@ -261,8 +271,15 @@ impl Checker {
         Ok(())
     }
 
-    /// Notes that the origin has executed a write, which is the last commit in its history.
-    pub(crate) fn executed(&mut self, key: usize, id: Value, history: &[Commit]) {
+    /// Notes that the origin has executed a write for a process of a server, which is the last commit
+    /// in its history.
+    pub(crate) fn executed(
+        &mut self,
+        process: (usize, u32),
+        key: usize,
+        id: Value,
+        history: &[Commit],
+    ) -> Result<(), String> {
         let acknowledged = &self.acknowledged[key];
         let own = acknowledged.iter().find(|(.., writer)| *writer == id);
         self.counts.executed_after_ack += u64::from(own.is_some());
@@ -276,6 +293,7 @@ impl Checker {
         };
         self.counts.overwrote_newer_ack += u64::from(own.is_some_and(overwrites));
         self.counts.executed_twice += u64::from(!self.executed.insert(id));
+        self.copies.executes(process, id)
     }
 
     /// Checks that the value read is not older than allowed.

@@ -7,6 +7,7 @@
 //! bound.rs     a value from before a write in another keyspace
 //! cached.rs    an old value of a keyspace without a database
 //! control.rs   mistaken states and identities
+//! copies.rs    copies of a write that arrive out of order
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
 //! load.rs      too much work: too many hops, too many calls to the origin
@@ -16,6 +17,7 @@
 mod bound;
 mod cached;
 mod control;
+mod copies;
 mod data;
 mod drops;
 mod found;
@@ -107,6 +109,9 @@ pub(crate) const ALL: &[Scenario] = &[
     found::LOWER_TERM,
     found::OFFLINE_UNDER_A_LOWER_TERM,
     found::ONLINE_BY_A_HIGHER_TERM,
+    copies::FORWARDED,
+    copies::FORWARDED_ROW,
+    copies::SENT_BY_THE_CLIENT,
 ];
 
 /// Returns the schedule of this name.

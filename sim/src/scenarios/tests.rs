@@ -124,4 +124,7 @@ scenarios! {
     f14_lower_term
     f15_offline_under_a_lower_term
     f16_online_by_a_higher_term
+    f17_late_first_copy
+    f18_late_first_copy_of_a_row
+    f19_late_first_copy_of_a_client
 }

@@ -89,8 +89,11 @@ impl World {
         let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
         if let Operation::Put { value } = &open.call.operation {
             let id = sent_value(value).unwrap_or(0);
-            if outcome != Outcome::changed(0) {
-                self.checker.executed(open.key, id, &self.origin.history[open.key]);
+            let (process, history) = ((open.server, open.life), &self.origin.history[open.key]);
+            if outcome != Outcome::changed(0)
+                && let Err(wrong) = self.checker.executed(process, open.key, id, history)
+            {
+                self.violation(wrong);
             }
         }
         if self.is_told && !matches!(open.call.operation, Operation::Get) {

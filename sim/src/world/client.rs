@@ -191,7 +191,14 @@ impl World {
             );
             self.note(|| text);
         }
-        if let Err(wrong) = self.checker.completed(self.time, id, asked, &result, &self.origin) {
+        let Self { checker, servers, origin, time, .. } = self;
+        let executors = |identity| {
+            let running = servers.iter().filter_map(|server| server.process.as_ref());
+            let executed =
+                running.map(|process| Some(usize::from(process.has_executed(identity)?)));
+            executed.sum()
+        };
+        if let Err(wrong) = checker.completed(*time, id, asked, &result, origin, &executors) {
             self.violation(wrong);
         }
     }

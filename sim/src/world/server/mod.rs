@@ -13,7 +13,7 @@ use standin_protocol::hash::shard_of;
 
 use standin_server::control::agent::{Agent, AgentConfig, Input};
 use standin_server::node::counters::Counters;
-use standin_server::node::{Node, NodeConfig, Now};
+use standin_server::node::{Identity, Node, NodeConfig, Now};
 use standin_server::origin::Done;
 use standin_server::origin::pause::Heartbeat;
 use standin_server::shard::ShardContext;
@@ -165,6 +165,16 @@ impl Process {
         self.mailboxes.iter_mut().for_each(|mailbox| mailbox.push_back(message()));
     }
 
+    /// Whether it has executed a write of this identity; `None` if it may have forgotten it.
+    pub(crate) fn has_executed(&self, identity: Identity) -> Option<bool> {
+        let shards = self.shards.iter().map(|shard| shard.core.node.has_executed(identity));
+        shards.reduce(|any, one| match (any, one) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        })?
+    }
+
     /// Whether nothing is under way.
     pub(crate) fn is_idle(&self) -> bool {
         self.shards.iter().all(|shard| shard.core.node.in_flight() == 0)
@@ -192,6 +202,7 @@ impl World {
     pub(crate) fn end_server(&mut self, server: usize, silent: bool) {
         let Some(process) = self.servers[server].process.take() else { return };
         self.count_server(server, &process);
+        self.checker.copies.ended(|identity| process.has_executed(identity));
         self.net.host_died(&mut self.queue, self.time, Host::Server(server), silent);
         self.checker.server_ended(server);
         self.origin.server_ended(server);
@@ -456,6 +467,7 @@ impl World {
             Segment::Data(bytes) => {
                 if end == 1 {
                     self.checker.hops.received(server, socket, &bytes);
+                    self.checker.copies.received(socket, &bytes);
                 }
                 TurnInput::Bytes { key, bytes }
             }
