@@ -1,5 +1,5 @@
 //! The copies of writes. A client or a server may send a write several times, but a process executes it
-//! once (scenarios 14, 32). If only one process has executed a write, no copy of it can be executed any more.
+//! once (scenarios 14, 33). If only one process has executed a write, no copy of it can be executed any more.
 //!
 //! The identity of a write is read from the connections, and the processes are asked which identities
 //! they have executed. A process remembers only so many.

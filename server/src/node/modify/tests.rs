@@ -244,3 +244,30 @@ fn an_older_version_may_leave_the_value_stale() {
     };
     assert_eq!((set(8), set(9), set(10)), (Ok(STALE), Ok(0), Err(Status::VersionMismatch)));
 }
+
+#[test]
+fn operations_that_do_something_else_have_another_hash() {
+    let one = Modify::new(Edit::Increment(1));
+    let others = [
+        Modify::new(Edit::Increment(2)),
+        Modify::new(Edit::Decrement(1)),
+        Modify::new(Edit::Add(1)),
+        Modify::new(Edit::AddFloat(1.0)),
+        Modify::new(Edit::AddFloat(1.5)),
+        Modify::new(Edit::Overwrite(1)),
+        Modify::new(Edit::Herd { recache_ms: 1 }),
+        Modify::new(Edit::Herd { recache_ms: 2 }),
+        Modify::new(Edit::Append),
+        Modify::new(Edit::Prepend),
+        Modify { gives: Gives::New, ..one },
+        Modify { ttl: Ttl::Never, ..one },
+        Modify { when: When { version: Some(1), ..When::ALWAYS }, ..one },
+    ];
+    let mut hashes: Vec<u64> = others.iter().map(|other| other.hash_with(7)).collect();
+    hashes.extend([one.hash_with(7), one.hash_with(8)]);
+    let count = hashes.len();
+    assert_eq!(one.hash_with(7), Modify::new(Edit::Increment(1)).hash_with(7));
+    hashes.sort_unstable();
+    hashes.dedup();
+    assert_eq!(hashes.len(), count);
+}

@@ -218,3 +218,27 @@ fn flags_of_a_client_are_kept_only_where_there_is_room_for_them() {
     let mut s = Script::new();
     assert_eq!(s.send(put, &key, b"v").expect("at once").status, Status::NotSupported);
 }
+
+#[test]
+fn a_first_copy_that_arrives_last_changes_nothing_more() {
+    let mut s = cache();
+    let key = s.key_of(OWN);
+    let identity = Some(Identity { client_id: NonZeroU64::MIN, request_id: 3 });
+    let first = CommandHead { identity, ..CommandHead::new(Action::Modify, 1) };
+    let second = CommandHead { is_retry: true, ..first };
+    let mut ask = |head, operation: &Modify| {
+        s.send_with(head, &key, b"5", Some(operation));
+        let got = s.reply();
+        (got.status, got.value)
+    };
+    let early = ask(second, &INCREMENT);
+    assert_eq!(early.0, Status::NotFound);
+    let number = CommandHead::new(Action::Modify, 1);
+    assert_eq!(ask(number, &ADD).0, Status::Ok);
+    assert_eq!(ask(first, &INCREMENT), early, "it was decided when there was no value");
+    let add = Modify { gives: Gives::New, ..Modify::new(Edit::Add(2)) };
+    assert_eq!(ask(second, &add), (Status::Ok, b"7".to_vec()), "another operation");
+    assert_eq!(ask(number, &INCREMENT), (Status::Ok, b"8".to_vec()));
+    assert_eq!(ask(first, &add), (Status::Ok, b"7".to_vec()));
+    assert_eq!(s.get(&key).expect("a hit").value, b"8");
+}
