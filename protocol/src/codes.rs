@@ -78,7 +78,7 @@ wire_enum! {
         /// Drop every cached value of the keyspace in the key's partition; the origin is left alone.
         Flush = 12, "FLUSH";
         /// Read, change and write a value in one step, at its owner. Value: a
-        /// [`crate::modify::ModifyHead`], then the operand.
+        /// [`crate::modify::wire::ModifyHead`], then the operand.
         Modify = 13, "MODIFY";
     }
 }

@@ -9,7 +9,8 @@ use rkyv::{Archive, Serialize};
 
 use crate::VERSION;
 pub use crate::codes::{Opcode, Status};
-use crate::modify::{ITEM_HEAD_BYTES, MODIFY_HEAD_BYTES};
+use crate::item::ITEM_HEAD_BYTES;
+use crate::modify::wire::MODIFY_HEAD_BYTES;
 
 /// The length of a request or response header.
 pub const HEADER_BYTES: usize = 32;
@@ -104,7 +105,7 @@ pub mod request_flags {
     /// ([`super::IDENTITY_BYTES`]).
     pub const IDENTITY: u8 = 0x10;
     /// The sender reads [`super::response_flags::ITEM`]. PUT and CAS: the value begins with a
-    /// [`crate::modify::ItemHead`] (after the identity).
+    /// [`crate::item::ItemHead`] (after the identity).
     pub const ITEM: u8 = 0x20;
 }
 
@@ -122,7 +123,7 @@ pub mod response_flags {
     pub const FORWARDED: u8 = 0x10;
     /// The value is in the cache now.
     pub const CACHED: u8 = 0x20;
-    /// The value begins with a [`crate::modify::ItemHead`].
+    /// The value begins with a [`crate::item::ItemHead`].
     pub const ITEM: u8 = 0x80;
 }
 
@@ -462,7 +463,7 @@ impl<'a> Response<'a> {
     }
 
     /// Appends a frame like [`Self::write`], with `head` before the value: no bytes, or an
-    /// [`crate::modify::ItemHead`].
+    /// [`crate::item::ItemHead`].
     ///
     /// # Panics
     /// As [`Self::write`].

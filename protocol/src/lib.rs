@@ -17,7 +17,8 @@
 //! handshake.rs   TCP: the first exchange, as the caller and the listener see it
 //! body.rs        TCP: values of PING and STATS
 //! counters.rs    the figures of a party: names, kinds, help texts
-//! modify.rs      TCP: item flags and lifetimes; the operation of a MODIFY
+//! item.rs        TCP: flags and exact lifetime of a value
+//! modify/        TCP: read-modify-writes, and their bytes
 //! handback.rs    TCP: keys written elsewhere than at their owner
 //! lease.rs       how long a lease holds, for its holder and for its grantor
 //! bind.rs        binding an address that a killed process may still hold
@@ -40,6 +41,7 @@ pub mod handback;
 pub mod handshake;
 pub mod hash;
 pub mod hello;
+pub mod item;
 pub mod key;
 pub mod lease;
 pub mod map;

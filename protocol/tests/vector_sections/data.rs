@@ -7,7 +7,8 @@ use standin_protocol::frame::{
     Opcode, Request, RequestHeader, Response, ResponseHeader, Status, request_flags, response_flags,
 };
 use standin_protocol::hello::{ANY_SHARD, HelloBody, HelloReply, Role, cluster_id};
-use standin_protocol::modify::{ItemHead, ModifyHead, NEVER};
+use standin_protocol::item::{ItemHead, NEVER};
+use standin_protocol::modify::wire::ModifyHead;
 
 use super::wide;
 use crate::support::{epoch, hex, map_with_trouble};

@@ -4,6 +4,8 @@
 use crate::store::NEVER_MS;
 use bytes::Bytes;
 pub use standin_protocol::codes::Status;
+/// Bits of [`AnswerHead::marks`].
+pub use standin_protocol::item::marks;
 
 /// The longest value that an answer may bring, in bytes.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -26,18 +28,6 @@ pub mod flags {
     pub const FORWARDED: u8 = 0x10;
     /// The value has been kept in the cache, or was in it.
     pub const CACHED: u8 = 0x20;
-}
-
-/// Bits of [`AnswerHead::marks`], for callers that share the work of computing a value again.
-pub mod marks {
-    /// The value is stale.
-    pub const STALE: u8 = 0x01;
-    /// Another caller has been told to compute the value.
-    pub const WON: u8 = 0x02;
-    /// This caller is to compute the value.
-    pub const WINS: u8 = 0x04;
-    /// The answer would bring the old value, but there was none.
-    pub const ABSENT: u8 = 0x08;
 }
 
 /// An answer without its value.

@@ -2,7 +2,6 @@
 //! frames, for clients; commands to frames and frames to answers, for links to other servers.
 //! Replies may come in any order: the tag of a request is its id, with its opcode.
 
-mod modify;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +12,8 @@ use standin_protocol::frame::{
     ResponseHeader, request_flags, response_flags,
 };
 
-use standin_protocol::modify::{
-    self as wire, ITEM_HEAD_BYTES, ItemHead, MODIFY_HEAD_BYTES, ModifyHead,
-};
+use standin_protocol::item::{ITEM_HEAD_BYTES, ItemHead};
+use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES, ModifyHead};
 
 use super::{Caller, Rejected, Request, What};
 use crate::node::answer::{self, flags};
@@ -30,10 +28,6 @@ const _: () = assert!(
         && flags::PROVISIONAL == response_flags::PROVISIONAL
         && flags::FORWARDED == response_flags::FORWARDED
         && flags::CACHED == response_flags::CACHED
-        && answer::marks::STALE == wire::marks::STALE
-        && answer::marks::WON == wire::marks::WON
-        && answer::marks::WINS == wire::marks::WINS
-        && answer::marks::ABSENT == wire::marks::ABSENT
         && answer::VALUE_BYTES_MAX <= frame::VALUE_BYTES_MAX as usize
 );
 
@@ -132,7 +126,7 @@ fn with_modify(head: CommandHead, value: &mut (u32, u32), whole: &[u8]) -> What 
         return What::Refused(Status::Malformed, "no room for the operation");
     };
     value.0 += MODIFY_HEAD_BYTES as u32;
-    match modify::read(&modify_head, head.version) {
+    match wire::read(&modify_head, head.version) {
         Some(modify) => {
             let head = CommandHead { item_flags: modify_head.item_flags, ..head };
             What::Modify(head, Box::new(modify))
@@ -296,10 +290,7 @@ pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<
         let (item_flags, ttl_ms) = (head.item_flags, head.ttl_ms);
         ItemHead { item_flags, ttl_ms, ..ItemHead::default() }.to_bytes()
     });
-    let modify = modify.map(|modify| {
-        let written = modify::write(modify);
-        ModifyHead { item_flags: head.item_flags, ..written }.to_bytes()
-    });
+    let modify = modify.map(|modify| wire::write(modify, head.item_flags).to_bytes());
     let identity = identity.as_ref().map_or(&[][..], |bytes| bytes);
     let item = item.as_ref().map_or(&[][..], |bytes| bytes);
     let before = modify.as_ref().map_or(item, |bytes| bytes);

@@ -1,14 +1,98 @@
-//! The operation of a MODIFY in Standin's own protocol: the numbers of docs/PROTOCOL.md, *MODIFY*,
-//! and what they mean to the node.
+//! The operation of a MODIFY as it stands before the operand: an rkyv archive of integers only, of
+//! fixed size, like the header. docs/PROTOCOL.md, *MODIFY*, names the numbers.
 
-use standin_protocol::modify::{ModifyHead, tests};
+use rkyv::rancor::{Failure, Panic};
+use rkyv::ser::writer::Buffer;
+use rkyv::{Archive, Serialize};
 
-use crate::node::modify::{
-    Edit, Gives, LifetimeTest, Modify, Presence, Ttl, Vivified, Vivify, When,
-};
+use super::{Edit, Gives, LifetimeTest, Modify, Presence, Ttl, Vivified, Vivify, When};
+
+/// The length of a [`ModifyHead`].
+pub const MODIFY_HEAD_BYTES: usize = 48;
+
+/// The operation of a MODIFY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize)]
+pub struct ModifyHead {
+    /// The change to the value.
+    pub edit: u8,
+    /// Whether there must be a value, or none.
+    pub presence: u8,
+    /// The condition on the lifetime.
+    pub lifetime_test: u8,
+    /// Bits of [`tests`].
+    pub tests: u8,
+    /// The kind of the new lifetime.
+    pub ttl_kind: u8,
+    /// The value that the response brings.
+    pub gives: u8,
+    /// What is stored if there is no value.
+    pub vivify: u8,
+    /// The kind of its lifetime.
+    pub vivify_ttl_kind: u8,
+    /// The edit's number.
+    pub number: u64,
+    /// The new lifetime, in milliseconds, if its kind is that.
+    pub ttl_ms: u64,
+    /// The number that is stored if there is no value.
+    pub vivify_number: u64,
+    /// Its lifetime, in milliseconds, if its kind is that.
+    pub vivify_ttl_ms: u64,
+    /// The client's flags, if the operand becomes the value.
+    pub item_flags: u32,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+/// Bits of [`ModifyHead::tests`].
+pub mod tests {
+    /// The version in the header must be current.
+    pub const VERSION: u8 = 0x01;
+    /// An older version is accepted too, and leaves the value marked as stale.
+    pub const OLDER_MARKS_STALE: u8 = 0x02;
+    /// The value must be equal to the operand.
+    pub const EQUALS_OPERAND: u8 = 0x04;
+}
+
+const _: () = assert!(size_of::<ArchivedModifyHead>() == MODIFY_HEAD_BYTES);
+
+impl ModifyHead {
+    /// Reads the head and returns what follows it; `None` if there are too few bytes.
+    #[must_use]
+    pub fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (head, rest) = bytes.split_at_checked(MODIFY_HEAD_BYTES)?;
+        let head = rkyv::access::<ArchivedModifyHead, Failure>(head).ok()?;
+        let read = Self {
+            edit: head.edit,
+            presence: head.presence,
+            lifetime_test: head.lifetime_test,
+            tests: head.tests,
+            ttl_kind: head.ttl_kind,
+            gives: head.gives,
+            vivify: head.vivify,
+            vivify_ttl_kind: head.vivify_ttl_kind,
+            number: head.number.to_native(),
+            ttl_ms: head.ttl_ms.to_native(),
+            vivify_number: head.vivify_number.to_native(),
+            vivify_ttl_ms: head.vivify_ttl_ms.to_native(),
+            item_flags: head.item_flags.to_native(),
+            reserved: head.reserved,
+        };
+        Some((read, rest))
+    }
+
+    /// The head's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; MODIFY_HEAD_BYTES] {
+        let mut bytes = [0; MODIFY_HEAD_BYTES];
+        // A head of integers has a fixed size and needs no allocation: this can't fail.
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut Buffer::from(&mut bytes));
+        bytes
+    }
+}
 
 /// Reads an operation; `None` if it has a number without a meaning. `version` is that of the header.
-pub(super) fn read(head: &ModifyHead, version: u64) -> Option<Modify> {
+#[must_use]
+pub fn read(head: &ModifyHead, version: u64) -> Option<Modify> {
     let number = head.number;
     let edit = match head.edit {
         0 => Edit::Keep,
@@ -81,8 +165,9 @@ fn read_ttl(kind: u8, ttl_ms: u64) -> Option<Ttl> {
     })
 }
 
-/// Writes an operation. The version is in the header, and the flags are the command's.
-pub(super) fn write(modify: &Modify) -> ModifyHead {
+/// Writes an operation. Its version belongs into the header of the request.
+#[must_use]
+pub fn write(modify: &Modify, item_flags: u32) -> ModifyHead {
     let (edit, number) = match modify.edit {
         Edit::Keep => (0, 0),
         Edit::Set => (1, 0),
@@ -139,6 +224,7 @@ pub(super) fn write(modify: &Modify) -> ModifyHead {
         ttl_ms,
         vivify_number,
         vivify_ttl_ms,
+        item_flags,
         ..ModifyHead::default()
     }
 }
@@ -176,7 +262,7 @@ mod unit_tests {
                 let mut head = base;
                 *field(&mut head) = value;
                 let modify = read(&head, 5).unwrap_or_else(|| panic!("field {number}: {value}"));
-                assert_eq!(read(&write(&modify), 5), Some(modify), "field {number}: {value}");
+                assert_eq!(read(&write(&modify, 9), 5), Some(modify), "field {number}: {value}");
             }
             let mut head = base;
             *field(&mut head) = most + 1;
@@ -184,5 +270,20 @@ mod unit_tests {
         }
         let far = ModifyHead { edit: 4, number: 1 << 32, ..base };
         assert_eq!(read(&far, 0), None, "an offset that no value has");
+    }
+
+    #[test]
+    fn a_head_survives_the_wire_and_short_bytes_do_not() {
+        let modify = ModifyHead {
+            edit: 1,
+            number: 2,
+            vivify_ttl_ms: 3,
+            item_flags: 4,
+            ..ModifyHead::default()
+        };
+        let bytes = [&modify.to_bytes()[..], b"rest"].concat();
+        assert_eq!((bytes[0], bytes[8], bytes[32], bytes[40]), (1, 2, 3, 4));
+        assert_eq!(ModifyHead::split(&bytes), Some((modify, &b"rest"[..])));
+        assert_eq!(ModifyHead::split(&bytes[..MODIFY_HEAD_BYTES - 1]), None);
     }
 }
