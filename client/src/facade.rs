@@ -29,6 +29,23 @@ pub enum CasOutcome {
     NotFound,
 }
 
+/// The result of a read-modify-write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModifyOutcome {
+    /// It was executed. The value is the one that the operation gives.
+    Done(Value),
+    /// A condition does not hold. The value is the one that is there, if the operation gives the old
+    /// one.
+    Unmet(Value),
+    /// Another version is current.
+    Mismatch {
+        /// The current version; 0 if it is unknown.
+        version: u64,
+    },
+    /// There is no value.
+    NotFound,
+}
+
 /// The result of flushing a keyspace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flushed {
@@ -98,6 +115,16 @@ pub(crate) fn swapped(ended: Ended) -> Result<CasOutcome, ClientError> {
         Outcome::Written { version } => Ok(CasOutcome::Written { version }),
         Outcome::Mismatch { version } => Ok(CasOutcome::Mismatch { version }),
         Outcome::NotFound => Ok(CasOutcome::NotFound),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(crate) fn modified(ended: Ended) -> Result<ModifyOutcome, ClientError> {
+    match ended?.outcome {
+        Outcome::Modified(value) => Ok(ModifyOutcome::Done(value)),
+        Outcome::Unmet(value) => Ok(ModifyOutcome::Unmet(value)),
+        Outcome::Mismatch { version } => Ok(ModifyOutcome::Mismatch { version }),
+        Outcome::NotFound => Ok(ModifyOutcome::NotFound),
         other => Err(unexpected(&other)),
     }
 }

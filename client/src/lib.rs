@@ -65,6 +65,9 @@ mod topology;
 
 pub use config::{Bootstrap, ClientConfig};
 pub use event::ClientEvent;
-pub use facade::{CasOutcome, Flushed};
-pub use operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};
+pub use facade::{CasOutcome, Flushed, ModifyOutcome};
+pub use operation::{
+    Action, Answer, ClientError, Modification, Operation, Outcome, Question, Target, Value,
+};
+pub use standin_protocol::modify;
 pub use topology::differences;

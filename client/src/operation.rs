@@ -8,6 +8,9 @@ use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::frame::{Opcode, response_flags};
 use standin_protocol::key::KeyForms;
 use standin_protocol::map::ClusterMap;
+use standin_protocol::modify::Modify;
+use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES};
+use standin_protocol::mutant::{self, Mutant};
 
 /// A request to the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,9 @@ pub enum Action {
         /// The lifetime in the cache, in seconds.
         ttl_s: u32,
     },
+    /// Read, change and write the value in one step. A send that may have been executed is not
+    /// repeated: the operation ends with [`ClientError::OutcomeUnknown`].
+    Modify(Modification),
     /// Give the cached value a new lifetime.
     Touch {
         /// The lifetime in the cache, in seconds.
@@ -53,6 +59,24 @@ pub enum Action {
     /// Drop all cached values of the keyspace in the key's partition, without a statement to the
     /// origin.
     Flush,
+}
+
+/// A read-modify-write with its operand, as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modification {
+    version: u64,
+    /// The operation, then the operand.
+    bytes: Vec<u8>,
+}
+
+impl Modification {
+    /// Creates it from an operation, its operand, and the flags that a value gets to which the
+    /// operand becomes.
+    #[must_use]
+    pub fn new(modify: &Modify, operand: &[u8], item_flags: u32) -> Self {
+        let head = wire::write(modify, item_flags).to_bytes();
+        Self { version: modify.when.version.unwrap_or(0), bytes: [&head[..], operand].concat() }
+    }
 }
 
 /// The party to which a [`Question`] is sent.
@@ -97,7 +121,7 @@ pub struct Value {
 pub enum Outcome {
     /// GET: the value.
     Value(Value),
-    /// GET, DELETE, CAS, TOUCH: there is no such row. A DELETE that had to be repeated may return
+    /// GET, DELETE, CAS, MODIFY, TOUCH: there is no such row. A DELETE that had to be repeated may return
     /// this because its first send deleted the row.
     NotFound,
     /// PUT, CAS: the value was written.
@@ -105,9 +129,14 @@ pub enum Outcome {
         /// The new version.
         version: u64,
     },
+    /// MODIFY: it was executed. The value is the one that the operation gives.
+    Modified(Value),
+    /// MODIFY: a condition does not hold, and nothing was changed. The value is the one that is
+    /// there, if the operation gives the old one.
+    Unmet(Value),
     /// DELETE: the row was deleted.
     Deleted,
-    /// CAS: the value was not written, because another version is current.
+    /// CAS, MODIFY: the value was not written, because another version is current.
     Mismatch {
         /// The current version; 0 if it is unknown.
         version: u64,
@@ -179,6 +208,9 @@ pub enum ClientError {
         /// The name of the keyspace.
         keyspace: String,
     },
+    /// MODIFY: the value is not a number, or the result would be out of its range. Nothing was done.
+    #[error("the value can't be changed like that: it is not such a number, or would be too large")]
+    NotANumber,
     /// A write may or may not have happened.
     #[error("the write may or may not have happened; read the key before writing it again")]
     OutcomeUnknown,
@@ -273,6 +305,7 @@ impl Action {
             Self::Put { .. } => Opcode::Put,
             Self::Delete => Opcode::Delete,
             Self::Cas { .. } => Opcode::Cas,
+            Self::Modify(_) => Opcode::Modify,
             Self::Touch { .. } => Opcode::Touch,
             Self::Invalidate => Opcode::Invalidate,
             Self::Flush => Opcode::Flush,
@@ -282,6 +315,7 @@ impl Action {
     pub(crate) fn value(&self) -> &[u8] {
         match self {
             Self::Put { value, .. } | Self::Cas { value, .. } => value,
+            Self::Modify(modification) => &modification.bytes,
             Self::Get | Self::Delete | Self::Touch { .. } | Self::Invalidate | Self::Flush => &[],
         }
     }
@@ -289,13 +323,34 @@ impl Action {
     pub(crate) fn ttl_s(&self) -> u32 {
         match self {
             Self::Put { ttl_s, .. } | Self::Cas { ttl_s, .. } | Self::Touch { ttl_s } => *ttl_s,
-            Self::Get | Self::Delete | Self::Invalidate | Self::Flush => 0,
+            Self::Get | Self::Delete | Self::Modify(_) | Self::Invalidate | Self::Flush => 0,
+        }
+    }
+
+    /// Returns the version that must be current; 0 if there is none.
+    pub(crate) fn version(&self) -> u64 {
+        match self {
+            Self::Cas { version, .. } | Self::Modify(Modification { version, .. }) => *version,
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of bytes of the value that is written.
+    pub(crate) fn value_bytes(&self) -> usize {
+        match self {
+            Self::Modify(modification) => modification.bytes.len() - MODIFY_HEAD_BYTES,
+            other => other.value().len(),
         }
     }
 
     /// Whether the action changes the database.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Delete | Self::Cas { .. })
+        matches!(self, Self::Put { .. } | Self::Delete | Self::Cas { .. } | Self::Modify(_))
+    }
+
+    /// Whether it may be sent again although it may have been executed.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::Modify(_)) || mutant::is(Mutant::ModifySentAgain)
     }
 }
 

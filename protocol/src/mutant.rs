@@ -112,6 +112,8 @@ wire_enum! {
         CopyUnmarked = 50, "copy-unmarked";
         /// A server that sends a write on a second time does not mark it RETRY (33).
         SentAgainUnmarked = 51, "sent-again-unmarked";
+        /// A read-modify-write that may have been executed is sent to another server (32).
+        ModifySentAgain = 52, "modify-sent-again";
     }
 }
 

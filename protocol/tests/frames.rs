@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use standin_protocol::VERSION;
 use standin_protocol::frame::{
     FrameError, FrameLimits, HEADER_BYTES, Opcode, REQUEST_MAGIC, RESPONSE_MAGIC, Request,
-    RequestHeader, Response, ResponseHeader, Status, VALUE_BYTES_MAX,
+    RequestHeader, Response, ResponseHeader, Status, VALUE_BYTES_MAX, response_flags,
 };
 use support::hex;
 
@@ -185,6 +185,8 @@ proptest! {
     fn responses_come_back(
         header in response_header(), value in payload(5_000), rest in payload(9)
     ) {
+        // An item's head is a part of the value: other tests have it.
+        let header = ResponseHeader { flags: header.flags & !response_flags::ITEM, ..header };
         let mut bytes = Vec::new();
         Response::write(header, &value, &mut bytes);
         let frame_bytes = bytes.len();

@@ -129,6 +129,9 @@ impl Engine {
         match (&open.work, place) {
             (Work::Operation { .. }, Place::Server { server, .. }) => {
                 match self.failed(now, server, failures, trial) {
+                    Remedy::Resend if self.request(id).is_spent() => {
+                        self.finish(now, id, Err(ClientError::OutcomeUnknown));
+                    }
                     Remedy::Resend => self.place(now, id, place, false),
                     Remedy::NotifyAndStandIn | Remedy::StandIn => {
                         self.pass_over(now, id, server, Passed::Silent);

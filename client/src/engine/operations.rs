@@ -8,7 +8,7 @@ use super::connection::{Connection, Place};
 use super::errors::Passed;
 use super::{ConnId, Engine, Output, Timer};
 use crate::event::ClientEvent;
-use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target};
+use crate::operation::{Answer, ClientError, Operation, Outcome, Question, Target};
 use crate::session::Session;
 
 /// The purpose of an open request.
@@ -97,6 +97,15 @@ impl Open {
         matches!(&self.work, Work::Operation { operation, .. } if operation.action.is_write())
     }
 
+    /// Whether it must not be sent again, because it may have been executed.
+    pub(super) fn is_spent(&self) -> bool {
+        let is_repeatable = match &self.work {
+            Work::Operation { operation, .. } => operation.action.is_repeatable(),
+            Work::Question { .. } | Work::Ping | Work::MapFetch => true,
+        };
+        self.is_outcome_open && !is_repeatable
+    }
+
     fn denies_the_write(&self, result: &Result<Answer, ClientError>) -> bool {
         let is_mismatch = |answer: &Answer| matches!(answer.outcome, Outcome::Mismatch { .. });
         self.is_write() && result.as_ref().map_or(true, is_mismatch)
@@ -162,6 +171,9 @@ impl Engine {
             open.current.is_none(),
             "a request is dispatched only while it has no current send"
         );
+        if open.is_spent() {
+            return self.finish(now, id, Err(ClientError::OutcomeUnknown));
+        }
         let Some(router) = &mut self.router else {
             self.unrouted.push_back(id);
             self.ask_a_seed(now);
@@ -247,9 +259,7 @@ impl Engine {
         let mut header = RequestHeader::new(opcode, keyspace, id);
         if let Work::Operation { operation, .. } = &open.work {
             header.set_ttl_s(operation.action.ttl_s());
-            if let Action::Cas { version, .. } = operation.action {
-                header.cas_version = version;
-            }
+            header.cas_version = operation.action.version();
         }
         if open.sends > 0 {
             header.flags |= request_flags::RETRY;
@@ -356,7 +366,7 @@ impl Engine {
 
     fn admit(&self, operation: &Operation, bytes: usize) -> Result<(), ClientError> {
         let limits = self.config.limits;
-        let (key, value) = (operation.key.len(), operation.action.value().len());
+        let (key, value) = (operation.key.len(), operation.action.value_bytes());
         if key > usize::from(limits.key_bytes) {
             let text = format!("the key has {key} bytes, the limit is {}", limits.key_bytes);
             return Err(ClientError::TooLarge(text));

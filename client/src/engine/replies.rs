@@ -224,6 +224,13 @@ fn result_of(
     Ok(match (reply.status, &operation.action) {
         (Status::Ok, Action::Get) => Outcome::Value(Value { bytes: reply.value, version, ttl_s }),
         (Status::Ok, Action::Put { .. } | Action::Cas { .. }) => Outcome::Written { version },
+        (Status::Ok, Action::Modify(_)) => {
+            Outcome::Modified(Value { bytes: reply.value, version, ttl_s })
+        }
+        (Status::NotStored, Action::Modify(_)) => {
+            Outcome::Unmet(Value { bytes: reply.value, version, ttl_s })
+        }
+        (Status::NotANumber | Status::OutOfRange, _) => return Err(ClientError::NotANumber),
         (Status::Ok, Action::Delete) => Outcome::Deleted,
         (Status::Ok, Action::Touch { .. }) => Outcome::Touched { ttl_s },
         // A value that is not cached counts as dropped.

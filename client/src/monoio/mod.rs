@@ -26,14 +26,17 @@ use std::time::Duration;
 use monoio::time::{Instant, Sleep, sleep};
 use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::map::ClusterMap;
+use standin_protocol::modify::Modify;
 use standin_protocol::time::Micros;
 
 use crate::config::{Bootstrap, ClientConfig};
 use crate::engine::{ConnId, Engine, Input, Output};
 use crate::event::ClientEvent;
-use crate::facade::{self, CasOutcome, Flushed};
+use crate::facade::{self, CasOutcome, Flushed, ModifyOutcome};
 use crate::ids::Map;
-use crate::operation::{Action, Answer, ClientError, Operation, Question, Target, Value};
+use crate::operation::{
+    Action, Answer, ClientError, Modification, Operation, Question, Target, Value,
+};
 use crate::socket;
 
 use connection::Outlet;
@@ -172,6 +175,22 @@ impl Client {
     ) -> Result<CasOutcome, ClientError> {
         let cas = facade::operation(keyspace, key, Action::Cas { version, value, ttl_s });
         facade::swapped(self.submit(cas).await)
+    }
+
+    /// Reads, changes and writes a value in one step at its owner: `modify` says how, and `operand`
+    /// is what it puts there.
+    ///
+    /// # Errors
+    /// [`ClientError`]. After `OutcomeUnknown` it may have been executed, and is not repeated.
+    pub async fn modify(
+        &self,
+        keyspace: u8,
+        key: &[u8],
+        modify: &Modify,
+        operand: &[u8],
+    ) -> Result<ModifyOutcome, ClientError> {
+        let action = Action::Modify(Modification::new(modify, operand, 0));
+        facade::modified(self.submit(facade::operation(keyspace, key, action)).await)
     }
 
     /// Gives a cached value a new lifetime, and returns the lifetime. Returns `None` if there is no

@@ -66,6 +66,7 @@ impl From<&ClientError> for FailureKind {
             ClientError::TooLarge(_)
             | ClientError::UnknownKeyspace(_)
             | ClientError::NotSupported { .. }
+            | ClientError::NotANumber
             | ClientError::AuthFailed
             | ClientError::NoSuchTarget(_) => Self::Refused,
             ClientError::Protocol(_) => Self::Protocol,

@@ -37,8 +37,8 @@ pub(super) enum Started {
         reserved: Reserved,
     },
     Write(StartedWrite),
-    /// The read of the value that a MODIFY changes.
-    Read(StartedWrite),
+    /// The read of the value that a MODIFY changes, in its turn.
+    Read(StartedWrite, Reserved),
 }
 
 /// The circumstances in which a write began.

@@ -195,7 +195,7 @@ impl Node {
 
     /// Returns the figures that the limits need for a fetch of these requests, or `None` if there
     /// are no requests.
-    fn ask_for(&self, waiting: &[PendingKey]) -> Option<Ask> {
+    pub(super) fn ask_for(&self, waiting: &[PendingKey]) -> Option<Ask> {
         let deadline = waiting.iter().map(|key| self.requests[*key].deadline).min()?;
         let partition = self.requests[waiting[0]].partition;
         let serving = self.partitions.serving(partition);

@@ -239,7 +239,11 @@ impl Node {
                 self.fetches.answered(reserved, &outcome);
                 self.fetch_done(now, name, started, outcome);
             }
-            Started::Read(write) => self.value_read(now, write, outcome),
+            Started::Read(write, reserved) => {
+                self.fetches.answered(reserved, &outcome);
+                self.value_read(now, write, outcome);
+                self.release_delayed(now);
+            }
             Started::Write(write) => {
                 self.write_done(now, write, outcome);
                 if ended.was_outdated {

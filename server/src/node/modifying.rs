@@ -10,6 +10,7 @@
 //! ```
 
 use bytes::Bytes;
+use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{Answer, AnswerHead, flags, ms_left};
 use super::cache::Content;
@@ -45,7 +46,15 @@ impl Node {
             Some(found) => self.apply(now, write, found),
             None if self.keyspaces.is_cache(keyspace) => self.apply(now, write, None),
             None => {
-                self.submit(now, Started::Read(write), keyspace, Operation::Get, row, deadline);
+                let ask = self.ask_for(&[write.pending]).expect("one request was given");
+                let Some(reserved) = self.fetches.pass(now.mono, keyspace, ask) else {
+                    self.cache.end_write(write.token, now.mono, None);
+                    self.counters.overloaded += 1;
+                    self.reply(write.pending, AnswerHead::overloaded());
+                    return false;
+                };
+                let read = Started::Read(write, reserved);
+                self.submit(now, read, keyspace, Operation::Get, row, deadline);
                 true
             }
         }
@@ -60,7 +69,8 @@ impl Node {
         // Another server may have written the value since it was read.
         let is_owner = self.partitions.serving(partition) == Serving::Cached
             && self.partitions.lease_losses() == write.begun.losses
-            && self.partitions.generation(keyspace, partition) == write.generation;
+            && self.partitions.generation(keyspace, partition) == write.generation
+            || mutant::is(Mutant::ModifyWithoutLease);
         let is_under_way = match outcome {
             Outcome::Value(value) if is_owner => {
                 let (flags, marks, version, ttl_ms) = (0, 0, 0, u64::MAX);

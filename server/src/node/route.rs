@@ -5,7 +5,7 @@ use bytes::Bytes;
 use standin_protocol::mutant::{self, Mutant};
 
 use super::answer::{Answer, AnswerHead, PeerAnswer, Status, flags};
-use super::command::{Hop, OwnedCommand};
+use super::command::{Action, Hop, OwnedCommand};
 use super::partitions::serving::Serving;
 use super::{ForwardFailure, Forwarded, Node, Now, Output, PendingKey};
 
@@ -127,6 +127,14 @@ impl Node {
             // The peer is alive and may still carry the request out, so it must not be executed
             // again.
             ForwardFailure::TimedOut if is_write => {
+                self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
+            }
+            // The peer may have executed it, and it must not be executed twice.
+            ForwardFailure::Unreachable
+                if pending.head.action == Action::Modify
+                    && !mutant::is(Mutant::ModifySentAgain) =>
+            {
+                self.mark_unreachable(now, peer, false);
                 self.reply(key, AnswerHead::status(Status::OutcomeUnknown));
             }
             // The caller was answered when this server resumed.

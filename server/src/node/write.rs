@@ -300,10 +300,16 @@ impl Node {
                     ttl_ms: kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now_ms)),
                     ..AnswerHead::status(Status::Ok)
                 };
-                Ok(match write.applied.take() {
-                    Some(applied) => applied.answer(head),
-                    None => head.into(),
-                })
+                let is_owner = begun.losses == self.partitions.lease_losses()
+                    && self.partitions.serving(write.partition) == Serving::Cached;
+                match write.applied.take() {
+                    // The next owner may have changed the value from before.
+                    Some(_) if !is_owner && !mutant::is(Mutant::ModifyWithoutLease) => {
+                        Err(AnswerHead::status(Status::OutcomeUnknown).into())
+                    }
+                    Some(applied) => Ok(applied.answer(head)),
+                    None => Ok(head.into()),
+                }
             }
             Outcome::Failed(failure) => Err(failure_answer(&failure, true)),
             Outcome::Value(_) => unreachable!("the origin must not answer a write with a value"),

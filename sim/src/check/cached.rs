@@ -37,6 +37,11 @@ impl Cached {
         self.writes[key].push(Write { id, asked: at, acknowledged: None });
     }
 
+    /// Whether the write of this value has been acknowledged.
+    pub(super) fn is_acknowledged(&self, key: usize, value: Value) -> bool {
+        self.writes[key].iter().any(|write| write.id == value && write.acknowledged.is_some())
+    }
+
     /// A write has been executed, and its client knows that.
     pub(super) fn acknowledged(&mut self, now: Time, key: usize, id: Value) {
         if let Some(write) = self.writes[key].iter_mut().find(|write| write.id == id) {

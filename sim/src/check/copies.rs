@@ -9,6 +9,7 @@ use std::num::NonZeroU64;
 
 use standin_protocol::frame::{IDENTITY_BYTES, Opcode, Request, request_flags};
 use standin_protocol::hello::Role;
+use standin_protocol::modify::wire::MODIFY_HEAD_BYTES;
 use standin_server::node::Identity;
 
 use super::hops::requests;
@@ -40,7 +41,7 @@ impl Copies {
                 Some(Opcode::Hello) => {
                     self.callers.extend(client_id(request.value).map(|id| (socket, id)));
                 }
-                Some(Opcode::Put | Opcode::Cas) => self.note(socket, &request),
+                Some(Opcode::Put | Opcode::Cas | Opcode::Modify) => self.note(socket, &request),
                 _ => {}
             }
         }
@@ -61,7 +62,12 @@ impl Copies {
                 (named(name), value)
             }
         };
-        if let (Some(identity), Some(value)) = (identity, sent_value(value)) {
+        let operation = match request.header.opcode == Opcode::Modify as u8 {
+            true => MODIFY_HEAD_BYTES,
+            false => 0,
+        };
+        let value = value.get(operation..).and_then(sent_value);
+        if let (Some(identity), Some(value)) = (identity, value) {
             self.identities.insert(value, identity);
         }
     }

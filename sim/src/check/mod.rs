@@ -15,6 +15,7 @@ mod hops;
 mod pauses;
 pub(crate) mod queues;
 mod reads;
+mod swaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +33,7 @@ use copies::Copies;
 use hops::Hops;
 use pauses::Pauses;
 use reads::Reads;
+use swaps::Swaps;
 
 /// An operation that has not ended.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,7 @@ pub(crate) struct Asked {
     pub(crate) at: Time,
     pub(crate) is_write: bool,
     pub(crate) is_cas: bool,
+    pub(crate) is_swap: bool,
     pub(crate) is_get: bool,
     /// For an INVALIDATE or FLUSH: the position of the key when it was requested. Once it is done, no
     /// read may return an older one.
@@ -67,6 +70,7 @@ pub(crate) struct Checker {
     lost: Lost,
     executed: BTreeSet<Value>,
     pub(crate) copies: Copies,
+    swaps: Swaps,
     pub(crate) hops: Hops,
     pub(crate) pauses: Pauses,
     pub(crate) reads: Reads,
@@ -116,6 +120,7 @@ impl Checker {
             lost: Lost::new(setup.groups.len()),
             executed: BTreeSet::new(),
             copies: Copies::default(),
+            swaps: Swaps::default(),
             hops: Hops::default(),
             // On a clock that is a tenth slow.
             pauses: Pauses::new(pause_max * 112 / 100),
@@ -128,7 +133,10 @@ impl Checker {
     }
 
     pub(crate) fn asked(&mut self, id: Value, asked: Asked) {
-        let Asked { key, at, is_write, dropped, .. } = asked;
+        let Asked { key, at, is_write, is_swap, dropped, .. } = asked;
+        if is_swap {
+            self.swaps.asked(id);
+        }
         if let Some(cached) = self.cached.as_mut().filter(|_| is_write || dropped.is_some()) {
             cached.asked(at, key, id);
         }
@@ -233,7 +241,7 @@ impl Checker {
         executors: &dyn Fn(Identity) -> Option<usize>,
     ) -> Result<(), String> {
         let is_executed = match answer.outcome {
-            Outcome::Mismatch { .. } => false,
+            Outcome::Mismatch { .. } | Outcome::Unmet(_) => false,
             // A delete that finds nothing has been executed, a CAS has not.
             Outcome::NotFound => !asked.is_cas,
             _ => true,
@@ -245,7 +253,18 @@ impl Checker {
             if is_executed {
                 cached.acknowledged(now, asked.key, id);
             }
-            return Ok(());
+            return match &answer.outcome {
+                Outcome::Modified(old) => match sent_value(&old.bytes) {
+                    Some(old) => {
+                        let is_unique = cached.is_acknowledged(asked.key, old)
+                            && self.copies.is_over(old, executors);
+                        self.swaps.answered(asked.key, id, old, is_unique)
+                    }
+                    // There was none.
+                    None => Ok(()),
+                },
+                _ => Ok(()),
+            };
         }
         if !asked.is_get {
             return Ok(());
@@ -293,6 +312,7 @@ impl Checker {
         };
         self.counts.overwrote_newer_ack += u64::from(own.is_some_and(overwrites));
         self.counts.executed_twice += u64::from(!self.executed.insert(id));
+        self.swaps.executed(id)?;
         self.copies.executes(process, id)
     }
 
@@ -346,8 +366,16 @@ impl Checker {
         origin: &Origin,
     ) -> Result<(), String> {
         let history = &origin.history[asked.key];
+        if let Outcome::Modified(old) = &answer.outcome
+            && let Some(old) = stored_value(&old.bytes)
+        {
+            let is_unique = history.iter().filter(|commit| commit.writer == old).count() == 1;
+            self.swaps.answered(asked.key, id, old, is_unique)?;
+        }
         let position = match &answer.outcome {
-            Outcome::Written { .. } => history.iter().position(|commit| commit.writer == id),
+            Outcome::Written { .. } | Outcome::Modified(_) => {
+                history.iter().position(|commit| commit.writer == id)
+            }
             Outcome::Deleted => {
                 // It must have been one of the deletes, but it is not known which.
                 let is_it = |commit: &crate::origin::Commit| {

@@ -291,6 +291,7 @@ fn acts(random: &mut Random, setup: &Setup, swarm: &SwarmConfig, entries: &mut V
             true => match random.below(12) {
                 0 => Act::Delete,
                 1 | 2 => Act::Cas,
+                3 => Act::Swap,
                 _ => Act::Put,
             },
             false => match random.below(40) {

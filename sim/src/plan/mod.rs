@@ -122,6 +122,8 @@ pub(crate) enum Act {
     Delete,
     /// A CAS with the version that this client has last seen.
     Cas,
+    /// A read-modify-write that replaces the value and returns the one before.
+    Swap,
     Touch,
     Invalidate,
     /// A flush of the key's partition.

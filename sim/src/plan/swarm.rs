@@ -96,6 +96,8 @@ impl SwarmConfig {
             &[Act::Put, Act::Delete],
             &[Act::Put, Act::Invalidate],
             &[Act::Cas, Act::Touch, Act::Delete],
+            &[Act::Swap],
+            &[Act::Swap, Act::Put],
         ];
         let asks = if random.percent(40) { random.between(5, 60) } else { 0 };
         Self {

@@ -50,6 +50,7 @@ impl fmt::Display for Act {
             Self::Put => "writes",
             Self::Delete => "deletes",
             Self::Cas => "writes by CAS",
+            Self::Swap => "swaps",
             Self::Touch => "touches",
             Self::Invalidate => "invalidates",
             Self::Flush => "flushes the partition of",

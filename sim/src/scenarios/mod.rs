@@ -22,6 +22,7 @@ mod data;
 mod drops;
 mod found;
 mod load;
+mod modify;
 mod stopped;
 mod stored;
 #[cfg(test)]
@@ -89,6 +90,8 @@ pub(crate) const ALL: &[Scenario] = &[
     bound::RETURNED_HOME,
     cached::RETURNED_HOME,
     cached::KEPT_WHILE_WAITING,
+    modify::TWO_SERVERS,
+    modify::ANSWER_LOST,
     load::COLD_START,
     load::COLD_STAND_IN,
     stored::STORED_OTHERWISE,

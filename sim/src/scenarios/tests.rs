@@ -108,6 +108,8 @@ scenarios! {
     s24_fill_after_flush
     s30_cache_returned_home
     s31_cache_kept_while_waiting
+    s32_modified_by_two_servers
+    s32_modified_twice
     f01_new_incarnation_remembers_nothing
     f02_forgotten_by_all
     f03_forgotten_twice

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use standin_client::engine::{ConnId, Engine, Input, Output};
-use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Operation};
+use standin_client::modify::{Edit, Gives, Modify, Ttl};
+use standin_client::{Action, Bootstrap, ClientConfig, ClientEvent, Modification, Operation};
 
 use super::cluster::{Cluster, address, host_at};
 use super::events::{Actor, Pace, Segment};
@@ -64,6 +65,9 @@ impl ClientHost {
     }
 }
 
+/// Replaces the value, and returns the one before.
+const SWAP: Modify = Modify { gives: Gives::Old, ttl: Ttl::Keyspace, ..Modify::new(Edit::Set) };
+
 impl World {
     /// Begins an operation of a caller.
     pub(crate) fn act(&mut self, client: usize, key: usize, act: Act, id: Value) {
@@ -79,17 +83,21 @@ impl World {
             Act::Delete => Action::Delete,
             Act::Cas if version == 0 => Action::Get,
             Act::Cas => Action::Cas { version, value, ttl_s: 0 },
+            Act::Swap => Action::Modify(Modification::new(&SWAP, &value, 0)),
             Act::Touch => Action::Touch { ttl_s: 0 },
             Act::Invalidate => Action::Invalidate,
             // There is nothing behind the cache if there is no database.
             Act::Flush | Act::Behind => Action::Flush,
         };
-        let is_write = matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
+        let is_swap = matches!(action, Action::Modify(_));
+        let is_write =
+            is_swap || matches!(action, Action::Put { .. } | Action::Cas { .. } | Action::Delete);
         let is_cas = matches!(action, Action::Cas { .. });
         let is_get = action == Action::Get;
         let is_drop = matches!(action, Action::Invalidate | Action::Flush);
         let dropped = is_drop.then(|| self.origin.history[key].len() - 1);
-        let asked = Asked { client, key, at: self.time, is_write, is_cas, is_get, dropped };
+        let at = self.time;
+        let asked = Asked { client, key, at, is_write, is_cas, is_swap, is_get, dropped };
         self.checker.asked(id, asked);
         let name = &self.cluster.keys[key];
         let key = match action {
@@ -258,6 +266,11 @@ fn describe(outcome: &standin_client::Outcome, id: Value) -> String {
             None => "read nonsense".to_owned(),
         },
         Outcome::Written { .. } => format!("wrote v{id}"),
+        Outcome::Modified(old) => {
+            let old = stored_value(&old.bytes).or(sent_value(&old.bytes));
+            let old = old.map_or("nothing".to_owned(), |old| format!("v{old}"));
+            format!("replaced {old} by v{id}")
+        }
         Outcome::NotFound => "found nothing".to_owned(),
         other => format!("{other:?}"),
     }

@@ -56,8 +56,9 @@ impl World {
         let raw = Raw { client, server, key, act, id, leaves, socket, has_asked, is_over, left };
         self.raws.push(raw);
         let (is_write, is_get, dropped) = (act == Act::Put, act == Act::Get, None);
-        let (at, is_cas) = (self.time, false);
-        self.checker.asked(id, Asked { client, key, at, is_write, is_cas, is_get, dropped });
+        let (at, is_cas, is_swap) = (self.time, false, false);
+        let asked = Asked { client, key, at, is_write, is_cas, is_swap, is_get, dropped };
+        self.checker.asked(id, asked);
     }
 
     /// Lets such a client read a segment.

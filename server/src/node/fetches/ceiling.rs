@@ -139,6 +139,15 @@ impl Ceiling {
         Entry::Wait(until)
     }
 
+    /// Whether a read may begin that can't wait.
+    pub(super) fn pass(&mut self, now: Micros, ask: Ask) -> bool {
+        if self.is_unbounded() || mutant::is(Mutant::NoReadCeiling) {
+            return true;
+        }
+        let lane = if ask.is_owned { &mut self.owned } else { &mut self.through };
+        lane.queue.is_empty() && lane.take(now)
+    }
+
     /// Shortens the wait of a fetch, which now ends at `until`, if this client gives up earlier.
     /// Returns the time at which the wait ends.
     pub(super) fn expedite(&mut self, now: Micros, name: &Name, ask: Ask, until: Micros) -> Micros {

@@ -208,6 +208,13 @@ impl Fetches {
         }
     }
 
+    /// Asks whether a read of one request may begin that can't wait: there is room for its row, and
+    /// `reads_per_second` allows it.
+    pub(super) fn pass(&mut self, now: Micros, keyspace: u8, ask: Ask) -> Option<Reserved> {
+        let may_pass = self.gate.fits(keyspace) && self.ceiling.pass(now, ceiling_ask(ask));
+        may_pass.then(|| self.gate.enter(keyspace)).flatten()
+    }
+
     /// Begins a fetch that the limit after a change of owner lets pass, or makes it wait.
     pub(super) fn start(
         &mut self,
