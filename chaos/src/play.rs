@@ -204,6 +204,7 @@ fn load(settings: &Settings, cluster: &Cluster, checker: &Arc<Checker>) -> Plan 
         duration: None,
         seed: settings.seed,
         run: run_of(settings),
+        fills: None,
         checker: Some(Arc::clone(checker)),
         phases: 1,
         slot: SLOT,

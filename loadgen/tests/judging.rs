@@ -92,6 +92,7 @@ fn work(worker: u32, start: Micros, store: &Store, checker: &Checker) -> Recordi
         let ending = Ending::Answered { flags: HIT, is_absent: false, verdict };
         let (due, ended) = ((start + offset).min(sent), Micros::boottime());
         recorder.record(&Sample {
+            is_fill: false,
             op,
             phase: 0,
             due,

@@ -21,11 +21,13 @@ pub(crate) struct Demo {
     pub(crate) seed: Option<u32>,
     /// The URL of a PostgreSQL database; `None`: SQLite.
     pub(crate) origin: Option<String>,
+    /// Whether there is no database.
+    pub(crate) is_cache: bool,
 }
 
 impl Demo {
     pub(crate) fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), seconds: 12, seed: None, origin: None }
+        Self { name: name.into(), seconds: 12, seed: None, origin: None, is_cache: false }
     }
 }
 
@@ -98,6 +100,9 @@ pub(crate) fn run(workspace: &Workspace, demo: &Demo) -> Result<Run, Failed> {
     }
     if let Some(origin) = &demo.origin {
         command.arg("--origin").arg(origin);
+    }
+    if demo.is_cache {
+        command.arg("--cache");
     }
     let limit = GRACE + Duration::from_secs(u64::from(demo.seconds));
     let finished = process::run_step(&mut command, &folder.join("output.log"), limit)?;

@@ -147,6 +147,10 @@ fn released(workspace: &Workspace, report: &mut Report) {
         let demo = Demo { seconds: DEMO_SECONDS, origin, ..Demo::new("demo-postgres") };
         demo_step(workspace, &demo)
     });
+    report.step("demo without a database", &["release build"], || {
+        let demo = Demo::new("demo-cache");
+        demo_step(workspace, &Demo { seconds: DEMO_SECONDS, is_cache: true, ..demo })
+    });
 }
 
 /// Runs a command whose exit code is its result.

@@ -266,7 +266,8 @@ impl Worker<'_> {
             }
             Err(error) => (Ending::Failed(FailureKind::Unavailable), None, Some(error.to_string())),
         };
-        let sample = Sample { op, phase: 0, due, sent, ended, sends: 1, displaced, ending };
+        let sample =
+            Sample { op, is_fill: false, phase: 0, due, sent, ended, sends: 1, displaced, ending };
         (Logged { worker: self.number, key, served_by, sample }, error)
     }
 }

@@ -133,6 +133,7 @@ mod tests {
         let due = Micros(due_ms * 1_000);
         let ended = due + Duration::from_millis(took_ms);
         let sample = Sample {
+            is_fill: false,
             op: OpKind::Read,
             phase: 0,
             due,

@@ -14,6 +14,7 @@ const fn ms(ms: u64) -> Micros {
 fn read(worker: u32, key: u32, due: u64, ended: u64) -> Logged {
     let ending = Ending::Answered { flags: HIT, is_absent: false, verdict: Some(Verdict::Fresh) };
     let sample = Sample {
+        is_fill: false,
         op: OpKind::Read,
         phase: 0,
         due: ms(due),

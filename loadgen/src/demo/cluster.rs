@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use standin_client::blocking::Client;
 use standin_client::{Bootstrap, ClientConfig, Target};
-use standin_config::{CONFIG_FILE, ClusterConfig, WriteError};
+use standin_config::{CONFIG_FILE, ClusterConfig, KeyspaceConfig, WriteError};
 use standin_protocol::map::{MapError, Topology};
 use standin_protocol::time::Micros;
 
@@ -86,7 +86,7 @@ impl DemoCluster {
         program: &Path,
         folder: &Path,
         groups: u16,
-        origin: &RunOrigin,
+        origin: Option<&RunOrigin>,
         random: &mut Random,
         interrupt: &Interrupt,
     ) -> Result<Self, ClusterError> {
@@ -181,9 +181,9 @@ fn cluster_config(
     folder: &Path,
     names: &[String],
     addresses: &[SocketAddr],
-    origin: &RunOrigin,
+    origin: Option<&RunOrigin>,
 ) -> ClusterConfig {
-    let mut config = ClusterConfig::new("demo", addresses[0], origin.config());
+    let mut config = ClusterConfig::new("demo", addresses[0], origin.map(RunOrigin::config));
     for (pair, at) in names.chunks(2).zip(addresses[1..].chunks(2)) {
         let servers = pair.iter().map(String::as_str).zip(at.iter().copied());
         config = config.with_group(&pair[0][..1], servers);
@@ -194,7 +194,10 @@ fn cluster_config(
     }
     config.limits.value_bytes = VALUE_BYTES_MAX;
     config.master.state_file = folder.join("master.state");
-    config.keyspaces.push(RunOrigin::keyspace(KEYSPACE));
+    config.keyspaces.push(match origin {
+        Some(_) => RunOrigin::keyspace(KEYSPACE),
+        None => KeyspaceConfig::cache(KEYSPACE, "demo"),
+    });
     config
 }
 
@@ -211,9 +214,11 @@ mod tests {
         assert_eq!(names, ["a1", "a2", "b1", "b2"]);
         let addresses = free_addresses(5, &mut Random::new(1)).unwrap();
         let origin = RunOrigin::Sqlite { path: scratch.file("origin.sqlite") };
-        let config = cluster_config(scratch.path(), &names, &addresses, &origin);
-        config.write_into(scratch.path()).unwrap();
-        assert_eq!(ClusterConfig::load(&scratch.file(CONFIG_FILE)).unwrap(), config);
-        assert_eq!(config.groups, ["a", "b"]);
+        for origin in [Some(&origin), None] {
+            let config = cluster_config(scratch.path(), &names, &addresses, origin);
+            config.write_into(scratch.path()).unwrap();
+            assert_eq!(ClusterConfig::load(&scratch.file(CONFIG_FILE)).unwrap(), config);
+            assert_eq!(config.groups, ["a", "b"]);
+        }
     }
 }

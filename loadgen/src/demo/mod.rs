@@ -1,7 +1,7 @@
 //! `standin demo`: a whole cluster that loses a server and, it is hoped, no request.
 //!
 //! ```text
-//! options.rs ─► run ─┬ folder, ../origin/     a temporary folder, 200,000 rows
+//! options.rs ─► run ─┬ folder, ../origin/     a temporary folder, 200,000 rows or no database
 //!                    ├ cluster.rs             master and servers, as processes
 //!                    ├ warm.rs                reads until the hit ratio is steady
 //!                    ├ script.rs ─ story.rs   load; kill, restart; who said what when
@@ -146,10 +146,23 @@ fn run_in(
     console.line(&format!("Standin demo, seed {seed}"));
 
     let rows = Rows { count: ROWS, run, value_bytes: VALUE_BYTES };
-    let origin = RunOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?;
-    console.line(&format!("  origin    {} with {} rows", origin.name(), thousands(ROWS.into())));
-    let mut cluster =
-        DemoCluster::start(program, folder.path(), groups, &origin, &mut random, interrupt)?;
+    let origin = match args.cache {
+        true => None,
+        false => Some(RunOrigin::prepare(args.origin.as_deref(), folder.path(), rows)?),
+    };
+    let count = thousands(ROWS.into());
+    console.line(&match &origin {
+        Some(origin) => format!("  origin    {} with {count} rows", origin.name()),
+        None => format!("  origin    none: {count} keys are only in the servers' memory"),
+    });
+    let mut cluster = DemoCluster::start(
+        program,
+        folder.path(),
+        groups,
+        origin.as_ref(),
+        &mut random,
+        interrupt,
+    )?;
     console.line(&format!(
         "  cluster   a master and {groups} failover groups of 2 servers, on ports {}",
         ports(&cluster)
@@ -173,8 +186,8 @@ fn run_in(
     console.end_progress();
     let mut problems = cluster.unexpected_ends();
     drop(cluster);
-    let origin_name = origin.name();
-    origin.remove()?;
+    let origin_name = origin.as_ref().map_or("none", RunOrigin::name);
+    origin.map_or(Ok(()), RunOrigin::remove)?;
 
     let parameters = Parameters {
         seconds: args.seconds,
@@ -200,6 +213,8 @@ fn run_in(
 
 /// The load of the demo.
 fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
+    let initial = if args.cache { Initial::Empty } else { Initial::Filled };
+    let checker = Checker::new(ROWS, run, initial);
     Plan {
         topology: Arc::clone(&cluster.topology),
         client: ClientConfig::from(&cluster.config),
@@ -209,9 +224,8 @@ fn plan(args: &DemoArgs, seed: u64, run: u32, cluster: &DemoCluster) -> Plan {
         duration: Some(Duration::from_secs(args.seconds.into())),
         seed,
         run,
-        checker: Some(Arc::new(
-            Checker::new(ROWS, run, Initial::Filled).with_grace(grace(&cluster.config)),
-        )),
+        fills: args.cache.then(|| ValueSizes::fixed(VALUE_BYTES)),
+        checker: Some(Arc::new(checker.with_losses(args.cache).with_grace(grace(&cluster.config)))),
         phases: script::PHASES.len(),
         slot: SLOT,
         is_logged: false,

@@ -28,6 +28,10 @@ pub struct DemoArgs {
     /// A PostgreSQL database to use instead of SQLite; the demo creates a table in it and drops it.
     #[arg(long, value_name = "postgres://…")]
     pub origin: Option<String>,
+    /// Use a keyspace without a database: values are only in the servers' memory, and the load writes a
+    /// value after each read that finds nothing.
+    #[arg(long, conflicts_with = "origin")]
+    pub cache: bool,
     /// Folder for the report; by default a new temporary folder.
     #[arg(long, value_name = "DIR")]
     pub report: Option<PathBuf>,
@@ -45,6 +49,7 @@ impl Default for DemoArgs {
             json: None,
             keep: None,
             origin: None,
+            cache: false,
             report: None,
             program: None,
         }
@@ -73,6 +78,8 @@ mod tests {
         assert_eq!((demo.keep, demo.seconds, demo.seed), (Some(None), 9, Some(4)));
         let Cli { demo } = Cli::try_parse_from(["demo", "--keep", "here"]).unwrap();
         assert_eq!(demo.keep, Some(Some(PathBuf::from("here"))));
+        let both = ["demo", "--cache", "--origin", "postgres://localhost/db"];
+        assert!(Cli::try_parse_from(both).is_err(), "either a database or none");
         assert!(Cli::try_parse_from(["demo", "--seconds", "2"]).is_err(), "too short");
         assert!(Cli::try_parse_from(["demo", "--rate", "0"]).is_err());
     }

@@ -14,6 +14,9 @@ use crate::recorder::{FailureKind, TimelinePoint};
 use crate::report::figures::LATE_US_MAX;
 use crate::report::{Figures, Machine, PhaseFigures, table};
 
+/// [`Parameters::origin`] of a run without a database.
+pub(super) const NO_DATABASE: &str = "none";
+
 /// The paths of the report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReportFiles {
@@ -202,6 +205,10 @@ impl DemoReport {
         clean(&self.total) && clean(&self.warm_up) && self.problems.is_empty()
     }
 
+    fn has_database(&self) -> bool {
+        self.parameters.origin != NO_DATABASE
+    }
+
     /// The end of the demo's output.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -216,9 +223,17 @@ impl DemoReport {
             ms(self.return_ms)
         );
         if let Some(StoodIn { requests, keys_logged }) = self.stood_in {
+            let what = if self.has_database() { "fetches and writes" } else { "misses and writes" };
             text += &format!(
-                "  meanwhile its stand-ins made {requests} fetches and writes for it, and logged \
+                "  meanwhile its stand-ins had {requests} {what} for it, and logged \
                  {keys_logged} keys to hand\n  back; as a new process it had none of them cached\n"
+            );
+        }
+        let fills = self.total.counts.fills;
+        if fills > 0 {
+            text += &format!(
+                "  {} of the writes were made because a read had found nothing\n",
+                table::thousands(fills)
             );
         }
         for problem in &self.problems {

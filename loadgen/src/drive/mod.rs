@@ -28,6 +28,7 @@ use standin_protocol::time::Micros;
 use crate::checker::Checker;
 use crate::live::Live;
 use crate::recorder::Recording;
+use crate::request::ValueSizes;
 use crate::schedule::Arrivals;
 use crate::workload::{Keys, Supply};
 
@@ -73,6 +74,9 @@ pub struct Plan {
     pub seed: u64,
     /// The number that values of this run carry, which distinguishes them from those of other runs.
     pub run: u32,
+    /// The sizes of the values that are written after reads that found nothing, as an application does
+    /// that uses a cache without a database behind it; `None`: nothing is written.
+    pub fills: Option<ValueSizes>,
     /// Judges the reads; without it every value carries sequence 0.
     pub checker: Option<Arc<Checker>>,
     /// Number of phases.

@@ -10,7 +10,8 @@ use super::shared::Shared;
 use crate::checker::{Checker, Floor, Seen, Verdict, Write, WriteKind};
 use crate::live::Step;
 use crate::recorder::{Displaced, Ending, FailureKind, Logged, OpKind, Sample};
-use crate::request::{Access, Request};
+use crate::request::{Access, Request, ValueSizes};
+use crate::rng::Random;
 
 /// The largest number of times that another key is drawn for a write whose key is being written.
 const REDRAWS_MAX: u8 = 8;
@@ -20,6 +21,13 @@ pub(super) struct Ticket {
     key: u32,
     kind: TicketAction,
     displaced: Displaced,
+    is_fill: bool,
+}
+
+impl Ticket {
+    fn new(key: u32, kind: TicketAction, displaced: Displaced) -> Self {
+        Self { key, kind, displaced, is_fill: false }
+    }
 }
 
 enum TicketAction {
@@ -35,7 +43,7 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
     let Request { key, access } = wanted;
     let mut displaced = Displaced::default();
     let (kind, value_bytes, ttl_s) = match access {
-        Access::Read => return Ticket { key, kind: TicketAction::Read, displaced },
+        Access::Read => return Ticket::new(key, TicketAction::Read, displaced),
         Access::Write { value_bytes, ttl_s } => (WriteKind::Put, value_bytes, ttl_s),
         Access::Delete => (WriteKind::Delete, 0, 0),
     };
@@ -48,7 +56,7 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
             },
             WriteKind::Delete => TicketAction::Delete { write: None },
         };
-        return Ticket { key, kind, displaced };
+        return Ticket::new(key, kind, displaced);
     };
     let (mut key, now) = (key, Micros::boottime());
     loop {
@@ -60,7 +68,7 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
                 }
                 WriteKind::Delete => TicketAction::Delete { write: Some(write) },
             };
-            return Ticket { key, kind, displaced };
+            return Ticket::new(key, kind, displaced);
         }
         let other = shared.supply.borrow_mut().other_key();
         match other.filter(|_| displaced.redraws < REDRAWS_MAX) {
@@ -70,13 +78,46 @@ pub(super) fn ticket(shared: &Shared, wanted: Request) -> Ticket {
         displaced.redraws += 1;
     }
     displaced.became_read = true;
-    Ticket { key, kind: TicketAction::Read, displaced }
+    Ticket::new(key, TicketAction::Read, displaced)
 }
 
-/// Sends a request, waits for its end, judges and records it.
+/// Sends a request, waits for its end, judges and records it. If it is a read that finds nothing,
+/// the key may be filled then.
 pub(super) async fn perform(shared: &Shared, client: &Client, ticket: Ticket, due: Option<Micros>) {
+    let (key, is_read) = (ticket.key, matches!(ticket.kind, TicketAction::Read));
+    let is_absent = perform_one(shared, client, ticket, due).await;
+    if is_read
+        && is_absent
+        && let Some(sizes) = shared.plan.fills
+        && let Some(fill) = fill(shared, key, sizes)
+    {
+        perform_one(shared, client, fill, None).await;
+    }
+}
+
+/// Gives the write that fills a key its place; `None` if the key is being written.
+fn fill(shared: &Shared, key: u32, sizes: ValueSizes) -> Option<Ticket> {
+    let value_bytes = sizes.draw(&mut Random::stream(shared.plan.seed, key.into()));
+    let (value, write) = match &shared.plan.checker {
+        Some(checker) => {
+            let write = checker.begin_write(key, WriteKind::Put, Micros::boottime())?;
+            (checker.value(&write, value_bytes), Some(write))
+        }
+        None => (Checker::first_value(shared.plan.run, key, value_bytes), None),
+    };
+    let kind = TicketAction::Write { value, ttl_s: 0, write };
+    Some(Ticket { is_fill: true, ..Ticket::new(key, kind, Displaced::default()) })
+}
+
+/// Performs one request. Returns whether it was answered that there is nothing.
+async fn perform_one(
+    shared: &Shared,
+    client: &Client,
+    ticket: Ticket,
+    due: Option<Micros>,
+) -> bool {
     let phase_sent = shared.live.phase();
-    let (key, displaced) = (ticket.key, ticket.displaced);
+    let Ticket { key, displaced, is_fill, .. } = ticket;
     let checker = shared.plan.checker.as_deref();
     let (action, op, write) = match ticket.kind {
         TicketAction::Read => (Action::Get, OpKind::Read, None),
@@ -107,7 +148,7 @@ pub(super) async fn perform(shared: &Shared, client: &Client, ticket: Ticket, du
         }
         Err(error) => (Ending::Failed(FailureKind::from(error)), 1),
     };
-    let sample = Sample { op, phase, due, sent, ended, sends, displaced, ending };
+    let sample = Sample { op, is_fill, phase, due, sent, ended, sends, displaced, ending };
     let mut recorder = shared.recorder.borrow_mut();
     recorder.record(&sample);
     if shared.plan.is_logged {
@@ -120,6 +161,7 @@ pub(super) async fn perform(shared: &Shared, client: &Client, ticket: Ticket, du
     }
     drop(recorder);
     shared.live.add(shared.number, step(&sample));
+    matches!(sample.ending, Ending::Answered { is_absent: true, .. })
 }
 
 /// A request belongs to the phase in which it was sent; but what is under way when the first

@@ -205,11 +205,11 @@ fn plan(
         LoadError::Keyspace { name, known: known() }
     })?;
     let (reads, sizes) = (args.reads.unwrap_or(READS_PERCENT), args.sizes());
-    let writes = args.fill || (trace.is_none() && reads < 100.0);
+    let writes = args.fill || args.fill_misses || (trace.is_none() && reads < 100.0);
     if writes && !keyspace.is_writable() {
         let name = &keyspace.name;
         return Err(LoadError::Options(format!(
-            "keyspace {name} has no `put` statement: use --reads 100 and no --fill, or add one"
+            "keyspace {name} has no `put` statement: use --reads 100 and no --fill or --fill-misses, or add one"
         )));
     }
     if sizes.max_bytes > cluster.limits.value_bytes {
@@ -241,6 +241,7 @@ fn plan(
         seed: args.seed,
         // Not from the seed: the values of an earlier run with the same seed are not ours.
         run: getrandom::u32().unwrap_or(1),
+        fills: args.fill_misses.then(|| args.sizes()),
         checker: None,
         phases: 1,
         slot: Duration::from_secs(1),

@@ -66,6 +66,10 @@ pub struct LoadArgs {
     /// First write every key once.
     #[arg(long)]
     pub fill: bool,
+    /// Write a value after each read that finds nothing, as an application does that uses a keyspace
+    /// without a database. These writes come in addition to the rate, and count as writes.
+    #[arg(long)]
+    pub fill_misses: bool,
     /// Check whether any read is stale or wrong. Nothing else may write these keys.
     #[arg(long, requires = "fill")]
     pub check: bool,
@@ -97,6 +101,7 @@ impl LoadArgs {
             json: None,
             hdr: None,
             fill: false,
+            fill_misses: false,
             check: false,
             trace: None,
             format: None,

@@ -118,6 +118,8 @@ pub struct Counts {
     pub redraws: u64,
     /// Writes made as reads, because no key was free.
     pub became_reads: u64,
+    /// Writes that filled keys of which a read had found nothing.
+    pub fills: u64,
     /// Failures, by [`FailureKind`].
     #[serde(serialize_with = "by_name")]
     pub failures: [u64; FAILURE_KINDS],
@@ -129,6 +131,7 @@ impl Counts {
         self.resent += u64::from(sample.sends > 1);
         self.redraws += u64::from(sample.displaced.redraws);
         self.became_reads += u64::from(sample.displaced.became_read);
+        self.fills += u64::from(sample.is_fill);
         match sample.op {
             OpKind::Read => self.reads += 1,
             OpKind::Write => self.writes += 1,
@@ -188,6 +191,7 @@ impl Counts {
             (&mut self.resent, other.resent),
             (&mut self.redraws, other.redraws),
             (&mut self.became_reads, other.became_reads),
+            (&mut self.fills, other.fills),
         ];
         for (sum, part) in pairs {
             *sum += part;

@@ -86,6 +86,8 @@ pub struct Displaced {
 pub struct Sample {
     /// Read or write.
     pub op: OpKind,
+    /// Whether it is a write that fills a key of which a read had found nothing.
+    pub is_fill: bool,
     /// Index of the phase to which it belongs.
     pub phase: usize,
     /// The time at which it was due.

@@ -15,6 +15,7 @@ const SLOT: Duration = Duration::from_millis(250);
 fn sample(due_ms: u64, latency_us: u64, op: OpKind) -> Sample {
     let due = START + Duration::from_millis(due_ms);
     Sample {
+        is_fill: false,
         op,
         phase: usize::from(due_ms >= 1_000),
         due,
