@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use standin_config::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, OriginConfig, Security, ServerConfig, Timings,
+    MasterConfig, Mode, Naming, OriginConfig, Security, ServerConfig, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -51,6 +51,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             memory_bytes,
             huge_pages: true,
             io,
+            services: Vec::new(),
         }],
         groups: vec![NAME.to_owned()],
         origin: Some(OriginConfig {
@@ -59,6 +60,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             timeout: Duration::from_secs(30),
             ..OriginConfig::sqlite(directory.join("origin.sqlite"))
         }),
+        naming: Naming::default(),
         keyspaces: vec![KeyspaceConfig {
             id: KEYSPACE,
             name: NAME.to_owned(),

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::model::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
+    MasterConfig, Mode, Naming, OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 
 pub(crate) const CLUSTER_NAME: &str = "standin";
 pub(crate) const PARTITIONS: u32 = 1_024;
+pub(crate) const KEY_SEPARATOR: &str = ":";
 pub(crate) const MASTER_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7_100);
 pub(crate) const MASTER_STATE_FILE: &str = "master.state";
@@ -57,6 +58,7 @@ impl ClusterConfig {
             groups: Vec::new(),
             origin: origin.into(),
             keyspaces: Vec::new(),
+            naming: Naming::default(),
             timings: Timings::default(),
             limits: Limits::default(),
             security: Security::default(),
@@ -97,6 +99,7 @@ impl ServerConfig {
             memory_bytes: MEMORY_BYTES,
             huge_pages: HUGE_PAGES,
             io: IO,
+            services: Vec::new(),
         }
     }
 }

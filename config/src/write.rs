@@ -60,6 +60,12 @@ impl ClusterConfig {
             Mode::Strict => "strict",
         };
         out.text("mode", mode);
+        out.text("key_separator", &self.naming.separator);
+        let default = self.naming.default_keyspace.and_then(|id| {
+            let keyspace = self.keyspaces.iter().find(|keyspace| keyspace.id == id)?;
+            Some(keyspace.name.as_str())
+        });
+        out.optional_text("default_keyspace", default);
 
         out.section("[master]");
         out.text("address", &self.master.address.to_string());
@@ -113,6 +119,10 @@ impl ClusterConfig {
         if let Some(OriginKind::Sqlite { path, .. }) =
             wanted.origin.as_mut().map(|origin| &mut origin.kind)
         {
+            *path = folder.join(&*path);
+        }
+        let services = wanted.servers.iter_mut().flat_map(|server| &mut server.services);
+        for path in services.filter_map(|service| service.passwords.as_mut()) {
             *path = folder.join(&*path);
         }
         let parts = [
@@ -263,6 +273,11 @@ impl Toml {
             IoKind::Epoll => "epoll",
         };
         self.text("io", io);
+        for service in &server.services {
+            self.text(service.protocol.key(), &service.address.to_string());
+            let passwords = service.passwords.as_ref().map(|path| path.to_string_lossy());
+            self.optional_text(service.protocol.passwords_key(), passwords.as_deref());
+        }
     }
 
     fn keyspace(&mut self, keyspace: &KeyspaceConfig, all: &[KeyspaceConfig]) {

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, OriginKind};
+use standin_config::{
+    ClusterConfig, KeyspaceConfig, OriginConfig, OriginKind, ServiceConfig, ServiceProtocol,
+};
 
 fn example() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cluster.example.toml");
@@ -49,6 +51,14 @@ fn expected() -> ClusterConfig {
     config
 }
 
+fn memcached() -> ServiceConfig {
+    ServiceConfig {
+        protocol: ServiceProtocol::Memcached,
+        address: ([127, 0, 0, 1], 11211).into(),
+        passwords: Some(PathBuf::from("/etc/standin/memcached.passwords")),
+    }
+}
+
 #[test]
 fn the_example_says_what_it_says() {
     assert_eq!(parse(&example()), expected());
@@ -70,6 +80,8 @@ fn the_documented_defaults_are_the_defaults() {
     let mut wanted = expected();
     wanted.master.offline_servers_max = Some(2);
     wanted.limits.output_bytes = Some(64 << 20);
+    wanted.naming.default_keyspace = Some(1);
+    wanted.servers[0].services = vec![memcached()];
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
@@ -83,6 +95,8 @@ fn every_key_is_in_the_manual() {
     full.master.offline_servers_max = Some(2);
     full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];
+    full.servers[0].services = vec![memcached()];
+    full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
     postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));
     let example = example();

@@ -37,7 +37,19 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
         memory_bytes: (of_shard * u64::from(shards)).max(1 << 20),
         huge_pages,
         io,
+        services: services(index, pinned),
     })
+}
+
+/// A service for some servers, and for some of them with passwords.
+fn services(index: usize, has_passwords: bool) -> Vec<ServiceConfig> {
+    let port = 20_000 + u16::try_from(index).expect("few");
+    let service = ServiceConfig {
+        protocol: ServiceProtocol::Memcached,
+        address: ([127, 0, 0, 1], port).into(),
+        passwords: has_passwords.then(|| PathBuf::from("passwords \"of\" users")),
+    };
+    if index % 2 == 0 { vec![service] } else { Vec::new() }
 }
 
 fn origin() -> impl Strategy<Value = OriginConfig> {
@@ -216,6 +228,10 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 servers,
                 groups,
                 origin: has_rows.then_some(origin),
+                naming: Naming {
+                    separator: [":", "::", "/"][usize::from(partitions % 3 == 0) + usize::from(partitions % 2 == 0)].to_owned(),
+                    default_keyspace: keyspaces.first().filter(|_| partitions % 5 != 0).map(|k| k.id),
+                },
                 keyspaces,
                 timings,
                 limits,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::services::check_separator;
 use crate::defaults;
 use crate::mistake::Report;
 use crate::model::{MasterConfig, Mode};
@@ -14,10 +15,12 @@ const NAME_BYTES_MAX: usize = 64;
 const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// `[cluster]`, as far as it is right.
-pub(super) struct Cluster {
+pub(super) struct Cluster<'d> {
     pub(super) name: Option<String>,
     pub(super) partitions: Option<At<u32>>,
     pub(super) mode: Option<Mode>,
+    pub(super) key_separator: Option<At<&'d str>>,
+    pub(super) default_keyspace: Option<Option<At<&'d str>>>,
 }
 
 /// `[master]`, as far as it is right.
@@ -38,10 +41,16 @@ impl Master {
     }
 }
 
-pub(super) fn read(mut section: Section<'_>, report: &mut Report<'_>) -> Cluster {
+pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Cluster<'d> {
     let name = section.text("name", defaults::CLUSTER_NAME, report);
     let name = name.and_then(|name| check_name(name, &section.key("name"), report));
+    let separator = section.text("key_separator", defaults::KEY_SEPARATOR, report);
+    let separator = separator
+        .and_then(|text| check_separator(text, &section.key("key_separator"), report))
+        .or(defaults::KEY_SEPARATOR, section.at());
     let cluster = Cluster {
+        key_separator: separator,
+        default_keyspace: section.text("default_keyspace", "items", report).optional(),
         name: name.or(defaults::CLUSTER_NAME, section.at()).map(|name| name.value.to_owned()),
         partitions: section.whole(
             "partitions",

@@ -11,6 +11,7 @@ mod network;
 mod origin;
 mod secret;
 mod servers;
+mod services;
 mod tuning;
 
 use std::path::Path;
@@ -124,7 +125,9 @@ fn read_root(
         root.section("defaults", report).map(|section| servers::read_defaults(section, report));
     let groups = root.sections("group", report);
     let groups =
-        groups.map(|sections| servers::read_groups(sections, server_defaults.as_ref(), report));
+        groups.map(|sections| {
+        servers::read_groups(sections, server_defaults.as_ref(), base_dir, report)
+    });
     let origin =
         root.section("origin", report).map(|section| origin::read(section, base_dir, report));
     let keyspaces = root.sections("keyspace", report);
@@ -143,6 +146,7 @@ fn read_root(
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);
+    let naming = services::naming(cluster.as_ref(), known, report);
 
     let cluster = cluster?;
     let groups = groups?;
@@ -158,6 +162,7 @@ fn read_root(
             _ => None,
         },
         keyspaces: keyspaces??,
+        naming: naming?,
         timings: timings?.complete?,
         limits: limits?.complete?,
         security: secret?.security()?,

@@ -20,6 +20,7 @@ pub(super) fn check(
 ) {
     let mut endpoints: Vec<Endpoint> = servers.iter().filter_map(Endpoint::of_server).collect();
     endpoints.extend(master.and_then(Endpoint::of_master));
+    endpoints.extend(servers.iter().flat_map(Endpoint::of_services));
     // If two addresses are equal, the later one in the file is the mistake.
     endpoints.sort_by_key(|endpoint| endpoint.address.at);
 
@@ -28,7 +29,18 @@ pub(super) fn check(
         let Endpoint { key, address, .. } = endpoint;
         check_reachable(key, *address, report);
         let wire = canonical(address.value);
-        if secret_missing && !wire.ip().is_loopback() {
+        if let Some((passwords_key, true)) = endpoint.service
+            && !wire.ip().is_loopback()
+        {
+            let wrong = format!(
+                "{} is not a loopback address, and everybody who reaches it could use it; write \
+                 `{passwords_key} = \"FILE\"`, a file of lines `user:password`, or a loopback \
+                 address",
+                address.value
+            );
+            report.mistake(address.at, key, wrong);
+        }
+        if secret_missing && endpoint.service.is_none() && !wire.ip().is_loopback() {
             report.mistake(
                 address.at,
                 key,
@@ -60,22 +72,38 @@ pub(super) fn check(
 
 /// An address at which a member listens.
 struct Endpoint {
-    key: &'static str,
+    key: String,
     owner: String,
     address: At<SocketAddr>,
     is_default: bool,
+    /// For a service, the key of its password file, and whether it certainly has none.
+    service: Option<(&'static str, bool)>,
 }
 
 impl Endpoint {
     fn of_master(master: &Master) -> Option<Self> {
         let owner = "the master".to_owned();
         let is_default = master.is_address_default;
-        Some(Self { key: "master.address", owner, address: master.address?, is_default })
+        let key = "master.address".to_owned();
+        Some(Self { key, owner, address: master.address?, is_default, service: None })
     }
 
     fn of_server(server: &Server) -> Option<Self> {
-        let (key, owner) = ("group.server.address", server.shown());
-        Some(Self { key, owner, address: server.address?, is_default: false })
+        let (key, owner) = ("group.server.address".to_owned(), server.shown());
+        Some(Self { key, owner, address: server.address?, is_default: false, service: None })
+    }
+
+    fn of_services(server: &Server) -> impl Iterator<Item = Self> {
+        server.services.iter().filter_map(|service| {
+            let (protocol, is_open) = (service.protocol, service.is_open());
+            Some(Self {
+                key: format!("group.server.{}", protocol.key()),
+                owner: format!("{} for {}", server.shown(), protocol.key()),
+                address: service.address?,
+                is_default: false,
+                service: Some((protocol.passwords_key(), is_open)),
+            })
+        })
     }
 }
 

@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::path::Path;
 
 use standin_protocol::map::SERVERS_MAX;
 use standin_protocol::placement::WEIGHT_MAX;
 
 use super::cluster::{Cluster, Master, check_name, read_address};
+use super::services::{self, Service};
 use super::tuning::LimitsRead;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{IoKind, ServerConfig};
+use crate::model::{IoKind, ServerConfig, ServiceProtocol};
 use crate::section::{At, Found, Section};
 use crate::units::format_size;
 
@@ -50,6 +52,7 @@ pub(super) struct Server {
     pub(super) address: Option<At<SocketAddr>>,
     sizes: Sizes,
     cores: Option<At<Vec<usize>>>,
+    pub(super) services: Vec<Service>,
 }
 
 impl Server {
@@ -71,6 +74,7 @@ impl Server {
             memory_bytes: self.sizes.memory_bytes?.value,
             huge_pages: self.sizes.huge_pages?.value,
             io: self.sizes.io?.value,
+            services: self.services.iter().map(Service::complete).collect::<Option<_>>()?,
         })
     }
 }
@@ -85,7 +89,9 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
         io: Some(At { value: defaults::IO, at }),
     };
     let sizes = read_sizes(&mut section, built_in, report);
-    for key in ["name", "address", "cores"] {
+    let of_services =
+        ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
+    for key in ["name", "address", "cores"].into_iter().chain(of_services) {
         section.misplaced(
             key,
             "belongs to one server; write it under that [[group.server]]",
@@ -124,6 +130,7 @@ fn read_sizes(section: &mut Section<'_>, fallback: Sizes, report: &mut Report<'_
 pub(super) fn read_groups(
     sections: Vec<Section<'_>>,
     fallback: Option<&Sizes>,
+    base_dir: &Path,
     report: &mut Report<'_>,
 ) -> Groups {
     // Bad defaults were reported; no server that relies on them is complete.
@@ -165,7 +172,8 @@ pub(super) fn read_groups(
         // More groups than a u16 counts have more servers than are allowed.
         let group = u16::try_from(index).unwrap_or(u16::MAX);
         for server in servers.unwrap_or_default() {
-            let server = read_server(server, group, fallback, &mut server_places, report);
+            let server =
+                read_server(server, group, fallback, base_dir, &mut server_places, report);
             groups.servers.push(server);
         }
         section.finish(report);
@@ -185,6 +193,7 @@ fn read_server(
     mut section: Section<'_>,
     group: u16,
     fallback: Sizes,
+    base_dir: &Path,
     places: &mut HashMap<String, usize>,
     report: &mut Report<'_>,
 ) -> Server {
@@ -201,6 +210,7 @@ fn read_server(
     if let (Some(cores), Some(shards)) = (&cores, sizes.shards) {
         check_cores(cores, shards.value, &section.key("cores"), report);
     }
+    let services = services::read(&mut section, base_dir, report);
     let server = Server {
         at: section.at(),
         name: name.map(|name| name.value.to_owned()),
@@ -208,6 +218,7 @@ fn read_server(
         address,
         sizes,
         cores,
+        services,
     };
     section.finish(report);
     server
@@ -266,7 +277,7 @@ pub(super) fn shards_of(server: &Server) -> Option<u16> {
 /// Checks the servers against the rest of the file.
 pub(super) fn check(
     servers: &[Server],
-    cluster: Option<&Cluster>,
+    cluster: Option<&Cluster<'_>>,
     master: Option<&Master>,
     limits: Option<&LimitsRead>,
     report: &mut Report<'_>,
