@@ -109,7 +109,9 @@ fn check_server(cluster: &ClusterConfig, server: u16, only: Option<u16>, found: 
         return;
     }
     let of_machine = check::of_machine(cluster, server).into_iter();
-    for error in of_machine.chain(check::of_address(own.address)) {
+    let of_addresses = check::of_services(cluster, server).into_iter();
+    let of_addresses = of_addresses.chain(check::of_address(own.address));
+    for error in of_machine.chain(of_addresses) {
         found.here(is_for_here, format!("server {:?} could not start here: {error}", own.name));
     }
     for doubt in check::doubts(cluster, server) {

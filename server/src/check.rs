@@ -14,6 +14,7 @@ use crate::node::NodeConfig;
 use crate::origin::Origin;
 use crate::shard::admission::Places;
 use crate::shard::uring_missing;
+use crate::shard::users::{self, AllUsers};
 use crate::store::can_map;
 
 /// The first bytes of an SQLite database.
@@ -38,6 +39,7 @@ pub fn of_file(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
 pub fn of_machine(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
     let own = &cluster.servers[usize::from(server)];
     let mut errors: Vec<ServerError> = Vec::new();
+    errors.extend(AllUsers::read(own).err().map(ServerError::from));
     let places = descriptors::divide(cluster, server, descriptors::raise_limit());
     errors.extend(places.err().map(ServerError::from));
     if own.io == IoKind::Uring {
@@ -59,6 +61,20 @@ pub fn of_address(address: SocketAddr) -> Option<ServerError> {
     let (what, error) = tcp.and(udp).err()?;
     let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
     (!is_taken).then_some(ServerError::Bind { what, address, error })
+}
+
+/// Returns why this process can't listen on the addresses of a server's services, unless other
+/// processes listen on them.
+#[must_use]
+pub fn of_services(cluster: &ClusterConfig, server: u16) -> Vec<ServerError> {
+    let services = cluster.servers[usize::from(server)].services.iter();
+    let wrong = services.filter_map(|service| {
+        let error = TcpListener::bind(service.address).err()?;
+        let is_taken = error.kind() == std::io::ErrorKind::AddrInUse;
+        let (key, address) = (service.protocol.key(), service.address);
+        (!is_taken).then_some(ServerError::BindService { key, address, error })
+    });
+    wrong.collect()
 }
 
 /// Whether this machine has this address.
@@ -87,6 +103,15 @@ pub fn doubts(cluster: &ClusterConfig, server: u16) -> Vec<String> {
         && let Some(error) = uring_missing()
     {
         doubts.push(format!("it will run on epoll, which needs more CPU time: {error}"));
+    }
+    for path in own.services.iter().filter_map(|service| service.passwords.as_deref()) {
+        if let Some(mode) = users::is_open_to_others(path) {
+            doubts.push(format!(
+                "the password file {} can be read by other users of this machine (mode {mode:03o}); \
+                 run `chmod 600` on it",
+                path.display()
+            ));
+        }
     }
     let known = core_affinity::get_core_ids().unwrap_or_default();
     let missing = own.cores.iter().filter(|core| !known.iter().any(|known| known.id == **core));

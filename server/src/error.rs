@@ -8,6 +8,7 @@ use standin_protocol::map::MapError;
 use crate::descriptors::TooFewDescriptors;
 use crate::origin::OriginStartError;
 use crate::shard::LoopError;
+use crate::shard::users::UsersError;
 use crate::store::StoreError;
 
 /// The reason why a server can't start.
@@ -34,6 +35,22 @@ pub enum ServerError {
         /// The error.
         error: io::Error,
     },
+    /// The address of a service is in use, or not this machine's.
+    #[error(
+        "can't listen on {address} for {key}: {error}; `{key}` must be an address of this machine, \
+         with a port that is free and that this user may use"
+    )]
+    BindService {
+        /// The key in the cluster file.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The error.
+        error: io::Error,
+    },
+    /// The users of a service are unknown.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// The topology is invalid.
     #[error(transparent)]
     Map(#[from] MapError),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, ServiceConfig};
 use standin_protocol::bind::patiently;
 use standin_protocol::map::Topology;
 use standin_protocol::time::Micros;
@@ -25,7 +25,9 @@ use crate::origin::Origin;
 use crate::shard::admission::{Admission, Places};
 use crate::shard::challenges::Challenges;
 use crate::shard::link::LinkConfig;
+use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
+use crate::shard::users::AllUsers;
 use crate::shard::{self, LoopError, Outside, ShardContext};
 use crate::stats::StatsHub;
 
@@ -39,8 +41,8 @@ pub struct Server {
     origin: Origin,
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
-    /// The listening socket, kept open as long as any part of this server can reach the origin.
-    port: TcpListener,
+    /// The listening sockets, kept open as long as any part of this server can reach the origin.
+    ports: Vec<TcpListener>,
 }
 
 impl Server {
@@ -76,8 +78,16 @@ impl Server {
         let boot_id = random()?;
         let places = descriptors::divide(&cluster, server, descriptors::raise_limit())?;
         tell_places(places, Places::wanted(&cluster, server));
+        let users = Arc::new(AllUsers::read(own)?);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
-        let listener = listen(own.address).map_err(bound("TCP"))?;
+        let socket = listen(own.address).map_err(bound("TCP"))?;
+        let mut listeners = vec![Listener { socket, service: Service::Standin }];
+        for service in &own.services {
+            let ServiceConfig { protocol, address, .. } = *service;
+            let bound = |error| ServerError::BindService { key: protocol.key(), address, error };
+            let socket = listen(address).map_err(bound)?;
+            listeners.push(Listener { socket, service: Service::Other(protocol) });
+        }
         let udp = UdpSocket::bind(own.address).map_err(bound("UDP"))?;
         let nodes = nodes(&cluster, server, boot_id, &topology)?;
         let mailboxes = Mailboxes::new(own.shards).map_err(system("mailboxes"))?;
@@ -99,6 +109,7 @@ impl Server {
             key: cluster.cluster_key(),
             admission: Arc::new(Admission::new(places)),
             challenges: Challenges::new(challenge_secret()?),
+            users,
             link: LinkConfig::new(&cluster, boot_id),
             cluster: Arc::clone(&cluster),
         };
@@ -124,9 +135,10 @@ impl Server {
             spawn("control", move || control::run(options)).map_err(system("control thread"))?;
         // A port that refuses connections tells others that all of this incarnation is dead, so it
         // must stay open until the last shard has ended.
-        let port = listener.try_clone().map_err(system("the listener"))?;
+        let ports = listeners.iter().map(|listener| listener.socket.try_clone());
+        let ports = ports.collect::<Result<_, _>>().map_err(system("the listener"))?;
         let shards =
-            spawn_shards(nodes, &context, &outside, listener).map_err(system("shard thread"))?;
+            spawn_shards(nodes, &context, &outside, listeners).map_err(system("shard thread"))?;
         info!(name, address = %own.address, shards = own.shards, boot_id, "server started");
         Ok(Self {
             address: own.address,
@@ -137,7 +149,7 @@ impl Server {
             origin,
             shards,
             control_thread,
-            port,
+            ports,
         })
     }
 
@@ -198,8 +210,8 @@ impl Server {
             result = result.and(ended);
         }
         match self.origin.shutdown_within(by.since(Micros::boottime()).max(LEAST_SHUTDOWN)) {
-            true => drop(self.port),
-            false => std::mem::forget(self.port),
+            true => drop(self.ports),
+            false => std::mem::forget(self.ports),
         }
         self.control.end();
         match self.control_thread.join() {
@@ -242,17 +254,17 @@ fn spawn_shards(
     nodes: Vec<Node>,
     context: &ShardContext,
     outside: &Outside,
-    listener: TcpListener,
+    listeners: Vec<Listener>,
 ) -> io::Result<Vec<JoinHandle<Result<(), LoopError>>>> {
     let own = &context.cluster.servers[usize::from(context.server)];
-    let mut listener = Some(listener);
+    let mut listeners = listeners;
     let thread = |(shard, node)| {
         let (context, outside) = (ShardContext { shard, ..context.clone() }, outside.clone());
         let core = own.cores.get(usize::from(shard)).copied();
-        let (listener, io) = (listener.take(), own.io);
+        let (listeners, io) = (std::mem::take(&mut listeners), own.io);
         spawn(&format!("shard-{shard}"), move || {
             pin(shard, core);
-            shard::run(node, context, outside, listener, io)
+            shard::run(node, context, outside, listeners, io)
         })
     };
     (0..context.shards).zip(nodes).map(thread).collect()

@@ -21,6 +21,7 @@ use standin_server::shard::admission::{Admission, Places};
 use standin_server::shard::challenges::Challenges;
 use standin_server::shard::core::{Buffers, ConnKey, Core, Effect, Io};
 use standin_server::shard::link::LinkConfig;
+use standin_server::shard::listeners::Service;
 use standin_server::shard::mailbox::Message;
 use standin_server::shard::turn::{self, Shell};
 
@@ -103,6 +104,7 @@ impl Shard {
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             link: LinkConfig::new(&config, BOOT),
+            users: Arc::default(),
         };
         let node = NodeConfig::new(&config, 0, 0, BOOT, now.mono);
         let node = Node::new(node, Arc::clone(&topology)).unwrap();
@@ -111,7 +113,9 @@ impl Shard {
         let status = ServerStatus { boot_id: BOOT, since: epoch, state: ServerState::Online };
         core.mail(now, Message::Map(Arc::new(ClusterMap::new(topology, epoch, vec![status]))));
         core.mail(now, Message::Lease(Lease { until: Micros::NEVER, orphan: false }));
-        let connections = (0..CONNECTIONS).map(|_| core.accept(now.mono, false).unwrap()).collect();
+        let connections = (0..CONNECTIONS)
+            .map(|_| core.accept(now, false, Service::Standin).unwrap())
+            .collect();
         let mut shard = Self {
             core,
             calls: Vec::new(),

@@ -9,6 +9,7 @@ use standin_protocol::map::Topology;
 use super::admission::Admission;
 use super::challenges::Challenges;
 use super::link::LinkConfig;
+use super::users::AllUsers;
 
 /// A shard's knowledge of its server and cluster.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct ShardContext {
     pub admission: Arc<Admission>,
     /// The challenges that callers have to answer if the cluster has a secret.
     pub challenges: Challenges,
+    /// The users of services that ask for passwords.
+    pub users: Arc<AllUsers>,
     /// Settings of links to peers.
     pub link: LinkConfig,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::Timespec;
@@ -13,6 +13,7 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::core::{Buffers, ConnKey, Core, Effect, Io, empty};
+use super::listeners::Listener;
 use super::mailbox::Message;
 use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
@@ -24,8 +25,9 @@ use crate::node::Now;
 const EVENTS: usize = 256;
 const BUFFER_BYTES: usize = 16 * 1_024;
 /// Event data of what is no connection; a connection's key is never that high.
-const LISTENER: u64 = u64::MAX;
-const WAKE: u64 = u64::MAX - 1;
+const WAKE: u64 = u64::MAX;
+/// That of the first listener; the others follow.
+const LISTENERS: u64 = u64::MAX - 256;
 
 struct Pool {
     memory: Vec<u8>,
@@ -56,8 +58,8 @@ struct Loop {
     core: Core,
     outside: Outside,
     pool: Pool,
-    listener: Option<TcpListener>,
-    listener_watched: bool,
+    listeners: Vec<Listener>,
+    listeners_watched: bool,
     /// Accepting has failed: not again before then.
     accept_after: Micros,
     connections: SecondaryMap<ConnKey, Connection>,
@@ -70,20 +72,20 @@ struct Loop {
 pub(super) fn run(
     core: Core,
     outside: Outside,
-    listener: Option<TcpListener>,
+    listeners: Vec<Listener>,
 ) -> Result<(), LoopError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)
         .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
     let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
     let (connections, closing) = (SecondaryMap::new(), HashSet::new());
-    let listener_watched = listener.is_some();
+    let listeners_watched = !listeners.is_empty();
     Loop {
         epoll,
         core,
         outside,
         pool,
-        listener,
-        listener_watched,
+        listeners,
+        listeners_watched,
         accept_after: Micros(0),
         connections,
         closing,
@@ -99,9 +101,9 @@ impl Loop {
         let mailbox = &mailboxes.0[usize::from(self.core.shard())];
         epoll::add(&self.epoll, mailbox.wake_fd(), EventData::new_u64(WAKE), EventFlags::IN)
             .map_err(failed("epoll_ctl failed"))?;
-        if let Some(listener) = &self.listener {
-            listener.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
-            epoll::add(&self.epoll, listener, EventData::new_u64(LISTENER), EventFlags::IN)
+        for (data, Listener { socket, .. }) in (LISTENERS..WAKE).zip(&self.listeners) {
+            socket.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+            epoll::add(&self.epoll, socket, EventData::new_u64(data), EventFlags::IN)
                 .map_err(failed("epoll_ctl failed"))?;
         }
         let mut events = Vec::with_capacity(EVENTS);
@@ -134,7 +136,7 @@ impl Loop {
             let turn = now();
             turn::decide(&mut self, turn, &mut mail);
             turn::act(&mut self, turn);
-            self.watch_listener(self.accepts_at() <= turn.mono);
+            self.watch_listeners(self.accepts_at() <= turn.mono);
             if self.is_finished(turn) {
                 return Ok(());
             }
@@ -144,12 +146,12 @@ impl Loop {
 
     fn handle(&mut self, now: Now, buffer: usize, event: &Event) {
         match event.data.u64() {
-            LISTENER => self.accept(now),
             WAKE => {
                 let mailbox = self.outside.mailbox(self.core.shard());
                 // Only resets the counter; the mail is read at every turn.
                 let _ = rustix::io::read(mailbox.wake_fd(), &mut [0; 8]);
             }
+            data @ LISTENERS.. => self.accept(now, (data - LISTENERS) as usize),
             data => {
                 let key = ConnKey::from(KeyData::from_ffi(data));
                 // It has been closed.
@@ -173,17 +175,16 @@ impl Loop {
         }
     }
 
-    fn accept(&mut self, now: Now) {
+    fn accept(&mut self, now: Now, listener: usize) {
         // Bounded per wake-up: established connections have their turn too.
         for _ in 0..64 {
             if self.accepts_at() > now.mono {
                 return;
             }
-            // Only one shard accepts connections.
-            let Some(listener) = &self.listener else { return };
-            match sockets::accept(listener, rustix::net::SocketFlags::NONBLOCK) {
+            let Listener { socket, service } = &self.listeners[listener];
+            match sockets::accept(socket, rustix::net::SocketFlags::NONBLOCK) {
                 Ok(fd) => {
-                    if let Some(key) = self.core.accept(now.mono, sockets::has_ended(&fd)) {
+                    if let Some(key) = self.core.accept(now, sockets::has_ended(&fd), *service) {
                         self.insert(now, key, fd, false);
                     }
                 }
@@ -205,23 +206,23 @@ impl Loop {
     }
 
     fn next_deadline(&self) -> Micros {
-        let accepts_at = match &self.listener {
-            Some(_) if !self.listener_watched => self.accepts_at(),
-            _ => Micros::NEVER,
+        let accepts_at = match self.listeners_watched || self.listeners.is_empty() {
+            false => self.accepts_at(),
+            true => Micros::NEVER,
         };
         self.core.next_deadline().min(accepts_at)
     }
 
-    fn watch_listener(&mut self, watched: bool) {
-        // Only one shard accepts connections.
-        let Some(listener) = &self.listener else { return };
-        if self.listener_watched == watched {
+    fn watch_listeners(&mut self, watched: bool) {
+        if self.listeners_watched == watched || self.listeners.is_empty() {
             return;
         }
         let interest = if watched { EventFlags::IN } else { EventFlags::empty() };
-        match epoll::modify(&self.epoll, listener, EventData::new_u64(LISTENER), interest) {
-            Ok(()) => self.listener_watched = watched,
-            Err(error) => warn!(%error, "the listener can't be watched"),
+        for (data, Listener { socket, .. }) in (LISTENERS..WAKE).zip(&self.listeners) {
+            match epoll::modify(&self.epoll, socket, EventData::new_u64(data), interest) {
+                Ok(()) => self.listeners_watched = watched,
+                Err(error) => warn!(%error, "a listener can't be watched"),
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The server's side of the hello: who calls, which shard, and the proof if the cluster
-//! has a secret. Pure: the challenges are given (challenges.rs).
+//! has a secret. Pure: the challenges are given (challenges.rs). At ports of other services there is
+//! no hello, but perhaps a password (codec/memcached/password.rs).
 
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
@@ -9,7 +10,9 @@ use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, cluster_id};
 use standin_protocol::time::Micros;
 
 use super::codec::Caller;
+use super::codec::memcached::password::{self, Asked};
 use super::context::ShardContext;
+use super::listeners::Service;
 use super::unreadable::unreadable;
 
 const HELLO_FIRST: &str = "the first request of a connection must be HELLO";
@@ -19,6 +22,9 @@ const HELLO_LIMITS: FrameLimits = FrameLimits { key_bytes: 0, value_bytes: 64 };
 /// The progress of a connection's handshake.
 #[derive(Debug, Default)]
 pub struct Greeting {
+    service: Service,
+    /// The shard that a connection gets if it can't ask for one.
+    own_shard: u16,
     listener: Listener,
     accepted: Option<Accepted>,
 }
@@ -67,6 +73,17 @@ pub enum Step {
 }
 
 impl Greeting {
+    /// The greeting at a port of another service than Standin's own. The connection is for this
+    /// shard.
+    pub(super) fn new(service: Service, shard: u16) -> Self {
+        Self { service, own_shard: shard, ..Self::default() }
+    }
+
+    /// The service of the port.
+    pub(super) fn service(&self) -> Service {
+        self.service
+    }
+
     /// Whether the hello has been accepted.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -93,6 +110,46 @@ impl Greeting {
 
     /// Looks at the input so far; replies go to `output`.
     pub fn step(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
+        match self.service {
+            Service::Standin => self.hear_hello(context, input, output),
+            Service::Other(protocol) => match context.users.of(protocol) {
+                None => self.admit(context, 0, output),
+                Some(users) => match password::ask(users, input, output) {
+                    Asked::Waits => Step::Wait,
+                    Asked::Refused { used } => Step::More { used },
+                    Asked::Ended => Step::Refuse,
+                    Asked::Known { used } => self.admit(context, used, output),
+                },
+            },
+        }
+    }
+
+    /// Gives a client of another service its place.
+    fn admit(&mut self, context: &ShardContext, used: usize, output: &mut Vec<u8>) -> Step {
+        let (role, shard) = (Role::Client, self.own_shard);
+        if context.admission.admit(role).is_err() {
+            output.clear();
+            output.extend_from_slice(password::NO_PLACE);
+            return Step::NoPlace(role);
+        }
+        self.accepted = Some(Accepted { caller: Caller::default(), role, shard });
+        Step::Done { used, shard }
+    }
+
+    /// What a caller is told that has to go before it has said hello, as if it had: others wait.
+    pub(super) fn make_room(&self, output: &mut Vec<u8>) {
+        match self.service {
+            Service::Standin => make_room(output),
+            Service::Other(_) => output.extend_from_slice(password::NO_PLACE),
+        }
+    }
+
+    fn hear_hello(
+        &mut self,
+        context: &ShardContext,
+        input: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Step {
         let request = match Request::parse(input, HELLO_LIMITS) {
             Ok(Some(request)) => request,
             Ok(None) => return Step::Wait,
@@ -164,8 +221,7 @@ fn no_place(header: &RequestHeader, most: u32, output: &mut Vec<u8>) {
     Response::write(reply, text.as_bytes(), output);
 }
 
-/// What a caller is told that has to go before it has said hello, as if it had: others wait.
-pub(super) fn make_room(output: &mut Vec<u8>) {
+fn make_room(output: &mut Vec<u8>) {
     let header = RequestHeader::new(Opcode::Hello, 0, 0);
     let reply = ResponseHeader {
         retry_after_ms: PLACE_RETRY_AFTER_MS,

@@ -11,6 +11,8 @@
 //! codec/               bytes to commands, answers to bytes      (no rules)
 //! link.rs              a connection to another server's shard
 //! limits.rs            what a frame may carry, by who sends it
+//! listeners.rs         the ports, and the protocol of each
+//! users.rs             who may use which service
 //! mailbox.rs           what other threads tell a shard
 //! context.rs           what a shard is told when it starts
 //! ```
@@ -26,6 +28,7 @@ pub mod handshake;
 mod key;
 mod limits;
 pub mod link;
+pub mod listeners;
 pub mod mailbox;
 mod outside;
 mod ring;
@@ -34,8 +37,7 @@ mod sockets;
 mod tests;
 pub mod turn;
 mod unreadable;
-
-use std::net::TcpListener;
+pub mod users;
 
 use standin_config::IoKind;
 use standin_protocol::time::Micros;
@@ -43,6 +45,7 @@ use tracing::{info, warn};
 
 pub use self::context::ShardContext;
 use self::core::Core;
+use self::listeners::Listener;
 pub use self::outside::Outside;
 use crate::node::{Node, Now};
 
@@ -77,7 +80,8 @@ pub(crate) fn uring_missing() -> Option<LoopError> {
 }
 
 /// Runs a shard on the calling thread until it is told to stop. Only shard 0 is given the
-/// listener: it accepts, and hands each connection to the shard that its hello asks for.
+/// listeners: it accepts, and hands each connection to the shard that its hello asks for, or whose
+/// turn it is.
 ///
 /// # Errors
 /// [`LoopError`].
@@ -85,7 +89,7 @@ pub fn run(
     node: Node,
     context: ShardContext,
     outside: Outside,
-    listener: Option<TcpListener>,
+    listeners: Vec<Listener>,
     io: IoKind,
 ) -> Result<(), LoopError> {
     let shard = context.shard;
@@ -104,11 +108,11 @@ pub fn run(
     match uring {
         Some(ring) => {
             info!(shard, "this shard runs on io_uring");
-            ring.run(core, outside, listener)
+            ring.run(core, outside, listeners)
         }
         None => {
             info!(shard, "this shard runs on epoll");
-            epoll::run(core, outside, listener)
+            epoll::run(core, outside, listeners)
         }
     }
 }

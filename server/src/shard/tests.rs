@@ -1,24 +1,24 @@
-//! A protocol whose replies come in the order of the requests, over real sockets, on both event
-//! loops. Hits are served at once and misses when the database has answered; the client sees
+//! Memcached's protocol, whose replies come in the order of the requests, over real sockets, on both
+//! event loops. Hits are served at once and misses when the database has answered; the client sees
 //! neither.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use standin_config::{ClusterConfig, KeyCase, KeyspaceConfig, OriginConfig, OriginKind};
-use standin_protocol::frame::{HEADER_BYTES, Opcode, Request, RequestHeader, Response, Status};
-use standin_protocol::hello::{HELLO_REPLY_BYTES, HelloBody};
+use standin_config::{
+    ClusterConfig, KeyCase, KeyspaceConfig, OriginConfig, OriginKind, ServiceProtocol,
+};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_testkit::scratch::Scratch;
 use standin_testkit::wait::wait_until;
 
 use super::admission::{Admission, Places};
 use super::challenges::Challenges;
-use super::codec::lines;
 use super::link::LinkConfig;
+use super::listeners::{Listener, Service};
 use super::mailbox::{Mailboxes, Message};
 use super::*;
 use crate::control::ControlHandle;
@@ -60,9 +60,10 @@ impl Shard {
         let mut config = ClusterConfig::new("ordered", ([127, 0, 0, 1], 9).into(), origin)
             .with_group("g", [("a", address)]);
         let get = "SELECT value FROM items WHERE id = :key";
-        let mut items = KeyspaceConfig::new(lines::KEYSPACE, "items", get);
+        let mut items = KeyspaceConfig::new(1, "items", get);
         items.key_case = KeyCase::Unicode;
         config.keyspaces = vec![items];
+        config.naming.default_keyspace = Some(1);
         config.limits.key_bytes = 36;
         config.limits.output_bytes_per_connection = OUTPUT_BYTES;
         config.origin.as_mut().expect("it has a database").timeout = PATIENCE;
@@ -91,10 +92,13 @@ impl Shard {
             admission: Arc::new(Admission::new(Places::wanted(&config, 0))),
             challenges: Challenges::new([7; 32]),
             link: LinkConfig::new(&config, BOOT),
+            users: Arc::default(),
         };
         let node = NodeConfig::new(&config, 0, 0, BOOT, Micros::boottime());
         let node = Node::new(node, Arc::clone(&topology)).unwrap();
-        let thread = std::thread::spawn(move || run(node, context, outside, Some(listener), io));
+        let service = Service::Other(ServiceProtocol::Memcached);
+        let listeners = vec![Listener { socket: listener, service }];
+        let thread = std::thread::spawn(move || run(node, context, outside, listeners, io));
         wait_until(PATIENCE, "the database", || origin.health() == Health::Up);
         let epoch = MapEpoch { term: 1, counter: 1 };
         let status = ServerStatus { boot_id: BOOT, since: epoch, state: ServerState::Online };
@@ -104,22 +108,20 @@ impl Shard {
         Self { address, mailboxes, origin: Some(origin), thread: Some(thread), _scratch: scratch }
     }
 
-    /// A connection that speaks lines from here on.
     fn connect(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        let body = HelloBody { client_id: lines::CLIENT_ID, ..HelloBody::default() };
-        let mut hello = Vec::new();
-        let header = RequestHeader::new(Opcode::Hello, 0, 0);
-        Request::write(header, &[], &body.to_bytes(), &mut hello);
-        stream.write_all(&hello).unwrap();
-        let mut reply = [0; HEADER_BYTES + HELLO_REPLY_BYTES];
-        stream.read_exact(&mut reply).unwrap();
-        assert_eq!(Response::parse(&reply).unwrap().unwrap().status, Status::Ok);
         stream
     }
 }
+
+/// The part of a reply for a key with this value.
+fn value(key: &str, value: &[u8]) -> Vec<u8> {
+    [format!("VALUE {key} 0 {}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+}
+
+const END: &[u8] = b"END\r\n";
 
 impl Drop for Shard {
     fn drop(&mut self) {
@@ -154,15 +156,19 @@ fn a_hit_waits_for_the_misses_before_it() {
         let rows = [("hit", b"1".to_vec()), ("miss", b"22".to_vec()), ("other", b"3".to_vec())];
         let shard = Shard::start(io, &rows);
         let mut stream = shard.connect();
-        stream.write_all(b"hit\n").unwrap();
-        assert_eq!(read(&mut stream, b"h1\n"), b"h1\n");
+        stream.write_all(b"get hit\r\n").unwrap();
+        let hit = [&*value("hit", b"1"), END].concat();
+        assert_eq!(read(&mut stream, &hit), hit);
         // All in one turn: the hits are served before the database is asked for the others.
-        stream.write_all(b"hit\nmiss\nhit\nnone\nhit\nother\nhit\n").unwrap();
+        stream.write_all(b"get hit\r\nget hit miss hit none\r\nget hit\r\nget other\r\n").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut got = Vec::new();
         stream.read_to_end(&mut got).unwrap();
-        let got = String::from_utf8(got).unwrap();
-        assert_eq!(got, "h1\nm22\nh1\nn\nh1\no3\nh1\n", "then the server closes");
+        let (one, two) = (value("hit", b"1"), value("miss", b"22"));
+        let other = value("other", b"3");
+        let wanted =
+            [&*one, END, &*one, &*two, &*one, END, &*one, END, &*other, END].concat();
+        assert_eq!(String::from_utf8(got), String::from_utf8(wanted), "then the server closes");
     });
 }
 
@@ -173,10 +179,10 @@ fn a_refusal_waits_its_turn() {
         let mut stream = shard.connect();
         // A character of two bytes whose lower case has three.
         let long = "Ⱥ".repeat(18);
-        stream.write_all(format!("miss\n{long}\nhit\n").as_bytes()).unwrap();
-        let letter = &long.as_bytes()[..1];
-        let text = b"in its keyspace's form the key is over the limit";
-        let expected = [b"m22\n", letter, text, b"\nh1\n"].concat();
+        stream.write_all(format!("get miss\r\nget {long}\r\nget hit\r\n").as_bytes()).unwrap();
+        let wrong = b"SERVER_ERROR TOO_LARGE: in its keyspace's form the key is over the limit\r\n";
+        let (miss, hit) = (value("miss", b"22"), value("hit", b"1"));
+        let expected = [&*miss, END, wrong, &*hit, END].concat();
         assert_eq!(read(&mut stream, &expected), expected);
     });
 }
@@ -190,20 +196,45 @@ fn hits_that_fill_the_output_while_a_miss_is_out_pause_the_connection_and_it_goe
         let rows: Vec<_> = rows.chain([("hit", large.clone())]).collect();
         let shard = Shard::start(io, &rows);
         let mut stream = shard.connect();
-        let hit = [b"h", &large[..], b"\n"].concat();
-        stream.write_all(b"hit\n").unwrap();
-        assert_eq!(read(&mut stream, &hit), hit);
+        let hit = value("hit", &large);
+        stream.write_all(b"get hit\r\n").unwrap();
+        let first = [&*hit, END].concat();
+        assert_eq!(read(&mut stream, &first), first);
+        // Every other line has all its keys together, the others one each.
         let (mut requests, mut expected) = (Vec::new(), Vec::new());
-        for miss in &misses {
-            requests.extend(format!("{miss}\n").into_bytes());
-            expected.extend(format!("m{miss}\n").into_bytes());
+        for (number, miss) in misses.iter().enumerate() {
+            let gap = if number % 2 == 0 { " " } else { "\r\nget " };
+            let keys = vec!["hit"; 50].join(gap);
+            requests.extend(format!("get {miss}{gap}{keys}\r\n").into_bytes());
+            let end = if number % 2 == 0 { &[][..] } else { END };
+            expected.extend(value(miss, miss.as_bytes()));
+            expected.extend_from_slice(end);
             for _ in 0..50 {
-                requests.extend(b"hit\n");
-                expected.extend(&hit);
+                expected.extend_from_slice(&hit);
+                expected.extend_from_slice(end);
             }
+            expected.extend_from_slice(if number % 2 == 0 { END } else { &[] });
         }
         stream.write_all(&requests).unwrap();
         let got = read(&mut stream, &expected);
         assert!(got == expected, "{} bytes in order", expected.len());
+    });
+}
+
+/// A client waits for its values instead of being refused some.
+#[test]
+fn a_line_with_more_misses_than_may_be_under_way_is_answered_whole() {
+    on_both_loops(|io| {
+        let names: Vec<String> = (0..5_000).map(|number| format!("row-{number}")).collect();
+        let rows: Vec<_> = names.iter().map(|name| (&**name, name.clone().into_bytes())).collect();
+        let shard = Shard::start(io, &rows);
+        let mut stream = shard.connect();
+        let expected: Vec<u8> = names.iter().flat_map(|name| value(name, name.as_bytes())).collect();
+        let expected = [&*expected, END].concat();
+        for _ in 0..2 {
+            stream.write_all(format!("get {}\r\n", names.join(" ")).as_bytes()).unwrap();
+            let got = read(&mut stream, &expected);
+            assert!(got == expected, "{} bytes in order", expected.len());
+        }
     });
 }

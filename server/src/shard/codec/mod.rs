@@ -2,109 +2,160 @@
 //! bytes. A codec knows no rules, and the node knows no bytes.
 //!
 //! ```text
-//! bytes ─► decode ─► Request { tag, what: Command … } ─► Node::serve ─► answer(tag, head, value) ─► bytes
+//! bytes ─► Decoder::decode ─► Request { tag, what: Command … } ─► Node::serve ─► Codec::answer_now ─► bytes
+//!                                                    not at once  └► Codec::wait … Codec::answer ┘
 //! ```
-//! A protocol is a file here, and a variant of `Protocol` and `Codec`: standin/ is Standin's
-//! own, for clients and for links to other servers. Its replies name their requests. For a protocol
-//! whose replies do not, order.rs puts them into the order of the requests.
+//! A protocol is a file or a folder here, and a variant of `Decoder` and `Codec`: standin/ is
+//! Standin's own, for clients and for links to other servers. Its replies name their requests. For a
+//! protocol whose replies do not, order.rs puts them into the order of the requests. names.rs finds
+//! the keyspace in the keys of protocols that have none.
 
-#[cfg(test)]
-pub(in crate::shard) mod lines;
+pub mod flushes;
+pub(in crate::shard) mod memcached;
+pub mod names;
 pub mod order;
 pub(in crate::shard) mod standin;
 
 use std::ops::Range;
 
+use standin_config::ServiceProtocol;
 use standin_protocol::frame::FrameLimits;
 
+use self::names::Names;
+use super::listeners::Service;
 use crate::node::modify::Modify;
 use crate::node::{AnswerHead, CommandHead, Status};
 
-/// The protocol that a caller speaks after its hello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::shard) enum Protocol {
-    /// Standin's own.
+/// The reading half of a codec, and how far it has come in the bytes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::shard) enum Decoder {
+    /// Standin's own protocol.
+    #[default]
     Standin,
-    /// The protocol of tests whose replies come in order.
-    #[cfg(test)]
-    Lines,
+    /// That of memcached.
+    Memcached(memcached::Decoder),
 }
 
-impl Protocol {
+/// What a decoder knows beside the bytes.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shard) struct Surroundings<'a> {
+    /// The largest keys and values.
+    pub(in crate::shard) limits: FrameLimits,
+    /// The sender.
+    pub(in crate::shard) caller: Caller,
+    /// The names of keyspaces.
+    pub(in crate::shard) names: &'a Names,
+    /// Milliseconds since 1970.
+    pub(in crate::shard) wall_ms: u64,
+    /// The deadline of requests that bring none, in milliseconds.
+    pub(in crate::shard) deadline_ms: u32,
+}
+
+impl Decoder {
+    /// The decoder of a connection at a port of this service.
+    pub(in crate::shard) fn of(service: Service) -> Self {
+        match service {
+            Service::Standin => Self::Standin,
+            Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Default::default()),
+        }
+    }
+
     /// Decodes the request at the head of `bytes`; `Ok(None)` if not all of it is there yet.
     ///
     /// # Errors
     /// A request that can't be served. It is answered before those that are staged, so a protocol
-    /// whose replies come in order returns [`What::Refused`] instead.
+    /// whose replies come in order returns [`What::Refused`] or [`What::Said`] instead.
     #[inline]
     pub(in crate::shard) fn decode(
-        self,
+        &mut self,
         bytes: &[u8],
-        limits: FrameLimits,
-        caller: Caller,
+        around: &Surroundings<'_>,
     ) -> Result<Option<Request>, Rejected> {
         match self {
-            Self::Standin => standin::decode(bytes, limits, caller),
-            #[cfg(test)]
-            Self::Lines => Ok(lines::decode(bytes)),
+            Self::Standin => standin::decode(bytes, around.limits, around.caller),
+            Self::Memcached(decoder) => Ok(decoder.decode(bytes, around)),
         }
     }
 
-    /// Whether replies come in the order of the requests.
-    #[inline]
-    pub(in crate::shard) fn is_ordered(self) -> bool {
+    /// Returns the decoder as it was before this request, which it has decoded.
+    pub(in crate::shard) fn before(self, request: &Request) -> Self {
+        match self {
+            Self::Standin => Self::Standin,
+            Self::Memcached(_) => Self::Memcached(memcached::Decoder::before(request)),
+        }
+    }
+
+    /// Whether it waits for the rest of something, of which all bytes so far have been taken.
+    pub(in crate::shard) fn is_inside(self) -> bool {
         match self {
             Self::Standin => false,
-            #[cfg(test)]
-            Self::Lines => true,
+            Self::Memcached(decoder) => decoder.is_inside(),
         }
     }
 }
 
-/// The protocol of an accepted connection, and what its codec remembers of unanswered requests.
+/// The writing half of a codec, and what it remembers of unanswered requests.
 #[derive(Debug, Default)]
 pub(in crate::shard) enum Codec {
     /// Standin's own, which remembers nothing.
     #[default]
     Standin,
-    /// The protocol of tests whose replies come in order.
-    #[cfg(test)]
-    Lines(lines::Lines),
+    /// That of memcached.
+    Memcached(Box<memcached::Replies>),
 }
 
 impl Codec {
-    /// The codec for a caller whose hello has been accepted.
-    #[cfg_attr(not(test), expect(unused_variables, reason = "all callers speak one protocol"))]
-    pub(in crate::shard) fn of(caller: Caller) -> Self {
-        #[cfg(test)]
-        if caller.client_id == lines::CLIENT_ID {
-            return Self::Lines(lines::Lines::default());
-        }
-        Self::Standin
-    }
-
-    /// The protocol by which requests are read.
-    #[inline]
-    pub(in crate::shard) fn protocol(&self) -> Protocol {
-        match self {
-            Self::Standin => Protocol::Standin,
-            #[cfg(test)]
-            Self::Lines(_) => Protocol::Lines,
+    /// The codec of a connection at a port of this service.
+    pub(in crate::shard) fn of(service: Service) -> Self {
+        match service {
+            Service::Standin => Self::Standin,
+            Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Box::default()),
         }
     }
 
-    /// Notes that a request is served now, after all those before it, and returns the tag for its
-    /// answer.
+    /// Whether replies come in the order of the requests.
     #[inline]
-    pub(in crate::shard) fn admit(&mut self, request: &Request) -> u64 {
+    pub(in crate::shard) fn is_ordered(&self) -> bool {
+        !matches!(self, Self::Standin)
+    }
+
+    /// The tag of a request that is served now, after all those before it.
+    #[inline]
+    pub(in crate::shard) fn tag(&self, request: &Request) -> u64 {
         match self {
             Self::Standin => request.tag,
-            #[cfg(test)]
-            Self::Lines(lines) => lines.admit(request.tag),
+            Self::Memcached(replies) => replies.next_tag(),
         }
     }
 
-    /// Appends the answer to the request of this tag to `out`, or keeps it until it is its turn.
+    /// Notes that a request, whose bytes these are, is served now and is answered by its tag.
+    #[inline]
+    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
+        match self {
+            Self::Standin => {}
+            Self::Memcached(replies) => replies.wait(request, bytes),
+        }
+    }
+
+    /// Appends the answer to a request that is served now, whose bytes these are, to `out`, or keeps
+    /// it until it is its turn.
+    #[inline]
+    pub(in crate::shard) fn answer_now(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        match self {
+            Self::Standin => standin::answer(request.tag, head, value, out),
+            Self::Memcached(replies) => replies.answer_now(request, bytes, head, value, out),
+        }
+    }
+
+    /// Appends the answer to the request of this tag, which was told to wait, to `out`, or keeps it
+    /// until it is its turn.
     #[inline]
     pub(in crate::shard) fn answer(
         &mut self,
@@ -115,8 +166,7 @@ impl Codec {
     ) {
         match self {
             Self::Standin => standin::answer(tag, head, value, out),
-            #[cfg(test)]
-            Self::Lines(lines) => lines.answer(tag, head, value, out),
+            Self::Memcached(replies) => replies.answer(tag, head, value, out),
         }
     }
 
@@ -125,8 +175,7 @@ impl Codec {
     pub(in crate::shard) fn waiting_bytes(&self) -> usize {
         match self {
             Self::Standin => 0,
-            #[cfg(test)]
-            Self::Lines(lines) => lines.waiting_bytes(),
+            Self::Memcached(replies) => replies.waiting_bytes(),
         }
     }
 }
@@ -149,8 +198,26 @@ pub(in crate::shard) struct Request {
     pub(in crate::shard) bytes: u32,
     key: (u32, u32),
     value: (u32, u32),
+    /// The bytes that the reply repeats or is written by; empty for Standin's own protocol.
+    echo: (u32, u32),
+    /// The spelling of its key.
+    pub(in crate::shard) spelling: Spelling,
     /// The request itself.
     pub(in crate::shard) what: What,
+}
+
+/// The spelling of a key in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::shard) enum Spelling {
+    /// Byte for byte.
+    Plain,
+    /// In base64. Its first bytes name the keyspace; this is their number.
+    Base64 {
+        /// Bytes that do not belong to the key.
+        prefix: u8,
+    },
+    /// Not at all: the request is the flush of this partition.
+    Partition(u32),
 }
 
 impl Request {
@@ -165,6 +232,12 @@ impl Request {
     pub(in crate::shard) fn value(&self) -> Range<usize> {
         self.value.0 as usize..self.value.1 as usize
     }
+
+    /// The place of what its reply is written by.
+    #[inline]
+    fn echo(&self) -> Range<usize> {
+        self.echo.0 as usize..self.echo.1 as usize
+    }
 }
 
 /// The content of a request.
@@ -178,6 +251,12 @@ pub(in crate::shard) enum What {
     Stats,
     /// Nothing that this server can do: it is answered with this status and text.
     Refused(Status, &'static str),
+    /// A request that the codec answers by itself.
+    Said,
+    /// Bytes that are no request. They have no answer.
+    Nothing,
+    /// The last request: nothing behind it is read.
+    Last,
 }
 
 /// Why bytes are not a request that can be served.

@@ -8,8 +8,8 @@ use tracing::warn;
 use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core};
 use crate::node::Now;
-use crate::shard::codec::Codec;
-use crate::shard::handshake::{self, Greeting, HandedOver};
+use crate::shard::handshake::{Greeting, HandedOver};
+use crate::shard::listeners::Service;
 
 impl Core {
     /// Returns the time at which the loop may accept another connection; [`Micros::NEVER`] if one has
@@ -19,24 +19,42 @@ impl Core {
         self.handshakes.room_at(self.context.admission.places()).unwrap_or(Micros::NEVER)
     }
 
-    /// A connection has been accepted, whose other side has possibly ended meanwhile; `None` if this
-    /// server is about to end. If too many have not said hello yet, the oldest of them goes.
-    pub fn accept(&mut self, now: Micros, had_ended: bool) -> Option<ConnKey> {
+    /// A connection to a port of this service has been accepted, whose other side has possibly ended
+    /// meanwhile; `None` if this server is about to end. If too many have not said hello yet, the
+    /// oldest of them goes.
+    pub fn accept(&mut self, now: Now, had_ended: bool, service: Service) -> Option<ConnKey> {
         if self.stopping {
             self.node.counters.connections_refused += 1;
             return None;
         }
         self.node.counters.connections_accepted += 1;
-        let key = self.insert(ConnKind::Accepted(Greeting::default()), now);
+        let greeting = match service {
+            Service::Standin => Greeting::default(),
+            Service::Other(_) => Greeting::new(service, self.take_turn()),
+        };
+        let key = self.insert(ConnKind::Accepted(greeting), now.mono);
         self.conns[key].had_ended = had_ended;
         let places = self.context.admission.places();
-        if let Some(oldest) = self.handshakes.begin(key, now, places) {
-            if let Some(conn) = self.conns.get_mut(oldest) {
-                handshake::make_room(&mut conn.output);
+        if let Some(oldest) = self.handshakes.begin(key, now.mono, places) {
+            if let Some(conn) = self.conns.get_mut(oldest)
+                && let ConnKind::Accepted(greeting) = &conn.kind
+            {
+                greeting.make_room(&mut conn.output);
             }
             self.refuse_place(oldest, None);
         }
+        if service != Service::Standin {
+            // Nobody says hello: if it needs no password either, it is greeted now.
+            self.greet(now, key);
+        }
         Some(key)
+    }
+
+    /// Returns the shard whose turn it is to get a connection.
+    fn take_turn(&mut self) -> u16 {
+        let shard = self.next_shard;
+        self.next_shard = (shard + 1) % self.context.shards;
+        shard
     }
 
     /// There is no place for this connection, whose caller has this role, or has not said hello.
@@ -68,8 +86,7 @@ impl Core {
             return key;
         }
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.unfinished_since = conn.idle_since(now.mono);
-            conn.codec = Codec::of(conn.caller());
+            conn.begin(now.mono);
             conn.input = connection.input;
             conn.output = connection.output;
         }

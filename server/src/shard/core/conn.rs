@@ -3,7 +3,7 @@
 use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 
-use crate::shard::codec::{Caller, Codec};
+use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
 use crate::shard::link::Link;
 
@@ -20,12 +20,16 @@ pub(super) struct Conn {
     pub(super) kind: ConnKind,
     /// The codec of an accepted connection.
     pub(super) codec: Codec,
+    /// The reading half of it.
+    pub(super) decoder: Decoder,
     pub(super) input: Vec<u8>,
     /// The number of bytes of `input` that are staged; drained after serving.
     pub(super) staged_to: usize,
-    /// Requests that were staged but not served because the output was full: they go
-    /// before `input`.
-    pub(super) unserved: Vec<u8>,
+    /// Requests that were staged but not served because the connection was paused: they go before
+    /// `input`, and are decoded again.
+    pub(super) unserved: Option<Vec<u8>>,
+    /// Not all that it has received was staged, because too much was.
+    pub(super) has_more: bool,
     /// Bytes of a refused frame that are still to come.
     pub(super) skip: u64,
     pub(super) output: Vec<u8>,
@@ -49,7 +53,8 @@ pub(super) struct Conn {
     pub(super) is_end_told: bool,
     /// Since when an unfinished frame (or hello) is waited for; an observer's next request, too.
     pub(super) unfinished_since: Option<Micros>,
-    /// Its output is full: nothing more is served, or read, until the loop takes it.
+    /// Nothing more is served, or read, for now: its output is full until the loop takes it, or too
+    /// many of its requests are unanswered in a protocol whose replies come in order.
     pub(super) paused: bool,
     /// Nothing more is read: the other side has ended, or has sent what can't be
     /// understood. Closed when everything before that is answered.
@@ -64,9 +69,11 @@ impl Conn {
         Self {
             kind,
             codec: Codec::default(),
+            decoder: Decoder::default(),
             input: Vec::new(),
             staged_to: 0,
-            unserved: Vec::new(),
+            unserved: None,
+            has_more: false,
             skip: 0,
             output: Vec::new(),
             sending_bytes: 0,
@@ -100,6 +107,22 @@ impl Conn {
     pub(super) fn waits_since(&mut self, now: Micros) {
         if self.unsent_bytes == self.waiting_bytes {
             self.taken_at = now;
+        }
+    }
+
+    /// Whether so many of its requests are unanswered that no more are served. In a protocol in which
+    /// replies may overtake each other, further requests are refused instead.
+    #[inline]
+    pub(super) fn is_busy(&self, in_flight_max: u32) -> bool {
+        self.in_flight >= in_flight_max && self.codec.is_ordered()
+    }
+
+    /// Its greeting is done: from now on it speaks the protocol of its service.
+    pub(super) fn begin(&mut self, now: Micros) {
+        self.unfinished_since = self.idle_since(now);
+        if let ConnKind::Accepted(greeting) = &self.kind {
+            self.codec = Codec::of(greeting.service());
+            self.decoder = Decoder::of(greeting.service());
         }
     }
 

@@ -3,10 +3,13 @@
 
 use std::ops::Range;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use standin_protocol::key::{KeyForm, KeyForms};
 
 use super::empty;
 use crate::node::{Action, CommandHead};
+use crate::shard::codec::Spelling;
 
 /// A key is longer than keys may be once it is in its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,12 +39,30 @@ impl Formed {
         &mut self,
         head: &CommandHead,
         key: &[u8],
+        spelling: Spelling,
         key_bytes_max: u16,
     ) -> Result<Option<Range<usize>>, TooLarge> {
-        match self.forms.of(head.keyspace) {
-            KeyForm::Exact => Ok(None),
-            form => self.bring(form, head.action, key, key_bytes_max),
+        match (self.forms.of(head.keyspace), spelling) {
+            (KeyForm::Exact, Spelling::Plain) => Ok(None),
+            (form, Spelling::Plain) => self.bring(form, head.action, key, key_bytes_max),
+            (_, Spelling::Partition(_)) => Ok(Some(self.keep(key))),
+            (form, Spelling::Base64 { prefix }) => {
+                // The decoder has decoded it before.
+                let key = BASE64.decode(key).unwrap_or_default();
+                let key = key.get(usize::from(prefix)..).unwrap_or_default();
+                if let Some(range) = self.bring(form, head.action, key, key_bytes_max)? {
+                    return Ok(Some(range));
+                }
+                Ok(Some(self.keep(key)))
+            }
         }
+    }
+
+    /// Keeps a key that does not lie in the bytes of its request.
+    fn keep(&mut self, key: &[u8]) -> Range<usize> {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        from..self.bytes.len()
     }
 
     fn bring(
@@ -60,9 +81,7 @@ impl Formed {
         if key.len() > usize::from(key_bytes_max) {
             return Err(TooLarge { len: key.len(), limit: key_bytes_max });
         }
-        let from = self.bytes.len();
-        self.bytes.extend_from_slice(&key);
-        Ok(Some(from..self.bytes.len()))
+        Ok(Some(self.keep(&key)))
     }
 
     /// All that was written.
@@ -90,7 +109,7 @@ mod tests {
     }
 
     fn form(formed: &mut Formed, action: Action, keyspace: u8, key: &[u8]) -> Option<Vec<u8>> {
-        let range = formed.form(&CommandHead::new(action, keyspace), key, 36).unwrap()?;
+        let range = formed.form(&CommandHead::new(action, keyspace), key, Spelling::Plain, 36).unwrap()?;
         Some(formed.bytes()[range].to_vec())
     }
 
@@ -115,6 +134,6 @@ mod tests {
         let key = "Ⱥ".repeat(18);
         let too_large = TooLarge { len: 54, limit: 36 };
         let get = CommandHead::new(Action::Get, 2);
-        assert_eq!(formed().form(&get, key.as_bytes(), 36), Err(too_large));
+        assert_eq!(formed().form(&get, key.as_bytes(), Spelling::Plain, 36), Err(too_large));
     }
 }

@@ -6,6 +6,9 @@
 //! serve_staged  staged ─► aim ─► node.serve ─► output buffer     memory is there by now
 //!                  └─ output full ─► held ─► staged again when the loop has taken it
 //! ```
+//! Much that comes at once is staged, and served, in portions. In a protocol whose replies come in
+//! order, a connection with too many unanswered requests is served no further until some of them
+//! are answered.
 //! A frame that can't be understood ends the connection, but not what came before it:
 //! replies do not depend on the pieces in which the bytes came.
 
@@ -21,7 +24,7 @@ use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
 use crate::node::{
     Action, Aimed, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, Place, ReplyTo, Status,
 };
-use crate::shard::codec::{Codec, Rejected, Request, What};
+use crate::shard::codec::{Rejected, Request, Spelling, Surroundings, What};
 use crate::shard::handshake::Step;
 use crate::shard::mailbox::Message;
 
@@ -54,6 +57,10 @@ impl Staged {
     }
 }
 
+/// The largest number of requests that are staged at once. The memory for them is a multiple of that
+/// of their bytes.
+const STAGED_MAX: usize = 4_096;
+
 /// The largest number of requests that are aimed before the first of them is served: enough for the
 /// loads of one to overlap with the work on others, and few enough for the loaded lines to be still
 /// in the cache.
@@ -76,7 +83,7 @@ impl Core {
         let is_greeted = matches!(&conn.kind, ConnKind::Accepted(greeting) if greeting.is_done());
         if is_greeted && !conn.paused && conn.input.is_empty() {
             let source = Source::Buffer(buffer);
-            let staged = self.stage(now.mono, key, source, bytes, skipped);
+            let staged = self.stage(now, key, source, bytes, skipped);
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input.extend_from_slice(&bytes[staged..]);
             }
@@ -93,13 +100,13 @@ impl Core {
         match &conn.kind {
             ConnKind::Link(_) => self.link_received(now, key),
             ConnKind::Accepted(_) if conn.paused || conn.closing => {}
-            ConnKind::Accepted(greeting) if greeting.is_done() => self.stage_input(now.mono, key),
+            ConnKind::Accepted(greeting) if greeting.is_done() => self.stage_input(now, key),
             ConnKind::Accepted(_) => self.greet(now, key),
         }
     }
 
     /// Stages what has come to lie in the connection's own input.
-    fn stage_input(&mut self, now: Micros, key: ConnKey) {
+    fn stage_input(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let input = std::mem::take(&mut conn.input);
@@ -118,29 +125,33 @@ impl Core {
     /// source. Says how many bytes they (and what was refused) took up.
     fn stage(
         &mut self,
-        now: Micros,
+        now: Now,
         key: ConnKey,
         source: Source,
         bytes: &[u8],
         base: usize,
     ) -> usize {
         let conn = &self.conns[key];
-        let (caller, protocol) = (conn.caller(), conn.codec.protocol());
+        let (caller, is_ordered) = (conn.caller(), conn.codec.is_ordered());
+        let mut decoder = conn.decoder;
         let limits = self.limits.of(caller.is_peer);
+        let names = self.names.take().expect("it is put back below");
+        let (wall_ms, deadline_ms) = (now.wall_us / 1_000, self.deadline_ms);
+        let around = Surroundings { limits, caller, names: &*names, wall_ms, deadline_ms };
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && self.staged.len() < STAGED_MAX {
             let rest = &bytes[at..];
-            match protocol.decode(rest, limits, caller) {
+            match decoder.decode(rest, &around) {
                 Ok(Some(mut request)) => {
-                    let placed = match self.place(&request, rest, limits.key_bytes) {
+                    let placed = match self.place(&request, rest, &around) {
                         Ok(placed) => Some(placed),
                         // It is answered when it is its turn.
-                        Err(rejected) if protocol.is_ordered() => {
+                        Err(rejected) if is_ordered => {
                             request.what = What::Refused(rejected.status, FORM_TOO_LARGE);
                             Some((self.node.place(0, &[]), None))
                         }
                         Err(rejected) => {
-                            self.reject(now, key, &rejected, rest.len());
+                            self.reject(now.mono, key, &rejected, rest.len());
                             None
                         }
                     };
@@ -154,19 +165,26 @@ impl Core {
                 }
                 Ok(None) => break,
                 Err(rejected) => {
-                    self.reject(now, key, &rejected, rest.len());
+                    self.reject(now.mono, key, &rejected, rest.len());
                     at += rejected.bytes.unwrap_or(rest.len()).min(rest.len());
                 }
             }
         }
+        self.names = Some(names);
+        let is_full = self.staged.len() >= STAGED_MAX;
         if let Some(conn) = self.conns.get_mut(key) {
-            let unfinished = at < bytes.len() || conn.skip > 0;
+            conn.decoder = decoder;
+            let unfinished = at < bytes.len() || conn.skip > 0 || decoder.is_inside();
             conn.unfinished_since = match (unfinished, conn.unfinished_since) {
-                (false, _) => conn.idle_since(now),
+                (false, _) => conn.idle_since(now.mono),
                 // A frame that was begun earlier and is still the one waited for.
                 (true, Some(since)) if at == 0 => Some(since),
-                (true, _) => Some(now),
+                (true, _) => Some(now.mono),
             };
+            if is_full && at < bytes.len() && !conn.has_more {
+                conn.has_more = true;
+                self.with_more.push(key);
+            }
         }
         at
     }
@@ -178,13 +196,20 @@ impl Core {
         &mut self,
         request: &Request,
         bytes: &[u8],
-        key_bytes_max: u16,
+        around: &Surroundings<'_>,
     ) -> Result<(Place, Option<Range<usize>>), Rejected> {
-        let name = &bytes[request.key()];
-        let (What::Command(head) | What::Modify(head, _)) = &request.what else {
-            return Ok((self.node.place(0, &[]), None));
+        let head = match &request.what {
+            What::Command(head) | What::Modify(head, _) => head,
+            _ => return Ok((self.node.place(0, &[]), None)),
         };
-        match self.formed.form(head, name, key_bytes_max) {
+        let name = match request.spelling {
+            Spelling::Partition(partition) => {
+                let key = around.names.flushes().key(head.keyspace, partition);
+                key.expect("a flush is for a partition that there is")
+            }
+            _ => &bytes[request.key()],
+        };
+        match self.formed.form(head, name, request.spelling, around.limits.key_bytes) {
             Ok(None) => Ok((self.node.place(head.keyspace, name), None)),
             Ok(Some(range)) => {
                 let name = &self.formed.bytes()[range.clone()];
@@ -226,7 +251,7 @@ impl Core {
     }
 
     /// The handshake of an accepted connection.
-    fn greet(&mut self, now: Now, key: ConnKey) {
+    pub(super) fn greet(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let ConnKind::Accepted(greeting) = &mut conn.kind else { return };
@@ -244,8 +269,7 @@ impl Core {
             Step::NoPlace(role) => self.refuse_place(key, Some(role)),
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
-                conn.unfinished_since = conn.idle_since(now.mono);
-                conn.codec = Codec::of(conn.caller());
+                conn.begin(now.mono);
                 self.handshakes.end(key);
                 if shard == self.context.shard {
                     self.flush(key);
@@ -264,6 +288,24 @@ impl Core {
     /// valid (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.begin(now);
+        loop {
+            self.serve_all(now, buffers);
+            self.drop_served_input();
+            if self.with_more.is_empty() {
+                break;
+            }
+            for key in std::mem::take(&mut self.with_more) {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.has_more = false;
+                }
+                self.read_input(now, key);
+            }
+        }
+        self.close_ended();
+    }
+
+    /// Aims and serves what is staged.
+    fn serve_all(&mut self, now: Now, buffers: &impl Buffers) {
         let staged = std::mem::take(&mut self.staged);
         let mut aimed = std::mem::take(&mut self.aimed);
         for staged in staged.chunks(AIMED_MAX) {
@@ -278,8 +320,6 @@ impl Core {
         self.staged = staged;
         self.staged.clear();
         self.formed.clear();
-        self.drop_served_input();
-        self.close_ended();
     }
 
     /// Serves the requests at the head that came on one connection, as long as none of them
@@ -302,10 +342,13 @@ impl Core {
             Source::Input => &conn.input,
         };
         if conn.paused {
-            if conn.unserved.is_empty() {
+            let bytes = staged[0].bytes(source_bytes);
+            let unserved = conn.unserved.get_or_insert_with(|| {
                 self.with_unserved.push(key);
-            }
-            conn.unserved.extend_from_slice(staged[0].bytes(source_bytes));
+                conn.decoder = conn.decoder.before(&staged[0].request);
+                Vec::new()
+            });
+            unserved.extend_from_slice(bytes);
             return 1;
         }
         if !conn.dirty {
@@ -320,24 +363,42 @@ impl Core {
             if request.conn != key || request.source != source {
                 return number - 1;
             }
-            let tag = conn.codec.admit(&request.request);
+            let (tag, bytes) = (conn.codec.tag(&request.request), request.bytes(source_bytes));
             let (head, modify) = match &request.request.what {
                 What::Command(head) => (*head, None),
                 What::Modify(head, modify) => (*head, Some(&**modify)),
+                What::Said => {
+                    let (head, output) = (AnswerHead::status(Status::Ok), &mut conn.output);
+                    conn.codec.answer_now(&request.request, bytes, &head, &[], output);
+                    self.node.counters.requests += 1;
+                    if self.outbound.is_worth_counting(conn) {
+                        self.pause_if_full(now.mono, key);
+                        return number;
+                    }
+                    continue;
+                }
+                What::Nothing => continue,
+                What::Last => {
+                    conn.ended = true;
+                    self.ended.push(key);
+                    return number;
+                }
                 What::Stats => {
+                    conn.codec.wait(&request.request, bytes);
                     self.serve_stats(now, key, tag);
                     return number;
                 }
                 What::Refused(status, text) => {
+                    conn.codec.wait(&request.request, bytes);
                     self.refuse(now, key, tag, *status, text);
                     return number;
                 }
             };
             if is_flooded && head.action == Action::Get {
+                conn.codec.wait(&request.request, bytes);
                 self.refuse_overloaded(now, key, tag);
                 return number;
             }
-            let bytes = request.bytes(source_bytes);
             let (name, value) = (request.key(bytes, &self.formed), &bytes[request.request.value()]);
             let command = Command { head, key: name, value, modify };
             let to = ReplyTo { conn: id, tag };
@@ -345,6 +406,7 @@ impl Core {
             // A shard that stops answers at once: the other one may be gone already.
             if shard != own && head.action.has_key() && !self.stopping {
                 let command = command.into_owned();
+                conn.codec.wait(&request.request, bytes);
                 self.stray(now, key, to, shard, command);
                 return number;
             }
@@ -352,10 +414,15 @@ impl Core {
             let may_wait = head.is_peer || conn.in_flight < in_flight_max;
             let output = &mut conn.output;
             let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {
-                conn.codec.answer(tag, &head, value, output);
+                conn.codec.answer_now(&request.request, bytes, &head, value, output);
             });
             if !is_answered {
+                conn.codec.wait(&request.request, bytes);
                 conn.in_flight += 1;
+                if conn.is_busy(in_flight_max) {
+                    self.pause(key);
+                    return number;
+                }
                 if conn.ended {
                     conn.is_end_told = false;
                     self.ended.push(key);
@@ -382,8 +449,9 @@ impl Core {
             }
         }
         for key in self.with_unserved.drain(..) {
-            if let Some(conn) = self.conns.get_mut(key) {
-                let mut input = std::mem::take(&mut conn.unserved);
+            if let Some(conn) = self.conns.get_mut(key)
+                && let Some(mut input) = conn.unserved.take()
+            {
                 input.append(&mut conn.input);
                 conn.input = input;
             }
@@ -430,6 +498,7 @@ impl Core {
         conn.has_strayed = true;
         self.tell_end_again(key);
         self.pause_if_full(now.mono, key);
+        self.pause_if_busy(key);
     }
 
     /// A connection whose other side has ended has one more request under way: the node is told

@@ -34,6 +34,8 @@ pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 use self::peers::Links;
 use super::admission::{Handshakes, Refusals};
+use super::codec::flushes::Flushes;
+use super::codec::names::Names;
 use super::context::ShardContext;
 pub use super::key::ConnKey;
 use super::limits::Frames;
@@ -55,14 +57,21 @@ pub struct Core {
     accepted: u32,
     handshakes: Handshakes,
     refusals: Refusals,
+    /// The shard to which the next connection goes that does not ask for one.
+    next_shard: u16,
+    /// Taken while requests are decoded.
+    names: Option<Box<Names>>,
+    /// The deadline of requests that bring none, in milliseconds.
+    deadline_ms: u32,
     staged: Vec<Staged>,
     formed: Formed,
     aimed: Vec<Aimed>,
     /// Connections whose own input is staged.
     inputs_staged: Vec<ConnKey>,
-    /// Connections with staged requests that could not be served because the caller takes no
-    /// replies.
+    /// Connections with staged requests that could not be served because they are paused.
     with_unserved: Vec<ConnKey>,
+    /// Connections with bytes that were not staged, because enough was.
+    with_more: Vec<ConnKey>,
     ended: Vec<ConnKey>,
     /// Empty but while [`Self::close_ended`] looks at them.
     ending: Vec<ConnKey>,
@@ -100,17 +109,24 @@ impl Core {
             limits.output_timeout,
         );
         let limits = Frames::new(limits, context.topology.partitions);
+        let names = names(&context);
+        let deadline = context.cluster.timings.operation_timeout.as_millis();
+        let deadline_ms = u32::try_from(deadline).unwrap_or(u32::MAX);
         Self {
             node,
             conns: SlotMap::with_key(),
             accepted: 0,
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
+            next_shard: 0,
+            names: Some(Box::new(names)),
+            deadline_ms,
             staged: Vec::new(),
             formed: Formed::new(context.topology.key_forms.clone()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),
             with_unserved: Vec::new(),
+            with_more: Vec::new(),
             ended: Vec::new(),
             ending: Vec::new(),
             left: Vec::new(),
@@ -452,6 +468,17 @@ impl Core {
             _ => None,
         }
     }
+}
+
+/// The names of the keyspaces, and what a flush of all of them needs if this server has a port on which
+/// it can be asked for.
+fn names(context: &ShardContext) -> Names {
+    let cluster = &context.cluster;
+    let flushes = match cluster.servers[usize::from(context.server)].services.is_empty() {
+        true => Flushes::default(),
+        false => Flushes::new(cluster.keyspaces.iter().map(|k| k.id), &context.topology),
+    };
+    Names::new(cluster, flushes)
 }
 
 /// Capacity that an empty buffer of a connection may keep.

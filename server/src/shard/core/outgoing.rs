@@ -182,11 +182,15 @@ impl Core {
             answer.overload();
         }
         conn.codec.answer(to.tag, &answer.head, &answer.value, &mut conn.output);
+        let is_ordered = conn.codec.is_ordered();
         if conn.ended {
             self.ended.push(key);
         }
         self.flush(key);
         self.pause_if_full(now.mono, key);
+        if is_ordered {
+            self.resume_if_room(now, key);
+        }
     }
 
     /// Counts a connection's unsent replies, the first of which waits from now on. If it does not
@@ -195,7 +199,23 @@ impl Core {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.waits_since(now);
-        if self.outbound.recount(conn) && !conn.paused {
+        if self.outbound.recount(conn) {
+            self.pause(key);
+        }
+    }
+
+    /// Serves, and reads, a connection no further if too many of its requests are unanswered.
+    pub(super) fn pause_if_busy(&mut self, key: ConnKey) {
+        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
+        if self.conns.get(key).is_some_and(|conn| conn.is_busy(in_flight_max)) {
+            self.pause(key);
+        }
+    }
+
+    pub(super) fn pause(&mut self, key: ConnKey) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.paused {
             conn.paused = true;
             self.io.push_back(Io::Pause(key));
         }
@@ -211,7 +231,7 @@ impl Core {
         conn.sending_bytes = sending.len();
         conn.waits_since(now.mono);
         self.outbound.count(conn);
-        self.resume_if_taken(now, key);
+        self.resume_if_room(now, key);
     }
 
     /// All that [`Self::take_output`] gave has been sent; says whether there is more. A
@@ -225,7 +245,7 @@ impl Core {
         let has_output = !conn.output.is_empty();
         // A flush that was asked for meanwhile had to wait for this, and has nothing to do.
         conn.dirty &= has_output;
-        self.resume_if_taken(now, key);
+        self.resume_if_room(now, key);
         has_output
     }
 
@@ -236,10 +256,15 @@ impl Core {
         }
     }
 
-    fn resume_if_taken(&mut self, now: Now, key: ConnKey) {
+    fn resume_if_room(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
+            return;
+        }
+        // Not at each answer: then it would be paused again at once.
+        let half = self.context.cluster.limits.in_flight_per_connection / 2;
+        if conn.is_busy(half + 1) {
             return;
         }
         conn.paused = false;
@@ -314,12 +339,16 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use standin_config::{ClusterConfig, ServiceProtocol};
     use standin_protocol::frame::FrameLimits;
 
     use super::*;
     use crate::node::Status;
-    use crate::shard::codec::{Caller, Codec, lines};
+    use crate::shard::codec::flushes::Flushes;
+    use crate::shard::codec::names::Names;
+    use crate::shard::codec::{Caller, Surroundings};
     use crate::shard::handshake::Greeting;
+    use crate::shard::listeners::Service;
 
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
@@ -356,11 +385,26 @@ mod tests {
     fn answers_whose_turn_has_not_come_count_but_are_not_held_against_the_caller() {
         let mut all = outbound();
         let mut conn = conn();
-        let caller = Caller { is_peer: false, client_id: lines::CLIENT_ID };
-        conn.codec = Codec::of(caller);
-        let protocol = conn.codec.protocol();
-        let request = protocol.decode(b"a\n", FrameLimits::default(), caller).unwrap().unwrap();
-        let (first, second) = (conn.codec.admit(&request), conn.codec.admit(&request));
+        let service = Service::Other(ServiceProtocol::Memcached);
+        conn.kind = ConnKind::Accepted(Greeting::new(service, 0));
+        conn.begin(Micros(0));
+        let mut cluster = ClusterConfig::new("c", ([127, 0, 0, 1], 1).into(), None);
+        cluster.naming.default_keyspace = Some(1);
+        let names = Names::new(&cluster, Flushes::default());
+        let around = Surroundings {
+            limits: FrameLimits::default(),
+            caller: Caller::default(),
+            names: &names,
+            wall_ms: 0,
+            deadline_ms: 0,
+        };
+        let request = conn.decoder.decode(b"get a\n", &around).unwrap().unwrap();
+        let mut wait = || {
+            let tag = conn.codec.tag(&request);
+            conn.codec.wait(&request, b"get a\n");
+            tag
+        };
+        let (first, second) = (wait(), wait());
         let head = AnswerHead::status(Status::Ok);
         conn.codec.answer(second, &head, &vec![7; 2 * MIB], &mut conn.output);
         assert!(all.is_worth_counting(&conn) && all.recount(&mut conn));
@@ -370,7 +414,8 @@ mod tests {
         assert_eq!(conn.taken_at, Micros(9), "it could read nothing until now");
         conn.codec.answer(first, &head, &[], &mut conn.output);
         all.count(&mut conn);
-        assert_eq!((all.unsent(), conn.waiting_bytes), (2 * MIB + 4, 0));
+        let replies = "VALUE a 0 0\r\n\r\nEND\r\nVALUE a 0 2097152\r\n\r\nEND\r\n".len();
+        assert_eq!((all.unsent(), conn.waiting_bytes), (2 * MIB + replies, 0));
         conn.is_aborted = true;
         conn.output = Vec::new();
         all.count(&mut conn);

@@ -4,7 +4,6 @@
 mod operations;
 
 use std::collections::VecDeque;
-use std::net::TcpListener;
 
 use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
@@ -15,6 +14,7 @@ use tracing::warn;
 use self::operations::{Op, Socket, socket_at};
 use super::buffers::BufferRing;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
+use super::listeners::Listener;
 use super::mailbox::{Mailbox, Message};
 use super::outside::Outside;
 use super::sockets::ACCEPT_PAUSE;
@@ -52,21 +52,21 @@ impl Ring {
         self,
         core: Core,
         outside: Outside,
-        listener: Option<TcpListener>,
+        listeners: Vec<Listener>,
     ) -> Result<(), LoopError> {
         let state = Loop {
             ring: self.uring,
             buffers: self.buffers,
             core,
             outside,
-            listener,
+            accepting: vec![false; listeners.len()],
+            listeners,
             sockets: Vec::new(),
             free: Vec::new(),
             by_key: SecondaryMap::new(),
             used_buffers: Vec::new(),
             backlog: VecDeque::new(),
             wake_count: Box::new(0),
-            accepting: false,
             accept_after: Micros(0),
             lag: LoopLag::default(),
             stop_by: None,
@@ -81,7 +81,7 @@ struct Loop {
     buffers: BufferRing,
     core: Core,
     outside: Outside,
-    listener: Option<TcpListener>,
+    listeners: Vec<Listener>,
     sockets: Vec<Option<Socket>>,
     free: Vec<u32>,
     by_key: SecondaryMap<ConnKey, u32>,
@@ -90,8 +90,8 @@ struct Loop {
     backlog: VecDeque<squeue::Entry>,
     /// The memory into which the kernel reads the eventfd's counter.
     wake_count: Box<u64>,
-    /// The kernel says when somebody waits at the listener.
-    accepting: bool,
+    /// For each listener, whether the kernel says when somebody waits at it.
+    accepting: Vec<bool>,
     /// Accepting has failed: not again before then.
     accept_after: Micros,
     lag: LoopLag,
@@ -100,8 +100,8 @@ struct Loop {
 
 impl Loop {
     fn run(mut self) -> Result<(), LoopError> {
-        if let Some(listener) = &self.listener {
-            listener.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+        for Listener { socket, .. } in &self.listeners {
+            socket.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
         }
         self.arm_wake();
         self.arm_accept(now());
@@ -167,8 +167,8 @@ impl Loop {
         }
         match op {
             Some(Op::Accept) => {
-                self.accepting = false;
-                self.accept(now);
+                self.accepting[index as usize] = false;
+                self.accept(now, index as usize);
             }
             Some(Op::Wake) => self.arm_wake(),
             Some(Op::Receive) => self.received(now, index, entry, more),
@@ -182,19 +182,18 @@ impl Loop {
         }
     }
 
-    /// Takes in who waits at the listener, one by one: the kernel by itself would take as many as
+    /// Takes in who waits at a listener, one by one: the kernel by itself would take as many as
     /// come, and with them the descriptors that others need.
-    fn accept(&mut self, now: Now) {
+    fn accept(&mut self, now: Now, listener: usize) {
         // Bounded per wake-up: established connections have their turn too.
         for _ in 0..64 {
             if self.accepts_at() > now.mono || self.stop_by.is_some() {
                 return;
             }
-            // Only one shard accepts connections.
-            let Some(listener) = &self.listener else { return };
-            match sockets::accept(listener, rustix::net::SocketFlags::empty()) {
+            let Listener { socket, service } = &self.listeners[listener];
+            match sockets::accept(socket, rustix::net::SocketFlags::empty()) {
                 Ok(fd) => {
-                    if let Some(key) = self.core.accept(now.mono, sockets::has_ended(&fd)) {
+                    if let Some(key) = self.core.accept(now, sockets::has_ended(&fd), *service) {
                         let index = self.insert(fd, key);
                         self.arm_receive(index);
                     }
@@ -217,9 +216,9 @@ impl Loop {
     }
 
     fn next_deadline(&self) -> Micros {
-        let accepts_at = match &self.listener {
-            Some(_) if !self.accepting => self.accepts_at(),
-            _ => Micros::NEVER,
+        let accepts_at = match self.accepting.contains(&false) {
+            true => self.accepts_at(),
+            false => Micros::NEVER,
         };
         self.core.next_deadline().min(accepts_at)
     }

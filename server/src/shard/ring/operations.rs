@@ -214,16 +214,21 @@ impl Loop {
         self.push(entry.user_data(Op::Receive.with(index)));
     }
 
-    /// Asks to be told when somebody waits at the listener, if there is room for another.
+    /// Asks to be told when somebody waits at a listener, if there is room for another.
     pub(super) fn arm_accept(&mut self, now: Now) {
-        let is_due = !self.accepting && self.stop_by.is_none() && self.accepts_at() <= now.mono;
-        let Some(listener) = self.listener.as_ref().filter(|_| is_due) else { return };
+        let is_due = self.accepting.contains(&false) && self.stop_by.is_none();
+        if !is_due || self.accepts_at() > now.mono {
+            return;
+        }
         let readable = u32::from(libc::POLLIN.unsigned_abs());
-        let entry = opcode::PollAdd::new(Fd(listener.as_raw_fd()), readable)
-            .build()
-            .user_data(Op::Accept.with(0));
-        self.accepting = true;
-        self.push(entry);
+        for (index, number) in (0..self.listeners.len()).zip(0..) {
+            if std::mem::replace(&mut self.accepting[index], true) {
+                continue;
+            }
+            let socket = Fd(self.listeners[index].socket.as_raw_fd());
+            let entry = opcode::PollAdd::new(socket, readable).build();
+            self.push(entry.user_data(Op::Accept.with(number)));
+        }
     }
 
     pub(super) fn arm_wake(&mut self) {

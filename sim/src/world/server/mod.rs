@@ -22,6 +22,7 @@ use standin_server::shard::challenges::Challenges;
 use standin_server::shard::core::{Buffers, ConnKey, Core, Io};
 use standin_server::shard::handshake::HandedOver;
 use standin_server::shard::link::LinkConfig;
+use standin_server::shard::listeners::Service;
 use standin_server::shard::mailbox::Message;
 use standin_server::shard::turn;
 
@@ -125,6 +126,7 @@ impl Process {
             challenges: Challenges::new([7; 32]),
             admission: Arc::new(Admission::new(Places::wanted(config, id))),
             link: LinkConfig::new(config, boot_id),
+            users: Arc::default(),
         };
         let shards = (0..setup.shards).map(|shard| {
             let mut node = NodeConfig::new(config, id, shard, boot_id, now.mono);
@@ -273,7 +275,7 @@ impl World {
         let mut received = Received(Vec::new());
         match input {
             TurnInput::Nothing => {}
-            TurnInput::Accepted { socket } => match shard.core.accept(now.mono, false) {
+            TurnInput::Accepted { socket } => match shard.core.accept(now, false, Service::Standin) {
                 Some(key) => {
                     shard.sockets.insert(key, socket);
                     let key = key.data().as_ffi();

@@ -15,7 +15,7 @@ use standin_protocol::frame::{
 use standin_protocol::item::{ITEM_HEAD_BYTES, ItemHead};
 use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES, ModifyHead};
 
-use super::{Caller, Rejected, Request, What};
+use super::{Caller, Rejected, Request, Spelling, What};
 use crate::node::answer::{self, flags};
 use crate::node::{Action, AnswerHead, Command, CommandHead, Hop, Identity, Status};
 use crate::shard::unreadable::unreadable;
@@ -104,7 +104,15 @@ fn request(frame: &frame::Request<'_>, caller: Caller) -> Request {
             }
         }
     };
-    Request { tag: tag(header), bytes: value_end, key: (KEY_AT, key_end), value, what }
+    Request {
+        tag: tag(header),
+        bytes: value_end,
+        key: (KEY_AT, key_end),
+        value,
+        echo: (0, 0),
+        spelling: Spelling::Plain,
+        what,
+    }
 }
 
 /// Takes the flags and lifetime of an item from the head of a value of which `value` is what is

@@ -1,0 +1,88 @@
+//! The requests of which a flush of everything consists: one for each partition of each keyspace. The
+//! key of such a request names the partition.
+
+use standin_protocol::hash::keys_of_partitions;
+use standin_protocol::map::Topology;
+
+/// The requests of a flush of everything.
+#[derive(Debug, Default)]
+pub struct Flushes {
+    /// The ids of the keyspaces, each with the place of its keys.
+    keyspaces: Vec<(u8, usize)>,
+    /// For each way of hashing, the keys of all partitions.
+    keys: Vec<(u8, Vec<Vec<u8>>)>,
+    partitions: u32,
+}
+
+impl Flushes {
+    /// Those of these keyspaces.
+    #[must_use]
+    pub fn new(keyspaces: impl Iterator<Item = u8>, topology: &Topology) -> Self {
+        let partitions = topology.partitions;
+        let mut flushes = Self { partitions, ..Self::default() };
+        for keyspace in keyspaces {
+            let seed = topology.hash_seeds.of(keyspace);
+            let known = flushes.keys.iter().position(|(of, _)| *of == seed);
+            let at = known.unwrap_or_else(|| {
+                flushes.keys.push((seed, keys_of_partitions(seed, partitions)));
+                flushes.keys.len() - 1
+            });
+            flushes.keyspaces.push((keyspace, at));
+        }
+        flushes
+    }
+
+    /// The number of requests.
+    pub(in crate::shard) fn parts(&self) -> u32 {
+        u32::try_from(self.keyspaces.len()).unwrap_or(u32::MAX) * self.partitions
+    }
+
+    /// The keyspace and the partition of a request.
+    pub(in crate::shard) fn part(&self, part: u32) -> Option<(u8, u32)> {
+        let keyspace = part.checked_div(self.partitions)?;
+        let (keyspace, _) = self.keyspaces.get(usize::try_from(keyspace).ok()?)?;
+        Some((*keyspace, part % self.partitions))
+    }
+
+    /// The key of a partition.
+    pub(in crate::shard) fn key(&self, keyspace: u8, partition: u32) -> Option<&[u8]> {
+        let (_, at) = self.keyspaces.iter().find(|(id, _)| *id == keyspace)?;
+        let key = self.keys[*at].1.get(usize::try_from(partition).ok()?)?;
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use standin_config::{ClusterConfig, KeyspaceConfig};
+    use standin_protocol::hash::{key_hash, partition_of};
+
+    use super::*;
+
+    #[test]
+    fn a_flush_of_everything_asks_for_each_partition_of_each_keyspace_once() {
+        let address = |port: u16| ([127, 0, 0, 1], port).into();
+        let mut cluster = ClusterConfig::new("c", address(1), None);
+        cluster = cluster.with_group("g", [("a", address(2)), ("b", address(3))]);
+        cluster.partitions = 64;
+        let (rows, mut other) = (KeyspaceConfig::new(1, "rows", ""), KeyspaceConfig::new(2, "o", ""));
+        other.also_invalidates = vec![1];
+        cluster.keyspaces = vec![rows, other, KeyspaceConfig::cache(9, "cache")];
+        let topology = cluster.topology().unwrap();
+        let flushes = Flushes::new([1, 2, 9].into_iter(), &topology);
+        assert_eq!(flushes.parts(), 3 * 64);
+        let mut seen: Vec<(u8, u32)> = (0..flushes.parts())
+            .map(|part| {
+                let (keyspace, partition) = flushes.part(part).unwrap();
+                let key = flushes.key(keyspace, partition).unwrap();
+                let hash = key_hash(topology.hash_seeds.of(keyspace), key);
+                assert_eq!(partition_of(hash, 64), partition);
+                (keyspace, partition)
+            })
+            .collect();
+        seen.dedup();
+        assert_eq!(seen.len(), 3 * 64);
+        assert_eq!(flushes.part(3 * 64), None);
+        assert_eq!((Flushes::default().parts(), Flushes::default().part(0)), (0, None));
+    }
+}

@@ -1,0 +1,283 @@
+//! The meta commands: `mg`, `ms`, `md`, `ma`, `me`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32};
+use super::said::Said;
+use super::text::{Line, tag_of};
+use super::tokens::Tokens;
+use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said};
+use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
+use crate::node::{Action, CommandHead};
+use crate::shard::codec::names::Named;
+use crate::shard::codec::{Request, Spelling, What};
+
+/// The most words of a line.
+const WORDS_MAX: usize = 20;
+/// The longest opaque token with its flag, in bytes.
+const OPAQUE_BYTES_MAX: usize = 32;
+
+/// The flags of a command.
+#[derive(Debug, Default)]
+struct Flags {
+    base64: bool,
+    quiet: bool,
+    invalidate: bool,
+    remove_value: bool,
+    cas: Option<u64>,
+    vivify: Option<i32>,
+    ttl: Option<i32>,
+    recache: Option<i32>,
+    client_flags: u32,
+    mode: Option<u8>,
+    initial: u64,
+    delta: Option<u64>,
+}
+
+impl Flags {
+    fn read<'a>(words: impl Iterator<Item = &'a [u8]>) -> Result<Self, Said> {
+        let mut flags = Self::default();
+        let mut seen = [false; 128];
+        for word in words {
+            let (flag, token) = (word[0], &word[1..]);
+            let seen = seen.get_mut(usize::from(flag)).ok_or(Said::InvalidFlag)?;
+            if std::mem::replace(seen, true) {
+                return Err(Said::DuplicateFlag);
+            }
+            let time = || exptime(token).ok_or(Said::BadToken);
+            match flag {
+                b'b' => flags.base64 = true,
+                b'q' => flags.quiet = true,
+                b'I' => flags.invalidate = true,
+                b'x' => flags.remove_value = true,
+                b'N' => flags.vivify = Some(time()?),
+                b'T' => flags.ttl = Some(time()?),
+                b'R' => flags.recache = Some(time()?),
+                b'C' => flags.cas = Some(unsigned(token).ok_or(Said::BadToken)?),
+                b'F' => flags.client_flags = unsigned_32(token).ok_or(Said::BadToken)?,
+                b'M' => flags.mode = Some(token.first().copied().unwrap_or(0)),
+                b'J' => flags.initial = unsigned(token).ok_or(Said::BadInitial)?,
+                b'D' => flags.delta = Some(unsigned(token).ok_or(Said::BadDelta)?),
+                b'O' if word.len() > OPAQUE_BYTES_MAX => return Err(Said::OpaqueTooLong),
+                // The reply is written by these. P and L are for proxies; nobody bumps anything (u).
+                b'O' | b'c' | b'f' | b'k' | b's' | b't' | b'v' | b'u' | b'P' | b'L' => {}
+                b'E' | b'h' | b'l' => return Err(Said::UnsupportedFlag),
+                _ => return Err(Said::InvalidFlag),
+            }
+        }
+        Ok(flags)
+    }
+
+    /// The new lifetime of a value that has one.
+    fn ttl(&self, wall_ms: u64) -> Ttl {
+        self.ttl.map_or(Ttl::Keep, |exptime| ttl(exptime, wall_ms))
+    }
+
+    fn vivify(&self, value: Vivified, wall_ms: u64) -> Option<Vivify> {
+        self.vivify.map(|exptime| Vivify { value, ttl: ttl(exptime, wall_ms) })
+    }
+
+    fn when(&self, presence: Presence) -> When {
+        let version = self.cas;
+        When { presence, version, older_marks_stale: self.invalidate, ..When::default() }
+    }
+}
+
+/// A command whose key and flags are right.
+struct Meta {
+    flags: Flags,
+    named: Named,
+    spelling: Spelling,
+    tag: Tag,
+}
+
+impl Decoder {
+    /// `ms`.
+    pub(super) fn meta_set(&mut self, line: Line<'_>, tokens: &Tokens<'_>) -> Option<Request> {
+        let length = tokens.get(2).and_then(unsigned_32).filter(|length| *length <= 1 << 30);
+        let Some(length) = length else {
+            return Some(line.say(Said::BadFormat));
+        };
+        let meta = match line.meta(tokens, Kind::MetaSet, 3) {
+            Ok(meta) => meta,
+            Err(wrong) => {
+                return Some(self.swallow(line, Tag::new(Kind::MetaSet), wrong, length));
+            }
+        };
+        let Some((edit, presence)) = mode_of_set(meta.flags.mode) else {
+            return Some(self.swallow(line, Tag::new(Kind::MetaSet), Said::BadMode, length));
+        };
+        let key = tokens.place(1).unwrap_or_default();
+        if length > line.around.limits.value_bytes {
+            // Errors are told also to those who want no replies.
+            let tag = Tag::new(Kind::MetaSet);
+            return Some(self.too_large(line, tag, key, meta.named, meta.spelling, length));
+        }
+        let end = line.end + length as usize + 2;
+        let value = match line.block(length)? {
+            Ok(value) => value,
+            Err(()) => return Some(said(Tag::said(Said::BadChunk), end)),
+        };
+        let (flags, wall_ms) = (&meta.flags, line.around.wall_ms);
+        let put = head(Action::Put, meta.named.keyspace, line.around);
+        let put = CommandHead { item_flags: flags.client_flags, ..put };
+        let exptime = flags.ttl.unwrap_or(0);
+        let is_plain = edit == Edit::Set && presence == Presence::Any && flags.cas.is_none();
+        let what = match ttl_ms(exptime, wall_ms) {
+            Some(ttl_ms) if is_plain => What::Command(CommandHead { ttl_ms, ..put }),
+            _ => {
+                let appends = edit != Edit::Set;
+                let is_cas = flags.cas.is_some() && presence == Presence::Any;
+                let presence = if is_cas { Presence::Present } else { presence };
+                let vivify = flags.vivify(Vivified::Operand, wall_ms).filter(|_| appends);
+                let presence = if vivify.is_some() { Presence::Any } else { presence };
+                let operation = Modify {
+                    when: flags.when(presence),
+                    ttl: if appends { Ttl::Keep } else { ttl(exptime, wall_ms) },
+                    gives: if appends { Gives::Length } else { Gives::Nothing },
+                    vivify,
+                    ..Modify::new(edit)
+                };
+                modify(operation, put)
+            }
+        };
+        let request = line.meta_request(&meta, tokens, what);
+        Some(Request { bytes: position(end), value, ..request })
+    }
+}
+
+/// The operation of an `ms` in this mode.
+fn mode_of_set(mode: Option<u8>) -> Option<(Edit, Presence)> {
+    match mode {
+        None | Some(b'S' | b's') => Some((Edit::Set, Presence::Any)),
+        Some(b'E' | b'e') => Some((Edit::Set, Presence::Absent)),
+        Some(b'R' | b'r') => Some((Edit::Set, Presence::Present)),
+        Some(b'A' | b'a') => Some((Edit::Append, Presence::Present)),
+        Some(b'P' | b'p') => Some((Edit::Prepend, Presence::Present)),
+        Some(_) => None,
+    }
+}
+
+impl Line<'_> {
+    /// `mg`.
+    pub(super) fn meta_get(&self, tokens: &Tokens<'_>) -> Request {
+        self.meta_of(tokens, Kind::MetaGet, |flags, keyspace| {
+            let (get, wall_ms) = (head(Action::Get, keyspace, self.around), self.around.wall_ms);
+            let recache = flags.recache.map(|recache| ttl(recache, wall_ms));
+            let recache_ms = match recache {
+                Some(Ttl::For(ms)) => ms,
+                _ => 0,
+            };
+            let is_of_herd = flags.vivify.is_some() || flags.recache.is_some();
+            if !is_of_herd && flags.ttl.is_none() {
+                return Ok(What::Command(get));
+            }
+            let edit = if is_of_herd { Edit::Herd { recache_ms } } else { Edit::Keep };
+            let vivify = flags.vivify(Vivified::Empty, wall_ms);
+            let presence = if vivify.is_some() { Presence::Any } else { Presence::Present };
+            let operation = Modify {
+                when: When { presence, ..When::default() },
+                ttl: flags.ttl(wall_ms),
+                gives: Gives::New,
+                vivify,
+                ..Modify::new(edit)
+            };
+            Ok(modify(operation, get))
+        })
+    }
+
+    /// `md`.
+    pub(super) fn meta_delete(&self, tokens: &Tokens<'_>) -> Request {
+        self.meta_of(tokens, Kind::MetaDelete, |flags, keyspace| {
+            let delete = head(Action::Delete, keyspace, self.around);
+            let edit = match (flags.invalidate, flags.remove_value) {
+                (false, false) if flags.cas.is_none() => return Ok(What::Command(delete)),
+                (false, false) => Edit::Delete,
+                (false, true) => Edit::Clear,
+                (true, false) => Edit::MarkStale,
+                (true, true) => return Err(Said::UnsupportedFlag),
+            };
+            let (presence, version) = (Presence::Present, flags.cas);
+            let when = When { presence, version, ..When::default() };
+            let ttl = flags.ttl(self.around.wall_ms);
+            Ok(modify(Modify { when, ttl, ..Modify::new(edit) }, delete))
+        })
+    }
+
+    /// `ma`.
+    pub(super) fn meta_arithmetic(&self, tokens: &Tokens<'_>) -> Request {
+        self.meta_of(tokens, Kind::MetaArithmetic, |flags, keyspace| {
+            let (wall_ms, delta) = (self.around.wall_ms, flags.delta.unwrap_or(1));
+            let edit = match flags.mode {
+                None | Some(b'I' | b'i' | b'+') => Edit::Increment(delta),
+                Some(b'D' | b'd' | b'-') => Edit::Decrement(delta),
+                Some(_) => return Err(Said::BadArithmeticMode),
+            };
+            let operation = Modify {
+                when: When { version: flags.cas, ..When::default() },
+                ttl: flags.ttl(wall_ms),
+                gives: Gives::New,
+                vivify: flags.vivify(Vivified::Number(flags.initial), wall_ms),
+                ..Modify::new(edit)
+            };
+            Ok(modify(operation, head(Action::Modify, keyspace, self.around)))
+        })
+    }
+
+    /// `me`.
+    pub(super) fn meta_debug(&self, tokens: &Tokens<'_>) -> Request {
+        self.meta_of(tokens, Kind::MetaDebug, |_, keyspace| {
+            Ok(What::Command(head(Action::Get, keyspace, self.around)))
+        })
+    }
+
+    /// A command with a key and flags.
+    fn meta_of(
+        &self,
+        tokens: &Tokens<'_>,
+        kind: Kind,
+        what: impl FnOnce(&Flags, u8) -> Result<What, Said>,
+    ) -> Request {
+        let made = self.meta(tokens, kind, 2).and_then(|meta| {
+            let what = what(&meta.flags, meta.named.keyspace)?;
+            Ok((meta, what))
+        });
+        match made {
+            Ok((meta, what)) => self.meta_request(&meta, tokens, what),
+            Err(wrong) => said(tag_of(wrong, Tag::new(kind)), self.end),
+        }
+    }
+
+    /// The key and the flags, of which this word is the first.
+    fn meta(&self, tokens: &Tokens<'_>, kind: Kind, first: usize) -> Result<Meta, Said> {
+        let key = tokens.get(1).ok_or(Said::BadFormat)?;
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Said::BadFormat);
+        }
+        if tokens.len() > WORDS_MAX {
+            // The first flag that is wrong is told first.
+            Flags::read(tokens.from(first))?;
+            return Err(Said::TooManyFlags);
+        }
+        let flags = Flags::read(tokens.from(first))?;
+        let tag = Tag::new(kind).with(marks::QUIET, flags.quiet);
+        if !flags.base64 {
+            return Ok(Meta { named: self.named(key)?, spelling: Spelling::Plain, flags, tag });
+        }
+        let mut decoded = [0; KEY_BYTES_MAX + 2];
+        let length = BASE64.decode_slice(key, &mut decoded).map_err(|_| Said::BadKey)?;
+        let named = self.named(&decoded[..length])?;
+        let prefix = u8::try_from(named.prefix).map_err(|_| Said::BadKey)?;
+        let named = Named { prefix: 0, ..named };
+        Ok(Meta { named, spelling: Spelling::Base64 { prefix }, flags, tag })
+    }
+
+    /// The request of a command. Its reply is written by all words behind the first.
+    fn meta_request(&self, meta: &Meta, tokens: &Tokens<'_>, what: What) -> Request {
+        let key = tokens.place(1).unwrap_or_default();
+        let end = tokens.place(tokens.len() - 1).map_or(key.1, |(_, end)| end);
+        let request = self.request(meta.tag, key, meta.named, what);
+        Request { echo: (key.0, end), spelling: meta.spelling, ..request }
+    }
+}

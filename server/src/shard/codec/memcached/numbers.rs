@@ -1,0 +1,122 @@
+//! Numbers and times as memcached writes and understands them.
+
+use std::num::IntErrorKind;
+
+use crate::node::modify::Ttl;
+
+/// The longest lifetime that is written as a number of seconds from now: 30 days. A larger number is
+/// a time, in seconds since 1970.
+const RELATIVE_S_MAX: i64 = 60 * 60 * 24 * 30;
+
+/// Parses a decimal number without a sign.
+pub(super) fn unsigned(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Parses a decimal number that fits into 32 bits, without a sign.
+pub(super) fn unsigned_32(text: &[u8]) -> Option<u32> {
+    u32::try_from(unsigned(text)?).ok()
+}
+
+/// Parses an expiration time. One that is too large is as large as it can be.
+pub(super) fn exptime(text: &[u8]) -> Option<i32> {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    match std::str::from_utf8(text).ok()?.parse::<i32>() {
+        Ok(exptime) => Some(exptime),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => Some(i32::MAX),
+        Err(_) => Some(-1),
+    }
+}
+
+/// The lifetime that an expiration time stands for at this time.
+pub(super) fn ttl(exptime: i32, wall_ms: u64) -> Ttl {
+    let exptime = i64::from(exptime);
+    match exptime {
+        0 => Ttl::Keyspace,
+        ..0 => Ttl::For(0),
+        ..=RELATIVE_S_MAX => Ttl::For(exptime.unsigned_abs() * 1_000),
+        _ => Ttl::For((exptime.unsigned_abs() * 1_000).saturating_sub(wall_ms)),
+    }
+}
+
+/// The lifetime of a PUT, CAS or TOUCH in milliseconds, in which 0 is that of the keyspace; `None` if
+/// it has passed.
+pub(super) fn ttl_ms(exptime: i32, wall_ms: u64) -> Option<u64> {
+    match ttl(exptime, wall_ms) {
+        Ttl::For(0) => None,
+        Ttl::For(ms) => Some(ms),
+        Ttl::Keyspace | Ttl::Keep | Ttl::Never => Some(0),
+    }
+}
+
+/// Appends a number in decimal digits.
+#[inline]
+pub(super) fn write(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiration_time_is_a_lifetime_up_to_30_days_and_a_date_beyond() {
+        let now_ms = 1_700_000_000_500;
+        for (exptime, wanted) in [
+            (0, Ttl::Keyspace),
+            (-1, Ttl::For(0)),
+            (i32::MIN, Ttl::For(0)),
+            (1, Ttl::For(1_000)),
+            (2_592_000, Ttl::For(2_592_000_000)),
+            (2_592_001, Ttl::For(0)),
+            (1_700_000_000, Ttl::For(0)),
+            (1_700_000_002, Ttl::For(1_500)),
+        ] {
+            assert_eq!(ttl(exptime, now_ms), wanted, "{exptime}");
+        }
+        assert_eq!(ttl_ms(0, now_ms), Some(0));
+        assert_eq!(ttl_ms(-5, now_ms), None);
+        assert_eq!(ttl_ms(1_699_999_999, now_ms), None);
+    }
+
+    #[test]
+    fn only_digits_are_numbers() {
+        assert_eq!(unsigned(b"18446744073709551615"), Some(u64::MAX));
+        for wrong in [&b"18446744073709551616"[..], b"", b"-1", b"+1", b"1x", b" 1", b"\xff"] {
+            assert_eq!(unsigned(wrong), None);
+        }
+        assert_eq!((unsigned_32(b"4294967295"), unsigned_32(b"4294967296")), (Some(u32::MAX), None));
+        assert_eq!((exptime(b"-3"), exptime(b"0"), exptime(b"12")), (Some(-3), Some(0), Some(12)));
+        assert_eq!(exptime(b"99999999999999999999"), Some(i32::MAX));
+        assert_eq!(exptime(b"-99999999999999999999"), Some(-1));
+        for wrong in [&b""[..], b"-", b"--1", b"1.5", b"blah"] {
+            assert_eq!(exptime(wrong), None);
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_in_digits() {
+        for number in [0, 9, 10, 1_234_567, u64::MAX] {
+            let mut out = Vec::new();
+            write(number, &mut out);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The replies of a connection, in the order of its requests.
+
+use super::{Tag, reply};
+use crate::node::AnswerHead;
+use crate::shard::codec::Request;
+use crate::shard::codec::order::{Context, InOrder};
+
+/// The unanswered requests of a connection.
+#[derive(Debug, Default)]
+pub(in crate::shard) struct Replies {
+    order: InOrder<Waiting>,
+    group: Group,
+}
+
+/// What the requests of a line that come together have in common while their replies are written.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// One of them has failed.
+    pub(super) has_failed: bool,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    tag: Tag,
+    echo: Box<[u8]>,
+}
+
+impl Context for Waiting {
+    fn heap_bytes(&self) -> usize {
+        self.echo.len()
+    }
+}
+
+impl Waiting {
+    fn of(request: &Request, bytes: &[u8]) -> Self {
+        Self { tag: Tag::unpack(request.tag), echo: bytes[request.echo()].into() }
+    }
+}
+
+impl Replies {
+    /// The tag of the next request.
+    pub(in crate::shard) fn next_tag(&self) -> u64 {
+        self.order.next_tag()
+    }
+
+    /// Notes a request that waits for its answer.
+    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
+        self.order.arrive(Waiting::of(request, bytes));
+    }
+
+    /// Writes the reply to a request that is answered at once, if it is its turn.
+    #[inline]
+    pub(in crate::shard) fn answer_now(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        if self.order.is_empty() {
+            self.order.pass();
+            let tag = Tag::unpack(request.tag);
+            return reply::write(tag, &bytes[request.echo()], head, value, &mut self.group, out);
+        }
+        let tag = self.order.next_tag();
+        self.order.arrive(Waiting::of(request, bytes));
+        self.answer(tag, head, value, out);
+    }
+
+    /// Writes the reply to the request of this tag if it is its turn, and those that waited for it.
+    pub(in crate::shard) fn answer(
+        &mut self,
+        tag: u64,
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let Self { order, group } = self;
+        order.answer(tag, head, value, |waiting, head, value| {
+            reply::write(waiting.tag, &waiting.echo, head, value, group, out);
+        });
+    }
+
+    /// The bytes of memory that answers take whose turn has not come.
+    #[inline]
+    pub(in crate::shard) fn waiting_bytes(&self) -> usize {
+        self.order.waiting_bytes()
+    }
+}

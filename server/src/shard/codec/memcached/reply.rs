@@ -1,0 +1,153 @@
+//! The bytes of replies.
+
+use super::replies::Group;
+use super::said::Said;
+use super::{Kind, Tag, marks, meta_reply, numbers, stats};
+use crate::node::{AnswerHead, Status};
+
+/// Appends the reply to a request.
+#[inline]
+pub(super) fn write(
+    tag: Tag,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    group: &mut Group,
+    out: &mut Vec<u8>,
+) {
+    match tag.kind {
+        Kind::Get | Kind::Gat => key(tag, false, echo, head, value, group, out),
+        Kind::Gets | Kind::Gats => key(tag, true, echo, head, value, group, out),
+        _ => other(tag, echo, head, value, group, out),
+    }
+}
+
+/// The reply to a key of a line of keys.
+#[inline]
+fn key(
+    tag: Tag,
+    has_version: bool,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    group: &mut Group,
+    out: &mut Vec<u8>,
+) {
+    if head.status == Status::Ok && tag.marks & marks::NONE == 0 && !group.has_failed {
+        out.reserve(value.len() + echo.len() + 64);
+        out.extend_from_slice(b"VALUE ");
+        out.extend_from_slice(echo);
+        out.push(b' ');
+        numbers::write(u64::from(head.item_flags), out);
+        out.push(b' ');
+        numbers::write(value.len() as u64, out);
+        if has_version {
+            out.push(b' ');
+            numbers::write(head.version, out);
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    } else {
+        no_value(tag, head, value, group, out);
+    }
+    if tag.marks & marks::LAST != 0 && !std::mem::take(&mut group.has_failed) {
+        out.extend_from_slice(b"END\r\n");
+    }
+}
+
+/// Nothing for a miss. A failure ends the reply to the whole line: a client that saw a miss would
+/// believe that there is no such value.
+#[cold]
+fn no_value(tag: Tag, head: &AnswerHead, value: &[u8], group: &mut Group, out: &mut Vec<u8>) {
+    let is_bad = tag.has(marks::BAD_KEY) || tag.has(marks::NO_KEYSPACE);
+    if group.has_failed {
+        // Nothing more of this line is told.
+    } else if is_bad {
+        let wrong = if tag.has(marks::BAD_KEY) { Said::BadFormat } else { Said::NoKeyspace };
+        line(wrong.text(), out);
+        group.has_failed = true;
+    } else if !tag.has(marks::NO_KEY) && head.status != Status::NotFound {
+        failure(head, value, out);
+        group.has_failed = true;
+    }
+}
+
+fn other(
+    tag: Tag,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    group: &mut Group,
+    out: &mut Vec<u8>,
+) {
+    if tag.kind as u8 >= Kind::MetaGet as u8 {
+        return meta_reply::write(tag, echo, head, value, out);
+    }
+    if tag.kind == Kind::Flush {
+        group.has_failed |= head.status != Status::Ok;
+        if !tag.has(marks::LAST) {
+            return;
+        }
+    }
+    let has_failed = tag.kind == Kind::Flush && std::mem::take(&mut group.has_failed);
+    if tag.has(marks::QUIET) {
+        return;
+    }
+    let text = match (tag.kind, head.status) {
+        (Kind::Said, _) => Said::of(tag.number).text(),
+        (Kind::TooLarge, _) => Said::TooLarge.text(),
+        (Kind::Flush, _) if has_failed => "SERVER_ERROR not all is flushed; try again",
+        (Kind::Flush, _) => "OK",
+        (Kind::Settings, _) => return stats::settings(tag.number, out),
+        (Kind::Stats, Status::Ok) => return stats::write(value, out),
+        (Kind::Store | Kind::Cas, Status::Ok) => "STORED",
+        (Kind::Store, Status::NotStored | Status::NotFound) => "NOT_STORED",
+        (Kind::Cas, Status::NotFound) => "NOT_FOUND",
+        (Kind::Cas, Status::NotStored | Status::VersionMismatch) => "EXISTS",
+        (Kind::Delete, Status::Ok) => "DELETED",
+        (Kind::Touch, Status::Ok) => "TOUCHED",
+        (Kind::Delete | Kind::Touch | Kind::Arithmetic, Status::NotFound) => "NOT_FOUND",
+        (Kind::Arithmetic, Status::Ok) => {
+            out.extend_from_slice(value);
+            return out.extend_from_slice(b"\r\n");
+        }
+        _ => return failure(head, value, out),
+    };
+    line(text, out);
+}
+
+pub(super) fn line(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reply to a request that could not be carried out.
+#[cold]
+pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
+    let text = match head.status {
+        Status::NotANumber => {
+            return line("CLIENT_ERROR cannot increment or decrement non-numeric value", out);
+        }
+        Status::TooLarge if value.is_empty() => return line(Said::TooLarge.text(), out),
+        Status::Overloaded => "out of memory or overloaded; try again",
+        Status::Unavailable => "the owner of the key is unavailable",
+        Status::ShuttingDown => "this server is shutting down",
+        Status::DeadlineExceeded => "it took too long",
+        status => {
+            out.extend_from_slice(b"SERVER_ERROR ");
+            out.extend_from_slice(status.to_string().as_bytes());
+            let printable = |byte: &u8| if byte.is_ascii_control() { b' ' } else { *byte };
+            if !value.is_empty() {
+                out.extend_from_slice(b": ");
+                out.extend(value.iter().take(TEXT_BYTES_MAX).map(printable));
+            }
+            return out.extend_from_slice(b"\r\n");
+        }
+    };
+    out.extend_from_slice(b"SERVER_ERROR ");
+    line(text, out);
+}
+
+/// The longest explanation, in bytes: clients read a line into a buffer.
+const TEXT_BYTES_MAX: usize = 200;

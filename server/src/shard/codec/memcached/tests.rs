@@ -1,0 +1,312 @@
+//! What a client sees must not depend on the pieces in which its bytes come, on the order in which
+//! its requests are answered, or on pauses of its connection.
+
+use proptest::prelude::*;
+use standin_config::{ClusterConfig, KeyspaceConfig, Naming};
+use standin_protocol::frame::FrameLimits;
+
+use super::*;
+use crate::node::{AnswerHead, Status};
+use crate::shard::codec::flushes::Flushes;
+use crate::shard::codec::names::Names;
+use crate::shard::codec::{Caller, Codec};
+use crate::shard::codec::Decoder as AnyDecoder;
+use crate::shard::listeners::Service;
+
+const VALUE_BYTES: u32 = 1_000;
+const SERVICE: Service = Service::Other(standin_config::ServiceProtocol::Memcached);
+
+fn names() -> Names {
+    let address = |port: u16| ([127, 0, 0, 1], port).into();
+    let mut cluster = ClusterConfig::new("c", address(1), None);
+    cluster = cluster.with_group("g", [("a", address(2)), ("b", address(3))]);
+    cluster.partitions = 3;
+    cluster.keyspaces = vec![KeyspaceConfig::cache(1, "users"), KeyspaceConfig::cache(2, "rest")];
+    cluster.naming = Naming { default_keyspace: Some(2), ..Naming::default() };
+    let flushes = Flushes::new([1, 2].into_iter(), &cluster.topology().unwrap());
+    Names::new(&cluster, flushes)
+}
+
+/// A connection without a server. A request is answered by what it looks like.
+struct Client {
+    names: Names,
+    decoder: AnyDecoder,
+    codec: Codec,
+    input: Vec<u8>,
+    out: Vec<u8>,
+    late: Vec<(u64, AnswerHead, Vec<u8>)>,
+    is_ended: bool,
+}
+
+impl Client {
+    fn new() -> Self {
+        let (decoder, codec) = (AnyDecoder::of(SERVICE), Codec::of(SERVICE));
+        let (names, input, out, late) = (names(), Vec::new(), Vec::new(), Vec::new());
+        Self { names, decoder, codec, input, out, late, is_ended: false }
+    }
+
+    /// The requests in what has come, each with its bytes, and removes them from the input.
+    fn requests(&mut self) -> Vec<(Request, Vec<u8>)> {
+        let limits = FrameLimits { key_bytes: 1_024, value_bytes: VALUE_BYTES };
+        let (names, wall_ms) = (&self.names, 1_700_000_000_000);
+        let caller = Caller::default();
+        let around = Surroundings { limits, caller, names, wall_ms, deadline_ms: 6_000 };
+        let (mut at, mut requests) = (0, Vec::new());
+        while at < self.input.len() {
+            let rest = &self.input[at..];
+            let Some(request) = self.decoder.decode(rest, &around).unwrap() else { break };
+            let bytes = rest[..request.bytes as usize].to_vec();
+            at += bytes.len();
+            requests.push((request, bytes));
+        }
+        self.input.drain(..at);
+        requests
+    }
+
+    /// Serves requests: `choice` says of each whether it is answered at once (0), later (1), or held
+    /// with all behind it (2).
+    fn serve(&mut self, requests: Vec<(Request, Vec<u8>)>, mut choice: impl FnMut() -> u8) {
+        let mut held: Option<Vec<u8>> = None;
+        for (request, bytes) in requests {
+            if self.is_ended {
+                return;
+            }
+            let choice = if held.is_some() { 2 } else { choice() };
+            if choice == 2 {
+                let decoder = self.decoder.before(&request);
+                let held = held.get_or_insert_with(|| {
+                    self.decoder = decoder;
+                    Vec::new()
+                });
+                held.extend_from_slice(&bytes);
+                continue;
+            }
+            match &request.what {
+                What::Nothing => continue,
+                What::Last => {
+                    self.is_ended = true;
+                    continue;
+                }
+                _ => {}
+            }
+            let (head, value) = answer(&request, &bytes);
+            if choice == 0 || request.what == What::Said {
+                self.codec.answer_now(&request, &bytes, &head, &value, &mut self.out);
+            } else {
+                self.late.push((self.codec.tag(&request), head, value));
+                self.codec.wait(&request, &bytes);
+            }
+        }
+        if let Some(mut held) = held {
+            held.append(&mut self.input);
+            self.input = held;
+        }
+    }
+
+    fn answer_late(&mut self, mut pick: impl FnMut(usize) -> usize) {
+        while !self.late.is_empty() {
+            let at = pick(self.late.len()) % self.late.len();
+            let (tag, head, value) = self.late.swap_remove(at);
+            self.codec.answer(tag, &head, &value, &mut self.out);
+        }
+    }
+}
+
+/// The answer of a server: it depends on the bytes of the request only.
+fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
+    let key = &bytes[request.key()];
+    let first = key.first().copied().unwrap_or(b'h');
+    let status = match (first, &request.what) {
+        (_, What::Said) => Status::Ok,
+        (b'm', _) => Status::NotFound,
+        (b'o', _) => Status::Overloaded,
+        (b'n', What::Modify(..)) => Status::NotStored,
+        (b'v', What::Modify(..) | What::Command(_)) => Status::VersionMismatch,
+        _ => Status::Ok,
+    };
+    let value = if status == Status::Ok { key.repeat(2) } else { Vec::new() };
+    let head = AnswerHead { version: 7, item_flags: 3, ttl_ms: 2_500, ..AnswerHead::status(status) };
+    (head, value)
+}
+
+/// The replies to bytes that come at once, with answers at once.
+fn replies(bytes: &[u8]) -> Vec<u8> {
+    let mut client = Client::new();
+    client.input = bytes.to_vec();
+    let requests = client.requests();
+    client.serve(requests, || 0);
+    client.out
+}
+
+fn shown(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&replies(bytes)).into_owned()
+}
+
+#[test]
+fn commands_have_the_replies_of_memcached() {
+    let long = "k".repeat(251);
+    let many = format!("get {}\r\n", "h ".repeat(500));
+    let values = "VALUE h 3 2\r\nhh\r\n".repeat(500) + "END\r\n";
+    for (bytes, wanted) in [
+        ("get h\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\n"),
+        ("get h\n", "VALUE h 3 2\r\nhh\r\nEND\r\n"),
+        ("gets h\r\n", "VALUE h 3 2 7\r\nhh\r\nEND\r\n"),
+        ("get m\r\n", "END\r\n"),
+        ("get  h   m  i \r\n", "VALUE h 3 2\r\nhh\r\nVALUE i 3 2\r\nii\r\nEND\r\n"),
+        (&many, &values),
+        ("get users:h\r\n", "VALUE users:h 3 2\r\nhh\r\nEND\r\n"),
+        ("gat 10 h\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\n"),
+        ("gats -1 h i\r\n", "VALUE h 3 2 7\r\nhh\r\nVALUE i 3 2 7\r\nii\r\nEND\r\n"),
+        ("gat x h\r\n", "CLIENT_ERROR invalid exptime argument\r\n"),
+        ("gat 10\r\n", "CLIENT_ERROR bad command line format\r\n"),
+        ("get\r\n", "CLIENT_ERROR bad command line format\r\n"),
+        ("get \r\n", "CLIENT_ERROR bad command line format\r\n"),
+        ("get h o i\r\nmn\r\n", "VALUE h 3 2\r\nhh\r\nSERVER_ERROR out of memory or overloaded; try again\r\nMN\r\n"),
+        (&format!("get h {long} i\r\nmn\r\n"), "VALUE h 3 2\r\nhh\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("set k 0 0 1\r\n1\r\n", "STORED\r\n"),
+        ("set k 0 0 1 noreply\r\n1\r\nset n 5 -1 2\r\n12\r\n", "NOT_STORED\r\n"),
+        ("set k 0 0 0\r\n\r\nset k 0 0 4\r\ninsert\r\nmn\r\n", "STORED\r\nCLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("set k 0 0 1 noreply\r\nxx\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("set k x 0 2\r\nab\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("set k 0 0 -1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("add n 0 0 1\r\n1\r\nreplace m 0 0 1\r\n1\r\nappend m 0 0 1\r\n1\r\nprepend k 0 0 1\r\n1\r\n", "NOT_STORED\r\nNOT_STORED\r\nNOT_STORED\r\nSTORED\r\n"),
+        ("cas k 0 0 1 9\r\n1\r\ncas v 0 0 1 9\r\n1\r\ncas m 0 0 1 9\r\n1\r\n", "STORED\r\nEXISTS\r\nNOT_FOUND\r\n"),
+        ("cas k 0 0 1\r\n1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\n", "DELETED\r\nNOT_FOUND\r\nDELETED\r\n"),
+        ("incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\n", "hh\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\nCLIENT_ERROR bad command line format\r\n"),
+        ("touch k 0\r\ntouch m 1\r\ntouch k -1\r\ntouch k x\r\n", "TOUCHED\r\nNOT_FOUND\r\nTOUCHED\r\nCLIENT_ERROR invalid exptime argument\r\n"),
+        ("flush_all\r\nflush_all 0\r\nflush_all noreply\r\nflush_all 0 noreply\r\nflush_all x\r\n", "OK\r\nOK\r\nCLIENT_ERROR invalid exptime argument\r\n"),
+        ("verbosity 1\r\nverbosity 1 noreply\r\nverbosity\r\n", "OK\r\nCLIENT_ERROR bad command line format\r\n"),
+        ("bogus x\r\n\r\n", "ERROR\r\nCLIENT_ERROR bad command line format\r\n"),
+        (" \n", "CLIENT_ERROR bad command line format\r\n"),
+        ("GET / HTTP/1.0\r\nget h\r\n", ""),
+        ("mn\r\nquit\r\nget h\r\n", "MN\r\n"),
+        ("mg h\r\n", "HD\r\n"),
+        ("mg h v\r\nmg m v\r\nmg m v q\r\n", "VA 2\r\nhh\r\nEN\r\n"),
+        ("mg h s v t f c k Oabc\r\n", "VA 2 s2 t3 f3 c7 kh Oabc\r\nhh\r\n"),
+        ("mg h C7 v c\r\nmg h C8 v\r\n", "HD c7\r\nVA 2\r\nhh\r\n"),
+        ("mg m Oabc k\r\n", "EN Oabc km\r\n"),
+        ("mg aGVsbG8= b k v\r\n", "VA 16 kaGVsbG8= b\r\naGVsbG8=aGVsbG8=\r\n"),
+        ("mg !! b v\r\n", "CLIENT_ERROR error decoding key\r\n"),
+        ("mg h v v\r\nmg h z\r\nmg h h\r\n", "CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR this server does not support the flags E, h and l\r\n"),
+        ("ms k 2\r\nab\r\nms k 2 q\r\nab\r\nms k S2\r\nmn\r\n", "HD\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        ("ms k 2 c k s Oa\r\nab\r\n", "HD c7 kk s2 Oa\r\n"),
+        ("ms v 2 C1 c\r\nab\r\nms m 2 C1\r\nab\r\nms m 2 MA\r\nab\r\nms n 2 ME q\r\nab\r\n", "EX c0\r\nNF\r\nNS\r\nNS\r\n"),
+        ("ms k 2 MZ\r\nab\r\nmn\r\n", "CLIENT_ERROR invalid mode for ms M token\r\nMN\r\n"),
+        ("md k\r\nmd m\r\nmd v C1\r\nmd k q\r\nmd k I T30 O1\r\n", "HD\r\nNF\r\nEX\r\nHD O1\r\n"),
+        ("ma h\r\nma h v t c\r\nma m\r\nma h q\r\nma h Mz\r\n", "HD\r\nVA 2 t3 c7\r\nhh\r\nNF\r\nCLIENT_ERROR invalid mode for ma M token\r\n"),
+        ("me m\r\nme h\r\n", "EN\r\nME h exp=3 cas=7 size=2\r\n"),
+        ("stats settings\r\n", "STAT item_size_max 1000\r\nSTAT client_flags_size 4\r\nSTAT cas_enabled yes\r\nSTAT flush_enabled yes\r\nSTAT dump_enabled no\r\nEND\r\n"),
+        ("stats items\r\nstats reset\r\nstats bogus\r\n", "END\r\nRESET\r\nERROR\r\n"),
+    ] {
+        assert_eq!(shown(bytes.as_bytes()), wanted, "{}", &bytes[..bytes.len().min(200)]);
+    }
+}
+
+#[test]
+fn a_value_that_is_too_large_is_dropped_and_what_follows_is_understood() {
+    let value = "x".repeat(1_001);
+    let sent = format!("set k 0 0 1001\r\n{value}\r\nms k 1001 q\r\n{value}\r\nmn\r\n");
+    let wanted = "SERVER_ERROR object too large for cache\r\n".repeat(2) + "MN\r\n";
+    assert_eq!(shown(sent.as_bytes()), wanted);
+    let mut client = Client::new();
+    client.input = sent.into_bytes();
+    let requests = client.requests();
+    let What::Command(head) = requests[0].0.what else { panic!("no command") };
+    assert_eq!(head.action, Action::Invalidate, "the client believes that it is not there any more");
+}
+
+#[test]
+fn what_is_no_text_protocol_is_told_so_and_what_has_no_end_is_not_read() {
+    let mut client = Client::new();
+    client.input = b"\x80\x00\x00\x01 and more".to_vec();
+    let requests = client.requests();
+    client.serve(requests, || 0);
+    let said = String::from_utf8(client.out).unwrap();
+    assert!(said.starts_with("SERVER_ERROR the binary protocol is not supported"), "{said}");
+    assert!(client.is_ended);
+    for endless in [vec![b' '; 14_000], [&b"incr "[..], &[b' '; 2_048]].concat(), vec![b'x'; 2_048]] {
+        let mut client = Client::new();
+        client.input = endless;
+        let requests = client.requests();
+        client.serve(requests, || 0);
+        assert!(client.is_ended && client.out.is_empty());
+    }
+    // A line of keys has any length, and none of it is kept.
+    let mut client = Client::new();
+    for piece in std::iter::once(&b"get "[..]).chain((0..10_000).map(|_| &b"h     "[..])) {
+        client.input.extend_from_slice(piece);
+        let requests = client.requests();
+        client.serve(requests, || 0);
+        assert!(client.input.len() < 100);
+    }
+    client.input.extend_from_slice(&b"x".repeat(300));
+    let requests = client.requests();
+    client.serve(requests, || 0);
+    assert!(client.input.is_empty() && client.out.ends_with(b"CLIENT_ERROR bad command line format\r\n"));
+}
+
+fn command() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof!["[hmnov][a-c]{0,3}", "users:[hmo][a-c]{0,2}", "[hk]{240,260}"];
+    let text = |text: String| text.into_bytes();
+    prop_oneof![
+        (prop::collection::vec(key.clone(), 0..6), "get|gets|gat 10|gats -1|gat x", " {1,3}", "\r?\n")
+            .prop_map(move |(keys, name, gap, end)| {
+                text(format!("{name}{gap}{}{end}", keys.join(&*gap)))
+            }),
+        (key.clone(), "set|add|replace|append|prepend|cas", "[0-9x]{1,3}", 0usize..1_010, "( noreply)?", prop::bool::weighted(0.9))
+            .prop_map(|(key, name, flags, length, noreply, is_right)| {
+                let version = if name == "cas" { " 9" } else { "" };
+                let mut bytes = format!("{name} {key} {flags} 0 {length}{version}{noreply}\r\n").into_bytes();
+                bytes.extend((0..length).map(|at| b"\r\nab 0"[at % 6]));
+                bytes.extend_from_slice(if is_right { b"\r\n" } else { b"xx" });
+                bytes
+            }),
+        (key.clone(), "mg|md|ma|me", prop::collection::vec("[bcCfFhkIlMNOqRsStTvDJx][0-9a]{0,2}", 0..4))
+            .prop_map(move |(key, name, flags)| text(format!("{name} {key} {}\r\n", flags.join(" ")))),
+        (key.clone(), prop::collection::vec("[bcCFkIMOqsTN][0-9AE]{0,2}", 0..3), 0usize..1_010).prop_map(
+            |(key, flags, length)| {
+                let mut bytes = format!("ms {key} {length} {}\r\n", flags.join(" ")).into_bytes();
+                bytes.extend(vec![b'y'; length]);
+                bytes.extend_from_slice(b"\r\n");
+                bytes
+            }
+        ),
+        (key, "delete|incr|touch|decr", "( [0-9a-]{1,2})?", "( noreply)?")
+            .prop_map(move |(key, name, number, noreply)| text(format!("{name} {key}{number}{noreply}\r\n"))),
+        "flush_all( 0)?( noreply)?\r\n|mn\r\n|version\r\n|verbosity 1\r\n|stats( settings)?\r\n".prop_map(text),
+        prop::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn replies_depend_on_the_bytes_only(
+        commands in prop::collection::vec(command(), 1..12),
+        cuts in prop::collection::vec(1usize..400, 1..20),
+        choices in prop::collection::vec(0u8..3, 1..50),
+        picks in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let bytes = commands.concat();
+        let wanted = replies(&bytes);
+        let mut client = Client::new();
+        let (mut rest, mut cuts) = (&bytes[..], cuts.into_iter().cycle());
+        let (mut choices, mut picks) = (choices.into_iter().cycle(), picks.into_iter().cycle());
+        while !client.is_ended {
+            let (piece, others) = rest.split_at(rest.len().min(cuts.next().unwrap()));
+            client.input.extend_from_slice(piece);
+            rest = others;
+            let requests = client.requests();
+            client.serve(requests, || choices.next().unwrap());
+            client.answer_late(|_| picks.next().unwrap());
+            if rest.is_empty() {
+                // What is held is served.
+                let requests = client.requests();
+                client.serve(requests, || 0);
+                break;
+            }
+        }
+        prop_assert_eq!(String::from_utf8_lossy(&client.out), String::from_utf8_lossy(&wanted));
+        prop_assert_eq!(client.codec.waiting_bytes(), 0);
+    }
+}

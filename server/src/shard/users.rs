@@ -1,0 +1,139 @@
+//! The users of the services of a server, and their passwords.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use standin_config::{ServerConfig, ServiceProtocol};
+
+/// The largest password file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// The reason why a password file can't be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the password file {} {wrong}; write one `user:password` per line into it, and run \
+     `chmod 600` on it", path.display()
+)]
+pub struct UsersError {
+    path: PathBuf,
+    wrong: String,
+}
+
+/// The users of one service.
+pub struct Users(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Users").field("count", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    /// Reads a file. Empty lines, and lines that begin with `#`, say nothing.
+    ///
+    /// # Errors
+    /// [`UsersError`], which never shows what is in the file.
+    pub fn read(path: &Path) -> Result<Self, UsersError> {
+        let wrong = |wrong: String| UsersError { path: path.to_owned(), wrong };
+        let unreadable = |error: std::io::Error| wrong(format!("cannot be read ({error})"));
+        // Bounded, for it may be named a device by mistake.
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(wrong(format!("has more than {FILE_BYTES_MAX} bytes")));
+        }
+        Self::parse(&bytes).map_err(wrong)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let mut users = Vec::new();
+        for (number, line) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.trim_ascii().is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let colon = line.iter().position(|byte| *byte == b':').filter(|at| *at > 0);
+            let Some(colon) = colon.filter(|at| at + 1 < line.len()) else {
+                return Err(format!("has a line {number} that is no `user:password`"));
+            };
+            users.push((line[..colon].to_vec(), line[colon + 1..].to_vec()));
+        }
+        if users.is_empty() { Err("names no user".to_owned()) } else { Ok(Self(users)) }
+    }
+
+    /// Whether somebody is one of them. The time that this takes says nothing about passwords.
+    #[must_use]
+    pub fn admit(&self, user: &[u8], password: &[u8]) -> bool {
+        let is_equal = |a: &[u8], b: &[u8]| blake3::hash(a) == blake3::hash(b);
+        self.0.iter().fold(false, |found, (name, secret)| {
+            found | (is_equal(name, user) & is_equal(secret, password))
+        })
+    }
+}
+
+/// The users of all services of a server that have some.
+#[derive(Debug, Default)]
+pub struct AllUsers(Vec<(ServiceProtocol, Users)>);
+
+impl AllUsers {
+    /// Reads the files of a server.
+    ///
+    /// # Errors
+    /// [`UsersError`] of the first that can't be used.
+    pub fn read(server: &ServerConfig) -> Result<Self, UsersError> {
+        let files = server.services.iter().filter_map(|service| {
+            let path = service.passwords.as_ref()?;
+            Some(Users::read(path).map(|users| (service.protocol, users)))
+        });
+        Ok(Self(files.collect::<Result<_, _>>()?))
+    }
+
+    /// The users of a service; `None` if everybody may use it.
+    #[must_use]
+    pub fn of(&self, protocol: ServiceProtocol) -> Option<&Users> {
+        self.0.iter().find(|(of, _)| *of == protocol).map(|(_, users)| users)
+    }
+}
+
+/// Returns the mode of a file that other users of the machine can read.
+#[must_use]
+pub fn is_open_to_others(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode();
+    (mode & 0o077 != 0).then_some(mode & 0o777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_admitted_with_the_password_of_that_user_only() {
+        let users = Users::parse(b"# who\n\nann:a:secret\r\nbob:b\n").unwrap();
+        assert!(users.admit(b"ann", b"a:secret") && users.admit(b"bob", b"b"));
+        for (user, password) in
+            [(&b"ann"[..], &b"b"[..]), (b"bob", b""), (b"", b""), (b"bob", b"b\n"), (b"x", b"b")]
+        {
+            assert!(!users.admit(user, password), "{user:?}");
+        }
+        assert!(!format!("{users:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_is_no_list_of_users_is_refused_without_showing_it() {
+        for (text, part) in [
+            (&b""[..], "names no user"),
+            (b"# nobody\n", "names no user"),
+            (b"ann:x\nhidden\n", "line 2"),
+            (b":hidden\n", "line 1"),
+            (b"hidden:\n", "line 1"),
+        ] {
+            let wrong = Users::parse(text).unwrap_err();
+            assert!(wrong.contains(part) && !wrong.contains("hidden"), "{wrong}");
+        }
+        let missing = Users::read(Path::new("/none/passwords")).unwrap_err().to_string();
+        assert!(missing.contains("/none/passwords") && missing.contains("user:password"), "{missing}");
+    }
+}
