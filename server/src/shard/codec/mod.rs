@@ -24,7 +24,7 @@ use standin_protocol::frame::FrameLimits;
 use self::names::Names;
 use super::listeners::Service;
 use crate::node::modify::Modify;
-use crate::node::{AnswerHead, CommandHead, Status};
+use crate::node::{AnswerHead, CommandHead, OwnedCommand, Status};
 
 /// The reading half of a codec, and how far it has come in the bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,6 +167,29 @@ impl Codec {
         match self {
             Self::Standin => standin::answer(tag, head, value, out),
             Self::Memcached(replies) => replies.answer(tag, head, value, out),
+        }
+    }
+
+    /// Whether a request goes on if it finds a stale value.
+    #[inline]
+    pub(in crate::shard) fn recaches(&self, request: &Request) -> bool {
+        match self {
+            Self::Standin => false,
+            Self::Memcached(_) => memcached::recaches(request),
+        }
+    }
+
+    /// The read-modify-write by which the request of this tag, which was told to wait, goes on if it
+    /// finds a stale value; `None` if it does not.
+    pub(in crate::shard) fn recaching(
+        &self,
+        tag: u64,
+        names: &Names,
+        deadline_ms: u32,
+    ) -> Option<OwnedCommand> {
+        match self {
+            Self::Standin => None,
+            Self::Memcached(replies) => replies.recaching(tag, names, deadline_ms),
         }
     }
 

@@ -64,6 +64,13 @@ impl<C: Context> InOrder<C> {
         self.slots.is_empty()
     }
 
+    /// What is kept of a request that waits for its answer.
+    #[must_use]
+    pub fn context(&self, tag: u64) -> Option<&C> {
+        let at = usize::try_from(tag.checked_sub(self.first)?).ok()?;
+        Some(&self.slots.get(at)?.context)
+    }
+
     /// Notes that the next request has been answered at once, and no older one is unanswered.
     #[inline]
     pub fn pass(&mut self) {

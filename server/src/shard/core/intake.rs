@@ -20,7 +20,7 @@ use standin_protocol::time::Micros;
 
 use super::conn::ConnKind;
 use super::formed::Formed;
-use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty};
+use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
     Action, Aimed, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, Place, ReplyTo, Status,
 };
@@ -412,10 +412,18 @@ impl Core {
             }
             // A server forwards requests of many clients. The shard as a whole is bounded.
             let may_wait = head.is_peer || conn.in_flight < in_flight_max;
-            let output = &mut conn.output;
+            let (output, mut goes_on) = (&mut conn.output, false);
             let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {
-                conn.codec.answer_now(&request.request, bytes, &head, value, output);
+                goes_on = recache::is_due(&head) && conn.codec.recaches(&request.request);
+                if !goes_on {
+                    conn.codec.answer_now(&request.request, bytes, &head, value, output);
+                }
             });
+            if goes_on {
+                let bytes = bytes.to_vec();
+                self.go_on(now, key, &request.request, &bytes);
+                return number;
+            }
             if !is_answered {
                 conn.codec.wait(&request.request, bytes);
                 conn.in_flight += 1;
@@ -503,7 +511,7 @@ impl Core {
 
     /// A connection whose other side has ended has one more request under way: the node is told
     /// again when the turn ends.
-    fn tell_end_again(&mut self, key: ConnKey) {
+    pub(super) fn tell_end_again(&mut self, key: ConnKey) {
         if let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.ended) {
             conn.is_end_told = false;
             self.ended.push(key);

@@ -18,6 +18,7 @@ mod interface;
 mod outgoing;
 mod pause;
 mod peers;
+mod recache;
 
 use std::collections::VecDeque;
 use std::time::Duration;

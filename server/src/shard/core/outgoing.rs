@@ -23,7 +23,7 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::conn::{Conn, ConnKind};
-use super::{ConnKey, Core, Effect, Io};
+use super::{ConnKey, Core, Effect, Io, recache};
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
 use crate::shard::mailbox::Message;
@@ -174,6 +174,11 @@ impl Core {
             return;
         }
         let key = ConnKey::from(KeyData::from_ffi(to.conn.conn));
+        if recache::is_due(&answer.head)
+            && let Some(command) = self.recaching(to)
+        {
+            return self.serve_again(now, to, command);
+        }
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);

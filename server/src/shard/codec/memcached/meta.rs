@@ -9,8 +9,8 @@ use super::text::{Line, tag_of};
 use super::tokens::Tokens;
 use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
-use crate::node::{Action, CommandHead};
-use crate::shard::codec::names::Named;
+use crate::node::{Action, Command, CommandHead, OwnedCommand};
+use crate::shard::codec::names::{Named, Names};
 use crate::shard::codec::{Request, Spelling, What};
 
 /// The most words of a line.
@@ -147,6 +147,26 @@ impl Decoder {
     }
 }
 
+/// The read-modify-write for a stale value by an `mg` with these words: the key and the flags.
+pub(super) fn recaching(words: &[u8], names: &Names, deadline_ms: u32) -> Option<OwnedCommand> {
+    let words = Tokens::of(words);
+    let sent = words.get(0)?;
+    let decoded = words.from(1).any(|flag| flag[0] == b'b').then(|| BASE64.decode(sent));
+    let decoded = decoded.transpose().ok()?;
+    let key = decoded.as_deref().unwrap_or(sent);
+    let named = names.of(key)?;
+    let head = CommandHead {
+        wants_item: true,
+        deadline_ms,
+        ..CommandHead::new(Action::Modify, named.keyspace)
+    };
+    let when = When { presence: Presence::Present, ..When::default() };
+    let herd = Edit::Herd { recache_ms: 0 };
+    let modify = Modify { when, gives: Gives::New, ..Modify::new(herd) };
+    let (key, value) = (&key[named.prefix..], &[][..]);
+    Some(Command { head, key, value, modify: Some(&modify) }.into_owned())
+}
+
 /// The operation of an `ms` in this mode.
 fn mode_of_set(mode: Option<u8>) -> Option<(Edit, Presence)> {
     match mode {
@@ -173,7 +193,6 @@ impl Line<'_> {
             if !is_of_herd && flags.ttl.is_none() {
                 return Ok(What::Command(get));
             }
-            let edit = if is_of_herd { Edit::Herd { recache_ms } } else { Edit::Keep };
             let vivify = flags.vivify(Vivified::Empty, wall_ms);
             let presence = if vivify.is_some() { Presence::Any } else { Presence::Present };
             let operation = Modify {
@@ -181,7 +200,7 @@ impl Line<'_> {
                 ttl: flags.ttl(wall_ms),
                 gives: Gives::New,
                 vivify,
-                ..Modify::new(edit)
+                ..Modify::new(Edit::Herd { recache_ms })
             };
             Ok(modify(operation, get))
         })

@@ -286,6 +286,12 @@ impl Decoder {
     }
 }
 
+/// Whether a request reads a value for a client that can be told that it is stale.
+pub(super) fn recaches(request: &Request) -> bool {
+    let is_read = matches!(&request.what, What::Command(head) if head.action == Action::Get);
+    is_read && Tag::unpack(request.tag).kind == Kind::MetaGet
+}
+
 /// A command of a client.
 fn head(action: Action, keyspace: u8, around: &Surroundings<'_>) -> CommandHead {
     let deadline_ms = around.deadline_ms;
@@ -294,7 +300,9 @@ fn head(action: Action, keyspace: u8, around: &Surroundings<'_>) -> CommandHead 
 
 /// A read-modify-write of a client.
 fn modify(modify: Modify, head: CommandHead) -> What {
-    What::Modify(CommandHead { action: Action::Modify, ..head }, Box::new(modify))
+    // The version is in the head of a frame to the owner.
+    let version = modify.when.version.unwrap_or(0);
+    What::Modify(CommandHead { action: Action::Modify, version, ..head }, Box::new(modify))
 }
 
 /// Bytes that are no request.

@@ -1,8 +1,10 @@
 //! The replies of a connection, in the order of its requests.
 
-use super::{Tag, reply};
-use crate::node::AnswerHead;
+use super::meta::recaching;
+use super::{Kind, Tag, reply};
+use crate::node::{AnswerHead, OwnedCommand};
 use crate::shard::codec::Request;
+use crate::shard::codec::names::Names;
 use crate::shard::codec::order::{Context, InOrder};
 
 /// The unanswered requests of a connection.
@@ -81,6 +83,20 @@ impl Replies {
         order.answer(tag, head, value, |waiting, head, value| {
             reply::write(waiting.tag, &waiting.echo, head, value, group, out);
         });
+    }
+
+    /// The read-modify-write by which an `mg` goes on that has found a stale value.
+    pub(in crate::shard) fn recaching(
+        &self,
+        tag: u64,
+        names: &Names,
+        deadline_ms: u32,
+    ) -> Option<OwnedCommand> {
+        let waiting = self.order.context(tag)?;
+        if waiting.tag.kind != Kind::MetaGet {
+            return None;
+        }
+        recaching(&waiting.echo, names, deadline_ms)
     }
 
     /// The bytes of memory that answers take whose turn has not come.

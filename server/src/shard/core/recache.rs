@@ -1,0 +1,72 @@
+//! Reads that find a stale value which nobody has been told to compute again: the reader is told so,
+//! which a read alone can't do, because only one may be told. So the read goes on as a
+//! read-modify-write (`Edit::Herd`).
+
+use bytes::Bytes;
+use slotmap::{Key as _, KeyData};
+use standin_protocol::hash::shard_of;
+
+use super::{ConnKey, Core, Effect};
+use crate::node::answer::marks;
+use crate::node::{Answer, AnswerHead, ConnId, Now, OwnedCommand, ReplyTo, Status};
+use crate::shard::codec::{Request, Spelling};
+use crate::shard::mailbox::Message;
+
+/// Whether an answer has found a stale value that nobody has been told to compute again.
+#[inline]
+pub(super) fn is_due(head: &AnswerHead) -> bool {
+    const ALL: u8 = marks::STALE | marks::WON | marks::WINS;
+    head.marks & ALL == marks::STALE && head.status == Status::Ok
+}
+
+impl Core {
+    /// Goes on with a read of this connection that was answered at once.
+    #[cold]
+    pub(super) fn go_on(&mut self, now: Now, key: ConnKey, request: &Request, bytes: &[u8]) {
+        // It has been closed.
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let tag = conn.codec.tag(request);
+        conn.codec.wait(request, bytes);
+        conn.in_flight += 1;
+        self.tell_end_again(key);
+        let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };
+        let to = ReplyTo { conn: id, tag };
+        match self.recaching(to) {
+            Some(command) => self.serve_again(now, to, command),
+            None => unreachable!("the codec knows the request: it was told to wait"),
+        }
+    }
+
+    /// The read-modify-write by which a read goes on that waits for its answer; `None` if the request
+    /// is no such read.
+    pub(super) fn recaching(&mut self, to: ReplyTo) -> Option<OwnedCommand> {
+        let conn = self.conns.get(ConnKey::from(KeyData::from_ffi(to.conn.conn)))?;
+        let names = self.names.as_ref().expect("no request is being decoded");
+        let mut command = conn.codec.recaching(to.tag, names, self.deadline_ms)?;
+        let key_bytes_max = self.context.cluster.limits.key_bytes;
+        let formed =
+            self.formed.form(&command.head, &command.key, Spelling::Plain, key_bytes_max);
+        if let Ok(Some(range)) = formed {
+            command.key = self.formed.bytes()[range].into();
+        }
+        Some(command)
+    }
+
+    /// Serves a command whose request waits for its answer.
+    pub(super) fn serve_again(&mut self, now: Now, to: ReplyTo, command: OwnedCommand) {
+        let place = self.node.place(command.head.keyspace, &command.key);
+        let shard = shard_of(place.partition, self.context.shards);
+        if shard != self.context.shard && !self.stopping {
+            let message = Message::Stray { to, command, at: now.mono };
+            self.effects.push_back(Effect::Post { shard, message });
+            return;
+        }
+        let (place, mut answer) = (self.node.aim(place), None);
+        self.node.serve(now, to, &command.as_command(), place, true, |head, value| {
+            answer = Some(Answer { head, value: Bytes::copy_from_slice(value) });
+        });
+        if let Some(answer) = answer {
+            self.deliver(now, to, answer);
+        }
+    }
+}
