@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::model::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, Naming, OriginConfig, OriginKind, Security, ServerConfig, Timings,
+    MasterConfig, Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
+use crate::services::Naming;
 
 pub(crate) const CLUSTER_NAME: &str = "standin";
 pub(crate) const PARTITIONS: u32 = 1_024;
-pub(crate) const KEY_SEPARATOR: &str = ":";
 pub(crate) const MASTER_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7_100);
 pub(crate) const MASTER_STATE_FILE: &str = "master.state";

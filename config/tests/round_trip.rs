@@ -49,7 +49,7 @@ fn services(index: usize, has_passwords: bool) -> Vec<ServiceConfig> {
         address: ([127, 0, 0, 1], port).into(),
         passwords: has_passwords.then(|| PathBuf::from("passwords \"of\" users")),
     };
-    if index % 2 == 0 { vec![service] } else { Vec::new() }
+    if index.is_multiple_of(2) { vec![service] } else { Vec::new() }
 }
 
 fn origin() -> impl Strategy<Value = OriginConfig> {
@@ -229,8 +229,11 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
                 groups,
                 origin: has_rows.then_some(origin),
                 naming: Naming {
-                    separator: [":", "::", "/"][usize::from(partitions % 3 == 0) + usize::from(partitions % 2 == 0)].to_owned(),
-                    default_keyspace: keyspaces.first().filter(|_| partitions % 5 != 0).map(|k| k.id),
+                    separator: [":", "::", "/"][partitions as usize % 3].to_owned(),
+                    default_keyspace: keyspaces
+                        .first()
+                        .filter(|_| partitions > 9_999)
+                        .map(|k| k.id),
                 },
                 keyspaces,
                 timings,

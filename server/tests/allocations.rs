@@ -113,9 +113,8 @@ impl Shard {
         let status = ServerStatus { boot_id: BOOT, since: epoch, state: ServerState::Online };
         core.mail(now, Message::Map(Arc::new(ClusterMap::new(topology, epoch, vec![status]))));
         core.mail(now, Message::Lease(Lease { until: Micros::NEVER, orphan: false }));
-        let connections = (0..CONNECTIONS)
-            .map(|_| core.accept(now, false, Service::Standin).unwrap())
-            .collect();
+        let connections =
+            (0..CONNECTIONS).map(|_| core.accept(now, false, Service::Standin).unwrap()).collect();
         let mut shard = Self {
             core,
             calls: Vec::new(),

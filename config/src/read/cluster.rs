@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::services::check_separator;
 use crate::defaults;
 use crate::mistake::Report;
 use crate::model::{MasterConfig, Mode};
 use crate::section::{At, Found, Section};
+use crate::services::KEY_SEPARATOR;
 use standin_protocol::map::PARTITIONS_MAX;
 
 /// Longest name of a cluster, group, server or keyspace, in bytes.
 const NAME_BYTES_MAX: usize = 64;
+/// The longest separator of names and keys, in bytes.
+const SEPARATOR_BYTES_MAX: usize = 8;
 const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// `[cluster]`, as far as it is right.
@@ -44,10 +46,10 @@ impl Master {
 pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Cluster<'d> {
     let name = section.text("name", defaults::CLUSTER_NAME, report);
     let name = name.and_then(|name| check_name(name, &section.key("name"), report));
-    let separator = section.text("key_separator", defaults::KEY_SEPARATOR, report);
+    let separator = section.text("key_separator", KEY_SEPARATOR, report);
     let separator = separator
         .and_then(|text| check_separator(text, &section.key("key_separator"), report))
-        .or(defaults::KEY_SEPARATOR, section.at());
+        .or(KEY_SEPARATOR, section.at());
     let cluster = Cluster {
         key_separator: separator,
         default_keyspace: section.text("default_keyspace", "items", report).optional(),
@@ -144,5 +146,24 @@ pub(super) fn check_name<'d>(
             NAME_BYTES_MAX - 1
         ),
     );
+    None
+}
+
+/// The separator as the file has it: any printable text, which shows in a log and in a client.
+fn check_separator<'d>(
+    text: At<&'d str>,
+    key: &str,
+    report: &mut Report<'_>,
+) -> Option<At<&'d str>> {
+    let is_plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain && text.value.len() <= SEPARATOR_BYTES_MAX {
+        return Some(text);
+    }
+    let wrong = format!(
+        "{:?} can't separate names from keys; write 1 to {SEPARATOR_BYTES_MAX} printable ASCII \
+         characters without spaces, such as `key_separator = \":\"`",
+        text.value
+    );
+    report.mistake(text.at, key, wrong);
     None
 }

@@ -124,10 +124,8 @@ fn read_root(
     let server_defaults =
         root.section("defaults", report).map(|section| servers::read_defaults(section, report));
     let groups = root.sections("group", report);
-    let groups =
-        groups.map(|sections| {
-        servers::read_groups(sections, server_defaults.as_ref(), base_dir, report)
-    });
+    let groups = groups
+        .map(|sections| servers::read_groups(sections, server_defaults.as_ref(), base_dir, report));
     let origin =
         root.section("origin", report).map(|section| origin::read(section, base_dir, report));
     let keyspaces = root.sections("keyspace", report);

@@ -12,8 +12,9 @@ use super::services::{self, Service};
 use super::tuning::LimitsRead;
 use crate::defaults;
 use crate::mistake::Report;
-use crate::model::{IoKind, ServerConfig, ServiceProtocol};
+use crate::model::{IoKind, ServerConfig};
 use crate::section::{At, Found, Section};
+use crate::services::ServiceProtocol;
 use crate::units::format_size;
 
 const SHARDS_MAX: u64 = 256;
@@ -89,8 +90,7 @@ pub(super) fn read_defaults(mut section: Section<'_>, report: &mut Report<'_>) -
         io: Some(At { value: defaults::IO, at }),
     };
     let sizes = read_sizes(&mut section, built_in, report);
-    let of_services =
-        ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
+    let of_services = ServiceProtocol::ALL.into_iter().flat_map(|p| [p.key(), p.passwords_key()]);
     for key in ["name", "address", "cores"].into_iter().chain(of_services) {
         section.misplaced(
             key,
@@ -172,8 +172,7 @@ pub(super) fn read_groups(
         // More groups than a u16 counts have more servers than are allowed.
         let group = u16::try_from(index).unwrap_or(u16::MAX);
         for server in servers.unwrap_or_default() {
-            let server =
-                read_server(server, group, fallback, base_dir, &mut server_places, report);
+            let server = read_server(server, group, fallback, base_dir, &mut server_places, report);
             groups.servers.push(server);
         }
         section.finish(report);

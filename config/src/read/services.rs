@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::cluster::{Cluster, read_address};
 use crate::mistake::Report;
-use crate::model::{KeyspaceConfig, Naming, ServiceConfig, ServiceProtocol};
+use crate::model::KeyspaceConfig;
 use crate::section::{At, Section};
+use crate::services::{Naming, ServiceConfig, ServiceProtocol};
 use crate::suggest::nearest;
-
-/// The longest separator, in bytes.
-const SEPARATOR_BYTES_MAX: usize = 8;
 
 /// A service of a server, as far as it is right.
 pub(super) struct Service {
@@ -58,32 +56,14 @@ pub(super) fn read(
                 services.push(Service { protocol, address: Some(address), passwords });
             }
             (None, Some(Some(file))) => {
-                let wrong = format!("there is no port that it is for; write `{key} = \"{example}\"`");
+                let wrong =
+                    format!("there is no port that it is for; write `{key} = \"{example}\"`");
                 report.mistake(file.at, &section.key(passwords_key), wrong);
             }
             (None, _) => {}
         }
     }
     services
-}
-
-/// The separator as the file has it: any printable text, which shows in a log and in a client.
-pub(super) fn check_separator<'d>(
-    text: At<&'d str>,
-    key: &str,
-    report: &mut Report<'_>,
-) -> Option<At<&'d str>> {
-    let is_plain = text.value.bytes().all(|byte| byte.is_ascii_graphic());
-    if is_plain && text.value.len() <= SEPARATOR_BYTES_MAX {
-        return Some(text);
-    }
-    let wrong = format!(
-        "{:?} can't separate names from keys; write 1 to {SEPARATOR_BYTES_MAX} printable ASCII \
-         characters without spaces, such as `key_separator = \":\"`",
-        text.value
-    );
-    report.mistake(text.at, key, wrong);
-    None
 }
 
 /// Turns the name of the default keyspace into its id, and checks that every keyspace can be named.

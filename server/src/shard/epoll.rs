@@ -69,11 +69,7 @@ struct Loop {
 }
 
 /// Runs the shard until it is told to stop and has finished what was in flight.
-pub(super) fn run(
-    core: Core,
-    outside: Outside,
-    listeners: Vec<Listener>,
-) -> Result<(), LoopError> {
+pub(super) fn run(core: Core, outside: Outside, listeners: Vec<Listener>) -> Result<(), LoopError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)
         .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
     let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };

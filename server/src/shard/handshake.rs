@@ -144,12 +144,7 @@ impl Greeting {
         }
     }
 
-    fn hear_hello(
-        &mut self,
-        context: &ShardContext,
-        input: &[u8],
-        output: &mut Vec<u8>,
-    ) -> Step {
+    fn hear_hello(&mut self, context: &ShardContext, input: &[u8], output: &mut Vec<u8>) -> Step {
         let request = match Request::parse(input, HELLO_LIMITS) {
             Ok(Some(request)) => request,
             Ok(None) => return Step::Wait,

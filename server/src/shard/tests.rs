@@ -166,8 +166,7 @@ fn a_hit_waits_for_the_misses_before_it() {
         stream.read_to_end(&mut got).unwrap();
         let (one, two) = (value("hit", b"1"), value("miss", b"22"));
         let other = value("other", b"3");
-        let wanted =
-            [&*one, END, &*one, &*two, &*one, END, &*one, END, &*other, END].concat();
+        let wanted = [&*one, END, &*one, &*two, &*one, END, &*one, END, &*other, END].concat();
         assert_eq!(String::from_utf8(got), String::from_utf8(wanted), "then the server closes");
     });
 }
@@ -229,7 +228,8 @@ fn a_line_with_more_misses_than_may_be_under_way_is_answered_whole() {
         let rows: Vec<_> = names.iter().map(|name| (&**name, name.clone().into_bytes())).collect();
         let shard = Shard::start(io, &rows);
         let mut stream = shard.connect();
-        let expected: Vec<u8> = names.iter().flat_map(|name| value(name, name.as_bytes())).collect();
+        let expected: Vec<u8> =
+            names.iter().flat_map(|name| value(name, name.as_bytes())).collect();
         let expected = [&*expected, END].concat();
         for _ in 0..2 {
             stream.write_all(format!("get {}\r\n", names.join(" ")).as_bytes()).unwrap();

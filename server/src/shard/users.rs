@@ -134,6 +134,9 @@ mod tests {
             assert!(wrong.contains(part) && !wrong.contains("hidden"), "{wrong}");
         }
         let missing = Users::read(Path::new("/none/passwords")).unwrap_err().to_string();
-        assert!(missing.contains("/none/passwords") && missing.contains("user:password"), "{missing}");
+        assert!(
+            missing.contains("/none/passwords") && missing.contains("user:password"),
+            "{missing}"
+        );
     }
 }

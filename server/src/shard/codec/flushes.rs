@@ -65,7 +65,8 @@ mod tests {
         let mut cluster = ClusterConfig::new("c", address(1), None);
         cluster = cluster.with_group("g", [("a", address(2)), ("b", address(3))]);
         cluster.partitions = 64;
-        let (rows, mut other) = (KeyspaceConfig::new(1, "rows", ""), KeyspaceConfig::new(2, "o", ""));
+        let (rows, mut other) =
+            (KeyspaceConfig::new(1, "rows", ""), KeyspaceConfig::new(2, "o", ""));
         other.also_invalidates = vec![1];
         cluster.keyspaces = vec![rows, other, KeyspaceConfig::cache(9, "cache")];
         let topology = cluster.topology().unwrap();

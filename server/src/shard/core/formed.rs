@@ -109,7 +109,8 @@ mod tests {
     }
 
     fn form(formed: &mut Formed, action: Action, keyspace: u8, key: &[u8]) -> Option<Vec<u8>> {
-        let range = formed.form(&CommandHead::new(action, keyspace), key, Spelling::Plain, 36).unwrap()?;
+        let range =
+            formed.form(&CommandHead::new(action, keyspace), key, Spelling::Plain, 36).unwrap()?;
         Some(formed.bytes()[range].to_vec())
     }
 

@@ -2,7 +2,7 @@
 //! the epoll loop move bytes in and out of it; the simulator can too.
 //!
 //! ```text
-//! received, serve_staged  bytes ─► requests ─► replies: see core/intake.rs
+//! received, serve_staged  bytes ─► requests ─► replies: see core/intake.rs, core/serving.rs
 //! mail                    messages from other threads
 //! poll                    node outputs ─► connections, links, effects for other threads
 //! io                      what the loop has to do on sockets: flush, close, connect, …
@@ -19,6 +19,7 @@ mod outgoing;
 mod pause;
 mod peers;
 mod recache;
+mod serving;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -44,8 +44,7 @@ impl Core {
         let names = self.names.as_ref().expect("no request is being decoded");
         let mut command = conn.codec.recaching(to.tag, names, self.deadline_ms)?;
         let key_bytes_max = self.context.cluster.limits.key_bytes;
-        let formed =
-            self.formed.form(&command.head, &command.key, Spelling::Plain, key_bytes_max);
+        let formed = self.formed.form(&command.head, &command.key, Spelling::Plain, key_bytes_max);
         if let Ok(Some(range)) = formed {
             command.key = self.formed.bytes()[range].into();
         }

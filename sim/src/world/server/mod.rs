@@ -275,7 +275,8 @@ impl World {
         let mut received = Received(Vec::new());
         match input {
             TurnInput::Nothing => {}
-            TurnInput::Accepted { socket } => match shard.core.accept(now, false, Service::Standin) {
+            TurnInput::Accepted { socket } => match shard.core.accept(now, false, Service::Standin)
+            {
                 Some(key) => {
                     shard.sockets.insert(key, socket);
                     let key = key.data().as_ffi();

@@ -1,7 +1,7 @@
 //! The bytes of replies to meta commands. The words of a command say what its reply contains, in
 //! their order.
 
-use super::reply::failure;
+use super::failure::failure;
 use super::tokens::Tokens;
 use super::{Kind, Tag, marks, numbers};
 use crate::node::answer::marks as item_marks;
@@ -50,7 +50,8 @@ fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut
     if is_arithmetic && tag.has(marks::QUIET) {
         return;
     }
-    let is_known = |flag: &[u8]| flag[0] == b'C' && numbers::unsigned(&flag[1..]) == Some(head.version);
+    let is_known =
+        |flag: &[u8]| flag[0] == b'C' && numbers::unsigned(&flag[1..]) == Some(head.version);
     let wants_value = words.from(1).any(|flag| flag[0] == b'v')
         && (is_arithmetic || !words.from(1).any(is_known));
     if wants_value {
@@ -71,11 +72,7 @@ fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut
             _ => {}
         }
     }
-    let marks = [
-        (item_marks::WON, b'Z'),
-        (item_marks::STALE, b'X'),
-        (item_marks::WINS, b'W'),
-    ];
+    let marks = [(item_marks::WON, b'Z'), (item_marks::STALE, b'X'), (item_marks::WINS, b'W')];
     for (_, letter) in marks.into_iter().filter(|(mark, _)| head.marks & mark != 0) {
         word(&[letter], out);
     }
@@ -104,7 +101,8 @@ fn debug(words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut Vec<u8>)
 fn compares(words: &Tokens<'_>) -> bool {
     let has = |letter, tokens: &[u8]| {
         words.from(2).any(|flag| {
-            flag[0] == letter && (tokens.is_empty() || flag.get(1).is_some_and(|t| tokens.contains(t)))
+            flag[0] == letter
+                && (tokens.is_empty() || flag.get(1).is_some_and(|t| tokens.contains(t)))
         })
     };
     has(b'C', b"") && !has(b'M', b"AaPp")

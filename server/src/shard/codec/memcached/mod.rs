@@ -5,7 +5,8 @@
 //! text.rs      set, delete, incr, …           meta.rs      mg, ms, md, ma, me, mn
 //! keys.rs      get, gets, gat, gats: any number of keys in a line
 //! replies.rs   the order of replies           reply.rs, meta_reply.rs, stats.rs  their bytes
-//! said.rs      fixed replies                  numbers.rs   numbers and expiration times
+//! said.rs      fixed replies                  failure.rs   those to requests that fail
+//! numbers.rs   numbers and expiration times   tokens.rs    the words of a line
 //! password.rs  authentication, before any of this
 //! ```
 //! Each key of a line is a request of its own, which is decoded as soon as the key is there. So a
@@ -15,6 +16,7 @@
 //! A decoder can be set back to any request: what it has to know about the bytes before it is in the
 //! request's tag ([`Tag`]).
 
+mod failure;
 mod keys;
 mod meta;
 mod meta_reply;

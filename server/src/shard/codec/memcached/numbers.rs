@@ -40,7 +40,7 @@ pub(super) fn ttl(exptime: i32, wall_ms: u64) -> Ttl {
     match exptime {
         0 => Ttl::Keyspace,
         ..0 => Ttl::For(0),
-        ..=RELATIVE_S_MAX => Ttl::For(exptime.unsigned_abs() * 1_000),
+        1..=RELATIVE_S_MAX => Ttl::For(exptime.unsigned_abs() * 1_000),
         _ => Ttl::For((exptime.unsigned_abs() * 1_000).saturating_sub(wall_ms)),
     }
 }
@@ -102,7 +102,10 @@ mod tests {
         for wrong in [&b"18446744073709551616"[..], b"", b"-1", b"+1", b"1x", b" 1", b"\xff"] {
             assert_eq!(unsigned(wrong), None);
         }
-        assert_eq!((unsigned_32(b"4294967295"), unsigned_32(b"4294967296")), (Some(u32::MAX), None));
+        assert_eq!(
+            (unsigned_32(b"4294967295"), unsigned_32(b"4294967296")),
+            (Some(u32::MAX), None)
+        );
         assert_eq!((exptime(b"-3"), exptime(b"0"), exptime(b"12")), (Some(-3), Some(0), Some(12)));
         assert_eq!(exptime(b"99999999999999999999"), Some(i32::MAX));
         assert_eq!(exptime(b"-99999999999999999999"), Some(-1));

@@ -58,7 +58,8 @@ pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> A
         return Asked::Ended;
     }
     let used = used + length as usize;
-    let (Some(value), Some(line_end)) = (input.get(end + 1..used), input.get(used..used + 2)) else {
+    let (Some(value), Some(line_end)) = (input.get(end + 1..used), input.get(used..used + 2))
+    else {
         return Asked::Waits;
     };
     let used = used + 2;

@@ -11,14 +11,7 @@ use crate::shard::codec::order::{Context, InOrder};
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Replies {
     order: InOrder<Waiting>,
-    group: Group,
-}
-
-/// What the requests of a line that come together have in common while their replies are written.
-#[derive(Debug, Default)]
-pub(super) struct Group {
-    /// One of them has failed.
-    pub(super) has_failed: bool,
+    group: reply::Group,
 }
 
 /// A request that waits for its answer.

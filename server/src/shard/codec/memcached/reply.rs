@@ -1,9 +1,16 @@
 //! The bytes of replies.
 
-use super::replies::Group;
+use super::failure::{failure, line};
 use super::said::Said;
 use super::{Kind, Tag, marks, meta_reply, numbers, stats};
 use crate::node::{AnswerHead, Status};
+
+/// What the requests of a line that come together have in common while their replies are written.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// One of them has failed.
+    pub(super) has_failed: bool,
+}
 
 /// Appends the reply to a request.
 #[inline]
@@ -116,38 +123,3 @@ fn other(
     };
     line(text, out);
 }
-
-pub(super) fn line(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(text.as_bytes());
-    out.extend_from_slice(b"\r\n");
-}
-
-/// The reply to a request that could not be carried out.
-#[cold]
-pub(super) fn failure(head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
-    let text = match head.status {
-        Status::NotANumber => {
-            return line("CLIENT_ERROR cannot increment or decrement non-numeric value", out);
-        }
-        Status::TooLarge if value.is_empty() => return line(Said::TooLarge.text(), out),
-        Status::Overloaded => "out of memory or overloaded; try again",
-        Status::Unavailable => "the owner of the key is unavailable",
-        Status::ShuttingDown => "this server is shutting down",
-        Status::DeadlineExceeded => "it took too long",
-        status => {
-            out.extend_from_slice(b"SERVER_ERROR ");
-            out.extend_from_slice(status.to_string().as_bytes());
-            let printable = |byte: &u8| if byte.is_ascii_control() { b' ' } else { *byte };
-            if !value.is_empty() {
-                out.extend_from_slice(b": ");
-                out.extend(value.iter().take(TEXT_BYTES_MAX).map(printable));
-            }
-            return out.extend_from_slice(b"\r\n");
-        }
-    };
-    out.extend_from_slice(b"SERVER_ERROR ");
-    line(text, out);
-}
-
-/// The longest explanation, in bytes: clients read a line into a buffer.
-const TEXT_BYTES_MAX: usize = 200;

@@ -98,7 +98,9 @@ impl Said {
             Self::BadInitial => "CLIENT_ERROR invalid numeric initial value",
             Self::BadDelta => "CLIENT_ERROR invalid numeric delta value",
             Self::TooManyFlags => "CLIENT_ERROR options flags are too long",
-            Self::UnsupportedFlag => "CLIENT_ERROR this server does not support the flags E, h and l",
+            Self::UnsupportedFlag => {
+                "CLIENT_ERROR this server does not support the flags E, h and l"
+            }
             Self::NoShutdown => "ERROR: shutdown not enabled",
             Self::StatsDetail => "CLIENT_ERROR stats detail not allowed",
             Self::NoDump => "CLIENT_ERROR stats cachedump not allowed",

@@ -2,7 +2,7 @@
 
 use standin_protocol::body::StatsReply;
 
-use super::reply::line;
+use super::failure::line;
 use super::said::Said;
 
 /// Memcached's names, and the counters that mean what they do.

@@ -7,10 +7,10 @@ use standin_protocol::frame::FrameLimits;
 
 use super::*;
 use crate::node::{AnswerHead, Status};
+use crate::shard::codec::Decoder as AnyDecoder;
 use crate::shard::codec::flushes::Flushes;
 use crate::shard::codec::names::Names;
 use crate::shard::codec::{Caller, Codec};
-use crate::shard::codec::Decoder as AnyDecoder;
 use crate::shard::listeners::Service;
 
 const VALUE_BYTES: u32 = 1_000;
@@ -125,7 +125,8 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
         _ => Status::Ok,
     };
     let value = if status == Status::Ok { key.repeat(2) } else { Vec::new() };
-    let head = AnswerHead { version: 7, item_flags: 3, ttl_ms: 2_500, ..AnswerHead::status(status) };
+    let head =
+        AnswerHead { version: 7, item_flags: 3, ttl_ms: 2_500, ..AnswerHead::status(status) };
     (head, value)
 }
 
@@ -161,22 +162,52 @@ fn commands_have_the_replies_of_memcached() {
         ("gat 10\r\n", "CLIENT_ERROR bad command line format\r\n"),
         ("get\r\n", "CLIENT_ERROR bad command line format\r\n"),
         ("get \r\n", "CLIENT_ERROR bad command line format\r\n"),
-        ("get h o i\r\nmn\r\n", "VALUE h 3 2\r\nhh\r\nSERVER_ERROR out of memory or overloaded; try again\r\nMN\r\n"),
-        (&format!("get h {long} i\r\nmn\r\n"), "VALUE h 3 2\r\nhh\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        (
+            "get h o i\r\nmn\r\n",
+            "VALUE h 3 2\r\nhh\r\nSERVER_ERROR out of memory or overloaded; try again\r\nMN\r\n",
+        ),
+        (
+            &format!("get h {long} i\r\nmn\r\n"),
+            "VALUE h 3 2\r\nhh\r\nCLIENT_ERROR bad command line format\r\nMN\r\n",
+        ),
         ("set k 0 0 1\r\n1\r\n", "STORED\r\n"),
         ("set k 0 0 1 noreply\r\n1\r\nset n 5 -1 2\r\n12\r\n", "NOT_STORED\r\n"),
-        ("set k 0 0 0\r\n\r\nset k 0 0 4\r\ninsert\r\nmn\r\n", "STORED\r\nCLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        (
+            "set k 0 0 0\r\n\r\nset k 0 0 4\r\ninsert\r\nmn\r\n",
+            "STORED\r\nCLIENT_ERROR bad data chunk\r\nCLIENT_ERROR bad command line format\r\nMN\r\n",
+        ),
         ("set k 0 0 1 noreply\r\nxx\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
         ("set k x 0 2\r\nab\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
         ("set k 0 0 -1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
-        ("add n 0 0 1\r\n1\r\nreplace m 0 0 1\r\n1\r\nappend m 0 0 1\r\n1\r\nprepend k 0 0 1\r\n1\r\n", "NOT_STORED\r\nNOT_STORED\r\nNOT_STORED\r\nSTORED\r\n"),
-        ("cas k 0 0 1 9\r\n1\r\ncas v 0 0 1 9\r\n1\r\ncas m 0 0 1 9\r\n1\r\n", "STORED\r\nEXISTS\r\nNOT_FOUND\r\n"),
+        (
+            "add n 0 0 1\r\n1\r\nreplace m 0 0 1\r\n1\r\nappend m 0 0 1\r\n1\r\nprepend k 0 0 1\r\n1\r\n",
+            "NOT_STORED\r\nNOT_STORED\r\nNOT_STORED\r\nSTORED\r\n",
+        ),
+        (
+            "cas k 0 0 1 9\r\n1\r\ncas v 0 0 1 9\r\n1\r\ncas m 0 0 1 9\r\n1\r\n",
+            "STORED\r\nEXISTS\r\nNOT_FOUND\r\n",
+        ),
         ("cas k 0 0 1\r\n1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
-        ("delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\n", "DELETED\r\nNOT_FOUND\r\nDELETED\r\n"),
-        ("incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\n", "hh\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\nCLIENT_ERROR bad command line format\r\n"),
-        ("touch k 0\r\ntouch m 1\r\ntouch k -1\r\ntouch k x\r\n", "TOUCHED\r\nNOT_FOUND\r\nTOUCHED\r\nCLIENT_ERROR invalid exptime argument\r\n"),
-        ("flush_all\r\nflush_all 0\r\nflush_all noreply\r\nflush_all 0 noreply\r\nflush_all x\r\n", "OK\r\nOK\r\nCLIENT_ERROR invalid exptime argument\r\n"),
-        ("verbosity 1\r\nverbosity 1 noreply\r\nverbosity\r\n", "OK\r\nCLIENT_ERROR bad command line format\r\n"),
+        (
+            "delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\n",
+            "DELETED\r\nNOT_FOUND\r\nDELETED\r\n",
+        ),
+        (
+            "incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\n",
+            "hh\r\nNOT_FOUND\r\nCLIENT_ERROR invalid numeric delta argument\r\nCLIENT_ERROR bad command line format\r\n",
+        ),
+        (
+            "touch k 0\r\ntouch m 1\r\ntouch k -1\r\ntouch k x\r\n",
+            "TOUCHED\r\nNOT_FOUND\r\nTOUCHED\r\nCLIENT_ERROR invalid exptime argument\r\n",
+        ),
+        (
+            "flush_all\r\nflush_all 0\r\nflush_all noreply\r\nflush_all 0 noreply\r\nflush_all x\r\n",
+            "OK\r\nOK\r\nCLIENT_ERROR invalid exptime argument\r\n",
+        ),
+        (
+            "verbosity 1\r\nverbosity 1 noreply\r\nverbosity\r\n",
+            "OK\r\nCLIENT_ERROR bad command line format\r\n",
+        ),
         ("bogus x\r\n\r\n", "ERROR\r\nCLIENT_ERROR bad command line format\r\n"),
         (" \n", "CLIENT_ERROR bad command line format\r\n"),
         ("GET / HTTP/1.0\r\nget h\r\n", ""),
@@ -188,15 +219,30 @@ fn commands_have_the_replies_of_memcached() {
         ("mg m Oabc k\r\n", "EN Oabc km\r\n"),
         ("mg aGVsbG8= b k v\r\n", "VA 16 kaGVsbG8= b\r\naGVsbG8=aGVsbG8=\r\n"),
         ("mg !! b v\r\n", "CLIENT_ERROR error decoding key\r\n"),
-        ("mg h v v\r\nmg h z\r\nmg h h\r\n", "CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR this server does not support the flags E, h and l\r\n"),
-        ("ms k 2\r\nab\r\nms k 2 q\r\nab\r\nms k S2\r\nmn\r\n", "HD\r\nCLIENT_ERROR bad command line format\r\nMN\r\n"),
+        (
+            "mg h v v\r\nmg h z\r\nmg h h\r\n",
+            "CLIENT_ERROR duplicate flag\r\nCLIENT_ERROR invalid flag\r\nCLIENT_ERROR this server does not support the flags E, h and l\r\n",
+        ),
+        (
+            "ms k 2\r\nab\r\nms k 2 q\r\nab\r\nms k S2\r\nmn\r\n",
+            "HD\r\nCLIENT_ERROR bad command line format\r\nMN\r\n",
+        ),
         ("ms k 2 c k s Oa\r\nab\r\n", "HD c7 kk s2 Oa\r\n"),
-        ("ms v 2 C1 c\r\nab\r\nms m 2 C1\r\nab\r\nms m 2 MA\r\nab\r\nms n 2 ME q\r\nab\r\n", "EX c0\r\nNF\r\nNS\r\nNS\r\n"),
+        (
+            "ms v 2 C1 c\r\nab\r\nms m 2 C1\r\nab\r\nms m 2 MA\r\nab\r\nms n 2 ME q\r\nab\r\n",
+            "EX c0\r\nNF\r\nNS\r\nNS\r\n",
+        ),
         ("ms k 2 MZ\r\nab\r\nmn\r\n", "CLIENT_ERROR invalid mode for ms M token\r\nMN\r\n"),
         ("md k\r\nmd m\r\nmd v C1\r\nmd k q\r\nmd k I T30 O1\r\n", "HD\r\nNF\r\nEX\r\nHD O1\r\n"),
-        ("ma h\r\nma h v t c\r\nma m\r\nma h q\r\nma h Mz\r\n", "HD\r\nVA 2 t3 c7\r\nhh\r\nNF\r\nCLIENT_ERROR invalid mode for ma M token\r\n"),
+        (
+            "ma h\r\nma h v t c\r\nma m\r\nma h q\r\nma h Mz\r\n",
+            "HD\r\nVA 2 t3 c7\r\nhh\r\nNF\r\nCLIENT_ERROR invalid mode for ma M token\r\n",
+        ),
         ("me m\r\nme h\r\n", "EN\r\nME h exp=3 cas=7 size=2\r\n"),
-        ("stats settings\r\n", "STAT item_size_max 1000\r\nSTAT client_flags_size 4\r\nSTAT cas_enabled yes\r\nSTAT flush_enabled yes\r\nSTAT dump_enabled no\r\nEND\r\n"),
+        (
+            "stats settings\r\n",
+            "STAT item_size_max 1000\r\nSTAT client_flags_size 4\r\nSTAT cas_enabled yes\r\nSTAT flush_enabled yes\r\nSTAT dump_enabled no\r\nEND\r\n",
+        ),
         ("stats items\r\nstats reset\r\nstats bogus\r\n", "END\r\nRESET\r\nERROR\r\n"),
     ] {
         assert_eq!(shown(bytes.as_bytes()), wanted, "{}", &bytes[..bytes.len().min(200)]);
@@ -213,7 +259,11 @@ fn a_value_that_is_too_large_is_dropped_and_what_follows_is_understood() {
     client.input = sent.into_bytes();
     let requests = client.requests();
     let What::Command(head) = requests[0].0.what else { panic!("no command") };
-    assert_eq!(head.action, Action::Invalidate, "the client believes that it is not there any more");
+    assert_eq!(
+        head.action,
+        Action::Invalidate,
+        "the client believes that it is not there any more"
+    );
 }
 
 #[test]
@@ -225,7 +275,8 @@ fn what_is_no_text_protocol_is_told_so_and_what_has_no_end_is_not_read() {
     let said = String::from_utf8(client.out).unwrap();
     assert!(said.starts_with("SERVER_ERROR the binary protocol is not supported"), "{said}");
     assert!(client.is_ended);
-    for endless in [vec![b' '; 14_000], [&b"incr "[..], &[b' '; 2_048]].concat(), vec![b'x'; 2_048]] {
+    for endless in [vec![b' '; 14_000], [&b"incr "[..], &[b' '; 2_048]].concat(), vec![b'x'; 2_048]]
+    {
         let mut client = Client::new();
         client.input = endless;
         let requests = client.requests();
@@ -243,38 +294,62 @@ fn what_is_no_text_protocol_is_told_so_and_what_has_no_end_is_not_read() {
     client.input.extend_from_slice(&b"x".repeat(300));
     let requests = client.requests();
     client.serve(requests, || 0);
-    assert!(client.input.is_empty() && client.out.ends_with(b"CLIENT_ERROR bad command line format\r\n"));
+    assert!(
+        client.input.is_empty()
+            && client.out.ends_with(b"CLIENT_ERROR bad command line format\r\n")
+    );
 }
 
 fn command() -> impl Strategy<Value = Vec<u8>> {
     let key = prop_oneof!["[hmnov][a-c]{0,3}", "users:[hmo][a-c]{0,2}", "[hk]{240,260}"];
     let text = |text: String| text.into_bytes();
     prop_oneof![
-        (prop::collection::vec(key.clone(), 0..6), "get|gets|gat 10|gats -1|gat x", " {1,3}", "\r?\n")
+        (
+            prop::collection::vec(key.clone(), 0..6),
+            "get|gets|gat 10|gats -1|gat x",
+            " {1,3}",
+            "\r?\n"
+        )
             .prop_map(move |(keys, name, gap, end)| {
                 text(format!("{name}{gap}{}{end}", keys.join(&*gap)))
             }),
-        (key.clone(), "set|add|replace|append|prepend|cas", "[0-9x]{1,3}", 0usize..1_010, "( noreply)?", prop::bool::weighted(0.9))
+        (
+            key.clone(),
+            "set|add|replace|append|prepend|cas",
+            "[0-9x]{1,3}",
+            0usize..1_010,
+            "( noreply)?",
+            prop::bool::weighted(0.9)
+        )
             .prop_map(|(key, name, flags, length, noreply, is_right)| {
                 let version = if name == "cas" { " 9" } else { "" };
-                let mut bytes = format!("{name} {key} {flags} 0 {length}{version}{noreply}\r\n").into_bytes();
+                let mut bytes =
+                    format!("{name} {key} {flags} 0 {length}{version}{noreply}\r\n").into_bytes();
                 bytes.extend((0..length).map(|at| b"\r\nab 0"[at % 6]));
                 bytes.extend_from_slice(if is_right { b"\r\n" } else { b"xx" });
                 bytes
             }),
-        (key.clone(), "mg|md|ma|me", prop::collection::vec("[bcCfFhkIlMNOqRsStTvDJx][0-9a]{0,2}", 0..4))
-            .prop_map(move |(key, name, flags)| text(format!("{name} {key} {}\r\n", flags.join(" ")))),
-        (key.clone(), prop::collection::vec("[bcCFkIMOqsTN][0-9AE]{0,2}", 0..3), 0usize..1_010).prop_map(
-            |(key, flags, length)| {
+        (
+            key.clone(),
+            "mg|md|ma|me",
+            prop::collection::vec("[bcCfFhkIlMNOqRsStTvDJx][0-9a]{0,2}", 0..4)
+        )
+            .prop_map(move |(key, name, flags)| text(format!(
+                "{name} {key} {}\r\n",
+                flags.join(" ")
+            ))),
+        (key.clone(), prop::collection::vec("[bcCFkIMOqsTN][0-9AE]{0,2}", 0..3), 0usize..1_010)
+            .prop_map(|(key, flags, length)| {
                 let mut bytes = format!("ms {key} {length} {}\r\n", flags.join(" ")).into_bytes();
                 bytes.extend(vec![b'y'; length]);
                 bytes.extend_from_slice(b"\r\n");
                 bytes
-            }
+            }),
+        (key, "delete|incr|touch|decr", "( [0-9a-]{1,2})?", "( noreply)?").prop_map(
+            move |(key, name, number, noreply)| text(format!("{name} {key}{number}{noreply}\r\n"))
         ),
-        (key, "delete|incr|touch|decr", "( [0-9a-]{1,2})?", "( noreply)?")
-            .prop_map(move |(key, name, number, noreply)| text(format!("{name} {key}{number}{noreply}\r\n"))),
-        "flush_all( 0)?( noreply)?\r\n|mn\r\n|version\r\n|verbosity 1\r\n|stats( settings)?\r\n".prop_map(text),
+        "flush_all( 0)?( noreply)?\r\n|mn\r\n|version\r\n|verbosity 1\r\n|stats( settings)?\r\n"
+            .prop_map(text),
         prop::collection::vec(any::<u8>(), 0..20),
     ]
 }

@@ -6,8 +6,8 @@ use super::tokens::{Tokens, is_noreply, trimmed};
 use super::{
     BINARY, Decoder, KEY_BYTES_MAX, Kind, LINE_BYTES_MAX, Tag, head, marks, modify, position, said,
 };
-use crate::node::{Action, CommandHead};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, When};
+use crate::node::{Action, CommandHead};
 use crate::shard::codec::names::Named;
 use crate::shard::codec::{Request, Spelling, Surroundings, What};
 
@@ -206,13 +206,7 @@ impl Line<'_> {
     }
 
     /// A request for the key at this place.
-    pub(super) fn request(
-        &self,
-        tag: Tag,
-        key: (u32, u32),
-        named: Named,
-        what: What,
-    ) -> Request {
+    pub(super) fn request(&self, tag: Tag, key: (u32, u32), named: Named, what: What) -> Request {
         Request {
             tag: tag.pack(),
             bytes: position(self.end),
@@ -242,9 +236,7 @@ impl Line<'_> {
         self.of_key(tokens, 3, Kind::Touch, |touch| {
             let exptime = tokens.get(2).and_then(exptime).ok_or(Said::InvalidExptime)?;
             Ok(match ttl_ms(exptime, self.around.wall_ms) {
-                Some(ttl_ms) => {
-                    What::Command(CommandHead { ttl_ms, ..touch(Action::Touch) })
-                }
+                Some(ttl_ms) => What::Command(CommandHead { ttl_ms, ..touch(Action::Touch) }),
                 None => {
                     let ttl = ttl(exptime, self.around.wall_ms);
                     let when = When { presence: Presence::Present, ..When::default() };

@@ -74,13 +74,19 @@ mod tests {
     #[test]
     fn words_are_between_spaces() {
         let tokens = Tokens::of(b" set  key 0 ");
-        assert_eq!((tokens.len(), tokens.get(1), tokens.place(1)), (3, Some(&b"key"[..]), Some((6, 9))));
+        assert_eq!(
+            (tokens.len(), tokens.get(1), tokens.place(1)),
+            (3, Some(&b"key"[..]), Some((6, 9)))
+        );
         assert_eq!((tokens.last(), tokens.get(3)), (Some(&b"0"[..]), None));
         assert_eq!(tokens.from(1).collect::<Vec<_>>(), [&b"key"[..], b"0"]);
         assert_eq!(Tokens::of(b"").len() + Tokens::of(b"   ").len(), 0);
         let many = "a ".repeat(100);
         let tokens = Tokens::of(many.as_bytes());
-        assert_eq!((tokens.len(), tokens.last(), tokens.from(1).count()), (100, None, TOKENS_MAX - 1));
+        assert_eq!(
+            (tokens.len(), tokens.last(), tokens.from(1).count()),
+            (100, None, TOKENS_MAX - 1)
+        );
     }
 
     #[test]
