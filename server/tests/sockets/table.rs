@@ -70,7 +70,7 @@ fn rows_after_hello() -> Vec<Row> {
         ),
         row(
             "unknown flags",
-            &[forged(RequestHeader { flags: 0xF8, key_len: 3, ..header(1) }, b"one")],
+            &[forged(RequestHeader { flags: 0xD8, key_len: 3, ..header(1) }, b"one")],
             vec![(1, Status::Ok, one())],
             Open,
         ),
