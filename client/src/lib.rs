@@ -2,7 +2,7 @@
 //! with the server's stand-in and tells the master (claims 10 to 14).
 //!
 //! ```text
-//! monoio/, blocking.rs        shells: sockets, timers, callers
+//! monoio/, tokio/, blocking.rs   shells: sockets, timers, callers
 //!       └─► engine/           everything else, without IO: operations in, bytes out
 //!             ├─ router.rs    partition → server, by the map and the failover machines
 //!             │    └─ failover.rs   one server: Home, Failover, Trial
@@ -21,6 +21,27 @@
 //! let value = client.get(1, b"user:7")?.ok_or("deleted meanwhile")?;
 //! assert_eq!(value.bytes, b"Ada");
 //! client.cas(1, b"user:7", version, b"Ada Lovelace".to_vec(), 0)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same on tokio, from any thread:
+//!
+//! ```no_run
+//! use standin_client::modify::{Edit, Gives, Modify, Vivified, Vivify, Ttl};
+//! use standin_client::{Bootstrap, ClientConfig, tokio::Client};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let seeds = Bootstrap::Seeds(vec!["127.0.0.1:7101".parse()?]);
+//! let client = Client::new(ClientConfig::default(), seeds)?;
+//! let other = client.clone();
+//! tokio::spawn(async move { other.put(1, b"user:7", b"Ada".to_vec(), 0).await });
+//! println!("{:?}", client.get(1, b"user:7").await?);
+//! // Counts visits, beginning with 1, for an hour.
+//! let vivify = Some(Vivify { value: Vivified::Number(1), ttl: Ttl::For(3_600_000) });
+//! let visit = Modify { gives: Gives::New, vivify, ..Modify::new(Edit::Increment(1)) };
+//! println!("{:?}", client.modify(2, b"visits", &visit, b"").await?);
 //! # Ok(())
 //! # }
 //! ```
@@ -59,6 +80,7 @@ pub mod router;
 pub mod runtime;
 pub mod session;
 mod socket;
+pub mod tokio;
 #[cfg(test)]
 mod testing;
 mod topology;

@@ -14,7 +14,7 @@ mod notices;
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -24,19 +24,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use monoio::time::{Instant, Sleep, sleep};
-use standin_protocol::body::{PingReply, StatsReply};
 use standin_protocol::map::ClusterMap;
-use standin_protocol::modify::Modify;
 use standin_protocol::time::Micros;
 
 use crate::config::{Bootstrap, ClientConfig};
 use crate::engine::{ConnId, Engine, Input, Output};
 use crate::event::ClientEvent;
-use crate::facade::{self, CasOutcome, Flushed, ModifyOutcome};
+use crate::facade;
 use crate::ids::Map;
-use crate::operation::{
-    Action, Answer, ClientError, Modification, Operation, Question, Target, Value,
-};
+use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::socket;
 
 use connection::Outlet;
@@ -105,187 +101,6 @@ impl Client {
         *self.inner.observer.borrow_mut() = Some(Rc::new(observer));
     }
 
-    /// Runs any operation, and returns everything that is known about its result.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn run(&self, operation: Operation) -> Result<Answer, ClientError> {
-        self.submit(operation).await
-    }
-
-    /// Reads a value. Returns `None` if there is no such row.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn get(&self, keyspace: u8, key: &[u8]) -> Result<Option<Value>, ClientError> {
-        facade::value(self.submit(facade::operation(keyspace, key, Action::Get)).await)
-    }
-
-    /// Reads many values at once. The requests to a shard are sent in one write, and answers are
-    /// taken as they arrive. The results are in the order of the keys.
-    pub async fn get_many<K: AsRef<[u8]>>(
-        &self,
-        keyspace: u8,
-        keys: &[K],
-    ) -> Vec<Result<Option<Value>, ClientError>> {
-        let get = |key: &K| self.submit(facade::operation(keyspace, key.as_ref(), Action::Get));
-        let pending: Vec<Pending> = keys.iter().map(get).collect();
-        let mut values = Vec::with_capacity(pending.len());
-        for get in pending {
-            values.push(facade::value(get.await));
-        }
-        values
-    }
-
-    /// Writes a value through to the origin, and returns its version. A `ttl_s` of 0 means the
-    /// lifetime of the keyspace.
-    ///
-    /// # Errors
-    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
-    pub async fn put(
-        &self,
-        keyspace: u8,
-        key: &[u8],
-        value: Vec<u8>,
-        ttl_s: u32,
-    ) -> Result<u64, ClientError> {
-        let put = facade::operation(keyspace, key, Action::Put { value, ttl_s });
-        facade::written(self.submit(put).await)
-    }
-
-    /// Deletes a row. Returns false if there was none.
-    ///
-    /// # Errors
-    /// [`ClientError`]. After `OutcomeUnknown` the row may have been deleted.
-    pub async fn delete(&self, keyspace: u8, key: &[u8]) -> Result<bool, ClientError> {
-        facade::deleted(self.submit(facade::operation(keyspace, key, Action::Delete)).await)
-    }
-
-    /// Writes a value if `version` is still current.
-    ///
-    /// # Errors
-    /// [`ClientError`]. After `OutcomeUnknown` the value may have been written.
-    pub async fn cas(
-        &self,
-        keyspace: u8,
-        key: &[u8],
-        version: u64,
-        value: Vec<u8>,
-        ttl_s: u32,
-    ) -> Result<CasOutcome, ClientError> {
-        let cas = facade::operation(keyspace, key, Action::Cas { version, value, ttl_s });
-        facade::swapped(self.submit(cas).await)
-    }
-
-    /// Reads, changes and writes a value in one step at its owner: `modify` says how, and `operand`
-    /// is what it puts there.
-    ///
-    /// # Errors
-    /// [`ClientError`]. After `OutcomeUnknown` it may have been executed, and is not repeated.
-    pub async fn modify(
-        &self,
-        keyspace: u8,
-        key: &[u8],
-        modify: &Modify,
-        operand: &[u8],
-    ) -> Result<ModifyOutcome, ClientError> {
-        let action = Action::Modify(Modification::new(modify, operand, 0));
-        facade::modified(self.submit(facade::operation(keyspace, key, action)).await)
-    }
-
-    /// Gives a cached value a new lifetime, and returns the lifetime. Returns `None` if there is no
-    /// such row.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn touch(
-        &self,
-        keyspace: u8,
-        key: &[u8],
-        ttl_s: u32,
-    ) -> Result<Option<u32>, ClientError> {
-        let touch = facade::operation(keyspace, key, Action::Touch { ttl_s });
-        facade::touched(self.submit(touch).await)
-    }
-
-    /// Drops the cached value. The origin is not changed.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn invalidate(&self, keyspace: u8, key: &[u8]) -> Result<(), ClientError> {
-        facade::invalidated(self.submit(facade::operation(keyspace, key, Action::Invalidate)).await)
-    }
-
-    /// Drops many cached values. The origin is not changed. The results are in the order of the
-    /// keys.
-    pub async fn invalidate_many<K: AsRef<[u8]>>(
-        &self,
-        keyspace: u8,
-        keys: &[K],
-    ) -> Vec<Result<(), ClientError>> {
-        let operation = |key: &K| facade::operation(keyspace, key.as_ref(), Action::Invalidate);
-        let ended = self.run_many(keys.iter().map(operation).collect()).await;
-        ended.into_iter().map(facade::invalidated).collect()
-    }
-
-    /// Drops a keyspace from all caches of the cluster. The origin is not changed. After a complete
-    /// flush, reads return values that were read from the database after the call began (in mode
-    /// `available`, within its bound).
-    ///
-    /// # Errors
-    /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
-    pub async fn flush(&self, keyspace: u8) -> Result<Flushed, ClientError> {
-        let map = match self.map_in_force() {
-            Some(map) => map,
-            None => self.map(Target::Any).await?,
-        };
-        let flushes = facade::flushes(keyspace, &map.topology);
-        Ok(facade::flushed(self.run_many(flushes).await))
-    }
-
-    /// Runs any number of operations, with a bounded number at a time. The results are in the order
-    /// of the operations.
-    async fn run_many(&self, operations: Vec<Operation>) -> Vec<Result<Answer, ClientError>> {
-        let mut under_way: VecDeque<Pending> = VecDeque::new();
-        let mut ended = Vec::with_capacity(operations.len());
-        for operation in operations {
-            if under_way.len() == facade::WINDOW
-                && let Some(pending) = under_way.pop_front()
-            {
-                ended.push(pending.await);
-            }
-            under_way.push_back(self.submit(operation));
-        }
-        for pending in under_way {
-            ended.push(pending.await);
-        }
-        ended
-    }
-
-    /// Returns the state of a shard.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn ping(&self, target: Target, shard: u16) -> Result<PingReply, ClientError> {
-        facade::ping(self.ask(target, Question::Ping { shard }).await)
-    }
-
-    /// Returns a party's counters.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn stats(&self, target: Target) -> Result<StatsReply, ClientError> {
-        facade::stats(self.ask(target, Question::Stats).await)
-    }
-
-    /// Returns the map that a party has. [`Self::map_in_force`] returns the map of this client.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn map(&self, target: Target) -> Result<Arc<ClusterMap>, ClientError> {
-        facade::map(self.ask(target, Question::Map).await)
-    }
-
     /// Returns the map by which this client routes, once it has one.
     #[must_use]
     pub fn map_in_force(&self) -> Option<Arc<ClusterMap>> {
@@ -316,6 +131,8 @@ impl Client {
         Pending { inner: Rc::clone(inner), op_id }
     }
 }
+
+facade::async_calls!(Client);
 
 /// An operation under way. Dropping it does not cancel the operation.
 struct Pending {

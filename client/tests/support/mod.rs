@@ -169,6 +169,11 @@ impl Server {
         Self { shared }
     }
 
+    /// Returns the number of open connections.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.lock().unwrap().len()
+    }
+
     /// Closes all connections; new ones are closed at once.
     pub fn stop(&self) {
         self.shared.is_down.store(true, Ordering::SeqCst);
