@@ -4,6 +4,7 @@
 //! ```text
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
 //! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
+//! bin/clients        the shells of the Rust client: monoio, tokio
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
 //!
 //! ring.rs            a small io_uring loop, shared by the driver and the echo

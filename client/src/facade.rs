@@ -178,7 +178,10 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn run(&self, operation: $crate::Operation) -> Result<$crate::Answer, $crate::ClientError> {
+            pub async fn run(
+                &self,
+                operation: $crate::Operation,
+            ) -> Result<$crate::Answer, $crate::ClientError> {
                 self.submit(operation).await
             }
 
@@ -186,8 +189,15 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn get(&self, keyspace: u8, key: &[u8]) -> Result<Option<$crate::Value>, $crate::ClientError> {
-                $crate::facade::value(self.submit($crate::facade::operation(keyspace, key, $crate::Action::Get)).await)
+            pub async fn get(
+                &self,
+                keyspace: u8,
+                key: &[u8],
+            ) -> Result<Option<$crate::Value>, $crate::ClientError> {
+                $crate::facade::value(
+                    self.submit($crate::facade::operation(keyspace, key, $crate::Action::Get))
+                        .await,
+                )
             }
 
             /// Reads many values at once. The requests to a shard are sent in one write, and answers are
@@ -197,7 +207,13 @@ macro_rules! async_calls {
                 keyspace: u8,
                 keys: &[K],
             ) -> Vec<Result<Option<$crate::Value>, $crate::ClientError>> {
-                let get = |key: &K| self.submit($crate::facade::operation(keyspace, key.as_ref(), $crate::Action::Get));
+                let get = |key: &K| {
+                    self.submit($crate::facade::operation(
+                        keyspace,
+                        key.as_ref(),
+                        $crate::Action::Get,
+                    ))
+                };
                 let pending: Vec<Pending> = keys.iter().map(get).collect();
                 let mut values = Vec::with_capacity(pending.len());
                 for get in pending {
@@ -218,7 +234,8 @@ macro_rules! async_calls {
                 value: Vec<u8>,
                 ttl_s: u32,
             ) -> Result<u64, $crate::ClientError> {
-                let put = $crate::facade::operation(keyspace, key, $crate::Action::Put { value, ttl_s });
+                let put =
+                    $crate::facade::operation(keyspace, key, $crate::Action::Put { value, ttl_s });
                 $crate::facade::written(self.submit(put).await)
             }
 
@@ -226,8 +243,15 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`]. After `OutcomeUnknown` the row may have been deleted.
-            pub async fn delete(&self, keyspace: u8, key: &[u8]) -> Result<bool, $crate::ClientError> {
-                $crate::facade::deleted(self.submit($crate::facade::operation(keyspace, key, $crate::Action::Delete)).await)
+            pub async fn delete(
+                &self,
+                keyspace: u8,
+                key: &[u8],
+            ) -> Result<bool, $crate::ClientError> {
+                $crate::facade::deleted(
+                    self.submit($crate::facade::operation(keyspace, key, $crate::Action::Delete))
+                        .await,
+                )
             }
 
             /// Writes a value if `version` is still current.
@@ -242,7 +266,11 @@ macro_rules! async_calls {
                 value: Vec<u8>,
                 ttl_s: u32,
             ) -> Result<$crate::CasOutcome, $crate::ClientError> {
-                let cas = $crate::facade::operation(keyspace, key, $crate::Action::Cas { version, value, ttl_s });
+                let cas = $crate::facade::operation(
+                    keyspace,
+                    key,
+                    $crate::Action::Cas { version, value, ttl_s },
+                );
                 $crate::facade::swapped(self.submit(cas).await)
             }
 
@@ -259,7 +287,9 @@ macro_rules! async_calls {
                 operand: &[u8],
             ) -> Result<$crate::ModifyOutcome, $crate::ClientError> {
                 let action = $crate::Action::Modify($crate::Modification::new(modify, operand, 0));
-                $crate::facade::modified(self.submit($crate::facade::operation(keyspace, key, action)).await)
+                $crate::facade::modified(
+                    self.submit($crate::facade::operation(keyspace, key, action)).await,
+                )
             }
 
             /// Gives a cached value a new lifetime, and returns the lifetime. Returns `None` if there is no
@@ -273,7 +303,8 @@ macro_rules! async_calls {
                 key: &[u8],
                 ttl_s: u32,
             ) -> Result<Option<u32>, $crate::ClientError> {
-                let touch = $crate::facade::operation(keyspace, key, $crate::Action::Touch { ttl_s });
+                let touch =
+                    $crate::facade::operation(keyspace, key, $crate::Action::Touch { ttl_s });
                 $crate::facade::touched(self.submit(touch).await)
             }
 
@@ -281,8 +312,19 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn invalidate(&self, keyspace: u8, key: &[u8]) -> Result<(), $crate::ClientError> {
-                $crate::facade::invalidated(self.submit($crate::facade::operation(keyspace, key, $crate::Action::Invalidate)).await)
+            pub async fn invalidate(
+                &self,
+                keyspace: u8,
+                key: &[u8],
+            ) -> Result<(), $crate::ClientError> {
+                $crate::facade::invalidated(
+                    self.submit($crate::facade::operation(
+                        keyspace,
+                        key,
+                        $crate::Action::Invalidate,
+                    ))
+                    .await,
+                )
             }
 
             /// Drops many cached values. The origin is not changed. The results are in the order of the
@@ -292,7 +334,9 @@ macro_rules! async_calls {
                 keyspace: u8,
                 keys: &[K],
             ) -> Vec<Result<(), $crate::ClientError>> {
-                let operation = |key: &K| $crate::facade::operation(keyspace, key.as_ref(), $crate::Action::Invalidate);
+                let operation = |key: &K| {
+                    $crate::facade::operation(keyspace, key.as_ref(), $crate::Action::Invalidate)
+                };
                 let ended = self.run_many(keys.iter().map(operation).collect()).await;
                 ended.into_iter().map($crate::facade::invalidated).collect()
             }
@@ -303,7 +347,10 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
-            pub async fn flush(&self, keyspace: u8) -> Result<$crate::Flushed, $crate::ClientError> {
+            pub async fn flush(
+                &self,
+                keyspace: u8,
+            ) -> Result<$crate::Flushed, $crate::ClientError> {
                 let map = match self.map_in_force() {
                     Some(map) => map,
                     None => self.map($crate::Target::Any).await?,
@@ -314,8 +361,12 @@ macro_rules! async_calls {
 
             /// Runs any number of operations, with a bounded number at a time. The results are in the order
             /// of the operations.
-            async fn run_many(&self, operations: Vec<$crate::Operation>) -> Vec<Result<$crate::Answer, $crate::ClientError>> {
-                let mut under_way: std::collections::VecDeque<Pending> = std::collections::VecDeque::new();
+            async fn run_many(
+                &self,
+                operations: Vec<$crate::Operation>,
+            ) -> Vec<Result<$crate::Answer, $crate::ClientError>> {
+                let mut under_way: std::collections::VecDeque<Pending> =
+                    std::collections::VecDeque::new();
                 let mut ended = Vec::with_capacity(operations.len());
                 for operation in operations {
                     if under_way.len() == $crate::facade::WINDOW
@@ -335,7 +386,11 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn ping(&self, target: $crate::Target, shard: u16) -> Result<standin_protocol::body::PingReply, $crate::ClientError> {
+            pub async fn ping(
+                &self,
+                target: $crate::Target,
+                shard: u16,
+            ) -> Result<standin_protocol::body::PingReply, $crate::ClientError> {
                 $crate::facade::ping(self.ask(target, $crate::Question::Ping { shard }).await)
             }
 
@@ -343,7 +398,10 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn stats(&self, target: $crate::Target) -> Result<standin_protocol::body::StatsReply, $crate::ClientError> {
+            pub async fn stats(
+                &self,
+                target: $crate::Target,
+            ) -> Result<standin_protocol::body::StatsReply, $crate::ClientError> {
                 $crate::facade::stats(self.ask(target, $crate::Question::Stats).await)
             }
 
@@ -351,7 +409,11 @@ macro_rules! async_calls {
             ///
             /// # Errors
             /// [`ClientError`].
-            pub async fn map(&self, target: $crate::Target) -> Result<std::sync::Arc<standin_protocol::map::ClusterMap>, $crate::ClientError> {
+            pub async fn map(
+                &self,
+                target: $crate::Target,
+            ) -> Result<std::sync::Arc<standin_protocol::map::ClusterMap>, $crate::ClientError>
+            {
                 $crate::facade::map(self.ask(target, $crate::Question::Map).await)
             }
         }

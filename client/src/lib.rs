@@ -80,9 +80,9 @@ pub mod router;
 pub mod runtime;
 pub mod session;
 mod socket;
-pub mod tokio;
 #[cfg(test)]
 mod testing;
+pub mod tokio;
 mod topology;
 
 pub use config::{Bootstrap, ClientConfig};

@@ -13,8 +13,8 @@ mod connection;
 mod notices;
 
 use std::cell::{Cell, RefCell};
-use std::collections::hash_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -259,8 +259,7 @@ impl Shared {
                     }
                 }
                 Output::Datagram { to, bytes } => {
-                    let notices =
-                        state.notices.get_or_insert_with(|| notices::open(self));
+                    let notices = state.notices.get_or_insert_with(|| notices::open(self));
                     // It does not matter if the datagram is lost, because only the verdict counts.
                     let _ = notices.send((to, bytes));
                 }
