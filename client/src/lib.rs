@@ -66,6 +66,7 @@
 //! ```
 
 pub mod blocking;
+mod calls;
 mod config;
 pub mod engine;
 mod event;

@@ -24,6 +24,7 @@ mod bound;
 mod checks;
 mod cold_starts;
 mod command_line;
+mod counters;
 mod drops;
 mod loops;
 mod networks;

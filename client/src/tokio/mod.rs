@@ -35,7 +35,6 @@ use tokio::task::AbortHandle;
 use crate::config::{Bootstrap, ClientConfig};
 use crate::engine::{ConnId, Engine, Input, Output};
 use crate::event::ClientEvent;
-use crate::facade;
 use crate::ids::Map;
 use crate::operation::{Answer, ClientError, Operation, Question, Target};
 use crate::socket;
@@ -151,7 +150,7 @@ impl Client {
     }
 }
 
-facade::async_calls!(Client);
+crate::calls::async_calls!(Client);
 
 /// An operation under way. Dropping it does not cancel the operation.
 struct Pending {
