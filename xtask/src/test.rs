@@ -95,9 +95,10 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
         // A failing test binary must not hide the results of the next.
         let arguments = [&["test", "--no-fail-fast"], selection].concat();
         let mut command = workspace.cargo(&arguments);
-        for what in ["POSTGRES", "PYTHON", "URING"] {
+        for what in ["POSTGRES", "PYTHON", "URING", "CLIENTS"] {
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
+        command.env("STANDIN_PYTHON", prerequisites::python(workspace));
         // Only root can create network namespaces and mount file systems.
         if prerequisites::is_root() {
             command.env("STANDIN_REQUIRE_NAMESPACES", "1").env("STANDIN_REQUIRE_MOUNT", "1");

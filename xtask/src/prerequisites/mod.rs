@@ -2,12 +2,14 @@
 //! derivatives, installs missing ones; otherwise the message says what to install.
 //!
 //! ```text
-//! apt.rs   installing by apt-get, without leaving a database running
+//! apt.rs      installing by apt-get, without leaving a database running
+//! python.rs   client libraries of other protocols
 //! ```
 
 mod apt;
+mod python;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use standin_testkit::Postgres;
@@ -43,6 +45,12 @@ const FOR_TESTS: &[Need] = &[
         what_for: "docs/client.py, the protocol document's example",
         is_there: || runs("python3", &["--version"]),
         packages: &["python3"],
+    },
+    Need {
+        name: "python3 -m venv",
+        what_for: "client libraries of memcached",
+        is_there: || runs("python3", &["-c", "import ensurepip, venv"]),
+        packages: &["python3-venv"],
     },
     Need {
         name: "ip",
@@ -110,7 +118,20 @@ const FOR_PEERS: &[Need] = &[
 /// Checks for the programs that `cargo xtask test` needs.
 pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     let installed = components(workspace)?;
-    ensure(workspace, FOR_TESTS, installed)
+    let passed = ensure(workspace, FOR_TESTS, installed)?;
+    // Python may have been installed just now.
+    let libraries = python::ensure(workspace)?;
+    if libraries.is_empty() {
+        return Ok(passed);
+    }
+    let (before, libraries) = (passed.note, libraries.join(", "));
+    let note = if before.is_empty() { "installed".to_owned() } else { before + "," };
+    Ok(Passed::with_note(format!("{note} {libraries}")))
+}
+
+/// Returns the Python that has the client libraries which the tests drive.
+pub(crate) fn python(workspace: &Workspace) -> PathBuf {
+    python::interpreter(workspace)
 }
 
 /// Checks for the programs that `cargo xtask bench` needs.

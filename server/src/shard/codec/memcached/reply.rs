@@ -58,7 +58,9 @@ fn key(
     } else {
         no_value(tag, head, value, group, out);
     }
-    if tag.marks & marks::LAST != 0 && !std::mem::take(&mut group.has_failed) {
+    // What is no key is the last of its line.
+    let is_last = tag.marks & (marks::LAST | marks::NONE) != 0;
+    if is_last && !std::mem::take(&mut group.has_failed) {
         out.extend_from_slice(b"END\r\n");
     }
 }

@@ -155,6 +155,12 @@ fn commands_have_the_replies_of_memcached() {
         ("get m\r\n", "END\r\n"),
         ("get  h   m  i \r\n", "VALUE h 3 2\r\nhh\r\nVALUE i 3 2\r\nii\r\nEND\r\n"),
         (&many, &values),
+        ("get h   \r\nget m   \r\nmn\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\nEND\r\nMN\r\n"),
+        (
+            "get \r\nget m\r\nget o h\r\nget h\r\n",
+            "CLIENT_ERROR bad command line format\r\nEND\r\nSERVER_ERROR out of memory or overloaded; try \
+             again\r\nVALUE h 3 2\r\nhh\r\nEND\r\n",
+        ),
         ("get users:h\r\n", "VALUE users:h 3 2\r\nhh\r\nEND\r\n"),
         ("gat 10 h\r\n", "VALUE h 3 2\r\nhh\r\nEND\r\n"),
         ("gats -1 h i\r\n", "VALUE h 3 2 7\r\nhh\r\nVALUE i 3 2 7\r\nii\r\nEND\r\n"),
@@ -246,6 +252,15 @@ fn commands_have_the_replies_of_memcached() {
         ("stats items\r\nstats reset\r\nstats bogus\r\n", "END\r\nRESET\r\nERROR\r\n"),
     ] {
         assert_eq!(shown(bytes.as_bytes()), wanted, "{}", &bytes[..bytes.len().min(200)]);
+        for cut in 1..bytes.len().min(100) {
+            let mut client = Client::new();
+            for piece in [&bytes.as_bytes()[..cut], &bytes.as_bytes()[cut..]] {
+                client.input.extend_from_slice(piece);
+                let requests = client.requests();
+                client.serve(requests, || 0);
+            }
+            assert_eq!(String::from_utf8_lossy(&client.out), wanted, "cut at {cut}: {bytes}");
+        }
     }
 }
 
