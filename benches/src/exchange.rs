@@ -140,6 +140,34 @@ impl Exchange for MemcachedGet {
     }
 }
 
+/// memcached's classic get.
+#[derive(Debug)]
+pub struct MemcachedTextGet;
+
+/// The length of a reply before its value: `VALUE key 0 100`.
+const TEXT_HEAD_BYTES: usize = 6 + KEY_BYTES + 8;
+
+impl Exchange for MemcachedTextGet {
+    const REPLY_BYTES: usize = TEXT_HEAD_BYTES + VALUE_BYTES + 7;
+
+    #[inline]
+    fn request(_slot: u32, index: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"get ");
+        out.extend_from_slice(&key(index));
+        out.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    fn is_right(reply: &[u8], keys: &[u32], slot: usize) -> bool {
+        reply.starts_with(b"VALUE ")
+            && reply.ends_with(b"\r\nEND\r\n")
+            && keys.get(slot).is_some_and(|&index| {
+                let key = key(index);
+                reply[6..][..KEY_BYTES] == key && reply[TEXT_HEAD_BYTES..][..KEY_BYTES] == key
+            })
+    }
+}
+
 /// memcached's meta set.
 #[derive(Debug)]
 pub struct MemcachedSet;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use standin_config::{
     AfterPut, ClusterConfig, ColumnType, IoKind, KeyCase, KeyspaceConfig, KeyspaceKind, Limits,
-    MasterConfig, Mode, Naming, OriginConfig, Security, ServerConfig, Timings,
+    MasterConfig, Mode, Naming, OriginConfig, Security, ServerConfig, ServiceConfig,
+    ServiceProtocol, Timings,
 };
 use standin_protocol::control::{DATAGRAM_BYTES_MAX, Datagram, DatagramKind, SENDER_MASTER};
 use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
@@ -25,12 +26,14 @@ pub const READY: &str = "ready ";
 /// The lease that every renewal is granted, in milliseconds.
 const LEASE_MS: u32 = 2_000;
 const NAME: &str = "bench";
+/// The keyspace of memcached's keys, which has no database.
+const CACHE: u8 = KEYSPACE + 1;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A cluster of one server of one shard.
 #[must_use]
 pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> ClusterConfig {
-    let ports = free_ports(2);
+    let ports = free_ports(3);
     let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     ClusterConfig {
         name: NAME.to_owned(),
@@ -51,7 +54,11 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             memory_bytes,
             huge_pages: true,
             io,
-            services: Vec::new(),
+            services: vec![ServiceConfig {
+                protocol: ServiceProtocol::Memcached,
+                address: address(ports[2]),
+                passwords: None,
+            }],
         }],
         groups: vec![NAME.to_owned()],
         origin: Some(OriginConfig {
@@ -60,27 +67,39 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             timeout: Duration::from_secs(30),
             ..OriginConfig::sqlite(directory.join("origin.sqlite"))
         }),
-        naming: Naming::default(),
-        keyspaces: vec![KeyspaceConfig {
-            id: KEYSPACE,
-            name: NAME.to_owned(),
-            kind: KeyspaceKind::Database,
-            get: VALUE_SQL.to_owned(),
-            put: None,
-            delete: None,
-            after_put: AfterPut::Keep,
-            also_invalidates: Vec::new(),
-            key_type: ColumnType::Text,
-            key_case: KeyCase::Exact,
-            value_type: ColumnType::Bytes,
-            ttl: Some(24 * HOUR),
-            negative_ttl: Duration::ZERO,
-            ttl_jitter_percent: 0,
-        }],
+        naming: Naming { default_keyspace: Some(CACHE), ..Naming::default() },
+        keyspaces: vec![
+            KeyspaceConfig {
+                id: KEYSPACE,
+                name: NAME.to_owned(),
+                kind: KeyspaceKind::Database,
+                get: VALUE_SQL.to_owned(),
+                put: None,
+                delete: None,
+                after_put: AfterPut::Keep,
+                also_invalidates: Vec::new(),
+                key_type: ColumnType::Text,
+                key_case: KeyCase::Exact,
+                value_type: ColumnType::Bytes,
+                ttl: Some(24 * HOUR),
+                negative_ttl: Duration::ZERO,
+                ttl_jitter_percent: 0,
+            },
+            KeyspaceConfig::cache(CACHE, "cache"),
+        ],
         timings: Timings::default(),
         limits: Limits::default(),
         security: Security::default(),
     }
+}
+
+/// The port that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// That of Standin's own protocol.
+    Own,
+    /// That of memcached's.
+    Memcached,
 }
 
 /// Runs the server until the process ends.
@@ -92,12 +111,18 @@ pub fn serve(
     io: IoKind,
     memory_bytes: u64,
     core: usize,
+    port: Port,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Arc::new(cluster(directory, io, memory_bytes, core));
     let master = UdpSocket::bind(cluster.master.address)?;
     master.set_read_timeout(Some(Duration::from_secs(1)))?;
     let topology_id = cluster.topology()?.id;
+    let memcached = cluster.servers[0].services[0].address;
     let server = Server::start(cluster, NAME)?;
+    let address = match port {
+        Port::Own => server.address(),
+        Port::Memcached => memcached,
+    };
     let epoch = MapEpoch { term: 1, counter: 1 };
     let mut is_ready = false;
     let mut sequence = 1;
@@ -141,7 +166,7 @@ pub fn serve(
             }
             DatagramKind::Ack if !is_ready => {
                 is_ready = true;
-                println!("{READY}{}", server.address());
+                println!("{READY}{address}");
             }
             _ => {}
         }

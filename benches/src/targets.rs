@@ -11,7 +11,8 @@ use standin_testkit::{Child, free_ports, wait_until};
 use crate::cpu::{self, Meter};
 use crate::driver::{DriveError, Driver, Keys, Run};
 use crate::exchange::{
-    EchoGet, MemcachedGet, MemcachedSet, RedisGet, RedisSet, StandinFill, StandinGet,
+    EchoGet, MemcachedGet, MemcachedSet, MemcachedTextGet, RedisGet, RedisSet, StandinFill,
+    StandinGet,
 };
 use crate::fixture::READY;
 
@@ -30,8 +31,14 @@ pub enum Target {
     StandinUring,
     /// Standin's portable loop.
     StandinEpoll,
-    /// memcached with one worker.
+    /// Standin's ring loop, by memcached's meta commands.
+    StandinMeta,
+    /// Standin's ring loop, by memcached's classic commands.
+    StandinText,
+    /// memcached with one worker, by its meta commands.
     Memcached,
+    /// memcached with one worker, by its classic commands.
+    MemcachedText,
     /// Redis without I/O threads.
     Redis,
     /// Valkey without I/O threads.
@@ -40,11 +47,14 @@ pub enum Target {
 
 impl Target {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Echo,
         Self::StandinUring,
         Self::StandinEpoll,
+        Self::StandinMeta,
+        Self::StandinText,
         Self::Memcached,
+        Self::MemcachedText,
         Self::Redis,
         Self::Valkey,
     ];
@@ -56,7 +66,10 @@ impl Target {
             Self::Echo => "echo",
             Self::StandinUring => "standin-uring",
             Self::StandinEpoll => "standin-epoll",
+            Self::StandinMeta => "standin-meta",
+            Self::StandinText => "standin-text",
             Self::Memcached => "memcached",
+            Self::MemcachedText => "memcached-text",
             Self::Redis => "redis",
             Self::Valkey => "valkey",
         }
@@ -66,11 +79,23 @@ impl Target {
     #[must_use]
     pub fn program(self) -> Option<&'static str> {
         match self {
-            Self::Echo | Self::StandinUring | Self::StandinEpoll => None,
-            Self::Memcached => Some("memcached"),
+            Self::Echo => None,
+            _ if self.is_standin() => None,
+            Self::Memcached | Self::MemcachedText => Some("memcached"),
             Self::Redis => Some("redis-server"),
             Self::Valkey => Some("valkey-server"),
+            _ => None,
         }
+    }
+
+    /// Whether it is Standin, on any loop and by any protocol.
+    fn is_standin(self) -> bool {
+        self.is_native() || matches!(self, Self::StandinMeta | Self::StandinText)
+    }
+
+    /// Whether it speaks Standin's own protocol.
+    fn is_native(self) -> bool {
+        matches!(self, Self::StandinUring | Self::StandinEpoll)
     }
 
     /// The program's version; `None` if it is not installed.
@@ -92,12 +117,7 @@ impl Target {
             None => Command::new("/proc/self/exe"),
         };
         match self {
-            Self::Echo | Self::StandinUring | Self::StandinEpoll => {
-                command.args(["serve", self.name(), "--memory-mib", &memory]);
-                command.arg("--directory").arg(directory);
-                command.arg("--core").arg(core.to_string());
-            }
-            Self::Memcached => {
+            Self::Memcached | Self::MemcachedText => {
                 command.args(["-t", "1", "-l", "127.0.0.1", "-U", "0", "-c", "1024", "-u", "root"]);
                 command.args(["-m", &memory, "-p", &port]);
             }
@@ -105,6 +125,11 @@ impl Target {
                 command.args(["--io-threads", "1", "--save", "", "--appendonly", "no"]);
                 command.args(["--bind", "127.0.0.1", "--port", &port]);
                 command.arg("--dir").arg(directory);
+            }
+            _ => {
+                command.args(["serve", self.name(), "--memory-mib", &memory]);
+                command.arg("--directory").arg(directory);
+                command.arg("--core").arg(core.to_string());
             }
         }
         command
@@ -150,22 +175,24 @@ impl Running {
                 address
             }
         };
-        let is_standin = matches!(target, Target::StandinUring | Target::StandinEpoll);
-        let mut driver = Driver::connect(address, CONNECTIONS, is_standin)?;
+        let mut driver = Driver::connect(address, CONNECTIONS, target.is_native())?;
         let in_order = || Keys::InOrder { next: 0, end: keys };
         match target {
             Target::Echo => {}
             Target::StandinUring | Target::StandinEpoll => {
                 driver.run::<StandinFill>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
-            Target::Memcached => {
+            Target::StandinMeta
+            | Target::StandinText
+            | Target::Memcached
+            | Target::MemcachedText => {
                 driver.run::<MemcachedSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
             Target::Redis | Target::Valkey => {
                 driver.run::<RedisSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
             }
         }
-        let meter = Meter::new(child.pid(), if is_standin { "shard-" } else { "" })?;
+        let meter = Meter::new(child.pid(), if target.is_standin() { "shard-" } else { "" })?;
         let mut running = Self { target, driver, meter, _child: child };
         if target != Target::Echo {
             // Every key once, so that a target that evicted or lost some is found out now.
@@ -195,7 +222,12 @@ impl Running {
             Target::StandinUring | Target::StandinEpoll => {
                 self.driver.run::<StandinGet>(keys, depth, duration)
             }
-            Target::Memcached => self.driver.run::<MemcachedGet>(keys, depth, duration),
+            Target::StandinMeta | Target::Memcached => {
+                self.driver.run::<MemcachedGet>(keys, depth, duration)
+            }
+            Target::StandinText | Target::MemcachedText => {
+                self.driver.run::<MemcachedTextGet>(keys, depth, duration)
+            }
             Target::Redis | Target::Valkey => self.driver.run::<RedisGet>(keys, depth, duration),
         }
     }

@@ -43,7 +43,8 @@ struct Options {
     /// Seconds of a round.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// Only these: echo, standin-uring, standin-epoll, memcached, redis, valkey.
+    /// Only these: echo, standin-uring, standin-epoll, standin-meta, standin-text, memcached,
+    /// memcached-text, redis, valkey.
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
     /// Core for the target.
@@ -78,9 +79,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => bench(&cli.options),
         Some(Role::Serve { target, directory, memory_mib, core }) => {
             let memory_bytes = memory_mib << 20;
+            let serve = |io, port| fixture::serve(&directory, io, memory_bytes, core, port);
             match target.as_str() {
-                "standin-uring" => fixture::serve(&directory, IoKind::Uring, memory_bytes, core),
-                "standin-epoll" => fixture::serve(&directory, IoKind::Epoll, memory_bytes, core),
+                "standin-uring" => serve(IoKind::Uring, fixture::Port::Own),
+                "standin-epoll" => serve(IoKind::Epoll, fixture::Port::Own),
+                "standin-meta" | "standin-text" => serve(IoKind::Uring, fixture::Port::Memcached),
                 _ => {
                     cpu::pin_self(core)?;
                     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

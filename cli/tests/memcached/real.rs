@@ -1,6 +1,5 @@
 //! A client library that others have written: pymemcache, driven by `client.py` beside this file.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -82,6 +81,6 @@ fn pymemcache_goes_on_through_the_death_and_the_return_of_a_server() {
     let lines = client.lines();
     let last = lines.last().cloned().unwrap_or_default();
     assert!(status.success(), "{last}\n{lines:#?}");
+    println!("{last}");
     assert!(last.contains("failed 0, stale 0"), "{last}");
-    assert!(Path::new(&stop).exists());
 }

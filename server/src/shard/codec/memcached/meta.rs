@@ -7,11 +7,11 @@ use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32};
 use super::said::Said;
 use super::text::{Line, tag_of};
 use super::tokens::Tokens;
-use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said};
+use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, said, wants};
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
 use crate::node::{Action, Command, CommandHead, OwnedCommand};
 use crate::shard::codec::names::{Named, Names};
-use crate::shard::codec::{Request, Spelling, What};
+use crate::shard::codec::{Request, Spelling, Surroundings, What};
 
 /// The most words of a line.
 const WORDS_MAX: usize = 20;
@@ -22,6 +22,7 @@ const OPAQUE_BYTES_MAX: usize = 32;
 #[derive(Debug, Default)]
 struct Flags {
     base64: bool,
+    value: bool,
     quiet: bool,
     invalidate: bool,
     remove_value: bool,
@@ -48,6 +49,7 @@ impl Flags {
             let time = || exptime(token).ok_or(Said::BadToken);
             match flag {
                 b'b' => flags.base64 = true,
+                b'v' => flags.value = true,
                 b'q' => flags.quiet = true,
                 b'I' => flags.invalidate = true,
                 b'x' => flags.remove_value = true,
@@ -61,7 +63,7 @@ impl Flags {
                 b'D' => flags.delta = Some(unsigned(token).ok_or(Said::BadDelta)?),
                 b'O' if word.len() > OPAQUE_BYTES_MAX => return Err(Said::OpaqueTooLong),
                 // The reply is written by these. P and L are for proxies; nobody bumps anything (u).
-                b'O' | b'c' | b'f' | b'k' | b's' | b't' | b'v' | b'u' | b'P' | b'L' => {}
+                b'O' | b'c' | b'f' | b'k' | b's' | b't' | b'u' | b'P' | b'L' => {}
                 b'E' | b'h' | b'l' => return Err(Said::UnsupportedFlag),
                 _ => return Err(Said::InvalidFlag),
             }
@@ -82,6 +84,30 @@ impl Flags {
         let version = self.cas;
         When { presence, version, older_marks_stale: self.invalidate, ..When::default() }
     }
+}
+
+/// The most frequent of all: `mg`, a key and `v`. `None` if the bytes are anything else.
+#[inline]
+pub(super) fn value_of(bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
+    const FROM: usize = "mg ".len();
+    const REST: &[u8] = b" v\r\n";
+    let length = memchr::memchr2(b' ', b'\n', &bytes[FROM..])?;
+    let end = FROM + length;
+    let most = KEY_BYTES_MAX.min(usize::from(around.limits.key_bytes));
+    if length == 0 || length > most || !bytes[end..].starts_with(REST) {
+        return None;
+    }
+    let named = around.names.of(&bytes[FROM..end])?;
+    let tag = Tag { number: wants::VALUE | wants::VALUE_ONLY, ..Tag::new(Kind::MetaGet) };
+    Some(Request {
+        tag: tag.pack(),
+        bytes: position(end + REST.len()),
+        key: (position(FROM + named.prefix), position(end)),
+        value: (0, 0),
+        echo: (position(FROM), position(end + 2)),
+        spelling: Spelling::Plain,
+        what: What::Command(head(Action::Get, named.keyspace, around)),
+    })
 }
 
 /// A command whose key and flags are right.
@@ -280,7 +306,10 @@ impl Line<'_> {
             return Err(Said::TooManyFlags);
         }
         let flags = Flags::read(tokens.from(first))?;
-        let tag = Tag::new(kind).with(marks::QUIET, flags.quiet);
+        let value = if flags.value { wants::VALUE } else { 0 };
+        let unknown = if flags.cas.is_some() { wants::UNKNOWN } else { 0 };
+        let tag = Tag { number: value | unknown, ..Tag::new(kind) };
+        let tag = tag.with(marks::QUIET, flags.quiet);
         if !flags.base64 {
             return Ok(Meta { named: self.named(key)?, spelling: Spelling::Plain, flags, tag });
         }

@@ -3,7 +3,7 @@
 
 use super::failure::failure;
 use super::tokens::Tokens;
-use super::{Kind, Tag, marks, numbers};
+use super::{Kind, Tag, marks, numbers, wants};
 use crate::node::answer::marks as item_marks;
 use crate::node::{AnswerHead, Status};
 
@@ -44,6 +44,20 @@ pub(super) fn write(tag: Tag, words: &[u8], head: &AnswerHead, value: &[u8], out
     out.extend_from_slice(b"\r\n");
 }
 
+/// The reply to an `mg` that asks for the value and nothing else.
+#[inline]
+pub(super) fn value_of(tag: Tag, words: &[u8], head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
+    if head.status != Status::Ok {
+        return write(tag, words, head, value, out);
+    }
+    out.reserve(value.len() + 32);
+    out.extend_from_slice(b"VA ");
+    numbers::write(value.len() as u64, out);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// A value, or what is asked about it.
 fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
     let is_arithmetic = tag.kind == Kind::MetaArithmetic;
@@ -52,8 +66,9 @@ fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut
     }
     let is_known =
         |flag: &[u8]| flag[0] == b'C' && numbers::unsigned(&flag[1..]) == Some(head.version);
-    let wants_value = words.from(1).any(|flag| flag[0] == b'v')
-        && (is_arithmetic || !words.from(1).any(is_known));
+    let is_unknown =
+        is_arithmetic || tag.number & wants::UNKNOWN == 0 || !words.from(1).any(is_known);
+    let wants_value = tag.number & wants::VALUE != 0 && is_unknown;
     if wants_value {
         out.reserve(value.len() + 128);
         out.extend_from_slice(b"VA ");

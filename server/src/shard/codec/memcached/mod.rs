@@ -109,7 +109,7 @@ pub(super) enum Kind {
     Stats,
     /// `stats settings`; the number is the largest value.
     Settings,
-    /// `mg`.
+    /// `mg`; the number has the bits of [`wants`].
     MetaGet,
     /// `ms`.
     MetaSet,
@@ -182,6 +182,16 @@ mod marks {
     pub(super) const NONE: u8 = NO_KEY | BAD_KEY | NO_KEYSPACE;
 }
 
+/// Bits of the number of an `mg`.
+mod wants {
+    /// The value.
+    pub(super) const VALUE: u32 = 1;
+    /// The value, unless it has a version that the caller knows.
+    pub(super) const UNKNOWN: u32 = 2;
+    /// The value and nothing else.
+    pub(super) const VALUE_ONLY: u32 = 4;
+}
+
 impl Tag {
     fn new(kind: Kind) -> Self {
         Self { kind, marks: 0, number: 0 }
@@ -215,10 +225,13 @@ impl Decoder {
     #[inline]
     pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
         match *self {
-            Self::Line => match Retrieval::begin(bytes) {
-                Some(Ok((retrieval, at))) => self.keys(retrieval, at, bytes, around),
-                Some(Err(said)) => self.refuse_keys(said, bytes),
-                None => self.line(bytes, around),
+            Self::Line => match (Retrieval::begin(bytes), bytes) {
+                (Some(Ok((retrieval, at))), _) => self.keys(retrieval, at, bytes, around),
+                (Some(Err(said)), _) => self.refuse_keys(said, bytes),
+                (None, [b'm', b'g', b' ', ..]) => {
+                    meta::value_of(bytes, around).or_else(|| self.line(bytes, around))
+                }
+                (None, _) => self.line(bytes, around),
             },
             Self::Keys(retrieval) => self.keys(retrieval, 0, bytes, around),
             Self::Rest => {

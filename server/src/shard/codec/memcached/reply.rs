@@ -2,7 +2,7 @@
 
 use super::failure::{failure, line};
 use super::said::Said;
-use super::{Kind, Tag, marks, meta_reply, numbers, stats};
+use super::{Kind, Tag, marks, meta_reply, numbers, stats, wants};
 use crate::node::{AnswerHead, Status};
 
 /// What the requests of a line that come together have in common while their replies are written.
@@ -25,6 +25,9 @@ pub(super) fn write(
     match tag.kind {
         Kind::Get | Kind::Gat => key(tag, false, echo, head, value, group, out),
         Kind::Gets | Kind::Gats => key(tag, true, echo, head, value, group, out),
+        Kind::MetaGet if tag.number & wants::VALUE_ONLY != 0 && head.marks == 0 => {
+            meta_reply::value_of(tag, echo, head, value, out);
+        }
         _ => other(tag, echo, head, value, group, out),
     }
 }
