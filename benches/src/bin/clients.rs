@@ -68,7 +68,13 @@ struct Round {
 fn main() -> Result<(), Box<dyn Error>> {
     let cli = Cli::parse();
     if let Some(Serve::Serve { directory }) = &cli.serve {
-        return fixture::serve(directory, IoKind::Auto, MEMORY_BYTES, SERVER_CORE);
+        return fixture::serve(
+            directory,
+            IoKind::Auto,
+            MEMORY_BYTES,
+            SERVER_CORE,
+            fixture::Port::Own,
+        );
     }
     let scratch = Scratch::new("clients");
     let mut command = Command::new("/proc/self/exe");
