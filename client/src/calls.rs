@@ -177,7 +177,7 @@ macro_rules! async_calls {
             /// `available`, within its bound).
             ///
             /// # Errors
-            /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`Flushed`].
+            /// [`ClientError`] if the cluster's partitions are not known; otherwise see [`crate::Flushed`].
             pub async fn flush(
                 &self,
                 keyspace: u8,

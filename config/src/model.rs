@@ -176,9 +176,11 @@ pub struct KeyspaceConfig {
     pub name: String,
     /// The source of its values. With [`KeyspaceKind::Cache`] there are no statements.
     pub kind: KeyspaceKind,
-    /// `SELECT` with `:key`; the first column of the first row is the value.
+    /// `SELECT` with `:key`; the first column of the first row is the value, and the second one its
+    /// flags, if `put` has `:flags`.
     pub get: String,
-    /// Statement with `:key` and `:value`; without it the keyspace is read-only.
+    /// Statement with `:key` and `:value`, and possibly `:flags`; without it the keyspace is
+    /// read-only.
     pub put: Option<String>,
     /// Statement with `:key`.
     pub delete: Option<String>,

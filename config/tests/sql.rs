@@ -121,9 +121,13 @@ fn parameters_beside_other_things() {
 #[test]
 fn errors_say_what_to_write() {
     let cases = [
-        (Sqlite, "SELECT :id", "`:id` is not a parameter; write `:key` or `:value`"),
-        (Sqlite, "SELECT :Key", "`:Key` is not a parameter; write `:key` or `:value`"),
-        (Postgres, "SELECT :keys", "`:keys` is not a parameter; write `:key` or `:value`"),
+        (Sqlite, "SELECT :id", "`:id` is not a parameter; write `:key`, `:value` or `:flags`"),
+        (Sqlite, "SELECT :Key", "`:Key` is not a parameter; write `:key`, `:value` or `:flags`"),
+        (
+            Postgres,
+            "SELECT :keys",
+            "`:keys` is not a parameter; write `:key`, `:value` or `:flags`",
+        ),
         (
             Postgres,
             "SELECT $1",

@@ -150,7 +150,7 @@ impl Shard {
         self.receive(connection, &get(key));
         self.turn();
         for call in std::mem::take(&mut self.calls) {
-            let outcome = Outcome::Value(Some(Bytes::from(vec![1; 100])));
+            let outcome = Outcome::Value(Some(Bytes::from(vec![1; 100]).into()));
             self.core.mail(self.now, Message::Origin(Done { token: call.token, outcome }));
             self.turn();
         }

@@ -293,7 +293,7 @@ impl Origin {
                 let last = history.last().filter(|last| !last.is_delete);
                 Outcome::Value(last.map(|last| stored_bytes(last.writer, self.value_bytes).into()))
             }
-            Operation::Put { value } => {
+            Operation::Put { value, .. } => {
                 let writer = sent_value(value).unwrap_or(0);
                 if self.some_puts_change_nothing
                     && mix(self.seed ^ at, u64::from(writer)).is_multiple_of(8)

@@ -154,7 +154,7 @@ fn round(
             shard: 0,
             token: *sent,
             keyspace,
-            operation: Operation::Put { value },
+            operation: Operation::Put { value, flags: 0 },
             key: format!("key-{key:07}").into_bytes().into(),
             made: Micros::boottime(),
             deadline: Micros::NEVER,

@@ -311,6 +311,10 @@ fn check_parameters(translated: &Translated, statement: Statement) -> Result<(),
             if wants_value { " and `:value` for the value" } else { "" }
         ));
     }
+    if has(Parameter::Flags) && !wants_value {
+        let text = "only `put` has flags for `:flags`; a `get` returns them as its second column";
+        return Err(text.to_owned());
+    }
     if has(Parameter::Value) && !wants_value {
         return Err(
             "this statement has no value for `:value`; write a statement with `:key` alone"

@@ -27,6 +27,8 @@ pub enum Parameter {
     Key,
     /// `:value`.
     Value,
+    /// `:flags`.
+    Flags,
 }
 
 /// A statement as the driver takes it.
@@ -35,7 +37,7 @@ pub struct Translated {
     /// The statement with numbered parameters.
     pub text: String,
     /// The parameters to bind: the parameter numbered `n` is `parameters[n - 1]`. Each occurs once,
-    /// the key before the value, whatever their order in the statement; numbers have no gap, so a
+    /// the key before the value before the flags, whatever their order in the statement; numbers have no gap, so a
     /// statement with `:value` alone binds the value as number 1.
     pub parameters: Vec<Parameter>,
 }
@@ -43,8 +45,8 @@ pub struct Translated {
 /// Why a statement cannot be translated. The texts say what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// A parameter other than `:key` and `:value`.
-    #[error("`{0}` is not a parameter; write `:key` or `:value`")]
+    /// A parameter other than `:key`, `:value` and `:flags`.
+    #[error("`{0}` is not a parameter; write `:key`, `:value` or `:flags`")]
     UnknownParameter(String),
     /// A numbered or bare parameter of the driver's own form, or a lone `$`.
     #[error("`{0}` is the driver's own way to write a parameter; write `:key` or `:value`")]
@@ -74,7 +76,7 @@ pub enum SqlError {
 ///
 /// # Errors
 /// If it is not exactly one statement, if something in it is not closed, or if it has
-/// parameters other than `:key` and `:value`.
+/// parameters other than `:key`, `:value` and `:flags`.
 pub fn translate(sql: &str, dialect: Dialect) -> Result<Translated, SqlError> {
     if sql.contains('\0') {
         return Err(SqlError::Nul);
@@ -85,7 +87,7 @@ pub fn translate(sql: &str, dialect: Dialect) -> Result<Translated, SqlError> {
     let has = |parameter| {
         pieces.iter().any(|piece| matches!(piece, Piece::Parameter(p) if *p == parameter))
     };
-    let mut parameters = vec![Parameter::Key, Parameter::Value];
+    let mut parameters = vec![Parameter::Key, Parameter::Value, Parameter::Flags];
     parameters.retain(|parameter| has(*parameter));
 
     let sigil = match dialect {
@@ -109,6 +111,15 @@ pub fn translate(sql: &str, dialect: Dialect) -> Result<Translated, SqlError> {
         }
     }
     Ok(Translated { text, parameters })
+}
+
+/// Whether a statement has `:flags`, in either dialect.
+#[must_use]
+pub fn has_flags(sql: &str) -> bool {
+    let has = |dialect| {
+        translate(sql, dialect).is_ok_and(|sql| sql.parameters.contains(&Parameter::Flags))
+    };
+    has(Dialect::Sqlite) || has(Dialect::Postgres)
 }
 
 /// The word that a statement begins with, in capitals; empty if it begins with something else.

@@ -102,6 +102,7 @@ impl<'s> Scanner<'s> {
         let known = match parameter.as_str() {
             ":key" => Parameter::Key,
             ":value" => Parameter::Value,
+            ":flags" => Parameter::Flags,
             _ => return Err(SqlError::UnknownParameter(parameter)),
         };
         self.take(parameter.len());

@@ -9,12 +9,15 @@
 //! them.
 
 use standin_config::KeyspaceConfig;
+use standin_config::sql::has_flags;
 use standin_protocol::mutant::{self, Mutant};
 
 /// All keyspaces, by id.
 #[derive(Debug)]
 pub(super) struct Keyspaces {
     keyspaces: Vec<Option<KeyspaceConfig>>,
+    /// The keyspaces whose rows have a column for the clients' flags.
+    with_flags: Vec<u8>,
 }
 
 impl Keyspaces {
@@ -23,7 +26,9 @@ impl Keyspaces {
         for keyspace in configs {
             keyspaces[usize::from(keyspace.id)] = Some(keyspace.clone());
         }
-        Self { keyspaces }
+        let has_flags = |keyspace: &&KeyspaceConfig| keyspace.put.as_deref().is_some_and(has_flags);
+        let with_flags = configs.iter().filter(has_flags).map(|keyspace| keyspace.id).collect();
+        Self { keyspaces, with_flags }
     }
 
     /// Returns the keyspace with this id, if there is one.
@@ -34,6 +39,11 @@ impl Keyspaces {
     /// Whether the keyspace's values are in no database.
     pub(super) fn is_cache(&self, keyspace: u8) -> bool {
         self.get(keyspace).is_some_and(KeyspaceConfig::is_cache)
+    }
+
+    /// Whether values of the keyspace have flags.
+    pub(super) fn has_flags(&self, keyspace: u8) -> bool {
+        self.is_cache(keyspace) || self.with_flags.contains(&keyspace)
     }
 
     /// Returns the keyspaces in which a write of this one drops the key too.

@@ -73,8 +73,11 @@ impl Node {
             || mutant::is(Mutant::ModifyWithoutLease);
         let is_under_way = match outcome {
             Outcome::Value(value) if is_owner => {
-                let (flags, marks, version, ttl_ms) = (0, 0, 0, u64::MAX);
-                let found = value.map(|value| Found { value, flags, marks, version, ttl_ms });
+                let (marks, version, ttl_ms) = (0, 0, u64::MAX);
+                let found = value.map(|row| {
+                    let (value, flags) = (row.bytes, row.flags);
+                    Found { value, flags, marks, version, ttl_ms }
+                });
                 self.apply(now, write, found)
             }
             Outcome::Value(_) => {
@@ -121,7 +124,9 @@ impl Node {
         let operation = match &applied.effect {
             _ if self.keyspaces.is_cache(head.keyspace) => None,
             Effect::Nothing | Effect::Header { .. } => None,
-            Effect::Store { value, .. } => Some(Operation::Put { value: value.clone() }),
+            Effect::Store { value, flags, .. } => {
+                Some(Operation::Put { value: value.clone(), flags: *flags })
+            }
             Effect::Delete => Some(Operation::Delete),
         };
         let Some(operation) = operation else {

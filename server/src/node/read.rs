@@ -14,7 +14,7 @@ use super::fetches::Ended;
 use super::partitions::serving::Serving;
 use super::state::FetchStart;
 use super::{Aimed, Name, Node, Now, PendingKey};
-use crate::origin::{Failure, Outcome};
+use crate::origin::{Failure, Outcome, RowValue};
 
 impl Node {
     /// Processes a read or touch that missed, or a CAS that has to learn the version.
@@ -47,7 +47,7 @@ impl Node {
     fn answer_fetch(&mut self, now: Now, name: Name, started: FetchStart, outcome: Outcome) {
         let Ended { running, waiting } = self.fetches.end(&name);
         let value = match outcome {
-            Outcome::Value(Some(value)) if value.len() > VALUE_BYTES_MAX => {
+            Outcome::Value(Some(row)) if row.bytes.len() > VALUE_BYTES_MAX => {
                 let text = format!("the row's value is larger than {VALUE_BYTES_MAX} bytes");
                 return self.fail_reads(running, waiting, &Failure::Rejected(text));
             }
@@ -55,14 +55,13 @@ impl Node {
             Outcome::Failed(failure) => return self.fail_reads(running, waiting, &failure),
             Outcome::Written { .. } => unreachable!("the origin must answer a fetch with a value"),
         };
-        let bytes = value.as_ref();
-        let kept = self.keep_fetched(now, &running, started, value.as_deref());
+        let kept = self.keep_fetched(now, &running, started, value.as_ref());
         for key in running {
-            self.reply_read(now, key, bytes, kept, flags::FILLED);
+            self.reply_read(now, key, value.as_ref(), kept, flags::FILLED);
         }
         if kept.is_some() {
             for key in waiting {
-                self.reply_read(now, key, bytes, kept, flags::HIT);
+                self.reply_read(now, key, value.as_ref(), kept, flags::HIT);
             }
             return;
         }
@@ -87,7 +86,7 @@ impl Node {
         now: Now,
         running: &[PendingKey],
         started: FetchStart,
-        value: Option<&[u8]>,
+        row: Option<&RowValue>,
     ) -> Option<Kept> {
         // A TOUCH among the waiting requests gives the lifetime. A GET has no lifetime of its own.
         let waiters = || running.iter().map(|key| &self.requests[*key]);
@@ -110,7 +109,8 @@ impl Node {
         let is_brief = serving.is_brief() && !mutant::is(Mutant::BriefStays);
         let ends = is_brief.then(|| started.at + self.config.brief);
         let lifetime = Lifetime { ttl: head.ttl(), ends };
-        let content = Content { value, ..Content::default() };
+        let (value, flags) = (row.map(|row| &*row.bytes), row.map_or(0, |row| row.flags));
+        let content = Content { value, flags, marks: 0 };
         let kept = self.cache.keep(now, head.keyspace, &key, content, lifetime);
         self.counters.kept_briefly += u64::from(is_brief && kept.is_some());
         kept
@@ -120,7 +120,7 @@ impl Node {
         &mut self,
         now: Now,
         key: PendingKey,
-        value: Option<&Bytes>,
+        row: Option<&RowValue>,
         kept: Option<Kept>,
         source: u8,
     ) {
@@ -132,14 +132,20 @@ impl Node {
         let state = self.partitions.state(pending.partition);
         let version = kept.map_or(0, |kept| state.told_version(kept.version));
         let ttl_ms = kept.map_or(0, |kept| ms_left(kept.expires_at_ms, now.mono.as_millis()));
-        let (status, value) = match (pending.head.action, value) {
+        let (status, value) = match (pending.head.action, row) {
             (Action::Cas, Some(_)) => (Status::VersionMismatch, Bytes::new()),
             (_, None) => (Status::NotFound, Bytes::new()),
             (Action::Touch, Some(_)) => (Status::Ok, Bytes::new()),
-            (_, Some(value)) => (Status::Ok, value.clone()),
+            (_, Some(row)) => (Status::Ok, row.bytes.clone()),
         };
-        let head =
-            AnswerHead { flags: source | cached, version, ttl_ms, ..AnswerHead::status(status) };
+        let item_flags = row.map_or(0, |row| row.flags);
+        let head = AnswerHead {
+            flags: source | cached,
+            version,
+            ttl_ms,
+            item_flags,
+            ..AnswerHead::status(status)
+        };
         self.reply_with(key, Answer { head, value });
     }
 

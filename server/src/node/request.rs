@@ -99,8 +99,8 @@ impl Node {
         if !is_supported {
             return Some(Self::no_statement());
         }
-        if head.item_flags != 0 && !self.keyspaces.is_cache(head.keyspace) {
-            let text = "the rows of this keyspace have no column for flags; write flags of 0";
+        if head.item_flags != 0 && !self.keyspaces.has_flags(head.keyspace) {
+            let text = "the rows of this keyspace have no column for flags: `put` has no `:flags`";
             return Some(Answer::text(Status::NotSupported, text));
         }
         let serving = self.partitions.serving(place.partition);

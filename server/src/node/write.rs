@@ -104,7 +104,7 @@ impl Node {
         let (row, value) = (pending.key.clone(), pending.value.clone());
         let operation = match action {
             Action::Delete => Operation::Delete,
-            _ => Operation::Put { value },
+            _ => Operation::Put { value, flags: pending.head.item_flags },
         };
         self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
         true
@@ -279,13 +279,13 @@ impl Node {
                 if let (Some(left), Stored::Row(Some(row))) = (&mut left, &stored)
                     && !mutant::is(Mutant::KeepSent)
                 {
-                    left.value = row.clone();
+                    (left.value, left.flags) = (row.bytes.clone(), row.flags);
                 }
                 let is_known = match &stored {
                     Stored::Sent => true,
                     Stored::Row(_) if mutant::is(Mutant::KeepSent) => true,
                     Stored::Row(row) => {
-                        row.as_ref().is_some_and(|row| row.len() <= VALUE_BYTES_MAX)
+                        row.as_ref().is_some_and(|row| row.bytes.len() <= VALUE_BYTES_MAX)
                     }
                     Stored::Unknown => false,
                 };

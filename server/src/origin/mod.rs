@@ -98,6 +98,8 @@ pub enum Operation {
     Put {
         /// The value as in the request.
         value: Bytes,
+        /// The client's flags of the value.
+        flags: u32,
     },
     /// The keyspace's `delete`.
     Delete,
@@ -122,7 +124,7 @@ pub struct Done {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The answer to a get: the value, or `None` if there is no row, or its first column is NULL.
-    Value(Option<Bytes>),
+    Value(Option<RowValue>),
     /// The answer to a put or delete: it has been committed.
     Written {
         /// The number of rows that the statement changed, as the database counts them (see
@@ -163,7 +165,22 @@ pub enum Stored {
     /// It contains the value that was sent.
     Sent,
     /// It contains this value; `None`: `get` finds no row, or NULL.
-    Row(Option<Bytes>),
+    Row(Option<RowValue>),
+}
+
+/// What a row holds for the clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowValue {
+    /// The value.
+    pub bytes: Bytes,
+    /// The clients' flags; 0 if the keyspace has no column for them.
+    pub flags: u32,
+}
+
+impl<B: Into<Bytes>> From<B> for RowValue {
+    fn from(bytes: B) -> Self {
+        Self { bytes: bytes.into(), flags: 0 }
+    }
 }
 
 /// The reason why a call failed, classified by what the caller may conclude from it.

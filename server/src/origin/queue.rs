@@ -29,7 +29,7 @@ impl Job {
     /// The size of its key and value.
     pub(super) fn size_bytes(&self) -> usize {
         let value = match &self.call.operation {
-            Operation::Put { value } => value.len(),
+            Operation::Put { value, .. } => value.len(),
             Operation::Get | Operation::Delete => 0,
         };
         self.call.key.len() + value

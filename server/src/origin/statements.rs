@@ -194,6 +194,16 @@ impl Keyspace {
         }
     }
 
+    /// Whether rows have a column for the clients' flags, which `get` returns after the value.
+    pub(super) fn has_flags(&self) -> bool {
+        self.put.as_ref().is_some_and(|put| put.parameters.contains(&Parameter::Flags))
+    }
+
+    /// Returns the number of columns that a statement which returns the row has.
+    pub(super) fn row_columns(&self) -> usize {
+        if self.has_flags() { 2 } else { 1 }
+    }
+
     /// Whether the database counts the rows that the statement changes.
     pub(super) fn is_counted(&self, verb: Verb) -> bool {
         let [put, delete] = self.is_uncounted;
@@ -239,6 +249,7 @@ impl Keyspace {
         match parameter {
             Parameter::Key => self.key_type,
             Parameter::Value => self.value_type,
+            Parameter::Flags => ColumnType::Integer,
         }
     }
 
@@ -250,11 +261,15 @@ impl Keyspace {
     ) -> Result<Param<'c>, Failure> {
         match (parameter, &call.operation) {
             (Parameter::Key, _) => Param::from_wire("key", self.key_type, &call.key),
-            (Parameter::Value, Operation::Put { value }) => {
+            (Parameter::Value, Operation::Put { value, .. }) => {
                 Param::from_wire("value", self.value_type, value)
             }
-            (Parameter::Value, _) => {
-                Err(Failure::Rejected("only a `put` statement can have `:value`".to_owned()))
+            (Parameter::Flags, Operation::Put { flags, .. }) => {
+                Ok(Param::Integer(i64::from(*flags)))
+            }
+            (Parameter::Value | Parameter::Flags, _) => {
+                let text = "only a `put` statement can have `:value` and `:flags`";
+                Err(Failure::Rejected(text.to_owned()))
             }
         }
     }

@@ -40,6 +40,13 @@ impl<'a> Param<'a> {
     }
 }
 
+/// Converts the number in the column for the clients' flags.
+pub(super) fn flags_of(number: i64) -> Result<u32, Failure> {
+    u32::try_from(number).map_err(|_| {
+        Failure::Rejected(format!("the row's flags are {number}, which is not a number of 32 bits"))
+    })
+}
+
 fn uuid(wire: &[u8]) -> Option<Param<'_>> {
     Some(Param::Uuid(std::str::from_utf8(wire).ok()?, uuid_bytes(wire)?))
 }

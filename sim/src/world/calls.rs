@@ -61,7 +61,7 @@ impl World {
             let done = Done { token, outcome: failure(gives_up, is_write) };
             return self.queue.push(self.time, Event::Answer { server, life, shard, done });
         }
-        if let Operation::Put { value } = &call.operation
+        if let Operation::Put { value, .. } = &call.operation
             && let Err(wrong) =
                 self.checker.pauses.goes(self.time, server, sent_value(value).unwrap_or(0))
         {
@@ -87,7 +87,7 @@ impl World {
         let is_orphan = self.servers[open.server].life != open.life
             || self.servers[open.server].process.is_none();
         let outcome = self.origin.run(self.time, open.key, &open.call.operation, is_orphan);
-        if let Operation::Put { value } = &open.call.operation {
+        if let Operation::Put { value, .. } = &open.call.operation {
             let id = sent_value(value).unwrap_or(0);
             let (process, history) = ((open.server, open.life), &self.origin.history[open.key]);
             if outcome != Outcome::changed(0)

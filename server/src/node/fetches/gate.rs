@@ -11,7 +11,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use bytes::Bytes;
 use standin_protocol::time::Micros;
 
 use crate::node::NodeConfig;
@@ -116,7 +115,7 @@ impl Gate {
     /// Notes that a fetch has ended.
     pub(super) fn leave(&mut self, reserved: Reserved, outcome: &Outcome) {
         let row_bytes = match outcome {
-            Outcome::Value(value) => Some(value.as_ref().map_or(0, Bytes::len)),
+            Outcome::Value(value) => Some(value.as_ref().map_or(0, |row| row.bytes.len())),
             _ => None,
         };
         let rows = &mut self.rows[usize::from(reserved.keyspace)];
@@ -176,6 +175,8 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::origin::Failure;
 
@@ -183,7 +184,7 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     fn row(bytes: usize) -> Outcome {
-        Outcome::Value(Some(vec![0; bytes].into()))
+        Outcome::Value(Some(Bytes::from(vec![0; bytes]).into()))
     }
 
     fn name(keyspace: u8) -> Name {

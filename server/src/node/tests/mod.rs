@@ -300,7 +300,7 @@ impl Script {
 
     fn found(&mut self, call: &Call, value: &[u8]) {
         assert!(matches!(call.operation, Operation::Get));
-        self.answer(call, Outcome::Value(Some(Bytes::copy_from_slice(value))));
+        self.answer(call, Outcome::Value(Some(Bytes::copy_from_slice(value).into())));
     }
 
     fn written(&mut self, call: &Call) {

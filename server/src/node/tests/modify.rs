@@ -5,6 +5,7 @@ use ServerState::{Offline, Online, Waiting};
 use super::super::modify::{Edit, Gives, Presence, Ttl, When};
 use super::*;
 use crate::node::answer::marks;
+use crate::origin::RowValue;
 
 const INCREMENT: Modify = Modify { gives: Gives::New, ..Modify::new(Edit::Increment(1)) };
 const ADD: Modify = Modify {
@@ -87,7 +88,7 @@ fn a_row_is_read_changed_and_written_in_the_turn_of_its_key() {
     let read = s.call();
     s.found(&read, b"7");
     let write = s.call();
-    assert!(matches!(&write.operation, Operation::Put { value } if value == "8"), "{write:?}");
+    assert!(matches!(&write.operation, Operation::Put { value, .. } if value == "8"), "{write:?}");
     assert_eq!(s.put(&key, b"later"), None, "it waits for its turn");
     assert!(s.calls().is_empty());
     s.written(&write);
@@ -126,7 +127,7 @@ fn a_value_that_is_not_kept_is_read_in_the_turn_of_its_key() {
     assert_eq!(s.put(&key, b"later"), None);
     s.found(&second, &large);
     let write = s.call();
-    assert!(matches!(&write.operation, Operation::Put { value } if value.len() == 20_001));
+    assert!(matches!(&write.operation, Operation::Put { value, .. } if value.len() == 20_001));
     s.written(&write);
     assert_eq!(s.reply().status, Status::Ok);
     let later = s.call();
@@ -150,7 +151,10 @@ fn a_value_that_was_read_before_its_partition_changed_hands_is_read_again() {
     let third = s.call();
     s.found(&third, b"new");
     let write = s.call();
-    assert!(matches!(&write.operation, Operation::Put { value } if value == "new+"), "{write:?}");
+    assert!(
+        matches!(&write.operation, Operation::Put { value, .. } if value == "new+"),
+        "{write:?}"
+    );
 }
 
 #[test]
@@ -217,6 +221,33 @@ fn flags_of_a_client_are_kept_only_where_there_is_room_for_them() {
     assert_eq!(s.get(&key).expect("a hit").item_flags, 7);
     let mut s = Script::new();
     assert_eq!(s.send(put, &key, b"v").expect("at once").status, Status::NotSupported);
+}
+
+#[test]
+fn flags_of_a_row_come_from_its_column_and_go_to_it() {
+    let mut s = Script::with(|config| {
+        let put = "UPDATE t SET v = :value, f = :flags WHERE k = :key";
+        config.keyspaces[0].put = Some(put.to_owned());
+    });
+    let key = s.key_of(OWN);
+    let put = CommandHead { item_flags: 7, ..CommandHead::new(Action::Put, 1) };
+    assert_eq!(s.send(put, &key, b"v"), None);
+    let write = s.call();
+    assert!(matches!(&write.operation, Operation::Put { flags: 7, .. }), "{write:?}");
+    s.written(&write);
+    assert_eq!(s.reply().item_flags, 0, "a PUT has no value to tell of");
+    assert_eq!(s.get(&key).expect("a hit").item_flags, 7);
+    // Another program has changed them.
+    assert_eq!(s.op(Action::Invalidate, &key, b"").expect("at once").status, Status::Ok);
+    assert_eq!(s.get(&key), None);
+    let read = s.call();
+    let row = RowValue { bytes: Bytes::from_static(b"v"), flags: 9 };
+    s.answer(&read, Outcome::Value(Some(row)));
+    assert_eq!(s.reply().item_flags, 9);
+    assert_eq!(s.get(&key).expect("a hit").item_flags, 9);
+    assert_eq!(modify(&mut s, &Modify::new(Edit::Append), &key, b"+"), None);
+    let write = s.call();
+    assert!(matches!(&write.operation, Operation::Put { value, flags: 9 } if value == "v+"));
 }
 
 #[test]

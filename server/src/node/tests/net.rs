@@ -240,9 +240,9 @@ impl Net {
         let outcome = match &call.operation {
             Operation::Get => {
                 let value = self.origin.get(&*call.key);
-                Outcome::Value(value.map(|value| Bytes::copy_from_slice(value)))
+                Outcome::Value(value.map(|value| Bytes::copy_from_slice(value).into()))
             }
-            Operation::Put { value } => {
+            Operation::Put { value, .. } => {
                 self.origin.insert(call.key.to_vec(), value.to_vec());
                 Outcome::Written { rows: 1, stored: Stored::Sent }
             }

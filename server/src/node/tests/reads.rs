@@ -224,7 +224,7 @@ fn a_row_may_be_as_long_as_the_longest_answer_and_no_longer() {
         let key = s.key_of(OWN);
         s.get(&key);
         let call = s.call();
-        s.answer(&call, Outcome::Value(Some(Bytes::from(vec![0; bytes]))));
+        s.answer(&call, Outcome::Value(Some(Bytes::from(vec![0; bytes]).into())));
         assert_eq!(s.reply().status, status);
     }
 }

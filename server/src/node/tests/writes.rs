@@ -31,7 +31,7 @@ fn scenario_15_writes_of_a_key_are_executed_one_after_the_other() {
     let mut values = Vec::new();
     for _ in 0..4 {
         let call = s.call();
-        if let Operation::Put { value } = &call.operation {
+        if let Operation::Put { value, .. } = &call.operation {
             values.push(value.to_vec());
         }
         s.written(&call);
@@ -118,8 +118,8 @@ fn a_write_that_changed_no_row_is_not_stored_and_leaves_nothing_in_the_cache() {
 
 #[test]
 fn after_a_write_the_cache_holds_the_row_or_nothing() {
-    let row = |text: &'static [u8]| Stored::Row(Some(Bytes::from_static(text)));
-    let huge = Stored::Row(Some(vec![0; VALUE_BYTES_MAX + 1].into()));
+    let row = |text: &'static [u8]| Stored::Row(Some(Bytes::from_static(text).into()));
+    let huge = Stored::Row(Some(Bytes::from(vec![0; VALUE_BYTES_MAX + 1]).into()));
     let cases = [
         (Stored::Sent, Some(&b"v1"[..])),
         (row(b"V1"), Some(b"V1")),

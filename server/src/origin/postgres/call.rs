@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use standin_protocol::time::Micros;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -21,7 +20,7 @@ use crate::origin::queue::{Handed, Job};
 use crate::origin::statements::{Keyspace, Verb};
 use crate::origin::ticket::Ticket;
 use crate::origin::value::Param;
-use crate::origin::{Call, Failure, Outcome, Stored};
+use crate::origin::{Call, Failure, Outcome, RowValue, Stored};
 use standin_config::sql::Translated;
 
 /// A call with its statements and bounds.
@@ -319,7 +318,7 @@ impl<'a> Request<'a> {
         let params = self.statement.borrowed();
         if self.verb == Verb::Get {
             let rows = connection.client.query(&ready.statement.0, &params).await?;
-            return Ok(match first_value(&rows) {
+            return Ok(match first_row(self.keyspace, &rows) {
                 Ok(value) => Outcome::Value(value),
                 Err(failure) => Outcome::Failed(failure),
             });
@@ -328,11 +327,12 @@ impl<'a> Request<'a> {
             (Some(reread), Some((get, _))) => {
                 let get = (get, reread.borrowed());
                 let (rows, found) = in_one(connection, (&ready.statement.0, params), get).await?;
-                (rows, row_of(&found))
+                (rows, row_of(self.keyspace, &found))
             }
             _ if self.keyspace.returns_row(self.verb) => {
                 let returned = connection.client.query(&ready.statement.0, &params).await?;
-                (u64::try_from(returned.len()).unwrap_or(u64::MAX), row_of(&returned))
+                let rows = u64::try_from(returned.len()).unwrap_or(u64::MAX);
+                (rows, row_of(self.keyspace, &returned))
             }
             _ => {
                 let rows = connection.client.execute(&ready.statement.0, &params).await?;
@@ -390,12 +390,12 @@ async fn in_one(
 
 /// Returns the content of a row from a statement's result. A value that can't be sent is not cached
 /// either. A read of it returns the reason.
-fn row_of(rows: &[Row]) -> Stored {
-    first_value(rows).map_or(Stored::Unknown, Stored::Row)
+fn row_of(keyspace: &Keyspace, rows: &[Row]) -> Stored {
+    first_row(keyspace, rows).map_or(Stored::Unknown, Stored::Row)
 }
 
-fn first_value(rows: &[Row]) -> Result<Option<Bytes>, Failure> {
-    rows.first().map_or(Ok(None), column::first_to_wire)
+fn first_row(keyspace: &Keyspace, rows: &[Row]) -> Result<Option<RowValue>, Failure> {
+    rows.first().map_or(Ok(None), |row| column::content(keyspace, row))
 }
 
 fn rejected(connection: &Connection, wrong: String) -> Try {

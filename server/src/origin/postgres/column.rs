@@ -6,8 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-use crate::origin::Failure;
-use crate::origin::value::Param;
+use crate::origin::statements::Keyspace;
+use crate::origin::value::{Param, flags_of};
+use crate::origin::{Failure, RowValue};
 
 impl ToSql for Param<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
@@ -41,8 +42,35 @@ impl<'r> FromSql<'r> for Raw<'r> {
     }
 }
 
+/// Returns the content of a row: its first column, and the second if that has the flags; `None` if
+/// the first is NULL.
+pub(super) fn content(keyspace: &Keyspace, row: &Row) -> Result<Option<RowValue>, Failure> {
+    let Some(bytes) = first_to_wire(row)? else { return Ok(None) };
+    let flags = match keyspace.has_flags() {
+        true => flags(row)?,
+        false => 0,
+    };
+    Ok(Some(RowValue { bytes, flags }))
+}
+
+/// Returns the flags of a row. A row that another program has written may have none.
+fn flags(row: &Row) -> Result<u32, Failure> {
+    let wrong = || Failure::Rejected("the row's flags are not an integer".to_owned());
+    let column = row.columns().get(1).ok_or_else(wrong)?;
+    let raw = row.try_get::<_, Option<Raw<'_>>>(1).map_err(|_| wrong())?;
+    let Some(Raw(raw)) = raw else { return Ok(0) };
+    let text = to_wire(column.type_(), raw)?;
+    let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+    flags_of(number.ok_or_else(wrong)?)
+}
+
+/// Whether the column's type is an integer.
+pub(super) fn is_integer(column: &Type) -> bool {
+    matches!(*column, Type::INT2 | Type::INT4 | Type::INT8)
+}
+
 /// Returns the first column of a row; `None` for NULL.
-pub(super) fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
+fn first_to_wire(row: &Row) -> Result<Option<Bytes>, Failure> {
     let Some(column) = row.columns().first() else {
         return Err(Failure::Rejected("`get` returns no column; select the value".to_owned()));
     };

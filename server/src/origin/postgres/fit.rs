@@ -20,6 +20,15 @@ pub(super) fn wrong_columns(
     let columns = statement.columns();
     let what = verb.name();
     match (verb, columns) {
+        (Verb::Get, [_]) if !keyspace.has_flags() => {}
+        (Verb::Get, [_, flags]) if keyspace.has_flags() && column::is_integer(flags.type_()) => {}
+        (Verb::Get, _) if keyspace.has_flags() => {
+            return Some(
+                "`get` must return two columns, the value and the flags as an integer, because \
+                 `put` has `:flags`"
+                    .to_owned(),
+            );
+        }
         (Verb::Get, [_]) => {}
         (Verb::Get, []) => return Some("`get` returns no column; select the value".to_owned()),
         (Verb::Get, [first, ..]) => {
@@ -38,6 +47,14 @@ pub(super) fn wrong_columns(
             );
         }
         _ if !keyspace.returns_row(verb) => return None,
+        (_, [_, flags, ..]) if keyspace.has_flags() && column::is_integer(flags.type_()) => {}
+        _ if keyspace.has_flags() => {
+            return Some(
+                "after_put = \"returning\", and `put` has `:flags`; add RETURNING, the value and \
+                 the flags as an integer, or write after_put = \"reread\""
+                    .to_owned(),
+            );
+        }
         _ => {}
     }
     let first = columns.first()?;

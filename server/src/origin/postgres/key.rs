@@ -19,7 +19,7 @@ pub(super) async fn misfit(
 ) -> Result<Option<String>, Error> {
     let types = |parameter: &Parameter| match parameter {
         Parameter::Key => undeclared(),
-        Parameter::Value => sql_type(keyspace.value_type),
+        other => sql_type(keyspace.type_of(*other)),
     };
     let is_key = |parameter: &Parameter| *parameter == Parameter::Key;
     let Some(at) = statement.parameters.iter().position(is_key) else { return Ok(None) };

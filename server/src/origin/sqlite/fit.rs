@@ -17,16 +17,23 @@ pub(super) fn wrong(
             let text = "it changes nothing; it must be an INSERT, UPDATE or DELETE";
             return Some(text.to_owned());
         }
-        return (keyspace.returns_row(verb) && count == 0).then(|| {
-            "after_put = \"returning\", and it returns no column; add RETURNING and the value, or \
-             write after_put = \"reread\""
-                .to_owned()
+        return (keyspace.returns_row(verb) && count < keyspace.row_columns()).then(|| {
+            let what = if keyspace.has_flags() { "the value and the flags" } else { "the value" };
+            format!(
+                "after_put = \"returning\", and it returns {count} columns; add RETURNING and {what}, \
+                 or write after_put = \"reread\""
+            )
         });
     }
     if !prepared.readonly() || count == 0 {
         return Some("it must be a SELECT".to_owned());
     }
-    if count > 1 {
+    if keyspace.has_flags() && count != 2 {
+        let text =
+            "it must return two columns, the value and the flags, because `put` has `:flags`";
+        return Some(text.to_owned());
+    }
+    if count > keyspace.row_columns() {
         return Some(format!(
             "it returns {count} columns; select the one that is the value, or combine them: \
              SELECT json_object(…)"

@@ -14,7 +14,8 @@ use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
 use crate::origin::statements::Keyspace;
 use crate::origin::ticket::Ticket;
-use crate::origin::{Call, Failure, Outcome};
+use crate::origin::value::flags_of;
+use crate::origin::{Call, Failure, Outcome, RowValue};
 
 /// The time for which a check that the file is still the same is valid. The check costs a system
 /// call, of which a read has few.
@@ -133,18 +134,22 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-fn read(connection: &Connection, shared: &Shared, call: &Call) -> Result<Option<Bytes>, ReadError> {
+fn read(
+    connection: &Connection,
+    shared: &Shared,
+    call: &Call,
+) -> Result<Option<RowValue>, ReadError> {
     let (keyspace, statement) = shared.setup.statements.of(call)?;
     read_row(connection, keyspace, statement, call)
 }
 
-/// Returns the first column of the first row that a keyspace's `get` finds.
+/// Returns the content of the first row that a keyspace's `get` finds.
 pub(super) fn read_row(
     connection: &Connection,
     keyspace: &Keyspace,
     get: &Translated,
     call: &Call,
-) -> Result<Option<Bytes>, ReadError> {
+) -> Result<Option<RowValue>, ReadError> {
     let mut params = Vec::with_capacity(1);
     for parameter in &get.parameters {
         params.push(keyspace.param(*parameter, call)?);
@@ -153,14 +158,36 @@ pub(super) fn read_row(
     let mut rows = prepared.raw_query();
     let value = match rows.next()? {
         None => None,
-        Some(row) => to_wire(row.get_ref(0)?)?,
+        Some(row) => content(keyspace, row)?,
     };
     Ok(value)
 }
 
+/// Returns the content of a row: its first column, and the second if that has the flags.
+pub(super) fn content(
+    keyspace: &Keyspace,
+    row: &rusqlite::Row<'_>,
+) -> Result<Option<RowValue>, ReadError> {
+    let Some(bytes) = to_wire(row.get_ref(0)?)? else { return Ok(None) };
+    let flags = match keyspace.has_flags() {
+        true => flags(row.get_ref(1)?)?,
+        false => 0,
+    };
+    Ok(Some(RowValue { bytes, flags }))
+}
+
+/// Converts the flags of a row. A row that another program has written may have none.
+fn flags(column: ValueRef<'_>) -> Result<u32, Failure> {
+    match column {
+        ValueRef::Null => Ok(0),
+        ValueRef::Integer(number) => flags_of(number),
+        _ => Err(Failure::Rejected("the row's flags are not an integer".to_owned())),
+    }
+}
+
 /// Converts a value for the client. SQLite's columns contain values of any type, whatever their
 /// declaration.
-pub(super) fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
+fn to_wire(column: ValueRef<'_>) -> Result<Option<Bytes>, Failure> {
     match column {
         ValueRef::Null => Ok(None),
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),

@@ -15,13 +15,12 @@
 
 use std::time::Duration;
 
-use rusqlite::types::ValueRef;
 use standin_config::sql::Translated;
 use standin_protocol::time::Micros;
 
 use super::connection::{Access, Connection};
 use super::failure::{Trouble, TroubleKind};
-use super::reader::{ReadError, read_row, to_wire};
+use super::reader::{ReadError, content, read_row};
 use super::{LOOK_AGAIN, Shared};
 use crate::origin::queue::{Job, Lane, Next};
 use crate::origin::statements::{Keyspace, Verb};
@@ -280,7 +279,8 @@ fn write_one(
     let mut is_first = true;
     while let Some(row) = returned.next()? {
         if std::mem::take(&mut is_first) && keyspace.returns_row(verb) {
-            stored = row.get_ref(0).ok().map_or(Stored::Unknown, stored_as);
+            // A value that can't be sent is not cached either. A read of it returns the reason.
+            stored = content(keyspace, row).map_or(Stored::Unknown, Stored::Row);
         }
     }
     drop(returned);
@@ -313,17 +313,11 @@ fn reread(
     }
 }
 
-/// Converts a column to a row's content. A value that can't be sent is not cached either. A read of
-/// it returns the reason.
-fn stored_as(column: ValueRef<'_>) -> Stored {
-    to_wire(column).map_or(Stored::Unknown, Stored::Row)
-}
-
 /// Bounds the memory of the rows that a batch has read again, which are kept until its COMMIT.
 fn bound(written: &mut Written, reread_bytes: &mut usize) {
-    if let Stored::Row(Some(value)) = &written.stored {
-        match *reread_bytes + value.len() <= REREAD_BYTES {
-            true => *reread_bytes += value.len(),
+    if let Stored::Row(Some(row)) = &written.stored {
+        match *reread_bytes + row.bytes.len() <= REREAD_BYTES {
+            true => *reread_bytes += row.bytes.len(),
             false => written.stored = Stored::Unknown,
         }
     }

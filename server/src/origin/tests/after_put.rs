@@ -42,7 +42,7 @@ fn keyspaces(unreadable: &str) -> Vec<KeyspaceConfig> {
 }
 
 fn stored(text: &str) -> Outcome {
-    let row = Some(Bytes::copy_from_slice(text.as_bytes()));
+    let row = Some(Bytes::copy_from_slice(text.as_bytes()).into());
     Outcome::Written { rows: 1, stored: Stored::Row(row) }
 }
 

@@ -3,6 +3,7 @@
 mod after_put;
 mod answers;
 mod fit;
+mod flags;
 mod keys;
 mod postgres;
 mod postgres_errors;
@@ -146,11 +147,11 @@ impl Outcome {
 }
 
 fn put(value: &str) -> Operation {
-    Operation::Put { value: Bytes::copy_from_slice(value.as_bytes()) }
+    Operation::Put { value: Bytes::copy_from_slice(value.as_bytes()), flags: 0 }
 }
 
 fn value(text: &str) -> Outcome {
-    Outcome::Value(Some(Bytes::copy_from_slice(text.as_bytes())))
+    Outcome::Value(Some(Bytes::copy_from_slice(text.as_bytes()).into()))
 }
 
 const NOTHING: Outcome = Outcome::Value(None);

@@ -65,14 +65,14 @@ fn column_types_and_nulls() {
     ];
     let bench = Bench::start(&postgres_config(&postgres.url(), init), &keyspaces).unwrap();
     let odd = Bytes::from_static(&[0, 0xff, b'\'', 0]);
-    assert_eq!(bench.run(2, &odd, Operation::Put { value: odd.clone() }), ONE_ROW);
-    assert_eq!(bench.run(2, &odd, Operation::Get), Outcome::Value(Some(odd.clone())));
+    assert_eq!(bench.run(2, &odd, Operation::Put { value: odd.clone(), flags: 0 }), ONE_ROW);
+    assert_eq!(bench.run(2, &odd, Operation::Get), Outcome::Value(Some(odd.clone().into())));
     assert_eq!(bench.run(3, b"1", Operation::Get), NOTHING);
     assert_eq!(bench.run(3, b"-7", put("seven")), ONE_ROW);
     assert_eq!(bench.run(3, b"-7", Operation::Get), value("seven"));
     assert_rejected(&bench.run(3, b"007", Operation::Get), "not a 64-bit integer");
     assert_rejected(&bench.run(3, b"9999999999", put("too big for int4")), "out of range");
-    assert_rejected(&bench.run(3, b"2", Operation::Put { value: odd }), "not UTF-8");
+    assert_rejected(&bench.run(3, b"2", Operation::Put { value: odd, flags: 0 }), "not UTF-8");
     assert_rejected(&bench.run(3, b"2", put("a\0b")), "0x00");
 
     let uuid = b"00000000-0000-0000-0000-00000000002a";
@@ -121,7 +121,7 @@ fn a_rejected_statement_is_that_calls_own_affair() {
         [keyspace(KV, "kv"), keyspace(2, "later"), keyspace(3, "make"), sessions_keyspace()];
     let bench = Bench::start(&postgres_config(&postgres.url(), &init), &keyspaces).unwrap();
     // Four for reads, four for writes, one for health checks.
-    let all = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 9);
+    let all = |outcome: &Outcome| matches!(outcome, Outcome::Value(Some(pids)) if pids.bytes.split(|&b| b == b' ').count() == 9);
     standin_testkit::wait_until(SOON, "all connections", || all(&sessions(&bench)));
     let before = sessions(&bench);
 
@@ -261,7 +261,7 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
         standin_testkit::wait_until(
             SOON,
             "all connections",
-            || matches!(sessions(&bench), Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() == 2 * concurrency.min(4) as usize + 1),
+            || matches!(sessions(&bench), Outcome::Value(Some(pids)) if pids.bytes.split(|&b| b == b' ').count() == 2 * concurrency.min(4) as usize + 1),
         );
         let begin = Micros::boottime();
         let tokens: Vec<u64> = (0..8).map(|_| bench.send(2, b"z", Operation::Get)).collect();
@@ -273,7 +273,7 @@ fn connections_work_side_by_side_up_to_the_concurrency() {
         standin_testkit::wait_until(SOON, "its connections to be closed", || {
             let other = Bench::start(&postgres_config(&postgres.url(), ""), &[sessions_keyspace()])
                 .unwrap();
-            matches!(sessions(&other), Outcome::Value(Some(pids)) if pids.split(|&b| b == b' ').count() <= 4)
+            matches!(sessions(&other), Outcome::Value(Some(pids)) if pids.bytes.split(|&b| b == b' ').count() <= 4)
         });
         took
     };

@@ -49,11 +49,11 @@ fn column_types_and_nulls() {
     let numbers = KeyspaceConfig { key_type: ColumnType::Integer, ..keyspace(200, "i") };
     let (bench, scratch) = bench(init, &[blobs, numbers]);
     let odd = [0, 0xff, b'\'', 0];
-    let operation = Operation::Put { value: Bytes::copy_from_slice(&odd) };
+    let operation = Operation::Put { value: Bytes::copy_from_slice(&odd), flags: 0 };
     assert_eq!(bench.run(2, &odd, operation), ONE_ROW);
     assert_eq!(
         bench.run(2, &odd, Operation::Get),
-        Outcome::Value(Some(Bytes::copy_from_slice(&odd)))
+        Outcome::Value(Some(Bytes::copy_from_slice(&odd).into()))
     );
 
     assert_eq!(bench.run(200, b"1", Operation::Get), NOTHING);
@@ -66,7 +66,7 @@ fn column_types_and_nulls() {
         assert_rejected(&bench.run(200, key, put("v")), "not a 64-bit integer");
     }
     assert_rejected(
-        &bench.run(200, b"5", Operation::Put { value: Bytes::from_static(&[0xff]) }),
+        &bench.run(200, b"5", Operation::Put { value: Bytes::from_static(&[0xff]), flags: 0 }),
         "the value is not UTF-8",
     );
     let direct = rusqlite::Connection::open(scratch.file("db")).unwrap();
