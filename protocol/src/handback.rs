@@ -11,6 +11,10 @@ use crate::body::{BodyError, body};
 /// The largest number of keys in one SETTLE. More go into further frames.
 pub const KEYS_MAX: usize = 4_096;
 
+/// The `complete_since` of a sender that has forgotten keys, because it took the receiver for a new
+/// process, which has nothing that it could keep.
+pub const FORGOTTEN: u64 = u64::MAX;
+
 /// The value of a SETTLE.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
 pub struct Keys {
@@ -48,7 +52,7 @@ pub struct Handback {
     /// identifies the return that this belongs to.
     pub epoch: u64,
     /// The epoch of the first map of the sender's incarnation. The sender does not know what its
-    /// server wrote under older maps.
+    /// server wrote under older maps. [`FORGOTTEN`] if it has forgotten keys that were written later.
     pub complete_since: u64,
     /// The incarnation of the sending server.
     pub boot_id: u64,

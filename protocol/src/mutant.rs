@@ -101,6 +101,8 @@ wire_enum! {
         TermUsedTwice = 44, "term-used-twice";
         /// A home trusts the order of epochs across a loss of the master's file (29).
         EpochsOfOthers = 45, "epochs-of-others";
+        /// A log that has forgotten keys for a new incarnation does not say so (10).
+        ForgottenUnsaid = 53, "forgotten-unsaid";
         /// Keys of a keyspace without a database that are written elsewhere are not logged (30).
         CacheUnlogged = 46, "cache-unlogged";
         /// A server keeps what it writes without a database while the last owner may still write (31).

@@ -8,6 +8,7 @@
 //! cached.rs    an old value of a keyspace without a database
 //! control.rs   mistaken states and identities
 //! copies.rs    copies of a write that arrive out of order
+//! dead.rs      a master that takes a dead incarnation for the living one
 //! found.rs     what random runs have found
 //! stopped.rs   a server that was stopped holds a write
 //! load.rs      too much work: too many hops, too many calls to the origin
@@ -19,6 +20,7 @@ mod cached;
 mod control;
 mod copies;
 mod data;
+mod dead;
 mod drops;
 mod found;
 mod load;
@@ -115,6 +117,8 @@ pub(crate) const ALL: &[Scenario] = &[
     copies::FORWARDED,
     copies::FORWARDED_ROW,
     copies::SENT_BY_THE_CLIENT,
+    dead::NAMED,
+    dead::NAMED_AGAIN,
 ];
 
 /// Returns the schedule of this name.

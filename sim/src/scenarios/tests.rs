@@ -129,4 +129,6 @@ scenarios! {
     f17_late_first_copy
     f18_late_first_copy_of_a_row
     f19_late_first_copy_of_a_client
+    f20_dead_incarnation_named
+    f21_living_incarnation_unknown
 }

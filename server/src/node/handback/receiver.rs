@@ -6,7 +6,8 @@
 //! its keys. A member has done so if it sent the keys (SETTLE) and every shard of it said that
 //! these were all (HANDBACK). The HANDBACK must be for this return, name no overflow for the
 //! partition, and come from the incarnation that was there before this server was gone. Otherwise the
-//! home drops the partition.
+//! home drops the partition. If a member says that it has forgotten keys, for this return or an earlier
+//! one, the home drops everything: the member took it for a new process, but it may be an old one.
 //!
 //! A master that has lost its file may go on under lower terms. So two epochs are compared only if
 //! both belong to one map. The last map by which this server owned its partitions names each
@@ -16,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use standin_protocol::handback::FORGOTTEN;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -43,6 +45,8 @@ pub(super) struct Receiver {
     /// The partitions for which some member could not remember all keys since this server last
     /// owned them.
     overflowed: BTreeSet<u32>,
+    /// Whether some member has forgotten keys since this server last owned its partitions.
+    has_gap: bool,
     /// By partition, the time until which a forgotten write may still take effect. Nothing is
     /// cached there until then.
     closed: BTreeMap<u32, Micros>,
@@ -68,6 +72,7 @@ impl Receiver {
         self.left = Some(map);
         if is_new {
             self.overflowed.clear();
+            self.has_gap = false;
         }
     }
 
@@ -85,6 +90,7 @@ impl Receiver {
             self.overflowed.insert(partition);
             self.closed.insert(partition, until);
         }
+        self.has_gap |= told.complete_since == FORGOTTEN;
         self.told.insert((server, shard), told);
     }
 
@@ -107,9 +113,10 @@ impl Receiver {
     pub(super) fn is_told_all(&self, map: &ClusterMap, server: u16, is_doubted: bool) -> bool {
         // It has owned nothing that it could keep.
         let Some(left) = &self.left else { return false };
-        map.topology.group_peers(server).all(|member| {
-            was_out(left, map, member) || !is_doubted && self.has_handed_back(left, member)
-        })
+        !self.has_gap
+            && map.topology.group_peers(server).all(|member| {
+                was_out(left, map, member) || !is_doubted && self.has_handed_back(left, member)
+            })
     }
 
     /// Whether a home partition may keep what was cached before it was away.

@@ -6,10 +6,16 @@
 //! Draining ── nothing begun before is left ──► Telling ── all answered ──► Closing ──► Done
 //!                                                 └──── one failed: given up ──────────►┘
 //! ```
+//! A new incarnation of a server has nothing that it could keep, so the log forgets what it would have
+//! been told. But the incarnation that a map names as the new one may have been there for long: a
+//! master that has lost its file may have named another one in between, which was dead. So a log that
+//! has forgotten something says so in the next HANDBACK.
+//!
 //! If a handover is given up, the returning server can't keep its cache, because it lacks this
 //! server's HANDBACK. Nothing else is lost. But while a forgotten write may still take effect, no
 //! server may fill a cache, so this server does not release the partitions until then.
 
+use standin_protocol::handback::FORGOTTEN;
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, Topology};
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
@@ -52,6 +58,8 @@ struct Handover {
     unanswered: usize,
     /// The overflowed partitions that the HANDBACK names.
     overflowed: Vec<u32>,
+    /// Whether the HANDBACK says that the log has forgotten keys.
+    says_forgotten: bool,
 }
 
 /// The incarnations of a server according to the maps so far; 0 if none was named.
@@ -60,6 +68,9 @@ struct Incarnations {
     last: u64,
     /// The last incarnation that was online.
     online: u64,
+    /// Whether the log has forgotten keys for a new incarnation, and no process of the server has
+    /// been told that yet.
+    has_forgotten: bool,
 }
 
 /// The handovers of all servers that return.
@@ -90,7 +101,8 @@ pub(in crate::node) struct End {
     pub(in crate::node) server: u16,
     /// The epoch of the return.
     pub(in crate::node) epoch: MapEpoch,
-    /// The epoch of the map since which this server remembers everything that it has written.
+    /// The epoch of the map since which this server remembers everything that it has written; that
+    /// of [`FORGOTTEN`] if it has forgotten some of it.
     pub(in crate::node) complete_since: MapEpoch,
     /// The partitions for which it does not remember all keys.
     pub(in crate::node) overflowed: Vec<u32>,
@@ -149,8 +161,8 @@ impl Sender {
                 known.online = status.boot_id;
             }
             let is_new = is_named && known.online != 0 && known.online != status.boot_id;
-            if has_restarted {
-                log.restarted(server, now);
+            if has_restarted && log.restarted(server, now) {
+                known.has_forgotten = !mutant::is(Mutant::ForgottenUnsaid);
             }
             let is_planned = |h: &Handover| h.server == server && h.epoch == status.since;
             let returns = status.state == ServerState::Returning;
@@ -162,7 +174,15 @@ impl Sender {
                 let phase = Phase::Draining;
                 let (unanswered, overflowed) = (0, Vec::new());
                 let epoch = status.since;
-                let handover = Handover { server, epoch, is_new, phase, unanswered, overflowed };
+                let handover = Handover {
+                    server,
+                    epoch,
+                    is_new,
+                    phase,
+                    unanswered,
+                    overflowed,
+                    says_forgotten: false,
+                };
                 self.handovers.push(handover);
             }
         }
@@ -177,7 +197,9 @@ impl Sender {
                 continue;
             }
             let batches = log.batches(server, now, |partition| topology.shard(server, partition));
-            if is_new && batches.is_empty() && log.overflowed(server).is_empty() {
+            let has_forgotten = self.incarnations[usize::from(server)].has_forgotten;
+            let is_empty = batches.is_empty() && log.overflowed(server).is_empty();
+            if is_new && is_empty && !has_forgotten {
                 self.handovers[at].phase = Phase::Done;
                 continue;
             }
@@ -207,8 +229,10 @@ impl Sender {
         handover.phase = Phase::Closing;
         handover.unanswered = usize::from(topology.servers[usize::from(server)].shards);
         handover.overflowed.clone_from(&overflowed);
+        handover.says_forgotten = self.incarnations[usize::from(server)].has_forgotten;
         // An incarnation that no map knows yet does not know which keys the one before it wrote.
         let complete_since = match self.known_since == MapEpoch::default() {
+            _ if handover.says_forgotten => MapEpoch::from_u64(FORGOTTEN),
             true => epoch,
             false => self.known_since,
         };
@@ -251,6 +275,7 @@ impl Sender {
                 let handover = &mut self.handovers[at];
                 handover.phase = Phase::Done;
                 let overflowed = std::mem::take(&mut handover.overflowed);
+                self.incarnations[usize::from(server)].has_forgotten &= !handover.says_forgotten;
                 log.told_overflows(server, &overflowed, now);
                 Progress::Done
             }

@@ -1,6 +1,6 @@
 //! Tests of telling other servers and being told by them, without a node.
 
-use standin_protocol::handback::{Keys, marks};
+use standin_protocol::handback::{FORGOTTEN, Keys, marks};
 use standin_protocol::map::ServerStatus;
 
 use super::*;
@@ -218,6 +218,141 @@ fn a_member_that_was_online_meanwhile_is_to_be_heard_even_if_epochs_are_lower_th
     s.map([Offline, Offline]);
     let map = s.map([Returning, Offline]);
     assert!(!s.handback.is_told_all(&map, false));
+}
+
+/// Hands over to server 1. Returns the keys that it was told, and since which epoch the log is complete.
+fn hand_over(s: &mut Script, is_ok: bool) -> (Vec<Vec<u8>>, u64) {
+    let epoch = s.returning();
+    let (batches, mut end) = s.begin();
+    let keys: Vec<ToldKey> = batches.into_iter().flat_map(Batch::into_keys).collect();
+    s.handback.settled(NOW, 1, &keys);
+    if end.is_none() {
+        let Progress::End(last) = s.handback.handover_told(NOW, 1, epoch, true) else { panic!() };
+        end = Some(last);
+    }
+    let progress = [is_ok, is_ok].map(|is_ok| s.handback.handover_closed(NOW, 1, epoch, is_ok));
+    assert_eq!(progress.contains(&Progress::Done), is_ok);
+    let names = keys.iter().map(|told| told.name().to_vec()).collect();
+    (names, end.unwrap().complete_since.to_u64())
+}
+
+#[test]
+fn a_log_that_has_forgotten_keys_for_another_incarnation_says_so_until_a_process_has_heard_it() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    let since = s.returning().to_u64();
+    s.map([Online, Offline]);
+    assert!(s.write(theirs, b"\x01a", true));
+    // The incarnation from before is named, perhaps by a master that has lost its file, and then the
+    // living one.
+    s.statuses[1].boot_id = 99;
+    s.map([Online, Offline]);
+    s.statuses[1].boot_id = BOOT + 1;
+    for is_ok in [false, true] {
+        s.map([Online, Returning]);
+        assert_eq!(hand_over(&mut s, is_ok), (vec![], FORGOTTEN));
+        s.map([Online, Online]);
+        s.map([Online, Offline]);
+    }
+    assert!(s.write(theirs, b"\x01b", true));
+    s.map([Online, Returning]);
+    assert_eq!(hand_over(&mut s, true), (vec![b"\x01b".to_vec()], since));
+}
+
+#[test]
+fn a_log_that_has_forgotten_keys_says_so_also_if_it_has_others_to_tell() {
+    let mut s = Script::new();
+    let theirs = s.of(1);
+    s.map([Online, Offline]);
+    let open_until = Micros(9_000);
+    s.handback.log(
+        1,
+        Written { partition: theirs, name: b"\x01a", is_flush: false, open_until },
+        true,
+    );
+    assert!(s.write(theirs, b"\x01b", true));
+    s.statuses[1].boot_id = 99;
+    s.map([Online, Returning]);
+    assert_eq!(hand_over(&mut s, true), (vec![b"\x01a".to_vec()], FORGOTTEN));
+}
+
+#[test]
+fn a_new_incarnation_is_sent_nothing_if_nothing_was_written() {
+    let mut s = Script::new();
+    s.map([Online, Offline]);
+    s.statuses[1].boot_id = 99;
+    s.map([Online, Returning]);
+    assert_eq!(s.begin().1, None);
+    assert!(s.handback.is_handed_over());
+}
+
+#[test]
+fn a_home_keeps_nothing_after_a_member_has_said_that_it_has_forgotten_keys() {
+    let mut s = Script::new();
+    let owned = Arc::new(s.map([Online, Online]));
+    let (since, boot_id) = (owned.epoch.to_u64(), owned.statuses()[1].boot_id);
+    s.handback.owns_home(Arc::clone(&owned), true);
+    let hear = |s: &mut Script, complete_since| {
+        for shard in 0..2 {
+            let told = Told { epoch: s.returning().to_u64(), complete_since, boot_id };
+            s.handback.heard(1, shard, told, vec![], NOW);
+        }
+    };
+    s.map([Offline, Online]);
+    let map = s.map([Returning, Online]);
+    hear(&mut s, FORGOTTEN);
+    assert!(!s.handback.is_told_all(&map, false));
+    // The log is complete since then, and the home has not owned anything meanwhile.
+    s.map([Offline, Online]);
+    let map = s.map([Returning, Online]);
+    hear(&mut s, since);
+    s.handback.owns_home(Arc::clone(&owned), false);
+    assert!(!s.handback.is_told_all(&map, false));
+    s.handback.owns_home(owned, true);
+    assert!(s.handback.is_told_all(&map, false), "it has dropped everything, and owns again");
+}
+
+#[test]
+fn a_log_has_forgotten_only_what_no_process_of_the_server_was_told() {
+    let open = Micros(2_000);
+    let mut log = log_of(2, 1_000);
+    log.insert(1, 7, b"\x01a", open, true).unwrap();
+    assert!(!log.restarted(1, NOW), "the write may still take effect, and is told again");
+    let keys = log.batches(1, NOW, |_| 0).remove(0).into_keys();
+    log.settled(1, &keys[0], NOW);
+    assert!(!log.restarted(1, open), "it was told");
+
+    let mut log = log_of(2, 1_000);
+    log.insert(1, 7, b"\x01b", ENDED, true).unwrap();
+    log.insert(2, 7, b"\x01c", ENDED, true).unwrap();
+    assert!(log.restarted(1, NOW) && !log.restarted(1, NOW));
+    assert_eq!((log.is_owed(1), log.is_owed(2)), (false, true));
+
+    for (open_until, has_forgotten) in [(open, false), (ENDED, true)] {
+        let mut log = log_of(1, 1_000);
+        for name in [b"\x01a", b"\x01b"] {
+            log.insert(1, 7, name, open_until, true);
+        }
+        assert_eq!(log.overflowed(1), [7]);
+        assert_eq!(
+            log.restarted(1, NOW),
+            has_forgotten,
+            "an overflow that is named is not forgotten"
+        );
+    }
+}
+
+#[test]
+fn a_restarted_server_is_told_only_of_writes_that_may_still_take_effect() {
+    let mut log = log_of(100, 10_000);
+    log.insert(1, 7, b"\x01a", ENDED, true);
+    log.insert(1, 7, b"\x01b", Micros(2_000), true);
+    log.insert(2, 7, b"\x01c", ENDED, true);
+    assert!(log.restarted(1, NOW));
+    for (server, name) in [(1, b"\x01b"), (2, b"\x01c")] {
+        let keys = log.batches(server, NOW, |_| 0).remove(0).into_keys();
+        assert_eq!((keys.len(), keys[0].name()), (1, &name[..]));
+    }
 }
 
 fn log_of(keys_max: usize, batch_bytes_max: usize) -> Log {

@@ -145,7 +145,7 @@ fn a_home_that_is_away_twice_before_it_owns_anything_is_told_of_both_absences() 
 }
 
 #[test]
-fn a_restarted_home_is_told_nothing() {
+fn a_restarted_home_is_told_no_keys() {
     let (mut net, k, _) = cached();
     pause(&mut net);
     let stand_in = net.stand_in(&k);
@@ -254,4 +254,20 @@ fn a_map_that_names_no_incarnation_does_not_mean_that_the_home_restarted() {
     assert!(!net.hits(0, &k));
     assert_eq!(net.get(0, &k).value, b"v1");
     assert!(net.hits(0, &other), "it was told of all keys");
+}
+
+#[test]
+fn a_home_that_was_taken_for_a_dead_incarnation_keeps_nothing() {
+    let (mut net, k, _) = cached();
+    pause(&mut net);
+    // A master that has lost its file has got only an old map, which names a dead incarnation.
+    net.name(0, 1_000);
+    net.say(0, Offline, &[0]);
+    let write = net.put(net.stand_in(&k), &k, b"v1");
+    assert_eq!(net.status(write), Some(Status::Ok));
+    net.name(0, boot(0));
+    resume(&mut net);
+    assert!(!net.hits(0, &k));
+    assert_eq!(net.get(0, &k).value, b"v1");
+    assert!(net.hits(0, &k), "it is the owner again");
 }
