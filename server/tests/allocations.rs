@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig};
+use standin_config::{ClusterConfig, KeyspaceConfig, OriginConfig, ServiceProtocol};
 use standin_protocol::frame::{Opcode, Request, RequestHeader, Response, Status};
 use standin_protocol::hello::{HelloBody, Role, cluster_id};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerState, ServerStatus};
@@ -91,6 +91,7 @@ impl Shard {
         config.servers[0].memory_bytes = 8 << 20;
         config.servers[0].huge_pages = false;
         config.keyspaces = vec![KeyspaceConfig::new(KEYSPACE, "k", "")];
+        config.naming.default_keyspace = Some(KEYSPACE);
         let config = Arc::new(config);
         let topology = Arc::new(config.topology().unwrap());
         let now = Now { mono: Micros(1_000_000), wall_us: 1 << 50 };
@@ -143,6 +144,13 @@ impl Shard {
             shard.get(0, key);
         }
         shard
+    }
+
+    /// Replaces the connections by some that speak memcached's protocol.
+    fn speak_memcached(&mut self) {
+        let service = Service::Other(ServiceProtocol::Memcached);
+        let accept = |_| self.core.accept(self.now, false, service).unwrap();
+        self.connections = (0..CONNECTIONS).map(accept).collect();
     }
 
     /// Requests a key, and answers for the database if it is called.
@@ -208,7 +216,8 @@ impl Shell for Shard {
         self.sending.clear();
         self.core.take_output(now, key, &mut self.sending);
         let mut rest = &self.sending[..];
-        while let Some(reply) = Response::parse(rest).unwrap() {
+        // The replies of another protocol are not looked at.
+        while let Ok(Some(reply)) = Response::parse(rest) {
             self.ok += usize::from(reply.status == Status::Ok);
             rest = &rest[reply.header.frame_bytes()..];
         }
@@ -269,6 +278,32 @@ fn hits_whose_frames_lie_across_two_buffers_allocate_nothing() {
     (0..2).for_each(|_| turn(&mut shard));
     let hits = (40 * CONNECTIONS * (bytes.len() / 20 - 1)) as u64;
     assert_eq!(shard.counted(turn), (0, hits));
+}
+
+#[test]
+fn hits_by_the_memcached_protocol_allocate_nothing() {
+    let mut shard = Shard::new();
+    shard.speak_memcached();
+    let key = |number: u32| format!("key-{}", number * 3 % KEYS);
+    let single = (0..20).map(|number| format!("get {}\r\n", key(number)));
+    let meta = (0..20)
+        .map(|number| format!("mg {} v{}\r\n", key(number), ["", " f c t"][number as usize % 2]));
+    let keys: Vec<String> = (0..40).map(key).collect();
+    let bytes: String =
+        single.chain(meta).chain([format!("gets k:{}\r\n", keys.join(" "))]).collect();
+    let turn = |shard: &mut Shard| {
+        for connection in 0..CONNECTIONS {
+            // The second request lies across two buffers.
+            shard.receive(connection, &bytes.as_bytes()[..20]);
+        }
+        shard.turn();
+        for connection in 0..CONNECTIONS {
+            shard.receive(connection, &bytes.as_bytes()[20..]);
+        }
+        shard.turn();
+    };
+    (0..4).for_each(|_| turn(&mut shard));
+    assert_eq!(shard.counted(turn), (0, 80 * CONNECTIONS as u64));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use standin_protocol::body::StatsReply;
 
 use super::failure::line;
-use super::said::Said;
+use super::said::{Said, VERSION};
 
 /// Memcached's names, and the counters that mean what they do.
 const NAMES: [(&str, &str); 8] = [
@@ -28,7 +28,8 @@ pub(super) fn write(value: &[u8], out: &mut Vec<u8>) {
     };
     stat("pid", std::process::id(), out);
     stat("uptime", stats.uptime_ms / 1_000, out);
-    stat("version", env!("CARGO_PKG_VERSION"), out);
+    stat("version", VERSION, out);
+    stat("standin_version", env!("CARGO_PKG_VERSION"), out);
     stat("pointer_size", usize::BITS, out);
     for (name, own) in NAMES {
         stat(name, counter(own), out);
