@@ -195,8 +195,8 @@ fn commands_have_the_replies_of_memcached() {
         ),
         ("cas k 0 0 1\r\n1\r\nmn\r\n", "CLIENT_ERROR bad command line format\r\nMN\r\n"),
         (
-            "delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\n",
-            "DELETED\r\nNOT_FOUND\r\nDELETED\r\n",
+            "delete k\r\ndelete m\r\ndelete k noreply\r\ndelete k 0\r\ndelete a b c\r\n",
+            "DELETED\r\nNOT_FOUND\r\nDELETED\r\nCLIENT_ERROR bad command line format\r\n",
         ),
         (
             "incr h 1\r\ndecr m 1\r\nincr h x\r\nincr h\r\n",

@@ -229,6 +229,11 @@ impl Line<'_> {
     }
 
     fn delete(&self, tokens: &Tokens<'_>) -> Request {
+        // Once, a time could follow the key.
+        let is_known = |word: &[u8]| matches!(word, b"0" | b"noreply");
+        if tokens.len() > 4 || !tokens.from(2).all(is_known) {
+            return self.say(Said::BadFormat);
+        }
         self.of_key(tokens, 2, Kind::Delete, |delete| Ok(What::Command(delete(Action::Delete))))
     }
 
