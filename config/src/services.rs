@@ -22,17 +22,20 @@ pub struct ServiceConfig {
 pub enum ServiceProtocol {
     /// The text and meta commands of memcached.
     Memcached,
+    /// RESP2 and RESP3, the protocol of Redis.
+    Redis,
 }
 
 impl ServiceProtocol {
     /// All variants.
-    pub const ALL: [Self; 1] = [Self::Memcached];
+    pub const ALL: [Self; 2] = [Self::Memcached, Self::Redis];
 
     /// The key of its address in the cluster file.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
             Self::Memcached => "memcached",
+            Self::Redis => "redis",
         }
     }
 
@@ -41,6 +44,7 @@ impl ServiceProtocol {
     pub fn passwords_key(self) -> &'static str {
         match self {
             Self::Memcached => "memcached_passwords",
+            Self::Redis => "redis_passwords",
         }
     }
 
@@ -49,6 +53,7 @@ impl ServiceProtocol {
     pub fn usual_port(self) -> u16 {
         match self {
             Self::Memcached => 11_211,
+            Self::Redis => 6_379,
         }
     }
 }

@@ -51,12 +51,13 @@ fn expected() -> ClusterConfig {
     config
 }
 
-fn memcached() -> ServiceConfig {
-    ServiceConfig {
-        protocol: ServiceProtocol::Memcached,
-        address: ([127, 0, 0, 1], 11211).into(),
-        passwords: Some(PathBuf::from("/etc/standin/memcached.passwords")),
-    }
+fn services() -> Vec<ServiceConfig> {
+    let service = |protocol: ServiceProtocol| ServiceConfig {
+        protocol,
+        address: ([127, 0, 0, 1], protocol.usual_port()).into(),
+        passwords: Some(PathBuf::from(format!("/etc/standin/{}.passwords", protocol.key()))),
+    };
+    ServiceProtocol::ALL.map(service).into()
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn the_documented_defaults_are_the_defaults() {
     wanted.master.offline_servers_max = Some(2);
     wanted.limits.output_bytes = Some(64 << 20);
     wanted.naming.default_keyspace = Some(1);
-    wanted.servers[0].services = vec![memcached()];
+    wanted.servers[0].services = services();
     // An example: there is no limit by default.
     wanted.origin.as_mut().expect("it has a database").reads_per_second = Some(20_000);
     assert_eq!(parse(&text), wanted);
@@ -95,7 +96,7 @@ fn every_key_is_in_the_manual() {
     full.master.offline_servers_max = Some(2);
     full.limits.output_bytes = Some(64 << 20);
     full.servers[0].cores = vec![0];
-    full.servers[0].services = vec![memcached()];
+    full.servers[0].services = services();
     full.naming.default_keyspace = Some(1);
     let mut postgres = full.clone();
     postgres.origin = Some(OriginConfig::postgres("postgres://127.0.0.1/app"));

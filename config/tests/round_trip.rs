@@ -41,15 +41,15 @@ fn server(index: usize, group: u16) -> impl Strategy<Value = ServerConfig> {
     })
 }
 
-/// A service for some servers, and for some of them with passwords.
+/// No, one or two services, for some servers with passwords.
 fn services(index: usize, has_passwords: bool) -> Vec<ServiceConfig> {
-    let port = 20_000 + u16::try_from(index).expect("few");
-    let service = ServiceConfig {
-        protocol: ServiceProtocol::Memcached,
-        address: ([127, 0, 0, 1], port).into(),
+    let port = 20_000 + 2 * u16::try_from(index).expect("few");
+    let service = |(number, protocol)| ServiceConfig {
+        protocol,
+        address: ([127, 0, 0, 1], port + number).into(),
         passwords: has_passwords.then(|| PathBuf::from("passwords \"of\" users")),
     };
-    if index.is_multiple_of(2) { vec![service] } else { Vec::new() }
+    (0..).zip(ServiceProtocol::ALL).map(service).take(index % 3).collect()
 }
 
 fn origin() -> impl Strategy<Value = OriginConfig> {

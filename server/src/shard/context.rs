@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use standin_config::ClusterConfig;
+use standin_config::{ClusterConfig, ServiceProtocol};
 use standin_protocol::auth::ClusterKey;
 use standin_protocol::map::Topology;
 
@@ -10,6 +10,7 @@ use super::admission::Admission;
 use super::challenges::Challenges;
 use super::link::LinkConfig;
 use super::users::AllUsers;
+use crate::node::Status;
 
 /// A shard's knowledge of its server and cluster.
 #[derive(Clone)]
@@ -34,4 +35,15 @@ pub struct ShardContext {
     pub users: Arc<AllUsers>,
     /// Settings of links to peers.
     pub link: LinkConfig,
+}
+
+impl ShardContext {
+    /// The answer to a client of Redis' protocol that gives a user and a password.
+    pub(super) fn authenticate(&self, user: &[u8], password: &[u8]) -> Status {
+        match self.users.of(ServiceProtocol::Redis) {
+            Some(users) if users.admit(user, password) => Status::Ok,
+            Some(_) => Status::AuthFailed,
+            None => Status::NotSupported,
+        }
+    }
 }

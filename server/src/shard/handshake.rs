@@ -1,7 +1,8 @@
 //! The server's side of the hello: who calls, which shard, and the proof if the cluster
 //! has a secret. Pure: the challenges are given (challenges.rs). At ports of other services there is
-//! no hello, but perhaps a password (codec/memcached/password.rs).
+//! no hello, but perhaps a password (`codec::ask`).
 
+use standin_config::ServiceProtocol;
 use standin_protocol::frame::{
     FrameError, FrameLimits, Opcode, Request, RequestHeader, Response, ResponseHeader, Status,
 };
@@ -9,8 +10,7 @@ use standin_protocol::handshake::{Heard, Listener};
 use standin_protocol::hello::{ANY_SHARD, HelloReply, Role, cluster_id};
 use standin_protocol::time::Micros;
 
-use super::codec::Caller;
-use super::codec::memcached::password::{self, Asked};
+use super::codec::{self, Asked, Caller};
 use super::context::ShardContext;
 use super::listeners::Service;
 use super::unreadable::unreadable;
@@ -113,23 +113,29 @@ impl Greeting {
         match self.service {
             Service::Standin => self.hear_hello(context, input, output),
             Service::Other(protocol) => match context.users.of(protocol) {
-                None => self.admit(context, 0, output),
-                Some(users) => match password::ask(users, input, output) {
+                None => self.admit(context, protocol, 0, output),
+                Some(users) => match codec::ask(protocol, users, input, output) {
                     Asked::Waits => Step::Wait,
                     Asked::Refused { used } => Step::More { used },
                     Asked::Ended => Step::Refuse,
-                    Asked::Known { used } => self.admit(context, used, output),
+                    Asked::Known { used } => self.admit(context, protocol, used, output),
                 },
             },
         }
     }
 
     /// Gives a client of another service its place.
-    fn admit(&mut self, context: &ShardContext, used: usize, output: &mut Vec<u8>) -> Step {
+    fn admit(
+        &mut self,
+        context: &ShardContext,
+        protocol: ServiceProtocol,
+        used: usize,
+        output: &mut Vec<u8>,
+    ) -> Step {
         let (role, shard) = (Role::Client, self.own_shard);
         if context.admission.admit(role).is_err() {
             output.clear();
-            output.extend_from_slice(password::NO_PLACE);
+            output.extend_from_slice(codec::no_place(protocol));
             return Step::NoPlace(role);
         }
         self.accepted = Some(Accepted { caller: Caller::default(), role, shard });
@@ -140,7 +146,7 @@ impl Greeting {
     pub(super) fn make_room(&self, output: &mut Vec<u8>) {
         match self.service {
             Service::Standin => make_room(output),
-            Service::Other(_) => output.extend_from_slice(password::NO_PLACE),
+            Service::Other(protocol) => output.extend_from_slice(codec::no_place(protocol)),
         }
     }
 

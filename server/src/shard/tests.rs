@@ -1,5 +1,5 @@
-//! Memcached's protocol, whose replies come in the order of the requests, over real sockets, on both
-//! event loops. Hits are served at once and misses when the database has answered; the client sees
+//! Protocols whose replies come in the order of the requests, memcached's and Redis', over real
+//! sockets, on both event loops. Hits are served at once and misses when the database has answered; the client sees
 //! neither.
 
 use std::io::{Read, Write};
@@ -34,6 +34,7 @@ const OUTPUT_BYTES: u32 = 64 << 10;
 /// A shard that owns every partition of a cluster of one server.
 struct Shard {
     address: SocketAddr,
+    redis_address: SocketAddr,
     mailboxes: Mailboxes,
     origin: Option<Origin>,
     thread: Option<JoinHandle<Result<(), LoopError>>>,
@@ -96,8 +97,12 @@ impl Shard {
         };
         let node = NodeConfig::new(&config, 0, 0, BOOT, Micros::boottime());
         let node = Node::new(node, Arc::clone(&topology)).unwrap();
-        let service = Service::Other(ServiceProtocol::Memcached);
-        let listeners = vec![Listener { socket: listener, service }];
+        let redis = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let redis_address = redis.local_addr().unwrap();
+        let listeners = [(listener, ServiceProtocol::Memcached), (redis, ServiceProtocol::Redis)];
+        let listeners = listeners
+            .map(|(socket, protocol)| Listener { socket, service: Service::Other(protocol) })
+            .into();
         let thread = std::thread::spawn(move || run(node, context, outside, listeners, io));
         wait_until(PATIENCE, "the database", || origin.health() == Health::Up);
         let epoch = MapEpoch { term: 1, counter: 1 };
@@ -105,11 +110,20 @@ impl Shard {
         let map = ClusterMap::new(topology, epoch, vec![status]);
         mailboxes.post(0, Message::Map(Arc::new(map)));
         mailboxes.post(0, Message::Lease(Lease { until: Micros::NEVER, orphan: false }));
-        Self { address, mailboxes, origin: Some(origin), thread: Some(thread), _scratch: scratch }
+        let (origin, thread) = (Some(origin), Some(thread));
+        Self { address, redis_address, mailboxes, origin, thread, _scratch: scratch }
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
+        Self::connect_to(self.address)
+    }
+
+    fn connect_redis(&self) -> TcpStream {
+        Self::connect_to(self.redis_address)
+    }
+
+    fn connect_to(address: SocketAddr) -> TcpStream {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
@@ -236,5 +250,117 @@ fn a_line_with_more_misses_than_may_be_under_way_is_answered_whole() {
             let got = read(&mut stream, &expected);
             assert!(got == expected, "{} bytes in order", expected.len());
         }
+    });
+}
+
+/// A command as RESP sends it.
+fn command(words: &[&str]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
+    }
+    bytes
+}
+
+#[track_caller]
+fn says(stream: &mut TcpStream, sent: &[u8], wanted: &str) {
+    stream.write_all(sent).unwrap();
+    let got = read(stream, wanted.as_bytes());
+    assert_eq!(String::from_utf8_lossy(&got), wanted);
+}
+
+#[test]
+fn redis_hits_wait_for_the_misses_before_them_and_transactions_are_replayed_in_order() {
+    on_both_loops(|io| {
+        let rows = [("hit", b"1".to_vec()), ("miss", b"22".to_vec()), ("other", b"3".to_vec())];
+        let shard = Shard::start(io, &rows);
+        let mut stream = shard.connect_redis();
+        says(&mut stream, &command(&["GET", "hit"]), "$1\r\n1\r\n");
+        let sent = [
+            command(&["GET", "hit"]),
+            command(&["MGET", "hit", "miss", "none", "hit"]),
+            b"GET hit\r\n".to_vec(),
+            command(&["MULTI"]),
+            command(&["GET", "other"]),
+            command(&["STRLEN", "miss"]),
+            command(&["EXEC"]),
+            command(&["EXISTS", "hit", "none"]),
+            b"PING\r\nGET \"hit\"\r\n".to_vec(),
+        ];
+        let wanted = "$1\r\n1\r\n*4\r\n$1\r\n1\r\n$2\r\n22\r\n$-1\r\n$1\r\n1\r\n$1\r\n1\r\n\
+                      +OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n$1\r\n3\r\n:2\r\n:1\r\n+PONG\r\n$1\r\n1\r\n";
+        says(&mut stream, &sent.concat(), wanted);
+        // Byte by byte.
+        let mut stream = shard.connect_redis();
+        stream.set_nodelay(true).unwrap();
+        for byte in sent.concat() {
+            stream.write_all(&[byte]).unwrap();
+        }
+        says(&mut stream, &command(&["QUIT"]), &format!("{wanted}+OK\r\n"));
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the connection is closed");
+    });
+}
+
+#[test]
+fn what_is_no_redis_command_is_refused_after_what_came_before_it() {
+    on_both_loops(|io| {
+        let shard = Shard::start(io, &[("miss", b"22".to_vec())]);
+        for (sent, wanted) in [
+            (&b"*2\r\n$3\r\nGET\r\n$536870913\r\n"[..], "invalid bulk length"),
+            (b"*1048577\r\n", "invalid multibulk length"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n:1\r\n", "expected '$', got ':'"),
+            (b"set \"x\r\n", "unbalanced quotes in request"),
+        ] {
+            let mut stream = shard.connect_redis();
+            stream.write_all(&[&command(&["GET", "miss"]), sent].concat()).unwrap();
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).unwrap();
+            let wanted = format!("$2\r\n22\r\n-ERR Protocol error: {wanted}\r\n");
+            assert_eq!(String::from_utf8_lossy(&got), wanted);
+        }
+    });
+}
+
+/// Commands are served in order across pauses, of which there are many here.
+#[test]
+fn a_long_pipeline_of_redis_commands_is_answered_whole() {
+    on_both_loops(|io| {
+        let large = vec![b'x'; 3 << 10];
+        let names: Vec<String> = (0..2_000).map(|number| format!("row-{number}")).collect();
+        let rows: Vec<_> = names.iter().map(|name| (&**name, name.clone().into_bytes())).collect();
+        let rows: Vec<_> = rows.into_iter().chain([("hit", large.clone())]).collect();
+        let shard = Shard::start(io, &rows);
+        let mut stream = shard.connect_redis();
+        let bulk = |value: &str| format!("${}\r\n{value}\r\n", value.len());
+        let hit = bulk(std::str::from_utf8(&large).unwrap());
+        let (mut sent, mut wanted) = (Vec::new(), String::new());
+        for (number, name) in names.iter().enumerate() {
+            match number % 4 {
+                0 => {
+                    sent.extend(command(&["GET", name]));
+                    wanted += &bulk(name);
+                }
+                1 => {
+                    sent.extend(command(&["MGET", name, "hit", "none"]));
+                    wanted += &format!("*3\r\n{}{hit}$-1\r\n", bulk(name));
+                }
+                2 => {
+                    sent.extend(format!("GET {name}\r\n").into_bytes());
+                    wanted += &bulk(name);
+                }
+                _ => {
+                    for words in [&["MULTI"][..], &["GET", "hit"], &["GET", name], &["EXEC"]] {
+                        sent.extend(command(words));
+                    }
+                    wanted += &format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{hit}{}", bulk(name));
+                }
+            }
+        }
+        let mut writer = stream.try_clone().unwrap();
+        let thread = std::thread::spawn(move || writer.write_all(&sent).unwrap());
+        let got = read(&mut stream, wanted.as_bytes());
+        assert!(got == wanted.as_bytes(), "{} bytes in order", wanted.len());
+        thread.join().unwrap();
     });
 }

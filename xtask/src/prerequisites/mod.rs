@@ -48,9 +48,15 @@ const FOR_TESTS: &[Need] = &[
     },
     Need {
         name: "python3 -m venv",
-        what_for: "client libraries of memcached",
+        what_for: "client libraries of memcached and Redis",
         is_there: || runs("python3", &["-c", "import ensurepip, venv"]),
         packages: &["python3-venv"],
+    },
+    Need {
+        name: "redis-server",
+        what_for: "replies that are compared with those of Redis",
+        is_there: || runs("redis-server", &["--version"]),
+        packages: &["redis-server"],
     },
     Need {
         name: "ip",

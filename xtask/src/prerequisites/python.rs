@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// The libraries, with their versions.
-const LIBRARIES: &[&str] = &["pymemcache==4.0.0"];
+const LIBRARIES: &[&str] = &["pymemcache==4.0.0", "redis==8.1.0"];
 
 /// The Python that has the libraries.
 pub(super) fn interpreter(workspace: &Workspace) -> PathBuf {
@@ -25,7 +25,8 @@ pub(super) fn interpreter(workspace: &Workspace) -> PathBuf {
 /// With the output of Python.
 pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
     let python = interpreter(workspace);
-    let imports = "import pymemcache; assert pymemcache.__version__ == '4.0.0'";
+    let imports = "import pymemcache, redis; \
+                   assert (pymemcache.__version__, redis.__version__) == ('4.0.0', '8.1.0')";
     if quietly(Command::new(&python).args(["-c", imports])) {
         return Ok(Vec::new());
     }

@@ -10,11 +10,15 @@
 //! protocol whose replies do not, order.rs puts them into the order of the requests. names.rs finds
 //! the keyspace in the keys of protocols that have none.
 
+pub(in crate::shard) mod digits;
 pub mod flushes;
 pub(in crate::shard) mod memcached;
 pub mod names;
 pub mod order;
+pub(in crate::shard) mod redis;
 pub(in crate::shard) mod standin;
+#[cfg(test)]
+mod testing;
 
 use std::ops::Range;
 
@@ -23,8 +27,9 @@ use standin_protocol::frame::FrameLimits;
 
 use self::names::Names;
 use super::listeners::Service;
+use super::users::Users;
 use crate::node::modify::Modify;
-use crate::node::{AnswerHead, CommandHead, OwnedCommand, Status};
+use crate::node::{Action, AnswerHead, CommandHead, OwnedCommand, Status};
 
 /// The reading half of a codec, and how far it has come in the bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +39,8 @@ pub(in crate::shard) enum Decoder {
     Standin,
     /// That of memcached.
     Memcached(memcached::Decoder),
+    /// That of Redis.
+    Redis(redis::Decoder),
 }
 
 /// What a decoder knows beside the bytes.
@@ -57,6 +64,7 @@ impl Decoder {
         match service {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Default::default()),
+            Service::Other(ServiceProtocol::Redis) => Self::Redis(Default::default()),
         }
     }
 
@@ -74,6 +82,7 @@ impl Decoder {
         match self {
             Self::Standin => standin::decode(bytes, around.limits, around.caller),
             Self::Memcached(decoder) => Ok(decoder.decode(bytes, around)),
+            Self::Redis(decoder) => Ok(decoder.decode(bytes, around)),
         }
     }
 
@@ -82,6 +91,7 @@ impl Decoder {
         match self {
             Self::Standin => Self::Standin,
             Self::Memcached(_) => Self::Memcached(memcached::Decoder::before(request)),
+            Self::Redis(_) => Self::Redis(redis::Decoder::before(request)),
         }
     }
 
@@ -90,6 +100,15 @@ impl Decoder {
         match self {
             Self::Standin => false,
             Self::Memcached(decoder) => decoder.is_inside(),
+            Self::Redis(decoder) => decoder.is_inside(),
+        }
+    }
+
+    /// Returns the decoder for the bytes that take the place of this request ([`What::Again`]).
+    pub(in crate::shard) fn again(self, request: &Request) -> Self {
+        match self {
+            Self::Redis(_) => Self::Redis(redis::Decoder::again(request)),
+            Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }
 }
@@ -102,14 +121,20 @@ pub(in crate::shard) enum Codec {
     Standin,
     /// That of memcached.
     Memcached(Box<memcached::Replies>),
+    /// That of Redis.
+    Redis(Box<redis::Replies>),
 }
 
 impl Codec {
-    /// The codec of a connection at a port of this service.
-    pub(in crate::shard) fn of(service: Service) -> Self {
+    /// The codec of a connection at a port of this service. A client is told this number of its
+    /// connection.
+    pub(in crate::shard) fn of(service: Service, number: u64) -> Self {
         match service {
             Service::Standin => Self::Standin,
             Service::Other(ServiceProtocol::Memcached) => Self::Memcached(Box::default()),
+            Service::Other(ServiceProtocol::Redis) => {
+                Self::Redis(Box::new(redis::Replies::new(number)))
+            }
         }
     }
 
@@ -125,6 +150,7 @@ impl Codec {
         match self {
             Self::Standin => request.tag,
             Self::Memcached(replies) => replies.next_tag(),
+            Self::Redis(replies) => replies.next_tag(),
         }
     }
 
@@ -134,6 +160,7 @@ impl Codec {
         match self {
             Self::Standin => {}
             Self::Memcached(replies) => replies.wait(request, bytes),
+            Self::Redis(replies) => replies.wait(request, bytes),
         }
     }
 
@@ -151,6 +178,7 @@ impl Codec {
         match self {
             Self::Standin => standin::answer(request.tag, head, value, out),
             Self::Memcached(replies) => replies.answer_now(request, bytes, head, value, out),
+            Self::Redis(replies) => replies.answer_now(request, bytes, head, value, out),
         }
     }
 
@@ -167,6 +195,7 @@ impl Codec {
         match self {
             Self::Standin => standin::answer(tag, head, value, out),
             Self::Memcached(replies) => replies.answer(tag, head, value, out),
+            Self::Redis(replies) => replies.answer(tag, head, value, out),
         }
     }
 
@@ -174,7 +203,7 @@ impl Codec {
     #[inline]
     pub(in crate::shard) fn recaches(&self, request: &Request) -> bool {
         match self {
-            Self::Standin => false,
+            Self::Standin | Self::Redis(_) => false,
             Self::Memcached(_) => memcached::recaches(request),
         }
     }
@@ -188,8 +217,22 @@ impl Codec {
         deadline_ms: u32,
     ) -> Option<OwnedCommand> {
         match self {
-            Self::Standin => None,
+            Self::Standin | Self::Redis(_) => None,
             Self::Memcached(replies) => replies.recaching(tag, names, deadline_ms),
+        }
+    }
+
+    /// Carries out a [`What::Again`], whose bytes these are: returns the bytes that take its place,
+    /// or answers it.
+    pub(in crate::shard) fn again(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        match self {
+            Self::Redis(replies) => replies.again(request, bytes, out),
+            Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }
 
@@ -199,6 +242,7 @@ impl Codec {
         match self {
             Self::Standin => 0,
             Self::Memcached(replies) => replies.waiting_bytes(),
+            Self::Redis(replies) => replies.waiting_bytes(),
         }
     }
 }
@@ -276,10 +320,73 @@ pub(in crate::shard) enum What {
     Refused(Status, &'static str),
     /// A request that the codec answers by itself.
     Said,
+    /// Other requests take its place, whose bytes the codec has ([`Codec::again`]).
+    Again,
+    /// A user, in the place of the key, and a password, in that of the value. The answer is OK,
+    /// AUTH_FAILED, or NOT_SUPPORTED if there are no passwords.
+    Auth,
     /// Bytes that are no request. They have no answer.
     Nothing,
     /// The last request: nothing behind it is read.
     Last,
+}
+
+/// The state of an authentication at the port of a service.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Asked {
+    /// More bytes have to come.
+    Waits,
+    /// The caller may try again.
+    Refused {
+        /// Bytes that are done with.
+        used: usize,
+    },
+    /// The connection has to be closed.
+    Ended,
+    /// The caller is one of the users.
+    Known {
+        /// Bytes that are done with.
+        used: usize,
+    },
+}
+
+/// Looks at the bytes of a caller who has not authenticated yet; the reply goes to `out`.
+pub(in crate::shard) fn ask(
+    protocol: ServiceProtocol,
+    users: &Users,
+    input: &[u8],
+    out: &mut Vec<u8>,
+) -> Asked {
+    match protocol {
+        ServiceProtocol::Memcached => memcached::password::ask(users, input, out),
+        ServiceProtocol::Redis => redis::password::ask(users, input, out),
+    }
+}
+
+/// The reply to a caller for whom there is no place.
+pub(in crate::shard) fn no_place(protocol: ServiceProtocol) -> &'static [u8] {
+    match protocol {
+        ServiceProtocol::Memcached => memcached::password::NO_PLACE,
+        ServiceProtocol::Redis => redis::password::NO_PLACE,
+    }
+}
+
+/// A command of a client.
+fn head(action: Action, keyspace: u8, around: &Surroundings<'_>) -> CommandHead {
+    let deadline_ms = around.deadline_ms;
+    CommandHead { wants_item: true, deadline_ms, ..CommandHead::new(action, keyspace) }
+}
+
+/// A read-modify-write of a client.
+fn modify(modify: Modify, head: CommandHead) -> What {
+    // The version is in the head of a frame to the owner.
+    let version = modify.when.version.unwrap_or(0);
+    What::Modify(CommandHead { action: Action::Modify, version, ..head }, Box::new(modify))
+}
+
+/// A position in a request, which is shorter than 4 GiB.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).expect("a request is shorter than 4 GiB")
 }
 
 /// Why bytes are not a request that can be served.

@@ -6,6 +6,7 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use super::conn::{Conn, ConnKind};
+use super::intake::number;
 use super::{ConnKey, Core};
 use crate::node::Now;
 use crate::shard::handshake::{Greeting, HandedOver};
@@ -85,8 +86,10 @@ impl Core {
             self.close(key);
             return key;
         }
+        self.begun += 1;
+        let number = number(self.begun, self.context.shard, self.context.shards);
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.begin(now.mono);
+            conn.begin(now.mono, number);
             conn.input = connection.input;
             conn.output = connection.output;
         }

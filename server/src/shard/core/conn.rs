@@ -117,11 +117,12 @@ impl Conn {
         self.in_flight >= in_flight_max && self.codec.is_ordered()
     }
 
-    /// Its greeting is done: from now on it speaks the protocol of its service.
-    pub(super) fn begin(&mut self, now: Micros) {
+    /// Its greeting is done: from now on it speaks the protocol of its service. A client is told this
+    /// number of its connection.
+    pub(super) fn begin(&mut self, now: Micros, number: u64) {
         self.unfinished_since = self.idle_since(now);
         if let ConnKind::Accepted(greeting) = &self.kind {
-            self.codec = Codec::of(greeting.service());
+            self.codec = Codec::of(greeting.service(), number);
             self.decoder = Decoder::of(greeting.service());
         }
     }

@@ -98,6 +98,10 @@ impl Core {
     fn stage_input(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.has_more {
+            // It is read when what is staged has been served.
+            return;
+        }
         let input = std::mem::take(&mut conn.input);
         let from = conn.staged_to;
         let staged = self.stage(now, key, Source::Input, &input[from..], from);
@@ -127,8 +131,8 @@ impl Core {
         let names = self.names.take().expect("it is put back below");
         let (wall_ms, deadline_ms) = (now.wall_us / 1_000, self.deadline_ms);
         let around = Surroundings { limits, caller, names: &names, wall_ms, deadline_ms };
-        let mut at = 0;
-        while at < bytes.len() && self.staged.len() < STAGED_MAX {
+        let (mut at, mut is_halted) = (0, false);
+        while at < bytes.len() && self.staged.len() < STAGED_MAX && !is_halted {
             let rest = &bytes[at..];
             match decoder.decode(rest, &around) {
                 Ok(Some(mut request)) => {
@@ -145,6 +149,8 @@ impl Core {
                         }
                     };
                     let end = at + request.bytes as usize;
+                    // What takes its place comes before the rest.
+                    is_halted = request.what == What::Again;
                     if let Some((place, formed)) = placed {
                         let at = base + at;
                         let staged = Staged { conn: key, source, at, request, formed, place };
@@ -170,7 +176,7 @@ impl Core {
                 (true, Some(since)) if at == 0 => Some(since),
                 (true, _) => Some(now.mono),
             };
-            if is_full && at < bytes.len() && !conn.has_more {
+            if (is_full || is_halted) && at < bytes.len() && !conn.has_more {
                 conn.has_more = true;
                 self.with_more.push(key);
             }
@@ -258,7 +264,8 @@ impl Core {
             Step::NoPlace(role) => self.refuse_place(key, Some(role)),
             Step::Done { used, shard } => {
                 conn.input.drain(..used);
-                conn.begin(now.mono);
+                self.begun += 1;
+                conn.begin(now.mono, number(self.begun, shard, self.context.shards));
                 self.handshakes.end(key);
                 if shard == self.context.shard {
                     self.flush(key);
@@ -269,4 +276,9 @@ impl Core {
             }
         }
     }
+}
+
+/// The number of a connection that is the `begun`th of its shard, by which its client knows it.
+pub(super) fn number(begun: u64, shard: u16, shards: u16) -> u64 {
+    (begun - 1) * u64::from(shards) + u64::from(shard) + 1
 }

@@ -35,6 +35,7 @@ use self::intake::Staged;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 use self::peers::Links;
+use self::serving::Agains;
 use super::admission::{Handshakes, Refusals};
 use super::codec::flushes::Flushes;
 use super::codec::names::Names;
@@ -57,6 +58,8 @@ pub struct Core {
     pub(super) context: ShardContext,
     conns: SlotMap<ConnKey, Conn>,
     accepted: u32,
+    begun: u64,
+    agains: Agains,
     handshakes: Handshakes,
     refusals: Refusals,
     /// The shard to which the next connection goes that does not ask for one.
@@ -118,6 +121,8 @@ impl Core {
             node,
             conns: SlotMap::with_key(),
             accepted: 0,
+            begun: 0,
+            agains: Agains::default(),
             handshakes: Handshakes::default(),
             refusals: Refusals::default(),
             next_shard: 0,
@@ -401,7 +406,8 @@ impl Core {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let has_io = !self.ended.is_empty() || !self.io.is_empty() || !self.effects.is_empty();
-        has_io || !self.staged.is_empty() || !self.left.is_empty() || self.node.has_output()
+        let has_input = !self.staged.is_empty() || self.agains.has_deferred();
+        has_io || has_input || !self.left.is_empty() || self.node.has_output()
     }
 
     /// Returns how the loop may receive from a connection.

@@ -261,7 +261,7 @@ impl Core {
         }
     }
 
-    fn resume_if_room(&mut self, now: Now, key: ConnKey) {
+    pub(super) fn resume_if_room(&mut self, now: Now, key: ConnKey) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.paused || conn.closing || conn.unsent_bytes > self.outbound.limit() {
@@ -392,7 +392,7 @@ mod tests {
         let mut conn = conn();
         let service = Service::Other(ServiceProtocol::Memcached);
         conn.kind = ConnKind::Accepted(Greeting::new(service, 0));
-        conn.begin(Micros(0));
+        conn.begin(Micros(0), 1);
         let mut cluster = ClusterConfig::new("c", ([127, 0, 0, 1], 1).into(), None);
         cluster.naming.default_keyspace = Some(1);
         let names = Names::new(&cluster, Flushes::default());

@@ -18,6 +18,29 @@ use crate::shard::mailbox::Message;
 /// in the cache.
 const AIMED_MAX: usize = 64;
 
+/// The largest number of bytes that are moved in a turn because other requests take the place of some.
+const AGAIN_BYTES_MAX: usize = 8 << 20;
+
+/// Requests whose place others take (`What::Again`): what is behind them is moved, so that their number
+/// in a turn is bounded.
+#[derive(Debug, Default)]
+pub(super) struct Agains {
+    /// The bytes that were moved in this turn.
+    bytes: usize,
+    /// Connections that go on in the next turn.
+    deferred: Vec<ConnKey>,
+}
+
+impl Agains {
+    fn is_used_up(&self) -> bool {
+        self.bytes > AGAIN_BYTES_MAX
+    }
+
+    pub(super) fn has_deferred(&self) -> bool {
+        !self.deferred.is_empty()
+    }
+}
+
 impl Core {
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
@@ -26,6 +49,10 @@ impl Core {
     /// valid (scenario 3).
     pub fn serve_staged(&mut self, now: Now, buffers: &impl Buffers) {
         self.begin(now);
+        self.agains.bytes = 0;
+        for key in std::mem::take(&mut self.agains.deferred) {
+            self.resume_if_room(now, key);
+        }
         loop {
             self.serve_all(now, buffers);
             self.drop_served_input();
@@ -79,7 +106,7 @@ impl Core {
             Source::Buffer(buffer) => buffers.bytes(buffer),
             Source::Input => &conn.input,
         };
-        if conn.paused {
+        if conn.paused || conn.unserved.is_some() {
             let bytes = staged[0].bytes(source_bytes);
             let unserved = conn.unserved.get_or_insert_with(|| {
                 self.with_unserved.push(key);
@@ -113,6 +140,32 @@ impl Core {
                         self.pause_if_full(now.mono, key);
                         return number;
                     }
+                    continue;
+                }
+                What::Again if self.agains.is_used_up() => {
+                    self.agains.deferred.push(key);
+                    self.pause(key);
+                    return number - 1;
+                }
+                What::Again => {
+                    self.agains.bytes += conn.input.len() + bytes.len();
+                    let again = conn.codec.again(&request.request, bytes, &mut conn.output);
+                    self.node.counters.requests += 1;
+                    if let Some(again) = again {
+                        conn.decoder = conn.decoder.again(&request.request);
+                        conn.unserved = Some(again);
+                        self.with_unserved.push(key);
+                        self.read_again(key);
+                        return number;
+                    }
+                    continue;
+                }
+                What::Auth => {
+                    let (user, password) =
+                        (&bytes[request.request.key()], &bytes[request.request.value()]);
+                    let head = AnswerHead::status(self.context.authenticate(user, password));
+                    conn.codec.answer_now(&request.request, bytes, &head, &[], &mut conn.output);
+                    self.node.counters.requests += 1;
                     continue;
                 }
                 What::Nothing => continue,
@@ -201,6 +254,16 @@ impl Core {
                 input.append(&mut conn.input);
                 conn.input = input;
             }
+        }
+    }
+
+    /// Has a connection's own input read once more in this turn.
+    fn read_again(&mut self, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.has_more
+        {
+            conn.has_more = true;
+            self.with_more.push(key);
         }
     }
 

@@ -33,9 +33,8 @@ mod tokens;
 
 pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
-use super::{Request, Spelling, Surroundings, What};
-use crate::node::modify::Modify;
-use crate::node::{Action, CommandHead};
+use super::{Request, Spelling, Surroundings, What, head, modify, position};
+use crate::node::Action;
 
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 250;
@@ -307,19 +306,6 @@ pub(super) fn recaches(request: &Request) -> bool {
     is_read && Tag::unpack(request.tag).kind == Kind::MetaGet
 }
 
-/// A command of a client.
-fn head(action: Action, keyspace: u8, around: &Surroundings<'_>) -> CommandHead {
-    let deadline_ms = around.deadline_ms;
-    CommandHead { wants_item: true, deadline_ms, ..CommandHead::new(action, keyspace) }
-}
-
-/// A read-modify-write of a client.
-fn modify(modify: Modify, head: CommandHead) -> What {
-    // The version is in the head of a frame to the owner.
-    let version = modify.when.version.unwrap_or(0);
-    What::Modify(CommandHead { action: Action::Modify, version, ..head }, Box::new(modify))
-}
-
 /// Bytes that are no request.
 fn nothing(tag: Tag, bytes: usize) -> Request {
     Request {
@@ -336,9 +322,4 @@ fn nothing(tag: Tag, bytes: usize) -> Request {
 /// A request that the codec answers by itself.
 fn said(tag: Tag, bytes: usize) -> Request {
     Request { what: What::Said, ..nothing(tag, bytes) }
-}
-
-/// A position in a request, which is shorter than 4 GiB.
-fn position(at: usize) -> u32 {
-    u32::try_from(at).expect("a request is shorter than 4 GiB")
 }

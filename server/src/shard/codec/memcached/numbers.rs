@@ -3,6 +3,7 @@
 use std::num::IntErrorKind;
 
 use crate::node::modify::Ttl;
+pub(super) use crate::shard::codec::digits::write;
 
 /// The longest lifetime that is written as a number of seconds from now: 30 days. A larger number is
 /// a time, in seconds since 1970.
@@ -55,23 +56,6 @@ pub(super) fn ttl_ms(exptime: i32, wall_ms: u64) -> Option<u64> {
     }
 }
 
-/// Appends a number in decimal digits.
-#[inline]
-pub(super) fn write(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,15 +95,6 @@ mod tests {
         assert_eq!(exptime(b"-99999999999999999999"), Some(-1));
         for wrong in [&b""[..], b"-", b"--1", b"1.5", b"blah"] {
             assert_eq!(exptime(wrong), None);
-        }
-    }
-
-    #[test]
-    fn numbers_are_written_in_digits() {
-        for number in [0, 9, 10, 1_234_567, u64::MAX] {
-            let mut out = Vec::new();
-            write(number, &mut out);
-            assert_eq!(out, number.to_string().into_bytes());
         }
     }
 }

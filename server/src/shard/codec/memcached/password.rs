@@ -3,6 +3,7 @@
 
 use super::numbers::unsigned_32;
 use super::said::Said;
+use crate::shard::codec::Asked;
 use crate::shard::users::Users;
 
 /// The reply to a caller for whom there is no place.
@@ -12,25 +13,6 @@ pub(in crate::shard) const NO_PLACE: &[u8] = b"ERROR Too many open connections\r
 const LINE_BYTES_MAX: usize = 2_048;
 /// The longest name with a password, in bytes.
 const VALUE_BYTES_MAX: u32 = 4_096;
-
-/// The state of an authentication.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Asked {
-    /// More bytes have to come.
-    Waits,
-    /// The caller may try again.
-    Refused {
-        /// Bytes that are done with.
-        used: usize,
-    },
-    /// The connection has to be closed.
-    Ended,
-    /// The caller is one of the users.
-    Known {
-        /// Bytes that are done with.
-        used: usize,
-    },
-}
 
 /// Looks at the bytes so far; the reply goes to `out`.
 pub(in crate::shard) fn ask(users: &Users, input: &[u8], out: &mut Vec<u8>) -> Asked {

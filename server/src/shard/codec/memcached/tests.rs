@@ -2,115 +2,13 @@
 //! its requests are answered, or on pauses of its connection.
 
 use proptest::prelude::*;
-use standin_config::{ClusterConfig, KeyspaceConfig, Naming};
-use standin_protocol::frame::FrameLimits;
 
 use super::*;
 use crate::node::{AnswerHead, Status};
-use crate::shard::codec::Decoder as AnyDecoder;
-use crate::shard::codec::flushes::Flushes;
-use crate::shard::codec::names::Names;
-use crate::shard::codec::{Caller, Codec};
+use crate::shard::codec::testing::{self, Client};
 use crate::shard::listeners::Service;
 
-const VALUE_BYTES: u32 = 1_000;
 const SERVICE: Service = Service::Other(standin_config::ServiceProtocol::Memcached);
-
-fn names() -> Names {
-    let address = |port: u16| ([127, 0, 0, 1], port).into();
-    let mut cluster = ClusterConfig::new("c", address(1), None);
-    cluster = cluster.with_group("g", [("a", address(2)), ("b", address(3))]);
-    cluster.partitions = 3;
-    cluster.keyspaces = vec![KeyspaceConfig::cache(1, "users"), KeyspaceConfig::cache(2, "rest")];
-    cluster.naming = Naming { default_keyspace: Some(2), ..Naming::default() };
-    let flushes = Flushes::new([1, 2].into_iter(), &cluster.topology().unwrap());
-    Names::new(&cluster, flushes)
-}
-
-/// A connection without a server. A request is answered by what it looks like.
-struct Client {
-    names: Names,
-    decoder: AnyDecoder,
-    codec: Codec,
-    input: Vec<u8>,
-    out: Vec<u8>,
-    late: Vec<(u64, AnswerHead, Vec<u8>)>,
-    is_ended: bool,
-}
-
-impl Client {
-    fn new() -> Self {
-        let (decoder, codec) = (AnyDecoder::of(SERVICE), Codec::of(SERVICE));
-        let (names, input, out, late) = (names(), Vec::new(), Vec::new(), Vec::new());
-        Self { names, decoder, codec, input, out, late, is_ended: false }
-    }
-
-    /// The requests in what has come, each with its bytes, and removes them from the input.
-    fn requests(&mut self) -> Vec<(Request, Vec<u8>)> {
-        let limits = FrameLimits { key_bytes: 1_024, value_bytes: VALUE_BYTES };
-        let (names, wall_ms) = (&self.names, 1_700_000_000_000);
-        let caller = Caller::default();
-        let around = Surroundings { limits, caller, names, wall_ms, deadline_ms: 6_000 };
-        let (mut at, mut requests) = (0, Vec::new());
-        while at < self.input.len() {
-            let rest = &self.input[at..];
-            let Some(request) = self.decoder.decode(rest, &around).unwrap() else { break };
-            let bytes = rest[..request.bytes as usize].to_vec();
-            at += bytes.len();
-            requests.push((request, bytes));
-        }
-        self.input.drain(..at);
-        requests
-    }
-
-    /// Serves requests: `choice` says of each whether it is answered at once (0), later (1), or held
-    /// with all behind it (2).
-    fn serve(&mut self, requests: Vec<(Request, Vec<u8>)>, mut choice: impl FnMut() -> u8) {
-        let mut held: Option<Vec<u8>> = None;
-        for (request, bytes) in requests {
-            if self.is_ended {
-                return;
-            }
-            let choice = if held.is_some() { 2 } else { choice() };
-            if choice == 2 {
-                let decoder = self.decoder.before(&request);
-                let held = held.get_or_insert_with(|| {
-                    self.decoder = decoder;
-                    Vec::new()
-                });
-                held.extend_from_slice(&bytes);
-                continue;
-            }
-            match &request.what {
-                What::Nothing => continue,
-                What::Last => {
-                    self.is_ended = true;
-                    continue;
-                }
-                _ => {}
-            }
-            let (head, value) = answer(&request, &bytes);
-            if choice == 0 || request.what == What::Said {
-                self.codec.answer_now(&request, &bytes, &head, &value, &mut self.out);
-            } else {
-                self.late.push((self.codec.tag(&request), head, value));
-                self.codec.wait(&request, &bytes);
-            }
-        }
-        if let Some(mut held) = held {
-            held.append(&mut self.input);
-            self.input = held;
-        }
-    }
-
-    fn answer_late(&mut self, mut pick: impl FnMut(usize) -> usize) {
-        while !self.late.is_empty() {
-            let at = pick(self.late.len()) % self.late.len();
-            let (tag, head, value) = self.late.swap_remove(at);
-            self.codec.answer(tag, &head, &value, &mut self.out);
-        }
-    }
-}
 
 /// The answer of a server: it depends on the bytes of the request only.
 fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
@@ -130,13 +28,8 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
     (head, value)
 }
 
-/// The replies to bytes that come at once, with answers at once.
 fn replies(bytes: &[u8]) -> Vec<u8> {
-    let mut client = Client::new();
-    client.input = bytes.to_vec();
-    let requests = client.requests();
-    client.serve(requests, || 0);
-    client.out
+    testing::replies(SERVICE, answer, bytes).out
 }
 
 fn shown(bytes: &[u8]) -> String {
@@ -253,7 +146,7 @@ fn commands_have_the_replies_of_memcached() {
     ] {
         assert_eq!(shown(bytes.as_bytes()), wanted, "{}", &bytes[..bytes.len().min(200)]);
         for cut in 1..bytes.len().min(100) {
-            let mut client = Client::new();
+            let mut client = Client::new(SERVICE, answer);
             for piece in [&bytes.as_bytes()[..cut], &bytes.as_bytes()[cut..]] {
                 client.input.extend_from_slice(piece);
                 let requests = client.requests();
@@ -270,7 +163,7 @@ fn a_value_that_is_too_large_is_dropped_and_what_follows_is_understood() {
     let sent = format!("set k 0 0 1001\r\n{value}\r\nms k 1001 q\r\n{value}\r\nmn\r\n");
     let wanted = "SERVER_ERROR object too large for cache\r\n".repeat(2) + "MN\r\n";
     assert_eq!(shown(sent.as_bytes()), wanted);
-    let mut client = Client::new();
+    let mut client = Client::new(SERVICE, answer);
     client.input = sent.into_bytes();
     let requests = client.requests();
     let What::Command(head) = requests[0].0.what else { panic!("no command") };
@@ -283,7 +176,7 @@ fn a_value_that_is_too_large_is_dropped_and_what_follows_is_understood() {
 
 #[test]
 fn what_is_no_text_protocol_is_told_so_and_what_has_no_end_is_not_read() {
-    let mut client = Client::new();
+    let mut client = Client::new(SERVICE, answer);
     client.input = b"\x80\x00\x00\x01 and more".to_vec();
     let requests = client.requests();
     client.serve(requests, || 0);
@@ -292,14 +185,14 @@ fn what_is_no_text_protocol_is_told_so_and_what_has_no_end_is_not_read() {
     assert!(client.is_ended);
     for endless in [vec![b' '; 14_000], [&b"incr "[..], &[b' '; 2_048]].concat(), vec![b'x'; 2_048]]
     {
-        let mut client = Client::new();
+        let mut client = Client::new(SERVICE, answer);
         client.input = endless;
         let requests = client.requests();
         client.serve(requests, || 0);
         assert!(client.is_ended && client.out.is_empty());
     }
     // A line of keys has any length, and none of it is kept.
-    let mut client = Client::new();
+    let mut client = Client::new(SERVICE, answer);
     for piece in std::iter::once(&b"get "[..]).chain((0..10_000).map(|_| &b"h     "[..])) {
         client.input.extend_from_slice(piece);
         let requests = client.requests();
@@ -379,23 +272,7 @@ proptest! {
     ) {
         let bytes = commands.concat();
         let wanted = replies(&bytes);
-        let mut client = Client::new();
-        let (mut rest, mut cuts) = (&bytes[..], cuts.into_iter().cycle());
-        let (mut choices, mut picks) = (choices.into_iter().cycle(), picks.into_iter().cycle());
-        while !client.is_ended {
-            let (piece, others) = rest.split_at(rest.len().min(cuts.next().unwrap()));
-            client.input.extend_from_slice(piece);
-            rest = others;
-            let requests = client.requests();
-            client.serve(requests, || choices.next().unwrap());
-            client.answer_late(|_| picks.next().unwrap());
-            if rest.is_empty() {
-                // What is held is served.
-                let requests = client.requests();
-                client.serve(requests, || 0);
-                break;
-            }
-        }
+        let client = testing::replies_in_pieces(SERVICE, answer, &bytes, cuts, choices, picks);
         prop_assert_eq!(String::from_utf8_lossy(&client.out), String::from_utf8_lossy(&wanted));
         prop_assert_eq!(client.codec.waiting_bytes(), 0);
     }

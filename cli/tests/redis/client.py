@@ -1,0 +1,159 @@
+"""redis-py against a cluster: client.py ADDRESS commands|passwords|failover VERSION."""
+
+import sys
+import threading
+import time
+
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+
+def connect(address, version, **others):
+    host, port = address.rsplit(":", 1)
+    retry = Retry(ExponentialBackoff(cap=0.1, base=0.005), 5)
+    return redis.Redis(host=host, port=int(port), protocol=version, retry=retry,
+                       socket_timeout=5, socket_connect_timeout=5, **others)
+
+
+def is_refused(work):
+    try:
+        work()
+    except redis.ResponseError:
+        return True
+    return False
+
+
+def commands(client):
+    client.flushall()
+    assert client.ping()
+    assert client.set("a", b"\x00\r\n\xff") and client.get("a") == b"\x00\r\n\xff"
+    assert client.get("none") is None
+    assert client.set("a", "1", ex=100, nx=True) is None and client.set("b", "2", px=100_000)
+    assert 99 <= client.ttl("b") <= 100 and client.ttl("a") == -1 and client.ttl("none") == -2
+    assert client.setnx("b", "x") == 0 and client.setex("c", 100, "3")
+    assert client.mset({"d": 4, "e": 5}) and client.mget("d", "none", "e") == [b"4", None, b"5"]
+    assert client.mset({f"many:{n}": n for n in range(2_000)})
+    assert client.mget([f"many:{n}" for n in range(2_000)]) == [b"%d" % n for n in range(2_000)]
+    assert client.delete(*[f"many:{n}" for n in range(2_000)], "none") == 2_000
+    assert client.incr("n") == 1 and client.incrby("n", 10) == 11 and client.decr("n", 2) == 9
+    assert float(client.incrbyfloat("n", 0.5)) == 9.5
+    assert is_refused(lambda: client.incr("a"))
+    assert client.expire("n", 100) and client.persist("n") and not client.expire("none", 5)
+    assert client.getdel("n") == b"9.5" and client.getdel("n") is None
+    assert client.getex("c", ex=50) == b"3" and 49 <= client.ttl("c") <= 50
+    assert client.getset("c", "4") == b"3" and client.append("c", "56") == 3
+    assert client.getrange("c", 1, -1) == b"56" and client.setrange("c", 1, "x") == 3
+    assert client.strlen("c") == 3 and client.exists("c", "d", "none") == 2
+    assert client.touch("c", "none") == 1 and client.unlink("c") == 1
+    assert client.type("d") == b"string" and client.object("encoding", "d") == b"int"
+    with client.pipeline(transaction=True) as pipe:
+        pipe.mset({"p": 1, "q": 2}).expire("p", 100).get("q").incr("q")
+        assert pipe.execute() == [True, True, b"2", 3]
+    with client.pipeline(transaction=False) as pipe:
+        for n in range(5_000):
+            pipe.set(f"x:{n}", n).get(f"x:{n}")
+        results = pipe.execute()
+        assert results[1::2] == [b"%d" % n for n in range(5_000)]
+    info = client.info()
+    assert info["redis_mode"] == "standalone" and "standin_version" in info
+    assert client.dbsize() > 0 and client.config_get("save") == {"save": ""}
+    assert client.command_count() > 60 and "get" in client.command()
+    assert client.client_id() > 0 and client.client_setname("me") and client.client_getname() == "me"
+    assert is_refused(lambda: client.hset("h", "f", "v"))
+    assert is_refused(lambda: client.scan())
+    assert is_refused(lambda: client.eval("return 1", 0))
+    big = b"x" * (1 << 17)
+    assert client.set("big", big) and client.get("big") == big
+    assert is_refused(lambda: client.set("big", big * 16)) and client.get("big") == big
+    client.flushdb()
+    assert client.get("a") is None
+    print("all replies right")
+
+
+def passwords(address, version):
+    for right in ({"password": "secret"}, {"username": "ann", "password": "hers"}):
+        client = connect(address, version, **right)
+        assert client.set("secret", "x") and client.get("secret") == b"x"
+    for wrong in ({}, {"password": "hers"}, {"username": "ann", "password": "secret"}):
+        try:
+            connect(address, version, **wrong).get("secret")
+            raise AssertionError(f"admitted with {wrong}")
+        except redis.AuthenticationError:
+            pass
+    print("only with a password")
+
+
+class Checker(threading.Thread):
+    """Writes rising numbers under keys of its own, and reads them: a lower one is stale."""
+
+    def __init__(self, client, name, ends):
+        super().__init__()
+        self.client, self.prefix, self.ends = client, name, ends
+        self.reads = self.writes = self.misses = self.stale = self.failed = 0
+        self.slowest, self.errors = 0.0, []
+
+    def attempt(self, work):
+        begun = time.monotonic()
+        try:
+            return work()
+        except redis.RedisError as error:
+            self.failed += 1
+            self.errors.append(repr(error))
+            return error
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - begun)
+
+    def run(self):
+        # The last number that was acknowledged, and the last that was sent.
+        known, sent = {}, {}
+        number = 0
+        while not self.ends.is_set():
+            number += 1
+            key = f"{self.prefix}:{number % 64}"
+            sent[key] = number
+            if not isinstance(self.attempt(lambda: self.client.set(key, number)), Exception):
+                known[key] = number
+            self.writes += 1
+            other = f"{self.prefix}:{(number * 7) % 64}"
+            value = self.attempt(lambda: self.client.get(other))
+            self.reads += 1
+            if isinstance(value, Exception):
+                continue
+            if value is None:
+                self.misses += 1
+            elif not known.get(other, 0) <= int(value) <= sent.get(other, 0):
+                self.stale += 1
+                self.errors.append(f"{other}: {value}, known {known.get(other)}")
+
+
+def failover(address, version):
+    ends = threading.Event()
+    checkers = [Checker(connect(address, version), f"t{n}", ends) for n in range(4)]
+    for checker in checkers:
+        checker.start()
+    for line in sys.stdin:
+        begun = sum(checker.reads for checker in checkers)
+        while (reads := sum(checker.reads for checker in checkers)) < begun + 500:
+            time.sleep(0.005)
+        print(f"{line.strip()} before read {reads}", flush=True)
+    ends.set()
+    for checker in checkers:
+        checker.join()
+    total = {name: sum(getattr(checker, name) for checker in checkers)
+             for name in ("reads", "writes", "misses", "stale", "failed")}
+    slowest = max(checker.slowest for checker in checkers)
+    print("reads {reads}, writes {writes}, misses {misses}, stale {stale}, failed {failed}".format(**total)
+          + f", slowest {slowest * 1_000:.0f} ms")
+    for checker in checkers:
+        for error in checker.errors[:5]:
+            print(error)
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "commands":
+        commands(connect(sys.argv[1], int(sys.argv[3])))
+    elif sys.argv[2] == "passwords":
+        passwords(sys.argv[1], int(sys.argv[3]))
+    else:
+        failover(sys.argv[1], int(sys.argv[3]))

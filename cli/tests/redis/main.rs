@@ -1,0 +1,52 @@
+//! Redis' protocol on the ports of a cluster of real processes.
+//!
+//! ```text
+//! differential.rs  the same commands to a redis-server, and the same bytes in the replies
+//! client.rs        redis-py, a client that others have written, also while a server is killed
+//! speaker.rs       a connection that sends commands and reads replies byte for byte
+//! ```
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod client;
+mod differential;
+mod speaker;
+
+use std::net::SocketAddr;
+
+use standin_config::{KeyspaceConfig, ServiceConfig, ServiceProtocol};
+use standin_testkit::{Scratch, free_ports};
+
+use common::{Cluster, KEYSPACE};
+
+/// Starts a cluster without a database, of two groups whose servers speak Redis' protocol. That of b2
+/// has passwords.
+fn start(test: &str) -> Cluster {
+    let users = Scratch::new(&format!("{test}-users"));
+    let passwords = users.file("users");
+    std::fs::write(&passwords, "default:secret\nann:hers\n").expect("a file of users");
+    let mut ports = free_ports(4).into_iter();
+    let groups: &[(&str, &[&str])] = &[("a", &["a1", "a2"]), ("b", &["b1", "b2"])];
+    let mut cluster = Cluster::with(test, groups, |config| {
+        config.origin = None;
+        config.keyspaces = vec![KeyspaceConfig::cache(KEYSPACE, "cache")];
+        config.naming.default_keyspace = Some(KEYSPACE);
+        for server in &mut config.servers {
+            server.shards = 2;
+            let port = ports.next().expect("a port for each server");
+            server.services = vec![ServiceConfig {
+                protocol: ServiceProtocol::Redis,
+                address: ([127, 0, 0, 1], port).into(),
+                passwords: (server.name == "b2").then(|| passwords.clone()),
+            }];
+        }
+    });
+    cluster.start();
+    cluster
+}
+
+/// The address at which a server speaks Redis' protocol.
+fn address(cluster: &Cluster, server: &str) -> SocketAddr {
+    cluster.config.servers[usize::from(cluster.id(server))].services[0].address
+}

@@ -1,0 +1,60 @@
+//! A connection that sends commands as RESP has them, and reads replies byte for byte.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::common::WITHIN;
+
+/// See the head of this file.
+pub(crate) struct Speaker(BufReader<TcpStream>);
+
+impl Speaker {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts connections");
+        stream.set_read_timeout(Some(WITHIN)).expect("a timeout");
+        stream.set_nodelay(true).expect("no delay");
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends a command, and returns its reply.
+    pub(crate) fn ask(&mut self, words: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend(format!("${}\r\n", word.len()).into_bytes());
+            bytes.extend_from_slice(word);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        self.send(&bytes);
+        self.reply()
+    }
+
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.0.get_mut().write_all(bytes).expect("the server reads");
+    }
+
+    /// Reads a whole reply.
+    pub(crate) fn reply(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut left = 1_u64;
+        while left > 0 {
+            left -= 1;
+            let from = bytes.len();
+            self.0.read_until(b'\n', &mut bytes).expect("a reply");
+            let line = String::from_utf8_lossy(&bytes[from..]).trim_end().to_owned();
+            assert!(!line.is_empty(), "a reply has a first line: {bytes:?}");
+            let number: i64 = line[1..].parse().unwrap_or(0);
+            let number = u64::try_from(number).unwrap_or(0);
+            match line.as_bytes()[0] {
+                b'$' | b'=' if !line.ends_with("-1") => {
+                    let mut text = vec![0; number as usize + 2];
+                    self.0.read_exact(&mut text).expect("the rest of a string");
+                    bytes.extend(text);
+                }
+                b'*' | b'~' => left += number,
+                b'%' => left += 2 * number,
+                _ => {}
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,446 @@
+//! The codec of Redis' protocol, RESP2 and RESP3, docs/REDIS.md. Keys name their keyspaces
+//! (`names.rs`). Replies come in the order of the requests.
+//!
+//! ```text
+//! bulk.rs      the words of a command         inline.rs    those of a command in a line
+//! table.rs     the commands                   call.rs      a command with its words
+//! refuse.rs    commands that are answered by an error, and ignored as they come
+//! strings.rs   GET, SET, INCR, …              lifetimes.rs EXPIRE, TTL, …
+//! server.rs    HELLO, CLIENT, CONFIG, …       scripts.rs   the scripts that are known
+//! replies.rs   the order of replies, and MULTI
+//! reply.rs, about.rs, info.rs, resp.rs        their bytes
+//! said.rs      fixed replies                  failure.rs   those to requests that fail
+//! session.rs   what a connection has set
+//! tag.rs       what is remembered of requests password.rs  authentication
+//! ```
+//! Each key of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH is a request of its own, which is decoded as
+//! soon as it is there: such a command has any length, its keys are looked up together, and a
+//! connection holds no more of it than one key and value. Any other command is decoded when all of it
+//! is there. What is too long for that is answered by an error and ignored as it comes.
+//!
+//! A decoder can be set back to any request: what it has to know about the bytes before it is in the
+//! request's tag ([`Tag`]).
+
+mod about;
+mod bulk;
+mod call;
+mod failure;
+mod info;
+mod inline;
+mod lifetimes;
+pub(in crate::shard) mod password;
+mod refuse;
+mod replies;
+mod reply;
+mod resp;
+mod said;
+mod scripts;
+mod server;
+mod session;
+mod strings;
+mod table;
+mod tag;
+#[cfg(test)]
+mod tests;
+
+use self::bulk::{LINE_BYTES_MAX, Word, Words, Wrong};
+use self::call::{Call, Made};
+pub(in crate::shard) use self::replies::Replies;
+use self::said::Said;
+use self::table::{Found, Run};
+use self::tag::{Kind, Tag, marks};
+use super::{Request, Spelling, Surroundings, What, head, position};
+use crate::node::Action;
+
+/// The largest number of words of a command that is decoded as a whole.
+const WORDS_MAX: u32 = 1_024;
+/// The bytes that a command may have beside its value.
+const BESIDE_VALUE: usize = 64 << 10;
+/// The longest name of a command.
+const NAME_BYTES_MAX: u32 = 64;
+/// The number of bytes of an unknown command's words that are repeated.
+const SHOWN_BYTES: usize = 128;
+/// The bits for a number of bytes in the tag of what is ignored.
+const SKIP_BITS: u32 = 30;
+
+/// The version of Redis whose commands these are, which clients ask for.
+const REDIS_VERSION: &str = "7.0.15";
+
+/// The position of a decoder in the bytes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::shard) struct Decoder {
+    /// It is between MULTI and EXEC.
+    is_queuing: bool,
+    at: At,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum At {
+    /// Before a command.
+    #[default]
+    Command,
+    /// Among the keys of a command, of which this number of words is left.
+    Parts { kind: Kind, left: u32 },
+    /// In words that are ignored: the number of bytes that are left of one, and of other words.
+    Skip { words: u32, bytes: u32 },
+    /// At a flush, before this part of it.
+    Flush { part: u32 },
+    /// The connection is to be closed, and what is left is ignored.
+    Ending,
+    /// Nothing more is read.
+    Ended,
+}
+
+impl Decoder {
+    /// The request at the head of `bytes`, or `None` if not all of it is there yet.
+    #[inline]
+    pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
+        let result = match self.at {
+            At::Command if bytes[0] == b'*' => match self.plain_get(bytes, around) {
+                Some(request) => return Some(request),
+                None => self.command(bytes, around),
+            },
+            At::Command => self.line(bytes),
+            At::Parts { kind, left } => {
+                self.part(kind, false, Words { bytes, at: 0, left }, around)
+            }
+            At::Skip { words, bytes: left } => self.skip(words, left, bytes),
+            At::Flush { part } => Ok(Some(self.flush(part, bytes, around))),
+            At::Ending | At::Ended => {
+                self.at = At::Ended;
+                let what = What::Last;
+                Ok(Some(Request { what, ..nothing(Tag::new(Kind::Ending), bytes.len()) }))
+            }
+        };
+        result.unwrap_or_else(|wrong| {
+            self.at = At::Ending;
+            Some(said(self.marked(Tag::wrong(wrong)), 0))
+        })
+    }
+
+    /// The decoder before a request.
+    pub(super) fn before(request: &Request) -> Self {
+        let tag = Tag::unpack(request.tag);
+        let at = match tag.kind {
+            Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset if !tag.has(marks::FIRST) => {
+                At::Parts { kind: tag.kind, left: tag.number as u32 }
+            }
+            Kind::Flush if tag.number > 0 => At::Flush { part: tag.number as u32 },
+            Kind::Skip => At::Skip {
+                words: (tag.number >> SKIP_BITS) as u32,
+                bytes: (tag.number & ((1 << SKIP_BITS) - 1)) as u32,
+            },
+            Kind::Ending => At::Ending,
+            _ => At::Command,
+        };
+        Self { is_queuing: tag.has(marks::QUEUING), at }
+    }
+
+    /// The decoder for the bytes that take the place of a request.
+    pub(super) fn again(request: &Request) -> Self {
+        let tag = Tag::unpack(request.tag);
+        let is_queuing = tag.has(marks::QUEUING) && tag.kind != Kind::Exec;
+        Self { is_queuing, at: At::Command }
+    }
+
+    /// Whether it is inside of a command whose bytes so far have been taken.
+    pub(super) fn is_inside(self) -> bool {
+        matches!(self.at, At::Parts { .. } | At::Skip { .. })
+    }
+
+    /// The most frequent command.
+    #[inline]
+    fn plain_get(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
+        let rest = bytes.strip_prefix(b"*2\r\n$3\r\nGET\r\n$")?;
+        let (length, digits) = match rest {
+            [a @ b'1'..=b'9', b'\r', ..] => (usize::from(a - b'0'), 1),
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', ..] => {
+                (usize::from(a - b'0') * 10 + usize::from(b - b'0'), 2)
+            }
+            _ => return None,
+        };
+        let from = bytes.len() - rest.len() + digits + 2;
+        let key = bytes.get(from..from + length)?;
+        let is_plain = bytes.len() >= from + length + 2
+            && !self.is_queuing
+            && length <= usize::from(around.limits.key_bytes);
+        let named = around.names.of(key).filter(|_| is_plain)?;
+        Some(Request {
+            tag: Tag::new(Kind::Get).pack(),
+            bytes: position(from + length + 2),
+            key: (position(from + named.prefix), position(from + length)),
+            value: (0, 0),
+            echo: (0, 0),
+            spelling: Spelling::Plain,
+            what: What::Command(head(Action::Get, named.keyspace, around)),
+        })
+    }
+
+    fn command(
+        &mut self,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) -> Result<Option<Request>, Wrong> {
+        let Some((count, at)) = bulk::count(bytes)? else { return Ok(None) };
+        let count = match u32::try_from(count) {
+            Ok(count @ 1..) => count,
+            _ => return Ok(Some(nothing(self.marked(Tag::new(Kind::Nothing)), at))),
+        };
+        let mut words = Words { bytes, at, left: count };
+        let index = match table::find(&mut words)? {
+            Found::Command(index) => index,
+            Found::Unfinished => return Ok(None),
+            Found::Unknown => return self.unknown(Kind::Unknown, bytes, count),
+            Found::Subcommand => return self.unknown(Kind::Subcommand, bytes, count),
+        };
+        let command = &table::COMMANDS[index];
+        if !command.takes(count) {
+            let tag = Tag { number: index as u64, ..Tag::new(Kind::Arity) };
+            return Ok(Some(self.refuse(tag, words, 0)));
+        }
+        if self.is_queuing && !command.is_immediate {
+            return self.queue(words);
+        }
+        match command.run {
+            Run::Parts(kind) => self.part(kind, true, words, around),
+            Run::Whole(run) => self.whole(index, count, run, bytes, around),
+            Run::Container => unreachable!("without a subcommand its arity is wrong"),
+        }
+    }
+
+    /// A command that is decoded when all of it is there.
+    fn whole(
+        &mut self,
+        index: usize,
+        count: u32,
+        run: fn(&Call<'_>) -> Made,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) -> Result<Option<Request>, Wrong> {
+        let Some((_, at)) = bulk::count(bytes)? else { return Ok(None) };
+        let mut call = Call::new(bytes, around);
+        let mut words = Words { bytes, at, left: count };
+        if count > WORDS_MAX {
+            return Ok(Some(self.refuse(Tag::said(Said::TooManyWords), words, 0)));
+        }
+        let most = around.limits.value_bytes as usize + BESIDE_VALUE;
+        while words.left > 0 {
+            let place = match words.next()? {
+                None => return Ok(None),
+                Some(Word::Whole(from, to)) => (from, to),
+                Some(Word::Begun { from, length }) => {
+                    if from as usize + length as usize <= most {
+                        return Ok(None);
+                    }
+                    return Ok(Some(self.refuse(Tag::said(Said::ValueTooLarge), words, 0)));
+                }
+            };
+            call.push(place);
+        }
+        let end = words.at;
+        call.end = end;
+        if end > most {
+            return Ok(Some(said(self.marked(Tag::said(Said::ValueTooLarge)), end)));
+        }
+        let of_index = |kind| Tag { number: index as u64, ..Tag::new(kind) };
+        let queuing = self.is_queuing;
+        Ok(Some(match run(&call) {
+            Made::Request(mut request) => {
+                request.tag = self.marked(Tag::unpack(request.tag)).pack();
+                request
+            }
+            Made::Say(wrong) => said(self.marked(Tag::said(wrong)), end),
+            Made::Arity => said(self.marked(of_index(Kind::Arity)), end),
+            Made::BadExpire => said(self.marked(of_index(Kind::BadExpire)), end),
+            Made::Flush => self.flush(0, bytes, around),
+            Made::Multi => {
+                let tag = self.marked(if queuing {
+                    Tag::said(Said::Nested)
+                } else {
+                    Tag::new(Kind::Multi)
+                });
+                self.is_queuing = true;
+                said(tag, end)
+            }
+            Made::Discard if !queuing => said(Tag::said(Said::NoMultiDiscard), end),
+            Made::Exec if !queuing => said(Tag::said(Said::NoMulti), end),
+            Made::Discard => self.leave(Kind::Discard, end),
+            Made::Exec => Request { what: What::Again, ..self.leave(Kind::Exec, end) },
+            Made::Reset => self.leave(Kind::Reset, end),
+            Made::Watch if queuing => said(self.marked(Tag::said(Said::WatchInside)), end),
+            Made::Watch => said(Tag::said(Said::NoWatch), end),
+            Made::Quit => {
+                self.at = At::Ending;
+                said(self.marked(Tag::said(Said::Ok)), 0)
+            }
+        }))
+    }
+
+    /// A request that ends what MULTI began.
+    fn leave(&mut self, kind: Kind, end: usize) -> Request {
+        let tag = self.marked(Tag::new(kind));
+        self.is_queuing = false;
+        said(tag, end)
+    }
+
+    /// A command that waits for EXEC.
+    fn queue(&mut self, words: Words<'_>) -> Result<Option<Request>, Wrong> {
+        let mut all = words;
+        if words.left > WORDS_MAX {
+            return Ok(Some(self.refuse(Tag::said(Said::TooManyWords), words, 0)));
+        }
+        while all.left > 0 {
+            match all.next()? {
+                None => return Ok(None),
+                Some(Word::Whole(..)) => {}
+                Some(Word::Begun { from, length }) => {
+                    if from as usize + length as usize <= replies::QUEUE_BYTES_MAX {
+                        return Ok(None);
+                    }
+                    return Ok(Some(self.refuse(Tag::said(Said::QueueTooLarge), all, 0)));
+                }
+            }
+        }
+        let request = said(self.marked(Tag::new(Kind::Queue)), all.at);
+        Ok(Some(Request { echo: (0, position(all.at)), ..request }))
+    }
+
+    /// A key of a command with many, and its value.
+    fn part(
+        &mut self,
+        kind: Kind,
+        is_first: bool,
+        mut words: Words<'_>,
+        around: &Surroundings<'_>,
+    ) -> Result<Option<Request>, Wrong> {
+        let first = if is_first { marks::FIRST } else { 0 };
+        let tag = Tag { kind, marks: first, number: words.left.into() };
+        let refuse = |decoder: &mut Self, words, mark| {
+            let tag = Tag { marks: tag.marks | marks::LAST | mark, ..tag };
+            Ok(Some(decoder.refuse(tag, words, 0)))
+        };
+        let key_bytes_max = u32::from(around.limits.key_bytes);
+        let key = match words.next()? {
+            None => return Ok(None),
+            Some(Word::Begun { length, .. }) if length <= key_bytes_max => return Ok(None),
+            Some(Word::Begun { .. }) => return refuse(self, words, marks::KEY_TOO_LONG),
+            Some(Word::Whole(from, to)) => (from, to),
+        };
+        let name = &words.bytes[key.0 as usize..key.1 as usize];
+        let wrong = match name.len() {
+            0 => Some(marks::KEY_EMPTY),
+            length if length > key_bytes_max as usize => Some(marks::KEY_TOO_LONG),
+            _ => None,
+        };
+        let named = around.names.of(name);
+        let Some(named) = named.filter(|_| wrong.is_none()) else {
+            return refuse(self, words, wrong.unwrap_or(marks::NO_KEYSPACE));
+        };
+        let mut value = (0, 0);
+        if kind == Kind::Mset {
+            let value_bytes_max = around.limits.value_bytes;
+            value = match words.next()? {
+                None => return Ok(None),
+                Some(Word::Begun { length, .. }) if length <= value_bytes_max => return Ok(None),
+                Some(Word::Begun { .. }) => return refuse(self, words, marks::VALUE_TOO_LARGE),
+                Some(Word::Whole(from, to)) => (from, to),
+            };
+            if value.1 - value.0 > value_bytes_max {
+                return refuse(self, words, marks::VALUE_TOO_LARGE);
+            }
+        }
+        let action = match kind {
+            Kind::Del => Action::Delete,
+            Kind::Mset => Action::Put,
+            _ => Action::Get,
+        };
+        let is_last = words.left == 0;
+        self.at = if is_last { At::Command } else { At::Parts { kind, left: words.left } };
+        let last = if is_last { marks::LAST } else { 0 };
+        Ok(Some(Request {
+            tag: Tag { marks: tag.marks | last, ..tag }.pack(),
+            bytes: position(words.at),
+            key: (key.0 + position(named.prefix), key.1),
+            value,
+            echo: (0, 0),
+            spelling: Spelling::Plain,
+            what: What::Command(head(action, named.keyspace, around)),
+        }))
+    }
+
+    /// A part of a flush: a partition of a keyspace. The command stays where it is until the last.
+    fn flush(&mut self, part: u32, bytes: &[u8], around: &Surroundings<'_>) -> Request {
+        let end = end_of(bytes);
+        let tag = Tag { number: part.into(), ..Tag::new(Kind::Flush) };
+        let Some((keyspace, partition)) = around.names.flushes().part(part) else {
+            // There is no keyspace.
+            self.at = At::Command;
+            return said(Tag::said(Said::Ok), end);
+        };
+        let is_last = part + 1 == around.names.flushes().parts();
+        self.at = if is_last { At::Command } else { At::Flush { part: part + 1 } };
+        Request {
+            tag: Tag { marks: if is_last { marks::LAST } else { 0 }, ..tag }.pack(),
+            bytes: if is_last { position(end) } else { 0 },
+            spelling: Spelling::Partition(partition),
+            what: What::Command(head(Action::Flush, keyspace, around)),
+            ..nothing(tag, 0)
+        }
+    }
+
+    /// A command in a line, which is decoded again as RESP sends it.
+    fn line(&mut self, bytes: &[u8]) -> Result<Option<Request>, Wrong> {
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            let is_too_long = bytes.len() > LINE_BYTES_MAX;
+            return if is_too_long { Err(Said::InlineTooLong.into()) } else { Ok(None) };
+        };
+        let line = &bytes[..end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let words = inline::split(line)?;
+        if words.is_empty() {
+            return Ok(Some(nothing(self.marked(Tag::new(Kind::Nothing)), end + 1)));
+        }
+        let tag = self.marked(Tag::new(Kind::Inline));
+        Ok(Some(Request {
+            what: What::Again,
+            echo: (0, position(line.len())),
+            ..nothing(tag, end + 1)
+        }))
+    }
+
+    fn marked(self, tag: Tag) -> Tag {
+        let queuing = if self.is_queuing { marks::QUEUING } else { 0 };
+        Tag { marks: tag.marks | queuing, ..tag }
+    }
+}
+
+/// The end of a command that is there as a whole.
+fn end_of(bytes: &[u8]) -> usize {
+    let Ok(Some((count, at))) = bulk::count(bytes) else { return bytes.len() };
+    let mut words = Words { bytes, at, left: u32::try_from(count).unwrap_or(0) };
+    while words.left > 0 {
+        match words.next() {
+            Ok(Some(Word::Whole(..))) => {}
+            _ => return bytes.len(),
+        }
+    }
+    words.at
+}
+
+/// Bytes that are no request.
+fn nothing(tag: Tag, bytes: usize) -> Request {
+    Request {
+        tag: tag.pack(),
+        bytes: position(bytes),
+        key: (0, 0),
+        value: (0, 0),
+        echo: (0, 0),
+        spelling: Spelling::Plain,
+        what: What::Nothing,
+    }
+}
+
+/// A request that the codec answers by itself.
+fn said(tag: Tag, bytes: usize) -> Request {
+    Request { what: What::Said, ..nothing(tag, bytes) }
+}

@@ -1,0 +1,173 @@
+//! The replies of a connection, in the order of its requests; and the commands between MULTI and EXEC.
+//!
+//! ```text
+//! MULTI ─► each command is kept as it came, and answered by QUEUED
+//! EXEC  ─► *n, and the kept bytes take the place of EXEC: they are decoded again, as any others
+//! ```
+//! So the reply to EXEC is its beginning, followed by the replies to the commands.
+
+use super::inline;
+use super::reply;
+use super::said::Said;
+use super::session::Session;
+use super::tag::{Kind, Tag, marks};
+use crate::node::{AnswerHead, Status};
+use crate::shard::codec::Request;
+use crate::shard::codec::order::{Context, InOrder};
+
+/// The largest number of bytes of the commands between MULTI and EXEC.
+pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// The unanswered requests of a connection, and what it has set.
+#[derive(Debug)]
+pub(in crate::shard) struct Replies {
+    order: InOrder<Waiting>,
+    session: Session,
+    queue: Queue,
+}
+
+/// The commands since MULTI.
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    commands: u64,
+    /// One of them was refused, so that EXEC will be.
+    has_failed: bool,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    tag: Tag,
+    echo: Box<[u8]>,
+}
+
+impl Context for Waiting {
+    fn heap_bytes(&self) -> usize {
+        self.echo.len()
+    }
+}
+
+impl Replies {
+    /// Those of a connection with this number.
+    pub(in crate::shard) fn new(number: u64) -> Self {
+        let (order, queue) = (InOrder::default(), Queue::default());
+        Self { order, session: Session::new(number), queue }
+    }
+
+    /// The tag of the next request.
+    pub(in crate::shard) fn next_tag(&self) -> u64 {
+        self.order.next_tag()
+    }
+
+    /// Notes a request that waits for its answer.
+    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
+        let (tag, echo) = (Tag::unpack(request.tag), bytes[request.echo()].into());
+        self.order.arrive(Waiting { tag, echo });
+    }
+
+    /// Writes the reply to a request that is answered at once, if it is its turn.
+    #[inline]
+    pub(in crate::shard) fn answer_now(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let mut tag = Tag::unpack(request.tag);
+        let mut echo = &bytes[request.echo()];
+        if tag.has(marks::QUEUING) || tag.kind == Kind::Multi {
+            tag = self.note(tag, echo);
+            if tag.kind == Kind::Said {
+                echo = &[];
+            }
+        }
+        self.write(tag, echo, head, value, out);
+    }
+
+    #[inline]
+    fn write(&mut self, tag: Tag, echo: &[u8], head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
+        if self.order.is_empty() {
+            self.order.pass();
+            return reply::write(tag, echo, head, value, &mut self.session, out);
+        }
+        let next = self.order.next_tag();
+        self.order.arrive(Waiting { tag, echo: echo.into() });
+        self.answer(next, head, value, out);
+    }
+
+    /// Writes the reply to the request of this tag if it is its turn, and those that waited for it.
+    pub(in crate::shard) fn answer(
+        &mut self,
+        tag: u64,
+        head: &AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        let Self { order, session, .. } = self;
+        order.answer(tag, head, value, |waiting, head, value| {
+            reply::write(waiting.tag, &waiting.echo, head, value, session, out);
+        });
+    }
+
+    /// Notes what a request between MULTI and EXEC means for these; returns the tag of its reply.
+    #[cold]
+    fn note(&mut self, tag: Tag, command: &[u8]) -> Tag {
+        match tag.kind {
+            Kind::Multi => {
+                self.queue = Queue::default();
+                return Tag::said(Said::Ok);
+            }
+            Kind::Queue if self.queue.bytes.len() + command.len() > QUEUE_BYTES_MAX => {
+                self.queue.has_failed = true;
+                return Tag::said(Said::QueueTooLarge);
+            }
+            Kind::Queue => {
+                self.queue.bytes.extend_from_slice(command);
+                self.queue.commands += 1;
+                return Tag::said(Said::Queued);
+            }
+            Kind::Discard | Kind::Reset => self.queue = Queue::default(),
+            Kind::Arity | Kind::Unknown | Kind::Subcommand => self.queue.has_failed = true,
+            Kind::Said => {
+                const REFUSED: [Said; 2] = [Said::TooManyWords, Said::QueueTooLarge];
+                let is_refused = REFUSED
+                    .into_iter()
+                    .any(|said| tag == Tag { marks: tag.marks, ..Tag::said(said) });
+                self.queue.has_failed |= is_refused;
+            }
+            _ => {}
+        }
+        tag
+    }
+
+    /// Returns the bytes of the requests that take the place of this one.
+    pub(in crate::shard) fn again(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let tag = Tag::unpack(request.tag);
+        if tag.kind == Kind::Inline {
+            // The decoder has split it before.
+            let words = inline::split(&bytes[request.echo()]).unwrap_or_default();
+            return Some(inline::join(&words));
+        }
+        let queue = std::mem::take(&mut self.queue);
+        let tag = match queue.has_failed {
+            true => Tag::said(Said::ExecAbort),
+            false => Tag { number: queue.commands, ..Tag::new(Kind::ExecHead) },
+        };
+        self.write(tag, &[], &AnswerHead::status(Status::Ok), &[], out);
+        (!queue.has_failed && queue.commands > 0).then_some(queue.bytes)
+    }
+
+    /// The bytes of memory that answers take whose turn has not come.
+    #[inline]
+    pub(in crate::shard) fn waiting_bytes(&self) -> usize {
+        self.order.waiting_bytes()
+    }
+}

@@ -1,0 +1,286 @@
+//! The bytes of replies.
+
+use super::about;
+use super::bulk::{Word, Words, number, words};
+use super::failure::{append_shown, failure};
+use super::resp;
+use super::said::Said;
+use super::session::{Group, Session};
+use super::tag::{Kind, Tag, marks};
+use super::{SHOWN_BYTES, info, table};
+use crate::node::answer::marks::ABSENT;
+use crate::node::{AnswerHead, Status};
+
+/// The bytes of a reply to a command with many keys that are kept until all of it is known.
+const KEPT_BYTES: usize = 16 << 10;
+/// The longest string that Redis keeps in one piece with its header.
+const EMBEDDED_BYTES_MAX: usize = 44;
+
+/// Appends the reply to a request, in the order of requests.
+#[inline]
+pub(super) fn write(
+    tag: Tag,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    session: &mut Session,
+    out: &mut Vec<u8>,
+) {
+    match (tag.kind, head.status) {
+        (Kind::Get, Status::Ok) => resp::bulk(value, out),
+        (Kind::Set, Status::Ok) => out.extend_from_slice(b"+OK\r\n"),
+        (Kind::Get, Status::NotFound) => resp::null(session.version, out),
+        (Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset | Kind::Flush, _) => {
+            part(tag, head, value, session, out);
+        }
+        _ => other(tag, echo, head, value, session, out),
+    }
+}
+
+fn other(
+    tag: Tag,
+    echo: &[u8],
+    head: &AnswerHead,
+    value: &[u8],
+    session: &mut Session,
+    out: &mut Vec<u8>,
+) {
+    let version = session.version;
+    match (tag.kind, head.status) {
+        (Kind::Said, _) => resp::line(Said::of(tag.number as u8).text(), out),
+        (Kind::Wrong, _) => wrong(tag, session, out),
+        (Kind::ExecHead, _) => resp::array(tag.number, out),
+        (Kind::Discard, _) => resp::line("+OK", out),
+        (Kind::Arity | Kind::BadExpire, _) => of_command(tag, out),
+        (Kind::Unknown | Kind::Subcommand, _) => unknown(tag, echo, out),
+        (Kind::BadOption, _) => repeated("Unsupported option ", "", echo, out),
+        (Kind::HelloOption, _) => repeated("Syntax error in HELLO option '", "'", echo, out),
+        (Kind::ClientAttribute, _) => repeated("Unrecognized option '", "'", echo, out),
+        (Kind::Auth | Kind::Hello, Status::AuthFailed) => {
+            resp::line(Said::WrongPassword.text(), out);
+        }
+        (Kind::Auth | Kind::Hello, Status::NotSupported) => {
+            let words = words(echo, tag.number);
+            match about::without_passwords(tag.kind, &words) {
+                Ok(()) => about::write(tag, echo, session, out),
+                Err(said) => resp::line(said.text(), out),
+            }
+        }
+        (Kind::Strlen, Status::Ok) => resp::number(value.len() as i64, out),
+        (Kind::Strlen, Status::NotFound) => resp::number(0, out),
+        (Kind::GetRange, Status::Ok) => range(echo, value, out),
+        (Kind::GetRange, Status::NotFound) => resp::bulk(b"", out),
+        (Kind::Ttl | Kind::Pttl | Kind::ExpireTime | Kind::PexpireTime, Status::Ok) => {
+            resp::number(lifetime(tag, head.ttl_ms), out);
+        }
+        (Kind::Ttl | Kind::Pttl | Kind::ExpireTime | Kind::PexpireTime, Status::NotFound) => {
+            resp::number(-2, out);
+        }
+        (Kind::Type, Status::Ok) => resp::line("+string", out),
+        (Kind::Type, Status::NotFound) => resp::line("+none", out),
+        (Kind::Encoding, Status::Ok) => resp::bulk(encoding(value).as_bytes(), out),
+        (Kind::Frequency, Status::Ok) => resp::line(Said::NoFrequency.text(), out),
+        (Kind::Encoding | Kind::Frequency, Status::NotFound) => resp::null(version, out),
+        (Kind::SetIf, Status::Ok) => resp::line("+OK", out),
+        (Kind::SetIf, Status::NotStored | Status::NotFound) => resp::null(version, out),
+        (Kind::Old, Status::Ok) if head.marks & ABSENT != 0 => resp::null(version, out),
+        (Kind::Old, Status::Ok | Status::NotStored) => resp::bulk(value, out),
+        (Kind::Old, Status::NotFound) => resp::null(version, out),
+        (Kind::Flag, Status::Ok) => resp::number(1, out),
+        (Kind::Flag, Status::NotStored | Status::NotFound) => resp::number(0, out),
+        (Kind::Integer | Kind::Length, Status::Ok) => {
+            out.push(b':');
+            out.extend_from_slice(value);
+            resp::end(out);
+        }
+        (Kind::Float, Status::Ok) => resp::bulk(value, out),
+        (Kind::Float, Status::NotANumber) => resp::line(Said::NotFloat.text(), out),
+        (Kind::Float, Status::OutOfRange) => resp::line(Said::NotFinite.text(), out),
+        (Kind::Info, Status::Ok) => info::write(value, &words(echo, tag.number), version, out),
+        (Kind::DbSize, Status::Ok) => info::size(value, out),
+        (_, Status::Ok) => about::write(tag, echo, session, out),
+        _ => failure(head, value, out),
+    }
+}
+
+/// A key of a command with many.
+fn part(tag: Tag, head: &AnswerHead, value: &[u8], session: &mut Session, out: &mut Vec<u8>) {
+    let (group, version) = (&mut session.group, session.version);
+    let is_found = head.status == Status::Ok;
+    let is_told = is_found || head.status == Status::NotFound;
+    let reply = |out: &mut Vec<u8>| match tag.wrong_part() {
+        Some(said) => resp::line(said.text(), out),
+        None if tag.kind == Kind::Mget && is_found => resp::bulk(value, out),
+        None if tag.kind == Kind::Mget && is_told => resp::null(version, out),
+        None => failure(head, value, out),
+    };
+    if tag.kind == Kind::Mget && tag.has(marks::FIRST) {
+        resp::array(tag.number, &mut group.kept);
+    }
+    let has_failed = tag.wrong_part().is_some() || !is_told;
+    match (tag.kind, has_failed) {
+        // Too much has been written for an error in its place: the key has an error in the array.
+        (Kind::Mget, _) if group.is_begun => reply(out),
+        (Kind::Mget, false) => {
+            reply(&mut group.kept);
+            if group.kept.len() > KEPT_BYTES && group.failed.is_none() {
+                out.append(&mut group.kept);
+                group.is_begun = true;
+            }
+        }
+        (_, true) if group.failed.is_none() => {
+            let mut text = Vec::new();
+            reply(&mut text);
+            group.failed = Some(text);
+        }
+        (_, true) => {}
+        (_, false) => group.count += i64::from(is_found),
+    }
+    if group.kept.len() > KEPT_BYTES {
+        group.kept = Vec::new();
+    }
+    if !tag.has(marks::LAST) {
+        return;
+    }
+    let Group { failed, count, kept, is_begun } = std::mem::take(group);
+    match failed {
+        // The rest of the keys has not been read.
+        _ if is_begun => missing(tag, out),
+        Some(text) => out.extend_from_slice(&text),
+        None => match tag.kind {
+            Kind::Mget => out.extend_from_slice(&kept),
+            Kind::Mset | Kind::Flush => resp::line("+OK", out),
+            _ => resp::number(count, out),
+        },
+    }
+}
+
+/// The rest of an array whose last keys can't be read, because one of them is wrong.
+fn missing(tag: Tag, out: &mut Vec<u8>) {
+    let Some(said) = tag.wrong_part() else { return };
+    for _ in 1..tag.number {
+        resp::line(said.text(), out);
+    }
+}
+
+/// Bytes that are no command. They end a command whose keys were being answered.
+#[cold]
+fn wrong(tag: Tag, session: &mut Session, out: &mut Vec<u8>) {
+    session.group = Group::default();
+    let text = Said::of(tag.number as u8).text().as_bytes();
+    match memchr::memchr(b'%', text) {
+        Some(at) => {
+            out.extend_from_slice(&text[..at]);
+            append_shown(&[(tag.number >> 8) as u8], out);
+            out.extend_from_slice(&text[at + 1..]);
+        }
+        None => out.extend_from_slice(text),
+    }
+    resp::end(out);
+}
+
+/// An error that names the command.
+fn of_command(tag: Tag, out: &mut Vec<u8>) {
+    let name = table::COMMANDS[tag.number as usize].name;
+    let text = match tag.kind {
+        Kind::Arity => format!("-ERR wrong number of arguments for '{name}' command"),
+        _ => format!("-ERR invalid expire time in '{name}' command"),
+    };
+    resp::line(&text, out);
+}
+
+/// An error that repeats the first word.
+fn repeated(before: &str, behind: &str, echo: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"-ERR ");
+    out.extend_from_slice(before.as_bytes());
+    let shown = words(echo, 1).first().copied().unwrap_or_default();
+    append_shown(&shown[..shown.len().min(SHOWN_BYTES)], out);
+    out.extend_from_slice(behind.as_bytes());
+    resp::end(out);
+}
+
+/// An unknown command or subcommand. The last of its words may be there in part.
+#[cold]
+fn unknown(tag: Tag, echo: &[u8], out: &mut Vec<u8>) {
+    let at = super::bulk::count(echo).ok().flatten().map_or(0, |(_, at)| at);
+    let mut rest = Words { bytes: echo, at, left: tag.number as u32 };
+    let mut next = || -> Option<&[u8]> {
+        if rest.left == 0 || rest.at >= echo.len() {
+            return None;
+        }
+        match rest.next() {
+            Ok(Some(Word::Whole(from, to))) => Some(&echo[from as usize..to as usize]),
+            Ok(Some(Word::Begun { from, .. })) => {
+                rest.left = 0;
+                echo.get(from as usize..)
+            }
+            _ => None,
+        }
+    };
+    let cut = |word: &[u8], most: usize| {
+        let end = memchr::memchr(0, word).unwrap_or(word.len());
+        word[..end.min(most)].to_vec()
+    };
+    let name = next().unwrap_or_default();
+    if tag.kind == Kind::Subcommand {
+        let shown = cut(next().unwrap_or_default(), SHOWN_BYTES);
+        out.extend_from_slice(b"-ERR unknown subcommand '");
+        append_shown(&shown, out);
+        out.extend_from_slice(b"'. Try ");
+        append_shown(&name.to_ascii_uppercase(), out);
+        out.extend_from_slice(b" HELP.");
+        return resp::end(out);
+    }
+    out.extend_from_slice(b"-ERR unknown command '");
+    append_shown(&cut(name, SHOWN_BYTES), out);
+    out.extend_from_slice(b"', with args beginning with: ");
+    let from = out.len();
+    while out.len() - from < SHOWN_BYTES {
+        let Some(word) = next() else { break };
+        let shown = cut(word, SHOWN_BYTES - (out.len() - from));
+        out.push(b'\'');
+        append_shown(&shown, out);
+        out.extend_from_slice(b"' ");
+    }
+    resp::end(out);
+}
+
+/// A part of a value. Negative positions count from its end.
+fn range(echo: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    let words = words(echo, 2);
+    let [start, end] = [0, 1].map(|at| words.get(at).and_then(|word| number(word)).unwrap_or(0));
+    let length = value.len() as i64;
+    if start < 0 && end < 0 && start > end {
+        return resp::bulk(b"", out);
+    }
+    let from_end = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
+    let (start, end) = (from_end(start), from_end(end).min(length - 1));
+    match (usize::try_from(start), usize::try_from(end)) {
+        (Ok(start), Ok(end)) if start <= end => resp::bulk(&value[start..=end], out),
+        _ => resp::bulk(b"", out),
+    }
+}
+
+/// What is left of a lifetime, or when it ends.
+fn lifetime(tag: Tag, ttl_ms: u64) -> i64 {
+    if ttl_ms == u64::MAX {
+        return -1;
+    }
+    let end_ms = tag.number.saturating_add(ttl_ms);
+    let answer = match tag.kind {
+        Kind::Ttl => ttl_ms.saturating_add(500) / 1_000,
+        Kind::Pttl => ttl_ms,
+        Kind::ExpireTime => end_ms.saturating_add(500) / 1_000,
+        _ => end_ms,
+    };
+    i64::try_from(answer).unwrap_or(i64::MAX)
+}
+
+/// The way in which Redis would keep a value.
+fn encoding(value: &[u8]) -> &'static str {
+    match value {
+        value if number(value).is_some() => "int",
+        value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",
+        _ => "raw",
+    }
+}

@@ -1,0 +1,331 @@
+//! Replies word for word, and that they depend on the bytes only.
+
+use proptest::prelude::*;
+use standin_config::ServiceProtocol;
+
+use super::*;
+use crate::node::modify::{Edit, Gives};
+use crate::node::{AnswerHead, Status, answer::marks::ABSENT};
+use crate::shard::codec::testing;
+use crate::shard::listeners::Service;
+
+const SERVICE: Service = Service::Other(ServiceProtocol::Redis);
+
+/// The answer of a server: it depends on the bytes of the request only.
+fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
+    let key = &bytes[request.key()];
+    let first = key.first().copied().unwrap_or(b'h');
+    let status = match (first, &request.what) {
+        (_, What::Auth) => Status::NotSupported,
+        (_, What::Said | What::Stats) => Status::Ok,
+        (b'm', What::Modify(_, modify)) if modify.gives == Gives::New => Status::Ok,
+        (b'm', _) => Status::NotFound,
+        (b'o', _) => Status::Overloaded,
+        (b'u', _) => Status::OutcomeUnknown,
+        (b'n', What::Modify(..)) => Status::NotStored,
+        (b'x', What::Modify(..)) => Status::NotANumber,
+        (b'y', What::Modify(..)) => Status::OutOfRange,
+        _ => Status::Ok,
+    };
+    let value = match (&request.what, status) {
+        (What::Modify(_, modify), Status::Ok) => match (modify.edit, modify.gives) {
+            (Edit::Add(by), _) => by.to_string().into_bytes(),
+            (Edit::AddFloat(by), _) => by.to_string().into_bytes(),
+            (_, Gives::Length) => b"12".to_vec(),
+            (_, Gives::Nothing) => Vec::new(),
+            _ => key.to_vec(),
+        },
+        (_, Status::Ok) => key.repeat(2),
+        _ => Vec::new(),
+    };
+    let marks = if first == b'a' { ABSENT } else { 0 };
+    let ttl_ms = if first == b'e' { u64::MAX } else { 2_500 };
+    (AnswerHead { version: 7, ttl_ms, marks, ..AnswerHead::status(status) }, value)
+}
+
+/// A command as RESP sends it.
+fn sent(line: &str) -> Vec<u8> {
+    inline::join(&inline::split(line.as_bytes()).unwrap())
+}
+
+fn replies(bytes: &[u8]) -> String {
+    let client = testing::replies(SERVICE, answer, bytes);
+    assert_eq!(client.codec.waiting_bytes(), 0);
+    String::from_utf8_lossy(&client.out).into_owned()
+}
+
+/// The replies to commands, separated by `|`.
+fn shown(lines: &str) -> String {
+    replies(&lines.split('|').flat_map(sent).collect::<Vec<u8>>())
+}
+
+#[test]
+fn commands_have_the_replies_of_redis() {
+    let not_integer = "-ERR value is not an integer or out of range\r\n";
+    for (lines, wanted) in [
+        ("GET h", "$2\r\nhh\r\n"),
+        ("get users:h|GET m", "$2\r\nhh\r\n$-1\r\n"),
+        ("GET o", "-TRYAGAIN this server is out of memory or overloaded\r\n"),
+        ("GET", "-ERR wrong number of arguments for 'get' command\r\n"),
+        (
+            "GET h|GET h i|GET h",
+            "$2\r\nhh\r\n-ERR wrong number of arguments for 'get' command\r\n$2\r\nhh\r\n",
+        ),
+        ("HSET h a b", "-ERR unknown command 'HSET', with args beginning with: 'h' 'a' 'b' \r\n"),
+        ("bogus|PING", "-ERR unknown command 'bogus', with args beginning with: \r\n+PONG\r\n"),
+        ("client nothing x", "-ERR unknown subcommand 'nothing'. Try CLIENT HELP.\r\n"),
+        ("client setname", "-ERR wrong number of arguments for 'client|setname' command\r\n"),
+        ("client", "-ERR wrong number of arguments for 'client' command\r\n"),
+        (
+            "PING|PING x|PING x y|ECHO \"a\\r\\nb\"",
+            "+PONG\r\n$1\r\nx\r\n-ERR wrong number of arguments for 'ping' command\r\n$4\r\na\r\nb\r\n",
+        ),
+        (
+            "SET h 1|SET h 1 EX 5|SET h 1 NX|SET n 1 NX|SET m 1 XX",
+            "+OK\r\n+OK\r\n+OK\r\n$-1\r\n$-1\r\n",
+        ),
+        (
+            "SET h 1 GET|SET a 1 GET|SET n 1 NX GET|SET h 1 KEEPTTL",
+            "$1\r\nh\r\n$-1\r\n$0\r\n\r\n+OK\r\n",
+        ),
+        (
+            "SET h 1 EX 0|SET h 1 EX x|SET h 1 EX|SET h 1 NX XX|SET h 1 EX 1 PX 1",
+            "-ERR invalid expire time in 'set' command\r\n-ERR value is not an integer or out of range\r\n-ERR syntax error\r\n-ERR syntax error\r\n-ERR syntax error\r\n",
+        ),
+        (
+            "SETEX h 0 x|PSETEX h 10 x|SETNX h x|SETNX n x",
+            "-ERR invalid expire time in 'setex' command\r\n+OK\r\n:1\r\n:0\r\n",
+        ),
+        ("MGET h m i", "*3\r\n$2\r\nhh\r\n$-1\r\n$2\r\nii\r\n"),
+        ("MGET h o i|PING", "-TRYAGAIN this server is out of memory or overloaded\r\n+PONG\r\n"),
+        (
+            "DEL h m i|EXISTS h h m|TOUCH m|UNLINK h|DEL h u",
+            ":2\r\n:2\r\n:0\r\n:1\r\n-ERR OUTCOME_UNKNOWN\r\n",
+        ),
+        (
+            "MSET h 1 i 2|MSET h 1 i|MSET h 1 o 2",
+            "+OK\r\n-ERR wrong number of arguments for 'mset' command\r\n-TRYAGAIN this server is out of memory or overloaded\r\n",
+        ),
+        (
+            "INCR h|DECR h|INCRBY h 10|DECRBY h -3|INCR x|INCR y|INCRBY h x",
+            &format!(
+                ":1\r\n:-1\r\n:10\r\n:3\r\n{not_integer}-ERR increment or decrement would overflow\r\n{not_integer}"
+            ),
+        ),
+        (
+            "DECRBY h -9223372036854775808|INCRBYFLOAT h 1.5|INCRBYFLOAT h x|INCRBYFLOAT x 1",
+            "-ERR decrement would overflow\r\n$3\r\n1.5\r\n-ERR value is not a valid float\r\n-ERR value is not a valid float\r\n",
+        ),
+        (
+            "APPEND h x|STRLEN h|STRLEN m|SETRANGE h 5 x|SETRANGE h -1 x|SETRANGE h 536870912 x|SETRANGE m 1 \"\"",
+            ":12\r\n:2\r\n:0\r\n:12\r\n-ERR offset is out of range\r\n-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n:0\r\n",
+        ),
+        (
+            "GETRANGE hab 0 2|GETRANGE hab -3 -1|GETRANGE hab 4 2|GETRANGE hab -1 -5|SUBSTR hab 0 100|GETRANGE m 0 1|GETRANGE h x 1",
+            &format!(
+                "$3\r\nhab\r\n$3\r\nhab\r\n$0\r\n\r\n$0\r\n\r\n$6\r\nhabhab\r\n$0\r\n\r\n{not_integer}"
+            ),
+        ),
+        (
+            "EXPIRE h 10|EXPIRE m 10|EXPIRE n 10 NX|EXPIRE h 10 NX XX|EXPIRE h 10 GT LT|EXPIRE h 10 foo|EXPIRE h 9223372036854775807",
+            ":1\r\n:0\r\n:0\r\n-ERR NX and XX, GT or LT options at the same time are not compatible\r\n-ERR GT and LT options at the same time are not compatible\r\n-ERR Unsupported option foo\r\n-ERR invalid expire time in 'expire' command\r\n",
+        ),
+        (
+            "TTL h|PTTL h|TTL m|TTL e|PEXPIRETIME h|EXPIRETIME h|PERSIST h|PERSIST n",
+            ":3\r\n:2500\r\n:-2\r\n:-1\r\n:1700000002500\r\n:1700000003\r\n:1\r\n:0\r\n",
+        ),
+        (
+            "GETDEL h|GETDEL m|GETEX h|GETEX h EX 5|GETEX h PERSIST|GETEX m PX 1|GETEX h KEEPTTL|GETSET h x|GETSET a x",
+            "$1\r\nh\r\n$-1\r\n$2\r\nhh\r\n$1\r\nh\r\n$1\r\nh\r\n$-1\r\n-ERR syntax error\r\n$1\r\nh\r\n$-1\r\n",
+        ),
+        (
+            "TYPE h|TYPE m|OBJECT ENCODING h|OBJECT ENCODING m|OBJECT FREQ m|OBJECT BAD h",
+            "+string\r\n+none\r\n$6\r\nembstr\r\n$-1\r\n$-1\r\n-ERR unknown subcommand 'BAD'. Try OBJECT HELP.\r\n",
+        ),
+        ("FLUSHALL|FLUSHDB ASYNC|FLUSHALL x", "+OK\r\n+OK\r\n-ERR syntax error\r\n"),
+        (
+            "SELECT 0|SELECT 1|SELECT x",
+            &format!("+OK\r\n-ERR DB index is out of range\r\n{not_integer}"),
+        ),
+        (
+            "CLIENT ID|CLIENT GETNAME|CLIENT SETNAME me|CLIENT GETNAME|CLIENT SETNAME \"a b\"",
+            ":1\r\n$-1\r\n+OK\r\n$2\r\nme\r\n-ERR Client names cannot contain spaces, newlines or special characters.\r\n",
+        ),
+        (
+            "HELLO 4|HELLO x|HELLO 2 foo|HELLO 2 AUTH a b",
+            "-NOPROTO unsupported protocol version\r\n-ERR Protocol version is not an integer or out of range\r\n-ERR Syntax error in HELLO option 'foo'\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        ),
+        (
+            "HELLO 3 SETNAME me|GET m|CLIENT GETNAME|RESET|GET m|CLIENT GETNAME",
+            "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n_\r\n$2\r\nme\r\n+RESET\r\n$-1\r\n$-1\r\n",
+        ),
+        (
+            "AUTH x|AUTH a b|AUTH default b|AUTH",
+            "-ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n+OK\r\n-ERR wrong number of arguments for 'auth' command\r\n",
+        ),
+        (
+            "CONFIG GET save|CONFIG GET nothing|CONFIG SET save x|COMMAND GETKEYS MSET a 1 b 2|COMMAND GETKEYS PING x",
+            "*2\r\n$4\r\nsave\r\n$0\r\n\r\n*0\r\n-ERR settings are in the cluster file and can't be changed here\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n-ERR The command has no key arguments\r\n",
+        ),
+        (
+            "COMMAND INFO get nothing",
+            "*2\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n",
+        ),
+        (
+            "MULTI|SET h 1|MGET h m|EXEC|PING",
+            "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n*2\r\n$2\r\nhh\r\n$-1\r\n+PONG\r\n",
+        ),
+        (
+            "MULTI|EXEC|EXEC|MULTI|GET h|DISCARD|DISCARD|GET h",
+            "+OK\r\n*0\r\n-ERR EXEC without MULTI\r\n+OK\r\n+QUEUED\r\n+OK\r\n-ERR DISCARD without MULTI\r\n$2\r\nhh\r\n",
+        ),
+        (
+            "MULTI|MULTI|WATCH h|GET|GET h|EXEC|PING",
+            "+OK\r\n-ERR MULTI calls can not be nested\r\n-ERR WATCH inside MULTI is not allowed\r\n-ERR wrong number of arguments for 'get' command\r\n+QUEUED\r\n-EXECABORT Transaction discarded because of previous errors.\r\n+PONG\r\n",
+        ),
+        (
+            "MULTI|INCR x|SET h 1 EX x|EXEC",
+            &format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n{not_integer}{not_integer}"),
+        ),
+        (
+            "WATCH h|UNWATCH|WAIT 1 0|CLUSTER INFO|READONLY",
+            "-ERR WATCH is not supported: a transaction here is not isolated from other clients\r\n+OK\r\n:0\r\n-ERR This instance has cluster support disabled\r\n-ERR This instance has cluster support disabled\r\n",
+        ),
+        ("QUIT|PING", "+OK\r\n"),
+        (
+            "EVALSHA abc 0|EVAL \"return 1\" 0|EVAL x 2 a",
+            "-NOSCRIPT No matching script. Please use EVAL.\r\n-ERR scripts can't be run here, except for those that docs/REDIS.md names\r\n-ERR Number of keys can't be greater than number of args\r\n",
+        ),
+    ] {
+        assert_eq!(shown(lines), wanted, "{lines}");
+    }
+}
+
+#[test]
+fn the_scripts_of_locks_are_known() {
+    let release = "if redis.call(\"get\",KEYS[1]) == ARGV[1] then\n return redis.call(\"del\",KEYS[1])\nelse\n return 0\nend";
+    let add =
+        "return redis.call('exists',KEYS[1])<1 and redis.call('setex',KEYS[1],ARGV[2],ARGV[1])";
+    let eval = |script: &str, rest: &[&str]| {
+        let words = ["EVAL", script, "1"]
+            .into_iter()
+            .chain(rest.iter().copied())
+            .map(|word| word.as_bytes().to_vec());
+        replies(&inline::join(&words.collect::<Vec<_>>()))
+    };
+    assert_eq!(eval(release, &["h", "owner"]), ":1\r\n");
+    assert_eq!(eval(release, &["n", "owner"]), ":0\r\n");
+    assert_eq!(eval(add, &["h", "owner", "10"]), "+OK\r\n");
+    assert_eq!(eval(add, &["n", "owner", "10"]), "$-1\r\n");
+}
+
+#[test]
+fn what_is_no_command_ends_the_connection_and_what_is_announced_takes_no_memory() {
+    for (bytes, wanted) in [
+        (&b"*1048577\r\n"[..], "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*x\r\n", "-ERR Protocol error: invalid multibulk length\r\n"),
+        (b"*1\r\nPING\r\n*1\r\n$4\r\nPING\r\n", "-ERR Protocol error: expected '$', got 'P'\r\n"),
+        (b"*2\r\n$3\r\nGET\r\n$-1\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"*2\r\n$3\r\nGET\r\n$536870913\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
+        (b"get \"x\r\nPING\r\n", "-ERR Protocol error: unbalanced quotes in request\r\n"),
+        (b"*3\r\n$3\r\nDEL\r\n$1\r\nh\r\nx\r\n", "-ERR Protocol error: expected '$', got 'x'\r\n"),
+    ] {
+        let client = testing::replies(SERVICE, answer, bytes);
+        assert_eq!(String::from_utf8_lossy(&client.out), wanted);
+        assert!(client.is_ended);
+    }
+    assert_eq!(replies(b"*-1\r\n*0\r\n\r\nPING\r\n"), "+PONG\r\n");
+    // Values, keys and commands that are too large are ignored as they come.
+    for (start, announced, wanted) in [
+        ("*3\r\n$3\r\nSET\r\n$1\r\nh\r\n", 536_870_912, "(limits.value_bytes)\r\n"),
+        ("*2\r\n$3\r\nGET\r\n", 70_000, "(limits.value_bytes)\r\n"),
+        ("*3\r\n$4\r\nMGET\r\n", 70_000, "(limits.key_bytes)\r\n"),
+        ("*2\r\n", 100_000, "xxx', with args beginning with: \r\n"),
+    ] {
+        let mut client = testing::Client::new(SERVICE, answer);
+        client.input = format!("{start}${announced}\r\n").into_bytes();
+        client.serve_here(|| 0);
+        let mut left = announced;
+        while left > 400_000_000 || left > 0 && announced < 400_000_000 {
+            let piece = left.min(65_536);
+            left -= piece;
+            client.input.extend(std::iter::repeat_n(b'x', piece));
+            client.serve_here(|| 0);
+            assert!(client.input.len() < 70_000, "{}", client.input.len());
+        }
+        if left == 0 {
+            client.input.extend_from_slice(b"\r\n$1\r\nh\r\n*1\r\n$4\r\nPING\r\n");
+            client.serve_here(|| 0);
+            let said = String::from_utf8_lossy(&client.out).into_owned();
+            assert!(said.contains(wanted), "{said}");
+            assert!(said.ends_with("+PONG\r\n") || said.contains("expected '$'"), "{start} {said}");
+        }
+    }
+}
+
+#[test]
+fn a_transaction_is_bounded() {
+    let value = "x".repeat(900);
+    let mut bytes = sent("MULTI");
+    for _ in 0..1_300 {
+        bytes.extend(sent(&format!("SET h {value}")));
+    }
+    bytes.extend(sent("EXEC"));
+    let said = replies(&bytes);
+    assert!(said.contains("-ERR the transaction is larger than this server allows\r\n"));
+    assert!(said.ends_with("-EXECABORT Transaction discarded because of previous errors.\r\n"));
+}
+
+#[test]
+fn a_long_mget_is_written_as_it_is_answered() {
+    let keys = vec!["habcdefghijklmnop"; 1_000].join(" ");
+    let said = shown(&format!("MGET {keys} o h"));
+    assert!(said.starts_with("*1002\r\n$34\r\n"));
+    assert!(said.ends_with("-TRYAGAIN this server is out of memory or overloaded\r\n$2\r\nhh\r\n"));
+}
+
+fn command() -> impl Strategy<Value = Vec<u8>> {
+    let key = prop_oneof!["[hmnouxyae][a-c]{0,3}", "users:[hmo][a-c]{0,2}", "[hk]{1020,1030}"];
+    let keys = prop::collection::vec(key.clone(), 0..6);
+    let line = |line: String| sent(&line);
+    prop_oneof![
+        (keys.clone(), "MGET|DEL|EXISTS|TOUCH|UNLINK|MSET|WATCH|COMMAND GETKEYS")
+            .prop_map(move |(keys, name)| line(format!("{name} {}", keys.join(" ")))),
+        (key.clone(), "GET|TTL|STRLEN|INCR|GETDEL|GETEX|TYPE|PERSIST|OBJECT ENCODING|EXPIRETIME")
+            .prop_map(move |(key, name)| line(format!("{name} {key}"))),
+        (key.clone(), 0usize..1_010, "|EX 10|NX|XX GET|KEEPTTL|EX x|NX XX").prop_map(
+            move |(key, length, options)| line(format!("SET {key} {} {options}", "v".repeat(length.max(1))))
+        ),
+        (key.clone(), "EXPIRE|INCRBY|INCRBYFLOAT|APPEND|SETNX|GETSET", "[0-9x]{1,3}")
+            .prop_map(move |(key, name, word)| line(format!("{name} {key} {word}"))),
+        (key, "[0-9-]{1,2}").prop_map(move |(key, at)| line(format!("GETRANGE {key} {at} -1"))),
+        "MULTI|EXEC|DISCARD|PING|ECHO x|FLUSHALL|HELLO 3|HELLO 2|RESET|QUIT|CLIENT GETNAME|CLIENT SETNAME a|SELECT 0|CONFIG GET [*]|COMMAND COUNT|HSET a b c|CLIENT x"
+            .prop_map(line),
+        "(GET h|PING|SET h \"a b\"|MGET h m|MULTI|EXEC|)\r?\n".prop_map(String::into_bytes),
+        prop::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn replies_depend_on_the_bytes_only(
+        commands in prop::collection::vec(command(), 1..12),
+        cuts in prop::collection::vec(1usize..400, 1..20),
+        choices in prop::collection::vec(0u8..3, 1..50),
+        picks in prop::collection::vec(any::<usize>(), 1..50),
+    ) {
+        let bytes = commands.concat();
+        let wanted = replies(&bytes);
+        let client = testing::replies_in_pieces(SERVICE, answer, &bytes, cuts, choices, picks);
+        prop_assert_eq!(String::from_utf8_lossy(&client.out), wanted);
+        prop_assert_eq!(client.codec.waiting_bytes(), 0);
+    }
+
+    #[test]
+    fn any_bytes_are_understood_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let mut bytes = bytes;
+        replies(&bytes);
+        bytes.splice(0..0, b"*3\r\n$3\r\nSET\r\n".iter().copied());
+        replies(&bytes);
+    }
+}
