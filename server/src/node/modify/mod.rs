@@ -104,10 +104,9 @@ pub(super) fn apply(
 fn change(modify: &Modify, found: &Found, operand: Operand<'_>) -> Result<(Effect, u8), Status> {
     let is_older = check(modify, found, operand.value)?;
     let header = |marks| Effect::Header { ttl: modify.ttl, marks };
-    let ttl = match (modify.ttl, found.ttl_ms) {
-        (Ttl::Keep, u64::MAX) => Ttl::Never,
-        (Ttl::Keep, ttl_ms) => Ttl::For(ttl_ms),
-        (ttl, _) => ttl,
+    let ttl = match modify.ttl {
+        Ttl::Keep => kept(found),
+        ttl => ttl,
     };
     let store = |value, flags, marks| Effect::Store { value, flags, marks, ttl };
     let effect = match modify.edit {
@@ -117,14 +116,26 @@ fn change(modify: &Modify, found: &Found, operand: Operand<'_>) -> Result<(Effec
         Edit::Delete => Effect::Delete,
         // It gets a new version, so that nobody who has seen it before can replace it by CAS.
         Edit::MarkStale => store(found.value.clone(), found.flags, marks::STALE),
-        Edit::Set => {
-            let marks = if is_older { marks::STALE } else { 0 };
-            store(operand.value.clone(), operand.flags, marks)
-        }
+        // The value is stale already: its lifetime goes on, and who was told to compute it still is.
+        Edit::Set if is_older => Effect::Store {
+            value: operand.value.clone(),
+            flags: operand.flags,
+            marks: marks::STALE | found.marks & marks::WON,
+            ttl: kept(found),
+        },
+        Edit::Set => store(operand.value.clone(), operand.flags, 0),
         Edit::Clear => store(Bytes::new(), 0, 0),
         edit => store(edited(edit, &found.value, operand.value)?, found.flags, 0),
     };
     Ok((effect, 0))
+}
+
+/// The lifetime that a value has.
+fn kept(found: &Found) -> Ttl {
+    match found.ttl_ms {
+        u64::MAX => Ttl::Never,
+        ttl_ms => Ttl::For(ttl_ms),
+    }
 }
 
 /// The effect if there is no value, and the marks of the answer.

@@ -236,13 +236,15 @@ fn of_a_herd_one_computes_the_value_again() {
 fn an_older_version_may_leave_the_value_stale() {
     let set = |version| {
         let when = When { version: Some(version), older_marks_stale: true, ..When::default() };
-        let applied = run(&Modify { when, ..Modify::new(Edit::Set) }, Some(&found(b"v")), b"x");
+        let set = Modify { when, ttl: Ttl::For(9), ..Modify::new(Edit::Set) };
+        let applied = run(&set, Some(&Found { marks: WON, ..found(b"v") }), b"x");
         match applied.effect {
-            Effect::Store { marks, .. } => Ok(marks),
+            Effect::Store { marks, ttl, .. } => Ok((marks, ttl)),
             _ => Err(applied.status),
         }
     };
-    assert_eq!((set(8), set(9), set(10)), (Ok(STALE), Ok(0), Err(Status::VersionMismatch)));
+    let (replaced, stale) = (Ok((0, Ttl::For(9))), Ok((STALE | WON, Ttl::For(1_000))));
+    assert_eq!((set(8), set(9), set(10)), (stale, replaced, Err(Status::VersionMismatch)));
 }
 
 #[test]

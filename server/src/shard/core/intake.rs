@@ -27,10 +27,10 @@ use crate::shard::handshake::Step;
 pub(super) struct Staged {
     pub(super) conn: ConnKey,
     pub(super) source: Source,
-    at: usize,
+    at: u32,
     pub(super) request: Request,
-    /// Where its key lies among those that were brought to their form, if it was.
-    formed: Option<Range<usize>>,
+    /// Where its key lies among those that were brought to their form, or [`AS_SENT`].
+    formed: (u32, u32),
     pub(super) place: Place,
 }
 
@@ -38,15 +38,16 @@ impl Staged {
     /// All of its bytes, where its source lies.
     #[inline]
     pub(super) fn bytes<'a>(&self, source: &'a [u8]) -> &'a [u8] {
-        &source[self.at..self.at + self.request.bytes as usize]
+        let at = self.at as usize;
+        &source[at..at + self.request.bytes as usize]
     }
 
     /// The key, in its form.
     #[inline]
     pub(super) fn key<'a>(&self, bytes: &'a [u8], formed: &'a Formed) -> &'a [u8] {
-        match &self.formed {
-            None => &bytes[self.request.key()],
-            Some(range) => &formed.bytes()[range.clone()],
+        match self.formed {
+            AS_SENT => &bytes[self.request.key()],
+            (from, to) => &formed.bytes()[from as usize..to as usize],
         }
     }
 }
@@ -54,6 +55,14 @@ impl Staged {
 /// The largest number of requests that are staged at once. The memory for them is a multiple of that
 /// of their bytes.
 const STAGED_MAX: usize = 4_096;
+
+/// [`Staged::formed`] of a key that is in its form, or has none.
+const AS_SENT: (u32, u32) = (u32::MAX, 0);
+
+/// A place in what was received. No input is longer than a few values.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("an input is bounded")
+}
 
 const FORM_TOO_LARGE: &str = "in its keyspace's form the key is over the limit";
 
@@ -152,7 +161,9 @@ impl Core {
                     // What takes its place comes before the rest.
                     is_halted = request.what == What::Again;
                     if let Some((place, formed)) = placed {
-                        let at = base + at;
+                        let at = index(base + at);
+                        let formed =
+                            formed.map_or(AS_SENT, |range| (index(range.start), index(range.end)));
                         let staged = Staged { conn: key, source, at, request, formed, place };
                         self.staged.push(staged);
                     }

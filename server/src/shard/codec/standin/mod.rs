@@ -284,7 +284,10 @@ pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<
     header.set_ttl_s(ttl_s(head.ttl_ms));
     header.map_epoch = send.map_tag;
     header.deadline_ms = deadline_ms(&head);
-    header.cas_version = head.version;
+    header.cas_version = match modify {
+        Some(modify) => modify.when.version.unwrap_or(0),
+        None => head.version,
+    };
     let identity = head.identity.map(identity_bytes);
     if identity.is_some() {
         header.flags |= request_flags::IDENTITY;
