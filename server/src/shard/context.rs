@@ -38,8 +38,10 @@ pub struct ShardContext {
 }
 
 impl ShardContext {
-    /// The answer to a client of Redis' protocol that gives a user and a password.
+    /// The answer to a client of Redis' protocol that gives a user and a password. Without a name,
+    /// the user is `default`.
     pub(super) fn authenticate(&self, user: &[u8], password: &[u8]) -> Status {
+        let user = if user.is_empty() { &b"default"[..] } else { user };
         match self.users.of(ServiceProtocol::Redis) {
             Some(users) if users.admit(user, password) => Status::Ok,
             Some(_) => Status::AuthFailed,
