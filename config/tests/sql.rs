@@ -131,32 +131,32 @@ fn errors_say_what_to_write() {
         (
             Postgres,
             "SELECT $1",
-            "`$1` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`$1` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (
             Postgres,
             "SELECT $",
-            "`$` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`$` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (
             Sqlite,
             "SELECT ?",
-            "`?` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`?` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (
             Sqlite,
             "SELECT ?12",
-            "`?12` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`?12` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (
             Sqlite,
             "SELECT @key",
-            "`@key` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`@key` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (
             Sqlite,
             "SELECT $key",
-            "`$key` is the driver's own way to write a parameter; write `:key` or `:value`",
+            "`$key` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`",
         ),
         (Sqlite, "SELECT 'a", "the string that begins with `'a` has no end; close it with `'`"),
         (Sqlite, "SELECT [a", "the identifier that begins with `[a` has no end; close it with `]`"),

@@ -49,7 +49,9 @@ pub enum SqlError {
     #[error("`{0}` is not a parameter; write `:key`, `:value` or `:flags`")]
     UnknownParameter(String),
     /// A numbered or bare parameter of the driver's own form, or a lone `$`.
-    #[error("`{0}` is the driver's own way to write a parameter; write `:key` or `:value`")]
+    #[error(
+        "`{0}` is the driver's own way to write a parameter; write `:key`, `:value` or `:flags`"
+    )]
     DriverParameter(String),
     /// A string, identifier or comment without its end.
     #[error("the {what} that begins with `{start}` has no end; close it with `{end}`")]
