@@ -119,7 +119,7 @@ impl Node {
         let pending = &self.requests[write.pending];
         let (head, deadline, row) = (pending.head, pending.deadline, pending.key.clone());
         let operand = modify::Operand { value: &pending.value, flags: head.item_flags };
-        let most = self.config.value_bytes_max;
+        let most = self.value_bytes_max(head.keyspace, &row);
         let applied = modify::apply(pending.modify(), found.as_ref(), operand, most);
         let operation = match &applied.effect {
             _ if self.keyspaces.is_cache(head.keyspace) => None,

@@ -68,6 +68,11 @@ impl Node {
         if self.is_answered_with_its_copy(key, known) {
             return false;
         }
+        let pending = &self.requests[key];
+        if pending.value.len() > self.value_bytes_max(pending.head.keyspace, &pending.key) {
+            self.reply(key, AnswerHead::status(Status::TooLarge));
+            return false;
+        }
         let is_remembered = self.remember(now, key, Micros(0));
         if !is_remembered {
             self.reply(key, AnswerHead::status(Status::Unavailable));
@@ -108,6 +113,16 @@ impl Node {
         };
         self.submit(now, Started::Write(write), head.keyspace, operation, row, deadline);
         true
+    }
+
+    /// The size of the largest value that can be written under this key, in bytes. A keyspace without
+    /// a database must not acknowledge a value that its cache can't hold.
+    pub(super) fn value_bytes_max(&self, keyspace: u8, key: &[u8]) -> usize {
+        let most = self.config.value_bytes_max;
+        match self.keyspaces.is_cache(keyspace) {
+            true => most.min(self.cache.value_bytes_max(key)),
+            false => most,
+        }
     }
 
     /// Answers a write whose copy was executed here, or leaves it to be answered with the copy that is

@@ -260,6 +260,11 @@ impl Store {
         Ok(())
     }
 
+    /// The size of the largest value that [`insert`](Self::insert) takes with this key, in bytes.
+    pub fn value_bytes_max(&self, key: &[u8]) -> usize {
+        self.item_bytes_max.saturating_sub(key.len())
+    }
+
     /// Removes a key; returns whether it was there.
     pub fn remove(&mut self, keyspace: u8, key: &[u8]) -> bool {
         let hash = self.hash(keyspace, key);

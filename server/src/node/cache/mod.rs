@@ -92,6 +92,11 @@ impl Cache {
         self.store.locate(keyspace, key)
     }
 
+    /// The size of the largest value that can be cached under this key, in bytes.
+    pub(super) fn value_bytes_max(&self, key: &[u8]) -> usize {
+        self.store.value_bytes_max(key)
+    }
+
     /// Finds the first candidate and starts loading its memory. This is the second pass.
     #[inline]
     pub(super) fn aim(&self, located: Located) -> IndexHint {

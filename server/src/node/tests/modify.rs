@@ -49,6 +49,17 @@ fn without_a_database_a_value_is_changed_where_it_is() {
 }
 
 #[test]
+fn a_value_does_not_grow_beyond_what_the_cache_can_hold() {
+    let mut s = cache();
+    let key = s.key_of(OWN);
+    let most = s.node.cache.value_bytes_max(&key);
+    assert_eq!(done(&mut s, &ADD, &key, &vec![b'x'; most]).status, Status::Ok);
+    let append = Modify::new(Edit::Append);
+    assert_eq!(done(&mut s, &append, &key, b"y").status, Status::TooLarge);
+    assert_eq!(s.get(&key).expect("a hit").value.len(), most);
+}
+
+#[test]
 fn a_new_lifetime_or_mark_leaves_the_version_alone() {
     let mut s = cache();
     let key = s.key_of(OWN);

@@ -35,6 +35,19 @@ fn a_value_is_kept_until_it_is_deleted_and_the_database_is_never_asked() {
 }
 
 #[test]
+fn a_value_that_the_cache_cannot_hold_is_refused_and_changes_nothing() {
+    let mut s = cache();
+    let key = s.key_of(OWN);
+    assert_eq!(write(&mut s, Action::Put, &key, b"v1").status, Status::Ok);
+    let most = s.node.cache.value_bytes_max(&key);
+    let refused = write(&mut s, Action::Put, &key, &vec![b'x'; most + 1]);
+    assert_eq!(refused.status, Status::TooLarge);
+    assert_eq!(s.get(&key).expect("a hit").value, b"v1");
+    assert_eq!(write(&mut s, Action::Put, &key, &vec![b'x'; most]).status, Status::Ok);
+    assert_eq!(s.get(&key).expect("a hit").value.len(), most);
+}
+
+#[test]
 fn a_cas_compares_with_what_is_cached() {
     let mut s = cache();
     let key = s.key_of(OWN);

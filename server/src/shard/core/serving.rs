@@ -81,6 +81,7 @@ impl Core {
                 served += self.serve_some(now, buffers, &staged[served..], &aimed[served..]);
             }
         }
+        assert!(self.staged.is_empty(), "serving stages nothing: it would be lost here");
         self.aimed = aimed;
         self.staged = staged;
         self.staged.clear();
