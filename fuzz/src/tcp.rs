@@ -36,7 +36,8 @@ fn one_request<'a>(request: &Request<'_>, bytes: &'a [u8], limits: FrameLimits) 
     assert_eq!(request.key.len(), usize::from(request.header.key_len));
     assert_eq!(request.value.len(), request.header.value_len as usize);
     assert!(request.key.len() <= usize::from(limits.key_bytes));
-    assert!(request.value.len() <= limits.value_bytes as usize);
+    let value_bytes_max = limits.value_bytes + request.header.head_bytes();
+    assert!(request.value.len() <= value_bytes_max as usize);
     let mut again = Vec::new();
     Request::write(request.header, request.key, request.value, &mut again);
     assert_eq!(again, frame, "written again, a request is the same bytes");

@@ -292,7 +292,8 @@ impl RequestHeader {
             let (len, limit) = (u32::from(self.key_len), u32::from(limits.key_bytes));
             return Err(FrameError::KeyTooLarge { len, limit });
         }
-        if self.value_len > limits.value_bytes && self.value_len > limits.value_bytes + self.heads()
+        if self.value_len > limits.value_bytes
+            && self.value_len > limits.value_bytes + self.head_bytes()
         {
             let (len, limit) = (self.value_len, limits.value_bytes);
             return Err(FrameError::ValueTooLarge { len, limit });
@@ -302,7 +303,7 @@ impl RequestHeader {
 
     /// Returns the number of bytes at the beginning of the value that do not belong to it.
     #[cold]
-    fn heads(&self) -> u32 {
+    pub fn head_bytes(&self) -> u32 {
         let item = self.flags & request_flags::ITEM != 0
             && [Opcode::Put as u8, Opcode::Cas as u8].contains(&self.opcode);
         let identity = self.flags & request_flags::IDENTITY != 0;
