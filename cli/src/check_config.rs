@@ -2,12 +2,14 @@
 //! not ask the database whether it accepts the statements; the first server that starts does.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use standin_config::ClusterConfig;
+use standin_config::{CheckedProxy, ClusterConfig, ProxyConfig};
 use standin_master::Master;
 use standin_server::check;
+use standin_server::shard::users::AllUsers;
 
 use crate::{ConfigArg, Ended, diagnostics, out, private};
 
@@ -47,6 +49,9 @@ impl Findings {
 
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
     let path = &args.config.config;
+    if ProxyConfig::is_in(path) {
+        return check_proxy(path);
+    }
     let checked = ClusterConfig::check_file(path);
     for warning in &checked.warnings {
         diagnostics::remark(&format!("warning: {warning}"));
@@ -94,6 +99,37 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Ended {
         cluster.groups.len(),
         cluster.partitions,
         cluster.keyspaces.len(),
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the file of a proxy.
+fn check_proxy(path: &Path) -> Ended {
+    let CheckedProxy { config, warnings } = ProxyConfig::check_file(path);
+    for warning in &warnings {
+        diagnostics::remark(&format!("warning: {warning}"));
+    }
+    let config = match config {
+        Ok(config) => config,
+        Err(errors) => {
+            diagnostics::remark(&errors.to_string());
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let name = path.display();
+    let users = config.services.iter().map(|s| (s.protocol, s.passwords.as_deref()));
+    if let Err(error) = AllUsers::read_files(users) {
+        diagnostics::remark(&format!("{name}: {error}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    let services = config.services.iter();
+    let places: Vec<String> =
+        services.map(|service| format!("{} on {}", service.protocol.key(), service.at)).collect();
+    out::line(&format!(
+        "{name}: good: a proxy for {}, {} threads, {} keyspaces",
+        places.join(" and "),
+        config.threads,
+        config.keyspaces.len(),
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,13 +1,14 @@
 //! The `standin` program: reads the command line and calls the role's library.
 //!
 //! ```text
-//! server, master      run until a signal stops them       roles.rs, signals.rs, diagnostics/
+//! server, master,
+//! proxy               run until a signal stops them       roles.rs, signals.rs, diagnostics/
 //! get, put, …         one operation with the client       data.rs
 //! invalidate, flush   drop keys from all caches           drop.rs
 //! status              map, counters, what is wrong        status/
 //! check-config        check a cluster file                check_config.rs
 //! demo, load          call the load generator's library
-//! out.rs              standard output of all commands except server and master
+//! out.rs              standard output of all commands except the roles
 //! ```
 
 mod check_config;
@@ -54,6 +55,9 @@ enum Command {
     Server(roles::ServerArgs),
     /// Run the master of the cluster until SIGTERM.
     Master(roles::MasterArgs),
+    /// Run a proxy for the applications of this host until SIGTERM: memcached's and Redis' protocols, with
+    /// the cluster behind them.
+    Proxy(roles::ProxyArgs),
     /// Kill a server of a cluster under load, and show that no request fails.
     Demo(standin_loadgen::demo::DemoArgs),
     /// Drive load against a running cluster and measure it.
@@ -125,6 +129,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Server(args) => roles::server(&args),
         Command::Master(args) => roles::master(&args),
+        Command::Proxy(args) => roles::proxy(&args),
         Command::Demo(args) => long_run(|show| standin_loadgen::demo::main(&args, show)),
         Command::Load(args) => long_run(|show| standin_loadgen::load::main(&args, show)),
         Command::Get(args) => data::get(&args),

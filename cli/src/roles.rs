@@ -1,4 +1,4 @@
-//! `standin server` and `standin master`: run a role until a signal stops it.
+//! `standin server`, `standin master` and `standin proxy`: run a role until a signal stops it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use standin_config::{ClusterConfig, IoKind, Mistake};
+use standin_config::{CheckedProxy, ClusterConfig, IoKind, Mistake, ProxyConfig};
 use standin_master::{Master, MasterOptions};
+use standin_proxy::Proxy;
 use standin_server::Server;
+use standin_server::shard::LoopError;
 use tracing::{error, info, warn};
 
 use crate::diagnostics::{Diagnostics, LogArgs};
@@ -46,6 +48,16 @@ pub(crate) struct MasterArgs {
     log: LogArgs,
 }
 
+/// `standin proxy`.
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// The file of the proxy: where it listens, and some servers of the cluster.
+    #[arg(long, short, default_value = "proxy.toml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 pub(crate) fn server(args: &ServerArgs) -> Ended {
     // Registered first, so that a signal during the start is not lost.
     let mut signals = RoleSignals::listen()?;
@@ -73,26 +85,90 @@ fn run_server(
         args.name,
         server.address()
     ))?;
+    run_until_stopped(server, drain_timeout, diagnostics, signals)
+}
+
+/// A running role whose threads are watched.
+trait Running {
+    /// The word for it in a log line.
+    const WORD: &'static str;
+
+    /// Returns the thread that has ended unexpectedly, if there is one.
+    fn failed_thread(&self) -> Option<String>;
+
+    /// Stops it.
+    fn stop(self) -> Result<(), LoopError>;
+}
+
+impl Running for Server {
+    const WORD: &'static str = "server";
+
+    fn failed_thread(&self) -> Option<String> {
+        Self::failed_thread(self)
+    }
+
+    fn stop(self) -> Result<(), LoopError> {
+        Self::stop(self)
+    }
+}
+
+impl Running for Proxy {
+    const WORD: &'static str = "proxy";
+
+    fn failed_thread(&self) -> Option<String> {
+        Self::failed_thread(self)
+    }
+
+    fn stop(self) -> Result<(), LoopError> {
+        Self::stop(self)
+    }
+}
+
+fn run_until_stopped<R: Running>(
+    role: R,
+    drain_timeout: Duration,
+    diagnostics: &Diagnostics,
+    signals: &mut RoleSignals,
+) -> Ended {
     loop {
         standin_protocol::fault::point();
         match signals.take() {
             Some(Asked::Stop) => {
-                server.stop()?;
+                role.stop()?;
                 return Ok(ExitCode::SUCCESS);
             }
             Some(Asked::Reopen) => reopen(diagnostics, None),
             None => {}
         }
-        if let Some(thread) = server.failed_thread() {
-            error!("thread {thread} has died and the server can't continue without it; stopping");
+        if let Some(thread) = role.failed_thread() {
+            let word = R::WORD;
+            error!("thread {thread} has died and the {word} can't continue without it; stopping");
             signals::bound_this_stop(drain_timeout)?;
-            if let Err(error) = server.stop() {
+            if let Err(error) = role.stop() {
                 error!(%error, "a shard failed");
             }
             return Ok(ExitCode::from(THREAD_DIED));
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+pub(crate) fn proxy(args: &ProxyArgs) -> Ended {
+    let mut signals = RoleSignals::listen()?;
+    let CheckedProxy { config, warnings } = ProxyConfig::check_file(&args.config);
+    let config = config?;
+    signals.bound_stop(config.timings.drain_timeout)?;
+    let diagnostics = Diagnostics::start(&args.log, "proxy")?;
+    log_warnings(&warnings);
+    let run = AssertUnwindSafe(|| run_proxy(&config, &diagnostics, &mut signals));
+    catch_unwind(run).unwrap_or_else(|_| signals::end_without("main"))
+}
+
+fn run_proxy(config: &ProxyConfig, diagnostics: &Diagnostics, signals: &mut RoleSignals) -> Ended {
+    let proxy = Proxy::start(config, Arc::clone(&diagnostics.lost))?;
+    let places: Vec<String> = proxy.places().iter().map(ToString::to_string).collect();
+    diagnostics.announce(&format!("standin proxy on {} is ready", places.join(" and ")))?;
+    run_until_stopped(proxy, config.timings.drain_timeout, diagnostics, signals)
 }
 
 pub(crate) fn master(args: &MasterArgs) -> Ended {

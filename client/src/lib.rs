@@ -90,7 +90,8 @@ pub use config::{Bootstrap, ClientConfig};
 pub use event::ClientEvent;
 pub use facade::{CasOutcome, Flushed, ModifyOutcome};
 pub use operation::{
-    Action, Answer, ClientError, Modification, Operation, Outcome, Question, Target, Value,
+    Action, Answer, ClientError, Encoded, EncodedReply, Modification, Operation, Outcome, Question,
+    Target, Value,
 };
 pub use standin_protocol::modify;
 pub use topology::differences;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_protocol::body::{PingReply, StatsReply};
-use standin_protocol::frame::{Opcode, response_flags};
+use standin_protocol::frame::{Opcode, ResponseHeader, Status, response_flags};
 use standin_protocol::key::KeyForms;
 use standin_protocol::map::ClusterMap;
 use standin_protocol::modify::Modify;
@@ -59,6 +59,38 @@ pub enum Action {
     /// Drop all cached values of the keyspace in the key's partition, without a statement to the
     /// origin.
     Flush,
+    /// A request that the caller has encoded, and whose reply it reads: see [`Encoded`].
+    Encoded(Encoded),
+}
+
+/// A request as it is sent, for a caller that has read it in another protocol, such as a proxy. It is
+/// routed, repeated and given up like the others, but its reply is returned as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The opcode of a request with a key.
+    pub opcode: Opcode,
+    /// Whether the value begins with an [`ItemHead`](standin_protocol::item::ItemHead) if this is a
+    /// PUT or CAS, and the reply's value does.
+    pub is_item: bool,
+    /// The lifetime in the cache, in seconds; 0 for that of the keyspace.
+    pub ttl_s: u32,
+    /// The version that must be current; 0 if there is none.
+    pub version: u64,
+    /// The number of bytes of [`Self::value`] before the value proper.
+    pub head_bytes: usize,
+    /// The value with what comes before it.
+    pub value: Vec<u8>,
+}
+
+/// The reply to an [`Encoded`] request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedReply {
+    /// The header. Its lengths and request id say nothing to the caller.
+    pub header: ResponseHeader,
+    /// The status in it.
+    pub status: Status,
+    /// The value.
+    pub value: Vec<u8>,
 }
 
 /// A read-modify-write with its operand, as it is sent.
@@ -146,6 +178,8 @@ pub enum Outcome {
         /// The new lifetime in seconds.
         ttl_s: u32,
     },
+    /// The reply to an [`Encoded`] request, whatever its status.
+    Encoded(EncodedReply),
     /// INVALIDATE: the cached value was dropped.
     Invalidated,
     /// FLUSH: the cached values were dropped.
@@ -292,7 +326,9 @@ impl Operation {
     /// partition itself.
     pub(crate) fn hashed(&self, forms: &KeyForms) -> Cow<'_, [u8]> {
         match self.action {
-            Action::Flush => Cow::Borrowed(&self.key),
+            Action::Flush | Action::Encoded(Encoded { opcode: Opcode::Flush, .. }) => {
+                Cow::Borrowed(&self.key)
+            }
             _ => forms.hashed(self.keyspace, &self.key),
         }
     }
@@ -309,13 +345,20 @@ impl Action {
             Self::Touch { .. } => Opcode::Touch,
             Self::Invalidate => Opcode::Invalidate,
             Self::Flush => Opcode::Flush,
+            Self::Encoded(encoded) => encoded.opcode,
         }
+    }
+
+    /// Whether the reply is to bring the flags and the exact lifetime of the value.
+    pub(crate) fn is_item(&self) -> bool {
+        matches!(self, Self::Encoded(Encoded { is_item: true, .. }))
     }
 
     pub(crate) fn value(&self) -> &[u8] {
         match self {
             Self::Put { value, .. } | Self::Cas { value, .. } => value,
             Self::Modify(modification) => &modification.bytes,
+            Self::Encoded(encoded) => &encoded.value,
             Self::Get | Self::Delete | Self::Touch { .. } | Self::Invalidate | Self::Flush => &[],
         }
     }
@@ -323,6 +366,7 @@ impl Action {
     pub(crate) fn ttl_s(&self) -> u32 {
         match self {
             Self::Put { ttl_s, .. } | Self::Cas { ttl_s, .. } | Self::Touch { ttl_s } => *ttl_s,
+            Self::Encoded(encoded) => encoded.ttl_s,
             Self::Get | Self::Delete | Self::Modify(_) | Self::Invalidate | Self::Flush => 0,
         }
     }
@@ -330,7 +374,9 @@ impl Action {
     /// Returns the version that must be current; 0 if there is none.
     pub(crate) fn version(&self) -> u64 {
         match self {
-            Self::Cas { version, .. } | Self::Modify(Modification { version, .. }) => *version,
+            Self::Cas { version, .. }
+            | Self::Modify(Modification { version, .. })
+            | Self::Encoded(Encoded { version, .. }) => *version,
             _ => 0,
         }
     }
@@ -339,18 +385,20 @@ impl Action {
     pub(crate) fn value_bytes(&self) -> usize {
         match self {
             Self::Modify(modification) => modification.bytes.len() - MODIFY_HEAD_BYTES,
+            Self::Encoded(encoded) => encoded.value.len() - encoded.head_bytes,
             other => other.value().len(),
         }
     }
 
     /// Whether the action changes the database.
     pub(crate) fn is_write(&self) -> bool {
-        matches!(self, Self::Put { .. } | Self::Delete | Self::Cas { .. } | Self::Modify(_))
+        use Opcode::{Cas, Delete, Modify, Put};
+        matches!(self.opcode(), Put | Delete | Cas | Modify)
     }
 
     /// Whether it may be sent again although it may have been executed.
     pub(crate) fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Modify(_)) || mutant::is(Mutant::ModifySentAgain)
+        self.opcode() != Opcode::Modify || mutant::is(Mutant::ModifySentAgain)
     }
 }
 

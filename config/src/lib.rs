@@ -1,4 +1,4 @@
-//! `cluster.toml`: read, checked as a whole, and handed on as plain values.
+//! `cluster.toml`, and the file of a proxy: read, checked as a whole, and handed on as plain values.
 //!
 //! Not here: what the values mean at run time; that is in the role that uses them.
 //!
@@ -14,6 +14,7 @@
 mod defaults;
 mod mistake;
 mod model;
+mod proxy;
 mod read;
 mod section;
 mod services;
@@ -25,6 +26,7 @@ mod write;
 
 pub use mistake::{ConfigErrors, Mistake, Place};
 pub use model::*;
-pub use read::{Checked, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
+pub use proxy::{ListenAt, ProxyConfig, ProxyService};
+pub use read::{Checked, CheckedProxy, SHARD_MEMORY_BYTES_MAX, SHARD_MEMORY_BYTES_MIN};
 pub use services::{Naming, ServiceConfig, ServiceProtocol};
 pub use write::{CONFIG_FILE, SECRET_FILE, WriteError};

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -28,7 +29,7 @@ use crate::shard::link::LinkConfig;
 use crate::shard::listeners::{Listener, Service};
 use crate::shard::mailbox::{Mailboxes, Message};
 use crate::shard::users::AllUsers;
-use crate::shard::{self, LoopError, Outside, ShardContext};
+use crate::shard::{self, LoopError, Outside, ServerThreads, ShardContext};
 use crate::stats::StatsHub;
 
 /// A running server.
@@ -42,7 +43,7 @@ pub struct Server {
     shards: Vec<JoinHandle<Result<(), LoopError>>>,
     control_thread: JoinHandle<io::Result<()>>,
     /// The listening sockets, kept open as long as any part of this server can reach the origin.
-    ports: Vec<TcpListener>,
+    ports: Vec<OwnedFd>,
 }
 
 impl Server {
@@ -81,11 +82,11 @@ impl Server {
         let users = Arc::new(AllUsers::read(own)?);
         let bound = |what| move |error| ServerError::Bind { what, address: own.address, error };
         let socket = listen(own.address).map_err(bound("TCP"))?;
-        let mut listeners = vec![Listener { socket, service: Service::Standin }];
+        let mut listeners = vec![Listener { socket: socket.into(), service: Service::Standin }];
         for service in &own.services {
             let ServiceConfig { protocol, address, .. } = *service;
             let bound = |error| ServerError::BindService { key: protocol.key(), address, error };
-            let socket = listen(address).map_err(bound)?;
+            let socket = listen(address).map_err(bound)?.into();
             listeners.push(Listener { socket, service: Service::Other(protocol) });
         }
         let udp = UdpSocket::bind(own.address).map_err(bound("UDP"))?;
@@ -116,8 +117,7 @@ impl Server {
         let outside = Outside {
             mailboxes: mailboxes.clone(),
             hub: Arc::clone(&hub),
-            origin: origin.clone(),
-            control: control.clone(),
+            threads: ServerThreads { origin: origin.clone(), control: control.clone() },
         };
         let agent = AgentConfig::new(&cluster, server, boot_id, random()?);
         let options = ControlOptions {

@@ -1,6 +1,6 @@
 //! The path of one operation: it is checked, routed, sent, and ended exactly once.
 
-use standin_protocol::frame::{RequestHeader, TTL_S_MAX, request_flags};
+use standin_protocol::frame::{Opcode, RequestHeader, Status, TTL_S_MAX, request_flags};
 use standin_protocol::hello::{ANY_SHARD, HelloBody, Role};
 use standin_protocol::time::Micros;
 
@@ -107,8 +107,17 @@ impl Open {
     }
 
     fn denies_the_write(&self, result: &Result<Answer, ClientError>) -> bool {
-        let is_mismatch = |answer: &Answer| matches!(answer.outcome, Outcome::Mismatch { .. });
-        self.is_write() && result.as_ref().map_or(true, is_mismatch)
+        let denies = |answer: &Answer| match &answer.outcome {
+            Outcome::Mismatch { .. } => true,
+            Outcome::Encoded(reply) => match reply.status {
+                Status::Ok | Status::NotFound => false,
+                // A condition of it does not hold.
+                Status::NotStored => reply.header.opcode != Opcode::Modify as u8,
+                _ => true,
+            },
+            _ => false,
+        };
+        self.is_write() && result.as_ref().map_or(true, denies)
     }
 
     fn op_id(&self) -> Option<u64> {
@@ -260,6 +269,9 @@ impl Engine {
         if let Work::Operation { operation, .. } = &open.work {
             header.set_ttl_s(operation.action.ttl_s());
             header.cas_version = operation.action.version();
+            if operation.action.is_item() {
+                header.flags |= request_flags::ITEM;
+            }
         }
         if open.sends > 0 {
             header.flags |= request_flags::RETRY;

@@ -15,7 +15,9 @@ use super::errors::Passed;
 use super::operations::Work;
 use super::{ConnId, Engine, Timer};
 use crate::config::ClientConfig;
-use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Question, Target, Value};
+use crate::operation::{
+    Action, Answer, ClientError, EncodedReply, Operation, Outcome, Question, Target, Value,
+};
 use crate::session::{Incoming, Reply, SessionError};
 
 /// The id of the master, in `served_by` and in the `server` of its hello.
@@ -218,6 +220,10 @@ fn result_of(
     operation: &Operation,
     reply: Reply,
 ) -> Result<Outcome, ClientError> {
+    if let Action::Encoded(_) = operation.action {
+        let Reply { header, status, value } = reply;
+        return Ok(Outcome::Encoded(EncodedReply { header, status, value }));
+    }
     let keyspace = || config.keyspace(operation.keyspace);
     let version = reply.header.cas_version;
     let ttl_s = reply.header.ttl_s;

@@ -21,8 +21,24 @@ pub(super) struct Cluster<'d> {
     pub(super) name: Option<String>,
     pub(super) partitions: Option<At<u32>>,
     pub(super) mode: Option<Mode>,
-    pub(super) key_separator: Option<At<&'d str>>,
+    pub(super) naming: NamingKeys<'d>,
+}
+
+/// The keys that say how a key names its keyspace, as far as they are right.
+pub(super) struct NamingKeys<'d> {
+    pub(super) separator: Option<At<&'d str>>,
     pub(super) default_keyspace: Option<Option<At<&'d str>>>,
+}
+
+impl<'d> NamingKeys<'d> {
+    pub(super) fn read(section: &mut Section<'d>, report: &mut Report<'_>) -> Self {
+        let separator = section.text("key_separator", KEY_SEPARATOR, report);
+        let separator = separator
+            .and_then(|text| check_separator(text, &section.key("key_separator"), report))
+            .or(KEY_SEPARATOR, section.at());
+        let default_keyspace = section.text("default_keyspace", "items", report).optional();
+        Self { separator, default_keyspace }
+    }
 }
 
 /// `[master]`, as far as it is right.
@@ -46,13 +62,9 @@ impl Master {
 pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Cluster<'d> {
     let name = section.text("name", defaults::CLUSTER_NAME, report);
     let name = name.and_then(|name| check_name(name, &section.key("name"), report));
-    let separator = section.text("key_separator", KEY_SEPARATOR, report);
-    let separator = separator
-        .and_then(|text| check_separator(text, &section.key("key_separator"), report))
-        .or(KEY_SEPARATOR, section.at());
+    let naming = NamingKeys::read(&mut section, report);
     let cluster = Cluster {
-        key_separator: separator,
-        default_keyspace: section.text("default_keyspace", "items", report).optional(),
+        naming,
         name: name.or(defaults::CLUSTER_NAME, section.at()).map(|name| name.value.to_owned()),
         partitions: section.whole(
             "partitions",

@@ -245,7 +245,7 @@ fn warn_of_merged_keys(
     }
 }
 
-fn read_id(
+pub(super) fn read_id(
     section: &mut Section<'_>,
     places: &mut HashMap<u8, usize>,
     report: &mut Report<'_>,

@@ -9,6 +9,7 @@ mod cluster;
 mod keyspace;
 mod network;
 mod origin;
+mod proxy;
 mod secret;
 mod servers;
 mod services;
@@ -20,6 +21,7 @@ use toml_edit::Document;
 
 use crate::mistake::{ConfigErrors, Mistake, Report};
 use crate::model::ClusterConfig;
+use crate::proxy::ProxyConfig;
 use crate::section::Section;
 use secret::Secret;
 use servers::Server;
@@ -55,50 +57,99 @@ impl ClusterConfig {
     /// Loads a file like [`Self::load`], and returns warnings as well.
     #[must_use]
     pub fn check_file(path: &Path) -> Checked {
-        let name = path.display().to_string();
-        let unreadable = |text: String| {
-            let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
-            Checked { config: Err(ConfigErrors { mistakes: vec![mistake] }), warnings: Vec::new() }
-        };
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                return unreadable(format!(
-                    "cannot be read ({error}); give the path of a readable file, such as a copy \
-                     of cluster.example.toml"
-                ));
-            }
-        };
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::check(text, &name, path.parent().unwrap_or(Path::new(""))),
-            Err(error) => unreadable(format!(
-                "byte {} is not UTF-8; save the file as UTF-8",
-                error.valid_up_to()
-            )),
-        }
+        let (config, warnings) = of_file(path, read_root);
+        Checked { config, warnings }
     }
 
     /// Parses text like [`Self::parse`], and returns warnings as well.
     #[must_use]
     pub fn check(text: &str, source_name: &str, base_dir: &Path) -> Checked {
-        let mut report = Report::new(source_name, text);
-        let config = match Document::parse(text) {
-            Ok(document) => read_root(Section::root(document.as_table()), base_dir, &mut report),
-            Err(error) => {
-                let at = error.span().map_or(text.len(), |span| span.start);
-                let (wrong, instead) = (error.message(), syntax_hint(error.message()));
-                report.mistake(at, "TOML", format!("{wrong}; {instead}"));
-                None
-            }
-        };
-        let (mistakes, warnings) = report.finish();
-        debug_assert!(
-            config.is_some() || !mistakes.is_empty(),
-            "a value is missing and nothing was reported"
-        );
-        let config = config.filter(|_| mistakes.is_empty()).ok_or(ConfigErrors { mistakes });
+        let (config, warnings) = of_text(text, source_name, base_dir, read_root);
         Checked { config, warnings }
     }
+}
+
+/// The contents of a proxy's file, and the warnings about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedProxy {
+    /// The values, or all mistakes.
+    pub config: Result<ProxyConfig, ConfigErrors>,
+    /// Settings that work, but most likely not as intended; present even if there are mistakes.
+    pub warnings: Vec<Mistake>,
+}
+
+impl ProxyConfig {
+    /// Reads and checks a proxy's file. Relative paths in it are relative to its folder.
+    #[must_use]
+    pub fn check_file(path: &Path) -> CheckedProxy {
+        let (config, warnings) = of_file(path, proxy::read);
+        CheckedProxy { config, warnings }
+    }
+
+    /// Reads and checks the text of a proxy's file, as [`ClusterConfig::check`] does.
+    #[must_use]
+    pub fn check(text: &str, source_name: &str, base_dir: &Path) -> CheckedProxy {
+        let (config, warnings) = of_text(text, source_name, base_dir, proxy::read);
+        CheckedProxy { config, warnings }
+    }
+
+    /// Whether a file is that of a proxy: it has a section `[proxy]`.
+    #[must_use]
+    pub fn is_in(path: &Path) -> bool {
+        let Ok(text) = std::fs::read_to_string(path) else { return false };
+        Document::parse(text).is_ok_and(|document| document.contains_table(proxy::SECTION))
+    }
+}
+
+/// Reads a root section into values, as far as they are right.
+type Read<T> = fn(Section<'_>, &Path, &mut Report<'_>) -> Option<T>;
+
+fn of_file<T>(path: &Path, read: Read<T>) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
+    let name = path.display().to_string();
+    let unreadable = |text: String| {
+        let mistake = Mistake { file: name.clone(), place: None, key: String::new(), text };
+        (Err(ConfigErrors { mistakes: vec![mistake] }), Vec::new())
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            return unreadable(format!(
+                "cannot be read ({error}); give the path of a readable file, such as a copy of \
+                 cluster.example.toml"
+            ));
+        }
+    };
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => of_text(text, &name, path.parent().unwrap_or(Path::new("")), read),
+        Err(error) => {
+            unreadable(format!("byte {} is not UTF-8; save the file as UTF-8", error.valid_up_to()))
+        }
+    }
+}
+
+fn of_text<T>(
+    text: &str,
+    source_name: &str,
+    base_dir: &Path,
+    read: Read<T>,
+) -> (Result<T, ConfigErrors>, Vec<Mistake>) {
+    let mut report = Report::new(source_name, text);
+    let config = match Document::parse(text) {
+        Ok(document) => read(Section::root(document.as_table()), base_dir, &mut report),
+        Err(error) => {
+            let at = error.span().map_or(text.len(), |span| span.start);
+            let (wrong, instead) = (error.message(), syntax_hint(error.message()));
+            report.mistake(at, "TOML", format!("{wrong}; {instead}"));
+            None
+        }
+    };
+    let (mistakes, warnings) = report.finish();
+    debug_assert!(
+        config.is_some() || !mistakes.is_empty(),
+        "a value is missing and nothing was reported"
+    );
+    let config = config.filter(|_| mistakes.is_empty()).ok_or(ConfigErrors { mistakes });
+    (config, warnings)
 }
 
 /// The remedy that most likely helps with an error of the TOML parser.
@@ -144,7 +195,8 @@ fn read_root(
     servers::check(servers, cluster.as_ref(), master.as_ref(), limits.as_ref(), report);
     let known = keyspaces.as_ref().and_then(|keyspaces| keyspaces.as_deref());
     origin::check(origin.as_ref(), known, servers, timings.as_ref(), report);
-    let naming = services::naming(cluster.as_ref(), known, report);
+    let keys = cluster.as_ref().map(|cluster| &cluster.naming);
+    let naming = services::naming("cluster", keys, known, report);
 
     let cluster = cluster?;
     let groups = groups?;

@@ -17,8 +17,8 @@ use crate::section::{At, Found, Section};
 use crate::services::ServiceProtocol;
 use crate::units::format_size;
 
-const SHARDS_MAX: u64 = 256;
-const CORE_MAX: u64 = 4_095;
+pub(super) const SHARDS_MAX: u64 = 256;
+pub(super) const CORE_MAX: u64 = 4_095;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const MEMORY_BYTES_MAX: u64 = 16 << 40;
 /// The smallest cache of one shard: a store is divided into segments, which offsets have to reach.
@@ -26,7 +26,7 @@ pub const SHARD_MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// See [`SHARD_MEMORY_BYTES_MIN`].
 pub const SHARD_MEMORY_BYTES_MAX: u64 = 64 << 30;
 
-const IO_KINDS: [(&str, IoKind); 3] =
+pub(super) const IO_KINDS: [(&str, IoKind); 3] =
     [("auto", IoKind::Auto), ("uring", IoKind::Uring), ("epoll", IoKind::Epoll)];
 
 /// The keys that `[defaults]` may set and each server may override, as far as they are right.

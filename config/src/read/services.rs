@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::cluster::{Cluster, read_address};
+use super::cluster::{NamingKeys, read_address};
 use crate::mistake::Report;
 use crate::model::KeyspaceConfig;
 use crate::section::{At, Section};
@@ -66,14 +66,16 @@ pub(super) fn read(
     services
 }
 
-/// Turns the name of the default keyspace into its id, and checks that every keyspace can be named.
+/// Turns the name of the default keyspace into its id, and checks that every keyspace can be named. The
+/// keys are those of this section.
 pub(super) fn naming(
-    cluster: Option<&Cluster<'_>>,
+    section: &str,
+    keys: Option<&NamingKeys<'_>>,
     keyspaces: Option<&[KeyspaceConfig]>,
     report: &mut Report<'_>,
 ) -> Option<Naming> {
-    let (cluster, keyspaces) = (cluster?, keyspaces?);
-    let separator = cluster.key_separator?;
+    let (keys, keyspaces) = (keys?, keyspaces?);
+    let separator = keys.separator?;
     let hidden = keyspaces.iter().find(|keyspace| keyspace.name.contains(separator.value));
     if let Some(hidden) = hidden {
         let wrong = format!(
@@ -81,9 +83,9 @@ pub(super) fn naming(
              separator, such as `key_separator = \":\"`",
             separator.value, hidden.name
         );
-        report.mistake(separator.at, "cluster.key_separator", wrong);
+        report.mistake(separator.at, &format!("{section}.key_separator"), wrong);
     }
-    let default_keyspace = match cluster.default_keyspace? {
+    let default_keyspace = match keys.default_keyspace? {
         None => None,
         Some(name) => match keyspaces.iter().find(|keyspace| keyspace.name == name.value) {
             Some(keyspace) => Some(keyspace.id),
@@ -94,7 +96,7 @@ pub(super) fn naming(
                     |near| format!("write \"{near}\""),
                 );
                 let wrong = format!("there is no keyspace {:?}; {instead}", name.value);
-                report.mistake(name.at, "cluster.default_keyspace", wrong);
+                report.mistake(name.at, &format!("{section}.default_keyspace"), wrong);
                 return None;
             }
         },

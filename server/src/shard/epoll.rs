@@ -12,6 +12,7 @@ use slotmap::{Key as _, KeyData, SecondaryMap};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
+use super::backend::Backend;
 use super::core::{Buffers, ConnKey, Core, Effect, Io, empty};
 use super::listeners::Listener;
 use super::mailbox::Message;
@@ -53,10 +54,10 @@ struct Connection {
     close_by: Option<Micros>,
 }
 
-struct Loop {
+struct Loop<B: Backend> {
     epoll: OwnedFd,
-    core: Core,
-    outside: Outside,
+    core: Core<B>,
+    outside: Outside<B>,
     pool: Pool,
     listeners: Vec<Listener>,
     listeners_watched: bool,
@@ -69,7 +70,11 @@ struct Loop {
 }
 
 /// Runs the shard until it is told to stop and has finished what was in flight.
-pub(super) fn run(core: Core, outside: Outside, listeners: Vec<Listener>) -> Result<(), LoopError> {
+pub(super) fn run<B: Backend>(
+    core: Core<B>,
+    outside: Outside<B>,
+    listeners: Vec<Listener>,
+) -> Result<(), LoopError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)
         .map_err(|error| LoopError::system("epoll_create failed")(error.into()))?;
     let pool = Pool { memory: vec![0; EVENTS * BUFFER_BYTES], received_bytes: vec![0; EVENTS] };
@@ -90,7 +95,7 @@ pub(super) fn run(core: Core, outside: Outside, listeners: Vec<Listener>) -> Res
     .run()
 }
 
-impl Loop {
+impl<B: Backend> Loop<B> {
     fn run(mut self) -> Result<(), LoopError> {
         let failed = |what| move |error: rustix::io::Errno| LoopError::system(what)(error.into());
         let mailboxes = self.outside.mailboxes.clone();
@@ -98,7 +103,7 @@ impl Loop {
         epoll::add(&self.epoll, mailbox.wake_fd(), EventData::new_u64(WAKE), EventFlags::IN)
             .map_err(failed("epoll_ctl failed"))?;
         for (data, Listener { socket, .. }) in (LISTENERS..WAKE).zip(&self.listeners) {
-            socket.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+            sockets::do_not_wait(socket).map_err(LoopError::system("the listener"))?;
             epoll::add(&self.epoll, socket, EventData::new_u64(data), EventFlags::IN)
                 .map_err(failed("epoll_ctl failed"))?;
         }
@@ -136,7 +141,7 @@ impl Loop {
             if self.is_finished(turn) {
                 return Ok(());
             }
-            self.core.node.counters.loop_lag_us = lag.turn(woken.mono, Micros::boottime());
+            self.core.node.counters().loop_lag_us = lag.turn(woken.mono, Micros::boottime());
         }
     }
 
@@ -304,7 +309,7 @@ impl Loop {
             Ok(Ok(())) => {
                 connection.is_connecting = false;
                 sockets::prepare(&connection.fd);
-                self.core.connected(key);
+                self.core.connected(now, key);
                 // A flush that was asked for while connecting could not be done then.
                 self.flush(now, key);
             }
@@ -372,8 +377,8 @@ impl Loop {
     }
 }
 
-impl Shell for Loop {
-    fn core(&mut self) -> &mut Core {
+impl<B: Backend> Shell<B> for Loop<B> {
+    fn core(&mut self) -> &mut Core<B> {
         &mut self.core
     }
 

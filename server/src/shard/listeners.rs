@@ -1,7 +1,7 @@
 //! The ports of a server, and the protocol that is spoken on each. One shard accepts connections on
 //! all of them.
 
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 
 use standin_config::ServiceProtocol;
 
@@ -19,7 +19,7 @@ pub enum Service {
 #[derive(Debug)]
 pub struct Listener {
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: OwnedFd,
     /// The protocol.
     pub service: Service,
 }

@@ -62,6 +62,8 @@ pub enum Message {
         /// Server id.
         server: u16,
     },
+    /// A proxy: a datagram from the master.
+    Datagram(Box<[u8]>),
     /// Finish what is in flight, then end.
     Stop {
         /// End by then in any case.

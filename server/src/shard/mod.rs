@@ -13,11 +13,13 @@
 //! limits.rs            what a frame may carry, by who sends it
 //! listeners.rs         the ports, and the protocol of each
 //! users.rs             who may use which service
+//! backend.rs           what serves the commands: the node, or a proxy's client
 //! mailbox.rs           what other threads tell a shard
 //! context.rs           what a shard is told when it starts
 //! ```
 
 pub mod admission;
+pub mod backend;
 mod buffers;
 pub mod challenges;
 pub mod codec;
@@ -43,11 +45,12 @@ use standin_config::IoKind;
 use standin_protocol::time::Micros;
 use tracing::{info, warn};
 
+use self::backend::Backend;
 pub use self::context::ShardContext;
 use self::core::Core;
 use self::listeners::Listener;
-pub use self::outside::Outside;
-use crate::node::{Node, Now};
+pub use self::outside::{Outside, ServerThreads};
+use crate::node::Now;
 
 /// Why a shard's loop can't run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +88,10 @@ pub(crate) fn uring_missing() -> Option<LoopError> {
 ///
 /// # Errors
 /// [`LoopError`].
-pub fn run(
-    node: Node,
+pub fn run<B: Backend>(
+    node: B,
     context: ShardContext,
-    outside: Outside,
+    outside: Outside<B>,
     listeners: Vec<Listener>,
     io: IoKind,
 ) -> Result<(), LoopError> {

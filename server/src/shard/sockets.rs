@@ -1,7 +1,7 @@
 //! Sockets as both loops want them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -20,14 +20,19 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(4);
 
-/// Options of a connected socket. Failing is harmless: it works without them.
+/// Has a listener return instead of waiting for a connection.
+pub(super) fn do_not_wait(listener: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(listener, true)?)
+}
+
+/// Options of a connected socket. Failing is harmless: it works without them, as those of Unix do.
 pub(super) fn prepare(fd: &impl AsFd) {
     let socket = SockRef::from(fd);
     let _ = (socket.set_tcp_nodelay(true), socket.set_tcp_keepalive(&KEEPALIVE));
 }
 
 /// The next connection that waits at the listener, which does not block.
-pub(super) fn accept(listener: &TcpListener, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn accept(listener: &OwnedFd, flags: SocketFlags) -> rustix::io::Result<OwnedFd> {
     let fd = rustix::net::accept_with(listener, SocketFlags::CLOEXEC | flags)?;
     prepare(&fd);
     Ok(fd)

@@ -22,7 +22,7 @@ use super::listeners::{Listener, Service};
 use super::mailbox::{Mailboxes, Message};
 use super::*;
 use crate::control::ControlHandle;
-use crate::node::{Lease, NodeConfig};
+use crate::node::{Lease, Node, NodeConfig};
 use crate::origin::{Health, Origin};
 use crate::stats::StatsHub;
 
@@ -80,8 +80,10 @@ impl Shard {
         let outside = Outside {
             mailboxes: mailboxes.clone(),
             hub: Arc::new(StatsHub::new("a".to_owned(), BOOT, 1, Micros::boottime())),
-            origin: origin.clone(),
-            control: ControlHandle::new().unwrap(),
+            threads: ServerThreads {
+                origin: origin.clone(),
+                control: ControlHandle::new().unwrap(),
+            },
         };
         let context = ShardContext {
             shard: 0,
@@ -101,7 +103,10 @@ impl Shard {
         let redis_address = redis.local_addr().unwrap();
         let listeners = [(listener, ServiceProtocol::Memcached), (redis, ServiceProtocol::Redis)];
         let listeners = listeners
-            .map(|(socket, protocol)| Listener { socket, service: Service::Other(protocol) })
+            .map(|(socket, protocol)| Listener {
+                socket: socket.into(),
+                service: Service::Other(protocol),
+            })
             .into();
         let thread = std::thread::spawn(move || run(node, context, outside, listeners, io));
         wait_until(PATIENCE, "the database", || origin.health() == Health::Up);

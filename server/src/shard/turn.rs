@@ -8,14 +8,15 @@
 //! ```
 //! A process may be stopped between the two parts: the simulator does that.
 
+use super::backend::Backend;
 use super::core::{Core, Effect, Io};
 use super::mailbox::Message;
-use crate::node::Now;
+use crate::node::{Node, Now};
 
 /// The surroundings of a shard's core. They move bytes and messages, and decide nothing.
-pub trait Shell {
+pub trait Shell<B: Backend = Node> {
     /// The shard.
-    fn core(&mut self) -> &mut Core;
+    fn core(&mut self) -> &mut Core<B>;
 
     /// Gives a message to the core; takes in the socket of an adopted connection.
     fn take_in(&mut self, now: Now, message: Message);
@@ -38,7 +39,7 @@ pub trait Shell {
 
 /// The first part of a turn. `now` was read after the last byte was received and the last message
 /// taken out: see [`Core::serve_staged`].
-pub fn decide(shell: &mut impl Shell, now: Now, mail: &mut Vec<Message>) {
+pub fn decide<B: Backend>(shell: &mut impl Shell<B>, now: Now, mail: &mut Vec<Message>) {
     for message in mail.drain(..) {
         shell.take_in(now, message);
     }
@@ -56,7 +57,7 @@ pub fn decide(shell: &mut impl Shell, now: Now, mail: &mut Vec<Message>) {
 }
 
 /// The second part of a turn: what was decided goes out.
-pub fn act(shell: &mut impl Shell, now: Now) {
+pub fn act<B: Backend>(shell: &mut impl Shell<B>, now: Now) {
     if shell.core().take_sent_on() {
         let later = shell.clock();
         shell.core().drop_if_stopped(later);
@@ -68,7 +69,7 @@ pub fn act(shell: &mut impl Shell, now: Now) {
     }
 }
 
-fn carry_out_all(shell: &mut impl Shell, now: Now) {
+fn carry_out_all<B: Backend>(shell: &mut impl Shell<B>, now: Now) {
     while let Some(effect) = shell.core().effect() {
         shell.carry_out(now, effect);
     }

@@ -84,10 +84,19 @@ impl AllUsers {
     /// # Errors
     /// [`UsersError`] of the first that can't be used.
     pub fn read(server: &ServerConfig) -> Result<Self, UsersError> {
-        let files = server.services.iter().filter_map(|service| {
-            let path = service.passwords.as_ref()?;
-            Some(Users::read(path).map(|users| (service.protocol, users)))
-        });
+        let files = server.services.iter();
+        Self::read_files(files.map(|service| (service.protocol, service.passwords.as_deref())))
+    }
+
+    /// Reads the files of these services.
+    ///
+    /// # Errors
+    /// [`UsersError`] of the first that can't be used.
+    pub fn read_files<'a>(
+        services: impl Iterator<Item = (ServiceProtocol, Option<&'a Path>)>,
+    ) -> Result<Self, UsersError> {
+        let files = services
+            .filter_map(|(protocol, path)| Some(Users::read(path?).map(|users| (protocol, users))));
         Ok(Self(files.collect::<Result<_, _>>()?))
     }
 

@@ -12,9 +12,24 @@ pub struct Flushes {
     /// For each way of hashing, the keys of all partitions.
     keys: Vec<(u8, Vec<Vec<u8>>)>,
     partitions: u32,
+    is_unknown: bool,
 }
 
+/// The reply to a flush before it is known of which requests it consists.
+pub(in crate::shard) const UNKNOWN: &str = "no server of the cluster has answered yet";
+
 impl Flushes {
+    /// Those of a proxy that does not know the cluster's partitions yet.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self { is_unknown: true, ..Self::default() }
+    }
+
+    /// Whether it is not known yet of which requests a flush consists.
+    pub(in crate::shard) fn is_unknown(&self) -> bool {
+        self.is_unknown
+    }
+
     /// Those of these keyspaces.
     #[must_use]
     pub fn new(keyspaces: impl Iterator<Item = u8>, topology: &Topology) -> Self {

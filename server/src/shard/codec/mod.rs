@@ -16,7 +16,7 @@ pub(in crate::shard) mod memcached;
 pub mod names;
 pub mod order;
 pub(in crate::shard) mod redis;
-pub(in crate::shard) mod standin;
+pub mod standin;
 #[cfg(test)]
 mod testing;
 

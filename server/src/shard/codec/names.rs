@@ -58,6 +58,11 @@ impl Names {
         }
     }
 
+    /// Sets the requests of which a flush of everything consists.
+    pub(in crate::shard) fn set_flushes(&mut self, flushes: Flushes) {
+        self.flushes = flushes;
+    }
+
     /// The requests of which a flush of everything consists.
     pub(in crate::shard) fn flushes(&self) -> &Flushes {
         &self.flushes

@@ -9,10 +9,11 @@ use super::conn::{Conn, ConnKind};
 use super::intake::number;
 use super::{ConnKey, Core};
 use crate::node::Now;
+use crate::shard::backend::Backend;
 use crate::shard::handshake::{Greeting, HandedOver};
 use crate::shard::listeners::Service;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Returns the time at which the loop may accept another connection; [`Micros::NEVER`] if one has
     /// to end first.
     #[must_use]
@@ -25,10 +26,10 @@ impl Core {
     /// oldest of them goes.
     pub fn accept(&mut self, now: Now, had_ended: bool, service: Service) -> Option<ConnKey> {
         if self.stopping {
-            self.node.counters.connections_refused += 1;
+            self.node.counters().connections_refused += 1;
             return None;
         }
-        self.node.counters.connections_accepted += 1;
+        self.node.counters().connections_accepted += 1;
         let greeting = match service {
             Service::Standin => Greeting::default(),
             Service::Other(_) => Greeting::new(service, self.take_turn()),
@@ -63,7 +64,7 @@ impl Core {
     /// process, there may be many.
     pub(super) fn refuse_place(&mut self, key: ConnKey, role: Option<Role>) {
         if self.conns.get(key).is_some_and(|conn| !conn.had_ended) {
-            let counters = &mut self.node.counters;
+            let counters = self.node.counters();
             counters.connections_refused += 1;
             *match role {
                 None => &mut counters.handshakes_refused,
@@ -82,7 +83,7 @@ impl Core {
         self.begin(now);
         let key = self.insert(ConnKind::Accepted(connection.greeting), now.mono);
         if self.is_of_before(now, connection.at) {
-            self.node.counters.connections_dropped += 1;
+            self.node.counters().connections_dropped += 1;
             self.close(key);
             return key;
         }

@@ -5,14 +5,13 @@ use standin_protocol::time::Micros;
 
 use crate::shard::codec::{Caller, Codec, Decoder};
 use crate::shard::handshake::Greeting;
-use crate::shard::link::Link;
 
 #[derive(Debug)]
 pub(super) enum ConnKind {
     /// Somebody connected to this server.
     Accepted(Greeting),
-    /// This shard connected to a peer.
-    Link(Box<Link>),
+    /// This shard connected to a server. Its backend knows more.
+    Link,
 }
 
 #[derive(Debug)]
@@ -98,7 +97,7 @@ impl Conn {
     pub(super) fn idle_since(&self, now: Micros) -> Option<Micros> {
         let is_observer = match &self.kind {
             ConnKind::Accepted(greeting) => greeting.role() == Some(Role::Observer),
-            ConnKind::Link(_) => false,
+            ConnKind::Link => false,
         };
         is_observer.then_some(now)
     }
@@ -131,7 +130,7 @@ impl Conn {
     pub(super) fn caller(&self) -> Caller {
         match &self.kind {
             ConnKind::Accepted(greeting) => greeting.caller(),
-            ConnKind::Link(_) => Caller::default(),
+            ConnKind::Link => Caller::default(),
         }
     }
 }

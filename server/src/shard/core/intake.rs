@@ -18,23 +18,24 @@ use standin_protocol::time::Micros;
 use super::conn::ConnKind;
 use super::formed::Formed;
 use super::{ConnKey, Core, Io, Source};
-use crate::node::{AnswerHead, Now, Place, Status};
+use crate::node::{AnswerHead, Now, Status};
+use crate::shard::backend::Backend;
 use crate::shard::codec::{Rejected, Request, Spelling, Surroundings, What};
 use crate::shard::handshake::Step;
 
 /// A whole request that waits for the second and the third pass.
 #[derive(Debug, Clone)]
-pub(super) struct Staged {
+pub(super) struct Staged<P> {
     pub(super) conn: ConnKey,
     pub(super) source: Source,
     at: u32,
     pub(super) request: Request,
     /// Where its key lies among those that were brought to their form, or [`AS_SENT`].
     formed: (u32, u32),
-    pub(super) place: Place,
+    pub(super) place: P,
 }
 
-impl Staged {
+impl<P> Staged<P> {
     /// All of its bytes, where its source lies.
     #[inline]
     pub(super) fn bytes<'a>(&self, source: &'a [u8]) -> &'a [u8] {
@@ -66,7 +67,7 @@ fn index(at: usize) -> u32 {
 
 const FORM_TOO_LARGE: &str = "in its keyspace's form the key is over the limit";
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Takes bytes that were received into a buffer of the loop. Complete requests are staged where
     /// they are; the rest is kept with the connection.
     pub fn received(&mut self, now: Now, key: ConnKey, buffer: u16, bytes: &[u8]) {
@@ -78,6 +79,9 @@ impl Core {
         let skipped = usize::try_from(conn.skip).unwrap_or(usize::MAX).min(bytes.len());
         conn.skip -= skipped as u64;
         let bytes = &bytes[skipped..];
+        if matches!(conn.kind, ConnKind::Link) {
+            return B::received(self, now, key, bytes);
+        }
         let is_greeted = matches!(&conn.kind, ConnKind::Accepted(greeting) if greeting.is_done());
         if is_greeted && !conn.paused && conn.input.is_empty() {
             let source = Source::Buffer(buffer);
@@ -96,7 +100,7 @@ impl Core {
         // It has been closed.
         let Some(conn) = self.conns.get(key) else { return };
         match &conn.kind {
-            ConnKind::Link(_) => self.link_received(now, key),
+            ConnKind::Link => {}
             ConnKind::Accepted(_) if conn.paused || conn.closing => {}
             ConnKind::Accepted(greeting) if greeting.is_done() => self.stage_input(now, key),
             ConnKind::Accepted(_) => self.greet(now, key),
@@ -203,7 +207,7 @@ impl Core {
         request: &Request,
         bytes: &[u8],
         around: &Surroundings<'_>,
-    ) -> Result<(Place, Option<Range<usize>>), Rejected> {
+    ) -> Result<(B::Place, Option<Range<usize>>), Rejected> {
         let head = match &request.what {
             What::Command(head) | What::Modify(head, _) => head,
             _ => return Ok((self.node.place(0, &[]), None)),
@@ -250,7 +254,7 @@ impl Core {
             None => {
                 conn.ended = true;
                 self.ended.push(key);
-                self.node.counters.connections_dropped += 1;
+                self.node.counters().connections_dropped += 1;
                 self.flush(key);
             }
         }
@@ -269,7 +273,7 @@ impl Core {
                 self.greet(now, key);
             }
             Step::Refuse => {
-                self.node.counters.connections_dropped += 1;
+                self.node.counters().connections_dropped += 1;
                 self.close(key);
             }
             Step::NoPlace(role) => self.refuse_place(key, Some(role)),

@@ -15,6 +15,8 @@ mod control_watch;
 mod formed;
 mod intake;
 mod interface;
+mod links;
+mod of_node;
 mod outgoing;
 mod pause;
 mod peers;
@@ -29,32 +31,27 @@ use slotmap::{Key as _, SlotMap};
 use standin_protocol::time::Micros;
 
 use self::conn::{Conn, ConnKind};
-use self::control_watch::ControlWatch;
 use self::formed::Formed;
 use self::intake::Staged;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
-use self::peers::Links;
+pub use self::peers::Links;
 use self::serving::Agains;
 use super::admission::{Handshakes, Refusals};
+use super::backend::{Backend, LinkEnd};
 use super::codec::flushes::Flushes;
 use super::codec::names::Names;
 use super::context::ShardContext;
 pub use super::key::ConnKey;
 use super::limits::Frames;
-use super::link::Link;
 use super::mailbox::Message;
 use crate::budget::output_bytes;
-use crate::control::agent::Input;
-use crate::node::{
-    Aimed, Answer, ConnId, ForwardFailure, Left, Node, Now, Output, OwnedCommand, ReplyTo, Status,
-};
-use crate::origin::{Failure, Health, Outcome};
+use crate::node::{Answer, ConnId, Left, Node, Now, OwnedCommand, ReplyTo, Status};
 
 /// One shard's state.
-pub struct Core {
-    /// The node, which decides on requests.
-    pub node: Node,
+pub struct Core<B: Backend = Node> {
+    /// The node, which decides on requests, or what serves them in a proxy.
+    pub node: B,
     pub(super) context: ShardContext,
     conns: SlotMap<ConnKey, Conn>,
     accepted: u32,
@@ -68,9 +65,9 @@ pub struct Core {
     names: Option<Box<Names>>,
     /// The deadline of requests that bring none, in milliseconds.
     deadline_ms: u32,
-    staged: Vec<Staged>,
+    staged: Vec<Staged<B::Place>>,
     formed: Formed,
-    aimed: Vec<Aimed>,
+    aimed: Vec<B::Aimed>,
     /// Connections whose own input is staged.
     inputs_staged: Vec<ConnKey>,
     /// Connections with staged requests that could not be served because they are paused.
@@ -82,7 +79,7 @@ pub struct Core {
     ending: Vec<ConnKey>,
     /// Connections with requests under way whose other sides have left; the node is told at once.
     left: Vec<Left>,
-    links: Links,
+    links: B::Links,
     /// Tasks of other threads.
     effects: VecDeque<Effect>,
     pub(super) io: VecDeque<Io>,
@@ -95,7 +92,6 @@ pub struct Core {
     pause_max: Duration,
     /// Something for a peer was put into an output since the loop last looked at the clock.
     pub(super) has_sent_on: bool,
-    control_watch: ControlWatch,
 }
 
 /// The interval at which connections are checked for stalled handshakes and the store is counted.
@@ -103,10 +99,10 @@ const SWEEP: Duration = Duration::from_millis(500);
 /// The interval at which counters are published.
 const REFRESH: Duration = Duration::from_millis(100);
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// A shard without connections.
     #[must_use]
-    pub fn new(node: Node, context: ShardContext, now: Micros) -> Self {
+    pub fn new(node: B, context: ShardContext, now: Micros) -> Self {
         let limits = &context.cluster.limits;
         let outbound = Outbound::new(
             limits.output_bytes_per_connection as usize,
@@ -114,7 +110,7 @@ impl Core {
             limits.output_timeout,
         );
         let limits = Frames::new(limits, context.topology.partitions);
-        let names = names(&context);
+        let names = Names::new(&context.cluster, B::flushes(&context));
         let deadline = context.cluster.timings.operation_timeout.as_millis();
         let deadline_ms = u32::try_from(deadline).unwrap_or(u32::MAX);
         Self {
@@ -137,7 +133,7 @@ impl Core {
             ended: Vec::new(),
             ending: Vec::new(),
             left: Vec::new(),
-            links: Links::default(),
+            links: B::Links::default(),
             effects: VecDeque::new(),
             io: VecDeque::new(),
             limits,
@@ -147,7 +143,6 @@ impl Core {
             refreshed: now,
             pause_max: context.cluster.timings.pause_max(),
             has_sent_on: false,
-            control_watch: ControlWatch::default(),
             context,
         }
     }
@@ -161,19 +156,11 @@ impl Core {
             Message::Stray { to, command, at } => self.serve_stray(now, to, &command, at),
             Message::StrayReply { to, answer } => self.deliver(now, to, answer),
             Message::Left(left) => self.left.push(left),
-            Message::Origin(done) => self.node.origin_done(now, done.token, done.outcome),
-            Message::Map(map) => {
-                self.drop_outlived_links(now, &map);
-                self.node.apply_map(now, map);
-            }
-            Message::Lease(lease) => self.node.lease(now, lease),
-            Message::Word(word) => self.node.word(word),
-            Message::AskProbe { nonce, server } => self.node.ask_probe(nonce, server),
-            Message::Verdict { server, state } => self.node.verdict(now, server, state),
             Message::Stop { .. } => {
                 self.stopping = true;
-                self.node.stop();
+                B::stop(self);
             }
+            message => B::mail(self, now, message),
         }
     }
 
@@ -200,32 +187,15 @@ impl Core {
     /// Returns the next effect for other threads: first those that the core has noted, then those
     /// that the node requests. The caller executes each before it asks for the next.
     pub fn poll(&mut self, now: Now) -> Option<Effect> {
-        loop {
-            if let Some(effect) = self.effects.pop_front() {
-                return Some(effect);
-            }
-            match self.next_output(now)? {
-                Output::Reply { to, answer } => self.deliver(now, to, answer),
-                Output::Origin(call) => return Some(Effect::Submit(call)),
-                Output::Forward { peer, shard, token, map_tag, command } => {
-                    self.forward(now.mono, peer, shard, token, map_tag, &command);
-                }
-                Output::Report { server } if self.links.are_outlived(server) => {}
-                Output::Report { server } => return Some(Effect::Tell(Input::Report(server))),
-                Output::Probed { nonce, server, outcome } => {
-                    return Some(Effect::Tell(Input::Probed { nonce, server, outcome }));
-                }
-                Output::Drained(epoch) => {
-                    let shard = self.context.shard;
-                    return Some(Effect::Tell(Input::Drained { shard, epoch }));
-                }
-            }
+        match self.effects.pop_front() {
+            Some(effect) => Some(effect),
+            None => B::next_effect(self, now),
         }
     }
 
     /// The node asks for nothing more in this turn.
     pub fn end_outputs(&mut self) {
-        self.links.forget_outlived();
+        B::end_outputs(self);
         self.close_ended();
     }
 
@@ -234,32 +204,10 @@ impl Core {
         self.effects.pop_front()
     }
 
-    /// Notes that the origin has refused the call with this token, because it has too many.
-    pub fn call_refused(&mut self, now: Now, token: u64) {
-        self.node.origin_done(now, token, Outcome::Failed(Failure::Overloaded));
-    }
-
-    /// The origin's health and whether the control thread runs, as [`Effect::Refresh`] asks.
-    pub fn refreshed(&mut self, origin: Health, control_runs: bool) {
-        self.node.set_origin_up(origin == Health::Up);
-        let runs = self.control_watch.look(control_runs);
-        self.node.set_control_runs(runs);
-    }
-
     /// The number of this shard.
     #[must_use]
     pub fn shard(&self) -> u16 {
         self.context.shard
-    }
-
-    /// What the node asks for next. When there is nothing more, fetches that waited for room may
-    /// begin.
-    fn next_output(&mut self, now: Now) -> Option<Output> {
-        if let Some(output) = self.node.poll() {
-            return Some(output);
-        }
-        self.node.told_unsent(now, self.outbound.unsent());
-        self.node.poll()
     }
 
     /// Notes that the other side will send no more. It may still wait for answers.
@@ -269,7 +217,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.ended = true;
         match conn.kind {
-            ConnKind::Link(_) => self.close_link(now, key),
+            ConnKind::Link => B::ended(self, now, key),
             // What came with the end is staged and counts as waiting once it is served.
             ConnKind::Accepted(_) => self.ended.push(key),
         }
@@ -325,7 +273,7 @@ impl Core {
         self.outbound.forget(&conn);
         match conn.kind {
             ConnKind::Accepted(greeting) => self.leave_place(key, &greeting),
-            ConnKind::Link(link) => self.link_closed(now, key, *link, ForwardFailure::Unreachable),
+            ConnKind::Link => B::closed(self, now, key, LinkEnd::Lost),
         }
     }
 
@@ -335,20 +283,19 @@ impl Core {
         // It has been closed.
         let Some(conn) = self.conns.remove(key) else { return };
         self.outbound.forget(&conn);
-        if let ConnKind::Link(link) = conn.kind {
-            self.link_closed(now, key, *link, ForwardFailure::Refused);
+        if matches!(conn.kind, ConnKind::Link) {
+            B::closed(self, now, key, LinkEnd::Refused);
         }
     }
 
     /// Lets time pass.
     pub fn tick(&mut self, now: Now) {
         self.begin(now);
-        self.node.tick(now);
-        self.tick_links(now);
+        B::tick(self, now);
         if now.mono >= self.refreshed + REFRESH {
             self.refreshed = now.mono;
-            self.node.counters.connections = u64::from(self.accepted);
-            self.node.counters.in_flight = self.node.in_flight() as u64;
+            self.node.counters().connections = u64::from(self.accepted);
+            self.node.counters().in_flight = self.node.in_flight() as u64;
             self.effects.push_back(Effect::Refresh);
             self.tell_refusals(now.mono);
         }
@@ -367,9 +314,7 @@ impl Core {
     pub fn next_deadline(&self) -> Micros {
         let housekeeping = (self.refreshed + REFRESH).min(self.swept + SWEEP);
         let housekeeping = housekeeping.min(self.outbound.next_look());
-        let node = self.node.next_deadline().unwrap_or(Micros::NEVER);
-        let links = self.links_deadline().unwrap_or(Micros::NEVER);
-        housekeeping.min(node).min(links)
+        housekeeping.min(B::next_deadline(self))
     }
 
     /// Closes connections that began a hello or a frame and do not finish it, and idle observers.
@@ -386,7 +331,7 @@ impl Core {
             .map(|(key, _)| key)
             .collect();
         for key in late {
-            self.node.counters.connections_dropped += 1;
+            self.node.counters().connections_dropped += 1;
             self.close(key);
         }
     }
@@ -425,6 +370,22 @@ impl Core {
         }
     }
 
+    /// Reads nothing more from callers. Their connections are closed when everything that has been read
+    /// is answered.
+    pub fn end_inputs(&mut self) {
+        for (key, conn) in &mut self.conns {
+            if matches!(conn.kind, ConnKind::Accepted(_)) {
+                conn.ended = true;
+                self.ended.push(key);
+            }
+        }
+    }
+
+    /// Sets the requests of which a flush of everything consists.
+    pub fn set_flushes(&mut self, flushes: Flushes) {
+        self.names.as_mut().expect("no request is being decoded").set_flushes(flushes);
+    }
+
     /// Whether the shard was told to stop and nothing waits any more.
     #[must_use]
     pub fn is_drained(&self) -> bool {
@@ -451,42 +412,6 @@ impl Core {
             self.io.push_back(Io::Close(key));
         }
     }
-
-    pub(super) fn insert_link(&mut self, link: Link, now: Micros) -> ConnKey {
-        self.insert(ConnKind::Link(Box::new(link)), now)
-    }
-
-    pub(super) fn link(&self, key: ConnKey) -> Option<&Link> {
-        match &self.conns.get(key)?.kind {
-            ConnKind::Link(link) => Some(link),
-            ConnKind::Accepted(_) => None,
-        }
-    }
-
-    /// A link with its input and output.
-    pub(super) fn link_parts(
-        &mut self,
-        key: ConnKey,
-    ) -> Option<(&mut Link, &mut Vec<u8>, &mut Vec<u8>)> {
-        let conn = self.conns.get_mut(key)?;
-        match &mut conn.kind {
-            ConnKind::Link(link) if !conn.closing => {
-                Some((link, &mut conn.input, &mut conn.output))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The names of the keyspaces, and what a flush of all of them needs if this server has a port on which
-/// it can be asked for.
-fn names(context: &ShardContext) -> Names {
-    let cluster = &context.cluster;
-    let flushes = match cluster.servers[usize::from(context.server)].services.is_empty() {
-        true => Flushes::default(),
-        false => Flushes::new(cluster.keyspaces.iter().map(|k| k.id), &context.topology),
-    };
-    Names::new(cluster, flushes)
 }
 
 /// Capacity that an empty buffer of a connection may keep.

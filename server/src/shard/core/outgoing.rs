@@ -26,6 +26,7 @@ use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core, Effect, Io, recache};
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
+use crate::shard::backend::Backend;
 use crate::shard::mailbox::Message;
 
 /// The number of unsent bytes that a connection may have, and the size that a reply may have, even
@@ -99,7 +100,7 @@ impl Outbound {
         let waiting = if conn.is_aborted { 0 } else { conn.codec.waiting_bytes() };
         let unsent = match conn.kind {
             ConnKind::Accepted(_) => conn.output.len() + conn.sending_bytes + waiting,
-            ConnKind::Link(_) => 0,
+            ConnKind::Link => 0,
         };
         conn.waiting_bytes = waiting;
         self.unsent = self.unsent - conn.unsent_bytes + unsent;
@@ -158,7 +159,7 @@ impl Outbound {
     }
 }
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Bytes that connections have not taken, and the most that they may be.
     pub(in crate::shard) fn unsent_queue(&self) -> Queue {
         let bound = self.outbound.bound(self.conns.len(), VALUE_BYTES_MAX);
@@ -166,7 +167,7 @@ impl Core {
     }
 
     /// A late reply to a connection of this shard or another.
-    pub(super) fn deliver(&mut self, now: Now, to: ReplyTo, mut answer: Answer) {
+    pub fn deliver(&mut self, now: Now, to: ReplyTo, mut answer: Answer) {
         let shard = to.conn.shard;
         if shard != self.context.shard {
             let message = Message::StrayReply { to, answer };
@@ -183,7 +184,7 @@ impl Core {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.in_flight = conn.in_flight.saturating_sub(1);
         if answer.read_bytes().is_some_and(|bytes| self.outbound.has_no_room(conn, bytes)) {
-            self.node.counters.overloaded += 1;
+            self.node.counters().overloaded += 1;
             answer.overload();
         }
         conn.codec.answer(to.tag, &answer.head, &answer.value, &mut conn.output);
@@ -287,7 +288,7 @@ impl Core {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
         let head = AnswerHead { map_tag: self.node.map_tag(), ..AnswerHead::overloaded() };
-        self.node.counters.overloaded += 1;
+        self.node.counters().overloaded += 1;
         conn.codec.answer(tag, &head, &[], &mut conn.output);
         self.pause_if_full(now.mono, key);
     }
@@ -315,7 +316,7 @@ impl Core {
             }
             self.abort(key);
             self.outbound.dropped += 1;
-            self.node.counters.connections_dropped += 1;
+            self.node.counters().connections_dropped += 1;
         }
         if self.outbound.dropped > 0 && now >= self.outbound.told + TELL {
             self.outbound.told = now;

@@ -21,10 +21,11 @@ use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
 use super::conn::ConnKind;
-use super::{ConnKey, Core, Io};
-use crate::node::{ForwardFailure, Now};
+use super::{ConnKey, Core};
+use crate::node::Now;
+use crate::shard::backend::Backend;
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Notes the time of the next event.
     #[inline]
     pub(in crate::shard) fn begin(&mut self, now: Now) {
@@ -55,31 +56,18 @@ impl Core {
     #[cold]
     fn drop_everything(&mut self, now: Now) {
         self.refreshed = now.mono;
-        self.node.counters.pauses += 1;
+        self.node.counters().pauses += 1;
         self.node.drop_waiting();
         let is_accepted = |key: &ConnKey| matches!(self.conns[*key].kind, ConnKind::Accepted(_));
         let (accepted, links): (Vec<_>, Vec<_>) = self.conns.keys().partition(is_accepted);
         if !mutant::is(Mutant::KeepConnections) {
             for key in accepted {
-                self.node.counters.connections_dropped += 1;
+                self.node.counters().connections_dropped += 1;
                 self.close(key);
             }
         }
         if !mutant::is(Mutant::KeepWaiting) {
-            links.into_iter().for_each(|key| self.abort_link(now, key));
+            links.into_iter().for_each(|key| B::abort(self, now, key));
         }
-    }
-
-    /// Makes the loop close a link without sending the rest of its output.
-    fn abort_link(&mut self, now: Now, key: ConnKey) {
-        // It has been closed.
-        let Some((link, _, _)) = self.link_parts(key) else { return };
-        let (peer, waiting) = (link.peer, link.take_waiting());
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.output = Vec::new();
-            conn.closing = true;
-            self.io.push_back(Io::Abort(key));
-        }
-        self.link_ended(now, key, peer, waiting, ForwardFailure::Stopped);
     }
 }

@@ -10,14 +10,15 @@ use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::debug;
 
-use super::{ConnKey, Core, Io};
+use super::control_watch::ControlWatch;
+use super::{ConnKey, Core};
 use crate::node::{ForwardFailure, Now, OwnedCommand};
 use crate::shard::link::{Link, LinkFailure};
 use crate::timers::Timers;
 
 /// Links by server and shard.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub struct Links {
     /// Sorted, so that the order is the same in every run.
     open: BTreeMap<(u16, u16), ConnKey>,
     /// Peers whose links were closed because of a newer map, in this wake-up.
@@ -25,6 +26,9 @@ pub(super) struct Links {
     /// The deadlines of the links, and which of them is whose.
     timers: Timers,
     deadlines: SecondaryMap<ConnKey, Micros>,
+    /// All whose sockets are not closed yet.
+    all: SecondaryMap<ConnKey, Box<Link>>,
+    pub(super) control_watch: ControlWatch,
 }
 
 impl Links {
@@ -77,9 +81,9 @@ impl Core {
             None => {
                 let link = Link::new(peer, shard, self.context.link.clone(), now);
                 let address = self.context.topology.servers[usize::from(peer)].address;
-                let key = self.insert_link(link, now);
+                let key = self.open_link(now, address);
+                self.links.all.insert(key, Box::new(link));
                 self.links.open.insert((peer, shard), key);
-                self.io.push_back(Io::Connect(key, address));
                 key
             }
         };
@@ -101,8 +105,8 @@ impl Core {
         self.links.keep(key, deadline);
     }
 
-    /// The loop has made the connection that [`Io::Connect`] asked for.
-    pub fn connected(&mut self, key: ConnKey) {
+    /// The loop has made the connection of a link.
+    pub(super) fn link_connected(&mut self, key: ConnKey) {
         if let Some((link, _, output)) = self.link_parts(key) {
             link.connected(output);
             self.flush(key);
@@ -110,11 +114,12 @@ impl Core {
         self.keep_deadline(key);
     }
 
-    pub(super) fn link_received(&mut self, now: Now, key: ConnKey) {
+    pub(super) fn link_received(&mut self, now: Now, key: ConnKey, bytes: &[u8]) {
         self.begin(now);
         // It has been closed.
         let Some((_, input, _)) = self.link_parts(key) else { return };
-        let input = std::mem::take(input);
+        let mut input = std::mem::take(input);
+        input.extend_from_slice(bytes);
         let mut at = 0;
         loop {
             // The node is not part of a connection: both can be held at once.
@@ -208,14 +213,29 @@ impl Core {
     }
 
     /// The socket of a link is gone.
-    pub(super) fn link_closed(
-        &mut self,
-        now: Now,
-        key: ConnKey,
-        mut link: Link,
-        failure: ForwardFailure,
-    ) {
+    pub(super) fn link_closed(&mut self, now: Now, key: ConnKey, failure: ForwardFailure) {
+        let mut link = self.links.all.remove(key).expect("it was put there when it was opened");
         self.link_ended(now, key, link.peer, link.take_waiting(), failure);
+    }
+
+    /// Makes the loop close a link without sending the rest of its output.
+    pub(super) fn abort_link(&mut self, now: Now, key: ConnKey) {
+        // It has been closed.
+        let Some((link, _, _)) = self.link_parts(key) else { return };
+        let (peer, waiting) = (link.peer, link.take_waiting());
+        self.drop_link(key);
+        self.link_ended(now, key, peer, waiting, ForwardFailure::Stopped);
+    }
+
+    fn link(&self, key: ConnKey) -> Option<&Link> {
+        self.links.all.get(key).map(|link| &**link)
+    }
+
+    /// A link with its input and output.
+    fn link_parts(&mut self, key: ConnKey) -> Option<(&mut Link, &mut Vec<u8>, &mut Vec<u8>)> {
+        let conn = self.conns.get_mut(key).filter(|conn| !conn.closing)?;
+        let link = self.links.all.get_mut(key)?;
+        Some((link, &mut conn.input, &mut conn.output))
     }
 
     /// Closes the links to peers that have come back by this map, which is the next to be

@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 use slotmap::{Key as _, KeyData};
-use standin_protocol::hash::shard_of;
 
 use super::{ConnKey, Core, Effect};
 use crate::node::answer::marks;
 use crate::node::{Answer, AnswerHead, ConnId, Now, OwnedCommand, ReplyTo, Status};
+use crate::shard::backend::Backend;
 use crate::shard::codec::{Request, Spelling};
 use crate::shard::mailbox::Message;
 
@@ -19,7 +19,7 @@ pub(super) fn is_due(head: &AnswerHead) -> bool {
     head.marks & ALL == marks::STALE && head.status == Status::Ok
 }
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Goes on with a read of this connection that was answered at once.
     #[cold]
     pub(super) fn go_on(&mut self, now: Now, key: ConnKey, request: &Request, bytes: &[u8]) {
@@ -53,14 +53,14 @@ impl Core {
 
     /// Serves a command whose request waits for its answer.
     pub(super) fn serve_again(&mut self, now: Now, to: ReplyTo, command: OwnedCommand) {
-        let place = self.node.place(command.head.keyspace, &command.key);
-        let shard = shard_of(place.partition, self.context.shards);
+        let place = self.node.aim(self.node.place(command.head.keyspace, &command.key));
+        let shard = B::shard_of(place, self.context.shard, self.context.shards);
         if shard != self.context.shard && !self.stopping {
             let message = Message::Stray { to, command, at: now.mono };
             self.effects.push_back(Effect::Post { shard, message });
             return;
         }
-        let (place, mut answer) = (self.node.aim(place), None);
+        let mut answer = None;
         self.node.serve(now, to, &command.as_command(), place, true, |head, value| {
             answer = Some(Answer { head, value: Bytes::copy_from_slice(value) });
         });

@@ -3,13 +3,13 @@
 //! served no further until some of them are answered.
 
 use slotmap::Key as _;
-use standin_protocol::hash::shard_of;
 
 use super::intake::Staged;
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
-    Action, Aimed, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status,
+    Action, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status,
 };
+use crate::shard::backend::Backend;
 use crate::shard::codec::What;
 use crate::shard::mailbox::Message;
 
@@ -41,7 +41,7 @@ impl Agains {
     }
 }
 
-impl Core {
+impl<B: Backend> Core<B> {
     /// Second and third pass: aims everything staged since the last call, then serves it.
     ///
     /// The clock must be read after the last byte was received. Otherwise a process that was
@@ -94,8 +94,8 @@ impl Core {
         &mut self,
         now: Now,
         buffers: &impl Buffers,
-        staged: &[Staged],
-        aimed: &[Aimed],
+        staged: &[Staged<B::Place>],
+        aimed: &[B::Aimed],
     ) -> usize {
         let Staged { conn: key, source, .. } = staged[0];
         // It was closed after it had sent this.
@@ -136,7 +136,7 @@ impl Core {
                 What::Said => {
                     let (head, output) = (AnswerHead::status(Status::Ok), &mut conn.output);
                     conn.codec.answer_now(&request.request, bytes, &head, &[], output);
-                    self.node.counters.requests += 1;
+                    self.node.counters().requests += 1;
                     if self.outbound.is_worth_counting(conn) {
                         self.pause_if_full(now.mono, key);
                         return number;
@@ -151,7 +151,7 @@ impl Core {
                 What::Again => {
                     self.agains.bytes += conn.input.len() + bytes.len();
                     let again = conn.codec.again(&request.request, bytes, &mut conn.output);
-                    self.node.counters.requests += 1;
+                    self.node.counters().requests += 1;
                     if let Some(again) = again {
                         conn.decoder = conn.decoder.again(&request.request);
                         conn.unserved = Some(again);
@@ -166,7 +166,7 @@ impl Core {
                         (&bytes[request.request.key()], &bytes[request.request.value()]);
                     let head = AnswerHead::status(self.context.authenticate(user, password));
                     conn.codec.answer_now(&request.request, bytes, &head, &[], &mut conn.output);
-                    self.node.counters.requests += 1;
+                    self.node.counters().requests += 1;
                     continue;
                 }
                 What::Nothing => continue,
@@ -194,7 +194,7 @@ impl Core {
             let (name, value) = (request.key(bytes, &self.formed), &bytes[request.request.value()]);
             let command = Command { head, key: name, value, modify };
             let to = ReplyTo { conn: id, tag };
-            let shard = if shards == 1 { own } else { shard_of(place.partition, shards) };
+            let shard = B::shard_of(place, own, shards);
             // A shard that stops answers at once: the other one may be gone already.
             if shard != own && head.action.has_key() && !self.stopping {
                 let command = command.into_owned();
@@ -286,7 +286,7 @@ impl Core {
     fn refuse(&mut self, now: Now, key: ConnKey, tag: u64, status: Status, text: &str) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
-        self.node.counters.requests += 1;
+        self.node.counters().requests += 1;
         let head = AnswerHead::under(status, self.node.map_tag());
         conn.codec.answer(tag, &head, text.as_bytes(), &mut conn.output);
         if self.outbound.is_worth_counting(conn) {
@@ -303,7 +303,7 @@ impl Core {
         }
         let message = Message::Stray { to, command, at: now.mono };
         self.effects.push_back(Effect::Post { shard, message });
-        self.node.counters.strayed += 1;
+        self.node.counters().strayed += 1;
         conn.in_flight += 1;
         conn.has_strayed = true;
         self.tell_end_again(key);
@@ -328,10 +328,10 @@ impl Core {
 
     /// There is no room for what [`Effect::Post`] was to bring to another shard.
     pub fn post_refused(&mut self, now: Now, shard: u16, message: Message) {
-        self.node.counters.overloaded += 1;
+        self.node.counters().overloaded += 1;
         match message {
             Message::Stray { to, .. } => {
-                self.node.counters.strayed -= 1;
+                self.node.counters().strayed -= 1;
                 let map_tag = self.node.map_tag();
                 self.deliver(now, to, AnswerHead { map_tag, ..AnswerHead::overloaded() }.into());
             }

@@ -12,6 +12,7 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use self::operations::{Op, Socket, socket_at};
+use super::backend::Backend;
 use super::buffers::BufferRing;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
 use super::listeners::Listener;
@@ -48,10 +49,10 @@ impl Ring {
     }
 
     /// Runs the shard until it is told to stop and has finished what was in flight.
-    pub(super) fn run(
+    pub(super) fn run<B: Backend>(
         self,
-        core: Core,
-        outside: Outside,
+        core: Core<B>,
+        outside: Outside<B>,
         listeners: Vec<Listener>,
     ) -> Result<(), LoopError> {
         let state = Loop {
@@ -75,12 +76,12 @@ impl Ring {
     }
 }
 
-struct Loop {
+struct Loop<B: Backend> {
     // Dropped before the buffers that are registered with it.
     ring: IoUring,
     buffers: BufferRing,
-    core: Core,
-    outside: Outside,
+    core: Core<B>,
+    outside: Outside<B>,
     listeners: Vec<Listener>,
     sockets: Vec<Option<Socket>>,
     free: Vec<u32>,
@@ -98,10 +99,10 @@ struct Loop {
     stop_by: Option<Micros>,
 }
 
-impl Loop {
+impl<B: Backend> Loop<B> {
     fn run(mut self) -> Result<(), LoopError> {
         for Listener { socket, .. } in &self.listeners {
-            socket.set_nonblocking(true).map_err(LoopError::system("the listener"))?;
+            sockets::do_not_wait(socket).map_err(LoopError::system("the listener"))?;
         }
         self.arm_wake();
         self.arm_accept(now());
@@ -125,7 +126,7 @@ impl Loop {
                 return Ok(());
             }
             let end = Micros::boottime();
-            self.core.node.counters.loop_lag_us = self.lag.turn(turn.mono, end);
+            self.core.node.counters().loop_lag_us = self.lag.turn(turn.mono, end);
         }
     }
 
@@ -291,7 +292,7 @@ impl Loop {
         if result == 0 {
             socket.address = None;
             sockets::prepare(&socket.fd);
-            self.core.connected(key);
+            self.core.connected(now, key);
             self.arm_receive(index);
             // A flush that was asked for while connecting could not be done then.
             self.flush(now, key);
@@ -365,8 +366,8 @@ impl Loop {
     }
 }
 
-impl Shell for Loop {
-    fn core(&mut self) -> &mut Core {
+impl<B: Backend> Shell<B> for Loop<B> {
+    fn core(&mut self) -> &mut Core<B> {
         &mut self.core
     }
 
@@ -436,7 +437,7 @@ impl Shell for Loop {
     }
 }
 
-impl Drop for Loop {
+impl<B: Backend> Drop for Loop<B> {
     /// Closing the ring alone would end the kernel's operations some time later, when what
     /// they point to is gone.
     fn drop(&mut self) {

@@ -12,6 +12,7 @@ use io_uring::{opcode, squeue};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
+use super::super::backend::Backend;
 use super::super::buffers::GROUP;
 use super::super::core::{ConnKey, ReceiveMode};
 use super::super::sockets;
@@ -77,7 +78,7 @@ pub(super) fn socket_at(sockets: &mut [Option<Socket>], index: u32) -> &mut Sock
     socket.expect("a socket stays until its last operation has ended")
 }
 
-impl Loop {
+impl<B: Backend> Loop<B> {
     pub(super) fn push_send(&mut self, index: u32) {
         let socket = socket_at(&mut self.sockets, index);
         let rest = &socket.sending[socket.sent..];

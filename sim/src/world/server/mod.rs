@@ -285,7 +285,7 @@ impl World {
                 None => self.close_end(socket, 1, Segment::Reset),
             },
             TurnInput::Connected { key } => {
-                shard.core.connected(key);
+                shard.core.connected(now, key);
                 // A flush that was requested during the connection attempt could not be done then.
                 self.flush(shard, server, now, key);
             }

@@ -33,8 +33,8 @@ mod tokens;
 
 pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
-use super::{Request, Spelling, Surroundings, What, head, modify, position};
-use crate::node::Action;
+use super::{Request, Spelling, Surroundings, What, flushes, head, modify, position};
+use crate::node::{Action, Status};
 
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 250;
@@ -283,8 +283,12 @@ impl Decoder {
         let tag = Tag { number: part, ..Tag::new(Kind::Flush) };
         let tag = tag.with(marks::QUIET, is_quiet).with(marks::CONTINUED, part > 0);
         let Some((keyspace, partition)) = around.names.flushes().part(part) else {
-            // There is no keyspace.
             *self = Self::Line;
+            if around.names.flushes().is_unknown() {
+                let what = What::Refused(Status::Unavailable, flushes::UNKNOWN);
+                return Request { what, ..nothing(tag.with(marks::LAST, true), end) };
+            }
+            // There is no keyspace.
             return said(Tag::said(Said::Ok).with(marks::QUIET, is_quiet), end);
         };
         let is_last = part + 1 == around.names.flushes().parts();

@@ -49,8 +49,8 @@ pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
 use self::table::{Found, Run};
 use self::tag::{Kind, Tag, marks};
-use super::{Request, Spelling, Surroundings, What, head, position};
-use crate::node::Action;
+use super::{Request, Spelling, Surroundings, What, flushes, head, position};
+use crate::node::{Action, Status};
 
 /// The largest number of words of a command that is decoded as a whole.
 const WORDS_MAX: u32 = 1_024;
@@ -373,8 +373,12 @@ impl Decoder {
         let end = end_of(bytes);
         let tag = Tag { number: part.into(), ..Tag::new(Kind::Flush) };
         let Some((keyspace, partition)) = around.names.flushes().part(part) else {
-            // There is no keyspace.
             self.at = At::Command;
+            if around.names.flushes().is_unknown() {
+                let what = What::Refused(Status::Unavailable, flushes::UNKNOWN);
+                return Request { what, ..nothing(Tag { marks: marks::LAST, ..tag }, end) };
+            }
+            // There is no keyspace.
             return said(Tag::said(Said::Ok), end);
         };
         let is_last = part + 1 == around.names.flushes().parts();

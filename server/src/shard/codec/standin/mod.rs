@@ -269,10 +269,66 @@ pub(in crate::shard) struct Send {
     pub(in crate::shard) map_tag: u32,
 }
 
+/// The parts of a command's frame that do not depend on the connection.
+pub struct Parts {
+    /// The opcode.
+    pub opcode: Opcode,
+    /// Whether the flag ITEM is set.
+    pub is_item: bool,
+    /// The lifetime in the header, in seconds.
+    pub ttl_s: u32,
+    /// The version in the header.
+    pub version: u64,
+    before: Before,
+}
+
+/// The bytes before the value proper.
+enum Before {
+    Nothing,
+    Item([u8; ITEM_HEAD_BYTES]),
+    Operation([u8; MODIFY_HEAD_BYTES]),
+}
+
+impl Parts {
+    /// Those of this command.
+    #[must_use]
+    pub fn of(command: &Command<'_>) -> Self {
+        let Command { head, modify, .. } = command;
+        let is_put = matches!(head.action, Action::Put | Action::Cas);
+        let mut header = RequestHeader::default();
+        header.set_ttl_s(ttl_s(head.ttl_ms));
+        let ttl_s = header.ttl_s();
+        let is_exact = u64::from(ttl_s) * 1_000 == head.ttl_ms;
+        let is_item = head.wants_item || is_put && (head.item_flags != 0 || !is_exact);
+        let before = match modify {
+            Some(modify) => Before::Operation(wire::write(modify, head.item_flags).to_bytes()),
+            None if is_put && is_item => {
+                let (item_flags, ttl_ms) = (head.item_flags, head.ttl_ms);
+                let item = ItemHead { item_flags, ttl_ms, ..ItemHead::default() };
+                Before::Item(item.to_bytes())
+            }
+            None => Before::Nothing,
+        };
+        let version = modify.map_or(head.version, |modify| modify.when.version.unwrap_or(0));
+        Self { opcode: opcode(head.action), is_item, ttl_s, version, before }
+    }
+
+    /// The bytes before the value proper.
+    #[must_use]
+    pub fn before(&self) -> &[u8] {
+        match &self.before {
+            Before::Nothing => &[],
+            Before::Item(bytes) => bytes,
+            Before::Operation(bytes) => bytes,
+        }
+    }
+}
+
 /// Appends a command to what is sent on a link.
 pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<u8>) {
-    let Command { head, key, value, modify } = command;
-    let mut header = RequestHeader::new(opcode(head.action), head.keyspace, send.id);
+    let parts = Parts::of(&command);
+    let Command { head, key, value, .. } = command;
+    let mut header = RequestHeader::new(parts.opcode, head.keyspace, send.id);
     header.flags = match head.hop {
         Hop::None => 0,
         Hop::Forwarded => request_flags::FORWARDED,
@@ -281,35 +337,27 @@ pub(in crate::shard) fn command(command: Command<'_>, send: Send, out: &mut Vec<
     if head.is_retry {
         header.flags |= request_flags::RETRY;
     }
-    header.set_ttl_s(ttl_s(head.ttl_ms));
+    if parts.is_item {
+        header.flags |= request_flags::ITEM;
+    }
+    header.set_ttl_s(parts.ttl_s);
     header.map_epoch = send.map_tag;
     header.deadline_ms = deadline_ms(&head);
-    header.cas_version = match modify {
-        Some(modify) => modify.when.version.unwrap_or(0),
-        None => head.version,
-    };
+    header.cas_version = parts.version;
     let identity = head.identity.map(identity_bytes);
     if identity.is_some() {
         header.flags |= request_flags::IDENTITY;
     }
-    let is_put = matches!(head.action, Action::Put | Action::Cas);
-    let is_exact = u64::from(header.ttl_s()) * 1_000 == head.ttl_ms;
-    if head.wants_item || is_put && (head.item_flags != 0 || !is_exact) {
-        header.flags |= request_flags::ITEM;
-    }
-    let item = (is_put && header.flags & request_flags::ITEM != 0).then(|| {
-        let (item_flags, ttl_ms) = (head.item_flags, head.ttl_ms);
-        ItemHead { item_flags, ttl_ms, ..ItemHead::default() }.to_bytes()
-    });
-    let modify = modify.map(|modify| wire::write(modify, head.item_flags).to_bytes());
     let identity = identity.as_ref().map_or(&[][..], |bytes| bytes);
-    let item = item.as_ref().map_or(&[][..], |bytes| bytes);
-    let before = modify.as_ref().map_or(item, |bytes| bytes);
-    frame::Request::write_parts(header, key, [identity, before, value], out);
+    frame::Request::write_parts(header, key, [identity, parts.before(), value], out);
 }
 
-/// The answer that a frame from a link brings.
-pub(in crate::shard) fn read_answer<'a>(response: &Response<'a>) -> (AnswerHead, &'a [u8]) {
+/// The answer that a frame brings.
+///
+/// # Panics
+/// If it has the flag ITEM, and is too short for it, which no parsed response is.
+#[must_use]
+pub fn read_answer<'a>(response: &Response<'a>) -> (AnswerHead, &'a [u8]) {
     let header = &response.header;
     let (item, value) = match header.flags & response_flags::ITEM {
         0 => {

@@ -1,0 +1,349 @@
+//! The client's engine as the backend of a shard: commands become operations of the client, and their
+//! results answers.
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use slotmap::{Key as _, KeyData, SecondaryMap, SlotMap};
+use standin_client::engine::{ConnId, Engine, Input, Output};
+use standin_client::{Action, ClientError, ClientEvent, Encoded, EncodedReply, Operation, Outcome};
+use standin_protocol::frame::{Opcode, Response};
+use standin_protocol::time::Micros;
+use standin_server::node::counters::Counters;
+use standin_server::node::{
+    Answer, AnswerHead, Command, Left, Now, ReplyTo, Status, answer::flags,
+};
+use standin_server::origin::Health;
+use standin_server::shard::ShardContext;
+use standin_server::shard::backend::{Backend, LinkEnd};
+use standin_server::shard::codec::flushes::Flushes;
+use standin_server::shard::codec::standin::{Parts, read_answer};
+use standin_server::shard::core::{ConnKey, Core, Effect};
+use standin_server::shard::mailbox::Message;
+use standin_server::stats::StatsHub;
+use tracing::{info, warn};
+
+use crate::notices::Notices;
+
+slotmap::new_key_type! {
+    /// The name of an operation that has not ended.
+    struct OpKey;
+}
+
+/// A client of the cluster.
+pub struct Upstream {
+    engine: Engine,
+    notices: Notices,
+    waiting: SlotMap<OpKey, Waiting>,
+    /// The connections to servers, by the engine's names and by the shard's.
+    links: FxHashMap<ConnId, ConnKey>,
+    names: SecondaryMap<ConnKey, ConnId>,
+    /// The ids of the keyspaces.
+    keyspaces: Vec<u8>,
+    /// The number of partitions for which the shard knows how to flush everything.
+    partitions: u32,
+    /// The engine may have an output.
+    has_output: bool,
+    counters: Counters,
+}
+
+/// An operation that has not ended.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    to: ReplyTo,
+    is_read: bool,
+}
+
+impl Upstream {
+    /// Creates it on an engine that has done nothing yet.
+    #[must_use]
+    pub(crate) fn new(engine: Engine, notices: Notices, keyspaces: Vec<u8>) -> Self {
+        Self {
+            engine,
+            notices,
+            waiting: SlotMap::with_key(),
+            links: FxHashMap::default(),
+            names: SecondaryMap::new(),
+            keyspaces,
+            partitions: 0,
+            has_output: false,
+            counters: Counters::default(),
+        }
+    }
+
+    fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.has_output = true;
+        self.engine.handle(now.mono, input);
+    }
+
+    /// Ends an operation: the answer, and its destination.
+    fn end(&mut self, op_id: u64, result: Result<Outcome, ClientError>) -> (ReplyTo, Answer) {
+        let key = OpKey::from(KeyData::from_ffi(op_id));
+        let Waiting { to, is_read } = self.waiting.remove(key).expect("an operation ends once");
+        let map_tag = self.map_tag();
+        let answer = match result {
+            Ok(Outcome::Encoded(reply)) => answer_of(reply),
+            Ok(other) => unreachable!("an encoded request has an encoded reply, not {other:?}"),
+            Err(error) => refusal(&error),
+        };
+        if is_read && matches!(answer.head.status, Status::Ok | Status::NotFound) {
+            let is_hit = answer.head.flags & flags::HIT != 0;
+            *if is_hit { &mut self.counters.hits } else { &mut self.counters.misses } += 1;
+        }
+        match answer.head.status {
+            Status::OutcomeUnknown => self.counters.outcomes_unknown += 1,
+            Status::Overloaded => self.counters.overloaded += 1,
+            _ => {}
+        }
+        let head = AnswerHead { map_tag, ..answer.head };
+        (to, Answer { head, value: answer.value })
+    }
+
+    fn note(&mut self, event: &ClientEvent) {
+        let name = |server: &u16| {
+            let map = self.engine.map()?;
+            Some(map.topology.servers.get(usize::from(*server))?.name.clone())
+        };
+        match event {
+            ClientEvent::EnteredFailover { server, .. } => {
+                warn!(server = name(server), "a server does not answer; its stand-ins are used");
+            }
+            ClientEvent::LeftFailover { server, .. } => {
+                info!(server = name(server), "a server is used again");
+            }
+            ClientEvent::Reported { .. } => self.counters.reports += 1,
+            ClientEvent::MapApplied { .. } => self.counters.maps_applied += 1,
+            ClientEvent::MapRefused { reason } => warn!(reason, "a map can't be used"),
+            _ => {}
+        }
+    }
+}
+
+/// The answer that a server has given.
+fn answer_of(reply: EncodedReply) -> Answer {
+    let EncodedReply { header, status, value } = reply;
+    let (head, rest) = read_answer(&Response { header, status, value: &value });
+    let before = value.len() - rest.len();
+    Answer { head, value: Bytes::from(value).slice(before..) }
+}
+
+/// The answer to a request that no server has answered.
+fn refusal(error: &ClientError) -> Answer {
+    let status = match error {
+        ClientError::Overloaded { .. } => return AnswerHead::overloaded().into(),
+        ClientError::OutcomeUnknown => Status::OutcomeUnknown,
+        ClientError::DeadlineExceeded => Status::DeadlineExceeded,
+        ClientError::TooLarge(_) => return Answer::status(Status::TooLarge),
+        ClientError::AuthFailed => Status::AuthFailed,
+        _ => Status::Unavailable,
+    };
+    let value = match status {
+        Status::AuthFailed => Bytes::from(error.to_string()),
+        _ => Bytes::new(),
+    };
+    Answer { head: AnswerHead::status(status), value }
+}
+
+impl Backend for Upstream {
+    type Place = ();
+    type Aimed = ();
+    type Links = ();
+    type Threads = ();
+
+    fn flushes(_context: &ShardContext) -> Flushes {
+        Flushes::unknown()
+    }
+
+    #[inline]
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    fn map_tag(&self) -> u32 {
+        self.engine.map().map_or(0, |map| map.epoch.tag())
+    }
+
+    #[inline]
+    fn place(&self, _keyspace: u8, _key: &[u8]) {}
+
+    #[inline]
+    fn aim(&self, (): ()) {}
+
+    /// Each shard has a client of its own.
+    #[inline]
+    fn shard_of((): (), own: u16, _shards: u16) -> u16 {
+        own
+    }
+
+    fn serve(
+        &mut self,
+        now: Now,
+        to: ReplyTo,
+        command: &Command<'_>,
+        (): (),
+        may_wait: bool,
+        give: impl FnOnce(AnswerHead, &[u8]),
+    ) -> bool {
+        self.counters.requests += 1;
+        self.counters.data_requests += 1;
+        if !may_wait {
+            self.counters.overloaded += 1;
+            give(AnswerHead::overloaded(), &[]);
+            return true;
+        }
+        let parts = Parts::of(command);
+        let before = parts.before();
+        let encoded = Encoded {
+            opcode: parts.opcode,
+            is_item: parts.is_item,
+            ttl_s: parts.ttl_s,
+            version: parts.version,
+            head_bytes: before.len(),
+            value: [before, command.value].concat(),
+        };
+        let operation = Operation {
+            keyspace: command.head.keyspace,
+            key: command.key.to_vec(),
+            action: Action::Encoded(encoded),
+        };
+        let waiting = Waiting { to, is_read: parts.opcode == Opcode::Get };
+        let op_id = self.waiting.insert(waiting).data().as_ffi();
+        self.handle(now, Input::Submit { op_id, operation });
+        false
+    }
+
+    fn begin(&mut self, _now: Now) {}
+
+    /// Their requests end like all others. Nobody takes the answers.
+    fn callers_left(&mut self, _left: &[Left]) {}
+
+    fn in_flight(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn has_output(&self) -> bool {
+        self.has_output
+    }
+
+    fn stop(core: &mut Core<Self>) {
+        core.end_inputs();
+    }
+
+    fn refresh_counters(&mut self) {}
+
+    /// The engine gives requests up by their deadlines.
+    fn drop_waiting(&mut self) {}
+
+    fn mail(core: &mut Core<Self>, now: Now, message: Message) {
+        match message {
+            Message::Datagram(bytes) => core.node.handle(now, Input::Datagram(&bytes)),
+            other => unreachable!("nobody sends {other:?} to a proxy"),
+        }
+    }
+
+    fn next_effect(core: &mut Core<Self>, now: Now) -> Option<Effect> {
+        loop {
+            if let Some(effect) = core.effect() {
+                return Some(effect);
+            }
+            let Some(output) = core.node.engine.poll() else {
+                core.node.has_output = false;
+                return None;
+            };
+            match output {
+                Output::Completed { op_id, result } => {
+                    let result = result.map(|answer| answer.outcome);
+                    let (to, answer) = core.node.end(op_id, result);
+                    core.deliver(now, to, answer);
+                }
+                Output::Send { conn, bytes } => {
+                    // It has been closed.
+                    let Some(key) = core.node.links.get(&conn) else { continue };
+                    core.send_on_link(*key, bytes);
+                }
+                Output::Connect { conn, addr, .. } => {
+                    let key = core.open_link(now.mono, addr);
+                    core.node.links.insert(conn, key);
+                    core.node.names.insert(key, conn);
+                }
+                Output::Close { conn } => {
+                    // It has been closed.
+                    let Some(key) = core.node.links.remove(&conn) else { continue };
+                    core.node.names.remove(key);
+                    core.drop_link(key);
+                }
+                Output::Datagram { to, bytes } => core.node.notices.send(to, &bytes),
+                Output::Event(event) => {
+                    core.node.note(&event);
+                    learn_partitions(core);
+                }
+            }
+        }
+    }
+
+    fn end_outputs(_core: &mut Core<Self>) {}
+
+    fn tick(core: &mut Core<Self>, now: Now) {
+        core.node.handle(now, Input::Tick);
+    }
+
+    fn next_deadline(core: &Core<Self>) -> Micros {
+        core.node.engine.next_deadline().unwrap_or(Micros::NEVER)
+    }
+
+    fn connected(core: &mut Core<Self>, now: Now, key: ConnKey) {
+        // The engine has given it up.
+        let Some(conn) = core.node.names.get(key).copied() else { return };
+        core.node.handle(now, Input::Connected(conn));
+    }
+
+    fn received(core: &mut Core<Self>, now: Now, key: ConnKey, bytes: &[u8]) {
+        // The engine has given it up.
+        let Some(conn) = core.node.names.get(key).copied() else { return };
+        core.node.handle(now, Input::Received(conn, bytes));
+    }
+
+    fn ended(core: &mut Core<Self>, now: Now, key: ConnKey) {
+        Self::closed(core, now, key, LinkEnd::Lost);
+        core.drop_link(key);
+    }
+
+    fn closed(core: &mut Core<Self>, now: Now, key: ConnKey, _end: LinkEnd) {
+        // The engine has given it up.
+        let Some(conn) = core.node.names.remove(key) else { return };
+        core.node.links.remove(&conn);
+        core.node.handle(now, Input::Closed(conn));
+    }
+
+    fn abort(core: &mut Core<Self>, now: Now, key: ConnKey) {
+        Self::ended(core, now, key);
+    }
+
+    fn carry_out(core: &mut Core<Self>, (): &(), hub: &StatsHub, now: Now, effect: Effect) {
+        match effect {
+            Effect::Refresh => {
+                hub.publish(core.shard(), core.node.counters());
+                if core.shard() == 0 {
+                    hub.sample(now.mono);
+                }
+            }
+            Effect::Stats { to } => {
+                let epoch = core.node.engine.map().map_or(0, |map| map.epoch.to_u64());
+                let reply = hub.reply(epoch, now.mono, Health::Up, None);
+                core.stats(now, to, reply.to_bytes());
+            }
+            other => unreachable!("a proxy has no other threads for {other:?}"),
+        }
+    }
+}
+
+/// Lets the shard know of which requests a flush of everything consists, once the cluster is known.
+fn learn_partitions(core: &mut Core<Upstream>) {
+    let Upstream { engine, keyspaces, partitions, .. } = &mut core.node;
+    let Some(map) = engine.map() else { return };
+    if *partitions == map.topology.partitions {
+        return;
+    }
+    *partitions = map.topology.partitions;
+    let flushes = Flushes::new(keyspaces.iter().copied(), &map.topology);
+    core.set_flushes(flushes);
+}
