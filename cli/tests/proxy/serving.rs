@@ -1,0 +1,104 @@
+//! What is asked of a proxy is done by the cluster.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use standin_config::IoKind;
+use standin_testkit::wait_until;
+
+use super::common::{WITHIN, ring};
+use super::{Proxy, Wanted, start_cluster};
+
+#[test]
+fn both_protocols_reach_every_key_on_both_loops() {
+    let cluster = start_cluster("proxy_serving");
+    for (io, threads, name) in [(IoKind::Epoll, 1, "one"), (ring(), 3, "three")] {
+        let mut proxy = Proxy::start(&cluster, Wanted { io, threads, name, ..Wanted::default() });
+        let mode = std::fs::metadata(&proxy.socket).expect("a socket").permissions().mode();
+        assert_eq!(mode & 0o777, 0o666);
+        let mut mems = [0, 1, 2, 3].map(|_| proxy.memcached());
+        let mut redises = [0, 1, 2, 3].map(|_| proxy.redis());
+        for number in 0..40 {
+            let key = format!("{name}-{number}");
+            let length = key.len();
+            let (mem, redis) = (&mut mems[number % 4], &mut redises[(number + 1) % 4]);
+            mem.ask(&format!("set {key} 7 0 2\r\n10\r\n"), "STORED\r\n");
+            redis.ask(&format!("*2\r\n$4\r\nINCR\r\n${length}\r\n{key}\r\n"), ":11\r\n");
+            mem.ask(&format!("get {key}\r\n"), &format!("VALUE {key} 7 2\r\n11\r\nEND\r\n"));
+            redis.ask(&format!("SET {key} new EX 100 NX\r\n"), "$-1\r\n");
+            redis.ask(&format!("SET {key} new EX 100\r\n"), "+OK\r\n");
+            redis.ask(&format!("TTL {key}\r\n"), ":100\r\n");
+            mem.ask(&format!("append {key} 0 0 1\r\n!\r\n"), "STORED\r\n");
+            redis.ask(&format!("GET {key}\r\n"), "$4\r\nnew!\r\n");
+            mem.ask(
+                &format!("incr {key} 1\r\n"),
+                "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n",
+            );
+            redis.ask(&format!("DEL {key} none\r\n"), ":1\r\n");
+            mem.ask(&format!("get {key}\r\n"), "END\r\n");
+        }
+        let keys: Vec<String> = (0..3_000).map(|number| format!("many-{number}")).collect();
+        for (number, key) in keys.iter().enumerate() {
+            mems[number % 4].send(format!("set {key} 0 0 1 noreply\r\n{}\r\n", number % 10));
+        }
+        mems.iter_mut().for_each(|mem| mem.ask("mn\r\n", "MN\r\n"));
+        let values: String = keys
+            .iter()
+            .enumerate()
+            .map(|(number, key)| format!("VALUE {key} 0 1\r\n{}\r\n", number % 10))
+            .collect();
+        for mem in &mut mems {
+            mem.ask(&format!("get {}\r\n", keys.join(" ")), &format!("{values}END\r\n"));
+        }
+        redises[0].ask("FLUSHALL\r\n", "+OK\r\n");
+        mems[0].ask(&format!("get {}\r\n", keys.join(" ")), "END\r\n");
+        redises[1].ask("MULTI\r\n", "+OK\r\n");
+        redises[1].ask("SET t 1\r\nINCR t\r\n", "+QUEUED\r\n+QUEUED\r\n");
+        redises[1].ask("EXEC\r\n", "*2\r\n+OK\r\n:2\r\n");
+        assert_eq!(proxy.terminate(WITHIN), Some(0));
+        assert!(!proxy.socket.exists(), "the file of the socket is removed");
+    }
+}
+
+#[test]
+fn a_keyspace_with_a_database_is_written_through() {
+    let cluster = start_cluster("proxy_rows");
+    cluster.set_row(b"row", b"from the table");
+    let proxy = Proxy::start(&cluster, Wanted::default());
+    let mut mem = proxy.memcached();
+    mem.ask("get items:row\r\n", "VALUE items:row 0 14\r\nfrom the table\r\nEND\r\n");
+    mem.ask("set items:new 0 0 3\r\nabc\r\n", "STORED\r\n");
+    assert_eq!(cluster.row(b"new").as_deref(), Some(&b"abc"[..]));
+    proxy.redis().ask("APPEND items:new !\r\n", ":4\r\n");
+    assert_eq!(cluster.row(b"new").as_deref(), Some(&b"abc!"[..]));
+    mem.ask("delete items:new\r\n", "DELETED\r\n");
+    assert_eq!(cluster.row(b"new"), None);
+}
+
+/// What `stats` and INFO count are the proxy's own requests.
+#[test]
+fn the_counters_are_those_of_the_proxy() {
+    let cluster = start_cluster("proxy_counters");
+    let proxy = Proxy::start(&cluster, Wanted::default());
+    let mut mem = proxy.memcached();
+    mem.ask("set k 0 0 1\r\n1\r\n", "STORED\r\n");
+    for _ in 0..10 {
+        mem.ask("get k none\r\n", "VALUE k 0 1\r\n1\r\nEND\r\n");
+    }
+    let look = |request: &str, wanted: &[&str], end: &str| {
+        wait_until(WITHIN, "the counters", || {
+            let mut talk = if request.starts_with('s') { proxy.memcached() } else { proxy.redis() };
+            talk.send(request);
+            let mut said = Vec::new();
+            let mut bytes = [0; 65_536];
+            while !String::from_utf8_lossy(&said).contains(end) {
+                let length = talk.0.read(&mut bytes).expect("an answer");
+                assert!(length > 0, "closed");
+                said.extend_from_slice(&bytes[..length]);
+            }
+            let said = String::from_utf8_lossy(&said);
+            wanted.iter().all(|line| said.contains(line))
+        });
+    };
+    look("stats\r\n", &["STAT get_hits 10\r\n", "STAT get_misses 10\r\n"], "END\r\n");
+    look("INFO stats\r\n", &["keyspace_hits:10\r\n", "keyspace_misses:10\r\n"], "keyspace_misses");
+}
