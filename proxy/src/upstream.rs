@@ -14,9 +14,9 @@ use standin_server::node::{
 };
 use standin_server::origin::Health;
 use standin_server::shard::ShardContext;
-use standin_server::shard::backend::{Backend, LinkEnd};
 use standin_server::shard::codec::flushes::Flushes;
 use standin_server::shard::codec::standin::{Parts, read_answer};
+use standin_server::shard::core::backend::{Backend, LinkEnd};
 use standin_server::shard::core::{ConnKey, Core, Effect};
 use standin_server::shard::mailbox::Message;
 use standin_server::stats::StatsHub;

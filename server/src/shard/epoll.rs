@@ -12,7 +12,7 @@ use slotmap::{Key as _, KeyData, SecondaryMap};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::backend::Backend;
+use super::core::backend::Backend;
 use super::core::{Buffers, ConnKey, Core, Effect, Io, empty};
 use super::listeners::Listener;
 use super::mailbox::Message;

@@ -5,6 +5,7 @@
 //! outside.rs           the other threads, as a loop reaches them
 //! turn.rs              what a loop does after each wake-up
 //! core/                connections, staging, serving            (no sockets)
+//!     core/backend.rs  what serves the commands: the node, or a proxy's client
 //!     core/peers.rs    its links to other servers' shards
 //! handshake.rs         hello of accepted connections
 //! admission.rs         who may have a connection
@@ -13,13 +14,11 @@
 //! limits.rs            what a frame may carry, by who sends it
 //! listeners.rs         the ports, and the protocol of each
 //! users.rs             who may use which service
-//! backend.rs           what serves the commands: the node, or a proxy's client
 //! mailbox.rs           what other threads tell a shard
 //! context.rs           what a shard is told when it starts
 //! ```
 
 pub mod admission;
-pub mod backend;
 mod buffers;
 pub mod challenges;
 pub mod codec;
@@ -45,9 +44,9 @@ use standin_config::IoKind;
 use standin_protocol::time::Micros;
 use tracing::{info, warn};
 
-use self::backend::Backend;
 pub use self::context::ShardContext;
 use self::core::Core;
+use self::core::backend::Backend;
 use self::listeners::Listener;
 pub use self::outside::{Outside, ServerThreads};
 use crate::node::Now;

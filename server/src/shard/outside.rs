@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::backend::Backend;
+use super::core::backend::Backend;
 use super::core::{Core, Effect};
 use super::mailbox::{Mailbox, Mailboxes};
 use crate::control::ControlHandle;

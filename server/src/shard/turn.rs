@@ -8,7 +8,7 @@
 //! ```
 //! A process may be stopped between the two parts: the simulator does that.
 
-use super::backend::Backend;
+use super::core::backend::Backend;
 use super::core::{Core, Effect, Io};
 use super::mailbox::Message;
 use crate::node::{Node, Now};

@@ -5,11 +5,11 @@ use standin_protocol::hello::Role;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
+use super::backend::Backend;
 use super::conn::{Conn, ConnKind};
 use super::intake::number;
 use super::{ConnKey, Core};
 use crate::node::Now;
-use crate::shard::backend::Backend;
 use crate::shard::handshake::{Greeting, HandedOver};
 use crate::shard::listeners::Service;
 

@@ -15,11 +15,11 @@ use std::ops::Range;
 
 use standin_protocol::time::Micros;
 
+use super::backend::Backend;
 use super::conn::ConnKind;
 use super::formed::Formed;
 use super::{ConnKey, Core, Io, Source};
 use crate::node::{AnswerHead, Now, Status};
-use crate::shard::backend::Backend;
 use crate::shard::codec::{Rejected, Request, Spelling, Surroundings, What};
 use crate::shard::handshake::Step;
 

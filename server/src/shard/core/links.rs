@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use standin_protocol::time::Micros;
 
+use super::backend::Backend;
 use super::conn::ConnKind;
 use super::{ConnKey, Core, Io};
 use crate::node::Now;
-use crate::shard::backend::Backend;
 
 impl<B: Backend> Core<B> {
     /// The loop has made the connection that [`Io::Connect`] asked for.

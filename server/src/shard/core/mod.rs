@@ -10,6 +10,7 @@
 //! ```
 
 mod accepting;
+pub mod backend;
 mod conn;
 mod control_watch;
 mod formed;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use slotmap::{Key as _, SlotMap};
 use standin_protocol::time::Micros;
 
+use self::backend::{Backend, LinkEnd};
 use self::conn::{Conn, ConnKind};
 use self::formed::Formed;
 use self::intake::Staged;
@@ -38,7 +40,6 @@ use self::outgoing::Outbound;
 pub use self::peers::Links;
 use self::serving::Agains;
 use super::admission::{Handshakes, Refusals};
-use super::backend::{Backend, LinkEnd};
 use super::codec::flushes::Flushes;
 use super::codec::names::Names;
 use super::context::ShardContext;

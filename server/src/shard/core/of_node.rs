@@ -3,6 +3,7 @@
 use standin_protocol::hash::shard_of;
 use standin_protocol::time::Micros;
 
+use super::backend::{Backend, LinkEnd};
 use super::peers::Links;
 use super::{ConnKey, Core, Effect};
 use crate::control::agent::Input;
@@ -11,7 +12,6 @@ use crate::node::{
     Aimed, AnswerHead, Command, ForwardFailure, Left, Node, Now, Output, Place, ReplyTo,
 };
 use crate::origin::{Failure, Health, Outcome};
-use crate::shard::backend::{Backend, LinkEnd};
 use crate::shard::codec::flushes::Flushes;
 use crate::shard::context::ShardContext;
 use crate::shard::mailbox::Message;

@@ -22,11 +22,11 @@ use standin_protocol::queue::Queue;
 use standin_protocol::time::Micros;
 use tracing::warn;
 
+use super::backend::Backend;
 use super::conn::{Conn, ConnKind};
 use super::{ConnKey, Core, Effect, Io, recache};
 use crate::node::answer::VALUE_BYTES_MAX;
 use crate::node::{Answer, AnswerHead, Now, ReplyTo};
-use crate::shard::backend::Backend;
 use crate::shard::mailbox::Message;
 
 /// The number of unsent bytes that a connection may have, and the size that a reply may have, even

@@ -20,10 +20,10 @@
 use standin_protocol::mutant::{self, Mutant};
 use standin_protocol::time::Micros;
 
+use super::backend::Backend;
 use super::conn::ConnKind;
 use super::{ConnKey, Core};
 use crate::node::Now;
-use crate::shard::backend::Backend;
 
 impl<B: Backend> Core<B> {
     /// Notes the time of the next event.

@@ -5,10 +5,10 @@
 use bytes::Bytes;
 use slotmap::{Key as _, KeyData};
 
+use super::backend::Backend;
 use super::{ConnKey, Core, Effect};
 use crate::node::answer::marks;
 use crate::node::{Answer, AnswerHead, ConnId, Now, OwnedCommand, ReplyTo, Status};
-use crate::shard::backend::Backend;
 use crate::shard::codec::{Request, Spelling};
 use crate::shard::mailbox::Message;
 

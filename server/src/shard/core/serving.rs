@@ -4,12 +4,12 @@
 
 use slotmap::Key as _;
 
+use super::backend::Backend;
 use super::intake::Staged;
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
     Action, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status,
 };
-use crate::shard::backend::Backend;
 use crate::shard::codec::What;
 use crate::shard::mailbox::Message;
 

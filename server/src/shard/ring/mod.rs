@@ -12,8 +12,8 @@ use standin_protocol::time::Micros;
 use tracing::warn;
 
 use self::operations::{Op, Socket, socket_at};
-use super::backend::Backend;
 use super::buffers::BufferRing;
+use super::core::backend::Backend;
 use super::core::{Buffers as _, ConnKey, Core, Effect, Io, empty};
 use super::listeners::Listener;
 use super::mailbox::{Mailbox, Message};

@@ -12,8 +12,8 @@ use io_uring::{opcode, squeue};
 use standin_protocol::time::Micros;
 use tracing::warn;
 
-use super::super::backend::Backend;
 use super::super::buffers::GROUP;
+use super::super::core::backend::Backend;
 use super::super::core::{ConnKey, ReceiveMode};
 use super::super::sockets;
 use super::Loop;

@@ -13,12 +13,12 @@ use std::fmt::Debug;
 
 use standin_protocol::time::Micros;
 
-use super::codec::flushes::Flushes;
-use super::context::ShardContext;
-use super::core::{ConnKey, Core, Effect};
-use super::mailbox::Message;
+use super::{ConnKey, Core, Effect};
 use crate::node::counters::Counters;
 use crate::node::{AnswerHead, Command, Left, Now, ReplyTo};
+use crate::shard::codec::flushes::Flushes;
+use crate::shard::context::ShardContext;
+use crate::shard::mailbox::Message;
 use crate::stats::StatsHub;
 
 /// How a connection that a shard has opened ended.
