@@ -216,6 +216,32 @@ def xxh3_64(data, seed=0):
 # --- Placement (section 7) ------------------------------------------------------------
 
 
+def _crc16_table():
+    for byte in range(256):
+        crc = byte << 8
+        for _ in range(8):
+            crc = crc << 1 ^ (0x1021 if crc & 0x8000 else 0)
+        yield crc & 0xFFFF
+
+
+CRC16_TABLE = list(_crc16_table())
+
+
+def crc16(data):
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFF) ^ CRC16_TABLE[crc >> 8 ^ byte]
+    return crc
+
+
+def slot(name):
+    """The slot of a key's name, as Redis Cluster has it."""
+    begin = name.find(b"{")
+    end = name.find(b"}", begin + 1) if begin >= 0 else -1
+    return crc16(name[begin + 1:end] if end > begin + 1 else name) % 16384
+
+
+XXH3, CRC16 = 0, 1
 KEY_FORMS = ["exact", "ascii", "unicode", "uuid"]
 UUID = re.compile(rb"\{?((?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4})\}?")
 
@@ -453,7 +479,7 @@ def _shown(ip, port):
 class Map:
     def __init__(self, data):
         archive = Archive(data)
-        at = archive.root(78)
+        at = archive.root(87)
         self.epoch, self.topology_id, self.partitions = archive.unpack("<QQI", at)
         self.servers = []
         for server in archive.list(at + 20, 49):
@@ -469,6 +495,12 @@ class Map:
         self.hash_seeds = dict(archive.unpack("<BB", p) for p in archive.list(at + 62, 2))
         formed = [archive.unpack("<BB", p) for p in archive.list(at + 70, 2)]
         self.key_forms = {keyspace: KEY_FORMS[form] for keyspace, form in formed}
+        (self.hash,) = archive.unpack("<B", at + 78)
+        self.prefixes = {}
+        for named in archive.list(at + 79, 9):
+            self.prefixes[archive.unpack("<B", named)[0]] = archive.bytes(named + 1)
+        if self.hash not in (XXH3, CRC16):
+            raise ProtocolError("the map has a hash that this client does not know")
         if not self.servers or not 1 <= self.partitions == len(self.owners) <= 65536:
             raise ProtocolError("the map contradicts itself")
         if any(s.state > 4 or s.shards == 0 or not 1 <= s.weight <= 64 for s in self.servers):
@@ -481,6 +513,8 @@ class Map:
     def partition(self, keyspace, key, is_row=True):
         if is_row:
             key = key_form(self.key_forms.get(keyspace, "exact"), key)
+        if self.hash == CRC16:
+            return slot(self.prefixes.get(keyspace, b"") + key) * self.partitions // 16384
         return xxh3_64(key, self.hash_seeds.get(keyspace, keyspace)) % self.partitions
 
     def rank(self, partition):
@@ -519,6 +553,9 @@ class Map:
             lines.append(f"{s.name.decode()} {s.group} {s.weight} {s.shards} {_shown(s.ip, s.port)}")
         lines += [f"{keyspace} {seed}" for keyspace, seed in self.hash_seeds.items()]
         lines += [f"{keyspace} {form}" for keyspace, form in self.key_forms.items()]
+        if self.hash == CRC16:
+            lines.append("crc16")
+            lines += [f"{keyspace} {p.decode()}" for keyspace, p in self.prefixes.items()]
         return xxh3_64("".join(line + "\n" for line in lines).encode())
 
 
@@ -1002,6 +1039,16 @@ def vectors_hash(items):
     return count
 
 
+def vectors_slot(items):
+    for item in items:
+        got = slot(bytes.fromhex(item["name"]))
+        check(got == item["slot"], f"slot of {item['name']}")
+        for partitions in (1024, 1000, 16384):
+            partition = got * partitions // 16384
+            check(partition == item[f"partition_of_{partitions}"], f"partition of {item['name']}")
+    return len(items)
+
+
 def vectors_key_form(items):
     for item in items:
         key = bytes.fromhex(item["key"])
@@ -1143,6 +1190,9 @@ def vectors_map(items):
         check(m.hash_seeds == wanted, "bound keyspaces")
         wanted = {f["keyspace"]: f["form"] for f in v["formed"]}
         check(m.key_forms == wanted, "forms of keys")
+        check(["xxh3", "crc16"][m.hash] == v["hash"], "hash")
+        wanted = {n["keyspace"]: n["prefix"].encode() for n in v["named"]}
+        check(m.prefixes == wanted, "prefixes")
         for field, key in (("partitions_of_user_1", b"user:1"), ("partitions_of_USER_1", b"USER:1")):
             for p in v[field]:
                 check(m.partition(p["keyspace"], key) == p["partition"], field)
@@ -1184,7 +1234,7 @@ def vectors_replay_window(items):
 
 
 SECTIONS = {
-    "hash": vectors_hash, "key_form": vectors_key_form, "cluster_id": vectors_cluster_id,
+    "hash": vectors_hash, "slot": vectors_slot, "key_form": vectors_key_form, "cluster_id": vectors_cluster_id,
     "placement": vectors_placement,
     "epoch_tag": vectors_epoch_tag, "tag_is_newer": vectors_tag_is_newer, "ttl": vectors_ttl,
     "request": vectors_request, "response": vectors_response, "item_head": vectors_item_head,

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use standin_protocol::body::{PingReply, StatsReply};
-use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::{ClusterMap, Topology};
 
 use crate::operation::{Action, Answer, ClientError, Operation, Outcome, Value};
@@ -68,8 +67,7 @@ pub(crate) const WINDOW: usize = 256;
 
 /// Returns the operations that flush a keyspace, one for each partition.
 pub(crate) fn flushes(keyspace: u8, topology: &Topology) -> Vec<Operation> {
-    let seed = topology.hash_seeds.of(keyspace);
-    let keys = keys_of_partitions(seed, topology.partitions).into_iter();
+    let keys = topology.keys_of_partitions(keyspace).into_iter();
     keys.map(|key| Operation { keyspace, key, action: Action::Flush }).collect()
 }
 

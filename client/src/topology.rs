@@ -19,6 +19,14 @@ pub fn differences(file: &Topology, cluster: &Topology) -> String {
         let (now, then) = (cluster.partitions, file.partitions);
         found.push(format!("there are {now} partitions, not {then}"));
     }
+    if file.key_hash() != cluster.key_hash() {
+        let (now, then) = (cluster.key_hash(), file.key_hash());
+        found.push(format!("keys are hashed by {now}, not by {then}"));
+    } else if file.slot_prefixes != cluster.slot_prefixes {
+        found.push(
+            "keyspaces differ in `name`, or `default_keyspace` or `key_separator` does".to_owned(),
+        );
+    }
     if file.key_forms != cluster.key_forms {
         found.push("keyspaces differ in `key` or `key_case`".to_owned());
     }
@@ -97,6 +105,13 @@ mod tests {
         let forms = [(1, standin_protocol::key::KeyForm::Uuid)].into_iter().collect();
         let formed = file.clone().with_key_forms(forms);
         assert_eq!(differences(&file, &formed), "keyspaces differ in `key` or `key_case`");
+        let slots = |prefix: &[u8]| {
+            let prefixes = standin_protocol::slots::Prefixes::of_list(&[(1, prefix)]).unwrap();
+            file.clone().with_slots(prefixes).unwrap()
+        };
+        assert_eq!(differences(&file, &slots(b"a:")), "keys are hashed by crc16, not by xxh3");
+        let other = differences(&slots(b"b:"), &slots(b"a:"));
+        assert!(other.starts_with("keyspaces differ in `name`"), "{other}");
         let turned = topology(9, 64, &[("a2", 2, 1), ("a1", 1, 1)]);
         assert!(differences(&file, &turned).contains("a different order"));
         let names: Vec<String> = (0..20).map(|n| format!("s{n:02}")).collect();

@@ -10,9 +10,11 @@ use crate::model::{
     MasterConfig, Mode, OriginConfig, OriginKind, Security, ServerConfig, Timings,
 };
 use crate::services::Naming;
+use standin_protocol::slots::KeyHash;
 
 pub(crate) const CLUSTER_NAME: &str = "standin";
 pub(crate) const PARTITIONS: u32 = 1_024;
+pub(crate) const HASH: KeyHash = KeyHash::Xxh3;
 pub(crate) const MASTER_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7_100);
 pub(crate) const MASTER_STATE_FILE: &str = "master.state";
@@ -48,6 +50,7 @@ impl ClusterConfig {
         Self {
             name: name.to_owned(),
             partitions: PARTITIONS,
+            hash: HASH,
             mode: Mode::default(),
             master: MasterConfig {
                 address: master_address,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use standin_protocol::key::{KeyForm, KeyForms};
+use standin_protocol::slots::KeyHash;
 
 use crate::services::{Naming, ServiceConfig};
 
@@ -15,8 +16,11 @@ use crate::services::{Naming, ServiceConfig};
 pub struct ClusterConfig {
     /// Name of the cluster; parties with different names refuse each other.
     pub name: String,
-    /// Number of partitions, 1..=65_536. Fixed for the life of a cluster.
+    /// Number of partitions, 1..=65_536, with [`KeyHash::Crc16`] 1..=16_384. Fixed for the life of a
+    /// cluster.
     pub partitions: u32,
+    /// The function that maps keys to partitions. Fixed for the life of a cluster.
+    pub hash: KeyHash,
     /// The choice between answering and freshness when servers or the master can't be reached.
     pub mode: Mode,
     /// The master's UDP and TCP address.

@@ -55,6 +55,7 @@ impl ClusterConfig {
         out.section("[cluster]");
         out.text("name", &self.name);
         out.plain("partitions", self.partitions);
+        out.text("hash", self.hash.name());
         let mode = match self.mode {
             Mode::Available => "available",
             Mode::Strict => "strict",

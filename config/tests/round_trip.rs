@@ -9,6 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use standin_config::*;
+use standin_protocol::slots::KeyHash;
 
 /// A duration that the file can say and every range allows.
 fn duration() -> impl Strategy<Value = Duration> {
@@ -216,9 +217,14 @@ fn config() -> impl Strategy<Value = ClusterConfig> {
         )| {
             // A database is needed only by keyspaces that have rows in it.
             let has_rows = keyspaces.iter().any(|keyspace| !keyspace.is_cache());
+            let hash = match partitions {
+                0..=16_384 if partitions % 2 == 0 => KeyHash::Crc16,
+                _ => KeyHash::Xxh3,
+            };
             ClusterConfig {
                 name,
                 partitions,
+                hash,
                 mode,
                 master: MasterConfig {
                     address: ([127, 0, 0, 1], 7100).into(),

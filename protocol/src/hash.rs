@@ -1,5 +1,6 @@
 //! The mapping of a key to its partition and shard: XXH3-64 with the keyspace's seed
-//! ([`crate::seeds`]), then two remainders. Every client, in any language, computes the same.
+//! ([`crate::seeds`]), then two remainders. Every client, in any language, computes the same. If the
+//! map says so, slots.rs maps a key to its partition instead.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -49,19 +50,17 @@ pub fn shard_of(partition: u32, shards: u16) -> u16 {
 }
 
 /// Returns, for each partition, the first of the keys `0`, `1`, `2` … (in decimal) that belongs to
-/// it. A FLUSH of the partition carries this key. Computes about `partitions × ln(partitions)`
-/// hashes.
-///
-/// # Panics
-/// If `partitions` is zero, which no valid configuration or map contains.
-#[must_use]
-pub fn keys_of_partitions(seed: u8, partitions: u32) -> Vec<Vec<u8>> {
+/// it, according to `partition`. Computes about `partitions × ln(partitions)` hashes.
+pub(crate) fn keys_of_partitions(
+    partitions: u32,
+    partition: impl Fn(&[u8]) -> u32,
+) -> Vec<Vec<u8>> {
     let mut keys = vec![Vec::new(); partitions as usize];
     let mut missing = keys.len();
     let mut number = 0u64;
     while missing > 0 {
         let key = number.to_string().into_bytes();
-        let place = &mut keys[partition_of(key_hash(seed, &key), partitions) as usize];
+        let place = &mut keys[partition(&key) as usize];
         if place.is_empty() {
             *place = key;
             missing -= 1;
@@ -94,7 +93,8 @@ mod tests {
     #[test]
     fn each_partition_has_a_key_for_its_flush() {
         for (keyspace, partitions) in [(0, 1), (1, 64), (255, 1_024)] {
-            let keys = keys_of_partitions(keyspace, partitions);
+            let of = |key: &[u8]| partition_of(key_hash(keyspace, key), partitions);
+            let keys = keys_of_partitions(partitions, of);
             for (partition, key) in (0..).zip(&keys) {
                 assert_eq!(partition_of(key_hash(keyspace, key), partitions), partition);
             }

@@ -8,6 +8,7 @@
 //! key.rs         spellings of one key → the form that is hashed
 //! hash.rs        key → 64-bit hash → partition → shard
 //! seeds.rs       keyspaces over the same rows, which are placed together
+//! slots.rs       key → slot of Redis Cluster → partition, where the map says so
 //! placement.rs   partition → servers in order of rank
 //! map.rs         ranks + server states → owner of each partition; the map
 //! wire_map.rs    the map as an archive
@@ -50,6 +51,7 @@ pub mod mutant;
 pub mod placement;
 pub mod queue;
 pub mod seeds;
+pub mod slots;
 pub mod states;
 pub mod time;
 pub mod wire_map;

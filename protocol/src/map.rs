@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codes::wire_enum;
-use crate::hash::{key_hash, partition_of, shard_of};
+use crate::hash::{key_hash, keys_of_partitions, partition_of, shard_of};
 use crate::key::KeyForms;
 use crate::placement::{Candidate, WEIGHT_MAX, rank};
 use crate::seeds::HashSeeds;
+use crate::slots::{KeyHash, Prefixes, SLOTS, partition_of_slot};
 
 /// The id that stands for no server: the owner of a partition that is being handed back.
 pub const NO_SERVER: u16 = u16::MAX;
@@ -133,6 +134,8 @@ pub struct Topology {
     pub hash_seeds: HashSeeds,
     /// The forms of the keyspaces' keys.
     pub key_forms: KeyForms,
+    /// The prefixes of the keyspaces if a partition is a range of Redis' slots ([`KeyHash::Crc16`]).
+    pub slot_prefixes: Option<Prefixes>,
     /// A fingerprint of all of the above. Parties with different fingerprints refuse each other.
     pub id: u64,
     /// The servers that may serve each partition, home first, for all partitions one after another.
@@ -193,7 +196,7 @@ impl Topology {
         }
         let hash_seeds = HashSeeds::default();
         let key_forms = KeyForms::default();
-        let id = fingerprint(&name, master, &servers, partitions, (&hash_seeds, &key_forms));
+        let id = fingerprint(&name, master, &servers, partitions, (&hash_seeds, &key_forms, None));
         Ok(Self {
             name,
             master,
@@ -201,6 +204,7 @@ impl Topology {
             partitions,
             hash_seeds,
             key_forms,
+            slot_prefixes: None,
             id,
             ranks,
             rank_starts,
@@ -221,10 +225,35 @@ impl Topology {
         self.identified()
     }
 
+    /// Returns the topology with partitions that are ranges of Redis' slots, where keyspaces have these
+    /// prefixes.
+    ///
+    /// # Errors
+    /// There are more partitions than slots, or keyspaces that are bound to each other have different
+    /// prefixes.
+    pub fn with_slots(mut self, prefixes: Prefixes) -> Result<Self, MapError> {
+        if self.partitions > SLOTS {
+            return Err(MapError::Unsound("there are more partitions than slots"));
+        }
+        let differs = |(keyspace, seed)| prefixes.of(keyspace) != prefixes.of(seed);
+        if self.hash_seeds.bound().any(differs) {
+            return Err(MapError::Unsound("bound keyspaces have different prefixes"));
+        }
+        self.slot_prefixes = Some(prefixes);
+        Ok(self.identified())
+    }
+
     fn identified(mut self) -> Self {
         let Self { name, master, servers, partitions, hash_seeds, key_forms, .. } = &self;
-        self.id = fingerprint(name, *master, servers, *partitions, (hash_seeds, key_forms));
+        let keys = (hash_seeds, key_forms, self.slot_prefixes.as_ref());
+        self.id = fingerprint(name, *master, servers, *partitions, keys);
         self
+    }
+
+    /// The function that maps keys to partitions.
+    #[must_use]
+    pub fn key_hash(&self) -> KeyHash {
+        if self.slot_prefixes.is_some() { KeyHash::Crc16 } else { KeyHash::Xxh3 }
     }
 
     /// Returns the servers that may serve `partition`, home first.
@@ -246,7 +275,26 @@ impl Topology {
     /// Returns the partition of a key, which must be in its form.
     #[must_use]
     pub fn partition(&self, keyspace: u8, key: &[u8]) -> u32 {
-        partition_of(key_hash(self.hash_seeds.of(keyspace), key), self.partitions)
+        self.place(keyspace, key).1
+    }
+
+    /// Returns the hash of a key, which must be in its form, and its partition.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
+        let hash = key_hash(self.hash_seeds.of(keyspace), key);
+        let partition = match &self.slot_prefixes {
+            None => partition_of(hash, self.partitions),
+            Some(prefixes) => partition_of_slot(prefixes.slot(keyspace, key), self.partitions),
+        };
+        (hash, partition)
+    }
+
+    /// Returns, for each partition, a key of the keyspace that belongs to it. A FLUSH of the partition
+    /// carries this key.
+    #[must_use]
+    pub fn keys_of_partitions(&self, keyspace: u8) -> Vec<Vec<u8>> {
+        keys_of_partitions(self.partitions, |key| self.partition(keyspace, key))
     }
 
     /// Returns the shard of a partition at a server.
@@ -289,7 +337,7 @@ pub(crate) fn fingerprint(
     master: SocketAddr,
     servers: &[ServerInfo],
     partitions: u32,
-    (hash_seeds, key_forms): (&HashSeeds, &KeyForms),
+    (hash_seeds, key_forms, slot_prefixes): (&HashSeeds, &KeyForms, Option<&Prefixes>),
 ) -> u64 {
     use std::fmt::Write as _;
     let mut text = format!("{name}\n{master}\n{partitions}\n");
@@ -302,6 +350,12 @@ pub(crate) fn fingerprint(
     }
     for (keyspace, form) in key_forms.formed() {
         let _ = writeln!(text, "{keyspace} {form}");
+    }
+    if let Some(prefixes) = slot_prefixes {
+        let _ = writeln!(text, "{}", KeyHash::Crc16);
+        for (keyspace, prefix) in prefixes.named() {
+            let _ = writeln!(text, "{keyspace} {prefix}");
+        }
     }
     key_hash(0, text.as_bytes())
 }

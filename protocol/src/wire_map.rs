@@ -12,6 +12,7 @@ use crate::map::{
     fingerprint,
 };
 use crate::seeds::HashSeeds;
+use crate::slots::{KeyHash, Prefixes};
 
 impl ClusterMap {
     /// Returns the map as sent: an rkyv archive of [`WireMap`].
@@ -59,13 +60,26 @@ impl ClusterMap {
         let formed: Vec<(u8, u8)> = wire.formed.iter().map(|f| (f.keyspace, f.form)).collect();
         let key_forms = KeyForms::of_list(&formed)
             .ok_or(MapError::Unsound("a keyspace's key form must be 1 to 3"))?;
-        let keys = (&hash_seeds, &key_forms);
+        let named: Vec<(u8, &[u8])> =
+            wire.named.iter().map(|named| (named.keyspace, &*named.prefix)).collect();
+        let slot_prefixes = match KeyHash::from_wire(wire.hash) {
+            Some(KeyHash::Xxh3) if named.is_empty() => None,
+            Some(KeyHash::Crc16) => Some(
+                Prefixes::of_list(&named)
+                    .ok_or(MapError::Unsound("a keyspace's prefix must be 1 to 128 characters"))?,
+            ),
+            _ => return Err(MapError::Unsound("the hash must be 0, or 1 with prefixes")),
+        };
+        let keys = (&hash_seeds, &key_forms, slot_prefixes.as_ref());
         let id = fingerprint(&name, master, &servers, wire.partitions, keys);
         if wire.topology_id != id {
             return Err(MapError::Unsound("the topology id is not that of the servers listed"));
         }
         let topology = Topology::new(name, master, servers, wire.partitions)?;
-        let topology = topology.with_hash_seeds(hash_seeds).with_key_forms(key_forms);
+        let mut topology = topology.with_hash_seeds(hash_seeds).with_key_forms(key_forms);
+        if let Some(prefixes) = slot_prefixes {
+            topology = topology.with_slots(prefixes)?;
+        }
         let map = Self::new(Arc::new(topology), MapEpoch::from_u64(wire.epoch), statuses);
         let same = map.owners.iter().zip(&wire.owners).all(|(a, b)| WirePartition::from(a) == *b);
         if !same {
@@ -98,6 +112,19 @@ pub struct WireMap {
     pub bound: Vec<WireBound>,
     /// [`KeyForms::formed`].
     pub formed: Vec<WireFormed>,
+    /// A [`KeyHash`].
+    pub hash: u8,
+    /// [`Prefixes::named`]; with XXH3 there are none.
+    pub named: Vec<WireNamed>,
+}
+
+/// A keyspace whose keys have a prefix in their names, within [`WireMap`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WireNamed {
+    /// The keyspace.
+    pub keyspace: u8,
+    /// The prefix, ASCII.
+    pub prefix: Vec<u8>,
 }
 
 /// A keyspace whose keys have a form, within [`WireMap`].
@@ -215,6 +242,13 @@ impl From<&ClusterMap> for WireMap {
                 .key_forms
                 .formed()
                 .map(|(keyspace, form)| WireFormed { keyspace, form: form as u8 })
+                .collect(),
+            hash: topology.key_hash() as u8,
+            named: topology
+                .slot_prefixes
+                .iter()
+                .flat_map(Prefixes::named)
+                .map(|(keyspace, prefix)| WireNamed { keyspace, prefix: prefix.into() })
                 .collect(),
         }
     }

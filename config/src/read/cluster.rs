@@ -9,17 +9,20 @@ use crate::model::{MasterConfig, Mode};
 use crate::section::{At, Found, Section};
 use crate::services::KEY_SEPARATOR;
 use standin_protocol::map::PARTITIONS_MAX;
+use standin_protocol::slots::{KeyHash, SLOTS};
 
 /// Longest name of a cluster, group, server or keyspace, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 /// The longest separator of names and keys, in bytes.
 const SEPARATOR_BYTES_MAX: usize = 8;
+const HASHES: [(&str, KeyHash); 2] = [("xxh3", KeyHash::Xxh3), ("crc16", KeyHash::Crc16)];
 const MODES: [(&str, Mode); 2] = [("available", Mode::Available), ("strict", Mode::Strict)];
 
 /// `[cluster]`, as far as it is right.
 pub(super) struct Cluster<'d> {
     pub(super) name: Option<String>,
     pub(super) partitions: Option<At<u32>>,
+    pub(super) hash: Option<At<KeyHash>>,
     pub(super) mode: Option<Mode>,
     pub(super) naming: NamingKeys<'d>,
 }
@@ -63,15 +66,17 @@ pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Clu
     let name = section.text("name", defaults::CLUSTER_NAME, report);
     let name = name.and_then(|name| check_name(name, &section.key("name"), report));
     let naming = NamingKeys::read(&mut section, report);
+    let partitions =
+        section.whole("partitions", 1..=u64::from(PARTITIONS_MAX), defaults::PARTITIONS, report);
+    let hash = section.choice("hash", &HASHES, report).or(defaults::HASH, section.at());
+    if hash.is_some_and(|hash| hash.value == KeyHash::Crc16) {
+        check_for_slots(partitions, naming.separator, report);
+    }
     let cluster = Cluster {
         naming,
         name: name.or(defaults::CLUSTER_NAME, section.at()).map(|name| name.value.to_owned()),
-        partitions: section.whole(
-            "partitions",
-            1..=u64::from(PARTITIONS_MAX),
-            defaults::PARTITIONS,
-            report,
-        ),
+        partitions,
+        hash,
         mode: section
             .choice("mode", &MODES, report)
             .or(Mode::Available, section.at())
@@ -79,6 +84,26 @@ pub(super) fn read<'d>(mut section: Section<'d>, report: &mut Report<'_>) -> Clu
     };
     section.finish(report);
     cluster
+}
+
+/// A partition is a range of slots, and a separator must not begin a hash tag.
+fn check_for_slots(
+    partitions: Option<At<u32>>,
+    separator: Option<At<&str>>,
+    report: &mut Report<'_>,
+) {
+    if let Some(partitions) = partitions.filter(|partitions| partitions.value > SLOTS) {
+        let wrong = format!(
+            "with `hash = \"crc16\"` each partition has one or more of {SLOTS} slots; write a whole \
+             number from 1 to {SLOTS}"
+        );
+        report.mistake(partitions.at, "cluster.partitions", wrong);
+    }
+    if let Some(separator) = separator.filter(|separator| separator.value.contains('{')) {
+        let wrong = "with `hash = \"crc16\"`, `{` begins a hash tag; write another separator, such as \
+                     `key_separator = \":\"`";
+        report.mistake(separator.at, "cluster.key_separator", wrong);
+    }
 }
 
 pub(super) fn read_master(

@@ -203,6 +203,7 @@ fn read_root(
     Some(ClusterConfig {
         name: cluster.name?,
         partitions: cluster.partitions?.value,
+        hash: cluster.hash?.value,
         mode: cluster.mode?,
         master: master?.complete()?,
         servers: groups.servers.iter().map(Server::complete).collect::<Option<_>>()?,

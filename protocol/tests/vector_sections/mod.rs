@@ -10,6 +10,7 @@ use serde_json::Value;
 pub(crate) fn all() -> Vec<(&'static str, Vec<Value>)> {
     vec![
         ("hash", placing::hashes()),
+        ("slot", placing::slots()),
         ("key_form", placing::key_forms()),
         ("cluster_id", placing::cluster_ids()),
         ("placement", placing::ranks()),

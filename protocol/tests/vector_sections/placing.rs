@@ -9,6 +9,7 @@ use standin_protocol::key::{KeyForm, KeyForms};
 use standin_protocol::map::{ClusterMap, MapEpoch, ServerInfo, Topology};
 use standin_protocol::placement::{Candidate, rank, score};
 use standin_protocol::seeds::HashSeeds;
+use standin_protocol::slots::{Prefixes, partition_of_slot, slot};
 
 use super::wide;
 use crate::support::{
@@ -37,6 +38,38 @@ pub(super) fn hashes() -> Vec<Value> {
         json!({ "key": hex(&key), "key_bytes": key.len(), "hashes": hashes })
     })
     .collect()
+}
+
+/// Names with and without hash tags.
+pub(super) fn slots() -> Vec<Value> {
+    let names: [&[u8]; 16] = [
+        b"",
+        b"a",
+        b"123456789",
+        b"user:1",
+        b"user:{1}:name",
+        b"{1}",
+        b"{user1000}.following",
+        b"foo{}{bar}",
+        b"foo{{bar}}zap",
+        b"foo{bar}{zap}",
+        b"foo{bar",
+        b"foo}bar{",
+        b"}{x}",
+        b"{",
+        "größe".as_bytes(),
+        &[0, 0xFF, b'{', 0x80, b'}', 1],
+    ];
+    let vector = |name: &[u8]| {
+        let slot = slot(name);
+        let [a, b, c] =
+            [1_024, 1_000, 16_384].map(|partitions| partition_of_slot(slot, partitions));
+        json!({
+            "name": hex(name), "slot": slot, "partition_of_1024": a, "partition_of_1000": b,
+            "partition_of_16384": c,
+        })
+    };
+    names.into_iter().map(<[u8]>::to_vec).chain([pattern(300)]).map(|name| vector(&name)).collect()
 }
 
 /// Each key in each form; null where it has none.
@@ -133,7 +166,12 @@ pub(super) fn maps() -> Vec<Value> {
         KeyForm::ALL.iter().zip([1, 2, 3, 255]).map(|(form, keyspace)| (keyspace, *form)).collect();
     let formed = Topology::clone(&topology(16)).with_key_forms(forms);
     let formed = ClusterMap::new(Arc::new(formed), epoch(1, 0), Vec::new());
-    let maps = [calm, map_with_trouble(16), map_with_waiting(16), bound, formed];
+    let slots = Topology::clone(&formed.topology).with_hash_seeds(seeds);
+    // Keyspaces 1, 2 and 9 are over the same rows, and 3 is the default one.
+    let prefixes: [(u8, &[u8]); 4] = [(1, b"user:"), (2, b"user:"), (9, b"user:"), (77, b"x/")];
+    let slots = slots.with_slots(Prefixes::of_list(&prefixes).unwrap()).unwrap();
+    let slots = ClusterMap::new(Arc::new(slots), epoch(1, 0), Vec::new());
+    let maps = [calm, map_with_trouble(16), map_with_waiting(16), bound, formed, slots];
     maps.iter().map(map_json).collect()
 }
 
@@ -161,6 +199,8 @@ fn map_json(map: &ClusterMap) -> Value {
     let formed = topology.key_forms.formed();
     let formed =
         formed.map(|(keyspace, form)| json!({ "keyspace": keyspace, "form": form.name() }));
+    let named = topology.slot_prefixes.iter().flat_map(Prefixes::named);
+    let named = named.map(|(keyspace, prefix)| json!({ "keyspace": keyspace, "prefix": prefix }));
     let partitions_of = |key: &[u8]| {
         [1, 2, 3, 9].map(|keyspace| {
             let key = topology.key_forms.hashed(keyspace, key);
@@ -179,6 +219,8 @@ fn map_json(map: &ClusterMap) -> Value {
         "owners": owners.collect::<Value>(),
         "bound": bound.collect::<Value>(),
         "formed": formed.collect::<Value>(),
+        "hash": topology.key_hash().name(),
+        "named": named.collect::<Value>(),
         "partitions_of_user_1": partitions_of(b"user:1"),
         "partitions_of_USER_1": partitions_of(b"USER:1"),
     })

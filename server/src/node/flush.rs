@@ -1,7 +1,5 @@
 //! Hashes and partitions of keys, and flushes. Both depend on the keyspaces of the cluster file.
 
-use standin_protocol::hash::{key_hash, partition_of};
-
 use super::state::Name;
 use super::{Node, Now};
 
@@ -9,8 +7,7 @@ impl Node {
     /// Returns a key's hash and partition.
     #[inline]
     pub(super) fn hash(&self, keyspace: u8, key: &[u8]) -> (u64, u32) {
-        let hash = key_hash(self.topology.hash_seeds.of(keyspace), key);
-        (hash, partition_of(hash, self.topology.partitions))
+        self.topology.place(keyspace, key)
     }
 
     /// Returns the name of the queue in which writes of the key take turns. It is shared by all

@@ -57,6 +57,7 @@ pub(crate) fn generate(seed: u64, mode: Mode, length: Time) -> Plan {
         setup.without_database = true;
         (setup.shares_rows, setup.reads_per_second) = (false, None);
     }
+    setup.hashes_slots = mix(seed, 0xC4C16).is_multiple_of(8);
     // Stable: entries of the same time keep their order.
     entries.sort_by_key(|entry| entry.at);
     Plan { seed, setup, entries }
@@ -92,6 +93,7 @@ fn setup(random: &mut Random, mode: Mode, length: Time) -> Setup {
         some_puts_change_nothing: false,
         shares_rows: false,
         without_database: false,
+        hashes_slots: false,
         is_without_room: false,
         log_keys_max: if random.percent(30) { 1 } else { 64 },
         lease: if random.percent(60) { 700 * MS } else { 2 * S },

@@ -92,6 +92,8 @@ pub(crate) struct Setup {
     pub(crate) shares_rows: bool,
     /// Whether the keyspace has no database.
     pub(crate) without_database: bool,
+    /// A partition is a range of Redis' slots.
+    pub(crate) hashes_slots: bool,
     /// Whether a shard has room for the row of only one fetch, so that the others wait.
     pub(crate) is_without_room: bool,
     /// Keys that a partition's handback log may hold.

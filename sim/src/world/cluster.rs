@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use standin_config::{ClusterConfig, KeyCase, KeyspaceConfig, OriginConfig};
-use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::Topology;
+use standin_protocol::slots::KeyHash;
 
 use crate::clock::Time;
 use crate::plan::{Host, Mode, Setup};
@@ -50,6 +50,9 @@ impl Cluster {
             Mode::Strict => standin_config::Mode::Strict,
         };
         config.partitions = PARTITIONS;
+        if setup.hashes_slots {
+            config.hash = KeyHash::Crc16;
+        }
         for server in &mut config.servers {
             server.shards = setup.shards;
             server.memory_bytes = ARENA_BYTES * u64::from(setup.shards);
@@ -120,7 +123,7 @@ impl Cluster {
     /// Returns the key that a flush of this key's partition names: another key of it.
     pub(crate) fn flush_key(&self, name: &[u8]) -> Vec<u8> {
         let partition = self.topology.partition(KEYSPACE, name);
-        let keys = keys_of_partitions(KEYSPACE, self.topology.partitions);
+        let keys = self.topology.keys_of_partitions(KEYSPACE);
         keys[partition as usize].clone()
     }
 }

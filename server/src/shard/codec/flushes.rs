@@ -1,7 +1,6 @@
 //! The requests of which a flush of everything consists: one for each partition of each keyspace. The
 //! key of such a request names the partition.
 
-use standin_protocol::hash::keys_of_partitions;
 use standin_protocol::map::Topology;
 
 /// The requests of a flush of everything.
@@ -39,7 +38,7 @@ impl Flushes {
             let seed = topology.hash_seeds.of(keyspace);
             let known = flushes.keys.iter().position(|(of, _)| *of == seed);
             let at = known.unwrap_or_else(|| {
-                flushes.keys.push((seed, keys_of_partitions(seed, partitions)));
+                flushes.keys.push((seed, topology.keys_of_partitions(keyspace)));
                 flushes.keys.len() - 1
             });
             flushes.keyspaces.push((keyspace, at));
@@ -69,10 +68,8 @@ impl Flushes {
 
 #[cfg(test)]
 mod tests {
-    use standin_config::{ClusterConfig, KeyspaceConfig};
-    use standin_protocol::hash::{key_hash, partition_of};
-
     use super::*;
+    use standin_config::{ClusterConfig, KeyspaceConfig};
 
     #[test]
     fn a_flush_of_everything_asks_for_each_partition_of_each_keyspace_once() {
@@ -91,8 +88,7 @@ mod tests {
             .map(|part| {
                 let (keyspace, partition) = flushes.part(part).unwrap();
                 let key = flushes.key(keyspace, partition).unwrap();
-                let hash = key_hash(topology.hash_seeds.of(keyspace), key);
-                assert_eq!(partition_of(hash, 64), partition);
+                assert_eq!(topology.partition(keyspace, key), partition);
                 (keyspace, partition)
             })
             .collect();
