@@ -38,6 +38,7 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
     ClusterConfig {
         name: NAME.to_owned(),
         partitions: 1_024,
+        hash: standin_protocol::slots::KeyHash::Xxh3,
         mode: Mode::default(),
         master: MasterConfig {
             address: address(ports[0]),
