@@ -169,7 +169,8 @@ pub(super) fn maps() -> Vec<Value> {
     let slots = Topology::clone(&formed.topology).with_hash_seeds(seeds);
     // Keyspaces 1, 2 and 9 are over the same rows, and 3 is the default one.
     let prefixes: [(u8, &[u8]); 4] = [(1, b"user:"), (2, b"user:"), (9, b"user:"), (77, b"x/")];
-    let slots = slots.with_slots(Prefixes::of_list(&prefixes).unwrap()).unwrap();
+    let prefixes = Prefixes::of_list(&prefixes).expect("prefixes");
+    let slots = slots.with_slots(prefixes).expect("a topology with slots");
     let slots = ClusterMap::new(Arc::new(slots), epoch(1, 0), Vec::new());
     let maps = [calm, map_with_trouble(16), map_with_waiting(16), bound, formed, slots];
     maps.iter().map(map_json).collect()
