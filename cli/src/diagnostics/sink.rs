@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_pipe_that_nobody_reads_holds_nobody_up_and_what_is_lost_is_said() {
-        let (mut reader, writer) = io::pipe().unwrap();
+        let (reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
         let (sink, lost) = start(Target::File("none".into(), Some(file)));
         let line = [b"x".repeat(1_023), b"\n".to_vec()].concat();
@@ -328,13 +328,19 @@ mod tests {
         }
         let lost_lines = lost.load(Ordering::Relaxed);
         assert!((500..1_100).contains(&lost_lines), "about 1 MiB is kept: {lost_lines} lost");
-        let mut seen = String::new();
-        let mut buffer = vec![0; 1 << 16];
-        let said = format!("{lost_lines} lost\n");
-        while !seen.contains(&said) {
-            let count = io::Read::read(&mut reader, &mut buffer).unwrap();
-            seen.push_str(&String::from_utf8_lossy(&buffer[..count]));
-        }
+        // More than one note if the thread began to write before the last line was lost.
+        let read = Arc::new(Mutex::new(String::new()));
+        let text = Arc::clone(&read);
+        std::thread::spawn(move || {
+            for line in io::BufRead::lines(io::BufReader::new(reader)) {
+                *text.lock().unwrap() += &(line.unwrap() + "\n");
+            }
+        });
+        wait_until(WITHIN, "notes about all lost lines", || {
+            let text = read.lock().unwrap();
+            let notes = text.lines().filter_map(|line| line.strip_suffix(" lost"));
+            notes.map(|count| count.parse::<u64>().unwrap()).sum::<u64>() == lost_lines
+        });
     }
 
     #[test]
