@@ -28,8 +28,23 @@ pub(super) struct Cache {
     versions: Versions,
     tokens: FillTokens,
     keyspaces: Arc<Keyspaces>,
-    /// The state of the generator that shortens lifetimes.
-    jitter: u64,
+    jitter: Jitter,
+}
+
+/// The state of the generator that shortens lifetimes, not 0.
+struct Jitter(u64);
+
+impl Jitter {
+    /// Returns a lifetime in milliseconds that is shorter by up to this many percent.
+    fn shorten(&mut self, ttl: Duration, percent_max: u8) -> u64 {
+        // Xorshift: jitter needs no better randomness.
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let less_max_ms = (ttl_ms / 100).saturating_mul(u64::from(percent_max));
+        ttl_ms - self.0 % (less_max_ms + 1)
+    }
 }
 
 /// A value that was cached by a fetch, a write or a TOUCH.
@@ -82,7 +97,7 @@ impl Cache {
             versions: Versions::new(config.version_salt),
             tokens: FillTokens::default(),
             keyspaces,
-            jitter: config.seed | 1,
+            jitter: Jitter(config.seed | 1),
         })
     }
 
@@ -182,26 +197,21 @@ impl Cache {
     }
 
     /// Returns the time at which a value that is cached now expires, from the lifetime that the
-    /// request or the keyspace gives. Lifetimes are shortened at random so that they do not all end
-    /// together.
+    /// request or the keyspace gives. Those of the keyspace are shortened at random so that they do
+    /// not all end together. One that a request asks for is exact: it may be that of a lock.
     fn expires_at_ms(&mut self, keyspace: u8, ttl: Ttl, negative: bool, now: Now) -> u64 {
         // Requests for unknown keyspaces have already been refused.
         let Some(keyspace) = self.keyspaces.get(keyspace) else { return 0 };
         let ttl_ms = match (negative, ttl) {
-            (true, _) => Some(keyspace.negative_ttl),
-            (false, Ttl::For(ms)) => Some(Duration::from_millis(ms)),
+            (true, _) => self.jitter.shorten(keyspace.negative_ttl, keyspace.ttl_jitter_percent),
+            (false, Ttl::For(ms)) => ms,
             // What lies in a database is not cached for ever because a request says so.
-            (false, Ttl::Never) if keyspace.is_cache() => None,
-            (false, Ttl::Keyspace | Ttl::Keep | Ttl::Never) => keyspace.ttl,
+            (false, Ttl::Never) if keyspace.is_cache() => return NEVER_MS,
+            (false, Ttl::Keyspace | Ttl::Keep | Ttl::Never) => match keyspace.ttl {
+                Some(ttl) => self.jitter.shorten(ttl, keyspace.ttl_jitter_percent),
+                None => return NEVER_MS,
+            },
         };
-        let Some(ttl) = ttl_ms else { return NEVER_MS };
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        // Xorshift: jitter needs no better randomness.
-        self.jitter ^= self.jitter << 13;
-        self.jitter ^= self.jitter >> 7;
-        self.jitter ^= self.jitter << 17;
-        let jitter_max_ms = (ttl_ms / 100).saturating_mul(u64::from(keyspace.ttl_jitter_percent));
-        let ttl_ms = ttl_ms - self.jitter % (jitter_max_ms + 1);
         // The last instant means never.
         now.mono.as_millis().saturating_add(ttl_ms).min(NEVER_MS - 1)
     }

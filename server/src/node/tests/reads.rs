@@ -89,21 +89,25 @@ fn a_value_lives_as_long_as_asked() {
 }
 
 #[test]
-fn lifetimes_are_jittered_downwards() {
+fn the_keyspaces_lifetimes_are_shortened_at_random_and_those_of_requests_are_exact() {
+    let (own, asked) = (lifetimes_of_puts(0), lifetimes_of_puts(40_000));
+    assert!(own.iter().all(|ttl| (30..=60).contains(ttl)), "{own:?}");
+    assert!(own.iter().collect::<std::collections::BTreeSet<_>>().len() > 3, "{own:?}");
+    assert!(asked.iter().all(|ttl| *ttl == 40), "{asked:?}");
+}
+
+/// Writes a row 20 times with this lifetime, and returns those of the cached values in seconds.
+fn lifetimes_of_puts(ttl_ms: u64) -> Vec<u32> {
     let mut s = Script::with(|config| config.keyspaces[0].ttl_jitter_percent = 50);
-    let ttls: Vec<u32> = (0..20)
-        .map(|i| {
-            let key = format!("jitter{i}");
-            s.put(key.as_bytes(), b"v");
-            let calls = s.calls();
-            for call in calls {
-                s.written(&call);
-            }
-            s.replies().pop().map_or(60, |reply| reply.ttl_s)
-        })
-        .collect();
-    assert!(ttls.iter().all(|ttl| (30..=60).contains(ttl)), "{ttls:?}");
-    assert!(ttls.iter().collect::<std::collections::BTreeSet<_>>().len() > 3, "{ttls:?}");
+    let put = CommandHead { ttl_ms, ..CommandHead::new(Action::Put, 1) };
+    let key = s.key_of(OWN);
+    let mut lifetime = || {
+        assert_eq!(s.send(put, &key, b"v"), None);
+        let call = s.call();
+        s.written(&call);
+        s.reply().ttl_s
+    };
+    (0..20).map(|_| lifetime()).collect()
 }
 
 #[test]
