@@ -14,7 +14,7 @@ use standin_client::session::{Incoming, Session};
 use standin_loadgen::rng::Random;
 use standin_protocol::hello::{HelloBody, Role};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Ask, Exchange};
 use crate::ring::{Event, Ring};
 
 /// The time without any reply after which the target is considered hung.
@@ -29,6 +29,8 @@ pub enum Keys {
         count: u32,
         /// The generator.
         random: Random,
+        /// The share of requests that are writes.
+        writes_percent: u8,
     },
     /// Each once, in order.
     InOrder {
@@ -36,18 +38,24 @@ pub enum Keys {
         next: u32,
         /// Behind the last.
         end: u32,
+        /// Whether all requests are writes.
+        are_writes: bool,
     },
 }
 
 impl Keys {
     #[inline]
-    fn next(&mut self) -> Option<u32> {
+    fn next(&mut self) -> Option<Ask> {
         match self {
-            Self::Random { count, random } => u32::try_from(random.below((*count).into())).ok(),
-            Self::InOrder { next, end } => {
-                let index = *next;
-                *next += u32::from(index < *end);
-                (index < *end).then_some(index)
+            Self::Random { count, random, writes_percent } => {
+                let is_write = *writes_percent > 0 && random.below(100) < (*writes_percent).into();
+                let key = u32::try_from(random.below((*count).into())).ok()?;
+                Some(Ask { key, is_write })
+            }
+            Self::InOrder { next, end, are_writes } => {
+                let key = *next;
+                *next += u32::from(key < *end);
+                (key < *end).then_some(Ask { key, is_write: *are_writes })
             }
         }
     }
@@ -97,7 +105,7 @@ pub struct Run {
 
 struct Conn {
     stream: TcpStream,
-    keys: Vec<u32>,
+    batch: Vec<Ask>,
     output: Vec<u8>,
     sent: usize,
     is_sending: bool,
@@ -131,7 +139,7 @@ impl Driver {
             }
             conns.push(Conn {
                 stream,
-                keys: Vec::new(),
+                batch: Vec::new(),
                 output: Vec::new(),
                 sent: 0,
                 is_sending: false,
@@ -204,10 +212,10 @@ impl Driver {
                 if matches!(event, Event::Received { more: false, .. }) {
                     ring.receive(&conn.stream, index);
                 }
-                if conn.is_sending || conn.replies < conn.keys.len() || conn.keys.is_empty() {
+                if conn.is_sending || conn.replies < conn.batch.len() || conn.batch.is_empty() {
                     continue;
                 }
-                conn.keys.clear();
+                conn.batch.clear();
                 let goes_on = now < until && conn.begin::<E>(ring, index, &mut keys, depth, now);
                 waiting -= usize::from(!goes_on);
             }
@@ -226,16 +234,13 @@ impl Conn {
         depth: usize,
         now: Instant,
     ) -> bool {
-        self.keys.clear();
-        self.output.clear();
-        for slot in 0..u32::try_from(depth).unwrap_or(u32::MAX) {
-            let Some(key) = keys.next() else { break };
-            self.keys.push(key);
-            E::request(slot, key, &mut self.output);
-        }
-        if self.keys.is_empty() {
+        self.batch.clear();
+        self.batch.extend(std::iter::from_fn(|| keys.next()).take(depth));
+        if self.batch.is_empty() {
             return false;
         }
+        self.output.clear();
+        (0..self.batch.len()).for_each(|slot| E::request(&self.batch, slot, &mut self.output));
         (self.replies, self.sent, self.began) = (0, 0, now);
         self.send(ring, index);
         true
@@ -262,35 +267,40 @@ impl Conn {
     }
 
     /// Checks the replies in these bytes; says how many there were.
-    fn take<E: Exchange>(&mut self, mut bytes: &[u8], before: u64) -> Result<u64, DriveError> {
+    fn take<E: Exchange>(&mut self, bytes: &[u8], before: u64) -> Result<u64, DriveError> {
         let first = self.replies;
-        if !self.partial.is_empty() {
-            let missing = (E::REPLY_BYTES - self.partial.len()).min(bytes.len());
-            self.partial.extend_from_slice(&bytes[..missing]);
-            bytes = &bytes[missing..];
-            if self.partial.len() == E::REPLY_BYTES {
-                let reply = std::mem::take(&mut self.partial);
-                self.check::<E>(&reply, before)?;
-                self.partial = reply;
-                self.partial.clear();
-            }
+        if self.partial.is_empty() {
+            let taken = self.check::<E>(bytes, before)?;
+            self.partial.extend_from_slice(&bytes[taken..]);
+        } else {
+            let mut whole = std::mem::take(&mut self.partial);
+            whole.extend_from_slice(bytes);
+            let taken = self.check::<E>(&whole, before)?;
+            whole.drain(..taken);
+            self.partial = whole;
         }
-        let mut replies = bytes.chunks_exact(E::REPLY_BYTES);
-        for reply in &mut replies {
-            self.check::<E>(reply, before)?;
-        }
-        self.partial.extend_from_slice(replies.remainder());
         Ok((self.replies - first) as u64)
     }
 
-    #[inline]
-    fn check<E: Exchange>(&mut self, reply: &[u8], before: u64) -> Result<(), DriveError> {
-        if self.replies < self.keys.len() && E::is_right(reply, &self.keys, self.replies) {
+    /// Checks the whole replies at the head of these bytes; says how many bytes they have.
+    fn check<E: Exchange>(&mut self, bytes: &[u8], before: u64) -> Result<usize, DriveError> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let is_expected = self.replies < self.batch.len();
+            let length = match is_expected {
+                true => E::reply_bytes(&self.batch, self.replies, rest),
+                false => Some(rest.len()),
+            };
+            let Some(reply) = length.and_then(|length| rest.get(..length)) else { break };
+            if !is_expected || !E::is_right(&self.batch, self.replies, reply) {
+                let text = reply[..reply.len().min(64)].escape_ascii().to_string();
+                return Err(DriveError::WrongReply { right: before + self.replies as u64, text });
+            }
             self.replies += 1;
-            return Ok(());
+            at += reply.len();
         }
-        let text = reply[..reply.len().min(64)].escape_ascii().to_string();
-        Err(DriveError::WrongReply { right: before + self.replies as u64, text })
+        Ok(at)
     }
 }
 

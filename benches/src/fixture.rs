@@ -18,7 +18,7 @@ use standin_protocol::map::{MapEpoch, ServerState, ServerStatus};
 use standin_server::Server;
 use standin_testkit::free_ports;
 
-use crate::exchange::{KEYSPACE, VALUE_SQL};
+use crate::exchange::{CACHE, KEYSPACE, VALUE_SQL};
 
 /// The line that says that the server caches from now on; its address follows.
 pub const READY: &str = "ready ";
@@ -26,15 +26,15 @@ pub const READY: &str = "ready ";
 /// The lease that every renewal is granted, in milliseconds.
 const LEASE_MS: u32 = 2_000;
 const NAME: &str = "bench";
-/// The keyspace of memcached's keys, which has no database.
-const CACHE: u8 = KEYSPACE + 1;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A cluster of one server of one shard.
 #[must_use]
 pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> ClusterConfig {
-    let ports = free_ports(3);
+    let ports = free_ports(4);
     let address = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let service =
+        |protocol, port| ServiceConfig { protocol, address: address(port), passwords: None };
     ClusterConfig {
         name: NAME.to_owned(),
         partitions: 1_024,
@@ -55,11 +55,10 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
             memory_bytes,
             huge_pages: true,
             io,
-            services: vec![ServiceConfig {
-                protocol: ServiceProtocol::Memcached,
-                address: address(ports[2]),
-                passwords: None,
-            }],
+            services: vec![
+                service(ServiceProtocol::Memcached, ports[2]),
+                service(ServiceProtocol::Redis, ports[3]),
+            ],
         }],
         groups: vec![NAME.to_owned()],
         origin: Some(OriginConfig {
@@ -99,8 +98,8 @@ pub fn cluster(directory: &Path, io: IoKind, memory_bytes: u64, core: usize) -> 
 pub enum Port {
     /// That of Standin's own protocol.
     Own,
-    /// That of memcached's.
-    Memcached,
+    /// That of another protocol.
+    Of(ServiceProtocol),
 }
 
 /// Runs the server until the process ends.
@@ -118,11 +117,14 @@ pub fn serve(
     let master = UdpSocket::bind(cluster.master.address)?;
     master.set_read_timeout(Some(Duration::from_secs(1)))?;
     let topology_id = cluster.topology()?.id;
-    let memcached = cluster.servers[0].services[0].address;
+    let services = cluster.servers[0].services.clone();
     let server = Server::start(cluster, NAME)?;
     let address = match port {
         Port::Own => server.address(),
-        Port::Memcached => memcached,
+        Port::Of(protocol) => {
+            let service = services.iter().find(|service| service.protocol == protocol);
+            service.expect("the fixture has a service of each protocol").address
+        }
     };
     let epoch = MapEpoch { term: 1, counter: 1 };
     let mut is_ready = false;

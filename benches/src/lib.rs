@@ -13,6 +13,7 @@
 //! echo.rs            the limit: a ring loop that answers without looking at the request
 //! fixture.rs         a Standin server with a minimal master
 //! targets.rs         the processes under test
+//! serve.rs           those that are this program
 //! cpu.rs             CPU time of threads, pinning
 //! report.rs          medians, table, JSON
 //! store/             measurements of the store alone
@@ -27,5 +28,6 @@ pub mod fixture;
 pub mod peers;
 pub mod report;
 pub mod ring;
+pub mod serve;
 pub mod store;
 pub mod targets;

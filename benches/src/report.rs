@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::targets::Target;
+
 /// Median and spread of one figure over the rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
@@ -39,10 +41,10 @@ impl Spread {
 /// One round of one cell.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Round {
-    /// CPU time of the serving threads per GET.
-    pub cpu_us_per_get: f64,
-    /// Right replies per second.
-    pub gets_per_s: f64,
+    /// CPU time of the serving threads for each key.
+    pub cpu_us_per_key: f64,
+    /// Right replies per second; a multi-get has one for each key.
+    pub keys_per_s: f64,
     /// Median time of a reply since its batch was made.
     pub p50_us: f64,
     /// 99th percentile of the same.
@@ -58,18 +60,20 @@ pub struct Cell {
     pub keys: u32,
     /// Requests per batch and connection.
     pub depth: usize,
-    /// Target.
+    /// The name of the target.
     pub target: &'static str,
+    /// That of its peer.
+    pub peer: Option<&'static str>,
     /// In order of time.
     pub rounds: Vec<Round>,
-    /// See [`Round::cpu_us_per_get`].
-    pub cpu_us_per_get: Spread,
-    /// See [`Round::gets_per_s`].
-    pub gets_per_s: Spread,
+    /// See [`Round::cpu_us_per_key`].
+    pub cpu_us_per_key: Spread,
+    /// See [`Round::keys_per_s`].
+    pub keys_per_s: Spread,
     /// Its cost over the echo's, if that was measured.
-    pub cpu_to_echo: Option<f64>,
-    /// Its cost over memcached's, if that was measured.
-    pub cpu_to_memcached: Option<f64>,
+    pub cpu_to_echo: Option<Spread>,
+    /// Its cost over that of its peer ([`Target::peer`]), if that was measured.
+    pub cpu_to_peer: Option<Spread>,
 }
 
 /// A whole run.
@@ -83,32 +87,34 @@ pub struct Report {
 
 impl Report {
     /// Adds a cell; call [`Self::compare`] when all are there.
-    pub fn add(&mut self, keys: u32, depth: usize, target: &'static str, rounds: Vec<Round>) {
+    pub fn add(&mut self, keys: u32, depth: usize, target: Target, rounds: Vec<Round>) {
         self.cells.push(Cell {
             keys,
             depth,
-            target,
-            cpu_us_per_get: Spread::of(rounds.iter().map(|round| round.cpu_us_per_get)),
-            gets_per_s: Spread::of(rounds.iter().map(|round| round.gets_per_s)),
+            target: target.name(),
+            peer: target.peer().map(Target::name),
+            cpu_us_per_key: Spread::of(rounds.iter().map(|round| round.cpu_us_per_key)),
+            keys_per_s: Spread::of(rounds.iter().map(|round| round.keys_per_s)),
             rounds,
             cpu_to_echo: None,
-            cpu_to_memcached: None,
+            cpu_to_peer: None,
         });
     }
 
-    /// Computes the ratios within each depth and number of keys.
+    /// Computes the ratios within each depth and number of keys. Each round is compared with the same
+    /// round of the other target, which came shortly before or after it.
     pub fn compare(&mut self) {
         let of = |cells: &[Cell], like: &Cell, target: &str| {
             let is = |c: &&Cell| c.target == target && c.keys == like.keys && c.depth == like.depth;
-            cells
-                .iter()
-                .find(is)
-                .map(|base| like.cpu_us_per_get.median / base.cpu_us_per_get.median)
+            let base = cells.iter().find(is)?;
+            let pairs = like.rounds.iter().zip(&base.rounds);
+            Some(Spread::of(pairs.map(|(one, other)| one.cpu_us_per_key / other.cpu_us_per_key)))
         };
         for number in 0..self.cells.len() {
             let cell = &self.cells[number];
-            let ratios = (of(&self.cells, cell, "echo"), of(&self.cells, cell, "memcached"));
-            (self.cells[number].cpu_to_echo, self.cells[number].cpu_to_memcached) = ratios;
+            let to_peer = cell.peer.and_then(|peer| of(&self.cells, cell, peer));
+            let to_echo = of(&self.cells, cell, "echo");
+            (self.cells[number].cpu_to_echo, self.cells[number].cpu_to_peer) = (to_echo, to_peer);
         }
     }
 
@@ -116,13 +122,18 @@ impl Report {
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = String::from(
-            "| keys | depth | target | CPU µs/GET (min–max) | × echo | × memcached | \
-             GET/s (min–max) | p50 µs | p99 µs | busy |\n\
+            "| keys | depth | target | CPU µs/key (min–max) | × echo | × peer (min–max) | \
+             keys/s (min–max) | p50 µs | p99 µs | busy |\n\
              |---|---|---|---|---|---|---|---|---|---|\n",
         );
-        let ratio = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.2}"));
+        let ratio =
+            |ratio: Option<Spread>| ratio.map_or("–".into(), |r| format!("{:.2}", r.median));
+        let spread = |ratio: Option<Spread>| {
+            let with_spread = |r: Spread| format!("{:.2} ({:.2}–{:.2})", r.median, r.min, r.max);
+            ratio.map_or("–".into(), with_spread)
+        };
         for cell in &self.cells {
-            let (cpu, rate) = (cell.cpu_us_per_get, cell.gets_per_s);
+            let (cpu, rate) = (cell.cpu_us_per_key, cell.keys_per_s);
             let median = |of: fn(&Round) -> f64| Spread::of(cell.rounds.iter().map(of)).median;
             // Writing to a String can't fail.
             let _ = writeln!(
@@ -135,7 +146,7 @@ impl Report {
                 cpu.min,
                 cpu.max,
                 ratio(cell.cpu_to_echo),
-                ratio(cell.cpu_to_memcached),
+                spread(cell.cpu_to_peer),
                 rate.median / 1e3,
                 rate.min / 1e3,
                 rate.max / 1e3,
@@ -160,21 +171,24 @@ mod tests {
 
     #[test]
     fn ratios_are_within_a_cell() {
-        let round = |cpu_us_per_get| Round {
-            cpu_us_per_get,
-            gets_per_s: 1.0,
+        let round = |cpu_us_per_key| Round {
+            cpu_us_per_key,
+            keys_per_s: 1.0,
             p50_us: 1.0,
             p99_us: 1.0,
             busy: 1.0,
         };
         let mut report = Report { versions: Vec::new(), cells: Vec::new() };
-        report.add(10, 1, "echo", vec![round(2.0)]);
-        report.add(10, 1, "standin-uring", vec![round(3.0)]);
-        report.add(10, 16, "standin-uring", vec![round(3.0)]);
+        report.add(10, 1, Target::Echo, vec![round(2.0)]);
+        report.add(10, 1, Target::StandinUring, vec![round(3.0)]);
+        report.add(10, 16, Target::StandinUring, vec![round(3.0), round(9.0)]);
+        report.add(10, 16, Target::Memcached, vec![round(6.0), round(6.0)]);
         report.compare();
-        assert_eq!(report.cells[1].cpu_to_echo, Some(1.5));
+        let spread = |median, min, max| Some(Spread { median, min, max });
+        assert_eq!(report.cells[1].cpu_to_echo, spread(1.5, 1.5, 1.5));
+        assert_eq!(report.cells[1].cpu_to_peer, None);
         assert_eq!(report.cells[2].cpu_to_echo, None);
-        assert_eq!(report.cells[1].cpu_to_memcached, None);
+        assert_eq!(report.cells[2].cpu_to_peer, spread(1.0, 0.5, 1.5), "round by round");
         assert!(report.table().contains("| 10 | 1 | standin-uring | 3.000 (3.000–3.000) | 1.50 |"));
     }
 }

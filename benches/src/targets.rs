@@ -6,13 +6,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use clap::ValueEnum;
+use standin_loadgen::rng::Random;
 use standin_testkit::{Child, free_ports, wait_until};
 
 use crate::cpu::{self, Meter};
 use crate::driver::{DriveError, Driver, Keys, Run};
 use crate::exchange::{
-    EchoGet, MemcachedGet, MemcachedSet, MemcachedTextGet, RedisGet, RedisSet, StandinFill,
-    StandinGet,
+    EchoGet, MemcachedMeta, MemcachedMulti, MemcachedText, Redis, RedisMulti, StandinCache,
+    StandinFill, StandinGet,
 };
 use crate::fixture::READY;
 
@@ -21,6 +23,20 @@ pub const CONNECTIONS: usize = 64;
 const START_MAX: Duration = Duration::from_secs(20);
 const LOAD_MAX: Duration = Duration::from_secs(900);
 const LOAD_DEPTH: usize = 32;
+
+/// The share of writes in [`Load::Mix`].
+const MIX_WRITES_PERCENT: u8 = 10;
+
+/// The requests that a target is driven with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Load {
+    /// Reads of single keys.
+    Gets,
+    /// Nine reads of single keys to one write.
+    Mix,
+    /// Multi-gets: each batch is one request for all of its keys.
+    Multi,
+}
 
 /// A target of the measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +51,8 @@ pub enum Target {
     StandinMeta,
     /// Standin's ring loop, by memcached's classic commands.
     StandinText,
+    /// Standin's ring loop, by Redis' protocol.
+    StandinResp,
     /// memcached with one worker, by its meta commands.
     Memcached,
     /// memcached with one worker, by its classic commands.
@@ -47,12 +65,13 @@ pub enum Target {
 
 impl Target {
     /// All, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Echo,
         Self::StandinUring,
         Self::StandinEpoll,
         Self::StandinMeta,
         Self::StandinText,
+        Self::StandinResp,
         Self::Memcached,
         Self::MemcachedText,
         Self::Redis,
@@ -68,6 +87,7 @@ impl Target {
             Self::StandinEpoll => "standin-epoll",
             Self::StandinMeta => "standin-meta",
             Self::StandinText => "standin-text",
+            Self::StandinResp => "standin-resp",
             Self::Memcached => "memcached",
             Self::MemcachedText => "memcached-text",
             Self::Redis => "redis",
@@ -75,12 +95,44 @@ impl Target {
         }
     }
 
+    /// The target of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.name() == name)
+    }
+
+    /// The other program to compare it with: the one that speaks the same protocol, and memcached for
+    /// Standin's own.
+    #[must_use]
+    pub fn peer(self) -> Option<Self> {
+        match self {
+            Self::StandinUring | Self::StandinEpoll | Self::StandinMeta => Some(Self::Memcached),
+            Self::StandinText => Some(Self::MemcachedText),
+            Self::StandinResp => Some(Self::Redis),
+            Self::Echo | Self::Memcached | Self::MemcachedText | Self::Redis | Self::Valkey => None,
+        }
+    }
+
+    /// Whether it can be driven so.
+    #[must_use]
+    pub fn takes(self, load: Load) -> bool {
+        match load {
+            Load::Gets => true,
+            Load::Mix => self != Self::Echo,
+            // The other protocols have none: they have pipelines.
+            Load::Multi => match self {
+                Self::StandinText | Self::StandinResp => true,
+                Self::MemcachedText | Self::Redis | Self::Valkey => true,
+                Self::Echo | Self::StandinUring | Self::StandinEpoll => false,
+                Self::StandinMeta | Self::Memcached => false,
+            },
+        }
+    }
+
     /// The program to install for it; `None`: it is part of this one.
     #[must_use]
     pub fn program(self) -> Option<&'static str> {
         match self {
-            Self::Echo => None,
-            _ if self.is_standin() => None,
             Self::Memcached | Self::MemcachedText => Some("memcached"),
             Self::Redis => Some("redis-server"),
             Self::Valkey => Some("valkey-server"),
@@ -90,7 +142,8 @@ impl Target {
 
     /// Whether it is Standin, on any loop and by any protocol.
     fn is_standin(self) -> bool {
-        self.is_native() || matches!(self, Self::StandinMeta | Self::StandinText)
+        let others = [Self::StandinMeta, Self::StandinText, Self::StandinResp];
+        self.is_native() || others.contains(&self)
     }
 
     /// Whether it speaks Standin's own protocol.
@@ -136,18 +189,18 @@ impl Target {
     }
 }
 
-/// A running target with its keys loaded, and the connections to it.
-pub struct Running {
+/// A running target without any key.
+pub struct Serving {
     /// Which.
     pub target: Target,
-    driver: Driver,
+    /// Where it listens.
+    pub address: SocketAddr,
     meter: Meter,
-    // Last: a driver whose target dies first would be right to complain.
     _child: Child,
 }
 
-impl Running {
-    /// Starts a target on `core` and loads the first `keys` keys.
+impl Serving {
+    /// Starts a target on `core`, with room for this number of keys.
     ///
     /// # Errors
     /// It does not answer as it should.
@@ -175,60 +228,113 @@ impl Running {
                 address
             }
         };
-        let mut driver = Driver::connect(address, CONNECTIONS, target.is_native())?;
-        let in_order = || Keys::InOrder { next: 0, end: keys };
-        match target {
-            Target::Echo => {}
-            Target::StandinUring | Target::StandinEpoll => {
-                driver.run::<StandinFill>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
-            }
-            Target::StandinMeta
-            | Target::StandinText
-            | Target::Memcached
-            | Target::MemcachedText => {
-                driver.run::<MemcachedSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
-            }
-            Target::Redis | Target::Valkey => {
-                driver.run::<RedisSet>(in_order(), LOAD_DEPTH, LOAD_MAX)?;
-            }
-        }
         let meter = Meter::new(child.pid(), if target.is_standin() { "shard-" } else { "" })?;
-        let mut running = Self { target, driver, meter, _child: child };
-        if target != Target::Echo {
-            // Every key once, so that a target that evicted or lost some is found out now.
-            running.gets(in_order(), LOAD_DEPTH, LOAD_MAX)?;
-        }
+        Ok(Self { target, address, meter, _child: child })
+    }
+
+    /// The CPU time of the serving threads so far.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu(&self) -> std::io::Result<Duration> {
+        self.meter.read()
+    }
+}
+
+/// A running target with its keys loaded, and the connections to it.
+pub struct Running {
+    driver: Driver,
+    load: Load,
+    // Last: a driver whose target dies first would be right to complain.
+    serving: Serving,
+}
+
+impl Running {
+    /// Starts a target on `core` and loads the first `keys` keys.
+    ///
+    /// # Errors
+    /// It does not answer as it should.
+    ///
+    /// # Panics
+    /// It can't be started.
+    pub fn start(
+        target: Target,
+        load: Load,
+        directory: &Path,
+        keys: u32,
+        core: usize,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let serving = Serving::start(target, directory, keys, core)?;
+        let driver = Driver::connect(serving.address, CONNECTIONS, target.is_native())?;
+        let mut running = Self { driver, load, serving };
+        let in_order = |are_writes| Keys::InOrder { next: 0, end: keys, are_writes };
+        match target {
+            Target::Echo => return Ok(running),
+            _ if target.is_native() && load == Load::Gets => {
+                running.driver.run::<StandinFill>(in_order(false), LOAD_DEPTH, LOAD_MAX)?
+            }
+            _ => running.drive(Load::Mix, in_order(true), LOAD_DEPTH, LOAD_MAX)?,
+        };
+        // Every key once, so that a target that evicted or lost some is found out now.
+        running.drive(load, in_order(false), LOAD_DEPTH, LOAD_MAX)?;
         Ok(running)
     }
 
-    /// Drives GETs. Returns the result, and the CPU time of the serving threads.
+    /// Which it is.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        self.serving.target
+    }
+
+    /// Drives it with its load. Returns the result, and the CPU time of the serving threads.
     ///
     /// # Errors
     /// A reply was wrong or missing.
     pub fn measure(
         &mut self,
-        keys: Keys,
+        random: Random,
+        count: u32,
         depth: usize,
         duration: Duration,
     ) -> Result<(Run, Duration), Box<dyn std::error::Error>> {
-        let before = self.meter.read()?;
-        let run = self.gets(keys, depth, duration)?;
-        Ok((run, self.meter.read()?.saturating_sub(before)))
+        let writes_percent = if self.load == Load::Mix { MIX_WRITES_PERCENT } else { 0 };
+        let keys = Keys::Random { count, random, writes_percent };
+        let before = self.serving.cpu()?;
+        let run = self.drive(self.load, keys, depth, duration)?;
+        Ok((run, self.serving.cpu()?.saturating_sub(before)))
     }
 
-    fn gets(&mut self, keys: Keys, depth: usize, duration: Duration) -> Result<Run, DriveError> {
-        match self.target {
-            Target::Echo => self.driver.run::<EchoGet>(keys, depth, duration),
-            Target::StandinUring | Target::StandinEpoll => {
-                self.driver.run::<StandinGet>(keys, depth, duration)
+    fn drive(
+        &mut self,
+        load: Load,
+        keys: Keys,
+        depth: usize,
+        duration: Duration,
+    ) -> Result<Run, DriveError> {
+        let driver = &mut self.driver;
+        match (self.serving.target, load) {
+            (Target::Echo, _) => driver.run::<EchoGet>(keys, depth, duration),
+            (Target::StandinUring | Target::StandinEpoll, Load::Mix) => {
+                driver.run::<StandinCache>(keys, depth, duration)
             }
-            Target::StandinMeta | Target::Memcached => {
-                self.driver.run::<MemcachedGet>(keys, depth, duration)
+            (Target::StandinUring | Target::StandinEpoll, _) => {
+                driver.run::<StandinGet>(keys, depth, duration)
             }
-            Target::StandinText | Target::MemcachedText => {
-                self.driver.run::<MemcachedTextGet>(keys, depth, duration)
+            (Target::StandinMeta | Target::Memcached, _) => {
+                driver.run::<MemcachedMeta>(keys, depth, duration)
             }
-            Target::Redis | Target::Valkey => self.driver.run::<RedisGet>(keys, depth, duration),
+            (Target::StandinText | Target::MemcachedText, Load::Multi) => {
+                driver.run::<MemcachedMulti>(keys, depth, duration)
+            }
+            (Target::StandinText | Target::MemcachedText, _) => {
+                driver.run::<MemcachedText>(keys, depth, duration)
+            }
+            (Target::StandinResp | Target::Redis | Target::Valkey, Load::Multi) => {
+                driver.run::<RedisMulti>(keys, depth, duration)
+            }
+            (Target::StandinResp | Target::Redis | Target::Valkey, _) => {
+                driver.run::<Redis>(keys, depth, duration)
+            }
         }
     }
 }

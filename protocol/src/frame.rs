@@ -458,7 +458,7 @@ impl<'a> Response<'a> {
     ///
     /// # Panics If the value is longer than [`VALUE_BYTES_MAX`]. Nothing longer gets into the
     /// cache.
-    #[inline]
+    #[inline(always)]
     pub fn write(header: ResponseHeader, value: &[u8], out: &mut Vec<u8>) {
         Self::write_after(header, &[], value, out);
     }
@@ -468,7 +468,7 @@ impl<'a> Response<'a> {
     ///
     /// # Panics
     /// As [`Self::write`].
-    #[inline]
+    #[inline(always)]
     pub fn write_after(mut header: ResponseHeader, head: &[u8], value: &[u8], out: &mut Vec<u8>) {
         header.value_len = u32::try_from(value.len()).expect("value length checked by the caller");
         assert!(header.value_len <= VALUE_BYTES_MAX, "value length checked by the caller");

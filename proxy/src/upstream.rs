@@ -174,7 +174,7 @@ impl Backend for Upstream {
         own
     }
 
-    fn serve(
+    fn serve_missed(
         &mut self,
         now: Now,
         to: ReplyTo,

@@ -175,14 +175,50 @@ impl Node {
         Aimed { hash, partition, hint: self.cache.aim(located) }
     }
 
-    /// Answers a request at once through `give`, or later by [`Output::Reply`]. Returns whether it
-    /// answered at once. This is the third pass. If `may_wait` is false because too many requests
-    /// of the connection wait, a command that would have to wait is refused. The lease is the one
-    /// that [`Self::begin`] last found.
+    /// Answers a read through `give` if the cache has the value, and returns whether it has. This is
+    /// the third pass. If it has not, [`Self::serve_missed`] goes on. The lease is the one that
+    /// [`Self::begin`] last found.
     ///
     /// The value that `give` receives is in the cache, and `give` makes the only copy.
-    #[inline]
-    pub fn serve(
+    #[inline(always)]
+    pub fn hit(
+        &mut self,
+        now: Now,
+        keyspace: u8,
+        key: &[u8],
+        place: Aimed,
+        give: impl FnOnce(AnswerHead, &[u8]),
+    ) -> bool {
+        let state = self.partitions.state(place.partition);
+        if !state.serving().keeps() || self.health.stopping {
+            return false;
+        }
+        let now_ms = now.mono.as_millis();
+        let floor = self.partitions.read_floor(keyspace, place.partition);
+        let found = self.cache.get(place.hint, keyspace, key, floor, now_ms);
+        let Some(item) = found else { return false };
+        self.counters.requests += 1;
+        self.counters.data_requests += 1;
+        self.counters.hits += 1;
+        let head = AnswerHead {
+            status: if item.negative { Status::NotFound } else { Status::Ok },
+            flags: flags::HIT | flags::CACHED | state.flags(),
+            retry_after_ms: 0,
+            map_tag: self.partitions.map_tag(),
+            ttl_ms: ms_left(item.expires_at_ms, now_ms),
+            version: state.told_version(item.version),
+            item_flags: item.flags,
+            marks: item.marks,
+        };
+        give(head, item.value);
+        true
+    }
+
+    /// Answers a command that is no read, or for which [`Self::hit`] has found nothing: at once through
+    /// `give`, or later by [`Output::Reply`]. Returns whether it answered at once. If `may_wait` is
+    /// false because too many requests of the connection wait, a command that would have to wait is
+    /// refused.
+    pub fn serve_missed(
         &mut self,
         now: Now,
         to: ReplyTo,
@@ -192,32 +228,7 @@ impl Node {
         give: impl FnOnce(AnswerHead, &[u8]),
     ) -> bool {
         self.counters.requests += 1;
-        let head = &command.head;
-        self.counters.data_requests += u64::from(head.action.has_key());
-        if head.action == Action::Get && !self.health.stopping {
-            let state = self.partitions.state(place.partition);
-            if state.serving().keeps() {
-                let now_ms = now.mono.as_millis();
-                let floor = self.partitions.read_floor(head.keyspace, place.partition);
-                let found = self.cache.get(place.hint, head.keyspace, command.key, floor, now_ms);
-                if let Some(item) = found {
-                    self.counters.hits += 1;
-                    let status = if item.negative { Status::NotFound } else { Status::Ok };
-                    let head = AnswerHead {
-                        status,
-                        flags: flags::HIT | flags::CACHED | state.flags(),
-                        retry_after_ms: 0,
-                        map_tag: self.partitions.map_tag(),
-                        ttl_ms: ms_left(item.expires_at_ms, now_ms),
-                        version: state.told_version(item.version),
-                        item_flags: item.flags,
-                        marks: item.marks,
-                    };
-                    give(head, item.value);
-                    return true;
-                }
-            }
-        }
+        self.counters.data_requests += u64::from(command.head.action.has_key());
         match self.serve_other(now, to, command, place, may_wait) {
             Some(Answer { head, value }) => {
                 give(AnswerHead { map_tag: self.partitions.map_tag(), ..head }, &value);

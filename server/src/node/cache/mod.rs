@@ -120,7 +120,7 @@ impl Cache {
 
     /// Returns the value, or its absence, if its version is not below the floor. This is the third
     /// pass.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(
         &mut self,
         hint: IndexHint,

@@ -35,6 +35,7 @@ use standin_protocol::seeds::HashSeeds;
 use super::modify::Modify;
 use super::*;
 use crate::origin::{Failure, Stored};
+use crate::shard::core::backend::Backend as _;
 use crate::store::StoreConfig;
 
 const BOOT: u64 = 7;

@@ -8,13 +8,15 @@
 //! A protocol is a file or a folder here, and a variant of `Decoder` and `Codec`: standin/ is
 //! Standin's own, for clients and for links to other servers. Its replies name their requests. For a
 //! protocol whose replies do not, order.rs puts them into the order of the requests. names.rs finds
-//! the keyspace in the keys of protocols that have none.
+//! the keyspace in the keys of protocols that have none. read.rs is the short form of most requests,
+//! by which hits are decoded and answered.
 
 pub(in crate::shard) mod digits;
 pub mod flushes;
 pub(in crate::shard) mod memcached;
 pub mod names;
 pub mod order;
+mod read;
 pub(in crate::shard) mod redis;
 pub mod standin;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use standin_config::ServiceProtocol;
 use standin_protocol::frame::FrameLimits;
 
 use self::names::Names;
+pub(in crate::shard) use self::read::{Answers, Read, Reads};
 use super::listeners::Service;
 use super::users::Users;
 use crate::node::modify::Modify;
@@ -73,7 +76,6 @@ impl Decoder {
     /// # Errors
     /// A request that can't be served. It is answered before those that are staged, so a protocol
     /// whose replies come in order returns [`What::Refused`] or [`What::Said`] instead.
-    #[inline]
     pub(in crate::shard) fn decode(
         &mut self,
         bytes: &[u8],
@@ -86,12 +88,12 @@ impl Decoder {
         }
     }
 
-    /// Returns the decoder as it was before this request, which it has decoded.
-    pub(in crate::shard) fn before(self, request: &Request) -> Self {
+    /// Returns the decoder as it was before the request of this tag, which it has decoded.
+    pub(in crate::shard) fn before(self, tag: u64) -> Self {
         match self {
             Self::Standin => Self::Standin,
-            Self::Memcached(_) => Self::Memcached(memcached::Decoder::before(request)),
-            Self::Redis(_) => Self::Redis(redis::Decoder::before(request)),
+            Self::Memcached(_) => Self::Memcached(memcached::Decoder::before(tag)),
+            Self::Redis(_) => Self::Redis(redis::Decoder::before(tag)),
         }
     }
 
@@ -104,10 +106,11 @@ impl Decoder {
         }
     }
 
-    /// Returns the decoder for the bytes that take the place of this request ([`What::Again`]).
-    pub(in crate::shard) fn again(self, request: &Request) -> Self {
+    /// Returns the decoder for the bytes that take the place of the request of this tag
+    /// ([`What::Again`]).
+    pub(in crate::shard) fn again(self, tag: u64) -> Self {
         match self {
-            Self::Redis(_) => Self::Redis(redis::Decoder::again(request)),
+            Self::Redis(_) => Self::Redis(redis::Decoder::again(tag)),
             Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }
@@ -144,41 +147,40 @@ impl Codec {
         !matches!(self, Self::Standin)
     }
 
-    /// The tag of a request that is served now, after all those before it.
+    /// The name by which a request is answered that is served now, after all those before it. The
+    /// decoder has given it this tag.
     #[inline]
-    pub(in crate::shard) fn tag(&self, request: &Request) -> u64 {
+    pub(in crate::shard) fn tag(&self, tag: u64) -> u64 {
         match self {
-            Self::Standin => request.tag,
+            Self::Standin => tag,
             Self::Memcached(replies) => replies.next_tag(),
             Self::Redis(replies) => replies.next_tag(),
         }
     }
 
-    /// Notes that a request, whose bytes these are, is served now and is answered by its tag.
+    /// Notes that a request is served now and is answered later.
     #[inline]
-    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
+    pub(in crate::shard) fn wait(&mut self, memo: Memo<'_>) {
         match self {
             Self::Standin => {}
-            Self::Memcached(replies) => replies.wait(request, bytes),
-            Self::Redis(replies) => replies.wait(request, bytes),
+            Self::Memcached(replies) => replies.wait(memo),
+            Self::Redis(replies) => replies.wait(memo),
         }
     }
 
-    /// Appends the answer to a request that is served now, whose bytes these are, to `out`, or keeps
-    /// it until it is its turn.
+    /// Appends the answer to a request that is served now to `out`, or keeps it until it is its turn.
     #[inline]
     pub(in crate::shard) fn answer_now(
         &mut self,
-        request: &Request,
-        bytes: &[u8],
+        memo: Memo<'_>,
         head: &AnswerHead,
         value: &[u8],
         out: &mut Vec<u8>,
     ) {
         match self {
-            Self::Standin => standin::answer(request.tag, head, value, out),
-            Self::Memcached(replies) => replies.answer_now(request, bytes, head, value, out),
-            Self::Redis(replies) => replies.answer_now(request, bytes, head, value, out),
+            Self::Standin => standin::answer(memo.tag, head, value, out),
+            Self::Memcached(replies) => replies.answer_now(memo, head, value, out),
+            Self::Redis(replies) => replies.answer_now(memo, head, value, out),
         }
     }
 
@@ -199,12 +201,12 @@ impl Codec {
         }
     }
 
-    /// Whether a request goes on if it finds a stale value.
+    /// Whether a read with this tag goes on if it finds a stale value.
     #[inline]
-    pub(in crate::shard) fn recaches(&self, request: &Request) -> bool {
+    pub(in crate::shard) fn recaches(&self, tag: u64) -> bool {
         match self {
             Self::Standin | Self::Redis(_) => false,
-            Self::Memcached(_) => memcached::recaches(request),
+            Self::Memcached(_) => memcached::recaches(tag),
         }
     }
 
@@ -222,16 +224,10 @@ impl Codec {
         }
     }
 
-    /// Carries out a [`What::Again`], whose bytes these are: returns the bytes that take its place,
-    /// or answers it.
-    pub(in crate::shard) fn again(
-        &mut self,
-        request: &Request,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Option<Vec<u8>> {
+    /// Carries out a [`What::Again`]: returns the bytes that take its place, or answers it.
+    pub(in crate::shard) fn again(&mut self, memo: Memo<'_>, out: &mut Vec<u8>) -> Option<Vec<u8>> {
         match self {
-            Self::Redis(replies) => replies.again(request, bytes, out),
+            Self::Redis(replies) => replies.again(memo, out),
             Self::Standin | Self::Memcached(_) => unreachable!("it has no such requests"),
         }
     }
@@ -273,6 +269,15 @@ pub(in crate::shard) struct Request {
     pub(in crate::shard) what: What,
 }
 
+/// What a codec gets back of a request to write its reply.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shard) struct Memo<'a> {
+    /// The tag that the decoder has given it.
+    pub(in crate::shard) tag: u64,
+    /// The bytes that the reply repeats or is written by.
+    pub(in crate::shard) echo: &'a [u8],
+}
+
 /// The spelling of a key in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::shard) enum Spelling {
@@ -300,10 +305,10 @@ impl Request {
         self.value.0 as usize..self.value.1 as usize
     }
 
-    /// The place of what its reply is written by.
+    /// What its codec gets back of it; these are its bytes.
     #[inline]
-    fn echo(&self) -> Range<usize> {
-        self.echo.0 as usize..self.echo.1 as usize
+    pub(in crate::shard) fn memo<'a>(&self, bytes: &'a [u8]) -> Memo<'a> {
+        Memo { tag: self.tag, echo: &bytes[self.echo.0 as usize..self.echo.1 as usize] }
     }
 }
 

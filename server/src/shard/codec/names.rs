@@ -9,8 +9,10 @@ use super::flushes::Flushes;
 /// The names of the keyspaces, and what separates them from keys.
 #[derive(Debug)]
 pub struct Names {
-    separator: Box<[u8]>,
-    keyspaces: Box<[(Box<[u8]>, u8)]>,
+    /// Each name with the separator, and the keyspace.
+    prefixes: Box<[(Box<[u8]>, u8)]>,
+    /// Whether a name begins with this byte.
+    first: Box<[bool; 256]>,
     default: Option<u8>,
     flushes: Flushes,
 }
@@ -28,33 +30,42 @@ impl Names {
     /// Those of a cluster, as a server sees them that has these requests for a flush of everything.
     #[must_use]
     pub fn new(cluster: &ClusterConfig, flushes: Flushes) -> Self {
-        let name = |keyspace: &standin_config::KeyspaceConfig| {
-            (keyspace.name.as_bytes().into(), keyspace.id)
+        let separator = cluster.naming.separator.as_bytes();
+        let prefix = |keyspace: &standin_config::KeyspaceConfig| {
+            let prefix = [keyspace.name.as_bytes(), separator].concat().into_boxed_slice();
+            // What is before the first separator is the name.
+            let is_name = memmem::find(&prefix, separator) == Some(keyspace.name.len());
+            is_name.then_some((prefix, keyspace.id))
         };
-        Self {
-            separator: cluster.naming.separator.as_bytes().into(),
-            keyspaces: cluster.keyspaces.iter().map(name).collect(),
-            default: cluster.naming.default_keyspace,
-            flushes,
+        let prefixes: Box<[_]> = cluster.keyspaces.iter().filter_map(prefix).collect();
+        let mut first = Box::new([false; 256]);
+        for (prefix, _) in &prefixes {
+            first[usize::from(prefix[0])] = true;
         }
+        Self { prefixes, first, default: cluster.naming.default_keyspace, flushes }
     }
 
     /// The keyspace that a key names, or the default one. `None` if there is no default.
     #[inline]
     pub(in crate::shard) fn of(&self, key: &[u8]) -> Option<Named> {
-        let default = self.default.map(|keyspace| Named { keyspace, prefix: 0 });
-        let separator = match &*self.separator {
-            [byte] => memchr::memchr(*byte, key),
-            separator => memmem::find(key, separator),
-        };
-        // It names none.
-        let Some(at) = separator else { return default };
-        let prefix = at + self.separator.len();
-        let (name, rest) = (&key[..at], &key[prefix..]);
-        let named = self.keyspaces.iter().find(|(known, _)| **known == *name);
-        match named {
-            Some((_, keyspace)) if !rest.is_empty() => Some(Named { keyspace: *keyspace, prefix }),
-            _ => default,
+        match key.first() {
+            Some(first) if self.first[usize::from(*first)] => self.named(key),
+            // It names none.
+            _ => self.whole(),
+        }
+    }
+
+    /// The default keyspace, to which a key belongs as a whole.
+    #[inline]
+    fn whole(&self) -> Option<Named> {
+        self.default.map(|keyspace| Named { keyspace, prefix: 0 })
+    }
+
+    fn named(&self, key: &[u8]) -> Option<Named> {
+        let begins = |prefix: &[u8]| key.len() > prefix.len() && key.starts_with(prefix);
+        match self.prefixes.iter().find(|(prefix, _)| begins(prefix)) {
+            Some((prefix, keyspace)) => Some(Named { keyspace: *keyspace, prefix: prefix.len() }),
+            None => self.whole(),
         }
     }
 
@@ -103,5 +114,14 @@ mod tests {
         assert_eq!(of(&names, "users::alice"), Some((1, 7)));
         assert_eq!(of(&names, "users:alice"), None);
         assert_eq!(of(&names, "alice"), None);
+    }
+
+    #[test]
+    fn a_name_that_hides_behind_a_separator_names_nothing() {
+        let mut cluster = ClusterConfig::new("c", ([127, 0, 0, 1], 1).into(), None);
+        cluster.keyspaces = vec![KeyspaceConfig::cache(1, "a-"), KeyspaceConfig::cache(2, "a")];
+        cluster.naming = Naming { separator: "--".to_owned(), default_keyspace: None };
+        let names = Names::new(&cluster, Flushes::default());
+        assert_eq!(of(&names, "a---x"), Some((2, 3)), "the key is -x");
     }
 }

@@ -6,7 +6,8 @@ use standin_protocol::frame::FrameLimits;
 
 use super::flushes::Flushes;
 use super::names::Names;
-use super::{Caller, Codec, Decoder, Request, Surroundings, What};
+use super::standin::Standin;
+use super::{Caller, Codec, Decoder, Read, Reads as _, Request, Surroundings, What};
 use crate::node::AnswerHead;
 use crate::shard::listeners::Service;
 
@@ -44,7 +45,20 @@ impl Client {
         let (mut at, mut requests) = (0, Vec::new());
         while at < self.input.len() {
             let rest = &self.input[at..];
-            let Some(request) = self.decoder.decode(rest, &around).unwrap() else { break };
+            let mut short = self.decoder;
+            let read = match &mut short {
+                Decoder::Standin => Standin.read(rest, &around),
+                Decoder::Memcached(decoder) => decoder.read(rest, &around),
+                Decoder::Redis(decoder) => decoder.read(rest, &around),
+            };
+            let Some(request) = self.decoder.decode(rest, &around).unwrap() else {
+                assert_eq!(read, None);
+                break;
+            };
+            // The short way gives what the long way gives, or nothing.
+            if read.is_some() {
+                assert_eq!((read, short), (Read::of(&request), self.decoder));
+            }
             let bytes = rest[..request.bytes as usize].to_vec();
             at += bytes.len();
             requests.push((request, bytes));
@@ -67,7 +81,7 @@ impl Client {
             }
             let choice = if held.is_some() { 2 } else { choice() };
             if choice == 2 {
-                let decoder = self.decoder.before(&request);
+                let decoder = self.decoder.before(request.tag);
                 let held = held.get_or_insert_with(|| {
                     self.decoder = decoder;
                     Vec::new()
@@ -82,8 +96,8 @@ impl Client {
                     continue;
                 }
                 What::Again => {
-                    if let Some(bytes) = self.codec.again(&request, &bytes, &mut self.out) {
-                        self.decoder = self.decoder.again(&request);
+                    if let Some(bytes) = self.codec.again(request.memo(&bytes), &mut self.out) {
+                        self.decoder = self.decoder.again(request.tag);
                         held = Some(bytes);
                     }
                     continue;
@@ -92,10 +106,10 @@ impl Client {
             }
             let (head, value) = (self.answer)(&request, &bytes);
             if choice == 0 || matches!(request.what, What::Said | What::Auth) {
-                self.codec.answer_now(&request, &bytes, &head, &value, &mut self.out);
+                self.codec.answer_now(request.memo(&bytes), &head, &value, &mut self.out);
             } else {
-                self.late.push((self.codec.tag(&request), head, value));
-                self.codec.wait(&request, &bytes);
+                self.late.push((self.codec.tag(request.tag), head, value));
+                self.codec.wait(request.memo(&bytes));
             }
         }
         if let Some(mut held) = held {

@@ -2,7 +2,7 @@
 //! client of the cluster.
 //!
 //! ```text
-//! Core ─ place, aim, serve ─► Backend           a command, and possibly its answer
+//! Core ─ place, aim, hit, serve_missed ─► Backend   a command, and possibly its answer
 //! Core ─ mail, received, … ─► Backend           what happened beside the callers' requests
 //! Core ◄─ deliver, open_link, send, … ─ Backend     late answers, connections to servers
 //! ```
@@ -15,7 +15,7 @@ use standin_protocol::time::Micros;
 
 use super::{ConnKey, Core, Effect};
 use crate::node::counters::Counters;
-use crate::node::{AnswerHead, Command, Left, Now, ReplyTo};
+use crate::node::{Action, AnswerHead, Command, Left, Now, ReplyTo};
 use crate::shard::codec::flushes::Flushes;
 use crate::shard::context::ShardContext;
 use crate::shard::mailbox::Message;
@@ -59,10 +59,24 @@ pub trait Backend: Sized {
     /// The shard that carries the command out, of this many; `own` is this one.
     fn shard_of(aimed: Self::Aimed, own: u16, shards: u16) -> u16;
 
-    /// The third pass: answers through `give` and returns true, or has the answer delivered later. If
-    /// `may_wait` is false because too many requests of the connection wait, a command that would have
-    /// to wait is refused.
-    fn serve(
+    /// The third pass over a read: answers it through `give` if its value is in the shard's memory, and
+    /// returns whether it is. Otherwise [`Self::serve_missed`] goes on.
+    #[inline]
+    fn hit(
+        &mut self,
+        _now: Now,
+        _keyspace: u8,
+        _key: &[u8],
+        _place: Self::Aimed,
+        _give: impl FnOnce(AnswerHead, &[u8]),
+    ) -> bool {
+        false
+    }
+
+    /// The third pass over all other requests, and reads that were no [`Self::hit`]: answers through
+    /// `give` and returns true, or has the answer delivered later. If `may_wait` is false because too
+    /// many requests of the connection wait, a command that would have to wait is refused.
+    fn serve_missed(
         &mut self,
         now: Now,
         to: ReplyTo,
@@ -71,6 +85,21 @@ pub trait Backend: Sized {
         may_wait: bool,
         give: impl FnOnce(AnswerHead, &[u8]),
     ) -> bool;
+
+    /// The third pass over any request.
+    fn serve(
+        &mut self,
+        now: Now,
+        to: ReplyTo,
+        command: &Command<'_>,
+        place: Self::Aimed,
+        may_wait: bool,
+        mut give: impl FnMut(AnswerHead, &[u8]),
+    ) -> bool {
+        let Command { head, key, .. } = *command;
+        head.action == Action::Get && self.hit(now, head.keyspace, key, place, &mut give)
+            || self.serve_missed(now, to, command, place, may_wait, give)
+    }
 
     /// Notes the time of the next event.
     fn begin(&mut self, now: Now);

@@ -116,6 +116,12 @@ impl Conn {
         self.in_flight >= in_flight_max && self.codec.is_ordered()
     }
 
+    /// Whether its requests wait until it is served again.
+    #[inline]
+    pub(super) fn is_held(&self) -> bool {
+        self.paused || self.unserved.is_some()
+    }
+
     /// Its greeting is done: from now on it speaks the protocol of its service. A client is told this
     /// number of its connection.
     pub(super) fn begin(&mut self, now: Micros, number: u64) {

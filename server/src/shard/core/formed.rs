@@ -31,10 +31,18 @@ impl Formed {
         Self { forms, bytes: Vec::new() }
     }
 
+    /// Whether a key of this keyspace is in its form.
+    #[inline]
+    pub(super) fn is_in_form(&self, keyspace: u8, key: &[u8]) -> bool {
+        match self.forms.of(keyspace) {
+            KeyForm::Exact => true,
+            form => form.has(key),
+        }
+    }
+
     /// Brings the key of a command to its form if it is not in it: where it lies in
     /// [`Self::bytes`]. A key that has no such form stays as it is: the database will say that
     /// no row has it.
-    #[inline]
     pub(super) fn form(
         &mut self,
         head: &CommandHead,

@@ -2,7 +2,7 @@
 //! other two are in serving.rs.
 //!
 //! ```text
-//! received      chunk ─► frame ─► check ─► place ─► staged       no item is touched
+//! received      chunk ─► frame ─► check ─► place ─► staged       no item is touched (staged.rs)
 //!                             └─ key not in its form ─► formed ─┘
 //! serve_staged  staged ─► aim ─► node.serve ─► output buffer     memory is there by now
 //!                  └─ output full ─► held ─► staged again when the loop has taken it
@@ -11,54 +11,16 @@
 //! the connection, but not what came before it: replies do not depend on the pieces in which the bytes
 //! came.
 
-use std::ops::Range;
-
 use standin_protocol::time::Micros;
 
 use super::backend::Backend;
 use super::conn::ConnKind;
-use super::formed::Formed;
+use super::staged::{FormedAt, Origin};
 use super::{ConnKey, Core, Io, Source};
 use crate::node::{AnswerHead, Now, Status};
-use crate::shard::codec::{Rejected, Request, Spelling, Surroundings, What};
+use crate::shard::codec::standin::Standin;
+use crate::shard::codec::{Decoder, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
 use crate::shard::handshake::Step;
-
-/// A whole request that waits for the second and the third pass.
-#[derive(Debug, Clone)]
-pub(super) struct Staged<P> {
-    pub(super) conn: ConnKey,
-    pub(super) source: Source,
-    at: u32,
-    pub(super) request: Request,
-    /// Where its key lies among those that were brought to their form, or [`AS_SENT`].
-    formed: (u32, u32),
-    pub(super) place: P,
-}
-
-impl<P> Staged<P> {
-    /// All of its bytes, where its source lies.
-    #[inline]
-    pub(super) fn bytes<'a>(&self, source: &'a [u8]) -> &'a [u8] {
-        let at = self.at as usize;
-        &source[at..at + self.request.bytes as usize]
-    }
-
-    /// The key, in its form.
-    #[inline]
-    pub(super) fn key<'a>(&self, bytes: &'a [u8], formed: &'a Formed) -> &'a [u8] {
-        match self.formed {
-            AS_SENT => &bytes[self.request.key()],
-            (from, to) => &formed.bytes()[from as usize..to as usize],
-        }
-    }
-}
-
-/// The largest number of requests that are staged at once. The memory for them is a multiple of that
-/// of their bytes.
-const STAGED_MAX: usize = 4_096;
-
-/// [`Staged::formed`] of a key that is in its form, or has none.
-const AS_SENT: (u32, u32) = (u32::MAX, 0);
 
 /// A place in what was received. No input is longer than a few values.
 fn index(at: usize) -> u32 {
@@ -138,40 +100,36 @@ impl<B: Backend> Core<B> {
         base: usize,
     ) -> usize {
         let conn = &self.conns[key];
-        let (caller, is_ordered) = (conn.caller(), conn.codec.is_ordered());
         let mut decoder = conn.decoder;
+        let caller = conn.caller();
         let limits = self.limits.of(caller.is_peer);
         let names = self.names.take().expect("it is put back below");
         let (wall_ms, deadline_ms) = (now.wall_us / 1_000, self.deadline_ms);
         let around = Surroundings { limits, caller, names: &names, wall_ms, deadline_ms };
+        // Positions in it fit into 32 bits.
+        index(base + bytes.len());
         let (mut at, mut is_halted) = (0, false);
-        while at < bytes.len() && self.staged.len() < STAGED_MAX && !is_halted {
+        while at < bytes.len() && !self.staged.is_full() && !is_halted {
+            let from = Origin { conn: key, source, at: (base + at) as u32 };
+            // The loop is compiled for each protocol.
+            at += match &mut decoder {
+                Decoder::Standin => self.stage_reads(&mut Standin, from, &bytes[at..], &around),
+                Decoder::Memcached(decoder) => {
+                    self.stage_reads(decoder, from, &bytes[at..], &around)
+                }
+                Decoder::Redis(decoder) => self.stage_reads(decoder, from, &bytes[at..], &around),
+            };
+            if at == bytes.len() || self.staged.is_full() {
+                break;
+            }
             let rest = &bytes[at..];
+            let from = Origin { at: (base + at) as u32, ..from };
             match decoder.decode(rest, &around) {
-                Ok(Some(mut request)) => {
-                    let placed = match self.place(&request, rest, &around) {
-                        Ok(placed) => Some(placed),
-                        // It is answered when it is its turn.
-                        Err(rejected) if is_ordered => {
-                            request.what = What::Refused(rejected.status, FORM_TOO_LARGE);
-                            Some((self.node.place(0, &[]), None))
-                        }
-                        Err(rejected) => {
-                            self.reject(now.mono, key, &rejected, rest.len());
-                            None
-                        }
-                    };
-                    let end = at + request.bytes as usize;
+                Ok(Some(request)) => {
+                    at += request.bytes as usize;
                     // What takes its place comes before the rest.
                     is_halted = request.what == What::Again;
-                    if let Some((place, formed)) = placed {
-                        let at = index(base + at);
-                        let formed =
-                            formed.map_or(AS_SENT, |range| (index(range.start), index(range.end)));
-                        let staged = Staged { conn: key, source, at, request, formed, place };
-                        self.staged.push(staged);
-                    }
-                    at = end;
+                    self.stage_request(now.mono, from, request, rest, &around);
                 }
                 Ok(None) => break,
                 Err(rejected) => {
@@ -181,7 +139,7 @@ impl<B: Backend> Core<B> {
             }
         }
         self.names = Some(names);
-        let is_full = self.staged.len() >= STAGED_MAX;
+        let is_full = self.staged.is_full();
         if let Some(conn) = self.conns.get_mut(key) {
             conn.decoder = decoder;
             let unfinished = at < bytes.len() || conn.skip > 0 || decoder.is_inside();
@@ -199,15 +157,64 @@ impl<B: Backend> Core<B> {
         at
     }
 
+    /// Stages the requests at the head of `bytes` as long as they are reads of the most frequent kind.
+    /// Returns the number of their bytes.
+    #[inline(always)]
+    fn stage_reads(
+        &mut self,
+        decoder: &mut impl Reads,
+        from: Origin,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.staged.is_full() {
+            let (rest, before) = (&bytes[at..], *decoder);
+            let Some(read) = decoder.read(rest, around) else { break };
+            let name = &rest[read.key()];
+            if !self.formed.is_in_form(read.keyspace, name) {
+                *decoder = before;
+                break;
+            }
+            let from = Origin { at: from.at + at as u32, ..from };
+            self.staged.push_read(from, self.node.place(read.keyspace, name), read);
+            at += read.bytes();
+        }
+        at
+    }
+
+    /// Stages a request that is no read of the most frequent kind.
+    fn stage_request(
+        &mut self,
+        now: Micros,
+        from: Origin,
+        mut request: Request,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) {
+        let (place, formed) = match self.place(&request, bytes, around) {
+            Ok(placed) => placed,
+            // It is answered when it is its turn.
+            Err(rejected) if self.conns[from.conn].codec.is_ordered() => {
+                request.what = What::Refused(rejected.status, FORM_TOO_LARGE);
+                (self.node.place(0, &[]), None)
+            }
+            Err(rejected) => return self.reject(now, from.conn, &rejected, bytes.len()),
+        };
+        match Read::of(&request).filter(|_| formed.is_none()) {
+            Some(read) => self.staged.push_read(from, place, read),
+            None => self.staged.push_other(from, place, request, formed),
+        }
+    }
+
     /// Where the key of a request belongs, and where the key lies if it had to be brought to its
     /// form.
-    #[inline]
     fn place(
         &mut self,
         request: &Request,
         bytes: &[u8],
         around: &Surroundings<'_>,
-    ) -> Result<(B::Place, Option<Range<usize>>), Rejected> {
+    ) -> Result<(B::Place, Option<FormedAt>), Rejected> {
         let head = match &request.what {
             What::Command(head) | What::Modify(head, _) => head,
             _ => return Ok((self.node.place(0, &[]), None)),
@@ -223,16 +230,12 @@ impl<B: Backend> Core<B> {
             Ok(None) => Ok((self.node.place(head.keyspace, name), None)),
             Ok(Some(range)) => {
                 let name = &self.formed.bytes()[range.clone()];
-                Ok((self.node.place(head.keyspace, name), Some(range)))
+                let formed = (index(range.start), index(range.end));
+                Ok((self.node.place(head.keyspace, name), Some(formed)))
             }
             Err(error) => {
-                let (status, text) = (Status::TooLarge, error.to_string());
-                Err(Rejected {
-                    tag: request.tag,
-                    status,
-                    text,
-                    bytes: Some(request.bytes as usize),
-                })
+                let (tag, status, text) = (request.tag, Status::TooLarge, error.to_string());
+                Err(Rejected { tag, status, text, bytes: Some(request.bytes as usize) })
             }
         }
     }

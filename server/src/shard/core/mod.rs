@@ -23,6 +23,7 @@ mod pause;
 mod peers;
 mod recache;
 mod serving;
+mod staged;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,11 +35,11 @@ use standin_protocol::time::Micros;
 use self::backend::{Backend, LinkEnd};
 use self::conn::{Conn, ConnKind};
 use self::formed::Formed;
-use self::intake::Staged;
 pub use self::interface::{Buffers, Effect, Io, ReceiveMode, Source};
 use self::outgoing::Outbound;
 pub use self::peers::Links;
 use self::serving::Agains;
+use self::staged::Staging;
 use super::admission::{Handshakes, Refusals};
 use super::codec::flushes::Flushes;
 use super::codec::names::Names;
@@ -66,7 +67,7 @@ pub struct Core<B: Backend = Node> {
     names: Option<Box<Names>>,
     /// The deadline of requests that bring none, in milliseconds.
     deadline_ms: u32,
-    staged: Vec<Staged<B::Place>>,
+    staged: Staging<B::Place>,
     formed: Formed,
     aimed: Vec<B::Aimed>,
     /// Connections whose own input is staged.
@@ -125,7 +126,7 @@ impl<B: Backend> Core<B> {
             next_shard: 0,
             names: Some(Box::new(names)),
             deadline_ms,
-            staged: Vec::new(),
+            staged: Staging::default(),
             formed: Formed::new(context.topology.key_forms.clone()),
             aimed: Vec::new(),
             inputs_staged: Vec::new(),

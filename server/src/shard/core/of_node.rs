@@ -58,8 +58,19 @@ impl Backend for Node {
         if shards == 1 { own } else { shard_of(aimed.partition, shards) }
     }
 
-    #[inline]
-    fn serve(
+    #[inline(always)]
+    fn hit(
+        &mut self,
+        now: Now,
+        keyspace: u8,
+        key: &[u8],
+        place: Aimed,
+        give: impl FnOnce(AnswerHead, &[u8]),
+    ) -> bool {
+        Self::hit(self, now, keyspace, key, place, give)
+    }
+
+    fn serve_missed(
         &mut self,
         now: Now,
         to: ReplyTo,
@@ -68,7 +79,7 @@ impl Backend for Node {
         may_wait: bool,
         give: impl FnOnce(AnswerHead, &[u8]),
     ) -> bool {
-        Self::serve(self, now, to, command, place, may_wait, give)
+        Self::serve_missed(self, now, to, command, place, may_wait, give)
     }
 
     #[inline]

@@ -111,7 +111,13 @@ impl Outbound {
     /// counted.
     #[inline]
     pub(super) fn is_worth_counting(&self, conn: &Conn) -> bool {
-        conn.output.len() + conn.sending_bytes + conn.codec.waiting_bytes() > self.small
+        self.matters(conn.output.len() + conn.sending_bytes + conn.codec.waiting_bytes())
+    }
+
+    /// Whether a connection with this many unsent bytes has to be counted before the end of the turn.
+    #[inline]
+    pub(super) fn matters(&self, unsent: usize) -> bool {
+        unsent > self.small
     }
 
     /// Counts what a connection has unsent; says whether it is to be served no further.
@@ -207,6 +213,14 @@ impl<B: Backend> Core<B> {
         conn.waits_since(now);
         if self.outbound.recount(conn) {
             self.pause(key);
+        }
+    }
+
+    /// Does what [`Self::pause_if_full`] does if it may be necessary before the end of the turn.
+    #[inline]
+    pub(super) fn pause_if_worth_counting(&mut self, now: Micros, key: ConnKey) {
+        if self.conns.get(key).is_some_and(|conn| self.outbound.is_worth_counting(conn)) {
+            self.pause_if_full(now, key);
         }
     }
 
@@ -406,8 +420,8 @@ mod tests {
         };
         let request = conn.decoder.decode(b"get a\n", &around).unwrap().unwrap();
         let mut wait = || {
-            let tag = conn.codec.tag(&request);
-            conn.codec.wait(&request, b"get a\n");
+            let tag = conn.codec.tag(request.tag);
+            conn.codec.wait(request.memo(b"get a\n"));
             tag
         };
         let (first, second) = (wait(), wait());

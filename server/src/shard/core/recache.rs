@@ -9,7 +9,7 @@ use super::backend::Backend;
 use super::{ConnKey, Core, Effect};
 use crate::node::answer::marks;
 use crate::node::{Answer, AnswerHead, ConnId, Now, OwnedCommand, ReplyTo, Status};
-use crate::shard::codec::{Request, Spelling};
+use crate::shard::codec::{Memo, Spelling};
 use crate::shard::mailbox::Message;
 
 /// Whether an answer has found a stale value that nobody has been told to compute again.
@@ -22,11 +22,11 @@ pub(super) fn is_due(head: &AnswerHead) -> bool {
 impl<B: Backend> Core<B> {
     /// Goes on with a read of this connection that was answered at once.
     #[cold]
-    pub(super) fn go_on(&mut self, now: Now, key: ConnKey, request: &Request, bytes: &[u8]) {
+    pub(super) fn go_on(&mut self, now: Now, key: ConnKey, memo: Memo<'_>) {
         // It has been closed.
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let tag = conn.codec.tag(request);
-        conn.codec.wait(request, bytes);
+        let tag = conn.codec.tag(memo.tag);
+        conn.codec.wait(memo);
         conn.in_flight += 1;
         self.tell_end_again(key);
         let id = ConnId { shard: self.context.shard, conn: key.data().as_ffi() };

@@ -5,12 +5,14 @@
 use slotmap::Key as _;
 
 use super::backend::Backend;
-use super::intake::Staged;
+use super::outgoing::Outbound;
+use super::staged::{Origin, Short, Staged, Staging};
 use super::{Buffers, ConnKey, Core, Effect, Io, Source, empty, recache};
 use crate::node::{
     Action, Answer, AnswerHead, Command, ConnId, Now, OwnedCommand, ReplyTo, Status,
 };
-use crate::shard::codec::What;
+use crate::shard::codec::standin::Standin;
+use crate::shard::codec::{Answers, Codec, Memo, Read, What};
 use crate::shard::mailbox::Message;
 
 /// The largest number of requests that are aimed before the first of them is served: enough for the
@@ -29,6 +31,87 @@ pub(super) struct Agains {
     bytes: usize,
     /// Connections that go on in the next turn.
     deferred: Vec<ConnKey>,
+}
+
+/// How serving goes on behind a row of hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// With the next row.
+    Nothing,
+    /// With a read that the cache does not answer.
+    Missed,
+    /// With any other request.
+    Other,
+}
+
+/// The end of a row of hits.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// Something else comes.
+    Next(Next),
+    /// The output has become so long that it has to be counted.
+    Full,
+    /// The read of this position has found a stale value, and goes on.
+    Stale(Read, usize),
+}
+
+/// Requests that came on one connection, and what is the same for all of them.
+#[derive(Debug)]
+struct Row<'a> {
+    conn: ConnKey,
+    source: Source,
+    /// All bytes of the source.
+    bytes: &'a [u8],
+    shard: u16,
+    shards: u16,
+    now: Now,
+    sending_bytes: usize,
+}
+
+impl Row<'_> {
+    /// Serves the requests at the head as long as they belong to the row and are hits. Returns their
+    /// number.
+    #[inline(always)]
+    fn serve<B: Backend>(
+        &self,
+        node: &mut B,
+        outbound: &Outbound,
+        codec: &mut impl Answers,
+        output: &mut Vec<u8>,
+        staged: &[Staged<B::Place>],
+        aimed: &[B::Aimed],
+    ) -> (usize, End) {
+        for (number, (request, &place)) in staged.iter().zip(aimed).enumerate() {
+            if request.from.conn != self.conn || request.from.source != self.source {
+                return (number, End::Next(Next::Nothing));
+            }
+            let Short::Read(read) = &request.what else {
+                return (number, End::Next(Next::Other));
+            };
+            if B::shard_of(place, self.shard, self.shards) != self.shard {
+                return (number, End::Next(Next::Other));
+            }
+            let bytes = request.bytes(self.bytes);
+            let mut is_stale = false;
+            let is_hit =
+                node.hit(self.now, read.keyspace, &bytes[read.key()], place, |head, value| {
+                    is_stale = recache::is_due(&head) && codec.recaches(read.tag);
+                    if !is_stale {
+                        codec.answer_read(read, bytes, head, value, output);
+                    }
+                });
+            if !is_hit {
+                return (number, End::Next(Next::Missed));
+            }
+            if is_stale {
+                return (number, End::Stale(*read, request.from.at as usize));
+            }
+            if outbound.matters(output.len() + self.sending_bytes + codec.waiting_bytes()) {
+                return (number + 1, End::Full);
+            }
+        }
+        (staged.len(), End::Next(Next::Nothing))
+    }
 }
 
 impl Agains {
@@ -71,169 +154,215 @@ impl<B: Backend> Core<B> {
 
     /// Aims and serves what is staged.
     fn serve_all(&mut self, now: Now, buffers: &impl Buffers) {
-        let staged = std::mem::take(&mut self.staged);
+        let staging = std::mem::take(&mut self.staged);
         let mut aimed = std::mem::take(&mut self.aimed);
-        for staged in staged.chunks(AIMED_MAX) {
+        for staged in staging.requests().chunks(AIMED_MAX) {
             aimed.clear();
             aimed.extend(staged.iter().map(|request| self.node.aim(request.place)));
             let mut served = 0;
             while served < staged.len() {
-                served += self.serve_some(now, buffers, &staged[served..], &aimed[served..]);
+                let (rest, places) = (&staged[served..], &aimed[served..]);
+                let (hits, next) = self.serve_hits(now, buffers, rest, places);
+                served += hits;
+                if next != Next::Nothing {
+                    self.serve_one(now, buffers, &staging, &rest[hits], places[hits], next);
+                    served += 1;
+                }
             }
         }
         assert!(self.staged.is_empty(), "serving stages nothing: it would be lost here");
         self.aimed = aimed;
-        self.staged = staged;
+        self.staged = staging;
         self.staged.clear();
         self.formed.clear();
     }
 
-    /// Serves the requests at the head that came on one connection, as long as none of them
-    /// changes how it is to be served; says how many these are, at least one.
-    fn serve_some(
+    /// Serves the requests at the head that came on one connection, as long as they are reads that the
+    /// cache answers. Returns their number, and how to go on.
+    fn serve_hits(
         &mut self,
         now: Now,
         buffers: &impl Buffers,
         staged: &[Staged<B::Place>],
         aimed: &[B::Aimed],
-    ) -> usize {
-        let Staged { conn: key, source, .. } = staged[0];
+    ) -> (usize, Next) {
+        let Origin { conn: key, source, .. } = staged[0].from;
         // It was closed after it had sent this.
-        let Some(conn) = self.conns.get_mut(key) else { return 1 };
-        if conn.closing {
-            return 1;
-        }
-        let source_bytes = match source {
-            Source::Buffer(buffer) => buffers.bytes(buffer),
-            Source::Input => &conn.input,
-        };
-        if conn.paused || conn.unserved.is_some() {
-            let bytes = staged[0].bytes(source_bytes);
-            let unserved = conn.unserved.get_or_insert_with(|| {
-                self.with_unserved.push(key);
-                conn.decoder = conn.decoder.before(&staged[0].request);
-                Vec::new()
-            });
-            unserved.extend_from_slice(bytes);
-            return 1;
+        let Some(conn) = self.conns.get_mut(key) else { return (1, Next::Nothing) };
+        if conn.closing || conn.is_held() || self.outbound.is_flooded() {
+            return (0, Next::Other);
         }
         if !conn.dirty {
             conn.dirty = true;
             self.io.push_back(Io::Flush(key));
         }
-        let (own, shards) = (self.context.shard, self.context.shards);
-        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
-        let is_flooded = self.outbound.is_flooded();
-        let id = ConnId { shard: own, conn: key.data().as_ffi() };
-        for (number, (request, &place)) in (1..).zip(staged.iter().zip(aimed)) {
-            if request.conn != key || request.source != source {
-                return number - 1;
+        let source_bytes = match source {
+            Source::Buffer(buffer) => buffers.bytes(buffer),
+            Source::Input => &conn.input,
+        };
+        let row = Row {
+            conn: key,
+            source,
+            bytes: source_bytes,
+            shard: self.context.shard,
+            shards: self.context.shards,
+            now,
+            sending_bytes: conn.sending_bytes,
+        };
+        let (node, outbound, output) = (&mut self.node, &self.outbound, &mut conn.output);
+        // The loop is compiled for each protocol.
+        let (hits, end) = match &mut conn.codec {
+            Codec::Standin => row.serve(node, outbound, &mut Standin, output, staged, aimed),
+            Codec::Memcached(replies) => {
+                row.serve(node, outbound, &mut **replies, output, staged, aimed)
             }
-            let (tag, bytes) = (conn.codec.tag(&request.request), request.bytes(source_bytes));
-            let (head, modify) = match &request.request.what {
-                What::Command(head) => (*head, None),
-                What::Modify(head, modify) => (*head, Some(&**modify)),
-                What::Said => {
-                    let (head, output) = (AnswerHead::status(Status::Ok), &mut conn.output);
-                    conn.codec.answer_now(&request.request, bytes, &head, &[], output);
-                    self.node.counters().requests += 1;
-                    if self.outbound.is_worth_counting(conn) {
-                        self.pause_if_full(now.mono, key);
-                        return number;
-                    }
-                    continue;
-                }
-                What::Again if self.agains.is_used_up() => {
-                    self.agains.deferred.push(key);
-                    self.pause(key);
-                    return number - 1;
-                }
-                What::Again => {
-                    self.agains.bytes += conn.input.len() + bytes.len();
-                    let again = conn.codec.again(&request.request, bytes, &mut conn.output);
-                    self.node.counters().requests += 1;
-                    if let Some(again) = again {
-                        conn.decoder = conn.decoder.again(&request.request);
-                        conn.unserved = Some(again);
-                        self.with_unserved.push(key);
-                        self.read_again(key);
-                        return number;
-                    }
-                    continue;
-                }
-                What::Auth => {
-                    let (user, password) =
-                        (&bytes[request.request.key()], &bytes[request.request.value()]);
-                    let head = AnswerHead::status(self.context.authenticate(user, password));
-                    conn.codec.answer_now(&request.request, bytes, &head, &[], &mut conn.output);
-                    self.node.counters().requests += 1;
-                    continue;
-                }
-                What::Nothing => continue,
-                What::Last => {
-                    conn.ended = true;
-                    self.ended.push(key);
-                    return number;
-                }
-                What::Stats => {
-                    conn.codec.wait(&request.request, bytes);
-                    self.serve_stats(now, key, tag);
-                    return number;
-                }
-                What::Refused(status, text) => {
-                    conn.codec.wait(&request.request, bytes);
-                    self.refuse(now, key, tag, *status, text);
-                    return number;
-                }
-            };
-            if is_flooded && head.action == Action::Get {
-                conn.codec.wait(&request.request, bytes);
-                self.refuse_overloaded(now, key, tag);
-                return number;
+            Codec::Redis(replies) => {
+                row.serve(node, outbound, &mut **replies, output, staged, aimed)
             }
-            let (name, value) = (request.key(bytes, &self.formed), &bytes[request.request.value()]);
-            let command = Command { head, key: name, value, modify };
-            let to = ReplyTo { conn: id, tag };
-            let shard = B::shard_of(place, own, shards);
-            // A shard that stops answers at once: the other one may be gone already.
-            if shard != own && head.action.has_key() && !self.stopping {
-                let command = command.into_owned();
-                conn.codec.wait(&request.request, bytes);
-                self.stray(now, key, to, shard, command);
-                return number;
-            }
-            // A server forwards requests of many clients. The shard as a whole is bounded.
-            let may_wait = head.is_peer || conn.in_flight < in_flight_max;
-            let (output, mut goes_on) = (&mut conn.output, false);
-            let is_answered = self.node.serve(now, to, &command, place, may_wait, |head, value| {
-                goes_on = recache::is_due(&head) && conn.codec.recaches(&request.request);
-                if !goes_on {
-                    conn.codec.answer_now(&request.request, bytes, &head, value, output);
-                }
-            });
-            if goes_on {
-                let bytes = bytes.to_vec();
-                self.go_on(now, key, &request.request, &bytes);
-                return number;
-            }
-            if !is_answered {
-                conn.codec.wait(&request.request, bytes);
-                conn.in_flight += 1;
-                if conn.is_busy(in_flight_max) {
-                    self.pause(key);
-                    return number;
-                }
-                if conn.ended {
-                    conn.is_end_told = false;
-                    self.ended.push(key);
-                }
-            }
-            if self.outbound.is_worth_counting(conn) {
+        };
+        match end {
+            End::Next(next) => (hits, next),
+            End::Full => {
                 self.pause_if_full(now.mono, key);
-                return number;
+                (hits, Next::Nothing)
+            }
+            End::Stale(read, at) => {
+                let echo = read.memo(&source_bytes[at..]).echo.to_vec();
+                self.go_on(now, key, Memo { tag: read.tag, echo: &echo });
+                (hits + 1, Next::Nothing)
             }
         }
-        staged.len()
+    }
+
+    /// Serves a request that is no hit, or keeps it for later if its connection is held.
+    #[inline(never)]
+    fn serve_one(
+        &mut self,
+        now: Now,
+        buffers: &impl Buffers,
+        staging: &Staging<B::Place>,
+        staged: &Staged<B::Place>,
+        place: B::Aimed,
+        next: Next,
+    ) {
+        let Origin { conn: key, source, .. } = staged.from;
+        // It was closed after it had sent this.
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.closing) else { return };
+        let request = &*staging.request(staged);
+        let source_bytes = match source {
+            Source::Buffer(buffer) => buffers.bytes(buffer),
+            Source::Input => &conn.input,
+        };
+        let bytes = &staged.bytes(source_bytes)[..request.bytes as usize];
+        if !conn.is_held() {
+            if !conn.dirty {
+                conn.dirty = true;
+                self.io.push_back(Io::Flush(key));
+            }
+            if matches!(request.what, What::Again) && self.agains.is_used_up() {
+                self.agains.deferred.push(key);
+                conn.paused = true;
+                self.io.push_back(Io::Pause(key));
+            }
+        }
+        if conn.is_held() {
+            let unserved = conn.unserved.get_or_insert_with(|| {
+                self.with_unserved.push(key);
+                conn.decoder = conn.decoder.before(request.tag);
+                Vec::new()
+            });
+            return unserved.extend_from_slice(bytes);
+        }
+        let (tag, memo) = (conn.codec.tag(request.tag), request.memo(bytes));
+        let (head, modify) = match &request.what {
+            What::Command(head) => (*head, None),
+            What::Modify(head, modify) => (*head, Some(&**modify)),
+            What::Said => {
+                self.node.counters().requests += 1;
+                let head = AnswerHead::status(Status::Ok);
+                conn.codec.answer_now(memo, &head, &[], &mut conn.output);
+                return self.pause_if_worth_counting(now.mono, key);
+            }
+            What::Again => {
+                self.node.counters().requests += 1;
+                self.agains.bytes += conn.input.len() + bytes.len();
+                if let Some(again) = conn.codec.again(memo, &mut conn.output) {
+                    conn.decoder = conn.decoder.again(request.tag);
+                    conn.unserved = Some(again);
+                    self.with_unserved.push(key);
+                    self.read_again(key);
+                }
+                return;
+            }
+            What::Auth => {
+                self.node.counters().requests += 1;
+                let (user, password) = (&bytes[request.key()], &bytes[request.value()]);
+                let head = AnswerHead::status(self.context.authenticate(user, password));
+                return conn.codec.answer_now(memo, &head, &[], &mut conn.output);
+            }
+            What::Nothing => return,
+            What::Last => {
+                conn.ended = true;
+                return self.ended.push(key);
+            }
+            What::Stats => {
+                conn.codec.wait(memo);
+                return self.serve_stats(now, key, tag);
+            }
+            What::Refused(status, text) => {
+                conn.codec.wait(memo);
+                return self.refuse(now, key, tag, *status, text);
+            }
+        };
+        if head.action == Action::Get && self.outbound.is_flooded() {
+            conn.codec.wait(memo);
+            return self.refuse_overloaded(now, key, tag);
+        }
+        let name = match staging.formed(staged) {
+            None => &bytes[request.key()],
+            Some(range) => &self.formed.bytes()[range],
+        };
+        let command = Command { head, key: name, value: &bytes[request.value()], modify };
+        let own = self.context.shard;
+        let to = ReplyTo { conn: ConnId { shard: own, conn: key.data().as_ffi() }, tag };
+        let shard = B::shard_of(place, own, self.context.shards);
+        // A shard that stops answers at once: the other one may be gone already.
+        if shard != own && head.action.has_key() && !self.stopping {
+            let command = command.into_owned();
+            conn.codec.wait(memo);
+            return self.stray(now, key, to, shard, command);
+        }
+        let in_flight_max = self.context.cluster.limits.in_flight_per_connection;
+        // A server forwards requests of many clients. The shard as a whole is bounded.
+        let may_wait = head.is_peer || conn.in_flight < in_flight_max;
+        let (codec, output, mut goes_on) = (&mut conn.codec, &mut conn.output, false);
+        let is_read = head.action == Action::Get;
+        let give = |head: AnswerHead, value: &[u8]| {
+            goes_on = is_read && recache::is_due(&head) && codec.recaches(memo.tag);
+            if !goes_on {
+                codec.answer_now(memo, &head, value, output);
+            }
+        };
+        let is_answered = match next {
+            Next::Missed => self.node.serve_missed(now, to, &command, place, may_wait, give),
+            _ => self.node.serve(now, to, &command, place, may_wait, give),
+        };
+        if goes_on {
+            let echo = memo.echo.to_vec();
+            return self.go_on(now, key, Memo { tag: request.tag, echo: &echo });
+        }
+        if !is_answered {
+            conn.codec.wait(memo);
+            conn.in_flight += 1;
+            if conn.is_busy(in_flight_max) {
+                return self.pause(key);
+            }
+            if conn.ended {
+                conn.is_end_told = false;
+                self.ended.push(key);
+            }
+        }
+        self.pause_if_worth_counting(now.mono, key);
     }
 
     /// Drops what was served of the connections' own inputs, and puts what was held back before

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::node::Action;
 use crate::node::modify::{Edit, Gives, Modify, Presence, When};
-use crate::shard::codec::{Request, Spelling, Surroundings, What};
+use crate::shard::codec::read::Places;
+use crate::shard::codec::{Read, Request, Spelling, Surroundings, What};
 
 /// The longest expiration time, in bytes.
 const EXPTIME_BYTES_MAX: usize = 20;
@@ -15,11 +16,16 @@ const EXPTIME_BYTES_MAX: usize = 20;
 const SPACES_MAX: usize = 64;
 
 impl Retrieval {
+    /// `get` or `gets`, before its first key.
+    #[inline]
+    pub(super) fn plain(kind: Kind) -> Self {
+        Self { kind, exptime: 0, has_key: false }
+    }
+
     /// The command that a line begins with, and where its keys begin. `None` if it is another
     /// command, or can't be told yet.
-    #[inline]
     pub(super) fn begin(bytes: &[u8]) -> Option<Result<(Self, usize), Said>> {
-        let plain = |kind, at| Some(Ok((Self { kind, exptime: 0, has_key: false }, at)));
+        let plain = |kind, at| Some(Ok((Self::plain(kind), at)));
         match bytes {
             [b'g', b'e', b't', b' ', ..] => plain(Kind::Get, 4),
             [b'g', b'e', b't', b's', b' ', ..] => plain(Kind::Gets, 5),
@@ -58,7 +64,6 @@ impl Retrieval {
     }
 
     /// The request for a key in this keyspace.
-    #[inline]
     fn what(self, keyspace: u8, around: &Surroundings<'_>) -> What {
         let get = head(Action::Get, keyspace, around);
         match self.kind {
@@ -77,8 +82,39 @@ impl Retrieval {
 }
 
 impl Decoder {
-    /// The next key of a line; `at` is where it may begin.
+    /// The next key of a line, which begins at `at`, if it is followed by one space, or by the end of
+    /// the line.
     #[inline]
+    pub(super) fn plain_key(
+        &mut self,
+        retrieval: Retrieval,
+        at: usize,
+        bytes: &[u8],
+        around: &Surroundings<'_>,
+    ) -> Option<Read> {
+        let length = memchr::memchr2(b' ', b'\n', &bytes[at..])?;
+        let end = at + length;
+        let (key_end, line_end) = match (bytes[end], bytes.get(end + 1)?) {
+            (b' ', b' ' | b'\r' | b'\n') => return None,
+            (b' ', _) => (end, None),
+            _ if bytes[end - 1] == b'\r' => (end - 1, Some(end + 1)),
+            _ => (end, Some(end + 1)),
+        };
+        let key = bytes.get(at..key_end).filter(|key| !key.is_empty())?;
+        let most = KEY_BYTES_MAX.min(usize::from(around.limits.key_bytes));
+        let named = around.names.of(key).filter(|_| key.len() <= most)?;
+        let tag = retrieval.tag(*self != Self::Line).with(marks::LAST, line_end.is_some());
+        let end = line_end.unwrap_or(end);
+        let places = Places { end, key: (at + named.prefix, key_end), echo: (at, key_end) };
+        let read = Read::new(tag.pack(), named.keyspace, places, around)?;
+        *self = match line_end {
+            Some(_) => Self::Line,
+            None => Self::Keys(Retrieval { has_key: true, ..retrieval }),
+        };
+        Some(read)
+    }
+
+    /// The next key of a line; `at` is where it may begin.
     pub(super) fn keys(
         &mut self,
         retrieval: Retrieval,

@@ -11,7 +11,8 @@ use super::{Decoder, KEY_BYTES_MAX, Kind, Tag, head, marks, modify, position, sa
 use crate::node::modify::{Edit, Gives, Modify, Presence, Ttl, Vivified, Vivify, When};
 use crate::node::{Action, Command, CommandHead, OwnedCommand};
 use crate::shard::codec::names::{Named, Names};
-use crate::shard::codec::{Request, Spelling, Surroundings, What};
+use crate::shard::codec::read::Places;
+use crate::shard::codec::{Read, Request, Spelling, Surroundings, What};
 
 /// The most words of a line.
 const WORDS_MAX: usize = 20;
@@ -88,7 +89,7 @@ impl Flags {
 
 /// The most frequent of all: `mg`, a key and `v`. `None` if the bytes are anything else.
 #[inline]
-pub(super) fn value_of(bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
+pub(super) fn read(bytes: &[u8], around: &Surroundings<'_>) -> Option<Read> {
     const FROM: usize = "mg ".len();
     const REST: &[u8] = b" v\r\n";
     let length = memchr::memchr2(b' ', b'\n', &bytes[FROM..])?;
@@ -99,15 +100,9 @@ pub(super) fn value_of(bytes: &[u8], around: &Surroundings<'_>) -> Option<Reques
     }
     let named = around.names.of(&bytes[FROM..end])?;
     let tag = Tag { number: wants::VALUE | wants::VALUE_ONLY, ..Tag::new(Kind::MetaGet) };
-    Some(Request {
-        tag: tag.pack(),
-        bytes: position(end + REST.len()),
-        key: (position(FROM + named.prefix), position(end)),
-        value: (0, 0),
-        echo: (position(FROM), position(end + 2)),
-        spelling: Spelling::Plain,
-        what: What::Command(head(Action::Get, named.keyspace, around)),
-    })
+    let (key, echo) = ((FROM + named.prefix, end), (FROM, end + 2));
+    let places = Places { end: end + REST.len(), key, echo };
+    Read::new(tag.pack(), named.keyspace, places, around)
 }
 
 /// A command whose key and flags are right.
@@ -308,7 +303,9 @@ impl Line<'_> {
         let flags = Flags::read(tokens.from(first))?;
         let value = if flags.value { wants::VALUE } else { 0 };
         let unknown = if flags.cas.is_some() { wants::UNKNOWN } else { 0 };
-        let tag = Tag { number: value | unknown, ..Tag::new(kind) };
+        let is_only_value = flags.value && tokens.len() == first + 1 && kind == Kind::MetaGet;
+        let only = if is_only_value { wants::VALUE_ONLY } else { 0 };
+        let tag = Tag { number: value | unknown | only, ..Tag::new(kind) };
         let tag = tag.with(marks::QUIET, flags.quiet);
         if !flags.base64 {
             return Ok(Meta { named: self.named(key)?, spelling: Spelling::Plain, flags, tag });

@@ -33,7 +33,7 @@ mod tokens;
 
 pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
-use super::{Request, Spelling, Surroundings, What, flushes, head, modify, position};
+use super::{Read, Reads, Request, Spelling, Surroundings, What, flushes, head, modify, position};
 use crate::node::{Action, Status};
 
 /// The longest key, in bytes.
@@ -219,18 +219,36 @@ impl Tag {
     }
 }
 
+impl Reads for Decoder {
+    /// The request at the head of `bytes` if it is a whole read of a key: one of `get` or `gets`, or
+    /// an `mg` that asks for the value and nothing else.
+    #[inline(always)]
+    fn read(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Read> {
+        match (*self, bytes) {
+            (Self::Line, [b'g', b'e', b't', b' ', ..]) => {
+                self.plain_key(Retrieval::plain(Kind::Get), 4, bytes, around)
+            }
+            (Self::Line, [b'm', b'g', b' ', ..]) => meta::read(bytes, around),
+            (Self::Line, [b'g', b'e', b't', b's', b' ', ..]) => {
+                self.plain_key(Retrieval::plain(Kind::Gets), 5, bytes, around)
+            }
+            (
+                Self::Keys(retrieval @ Retrieval { kind: Kind::Get | Kind::Gets, .. }),
+                [b' ', ..],
+            ) => self.plain_key(retrieval, 1, bytes, around),
+            _ => None,
+        }
+    }
+}
+
 impl Decoder {
     /// The request at the head of `bytes`, or `None` if not all of it is there yet.
-    #[inline]
     pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
         match *self {
-            Self::Line => match (Retrieval::begin(bytes), bytes) {
-                (Some(Ok((retrieval, at))), _) => self.keys(retrieval, at, bytes, around),
-                (Some(Err(said)), _) => self.refuse_keys(said, bytes),
-                (None, [b'm', b'g', b' ', ..]) => {
-                    meta::value_of(bytes, around).or_else(|| self.line(bytes, around))
-                }
-                (None, _) => self.line(bytes, around),
+            Self::Line => match Retrieval::begin(bytes) {
+                Some(Ok((retrieval, at))) => self.keys(retrieval, at, bytes, around),
+                Some(Err(said)) => self.refuse_keys(said, bytes),
+                None => self.line(bytes, around),
             },
             Self::Keys(retrieval) => self.keys(retrieval, 0, bytes, around),
             Self::Rest => {
@@ -258,9 +276,9 @@ impl Decoder {
         }
     }
 
-    /// The decoder before a request.
-    pub(super) fn before(request: &Request) -> Self {
-        let tag = Tag::unpack(request.tag);
+    /// The decoder before the request of this tag.
+    pub(super) fn before(tag: u64) -> Self {
+        let tag = Tag::unpack(tag);
         match tag.kind {
             Kind::Rest => Self::Rest,
             Kind::Data => Self::Data(tag.number),
@@ -304,10 +322,9 @@ impl Decoder {
     }
 }
 
-/// Whether a request reads a value for a client that can be told that it is stale.
-pub(super) fn recaches(request: &Request) -> bool {
-    let is_read = matches!(&request.what, What::Command(head) if head.action == Action::Get);
-    is_read && Tag::unpack(request.tag).kind == Kind::MetaGet
+/// Whether the client of a read with this tag can be told that the value is stale.
+pub(super) fn recaches(tag: u64) -> bool {
+    Tag::unpack(tag).kind == Kind::MetaGet
 }
 
 /// Bytes that are no request.

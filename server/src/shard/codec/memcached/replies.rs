@@ -3,9 +3,9 @@
 use super::meta::recaching;
 use super::{Kind, Tag, reply};
 use crate::node::{AnswerHead, OwnedCommand};
-use crate::shard::codec::Request;
 use crate::shard::codec::names::Names;
 use crate::shard::codec::order::{Context, InOrder};
+use crate::shard::codec::{Answers, Memo, Read};
 
 /// The unanswered requests of a connection.
 #[derive(Debug, Default)]
@@ -28,8 +28,8 @@ impl Context for Waiting {
 }
 
 impl Waiting {
-    fn of(request: &Request, bytes: &[u8]) -> Self {
-        Self { tag: Tag::unpack(request.tag), echo: bytes[request.echo()].into() }
+    fn of(memo: Memo<'_>) -> Self {
+        Self { tag: Tag::unpack(memo.tag), echo: memo.echo.into() }
     }
 }
 
@@ -40,27 +40,26 @@ impl Replies {
     }
 
     /// Notes a request that waits for its answer.
-    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
-        self.order.arrive(Waiting::of(request, bytes));
+    pub(in crate::shard) fn wait(&mut self, memo: Memo<'_>) {
+        self.order.arrive(Waiting::of(memo));
     }
 
     /// Writes the reply to a request that is answered at once, if it is its turn.
     #[inline]
     pub(in crate::shard) fn answer_now(
         &mut self,
-        request: &Request,
-        bytes: &[u8],
+        memo: Memo<'_>,
         head: &AnswerHead,
         value: &[u8],
         out: &mut Vec<u8>,
     ) {
         if self.order.is_empty() {
             self.order.pass();
-            let tag = Tag::unpack(request.tag);
-            return reply::write(tag, &bytes[request.echo()], head, value, &mut self.group, out);
+            let tag = Tag::unpack(memo.tag);
+            return reply::write(tag, memo.echo, head, value, &mut self.group, out);
         }
         let tag = self.order.next_tag();
-        self.order.arrive(Waiting::of(request, bytes));
+        self.order.arrive(Waiting::of(memo));
         self.answer(tag, head, value, out);
     }
 
@@ -95,6 +94,30 @@ impl Replies {
     /// The bytes of memory that answers take whose turn has not come.
     #[inline]
     pub(in crate::shard) fn waiting_bytes(&self) -> usize {
+        self.order.waiting_bytes()
+    }
+}
+
+impl Answers for Replies {
+    #[inline(always)]
+    fn answer_read(
+        &mut self,
+        read: &Read,
+        bytes: &[u8],
+        head: AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.answer_now(read.memo(bytes), &head, value, out);
+    }
+
+    #[inline]
+    fn recaches(&self, tag: u64) -> bool {
+        super::recaches(tag)
+    }
+
+    #[inline]
+    fn waiting_bytes(&self) -> usize {
         self.order.waiting_bytes()
     }
 }

@@ -43,29 +43,27 @@ fn key(
     group: &mut Group,
     out: &mut Vec<u8>,
 ) {
-    if head.status == Status::Ok && tag.marks & marks::NONE == 0 && !group.has_failed {
-        out.reserve(value.len() + echo.len() + 64);
-        out.extend_from_slice(b"VALUE ");
-        out.extend_from_slice(echo);
+    if head.status != Status::Ok || tag.marks & marks::NONE != 0 || group.has_failed {
+        return no_value(tag, head, value, group, out);
+    }
+    out.reserve(value.len() + echo.len() + 64);
+    out.extend_from_slice(b"VALUE ");
+    out.extend_from_slice(echo);
+    if head.item_flags == 0 {
+        out.extend_from_slice(b" 0 ");
+    } else {
         out.push(b' ');
         numbers::write(u64::from(head.item_flags), out);
         out.push(b' ');
-        numbers::write(value.len() as u64, out);
-        if has_version {
-            out.push(b' ');
-            numbers::write(head.version, out);
-        }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    } else {
-        no_value(tag, head, value, group, out);
     }
-    // What is no key is the last of its line.
-    let is_last = tag.marks & (marks::LAST | marks::NONE) != 0;
-    if is_last && !std::mem::take(&mut group.has_failed) {
-        out.extend_from_slice(b"END\r\n");
+    numbers::write(value.len() as u64, out);
+    if has_version {
+        out.push(b' ');
+        numbers::write(head.version, out);
     }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(value);
+    out.extend_from_slice(if tag.has(marks::LAST) { b"\r\nEND\r\n" } else { b"\r\n" });
 }
 
 /// Nothing for a miss. A failure ends the reply to the whole line: a client that saw a miss would
@@ -82,6 +80,11 @@ fn no_value(tag: Tag, head: &AnswerHead, value: &[u8], group: &mut Group, out: &
     } else if !tag.has(marks::NO_KEY) && head.status != Status::NotFound {
         failure(head, value, out);
         group.has_failed = true;
+    }
+    // What is no key is the last of its line.
+    let is_last = tag.marks & (marks::LAST | marks::NONE) != 0;
+    if is_last && !std::mem::take(&mut group.has_failed) {
+        out.extend_from_slice(b"END\r\n");
     }
 }
 

@@ -12,6 +12,7 @@
 //! said.rs      fixed replies                  failure.rs   those to requests that fail
 //! session.rs   what a connection has set
 //! tag.rs       what is remembered of requests password.rs  authentication
+//! plain.rs     the key of a plain read
 //! ```
 //! Each key of MGET, MSET, DEL, UNLINK, EXISTS and TOUCH is a request of its own, which is decoded as
 //! soon as it is there: such a command has any length, its keys are looked up together, and a
@@ -29,6 +30,7 @@ mod info;
 mod inline;
 mod lifetimes;
 pub(in crate::shard) mod password;
+mod plain;
 mod refuse;
 mod replies;
 mod reply;
@@ -49,7 +51,7 @@ pub(in crate::shard) use self::replies::Replies;
 use self::said::Said;
 use self::table::{Found, Run};
 use self::tag::{Kind, Tag, marks};
-use super::{Request, Spelling, Surroundings, What, flushes, head, position};
+use super::{Read, Reads, Request, Spelling, Surroundings, What, flushes, head, position};
 use crate::node::{Action, Status};
 
 /// The largest number of words of a command that is decoded as a whole.
@@ -91,15 +93,36 @@ enum At {
     Ended,
 }
 
+impl Reads for Decoder {
+    /// The request at the head of `bytes` if it is a whole read of a key: GET, or a part of MGET.
+    #[inline(always)]
+    fn read(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Read> {
+        match self.at {
+            At::Command if !self.is_queuing => {
+                let rest = bytes.strip_prefix(b"*2\r\n$3\r\nGET\r\n")?;
+                let (tag, at) = (Tag::new(Kind::Get), bytes.len() - rest.len());
+                plain::read(tag, at, bytes, around)
+            }
+            At::Parts { kind: Kind::Mget, left } => {
+                let last = if left == 1 { marks::LAST } else { 0 };
+                let tag = Tag { kind: Kind::Mget, marks: last, number: left.into() };
+                let read = plain::read(tag, 0, bytes, around)?;
+                self.at = match left {
+                    1 => At::Command,
+                    _ => At::Parts { kind: Kind::Mget, left: left - 1 },
+                };
+                Some(read)
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Decoder {
     /// The request at the head of `bytes`, or `None` if not all of it is there yet.
-    #[inline]
     pub(super) fn decode(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
         let result = match self.at {
-            At::Command if bytes[0] == b'*' => match self.plain_get(bytes, around) {
-                Some(request) => return Some(request),
-                None => self.command(bytes, around),
-            },
+            At::Command if bytes[0] == b'*' => self.command(bytes, around),
             At::Command => self.line(bytes),
             At::Parts { kind, left } => {
                 self.part(kind, false, Words { bytes, at: 0, left }, around)
@@ -118,9 +141,9 @@ impl Decoder {
         })
     }
 
-    /// The decoder before a request.
-    pub(super) fn before(request: &Request) -> Self {
-        let tag = Tag::unpack(request.tag);
+    /// The decoder before the request of this tag.
+    pub(super) fn before(tag: u64) -> Self {
+        let tag = Tag::unpack(tag);
         let at = match tag.kind {
             Kind::Mget | Kind::Del | Kind::Exists | Kind::Mset if !tag.has(marks::FIRST) => {
                 At::Parts { kind: tag.kind, left: tag.number as u32 }
@@ -136,9 +159,9 @@ impl Decoder {
         Self { is_queuing: tag.has(marks::QUEUING), at }
     }
 
-    /// The decoder for the bytes that take the place of a request.
-    pub(super) fn again(request: &Request) -> Self {
-        let tag = Tag::unpack(request.tag);
+    /// The decoder for the bytes that take the place of the request of this tag.
+    pub(super) fn again(tag: u64) -> Self {
+        let tag = Tag::unpack(tag);
         let is_queuing = tag.has(marks::QUEUING) && tag.kind != Kind::Exec;
         Self { is_queuing, at: At::Command }
     }
@@ -146,34 +169,6 @@ impl Decoder {
     /// Whether it is inside of a command whose bytes so far have been taken.
     pub(super) fn is_inside(self) -> bool {
         matches!(self.at, At::Parts { .. } | At::Skip { .. })
-    }
-
-    /// The most frequent command.
-    #[inline]
-    fn plain_get(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Request> {
-        let rest = bytes.strip_prefix(b"*2\r\n$3\r\nGET\r\n$")?;
-        let (length, digits) = match rest {
-            [a @ b'1'..=b'9', b'\r', ..] => (usize::from(a - b'0'), 1),
-            [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', ..] => {
-                (usize::from(a - b'0') * 10 + usize::from(b - b'0'), 2)
-            }
-            _ => return None,
-        };
-        let from = bytes.len() - rest.len() + digits + 2;
-        let key = bytes.get(from..from + length)?;
-        let is_plain = bytes.len() >= from + length + 2
-            && !self.is_queuing
-            && length <= usize::from(around.limits.key_bytes);
-        let named = around.names.of(key).filter(|_| is_plain)?;
-        Some(Request {
-            tag: Tag::new(Kind::Get).pack(),
-            bytes: position(from + length + 2),
-            key: (position(from + named.prefix), position(from + length)),
-            value: (0, 0),
-            echo: (0, 0),
-            spelling: Spelling::Plain,
-            what: What::Command(head(Action::Get, named.keyspace, around)),
-        })
     }
 
     fn command(

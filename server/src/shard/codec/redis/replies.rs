@@ -12,8 +12,8 @@ use super::said::Said;
 use super::session::Session;
 use super::tag::{Kind, Tag, marks};
 use crate::node::{AnswerHead, Status};
-use crate::shard::codec::Request;
 use crate::shard::codec::order::{Context, InOrder};
+use crate::shard::codec::{Answers, Memo, Read};
 
 /// The largest number of bytes of the commands between MULTI and EXEC.
 pub(super) const QUEUE_BYTES_MAX: usize = 1 << 20;
@@ -61,8 +61,8 @@ impl Replies {
     }
 
     /// Notes a request that waits for its answer.
-    pub(in crate::shard) fn wait(&mut self, request: &Request, bytes: &[u8]) {
-        let (tag, echo) = (Tag::unpack(request.tag), bytes[request.echo()].into());
+    pub(in crate::shard) fn wait(&mut self, memo: Memo<'_>) {
+        let (tag, echo) = (Tag::unpack(memo.tag), memo.echo.into());
         self.order.arrive(Waiting { tag, echo });
     }
 
@@ -70,14 +70,13 @@ impl Replies {
     #[inline]
     pub(in crate::shard) fn answer_now(
         &mut self,
-        request: &Request,
-        bytes: &[u8],
+        memo: Memo<'_>,
         head: &AnswerHead,
         value: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let mut tag = Tag::unpack(request.tag);
-        let mut echo = &bytes[request.echo()];
+        let Memo { tag, mut echo } = memo;
+        let mut tag = Tag::unpack(tag);
         if tag.has(marks::QUEUING) || tag.kind == Kind::Multi {
             tag = self.note(tag, echo);
             if tag.kind == Kind::Said {
@@ -144,16 +143,11 @@ impl Replies {
     }
 
     /// Returns the bytes of the requests that take the place of this one.
-    pub(in crate::shard) fn again(
-        &mut self,
-        request: &Request,
-        bytes: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Option<Vec<u8>> {
-        let tag = Tag::unpack(request.tag);
+    pub(in crate::shard) fn again(&mut self, memo: Memo<'_>, out: &mut Vec<u8>) -> Option<Vec<u8>> {
+        let tag = Tag::unpack(memo.tag);
         if tag.kind == Kind::Inline {
             // The decoder has split it before.
-            let words = inline::split(&bytes[request.echo()]).unwrap_or_default();
+            let words = inline::split(memo.echo).unwrap_or_default();
             return Some(inline::join(&words));
         }
         let queue = std::mem::take(&mut self.queue);
@@ -168,6 +162,25 @@ impl Replies {
     /// The bytes of memory that answers take whose turn has not come.
     #[inline]
     pub(in crate::shard) fn waiting_bytes(&self) -> usize {
+        self.order.waiting_bytes()
+    }
+}
+
+impl Answers for Replies {
+    #[inline]
+    fn answer_read(
+        &mut self,
+        read: &Read,
+        bytes: &[u8],
+        head: AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        self.answer_now(read.memo(bytes), &head, value, out);
+    }
+
+    #[inline]
+    fn waiting_bytes(&self) -> usize {
         self.order.waiting_bytes()
     }
 }

@@ -13,6 +13,7 @@ pub(super) enum Version {
 }
 
 /// Appends the end of a line.
+#[inline]
 pub(super) fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }

@@ -15,7 +15,7 @@ use standin_protocol::frame::{
 use standin_protocol::item::{ITEM_HEAD_BYTES, ItemHead};
 use standin_protocol::modify::wire::{self, MODIFY_HEAD_BYTES, ModifyHead};
 
-use super::{Caller, Rejected, Request, Spelling, What};
+use super::{Answers, Caller, Read, Reads, Rejected, Request, Spelling, Surroundings, What};
 use crate::node::answer::{self, flags};
 use crate::node::{Action, AnswerHead, Command, CommandHead, Hop, Identity, Status};
 use crate::shard::unreadable::unreadable;
@@ -38,8 +38,47 @@ const IDENTITY: u32 = IDENTITY_BYTES as u32;
 
 const ONE_HELLO: &str = "a connection has one HELLO, its first request";
 
+/// Both halves of the codec, as far as reads are concerned. It remembers nothing.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shard) struct Standin;
+
+impl Reads for Standin {
+    /// A whole GET of a client without any unusual part.
+    #[inline(always)]
+    fn read(&mut self, bytes: &[u8], around: &Surroundings<'_>) -> Option<Read> {
+        let header = RequestHeader::read(bytes)?;
+        let key_end = header.key_len.checked_add(KEY_AT as u16)?;
+        let is_get = header.magic == frame::REQUEST_MAGIC
+            && header.version == standin_protocol::VERSION
+            && header.opcode == Opcode::Get as u8
+            && header.flags & !request_flags::ITEM == 0;
+        let has_parts = header.value_len | u32::from(header.ttl) | u32::from(header.reserved) != 0;
+        let is_plain = is_get && !has_parts && header.cas_version == 0 && !around.caller.is_peer;
+        let is_whole = bytes.len() >= key_end.into();
+        if !is_plain || !is_whole || header.key_len > around.limits.key_bytes {
+            return None;
+        }
+        let wants_item = header.flags != 0;
+        let (key, deadline_ms) = ((KEY_AT as u16, key_end), header.deadline_ms);
+        Some(Read::of_frame(tag(&header), header.keyspace, key, deadline_ms, wants_item))
+    }
+}
+
+impl Answers for Standin {
+    #[inline(always)]
+    fn answer_read(
+        &mut self,
+        read: &Read,
+        _bytes: &[u8],
+        head: AnswerHead,
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        answer(read.tag, &head, value, out);
+    }
+}
+
 /// The request at the head of `bytes`; `Ok(None)` if it isn't all there yet.
-#[inline]
 pub(in crate::shard) fn decode(
     bytes: &[u8],
     limits: FrameLimits,
@@ -56,7 +95,6 @@ pub(in crate::shard) fn decode(
     }
 }
 
-#[inline]
 fn request(frame: &frame::Request<'_>, caller: Caller) -> Request {
     let header = &frame.header;
     let key_end = KEY_AT + u32::from(header.key_len);
@@ -150,7 +188,6 @@ fn tag(header: &RequestHeader) -> u64 {
     item | u64::from(header.opcode) << 32 | u64::from(header.request_id)
 }
 
-#[inline]
 fn action(opcode: u8) -> Option<Action> {
     Some(match Opcode::from_wire(opcode)? {
         Opcode::Get => Action::Get,
@@ -187,7 +224,6 @@ fn opcode(action: Action) -> Opcode {
 }
 
 /// Only servers may ask that a request is passed on.
-#[inline]
 fn hop(flags: u8, is_peer: bool) -> Hop {
     if flags & request_flags::FORWARDED != 0 {
         Hop::Forwarded
@@ -224,7 +260,7 @@ fn rejected(bytes: &[u8], error: FrameError) -> Rejected {
 
 /// Appends the answer to the request of this tag. The value is copied once, to where it is sent
 /// from.
-#[inline]
+#[inline(always)]
 pub(in crate::shard) fn answer(tag: u64, head: &AnswerHead, value: &[u8], out: &mut Vec<u8>) {
     let (opcode, request_id) = ((tag >> 32) as u8, tag as u32);
     let wants_item = tag >> 40 != 0;
@@ -252,7 +288,8 @@ pub(in crate::shard) fn answer(tag: u64, head: &AnswerHead, value: &[u8], out: &
 /// The seconds that a lifetime has left, rounded up.
 #[inline]
 fn ttl_s(ttl_ms: u64) -> u32 {
-    u32::try_from(ttl_ms.div_ceil(1_000)).unwrap_or(u32::MAX)
+    // Of a lifetime that has no end nothing is left over.
+    u32::try_from(ttl_ms.saturating_add(999) / 1_000).unwrap_or(u32::MAX)
 }
 
 /// The deadline that a frame carries: a longer one is as long as it can be.
