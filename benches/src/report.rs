@@ -4,8 +4,6 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::targets::Target;
-
 /// Median and spread of one figure over the rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
@@ -61,9 +59,9 @@ pub struct Cell {
     /// Requests per batch and connection.
     pub depth: usize,
     /// The name of the target.
-    pub target: &'static str,
-    /// That of its peer.
-    pub peer: Option<&'static str>,
+    pub target: String,
+    /// The name of the target to compare it with.
+    pub peer: Option<String>,
     /// In order of time.
     pub rounds: Vec<Round>,
     /// See [`Round::cpu_us_per_key`].
@@ -72,7 +70,7 @@ pub struct Cell {
     pub keys_per_s: Spread,
     /// Its cost over the echo's, if that was measured.
     pub cpu_to_echo: Option<Spread>,
-    /// Its cost over that of its peer ([`Target::peer`]), if that was measured.
+    /// Its cost over that of its peer, if that was measured.
     pub cpu_to_peer: Option<Spread>,
 }
 
@@ -87,12 +85,19 @@ pub struct Report {
 
 impl Report {
     /// Adds a cell; call [`Self::compare`] when all are there.
-    pub fn add(&mut self, keys: u32, depth: usize, target: Target, rounds: Vec<Round>) {
+    pub fn add(
+        &mut self,
+        keys: u32,
+        depth: usize,
+        target: &str,
+        peer: Option<&str>,
+        rounds: Vec<Round>,
+    ) {
         self.cells.push(Cell {
             keys,
             depth,
-            target: target.name(),
-            peer: target.peer().map(Target::name),
+            target: target.to_owned(),
+            peer: peer.map(str::to_owned),
             cpu_us_per_key: Spread::of(rounds.iter().map(|round| round.cpu_us_per_key)),
             keys_per_s: Spread::of(rounds.iter().map(|round| round.keys_per_s)),
             rounds,
@@ -112,7 +117,7 @@ impl Report {
         };
         for number in 0..self.cells.len() {
             let cell = &self.cells[number];
-            let to_peer = cell.peer.and_then(|peer| of(&self.cells, cell, peer));
+            let to_peer = cell.peer.as_deref().and_then(|peer| of(&self.cells, cell, peer));
             let to_echo = of(&self.cells, cell, "echo");
             (self.cells[number].cpu_to_echo, self.cells[number].cpu_to_peer) = (to_echo, to_peer);
         }
@@ -179,10 +184,11 @@ mod tests {
             busy: 1.0,
         };
         let mut report = Report { versions: Vec::new(), cells: Vec::new() };
-        report.add(10, 1, Target::Echo, vec![round(2.0)]);
-        report.add(10, 1, Target::StandinUring, vec![round(3.0)]);
-        report.add(10, 16, Target::StandinUring, vec![round(3.0), round(9.0)]);
-        report.add(10, 16, Target::Memcached, vec![round(6.0), round(6.0)]);
+        let peer = Some("memcached");
+        report.add(10, 1, "echo", None, vec![round(2.0)]);
+        report.add(10, 1, "standin-uring", peer, vec![round(3.0)]);
+        report.add(10, 16, "standin-uring", peer, vec![round(3.0), round(9.0)]);
+        report.add(10, 16, "memcached", None, vec![round(6.0), round(6.0)]);
         report.compare();
         let spread = |median, min, max| Some(Spread { median, min, max });
         assert_eq!(report.cells[1].cpu_to_echo, spread(1.5, 1.5, 1.5));

@@ -18,6 +18,8 @@ use crate::exchange::{
 };
 use crate::fixture::READY;
 
+/// The program that runs.
+pub const SELF: &str = "/proc/self/exe";
 /// Connections of every measurement.
 pub const CONNECTIONS: usize = 64;
 const START_MAX: Duration = Duration::from_secs(20);
@@ -141,7 +143,8 @@ impl Target {
     }
 
     /// Whether it is Standin, on any loop and by any protocol.
-    fn is_standin(self) -> bool {
+    #[must_use]
+    pub fn is_standin(self) -> bool {
         let others = [Self::StandinMeta, Self::StandinText, Self::StandinResp];
         self.is_native() || others.contains(&self)
     }
@@ -159,15 +162,14 @@ impl Target {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// The command that serves.
-    fn command(self, directory: &Path, port: u16, keys: u32, core: usize) -> Command {
+    /// The command that serves; `own` is the program that serves what has no other.
+    fn command(self, own: &Path, directory: &Path, port: u16, keys: u32, core: usize) -> Command {
         // Room for every peer's overhead per item, rounded up generously.
         let memory_mib = 256 + u64::from(keys) * 320 / (1 << 20);
         let (memory, port) = (memory_mib.to_string(), port.to_string());
         let mut command = match self.program() {
             Some(program) => Command::new(program),
-            // The bench serves echo and Standin itself, in a process of its own.
-            None => Command::new("/proc/self/exe"),
+            None => Command::new(own),
         };
         match self {
             Self::Memcached | Self::MemcachedText => {
@@ -200,7 +202,8 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Starts a target on `core`, with room for this number of keys.
+    /// Starts a target on `core`, with room for this number of keys. `own` is the benchmark's program,
+    /// which serves the echo and Standin in a process of its own: [`SELF`] or another build.
     ///
     /// # Errors
     /// It does not answer as it should.
@@ -209,12 +212,13 @@ impl Serving {
     /// It can't be started.
     pub fn start(
         target: Target,
+        own: &Path,
         directory: &Path,
         keys: u32,
         core: usize,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let port = free_ports(1)[0];
-        let command = target.command(directory, port, keys, core);
+        let command = target.command(own, directory, port, keys, core);
         let child = Child::spawn(target.name(), command, directory);
         let address = match target.program() {
             None => {
@@ -250,7 +254,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a target on `core` and loads the first `keys` keys.
+    /// Starts a target on `core` and loads the first `keys` keys. For `own` see [`Serving::start`].
     ///
     /// # Errors
     /// It does not answer as it should.
@@ -260,11 +264,12 @@ impl Running {
     pub fn start(
         target: Target,
         load: Load,
+        own: &Path,
         directory: &Path,
         keys: u32,
         core: usize,
     ) -> Result<Self, Box<dyn std::error::Error>> {
-        let serving = Serving::start(target, directory, keys, core)?;
+        let serving = Serving::start(target, own, directory, keys, core)?;
         let driver = Driver::connect(serving.address, CONNECTIONS, target.is_native())?;
         let mut running = Self { driver, load, serving };
         let in_order = |are_writes| Keys::InOrder { next: 0, end: keys, are_writes };
@@ -278,12 +283,6 @@ impl Running {
         // Every key once, so that a target that evicted or lost some is found out now.
         running.drive(load, in_order(false), LOAD_DEPTH, LOAD_MAX)?;
         Ok(running)
-    }
-
-    /// Which it is.
-    #[must_use]
-    pub fn target(&self) -> Target {
-        self.serving.target
     }
 
     /// Drives it with its load. Returns the result, and the CPU time of the serving threads.

@@ -6,14 +6,14 @@
 //! medians, and the spread shows the disturbance.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser};
 use standin_benches::cpu;
 use standin_benches::report::{Report, Round};
 use standin_benches::serve::Role;
-use standin_benches::targets::{CONNECTIONS, Load, Running, Target};
+use standin_benches::targets::{CONNECTIONS, Load, Running, SELF, Target};
 use standin_loadgen::rng::Random;
 use standin_testkit::Scratch;
 
@@ -49,6 +49,9 @@ struct Options {
     /// memcached, memcached-text, redis, valkey.
     #[arg(long, value_delimiter = ',')]
     targets: Vec<String>,
+    /// Another build of this program: its Standin is measured too, and is the peer of this one's.
+    #[arg(long)]
+    beside: Option<PathBuf>,
     /// Core for the target.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
@@ -84,7 +87,7 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
         match target.version() {
             Some(version) => {
                 report.versions.push((target.name(), version));
-                targets.push(target);
+                targets.extend(Contestant::of(target, options.beside.as_deref()));
             }
             None => eprintln!("{} is not installed: left out", target.name()),
         }
@@ -104,21 +107,49 @@ fn bench(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A target of one of the builds.
+struct Contestant {
+    target: Target,
+    /// The program that serves it if it has none of its own.
+    own: PathBuf,
+    name: String,
+    peer: Option<String>,
+}
+
+impl Contestant {
+    /// This build's target, and the one of the build beside it.
+    fn of(target: Target, beside: Option<&Path>) -> Vec<Self> {
+        let (own, name) = (PathBuf::from(SELF), target.name().to_owned());
+        let other = beside.filter(|_| target.is_standin()).map(|own| Self {
+            target,
+            own: own.to_owned(),
+            name: format!("{name}-beside"),
+            peer: None,
+        });
+        let peer = match &other {
+            Some(other) => Some(other.name.clone()),
+            None => target.peer().map(|peer| peer.name().to_owned()),
+        };
+        std::iter::once(Self { target, own, name, peer }).chain(other).collect()
+    }
+}
+
 fn run_keys(
     options: &Options,
     depths: &[usize],
-    targets: &[Target],
+    targets: &[Contestant],
     keys: u32,
     report: &mut Report,
 ) -> Result<(), Box<dyn Error>> {
     let scratch = Scratch::new("side-by-side");
     let mut running = Vec::new();
-    for &target in targets {
-        eprintln!("{keys} keys: loading {}", target.name());
-        let directory = scratch.file(target.name());
+    for Contestant { target, own, name, .. } in targets {
+        eprintln!("{keys} keys: loading {name}");
+        let directory = scratch.file(name);
         std::fs::create_dir(&directory)?;
-        let started = Running::start(target, options.load, &directory, keys, options.server_core);
-        running.push(started.map_err(|error| format!("{}: {error}", target.name()))?);
+        let core = options.server_core;
+        let started = Running::start(*target, options.load, own, &directory, keys, core);
+        running.push(started.map_err(|error| format!("{name}: {error}"))?);
     }
     // Now, not earlier: the servers' other threads would have inherited it.
     cpu::pin_self(options.driver_core)?;
@@ -135,8 +166,7 @@ fn run_keys(
                 let target = &mut running[number];
                 target.measure(random.clone(), keys, depth, WARM_UP)?;
                 let measured = target.measure(random, keys, depth, duration);
-                let (run, cpu) =
-                    measured.map_err(|e| format!("{}: {e}", target.target().name()))?;
+                let (run, cpu) = measured.map_err(|e| format!("{}: {e}", targets[number].name))?;
                 let (replies, elapsed_s) = (run.replies as f64, run.elapsed.as_secs_f64());
                 rounds[place * running.len() + number].push(Round {
                     cpu_us_per_key: cpu.as_secs_f64() * 1e6 / replies,
@@ -151,9 +181,9 @@ fn run_keys(
     // Unpinned again: the next servers are this process's children.
     cpu::unpin_self()?;
     for (place, &depth) in depths.iter().enumerate() {
-        for (number, &target) in targets.iter().enumerate() {
+        for (number, Contestant { name, peer, .. }) in targets.iter().enumerate() {
             let rounds = std::mem::take(&mut rounds[place * targets.len() + number]);
-            report.add(keys, depth, target, rounds);
+            report.add(keys, depth, name, peer.as_deref(), rounds);
         }
     }
     Ok(())
