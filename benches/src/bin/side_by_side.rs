@@ -164,8 +164,8 @@ fn run_keys(
                 let seed = 0x9e37_79b9_7f4a_7c15 ^ (round as u64) << 8 ^ depth as u64;
                 let random = Random::new(seed);
                 let target = &mut running[number];
-                target.measure(random.clone(), keys, depth, WARM_UP)?;
-                let measured = target.measure(random, keys, depth, duration);
+                let warm_up = target.measure(random.clone(), keys, depth, WARM_UP);
+                let measured = warm_up.and_then(|_| target.measure(random, keys, depth, duration));
                 let (run, cpu) = measured.map_err(|e| format!("{}: {e}", targets[number].name))?;
                 let (replies, elapsed_s) = (run.replies as f64, run.elapsed.as_secs_f64());
                 rounds[place * running.len() + number].push(Round {
