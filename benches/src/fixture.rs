@@ -100,6 +100,8 @@ pub enum Port {
     Own,
     /// That of another protocol.
     Of(ServiceProtocol),
+    /// That of Standin's own protocol, and that of another.
+    OwnAnd(ServiceProtocol),
 }
 
 /// Runs the server until the process ends.
@@ -119,12 +121,14 @@ pub fn serve(
     let topology_id = cluster.topology()?.id;
     let services = cluster.servers[0].services.clone();
     let server = Server::start(cluster, NAME)?;
+    let service = |protocol| {
+        let service = services.iter().find(|service| service.protocol == protocol);
+        service.expect("the fixture has a service of each protocol").address
+    };
     let address = match port {
-        Port::Own => server.address(),
-        Port::Of(protocol) => {
-            let service = services.iter().find(|service| service.protocol == protocol);
-            service.expect("the fixture has a service of each protocol").address
-        }
+        Port::Own => server.address().to_string(),
+        Port::Of(protocol) => service(protocol).to_string(),
+        Port::OwnAnd(protocol) => format!("{} {}", server.address(), service(protocol)),
     };
     let epoch = MapEpoch { term: 1, counter: 1 };
     let mut is_ready = false;

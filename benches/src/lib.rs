@@ -5,6 +5,7 @@
 //! bin/side_by_side   one core serving, one driving: echo, Standin, memcached, Redis, Valkey
 //! bin/peers          a node dies: Redis Cluster, twemproxy, memcached, Standin
 //! bin/clients        the shells of the Rust client: monoio, tokio
+//! bin/proxy          a proxy before one server: twemproxy, Standin's
 //! bin/store          the store alone: lookups, inserts, bytes per item, miss ratio of a trace
 //!
 //! ring.rs            a small io_uring loop, shared by the driver and the echo
@@ -14,6 +15,7 @@
 //! fixture.rs         a Standin server with a minimal master
 //! targets.rs         the processes under test
 //! serve.rs           those that are this program
+//! proxies.rs         the proxies under test, and the servers behind them
 //! cpu.rs             CPU time of threads, pinning
 //! report.rs          medians, table, JSON
 //! store/             measurements of the store alone
@@ -26,6 +28,7 @@ pub mod echo;
 pub mod exchange;
 pub mod fixture;
 pub mod peers;
+pub mod proxies;
 pub mod report;
 pub mod ring;
 pub mod serve;
