@@ -1,13 +1,13 @@
 //! The sockets at which a proxy listens.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use standin_config::ListenAt;
 use standin_protocol::bind::patiently;
 
@@ -38,15 +38,33 @@ impl Listening {
                 socket.listen(BACKLOG)?;
                 Ok(Self { socket: socket.into(), file: None })
             }),
-            ListenAt::Unix(path) => {
-                remove_stale(path)?;
-                let listener = UnixListener::bind(path)?;
-                fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-                let metadata = fs::metadata(path)?;
-                let file = (path.clone(), (metadata.dev(), metadata.ino()));
-                Ok(Self { socket: listener.into(), file: Some(file) })
-            }
+            ListenAt::Unix(path) => patiently(|| Self::at_path(path, mode)),
         }
+    }
+
+    fn at_path(path: &Path, mode: u32) -> io::Result<Self> {
+        let _lock = lock_folder(path)?;
+        remove_stale(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let metadata = fs::metadata(path)?;
+        let own = (metadata.dev(), metadata.ino());
+        let listening = Self { socket: socket.into(), file: Some((path.to_owned(), own)) };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        // Nobody can connect before this, whatever the mode was until now.
+        SockRef::from(&listening.socket).listen(BACKLOG)?;
+        Ok(listening)
+    }
+}
+
+/// Locks the folder of a socket's file, so that no two processes look at a file, remove it and put their own
+/// in its place at the same time.
+fn lock_folder(path: &Path) -> io::Result<File> {
+    let folder = File::open(path.parent().filter(|p| *p != "").unwrap_or(Path::new(".")))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -58,15 +76,14 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     if !metadata.file_type().is_socket() {
-        let wrong = "there is a file that is no socket; remove it, or write another path";
+        let wrong = "there is a file that is no socket";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, wrong));
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(_) | Err(_) => {
-            let wrong = "another process listens there; stop it, or write another path";
-            Err(io::Error::new(io::ErrorKind::AddrInUse, wrong))
+            Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"))
         }
     }
 }
@@ -74,6 +91,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 impl Drop for Listening {
     fn drop(&mut self) {
         let Some((path, own)) = &self.file else { return };
+        // A folder that can't be locked is one that another process works in right now.
+        let _lock = lock_folder(path);
         // Another process may have put its own there meanwhile.
         let is_own = fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == *own);
         if is_own {
@@ -84,6 +103,8 @@ impl Drop for Listening {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use standin_testkit::scratch::Scratch;
 
     use super::*;

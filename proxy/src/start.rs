@@ -37,7 +37,7 @@ const CLIENTS_MIN: u32 = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A place where it was to listen is not free, or not allowed.
-    #[error("{at}: {error}; stop the process that listens there, or change `{key}` in [proxy]")]
+    #[error("{at}: {error}; free this place, or write another place as `{key}` in [proxy]")]
     Bind {
         /// The place.
         at: ListenAt,

@@ -1,6 +1,7 @@
 //! What is asked of a proxy is done by the cluster.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use standin_config::IoKind;
 use standin_testkit::wait_until;
@@ -13,7 +14,7 @@ fn both_protocols_reach_every_key_on_both_loops() {
     let cluster = start_cluster("proxy_serving");
     for (io, threads, name) in [(IoKind::Epoll, 1, "one"), (ring(), 3, "three")] {
         let mut proxy = Proxy::start(&cluster, Wanted { io, threads, name, ..Wanted::default() });
-        let mode = std::fs::metadata(&proxy.socket).expect("a socket").permissions().mode();
+        let mode = std::fs::metadata(&proxy.redis).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o666);
         let mut mems = [0, 1, 2, 3].map(|_| proxy.memcached());
         let mut redises = [0, 1, 2, 3].map(|_| proxy.redis());
@@ -55,7 +56,7 @@ fn both_protocols_reach_every_key_on_both_loops() {
         redises[1].ask("SET t 1\r\nINCR t\r\n", "+QUEUED\r\n+QUEUED\r\n");
         redises[1].ask("EXEC\r\n", "*2\r\n+OK\r\n:2\r\n");
         assert_eq!(proxy.terminate(WITHIN), Some(0));
-        assert!(!proxy.socket.exists(), "the file of the socket is removed");
+        assert!(!Path::new(&proxy.redis).exists(), "the file of the socket is removed");
     }
 }
 
@@ -88,17 +89,36 @@ fn the_counters_are_those_of_the_proxy() {
         wait_until(WITHIN, "the counters", || {
             let mut talk = if request.starts_with('s') { proxy.memcached() } else { proxy.redis() };
             talk.send(request);
-            let mut said = Vec::new();
-            let mut bytes = [0; 65_536];
-            while !String::from_utf8_lossy(&said).contains(end) {
-                let length = talk.0.read(&mut bytes).expect("an answer");
-                assert!(length > 0, "closed");
-                said.extend_from_slice(&bytes[..length]);
-            }
-            let said = String::from_utf8_lossy(&said);
+            let said = talk.until(end);
             wanted.iter().all(|line| said.contains(line))
         });
     };
     look("stats\r\n", &["STAT get_hits 10\r\n", "STAT get_misses 10\r\n"], "END\r\n");
-    look("INFO stats\r\n", &["keyspace_hits:10\r\n", "keyspace_misses:10\r\n"], "keyspace_misses");
+    let wanted = ["keyspace_hits:10\r\n", "keyspace_misses:10\r\n"];
+    look("INFO stats\r\n", &wanted, "keyspace_misses");
+}
+
+#[test]
+fn a_place_with_passwords_is_for_its_users_only() {
+    let cluster = start_cluster("proxy_users");
+    for file in ["mem.users", "redis.users"] {
+        let path = cluster.directory().join(file);
+        std::fs::write(&path, "ann:hers\n").expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    }
+    let more = "memcached_passwords = \"mem.users\"\nredis_passwords = \"redis.users\"\n\
+                socket_mode = \"0600\"";
+    let proxy = Proxy::start(&cluster, Wanted { more, ..Wanted::default() });
+    let mode = std::fs::metadata(&proxy.redis).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    for _ in 0..4 {
+        let mut mem = proxy.memcached();
+        mem.ask("get k\r\n", "CLIENT_ERROR unauthenticated\r\n");
+        mem.ask("set x 0 0 9\r\nann wrong\r\n", "CLIENT_ERROR authentication failure\r\n");
+        let mut mem = proxy.memcached();
+        mem.ask("set x 0 0 8\r\nann hers\r\nget k\r\n", "STORED\r\nEND\r\n");
+        let mut redis = proxy.redis();
+        redis.ask("GET k\r\n", "-NOAUTH Authentication required.\r\n");
+        redis.ask("AUTH ann hers\r\nGET k\r\n", "+OK\r\n$-1\r\n");
+    }
 }
