@@ -11,11 +11,13 @@
 //! network.rs    a network of its own, which loses fragments
 //! postgres/     a PostgreSQL server of its own
 //! uring.rs      whether io_uring is available
+//! languages/    client libraries of other languages, driven by scripts, and a judge of what they read
 //! ```
 //!
-//! Everything here panics rather than returning errors: its only callers are tests.
+//! Nearly everything here panics rather than returning errors, because its callers are tests.
 
 pub mod child;
+pub mod languages;
 pub mod network;
 pub mod ports;
 pub mod postgres;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32};
+use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32, version};
 use super::said::Said;
 use super::text::{Line, tag_of};
 use super::tokens::Tokens;
@@ -57,7 +57,7 @@ impl Flags {
                 b'N' => flags.vivify = Some(time()?),
                 b'T' => flags.ttl = Some(time()?),
                 b'R' => flags.recache = Some(time()?),
-                b'C' => flags.cas = Some(unsigned(token).ok_or(Said::BadToken)?),
+                b'C' => flags.cas = Some(version(unsigned(token).ok_or(Said::BadToken)?)),
                 b'F' => flags.client_flags = unsigned_32(token).ok_or(Said::BadToken)?,
                 b'M' => flags.mode = Some(token.first().copied().unwrap_or(0)),
                 b'J' => flags.initial = unsigned(token).ok_or(Said::BadInitial)?,

@@ -2,6 +2,7 @@
 //! their order.
 
 use super::failure::failure;
+use super::numbers::unique;
 use super::tokens::Tokens;
 use super::{Kind, Tag, marks, numbers, wants};
 use crate::node::answer::marks as item_marks;
@@ -33,7 +34,8 @@ pub(super) fn write(tag: Tag, words: &[u8], head: &AnswerHead, value: &[u8], out
             b'O' => word(flag, out),
             b'k' => key(&words, out),
             b'c' if tag.kind == Kind::MetaSet => {
-                number(b'c', if head.status == Status::Ok { head.version } else { 0 }, out);
+                let unique = if head.status == Status::Ok { unique(head.version) } else { 0 };
+                number(b'c', unique, out);
             }
             b's' if tag.kind == Kind::MetaSet && head.status == Status::Ok => {
                 size(&words, value, out);
@@ -64,8 +66,9 @@ fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut
     if is_arithmetic && tag.has(marks::QUIET) {
         return;
     }
-    let is_known =
-        |flag: &[u8]| flag[0] == b'C' && numbers::unsigned(&flag[1..]) == Some(head.version);
+    let is_known = |flag: &[u8]| {
+        flag[0] == b'C' && numbers::unsigned(&flag[1..]) == Some(unique(head.version))
+    };
     let is_unknown =
         is_arithmetic || tag.number & wants::UNKNOWN == 0 || !words.from(1).any(is_known);
     let wants_value = tag.number & wants::VALUE != 0 && is_unknown;
@@ -80,7 +83,7 @@ fn item(tag: Tag, words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut
         match flag[0] {
             b'O' => word(flag, out),
             b'k' => key(words, out),
-            b'c' => number(b'c', head.version, out),
+            b'c' => number(b'c', unique(head.version), out),
             b't' => ttl(head, out),
             b's' if !is_arithmetic => number(b's', value.len() as u64, out),
             b'f' if !is_arithmetic => number(b'f', u64::from(head.item_flags), out),
@@ -105,7 +108,7 @@ fn debug(words: &Tokens<'_>, head: &AnswerHead, value: &[u8], out: &mut Vec<u8>)
     out.extend_from_slice(b" exp=");
     seconds(head, out);
     out.extend_from_slice(b" cas=");
-    numbers::write(head.version, out);
+    numbers::write(unique(head.version), out);
     out.extend_from_slice(b" size=");
     numbers::write(value.len() as u64, out);
     out.extend_from_slice(b"\r\n");

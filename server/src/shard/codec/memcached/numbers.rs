@@ -5,9 +5,24 @@ use std::num::IntErrorKind;
 use crate::node::modify::Ttl;
 pub(super) use crate::shard::codec::digits::write;
 
+/// The version of a value that was stored at the beginning of 2024.
+const FIRST_VERSION: u64 = 1_704_067_200_000_000 << 13;
+
 /// The longest lifetime that is written as a number of seconds from now: 30 days. A larger number is
 /// a time, in seconds since 1970.
 const RELATIVE_S_MAX: i64 = 60 * 60 * 24 * 30;
+
+/// Returns the unique number (*cas*) by which clients know a version. Clients in Java and PHP keep it in 64
+/// bits with a sign, in which a version does not fit. 0 is no version.
+#[inline]
+pub(super) fn unique(version: u64) -> u64 {
+    if version == 0 { 0 } else { version.wrapping_sub(FIRST_VERSION) }
+}
+
+/// Returns the version that a client knows by this unique number.
+pub(super) fn version(unique: u64) -> u64 {
+    if unique == 0 { 0 } else { unique.wrapping_add(FIRST_VERSION) }
+}
 
 /// Parses a decimal number without a sign.
 pub(super) fn unsigned(text: &[u8]) -> Option<u64> {
@@ -59,6 +74,19 @@ pub(super) fn ttl_ms(exptime: i32, wall_ms: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unique_numbers_have_no_sign_and_stand_for_one_version_each() {
+        const SALT_BITS: u32 = 13;
+        // 2024 to 2040, with the largest salt.
+        for wall_us in [1_704_067_200_000_001_u64, 1_800_000_000_000_000, 2_240_000_000_000_000] {
+            let made = (wall_us << SALT_BITS) | 8_191;
+            assert!(i64::try_from(unique(made)).is_ok_and(|number| number > 0), "{wall_us}");
+            assert_eq!(version(unique(made)), made);
+        }
+        assert!(unique(1_800_000_000_000_001 << 13) > unique(1_800_000_000_000_000 << 13));
+        assert_eq!((unique(0), version(0)), (0, 0));
+    }
 
     #[test]
     fn an_expiration_time_is_a_lifetime_up_to_30_days_and_a_date_beyond() {

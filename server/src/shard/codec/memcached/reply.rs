@@ -59,7 +59,7 @@ fn key(
     numbers::write(value.len() as u64, out);
     if has_version {
         out.push(b' ');
-        numbers::write(head.version, out);
+        numbers::write(numbers::unique(head.version), out);
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(value);

@@ -23,8 +23,12 @@ fn answer(request: &Request, bytes: &[u8]) -> (AnswerHead, Vec<u8>) {
         _ => Status::Ok,
     };
     let value = if status == Status::Ok { key.repeat(2) } else { Vec::new() };
-    let head =
-        AnswerHead { version: 7, item_flags: 3, ttl_ms: 2_500, ..AnswerHead::status(status) };
+    let head = AnswerHead {
+        version: numbers::version(7),
+        item_flags: 3,
+        ttl_ms: 2_500,
+        ..AnswerHead::status(status)
+    };
     (head, value)
 }
 

@@ -1,6 +1,6 @@
 //! The commands of the classic text protocol that are one line, or a line and a data block.
 
-use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32};
+use super::numbers::{exptime, ttl, ttl_ms, unsigned, unsigned_32, version};
 use super::said::Said;
 use super::tokens::{Tokens, is_noreply, trimmed};
 use super::{
@@ -96,7 +96,7 @@ impl Decoder {
         let is_cas = tokens.get(0) == Some(b"cas");
         let tag = Tag::new(if is_cas { Kind::Cas } else { Kind::Store });
         let tag = tag.with(marks::QUIET, tokens.last() == Some(b"noreply"));
-        let version = tokens.get(5).filter(|_| is_cas).and_then(unsigned);
+        let version = tokens.get(5).filter(|_| is_cas).and_then(unsigned).map(version);
         let named = line.named(tokens.get(1).unwrap_or_default());
         let flags = tokens.get(2).and_then(unsigned_32);
         let exptime = tokens.get(3).and_then(exptime);
