@@ -99,6 +99,10 @@ fn all_tests(workspace: &Workspace, report: &mut Report, fast: bool) -> BTreeMap
             command.env(format!("STANDIN_REQUIRE_{what}"), "1");
         }
         command.env("STANDIN_PYTHON", prerequisites::python(workspace));
+        command.env("STANDIN_NODE_MODULES", prerequisites::node_modules(workspace));
+        if prerequisites::has_node() {
+            command.env("STANDIN_REQUIRE_NODE", "1");
+        }
         // Only root can create network namespaces and mount file systems.
         if prerequisites::is_root() {
             command.env("STANDIN_REQUIRE_NAMESPACES", "1").env("STANDIN_REQUIRE_MOUNT", "1");

@@ -13,13 +13,14 @@ use standin_protocol::map::ServerState::{Offline, Online};
 use standin_testkit::languages::judge::Verdict;
 use standin_testkit::languages::load::{Ending, Load};
 use standin_testkit::languages::script::Place;
-use standin_testkit::languages::{Library, Script, Service, names};
+use standin_testkit::languages::{Language, Library, Script, Service, names};
 use standin_testkit::{free_ports, wait_until};
 
 use common::{Cluster, KEYSPACE, TWO_PAIRS, WITHIN};
 
-/// The variable that, set to 1, makes a test without the library fail instead of being skipped.
+/// The variables that, set to 1, make a test without the library fail instead of being skipped.
 const REQUIRE: &str = "STANDIN_REQUIRE_CLIENTS";
+const REQUIRE_NODE: &str = "STANDIN_REQUIRE_NODE";
 /// Scripts of one client that run at a time.
 const SCRIPTS: usize = 2;
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -72,7 +73,8 @@ fn shown_for(name: &str, service: Service, failed_max: usize) {
     let test = format!("{}_{}", library.script.replace(['.', '_'], "-"), service.word());
     if library.version().is_none() || !names::is_available() {
         let needs = format!("{}, and nss_wrapper", library.needs);
-        standin_testkit::skip(&test, REQUIRE, &needs);
+        let require = if library.language == Language::Node { REQUIRE_NODE } else { REQUIRE };
+        standin_testkit::skip(&test, require, &needs);
         return;
     }
     let mut cluster = start(&test);

@@ -12,7 +12,8 @@ use crate::workspace::Workspace;
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// The libraries, with their versions.
-const LIBRARIES: &[&str] = &["pymemcache==4.0.0", "redis==8.1.0"];
+const LIBRARIES: &[&str] =
+    &["pymemcache==4.0.0", "redis==8.1.0", "Django==5.2.19", "pylibmc==1.6.3"];
 
 /// The Python that has the libraries.
 pub(super) fn interpreter(workspace: &Workspace) -> PathBuf {
@@ -25,9 +26,10 @@ pub(super) fn interpreter(workspace: &Workspace) -> PathBuf {
 /// With the output of Python.
 pub(super) fn ensure(workspace: &Workspace) -> Result<Vec<String>, Failed> {
     let python = interpreter(workspace);
-    let imports = "import pymemcache, redis; \
-                   assert (pymemcache.__version__, redis.__version__) == ('4.0.0', '8.1.0')";
-    if quietly(Command::new(&python).args(["-c", imports])) {
+    let check = "import importlib.metadata as metadata, sys; \
+                 assert all(metadata.version(name) == version \
+                            for name, version in (wanted.split('==') for wanted in sys.argv[1:]))";
+    if quietly(Command::new(&python).args(["-c", check]).args(LIBRARIES)) {
         return Ok(Vec::new());
     }
     let logs = workspace.logs();

@@ -130,7 +130,7 @@ fn a_worker_is_not_refilled_while_another_keyspace_has_none() {
     fair.push(item(1, 0)).unwrap();
     for _ in 0..3 {
         fair.done(0, b"");
-        assert_eq!(take_all(&mut fair), []);
+        assert_eq!(take_all(&mut fair), [0_u8; 0]);
     }
     fair.done(0, b"");
     // Its turn came before the other keyspace had calls. From now on they take turns.
