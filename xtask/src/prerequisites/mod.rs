@@ -146,19 +146,6 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Outcome {
     Ok(Passed::with_note(format!("{note} {libraries}")))
 }
 
-/// Installs what `cargo xtask clients` drives, as far as that is possible, and returns what failed.
-pub(crate) fn for_clients(workspace: &Workspace) -> Vec<Failed> {
-    let mut failed: Vec<Failed> = FOR_CLIENTS
-        .chunks(1)
-        .filter_map(|need| ensure(workspace, need, Vec::new()).err())
-        .collect();
-    failed.extend(python::ensure(workspace).err());
-    if has_node() {
-        failed.extend(node::ensure(workspace).err());
-    }
-    failed
-}
-
 /// Returns whether libraries for Node.js can be installed.
 pub(crate) fn has_node() -> bool {
     node::is_there()
@@ -188,71 +175,6 @@ pub(crate) fn for_chaos(workspace: &Workspace) -> Outcome {
 pub(crate) fn for_peers(workspace: &Workspace) -> Outcome {
     ensure(workspace, FOR_PEERS, Vec::new())
 }
-
-const FOR_CLIENTS: &[Need] = &[
-    Need {
-        name: "python3 -m venv",
-        what_for: "client libraries for Python",
-        is_there: || runs("python3", &["-c", "import ensurepip, venv"]),
-        packages: &["python3", "python3-venv"],
-    },
-    Need {
-        name: "nss_wrapper",
-        what_for: "a host name with the addresses of several servers",
-        is_there: standin_testkit::languages::names::is_available,
-        packages: &["libnss-wrapper"],
-    },
-    Need {
-        name: "PHP with its extensions memcached and redis",
-        what_for: "clients for PHP",
-        is_there: || {
-            let has = "exit(extension_loaded('memcached') && extension_loaded('redis') ? 0 : 1);";
-            runs("php", &["-r", has])
-        },
-        packages: &["php-cli", "php-memcached", "php-redis"],
-    },
-    Need {
-        name: "Laravel's cache",
-        what_for: "the cache of that framework",
-        is_there: || {
-            let has = "require 'Illuminate/Cache/autoload.php'; require 'Illuminate/Redis/autoload.php';";
-            runs("php", &["-r", has])
-        },
-        packages: &["php-illuminate-cache", "php-illuminate-redis"],
-    },
-    Need {
-        name: "Dalli",
-        what_for: "a client for Ruby",
-        is_there: || runs("ruby", &["-rdalli", "-e", ""]),
-        packages: &["ruby", "ruby-dalli"],
-    },
-    Need {
-        name: "spymemcached",
-        what_for: "a client for Java",
-        is_there: || {
-            runs("javac", &["-version"]) && Path::new("/usr/share/java/spymemcached.jar").exists()
-        },
-        packages: &["default-jdk-headless", "libspymemcached-java"],
-    },
-    Need {
-        name: "redis-server and redis-cli",
-        what_for: "Redis Cluster beside Standin",
-        is_there: || runs("redis-server", &["--version"]) && runs("redis-cli", &["--version"]),
-        packages: &["redis-server", "redis-tools"],
-    },
-    Need {
-        name: "memcached",
-        what_for: "memcached beside Standin",
-        is_there: || runs("memcached", &["-V"]),
-        packages: &["memcached"],
-    },
-    Need {
-        name: "nutcracker",
-        what_for: "a proxy before memcached",
-        is_there: || Command::new("nutcracker").arg("--version").output().is_ok(),
-        packages: &["nutcracker"],
-    },
-];
 
 fn ensure(workspace: &Workspace, needs: &[Need], mut installed: Vec<String>) -> Outcome {
     let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
